@@ -1,0 +1,1 @@
+"""The process that runs the PAM module: what doors speak to."""
