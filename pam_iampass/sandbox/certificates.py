@@ -1,0 +1,43 @@
+"""The sandbox's certificate authority, and the certificate that it serves with."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+
+import trustme
+
+from pam_iampass.sandbox.errors import SandboxError
+from pam_iampass.sandbox.state_folder import StateFolder
+
+CA_FILE = "ca.pem"
+CA_KEY_FILE = "ca-key.pem"
+
+
+class CertificateAuthority:
+    """Made on first use, and found again in the state folder afterwards.
+
+    Raises SandboxError where what is in the folder cannot be used.
+    """
+
+    def __init__(self, state: StateFolder) -> None:
+        self.file: Path = state.path / CA_FILE
+        certificate, key = state.read(CA_FILE), state.read(CA_KEY_FILE)
+        if certificate is None or key is None:
+            self._authority = trustme.CA(organization_name="pam-iampass sandbox")
+            # The key first: a certificate without its key would be of no use to the next start.
+            state.write(CA_KEY_FILE, self._authority.private_key_pem.bytes())
+            state.write(CA_FILE, self._authority.cert_pem.bytes())
+            return
+        try:
+            self._authority = trustme.CA.from_pem(certificate, key)
+        except (ValueError, TypeError) as error:
+            raise SandboxError(f"{self.file} or its key is broken; remove both to have new ones") from error
+
+    def server_context(self, names: Iterable[str]) -> ssl.SSLContext:
+        """TLS 1.2 or newer with a fresh certificate for these names and addresses."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._authority.issue_cert(*names).configure_cert(context)
+        return context

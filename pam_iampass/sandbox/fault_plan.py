@@ -1,0 +1,39 @@
+"""Which of the calls to come are answered with which fault."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from pam_iampass.sandbox.calls import CallKind
+from pam_iampass.sandbox.faults import Fault
+
+
+class FaultPlan:
+    """A queue of faults for each kind of call. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._queues: dict[CallKind, deque[Fault]] = {}
+        self._always: dict[CallKind, Fault] = {}
+
+    def add(self, kind: CallKind, fault: Fault, times: int | None) -> None:
+        """Answer the next ``times`` calls of a kind with a fault; None for all that come after the queued ones."""
+        with self._lock:
+            if times is None:
+                self._always[kind] = fault
+            else:
+                queue = self._queues.setdefault(kind, deque())
+                queue.extend([fault] * times)
+
+    def take(self, kind: CallKind) -> Fault | None:
+        """The fault for the call that just came in, None where it is answered as it should be."""
+        with self._lock:
+            queue = self._queues.get(kind)
+            return queue.popleft() if queue else self._always.get(kind)
+
+    def clear(self) -> None:
+        """Behave from now on."""
+        with self._lock:
+            self._queues.clear()
+            self._always.clear()

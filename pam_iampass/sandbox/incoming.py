@@ -1,0 +1,33 @@
+"""One call as it came in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from multidict import CIMultiDictProxy
+
+from pam_iampass.sandbox.target import Target
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A complete request, nothing of it decoded yet."""
+
+    method: str
+    raw_target: str
+    """Path and query exactly as they stood in the request line."""
+    target: Target
+    headers: CIMultiDictProxy[str]
+    body: bytes
+    host: str
+    """The Host header, which names the origin that the caller believes to talk to."""
+
+    @property
+    def origin(self) -> str:
+        """The origin for URLs in the answer: the caller takes none but its own."""
+        return f"https://{self.host}"
+
+    @property
+    def signed_url(self) -> str:
+        """The URL that the caller must have signed."""
+        return self.host + self.raw_target

@@ -1,0 +1,46 @@
+"""The page behind a registration link: one button that makes a device of whoever presses it."""
+
+from __future__ import annotations
+
+import html
+
+from pam_iampass.sandbox.answer import Answer
+from pam_iampass.sandbox.body import require_no_body
+from pam_iampass.sandbox.incoming import Incoming
+from pam_iampass.sandbox.service import Service
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title></head>
+<body><main><h1>{title}</h1>{content}</main></body>
+</html>
+"""
+_BUTTON = '<p>This makes a phone for {user} in the IAMPASS sandbox.</p>' \
+    '<form method="post"><button type="submit">Register this device</button></form>'
+_HEADERS = (
+    ("Content-Security-Policy", "default-src 'none'; form-action 'self'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+
+
+def show(service: Service, incoming: Incoming) -> Answer:
+    """``GET /register/<token>``: the page with the button."""
+    user = service.world.user_of_link(incoming.target.segments[1])
+    return _used() if user is None else _page("Register this device", _BUTTON, user)
+
+
+def register(service: Service, incoming: Incoming) -> Answer:
+    """``POST /register/<token>``: registers the device; a link works once."""
+    require_no_body(incoming.body)
+    user: str | None = service.world.use_link(incoming.target.segments[1])
+    return _used() if user is None else _page("Device registered", "<p>{user} can approve logins now.</p>", user)
+
+
+def _used() -> Answer:
+    return _page("This link is not valid", "<p>It was used before, or its user is gone.</p>", "", 410)
+
+
+def _page(title: str, content: str, user: str, status: int = 200) -> Answer:
+    body = _PAGE.format(title=title, content=content.format(user=html.escape(user)))
+    return Answer(status, body.encode(), "text/html; charset=utf-8", _HEADERS)

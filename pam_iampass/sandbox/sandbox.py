@@ -1,0 +1,298 @@
+"""The sandbox as tests and the command use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from pam_iampass.sandbox.automatic import Auto
+from pam_iampass.sandbox.calls import Call, CallKind
+from pam_iampass.sandbox.certificates import CertificateAuthority
+from pam_iampass.sandbox.dispatcher import Dispatcher
+from pam_iampass.sandbox.events import Event, Listener
+from pam_iampass.sandbox.fault_plan import FaultPlan
+from pam_iampass.sandbox.faults import Fault
+from pam_iampass.sandbox.listening import LOOPBACK_NAMES, authority, is_unspecified, open_listener
+from pam_iampass.sandbox.server import Server
+from pam_iampass.sandbox.service import Application, Clock, Service
+from pam_iampass.sandbox.sessions import EndedBy, SandboxSession, SessionStatus
+from pam_iampass.sandbox.state_folder import StateFolder
+from pam_iampass.sandbox.world import SessionOrUser, Sms, World
+
+CONTROL_TOKEN_FILE = "control-token"  # noqa: S105
+SECRET_FILE = "application-secret"  # noqa: S105
+
+
+def _say_nothing(event: Event) -> None:
+    """The listener of who does not listen."""
+
+
+class Sandbox:
+    """A local IAMPASS: the whole wire protocol over https, with a certificate authority of its own.
+
+    Use it as a context manager, or ``start`` and ``stop`` it. It serves from a thread; everything here may be called from any.
+
+    :param application_secret: None for the one in the state folder, else a made-up one.
+    :param listen: host and port; port 0 for any that is free.
+    :param auto: what becomes of requests by themselves; see Auto. May be changed while it runs.
+    :param delay: seconds until ``auto`` answers. May be changed while it runs.
+    :param state: a folder for the certificate authority and secrets; None for a temporary one.
+    :param request_timeout: seconds until a request that nobody answers becomes ``timeout``.
+    :param names: more host names and addresses by which it is called.
+    :param listener: told of every event, in whatever thread it happens.
+
+    Raises SandboxError from ``__init__`` or ``start`` where it cannot run.
+    """
+
+    def __init__(
+        self,
+        application_id: str = "sandbox",
+        application_secret: str | None = None,
+        listen: tuple[str, int] = ("127.0.0.1", 0),
+        auto: Auto | str = Auto.ASK,
+        delay: float = 0.0,
+        state: Path | str | None = None,
+        *,
+        request_timeout: float = 60.0,
+        names: Sequence[str] = (),
+        allow_remote: bool = False,
+        clock_skew: float = 0.0,
+        listener: Listener = _say_nothing,
+    ) -> None:
+        self._listen = listen
+        self._allow_remote = allow_remote
+        self._state = StateFolder(None if state is None else Path(state))
+        self._authority = CertificateAuthority(self._state)
+        secret = self._state.remembered(SECRET_FILE, application_secret)
+        self._application = Application(application_id, secret)
+        self._clock = Clock(clock_skew)
+        self._faults = FaultPlan()
+        self._world = World(listener)
+        control_token = self._state.remembered(CONTROL_TOKEN_FILE)
+        self._service = Service(self._application, self._world, self._clock, control_token)
+        own = () if is_unspecified(listen[0]) else (listen[0],)
+        self._names = tuple(dict.fromkeys((*own, *names, *LOOPBACK_NAMES)))
+        lower = frozenset(name.lower() for name in self._names)
+        self._dispatcher = Dispatcher(self._service, self._faults, lower, self._clock, listener)
+        self._server: Server | None = None
+        self._port = listen[1]
+        self.auto = Auto(auto)
+        self.delay = delay
+        self.request_timeout = request_timeout
+
+    # Running
+
+    def start(self) -> None:
+        """Listen. Returns when connections are accepted."""
+        context = self._authority.server_context(self._names)
+        listener = open_listener(*self._listen, allow_remote=self._allow_remote)
+        self._port = listener.getsockname()[1]
+        self._server = Server(self._dispatcher, listener, context)
+        self._server.start()
+
+    def stop(self) -> None:
+        """Close every connection, and take a temporary state folder away."""
+        if self._server is not None:
+            self._server.stop()
+        self._state.remove()
+
+    def __enter__(self) -> Sandbox:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # What a client needs to know
+
+    @property
+    def application_id(self) -> str:
+        """The application that may call."""
+        return self._application.application_id
+
+    @property
+    def application_secret(self) -> str:
+        """Its secret."""
+        return self._application.secret
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        return f"https://{authority(self._names[0], self._port)}"
+
+    @property
+    def port(self) -> int:
+        """The port, also where the system chose it."""
+        return self._port
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate of the authority, PEM."""
+        return self._authority.file
+
+    @property
+    def secret_file(self) -> Path:
+        """The application's secret."""
+        return self._state.path / SECRET_FILE
+
+    @property
+    def control_token_file(self) -> Path:
+        """The bearer token of control calls."""
+        return self._state.path / CONTROL_TOKEN_FILE
+
+    # How the person and the clock behave
+
+    @property
+    def auto(self) -> Auto:
+        """What becomes by itself of requests that begin from now on."""
+        return self._service.automatic.mode
+
+    @auto.setter
+    def auto(self, mode: Auto | str) -> None:
+        self._service.automatic.mode = Auto(mode)
+
+    @property
+    def delay(self) -> float:
+        """Seconds until ``auto`` answers."""
+        return self._service.automatic.delay
+
+    @delay.setter
+    def delay(self, seconds: float) -> None:
+        self._service.automatic.delay = seconds
+
+    @property
+    def request_timeout(self) -> float:
+        """Seconds until a request that nobody answers becomes ``timeout``."""
+        return self._service.automatic.request_timeout
+
+    @request_timeout.setter
+    def request_timeout(self, seconds: float) -> None:
+        self._service.automatic.request_timeout = seconds
+
+    @property
+    def clock_skew(self) -> float:
+        """Seconds by which the sandbox's clock is ahead of the true one: in Date, and where timestamps are checked."""
+        return self._clock.skew
+
+    @clock_skew.setter
+    def clock_skew(self, seconds: float) -> None:
+        self._clock.skew = seconds
+
+    # Users
+
+    def add_user(self, user: str, device: bool = True) -> None:
+        """Add a user, or change whether it has a device."""
+        self._world.add_user(user, device)
+        if self._world.has_device(user) is not device:
+            self._world.set_device(user, device)
+
+    def delete_user(self, user: str) -> None:
+        """Forget a user; its sessions end."""
+        self._world.delete_user(user)
+
+    @property
+    def users(self) -> dict[str, bool]:
+        """Each user, and whether it has a device."""
+        return self._world.users
+
+    @property
+    def messages(self) -> tuple[Sms, ...]:
+        """Every registration SMS so far."""
+        return self._world.messages
+
+    # Playing the person: a session, its number, or the user whose only pending request it is. LookupError where there is none.
+
+    def approve(self, request: SessionOrUser) -> SandboxSession:
+        """Approve on the phone."""
+        return self._world.decide(request, SessionStatus.ACTIVE)
+
+    def deny(self, request: SessionOrUser) -> SandboxSession:
+        """Deny on the phone: the session is ``failed``."""
+        return self._world.decide(request, SessionStatus.FAILED)
+
+    def cancel(self, request: SessionOrUser) -> SandboxSession:
+        """The service gives the request up: ``cancelled``."""
+        return self._world.decide(request, SessionStatus.CANCELLED)
+
+    def time_out(self, request: SessionOrUser) -> SandboxSession:
+        """The service waits no longer: ``timeout``, before its time."""
+        return self._world.decide(request, SessionStatus.TIMEOUT)
+
+    def identify(self, request: SessionOrUser) -> SandboxSession:
+        """The person is at it: ``identifying``, still to be answered."""
+        return self._world.decide(request, SessionStatus.IDENTIFYING)
+
+    def walk_away(self, session: SessionOrUser) -> SandboxSession:
+        """The person leaves an active session: ``walkaway``."""
+        return self._world.walk_away(session)
+
+    # Watching
+
+    @property
+    def sessions(self) -> tuple[SandboxSession, ...]:
+        """Every session so far, as it is now, in the order of their beginning."""
+        return self._world.sessions
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """Every call so far, in the order in which they came."""
+        return self._dispatcher.calls
+
+    def wait_for_request(
+        self, user: str | None = None, timeout: float = 5.0, after: SandboxSession | None = None
+    ) -> SandboxSession:
+        """The newest undecided request of a user (of anybody), as soon as there is one. Raises TimeoutError.
+
+        :param after: only a request that began after this one.
+        """
+
+        def newest() -> SandboxSession | None:
+            first = 0 if after is None else after.number
+            pending = [session for session in self.sessions if session.undecided and session.number > first]
+            mine = [session for session in pending if user in (None, session.user)]
+            return mine[-1] if mine else None
+
+        return self._world.wait_for(newest, timeout, f"a request for {user or 'anybody'}")
+
+    def wait_for_end(self, which: SessionOrUser, timeout: float = 5.0) -> SandboxSession:
+        """The session (of a user: the newest), as soon as its client has ended it. Raises TimeoutError."""
+
+        def ended() -> SandboxSession | None:
+            number = which.number if isinstance(which, SandboxSession) else which
+            mine = [session for session in self.sessions if number in (session.number, session.user)]
+            return mine[-1] if mine and mine[-1].ended_by is EndedBy.CLIENT else None
+
+        return self._world.wait_for(ended, timeout, f"{which!r} ended by its client")
+
+    def wait_for_calls(self, kind: CallKind | str, count: int = 1, timeout: float = 5.0) -> tuple[Call, ...]:
+        """All calls of a kind, as soon as there are this many. Raises TimeoutError."""
+
+        def enough() -> tuple[Call, ...]:
+            calls = tuple(call for call in self.calls if call.kind is CallKind(kind))
+            return calls if len(calls) >= count else ()
+
+        return self._world.wait_for(enough, timeout, f"{count} calls: {kind}")
+
+    # Misbehaving
+
+    def misbehave(self, kind: CallKind | str, *faults: Fault, times: int | None = 1) -> None:
+        """Answer the calls of a kind that come next with these faults, one after the other.
+
+        :param times: how often each; None for always, once the queued ones are through.
+        """
+        for fault in faults:
+            self._faults.add(CallKind(kind), fault, times)
+
+    def behave(self) -> None:
+        """Forget every fault that is still to come."""
+        self._faults.clear()

@@ -1,0 +1,109 @@
+"""Checks that a call was signed by who it says, just now, and for the first time.
+
+The rules are those of the published client (see ``docs`` of the wire protocol): a nonce, the URL without its scheme and a
+timestamp, under an HMAC whose key comes from the nonce and the secret. The body is not signed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Callable
+
+from multidict import CIMultiDictProxy
+
+from pam_iampass.sandbox.errors import unauthorized
+
+AUTHENTICATION = "Authentication"
+TIMESTAMP = "X-IAMPASS-Authentication-Timestamp"
+# "IAMOASS" is how the service spells it, in every version of its client.
+VERSION = "X-IAMOASS-Authentication-Version"
+
+WINDOW_SECONDS = 300.0
+
+_AUTHENTICATION = re.compile(r"hmac (?P<client>[^:\s]+):(?P<nonce>[^:\s]*):(?P<signature>[^:\s]*)")
+_DECIMAL = re.compile(r"0|[1-9][0-9]*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """The signing headers of one call, well-formed but not yet checked."""
+
+    client_id: str
+    nonce: str
+    signature: str
+    timestamp: str
+
+
+def read_credentials(headers: CIMultiDictProxy[str]) -> Credentials:
+    """Take the signing headers apart. Raises Refusal (401) where one is missing, twice there or malformed."""
+    if _only(headers, VERSION) != "1":
+        raise unauthorized("BAD_VERSION", f"{VERSION} must be 1")
+    match = _AUTHENTICATION.fullmatch(_only(headers, AUTHENTICATION))
+    if match is None:
+        raise unauthorized("BAD_AUTHENTICATION", f"{AUTHENTICATION} must be: hmac <id>:<nonce>:<signature>")
+    nonce = match.group("nonce")
+    if not _DECIMAL.fullmatch(nonce) or int(nonce) >= 2**64:
+        raise unauthorized("BAD_NONCE", "the nonce must be the decimal text of an unsigned 64-bit integer")
+    timestamp = _only(headers, TIMESTAMP)
+    if not _DECIMAL.fullmatch(timestamp) or len(timestamp) > 19:
+        raise unauthorized("BAD_TIMESTAMP", f"{TIMESTAMP} must be Unix time in whole seconds")
+    return Credentials(match.group("client"), nonce, match.group("signature"), timestamp)
+
+
+def _only(headers: CIMultiDictProxy[str], name: str) -> str:
+    values = headers.getall(name, [])
+    if len(values) != 1:
+        raise unauthorized("BAD_HEADERS", f"{name} must be there exactly once; it is {len(values)} times")
+    return values[0]
+
+
+def signature_of(secret: str, nonce: str, signed_url: str, timestamp: str) -> str:
+    """The signature that a call must carry."""
+    key = hashlib.sha256((nonce + secret).encode()).digest()[:16]
+    message = (nonce + signed_url + timestamp).encode("utf-8", "surrogateescape")
+    return base64.b64encode(hmac.new(key, message, hashlib.sha256).digest()[:16]).decode("ascii")
+
+
+class SignatureCheck:
+    """Remembers the nonces of the last minutes, so that no call counts twice.
+
+    :param now: the server's Unix time in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._seen: dict[tuple[str, str], float] = {}
+
+    def check(self, credentials: Credentials, signed_url: str, secrets: Mapping[str, str]) -> None:
+        """Raises Refusal (401) unless these credentials sign this URL, freshly.
+
+        :param signed_url: the URL as it was sent, from the host on.
+        :param secrets: the secret of each client id that may make this call.
+        """
+        secret: str | None = secrets.get(credentials.client_id)
+        if secret is None:
+            raise unauthorized("UNKNOWN_CLIENT", "this application or session is not known here")
+        expected = signature_of(secret, credentials.nonce, signed_url, credentials.timestamp)
+        if not hmac.compare_digest(expected.encode(), credentials.signature.encode("utf-8", "surrogateescape")):
+            raise unauthorized("BAD_SIGNATURE", "the signature is not that of this URL, nonce, time and secret")
+        self._check_time(float(credentials.timestamp))
+        self._spend_nonce(credentials)
+
+    def _check_time(self, timestamp: float) -> None:
+        offset = timestamp - self._now()
+        if abs(offset) > WINDOW_SECONDS:
+            raise unauthorized("STALE_TIMESTAMP", f"the caller's clock is {offset:+.0f} s off; 300 s are allowed")
+
+    def _spend_nonce(self, credentials: Credentials) -> None:
+        now = self._now()
+        # A call from a clock that is ahead stays within the window for twice its length.
+        self._seen = {key: at for key, at in self._seen.items() if abs(now - at) <= 2 * WINDOW_SECONDS}
+        key = (credentials.client_id, credentials.nonce)
+        if key in self._seen:
+            raise unauthorized("REPLAYED_NONCE", "this nonce was used before")
+        self._seen[key] = now
