@@ -1,0 +1,52 @@
+# Run `make` to see what there is. `make demo` and `make test` install the packages they need, and change nothing else.
+PYTHON = /usr/bin/python3
+MACHINE = tests/support/machine.sh
+
+# Where `make install` puts things.
+DESTDIR =
+PACKAGES = /usr/lib/python3/dist-packages
+LIBEXEC = /usr/lib/pam-iampass
+BIN = /usr/bin
+SYSCONF = /etc
+UNITS = /usr/lib
+
+.PHONY: help demo test lint install account
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Show real ssh logins: approved, denied, unanswered, and without a phone (against the sandbox)
+	@tests/support/requirements.sh demo
+	@$(MACHINE) $(PYTHON) -m tests.system.demo
+
+test: ## Run all tests on a copy of this machine
+	@tests/support/requirements.sh test
+	@$(MACHINE) tests/run.sh
+
+lint: ## Check style and types
+	@tests/support/requirements.sh test
+	@tests/lint.sh
+
+install: ## Install from source, below DESTDIR where that is given
+	install -d $(DESTDIR)$(PACKAGES) $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(BIN) $(DESTDIR)$(SYSCONF)/iampass \
+	    $(DESTDIR)$(SYSCONF)/pam.d $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/systemd/catalog
+	cp -R pam_iampass $(DESTDIR)$(PACKAGES)/
+	find $(DESTDIR)$(PACKAGES)/pam_iampass -name __pycache__ -prune -exec rm -r {} +
+	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass
+	$(PYTHON) -m compileall -q -d $(PACKAGES)/pam_iampass $(DESTDIR)$(PACKAGES)/pam_iampass
+	sed 's|@PACKAGES@|$(PACKAGES)|' doors/helper.in > $(DESTDIR)$(LIBEXEC)/helper
+	install -m 644 doors/pam_python/pam_iampass.py $(DESTDIR)$(LIBEXEC)/
+	sed 's|@PACKAGES@|$(PACKAGES)|' doors/pam-iampass.in > $(DESTDIR)$(BIN)/pam-iampass
+	chmod 644 $(DESTDIR)$(LIBEXEC)/helper
+	chmod 755 $(DESTDIR)$(BIN)/pam-iampass
+	install -m 644 config/pam.d/* $(DESTDIR)$(SYSCONF)/pam.d/
+	install -m 644 packaging/systemd/pam-iampass.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass.conf
+	install -m 644 packaging/systemd/pam_iampass.catalog $(DESTDIR)$(UNITS)/systemd/catalog/
+	for file in iampass.yaml users.yaml; do \
+	    [ -e $(DESTDIR)$(SYSCONF)/iampass/$$file ] || \
+	    install -m 640 config/$$file $(DESTDIR)$(SYSCONF)/iampass/ || exit 1; done
+
+account: ## After install: make the service's user and give it its configuration
+	systemd-sysusers $(UNITS)/sysusers.d/pam-iampass.conf
+	chgrp -R iampass $(SYSCONF)/iampass
+	journalctl --update-catalog

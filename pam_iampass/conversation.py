@@ -1,0 +1,63 @@
+"""Say something to the person, or ask them: cleaned, short, and never fatal where it is only information."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pam_iampass.relay.handle import ConversationFailed, Message
+from pam_iampass.text import clean
+
+#: What sshd answers in place of a person whom it has refused already (OpenSSH, `auth-pam.c`, `fake_password`):
+#: root under `PermitRootLogin prohibit-password`, for example.
+SSHD_REFUSED = "\b\n\r\x7f"
+
+PROMPT_ECHO_ON = 2
+ERROR_MSG = 3
+TEXT_INFO = 4
+
+
+class Speaker(Protocol):
+    """The one part of a PAM handle that a conversation needs."""
+
+    def conversation(self, message: Message) -> object:
+        """Pass one message on."""
+
+
+class AlreadyRefused(Exception):
+    """The application has refused this login already and only plays the rest of it."""
+
+
+class Unanswered(Exception):
+    """The application could not put the question to a person."""
+
+
+class Conversation:
+    """The conversation with the person who logs in."""
+
+    def __init__(self, handle: Speaker) -> None:
+        self._handle = handle
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+        self._handle.conversation(Message(TEXT_INFO, clean(text)))
+
+    def say_error(self, text: str) -> None:
+        """Show a line about something that went wrong."""
+        self._handle.conversation(Message(ERROR_MSG, clean(text)))
+
+    def ask(self, prompt: str) -> str:
+        """Ask, with what is typed shown, and return the answer; a bare Enter or nothing at all is an empty one.
+
+        Raises Unanswered where the application cannot ask (sshd's `password` method cannot, nor can a program
+        without a terminal), and AlreadyRefused where sshd answers in the person's place.
+        """
+        try:
+            response = self._handle.conversation(Message(PROMPT_ECHO_ON, clean(prompt)))
+        except ConversationFailed:
+            raise Unanswered from None
+        answer = getattr(response, "resp", None)
+        if not isinstance(answer, str):
+            return ""
+        if answer.startswith(SSHD_REFUSED):
+            raise AlreadyRefused
+        return answer

@@ -1,0 +1,138 @@
+"""A login, and what may come of it: the one table from outcome to PAM code."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Optional
+
+
+class PamCode(enum.IntEnum):
+    """The PAM return codes that this module uses (Linux-PAM, `_pam_types.h`)."""
+
+    SUCCESS = 0
+    PERM_DENIED = 6
+    AUTHINFO_UNAVAIL = 9
+    MAXTRIES = 11
+    IGNORE = 25
+    ABORT = 26
+
+
+class Result(enum.Enum):
+    """What PAM is told, in a word."""
+
+    SUCCESS = "success"
+    IGNORED = "ignored"
+    DENIED = "denied"
+
+
+class Outcome(enum.Enum):
+    """What came of a login."""
+
+    APPROVED = "approved"
+    RECOVERED = "recovered"
+    EXEMPT = "exempt"
+    DENIED = "denied"
+    TIMED_OUT = "timed_out"
+    NO_DEVICE = "no_device"
+    UNLISTED = "unlisted"
+    UNAVAILABLE = "unavailable"
+    MISCONFIGURED = "misconfigured"
+    THROTTLED = "throttled"
+    CANCELLED = "cancelled"
+
+
+_SUCCESS = frozenset({Result.SUCCESS})
+_IGNORED = frozenset({Result.IGNORED})
+_DENIED = frozenset({Result.DENIED})
+
+#: The results that each outcome may have. Success belongs to an approval and to a spent recovery code only.
+RESULTS = {
+    Outcome.APPROVED: _SUCCESS,
+    Outcome.RECOVERED: _SUCCESS,
+    Outcome.EXEMPT: _IGNORED,
+    Outcome.UNLISTED: _IGNORED | _DENIED,
+    Outcome.UNAVAILABLE: _IGNORED | _DENIED,
+    Outcome.DENIED: _DENIED,
+    Outcome.TIMED_OUT: _DENIED,
+    Outcome.NO_DEVICE: _DENIED,
+    Outcome.MISCONFIGURED: _DENIED,
+    Outcome.THROTTLED: _DENIED,
+    Outcome.CANCELLED: _DENIED,
+}
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who logs in, through what, from where. Texts are as PAM has them: clean them before you show them."""
+
+    user: str
+    """PAM_USER. In sudo the caller, in su the target."""
+
+    service: str
+    """PAM_SERVICE, the name of the PAM service file."""
+
+    rhost: Optional[str] = None
+    """PAM_RHOST: an address or a host name, chosen by the application."""
+
+    tty: Optional[str] = None
+    """PAM_TTY."""
+
+    ruser: Optional[str] = None
+    """PAM_RUSER. In su the caller; elsewhere a remote side may have chosen it."""
+
+    real_uid: Optional[int] = None
+    """The real user id of the application's process."""
+
+    ssh_auth_info: Optional[str] = None
+    """`SSH_AUTH_INFO_0`: what sshd has accepted so far, one method a line; empty when nothing was; None outside sshd."""
+
+    @property
+    def through_sshd(self) -> bool:
+        """Whether sshd asks. Present and empty counts (sshd(8), `SSH_AUTH_INFO_0`)."""
+        return self.ssh_auth_info is not None
+
+    def accepted(self, method: str) -> bool:
+        """Whether sshd has accepted the authentication method `method` (for example `publickey`) before us.
+
+        Only the first word of a line counts: the rest of a `hostbased` line is text that the client chose.
+        """
+        lines = (self.ssh_auth_info or "").split("\n")
+        return any(line.split(" ", 1)[0] == method for line in lines)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What came of a login, and why."""
+
+    outcome: Outcome
+    result: Result
+    reason: str = ""
+    """For the administrator: what happened, without secrets, tokens or codes. Not cleaned."""
+
+    message: str = ""
+    """For the person: one line. Not cleaned. Empty: nothing is said."""
+
+    elapsed: float = 0.0
+    """Seconds from the request to IAMPASS until the decision; 0 where none was made."""
+
+    def __post_init__(self) -> None:
+        if self.result not in RESULTS[self.outcome]:
+            raise ValueError(f"the outcome {self.outcome.value} cannot have the result {self.result.value}")
+
+    def pam_code(self, login: Login) -> PamCode:
+        """The code for PAM.
+
+        A denial must end the login at once, or the application calls the stack again and the phone rings again:
+        PAM_MAXTRIES does that in sshd, PAM_ABORT in sudo and su.
+        """
+        if self.result is Result.SUCCESS:
+            return PamCode.SUCCESS
+        if self.result is Result.IGNORED:
+            return PamCode.IGNORE
+        return PamCode.MAXTRIES if login.through_sshd else PamCode.ABORT
+
+
+def denied(outcome: Outcome, reason: str, message: str = "", elapsed: float = 0.0) -> Decision:
+    """A decision with the result denied."""
+    return Decision(outcome, Result.DENIED, reason, message, elapsed)

@@ -1,0 +1,139 @@
+"""The PAM module: the six functions that pam_python would call, with `pamh` at the other end of a socket.
+
+Nothing here raises: whatever goes wrong denies and leaves an audit record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from pam_iampass.conversation import Conversation
+from pam_iampass.journal import Journal
+from pam_iampass.login import Decision, Login, Outcome, PamCode, Result, denied
+from pam_iampass.relay.handle import ApplicationGone, Handle
+
+SETTINGS = "/etc/iampass/iampass.yaml"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments on the PAM line."""
+
+    config: str = SETTINGS
+    first_factor: Optional[str] = None
+    debug: bool = False
+    unknown: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, argv: list[str]) -> Arguments:
+        """Read them; `argv[0]` is the module's own name. What is not known is kept in `unknown`."""
+        values: dict[str, str] = {}
+        unknown = []
+        for argument in argv[1:]:
+            name, _, value = argument.partition("=")
+            fits = {
+                "config": value.startswith("/"),
+                "first_factor": value == "publickey",
+                "debug": argument == "debug",
+            }.get(name, False)
+            if fits and name not in values:
+                values[name] = value
+            else:
+                unknown.append(argument)
+        return cls(
+            values.get("config", SETTINGS), values.get("first_factor"), "debug" in values, tuple(unknown)
+        )
+
+
+def pam_sm_authenticate(pamh: Handle, flags: int, argv: list[str]) -> int:
+    """Decide a login, tell the person, leave the audit record; return the PAM code."""
+    return authenticate(pamh, argv, Journal())
+
+
+def pam_sm_setcred(pamh: Handle, flags: int, argv: list[str]) -> int:
+    """We give no credentials: PAM_IGNORE. Only an approval is a success."""
+    return PamCode.IGNORE
+
+
+def pam_sm_acct_mgmt(pamh: Handle, flags: int, argv: list[str]) -> int:
+    """We say nothing about accounts: PAM_IGNORE."""
+    return PamCode.IGNORE
+
+
+def pam_sm_open_session(pamh: Handle, flags: int, argv: list[str]) -> int:
+    """We take no part in sessions: PAM_IGNORE."""
+    return PamCode.IGNORE
+
+
+def pam_sm_close_session(pamh: Handle, flags: int, argv: list[str]) -> int:
+    """We take no part in sessions: PAM_IGNORE."""
+    return PamCode.IGNORE
+
+
+def pam_sm_chauthtok(pamh: Handle, flags: int, argv: list[str]) -> int:
+    """We change no passwords: PAM_IGNORE."""
+    return PamCode.IGNORE
+
+
+def authenticate(pamh: Handle, argv: list[str], journal: Journal) -> int:
+    """What `pam_sm_authenticate` does, with the journal passed in."""
+    login = Login("?", "?")
+    try:
+        login = _login(pamh)
+        decision = _decide(login, Arguments.read(argv), pamh, journal)
+    except ApplicationGone as gone:
+        decision = denied(Outcome.CANCELLED, str(gone))
+    except BaseException as error:  # noqa: BLE001 - an entry point: SystemExit and KeyboardInterrupt deny as well
+        decision = denied(Outcome.UNAVAILABLE, _where(error), "The phone check failed.")
+    journal.record(login, decision)
+    _tell(pamh, decision)
+    code = decision.pam_code(login)
+    return int(code) if type(code) is PamCode else PamCode.ABORT
+
+
+def _login(pamh: Handle) -> Login:
+    return Login(
+        user=pamh.user or "",
+        service=pamh.service or "",
+        rhost=pamh.rhost or None,
+        tty=pamh.tty or None,
+        ruser=pamh.ruser or None,
+        real_uid=pamh.real_uid,
+        ssh_auth_info=pamh.env.get("SSH_AUTH_INFO_0"),
+    )
+
+
+def _decide(login: Login, arguments: Arguments, pamh: Handle, journal: Journal) -> Decision:
+    if arguments.unknown:
+        reason = "unknown module arguments on the PAM line: " + " ".join(arguments.unknown)
+        return denied(Outcome.MISCONFIGURED, reason, "The phone check is not set up rightly on this machine.")
+    from pam_iampass import one_shot, verification
+
+    parts = one_shot.parts(arguments.config, left_open=lambda reason: journal.left_open(login, reason))
+    demands = verification.Demands(arguments.first_factor)
+    if arguments.debug:
+        journal.debug(f"a login begins: {login}")
+    return verification.verify(login, demands, Conversation(pamh), pamh, parts)
+
+
+def _tell(pamh: Handle, decision: Decision) -> None:
+    if not decision.message or decision.outcome is Outcome.CANCELLED:
+        return
+    conversation = Conversation(pamh)
+    try:
+        if decision.result is Result.DENIED:
+            conversation.say_error(decision.message)
+        else:
+            conversation.say(decision.message)
+    except ApplicationGone:
+        return
+
+
+def _where(error: BaseException) -> str:
+    """What broke and where: the kind of error and the line, never its text, which may hold a secret."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
+    return f"the module failed with {type(error).__name__}{place}"

@@ -1,0 +1,45 @@
+"""The parts of a login for a process that serves just one: everything is read when it is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable
+
+from pam_iampass.accounts import Accounts
+from pam_iampass.verification import Parts
+
+if TYPE_CHECKING:
+    from pam_iampass.client import AuthenticationAPI
+    from pam_iampass.settings import Settings
+    from pam_iampass.user_table import UserTable
+
+
+def parts(config: str, left_open: Callable[[str], None]) -> Parts:
+    """The parts, with the settings in the file `config`."""
+
+    def load_settings() -> Settings:
+        from pam_iampass.settings import load
+
+        return load(config)
+
+    return Parts(Accounts(), load_settings, open_users, connect, left_open)
+
+
+def open_users(settings: Settings) -> UserTable:
+    """The user table that the settings name."""
+    from pam_iampass.user_table import UserTable
+
+    return UserTable(settings.users, settings.users_folder)
+
+
+def connect(settings: Settings, pause: Callable[[float], None]) -> AuthenticationAPI:
+    """The IAMPASS client that the settings describe; waits inside a call go through `pause`."""
+    from pam_iampass.client import AuthenticationAPI
+
+    return AuthenticationAPI(
+        application_id=settings.application_id,
+        application_secret=settings.application_secret,
+        server=settings.server,
+        ca_file=settings.ca_file,
+        proxy=settings.proxy,
+        pause=pause,
+    )

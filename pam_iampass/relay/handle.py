@@ -1,0 +1,157 @@
+"""The `pamh` of a login whose application is at the other end of a socket.
+
+It has the part of pam_python's PamHandle that the module needs (`user`, `service`, `rhost`, `tty`, `ruser`, `env`,
+`Message`, `Response`, `conversation`, the constants), and five things that only a process of its own can offer:
+`real_uid`, `promise`, `pause`, `gone` and `afterwards`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+from dataclasses import dataclass
+from typing import Optional
+
+from pam_iampass.relay import protocol
+from pam_iampass.relay.protocol import Frame, FrameError, Type
+
+#: How long the module waits for the two first frames, in seconds.
+GREETING_TIMEOUT = 2.0
+#: How long it waits for the answer to a prompt, in seconds. The application has a shorter limit of its own.
+ANSWER_TIMEOUT = 600.0
+#: How long the door may take to read what is sent to it, in seconds.
+SEND_TIMEOUT = 5.0
+
+
+class ApplicationGone(Exception):
+    """The application is no longer there, or no longer speaks the protocol: nobody waits for the answer."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message to the person, as in pam_python: a style (`Handle.PAM_TEXT_INFO` and so on) and a text."""
+
+    msg_style: int
+    msg: str
+
+
+@dataclass(frozen=True)
+class Response:
+    """What came back, as in pam_python. `resp` is None where the message asked nothing."""
+
+    resp: Optional[str]
+    resp_retcode: int = 0
+
+
+class ConversationFailed(Exception):
+    """The application could not ask (PAM_CONV_ERR)."""
+
+
+class Handle:
+    """The PAM handle at the other end of `connection`.
+
+    `afterwards` is an ExitStack whose callbacks run once the application has its answer, or has died: what a login
+    owes to others (the end of its IAMPASS session) without keeping the person waiting.
+    """
+
+    PAM_PROMPT_ECHO_OFF = 1
+    PAM_PROMPT_ECHO_ON = 2
+    PAM_ERROR_MSG = 3
+    PAM_TEXT_INFO = 4
+
+    Message = Message
+    Response = Response
+
+    def __init__(self, connection: socket.socket, items: dict[str, str], afterwards: contextlib.ExitStack) -> None:
+        self._connection = connection
+        self._items = items
+        self.afterwards = afterwards
+        self.user = items.get("user")
+        self.service = items.get("service")
+        self.rhost = items.get("rhost")
+        self.tty = items.get("tty")
+        self.ruser = items.get("ruser")
+        self.env = {"SSH_AUTH_INFO_0": items["ssh_auth_info"]} if "ssh_auth_info" in items else {}
+
+    @property
+    def real_uid(self) -> Optional[int]:
+        """The real user id of the application, None where the door did not tell or told nonsense."""
+        text = self._items.get("uid", "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
+
+    def conversation(self, message: Message) -> Response:
+        """Show or ask something. Raises ConversationFailed where a prompt got no answer, and ApplicationGone."""
+        if message.msg_style in (self.PAM_TEXT_INFO, self.PAM_ERROR_MSG):
+            self._send(protocol.say(message.msg, error=message.msg_style == self.PAM_ERROR_MSG))
+            return Response(None)
+        self._send(protocol.ask(message.msg, echo=message.msg_style == self.PAM_PROMPT_ECHO_ON))
+        try:
+            answer = protocol.decode_answer(receive(self._connection, ANSWER_TIMEOUT))
+        except FrameError as error:
+            raise ApplicationGone(str(error)) from None
+        if answer is None:
+            raise ConversationFailed("the application could not ask")
+        return Response(answer)
+
+    def promise(self, seconds: float) -> None:
+        """Tell the door that it will have its answer within `seconds` from now."""
+        self._send(protocol.deadline(seconds))
+
+    def pause(self, seconds: float) -> None:
+        """Do nothing for `seconds`, but raise ApplicationGone at once when the application dies."""
+        poller = select.poll()
+        poller.register(self._connection, select.POLLIN | select.POLLHUP | select.POLLERR)
+        if poller.poll(max(seconds, 0.0) * 1000):
+            raise ApplicationGone("the application went away")
+
+    def gone(self) -> bool:
+        """Whether the application has died."""
+        try:
+            self.pause(0)
+        except ApplicationGone:
+            return True
+        return False
+
+    def answer(self, code: int) -> None:
+        """Give the door its result. Raises ApplicationGone."""
+        self._send(protocol.result(code))
+
+    def _send(self, frame: Frame) -> None:
+        send(self._connection, frame)
+
+
+def greet(connection: socket.socket) -> tuple[protocol.Hello, dict[str, str]]:
+    """Read the two first frames. Raises ApplicationGone and FrameError."""
+    until = time.monotonic() + GREETING_TIMEOUT
+    hello = protocol.Hello.decode(receive(connection, until - time.monotonic()))
+    return hello, protocol.decode_items(receive(connection, until - time.monotonic()))
+
+
+def receive(connection: socket.socket, timeout: float) -> Frame:
+    """The next frame, whole within `timeout` seconds. Raises ApplicationGone and FrameError."""
+    until = time.monotonic() + timeout
+
+    def read(count: int) -> bytes:
+        connection.settimeout(max(until - time.monotonic(), 0.001))
+        return connection.recv(count)
+
+    try:
+        frame = protocol.read_frame(read)
+    except OSError as error:
+        raise ApplicationGone(f"nothing came from the door: {error.strerror or 'time-out'}") from None
+    if frame is None:
+        raise ApplicationGone("the application went away")
+    return frame
+
+
+def send(connection: socket.socket, frame: Frame) -> None:
+    """Send a frame. Raises ApplicationGone where nobody takes it."""
+    try:
+        connection.settimeout(SEND_TIMEOUT)
+        connection.sendall(frame.encode())
+    except OSError:
+        raise ApplicationGone("the application went away") from None
+
+

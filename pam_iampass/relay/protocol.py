@@ -1,0 +1,177 @@
+"""Frames between a door and the module: `docs/relay-protocol.md`."""
+
+from __future__ import annotations
+
+import enum
+import struct
+from dataclasses import dataclass
+from typing import Callable, Mapping
+
+VERSION = 1
+AUTHENTICATE = 1
+LONGEST_PAYLOAD = 64 * 1024
+LONGEST_DEADLINE = 300.0
+KNOWN_ITEMS = frozenset({"user", "service", "rhost", "tty", "ruser", "uid", "ssh_auth_info"})
+
+_HEADER = struct.Struct("!cI")
+_HELLO = struct.Struct("!BBI")
+
+
+class FrameError(Exception):
+    """What arrived is not the relay protocol: cut off, too long, unknown or out of turn."""
+
+
+class Type(enum.Enum):
+    """The kinds of frames, by their byte on the wire."""
+
+    HELLO = b"H"
+    ITEMS = b"I"
+    ANSWER = b"A"
+    NO_ANSWER = b"N"
+    DEADLINE = b"D"
+    SAY = b"S"
+    SAY_ERROR = b"E"
+    ASK = b"Q"
+    RESULT = b"R"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame."""
+
+    type: Type
+    payload: bytes = b""
+
+    def encode(self) -> bytes:
+        """The bytes on the wire. Raises FrameError where the payload is over 64 KiB."""
+        if len(self.payload) > LONGEST_PAYLOAD:
+            raise FrameError("payload over 64 KiB")
+        return _HEADER.pack(self.type.value, len(self.payload)) + self.payload
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The first frame: which PAM function was called, and how."""
+
+    phase: int
+    flags: int
+    arguments: tuple[str, ...]
+
+    def encode(self) -> Frame:
+        """The frame for it."""
+        arguments = b"".join(_encode(argument) + b"\0" for argument in self.arguments)
+        return Frame(Type.HELLO, _HELLO.pack(VERSION, self.phase, self.flags) + arguments)
+
+    @classmethod
+    def decode(cls, frame: Frame) -> Hello:
+        """Read it. Raises FrameError."""
+        _expect(frame, Type.HELLO)
+        if len(frame.payload) < _HELLO.size:
+            raise FrameError("HELLO is cut off")
+        version, phase, flags = _HELLO.unpack_from(frame.payload)
+        if version != VERSION:
+            raise FrameError(f"version {version} of the relay protocol is not known here; this is version {VERSION}")
+        if phase != AUTHENTICATE:
+            raise FrameError(f"phase {phase} is not known")
+        return cls(phase, flags, tuple(_decode(part) for part in _parts(frame.payload[_HELLO.size :])))
+
+
+def encode_items(items: Mapping[str, bytes]) -> Frame:
+    """The frame with the PAM items that are set."""
+    return Frame(Type.ITEMS, b"".join(_encode(name) + b"=" + value + b"\0" for name, value in items.items()))
+
+
+def decode_items(frame: Frame) -> dict[str, str]:
+    """Read the PAM items: name to text (UTF-8; other bytes as surrogates, PEP 383). Raises FrameError."""
+    _expect(frame, Type.ITEMS)
+    items: dict[str, str] = {}
+    for part in _parts(frame.payload):
+        name, equals, value = part.partition(b"=")
+        key = _decode(name)
+        if not equals or key not in KNOWN_ITEMS or key in items:
+            raise FrameError("ITEMS holds an item that is unknown, stands twice or has no value")
+        items[key] = _decode(value)
+    return items
+
+
+def decode_answer(frame: Frame) -> str | None:
+    """What the person typed, or None where the application could not ask. Raises FrameError."""
+    if frame.type is Type.NO_ANSWER and not frame.payload:
+        return None
+    _expect(frame, Type.ANSWER)
+    if b"\0" in frame.payload:
+        raise FrameError("ANSWER holds a NUL")
+    return _decode(frame.payload)
+
+
+def say(text: str, error: bool = False) -> Frame:
+    """Text for the person."""
+    return Frame(Type.SAY_ERROR if error else Type.SAY, _for_a_person(text))
+
+
+def ask(text: str, echo: bool) -> Frame:
+    """A prompt for the person."""
+    return Frame(Type.ASK, bytes([echo]) + _for_a_person(text))
+
+
+def deadline(seconds: float) -> Frame:
+    """How long the door shall wait for its answer from now, in seconds, at most 300."""
+    return Frame(Type.DEADLINE, struct.pack("!I", round(min(max(seconds, 0.0), LONGEST_DEADLINE) * 1000)))
+
+
+def result(code: int) -> Frame:
+    """The PAM code."""
+    return Frame(Type.RESULT, struct.pack("!I", code))
+
+
+def read_frame(read: Callable[[int], bytes]) -> Frame | None:
+    """Read one frame with `read(n)`, which returns 1 to n bytes, or none at the end of the stream.
+
+    Returns None where the stream ends between frames. Raises FrameError, and what `read` raises.
+    """
+    header = _read_exactly(read, _HEADER.size, may_end=True)
+    if not header:
+        return None
+    kind, length = _HEADER.unpack(header)
+    if length > LONGEST_PAYLOAD:
+        raise FrameError("a frame is over 64 KiB")
+    try:
+        frame_type = Type(kind)
+    except ValueError:
+        raise FrameError("a frame of unknown type") from None
+    return Frame(frame_type, _read_exactly(read, length))
+
+
+def _read_exactly(read: Callable[[int], bytes], count: int, may_end: bool = False) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        chunk = read(count - len(data))
+        if not chunk:
+            if may_end and not data:
+                return b""
+            raise FrameError("the stream ended within a frame")
+        data += chunk
+    return bytes(data)
+
+
+def _parts(payload: bytes) -> list[bytes]:
+    if payload and not payload.endswith(b"\0"):
+        raise FrameError("a text is not ended by a NUL")
+    return payload.split(b"\0")[:-1]
+
+
+def _expect(frame: Frame, wanted: Type) -> None:
+    if frame.type is not wanted:
+        raise FrameError(f"a frame {frame.type.name} where {wanted.name} was due")
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _for_a_person(text: str) -> bytes:
+    return text.replace("\0", "").encode("utf-8", "replace")

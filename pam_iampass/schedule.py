@@ -1,0 +1,32 @@
+"""When to ask IAMPASS how a request stands."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+#: Nobody takes the phone out and answers within the first second.
+FIRST = 1.5
+#: Seconds between polls while most people answer: half of it is the median wait of an approval.
+BRISK = 0.48
+#: Until when, in seconds after the request.
+BRISK_UNTIL = 20.0
+#: Seconds between polls later.
+CALM = 1.96
+#: The last poll comes so many seconds before the end, to leave its answer time to arrive.
+LAST = 0.4
+
+
+def next_poll(previous: Optional[float], timeout: float) -> Optional[float]:
+    """The moment of the next poll, for a login that waits `timeout` seconds; None where there is none left.
+
+    Moments are in seconds after the request; `previous` is when the poll before began, None where there was none.
+    At most 60 polls come in 60 seconds, fewer where they are slow. The last is as late as its answer can still count.
+    """
+    last = max(timeout - LAST, timeout / 2)
+    if previous is not None and previous >= last:
+        return None
+    if previous is None:
+        moment = FIRST
+    else:
+        moment = previous + (BRISK if previous < BRISK_UNTIL else CALM)
+    return moment if moment < last - BRISK / 2 else last

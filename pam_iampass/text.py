@@ -1,0 +1,41 @@
+"""Text from outside, made safe for a terminal and for a log.
+
+The server's reason, the remote host and the user name are chosen by others. What they could do with control
+characters (colours, cursor movement, a faked second line) and with bidirectional or invisible characters (a name
+that reads differently than it is) ends here: all that does not print is shown as an escape.
+"""
+
+from __future__ import annotations
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._@%+:-/$")
+
+
+def clean(text: str, limit: int = 300) -> str:
+    """Return `text` on one line with only printable characters (`str.isprintable`), at most `limit` long.
+
+    C0, C1, DEL, line and paragraph separators, bidi controls, zero-width characters, lone surrogates (undecodable
+    bytes) and unassigned code points become `\\xhh`, `\\uhhhh` or `\\Uhhhhhhhh`.
+    """
+    shown = "".join(character if character.isprintable() else _escape(character) for character in text[: limit + 1])
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def quoted(text: str | None) -> str:
+    """Return a name for a line of a log: as it is where it is a plain word, else cleaned and in quotes.
+
+    A name with spaces can so never pass for further words of the line. None is shown as `-`.
+    """
+    if text is None:
+        return "-"
+    if text and text != "-" and len(text) <= 300 and _PLAIN.issuperset(text):
+        return text
+    return '"' + clean(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8 (PEP 383)
+        return f"\\x{code - 0xDC00:02x}"
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

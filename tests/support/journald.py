@@ -1,0 +1,85 @@
+"""A real journald, for a machine (or a copy of one) on which none runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+DAEMON = "/usr/lib/systemd/systemd-journald"
+SOCKET = Path("/run/systemd/journal/socket")
+
+
+class Journald:
+    """Runs journald and reads its records. Only for inside `machine.sh`: it takes the machine's own sockets."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Journald:
+        machine_id = Path("/etc/machine-id")
+        if not machine_id.exists() or len(machine_id.read_text().strip()) != 32:
+            machine_id.write_text(uuid.uuid4().hex + "\n")
+        drop_in = Path("/etc/systemd/journald.conf.d/zz-test.conf")
+        drop_in.parent.mkdir(parents=True, exist_ok=True)
+        drop_in.write_text("[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\nForwardToWall=no\n")
+        self.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it and wait until it takes records."""
+        SOCKET.parent.mkdir(parents=True, exist_ok=True)
+        self._process = subprocess.Popen([DAEMON], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 10
+        while not SOCKET.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        assert SOCKET.exists(), "journald did not start"
+
+    def stop(self) -> None:
+        """Stop it; its sockets go too."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+        for socket in SOCKET.parent.iterdir():
+            if socket.is_socket():
+                socket.unlink()
+
+    def cursor(self) -> str:
+        """The place of the newest record, to read on from later; empty where there is none yet."""
+        records = self._read("-n", "1")
+        return str(records[-1]["__CURSOR"]) if records else ""
+
+    def records(self, after: str = "", **fields: str) -> list[dict[str, Any]]:
+        """The records of pam_iampass after a cursor that have these fields."""
+        arguments = ["-t", "pam_iampass", *(f"{name}={value}" for name, value in fields.items())]
+        if after:
+            arguments += ["--after-cursor", after]
+        return self._read(*arguments)
+
+    def wait_for(self, after: str, count: int = 1, timeout: float = 5.0, **fields: str) -> list[dict[str, Any]]:
+        """The records, once there are `count` of them."""
+        until = time.monotonic() + timeout
+        while True:
+            found = self.records(after, **fields)
+            if len(found) >= count or time.monotonic() > until:
+                return found
+            time.sleep(0.05)
+
+    def explained(self, after: str) -> str:
+        """What `journalctl -x` shows of the records of pam_iampass."""
+        command = ["journalctl", "-q", "--no-pager", "-x", "-t", "pam_iampass"]
+        command += ["--after-cursor", after] if after else []
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def _read(self, *arguments: str) -> list[dict[str, Any]]:
+        subprocess.run(["journalctl", "-q", "--sync"], check=False, capture_output=True)
+        command = ["journalctl", "-q", "--no-pager", "-o", "json", "--all", *arguments]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]

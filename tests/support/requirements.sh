@@ -1,0 +1,53 @@
+#!/bin/sh
+# Install the Debian packages that `make demo` or `make test` need and that are not there yet.
+# Usage, as root: requirements.sh demo|test
+# No service is started or enabled by it: an ssh server that was not there before stays off.
+set -eu
+
+demo="openssh-server openssh-client libpam-python python3-requests python3-yaml python3-systemd python3-pampy
+python3-click python3-rich python3-aiohttp python3-trustme python3-pexpect systemd util-linux passwd"
+test="$demo pamtester libpam-wrapper python3-pypamtest sudo python3-pytest python3-pytest-timeout python3-coverage
+python3-hypothesis python3-venv ca-certificates mypy gcc make pkg-config libc6-dev libpam0g-dev libsystemd-dev valgrind
+clang libclang-rt-dev python3-dev"
+
+case ${1-} in
+    demo) wanted=$demo ;;
+    test) wanted=$test ;;
+    *) echo "usage: requirements.sh demo|test" >&2; exit 2 ;;
+esac
+
+missing=
+for package in $wanted; do
+    case $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || :) in
+        installed) ;;
+        *) missing="$missing $package" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+
+[ "$(id -u)" -eq 0 ] || { echo "requirements.sh: must run as root, to install$missing" >&2; exit 1; }
+command -v apt-get > /dev/null || { echo "requirements.sh: this needs Debian's apt-get" >&2; exit 1; }
+echo "Installing Debian packages:$missing"
+
+policy=/usr/sbin/policy-rc.d
+if ! [ -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod 755 "$policy"
+fi
+log=$(mktemp)
+if ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } \
+    > "$log" 2>&1; then
+    cat "$log" >&2
+    echo "requirements.sh: the packages could not be installed, see above" >&2
+    exit 1
+fi
+rm -f "$log"
+case $missing in
+    *openssh-server*)
+        if [ -d /run/systemd/system ]; then
+            systemctl disable --quiet ssh.service ssh.socket
+            echo "The ssh server that was installed is not enabled."
+        fi
+        ;;
+esac
