@@ -1,0 +1,13 @@
+/* The application's conversation: one message at a time. */
+#ifndef IAMPASS_CONVERSATION_H
+#define IAMPASS_CONVERSATION_H
+
+#include <security/pam_modules.h>
+
+/* Shows `text`, or asks with it. PAM_SUCCESS with *answer NULL is an answer too: nothing was typed.
+ * An answer belongs to the caller, who gives it to conversation_forget. */
+int conversation_hold(pam_handle_t *pamh, int style, const char *text, char **answer);
+
+void conversation_forget(char *answer);
+
+#endif
