@@ -1,0 +1,105 @@
+"""What can be wrong on this machine, and how it is told to a person.
+
+    PamIampassError              each has .diagnostics(): what is wrong, with what, and what to do
+    ├── UntrustedFile            somebody other than root could have written it, or others may read a secret
+    │   ├── MissingFile          it is not there
+    │   └── UnreadableFile       this process may not read it, or reading failed
+    └── ConfigurationError       a file of ours says something that makes no sense; holds every Problem found
+
+The errors of the IAMPASS service have a tree of their own, in `pam_iampass.client.errors`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pam_iampass.text import clean
+
+
+def shown(value: str) -> str:
+    """A value as it stands in a message: in double quotes, cleaned, and cut where it is long."""
+    return f'"{clean(value, 80)}"'
+
+
+def _line(text: str) -> str:
+    return clean(text, 2000)
+
+
+class Severity(enum.Enum):
+    """How bad a problem is."""
+
+    ERROR = "error"
+    """The module denies because of it."""
+    WARNING = "warning"
+    """The module works, but perhaps not as it was meant."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in one file."""
+
+    file: Path
+    line: int | None
+    """Counted from 1; None where the problem is the file as a whole, or a key that is not there."""
+    key: str
+    """The setting as a dotted path, or the user's name; empty where the problem is the file."""
+    what: str
+    remedy: str
+    severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        place = str(self.file) if self.line is None else f"{self.file}:{self.line}"
+        return _line(": ".join(part for part in (place, self.key, self.what) if part))
+
+
+class PamIampassError(Exception):
+    """The root of this package's errors."""
+
+    def diagnostics(self) -> str:
+        """What is wrong, with what, and what to do: one or more lines for a person."""
+        return _line(str(self))
+
+
+class UntrustedFile(PamIampassError):
+    """A file that must not be used."""
+
+    def __init__(self, path: str, what: str, remedy: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = Path(path)
+        self.what = what
+        self.remedy = remedy
+
+    def diagnostics(self) -> str:
+        return f"{_line(str(self))}\n    {_line(self.remedy)}"
+
+    def problem(self, file: Path, line: int | None = None, key: str = "") -> Problem:
+        """The same as a problem of `file`, which is this file, lies behind it, or names it in `key`."""
+        what = self.what if self.path == file else f"{self.path} {self.what}"
+        return Problem(file, line, key, what, self.remedy)
+
+
+class MissingFile(UntrustedFile):
+    """A file, or a folder on the way to it, that is not there."""
+
+    def __init__(self, path: str, what: str, remedy: str, *, folder: bool) -> None:
+        super().__init__(path, what, remedy)
+        self.folder = folder
+        """True where a folder on the way is missing, False where only the file itself is."""
+
+
+class UnreadableFile(UntrustedFile):
+    """A file that this process cannot read."""
+
+
+class ConfigurationError(PamIampassError):
+    """Configuration that cannot be used."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(str(problem) for problem in self.problems))
+
+    def diagnostics(self) -> str:
+        return "\n".join(f"{problem}\n    {_line(problem.remedy)}" for problem in self.problems)

@@ -1,0 +1,156 @@
+"""What may stand in `iampass.yaml`: one table for the reading, the errors and the page `docs/settings.md`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Union
+
+from pam_iampass import setting_kinds as kinds
+from pam_iampass.node_reader import Kind
+from pam_iampass.setting_kinds import Approver, Prompt, Unavailable
+
+REQUIRED = object()
+"""The default of a key that has none."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of the file."""
+
+    name: str
+    kind: Kind
+    default: Any
+    """Written as in the file: a text, None for null, () for an empty list; REQUIRED where there is none."""
+    doc: str
+
+    @property
+    def required(self) -> bool:
+        return self.default is REQUIRED
+
+    def default_value(self) -> Any:
+        return self.kind.read(self.default) if isinstance(self.default, str) else self.default
+
+
+@dataclass(frozen=True)
+class Section:
+    """A key with further keys below it."""
+
+    name: str
+    keys: tuple[Key, ...]
+    doc: str
+    named: bool = False
+    """Whether names that the administrator chooses stand between it and its keys."""
+
+
+Entry = Union[Key, Section]
+
+_ACCOUNTS = "a list of names"
+_DURATION = Kind("a duration of whole seconds or minutes", kinds.duration, "60s")
+_METHODS = Kind("a list of acceptance, device and facial", kinds.method, "[acceptance, facial]", many=True)
+_PROMPT = Kind("auto, always or never", kinds.choice(Prompt), "auto")
+_UNLISTED = Kind("deny, ignore or a template", kinds.unlisted, '"{user}@example.com"')
+_UNAVAILABLE = Kind("deny or ignore", kinds.choice(Unavailable), "deny")
+_PATH = Kind("an absolute path", kinds.absolute_path, "/etc/iampass/users.yaml")
+
+FOR_SERVICES = (
+    Key(
+        "unlisted_users",
+        _UNLISTED,
+        "deny",
+        "What happens to a user who is in no table: `deny`; `ignore`, to go on without a second factor; or a "
+        'template such as `"{user}@example.com"` that makes the token of the user name.',
+    ),
+    Key(
+        "unavailable",
+        _UNAVAILABLE,
+        "deny",
+        "What happens when IAMPASS is out of reach before the request was started: `deny`, or `ignore` to go "
+        "on without a second factor.",
+    ),
+    Key(
+        "timeout", _DURATION, "60s", f"How long a person has to approve, from 1s to {kinds.LONGEST_TIMEOUT}s."
+    ),
+    Key("methods", _METHODS, (), "How the person may approve; an empty list leaves the choice to IAMPASS."),
+    Key(
+        "prompt",
+        _PROMPT,
+        "auto",
+        "When to ask for Enter before the request goes out: `auto`, where the application would hide our "
+        "text otherwise (sshd); `always`; `never`.",
+    ),
+)
+
+APPROVER = Key(
+    "approver",
+    Kind("user or ruser", kinds.choice(Approver), "ruser"),
+    "user",
+    "Whose phone is asked: `user`, who logs in, or `ruser`, who calls (for su).",
+)
+
+SCHEMA: tuple[Entry, ...] = (
+    Key(
+        "application_id",
+        Kind("the id of your application", kinds.application_id, "my-application"),
+        REQUIRED,
+        "The id of your application at IAMPASS.",
+    ),
+    Key(
+        "application_secret_file",
+        replace(_PATH, example="/etc/iampass/application-secret"),
+        "/etc/iampass/application-secret",
+        "The file that holds the application's secret and nothing else; only root and the group `iampass` "
+        "may read it.",
+    ),
+    Key(
+        "server",
+        Kind("an https address without a path", kinds.server, "https://iam-api.com"),
+        "https://iam-api.com",
+        "The IAMPASS server.",
+    ),
+    Key(
+        "ca_file",
+        replace(_PATH, example="/etc/iampass/ca.pem", nullable=True),
+        None,
+        "A file of certificates (PEM) to trust for the server; `null`: those of the system.",
+    ),
+    Key(
+        "proxy",
+        Kind(
+            "an address such as http://host:port", kinds.proxy, "http://proxy.example.com:3128", nullable=True
+        ),
+        None,
+        "The proxy to reach the server through; proxy variables of the environment are never obeyed.",
+    ),
+    Key(
+        "users",
+        _PATH,
+        "/etc/iampass/users.yaml",
+        "The table of users; the folder `users.d` next to it is read first, one user a file.",
+    ),
+    *FOR_SERVICES,
+    Section(
+        "exempt",
+        (
+            Key("users", Kind(_ACCOUNTS, kinds.account_name, "[backup]", many=True), (), "Users by name."),
+            Key(
+                "groups",
+                Kind(_ACCOUNTS, kinds.account_name, "[operators]", many=True),
+                (),
+                "Members of these groups, primary or supplementary.",
+            ),
+            Key(
+                "networks",
+                Kind("a list of networks", kinds.network, "[192.0.2.0/24]", many=True),
+                (),
+                "Logins from an address in one of these networks; a host name is in none.",
+            ),
+        ),
+        "Logins that need no second factor.",
+    ),
+    Section(
+        "services",
+        (*FOR_SERVICES, APPROVER),
+        "Other settings for single PAM services, by the name of their file in `/etc/pam.d`.",
+        named=True,
+    ),
+)
