@@ -38,8 +38,13 @@ class Answer:
 
     def all_headers(self, date: str) -> Headers:
         """Every header that goes out with the body."""
-        own = (("Date", date), ("Content-Type", self.content_type), ("Content-Length", str(len(self.body))))
-        return own + (("Cache-Control", "no-store"),) + self.headers
+        return (
+            ("Date", date),
+            ("Content-Type", self.content_type),
+            ("Content-Length", str(len(self.body))),
+            ("Cache-Control", "no-store"),
+            *self.headers,
+        )
 
     def as_bytes(self, date: str) -> bytes:
         """The whole HTTP/1.1 answer, for faults that play with the bytes themselves."""

@@ -42,10 +42,10 @@ class Automatic:
         decision = _DECISIONS.get(Auto(self.mode))
         if decision is not None:
             loop.call_later(self.delay, self._decide, session.number, decision)
-        loop.call_later(self.request_timeout, self._world.time_out, session.number)
-        loop.call_later(session.duration, self._world.expire, session.number)
+        loop.call_later(self.request_timeout, self._world.sessions.time_out, session.number)
+        loop.call_later(session.duration, self._world.sessions.expire, session.number)
 
     def _decide(self, number: int, decision: SessionStatus) -> None:
         # Somebody else may have been faster: then there is nothing to decide.
         with contextlib.suppress(LookupError):
-            self._world.decide(number, decision)
+            self._world.sessions.decide(number, decision)

@@ -22,7 +22,9 @@ def require_no_body(body: bytes) -> None:
         raise bad_request("UNEXPECTED_BODY", "this call has no body")
 
 
-def read_object(body: bytes, required: frozenset[str], optional: frozenset[str] = frozenset()) -> dict[str, Any]:
+def read_object(
+    body: bytes, required: frozenset[str], optional: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """The JSON object of a body. Raises Refusal (400) where a key is missing, twice there or not known."""
     try:
         value = json.loads(body.decode("utf-8"), object_pairs_hook=_without_repeats)

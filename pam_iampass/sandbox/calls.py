@@ -25,6 +25,11 @@ class CallKind(str, enum.Enum):
     UNKNOWN = "unknown"
 
 
+_OTHERS = (CallKind.PAGE, CallKind.CONTROL, CallKind.UNKNOWN)
+SERVICE_CALLS = tuple(kind for kind in CallKind if kind not in _OTHERS)
+"""The calls of the wire protocol: those that can be answered with a fault."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One call. Compare ``kind`` with its text or with CallKind, as you like."""

@@ -23,7 +23,7 @@ _DECISIONS = {
 def list_requests(service: Service, incoming: Incoming) -> Answer:
     """``GET /sandbox/requests``: what waits for an answer."""
     _require_token(service, incoming)
-    pending = [_described(session) for session in service.world.sessions if session.undecided]
+    pending = [_described(session) for session in service.world.sessions.all if session.undecided]
     return Answer.of({"requests": pending})
 
 
@@ -35,7 +35,7 @@ def decide(service: Service, incoming: Incoming) -> Answer:
     if verb not in _DECISIONS or not (number.isascii() and number.isdigit()):
         raise Refusal(404, "UNKNOWN_CALL", f"a request can be: {', '.join(_DECISIONS)}")
     try:
-        session = service.world.decide(int(number), _DECISIONS[verb])
+        session = service.world.sessions.decide(int(number), _DECISIONS[verb])
     except LookupError as error:
         raise Refusal(404, "NOT_PENDING", str(error)) from None
     return Answer.of(_described(session))

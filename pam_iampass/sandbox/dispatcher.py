@@ -1,9 +1,10 @@
-"""From a request of aiohttp to the answer: finds the call, has it answered, misbehaves where told to, records it."""
+"""From a request of aiohttp to its answer: finds the call, has it answered or misbehaves, and records it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from email.utils import formatdate
 from typing import Callable
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from multidict import CIMultiDictProxy
 from pam_iampass.sandbox.answer import Answer
 from pam_iampass.sandbox.calls import Call, CallKind
 from pam_iampass.sandbox.errors import Refusal
-from pam_iampass.sandbox.events import Event, EventKind, Listener
+from pam_iampass.sandbox.events import EventKind
 from pam_iampass.sandbox.fault_plan import FaultPlan
 from pam_iampass.sandbox.faults import Fault
 from pam_iampass.sandbox.incoming import Incoming
@@ -22,6 +23,9 @@ from pam_iampass.sandbox.routes import Route, find_route
 from pam_iampass.sandbox.service import Service
 from pam_iampass.sandbox.target import Target
 from pam_iampass.sandbox.wire import ConnectionWire, FaultyResponse, response_of
+
+# More than any test makes; a sandbox that runs for weeks must not grow for ever.
+_CALLS_KEPT = 100_000
 
 
 class Dispatcher:
@@ -37,19 +41,18 @@ class Dispatcher:
         faults: FaultPlan,
         names: frozenset[str],
         clock: Callable[[], float],
-        listener: Listener,
     ) -> None:
         self._service = service
         self._faults = faults
         self._names = names
         self._clock = clock
-        self._listener = listener
-        self._calls: list[Call] = []
+        self._calls: deque[Call] = deque(maxlen=_CALLS_KEPT)
 
     @property
     def calls(self) -> tuple[Call, ...]:
         """Every call so far, in the order in which they came."""
-        return tuple(self._calls)
+        with self._service.world.changes:
+            return tuple(self._calls)
 
     async def handle(self, request: web.BaseRequest, stopping: asyncio.Event) -> web.StreamResponse:
         """Answer a request of aiohttp's low-level server, which leaves the path as it was sent."""
@@ -60,7 +63,7 @@ class Dispatcher:
         if fault is None or fault.acts:
             answer = self._answer(route, incoming)
         if fault is not None:
-            self._listener(Event(EventKind.FAULT, detail=f"{route.kind.value}: {fault}"))
+            self._service.world.tell(EventKind.FAULT, detail=f"{route.kind.value}: {fault}")
             answer = fault.change(answer)
         self._record(request, incoming, route.kind, answer, fault)
         return self._response(request, answer, fault, stopping)
@@ -70,8 +73,9 @@ class Dispatcher:
             _require_own_host(incoming.headers, self._names)
             return route.handler(self._service, incoming)
         except Refusal as refusal:
-            detail = f"{incoming.method} {incoming.raw_target}: {refusal.status} {refusal.reason}, {refusal.detail}"
-            self._listener(Event(EventKind.REFUSED, detail=detail))
+            what = f"{incoming.method} {incoming.raw_target}"
+            why = f"{refusal.status} {refusal.reason}, {refusal.detail}"
+            self._service.world.tell(EventKind.REFUSED, detail=f"{what}: {why}")
             return Answer.refusing(refusal)
 
     def _record(
@@ -95,8 +99,9 @@ class Dispatcher:
             status=answer.status,
             fault=fault,
         )
-        self._calls.append(call)
-        self._service.world.notify()
+        with self._service.world.changes:
+            self._calls.append(call)
+            self._service.world.changes.made()
 
     def _response(
         self, request: web.BaseRequest, answer: Answer, fault: Fault | None, stopping: asyncio.Event

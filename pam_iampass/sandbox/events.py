@@ -25,6 +25,7 @@ class EventKind(str, enum.Enum):
     USER_DELETED = "user deleted"
     LINK_MADE = "link made"
     DEVICE_REGISTERED = "device registered"
+    DEVICE_REMOVED = "device removed"
     SMS = "SMS"
     REFUSED = "refused"
     FAULT = "fault"

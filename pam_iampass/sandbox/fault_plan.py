@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from pam_iampass.sandbox.calls import CallKind
+from pam_iampass.sandbox.calls import SERVICE_CALLS, CallKind
 from pam_iampass.sandbox.faults import Fault
 
 
@@ -18,7 +18,9 @@ class FaultPlan:
         self._always: dict[CallKind, Fault] = {}
 
     def add(self, kind: CallKind, fault: Fault, times: int | None) -> None:
-        """Answer the next ``times`` calls of a kind with a fault; None for all that come after the queued ones."""
+        """Answer the next ``times`` calls of a kind with a fault; None: all that come after the others."""
+        if kind not in SERVICE_CALLS:
+            raise ValueError(f"{kind.value} calls cannot be answered with a fault")
         with self._lock:
             if times is None:
                 self._always[kind] = fault

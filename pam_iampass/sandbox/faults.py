@@ -1,8 +1,8 @@
 """Ways to misbehave, for tests of whoever calls.
 
-Each fault is a small frozen value. Some change the answer (another status, junk, a foreign URL), some play with its bytes on the
-wire (drip, hang, reset). ``acts`` says whether the service does what it was asked before it misbehaves: after a lost answer to
-a start there is a session; after a 503 there is none.
+Each is a small frozen value. Some change the answer (another status, junk, a foreign URL), some play with its bytes
+on the wire (drip, hang, reset). ``acts`` says whether the service does what it was asked before it misbehaves:
+after a lost answer to a start there is a session; after a 503 there is none.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class ForeignURL(Fault):
     acts: bool = True
 
     def change(self, answer: Answer) -> Answer:
-        return _edited(answer, {key: self._moved for key in self.keys})
+        return _edited(answer, dict.fromkeys(self.keys, self._moved))
 
     def _moved(self, url: Any) -> str:
         return self.origin + "/" + str(url).split("/", 3)[-1]

@@ -18,30 +18,30 @@ _DEFAULT_MESSAGE = "Register this phone for IAMPASS:"
 def add_users(service: Service, incoming: Incoming) -> Answer:
     """``POST /management/add_users/<app>``, body ``{"users": [id, …]}``."""
     users = _signed_users(service, incoming)
-    added = {user: service.world.add_user(user) for user in users}
+    added = {user: service.world.accounts.add(user) for user in users}
     created = [user for user in users if added[user]]
     existing = [user for user in users if not added[user]]
     return Answer.of({"status": True, "users": {"created": created, "existing": existing}})
 
 
 def delete_users(service: Service, incoming: Incoming) -> Answer:
-    """``POST /management/delete_users/<app>``, body ``{"users": [id, …]}``; false where one of them was unknown."""
+    """``POST /management/delete_users/<app>``, body ``{"users": [id, …]}``; false where one was unknown."""
     deleted = [service.world.delete_user(user) for user in _signed_users(service, incoming)]
     return Answer.of({"status": all(deleted)})
 
 
-def registration_link(service: Service, incoming: Incoming) -> Answer:
+def link(service: Service, incoming: Incoming) -> Answer:
     """``GET /management/device_registration_link/<app>/<user>[?display_name=…]``."""
     service.require_application(incoming)
     user = user_id(incoming.target.segments[3])
     incoming.target.parameters(frozenset({"display_name"}))
     require_no_body(incoming.body)
-    if service.world.has_device(user) is None:
+    if service.world.accounts.has_device(user) is None:
         return _failed("UNKNOWN_USER")
     return Answer.of({"status": True, "register_url": _link(service, incoming, user)})
 
 
-def registration_sms(service: Service, incoming: Incoming) -> Answer:
+def sms(service: Service, incoming: Incoming) -> Answer:
     """``POST /management/send_registration_sms/<app>/<user>``, body with ``phone_number`` and what to say."""
     service.require_application(incoming)
     user = user_id(incoming.target.segments[3])
@@ -51,23 +51,23 @@ def registration_sms(service: Service, incoming: Incoming) -> Answer:
     value = read_object(incoming.body, frozenset({"phone_number"}), optional)
     display_name, message = _optional_text(value, "display_name"), _optional_text(value, "message")
     phone_number = read_text(value, "phone_number")
-    if service.world.has_device(user) is None:
+    if service.world.accounts.has_device(user) is None:
         return _failed("UNKNOWN_USER")
     if not _PHONE_NUMBER.fullmatch(phone_number):
         return _failed("INVALID_PHONE_NUMBER")
     text = f"{message or _DEFAULT_MESSAGE} {_link(service, incoming, user)}"
-    service.world.send_sms(user, phone_number, display_name, text)
+    service.world.accounts.send_sms(user, phone_number, display_name, text)
     return Answer.of({"status": True})
 
 
-def has_device(service: Service, incoming: Incoming) -> Answer:
+def device(service: Service, incoming: Incoming) -> Answer:
     """``GET /management/has_registered_mobile_device/<app>/<user>``; no key means that the call failed."""
     service.require_application(incoming)
     user = user_id(incoming.target.segments[3])
     incoming.target.parameters(frozenset())
     require_no_body(incoming.body)
-    device = service.world.has_device(user)
-    return _failed("UNKNOWN_USER") if device is None else Answer.of({"device_registered": device})
+    registered = service.world.accounts.has_device(user)
+    return _failed("UNKNOWN_USER") if registered is None else Answer.of({"device_registered": registered})
 
 
 def _signed_users(service: Service, incoming: Incoming) -> list[str]:
@@ -82,7 +82,7 @@ def _optional_text(value: dict[str, Any], key: str) -> str | None:
 
 
 def _link(service: Service, incoming: Incoming, user: str) -> str:
-    return f"{incoming.origin}/register/{service.world.make_link(user)}"
+    return f"{incoming.origin}/register/{service.world.accounts.make_link(user)}"
 
 
 def _failed(reason: str) -> Answer:

@@ -17,6 +17,7 @@ _PAGE = """<!doctype html>
 """
 _BUTTON = '<p>This makes a phone for {user} in the IAMPASS sandbox.</p>' \
     '<form method="post"><button type="submit">Register this device</button></form>'
+_DONE = "<p>{user} can approve logins now.</p>"
 _HEADERS = (
     ("Content-Security-Policy", "default-src 'none'; form-action 'self'; frame-ancestors 'none'"),
     ("Referrer-Policy", "no-referrer"),
@@ -26,15 +27,15 @@ _HEADERS = (
 
 def show(service: Service, incoming: Incoming) -> Answer:
     """``GET /register/<token>``: the page with the button."""
-    user = service.world.user_of_link(incoming.target.segments[1])
+    user = service.world.accounts.user_of_link(incoming.target.segments[1])
     return _used() if user is None else _page("Register this device", _BUTTON, user)
 
 
 def register(service: Service, incoming: Incoming) -> Answer:
     """``POST /register/<token>``: registers the device; a link works once."""
     require_no_body(incoming.body)
-    user: str | None = service.world.use_link(incoming.target.segments[1])
-    return _used() if user is None else _page("Device registered", "<p>{user} can approve logins now.</p>", user)
+    user = service.world.accounts.use_link(incoming.target.segments[1])
+    return _used() if user is None else _page("Device registered", _DONE, user)
 
 
 def _used() -> Answer:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from pam_iampass.sandbox.accounts import Sms
 from pam_iampass.sandbox.automatic import Auto
 from pam_iampass.sandbox.calls import Call, CallKind
 from pam_iampass.sandbox.certificates import CertificateAuthority
 from pam_iampass.sandbox.dispatcher import Dispatcher
+from pam_iampass.sandbox.errors import SandboxError
 from pam_iampass.sandbox.events import Event, Listener
 from pam_iampass.sandbox.fault_plan import FaultPlan
 from pam_iampass.sandbox.faults import Fault
 from pam_iampass.sandbox.listening import LOOPBACK_NAMES, authority, is_unspecified, open_listener
 from pam_iampass.sandbox.server import Server
 from pam_iampass.sandbox.service import Application, Clock, Service
+from pam_iampass.sandbox.session_book import SessionOrUser
 from pam_iampass.sandbox.sessions import EndedBy, SandboxSession, SessionStatus
 from pam_iampass.sandbox.state_folder import StateFolder
-from pam_iampass.sandbox.world import SessionOrUser, Sms, World
+from pam_iampass.sandbox.world import World
 
 CONTROL_TOKEN_FILE = "control-token"  # noqa: S105
 SECRET_FILE = "application-secret"  # noqa: S105
+
+# It stands in paths and in front of a colon, so it is kept to what needs no quoting in either.
+_APPLICATION_ID = re.compile(r"[A-Za-z0-9._~-]+", re.ASCII)
 
 
 def _say_nothing(event: Event) -> None:
@@ -31,7 +38,8 @@ def _say_nothing(event: Event) -> None:
 class Sandbox:
     """A local IAMPASS: the whole wire protocol over https, with a certificate authority of its own.
 
-    Use it as a context manager, or ``start`` and ``stop`` it. It serves from a thread; everything here may be called from any.
+    Use it as a context manager, or ``start`` and ``stop`` it. It serves from a thread of its own; everything
+    here may be called from any.
 
     :param application_secret: None for the one in the state folder, else a made-up one.
     :param listen: host and port; port 0 for any that is free.
@@ -60,6 +68,8 @@ class Sandbox:
         clock_skew: float = 0.0,
         listener: Listener = _say_nothing,
     ) -> None:
+        if not _APPLICATION_ID.fullmatch(application_id) or application_secret == "":
+            raise SandboxError("an application id is letters, digits and . _ ~ -; its secret is not empty")
         self._listen = listen
         self._allow_remote = allow_remote
         self._state = StateFolder(None if state is None else Path(state))
@@ -74,7 +84,7 @@ class Sandbox:
         own = () if is_unspecified(listen[0]) else (listen[0],)
         self._names = tuple(dict.fromkeys((*own, *names, *LOOPBACK_NAMES)))
         lower = frozenset(name.lower() for name in self._names)
-        self._dispatcher = Dispatcher(self._service, self._faults, lower, self._clock, listener)
+        self._dispatcher = Dispatcher(self._service, self._faults, lower, self._clock)
         self._server: Server | None = None
         self._port = listen[1]
         self.auto = Auto(auto)
@@ -181,7 +191,7 @@ class Sandbox:
 
     @property
     def clock_skew(self) -> float:
-        """Seconds by which the sandbox's clock is ahead of the true one: in Date, and where timestamps are checked."""
+        """Seconds by which the sandbox's clock is ahead: in Date, and where timestamps are checked."""
         return self._clock.skew
 
     @clock_skew.setter
@@ -192,9 +202,9 @@ class Sandbox:
 
     def add_user(self, user: str, device: bool = True) -> None:
         """Add a user, or change whether it has a device."""
-        self._world.add_user(user, device)
-        if self._world.has_device(user) is not device:
-            self._world.set_device(user, device)
+        accounts = self._world.accounts
+        if not accounts.add(user, device) and accounts.has_device(user) is not device:
+            accounts.set_device(user, device)
 
     def delete_user(self, user: str) -> None:
         """Forget a user; its sessions end."""
@@ -203,45 +213,46 @@ class Sandbox:
     @property
     def users(self) -> dict[str, bool]:
         """Each user, and whether it has a device."""
-        return self._world.users
+        return self._world.accounts.users
 
     @property
     def messages(self) -> tuple[Sms, ...]:
         """Every registration SMS so far."""
-        return self._world.messages
+        return self._world.accounts.messages
 
-    # Playing the person: a session, its number, or the user whose only pending request it is. LookupError where there is none.
+    # Playing the person. ``request`` is a session, its number, or the user whose only undecided one is meant;
+    # LookupError where that is not exactly one.
 
     def approve(self, request: SessionOrUser) -> SandboxSession:
         """Approve on the phone."""
-        return self._world.decide(request, SessionStatus.ACTIVE)
+        return self._world.sessions.decide(request, SessionStatus.ACTIVE)
 
     def deny(self, request: SessionOrUser) -> SandboxSession:
         """Deny on the phone: the session is ``failed``."""
-        return self._world.decide(request, SessionStatus.FAILED)
+        return self._world.sessions.decide(request, SessionStatus.FAILED)
 
     def cancel(self, request: SessionOrUser) -> SandboxSession:
         """The service gives the request up: ``cancelled``."""
-        return self._world.decide(request, SessionStatus.CANCELLED)
+        return self._world.sessions.decide(request, SessionStatus.CANCELLED)
 
     def time_out(self, request: SessionOrUser) -> SandboxSession:
         """The service waits no longer: ``timeout``, before its time."""
-        return self._world.decide(request, SessionStatus.TIMEOUT)
+        return self._world.sessions.decide(request, SessionStatus.TIMEOUT)
 
     def identify(self, request: SessionOrUser) -> SandboxSession:
         """The person is at it: ``identifying``, still to be answered."""
-        return self._world.decide(request, SessionStatus.IDENTIFYING)
+        return self._world.sessions.decide(request, SessionStatus.IDENTIFYING)
 
     def walk_away(self, session: SessionOrUser) -> SandboxSession:
         """The person leaves an active session: ``walkaway``."""
-        return self._world.walk_away(session)
+        return self._world.sessions.walk_away(session)
 
     # Watching
 
     @property
     def sessions(self) -> tuple[SandboxSession, ...]:
         """Every session so far, as it is now, in the order of their beginning."""
-        return self._world.sessions
+        return self._world.sessions.all
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -262,7 +273,7 @@ class Sandbox:
             mine = [session for session in pending if user in (None, session.user)]
             return mine[-1] if mine else None
 
-        return self._world.wait_for(newest, timeout, f"a request for {user or 'anybody'}")
+        return self._world.changes.wait_for(newest, timeout, f"a request for {user or 'anybody'}")
 
     def wait_for_end(self, which: SessionOrUser, timeout: float = 5.0) -> SandboxSession:
         """The session (of a user: the newest), as soon as its client has ended it. Raises TimeoutError."""
@@ -272,7 +283,7 @@ class Sandbox:
             mine = [session for session in self.sessions if number in (session.number, session.user)]
             return mine[-1] if mine and mine[-1].ended_by is EndedBy.CLIENT else None
 
-        return self._world.wait_for(ended, timeout, f"{which!r} ended by its client")
+        return self._world.changes.wait_for(ended, timeout, f"{which!r} ended by its client")
 
     def wait_for_calls(self, kind: CallKind | str, count: int = 1, timeout: float = 5.0) -> tuple[Call, ...]:
         """All calls of a kind, as soon as there are this many. Raises TimeoutError."""
@@ -281,7 +292,7 @@ class Sandbox:
             calls = tuple(call for call in self.calls if call.kind is CallKind(kind))
             return calls if len(calls) >= count else ()
 
-        return self._world.wait_for(enough, timeout, f"{count} calls: {kind}")
+        return self._world.changes.wait_for(enough, timeout, f"{count} calls: {kind}")
 
     # Misbehaving
 

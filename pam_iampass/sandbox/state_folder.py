@@ -31,9 +31,9 @@ class StateFolder:
         except OSError as error:
             raise SandboxError(f"{self.path}: {error.strerror}") from error
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            raise SandboxError(f"{self.path} must be a folder of yours; give --state another")
+            raise SandboxError(f"{self.path} must be a folder that belongs to you")
         if stat.S_IMODE(found.st_mode) & 0o077:
-            raise SandboxError(f"others can look into {self.path}: chmod 700 {self.path}, or give --state another")
+            raise SandboxError(f"others can look into {self.path}: make it yours with chmod 700 {self.path}")
 
     def read(self, name: str) -> bytes | None:
         """A file's content, None where there is no such file."""

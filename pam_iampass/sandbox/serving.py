@@ -1,0 +1,55 @@
+"""The command's life: start, say how to use it, tell what happens, stop on a signal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Callable
+
+import click
+from rich.console import Console
+
+from pam_iampass.sandbox.automatic import Auto
+from pam_iampass.sandbox.events import Listener
+from pam_iampass.sandbox.fault_options import PlannedFault
+from pam_iampass.sandbox.foreground import Foreground
+from pam_iampass.sandbox.instructions import configuration_text, control_text
+from pam_iampass.sandbox.sandbox import Sandbox
+from pam_iampass.sandbox.terminal import HELP, EventPrinter, answer
+
+_NO_DEVICE = ":no-device"
+
+
+def serve(make: Callable[[Listener], Sandbox], users: Sequence[str], faults: Iterable[PlannedFault]) -> None:
+    """Serve until SIGTERM or SIGINT. Raises SandboxError where it cannot start.
+
+    :param make: makes the sandbox for a listener.
+    :param users: names, with ``:no-device`` at the end of those who have none.
+    """
+    at_terminal = sys.stdin is not None and sys.stdin.isatty()
+    printer = EventPrinter(Console(highlight=False, markup=False, emoji=False), asks=at_terminal)
+    with Foreground() as foreground, make(printer) as sandbox:
+        asks = sandbox.auto is Auto.ASK
+        click.echo(configuration_text(sandbox, [user.removesuffix(_NO_DEVICE) for user in users]))
+        if asks:
+            click.echo(f"\n# here: {HELP}" if at_terminal else "\n" + control_text(sandbox))
+        click.echo()
+        _prepare(sandbox, users, faults)
+        click.echo(f"Sandbox ready at {sandbox.url}")
+        foreground.run(_answering(sandbox) if asks and at_terminal else None)
+
+
+def _prepare(sandbox: Sandbox, users: Iterable[str], faults: Iterable[PlannedFault]) -> None:
+    for user in users:
+        sandbox.add_user(user.removesuffix(_NO_DEVICE), device=not user.endswith(_NO_DEVICE))
+    for planned in faults:
+        sandbox.misbehave(planned.kind, planned.fault, times=planned.times)
+
+
+def _answering(sandbox: Sandbox) -> Callable[[str], None]:
+    def typed(line: str) -> None:
+        reply = answer(sandbox, line)
+        if reply is not None:
+            click.echo(reply)
+
+    return typed
