@@ -57,8 +57,7 @@ static void reset_signals(void)
     sigset_t nothing;
 
     for (int number = 1; number < NSIG; number++)
-        (void)sigaction(number, &standard,
-                        NULL); /* fails for SIGKILL and the like, which cannot be changed */
+        (void)sigaction(number, &standard, NULL); /* SIGKILL and the like cannot be changed */
     sigemptyset(&nothing);
     sigprocmask(SIG_SETMASK, &nothing, NULL);
 }
@@ -119,21 +118,23 @@ static void start_program(int connection, const struct identity *identity)
         execve(IAMPASS_PYTHON, (char *const *)arguments, (char *const *)environment);
 }
 
-/* A fork whose child ends without a signal to the parent, and that only a wait with __WALL sees. */
+/* A fork whose child ends without a signal to the parent, and that only a wait with __WALL sees: no flags,
+ * no signal, the same stack, in whatever order a machine wants them. */
 static pid_t fork_unnoticed(void)
 {
-    return (pid_t)syscall(SYS_clone, 0, 0, 0, 0,
-                          0); /* no flags, no signal, same stack: in any machine's order */
+    return (pid_t)syscall(SYS_clone, 0, 0, 0, 0, 0);
 }
 
 /* An application has its own ways with children: sshd reaps them all in a SIGCHLD handler, others ignore
- * SIGCHLD or wait for "any". It must not get one that it does not know, nor take ours from us. Changing its
- * SIGCHLD disposition for a while, as some modules do, would lose its own children's signals. Instead:
- *   - the helper is a grandchild, so init reaps it, whenever it ends;
- *   - the child in between ends at once and is made without a termination signal: no handler runs, wait and
- * waitpid do not report it, an ignored SIGCHLD does not make it vanish, and we reap it with __WALL. (It must
- * not exec: that would bring SIGCHLD back.) No pthread_atfork handler of the application's runs either. All
- * signals are blocked around it, so that none of its handlers ever runs in one of our processes. */
+ * SIGCHLD or wait for any child. It must not get one that it does not know, nor take ours from us. To change its
+ * SIGCHLD disposition for a while, as modules do, could lose a signal of its own children. Instead:
+ *
+ * - The helper is a grandchild: init reaps it, whenever it ends.
+ * - The child in between ends at once, and is made without a termination signal: no handler runs, wait and
+ *   waitpid do not report it, an ignored SIGCHLD does not make it vanish, and we reap it with __WALL. It must
+ *   not exec, which would bring SIGCHLD back.
+ * - No pthread_atfork handler runs, and with all signals blocked no signal handler in a process of ours.
+ */
 static struct problem fork_helper(int connection, const struct identity *identity)
 {
     sigset_t all, before;

@@ -22,6 +22,7 @@ enum {
 struct login {
     pam_handle_t *pamh;
     struct stream stream;
+    bool promised; /* a DEADLINE came */
     struct greeting greeting;
     struct frame frame;
 };
@@ -50,23 +51,26 @@ static void say(struct login *login, int style)
     conversation_forget(answer);
 }
 
+/* The time that the person takes does not count: what was left of a DEADLINE before is left afterwards, and
+ * without one the door's patience begins anew. */
 static struct problem ask(struct login *login)
 {
     struct problem found = no_problem();
     int style = frame_may_be_shown(&login->frame) ? PAM_PROMPT_ECHO_ON : PAM_PROMPT_ECHO_OFF;
+    int left = login->promised ? milliseconds_until(login->stream.deadline) : IAMPASS_PATIENCE_MS;
     char *answer;
     bool answered = conversation_hold(login->pamh, style, frame_text(&login->frame), &answer) == PAM_SUCCESS;
 
+    login->stream.deadline = deadline_in((uint32_t)left);
     if (stream_has_more(&login->stream))
         found = problem("the module spoke while it was the person's turn", 0);
     frame_begin(&login->frame, ANSWER);
     if (!answered || (answer != NULL && !frame_add(&login->frame, answer, strlen(answer))))
         frame_begin(&login->frame, NO_ANSWER);
     conversation_forget(answer);
-    login->stream.deadline = deadline_in(IAMPASS_PATIENCE_MS);
     if (fine(found))
         found = send_frame(login, &login->frame);
-    explicit_bzero(login->frame.bytes, sizeof login->frame.bytes);
+    explicit_bzero(login->frame.bytes, FRAME_HEADER + login->frame.length);
     return found;
 }
 
@@ -79,6 +83,7 @@ static struct problem set_deadline(struct login *login)
         found = problem("the module sent a deadline that is too far away", 0);
     else
         login->stream.deadline = deadline_in(milliseconds + GRACE_MS);
+    login->promised = true;
     return found;
 }
 

@@ -1,0 +1,223 @@
+"""Doors under test: each with an application that uses it, a module that plays a script, and a log that can be read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, ContextManager, Iterator, Union
+
+import pytest
+
+from tests.support.scripted_module import HELPER, Script, ScriptedModule
+
+ROOT = Path(__file__).parents[3]
+#: Compiler flags such as -fsanitize=address: the whole suite then runs under them.
+SANITIZE = os.environ.get("IAMPASS_DOOR_SANITIZE", "")
+#: Who the helper becomes in these tests: a user that every machine has.
+HELPER_USER = "nobody"
+SERVICE = "under-test"
+
+PAM_SUCCESS, PAM_AUTHINFO_UNAVAIL, PAM_MAXTRIES, PAM_IGNORE, PAM_ABORT = 0, 9, 11, 25, 26
+TEXT_INFO, ERROR_MSG, ECHO_OFF, ECHO_ON = 4, 3, 1, 2
+
+Option = Union[str, bytes, int, bool]
+
+
+@dataclass(frozen=True)
+class Door:
+    """A door, and where it looks for the module."""
+
+    name: str
+    #: What stands in a PAM file before the door's arguments.
+    module: str
+    #: Where the agent listens.
+    agent_socket: Path
+    #: The helper's file, and where it meets the test.
+    helper: Path
+    rendezvous: Path
+    #: How long it waits before a DEADLINE came, and for a place in a full queue, in seconds.
+    patience: float
+    busy: float
+
+
+@dataclass
+class Run:
+    """What became of one PAM call of the application."""
+
+    result: int = -1
+    #: Seconds that the call took, microseconds of CPU in this process, KiB of memory that it left behind.
+    elapsed: float = 0.0
+    cpu: int = 0
+    memory: int = 0
+    #: What the conversation was given: (style, text).
+    messages: list[tuple[int, bytes]] = field(default_factory=list)
+    #: Signals that the application's handler saw, and children that its SIGCHLD handler reaped.
+    alarms: int = 0
+    children: int = 0
+    #: Which of the descriptors 0, 1, 2 are open at the end.
+    standard_descriptors: list[bool] = field(default_factory=list)
+    #: What was logged: (facility, priority, text).
+    log: list[tuple[int, int, str]] = field(default_factory=list)
+
+    @property
+    def record(self) -> str:
+        """The only line in the log."""
+        assert len(self.log) == 1, self.log
+        return self.log[0][2]
+
+    @property
+    def reason(self) -> str:
+        """The reason in the door's own audit record."""
+        return self.record.partition(" reason=")[2]
+
+
+class Application:
+    """Runs the application against a door."""
+
+    def __init__(self, program: Path, folder: Path, door: Door) -> None:
+        self._program = program
+        self._folder = folder
+        self._door = door
+
+    def run(
+        self, phase: str = "authenticate", *, arguments: str = "", service: str = SERVICE, user: str = "alice",
+        under: tuple[str, ...] = (), **options: Option,
+    ) -> Run:
+        """Let it call PAM. `options` are those of application.c; `arguments` are the module's."""
+        files = self._folder / "pam.d"
+        lines = [f"{kind} required {self._door.module} {arguments}\n" for kind in ("auth", "account", "session", "password")]
+        (files / service).write_text("".join(lines))
+        words: list[Union[str, bytes]] = ["--folder", str(files), "--service", service]
+        if user:
+            words += ["--user", user]
+        for name, value in options.items():
+            words.append("--" + name.replace("_", "-"))
+            words += [] if value is True else [value if isinstance(value, bytes) else str(value)]
+        mount = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount --bind "$0" /dev && exec "$@"']
+        with self._log() as log:
+            ended = subprocess.run(
+                [*mount, str(self._folder / "dev"), *under, str(self._program), *words, phase],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False,
+            )
+            assert ended.returncode == 0, (ended.returncode, ended.stdout, ended.stderr.decode())
+            return _understand(ended.stdout.decode(), _entries(log))
+
+    @contextlib.contextmanager
+    def _log(self) -> Iterator[socket.socket]:
+        path = self._folder / "dev" / "log"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+            log.bind(str(path))
+            path.chmod(0o666)
+            try:
+                yield log
+            finally:
+                path.unlink()
+
+
+def _understand(output: str, log: list[tuple[int, int, str]]) -> Run:
+    run = Run(log=log)
+    for line in output.splitlines():
+        name, *values = line.split(" ")
+        if name == "message":
+            run.messages.append((int(values[0]), bytes.fromhex(values[1])))
+        elif name == "open":
+            run.standard_descriptors.append(values[1] == "1")
+        else:
+            setattr(run, name, int(values[0]) / 1000 if name == "elapsed" else int(values[0]))
+    return run
+
+
+def _entries(log: socket.socket) -> list[tuple[int, int, str]]:
+    entries = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            text = log.recv(1 << 16, socket.MSG_DONTWAIT).decode()
+            number, _, text = text.partition(">")
+            entries.append((int(number[1:]) >> 3, int(number[1:]) & 7, re.sub(r"^\w+ +\d+ [\d:]+ ", "", text)))
+    return entries
+
+
+def build_native(build: Path, **defines: Union[str, int]) -> Path:
+    """Build a variant of the native door into a folder; returns the module."""
+    quoted = [f"-D{name}={value}" if isinstance(value, int) else f"-D{name}='\"{value}\"'" for name, value in defines.items()]
+    command = ["make", "-s", "-j2", "-C", str(ROOT / "doors/native"), f"BUILD={build}", f"SANITIZE={SANITIZE}"]
+    subprocess.run([*command, "DEFINES=" + " ".join(quoted)], check=True, stdout=subprocess.DEVNULL)
+    return build / "pam_iampass.so"
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """A folder of root's, with a short name: an address of a socket holds 107 bytes."""
+    made = Path(tempfile.mkdtemp(prefix="door-", dir="/tmp"))
+    made.chmod(0o711)
+    for name in ("agent", "helper", "pam.d", "dev"):
+        (made / name).mkdir(mode=0o755)
+    (made / "helper" / "helper").write_text(HELPER)
+    (made / "pam.d" / "other").write_text("auth required pam_deny.so\n")  # else libpam logs that it misses one
+    for name, numbers in {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9)}.items():
+        os.mknod(made / "dev" / name, 0o020666, os.makedev(*numbers))
+        (made / "dev" / name).chmod(0o666)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="session")
+def program(folder: Path) -> Path:
+    """The application."""
+    made = folder / "application"
+    source = Path(__file__).with_name("application.c")
+    flags = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-rdynamic", *SANITIZE.split()]
+    subprocess.run([os.environ.get("CC", "cc"), *flags, str(source), "-lpam", "-o", str(made)], check=True)
+    return made
+
+
+@pytest.fixture(scope="session")
+def native_defines(folder: Path) -> dict[str, Union[str, int]]:
+    """What a variant of the native door needs to stay within the tests' folder."""
+    return {
+        "IAMPASS_AGENT_FOLDER": str(folder / "agent"),
+        "IAMPASS_HELPER": str(folder / "helper" / "helper"),
+        "IAMPASS_USER": HELPER_USER,
+    }
+
+
+@pytest.fixture(scope="session", params=["native"])
+def door(request: pytest.FixtureRequest, folder: Path, native_defines: dict[str, Union[str, int]]) -> Door:
+    """Each door, less patient than it is on a machine, so that a test of its patience takes a second."""
+    module = build_native(folder / "native", **native_defines, IAMPASS_PATIENCE_MS=1500, IAMPASS_BUSY_MS=300)
+    agent, helper = folder / "agent" / "pam.sock", folder / "helper" / "helper"
+    return Door(request.param, str(module), agent, helper, folder / "rendezvous", patience=1.5, busy=0.3)
+
+
+@pytest.fixture
+def application(program: Path, folder: Path, door: Door) -> Application:
+    """The application, with the door in its PAM stack."""
+    return Application(program, folder, door)
+
+
+Playing = Callable[[Script], ContextManager[ScriptedModule]]
+
+
+@pytest.fixture
+def agent(door: Door) -> Playing:
+    """A module that listens as the agent."""
+    return lambda script: ScriptedModule.as_agent(door.agent_socket, script)
+
+
+@pytest.fixture
+def helper(door: Door) -> Playing:
+    """A module that the door starts as its helper."""
+    return lambda script: ScriptedModule.as_helper(door.rendezvous, script)
+
+
+@pytest.fixture(params=["agent", "helper"])
+def module(request: pytest.FixtureRequest, agent: Playing, helper: Playing) -> Playing:
+    """A module, reached in either way."""
+    return agent if request.param == "agent" else helper

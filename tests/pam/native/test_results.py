@@ -1,0 +1,164 @@
+"""What a module's RESULT becomes, and what a module says that a door must not believe."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from tests.pam.native.conftest import PAM_ABORT, PAM_SUCCESS, Application, Playing
+from tests.support.scripted_module import DoorConnection, Frame, ask, deadline, result, say
+
+#: Linux-PAM turns PAM_IGNORE of a stack with nothing else in it into PAM_PERM_DENIED.
+PASSED_ON = {0: 0, 6: 6, 9: 9, 11: 11, 25: 6, 26: 26}
+
+
+@pytest.mark.parametrize(("code", "seen"), PASSED_ON.items())
+def test_a_known_result_is_passed_on(application: Application, module: Playing, code: int, seen: int) -> None:
+    def decides(door: DoorConnection) -> None:
+        door.greeting()
+        door.send(result(code))
+
+    with module(decides):
+        run = application.run()
+    assert run.result == seen
+    assert run.log == []
+
+
+def test_the_door_closes_after_the_result(application: Application, module: Playing) -> None:
+    def decides(door: DoorConnection) -> None:
+        door.greeting()
+        door.send(result(0))
+        assert door.door_closes()
+
+    with module(decides) as played:
+        assert application.run().result == PAM_SUCCESS
+    assert played.connection.closed.is_set()
+
+
+def test_a_conversation_that_comes_byte_by_byte_is_understood(application: Application, module: Playing) -> None:
+    def drips(door: DoorConnection) -> None:
+        door.greeting()
+        door.drip(b"".join(frame.wire for frame in (deadline(5000), say("Wait."), result(0))), pause=0.005)
+
+    with module(drips):
+        run = application.run()
+    assert run.result == PAM_SUCCESS
+    assert run.messages == [(4, b"Wait.")]
+
+
+def test_a_conversation_in_one_piece_is_understood(application: Application, module: Playing) -> None:
+    def hurries(door: DoorConnection) -> None:
+        door.greeting()
+        door.send(deadline(5000), say("a"), say("b"), result(0))
+
+    with module(hurries):
+        run = application.run()
+    assert run.result == PAM_SUCCESS
+    assert [text for _, text in run.messages] == [b"a", b"b"]
+
+
+def test_the_longest_text_is_shown_whole(application: Application, module: Playing) -> None:
+    def talks(door: DoorConnection) -> None:
+        door.greeting()
+        door.send(say("x" * 65536), result(0))
+
+    with module(talks):
+        run = application.run()
+    assert run.result == PAM_SUCCESS
+    assert run.messages == [(4, b"x" * 65536)]
+
+
+SUCCESS = result(0).wire
+MISBEHAVIOURS = {
+    "an unknown result": result(7).wire,
+    "a result that is a success in its lower bits only": b"R\0\0\0\x08\0\0\0\0\0\0\0\0",
+    "PAM_INCOMPLETE": result(31).wire,
+    "a negative result": result(0xFFFFFFFF).wire,
+    "a result in one byte": b"R\0\0\0\x01\0",
+    "a result without a code": b"R\0\0\0\0",
+    "a second result": SUCCESS + SUCCESS,
+    "a text after the result": SUCCESS + say("and one more thing").wire,
+    "one byte after the result": SUCCESS + b"\0",
+    "an unknown type": b"X\0\0\0\0" + SUCCESS,
+    "a type in lower case": b"r\0\0\0\x04\0\0\0\0",
+    "the type zero": b"\0\0\0\0\0" + SUCCESS,
+    "a HELLO": Frame(b"H", b"\1\1\0\0\0\0").wire + SUCCESS,
+    "an ANSWER": Frame(b"A", b"yes").wire + SUCCESS,
+    "a text with a NUL": Frame(b"S", b"a\0b").wire + SUCCESS,
+    "a text that ends with a NUL": Frame(b"E", b"a\0").wire + SUCCESS,
+    "a prompt with a NUL": Frame(b"Q", b"\1a\0b").wire + SUCCESS,
+    "a prompt without a style": Frame(b"Q", b"").wire + SUCCESS,
+    "a prompt in an unknown style": Frame(b"Q", b"\2name").wire + SUCCESS,
+    "a text over the limit": Frame(b"S", b"x" * 65537).wire + SUCCESS,
+    "a text of four gigabytes": b"S\xff\xff\xff\xff" + SUCCESS,
+    "a prompt over the limit": Frame(b"Q", b"\1" + b"x" * 65536).wire + SUCCESS,
+    "a deadline in three bytes": b"D\0\0\0\x03\0\0\1" + SUCCESS,
+    "a deadline that is too far away": deadline(300001).wire + SUCCESS,
+    "a deadline beyond all clocks": deadline(0xFFFFFFFF).wire + SUCCESS,
+    "a flood of texts": say("Wait.").wire * 1000 + SUCCESS,
+    "a flood of deadlines": deadline(1000).wire * 1000 + SUCCESS,
+}
+
+
+@pytest.mark.parametrize("sent", MISBEHAVIOURS.values(), ids=list(MISBEHAVIOURS))
+def test_denied_by_the_door_itself_after(application: Application, module: Playing, sent: bytes) -> None:
+    def misbehaves(door: DoorConnection) -> None:
+        door.greeting()
+        with contextlib.suppress(ConnectionError):
+            door.send_bytes(sent)
+        door.door_closes()
+
+    with module(misbehaves):
+        run = application.run()
+    assert run.result == PAM_ABORT
+    assert run.elapsed < 1.0, "it waited, where nothing could come any more"
+    assert "outcome=unavailable result=denied" in run.record
+    assert "module" in run.reason
+
+
+CUT_OFF = {
+    "nothing": b"",
+    "a type": b"R",
+    "half a length": b"R\0\0",
+    "a header": b"R\0\0\0\x04",
+    "all but the last byte of a success": SUCCESS[:-1],
+    "half a text": say("Approved.").wire[:-3],
+    "everything but the result": say("Approved.").wire,
+}
+
+
+@pytest.mark.parametrize("sent", CUT_OFF.values(), ids=list(CUT_OFF))
+def test_denied_where_the_module_dies_after(application: Application, module: Playing, sent: bytes) -> None:
+    def dies(door: DoorConnection) -> None:
+        door.greeting()
+        door.send_bytes(sent)
+
+    with module(dies):
+        run = application.run()
+    assert run.result == PAM_ABORT
+    assert run.elapsed < 1.0
+    assert "closed the connection" in run.reason
+
+
+def test_denied_where_the_module_dies_before_it_reads(application: Application, module: Playing) -> None:
+    with module(lambda door: None):
+        run = application.run()
+    assert run.result == PAM_ABORT
+    assert "module" in run.reason
+
+
+@pytest.mark.parametrize("more", [result(0), say("Approved.")], ids=["a result", "a text"])
+def test_denied_where_the_module_speaks_in_the_persons_turn(
+    application: Application, module: Playing, more: Frame
+) -> None:
+    def interrupts(door: DoorConnection) -> None:
+        door.greeting()
+        door.send(ask("Press Enter"), more)
+        assert door.door_closes()
+
+    with module(interrupts) as played:
+        run = application.run()
+    assert run.result == PAM_ABORT
+    assert [frame.kind for frame in played.connection.received] == [b"H", b"I"], "it answered all the same"
+    assert "turn" in run.reason

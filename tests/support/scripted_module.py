@@ -1,0 +1,294 @@
+"""A stand-in for the module: it says to a door what a test's script says, and records what the door said.
+
+It has its own notion of the frames of docs/relay-protocol.md, so that a door is not tested against the code that it
+works with. A script is a function that is given the connection:
+
+    def approves(door: DoorConnection) -> None:
+        door.greeting()
+        door.send(say("Approved."), result(0))
+
+    with ScriptedModule.as_agent(path, approves) as module: …
+    assert module.connection.items["user"] == b"alice"
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import os
+import select
+import socket
+import struct
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Iterator, Optional
+
+#: Longer than a door waits for anything: a script that gets here has been left alone, and the test is wrong.
+PATIENCE = 30.0
+
+#: The one-shot helper for tests. It tells what it sees of its process and hands its socket over, at `rendezvous` in
+#: the folder above its own, and waits until the test has let go of it.
+HELPER = """
+import array, json, os, resource, signal, socket, sys
+
+def kind(number):
+    try:
+        return os.readlink(f"/proc/self/fd/{number}")
+    except OSError:
+        return None
+
+def status(name):
+    with open("/proc/self/status") as lines:
+        return next(line.split()[1] for line in lines if line.startswith(name + ":"))
+
+numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+facts = {
+    "argv": sys.orig_argv if hasattr(sys, "orig_argv") else [],
+    "isolated": sys.flags.isolated, "no_site": sys.flags.no_site,
+    "environment": dict(os.environ),
+    "descriptors": {number: kind(number) for number in numbers if kind(number)},
+    "blocked": status("SigBlk"), "ignored": status("SigIgn"), "caught": status("SigCgt"),
+    "session": os.getsid(0) == os.getpid(), "umask": os.umask(0o77), "folder": os.getcwd(),
+    "uids": os.getresuid(), "gids": os.getresgid(), "groups": os.getgroups(),
+    "parent": os.getppid(), "process": os.getpid(),
+    "limits": {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIM")
+               and name not in ("RLIM_INFINITY",)},
+}
+rendezvous = socket.socket(socket.AF_UNIX)
+rendezvous.connect(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "rendezvous"))
+ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0]))]
+rendezvous.sendmsg([json.dumps(facts).encode()], ancillary)
+os.close(0)
+rendezvous.recv(1)
+"""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame: its type byte and its payload."""
+
+    kind: bytes
+    payload: bytes = b""
+
+    @property
+    def wire(self) -> bytes:
+        """The bytes of the frame."""
+        return self.kind + struct.pack("!I", len(self.payload)) + self.payload
+
+
+def say(text: str) -> Frame:
+    """SAY."""
+    return Frame(b"S", text.encode())
+
+
+def say_error(text: str) -> Frame:
+    """SAY_ERROR."""
+    return Frame(b"E", text.encode())
+
+
+def ask(text: str, *, echo: bool = True) -> Frame:
+    """ASK."""
+    return Frame(b"Q", bytes([echo]) + text.encode())
+
+
+def deadline(milliseconds: int) -> Frame:
+    """DEADLINE."""
+    return Frame(b"D", struct.pack("!I", milliseconds))
+
+
+def result(code: int) -> Frame:
+    """RESULT."""
+    return Frame(b"R", struct.pack("!I", code))
+
+
+class DoorConnection:
+    """The module's end of a connection: what a script speaks and listens through."""
+
+    def __init__(self, connection: socket.socket, helper: Optional[dict[str, Any]] = None) -> None:
+        self._socket = connection
+        self._socket.settimeout(PATIENCE)
+        #: Everything that was sent to the door.
+        self.sent = b""
+        #: Every frame that came from it.
+        self.received: list[Frame] = []
+        #: What the helper saw of its own process, where the door started one.
+        self.helper = helper
+        #: Set once the door has closed its end.
+        self.closed = threading.Event()
+
+    def greeting(self) -> None:
+        """Read HELLO and ITEMS."""
+        assert [self.receive().kind, self.receive().kind] == [b"H", b"I"]
+
+    def receive(self) -> Frame:
+        """The next frame from the door. Raises ConnectionError where it closed."""
+        kind, length = struct.unpack("!cI", self._exactly(5))
+        frame = Frame(kind, self._exactly(length))
+        self.received.append(frame)
+        return frame
+
+    def send(self, *frames: Frame) -> None:
+        """Send frames, all in one piece."""
+        self.send_bytes(b"".join(frame.wire for frame in frames))
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send anything."""
+        self.sent += data
+        self._socket.sendall(data, socket.MSG_NOSIGNAL)
+
+    def drip(self, data: bytes, pause: float) -> None:
+        """Send byte by byte with a pause after each, for as long as the door takes them."""
+        for byte in data:
+            self.send_bytes(bytes([byte]))
+            if self.door_closes(within=pause):
+                return
+
+    def door_closes(self, within: float = PATIENCE) -> bool:
+        """Wait until the door closes; whether it did."""
+        poller = select.poll()
+        poller.register(self._socket, select.POLLRDHUP)
+        if poller.poll(within * 1000):
+            self.closed.set()
+        return self.closed.is_set()
+
+    def close(self) -> None:
+        """Close the module's end."""
+        self._socket.close()
+
+    @property
+    def flags(self) -> int:
+        """The flags of HELLO."""
+        return int(struct.unpack("!I", self._payload(b"H")[2:6])[0])
+
+    @property
+    def version_and_phase(self) -> tuple[int, int]:
+        """The two first bytes of HELLO."""
+        return self._payload(b"H")[0], self._payload(b"H")[1]
+
+    @property
+    def arguments(self) -> list[bytes]:
+        """The module arguments in HELLO."""
+        return _ended_by_nul(self._payload(b"H")[6:])
+
+    @property
+    def items(self) -> dict[str, bytes]:
+        """The items in ITEMS."""
+        parts = [part.partition(b"=") for part in _ended_by_nul(self._payload(b"I"))]
+        assert len({name for name, _, _ in parts}) == len(parts)
+        return {name.decode(): value for name, _, value in parts}
+
+    def _payload(self, kind: bytes) -> bytes:
+        return next(frame.payload for frame in self.received if frame.kind == kind)
+
+    def _exactly(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            part = self._socket.recv(count - len(data))
+            if not part:
+                self.closed.set()
+                raise ConnectionError("the door closed")
+            data += part
+        return data
+
+
+Script = Callable[[DoorConnection], None]
+
+
+class ScriptedModule:
+    """Listens where a door looks for the module, and plays a script on each connection, one after the other."""
+
+    def __init__(self, script: Script, listener: socket.socket, *, helper: bool) -> None:
+        self._script = script
+        self._listener = listener
+        self._helper = helper
+        self._over = threading.Event()
+        self._failures: list[BaseException] = []
+        #: One for each login.
+        self.connections: list[DoorConnection] = []
+
+    @classmethod
+    @contextlib.contextmanager
+    def as_agent(
+        cls, path: Path, script: Script, *, mode: int = 0o600, owner: int = 0, listener_uid: int = 0
+    ) -> Iterator[ScriptedModule]:
+        """Be the agent that listens at `path`."""
+        with _listener(path, mode, owner, listener_uid) as listener:
+            yield from cls(script, listener, helper=False)._play()
+
+    @classmethod
+    @contextlib.contextmanager
+    def as_helper(cls, rendezvous: Path, script: Script) -> Iterator[ScriptedModule]:
+        """Be every helper that a door starts (it runs HELPER, which comes to `rendezvous`)."""
+        with _listener(rendezvous, 0o666, 0, 0) as listener:
+            yield from cls(script, listener, helper=True)._play()
+
+    @property
+    def connection(self) -> DoorConnection:
+        """The only login's."""
+        assert len(self.connections) == 1, f"{len(self.connections)} connections"
+        return self.connections[0]
+
+    def _play(self) -> Iterator[ScriptedModule]:
+        thread = threading.Thread(target=self._serve, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._over.set()
+            self._listener.shutdown(socket.SHUT_RDWR)
+            thread.join(PATIENCE)
+        assert not thread.is_alive(), "the script did not end"
+        if self._failures:
+            raise self._failures[0]
+
+    def _serve(self) -> None:
+        while not self._over.is_set():
+            try:
+                accepted, _ = self._listener.accept()
+            except OSError:
+                return
+            with accepted:
+                try:
+                    self._converse(accepted)
+                except BaseException as failure:  # noqa: BLE001 - shown by the test that owns the thread
+                    self._failures.append(failure)
+
+    def _converse(self, accepted: socket.socket) -> None:
+        connection = DoorConnection(*_handed_over(accepted)) if self._helper else DoorConnection(accepted)
+        self.connections.append(connection)
+        try:
+            self._script(connection)
+        finally:
+            connection.close()
+
+
+@contextlib.contextmanager
+def _listener(path: Path, mode: int, owner: int, listener_uid: int) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as undo:
+        listener.bind(str(path))
+        undo.callback(path.unlink)
+        os.chown(path, owner, owner)
+        path.chmod(mode)
+        if listener_uid:
+            os.seteuid(listener_uid)  # SO_PEERCRED shows who called listen
+        try:
+            listener.listen(16)
+        finally:
+            os.seteuid(0)
+        yield listener
+
+
+def _handed_over(accepted: socket.socket) -> tuple[socket.socket, dict[str, Any]]:
+    room = socket.CMSG_LEN(array.array("i", [0]).itemsize)
+    accepted.settimeout(PATIENCE)
+    data, ancillary, _, _ = accepted.recvmsg(1 << 16, room)
+    descriptors = array.array("i")
+    descriptors.frombytes(ancillary[0][2])
+    return socket.socket(fileno=descriptors[0]), json.loads(data)
+
+
+def _ended_by_nul(payload: bytes) -> list[bytes]:
+    assert not payload or payload.endswith(b"\0")
+    return payload.split(b"\0")[:-1]
