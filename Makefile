@@ -10,10 +10,10 @@ BIN = /usr/bin
 SYSCONF = /etc
 UNITS = /usr/lib
 
-.PHONY: help demo test lint install account
+.PHONY: help demo test test-pythons lint install account
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Show real ssh logins: approved, denied, unanswered, and without a phone (against the sandbox)
 	@tests/support/requirements.sh demo
@@ -22,6 +22,10 @@ demo: ## Show real ssh logins: approved, denied, unanswered, and without a phone
 test: ## Run all tests on a copy of this machine
 	@tests/support/requirements.sh test
 	@$(MACHINE) tests/run.sh
+
+test-pythons: ## Run the unit tests on every other Python of this machine, from 3.9 on
+	@tests/support/requirements.sh test
+	@$(MACHINE) tests/pythons.sh
 
 lint: ## Check style and types
 	@tests/support/requirements.sh test
@@ -33,7 +37,7 @@ install: ## Install from source, below DESTDIR where that is given
 	cp -R pam_iampass $(DESTDIR)$(PACKAGES)/
 	find $(DESTDIR)$(PACKAGES)/pam_iampass -name __pycache__ -prune -exec rm -r {} +
 	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass
-	$(PYTHON) -m compileall -q -d $(PACKAGES)/pam_iampass $(DESTDIR)$(PACKAGES)/pam_iampass
+	$(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass $(DESTDIR)$(PACKAGES)/pam_iampass
 	sed 's|@PACKAGES@|$(PACKAGES)|' doors/helper.in > $(DESTDIR)$(LIBEXEC)/helper
 	install -m 644 doors/pam_python/pam_iampass.py $(DESTDIR)$(LIBEXEC)/
 	sed 's|@PACKAGES@|$(PACKAGES)|' doors/pam-iampass.in > $(DESTDIR)$(BIN)/pam-iampass

@@ -31,8 +31,8 @@ def open_users(settings: Settings) -> UserTable:
     return UserTable(settings.users, settings.users_folder)
 
 
-def connect(settings: Settings, pause: Callable[[float], None]) -> AuthenticationAPI:
-    """The IAMPASS client that the settings describe; waits inside a call go through `pause`."""
+def connect(settings: Settings) -> AuthenticationAPI:
+    """The IAMPASS client that the settings describe."""
     from pam_iampass.client import AuthenticationAPI
 
     return AuthenticationAPI(
@@ -41,5 +41,4 @@ def connect(settings: Settings, pause: Callable[[float], None]) -> Authenticatio
         server=settings.server,
         ca_file=settings.ca_file,
         proxy=settings.proxy,
-        pause=pause,
     )

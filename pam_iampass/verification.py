@@ -55,8 +55,7 @@ class Parts:
     accounts: Accounts
     load_settings: Callable[[], Settings]
     open_users: Callable[[Settings], policy.Users]
-    connect: Callable[[Settings, Callable[[float], None]], AuthenticationAPI]
-    """From settings and a way to wait to the IAMPASS client."""
+    connect: Callable[[Settings], AuthenticationAPI]
 
     left_open: Callable[[str], None]
     """Told why the IAMPASS session could not be ended."""
@@ -97,8 +96,8 @@ def verify(login: Login, demands: Demands, conversation: Conversation, waiting: 
         demand = policy.demand(who, service, parts.open_users(settings))
         if not isinstance(demand, policy.Approval):
             return _unlisted(who, ignore=demand.ignore)
-        _prompt(login, service, conversation)
-        return _Request(demand, settings, service, conversation, waiting, parts).decide()
+        told = _prompt(login, service, conversation)
+        return _Request(demand, settings, service, conversation, waiting, parts).decide(told)
     except _Decided as way_out:
         return way_out.decision
     except (PamIampassError, LookupFailed, policy.PolicyError) as error:
@@ -131,15 +130,16 @@ def _misconfigured(reason: str, message: str = "", elapsed: float = 0.0) -> Deci
     return denied(Outcome.MISCONFIGURED, reason, message, elapsed)
 
 
-def _prompt(login: Login, service: Service, conversation: Conversation) -> None:
+def _prompt(login: Login, service: Service, conversation: Conversation) -> bool:
     """Where the application would keep our text to itself until it is too late, ask before the request goes out.
 
+    Returns whether the person knows by that what to do.
     sshd cannot put this question in its `password` method; the request then goes out without it. Elsewhere the
     question is asked by setting only, and a person who does not answer it does not want the request.
     """
     wanted = service.prompt.value
     if wanted == "never" or (wanted == "auto" and not login.through_sshd):
-        return
+        return False
     try:
         conversation.ask(
             f"IAMPASS: press Enter to get a request on your phone; you then have {_seconds(service.timeout)}: "
@@ -149,6 +149,8 @@ def _prompt(login: Login, service: Service, conversation: Conversation) -> None:
     except Unanswered:
         if not login.through_sshd:
             raise _Decided(denied(Outcome.CANCELLED, "the prompt was not answered")) from None
+        return False
+    return True
 
 
 class _Request:
@@ -171,17 +173,17 @@ class _Request:
         self._conversation = conversation
         self._waiting = waiting
         self._parts = parts
-        self._pause: Callable[[float], None] = waiting.pause
         self._began = parts.clock()
         self._deadline: Deadline = Deadline(self._began + service.timeout - HEADROOM, parts.clock)
 
-    def decide(self) -> Decision:
-        """Start, tell the person, wait for the phone, and see to it that the session ends."""
+    def decide(self, told: bool) -> Decision:
+        """Start, tell the person (unless they were `told`), wait for the phone, and see to it that the session ends."""
         self._waiting.promise(self._service.timeout)
         session = self._start()
         self._waiting.afterwards.callback(self._end, session)
-        if session.in_progress:
+        if session.in_progress and not told:
             self._conversation.say(f"Approve this on your phone within {_seconds(self._service.timeout)}.")
+        if session.in_progress:
             self._wait(session)
         return self._judge(session)
 
@@ -191,12 +193,13 @@ class _Request:
         from pam_iampass.client.errors import IampassError, Unavailable
 
         try:
-            api = self._parts.connect(self._settings, lambda seconds: self._pause(seconds))
+            api = self._parts.connect(self._settings)
             session = api.authenticate_user(
                 self._demand.token,
                 [AuthenticationMethod[name] for name in self._demand.methods],
                 int(self._service.timeout) + SESSION_MARGIN,
                 deadline=self._deadline,
+                pause=self._waiting.pause,
             )
         except Unavailable as error:
             raise _Decided(self._unavailable(error, may_have_started=error.may_have_started)) from None
@@ -215,14 +218,16 @@ class _Request:
         trouble: Optional[Unavailable] = None
         timeout = self._deadline.at - self._began
         moment = next_poll(None, timeout)
-        while moment is not None:
+        while moment is not None and moment < timeout:
             self._waiting.pause(moment - self._elapsed())
-            moment = next_poll(max(moment, self._elapsed()), timeout)
+            began = self._elapsed()
+            moment = next_poll(max(moment, began), timeout)
             try:
                 session.get_status(deadline=self._deadline, attempts=1)
                 trouble = None
             except Unavailable as error:
                 trouble = error
+                moment = _not_before(began + (error.retry_after or 0.0), moment)
             except IampassError as error:
                 raise _Decided(self._failed(error)) from None
             if not session.in_progress:
@@ -272,7 +277,6 @@ class _Request:
         from pam_iampass.client import Deadline
         from pam_iampass.client.errors import IampassError
 
-        self._pause = time.sleep  # nobody is waiting any more, and the application may be gone
         try:
             if not session.destroy(deadline=Deadline.after(FAREWELL)):
                 self._parts.left_open("IAMPASS says that it did not end it")
@@ -281,6 +285,11 @@ class _Request:
 
     def _elapsed(self) -> float:
         return self._parts.clock() - self._began
+
+
+def _not_before(earliest: float, moment: Optional[float]) -> Optional[float]:
+    """The next poll of a server that asked for some peace, if there is one."""
+    return None if moment is None else max(earliest, moment)
 
 
 def _seconds(timeout: float) -> str:

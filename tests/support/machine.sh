@@ -40,6 +40,8 @@ if ! [ -L /dev/log ]; then
         entry=/dev/$(basename "$device")
         if [ -L "$device" ]; then
             cp -P "$device" "$entry"
+        elif [ "$entry" = /dev/ptmx ]; then
+            mknod -m 666 "$entry" c 5 2 # the kernel looks for the pts beside it
         elif [ -d "$device" ]; then
             mkdir "$entry"
             mount --rbind "$device" "$entry"
@@ -53,5 +55,5 @@ fi
 mount -t tmpfs -o mode=0755 run /run
 mkdir -p -m 0755 /run/sshd /run/systemd/journal /run/user /run/lock
 cd "$here"
-export MACHINE_COPY=1
+export MACHINE_COPY=1 PYTHONPYCACHEPREFIX="$copy/bytecode"
 "$@"

@@ -32,6 +32,8 @@ class Sshd:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+        host_key = (folder / "host-key.pub").read_text()
+        (folder / "known-hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}")
         options = [
             f"Port={self.port}",
             "ListenAddress=127.0.0.1",
@@ -76,10 +78,10 @@ class Sshd:
     def command(self, user: str, *remote: str, options: tuple[str, ...] = ()) -> list[str]:
         """The ssh command that logs in as `user`."""
         settings = [
-            "StrictHostKeyChecking=no",
-            "UserKnownHostsFile=/dev/null",
-            "LogLevel=ERROR",
+            f"UserKnownHostsFile={self._folder / 'known-hosts'}",
             "IdentitiesOnly=yes",
+            # Refused for good, the server offers no method at all; ssh then tries its own list and asks for a password.
+            "PreferredAuthentications=publickey,keyboard-interactive",
             f"IdentityFile={self.client_key}",
             *options,
         ]

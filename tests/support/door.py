@@ -1,0 +1,89 @@
+"""A door in the test's own process: it speaks the relay protocol to a module in a thread."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from dataclasses import dataclass, field
+from typing import Callable, Optional, Union
+
+from pam_iampass.relay import protocol
+from pam_iampass.relay.handle import Handle, receive
+from pam_iampass.relay.protocol import Frame, Hello, Type
+from pam_iampass.relay.serve import serve
+
+#: What a person answers to a prompt: a text, None where the application cannot ask, or something to do first.
+Answer = Union[str, None, Callable[[], Optional[str]]]
+
+
+@dataclass
+class Told:
+    """What the door got to see."""
+
+    code: int | None = None
+    """The PAM code; None where the module gave none."""
+    said: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    promised: list[float] = field(default_factory=list)
+    """The deadlines, in seconds."""
+
+
+class Door:
+    """One login. `answers` are what the person types, in turn."""
+
+    def __init__(
+        self,
+        authenticate: Callable[[Handle, int, list[str]], int],
+        *arguments: str,
+        answers: tuple[Answer, ...] = ("",) * 5,
+        **items: str,
+    ) -> None:
+        ours, its = socket.socketpair()
+        self._connection = ours
+        self._answers = list(answers)
+        self._module = threading.Thread(target=serve, args=(its, authenticate), daemon=True)
+        self._module.start()
+        encoded = {name: value.encode("utf-8", "surrogateescape") for name, value in items.items()}
+        self.send(Hello(protocol.AUTHENTICATE, 0, arguments).encode())
+        self.send(protocol.encode_items(encoded))
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame to the module."""
+        self._connection.sendall(frame.encode())
+
+    def die(self) -> None:
+        """The application is killed."""
+        self._connection.close()
+
+    def finish(self, timeout: float = 20.0) -> Told:
+        """Play the login to its end, and wait until the module has done what it owes afterwards."""
+        told = Told()
+        while told.code is None:
+            try:
+                frame = receive(self._connection, timeout)
+            except Exception:
+                break
+            if frame.type is Type.RESULT:
+                told.code = int.from_bytes(frame.payload, "big")
+            elif frame.type is Type.DEADLINE:
+                told.promised.append(int.from_bytes(frame.payload, "big") / 1000)
+            elif frame.type is Type.ASK:
+                told.asked.append(frame.payload[1:].decode())
+                self.send(self._answer())
+            else:
+                (told.said if frame.type is Type.SAY else told.errors).append(frame.payload.decode())
+        self._connection.close()
+        self.wait(timeout)
+        return told
+
+    def wait(self, timeout: float = 20.0) -> None:
+        """Wait until the module has done what it owes."""
+        self._module.join(timeout)
+        assert not self._module.is_alive(), "the module did not end"
+
+    def _answer(self) -> Frame:
+        answer = self._answers.pop(0)
+        if callable(answer):
+            answer = answer()
+        return Frame(Type.NO_ANSWER) if answer is None else Frame(Type.ANSWER, answer.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,61 @@
+"""pam-iampass installed on the copy of this machine, set up for a sandbox."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from pam_iampass.sandbox import Sandbox
+
+ROOT = Path(__file__).parents[2]
+ETC = Path("/etc/iampass")
+
+
+class Installation:
+    """What an administrator does after installing: users, configuration, PAM files."""
+
+    def __init__(self) -> None:
+        assert os.environ.get("MACHINE_COPY"), "run this through `make test`: it changes the machine that it runs on"
+        command = ["make", "--no-print-directory", "-C", str(ROOT), "install", "account"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        self.settings: dict[str, str] = {}
+
+    def add_user(self, name: str, password: str = "") -> None:
+        """Make an account of the machine."""
+        subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", name], check=True)
+        if password:
+            subprocess.run(["chpasswd"], input=f"{name}:{password}\n", text=True, check=True)
+
+    def configure(self, sandbox: Sandbox, **settings: str) -> None:
+        """Write the settings for a sandbox; `settings` are further keys with their YAML text."""
+        self.settings = {
+            "application_id": sandbox.application_id,
+            "server": sandbox.url,
+            "ca_file": str(ETC / "ca.pem"),
+            **settings,
+        }
+        shutil.copy(sandbox.ca_file, ETC / "ca.pem")
+        (ETC / "ca.pem").chmod(0o644)
+        write(ETC / "application-secret", sandbox.application_secret + "\n")
+        self.write_settings("".join(f"{key}: {value}\n" for key, value in self.settings.items()))
+
+    def change(self, **settings: str) -> None:
+        """Write the settings with some keys set anew."""
+        self.write_settings("".join(f"{key}: {value}\n" for key, value in {**self.settings, **settings}.items()))
+
+    def write_settings(self, text: str) -> None:
+        """Write `iampass.yaml` as it is given."""
+        write(ETC / "iampass.yaml", text)
+
+    def write_users(self, text: str) -> None:
+        """Write `users.yaml` as it is given."""
+        write(ETC / "users.yaml", text)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file of the configuration with the owner and mode that it must have."""
+    path.write_text(text, encoding="utf-8")
+    shutil.chown(path, "root", "iampass")
+    path.chmod(0o640)

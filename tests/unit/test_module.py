@@ -1,0 +1,382 @@
+"""The module, from HELLO to RESULT: real frames, real settings, a real sandbox over TLS."""
+
+from __future__ import annotations
+
+import pwd
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pam_iampass import module
+from pam_iampass.journal import MESSAGE_IDS, Journal
+from pam_iampass.login import Outcome, PamCode
+from pam_iampass.relay.handle import Handle
+from pam_iampass.sandbox import Sandbox
+from tests.support.door import Answer, Door, Told
+
+ME = pwd.getpwuid(0).pw_name
+KEY = "publickey ssh-ed25519 AAAA\n"
+
+
+class Records:
+    """A sink that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.fields: list[dict[str, str]] = []
+
+    def write(self, fields: dict[str, str]) -> None:
+        self.fields.append(fields)
+
+
+class World:
+    """Settings and table in a folder that only root can write, a sandbox, and the records of the logins."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
+        self.folder = folder
+        self.sandbox = sandbox
+        self.records = Records()
+        self._first_session = len(sandbox.sessions)
+        self._first_call = len(sandbox.calls)
+        self.write("application-secret", sandbox.application_secret)
+        self.write("ca.pem", sandbox.ca_file.read_text())
+        self.configure()
+        self.write("users.yaml", f"{ME}: {self.token}\n")
+
+    token = "7f3c-root"
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o640)
+
+    def configure(self, **settings: str) -> None:
+        values = {
+            "application_id": self.sandbox.application_id,
+            "application_secret_file": str(self.folder / "application-secret"),
+            "server": self.sandbox.url,
+            "ca_file": str(self.folder / "ca.pem"),
+            "users": str(self.folder / "users.yaml"),
+            "timeout": "3s",
+            **settings,
+        }
+        self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))
+
+    def authenticate(self, pamh: Handle, flags: int, argv: list[str]) -> int:
+        return module.authenticate(pamh, argv, Journal(self.records))
+
+    def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:
+        settings = f"config={self.folder / 'iampass.yaml'}"
+        return Door(self.authenticate, settings, *arguments, answers=answers, **{"user": ME, "service": "test", **items})
+
+    def login(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Told:
+        return self.door(*arguments, answers=answers, **items).finish()
+
+    @property
+    def calls(self) -> list[str]:
+        return [call.kind.value for call in self.sandbox.calls[self._first_call :]]
+
+    @property
+    def open_sessions(self) -> int:
+        return sum(session.ended_by is None for session in self.sandbox.sessions[self._first_session :])
+
+    def only_record(self) -> dict[str, str]:
+        assert len(self.records.fields) == 1, self.records.fields
+        return self.records.fields[0]
+
+    def outcome(self) -> tuple[str, str]:
+        record = self.only_record()
+        assert record["MESSAGE_ID"] == MESSAGE_IDS[Outcome(record["IAMPASS_OUTCOME"])]
+        return record["IAMPASS_OUTCOME"], record["IAMPASS_RESULT"]
+
+
+@pytest.fixture(scope="module")
+def shared_sandbox() -> Iterator[Sandbox]:
+    with Sandbox(application_id="demo") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def world(shared_sandbox: Sandbox, trusted_folder: Path) -> World:
+    shared_sandbox.auto, shared_sandbox.delay, shared_sandbox.request_timeout = "approve", 0.3, 60.0
+    shared_sandbox.add_user(World.token, device=True)
+    return World(trusted_folder, shared_sandbox)
+
+
+def test_approved_on_the_phone_is_a_success(world: World) -> None:
+    told = world.login(rhost="192.0.2.7")
+    assert told.code == PamCode.SUCCESS
+    assert told.asked == []
+    assert told.said == ["Approve this on your phone within 3 seconds.", "Approved on your phone."]
+    assert told.promised == [3.0]
+    assert world.outcome() == ("approved", "success")
+    record = world.only_record()
+    assert record["IAMPASS_USER"] == ME
+    assert record["IAMPASS_RHOST"] == "192.0.2.7"
+    assert 300 <= int(record["IAMPASS_ELAPSED_MS"]) < 3000
+    assert world.calls[0] == "start"
+    assert world.calls[-1] == "end"
+    assert world.open_sessions == 0
+
+
+def test_in_sshd_the_request_goes_out_only_after_enter(world: World) -> None:
+    calls_at_the_prompt: list[list[str]] = []
+
+    def press_enter() -> str:
+        calls_at_the_prompt.append(world.calls)
+        return ""
+
+    told = world.login(answers=(press_enter,), ssh_auth_info=KEY)
+    assert calls_at_the_prompt == [[]]
+    assert told.code == PamCode.SUCCESS
+    assert told.asked == ["IAMPASS: press Enter to get a request on your phone; you then have 3 seconds: "]
+    assert told.said == ["Approved on your phone."]
+
+
+def test_in_sshd_a_prompt_that_cannot_be_asked_is_left_out(world: World) -> None:
+    told = world.login(answers=(None,), ssh_auth_info="")
+    assert told.code == PamCode.SUCCESS
+    assert told.said[0] == "Approve this on your phone within 3 seconds."
+
+
+def test_elsewhere_a_prompt_that_is_not_answered_cancels_before_any_request(world: World) -> None:
+    world.configure(prompt="always")
+    told = world.login(answers=(None,))
+    assert told.code == PamCode.ABORT
+    assert world.outcome() == ("cancelled", "denied")
+    assert world.calls == []
+
+
+def test_sshd_that_plays_a_refused_login_to_its_end_makes_no_phone_ring(world: World) -> None:
+    told = world.login(answers=("\b\n\r\x7fINCORRECT",), ssh_auth_info=KEY)
+    assert told.code == PamCode.MAXTRIES
+    assert world.outcome() == ("cancelled", "denied")
+    assert world.calls == []
+
+
+@pytest.mark.parametrize(("info", "code"), [({}, PamCode.ABORT), ({"ssh_auth_info": ""}, PamCode.MAXTRIES)])
+def test_denied_on_the_phone_ends_the_login_at_once(world: World, info: dict[str, str], code: int) -> None:
+    world.sandbox.auto = "deny"
+    told = world.login(**info)
+    assert told.code == code
+    assert told.errors == ["Denied on your phone."]
+    assert world.outcome() == ("denied", "denied")
+    assert world.calls.count("start") == 1
+    assert world.open_sessions == 0
+
+
+def test_nobody_answers_in_time(world: World) -> None:
+    world.sandbox.auto = "ignore"
+    began = time.monotonic()
+    told = world.login()
+    assert time.monotonic() - began < 3.9
+    assert told.code == PamCode.ABORT
+    assert told.errors == ["Nobody answered on your phone within 3 seconds."]
+    assert world.outcome() == ("timed_out", "denied")
+    assert world.open_sessions == 0
+
+
+def test_iampass_itself_waits_no_longer(world: World) -> None:
+    world.sandbox.auto, world.sandbox.request_timeout = "ignore", 0.5
+    assert world.login().code == PamCode.ABORT
+    assert world.outcome() == ("timed_out", "denied")
+
+
+def test_a_user_without_a_device(world: World) -> None:
+    world.sandbox.add_user(World.token, device=False)
+    told = world.login()
+    assert told.code == PamCode.ABORT
+    assert told.errors == ["No phone is registered for you at IAMPASS. Please ask your administrator."]
+    assert world.outcome() == ("no_device", "denied")
+
+
+def test_a_token_that_iampass_does_not_know(world: World) -> None:
+    world.write("users.yaml", f"{ME}: nobody-knows-this\n")
+    told = world.login()
+    assert told.code == PamCode.ABORT
+    assert world.outcome() == ("denied", "denied")
+
+
+def test_no_account_of_this_machine_is_denied_before_any_prompt(world: World) -> None:
+    told = world.login(user="no-such-account", ssh_auth_info="")
+    assert told == Told(code=PamCode.MAXTRIES)
+    assert world.outcome() == ("denied", "denied")
+    assert world.calls == []
+
+
+@pytest.mark.parametrize(("policy", "code"), [("deny", PamCode.ABORT), ("ignore", PamCode.IGNORE)])
+def test_unlisted_users_go_as_the_policy_says_and_never_by_success(world: World, policy: str, code: int) -> None:
+    world.write("users.yaml", "somebody-else: token\n")
+    world.configure(unlisted_users=policy)
+    told = world.login(ssh_auth_info="") if policy == "ignore" else world.login()
+    assert told.code == code
+    assert told.asked == []
+    assert world.only_record()["IAMPASS_OUTCOME"] == "unlisted"
+    assert world.calls == []
+
+
+def test_a_template_makes_the_token_of_an_unlisted_user(world: World) -> None:
+    world.sandbox.add_user(f"{ME}@example.com", device=True)
+    world.write("users.yaml", "somebody-else: token\n")
+    world.configure(unlisted_users='"{user}@example.com"')
+    assert world.login().code == PamCode.SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("exempt", "items"),
+    [
+        (f"{{users: [{ME}]}}", {}),
+        ("{groups: [root]}", {}),
+        ("{networks: [192.0.2.0/24]}", {"rhost": "192.0.2.9"}),
+        ("{networks: [192.0.2.0/24]}", {"rhost": "::ffff:192.0.2.9"}),
+        ("{networks: ['2001:db8::/32']}", {"rhost": "2001:db8::5"}),
+    ],
+)
+def test_an_exempt_login_is_ignored_and_costs_no_network(world: World, exempt: str, items: dict[str, str]) -> None:
+    world.configure(exempt=exempt, server="https://127.0.0.1:1")
+    told = world.login(ssh_auth_info=KEY, **items)
+    assert told == Told(code=PamCode.IGNORE)
+    assert world.outcome() == ("exempt", "ignored")
+
+
+@pytest.mark.parametrize("rhost", ["", "192.0.3.1", "192.0.2.9.example.com", "localhost", "192.0.2.9%eth0", "3221225993"])
+def test_only_a_literal_address_lies_in_an_exempt_network(world: World, rhost: str) -> None:
+    world.configure(exempt="{networks: [192.0.2.0/24]}")
+    assert world.login(rhost=rhost).code == PamCode.SUCCESS
+    assert world.outcome() == ("approved", "success")
+
+
+@pytest.mark.parametrize("info", [{}, {"ssh_auth_info": ""}, {"ssh_auth_info": "hostbased publickey x\n"}])
+def test_without_the_key_that_is_demanded_nobody_passes_exempt_or_not(world: World, info: dict[str, str]) -> None:
+    world.configure(exempt=f"{{users: [{ME}]}}")
+    told = world.login("first_factor=publickey", **info)
+    assert told.code == (PamCode.MAXTRIES if info else PamCode.ABORT)
+    assert told.asked == []
+    assert world.outcome() == ("denied", "denied")
+    assert world.calls == []
+
+
+def test_with_the_key_that_is_demanded_the_phone_is_asked(world: World) -> None:
+    assert world.login("first_factor=publickey", ssh_auth_info=KEY).code == PamCode.SUCCESS
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("nullok",), ("debug", "frist_factor=publickey"), ("first_factor=password",), ("config=relative",), ("debug", "debug")],
+)
+def test_an_unknown_argument_denies_and_is_named(world: World, arguments: tuple[str, ...]) -> None:
+    told = world.login(*arguments)
+    assert told.code == PamCode.ABORT
+    assert world.outcome() == ("misconfigured", "denied")
+    assert arguments[-1] in world.only_record()["IAMPASS_REASON"]
+    assert world.calls == []
+
+
+def test_broken_settings_deny_whatever_the_policy_for_outages_says(world: World) -> None:
+    world.configure(unavailable="ignore", methods="[telepathy]")
+    told = world.login()
+    assert told.code == PamCode.ABORT
+    assert told.errors == ["The phone check is not set up rightly on this machine. Please ask your administrator."]
+    assert world.outcome() == ("misconfigured", "denied")
+    assert "iampass.yaml:" in world.only_record()["IAMPASS_REASON"]
+
+
+@pytest.mark.parametrize("name", ["iampass.yaml", "users.yaml", "application-secret", "ca.pem"])
+def test_a_missing_file_denies_and_is_named(world: World, name: str) -> None:
+    world.configure(unavailable="ignore", unlisted_users="ignore")
+    (world.folder / name).unlink()
+    assert world.login().code == PamCode.ABORT
+    assert world.outcome() == ("misconfigured", "denied")
+    assert name in world.only_record()["IAMPASS_REASON"]
+
+
+@pytest.mark.parametrize(("policy", "code"), [("deny", PamCode.ABORT), ("ignore", PamCode.IGNORE)])
+def test_an_outage_before_the_request_goes_as_the_policy_says(world: World, policy: str, code: int) -> None:
+    world.configure(unavailable=policy, server="https://127.0.0.1:1")
+    assert world.login().code == code
+    assert world.outcome() == ("unavailable", "ignored" if policy == "ignore" else "denied")
+
+
+def test_a_refused_secret_is_no_outage(world: World) -> None:
+    world.configure(unavailable="ignore")
+    world.write("application-secret", "wrong")
+    assert world.login().code == PamCode.ABORT
+    assert world.outcome() == ("misconfigured", "denied")
+
+
+def test_a_certificate_that_is_not_trusted_is_no_outage(world: World) -> None:
+    with Sandbox() as stranger:
+        world.write("ca.pem", stranger.ca_file.read_text())
+        world.configure(unavailable="ignore")
+        assert world.login().code == PamCode.ABORT
+    assert world.outcome() == ("misconfigured", "denied")
+
+
+def test_when_the_application_dies_the_session_is_ended_within_a_second(world: World) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="30s")
+    door = world.door()
+    world.sandbox.wait_for_request(World.token)
+    began = time.monotonic()
+    door.die()
+    world.sandbox.wait_for_end(World.token)
+    assert time.monotonic() - began < 1.0
+    door.wait()
+    assert world.outcome() == ("cancelled", "denied")
+
+
+def test_the_session_ends_on_the_server_by_itself_should_we_die(world: World) -> None:
+    world.login()
+    assert world.sandbox.sessions[-1].duration == 3 + 30
+
+
+def test_methods_of_the_user_go_before_those_of_the_service(world: World) -> None:
+    world.configure(methods="[acceptance]")
+    world.login()
+    world.write("users.yaml", f"{ME}: {{token: {World.token}, methods: [facial, device]}}\n")
+    world.login()
+    assert [list(session.methods) for session in world.sandbox.sessions[-2:]] == [["acceptance"], ["facial", "device"]]
+
+
+def test_for_su_the_caller_approves_if_the_process_is_theirs(world: World) -> None:
+    world.configure(services="{su: {approver: ruser}}")
+    assert world.login(service="su", ruser=ME, uid="0").code == PamCode.SUCCESS
+
+
+@pytest.mark.parametrize("items", [{}, {"ruser": ME}, {"ruser": ME, "uid": "1"}, {"ruser": "no-such", "uid": "0"}, {"uid": "0"}])
+def test_a_caller_who_is_only_claimed_is_denied(world: World, items: dict[str, str]) -> None:
+    world.configure(services="{su: {approver: ruser}}", unlisted_users="ignore")
+    assert world.login(service="su", **items).code == PamCode.ABORT
+    assert world.outcome() == ("misconfigured", "denied")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("secret"), SystemExit(0), KeyboardInterrupt(), MemoryError()])
+def test_whatever_is_raised_inside_denies_and_leaves_a_record(world: World, error: BaseException) -> None:
+    class Broken(Handle):
+        @property
+        def real_uid(self) -> int:
+            raise error
+
+    def authenticate(pamh: Handle, flags: int, argv: list[str]) -> int:
+        pamh.__class__ = Broken
+        return world.authenticate(pamh, flags, argv)
+
+    told = Door(authenticate, user=ME, service="test").finish()
+    assert told.code == PamCode.ABORT
+    assert world.outcome() == ("unavailable", "denied")
+    assert "secret" not in world.only_record()["IAMPASS_REASON"]
+
+
+def test_a_hostile_name_cannot_make_a_second_line_in_the_log(world: World) -> None:
+    world.login(user="x\noutcome=approved result=success", rhost="\x1b[2J\u202e")
+    record = world.only_record()
+    assert "\n" not in record["MESSAGE"]
+    assert "\x1b" not in record["MESSAGE"]
+    assert record["IAMPASS_OUTCOME"] == "denied"
+
+
+def test_the_other_phases_are_ignored() -> None:
+    phases = ("setcred", "acct_mgmt", "open_session", "close_session", "chauthtok")
+    for phase in phases:
+        assert getattr(module, f"pam_sm_{phase}")(None, 0, []) == PamCode.IGNORE
