@@ -62,8 +62,8 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &nothing, NULL);
 }
 
-/* The caller of sudo chooses the limits that we inherit. Where the right to raise one is missing (a
- * container), it stays: at worst the helper fails, and with it the login. */
+/* The caller of sudo chooses the limits that we inherit. Where the right to raise a hard one is missing, as
+ * in some containers, the soft one goes up to it: at worst the helper fails, and with it the login. */
 static void reset_limits(void)
 {
     static const struct {
@@ -78,7 +78,10 @@ static void reset_limits(void)
 
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         struct rlimit limit = {.rlim_cur = limits[i].soft, .rlim_max = limits[i].hard};
-        (void)setrlimit(limits[i].resource, &limit);
+        if (setrlimit(limits[i].resource, &limit) != 0 && getrlimit(limits[i].resource, &limit) == 0) {
+            limit.rlim_cur = limits[i].soft < limit.rlim_max ? limits[i].soft : limit.rlim_max;
+            (void)setrlimit(limits[i].resource, &limit);
+        }
     }
 }
 
@@ -126,8 +129,8 @@ static pid_t fork_unnoticed(void)
 }
 
 /* An application has its own ways with children: sshd reaps them all in a SIGCHLD handler, others ignore
- * SIGCHLD or wait for any child. It must not get one that it does not know, nor take ours from us. To change its
- * SIGCHLD disposition for a while, as modules do, could lose a signal of its own children. Instead:
+ * SIGCHLD or wait for any child. It must not get one that it does not know, nor take ours from us. To change
+ * its SIGCHLD disposition for a while, as modules do, could lose a signal of its own children. Instead:
  *
  * - The helper is a grandchild: init reaps it, whenever it ends.
  * - The child in between ends at once, and is made without a termination signal: no handler runs, wait and

@@ -19,6 +19,7 @@
 static FILE *report;
 static const char *conversation_kind = "answer";
 static const char *typed = "";
+static const char *user;
 static unsigned int pause_ms;
 static bool small_buffers;
 static volatile sig_atomic_t alarms, children;
@@ -90,7 +91,9 @@ static int converse(int count, const struct pam_message **messages, struct pam_r
         print_text("message", style, messages[i]->msg);
         if (asked)
             rest();
-        if (asked && is("answer"))
+        while (is("hoard") && open("/dev/null", O_RDONLY) >= 0)
+            continue;
+        if (asked && (is("answer") || is("hoard")))
             made[i].resp = strdup(typed);
         if (asked && is("long")) {
             made[i].resp = malloc(strtoul(typed, NULL, 10) + 1);
@@ -104,7 +107,8 @@ static int converse(int count, const struct pam_message **messages, struct pam_r
     }
     if (result != PAM_SUCCESS || is("no-array")) {
         free(made);
-        made = is("no-array") ? NULL : (struct pam_response *)16; /* what is left after an error is no pointer */
+        /* What is left after an error is no pointer. (pam_get_user would free it all the same.) */
+        made = is("no-array") || user == NULL ? NULL : (struct pam_response *)16;
     }
     *responses = made;
     return result;
@@ -127,10 +131,15 @@ static void beat(unsigned int every_ms)
     setitimer(ITIMER_REAL, &timer, NULL);
 }
 
+/* `value` is for both limits, or with a colon after it for the soft one only. */
 static void limit(int resource, const char *value)
 {
-    struct rlimit wanted = {.rlim_cur = strtoul(value, NULL, 10), .rlim_max = strtoul(value, NULL, 10)};
+    struct rlimit wanted;
 
+    getrlimit((__rlimit_resource_t)resource, &wanted);
+    wanted.rlim_cur = strtoul(value, NULL, 10);
+    if (strchr(value, ':') == NULL)
+        wanted.rlim_max = wanted.rlim_cur;
     setrlimit((__rlimit_resource_t)resource, &wanted);
 }
 
@@ -196,7 +205,7 @@ int main(int argc, char **argv)
         {"small-buffers", no_argument, NULL, 'S'},
         {NULL, 0, NULL, 0},
     };
-    const char *folder = NULL, *service = "login", *user = NULL, *rhost = NULL, *tty = NULL, *ruser = NULL;
+    const char *folder = NULL, *service = "login", *rhost = NULL, *tty = NULL, *ruser = NULL;
     const char *environment = NULL, *phase;
     struct pam_conv conversation = {.conv = converse, .appdata_ptr = NULL};
     pam_handle_t *pamh = NULL;

@@ -87,14 +87,16 @@ class Application:
         self._door = door
 
     def run(
-        self, phase: str = "authenticate", *, arguments: str = "", service: str = SERVICE, user: str = "alice",
+        self, phase: str = "authenticate", *, arguments: str = "", then: str = "", user: Union[str, bytes] = "alice",
         under: tuple[str, ...] = (), **options: Option,
     ) -> Run:
-        """Let it call PAM. `options` are those of application.c; `arguments` are the module's."""
+        """Let it call PAM. `options` are those of application.c; `arguments` are the module's, and `then` is the
+        module that follows the door in the stack."""
         files = self._folder / "pam.d"
-        lines = [f"{kind} required {self._door.module} {arguments}\n" for kind in ("auth", "account", "session", "password")]
-        (files / service).write_text("".join(lines))
-        words: list[Union[str, bytes]] = ["--folder", str(files), "--service", service]
+        modules = [f"{self._door.module} {arguments}", *([then] if then else [])]
+        kinds = ("auth", "account", "session", "password")
+        (files / SERVICE).write_text("".join(f"{kind} required {one}\n" for kind in kinds for one in modules))
+        words: list[Union[str, bytes]] = ["--folder", str(files), "--service", SERVICE]
         if user:
             words += ["--user", user]
         for name, value in options.items():
@@ -190,10 +192,20 @@ def native_defines(folder: Path) -> dict[str, Union[str, int]]:
 
 @pytest.fixture(scope="session", params=["native"])
 def door(request: pytest.FixtureRequest, folder: Path, native_defines: dict[str, Union[str, int]]) -> Door:
-    """Each door, less patient than it is on a machine, so that a test of its patience takes a second."""
-    module = build_native(folder / "native", **native_defines, IAMPASS_PATIENCE_MS=1500, IAMPASS_BUSY_MS=300)
+    """Each door, as patient as it is on a machine."""
+    return _door(request.param, folder, build_native(folder / "native", **native_defines), patience=10.0, busy=1.0)
+
+
+@pytest.fixture(scope="session", params=["native"])
+def hasty_door(request: pytest.FixtureRequest, folder: Path, native_defines: dict[str, Union[str, int]]) -> Door:
+    """Each door, less patient than it is on a machine, for tests of its patience."""
+    module = build_native(folder / "hasty", **native_defines, IAMPASS_PATIENCE_MS=1500, IAMPASS_BUSY_MS=300)
+    return _door(request.param, folder, module, patience=1.5, busy=0.3)
+
+
+def _door(name: str, folder: Path, module: Path, patience: float, busy: float) -> Door:
     agent, helper = folder / "agent" / "pam.sock", folder / "helper" / "helper"
-    return Door(request.param, str(module), agent, helper, folder / "rendezvous", patience=1.5, busy=0.3)
+    return Door(name, str(module), agent, helper, folder / "rendezvous", patience, busy)
 
 
 @pytest.fixture
