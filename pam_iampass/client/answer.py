@@ -8,6 +8,8 @@ from typing import Any
 from .errors import ProtocolError
 
 _DIGITS_LIMIT = 20
+# Far below what makes json raise RecursionError, wherever on the stack we are.
+_DEPTH_LIMIT = 32
 _KINDS = {bool: "true or false", str: "text", dict: "an object", list: "a list", type(None): "null"}
 
 
@@ -25,14 +27,14 @@ class Document:
         problem: str | None = None
         members: Any = None
         try:
+            text = body.decode("utf-8")
+            _refuse_deep_nesting(text)
             members = json.loads(
-                body.decode("utf-8"),
+                text,
                 object_pairs_hook=_without_duplicates,
                 parse_constant=_refuse_constant,
                 parse_int=_short_integer,
             )
-        except RecursionError:
-            problem = "the answer is nested too deeply"
         except ValueError:
             problem = "the answer is not strict JSON"
         if problem is None and type(members) is not dict:
@@ -81,3 +83,22 @@ def _short_integer(digits: str) -> int:
     if len(digits) > _DIGITS_LIMIT:
         raise ValueError("an integer without end")
     return int(digits)
+
+
+def _refuse_deep_nesting(text: str) -> None:
+    if text.count("[") + text.count("{") <= _DEPTH_LIMIT:
+        return
+    depth, in_string, escaped = 0, False, False
+    for character in text:
+        if escaped:
+            escaped = False
+        elif character == '"':
+            in_string = not in_string
+        elif in_string:
+            escaped = character == "\\"
+        elif character in "[{":
+            depth += 1
+        elif character in "]}":
+            depth -= 1
+        if depth > _DEPTH_LIMIT:
+            raise ValueError("nested too deeply")

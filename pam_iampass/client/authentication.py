@@ -47,6 +47,10 @@ class AuthenticationAPI:
         server = self._transport.origin.url
         return f"AuthenticationAPI(application_id={self.application_id!r}, server={server!r})"
 
+    def close(self) -> None:
+        """Closes the idle connections; those of a `transport` that was passed in, too."""
+        self._transport.close()
+
     def authenticate_user(
         self,
         user_id: str,

@@ -17,9 +17,8 @@ from .exchange import Exchange, is_end_of_stream
 from .origin import Origin
 from .sockets import PlainSocket
 
-CONNECT_SECONDS = 5.0
-# Where a name has many addresses, the first ones still get a fair chance.
-LEAST_SHARE_SECONDS = 1.0
+# Of the time for connecting, for each address at least, where a name has many.
+LEAST_SHARE = 0.2
 
 Address = tuple[int, Any]
 Resolve = Callable[..., Sequence[Any]]
@@ -33,7 +32,7 @@ class Connector:
     context: ssl.SSLContext
     proxy: Origin | None = None
     resolve: Resolve = socket.getaddrinfo
-    connect_seconds: float = CONNECT_SECONDS
+    connect_seconds: float = 5.0
     """For all addresses of a name together."""
 
     def connect(self, exchange: Exchange) -> ssl.SSLSocket:
@@ -54,7 +53,7 @@ class Connector:
             left = allowance.remaining()
             if left <= 0.0:
                 break
-            share = max(LEAST_SHARE_SECONDS, left / (len(addresses) - position))
+            share = max(LEAST_SHARE * self.connect_seconds, left / (len(addresses) - position))
             try:
                 return _open(address, min(left, share))
             except OSError as error:

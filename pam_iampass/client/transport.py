@@ -23,6 +23,7 @@ from .retries import ATTEMPTS, Repeats
 from .signing import authentication_headers
 
 DEFAULT_SECONDS = 30.0
+CONNECT_SECONDS = 5.0
 # Shorter than the shortest time that servers commonly keep an idle connection open (5 s): a request on a
 # connection that is just being closed is lost, and nobody can tell whether it was carried out.
 IDLE_SECONDS = 4.0
@@ -47,6 +48,7 @@ class Transport:
         proxy: str | None = None,
         *,
         connections: int = 1,
+        connect_seconds: float = CONNECT_SECONDS,
         idle_seconds: float = IDLE_SECONDS,
         wall_clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
@@ -65,7 +67,11 @@ class Transport:
 
         self.origin = Origin.of(server)
         self._connector = Connector(
-            self.origin, tls_context(ca_file), Origin.of_proxy(proxy) if proxy is not None else None, resolve
+            self.origin,
+            tls_context(ca_file),
+            Origin.of_proxy(proxy) if proxy is not None else None,
+            resolve,
+            connect_seconds,
         )
         self._wire = Wire(connections)
         self._idle_seconds = idle_seconds

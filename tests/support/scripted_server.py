@@ -4,9 +4,9 @@
         ...                             # talk to server.url, trusting server.ca_file
         assert [request.method for request in server.requests] == ["POST", "GET"]
 
-Each request takes the next step of the script; a step that happens before a request can arrive (at ACCEPT or HANDSHAKE)
-is taken by the next connection instead. After the last step the server answers 500, so a test that counts requests sees
-one too many. All waiting is on an event that closing the server sets.
+Each request takes the next step of the script; a step that happens before a request can arrive (at ACCEPT or
+HANDSHAKE) is taken by the next connection instead. After the last step the server answers 500, so a test that
+counts requests sees one too many. All waiting is on an event that closing the server sets.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import trustme
 
 ACCEPT, HANDSHAKE, REQUEST, ANSWER = "accept", "handshake", "request", "answer"
-"""Where a misbehaviour sets in: at once; after the client's first TLS bytes; when a request is complete; in the middle
-of the answer (half of its bytes are sent)."""
+"""Where a misbehaviour sets in: at once; after the client's first TLS bytes; when a request is complete; in
+the middle of the answer (half of its bytes are sent)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Request:
     at: float
     """When it was complete, on the monotonic clock."""
 
-    def header(self, name: str) -> Optional[str]:
+    def header(self, name: str) -> str | None:
         values = [value for key, value in self.headers if key.lower() == name.lower()]
         assert len(values) < 2, f"{name} stands {len(values)} times"
         return values[0] if values else None
@@ -62,11 +62,10 @@ class Step:
     body: bytes = b""
     stage: str = ANSWER
     ending: str = "keep"
-    """After the bytes: keep, close (with TLS's farewell), cut (without it), reset, hang, half_close."""
+    """After the bytes: keep, close (with TLS's farewell), cut (without it), reset, hang, half_close, garble
+    (bytes that are no TLS)."""
     drip: tuple[float, float] = (0.0, 0.0)
-    """Seconds before each byte of the head, of the body; at HANDSHAKE, the first one for the handshake's bytes."""
-    fraction: float = 1.0
-    """How much of the bytes goes out."""
+    """Seconds before each byte of head and of body; the first at HANDSHAKE: for the handshake's bytes."""
 
     def dripping(self, head: float = 0.0, body: float = 0.0) -> Step:
         """Sends byte by byte, with these seconds before each."""
@@ -76,7 +75,7 @@ class Step:
         return dataclasses.replace(self, ending=ending)
 
     def cut_at(self, length: int, ending: str = "cut") -> Step:
-        """Only the first `length` bytes (from the end, where negative) of head and body together."""
+        """Only the first `length` bytes of head and body together; a negative one leaves out the last."""
         data = (self.head + self.body)[:length]
         return dataclasses.replace(
             self, head=data[: len(self.head)], body=data[len(self.head) :], ending=ending
@@ -87,11 +86,11 @@ def answer(
     status: int = 200,
     document: Any = None,
     *,
-    body: Optional[bytes] = None,
-    headers: Optional[Mapping[str, str]] = None,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
     length: bool = True,
 ) -> Step:
-    """A well-formed answer; `document` becomes JSON. Without `length` its body ends where the connection does."""
+    """A well-formed answer; `document` becomes JSON. Without `length` its end is that of the connection."""
     content = body if body is not None else b"" if document is None else json.dumps(document).encode()
     lines = [f"HTTP/1.1 {status} Scripted", *(f"{name}: {value}" for name, value in (headers or {}).items())]
     if length:
@@ -105,19 +104,24 @@ def raw(data: bytes, ending: str = "keep") -> Step:
     return Step(body=data, ending=ending)
 
 
-def reset(stage: str, within: Optional[Step] = None) -> Step:
+def reset(stage: str, within: Step | None = None) -> Step:
     """A TCP reset; at ANSWER, after half of the answer `within`."""
     return _interrupted(stage, "reset", within)
 
 
-def hang(stage: str, within: Optional[Step] = None) -> Step:
+def hang(stage: str, within: Step | None = None) -> Step:
     """Silence; at ANSWER, after half of the answer `within`."""
     return _interrupted(stage, "hang", within)
 
 
-def close(stage: str, within: Optional[Step] = None) -> Step:
+def close(stage: str, within: Step | None = None) -> Step:
     """An end without TLS's farewell; at ANSWER, after half of the answer `within`."""
     return _interrupted(stage, "cut", within)
+
+
+def garble(stage: str, within: Step | None = None) -> Step:
+    """Bytes that are no TLS; at ANSWER, after half of the answer `within`."""
+    return _interrupted(stage, "garble", within)
 
 
 def slow_handshake(seconds: float) -> Step:
@@ -125,7 +129,7 @@ def slow_handshake(seconds: float) -> Step:
     return Step(stage=HANDSHAKE, ending="keep", drip=(seconds, 0.0))
 
 
-def _interrupted(stage: str, ending: str, within: Optional[Step]) -> Step:
+def _interrupted(stage: str, ending: str, within: Step | None) -> Step:
     if stage != ANSWER:
         return Step(stage=stage, ending=ending)
     whole = within or answer(200, {"status": True})
@@ -142,7 +146,7 @@ class Authority:
         self.ca_file = folder / "ca.pem"
         self._authority.cert_pem.write_to_path(str(self.ca_file))
 
-    @lru_cache(maxsize=None)  # noqa: B019 - one authority a process
+    @cache  # noqa: B019 - one authority a process
     def certificate(self, kind: str = "good") -> str:
         """A file with key and chain. Kinds: good, wrong_name, expired, untrusted, self_signed."""
         path = self._folder / f"{kind}.pem"
@@ -183,7 +187,7 @@ def self_signed() -> bytes:
     return key.private_bytes(pem, form, plain) + certificate.public_bytes(pem)
 
 
-@lru_cache(maxsize=None)
+@cache
 def authority() -> Authority:
     """The authority that all tests of this process share."""
     folder = tempfile.mkdtemp(prefix="scripted-ca-")
@@ -192,8 +196,8 @@ def authority() -> Authority:
 
 
 class ScriptedServer:
-    """See the module's docstring. `certificate` is a kind of `Authority.certificate`; with `tls_1_0` it speaks nothing
-    newer than that."""
+    """See the module's docstring. `certificate` is a kind of `Authority.certificate`; with `tls_1_0` it
+    speaks nothing newer than that."""
 
     def __init__(
         self, *steps: Step, certificate: str = "good", tls_1_0: bool = False, host: str = "127.0.0.1"
@@ -269,7 +273,7 @@ class ScriptedServer:
             self._sockets.append(sock)
             self._spawn(self._serve, sock, number)
 
-    def _take(self, *stages: str) -> Optional[Step]:
+    def _take(self, *stages: str) -> Step | None:
         with self._lock:
             if self._steps and (not stages or self._steps[0].stage in stages):
                 return self._steps.pop(0)
@@ -309,6 +313,9 @@ class ScriptedServer:
     def _finish(self, sock: socket.socket, ending: str) -> None:
         if ending == "hang":
             self._closing.wait()
+        elif ending == "garble":
+            sock.sendall(b"this is no TLS record" * 10)
+            self._closing.wait()
         elif ending == "half_close":
             sock.shutdown(socket.SHUT_WR)
             self._closing.wait()
@@ -330,7 +337,7 @@ class _TLSStream:
         while True:
             try:
                 self._tls.do_handshake()
-            except ssl.SSLWantReadError:
+            except ssl.SSLWantReadError:  # noqa: PERF203
                 self._flush(drip)
                 self._fill()
             except ssl.SSLError:
@@ -344,7 +351,7 @@ class _TLSStream:
         while True:
             try:
                 data = self._tls.read(count)
-            except ssl.SSLWantReadError:
+            except ssl.SSLWantReadError:  # noqa: PERF203
                 self._fill()
             else:
                 if not data:
@@ -359,10 +366,8 @@ class _TLSStream:
             self._flush()
 
     def farewell(self) -> None:
-        try:
+        with suppress(ssl.SSLError):
             self._tls.unwrap()
-        except ssl.SSLError:
-            pass
         self._flush()
 
     def _fill(self) -> None:
@@ -412,10 +417,8 @@ def _server_context(certificate: str, tls_1_0: bool) -> ssl.SSLContext:
 
 
 def _ignoring_errors(action: Any, *arguments: Any) -> None:
-    try:
+    with suppress(OSError):
         action(*arguments)
-    except OSError:
-        pass
 
 
 @contextmanager

@@ -1,0 +1,71 @@
+"""What the tests of the client share: an API object that talks to a scripted server, and answers to play."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pam_iampass.client import AuthenticationAPI, Deadline, Session, Status, Transport
+from tests.support.scripted_server import ScriptedServer, Step, answer
+
+APPLICATION, SECRET, USER = "test-application", "application-secret-text", "user-id-text"
+TOKEN, SESSION_SECRET = "session-token-text", "session-secret-text"
+CONFIDENTIAL = (SECRET, USER, TOKEN, SESSION_SECRET)
+
+
+@contextmanager
+def transport_to(server: ScriptedServer, **options: Any) -> Iterator[Transport]:
+    """A transport to the server; it waits for nothing between two tries unless told otherwise."""
+    options = {"pause": lambda seconds: None, "jitter": lambda: 1.0, "ca_file": server.ca_file, **options}
+    transport = Transport(options.pop("url", server.url), **options)
+    try:
+        yield transport
+    finally:
+        transport.close()
+
+
+@contextmanager
+def api_to(server: ScriptedServer, **options: Any) -> Iterator[AuthenticationAPI]:
+    with transport_to(server, **options) as transport:
+        yield AuthenticationAPI(APPLICATION, SECRET, transport=transport)
+
+
+@contextmanager
+def session_on(server: ScriptedServer, **options: Any) -> Iterator[Session]:
+    """A pending session, as if it had been started."""
+    with transport_to(server, **options) as transport:
+        yield Session(
+            Status.pending,
+            TOKEN,
+            SESSION_SECRET,
+            f"{server.url}/logout/{TOKEN}",
+            f"{server.url}/status/{TOKEN}",
+            transport=transport,
+        )
+
+
+def started_members(server: ScriptedServer, **changes: Any) -> dict[str, Any]:
+    members = {
+        "authenticated": True,
+        "session_status": "pending",
+        "session_token": TOKEN,
+        "session_secret": SESSION_SECRET,
+        "status_url": f"{server.url}/status/{TOKEN}",
+        "logout_url": f"{server.url}/logout/{TOKEN}",
+        **changes,
+    }
+    return {key: value for key, value in members.items() if value is not ...}
+
+
+def started(server: ScriptedServer, **changes: Any) -> Step:
+    """The answer to a start; `...` for a member leaves it out."""
+    return answer(200, {"authentication_status": started_members(server, **changes)})
+
+
+def polled(status: Any, **options: Any) -> Step:
+    return answer(200, {"authentication_status": {"session_status": status}}, **options)
+
+
+def seconds(count: float) -> Deadline:
+    return Deadline.after(count)

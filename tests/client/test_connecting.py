@@ -1,0 +1,197 @@
+"""Look-up, addresses and proxies, each within its time."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from pam_iampass.client import Transport, Unavailable
+from tests.client.connect_proxy import connect_proxy
+from tests.client.talk import USER, api_to, polled, seconds, session_on
+from tests.support.scripted_server import authority, scripted_server
+
+
+def resolving_to(*addresses: tuple[str, int]) -> Any:
+    def resolve(host: str, port: int, **options: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+
+    return resolve
+
+
+@contextmanager
+def black_hole() -> Iterator[tuple[str, int]]:
+    """An address that answers no attempt to connect: its queue is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = []
+        try:
+            for _ in range(4):
+                sock = socket.socket()
+                sock.setblocking(False)
+                sock.connect_ex(listener.getsockname())
+                waiting.append(sock)
+            yield listener.getsockname()
+        finally:
+            for sock in waiting:
+                sock.close()
+
+
+def test_a_look_up_that_hangs_ends_at_the_deadline() -> None:
+    release = threading.Event()
+
+    def resolve(*arguments: Any, **options: Any) -> list[Any]:
+        release.wait(10.0)
+        return []
+
+    with scripted_server() as server, api_to(server, resolve=resolve) as api:
+        before = time.monotonic()
+        with pytest.raises(Unavailable, match="looking up localhost") as caught:
+            api.authenticate_user(USER, deadline=seconds(0.3))
+        assert time.monotonic() - before < 0.6
+        assert caught.value.timed_out
+        assert caught.value.may_have_started is False
+        release.set()
+
+
+def test_an_unknown_name_is_tried_again_and_then_unavailable() -> None:
+    tries = []
+
+    def resolve(*arguments: Any, **options: Any) -> list[Any]:
+        tries.append(arguments)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    with scripted_server() as server, api_to(server, resolve=resolve) as api:
+        with pytest.raises(Unavailable, match="Temporary failure in name resolution") as caught:
+            api.authenticate_user(USER, deadline=seconds(5.0))
+        assert caught.value.may_have_started is False
+        assert len(tries) == 3
+
+
+def test_a_name_without_addresses_is_unavailable() -> None:
+    with (
+        scripted_server() as server,
+        api_to(server, resolve=resolving_to()) as api,
+        pytest.raises(Unavailable, match="no address"),
+    ):
+        api.authenticate_user(USER, deadline=seconds(5.0))
+
+
+def test_a_dead_first_address_leaves_time_for_the_next() -> None:
+    with black_hole() as nowhere, scripted_server(polled("active")) as server:
+        resolve = resolving_to(nowhere, ("127.0.0.1", server.port))
+        with session_on(server, resolve=resolve, connect_seconds=0.6) as session:
+            assert session.get_status(seconds(5.0), attempts=1).name == "active"
+
+
+def test_a_refused_first_address_costs_nothing() -> None:
+    with scripted_server() as gone:
+        pass
+    with scripted_server(polled("active")) as server:
+        resolve = resolving_to(("127.0.0.1", gone.port), ("127.0.0.1", server.port))
+        with session_on(server, resolve=resolve) as session:
+            before = time.monotonic()
+            assert session.get_status(seconds(5.0), attempts=1).name == "active"
+            assert time.monotonic() - before < 0.5
+
+
+def test_dead_addresses_cost_the_time_for_connecting_and_a_start_is_not_tried_again() -> None:
+    with black_hole() as nowhere, scripted_server() as server:
+        resolve = resolving_to(*[nowhere] * 8)
+        with api_to(server, resolve=resolve, connect_seconds=0.5) as api:
+            before = time.monotonic()
+            with pytest.raises(Unavailable, match="no answer in time") as caught:
+                api.authenticate_user(USER, deadline=seconds(20.0))
+            assert 0.4 < time.monotonic() - before < 0.8
+            assert caught.value.may_have_started is False
+
+
+def test_the_deadline_holds_while_connecting() -> None:
+    with (
+        black_hole() as nowhere,
+        scripted_server() as server,
+        api_to(server, resolve=resolving_to(nowhere)) as api,
+    ):
+        before = time.monotonic()
+        with pytest.raises(Unavailable):
+            api.authenticate_user(USER, deadline=seconds(0.3))
+        assert time.monotonic() - before < 0.6
+
+
+def test_a_proxy_is_asked_for_a_tunnel_and_sees_nothing_of_the_request() -> None:
+    with scripted_server(polled("active"), polled("active")) as server:
+        with (
+            connect_proxy(("127.0.0.1", server.port)) as proxy,
+            session_on(server, proxy=proxy.url) as session,
+        ):
+            session.get_status()
+            session.get_status()
+        target = f"localhost:{server.port}"
+        assert proxy.heads == [f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"]
+        assert (len(server.requests), server.connections) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "status 407"),
+        (b"HTTP/1.1 403 Forbidden\r\n\r\n", "status 403"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "status 502"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", "status 302"),
+        (b"junk\r\n\r\n", "no proper answer"),
+        (b"HTTP/1.1 200 OK\r\nX: y\r\n", "closed the connection"),
+        (b"", "no proper answer"),
+    ],
+)
+def test_a_proxy_that_refuses_is_named(answer: bytes, said: str) -> None:
+    with scripted_server() as server, connect_proxy(answer=answer) as proxy:
+        with api_to(server, proxy=proxy.url) as api, pytest.raises(Unavailable, match=said) as caught:
+            api.authenticate_user(USER, deadline=seconds(5.0), attempts=1)
+        assert caught.value.may_have_started is False
+        assert f"the proxy {proxy.url[7:]}" in str(caught.value)
+        assert server.connections == 0
+
+
+def test_a_proxy_that_says_nothing_ends_at_the_deadline() -> None:
+    with (
+        scripted_server() as server,
+        connect_proxy(answer=b"HTTP/1.1 200", hang=True) as proxy,
+        api_to(server, proxy=proxy.url) as api,
+    ):
+        before = time.monotonic()
+        with pytest.raises(Unavailable, match="did not answer in time"):
+            api.authenticate_user(USER, deadline=seconds(0.3))
+        assert time.monotonic() - before < 0.6
+
+
+def test_a_proxy_that_is_not_there_is_named() -> None:
+    with scripted_server() as server:
+        pass
+    with (
+        api_to(server, proxy=f"http://127.0.0.1:{server.port}") as api,
+        pytest.raises(Unavailable, match="connecting to the proxy 127"),
+    ):
+        api.authenticate_user(USER, deadline=seconds(5.0))
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "https://host:1",
+        "http://host",
+        "http://a:b@host:1",
+        "http://host:1/x",
+        "host:1",
+        "",
+        "http://host:99999",
+    ],
+)
+def test_only_a_plain_http_proxy_can_be_named(proxy: str) -> None:
+    with pytest.raises(ValueError, match=r"proxy|http|port"):
+        Transport("https://localhost", authority().ca_file, proxy)

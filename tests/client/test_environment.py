@@ -1,0 +1,100 @@
+"""Nothing in the environment changes whom the client talks to or trusts, or what it gives away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.scripted_server import ScriptedServer, answer, authority, scripted_server
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = """
+import sys
+from pam_iampass.client import AuthenticationAPI, Deadline, IampassError
+url, ca_file = sys.argv[1:]
+try:
+    session = AuthenticationAPI("app", "secret", url, ca_file or None).authenticate_user(
+        "user", deadline=Deadline.after(10.0))
+    print(session.failure_reason)
+except IampassError as error:
+    print(type(error).__name__)
+"""
+
+
+def run(server: ScriptedServer, ca_file: str, folder: Path) -> str:
+    """What the program prints in an environment that a hostile user chose."""
+    (folder / ".netrc").write_text("machine localhost login eve password eve\n")
+    (folder / ".netrc").chmod(0o600)
+    trusted = str(authority().ca_file)
+    nowhere = "http://127.0.0.1:9"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(folder),
+        "NETRC": str(folder / ".netrc"),
+        "SSLKEYLOGFILE": str(folder / "keys"),
+        "SSL_CERT_FILE": trusted,
+        "SSL_CERT_DIR": str(Path(trusted).parent),
+        "REQUESTS_CA_BUNDLE": trusted,
+        "CURL_CA_BUNDLE": trusted,
+        "IAMPASS_SERVER": "https://127.0.0.1:9",
+        **dict.fromkeys(("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY"), nowhere),
+    }
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, server.url, ca_file]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr == ""
+    assert not (folder / "keys").exists()
+    return done.stdout.strip()
+
+
+def test_a_hostile_environment_changes_nothing(tmp_path: Path) -> None:
+    document = {"authentication_status": {"authenticated": False, "reason": "reached"}}
+    with scripted_server(answer(200, document)) as server:
+        assert run(server, server.ca_file, tmp_path) == "reached"
+        (request,) = server.requests
+        assert request.header("Authorization") is None
+
+
+def test_the_environment_cannot_add_an_authority(tmp_path: Path) -> None:
+    with scripted_server(answer(200, {})) as server:
+        assert run(server, "", tmp_path) == "TLSFailure"
+        assert server.requests == []
+
+
+def test_the_program_gets_its_environment_back(tmp_path: Path) -> None:
+    program = "import os, pam_iampass.client.wire; print(os.environ['SSLKEYLOGFILE'])"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "SSLKEYLOGFILE": str(tmp_path / "keys"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(tmp_path / "keys")
+    assert not (tmp_path / "keys").exists()
+
+
+def test_importing_the_client_does_not_load_requests() -> None:
+    program = (
+        "import sys, pam_iampass.client\n"
+        "print([n for n in ('requests', 'urllib3', 'asyncio') if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_importing_the_client_loads_nothing_else_of_the_package() -> None:
+    program = (
+        "import sys, pam_iampass.client, pam_iampass.client.wire\n"
+        "names = [n for n in sys.modules if n.startswith('pam_iampass.')]\n"
+        "print([n for n in names if not n.startswith('pam_iampass.client')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

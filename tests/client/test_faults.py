@@ -1,0 +1,239 @@
+"""What each fault on the way means: its error, whether the call may have started, how long it takes."""
+
+from __future__ import annotations
+
+import gzip
+import time
+import traceback
+from typing import Any
+
+import pytest
+
+from pam_iampass.client import IampassError, ProtocolError, Refused, Session, Unavailable
+from tests.client.talk import CONFIDENTIAL, USER, api_to, seconds, session_on
+from tests.support.scripted_server import (
+    ACCEPT,
+    ANSWER,
+    HANDSHAKE,
+    REQUEST,
+    Step,
+    answer,
+    close,
+    hang,
+    raw,
+    reset,
+    scripted_server,
+    slow_handshake,
+)
+
+TIME, MARGIN = 0.4, 0.3
+FINE: Any = {"authentication_status": {"authenticated": False, "reason": "NO_MOBILE_DEVICE"}, "status": True}
+WHOLE = answer(200, FINE)
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ELSEWHERE = {"Location": "https://elsewhere.example/"}
+
+BEFORE_THE_REQUEST = {
+    "reset when accepted": reset(ACCEPT),
+    "closed when accepted": close(ACCEPT),
+    "silent when accepted": hang(ACCEPT),
+    "reset in the handshake": reset(HANDSHAKE),
+    "closed in the handshake": close(HANDSHAKE),
+    "silent in the handshake": hang(HANDSHAKE),
+    "dripping in the handshake": slow_handshake(0.02),
+}
+AFTER_THE_REQUEST = {
+    "reset after the request": reset(REQUEST),
+    "closed after the request": close(REQUEST),
+    "closed properly after the request": Step(stage=REQUEST, ending="close"),
+    "half closed after the request": Step(stage=REQUEST, ending="half_close"),
+    "silent after the request": hang(REQUEST),
+    "reset in the answer": reset(ANSWER, WHOLE),
+    "closed in the answer": close(ANSWER, WHOLE),
+    "silent in the answer": hang(ANSWER, WHOLE),
+    "dripping head": WHOLE.dripping(head=0.02),
+    "dripping body": WHOLE.dripping(body=0.02),
+    "dripping chunks": raw(CHUNKED + b"1\r\n \r\n" * 50).dripping(body=0.02),
+    "head cut in its first line": WHOLE.cut_at(12, "close"),
+    "head cut after a line": raw(b"HTTP/1.1 200 OK\r\n", "close"),
+    "head cut in a line": raw(b"HTTP/1.1 200 OK\r\nContent-Len", "close"),
+    "body cut": WHOLE.cut_at(-3, "close"),
+    "body cut without farewell": WHOLE.cut_at(-3, "cut"),
+    "body without length and farewell": answer(200, FINE, length=False).then("cut"),
+    "chunks cut": raw(CHUNKED + b"5\r\n{}", "close"),
+    "no last chunk": raw(CHUNKED + b"2\r\n{}\r\n", "close"),
+    "cut 503": answer(503, {"a": 1}).cut_at(-3, "close"),
+    "cut 401": answer(401, {"a": 1}).cut_at(-3, "close"),
+}
+NONSENSE = {
+    "another protocol": raw(b"SSH-2.0-OpenSSH_10.0\r\n", "close"),
+    "a chunk size that is no number": raw(CHUNKED + b"zz\r\n{}\r\n"),
+    "a header line without end": raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n"),
+    "too many headers": raw(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n"),
+    "a head without end": raw(b"HTTP/1.1 200 OK\r\n" + (b"X: " + b"y" * 3000 + b"\r\n") * 99),
+    "interim answers without end": raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000),
+    "two lengths": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 4\r\n\r\n{}{}"),
+    "a large body": answer(200, body=b" " * 65_536 + b"{}"),
+    "a large body in chunks": raw(CHUNKED + b"11000\r\n" + b" " * 0x11000 + b"\r\n0\r\n\r\n"),
+    "a large body without length": answer(200, body=b" " * 1_000_000, length=False),
+    "a large 503": answer(503, body=b" " * 65_537),
+    "compressed": answer(200, body=gzip.compress(b"{}"), headers={"Content-Encoding": "gzip"}),
+    "a gzip bomb": answer(200, body=gzip.compress(b" " * 10_000_000), headers={"Content-Encoding": "gzip"}),
+    "301": answer(301, FINE, headers=ELSEWHERE),
+    "302": answer(302, FINE, headers=ELSEWHERE),
+    "307": answer(307, FINE, headers=ELSEWHERE),
+    "302 to nowhere": answer(302, headers={"Location": "http://[::1/\x7f"}),
+    "304": raw(b"HTTP/1.1 304 Not Modified\r\n\r\n"),
+    "103": raw(b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+    "101": raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"),
+    "a status beyond 599": answer(700, FINE),
+    "204": raw(b"HTTP/1.1 204 No Content\r\n\r\n"),
+    "an empty body": answer(200),
+    "HTML": answer(200, body=b"<html>welcome</html>"),
+    "a list": answer(200, []),
+    "wrong types": answer(200, {"authentication_status": [], "status": "true"}),
+}
+COMPLETE_REFUSALS = {
+    **{f"{status}": (answer(status, {"reason": USER}), Refused) for status in (401, 403)},
+    **{f"{status}": (answer(status, FINE), ProtocolError) for status in (400, 404, 409, 418, 451, 499)},
+    **{f"{status}": (answer(status, FINE), Unavailable) for status in (429, 500, 502, 503, 504, 599)},
+    "503 in HTML": (answer(503, body=b"<html>"), Unavailable),
+    "503 compressed": (answer(503, body=b"\x1f", headers={"Content-Encoding": "gzip"}), Unavailable),
+    "503 without length": (answer(503, body=b"sorry", length=False), Unavailable),
+}
+TABLE = [
+    *[(name, step, Unavailable, False, 0) for name, step in BEFORE_THE_REQUEST.items()],
+    *[(name, step, Unavailable, True, 1) for name, step in AFTER_THE_REQUEST.items()],
+    *[(name, step, ProtocolError, True, 1) for name, step in NONSENSE.items()],
+    *[(name, step, kind, False, 1) for name, (step, kind) in COMPLETE_REFUSALS.items()],
+]
+CALLS = ["start", "poll", "end"]
+
+
+def make_call(server: Any, call: str) -> None:
+    if call == "start":
+        with api_to(server) as api:
+            api.authenticate_user(USER, deadline=seconds(TIME), attempts=1)
+        return
+    with session_on(server) as session:
+        action = session.get_status if call == "poll" else session.destroy
+        action(seconds(TIME), attempts=1)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("step", "kind", "may_have_started", "requests"),
+    [pytest.param(*row[1:], id=row[0]) for row in TABLE],
+)
+def test_each_fault_is_its_error_in_time_after_one_try(
+    step: Step, kind: type[IampassError], may_have_started: bool, requests: int, call: str
+) -> None:
+    with scripted_server(step) as server:
+        before = time.monotonic()
+        with pytest.raises(IampassError) as caught:
+            make_call(server, call)
+        elapsed = time.monotonic() - before
+        assert type(caught.value) is kind, caught.value
+        assert caught.value.may_have_started is may_have_started
+        assert elapsed < TIME + MARGIN
+        assert (len(server.requests), server.connections) == (requests, 1)
+        assert_nothing_confidential_in(caught.value)
+        assert str(caught.value).startswith(f"{call}: ")
+
+
+def assert_nothing_confidential_in(error: IampassError) -> None:
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    text += error.diagnostics() + repr(error) + repr(vars(error))
+    for secret in CONFIDENTIAL:
+        assert secret not in text
+    assert text.isprintable() or "\x1b" not in text
+
+
+def test_nothing_listens_where_the_server_should_be() -> None:
+    with scripted_server() as server:
+        pass
+    for call in CALLS:
+        with pytest.raises(Unavailable, match=r"connecting to localhost:.* refused") as caught:
+            make_call(server, call)
+        assert caught.value.may_have_started is False
+        assert_nothing_confidential_in(caught.value)
+
+
+def test_a_call_without_time_left_touches_no_network() -> None:
+    with scripted_server(WHOLE) as server, api_to(server) as api:
+        with pytest.raises(Unavailable, match="no time") as caught:
+            api.authenticate_user(USER, deadline=seconds(0.0))
+        assert caught.value.may_have_started is False
+        assert caught.value.timed_out
+        assert server.connections == 0
+
+
+def test_a_slow_answer_that_is_in_time_is_taken() -> None:
+    step = answer(200, {"status": True}).dripping(head=0.002, body=0.01)
+    with scripted_server(step) as server, session_on(server) as session:
+        assert session.destroy(seconds(5.0)) is True
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        answer(200, {"status": True}, length=False),
+        answer(201, {"status": True}),
+        answer(200, {"status": True}, headers={"Content-Encoding": "identity"}),
+        raw(
+            CHUNKED
+            + b'2\r\n{"\r\n d;x=y\r\nstatus": true\r\n1\r\n}\r\n0\r\nTrailer: x\r\n\r\n'.replace(b" d", b"d")
+        ),
+        raw(b'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"status":true}'),
+        raw(b'HTTP/1.0 200 OK\r\n\r\n{"status":true}', "close"),
+        answer(200, body=b'{"status": true}' + b" " * (65_536 - 16)),
+    ],
+    ids=["no length", "201", "identity", "chunked", "after a 100", "HTTP/1.0", "just 64 KiB"],
+)
+def test_unusual_but_complete_answers_are_taken(step: Step) -> None:
+    with scripted_server(step) as server, session_on(server) as session:
+        assert session.destroy(seconds(5.0), attempts=1) is True
+
+
+def test_no_redirect_is_followed_and_no_cookie_kept() -> None:
+    with scripted_server() as server, session_on(server) as session:
+        server.add(
+            answer(302, headers={"Location": f"{server.url}/other", "Set-Cookie": "a=b; Path=/"}),
+            answer(200, {"status": True}, headers={"Set-Cookie": "a=b; Path=/"}),
+            answer(200, {"status": True}),
+        )
+        with pytest.raises(ProtocolError, match="sends us elsewhere"):
+            session.destroy()
+        session.destroy()
+        session.destroy()
+        assert len(server.requests) == 3
+        assert [request.header("Cookie") for request in server.requests] == [None] * 3
+
+
+def test_bytes_left_over_after_an_answer_are_never_the_next_answer() -> None:
+    approved = answer(200, {"authentication_status": {"session_status": "active"}})
+    pending = answer(200, {"authentication_status": {"session_status": "pending"}})
+    # More than the reader takes at once, so that a part of it stays within TLS.
+    padded = raw(pending.head + pending.body + b"\r\n" * 5000 + approved.head + approved.body)
+    for first in (raw(pending.head + pending.body + approved.head + approved.body), padded):
+        with scripted_server(first, pending) as server, session_on(server) as session:
+            assert session.get_status().name == "pending"
+            assert session.get_status().name == "pending"
+
+
+def test_an_answer_after_an_early_hint_is_never_the_next_answer() -> None:
+    approved = answer(200, {"authentication_status": {"session_status": "active"}})
+    pending = answer(200, {"authentication_status": {"session_status": "pending"}})
+    hint = raw(b"HTTP/1.1 103 Early Hints\r\n\r\n" + approved.head + approved.body)
+    with scripted_server(hint, pending) as server, session_on(server) as session:
+        with pytest.raises(ProtocolError):
+            session.get_status()
+        assert session.get_status().name == "pending"
+        assert server.connections == 2
+
+
+def test_a_failed_poll_leaves_the_session_as_it_was() -> None:
+    with scripted_server(answer(500)) as server, session_on(server) as session:
+        with pytest.raises(Unavailable):
+            session.get_status()
+        assert session.in_progress
+        assert isinstance(session, Session)

@@ -1,0 +1,134 @@
+"""What a session knows, and its two calls."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from pam_iampass.client import ProtocolError, Session, Status
+from tests.client.talk import SESSION_SECRET, TOKEN, polled, session_on
+from tests.client.test_authentication import signature_holds
+from tests.support.scripted_server import answer, scripted_server
+
+
+@pytest.mark.parametrize(
+    ("status", "in_progress", "active", "failed"),
+    [
+        ("pending", True, False, False),
+        ("identifying", True, False, False),
+        ("active", False, True, False),
+        ("failed", False, False, True),
+        ("timeout", False, False, True),
+        ("cancelled", False, False, True),
+        ("closed", False, False, False),
+        ("walkaway", False, False, False),
+    ],
+)
+def test_a_poll_tells_and_remembers_the_status(
+    status: str, in_progress: bool, active: bool, failed: bool
+) -> None:
+    with scripted_server(polled(status)) as server, session_on(server) as session:
+        assert session.get_status() is Status[status]
+        assert session.session_status is Status[status]
+        assert (session.in_progress, session.active, session.failed) == (in_progress, active, failed)
+
+
+@pytest.mark.parametrize(
+    "status", ["approved", "ACTIVE", "", None, True, 6, ["active"], "\x1b[2Jactive\n" + "x" * 999]
+)
+def test_an_unknown_status_is_never_an_approval(status: Any) -> None:
+    with scripted_server(polled(status)) as server, session_on(server) as session:
+        with pytest.raises(ProtocolError) as caught:
+            session.get_status()
+        assert session.in_progress
+        assert len(server.requests) == 1
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 260
+
+
+def test_both_calls_are_signed_by_the_session_and_share_a_connection() -> None:
+    with scripted_server(polled("active"), answer(200, {"status": True})) as server:
+        with session_on(server) as session:
+            session.get_status()
+            assert session.destroy() is True
+        poll, end = server.requests
+        assert (poll.method, poll.target, poll.body) == ("GET", f"/status/{TOKEN}", b"")
+        assert (end.method, end.target, end.body) == ("POST", f"/logout/{TOKEN}", b"")
+        assert end.header("Content-Length") == "0"
+        assert poll.header("Content-Length") is None
+        assert poll.header("Content-Type") == end.header("Content-Type") == "application/json"
+        assert signature_holds(poll, TOKEN, SESSION_SECRET)
+        assert signature_holds(end, TOKEN, SESSION_SECRET)
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/a/../b",
+        "/%2e%2e/x",
+        "/%2E/",
+        "/a%2fb",
+        "//a//b",
+        "/a?b=c&d=%7e~",
+        "/?",
+        "/a;b=c",
+        "/[x]|{y}^`<z>\"'",
+        "/%zz",
+        "/a%",
+    ],
+)
+@pytest.mark.parametrize("form", ["https://localhost:{port}", "HTTPS://LOCALHOST:{port}"])
+def test_a_url_is_sent_and_signed_byte_for_byte_as_it_was_given(path: str, form: str) -> None:
+    with scripted_server(polled("active")) as server, session_on(server) as session:
+        session.status_url = form.format(port=server.port) + path
+        session.get_status()
+        (request,) = server.requests
+        assert request.target == path
+        assert request.header("Host") == session.status_url.split("/")[2]
+        assert signature_holds(request, TOKEN, SESSION_SECRET)
+
+
+@pytest.mark.parametrize(("said", "result"), [(True, True), (False, False)])
+def test_an_end_tells_what_the_server_said(said: bool, result: bool) -> None:
+    with scripted_server(answer(200, {"status": said})) as server, session_on(server) as session:
+        assert session.destroy() is result
+
+
+@pytest.mark.parametrize("document", [{}, {"status": "true"}, {"status": 1}, {"status": None}])
+def test_an_end_without_a_clear_word_is_a_protocol_error(document: Any) -> None:
+    with (
+        scripted_server(answer(200, document)) as server,
+        session_on(server) as session,
+        pytest.raises(ProtocolError),
+    ):
+        session.destroy()
+
+
+def test_a_session_shows_neither_token_nor_secret_nor_url() -> None:
+    with scripted_server() as server, session_on(server) as session:
+        assert repr(session) == "Session(session_status=<Status.pending: 1>, failure_reason=None)"
+
+
+def test_sessions_with_the_same_values_are_equal() -> None:
+    with scripted_server() as server, session_on(server) as session:
+        assert session == dataclasses.replace(session, transport=None, clock_offset=5.0)
+        assert session != dataclasses.replace(session, session_status=Status.active)
+
+
+def test_a_session_of_no_api_makes_no_call() -> None:
+    session = Session(Status.pending, "t", "s", "https://localhost/l", "https://localhost/s")
+    with pytest.raises(ValueError, match="no API"):
+        session.get_status()
+    with pytest.raises(ValueError, match="no API"):
+        session.destroy()
+
+
+def test_a_session_of_another_server_makes_no_call() -> None:
+    with scripted_server() as server, session_on(server) as session:
+        session.status_url = "https://elsewhere.example/s"
+        with pytest.raises(ValueError, match="another server"):
+            session.get_status()
+        assert server.connections == 0

@@ -1,0 +1,96 @@
+"""Connections are kept and shared, but no call gets another's deadline or a connection about to end."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pam_iampass.client import Deadline, Unavailable
+from pam_iampass.client.exchange import Call, Exchange
+from tests.client.talk import (
+    CONFIDENTIAL,
+    SESSION_SECRET,
+    TOKEN,
+    USER,
+    api_to,
+    polled,
+    seconds,
+    session_on,
+    started,
+)
+from tests.support.scripted_server import REQUEST, answer, hang, scripted_server
+
+
+def test_a_login_uses_one_connection() -> None:
+    with scripted_server() as server, api_to(server) as api:
+        server.add(started(server), *[polled("pending")] * 5, polled("active"), answer(200, {"status": True}))
+        session = api.authenticate_user(USER)
+        while session.in_progress:
+            session.get_status()
+        session.destroy()
+        assert (len(server.requests), server.connections) == (8, 1)
+
+
+def test_a_connection_that_the_server_closed_is_replaced_without_a_lost_request() -> None:
+    with scripted_server() as server, api_to(server) as api:
+        for _ in range(5):
+            server.add(started(server).then("close"))
+            api.authenticate_user(USER)
+        assert (len(server.requests), server.connections) == (5, 5)
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
+    with scripted_server(polled("pending"), polled("pending")) as server:
+        with session_on(server, idle_seconds=0.0) as session:
+            session.get_status()
+            session.get_status()
+        assert server.connections == 2
+
+
+def test_after_a_fault_the_next_call_has_a_fresh_connection() -> None:
+    with scripted_server(hang(REQUEST), polled("active")) as server, session_on(server) as session:
+        with pytest.raises(Unavailable):
+            session.get_status(seconds(0.2))
+        assert session.get_status().name == "active"
+        assert server.connections == 2
+
+
+def test_threads_share_a_transport() -> None:
+    with scripted_server(*[polled("pending")] * 80) as server:
+        with session_on(server, connections=4) as session, ThreadPoolExecutor(8) as threads:
+            statuses = list(threads.map(lambda _: session.get_status(seconds(10.0)).name, range(80)))
+        assert statuses == ["pending"] * 80
+        assert len(server.requests) == 80
+
+
+def test_a_call_that_hangs_keeps_no_other_from_its_own_deadline() -> None:
+    with scripted_server(hang(REQUEST), polled("active")) as server, session_on(server) as session:
+        outcome: list[float] = []
+
+        def hanging() -> None:
+            before = time.monotonic()
+            with pytest.raises(Unavailable):
+                session.get_status(seconds(0.6), attempts=1)
+            outcome.append(time.monotonic() - before)
+
+        thread = threading.Thread(target=hanging)
+        thread.start()
+        assert server.wait_for_requests(1)
+        assert session.get_status(seconds(5.0)).name == "active"
+        assert outcome == []
+        thread.join()
+        assert 0.5 < outcome[0] < 0.9
+
+
+def test_no_operation_on_a_socket_begins_after_the_deadline() -> None:
+    call = Call("poll", "GET", "https://localhost/s", TOKEN, SESSION_SECRET)
+    exchange = Exchange(
+        call, Deadline(0.0, lambda: 1.0), connect=lambda _: pytest.fail("connected"), idle_limit=0.0
+    )
+    with pytest.raises(socket.timeout):
+        exchange.time_left()
+    assert not any(secret in repr(call) for secret in CONFIDENTIAL)

@@ -1,0 +1,110 @@
+"""Only a trusted, matching, valid certificate over TLS 1.2 or newer will do."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.client import AuthenticationAPI, TLSFailure, Transport
+from pam_iampass.client.tls import tls_context
+from tests.client.talk import CONFIDENTIAL, USER, api_to, polled, seconds, session_on
+from tests.support.scripted_server import (
+    ACCEPT,
+    ANSWER,
+    HANDSHAKE,
+    REQUEST,
+    authority,
+    garble,
+    scripted_server,
+)
+
+
+@pytest.mark.parametrize("kind", ["wrong_name", "expired", "untrusted", "self_signed"])
+def test_a_bad_certificate_is_refused_before_anything_is_sent(kind: str) -> None:
+    with scripted_server(certificate=kind) as server, api_to(server) as api:
+        with pytest.raises(TLSFailure, match="certificate") as caught:
+            api.authenticate_user(USER, deadline=seconds(5.0))
+        assert caught.value.may_have_started is False
+        assert (len(server.requests), server.connections) == (0, 1)
+        assert not any(secret in caught.value.diagnostics() for secret in CONFIDENTIAL)
+
+
+def test_an_old_protocol_version_is_refused() -> None:
+    with scripted_server(tls_1_0=True) as server, api_to(server) as api:
+        with pytest.raises(TLSFailure, match=r"TLS 1\.2") as caught:
+            api.authenticate_user(USER, deadline=seconds(5.0))
+        assert caught.value.may_have_started is False
+        assert server.requests == []
+
+
+def test_a_server_without_tls_is_a_tls_failure() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                sock.recv(4096)
+                sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        transport = Transport(f"https://localhost:{listener.getsockname()[1]}", authority().ca_file)
+        with pytest.raises(TLSFailure):
+            AuthenticationAPI("a", "b", transport=transport).authenticate_user(USER, deadline=seconds(5.0))
+        thread.join()
+
+
+def test_the_systems_certificates_do_not_vouch_for_the_tests_authority() -> None:
+    with scripted_server() as server, api_to(server, ca_file=None) as api:
+        with pytest.raises(TLSFailure, match="certificate"):
+            api.authenticate_user(USER, deadline=seconds(5.0))
+        assert server.requests == []
+
+
+def test_only_ca_file_is_trusted_where_it_is_given() -> None:
+    context = tls_context(authority().ca_file)
+    assert [
+        dict(pair[0] for pair in ca["subject"])["organizationName"][:7] for ca in context.get_ca_certs()
+    ] == ["trustme"]
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+
+
+def test_the_first_of_the_usual_bundles_that_exists_is_used(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    context = tls_context(bundles=[missing, str(authority().ca_file)])
+    assert len(context.get_ca_certs()) == 1
+    with pytest.raises(TLSFailure, match="no bundle"):
+        tls_context(bundles=[missing])
+
+
+def test_a_ca_file_that_is_missing_or_holds_no_certificate_is_named(tmp_path: Path) -> None:
+    junk = tmp_path / "junk.pem"
+    junk.write_text("no certificate")
+    for path in (junk, tmp_path / "missing.pem", tmp_path):
+        with pytest.raises(TLSFailure) as caught:
+            AuthenticationAPI("a", "b", "https://localhost", path)
+        assert str(path) in str(caught.value)
+        assert "ca_file" in caught.value.diagnostics()
+
+
+def test_an_ipv6_server_is_reached_by_its_address() -> None:
+    with scripted_server(polled("active"), host="::1") as server:
+        server_url = f"https://[::1]:{server.port}"
+        with session_on(server, url=server_url) as session:
+            session.status_url = f"{server_url}/s"
+            assert session.get_status().name == "active"
+        assert server.requests[0].header("Host") == f"[::1]:{server.port}"
+
+
+@pytest.mark.parametrize("stage", [ACCEPT, HANDSHAKE, REQUEST, ANSWER])
+def test_an_encryption_that_breaks_is_no_outage_and_is_not_tried_again(stage: str) -> None:
+    with scripted_server(garble(stage)) as server, session_on(server) as session:
+        with pytest.raises(TLSFailure) as caught:
+            session.get_status(seconds(5.0))
+        assert caught.value.may_have_started is (stage in (REQUEST, ANSWER))
+        assert server.connections == 1
