@@ -33,18 +33,23 @@ lint: ## Check style and types
 
 install: ## Install from source, below DESTDIR where that is given
 	install -d $(DESTDIR)$(PACKAGES) $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(BIN) $(DESTDIR)$(SYSCONF)/iampass \
-	    $(DESTDIR)$(SYSCONF)/pam.d $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/systemd/catalog
+	    $(DESTDIR)$(SYSCONF)/pam.d $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/tmpfiles.d \
+	    $(DESTDIR)$(UNITS)/systemd/catalog $(DESTDIR)$(UNITS)/systemd/system
 	cp -R pam_iampass $(DESTDIR)$(PACKAGES)/
 	find $(DESTDIR)$(PACKAGES)/pam_iampass -name __pycache__ -prune -exec rm -r {} +
 	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass
 	$(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass $(DESTDIR)$(PACKAGES)/pam_iampass
-	sed 's|@PACKAGES@|$(PACKAGES)|' doors/helper.in > $(DESTDIR)$(LIBEXEC)/helper
+	for program in helper agent; do \
+	    sed 's|@PACKAGES@|$(PACKAGES)|' doors/$$program.in > $(DESTDIR)$(LIBEXEC)/$$program || exit 1; \
+	    chmod 644 $(DESTDIR)$(LIBEXEC)/$$program; done
 	install -m 644 doors/pam_python/pam_iampass.py $(DESTDIR)$(LIBEXEC)/
 	sed 's|@PACKAGES@|$(PACKAGES)|' doors/pam-iampass.in > $(DESTDIR)$(BIN)/pam-iampass
-	chmod 644 $(DESTDIR)$(LIBEXEC)/helper
 	chmod 755 $(DESTDIR)$(BIN)/pam-iampass
 	install -m 644 config/pam.d/* $(DESTDIR)$(SYSCONF)/pam.d/
 	install -m 644 packaging/systemd/pam-iampass.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass.conf
+	install -m 644 packaging/systemd/pam-iampass.tmpfiles $(DESTDIR)$(UNITS)/tmpfiles.d/pam-iampass.conf
+	install -m 644 packaging/systemd/pam-iampass-agent.service packaging/systemd/pam-iampass-agent.socket \
+	    $(DESTDIR)$(UNITS)/systemd/system/
 	install -m 644 packaging/systemd/pam_iampass.catalog $(DESTDIR)$(UNITS)/systemd/catalog/
 	for file in iampass.yaml users.yaml; do \
 	    [ -e $(DESTDIR)$(SYSCONF)/iampass/$$file ] || \
@@ -52,5 +57,6 @@ install: ## Install from source, below DESTDIR where that is given
 
 account: ## After install: make the service's user and give it its configuration
 	systemd-sysusers $(UNITS)/sysusers.d/pam-iampass.conf
+	systemd-tmpfiles --create $(UNITS)/tmpfiles.d/pam-iampass.conf
 	chgrp -R iampass $(SYSCONF)/iampass
 	journalctl --update-catalog

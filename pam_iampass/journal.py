@@ -12,7 +12,7 @@ IDENTIFIER = "pam_iampass"
 AUTHPRIV = 10
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 
-INFO, NOTICE, WARNING, ERROR = 6, 5, 4, 3
+DEBUG, INFO, NOTICE, WARNING, ERROR = 7, 6, 5, 4, 3
 
 #: The kinds of events (systemd.journal-fields(7), MESSAGE_ID). `packaging/systemd/pam_iampass.catalog` explains each.
 MESSAGE_IDS = {
@@ -81,7 +81,7 @@ class Journal:
             "IAMPASS_USER": clean(login.user),
             "IAMPASS_SERVICE": clean(login.service),
             "IAMPASS_RHOST": clean(login.rhost or ""),
-            "IAMPASS_REASON": clean(decision.reason),
+            "IAMPASS_REASON": clean(decision.reason, 2000),
             "IAMPASS_ELAPSED_MS": str(elapsed),
         }
         self._write(fields)
@@ -98,9 +98,9 @@ class Journal:
         }
         self._write(fields)
 
-    def debug(self, text: str) -> None:
-        """Write a line for somebody who looks for a fault (module argument `debug`)."""
-        self._write({"MESSAGE": clean(text), "PRIORITY": "7"})
+    def note(self, text: str, priority: int = DEBUG) -> None:
+        """Write a line that is no audit record: for somebody who looks for a fault."""
+        self._write({"MESSAGE": clean(text), "PRIORITY": str(priority)})
 
     def _write(self, fields: dict[str, str]) -> None:
         common = {"SYSLOG_IDENTIFIER": IDENTIFIER, "SYSLOG_FACILITY": str(AUTHPRIV), "SYSLOG_PID": str(os.getpid())}

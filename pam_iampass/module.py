@@ -6,12 +6,18 @@ Nothing here raises: whatever goes wrong denies and leaves an audit record.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 from pam_iampass.conversation import Conversation
 from pam_iampass.journal import Journal
 from pam_iampass.login import Decision, Login, Outcome, PamCode, Result, denied
-from pam_iampass.relay.handle import ApplicationGone, Handle
+from pam_iampass.relay.handle import ApplicationGone, Handle, Stopping
+
+if TYPE_CHECKING:
+    from pam_iampass.verification import Parts
+
+#: From the path of the settings, and from whom to tell of a session left open, to the parts of a login.
+MakeParts = Callable[[str, Callable[[str], None]], "Parts"]
 
 SETTINGS = "/etc/iampass/iampass.yaml"
 
@@ -48,7 +54,9 @@ class Arguments:
 
 def pam_sm_authenticate(pamh: Handle, flags: int, argv: list[str]) -> int:
     """Decide a login, tell the person, leave the audit record; return the PAM code."""
-    return authenticate(pamh, argv, Journal())
+    from pam_iampass import one_shot
+
+    return authenticate(pamh, argv, Journal(), one_shot.parts)
 
 
 def pam_sm_setcred(pamh: Handle, flags: int, argv: list[str]) -> int:
@@ -76,20 +84,31 @@ def pam_sm_chauthtok(pamh: Handle, flags: int, argv: list[str]) -> int:
     return PamCode.IGNORE
 
 
-def authenticate(pamh: Handle, argv: list[str], journal: Journal) -> int:
-    """What `pam_sm_authenticate` does, with the journal passed in."""
+def authenticate(pamh: Handle, argv: list[str], journal: Journal, make_parts: MakeParts) -> int:
+    """What `pam_sm_authenticate` does, with the journal and the parts passed in."""
     login = Login("?", "?")
     try:
         login = _login(pamh)
-        decision = _decide(login, Arguments.read(argv), pamh, journal)
+        decision = _decide(login, Arguments.read(argv), pamh, journal, make_parts)
     except ApplicationGone as gone:
         decision = denied(Outcome.CANCELLED, str(gone))
+    except Stopping as stopping:
+        decision = denied(Outcome.UNAVAILABLE, str(stopping), "The phone check is being restarted. Please try again.")
     except BaseException as error:  # noqa: BLE001 - an entry point: SystemExit and KeyboardInterrupt deny as well
         decision = denied(Outcome.UNAVAILABLE, _where(error), "The phone check failed.")
     journal.record(login, decision)
     _tell(pamh, decision)
     code = decision.pam_code(login)
     return int(code) if type(code) is PamCode else PamCode.ABORT
+
+
+def decline(pamh: Handle, journal: Journal, reason: str) -> int:
+    """Deny a login that there is no room for, with its record."""
+    login = _login(pamh)
+    decision = denied(Outcome.UNAVAILABLE, reason, "Too many logins at once. Please try again in a minute.")
+    journal.record(login, decision)
+    _tell(pamh, decision)
+    return int(decision.pam_code(login))
 
 
 def _login(pamh: Handle) -> Login:
@@ -104,16 +123,18 @@ def _login(pamh: Handle) -> Login:
     )
 
 
-def _decide(login: Login, arguments: Arguments, pamh: Handle, journal: Journal) -> Decision:
+def _decide(
+    login: Login, arguments: Arguments, pamh: Handle, journal: Journal, make_parts: MakeParts
+) -> Decision:
     if arguments.unknown:
         reason = "unknown module arguments on the PAM line: " + " ".join(arguments.unknown)
         return denied(Outcome.MISCONFIGURED, reason, "The phone check is not set up rightly on this machine.")
-    from pam_iampass import one_shot, verification
+    from pam_iampass import verification
 
-    parts = one_shot.parts(arguments.config, left_open=lambda reason: journal.left_open(login, reason))
+    parts = make_parts(arguments.config, lambda reason: journal.left_open(login, reason))
     demands = verification.Demands(arguments.first_factor)
     if arguments.debug:
-        journal.debug(f"a login begins: {login}")
+        journal.note(f"a login begins: {login}")
     return verification.verify(login, demands, Conversation(pamh), pamh, parts)
 
 

@@ -51,9 +51,6 @@ class Approval:
     methods: tuple[str, ...]
 
 
-Demand = Union[Exempt, Unlisted, Approval]
-
-
 def approver(login: Login, account: Account, service: Service, accounts: Accounts) -> Account:
     """The account whose phone is asked: the user, or (for su) the caller.
 
@@ -87,7 +84,7 @@ def exemption(who: Account, login: Login, exempt: ExemptSettings, accounts: Acco
     return Exempt(f"the network {network} is exempt") if network else None
 
 
-def demand(who: Account, service: Service, users: Users) -> Demand:
+def demand(who: Account, service: Service, users: Users) -> Union[Unlisted, Approval]:
     """The user's token, or what the policy for unlisted users says. Raises ConfigurationError."""
     entry = users.find(who.name)
     if entry is not None:

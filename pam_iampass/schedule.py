@@ -16,10 +16,11 @@ CALM = 1.96
 LAST = 0.4
 
 
-def next_poll(previous: Optional[float], timeout: float) -> Optional[float]:
+def next_poll(previous: Optional[float], timeout: float, slowdown: float = 1.0) -> Optional[float]:
     """The moment of the next poll, for a login that waits `timeout` seconds; None where there is none left.
 
     Moments are in seconds after the request; `previous` is when the poll before began, None where there was none.
+    `slowdown` (1 or more) stretches the time between polls, where many logins wait at once.
     At most 60 polls come in 60 seconds, fewer where they are slow. The last is as late as its answer can still count.
     """
     last = max(timeout - LAST, timeout / 2)
@@ -28,5 +29,5 @@ def next_poll(previous: Optional[float], timeout: float) -> Optional[float]:
     if previous is None:
         moment = FIRST
     else:
-        moment = previous + (BRISK if previous < BRISK_UNTIL else CALM)
+        moment = previous + max(BRISK * slowdown, BRISK if previous < BRISK_UNTIL else CALM)
     return moment if moment < last - BRISK / 2 else last

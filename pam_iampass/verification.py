@@ -62,6 +62,9 @@ class Parts:
 
     clock: Callable[[], float] = time.monotonic
 
+    slowdown: Callable[[], float] = lambda: 1.0
+    """By how much to stretch the time between polls, where many logins wait at once; 1 or more."""
+
 
 @dataclass(frozen=True)
 class Demands:
@@ -221,7 +224,7 @@ class _Request:
         while moment is not None and moment < timeout:
             self._waiting.pause(moment - self._elapsed())
             began = self._elapsed()
-            moment = next_poll(max(moment, began), timeout)
+            moment = next_poll(max(moment, began), timeout, self._parts.slowdown())
             try:
                 session.get_status(deadline=self._deadline, attempts=1)
                 trouble = None

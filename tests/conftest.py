@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.sandbox import Sandbox
 from tests.support.folders import trusted_folder
+from tests.support.world import World
 
 __all__ = ["trusted_folder"]
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox() -> Iterator[Sandbox]:
+    with Sandbox(application_id="demo") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def world(shared_sandbox: Sandbox, trusted_folder: Path) -> World:
+    shared_sandbox.auto, shared_sandbox.delay, shared_sandbox.request_timeout = "approve", 0.3, 60.0
+    shared_sandbox.add_user(World.token, device=True)
+    return World(trusted_folder, shared_sandbox)

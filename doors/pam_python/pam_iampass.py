@@ -93,7 +93,10 @@ def relay(pamh, *greeting):
             elif kind == b"Q":
                 answer = ask(pamh, payload)
                 until = until + time.monotonic() - now if promised else time.monotonic() + FRAME_WAIT
-                send(connection, answer, until)
+                try:
+                    send(connection, answer, until)
+                except Failure:
+                    pass  # the module may have given its RESULT while the person was at the prompt: read on
             elif kind in (b"S", b"E"):
                 say(pamh, TEXT_INFO if kind == b"S" else ERROR_MSG, text(payload))
                 until = until if promised else now + FRAME_WAIT

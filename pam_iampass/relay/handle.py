@@ -1,8 +1,8 @@
 """The `pamh` of a login whose application is at the other end of a socket.
 
 It has the part of pam_python's PamHandle that the module needs (`user`, `service`, `rhost`, `tty`, `ruser`, `env`,
-`Message`, `Response`, `conversation`, the constants), and five things that only a process of its own can offer:
-`real_uid`, `promise`, `pause`, `gone` and `afterwards`.
+`conversation`, the constants), and five things that only a process of its own can offer:
+`real_uid`, `promise`, `pause`, `answer` and `afterwards`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ SEND_TIMEOUT = 5.0
 
 class ApplicationGone(Exception):
     """The application is no longer there, or no longer speaks the protocol: nobody waits for the answer."""
+
+
+class Stopping(Exception):
+    """The module's process is being stopped: the login must end now."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,17 @@ class Handle:
     PAM_ERROR_MSG = 3
     PAM_TEXT_INFO = 4
 
-    Message = Message
-    Response = Response
-
-    def __init__(self, connection: socket.socket, items: dict[str, str], afterwards: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        items: dict[str, str],
+        afterwards: contextlib.ExitStack,
+        stop: Optional[int] = None,
+    ) -> None:
+        """`stop` is a descriptor that becomes readable when all logins must end."""
         self._connection = connection
         self._items = items
+        self._stop = stop
         self.afterwards = afterwards
         self.user = items.get("user")
         self.service = items.get("service")
@@ -82,13 +91,18 @@ class Handle:
         return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
 
     def conversation(self, message: Message) -> Response:
-        """Show or ask something. Raises ConversationFailed where a prompt got no answer, and ApplicationGone."""
+        """Show or ask something.
+
+        Raises ConversationFailed where a prompt got no answer, ApplicationGone, and Stopping.
+        """
         if message.msg_style in (self.PAM_TEXT_INFO, self.PAM_ERROR_MSG):
             self._send(protocol.say(message.msg, error=message.msg_style == self.PAM_ERROR_MSG))
             return Response(None)
         self._send(protocol.ask(message.msg, echo=message.msg_style == self.PAM_PROMPT_ECHO_ON))
+        if not self._readable(ANSWER_TIMEOUT):
+            raise ApplicationGone("the prompt was not answered in time")
         try:
-            answer = protocol.decode_answer(receive(self._connection, ANSWER_TIMEOUT))
+            answer = protocol.decode_answer(receive(self._connection, GREETING_TIMEOUT))
         except FrameError as error:
             raise ApplicationGone(str(error)) from None
         if answer is None:
@@ -100,19 +114,9 @@ class Handle:
         self._send(protocol.deadline(seconds))
 
     def pause(self, seconds: float) -> None:
-        """Do nothing for `seconds`, but raise ApplicationGone at once when the application dies."""
-        poller = select.poll()
-        poller.register(self._connection, select.POLLIN | select.POLLHUP | select.POLLERR)
-        if poller.poll(max(seconds, 0.0) * 1000):
+        """Do nothing for `seconds`, but raise ApplicationGone at once when the application dies, or Stopping."""
+        if self._readable(seconds):
             raise ApplicationGone("the application went away")
-
-    def gone(self) -> bool:
-        """Whether the application has died."""
-        try:
-            self.pause(0)
-        except ApplicationGone:
-            return True
-        return False
 
     def answer(self, code: int) -> None:
         """Give the door its result. Raises ApplicationGone."""
@@ -120,6 +124,17 @@ class Handle:
 
     def _send(self, frame: Frame) -> None:
         send(self._connection, frame)
+
+    def _readable(self, seconds: float) -> bool:
+        """Whether something came from the door, or its end, within `seconds`. Raises Stopping."""
+        poller = select.poll()
+        poller.register(self._connection, select.POLLIN | select.POLLHUP | select.POLLERR)
+        if self._stop is not None:
+            poller.register(self._stop, select.POLLIN)
+        ready = [descriptor for descriptor, _event in poller.poll(max(seconds, 0.0) * 1000)]
+        if self._stop in ready:
+            raise Stopping("pam-iampass-agent is being stopped")
+        return bool(ready)
 
 
 def greet(connection: socket.socket) -> tuple[protocol.Hello, dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import Callable
+from typing import Callable, Optional
 
 from pam_iampass.relay.handle import ApplicationGone, Handle, greet
 from pam_iampass.relay.protocol import FrameError
@@ -13,15 +13,16 @@ from pam_iampass.relay.protocol import FrameError
 Authenticate = Callable[[Handle, int, "list[str]"], int]
 
 
-def serve(connection: socket.socket, authenticate: Authenticate) -> None:
+def serve(connection: socket.socket, authenticate: Authenticate, stop: Optional[int] = None) -> None:
     """Read the greeting, let `authenticate` decide, answer, then do what was left for afterwards.
 
+    `stop` is a descriptor that becomes readable when all logins must end.
     Where the door does not keep to the protocol nothing is answered: it denies by itself.
     """
     with connection, contextlib.ExitStack() as afterwards:
         try:
             hello, items = greet(connection)
-            handle = Handle(connection, items, afterwards)
+            handle = Handle(connection, items, afterwards, stop)
             code = authenticate(handle, hello.flags, ["pam_iampass", *hello.arguments])
             handle.answer(code)
         except (ApplicationGone, FrameError):

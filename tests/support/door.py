@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from dataclasses import dataclass, field
@@ -30,20 +31,23 @@ class Told:
 
 
 class Door:
-    """One login. `answers` are what the person types, in turn."""
+    """One login, of a module in a thread or behind a connection. `answers` are what the person types, in turn."""
 
     def __init__(
         self,
-        authenticate: Callable[[Handle, int, list[str]], int],
+        module: Callable[[Handle, int, list[str]], int] | socket.socket,
         *arguments: str,
         answers: tuple[Answer, ...] = ("",) * 5,
         **items: str,
     ) -> None:
-        ours, its = socket.socketpair()
-        self._connection = ours
         self._answers = list(answers)
-        self._module = threading.Thread(target=serve, args=(its, authenticate), daemon=True)
-        self._module.start()
+        self._module: threading.Thread | None = None
+        if isinstance(module, socket.socket):
+            self._connection = module
+        else:
+            self._connection, its = socket.socketpair()
+            self._module = threading.Thread(target=serve, args=(its, module), daemon=True)
+            self._module.start()
         encoded = {name: value.encode("utf-8", "surrogateescape") for name, value in items.items()}
         self.send(Hello(protocol.AUTHENTICATE, 0, arguments).encode())
         self.send(protocol.encode_items(encoded))
@@ -70,7 +74,8 @@ class Door:
                 told.promised.append(int.from_bytes(frame.payload, "big") / 1000)
             elif frame.type is Type.ASK:
                 told.asked.append(frame.payload[1:].decode())
-                self.send(self._answer())
+                with contextlib.suppress(BrokenPipeError):  # a RESULT may be waiting all the same
+                    self.send(self._answer())
             else:
                 (told.said if frame.type is Type.SAY else told.errors).append(frame.payload.decode())
         self._connection.close()
@@ -79,6 +84,8 @@ class Door:
 
     def wait(self, timeout: float = 20.0) -> None:
         """Wait until the module has done what it owes."""
+        if self._module is None:
+            return
         self._module.join(timeout)
         assert not self._module.is_alive(), "the module did not end"
 

@@ -2,106 +2,18 @@
 
 from __future__ import annotations
 
-import pwd
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from pam_iampass import module
-from pam_iampass.journal import MESSAGE_IDS, Journal
-from pam_iampass.login import Outcome, PamCode
+from pam_iampass.login import PamCode
 from pam_iampass.relay.handle import Handle
 from pam_iampass.sandbox import Sandbox
-from tests.support.door import Answer, Door, Told
+from tests.support.door import Door, Told
+from tests.support.world import ME, World
 
-ME = pwd.getpwuid(0).pw_name
 KEY = "publickey ssh-ed25519 AAAA\n"
-
-
-class Records:
-    """A sink that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.fields: list[dict[str, str]] = []
-
-    def write(self, fields: dict[str, str]) -> None:
-        self.fields.append(fields)
-
-
-class World:
-    """Settings and table in a folder that only root can write, a sandbox, and the records of the logins."""
-
-    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
-        self.folder = folder
-        self.sandbox = sandbox
-        self.records = Records()
-        self._first_session = len(sandbox.sessions)
-        self._first_call = len(sandbox.calls)
-        self.write("application-secret", sandbox.application_secret)
-        self.write("ca.pem", sandbox.ca_file.read_text())
-        self.configure()
-        self.write("users.yaml", f"{ME}: {self.token}\n")
-
-    token = "7f3c-root"
-
-    def write(self, name: str, text: str) -> None:
-        path = self.folder / name
-        path.write_text(text, encoding="utf-8")
-        path.chmod(0o640)
-
-    def configure(self, **settings: str) -> None:
-        values = {
-            "application_id": self.sandbox.application_id,
-            "application_secret_file": str(self.folder / "application-secret"),
-            "server": self.sandbox.url,
-            "ca_file": str(self.folder / "ca.pem"),
-            "users": str(self.folder / "users.yaml"),
-            "timeout": "3s",
-            **settings,
-        }
-        self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))
-
-    def authenticate(self, pamh: Handle, flags: int, argv: list[str]) -> int:
-        return module.authenticate(pamh, argv, Journal(self.records))
-
-    def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:
-        settings = f"config={self.folder / 'iampass.yaml'}"
-        return Door(self.authenticate, settings, *arguments, answers=answers, **{"user": ME, "service": "test", **items})
-
-    def login(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Told:
-        return self.door(*arguments, answers=answers, **items).finish()
-
-    @property
-    def calls(self) -> list[str]:
-        return [call.kind.value for call in self.sandbox.calls[self._first_call :]]
-
-    @property
-    def open_sessions(self) -> int:
-        return sum(session.ended_by is None for session in self.sandbox.sessions[self._first_session :])
-
-    def only_record(self) -> dict[str, str]:
-        assert len(self.records.fields) == 1, self.records.fields
-        return self.records.fields[0]
-
-    def outcome(self) -> tuple[str, str]:
-        record = self.only_record()
-        assert record["MESSAGE_ID"] == MESSAGE_IDS[Outcome(record["IAMPASS_OUTCOME"])]
-        return record["IAMPASS_OUTCOME"], record["IAMPASS_RESULT"]
-
-
-@pytest.fixture(scope="module")
-def shared_sandbox() -> Iterator[Sandbox]:
-    with Sandbox(application_id="demo") as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def world(shared_sandbox: Sandbox, trusted_folder: Path) -> World:
-    shared_sandbox.auto, shared_sandbox.delay, shared_sandbox.request_timeout = "approve", 0.3, 60.0
-    shared_sandbox.add_user(World.token, device=True)
-    return World(trusted_folder, shared_sandbox)
 
 
 def test_approved_on_the_phone_is_a_success(world: World) -> None:

@@ -1,0 +1,165 @@
+"""pam-iampass-agent: serves the logins of this machine, one thread a login, from one process without root.
+
+systemd hands it the listening socket `/run/iampass/pam.sock`, on which only root can connect. It holds what logins
+can share (`relay.shared`). SIGTERM ends all logins that are pending, and the IAMPASS session of each.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+import threading
+import time
+import types
+from typing import Callable
+
+from pam_iampass import module
+from pam_iampass.journal import ERROR, WARNING, Journal
+from pam_iampass.relay.handle import Handle
+from pam_iampass.relay.serve import serve
+
+#: Logins that may be pending at once; more are told to come back.
+MOST_PENDING = 1000
+#: Further connections that are told so; beyond them a connection is just closed, and the door denies.
+MOST_DECLINED = 100
+#: How long the end of the pending logins is waited for when the agent stops, in seconds.
+LAST_WAIT = 15.0
+#: Memory for a thread's stack, in bytes: 1,000 threads of the usual 8 MiB would not fit.
+STACK = 512 * 1024
+
+_PEER = struct.Struct("3i")
+
+
+class Agent:
+    """Accepts connections on `listener` and serves each in a thread of its own."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        journal: Journal,
+        make_parts: Callable[[Callable[[], int]], module.MakeParts],
+        *,
+        most_pending: int = MOST_PENDING,
+        allowed_uid: int = 0,
+    ) -> None:
+        """`make_parts` is given a function that tells how many logins are pending; see `relay.shared`."""
+        self._listener = listener
+        self._journal = journal
+        self._make_parts = make_parts(lambda: self.pending)
+        self._most_pending = most_pending
+        self._allowed_uid = allowed_uid
+        self._lock = threading.Lock()
+        self._threads: set[threading.Thread] = set()
+        self._stopped, self._stopper = os.pipe()
+
+    @property
+    def pending(self) -> int:
+        """How many logins are being served."""
+        return len(self._threads)
+
+    def run(self, alive: Callable[[], None], every: float) -> None:
+        """Serve until `stop` is called, then see the pending logins to their end.
+
+        `alive` is called at least every `every` seconds.
+        """
+        self._listener.setblocking(False)
+        poller = select.poll()
+        poller.register(self._listener, select.POLLIN)
+        poller.register(self._stopped, select.POLLIN)
+        while True:
+            alive()
+            ready = [descriptor for descriptor, _event in poller.poll(every * 1000)]
+            if self._stopped in ready:
+                break
+            if ready:
+                self._accept()
+        self._listener.close()
+        until = time.monotonic() + LAST_WAIT
+        for thread in list(self._threads):
+            thread.join(max(until - time.monotonic(), 0.0))
+
+    def stop(self) -> None:
+        """Make `run` return, and every pending login end. May be called from a signal handler."""
+        os.write(self._stopper, b".")
+
+    def _accept(self) -> None:
+        try:
+            connection, _address = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:  # out of descriptors or memory: the door waits, and denies in the end
+            self._journal.note(f"a connection could not be accepted: {error.strerror}", WARNING)
+            time.sleep(0.05)
+            return
+        if _peer_uid(connection) != self._allowed_uid or self.pending >= self._most_pending + MOST_DECLINED:
+            connection.close()
+            return
+        serves = self._authenticate if self.pending < self._most_pending else self._decline
+        thread = threading.Thread(target=self._serve, args=(connection, serves), daemon=True)
+        with self._lock:
+            self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads are to be had
+            self._forget(thread)
+            connection.close()
+
+    def _serve(self, connection: socket.socket, serves: Callable[[Handle, int, list[str]], int]) -> None:
+        try:
+            serve(connection, serves, self._stopped)
+        except Exception as error:  # noqa: BLE001 - one login must not take the agent along; its door denies
+            self._journal.note(f"a login ended with {type(error).__name__}", ERROR)
+        finally:
+            self._forget(threading.current_thread())
+
+    def _authenticate(self, pamh: Handle, flags: int, argv: list[str]) -> int:
+        return module.authenticate(pamh, argv, self._journal, self._make_parts)
+
+    def _decline(self, pamh: Handle, flags: int, argv: list[str]) -> int:
+        return module.decline(pamh, self._journal, f"{self._most_pending} logins are pending already")
+
+    def _forget(self, thread: threading.Thread) -> None:
+        with self._lock:
+            self._threads.discard(thread)
+
+
+def main() -> int:
+    """Serve on the socket that systemd hands over. The exit status is 0 after SIGTERM, 1 without a socket."""
+    from systemd import daemon
+
+    from pam_iampass.relay.shared import SharedParts
+
+    descriptors = daemon.listen_fds()
+    if len(descriptors) != 1:
+        Journal().note("pam-iampass-agent is started by pam-iampass-agent.socket", ERROR)
+        return 1
+    threading.stack_size(STACK)
+    listener = socket.socket(fileno=descriptors[0])
+    agent = Agent(listener, Journal(), SharedParts)
+
+    def stop(_number: int, _frame: types.FrameType | None) -> None:
+        agent.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    daemon.notify("READY=1")
+    agent.run(lambda: _tell_systemd(agent, daemon.notify), every=_watchdog_interval())
+    daemon.notify("STOPPING=1")
+    return 0
+
+
+def _tell_systemd(agent: Agent, notify: Callable[[str], object]) -> None:
+    notify(f"WATCHDOG=1\nSTATUS={agent.pending} logins pending")
+
+
+def _watchdog_interval() -> float:
+    """Half of the time after which systemd takes us for dead (sd_watchdog_enabled(3)), in seconds."""
+    return int(os.environ.get("WATCHDOG_USEC", "20000000")) / 2e6
+
+
+def _peer_uid(connection: socket.socket) -> int:
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    return int(_PEER.unpack(data)[1])

@@ -1,0 +1,102 @@
+"""What the logins of an agent share: settings, user table, connections. Read anew when their files change."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from pam_iampass import trusted_file
+from pam_iampass.accounts import Accounts
+from pam_iampass.client import AuthenticationAPI, Transport
+from pam_iampass.errors import UntrustedFile
+from pam_iampass.settings import Settings, load
+from pam_iampass.user_table import UserTable
+from pam_iampass.verification import Parts
+
+#: Connections to IAMPASS that are kept open. Calls are short: even 1,000 pending logins use few at a time.
+CONNECTIONS = 16
+#: The polls per second of all logins together beyond which each login polls more slowly.
+POLLS_PER_SECOND = 300.0
+#: A file that changed so recently may change again within the same tick of its clock, in seconds.
+TICK = 0.1
+
+Version = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The parts that belong to one version of the settings."""
+
+    version: Version
+    settings: Settings
+    users: UserTable
+    api: AuthenticationAPI
+
+
+class SharedParts:
+    """Hands each login its parts. `pending` tells how many logins wait at the moment."""
+
+    def __init__(self, pending: Callable[[], int]) -> None:
+        self._pending = pending
+        self._lock = threading.Lock()
+        self._kept: dict[str, Shared] = {}
+
+    def __call__(self, config: str, left_open: Callable[[str], None]) -> Parts:
+        """The parts of one login, with the settings in the file `config`."""
+        current: list[Shared] = []
+
+        def load_settings() -> Settings:
+            current.append(self._current(config))
+            return current[0].settings
+
+        return Parts(
+            accounts=Accounts(),
+            load_settings=load_settings,
+            open_users=lambda _settings: current[0].users,
+            connect=lambda _settings: current[0].api,
+            left_open=left_open,
+            slowdown=self.slowdown,
+        )
+
+    def slowdown(self) -> float:
+        """By how much each login stretches the time between its polls, so that all get their share."""
+        return max(1.0, self._pending() * 2.0 / POLLS_PER_SECOND)
+
+    def _current(self, config: str) -> Shared:
+        """The parts for the files as they are now. Raises ConfigurationError."""
+        with self._lock:  # so that of many logins at once only one reads
+            kept = self._kept.get(config)
+            if kept is not None and kept.version == _version(kept.settings):
+                return kept
+            fresh = _read(config)
+            if kept is not None and kept.settings == fresh.settings:
+                # Touched, not changed: the open connections stay.
+                fresh = Shared(fresh.version, kept.settings, kept.users, kept.api)
+            if not _just_changed(fresh.version):
+                self._kept[config] = fresh
+            return fresh
+
+
+def _read(config: str) -> Shared:
+    """Read everything until it holds still."""
+    settings, version = load(config), None
+    while version != (now := _version(settings)):
+        settings, version = load(config), now
+    transport = Transport(settings.server, settings.ca_file, settings.proxy, connections=CONNECTIONS)
+    api = AuthenticationAPI(settings.application_id, settings.application_secret, transport=transport)
+    return Shared(version or (), settings, UserTable(settings.users, settings.users_folder), api)
+
+
+def _version(settings: Settings) -> Optional[Version]:
+    """What tells the files of the settings from all other versions of them; None where one cannot be looked at."""
+    try:
+        return tuple(trusted_file.version(file) for file in settings.files)
+    except UntrustedFile:
+        return None
+
+
+def _just_changed(version: Version) -> bool:
+    now = time.time()
+    return any(abs(now - part[0] / 1e9) < TICK for part in version)

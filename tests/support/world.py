@@ -1,0 +1,137 @@
+"""A machine with pam-iampass on it, IAMPASS (the sandbox), a journal, an sshd, and people with phones."""
+
+from __future__ import annotations
+
+import pwd
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox.sessions import SandboxSession
+from tests.support import processes
+from tests.support.installation import Installation
+from tests.support.journald import Journald
+from tests.support.sshd import Login, Sshd
+
+PEOPLE = (
+    *("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"),
+    *("ivan", "judy", "mallory", "niaj", "olivia", "peggy"),
+)
+PASSWORD = "correct horse"
+#: What people run when they are in.
+REMOTE = "echo In as $(id -un)."
+#: How long the tests wait for something that happens at once on a machine that is not busy. Seconds.
+PATIENCE = 20.0
+
+
+def token_of(user: str) -> str:
+    """The user's IAMPASS token."""
+    return f"token-of-{user}"
+
+
+class World:
+    """All parts together, fresh for a test: everybody has a phone, and a login has `timeout` seconds."""
+
+    def __init__(
+        self, machine: Installation, sandbox: Sandbox, journald: Journald, sshd: Sshd, timeout: str = "3s"
+    ) -> None:
+        self.machine = machine
+        self.sandbox = sandbox
+        self.journald = journald
+        self.sshd = sshd
+        sandbox.behave()
+        sandbox.auto, sandbox.delay, sandbox.request_timeout, sandbox.clock_skew = "ask", 0.0, 60.0, 0.0
+        for user in PEOPLE:
+            sandbox.add_user(token_of(user), device=True)
+        machine.configure(sandbox, timeout=timeout)
+        machine.write_users("".join(f"{user}: {token_of(user)}\n" for user in PEOPLE))
+        self.mark()
+
+    def mark(self) -> None:
+        """From here on counts what happens."""
+        self._cursor = self.journald.cursor()
+        self._first_session = len(self.sandbox.sessions)
+        self._first_call = len(self.sandbox.calls)
+        self._log_start = self.sshd.log.stat().st_size
+
+    # People
+
+    def login(self, user: str, *options: str, remote: str = REMOTE) -> Login:
+        """A person begins to log in."""
+        return self.sshd.login(user, remote, options=options)
+
+    def request(self, user: str) -> SandboxSession:
+        """The request on the user's phone, once it is there."""
+        return self.sandbox.wait_for_request(token_of(user), PATIENCE)
+
+    def approve(self, user: str) -> SandboxSession:
+        """The user approves on the phone, once the request is there."""
+        return self.sandbox.approve(self.request(user))
+
+    def deny(self, user: str) -> SandboxSession:
+        """The user denies on the phone, once the request is there."""
+        return self.sandbox.deny(self.request(user))
+
+    # What is to be seen afterwards
+
+    def settle(self) -> None:
+        """Wait until all that a login leaves to do is done: the module's process has ended."""
+        processes.wait_for_end(processes.running(processes.HELPER), PATIENCE)
+
+    def records(self, user: str | None = None) -> list[dict[str, Any]]:
+        """The journal's records of logins (of this user) since the mark, all of them: nothing is still to come."""
+        self.settle()
+        return self.journald.records(self._cursor, **({"IAMPASS_USER": user} if user else {}))
+
+    def record(self, user: str | None = None) -> dict[str, Any]:
+        """The only one."""
+        found = self.records(user)
+        assert len(found) == 1, found
+        return found[0]
+
+    def outcome(self, user: str | None = None) -> tuple[str, str]:
+        """Outcome and result in the only record."""
+        record = self.record(user)
+        return record["IAMPASS_OUTCOME"], record["IAMPASS_RESULT"]
+
+    def sessions(self, user: str | None = None) -> list[SandboxSession]:
+        """The sessions (of this user) that began since the mark."""
+        begun = self.sandbox.sessions[self._first_session :]
+        return [session for session in begun if user is None or session.user == token_of(user)]
+
+    def starts(self, user: str | None = None) -> int:
+        """How often IAMPASS was asked for a session (of this user) since the mark, whatever came of it."""
+        calls = self.sandbox.calls[self._first_call :]
+        return sum(
+            call.kind == "start" and (user is None or call.path.endswith("/" + token_of(user))) for call in calls
+        )
+
+    def calls(self) -> list[str]:
+        """The kinds of the calls to IAMPASS since the mark."""
+        return [call.kind.value for call in self.sandbox.calls[self._first_call :]]
+
+    def left_open(self) -> list[SandboxSession]:
+        """The sessions since the mark that nobody has ended."""
+        self.settle()
+        return [session for session in self.sessions() if session.ended_by is None]
+
+    def sshd_log(self, part: str = "") -> list[str]:
+        """The lines of sshd's log since the mark that have this part."""
+        text = self.sshd.log.read_bytes()[self._log_start :].decode("utf-8", "replace")
+        return [line for line in text.splitlines() if part in line]
+
+
+def wait_until(happened: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
+    """What `happened` returns as soon as it is true. For what sends no event. Raises TimeoutError."""
+    until = time.monotonic() + timeout
+    while not (found := happened()):
+        if time.monotonic() > until:
+            raise TimeoutError(what)
+        time.sleep(0.02)
+    return found
+
+
+def uid_of(user: str) -> int:
+    """The user's id."""
+    return pwd.getpwnam(user).pw_uid

@@ -1,0 +1,210 @@
+"""The agent: many logins from one process, over a real socket, against a real sandbox."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.journal import Journal
+from pam_iampass.login import PamCode
+from pam_iampass.relay import protocol
+from pam_iampass.relay.agent import Agent
+from pam_iampass.relay.protocol import Hello
+from pam_iampass.relay.shared import SharedParts
+from tests.support.door import Door, Told
+from tests.support.world import ME, World
+
+
+class Running:
+    """An agent that serves on a socket in a folder."""
+
+    def __init__(self, world: World, agent: Agent, path: Path) -> None:
+        self.world = world
+        self.agent = agent
+        self.path = path
+        self.beats = 0
+        self._thread = threading.Thread(target=agent.run, args=(self._beat, 0.2))
+
+    def _beat(self) -> None:
+        self.beats += 1
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.agent.stop()
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    def connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self.path))
+        return connection
+
+    def door(self, **items: str) -> Door:
+        settings = f"config={self.world.folder / 'iampass.yaml'}"
+        return Door(self.connect(), settings, **{"user": ME, "service": "test", **items})
+
+    def login(self, **items: str) -> Told:
+        return self.door(**items).finish()
+
+
+@contextlib.contextmanager
+def running(world: World, most_pending: int = 1000, allowed_uid: int = 0) -> Iterator[Running]:
+    path = world.folder / "pam.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(1024)
+        journal = Journal(world.records)
+        agent = Agent(listener, journal, SharedParts, most_pending=most_pending, allowed_uid=allowed_uid)
+        found = Running(world, agent, path)
+        found.start()
+        try:
+            yield found
+        finally:
+            found.stop()
+
+
+@pytest.fixture
+def agent(world: World) -> Iterator[Running]:
+    with running(world) as found:
+        yield found
+
+
+def outcomes(world: World) -> list[str]:
+    return sorted(record["IAMPASS_OUTCOME"] for record in world.records.fields if "IAMPASS_OUTCOME" in record)
+
+
+def test_logins_one_after_the_other_share_a_connection(agent: Running) -> None:
+    assert [agent.login().code for _ in range(2)] == [PamCode.SUCCESS] * 2
+    assert outcomes(agent.world) == ["approved", "approved"]
+
+
+def test_logins_at_the_same_time_each_get_their_own_answer(agent: Running) -> None:
+    sandbox = agent.world.sandbox
+    sandbox.auto = "ask"
+    doors = [agent.door(service=f"test-{number}") for number in range(6)]
+    for number in range(6):
+        (sandbox.approve if number % 2 else sandbox.deny)(sandbox.wait_for_request(World.token))
+    codes = sorted(door.finish().code or 0 for door in doors)
+    assert codes == [PamCode.SUCCESS] * 3 + [PamCode.ABORT] * 3
+    agent.world.wait_for_ends()
+
+
+def test_settings_are_read_anew_when_they_change(agent: Running) -> None:
+    assert agent.login().code == PamCode.SUCCESS
+    agent.world.configure(exempt=f"{{users: [{ME}]}}")
+    assert agent.login().code == PamCode.IGNORE
+    agent.world.write("iampass.yaml", "application_id: half-written\nserver")
+    assert agent.login().code == PamCode.ABORT
+    agent.world.configure()
+    assert agent.login().code == PamCode.SUCCESS
+
+
+def test_a_secret_that_was_opened_to_others_denies_though_it_was_read_before(agent: Running) -> None:
+    assert agent.login().code == PamCode.SUCCESS
+    (agent.world.folder / "application-secret").chmod(0o644)
+    assert agent.login().code == PamCode.ABORT
+    (agent.world.folder / "application-secret").chmod(0o640)
+    agent.world.folder.chmod(0o777)
+    assert agent.login().code == PamCode.ABORT
+    assert outcomes(agent.world) == ["approved", "misconfigured", "misconfigured"]
+
+
+def test_the_user_table_is_read_anew_when_it_changes(agent: Running) -> None:
+    assert agent.login().code == PamCode.SUCCESS
+    agent.world.write("users.yaml", "somebody-else: token\n")
+    assert agent.login().code == PamCode.ABORT
+    assert outcomes(agent.world) == ["approved", "unlisted"]
+
+
+def test_stopping_ends_pending_logins_and_leaves_no_session_open(world: World) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="30s")
+    with running(world) as agent:
+        doors = [agent.door(), agent.door(ssh_auth_info="")]
+        world.sandbox.wait_for_request(World.token)
+        began = time.monotonic()
+        agent.agent.stop()
+        told = [door.finish() for door in doors]
+        assert time.monotonic() - began < 3
+    assert [answer.code for answer in told] == [PamCode.ABORT, PamCode.MAXTRIES]
+    assert told[0].errors == ["The phone check is being restarted. Please try again."]
+    assert outcomes(world) == ["unavailable", "unavailable"]
+    world.wait_for_ends()
+
+
+def test_stopping_also_ends_a_login_that_is_at_the_prompt(world: World) -> None:
+    with running(world) as agent:
+        connection = agent.connect()
+        connection.sendall(Hello(1, 0, (f"config={world.folder / 'iampass.yaml'}",)).encode().encode())
+        connection.sendall(protocol.encode_items({"user": ME.encode(), "ssh_auth_info": b""}).encode())
+        assert connection.recv(1) == b"Q"
+        agent.agent.stop()
+        received = b""
+        while chunk := connection.recv(4096):
+            received += chunk
+        connection.close()
+    assert received.endswith(b"R\0\0\0\x04" + int(PamCode.MAXTRIES).to_bytes(4, "big"))
+
+
+def test_more_than_the_most_pending_are_told_to_come_back(world: World) -> None:
+    world.sandbox.auto = "ask"
+    with running(world, most_pending=1) as agent:
+        first = agent.door()
+        world.sandbox.wait_for_request(World.token)
+        second = agent.login()
+        assert second.code == PamCode.ABORT
+        assert second.errors == ["Too many logins at once. Please try again in a minute."]
+        world.sandbox.approve(World.token)
+        assert first.finish().code == PamCode.SUCCESS
+    assert outcomes(world) == ["approved", "unavailable"]
+
+
+def test_a_peer_that_is_not_root_is_turned_away(world: World) -> None:
+    with running(world, allowed_uid=os.getuid() + 1) as agent:
+        assert agent.login().code is None
+    assert world.records.fields == []
+    assert world.calls == []
+
+
+def test_a_door_that_says_nothing_is_dropped_after_two_seconds(agent: Running) -> None:
+    with agent.connect() as silent:
+        silent.settimeout(5)
+        began = time.monotonic()
+        assert silent.recv(1) == b""
+        assert 1.8 < time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("junk", [b"\0" * 100, b"X\0\0\0\0", b"H\xff\xff\xff\xff", b"I\0\0\0\0", b"H\0\0\0\x01\x01"])
+def test_junk_is_dropped_and_the_next_login_is_served(agent: Running, junk: bytes) -> None:
+    agent.world.configure(exempt=f"{{users: [{ME}]}}")
+    with agent.connect() as odd:
+        odd.settimeout(5)
+        odd.sendall(junk)
+        odd.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):  # where it closes on bytes that it did not read
+            assert odd.recv(1) == b""
+    assert agent.login().code == PamCode.IGNORE
+
+
+def test_it_keeps_telling_that_it_is_alive(agent: Running) -> None:
+    until = time.monotonic() + 5
+    while agent.beats < 4 and time.monotonic() < until:
+        agent.login(user="nobody-there")
+    assert agent.beats >= 4
+
+
+def test_many_pending_logins_poll_more_slowly() -> None:
+    pending = 1
+    parts = SharedParts(lambda: pending)
+    assert parts.slowdown() == 1.0
+    pending = 1000
+    assert 1000 / (0.48 * parts.slowdown()) <= 320
