@@ -39,6 +39,10 @@ __all__ = [
 ]
 
 DEFAULT_PATH = "/etc/iampass/iampass.yaml"
+"""Where the settings are, unless the PAM line says otherwise."""
+
+USERS_FOLDER = "users.d"
+"""The name of the folder next to the table of users."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Settings:
     @property
     def users_folder(self) -> Path:
         """The folder with one file a user, next to the table."""
-        return self.users.parent / "users.d"
+        return self.users.parent / USERS_FOLDER
 
     def for_service(self, name: str) -> Service:
         """What holds for the PAM service `name`."""
@@ -102,6 +106,8 @@ class Examination:
     problems: tuple[Problem, ...]
     lines: Mapping[tuple[str, str], int]
     """The line of each item of a list, by dotted key and text."""
+    users: Path | None = None
+    """The table of users, where at least that could be read."""
 
 
 def load(
@@ -130,7 +136,7 @@ def examine(
     reader = _SettingsReader(file, document.problems, owner, readers)
     settings = None if document.root is None and document.problems else reader.settings(document.root)
     problems = sorted(reader.problems, key=lambda problem: problem.line or sys.maxsize)
-    return Examination(None if reader.failed else settings, tuple(problems), reader.lines)
+    return Examination(None if reader.failed else settings, tuple(problems), reader.lines, reader.users)
 
 
 class _SettingsReader(NodeReader):
@@ -142,6 +148,7 @@ class _SettingsReader(NodeReader):
         self.readers = readers
         self.places: dict[str, int] = {}
         """The line of each key that is there."""
+        self.users: Path | None = None
 
     def settings(self, root: Node | None) -> Settings | None:
         """None where something is wrong."""
@@ -151,6 +158,7 @@ class _SettingsReader(NodeReader):
             )
             return None
         values = self._section(root, SCHEMA, "")
+        self.users = values["users"]
         secret = self._secret(values["application_secret_file"])
         if values["ca_file"] is not None:
             self._trusted("ca_file", values["ca_file"])

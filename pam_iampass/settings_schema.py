@@ -115,9 +115,7 @@ SCHEMA: tuple[Entry, ...] = (
     ),
     Key(
         "proxy",
-        Kind(
-            "an address such as http://host:port", kinds.proxy, "http://proxy.example.com:3128", nullable=True
-        ),
+        Kind("an http address with a port", kinds.proxy, "http://proxy.example.com:3128", nullable=True),
         None,
         "The proxy to reach the server through; proxy variables of the environment are never obeyed.",
     ),

@@ -1,0 +1,92 @@
+"""The command `pam-iampass`: one file a verb, each loaded only when it is called."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from pam_iampass import __version__
+from pam_iampass.errors import PamIampassError
+
+VERBS = {
+    "check": ("pam_iampass.cli.check:command", "Say what is wrong with the configuration."),
+    "sandbox": ("pam_iampass.cli.sandbox:command", "Run a local IAMPASS to try things out."),
+}
+"""Each verb with the place of its click command, and what it does in a line."""
+
+_EXAMPLES = """\b
+Examples:
+  pam-iampass check                      is the configuration right?
+  pam-iampass check --config ./test.yaml
+  pam-iampass sandbox --auto approve     a service to try out, on this machine
+  pam-iampass check --help               more of one verb
+"""
+
+
+class LazyGroup(click.Group):
+    """A group whose verbs are imported when they are called, not when the command starts."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module, _, attribute = VERBS[cmd_name][0].partition(":")
+        try:
+            loaded = import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("pam_iampass"):
+                raise
+            message = f"{cmd_name} needs the Python package {error.name}, which is not installed"
+            raise click.ClickException(message) from None
+        command = getattr(loaded, attribute)
+        assert isinstance(command, click.Command)  # noqa: S101
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, VERBS[verb][1]) for verb in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pam-iampass")
+def group() -> None:
+    """A second factor for Linux logins: sshd, sudo and su ask the person's phone through IAMPASS.
+
+    The configuration is /etc/iampass/iampass.yaml, the users are in /etc/iampass/users.yaml.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and leave with its exit status; tell errors in a line or two, never as a traceback."""
+    try:
+        status = group.main(arguments, prog_name="pam-iampass", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Cancelled.", err=True)
+        status = 128 + 2  # as a shell has it for SIGINT
+    except PamIampassError as error:
+        click.echo(error.diagnostics(), err=True)
+        status = 1
+    except OSError as error:
+        status = _failed(error)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _failed(error: OSError) -> int:
+    if error.errno == errno.EPIPE:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be flushed goes nowhere
+    else:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        hint = " (run it as root)" if isinstance(error, PermissionError) and os.geteuid() != 0 else ""
+        click.echo(f"Error: {what}{hint}", err=True)
+    return 1

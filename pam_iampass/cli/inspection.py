@@ -1,0 +1,136 @@
+"""Reads the configuration as the module would, and collects everything that is wrong with it."""
+
+from __future__ import annotations
+
+# Imported here, and not when first needed, since the user that the module runs as need not be able to read
+them. import difflib  # noqa: F401 import grp import ipaddress import os import pwd import shlex  # noqa:
+F401 from contextlib import contextmanager from dataclasses import dataclass from pathlib import Path from
+typing import TYPE_CHECKING, Callable
+
+import yaml  # noqa: F401
+
+from pam_iampass import settings
+from pam_iampass.errors import Problem, Severity, shown
+from pam_iampass.user_table import UserTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pam_iampass.setting_kinds import Network
+
+MODULE_USER = "iampass"
+"""The user, and the group, that the module runs as."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was read, and what is wrong with it."""
+
+    settings_files: tuple[Path, ...]
+    table_files: tuple[Path, ...]
+    users: int
+    problems: tuple[Problem, ...]
+
+    def count(self, severity: Severity) -> int:
+        """How many problems are so bad."""
+        return sum(problem.severity is severity for problem in self.problems)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the module can work with it."""
+        return not self.count(Severity.ERROR)
+
+
+def inspect(config: Path, module_user: str = MODULE_USER) -> Inspection:
+    """Read the settings in `config` and the table that they name. Raises nothing that the files can cause."""
+    table = None
+    with _as_user(module_user):
+        examination = settings.examine(config, readers=_readers(module_user))
+        if examination.users is not None:
+            users = examination.users
+            table = UserTable(users, users.parent / settings.USERS_FOLDER).examine()
+    problems = [*examination.problems, *(table.problems if table else ())]
+    if examination.settings is not None:
+        problems += _advice(config, examination, examination.settings.exempt)
+    if os.geteuid() != 0:
+        problems.append(_not_root(config))
+    return Inspection(
+        settings_files=examination.settings.files if examination.settings else (config,),
+        table_files=table.files if table else (),
+        users=len(table.entries) if table else 0,
+        problems=tuple(problems),
+    )
+
+
+@contextmanager
+def _as_user(name: str) -> Iterator[None]:
+    """Meanwhile this process may read what the user may, where it is root's and there is such a user."""
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        user = None
+    if user is None or os.geteuid() != 0:
+        yield
+        return
+    groups, gid = os.getgroups(), os.getegid()
+    os.setgroups([])
+    os.setegid(user.pw_gid)
+    os.seteuid(user.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
+
+
+def _readers(name: str) -> frozenset[int]:
+    """The groups that may read the secret: the module's, where there is one."""
+    try:
+        return frozenset({grp.getgrnam(name).gr_gid})
+    except KeyError:
+        return frozenset()
+
+
+def _not_root(config: Path) -> Problem:
+    what = "is looked at by somebody other than root, who may be kept from reading the secret and more"
+    return Problem(config, None, "", what, "run pam-iampass check as root", Severity.WARNING)
+
+
+def _advice(config: Path, examination: settings.Examination, exempt: settings.Exempt) -> Iterator[Problem]:
+    """What the module takes, but hardly anybody means."""
+
+    def warning(key: str, text: str, what: str, remedy: str) -> Problem:
+        line = examination.lines.get((key, text))
+        return Problem(config, line, key, f"{shown(text)} {what}", remedy, Severity.WARNING)
+
+    for user in sorted(exempt.users):
+        if not _is_known(pwd.getpwnam, user):
+            yield warning("exempt.users", user, "is no user that this machine knows", "look at getent passwd")
+    for group in sorted(exempt.groups):
+        if not _is_known(grp.getgrnam, group):
+            yield warning(
+                "exempt.groups", group, "is no group that this machine knows", "look at getent group"
+            )
+    for (key, text), _ in sorted(examination.lines.items(), key=lambda item: item[1]):
+        if key == "exempt.networks":
+            fault = _network_fault(ipaddress.ip_network(text))
+            if fault:
+                yield warning(key, text, fault, "name only networks from where nobody else can come")
+
+
+def _is_known(look_up: Callable[[str], object], name: str) -> bool:
+    try:
+        look_up(name)
+    except (KeyError, OSError, ValueError):
+        return False
+    return True
+
+
+def _network_fault(network: Network) -> str | None:
+    if network.prefixlen == 0:
+        return f"is every address of IPv{network.version}"
+    loopback = ipaddress.ip_network("127.0.0.0/8" if network.version == 4 else "::1/128")
+    if network.overlaps(loopback):
+        return "holds this machine's own addresses: whoever can forward a port is exempt"
+    return None
