@@ -52,7 +52,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = str(self.file) if self.line is None else f"{self.file}:{self.line}"
-        return _line(": ".join(part for part in (place, self.key, self.what) if part))
+        word = "warning" if self.severity is Severity.WARNING else ""
+        return _line(": ".join(part for part in (place, self.key, word, self.what) if part))
 
 
 class PamIampassError(Exception):

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-# Imported here, and not when first needed, since the user that the module runs as need not be able to read
-them. import difflib  # noqa: F401 import grp import ipaddress import os import pwd import shlex  # noqa:
-F401 from contextlib import contextmanager from dataclasses import dataclass from pathlib import Path from
-typing import TYPE_CHECKING, Callable
+# difflib, shlex and yaml are here, and not where they are needed, since the user that the module runs as may
+# be unable to read them on a machine that has Python somewhere unusual.
+import difflib  # noqa: F401
+import grp
+import ipaddress
+import os
+import pwd
+import shlex  # noqa: F401
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable
 
 import yaml  # noqa: F401
 
-from pam_iampass import settings
+from pam_iampass import settings, user_table_examination  # noqa: F401
 from pam_iampass.errors import Problem, Severity, shown
 from pam_iampass.user_table import UserTable
 
