@@ -9,7 +9,7 @@ import pytest
 
 from pam_iampass.sandbox import Sandbox
 from tests.support.folders import trusted_folder
-from tests.support.world import World
+from tests.support.setting import Setting
 
 __all__ = ["trusted_folder"]
 
@@ -21,7 +21,7 @@ def shared_sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def world(shared_sandbox: Sandbox, trusted_folder: Path) -> World:
+def world(shared_sandbox: Sandbox, trusted_folder: Path) -> Setting:
     shared_sandbox.auto, shared_sandbox.delay, shared_sandbox.request_timeout = "approve", 0.3, 60.0
-    shared_sandbox.add_user(World.token, device=True)
-    return World(trusted_folder, shared_sandbox)
+    shared_sandbox.add_user(Setting.token, device=True)
+    return Setting(trusted_folder, shared_sandbox)

@@ -11,12 +11,12 @@ from pam_iampass.login import PamCode
 from pam_iampass.relay.handle import Handle
 from pam_iampass.sandbox import Sandbox
 from tests.support.door import Door, Told
-from tests.support.world import ME, World
+from tests.support.setting import ME, Setting
 
 KEY = "publickey ssh-ed25519 AAAA\n"
 
 
-def test_approved_on_the_phone_is_a_success(world: World) -> None:
+def test_approved_on_the_phone_is_a_success(world: Setting) -> None:
     told = world.login(rhost="192.0.2.7")
     assert told.code == PamCode.SUCCESS
     assert told.asked == []
@@ -32,7 +32,7 @@ def test_approved_on_the_phone_is_a_success(world: World) -> None:
     assert world.open_sessions == 0
 
 
-def test_in_sshd_the_request_goes_out_only_after_enter(world: World) -> None:
+def test_in_sshd_the_request_goes_out_only_after_enter(world: Setting) -> None:
     calls_at_the_prompt: list[list[str]] = []
 
     def press_enter() -> str:
@@ -46,13 +46,13 @@ def test_in_sshd_the_request_goes_out_only_after_enter(world: World) -> None:
     assert told.said == ["Approved on your phone."]
 
 
-def test_in_sshd_a_prompt_that_cannot_be_asked_is_left_out(world: World) -> None:
+def test_in_sshd_a_prompt_that_cannot_be_asked_is_left_out(world: Setting) -> None:
     told = world.login(answers=(None,), ssh_auth_info="")
     assert told.code == PamCode.SUCCESS
     assert told.said[0] == "Approve this on your phone within 3 seconds."
 
 
-def test_elsewhere_a_prompt_that_is_not_answered_cancels_before_any_request(world: World) -> None:
+def test_elsewhere_a_prompt_that_is_not_answered_cancels_before_any_request(world: Setting) -> None:
     world.configure(prompt="always")
     told = world.login(answers=(None,))
     assert told.code == PamCode.ABORT
@@ -60,7 +60,7 @@ def test_elsewhere_a_prompt_that_is_not_answered_cancels_before_any_request(worl
     assert world.calls == []
 
 
-def test_sshd_that_plays_a_refused_login_to_its_end_makes_no_phone_ring(world: World) -> None:
+def test_sshd_that_plays_a_refused_login_to_its_end_makes_no_phone_ring(world: Setting) -> None:
     told = world.login(answers=("\b\n\r\x7fINCORRECT",), ssh_auth_info=KEY)
     assert told.code == PamCode.MAXTRIES
     assert world.outcome() == ("cancelled", "denied")
@@ -68,7 +68,7 @@ def test_sshd_that_plays_a_refused_login_to_its_end_makes_no_phone_ring(world: W
 
 
 @pytest.mark.parametrize(("info", "code"), [({}, PamCode.ABORT), ({"ssh_auth_info": ""}, PamCode.MAXTRIES)])
-def test_denied_on_the_phone_ends_the_login_at_once(world: World, info: dict[str, str], code: int) -> None:
+def test_denied_on_the_phone_ends_the_login_at_once(world: Setting, info: dict[str, str], code: int) -> None:
     world.sandbox.auto = "deny"
     told = world.login(**info)
     assert told.code == code
@@ -78,7 +78,7 @@ def test_denied_on_the_phone_ends_the_login_at_once(world: World, info: dict[str
     assert world.open_sessions == 0
 
 
-def test_nobody_answers_in_time(world: World) -> None:
+def test_nobody_answers_in_time(world: Setting) -> None:
     world.sandbox.auto = "ignore"
     began = time.monotonic()
     told = world.login()
@@ -89,28 +89,28 @@ def test_nobody_answers_in_time(world: World) -> None:
     assert world.open_sessions == 0
 
 
-def test_iampass_itself_waits_no_longer(world: World) -> None:
+def test_iampass_itself_waits_no_longer(world: Setting) -> None:
     world.sandbox.auto, world.sandbox.request_timeout = "ignore", 0.5
     assert world.login().code == PamCode.ABORT
     assert world.outcome() == ("timed_out", "denied")
 
 
-def test_a_user_without_a_device(world: World) -> None:
-    world.sandbox.add_user(World.token, device=False)
+def test_a_user_without_a_device(world: Setting) -> None:
+    world.sandbox.add_user(Setting.token, device=False)
     told = world.login()
     assert told.code == PamCode.ABORT
     assert told.errors == ["No phone is registered for you at IAMPASS. Please ask your administrator."]
     assert world.outcome() == ("no_device", "denied")
 
 
-def test_a_token_that_iampass_does_not_know(world: World) -> None:
+def test_a_token_that_iampass_does_not_know(world: Setting) -> None:
     world.write("users.yaml", f"{ME}: nobody-knows-this\n")
     told = world.login()
     assert told.code == PamCode.ABORT
     assert world.outcome() == ("denied", "denied")
 
 
-def test_no_account_of_this_machine_is_denied_before_any_prompt(world: World) -> None:
+def test_no_account_of_this_machine_is_denied_before_any_prompt(world: Setting) -> None:
     told = world.login(user="no-such-account", ssh_auth_info="")
     assert told == Told(code=PamCode.MAXTRIES)
     assert world.outcome() == ("denied", "denied")
@@ -118,7 +118,7 @@ def test_no_account_of_this_machine_is_denied_before_any_prompt(world: World) ->
 
 
 @pytest.mark.parametrize(("policy", "code"), [("deny", PamCode.ABORT), ("ignore", PamCode.IGNORE)])
-def test_unlisted_users_go_as_the_policy_says_and_never_by_success(world: World, policy: str, code: int) -> None:
+def test_unlisted_users_go_as_the_policy_says_and_never_by_success(world: Setting, policy: str, code: int) -> None:
     world.write("users.yaml", "somebody-else: token\n")
     world.configure(unlisted_users=policy)
     told = world.login(ssh_auth_info="") if policy == "ignore" else world.login()
@@ -128,7 +128,7 @@ def test_unlisted_users_go_as_the_policy_says_and_never_by_success(world: World,
     assert world.calls == []
 
 
-def test_a_template_makes_the_token_of_an_unlisted_user(world: World) -> None:
+def test_a_template_makes_the_token_of_an_unlisted_user(world: Setting) -> None:
     world.sandbox.add_user(f"{ME}@example.com", device=True)
     world.write("users.yaml", "somebody-else: token\n")
     world.configure(unlisted_users='"{user}@example.com"')
@@ -145,7 +145,7 @@ def test_a_template_makes_the_token_of_an_unlisted_user(world: World) -> None:
         ("{networks: ['2001:db8::/32']}", {"rhost": "2001:db8::5"}),
     ],
 )
-def test_an_exempt_login_is_ignored_and_costs_no_network(world: World, exempt: str, items: dict[str, str]) -> None:
+def test_an_exempt_login_is_ignored_and_costs_no_network(world: Setting, exempt: str, items: dict[str, str]) -> None:
     world.configure(exempt=exempt, server="https://127.0.0.1:1")
     told = world.login(ssh_auth_info=KEY, **items)
     assert told == Told(code=PamCode.IGNORE)
@@ -153,14 +153,14 @@ def test_an_exempt_login_is_ignored_and_costs_no_network(world: World, exempt: s
 
 
 @pytest.mark.parametrize("rhost", ["", "192.0.3.1", "192.0.2.9.example.com", "localhost", "192.0.2.9%eth0", "3221225993"])
-def test_only_a_literal_address_lies_in_an_exempt_network(world: World, rhost: str) -> None:
+def test_only_a_literal_address_lies_in_an_exempt_network(world: Setting, rhost: str) -> None:
     world.configure(exempt="{networks: [192.0.2.0/24]}")
     assert world.login(rhost=rhost).code == PamCode.SUCCESS
     assert world.outcome() == ("approved", "success")
 
 
 @pytest.mark.parametrize("info", [{}, {"ssh_auth_info": ""}, {"ssh_auth_info": "hostbased publickey x\n"}])
-def test_without_the_key_that_is_demanded_nobody_passes_exempt_or_not(world: World, info: dict[str, str]) -> None:
+def test_without_the_key_that_is_demanded_nobody_passes_exempt_or_not(world: Setting, info: dict[str, str]) -> None:
     world.configure(exempt=f"{{users: [{ME}]}}")
     told = world.login("first_factor=publickey", **info)
     assert told.code == (PamCode.MAXTRIES if info else PamCode.ABORT)
@@ -169,7 +169,7 @@ def test_without_the_key_that_is_demanded_nobody_passes_exempt_or_not(world: Wor
     assert world.calls == []
 
 
-def test_with_the_key_that_is_demanded_the_phone_is_asked(world: World) -> None:
+def test_with_the_key_that_is_demanded_the_phone_is_asked(world: Setting) -> None:
     assert world.login("first_factor=publickey", ssh_auth_info=KEY).code == PamCode.SUCCESS
 
 
@@ -177,7 +177,7 @@ def test_with_the_key_that_is_demanded_the_phone_is_asked(world: World) -> None:
     "arguments",
     [("nullok",), ("debug", "frist_factor=publickey"), ("first_factor=password",), ("config=relative",), ("debug", "debug")],
 )
-def test_an_unknown_argument_denies_and_is_named(world: World, arguments: tuple[str, ...]) -> None:
+def test_an_unknown_argument_denies_and_is_named(world: Setting, arguments: tuple[str, ...]) -> None:
     told = world.login(*arguments)
     assert told.code == PamCode.ABORT
     assert world.outcome() == ("misconfigured", "denied")
@@ -185,7 +185,7 @@ def test_an_unknown_argument_denies_and_is_named(world: World, arguments: tuple[
     assert world.calls == []
 
 
-def test_broken_settings_deny_whatever_the_policy_for_outages_says(world: World) -> None:
+def test_broken_settings_deny_whatever_the_policy_for_outages_says(world: Setting) -> None:
     world.configure(unavailable="ignore", methods="[telepathy]")
     told = world.login()
     assert told.code == PamCode.ABORT
@@ -195,7 +195,7 @@ def test_broken_settings_deny_whatever_the_policy_for_outages_says(world: World)
 
 
 @pytest.mark.parametrize("name", ["iampass.yaml", "users.yaml", "application-secret", "ca.pem"])
-def test_a_missing_file_denies_and_is_named(world: World, name: str) -> None:
+def test_a_missing_file_denies_and_is_named(world: Setting, name: str) -> None:
     world.configure(unavailable="ignore", unlisted_users="ignore")
     (world.folder / name).unlink()
     assert world.login().code == PamCode.ABORT
@@ -204,20 +204,20 @@ def test_a_missing_file_denies_and_is_named(world: World, name: str) -> None:
 
 
 @pytest.mark.parametrize(("policy", "code"), [("deny", PamCode.ABORT), ("ignore", PamCode.IGNORE)])
-def test_an_outage_before_the_request_goes_as_the_policy_says(world: World, policy: str, code: int) -> None:
+def test_an_outage_before_the_request_goes_as_the_policy_says(world: Setting, policy: str, code: int) -> None:
     world.configure(unavailable=policy, server="https://127.0.0.1:1")
     assert world.login().code == code
     assert world.outcome() == ("unavailable", "ignored" if policy == "ignore" else "denied")
 
 
-def test_a_refused_secret_is_no_outage(world: World) -> None:
+def test_a_refused_secret_is_no_outage(world: Setting) -> None:
     world.configure(unavailable="ignore")
     world.write("application-secret", "wrong")
     assert world.login().code == PamCode.ABORT
     assert world.outcome() == ("misconfigured", "denied")
 
 
-def test_a_certificate_that_is_not_trusted_is_no_outage(world: World) -> None:
+def test_a_certificate_that_is_not_trusted_is_no_outage(world: Setting) -> None:
     with Sandbox() as stranger:
         world.write("ca.pem", stranger.ca_file.read_text())
         world.configure(unavailable="ignore")
@@ -225,46 +225,46 @@ def test_a_certificate_that_is_not_trusted_is_no_outage(world: World) -> None:
     assert world.outcome() == ("misconfigured", "denied")
 
 
-def test_when_the_application_dies_the_session_is_ended_within_a_second(world: World) -> None:
+def test_when_the_application_dies_the_session_is_ended_within_a_second(world: Setting) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="30s")
     door = world.door()
-    world.sandbox.wait_for_request(World.token)
+    world.sandbox.wait_for_request(Setting.token)
     began = time.monotonic()
     door.die()
-    world.sandbox.wait_for_end(World.token)
+    world.sandbox.wait_for_end(Setting.token)
     assert time.monotonic() - began < 1.0
     door.wait()
     assert world.outcome() == ("cancelled", "denied")
 
 
-def test_the_session_ends_on_the_server_by_itself_should_we_die(world: World) -> None:
+def test_the_session_ends_on_the_server_by_itself_should_we_die(world: Setting) -> None:
     world.login()
     assert world.sandbox.sessions[-1].duration == 3 + 30
 
 
-def test_methods_of_the_user_go_before_those_of_the_service(world: World) -> None:
+def test_methods_of_the_user_go_before_those_of_the_service(world: Setting) -> None:
     world.configure(methods="[acceptance]")
     world.login()
-    world.write("users.yaml", f"{ME}: {{token: {World.token}, methods: [facial, device]}}\n")
+    world.write("users.yaml", f"{ME}: {{token: {Setting.token}, methods: [facial, device]}}\n")
     world.login()
     assert [list(session.methods) for session in world.sandbox.sessions[-2:]] == [["acceptance"], ["facial", "device"]]
 
 
-def test_for_su_the_caller_approves_if_the_process_is_theirs(world: World) -> None:
+def test_for_su_the_caller_approves_if_the_process_is_theirs(world: Setting) -> None:
     world.configure(services="{su: {approver: ruser}}")
     assert world.login(service="su", ruser=ME, uid="0").code == PamCode.SUCCESS
 
 
 @pytest.mark.parametrize("items", [{}, {"ruser": ME}, {"ruser": ME, "uid": "1"}, {"ruser": "no-such", "uid": "0"}, {"uid": "0"}])
-def test_a_caller_who_is_only_claimed_is_denied(world: World, items: dict[str, str]) -> None:
+def test_a_caller_who_is_only_claimed_is_denied(world: Setting, items: dict[str, str]) -> None:
     world.configure(services="{su: {approver: ruser}}", unlisted_users="ignore")
     assert world.login(service="su", **items).code == PamCode.ABORT
     assert world.outcome() == ("misconfigured", "denied")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("secret"), SystemExit(0), KeyboardInterrupt(), MemoryError()])
-def test_whatever_is_raised_inside_denies_and_leaves_a_record(world: World, error: BaseException) -> None:
+def test_whatever_is_raised_inside_denies_and_leaves_a_record(world: Setting, error: BaseException) -> None:
     class Broken(Handle):
         @property
         def real_uid(self) -> int:
@@ -280,7 +280,7 @@ def test_whatever_is_raised_inside_denies_and_leaves_a_record(world: World, erro
     assert "secret" not in world.only_record()["IAMPASS_REASON"]
 
 
-def test_a_hostile_name_cannot_make_a_second_line_in_the_log(world: World) -> None:
+def test_a_hostile_name_cannot_make_a_second_line_in_the_log(world: Setting) -> None:
     world.login(user="x\noutcome=approved result=success", rhost="\x1b[2J\u202e")
     record = world.only_record()
     assert "\n" not in record["MESSAGE"]

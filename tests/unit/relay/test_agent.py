@@ -19,13 +19,13 @@ from pam_iampass.relay.agent import Agent
 from pam_iampass.relay.protocol import Hello
 from pam_iampass.relay.shared import SharedParts
 from tests.support.door import Door, Told
-from tests.support.world import ME, World
+from tests.support.setting import ME, Setting
 
 
 class Running:
     """An agent that serves on a socket in a folder."""
 
-    def __init__(self, world: World, agent: Agent, path: Path) -> None:
+    def __init__(self, world: Setting, agent: Agent, path: Path) -> None:
         self.world = world
         self.agent = agent
         self.path = path
@@ -57,7 +57,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(world: World, most_pending: int = 1000, allowed_uid: int = 0) -> Iterator[Running]:
+def running(world: Setting, most_pending: int = 1000, allowed_uid: int = 0) -> Iterator[Running]:
     path = world.folder / "pam.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -73,12 +73,12 @@ def running(world: World, most_pending: int = 1000, allowed_uid: int = 0) -> Ite
 
 
 @pytest.fixture
-def agent(world: World) -> Iterator[Running]:
+def agent(world: Setting) -> Iterator[Running]:
     with running(world) as found:
         yield found
 
 
-def outcomes(world: World) -> list[str]:
+def outcomes(world: Setting) -> list[str]:
     return sorted(record["IAMPASS_OUTCOME"] for record in world.records.fields if "IAMPASS_OUTCOME" in record)
 
 
@@ -92,7 +92,7 @@ def test_logins_at_the_same_time_each_get_their_own_answer(agent: Running) -> No
     sandbox.auto = "ask"
     doors = [agent.door(service=f"test-{number}") for number in range(6)]
     for number in range(6):
-        (sandbox.approve if number % 2 else sandbox.deny)(sandbox.wait_for_request(World.token))
+        (sandbox.approve if number % 2 else sandbox.deny)(sandbox.wait_for_request(Setting.token))
     codes = sorted(door.finish().code or 0 for door in doors)
     assert codes == [PamCode.SUCCESS] * 3 + [PamCode.ABORT] * 3
     agent.world.wait_for_ends()
@@ -125,12 +125,12 @@ def test_the_user_table_is_read_anew_when_it_changes(agent: Running) -> None:
     assert outcomes(agent.world) == ["approved", "unlisted"]
 
 
-def test_stopping_ends_pending_logins_and_leaves_no_session_open(world: World) -> None:
+def test_stopping_ends_pending_logins_and_leaves_no_session_open(world: Setting) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="30s")
     with running(world) as agent:
         doors = [agent.door(), agent.door(ssh_auth_info="")]
-        world.sandbox.wait_for_request(World.token)
+        world.sandbox.wait_for_request(Setting.token)
         began = time.monotonic()
         agent.agent.stop()
         told = [door.finish() for door in doors]
@@ -141,7 +141,7 @@ def test_stopping_ends_pending_logins_and_leaves_no_session_open(world: World) -
     world.wait_for_ends()
 
 
-def test_stopping_also_ends_a_login_that_is_at_the_prompt(world: World) -> None:
+def test_stopping_also_ends_a_login_that_is_at_the_prompt(world: Setting) -> None:
     with running(world) as agent:
         connection = agent.connect()
         connection.sendall(Hello(1, 0, (f"config={world.folder / 'iampass.yaml'}",)).encode().encode())
@@ -155,20 +155,20 @@ def test_stopping_also_ends_a_login_that_is_at_the_prompt(world: World) -> None:
     assert received.endswith(b"R\0\0\0\x04" + int(PamCode.MAXTRIES).to_bytes(4, "big"))
 
 
-def test_more_than_the_most_pending_are_told_to_come_back(world: World) -> None:
+def test_more_than_the_most_pending_are_told_to_come_back(world: Setting) -> None:
     world.sandbox.auto = "ask"
     with running(world, most_pending=1) as agent:
         first = agent.door()
-        world.sandbox.wait_for_request(World.token)
+        world.sandbox.wait_for_request(Setting.token)
         second = agent.login()
         assert second.code == PamCode.ABORT
         assert second.errors == ["Too many logins at once. Please try again in a minute."]
-        world.sandbox.approve(World.token)
+        world.sandbox.approve(Setting.token)
         assert first.finish().code == PamCode.SUCCESS
     assert outcomes(world) == ["approved", "unavailable"]
 
 
-def test_a_peer_that_is_not_root_is_turned_away(world: World) -> None:
+def test_a_peer_that_is_not_root_is_turned_away(world: Setting) -> None:
     with running(world, allowed_uid=os.getuid() + 1) as agent:
         assert agent.login().code is None
     assert world.records.fields == []

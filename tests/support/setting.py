@@ -1,0 +1,91 @@
+"""Everything that a login of the module needs, for tests in one process."""
+
+from __future__ import annotations
+
+import pwd
+from pathlib import Path
+
+from pam_iampass import module, one_shot
+from pam_iampass.journal import MESSAGE_IDS, Journal
+from pam_iampass.login import Outcome
+from pam_iampass.relay.handle import Handle
+from pam_iampass.sandbox import Sandbox
+from tests.support.door import Answer, Door, Told
+
+ME = pwd.getpwuid(0).pw_name
+
+
+class Records:
+    """A sink that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.fields: list[dict[str, str]] = []
+
+    def write(self, fields: dict[str, str]) -> None:
+        self.fields.append(fields)
+
+
+class Setting:
+    """Settings and table in a folder that only root can write, a sandbox, and the records of the logins."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
+        self.folder = folder
+        self.sandbox = sandbox
+        self.records = Records()
+        self._first_session = len(sandbox.sessions)
+        self._first_call = len(sandbox.calls)
+        self.write("application-secret", sandbox.application_secret)
+        self.write("ca.pem", sandbox.ca_file.read_text())
+        self.configure()
+        self.write("users.yaml", f"{ME}: {self.token}\n")
+
+    token = "7f3c-root"
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o640)
+
+    def configure(self, **settings: str) -> None:
+        values = {
+            "application_id": self.sandbox.application_id,
+            "application_secret_file": str(self.folder / "application-secret"),
+            "server": self.sandbox.url,
+            "ca_file": str(self.folder / "ca.pem"),
+            "users": str(self.folder / "users.yaml"),
+            "timeout": "3s",
+            **settings,
+        }
+        self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))
+
+    def authenticate(self, pamh: Handle, flags: int, argv: list[str]) -> int:
+        return module.authenticate(pamh, argv, Journal(self.records), one_shot.parts)
+
+    def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:
+        settings = f"config={self.folder / 'iampass.yaml'}"
+        return Door(self.authenticate, settings, *arguments, answers=answers, **{"user": ME, "service": "test", **items})
+
+    def login(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Told:
+        return self.door(*arguments, answers=answers, **items).finish()
+
+    @property
+    def calls(self) -> list[str]:
+        return [call.kind.value for call in self.sandbox.calls[self._first_call :]]
+
+    @property
+    def open_sessions(self) -> int:
+        return sum(session.ended_by is None for session in self.sandbox.sessions[self._first_session :])
+
+    def wait_for_ends(self) -> None:
+        """Wait until every session was ended by us; fails where one is not."""
+        for session in self.sandbox.sessions[self._first_session :]:
+            self.sandbox.wait_for_end(session)
+
+    def only_record(self) -> dict[str, str]:
+        assert len(self.records.fields) == 1, self.records.fields
+        return self.records.fields[0]
+
+    def outcome(self) -> tuple[str, str]:
+        record = self.only_record()
+        assert record["MESSAGE_ID"] == MESSAGE_IDS[Outcome(record["IAMPASS_OUTCOME"])]
+        return record["IAMPASS_OUTCOME"], record["IAMPASS_RESULT"]
