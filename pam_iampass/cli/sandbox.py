@@ -19,8 +19,9 @@ _EPILOG = f"""Examples:
   Answer yourself, by typing a or d:
     pam-iampass sandbox --user alice --user bob:no-device
   Be unavailable twice, then hang on the first poll:
-    pam-iampass sandbox --user alice --fault start:status=503,times=2 --fault poll:hang
-  Keep the certificate authority, so that configured machines go on trusting it:
+    pam-iampass sandbox --user alice \\
+      --fault start:status=503,times=2 --fault poll:hang
+  Keep the certificate authority, so that machines go on trusting it:
     pam-iampass sandbox --state ~/.local/state/iampass-sandbox --user alice
 
 \b

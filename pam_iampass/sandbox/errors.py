@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+from pam_iampass.errors import PamIampassError
 
-class SandboxError(Exception):
+
+class SandboxError(PamIampassError):
     """The sandbox cannot do what it was asked for; the text says why and what to do."""
 
 

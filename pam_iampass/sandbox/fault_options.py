@@ -90,7 +90,7 @@ TABLE = (
         "redirect",
         faults.Redirect,
         {"location": Setting("location", str), "status": _STATUS},
-        "redirect=https://elsewhere.example/",
+        "redirect=https://e.example/",
         "a redirect",
     ),
     Row("junk", faults.Junk, {"body": _BYTES}, "junk", "a page where JSON belongs"),
@@ -107,8 +107,8 @@ TABLE = (
         "foreign-url",
         faults.ForeignURL,
         {"origin": Setting("origin", str)},
-        "foreign-url=https://elsewhere.example",
-        "the session's URLs lead to another origin",
+        "foreign-url=https://e.example",
+        "the session's URLs lead elsewhere",
     ),
     Row(
         "session-status",
@@ -130,21 +130,21 @@ TABLE = (
         faults.Truncated,
         {"keep": Setting("keep", _count)},
         "truncated=5",
-        "the connection ends after so many bytes of the body",
+        "the body breaks off after so many bytes",
     ),
     Row(
         "drip",
         faults.Drip,
         {"seconds": Setting("seconds", _seconds), "head": Setting("head", _flag)},
         "drip=0.5,head=yes",
-        "a byte each so many seconds; the headers too",
+        "a byte every 0.5 s; the headers too",
     ),
     Row(
         "hang",
         faults.Hang,
         {"seconds": Setting("seconds", _seconds), "sent": _SENT},
         "hang=10,sent=0",
-        "silence for so long (no number: for ever), after so many bytes",
+        "silence for 10 s (no number: for ever)",
     ),
     Row("reset", faults.Reset, {"sent": _SENT}, "reset=0", "the connection breaks after so many bytes"),
     Row("dropped", faults.Dropped, {}, "dropped", "a right answer, then the connection ends"),
@@ -153,7 +153,7 @@ _ROWS = {row.name: row for row in TABLE}
 
 
 def parse_fault(text: str) -> PlannedFault:
-    """Read ``CALL:FAULT[=VALUE][,WORD=VALUE…]``. Raises ValueError with a sentence that says what is wrong."""
+    """Read ``CALL:FAULT[=VALUE][,WORD=VALUE…]``. Raises ValueError that says what is wrong."""
     call, _, rest = text.partition(":")
     words = [word.partition("=") for word in rest.split(",")]
     row = _ROWS.get(words[0][0])
@@ -199,11 +199,13 @@ def table_text() -> str:
     """The table for people."""
     width = max(len(row.example) for row in TABLE)
     lines = [f"  {row.example:{width}}  {row.meaning}" for row in TABLE]
-    calls = ", ".join(kind.value for kind in SERVICE_CALLS)
+    calls = [kind.value for kind in SERVICE_CALLS]
     return "\n".join([
-        f"Calls: {calls}",
-        "Faults, each after CALL and a colon:",
+        f"--fault CALL:FAULT, where CALL is one of {', '.join(calls[:3])},",
+        f"{', '.join(calls[3:])},",
+        "and FAULT one of:",
         *lines,
-        "  times=N or times=always  how often (1); acts=yes or acts=no  whether the call",
-        "  has its effect before the answer goes wrong (status, redirect: no; else yes)",
+        "Each also takes times=N or times=always (else once), and acts=yes or acts=no:",
+        "whether the call has its effect before the answer goes wrong. Without it,",
+        "status and redirect have none; the others do.",
     ])

@@ -1,8 +1,8 @@
 """Ways to misbehave, for tests of whoever calls.
 
-Each is a small frozen value. Some change the answer (another status, junk, a foreign URL), some play with its bytes
-on the wire (drip, hang, reset). ``acts`` says whether the service does what it was asked before it misbehaves:
-after a lost answer to a start there is a session; after a 503 there is none.
+Each is a small frozen value. Some change the answer (another status, junk, a foreign URL), some play with its
+bytes on the wire (drip, hang, reset). ``acts`` says whether the service does what it was asked before it
+misbehaves: after a lost answer to a start there is a session; after a 503 there is none.
 """
 
 from __future__ import annotations

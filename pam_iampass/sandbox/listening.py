@@ -33,7 +33,8 @@ def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise SandboxError(f"cannot listen on {address[0]} port {address[1]}: {error.strerror}") from error
+        what = f"cannot listen on {address[0]} port {address[1]}: {error.strerror}"
+        raise SandboxError(f"{what}; choose another with --listen") from error
     return listener
 
 

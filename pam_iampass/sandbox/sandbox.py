@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -259,6 +259,16 @@ class Sandbox:
         """Every call so far, in the order in which they came."""
         return self._dispatcher.calls
 
+    def wait_for_session(
+        self, fits: Callable[[SandboxSession], bool], timeout: float = 5.0, what: str = "such a session"
+    ) -> SandboxSession:
+        """The newest session that fits, as soon as there is one. Raises TimeoutError."""
+
+        def newest() -> SandboxSession | None:
+            return next((session for session in reversed(self.sessions) if fits(session)), None)
+
+        return self._world.changes.wait_for(newest, timeout, what)
+
     def wait_for_request(
         self, user: str | None = None, timeout: float = 5.0, after: SandboxSession | None = None
     ) -> SandboxSession:
@@ -266,21 +276,19 @@ class Sandbox:
 
         :param after: only a request that began after this one.
         """
+        first = 0 if after is None else after.number
 
-        def newest() -> SandboxSession | None:
-            first = 0 if after is None else after.number
-            pending = [session for session in self.sessions if session.undecided and session.number > first]
-            mine = [session for session in pending if user in (None, session.user)]
-            return mine[-1] if mine else None
+        def fits(session: SandboxSession) -> bool:
+            return session.undecided and session.number > first and user in (None, session.user)
 
-        return self._world.changes.wait_for(newest, timeout, f"a request for {user or 'anybody'}")
+        return self.wait_for_session(fits, timeout, f"a request for {user or 'anybody'}")
 
     def wait_for_end(self, which: SessionOrUser, timeout: float = 5.0) -> SandboxSession:
         """The session (of a user: the newest), as soon as its client has ended it. Raises TimeoutError."""
+        wanted = which.number if isinstance(which, SandboxSession) else which
 
         def ended() -> SandboxSession | None:
-            number = which.number if isinstance(which, SandboxSession) else which
-            mine = [session for session in self.sessions if number in (session.number, session.user)]
+            mine = [session for session in self.sessions if wanted in (session.number, session.user)]
             return mine[-1] if mine and mine[-1].ended_by is EndedBy.CLIENT else None
 
         return self._world.changes.wait_for(ended, timeout, f"{which!r} ended by its client")

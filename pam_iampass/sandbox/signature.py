@@ -48,7 +48,7 @@ def read_credentials(headers: CIMultiDictProxy[str]) -> Credentials:
     if match is None:
         raise unauthorized("BAD_AUTHENTICATION", f"{AUTHENTICATION} must be: hmac <id>:<nonce>:<signature>")
     nonce = match.group("nonce")
-    if not _DECIMAL.fullmatch(nonce) or int(nonce) >= 2**64:
+    if not _DECIMAL.fullmatch(nonce) or len(nonce) > 20 or int(nonce) >= 2**64:
         raise unauthorized("BAD_NONCE", "the nonce must be the decimal text of an unsigned 64-bit integer")
     timestamp = _only(headers, TIMESTAMP)
     if not _DECIMAL.fullmatch(timestamp) or len(timestamp) > 19:

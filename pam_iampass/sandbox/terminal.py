@@ -12,6 +12,7 @@ from rich.text import Text
 from pam_iampass.sandbox.events import Event, EventKind
 from pam_iampass.sandbox.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SandboxSession
+from pam_iampass.text import clean, quoted
 
 _STYLES = {
     EventKind.REQUESTED: "bold cyan",
@@ -28,11 +29,6 @@ _ANSWER = re.compile(r"(?P<verb>[ad])(?:\s+(?P<number>[0-9]{1,9}))?", re.ASCII)
 HELP = "a NUMBER approves, d NUMBER denies; a or d alone where only one request waits"
 
 
-def printable(text: str) -> str:
-    """Text from the network without anything that a terminal would obey or that would change its order."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 def line_of(event: Event, asks: bool) -> Text:
     """One line: when, what, who, the rest.
 
@@ -41,7 +37,8 @@ def line_of(event: Event, asks: bool) -> Text:
     number = f"#{event.number}" if event.number else ""
     waits = asks and event.kind is EventKind.REQUESTED
     hint = f"answer: a {event.number} or d {event.number}" if waits else ""
-    rest = "  ".join(printable(part) for part in (event.user, number, event.detail, hint) if part)
+    user = quoted(event.user) if event.user else ""
+    rest = "  ".join(part for part in (user, number, clean(event.detail, 1000), hint) if part)
     line = Text(time.strftime("%H:%M:%S  ", time.localtime(event.at)), style="")
     return line.append(f"{event.kind.value:{_WIDTH}}", style=_STYLES.get(event.kind, "")).append(f"  {rest}")
 
@@ -77,6 +74,6 @@ def _which(sandbox: Sandbox, number: str | None) -> int:
         return int(number)
     waiting: list[SandboxSession] = [session for session in sandbox.sessions if session.undecided]
     if len(waiting) != 1:
-        names = ", ".join(f"{session.number} ({printable(session.user)})" for session in waiting)
+        names = ", ".join(f"{session.number} ({quoted(session.user)})" for session in waiting)
         raise LookupError(f"which one? waiting: {names or 'none'}")
     return waiting[0].number

@@ -1,0 +1,95 @@
+"""Users, and how they come by a device."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from pam_iampass.sandbox import Sandbox
+from tests.sandbox.signer import Caller, Reply
+
+
+def link_of(caller: Caller, user: str, query: str = "") -> str:
+    url: str = caller.get(caller.manage("device_registration_link", user) + query).json["register_url"]
+    return url
+
+
+def device_of(caller: Caller, user: str) -> object:
+    return caller.get(caller.manage("has_registered_mobile_device", user)).json
+
+
+def test_users_are_created_once(sandbox: Sandbox, caller: Caller) -> None:
+    reply = caller.post(caller.manage("add_users"), {"users": ["carol", "alice", "dave", "carol"]})
+    assert reply.json == {"status": True, "users": {"created": ["carol", "dave"], "existing": ["alice"]}}
+    assert sandbox.users == {"alice": True, "bob": False, "carol": False, "dave": False}
+
+
+def test_users_are_deleted_and_a_stranger_among_them_is_told(sandbox: Sandbox, caller: Caller) -> None:
+    assert caller.post(caller.manage("delete_users"), {"users": ["alice"]}).json == {"status": True}
+    assert caller.post(caller.manage("delete_users"), {"users": ["alice", "bob"]}).json == {"status": False}
+    assert sandbox.users == {}
+
+
+def test_whether_a_device_is_registered(caller: Caller) -> None:
+    assert device_of(caller, "alice") == {"device_registered": True}
+    assert device_of(caller, "bob") == {"device_registered": False}
+    assert device_of(caller, "carol") == {"status": False, "reason": "UNKNOWN_USER"}
+
+
+def test_a_link_shows_a_button_and_registers_a_device_once(sandbox: Sandbox, caller: Caller) -> None:
+    link = link_of(caller, "bob", "?display_name=Bob+B%26B")
+    assert link.startswith(sandbox.url + "/register/")
+    page = open_link(caller, "GET", link)
+    assert page.status == 200
+    assert b'<form method="post"><button type="submit">' in page.body
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert sandbox.users["bob"] is False
+
+    assert open_link(caller, "POST", link).status == 200
+    assert device_of(caller, "bob") == {"device_registered": True}
+    assert open_link(caller, "POST", link).status == 410
+    assert open_link(caller, "GET", link).status == 410
+    assert caller.start("bob").authentication["authenticated"] is True
+
+
+def test_a_link_of_a_deleted_user_is_worth_nothing(sandbox: Sandbox, caller: Caller) -> None:
+    link = link_of(caller, "bob")
+    sandbox.delete_user("bob")
+    sandbox.add_user("bob", device=False)
+    assert open_link(caller, "POST", link).status == 410
+    assert sandbox.users["bob"] is False
+
+
+def test_the_page_shows_a_user_name_as_text(sandbox: Sandbox, caller: Caller) -> None:
+    sandbox.add_user("<script>{user}", device=False)
+    page = open_link(caller, "GET", link_of(caller, "<script>{user}"))
+    assert b"<script>" not in page.body
+    assert b"&lt;script&gt;{user}" in page.body
+
+
+def test_a_message_is_recorded_with_its_link(sandbox: Sandbox, caller: Caller) -> None:
+    value = {"phone_number": "+15551234567", "display_name": "Bob", "message": "Come in:"}
+    assert caller.post(caller.manage("send_registration_sms", "bob"), value).json == {"status": True}
+    (message,) = sandbox.messages
+    assert (message.user, message.phone_number, message.display_name) == ("bob", "+15551234567", "Bob")
+    assert message.text.startswith(f"Come in: {sandbox.url}/register/")
+    assert open_link(caller, "POST", message.text.split()[-1]).status == 200
+
+
+@pytest.mark.parametrize("number", ["5551234567", "+0555123456", "+1555", "+1 555 1234567", "+1" + 15 * "5"])
+def test_a_malformed_number_gets_no_message(sandbox: Sandbox, caller: Caller, number: str) -> None:
+    reply = caller.post(caller.manage("send_registration_sms", "bob"), {"phone_number": number})
+    assert reply.json == {"status": False, "reason": "INVALID_PHONE_NUMBER"}
+    assert sandbox.messages == ()
+
+
+def test_an_unknown_user_gets_neither_link_nor_message(caller: Caller) -> None:
+    failed = {"status": False, "reason": "UNKNOWN_USER"}
+    assert caller.get(caller.manage("device_registration_link", "carol")).json == failed
+    value = {"phone_number": "+15551234567"}
+    assert caller.post(caller.manage("send_registration_sms", "carol"), value).json == failed
+
+
+def open_link(caller: Caller, method: str, link: str) -> Reply:
+    return caller.send(method, urlsplit(link).path, {})

@@ -1,0 +1,223 @@
+"""What a session goes through, and who can do what with it."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox.automatic import Auto
+from pam_iampass.sandbox.sessions import EndedBy, SessionStatus
+from tests.sandbox.signer import Caller, signed
+
+
+def test_a_request_is_pending_until_it_is_approved(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice").authentication
+    assert begun["session_status"] == "pending"
+    assert caller.poll(begun) == "pending"
+    sandbox.approve("alice")
+    assert caller.poll(begun) == "active"
+    assert sandbox.sessions[0].polls == 2
+
+
+def test_what_becomes_of_a_request_is_what_a_poll_says(sandbox: Sandbox, caller: Caller) -> None:
+    for answer, status in [
+        (sandbox.deny, "failed"),
+        (sandbox.cancel, "cancelled"),
+        (sandbox.time_out, "timeout"),
+        (sandbox.identify, "identifying"),
+        (sandbox.approve, "active"),
+    ]:
+        begun = caller.start("alice").authentication
+        answer(sandbox.sessions[-1])
+        assert caller.poll(begun) == status
+
+
+def test_an_identifying_request_can_be_approved_and_walked_away_from(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    begun = caller.start("alice").authentication
+    sandbox.identify("alice")
+    sandbox.approve("alice")
+    sandbox.walk_away("alice")
+    assert caller.poll(begun) == "walkaway"
+
+
+def test_a_decided_request_cannot_be_decided_again(sandbox: Sandbox, caller: Caller) -> None:
+    caller.start("alice")
+    sandbox.deny("alice")
+    with pytest.raises(LookupError):
+        sandbox.approve("alice")
+
+
+def test_two_requests_of_one_user_must_be_told_apart(sandbox: Sandbox, caller: Caller) -> None:
+    first, second = (caller.start("alice").authentication for _ in range(2))
+    with pytest.raises(LookupError, match="there are 2"):
+        sandbox.approve("alice")
+    sandbox.approve(sandbox.sessions[1])
+    sandbox.deny(1)
+    assert (caller.poll(first), caller.poll(second)) == ("failed", "active")
+
+
+def test_a_session_ended_by_its_client_is_closed_and_ends_once(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice").authentication
+    sandbox.approve("alice")
+    assert caller.end(begun) is True
+    assert caller.poll(begun) == "closed"
+    assert caller.end(begun) is False
+    session = sandbox.wait_for_end("alice")
+    assert session.ended_by is EndedBy.CLIENT
+    assert session.started_at <= (session.decided_at or 0) <= (session.ended_at or 0) <= time.monotonic()
+
+
+def test_ending_a_pending_request_takes_it_off_the_phone(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice").authentication
+    assert caller.end(begun) is True
+    with pytest.raises(LookupError):
+        sandbox.approve("alice")
+    assert caller.poll(begun) == "closed"
+
+
+def test_ending_a_denied_request_leaves_it_denied(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice").authentication
+    sandbox.deny("alice")
+    assert caller.end(begun) is True
+    assert caller.poll(begun) == "failed"
+    assert sandbox.wait_for_end("alice").status is SessionStatus.FAILED
+
+
+def test_a_request_that_nobody_answers_times_out(sandbox: Sandbox, caller: Caller) -> None:
+    sandbox.request_timeout = 0.1
+    begun = caller.start("alice").authentication
+    wait_for_status(sandbox, SessionStatus.TIMEOUT)
+    assert caller.poll(begun) == "timeout"
+
+
+def test_a_session_expires_after_its_duration(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice", "?duration_seconds=1").authentication
+    sandbox.approve("alice")
+    wait_for_status(sandbox, SessionStatus.CLOSED)
+    session = sandbox.sessions[0]
+    assert session.ended_by is EndedBy.EXPIRY
+    assert 0.9 < (session.ended_at or 0) - session.started_at < 2
+    assert caller.poll(begun) == "closed"
+    assert caller.end(begun) is False
+
+
+def test_a_pending_request_does_not_outlive_its_duration(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice", "?duration_seconds=1").authentication
+    wait_for_status(sandbox, SessionStatus.TIMEOUT)
+    assert caller.poll(begun) == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("auto", "status"), [(Auto.APPROVE, SessionStatus.ACTIVE), (Auto.DENY, SessionStatus.FAILED)]
+)
+def test_auto_answers_after_its_delay(
+    sandbox: Sandbox, caller: Caller, auto: Auto, status: SessionStatus
+) -> None:
+    sandbox.auto, sandbox.delay = auto, 0.2
+    begun = caller.start("alice").authentication
+    assert begun["session_status"] == "pending"
+    wait_for_status(sandbox, status)
+    session = sandbox.sessions[0]
+    assert 0.19 < (session.decided_at or 0) - session.started_at < 1
+
+
+def test_auto_leaves_alone_what_somebody_was_faster_with(sandbox: Sandbox, caller: Caller) -> None:
+    sandbox.auto, sandbox.delay = Auto.APPROVE, 0.05
+    begun = caller.start("alice").authentication
+    sandbox.deny("alice")
+    caller.start("alice")
+    wait_for_status(sandbox, SessionStatus.ACTIVE)
+    assert caller.poll(begun) == "failed"
+
+
+def test_an_unknown_user_and_one_without_a_device_get_no_session(sandbox: Sandbox, caller: Caller) -> None:
+    assert caller.start("bob").authentication == {"authenticated": False, "reason": "NO_MOBILE_DEVICE"}
+    assert caller.start("carol").authentication == {"authenticated": False, "reason": "UNKNOWN_USER"}
+    assert sandbox.sessions == ()
+
+
+def test_the_application_cannot_speak_for_a_session(caller: Caller) -> None:
+    begun = caller.start("alice").authentication
+    target = begun["status_url"][len(caller.sandbox.url) :]
+    reply = caller.send("GET", target, {**caller.application(target), "Content-Type": "application/json"})
+    assert (reply.status, reply.reason) == (401, "UNKNOWN_CLIENT")
+
+
+def test_a_session_cannot_speak_for_another(caller: Caller) -> None:
+    mine, other = (caller.start("alice").authentication for _ in range(2))
+    reply = caller.session("GET", {**mine, "status_url": other["status_url"]}, "status_url")
+    assert (reply.status, reply.reason) == (401, "UNKNOWN_CLIENT")
+
+
+def test_a_session_with_the_wrong_secret_is_refused(caller: Caller) -> None:
+    begun = caller.start("alice").authentication
+    reply = caller.session("POST", {**begun, "session_secret": "wrong"}, "logout_url")
+    assert (reply.status, reply.reason) == (401, "BAD_SIGNATURE")
+
+
+def test_a_session_call_has_the_clients_content_type_and_no_body(caller: Caller) -> None:
+    begun = caller.start("alice").authentication
+    target = begun["logout_url"][len(caller.sandbox.url) :]
+
+    def headers() -> dict[str, str]:
+        return signed(begun["session_token"], begun["session_secret"], begun["logout_url"])
+
+    assert caller.send("POST", target, headers()).reason == "BAD_CONTENT_TYPE"
+    right = {**headers(), "Content-Type": "application/json"}
+    assert caller.send("POST", target, right, b"{}").reason == "UNEXPECTED_BODY"
+
+
+def test_an_unknown_session_is_not_found(caller: Caller) -> None:
+    reply = caller.get("/session/0123456789abcdef/status")
+    assert (reply.status, reply.reason) == (404, "UNKNOWN_SESSION")
+
+
+def test_deleting_a_user_ends_its_sessions(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice").authentication
+    sandbox.delete_user("alice")
+    assert caller.poll(begun) == "closed"
+    assert sandbox.sessions[0].ended_by is EndedBy.REMOVAL
+
+
+def test_waiting_for_a_request_ends_as_soon_as_it_is_there(sandbox: Sandbox, caller: Caller) -> None:
+    thread = threading.Thread(target=caller.start, args=("alice",))
+    thread.start()
+    request = sandbox.wait_for_request("alice")
+    thread.join()
+    assert request.user == "alice"
+    with pytest.raises(TimeoutError):
+        sandbox.wait_for_request("alice", timeout=0.01, after=request)
+    with pytest.raises(TimeoutError):
+        sandbox.wait_for_request("bob", timeout=0.01)
+    with pytest.raises(TimeoutError):
+        sandbox.wait_for_end(request, timeout=0.01)
+
+
+def test_a_session_shows_no_secret_when_it_is_printed(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice").authentication
+    assert begun["session_secret"] not in repr(sandbox.sessions)
+    assert begun["session_token"] not in repr(sandbox.sessions)
+
+
+def test_every_call_is_kept(sandbox: Sandbox, caller: Caller) -> None:
+    caller.start("alice", "?methods=device")
+    caller.send("GET", "/nowhere", {})
+    call, other = sandbox.calls
+    assert (call.kind, call.method, call.status, call.body) == ("start", "POST", 200, b"{}")
+    assert call.query == "methods=device"
+    assert call.path == "/authentication/authenticate_user/demo/alice"
+    assert call.headers["content-TYPE"] == "application/json"
+    assert call.at <= time.monotonic()
+    assert (other.kind, other.status) == ("unknown", 404)
+    assert sandbox.wait_for_calls("start") == (call,)
+    with pytest.raises(TimeoutError):
+        sandbox.wait_for_calls("poll", timeout=0.01)
+
+
+def wait_for_status(sandbox: Sandbox, status: SessionStatus) -> None:
+    sandbox.wait_for_session(lambda session: session.status is status)

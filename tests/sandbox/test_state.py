@@ -1,0 +1,160 @@
+"""What the sandbox leaves on the disk, and where it listens."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import stat
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.sandbox import Sandbox, SandboxError
+from pam_iampass.sandbox.state_folder import StateFolder
+from tests.sandbox.signer import Caller
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_folder_and_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Sandbox(state=tmp_path / "state"):
+            pass
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "state") == 0o700
+    files = {path.name: mode(path) for path in (tmp_path / "state").iterdir()}
+    assert files == dict.fromkeys(["ca.pem", "ca-key.pem", "application-secret", "control-token"], 0o600)
+
+
+def test_a_restart_keeps_authority_and_secrets(tmp_path: Path) -> None:
+    found = []
+    for _ in range(2):
+        with Sandbox(state=tmp_path / "state") as sandbox:
+            token = sandbox.control_token_file.read_bytes()
+            found.append((sandbox.ca_file.read_bytes(), sandbox.application_secret, token))
+    assert found[0] == found[1]
+    with Sandbox(state=tmp_path / "state", application_secret="mine") as sandbox:
+        assert sandbox.application_secret == "mine"
+        assert sandbox.secret_file.read_text() == "mine\n"
+
+
+def test_the_first_certificate_is_trusted_after_a_restart(tmp_path: Path) -> None:
+    with Sandbox(state=tmp_path / "state") as sandbox:
+        trusted = Caller(sandbox).context
+    with Sandbox(state=tmp_path / "state") as sandbox:
+        caller = Caller(sandbox)
+        caller.context = trusted
+        assert caller.start("alice").authentication["reason"] == "UNKNOWN_USER"
+
+
+def test_another_sandbox_is_not_trusted() -> None:
+    with Sandbox() as one, Sandbox() as other:
+        caller = Caller(one)
+        caller.context = Caller(other).context
+        with pytest.raises(ssl.SSLCertVerificationError):
+            caller.start("alice")
+
+
+def test_a_temporary_folder_is_gone_afterwards() -> None:
+    with Sandbox() as sandbox:
+        folder = sandbox.ca_file.parent
+        assert mode(folder) == 0o700
+    assert not folder.exists()
+
+
+def test_a_folder_that_others_can_look_into_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o755)
+    with pytest.raises(SandboxError, match="chmod 700"):
+        Sandbox(state=tmp_path / "state")
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "below a file"])
+def test_what_is_no_folder_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "state"
+    if kind == "link":
+        (tmp_path / "real").mkdir(mode=0o700)
+        path.symlink_to(tmp_path / "real")
+    else:
+        path.write_text("")
+    with pytest.raises(SandboxError):
+        Sandbox(state=path / "deeper" if kind == "below a file" else path)
+
+
+def test_a_broken_authority_is_told(tmp_path: Path) -> None:
+    with Sandbox(state=tmp_path / "state") as sandbox:
+        pass
+    sandbox.ca_file.write_text("junk")
+    with pytest.raises(SandboxError, match="remove both"):
+        Sandbox(state=tmp_path / "state")
+
+
+def test_a_file_is_replaced_whole_whatever_lay_there(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path / "state")
+    (tmp_path / "elsewhere").write_text("untouched")
+    (state.path / "secret").symlink_to(tmp_path / "elsewhere")
+    state.write("secret", b"new")
+    assert (tmp_path / "elsewhere").read_text() == "untouched"
+    assert mode(state.path / "secret") == 0o600
+    assert [path.name for path in state.path.iterdir()] == ["secret"]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_only_loopback_is_listened_on(host: str) -> None:
+    with pytest.raises(SandboxError, match="--allow-remote"), Sandbox(listen=(host, 0)):
+        pass
+
+
+def test_other_addresses_are_for_those_who_ask_for_them() -> None:
+    with Sandbox(listen=("0.0.0.0", 0), allow_remote=True) as sandbox:
+        assert sandbox.url == f"https://127.0.0.1:{sandbox.port}"
+        assert Caller(sandbox).start("alice").status == 200
+
+
+def test_ipv6_and_names_can_be_listened_on() -> None:
+    with Sandbox(listen=("::1", 0)) as sandbox:
+        assert sandbox.url == f"https://[::1]:{sandbox.port}"
+    with Sandbox(listen=("localhost", 0)) as sandbox:
+        assert sandbox.url == f"https://localhost:{sandbox.port}"
+
+
+def test_one_more_name_is_in_the_certificate_and_may_be_called() -> None:
+    with Sandbox(names=["iam-api.example"]) as sandbox:
+        wrap = Caller(sandbox).context.wrap_socket
+        plain = socket.create_connection(("127.0.0.1", sandbox.port))
+        with wrap(plain, server_hostname="iam-api.example") as secured:
+            assert secured.version() in ("TLSv1.2", "TLSv1.3")
+        reply = Caller(sandbox).send("GET", "/sandbox/requests", {"Host": "IAM-API.example:443"})
+        assert reply.reason == "BAD_TOKEN"
+
+
+def test_a_port_in_use_is_told() -> None:
+    with Sandbox() as sandbox:
+        second = Sandbox(listen=("127.0.0.1", sandbox.port))
+        with pytest.raises(SandboxError, match="already in use"):
+            second.start()
+        second.stop()
+
+
+def test_a_name_that_is_none_is_told() -> None:
+    with pytest.raises(SandboxError, match="cannot look up"), Sandbox(listen=("no.such.host.invalid", 0)):
+        pass
+
+
+@pytest.mark.parametrize("application_id", ["", "a:b", "a/b", "a b", "ä"])
+def test_an_application_id_that_cannot_stand_in_a_path_is_refused(application_id: str) -> None:
+    with pytest.raises(SandboxError, match="application id"):
+        Sandbox(application_id)
+
+
+def test_who_never_speaks_tls_does_not_keep_the_sandbox_from_stopping() -> None:
+    with Sandbox() as sandbox:
+        silent = socket.create_connection(("127.0.0.1", sandbox.port))
+        Caller(sandbox).start("alice")
+    silent.close()
+
+

@@ -1,0 +1,267 @@
+"""A call that is not exactly as the protocol wants it is refused, with a reason."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+import pytest
+
+from pam_iampass.sandbox import Sandbox
+from tests.sandbox.signer import Caller, Reply, signed
+
+START = "/authentication/authenticate_user/demo/alice"
+JSON = {"Content-Type": "application/json"}
+VERSION = "X-IAMOASS-Authentication-Version"
+TIMESTAMP = "X-IAMPASS-Authentication-Timestamp"
+
+
+def start_with(
+    caller: Caller, changed: Mapping[str, str | None], body: bytes = b"{}", target: str = START
+) -> Reply:
+    headers = {**caller.application(target), **JSON, **changed}
+    left = [(name, value) for name, value in headers.items() if value is not None]
+    return caller.send("POST", target, left, body)
+
+
+def test_a_right_start_is_answered(caller: Caller) -> None:
+    assert start_with(caller, {}).authentication["authenticated"] is True
+
+
+@pytest.mark.parametrize("header", ["Authentication", TIMESTAMP, VERSION])
+def test_a_missing_signing_header_is_refused(caller: Caller, header: str) -> None:
+    reply = start_with(caller, {header: None})
+    assert (reply.status, reply.reason) == (401, "BAD_HEADERS")
+
+
+@pytest.mark.parametrize("header", ["Authentication", TIMESTAMP, VERSION])
+def test_a_signing_header_that_is_there_twice_is_refused(caller: Caller, header: str) -> None:
+    headers = {**caller.application(START), **JSON}
+    reply = caller.send("POST", START, [*headers.items(), (header, headers[header])], b"{}")
+    assert (reply.status, reply.reason) == (401, "BAD_HEADERS")
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "reason"),
+    [
+        (VERSION, "2", "BAD_VERSION"),
+        (VERSION, "01", "BAD_VERSION"),
+        ("Authentication", "Bearer demo", "BAD_AUTHENTICATION"),
+        ("Authentication", "hmac demo:1", "BAD_AUTHENTICATION"),
+        ("Authentication", "hmac demo:1:x:y", "BAD_AUTHENTICATION"),
+        ("Authentication", "HMAC demo:1:x", "BAD_AUTHENTICATION"),
+        ("Authentication", "hmac demo::x", "BAD_NONCE"),
+        ("Authentication", "hmac demo:-1:x", "BAD_NONCE"),
+        ("Authentication", "hmac demo:007:x", "BAD_NONCE"),
+        ("Authentication", "hmac demo:0x10:x", "BAD_NONCE"),
+        ("Authentication", f"hmac demo:{2**64}:x", "BAD_NONCE"),
+        pytest.param("Authentication", f"hmac demo:{'9' * 5000}:x", "BAD_NONCE", id="endless nonce"),
+        ("Authentication", "hmac demo:1:AAAAAAAAAAAAAAAAAAAAAA==", "BAD_SIGNATURE"),
+        ("Authentication", "hmac demo:1:", "BAD_SIGNATURE"),
+        ("Authentication", "hmac other:1:x", "UNKNOWN_CLIENT"),
+        (TIMESTAMP, "now", "BAD_TIMESTAMP"),
+        (TIMESTAMP, "1.5", "BAD_TIMESTAMP"),
+        (TIMESTAMP, "9" * 30, "BAD_TIMESTAMP"),
+        (TIMESTAMP, str(int(time.time()) - 1), "BAD_SIGNATURE"),
+    ],
+)
+def test_a_wrong_signing_header_is_refused(caller: Caller, header: str, value: str, reason: str) -> None:
+    reply = start_with(caller, {header: value})
+    assert (reply.status, reply.reason) == (401, reason)
+
+
+def test_the_largest_nonce_is_accepted_and_only_once(caller: Caller) -> None:
+    for nonce in ("0", str(2**64 - 1)):
+        chosen = caller.application(START, nonce=nonce)
+        assert start_with(caller, chosen).status == 200
+        reply = start_with(caller, chosen)
+        assert (reply.status, reply.reason) == (401, "REPLAYED_NONCE")
+
+
+def test_a_nonce_cannot_be_used_up_by_somebody_who_cannot_sign(caller: Caller) -> None:
+    headers = caller.application(START, nonce="77")
+    assert start_with(caller, {"Authentication": "hmac demo:77:wrong"}).reason == "BAD_SIGNATURE"
+    assert start_with(caller, headers).status == 200
+
+
+@pytest.mark.parametrize(("offset", "status"), [(-310, 401), (-290, 200), (290, 200), (310, 401)])
+def test_a_timestamp_must_be_within_five_minutes(caller: Caller, offset: int, status: int) -> None:
+    reply = start_with(caller, caller.application(START, timestamp=int(time.time()) + offset))
+    assert reply.status == status
+    if status == 401:
+        assert reply.reason == "STALE_TIMESTAMP"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://elsewhere.example" + START, "https://127.0.0.1:1" + START, "https://127.0.0.1:1/x?y=z"]
+)
+def test_a_signature_for_another_url_is_refused(caller: Caller, url: str) -> None:
+    reply = start_with(caller, signed("demo", "s3cret", url))
+    assert (reply.status, reply.reason) == (401, "BAD_SIGNATURE")
+
+
+def test_the_query_is_signed_too(caller: Caller) -> None:
+    reply = start_with(caller, caller.application(START), target=START + "?duration_seconds=60")
+    assert reply.reason == "BAD_SIGNATURE"
+
+
+def test_a_wrong_secret_is_refused_with_the_time_of_the_server(caller: Caller) -> None:
+    reply = start_with(caller, signed("demo", "wrong", caller.sandbox.url + START))
+    assert (reply.status, reply.reason) == (401, "BAD_SIGNATURE")
+    assert abs(parsedate_to_datetime(reply.headers["Date"]).timestamp() - time.time()) < 5
+
+
+def test_another_application_in_the_path_is_forbidden(caller: Caller) -> None:
+    reply = start_with(caller, {}, target="/authentication/authenticate_user/other/alice")
+    assert (reply.status, reply.reason) == (403, "WRONG_APPLICATION")
+
+
+@pytest.mark.parametrize("value", [None, "text/plain", "application/json; charset=utf-8", "application/JSON"])
+def test_content_type_must_be_that_of_the_client(caller: Caller, value: str | None) -> None:
+    reply = start_with(caller, {"Content-Type": value})
+    assert (reply.status, reply.reason) == (400, "BAD_CONTENT_TYPE")
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b'{"a": 1}', b"{} x", b"\xff", b'"text"'])
+def test_the_body_of_a_start_is_an_empty_object(caller: Caller, body: bytes) -> None:
+    reply = start_with(caller, {}, body)
+    assert (reply.status, reply.reason) == (400, "BAD_BODY")
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("?colour=red", "UNKNOWN_PARAMETER"),
+        ("?duration_seconds=1&duration_seconds=1", "REPEATED_PARAMETER"),
+        ("?methods=", "EMPTY_PARAMETER"),
+        ("?methods", "EMPTY_PARAMETER"),
+        ("?duration_seconds=60&", "UNKNOWN_PARAMETER"),
+        ("?methods=telepathy", "BAD_METHODS"),
+        ("?methods=device,device", "BAD_METHODS"),
+        ("?methods=device,", "BAD_METHODS"),
+        ("?methods=%FF", "BAD_QUOTING"),
+        ("?duration_seconds=0", "BAD_DURATION"),
+        ("?duration_seconds=86401", "BAD_DURATION"),
+        ("?duration_seconds=1.5", "BAD_DURATION"),
+        ("?duration_seconds=-1", "BAD_DURATION"),
+        ("?duration_seconds=060", "BAD_DURATION"),
+        ("?duration_seconds=+60", "BAD_DURATION"),
+    ],
+)
+def test_a_wrong_query_is_refused(caller: Caller, query: str, reason: str) -> None:
+    reply = caller.start("alice", query)
+    assert (reply.status, reply.reason) == (400, reason)
+    assert caller.sandbox.sessions == ()
+
+
+def test_methods_and_duration_reach_the_session(caller: Caller) -> None:
+    caller.start("alice", "?methods=device,facial&duration_seconds=86400")
+    caller.start("alice")
+    first, second = caller.sandbox.sessions
+    assert (first.methods, first.duration, first.duration_given) == (("device", "facial"), 86400, True)
+    assert (second.methods, second.duration, second.duration_given) == ((), 3600, False)
+
+
+@pytest.mark.parametrize("user", ["a/b", "..", ".", "a b", "a+b", "ä@example.com", "x?y#z", "100%", "no:one"])
+def test_a_user_id_arrives_as_it_was_sent(caller: Caller, user: str) -> None:
+    caller.sandbox.add_user(user)
+    assert caller.start(user).authentication["authenticated"] is True
+    assert caller.sandbox.sessions[0].user == user
+
+
+@pytest.mark.parametrize("segment", ["a%20b", "a@b", "%61lice", "a%2fb", "%FF"])
+def test_a_user_id_that_is_not_form_quoted_is_refused(caller: Caller, segment: str) -> None:
+    reply = caller.post(f"/authentication/authenticate_user/demo/{segment}", {})
+    assert (reply.status, reply.reason) == (400, "BAD_QUOTING")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/authentication/authenticate_user/demo",
+        "/authentication/authenticate_user/demo/a/b",
+        "/authentication/authenticate_user/../demo/alice",
+        "//authentication/authenticate_user/demo/alice",
+        "/authentication/authenticate_user/demo/alice/",
+        "/Authentication/authenticate_user/demo/alice",
+    ],
+)
+def test_a_path_that_is_no_call_is_not_found(caller: Caller, target: str) -> None:
+    reply = caller.post(target, {})
+    assert (reply.status, reply.reason) == (404, "UNKNOWN_CALL")
+
+
+def test_the_wrong_method_is_refused_with_the_right_one(caller: Caller) -> None:
+    reply = caller.get(START)
+    assert (reply.status, reply.reason, reply.headers["Allow"]) == (405, "WRONG_METHOD", "POST")
+
+
+@pytest.mark.parametrize("host", ["elsewhere.example", "127.0.0.1.elsewhere.example:443", "[::1", ""])
+def test_another_host_name_is_refused(caller: Caller, host: str) -> None:
+    reply = caller.send("GET", "/sandbox/requests", {"Host": host})
+    assert (reply.status, reply.reason) == (421, "WRONG_HOST")
+
+
+def test_urls_lead_to_the_name_that_was_called(caller: Caller) -> None:
+    origin = f"https://localhost:{caller.sandbox.port}"
+    headers = {**signed("demo", "s3cret", origin + START), **JSON, "Host": f"localhost:{caller.sandbox.port}"}
+    begun = caller.send("POST", START, headers, b"{}").authentication
+    assert begun["status_url"].startswith(origin + "/")
+    assert begun["logout_url"].startswith(origin + "/")
+
+
+def test_a_body_too_large_is_refused(caller: Caller) -> None:
+    assert start_with(caller, {}, b" " * (1024 * 1024 + 1)).status == 413
+
+
+@pytest.mark.parametrize("call", ["add_users", "delete_users"])
+@pytest.mark.parametrize(
+    "value",
+    [{}, {"users": []}, {"users": "alice"}, {"users": [1]}, {"users": [""]}, {"users": ["a\n"]},
+     {"users": ["a"], "more": 1}, ["a"]],
+)
+def test_users_must_be_a_list_of_names(caller: Caller, call: str, value: object) -> None:
+    reply = caller.post(caller.manage(call), value)
+    assert (reply.status, reply.reason) == (400, "BAD_BODY")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{}, {"phone_number": 1}, {"phone_number": ""}, {"phone_number": "+1555", "message": None},
+     {"phone_number": "+1555", "colour": "red"}],
+)
+def test_the_body_of_a_message_is_checked(caller: Caller, value: object) -> None:
+    reply = caller.post(caller.manage("send_registration_sms", "alice"), value)
+    assert (reply.status, reply.reason) == (400, "BAD_BODY")
+
+
+def test_a_key_that_is_there_twice_is_refused(caller: Caller) -> None:
+    target = caller.manage("add_users")
+    body = b'{"users": ["x"], "users": ["y"]}'
+    reply = caller.send("POST", target, {**caller.application(target), **JSON}, body)
+    assert (reply.status, reply.reason) == (400, "BAD_BODY")
+
+
+@pytest.mark.parametrize("call", ["device_registration_link", "has_registered_mobile_device"])
+def test_a_get_has_no_body_and_no_unknown_parameter(caller: Caller, call: str) -> None:
+    target = caller.manage(call, "alice")
+    assert caller.send("GET", target, caller.application(target), b"{}").reason == "UNEXPECTED_BODY"
+    assert caller.get(target + "?colour=red").reason == "UNKNOWN_PARAMETER"
+
+
+def test_every_refusal_is_json_with_a_reason_and_a_detail(caller: Caller) -> None:
+    reply = caller.start("alice", "?colour=red")
+    assert reply.headers["Content-Type"] == "application/json"
+    assert set(json.loads(reply.body)) == {"reason", "detail"}
+
+
+def test_a_skewed_clock_shows_in_date_and_decides_about_timestamps(sandbox: Sandbox, caller: Caller) -> None:
+    sandbox.clock_skew = 1000.0
+    reply = caller.start("alice")
+    assert (reply.status, reply.reason) == (401, "STALE_TIMESTAMP")
+    assert abs(parsedate_to_datetime(reply.headers["Date"]).timestamp() - time.time() - 1000) < 5
+    headers = caller.application(START, timestamp=int(time.time()) + 1000)
+    assert start_with(caller, headers).status == 200
