@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -17,9 +18,10 @@ class Installation:
     """What an administrator does after installing: users, configuration, PAM files."""
 
     def __init__(self) -> None:
-        assert os.environ.get("MACHINE_COPY"), "run this through `make test`: it changes the machine that it runs on"
-        command = ["make", "--no-print-directory", "-C", str(ROOT), "install", "account"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        assert os.environ.get("MACHINE_COPY"), (
+            "run this through `make test`: it changes the machine that it runs on"
+        )
+        install()
         self.settings: dict[str, str] = {}
 
     def add_user(self, name: str, password: str = "") -> None:
@@ -43,7 +45,9 @@ class Installation:
 
     def change(self, **settings: str) -> None:
         """Write the settings with some keys set anew."""
-        self.write_settings("".join(f"{key}: {value}\n" for key, value in {**self.settings, **settings}.items()))
+        self.write_settings(
+            "".join(f"{key}: {value}\n" for key, value in {**self.settings, **settings}.items())
+        )
 
     def write_settings(self, text: str) -> None:
         """Write `iampass.yaml` as it is given."""
@@ -52,6 +56,15 @@ class Installation:
     def write_users(self, text: str) -> None:
         """Write `users.yaml` as it is given."""
         write(ETC / "users.yaml", text)
+
+
+@functools.cache
+def install() -> None:
+    """Install what an administrator would, once."""
+    build = f"BUILD={os.environ['MACHINE_SCRATCH']}/build"
+    command = ["make", "--no-print-directory", "-C", str(ROOT), "install", "account", build]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def write(path: Path, text: str) -> None:

@@ -8,27 +8,46 @@ import subprocess
 import time
 from pathlib import Path
 
-import pexpect
+from tests.support.terminal import Terminal
+
+CONFIGURATION = Path("/etc/ssh/sshd_config")
+PROMPT = "IAMPASS: press Enter[^:]*: "
+
+
+class Login(Terminal):
+    """An ssh client in a terminal, and the person who looks at it."""
+
+    def prompted(self) -> None:
+        """Wait for our prompt."""
+        self.expect(PROMPT)
+
+    def enter(self) -> None:
+        """Press Enter at our prompt, once it is there."""
+        self.prompted()
+        self.sendline("")
 
 
 class Sshd:
-    """sshd with the host's own sshd_config and what stands in /etc/ssh/sshd_config.d, on a port of its own."""
+    """sshd on a port of its own, with the host's configuration or another."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(
+        self, folder: Path, *options: str, configuration: Path = CONFIGURATION, keys: Path | None = None
+    ) -> None:
+        """`folder` is for its files; `keys` is the one of an sshd whose client's key counts here too."""
         self._folder = folder
         self._options = options
+        self._configuration = configuration
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.log = folder / "sshd.log"
-        self.client_key = folder / "client-key"
+        self.client_key = (keys or folder) / "client-key"
 
     def __enter__(self) -> Sshd:
         folder = self._folder
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("host-key", "client-key"):
-            if not (folder / name).exists():
-                command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
-                subprocess.run(command, check=True)
+        for key in (folder / "host-key", self.client_key):
+            if not key.exists():
+                subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -40,10 +59,11 @@ class Sshd:
             f"HostKey={folder / 'host-key'}",
             f"PidFile={folder / 'sshd.pid'}",
             "PerSourcePenalties=no",
+            "MaxStartups=100",
             "UseDNS=no",
             *self._options,
         ]
-        command = ["/usr/sbin/sshd", "-D", "-E", str(self.log)]
+        command = ["/usr/sbin/sshd", "-D", "-f", str(self._configuration), "-E", str(self.log)]
         for option in options:
             command += ["-o", option]
         self._process = subprocess.Popen(command)
@@ -68,31 +88,29 @@ class Sshd:
 
     def admit(self, user: str) -> None:
         """Let the client's key in as `user`."""
-        home = Path(f"~{user}").expanduser()
-        folder = home / ".ssh"
+        folder = Path(f"~{user}").expanduser() / ".ssh"
         folder.mkdir(mode=0o700, exist_ok=True)
         shutil.copy(f"{self.client_key}.pub", folder / "authorized_keys")
         for path in (folder, folder / "authorized_keys"):
             shutil.chown(path, user, user)
 
-    def command(self, user: str, *remote: str, options: tuple[str, ...] = ()) -> list[str]:
-        """The ssh command that logs in as `user`."""
+    def options(self, *more: str) -> list[str]:
+        """The options for ssh, scp and sftp; those in `more` go before the others."""
         settings = [
+            *more,
+            f"Port={self.port}",
             f"UserKnownHostsFile={self._folder / 'known-hosts'}",
             "IdentitiesOnly=yes",
-            # Refused for good, the server offers no method at all; ssh then tries its own list and asks for a password.
+            # Refused for good, the server offers no method; ssh then tries its own list: it asks for a password.
             "PreferredAuthentications=publickey,keyboard-interactive",
             f"IdentityFile={self.client_key}",
-            *options,
         ]
-        command = ["ssh", "-F", "none", "-p", str(self.port)]
-        for setting in settings:
-            command += ["-o", setting]
-        return [*command, f"{user}@127.0.0.1", *remote]
+        return ["-F", "none", *(word for setting in settings for word in ("-o", setting))]
 
-    def login(self, user: str, *remote: str, options: tuple[str, ...] = (), timeout: float = 90) -> pexpect.spawn:
-        """Log in as `user` in a terminal of its own; returns the terminal, whose `logfile_read` holds what was seen."""
-        command = self.command(user, *remote, options=options)
-        terminal = pexpect.spawn(command[0], command[1:], timeout=timeout, encoding="utf-8", dimensions=(24, 100))
-        terminal.delaybeforesend = None
-        return terminal
+    def command(self, user: str, *remote: str, options: tuple[str, ...] = ()) -> list[str]:
+        """The ssh command that logs in as `user`."""
+        return ["ssh", *self.options(*options), f"{user}@127.0.0.1", *remote]
+
+    def login(self, user: str, *remote: str, options: tuple[str, ...] = (), timeout: float = 30) -> Login:
+        """Log in as `user` in a terminal."""
+        return Login(self.command(user, *remote, options=options), timeout)

@@ -80,7 +80,7 @@ class World:
         processes.wait_for_end(processes.running(processes.HELPER), PATIENCE)
 
     def records(self, user: str | None = None) -> list[dict[str, Any]]:
-        """The journal's records of logins (of this user) since the mark, all of them: nothing is still to come."""
+        """The journal's records of logins (of this user) since the mark: all, nothing is still to come."""
         self.settle()
         return self.journald.records(self._cursor, **({"IAMPASS_USER": user} if user else {}))
 
@@ -104,7 +104,8 @@ class World:
         """How often IAMPASS was asked for a session (of this user) since the mark, whatever came of it."""
         calls = self.sandbox.calls[self._first_call :]
         return sum(
-            call.kind == "start" and (user is None or call.path.endswith("/" + token_of(user))) for call in calls
+            call.kind == "start" and (user is None or call.path.endswith("/" + token_of(user)))
+            for call in calls
         )
 
     def calls(self) -> list[str]:

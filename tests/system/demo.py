@@ -1,7 +1,7 @@
 """`make demo`: real ssh logins through IAMPASS, against the sandbox, on a copy of this machine.
 
-Each login is shown as the person sees it, with the journal's record below. The exit status is 0 only if every login
-went as it should.
+Each login is shown as the person sees it, with the journal's record below. The exit status is 0 only if every
+login went as it should.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pexpect
 from pam_iampass.sandbox import Sandbox
 from tests.support.installation import Installation
 from tests.support.journald import Journald
-from tests.support.sshd import Sshd
+from tests.support.sshd import PROMPT, Sshd
 
 COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 REMOTE_COMMAND = "echo You are $(id -un) on $(uname -n)."
@@ -60,16 +60,11 @@ def indented(lines: Iterator[str] | list[str], mark: str) -> None:
 
 def login(sshd: Sshd, user: str) -> tuple[list[str], int]:
     """Log in with a real ssh client, press Enter at the prompt, and return the screen and the exit status."""
-    terminal = sshd.login(user, REMOTE_COMMAND, timeout=30)
-    if terminal.expect(["Enter[^:]*: ", pexpect.EOF]) == 0:
-        seen = terminal.before + terminal.after
+    terminal = sshd.login(user, REMOTE_COMMAND)
+    if terminal.expect([PROMPT, pexpect.EOF]) == 0:
         terminal.sendline("")
-        terminal.expect(pexpect.EOF)
-        seen += terminal.before
-    else:
-        seen = terminal.before
-    terminal.close()
-    return [line for line in seen.replace("\r", "").split("\n") if line.strip()], int(terminal.exitstatus or 0)
+    status = terminal.finish()
+    return terminal.lines, status
 
 
 def play(scene: Scene, sandbox: Sandbox, sshd: Sshd, journald: Journald) -> bool:
@@ -93,13 +88,18 @@ def is_right(scene: Scene, status: int, screen: list[str], records: list[dict[st
     came_in = status == 0 and any(f"You are {scene.user} on" in line for line in screen)
     outcomes = [record.get("IAMPASS_OUTCOME") for record in records]
     right = came_in == scene.gets_in and outcomes == [scene.outcome]
-    print("  " + (paint("as it should be", "32") if right else paint(f"WRONG: expected {scene.outcome}", "31")))
+    print(
+        "  " + (paint("as it should be", "32") if right else paint(f"WRONG: expected {scene.outcome}", "31"))
+    )
     return right
 
 
 def main() -> int:
     """Set everything up, play the scenes, and give the verdict."""
-    print("This runs on a copy of this machine that is thrown away afterwards. It takes less than a minute.", flush=True)
+    print(
+        "This runs on a copy of this machine that is thrown away afterwards. It takes less than a minute.",
+        flush=True,
+    )
     folder = Path(tempfile.mkdtemp(dir="/var/lib"))
     with Sandbox(application_id="demo") as sandbox, Journald() as journald:
         machine = Installation()
@@ -110,14 +110,16 @@ def main() -> int:
         machine.configure(sandbox, timeout="5s")
         machine.write_users("alice: 7f3c-alice\nbob: 91aa-bob\n")
         shutil.copy("config/sshd_config.d/iampass.conf", "/etc/ssh/sshd_config.d/")
-        print(f"A sandbox plays IAMPASS at {sandbox.url}; sshd asks for a key, then for the phone (5 seconds here).")
+        print(
+            f"A sandbox plays IAMPASS at {sandbox.url}; sshd asks for a key, then for the phone (5 seconds)."
+        )
         with Sshd(folder) as sshd:
             for user in ("alice", "bob"):
                 sshd.admit(user)
             right = [play(scene, sandbox, sshd, journald) for scene in SCENES]
         left_open = [session for session in sandbox.sessions if session.ended_by is None]
     good = all(right) and not left_open
-    verdict = f"{sum(right)} of {len(right)} logins went as they should; {len(left_open)} sessions left open at IAMPASS"
+    verdict = f"{sum(right)} of {len(right)} logins went as they should; {len(left_open)} sessions left open"
     print("\n" + paint(verdict, "32" if good else "31"))
     return 0 if good else 1
 

@@ -1,0 +1,74 @@
+"""The processes of this machine, as /proc has them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+HELPER = "/usr/lib/pam-iampass/helper"
+
+
+def command_line(pid: int) -> str:
+    """The words of a process's command, separated by spaces; empty where it has ended."""
+    with contextlib.suppress(OSError):
+        return (
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        )
+    return ""
+
+
+def all_pids() -> Iterator[int]:
+    """Every process there is."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            yield int(entry)
+
+
+def running(part: str) -> list[int]:
+    """The processes whose command has this part."""
+    return [pid for pid in all_pids() if part in command_line(pid)]
+
+
+def status(pid: int) -> dict[str, str]:
+    """/proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that come from one, in any generation."""
+    parents = {}
+    for each in all_pids():
+        with contextlib.suppress(OSError):
+            parents[each] = int(status(each)["PPid"])
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
+
+
+def wait_for_end(pids: list[int], timeout: float = 20.0) -> None:
+    """Wait until these processes have ended. Raises TimeoutError."""
+    until = time.monotonic() + timeout
+    for pid in pids:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            poller = select.poll()
+            poller.register(descriptor, select.POLLIN)
+            if not poller.poll(max(until - time.monotonic(), 0.0) * 1000):
+                raise TimeoutError(f"process {pid} has not ended: {command_line(pid)}")
+        finally:
+            os.close(descriptor)
+
+
+def kill(pid: int) -> None:
+    """Kill a process: it gets no chance to do anything."""
+    os.kill(pid, signal.SIGKILL)

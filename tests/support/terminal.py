@@ -1,0 +1,64 @@
+"""A program in a terminal of its own, for tests that play the person at it."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import struct
+import subprocess
+import termios
+from collections.abc import Sequence
+
+import pexpect
+from pexpect.fdpexpect import fdspawn
+
+ROWS, COLUMNS = 24, 100
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "TERM": "xterm"}
+
+
+class Terminal(fdspawn):  # type: ignore[misc]
+    """Runs a command and is the terminal that controls it.
+
+    pexpect's own `spawn` forks this process, which is not safe where there are threads (the sandbox's, for one);
+    so it is setsid(1) that makes the terminal the command's own.
+    """
+
+    def __init__(
+        self, command: Sequence[str], timeout: float = 30, environment: dict[str, str] | None = None
+    ) -> None:
+        master, slave = os.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", *command],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**ENVIRONMENT, **(environment or {})},
+        )
+        os.close(slave)
+        super().__init__(master, timeout=timeout, encoding="utf-8", codec_errors="replace")
+        self._shown = io.StringIO()
+        self.logfile_read = self._shown
+
+    @property
+    def shown(self) -> str:
+        """All that has come on the screen so far, with plain line ends."""
+        return self._shown.getvalue().replace("\r\n", "\n")
+
+    @property
+    def lines(self) -> list[str]:
+        """Its lines, without the empty ones."""
+        return [line for line in self.shown.split("\n") if line.strip()]
+
+    def finish(self) -> int:
+        """Wait until the program has ended; returns its exit status."""
+        self.expect(pexpect.EOF)
+        status = self.process.wait(self.timeout)
+        self.close()
+        return status
+
+    def kill(self) -> None:
+        """Kill the program, and read what it had shown."""
+        self.process.kill()
+        self.finish()

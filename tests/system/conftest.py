@@ -1,0 +1,90 @@
+"""The machine that the system tests share: set up once, and put back before each test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.sandbox import Sandbox
+from tests.support.installation import ROOT, Installation
+from tests.support.journald import Journald
+from tests.support.sshd import Sshd
+from tests.support.world import PASSWORD, PEOPLE, World
+
+SHIPPED = ROOT / "config/sshd_config.d"
+
+
+@pytest.fixture(scope="session")
+def machine() -> Installation:
+    """The installation, with accounts for people."""
+    installation = Installation()
+    for user in PEOPLE:
+        installation.add_user(user, PASSWORD)
+    return installation
+
+
+@pytest.fixture(scope="session")
+def journald() -> Iterator[Journald]:
+    """The journal."""
+    with Journald() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """IAMPASS."""
+    with Sandbox(application_id="demo") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """A folder for keys and logs."""
+    made = Path(tempfile.mkdtemp(dir="/var/lib"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="session")
+def sshd(machine: Installation, journald: Journald, folder: Path) -> Iterator[Sshd]:
+    """sshd with a key and the phone, as an administrator sets it up: the shipped files in their places."""
+    shutil.copy(SHIPPED / "iampass.conf", "/etc/ssh/sshd_config.d/")
+    with Sshd(folder / "key-and-phone") as running:
+        for user in ("root", *PEOPLE):
+            running.admit(user)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def password_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
+    """sshd with the password and the phone, from the shipped files."""
+    with Sshd(
+        folder / "password-and-phone", configuration=with_shipped("iampass-password.conf", folder)
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def world(machine: Installation, sandbox: Sandbox, journald: Journald, sshd: Sshd) -> World:
+    """Everything, put back to where each test begins; logins go to the sshd with a key and the phone."""
+    return World(machine, sandbox, journald, sshd)
+
+
+@pytest.fixture
+def password_world(machine: Installation, sandbox: Sandbox, journald: Journald, password_sshd: Sshd) -> World:
+    """The same; logins go to the sshd with the password and the phone."""
+    return World(machine, sandbox, journald, password_sshd)
+
+
+def with_shipped(name: str, folder: Path) -> Path:
+    """A file for sshd: Debian's own, with one of the shipped files in the place of sshd_config.d."""
+    debian = Path("/etc/ssh/sshd_config").read_text()
+    file = folder / f"sshd_config-{os.path.basename(name)}"
+    file.write_text(debian.replace("Include /etc/ssh/sshd_config.d/*.conf", f"Include {SHIPPED / name}"))
+    return file

@@ -1,0 +1,293 @@
+"""Every outcome of a login, each played by a real ssh client against a real sshd with the shipped files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pexpect
+import pytest
+
+from pam_iampass.journal import MESSAGE_IDS
+from pam_iampass.login import Outcome
+from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox.faults import Junk, Status, Truncated
+from tests.support import processes
+from tests.support.installation import ETC, Installation, write
+from tests.support.journald import Journald
+from tests.support.sshd import PROMPT, Login, Sshd
+from tests.support.world import World, token_of, uid_of
+
+INFO, NOTICE, WARNING, ERROR = 6, 5, 4, 3
+#: What ssh says where sshd offers no method any more: PAM_MAXTRIES brings that about, and no other code of PAM.
+NO_METHOD_LEFT = "Permission denied ()."
+
+NOBODY_HOME = "https://127.0.0.1:1"
+NO_PHONE = "No phone is registered for you at IAMPASS. Please ask your administrator."
+OUT_OF_REACH = (
+    "IAMPASS cannot be reached from this machine. Try again in a minute, or ask your administrator."
+)
+NOT_SET_UP = "The phone check is not set up rightly on this machine. Please ask your administrator."
+NO_SENSE = "IAMPASS gave an answer that makes no sense. Please ask your administrator."
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the machine and IAMPASS are like for some logins, which are played at the same time."""
+
+    settings: dict[str, str] = field(default_factory=dict)
+    prepare: Callable[[World], object] = lambda world: None
+
+
+def _phones(world: World) -> None:
+    world.sandbox.add_user(token_of("dave"), device=False)
+    world.sandbox.delete_user(token_of("erin"))
+    users = (ETC / "users.yaml").read_text().splitlines(keepends=True)
+    world.machine.write_users("".join(line for line in users if not line.startswith("grace:")))
+
+
+STAGES = {
+    "all is well": Stage({"exempt": "{users: [frank]}", "timeout": "4s"}, _phones),
+    "unlisted users pass, IAMPASS is away": Stage(
+        {"unlisted_users": "ignore", "server": NOBODY_HOME},
+        lambda world: world.machine.write_users("bob: x\n"),
+    ),
+    "an outage is tolerated": Stage({"unavailable": "ignore", "server": NOBODY_HOME}),
+    "an outage is tolerated: 503": Stage(
+        {"unavailable": "ignore"}, lambda world: world.sandbox.misbehave("start", Status(503), times=None)
+    ),
+    "an outage is tolerated: the answer to the request is lost": Stage(
+        {"unavailable": "ignore"}, lambda world: world.sandbox.misbehave("start", Truncated(), times=None)
+    ),
+    "an outage is tolerated: junk": Stage(
+        {"unavailable": "ignore"}, lambda world: world.sandbox.misbehave("start", Junk(acts=False))
+    ),
+    "an outage is tolerated: wrong secret": Stage(
+        {"unavailable": "ignore"}, lambda world: write(ETC / "application-secret", "wrong\n")
+    ),
+    "an outage is tolerated: broken settings": Stage({"unavailable": "ignore", "methods": "[telepathy]"}),
+}
+
+
+def approves(world: World, user: str) -> None:
+    world.approve(user)
+
+
+def denies(world: World, user: str) -> None:
+    world.deny(user)
+
+
+def does_nothing(world: World, user: str) -> None:
+    pass
+
+
+def sshd_is_killed(world: World, user: str) -> None:
+    """The process of sshd in which PAM runs."""
+    world.request(user)
+    [child] = processes.running(f"sshd-session: {user} [pam]")
+    processes.kill(child)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One login, and what must come of it."""
+
+    user: str
+    outcome: str
+    result: str
+    stage: str = "all is well"
+    phone: Callable[[World, str], None] = does_nothing
+    sees: str = ""
+    prompted: bool = True
+    requests: int = 0
+    priority: int = WARNING
+    reason: str = ""
+    options: tuple[str, ...] = ()
+
+    @property
+    def gets_in(self) -> bool:
+        return self.result != "denied"
+
+
+SCENES = (
+    Scene(
+        "alice",
+        "approved",
+        "success",
+        phone=approves,
+        sees="Approved on your phone.",
+        requests=1,
+        priority=INFO,
+    ),
+    Scene("bob", "denied", "denied", phone=denies, sees="Denied on your phone.", requests=1, reason="failed"),
+    Scene("carol", "timed_out", "denied", sees="Nobody answered on your phone within 4 seconds.", requests=1),
+    Scene("dave", "no_device", "denied", sees=NO_PHONE, requests=1, reason="NO_MOBILE_DEVICE"),
+    Scene("erin", "denied", "denied", sees="IAMPASS did not ask your phone: ", requests=1),
+    Scene("frank", "exempt", "ignored", prompted=False, priority=NOTICE, reason="the user is exempt"),
+    Scene("grace", "unlisted", "denied", prompted=False, sees="You have no phone on record here."),
+    Scene(
+        "heidi",
+        "cancelled",
+        "denied",
+        phone=sshd_is_killed,
+        requests=1,
+        reason="went away",
+        options=("NumberOfPasswordPrompts=1",),  # sshd itself lives on, and would let the client try again
+    ),
+    Scene(
+        "alice",
+        "unlisted",
+        "ignored",
+        "unlisted users pass, IAMPASS is away",
+        prompted=False,
+        priority=NOTICE,
+    ),
+    Scene("bob", "unavailable", "denied", "unlisted users pass, IAMPASS is away", sees=OUT_OF_REACH),
+    Scene("alice", "unavailable", "ignored", "an outage is tolerated", priority=NOTICE),
+    Scene("alice", "unavailable", "ignored", "an outage is tolerated: 503", requests=1, priority=NOTICE),
+    Scene(
+        "alice",
+        "unavailable",
+        "denied",
+        "an outage is tolerated: the answer to the request is lost",
+        sees=OUT_OF_REACH,
+        requests=1,
+    ),
+    Scene("alice", "unavailable", "denied", "an outage is tolerated: junk", sees=NO_SENSE, requests=1),
+    Scene(
+        "alice",
+        "misconfigured",
+        "denied",
+        "an outage is tolerated: wrong secret",
+        sees=NOT_SET_UP,
+        requests=1,
+        priority=ERROR,
+    ),
+    Scene(
+        "alice",
+        "misconfigured",
+        "denied",
+        "an outage is tolerated: broken settings",
+        sees=NOT_SET_UP,
+        prompted=False,
+        priority=ERROR,
+        reason="telepathy",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Played:
+    """What was to be seen of a login."""
+
+    shown: str
+    status: int
+    prompted: bool
+    records: list[dict[str, Any]]
+    requests: int
+    left_open: int
+    sshd_log: list[str]
+
+
+def _play(world: World, scene: Scene) -> tuple[Login, int, bool]:
+    login = world.login(scene.user, *scene.options)
+    prompted = login.expect([PROMPT, pexpect.EOF]) == 0
+    if prompted:
+        login.sendline("")
+        scene.phone(world, scene.user)
+    return login, login.finish(), prompted
+
+
+def _play_all(world: World, scenes: list[Scene]) -> dict[Scene, Played]:
+    with ThreadPoolExecutor(len(scenes)) as pool:
+        ended = list(pool.map(lambda scene: _play(world, scene), scenes))
+    left_open = world.left_open()
+    return {
+        scene: Played(
+            login.shown,
+            status,
+            prompted,
+            world.records(scene.user),
+            world.starts(scene.user),
+            sum(session.user == token_of(scene.user) for session in left_open),
+            world.sshd_log(f" for {scene.user} from 127.0.0.1"),
+        )
+        for scene, (login, status, prompted) in zip(scenes, ended)
+    }
+
+
+@pytest.fixture(scope="module")
+def played(machine: Installation, sandbox: Sandbox, journald: Journald, sshd: Sshd) -> dict[Scene, Played]:
+    """All scenes, played."""
+    everything: dict[Scene, Played] = {}
+    for name, stage in STAGES.items():
+        world = World(machine, sandbox, journald, sshd)
+        machine.change(**stage.settings)
+        stage.prepare(world)
+        everything |= _play_all(world, [scene for scene in SCENES if scene.stage == name])
+    return everything
+
+
+@pytest.fixture(params=SCENES, ids=lambda scene: f"{scene.outcome}-{scene.result}-{scene.stage}")
+def scene(request: pytest.FixtureRequest) -> Scene:
+    """Each scene."""
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def login(scene: Scene, played: dict[Scene, Played]) -> Played:
+    """What was to be seen of it."""
+    return played[scene]
+
+
+def test_only_who_may_gets_in(scene: Scene, login: Played) -> None:
+    assert (f"In as {scene.user}." in login.shown) == scene.gets_in, login
+    assert (login.status == 0) == scene.gets_in
+
+
+def test_the_person_reads_what_came_of_it(scene: Scene, login: Played) -> None:
+    assert login.prompted == scene.prompted
+    assert scene.sees in login.shown
+
+
+def test_sshd_does_as_pam_says(scene: Scene, login: Played) -> None:
+    accepted = [line for line in login.sshd_log if line.startswith("Accepted keyboard-interactive/pam for ")]
+    assert len(accepted) == (1 if scene.gets_in else 0), login.sshd_log
+    if not scene.gets_in and scene.phone is not sshd_is_killed:
+        assert NO_METHOD_LEFT in login.shown
+
+
+def test_the_journal_has_one_record_of_it(scene: Scene, login: Played) -> None:
+    assert [record["IAMPASS_OUTCOME"] for record in login.records] == [scene.outcome]
+    [record] = login.records
+    assert scene.reason in record.pop("IAMPASS_REASON")
+    assert int(record["IAMPASS_ELAPSED_MS"]) < 5000
+    expected = {
+        "IAMPASS_RESULT": scene.result,
+        "IAMPASS_USER": scene.user,
+        "IAMPASS_SERVICE": "iampass-sshd",
+        "IAMPASS_RHOST": "127.0.0.1",
+        "MESSAGE_ID": MESSAGE_IDS[Outcome(scene.outcome)],
+        "PRIORITY": str(scene.priority),
+        "SYSLOG_IDENTIFIER": "pam_iampass",
+        "SYSLOG_FACILITY": "10",
+        "_UID": str(uid_of("iampass")),
+    }
+    assert {name: record.get(name) for name in expected} == expected
+    assert f"outcome={scene.outcome} result={scene.result} user={scene.user} " in record["MESSAGE"]
+
+
+def test_the_phone_rings_once_or_not_at_all(scene: Scene, login: Played) -> None:
+    assert login.requests == scene.requests
+
+
+def test_no_session_is_left_open(login: Played, scene: Scene) -> None:
+    lost = scene.stage == "an outage is tolerated: the answer to the request is lost"
+    assert login.left_open == (1 if lost else 0)  # nobody knows how to end a session whose tokens never came
+
+
+def test_every_outcome_that_there_is_was_played() -> None:
+    later = {"recovered", "throttled"}
+    assert {scene.outcome for scene in SCENES} == {outcome.value for outcome in Outcome} - later
