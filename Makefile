@@ -9,6 +9,7 @@ LIBEXEC = /usr/lib/pam-iampass
 BIN = /usr/bin
 SYSCONF = /etc
 UNITS = /usr/lib
+BUILD = build
 
 .PHONY: help demo test test-pythons lint install account
 
@@ -43,9 +44,10 @@ install: ## Install from source, below DESTDIR where that is given
 	    sed 's|@PACKAGES@|$(PACKAGES)|' doors/$$program.in > $(DESTDIR)$(LIBEXEC)/$$program || exit 1; \
 	    chmod 644 $(DESTDIR)$(LIBEXEC)/$$program; done
 	install -m 644 doors/pam_python/pam_iampass.py $(DESTDIR)$(LIBEXEC)/
+	$(MAKE) -C doors/native install BUILD=$(abspath $(BUILD))/native DESTDIR=$(DESTDIR)
 	sed 's|@PACKAGES@|$(PACKAGES)|' doors/pam-iampass.in > $(DESTDIR)$(BIN)/pam-iampass
 	chmod 755 $(DESTDIR)$(BIN)/pam-iampass
-	install -m 644 config/pam.d/* $(DESTDIR)$(SYSCONF)/pam.d/
+	install -m 644 config/pam.d/iampass-ss* config/pam.d/iampass-sudo $(DESTDIR)$(SYSCONF)/pam.d/
 	install -m 644 packaging/systemd/pam-iampass.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass.conf
 	install -m 644 packaging/systemd/pam-iampass.tmpfiles $(DESTDIR)$(UNITS)/tmpfiles.d/pam-iampass.conf
 	install -m 644 packaging/systemd/pam-iampass-agent.service packaging/systemd/pam-iampass-agent.socket \

@@ -55,5 +55,6 @@ fi
 mount -t tmpfs -o mode=0755 run /run
 mkdir -p -m 0755 /run/sshd /run/systemd/journal /run/user /run/lock
 cd "$here"
-export MACHINE_COPY=1 PYTHONPYCACHEPREFIX="$copy/bytecode"
+mkdir "$copy/scratch"
+export MACHINE_COPY=1 MACHINE_SCRATCH="$copy/scratch" PYTHONPYCACHEPREFIX="$copy/bytecode"
 "$@"

@@ -5,10 +5,11 @@
 set -eu
 
 demo="openssh-server openssh-client libpam-python python3-requests python3-yaml python3-systemd python3-pampy
-python3-click python3-rich python3-aiohttp python3-trustme python3-pexpect systemd util-linux passwd"
+python3-click python3-rich python3-aiohttp python3-trustme python3-pexpect systemd util-linux passwd
+gcc make libc6-dev libpam0g-dev"
 test="$demo pamtester libpam-wrapper python3-pypamtest sudo python3-pytest python3-pytest-timeout python3-coverage
-python3-hypothesis python3-venv ca-certificates mypy gcc make pkg-config libc6-dev libpam0g-dev libsystemd-dev valgrind
-clang libclang-rt-dev python3-dev"
+python3-hypothesis python3-venv ca-certificates mypy valgrind
+clang libclang-rt-dev"
 
 case ${1-} in
     demo) wanted=$demo ;;

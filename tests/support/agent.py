@@ -1,0 +1,43 @@
+"""The installed agent as systemd would run it: its socket belongs to root, its process to the user iampass."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+SOCKET = Path("/run/iampass/pam.sock")
+AS_IAMPASS = ["setpriv", "--reuid=iampass", "--regid=iampass", "--clear-groups", "--no-new-privs"]
+COMMAND = ["/usr/bin/python3", "-I", "-S", "/usr/lib/pam-iampass/agent"]
+
+
+class RunningAgent:
+    """Runs pam-iampass-agent behind systemd-socket-activate, on the copy of this machine."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> RunningAgent:
+        SOCKET.unlink(missing_ok=True)
+        listen = ["systemd-socket-activate", f"--listen={SOCKET}"]
+        self.process = subprocess.Popen(
+            [*listen, *AS_IAMPASS, *COMMAND], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until = time.monotonic() + 10
+        while not SOCKET.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        SOCKET.chmod(0o600)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stop()
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End the agent, and take its socket away."""
+        if self.process is None:
+            return
+        self.process.send_signal(how)
+        self.process.wait(30)
+        self.process = None
+        SOCKET.unlink(missing_ok=True)
