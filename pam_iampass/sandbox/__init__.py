@@ -4,7 +4,7 @@
         sandbox.add_user("alice")
         ...
 
-``Sandbox`` needs aiohttp and trustme (the extra ``sandbox``); nothing else here does.
+``Sandbox`` needs aiohttp and trustme (the extra ``sandbox``); errors, events and faults do not.
 """
 
 from __future__ import annotations
