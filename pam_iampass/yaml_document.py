@@ -78,8 +78,11 @@ class Document:
         self.problems = problems
 
 
-def parse(data: bytes, file: Path) -> Document:
-    """Read `data`, the content of `file`. Raises nothing: what is wrong stands in the document's problems."""
+def parse(data: bytes, file: Path, loader: Any = None) -> Document:
+    """Read `data`, the content of `file`. Raises nothing: what is wrong stands in the document's problems.
+
+    `loader` is the PyYAML loader to use; by default the one in C where there is one.
+    """
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -88,7 +91,7 @@ def parse(data: bytes, file: Path) -> Document:
     if unseen:
         return Document(None, (_unseen(text, unseen, file),))
     builder = _Builder(file)
-    builder.build(text)
+    builder.build(text, loader)
     return Document(builder.root, tuple(builder.problems))
 
 
@@ -122,10 +125,10 @@ class _Builder:
         self.problems: list[Problem] = []
         self.root: Node | None = None
 
-    def build(self, text: str) -> None:
+    def build(self, text: str, loader: Any) -> None:
         import yaml
 
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        loader = loader or getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
             self._build(yaml.parse(text, Loader=loader), yaml)
         except _Stop:
