@@ -55,3 +55,8 @@ class TLSSocket(ssl.SSLSocket):
             # Before the attempt: one that fails may have sent a part.
             exchange.request_sent = True
             return super().send(data, flags)
+
+    def __del__(self) -> None:
+        # Where a reset comes between connecting and wrapping, `wrap_socket` raises and leaves the socket
+        # open, out of our reach.
+        self.close()

@@ -15,11 +15,12 @@ import sys
 from pam_iampass.client import AuthenticationAPI, Deadline, IampassError
 url, ca_file = sys.argv[1:]
 try:
-    session = AuthenticationAPI("app", "secret", url, ca_file or None).authenticate_user(
-        "user", deadline=Deadline.after(10.0))
+    api = AuthenticationAPI("app", "secret", url, ca_file or None)
+    session = api.authenticate_user("user", deadline=Deadline.after(10.0))
     print(session.failure_reason)
 except IampassError as error:
     print(type(error).__name__)
+api.close()
 """
 
 

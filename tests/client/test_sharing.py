@@ -37,9 +37,10 @@ def test_a_login_uses_one_connection() -> None:
 
 def test_a_connection_that_the_server_closed_is_replaced_without_a_lost_request() -> None:
     with scripted_server() as server, api_to(server) as api:
-        for _ in range(5):
+        for count in range(1, 6):
             server.add(started(server).then("close"))
             api.authenticate_user(USER)
+            assert server.wait_for_endings(count)
         assert (len(server.requests), server.connections) == (5, 5)
 
 

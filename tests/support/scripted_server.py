@@ -216,6 +216,8 @@ class ScriptedServer:
         """All that arrived whole, in order."""
         self.connections = 0
         """How many were accepted."""
+        self.endings = 0
+        """How many of them this side has closed."""
         self._arrived = threading.Condition()
 
     @property
@@ -240,6 +242,11 @@ class ScriptedServer:
         with self._arrived:
             return self._arrived.wait_for(lambda: len(self.requests) >= count, seconds)
 
+    def wait_for_endings(self, count: int, seconds: float = 5.0) -> bool:
+        """Waits until this side has closed so many connections."""
+        with self._arrived:
+            return self._arrived.wait_for(lambda: self.endings >= count, seconds)
+
     def start(self) -> None:
         self._spawn(self._accept)
 
@@ -247,6 +254,7 @@ class ScriptedServer:
         self._closing.set()
         # A thread in accept() wakes on shutdown, not on close.
         _ignoring_errors(self._listener.shutdown, socket.SHUT_RDWR)
+        self._threads[0].join(5.0)
         self._listener.close()
         for sock in self._sockets:
             _ignoring_errors(sock.shutdown, socket.SHUT_RDWR)
@@ -280,19 +288,25 @@ class ScriptedServer:
         return None
 
     def _serve(self, sock: socket.socket, number: int) -> None:
-        try:
-            early = self._take(ACCEPT, HANDSHAKE)
-            if early is not None and early.ending != "keep":
-                if early.stage == HANDSHAKE:
-                    sock.recv(1)
-                self._finish(sock, early.ending)
-                return
-            stream = _TLSStream(sock, self._context, self._closing)
-            stream.shake_hands(early.drip[0] if early else 0.0)
-            while self._serve_request(stream, number):
-                pass
-        except (OSError, EOFError):
-            _ignoring_errors(sock.close)
+        # The client may be gone at any point.
+        with suppress(OSError, EOFError):
+            self._play(sock, number)
+        sock.close()
+        with self._arrived:
+            self.endings += 1
+            self._arrived.notify_all()
+
+    def _play(self, sock: socket.socket, number: int) -> None:
+        early = self._take(ACCEPT, HANDSHAKE)
+        if early is not None and early.ending != "keep":
+            if early.stage == HANDSHAKE:
+                sock.recv(1)
+            self._finish(sock, early.ending)
+            return
+        stream = _TLSStream(sock, self._context, self._closing)
+        stream.shake_hands(early.drip[0] if early else 0.0)
+        while self._serve_request(stream, number):
+            pass
 
     def _serve_request(self, stream: _TLSStream, number: int) -> bool:
         request = _read_request(stream, number)
