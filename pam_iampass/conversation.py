@@ -8,7 +8,8 @@ from pam_iampass.relay.handle import ConversationFailed, Message
 from pam_iampass.text import clean
 
 #: What sshd answers in place of a person whom it has refused already (OpenSSH, `auth-pam.c`, `fake_password`):
-#: root under `PermitRootLogin prohibit-password`, for example.
+#: root under `PermitRootLogin prohibit-password`, for example. It is cut, or repeated, to the length of what was
+#: typed: a bare Enter stays one.
 SSHD_REFUSED = "\b\n\r\x7f"
 
 PROMPT_ECHO_ON = 2
@@ -58,6 +59,11 @@ class Conversation:
         answer = getattr(response, "resp", None)
         if not isinstance(answer, str):
             return ""
-        if answer.startswith(SSHD_REFUSED):
+        if answer and _begins_alike(answer):
             raise AlreadyRefused
         return answer
+
+
+def _begins_alike(answer: str) -> bool:
+    """Whether the answer is as much of SSHD_REFUSED as fits into it."""
+    return answer[: len(SSHD_REFUSED)] == SSHD_REFUSED[: len(answer)]

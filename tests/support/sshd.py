@@ -101,7 +101,7 @@ class Sshd:
             f"Port={self.port}",
             f"UserKnownHostsFile={self._folder / 'known-hosts'}",
             "IdentitiesOnly=yes",
-            # Refused for good, the server offers no method; ssh then tries its own list: it asks for a password.
+            # Refused for good, the server offers no method; ssh then tries its own list, passwords too.
             "PreferredAuthentications=publickey,keyboard-interactive",
             f"IdentityFile={self.client_key}",
         ]

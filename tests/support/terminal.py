@@ -20,7 +20,7 @@ ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG":
 class Terminal(fdspawn):  # type: ignore[misc]
     """Runs a command and is the terminal that controls it.
 
-    pexpect's own `spawn` forks this process, which is not safe where there are threads (the sandbox's, for one);
+    pexpect's own `spawn` forks this process, which is not safe where there are threads (the sandbox's);
     so it is setsid(1) that makes the terminal the command's own.
     """
 
@@ -50,6 +50,10 @@ class Terminal(fdspawn):  # type: ignore[misc]
     def lines(self) -> list[str]:
         """Its lines, without the empty ones."""
         return [line for line in self.shown.split("\n") if line.strip()]
+
+    def sendeof(self) -> None:
+        """Type Ctrl-D."""
+        self.send("\x04")
 
     def finish(self) -> int:
         """Wait until the program has ended; returns its exit status."""

@@ -40,6 +40,7 @@ class World:
         self.sandbox = sandbox
         self.journald = journald
         self.sshd = sshd
+        self._leave_the_last_test_behind()
         sandbox.behave()
         sandbox.auto, sandbox.delay, sandbox.request_timeout, sandbox.clock_skew = "ask", 0.0, 60.0, 0.0
         for user in PEOPLE:
@@ -47,6 +48,11 @@ class World:
         machine.configure(sandbox, timeout=timeout)
         machine.write_users("".join(f"{user}: {token_of(user)}\n" for user in PEOPLE))
         self.mark()
+
+    def _leave_the_last_test_behind(self) -> None:
+        """Whoever has hung up has left; what sshd and the module do about it is no business of this test."""
+        processes.wait_for_end(processes.running("sshd-session: "), PATIENCE)
+        self.settle()
 
     def mark(self) -> None:
         """From here on counts what happens."""

@@ -21,7 +21,7 @@ from tests.support.sshd import PROMPT, Login, Sshd
 from tests.support.world import World, token_of, uid_of
 
 INFO, NOTICE, WARNING, ERROR = 6, 5, 4, 3
-#: What ssh says where sshd offers no method any more: PAM_MAXTRIES brings that about, and no other code of PAM.
+#: What ssh says where sshd offers no method any more: only PAM_MAXTRIES brings that about.
 NO_METHOD_LEFT = "Permission denied ()."
 
 NOBODY_HOME = "https://127.0.0.1:1"

@@ -60,8 +60,9 @@ def test_elsewhere_a_prompt_that_is_not_answered_cancels_before_any_request(worl
     assert world.calls == []
 
 
-def test_sshd_that_plays_a_refused_login_to_its_end_makes_no_phone_ring(world: Setting) -> None:
-    told = world.login(answers=("\b\n\r\x7fINCORRECT",), ssh_auth_info=KEY)
+@pytest.mark.parametrize("typed", [1, 3, 13, 20], ids=lambda typed: f"{typed} characters typed")
+def test_sshd_that_plays_a_refused_login_to_its_end_makes_no_phone_ring(world: Setting, typed: int) -> None:
+    told = world.login(answers=(("\b\n\r\x7fINCORRECT" * 2)[:typed],), ssh_auth_info=KEY)
     assert told.code == PamCode.MAXTRIES
     assert world.outcome() == ("cancelled", "denied")
     assert world.calls == []

@@ -1,0 +1,396 @@
+"""What sshd and ssh make of our module: who is asked what, how often the phone rings, and what is left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox.sessions import EndedBy
+from tests.support import processes
+from tests.support.installation import Installation
+from tests.support.journald import Journald
+from tests.support.sshd import PROMPT, Login, Sshd
+from tests.support.terminal import ENVIRONMENT
+from tests.support.world import PASSWORD, PATIENCE, PEOPLE, REMOTE, World, token_of, uid_of
+from tests.system.conftest import with_shipped
+
+
+def get_in(world: World, user: str, *options: str) -> Login:
+    """Log in with the key, approve, and wait for the end."""
+    login = world.login(user, *options)
+    login.enter()
+    world.approve(user)
+    assert login.finish() == 0, login.shown
+    return login
+
+
+# What the person reads
+
+
+def test_the_person_reads_what_to_do_and_what_came_of_it(world: World) -> None:
+    assert get_in(world, "alice").lines == [
+        "\r(alice@127.0.0.1) IAMPASS: press Enter to get a request on your phone; you then have 3 seconds: ",
+        "Approved on your phone.",
+        "In as alice.",
+    ]
+
+
+def test_the_phone_rings_only_after_enter(world: World) -> None:
+    login = world.login("alice")
+    login.prompted()
+    assert world.calls() == []
+    login.kill()
+
+
+def test_who_leaves_at_the_prompt_is_not_asked_on_the_phone(world: World) -> None:
+    login = world.login("alice")
+    login.prompted()
+    login.kill()
+    processes.wait_for_end(processes.running("sshd-session: alice"), PATIENCE)
+    assert world.outcome("alice") == ("cancelled", "denied")
+    assert world.calls() == []
+
+
+# One login, one request
+
+
+def test_a_refusal_is_one_request_even_though_the_client_tries_again(world: World) -> None:
+    login = world.login(
+        "alice",
+        "NumberOfPasswordPrompts=5",
+        "PreferredAuthentications=publickey,keyboard-interactive,keyboard-interactive,keyboard-interactive",
+    )
+    login.enter()
+    world.deny("alice")
+    assert login.finish() == 255
+    assert "Denied on your phone." in login.shown
+    assert world.starts("alice") == 1
+    assert world.outcome("alice") == ("denied", "denied")
+
+
+def test_ten_logins_at_once_each_get_their_own_answer(world: World) -> None:
+    world.machine.change(timeout="20s")
+    people = PEOPLE[:10]
+    logins = [world.login(user) for user in people]
+    for login in logins:
+        login.enter()
+    for user in people:
+        world.request(user)
+    for number, user in enumerate(people):
+        (world.deny if number % 2 else world.approve)(user)
+    for number, (user, login) in enumerate(zip(people, logins)):
+        assert (login.finish() == 0) == (number % 2 == 0), user
+        assert (f"In as {user}." in login.shown) == (number % 2 == 0)
+    assert [world.starts(user) for user in people] == [1] * 10
+    assert [world.outcome(user)[0] for user in people] == ["approved", "denied"] * 5
+    assert world.left_open() == []
+
+
+def test_a_second_connection_through_the_first_needs_no_second_approval(world: World, folder: Path) -> None:
+    control = f"ControlPath={folder / 'control'}"
+    first = world.sshd.login("alice", "echo Ready; cat", options=("ControlMaster=yes", control))
+    first.enter()
+    world.approve("alice")
+    first.expect("Ready")
+    second = world.login("alice", control)
+    assert second.finish() == 0
+    assert second.lines == ["In as alice."]
+    first.sendeof()
+    assert first.finish() == 0
+    assert world.starts() == 1
+    assert world.outcome() == ("approved", "success")
+
+
+# Time
+
+
+def test_an_approval_in_the_last_second_counts(world: World) -> None:
+    world.machine.change(timeout="4s")
+    world.sandbox.auto, world.sandbox.delay = "approve", 3.05
+    login = world.login("alice")
+    login.enter()
+    assert login.finish() == 0
+    assert 3000 <= int(world.record("alice")["IAMPASS_ELAPSED_MS"]) < 4000
+
+
+def test_an_approval_that_comes_too_late_does_not(world: World) -> None:
+    world.machine.change(timeout="2s")
+    login = world.login("alice")
+    login.enter()
+    session = world.request("alice")
+    world.sandbox.wait_for_end(session, PATIENCE)
+    assert login.finish() == 255
+    assert world.outcome("alice") == ("timed_out", "denied")
+    with pytest.raises(LookupError):
+        world.sandbox.approve(session)  # IAMPASS has been told
+
+
+def test_an_answer_between_the_last_question_and_the_end_lets_nobody_in(world: World) -> None:
+    world.machine.change(timeout="2s")
+    world.sandbox.auto, world.sandbox.delay = "approve", 1.95
+    login = world.login("alice")
+    login.enter()
+    assert login.finish() == 255
+    assert world.outcome("alice") == ("timed_out", "denied")
+    assert world.left_open() == []
+
+
+# The application dies
+
+
+def test_when_sshd_is_killed_the_session_is_ended_within_a_second(world: World) -> None:
+    world.machine.change(timeout="60s")
+    login = world.login("alice", "NumberOfPasswordPrompts=1")
+    login.enter()
+    session = world.request("alice")
+    [child] = processes.running("sshd-session: alice [pam]")
+    killed = time.monotonic()
+    processes.kill(child)
+    ended = world.sandbox.wait_for_end(session, PATIENCE)
+    assert ended.ended_at is not None
+    assert ended.ended_at - killed < 1.0
+    login.kill()
+    assert world.outcome("alice") == ("cancelled", "denied")
+    assert world.starts("alice") == 1
+
+
+def test_when_the_grace_time_is_over_the_session_is_ended(
+    machine: Installation, sandbox: Sandbox, journald: Journald, sshd: Sshd, folder: Path
+) -> None:
+    with Sshd(folder / "grace", "LoginGraceTime=1", keys=folder / "key-and-phone") as hasty:
+        world = World(machine, sandbox, journald, hasty, timeout="60s")
+        login = world.login("alice")
+        login.enter()
+        session = world.request("alice")
+        assert login.finish() == 255
+        assert sandbox.wait_for_end(session, PATIENCE).ended_by is EndedBy.CLIENT
+        assert world.outcome("alice") == ("cancelled", "denied")
+
+
+# Never the only factor by mistake
+
+
+@pytest.fixture(scope="module")
+def forgetful_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
+    """sshd with the shipped file for a key and the phone, but AuthenticationMethods forgotten."""
+    with Sshd(folder / "forgetful", "AuthenticationMethods=any", keys=folder / "key-and-phone") as running:
+        yield running
+
+
+@pytest.fixture
+def forgetful_world(
+    machine: Installation, sandbox: Sandbox, journald: Journald, forgetful_sshd: Sshd
+) -> World:
+    """Logins go there, without a key."""
+    return World(machine, sandbox, journald, forgetful_sshd)
+
+
+@pytest.mark.parametrize("exempt", ["{}", "{users: [alice]}"], ids=["not exempt", "exempt"])
+def test_without_the_key_nobody_passes_although_sshd_would_allow_it(
+    forgetful_world: World, exempt: str
+) -> None:
+    forgetful_world.machine.change(exempt=exempt)
+    login = forgetful_world.login("alice", "PubkeyAuthentication=no")
+    assert login.expect([PROMPT, "needs your key"]) == 1
+    assert login.finish() == 255
+    assert "In as" not in login.shown
+    assert forgetful_world.calls() == []
+    assert forgetful_world.outcome("alice") == ("denied", "denied")
+
+
+def test_an_unknown_user_is_asked_nothing_and_no_phone_rings(forgetful_world: World) -> None:
+    forgetful_world.machine.change(unlisted_users="'{user}@example.com'")
+    login = forgetful_world.login("no-such-user", "PubkeyAuthentication=no")
+    assert login.finish() == 255
+    assert "IAMPASS" not in login.shown
+    assert forgetful_world.calls() == []
+    assert forgetful_world.outcome("no-such-user") == ("denied", "denied")
+
+
+def test_for_root_whom_sshd_has_refused_already_no_phone_rings(world: World) -> None:
+    world.machine.write_users("root: token-of-root\n")
+    world.sandbox.add_user("token-of-root")
+    login = world.login("root", "NumberOfPasswordPrompts=1")
+    login.prompted()
+    login.sendline("yes")
+    assert login.finish() == 255
+    assert "In as" not in login.shown
+    assert world.calls() == []
+    assert [record["IAMPASS_OUTCOME"] for record in world.records("root")] == ["cancelled"]
+
+
+# The password and the phone
+
+
+def types_password(login: Login, password: str = PASSWORD) -> None:
+    """Answer sshd's question for the password."""
+    login.expect("(?i)password: ")
+    login.sendline(password)
+
+
+def test_after_the_password_comes_the_phone(password_world: World) -> None:
+    login = password_world.login("alice")
+    types_password(login)
+    login.enter()
+    password_world.approve("alice")
+    assert login.finish() == 0
+    assert "In as alice." in login.shown
+    assert password_world.record("alice")["IAMPASS_SERVICE"] == "iampass-sshd-password"
+    assert password_world.outcome("alice") == ("approved", "success")
+
+
+def test_a_wrong_password_makes_no_phone_ring(password_world: World) -> None:
+    login = password_world.login("alice", "NumberOfPasswordPrompts=1")
+    types_password(login, "wrong")
+    assert login.finish() == 255
+    assert "IAMPASS" not in login.shown
+    assert password_world.calls() == []
+    assert password_world.records() == []
+
+
+@pytest.fixture(scope="module")
+def old_method_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
+    """sshd that takes the password by ssh's `password` method, in which PAM can ask nothing else."""
+    options = (
+        "PasswordAuthentication=yes",
+        "KbdInteractiveAuthentication=no",
+        "AuthenticationMethods=password",
+    )
+    configuration = with_shipped("iampass-password.conf", folder)
+    with Sshd(folder / "old-method", *options, configuration=configuration) as running:
+        yield running
+
+
+@pytest.fixture
+def old_method_world(
+    machine: Installation, sandbox: Sandbox, journald: Journald, old_method_sshd: Sshd
+) -> World:
+    """Logins go there."""
+    return World(machine, sandbox, journald, old_method_sshd)
+
+
+BY_PASSWORD = "PreferredAuthentications=password"
+
+
+def test_in_the_password_method_the_request_goes_out_without_a_prompt(old_method_world: World) -> None:
+    world = old_method_world
+    login = world.login("alice", BY_PASSWORD, remote=f"{REMOTE}; cat")
+    types_password(login)
+    world.approve("alice")
+    login.expect("In as alice.")
+    assert "press Enter" not in login.shown
+    zombies = [
+        pid for pid in processes.descendants(world.sshd.pid) if processes.status(pid)["State"].startswith("Z")
+    ]
+    assert zombies == []
+    login.sendeof()
+    assert login.finish() == 0
+    assert world.starts() == 1
+    assert world.outcome("alice") == ("approved", "success")
+
+
+def test_in_the_password_method_too_a_refusal_is_one_request(old_method_world: World) -> None:
+    login = old_method_world.login("alice", BY_PASSWORD)
+    types_password(login)
+    old_method_world.deny("alice")
+    login.expect("(?i)denied")
+    login.kill()
+    assert old_method_world.starts() == 1
+    assert old_method_world.outcome("alice") == ("denied", "denied")
+
+
+# Other programs
+
+
+@pytest.fixture
+def askpass(folder: Path) -> Path:
+    """A program that answers ssh's questions with Enter, as a desktop's window would."""
+    program = folder / "askpass"
+    program.write_text("#!/bin/sh\necho\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_scp_sftp_and_ssh_without_a_terminal_work_too(world: World, folder: Path, askpass: Path) -> None:
+    world.machine.change(timeout="10s")
+    world.sandbox.auto = "approve"
+    (folder / "sent").write_text("a file")
+    (folder / "batch").write_text(f"put {folder / 'sent'} by-sftp\n")
+    options = world.sshd.options()
+    commands = [
+        ["scp", *options, str(folder / "sent"), "alice@127.0.0.1:by-scp"],
+        ["sftp", *options, "-o", "BatchMode=no", "-b", str(folder / "batch"), "bob@127.0.0.1"],
+        ["ssh", "-T", *options, "carol@127.0.0.1", "echo a file > by-ssh"],
+    ]
+    environment = {**ENVIRONMENT, "SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force"}
+
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    with ThreadPoolExecutor() as pool:
+        ended = list(pool.map(run, commands))
+    assert [one.returncode for one in ended] == [0, 0, 0], ended
+    arrived = ("/home/alice/by-scp", "/home/bob/by-sftp", "/home/carol/by-ssh")
+    assert [Path(file).read_text().strip() for file in arrived] == ["a file"] * 3
+    assert world.starts() == 3
+
+
+# The process that decides
+
+
+def test_one_login_starts_one_process_and_its_other_phases_none(world: World) -> None:
+    helper, starts = Path(processes.HELPER), Path("/run/helper-starts")
+    shipped = helper.read_text()
+    helper.write_text(f"print('x', file=open({str(starts)!r}, 'a'))\n{shipped}")
+    try:
+        get_in(world, "alice")
+    finally:
+        helper.write_text(shipped)
+    assert starts.read_text() == "x\n"
+    starts.unlink()
+
+
+def test_the_process_has_no_privilege_and_nothing_of_its_caller(world: World) -> None:
+    login = world.login("alice", "SetEnv=LANG=de_DE.UTF-8")
+    login.enter()
+    world.request("alice")
+    [pid] = processes.running(processes.HELPER)
+    [sshd_child] = processes.running("sshd-session: alice [pam]")
+    state = processes.status(pid)
+    environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    opened = {
+        int(number): os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")
+    }
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    folder = os.readlink(f"/proc/{pid}/cwd")
+    sessions = os.getsid(pid), os.getsid(sshd_child)
+    world.approve("alice")
+    login.finish()
+    uid = str(uid_of("iampass"))
+    assert state["Uid"].split() == [uid] * 4
+    assert len(set(state["Gid"].split())) == len(state["Groups"].split()) == 1
+    assert state["CapEff"] == state["CapPrm"] == "0" * 16
+    assert state["Umask"] == "0077"
+    assert sorted(filter(None, environment)) == [b"LANG=C.UTF-8", b"PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+    assert words[:4] == [b"/usr/bin/python3", b"-I", b"-S", processes.HELPER.encode()]
+    assert opened[0].startswith("socket:")
+    assert opened[1] == opened[2] == "/dev/null"
+    assert all(number < 3 or target.startswith("socket:") for number, target in opened.items()), opened
+    assert len(opened) == 4, opened  # the fourth is its connection to IAMPASS
+    assert folder == "/"
+    assert sessions[0] != sessions[1]
