@@ -1,7 +1,7 @@
 """A stand-in for the module: it says to a door what a test's script says, and records what the door said.
 
-It has its own notion of the frames of docs/relay-protocol.md, so that a door is not tested against the code that it
-works with. A script is a function that is given the connection:
+It has its own notion of the frames of docs/relay-protocol.md, so that a door is not tested against the code
+that it works with. A script is a function that is given the connection:
 
     def approves(door: DoorConnection) -> None:
         door.greeting()
@@ -21,15 +21,16 @@ import select
 import socket
 import struct
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable
 
 #: Longer than a door waits for anything: a script that gets here has been left alone, and the test is wrong.
 PATIENCE = 30.0
 
-#: The one-shot helper for tests. It tells what it sees of its process and hands its socket over, at `rendezvous` in
-#: the folder above its own, and waits until the test has let go of it.
+#: The one-shot helper for tests. It tells what it sees of its process and hands its socket over, at
+#: `rendezvous` in the folder above its own, and waits until the test has let go of it.
 HELPER = """
 import array, json, os, resource, signal, socket, sys
 
@@ -53,8 +54,8 @@ facts = {
     "session": os.getsid(0) == os.getpid(), "umask": os.umask(0o77), "folder": os.getcwd(),
     "uids": os.getresuid(), "gids": os.getresgid(), "groups": os.getgroups(),
     "parent": os.getppid(), "process": os.getpid(),
-    "limits": {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIM")
-               and name not in ("RLIM_INFINITY",)},
+    "limits": {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource)
+               if name.startswith("RLIMIT_")},
 }
 rendezvous = socket.socket(socket.AF_UNIX)
 rendezvous.connect(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "rendezvous"))
@@ -106,7 +107,7 @@ def result(code: int) -> Frame:
 class DoorConnection:
     """The module's end of a connection: what a script speaks and listens through."""
 
-    def __init__(self, connection: socket.socket, helper: Optional[dict[str, Any]] = None) -> None:
+    def __init__(self, connection: socket.socket, helper: dict[str, Any] | None = None) -> None:
         self._socket = connection
         self._socket.settimeout(PATIENCE)
         #: Everything that was sent to the door.
@@ -197,7 +198,7 @@ Script = Callable[[DoorConnection], None]
 
 
 class ScriptedModule:
-    """Listens where a door looks for the module, and plays a script on each connection, one after the other."""
+    """Listens where a door looks for the module, and plays a script on one connection after the other."""
 
     def __init__(self, script: Script, listener: socket.socket, *, helper: bool) -> None:
         self._script = script

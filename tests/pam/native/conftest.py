@@ -1,4 +1,4 @@
-"""Doors under test: each with an application that uses it, a module that plays a script, and a log that can be read."""
+"""Doors under test: each with an application, a module that plays a script, and a log that can be read."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, ContextManager, Iterator, Union
+from typing import Callable, Union
 
 import pytest
 
@@ -23,6 +24,8 @@ SANITIZE = os.environ.get("IAMPASS_DOOR_SANITIZE", "")
 #: Who the helper becomes in these tests: a user that every machine has.
 HELPER_USER = "nobody"
 SERVICE = "under-test"
+#: The application has a /dev of its own, with the test's log in it.
+MOUNT_DEV = 'mount --bind "$0" /dev && exec "$@"'
 
 PAM_SUCCESS, PAM_AUTHINFO_UNAVAIL, PAM_MAXTRIES, PAM_IGNORE, PAM_ABORT = 0, 9, 11, 25, 26
 TEXT_INFO, ERROR_MSG, ECHO_OFF, ECHO_ON = 4, 3, 1, 2
@@ -52,13 +55,13 @@ class Run:
     """What became of one PAM call of the application."""
 
     result: int = -1
-    #: Seconds that the call took, microseconds of CPU in this process, KiB of memory that it left behind.
+    #: Seconds that the call took, microseconds of CPU in this process, KiB of memory (PSS) of it afterwards.
     elapsed: float = 0.0
     cpu: int = 0
     memory: int = 0
     #: What the conversation was given: (style, text).
     messages: list[tuple[int, bytes]] = field(default_factory=list)
-    #: Signals that the application's handler saw, and children that its SIGCHLD handler reaped.
+    #: How often the application's handlers of SIGALRM and SIGCHLD were called.
     alarms: int = 0
     children: int = 0
     #: Which of the descriptors 0, 1, 2 are open at the end.
@@ -87,26 +90,40 @@ class Application:
         self._door = door
 
     def run(
-        self, phase: str = "authenticate", *, arguments: str = "", then: str = "", user: Union[str, bytes] = "alice",
-        under: tuple[str, ...] = (), **options: Option,
+        self,
+        phase: str = "authenticate",
+        *,
+        arguments: str = "",
+        then: str = "",
+        user: str | bytes = "alice",
+        **options: Option,
     ) -> Run:
-        """Let it call PAM. `options` are those of application.c; `arguments` are the module's, and `then` is the
-        module that follows the door in the stack."""
+        """Let it call PAM. `options` are those of application.c, `arguments` the door's; `then` is the module
+        that follows it in the stack."""
         files = self._folder / "pam.d"
         modules = [f"{self._door.module} {arguments}", *([then] if then else [])]
         kinds = ("auth", "account", "session", "password")
         (files / SERVICE).write_text("".join(f"{kind} required {one}\n" for kind in kinds for one in modules))
-        words: list[Union[str, bytes]] = ["--folder", str(files), "--service", SERVICE]
+        words: list[str | bytes] = ["--folder", str(files), "--service", SERVICE]
         if user:
             words += ["--user", user]
         for name, value in options.items():
             words.append("--" + name.replace("_", "-"))
             words += [] if value is True else [value if isinstance(value, bytes) else str(value)]
-        mount = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount --bind "$0" /dev && exec "$@"']
+        alone = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            MOUNT_DEV,
+            str(self._folder / "dev"),
+        ]
+        command = [*alone, str(self._program), *words, phase]
         with self._log() as log:
             ended = subprocess.run(
-                [*mount, str(self._folder / "dev"), *under, str(self._program), *words, phase],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False,
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
             )
             assert ended.returncode == 0, (ended.returncode, ended.stdout, ended.stderr.decode())
             return _understand(ended.stdout.decode(), _entries(log))
@@ -140,16 +157,17 @@ def _entries(log: socket.socket) -> list[tuple[int, int, str]]:
     entries = []
     with contextlib.suppress(BlockingIOError):
         while True:
-            text = log.recv(1 << 16, socket.MSG_DONTWAIT).decode()
-            number, _, text = text.partition(">")
-            entries.append((int(number[1:]) >> 3, int(number[1:]) & 7, re.sub(r"^\w+ +\d+ [\d:]+ ", "", text)))
+            number, _, text = log.recv(1 << 16, socket.MSG_DONTWAIT).decode().partition(">")
+            facility, priority = divmod(int(number[1:]), 8)
+            entries.append((facility, priority, re.sub(r"^\w+ +\d+ [\d:]+ ", "", text)))
     return entries
 
 
-def build_native(build: Path, **defines: Union[str, int]) -> Path:
+def build_native(build: Path, **defines: str | int) -> Path:
     """Build a variant of the native door into a folder; returns the module."""
-    quoted = [f"-D{name}={value}" if isinstance(value, int) else f"-D{name}='\"{value}\"'" for name, value in defines.items()]
-    command = ["make", "-s", "-j2", "-C", str(ROOT / "doors/native"), f"BUILD={build}", f"SANITIZE={SANITIZE}"]
+    values = {name: value if isinstance(value, int) else f"'\"{value}\"'" for name, value in defines.items()}
+    quoted = [f"-D{name}={value}" for name, value in values.items()]
+    command = ["make", "-s", "-C", str(ROOT / "doors/native"), f"BUILD={build}", f"SANITIZE={SANITIZE}"]
     subprocess.run([*command, "DEFINES=" + " ".join(quoted)], check=True, stdout=subprocess.DEVNULL)
     return build / "pam_iampass.so"
 
@@ -162,9 +180,11 @@ def folder() -> Iterator[Path]:
     for name in ("agent", "helper", "pam.d", "dev"):
         (made / name).mkdir(mode=0o755)
     (made / "helper" / "helper").write_text(HELPER)
-    (made / "pam.d" / "other").write_text("auth required pam_deny.so\n")  # else libpam logs that it misses one
-    for name, numbers in {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9)}.items():
-        os.mknod(made / "dev" / name, 0o020666, os.makedev(*numbers))
+    (made / "pam.d" / "other").write_text(
+        "auth required pam_deny.so\n"
+    )  # else libpam logs that there is none
+    for name, minor in {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}.items():
+        os.mknod(made / "dev" / name, 0o020666, os.makedev(1, minor))
         (made / "dev" / name).chmod(0o666)
     yield made
     shutil.rmtree(made)
@@ -175,13 +195,23 @@ def program(folder: Path) -> Path:
     """The application."""
     made = folder / "application"
     source = Path(__file__).with_name("application.c")
-    flags = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-rdynamic", *SANITIZE.split()]
+    flags = [
+        "-std=c11",
+        "-D_GNU_SOURCE",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-O1",
+        "-g",
+        "-rdynamic",
+        *SANITIZE.split(),
+    ]
     subprocess.run([os.environ.get("CC", "cc"), *flags, str(source), "-lpam", "-o", str(made)], check=True)
     return made
 
 
 @pytest.fixture(scope="session")
-def native_defines(folder: Path) -> dict[str, Union[str, int]]:
+def native_defines(folder: Path) -> dict[str, str | int]:
     """What a variant of the native door needs to stay within the tests' folder."""
     return {
         "IAMPASS_AGENT_FOLDER": str(folder / "agent"),
@@ -191,13 +221,15 @@ def native_defines(folder: Path) -> dict[str, Union[str, int]]:
 
 
 @pytest.fixture(scope="session", params=["native"])
-def door(request: pytest.FixtureRequest, folder: Path, native_defines: dict[str, Union[str, int]]) -> Door:
+def door(request: pytest.FixtureRequest, folder: Path, native_defines: dict[str, str | int]) -> Door:
     """Each door, as patient as it is on a machine."""
-    return _door(request.param, folder, build_native(folder / "native", **native_defines), patience=10.0, busy=1.0)
+    return _door(
+        request.param, folder, build_native(folder / "native", **native_defines), patience=10.0, busy=1.0
+    )
 
 
 @pytest.fixture(scope="session", params=["native"])
-def hasty_door(request: pytest.FixtureRequest, folder: Path, native_defines: dict[str, Union[str, int]]) -> Door:
+def hasty_door(request: pytest.FixtureRequest, folder: Path, native_defines: dict[str, str | int]) -> Door:
     """Each door, less patient than it is on a machine, for tests of its patience."""
     module = build_native(folder / "hasty", **native_defines, IAMPASS_PATIENCE_MS=1500, IAMPASS_BUSY_MS=300)
     return _door(request.param, folder, module, patience=1.5, busy=0.3)
@@ -214,7 +246,7 @@ def application(program: Path, folder: Path, door: Door) -> Application:
     return Application(program, folder, door)
 
 
-Playing = Callable[[Script], ContextManager[ScriptedModule]]
+Playing = Callable[[Script], contextlib.AbstractContextManager[ScriptedModule]]
 
 
 @pytest.fixture

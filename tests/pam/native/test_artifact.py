@@ -1,4 +1,4 @@
-"""The module file itself: what it exports, how it is linked, and how it fares under Valgrind and the fuzzer."""
+"""The module file itself: exports, linking, installation, and what Valgrind and the fuzzer say."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Union
 
 import pytest
 
@@ -21,7 +20,7 @@ SOURCES = sorted((ROOT / "doors/native").glob("*.c"))
 plain_build_only = pytest.mark.skipif(bool(SANITIZE), reason="says nothing about a sanitized build")
 
 
-def output(*command: Union[str, Path]) -> str:
+def output(*command: str | Path) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode()
 
 
@@ -33,7 +32,9 @@ def test_only_the_six_functions_of_pam_are_exported(door: Door) -> None:
 
 @plain_build_only
 def test_there_is_no_global_state_that_could_be_changed(door: Door) -> None:
-    objects = re.findall(r" O (\.data|\.bss)\s+\S+\s+(?:\.hidden )?(\S+)", output("objdump", "-t", door.module))
+    objects = re.findall(
+        r" O (\.data|\.bss)\s+\S+\s+(?:\.hidden )?(\S+)", output("objdump", "-t", door.module)
+    )
     of_the_compiler = {"__dso_handle", "__TMC_END__", "completed.0"}
     assert {name for _, name in objects} <= of_the_compiler
 
@@ -48,18 +49,26 @@ def test_it_is_linked_with_full_relro_and_without_an_executable_stack(door: Door
 
 @plain_build_only
 def test_it_needs_libc_and_libpam_only(door: Door) -> None:
-    assert set(re.findall(r"NEEDED.*\[(.*)\]", output("readelf", "--dynamic", door.module))) == {"libpam.so.0", "libc.so.6"}
+    assert set(re.findall(r"NEEDED.*\[(.*)\]", output("readelf", "--dynamic", door.module))) == {
+        "libpam.so.0",
+        "libc.so.6",
+    }
 
 
 def test_an_installation_has_no_path_of_the_tests_in_it(tmp_path: Path) -> None:
     module = build_native(tmp_path / "build")
     strings = module.read_bytes()
-    for path in (b"/run/iampass/pam.sock\0", b"/usr/bin/python3\0", b"/usr/lib/pam-iampass/helper\0", b"iampass\0"):
+    for path in (
+        b"/run/iampass/pam.sock\0",
+        b"/usr/bin/python3\0",
+        b"/usr/lib/pam-iampass/helper\0",
+        b"iampass\0",
+    ):
         assert path in strings
 
 
 def test_denied_where_the_helpers_user_is_missing(
-    folder: Path, program: Path, door: Door, native_defines: "dict[str, Union[str, int]]"
+    folder: Path, program: Path, door: Door, native_defines: dict[str, str | int]
 ) -> None:
     module = build_native(folder / "no-user", **{**native_defines, "IAMPASS_USER": "no-such-user"})
     variant = Door("native", str(module), door.agent_socket, door.helper, door.rendezvous, 10.0, 1.0)
@@ -69,7 +78,7 @@ def test_denied_where_the_helpers_user_is_missing(
 
 
 def test_denied_where_python_is_missing(
-    folder: Path, program: Path, door: Door, native_defines: "dict[str, Union[str, int]]"
+    folder: Path, program: Path, door: Door, native_defines: dict[str, str | int]
 ) -> None:
     module = build_native(folder / "no-python", **native_defines, IAMPASS_PYTHON="/no/such/python3")
     variant = Door("native", str(module), door.agent_socket, door.helper, door.rendezvous, 10.0, 1.0)
@@ -93,12 +102,32 @@ def test_a_login_through_pamtester_leaves_valgrind_nothing_to_say(
 ) -> None:
     log = tmp_path / "valgrind"
     (folder / "pam.d" / "pamtester").write_text(f"auth required {door.module} debug\n")
-    wrapper = {"LD_PRELOAD": "libpam_wrapper.so", "PAM_WRAPPER": "1", "PAM_WRAPPER_SERVICE_DIR": str(folder / "pam.d")}
-    options = ["--leak-check=full", "--show-leak-kinds=all", "--keep-debuginfo=yes", "--track-fds=yes", "--num-callers=30"]
-    command = ["valgrind", *options, f"--log-file={log}.%p", "pamtester", "pamtester", "alice", "authenticate"]
+    wrapper = {
+        "LD_PRELOAD": "libpam_wrapper.so",
+        "PAM_WRAPPER": "1",
+        "PAM_WRAPPER_SERVICE_DIR": str(folder / "pam.d"),
+    }
+    options = [
+        "--leak-check=full",
+        "--show-leak-kinds=all",
+        "--keep-debuginfo=yes",
+        "--track-fds=yes",
+        "--num-callers=30",
+    ]
+    command = [
+        "valgrind",
+        *options,
+        f"--log-file={log}.%p",
+        "pamtester",
+        "pamtester",
+        "alice",
+        "authenticate",
+    ]
     with module(whole_login) as played:
         pipe, environment = subprocess.PIPE, {**os.environ, **wrapper}
-        with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as login:
+        with subprocess.Popen(
+            command, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT
+        ) as login:
             shown, _ = login.communicate(b"\n")
     assert login.returncode == 0, shown.decode()
     assert b"successfully authenticated" in shown
@@ -106,15 +135,19 @@ def test_a_login_through_pamtester_leaves_valgrind_nothing_to_say(
     found = blocks(log.with_suffix(f".{login.pid}"))
     for child in set(tmp_path.iterdir()) - {log.with_suffix(f".{login.pid}")}:
         # Between fork and exec everything of the application's is still there: only an error counts.
-        found += [block for block in blocks(child) if "in loss record" not in block and not block.startswith("Open ")]
+        found += [
+            block
+            for block in blocks(child)
+            if "in loss record" not in block and not block.startswith("Open ")
+        ]
     assert found == []
 
 
-def blocks(report: Path) -> "list[str]":
+def blocks(report: Path) -> list[str]:
     """What Valgrind says of the door: each error, lost block or open descriptor with its stack."""
     text = re.sub(r"(?m)^==\d+== ?", "", report.read_text()).replace("FILE DESCRIPTORS", "\nFILE DESCRIPTORS")
     starts = re.sub(r"(?m)^(?=Open )", "\n", text)
-    ours = re.compile(r"pam_iampass\.so|\((?:%s):\d+\)" % "|".join(path.name for path in SOURCES))
+    ours = re.compile(r"pam_iampass\.so|\((?:{}):\d+\)".format("|".join(path.name for path in SOURCES)))
     return [block.strip() for block in starts.split("\n\n") if "   at 0x" in block and ours.search(block)]
 
 

@@ -6,8 +6,8 @@ import contextlib
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -54,7 +54,9 @@ def test_a_helper_is_started_where_no_socket_is(application: Application, helper
     assert played.connection.helper is not None
 
 
-def test_a_helper_is_started_where_no_folder_is(application: Application, helper: Playing, door: Door) -> None:
+def test_a_helper_is_started_where_no_folder_is(
+    application: Application, helper: Playing, door: Door
+) -> None:
     door.agent_socket.parent.rmdir()
     try:
         with helper(approves):
@@ -146,7 +148,9 @@ def test_denied_where_the_socket_is_a_link(application: Application, door: Door,
     assert played.connections == []
 
 
-def test_denied_where_a_file_is_in_the_sockets_place(application: Application, door: Door, no_helper: None) -> None:
+def test_denied_where_a_file_is_in_the_sockets_place(
+    application: Application, door: Door, no_helper: None
+) -> None:
     door.agent_socket.touch(mode=0o600)
     try:
         assert application.run().result == PAM_ABORT
@@ -154,7 +158,9 @@ def test_denied_where_a_file_is_in_the_sockets_place(application: Application, d
         door.agent_socket.unlink()
 
 
-def test_denied_where_the_socket_is_of_another_type(application: Application, door: Door, no_helper: None) -> None:
+def test_denied_where_the_socket_is_of_another_type(
+    application: Application, door: Door, no_helper: None
+) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
         other.bind(str(door.agent_socket))
         door.agent_socket.chmod(0o600)
@@ -181,7 +187,9 @@ def full_queue(path: Path) -> Iterator[socket.socket]:
             path.unlink()
 
 
-def test_denied_after_a_moment_where_the_agent_is_busy(application: Application, door: Door, no_helper: None) -> None:
+def test_denied_after_a_moment_where_the_agent_is_busy(
+    application: Application, door: Door, no_helper: None
+) -> None:
     with full_queue(door.agent_socket):
         run = application.run()
     assert run.result == PAM_ABORT

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pam.native.conftest import ECHO_OFF, ECHO_ON, ERROR_MSG, PAM_SUCCESS, TEXT_INFO, Application, Playing
+from tests.pam.native.conftest import (
+    ECHO_OFF,
+    ECHO_ON,
+    ERROR_MSG,
+    PAM_SUCCESS,
+    TEXT_INFO,
+    Application,
+    Playing,
+)
 from tests.support.scripted_module import DoorConnection, Frame, Script, ask, result, say, say_error
 
 NO_ANSWER = Frame(b"N")
@@ -31,7 +39,12 @@ def _says_then_asks(door: DoorConnection) -> None:
 def test_texts_are_shown_as_they_are_and_in_their_order(application: Application, module: Playing) -> None:
     def talks(door: DoorConnection) -> None:
         door.greeting()
-        door.send(say("Approve this on your phone …"), say_error("100 %s %n of it\ttook too long"), say(""), result(0))
+        door.send(
+            say("Approve this on your phone …"),
+            say_error("100 %s %n of it\ttook too long"),
+            say(""),
+            result(0),
+        )
 
     with module(talks):
         run = application.run()
@@ -42,7 +55,9 @@ def test_texts_are_shown_as_they_are_and_in_their_order(application: Application
     ]
 
 
-def test_a_prompt_is_shown_in_its_style_and_the_answer_comes_back(application: Application, module: Playing) -> None:
+def test_a_prompt_is_shown_in_its_style_and_the_answer_comes_back(
+    application: Application, module: Playing
+) -> None:
     with module(asks(ask("Code: ", echo=True), ask("Secret code: ", echo=False))) as played:
         run = application.run(typed="1234 5678")
     assert run.messages == [(ECHO_ON, b"Code: "), (ECHO_OFF, b"Secret code: ")]
@@ -56,7 +71,9 @@ def test_an_answer_is_bytes(application: Application, agent: Playing) -> None:
     assert played.connection.received[2:] == [Frame(b"A", b"\xff\x01\xc5")]
 
 
-@pytest.mark.parametrize("kind", ["answer", "null", "no-array"], ids=["Enter", "a NULL response", "no array of responses"])
+@pytest.mark.parametrize(
+    "kind", ["answer", "null", "no-array"], ids=["Enter", "a NULL response", "no array of responses"]
+)
 def test_an_empty_answer_is_an_answer(application: Application, module: Playing, kind: str) -> None:
     with module(asks(ask("Press Enter"))) as played:
         run = application.run(conversation=kind, typed="")
@@ -64,7 +81,9 @@ def test_an_empty_answer_is_an_answer(application: Application, module: Playing,
     assert run.result == PAM_SUCCESS
 
 
-@pytest.mark.parametrize("kind", ["error", "error-always", "none"], ids=["an error", "an error for texts too", "no function"])
+@pytest.mark.parametrize(
+    "kind", ["error", "error-always", "none"], ids=["an error", "an error for texts too", "no function"]
+)
 def test_a_failed_conversation_is_no_answer_and_the_module_decides(
     application: Application, module: Playing, kind: str
 ) -> None:
@@ -81,7 +100,9 @@ def test_the_longest_answer_is_sent(application: Application, module: Playing) -
     assert played.connection.received[2:] == [Frame(b"A", b"x" * 65536)]
 
 
-def test_an_answer_that_is_longer_than_a_frame_is_no_answer(application: Application, module: Playing) -> None:
+def test_an_answer_that_is_longer_than_a_frame_is_no_answer(
+    application: Application, module: Playing
+) -> None:
     with module(asks(ask("Code: "))) as played:
         application.run(conversation="long", typed="65537")
     assert played.connection.received[2:] == [NO_ANSWER]

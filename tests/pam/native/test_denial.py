@@ -63,11 +63,17 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=list(HOSTILE))
-def test_no_name_can_forge_a_record(application: Application, agent: Playing, name: "str | bytes") -> None:
+def test_no_name_can_forge_a_record(application: Application, agent: Playing, name: str | bytes) -> None:
     with agent(dies):
         run = application.run(user=name, rhost=name)
     fields = run.record.partition("outcome=")[2].split(" ")
-    assert [field.partition("=")[0] for field in fields[:5]] == ["unavailable", "result", "user", "service", "rhost"]
+    assert [field.partition("=")[0] for field in fields[:5]] == [
+        "unavailable",
+        "result",
+        "user",
+        "service",
+        "rhost",
+    ]
     assert run.record.isascii()
     assert run.record.isprintable()
     assert fields[1] == "result=denied"
@@ -87,7 +93,9 @@ def test_a_long_name_does_not_drown_the_record(application: Application, agent: 
     assert "reason=the module" in run.record
 
 
-def test_an_unprivileged_application_is_told_so_and_nobody_is_asked(application: Application, module: Playing) -> None:
+def test_an_unprivileged_application_is_told_so_and_nobody_is_asked(
+    application: Application, module: Playing
+) -> None:
     with module(dies) as played:
         run = application.run(real_uid=1234, effective_uid=1234)
     assert run.result == PAM_AUTHINFO_UNAVAIL
@@ -96,13 +104,15 @@ def test_an_unprivileged_application_is_told_so_and_nobody_is_asked(application:
 
 
 @pytest.mark.parametrize("phase", ["setcred", "acct_mgmt", "open_session", "close_session", "chauthtok"])
-def test_the_other_phases_ignore_and_ask_nobody(application: Application, module: Playing, phase: str) -> None:
+def test_the_other_phases_ignore_and_ask_nobody(
+    application: Application, module: Playing, phase: str
+) -> None:
     def approves(door: DoorConnection) -> None:
         door.send(result(0))
 
     with module(approves) as played:
         run = application.run(phase)
-    # A stack in which every module ignores is a failure, never a success; libpam has its own code for setcred.
+    # A stack in which every module ignores fails; the code for it is libpam's.
     assert run.result != 0
     assert played.connections == []
     assert run.log == []

@@ -15,9 +15,8 @@ def approves(door: DoorConnection) -> None:
 
 def test_everything_that_pam_has_is_sent(application: Application, module: Playing) -> None:
     with module(approves) as played:
-        application.run(
-            user="alice", rhost="192.0.2.7", tty="/dev/pts/3", ruser="root", env="SSH_AUTH_INFO_0=publickey ssh-ed25519 AAAA\n"
-        )
+        told = "SSH_AUTH_INFO_0=publickey ssh-ed25519 AAAA\n"
+        application.run(user="alice", rhost="192.0.2.7", tty="/dev/pts/3", ruser="root", env=told)
     assert played.connection.items == {
         "user": b"alice",
         "service": b"under-test",
@@ -70,7 +69,10 @@ def test_the_version_the_phase_and_the_flags_are_told(application: Application, 
     [
         ("", []),
         ("debug", [b"debug"]),
-        ("config=/etc/x.yaml first_factor=publickey debug", [b"config=/etc/x.yaml", b"first_factor=publickey", b"debug"]),
+        (
+            "config=/x.yaml first_factor=publickey debug",
+            [b"config=/x.yaml", b"first_factor=publickey", b"debug"],
+        ),
         ("no_such_argument [with a space]", [b"no_such_argument", b"with a space"]),
     ],
 )
@@ -83,7 +85,9 @@ def test_arguments_are_passed_on_unread(
     assert run.result == PAM_SUCCESS
 
 
-def test_the_user_is_asked_for_where_the_application_left_it_to_pam(application: Application, agent: Playing) -> None:
+def test_the_user_is_asked_for_where_the_application_left_it_to_pam(
+    application: Application, agent: Playing
+) -> None:
     with agent(approves) as played:
         run = application.run(user="", typed="bob")
     assert played.connection.items["user"] == b"bob"

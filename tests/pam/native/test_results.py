@@ -36,7 +36,9 @@ def test_the_door_closes_after_the_result(application: Application, module: Play
     assert played.connection.closed.is_set()
 
 
-def test_a_conversation_that_comes_byte_by_byte_is_understood(application: Application, module: Playing) -> None:
+def test_a_conversation_that_comes_byte_by_byte_is_understood(
+    application: Application, module: Playing
+) -> None:
     def drips(door: DoorConnection) -> None:
         door.greeting()
         door.drip(b"".join(frame.wire for frame in (deadline(5000), say("Wait."), result(0))), pause=0.005)

@@ -80,7 +80,9 @@ def test_a_deadline_may_be_further_away_than_the_doors_patience(
     assert run.result == PAM_SUCCESS
 
 
-def test_frames_that_come_just_in_time_do_not_move_the_deadline(application: Application, agent: Playing) -> None:
+def test_frames_that_come_just_in_time_do_not_move_the_deadline(
+    application: Application, agent: Playing
+) -> None:
     def drips(door: DoorConnection) -> None:
         door.greeting()
         door.send(deadline(1000))
@@ -94,7 +96,9 @@ def test_frames_that_come_just_in_time_do_not_move_the_deadline(application: App
     assert run.elapsed < 2.0
 
 
-def test_bytes_that_come_just_in_time_do_not_move_the_deadline(application: Application, agent: Playing) -> None:
+def test_bytes_that_come_just_in_time_do_not_move_the_deadline(
+    application: Application, agent: Playing
+) -> None:
     def drips(door: DoorConnection) -> None:
         door.greeting()
         door.send(deadline(500))
@@ -149,7 +153,9 @@ def test_a_result_that_comes_after_the_deadline_denies(application: Application,
         assert application.run().result == PAM_ABORT
 
 
-def test_the_time_that_the_person_takes_does_not_count(application: Application, agent: Playing, door: Door) -> None:
+def test_the_time_that_the_person_takes_does_not_count(
+    application: Application, agent: Playing, door: Door
+) -> None:
     def asks(connection: DoorConnection) -> None:
         connection.greeting()
         connection.send(ask("Press Enter"))
@@ -162,7 +168,9 @@ def test_the_time_that_the_person_takes_does_not_count(application: Application,
     assert run.result == PAM_SUCCESS
 
 
-def test_the_patience_begins_anew_after_the_answer(application: Application, agent: Playing, door: Door) -> None:
+def test_the_patience_begins_anew_after_the_answer(
+    application: Application, agent: Playing, door: Door
+) -> None:
     def asks(connection: DoorConnection) -> None:
         connection.greeting()
         connection.send(ask("Press Enter"))

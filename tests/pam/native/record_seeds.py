@@ -9,14 +9,10 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[2]))
-
-from tests.support.scripted_module import (  # noqa: E402 - after the path
+from tests.support.scripted_module import (
     DoorConnection,
     Script,
     ScriptedModule,
@@ -26,6 +22,8 @@ from tests.support.scripted_module import (  # noqa: E402 - after the path
     say,
     say_error,
 )
+
+NATIVE = Path(__file__).resolve().parents[3] / "doors" / "native"
 
 
 def approved(door: DoorConnection) -> None:
@@ -48,7 +46,9 @@ def approved_at_once(door: DoorConnection) -> None:
 def denied(door: DoorConnection) -> None:
     """Denied on the phone."""
     door.greeting()
-    door.send(deadline(30000), say("Approve this on your phone."), say_error("Denied on the phone."), result(11))
+    door.send(
+        deadline(30000), say("Approve this on your phone."), say_error("Denied on the phone."), result(11)
+    )
 
 
 def ignored(door: DoorConnection) -> None:
@@ -77,19 +77,25 @@ SCRIPTS: tuple[Script, ...] = (approved, approved_at_once, denied, ignored, secr
 
 def main() -> None:
     """Play each script to a door, and keep what was sent."""
-    seeds = HERE / "seeds"
+    seeds = NATIVE / "fuzz" / "seeds"
     seeds.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="seeds-", dir="/tmp"))
     try:
-        make = ["make", "-s", "-C", str(HERE.parent), f"BUILD={folder}/build"]
+        make = ["make", "-s", "-C", str(NATIVE), f"BUILD={folder}/build"]
         subprocess.run([*make, f"DEFINES=-DIAMPASS_AGENT_FOLDER='\"{folder}\"'"], check=True)
         (folder / "pam.d").mkdir()
         (folder / "pam.d" / "login").write_text(f"auth required {folder}/build/pam_iampass.so\n")
-        wrapper = {"LD_PRELOAD": "libpam_wrapper.so", "PAM_WRAPPER": "1", "PAM_WRAPPER_SERVICE_DIR": f"{folder}/pam.d"}
+        wrapper = {
+            "LD_PRELOAD": "libpam_wrapper.so",
+            "PAM_WRAPPER": "1",
+            "PAM_WRAPPER_SERVICE_DIR": f"{folder}/pam.d",
+        }
         for script in SCRIPTS:
             with ScriptedModule.as_agent(folder / "pam.sock", script) as module:
                 login = ["pamtester", "login", "alice", "authenticate"]
-                subprocess.run(login, input=b"\n", env={**os.environ, **wrapper}, capture_output=True, check=False)
+                subprocess.run(
+                    login, input=b"\n", env={**os.environ, **wrapper}, capture_output=True, check=False
+                )
             (seeds / script.__name__).write_bytes(module.connection.sent)
     finally:
         shutil.rmtree(folder)
