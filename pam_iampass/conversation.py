@@ -7,9 +7,9 @@ from typing import Protocol
 from pam_iampass.relay.handle import ConversationFailed, Message
 from pam_iampass.text import clean
 
-#: What sshd answers in place of a person whom it has refused already (OpenSSH, `auth-pam.c`, `fake_password`):
-#: root under `PermitRootLogin prohibit-password`, for example. It is cut, or repeated, to the length of what was
-#: typed: a bare Enter stays one.
+#: What sshd answers in place of a person whom it has refused already, such as root under `PermitRootLogin
+#: prohibit-password` (OpenSSH, `auth-pam.c`, `fake_password`). It is cut, or repeated, to the length of what
+#: was typed: a bare Enter stays one.
 SSHD_REFUSED = "\b\n\r\x7f"
 
 PROMPT_ECHO_ON = 2
@@ -47,7 +47,7 @@ class Conversation:
         self._handle.conversation(Message(ERROR_MSG, clean(text)))
 
     def ask(self, prompt: str) -> str:
-        """Ask, with what is typed shown, and return the answer; a bare Enter or nothing at all is an empty one.
+        """Ask, with what is typed shown, and return the answer: empty for a bare Enter and for none at all.
 
         Raises Unanswered where the application cannot ask (sshd's `password` method cannot, nor can a program
         without a terminal), and AlreadyRefused where sshd answers in the person's place.

@@ -14,7 +14,7 @@ SOCKET = Path("/run/systemd/journal/socket")
 
 
 class Journald:
-    """Runs journald and reads its records. Only for inside `machine.sh`: it takes the machine's own sockets."""
+    """Runs journald and reads its records. Only inside `machine.sh`: it takes the machine's own sockets."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -25,7 +25,9 @@ class Journald:
             machine_id.write_text(uuid.uuid4().hex + "\n")
         drop_in = Path("/etc/systemd/journald.conf.d/zz-test.conf")
         drop_in.parent.mkdir(parents=True, exist_ok=True)
-        drop_in.write_text("[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\nForwardToWall=no\n")
+        drop_in.write_text(
+            "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\nForwardToWall=no\n"
+        )
         self.start()
         return self
 
@@ -63,7 +65,13 @@ class Journald:
             arguments += ["--after-cursor", after]
         return self._read(*arguments)
 
-    def wait_for(self, after: str, count: int = 1, timeout: float = 5.0, **fields: str) -> list[dict[str, Any]]:
+    def everything(self, after: str = "") -> list[dict[str, Any]]:
+        """All records after a cursor, whoever wrote them."""
+        return self._read(*(["--after-cursor", after] if after else []))
+
+    def wait_for(
+        self, after: str, count: int = 1, timeout: float = 5.0, **fields: str
+    ) -> list[dict[str, Any]]:
         """The records, once there are `count` of them."""
         until = time.monotonic() + timeout
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pwd
 import time
 from collections.abc import Callable
@@ -100,6 +101,14 @@ class World:
         """Outcome and result in the only record."""
         record = self.record(user)
         return record["IAMPASS_OUTCOME"], record["IAMPASS_RESULT"]
+
+    def explained(self) -> str:
+        """What `journalctl -x` says of the records since the mark."""
+        return self.journald.explained(self._cursor)
+
+    def everything_logged(self) -> str:
+        """The whole journal since the mark, all fields of all records, as JSON."""
+        return json.dumps(self.journald.everything(self._cursor))
 
     def sessions(self, user: str | None = None) -> list[SandboxSession]:
         """The sessions (of this user) that began since the mark."""

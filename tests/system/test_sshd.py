@@ -18,7 +18,7 @@ from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sshd import PROMPT, Login, Sshd
 from tests.support.terminal import ENVIRONMENT
-from tests.support.world import PASSWORD, PATIENCE, PEOPLE, REMOTE, World, token_of, uid_of
+from tests.support.world import PASSWORD, PATIENCE, PEOPLE, REMOTE, World, uid_of
 from tests.system.conftest import with_shipped
 
 

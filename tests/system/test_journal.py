@@ -1,0 +1,153 @@
+"""What a login leaves in the journal, in syslog where there is none, and nowhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.journal import MESSAGE_IDS, SESSION_LEFT_OPEN
+from pam_iampass.sandbox.faults import Status
+from tests.support import processes
+from tests.support.installation import ROOT
+from tests.support.journald import Journald
+from tests.support.world import World, token_of
+
+CATALOGUE = ROOT / "packaging/systemd/pam_iampass.catalog"
+SYSLOG = Path("/run/systemd/journal/dev-log")
+AUTHPRIV = 10
+
+
+def test_journalctl_explains_a_record_and_names_who_it_is_about(world: World) -> None:
+    world.sandbox.add_user(token_of("dave"), device=False)
+    login = world.login("dave")
+    login.enter()
+    login.finish()
+    world.settle()
+    explained = world.explained()
+    assert "Subject: No phone registered" in explained
+    assert "pam-iampass enroll dave" in explained
+    assert 'through iampass-sshd from "127.0.0.1"' in explained
+    assert "@IAMPASS_" not in explained
+
+
+def test_a_session_that_cannot_be_ended_is_told_of_and_the_login_is_not_held_up(world: World) -> None:
+    world.sandbox.misbehave("end", Status(500, acts=False), times=None)
+    login = world.login("alice")
+    login.enter()
+    world.approve("alice")
+    assert login.finish() == 0
+    world.settle()
+    approved, left_open = world.records("alice")
+    assert approved["IAMPASS_OUTCOME"] == "approved"
+    assert left_open["MESSAGE_ID"] == SESSION_LEFT_OPEN
+    assert left_open["PRIORITY"] == "4"
+    assert "Subject: An IAMPASS session was left open" in world.explained()
+
+
+def test_every_kind_of_record_is_explained_and_nothing_else() -> None:
+    explained = re.findall(r"^-- ([0-9a-f]{32})$", CATALOGUE.read_text(), re.MULTILINE)
+    assert sorted(explained) == sorted([*MESSAGE_IDS.values(), SESSION_LEFT_OPEN])
+
+
+@pytest.fixture
+def no_journal(world: World, journald: Journald) -> Iterator[None]:
+    """No journald."""
+    journald.stop()
+    yield
+    journald.start()
+
+
+@pytest.fixture
+def syslog(no_journal: None) -> Iterator[socket.socket]:
+    """What a syslog daemon listens at."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(SYSLOG))
+        SYSLOG.chmod(0o666)
+        yield listener
+        SYSLOG.unlink()
+
+
+def lines(listener: socket.socket) -> list[str]:
+    """What has come to the syslog daemon from the module."""
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            found.append(listener.recv(1 << 16, socket.MSG_DONTWAIT).decode())
+    return [line for line in found if "pam_iampass" in line]
+
+
+def test_without_a_journal_the_record_is_a_line_of_syslog(world: World, syslog: socket.socket) -> None:
+    world.sandbox.add_user(token_of("dave"), device=False)
+    login = world.login("dave")
+    login.enter()
+    login.finish()
+    world.settle()
+    [line] = lines(syslog)
+    priority = re.match(r"<(\d+)>", line)
+    assert priority is not None
+    assert divmod(int(priority[1]), 8) == (AUTHPRIV, 4)
+    assert re.search(r" pam_iampass\[\d+\]: outcome=no_device result=denied user=dave ", line)
+    assert "service=iampass-sshd rhost=127.0.0.1 elapsed_ms=" in line
+    assert line.rstrip("\n\0").endswith("reason=NO_MOBILE_DEVICE")
+
+
+def test_with_neither_the_login_works_all_the_same(world: World, no_journal: None) -> None:
+    login = world.login("alice")
+    login.enter()
+    world.approve("alice")
+    assert login.finish() == 0
+    assert world.left_open() == []
+
+
+def test_nothing_secret_is_written_or_to_be_seen_anywhere(world: World) -> None:
+    Path("/etc/pam.d/iampass-sshd").write_text(
+        (service := Path("/etc/pam.d/iampass-sshd").read_text()).replace(
+            "=publickey\n", "=publickey debug\n", 1
+        )
+    )
+    try:
+        login = world.login("alice")
+        login.enter()
+        session = world.request("alice")
+        secrets = {
+            "application secret": world.sandbox.application_secret,
+            "token of the user": token_of("alice"),
+            "session token": session.token,
+            "session secret": session.secret,
+        }
+        seen = {name: text for pid in others() for name, text in public(pid).items()}
+        world.approve("alice")
+        assert login.finish() == 0
+    finally:
+        Path("/etc/pam.d/iampass-sshd").write_text(service)
+    world.settle()
+    seen["journal"] = world.everything_logged()
+    seen["sshd's log"] = "\n".join(world.sshd_log())
+    seen["screen"] = login.shown
+    assert "a login begins" in seen["journal"]
+    assert processes.HELPER in "".join(seen)
+    found = [
+        (what, where) for where, text in seen.items() for what, secret in secrets.items() if secret in text
+    ]
+    assert found == []
+
+
+def others() -> list[int]:
+    """Every process but this one, which plays IAMPASS and knows it all."""
+    return [pid for pid in processes.all_pids() if pid != os.getpid()]
+
+
+def public(pid: int) -> dict[str, str]:
+    """A process's arguments and environment, by names that tell where they are from."""
+    name = processes.command_line(pid)
+    texts = {}
+    for part in ("cmdline", "environ", "comm"):
+        with contextlib.suppress(OSError):
+            texts[f"{part} of {pid} {name}"] = Path(f"/proc/{pid}/{part}").read_text(errors="replace")
+    return texts
