@@ -28,12 +28,12 @@ from pam_iampass.user_file_name import LONGEST, file_name
 from pam_iampass.yaml_document import Node, Scalar, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from pam_iampass.user_table_examination import Examination
 
-_METHODS = Kind("a list of acceptance, device and facial", method, "[facial]", many=True, nullable=True)
+_METHODS = Kind("a list of acceptance, device and facial", method, "[facial]", many=True)
 _TICK = 0.1  # seconds: far longer than any tick of a file system's clock
 
 
@@ -49,11 +49,17 @@ class Entry:
 class UserTable:
     """The table, read from its files at each look-up, as far as they changed since the last one."""
 
-    def __init__(self, users: Path, folder: Path, *, owner: int = 0) -> None:
-        """`users` is the table, `folder` holds one file a user; `owner` is as for `trusted_file.read`."""
+    def __init__(
+        self, users: Path, folder: Path, *, owner: int = 0, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`users` is the table, `folder` holds one file a user.
+
+        `owner` is as for `trusted_file.read`; `clock` is that of the file system, in seconds.
+        """
         self._users = users
         self._folder = folder
         self._owner = owner
+        self._clock = clock
         self._kept: _Kept | None = None
         self._lock = allocate_lock()
 
@@ -100,7 +106,7 @@ class UserTable:
         with self._lock:  # so that of many logins at once only one reads a large table
             kept = self._kept
             try:
-                now = time.time()
+                now = self._clock()
                 version = trusted_file.version(self._users, owner=self._owner)
                 if kept is None or kept.version != version:
                     kept = _Kept(version, read(self._users, self._owner))

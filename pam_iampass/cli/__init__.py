@@ -63,10 +63,10 @@ def group() -> None:
     """
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None, command: click.Command = group) -> None:
     """Run the command and leave with its exit status; tell errors in a line or two, never as a traceback."""
     try:
-        status = group.main(arguments, prog_name="pam-iampass", standalone_mode=False)
+        status = command.main(arguments, prog_name="pam-iampass", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()

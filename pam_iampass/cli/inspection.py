@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MODULE_USER = "iampass"
 """The user, and the group, that the module runs as."""
 
+_OWN_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104")))
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -95,6 +97,10 @@ def _as_user(name: str) -> Iterator[None]:
 def _readers(name: str) -> frozenset[int]:
     """The groups that may read the secret: the module's, where there is one."""
     try:
+        return frozenset({pwd.getpwnam(name).pw_gid})
+    except KeyError:
+        pass
+    try:
         return frozenset({grp.getgrnam(name).gr_gid})
     except KeyError:
         return frozenset()
@@ -138,7 +144,6 @@ def _is_known(look_up: Callable[[str], object], name: str) -> bool:
 def _network_fault(network: Network) -> str | None:
     if network.prefixlen == 0:
         return f"is every address of IPv{network.version}"
-    loopback = ipaddress.ip_network("127.0.0.0/8" if network.version == 4 else "::1/128")
-    if network.overlaps(loopback):
+    if any(network.version == own.version and network.overlaps(own) for own in _OWN_NETWORKS):
         return "holds this machine's own addresses: whoever can forward a port is exempt"
     return None

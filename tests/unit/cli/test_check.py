@@ -1,0 +1,267 @@
+"""`pam-iampass check` against real files."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from pam_iampass.cli.inspection import Inspection, inspect
+from pam_iampass.errors import Severity
+from tests.support.folders import put
+
+ROOT = Path(__file__).parents[3]
+ANYBODY = "daemon"  # stands in for the user, and the group, that the module runs as
+
+
+@dataclass
+class Installed:
+    """The files of config/, filled in, in a folder of their own."""
+
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "iampass.yaml"
+
+    def write(self, name: str, text: str) -> None:
+        put(self.folder / name, text.replace("/etc/iampass/", f"{self.folder}/"))
+
+    def change(self, old: str, new: str) -> None:
+        text = self.file.read_text("utf-8")
+        assert old in text
+        put(self.file, text.replace(old, new))
+
+    def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pam_iampass.cli", "check", "--config", str(self.file), *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    def warnings(self) -> list[str]:
+        found = inspect(self.file, ANYBODY)
+        assert found.ok
+        return [str(problem).replace(f"{self.folder}/", "") for problem in found.problems]
+
+
+@pytest.fixture
+def installed(trusted_folder: Path) -> Installed:
+    installed = Installed(trusted_folder)
+    for name in ("iampass.yaml", "users.yaml"):
+        installed.write(name, (ROOT / "config" / name).read_text("utf-8"))
+    put(trusted_folder / "application-secret", "s3cret\n", 0o640)
+    os.chown(trusted_folder / "application-secret", 0, grp.getgrnam(ANYBODY).gr_gid)
+    installed.change("application_id:", "application_id: app")
+    return installed
+
+
+def only_root(installed: Installed) -> None:
+    """So that the secret may be read whether or not this machine has a group iampass."""
+    (installed.folder / "application-secret").chmod(0o600)
+    os.chown(installed.folder / "application-secret", 0, 0)
+
+
+@pytest.fixture
+def for_root(installed: Installed) -> Installed:
+    try:
+        gid = grp.getgrnam("iampass").gr_gid
+    except KeyError:
+        only_root(installed)
+    else:
+        os.chown(installed.folder / "application-secret", 0, gid)
+    return installed
+
+
+def test_the_installed_files_are_well_once_the_application_id_is_filled_in(for_root: Installed) -> None:
+    finished = for_root.check()
+    assert finished.stdout == (
+        f"Read {for_root.file}, {for_root.folder}/application-secret, {for_root.folder}/users.yaml.\n"
+        "The table lists 0 users.\nAll is well.\n"
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
+def test_an_unedited_file_is_a_clear_error(for_root: Installed) -> None:
+    for_root.change("application_id: app", "application_id:")
+    finished = for_root.check()
+    assert finished.returncode == 1
+    assert re.search(
+        f"^{for_root.file}:[0-9]+: application_id: application_id is not set$", finished.stdout, re.M
+    )
+    assert "logins are denied until the errors are mended" in finished.stdout
+
+
+def test_errors_of_settings_and_table_are_told_together_line_by_line(for_root: Installed) -> None:
+    for_root.change("timeout: 60s", "timeout: 60")
+    put(for_root.folder / "users.yaml", "alice: a\nbob: ''\n")
+    finished = for_root.check()
+    assert finished.returncode == 1
+    assert re.search(f'^{for_root.file}:[0-9]+: timeout: "60" has no unit$', finished.stdout, re.M)
+    assert f'\n{for_root.folder}/users.yaml:2: bob: the token "" is empty\n' in finished.stdout
+    assert "2 errors, 0 warnings" in finished.stdout
+    assert "\x1b" not in finished.stdout
+
+
+def test_json_holds_what_the_text_says(for_root: Installed) -> None:
+    put(for_root.folder / "users.yaml", "alice: a\nbob: a\n")
+    for_root.change("timeout: 60s", "timeout: 60")
+    finished = for_root.check("--json")
+    told = json.loads(finished.stdout)
+    assert finished.returncode == 1
+    assert told["ok"] is False
+    assert told["users"] == 2
+    assert told["files"] == [str(for_root.file), f"{for_root.folder}/users.yaml"]
+    error, warning = told["problems"]
+    assert error["severity"] == "error"
+    assert error["file"] == str(for_root.file)
+    assert error["line"] > 1
+    assert error["key"] == "timeout"
+    assert error["what"] == '"60" has no unit'
+    assert error["remedy"] == "write 60s for seconds, 60m for minutes"
+    assert (warning["severity"], warning["line"], warning["key"]) == ("warning", 2, "bob")
+
+
+def test_json_of_good_files_is_ok(for_root: Installed) -> None:
+    finished = for_root.check("--json")
+    assert finished.returncode == 0
+    assert json.loads(finished.stdout)["ok"] is True
+
+
+def test_the_secret_is_never_told(for_root: Installed) -> None:
+    finished = for_root.check("--json")
+    assert "s3cret" not in finished.stdout + for_root.check().stdout
+
+
+def test_warnings_do_not_fail(for_root: Installed) -> None:
+    put(for_root.folder / "users.yaml", "alice: a\nbob: a\n")
+    finished = for_root.check()
+    assert finished.returncode == 0
+    assert f"{for_root.folder}/users.yaml:2: bob: warning: has the same token" in finished.stdout
+    assert finished.stdout.endswith("The table lists 2 users.\nNo error, 1 warning.\n")
+
+
+def test_a_missing_file_is_an_error_with_a_remedy(for_root: Installed) -> None:
+    for_root.file.unlink()
+    finished = for_root.check()
+    assert finished.returncode == 1
+    assert f"{for_root.file}: is not there\n    create the file, or name another\n" in finished.stdout
+
+
+def test_a_relative_path_is_taken_from_where_one_is(for_root: Installed) -> None:
+    command = [sys.executable, "-m", "pam_iampass.cli", "check", "--config", "iampass.yaml"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    finished = subprocess.run(
+        command, cwd=for_root.folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stdout
+
+
+def test_a_terminal_is_shown_colours_and_lines_are_not_cut(for_root: Installed) -> None:
+    for_root.change("prompt: auto", "prompt: '[bold]" + "x" * 60 + "'")
+    command = ["-m", "pam_iampass.cli", "check", "--config", str(for_root.file)]
+    environment = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "C.UTF-8", "HOME": "/root"}
+    terminal = pexpect.spawn(
+        sys.executable, command, cwd=str(ROOT), env=environment, encoding="utf-8", dimensions=(24, 60)
+    )
+    shown = terminal.read()
+    terminal.close()
+    assert terminal.exitstatus == 1
+    assert "\x1b[1;31m" in shown
+    assert f'prompt: "[bold]{"x" * 60}" is not known' in shown
+
+
+# What check warns of
+
+
+def test_names_that_this_machine_does_not_know_are_warned_of(installed: Installed) -> None:
+    installed.change(
+        "  users: []\n  groups: []", "  users: [root, no-such-user]\n  groups: [root,\n   no-such-group]"
+    )
+    line = installed.file.read_text("utf-8").split("\n").index("  users: [root, no-such-user]") + 1
+    user = '"no-such-user" is no user that this machine knows'
+    group = '"no-such-group" is no group that this machine knows'
+    assert installed.warnings() == [
+        f"iampass.yaml:{line}: exempt.users: warning: {user}",
+        f"iampass.yaml:{line + 2}: exempt.groups: warning: {group}",
+    ]
+
+
+OWN = "holds this machine's own addresses: whoever can forward a port is exempt"
+
+
+@pytest.mark.parametrize(
+    ("network", "what"),
+    [
+        ("0.0.0.0/0", "is every address of IPv4"),
+        ("::/0", "is every address of IPv6"),
+        ("127.0.0.1", OWN),
+        ("127.0.0.0/8", OWN),
+        ("0.0.0.0/1", OWN),
+        ("::1", OWN),
+        ("::/64", OWN),
+        ("::ffff:127.0.0.0/104", OWN),
+    ],
+)
+def test_a_network_that_exempts_more_than_meant_is_warned_of(
+    installed: Installed, network: str, what: str
+) -> None:
+    installed.change("networks: []", f'networks: ["192.0.2.0/24", "{network}"]')
+    (warning,) = installed.warnings()
+    assert warning.endswith(f'exempt.networks: warning: "{network}" {what}')
+
+
+def test_whoever_is_not_root_is_told_that_this_may_be_why(installed: Installed) -> None:
+    user = pwd.getpwnam(ANYBODY)
+    os.seteuid(user.pw_uid)
+    try:
+        found = inspect(installed.file, ANYBODY)
+    finally:
+        os.seteuid(0)
+    assert [problem.what for problem in found.problems if problem.severity is Severity.WARNING] == [
+        "is looked at by somebody other than root, who may be kept from reading the secret and more"
+    ]
+
+
+# As the module would read
+
+
+def problems(found: Inspection) -> list[str]:
+    return [problem.what for problem in found.problems]
+
+
+def test_files_that_the_modules_user_may_not_read_are_errors_though_root_may(installed: Installed) -> None:
+    assert inspect(installed.file, ANYBODY).ok
+    installed.file.chmod(0o600)
+    user = pwd.getpwnam(ANYBODY)
+    told = f"cannot be read by user {user.pw_uid}, group {user.pw_gid}"
+    assert problems(inspect(installed.file, ANYBODY)) == [told]
+    assert inspect(installed.file, "no-such-user").problems[0].key == "application_secret_file"
+
+
+def test_root_is_root_again_afterwards(installed: Installed) -> None:
+    before = (os.geteuid(), os.getegid(), os.getgroups())
+    inspect(installed.file, ANYBODY)
+    assert (os.geteuid(), os.getegid(), os.getgroups()) == before
+
+
+def test_the_secret_may_be_read_by_the_modules_group_and_no_other(installed: Installed) -> None:
+    os.chown(installed.folder / "application-secret", 0, grp.getgrnam("users").gr_gid)
+    found = inspect(installed.file, "no-such-user")
+    assert "is a secret that group" in problems(found)[0]
+
+
+def test_many_files_are_counted_and_not_listed(for_root: Installed) -> None:
+    (for_root.folder / "users.d").mkdir()
+    for number in range(50):
+        put(for_root.folder / "users.d" / f"user{number}.yaml", f"user{number}: token{number}\n")
+    told = for_root.check().stdout
+    assert "48 more files" in told
+    assert "The table lists 50 users." in told
+    assert len(told.split("\n")[0]) < 600

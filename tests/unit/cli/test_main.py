@@ -1,0 +1,142 @@
+"""The command itself: its verbs, its help, and how it tells errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from pam_iampass import __version__
+from pam_iampass.cli import VERBS, group, main
+from pam_iampass.errors import ConfigurationError, MissingFile, Problem
+
+ROOT = Path(__file__).parents[3]
+COMMAND = [sys.executable, "-m", "pam_iampass.cli"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status of a verb that raises `error`."""
+
+    @click.command()
+    def failing() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        main([], command=failing)
+    return int(caught.value.code or 0)
+
+
+def test_the_version_is_told() -> None:
+    assert run("--version").stdout == f"pam-iampass, version {__version__}\n"
+
+
+def test_help_names_every_verb_and_shows_examples() -> None:
+    told = run("--help").stdout
+    for verb, (_, summary) in VERBS.items():
+        assert f"{verb} " in told
+        assert summary in told
+    assert "pam-iampass check" in told.partition("Examples:")[2]
+
+
+def test_without_a_verb_help_is_shown() -> None:
+    finished = run()
+    assert "Examples:" in finished.stdout + finished.stderr
+    assert finished.stdout.count("Usage:") + finished.stderr.count("Usage:") == 1
+
+
+def test_help_loads_no_verb() -> None:
+    program = (
+        "import sys\nfrom pam_iampass.cli import main\n"
+        "try: main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = finished.stderr.split()
+    assert "pam_iampass.cli" in loaded
+    assert not {"pam_iampass.cli.check", "pam_iampass.cli.sandbox", "yaml", "rich", "aiohttp"} & set(loaded)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_what_it_does(verb: str) -> None:
+    with click.Context(group) as context:
+        command = group.get_command(context, verb)
+        assert command is not None
+        assert command.help
+
+
+def test_an_unknown_verb_is_an_error_in_a_few_lines() -> None:
+    finished = run("chekc")
+    assert finished.returncode == 2
+    assert "No such command 'chekc'" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_an_unknown_option_is_an_error_in_a_few_lines() -> None:
+    finished = run("check", "--nonsense")
+    assert finished.returncode == 2
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_verb_whose_package_is_not_installed_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VERBS, "fancy", ("no_such_package.verb:command", "Do it."))
+    with click.Context(group) as context, pytest.raises(click.ClickException) as caught:
+        group.get_command(context, "fancy")
+    assert caught.value.message == "fancy needs the Python package no_such_package, which is not installed"
+
+
+def test_a_broken_verb_is_not_taken_for_one_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(VERBS, "fancy", ("pam_iampass.no_such_module:command", "Do it."))
+    with click.Context(group) as context, pytest.raises(ModuleNotFoundError):
+        group.get_command(context, "fancy")
+
+
+def test_a_configuration_error_is_told_with_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    problem = Problem(Path("/etc/iampass/iampass.yaml"), 7, "timeout", '"60" has no unit', "write 60s")
+    assert status_of(ConfigurationError([problem])) == 1
+    assert (
+        capsys.readouterr().err == '/etc/iampass/iampass.yaml:7: timeout: "60" has no unit\n    write 60s\n'
+    )
+
+
+def test_a_missing_file_is_told_with_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(MissingFile("/etc/x", "is not there", "create the file", folder=False)) == 1
+    assert capsys.readouterr().err == "/etc/x: is not there\n    create the file\n"
+
+
+def test_a_refusal_of_the_system_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(PermissionError(13, "Permission denied", "/etc/shadow")) == 1
+    assert capsys.readouterr().err.startswith("Error: /etc/shadow: Permission denied")
+    assert status_of(OSError("odd")) == 1
+    assert capsys.readouterr().err == "Error: odd\n"
+
+
+def test_ctrl_c_is_told_in_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(KeyboardInterrupt()) == 128 + signal.SIGINT
+    assert capsys.readouterr().err.strip() == "Cancelled."
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    finished = subprocess.run(
+        [*COMMAND, "check", "--config", "/nowhere"],
+        cwd=ROOT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert finished.stderr == b""
+    assert finished.returncode == 1
