@@ -28,6 +28,9 @@ def _line(text: str) -> str:
     return clean(text, 2000)
 
 
+_TOLD = 5  # problems in one line; a table of users can hold a hundred thousand
+
+
 class Severity(enum.Enum):
     """How bad a problem is."""
 
@@ -96,11 +99,16 @@ class UnreadableFile(UntrustedFile):
 
 
 class ConfigurationError(PamIampassError):
-    """Configuration that cannot be used."""
+    """Configuration that cannot be used.
+
+    As a string it is one line, with the first few problems; `diagnostics` tells them all.
+    """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("; ".join(str(problem) for problem in self.problems))
+        told = [str(problem) for problem in self.problems[:_TOLD]]
+        more = len(self.problems) - len(told)
+        super().__init__("; ".join([*told, f"and {more} more"] if more else told))
 
     def diagnostics(self) -> str:
         return "\n".join(f"{problem}\n    {_line(problem.remedy)}" for problem in self.problems)

@@ -79,17 +79,18 @@ class NodeReader:
             what = "is empty" if isinstance(node, Scalar) and node.is_null else f"is {node.kind}, not a list"
             self.problem(node.line, key, what, f"write for example {kind.example}, or [] for none")
             return None
-        values = []
+        values: dict[Any, None] = {}  # as a set that keeps its order
         for item in node.items:
             if not isinstance(item, Scalar):
                 self.problem(item.line, key, f"holds {item.kind}", f"write for example {kind.example}")
                 continue
             self.lines[key, item.text] = item.line
             value = self._converted(item, key, kind)
-            if value is not None and value in values:
+            if value in values:
                 what = f"{shown(item.text)} stands twice in the list"
                 self.problem(item.line, key, what, "keep one of the two")
-            values.append(value)
+            if value is not None:
+                values[value] = None
         return tuple(values)
 
     def _converted(self, node: Scalar, key: str, kind: Kind) -> Any:

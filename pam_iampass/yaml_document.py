@@ -20,9 +20,7 @@ DEEPEST = 16
 
 # Besides control characters: YAML takes NEL, LS, PS and a lone CR for line breaks, editors do not, so that a
 # key could hide in what looks like a comment; a byte-order mark is unseen; the last two are no characters.
-_UNSEEN = re.compile(
-    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]|\r(?!\n)"
-)
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]|\r(?!\n)")
 _NULLS = ("", "~", "null")
 
 

@@ -300,6 +300,15 @@ def test_all_that_is_wrong_is_told_at_once(table: Table) -> None:
     assert sorted(problem.split(":")[1] for problem in table.told("z")) == ["1", "2", "3", "3", "4", "5"]
 
 
+def test_a_hundred_problems_are_all_kept_but_not_all_put_into_one_line(table: Table) -> None:
+    put(table.users, "".join(f"user{number}: .\n" for number in range(100)))
+    with pytest.raises(ConfigurationError) as caught:
+        table.find("alice")
+    assert len(caught.value.problems) == 100
+    assert str(caught.value).endswith("; and 95 more")
+    assert caught.value.diagnostics().count("\n") == 199
+
+
 def test_a_missing_table_is_an_error_where_there_is_no_folder(table: Table) -> None:
     assert table.told("alice") == ["users.yaml: is not there"]
     assert table.problems() == ["users.yaml: is not there"]

@@ -149,6 +149,13 @@ def test_a_half_written_file_is_an_error_that_names_a_line(text: str) -> None:
     assert document.problems[-1].line
 
 
+@pytest.mark.parametrize("text", ['"\\UFFFFFFFF"', '"\\U00110000"', "%YAML 1." + "9" * 5000 + "\n--- a"])
+@pytest.mark.parametrize("loader", [None, yaml.SafeLoader])
+def test_an_impossible_number_is_an_error_whatever_the_parser(text: str, loader: object) -> None:
+    (problem,) = parse(text.encode(), FILE, loader).problems
+    assert "the file is not valid YAML" in problem.what
+
+
 def test_a_binary_file_is_an_error() -> None:
     assert told(bytes(range(256)))
 
