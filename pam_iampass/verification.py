@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 SESSION_MARGIN = 30
 #: How long the end of a session is tried, after the person has their answer. Seconds.
 FAREWELL = 10.0
+#: The longest that one poll may take: one that hangs shall not cost the others, nor hide that the application died.
+#: Seconds.
+LONGEST_POLL = 5.0
 #: How much earlier than the door's our deadline is: the time to say what came of it. Seconds.
 HEADROOM = 0.2
 
@@ -226,7 +229,7 @@ class _Request:
             began = self._elapsed()
             moment = next_poll(max(moment, began), timeout, self._parts.slowdown())
             try:
-                session.get_status(deadline=self._deadline, attempts=1)
+                session.get_status(deadline=self._deadline.sooner(LONGEST_POLL), attempts=1)
                 trouble = None
             except Unavailable as error:
                 trouble = error

@@ -4,7 +4,6 @@
 import _socket
 import errno
 import posix
-import select
 import sys
 import syslog
 import time
@@ -16,8 +15,9 @@ ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 SUCCESS, AUTHINFO_UNAVAIL, MAXTRIES, IGNORE, ABORT = 0, 9, 11, 25, 26
 KNOWN_RESULTS = (SUCCESS, 6, AUTHINFO_UNAVAIL, MAXTRIES, IGNORE, ABORT)
 PROMPT_ECHO_OFF, PROMPT_ECHO_ON, ERROR_MSG, TEXT_INFO = 1, 2, 3, 4
-LONGEST_FRAME, MOST_FRAMES = 65536, 256
-FRAME_WAIT, GRACE, LONGEST_DEADLINE = 10.0, 0.8, 300000
+LONGEST_FRAME, MOST_FRAMES = 65536, 64
+FRAME_WAIT, BUSY_WAIT, GRACE, LONGEST_DEADLINE = 10.0, 1.0, 0.8, 300000
+LONGEST_NAME = 256
 
 
 class Failure(Exception):
@@ -27,10 +27,10 @@ class Failure(Exception):
 def pam_sm_authenticate(pamh, flags, argv):
     denial, who = ABORT, {}
     try:
-        who = items_of(pamh)
-        denial = MAXTRIES if "ssh_auth_info" in who else ABORT
+        denial = MAXTRIES if "SSH_AUTH_INFO_0" in pamh.env else ABORT
+        gather(pamh, who)
         if posix.geteuid() != 0:
-            record(who, "the application does not run as root")
+            record(who, f"the application does not run as root: effective uid {posix.geteuid()}")
             return AUTHINFO_UNAVAIL
         if posix.getuid() != 0:
             raise Failure("pam_python is no door for a set-uid program: use pam_iampass.so there")
@@ -49,14 +49,24 @@ def pam_sm_setcred(pamh, flags, argv):
 pam_sm_acct_mgmt = pam_sm_open_session = pam_sm_close_session = pam_sm_chauthtok = pam_sm_setcred
 
 
-def items_of(pamh):
-    """The PAM items that are set, as texts. A text that is not UTF-8 raises in pam_python, and denies."""
-    who = {name: getattr(pamh, name) for name in ("service", "rhost", "tty", "ruser")}
-    who["user"] = pamh.get_user()
-    who["uid"] = str(posix.getuid())
+def gather(pamh, who):
+    """Put the PAM items that are set into `who`, as texts. pam_python cannot give one that is not UTF-8."""
+    getters = {name: lambda name=name: getattr(pamh, name) for name in ("service", "rhost", "tty", "ruser")}
+    getters["user"] = pamh.get_user
+    getters["uid"] = lambda: str(posix.getuid())
     if "SSH_AUTH_INFO_0" in pamh.env:
-        who["ssh_auth_info"] = pamh.env["SSH_AUTH_INFO_0"]
-    return {name: value for name, value in who.items() if value is not None}
+        getters["ssh_auth_info"] = lambda: pamh.env["SSH_AUTH_INFO_0"]
+    unreadable = []
+    for name, get in getters.items():
+        try:
+            value = get()
+        except UnicodeError:
+            unreadable.append(name)
+        else:
+            if value is not None:
+                who[name] = value
+    if unreadable:
+        raise Failure("not UTF-8: " + ", ".join(unreadable))
 
 
 def hello(flags, arguments):
@@ -70,7 +80,7 @@ def items(who):
 
 def frame(kind, payload):
     if len(payload) > LONGEST_FRAME:
-        raise Failure("the login does not fit into a frame")
+        raise Failure("the PAM items or the arguments are too long")
     return kind + len(payload).to_bytes(4, "big") + payload
 
 
@@ -87,9 +97,9 @@ def relay(pamh, *greeting):
             kind, payload = receive(connection, until)
             now = time.monotonic()
             if kind == b"R":
-                return result(payload)
+                return result(connection, payload)
             if kind == b"D":
-                until, promised = now + min(int.from_bytes(payload, "big"), LONGEST_DEADLINE) / 1000 + GRACE, True
+                until, promised = now + deadline(payload) + GRACE, True
             elif kind == b"Q":
                 answer = ask(pamh, payload)
                 until = until + time.monotonic() - now if promised else time.monotonic() + FRAME_WAIT
@@ -99,14 +109,21 @@ def relay(pamh, *greeting):
                     pass  # the module may have given its RESULT while the person was at the prompt: read on
             elif kind in (b"S", b"E"):
                 say(pamh, TEXT_INFO if kind == b"S" else ERROR_MSG, text(payload))
-                until = until if promised else now + FRAME_WAIT
             else:
                 raise Failure("the module sent a frame of unknown type")
         raise Failure("the module sent too many frames")
     finally:
         connection.close()
         if helper is not None:
-            posix.waitpid(helper, posix.WNOHANG)  # it has long left a grandchild in its place
+            reap(helper)
+
+
+def reap(helper):
+    """Take the process that has long left a grandchild in its place, unless the application has taken it."""
+    try:
+        posix.waitpid(helper, posix.WNOHANG)
+    except OSError:
+        pass
 
 
 def say(pamh, style, message):
@@ -135,10 +152,24 @@ def text(payload):
     return payload.decode()
 
 
-def result(payload):
+def deadline(payload):
+    milliseconds = int.from_bytes(payload, "big")
+    if len(payload) != 4 or milliseconds > LONGEST_DEADLINE:
+        raise Failure("the module sent a deadline that is malformed or too far away")
+    return milliseconds / 1000
+
+
+def result(connection, payload):
     code = int.from_bytes(payload, "big")
     if len(payload) != 4 or code not in KNOWN_RESULTS:
         raise Failure("the module sent an unknown result")
+    connection.setblocking(False)
+    try:
+        more = connection.recv(1)
+    except OSError:
+        more = b""
+    if more:
+        raise Failure("the module sent more than a result")
     return code
 
 
@@ -147,7 +178,7 @@ def send(connection, data, until):
     try:
         connection.sendall(data, _socket.MSG_NOSIGNAL)
     except OSError as error:
-        raise Failure(f"the module does not listen: {error.strerror or 'time-out'}") from None
+        raise Failure(trouble(error)) from None
 
 
 def receive(connection, until):
@@ -163,39 +194,59 @@ def exactly(connection, count, until):
     while len(data) < count:
         left = until - time.monotonic()
         if left <= 0:
-            raise Failure("the module gave no answer in time")
+            raise Failure("the module did not answer in time")
         connection.settimeout(left)
         try:
             chunk = connection.recv(count - len(data))
         except OSError as error:
-            raise Failure(f"the module gave no answer: {error.strerror or 'time-out'}") from None
+            raise Failure(trouble(error)) from None
         if not chunk:
-            raise Failure("the module went away")
+            raise Failure("the module closed the connection before it gave a result")
         data += chunk
     return data
+
+
+def trouble(error):
+    if isinstance(error, TimeoutError):
+        return "the module did not answer in time"
+    if error.errno in (errno.EPIPE, errno.ECONNRESET):
+        return "the module closed the connection before it gave a result"
+    return f"the connection to the module failed (errno {error.errno})"
 
 
 def to_agent():
     """A connection to the agent, or None where none is there. Anything odd about it denies."""
     try:
-        trust(posix.lstat(AGENT_FOLDER), 0o040000, 0o022)
-        trust(posix.lstat(AGENT_SOCKET), 0o140000, 0o077)
+        trust(posix.lstat(AGENT_FOLDER), 0o040000, 0o022, "the folder of the agent's socket")
+        trust(posix.lstat(AGENT_SOCKET), 0o140000, 0o077, "the agent's socket")
         connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        connection.settimeout(1.0)
-        connection.connect(AGENT_SOCKET)
+        connect(connection)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
             return None
-        raise Failure(f"the agent cannot be reached: {error.strerror or 'it is busy'}") from None
+        raise Failure(f"no connection to the agent (errno {error.errno})") from None
     peer = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
     if int.from_bytes(peer[4:8], sys.byteorder) != 0:
-        raise Failure("the agent's socket belongs to somebody else")
+        raise Failure("who listens at the agent's socket is not root")
     return connection
 
 
-def trust(status, kind, forbidden):
+def trust(status, kind, forbidden, what):
     if status.st_mode & 0o170000 != kind or status.st_uid != 0 or status.st_mode & forbidden:
-        raise Failure("the agent's socket or its folder is not root's alone")
+        raise Failure(what + " is not root's alone")
+
+
+def connect(connection):
+    """Connect, and wait a moment for a place where many do so at once."""
+    connection.settimeout(0)
+    until = time.monotonic() + BUSY_WAIT
+    while True:
+        try:
+            return connection.connect(AGENT_SOCKET)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise Failure("the agent is busy") from None
+            time.sleep(0.02)
 
 
 def to_helper():
@@ -206,12 +257,20 @@ def to_helper():
         (posix.POSIX_SPAWN_OPEN, 1, "/dev/null", posix.O_WRONLY, 0),
         (posix.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    actions += [(posix.POSIX_SPAWN_CLOSE, int(number)) for number in posix.listdir("/proc/self/fd") if int(number) > 2]
-    signals = [number for number in range(1, 32) if number not in (9, 19)]
+    actions += [
+        (posix.POSIX_SPAWN_CLOSE, int(number)) for number in posix.listdir("/proc/self/fd") if int(number) > 2
+    ]
+    signals = [number for number in range(1, 65) if number not in (9, 19, 32, 33)]
     arguments = [PYTHON, "-I", "-S", HELPER]
     try:
         helper = posix.posix_spawn(
-            PYTHON, arguments, ENVIRONMENT, file_actions=actions, setsid=True, setsigmask=[], setsigdef=signals
+            PYTHON,
+            arguments,
+            ENVIRONMENT,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=[],
+            setsigdef=signals,
         )
     except OSError as error:
         raise Failure(f"the helper cannot be started: {error.strerror}") from None
@@ -221,9 +280,17 @@ def to_helper():
 
 
 def record(who, reason):
-    """The audit record of a login that the module gave no answer to, on one line whatever the names hold."""
-    words = ["outcome=unavailable", "result=denied"]
-    words += [f"{name}={ascii(who.get(name, '-'))}" for name in ("user", "service", "rhost")]
+    """The audit record of a login that the module gave no answer to."""
+    names = [f"{name}={printable(who.get(name, '-'))}" for name in ("user", "service", "rhost")]
     syslog.openlog("pam_iampass", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
-    syslog.syslog(syslog.LOG_ERR, " ".join([*words, f"reason={ascii(reason)}"]))
+    syslog.syslog(syslog.LOG_ERR, " ".join(["outcome=unavailable result=denied", *names, "reason=" + reason]))
     syslog.closelog()
+
+
+def printable(name):
+    """A name as one word of printable ASCII, so that it can neither begin a second record nor add a field."""
+    data = name.encode()
+    shown = "".join(
+        chr(byte) if 32 < byte < 127 and byte != 92 else f"\\x{byte:02x}" for byte in data[:LONGEST_NAME]
+    )
+    return shown + ("..." if len(data) > LONGEST_NAME else "")

@@ -33,6 +33,11 @@ class RunningAgent:
     def __exit__(self, *_exc: object) -> None:
         self.stop()
 
+    def pid(self) -> int:
+        """The process id of the agent, once somebody has connected."""
+        assert self.process is not None
+        return self.process.pid
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End the agent, and take its socket away."""
         if self.process is None:

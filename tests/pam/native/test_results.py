@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from tests.pam.native.conftest import PAM_ABORT, PAM_SUCCESS, Application, Playing
+from tests.pam.native.conftest import PAM_ABORT, PAM_MAXTRIES, PAM_SUCCESS, Application, Playing
 from tests.support.scripted_module import DoorConnection, Frame, ask, deadline, result, say
 
 #: Linux-PAM turns PAM_IGNORE of a stack with nothing else in it into PAM_PERM_DENIED.
@@ -150,17 +150,15 @@ def test_denied_where_the_module_dies_before_it_reads(application: Application, 
     assert "module" in run.reason
 
 
-@pytest.mark.parametrize("more", [result(0), say("Approved.")], ids=["a result", "a text"])
-def test_denied_where_the_module_speaks_in_the_persons_turn(
-    application: Application, module: Playing, more: Frame
+def test_a_result_that_came_while_the_person_was_at_the_prompt_counts(
+    application: Application, module: Playing
 ) -> None:
-    def interrupts(door: DoorConnection) -> None:
+    def gives_up(door: DoorConnection) -> None:
         door.greeting()
-        door.send(ask("Press Enter"), more)
-        assert door.door_closes()
+        door.send(ask("Press Enter"), say("Restarting."), result(PAM_MAXTRIES))
 
-    with module(interrupts) as played:
+    with module(gives_up):
         run = application.run()
-    assert run.result == PAM_ABORT
-    assert [frame.kind for frame in played.connection.received] == [b"H", b"I"], "it answered all the same"
-    assert "turn" in run.reason
+    assert run.result == PAM_MAXTRIES
+    assert run.messages[-1][1] == b"Restarting."
+    assert run.log == [], "the module has left the record"

@@ -1,0 +1,69 @@
+"""Many logins at once, from one process: the bench speaks the relay protocol to the agent as doors would."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pam_iampass.relay import protocol
+from pam_iampass.relay.protocol import Hello
+from tests.support.agent import SOCKET
+
+
+@dataclass
+class Login:
+    """One login at the agent."""
+
+    user: str
+    began: float = 0.0
+    ended: float = 0.0
+    code: int | None = None
+    received: bytearray = field(default_factory=bytearray)
+
+
+def greeting(user: str) -> bytes:
+    """HELLO and ITEMS of a login through a service that has no prompt."""
+    items = {"user": user.encode(), "service": b"bench", "uid": b"0"}
+    return Hello(protocol.AUTHENTICATE, 0, ()).encode().encode() + protocol.encode_items(items).encode()
+
+
+def play(users: list[str], timeout: float, meanwhile: Callable[[], None] = lambda: None) -> list[Login]:
+    """Log all users in at once. `meanwhile` is called about every 10 ms, to play the people."""
+    selector = selectors.DefaultSelector()
+    logins = []
+    for user in users:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(SOCKET))
+        login = Login(user, began=time.monotonic())
+        connection.sendall(greeting(user))
+        connection.setblocking(False)
+        selector.register(connection, selectors.EVENT_READ, login)
+        logins.append(login)
+    until = time.monotonic() + timeout
+    while selector.get_map() and time.monotonic() < until:
+        meanwhile()
+        for key, _events in selector.select(0.01):
+            if _ended(key.fileobj, key.data):
+                selector.unregister(key.fileobj)
+                key.fileobj.close()
+    return logins
+
+
+def _ended(connection: socket.socket, login: Login) -> bool:
+    """Read what came; whether the login has its result, or the agent went away."""
+    data = connection.recv(65536)
+    login.received += data
+    position = 0
+    while len(login.received) - position >= 5:
+        length = int.from_bytes(login.received[position + 1 : position + 5], "big")
+        if len(login.received) - position < 5 + length:
+            break
+        if login.received[position : position + 1] == b"R":
+            login.code = int.from_bytes(login.received[position + 5 : position + 9], "big")
+            login.ended = time.monotonic()
+            return True
+        position += 5 + length
+    return not data

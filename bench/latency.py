@@ -1,0 +1,84 @@
+"""From the approval on the phone to the answer to PAM: ours, and the loop of the page that describes the API."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+from bench.doors import play
+from bench.measure import Section, median, percentile
+from pam_iampass.client import AuthenticationAPI, Transport
+from pam_iampass.sandbox import Sandbox
+from tests.support.agent import RunningAgent
+
+COLUMNS = ["median s", "95th percentile s", "polls median"]
+
+
+def measure(sandbox: Sandbox, count: int) -> Section:
+    """Approve `count` logins at random moments, each way."""
+    title = "From approval to result"
+    print(title)
+    section = Section(title, COLUMNS)
+    for name, first, last in (("within the first 20 s", 1.0, 20.0), ("between 20 s and 50 s", 20.0, 50.0)):
+        waits, polls = _ours(sandbox, count, first, last)
+        section.add(f"pam-iampass, approved {name}", **_figures(waits, polls))
+    waits, polls = _published_loop(sandbox, count, 1.0, 20.0)
+    section.add("a loop that sleeps 5 s, approved within the first 20 s", **_figures(waits, polls))
+    return section
+
+
+def _figures(waits: list[float], polls: list[float]) -> dict[str, float]:
+    return dict(zip(COLUMNS, (median(waits), percentile(waits, 95), median(polls))))
+
+
+class _People:
+    """Approves each request at a random moment after its start."""
+
+    def __init__(self, sandbox: Sandbox, first: float, last: float) -> None:
+        self._sandbox = sandbox
+        self._range = (first, last)
+        self._before = len(sandbox.sessions)
+        self._moments: dict[int, float] = {}
+        self.approved: dict[str, float] = {}
+
+    def __call__(self) -> None:
+        for session in self._sandbox.sessions[self._before :]:
+            moment = self._moments.setdefault(session.number, session.started_at + random.uniform(*self._range))
+            if session.user not in self.approved and time.monotonic() >= moment:
+                self.approved[session.user] = time.monotonic()
+                self._sandbox.approve(session.number)
+
+    def polls(self) -> list[float]:
+        return [session.polls for session in self._sandbox.sessions[self._before :]]
+
+
+def _ours(sandbox: Sandbox, count: int, first: float, last: float) -> tuple[list[float], list[float]]:
+    people = _People(sandbox, first, last)
+    with RunningAgent():
+        logins = play([f"bench{number}" for number in range(count)], 70.0, people)
+    return [login.ended - people.approved[f"t-{login.user}"] for login in logins], people.polls()
+
+
+def _published_loop(sandbox: Sandbox, count: int, first: float, last: float) -> tuple[list[float], list[float]]:
+    transport = Transport(sandbox.url, sandbox.ca_file, connections=count)
+    api = AuthenticationAPI(sandbox.application_id, sandbox.application_secret, transport=transport)
+    people = _People(sandbox, first, last)
+    ended: dict[str, float] = {}
+
+    def log_in(user: str) -> None:
+        session = api.authenticate_user(user)
+        while session.in_progress:
+            session.get_status()
+            if session.in_progress:
+                time.sleep(5)
+        ended[user] = time.monotonic()
+        session.destroy()
+
+    threads = [threading.Thread(target=log_in, args=(f"t-bench{number}",)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        people()
+        time.sleep(0.01)
+    return [ended[user] - moment for user, moment in people.approved.items()], people.polls()

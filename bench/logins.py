@@ -1,0 +1,48 @@
+"""Whole ssh logins: how many a second, and how long from the approval to the shell."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import subprocess
+import time
+
+from bench.measure import Section, median
+from pam_iampass.sandbox import Sandbox
+from tests.support.agent import RunningAgent
+from tests.support.sshd import Sshd
+
+SCRIPT = "#!/bin/sh\necho\n"
+
+
+def measure(sandbox: Sandbox, sshd: Sshd, askpass: str, count: int) -> Section:
+    """Log in `count` times, four at once, with a phone that approves at once."""
+    title = "Whole ssh logins, key and phone"
+    print(title)
+    section = Section(title, ["logins per second", "one login s"])
+    _measure(section, "native door, agent", sshd, askpass, count, agent=True)
+    _measure(section, "native door, helper", sshd, askpass, count, agent=False)
+    return section
+
+
+def _measure(section: Section, name: str, sshd: Sshd, askpass: str, count: int, agent: bool) -> None:
+    def log_in(_number: int) -> float:
+        began = time.monotonic()
+        command = ["setsid", *sshd.command("alice", "true", options=("NumberOfPasswordPrompts=1",))]
+        environment = {"PATH": "/usr/bin", "SSH_ASKPASS": askpass, "SSH_ASKPASS_REQUIRE": "force", "HOME": "/root"}
+        subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
+        return time.monotonic() - began
+
+    def all_of_them() -> None:
+        log_in(0)
+        began = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(log_in, range(count)))
+        rate = count / (time.monotonic() - began)
+        alone = median([log_in(number) for number in range(5)])
+        section.add(name, **{"logins per second": rate, "one login s": alone})
+
+    if not agent:
+        all_of_them()
+        return
+    with RunningAgent():
+        all_of_them()

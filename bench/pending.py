@@ -1,0 +1,94 @@
+"""A thousand logins that wait at one agent at once: memory, CPU, and whether each gets its own, right answer in time."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from bench.doors import Login, play
+from bench.measure import Section, median, percentile
+from pam_iampass.login import PamCode
+from pam_iampass.sandbox import Sandbox
+from tests.support.agent import RunningAgent
+
+ANSWERS = ("approve", "deny", "nothing")
+RIGHT = {"approve": PamCode.SUCCESS, "deny": PamCode.ABORT, "nothing": PamCode.ABORT}
+
+
+def measure(sandbox: Sandbox, count: int, timeout: float) -> Section:
+    """Let `count` people log in at once; a third approves, a third denies, a third does not answer."""
+    title = f"{count} logins pending at once"
+    print(title)
+    section = Section(title, ["wrong outcomes", "latest after its deadline s", "agent memory MiB", "agent CPU ms per login"])
+    users = [f"bench{number}" for number in range(count)]
+    with RunningAgent() as agent:
+        play(users[:1], 5.0)  # warms it up: imports, the first connection
+        pid = agent.pid()
+        cpu = cpu_seconds(pid)
+        people = _People(sandbox, {f"t-{user}": ANSWERS[number % 3] for number, user in enumerate(users)})
+        logins = play(users, timeout + 30, people)
+        cpu = cpu_seconds(pid) - cpu
+        peak = _peak_mib(pid)
+    wrong = [login for number, login in enumerate(logins) if login.code != RIGHT[ANSWERS[number % 3]]]
+    late = max(login.ended - login.began - timeout for login in logins)
+    section.add(
+        "agent",
+        **{
+            "wrong outcomes": len(wrong),
+            "latest after its deadline s": late,
+            "agent memory MiB": peak,
+            "agent CPU ms per login": 1000 * cpu / count,
+        },
+    )
+    section.remark = (
+        f"Each login has {timeout:g} s. From approval to result: median {median(people.waits(logins)):.2f} s,"
+        f" 95th percentile {percentile(people.waits(logins), 95):.2f} s: polls slow down so that all get their share."
+    )
+    return section
+
+
+class _People:
+    """A thousand people, each of whom answers between 5 and 15 s after the request, or not at all."""
+
+    def __init__(self, sandbox: Sandbox, answers: dict[str, str]) -> None:
+        self._sandbox = sandbox
+        self._answers = answers
+        self._seen: set[int] = {session.number for session in sandbox.sessions}
+        self._due: list[tuple[float, str, int]] = []
+        self._next_look = 0.0
+        self.answered: dict[str, float] = {}
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + 0.5
+            for session in self._sandbox.sessions:
+                if session.number not in self._seen:
+                    self._seen.add(session.number)
+                    self._due.append((now + 5 + 10 * (session.number % 100) / 100, session.user, session.number))
+            self._due.sort()
+        while self._due and self._due[0][0] <= now:
+            _, user, number = self._due.pop(0)
+            if self._answers[user] == "approve":
+                self._sandbox.approve(number)
+            elif self._answers[user] == "deny":
+                self._sandbox.deny(number)
+            else:
+                continue
+            self.answered[user] = time.monotonic()
+
+    def waits(self, logins: list[Login]) -> list[float]:
+        """Seconds from each answer to its result."""
+        return [login.ended - self.answered[f"t-{login.user}"] for login in logins if f"t-{login.user}" in self.answered]
+
+
+def cpu_seconds(pid: int) -> float:
+    """The CPU that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak_mib(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024

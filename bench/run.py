@@ -1,0 +1,132 @@
+"""`make bench`: measures everything side by side in one run, and writes the results beside this file."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from bench import applications, latency, logins, pending, report, tables
+from bench.measure import Application, Section
+from bench.stand_in import duo_service
+from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox.faults import SessionState
+from tests.support.agent import RunningAgent
+from tests.support.installation import Installation
+from tests.support.journald import Journald
+from tests.support.sshd import Sshd
+
+PEOPLE = 1000
+
+
+def main() -> None:
+    """Set up a machine with a thousand people, measure, report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few rounds: to see that it works, not for figures")
+    quick = parser.parse_args().quick
+    folder = Path(tempfile.mkdtemp(dir="/var/lib"))
+    with Sandbox(application_id="bench") as sandbox, Journald(), duo_service(folder) as duo:
+        machine = Installation()
+        table = _people(machine, sandbox)
+        machine.configure(sandbox, timeout="60s")
+        machine.write_users(table)
+        application = Application(folder)
+        sandbox.misbehave("start", SessionState("active"), times=None)
+        sections = applications.measure(application, folder, duo, 5 if quick else 60)
+        sections.append(tables.measure(machine, application, 5 if quick else 40))
+        machine.write_users(table)
+        sections.append(_ssh_logins(sandbox, folder, 8 if quick else 60))
+        sandbox.behave()
+        sections.append(_agent_cpu(sandbox, machine, 5 if quick else 20))
+        machine.change(timeout="60s")
+        sections.append(latency.measure(sandbox, 10 if quick else 100))
+        machine.change(timeout="30s")
+        sections.append(pending.measure(sandbox, 50 if quick else PEOPLE, 30.0))
+    report.write(sections, bounds(sections))
+
+
+def _people(machine: Installation, sandbox: Sandbox) -> str:
+    machine.add_user("alice")
+    sandbox.add_user("t-alice")
+    with open("/etc/passwd", "a", encoding="utf-8") as accounts:
+        for number in range(PEOPLE):
+            accounts.write(f"bench{number}:x:{30000 + number}:65534::/nonexistent:/bin/sh\n")
+            sandbox.add_user(f"t-bench{number}")
+    return "alice: t-alice\n" + "".join(f"bench{number}: t-bench{number}\n" for number in range(PEOPLE))
+
+
+def _ssh_logins(sandbox: Sandbox, folder: Path, count: int) -> Section:
+    shutil.copy("config/sshd_config.d/iampass.conf", "/etc/ssh/sshd_config.d/")
+    askpass = folder / "askpass"
+    askpass.write_text(logins.SCRIPT)
+    askpass.chmod(0o755)
+    with Sshd(folder, "MaxStartups=100") as sshd:
+        sshd.admit("alice")
+        return logins.measure(sandbox, sshd, str(askpass), count)
+
+
+def _agent_cpu(sandbox: Sandbox, machine: Installation, count: int) -> Section:
+    """What one login costs the agent, from its first frame to the end of the session, with six polls."""
+    from bench.doors import play
+    from bench.pending import cpu_seconds
+
+    section = Section("The agent's CPU for one login", ["CPU ms", "polls"])
+    print(section.title)
+    sandbox.auto, sandbox.delay = "approve", 3.7
+    with RunningAgent() as agent:
+        play(["bench0"], 20.0)
+        before, sessions = cpu_seconds(agent.pid()), len(sandbox.sessions)
+        play([f"bench{number}" for number in range(count)], 20.0)
+        spent = cpu_seconds(agent.pid()) - before
+        polls = sum(session.polls for session in sandbox.sessions[sessions:]) / count
+    section.add("agent", **{"CPU ms": 1000 * spent / count, "polls": polls})
+    sandbox.auto = "ask"
+    return section
+
+
+def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
+    """What is to be reached: (what, found, at most)."""
+    authenticate, setcred, table, _ssh, agent, _latency, many = sections
+
+    def value(section: Section, row: str, column: str) -> float:
+        return next(found.values[column] for found in section.rows if found.name == row)
+
+    native = value(authenticate, "native door, agent", "CPU ms")
+    duo = value(authenticate, "pam_duo, one request", "CPU ms")
+    empty = value(setcred, "pam_python, empty module", "CPU ms")
+    largest = "largest above smallest ms"
+    return [
+        ("authenticate, native door with agent: CPU against pam_duo, ratio", native / duo, 0.5),
+        (
+            "authenticate, native door with agent: CPU above pam_permit, ms",
+            value(authenticate, "native door, agent", "above pam_permit ms"),
+            1.5,
+        ),
+        ("setcred, native door: CPU above pam_permit, ms", value(setcred, "native door", "above pam_permit ms"), 0.3),
+        (
+            "setcred, pam_python door: CPU against an empty pam_python module, ratio",
+            value(setcred, "pam_python door", "CPU ms") / empty,
+            1.2,
+        ),
+        (
+            "memory added to the application, native door with agent, MiB",
+            value(authenticate, "native door, agent", "memory above pam_permit KiB") / 1024,
+            0.5,
+        ),
+        ("agent: CPU for one login with six polls, ms", value(agent, "agent", "CPU ms"), 15),
+        ("agent with 1,000 pending logins: memory, MiB", value(many, "agent", "agent memory MiB"), 200),
+        ("agent with 1,000 pending logins: wrong outcomes", value(many, "agent", "wrong outcomes"), 0),
+        (
+            "agent with 1,000 pending logins: latest answer after its deadline, s",
+            value(many, "agent", "latest after its deadline s"),
+            1,
+        ),
+        ("100,000 users over 10: one file, agent, ms", value(table, "users.yaml, agent", largest), 5),
+        ("100,000 users over 10: users.d/, agent, ms", value(table, "users.d/, agent", largest), 5),
+        ("100,000 users over 10: users.d/, helper, ms", value(table, "users.d/, helper", largest), 5),
+    ]
+
+
+if __name__ == "__main__":
+    main()
