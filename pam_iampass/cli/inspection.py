@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-# difflib, shlex and yaml are here, and not where they are needed, since the user that the module runs as may
+# difflib and yaml are here, and not where they are needed, since the user that the module runs as may
 # be unable to read them on a machine that has Python somewhere unusual.
 import difflib  # noqa: F401
 import grp
 import ipaddress
 import os
 import pwd
-import shlex  # noqa: F401
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path

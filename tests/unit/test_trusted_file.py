@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import resource
 import socket
 import stat
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NOBODY = 65534
+ROOT = Path(__file__).parents[2]
 
 
 def refusal(path: Path | str, **how: object) -> UntrustedFile:
@@ -358,18 +360,30 @@ def test_an_impossible_path_is_an_error_of_ours(path: str) -> None:
 
 def test_running_out_of_descriptors_is_an_error_of_ours(trusted_folder: Path) -> None:
     file = put(trusted_folder / "file")
-    free = os.open("/", os.O_PATH)
-    os.close(free)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for spare in range(4):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (free + spare, hard))
-        try:
-            if spare < 3:
-                assert isinstance(refusal(file), UnreadableFile)
-            else:
-                assert trusted_file.read(file)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    program = """
+import resource, sys
+from pam_iampass import trusted_file
+from pam_iampass.errors import UnreadableFile
+for limit in range(3, 9):  # 0 to 2 are taken
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, 9))
+    try:
+        print(len(trusted_file.read(sys.argv[1])))
+    except UnreadableFile as error:
+        print(error.what)
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", program, str(file)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    told = finished.stdout.split("\n")
+    assert told[:3] == ["cannot be read: Too many open files"] * 3
+    assert told[3:-1] == ["8"] * 3
+
+
+@pytest.mark.parametrize("name", ["plain", "with space", "it's", "$(reboot)", "-rf", "ü", "a;b", '"'])
+def test_the_remedy_names_the_file_as_a_shell_takes_it(trusted_folder: Path, name: str) -> None:
+    file = put(trusted_folder / name, mode=0o666)
+    subprocess.run(["/bin/sh", "-c", refusal(file).remedy], check=True)
+    assert trusted_file.read(file)
 
 
 # Names and versions
