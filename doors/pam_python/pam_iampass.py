@@ -1,6 +1,6 @@
 # The pam_python door: carries a login of sshd to the module, which runs in a process of its own.
-# It speaks docs/relay-protocol.md. Only modules built into the interpreter are imported: this file is read four
-# times a login, and whatever else it loaded could be somebody else's.
+# It speaks docs/relay-protocol.md. Only modules built into the interpreter are imported: this file is read
+# four times a login, and whatever else it loaded could be somebody else's.
 import _socket
 import errno
 import posix
