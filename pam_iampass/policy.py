@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional, Protocol, Union
 
 from pam_iampass.accounts import Account, Accounts, UnknownAccount
+from pam_iampass.identifiers import token_fault
 from pam_iampass.login import Login
 
 if TYPE_CHECKING:
@@ -85,12 +86,15 @@ def exemption(who: Account, login: Login, exempt: ExemptSettings, accounts: Acco
 
 
 def demand(who: Account, service: Service, users: Users) -> Union[Unlisted, Approval]:
-    """The user's token, or what the policy for unlisted users says. Raises ConfigurationError."""
+    """The user's token, or what the policy for unlisted users says. Raises ConfigurationError and PolicyError."""
     entry = users.find(who.name)
     if entry is not None:
         return Approval(entry.token, entry.methods if entry.methods is not None else service.methods)
     token = service.unlisted_users.token_for(who.name)
     if token is not None:
+        fault = token_fault(token)
+        if fault is not None:
+            raise PolicyError(f"the token that unlisted_users makes for this user {fault}")
         return Approval(token, service.methods)
     return Unlisted(service.unlisted_users.ignore)
 

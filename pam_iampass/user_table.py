@@ -211,6 +211,6 @@ class _TableReader(NodeReader):
         fault = token_fault(node.text)
         if fault is None:
             return node.text
-        what = f"the token {shown(node.text)} {fault}"
+        what = f"the token {fault}"  # not the token itself: what is wrong ends up in logs
         self.problem(node.line, key, what, "write the token as IAMPASS has it")
         return None

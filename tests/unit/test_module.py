@@ -136,6 +136,14 @@ def test_a_template_makes_the_token_of_an_unlisted_user(world: Setting) -> None:
     assert world.login().code == PamCode.SUCCESS
 
 
+def test_a_token_that_a_template_makes_is_checked(world: Setting) -> None:
+    world.write("users.yaml", "somebody-else: token\n")
+    world.configure(unlisted_users='"' + "x" * 254 + '{user}"', unavailable="ignore")
+    assert world.login().code == PamCode.ABORT
+    assert world.outcome() == ("misconfigured", "denied")
+    assert world.calls == []
+
+
 @pytest.mark.parametrize(
     ("exempt", "items"),
     [

@@ -218,17 +218,17 @@ def test_many_logins_at_once_find_everybody(table: Table) -> None:
 
 
 WRONG = [
-    ("alice:", '1: alice: the token "" is empty'),
-    ("alice: ''", '1: alice: the token "" is empty'),
-    ("alice: .", '1: alice: the token "." would change the address that is called'),
-    ("alice: '..'", '1: alice: the token ".." would change the address that is called'),
-    ('alice: "a\\nb"', '1: alice: the token "a\\x0ab" holds a control character'),
-    ('alice: "\\x7f"', '1: alice: the token "\\x7f" holds a control character'),
-    ('alice: "\\x85"', '1: alice: the token "\\x85" holds a control character'),
-    ("alice: " + "t" * 257, '1: alice: the token "' + "t" * 79 + '…" has 257 characters, 256 is the most'),
+    ("alice:", '1: alice: the token is empty'),
+    ("alice: ''", '1: alice: the token is empty'),
+    ("alice: .", '1: alice: the token would change the address that is called'),
+    ("alice: '..'", '1: alice: the token would change the address that is called'),
+    ('alice: "a\\nb"', '1: alice: the token holds a control character'),
+    ('alice: "\\x7f"', '1: alice: the token holds a control character'),
+    ('alice: "\\x85"', '1: alice: the token holds a control character'),
+    ("alice: " + "t" * 257, '1: alice: the token has 257 characters, 256 is the most'),
     ("alice: [a]", "1: alice: is a list, not a mapping"),
     ("alice: {}", "1: alice: has no token"),
-    ("alice: {token: }", '1: alice.token: the token "" is empty'),
+    ("alice: {token: }", '1: alice.token: the token is empty'),
     ("alice: {token: [a]}", "1: alice.token: is a list, not a token"),
     ("alice: {methods: [facial]}", "1: alice: has no token"),
     ("alice: {token: t, methods: facial}", "1: alice.methods: is a text, not a list"),
@@ -496,3 +496,22 @@ def test_files_are_closed_after_every_look_up(table: Table) -> None:
     for name in ("alice", "bob", "..", "x" * 300):
         same.find(name)
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'alice: "private-token\\x07"',
+        "alice: private-token\nalice: private-token",
+        "alice: [private-token]",
+        "alice: &a private-token",
+        "alice: {token: private-token, methods: [facial, facial], x: private-token}",
+        "alice: 'private-token",
+        "alice: private-token: x",
+    ],
+)
+def test_what_is_wrong_with_a_token_is_told_without_the_token(table: Table, text: str) -> None:
+    put(table.users, text)
+    with pytest.raises(ConfigurationError) as caught:
+        table.find("alice")
+    assert "private" not in str(caught.value)
