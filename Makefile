@@ -11,7 +11,7 @@ SYSCONF = /etc
 UNITS = /usr/lib
 BUILD = build
 
-.PHONY: help demo test test-pythons lint install account
+.PHONY: help demo test test-pythons lint bench fuzz install account
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,16 @@ test-pythons: ## Run the unit tests on every other Python of this machine, from 
 lint: ## Check style and types
 	@tests/support/requirements.sh test
 	@tests/lint.sh
+
+bench: ## Measure doors, agent, tables and logins side by side; writes bench/results.*
+	@tests/support/requirements.sh bench
+	@$(MACHINE) $(PYTHON) -m bench.run
+
+FUZZ_SECONDS = 60
+fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60)
+	@tests/support/requirements.sh test
+	$(MAKE) -C doors/native fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) BUILD=$(abspath $(BUILD))/native
+	FUZZ_EXAMPLES=$$(($(FUZZ_SECONDS) * 350)) $(PYTHON) -m pytest -q --timeout 0 tests/unit/relay/test_fuzz.py
 
 install: ## Install from source, below DESTDIR where that is given
 	install -d $(DESTDIR)$(PACKAGES) $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(BIN) $(DESTDIR)$(SYSCONF)/iampass \

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Install the Debian packages that `make demo` or `make test` need and that are not there yet.
-# Usage, as root: requirements.sh demo|test
+# Install the Debian packages that `make demo`, `make test` or `make bench` need and that are not there yet.
+# Usage, as root: requirements.sh demo|test|bench
 # No service is started or enabled by it: an ssh server that was not there before stays off.
 set -eu
 
@@ -11,10 +11,13 @@ test="$demo pamtester libpam-wrapper python3-pypamtest sudo python3-pytest pytho
 python3-hypothesis python3-venv ca-certificates mypy valgrind
 clang libclang-rt-dev"
 
+bench="$demo libpam-duo python3-matplotlib"
+
 case ${1-} in
     demo) wanted=$demo ;;
+    bench) wanted=$bench ;;
     test) wanted=$test ;;
-    *) echo "usage: requirements.sh demo|test" >&2; exit 2 ;;
+    *) echo "usage: requirements.sh demo|test|bench" >&2; exit 2 ;;
 esac
 
 missing=
