@@ -29,7 +29,8 @@ EXPORTED int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const 
         struct problem found = login_decide(pamh, flags, argc, argv, &result);
         if (!fine(found)) {
             result = denial(pamh);
-            audit_denial(pamh, found);
+            if (found.error != ECANCELED)
+                audit_denial(pamh, found);
         }
     }
     return result;

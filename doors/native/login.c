@@ -58,8 +58,11 @@ static void ask(struct login *login)
     int style = frame_may_be_shown(&login->frame) ? PAM_PROMPT_ECHO_ON : PAM_PROMPT_ECHO_OFF;
     int left = login->promised ? milliseconds_until(login->stream.deadline) : IAMPASS_PATIENCE_MS;
     char *answer;
-    bool answered = conversation_hold(login->pamh, style, frame_text(&login->frame), &answer) == PAM_SUCCESS;
+    bool answered;
 
+    interrupts_release(&login->stream.interrupts); /* the application has its own way with them at a prompt */
+    answered = conversation_hold(login->pamh, style, frame_text(&login->frame), &answer) == PAM_SUCCESS;
+    interrupts_hold(&login->stream.interrupts);
     login->stream.deadline = deadline_in((uint32_t)left);
     frame_begin(&login->frame, ANSWER);
     if (!answered || (answer != NULL && !frame_add(&login->frame, answer, strlen(answer))))
@@ -155,7 +158,9 @@ struct problem login_decide(pam_handle_t *pamh, int flags, int argc, const char 
             found = connect_to_module(login);
         if (fine(found)) {
             login->stream.deadline = deadline_in(IAMPASS_PATIENCE_MS);
+            interrupts_hold(&login->stream.interrupts);
             found = relay(login, result);
+            interrupts_release(&login->stream.interrupts);
         }
         descriptor_close(login->stream.socket);
     }

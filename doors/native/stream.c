@@ -10,11 +10,18 @@
 static struct problem wait_for(const struct stream *stream, short events, int error)
 {
     struct problem found = no_problem();
-    struct pollfd wanted = {.fd = stream->socket, .events = events};
+    struct pollfd wanted[] = {
+        {.fd = stream->socket, .events = events},
+        {.fd = stream->interrupts.descriptor, .events = POLLIN},
+    };
 
     if (error == EAGAIN) {
-        if (poll(&wanted, 1, milliseconds_until(stream->deadline)) < 0 && errno != EINTR)
-            found = problem("waiting for the module failed", errno);
+        if (poll(wanted, 2, milliseconds_until(stream->deadline)) < 0) {
+            if (errno != EINTR)
+                found = problem("waiting for the module failed", errno);
+        } else if (wanted[1].revents != 0) {
+            found = broken_off();
+        }
     } else if (error == EPIPE || error == ECONNRESET) {
         found = problem("the module closed the connection before it gave a result", 0);
     } else if (error != EINTR) {

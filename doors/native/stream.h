@@ -3,6 +3,7 @@
 #ifndef IAMPASS_STREAM_H
 #define IAMPASS_STREAM_H
 
+#include "interrupts.h"
 #include "problem.h"
 
 #include <stdint.h>
@@ -10,6 +11,7 @@
 struct stream {
     int socket;
     int64_t deadline;
+    struct interrupts interrupts;
 };
 
 /* `stream` is a struct stream: the shape is that of a frame's source. */

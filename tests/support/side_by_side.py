@@ -1,0 +1,35 @@
+"""Tests that wait most of their time, and so run at the same time, each in a thread with a guest of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Callable
+
+import pytest
+
+from tests.support.setuid_stage import Guest, Stage
+
+Scene = Callable[[Guest], None]
+Outcomes = dict[Scene, "Future[None]"]
+
+
+def side_by_side(scene: Scene) -> Callable[[Outcomes], None]:
+    """Make a test of a function with a guest; it runs beside the others of its file that are so marked."""
+
+    def test(outcomes: Outcomes) -> None:
+        outcomes[scene].result()
+
+    test.__doc__ = scene.__doc__
+    test.scene = scene  # type: ignore[attr-defined]
+    return test
+
+
+@contextmanager
+def played(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Outcomes]:
+    """Start all of a file's that were asked for."""
+    mine = (item for item in request.session.items if getattr(item, "module", None) is request.module)
+    scenes = {getattr(getattr(item, "function", None), "scene", None) for item in mine} - {None}
+    with ThreadPoolExecutor(len(scenes) + 1) as pool:
+        yield {scene: pool.submit(scene, stage.guest()) for scene in scenes}

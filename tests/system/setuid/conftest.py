@@ -1,0 +1,110 @@
+"""A machine whose sudo and su ask the phone, as an administrator sets it up."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import wait
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.sandbox import Sandbox
+from tests.support.agent import RunningAgent
+from tests.support.installation import ROOT, Installation
+from tests.support.journald import Journald
+from tests.support.setuid_people import Person, settle_people, table_of
+from tests.support.setuid_stage import Guest, Phones, Stage
+from tests.support.side_by_side import Outcomes, played
+from tests.support.world import token_of
+
+PEOPLE = 400
+SUDOERS = """\
+%people ALL=(ALL) ALL, NOPASSWD: /usr/bin/whoami
+Defaults:%people !lecture
+"""
+
+
+@pytest.fixture(scope="session")
+def phones() -> Phones:
+    """Everybody's phone."""
+    return Phones()
+
+
+@pytest.fixture(scope="session")
+def sandbox(phones: Phones) -> Iterator[Sandbox]:
+    """IAMPASS, with people who answer it at once."""
+    with Sandbox(application_id="demo", listener=phones.hear, names=("iampass",)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def crowd(machine: Installation) -> list[Person]:
+    """Everybody who has an account."""
+    return settle_people([f"person{number}" for number in range(PEOPLE)])
+
+
+@pytest.fixture(scope="session")
+def newcomers(crowd: list[Person]) -> Iterator[Person]:
+    """Everybody who has an account, one after the other."""
+    return iter(crowd)
+
+
+@pytest.fixture(scope="module")
+def sudo_and_su(
+    machine: Installation, sandbox: Sandbox, journald: Journald, crowd: list[Person]
+) -> Iterator[Installation]:
+    """sudo and su ask the phone; the files are the shipped ones."""
+    for person in crowd:
+        sandbox.add_user(token_of(person.name))
+        sandbox.add_user(token_of(person.twin))
+    machine.configure(sandbox, timeout="5s")
+    machine.write_users(table_of(crowd))
+    kept = Path("/etc/pam.d/su").read_bytes()
+    shutil.copy(ROOT / "config/pam.d/iampass-sudo", "/etc/pam.d/")
+    shutil.copy(ROOT / "config/pam.d/iampass-su", "/etc/pam.d/su")
+    sudoers = [Path("/etc/sudoers.d") / name for name in ("iampass", "people")]
+    shutil.copy(ROOT / "config/sudoers.d/iampass", sudoers[0])
+    sudoers[1].write_text(SUDOERS)
+    yield machine
+    Path("/etc/pam.d/su").write_bytes(kept)
+    for file in sudoers:
+        file.unlink()
+
+
+@pytest.fixture(scope="module", params=["agent", "helper"])
+def stage(
+    request: pytest.FixtureRequest,
+    sudo_and_su: Installation,
+    sandbox: Sandbox,
+    journald: Journald,
+    phones: Phones,
+    newcomers: Iterator[Person],
+) -> Iterator[Stage]:
+    """Where people use them, once with the agent and once with the helper."""
+    through_agent = request.param == "agent"
+    set_up = Stage(sandbox, journald, phones, newcomers, through_agent, journald.cursor())
+    if through_agent:
+        with RunningAgent():
+            yield set_up
+    else:
+        yield set_up
+
+
+@pytest.fixture(scope="module")
+def outcomes(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Outcomes]:
+    """What comes of the tests of this file that run side by side."""
+    with played(request, stage) as running:
+        yield running
+
+
+@pytest.fixture
+def quiet(outcomes: Outcomes) -> None:
+    """Nothing else runs: those that run side by side have come to their end."""
+    wait(outcomes.values())
+
+
+@pytest.fixture
+def guest(stage: Stage) -> Guest:
+    """Somebody for a test that runs alone."""
+    return stage.guest()

@@ -1,0 +1,121 @@
+"""su with the password and the phone: the real program, the shipped file."""
+
+from __future__ import annotations
+
+import time
+
+from tests.support.setuid_people import AS_ROOT, SHOW_WHO, enter_password
+from tests.support.setuid_stage import CTRL_C, Guest, Phone, waiting
+from tests.support.side_by_side import side_by_side
+from tests.support.terminal import Terminal
+from tests.support.world import PATIENCE
+
+WITHIN = "Approve this on your phone within 5 seconds."
+
+
+@side_by_side
+def test_an_approval_of_the_target_runs_the_command(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    seen = guest.play("su")
+    assert seen.got_in, seen
+    assert seen.status == 0
+    assert seen.shown.index(WITHIN) < seen.shown.index("Approved on your phone.") < seen.shown.index(AS_ROOT)
+    assert guest.starts() == 1
+    assert guest.record().startswith(f"outcome=approved result=success user={guest.twin} service=su ")
+    guest.ended()
+
+
+@side_by_side
+def test_a_login_shell_asks_as_well(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    seen = guest.play("su", "-", guest.twin, "-c", SHOW_WHO)
+    assert seen.got_in, seen
+    assert guest.starts() == 1
+
+
+@side_by_side
+def test_a_denial_runs_nothing_and_is_one_push(guest: Guest) -> None:
+    guest.set_phone(Phone.DENIES)
+    seen = guest.play("su")
+    assert (seen.status, seen.got_in) == (1, False)
+    assert "Denied on your phone." in seen.shown
+    assert guest.starts() == 1
+    assert guest.record().startswith("outcome=denied result=denied ")
+    guest.ended()
+
+
+@side_by_side
+def test_a_denied_login_shell_is_one_push(guest: Guest) -> None:
+    guest.set_phone(Phone.DENIES)
+    seen = guest.play("su", "-l", guest.twin, "-c", SHOW_WHO)
+    assert (seen.status, seen.got_in) == (1, False)
+    assert guest.starts() == 1
+
+
+@side_by_side
+def test_nobody_at_the_phone_runs_nothing_and_is_one_push(guest: Guest) -> None:
+    seen = guest.play("su")
+    assert (seen.status, seen.got_in) == (1, False)
+    assert "Nobody answered on your phone within 5 seconds." in seen.shown
+    assert guest.starts() == 1
+    assert guest.record().startswith("outcome=timed_out result=denied ")
+    guest.ended()
+
+
+@side_by_side
+def test_a_wrong_password_rings_no_phone(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    su = enter_password(guest.start("su"), "wrong")
+    assert su.finish() == 1
+    assert guest.starts() == 0
+    assert guest.records(expected=0) == []
+
+
+@side_by_side
+def test_the_person_is_told_of_the_request_before_it_is_answered(guest: Guest) -> None:
+    su = enter_password(guest.start("su"))
+    su.expect_exact(WITHIN)
+    guest.stage.sandbox.approve(guest.request("su"))
+    su.expect_exact(AS_ROOT)
+    assert su.finish() == 0
+
+
+@side_by_side
+def test_root_is_asked_nothing(guest: Guest) -> None:
+    su = Terminal(["su", guest.name, "-c", "/usr/bin/id -un"])
+    assert (su.finish(), su.shown) == (0, f"{guest.name}\n")
+    assert guest.starts() == 0
+    assert guest.records(expected=0) == []
+
+
+@side_by_side
+def test_the_target_may_be_anybody(guest: Guest) -> None:
+    other = guest.stage.guest(Phone.APPROVES)
+    seen = guest.play("su", other.name, "-c", "/usr/bin/id -un")
+    assert seen.shown.splitlines()[-1] == other.name
+    assert (guest.starts(), other.starts()) == (0, 1)
+
+
+def test_ctrl_c_ends_the_request_within_a_second(quiet: None, guest: Guest) -> None:
+    su = waiting("su", guest)
+    pressed = time.monotonic()
+    su.send(CTRL_C)
+    assert guest.cancelled_after(pressed) < 1.0
+    assert su.finish() != 0
+    assert AS_ROOT not in su.shown
+
+
+def test_closing_the_terminal_ends_the_request_within_a_second(quiet: None, guest: Guest) -> None:
+    su = waiting("su", guest)
+    closed = time.monotonic()
+    su.close()
+    assert guest.cancelled_after(closed) < 1.0
+    assert su.process.wait(PATIENCE) != 0
+
+
+def test_killing_it_ends_the_request_within_a_second(quiet: None, guest: Guest) -> None:
+    su = waiting("su", guest)
+    killed = time.monotonic()
+    su.kill()
+    assert guest.cancelled_after(killed) < 1.0
+    assert AS_ROOT not in su.shown

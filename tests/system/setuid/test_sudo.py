@@ -1,0 +1,183 @@
+"""sudo with the password and the phone: the real program, the shipped files."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from tests.support.setuid_people import AS_ROOT, SHOW_WHO, enter_password
+from tests.support.setuid_stage import CTRL_C, Guest, Phone, waiting
+from tests.support.side_by_side import side_by_side
+from tests.support.world import PATIENCE
+
+WITHIN = "Approve this on your phone within 5 seconds."
+
+
+@side_by_side
+def test_an_approval_runs_the_command(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    seen = guest.play("sudo")
+    assert seen.got_in, seen
+    assert seen.status == 0
+    assert seen.shown.index(WITHIN) < seen.shown.index("Approved on your phone.") < seen.shown.index(AS_ROOT)
+    assert guest.starts() == 1
+    assert guest.record().startswith(
+        f"outcome=approved result=success user={guest.name} service=iampass-sudo"
+    )
+    guest.ended()
+
+
+@side_by_side
+def test_a_denial_runs_nothing_and_is_one_push(guest: Guest) -> None:
+    guest.set_phone(Phone.DENIES)
+    seen = guest.play("sudo")
+    assert (seen.status, seen.got_in) == (1, False)
+    assert "Denied on your phone." in seen.shown
+    assert guest.starts() == 1
+    assert guest.record().startswith("outcome=denied result=denied ")
+    guest.ended()
+
+
+@side_by_side
+def test_nobody_at_the_phone_runs_nothing_and_is_one_push(guest: Guest) -> None:
+    seen = guest.play("sudo")
+    assert (seen.status, seen.got_in) == (1, False)
+    assert "Nobody answered on your phone within 5 seconds." in seen.shown
+    assert guest.starts() == 1
+    assert guest.record().startswith("outcome=timed_out result=denied ")
+    guest.ended()
+
+
+@side_by_side
+def test_a_wrong_password_rings_no_phone(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    sudo = enter_password(guest.start("sudo"), "wrong")
+    sudo.expect("try again")
+    sudo.kill()
+    assert guest.starts() == 0
+    assert guest.records(expected=0) == []
+
+
+@side_by_side
+def test_the_person_is_told_of_the_request_before_it_is_answered(guest: Guest) -> None:
+    sudo = enter_password(guest.start("sudo"))
+    sudo.expect_exact(WITHIN)
+    guest.stage.sandbox.approve(guest.request("sudo"))
+    sudo.expect_exact(AS_ROOT)
+    assert sudo.finish() == 0
+
+
+@side_by_side
+def test_for_another_target_the_caller_is_asked(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    seen = guest.play("sudo", "-u", "bob", "/usr/bin/id", "-un")
+    assert seen.shown.splitlines()[-1] == "bob"
+    assert f"user={guest.name} " in guest.record()
+
+
+@side_by_side
+def test_a_second_sudo_within_its_time_needs_no_second_push(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    sudo = enter_password(guest.person.run("/bin/sh", "-c", f"sudo true && sudo -n sh -c '{SHOW_WHO}'"))
+    assert sudo.finish() == 0
+    assert sudo.lines[-1] == AS_ROOT
+    assert guest.starts() == 1
+
+
+@side_by_side
+def test_after_a_denial_no_time_of_grace_begins(guest: Guest) -> None:
+    guest.set_phone(Phone.DENIES)
+    sudo = enter_password(guest.person.run("/bin/sh", "-c", f"sudo true; sudo -n sh -c '{SHOW_WHO}'"))
+    assert sudo.finish() == 1
+    assert "sudo: a password is required" in sudo.lines[-1]
+    assert guest.starts() == 1
+
+
+@side_by_side
+def test_validating_asks_the_phone(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    seen = guest.play("sudo", "-v")
+    assert seen.status == 0
+    assert guest.starts() == 1
+
+
+@side_by_side
+def test_validating_fails_where_the_phone_denies(guest: Guest) -> None:
+    guest.set_phone(Phone.DENIES)
+    seen = guest.play("sudo", "-v")
+    assert seen.status == 1
+    assert guest.starts() == 1
+
+
+@side_by_side
+def test_where_sudo_may_ask_nothing_no_phone_rings(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    sudo = guest.start("sudo", "-n", "/bin/sh", "-c", SHOW_WHO)
+    assert sudo.finish() == 1
+    assert "a password is required" in sudo.shown
+    assert guest.starts() == 0
+
+
+@side_by_side
+def test_without_a_password_in_sudoers_no_phone_rings(guest: Guest) -> None:
+    sudo = guest.start("sudo", "/usr/bin/whoami")
+    assert (sudo.finish(), sudo.shown) == (0, "root\n")
+    assert guest.starts() == 0
+
+
+@side_by_side
+def test_the_password_may_come_from_standard_input(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    sudo = guest.person.run("/bin/sh", "-c", f"echo 'correct horse' | sudo -S sh -c '{SHOW_WHO}'")
+    assert sudo.finish() == 0
+    assert AS_ROOT in sudo.lines[-1]
+    assert guest.starts() == 1
+
+
+@side_by_side
+def test_the_password_may_come_from_a_program(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
+    ask = "/home/people/ask-" + guest.name
+    sudo = guest.person.run(
+        "/bin/sh",
+        "-c",
+        f"printf '#!/bin/sh\\necho correct horse\\n' > {ask}; chmod 755 {ask};"
+        f" SUDO_ASKPASS={ask} sudo -A sh -c '{SHOW_WHO}'",
+    )
+    assert sudo.finish() == 0
+    assert sudo.lines[-1] == AS_ROOT
+    assert guest.starts() == 1
+
+
+def test_ctrl_c_ends_the_request_within_a_second(quiet: None, guest: Guest) -> None:
+    sudo = waiting("sudo", guest)
+    pressed = time.monotonic()
+    sudo.send(CTRL_C)
+    assert guest.cancelled_after(pressed) < 1.0
+    assert sudo.finish() != 0
+    assert AS_ROOT not in sudo.shown
+
+
+def test_a_request_to_end_it_ends_the_request_within_a_second(quiet: None, guest: Guest) -> None:
+    sudo = waiting("sudo", guest)
+    sent = time.monotonic()
+    sudo.process.send_signal(signal.SIGTERM)
+    assert guest.cancelled_after(sent) < 1.0
+    assert sudo.finish() != 0
+    assert AS_ROOT not in sudo.shown
+
+
+def test_closing_the_terminal_ends_the_request_within_a_second(quiet: None, guest: Guest) -> None:
+    sudo = waiting("sudo", guest)
+    closed = time.monotonic()
+    sudo.close()
+    assert guest.cancelled_after(closed) < 1.0
+    assert sudo.process.wait(PATIENCE) != 0
+
+
+def test_killing_it_ends_the_request_within_a_second(quiet: None, guest: Guest) -> None:
+    sudo = waiting("sudo", guest)
+    killed = time.monotonic()
+    sudo.kill()
+    assert guest.cancelled_after(killed) < 1.0
+    assert AS_ROOT not in sudo.shown
