@@ -1,6 +1,7 @@
 """What each door costs the application that calls PAM: CPU, time and memory, for authenticate and for setcred.
 
-The application is `application.c`, which measures itself. IAMPASS approves at once, so that what is measured is work, not waiting.
+The application is `application.c`, which measures itself. IAMPASS approves at once, so that what is measured is
+work, not waiting.
 """
 
 from __future__ import annotations
@@ -56,7 +57,10 @@ def measure(application: Application, folder: Path, duo: Path, rounds: int) -> l
     with _agent(False):
         ways = {f"{name}, helper": services[name] for name in ours}
         authenticate.update(_rounds(application, ways, "authenticate", max(rounds // 2, 3)))
-    return [_section("Cost of authenticate to the application", authenticate), _section("Cost of setcred", setcred)]
+    return [
+        _section("Cost of authenticate to the application", authenticate),
+        _section("Cost of setcred", setcred),
+    ]
 
 
 @contextmanager
@@ -82,7 +86,9 @@ def _rounds(application: Application, ways: dict[str, str], phase: str, rounds: 
 def _section(title: str, costs: dict[str, list[Cost]]) -> Section:
     section = Section(title, ["CPU ms", "above pam_permit ms", "wall ms", "memory above pam_permit KiB"])
     print(title)
-    floor = {key: median([getattr(cost, key) for cost in costs["pam_permit"]]) for key in ("cpu_ms", "peak_kib")}
+    floor = {
+        key: median([getattr(cost, key) for cost in costs["pam_permit"]]) for key in ("cpu_ms", "peak_kib")
+    }
     for name, found in costs.items():
         cpu = median([cost.cpu_ms for cost in found])
         section.add(

@@ -44,7 +44,9 @@ class _People:
 
     def __call__(self) -> None:
         for session in self._sandbox.sessions[self._before :]:
-            moment = self._moments.setdefault(session.number, session.started_at + random.uniform(*self._range))
+            moment = self._moments.setdefault(
+                session.number, session.started_at + random.uniform(*self._range)
+            )
             if session.user not in self.approved and time.monotonic() >= moment:
                 self.approved[session.user] = time.monotonic()
                 self._sandbox.approve(session.number)
@@ -60,7 +62,9 @@ def _ours(sandbox: Sandbox, count: int, first: float, last: float) -> tuple[list
     return [login.ended - people.approved[f"t-{login.user}"] for login in logins], people.polls()
 
 
-def _published_loop(sandbox: Sandbox, count: int, first: float, last: float) -> tuple[list[float], list[float]]:
+def _published_loop(
+    sandbox: Sandbox, count: int, first: float, last: float
+) -> tuple[list[float], list[float]]:
     transport = Transport(sandbox.url, sandbox.ca_file, connections=count)
     api = AuthenticationAPI(sandbox.application_id, sandbox.application_secret, transport=transport)
     people = _People(sandbox, first, last)

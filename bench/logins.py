@@ -28,7 +28,12 @@ def _measure(section: Section, name: str, sshd: Sshd, askpass: str, count: int, 
     def log_in(_number: int) -> float:
         began = time.monotonic()
         command = ["setsid", *sshd.command("alice", "true", options=("NumberOfPasswordPrompts=1",))]
-        environment = {"PATH": "/usr/bin", "SSH_ASKPASS": askpass, "SSH_ASKPASS_REQUIRE": "force", "HOME": "/root"}
+        environment = {
+            "PATH": "/usr/bin",
+            "SSH_ASKPASS": askpass,
+            "SSH_ASKPASS_REQUIRE": "force",
+            "HOME": "/root",
+        }
         subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
         return time.monotonic() - began
 

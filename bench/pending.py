@@ -1,4 +1,4 @@
-"""A thousand logins that wait at one agent at once: memory, CPU, and whether each gets its own, right answer in time."""
+"""A thousand logins that wait at one agent at once: memory, CPU, and whether each gets its right answer in time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def measure(sandbox: Sandbox, count: int, timeout: float) -> Section:
     """Let `count` people log in at once; a third approves, a third denies, a third does not answer."""
     title = f"{count} logins pending at once"
     print(title)
-    section = Section(title, ["wrong outcomes", "latest after its deadline s", "agent memory MiB", "agent CPU ms per login"])
+    section = Section(
+        title, ["wrong outcomes", "latest after its deadline s", "agent memory MiB", "agent CPU ms per login"]
+    )
     users = [f"bench{number}" for number in range(count)]
     with RunningAgent() as agent:
         play(users[:1], 5.0)  # warms it up: imports, the first connection
@@ -66,7 +68,9 @@ class _People:
             for session in self._sandbox.sessions:
                 if session.number not in self._seen:
                     self._seen.add(session.number)
-                    self._due.append((now + 5 + 10 * (session.number % 100) / 100, session.user, session.number))
+                    self._due.append(
+                        (now + 5 + 10 * (session.number % 100) / 100, session.user, session.number)
+                    )
             self._due.sort()
         while self._due and self._due[0][0] <= now:
             _, user, number = self._due.pop(0)
@@ -80,7 +84,11 @@ class _People:
 
     def waits(self, logins: list[Login]) -> list[float]:
         """Seconds from each answer to its result."""
-        return [login.ended - self.answered[f"t-{login.user}"] for login in logins if f"t-{login.user}" in self.answered]
+        return [
+            login.ended - self.answered[f"t-{login.user}"]
+            for login in logins
+            if f"t-{login.user}" in self.answered
+        ]
 
 
 def cpu_seconds(pid: int) -> float:

@@ -19,8 +19,8 @@ def write(sections: list[Section], bounds: list[tuple[str, float, float]]) -> No
         "# Measurements",
         "",
         f"Made by `make bench` on {date.today()}: {os.cpu_count()} cores, Python {platform.python_version()},"
-        f" kernel {platform.release().split('-')[0]}. All in one run, side by side; medians. Machines are noisy: compare"
-        " the ratios, not the milliseconds.",
+        f" kernel {platform.release().split('-')[0]}. All in one run, side by side;"
+        " medians. Machines are noisy: compare the ratios, not the milliseconds.",
         "",
         "| what | found | at most |",
         "| --- | ---: | ---: |",

@@ -23,7 +23,9 @@ PEOPLE = 1000
 def main() -> None:
     """Set up a machine with a thousand people, measure, report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few rounds: to see that it works, not for figures")
+    parser.add_argument(
+        "--quick", action="store_true", help="few rounds: to see that it works, not for figures"
+    )
     quick = parser.parse_args().quick
     folder = Path(tempfile.mkdtemp(dir="/var/lib"))
     with Sandbox(application_id="bench") as sandbox, Journald(), duo_service(folder) as duo:
@@ -103,7 +105,11 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
             value(authenticate, "native door, agent", "above pam_permit ms"),
             1.5,
         ),
-        ("setcred, native door: CPU above pam_permit, ms", value(setcred, "native door", "above pam_permit ms"), 0.3),
+        (
+            "setcred, native door: CPU above pam_permit, ms",
+            value(setcred, "native door", "above pam_permit ms"),
+            0.3,
+        ),
         (
             "setcred, pam_python door: CPU against an empty pam_python module, ratio",
             value(setcred, "pam_python door", "CPU ms") / empty,

@@ -14,7 +14,6 @@ from pathlib import Path
 import trustme
 
 
-
 def bson(document: dict[str, object]) -> bytes:
     """Texts and documents in BSON (bsonspec.org), which pam_duo 1.x speaks."""
     body = b""

@@ -32,11 +32,18 @@ def measure(machine: Installation, application: Application, rounds: int) -> Sec
 
 
 def _login_ms(
-    machine: Installation, application: Application, fill: Callable[[Installation, int], None], size: int, door: str, rounds: int
+    machine: Installation,
+    application: Application,
+    fill: Callable[[Installation, int], None],
+    size: int,
+    door: str,
+    rounds: int,
 ) -> float:
     fill(machine, size)
     if door == "helper":
-        return median([application.call("bench-1", "alice", "authenticate").wall_ms for _ in range(max(rounds // 3, 3))])
+        return median(
+            [application.call("bench-1", "alice", "authenticate").wall_ms for _ in range(max(rounds // 3, 3))]
+        )
     with RunningAgent():
         play(["alice"], 10.0)
         time.sleep(0.2)  # a file that was written just now is read twice

@@ -103,7 +103,11 @@ class Journal:
         self._write({"MESSAGE": clean(text), "PRIORITY": str(priority)})
 
     def _write(self, fields: dict[str, str]) -> None:
-        common = {"SYSLOG_IDENTIFIER": IDENTIFIER, "SYSLOG_FACILITY": str(AUTHPRIV), "SYSLOG_PID": str(os.getpid())}
+        common = {
+            "SYSLOG_IDENTIFIER": IDENTIFIER,
+            "SYSLOG_FACILITY": str(AUTHPRIV),
+            "SYSLOG_PID": str(os.getpid()),
+        }
         for sink in self._sinks:
             try:
                 sink.write({**fields, **common})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Optional
 
 
 class PamCode(enum.IntEnum):
@@ -72,20 +71,20 @@ class Login:
     service: str
     """PAM_SERVICE, the name of the PAM service file."""
 
-    rhost: Optional[str] = None
+    rhost: str | None = None
     """PAM_RHOST: an address or a host name, chosen by the application."""
 
-    tty: Optional[str] = None
+    tty: str | None = None
     """PAM_TTY."""
 
-    ruser: Optional[str] = None
+    ruser: str | None = None
     """PAM_RUSER. In su the caller; elsewhere a remote side may have chosen it."""
 
-    real_uid: Optional[int] = None
+    real_uid: int | None = None
     """The real user id of the application's process."""
 
-    ssh_auth_info: Optional[str] = None
-    """`SSH_AUTH_INFO_0`: what sshd has accepted so far, one method a line; empty when nothing was; None outside sshd."""
+    ssh_auth_info: str | None = None
+    """`SSH_AUTH_INFO_0`: what sshd has accepted, one method a line; empty when nothing was; None outside sshd."""
 
     @property
     def through_sshd(self) -> bool:

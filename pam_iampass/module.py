@@ -6,7 +6,7 @@ Nothing here raises: whatever goes wrong denies and leaves an audit record.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.conversation import Conversation
 from pam_iampass.journal import Journal
@@ -27,7 +27,7 @@ class Arguments:
     """The arguments on the PAM line."""
 
     config: str = SETTINGS
-    first_factor: Optional[str] = None
+    first_factor: str | None = None
     debug: bool = False
     unknown: tuple[str, ...] = ()
 
@@ -93,7 +93,9 @@ def authenticate(pamh: Handle, argv: list[str], journal: Journal, make_parts: Ma
     except ApplicationGone as gone:
         decision = denied(Outcome.CANCELLED, str(gone))
     except Stopping as stopping:
-        decision = denied(Outcome.UNAVAILABLE, str(stopping), "The phone check is being restarted. Please try again.")
+        decision = denied(
+            Outcome.UNAVAILABLE, str(stopping), "The phone check is being restarted. Please try again."
+        )
     except BaseException as error:  # noqa: BLE001 - an entry point: SystemExit and KeyboardInterrupt deny as well
         decision = denied(Outcome.UNAVAILABLE, _where(error), "The phone check failed.")
     journal.record(login, decision)

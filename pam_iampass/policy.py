@@ -6,7 +6,7 @@ Policies are small objects with one method; `decide` asks them in turn.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional, Protocol, Union
+from typing import TYPE_CHECKING, Protocol
 
 from pam_iampass.accounts import Account, Accounts, UnknownAccount
 from pam_iampass.identifiers import token_fault
@@ -25,7 +25,7 @@ class PolicyError(Exception):
 class Users(Protocol):
     """The table of users."""
 
-    def find(self, name: str) -> Optional[Entry]:
+    def find(self, name: str) -> Entry | None:
         """The user's entry, or None."""
 
 
@@ -72,7 +72,7 @@ def approver(login: Login, account: Account, service: Service, accounts: Account
     return named
 
 
-def exemption(who: Account, login: Login, exempt: ExemptSettings, accounts: Accounts) -> Optional[Exempt]:
+def exemption(who: Account, login: Login, exempt: ExemptSettings, accounts: Accounts) -> Exempt | None:
     """Why no second factor is asked, or None. Raises LookupFailed."""
     if _is_one_of(who, exempt.users, accounts):
         return Exempt("the user is exempt")
@@ -85,7 +85,7 @@ def exemption(who: Account, login: Login, exempt: ExemptSettings, accounts: Acco
     return Exempt(f"the network {network} is exempt") if network else None
 
 
-def demand(who: Account, service: Service, users: Users) -> Union[Unlisted, Approval]:
+def demand(who: Account, service: Service, users: Users) -> Unlisted | Approval:
     """The user's token, or what the policy for unlisted users says. Raises ConfigurationError and PolicyError."""
     entry = users.find(who.name)
     if entry is not None:
@@ -111,7 +111,7 @@ def _is_one_of(who: Account, names: frozenset[str], accounts: Accounts) -> bool:
     return False
 
 
-def _network_of(rhost: Optional[str], exempt: ExemptSettings) -> Optional[str]:
+def _network_of(rhost: str | None, exempt: ExemptSettings) -> str | None:
     """The exempt network that the remote address lies in. A host name lies in none: DNS is not to be trusted here."""
     if not exempt.networks or not rhost:
         return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 #: Nobody takes the phone out and answers within the first second.
 FIRST = 1.5
 #: Seconds between polls while most people answer: half of it is the median wait of an approval.
@@ -16,7 +14,7 @@ CALM = 1.96
 LAST = 0.4
 
 
-def next_poll(previous: Optional[float], timeout: float, slowdown: float = 1.0) -> Optional[float]:
+def next_poll(previous: float | None, timeout: float, slowdown: float = 1.0) -> float | None:
     """The moment of the next poll, for a login that waits `timeout` seconds; None where there is none left.
 
     Moments are in seconds after the request; `previous` is when the poll before began, None where there was none.
@@ -27,7 +25,6 @@ def next_poll(previous: Optional[float], timeout: float, slowdown: float = 1.0) 
     if previous is not None and previous >= last:
         return None
     if previous is None:
-        moment = FIRST
-    else:
-        moment = previous + max(BRISK * slowdown, BRISK if previous < BRISK_UNTIL else CALM)
+        return min(FIRST, last)
+    moment = previous + max(BRISK * slowdown, BRISK if previous < BRISK_UNTIL else CALM)
     return moment if moment < last - BRISK / 2 else last

@@ -16,7 +16,9 @@ def clean(text: str, limit: int = 300) -> str:
     C0, C1, DEL, line and paragraph separators, bidi controls, zero-width characters, lone surrogates (undecodable
     bytes) and unassigned code points become `\\xhh`, `\\uhhhh` or `\\Uhhhhhhhh`.
     """
-    shown = "".join(character if character.isprintable() else _escape(character) for character in text[: limit + 1])
+    shown = "".join(
+        character if character.isprintable() else _escape(character) for character in text[: limit + 1]
+    )
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Optional, Protocol
+from typing import TYPE_CHECKING, Callable, Protocol
 
 from pam_iampass import policy
 from pam_iampass.accounts import Account, Accounts, LookupFailed, UnknownAccount
@@ -73,7 +73,7 @@ class Parts:
 class Demands:
     """What the module's arguments ask for beyond the settings."""
 
-    first_factor: Optional[str] = None
+    first_factor: str | None = None
     """The method that sshd must have accepted before (`publickey`), or None."""
 
 
@@ -85,7 +85,9 @@ class _Decided(Exception):
         self.decision = decision
 
 
-def verify(login: Login, demands: Demands, conversation: Conversation, waiting: Waiting, parts: Parts) -> Decision:
+def verify(
+    login: Login, demands: Demands, conversation: Conversation, waiting: Waiting, parts: Parts
+) -> Decision:
     """Decide a login.
 
     Raises what the handle raises when the application dies (`relay.handle.ApplicationGone`).
@@ -221,7 +223,7 @@ class _Request:
         """Poll until the phone has answered or the time is up. A poll that keeps failing settles the login."""
         from pam_iampass.client.errors import IampassError, Unavailable
 
-        trouble: Optional[Unavailable] = None
+        trouble: Unavailable | None = None
         timeout = self._deadline.at - self._began
         moment = next_poll(None, timeout)
         while moment is not None and moment < timeout:
@@ -265,8 +267,12 @@ class _Request:
         """An outage: tolerated only where it is certain that no request can be on the phone."""
         if self._service.unavailable.value == "ignore" and not may_have_started:
             message = "IAMPASS cannot be reached; you pass without it."
-            return Decision(Outcome.UNAVAILABLE, Result.IGNORED, error.diagnostics(), message, self._elapsed())
-        message = "IAMPASS cannot be reached from this machine. Try again in a minute, or ask your administrator."
+            return Decision(
+                Outcome.UNAVAILABLE, Result.IGNORED, error.diagnostics(), message, self._elapsed()
+            )
+        message = (
+            "IAMPASS cannot be reached from this machine. Try again in a minute, or ask your administrator."
+        )
         return denied(Outcome.UNAVAILABLE, error.diagnostics(), message, self._elapsed())
 
     def _failed(self, error: IampassError) -> Decision:
@@ -293,7 +299,7 @@ class _Request:
         return self._parts.clock() - self._began
 
 
-def _not_before(earliest: float, moment: Optional[float]) -> Optional[float]:
+def _not_before(earliest: float, moment: float | None) -> float | None:
     """The next poll of a server that asked for some peace, if there is one."""
     return None if moment is None else max(earliest, moment)
 

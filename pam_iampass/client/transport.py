@@ -105,7 +105,7 @@ class Transport:
         while True:
             try:
                 return Reply(self._try(call, deadline, clock_offset), clock_offset)
-            except Refused as refused:  # noqa: PERF203 - what is repeated takes far longer
+            except Refused as refused:
                 servers = refused.clock_offset or 0.0
                 if clock_corrected or refused.status != 401 or abs(servers - clock_offset) <= CLOCK_TOLERANCE:
                     raise

@@ -12,10 +12,9 @@ import select
 import socket
 import time
 from dataclasses import dataclass
-from typing import Optional
 
 from pam_iampass.relay import protocol
-from pam_iampass.relay.protocol import Frame, FrameError, Type
+from pam_iampass.relay.protocol import Frame, FrameError
 
 #: How long the module waits for the two first frames, in seconds.
 GREETING_TIMEOUT = 2.0
@@ -45,7 +44,7 @@ class Message:
 class Response:
     """What came back, as in pam_python. `resp` is None where the message asked nothing."""
 
-    resp: Optional[str]
+    resp: str | None
     resp_retcode: int = 0
 
 
@@ -70,7 +69,7 @@ class Handle:
         connection: socket.socket,
         items: dict[str, str],
         afterwards: contextlib.ExitStack,
-        stop: Optional[int] = None,
+        stop: int | None = None,
     ) -> None:
         """`stop` is a descriptor that becomes readable when all logins must end."""
         self._connection = connection
@@ -85,7 +84,7 @@ class Handle:
         self.env = {"SSH_AUTH_INFO_0": items["ssh_auth_info"]} if "ssh_auth_info" in items else {}
 
     @property
-    def real_uid(self) -> Optional[int]:
+    def real_uid(self) -> int | None:
         """The real user id of the application, None where the door did not tell or told nonsense."""
         text = self._items.get("uid", "")
         return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
@@ -168,5 +167,3 @@ def send(connection: socket.socket, frame: Frame) -> None:
         connection.sendall(frame.encode())
     except OSError:
         raise ApplicationGone("the application went away") from None
-
-

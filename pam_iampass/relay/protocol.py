@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Callable, Mapping
+from typing import Callable
 
 VERSION = 1
 AUTHENTICATE = 1
@@ -70,7 +71,9 @@ class Hello:
             raise FrameError("HELLO is cut off")
         version, phase, flags = _HELLO.unpack_from(frame.payload)
         if version != VERSION:
-            raise FrameError(f"version {version} of the relay protocol is not known here; this is version {VERSION}")
+            raise FrameError(
+                f"version {version} of the relay protocol is not known here; this is version {VERSION}"
+            )
         if phase != AUTHENTICATE:
             raise FrameError(f"phase {phase} is not known")
         return cls(phase, flags, tuple(_decode(part) for part in _parts(frame.payload[_HELLO.size :])))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import Callable, Optional
+from typing import Callable
 
 from pam_iampass.relay.handle import ApplicationGone, Handle, greet
 from pam_iampass.relay.protocol import FrameError
@@ -13,7 +13,7 @@ from pam_iampass.relay.protocol import FrameError
 Authenticate = Callable[[Handle, int, "list[str]"], int]
 
 
-def serve(connection: socket.socket, authenticate: Authenticate, stop: Optional[int] = None) -> None:
+def serve(connection: socket.socket, authenticate: Authenticate, stop: int | None = None) -> None:
     """Read the greeting, let `authenticate` decide, answer, then do what was left for afterwards.
 
     `stop` is a descriptor that becomes readable when all logins must end.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable
 
 from pam_iampass import trusted_file
 from pam_iampass.accounts import Accounts
@@ -89,7 +89,7 @@ def _read(config: str) -> Shared:
     return Shared(version or (), settings, UserTable(settings.users, settings.users_folder), api)
 
 
-def _version(settings: Settings) -> Optional[Version]:
+def _version(settings: Settings) -> Version | None:
     """What tells the files of the settings from all other versions of them; None where one cannot be looked at."""
     try:
         return tuple(trusted_file.version(file) for file in settings.files)

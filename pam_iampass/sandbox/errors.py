@@ -1,7 +1,7 @@
 """What can go wrong in the sandbox.
 
-    SandboxError                the sandbox cannot start, or was asked for something impossible
-    Refusal                     a call is not as the protocol wants it: answered with a 4xx and a reason
+SandboxError                the sandbox cannot start, or was asked for something impossible
+Refusal                     a call is not as the protocol wants it: answered with a 4xx and a reason
 """
 
 from __future__ import annotations

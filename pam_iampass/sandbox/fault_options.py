@@ -200,12 +200,14 @@ def table_text() -> str:
     width = max(len(row.example) for row in TABLE)
     lines = [f"  {row.example:{width}}  {row.meaning}" for row in TABLE]
     calls = [kind.value for kind in SERVICE_CALLS]
-    return "\n".join([
-        f"--fault CALL:FAULT, where CALL is one of {', '.join(calls[:3])},",
-        f"{', '.join(calls[3:])},",
-        "and FAULT one of:",
-        *lines,
-        "Each also takes times=N or times=always (else once), and acts=yes or acts=no:",
-        "whether the call has its effect before the answer goes wrong. Without it,",
-        "status and redirect have none; the others do.",
-    ])
+    return "\n".join(
+        [
+            f"--fault CALL:FAULT, where CALL is one of {', '.join(calls[:3])},",
+            f"{', '.join(calls[3:])},",
+            "and FAULT one of:",
+            *lines,
+            "Each also takes times=N or times=always (else once), and acts=yes or acts=no:",
+            "whether the call has its effect before the answer goes wrong. Without it,",
+            "status and redirect have none; the others do.",
+        ]
+    )

@@ -24,25 +24,29 @@ def configuration_text(sandbox: Sandbox, users: Iterable[str]) -> str:
         "users": f"{_FOLDER}/users.yaml",
     }
     table = {user: user for user in users}
-    return "\n".join([
-        f"# {_FOLDER}/iampass.yaml",
-        _yaml(settings),
-        f"# {_FOLDER}/users.yaml: a name on this machine, and its user here",
-        _yaml(table) if table else "# alice: alice    (start the sandbox with --user alice)\n",
-        "# as root",
-        f"install -o root -g iampass -m 0640 {_quoted(sandbox.secret_file)} {_SECRET}",
-        f"install -o root -g root -m 0644 {_quoted(sandbox.ca_file)} {_CA}",
-    ])
+    return "\n".join(
+        [
+            f"# {_FOLDER}/iampass.yaml",
+            _yaml(settings),
+            f"# {_FOLDER}/users.yaml: a name on this machine, and its user here",
+            _yaml(table) if table else "# alice: alice    (start the sandbox with --user alice)\n",
+            "# as root",
+            f"install -o root -g iampass -m 0640 {_quoted(sandbox.secret_file)} {_SECRET}",
+            f"install -o root -g root -m 0644 {_quoted(sandbox.ca_file)} {_CA}",
+        ]
+    )
 
 
 def control_text(sandbox: Sandbox) -> str:
     """How a script answers requests; the token stays out of every argument list."""
     token = f"printf 'Authorization: Bearer '; cat {_quoted(sandbox.control_token_file)}"
     curl = f"curl --cacert {_quoted(sandbox.ca_file)} -H @-"
-    return "\n".join([
-        "# answer requests from a script: GET …/sandbox/requests lists them",
-        f"{{ {token}; }} | {curl} -X POST {sandbox.url}/sandbox/requests/1/approve",
-    ])
+    return "\n".join(
+        [
+            "# answer requests from a script: GET …/sandbox/requests lists them",
+            f"{{ {token}; }} | {curl} -X POST {sandbox.url}/sandbox/requests/1/approve",
+        ]
+    )
 
 
 def _yaml(value: dict[str, str]) -> str:

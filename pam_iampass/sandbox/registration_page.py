@@ -15,8 +15,10 @@ _PAGE = """<!doctype html>
 <body><main><h1>{title}</h1>{content}</main></body>
 </html>
 """
-_BUTTON = '<p>This makes a phone for {user} in the IAMPASS sandbox.</p>' \
+_BUTTON = (
+    "<p>This makes a phone for {user} in the IAMPASS sandbox.</p>"
     '<form method="post"><button type="submit">Register this device</button></form>'
+)
 _DONE = "<p>{user} can approve logins now.</p>"
 _HEADERS = (
     ("Content-Security-Policy", "default-src 'none'; form-action 'self'; frame-ancestors 'none'"),

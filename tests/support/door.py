@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Callable, Optional, Union
 
 from pam_iampass.relay import protocol
-from pam_iampass.relay.handle import Handle, receive
-from pam_iampass.relay.protocol import Frame, Hello, Type
+from pam_iampass.relay.handle import ApplicationGone, Handle, receive
+from pam_iampass.relay.protocol import Frame, FrameError, Hello, Type
 from pam_iampass.relay.serve import serve
 
 #: What a person answers to a prompt: a text, None where the application cannot ask, or something to do first.
@@ -66,7 +66,7 @@ class Door:
         while told.code is None:
             try:
                 frame = receive(self._connection, timeout)
-            except Exception:
+            except (ApplicationGone, FrameError):
                 break
             if frame.type is Type.RESULT:
                 told.code = int.from_bytes(frame.payload, "big")
@@ -93,4 +93,8 @@ class Door:
         answer = self._answers.pop(0)
         if callable(answer):
             answer = answer()
-        return Frame(Type.NO_ANSWER) if answer is None else Frame(Type.ANSWER, answer.encode("utf-8", "surrogateescape"))
+        return (
+            Frame(Type.NO_ANSWER)
+            if answer is None
+            else Frame(Type.ANSWER, answer.encode("utf-8", "surrogateescape"))
+        )

@@ -351,7 +351,7 @@ class _TLSStream:
         while True:
             try:
                 self._tls.do_handshake()
-            except ssl.SSLWantReadError:  # noqa: PERF203
+            except ssl.SSLWantReadError:
                 self._flush(drip)
                 self._fill()
             except ssl.SSLError:
@@ -365,7 +365,7 @@ class _TLSStream:
         while True:
             try:
                 data = self._tls.read(count)
-            except ssl.SSLWantReadError:  # noqa: PERF203
+            except ssl.SSLWantReadError:
                 self._fill()
             else:
                 if not data:

@@ -63,7 +63,13 @@ class Setting:
 
     def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:
         settings = f"config={self.folder / 'iampass.yaml'}"
-        return Door(self.authenticate, settings, *arguments, answers=answers, **{"user": ME, "service": "test", **items})
+        return Door(
+            self.authenticate,
+            settings,
+            *arguments,
+            answers=answers,
+            **{"user": ME, "service": "test", **items},
+        )
 
     def login(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Told:
         return self.door(*arguments, answers=answers, **items).finish()

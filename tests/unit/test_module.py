@@ -119,7 +119,9 @@ def test_no_account_of_this_machine_is_denied_before_any_prompt(world: Setting) 
 
 
 @pytest.mark.parametrize(("policy", "code"), [("deny", PamCode.ABORT), ("ignore", PamCode.IGNORE)])
-def test_unlisted_users_go_as_the_policy_says_and_never_by_success(world: Setting, policy: str, code: int) -> None:
+def test_unlisted_users_go_as_the_policy_says_and_never_by_success(
+    world: Setting, policy: str, code: int
+) -> None:
     world.write("users.yaml", "somebody-else: token\n")
     world.configure(unlisted_users=policy)
     told = world.login(ssh_auth_info="") if policy == "ignore" else world.login()
@@ -154,14 +156,18 @@ def test_a_token_that_a_template_makes_is_checked(world: Setting) -> None:
         ("{networks: ['2001:db8::/32']}", {"rhost": "2001:db8::5"}),
     ],
 )
-def test_an_exempt_login_is_ignored_and_costs_no_network(world: Setting, exempt: str, items: dict[str, str]) -> None:
+def test_an_exempt_login_is_ignored_and_costs_no_network(
+    world: Setting, exempt: str, items: dict[str, str]
+) -> None:
     world.configure(exempt=exempt, server="https://127.0.0.1:1")
     told = world.login(ssh_auth_info=KEY, **items)
     assert told == Told(code=PamCode.IGNORE)
     assert world.outcome() == ("exempt", "ignored")
 
 
-@pytest.mark.parametrize("rhost", ["", "192.0.3.1", "192.0.2.9.example.com", "localhost", "192.0.2.9%eth0", "3221225993"])
+@pytest.mark.parametrize(
+    "rhost", ["", "192.0.3.1", "192.0.2.9.example.com", "localhost", "192.0.2.9%eth0", "3221225993"]
+)
 def test_only_a_literal_address_lies_in_an_exempt_network(world: Setting, rhost: str) -> None:
     world.configure(exempt="{networks: [192.0.2.0/24]}")
     assert world.login(rhost=rhost).code == PamCode.SUCCESS
@@ -169,7 +175,9 @@ def test_only_a_literal_address_lies_in_an_exempt_network(world: Setting, rhost:
 
 
 @pytest.mark.parametrize("info", [{}, {"ssh_auth_info": ""}, {"ssh_auth_info": "hostbased publickey x\n"}])
-def test_without_the_key_that_is_demanded_nobody_passes_exempt_or_not(world: Setting, info: dict[str, str]) -> None:
+def test_without_the_key_that_is_demanded_nobody_passes_exempt_or_not(
+    world: Setting, info: dict[str, str]
+) -> None:
     world.configure(exempt=f"{{users: [{ME}]}}")
     told = world.login("first_factor=publickey", **info)
     assert told.code == (PamCode.MAXTRIES if info else PamCode.ABORT)
@@ -184,7 +192,13 @@ def test_with_the_key_that_is_demanded_the_phone_is_asked(world: Setting) -> Non
 
 @pytest.mark.parametrize(
     "arguments",
-    [("nullok",), ("debug", "frist_factor=publickey"), ("first_factor=password",), ("config=relative",), ("debug", "debug")],
+    [
+        ("nullok",),
+        ("debug", "frist_factor=publickey"),
+        ("first_factor=password",),
+        ("config=relative",),
+        ("debug", "debug"),
+    ],
 )
 def test_an_unknown_argument_denies_and_is_named(world: Setting, arguments: tuple[str, ...]) -> None:
     told = world.login(*arguments)
@@ -198,7 +212,9 @@ def test_broken_settings_deny_whatever_the_policy_for_outages_says(world: Settin
     world.configure(unavailable="ignore", methods="[telepathy]")
     told = world.login()
     assert told.code == PamCode.ABORT
-    assert told.errors == ["The phone check is not set up rightly on this machine. Please ask your administrator."]
+    assert told.errors == [
+        "The phone check is not set up rightly on this machine. Please ask your administrator."
+    ]
     assert world.outcome() == ("misconfigured", "denied")
     assert "iampass.yaml:" in world.only_record()["IAMPASS_REASON"]
 
@@ -257,7 +273,10 @@ def test_methods_of_the_user_go_before_those_of_the_service(world: Setting) -> N
     world.login()
     world.write("users.yaml", f"{ME}: {{token: {Setting.token}, methods: [facial, device]}}\n")
     world.login()
-    assert [list(session.methods) for session in world.sandbox.sessions[-2:]] == [["acceptance"], ["facial", "device"]]
+    assert [list(session.methods) for session in world.sandbox.sessions[-2:]] == [
+        ["acceptance"],
+        ["facial", "device"],
+    ]
 
 
 def test_for_su_the_caller_approves_if_the_process_is_theirs(world: Setting) -> None:
@@ -265,7 +284,9 @@ def test_for_su_the_caller_approves_if_the_process_is_theirs(world: Setting) -> 
     assert world.login(service="su", ruser=ME, uid="0").code == PamCode.SUCCESS
 
 
-@pytest.mark.parametrize("items", [{}, {"ruser": ME}, {"ruser": ME, "uid": "1"}, {"ruser": "no-such", "uid": "0"}, {"uid": "0"}])
+@pytest.mark.parametrize(
+    "items", [{}, {"ruser": ME}, {"ruser": ME, "uid": "1"}, {"ruser": "no-such", "uid": "0"}, {"uid": "0"}]
+)
 def test_a_caller_who_is_only_claimed_is_denied(world: Setting, items: dict[str, str]) -> None:
     world.configure(services="{su: {approver: ruser}}", unlisted_users="ignore")
     assert world.login(service="su", **items).code == PamCode.ABORT

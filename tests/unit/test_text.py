@@ -10,7 +10,21 @@ from hypothesis import strategies as st
 
 from pam_iampass.text import clean, quoted
 
-HOSTILE = ["\x1b[31m", "\x07", "\x7f", "\x9b31m", "a\nb", "a\rb", "\u2028", "\u2029", "\u202e", "\u2066", "\u200b", "\udcff", "\0"]
+HOSTILE = [
+    "\x1b[31m",
+    "\x07",
+    "\x7f",
+    "\x9b31m",
+    "a\nb",
+    "a\rb",
+    "\u2028",
+    "\u2029",
+    "\u202e",
+    "\u2066",
+    "\u200b",
+    "\udcff",
+    "\0",
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE)

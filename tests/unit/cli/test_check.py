@@ -104,7 +104,7 @@ def test_errors_of_settings_and_table_are_told_together_line_by_line(for_root: I
     finished = for_root.check()
     assert finished.returncode == 1
     assert re.search(f'^{for_root.file}:[0-9]+: timeout: "60" has no unit$', finished.stdout, re.M)
-    assert f'\n{for_root.folder}/users.yaml:2: bob: the token is empty\n' in finished.stdout
+    assert f"\n{for_root.folder}/users.yaml:2: bob: the token is empty\n" in finished.stdout
     assert "2 errors, 0 warnings" in finished.stdout
     assert "\x1b" not in finished.stdout
 

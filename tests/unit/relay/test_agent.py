@@ -183,7 +183,9 @@ def test_a_door_that_says_nothing_is_dropped_after_two_seconds(agent: Running) -
         assert 1.8 < time.monotonic() - began < 3
 
 
-@pytest.mark.parametrize("junk", [b"\0" * 100, b"X\0\0\0\0", b"H\xff\xff\xff\xff", b"I\0\0\0\0", b"H\0\0\0\x01\x01"])
+@pytest.mark.parametrize(
+    "junk", [b"\0" * 100, b"X\0\0\0\0", b"H\xff\xff\xff\xff", b"I\0\0\0\0", b"H\0\0\0\x01\x01"]
+)
 def test_junk_is_dropped_and_the_next_login_is_served(agent: Running, junk: bytes) -> None:
     agent.world.configure(exempt=f"{{users: [{ME}]}}")
     with agent.connect() as odd:

@@ -1,6 +1,7 @@
 """The module's frame reader and greeting against bytes that real logins were made of, cut, joined and changed.
 
-The seeds are those of the native door's fuzzer: what both sides of real logins sent. FUZZ_EXAMPLES sets how long it goes on.
+The seeds are those of the native door's fuzzer: what both sides of real logins sent. FUZZ_EXAMPLES sets how long it
+goes on.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ from pam_iampass.relay.handle import ApplicationGone, Handle, greet
 from pam_iampass.relay.protocol import FrameError, Hello, Type
 from pam_iampass.relay.serve import serve
 
-SEEDS = sorted(path.read_bytes() for path in (Path(__file__).parents[3] / "doors/native/fuzz/seeds").iterdir())
+SEEDS = sorted(
+    path.read_bytes() for path in (Path(__file__).parents[3] / "doors/native/fuzz/seeds").iterdir()
+)
 GREETING = Hello(1, 0x8000, ("debug", "first_factor=publickey")).encode().encode()
-ITEMS = protocol.encode_items({"user": b"alice", "service": b"sshd", "ssh_auth_info": b"publickey ssh-ed25519 A"}).encode()
+ITEMS = protocol.encode_items(
+    {"user": b"alice", "service": b"sshd", "ssh_auth_info": b"publickey ssh-ed25519 A"}
+).encode()
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
 
 
@@ -38,7 +43,9 @@ def streams(draw: st.DrawFn) -> bytes:
 
 
 fuzzed = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
