@@ -9,6 +9,7 @@ import struct
 import subprocess
 import termios
 from collections.abc import Sequence
+from typing import ClassVar
 
 import pexpect
 from pexpect.fdpexpect import fdspawn
@@ -24,6 +25,9 @@ class Terminal(fdspawn):  # type: ignore[misc]
     so it is setsid(1) that makes the terminal the command's own.
     """
 
+    #: Those whose program may still run.
+    open: ClassVar[set[Terminal]] = set()
+
     def __init__(
         self, command: Sequence[str], timeout: float = 30, environment: dict[str, str] | None = None
     ) -> None:
@@ -37,6 +41,7 @@ class Terminal(fdspawn):  # type: ignore[misc]
             env={**ENVIRONMENT, **(environment or {})},
         )
         os.close(slave)
+        self.open.add(self)
         super().__init__(master, timeout=timeout, encoding="utf-8", codec_errors="replace")
         self._shown = io.StringIO()
         self.logfile_read = self._shown
@@ -59,6 +64,7 @@ class Terminal(fdspawn):  # type: ignore[misc]
         """Wait until the program has ended; returns its exit status."""
         self.expect(pexpect.EOF)
         status = self.process.wait(self.timeout)
+        self.open.discard(self)
         self.close()
         return status
 

@@ -58,7 +58,9 @@ class World:
     def mark(self) -> None:
         """From here on counts what happens."""
         self._cursor = self.journald.cursor()
-        self._first_session = len(self.sandbox.sessions)
+        earlier = self.sandbox.sessions
+        self._first_session = len(earlier)
+        self._last_before = earlier[-1] if earlier else None
         self._first_call = len(self.sandbox.calls)
         self._log_start = self.sshd.log.stat().st_size
 
@@ -70,7 +72,7 @@ class World:
 
     def request(self, user: str) -> SandboxSession:
         """The request on the user's phone, once it is there."""
-        return self.sandbox.wait_for_request(token_of(user), PATIENCE)
+        return self.sandbox.wait_for_request(token_of(user), PATIENCE, after=self._last_before)
 
     def approve(self, user: str) -> SandboxSession:
         """The user approves on the phone, once the request is there."""

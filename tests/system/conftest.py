@@ -14,6 +14,7 @@ from pam_iampass.sandbox import Sandbox
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.sshd import Sshd
+from tests.support.terminal import Terminal
 from tests.support.world import PASSWORD, PEOPLE, World
 
 SHIPPED = ROOT / "config/sshd_config.d"
@@ -68,6 +69,14 @@ def password_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
         folder / "password-and-phone", configuration=with_shipped("iampass-password.conf", folder)
     ) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def nobody_stays() -> Iterator[None]:
+    """Whoever is still at a terminal after a test (one that failed, most likely) is sent away."""
+    yield
+    for terminal in list(Terminal.open):
+        terminal.kill()
 
 
 @pytest.fixture
