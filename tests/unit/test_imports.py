@@ -1,0 +1,46 @@
+"""What a login loads: nothing before it is needed. A login without a second factor pays for no network library."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.setting import ME, Setting
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"requests", "urllib3", "http", "ssl", "yaml", "systemd", "click", "rich", "email", "asyncio", "json", "logging"}
+SHOW = "import sys; before = set(sys.modules)\n{code}\nprint(*sorted(set(sys.modules) - before))"
+
+
+def loaded(code: str) -> set[str]:
+    """The modules that `code` makes Python load, in a fresh interpreter as isolated as the helper's."""
+    paths = f"import sys; sys.path += {[str(ROOT), *(path for path in sys.path if 'packages' in path)]!r}\n"
+    command = [sys.executable, "-I", "-S", "-c", paths + SHOW.format(code=code)]
+    return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("module", ["module", "relay.helper", "relay.serve", "verification", "one_shot"])
+def test_the_way_in_loads_a_few_small_modules(module: str) -> None:
+    found = loaded(f"import pam_iampass.{module}")
+    assert not {name.split(".")[0] for name in found} & HEAVY
+    assert len(found) < 90, sorted(found)
+
+
+def test_an_exempt_login_loads_no_network_library(world: Setting) -> None:
+    world.configure(exempt=f"{{users: [{ME}]}}")
+    found = loaded(
+        "import contextlib, socket\n"
+        "from pam_iampass import module\n"
+        "from pam_iampass.journal import Journal\n"
+        "from pam_iampass import one_shot\n"
+        "from pam_iampass.relay.handle import Handle\n"
+        "class Nowhere:\n"
+        "    def write(self, fields): pass\n"
+        f"handle = Handle(socket.socketpair()[0], {{'user': {ME!r}, 'service': 'x'}}, contextlib.ExitStack())\n"
+        f"argv = ['pam_iampass', 'config={world.folder / 'iampass.yaml'}']\n"
+        "assert module.authenticate(handle, argv, Journal(Nowhere()), one_shot.parts) == 25"
+    )
+    assert not {name.split(".")[0] for name in found} & {"requests", "urllib3", "ssl", "http", "email", "click"}
