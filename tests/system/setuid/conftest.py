@@ -14,8 +14,9 @@ from tests.support.agent import RunningAgent
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.setuid_people import Person, settle_people, table_of
-from tests.support.setuid_stage import Guest, Phones, Stage
+from tests.support.setuid_stage import TIMEOUT, Phones, Stage
 from tests.support.side_by_side import Outcomes, played
+from tests.support.terminal import Terminal
 from tests.support.world import token_of
 
 PEOPLE = 400
@@ -23,6 +24,14 @@ SUDOERS = """\
 %people ALL=(ALL) ALL, NOPASSWD: /usr/bin/whoami
 Defaults:%people !lecture
 """
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nobody_stays() -> Iterator[None]:
+    """Whoever is still at a terminal at the end of a file is sent away; not before, since tests run side by side."""
+    yield
+    for terminal in list(Terminal.open):
+        terminal.kill()
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +67,7 @@ def sudo_and_su(
     for person in crowd:
         sandbox.add_user(token_of(person.name))
         sandbox.add_user(token_of(person.twin))
-    machine.configure(sandbox, timeout="5s")
+    machine.configure(sandbox, timeout=TIMEOUT)
     machine.write_users(table_of(crowd))
     kept = Path("/etc/pam.d/su").read_bytes()
     shutil.copy(ROOT / "config/pam.d/iampass-sudo", "/etc/pam.d/")
@@ -82,9 +91,8 @@ def stage(
     newcomers: Iterator[Person],
 ) -> Iterator[Stage]:
     """Where people use them, once with the agent and once with the helper."""
-    through_agent = request.param == "agent"
-    set_up = Stage(sandbox, journald, phones, newcomers, through_agent, journald.cursor())
-    if through_agent:
+    set_up = Stage(sandbox, journald, phones, newcomers, journald.cursor())
+    if request.param == "agent":
         with RunningAgent():
             yield set_up
     else:
@@ -102,9 +110,3 @@ def outcomes(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Outcomes]
 def quiet(outcomes: Outcomes) -> None:
     """Nothing else runs: those that run side by side have come to their end."""
     wait(outcomes.values())
-
-
-@pytest.fixture
-def guest(stage: Stage) -> Guest:
-    """Somebody for a test that runs alone."""
-    return stage.guest()

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from tests.support.setuid_people import AS_ROOT, SHOW_WHO, enter_password
-from tests.support.setuid_stage import CTRL_C, Guest, Phone, waiting
+from tests.support.setuid_stage import WITHIN, Guest, Phone
 from tests.support.side_by_side import side_by_side
 from tests.support.terminal import Terminal
-from tests.support.world import PATIENCE
-
-WITHIN = "Approve this on your phone within 5 seconds."
 
 
 @side_by_side
@@ -56,7 +51,7 @@ def test_a_denied_login_shell_is_one_push(guest: Guest) -> None:
 def test_nobody_at_the_phone_runs_nothing_and_is_one_push(guest: Guest) -> None:
     seen = guest.play("su")
     assert (seen.status, seen.got_in) == (1, False)
-    assert "Nobody answered on your phone within 5 seconds." in seen.shown
+    assert "Nobody answered on your phone within 3 seconds." in seen.shown
     assert guest.starts() == 1
     assert guest.record().startswith("outcome=timed_out result=denied ")
     guest.ended()
@@ -94,28 +89,3 @@ def test_the_target_may_be_anybody(guest: Guest) -> None:
     seen = guest.play("su", other.name, "-c", "/usr/bin/id -un")
     assert seen.shown.splitlines()[-1] == other.name
     assert (guest.starts(), other.starts()) == (0, 1)
-
-
-def test_ctrl_c_ends_the_request_within_a_second(quiet: None, guest: Guest) -> None:
-    su = waiting("su", guest)
-    pressed = time.monotonic()
-    su.send(CTRL_C)
-    assert guest.cancelled_after(pressed) < 1.0
-    assert su.finish() != 0
-    assert AS_ROOT not in su.shown
-
-
-def test_closing_the_terminal_ends_the_request_within_a_second(quiet: None, guest: Guest) -> None:
-    su = waiting("su", guest)
-    closed = time.monotonic()
-    su.close()
-    assert guest.cancelled_after(closed) < 1.0
-    assert su.process.wait(PATIENCE) != 0
-
-
-def test_killing_it_ends_the_request_within_a_second(quiet: None, guest: Guest) -> None:
-    su = waiting("su", guest)
-    killed = time.monotonic()
-    su.kill()
-    assert guest.cancelled_after(killed) < 1.0
-    assert AS_ROOT not in su.shown

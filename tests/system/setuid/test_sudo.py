@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import time
-
 from tests.support.setuid_people import AS_ROOT, SHOW_WHO, enter_password
-from tests.support.setuid_stage import CTRL_C, Guest, Phone, waiting
+from tests.support.setuid_stage import WITHIN, Guest, Phone
 from tests.support.side_by_side import side_by_side
-from tests.support.world import PATIENCE
-
-WITHIN = "Approve this on your phone within 5 seconds."
 
 
 @side_by_side
@@ -42,7 +36,7 @@ def test_a_denial_runs_nothing_and_is_one_push(guest: Guest) -> None:
 def test_nobody_at_the_phone_runs_nothing_and_is_one_push(guest: Guest) -> None:
     seen = guest.play("sudo")
     assert (seen.status, seen.got_in) == (1, False)
-    assert "Nobody answered on your phone within 5 seconds." in seen.shown
+    assert "Nobody answered on your phone within 3 seconds." in seen.shown
     assert guest.starts() == 1
     assert guest.record().startswith("outcome=timed_out result=denied ")
     guest.ended()
@@ -147,37 +141,3 @@ def test_the_password_may_come_from_a_program(guest: Guest) -> None:
     assert sudo.finish() == 0
     assert sudo.lines[-1] == AS_ROOT
     assert guest.starts() == 1
-
-
-def test_ctrl_c_ends_the_request_within_a_second(quiet: None, guest: Guest) -> None:
-    sudo = waiting("sudo", guest)
-    pressed = time.monotonic()
-    sudo.send(CTRL_C)
-    assert guest.cancelled_after(pressed) < 1.0
-    assert sudo.finish() != 0
-    assert AS_ROOT not in sudo.shown
-
-
-def test_a_request_to_end_it_ends_the_request_within_a_second(quiet: None, guest: Guest) -> None:
-    sudo = waiting("sudo", guest)
-    sent = time.monotonic()
-    sudo.process.send_signal(signal.SIGTERM)
-    assert guest.cancelled_after(sent) < 1.0
-    assert sudo.finish() != 0
-    assert AS_ROOT not in sudo.shown
-
-
-def test_closing_the_terminal_ends_the_request_within_a_second(quiet: None, guest: Guest) -> None:
-    sudo = waiting("sudo", guest)
-    closed = time.monotonic()
-    sudo.close()
-    assert guest.cancelled_after(closed) < 1.0
-    assert sudo.process.wait(PATIENCE) != 0
-
-
-def test_killing_it_ends_the_request_within_a_second(quiet: None, guest: Guest) -> None:
-    sudo = waiting("sudo", guest)
-    killed = time.monotonic()
-    sudo.kill()
-    assert guest.cancelled_after(killed) < 1.0
-    assert AS_ROOT not in sudo.shown

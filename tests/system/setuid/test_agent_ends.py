@@ -1,0 +1,106 @@
+"""The agent ends while sudo and su wait for the phone, or is not there at all."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from pam_iampass.sandbox import Sandbox
+from tests.support import processes
+from tests.support.agent import SOCKET, RunningAgent
+from tests.support.installation import Installation
+from tests.support.journald import Journald
+from tests.support.setuid_people import AS_ROOT, Person
+from tests.support.setuid_stage import Guest, Phone, Phones, Stage, waiting
+from tests.support.terminal import Terminal
+
+PROGRAMS = ("sudo", "su")
+
+
+@pytest.fixture
+def stage(
+    sudo_and_su: Installation,
+    sandbox: Sandbox,
+    journald: Journald,
+    phones: Phones,
+    newcomers: Iterator[Person],
+) -> Stage:
+    """Where people use sudo and su; whether there is an agent is up to the test."""
+    return Stage(sandbox, journald, phones, newcomers, journald.cursor())
+
+
+@pytest.fixture
+def agent(stage: Stage) -> Iterator[RunningAgent]:
+    """The agent."""
+    with RunningAgent() as running:
+        yield running
+
+
+def finish(logins: dict[str, tuple[Guest, Terminal]]) -> None:
+    """None of them must have got in, and each rang once."""
+    for guest, terminal in logins.values():
+        assert terminal.finish() == 1
+        assert AS_ROOT not in terminal.shown
+        assert guest.starts() == 1
+
+
+def both_wait(stage: Stage) -> dict[str, tuple[Guest, Terminal]]:
+    """Somebody waits in sudo, and somebody else in su."""
+    guests = {program: stage.guest() for program in PROGRAMS}
+    return {program: (guest, waiting(program, guest)) for program, guest in guests.items()}
+
+
+def test_a_killed_agent_is_a_denial_by_the_door_with_its_record(stage: Stage, agent: RunningAgent) -> None:
+    logins = both_wait(stage)
+    agent.stop(signal.SIGKILL)
+    finish(logins)
+    for program, (guest, _) in logins.items():
+        service = {"sudo": "iampass-sudo", "su": "su"}[program]
+        wanted = f"outcome=unavailable result=denied user={guest.approver(program)} service={service} "
+        assert wanted in guest.record()
+        assert "reason=the module closed the connection before it gave a result" in guest.record()
+
+
+def test_an_agent_that_is_stopped_denies_and_leaves_no_session_open(
+    stage: Stage, agent: RunningAgent
+) -> None:
+    logins = both_wait(stage)
+    agent.stop(signal.SIGTERM)
+    finish(logins)
+    for guest, terminal in logins.values():
+        assert "The phone check is being restarted. Please try again." in terminal.shown
+        assert guest.record().startswith("outcome=unavailable result=denied ")
+        guest.ended()
+
+
+def test_where_nobody_listens_any_more_the_helper_does_it(stage: Stage) -> None:
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(SOCKET))
+    SOCKET.chmod(0o600)
+    try:
+        logins = both_wait(stage)
+        assert len(processes.running(processes.HELPER)) == len(logins)
+        for program, (guest, terminal) in logins.items():
+            stage.sandbox.approve(guest.request(program))
+            assert terminal.finish() == 0
+            assert AS_ROOT in terminal.shown
+    finally:
+        SOCKET.unlink()
+
+
+def test_a_killed_helper_is_a_denial_by_the_door_with_its_record(stage: Stage) -> None:
+    logins = both_wait(stage)
+    for helper in processes.running(processes.HELPER):
+        processes.kill(helper)
+    finish(logins)
+    for guest, _ in logins.values():
+        assert "outcome=unavailable result=denied " in guest.record()
+
+
+def test_after_a_restart_the_next_login_is_approved(stage: Stage, agent: RunningAgent) -> None:
+    agent.stop(signal.SIGKILL)
+    with RunningAgent():
+        assert stage.guest(Phone.APPROVES).play("sudo").got_in
