@@ -15,10 +15,11 @@ import pexpect
 import pytest
 
 from tests.pam.native.conftest import build_native
+from tests.support import processes
 from tests.support.scripted_module import DoorConnection, Frame, ScriptedModule, ask, result
 from tests.support.sshd import Login, Sshd
 from tests.support.terminal import Terminal
-from tests.support.world import PASSWORD
+from tests.support.world import PASSWORD, PATIENCE
 
 SERVICE = "fact"
 CODES = {
@@ -160,7 +161,8 @@ class Witness:
         )
 
     def calls(self, phase: str = "authenticate") -> list[dict[str, Any]]:
-        """What it has written down."""
+        """What it has written down, once sshd is done."""
+        processes.wait_for_end(processes.running("sshd-session: "), PATIENCE)
         notes = [json.loads(line) for line in self._notes.read_text().splitlines()]
         return [note for note in notes if note["phase"] == phase]
 
@@ -267,6 +269,20 @@ def test_in_keyboard_interactive_pam_runs_in_a_process_of_its_own(witness: Witne
     assert login.finish() == 0
     [call] = witness.calls()
     assert call["pid"] not in {later["pid"] for later in witness.calls("setcred")}
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"), [("", ""), ("yes", "\b\n\r"), ("y" * 14, "\b\n\r\x7fINCORRECT\b")]
+)
+def test_sshd_answers_in_the_place_of_a_refused_root_as_long_as_what_was_typed(
+    witness: Witness, typed: str, answer: str
+) -> None:
+    witness.does(f"outcome = {ASKS}.resp", "pamh.PAM_MAXTRIES")
+    login = witness.sshd.login("root", "true", options=WITHOUT_KEY)
+    login.expect("Question: ")
+    login.sendline(typed)
+    assert login.finish() == 255
+    assert [call["outcome"] for call in witness.calls()] == [answer]
 
 
 def test_text_is_held_back_until_the_next_prompt(witness: Witness) -> None:
