@@ -1,19 +1,30 @@
 #!/bin/sh
-# The unit and client tests on each other Python from 3.9 on that this machine has; inside machine.sh.
+# The unit and client tests on each other Python from 3.9 on that this machine has, two at a time; inside machine.sh.
 set -eu
-seen=
+
+if [ "${1-}" = --on ]; then
+    environment=$(mktemp -d)
+    log=$environment/log
+    status=0
+    {
+        "$2" -m venv "$environment" &&
+            "$environment/bin/pip" install -q --disable-pip-version-check \
+                requests PyYAML click rich aiohttp trustme pexpect pytest pytest-timeout hypothesis &&
+            "$environment/bin/python" -m pytest -q tests/unit tests/client
+    } > "$log" 2>&1 || status=$?
+    "$2" --version
+    [ "$status" -eq 0 ] && tail -n 1 "$log" || cat "$log"
+    exit "$status"
+fi
+
+list=$(mktemp)
 for version in 3.9 3.10 3.11 3.12 3.13 3.14; do
     for python in $(command -v "python$version" || :) "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version".*/bin/python; do
         "$python" -c "import venv, sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')" 2> /dev/null || continue
-        case $python in /usr/bin/*) continue ;; esac
-        echo "Python $version"
-        environment=$(mktemp -d)
-        "$python" -m venv "$environment"
-        "$environment/bin/pip" install -q --disable-pip-version-check \
-            requests PyYAML click rich aiohttp trustme pytest pytest-timeout hypothesis
-        "$environment/bin/python" -m pytest -q tests/unit tests/client
-        seen="$seen $version"
+        case $python in /usr/bin/* | /bin/*) continue ;; esac
+        echo "$python" >> "$list"
         break
     done
 done
-[ -n "$seen" ] || echo "No other Python from 3.9 on is on this machine."
+[ -s "$list" ] || { echo "No other Python from 3.9 on is on this machine."; exit 0; }
+xargs -n 1 -P 2 "$0" --on < "$list"

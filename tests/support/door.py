@@ -49,8 +49,9 @@ class Door:
             self._module = threading.Thread(target=serve, args=(its, module), daemon=True)
             self._module.start()
         encoded = {name: value.encode("utf-8", "surrogateescape") for name, value in items.items()}
-        self.send(Hello(protocol.AUTHENTICATE, 0, arguments).encode())
-        self.send(protocol.encode_items(encoded))
+        with contextlib.suppress(BrokenPipeError):  # a module that does not want us; `finish` tells
+            self.send(Hello(protocol.AUTHENTICATE, 0, arguments).encode())
+            self.send(protocol.encode_items(encoded))
 
     def send(self, frame: Frame) -> None:
         """Send a frame to the module."""

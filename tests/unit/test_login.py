@@ -12,7 +12,7 @@ IN_SSHD = Login("alice", "sshd", ssh_auth_info="")
 IN_SUDO = Login("alice", "sudo")
 
 
-@pytest.mark.parametrize(("outcome", "result"), itertools.product(Outcome, Result))
+@pytest.mark.parametrize(("outcome", "result"), list(itertools.product(Outcome, Result)))
 def test_success_is_for_approval_and_recovery_only(outcome: Outcome, result: Result) -> None:
     if result not in RESULTS[outcome]:
         with pytest.raises(ValueError, match="cannot have the result"):
