@@ -22,7 +22,7 @@ demo: ## Show real ssh logins: approved, denied, unanswered, and without a phone
 
 test: ## Run all tests on a copy of this machine
 	@tests/support/requirements.sh test
-	@$(MACHINE) tests/run.sh
+	@tests/run.sh
 
 test-pythons: ## Run the unit tests on every other Python of this machine, from 3.9 on
 	@tests/support/requirements.sh test

@@ -1,11 +1,39 @@
 #!/bin/sh
-# All tests, with coverage; inside machine.sh. Arguments go to pytest.
+# All tests, with coverage: groups that know nothing of each other, each on a copy of the machine of its own, three at
+# a time. Usage, as root: run.sh [GROUP...], a group being a folder or a file of tests.
 set -eu
-data=$(mktemp -d)
-export COVERAGE_FILE="$data/coverage"
-[ $# -gt 0 ] || set -- tests
+cd "$(dirname "$0")/.."
+
+if [ "${1-}" = --group ]; then
+    folder=$2
+    name=$3
+    log=$folder/$(echo "$name" | tr / -).log
+    shift 3
+    [ "$name" != tests/system ] || set -- --ignore=tests/system/setuid "$@"
+    status=0
+    COVERAGE_FILE="$folder/coverage" tests/support/machine.sh \
+        /usr/bin/python3 -m coverage run -m pytest --durations=5 "$name" "$@" > "$log" 2>&1 || status=$?
+    { [ "$status" -eq 0 ] && echo "$name: $(tail -n 1 "$log")"; } || { echo "$name: FAILED"; cat "$log"; }
+    exit "$status"
+fi
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+[ $# -gt 0 ] || set -- tests/system tests/system/setuid tests/unit tests/pam tests/client tests/sandbox
+echo "Testing $*: each on a copy of this machine, three at a time. This takes about five minutes."
 status=0
-/usr/bin/python3 -m coverage run -m pytest "$@" || status=$?
-/usr/bin/python3 -m coverage combine -q "$data" > "$data/log" 2>&1 || cat "$data/log"
-/usr/bin/python3 -m coverage report > "$data/report" && tail -n 1 "$data/report"
+printf '%s\n' "$@" | xargs -n 1 -P 3 tests/run.sh --group "$folder" || status=$?
+/usr/bin/python3 -m coverage combine -q --data-file="$folder/all" "$folder" > "$folder/combined" 2>&1 ||
+    cat "$folder/combined"
+/usr/bin/python3 -m coverage report --data-file="$folder/all" > "$folder/report" 2>&1 || :
+tail -n 1 "$folder/report"
+# One line for all groups, in the form of a test runner's own.
+tail -q -n 1 "$folder"/*.log | awk -v status="$status" '
+    { for (word = 2; word <= NF; word++) count[$word] += $(word - 1) + 0 }
+    END {
+        failed = count["failed"] + count["failed,"] + count["error"] + count["errors"] + count["error,"] + count["errors,"]
+        if (status != 0 && failed == 0) failed = 1
+        printf "%d passed, %d failed, %d skipped\n", count["passed"] + count["passed,"], failed,
+            count["skipped"] + count["skipped,"]
+    }'
 exit "$status"

@@ -4,10 +4,10 @@
 # No service is started or enabled by it: an ssh server that was not there before stays off.
 set -eu
 
-demo="openssh-server openssh-client libpam-python python3-requests python3-yaml python3-systemd python3-pampy
+demo="openssh-server openssh-client libpam-python sudo python3-requests python3-yaml python3-systemd python3-pampy
 python3-click python3-rich python3-aiohttp python3-trustme python3-pexpect systemd util-linux passwd
 gcc make libc6-dev libpam0g-dev"
-test="$demo pamtester libpam-wrapper python3-pypamtest sudo python3-pytest python3-pytest-timeout python3-coverage
+test="$demo pamtester libpam-wrapper python3-pypamtest python3-pytest python3-pytest-timeout python3-coverage
 python3-hypothesis python3-venv ca-certificates mypy valgrind
 clang libclang-rt-dev"
 

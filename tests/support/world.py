@@ -6,11 +6,13 @@ import json
 import pwd
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SandboxSession
 from tests.support import processes
+from tests.support.agent import RunningAgent
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sshd import Login, Sshd
@@ -35,8 +37,15 @@ class World:
     """All parts together, fresh for a test: everybody has a phone, and a login has `timeout` seconds."""
 
     def __init__(
-        self, machine: Installation, sandbox: Sandbox, journald: Journald, sshd: Sshd, timeout: str = "3s"
+        self,
+        machine: Installation,
+        sandbox: Sandbox,
+        journald: Journald,
+        sshd: Sshd,
+        timeout: str = "3s",
+        agent: RunningAgent | None = None,
     ) -> None:
+        self._agent = agent
         self.machine = machine
         self.sandbox = sandbox
         self.journald = journald
@@ -85,8 +94,11 @@ class World:
     # What is to be seen afterwards
 
     def settle(self) -> None:
-        """Wait until all that a login leaves to do is done: the module's process has ended."""
+        """Wait until all that a login leaves to do is done: the module's process, or the agent's thread, has ended."""
         processes.wait_for_end(processes.running(processes.HELPER), PATIENCE)
+        if self._agent is not None:
+            tasks = Path(f"/proc/{self._agent.pid()}/task")
+            wait_until(lambda: len(list(tasks.iterdir())) == 1, "the agent is still at work")
 
     def records(self, user: str | None = None) -> list[dict[str, Any]]:
         """The journal's records of logins (of this user) since the mark: all, nothing is still to come."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -11,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.sandbox import Sandbox
+from tests.support.agent import RunningAgent
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.sshd import Sshd
 from tests.support.terminal import Terminal
+from tests.support.ways import NATIVE, WITH_AGENT, WITH_HELPER, Way
 from tests.support.world import PASSWORD, PEOPLE, World
 
 SHIPPED = ROOT / "config/sshd_config.d"
@@ -52,6 +55,21 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
+@pytest.fixture(scope="session", params=[WITH_AGENT, *WITH_HELPER], ids=str)
+def way(
+    request: pytest.FixtureRequest, machine: Installation, journald: Journald
+) -> Iterator[RunningAgent | None]:
+    """Every way from sshd to the module in turn; the agent, where there is one."""
+    found: Way = request.param
+    for name in ("iampass-sshd", "iampass-sshd-password"):
+        shipped = (ROOT / "config/pam.d" / name).read_text()
+        door = shipped.replace(f"required     {NATIVE}", f"required     {found.line}")
+        assert found.line == NATIVE or door != shipped
+        (Path("/etc/pam.d") / name).write_text(door)
+    with RunningAgent() if found.agent else contextlib.nullcontext() as agent:
+        yield agent
+
+
 @pytest.fixture(scope="session")
 def sshd(machine: Installation, journald: Journald, folder: Path) -> Iterator[Sshd]:
     """sshd with a key and the phone, as an administrator sets it up: the shipped files in their places."""
@@ -80,15 +98,19 @@ def nobody_stays() -> Iterator[None]:
 
 
 @pytest.fixture
-def world(machine: Installation, sandbox: Sandbox, journald: Journald, sshd: Sshd) -> World:
+def world(
+    machine: Installation, sandbox: Sandbox, journald: Journald, sshd: Sshd, way: RunningAgent | None
+) -> World:
     """Everything, put back to where each test begins; logins go to the sshd with a key and the phone."""
-    return World(machine, sandbox, journald, sshd)
+    return World(machine, sandbox, journald, sshd, agent=way)
 
 
 @pytest.fixture
-def password_world(machine: Installation, sandbox: Sandbox, journald: Journald, password_sshd: Sshd) -> World:
+def password_world(
+    machine: Installation, sandbox: Sandbox, journald: Journald, password_sshd: Sshd, way: RunningAgent | None
+) -> World:
     """The same; logins go to the sshd with the password and the phone."""
-    return World(machine, sandbox, journald, password_sshd)
+    return World(machine, sandbox, journald, password_sshd, agent=way)
 
 
 def with_shipped(name: str, folder: Path) -> Path:

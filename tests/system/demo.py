@@ -1,17 +1,18 @@
-"""`make demo`: real ssh logins through IAMPASS, against the sandbox, on a copy of this machine.
+"""`make demo`: real ssh logins and a sudo through IAMPASS, against the sandbox, on a copy of this machine.
 
-Each login is shown as the person sees it, with the journal's record below. The exit status is 0 only if every
-login went as it should.
+Each login is shown as the person sees it, with the journal's record below. The exit status is 0 only if every login
+went as it should.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,17 @@ from typing import Any
 import pexpect
 
 from pam_iampass.sandbox import Sandbox
-from tests.support.installation import Installation
+from tests.support.agent import RunningAgent
+from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.sshd import PROMPT, Sshd
+from tests.support.terminal import Terminal
 
 COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 REMOTE_COMMAND = "echo You are $(id -un) on $(uname -n)."
 SHOWN_FIELDS = ("OUTCOME", "RESULT", "USER", "SERVICE", "RHOST", "REASON", "ELAPSED_MS")
+PASSWORD = "correct horse"
+PASSWORD_PROMPT = "password for alice: "
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Scene:
     auto: str
     outcome: str
     gets_in: bool
+    sudo: bool = False
+    agent: bool = True
 
 
 SCENES = (
@@ -44,6 +51,16 @@ SCENES = (
     Scene("Denied: the phone says no", "alice", "deny", "denied", False),
     Scene("Unanswered: nobody looks at the phone", "alice", "ignore", "timed_out", False),
     Scene("No phone: bob has a token, but no device at IAMPASS", "bob", "approve", "no_device", False),
+    Scene(
+        "Without the agent: a process of its own serves the login",
+        "alice",
+        "approve",
+        "approved",
+        True,
+        agent=False,
+    ),
+    Scene("sudo, approved", "alice", "approve", "approved", True, sudo=True),
+    Scene("sudo, denied, without the agent", "alice", "deny", "denied", False, sudo=True, agent=False),
 )
 
 
@@ -52,17 +69,29 @@ def paint(text: str, code: str) -> str:
     return f"\x1b[{code}m{text}\x1b[0m" if COLOURS else text
 
 
-def indented(lines: Iterator[str] | list[str], mark: str) -> None:
+def indented(lines: Iterable[str], mark: str) -> None:
     """Print lines behind a mark."""
     for line in lines:
         print(f"  {paint(mark, '2')} {line}", flush=True)
 
 
-def login(sshd: Sshd, user: str) -> tuple[list[str], int]:
+def log_in(sshd: Sshd, user: str) -> tuple[list[str], int]:
     """Log in with a real ssh client, press Enter at the prompt, and return the screen and the exit status."""
-    terminal = sshd.login(user, REMOTE_COMMAND)
-    if terminal.expect([PROMPT, pexpect.EOF]) == 0:
-        terminal.sendline("")
+    indented([f"$ ssh {user}@this-machine '{REMOTE_COMMAND}'"], "|")
+    return answered(sshd.login(user, REMOTE_COMMAND), PROMPT, "")
+
+
+def become_root(user: str) -> tuple[list[str], int]:
+    """Run a command with a real sudo, type the password, and return the screen and the exit status."""
+    indented(["$ sudo id"], "|")
+    as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
+    return answered(Terminal([*as_user, "sudo", "-k", "id"]), PASSWORD_PROMPT, PASSWORD)
+
+
+def answered(terminal: Terminal, prompt: str, answer: str) -> tuple[list[str], int]:
+    """Answer one prompt and wait for the end."""
+    if terminal.expect([prompt, pexpect.EOF]) == 0:
+        terminal.sendline(answer)
     status = terminal.finish()
     return terminal.lines, status
 
@@ -73,25 +102,41 @@ def play(scene: Scene, sandbox: Sandbox, sshd: Sshd, journald: Journald) -> bool
     sandbox.auto, sandbox.delay = scene.auto, 2.0
     place = journald.cursor()
     began = time.monotonic()
-    indented([f"$ ssh {scene.user}@this-machine '{REMOTE_COMMAND}'"], "|")
-    screen, status = login(sshd, scene.user)
+    with RunningAgent() if scene.agent else contextlib.nullcontext():
+        screen, status = become_root(scene.user) if scene.sudo else log_in(sshd, scene.user)
     indented(screen, "|")
-    indented([f"(ssh ended with status {status} after {time.monotonic() - began:.1f} s)"], "|")
+    indented([f"(ended with status {status} after {time.monotonic() - began:.1f} s)"], "|")
     records = journald.wait_for(place)
     for record in records:
-        indented([f"{name}={record.get('IAMPASS_' + name, '')}" for name in SHOWN_FIELDS], "journal:")
+        fields = " ".join(f"{name}={record.get('IAMPASS_' + name, '')}" for name in SHOWN_FIELDS)
+        indented([fields], "journal:")
     return is_right(scene, status, screen, records)
 
 
 def is_right(scene: Scene, status: int, screen: list[str], records: list[dict[str, Any]]) -> bool:
     """Whether the login ended as it must, with one record that says so."""
-    came_in = status == 0 and any(f"You are {scene.user} on" in line for line in screen)
+    sign = "uid=0(root)" if scene.sudo else f"You are {scene.user} on"
+    came_in = status == 0 and any(sign in line for line in screen)
     outcomes = [record.get("IAMPASS_OUTCOME") for record in records]
     right = came_in == scene.gets_in and outcomes == [scene.outcome]
     print(
         "  " + (paint("as it should be", "32") if right else paint(f"WRONG: expected {scene.outcome}", "31"))
     )
     return right
+
+
+def set_up(sandbox: Sandbox) -> None:
+    """What an administrator does: install, configure, switch it on for sshd and sudo."""
+    machine = Installation()
+    for user in ("alice", "bob"):
+        machine.add_user(user, PASSWORD)
+    sandbox.add_user("7f3c-alice", device=True)
+    sandbox.add_user("91aa-bob", device=False)
+    machine.configure(sandbox, timeout="5s")
+    machine.write_users("alice: 7f3c-alice\nbob: 91aa-bob\n")
+    shutil.copy(ROOT / "config/sshd_config.d/iampass.conf", "/etc/ssh/sshd_config.d/")
+    shutil.copy(ROOT / "config/sudoers.d/iampass", "/etc/sudoers.d/")
+    Path("/etc/sudoers.d/alice").write_text("alice ALL=(ALL) ALL\n")
 
 
 def main() -> int:
@@ -102,24 +147,18 @@ def main() -> int:
     )
     folder = Path(tempfile.mkdtemp(dir="/var/lib"))
     with Sandbox(application_id="demo") as sandbox, Journald() as journald:
-        machine = Installation()
-        for user in ("alice", "bob"):
-            machine.add_user(user)
-        sandbox.add_user("7f3c-alice", device=True)
-        sandbox.add_user("91aa-bob", device=False)
-        machine.configure(sandbox, timeout="5s")
-        machine.write_users("alice: 7f3c-alice\nbob: 91aa-bob\n")
-        shutil.copy("config/sshd_config.d/iampass.conf", "/etc/ssh/sshd_config.d/")
+        set_up(sandbox)
         print(
-            f"A sandbox plays IAMPASS at {sandbox.url}; sshd asks for a key, then for the phone (5 seconds)."
+            f"A sandbox plays IAMPASS at {sandbox.url}. sshd asks for a key, then for the phone; sudo for the password,"
         )
+        print("then for the phone. A person has 5 seconds to answer here.")
         with Sshd(folder) as sshd:
             for user in ("alice", "bob"):
                 sshd.admit(user)
             right = [play(scene, sandbox, sshd, journald) for scene in SCENES]
         left_open = [session for session in sandbox.sessions if session.ended_by is None]
     good = all(right) and not left_open
-    verdict = f"{sum(right)} of {len(right)} logins went as they should; {len(left_open)} sessions left open"
+    verdict = f"{sum(right)} of {len(right)} logins went as they should; {len(left_open)} sessions left open at IAMPASS"
     print("\n" + paint(verdict, "32" if good else "31"))
     return 0 if good else 1
 

@@ -16,6 +16,7 @@ from pam_iampass.sandbox.faults import Status
 from tests.support import processes
 from tests.support.installation import ROOT
 from tests.support.journald import Journald
+from tests.support.ways import WITH_HELPER
 from tests.support.world import World, token_of
 
 CATALOGUE = ROOT / "packaging/systemd/pam_iampass.catalog"
@@ -105,6 +106,7 @@ def test_with_neither_the_login_works_all_the_same(world: World, no_journal: Non
     assert world.left_open() == []
 
 
+@pytest.mark.parametrize("way", WITH_HELPER, indirect=True, ids=str)
 def test_nothing_secret_is_written_or_to_be_seen_anywhere(world: World) -> None:
     Path("/etc/pam.d/iampass-sshd").write_text(
         (service := Path("/etc/pam.d/iampass-sshd").read_text()).replace(

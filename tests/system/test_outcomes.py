@@ -15,6 +15,7 @@ from pam_iampass.login import Outcome
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.faults import Junk, Status, Truncated
 from tests.support import processes
+from tests.support.agent import RunningAgent
 from tests.support.installation import ETC, Installation, write
 from tests.support.journald import Journald
 from tests.support.sshd import PROMPT, Login, Sshd
@@ -219,11 +220,13 @@ def _play_all(world: World, scenes: list[Scene]) -> dict[Scene, Played]:
 
 
 @pytest.fixture(scope="module")
-def played(machine: Installation, sandbox: Sandbox, journald: Journald, sshd: Sshd) -> dict[Scene, Played]:
+def played(
+    machine: Installation, sandbox: Sandbox, journald: Journald, sshd: Sshd, way: RunningAgent | None
+) -> dict[Scene, Played]:
     """All scenes, played."""
     everything: dict[Scene, Played] = {}
     for name, stage in STAGES.items():
-        world = World(machine, sandbox, journald, sshd)
+        world = World(machine, sandbox, journald, sshd, agent=way)
         machine.change(**stage.settings)
         stage.prepare(world)
         everything |= _play_all(world, [scene for scene in SCENES if scene.stage == name])

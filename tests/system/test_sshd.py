@@ -14,10 +14,12 @@ import pytest
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.support import processes
+from tests.support.agent import RunningAgent
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sshd import PROMPT, Login, Sshd
 from tests.support.terminal import ENVIRONMENT
+from tests.support.ways import WITH_HELPER
 from tests.support.world import PASSWORD, PATIENCE, PEOPLE, REMOTE, World, uid_of
 from tests.system.conftest import with_shipped
 
@@ -162,10 +164,15 @@ def test_when_sshd_is_killed_the_session_is_ended_within_a_second(world: World) 
 
 
 def test_when_the_grace_time_is_over_the_session_is_ended(
-    machine: Installation, sandbox: Sandbox, journald: Journald, sshd: Sshd, folder: Path
+    machine: Installation,
+    sandbox: Sandbox,
+    journald: Journald,
+    sshd: Sshd,
+    folder: Path,
+    way: RunningAgent | None,
 ) -> None:
     with Sshd(folder / "grace", "LoginGraceTime=1", keys=folder / "key-and-phone") as hasty:
-        world = World(machine, sandbox, journald, hasty, timeout="60s")
+        world = World(machine, sandbox, journald, hasty, timeout="60s", agent=way)
         login = world.login("alice")
         login.enter()
         session = world.request("alice")
@@ -186,10 +193,14 @@ def forgetful_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
 
 @pytest.fixture
 def forgetful_world(
-    machine: Installation, sandbox: Sandbox, journald: Journald, forgetful_sshd: Sshd
+    machine: Installation,
+    sandbox: Sandbox,
+    journald: Journald,
+    forgetful_sshd: Sshd,
+    way: RunningAgent | None,
 ) -> World:
     """Logins go there, without a key."""
-    return World(machine, sandbox, journald, forgetful_sshd)
+    return World(machine, sandbox, journald, forgetful_sshd, agent=way)
 
 
 @pytest.mark.parametrize("exempt", ["{}", "{users: [alice]}"], ids=["not exempt", "exempt"])
@@ -270,10 +281,14 @@ def old_method_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
 
 @pytest.fixture
 def old_method_world(
-    machine: Installation, sandbox: Sandbox, journald: Journald, old_method_sshd: Sshd
+    machine: Installation,
+    sandbox: Sandbox,
+    journald: Journald,
+    old_method_sshd: Sshd,
+    way: RunningAgent | None,
 ) -> World:
     """Logins go there."""
-    return World(machine, sandbox, journald, old_method_sshd)
+    return World(machine, sandbox, journald, old_method_sshd, agent=way)
 
 
 BY_PASSWORD = "PreferredAuthentications=password"
@@ -353,8 +368,11 @@ def test_scp_sftp_and_ssh_without_a_terminal_work_too(world: World, folder: Path
 # The process that decides
 
 
+@pytest.mark.parametrize("way", WITH_HELPER, indirect=True, ids=str)
 def test_one_login_starts_one_process_and_its_other_phases_none(world: World) -> None:
     helper, starts = Path(processes.HELPER), Path("/run/helper-starts")
+    starts.touch()
+    starts.chmod(0o666)  # one door starts it as root, the other as the service's user
     shipped = helper.read_text()
     helper.write_text(f"print('x', file=open({str(starts)!r}, 'a'))\n{shipped}")
     try:
@@ -365,6 +383,7 @@ def test_one_login_starts_one_process_and_its_other_phases_none(world: World) ->
     starts.unlink()
 
 
+@pytest.mark.parametrize("way", WITH_HELPER, indirect=True, ids=str)
 def test_the_process_has_no_privilege_and_nothing_of_its_caller(world: World) -> None:
     login = world.login("alice", "SetEnv=LANG=de_DE.UTF-8")
     login.enter()
