@@ -1,10 +1,11 @@
-"""People on a machine who may use sudo and su, each with a phone, and what they do to a process before they start one."""
+"""People on a machine who may use sudo and su, and what they do to a process before they start one in it."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.support.world import PASSWORD, token_of
 
 LAUNCHER = Path(__file__).with_name("setuid_launcher.py")
 SUDO, SU = "/usr/bin/sudo", "/usr/bin/su"
+PROGRAMS = {"sudo": SUDO, "su": SU}
 GROUP, GROUP_ID, FIRST_ID = "people", 20000, 20000
 HOME = Path("/home/people")
 #: What a command shows that runs as root.
@@ -53,6 +55,9 @@ class Process:
     """By a process of the same user (ptrace(2))."""
 
 
+UNTOUCHED = Process()
+
+
 @dataclass(frozen=True)
 class Person:
     """Somebody with an account, a password and a phone, and a second account with the user id 0 to turn into."""
@@ -65,21 +70,19 @@ class Person:
         """The account with the user id 0; its password is the same, its phone another."""
         return f"root-{self.name}"
 
-    def run(self, *command: str, process: Process = Process(), timeout: float = 40.0) -> Terminal:
-        """Start a program in a terminal."""
+    def run(
+        self, *command: str, process: Process = UNTOUCHED, timeout: float = 40.0, under: Sequence[str] = ()
+    ) -> Terminal:
+        """Start a program in a terminal; `under` is a command of root's that runs all this."""
         wanted: dict[str, Any] = {**vars(process), "command": command, "uid": self.uid, "gid": GROUP_ID}
         usual = {**ENVIRONMENT, "HOME": str(HOME), "USER": self.name, "LOGNAME": self.name}
         wanted["environment"] = {**usual, **process.environment}
         launch = ["/usr/bin/python3", "-I", "-S", str(HOME.parent / "launcher.py"), json.dumps(wanted)]
-        return Terminal(launch, timeout=timeout)
+        return Terminal([*under, *launch], timeout=timeout)
 
-    def sudo(self, *words: str, process: Process = Process()) -> Terminal:
-        """Start sudo; without words it shows as whom it runs a command."""
-        return self.run(SUDO, *(words or ("/bin/sh", "-c", SHOW_WHO)), process=process)
-
-    def su(self, *words: str, process: Process = Process()) -> Terminal:
-        """Start su; without words it shows as whom it runs a command, which shall be root's twin."""
-        return self.run(SU, *(words or (self.twin, "-c", SHOW_WHO)), process=process)
+    def to_root(self, program: str, command: str = SHOW_WHO) -> list[str]:
+        """How `sudo` or `su` is called to run a shell command with the user id 0."""
+        return [SUDO, "/bin/sh", "-c", command] if program == "sudo" else [SU, self.twin, "-c", command]
 
 
 def enter_password(terminal: Terminal, password: str = PASSWORD) -> Terminal:

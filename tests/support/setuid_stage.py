@@ -14,7 +14,7 @@ from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.events import Event, EventKind
 from pam_iampass.sandbox.sessions import EndedBy, SandboxSession
 from tests.support.journald import Journald
-from tests.support.setuid_people import AS_ROOT, Person, Process, enter_password
+from tests.support.setuid_people import AS_ROOT, PROGRAMS, UNTOUCHED, Person, Process, enter_password
 from tests.support.terminal import Terminal
 from tests.support.world import PATIENCE, token_of, wait_until
 
@@ -58,6 +58,8 @@ class Stage:
     phones: Phones
     newcomers: Iterator[Person]
     cursor: str
+    module: str = "agent"
+    """What runs the module: `agent` or `helper`."""
 
     def guest(self, phone: Phone = Phone.RINGS) -> Guest:
         """Somebody who was not there before."""
@@ -95,11 +97,12 @@ class Guest:
         """Say what the phones of both accounts do."""
         self.stage.phones.set(self.stage.sandbox, (self.name, self.twin), phone)
 
-    def start(self, program: str, *words: str, process: Process = Process()) -> Terminal:
-        """Start `sudo` or `su`."""
-        return {"sudo": self.person.sudo, "su": self.person.su}[program](*words, process=process)
+    def start(self, program: str, *words: str, process: Process = UNTOUCHED) -> Terminal:
+        """Start `sudo` or `su`; without words they show as whom they run a command, which shall be root."""
+        command = [PROGRAMS[program], *words] if words else self.person.to_root(program)
+        return self.person.run(*command, process=process)
 
-    def play(self, program: str, *words: str, process: Process = Process()) -> Seen:
+    def play(self, program: str, *words: str, process: Process = UNTOUCHED) -> Seen:
         """Use `sudo` or `su` with the right password, to its end."""
         terminal = enter_password(self.start(program, *words, process=process))
         return Seen(terminal.finish(), terminal.shown)

@@ -19,7 +19,7 @@ from tests.support.side_by_side import Outcomes, played
 from tests.support.terminal import Terminal
 from tests.support.world import token_of
 
-PEOPLE = 400
+PEOPLE = 1000
 SUDOERS = """\
 %people ALL=(ALL) ALL, NOPASSWD: /usr/bin/whoami
 Defaults:%people !lecture
@@ -91,7 +91,7 @@ def stage(
     newcomers: Iterator[Person],
 ) -> Iterator[Stage]:
     """Where people use them, once with the agent and once with the helper."""
-    set_up = Stage(sandbox, journald, phones, newcomers, journald.cursor())
+    set_up = Stage(sandbox, journald, phones, newcomers, journald.cursor(), request.param)
     if request.param == "agent":
         with RunningAgent():
             yield set_up

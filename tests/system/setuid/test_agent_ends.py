@@ -13,11 +13,9 @@ from tests.support import processes
 from tests.support.agent import SOCKET, RunningAgent
 from tests.support.installation import Installation
 from tests.support.journald import Journald
-from tests.support.setuid_people import AS_ROOT, Person
+from tests.support.setuid_people import AS_ROOT, PROGRAMS, Person
 from tests.support.setuid_stage import Guest, Phone, Phones, Stage, waiting
 from tests.support.terminal import Terminal
-
-PROGRAMS = ("sudo", "su")
 
 
 @pytest.fixture

@@ -10,12 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.installation import Installation
-from tests.support.setuid_people import AS_ROOT
+from tests.support.setuid_people import AS_ROOT, PROGRAMS
 from tests.support.setuid_stage import Guest, Stage, waiting
 from tests.support.terminal import Terminal
 from tests.support.world import PATIENCE
-
-PROGRAMS = ("sudo", "su")
 
 
 def hang_up(terminal: Terminal) -> None:

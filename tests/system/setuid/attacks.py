@@ -1,0 +1,308 @@
+"""The attacks that are a matter of what a process is like when sudo or su begins in it, as data."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, replace
+
+from tests.support.setuid_people import Process
+from tests.support.setuid_stage import Phone
+from tests.support.setuid_traps import FOLDER, MARKS
+
+OWN_ENVIRONMENT = "the module runs in a process of its own: the helper has `PATH` and `LANG` only, the agent what systemd gave it"
+NO_INTERPRETER = (
+    "the native door has no interpreter in it; the helper's is started by its path, with a clean `PATH`"
+)
+NO_TRUST = "the client takes proxy and certificates from `iampass.yaml` only"
+LOADER = "the loader ignores it in a set-uid program; the helper does not get it"
+RESET = "the door and the helper put limits back; where they cannot, the login fails"
+OUT_OF_PLACE = "`python3 -I -S`, and the working directory is `/`"
+ABOVE_STANDARD = "the door keeps its descriptors above 2; the helper opens its own"
+SIGNALS = "the door needs no signal: its child is waited for with `__WALL`, the helper begins with all signals reset"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One of them."""
+
+    name: str
+    stopped_by: str
+    process: Process
+    harmless: bool = True
+    """Whether the login is as any other; else it may fail, and an approval may not be enough."""
+    snaps: bool = False
+    """Whether an ordinary Python program that asks IAMPASS falls for it, to show that the trap works."""
+    phones: tuple[Phone, ...] = (Phone.DENIES, Phone.APPROVES)
+    """What the phone does. That an approval is as good as ever under any variable is shown with all of them at once."""
+
+
+def variables(name: str, stopped_by: str, *, snaps: bool = False, **environment: str) -> Attack:
+    """An attack by environment variables. `{server}` in them is the attacker's server."""
+    return Attack(name, stopped_by, Process(environment), snaps=snaps, phones=(Phone.DENIES,))
+
+
+_PYTHON = {
+    "PYTHONPATH": f"{FOLDER}/modules",
+    "PYTHONHOME": f"{FOLDER}/prefix",
+    "PYTHONPYCACHEPREFIX": f"{MARKS}/cache",
+    "PYTHONUSERBASE": f"{FOLDER}/user",
+}
+_PROXY = "http://{server}"
+_SITE = f"{FOLDER}/modules"
+
+ENVIRONMENT = (
+    variables("`PATH` with a planted standard library", NO_INTERPRETER, PATH=f"{FOLDER}/prefix/bin:/usr/bin"),
+    variables("an empty `PATH`", NO_INTERPRETER, PATH=""),
+    *(
+        variables(f"`{name}`", OWN_ENVIRONMENT, snaps=True, **{name: value})
+        for name, value in _PYTHON.items()
+    ),
+    variables(
+        "`PYTHONSTARTUP`, `PYTHONINSPECT`, `PYTHONBREAKPOINT`",
+        OWN_ENVIRONMENT,
+        PYTHONSTARTUP=f"{FOLDER}/startup.py",
+        PYTHONINSPECT="1",
+        PYTHONBREAKPOINT="trap.trap",
+    ),
+    variables(
+        "`PYTHONWARNINGS` that names a module",
+        OWN_ENVIRONMENT,
+        snaps=True,
+        PYTHONWARNINGS="error::trap.Trap",
+        PYTHONPATH=_SITE,
+    ),
+    variables(
+        "what makes an interpreter talk or fail: `PYTHONVERBOSE`, `PYTHONDEVMODE`, `PYTHONMALLOC`, `PYTHONHASHSEED`",
+        OWN_ENVIRONMENT,
+        PYTHONVERBOSE="2",
+        PYTHONDEVMODE="1",
+        PYTHONMALLOC="nonsense",
+        PYTHONHASHSEED="nonsense",
+        PYTHONIOENCODING="nonsense",
+        PYTHONEXECUTABLE=f"{FOLDER}/prefix/bin/python3",
+        PYTHONPLATLIBDIR="nonsense",
+        PYTHONCASEOK="1",
+    ),
+    variables("`https_proxy`", NO_TRUST, snaps=True, https_proxy=_PROXY),
+    variables("`HTTPS_PROXY`, `HTTP_PROXY`", NO_TRUST, snaps=True, HTTPS_PROXY=_PROXY, HTTP_PROXY=_PROXY),
+    variables("`ALL_PROXY`, `all_proxy`", NO_TRUST, snaps=True, ALL_PROXY=_PROXY, all_proxy=_PROXY),
+    variables("`NO_PROXY`, `no_proxy`", NO_TRUST, NO_PROXY="*", no_proxy="*"),
+    variables("`REQUESTS_CA_BUNDLE`", NO_TRUST, REQUESTS_CA_BUNDLE=f"{FOLDER}/certificates.pem"),
+    variables("`CURL_CA_BUNDLE`", NO_TRUST, CURL_CA_BUNDLE=f"{FOLDER}/certificates.pem"),
+    variables(
+        "`SSL_CERT_FILE`, `SSL_CERT_DIR`",
+        NO_TRUST,
+        SSL_CERT_FILE=f"{FOLDER}/certificates.pem",
+        SSL_CERT_DIR=str(FOLDER),
+    ),
+    variables("`SSLKEYLOGFILE`", OWN_ENVIRONMENT, snaps=True, SSLKEYLOGFILE=f"{MARKS}/keys"),
+    variables(
+        "`OPENSSL_CONF`, `OPENSSL_MODULES`, `OPENSSL_ENGINES`",
+        OWN_ENVIRONMENT,
+        snaps=True,
+        OPENSSL_CONF=f"{FOLDER}/openssl.cnf",
+        OPENSSL_MODULES=str(FOLDER),
+        OPENSSL_ENGINES=str(FOLDER),
+    ),
+    variables("`NETRC`, and `HOME` with a `.netrc`", NO_TRUST, NETRC=f"{FOLDER}/netrc", HOME=str(FOLDER)),
+    variables("`LD_PRELOAD`", LOADER, snaps=True, LD_PRELOAD=f"{FOLDER}/library.so"),
+    variables("`LD_AUDIT`", LOADER, snaps=True, LD_AUDIT=f"{FOLDER}/library.so"),
+    variables("`LD_LIBRARY_PATH`", LOADER, LD_LIBRARY_PATH=str(FOLDER)),
+    variables(
+        "`LD_BIND_NOW`, `LD_DEBUG`, `LD_PROFILE`, `LD_ORIGIN_PATH`",
+        LOADER,
+        LD_BIND_NOW="1",
+        LD_DEBUG="all",
+        LD_DEBUG_OUTPUT=f"{MARKS}/debug",
+        LD_PROFILE="libpam.so.0",
+        LD_PROFILE_OUTPUT=str(MARKS),
+        LD_ORIGIN_PATH=str(FOLDER),
+    ),
+    variables(
+        "`GCONV_PATH`", LOADER, GCONV_PATH=str(FOLDER), LC_ALL="C.TRAP", CHARSET="TRAP", LANG="en_US.TRAP"
+    ),
+    variables(
+        "`MALLOC_*` and `GLIBC_TUNABLES`",
+        LOADER,
+        MALLOC_PERTURB_="165",
+        MALLOC_ARENA_MAX="1",
+        MALLOC_CHECK_="3",
+        MALLOC_TRACE=f"{MARKS}/malloc",
+        GLIBC_TUNABLES="glibc.malloc.check=3:glibc.malloc.perturb=165:glibc.rtld.nns=1",
+    ),
+    variables("`LC_ALL`, `LANG`", OWN_ENVIRONMENT, LC_ALL="tr_TR.UTF-8", LANG="../../../home/traps"),
+    variables("`LC_ALL=POSIX`", OWN_ENVIRONMENT, LC_ALL="POSIX", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0"),
+    variables(
+        "`LANGUAGE`, `NLSPATH`, `LOCPATH`, `TEXTDOMAINDIR`",
+        OWN_ENVIRONMENT,
+        LANGUAGE="../../../home/traps",
+        NLSPATH=f"{FOLDER}/%N",
+        LOCPATH=str(FOLDER),
+        TEXTDOMAINDIR=str(FOLDER),
+    ),
+    variables("`LOCALDOMAIN`", OWN_ENVIRONMENT, snaps=True, LOCALDOMAIN="evil"),
+    variables("`HOSTALIASES`", OWN_ENVIRONMENT, snaps=True, HOSTALIASES=f"{FOLDER}/host-aliases"),
+    variables("`RES_OPTIONS`", OWN_ENVIRONMENT, RES_OPTIONS="attempts:1 timeout:0 debug use-vc ndots:15"),
+    variables("`RESOLV_HOST_CONF`", OWN_ENVIRONMENT, RESOLV_HOST_CONF="/etc/shadow"),
+    variables(
+        "`TMPDIR`, `TMP`, `TEMP`",
+        OWN_ENVIRONMENT,
+        **dict.fromkeys(("TMPDIR", "TMP", "TEMP"), f"{MARKS}/tmp"),
+    ),
+    variables(
+        "`XDG_*`",
+        OWN_ENVIRONMENT,
+        XDG_CONFIG_HOME=f"{MARKS}/tmp",
+        XDG_CACHE_HOME=f"{MARKS}/cache",
+        XDG_DATA_HOME=f"{MARKS}/tmp",
+        XDG_RUNTIME_DIR=f"{MARKS}/run",
+        XDG_CONFIG_DIRS=f"{MARKS}/tmp",
+    ),
+    variables("`TZ`, `TZDIR`", OWN_ENVIRONMENT, TZ=":/etc/shadow", TZDIR=str(FOLDER)),
+    variables(
+        "`BASH_ENV`, `ENV`, `SHELLOPTS`, `PS4`, `IFS`",
+        "no shell is started before the decision",
+        BASH_ENV=f"{FOLDER}/startup.py",
+        ENV=f"{FOLDER}/startup.py",
+        SHELLOPTS="xtrace",
+        PS4=f"$(touch {MARKS}/ps4)",
+        IFS="/",
+    ),
+    variables(
+        "`IAMPASS_SERVER` and the like",
+        "settings come from `iampass.yaml` only",
+        IAMPASS_SERVER="https://{server}",
+        IAMPASS_CONFIG=f"{FOLDER}/iampass.yaml",
+        IAMPASS_APPLICATION_ID="evil",
+        IAMPASS_APPLICATION_SECRET="evil",
+        IAMPASS_USER="root",
+        IAMPASS_OUTCOME="approved",
+        APPLICATION_ID="evil",
+    ),
+    variables(
+        "`SSH_AUTH_INFO_0` that says a key was accepted, and so that the login came through sshd",
+        "it is read from the PAM environment, which only sshd fills",
+        SSH_AUTH_INFO_0="publickey ssh-ed25519 AAAA",
+        SSH_CONNECTION="127.0.0.1 1 127.0.0.1 22",
+    ),
+    variables(
+        "`NOTIFY_SOCKET`, `WATCHDOG_USEC`, `JOURNAL_STREAM`",
+        OWN_ENVIRONMENT,
+        NOTIFY_SOCKET=f"{FOLDER}/notify",
+        WATCHDOG_USEC="1",
+        JOURNAL_STREAM="1:1",
+    ),
+    variables(
+        "`LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`",
+        OWN_ENVIRONMENT,
+        LISTEN_FDS="3",
+        LISTEN_PID="1",
+        LISTEN_FDNAMES="pam.sock",
+    ),
+    variables(
+        "`KRB5_CONFIG`, `KRB5CCNAME`, `TERMINFO`, `PERL5LIB`",
+        OWN_ENVIRONMENT,
+        KRB5_CONFIG=f"{FOLDER}/netrc",
+        KRB5CCNAME=f"FILE:{MARKS}/ticket",
+        TERMINFO=str(FOLDER),
+        PERL5LIB=str(FOLDER),
+    ),
+    variables(
+        "variables with control characters, quotes and spaces",
+        OWN_ENVIRONMENT,
+        A="\x1b]0;x\x07\n outcome=approved result=success",
+        B="%n%n%n%s",
+        **{"C D": "'\"`$(id)`"},
+    ),
+    Attack("an environment of over 64 KiB", OWN_ENVIRONMENT, Process(filling=100)),
+)
+
+
+def _everything() -> Attack:
+    environment = {
+        name: value for attack in ENVIRONMENT for name, value in attack.process.environment.items()
+    }
+    return Attack("all of these variables at once", OWN_ENVIRONMENT, Process(environment, filling=100))
+
+
+def limit(name: str, *values: int) -> tuple[Attack, ...]:
+    """Attacks by a limit of setrlimit(2)."""
+    return tuple(
+        Attack(f"`RLIMIT_{name.upper()}` {value}", RESET, Process(limits={name: value}), harmless=False)
+        for value in values
+    )
+
+
+MIB = 1 << 20
+ALL_SIGNALS = tuple(sorted(set(range(1, 32)) - {signal.SIGKILL, signal.SIGSTOP}))
+
+
+def ignoring(*numbers: int) -> Process:
+    """A process that ignores signals."""
+    return Process(ignored=numbers)
+
+
+PROCESS = (
+    *(
+        Attack(
+            f"descriptor{'s' * (len(closed) > 1)} {', '.join(map(str, closed))} closed",
+            ABOVE_STANDARD,
+            Process(closed=closed),
+            harmless=0 not in closed,
+        )
+        for closed in ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
+    ),
+    *limit("nofile", 0, 3, 4, 6, 10),
+    *limit("as", 4 * MIB, 30 * MIB),
+    *limit("fsize", 0),
+    *limit("nproc", 0),
+    *limit("cpu", 1),
+    *limit("data", 0),
+    *limit("stack", 4096),
+    *limit("sigpending", 0),
+    Attack("`RLIMIT_CORE` without end", RESET, Process(limits={"core": -1}, folder=str(MARKS / "tmp"))),
+    Attack("SIGCHLD ignored", SIGNALS, ignoring(signal.SIGCHLD), harmless=False),
+    Attack("SIGPIPE ignored", SIGNALS, ignoring(signal.SIGPIPE)),
+    Attack("SIGALRM ignored", SIGNALS, ignoring(signal.SIGALRM)),
+    Attack("SIGTERM, SIGINT, SIGHUP, SIGQUIT ignored", SIGNALS, ignoring(1, 2, 3, 15)),
+    Attack("all signals ignored", SIGNALS, ignoring(*ALL_SIGNALS), harmless=False),
+    Attack("all signals blocked", SIGNALS, Process(blocked=ALL_SIGNALS), harmless=False),
+    Attack(
+        "a working directory full of `.py` files named like the standard library's and ours",
+        OUT_OF_PLACE,
+        Process(folder=f"{FOLDER}/modules"),
+    ),
+    Attack("a working directory that was removed", OUT_OF_PLACE, Process(folder="gone")),
+    Attack("a working directory that nobody may look into", OUT_OF_PLACE, Process(folder="closed")),
+    *(
+        Attack(f"argv[0] is {what}", "nothing reads it", Process(called=called), harmless=harmless)
+        for what, called, harmless in (
+            ("a planted interpreter", f"{FOLDER}/prefix/bin/python3", True),
+            ("a login shell's", "-su", True),
+            ("4,000 characters long", "a" * 4000, True),
+            ("full of control characters", "su\x1b]0;x\x07\n%n%s outcome=approved result=success", True),
+        )
+    ),
+    Attack(
+        "argv[0] is `sudoedit`",
+        "PAM is asked before anything is edited, as before a command",
+        Process({"SUDO_EDITOR": "/bin/true"}, called="sudoedit"),
+        harmless=False,
+    ),
+    Attack(
+        "traced by the user's own process (ptrace)",
+        "the kernel gives a traced program no set-uid rights, and a door without them denies",
+        Process(traced=True),
+        harmless=False,
+    ),
+)
+
+ATTACKS = (*ENVIRONMENT, _everything(), *PROCESS)
+
+
+def aimed(process: Process, server: str) -> Process:
+    """The process, with the address of the attacker's server in its variables."""
+    return replace(
+        process,
+        environment={name: value.replace("{server}", server) for name, value in process.environment.items()},
+    )

@@ -1,0 +1,237 @@
+"""A planted socket in the place of the agent's, and other users at the agent's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.relay import protocol
+from pam_iampass.sandbox import Sandbox
+from tests.support.agent import SOCKET, RunningAgent
+from tests.support.installation import Installation
+from tests.support.journald import Journald
+from tests.support.planted_agent import PlantedAgent
+from tests.support.setuid_people import AS_ROOT, GROUP_ID, PROGRAMS, Person, enter_password
+from tests.support.setuid_stage import Guest, Phone, Phones, Stage
+
+#: In a namespace of its own a login finds another folder where the agent's would be.
+ELSEWHERE = [
+    "unshare",
+    "--mount",
+    "--propagation",
+    "private",
+    "sh",
+    "-c",
+    'mount --bind "$0" /run/iampass && exec "$@"',
+]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A socket at which somebody says yes to everything."""
+
+    owner_of_listener: int
+    change: Callable[[Path, Person], object]
+    """What is done to the folder of the socket, which is root's, once somebody listens."""
+    reason: str
+    """What the door says about it."""
+
+
+def _symbolic_link(folder: Path, person: Person) -> None:
+    (folder / "pam.sock").rename(folder / "planted.sock")
+    (folder / "pam.sock").symlink_to(folder / "planted.sock")
+
+
+def _hard_link(folder: Path, person: Person) -> None:
+    (folder / "pam.sock").rename(folder / "planted.sock")
+    os.link(folder / "planted.sock", folder / "pam.sock")
+
+
+ROOT, SOMEBODY = 0, GROUP_ID + 999
+FOLDER_NOT_ROOTS = "the folder of the agent's socket is not root's alone"
+SOCKET_NOT_ROOTS = "the agent's socket is not root's alone"
+PEER_NOT_ROOT = "who listens at the agent's socket is not root"
+
+PLANTED = {
+    "a socket of another owner": Planted(SOMEBODY, lambda folder, person: None, SOCKET_NOT_ROOTS),
+    "a socket given to root, with somebody else at it": Planted(
+        SOMEBODY, lambda folder, person: os.chown(folder / "pam.sock", 0, 0), PEER_NOT_ROOT
+    ),
+    "a socket that others may connect to": Planted(
+        ROOT, lambda folder, person: (folder / "pam.sock").chmod(0o666), SOCKET_NOT_ROOTS
+    ),
+    "a socket in a folder that anybody can write": Planted(
+        ROOT, lambda folder, person: folder.chmod(0o777), FOLDER_NOT_ROOTS
+    ),
+    "a socket in a folder of the attacker": Planted(
+        ROOT, lambda folder, person: os.chown(folder, person.uid, -1), FOLDER_NOT_ROOTS
+    ),
+    "a symbolic link to a socket": Planted(ROOT, _symbolic_link, SOCKET_NOT_ROOTS),
+    "a hard link to a socket of another owner": Planted(SOMEBODY, _hard_link, SOCKET_NOT_ROOTS),
+    "a file": Planted(
+        ROOT,
+        lambda folder, person: ((folder / "pam.sock").unlink(), (folder / "pam.sock").touch(0o600)),
+        SOCKET_NOT_ROOTS,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def stage(
+    sudo_and_su: Installation,
+    sandbox: Sandbox,
+    journald: Journald,
+    phones: Phones,
+    newcomers: Iterator[Person],
+) -> Stage:
+    """Where people use sudo and su; what is at the socket is up to the test."""
+    return Stage(sandbox, journald, phones, newcomers, journald.cursor())
+
+
+@dataclass(frozen=True)
+class Login:
+    """What came of one."""
+
+    guest: Guest
+    shown: str
+    visits: int
+
+
+def play(guest: Guest, program: str, planted: Planted, folder: Path) -> Login:
+    """A login whose phone would approve, with a planted socket."""
+    folder.mkdir(mode=0o755)
+    with PlantedAgent(folder / "pam.sock", planted.owner_of_listener) as agent:
+        planted.change(folder, guest.person)
+        command = guest.person.to_root(program)
+        terminal = enter_password(guest.person.run(*command, under=[*ELSEWHERE, str(folder)]))
+        terminal.finish()
+        return Login(guest, terminal.shown, agent.visits)
+
+
+@pytest.fixture(scope="module")
+def played(stage: Stage, folder: Path) -> dict[tuple[str, str], Login]:
+    """All of them at once."""
+    cases = [(name, program) for name in PLANTED for program in PROGRAMS]
+    with ThreadPoolExecutor(len(cases)) as pool:
+        futures = {
+            (name, program): pool.submit(
+                play, stage.guest(Phone.APPROVES), program, PLANTED[name], folder / f"planted-{number}"
+            )
+            for number, (name, program) in enumerate(cases)
+        }
+    return {case: future.result() for case, future in futures.items()}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_socket_is_a_denial(played: dict[tuple[str, str], Login], name: str, program: str) -> None:
+    login = played[name, program]
+    assert AS_ROOT not in login.shown
+    assert login.guest.starts() == 0
+    assert "outcome=unavailable result=denied " in login.guest.record()
+    assert login.guest.record().endswith(f"reason={PLANTED[name].reason}")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_the_planted_socket_says_would_count_if_it_were_roots(
+    stage: Stage, folder: Path, program: str
+) -> None:
+    harmless = Planted(ROOT, lambda folder, person: None, "")
+    login = play(stage.guest(), program, harmless, folder / f"trusted-{program}")
+    assert AS_ROOT in login.shown
+    assert login.visits == 1
+
+
+def attempt(person: Person, program: str) -> str:
+    """What a Python program of the person shows."""
+    drop = ["setpriv", f"--reuid={person.uid}", f"--regid={GROUP_ID}", "--clear-groups"]
+    command = [*drop, "/usr/bin/python3", "-I", "-c", program]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+CONNECT_200 = f"""
+import socket
+refused = 0
+kept = []
+for _ in range(200):
+    kept.append(socket.socket(socket.AF_UNIX))
+    try:
+        kept[-1].connect({str(SOCKET)!r})
+    except PermissionError:
+        refused += 1
+print(refused)
+"""
+
+PLANT = f"""
+import os, socket
+from pathlib import Path
+path = Path({str(SOCKET)!r})
+ways = [
+    lambda: path.unlink(),
+    lambda: path.rename("/tmp/away"),
+    lambda: path.parent.rename("/tmp/away"),
+    lambda: Path(f"{{path}}.new").symlink_to("/tmp/x"),
+    lambda: os.link("/etc/hostname", f"{{path}}.new"),
+    lambda: socket.socket(socket.AF_UNIX).bind(f"{{path}}.new"),
+    lambda: path.chmod(0o777),
+    lambda: path.parent.chmod(0o777),
+    lambda: os.listdir(path.parent / "state"),
+    lambda: os.listdir("/var/lib/iampass"),
+    lambda: Path("/etc/iampass/application-secret").read_bytes(),
+    lambda: Path("/etc/iampass/users.yaml").read_bytes(),
+]
+for number, way in enumerate(ways):
+    try:
+        way()
+        print("done:", number)
+    except OSError:
+        pass
+"""
+
+TALK = f"""
+import socket
+connection = socket.socket(socket.AF_UNIX)
+connection.settimeout(10)
+connection.connect({str(SOCKET)!r})
+try:
+    connection.sendall(GREETING)
+    print(connection.recv(100))
+except ConnectionError:
+    print(b"")
+"""
+
+
+def greeting(user: str) -> bytes:
+    """What a door would send."""
+    items = protocol.encode_items({"user": user.encode(), "service": b"sudo"})
+    return protocol.Hello(protocol.AUTHENTICATE, 0, ()).encode().encode() + items.encode()
+
+
+def test_another_user_can_neither_connect_to_the_agent_nor_fill_its_queue(stage: Stage) -> None:
+    with RunningAgent():
+        assert attempt(stage.guest().person, CONNECT_200) == "200\n"
+        guest = stage.guest(Phone.APPROVES)
+        assert guest.play("sudo").got_in
+
+
+def test_another_user_can_neither_plant_nor_read_anything_of_ours(stage: Stage) -> None:
+    with RunningAgent():
+        assert attempt(stage.guest().person, PLANT) == ""
+    assert not Path("/tmp/away").exists()
+
+
+def test_the_agent_itself_turns_away_who_is_not_root(stage: Stage) -> None:
+    with RunningAgent():
+        assert stage.guest(Phone.APPROVES).play("su").got_in
+        SOCKET.chmod(0o666)
+        guest = stage.guest(Phone.APPROVES)
+        assert attempt(guest.person, TALK.replace("GREETING", repr(greeting(guest.name)))) == "b''\n"
+        assert guest.starts() == 0
+        SOCKET.chmod(0o600)
+        assert stage.guest(Phone.APPROVES).play("su").got_in
