@@ -1,5 +1,5 @@
 #!/bin/sh
-# All tests, with coverage: groups that know nothing of each other, each on a copy of the machine of its own, three at
+# All tests, with coverage: groups that know nothing of each other, each on a copy of the machine of its own, two at
 # a time. Usage, as root: run.sh [GROUP...], a group being a folder or a file of tests.
 set -eu
 cd "$(dirname "$0")/.."
@@ -19,13 +19,13 @@ fi
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-[ $# -gt 0 ] || set -- tests/system tests/system/setuid tests/unit tests/pam tests/client tests/sandbox
-echo "Testing $*: each on a copy of this machine, three at a time. This takes about five minutes."
+[ $# -gt 0 ] || set -- tests/system/setuid tests/unit tests/client tests/sandbox tests/system tests/pam
+echo "Testing $*: each on a copy of this machine, two at a time. This takes about five minutes."
 status=0
-printf '%s\n' "$@" | xargs -n 1 -P 3 tests/run.sh --group "$folder" || status=$?
-/usr/bin/python3 -m coverage combine -q --data-file="$folder/all" "$folder" > "$folder/combined" 2>&1 ||
+printf '%s\n' "$@" | xargs -n 1 -P 2 tests/run.sh --group "$folder" || status=$?
+/usr/bin/python3 -m coverage combine -q --data-file="$folder/coverage" > "$folder/combined" 2>&1 ||
     cat "$folder/combined"
-/usr/bin/python3 -m coverage report --data-file="$folder/all" > "$folder/report" 2>&1 || :
+/usr/bin/python3 -m coverage report --data-file="$folder/coverage" > "$folder/report" 2>&1 || :
 tail -n 1 "$folder/report"
 # One line for all groups, in the form of a test runner's own.
 tail -q -n 1 "$folder"/*.log | awk -v status="$status" '

@@ -123,7 +123,7 @@ def test_an_approval_in_the_last_second_counts(world: World) -> None:
 
 
 def test_an_approval_that_comes_too_late_does_not(world: World) -> None:
-    world.machine.change(timeout="2s")
+    world.machine.change(timeout="4s")
     login = world.login("alice")
     login.enter()
     session = world.request("alice")

@@ -114,7 +114,7 @@ def test_denied_by_the_door_itself_after(application: Application, module: Playi
     with module(misbehaves):
         run = application.run()
     assert run.result == PAM_ABORT
-    assert run.elapsed < 1.0, "it waited, where nothing could come any more"
+    assert run.elapsed < 5.0, "it waited, where nothing could come any more"
     assert "outcome=unavailable result=denied" in run.record
     assert "module" in run.reason
 
@@ -139,7 +139,7 @@ def test_denied_where_the_module_dies_after(application: Application, module: Pl
     with module(dies):
         run = application.run()
     assert run.result == PAM_ABORT
-    assert run.elapsed < 1.0
+    assert run.elapsed < 5.0
     assert "closed the connection" in run.reason
 
 
