@@ -26,7 +26,7 @@ printf '%s\n' "$@" | xargs -n 1 -P 2 tests/run.sh --group "$folder" || status=$?
 /usr/bin/python3 -m coverage combine -q --data-file="$folder/coverage" > "$folder/combined" 2>&1 ||
     cat "$folder/combined"
 /usr/bin/python3 -m coverage report --data-file="$folder/coverage" > "$folder/report" 2>&1 || :
-tail -n 1 "$folder/report"
+grep TOTAL "$folder/report" || cat "$folder/report"
 # One line for all groups, in the form of a test runner's own.
 tail -q -n 1 "$folder"/*.log | awk -v status="$status" '
     { for (word = 2; word <= NF; word++) count[$word] += $(word - 1) + 0 }
