@@ -47,9 +47,7 @@ def test_a_redirect(sandbox: Sandbox, caller: Caller) -> None:
         (faults.Empty(), b""),
     ],
 )
-def test_a_body_that_is_no_answer(
-    sandbox: Sandbox, caller: Caller, fault: faults.Fault, body: bytes
-) -> None:
+def test_a_body_that_is_no_answer(sandbox: Sandbox, caller: Caller, fault: faults.Fault, body: bytes) -> None:
     sandbox.misbehave("start", fault)
     reply = caller.start("alice")
     assert (reply.status, reply.body) == (200, body)

@@ -156,5 +156,3 @@ def test_who_never_speaks_tls_does_not_keep_the_sandbox_from_stopping() -> None:
         silent = socket.create_connection(("127.0.0.1", sandbox.port))
         Caller(sandbox).start("alice")
     silent.close()
-
-

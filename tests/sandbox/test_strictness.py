@@ -220,8 +220,16 @@ def test_a_body_too_large_is_refused(caller: Caller) -> None:
 @pytest.mark.parametrize("call", ["add_users", "delete_users"])
 @pytest.mark.parametrize(
     "value",
-    [{}, {"users": []}, {"users": "alice"}, {"users": [1]}, {"users": [""]}, {"users": ["a\n"]},
-     {"users": ["a"], "more": 1}, ["a"]],
+    [
+        {},
+        {"users": []},
+        {"users": "alice"},
+        {"users": [1]},
+        {"users": [""]},
+        {"users": ["a\n"]},
+        {"users": ["a"], "more": 1},
+        ["a"],
+    ],
 )
 def test_users_must_be_a_list_of_names(caller: Caller, call: str, value: object) -> None:
     reply = caller.post(caller.manage(call), value)
@@ -230,8 +238,13 @@ def test_users_must_be_a_list_of_names(caller: Caller, call: str, value: object)
 
 @pytest.mark.parametrize(
     "value",
-    [{}, {"phone_number": 1}, {"phone_number": ""}, {"phone_number": "+1555", "message": None},
-     {"phone_number": "+1555", "colour": "red"}],
+    [
+        {},
+        {"phone_number": 1},
+        {"phone_number": ""},
+        {"phone_number": "+1555", "message": None},
+        {"phone_number": "+1555", "colour": "red"},
+    ],
 )
 def test_the_body_of_a_message_is_checked(caller: Caller, value: object) -> None:
     reply = caller.post(caller.manage("send_registration_sms", "alice"), value)

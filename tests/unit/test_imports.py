@@ -11,7 +11,20 @@ import pytest
 from tests.support.setting import ME, Setting
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"requests", "urllib3", "http", "ssl", "yaml", "systemd", "click", "rich", "email", "asyncio", "json", "logging"}
+HEAVY = {
+    "requests",
+    "urllib3",
+    "http",
+    "ssl",
+    "yaml",
+    "systemd",
+    "click",
+    "rich",
+    "email",
+    "asyncio",
+    "json",
+    "logging",
+}
 SHOW = "import sys; before = set(sys.modules)\n{code}\nprint(*sorted(set(sys.modules) - before))"
 
 
@@ -19,7 +32,9 @@ def loaded(code: str) -> set[str]:
     """The modules that `code` makes Python load, in a fresh interpreter as isolated as the helper's."""
     paths = f"import sys; sys.path += {[str(ROOT), *(path for path in sys.path if 'packages' in path)]!r}\n"
     command = [sys.executable, "-I", "-S", "-c", paths + SHOW.format(code=code)]
-    return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1].split())
+    return set(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1].split()
+    )
 
 
 @pytest.mark.parametrize("module", ["module", "relay.helper", "relay.serve", "verification", "one_shot"])
@@ -43,4 +58,11 @@ def test_an_exempt_login_loads_no_network_library(world: Setting) -> None:
         f"argv = ['pam_iampass', 'config={world.folder / 'iampass.yaml'}']\n"
         "assert module.authenticate(handle, argv, Journal(Nowhere()), one_shot.parts) == 25"
     )
-    assert not {name.split(".")[0] for name in found} & {"requests", "urllib3", "ssl", "http", "email", "click"}
+    assert not {name.split(".")[0] for name in found} & {
+        "requests",
+        "urllib3",
+        "ssl",
+        "http",
+        "email",
+        "click",
+    }
