@@ -13,6 +13,7 @@ from pam_iampass.journal import AUTHPRIV
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.events import Event, EventKind
 from pam_iampass.sandbox.sessions import EndedBy, SandboxSession
+from tests.support.agent import SOCKET
 from tests.support.journald import Journald
 from tests.support.setuid_people import AS_ROOT, PROGRAMS, UNTOUCHED, Person, Process, enter_password
 from tests.support.terminal import Terminal
@@ -21,6 +22,19 @@ from tests.support.world import PATIENCE, token_of, wait_until
 #: How long the phone rings, and what is said about it.
 TIMEOUT = "3s"
 WITHIN = "Approve this on your phone within 3 seconds."
+
+#: A socket at which nobody listens. In a mount namespace of its own an application finds it in the place of the
+#: agent's, and so has its module run by the helper, while others use the agent.
+DEAD_SOCKET = "/run/nobody-listens.sock"
+BIND = f'mount --bind "$0" {SOCKET} && exec "$@"'
+NAMESPACE = ["--mount", "--propagation", "private", "sh", "-c", BIND]
+
+
+class Module(enum.Enum):
+    """What runs the module."""
+
+    AGENT = "agent"
+    HELPER = "helper"
 
 
 class Phone(enum.Enum):
@@ -58,12 +72,10 @@ class Stage:
     phones: Phones
     newcomers: Iterator[Person]
     cursor: str
-    module: str = "agent"
-    """What runs the module: `agent` or `helper`."""
 
-    def guest(self, phone: Phone = Phone.RINGS) -> Guest:
+    def guest(self, phone: Phone = Phone.RINGS, module: Module = Module.AGENT) -> Guest:
         """Somebody who was not there before."""
-        guest = Guest(self, next(self.newcomers))
+        guest = Guest(self, next(self.newcomers), module)
         guest.set_phone(phone)
         return guest
 
@@ -82,6 +94,12 @@ class Guest:
 
     stage: Stage
     person: Person
+    module: Module
+
+    @property
+    def under(self) -> list[str]:
+        """The command that an application runs under to reach the module that way."""
+        return ["unshare", *NAMESPACE, DEAD_SOCKET] if self.module is Module.HELPER else []
 
     @property
     def name(self) -> str:
@@ -99,8 +117,13 @@ class Guest:
 
     def start(self, program: str, *words: str, process: Process = UNTOUCHED) -> Terminal:
         """Start `sudo` or `su`; without words they show as whom they run a command, which shall be root."""
-        command = [PROGRAMS[program], *words] if words else self.person.to_root(program)
-        return self.person.run(*command, process=process)
+        return self.run(
+            *([PROGRAMS[program], *words] if words else self.person.to_root(program)), process=process
+        )
+
+    def run(self, *command: str, process: Process = UNTOUCHED) -> Terminal:
+        """Start a program in a terminal."""
+        return self.person.run(*command, process=process, under=self.under)
 
     def play(self, program: str, *words: str, process: Process = UNTOUCHED) -> Seen:
         """Use `sudo` or `su` with the right password, to its end."""

@@ -9,17 +9,20 @@ from typing import Callable
 
 import pytest
 
-from tests.support.setuid_stage import Guest, Stage
+from tests.support.setuid_stage import Guest, Module, Stage
 
 Scene = Callable[[Guest], None]
-Outcomes = dict[Scene, "Future[None]"]
+Outcomes = dict[tuple[Scene, Module], "Future[None]"]
 
 
-def side_by_side(scene: Scene) -> Callable[[Outcomes], None]:
-    """Make a test of a function with a guest; it runs beside the others of its file that are so marked."""
+def side_by_side(scene: Scene) -> Callable[[Outcomes, Module], None]:
+    """Make a test of a function with a guest; it runs beside the others of its file that are so marked.
 
-    def test(outcomes: Outcomes) -> None:
-        outcomes[scene].result()
+    Each runs twice: with the agent and with the helper.
+    """
+
+    def test(outcomes: Outcomes, module: Module) -> None:
+        outcomes[scene, module].result()
 
     test.__doc__ = scene.__doc__
     test.scene = scene  # type: ignore[attr-defined]
@@ -28,8 +31,9 @@ def side_by_side(scene: Scene) -> Callable[[Outcomes], None]:
 
 @contextmanager
 def played(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Outcomes]:
-    """Start all of a file's that were asked for."""
+    """Start all of a file's that were asked for, each with agent and with helper."""
     mine = (item for item in request.session.items if getattr(item, "module", None) is request.module)
     scenes = {getattr(getattr(item, "function", None), "scene", None) for item in mine} - {None}
-    with ThreadPoolExecutor(len(scenes) + 1) as pool:
-        yield {scene: pool.submit(scene, stage.guest()) for scene in scenes}
+    wanted = [(scene, module) for scene in scenes for module in Module]
+    with ThreadPoolExecutor(len(wanted) + 1) as pool:
+        yield {(scene, module): pool.submit(scene, stage.guest(module=module)) for scene, module in wanted}

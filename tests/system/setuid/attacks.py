@@ -9,7 +9,9 @@ from tests.support.setuid_people import Process
 from tests.support.setuid_stage import Phone
 from tests.support.setuid_traps import FOLDER, MARKS
 
-OWN_ENVIRONMENT = "the module runs in a process of its own: the helper has `PATH` and `LANG` only, the agent what systemd gave it"
+OWN_ENVIRONMENT = (
+    "the module is a process of its own: the helper has `PATH` and `LANG` only, the agent what systemd gave"
+)
 NO_INTERPRETER = (
     "the native door has no interpreter in it; the helper's is started by its path, with a clean `PATH`"
 )
@@ -298,6 +300,161 @@ PROCESS = (
 )
 
 ATTACKS = (*ENVIRONMENT, _everything(), *PROCESS)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Something that has a test of its own, for the page about attacks."""
+
+    what: str
+    answer: str
+    test: str
+    """The name of the test function."""
+
+
+OTHERS = {
+    "test_attacks_socket": (
+        Tested(
+            "a planted socket in the place of the agent's: of another owner, given away to root, behind a symbolic "
+            "or a hard link, open to others, in a folder that others can write; or a file",
+            "the door looks at socket, folder and peer, and denies where one of them is not root's alone",
+            "test_a_planted_socket_is_a_denial",
+        ),
+        Tested(
+            "another user connects to the agent's socket, or fills its queue",
+            "the socket is root's, with the mode 0600",
+            "test_another_user_can_neither_connect_to_the_agent_nor_fill_its_queue",
+        ),
+        Tested(
+            "another user connects to the agent's socket, which somebody has opened",
+            "the agent turns away whose user id (`SO_PEERCRED`) is not root's",
+            "test_the_agent_itself_turns_away_who_is_not_root",
+        ),
+        Tested(
+            "removing, renaming or linking the socket; reading the secret, the table or the state",
+            "all folders are root's or the module's alone",
+            "test_another_user_can_neither_plant_nor_read_anything_of_ours",
+        ),
+        Tested(
+            "(that the planted socket would have been believed)",
+            "it says yes to everything, and where it is root's that counts",
+            "test_what_the_planted_socket_says_would_count_if_it_were_roots",
+        ),
+    ),
+    "test_attacks_packages": (
+        Tested(
+            "a `.pth` file, `usercustomize`, and packages named `requests`, `yaml`, `pam_iampass` and so on, in "
+            "`/usr/local` and in `~/.local`",
+            "`python3 -I -S`, with the folder of the packages put on the path by hand",
+            "test_a_login_runs_nothing_of_it",
+        ),
+        Tested(
+            "(that an ordinary interpreter runs them)",
+            "with `-I` too; only `-S` leaves them out",
+            "test_an_ordinary_interpreter_runs_it",
+        ),
+    ),
+    "test_attacks_meanwhile": (
+        Tested(
+            "su is stopped while the phone denies",
+            "the denial waits for it",
+            "test_a_denial_counts_though_su_was_stopped_meanwhile",
+        ),
+        Tested(
+            "sudo is stopped while the phone denies",
+            "the denial waits for it",
+            "test_a_denial_counts_though_sudo_was_stopped_meanwhile",
+        ),
+        Tested(
+            "su is stopped while the phone approves",
+            "the approval waits for it, within its time",
+            "test_an_approval_counts_though_su_was_stopped_for_a_moment",
+        ),
+        Tested(
+            "su is stopped until its time is over, to use the approval later",
+            "the door looks at the clock before it reads an answer",
+            "test_an_approval_is_worth_nothing_to_an_su_that_is_stopped_beyond_its_time",
+        ),
+        Tested(
+            "sudo is stopped until its time is over, to use the approval later",
+            "the door looks at the clock before it reads an answer",
+            "test_an_approval_is_worth_nothing_to_a_sudo_that_is_stopped_beyond_its_time",
+        ),
+        Tested(
+            "a storm of signals while the phone rings",
+            "after each, the door computes anew from the clock what is left of its time",
+            "test_a_storm_of_signals_neither_shortens_nor_lengthens_the_wait",
+        ),
+        Tested(
+            "looking into the program, the helper or the agent (ptrace, `/proc`), or sending the latter two signals",
+            "the program is set-uid, the others are the user `iampass`",
+            "test_the_caller_can_look_into_neither_the_program_nor_the_module",
+        ),
+    ),
+    "test_attacks_names": (
+        Tested(
+            "a user name with line breaks, escape sequences, bidi controls, paths, options, formats, or of 4,000 "
+            "characters",
+            "a name that NSS does not know is denied before anybody is asked; records are cleaned",
+            "test_a_name_that_is_no_account_is_denied_and_nobody_is_asked",
+        ),
+        Tested(
+            "the same in terminal, remote host and remote user",
+            "nothing but the record uses them, and it is cleaned",
+            "test_odd_text_in_other_items_neither_lets_in_nor_stains_the_record",
+        ),
+        Tested(
+            "a terminal name of 70,000 characters",
+            "the door denies what fits into no frame",
+            "test_items_that_fit_into_no_frame_are_a_denial_by_the_door",
+        ),
+    ),
+}
+
+IN_PROCESS = (
+    Tested(
+        "`PATH` with a planted standard library",
+        "**it runs as root**, in su, and in sudo without `secure_path`",
+        "test_the_callers_path_chooses_the_standard_library_that_runs_as_root",
+    ),
+    Tested(
+        "the same in sudo with `secure_path`, which is a setting and not a wall",
+        "does not work",
+        "test_a_secure_path_saves_sudo_from_that",
+    ),
+    Tested(
+        "any variable",
+        "the module sees it in `os.environ`, and is root",
+        "test_the_module_sees_the_callers_environment_and_is_root",
+    ),
+    Tested(
+        "`HTTPS_PROXY`",
+        "**requests goes through it**, unless it is told not to",
+        "test_a_proxy_of_the_callers_is_used",
+    ),
+    Tested(
+        "`SSLKEYLOGFILE`",
+        "**root writes the connection's keys** to where the caller says",
+        "test_the_keys_of_the_connection_are_written_for_the_caller_by_root",
+    ),
+    Tested(
+        "`OPENSSL_CONF`",
+        "does not work: OpenSSL asks whether the program is set-uid",
+        "test_openssl_itself_ignores_the_callers_configuration_in_a_set_uid_program",
+    ),
+    Tested("a `.pth` file in `/usr/local`", "**it runs as root**", "test_a_pth_file_in_usr_local_runs"),
+    Tested("`RLIMIT_AS` of 30 MiB", "kills it, in su", "test_a_limit_of_the_callers_kills_it_in_su"),
+    Tested(
+        "the caller's descriptors",
+        "what a library prints comes to the caller's screen",
+        "test_the_descriptors_of_the_standard_streams_are_the_callers",
+    ),
+    Tested(
+        "the pam_python door that is shipped",
+        "denies in a set-uid program; but by then the interpreter has begun",
+        "test_the_shipped_pam_python_door_refuses_a_set_uid_program",
+    ),
+)
 
 
 def aimed(process: Process, server: str) -> Process:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Iterator
-from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from tests.support.agent import RunningAgent
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.setuid_people import Person, settle_people, table_of
-from tests.support.setuid_stage import TIMEOUT, Phones, Stage
+from tests.support.setuid_stage import DEAD_SOCKET, TIMEOUT, Module, Phones, Stage
 from tests.support.side_by_side import Outcomes, played
 from tests.support.terminal import Terminal
 from tests.support.world import token_of
@@ -81,22 +81,28 @@ def sudo_and_su(
         file.unlink()
 
 
-@pytest.fixture(scope="module", params=["agent", "helper"])
+@pytest.fixture(scope="module")
 def stage(
-    request: pytest.FixtureRequest,
     sudo_and_su: Installation,
     sandbox: Sandbox,
     journald: Journald,
     phones: Phones,
     newcomers: Iterator[Person],
 ) -> Iterator[Stage]:
-    """Where people use them, once with the agent and once with the helper."""
-    set_up = Stage(sandbox, journald, phones, newcomers, journald.cursor(), request.param)
-    if request.param == "agent":
-        with RunningAgent():
-            yield set_up
-    else:
-        yield set_up
+    """Where people use them, some with the agent and some with the helper."""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(DEAD_SOCKET)
+    Path(DEAD_SOCKET).chmod(0o600)
+    with RunningAgent():
+        yield Stage(sandbox, journald, phones, newcomers, journald.cursor())
+    Path(DEAD_SOCKET).unlink()
+
+
+@pytest.fixture(params=Module, ids=lambda module: module.value)
+def module(request: pytest.FixtureRequest) -> Module:
+    """Each way to run the module."""
+    way: Module = request.param
+    return way
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +110,3 @@ def outcomes(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Outcomes]
     """What comes of the tests of this file that run side by side."""
     with played(request, stage) as running:
         yield running
-
-
-@pytest.fixture
-def quiet(outcomes: Outcomes) -> None:
-    """Nothing else runs: those that run side by side have come to their end."""
-    wait(outcomes.values())

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.installation import Installation
 from tests.support.setuid_people import AS_ROOT, SHOW_WHO
-from tests.support.setuid_stage import Guest, Phone, Seen, Stage
+from tests.support.setuid_stage import Guest, Phone, Seen
 from tests.support.side_by_side import side_by_side
 from tests.support.terminal import Terminal
 
@@ -28,7 +28,7 @@ def caller_approves(sudo_and_su: Installation) -> Iterator[None]:
 def says(guest: Guest, ruser: str, *, real_uid: int) -> Seen:
     """A program with root's rights that says `ruser` is its caller, and belongs to somebody."""
     arguments = ["-I", f"ruser={ruser}", PHONE_ONLY.name, guest.twin, "authenticate"]
-    terminal = Terminal(["setpriv", f"--ruid={real_uid}", "pamtester", *arguments])
+    terminal = Terminal([*guest.under, "setpriv", f"--ruid={real_uid}", "pamtester", *arguments])
     return Seen(terminal.finish(), terminal.shown)
 
 
@@ -79,7 +79,7 @@ def test_a_variable_of_the_caller_names_nobody(guest: Guest) -> None:
     friend = guest.stage.guest(Phone.APPROVES)
     guest.set_phone(Phone.DENIES)
     names = ("USER", "LOGNAME", "PAM_RUSER", "PAM_USER", "SUDO_USER", "RUSER")
-    terminal = guest.person.run(
+    terminal = guest.run(
         "/bin/sh",
         "-c",
         " ".join(f"{name}={friend.name}" for name in names) + f" su {guest.twin} -c '{SHOW_WHO}'",
@@ -98,7 +98,8 @@ def test_root_is_asked_nothing(guest: Guest) -> None:
     assert guest.starts() == 0
 
 
-def test_sudo_asks_the_caller_as_ever(stage: Stage, quiet: None) -> None:
-    guest = stage.guest(Phone.APPROVES)
+@side_by_side
+def test_sudo_asks_the_caller_as_ever(guest: Guest) -> None:
+    guest.set_phone(Phone.APPROVES)
     assert guest.play("sudo").got_in
     assert [session.user for session in guest.sessions()] == [f"token-of-{guest.name}"]

@@ -9,9 +9,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import termios
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +23,7 @@ import pytest
 from pam_iampass.sandbox import Sandbox
 from tests.support.installation import Installation
 from tests.support.setuid_people import GROUP, HOME, PASSWORD, PROGRAMS
-from tests.support.setuid_stage import Guest, Phone, Stage
+from tests.support.setuid_stage import Guest, Module, Phone, Stage
 from tests.support.setuid_traps import NAME_SERVER, Traps
 from tests.support.terminal import Terminal
 from tests.support.world import wait_until
@@ -29,8 +31,9 @@ from tests.system.setuid.attacks import ATTACKS, Attack, aimed
 
 #: Only root can write into it: a file in it shows that root did.
 PROOFS = Path("/root/proofs")
-#: How many logins are played at the same time; each of the helper's costs a good deal of CPU.
-AT_ONCE = {"agent": 60, "helper": 24}
+#: How many logins are played at the same time, and how many of them are on the way to where the phone rings: a helper
+#: that starts costs a good deal of CPU, and one that waits costs none.
+AT_ONCE, STARTING = 80, threading.Semaphore(8)
 #: Longer than the phone rings, with all that pam_unix and a busy machine add. Seconds.
 BOUND = 25.0
 
@@ -47,9 +50,12 @@ class Login:
     records: list[str]
 
 
-Case = tuple[str, str, Phone]
+Case = tuple[str, str, Phone, Module]
 CASES = [
-    pytest.param(attack.name, program, phone, id=f"{attack.name}-{program}-{phone.value}")
+    pytest.param(
+        attack.name, program, phone, module, id=f"{module.value}-{attack.name}-{program}-{phone.value}"
+    )
+    for module in Module
     for attack in ATTACKS
     for program in PROGRAMS
     for phone in attack.phones
@@ -86,9 +92,9 @@ def open_sudo(sudo_and_su: Installation) -> Iterator[None]:
 def played(stage: Stage, traps: Traps, open_sudo: None) -> Iterator[dict[Case, Login]]:
     """All of them, some at once."""
     PROOFS.mkdir(mode=0o700)
-    cases = [(str(case.values[0]), str(case.values[1]), Phone(case.values[2])) for case in CASES]
-    guests = [stage.guest(phone) for _, _, phone in cases]
-    with ThreadPoolExecutor(AT_ONCE[stage.module]) as pool:
+    cases: list[Case] = [case.values for case in CASES]  # type: ignore[misc]
+    guests = [stage.guest(phone, module) for _, _, phone, module in cases]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         ends = list(pool.map(lambda case, guest: play(case, guest, traps), cases, guests))
     records: dict[str, list[str]] = {}
     for text in (str(record.get("MESSAGE", "")) for record in stage.authpriv()):
@@ -104,19 +110,25 @@ def played(stage: Stage, traps: Traps, open_sudo: None) -> Iterator[dict[Case, L
 
 def play(case: Case, guest: Guest, traps: Traps) -> tuple[int, str, float]:
     """One login, to its end: status, what was shown, seconds."""
-    name, program, _ = case
-    process = aimed(ATTACK[name].process, traps.server)
+    name, program, _, _ = case
     command = guest.person.to_root(program, f"/usr/bin/id -u > {PROOFS / guest.name}")
-    terminal = guest.person.run(*command, process=process, timeout=BOUND)
-    began = time.monotonic()
-    while True:
-        # Not by the prompt: it may go where nobody sees it, or come in other words.
-        wait_until(
-            lambda: terminal.process.poll() is not None or not echoes(terminal), "a question or an end", BOUND
-        )
-        terminal.sendline(PASSWORD)
-        if terminal.expect([pexpect.EOF, "try again"]) == 0:
-            return terminal.finish(), terminal.shown, time.monotonic() - began
+    with STARTING:
+        terminal = guest.run(*command, process=aimed(ATTACK[name].process, traps.server))
+        type_password(terminal)
+        began = time.monotonic()
+        with suppress(TimeoutError):
+            wait_until(lambda: terminal.process.poll() is not None or guest.sessions(), "the phone", 3)
+    while terminal.expect([pexpect.EOF, "try again"]) != 0:
+        type_password(terminal)
+    return terminal.finish(), terminal.shown, time.monotonic() - began
+
+
+def type_password(terminal: Terminal) -> None:
+    """Answer, not when the prompt is to be seen: it may go where nobody sees it, or come in other words."""
+    wait_until(
+        lambda: terminal.process.poll() is not None or not echoes(terminal), "a question or an end", BOUND
+    )
+    terminal.sendline(PASSWORD)
 
 
 def echoes(terminal: Terminal) -> bool:
@@ -124,9 +136,11 @@ def echoes(terminal: Terminal) -> bool:
     return bool(termios.tcgetattr(terminal.child_fd)[3] & termios.ECHO)
 
 
-@pytest.mark.parametrize(("name", "program", "phone"), CASES)
-def test_an_attack_changes_nothing(played: dict[Case, Login], name: str, program: str, phone: Phone) -> None:
-    login, attack = played[name, program, phone], ATTACK[name]
+@pytest.mark.parametrize(("name", "program", "phone", "module"), CASES)
+def test_an_attack_changes_nothing(
+    played: dict[Case, Login], name: str, program: str, phone: Phone, module: Module
+) -> None:
+    login, attack = played[name, program, phone, module], ATTACK[name]
     assert login.seconds < BOUND, login
     assert login.starts <= 1, "one login, one request"
     assert len(login.records) <= 1, login
@@ -145,8 +159,10 @@ def test_no_trap_snapped(played: dict[Case, Login], traps: Traps) -> None:
 
 
 def test_logins_are_as_ever_afterwards(played: dict[Case, Login], stage: Stage) -> None:
-    assert stage.guest(Phone.APPROVES).play("sudo").got_in
-    assert stage.guest(Phone.APPROVES).play("su").got_in
+    guests = [stage.guest(Phone.APPROVES, module) for module in Module for _ in PROGRAMS]
+    with ThreadPoolExecutor(len(guests)) as pool:
+        seen = list(pool.map(Guest.play, guests, [program for _ in Module for program in PROGRAMS]))
+    assert all(one.got_in for one in seen), seen
 
 
 @pytest.mark.parametrize(

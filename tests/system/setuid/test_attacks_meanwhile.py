@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
@@ -10,7 +9,7 @@ import time
 from tests.support import processes
 from tests.support.agent import COMMAND
 from tests.support.setuid_people import AS_ROOT, GROUP_ID, enter_password
-from tests.support.setuid_stage import WITHIN, Guest, Phone, Stage
+from tests.support.setuid_stage import WITHIN, Guest
 from tests.support.side_by_side import side_by_side
 from tests.support.terminal import Terminal
 from tests.support.world import PATIENCE, wait_until
@@ -156,8 +155,3 @@ def test_the_caller_can_look_into_neither_the_program_nor_the_module(guest: Gues
     guest.stage.sandbox.deny(guest.request("su"))
     assert terminal.finish() == 1
     assert guest.starts() == 1
-
-
-def test_nothing_of_it_hurts_the_next_login(stage: Stage, quiet: None) -> None:
-    assert stage.guest(Phone.APPROVES).play("sudo").got_in
-    assert os.listdir("/run/iampass/state") == []

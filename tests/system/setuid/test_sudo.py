@@ -72,7 +72,7 @@ def test_for_another_target_the_caller_is_asked(guest: Guest) -> None:
 @side_by_side
 def test_a_second_sudo_within_its_time_needs_no_second_push(guest: Guest) -> None:
     guest.set_phone(Phone.APPROVES)
-    sudo = enter_password(guest.person.run("/bin/sh", "-c", f"sudo true && sudo -n sh -c '{SHOW_WHO}'"))
+    sudo = enter_password(guest.run("/bin/sh", "-c", f"sudo true && sudo -n sh -c '{SHOW_WHO}'"))
     assert sudo.finish() == 0
     assert sudo.lines[-1] == AS_ROOT
     assert guest.starts() == 1
@@ -81,7 +81,7 @@ def test_a_second_sudo_within_its_time_needs_no_second_push(guest: Guest) -> Non
 @side_by_side
 def test_after_a_denial_no_time_of_grace_begins(guest: Guest) -> None:
     guest.set_phone(Phone.DENIES)
-    sudo = enter_password(guest.person.run("/bin/sh", "-c", f"sudo true; sudo -n sh -c '{SHOW_WHO}'"))
+    sudo = enter_password(guest.run("/bin/sh", "-c", f"sudo true; sudo -n sh -c '{SHOW_WHO}'"))
     assert sudo.finish() == 1
     assert "sudo: a password is required" in sudo.lines[-1]
     assert guest.starts() == 1
@@ -122,7 +122,7 @@ def test_without_a_password_in_sudoers_no_phone_rings(guest: Guest) -> None:
 @side_by_side
 def test_the_password_may_come_from_standard_input(guest: Guest) -> None:
     guest.set_phone(Phone.APPROVES)
-    sudo = guest.person.run("/bin/sh", "-c", f"echo 'correct horse' | sudo -S sh -c '{SHOW_WHO}'")
+    sudo = guest.run("/bin/sh", "-c", f"echo 'correct horse' | sudo -S sh -c '{SHOW_WHO}'")
     assert sudo.finish() == 0
     assert AS_ROOT in sudo.lines[-1]
     assert guest.starts() == 1
@@ -132,7 +132,7 @@ def test_the_password_may_come_from_standard_input(guest: Guest) -> None:
 def test_the_password_may_come_from_a_program(guest: Guest) -> None:
     guest.set_phone(Phone.APPROVES)
     ask = "/home/people/ask-" + guest.name
-    sudo = guest.person.run(
+    sudo = guest.run(
         "/bin/sh",
         "-c",
         f"printf '#!/bin/sh\\necho correct horse\\n' > {ask}; chmod 755 {ask};"
