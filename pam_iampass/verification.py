@@ -10,6 +10,7 @@ outage before the request was started can be tolerated; whatever else goes wrong
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Protocol
@@ -199,11 +200,12 @@ class _Request:
 
         trouble: Unavailable | None = None
         timeout = self._deadline.at - self._began
+        place = os.urandom(1)[0] / 256
         moment = next_poll(None, timeout)
         while moment is not None and moment < timeout:
             self.waiting.pause(moment - self._elapsed())
             began = self._elapsed()
-            moment = next_poll(max(moment, began), timeout, self.parts.slowdown())
+            moment = next_poll(max(moment, began), timeout, self.parts.slowdown(), place)
             try:
                 session.get_status(deadline=self._deadline.sooner(LONGEST_POLL), attempts=1)
                 trouble = None

@@ -49,3 +49,14 @@ def test_the_last_poll_is_as_late_as_its_answer_can_count(timeout: float) -> Non
 def test_a_slow_server_is_not_hurried() -> None:
     assert next_poll(7.0, 60) == pytest.approx(7.0 + BRISK)
     assert next_poll(59.7, 60) is None
+
+
+def test_logins_that_began_together_do_not_all_ask_together_at_the_end() -> None:
+    lasts = []
+    for step in range(100):
+        moment = next_poll(None, 30, 6.0, step / 100)
+        while moment is not None:
+            last, moment = moment, next_poll(moment, 30, 6.0, step / 100)
+        lasts.append(last)
+    assert max(lasts) - min(lasts) > 2
+    assert min(lasts) > 25
