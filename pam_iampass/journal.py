@@ -11,6 +11,9 @@ from pam_iampass.text import clean, quoted
 IDENTIFIER = "pam_iampass"
 AUTHPRIV = 10
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
+SYSLOG_SOCKET = "/dev/log"
+#: How long a sink may take to have room for a record, in seconds. A login must not hang with its log.
+PATIENCE = 0.2
 
 DEBUG, INFO, NOTICE, WARNING, ERROR = 7, 6, 5, 4, 3
 
@@ -45,8 +48,7 @@ class JournalSink:
 
     def write(self, fields: dict[str, str]) -> None:
         """Send one record."""
-        if not os.path.exists(JOURNAL_SOCKET):
-            raise FileNotFoundError(JOURNAL_SOCKET)  # libsystemd would drop the record without a word
+        _require_listener(JOURNAL_SOCKET)  # libsystemd would drop the record without a word, or wait for ever
         from systemd.journal import sendv
 
         sendv(*(f"{name}={value}" for name, value in fields.items()))
@@ -57,6 +59,7 @@ class SyslogSink:
 
     def write(self, fields: dict[str, str]) -> None:
         """Send one line, with the fields that the message does not hold."""
+        _require_listener(SYSLOG_SOCKET)
         import syslog
 
         syslog.openlog(IDENTIFIER, syslog.LOG_PID, syslog.LOG_AUTHPRIV)
@@ -114,6 +117,20 @@ class Journal:
             except (OSError, ImportError):
                 continue
             return
+
+
+def _require_listener(path: str) -> None:
+    """Raise OSError unless somebody takes what is sent to the datagram socket `path`, soon."""
+    import select
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        probe.setblocking(False)
+        probe.connect(path)
+        poller = select.poll()
+        poller.register(probe, select.POLLOUT)
+        if not poller.poll(PATIENCE * 1000):
+            raise TimeoutError(f"{path} is full")
 
 
 def _priority(decision: Decision) -> int:

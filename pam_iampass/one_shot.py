@@ -21,7 +21,7 @@ def parts(config: str, left_open: Callable[[str], None]) -> Parts:
 
         return load(config)
 
-    return Parts(Accounts(), load_settings, open_users, connect, left_open)
+    return Parts(Accounts(), load_settings, open_users, connect, left_open, slowable=True)
 
 
 def open_users(settings: Settings) -> UserTable:

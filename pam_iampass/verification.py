@@ -65,6 +65,10 @@ class Parts:
 
     clock: Callable[[], float] = time.monotonic
 
+    slowable: bool = False
+    """Whether who began the login may have slowed this process down: it was started for this login alone, and lives in
+    the limits (control group, niceness) of the application. A time-out is then no sign of an outage."""
+
     slowdown: Callable[[], float] = lambda: 1.0
     """By how much to stretch the time between polls, where many logins wait at once; 1 or more."""
 
@@ -106,7 +110,7 @@ def verify(
         if not isinstance(demand, policy.Approval):
             return verdict.unlisted(who.name, demand.ignore)
         told = _prompt(login, service, conversation)
-        return _Request(demand, settings, service, conversation, waiting, parts).decide(told)
+        return _Request(login, demand, settings, service, conversation, waiting, parts).decide(told)
     except _Decided as way_out:
         return way_out.decision
     except (PamIampassError, LookupFailed, policy.PolicyError) as error:
@@ -148,6 +152,7 @@ def _prompt(login: Login, service: Service, conversation: Conversation) -> bool:
 class _Request:
     """The part of a login that talks to IAMPASS: one request, one deadline."""
 
+    login: Login
     demand: policy.Approval
     settings: Settings
     service: Service
@@ -185,7 +190,8 @@ class _Request:
                 pause=self.waiting.pause,
             )
         except Unavailable as error:
-            raise self._outage(error, may_have_started=error.may_have_started) from None
+            slowed = error.timed_out and self.parts.slowable and self.login.real_uid != 0
+            raise self._outage(error, may_have_started=error.may_have_started or slowed) from None
         except IampassError as error:
             raise _Decided(verdict.failed(error, self._elapsed())) from None
         except ValueError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .authentication import AuthenticationAPI
 from .deadline import Deadline
-from .errors import IampassError, ProtocolError, Refused, SessionFailed, TLSFailure, Unavailable
+from .errors import IampassError, LocalFailure, ProtocolError, Refused, SessionFailed, TLSFailure, Unavailable
 from .session import Session
 from .status import AuthenticationMethod, Status
 from .transport import Transport
@@ -14,6 +14,7 @@ __all__ = [
     "AuthenticationMethod",
     "Deadline",
     "IampassError",
+    "LocalFailure",
     "ProtocolError",
     "Refused",
     "Session",

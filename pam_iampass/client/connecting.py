@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import ipaddress
-import queue
 import socket
 import ssl
-import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Callable
+from dataclasses import dataclass, field
 
-from .errors import TLSFailure, Unavailable
+from .errors import LocalFailure, ProtocolError, TLSFailure, Unavailable
 from .exchange import Exchange, is_end_of_stream
+from .look_up import Address, LookUps
 from .origin import Origin
 from .sockets import PlainSocket
 
 # Of the time for connecting, for each address at least, where a name has many.
 LEAST_SHARE = 0.2
 
-Address = tuple[int, Any]
-Resolve = Callable[..., Sequence[Any]]
+
+# Faults of this machine and of its configuration: no sign that IAMPASS is away.
+_LOCAL = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT}
+)
+# glibc also says that it does not know a name where it has no descriptor left to ask with. Where the name service is
+# away it says EAI_AGAIN.
+_LOCAL_LOOK_UP = frozenset({socket.EAI_MEMORY, socket.EAI_SYSTEM, socket.EAI_NONAME})
 
 
 @dataclass(frozen=True)
 class Connector:
-    """Opens connections to one server. Raises Unavailable or TLSFailure."""
+    """Opens connections to one server. Raises Unavailable, TLSFailure, LocalFailure or ProtocolError."""
 
     server: Origin
     context: ssl.SSLContext
     proxy: Origin | None = None
-    resolve: Resolve = socket.getaddrinfo
+    look_ups: LookUps = field(default_factory=lambda: LookUps(socket.getaddrinfo))
     connect_seconds: float = 5.0
-    """For all addresses of a name together."""
+    """For the look-up, and again for all addresses of a name together."""
 
     def connect(self, exchange: Exchange) -> ssl.SSLSocket:
         sock = self._connect_to(self.proxy or self.server, exchange)
@@ -46,7 +50,7 @@ class Connector:
             raise
 
     def _connect_to(self, target: Origin, exchange: Exchange) -> PlainSocket:
-        addresses = _look_up(target, exchange, self.resolve)
+        addresses = self._look_up(target, exchange)
         allowance = exchange.deadline.sooner(self.connect_seconds)
         reason: OSError = OSError("it has no address")
         for position, address in enumerate(addresses):
@@ -57,12 +61,36 @@ class Connector:
             try:
                 return _open(address, min(left, share))
             except OSError as error:
+                if error.errno in _LOCAL:
+                    raise _local_failure(exchange, error) from None
                 reason = error
         timed_out = isinstance(reason, socket.timeout)
         text = "no answer in time" if timed_out else reason.strerror or str(reason)
         raise exchange.unavailable(
             f"connecting to {self._named(target)} failed: {text}",
             timed_out=timed_out or exchange.deadline.expired,
+        )
+
+    def _look_up(self, target: Origin, exchange: Exchange) -> list[Address]:
+        try:
+            literal = ipaddress.ip_address(target.host)
+        except ValueError:
+            return self._look_up_name(target, exchange)
+        return [(socket.AF_INET6 if literal.version == 6 else socket.AF_INET, (target.host, target.port))]
+
+    def _look_up_name(self, target: Origin, exchange: Exchange) -> list[Address]:
+        allowance = exchange.deadline.sooner(self.connect_seconds)
+        try:
+            return self.look_ups.addresses(target.host, target.port, allowance.remaining())
+        except MemoryError:
+            raise _local_failure(exchange, OSError(errno.EAGAIN, "no thread is to be had")) from None
+        except OSError as error:
+            if error.errno in (_LOCAL_LOOK_UP if isinstance(error, socket.gaierror) else _LOCAL):
+                raise _local_failure(exchange, error) from None
+            problem = error
+        raise exchange.unavailable(
+            f"looking up {target.host} failed: {problem.strerror or problem}",
+            timed_out=isinstance(problem, socket.timeout),
         )
 
     def _named(self, target: Origin) -> str:
@@ -100,38 +128,6 @@ class Connector:
         return exchange.unavailable(f"{who} closed the connection in the TLS handshake")
 
 
-def _look_up(target: Origin, exchange: Exchange, resolve: Resolve) -> list[Address]:
-    try:
-        literal = ipaddress.ip_address(target.host)
-    except ValueError:
-        return _look_up_name(target, exchange, resolve)
-    return [(socket.AF_INET6 if literal.version == 6 else socket.AF_INET, (target.host, target.port))]
-
-
-def _look_up_name(target: Origin, exchange: Exchange, resolve: Resolve) -> list[Address]:
-    """The system's look-up knows no timeout of ours and can take a minute: it gets a thread, which is left
-    behind."""
-    results: queue.SimpleQueue[Sequence[Any] | OSError] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            results.put(resolve(target.host, target.port, type=socket.SOCK_STREAM))
-        except OSError as error:
-            results.put(error)
-
-    threading.Thread(target=work, name="iampass-look-up", daemon=True).start()
-    try:
-        found = results.get(timeout=exchange.deadline.remaining())
-    except queue.Empty:
-        found = socket.timeout("no answer in time")
-    if isinstance(found, OSError):
-        raise exchange.unavailable(
-            f"looking up {target.host} failed: {found.strerror or found}",
-            timed_out=isinstance(found, socket.timeout),
-        )
-    return [(family, address) for family, _, _, _, address in found]
-
-
 def _open(address: Address, seconds: float) -> PlainSocket:
     family, where = address
     sock = PlainSocket(family, socket.SOCK_STREAM)
@@ -146,8 +142,14 @@ def _open(address: Address, seconds: float) -> PlainSocket:
 
 
 def _open_tunnel(sock: PlainSocket, proxy: Origin, server: Origin, exchange: Exchange) -> None:
-    """Asks the proxy for a connection to the server (RFC 9110, 9.3.6)."""
+    """Asks the proxy for a connection to the server (RFC 9110, 9.3.6).
+
+    A proxy that is silent, goes away or says 5xx is an outage. One that refuses, or speaks something else, is
+    configured wrongly, here or there.
+    """
     target = server.authority
+    remedy = f"Check `proxy`, and that this proxy may connect to {target}."
+    outage, fault = None, None
     try:
         sock.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode("ascii"))
         answer = http.client.HTTPResponse(sock, method="CONNECT")
@@ -155,16 +157,26 @@ def _open_tunnel(sock: PlainSocket, proxy: Origin, server: Origin, exchange: Exc
             answer.begin()
         finally:
             answer.close()
-        refusal = f"refused with status {answer.status}" if not 200 <= answer.status < 300 else None
         if exchange.ended:
-            refusal = "closed the connection"
+            outage = "closed the connection"
+        elif 500 <= answer.status < 600:
+            outage = f"refused with status {answer.status}"
+        elif not 200 <= answer.status < 300:
+            fault = f"refused with status {answer.status}"
     except socket.timeout:
-        refusal = "did not answer in time"
-    except (OSError, http.client.HTTPException) as error:
-        refusal = f"gave no proper answer ({type(error).__name__})"
-    if refusal is not None:
+        outage = "did not answer in time"
+    except (OSError, http.client.RemoteDisconnected):
+        outage = "closed the connection"
+    except http.client.HTTPException as error:
+        fault = f"gave no proper answer ({type(error).__name__})"
+    if fault is not None:
+        what = f"{exchange.call.name}: the proxy {proxy.authority} {fault}"
+        raise ProtocolError(what, may_have_started=False, remedy=remedy)
+    if outage is not None:
         raise exchange.unavailable(
-            f"the proxy {proxy.authority} {refusal}",
-            timed_out=exchange.deadline.expired,
-            remedy=f"Check `proxy`, and that this proxy may connect to {target}.",
+            f"the proxy {proxy.authority} {outage}", timed_out=exchange.deadline.expired, remedy=remedy
         )
+
+
+def _local_failure(exchange: Exchange, error: OSError) -> LocalFailure:
+    return LocalFailure(f"{exchange.call.name}: this machine cannot connect: {error.strerror or error}")

@@ -4,6 +4,7 @@
     ├── Unavailable      out of reach: look-up, connection, time, 5xx, 429 to the end
     ├── Refused          a complete 401 or 403
     ├── TLSFailure       a certificate that is not trusted, a wrong name, an old protocol version
+    ├── LocalFailure     this machine cannot connect: descriptors, memory, permission, a name that is unknown
     ├── ProtocolError    an answer that makes no sense: junk, wrong types, an unknown status, a foreign
     │                    URL, a redirect, another 4xx, more than 64 KiB, compressed
     └── SessionFailed    for callers who want a failed session as an exception; no call here raises it
@@ -86,6 +87,12 @@ class TLSFailure(IampassError):
     """No trustworthy connection: never to be taken for an outage."""
 
     remedy = "Check server and ca_file; do not go on if somebody else may be answering in the server's name."
+
+
+class LocalFailure(IampassError):
+    """This machine is not able to connect, whatever the state of IAMPASS: never to be taken for an outage."""
+
+    remedy = "Check that `server` is spelt right; look for what uses up descriptors or memory, or forbids connections."
 
 
 class ProtocolError(IampassError):

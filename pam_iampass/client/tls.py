@@ -34,7 +34,7 @@ def tls_context(
     # end.
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     context.sslsocket_class = TLSSocket
-    _trust(context, _system_bundle(bundles) if ca_file is None else os.fspath(ca_file))
+    _trust(context, system_bundle(bundles) if ca_file is None else os.fspath(ca_file))
     return context
 
 
@@ -53,7 +53,7 @@ def _trust(context: ssl.SSLContext, bundle: str) -> None:
         )
 
 
-def _system_bundle(bundles: Sequence[str]) -> str:
+def system_bundle(bundles: Sequence[str] = SYSTEM_BUNDLES) -> str:
     for bundle in bundles:
         if os.path.exists(bundle):
             return bundle

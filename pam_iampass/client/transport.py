@@ -62,6 +62,7 @@ class Transport:
         are no certificates to trust."""
         # requests takes a tenth of a second to import, which a login without a call shall not pay.
         from .connecting import Connector
+        from .look_up import LookUps
         from .tls import tls_context
         from .wire import Wire
 
@@ -70,7 +71,7 @@ class Transport:
             self.origin,
             tls_context(ca_file),
             Origin.of_proxy(proxy) if proxy is not None else None,
-            resolve,
+            LookUps(resolve),
             connect_seconds,
         )
         self._wire = Wire(connections)

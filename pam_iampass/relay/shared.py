@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from typing import Callable
 
 from pam_iampass import trusted_file
 from pam_iampass.accounts import Accounts
-from pam_iampass.client import AuthenticationAPI, Transport
+from pam_iampass.client import AuthenticationAPI, TLSFailure, Transport
+from pam_iampass.client.tls import system_bundle
 from pam_iampass.errors import UntrustedFile
 from pam_iampass.settings import Settings, load
 from pam_iampass.user_table import UserTable
@@ -71,9 +73,6 @@ class SharedParts:
             if kept is not None and kept.version == _version(kept.settings):
                 return kept
             fresh = _read(config)
-            if kept is not None and kept.settings == fresh.settings:
-                # Touched, not changed: the open connections stay.
-                fresh = Shared(fresh.version, kept.settings, kept.users, kept.api)
             if not _just_changed(fresh.version):
                 self._kept[config] = fresh
             return fresh
@@ -92,8 +91,11 @@ def _read(config: str) -> Shared:
 def _version(settings: Settings) -> Version | None:
     """What tells the files of the settings from all other versions of them; None where one cannot be looked at."""
     try:
-        return tuple(trusted_file.version(file) for file in settings.files)
-    except UntrustedFile:
+        files = [str(file) for file in settings.files]
+        if settings.ca_file is None:
+            files.append(os.path.realpath(system_bundle()))
+        return tuple(trusted_file.version(file) for file in files)
+    except (UntrustedFile, TLSFailure):
         return None
 
 

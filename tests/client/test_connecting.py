@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.client import Transport, Unavailable
+from pam_iampass.client import IampassError, LocalFailure, ProtocolError, Transport, Unavailable
 from tests.client.connect_proxy import connect_proxy
 from tests.client.talk import USER, api_to, polled, seconds, session_on
 from tests.support.scripted_server import authority, scripted_server
@@ -58,6 +59,60 @@ def test_a_look_up_that_hangs_ends_at_the_deadline() -> None:
         assert caught.value.timed_out
         assert caught.value.may_have_started is False
         release.set()
+
+
+def test_a_look_up_takes_no_more_than_the_time_for_connecting() -> None:
+    over = threading.Event()
+
+    def resolve(*arguments: Any, **options: Any) -> list[Any]:
+        over.wait(10)
+        raise OSError("too late")
+
+    with scripted_server() as server, api_to(server, resolve=resolve, connect_seconds=0.3) as api:
+        before = time.monotonic()
+        with pytest.raises(Unavailable, match="looking up"):
+            api.authenticate_user(USER, deadline=seconds(5.0), attempts=1)
+        assert time.monotonic() - before < 2
+    over.set()
+
+
+def test_look_ups_that_hang_cost_one_thread_however_many_wait() -> None:
+    over = threading.Event()
+    started = []
+
+    def resolve(*arguments: Any, **options: Any) -> list[Any]:
+        started.append(arguments)
+        over.wait(10)
+        raise OSError("too late")
+
+    with scripted_server() as server, api_to(server, resolve=resolve) as api:
+        for _ in range(5):
+            with pytest.raises(Unavailable):
+                api.authenticate_user(USER, deadline=seconds(0.1), attempts=1)
+    assert len(started) == 1
+    over.set()
+
+
+@pytest.mark.parametrize("number", [socket.EAI_SYSTEM, socket.EAI_MEMORY, socket.EAI_NONAME])
+def test_a_look_up_that_fails_on_this_machine_is_no_outage(number: int) -> None:
+    def resolve(*arguments: Any, **options: Any) -> list[Any]:
+        raise socket.gaierror(number, "failed")
+
+    with scripted_server() as server, api_to(server, resolve=resolve) as api:
+        with pytest.raises(LocalFailure, match="this machine cannot connect") as caught:
+            api.authenticate_user(USER, deadline=seconds(5.0))
+        assert caught.value.may_have_started is False
+
+
+def test_running_out_of_descriptors_is_no_outage() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with scripted_server() as server, api_to(server) as api:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            with pytest.raises(LocalFailure, match="cannot connect"):
+                api.authenticate_user(USER, deadline=seconds(5.0))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_an_unknown_name_is_tried_again_and_then_unavailable() -> None:
@@ -142,16 +197,31 @@ def test_a_proxy_is_asked_for_a_tunnel_and_sees_nothing_of_the_request() -> None
     [
         (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "status 407"),
         (b"HTTP/1.1 403 Forbidden\r\n\r\n", "status 403"),
-        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "status 502"),
         (b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", "status 302"),
         (b"junk\r\n\r\n", "no proper answer"),
-        (b"HTTP/1.1 200 OK\r\nX: y\r\n", "closed the connection"),
-        (b"", "no proper answer"),
+        (b"SSH-2.0-OpenSSH\r\n", "no proper answer"),
     ],
 )
-def test_a_proxy_that_refuses_is_named(answer: bytes, said: str) -> None:
+def test_a_proxy_that_refuses_is_no_outage(answer: bytes, said: str) -> None:
+    refused_by_proxy(answer, said, ProtocolError)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "status 502"),
+        (b"HTTP/1.1 200 OK\r\nX: y\r\n", "closed the connection"),
+        (b"", "closed the connection"),
+    ],
+)
+def test_a_proxy_that_cannot_serve_is_an_outage(answer: bytes, said: str) -> None:
+    refused_by_proxy(answer, said, Unavailable)
+
+
+def refused_by_proxy(answer: bytes, said: str, kind: type[IampassError]) -> None:
+    """A start through a proxy that answers so: the error, and that it names the proxy."""
     with scripted_server() as server, connect_proxy(answer=answer) as proxy:
-        with api_to(server, proxy=proxy.url) as api, pytest.raises(Unavailable, match=said) as caught:
+        with api_to(server, proxy=proxy.url) as api, pytest.raises(kind, match=said) as caught:
             api.authenticate_user(USER, deadline=seconds(5.0), attempts=1)
         assert caught.value.may_have_started is False
         assert f"the proxy {proxy.url[7:]}" in str(caught.value)

@@ -9,6 +9,7 @@ from pam_iampass.client import (
     AuthenticationMethod,
     Deadline,
     IampassError,
+    LocalFailure,
     ProtocolError,
     Refused,
     SessionFailed,
@@ -27,6 +28,7 @@ def test_exported_names() -> None:
         "AuthenticationMethod",
         "Deadline",
         "IampassError",
+        "LocalFailure",
         "ProtocolError",
         "Refused",
         "Session",
@@ -56,12 +58,13 @@ def test_statuses_and_methods_are_the_published_ones() -> None:
 
 
 def test_the_tree_of_errors_is_the_one_that_is_drawn() -> None:
-    kinds = {Unavailable, Refused, TLSFailure, ProtocolError, SessionFailed}
+    kinds = {Unavailable, Refused, TLSFailure, LocalFailure, ProtocolError, SessionFailed}
     assert set(IampassError.__subclasses__()) == kinds
     assert errors.__doc__ is not None
     drawn = [line.split()[1] for line in errors.__doc__.splitlines() if "── " in line]
     assert drawn == [
-        kind.__name__ for kind in (Unavailable, Refused, TLSFailure, ProtocolError, SessionFailed)
+        kind.__name__
+        for kind in (Unavailable, Refused, TLSFailure, LocalFailure, ProtocolError, SessionFailed)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
@@ -233,6 +234,20 @@ def test_an_outage_before_the_request_goes_as_the_policy_says(world: Setting, po
     world.configure(unavailable=policy, server="https://127.0.0.1:1")
     assert world.login().code == code
     assert world.outcome() == ("unavailable", "ignored" if policy == "ignore" else "denied")
+
+
+@pytest.mark.parametrize(("uid", "code"), [("0", PamCode.IGNORE), ("1000", PamCode.ABORT)])
+def test_time_that_the_caller_may_have_stolen_is_no_outage(world: Setting, uid: str, code: int) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        world.configure(unavailable="ignore", server=f"https://127.0.0.1:{silent.getsockname()[1]}")
+        assert world.login(uid=uid).code == code
+
+
+def test_a_refused_connection_is_an_outage_whoever_began_the_login(world: Setting) -> None:
+    world.configure(unavailable="ignore", server="https://127.0.0.1:1")
+    assert world.login(uid="1000").code == PamCode.IGNORE
 
 
 def test_a_refused_secret_is_no_outage(world: Setting) -> None:

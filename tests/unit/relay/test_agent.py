@@ -18,6 +18,7 @@ from pam_iampass.relay import protocol
 from pam_iampass.relay.agent import Agent
 from pam_iampass.relay.protocol import Hello
 from pam_iampass.relay.shared import SharedParts
+from pam_iampass.sandbox import Sandbox
 from tests.support.door import Door, Told
 from tests.support.setting import ME, Setting
 
@@ -116,6 +117,17 @@ def test_a_secret_that_was_opened_to_others_denies_though_it_was_read_before(age
     agent.world.folder.chmod(0o777)
     assert agent.login().code == PamCode.ABORT
     assert outcomes(agent.world) == ["approved", "misconfigured", "misconfigured"]
+
+
+def test_a_certificate_authority_that_was_replaced_counts_from_the_next_login_on(agent: Running) -> None:
+    world = agent.world
+    assert agent.login().code == PamCode.SUCCESS
+    with Sandbox() as stranger:
+        world.write("ca.pem", stranger.ca_file.read_text())
+        assert agent.login().code == PamCode.ABORT
+    world.write("ca.pem", world.sandbox.ca_file.read_text())
+    assert agent.login().code == PamCode.SUCCESS
+    assert outcomes(world) == ["approved", "approved", "misconfigured"]
 
 
 def test_the_user_table_is_read_anew_when_it_changes(agent: Running) -> None:
