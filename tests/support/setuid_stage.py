@@ -51,6 +51,8 @@ class Phones:
 
     def __init__(self) -> None:
         self._answers: dict[str, Callable[[int], object]] = {}
+        self.rang: set[str] = set()
+        """The tokens of those who were asked."""
 
     def set(self, sandbox: Sandbox, names: tuple[str, ...], phone: Phone) -> None:
         """Say what the phones of these people do from now on."""
@@ -60,6 +62,7 @@ class Phones:
     def hear(self, event: Event) -> None:
         """The sandbox's listener."""
         if event.kind is EventKind.REQUESTED and event.user in self._answers:
+            self.rang.add(event.user)
             self._answers[event.user](event.number)
 
 
@@ -135,6 +138,10 @@ class Guest:
         return self.name if program == "sudo" else self.twin
 
     # What is to be seen
+
+    def was_asked(self) -> bool:
+        """Whether the phone of either account has rung."""
+        return not self.stage.phones.rang.isdisjoint({token_of(self.name), token_of(self.twin)})
 
     def request(self, program: str) -> SandboxSession:
         """The request on the phone, once it is there."""

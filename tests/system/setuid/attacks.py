@@ -31,16 +31,22 @@ class Attack:
     stopped_by: str
     process: Process
     harmless: bool = True
-    """Whether the login is as any other; else it may fail, and an approval may not be enough."""
+    """Whether the login is as any other; else it may fail before it comes to the phone, or after an approval."""
     snaps: bool = False
     """Whether an ordinary Python program that asks IAMPASS falls for it, to show that the trap works."""
-    phones: tuple[Phone, ...] = (Phone.DENIES, Phone.APPROVES)
-    """What the phone does. That an approval is as good as ever under any variable is shown with all of them at once."""
+    variable: bool = False
+    """Whether it is one variable of many."""
+
+    @property
+    def phones(self) -> tuple[Phone, ...]:
+        """What the phone does: an approval is tried where it must be as good as ever, and for variables with all of
+        them at once."""
+        return (Phone.DENIES, Phone.APPROVES) if self.harmless and not self.variable else (Phone.DENIES,)
 
 
 def variables(name: str, stopped_by: str, *, snaps: bool = False, **environment: str) -> Attack:
     """An attack by environment variables. `{server}` in them is the attacker's server."""
-    return Attack(name, stopped_by, Process(environment), snaps=snaps, phones=(Phone.DENIES,))
+    return Attack(name, stopped_by, Process(environment), snaps=snaps, variable=True)
 
 
 _PYTHON = {
@@ -216,7 +222,7 @@ ENVIRONMENT = (
         B="%n%n%n%s",
         **{"C D": "'\"`$(id)`"},
     ),
-    Attack("an environment of over 64 KiB", OWN_ENVIRONMENT, Process(filling=100)),
+    Attack("an environment of over 64 KiB", OWN_ENVIRONMENT, Process(filling=100), variable=True),
 )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.support.setuid_people import AS_ROOT, SHOW_WHO, enter_password
+import signal
+
+from tests.support.setuid_people import AS_ROOT, SHOW_WHO, Process, enter_password
 from tests.support.setuid_stage import WITHIN, Guest, Phone
 from tests.support.side_by_side import side_by_side
 from tests.support.terminal import Terminal
@@ -70,6 +72,16 @@ def test_a_wrong_password_rings_no_phone(guest: Guest) -> None:
 def test_the_person_is_told_of_the_request_before_it_is_answered(guest: Guest) -> None:
     su = enter_password(guest.start("su"))
     su.expect_exact(WITHIN)
+    guest.stage.sandbox.approve(guest.request("su"))
+    su.expect_exact(AS_ROOT)
+    assert su.finish() == 0
+
+
+@side_by_side
+def test_a_hang_up_that_the_caller_ignores_breaks_nothing_off(guest: Guest) -> None:
+    su = enter_password(guest.start("su", process=Process(ignored=(signal.SIGHUP,))))
+    su.expect_exact(WITHIN)
+    su.process.send_signal(signal.SIGHUP)
     guest.stage.sandbox.approve(guest.request("su"))
     su.expect_exact(AS_ROOT)
     assert su.finish() == 0
