@@ -9,9 +9,10 @@ LIBEXEC = /usr/lib/pam-iampass
 BIN = /usr/bin
 SYSCONF = /etc
 UNITS = /usr/lib
+EXAMPLES = /usr/share/doc/pam-iampass/examples
 BUILD = build
 
-.PHONY: help demo test test-pythons lint bench fuzz install account
+.PHONY: help demo test test-pythons lint bench sanitize fuzz install account
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +38,10 @@ bench: ## Measure doors, agent, tables and logins side by side; writes bench/res
 	@$(MACHINE) $(PYTHON) -m bench.run
 
 FUZZ_SECONDS = 60
+sanitize: ## Run the native door's tests under the address and undefined behaviour sanitizers
+	@tests/support/requirements.sh test
+	@$(MACHINE) $(MAKE) -s -C doors/native sanitize-test
+
 fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60)
 	@tests/support/requirements.sh test
 	$(MAKE) -C doors/native fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) BUILD=$(abspath $(BUILD))/native
@@ -45,7 +50,8 @@ fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60)
 install: ## Install from source, below DESTDIR where that is given
 	install -d $(DESTDIR)$(PACKAGES) $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(BIN) $(DESTDIR)$(SYSCONF)/iampass \
 	    $(DESTDIR)$(SYSCONF)/pam.d $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/tmpfiles.d \
-	    $(DESTDIR)$(UNITS)/systemd/catalog $(DESTDIR)$(UNITS)/systemd/system
+	    $(DESTDIR)$(UNITS)/systemd/catalog $(DESTDIR)$(UNITS)/systemd/system \
+	    $(DESTDIR)$(EXAMPLES)/sshd_config.d $(DESTDIR)$(EXAMPLES)/sudoers.d
 	cp -R pam_iampass $(DESTDIR)$(PACKAGES)/
 	find $(DESTDIR)$(PACKAGES)/pam_iampass -name __pycache__ -prune -exec rm -r {} +
 	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass
@@ -57,7 +63,9 @@ install: ## Install from source, below DESTDIR where that is given
 	$(MAKE) -C doors/native install BUILD=$(abspath $(BUILD))/native DESTDIR=$(DESTDIR)
 	sed 's|@PACKAGES@|$(PACKAGES)|' doors/pam-iampass.in > $(DESTDIR)$(BIN)/pam-iampass
 	chmod 755 $(DESTDIR)$(BIN)/pam-iampass
-	install -m 644 config/pam.d/iampass-ss* config/pam.d/iampass-sudo $(DESTDIR)$(SYSCONF)/pam.d/
+	install -m 644 config/pam.d/* $(DESTDIR)$(SYSCONF)/pam.d/
+	install -m 644 config/sshd_config.d/* $(DESTDIR)$(EXAMPLES)/sshd_config.d/
+	install -m 644 config/sudoers.d/* $(DESTDIR)$(EXAMPLES)/sudoers.d/
 	install -m 644 packaging/systemd/pam-iampass.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass.conf
 	install -m 644 packaging/systemd/pam-iampass.tmpfiles $(DESTDIR)$(UNITS)/tmpfiles.d/pam-iampass.conf
 	install -m 644 packaging/systemd/pam-iampass-agent.service packaging/systemd/pam-iampass-agent.socket \

@@ -44,11 +44,14 @@ class Sink(Protocol):
 
 
 class JournalSink:
-    """journald, through systemd-python. Raises OSError where no journal is there."""
+    """journald, through systemd-python. Raises OSError where no journal is there, or none that listens."""
+
+    def __init__(self, path: str = JOURNAL_SOCKET) -> None:
+        self._path = path
 
     def write(self, fields: dict[str, str]) -> None:
         """Send one record."""
-        _require_listener(JOURNAL_SOCKET)  # libsystemd would drop the record without a word, or wait for ever
+        _require_listener(self._path)  # libsystemd would drop the record without a word, or wait for ever
         from systemd.journal import sendv
 
         sendv(*(f"{name}={value}" for name, value in fields.items()))
@@ -57,9 +60,12 @@ class JournalSink:
 class SyslogSink:
     """syslog, for machines without a journal. Nobody learns whether it arrived: syslog(3) does not say."""
 
+    def __init__(self, path: str = SYSLOG_SOCKET) -> None:
+        self._path = path
+
     def write(self, fields: dict[str, str]) -> None:
         """Send one line, with the fields that the message does not hold."""
-        _require_listener(SYSLOG_SOCKET)
+        _require_listener(self._path)
         import syslog
 
         syslog.openlog(IDENTIFIER, syslog.LOG_PID, syslog.LOG_AUTHPRIV)

@@ -111,8 +111,6 @@ class UserTable:
                 if kept is None or kept.version != version:
                     kept = _Kept(version, read(self._users, self._owner))
             except UntrustedFile as error:
-                if isinstance(error, MissingFile) and os.path.isdir(self._folder):
-                    return {}
                 raise ConfigurationError([error.problem(self._users)]) from None
             # A file can be written twice within one tick of its clock: what changed just now is read again.
             self._kept = None if abs(now - version[0] / 1e9) < _TICK else kept
@@ -199,7 +197,10 @@ class _TableReader(NodeReader):
             elif name.text == "methods":
                 methods = self.value(value, key, _METHODS)
             else:
-                self.problem(name.line, key, "is not a known key", "write token or methods")
+                # Not the key itself: it may be a token that was put there, and ends up in logs.
+                self.problem(
+                    name.line, user, "has a key that is not known", "write token and methods, nothing else"
+                )
         if mapping and not given:
             self.problem(mapping.line, user, "has no token", "write {token: …, methods: […]}")
         return None if token is None else Entry(token, methods)

@@ -41,25 +41,23 @@ class Examiner:
         self.problems: list[Problem] = []
 
     def examination(self) -> Examination:
-        has_folder = self._read_folder()
-        self._read_users(has_folder)
+        self._read_folder()
+        self._read_users()
         self._find_shared_tokens()
         return Examination(self.entries, tuple(self.files), tuple(self.problems))
 
-    def _read_folder(self) -> bool:
-        """Read all files of single users; returns whether there is a folder."""
+    def _read_folder(self) -> None:
+        """Read all files of single users."""
         try:
             names = trusted_file.names(self.folder, owner=self.owner)
         except MissingFile as error:
-            if not os.path.lexists(self.folder):
-                return False
-            self.problems.append(error.problem(self.folder))
+            if os.path.lexists(self.folder):
+                self.problems.append(error.problem(self.folder))
         except UntrustedFile as error:
             self.problems.append(error.problem(self.folder))
         else:
             for name in names:
                 self._read_own(self.folder / name)
-        return True
 
     def _read_own(self, file: Path) -> None:
         user = user_of(file.name)
@@ -82,12 +80,11 @@ class Examiner:
             remedy = f"for the user {shown(stem)} name it {file_name(stem)}"
         self._warn(file, None, "", "is never read: no user's file has that name", remedy)
 
-    def _read_users(self, has_folder: bool) -> None:
+    def _read_users(self) -> None:
         try:
             table = read(self.users, self.owner)
         except UntrustedFile as error:
-            if not (has_folder and isinstance(error, MissingFile)):
-                self.problems.append(error.problem(self.users))
+            self.problems.append(error.problem(self.users))
             return
         for user, line in table.lines.items():
             if user in self.places:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-from pam_iampass.errors import Problem, shown
+from pam_iampass.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -172,7 +172,7 @@ class _Builder:
             elif kind in ends:
                 inner = above.pop()
             elif kind is yaml.AliasEvent:
-                what = f"the alias *{event.anchor} is not understood here"
+                what = "an alias (*name) is not understood here"
                 self._problem(event.start_mark.line + 1, what, "write the value out")
                 self._place(None, inner)
             elif kind is yaml.DocumentStartEvent:
@@ -218,12 +218,13 @@ class _Builder:
         return node
 
     def _refuse_marks(self, event: Any) -> None:
+        # Without the name: what was written there may be a token, and ends up in logs.
         line = event.start_mark.line + 1
         if event.anchor is not None:
-            self._problem(line, f"the anchor &{event.anchor} is not understood here", "leave it out")
+            self._problem(line, "an anchor (&name) is not understood here", "leave it out")
         if event.tag is not None:
             remedy = "leave it out; quote a value that begins with !"
-            self._problem(line, f"the tag {shown(event.tag)} is not understood here", remedy)
+            self._problem(line, "a tag (!name) is not understood here", remedy)
 
     def _syntax(self, error: Any) -> None:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)

@@ -73,7 +73,7 @@ def way(
 @pytest.fixture(scope="session")
 def sshd(machine: Installation, journald: Journald, folder: Path) -> Iterator[Sshd]:
     """sshd with a key and the phone, as an administrator sets it up: the shipped files in their places."""
-    shutil.copy(SHIPPED / "iampass.conf", "/etc/ssh/sshd_config.d/")
+    shutil.copy(SHIPPED / "10-iampass.conf", "/etc/ssh/sshd_config.d/")
     with Sshd(folder / "key-and-phone") as running:
         for user in ("root", *PEOPLE):
             running.admit(user)
@@ -84,7 +84,7 @@ def sshd(machine: Installation, journald: Journald, folder: Path) -> Iterator[Ss
 def password_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
     """sshd with the password and the phone, from the shipped files."""
     with Sshd(
-        folder / "password-and-phone", configuration=with_shipped("iampass-password.conf", folder)
+        folder / "password-and-phone", configuration=with_shipped("10-iampass-password.conf", folder)
     ) as running:
         yield running
 

@@ -274,7 +274,7 @@ def old_method_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
         "KbdInteractiveAuthentication=no",
         "AuthenticationMethods=password",
     )
-    configuration = with_shipped("iampass-password.conf", folder)
+    configuration = with_shipped("10-iampass-password.conf", folder)
     with Sshd(folder / "old-method", *options, configuration=configuration) as running:
         yield running
 

@@ -109,11 +109,11 @@ def test_a_table_may_be_empty(table: Table, content: str) -> None:
     assert not table.problems()
 
 
-def test_the_table_may_be_missing_where_there_is_a_folder(table: Table) -> None:
+def test_a_missing_table_denies_all_who_have_no_file_of_their_own(table: Table) -> None:
     table.own("alice", "alice: token")
     assert table.find("alice") == Entry("token")
-    assert table.find("bob") is None
-    assert not table.problems()
+    assert table.told("bob") == ["users.yaml: is not there"]
+    assert table.problems() == ["users.yaml: is not there"]
 
 
 def test_the_folder_may_be_reached_through_a_link(table: Table) -> None:
@@ -134,6 +134,7 @@ def test_an_impossible_name_is_in_no_table_and_no_file_is_opened_for_it(table: T
     "name", [".", "..", ".hidden", "%2e", "%", "a b", "ü", "jo@example.com", "-rf", "DOMAIN\\jo", "😀"]
 )
 def test_a_name_with_unusual_characters_has_a_file_of_its_own(table: Table, name: str) -> None:
+    put(table.users, "{}\n")
     file = table.own(name, f"'{name}': token")
     assert file.parent == table.folder
     assert not file.name.startswith(".")
@@ -234,9 +235,9 @@ WRONG = [
     ("alice: {token: t, methods: facial}", "1: alice.methods: is a text, not a list"),
     ("alice: {token: t, methods: null}", "1: alice.methods: is empty"),
     ("alice: {token: t, methods: [voice]}", '1: alice.methods: "voice" is no method that IAMPASS knows'),
-    ("alice: {token: t, method: [facial]}", "1: alice.method: is not a known key"),
+    ("alice: {token: t, method: [facial]}", "1: alice: has a key that is not known"),
     ("alice: {token: t, token: u}", "1: alice.token: the key stands a second time (first in line 1)"),
-    ("alice: &a t", "1: the anchor &a is not understood here"),
+    ("alice: &a t", "1: an anchor (&name) is not understood here"),
     ("alice", "1: the file is a text, not a mapping"),
     ("- alice", "1: the file is a list, not a mapping"),
     ("alice: t\nalice: u", "2: alice: the key stands a second time (first in line 1)"),
@@ -309,7 +310,7 @@ def test_a_hundred_problems_are_all_kept_but_not_all_put_into_one_line(table: Ta
     assert caught.value.diagnostics().count("\n") == 199
 
 
-def test_a_missing_table_is_an_error_where_there_is_no_folder(table: Table) -> None:
+def test_a_missing_table_is_an_error(table: Table) -> None:
     assert table.told("alice") == ["users.yaml: is not there"]
     assert table.problems() == ["users.yaml: is not there"]
 
@@ -504,7 +505,10 @@ def test_files_are_closed_after_every_look_up(table: Table) -> None:
         'alice: "private-token\\x07"',
         "alice: private-token\nalice: private-token",
         "alice: [private-token]",
-        "alice: &a private-token",
+        "alice: &private-token t",
+        "alice: *private-token",
+        "alice: !private-token t",
+        "alice: {private-token}",
         "alice: {token: private-token, methods: [facial, facial], x: private-token}",
         "alice: 'private-token",
         "alice: private-token: x",
