@@ -82,7 +82,18 @@ def sudo_and_su(
 
 
 @pytest.fixture(scope="module")
+def dead_socket() -> Iterator[None]:
+    """What those find who have the helper run the module."""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(DEAD_SOCKET)
+    Path(DEAD_SOCKET).chmod(0o600)
+    yield
+    Path(DEAD_SOCKET).unlink()
+
+
+@pytest.fixture(scope="module")
 def stage(
+    dead_socket: None,
     sudo_and_su: Installation,
     sandbox: Sandbox,
     journald: Journald,
@@ -90,12 +101,8 @@ def stage(
     newcomers: Iterator[Person],
 ) -> Iterator[Stage]:
     """Where people use them, some with the agent and some with the helper."""
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(DEAD_SOCKET)
-    Path(DEAD_SOCKET).chmod(0o600)
     with RunningAgent():
         yield Stage(sandbox, journald, phones, newcomers, journald.cursor())
-    Path(DEAD_SOCKET).unlink()
 
 
 @pytest.fixture(params=Module, ids=lambda module: module.value)

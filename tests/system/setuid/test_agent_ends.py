@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,12 +15,13 @@ from tests.support.agent import SOCKET, RunningAgent
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.setuid_people import AS_ROOT, PROGRAMS, Person
-from tests.support.setuid_stage import Guest, Phone, Phones, Stage, waiting
+from tests.support.setuid_stage import Guest, Module, Phone, Phones, Stage, waiting
 from tests.support.terminal import Terminal
 
 
 @pytest.fixture
 def stage(
+    dead_socket: None,
     sudo_and_su: Installation,
     sandbox: Sandbox,
     journald: Journald,
@@ -37,25 +39,34 @@ def agent(stage: Stage) -> Iterator[RunningAgent]:
         yield running
 
 
-def finish(logins: dict[str, tuple[Guest, Terminal]]) -> None:
+Logins = list[tuple[str, Guest, Terminal]]
+
+
+def finish(logins: Logins) -> None:
     """None of them must have got in, and each rang once."""
-    for guest, terminal in logins.values():
+    for _, guest, terminal in logins:
         assert terminal.finish() == 1
         assert AS_ROOT not in terminal.shown
         assert guest.starts() == 1
 
 
-def both_wait(stage: Stage) -> dict[str, tuple[Guest, Terminal]]:
-    """Somebody waits in sudo, and somebody else in su."""
-    guests = {program: stage.guest() for program in PROGRAMS}
-    return {program: (guest, waiting(program, guest)) for program, guest in guests.items()}
+def all_wait(stage: Stage, *modules: Module) -> Logins:
+    """Somebody waits in sudo and somebody else in su, for each of the modules."""
+    cases = [(program, stage.guest(module=module)) for program in PROGRAMS for module in modules]
+    with ThreadPoolExecutor(len(cases)) as pool:
+        terminals = list(pool.map(lambda case: waiting(*case), cases))
+    return [(program, guest, terminal) for (program, guest), terminal in zip(cases, terminals)]
 
 
-def test_a_killed_agent_is_a_denial_by_the_door_with_its_record(stage: Stage, agent: RunningAgent) -> None:
-    logins = both_wait(stage)
+def test_a_killed_agent_or_helper_is_a_denial_by_the_door_with_its_record(
+    stage: Stage, agent: RunningAgent
+) -> None:
+    logins = all_wait(stage, *Module)
     agent.stop(signal.SIGKILL)
+    for helper in processes.running(processes.HELPER):
+        processes.kill(helper)
     finish(logins)
-    for program, (guest, _) in logins.items():
+    for program, guest, _ in logins:
         service = {"sudo": "iampass-sudo", "su": "su"}[program]
         wanted = f"outcome=unavailable result=denied user={guest.approver(program)} service={service} "
         assert wanted in guest.record()
@@ -65,10 +76,10 @@ def test_a_killed_agent_is_a_denial_by_the_door_with_its_record(stage: Stage, ag
 def test_an_agent_that_is_stopped_denies_and_leaves_no_session_open(
     stage: Stage, agent: RunningAgent
 ) -> None:
-    logins = both_wait(stage)
+    logins = all_wait(stage, Module.AGENT)
     agent.stop(signal.SIGTERM)
     finish(logins)
-    for guest, terminal in logins.values():
+    for _, guest, terminal in logins:
         assert "The phone check is being restarted. Please try again." in terminal.shown
         assert guest.record().startswith("outcome=unavailable result=denied ")
         guest.ended()
@@ -79,23 +90,14 @@ def test_where_nobody_listens_any_more_the_helper_does_it(stage: Stage) -> None:
         left_behind.bind(str(SOCKET))
     SOCKET.chmod(0o600)
     try:
-        logins = both_wait(stage)
+        logins = all_wait(stage, Module.AGENT)
         assert len(processes.running(processes.HELPER)) == len(logins)
-        for program, (guest, terminal) in logins.items():
+        for program, guest, terminal in logins:
             stage.sandbox.approve(guest.request(program))
             assert terminal.finish() == 0
             assert AS_ROOT in terminal.shown
     finally:
         SOCKET.unlink()
-
-
-def test_a_killed_helper_is_a_denial_by_the_door_with_its_record(stage: Stage) -> None:
-    logins = both_wait(stage)
-    for helper in processes.running(processes.HELPER):
-        processes.kill(helper)
-    finish(logins)
-    for guest, _ in logins.values():
-        assert "outcome=unavailable result=denied " in guest.record()
 
 
 def test_after_a_restart_the_next_login_is_approved(stage: Stage, agent: RunningAgent) -> None:
