@@ -10,8 +10,10 @@ if [ "${1-}" = --group ]; then
     log=$folder/$(echo "$name" | tr / -).log
     shift 3
     [ "$name" != tests/system ] || set -- --ignore=tests/system/setuid "$@"
+    # The doors' promises on time are kept to a fifth of a second: what runs beside must not take that from them.
+    [ "$name" != tests/pam ] || first="nice -n -10"
     status=0
-    COVERAGE_FILE="$folder/coverage" tests/support/machine.sh \
+    COVERAGE_FILE="$folder/coverage" ${first-} tests/support/machine.sh \
         /usr/bin/python3 -m coverage run -m pytest --durations=5 "$name" "$@" > "$log" 2>&1 || status=$?
     { [ "$status" -eq 0 ] && echo "$name: $(tail -n 1 "$log")"; } || { echo "$name: FAILED"; cat "$log"; }
     exit "$status"
@@ -20,7 +22,7 @@ fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 [ $# -gt 0 ] || set -- tests/system/setuid tests/unit tests/client tests/sandbox tests/system tests/pam
-echo "Testing $*: each on a copy of this machine, two at a time. This takes about five minutes."
+echo "Testing $*: each on a copy of this machine, two at a time. This takes about six minutes."
 status=0
 printf '%s\n' "$@" | xargs -n 1 -P 2 tests/run.sh --group "$folder" || status=$?
 /usr/bin/python3 -m coverage combine -q --data-file="$folder/coverage" > "$folder/combined" 2>&1 ||

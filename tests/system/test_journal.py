@@ -32,7 +32,8 @@ def test_journalctl_explains_a_record_and_names_who_it_is_about(world: World) ->
     world.settle()
     explained = world.explained()
     assert "Subject: No phone registered" in explained
-    assert "pam-iampass enroll dave" in explained
+    assert "Register one at IAMPASS" in explained
+    assert "dave has a token" in explained
     assert 'through iampass-sshd from "127.0.0.1"' in explained
     assert "@IAMPASS_" not in explained
 

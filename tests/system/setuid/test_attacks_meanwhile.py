@@ -138,7 +138,7 @@ for pid in OTHERS:
         try:
             os.kill(pid, number)
             print("sent:", pid, number)
-        except PermissionError:
+        except (PermissionError, ProcessLookupError):  # forbidden, or a helper of another login that has ended
             pass
 """
 
