@@ -19,6 +19,10 @@ class Login:
 
     user: str
     began: float = 0.0
+    begun: float = 0.0
+    """When the agent told how long it would take: its DEADLINE."""
+    deadline: float = 0.0
+    """The moment that it told."""
     ended: float = 0.0
     code: int | None = None
     received: bytearray = field(default_factory=bytearray)
@@ -61,9 +65,13 @@ def _ended(connection: socket.socket, login: Login) -> bool:
         length = int.from_bytes(login.received[position + 1 : position + 5], "big")
         if len(login.received) - position < 5 + length:
             break
-        if login.received[position : position + 1] == b"R":
-            login.code = int.from_bytes(login.received[position + 5 : position + 9], "big")
+        kind, number = login.received[position : position + 1], login.received[position + 5 : position + 9]
+        if kind == b"R":
+            login.code = int.from_bytes(number, "big")
             login.ended = time.monotonic()
             return True
+        if kind == b"D" and not login.begun:
+            login.begun = time.monotonic()
+            login.deadline = login.begun + int.from_bytes(number, "big") / 1000
         position += 5 + length
     return not data

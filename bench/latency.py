@@ -33,9 +33,10 @@ def _figures(waits: list[float], polls: list[float]) -> dict[str, float]:
 
 
 class _People:
-    """Approves each request at a random moment after its start."""
+    """Approves each of `count` requests at a moment after its start: evenly spread, random each in its part."""
 
-    def __init__(self, sandbox: Sandbox, first: float, last: float) -> None:
+    def __init__(self, sandbox: Sandbox, count: int, first: float, last: float) -> None:
+        self._count = count
         self._sandbox = sandbox
         self._range = (first, last)
         self._before = len(sandbox.sessions)
@@ -43,10 +44,12 @@ class _People:
         self.approved: dict[str, float] = {}
 
     def __call__(self) -> None:
+        first, last = self._range
         for session in self._sandbox.sessions[self._before :]:
-            moment = self._moments.setdefault(
-                session.number, session.started_at + random.uniform(*self._range)
-            )
+            if session.number not in self._moments:
+                place = (len(self._moments) + random.random()) / self._count
+                self._moments[session.number] = session.started_at + first + place * (last - first)
+            moment = self._moments[session.number]
             if session.user not in self.approved and time.monotonic() >= moment:
                 self.approved[session.user] = time.monotonic()
                 self._sandbox.approve(session.number)
@@ -56,7 +59,7 @@ class _People:
 
 
 def _ours(sandbox: Sandbox, count: int, first: float, last: float) -> tuple[list[float], list[float]]:
-    people = _People(sandbox, first, last)
+    people = _People(sandbox, count, first, last)
     with RunningAgent():
         logins = play([f"bench{number}" for number in range(count)], 70.0, people)
     return [login.ended - people.approved[f"t-{login.user}"] for login in logins], people.polls()
@@ -67,7 +70,7 @@ def _published_loop(
 ) -> tuple[list[float], list[float]]:
     transport = Transport(sandbox.url, sandbox.ca_file, connections=count)
     api = AuthenticationAPI(sandbox.application_id, sandbox.application_secret, transport=transport)
-    people = _People(sandbox, first, last)
+    people = _People(sandbox, count, first, last)
     ended: dict[str, float] = {}
 
     def log_in(user: str) -> None:

@@ -124,10 +124,10 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
             0.5,
         ),
         ("agent: CPU for one login with six polls, ms", value(agent, "agent", "CPU ms"), 15),
-        ("agent with 1,000 pending logins: memory, MiB", value(many, "agent", "agent memory MiB"), 200),
-        ("agent with 1,000 pending logins: wrong outcomes", value(many, "agent", "wrong outcomes"), 0),
+        (f"agent with {PEOPLE:,} pending logins: memory, MiB", value(many, "agent", "agent memory MiB"), 200),
+        (f"agent with {PEOPLE:,} pending logins: wrong outcomes", value(many, "agent", "wrong outcomes"), 0),
         (
-            "agent with 1,000 pending logins: latest answer after its deadline, s",
+            f"agent with {PEOPLE:,} pending logins: latest answer after its deadline, s",
             value(many, "agent", "latest after its deadline s"),
             1,
         ),
