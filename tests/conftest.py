@@ -22,6 +22,7 @@ def shared_sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def world(shared_sandbox: Sandbox, trusted_folder: Path) -> Setting:
+    shared_sandbox.behave()
     shared_sandbox.auto, shared_sandbox.delay, shared_sandbox.request_timeout = "approve", 0.3, 60.0
     shared_sandbox.add_user(Setting.token, device=True)
     return Setting(trusted_folder, shared_sandbox)

@@ -11,6 +11,7 @@ from pam_iampass import module
 from pam_iampass.login import PamCode
 from pam_iampass.relay.handle import Handle
 from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox.faults import SessionState, Status
 from tests.support.door import Door, Told
 from tests.support.setting import ME, Setting
 
@@ -248,6 +249,44 @@ def test_time_that_the_caller_may_have_stolen_is_no_outage(world: Setting, uid: 
 def test_a_refused_connection_is_an_outage_whoever_began_the_login(world: Setting) -> None:
     world.configure(unavailable="ignore", server="https://127.0.0.1:1")
     assert world.login(uid="1000").code == PamCode.IGNORE
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        ("closed", "denied"),
+        ("walkaway", "denied"),
+        ("cancelled", "denied"),
+        ("levitating", "unavailable"),
+        ("", "unavailable"),
+    ],
+)
+def test_any_status_but_active_is_no_approval(world: Setting, status: str, outcome: str) -> None:
+    world.configure(unavailable="ignore")
+    world.sandbox.misbehave("poll", SessionState(status), times=None)
+    assert world.login().code == PamCode.ABORT
+    assert world.outcome() == (outcome, "denied")
+    world.wait_for_ends()
+
+
+def test_polls_that_keep_failing_are_an_outage_that_is_never_tolerated(world: Setting) -> None:
+    world.configure(unavailable="ignore")
+    world.sandbox.misbehave("poll", Status(503), times=None)
+    assert world.login().code == PamCode.ABORT
+    assert world.outcome() == ("unavailable", "denied")
+    world.wait_for_ends()
+
+
+def test_a_few_polls_that_fail_do_no_harm(world: Setting) -> None:
+    world.sandbox.misbehave("poll", Status(503), Status(500), times=1)
+    assert world.login().code == PamCode.SUCCESS
+
+
+def test_a_server_that_asks_for_peace_is_left_alone(world: Setting) -> None:
+    world.sandbox.misbehave("poll", Status(429, retry_after="1"))
+    assert world.login().code == PamCode.SUCCESS
+    first, second = [call.at for call in world.sandbox.calls if call.kind == "poll"][-2:]
+    assert second - first >= 1.0
 
 
 def test_a_refused_secret_is_no_outage(world: Setting) -> None:
