@@ -21,6 +21,7 @@ copy=$2
 shift 2
 here=$PWD
 mount -t tmpfs -o mode=0755,size=4g machine "$copy"
+cp /proc/self/mountinfo "$copy/mounts"
 mkdir "$copy/here"
 mount --bind "$here" "$copy/here"
 for folder in /etc /usr /var /home /root /opt; do
@@ -28,7 +29,14 @@ for folder in /etc /usr /var /home /root /opt; do
     name=${folder#/}
     mkdir -p "$copy/$name/upper" "$copy/$name/work"
     chmod --reference="$folder" "$copy/$name/upper"
+    mkdir "$copy/$name/before"
+    mount --rbind "$folder" "$copy/$name/before"
     mount -t overlay -o "lowerdir=$folder,upperdir=$copy/$name/upper,workdir=$copy/$name/work" overlay "$folder"
+    # What else is mounted below is not seen through an overlay: it is shown as it is, read-only.
+    awk -v folder="$folder/" 'index($5, folder) == 1 { print $5 }' "$copy/mounts" | while read -r below; do
+        mount --bind "$copy/$name/before/${below#"$folder"/}" "$below"
+        mount -o remount,bind,ro "$below"
+    done
 done
 mount --bind "$copy/here" "$here"
 if ! [ -L /dev/log ]; then
@@ -52,6 +60,7 @@ if ! [ -L /dev/log ]; then
     done
     ln -s /run/systemd/journal/dev-log /dev/log
 fi
+grep -qsw "$(uname -n)" /etc/hosts || echo "127.0.1.1 $(uname -n)" >> /etc/hosts # sudo looks its machine up
 mount -t tmpfs -o mode=0755 run /run
 mkdir -p -m 0755 /run/sshd /run/systemd/journal /run/user /run/lock
 cd "$here"

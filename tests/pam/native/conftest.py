@@ -175,7 +175,7 @@ def build_native(build: Path, **defines: str | int) -> Path:
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
     """A folder of root's, with a short name: an address of a socket holds 107 bytes."""
-    made = Path(tempfile.mkdtemp(prefix="door-", dir="/tmp"))
+    made = Path(tempfile.mkdtemp(prefix="door-", dir=os.environ.get("MACHINE_SCRATCH", "/tmp")))
     made.chmod(0o711)
     for name in ("agent", "helper", "pam.d", "dev"):
         (made / name).mkdir(mode=0o755)
