@@ -10,8 +10,6 @@ class PamCode(enum.IntEnum):
     """The PAM return codes that this module uses (Linux-PAM, `_pam_types.h`)."""
 
     SUCCESS = 0
-    PERM_DENIED = 6
-    AUTHINFO_UNAVAIL = 9
     MAXTRIES = 11
     IGNORE = 25
     ABORT = 26
