@@ -4,7 +4,8 @@
     ├── UntrustedFile            somebody other than root could have written it, or others may read a secret
     │   ├── MissingFile          it is not there
     │   └── UnreadableFile       this process may not read it, or reading failed
-    └── ConfigurationError       a file of ours says something that makes no sense; holds every Problem found
+    ├── ConfigurationError       a file of ours says something that makes no sense; holds every Problem found
+    └── EditRefused              the table of users cannot be changed so, and is as it was
 
 The errors of the IAMPASS service have a tree of their own, in `pam_iampass.client.errors`.
 """
@@ -112,3 +113,14 @@ class ConfigurationError(PamIampassError):
 
     def diagnostics(self) -> str:
         return "\n".join(f"{problem}\n    {_line(problem.remedy)}" for problem in self.problems)
+
+
+class EditRefused(PamIampassError):
+    """A change to the table of users that was not made."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.remedy = remedy
+
+    def diagnostics(self) -> str:
+        return f"{_line(str(self))}\n    {_line(self.remedy)}"

@@ -9,7 +9,6 @@ import grp
 import ipaddress
 import os
 import pwd
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
@@ -18,15 +17,13 @@ import yaml  # noqa: F401
 
 from pam_iampass import settings, user_table_examination  # noqa: F401
 from pam_iampass.errors import Problem, Severity, shown
+from pam_iampass.module_user import MODULE_USER, as_module_user, module_group
 from pam_iampass.user_table import UserTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pam_iampass.setting_kinds import Network
-
-MODULE_USER = "iampass"
-"""The user, and the group, that the module runs as."""
 
 _OWN_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104")))
 
@@ -53,8 +50,9 @@ class Inspection:
 def inspect(config: Path, module_user: str = MODULE_USER) -> Inspection:
     """Read the settings in `config` and the table that they name. Raises nothing that the files can cause."""
     table = None
-    with _as_user(module_user):
-        examination = settings.examine(config, readers=_readers(module_user))
+    group = module_group(module_user)
+    with as_module_user(module_user):
+        examination = settings.examine(config, readers=frozenset() if group is None else {group})
         if examination.users is not None:
             users = examination.users
             table = UserTable(users, users.parent / settings.USERS_FOLDER).examine()
@@ -69,40 +67,6 @@ def inspect(config: Path, module_user: str = MODULE_USER) -> Inspection:
         users=len(table.entries) if table else 0,
         problems=tuple(problems),
     )
-
-
-@contextmanager
-def _as_user(name: str) -> Iterator[None]:
-    """Meanwhile this process may read what the user may, where it is root's and there is such a user."""
-    try:
-        user = pwd.getpwnam(name)
-    except KeyError:
-        user = None
-    if user is None or os.geteuid() != 0:
-        yield
-        return
-    groups, gid = os.getgroups(), os.getegid()
-    os.setgroups([])
-    os.setegid(user.pw_gid)
-    os.seteuid(user.pw_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(gid)
-        os.setgroups(groups)
-
-
-def _readers(name: str) -> frozenset[int]:
-    """The groups that may read the secret: the module's, where there is one."""
-    try:
-        return frozenset({pwd.getpwnam(name).pw_gid})
-    except KeyError:
-        pass
-    try:
-        return frozenset({grp.getgrnam(name).gr_gid})
-    except KeyError:
-        return frozenset()
 
 
 def _not_root(config: Path) -> Problem:
