@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 SESSION_MARGIN = 30
 #: How long the end of a session is tried, after the person has their answer. Seconds.
 FAREWELL = 10.0
-#: The longest that one poll may take: one that hangs shall not cost the others, nor hide that the application died.
-#: Seconds.
+#: The longest that one poll may take: one that hangs shall not cost the others. Seconds.
 LONGEST_POLL = 5.0
 #: How much earlier than the door's our deadline is: the time to say what came of it. Seconds.
 HEADROOM = 0.2
@@ -213,7 +212,9 @@ class _Request:
             began = self._elapsed()
             moment = next_poll(max(moment, began), timeout, self.parts.slowdown(), place)
             try:
-                session.get_status(deadline=self._deadline.sooner(LONGEST_POLL), attempts=1)
+                session.get_status(
+                    deadline=self._deadline.sooner(LONGEST_POLL), attempts=1, pause=self.waiting.pause
+                )
                 trouble = None
             except Unavailable as error:
                 trouble = error

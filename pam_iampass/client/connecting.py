@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import http.client
 import ipaddress
+import os
+import select
 import socket
 import ssl
 from dataclasses import dataclass, field
 
+from .deadline import Deadline
 from .errors import LocalFailure, ProtocolError, TLSFailure, Unavailable
 from .exchange import Exchange, is_end_of_stream
 from .look_up import Address, LookUps
@@ -59,7 +62,7 @@ class Connector:
                 break
             share = max(LEAST_SHARE * self.connect_seconds, left / (len(addresses) - position))
             try:
-                return _open(address, min(left, share))
+                return _open(address, exchange, allowance.sooner(share))
             except OSError as error:
                 if error.errno in _LOCAL:
                     raise _local_failure(exchange, error) from None
@@ -81,7 +84,9 @@ class Connector:
     def _look_up_name(self, target: Origin, exchange: Exchange) -> list[Address]:
         allowance = exchange.deadline.sooner(self.connect_seconds)
         try:
-            return self.look_ups.addresses(target.host, target.port, allowance.remaining())
+            return exchange.in_slices(
+                lambda seconds: self.look_ups.addresses(target.host, target.port, seconds), allowance
+            )
         except MemoryError:
             raise _local_failure(exchange, OSError(errno.EAGAIN, "no thread is to be had")) from None
         except OSError as error:
@@ -107,8 +112,7 @@ class Connector:
                 suppress_ragged_eofs=False,
             )
             try:
-                encrypted.settimeout(exchange.time_left())
-                encrypted.do_handshake()
+                exchange.in_slices(lambda seconds: _go_on_shaking_hands(encrypted, seconds))
                 return encrypted
             except BaseException:
                 encrypted.close()
@@ -128,17 +132,34 @@ class Connector:
         return exchange.unavailable(f"{who} closed the connection in the TLS handshake")
 
 
-def _open(address: Address, seconds: float) -> PlainSocket:
+def _go_on_shaking_hands(sock: ssl.SSLSocket, seconds: float) -> None:
+    sock.settimeout(seconds)
+    sock.do_handshake()
+
+
+def _open(address: Address, exchange: Exchange, allowance: Deadline) -> PlainSocket:
     family, where = address
     sock = PlainSocket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.settimeout(seconds)
-        sock.connect(where)
+        sock.setblocking(False)
+        failure = sock.connect_ex(where)
+        if failure == errno.EINPROGRESS:
+            exchange.in_slices(lambda seconds: _wait_until_writable(sock, seconds), allowance)
+            failure = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if failure:
+            raise OSError(failure, os.strerror(failure))
         return sock
     except BaseException:
         sock.close()
         raise
+
+
+def _wait_until_writable(sock: socket.socket, seconds: float) -> None:
+    poller = select.poll()
+    poller.register(sock, select.POLLOUT)
+    if not poller.poll(seconds * 1000):
+        raise socket.timeout("no answer in time")
 
 
 def _open_tunnel(sock: PlainSocket, proxy: Origin, server: Origin, exchange: Exchange) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextvars
 import socket
 import ssl
+import time
 from dataclasses import dataclass, field
-from typing import Callable
+from typing import Callable, TypeVar
 
 from .deadline import Deadline
 from .errors import IampassError, ProtocolError, TLSFailure, Unavailable
@@ -18,6 +19,10 @@ from .errors import IampassError, ProtocolError, TLSFailure, Unavailable
 BODY_LIMIT = 64 * 1024
 # Head, chunk sizes and trailers get as much again.
 WIRE_LIMIT = 2 * BODY_LIMIT
+# How often a call that hangs asks whether anybody still waits for it, in seconds.
+SLICE = 0.5
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,20 @@ class Exchange:
     """What is sent by when, over which connection, and what has happened so far."""
 
     def __init__(
-        self, call: Call, deadline: Deadline, connect: Callable[[Exchange], ssl.SSLSocket], idle_limit: float
+        self,
+        call: Call,
+        deadline: Deadline,
+        connect: Callable[[Exchange], ssl.SSLSocket],
+        idle_limit: float,
+        pause: Callable[[float], None] | None = None,
     ) -> None:
+        """`pause(0)` raises something where the call is to be given up."""
         self.call = call
         self.deadline = deadline
         self.connect = connect
         self.idle_limit = idle_limit
+        self._pause = pause
+        self._asked = time.monotonic()
         self.request_sent = False
         """A byte of the request may have left."""
         self.ended = False
@@ -60,6 +73,29 @@ class Exchange:
         if left <= 0.0:
             raise socket.timeout("the deadline has passed")
         return left
+
+    def in_slices(self, attempt: Callable[[float], T], allowance: Deadline | None = None) -> T:
+        """What `attempt` gives, which may take as long as it is told (in seconds) and then raises socket.timeout.
+
+        In between it is asked whether the call is to be given up: unless it may have reached the server and is one
+        that must not be lost, since only its answer tells what has begun there.
+        """
+        while True:
+            left = self.time_left() if allowance is None else allowance.remaining()
+            careful = self.call.harmless_to_repeat or not self.request_sent
+            if careful:
+                self._ask_whether_wanted()
+            try:
+                return attempt(min(left, SLICE) if careful else left)
+            except socket.timeout:
+                if not careful or left <= SLICE:
+                    raise
+
+    def _ask_whether_wanted(self) -> None:
+        now = time.monotonic()
+        if self._pause is not None and now - self._asked >= SLICE:
+            self._asked = now
+            self._pause(0.0)
 
     def note_received(self, count: int) -> None:
         self._received += count

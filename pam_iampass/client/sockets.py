@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Callable
 
 from .exchange import Exchange, current
 
@@ -26,14 +26,23 @@ def _in_time(sock: socket.socket) -> Iterator[Exchange]:
         raise
 
 
+def _receive(sock: socket.socket, receive: Callable[[], int]) -> int:
+    def attempt(seconds: float) -> int:
+        sock.settimeout(seconds)
+        return receive()
+
+    with _in_time(sock) as exchange:
+        count = exchange.in_slices(attempt)
+    exchange.note_received(count)
+    return count
+
+
 class PlainSocket(socket.socket):
     """To the server before TLS begins, or to a proxy: carries no request."""
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        with _in_time(self) as exchange:
-            count = super().recv_into(buffer, nbytes, flags)
-        exchange.note_received(count)
-        return count
+        receive = super().recv_into
+        return _receive(self, lambda: receive(buffer, nbytes, flags))
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         with _in_time(self):
@@ -45,10 +54,8 @@ class TLSSocket(ssl.SSLSocket):
     `recv_into`."""
 
     def recv_into(self, buffer: Any, nbytes: Any = None, flags: int = 0) -> int:
-        with _in_time(self) as exchange:
-            count = super().recv_into(buffer, nbytes, flags)
-        exchange.note_received(count)
-        return count
+        receive = super().recv_into
+        return _receive(self, lambda: receive(buffer, nbytes, flags))
 
     def send(self, data: Any, flags: int = 0) -> int:
         with _in_time(self) as exchange:

@@ -99,13 +99,16 @@ class Transport:
         It is tried up to `attempts` times: after a complete 429 always, else where a repeat is harmless or
         nothing has left this machine. With `attempts=1` there is no wait. Apart from that, a 401 by a
         server whose clock is far from ours is answered by one more try with the server's time.
+
+        `pause` replaces that of the transport. It is also called, with 0, twice a second while the server
+        keeps us waiting, as long as the call can be given up without harm; what it raises ends the call.
         """
         deadline = deadline or Deadline.after(DEFAULT_SECONDS)
         repeats = Repeats(call, attempts, deadline, self._jitter)
         clock_corrected = False
         while True:
             try:
-                return Reply(self._try(call, deadline, clock_offset), clock_offset)
+                return Reply(self._try(call, deadline, clock_offset, pause), clock_offset)
             except Refused as refused:
                 servers = refused.clock_offset or 0.0
                 if clock_corrected or refused.status != 401 or abs(servers - clock_offset) <= CLOCK_TOLERANCE:
@@ -117,10 +120,12 @@ class Transport:
                     raise
                 (pause or self._pause)(wait)
 
-    def _try(self, call: Call, deadline: Deadline, clock_offset: float) -> Document:
+    def _try(
+        self, call: Call, deadline: Deadline, clock_offset: float, pause: Callable[[float], None] | None
+    ) -> Document:
         if deadline.expired:
             raise Unavailable(f"{call.name}: no time is left for it", timed_out=True)
-        exchange = Exchange(call, deadline, self._connector.connect, self._idle_seconds)
+        exchange = Exchange(call, deadline, self._connector.connect, self._idle_seconds, pause)
         answer = self._wire.send(exchange, self._headers(call, clock_offset))
         return document_of(answer, call.name, self.origin.url, deadline, self._wall_clock())
 

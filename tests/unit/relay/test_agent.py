@@ -19,6 +19,7 @@ from pam_iampass.relay.agent import Agent
 from pam_iampass.relay.protocol import Hello
 from pam_iampass.relay.shared import SharedParts
 from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox.faults import Hang
 from tests.support.door import Door, Told
 from tests.support.setting import ME, Setting
 
@@ -151,6 +152,26 @@ def test_stopping_ends_pending_logins_and_leaves_no_session_open(world: Setting)
     assert told[0].errors == ["The phone check is being restarted. Please try again."]
     assert outcomes(world) == ["unavailable", "unavailable"]
     world.wait_for_ends()
+
+
+def test_a_poll_that_hangs_hides_neither_the_end_of_the_application_nor_that_of_the_agent(
+    world: Setting,
+) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="30s")
+    world.sandbox.misbehave("poll", Hang(), times=None)
+    with running(world) as agent:
+        for way_to_end in (lambda door: door.die(), lambda _door: agent.agent.stop()):
+            polls = sum(call.kind.value == "poll" for call in world.sandbox.calls)
+            door = agent.door()
+            session = world.sandbox.wait_for_request(Setting.token)
+            world.sandbox.wait_for_calls("poll", polls + 1)
+            began = time.monotonic()
+            way_to_end(door)
+            world.sandbox.wait_for_end(session)
+            assert time.monotonic() - began < 1.5
+            door.die()
+    assert outcomes(world) == ["cancelled", "unavailable"]
 
 
 def test_stopping_also_ends_a_login_that_is_at_the_prompt(world: Setting) -> None:
