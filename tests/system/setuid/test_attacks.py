@@ -1,7 +1,8 @@
 """What an unprivileged user does to a process before sudo or su begins in it changes nothing.
 
 The attacker knows the right password; the phone denies, or approves. The variables really reach the programs: sudo
-neither resets the environment nor has a `secure_path` here.
+neither resets the environment nor has a `secure_path` here, and an outage lets people pass, so that whatever looks like
+one would let the attacker in.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def traps(sandbox: Sandbox, sudo_and_su: Installation) -> Iterator[Traps]:
     nsswitch = kept[Path("/etc/nsswitch.conf")].decode().splitlines()
     lines = ["hosts: files dns", *(line for line in nsswitch if not line.startswith("hosts:"))]
     Path("/etc/nsswitch.conf").write_text("\n".join(lines) + "\n")
-    sudo_and_su.change(server=f"https://iampass:{sandbox.port}", timeout="10s")
+    sudo_and_su.change(server=f"https://iampass:{sandbox.port}", timeout="10s", unavailable="ignore")
     with Traps(sandbox.port) as traps:
         yield traps
     for path, content in kept.items():
