@@ -11,6 +11,9 @@ import os
 import pwd
 from dataclasses import dataclass
 
+#: The most groups that Linux lets a process have (NGROUPS_MAX).
+MOST_GROUPS = 65536
+
 
 class UnknownAccount(Exception):
     """NSS knows no such account."""
@@ -53,11 +56,26 @@ class Accounts:
         return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
     def groups(self, account: Account) -> frozenset[int]:
-        """The ids of the account's groups, primary and supplementary. Raises LookupFailed."""
-        try:
-            return frozenset(os.getgrouplist(account.name, account.gid))
-        except OSError as error:
-            raise LookupFailed(f"looking up the groups failed: {error.strerror}") from None
+        """The ids of the account's groups, primary and supplementary (getgrouplist(3)). Raises LookupFailed.
+
+        os.getgrouplist keeps the interpreter's lock while it asks: a name service that hangs would hold up all other
+        logins of the agent. ctypes lets go of it.
+        """
+        import ctypes
+
+        name = os.fsencode(account.name)
+        count = ctypes.c_int(64)
+        while count.value <= MOST_GROUPS:
+            groups = (ctypes.c_uint32 * count.value)()
+            if (
+                ctypes.CDLL(None).getgrouplist(
+                    name, ctypes.c_uint32(account.gid), groups, ctypes.byref(count)
+                )
+                >= 0
+            ):
+                return frozenset(groups[: count.value])
+            count.value = max(count.value, 2 * len(groups))
+        raise LookupFailed(f"the user is in more than {MOST_GROUPS} groups")
 
     def group_id(self, name: str) -> int | None:
         """The id of the group `name`, None where NSS knows none. Raises LookupFailed."""
