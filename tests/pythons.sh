@@ -9,7 +9,7 @@ if [ "${1-}" = --on ]; then
     {
         "$2" -m venv "$environment" &&
             "$environment/bin/pip" install -q --disable-pip-version-check \
-                requests PyYAML click rich aiohttp trustme pexpect pytest pytest-timeout hypothesis &&
+                requests PyYAML click rich segno itsdangerous aiohttp trustme pexpect pytest pytest-timeout hypothesis &&
             "$environment/bin/python" -m pytest -q tests/unit tests/client
     } > "$log" 2>&1 || status=$?
     "$2" --version

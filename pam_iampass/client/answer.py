@@ -49,12 +49,19 @@ class Document:
             raise self.error(f"{key} holds half a character")
         return value
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        values: list[Any] = self._member(key, list)
+        return tuple(Document({key: value}, self._call).text(key) for value in values)
+
     def truth(self, key: str) -> bool:
         value: bool = self._member(key, bool)
         return value
 
     def child(self, key: str) -> Document:
         return Document(self._member(key, dict), self._call)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._members
 
     def error(self, what: str) -> ProtocolError:
         return ProtocolError(f"{self._call}: {what}", may_have_started=True)

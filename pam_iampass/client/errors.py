@@ -3,15 +3,17 @@
     IampassError
     ├── Unavailable      out of reach: look-up, connection, time, 5xx, 429 to the end
     ├── Refused          a complete 401 or 403
+    ├── Declined         a management call that IAMPASS understood and did not carry out
     ├── TLSFailure       a certificate that is not trusted, a wrong name, an old protocol version
     ├── LocalFailure     this machine cannot connect: descriptors, memory, permission, a name that is unknown
     ├── ProtocolError    an answer that makes no sense: junk, wrong types, an unknown status, a foreign
     │                    URL, a redirect, another 4xx, more than 64 KiB, compressed
+    ├── SealBroken       a sealed session that was changed, is too old, or was sealed with another key
     └── SessionFailed    for callers who want a failed session as an exception; no call here raises it
 
-No message holds a secret, a token, a user id or a signed URL: a call is named «start», «poll» or «end».
-An argument that makes no sense is no IampassError but a ValueError or a TypeError, raised before anything
-is sent.
+No message holds a secret, a token, a user id or a signed URL: a call is named «start», «poll», «end», «add
+users» and so on. (The reason that the server gives is its own text.) An argument that makes no sense is no
+IampassError but a ValueError or a TypeError, raised before anything is sent.
 """
 
 from __future__ import annotations
@@ -83,6 +85,18 @@ class Refused(IampassError):
         explain the refusal."""
 
 
+class Declined(IampassError):
+    """IAMPASS understood a management call and says that it did not do it."""
+
+    remedy = "See the reason; a user has to be added before anything else."
+
+    def __init__(self, what: str, *, reason: str | None = None) -> None:
+        super().__init__(what)
+        self.reason = reason
+        """As the server said it, such as UNKNOWN_USER: not cleaned for a terminal or a log. None: it said
+        none."""
+
+
 class TLSFailure(IampassError):
     """No trustworthy connection: never to be taken for an outage."""
 
@@ -99,6 +113,12 @@ class ProtocolError(IampassError):
     """An answer that does not follow the protocol."""
 
     remedy = "Check that `server` names IAMPASS itself; if it does, report this to the service."
+
+
+class SealBroken(IampassError):
+    """A sealed session is not to be used."""
+
+    remedy = "Start a new session."
 
 
 class SessionFailed(IampassError):

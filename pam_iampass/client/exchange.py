@@ -30,13 +30,15 @@ class Call:
     """A request before it is signed."""
 
     name: str
-    """What messages call it: start, poll, end."""
+    """What messages call it: start, poll, end, add users, …"""
     method: str
     url: str = field(repr=False)
     """Signed and sent byte for byte as it stands."""
     client_id: str = field(repr=False)
     secret: str = field(repr=False)
     body: bytes | None = field(default=None, repr=False)
+    content_type: str | None = "application/json"
+    """Session calls have one although they have no body; a management call without a body has none."""
     harmless_to_repeat: bool = False
     """May it be sent again although it may have been carried out?"""
 

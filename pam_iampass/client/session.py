@@ -15,10 +15,12 @@ from .retries import ATTEMPTS
 from .status import FAILED, IN_PROGRESS, Status
 
 if TYPE_CHECKING:
+    from .application import Application
+    from .session_json import SessionSchema
     from .transport import Transport
 
 # It stands in a header.
-_TOKEN = re.compile(r"[!-~]+")
+TOKEN = re.compile(r"[!-~]+")
 
 
 @dataclass
@@ -84,6 +86,17 @@ class Session:
             return False
         return self._call("end", "POST", self.logout_url, deadline, attempts, pause).truth("status")
 
+    @staticmethod
+    def Schema(api: Application | None = None) -> SessionSchema:
+        """Writes (`dumps`) and reads (`loads`) sessions as JSON, which the published client understands.
+
+        Sessions that are read belong to `api`, an API object; without one they can be looked at, but not
+        asked about.
+        """
+        from .session_json import SessionSchema
+
+        return SessionSchema(api)
+
     def _call(
         self,
         name: str,
@@ -94,7 +107,7 @@ class Session:
         pause: Callable[[float], None] | None,
     ) -> Document:
         if self.transport is None or self.session_token is None or self.session_secret is None:
-            raise ValueError("this session belongs to no API object, so it cannot be asked about")
+            raise ValueError("this session belongs to no API object; read it with Session.Schema(api)")
         if not self.transport.origin.owns(url):
             raise ValueError("this session belongs to another server")
         call = Call(name, method, url, self.session_token, self.session_secret, harmless_to_repeat=True)
@@ -119,7 +132,7 @@ def read_session(document: Document, transport: Transport, clock_offset: float) 
     if not members.truth("authenticated"):
         return Session(Status.failed, None, None, None, None, members.text("reason"), transport)
     token = members.text("session_token")
-    if not _TOKEN.fullmatch(token):
+    if not TOKEN.fullmatch(token):
         raise members.error("session_token is empty or holds what no header can")
     return Session(
         session_status=read_status(members),

@@ -137,9 +137,10 @@ class Transport:
             nonce=self._nonce(),
             timestamp=int(self._wall_clock() + clock_offset),
         )
+        content = {} if call.content_type is None else {"Content-Type": call.content_type}
         return {
             **signature,
-            "Content-Type": "application/json",
+            **content,
             "Accept-Encoding": "identity",
             "User-Agent": f"pam-iampass/{pam_iampass.__version__}",
         }

@@ -8,10 +8,13 @@ import pam_iampass.client
 from pam_iampass.client import (
     AuthenticationMethod,
     Deadline,
+    Declined,
     IampassError,
     LocalFailure,
+    ManagementAPIResult,
     ProtocolError,
     Refused,
+    SealBroken,
     SessionFailed,
     Status,
     TLSFailure,
@@ -27,12 +30,17 @@ def test_exported_names() -> None:
         "AuthenticationAPI",
         "AuthenticationMethod",
         "Deadline",
+        "Declined",
         "IampassError",
         "LocalFailure",
+        "ManagementAPI",
+        "ManagementAPIResult",
         "ProtocolError",
         "Refused",
+        "SealBroken",
         "Session",
         "SessionFailed",
+        "SessionSealer",
         "Status",
         "TLSFailure",
         "Transport",
@@ -52,20 +60,38 @@ def test_statuses_and_methods_are_the_published_ones() -> None:
         "identifying": 7,
         "cancelled": 8,
     }
+    assert {result.name: result.value for result in ManagementAPIResult} == {
+        "success": 0,
+        "failed": 1,
+        "user_exists": 2,
+        "has_mobile_device": 3,
+        "no_mobile_device": 4,
+    }
     assert [(method.name, method.value) for method in AuthenticationMethod] == [
         (name, name) for name in ("acceptance", "device", "facial")
     ]
 
 
 def test_the_tree_of_errors_is_the_one_that_is_drawn() -> None:
-    kinds = {Unavailable, Refused, TLSFailure, LocalFailure, ProtocolError, SessionFailed}
-    assert set(IampassError.__subclasses__()) == kinds
+    kinds = (
+        Unavailable,
+        Refused,
+        Declined,
+        TLSFailure,
+        LocalFailure,
+        ProtocolError,
+        SealBroken,
+        SessionFailed,
+    )
+    assert set(IampassError.__subclasses__()) == set(kinds)
     assert errors.__doc__ is not None
     drawn = [line.split()[1] for line in errors.__doc__.splitlines() if "── " in line]
-    assert drawn == [
-        kind.__name__
-        for kind in (Unavailable, Refused, TLSFailure, LocalFailure, ProtocolError, SessionFailed)
-    ]
+    assert drawn == [kind.__name__ for kind in kinds]
+
+
+def test_the_package_has_nothing_else_than_it_names() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'management_api'"):
+        _ = pam_iampass.client.management_api  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", [IampassError, Unavailable, TLSFailure, ProtocolError, SessionFailed])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
@@ -24,10 +25,13 @@ def witness_python() -> Path:
     folder = os.environ.get("IAMPASS_WITNESS_VENV")
     venv = Path(folder) if folder else _private_folder() / "venv"
     python = venv / "bin" / "python"
-    if not _imports(python):
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", REQUIREMENT], check=True)
-        subprocess.run([str(python), "-c", _IMPORTS], check=True)
+    # Tests that run at the same time want it at the same time.
+    with venv.with_name(f"{venv.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _imports(python):
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
+            subprocess.run([str(python), "-m", "pip", "install", "--quiet", REQUIREMENT], check=True)
+            subprocess.run([str(python), "-c", _IMPORTS], check=True)
     return python
 
 

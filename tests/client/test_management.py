@@ -1,0 +1,229 @@
+"""Users and devices: what each answer means, against the sandbox and against servers that get it wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from pam_iampass.client import (
+    Deadline,
+    Declined,
+    ManagementAPI,
+    ManagementAPIResult,
+    ProtocolError,
+    Refused,
+    Unavailable,
+)
+from pam_iampass.sandbox import Sandbox
+from tests.client.talk import APPLICATION, CONFIDENTIAL, SECRET, USER, transport_to
+from tests.support.scripted_server import REQUEST, ScriptedServer, answer, hang, reset, scripted_server
+
+CALLS: list[tuple[str, tuple[Any, ...]]] = [
+    ("add_user", (USER,)),
+    ("add_users", ([USER],)),
+    ("delete_user", (USER,)),
+    ("delete_users", ([USER],)),
+    ("get_registration_link", (USER,)),
+    ("send_registration_sms", (USER, None, "+15551234567")),
+    ("has_registered_mobile_device", (USER,)),
+]
+CHANGING = [call for call in CALLS if not call[0].startswith(("get_", "has_"))]
+
+
+@contextmanager
+def manager_of(server: ScriptedServer) -> Iterator[ManagementAPI]:
+    with transport_to(server) as transport:
+        yield ManagementAPI(APPLICATION, SECRET, transport=transport)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(application_id="demo") as running:
+        running.add_user("alice", device=True)
+        yield running
+
+
+@pytest.fixture
+def manager(sandbox: Sandbox) -> Iterator[ManagementAPI]:
+    api = ManagementAPI("demo", sandbox.application_secret, sandbox.url, sandbox.ca_file)
+    yield api
+    api.close()
+
+
+def test_a_user_is_added_once(sandbox: Sandbox, manager: ManagementAPI) -> None:
+    assert manager.add_user("bob") is ManagementAPIResult.success
+    assert manager.add_user("bob") is ManagementAPIResult.user_exists
+    assert manager.add_users(["bob", "a b/ü", "carol"]) == (["a b/ü", "carol"], ["bob"])
+    assert sandbox.users == {"alice": True, "bob": False, "a b/ü": False, "carol": False}
+
+
+def test_users_are_deleted_and_a_stranger_is_told(sandbox: Sandbox, manager: ManagementAPI) -> None:
+    manager.add_users(["bob", "carol"])
+    assert manager.delete_user("bob") is ManagementAPIResult.success
+    assert manager.delete_users(("carol", "alice")) is ManagementAPIResult.success
+    with pytest.raises(Declined, match="delete users: IAMPASS says no, without a reason"):
+        manager.delete_user("bob")
+    assert sandbox.users == {}
+
+
+def test_a_device_comes_by_link_or_message(sandbox: Sandbox, manager: ManagementAPI) -> None:
+    manager.add_user("bob")
+    assert manager.has_registered_mobile_device("bob") is ManagementAPIResult.no_mobile_device
+    assert manager.has_registered_mobile_device("alice") is ManagementAPIResult.has_mobile_device
+    assert manager.get_registration_link("bob").startswith(f"{sandbox.url}/register/")
+    assert manager.send_registration_sms("bob", "Bob", "+15551234567", "Hello:") is True
+    (message,) = sandbox.messages
+    assert (message.user, message.display_name) == ("bob", "Bob")
+    assert message.text.startswith(f"Hello: {sandbox.url}/register/")
+
+
+@pytest.mark.parametrize(("name", "arguments"), CALLS[4:])
+def test_an_unknown_user_is_named_as_the_reason(
+    manager: ManagementAPI, name: str, arguments: tuple[Any, ...]
+) -> None:
+    with pytest.raises(Declined, match="IAMPASS says no: UNKNOWN_USER") as caught:
+        getattr(manager, name)(*arguments)
+    assert caught.value.reason == "UNKNOWN_USER"
+    assert caught.value.may_have_started is False
+
+
+def test_a_number_that_is_none_is_declined(manager: ManagementAPI) -> None:
+    with pytest.raises(Declined, match="registration SMS: IAMPASS says no: INVALID_PHONE_NUMBER"):
+        manager.send_registration_sms("alice", None, "+1XXXYYYY")
+
+
+@pytest.mark.parametrize(("name", "arguments"), CALLS)
+def test_what_fails_raises_what_happened(name: str, arguments: tuple[Any, ...]) -> None:
+    with scripted_server(answer(401)) as server, manager_of(server) as manager:
+        with pytest.raises(Refused):
+            getattr(manager, name)(*arguments)
+        server.add(answer(404))
+        with pytest.raises(ProtocolError, match="404 Not Found"):
+            getattr(manager, name)(*arguments)
+        server.add(*[answer(503)] * 3)
+        with pytest.raises(Unavailable, match="503") as caught:
+            getattr(manager, name)(*arguments)
+        assert not any(secret in str(caught.value) for secret in CONFIDENTIAL)
+
+
+@pytest.mark.parametrize(("name", "arguments"), CHANGING)
+def test_a_change_that_may_have_been_made_is_not_made_again(name: str, arguments: tuple[Any, ...]) -> None:
+    with scripted_server(reset(REQUEST)) as server, manager_of(server) as manager:
+        with pytest.raises(Unavailable) as caught:
+            getattr(manager, name)(*arguments)
+        assert caught.value.may_have_started is True
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("name", "arguments"), [call for call in CALLS if call not in CHANGING])
+def test_a_question_is_asked_again(name: str, arguments: tuple[Any, ...]) -> None:
+    link = {"status": True, "register_url": "https://x/", "device_registered": True}
+    with (
+        scripted_server(reset(REQUEST), answer(503), answer(200, link)) as server,
+        manager_of(server) as manager,
+    ):
+        assert getattr(manager, name)(*arguments)
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(("name", "arguments"), CALLS)
+def test_a_deadline_ends_every_call(name: str, arguments: tuple[Any, ...]) -> None:
+    with scripted_server(hang(REQUEST)) as server, manager_of(server) as manager:
+        with pytest.raises(Unavailable) as caught:
+            getattr(manager, name)(*arguments, deadline=Deadline.after(0.3))
+        assert caught.value.timed_out
+
+
+@pytest.mark.parametrize(("name", "arguments"), CALLS)
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"status": "true", "device_registered": "false", "users": {"created": [], "existing": []}},
+        {"status": 1, "device_registered": 0},
+        {"status": None, "device_registered": None},
+        {"status": False, "reason": 7},
+        [],
+    ],
+)
+def test_an_answer_of_a_wrong_type_is_a_protocol_error(
+    name: str, arguments: tuple[Any, ...], document: Any
+) -> None:
+    with scripted_server(answer(200, document)) as server, manager_of(server) as manager:
+        with pytest.raises(ProtocolError):
+            getattr(manager, name)(*arguments)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "users",
+    [
+        None,
+        [],
+        {},
+        {"created": [USER]},
+        {"created": USER, "existing": []},
+        {"created": [7], "existing": []},
+        {"created": ["\ud800"], "existing": []},
+        {"created": [], "existing": []},
+    ],
+)
+def test_an_answer_that_does_not_say_who_was_added_is_a_protocol_error(users: Any) -> None:
+    with (
+        scripted_server(answer(200, {"status": True, "users": users})) as server,
+        manager_of(server) as manager,
+        pytest.raises(ProtocolError),
+    ):
+        manager.add_user(USER)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "/register/1", "https://x/a b", "https://x/\x1b[2J", "https://x/ü", 7, None]
+)
+def test_a_link_that_is_none_is_a_protocol_error(url: Any) -> None:
+    with (
+        scripted_server(answer(200, {"status": True, "register_url": url})) as server,
+        manager_of(server) as manager,
+        pytest.raises(ProtocolError, match="register_url"),
+    ):
+        manager.get_registration_link(USER)
+
+
+def test_a_reason_is_safe_to_print() -> None:
+    with scripted_server(answer(200, {"status": False, "reason": "\x1b[2J\n" + "x" * 999})) as server:
+        with manager_of(server) as manager, pytest.raises(Declined) as caught:
+            manager.delete_user(USER)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 260
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "kind"),
+    [
+        ("add_users", ("alice",), TypeError),
+        ("add_users", ([],), ValueError),
+        ("add_users", ([7],), TypeError),
+        ("add_users", (["alice", ".."],), ValueError),
+        ("add_user", ("",), ValueError),
+        ("delete_users", ("alice",), TypeError),
+        ("delete_users", ([...],), ValueError),
+        ("delete_user", (None,), TypeError),
+        ("get_registration_link", ("..",), ValueError),
+        ("send_registration_sms", (USER, None, ""), ValueError),
+        ("has_registered_mobile_device", ("a\nb",), ValueError),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused_before_anything_is_sent(
+    name: str, arguments: tuple[Any, ...], kind: type[Exception]
+) -> None:
+    with scripted_server() as server, manager_of(server) as manager:
+        with pytest.raises(kind):
+            getattr(manager, name)(*arguments)
+        assert server.connections == 0
+
+
+def test_a_manager_shows_no_secret() -> None:
+    with scripted_server() as server, manager_of(server) as manager:
+        assert repr(manager) == f"ManagementAPI(application_id='{APPLICATION}', server='{server.url}')"

@@ -1,0 +1,30 @@
+"""The reference page of the client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pam_iampass import client
+from pam_iampass.client.reference import page
+
+PAGE = Path(__file__).parents[2] / "docs" / "client.md"
+
+
+def test_the_page_is_what_the_docstrings_say() -> None:
+    assert PAGE.read_text("utf-8") == page(), "run: python3 -m pam_iampass.client.reference > docs/client.md"
+
+
+@pytest.mark.parametrize("name", client.__all__)
+def test_every_exported_name_has_its_place(name: str) -> None:
+    assert f"\n## {name}\n\n" in page() or f"\n### {name}\n\n" in page()
+
+
+def test_nothing_on_the_page_is_left_without_a_text() -> None:
+    lines = page().split("\n")
+    for place, line in enumerate(lines):
+        if line.startswith("#"):
+            assert lines[place + 1] == ""
+            assert lines[place + 2], line
+            assert not lines[place + 2].startswith("#"), line
