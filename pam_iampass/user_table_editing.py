@@ -238,6 +238,7 @@ def _as_yaml(name: str, entry: Entry) -> bytes:
     text: str = yaml.safe_dump(
         {name: value},
         allow_unicode=True,
+        default_style=None if name.isprintable() and entry.token.isprintable() else '"',  # which has escapes
         default_flow_style=False if methods is None else None,  # a list of methods on one line
         sort_keys=False,
         width=10_000,

@@ -23,6 +23,8 @@ class Examination:
 
     entries: Mapping[str, Entry]
     """By user name, as a look-up would find them."""
+    places: Mapping[str, tuple[Path, int]]
+    """File and line of each."""
     files: tuple[Path, ...]
     """What was read."""
     problems: tuple[Problem, ...]
@@ -44,7 +46,7 @@ class Examiner:
         self._read_folder()
         self._read_users()
         self._find_shared_tokens()
-        return Examination(self.entries, tuple(self.files), tuple(self.problems))
+        return Examination(self.entries, self.places, tuple(self.files), tuple(self.problems))
 
     def _read_folder(self) -> None:
         """Read all files of single users."""

@@ -14,14 +14,23 @@ from pam_iampass.errors import PamIampassError
 
 VERBS = {
     "check": ("pam_iampass.cli.check:command", "Say what is wrong with the configuration."),
+    "user": ("pam_iampass.cli.user:command", "List users and their tokens, add and remove them."),
     "sandbox": ("pam_iampass.cli.sandbox:command", "Run a local IAMPASS to try things out."),
 }
 """Each verb with the place of its click command, and what it does in a line."""
 
+GROUPS = {
+    "Set up": ("setup", "enroll", "user"),
+    "Find out": ("check", "doctor", "test", "log"),
+    "Help somebody": ("recovery", "throttle"),
+    "Try out": ("sandbox",),
+}
+"""The verbs under their headings in `--help`. A verb that stands in none is listed at the end."""
+
 _EXAMPLES = """\b
 Examples:
   pam-iampass check                      is the configuration right?
-  pam-iampass check --config ./test.yaml
+  pam-iampass user list                  who is asked, who is not, and why
   pam-iampass sandbox --auto approve     a service to try out, on this machine
   pam-iampass check --help               more of one verb
 """
@@ -49,9 +58,11 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Lists the verbs without importing them."""
-        with formatter.section("Verbs"):
-            formatter.write_dl([(verb, VERBS[verb][1]) for verb in self.list_commands(ctx)])
+        """Lists the verbs under their headings, without importing them."""
+        widest = max(map(len, VERBS))
+        for heading, verbs in grouped().items():
+            with formatter.section(heading):
+                formatter.write_dl([(verb.ljust(widest), VERBS[verb][1]) for verb in verbs])
 
 
 @click.group(cls=LazyGroup, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,6 +72,14 @@ def group() -> None:
 
     The configuration is /etc/iampass/iampass.yaml, the users are in /etc/iampass/users.yaml.
     """
+
+
+def grouped() -> dict[str, list[str]]:
+    """The verbs that there are, under their headings."""
+    groups = {heading: [verb for verb in verbs if verb in VERBS] for heading, verbs in GROUPS.items()}
+    listed = {verb for verbs in groups.values() for verb in verbs}
+    groups["More"] = sorted(set(VERBS) - listed)
+    return {heading: verbs for heading, verbs in groups.items() if verbs}
 
 
 def main(arguments: list[str] | None = None, command: click.Command = group) -> None:
@@ -76,6 +95,8 @@ def main(arguments: list[str] | None = None, command: click.Command = group) -> 
         status = 128 + 2  # as a shell has it for SIGINT
     except PamIampassError as error:
         click.echo(error.diagnostics(), err=True)
+        if os.geteuid() != 0:
+            click.echo("You are not root: root can read the configuration and change it.", err=True)
         status = 1
     except OSError as error:
         status = _failed(error)

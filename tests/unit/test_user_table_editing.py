@@ -116,7 +116,31 @@ def test_a_folder_that_is_there_keeps_its_owner_and_mode(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["no", "null", "~", "0123", "1e3", "#", "a: b", "a #b", "'", '"', "- a", "{a", "<<", " a ", "ü"]
+    "word",
+    [
+        "a\u2028b",
+        "\u2029",
+        "\ufeff",
+        "\uffff",
+        "\u202e",
+        "\xa0",
+        "😀",
+        "no",
+        "null",
+        "~",
+        "0123",
+        "1e3",
+        "#",
+        "a: b",
+        "a #b",
+        "'",
+        '"',
+        "- a",
+        "{a",
+        "<<",
+        " a ",
+        "ü",
+    ],
 )
 def test_names_and_tokens_that_yaml_takes_for_something_else_are_written_so_that_they_are_read(
     place: Place, word: str

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from pam_iampass import __version__
-from pam_iampass.cli import VERBS, group, main
+from pam_iampass.cli import VERBS, group, grouped, main
 from pam_iampass.errors import ConfigurationError, MissingFile, Problem
 
 ROOT = Path(__file__).parents[3]
@@ -45,6 +45,19 @@ def test_help_names_every_verb_and_shows_examples() -> None:
         assert f"{verb} " in told
         assert summary in told
     assert "pam-iampass check" in told.partition("Examples:")[2]
+
+
+def test_help_lists_every_verb_once_under_a_heading() -> None:
+    assert sorted(verb for verbs in grouped().values() for verb in verbs) == sorted(VERBS)
+    told = run("--help").stdout
+    for heading, verbs in grouped().items():
+        section = told.partition(f"\n{heading}:\n")[2].partition("\n\n")[0]
+        assert [line.split()[0] for line in section.splitlines()] == verbs
+
+
+def test_a_verb_that_has_no_heading_is_listed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VERBS, "fancy", ("no_such_package.verb:command", "Do it."))
+    assert grouped()["More"] == ["fancy"]
 
 
 def test_without_a_verb_help_is_shown() -> None:

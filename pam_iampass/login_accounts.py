@@ -1,0 +1,60 @@
+"""The accounts of the machine that people log in with."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LOGIN_DEFS = Path("/etc/login.defs")
+
+_LOWEST, _HIGHEST = 1000, 60000  # where login.defs says nothing: useradd(8)
+_NO_SHELLS = frozenset({"nologin", "false", "true", "sync", "halt", "shutdown"})
+
+
+@dataclass(frozen=True)
+class LoginAccount:
+    """An account with a shell."""
+
+    name: str
+    uid: int
+    shell: str
+
+
+def login_accounts(
+    accounts: Iterable[pwd.struct_passwd] | None = None, login_defs: Path = LOGIN_DEFS
+) -> list[LoginAccount]:
+    """root and every account of a person, in the order of their names.
+
+    A person's user id lies between UID_MIN and UID_MAX of `login_defs`, and the shell is a program that
+    lets one work. `accounts` are those of NSS by default: getpwent(3) lists none of a directory service
+    that does not enumerate (sssd does not, unless told to).
+    """
+    lowest, highest = _range(login_defs)
+    found: dict[str, LoginAccount] = {}
+    for entry in pwd.getpwall() if accounts is None else accounts:
+        shell = entry.pw_shell or "/bin/sh"  # passwd(5)
+        if (entry.pw_uid == 0 or lowest <= entry.pw_uid <= highest) and is_login_shell(shell):
+            found.setdefault(entry.pw_name, LoginAccount(entry.pw_name, entry.pw_uid, shell))
+    return sorted(found.values(), key=lambda account: account.name)
+
+
+def is_login_shell(shell: str) -> bool:
+    """Whether somebody with that shell gets to do anything."""
+    return os.path.basename(shell) not in _NO_SHELLS and os.path.isfile(shell) and os.access(shell, os.X_OK)
+
+
+def _range(login_defs: Path) -> tuple[int, int]:
+    """UID_MIN and UID_MAX."""
+    try:
+        text = login_defs.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    found = dict(re.findall(r"^[ \t]*(UID_MIN|UID_MAX)[ \t]+([0-9]{1,10})\b", text, re.MULTILINE))
+    return int(found.get("UID_MIN", _LOWEST)), int(found.get("UID_MAX", _HIGHEST))

@@ -1,0 +1,197 @@
+"""`pam-iampass user`, as an administrator types it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.sandbox import Sandbox
+from tests.support.installation import ETC, Installation, write
+from tests.support.terminal import Terminal
+from tests.support.world import uid_of
+
+COMMAND = "/usr/bin/pam-iampass"
+WRITTEN = "# our people\nbob: b1\nghost: g1  # has left\n"
+
+
+def run(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    command = [COMMAND, "user", *arguments]
+    return subprocess.run(command, input=typed, capture_output=True, text=True, check=False)
+
+
+def user(*arguments: str, typed: str = "", status: int = 0) -> str:
+    """What `pam-iampass user` says."""
+    done = run(*arguments, typed=typed)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def listed(*arguments: str) -> dict[str, dict[str, object]]:
+    """What `pam-iampass user list --json` says, by user."""
+    return {one["user"]: one for one in json.loads(run("list", "--json", *arguments).stdout)["users"]}
+
+
+@pytest.fixture(autouse=True)
+def table(machine: Installation, sandbox: Sandbox) -> Iterator[Path]:
+    """A table that a person wrote; afterwards as it was."""
+    machine.configure(sandbox)
+    machine.write_users(WRITTEN)
+    yield ETC / "users.yaml"
+    shutil.rmtree(ETC / "users.d", ignore_errors=True)
+    assert (ETC / "users.yaml").read_text() == WRITTEN
+
+
+def test_the_list_shows_who_is_asked_who_has_no_token_and_which_token_has_no_user() -> None:
+    shown = user("list")
+    lines = {line.split()[0]: line for line in shown.splitlines()}
+    assert lines["alice"].split(maxsplit=3) == ["alice", str(uid_of("alice")), "-", "denied: no token"]
+    assert lines["bob"].split(maxsplit=3)[2:] == ["users.yaml:2", "asked on the phone"]
+    assert lines["ghost"].endswith("users.yaml:3  never looked up: this machine knows no such user")
+    assert "root" in lines
+    assert "daemon" not in lines
+    assert "1 is asked" in shown
+    assert "1 has no account" in shown
+    assert "\x1b" not in shown
+
+
+def test_json_says_the_same_and_holds_no_token() -> None:
+    found = listed()
+    assert found["bob"]["state"] == "asked"
+    assert (found["bob"]["file"], found["bob"]["line"]) == (str(ETC / "users.yaml"), 2)
+    assert found["alice"] == {
+        "user": "alice",
+        "uid": uid_of("alice"),
+        "state": "denied",
+        "reason": "no token",
+        "has_token": False,
+        "file": None,
+        "line": None,
+        "methods": None,
+        "services": {},
+    }
+    assert (found["ghost"]["state"], found["ghost"]["uid"]) == ("no_account", None)
+    assert "b1" not in user("list", "--json")
+
+
+def test_exempt_users_are_shown_as_such(machine: Installation) -> None:
+    machine.change(exempt="{users: [alice]}")
+    assert listed("--only", "exempt").keys() == {"alice"}
+    assert "exempt: the user is exempt" in user("list", "--only", "exempt")
+
+
+def test_the_list_can_be_of_some_alone() -> None:
+    assert listed("--only", "without-account").keys() == {"ghost"}
+    missing = listed("--only", "without-token")
+    assert "alice" in missing
+    assert "bob" not in missing
+    assert user("list", "--only", "broken") == "No user.\n"
+
+
+def test_a_user_is_added_and_asked_from_then_on() -> None:
+    told = user("add", "alice", "--token", "a1", "--method", "facial")
+    assert told == f"alice has a token, in {ETC}/users.d/alice.yaml.\nA login of alice: asked on the phone.\n"
+    assert listed()["alice"]["methods"] == ["facial"]
+    shown = user("show", "alice")
+    assert "token       a1\n" in shown
+    assert "methods     facial\n" in shown
+    assert json.loads(user("show", "alice", "--json"))["token"] == "a1"
+    assert subprocess.run([COMMAND, "check"], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_the_token_can_be_typed_or_come_from_a_file() -> None:
+    user("add", "alice", typed="a1\n")
+    assert "token       a1\n" in user("show", "alice")
+    terminal = Terminal([COMMAND, "user", "add", "carol"])
+    terminal.expect_exact("IAMPASS token of carol: ")
+    terminal.sendline("c1")
+    assert terminal.finish() == 0
+    assert "token       c1\n" in user("show", "carol")
+
+
+def test_no_token_at_all_is_refused() -> None:
+    assert "the token is empty" in user("add", "alice", status=1)
+    assert not (ETC / "users.d" / "alice.yaml").exists()
+
+
+def test_a_user_whom_the_machine_does_not_know_is_added_only_where_that_is_meant() -> None:
+    assert "is no user of this machine" in user("add", "alcie", "--token", "t", status=1)
+    user("add", "newcomer", "--token", "t", "--no-account")
+    assert listed()["newcomer"]["state"] == "no_account"
+
+
+def test_a_second_token_needs_replace() -> None:
+    user("add", "alice", "--token", "a1")
+    assert "give --replace" in user("add", "alice", "--token", "a2", status=1)
+    user("add", "alice", "--token", "a2", "--replace")
+    assert "token       a2\n" in user("show", "alice")
+    assert "has a token already, in /etc/iampass/users.yaml:2" in user(
+        "add", "bob", "--token", "b2", status=1
+    )
+    user("add", "bob", "--token", "b2", "--replace")
+    assert listed()["bob"]["file"] == str(ETC / "users.d" / "bob.yaml")
+
+
+def test_a_user_is_removed_and_what_else_is_to_be_done_is_said(machine: Installation) -> None:
+    user("add", "alice", "--token", "a1")
+    told = user("remove", "alice")
+    assert f"deleted {ETC}/users.d/alice.yaml" in told
+    assert "A login of alice: denied: no token." in told
+    assert "delete the user there too" in told
+    machine.change(unlisted_users="ignore")
+    user("add", "alice", "--token", "a1")
+    assert "A login of alice: passes without a second factor: no token." in user("remove", "alice")
+
+
+def test_a_line_that_a_person_wrote_is_named_and_left() -> None:
+    assert user("remove", "bob", status=1) == (
+        '"bob" stands in /etc/iampass/users.yaml:2, which a person wrote\n    delete that line\n'
+    )
+
+
+def test_a_user_whom_nobody_knows_is_an_error() -> None:
+    assert '"zaphod" is no user of this machine, and in no table' in user("show", "zaphod", status=1)
+    assert '"zaphod" has no token' in user("remove", "zaphod", status=1)
+
+
+def test_an_account_that_is_gone_can_still_be_removed() -> None:
+    user("add", "leaver", "--token", "t", "--no-account")
+    assert "deleted" in user("remove", "leaver")
+    assert "A login" not in user("remove", "leaver", status=1)
+
+
+def test_errors_of_the_configuration_are_pointed_at(machine: Installation) -> None:
+    (ETC / "users.d").mkdir()
+    write(ETC / "users.d" / "alice.yaml", "alice: [\n")
+    shown = user("list", status=1)
+    assert "alice" in shown
+    assert "1 error in the configuration; see: pam-iampass check" in shown
+    assert listed()["alice"]["state"] == "broken"
+
+
+def test_a_name_that_would_write_on_the_terminal_is_shown_cleaned() -> None:
+    name = "a[bold]\u202e\u2028"
+    user("add", name, "--token", "t", "--no-account")
+    assert "a[bold]\\u202e\\u2028" in user("list")
+    terminal = Terminal([COMMAND, "user", "list", "--only", "without-account"])
+    terminal.finish()
+    assert "a[bold]\\u202e\\u2028" in terminal.shown
+    assert "\u202e" not in terminal.shown
+
+
+def test_a_terminal_is_shown_colours() -> None:
+    terminal = Terminal([COMMAND, "user", "list"])
+    assert terminal.finish() == 0
+    assert "\x1b[32masked on the phone\x1b[0m" in terminal.shown
+
+
+def test_whoever_is_not_root_is_told_that_root_is_needed() -> None:
+    command = ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", COMMAND, "user", "add", "alice"]
+    done = subprocess.run([*command, "--token", "t"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("/etc/iampass/iampass.yaml: cannot be read by user")
+    assert done.stderr.endswith("You are not root: root can read the configuration and change it.\n")
