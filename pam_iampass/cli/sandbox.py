@@ -16,13 +16,15 @@ _EPILOG = f"""Examples:
 \b
   Say yes to every login after two seconds:
     pam-iampass sandbox --user alice --auto approve --delay 2
-  Answer yourself, by typing a or d:
+  Answer yourself, in a browser or by typing a or d:
     pam-iampass sandbox --user alice --user bob:no-device
   Be unavailable twice, then hang on the first poll:
     pam-iampass sandbox --user alice \\
       --fault start:status=503,times=2 --fault poll:hang
-  Keep the certificate authority, so that machines go on trusting it:
+  Keep the users, and the certificate authority that machines trust:
     pam-iampass sandbox --state ~/.local/state/iampass-sandbox --user alice
+  Play the phone on a real one in the same network:
+    pam-iampass sandbox --listen 192.0.2.7:8443 --allow-remote --user alice
 
 \b
 {table_text()}
@@ -68,7 +70,7 @@ _SECONDS = click.FloatRange(min=0)
 @click.option(
     "--state",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the certificate authority and the secrets.  [default: a temporary one]",
+    help="Folder for the certificate authority, secrets and users.  [default: a temporary one]",
 )
 @click.option(
     "--auto",
@@ -113,8 +115,10 @@ def command(
     """Serve a local IAMPASS over https, to try things out.
 
     It speaks the whole protocol, strictly, prints the configuration that leads a machine to it, and then one
-    line for each thing that happens. With --auto ask, on a terminal, answer requests by typing: a 1 approves
-    the first, d 1 denies it; a or d alone will do where only one waits. Ctrl-C ends it.
+    line for each thing that happens.
+
+    With --auto ask somebody answers the requests: in a browser, on the phone page whose address it prints, or by
+    typing: a 1 approves the first, d 1 denies it; a or d alone will do where only one waits. Ctrl-C ends it.
     """
     try:
         from pam_iampass.sandbox.sandbox import Sandbox

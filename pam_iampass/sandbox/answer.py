@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from pam_iampass.sandbox.errors import Refusal
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable
+
+    from aiohttp import web
+
+    Stream = Callable[[web.BaseRequest, asyncio.Event], Awaitable[web.StreamResponse]]
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -51,6 +59,13 @@ class Answer:
         lines = [f"HTTP/1.1 {self.status} {reason_phrase(self.status)}"]
         lines += [f"{name}: {value}" for name, value in self.all_headers(date)]
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + self.body
+
+
+@dataclass(frozen=True)
+class StreamedAnswer(Answer):
+    """An answer without an end: ``stream`` sends it until the caller, or the sandbox, has enough."""
+
+    stream: Stream | None = None
 
 
 def reason_phrase(status: int) -> str:

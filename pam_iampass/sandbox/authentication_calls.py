@@ -32,7 +32,8 @@ def start(service: Service, incoming: Incoming) -> Answer:
     has_device = service.world.accounts.has_device(user)
     if not has_device:
         return _not_started(service, user, "UNKNOWN_USER" if has_device is None else "NO_MOBILE_DEVICE")
-    session = service.world.sessions.begin(user, methods, duration)
+    patience = service.automatic.request_timeout
+    session = service.world.sessions.begin(user, methods, duration, patience)
     service.automatic.begin(session)
     return _started(session, incoming.origin)
 

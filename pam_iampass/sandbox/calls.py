@@ -21,11 +21,12 @@ class CallKind(str, enum.Enum):
     SMS = "registration_sms"
     DEVICE = "has_device"
     PAGE = "page"
+    PHONE = "phone"
     CONTROL = "control"
     UNKNOWN = "unknown"
 
 
-_OTHERS = (CallKind.PAGE, CallKind.CONTROL, CallKind.UNKNOWN)
+_OTHERS = (CallKind.PAGE, CallKind.PHONE, CallKind.CONTROL, CallKind.UNKNOWN)
 SERVICE_CALLS = tuple(kind for kind in CallKind if kind not in _OTHERS)
 """The calls of the wire protocol: those that can be answered with a fault."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +23,7 @@ class CertificateAuthority:
     """
 
     def __init__(self, state: StateFolder) -> None:
+        self.fingerprint = ""
         self.file: Path = state.path / CA_FILE
         certificate, key = state.read(CA_FILE), state.read(CA_KEY_FILE)
         if certificate is None or key is None:
@@ -39,5 +41,8 @@ class CertificateAuthority:
         """TLS 1.2 or newer with a fresh certificate for these names and addresses."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._authority.issue_cert(*names).configure_cert(context)
+        certificate = self._authority.issue_cert(*names)
+        certificate.configure_cert(context)
+        encoded = ssl.PEM_cert_to_DER_cert(certificate.cert_chain_pems[0].bytes().decode())
+        self.fingerprint = hashlib.sha256(encoded).digest().hex(":").upper()
         return context

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Callable, TypeVar
 
@@ -19,6 +21,7 @@ class Changes:
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
+        self._watchers: list[Callable[[], None]] = []
         self._condition = threading.Condition(threading.RLock())
 
     def __enter__(self) -> None:
@@ -36,8 +39,21 @@ class Changes:
         """Something has changed: wake who waits, and tell what happened."""
         with self._condition:
             self._condition.notify_all()
+            for wake in self._watchers:
+                wake()
             if event is not None:
                 self._listener(event)
+
+    @contextmanager
+    def watched(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Have ``wake`` called after each change, in whatever thread that happens; it must not block."""
+        with self._condition:
+            self._watchers.append(wake)
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._watchers.remove(wake)
 
     def wait_for(self, find: Callable[[], Found | None], timeout: float, what: str) -> Found:
         """Wait until ``find`` has an answer, asking again after each change. Raises TimeoutError."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
 import time
 from typing import Any
 
 from pam_iampass.sandbox.answer import Answer
 from pam_iampass.sandbox.body import require_no_body
-from pam_iampass.sandbox.errors import Refusal, unauthorized
+from pam_iampass.sandbox.errors import Refusal
 from pam_iampass.sandbox.incoming import Incoming
 from pam_iampass.sandbox.service import Service
 from pam_iampass.sandbox.sessions import SandboxSession, SessionStatus
@@ -22,14 +21,14 @@ _DECISIONS = {
 
 def list_requests(service: Service, incoming: Incoming) -> Answer:
     """``GET /sandbox/requests``: what waits for an answer."""
-    _require_token(service, incoming)
+    incoming.require_bearer(service.control_token, "control token")
     pending = [_described(session) for session in service.world.sessions.all if session.undecided]
     return Answer.of({"requests": pending})
 
 
 def decide(service: Service, incoming: Incoming) -> Answer:
     """``POST /sandbox/requests/<number>/approve`` (or ``deny``, ``cancel``), no body."""
-    _require_token(service, incoming)
+    incoming.require_bearer(service.control_token, "control token")
     require_no_body(incoming.body)
     number, verb = incoming.target.segments[2:]
     if verb not in _DECISIONS or not (number.isascii() and number.isdigit()):
@@ -39,13 +38,6 @@ def decide(service: Service, incoming: Incoming) -> Answer:
     except LookupError as error:
         raise Refusal(404, "NOT_PENDING", str(error)) from None
     return Answer.of(_described(session))
-
-
-def _require_token(service: Service, incoming: Incoming) -> None:
-    expected = f"Bearer {service.control_token}".encode()
-    sent = incoming.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-    if not hmac.compare_digest(expected, sent):
-        raise unauthorized("BAD_TOKEN", "control calls need: Authorization: Bearer <control token>")
 
 
 def _described(session: SandboxSession) -> dict[str, Any]:

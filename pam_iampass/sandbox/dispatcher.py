@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from pam_iampass.sandbox.answer import Answer
+from pam_iampass.sandbox.answer import Answer, StreamedAnswer
 from pam_iampass.sandbox.calls import Call, CallKind
 from pam_iampass.sandbox.errors import Refusal
 from pam_iampass.sandbox.events import EventKind
@@ -66,6 +66,8 @@ class Dispatcher:
             self._service.world.tell(EventKind.FAULT, detail=f"{route.kind.value}: {fault}")
             answer = fault.change(answer)
         self._record(request, incoming, route.kind, answer, fault)
+        if isinstance(answer, StreamedAnswer) and answer.stream is not None:
+            return await answer.stream(request, stopping)
         return self._response(request, answer, fault, stopping)
 
     def _answer(self, route: Route, incoming: Incoming) -> Answer:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 
 from multidict import CIMultiDictProxy
 
+from pam_iampass.sandbox.errors import unauthorized
 from pam_iampass.sandbox.target import Target
 
 
@@ -31,3 +33,10 @@ class Incoming:
     def signed_url(self) -> str:
         """The URL that the caller must have signed."""
         return self.host + self.raw_target
+
+    def require_bearer(self, token: str, what: str) -> None:
+        """Raises Refusal (401) unless the call carries this token. ``what`` names it for people."""
+        expected = f"Bearer {token}".encode()
+        sent = self.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(expected, sent):
+            raise unauthorized("BAD_TOKEN", f"this call needs: Authorization: Bearer <{what}>")

@@ -49,6 +49,22 @@ def control_text(sandbox: Sandbox) -> str:
     )
 
 
+def phone_text(sandbox: Sandbox, private: bool) -> str:
+    """Where the phone is. Its address holds the key, so it stands in full only where output is private."""
+    if not private:
+        return (
+            f"# the phone, in a browser: its address, with a key, is in {_quoted(sandbox.phone_address_file)}"
+        )
+    return "\n".join(
+        [
+            "# the phone, in a browser:",
+            sandbox.phone_url,
+            "# the browser will ask about the certificate, which is the sandbox's own; its SHA-256 fingerprint:",
+            f"# {sandbox.certificate_fingerprint}",
+        ]
+    )
+
+
 def _yaml(value: dict[str, str]) -> str:
     return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000))
 

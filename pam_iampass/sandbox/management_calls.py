@@ -18,7 +18,7 @@ _DEFAULT_MESSAGE = "Register this phone for IAMPASS:"
 def add_users(service: Service, incoming: Incoming) -> Answer:
     """``POST /management/add_users/<app>``, body ``{"users": [id, …]}``."""
     users = _signed_users(service, incoming)
-    added = {user: service.world.accounts.add(user) for user in users}
+    added = service.world.accounts.add_all(users)
     created = [user for user in users if added[user]]
     existing = [user for user in users if not added[user]]
     return Answer.of({"status": True, "users": {"created": created, "existing": existing}})

@@ -7,23 +7,31 @@ import html
 from pam_iampass.sandbox.answer import Answer
 from pam_iampass.sandbox.body import require_no_body
 from pam_iampass.sandbox.incoming import Incoming
+from pam_iampass.sandbox.phone_page import HEADERS
 from pam_iampass.sandbox.service import Service
+from pam_iampass.text import clean
 
 _PAGE = """<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title></head>
-<body><main><h1>{title}</h1>{content}</main></body>
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="/phone/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/phone/phone.css">
+<title>{title} · IAMPASS sandbox</title>
+</head>
+<body class="one-thing"><main><div class="card"><h1>{title}</h1>{content}</div></main></body>
 </html>
 """
 _BUTTON = (
-    "<p>This makes a phone for {user} in the IAMPASS sandbox.</p>"
-    '<form method="post"><button type="submit">Register this device</button></form>'
+    "<p>It becomes the phone of <strong><bdi>{user}</bdi></strong> in the IAMPASS sandbox."
+    " Go on only if that is you.</p>"
+    '<form method="post"><button class="approve" type="submit">Register this device</button></form>'
 )
-_DONE = "<p>{user} can approve logins now.</p>"
-_HEADERS = (
-    ("Content-Security-Policy", "default-src 'none'; form-action 'self'; frame-ancestors 'none'"),
-    ("Referrer-Policy", "no-referrer"),
-    ("X-Content-Type-Options", "nosniff"),
+_DONE = (
+    "<p><strong><bdi>{user}</bdi></strong> can approve logins now.</p>"
+    '<p><a href="/phone">Open the phone page</a></p>'
 )
 
 
@@ -45,5 +53,5 @@ def _used() -> Answer:
 
 
 def _page(title: str, content: str, user: str, status: int = 200) -> Answer:
-    body = _PAGE.format(title=title, content=content.format(user=html.escape(user)))
-    return Answer(status, body.encode(), "text/html; charset=utf-8", _HEADERS)
+    body = _PAGE.format(title=title, content=content.format(user=html.escape(clean(user))))
+    return Answer(status, body.encode(), "text/html; charset=utf-8", HEADERS)

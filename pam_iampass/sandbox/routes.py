@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Callable, NamedTuple
 
-from pam_iampass.sandbox import authentication_calls, control_calls, management_calls, registration_page
+from pam_iampass.sandbox import (
+    authentication_calls,
+    control_calls,
+    management_calls,
+    phone_calls,
+    phone_page,
+    registration_page,
+)
 from pam_iampass.sandbox.answer import Answer
 from pam_iampass.sandbox.calls import CallKind
 from pam_iampass.sandbox.errors import Refusal
@@ -42,6 +49,11 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/management/has_registered_mobile_device/*/*", CallKind.DEVICE, management_calls.device),
     Route("GET", "/register/*", CallKind.PAGE, registration_page.show),
     Route("POST", "/register/*", CallKind.PAGE, registration_page.register),
+    Route("GET", "/phone", CallKind.PHONE, phone_page.page),
+    Route("GET", "/phone/events", CallKind.PHONE, phone_calls.events),
+    Route("GET", "/phone/*", CallKind.PHONE, phone_page.asset),
+    Route("POST", "/phone/requests/*/*", CallKind.PHONE, phone_calls.decide),
+    Route("POST", "/phone/register/*", CallKind.PHONE, phone_calls.register),
     Route("GET", "/sandbox/requests", CallKind.CONTROL, control_calls.list_requests),
     Route("POST", "/sandbox/requests/*/*", CallKind.CONTROL, control_calls.decide),
 )
@@ -49,7 +61,10 @@ ROUTES: tuple[Route, ...] = (
 
 def find_route(method: str, target: Target) -> Route:
     """The route of a call; where there is none, one that refuses it with 404 or 405."""
-    matching: dict[str, Route] = {route.method: route for route in ROUTES if route.matches(target)}
+    matching: dict[str, Route] = {}
+    for each in ROUTES:
+        if each.matches(target):
+            matching.setdefault(each.method, each)
     route: Route | None = matching.get(method)
     if route is not None:
         return route

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pam_iampass.sandbox.accounts import Sms
+from pam_iampass.sandbox.accounts_file import AccountsFile
 from pam_iampass.sandbox.automatic import Auto
 from pam_iampass.sandbox.calls import Call, CallKind
 from pam_iampass.sandbox.certificates import CertificateAuthority
@@ -25,6 +26,7 @@ from pam_iampass.sandbox.state_folder import StateFolder
 from pam_iampass.sandbox.world import World
 
 CONTROL_TOKEN_FILE = "control-token"  # noqa: S105
+PHONE_ADDRESS_FILE = "phone-address"
 SECRET_FILE = "application-secret"  # noqa: S105
 
 # It stands in paths and in front of a colon, so it is kept to what needs no quoting in either.
@@ -45,7 +47,7 @@ class Sandbox:
     :param listen: host and port; port 0 for any that is free.
     :param auto: what becomes of requests by themselves; see Auto. May be changed while it runs.
     :param delay: seconds until ``auto`` answers. May be changed while it runs.
-    :param state: a folder for the certificate authority and secrets; None for a temporary one.
+    :param state: a folder for the certificate authority, secrets and users; None for a temporary one.
     :param request_timeout: seconds until a request that nobody answers becomes ``timeout``.
     :param names: more host names and addresses by which it is called.
     :param listener: told of every event, in whatever thread it happens.
@@ -78,7 +80,7 @@ class Sandbox:
         self._application = Application(application_id, secret)
         self._clock = Clock(clock_skew)
         self._faults = FaultPlan()
-        self._world = World(listener)
+        self._world = World(listener, AccountsFile(self._state))
         control_token = self._state.remembered(CONTROL_TOKEN_FILE)
         self._service = Service(self._application, self._world, self._clock, control_token)
         own = () if is_unspecified(listen[0]) else (listen[0],)
@@ -100,6 +102,7 @@ class Sandbox:
         self._port = listener.getsockname()[1]
         self._server = Server(self._dispatcher, listener, context)
         self._server.start()
+        self._state.write(PHONE_ADDRESS_FILE, f"{self.phone_url}\n".encode())
 
     def stop(self) -> None:
         """Close every connection, and take a temporary state folder away."""
@@ -159,6 +162,24 @@ class Sandbox:
     def control_token_file(self) -> Path:
         """The bearer token of control calls."""
         return self._state.path / CONTROL_TOKEN_FILE
+
+    @property
+    def phone_url(self) -> str:
+        """The address of the page that plays the phone, with its key: who has it can approve.
+
+        The key is the fragment, which no browser sends, so it is in no log and no Referer.
+        """
+        return f"{self.url}/phone#{self._service.phone_key}"
+
+    @property
+    def phone_address_file(self) -> Path:
+        """The same in a file, for those who do not see the terminal."""
+        return self._state.path / PHONE_ADDRESS_FILE
+
+    @property
+    def certificate_fingerprint(self) -> str:
+        """SHA-256 of the certificate that it serves with, as browsers show it."""
+        return self._authority.fingerprint
 
     # How the person and the clock behave
 
@@ -292,6 +313,10 @@ class Sandbox:
             return mine[-1] if mine and mine[-1].ended_by is EndedBy.CLIENT else None
 
         return self._world.changes.wait_for(ended, timeout, f"{which!r} ended by its client")
+
+    def wait_for_phone(self, timeout: float = 5.0) -> None:
+        """Return as soon as a phone page is open. Raises TimeoutError."""
+        self._world.changes.wait_for(lambda: self._service.phone.open or None, timeout, "an open phone page")
 
     def wait_for_calls(self, kind: CallKind | str, count: int = 1, timeout: float = 5.0) -> tuple[Call, ...]:
         """All calls of a kind, as soon as there are this many. Raises TimeoutError."""

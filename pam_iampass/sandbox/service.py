@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import dataclass
 from typing import Callable
@@ -9,6 +10,7 @@ from typing import Callable
 from pam_iampass.sandbox.automatic import Automatic
 from pam_iampass.sandbox.errors import Refusal
 from pam_iampass.sandbox.incoming import Incoming
+from pam_iampass.sandbox.phone_stream import PhoneStream
 from pam_iampass.sandbox.signature import SignatureCheck, read_credentials
 from pam_iampass.sandbox.world import World
 
@@ -43,6 +45,9 @@ class Service:
         self.application = application
         self.world = world
         self.control_token = control_token
+        # For this run only: a page that was left open must not play the phone for the next one.
+        self.phone_key = secrets.token_urlsafe(18)
+        self.phone = PhoneStream(world)
         self.automatic = Automatic(world)
         self._check = SignatureCheck(clock)
 

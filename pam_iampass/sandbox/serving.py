@@ -13,7 +13,7 @@ from pam_iampass.sandbox.automatic import Auto
 from pam_iampass.sandbox.events import Listener
 from pam_iampass.sandbox.fault_options import PlannedFault
 from pam_iampass.sandbox.foreground import Foreground
-from pam_iampass.sandbox.instructions import configuration_text, control_text
+from pam_iampass.sandbox.instructions import configuration_text, control_text, phone_text
 from pam_iampass.sandbox.sandbox import Sandbox
 from pam_iampass.sandbox.terminal import HELP, EventPrinter, answer
 
@@ -30,7 +30,9 @@ def serve(make: Callable[[Listener], Sandbox], users: Sequence[str], faults: Ite
     printer = EventPrinter(Console(highlight=False, markup=False, emoji=False), asks=at_terminal)
     with Foreground() as foreground, make(printer) as sandbox:
         asks = sandbox.auto is Auto.ASK
-        click.echo(configuration_text(sandbox, [user.removesuffix(_NO_DEVICE) for user in users]))
+        named = [user.removesuffix(_NO_DEVICE) for user in users]
+        click.echo(configuration_text(sandbox, dict.fromkeys([*named, *sandbox.users])))
+        click.echo("\n" + phone_text(sandbox, private=sys.stdout.isatty()))
         if asks:
             click.echo(f"\n# here: {HELP}" if at_terminal else "\n" + control_text(sandbox))
         click.echo()
@@ -40,8 +42,11 @@ def serve(make: Callable[[Listener], Sandbox], users: Sequence[str], faults: Ite
 
 
 def _prepare(sandbox: Sandbox, users: Iterable[str], faults: Iterable[PlannedFault]) -> None:
+    known = sandbox.users
     for user in users:
-        sandbox.add_user(user.removesuffix(_NO_DEVICE), device=not user.endswith(_NO_DEVICE))
+        name = user.removesuffix(_NO_DEVICE)
+        if name not in known:  # else the state folder knows better: a device may have been registered since
+            sandbox.add_user(name, device=name == user)
     for planned in faults:
         sandbox.misbehave(planned.kind, planned.fault, times=planned.times)
 

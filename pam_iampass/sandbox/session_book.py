@@ -49,10 +49,13 @@ class SessionBook:
             number = self._numbers.get(path)
             return None if number is None else self._sessions[number]
 
-    def begin(self, user: str, methods: tuple[str, ...], duration: int | None) -> SandboxSession:
-        """A new pending session."""
+    def begin(
+        self, user: str, methods: tuple[str, ...], duration: int | None, patience: float
+    ) -> SandboxSession:
+        """A new pending session, to be answered within ``patience`` seconds."""
         with self._changes:
-            session = begin(len(self._sessions) + 1, user, methods, duration, time.monotonic())
+            number = len(self._sessions) + 1
+            session = begin(number, user, methods, duration, patience, time.monotonic())
             self._numbers[session.path] = session.number
             return self._put(session, EventKind.REQUESTED, ", ".join(methods))
 
@@ -61,7 +64,8 @@ class SessionBook:
         with self._changes:
             session = self._only(which, lambda each: each.undecided, "undecided request")
             decided_at = None if status.undecided else time.monotonic()
-            decided = replace(session, status=status, decided_at=decided_at)
+            approved = status is SessionStatus.ACTIVE
+            decided = replace(session, status=status, decided_at=decided_at, approved=approved)
             return self._put(decided, _EVENT_OF_DECISION[status])
 
     def walk_away(self, which: SessionOrUser) -> SandboxSession:

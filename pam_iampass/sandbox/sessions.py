@@ -52,11 +52,15 @@ class SandboxSession:
     duration_given: bool
     """Whether the call said ``duration_seconds``."""
     started_at: float
+    answer_by: float
+    """When it times out, unless it is answered before."""
     path: str
     """Names the session in its URLs."""
     token: str = field(repr=False)
     secret: str = field(repr=False)
     status: SessionStatus = SessionStatus.PENDING
+    approved: bool = False
+    """Whether it was ever ``active``, whatever became of it afterwards."""
     polls: int = 0
     decided_at: float | None = None
     """When it left ``pending`` and ``identifying``."""
@@ -70,16 +74,21 @@ class SandboxSession:
 
 
 def begin(
-    number: int, user: str, methods: tuple[str, ...], duration: int | None, now: float
+    number: int, user: str, methods: tuple[str, ...], duration: int | None, patience: float, now: float
 ) -> SandboxSession:
-    """A new pending session with a token and a secret of its own."""
+    """A new pending session with a token and a secret of its own.
+
+    :param patience: seconds that the person has to answer; the session's own duration may be shorter.
+    """
+    length = DEFAULT_DURATION_SECONDS if duration is None else duration
     return SandboxSession(
         number=number,
         user=user,
         methods=methods,
-        duration=DEFAULT_DURATION_SECONDS if duration is None else duration,
+        duration=length,
         duration_given=duration is not None,
         started_at=now,
+        answer_by=now + min(patience, length),
         path=secrets.token_hex(8),
         token=secrets.token_urlsafe(18),
         secret=secrets.token_urlsafe(24),

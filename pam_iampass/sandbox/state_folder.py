@@ -20,7 +20,7 @@ class StateFolder:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._temporary = path is None
+        self.temporary = path is None
         self.path = Path(tempfile.mkdtemp(prefix="pam-iampass-sandbox-")) if path is None else path.absolute()
         self._prepare()
 
@@ -62,5 +62,5 @@ class StateFolder:
 
     def remove(self) -> None:
         """Take a temporary folder away; one that somebody chose stays."""
-        if self._temporary:
+        if self.temporary:
             shutil.rmtree(self.path, ignore_errors=True)

@@ -6,6 +6,7 @@ Safe for threads: the server changes it from its event loop, a test from its own
 from __future__ import annotations
 
 from pam_iampass.sandbox.accounts import Accounts
+from pam_iampass.sandbox.accounts_file import AccountsFile
 from pam_iampass.sandbox.changes import Changes
 from pam_iampass.sandbox.events import Event, EventKind, Listener
 from pam_iampass.sandbox.session_book import SessionBook
@@ -16,11 +17,12 @@ class World:
     """Users and sessions under one lock.
 
     :param listener: told of everything that happens.
+    :param file: where users and their devices are kept.
     """
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, file: AccountsFile) -> None:
         self.changes = Changes(listener)
-        self.accounts = Accounts(self.changes)
+        self.accounts = Accounts(self.changes, file)
         self.sessions = SessionBook(self.changes)
 
     def delete_user(self, user: str) -> bool:

@@ -187,6 +187,8 @@ def test_on_a_terminal_requests_are_answered_by_typing(tmp_path: Path) -> None:
     options: Any = {"cwd": str(ROOT), "env": environment, "encoding": "utf-8", "timeout": 10, "echo": False}
     terminal = pexpect.spawn(COMMAND[0], arguments, **options)
     try:
+        terminal.expect(r"(https://127\.0\.0\.1:[0-9]+/phone#\S+)")
+        assert terminal.match.group(1) == (state / "phone-address").read_text().strip()
         terminal.expect(r"Sandbox ready at (https://127\.0\.0\.1:[0-9]+)")
         caller = caller_of(str(terminal.match.group(1)), state)
         first, second = (caller.start("alice").authentication for _ in range(2))
@@ -210,6 +212,31 @@ def test_on_a_terminal_requests_are_answered_by_typing(tmp_path: Path) -> None:
     finally:
         terminal.close(force=True)
     assert terminal.exitstatus == 0
+
+
+def test_a_device_that_was_registered_outlives_a_restart_of_the_same_command(tmp_path: Path) -> None:
+    arguments = ("--user", "alice", "--user", "bob:no-device")
+    with running(tmp_path / "state", *arguments) as command:
+        caller = command.caller()
+        caller.post(caller.manage("add_users"), {"users": ["carol"]})
+        link = caller.get(caller.manage("device_registration_link", "bob")).json["register_url"]
+        assert caller.send("POST", link.removeprefix(command.url), {}).status == 200
+        command.stop()
+    with running(tmp_path / "state", *arguments) as command:
+        caller = command.caller()
+        assert caller.get(caller.manage("has_registered_mobile_device", "bob")).json == {
+            "device_registered": True
+        }
+        assert yaml_documents(command.lines)[1] == {"alice": "alice", "bob": "bob", "carol": "carol"}
+
+
+def test_the_phone_key_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
+    with running(tmp_path / "state") as command:
+        address = (tmp_path / "state" / "phone-address").read_text().strip()
+        page, _, key = address.partition("#")
+        assert page == f"{command.url}/phone"
+        assert key not in "\n".join(command.lines)
+        assert f"{tmp_path / 'state' / 'phone-address'}" in "\n".join(command.lines)
 
 
 def test_other_addresses_than_loopback_are_refused() -> None:

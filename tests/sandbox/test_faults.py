@@ -188,7 +188,7 @@ def test_faults_come_in_order_each_as_often_as_told(sandbox: Sandbox, caller: Ca
     assert caller.start("alice").status == 200
 
 
-@pytest.mark.parametrize("kind", ["control", "page", "unknown", "breakfast"])
+@pytest.mark.parametrize("kind", ["control", "page", "phone", "unknown", "breakfast"])
 def test_only_calls_of_the_protocol_can_fail(sandbox: Sandbox, kind: str) -> None:
     with pytest.raises(ValueError, match=kind):
         sandbox.misbehave(kind, faults.Empty())

@@ -42,7 +42,7 @@ def test_a_link_shows_a_button_and_registers_a_device_once(sandbox: Sandbox, cal
     assert link.startswith(sandbox.url + "/register/")
     page = open_link(caller, "GET", link)
     assert page.status == 200
-    assert b'<form method="post"><button type="submit">' in page.body
+    assert b'<form method="post"><button class="approve" type="submit">' in page.body
     assert page.headers["Content-Type"].startswith("text/html")
     assert sandbox.users["bob"] is False
 

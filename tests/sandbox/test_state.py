@@ -7,6 +7,7 @@ import socket
 import ssl
 import stat
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -22,13 +23,14 @@ def mode(path: Path) -> int:
 def test_folder_and_files_are_for_their_owner_only(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        with Sandbox(state=tmp_path / "state"):
-            pass
+        with Sandbox(state=tmp_path / "state") as sandbox:
+            sandbox.add_user("alice")
     finally:
         os.umask(before)
     assert mode(tmp_path / "state") == 0o700
     files = {path.name: mode(path) for path in (tmp_path / "state").iterdir()}
-    assert files == dict.fromkeys(["ca.pem", "ca-key.pem", "application-secret", "control-token"], 0o600)
+    names = ["ca.pem", "ca-key.pem", "application-secret", "control-token", "phone-address", "accounts.json"]
+    assert files == dict.fromkeys(names, 0o600)
 
 
 def test_a_restart_keeps_authority_and_secrets(tmp_path: Path) -> None:
@@ -41,6 +43,41 @@ def test_a_restart_keeps_authority_and_secrets(tmp_path: Path) -> None:
     with Sandbox(state=tmp_path / "state", application_secret="mine") as sandbox:
         assert sandbox.application_secret == "mine"
         assert sandbox.secret_file.read_text() == "mine\n"
+
+
+def test_a_restart_keeps_users_devices_and_unused_links(tmp_path: Path) -> None:
+    with Sandbox(state=tmp_path / "state") as sandbox:
+        caller = Caller(sandbox)
+        caller.post(caller.manage("add_users"), {"users": ["bob", "carol", "dora"]})
+        used, unused = (link_of(caller, user) for user in ("bob", "carol"))
+        assert caller.send("POST", used, {}).status == 200
+        sandbox.delete_user("dora")
+    with Sandbox(state=tmp_path / "state") as sandbox:
+        caller = Caller(sandbox)
+        assert sandbox.users == {"bob": True, "carol": False}
+        assert [caller.send("POST", link, {}).status for link in (used, unused)] == [410, 200]
+        assert caller.get(caller.manage("has_registered_mobile_device", "carol")).json == {
+            "device_registered": True
+        }
+
+
+def link_of(caller: Caller, user: str) -> str:
+    link: str = caller.get(caller.manage("device_registration_link", user)).json["register_url"]
+    return urlsplit(link).path
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"devices": {"a": "yes"}, "links": {}}', '{"devices": {}, "links": {"t": 1}}', "\xff"],
+)
+def test_broken_users_are_told_and_left_alone(tmp_path: Path, content: str) -> None:
+    with Sandbox(state=tmp_path / "state"):
+        pass
+    file = tmp_path / "state" / "accounts.json"
+    file.write_text(content, encoding="latin-1")
+    with pytest.raises(SandboxError, match="remove it to begin without users"):
+        Sandbox(state=tmp_path / "state")
+    assert file.read_text(encoding="latin-1") == content
 
 
 def test_the_first_certificate_is_trusted_after_a_restart(tmp_path: Path) -> None:

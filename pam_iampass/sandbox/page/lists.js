@@ -1,0 +1,98 @@
+// What stands beside the requests: messages, phones, and what was answered lately.
+
+import { seconds, text } from "./words.js";
+
+const OUTCOMES = { approved: "Approved", denied: "Denied", expired: "Expired", withdrawn: "Withdrawn" };
+
+// Bring a list to these items; what did not change keeps its place, and the focus with it.
+function fill(list, items, keyOf, make, update) {
+  const before = new Map([...list.children].map((node) => [node.dataset.key, node]));
+  const nodes = items.map((item) => {
+    const key = String(keyOf(item));
+    const node = before.get(key) ?? make(item);
+    node.dataset.key = key;
+    update(node, item);
+    before.delete(key);
+    return node;
+  });
+  for (const gone of before.values()) gone.remove();
+  nodes.forEach((node, index) => {
+    if (list.children[index] !== node) list.insertBefore(node, list.children[index] ?? null);
+  });
+}
+
+function element(name, className = "", content = "") {
+  const node = document.createElement(name);
+  if (className) node.className = className;
+  node.textContent = content;
+  return node;
+}
+
+function row(name) {
+  const node = element("li");
+  node.append(element("bdi", "", name), element("span", "quiet"));
+  return node;
+}
+
+export class Lists {
+  // register(token): registers a phone through a link; now(): the sandbox's clock in seconds
+  constructor(register, now) {
+    this.register = register;
+    this.now = now;
+  }
+
+  show(view) {
+    this.showMessages(view.messages);
+    this.showUsers(view);
+    this.showRecent(view.recent);
+  }
+
+  showMessages(messages) {
+    document.getElementById("messages-part").hidden = messages.length === 0;
+    fill(document.getElementById("messages"), messages, (message) => message.number, (message) => this.bubble(message),
+      (node, message) => {
+        node.querySelector("button").hidden = !message.link;
+        node.querySelector(".used").hidden = Boolean(message.link);
+      });
+  }
+
+  bubble(message) {
+    const node = element("li", "bubble");
+    const button = element("button", "", `Register this phone for ${message.user}`);
+    button.type = "button";
+    button.addEventListener("click", () => this.register(message.link));
+    const to = element("p", "quiet", `To ${message.to}`);
+    if (message.sender) to.append(", about ", element("bdi", "", message.sender));
+    node.append(to, element("p", "", message.text), button, element("p", "quiet used", "The link was used."));
+    return node;
+  }
+
+  showUsers({ users, users_total: total }) {
+    const more = total > users.length ? [{ user: `and ${total - users.length} more`, device: null }] : [];
+    fill(document.getElementById("users"), [...users, ...more], ({ user }) => user, ({ user }) => row(user),
+      (node, { device }) => {
+        const words = { true: "has a phone", false: "no phone yet", null: "" };
+        text(node.lastElementChild, words[device]);
+      });
+  }
+
+  showRecent(recent) {
+    document.getElementById("recent-part").hidden = recent.length === 0;
+    fill(document.getElementById("recent"), recent, ({ number }) => number, ({ user }) => row(user),
+      (node, { outcome, at }) => {
+        node.lastElementChild.dataset.outcome = outcome;
+        node.dataset.at = at;
+        this.age(node);
+      });
+  }
+
+  // Ages grow by themselves.
+  tick() {
+    for (const node of document.getElementById("recent").children) this.age(node);
+  }
+
+  age(node) {
+    const end = node.lastElementChild;
+    text(end, `${OUTCOMES[end.dataset.outcome]} ${seconds(this.now() - Number(node.dataset.at))} ago`);
+  }
+}

@@ -1,0 +1,258 @@
+"""What the phone page calls, without a browser: who may call it, and what it is told."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from pam_iampass.sandbox import Sandbox
+from tests.sandbox.signer import Caller, Reply
+
+PAGE = Path(__file__).parents[2] / "pam_iampass/sandbox/page"
+
+
+def bearer(sandbox: Sandbox) -> dict[str, str]:
+    """What the page sends once it has read its address."""
+    return {"Authorization": f"Bearer {urlsplit(sandbox.phone_url).fragment}"}
+
+
+def post(sandbox: Sandbox, target: str) -> Reply:
+    return Caller(sandbox).send("POST", target, bearer(sandbox))
+
+
+class Listening:
+    """The stream of events, read one by one."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.response = response
+
+    def next(self) -> Any:
+        for line in iter(self.response.readline, b""):
+            if line.startswith(b"data: "):
+                return json.loads(line[len(b"data: ") :])
+        raise AssertionError("the stream has ended")
+
+    def until(self, key: str, count: int) -> Any:
+        """The next view with this many entries of a kind."""
+        while len((view := self.next())[key]) != count:
+            pass
+        return view
+
+
+@contextmanager
+def listening(sandbox: Sandbox) -> Iterator[Listening]:
+    connection = Caller(sandbox).connect()
+    connection.request("GET", "/phone/events", headers=bearer(sandbox))
+    response = connection.getresponse()
+    assert response.status == 200
+    assert response.getheader("Content-Type") == "text/event-stream"
+    yield Listening(response)
+    response.close()
+    connection.close()
+
+
+def test_requests_are_told_at_once_with_user_age_and_time_to_answer(sandbox: Sandbox, caller: Caller) -> None:
+    sandbox.request_timeout = 40.0
+    with listening(sandbox) as page:
+        assert page.next()["requests"] == []
+        caller.start("alice", "?methods=facial")
+        view = page.until("requests", 1)
+        (request,) = view["requests"]
+        assert (request["user"], request["methods"], request["identifying"]) == ("alice", ["facial"], False)
+        assert request["answer_by"] - request["started"] == pytest.approx(40.0)
+        assert 0 <= view["now"] - request["started"] < 10
+
+
+def test_a_request_is_over_when_its_session_is(sandbox: Sandbox, caller: Caller) -> None:
+    with listening(sandbox) as page:
+        caller.start("alice", "?duration_seconds=7")
+        (request,) = page.until("requests", 1)["requests"]
+        assert request["answer_by"] - request["started"] == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "outcome"), [("approve", "active", "approved"), ("deny", "failed", "denied")]
+)
+def test_an_answer_reaches_the_client(
+    sandbox: Sandbox, caller: Caller, verb: str, status: str, outcome: str
+) -> None:
+    begun = caller.start("alice").authentication
+    with listening(sandbox) as page:
+        assert post(sandbox, f"/phone/requests/1/{verb}").status == 200
+        assert caller.poll(begun) == status
+        assert page.until("recent", 1)["recent"][0]["outcome"] == outcome
+        assert caller.end(begun) is True
+    with listening(sandbox) as page:
+        assert page.next()["recent"][0]["outcome"] == outcome
+
+
+def test_a_face_is_looked_at_before_it_is_approved(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice", "?methods=facial").authentication
+    assert post(sandbox, "/phone/requests/1/identify").status == 200
+    assert caller.poll(begun) == "identifying"
+    assert post(sandbox, "/phone/requests/1/approve").status == 200
+    assert caller.poll(begun) == "active"
+
+
+def test_expired_and_withdrawn_requests_are_told_apart(sandbox: Sandbox, caller: Caller) -> None:
+    first, second = caller.start("alice").authentication, caller.start("alice").authentication
+    sandbox.time_out(1)
+    assert caller.end(second) is True
+    assert caller.end(first) is True
+    with listening(sandbox) as page:
+        recent = {each["number"]: each["outcome"] for each in page.next()["recent"]}
+    assert recent == {1: "expired", 2: "withdrawn"}
+
+
+def test_a_request_is_answered_once(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice").authentication
+    assert post(sandbox, "/phone/requests/1/deny").status == 200
+    assert post(sandbox, "/phone/requests/1/approve").reason == "NOT_PENDING"
+    assert caller.poll(begun) == "failed"
+    for wrong in ("2/approve", "0/deny"):
+        assert post(sandbox, f"/phone/requests/{wrong}").reason == "NOT_PENDING"
+    for wrong in ("1/cancel", "x/approve", "-1/approve", "99999999999999999999/approve"):
+        assert post(sandbox, f"/phone/requests/{wrong}").status == 404
+
+
+@pytest.mark.parametrize("target", ["/phone/events", "/phone/requests/1/approve", "/phone/register/x"])
+@pytest.mark.parametrize("key", [None, "", "Bearer ", "Bearer wrong", "control"])
+def test_without_the_key_nothing_is_told_or_done(
+    sandbox: Sandbox, caller: Caller, target: str, key: str | None
+) -> None:
+    caller.start("alice")
+    token = f"Bearer {sandbox.control_token_file.read_text().strip()}"
+    headers = {} if key is None else {"Authorization": token if key == "control" else key}
+    reply = caller.send("GET" if target == "/phone/events" else "POST", target, headers)
+    assert (reply.status, reply.reason) == (401, "BAD_TOKEN")
+    assert sandbox.sessions[0].undecided
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
+def test_another_site_is_refused_even_with_the_key(sandbox: Sandbox, caller: Caller, site: str) -> None:
+    caller.start("alice")
+    headers = {**bearer(sandbox), "Sec-Fetch-Site": site}
+    assert caller.send("POST", "/phone/requests/1/approve", headers).reason == "WRONG_SITE"
+    assert caller.send("GET", "/phone/events", headers).reason == "WRONG_SITE"
+    assert sandbox.sessions[0].undecided
+
+
+def test_another_host_name_is_refused_even_with_the_key(sandbox: Sandbox, caller: Caller) -> None:
+    caller.start("alice")
+    headers = {**bearer(sandbox), "Host": "rebound.example"}
+    for method, target in (
+        ("GET", "/phone"),
+        ("GET", "/phone/events"),
+        ("POST", "/phone/requests/1/approve"),
+    ):
+        assert caller.send(method, target, headers).reason == "WRONG_HOST"
+    assert sandbox.sessions[0].undecided
+
+
+def test_only_post_changes_anything(sandbox: Sandbox, caller: Caller) -> None:
+    caller.start("alice")
+    for method in ("GET", "HEAD", "PUT"):
+        assert caller.send(method, "/phone/requests/1/approve", bearer(sandbox)).status == 405
+    assert sandbox.sessions[0].undecided
+
+
+def test_the_key_lasts_for_one_run(tmp_path: Path) -> None:
+    with Sandbox(state=tmp_path / "state") as sandbox:
+        before = bearer(sandbox)
+    with Sandbox(state=tmp_path / "state") as sandbox:
+        assert sandbox.phone_address_file.read_text() == sandbox.phone_url + "\n"
+        assert Caller(sandbox).send("POST", "/phone/requests/1/deny", before).reason == "BAD_TOKEN"
+
+
+def test_every_file_of_the_page_is_fixed_text_that_loads_nothing_from_elsewhere(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    sandbox.add_user("<script>mallory</script>")
+    pages = ["/phone", *(f"/phone/{path.name}" for path in PAGE.iterdir())]
+    assert len(pages) > 5
+    for target in pages:
+        reply = caller.send("GET", target, {})
+        assert reply.status == 200
+        policy = reply.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'")
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert reply.headers["X-Content-Type-Options"] == "nosniff"
+        assert reply.headers["Referrer-Policy"] == "no-referrer"
+        assert reply.headers["Cache-Control"] == "no-store"
+        assert "Set-Cookie" not in reply.headers
+        text = reply.body.decode().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?://\w|@import|url\(|mallory|innerHTML", text)
+
+
+@pytest.mark.parametrize(
+    "target", ["/phone/", "/phone/../sandbox.py", "/phone/..%2fsandbox.py", "/phone/x.js", "/phone/page"]
+)
+def test_nothing_but_the_files_of_the_page_is_served(caller: Caller, target: str) -> None:
+    assert caller.send("GET", target, {}).status == 404
+
+
+def test_a_device_is_registered_through_a_link_once(sandbox: Sandbox, caller: Caller) -> None:
+    link = caller.get(caller.manage("device_registration_link", "bob")).json["register_url"]
+    token = link.rpartition("/")[2]
+    assert post(sandbox, f"/phone/register/{token}").json == {"user": "bob"}
+    assert sandbox.users["bob"] is True
+    again = post(sandbox, f"/phone/register/{token}")
+    assert (again.status, again.reason) == (410, "LINK_NOT_VALID")
+    assert caller.get(caller.manage("has_registered_mobile_device", "bob")).json == {
+        "device_registered": True
+    }
+
+
+def test_a_message_arrives_with_a_link_that_works_until_it_is_used(sandbox: Sandbox, caller: Caller) -> None:
+    with listening(sandbox) as page:
+        body = {"phone_number": "+15551234567", "display_name": "bob@work", "message": "see /register/evil"}
+        assert caller.post(caller.manage("send_registration_sms", "bob"), body).json == {"status": True}
+        (message,) = page.until("messages", 1)["messages"]
+        assert (message["user"], message["to"], message["sender"]) == ("bob", "+15551234567", "bob@work")
+        assert message["text"].startswith("see /register/evil https://")
+        assert message["link"] not in (None, "evil")
+        assert post(sandbox, f"/phone/register/{message['link']}").status == 200
+        while (view := page.next())["messages"][0]["link"] is not None:
+            pass
+        assert {"user": "bob", "device": True} in view["users"]
+
+
+def test_names_and_messages_are_cleaned(sandbox: Sandbox, caller: Caller) -> None:
+    name = "\u202ealice\x1b[2J"
+    sandbox.add_user(name)
+    caller.start(name)
+    with listening(sandbox) as page:
+        view = page.next()
+    assert view["requests"][0]["user"] == "\\u202ealice\\x1b[2J"
+    assert view["users"][-1]["user"] == "\\u202ealice\\x1b[2J"
+
+
+def test_polls_are_no_news(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice").authentication
+    with listening(sandbox) as page:
+        page.next()
+        for _ in range(20):
+            caller.poll(begun)
+        sandbox.add_user("carol")
+        assert [each["user"] for each in page.next()["users"]] == ["alice", "bob", "carol"]
+
+
+def test_open_pages_are_counted_and_do_not_keep_the_sandbox_from_stopping() -> None:
+    with Sandbox() as sandbox:
+        with pytest.raises(TimeoutError):
+            sandbox.wait_for_phone(0.01)
+        with listening(sandbox) as page:
+            page.next()
+            sandbox.wait_for_phone()
+            sandbox.stop()
+            with pytest.raises((AssertionError, OSError, http.client.HTTPException)):
+                page.next()
