@@ -25,8 +25,9 @@ class Journald:
             machine_id.write_text(uuid.uuid4().hex + "\n")
         drop_in = Path("/etc/systemd/journald.conf.d/zz-test.conf")
         drop_in.parent.mkdir(parents=True, exist_ok=True)
+        # Not compressed, since libsystemd reads that only where libzstd is installed too.
         drop_in.write_text(
-            "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\nForwardToWall=no\n"
+            "[Journal]\nStorage=volatile\nCompress=no\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\nForwardToWall=no\n"
         )
         self.start()
         return self

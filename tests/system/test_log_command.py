@@ -1,0 +1,265 @@
+"""`pam-iampass log` against a real journal, with records that are real and records that are forged."""
+
+from __future__ import annotations
+
+import json
+import pwd
+import re
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.support.installation import ROOT, Installation
+from tests.support.journald import Journald
+from tests.support.terminal import Terminal
+from tests.support.world import World, uid_of
+
+COMMAND = "/usr/bin/pam-iampass"
+
+# Writes audit records as the module does, as the user it is run as.
+RECORD = """
+import sys
+from pam_iampass.journal import Journal
+from pam_iampass.login import Decision, Login, Outcome, RESULTS
+outcome = Outcome(sys.argv[2])
+result = sorted(RESULTS[outcome], key=lambda one: one.value)[0]
+login = Login(sys.argv[1], sys.argv[3], sys.argv[4] or None)
+Journal().record(login, Decision(outcome, result, sys.argv[5], elapsed=float(sys.argv[6])))
+"""
+
+DOOR = "pam_iampass(iampass-sudo:auth): outcome=unavailable result=denied user={} service=iampass-sudo rhost= reason=x"
+
+
+def as_user(user: str, *command: str) -> None:
+    """Run a command as a user."""
+    setpriv = ["setpriv", f"--reuid={user}", f"--regid={pwd.getpwnam(user).pw_gid}", "--clear-groups"]
+    subprocess.run([*setpriv, *command], check=True, cwd=ROOT)
+
+
+def record(
+    user: str,
+    outcome: str = "approved",
+    service: str = "iampass-sshd",
+    rhost: str = "192.0.2.7",
+    reason: str = "",
+    elapsed: float = 0.0,
+    writer: str = "iampass",
+) -> None:
+    """A login leaves its record."""
+    arguments = [user, outcome, service, rhost, reason, str(elapsed)]
+    as_user(writer, sys.executable, "-c", RECORD, *arguments)
+
+
+def door_record(user: str, writer: str) -> None:
+    """A process of this user leaves the record that a native door would."""
+    as_user(writer, "logger", "-t", "sudo", "-p", "authpriv.err", DOOR.format(user))
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    subprocess.run(["journalctl", "-q", "--sync"], check=False)
+    done = subprocess.run([COMMAND, "log", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def lines(*arguments: str) -> list[str]:
+    """The table without its heading."""
+    return run(*arguments).stdout.splitlines()[1:]
+
+
+def objects(*arguments: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in run("--json", *arguments).stdout.splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def _journal(machine: Installation, journald: Journald) -> None:
+    """A journal, and the user that the module runs as."""
+
+
+def test_a_record_of_the_module_is_a_line_of_the_table() -> None:
+    record("alice", "denied", reason="USER_DECLINED", elapsed=3.21)
+    found = run("alice", "-n", "1").stdout.splitlines()
+    assert found[0].split() == ["WHEN", "USER", "SERVICE", "FROM", "OUTCOME", "TOOK", "REASON"]
+    cells = re.split(" {2,}", found[1])
+    assert abs((datetime.now() - datetime.fromisoformat(cells[0])).total_seconds()) < 60
+    assert cells[1:] == ["alice", "iampass-sshd", "192.0.2.7", "denied", "3.2 s", "USER_DECLINED"]
+
+
+def test_json_says_the_same() -> None:
+    record("alice", "timed_out", service="iampass-sudo", rhost="", elapsed=60)
+    (found,) = objects("alice", "-n", "1")
+    when = datetime.fromisoformat(str(found.pop("time")))
+    assert when.tzinfo is not None
+    assert found == {
+        "user": "alice",
+        "service": "iampass-sudo",
+        "rhost": "",
+        "outcome": "timed_out",
+        "result": "denied",
+        "elapsed_ms": 60000,
+        "reason": "",
+        "uid": pwd.getpwnam("iampass").pw_uid,
+        "verified": True,
+    }
+
+
+def test_a_record_that_an_ordinary_user_wrote_is_not_shown() -> None:
+    record("heidi", "approved", rhost="198.51.100.9", writer="mallory")
+    record("heidi", "denied", rhost="192.0.2.7")
+    found = run("heidi")
+    assert "198.51.100.9" not in found.stdout
+    assert [one["outcome"] for one in objects("heidi")] == ["denied"]
+    assert [one["outcome"] for one in objects("heidi", "--unverified")] == ["denied"]
+    everything = subprocess.run(["journalctl", "-q", "-o", "cat"], capture_output=True, text=True, check=True)
+    assert (
+        "outcome=approved result=success user=heidi" in everything.stdout
+    )  # the forged one is in the journal
+
+
+def test_what_a_door_left_in_a_process_of_root_is_shown() -> None:
+    door_record("ivan", "root")
+    (found,) = objects("ivan")
+    assert (found["outcome"], found["service"], found["verified"]) == ("unavailable", "iampass-sudo", True)
+
+
+def test_what_a_door_may_have_left_in_a_process_of_a_user_is_told_of_and_shown_with_a_mark_where_wanted() -> (
+    None
+):
+    door_record("judy", "judy")
+    found = run("judy")
+    assert found.stdout == ""
+    assert "No login." in found.stderr
+    assert "1 record under the id of an ordinary user not shown; --unverified shows them." in found.stderr
+    (line,) = lines("judy", "--unverified")
+    assert f"unverified, written by user id {uid_of('judy')}" in line
+    (found_too,) = objects("judy", "--unverified")
+    assert (found_too["verified"], found_too["uid"]) == (False, uid_of("judy"))
+
+
+def test_records_can_be_chosen_by_outcome_service_number_and_time() -> None:
+    before = datetime.now().astimezone()
+    for outcome, service in (("approved", "a"), ("denied", "a"), ("denied", "b"), ("timed_out", "b")):
+        record("carol", outcome, service)
+    assert [one["outcome"] for one in objects("carol")] == ["approved", "denied", "denied", "timed_out"]
+    assert len(objects("carol", "--outcome", "denied")) == 2
+    assert len(objects("carol", "--outcome", "denied", "--outcome", "approved")) == 3
+    assert [one["outcome"] for one in objects("carol", "--service", "b")] == ["denied", "timed_out"]
+    assert [one["outcome"] for one in objects("carol", "-n", "2")] == ["denied", "timed_out"]
+    assert len(objects("carol", "--since", before.isoformat())) == 4
+    assert len(objects("carol", "--since", "1h")) == 4
+    assert objects("carol", "--since", "now") == []
+
+
+def test_fifty_are_shown_where_nobody_says_how_many() -> None:
+    program = RECORD.replace("Journal().record", "for _ in range(60): Journal().record")
+    as_user("iampass", sys.executable, "-c", program, "niaj", "denied", "s", "", "", "0")
+    assert len(objects("niaj")) == 50
+    assert len(objects("niaj", "--since", "1h")) == 60
+    assert len(objects("niaj", "-n", "55")) == 55
+
+
+def test_text_from_outside_can_neither_write_on_the_terminal_nor_style_itself() -> None:
+    record(
+        "erin", "denied", rhost="\x1b[2Jevil\u202e", reason="[bold]big[/bold] :warning:\n2026 root approved"
+    )
+    terminal = Terminal([COMMAND, "log", "erin", "-n", "1"])
+    assert terminal.finish() == 0
+    assert "[bold]big[/bold] :warning:\\x0a2026 root approved" in terminal.shown
+    assert "\\x1b[2Jevil\\u202e" in terminal.shown
+    assert "\x1b[2J" not in terminal.shown
+    assert "\x1b[31mdenied" in terminal.shown
+
+
+def test_unlisted_and_unavailable_are_shown_with_what_came_of_it() -> None:
+    record("frank", "unlisted")
+    record("frank", "exempt")
+    assert [re.split(" {2,}", line)[4] for line in lines("frank")] == ["unlisted, denied", "exempt"]
+
+
+def test_following_shows_what_was_and_each_record_as_it_is_written_until_ctrl_c() -> None:
+    record("grace", "denied", reason="first")
+    subprocess.run(["journalctl", "-q", "--sync"], check=False)
+    terminal = Terminal([COMMAND, "log", "grace", "--follow"])
+    terminal.expect_exact("first")
+    record("mallory", "denied", reason="somebody else's")
+    record("grace", "approved", reason="second", writer="mallory")
+    record("grace", "approved", reason="third")
+    terminal.expect_exact("third")
+    terminal.send("\x03")
+    assert terminal.finish() == 130
+    assert "second" not in terminal.shown
+    assert "somebody else's" not in terminal.shown
+    assert "Traceback" not in terminal.shown
+
+
+def test_following_a_user_who_never_logged_in_waits_for_the_first_login() -> None:
+    terminal = Terminal([COMMAND, "log", "peggy", "--follow"])
+    terminal.expect_exact("REASON")
+    record("peggy", "approved", reason="at last")
+    terminal.expect_exact("at last")
+    terminal.kill()
+
+
+def test_a_reader_that_has_seen_enough_ends_it() -> None:
+    record("olivia")
+    done = subprocess.run(
+        ["sh", "-c", f"{COMMAND} log olivia --since 1h | head -n 1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith("WHEN")
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_journal_one_is_told_where_to_look(journald: Journald) -> None:
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
+    hide = "mount -t tmpfs none /run/log; mount -t tmpfs none /var/log; exec pam-iampass log"
+    done = subprocess.run([*command, hide], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("there is no journal here that this user may read\n")
+    assert "log of authpriv" in done.stderr
+
+
+def test_a_journal_that_libsystemd_was_not_built_for_is_told_of(journald: Journald) -> None:
+    (file,) = Path("/run/log/journal").glob("*/system.journal")
+    unknown = (
+        "printf '\\377' | dd of={} bs=1 seek=15 conv=notrunc status=none"  # incompatible_flags, the last byte
+    )
+    prepare = (
+        f"mkdir /run/kept; cp {file} /run/kept; mount -t tmpfs none /run/log; mkdir -p {file.parent};"
+        f" cp /run/kept/system.journal {file}; {unknown.format(file)}; rm -r /run/kept; exec pam-iampass log"
+    )
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", prepare]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"libsystemd of this machine cannot read {file}\n    install libzstd1")
+
+
+def test_a_time_that_is_none_is_told_with_examples() -> None:
+    done = subprocess.run([COMMAND, "log", "--since", "soon"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "'soon' is no time; write for example 2h" in done.stderr
+
+
+def test_a_real_login_through_sshd_is_shown(world: World) -> None:
+    login = world.login("bob")
+    login.enter()
+    world.approve("bob")
+    assert login.finish() == 0
+    world.settle()
+    (found,) = objects("bob", "-n", "1")
+    assert (found["service"], found["rhost"], found["outcome"]) == ("iampass-sshd", "127.0.0.1", "approved")
+    assert isinstance(found["elapsed_ms"], int)
+    assert found["elapsed_ms"] > 0
+
+
+def test_the_log_of_whoever_may_read_no_journal_says_why_it_is_empty() -> None:
+    as_alice = ["setpriv", "--reuid=alice", "--regid=alice", "--clear-groups", COMMAND, "log"]
+    done = subprocess.run(as_alice, capture_output=True, text=True, check=False)
+    assert "root" in done.stderr
+    assert "approved" not in done.stdout
+    assert "Traceback" not in done.stderr
