@@ -9,7 +9,7 @@ LIBEXEC = /usr/lib/pam-iampass
 BIN = /usr/bin
 SYSCONF = /etc
 UNITS = /usr/lib
-EXAMPLES = /usr/share/doc/pam-iampass/examples
+SHARE = /usr/share/pam-iampass
 BUILD = build
 
 .PHONY: help demo test test-pythons lint bench sanitize fuzz install account
@@ -49,9 +49,9 @@ fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60)
 
 install: ## Install from source, below DESTDIR where that is given
 	install -d $(DESTDIR)$(PACKAGES) $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(BIN) $(DESTDIR)$(SYSCONF)/iampass \
-	    $(DESTDIR)$(SYSCONF)/pam.d $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/tmpfiles.d \
+	    $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/tmpfiles.d \
 	    $(DESTDIR)$(UNITS)/systemd/catalog $(DESTDIR)$(UNITS)/systemd/system \
-	    $(DESTDIR)$(EXAMPLES)/sshd_config.d $(DESTDIR)$(EXAMPLES)/sudoers.d
+	    $(DESTDIR)$(SHARE)
 	cp -R pam_iampass $(DESTDIR)$(PACKAGES)/
 	find $(DESTDIR)$(PACKAGES)/pam_iampass -name __pycache__ -prune -exec rm -r {} +
 	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass
@@ -63,9 +63,9 @@ install: ## Install from source, below DESTDIR where that is given
 	$(MAKE) -C doors/native install BUILD=$(abspath $(BUILD))/native DESTDIR=$(DESTDIR)
 	sed 's|@PACKAGES@|$(PACKAGES)|' doors/pam-iampass.in > $(DESTDIR)$(BIN)/pam-iampass
 	chmod 755 $(DESTDIR)$(BIN)/pam-iampass
-	install -m 644 config/pam.d/* $(DESTDIR)$(SYSCONF)/pam.d/
-	install -m 644 config/sshd_config.d/* $(DESTDIR)$(EXAMPLES)/sshd_config.d/
-	install -m 644 config/sudoers.d/* $(DESTDIR)$(EXAMPLES)/sudoers.d/
+	for folder in pam.d sshd_config.d sudoers.d; do \
+	    install -d $(DESTDIR)$(SHARE)/$$folder && \
+	    install -m 644 config/$$folder/* $(DESTDIR)$(SHARE)/$$folder/ || exit 1; done
 	install -m 644 packaging/systemd/pam-iampass.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass.conf
 	install -m 644 packaging/systemd/pam-iampass.tmpfiles $(DESTDIR)$(UNITS)/tmpfiles.d/pam-iampass.conf
 	install -m 644 packaging/systemd/pam-iampass-agent.service packaging/systemd/pam-iampass-agent.socket \

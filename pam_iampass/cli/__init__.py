@@ -15,6 +15,7 @@ from pam_iampass.errors import PamIampassError
 VERBS = {
     "check": ("pam_iampass.cli.check:command", "Say what is wrong with the configuration."),
     "log": ("pam_iampass.cli.log:command", "Show what came of logins."),
+    "setup": ("pam_iampass.cli.setup:command", "Make sshd, sudo or su ask the phone, or undo that."),
     "user": ("pam_iampass.cli.user:command", "List users and their tokens, add and remove them."),
     "sandbox": ("pam_iampass.cli.sandbox:command", "Run a local IAMPASS to try things out."),
 }

@@ -134,6 +134,8 @@ def set_up(sandbox: Sandbox) -> None:
     sandbox.add_user("91aa-bob", device=False)
     machine.configure(sandbox, timeout="5s")
     machine.write_users("alice: 7f3c-alice\nbob: 91aa-bob\n")
+    for service in ("iampass-sshd", "iampass-sudo"):
+        shutil.copy(ROOT / "config/pam.d" / service, "/etc/pam.d/")
     shutil.copy(ROOT / "config/sshd_config.d/10-iampass.conf", "/etc/ssh/sshd_config.d/")
     shutil.copy(ROOT / "config/sudoers.d/iampass", "/etc/sudoers.d/")
     Path("/etc/sudoers.d/alice").write_text("alice ALL=(ALL) ALL\n")

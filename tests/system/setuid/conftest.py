@@ -71,7 +71,10 @@ def sudo_and_su(
     machine.write_users(table_of(crowd))
     kept = Path("/etc/pam.d/su").read_bytes()
     shutil.copy(ROOT / "config/pam.d/iampass-sudo", "/etc/pam.d/")
-    shutil.copy(ROOT / "config/pam.d/iampass-su", "/etc/pam.d/su")
+    shutil.copy(ROOT / "config/pam.d/iampass-su", "/etc/pam.d/")
+    own = kept.replace(b"\n@include common-auth\n", b"\nauth include iampass-su\n")
+    assert own != kept
+    Path("/etc/pam.d/su").write_bytes(own)
     sudoers = [Path("/etc/sudoers.d") / name for name in ("iampass", "people")]
     shutil.copy(ROOT / "config/sudoers.d/iampass", sudoers[0])
     sudoers[1].write_text(SUDOERS)

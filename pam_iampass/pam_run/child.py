@@ -1,0 +1,135 @@
+"""The process that runs a PAM stack. Started by `run.py`, which is the only one to talk with it.
+
+One line of JSON comes in at the socket and says what to run; one line goes out for each message of the stack, and for
+each question one comes in with the answer; the last line out is the result.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import json
+import os
+import socket
+import sys
+from typing import Any
+
+_USER, _TTY, _RHOST, _RUSER, _FAIL_DELAY = 2, 3, 4, 8, 10  # _pam_types.h
+_SUCCESS, _CONV_ERR = 0, 19
+_ASK_SECRETLY, _ASK, _SAY_ERROR, _SAY = 1, 2, 3, 4
+
+
+def main(descriptor: int) -> None:
+    """Run what the socket `descriptor` says."""
+    with socket.socket(fileno=descriptor) as connection:
+        wire = connection.makefile("rw", encoding="utf-8", errors="surrogateescape")
+        wanted = json.loads(wire.readline())
+        try:
+            told = _run(wanted, wire)
+        except ImportError as error:
+            told = {"kind": "failed", "what": f"the Python package {error.name} is not installed"}
+        _send(wire, told)
+
+
+def _send(wire: Any, message: dict[str, Any]) -> None:
+    wire.write(json.dumps(message) + "\n")
+    wire.flush()
+
+
+def _run(wanted: dict[str, Any], wire: Any) -> dict[str, Any]:
+    # python-pam: its bindings are used, and its `authenticate`; the conversation is ours, since its own answers every
+    # question with the password and shows nothing until the end.
+    import pam
+
+    bindings = sys.modules[pam.PamAuthenticator.__module__]
+    conversation = _conversation(bindings, wire)
+    libpam = ctypes.CDLL(ctypes.util.find_library("pam"))
+
+    class Talking(pam.PamAuthenticator):  # type: ignore[misc]
+        started: int | None = None
+        pam_start: Any
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.real_start: Any = self.pam_start
+            self.pam_start = self.start
+
+        def start(self, service: bytes, user: bytes, _conv: Any, handle: Any) -> int:
+            self.conversation = bindings.PamConv(conversation, None)
+            own = ctypes.byref(self.conversation)
+            if wanted["folder"] is None:
+                code = self.real_start(service, user, own, handle)
+            else:
+                libpam.pam_start_confdir.argtypes = [*self.real_start.argtypes[:3], ctypes.c_char_p]
+                libpam.pam_start_confdir.argtypes += [self.real_start.argtypes[3]]
+                code = libpam.pam_start_confdir(service, user, own, os.fsencode(wanted["folder"]), handle)
+            self.started = code
+            if code == _SUCCESS:
+                self._furnish()
+            return int(code)
+
+        def _furnish(self) -> None:
+            for item, key in ((_TTY, "tty"), (_RHOST, "rhost"), (_RUSER, "ruser")):
+                if wanted[key] is not None:
+                    self.pam_set_item(self.handle, item, os.fsencode(wanted[key]))
+            if wanted["at_once"]:  # a wrong answer shall not cost two seconds
+                self.pam_set_item(self.handle, _FAIL_DELAY, ctypes.cast(_NO_DELAY, ctypes.c_void_p))
+
+        def putenv(self, name_value: str, encoding: str = "utf-8") -> int:
+            return int(self.pam_putenv(self.handle, os.fsencode(name_value)))
+
+    authenticator = Talking()
+    if wanted["real_uid"]:
+        os.setresuid(wanted["real_uid"], 0, 0)  # as a set-uid program has it
+    account = wanted["phase"] == "account"
+    if account:
+        authenticator.pam_authenticate = lambda _handle, _flags: _SUCCESS
+    authenticator.authenticate(
+        os.fsencode(wanted["user"]),
+        b"",
+        os.fsencode(wanted["service"]),
+        wanted["environment"],
+        resetcreds=False,
+    )
+    return {"kind": "result", "code": authenticator.code, "started": authenticator.started == _SUCCESS}
+
+
+#: For PAM_FAIL_DELAY (pam_fail_delay(3)): do not wait.
+_NO_DELAY = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)(lambda *_: None)
+
+
+def _conversation(bindings: Any, wire: Any) -> Any:
+    """A conversation function (pam_conv(3)) that asks the other end of the wire."""
+    libc = ctypes.CDLL(None)
+    libc.calloc.restype = ctypes.c_void_p
+    libc.strdup.restype = ctypes.c_void_p
+
+    class Answer(ctypes.Structure):
+        _fields_ = (("text", ctypes.c_void_p), ("code", ctypes.c_int))
+
+    def talk(count: int, messages: Any, responses: Any, _data: object) -> int:
+        try:
+            answers = ctypes.cast(libc.calloc(count, ctypes.sizeof(Answer)), ctypes.POINTER(Answer))
+            for place in range(count):
+                message = messages[place].contents
+                answer = _exchange(wire, message.msg_style, message.msg or b"")
+                if answer is not None:
+                    answers[place].text = libc.strdup(answer)
+            slot = ctypes.cast(responses, ctypes.POINTER(ctypes.c_void_p))
+            slot[0] = ctypes.cast(answers, ctypes.c_void_p).value
+        except (OSError, ValueError):  # nobody is at the other end any more
+            return _CONV_ERR
+        return _SUCCESS
+
+    return bindings.conv_func(talk)
+
+
+def _exchange(wire: Any, style: int, text: bytes) -> bytes | None:
+    kind = {_ASK_SECRETLY: "ask_secretly", _ASK: "ask", _SAY_ERROR: "say_error", _SAY: "say"}.get(
+        style, "say"
+    )
+    _send(wire, {"kind": kind, "text": text.decode("utf-8", "surrogateescape")})
+    if kind not in ("ask", "ask_secretly"):
+        return None
+    answer = json.loads(wire.readline())["answer"]
+    return None if answer is None else os.fsencode(answer)

@@ -1,0 +1,111 @@
+"""Runs the new stack, before it is in force: can PAM read it, does our module answer, are strangers kept out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pam_iampass.accounts import Account
+from pam_iampass.errors import Severity
+from pam_iampass.pam_run import stack
+from pam_iampass.pam_run.run import Message, PamResult, PamRun, run
+from pam_iampass.setup import staging
+from pam_iampass.setup.checks import Finding, fine, lockout
+from pam_iampass.setup.places import Places
+from pam_iampass.setup.plan import Change
+from pam_iampass.setup.services import WantedService
+
+_NOBODY = "iampass-setup-nobody"  # no account has this name, so that nobody's failed logins are counted
+_NOBODYS_UID = 65534
+_PROBE = "iampass-setup-probe"
+_BROKEN = frozenset({1, 2, 3, 4, 5, 28})  # codes of a stack that does not work, whoever logs in
+_PATIENCE = 30.0  # seconds
+
+
+def check(
+    service: WantedService, changes: Iterable[Change], who: Account, places: Places
+) -> Iterator[Finding]:
+    """Judge the changes before they are made. Nobody's phone rings, and no password is asked of a person."""
+    with staging.scratch() as folder:
+        services = _services(places, folder / "pam.d", tuple(changes))
+        yield _module_answers(service, who, services)
+        yield _strangers_are_denied(service, services)
+        yield from _accounts(service, who, services)
+
+
+def _services(places: Places, folder: Path, changes: tuple[Change, ...]) -> Path:
+    """A folder with all PAM services of the machine as they will be: Linux-PAM will look nowhere else."""
+    staging.copy(places.pam, folder, changes)
+    for other in stack.FOLDERS[1:]:
+        for file in other.iterdir() if other.is_dir() else ():
+            if file.is_file() and not (folder / file.name).exists():
+                (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def _module_answers(service: WantedService, who: Account, services: Path) -> Finding:
+    """Our line, alone, demands a key that is not there: the module says so without asking anybody."""
+    lines = [line for line in stack.lines(service.own_file, (services,)) if _is_ours(line)]
+    if not lines:
+        return Finding(
+            f"{service.own_file}: does not name pam_iampass.so", Severity.ERROR, "install pam-iampass anew"
+        )
+    probe = f"auth required {lines[0].module} first_factor=publickey\n"
+    (services / _PROBE).write_text(probe, "utf-8")
+    told = run(PamRun(_PROBE, who.name, services, at_once=True), _no_answer, _PATIENCE)
+    if told.messages and told.code in (11, 26):
+        return fine("PAM: the module is there and answers")
+    where = "journalctl -t pam_iampass and -t python3 say more"
+    what = f"PAM: the module does not answer: {told.name}, {told.meaning}"
+    return Finding(
+        what, Severity.ERROR, f"is pam_iampass.so installed, and python3 with its packages? {where}"
+    )
+
+
+def _is_ours(line: stack.Line) -> bool:
+    return line.phase == "auth" and Path(line.module).name == "pam_iampass.so"
+
+
+def _strangers_are_denied(service: WantedService, services: Path) -> Finding:
+    """Nobody by that name: the whole stack is run, and must deny."""
+    name = service.pam_service
+    real_uid = 0 if service.name == "sshd" else _NOBODYS_UID  # su asks root for nothing
+    environment = _environment(service)
+    wanted = PamRun(name, _NOBODY, services, real_uid=real_uid, environment=environment, at_once=True)
+    told = run(wanted, _no_answer, _PATIENCE)
+    if told.code == 0:
+        what = f"PAM: {name} lets in a user that does not exist"
+        return Finding(
+            what, Severity.ERROR, "look at the lines before ours, and at the files that it includes"
+        )
+    return _broken(name, told) or fine(f"PAM: {name} can be read, and denies strangers")
+
+
+def _accounts(service: WantedService, who: Account, services: Path) -> Iterator[Finding]:
+    """The account lines, for whoever sets this up."""
+    wanted = PamRun(service.pam_service, who.name, services, phase="account", at_once=True)
+    told = run(wanted, _no_answer, _PATIENCE)
+    broken = _broken(service.pam_service, told)
+    if broken is not None:
+        yield broken
+    elif told.code != 0:
+        what = f"PAM: the account lines of {service.pam_service} deny {who.name}: {told.name}, {told.meaning}"
+        yield lockout(what, "look at the account lines, and at the account (chage -l)")
+
+
+def _broken(name: str, told: PamResult) -> Finding | None:
+    if told.started and told.code not in _BROKEN:
+        return None
+    what = f"PAM: {name} does not work: {told.name}, {told.meaning}"
+    return Finding(
+        what, Severity.ERROR, "look at the files that it includes; journalctl -t python3 says more"
+    )
+
+
+def _environment(service: WantedService) -> dict[str, str]:
+    """What sshd would put there once it has accepted a key."""
+    return {"SSH_AUTH_INFO_0": "publickey setup"} if service.name == "sshd" else {}
+
+
+def _no_answer(message: Message) -> str | None:
+    return "" if message.kind.is_question else None

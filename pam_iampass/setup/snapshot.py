@@ -1,0 +1,46 @@
+"""A file as it is at one moment: its bytes, its permissions, or that there is none."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from pam_iampass import trusted_file
+from pam_iampass.errors import MissingFile
+from pam_iampass.setup.errors import Refused
+
+_LIMIT = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a path held. `content` is None where there was no file; the rest then means nothing."""
+
+    content: bytes | None
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+
+    @property
+    def digest(self) -> str | None:
+        """A name for the content; None where there was no file."""
+        return None if self.content is None else hashlib.sha256(self.content).hexdigest()
+
+
+ABSENT = Snapshot(None)
+
+
+def take(path: Path) -> Snapshot:
+    """What `path` holds now. Raises UntrustedFile where somebody other than root could have written it, Refused for
+    a folder that is not there."""
+    try:
+        content = trusted_file.read(path, limit=_LIMIT)
+    except MissingFile as missing:
+        if missing.folder:
+            raise Refused(f"{path.parent}: is not there", f"create the folder: mkdir {path.parent}") from None
+        return ABSENT
+    found = os.stat(path, follow_symlinks=False)
+    return Snapshot(content, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)

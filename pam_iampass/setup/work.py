@@ -1,0 +1,225 @@
+"""What `pam-iampass setup` does, without the words that a person reads about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pam_iampass.accounts import Account
+from pam_iampass.errors import PamIampassError
+from pam_iampass.setup import apply, evidence, plan, programs, services, trial
+from pam_iampass.setup.apply import Machine, Tell
+from pam_iampass.setup.checks import Finding, configuration, pam
+from pam_iampass.setup.checks import sshd as sshd_check
+from pam_iampass.setup.checks import sudo as sudo_check
+from pam_iampass.setup.errors import Refused, SetupError
+from pam_iampass.setup.manifest import Manifest, Store, Trial
+from pam_iampass.setup.places import Places
+from pam_iampass.setup.plan import Plan
+from pam_iampass.setup.reload import reload_sshd
+from pam_iampass.setup.snapshot import take
+
+SETTINGS = Path("/etc/iampass/iampass.yaml")
+"""The settings that the shipped PAM files use."""
+
+
+@dataclass(frozen=True)
+class State:
+    """How one service is."""
+
+    name: str
+    word: str
+    """`off`, `on`, `by hand`, `broken off` or `changed`."""
+    choice: str = ""
+    since: float | None = None
+    conflicts: tuple[tuple[Path, list[str]], ...] = ()
+
+
+class Setup:
+    """Setting up, on one machine."""
+
+    def __init__(self, tell: Tell, places: Places | None = None, config: Path = SETTINGS) -> None:
+        """`tell` hears of each thing that is done."""
+        self.places = places or Places()
+        self.store = Store(self.places.state)
+        self.config = config
+        self._tell = tell
+
+    def plans(self, names: Sequence[str], choice: str | None, *, force: bool) -> list[Plan]:
+        """What is to be done for these services. Raises SetupError and UntrustedFile."""
+        manifest = self.store.load()
+        if manifest.trial is not None:
+            remedy = "pam-iampass setup --confirm keeps it, pam-iampass setup --undo takes it back"
+            raise Refused(f"a trial of {_and(manifest.trial.services)} is not over yet", remedy)
+        return [self._plan(name, choice, manifest, force) for name in names]
+
+    def _plan(self, name: str, choice: str | None, manifest: Manifest, force: bool) -> Plan:
+        if name != "sshd":
+            wanted = services.wanted(name, "", self.places, chooses_service=True)
+        else:
+            earlier = manifest.services.get(name)
+            chosen = choice or (earlier.choice if earlier else services.KEY)
+            chooses = sshd_check.chooses_service()
+            wanted = services.wanted(name, chosen, self.places, chooses_service=chooses)
+        return plan.make(wanted, manifest, time.time(), force=force)
+
+    def check(self, plans: Sequence[Plan], who: Account) -> Iterator[Finding]:
+        """Look at everything, one finding after the other; those that stop end it."""
+        found = list(configuration.check_settings(self.config))
+        yield from found
+        if any(finding.stops for finding in found):
+            return
+        for each in plans:
+            service = each.service
+            yield from configuration.check_second_factor(who, service.name, service.pam_service, self.config)
+            if service.name == "sshd":
+                yield from sshd_check.check(service, each.changes, who, self.places)
+            if service.name == "sudo":
+                yield from sudo_check.check(each.changes, self.places)
+            yield from pam.check(service, each.changes, who, self.places)
+
+    def set_up(self, plans: Sequence[Plan], minutes: int | None) -> Trial | None:
+        """Make the changes, for good or for some minutes. Raises SetupError and OSError."""
+        if minutes is not None:
+            self._must_be_new(plans)
+        with apply.undisturbed(), self.store.locked():
+            manifest = self.store.load()
+            for each in plans:  # what was planned before the lock was taken must still be so
+                for change in each.changes:
+                    if take(change.path) != change.now:
+                        raise SetupError(f"{change.path}: has just been changed by somebody", "try again")
+            wanted = None
+            if minutes is not None:
+                names = [each.service.name for each in plans]
+                wanted = trial.new(names, minutes, time.time())
+                manifest = replace(manifest, trial=wanted)
+            machine = self._machine(arm=lambda: self._arm(wanted))
+            try:
+                apply.apply(plans, manifest, self.store, machine)
+            except BaseException:
+                trial.stop(self.places)
+                raise
+        return wanted
+
+    def undo(self, names: Sequence[str] | None, *, force: bool) -> list[str]:
+        """Put back these services, or all; returns which. Raises SetupError, UntrustedFile and OSError."""
+        with apply.undisturbed(), self.store.locked(10.0):
+            return self._undo(names, force)
+
+    def confirm(self, *, force: bool) -> Trial:
+        """Keep what is on trial. Raises Refused where nobody has got in since, unless `force`."""
+        with apply.undisturbed(), self.store.locked(10.0):
+            manifest = self.store.load()
+            running = manifest.trial
+            if running is None:
+                raise Refused("there is no trial to confirm", "pam-iampass setup --status says what there is")
+            if not force:
+                self._must_have_worked(running, manifest)
+            self.store.save(replace(manifest, trial=None))
+            trial.stop(self.places)
+        return running
+
+    def end_trial(self, name: str, deadline: float | None) -> list[str]:
+        """Take back the trial `name` (once `deadline` is over), whatever has become of its files; returns what was."""
+        if deadline is not None:
+            trial.wait_until(deadline)
+        with apply.undisturbed(), self.store.locked(60.0, regardless=True):
+            running = self.store.load().trial
+            if running is None or running.name != name:
+                return []
+            return self._undo(running.services, force=True)
+
+    def status(self) -> tuple[list[State], Trial | None]:
+        """How each service is, and the trial that runs. Raises SetupError and UntrustedFile."""
+        manifest = self.store.load()
+        return [self._state(name, manifest) for name in services.SERVICES], manifest.trial
+
+    def _state(self, name: str, manifest: Manifest) -> State:
+        record = manifest.services.get(name)
+        if record is None:
+            return State(name, "by hand" if self._by_hand(name, manifest) else "off")
+        conflicts = tuple(apply.conflicts(record))
+        word = "on" if record.complete else "broken off"
+        if record.complete and (conflicts or not apply.in_force(record)):
+            word = "changed"
+        return State(name, word, record.choice, record.since, conflicts)
+
+    def _by_hand(self, name: str, manifest: Manifest) -> bool:
+        """Whether somebody has put the very files there that we would."""
+        for choice in (services.KEY, services.PASSWORD):
+            try:
+                if not self._plan(name, choice, manifest, True).changes:
+                    return True
+            except PamIampassError:
+                continue
+        return False
+
+    def _undo(self, names: Sequence[str] | None, force: bool) -> list[str]:
+        manifest = self.store.load()
+        there = [name for name in manifest.services if names is None or name in names]
+        after = apply.undo(there, manifest, self.store, self._machine(), force=force)
+        if after.trial is None:
+            if manifest.trial is not None and not there:
+                self.store.save(after)
+            trial.stop(self.places)
+        return there
+
+    def _machine(self, arm: Callable[[], None] = lambda: None) -> Machine:
+        return Machine(reload_sshd, self._judge, self._tell, arm)
+
+    def _arm(self, wanted: Trial | None) -> None:
+        if wanted is not None:
+            trial.start(wanted, self.places, self.store.file)
+
+    def _judge(self, each: Plan) -> None:
+        """What the programs say now that the files are in their places."""
+        found: list[Finding] = []
+        if each.service.name == "sshd":
+            found = list(sshd_check.judged(each.service, self.places, self.places.sshd_config))
+        if each.service.name == "sudo":
+            found = list(sudo_check.judged(self.places.sudoers))
+        for finding in found:
+            if finding.stops:
+                raise SetupError(f"{finding.what}; everything was put back", finding.remedy)
+
+    def _must_be_new(self, plans: Sequence[Plan]) -> None:
+        known = [each.service.name for each in plans if each.service.name in self.store.load().services]
+        if known:
+            what = f"{_and(known)} is set up already, and a trial could not go back to that"
+            raise Refused(
+                what, f"pam-iampass setup --undo {' '.join(known)} first, or set it up without --try"
+            )
+
+    def _must_have_worked(self, running: Trial, manifest: Manifest) -> None:
+        names = {
+            name: self._pam_service(name, manifest) for name in running.services if name in manifest.services
+        }
+        found = evidence.passed(running.started, names.values())
+        missing = [name for name, pam_service in names.items() if found[pam_service] is None]
+        if missing:
+            what = f"the journal knows of nobody who got in through {_and(missing)} since the trial began"
+            remedy = f"{_how(missing)}, then confirm from there; --force confirms without"
+            raise Refused(what, remedy)
+
+    def _pam_service(self, name: str, manifest: Manifest) -> str:
+        record = manifest.services[name]
+        if any(file.edit for file in record.files):
+            return name
+        return next(file.path.name for file in record.files if not file.enforcing)
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(names)
+
+
+_WAYS = {
+    "sshd": "log in with ssh from another terminal",
+    "sudo": "run `sudo -k true` as somebody whom sudo asks for a password",
+    "su": "run `su` as somebody other than root",
+}
+
+
+def _how(names: Sequence[str]) -> str:
+    return " and ".join(_WAYS[name] for name in names)
