@@ -7,6 +7,7 @@ moment leaves what `undo` understands: each file is as it was, or as it was writ
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -59,21 +60,21 @@ def apply(plans: Sequence[Plan], manifest: Manifest, store: Store, machine: Mach
         manifest = manifest.with_service(plan.service.name, plan.during)
     changes = [change for plan in plans for change in plan.changes]
     files.remove_left_over(change.path for change in changes)
-    store.save(manifest)
+    contents = [file.content for plan in plans for file in plan.service.files]
+    store.save(manifest, contents)
     try:
         machine.arm()
         _keep_edited(plans, store, machine.tell)
-        _make(changes, machine.tell)
+        _make([change for change in changes if not _is_leftover(change)], machine.tell)
         for plan in plans:
             machine.judge(plan)
-        if any(plan.service.name == "sshd" and plan.changes for plan in plans):
-            _report(machine.reload(), machine.tell)
         for plan in plans:
-            manifest = manifest.with_service(plan.service.name, plan.after)
-        store.save(manifest)
+            manifest = manifest.with_service(plan.service.name, _finished(plan, machine))
+        store.save(manifest, contents)
     except BaseException:
         _take_back(plans, machine)
-        store.save(earlier)
+        with contextlib.suppress(OSError):  # such as a full disk: what is remembered fits this too
+            store.save(earlier)
         raise
     return manifest
 
@@ -106,19 +107,35 @@ def undo(
     return manifest
 
 
-def conflicts(record: ServiceRecord) -> list[tuple[Path, list[str]]]:
-    """The files of a service that somebody has changed since, each with its diff."""
+def conflicts(record: ServiceRecord, store: Store) -> list[tuple[Path, list[str]]]:
+    """The files of a service that somebody has changed since, each with what changed."""
     found = []
     for file in record.files:
         current = take(file.path)
         if current.digest not in (*file.written, file.before.digest) and _without_edit(file, current) is None:
-            found.append((file.path, difference.lines(file.path, file.before.content, current.content)))
+            found.append((file.path, difference.lines(file.path, store.written(file), current.content)))
     return found
 
 
 def in_force(record: ServiceRecord) -> bool:
     """Whether the files that make the service ask the phone are there as they were written."""
     return all(take(file.path).digest in file.written for file in record.files if file.enforcing)
+
+
+def _is_leftover(change: Change) -> bool:
+    """Whether it takes away a file that is chosen no more; sshd may still use it until it is reloaded."""
+    return change.then.content is None and not change.enforcing
+
+
+def _finished(plan: Plan, machine: Machine) -> ServiceRecord:
+    """Have the service let go of its old files, and take them away; returns what to remember."""
+    reloaded = machine.reload() if plan.service.name == "sshd" and plan.changes else None
+    if reloaded is not None:
+        _report(reloaded, machine.tell)
+        if not reloaded.done:
+            return replace(plan.during, complete=True)  # the next setup, or undo, takes them away
+    _make([change for change in plan.changes if _is_leftover(change)], machine.tell)
+    return plan.after
 
 
 def _make(changes: Sequence[Change], tell: Tell) -> None:
@@ -135,11 +152,12 @@ def _make(changes: Sequence[Change], tell: Tell) -> None:
 
 def _put_back(changes: Sequence[Change], with_sshd: bool, machine: Machine) -> Reloaded | None:
     """First what chooses our PAM files, then, when sshd has let go of them, the files themselves."""
-    staged = files.stage((change.path, change.then) for change in changes)
+    ordered = sorted(changes, key=lambda change: (_is_leftover(change), change.enforcing))
+    staged = files.stage((change.path, change.then) for change in ordered)
     try:
-        pairs = list(zip(changes, staged))
+        pairs = list(zip(ordered, staged))
         for change, ready in pairs:
-            if change.enforcing:
+            if not _is_leftover(change):
                 ready.commit()
                 machine.tell(_word(change), str(change.path))
         reloaded = machine.reload() if with_sshd else None
@@ -148,7 +166,7 @@ def _put_back(changes: Sequence[Change], with_sshd: bool, machine: Machine) -> R
             if not reloaded.done:
                 return reloaded
         for change, ready in pairs:
-            if not change.enforcing:
+            if _is_leftover(change):
                 ready.commit()
                 machine.tell(_word(change), str(change.path))
         return reloaded
@@ -183,7 +201,7 @@ def _reversal(record: FileRecord, store: Store, force: bool, tell: Tell) -> Chan
             remedy = (
                 "put it right by hand, or use --force: what is there is kept then, below the state folder"
             )
-            diff = difference.lines(record.path, current.content, record.before.content)
+            diff = difference.lines(record.path, store.written(record), current.content)
             raise Edited(f"{record.path}: was changed after it was set up", remedy, diff)
         if current.content is not None:
             tell("kept", str(store.keep_edited(record.path, current.content)))

@@ -7,7 +7,7 @@ import pwd
 from collections.abc import Iterable
 from typing import Any
 
-from pam_iampass.cli.inspection import MODULE_USER
+from pam_iampass.module_user import MODULE_USER
 from pam_iampass.setup import programs
 
 

@@ -9,14 +9,14 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pam_iampass import trusted_file
-from pam_iampass.errors import MissingFile
+from pam_iampass.errors import MissingFile, UntrustedFile
 from pam_iampass.setup import files
 from pam_iampass.setup.errors import Refused, SetupError
 from pam_iampass.setup.snapshot import ABSENT, Snapshot
@@ -124,15 +124,17 @@ class Store:
             remedy = f"look at it, at {self.folder}/backups, and at the files themselves; then remove it"
             raise SetupError(f"{self.file}: cannot be understood", remedy) from None
 
-    def save(self, manifest: Manifest) -> None:
-        """Remember it, with the content of every file that was there before. Forgets what is needed no more."""
+    def save(self, manifest: Manifest, written: Iterable[bytes] = ()) -> None:
+        """Remember it, with the content of every file that was there before, and of those that are `written`.
+
+        Forgets what is needed no more.
+        """
         self._make()
-        digests = set()
-        for record in manifest.services.values():
-            for file in record.files:
-                if file.before.content is not None and file.before.digest is not None:
-                    digests.add(file.before.digest)
-                    self._back_up(file.before.digest, file.before.content)
+        records = [file for record in manifest.services.values() for file in record.files]
+        for content in (*(file.before.content for file in records), *written):
+            if content is not None:
+                self._back_up(content)
+        digests = {digest for file in records for digest in (file.before.digest, *file.written)}
         if not manifest.services and manifest.trial is None:
             self.file.unlink(missing_ok=True)
         else:
@@ -158,8 +160,15 @@ class Store:
                 f"{self.folder}: must be root's alone", f"chown root {self.folder}; chmod 0700 {self.folder}"
             )
 
-    def _back_up(self, digest: str, content: bytes) -> None:
-        backup = self.folder / "backups" / digest
+    def written(self, record: FileRecord) -> bytes | None:
+        """What was written to a file last; None where that is not known."""
+        try:
+            return trusted_file.read(self.folder / "backups" / record.written[-1], limit=_LIMIT)
+        except (UntrustedFile, IndexError):
+            return None
+
+    def _back_up(self, content: bytes) -> None:
+        backup = self.folder / "backups" / str(Snapshot(content).digest)
         if not backup.exists():
             files.write(backup, content)
 

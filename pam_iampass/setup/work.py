@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pam_iampass.accounts import Account
 from pam_iampass.errors import PamIampassError
-from pam_iampass.setup import apply, evidence, plan, programs, services, trial
+from pam_iampass.setup import apply, evidence, plan, services, trial
 from pam_iampass.setup.apply import Machine, Tell
 from pam_iampass.setup.checks import Finding, configuration, pam
 from pam_iampass.setup.checks import sshd as sshd_check
@@ -140,7 +140,7 @@ class Setup:
         record = manifest.services.get(name)
         if record is None:
             return State(name, "by hand" if self._by_hand(name, manifest) else "off")
-        conflicts = tuple(apply.conflicts(record))
+        conflicts = tuple(apply.conflicts(record, self.store))
         word = "on" if record.complete else "broken off"
         if record.complete and (conflicts or not apply.in_force(record)):
             word = "changed"

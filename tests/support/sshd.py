@@ -54,6 +54,7 @@ class Sshd:
         host_key = (folder / "host-key.pub").read_text()
         (folder / "known-hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}")
         options = [
+            *self._options,  # sshd takes the first
             f"Port={self.port}",
             "ListenAddress=127.0.0.1",
             f"HostKey={folder / 'host-key'}",
@@ -61,7 +62,6 @@ class Sshd:
             "PerSourcePenalties=no",
             "MaxStartups=100",
             "UseDNS=no",
-            *self._options,
         ]
         command = ["/usr/sbin/sshd", "-D", "-f", str(self._configuration), "-E", str(self.log)]
         for option in options:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
 from pam_iampass import policy, settings
 from pam_iampass.accounts import Account, Accounts, LookupFailed, UnknownAccount
-from pam_iampass.cli.inspection import MODULE_USER, inspect
+from pam_iampass.cli.inspection import inspect
 from pam_iampass.errors import ConfigurationError, Severity
 from pam_iampass.login import Login
+from pam_iampass.module_user import module_group
 from pam_iampass.setup.checks import Finding, fine, lockout, warning
 from pam_iampass.setup.errors import Refused
 from pam_iampass.user_table import UserTable
@@ -84,7 +83,5 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
 
 
 def _readers() -> frozenset[int]:
-    try:
-        return frozenset({pwd.getpwnam(MODULE_USER).pw_gid})
-    except KeyError:
-        return frozenset({os.getegid()})
+    group = module_group()
+    return frozenset() if group is None else frozenset({group})

@@ -36,15 +36,17 @@ def check(
     """Judge the changes before they are made."""
     with staging.scratch() as folder:
         candidate = _candidate(places, folder, tuple(changes))
-        yield from judged(service, places, candidate)
-        yield from _for(service, who, places, candidate)
+        found = list(judged(service, places, candidate))
+        yield from found
+        if not any(finding.stops for finding in found):
+            yield from _for(service, who, places, candidate)
 
 
 def judged(service: WantedService, places: Places, configuration: Path) -> Iterator[Finding]:
     """What sshd says to a configuration: whether it takes it, and whether our settings are the ones in force."""
     told = _sshd("-T", "-f", str(configuration))
     if not told.ok:
-        said = "; ".join(told.lines[-5:])
+        said = "; ".join(told.lines[-5:]).replace(str(configuration.parent), str(places.sshd_config.parent))
         yield Finding(f"sshd refuses its settings: {said}", Severity.ERROR, "mend /etc/ssh, and try again")
         return
     yield fine("sshd -T: sshd takes the settings")
@@ -68,9 +70,9 @@ def _for(service: WantedService, who: Account, places: Places, configuration: Pa
         yield warning(what, f"look at the Match blocks of {places.sshd_config}")
     values = _values(told.output)
     if who.uid == 0 and values.get("permitrootlogin") not in ("yes", "no"):
-        what = "root would be refused by sshd after the phone: PermitRootLogin prohibit-password demands a key alone"
-        remedy = "log in as somebody else, or set PermitRootLogin yes (the key is still demanded)"
-        yield lockout(what, remedy) if service.choice != PASSWORD else warning(what, remedy)
+        permitted = values.get("permitrootlogin")
+        what = f"sshd would refuse root, phone or not: PermitRootLogin {permitted} takes a key alone"
+        yield lockout(what, "log in as somebody else from now on, or set PermitRootLogin yes")
     elif service.choice == PASSWORD:
         yield from _password(who)
     else:

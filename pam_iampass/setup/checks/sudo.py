@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def check(changes: Iterable[Change], places: Places) -> Iterator[Finding]:
             )
         candidate.write_text(new, "utf-8", "surrogateescape")
         candidate.chmod(0o440)
-        yield from judged(candidate)
+        for finding in judged(candidate):
+            yield replace(finding, what=finding.what.replace(str(folder), str(places.sudoers.parent)))
     already = programs.run(["visudo", "-c"])
     if not already.ok:
         said = "; ".join(line for line in already.lines if not line.endswith("parsed OK"))

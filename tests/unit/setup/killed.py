@@ -1,0 +1,31 @@
+"""Sets a service up, and is killed once so many things were done: nothing is cleaned up by it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from pam_iampass.setup import apply
+from pam_iampass.setup.manifest import Manifest
+from tests.unit.setup.stage import Stage
+
+
+def main(root: str, name: str, choice: str, new_sshd: str, moment: str) -> None:
+    """The arguments are those of the command line."""
+    stage = Stage(Path(root))
+    told: list[str] = []
+
+    def tell(word: str, _what: str) -> None:
+        told.append(word)
+        if len(told) > int(moment):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    plans = [stage.plan(name, choice, new_sshd=new_sshd == "True")]
+    machine = stage.machine()
+    apply.apply(plans, Manifest(), stage.store, apply.Machine(machine.reload, machine.judge, tell))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,265 @@
+"""Changes are made in an order that keeps logins whole, and are taken back to the letter."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.setup import apply
+from pam_iampass.setup.errors import Edited, SetupError
+from pam_iampass.setup.files import on_its_way
+from pam_iampass.setup.manifest import Manifest
+from pam_iampass.setup.plan import Plan
+from pam_iampass.setup.reload import Reloaded
+from tests.support.folders import put
+from tests.unit.setup.stage import SU, Stage
+
+EVERY = [
+    ("sshd", "key", True),
+    ("sshd", "password", True),
+    ("sshd", "key", False),
+    ("sudo", "", True),
+    ("su", "", True),
+]
+ROOT = Path(__file__).parents[3]
+every = pytest.mark.parametrize(("name", "choice", "new_sshd"), EVERY)
+
+
+def done(stage: Stage) -> list[str]:
+    return [f"{word} {Path(what).name}" for word, what in stage.told]
+
+
+@every
+def test_undo_restores_every_file_with_its_mode_and_owners(
+    stage: Stage, name: str, choice: str, new_sshd: bool
+) -> None:
+    put(stage.places.pam / "su", SU, 0o640)
+    os.chown(stage.places.pam / "su", 0, 42)
+    before = stage.files()
+    stage.set_up(name, choice, new_sshd=new_sshd)
+    assert stage.files() != before
+    assert stage.undo() == Manifest()
+    assert stage.files() == before
+    assert stage.store.load() == Manifest()
+    assert not list((stage.places.state / "backups").iterdir())
+
+
+def test_a_pam_file_is_there_before_it_is_chosen_and_goes_after(stage: Stage) -> None:
+    stage.set_up("sshd", "key")
+    stage.undo()
+    assert done(stage) == [
+        "wrote iampass-sshd",
+        "wrote 10-iampass.conf",
+        "done reloaded",
+        "removed 10-iampass.conf",
+        "done reloaded",
+        "removed iampass-sshd",
+    ]
+
+
+def test_sshd_is_reloaded_before_the_pam_file_goes_that_it_may_use(stage: Stage) -> None:
+    stage.set_up("sshd", "key")
+    stage.set_up("sshd", "password")
+    names = [sorted(Path(path).name for path in seen if "iampass" in path) for seen in stage.reloads]
+    assert names == [
+        ["10-iampass.conf", "iampass-sshd"],
+        ["10-iampass.conf", "iampass-sshd", "iampass-sshd-password"],
+    ]
+    assert done(stage)[-1] == "removed iampass-sshd"
+    stage.undo()
+    assert stage.files() == stage.before
+
+
+def test_a_pam_file_stays_while_an_sshd_may_use_it_that_nothing_can_reload(stage: Stage) -> None:
+    stage.set_up("sshd", "key")
+    stage.reloaded = Reloaded(False, "kill -HUP 77")
+    with pytest.raises(SetupError, match="kill -HUP 77"):
+        stage.undo()
+    assert not (stage.places.sshd_drop_ins / "10-iampass.conf").exists()
+    assert (stage.places.pam / "iampass-sshd").exists()
+    stage.reloaded = Reloaded(True, "reloaded")
+    stage.undo()
+    assert stage.files() == stage.before
+
+
+def test_the_old_pam_file_stays_too_when_the_first_factor_changes(stage: Stage) -> None:
+    stage.set_up("sshd", "key")
+    stage.reloaded = Reloaded(False, "kill -HUP 77")
+    stage.set_up("sshd", "password")
+    assert (stage.places.pam / "iampass-sshd").exists()
+    stage.reloaded = Reloaded(True, "reloaded")
+    stage.set_up("sshd", "password")
+    assert not (stage.places.pam / "iampass-sshd").exists()
+    stage.undo()
+    assert stage.files() == stage.before
+
+
+def test_each_service_is_undone_on_its_own(stage: Stage) -> None:
+    stage.set_up("su")
+    before = stage.files()
+    stage.set_up("sudo")
+    stage.undo("sudo")
+    assert stage.files() == before
+    assert set(stage.store.load().services) == {"su"}
+
+
+def test_a_file_that_was_there_before_is_put_back(stage: Stage) -> None:
+    file = put(stage.places.sudoers_drop_ins / "iampass", "alice ALL=(ALL) ALL\n", 0o400)
+    stage.set_up("sudo", force=True)
+    stage.undo()
+    assert file.read_text() == "alice ALL=(ALL) ALL\n"
+    assert file.stat().st_mode & 0o777 == 0o400
+
+
+def test_what_somebody_wrote_is_not_undone(stage: Stage) -> None:
+    stage.set_up("sudo")
+    mine = stage.places.pam / "iampass-sudo"
+    stage.edit(mine, "# mine\n")
+    before = stage.files()
+    with pytest.raises(Edited, match="was changed after it was set up") as edited:
+        stage.undo()
+    assert [line for line in edited.value.details if line.startswith("+# ") or line == "+# mine"] == [
+        "+# mine"
+    ]
+    assert stage.files() == before
+
+
+def test_with_force_it_is_undone_and_kept(stage: Stage) -> None:
+    stage.set_up("sudo")
+    stage.edit(stage.places.pam / "iampass-sudo", "# mine\n")
+    stage.undo(force=True)
+    assert stage.files() == stage.before
+    (kept,) = (stage.places.state / "edited").iterdir()
+    assert kept.read_text().endswith("# mine\n")
+
+
+def test_the_edited_line_goes_and_the_rest_of_what_somebody_wrote_stays(stage: Stage) -> None:
+    stage.set_up("su")
+    stage.edit(stage.places.pam / "su", "# mine\n")
+    stage.undo()
+    assert (stage.places.pam / "su").read_text() == SU + "# mine\n"
+
+
+def test_a_drop_in_that_was_removed_by_hand_is_no_trouble(stage: Stage) -> None:
+    stage.set_up("sudo")
+    (stage.places.sudoers_drop_ins / "iampass").unlink()
+    stage.undo()
+    assert stage.files() == stage.before
+
+
+def test_what_the_programs_refuse_is_put_back(stage: Stage) -> None:
+    def refuse(_plan: Plan) -> None:
+        raise SetupError("visudo says no", "mend it")
+
+    with pytest.raises(SetupError, match="visudo says no"):
+        apply.apply([stage.plan("sudo"), stage.plan("su")], Manifest(), stage.store, stage.machine(refuse))
+    assert stage.files() == stage.before
+    assert stage.store.load() == Manifest()
+
+
+def test_a_refused_change_of_the_first_factor_leaves_the_old_one(stage: Stage) -> None:
+    stage.set_up("sshd", "key")
+    before, known = stage.files(), stage.store.load()
+
+    def refuse(_plan: Plan) -> None:
+        raise SetupError("sshd says no", "mend it")
+
+    with pytest.raises(SetupError, match="sshd says no"):
+        apply.apply([stage.plan("sshd", "password")], known, stage.store, stage.machine(refuse))
+    assert stage.files() == before
+    assert stage.store.load() == known
+    stage.undo()
+    assert stage.files() == stage.before
+
+
+def test_a_folder_that_cannot_be_written_leaves_everything_as_it_was(stage: Stage) -> None:
+    folder = stage.places.sudoers_drop_ins
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,mode=755", "none", str(folder)], check=True)
+    try:
+        with pytest.raises(OSError, match="Read-only"):
+            stage.set_up("sudo")
+        assert stage.files() == stage.before
+        assert stage.store.load() == Manifest()
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_found_out_before_anything_is_replaced(stage: Stage) -> None:
+    folder = stage.places.sudoers_drop_ins
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,mode=755", "none", str(folder)], check=True)
+    try:
+        put(folder / "full", b"x" * 4096)
+        before = stage.files()
+        with pytest.raises(OSError, match="No space left"):
+            stage.set_up("sudo")
+        assert stage.files() == before
+        assert stage.told == []
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_below_var_changes_nothing(stage: Stage) -> None:
+    folder = stage.places.root / "var"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,mode=755", "none", str(folder)], check=True)
+    try:
+        put(folder / "full", b"x" * 4096)
+        with pytest.raises(OSError, match="No space left"):
+            stage.set_up("sudo")
+        assert stage.files() == stage.before
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@every
+@pytest.mark.parametrize("moment", range(4))
+def test_a_process_that_is_killed_at_any_moment_can_be_undone(
+    stage: Stage, name: str, choice: str, new_sshd: bool, moment: int
+) -> None:
+    changes = len(stage.plan(name, choice, new_sshd=new_sshd).changes)
+    arguments = [str(stage.places.root), name, choice, str(new_sshd), str(moment)]
+    child = subprocess.run(
+        [sys.executable, "-m", "tests.unit.setup.killed", *arguments], cwd=ROOT, check=False
+    )
+    killed = moment < changes + (name == "sshd")
+    assert child.returncode == (-signal.SIGKILL if killed else 0)
+    assert stage.files() != stage.before
+    assert stage.store.load().services[name].complete is not killed
+    stage.undo()
+    assert stage.files() == stage.before
+
+
+def test_what_a_killed_process_left_on_its_way_is_removed(stage: Stage) -> None:
+    stage.set_up("sudo")
+    for path in (stage.places.pam / "iampass-sudo", stage.places.sudoers_drop_ins / "iampass"):
+        put(on_its_way(path), "half")
+    stage.undo()
+    assert stage.files() == stage.before
+
+
+def test_the_trial_is_armed_before_the_first_change(stage: Stage) -> None:
+    seen = []
+    machine = stage.machine()
+    armed = apply.Machine(machine.reload, machine.judge, machine.tell, lambda: seen.append(stage.files()))
+    apply.apply([stage.plan("sudo")], Manifest(), stage.store, armed)
+    assert seen == [stage.before]
+
+
+def test_a_trial_that_cannot_be_armed_changes_nothing(stage: Stage) -> None:
+    def arm() -> None:
+        raise SetupError("no timer", "try without --try")
+
+    machine = stage.machine()
+    with pytest.raises(SetupError, match="no timer"):
+        apply.apply(
+            [stage.plan("sudo")],
+            Manifest(),
+            stage.store,
+            apply.Machine(machine.reload, machine.judge, machine.tell, arm),
+        )
+    assert stage.files() == stage.before
+    assert stage.store.load() == Manifest()

@@ -1,0 +1,146 @@
+"""What setup would change, and what it would not touch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.setup.errors import Edited, Refused
+from tests.support.folders import put
+from tests.unit.setup.stage import SSHD, SU, Stage
+
+
+def changed(stage: Stage, *wanted: str, new_sshd: bool = True) -> list[str]:
+    changes = stage.plan(*wanted, new_sshd=new_sshd).changes
+    return [str(change.path.relative_to(stage.places.root)) for change in changes]
+
+
+def test_sshd_needs_a_pam_file_and_a_drop_in_and_edits_nothing(stage: Stage) -> None:
+    assert changed(stage, "sshd", "key") == [
+        "etc/pam.d/iampass-sshd",
+        "etc/ssh/sshd_config.d/10-iampass.conf",
+    ]
+    assert changed(stage, "sshd", "password")[0] == "etc/pam.d/iampass-sshd-password"
+
+
+def test_sudo_needs_a_pam_file_and_a_drop_in_and_edits_nothing(stage: Stage) -> None:
+    assert changed(stage, "sudo") == ["etc/pam.d/iampass-sudo", "etc/sudoers.d/iampass"]
+    assert [change.then.mode for change in stage.plan("sudo").changes] == [0o644, 0o440]
+
+
+def test_su_has_one_line_of_its_file_changed(stage: Stage) -> None:
+    _, su = stage.plan("su").changes
+    assert (
+        su.then.content == SU.replace("@include common-auth", "auth       include      iampass-su").encode()
+    )
+    assert [line for line in su.diff if line[0] in "+-" and line[1] not in "+-"] == [
+        "-@include common-auth",
+        "+auth       include      iampass-su",
+    ]
+
+
+def test_an_sshd_that_cannot_choose_has_one_line_of_its_pam_file_changed(stage: Stage) -> None:
+    own, drop_in, sshd = stage.plan("sshd", "key", new_sshd=False).changes
+    assert own.path.name == "iampass-sshd"
+    assert b"PAMServiceName" not in (drop_in.then.content or b"")
+    assert b"AuthenticationMethods publickey,keyboard-interactive:pam" in (drop_in.then.content or b"")
+    assert (
+        sshd.then.content
+        == SSHD.replace("@include common-auth", "auth       include      iampass-sshd").encode()
+    )
+    assert sshd.then.mode == 0o640
+
+
+def test_the_line_of_a_red_hat_is_found(stage: Stage) -> None:
+    put(stage.places.pam / "su", "auth\tsubstack\tsystem-auth\nauth\tinclude\tpostlogin\n")
+    _, su = stage.plan("su").changes
+    assert su.then.content == b"auth       include      iampass-su\nauth\tinclude\tpostlogin\n"
+
+
+@pytest.mark.parametrize("text", ["auth required pam_unix.so\n", SU + "@include common-auth\n"])
+def test_a_file_that_is_not_understood_is_left_alone(stage: Stage, text: str) -> None:
+    put(stage.places.pam / "su", text)
+    with pytest.raises(Refused, match="for the password as usual") as refused:
+        stage.plan("su")
+    assert "by hand" in refused.value.diagnostics()
+
+
+def test_a_machine_whose_pam_files_are_not_known_is_refused(stage: Stage) -> None:
+    (stage.places.pam / "common-auth").unlink()
+    with pytest.raises(Refused, match="neither common-auth"):
+        stage.plan("sudo")
+
+
+def test_a_missing_folder_is_told_with_a_remedy(stage: Stage) -> None:
+    stage.places.sudoers_drop_ins.rmdir()
+    with pytest.raises(Refused, match="is not there") as refused:
+        stage.plan("sudo")
+    assert f"mkdir {stage.places.sudoers_drop_ins}" in refused.value.diagnostics()
+
+
+def test_what_is_set_up_already_needs_nothing(stage: Stage) -> None:
+    stage.set_up("sshd", "key")
+    assert changed(stage, "sshd", "key") == []
+
+
+def test_another_first_factor_takes_the_old_file_away(stage: Stage) -> None:
+    stage.set_up("sshd", "key")
+    changes = {change.path.name: change.then.content for change in stage.plan("sshd", "password").changes}
+    assert set(changes) == {"iampass-sshd-password", "10-iampass.conf", "iampass-sshd"}
+    assert changes["iampass-sshd"] is None
+
+
+def test_a_file_of_somebody_elses_is_not_overwritten(stage: Stage) -> None:
+    put(stage.places.sudoers_drop_ins / "iampass", "alice ALL=(ALL) ALL\n", 0o440)
+    with pytest.raises(Edited, match="is there already") as edited:
+        stage.plan("sudo")
+    assert "-alice ALL=(ALL) ALL" in edited.value.details
+    assert len(stage.plan("sudo", force=True).changes) == 2
+
+
+@pytest.mark.parametrize("name", ["etc/pam.d/iampass-sudo", "etc/sudoers.d/iampass"])
+def test_a_file_that_was_edited_after_us_is_not_overwritten(stage: Stage, name: str) -> None:
+    stage.set_up("sudo")
+    stage.edit(stage.places.root / name, "# mine\n")
+    with pytest.raises(Edited, match="was changed after it was set up"):
+        stage.plan("sudo")
+    assert changed_with_force(stage) == [name]
+
+
+def changed_with_force(stage: Stage) -> list[str]:
+    changes = stage.plan("sudo", force=True).changes
+    return [str(change.path.relative_to(stage.places.root)) for change in changes]
+
+
+def test_a_file_that_is_missing_again_is_written_again(stage: Stage) -> None:
+    stage.set_up("sudo")
+    (stage.places.sudoers_drop_ins / "iampass").unlink()
+    assert changed(stage, "sudo") == ["etc/sudoers.d/iampass"]
+
+
+def test_a_line_that_a_package_put_back_is_changed_again(stage: Stage) -> None:
+    stage.set_up("su")
+    newer = SU + "# newer\n"
+    put(stage.places.pam / "su", newer)
+    stage.set_up("su")
+    assert "auth       include      iampass-su" in (stage.places.pam / "su").read_text()
+    stage.undo()
+    assert (stage.places.pam / "su").read_text() == newer
+
+
+def test_what_others_could_have_written_is_not_read(stage: Stage) -> None:
+    (stage.places.pam / "su").chmod(0o666)
+    with pytest.raises(Exception, match="can be written by others than root"):
+        stage.plan("su")
+
+
+def test_a_link_in_the_place_of_a_file_is_refused(stage: Stage, tmp_path: Path) -> None:
+    (stage.places.sudoers_drop_ins / "iampass").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Exception, match="symbolic link"):
+        stage.plan("sudo")
+
+
+def test_a_diff_cannot_move_the_cursor(stage: Stage) -> None:
+    put(stage.places.pam / "su", SU + "# \x1b[2Jgone\n@include common-password\n")
+    assert not any("\x1b" in line for line in stage.plan("su").changes[1].diff)
