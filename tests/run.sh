@@ -21,7 +21,7 @@ fi
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-[ $# -gt 0 ] || set -- tests/system/setuid tests/unit tests/client tests/sandbox tests/system tests/pam
+[ $# -gt 0 ] || set -- tests/system/setuid tests/unit tests/client tests/sandbox tests/browser tests/system tests/pam
 echo "Testing $*: each on a copy of this machine, two at a time. This takes about six minutes."
 status=0
 printf '%s\n' "$@" | xargs -n 1 -P 2 tests/run.sh --group "$folder" || status=$?

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import stat
 import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from pam_iampass.sandbox import Sandbox
+from tests.support.venv import python_with
 
 REQUIREMENT = "IAMPASS==0.0.32"
 _DRIVER = Path(__file__).with_name("witness_driver.py")
@@ -22,32 +19,7 @@ _IMPORTS = "import IAMPASS.management_api, IAMPASS.authentication_api"
 
 def witness_python() -> Path:
     """A Python that can import the published client. Raises CalledProcessError where that cannot be had."""
-    folder = os.environ.get("IAMPASS_WITNESS_VENV")
-    venv = Path(folder) if folder else _private_folder() / "venv"
-    python = venv / "bin" / "python"
-    # Tests that run at the same time want it at the same time.
-    with venv.with_name(f"{venv.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _imports(python):
-            subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
-            subprocess.run([str(python), "-m", "pip", "install", "--quiet", REQUIREMENT], check=True)
-            subprocess.run([str(python), "-c", _IMPORTS], check=True)
-    return python
-
-
-def _private_folder() -> Path:
-    # A place in the temporary folder that somebody else could have prepared is not run from.
-    folder = Path(tempfile.gettempdir()) / f"pam-iampass-witness-{os.geteuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        return Path(tempfile.mkdtemp())
-    return folder
-
-
-def _imports(python: Path) -> bool:
-    command = [str(python), "-c", _IMPORTS]
-    return python.exists() and subprocess.run(command, capture_output=True).returncode == 0
+    return python_with("witness", [REQUIREMENT], _IMPORTS)
 
 
 class Witness:

@@ -2,7 +2,7 @@
 
 import { announce, announceAtOnce, seconds, text } from "./words.js";
 
-const DONE_MS = 5000; // how long a card shows what became of it
+const DONE_MS = 4000; // how long a card shows what became of it
 const SETTLE_MS = 700; // after something moved, a click may have been meant for what was there before
 const SOON_SECONDS = 10;
 const OUTCOMES = {

@@ -1,0 +1,113 @@
+"""The page by axe's rules (WCAG 2.2 AA and its best practices), in each state, light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from pam_iampass.sandbox import Sandbox
+from tests.browser.conftest import SMALL, WIDE, OpenPage
+from tests.sandbox.signer import Caller
+
+_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+Lead = Callable[[Page, Sandbox, Caller], None]
+
+
+def empty(page: Page, sandbox: Sandbox, caller: Caller) -> None:
+    expect(page.get_by_text("Nothing to answer")).to_be_visible()
+
+
+def locked(page: Page, sandbox: Sandbox, caller: Caller) -> None:
+    page.evaluate("() => localStorage.clear()")
+    page.reload()
+    expect(page.get_by_role("heading", name="This page is locked")).to_be_visible()
+
+
+def waiting(page: Page, sandbox: Sandbox, caller: Caller) -> None:
+    body = {"phone_number": "+15551234567", "display_name": "bob@work"}
+    caller.post(caller.manage("send_registration_sms", "bob"), body)
+    caller.start("alice")
+    caller.start("bob", "?methods=facial")
+    page.get_by_role("button", name="Show my face, bob").click()
+    expect(page.get_by_text("There is no camera here.").locator("visible=true")).to_be_visible()
+
+
+def soon(page: Page, sandbox: Sandbox, caller: Caller) -> None:
+    sandbox.request_timeout = 9.0
+    caller.start("alice")
+    expect(page.locator(".request.soon")).to_be_visible()
+
+
+def answered(page: Page, sandbox: Sandbox, caller: Caller) -> None:
+    for user in ("alice", "bob", "alice"):
+        caller.start(user)
+    sandbox.approve(1)
+    sandbox.deny(2)
+    sandbox.time_out(3)
+    expect(page.locator("#recent li")).to_have_count(3)
+
+
+def lost(page: Page, sandbox: Sandbox, caller: Caller) -> None:
+    caller.start("alice")
+    expect(page.get_by_role("button", name="Deny, alice")).to_be_visible()
+    sandbox.stop()
+    expect(page.get_by_role("heading", name="The sandbox does not answer")).to_be_visible()
+
+
+def registering(page: Page, sandbox: Sandbox, caller: Caller) -> None:
+    page.goto(caller.get(caller.manage("device_registration_link", "bob")).json["register_url"])
+    expect(page.get_by_role("button", name="Register this device")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, SMALL], ids=["wide", "small"])
+@pytest.mark.parametrize("lead", [empty, locked, waiting, soon, answered, lost, registering])
+def test_it_breaks_no_rule(
+    sandbox: Sandbox,
+    caller: Caller,
+    open_page: OpenPage,
+    lead: Lead,
+    viewport: dict[str, int],
+    scheme: str,
+) -> None:
+    # The page's own policy would keep axe out. Nothing moves, so that no colour is half-way.
+    options = {"bypass_csp": True, "color_scheme": scheme, "viewport": viewport, "reduced_motion": "reduce"}
+    page = open_page(sandbox.phone_url, may_lose=True, **options)
+    lead(page, sandbox, caller)
+    found = Axe().run(page, options=_OPTIONS)
+    assert found.violations_count == 0, found.generate_report()
+    assert {"color-contrast", "button-name", "region"} <= {
+        rule["id"]
+        for rule in found.response["passes"] + found.response["incomplete"] + found.response["inapplicable"]
+    }
+
+
+def test_roles_and_names_tell_the_whole_story(sandbox: Sandbox, caller: Caller, open_page: OpenPage) -> None:
+    page = open_page(sandbox.phone_url)
+    caller.start("alice")
+    expect(page.get_by_role("button", name="Approve, alice")).to_be_visible()
+    expect(page.get_by_role("main")).to_match_aria_snapshot(
+        """
+        - main:
+          - region "Requests":
+            - heading "Requests" [level=1]
+            - list:
+              - listitem:
+                - heading "alice" [level=2]
+                - paragraph: Are you logging in?
+                - paragraph: /\\d+ s left/
+                - button "Deny, alice"
+                - button "Approve, alice"
+          - region "Phones":
+            - heading "Phones" [level=2]
+            - list:
+              - listitem: alice has a phone
+              - listitem: bob has a phone
+            - textbox "Register a phone"
+            - button "Register"
+        """
+    )

@@ -1,0 +1,321 @@
+"""The phone page in a real browser, against a sandbox."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from pam_iampass.sandbox import Sandbox
+from tests.browser.conftest import SMALL, OpenPage
+from tests.browser.wire import Wire
+from tests.sandbox.signer import Caller
+
+
+def card(page: Page, user: str) -> Locator:
+    return page.locator(".request", has=page.get_by_role("heading", name=user, exact=True))
+
+
+def link_of(caller: Caller, user: str) -> str:
+    link: str = caller.get(caller.manage("device_registration_link", user)).json["register_url"]
+    return link
+
+
+def test_a_request_appears_at_once_with_user_age_and_countdown(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage
+) -> None:
+    page = open_page(sandbox.phone_url)
+    expect(page.get_by_text("Nothing to answer")).to_be_visible()
+    begun = caller.start("alice").authentication
+    expect(card(page, "alice")).to_contain_text(re.compile(r"\b(59|60) s left"), timeout=1500)
+    expect(card(page, "alice")).to_contain_text(re.compile(r"asked \d s ago"))
+    expect(page).to_have_title("(1) Phone · IAMPASS sandbox")
+    expect(page.get_by_text("Nothing to answer")).to_be_hidden()
+    expect(card(page, "alice").locator(".left")).to_have_text(re.compile("5[0-8] s left"))
+    page.get_by_role("button", name="Approve, alice").click()
+    expect(card(page, "alice").locator(".outcome")).to_have_text("Approved")
+    assert caller.poll(begun) == "active"
+    expect(page.get_by_text("Nothing to answer")).to_be_visible()
+    expect(page.get_by_role("list").filter(has_text="Approved")).to_contain_text("alice")
+
+
+def test_nobody_known_yet_is_told(open_page: OpenPage) -> None:
+    with Sandbox() as sandbox:
+        page = open_page(sandbox.phone_url, may_lose=True)
+        expect(page.get_by_text("Nobody is known here yet.")).to_be_visible()
+        sandbox.add_user("alice")
+        expect(page.get_by_text("A request appears here as soon as somebody logs in.")).to_be_visible()
+
+
+def test_the_end_of_the_time_is_told_and_a_withdrawn_request_too(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage
+) -> None:
+    page = open_page(sandbox.phone_url)
+    sandbox.request_timeout = 3.0
+    caller.start("alice")
+    expect(card(page, "alice")).to_have_class(re.compile(r"\bsoon\b"))
+    expect(card(page, "alice").locator(".outcome")).to_have_text("Expired: nobody answered in time")
+    begun = caller.start("bob").authentication
+    expect(page.get_by_role("button", name="Deny, bob")).to_be_visible()
+    caller.end(begun)
+    expect(card(page, "bob").locator(".outcome")).to_have_text("Withdrawn: the login ended before an answer")
+    expect(page.locator("#recent")).to_contain_text(re.compile("bob.*Withdrawn.*alice.*Expired"))
+
+
+@pytest.mark.parametrize(
+    ("button", "status"), [("alice’s face", "active"), ("Another face", "failed"), ("Deny, alice", "failed")]
+)
+def test_a_face_is_played_in_two_steps(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage, button: str, status: str
+) -> None:
+    page = open_page(sandbox.phone_url)
+    begun = caller.start("alice", "?methods=facial").authentication
+    expect(page.get_by_role("button", name="Approve, alice")).to_be_hidden()
+    page.get_by_role("button", name="Show my face, alice").click()
+    expect(page.get_by_text("There is no camera here.")).to_be_visible()
+    expect(page.get_by_role("group", name="Face check, without a camera")).to_be_focused()
+    assert caller.poll(begun) == "identifying"
+    page.get_by_role("button", name=button).click()
+    expect(card(page, "alice").locator(".outcome")).to_be_visible()
+    assert caller.poll(begun) == status
+
+
+def test_an_answer_that_came_from_elsewhere_is_shown(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage
+) -> None:
+    page, other = open_page(sandbox.phone_url), open_page(sandbox.phone_url)
+    caller.start("alice")
+    other.get_by_role("button", name="Deny, alice").click()
+    expect(card(page, "alice").locator(".outcome")).to_have_text("Denied")
+
+
+def test_focus_stays_where_it_is_when_requests_come_and_go(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage
+) -> None:
+    page = open_page(sandbox.phone_url)
+    caller.start("alice")
+    deny = page.get_by_role("button", name="Deny, alice")
+    deny.focus()
+    caller.start("bob")
+    expect(page.get_by_role("button", name="Approve, bob")).to_be_visible()
+    expect(deny).to_be_focused()
+    sandbox.approve("bob")
+    expect(card(page, "bob").locator(".outcome")).to_be_visible()
+    expect(card(page, "bob")).to_have_count(0)
+    expect(deny).to_be_focused()
+
+
+def test_a_key_pressed_twice_answers_one_request_only(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage
+) -> None:
+    page = open_page(sandbox.phone_url)
+    first, second = (caller.start(user).authentication for user in ("alice", "bob"))
+    page.get_by_role("button", name="Approve, alice").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(card(page, "bob")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Deny, bob")).to_be_focused()
+    assert (caller.poll(first), caller.poll(second)) == ("active", "pending")
+
+
+def test_what_happens_is_said_to_a_screen_reader(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage
+) -> None:
+    page = open_page(sandbox.phone_url)
+    expect(page.get_by_text("Connected", exact=True)).to_be_visible()
+    said = page.locator("#told[aria-live=polite]")
+    caller.start("alice")
+    expect(said).to_have_text(re.compile(r"New request: somebody logs in as alice\. (59|60) s to answer\."))
+    page.get_by_role("button", name="Deny, alice").click()
+    expect(said).to_contain_text("alice: Denied.")
+    # The countdown is no live region: nobody wants to hear it each second.
+    assert page.locator(".left").locator("xpath=ancestor::*[@aria-live or @role='status']").count() == 0
+
+
+def test_when_the_connection_is_lost_it_says_so_and_answers_nothing_until_it_is_back(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage
+) -> None:
+    with Wire(sandbox.port) as wire:
+        page = open_page(sandbox.phone_url.replace(str(sandbox.port), str(wire.port)), may_lose=True)
+        caller.start("alice")
+        deny = page.get_by_role("button", name="Deny, alice")
+        deny.focus()
+        wire.cut()
+        expect(page.get_by_role("heading", name="The sandbox does not answer")).to_be_visible()
+        expect(page.get_by_role("alert")).to_contain_text("The connection to the sandbox is lost.")
+        expect(page.locator("#connection")).to_have_text("Not connected")
+        expect(deny).to_have_attribute("aria-disabled", "true")
+        expect(deny).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.get_by_text(re.compile(r"Trying again in \d s|Trying now"))).to_be_visible()
+        caller.start("bob")
+        wire.mend()
+        page.get_by_role("button", name="Try again now").click()
+        expect(page.locator("#connection")).to_have_text("Connected")
+        expect(page.get_by_role("heading", name="The sandbox does not answer")).to_be_hidden()
+        expect(card(page, "bob")).to_be_visible()
+        assert all(session.undecided for session in sandbox.sessions)
+        deny.click()
+        expect(card(page, "alice").locator(".outcome")).to_have_text("Denied")
+
+
+def test_it_comes_back_by_itself(sandbox: Sandbox, open_page: OpenPage) -> None:
+    with Wire(sandbox.port) as wire:
+        page = open_page(sandbox.phone_url.replace(str(sandbox.port), str(wire.port)), may_lose=True)
+        expect(page.locator("#connection")).to_have_text("Connected")
+        wire.cut()
+        expect(page.locator("#connection")).to_have_text("Not connected")
+        wire.mend()
+        expect(page.locator("#connection")).to_have_text("Connected")
+
+
+def test_a_connection_that_is_dead_without_a_word_is_noticed(sandbox: Sandbox, open_page: OpenPage) -> None:
+    with Wire(sandbox.port) as wire:
+        page = open_page("about:blank", may_lose=True)
+        page.clock.install()
+        page.goto(sandbox.phone_url.replace(str(sandbox.port), str(wire.port)))
+        expect(page.locator("#connection")).to_have_text("Connected")
+        wire.fall_silent()
+        page.clock.run_for(16_000)
+        expect(page.locator("#connection")).to_have_text("Not connected")
+
+
+def test_another_run_of_the_sandbox_wants_its_own_address(open_page: OpenPage, tmp_path: Path) -> None:
+    with Sandbox(state=tmp_path / "state") as first:
+        page = open_page(first.phone_url, may_lose=True)
+        expect(page.locator("#connection")).to_have_text("Connected")
+    expect(page.locator("#connection")).to_have_text("Not connected")
+    with Sandbox(state=tmp_path / "state", listen=("127.0.0.1", first.port)) as second:
+        expect(page.get_by_role("heading", name="This page is locked")).to_be_visible()
+        expect(page.get_by_role("alert")).to_contain_text("The sandbox was started anew")
+        page.get_by_label("Address, or the part of it after #").fill(second.phone_url)
+        page.keyboard.press("Enter")
+        expect(page.locator("#connection")).to_have_text("Connected")
+        page.reload()
+        expect(page.locator("#connection")).to_have_text("Connected")
+
+
+def test_without_the_key_the_page_shows_nothing(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage
+) -> None:
+    caller.start("alice")
+    page = open_page(sandbox.url + "/phone")
+    expect(page.get_by_role("heading", name="This page is locked")).to_be_visible()
+    assert "alice" not in page.content()
+
+
+def test_the_key_leaves_the_address_bar_and_sets_no_cookie(sandbox: Sandbox, open_page: OpenPage) -> None:
+    page = open_page(sandbox.phone_url)
+    expect(page.locator("#connection")).to_have_text("Connected")
+    assert page.url == sandbox.url + "/phone"
+    assert page.context.cookies() == []
+
+
+def test_what_others_chose_is_shown_as_text(sandbox: Sandbox, caller: Caller, open_page: OpenPage) -> None:
+    name = "<img src=x onerror=alert(1)>"
+    sandbox.add_user(name)
+    page = open_page(sandbox.phone_url)
+    caller.start(name)
+    body = {"phone_number": "+15551234567", "display_name": name, "message": "<script>alert(2)</script>"}
+    caller.post(caller.manage("send_registration_sms", "alice"), body)
+    expect(card(page, name)).to_be_visible()
+    expect(page.get_by_text("<script>alert(2)</script>")).to_be_visible()
+    link = link_of(caller, name)
+    page.goto(link)
+    expect(page.get_by_text(name)).to_be_visible()
+    assert page.locator("main img, main script").count() == 0
+
+
+def test_a_phone_is_registered_by_opening_the_link(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage
+) -> None:
+    sandbox.add_user("carol", device=False)
+    page = open_page(sandbox.phone_url)
+    row = page.locator("#users li", has_text="carol")
+    expect(row).to_contain_text("no phone yet")
+    link = link_of(caller, "carol")
+    page.goto(link)
+    page.get_by_role("button", name="Register this device").click()
+    expect(page.get_by_role("heading", name="Device registered")).to_be_visible()
+    page.get_by_role("link", name="Open the phone page").click()
+    expect(row).to_contain_text("has a phone")
+    assert sandbox.users["carol"] is True
+
+
+def test_a_phone_is_registered_by_pasting_the_link_once(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage
+) -> None:
+    sandbox.add_user("carol", device=False)
+    page = open_page(sandbox.phone_url, may_lose=True)
+    link = link_of(caller, "carol")
+    result = page.get_by_role("status").filter(has_text="egistered")
+    for text, told in [
+        ("https://127.0.0.1/", "Not registered: this is no registration link."),
+        (link, "Registered: carol can approve logins now."),
+        (link, "Not registered: this link was used before, or its user is gone."),
+    ]:
+        page.get_by_label("Register a phone").fill(text)
+        page.keyboard.press("Enter")
+        expect(result).to_have_text(told)
+    expect(page.locator("#users li", has_text="carol")).to_contain_text("has a phone")
+
+
+def test_a_registration_message_arrives_and_its_button_registers(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage
+) -> None:
+    sandbox.add_user("carol", device=False)
+    page = open_page(sandbox.phone_url)
+    body = {"phone_number": "+15551234567", "display_name": "carol@work", "message": "Welcome, Carol:"}
+    caller.post(caller.manage("send_registration_sms", "carol"), body)
+    bubble = page.get_by_role("listitem").filter(has_text="Welcome, Carol:")
+    expect(bubble).to_contain_text("To +15551234567, about carol@work")
+    bubble.get_by_role("button", name="Register this phone for carol").click()
+    expect(bubble).to_contain_text("The link was used.")
+    expect(bubble.get_by_role("button")).to_be_hidden()
+    assert sandbox.users["carol"] is True
+
+
+def test_it_fits_a_small_screen(sandbox: Sandbox, caller: Caller, open_page: OpenPage) -> None:
+    name = "a-name-without-any-place-to-break-it@a.very.long.example.com"
+    sandbox.add_user(name)
+    page = open_page(sandbox.phone_url, viewport=SMALL)
+    caller.start(name, "?methods=facial")
+    body = {"phone_number": "+15551234567", "display_name": name}
+    caller.post(caller.manage("send_registration_sms", name), body)
+    page.get_by_role("button", name="Show my face").click()
+    expect(page.get_by_text("There is no camera here.")).to_be_visible()
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= SMALL["width"]
+    for button in page.get_by_role("button").all():
+        box = button.bounding_box()
+        assert box is not None
+        assert box["height"] >= 44
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= SMALL["width"]
+
+
+def test_deny_is_as_big_as_approve(sandbox: Sandbox, caller: Caller, open_page: OpenPage) -> None:
+    page = open_page(sandbox.phone_url, viewport=SMALL, reduced_motion="reduce")
+    caller.start("alice")
+    deny, approve = (
+        page.get_by_role("button", name=f"{verb}, alice").bounding_box() for verb in ("Deny", "Approve")
+    )
+    assert deny is not None
+    assert approve is not None
+    assert (deny["width"], deny["height"], deny["y"]) == (approve["width"], approve["height"], approve["y"])
+
+
+@pytest.mark.parametrize(("wish", "moves"), [("reduce", False), ("no-preference", True)])
+def test_nothing_moves_for_those_who_do_not_want_it(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage, wish: str, moves: bool
+) -> None:
+    page = open_page(sandbox.phone_url, reduced_motion=wish)
+    caller.start("alice")
+    style = "node => { const s = getComputedStyle(node); return [s.animationName, s.transitionDuration]; }"
+    animation, _ = card(page, "alice").evaluate(style)
+    _, transition = card(page, "alice").locator(".bar span").evaluate(style)
+    assert (animation != "none", transition != "0s") == (moves, moves)
