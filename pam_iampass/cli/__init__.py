@@ -16,6 +16,7 @@ VERBS = {
     "check": ("pam_iampass.cli.check:command", "Say what is wrong with the configuration."),
     "log": ("pam_iampass.cli.log:command", "Show what came of logins."),
     "setup": ("pam_iampass.cli.setup:command", "Make sshd, sudo or su ask the phone, or undo that."),
+    "enroll": ("pam_iampass.cli.enroll:command", "Add users at IAMPASS and register their phones."),
     "user": ("pam_iampass.cli.user:command", "List users and their tokens, add and remove them."),
     "sandbox": ("pam_iampass.cli.sandbox:command", "Run a local IAMPASS to try things out."),
 }
@@ -32,6 +33,7 @@ GROUPS = {
 _EXAMPLES = """\b
 Examples:
   pam-iampass check                      is the configuration right?
+  pam-iampass enroll alice               a phone for alice: shows a code to scan
   pam-iampass user list                  who is asked, who is not, and why
   pam-iampass sandbox --auto approve     a service to try out, on this machine
   pam-iampass check --help               more of one verb

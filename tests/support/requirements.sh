@@ -8,8 +8,8 @@ demo="openssh-server openssh-client libpam-python sudo python3-requests python3-
 python3-click python3-rich python3-aiohttp python3-trustme python3-pexpect systemd util-linux passwd
 gcc make libc6-dev libpam0g-dev"
 test="$demo pamtester libpam-wrapper python3-pypamtest python3-pytest python3-pytest-timeout python3-coverage
-python3-hypothesis python3-itsdangerous python3-segno python3-venv ca-certificates mypy valgrind
-chromium fonts-dejavu-core
+python3-hypothesis python3-itsdangerous python3-pyte python3-segno python3-venv python3-zbar ca-certificates mypy
+valgrind chromium fonts-dejavu-core
 clang libclang-rt-dev"
 
 bench="$demo libpam-duo python3-matplotlib"

@@ -1,0 +1,47 @@
+"""A link as a QR code in a terminal.
+
+Two rows of the code share a line of text, through the character for the upper half of a cell. Black and white are the
+two colours of xterm's palette that no theme changes, given for every cell: so the code is black on white, as cameras
+want it, whatever the terminal's own colours are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import segno
+
+_BLACK, _WHITE = 16, 231
+_UPPER_HALF = "\N{UPPER HALF BLOCK}"
+_QUIET_ZONE = 4  # modules around the code (ISO/IEC 18004)
+
+
+class QrCode:
+    """The QR code of a text."""
+
+    def __init__(self, text: str) -> None:
+        code = segno.make(text, error="l", micro=False)
+        self._rows = [tuple(map(bool, row)) for row in code.matrix_iter(border=_QUIET_ZONE)]
+
+    @property
+    def width(self) -> int:
+        """Cells of a line."""
+        return len(self._rows[0])
+
+    def coloured(self) -> list[str]:
+        """Lines for a terminal, colours included."""
+        return ["".join(self._cells(upper, lower)) + "\x1b[0m" for upper, lower in self._pairs()]
+
+    def _pairs(self) -> list[tuple[Sequence[bool], Sequence[bool]]]:
+        """Each two rows that share a line."""
+        rows = [*self._rows, (False,) * self.width] if len(self._rows) % 2 else self._rows
+        return list(zip(rows[::2], rows[1::2]))
+
+    @staticmethod
+    def _cells(upper: Sequence[bool], lower: Sequence[bool]) -> list[str]:
+        cells, before = [], ""
+        for above, below in zip(upper, lower):
+            colours = f"\x1b[38;5;{_BLACK if above else _WHITE};48;5;{_BLACK if below else _WHITE}m"
+            cells.append(_UPPER_HALF if colours == before else colours + _UPPER_HALF)
+            before = colours
+        return cells

@@ -1,0 +1,43 @@
+"""Reads QR codes from what a program wrote on a terminal, as a phone's camera sees it."""
+
+from __future__ import annotations
+
+import pyte
+import zbar
+
+from tests.support.terminal import COLUMNS
+
+UPPER_HALF = "\N{UPPER HALF BLOCK}"
+_SIZE = 4  # pixels of half a cell
+_BLACK, _WHITE = 0, 255
+
+
+def read_codes(written: str, light: bool, rows: int = 80, columns: int = COLUMNS) -> list[str]:
+    """The texts of the codes on the screen of a terminal whose own colours are light or dark."""
+    screen = pyte.Screen(columns, rows)
+    pyte.Stream(screen).feed(written.replace("\r\n", "\n").replace("\n", "\r\n"))
+    lines = [
+        line
+        for row in range(rows)
+        for line in _pixels([screen.buffer[row][column] for column in range(columns)], light)
+    ]
+    width, height = columns * _SIZE, len(lines)
+    image = zbar.Image(width, height, "Y800", b"".join(lines))
+    scanner = zbar.ImageScanner()
+    scanner.scan(image)
+    return [symbol.data for symbol in image if str(symbol.type) == "QRCODE"]
+
+
+def _pixels(cells: list[pyte.screens.Char], light: bool) -> list[bytes]:
+    """The lines of pixels of one line of text. Other characters than halves of cells are left out."""
+    above, below = bytearray(), bytearray()
+    for cell in cells:
+        ground = _shade(cell.bg, _WHITE if light else _BLACK)
+        ink = _shade(cell.fg, _BLACK if light else _WHITE) if cell.data == UPPER_HALF else ground
+        above += bytes([ink]) * _SIZE
+        below += bytes([ground]) * _SIZE
+    return [bytes(above)] * _SIZE + [bytes(below)] * _SIZE
+
+
+def _shade(colour: str, default: int) -> int:
+    return default if colour == "default" else {"000000": _BLACK, "ffffff": _WHITE}[colour]

@@ -1,0 +1,518 @@
+"""`pam-iampass enroll`, as an administrator types it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import ssl
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox.faults import Hang, Status
+from pam_iampass.user_table import Entry, UserTable
+from tests.support.installation import ETC, Installation
+from tests.support.qr_reader import read_codes
+from tests.support.terminal import Terminal
+
+COMMAND = "/usr/bin/pam-iampass"
+CTRL_C = "\x03"
+NUMBER = "+15551234567"
+
+
+class Place:
+    """The machine and its IAMPASS, with nobody enrolled but bob."""
+
+    def __init__(self, machine: Installation, sandbox: Sandbox, folder: Path) -> None:
+        self.machine = machine
+        self.sandbox = sandbox
+        self.folder = folder
+        for user in sandbox.users:
+            sandbox.delete_user(user)
+        sandbox.behave()
+        machine.configure(sandbox)
+        machine.write_users("# our people\nbob: b1\n")
+        self.messages_before = len(sandbox.messages)
+
+    def find(self, user: str) -> Entry | None:
+        """What a login finds in the table."""
+        return UserTable(ETC / "users.yaml", ETC / "users.d").find(user)
+
+    def token(self, user: str) -> str:
+        entry = self.find(user)
+        assert entry is not None
+        return entry.token
+
+    @property
+    def sent(self) -> list[tuple[str, str]]:
+        """Who was sent a message, and where."""
+        return [(each.user, each.phone_number) for each in self.sandbox.messages[self.messages_before :]]
+
+    def csv(self, *lines: str, columns: str = "user,token,phone,display_name") -> Path:
+        file = self.folder / "team.csv"
+        file.write_text("\n".join([columns, *lines]) + "\n", encoding="utf-8")
+        file.chmod(0o644)
+        return file
+
+    def open_link(self, link: str) -> None:
+        """What a phone does that scans the code."""
+        context = ssl.create_default_context(cafile=str(self.sandbox.ca_file))
+        connection = http.client.HTTPSConnection("127.0.0.1", self.sandbox.port, context=context)
+        connection.request("POST", urlsplit(link).path)
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
+@pytest.fixture
+def place(machine: Installation, sandbox: Sandbox, tmp_path: Path) -> Iterator[Place]:
+    yield Place(machine, sandbox, tmp_path)
+    sandbox.behave()
+    shutil.rmtree(ETC / "users.d", ignore_errors=True)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, "enroll", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def enroll(*arguments: str, status: int = 0) -> str:
+    """What `pam-iampass enroll` says."""
+    done = run(*arguments)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def told(*arguments: str, status: int = 0) -> dict[str, Any]:
+    """What it says with --json."""
+    done = run(*arguments, "--json")
+    assert done.returncode == status, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def typed(*arguments: str, columns: int | None = None, **environment: str) -> Terminal:
+    words: Sequence[str] = [COMMAND, "enroll", *arguments]
+    if columns is not None:
+        words = ["/bin/sh", "-c", f'stty cols {columns}; exec "$0" "$@"', *words]
+    return Terminal(words, environment=environment)
+
+
+# One user, at a terminal
+
+
+@pytest.mark.parametrize("light", [True, False], ids=["light", "dark"])
+def test_the_code_on_the_screen_registers_the_phone(place: Place, light: bool) -> None:
+    terminal = typed("alice", NO_COLOR="1")
+    terminal.expect("Waiting for the phone of alice, 9:[0-9][0-9] left")
+    token = place.token("alice")
+    assert place.sandbox.users[token] is False
+    (link,) = re.findall(r"^    (https://\S+)$", terminal.shown, re.MULTILINE)
+    (code,) = read_codes(terminal.shown.partition("Waiting")[0], light)
+    assert code == link
+    place.open_link(code)
+    terminal.expect("The phone of alice is registered")
+    assert terminal.finish() == 0
+    assert place.sandbox.users[token] is True
+    assert f"alice is new at IAMPASS.\nThe table of users has the token, in {ETC}/users.d/alice.yaml." in (
+        terminal.shown
+    )
+    assert token not in terminal.shown
+
+
+def test_ctrl_c_stops_waiting_and_says_how_to_go_on(place: Place) -> None:
+    terminal = typed("alice")
+    terminal.expect("Waiting for the phone")
+    terminal.send(CTRL_C)
+    assert terminal.finish() == 130
+    assert "logins of alice are denied until a phone is registered" in terminal.shown
+    assert "pam-iampass enroll alice" in terminal.shown
+    assert "Cancelled." in terminal.shown
+    token = place.token("alice")
+    again = enroll("alice", "--no-wait")
+    assert "known already at IAMPASS" in again
+    assert place.token("alice") == token
+    assert list(place.sandbox.users) == [token]
+
+
+def test_a_window_that_is_too_narrow_for_the_code_shows_the_link(place: Place) -> None:
+    terminal = typed("alice", "--no-wait", columns=30)
+    assert terminal.finish() == 0
+    assert "A code to scan needs a window of 4" in terminal.shown
+    assert read_codes(terminal.shown, light=False) == []
+    assert f"    {place.sandbox.url}/register/" in terminal.shown
+
+
+def test_an_outage_while_waiting_is_waited_for(place: Place) -> None:
+    terminal = typed("alice")
+    terminal.expect("Waiting for the phone")
+    place.sandbox.misbehave("has_device", Status(503), times=3)
+    terminal.expect("Still waiting, but IAMPASS cannot be asked: device: .* answered 503")
+    terminal.expect("IAMPASS answers again")
+    place.sandbox.add_user(place.token("alice"), device=True)
+    terminal.expect("The phone of alice is registered")
+    assert terminal.finish() == 0
+
+
+# One user, elsewhere
+
+
+def test_without_a_terminal_there_are_plain_lines(place: Place) -> None:
+    said = enroll("alice", "--token", "7f3c-alice", "--timeout", "1s", status=1).splitlines()
+    assert said[0] == "alice is new at IAMPASS."
+    assert said[1] == f"The table of users has the token, in {ETC}/users.d/alice.yaml."
+    assert said[2] == "On the phone that is to approve, open this link. Show it to nobody else."
+    assert said[4].startswith(f"    {place.sandbox.url}/register/")
+    assert said[6:] == [
+        "Waiting until the phone of alice is registered, for 1 second at most.",
+        "No phone of alice was registered within 1 second.",
+        "alice stands in the table: logins of alice are denied until a phone is registered.",
+        "To see whether one is, or to get a new link: pam-iampass enroll alice",
+    ]
+    assert place.find("alice") == Entry("7f3c-alice")
+
+
+def test_a_message_is_sent_to_the_phone(place: Place) -> None:
+    said = enroll("alice", "--sms", "+1 (555) 123-4567", "--message", "Welcome:", "--no-wait")
+    assert f"A message with the registration link is on its way to {NUMBER}." in said
+    (sms,) = place.sandbox.messages[place.messages_before :]
+    assert (sms.user, sms.phone_number) == (place.token("alice"), NUMBER)
+    assert sms.display_name == f"alice@{os.uname().nodename}"
+    assert sms.text.startswith("Welcome: https://")
+    assert "https://" not in said
+
+
+def test_the_command_ends_when_the_phone_that_was_sent_a_message_is_registered(place: Place) -> None:
+    command = [COMMAND, "enroll", "alice", "--sms", NUMBER, "--display-name", "A."]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("Waiting"):
+                break
+        sms = place.sandbox.messages[-1]
+        assert sms.display_name == "A."
+        place.open_link(sms.text.split()[-1])
+        assert process.stdout.read() == "The phone of alice is registered.\n"
+        assert process.wait(10) == 0
+
+
+def test_the_table_keeps_its_token(place: Place) -> None:
+    assert "The table of users has the token already." in enroll("bob", "--no-wait")
+    assert list(place.sandbox.users) == ["b1"]
+    assert not (ETC / "users.d").exists()
+
+
+def test_another_token_needs_a_clear_word(place: Place) -> None:
+    assert "has another token already" in enroll("bob", "--token", "b2", status=1)
+    assert place.sandbox.users == {}
+    enroll("bob", "--token", "b2", "--replace", "--no-wait")
+    assert place.find("bob") == Entry("b2")
+
+
+def test_methods_outlive_a_new_token(place: Place) -> None:
+    place.machine.write_users("bob: {token: b1, methods: [facial]}\n")
+    enroll("bob", "--token", "b2", "--replace", "--no-wait")
+    assert place.find("bob") == Entry("b2", ("facial",))
+
+
+def test_a_template_makes_the_token_that_logins_have_used(place: Place) -> None:
+    place.machine.change(unlisted_users='"{user}@example.com"')
+    enroll("alice", "--no-wait")
+    assert place.find("alice") == Entry("alice@example.com")
+
+
+def test_a_new_token_is_a_long_random_one(place: Place) -> None:
+    enroll("alice", "--no-wait")
+    enroll("carol", "--no-wait")
+    tokens = {place.token("alice"), place.token("carol")}
+    assert len(tokens) == 2
+    assert all(re.fullmatch("[0-9a-f]{32}", token) for token in tokens)
+
+
+def test_who_has_a_phone_is_not_asked_for_one(place: Place) -> None:
+    place.sandbox.add_user("b1", device=True)
+    said = enroll("bob")
+    assert "A phone of bob is registered already." in said
+    assert "https://" not in said
+    with_another = enroll("bob", "--new-device")
+    assert f"    {place.sandbox.url}/register/" in with_another
+    assert "denied" not in with_another
+
+
+def test_json_says_all_and_holds_no_token(place: Place) -> None:
+    found = told("alice", "--no-wait", "--token", "7f3c")
+    link = found.pop("link")
+    assert link.startswith(f"{place.sandbox.url}/register/")
+    assert found == {
+        "ok": True,
+        "user": "alice",
+        "registered": False,
+        "added": True,
+        "file": f"{ETC}/users.d/alice.yaml",
+        "message_to": None,
+    }
+    assert told("alice", "--timeout", "1s", status=1)["ok"] is False
+    place.open_link(link)
+    again = told("alice", "--sms", NUMBER)
+    assert (again["registered"], again["added"], again["link"], again["message_to"]) == (
+        True,
+        False,
+        None,
+        None,
+    )
+    assert place.sent == []
+
+
+def test_with_json_the_link_comes_before_the_phone_is_waited_for(place: Place) -> None:
+    process = subprocess.Popen(
+        [COMMAND, "enroll", "alice", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    assert process.stderr is not None
+    link = process.stderr.readline().strip()
+    place.open_link(link)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+    assert (json.loads(out)["registered"], json.loads(out)["link"]) == (True, link)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ([], "Give a USER, or a file"),
+        (["alice", "--from", "/etc/passwd"], "Give a USER, or a file"),
+        (["--from", "/etc/passwd", "--token", "x"], "are for one USER"),
+        (["--from", "/nowhere"], "does not exist"),
+        (["alice", "--replace"], "--replace with --token"),
+        (["alice", "--resend"], "--resend goes with --from"),
+        (["alice", "--message", "x"], "--message goes with --sms"),
+        (["alice", "--sms", "555 1234"], "is no phone number"),
+        (["alice", "--sms", "+1XXXYYYY"], "is no phone number"),
+        (["alice", "--timeout", "10"], "no time with its unit"),
+        (["alice", "--timeout", "0s"], "no time with its unit"),
+        (["alice", "--display-name", "a\x1b[2J"], "cannot be seen"),
+    ],
+)
+def test_wrong_usage_is_told_and_nothing_is_done(place: Place, arguments: list[str], what: str) -> None:
+    calls = len(place.sandbox.calls)
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert what in done.stderr
+    assert len(place.sandbox.calls) == calls
+
+
+def test_a_stranger_is_refused_before_anything_is_done(place: Place) -> None:
+    calls = len(place.sandbox.calls)
+    assert '"nobody-here" is no user of this machine' in enroll("nobody-here", status=1)
+    assert len(place.sandbox.calls) == calls
+
+
+def test_a_refused_secret_is_told_with_what_to_do(place: Place) -> None:
+    (ETC / "application-secret").write_text("wrong\n")
+    said = enroll("alice", status=1)
+    assert "Error: add users:" in said
+    assert "401" in said
+    assert "Check application_id, the application secret" in said
+    assert "Traceback" not in said
+    assert place.find("alice") is None
+
+
+def test_nobody_but_root_can_enroll(place: Place) -> None:
+    command = ["setpriv", "--reuid=daemon", "--clear-groups", COMMAND, "enroll", "alice"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("only root can enrol users\n    run it as root\n")
+
+
+def test_a_table_that_cannot_be_written_leaves_nobody_at_iampass(place: Place) -> None:
+    (ETC / "users.d").symlink_to("/tmp")
+    try:
+        assert "users.d" in enroll("alice", "--token", "7f3c", status=1)
+    finally:
+        (ETC / "users.d").unlink()
+    assert place.sandbox.users == {}
+
+
+# Many
+
+
+def test_everybody_in_a_file_is_enrolled(place: Place) -> None:
+    place.sandbox.add_user("b1", device=True)
+    file = place.csv(f"alice,7f3c-alice,{NUMBER},Alice A.", "bob,,,", "carol,,,", "", "nobody-here,,,")
+    said = enroll("--from", str(file), status=1).splitlines()
+    assert said[0].split() == ["LINE", "USER", "NOW"]
+    rows = {line.split()[1]: line.split(maxsplit=2) for line in said[1:5]}
+    assert rows["alice"] == ["2", "alice", f"was sent a message, to {NUMBER}"]
+    assert rows["bob"] == ["3", "bob", "has a phone"]
+    assert rows["carol"][2].startswith(f"is to open {place.sandbox.url}/register/")
+    assert rows["nobody-here"][0] == "6"
+    assert rows["nobody-here"][2].startswith('failed: "nobody-here" is no user of this machine')
+    assert said[5] == ("4 people: 1 has a phone, 1 was sent a message, 1 has a link to open, 1 failed.")
+    assert place.find("alice") == Entry("7f3c-alice")
+    assert place.sent == [("7f3c-alice", NUMBER)]
+    assert place.sandbox.messages[-1].display_name == "Alice A."
+
+
+def test_again_nobody_gets_a_second_message(place: Place) -> None:
+    file = place.csv(f"alice,,{NUMBER},", "carol,,+15550000000,")
+    enroll("--from", str(file))
+    tokens = (place.token("alice"), place.token("carol"))
+    assert file.with_name("team.csv.sent").stat().st_mode & 0o777 == 0o600
+    place.sandbox.add_user(tokens[0], device=True)
+    said = enroll("--from", str(file))
+    assert "alice  has a phone" in said
+    assert "carol  was sent a message before, to +15550000000; no phone yet" in said
+    assert len(place.sent) == 2
+    assert (place.token("alice"), place.token("carol")) == tokens
+    enroll("--from", str(file), "--resend")
+    assert place.sent[2:] == [(tokens[1], "+15550000000")]
+    place.sandbox.add_user(tokens[1], device=True)
+    assert "2 people: 2 have a phone." in enroll("--from", str(file))
+    assert not file.with_name("team.csv.sent").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interruption_loses_nothing_and_nobody_gets_a_second_message(
+    place: Place, number: signal.Signals
+) -> None:
+    users = ("alice", "carol", "dave")
+    file = place.csv(*(f"{user},,{NUMBER}," for user in users))
+    place.sandbox.misbehave("registration_sms", Hang())
+    before = sum(call.kind == "registration_sms" for call in place.sandbox.calls)
+    command = [COMMAND, "enroll", "--from", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        place.sandbox.wait_for_calls("registration_sms", before + 1, 30)
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=30)
+    if number is signal.SIGINT:
+        assert process.returncode == 130
+        assert "3 people: 3 not tried yet." in out
+        assert "Interrupted. The same command again goes on from here." in out
+    token = place.token("alice")
+    assert (place.find("carol"), place.find("dave")) == (None, None)
+    assert "3 people: 2 were sent a message, 1 was sent a message before." in enroll("--from", str(file))
+    assert place.token("alice") == token
+    assert sorted(place.sent) == sorted((place.token(user), NUMBER) for user in users)
+
+
+def test_a_message_that_was_not_sent_for_certain_is_sent_the_next_time(place: Place) -> None:
+    file = place.csv(f"alice,,{NUMBER},", "carol,,+15550000000,")
+    place.sandbox.misbehave("registration_sms", Status(503))
+    said = enroll("--from", str(file), status=1)
+    assert "alice  failed: registration SMS: " in said
+    assert "carol  was sent a message" in said
+    said = enroll("--from", str(file))
+    assert f"alice  was sent a message, to {NUMBER}" in said
+    assert "carol  was sent a message before" in said
+    assert len(place.sent) == 2
+
+
+def test_it_stops_where_iampass_is_down(place: Place) -> None:
+    file = place.csv(*(f"{user},,," for user in ("alice", "carol", "dave", "erin")))
+    place.sandbox.misbehave("add_users", Status(503), times=None)
+    said = enroll("--from", str(file), status=1)
+    assert "4 people: 3 failed, 1 not tried yet." in said
+    assert "Stopped: add users: " in said
+    place.sandbox.behave()
+    assert "4 people: 4 have a link to open." in enroll("--from", str(file))
+
+
+def test_a_refused_secret_stops_at_once(place: Place) -> None:
+    (ETC / "application-secret").write_text("wrong\n")
+    file = place.csv("alice,,,", "carol,,,")
+    said = enroll("--from", str(file), status=1)
+    assert "2 people: 1 failed, 1 not tried yet." in said
+    assert "Check application_id" in said
+
+
+def test_phones_of_many_can_be_waited_for(place: Place) -> None:
+    file = place.csv("alice,t-alice,,", f"carol,t-carol,{NUMBER},")
+    command = [COMMAND, "enroll", "--from", str(file), "--wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        assert process.stdout is not None
+        shown = ""
+        for line in process.stdout:
+            shown += line
+            if line.startswith("Waiting until 2 phones are registered"):
+                break
+        (link,) = re.findall(r"^alice: (\S+)$", shown, re.MULTILINE)
+        place.open_link(link)
+        assert process.stdout.readline() == "alice has registered a phone.\n"
+        place.open_link(place.sandbox.messages[-1].text.split()[-1])
+        assert "2 people: 2 have a phone." in process.stdout.read()
+        assert process.wait(30) == 0
+
+
+def test_who_has_no_phone_in_time_is_told(place: Place) -> None:
+    file = place.csv("alice,,,")
+    said = enroll("--from", str(file), "--wait", "--timeout", "1s", status=1)
+    assert "1 person: 1 has a link to open." in said
+
+
+def test_many_on_a_terminal(place: Place) -> None:
+    file = place.csv("alice,,,", f"carol,,{NUMBER},")
+    terminal = typed("--from", str(file))
+    assert terminal.finish() == 0
+    assert "2 people: 1 was sent a message, 1 has a link to open." in terminal.shown
+    terminal = typed("--from", str(file), "--wait")
+    terminal.expect("Waiting for 2 phones \\(0 of 2 registered\\), 9:[0-9][0-9] left")
+    place.sandbox.add_user(place.token("alice"), device=True)
+    terminal.expect("alice has registered a phone")
+    terminal.expect("1 of 2 registered")
+    terminal.send(CTRL_C)
+    assert terminal.finish() == 130
+    assert "The same command again goes on from here." in terminal.shown
+
+
+def test_json_tells_of_everybody(place: Place) -> None:
+    file = place.csv(f"alice,,{NUMBER},", "carol,,,", "nobody-here,,,")
+    found = told("--from", str(file), status=1)
+    assert (found["ok"], found["stopped"]) == (False, None)
+    alice, carol, nobody = found["users"]
+    assert alice == {"line": 2, "user": "alice", "state": "message_sent", "link": None, "problem": None}
+    assert (carol["state"], carol["link"].startswith("https://")) == ("link", True)
+    assert (nobody["line"], nobody["state"]) == (4, "failed")
+    assert "no user of this machine" in nobody["problem"]
+
+
+def test_a_wrong_file_is_told_line_by_line_and_nothing_is_done(place: Place) -> None:
+    file = place.csv("alice,,555,", "carol,..,,", "alice,,,", "dave,,")
+    calls = len(place.sandbox.calls)
+    said = enroll("--from", str(file), status=1)
+    assert [line.partition(f"{file}:")[2].split(":")[0] for line in said.splitlines()[::2]] == [
+        "2",
+        "3",
+        "4",
+        "5",
+    ]
+    assert len(place.sandbox.calls) == calls
+    assert not (ETC / "users.d").exists()
+
+
+def test_two_at_a_time_do_not_work_on_one_file(place: Place) -> None:
+    file = place.csv("alice,,,")
+    place.sandbox.misbehave("registration_link", Hang(), times=1)
+    before = sum(call.kind == "registration_link" for call in place.sandbox.calls)
+    first = subprocess.Popen([COMMAND, "enroll", "--from", str(file)], stdout=subprocess.DEVNULL)
+    place.sandbox.wait_for_calls("registration_link", before + 1, 30)
+    assert "somebody is enrolling from this file right now" in enroll("--from", str(file), status=1)
+    first.kill()
+    first.wait()
+    enroll("--from", str(file))
