@@ -11,6 +11,8 @@ from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
 from tests.support.sshd import Sshd
 
+#: Who logs in: more than at once, since a newer login of one person from one place takes over from an older one.
+PEOPLE = tuple(f"person{number}" for number in range(8))
 SCRIPT = "#!/bin/sh\necho\n"
 
 
@@ -25,9 +27,10 @@ def measure(sandbox: Sandbox, sshd: Sshd, askpass: str, count: int) -> Section:
 
 
 def _measure(section: Section, name: str, sshd: Sshd, askpass: str, count: int, agent: bool) -> None:
-    def log_in(_number: int) -> float:
+    def log_in(number: int) -> float:
         began = time.monotonic()
-        command = ["setsid", *sshd.command("alice", "true", options=("NumberOfPasswordPrompts=1",))]
+        person = PEOPLE[number % len(PEOPLE)]
+        command = ["setsid", *sshd.command(person, "true", options=("NumberOfPasswordPrompts=1",))]
         environment = {
             "PATH": "/usr/bin",
             "SSH_ASKPASS": askpass,

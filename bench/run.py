@@ -52,13 +52,15 @@ def main() -> None:
 
 
 def _people(machine: Installation, sandbox: Sandbox) -> str:
-    machine.add_user("alice")
-    sandbox.add_user("t-alice")
+    for name in ("alice", *logins.PEOPLE):
+        machine.add_user(name)
+        sandbox.add_user(f"t-{name}")
     with open("/etc/passwd", "a", encoding="utf-8") as accounts:
         for number in range(PEOPLE):
             accounts.write(f"bench{number}:x:{30000 + number}:65534::/nonexistent:/bin/sh\n")
             sandbox.add_user(f"t-bench{number}")
-    return "alice: t-alice\n" + "".join(f"bench{number}: t-bench{number}\n" for number in range(PEOPLE))
+    names = ("alice", *logins.PEOPLE, *(f"bench{number}" for number in range(PEOPLE)))
+    return "".join(f"{name}: t-{name}\n" for name in names)
 
 
 def _ssh_logins(sandbox: Sandbox, folder: Path, count: int) -> Section:
@@ -67,7 +69,8 @@ def _ssh_logins(sandbox: Sandbox, folder: Path, count: int) -> Section:
     askpass.write_text(logins.SCRIPT)
     askpass.chmod(0o755)
     with Sshd(folder, "MaxStartups=100") as sshd:
-        sshd.admit("alice")
+        for name in logins.PEOPLE:
+            sshd.admit(name)
         return logins.measure(sandbox, sshd, str(askpass), count)
 
 

@@ -12,6 +12,7 @@ from pam_iampass.text import clean
 #: was typed: a bare Enter stays one.
 SSHD_REFUSED = "\b\n\r\x7f"
 
+PROMPT_ECHO_OFF = 1
 PROMPT_ECHO_ON = 2
 ERROR_MSG = 3
 TEXT_INFO = 4
@@ -20,8 +21,8 @@ TEXT_INFO = 4
 class Speaker(Protocol):
     """The one part of a PAM handle that a conversation needs."""
 
-    def conversation(self, message: Message) -> object:
-        """Pass one message on."""
+    def conversation(self, message: Message, within: float | None = None) -> object:
+        """Pass one message on, and wait for its answer `within` that many seconds."""
 
 
 class AlreadyRefused(Exception):
@@ -46,14 +47,16 @@ class Conversation:
         """Show a line about something that went wrong."""
         self._handle.conversation(Message(ERROR_MSG, clean(text)))
 
-    def ask(self, prompt: str) -> str:
-        """Ask, with what is typed shown, and return the answer: empty for a bare Enter and for none at all.
+    def ask(self, prompt: str, *, hidden: bool = False, within: float | None = None) -> str:
+        """Ask, and return the answer: empty for a bare Enter and for none at all.
 
-        Raises Unanswered where the application cannot ask (sshd's `password` method cannot, nor can a program
-        without a terminal), and AlreadyRefused where sshd answers in the person's place.
+        What is typed is shown, unless `hidden`. Raises Unanswered where the application cannot ask (sshd's `password`
+        method cannot, nor can a program without a terminal) or no answer came `within` so many seconds, and
+        AlreadyRefused where sshd answers in the person's place.
         """
+        style = PROMPT_ECHO_OFF if hidden else PROMPT_ECHO_ON
         try:
-            response = self._handle.conversation(Message(PROMPT_ECHO_ON, clean(prompt)))
+            response = self._handle.conversation(Message(style, clean(prompt)), within)
         except ConversationFailed:
             raise Unanswered from None
         answer = getattr(response, "resp", None)

@@ -5,7 +5,8 @@
     │   ├── MissingFile          it is not there
     │   └── UnreadableFile       this process may not read it, or reading failed
     ├── ConfigurationError       a file of ours says something that makes no sense; holds every Problem found
-    └── EditRefused              the table of users cannot be changed so, and is as it was
+    ├── EditRefused              the table of users cannot be changed so, and is as it was
+    └── StateError               what the module remembers cannot be read or written
 
 The errors of the IAMPASS service have a tree of their own, in `pam_iampass.client.errors`.
 """
@@ -124,3 +125,18 @@ class EditRefused(PamIampassError):
 
     def diagnostics(self) -> str:
         return f"{_line(str(self))}\n    {_line(self.remedy)}"
+
+
+class StateError(PamIampassError):
+    """What the module remembers, below /run/iampass or /var/lib/iampass, cannot be read or written.
+
+    As a string it is one line, with the remedy.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}; {remedy}")
+        self.what = what
+        self.remedy = remedy
+
+    def diagnostics(self) -> str:
+        return f"{_line(self.what)}\n    {_line(self.remedy)}"

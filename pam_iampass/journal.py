@@ -140,7 +140,9 @@ def _require_listener(path: str) -> None:
 
 
 def _priority(decision: Decision) -> int:
-    return ERROR if decision.outcome is Outcome.MISCONFIGURED else _PRIORITIES[decision.result]
+    if decision.outcome is Outcome.MISCONFIGURED:
+        return ERROR
+    return WARNING if decision.outcome is Outcome.RECOVERED else _PRIORITIES[decision.result]
 
 
 def _sentence(login: Login, decision: Decision, elapsed: int) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.accounts import Accounts
-from pam_iampass.verification import Parts
+from pam_iampass.places import Places
+from pam_iampass.verification import Parts, Stores
 
 if TYPE_CHECKING:
     from pam_iampass.client import AuthenticationAPI
@@ -13,15 +14,24 @@ if TYPE_CHECKING:
     from pam_iampass.user_table import UserTable
 
 
-def parts(config: str, left_open: Callable[[str], None]) -> Parts:
-    """The parts, with the settings in the file `config`."""
+def parts(config: str, left_open: Callable[[str], None], stores: Stores | None = None) -> Parts:
+    """The parts, with the settings in the file `config`; `stores` says where things are remembered."""
 
     def load_settings() -> Settings:
         from pam_iampass.settings import load
 
         return load(config)
 
-    return Parts(Accounts(), load_settings, open_users, connect, left_open, slowable=True)
+    return Parts(
+        accounts=Accounts(),
+        load_settings=load_settings,
+        open_users=open_users,
+        connect=connect,
+        left_open=left_open,
+        places=Places(),
+        stores=stores or Stores(),
+        slowable=True,
+    )
 
 
 def open_users(settings: Settings) -> UserTable:

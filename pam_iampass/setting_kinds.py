@@ -25,6 +25,9 @@ METHODS = ("acceptance", "device", "facial")
 LONGEST_TIMEOUT = 290
 """Seconds. A door waits 300 s at most; what is left is for ending the session and answering PAM."""
 
+LONGEST_COOL_OFF = 900
+"""Seconds. Nobody is kept from the phone for longer after a refusal."""
+
 _E = TypeVar("_E", bound=enum.Enum)
 
 
@@ -41,6 +44,14 @@ class Unavailable(enum.Enum):
 
     DENY = "deny"
     IGNORE = "ignore"
+
+
+class AskForCode(enum.Enum):
+    """When a person is asked for a recovery code after the phone has not helped, where there was no prompt before."""
+
+    NEVER = "never"
+    UNAVAILABLE = "unavailable"
+    UNANSWERED = "unanswered"
 
 
 class Approver(enum.Enum):
@@ -89,17 +100,34 @@ def method(text: str) -> str:
     return text
 
 
-def duration(text: str) -> float:
-    """Seconds."""
-    found = re.fullmatch("([0-9]{1,6})([a-z]*)", text)
-    if not found or found[2] not in ("", "s", "m"):
-        raise Fault("is not a duration", "write whole seconds or minutes, such as 60s or 2m")
-    if not found[2]:
-        raise Fault("has no unit", f"write {text}s for seconds, {text}m for minutes")
-    seconds = int(found[1]) * (60 if found[2] == "m" else 1)
-    if not 1 <= seconds <= LONGEST_TIMEOUT:
-        raise Fault("is out of range", f"write a duration from 1s to {LONGEST_TIMEOUT}s")
-    return float(seconds)
+def duration(shortest: int, longest: int) -> Callable[[str], float]:
+    """Reads seconds, from `shortest` to `longest`."""
+
+    def read(text: str) -> float:
+        found = re.fullmatch("([0-9]{1,6})([a-z]*)", text)
+        if not found or found[2] not in ("", "s", "m"):
+            raise Fault("is not a duration", "write whole seconds or minutes, such as 60s or 2m")
+        if not found[2]:
+            raise Fault("has no unit", f"write {text}s for seconds, {text}m for minutes")
+        seconds = int(found[1]) * (60 if found[2] == "m" else 1)
+        if not shortest <= seconds <= longest:
+            raise Fault("is out of range", f"write a duration from {shortest}s to {longest}s")
+        return float(seconds)
+
+    return read
+
+
+def number(least: int, most: int) -> Callable[[str], int]:
+    """Reads a whole number, from `least` to `most`."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,6}", text):
+            raise Fault("is not a whole number", f"write a number from {least} to {most}")
+        if not least <= int(text) <= most:
+            raise Fault("is out of range", f"write a number from {least} to {most}")
+        return int(text)
+
+    return read
 
 
 def application_id(text: str) -> str:
@@ -177,7 +205,8 @@ def network(text: str) -> Network:
 def account_name(text: str) -> str:
     """The name of a user or a group."""
     if text.startswith("!"):
-        raise Fault("is a negation, which is not understood here", "list only those who are exempt")
+        remedy = "list only those who are exempt; nobody else is: these lists hold names and no exceptions"
+        raise Fault("is a negation, which is not understood here", remedy)
     fault = name_fault(text)
     if fault:
         raise Fault(fault, "write a name as getent passwd or getent group shows it")

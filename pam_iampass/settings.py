@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pam_iampass import trusted_file
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile, shown
 from pam_iampass.node_reader import Fault, NodeReader
-from pam_iampass.setting_kinds import Approver, Prompt, Unavailable, Unlisted, service_name
+from pam_iampass.setting_kinds import Approver, AskForCode, Prompt, Unavailable, Unlisted, service_name
 from pam_iampass.settings_schema import APPROVER, FOR_SERVICES, SCHEMA, Entry, Key, Section
 from pam_iampass.yaml_document import Node, Scalar, parse
 
@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_PATH",
     "Approver",
+    "AskForCode",
     "ConfigurationError",
     "Examination",
     "Exempt",
     "Problem",
     "Prompt",
+    "Recovery",
     "Service",
     "Settings",
+    "Throttle",
     "Unavailable",
     "Unlisted",
     "examine",
@@ -52,6 +55,29 @@ class Exempt:
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True)
+class Throttle:
+    """How often a phone may ring."""
+
+    cool_off: float
+    """Seconds without a request from a place where two in a row were refused or not answered; doubles with each."""
+    longest_cool_off: float
+    """Seconds."""
+    requests_per_hour: int
+    """Requests to one person that were not approved."""
+    logins_at_once: int
+    """Of one person and place, in one agent."""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How recovery codes are asked for."""
+
+    ask: AskForCode
+    attempts_per_hour: int
+    """Wrong codes of one person and place."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +107,8 @@ class Settings:
     proxy: str | None
     users: Path
     exempt: Exempt
+    throttle: Throttle
+    recovery: Recovery
     service: Service
     """What holds where a service says nothing else."""
     services: Mapping[str, Service]
@@ -175,6 +203,8 @@ class _SettingsReader(NodeReader):
             proxy=values["proxy"],
             users=values["users"],
             exempt=Exempt(frozenset(exempt["users"]), frozenset(exempt["groups"]), exempt["networks"]),
+            throttle=Throttle(**values["throttle"]),
+            recovery=Recovery(**values["recovery"]),
             service=Service(**service),
             services=MappingProxyType(
                 {name: Service(**{**service, **given}) for name, given in values["services"].items()}

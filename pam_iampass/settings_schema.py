@@ -7,7 +7,7 @@ from typing import Any, Union
 
 from pam_iampass import setting_kinds as kinds
 from pam_iampass.node_reader import Kind
-from pam_iampass.setting_kinds import Approver, Prompt, Unavailable
+from pam_iampass.setting_kinds import Approver, AskForCode, Prompt, Unavailable
 
 REQUIRED = object()
 """The default of a key that has none."""
@@ -45,7 +45,8 @@ class Section:
 Entry = Union[Key, Section]
 
 _ACCOUNTS = "a list of names"
-_DURATION = Kind("a duration of whole seconds or minutes", kinds.duration, "60s")
+_SECONDS = "a duration of whole seconds or minutes"
+_DURATION = Kind(_SECONDS, kinds.duration(1, kinds.LONGEST_TIMEOUT), "60s")
 _METHODS = Kind("a list of acceptance, device and facial", kinds.method, "[acceptance, facial]", many=True)
 _PROMPT = Kind("auto, always or never", kinds.choice(Prompt), "auto")
 _UNLISTED = Kind("deny, ignore or a template", kinds.unlisted, '"{user}@example.com"')
@@ -144,6 +145,61 @@ SCHEMA: tuple[Entry, ...] = (
             ),
         ),
         "Logins that need no second factor.",
+    ),
+    Section(
+        "throttle",
+        (
+            Key(
+                "cool_off",
+                Kind(_SECONDS, kinds.duration(0, kinds.LONGEST_COOL_OFF), "30s"),
+                "30s",
+                "After a second request in a row from the same place that was refused or not answered: how long "
+                "no further one goes out from there. It doubles with each; an approval from there ends it, and so "
+                f"does an hour of peace. From 0s (none) to {kinds.LONGEST_COOL_OFF}s.",
+            ),
+            Key(
+                "longest_cool_off",
+                Kind(_SECONDS, kinds.duration(0, kinds.LONGEST_COOL_OFF), "15m"),
+                "15m",
+                "To what it grows at most.",
+            ),
+            Key(
+                "requests_per_hour",
+                Kind("a number from 1 to 1000", kinds.number(1, 1000), "30"),
+                "30",
+                "How many requests that were not approved one person's phone may get within an hour, from all "
+                "places together.",
+            ),
+            Key(
+                "logins_at_once",
+                Kind("a number from 1 to 1000", kinds.number(1, 1000), "10"),
+                "10",
+                "How many logins of one person from one place the agent serves at once, those at the prompt "
+                "included; only one of them has a request on the phone.",
+            ),
+        ),
+        "What keeps others from ringing a person's phone again and again. A place is a PAM service and a remote "
+        "host.",
+    ),
+    Section(
+        "recovery",
+        (
+            Key(
+                "ask",
+                Kind("never, unavailable or unanswered", kinds.choice(AskForCode), "unanswered"),
+                "unanswered",
+                "Where there is no prompt to type a recovery code at (sudo, su, login): when a person who has codes "
+                "is asked for one. `unavailable`: when no request could go out; `unanswered`: also when the phone "
+                "did not answer; `never`.",
+            ),
+            Key(
+                "attempts_per_hour",
+                Kind("a number from 1 to 100", kinds.number(1, 100), "5"),
+                "5",
+                "How many wrong recovery codes a person may type within an hour from one place.",
+            ),
+        ),
+        "Codes for when the phone cannot be used: `pam-iampass recovery new USER`.",
     ),
     Section(
         "services",

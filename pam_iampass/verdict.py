@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from pam_iampass.login import Decision, Outcome, Result, denied
@@ -17,6 +18,13 @@ ASK_THE_ADMINISTRATOR = "Please ask your administrator."
 def seconds(timeout: float) -> str:
     """A time for a person to read."""
     return f"{timeout:g} seconds" if timeout != 1 else "1 second"
+
+
+def wait_of(left: float) -> str:
+    """A time to wait, for a person to read: never too short."""
+    if left <= 90:
+        return seconds(math.ceil(left))
+    return f"{math.ceil(left / 60)} minutes"
 
 
 def no_account() -> Decision:
@@ -47,6 +55,48 @@ def misconfigured(reason: str, elapsed: float = 0.0) -> Decision:
 def cancelled(reason: str) -> Decision:
     """Nobody waits for the answer any more, or nobody wanted the request."""
     return denied(Outcome.CANCELLED, reason)
+
+
+def throttled(reason: str, wait: float) -> Decision:
+    """No request goes out for a while. Says so whether or not the person has recovery codes: others may be asking."""
+    message = f"No request was sent, since there were too many: wait {wait_of(wait)}, or use a recovery code."
+    return denied(Outcome.THROTTLED, f"{reason}; {wait_of(wait)} to wait", message)
+
+
+def crowded() -> Decision:
+    """Too many logins of this person from this place are going on."""
+    reason = "too many logins of this user from this place at once (throttle.logins_at_once)"
+    return denied(
+        Outcome.THROTTLED, reason, "Too many logins in your name at once. Finish the others, then try again."
+    )
+
+
+def replaced(reason: str, elapsed: float) -> Decision:
+    """Another login from the same place has the request now, or does not let go of it."""
+    return denied(Outcome.THROTTLED, reason, f"No longer waiting: {reason}.", elapsed)
+
+
+def too_many_codes(reason: str, wait: float) -> Decision:
+    """The recovery code was not even looked at."""
+    message = f"Too many wrong recovery codes: wait {wait_of(wait)}, or use your phone."
+    return denied(Outcome.THROTTLED, f"{reason}; {wait_of(wait)} to wait", message)
+
+
+def wrong_code(before: Decision | None) -> Decision:
+    """A recovery code that is not one of this person's, or was used already; `before` is why it was asked for."""
+    reason = "a wrong recovery code" + (f"; before that: {before.reason}" if before else "")
+    message = "That is no recovery code of yours, or it was used already."
+    return denied(Outcome.DENIED, reason, message, before.elapsed if before else 0.0)
+
+
+def recovered(left: int, before: Decision | None) -> Decision:
+    """A recovery code was just spent."""
+    codes = "1 recovery code is left" if left == 1 else f"{left} recovery codes are left"
+    reason = codes + (f"; before that: {before.reason}" if before else "")
+    message = f"The recovery code was accepted and is spent: {codes}."
+    if left <= 2:
+        message += " Ask your administrator for new ones."
+    return Decision(Outcome.RECOVERED, Result.SUCCESS, reason, message, before.elapsed if before else 0.0)
 
 
 def answered(session: Session, service: Service, elapsed: float) -> Decision:

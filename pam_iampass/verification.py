@@ -3,8 +3,9 @@
 `verify` reads from top to bottom as what happens; nothing else knows the order of the steps. All that it works with
 is passed in (`Parts`), so that a test drives it with real parts or with a clock of its own.
 
-Two rules run through it. Only the status `active` of the session that this login began is an approval. Only an
-outage before the request was started can be tolerated; whatever else goes wrong denies.
+Two rules run through it. Only the status `active` of the session that this login began is an approval, and only a
+recovery code that was just spent stands in for one. Only an outage before the request was started can be tolerated;
+whatever else goes wrong denies.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable, Protocol
 
 from pam_iampass import policy, verdict
@@ -20,13 +21,16 @@ from pam_iampass.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.conversation import AlreadyRefused, Conversation, Unanswered
 from pam_iampass.errors import PamIampassError
 from pam_iampass.login import Decision, Login, Outcome, Result
+from pam_iampass.places import Full, Places
 from pam_iampass.schedule import next_poll
 from pam_iampass.verdict import seconds
 
 if TYPE_CHECKING:
     from pam_iampass.client import AuthenticationAPI, Session
     from pam_iampass.client.errors import Unavailable
+    from pam_iampass.recovery import RecoveryCodes
     from pam_iampass.settings import Service, Settings
+    from pam_iampass.throttle import Throttle, Ticket
 
 #: How long after the deadline the IAMPASS session ends by itself, should we die or the answer be lost. Seconds.
 SESSION_MARGIN = 30
@@ -36,6 +40,12 @@ FAREWELL = 10.0
 LONGEST_POLL = 5.0
 #: How much earlier than the door's our deadline is: the time to say what came of it. Seconds.
 HEADROOM = 0.2
+#: How often to look whether a newer login from the same place wants to take over. Seconds.
+GLANCE = 0.7
+#: How long a person may take to type a recovery code where there was no prompt before. Seconds.
+TIME_FOR_CODE = 60.0
+
+OTHERS = "Another login in your name is waiting for your approval, too: deny what you do not recognise."
 
 
 class Waiting(Protocol):
@@ -51,6 +61,28 @@ class Waiting(Protocol):
 
 
 @dataclass(frozen=True)
+class Stores:
+    """Where things are remembered from one login to the next."""
+
+    state: str = "/run/iampass/state"
+    codes: str = "/var/lib/iampass/recovery"
+
+    def throttle(self, user: str, login: Login) -> Throttle:
+        """What is remembered of the user's logins from this place."""
+        from pam_iampass.state_folder import StateFolder
+        from pam_iampass.throttle import REMEDY, Throttle
+
+        return Throttle(StateFolder(self.state, REMEDY), user, login)
+
+    def recovery_codes(self, user: str) -> RecoveryCodes:
+        """The user's recovery codes."""
+        from pam_iampass.recovery import REMEDY, RecoveryCodes
+        from pam_iampass.state_folder import StateFolder
+
+        return RecoveryCodes(StateFolder(self.codes, REMEDY), user)
+
+
+@dataclass(frozen=True)
 class Parts:
     """What a login is decided with."""
 
@@ -61,6 +93,11 @@ class Parts:
 
     left_open: Callable[[str], None]
     """Told why the IAMPASS session could not be ended."""
+
+    places: Places
+    """Of this process."""
+
+    stores: Stores
 
     clock: Callable[[], float] = time.monotonic
 
@@ -108,8 +145,18 @@ def verify(
         demand = policy.demand(who, service, parts.open_users(settings))
         if not isinstance(demand, policy.Approval):
             return verdict.unlisted(who.name, demand.ignore)
-        told = _prompt(login, service, conversation)
-        return _Request(login, demand, settings, service, conversation, waiting, parts).decide(told)
+        _take_place(who, login, settings, waiting, parts)
+        recovery = _Recovery.of(who, login, settings, parts)
+        told = _told_of_others(recovery.throttle, conversation)
+        typed = _prompt(login, service, conversation, recovery)
+        if typed is not None and (code := recovery.read(typed)) is not None:
+            return recovery.spend(code)
+        request = _Request(login, demand, settings, service, conversation, waiting, parts, recovery.throttle)
+        decision = request.decide(told_what_to_do=typed is not None, told_of_others=told)
+        if not recovery.is_offered_after(decision, request.replaced):
+            return decision
+        request.leave()
+        return recovery.offer(decision, conversation, waiting)
     except _Decided as way_out:
         return way_out.decision
     except (PamIampassError, LookupFailed, policy.PolicyError) as error:
@@ -123,28 +170,109 @@ def _account(login: Login, accounts: Accounts) -> Account:
         raise _Decided(verdict.no_account()) from None
 
 
-def _prompt(login: Login, service: Service, conversation: Conversation) -> bool:
+def _take_place(who: Account, login: Login, settings: Settings, waiting: Waiting, parts: Parts) -> None:
+    """Have a place until all that the login leaves to do is done."""
+    most = settings.throttle.logins_at_once
+    place = parts.places.taken(who.name, login.service, login.rhost or "", most)
+    try:
+        waiting.afterwards.enter_context(place)
+    except Full:
+        raise _Decided(verdict.crowded()) from None
+
+
+def _told_of_others(throttle: Throttle, conversation: Conversation) -> bool:
+    """Whether another login in the person's name waits for approval; where one does, they are told.
+
+    Before the prompt, since sshd keeps other text back until then.
+    """
+    others = throttle.others_wait()
+    if others:
+        conversation.say(OTHERS)
+    return others
+
+
+def _prompt(login: Login, service: Service, conversation: Conversation, recovery: _Recovery) -> str | None:
     """Where the application would keep our text to itself until it is too late, ask before the request goes out.
 
-    Returns whether the person knows by that what to do.
+    Returns what the person typed, and None where they were not asked, and so do not know yet what to do.
     sshd cannot put this question in its `password` method; the request then goes out without it. Elsewhere the
     question is asked by setting only, and a person who does not answer it does not want the request.
     """
     wanted = service.prompt.value
     if wanted == "never" or (wanted == "auto" and not login.through_sshd):
-        return False
+        return None
+    or_code = "" if not recovery.codes.left() else ", or type a recovery code"
     time_to_answer = seconds(service.timeout)
     try:
-        conversation.ask(
-            f"IAMPASS: press Enter to get a request on your phone; you then have {time_to_answer}: "
+        return conversation.ask(
+            f"IAMPASS: press Enter to get a request on your phone{or_code}; you then have {time_to_answer}: "
         )
     except AlreadyRefused:
         raise _Decided(verdict.cancelled("sshd had refused this login already")) from None
     except Unanswered:
         if not login.through_sshd:
             raise _Decided(verdict.cancelled("the prompt was not answered")) from None
-        return False
-    return True
+        return None
+
+
+@dataclass
+class _Recovery:
+    """The part of a login that has to do with recovery codes."""
+
+    login: Login
+    settings: Settings
+    throttle: Throttle
+    codes: RecoveryCodes
+
+    @classmethod
+    def of(cls, who: Account, login: Login, settings: Settings, parts: Parts) -> _Recovery:
+        stores = parts.stores
+        return cls(login, settings, stores.throttle(who.name, login), stores.recovery_codes(who.name))
+
+    def read(self, typed: str) -> str | None:
+        """The code that was typed; None where the text is not shaped like one."""
+        from pam_iampass import recovery_code
+
+        return recovery_code.read(typed)
+
+    def spend(self, code: str, before: Decision | None = None) -> Decision:
+        """Try a code. It is counted before it is looked at: guesses at the same moment count, too."""
+        from pam_iampass.throttle import Throttled
+
+        try:
+            self.throttle.attempt(self.settings.recovery.attempts_per_hour)
+        except Throttled as throttled:
+            return verdict.too_many_codes(str(throttled), throttled.wait)
+        left = self.codes.spend(code)
+        if left is None:
+            return verdict.wrong_code(before)
+        with contextlib.suppress(
+            PamIampassError
+        ):  # it is spent: whatever cannot be remembered now, they are in
+            self.throttle.attempt_was_right()
+        return verdict.recovered(left, before)
+
+    def is_offered_after(self, decision: Decision, replaced: bool) -> bool:
+        """Whether to ask for a code, now that the phone has not helped. In sshd that was said at the prompt."""
+        wanted = self.settings.recovery.ask.value
+        no_request = decision.outcome in (Outcome.UNAVAILABLE, Outcome.NO_DEVICE, Outcome.THROTTLED)
+        silence = decision.outcome is Outcome.TIMED_OUT and wanted == "unanswered"
+        if decision.result is not Result.DENIED or wanted == "never" or not (no_request or silence):
+            return False
+        return not self.login.through_sshd and not replaced and self.codes.left() > 0
+
+    def offer(self, decision: Decision, conversation: Conversation, waiting: Waiting) -> Decision:
+        """Ask for a code; `decision` stays where none is typed."""
+        waiting.promise(TIME_FOR_CODE)
+        conversation.say_error(decision.message)
+        try:
+            typed = conversation.ask(
+                "IAMPASS recovery code (Enter: none): ", hidden=True, within=TIME_FOR_CODE
+            )
+        except (Unanswered, AlreadyRefused):
+            typed = ""
+        code = self.read(typed)
+        return replace(decision, message="") if code is None else self.spend(code, decision)
 
 
 @dataclass
@@ -158,21 +286,73 @@ class _Request:
     conversation: Conversation
     waiting: Waiting
     parts: Parts
+    throttle: Throttle
 
-    def decide(self, told: bool) -> Decision:
-        """Start, tell the person (unless they were `told`), wait for the phone, and see to it that the session ends."""
+    replaced: bool = False
+    """Whether a newer login from the same place took over."""
+    rang: bool = False
+    """Whether the request may have reached the phone."""
+    _ticket: Ticket | None = None
+
+    def decide(self, *, told_what_to_do: bool, told_of_others: bool) -> Decision:
+        """Start, tell the person what they do not know yet, wait for the phone, and see to it that the session ends."""
         from pam_iampass.client import Deadline
 
         self._began = self.parts.clock()
         self._deadline = Deadline(self._began + self.service.timeout - HEADROOM, self.parts.clock)
+        self._owed = self.waiting.afterwards.enter_context(contextlib.ExitStack())
         self.waiting.promise(self.service.timeout)
+        try:
+            self._ticket = ticket = self._take_ticket()
+            if ticket.others and not told_of_others:
+                self.conversation.say(OTHERS)
+            decision = self._ask_phone(told_what_to_do)
+        except _Decided as way_out:
+            decision = way_out.decision
+        self._settle(decision)
+        return decision
+
+    def leave(self) -> None:
+        """End the session and let the next login from this place begin, though this one goes on."""
+        self._owed.close()
+
+    def _take_ticket(self) -> Ticket:
+        """The right to send a request; it ends after the session."""
+        from pam_iampass.throttle import Replaced, Throttled
+
+        request = self.throttle.request(self.settings.throttle, self.waiting.pause, self._deadline.remaining)
+        try:
+            return self._owed.enter_context(request)
+        except Throttled as throttled:
+            raise _Decided(verdict.throttled(str(throttled), throttled.wait)) from None
+        except Replaced as replaced:
+            raise self._replaced(str(replaced)) from None
+
+    def _ask_phone(self, told: bool) -> Decision:
         session = self._start()
-        self.waiting.afterwards.callback(self._end, session)
+        self.rang = True
+        self._owed.callback(self._end, session)
         if session.in_progress and not told:
             self.conversation.say(f"Approve this on your phone within {seconds(self.service.timeout)}.")
         if session.in_progress:
             self._wait(session)
         return verdict.answered(session, self.service, self._elapsed())
+
+    def _settle(self, decision: Decision) -> None:
+        """Remember what became of the request, where one could go out."""
+        from pam_iampass.throttle import Ending
+
+        if self._ticket is None:
+            return
+        if decision.outcome is Outcome.APPROVED:
+            ending = Ending.APPROVED
+        elif not self.rang:
+            ending = Ending.NOT_SENT
+        elif decision.outcome in (Outcome.DENIED, Outcome.TIMED_OUT):
+            ending = Ending.FAILED
+        else:
+            ending = Ending.LOST
+        self._ticket.settle(ending)
 
     def _start(self) -> Session:
         """Begin the session. A request that failed settles the login."""
@@ -186,12 +366,14 @@ class _Request:
                 [AuthenticationMethod[name] for name in self.demand.methods],
                 int(self.service.timeout) + SESSION_MARGIN,
                 deadline=self._deadline,
-                pause=self.waiting.pause,
+                pause=self._pause,
             )
         except Unavailable as error:
+            self.rang = error.may_have_started
             slowed = error.timed_out and self.parts.slowable and self.login.real_uid != 0
             raise self._outage(error, may_have_started=error.may_have_started or slowed) from None
         except IampassError as error:
+            self.rang = error.may_have_started
             raise _Decided(verdict.failed(error, self._elapsed())) from None
         except ValueError as error:
             raise _Decided(verdict.misconfigured(f"IAMPASS cannot be asked: {error}")) from None
@@ -208,7 +390,7 @@ class _Request:
         place = os.urandom(1)[0] / 256
         moment = next_poll(None, timeout)
         while moment is not None and moment < timeout:
-            self.waiting.pause(moment - self._elapsed())
+            self._pause(moment - self._elapsed())
             began = self._elapsed()
             moment = next_poll(max(moment, began), timeout, self.parts.slowdown(), place)
             try:
@@ -225,6 +407,21 @@ class _Request:
                 return
         if trouble is not None:
             raise self._outage(trouble, may_have_started=True)
+
+    def _pause(self, length: float) -> None:
+        """Wait, unless the application dies or a newer login from the same place wants to take over."""
+        until = self.parts.clock() + length
+        while True:
+            if self._ticket is not None and self._ticket.replaced:
+                raise self._replaced("another login from the same place took over")
+            left = until - self.parts.clock()
+            self.waiting.pause(min(left, GLANCE))
+            if left <= GLANCE:
+                return
+
+    def _replaced(self, reason: str) -> _Decided:
+        self.replaced = True
+        return _Decided(verdict.replaced(reason, self._elapsed()))
 
     def _outage(self, error: Unavailable, may_have_started: bool) -> _Decided:
         return _Decided(verdict.unavailable(error, self.service, may_have_started, self._elapsed()))

@@ -89,16 +89,19 @@ class Handle:
         text = self._items.get("uid", "")
         return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
 
-    def conversation(self, message: Message) -> Response:
+    def conversation(self, message: Message, within: float | None = None) -> Response:
         """Show or ask something.
 
+        An answer is waited for `within` that many seconds, or for as long as the application may take.
         Raises ConversationFailed where a prompt got no answer, ApplicationGone, and Stopping.
         """
         if message.msg_style in (self.PAM_TEXT_INFO, self.PAM_ERROR_MSG):
             self._send(protocol.say(message.msg, error=message.msg_style == self.PAM_ERROR_MSG))
             return Response(None)
         self._send(protocol.ask(message.msg, echo=message.msg_style == self.PAM_PROMPT_ECHO_ON))
-        if not self._readable(ANSWER_TIMEOUT):
+        if not self._readable(ANSWER_TIMEOUT if within is None else within):
+            if within is not None:
+                raise ConversationFailed("the prompt was not answered in time")
             raise ApplicationGone("the prompt was not answered in time")
         try:
             answer = protocol.decode_answer(receive(self._connection, GREETING_TIMEOUT))

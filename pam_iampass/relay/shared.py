@@ -13,9 +13,10 @@ from pam_iampass.accounts import Accounts
 from pam_iampass.client import AuthenticationAPI, TLSFailure, Transport
 from pam_iampass.client.tls import system_bundle
 from pam_iampass.errors import UntrustedFile
+from pam_iampass.places import Places
 from pam_iampass.settings import Settings, load
 from pam_iampass.user_table import UserTable
-from pam_iampass.verification import Parts
+from pam_iampass.verification import Parts, Stores
 
 #: Connections to IAMPASS that are kept open. Calls are short: even 1,000 pending logins use few at a time.
 CONNECTIONS = 16
@@ -40,8 +41,10 @@ class Shared:
 class SharedParts:
     """Hands each login its parts. `pending` tells how many logins wait at the moment."""
 
-    def __init__(self, pending: Callable[[], int]) -> None:
+    def __init__(self, pending: Callable[[], int], stores: Stores | None = None) -> None:
         self._pending = pending
+        self._stores = stores or Stores()
+        self._places = Places()
         self._lock = threading.Lock()
         self._kept: dict[str, Shared] = {}
 
@@ -59,6 +62,8 @@ class SharedParts:
             open_users=lambda _settings: current[0].users,
             connect=lambda _settings: current[0].api,
             left_open=left_open,
+            places=self._places,
+            stores=self._stores,
             slowdown=self.slowdown,
         )
 

@@ -12,6 +12,7 @@ from pam_iampass.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
 ETC = Path("/etc/iampass")
+STATE = Path("/run/iampass/state")
 
 
 class Installation:
@@ -52,6 +53,11 @@ class Installation:
     def write_settings(self, text: str) -> None:
         """Write `iampass.yaml` as it is given."""
         write(ETC / "iampass.yaml", text)
+
+    def forget(self) -> None:
+        """Forget all earlier logins, so that none is kept from the phone for what others did before."""
+        for file in STATE.iterdir():
+            file.unlink()
 
     def write_users(self, text: str) -> None:
         """Write `users.yaml` as it is given."""

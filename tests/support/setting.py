@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pwd
 from pathlib import Path
+from typing import Callable
 
 from pam_iampass import module, one_shot
 from pam_iampass.journal import MESSAGE_IDS, Journal
 from pam_iampass.login import Outcome
 from pam_iampass.relay.handle import Handle
 from pam_iampass.sandbox import Sandbox
+from pam_iampass.verification import Parts, Stores
 from tests.support.door import Answer, Door, Told
 
 ME = pwd.getpwuid(0).pw_name
@@ -25,6 +27,13 @@ class Records:
         self.fields.append(fields)
 
 
+def stores_in(folder: Path) -> Stores:
+    """Folders, as the module wants them, for what is remembered."""
+    for name in ("state", "codes"):
+        (folder / name).mkdir(mode=0o700)
+    return Stores(str(folder / "state"), str(folder / "codes"))
+
+
 class Setting:
     """Settings and table in a folder that only root can write, a sandbox, and the records of the logins."""
 
@@ -32,6 +41,7 @@ class Setting:
         self.folder = folder
         self.sandbox = sandbox
         self.records = Records()
+        self.stores = stores_in(folder)
         self._first_session = len(sandbox.sessions)
         self._first_call = len(sandbox.calls)
         self.write("application-secret", sandbox.application_secret)
@@ -59,7 +69,10 @@ class Setting:
         self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))
 
     def authenticate(self, pamh: Handle, flags: int, argv: list[str]) -> int:
-        return module.authenticate(pamh, argv, Journal(self.records), one_shot.parts)
+        def parts(config: str, left_open: Callable[[str], None]) -> Parts:
+            return one_shot.parts(config, left_open, self.stores)
+
+        return module.authenticate(pamh, argv, Journal(self.records), parts)
 
     def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:
         settings = f"config={self.folder / 'iampass.yaml'}"

@@ -63,6 +63,7 @@ class World:
         """Whoever has hung up has left; what sshd and the module do about it is no business of this test."""
         processes.wait_for_end(processes.running("sshd-session: "), PATIENCE)
         self.settle()
+        self.machine.forget()
 
     def mark(self) -> None:
         """From here on counts what happens."""

@@ -49,7 +49,7 @@ class Scene:
 SCENES = (
     Scene("Approved: the phone says yes after two seconds", "alice", "approve", "approved", True),
     Scene("Denied: the phone says no", "alice", "deny", "denied", False),
-    Scene("Unanswered: nobody looks at the phone", "alice", "ignore", "timed_out", False),
+    Scene("Unanswered: nobody looks at the phone", "carol", "ignore", "timed_out", False),
     Scene("No phone: bob has a token, but no device at IAMPASS", "bob", "approve", "no_device", False),
     Scene(
         "Without the agent: a process of its own serves the login",
@@ -128,12 +128,13 @@ def is_right(scene: Scene, status: int, screen: list[str], records: list[dict[st
 def set_up(sandbox: Sandbox) -> None:
     """What an administrator does: install, configure, switch it on for sshd and sudo."""
     machine = Installation()
-    for user in ("alice", "bob"):
+    for user in ("alice", "bob", "carol"):
         machine.add_user(user, PASSWORD)
     sandbox.add_user("7f3c-alice", device=True)
     sandbox.add_user("91aa-bob", device=False)
+    sandbox.add_user("55d0-carol", device=True)
     machine.configure(sandbox, timeout="5s")
-    machine.write_users("alice: 7f3c-alice\nbob: 91aa-bob\n")
+    machine.write_users("alice: 7f3c-alice\nbob: 91aa-bob\ncarol: 55d0-carol\n")
     for service in ("iampass-sshd", "iampass-sudo"):
         shutil.copy(ROOT / "config/pam.d" / service, "/etc/pam.d/")
     shutil.copy(ROOT / "config/sshd_config.d/10-iampass.conf", "/etc/ssh/sshd_config.d/")
@@ -155,7 +156,7 @@ def main() -> int:
         )
         print("then for the phone. A person has 5 seconds to answer here.")
         with Sshd(folder) as sshd:
-            for user in ("alice", "bob"):
+            for user in ("alice", "bob", "carol"):
                 sshd.admit(user)
             right = [play(scene, sandbox, sshd, journald) for scene in SCENES]
         left_open = [session for session in sandbox.sessions if session.ended_by is None]

@@ -36,6 +36,7 @@ def test_the_folders_are_made_for_their_owners(machine: Installation) -> None:
         "/run/iampass",
         "/run/iampass/state",
         "/var/lib/iampass",
+        "/var/lib/iampass/recovery",
         "/etc/iampass",
     ]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -43,5 +44,6 @@ def test_the_folders_are_made_for_their_owners(machine: Installation) -> None:
         "/run/iampass root root 755",
         "/run/iampass/state iampass iampass 700",
         "/var/lib/iampass iampass iampass 700",
+        "/var/lib/iampass/recovery iampass iampass 700",
         "/etc/iampass root iampass 755",
     ]

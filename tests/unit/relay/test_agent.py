@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import threading
@@ -65,7 +66,8 @@ def running(world: Setting, most_pending: int = 1000, allowed_uid: int = 0) -> I
         listener.bind(str(path))
         listener.listen(1024)
         journal = Journal(world.records)
-        agent = Agent(listener, journal, SharedParts, most_pending=most_pending, allowed_uid=allowed_uid)
+        parts = functools.partial(SharedParts, stores=world.stores)
+        agent = Agent(listener, journal, parts, most_pending=most_pending, allowed_uid=allowed_uid)
         found = Running(world, agent, path)
         found.start()
         try:
