@@ -111,6 +111,9 @@ def _unseen(text: str, found: re.Match[str], file: Path) -> Problem:
     return Problem(file, line, "", what, "delete it, or save the file as plain text")
 
 
+_NO_TAGS = "leave it out; lists hold names and no exceptions (!name); quote a value that begins with !"
+
+
 class _Stop(Exception):
     """Nothing sensible can be read from here on."""
 
@@ -223,14 +226,15 @@ class _Builder:
         if event.anchor is not None:
             self._problem(line, "an anchor (&name) is not understood here", "leave it out")
         if event.tag is not None:
-            remedy = "leave it out; quote a value that begins with !"
-            self._problem(line, "a tag (!name) is not understood here", remedy)
+            self._problem(line, "a tag (!name) is not understood here", _NO_TAGS)
 
     def _syntax(self, error: Any) -> None:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         said = [text for text in (getattr(error, "context", None), getattr(error, "problem", None)) if text]
         what = "the file is not valid YAML: " + (", ".join(said) or "it cannot be read")
         remedy = "look at this line and the one before: quotes, colons, indentation"
+        if any("a tag" in text for text in said):  # what other modules take for an exception: [!wheel]
+            remedy = _NO_TAGS
         self._problem(mark.line + 1 if mark else None, what, remedy)
 
     def _problem(self, line: int | None, what: str, remedy: str, key: str = "") -> None:

@@ -18,6 +18,8 @@ VERBS = {
     "setup": ("pam_iampass.cli.setup:command", "Make sshd, sudo or su ask the phone, or undo that."),
     "enroll": ("pam_iampass.cli.enroll:command", "Add users at IAMPASS and register their phones."),
     "user": ("pam_iampass.cli.user:command", "List users and their tokens, add and remove them."),
+    "recovery": ("pam_iampass.cli.recovery:command", "Make, count or revoke recovery codes."),
+    "throttle": ("pam_iampass.cli.throttle:command", "Show or clear what keeps a phone from ringing."),
     "sandbox": ("pam_iampass.cli.sandbox:command", "Run a local IAMPASS to try things out."),
 }
 """Each verb with the place of its click command, and what it does in a line."""

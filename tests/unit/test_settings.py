@@ -20,7 +20,18 @@ from hypothesis import strategies as st
 from pam_iampass import settings_reference, settings_schema
 from pam_iampass.errors import ConfigurationError, PamIampassError
 from pam_iampass.setting_kinds import METHODS
-from pam_iampass.settings import Approver, Prompt, Settings, Unavailable, Unlisted, examine, load
+from pam_iampass.settings import (
+    Approver,
+    AskForCode,
+    Prompt,
+    Recovery,
+    Settings,
+    Throttle,
+    Unavailable,
+    Unlisted,
+    examine,
+    load,
+)
 from tests.support.folders import put
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +96,8 @@ def test_what_is_not_there_has_its_default(configuration: Configuration) -> None
     assert settings.users_folder == Path("/etc/iampass/users.d")
     assert settings.exempt.users == settings.exempt.groups == frozenset()
     assert settings.exempt.networks == ()
+    assert settings.throttle == Throttle(30.0, 900.0, 30, 10)
+    assert settings.recovery == Recovery(AskForCode.UNANSWERED, 5)
     service = settings.for_service("sshd")
     assert service.timeout == 60.0
     assert service.methods == ()
@@ -110,6 +123,8 @@ exempt:
   users: [backup, "no", null, 0123]
   groups: [Domain Users]
   networks: [192.0.2.0/24, 2001:db8::/32, 198.51.100.7]
+throttle: {{cool_off: 0s, longest_cool_off: 2m, requests_per_hour: 5, logins_at_once: 1}}
+recovery: {{ask: never, attempts_per_hour: 100}}
 """)
     assert settings.server == "https://iam.example.com:8443"
     assert settings.ca_file == certificates
@@ -121,6 +136,8 @@ exempt:
     assert settings.exempt.networks == tuple(
         ipaddress.ip_network(text) for text in ("192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32")
     )
+    assert settings.throttle == Throttle(0.0, 120.0, 5, 1)
+    assert settings.recovery == Recovery(AskForCode.NEVER, 100)
     service = settings.for_service("any")
     assert service.timeout == 120.0
     assert service.methods == ("facial", "device")
@@ -318,6 +335,13 @@ WRONG_INSIDE: list[tuple[str, str, str]] = [
         "exempt.networks",
         '"10.0.0.0/8" stands twice in the list',
     ),
+    ("throttle: {cool_off: 901s}", "throttle.cool_off", '"901s" is out of range'),
+    ("throttle: {longest_cool_off: 16m}", "throttle.longest_cool_off", '"16m" is out of range'),
+    ("throttle: {requests_per_hour: 0}", "throttle.requests_per_hour", '"0" is out of range'),
+    ("throttle: {requests_per_hour: many}", "throttle.requests_per_hour", '"many" is not a whole number'),
+    ("throttle: {logins_at_once: -1}", "throttle.logins_at_once", '"-1" is not a whole number'),
+    ("throttle: 30s", "throttle", "is a text, not a mapping"),
+    ("recovery: {ask: always}", "recovery.ask", '"always" is not known'),
     ("exempt: {hosts: []}", "exempt.hosts", "is not a known key"),
     ("services: {su: deny}", "services.su", "is a text, not a mapping"),
     ("services: {su: }", "services.su", "is empty"),

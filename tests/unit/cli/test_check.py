@@ -229,6 +229,29 @@ def test_whoever_is_not_root_is_told_that_this_may_be_why(installed: Installed) 
     ]
 
 
+@pytest.mark.parametrize(
+    "users", ["[!wheel]", "[! wheel]", "['!wheel']", "['!wheel', '!sudo']", "\n    - !wheel"]
+)
+@pytest.mark.parametrize("kind", ["users", "groups"])
+def test_an_exception_as_other_modules_have_it_is_an_error_that_says_so(
+    installed: Installed, kind: str, users: str
+) -> None:
+    installed.change(f"  {kind}: []", f"  {kind}: {users}")
+    found = inspect(installed.file, ANYBODY)
+    assert not found.ok
+    assert "hold names and no exceptions" in found.problems[0].remedy
+
+
+def test_a_method_that_iampass_lacks_and_an_empty_network_are_errors(installed: Installed) -> None:
+    installed.change("methods: []", "methods: [telepathy]")
+    installed.change("networks: []", "networks: ['', '/0']")
+    assert problems(inspect(installed.file, ANYBODY)) == [
+        '"telepathy" is no method that IAMPASS knows',
+        '"" is not a network',
+        '"/0" is not a network',
+    ]
+
+
 # As the module would read
 
 
