@@ -10,9 +10,13 @@ BIN = /usr/bin
 SYSCONF = /etc
 UNITS = /usr/lib
 SHARE = /usr/share/pam-iampass
+MAN = /usr/share/man
+BASH_COMPLETIONS = /usr/share/bash-completion/completions
+ZSH_COMPLETIONS = /usr/share/zsh/vendor-completions
+FISH_COMPLETIONS = /usr/share/fish/vendor_completions.d
 BUILD = build
 
-.PHONY: help demo test test-pythons lint bench sanitize fuzz install account
+.PHONY: help demo test test-pythons lint bench sanitize fuzz man completions install account
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,11 +51,22 @@ fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60)
 	$(MAKE) -C doors/native fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) BUILD=$(abspath $(BUILD))/native
 	FUZZ_EXAMPLES=$$(($(FUZZ_SECONDS) * 350)) $(PYTHON) -m pytest -q --timeout 0 tests/unit/relay/test_fuzz.py
 
-install: ## Install from source, below DESTDIR where that is given
+man: ## Write the man pages to build/man
+	@rm -rf $(BUILD)/man
+	$(PYTHON) -m pam_iampass.manual . $(BUILD)/man
+
+completions: ## Write the completions for bash, zsh and fish to build/completions
+	@mkdir -p $(BUILD)/completions
+	for shell in bash zsh fish; do \
+	    _PAM_IAMPASS_COMPLETE=$${shell}_source $(PYTHON) -m pam_iampass.cli > $(BUILD)/completions/$$shell && \
+	    [ -s $(BUILD)/completions/$$shell ] || exit 1; done
+
+install: man completions ## Install from source, below DESTDIR where that is given
 	install -d $(DESTDIR)$(PACKAGES) $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(BIN) $(DESTDIR)$(SYSCONF)/iampass \
 	    $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/tmpfiles.d \
 	    $(DESTDIR)$(UNITS)/systemd/catalog $(DESTDIR)$(UNITS)/systemd/system \
-	    $(DESTDIR)$(SHARE)
+	    $(DESTDIR)$(SHARE) $(DESTDIR)$(MAN)/man1 $(DESTDIR)$(MAN)/man5 $(DESTDIR)$(MAN)/man8 \
+	    $(DESTDIR)$(BASH_COMPLETIONS) $(DESTDIR)$(ZSH_COMPLETIONS) $(DESTDIR)$(FISH_COMPLETIONS)
 	cp -R pam_iampass $(DESTDIR)$(PACKAGES)/
 	find $(DESTDIR)$(PACKAGES)/pam_iampass -name __pycache__ -prune -exec rm -r {} +
 	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass
@@ -63,6 +78,11 @@ install: ## Install from source, below DESTDIR where that is given
 	$(MAKE) -C doors/native install BUILD=$(abspath $(BUILD))/native DESTDIR=$(DESTDIR)
 	sed 's|@PACKAGES@|$(PACKAGES)|' doors/pam-iampass.in > $(DESTDIR)$(BIN)/pam-iampass
 	chmod 755 $(DESTDIR)$(BIN)/pam-iampass
+	for section in 1 5 8; do \
+	    install -m 644 $(BUILD)/man/*.$$section $(DESTDIR)$(MAN)/man$$section/ || exit 1; done
+	install -m 644 $(BUILD)/completions/bash $(DESTDIR)$(BASH_COMPLETIONS)/pam-iampass
+	install -m 644 $(BUILD)/completions/zsh $(DESTDIR)$(ZSH_COMPLETIONS)/_pam-iampass
+	install -m 644 $(BUILD)/completions/fish $(DESTDIR)$(FISH_COMPLETIONS)/pam-iampass.fish
 	for folder in pam.d sshd_config.d sudoers.d; do \
 	    install -d $(DESTDIR)$(SHARE)/$$folder && \
 	    install -m 644 config/$$folder/* $(DESTDIR)$(SHARE)/$$folder/ || exit 1; done

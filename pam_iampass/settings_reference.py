@@ -10,10 +10,13 @@ from pam_iampass.settings_schema import FOR_SERVICES, SCHEMA, Key, Section
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_START = """\
+_HEAD = """\
 <!-- Made by `python3 -m pam_iampass.settings_reference`; change `pam_iampass/settings_schema.py` instead. -->
 # Settings
 
+"""
+
+INTRODUCTION = """\
 `/etc/iampass/iampass.yaml` says how the module works, `/etc/iampass/users.yaml` whom it asks. `pam-iampass
 check` reads both as the module does and reports everything that is wrong. While something is, logins are
 denied.
@@ -24,11 +27,12 @@ be a symbolic link itself; a folder may be reached through one. The secret may b
 
 The format is YAML, in UTF-8, without surprises: a key stands once; anchors, aliases, tags and merge keys
 are not understood. Durations are written with their unit, `60s` or `2m`.
-
-## Keys of iampass.yaml
 """
+"""What stands before the keys, on the page and in iampass.yaml(5)."""
 
-_USERS = """
+_KEYS = "\n## Keys of iampass.yaml\n"
+
+USERS = """
 ## users.yaml and users.d
 
 One user a line, the name as NSS has it (`getent passwd`), then the IAMPASS token, or a mapping of `token` and
@@ -49,17 +53,18 @@ In the name of such a file every byte but letters A-Z and a-z, digits, `_`, `-`,
 front is written `%XX`, two upper-case hexadecimal digits (of UTF-8): the file of `jo@example.com` is
 `jo%40example.com.yaml`. A name that gets longer than 255 bytes so belongs in `users.yaml`.
 """
+"""What stands after the keys."""
 
 
 def page() -> str:
     """The whole page."""
-    parts = [_START, *_table([entry for entry in SCHEMA if isinstance(entry, Key)])]
+    parts = [_HEAD + INTRODUCTION + _KEYS, *_table([entry for entry in SCHEMA if isinstance(entry, Key)])]
     for entry in SCHEMA:
         if isinstance(entry, Section):
             name = f"{entry.name}.<name>" if entry.named else entry.name
             shared = FOR_SERVICES if entry.named else ()
             parts += [f"\n### {name}\n\n{entry.doc}\n", *_table(entry.keys, shared)]
-    return "\n".join([*parts, _USERS])
+    return "\n".join([*parts, USERS])
 
 
 def _table(keys: Iterable[Key], shared: Iterable[Key] = ()) -> Iterator[str]:
@@ -70,10 +75,11 @@ def _table(keys: Iterable[Key], shared: Iterable[Key] = ()) -> Iterator[str]:
             yield f"| `{key.name}` | as above | as above | |"
         else:
             says = f"{key.kind.says}; for example `{key.kind.example}`"
-            yield f"| `{key.name}` | {says} | {_default(key)} | {key.doc} |"
+            yield f"| `{key.name}` | {says} | {default_of(key)} | {key.doc} |"
 
 
-def _default(key: Key) -> str:
+def default_of(key: Key) -> str:
+    """What holds where the key is not there."""
     if key.required:
         return "an error"
     if key.default is None:

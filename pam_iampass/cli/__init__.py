@@ -6,11 +6,15 @@ import errno
 import os
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
 from pam_iampass import __version__
 from pam_iampass.errors import PamIampassError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 VERBS = {
     "check": ("pam_iampass.cli.check:command", "Say what is wrong with the configuration."),
@@ -62,6 +66,17 @@ class LazyGroup(click.Group):
         command = getattr(loaded, attribute)
         assert isinstance(command, click.Command)  # noqa: S101
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs and options that begin so, without importing a verb."""
+        from click.shell_completion import CompletionItem
+
+        verbs = [
+            CompletionItem(verb, help=what)
+            for verb, (_, what) in sorted(VERBS.items())
+            if verb.startswith(incomplete)
+        ]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the verbs under their headings, without importing them."""

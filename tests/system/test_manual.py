@@ -1,0 +1,40 @@
+"""The man pages are found where `make install` puts them, and the files that they name are there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.sandbox import Sandbox
+from tests.support.agent import RunningAgent
+from tests.support.installation import Installation
+from tests.support.man_page import ManPage
+
+MAN = Path("/usr/share/man")
+PAGES = ("man1/pam-iampass.1", "man5/iampass.yaml.5", "man8/pam_iampass.8", "man8/pam-iampass-agent.8")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_man_shows_a_page(machine: Installation, name: str) -> None:
+    stem, _, section = os.path.basename(name).rpartition(".")
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "MANPAGER": "cat"}
+    done = subprocess.run(["man", section, stem], env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert f"{stem.upper()}({section})" in done.stdout
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_file_that_a_page_names_is_there(machine: Installation, sandbox: Sandbox, name: str) -> None:
+    machine.configure(sandbox)
+    machine.write_users("{}\n")
+    page = ManPage.of(MAN / name)
+    if "FILES" not in page.parts():
+        return
+    created = {"/etc/iampass/users.d"}  # by the command, with the first user who is added
+    with RunningAgent():
+        named = [path for term in page.terms("FILES") for path in term.split(", ")]
+        assert named
+        assert [path for path in named if path not in created and not os.path.lexists(path)] == []
