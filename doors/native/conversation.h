@@ -3,6 +3,10 @@
 #define IAMPASS_CONVERSATION_H
 
 #include <security/pam_modules.h>
+#include <stdbool.h>
+
+/* Whether the application has one at all. */
+bool conversation_exists(pam_handle_t *pamh);
 
 /* Shows `text`, or asks with it. PAM_SUCCESS with *answer NULL is an answer too: nothing was typed.
  * An answer belongs to the caller, who gives it to conversation_forget. */

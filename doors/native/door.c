@@ -2,10 +2,7 @@
 #include "audit.h"
 #include "login.h"
 
-#include <security/pam_ext.h>
 #include <security/pam_modules.h>
-#include <stdint.h>
-#include <syslog.h>
 #include <unistd.h>
 
 #define EXPORTED __attribute__((visibility("default")))
@@ -23,8 +20,7 @@ EXPORTED int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const 
     int result = PAM_AUTHINFO_UNAVAIL;
 
     if (geteuid() != 0) {
-        pam_syslog(pamh, LOG_ERR, "the application has the effective uid %ju and must have 0",
-                   (uintmax_t)geteuid());
+        audit_denial(pamh, problem("the application does not run as root", 0));
     } else {
         struct problem found = login_decide(pamh, flags, argc, argv, &result);
         if (!fine(found)) {

@@ -1,4 +1,5 @@
 #include "greeting.h"
+#include "conversation.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -48,13 +49,25 @@ static bool write_items(struct frame *frame, pam_handle_t *pamh)
            add_item(frame, "ssh_auth_info", pam_getenv(pamh, "SSH_AUTH_INFO_0"));
 }
 
+/* libpam would ask for a name through a conversation that is not there. */
+static const char *user_of(pam_handle_t *pamh)
+{
+    const void *known = NULL;
+    const char *user = NULL;
+
+    if (pam_get_item(pamh, PAM_USER, &known) != PAM_SUCCESS)
+        known = NULL;
+    if ((known != NULL || conversation_exists(pamh)) && pam_get_user(pamh, &user, NULL) != PAM_SUCCESS)
+        user = NULL;
+    return user;
+}
+
 struct problem greeting_write(struct greeting *greeting, pam_handle_t *pamh, int flags, int argc,
                               const char **argv)
 {
     struct problem found = no_problem();
-    const char *user = NULL;
 
-    if (pam_get_user(pamh, &user, NULL) != PAM_SUCCESS || user == NULL)
+    if (user_of(pamh) == NULL)
         found = problem("the application names no user", 0);
     else if (!write_hello(&greeting->hello, flags, argc, argv))
         found = problem("the module arguments are too long", 0);

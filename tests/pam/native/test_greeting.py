@@ -94,6 +94,16 @@ def test_the_user_is_asked_for_where_the_application_left_it_to_pam(
     assert run.result == PAM_SUCCESS
 
 
+def test_denied_where_there_is_neither_a_user_nor_a_conversation(
+    application: Application, agent: Playing
+) -> None:
+    with agent(lambda door: door.greeting()) as played:
+        run = application.run(user="", conversation="none")
+    assert run.result == PAM_ABORT
+    assert run.reason == "the application names no user"
+    assert played.connections == []
+
+
 def test_denied_where_no_user_can_be_had(application: Application, agent: Playing) -> None:
     with agent(approves) as played:
         run = application.run(user="", conversation="error")
