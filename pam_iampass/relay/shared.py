@@ -6,13 +6,14 @@ import os
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable
 
 from pam_iampass import trusted_file
 from pam_iampass.accounts import Accounts
 from pam_iampass.client import AuthenticationAPI, TLSFailure, Transport
 from pam_iampass.client.tls import system_bundle
-from pam_iampass.errors import UntrustedFile
+from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
 from pam_iampass.places import Places
 from pam_iampass.settings import Settings, load
 from pam_iampass.user_table import UserTable
@@ -84,11 +85,16 @@ class SharedParts:
 
 
 def _read(config: str) -> Shared:
-    """Read everything until it holds still."""
+    """Read everything until it holds still. Raises ConfigurationError."""
     settings, version = load(config), None
     while version != (now := _version(settings)):
         settings, version = load(config), now
-    transport = Transport(settings.server, settings.ca_file, settings.proxy, connections=CONNECTIONS)
+    try:
+        transport = Transport(settings.server, settings.ca_file, settings.proxy, connections=CONNECTIONS)
+    except TLSFailure as failure:
+        raise ConfigurationError(
+            [Problem(Path(config), None, "ca_file", str(failure), failure.remedy)]
+        ) from None
     api = AuthenticationAPI(settings.application_id, settings.application_secret, transport=transport)
     return Shared(version or (), settings, UserTable(settings.users, settings.users_folder), api)
 
