@@ -15,14 +15,15 @@ if [ "${1-}" = --group ]; then
     status=0
     COVERAGE_FILE="$folder/coverage" ${first-} tests/support/machine.sh \
         /usr/bin/python3 -m coverage run -m pytest --durations=5 "$name" "$@" > "$log" 2>&1 || status=$?
-    { [ "$status" -eq 0 ] && echo "$name: $(tail -n 1 "$log")"; } || { echo "$name: FAILED"; cat "$log"; }
+    { [ "$status" -eq 0 ] && echo "$name: $(tail -n 1 "$log")" && { grep "^Fault table: " "$log" || :; }; } || { echo "$name: FAILED"; cat "$log"; }
     exit "$status"
 fi
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-[ $# -gt 0 ] || set -- tests/system/setuid tests/unit tests/client tests/sandbox tests/browser tests/system tests/pam
-echo "Testing $*: each on a copy of this machine, two at a time. This takes about six minutes."
+[ $# -gt 0 ] || set -- tests/faults tests/system/setuid tests/unit tests/client tests/sandbox tests/browser tests/system \
+    tests/pam
+echo "Testing $*: each on a copy of this machine, two at a time. This takes about eight minutes."
 status=0
 printf '%s\n' "$@" | xargs -n 1 -P 2 tests/run.sh --group "$folder" || status=$?
 /usr/bin/python3 -m coverage combine -q --data-file="$folder/coverage" > "$folder/combined" 2>&1 ||

@@ -155,7 +155,11 @@ class Authority:
 
     def _issued(self, kind: str) -> bytes:
         authority = trustme.CA() if kind == "untrusted" else self._authority
-        names = ["elsewhere.example"] if kind == "wrong_name" else ["localhost", "127.0.0.1", "::1"]
+        names = (
+            ["elsewhere.example"]
+            if kind == "wrong_name"
+            else ["localhost", "six.example", "127.0.0.1", "::1"]
+        )
         day = datetime.timedelta(days=1)
         now = datetime.datetime.now(datetime.timezone.utc)
         dates = {"not_before": now - 9 * day, "not_after": now - day} if kind == "expired" else {}
@@ -197,12 +201,18 @@ def authority() -> Authority:
 
 class ScriptedServer:
     """See the module's docstring. `certificate` is a kind of `Authority.certificate`; with `tls_1_0` it
-    speaks nothing newer than that."""
+    speaks nothing newer than that. `name` is what its URLs call it."""
 
     def __init__(
-        self, *steps: Step, certificate: str = "good", tls_1_0: bool = False, host: str = "127.0.0.1"
+        self,
+        *steps: Step,
+        certificate: str = "good",
+        tls_1_0: bool = False,
+        host: str = "127.0.0.1",
+        name: str = "localhost",
     ):
         self._steps = list(steps)
+        self._name = name
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -226,7 +236,7 @@ class ScriptedServer:
 
     @property
     def url(self) -> str:
-        return f"https://localhost:{self.port}"
+        return f"https://{self._name}:{self.port}"
 
     @property
     def ca_file(self) -> str:

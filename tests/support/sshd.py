@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.terminal import Terminal
@@ -31,9 +32,16 @@ class Sshd:
     """sshd on a port of its own, with the host's configuration or another."""
 
     def __init__(
-        self, folder: Path, *options: str, configuration: Path = CONFIGURATION, keys: Path | None = None
+        self,
+        folder: Path,
+        *options: str,
+        configuration: Path = CONFIGURATION,
+        keys: Path | None = None,
+        under: Sequence[str] = (),
     ) -> None:
-        """`folder` is for its files; `keys` is the one of an sshd whose client's key counts here too."""
+        """`folder` is for its files; `keys` is the one of an sshd whose client's key counts here too; `under` is a
+        command that it is run by."""
+        self._under = under
         self._folder = folder
         self._options = options
         self._configuration = configuration
@@ -63,7 +71,7 @@ class Sshd:
             "MaxStartups=100",
             "UseDNS=no",
         ]
-        command = ["/usr/sbin/sshd", "-D", "-f", str(self._configuration), "-E", str(self.log)]
+        command = [*self._under, "/usr/sbin/sshd", "-D", "-f", str(self._configuration), "-E", str(self.log)]
         for option in options:
             command += ["-o", option]
         self._process = subprocess.Popen(command)

@@ -1,0 +1,62 @@
+"""The machine on which the fault table is played: all cases of one run at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.table import CASES
+from tests.support.agent import RunningAgent
+from tests.support.fault_case import WAYS, Case
+from tests.support.fault_stage import Played, Stage, compiled, dead_socket
+from tests.support.installation import Installation
+from tests.support.journald import Journald
+from tests.support.name_service import answering
+from tests.support.setuid_people import settle_people
+from tests.support.ways import Way
+
+Everything = dict[tuple[Case, Way], Played]
+_COUNTED = pytest.StashKey[tuple[int, int]]()
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[Stage]:
+    """The machine, with everything as it should be."""
+    Installation()
+    most = sum(case.people for case in CASES) * len(WAYS)
+    people = settle_people([f"p{number}" for number in range(most)])
+    folder = Path(tempfile.mkdtemp(dir="/var/lib"))
+    with answering(), Journald() as journald, dead_socket(), RunningAgent() as agent:
+        yield Stage(journald, agent, compiled(folder), (person.name for person in people))
+
+
+@pytest.fixture(scope="session")
+def everything(request: pytest.FixtureRequest, stage: Stage) -> Everything:
+    """All cases that were asked for, played."""
+    wanted = []
+    for item in request.session.items:
+        with contextlib.suppress(AttributeError, KeyError):
+            parameters = item.callspec.params  # type: ignore[attr-defined]
+            wanted.append((parameters["case"], parameters["way"]))
+    request.config.stash[_COUNTED] = len({case for case, _ in wanted}), len(wanted)
+    return stage.play(list(dict.fromkeys(wanted)))
+
+
+@pytest.fixture
+def played(everything: Everything, case: Case, way: Way) -> Played:
+    """What was to be seen of this case on this way."""
+    return everything[case, way]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how much was played."""
+    if _COUNTED in config.stash:
+        cases, all_in_all = config.stash[_COUNTED]
+        terminalreporter.write_line(
+            f"Fault table: {cases} cases, {len(WAYS)} ways (pam_python's door; the native door with the agent; "
+            f"the native door with the helper), {all_in_all} in all."
+        )

@@ -1,0 +1,192 @@
+"""The files of the configuration, with everything that can be wrong with one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable
+
+from tests.support.fault_case import ABORT, NONE, Case, Expected, Requests
+from tests.support.fault_expected import (
+    APPROVED_AT_ONCE,
+    MISCONFIGURED,
+    STARTED,
+    UNLISTED,
+)
+from tests.support.fault_place import Place
+from tests.support.fault_server import ACTIVE_AT_ONCE, ENDED, sandbox, scripted
+from tests.support.installation import write
+
+MEBIBYTE = 1024 * 1024
+Damage = Callable[[Path], object]
+Which = Callable[[Place], Path]
+
+FILES: dict[str, Which] = {
+    "the settings": lambda place: place.settings_file,
+    "the user table": lambda place: place.table_file,
+    "the secret": lambda place: place.secret_file,
+}
+
+
+def _half(file: Path) -> None:
+    """As after a power cut: the first half is there."""
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+
+
+def _link(file: Path) -> None:
+    file.rename(file.with_name("real"))
+    file.symlink_to("real")
+
+
+def _fifo(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file, 0o600)
+
+
+def _device(file: Path) -> None:
+    file.unlink()
+    os.mknod(file, 0o020644, os.makedev(1, 5))  # /dev/zero, which never ends
+
+
+def _folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir(0o750)
+
+
+def _socket(file: Path) -> None:
+    file.unlink()
+    os.mknod(file, 0o140600)
+
+
+def _grown(file: Path) -> None:
+    os.truncate(file, 64 * MEBIBYTE + 1)
+
+
+DAMAGE: dict[str, Damage] = {
+    "is missing": Path.unlink,
+    "is empty": lambda file: file.write_bytes(b""),
+    "is binary": lambda file: file.write_bytes(bytes(range(256)) * 16),
+    "is half-written": _half,
+    "belongs to somebody else": lambda file: shutil.chown(file, "nobody"),
+    "can be written by everybody": lambda file: file.chmod(0o666),
+    "lies in a folder that everybody can write": lambda file: file.parent.chmod(0o777),
+    "lies in somebody else's folder": lambda file: shutil.chown(file.parent, "nobody"),
+    "is a link": _link,
+    "is a FIFO": _fifo,
+    "is a device": _device,
+    "is a folder": _folder,
+    "is a socket": _socket,
+    "is larger than 64 MiB": _grown,
+    "cannot be read": lambda file: shutil.chown(file, "root", "root"),
+}
+
+#: Where it comes to something else than to a login that is denied before anybody is asked.
+OTHERWISE: dict[tuple[str, str], Expected] = {
+    ("the secret", "is half-written"): MISCONFIGURED.but(requests=STARTED),
+    ("the user table", "is empty"): UNLISTED,
+}
+
+
+def table() -> Iterator[Case]:
+    """All rows."""
+    for name, which in FILES.items():
+        for what, damage in DAMAGE.items():
+            if (name, what) == ("the user table", "is half-written"):
+                continue  # where nothing tells of it, see below
+            expected = OTHERWISE.get((name, what), MISCONFIGURED)
+            yield Case(f"{name} {what}", expected, sandbox(), prepare=_done(damage, which))
+    yield from _secrets()
+    yield from _tables()
+    yield from _settings()
+
+
+def _done(damage: Damage, which: Which) -> Callable[[Place], object]:
+    return lambda place: damage(which(place))
+
+
+def _secrets() -> Iterator[Case]:
+    def row(what: str, damage: Damage, requests: Requests = NONE) -> Case:
+        expected = MISCONFIGURED.but(requests=requests)
+        return Case(f"the secret {what}", expected, sandbox(), prepare=_done(damage, FILES["the secret"]))
+
+    yield row("can be read by everybody", lambda file: file.chmod(0o644))
+    yield row("can be read by a group of others", lambda file: shutil.chown(file, "root", "nogroup"))
+    yield row("is another", lambda file: write(file, "another\n"), STARTED)
+    yield row("has two lines", lambda file: write(file, "one\ntwo\n"))
+
+
+def _tables() -> Iterator[Case]:
+    def row(what: str, expected: Expected, text: Callable[[Place], str], **settings: str) -> Case:
+        def prepare(place: Place) -> None:
+            write(place.table_file, text(place))
+
+        return Case(what, expected, scripted(ACTIVE_AT_ONCE, ENDED), settings, prepare=prepare)
+
+    yield row(
+        "the user table breaks off within an entry",
+        MISCONFIGURED,
+        lambda place: f"{place.users[0]}: {{token: x, me",
+    )
+    yield row("the user is in no table", UNLISTED, lambda place: "somebody: x\n")
+    yield row("the user stands in the table twice", MISCONFIGURED, lambda place: f"{place.users[0]}: a\n" * 2)
+    yield row("the user's token is `..`", MISCONFIGURED, lambda place: f'{place.users[0]}: ".."\n')
+    yield row(
+        "the user's token has a control character",
+        MISCONFIGURED,
+        lambda place: f'{place.users[0]}: "a\\u001bb"\n',
+    )
+    yield row("the user's methods are none that there are", MISCONFIGURED, _of_no_method)
+    yield Case(
+        "the user's own file is broken, as is nobody else's",
+        MISCONFIGURED,
+        scripted(ACTIVE_AT_ONCE, ENDED),
+        prepare=lambda place: _own_file(place, place.users[0]),
+    )
+    yield Case(
+        "somebody else's own file is broken",
+        APPROVED_AT_ONCE,
+        scripted(ACTIVE_AT_ONCE, ENDED),
+        prepare=lambda place: _own_file(place, "somebody"),
+    )
+
+
+def _of_no_method(place: Place) -> str:
+    return f"{place.users[0]}: {{token: x, methods: [telepathy]}}\n"
+
+
+def _own_file(place: Place, user: str) -> None:
+    folder = place.table_file.parent / "users.d"
+    folder.mkdir(0o750)
+    shutil.chown(folder, "root", "iampass")
+    write(folder / f"{user}.yaml", "]")
+
+
+def _settings() -> Iterator[Case]:
+    wrong = {
+        "an unknown key": {"colour": "red"},
+        "a server without TLS": {"server": "http://localhost"},
+        "a server with a path": {"server": "https://localhost/x"},
+        "no such method": {"methods": "[telepathy]"},
+        "a timeout of nothing": {"timeout": "0s"},
+        "a timeout of an hour": {"timeout": "3600s"},
+        "an exempt user who is a list": {"exempt": "{users: [[a]]}"},
+        "a network that is none": {"exempt": "{networks: [everywhere]}"},
+        "a CA file that is not there": {"ca_file": "/etc/iampass/no-such-file.pem"},
+        "a CA file without certificates": {"ca_file": "/etc/hostname"},
+    }
+    for what, settings in wrong.items():
+        yield Case(
+            f"the settings hold {what}",
+            MISCONFIGURED,
+            scripted(ACTIVE_AT_ONCE, ENDED),
+            {"unavailable": "ignore", **settings},
+        )
+    yield Case(
+        "the PAM line has an unknown argument",
+        Expected(ABORT, "misconfigured", "denied", "The phone check is not set up rightly on this machine."),
+        scripted(ACTIVE_AT_ONCE, ENDED),
+        stack=("auth required {module} nullok",),
+    )

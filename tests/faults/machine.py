@@ -1,0 +1,43 @@
+"""The machine around the module: where records go, and what a login is decided by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.support.fault_case import WITH_AGENT, Case, Difference
+from tests.support.fault_circumstances import FULL_LOGS, NO_HELPER, NO_JOURNAL, NO_LOG
+from tests.support.fault_expected import APPROVED_AT_ONCE, BY_THE_DOOR, MISCONFIGURED, NONSENSE
+from tests.support.fault_server import ACTIVE_AT_ONCE, ENDED, scripted
+from tests.support.scripted_server import answer
+
+FINE = scripted(ACTIVE_AT_ONCE, ENDED)
+
+
+def table() -> Iterator[Case]:
+    """All rows."""
+    for circumstance in (NO_JOURNAL, NO_LOG, FULL_LOGS):
+        recorded = circumstance is NO_JOURNAL
+        for what, expected, server in (
+            ("IAMPASS approves", APPROVED_AT_ONCE, FINE),
+            ("IAMPASS talks nonsense", NONSENSE, scripted(answer(200))),
+        ):
+            yield Case(
+                f"{circumstance}, and {what}",
+                expected.but(recorded=recorded, within=3.0),
+                server,
+                circumstance=circumstance,
+            )
+        yield Case(
+            f"{circumstance}, and there are no settings",
+            MISCONFIGURED.but(recorded=recorded, within=3.0),
+            FINE,
+            prepare=lambda place: place.settings_file.unlink(),
+            circumstance=circumstance,
+        )
+    yield Case(
+        str(NO_HELPER),
+        BY_THE_DOOR.but(record="reason=the module closed the connection before it gave a result"),
+        FINE,
+        circumstance=NO_HELPER,
+        differs={WITH_AGENT: Difference("the agent needs no helper", APPROVED_AT_ONCE)},
+    )

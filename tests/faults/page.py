@@ -1,0 +1,56 @@
+"""Writes docs/faults.md: `/usr/bin/python3 -m tests.faults.page > docs/faults.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.faults.table import CASES, SUBJECTS
+from tests.support.fault_case import CODES, WAYS, Case, Expected
+
+HEAD = """\
+# Faults, and what a login comes to
+
+Everything that can go wrong, and what becomes of the login: {cases} cases, each played in {ways} ways by
+`tests/faults/` ({names}).
+PAM is called by a small application, or by a real sshd where the case says so. For each case the test checks the code
+for PAM, the one audit record, what the person reads, how many requests reach the server, and that the answer comes in
+time.
+
+A time is what the login itself may take, in seconds; a machine that has much to do may need a moment more to start the
+helper. PAM_IGNORE is what the module says: a stack in which every module says it fails, and the shipped PAM files end
+with pam_permit. Where a way differs from the others, the row below says so and why.
+
+This page is made from the tests: `/usr/bin/python3 -m tests.faults.page > docs/faults.md`.
+"""
+
+COLUMNS = ("case", "outcome, result", "PAM", "the person reads", "requests", "within")
+
+
+def page() -> str:
+    """The whole page."""
+    head = HEAD.format(cases=len(CASES), ways=len(WAYS), names="; ".join(str(way) for way in WAYS))
+    return head + "".join(f"\n## {name}\n\n{_table(rows)}" for name, rows in SUBJECTS.items())
+
+
+def _table(cases: Sequence[Case]) -> str:
+    lines = [COLUMNS, ("---",) * len(COLUMNS)]
+    for case in cases:
+        lines.append((case.name, *_cells(case.expected)))
+        for way, difference in case.differs.items():
+            lines.append((f"— {way}: {difference.why}", *_cells(difference.expected)))
+    return "".join("| " + " | ".join(map(_escaped, line)) + " |\n" for line in lines)
+
+
+def _cells(expected: Expected) -> tuple[str, ...]:
+    outcome = f"{expected.outcome}, {expected.result}" if expected.outcome else "not reached"
+    unrecorded = "" if expected.recorded or not expected.outcome else " (no record)"
+    requests = expected.requests.at_all
+    return outcome + unrecorded, CODES[expected.code], expected.message, requests, f"{expected.within:g} s"
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("\\", "\\\\").replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,117 @@
+"""People, and what they do with the phone and when; and sshd with what it makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.client.talk import polled
+from tests.faults.stacks import OURS, PERMIT, UNIX
+from tests.support.fault_case import ALONE, AUTH_ERR, MAXTRIES, Case, Expected, Play, Requests
+from tests.support.fault_expected import (
+    APPROVED,
+    DENIED,
+    NO_DEVICE,
+    timed_out,
+)
+from tests.support.fault_place import at_once
+from tests.support.fault_server import ACTIVE, ENDED, PENDING, sandbox, scripted
+from tests.support.fault_ssh import ELSEWHERE, by_ssh
+
+#: A poll goes out one and a half seconds after the request: its answer is there after three and a quarter.
+LATE = ACTIVE.dripping(head=1.75 / len(ACTIVE.head))
+#: In which a person has four seconds.
+FOUR = {"timeout": "4s"}
+
+
+def table() -> Iterator[Case]:
+    """All rows."""
+    once = Requests(1, 1, 1)
+    yield Case("the person approves", APPROVED, sandbox("approve", delay=0.5))
+    yield Case("the person denies", DENIED, sandbox("deny", delay=0.5))
+    yield Case("nobody answers", timed_out(2), sandbox("ignore"), {"timeout": "2s"})
+    yield Case("the person has no phone", NO_DEVICE, sandbox(device=False))
+    yield Case(
+        "the person approves in the last second",
+        APPROVED.but(requests=once, within=5.0),
+        scripted(PENDING, LATE, ENDED),
+        FOUR,
+    )
+    yield Case("the person approves after the deadline", timed_out(2), sandbox(delay=2.1), {"timeout": "2s"})
+    yield Case(
+        "the person denies, then approves",
+        DENIED.but(requests=once),
+        scripted(PENDING, polled("failed"), ENDED, ACTIVE),
+    )
+    yield Case(
+        "the person approves, then denies",
+        APPROVED.but(requests=once),
+        scripted(PENDING, ACTIVE, ENDED, polled("failed")),
+    )
+    yield Case(
+        "the person is being identified, then approves",
+        APPROVED.but(requests=Requests(1, 2, 1)),
+        scripted(PENDING, polled("identifying"), ACTIVE, ENDED),
+    )
+    two = APPROVED.but(requests=Requests(2, None, 2))
+    yield Case("two people log in at once", two, sandbox(), play=at_once, people=2)
+    late = APPROVED.but(requests=Requests(10, None, 10), within=8.0)
+    yield Case(
+        "ten people log in at once",
+        late,
+        sandbox(delay=0.5),
+        {"timeout": "10s"},
+        play=at_once,
+        people=10,
+        circumstance=ALONE,
+    )
+    yield from _by_sshd()
+
+
+#: Behind a password, and without one.
+AFTER_A_PASSWORD = (f"auth requisite {UNIX}", OURS, PERMIT, *ELSEWHERE)
+ALONE_IN_THE_STACK = (OURS, PERMIT, *ELSEWHERE)
+
+
+def _by_sshd() -> Iterator[Case]:
+    for method in ("keyboard-interactive", "password"):
+        # In sshd's `password` method nobody sees what a module says unless it succeeds.
+        denied = DENIED.but(code=MAXTRIES, message="" if method == "password" else DENIED.message)
+        for does, expected in (("approve", APPROVED), ("deny", denied)):
+            yield _ssh(
+                f"ssh's method is {method}, and the person {'approves' if does == 'approve' else 'denies'}",
+                expected,
+                by_ssh(method),
+                AFTER_A_PASSWORD,
+                does,
+            )
+    yield from _root()
+
+
+def _root() -> Iterator[Case]:
+    """sshd refuses by itself after PAM said success, and answers in the person's place, in as many characters as were
+    typed: a bare Enter stays one, and nobody can tell."""
+    stopped, pretended = Expected(AUTH_ERR, "", ""), Expected(MAXTRIES, "cancelled", "denied")
+    for permission in ("yes", "prohibit-password", "no"):
+        option = f"PermitRootLogin={permission}"
+        what = f"root logs in under `PermitRootLogin {permission}`"
+        root = by_ssh("keyboard-interactive", option, root=True)
+        may = permission == "yes"
+        yield _ssh(f"{what}, by password and phone", APPROVED if may else stopped, root, AFTER_A_PASSWORD)
+        for_nothing = APPROVED.but(code=AUTH_ERR, message="")
+        yield _ssh(f"{what}, by phone", APPROVED if may else for_nothing, root, ALONE_IN_THE_STACK)
+        types = by_ssh("keyboard-interactive", option, root=True, typed="please")
+        yield _ssh(
+            f"{what}, by phone, and types a word", APPROVED if may else pretended, types, ALONE_IN_THE_STACK
+        )
+
+
+def _ssh(what: str, expected: Expected, play: Play, stack: tuple[str, ...], auto: str = "approve") -> Case:
+    return Case(
+        what,
+        expected.but(within=8.0),
+        sandbox(auto, delay=0.3),
+        {"timeout": "6s"},
+        play=play,
+        stack=stack,
+        circumstance=ALONE,
+    )

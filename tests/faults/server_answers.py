@@ -1,0 +1,254 @@
+"""What IAMPASS can answer, to the start, to a poll and to the end: each is a server that misbehaves in one call.
+
+An outage is tolerated by the settings of all these rows: what is denied here is denied although it is.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tests.client.talk import polled
+from tests.support.fault_case import ABORT, Case, Expected, Requests
+from tests.support.fault_expected import (
+    APPROVED,
+    APPROVED_AT_ONCE,
+    DENIED,
+    MISCONFIGURED,
+    NO_DEVICE,
+    NONSENSE,
+    OUTAGE,
+    STARTED,
+    TOLERATED,
+    timed_out,
+)
+from tests.support.fault_server import (
+    ACTIVE,
+    ACTIVE_AT_ONCE,
+    ENDED,
+    PENDING,
+    Part,
+    scripted,
+    start_on,
+    start_with,
+)
+from tests.support.scripted_server import ANSWER, REQUEST, Step, answer, close, garble, hang, raw, reset
+
+TOLERANT = {"unavailable": "ignore"}
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ELSEWHERE = {"Location": "https://elsewhere.example/"}
+#: As long as the right answer to any call, for what is cut or slow.
+WHOLE = answer(200, {"authentication_status": {"session_status": "active"}, "status": True})
+#: What an answer to the start would have to hold to be read at all.
+WRONG_ENOUGH = b'"authentication_status": {"session_status": "active"}, "status": true'
+
+STATUSES_OF_NO_USE = {str(status): answer(status, {"reason": "x"}) for status in (400, 404, 408, 409, 418)}
+REFUSALS = {str(status): answer(status, {"reason": "x"}) for status in (401, 403)}
+OUTAGES = {str(status): answer(status, body=b"<html>sorry</html>") for status in (500, 501, 502, 503, 504)}
+
+NO_ANSWERS: dict[str, Step] = {
+    "HTML": answer(200, body=b"<html>It works!</html>"),
+    "nothing at all": answer(200),
+    "204": raw(b"HTTP/1.1 204 No Content\r\n\r\n"),
+    "a list": answer(200, []),
+    "a text": answer(200, "active"),
+    "a duplicate key": answer(200, body=b"{" + WRONG_ENOUGH + b", " + WRONG_ENOUGH + b"}"),
+    "nesting without end": answer(200, body=b'{"a": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"),
+    "NaN": answer(200, body=b"{" + WRONG_ENOUGH + b', "x": NaN}'),
+    "a number without end": answer(200, body=b"{" + WRONG_ENOUGH + b', "x": ' + b"9" * 5000 + b"}"),
+    "invalid UTF-8": answer(200, body=b"{" + WRONG_ENOUGH + b', "x": "\xff\xfe"}'),
+    "wrong types": answer(200, {"authentication_status": [True], "status": "true"}),
+    "none of the keys": answer(200, {"welcome": True}),
+    "100 KiB": answer(200, body=b"{" + WRONG_ENOUGH + b"}" + b" " * 100_000),
+    "1 MB without a length": answer(200, body=b" " * 1_000_000, length=False),
+    "a header of 100 KB": raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n"),
+    "a compressed bomb": answer(
+        200, body=gzip.compress(b" " * 10_000_000), headers={"Content-Encoding": "gzip"}
+    ),
+    "chunks of no size": raw(CHUNKED + b"zz\r\n{}\r\n"),
+    "two lengths": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 4\r\n\r\n{}{}"),
+    "another protocol": raw(b"SSH-2.0-OpenSSH_10.0\r\n", "close"),
+    "a redirect to elsewhere": answer(302, headers=ELSEWHERE),
+    "a lasting redirect": answer(308, headers=ELSEWHERE),
+    "304": raw(b"HTTP/1.1 304 Not Modified\r\n\r\n"),
+    "an upgrade": raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"),
+}
+"""Complete, and no sense in it: never an outage, never tolerated."""
+
+LOST_AT_ONCE: dict[str, Step] = {
+    "a reset": reset(REQUEST),
+    "an end without a word": close(REQUEST),
+    "half of an answer and a reset": reset(ANSWER, WHOLE),
+    "half of an answer and the end": WHOLE.cut_at(-20, "close"),
+    "a 503 that is cut": answer(503, {"a": 1}).cut_at(-3, "close"),
+    "a half-closed connection": Step(stage=REQUEST, ending="half_close"),
+}
+LOST_IN_TIME: dict[str, Step] = {
+    "silence": hang(REQUEST),
+    "half of an answer and silence": hang(ANSWER, WHOLE),
+    "a head that drips": WHOLE.dripping(head=0.1),
+    "a body that drips": WHOLE.dripping(body=0.2),
+    "chunks that drip": raw(CHUNKED + b"1\r\n \r\n" * 50).dripping(body=0.1),
+}
+"""Incomplete: what was asked may have been done."""
+
+#: Those that are tried at every call.
+EVERYWHERE = (
+    *(
+        "HTML",
+        "nothing at all",
+        "wrong types",
+        "none of the keys",
+        "a duplicate key",
+        "nesting without end",
+        "NaN",
+    ),
+    *("invalid UTF-8", "100 KiB", "a compressed bomb", "chunks of no size", "a redirect to elsewhere"),
+)
+STARTS: dict[str, Part] = {
+    "`authenticated` as a text": start_with(authenticated="true"),
+    "`authenticated` as a number": start_with(authenticated=1),
+    "no `authenticated`": start_with(authenticated=...),
+    "no `session_token`": start_with(session_token=...),
+    "no `session_secret`": start_with(session_secret=...),
+    "no `status_url`": start_with(status_url=...),
+    "a `session_token` of null": start_with(session_token=None),
+    "a `session_token` with a line break": start_with(session_token="a\r\nX-Evil: 1"),
+    "an unknown status": start_with(session_status="levitating"),
+    "a status as a list": start_with(session_status=["active"]),
+    "a foreign `status_url`": start_on("https://elsewhere.example", "status_url"),
+    "a foreign `logout_url`": start_on("https://elsewhere.example", "logout_url"),
+    "URLs without TLS": start_on("http://localhost", "status_url", "logout_url"),
+    "no session and no reason": answer(200, {"authentication_status": {"authenticated": False}}),
+}
+
+
+def table() -> Iterator[Case]:
+    """All rows."""
+    yield from _at_the_start()
+    yield from _at_a_poll()
+    yield from _at_the_end()
+
+
+def _case(name: str, expected: Expected, *parts: Part, timeout: int = 4) -> Case:
+    return Case(name, expected, scripted(*parts), {**TOLERANT, "timeout": f"{timeout}s"})
+
+
+def _at_the_start() -> Iterator[Case]:
+    def row(what: str, expected: Expected, *parts: Part, timeout: int = 4) -> Case:
+        return _case(f"the start is answered with {what}", expected, *parts, timeout=timeout)
+
+    for what, step in STATUSES_OF_NO_USE.items():
+        yield row(what, NONSENSE, step)
+    for what, step in REFUSALS.items():
+        yield row(what, MISCONFIGURED.but(requests=STARTED), step)
+    for what, step in OUTAGES.items():
+        yield row(what, TOLERATED.but(requests=STARTED), step)
+    yield Case(
+        "the start is answered with 503 and outages are not tolerated",
+        OUTAGE.but(requests=STARTED),
+        scripted(answer(503)),
+    )
+    yield row("429 to the end", TOLERATED.but(requests=Requests(3), within=4.0), *[answer(429)] * 3)
+    yield row(
+        "429 once", APPROVED_AT_ONCE.but(requests=Requests(2, 0, 1)), answer(429), ACTIVE_AT_ONCE, ENDED
+    )
+    wait_long = answer(429, headers={"Retry-After": "86400"})
+    yield row("429 and a day to wait", TOLERATED.but(requests=STARTED), wait_long)
+    for what, part in {**NO_ANSWERS, **STARTS}.items():
+        yield row(what, NONSENSE, part)
+    for what, step in LOST_AT_ONCE.items():
+        yield row(what, OUTAGE.but(requests=STARTED), step)
+    for what, step in LOST_IN_TIME.items():
+        yield row(what, OUTAGE.but(requests=STARTED, within=3.0), step, timeout=2)
+    yield row("bytes that are no TLS", MISCONFIGURED.but(requests=STARTED), garble(ANSWER, WHOLE))
+    yield row("no device", NO_DEVICE, _not_begun("NO_MOBILE_DEVICE"))
+    yield row(
+        "a reason full of control characters",
+        Expected(
+            ABORT,
+            "denied",
+            "denied",
+            "IAMPASS did not ask your phone: \\x1b[2J\\x0a\\u202eok\\x85. Please ask your administrator.",
+            STARTED,
+            record='reason="\\x1b[2J\\x0a\\u202eok\\x85"',
+        ),
+        _not_begun("\x1b[2J\n\u202eok\x85"),
+    )
+    yield row("an approval already", APPROVED_AT_ONCE, ACTIVE_AT_ONCE, ENDED)
+
+
+def _not_begun(reason: str) -> Step:
+    return answer(200, {"authentication_status": {"authenticated": False, "reason": reason}})
+
+
+def _at_a_poll() -> Iterator[Case]:
+    def row(what: str, expected: Expected, *parts: Part, timeout: int = 4) -> Case:
+        return _case(f"a poll is answered with {what}", expected, PENDING, *parts, timeout=timeout)
+
+    once = Requests(1, 1, 1)
+    everywhere = {what: NO_ANSWERS[what] for what in EVERYWHERE}
+    then_denied: dict[str, tuple[dict[str, Step], Expected]] = {
+        "nonsense": (
+            {**everywhere, "400": answer(400), "404": answer(404), "an unknown status": polled("levitating")},
+            NONSENSE,
+        ),
+        "refusal": (REFUSALS, MISCONFIGURED),
+        "ends": (
+            {status: polled(status) for status in ("failed", "cancelled", "closed", "walkaway")},
+            DENIED,
+        ),
+    }
+    for steps, expected in then_denied.values():
+        for what, step in steps.items():
+            yield row(what, expected.but(requests=once, within=4.0), step, ENDED)
+    yield row("timeout", timed_out(4).but(requests=once, within=4.0), polled("timeout"), ENDED)
+    for what, step in {"503": answer(503), "429": answer(429), **LOST_AT_ONCE}.items():
+        yield row(
+            f"{what}, the next with an approval",
+            APPROVED.but(requests=Requests(1, 2, 1)),
+            step,
+            ACTIVE,
+            ENDED,
+        )
+    for what, step in {
+        "503": answer(503),
+        "429 and a day to wait": answer(429, headers={"Retry-After": "86400"}),
+    }.items():
+        polls = None if what == "503" else 1
+        yield row(
+            f"{what} to the end",
+            OUTAGE.but(requests=Requests(1, polls, 3 if polls is None else 1), within=4.0),
+            *[step] * (9 if polls is None else 1),
+            ENDED,
+            timeout=3,
+        )
+    for what, step in LOST_IN_TIME.items():
+        yield row(
+            f"{what} to the end", OUTAGE.but(requests=Requests(1, 1, 1), within=4.0), step, ENDED, timeout=3
+        )
+
+
+def _at_the_end() -> Iterator[Case]:
+    """The person is in already, and waits for none of it."""
+
+    def row(what: str, ends: int, *parts: Part) -> Case:
+        expected = APPROVED_AT_ONCE.but(requests=Requests(1, 0, ends))
+        return _case(f"the end is answered with {what}", expected, ACTIVE_AT_ONCE, *parts)
+
+    repeated: dict[str, Step] = {
+        "502": answer(502),
+        "503": answer(503),
+        "504": answer(504),
+        "429": answer(429),
+    }
+    for what, step in {**repeated, **LOST_AT_ONCE}.items():
+        yield row(f"{what}, again and again", 3, *[step] * 3)
+    useless = {status: STATUSES_OF_NO_USE[status] for status in ("400", "404")}
+    once = {"500": answer(500), **useless, **REFUSALS, **{what: NO_ANSWERS[what] for what in EVERYWHERE}}
+    for what, step in once.items():
+        yield row(what, 1, step)
+    for what in ("silence", "a body that drips"):
+        yield replace(row(what, 1, LOST_IN_TIME[what]), lingers=10.0)
+    yield row("that it did not end", 1, answer(200, {"status": False}))

@@ -1,0 +1,10 @@
+"""docs/faults.md tells of every case that is played, as it is played."""
+
+from __future__ import annotations
+
+from tests.faults.page import page
+from tests.support.installation import ROOT
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert (ROOT / "docs/faults.md").read_text(encoding="utf-8") == page()

@@ -1,0 +1,110 @@
+"""What can be wrong with the whole machine, while the cases that are about it are played."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pam_iampass.journal import JOURNAL_SOCKET
+from tests.support import processes
+from tests.support.fault_case import Circumstance, Log
+
+if TYPE_CHECKING:
+    from tests.support.fault_stage import Stage
+
+#: Where /dev/log leads.
+SYSLOG = Path("/run/systemd/journal/dev-log")
+
+
+class Syslog:
+    """Takes what is sent to a socket; or takes nothing more, where it is `full`."""
+
+    def __init__(self, path: Path, *, full: bool = False) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        path.chmod(0o666)
+        self._path = path
+        self._full = full
+        if full:
+            _fill(path)
+
+    def __enter__(self) -> Syslog:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._socket.close()
+        self._path.unlink()
+
+    def lines(self) -> list[str]:
+        """What came so far."""
+        found: list[str] = []
+        with suppress(BlockingIOError):
+            while not self._full:
+                found.append(self._socket.recv(1 << 16, socket.MSG_DONTWAIT).decode("utf-8", "replace"))
+        return found
+
+
+class Nowhere:
+    """No log."""
+
+    def lines(self) -> list[str]:
+        """Nothing."""
+        return []
+
+
+def _fill(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        sender.connect(str(path))
+        with suppress(BlockingIOError):
+            while True:
+                sender.send(b"full")
+
+
+@contextmanager
+def _without_journal(stage: Stage) -> Iterator[None]:
+    stage.journald.stop()
+    try:
+        yield
+    finally:
+        stage.journald.start()
+
+
+@contextmanager
+def _syslog_only(stage: Stage) -> Iterator[Log]:
+    with _without_journal(stage), Syslog(SYSLOG) as log:
+        yield log
+
+
+@contextmanager
+def _no_log(stage: Stage) -> Iterator[Log]:
+    with _without_journal(stage):
+        yield Nowhere()
+
+
+@contextmanager
+def _full_logs(stage: Stage) -> Iterator[Log]:
+    with _without_journal(stage), ExitStack() as logs:
+        for path in (Path(JOURNAL_SOCKET), SYSLOG):
+            logs.enter_context(Syslog(path, full=True))
+        yield Nowhere()
+
+
+@contextmanager
+def _no_helper(stage: Stage) -> Iterator[None]:
+    helper = Path(processes.HELPER)
+    away = helper.with_name("helper-away")
+    helper.rename(away)
+    try:
+        yield
+    finally:
+        away.rename(helper)
+
+
+NO_JOURNAL = Circumstance("there is no journal, but a syslog", _syslog_only)
+NO_LOG = Circumstance("there is neither journal nor syslog", _no_log)
+FULL_LOGS = Circumstance("journal and syslog are full", _full_logs)
+NO_HELPER = Circumstance("the helper is not installed", _no_helper)

@@ -1,0 +1,165 @@
+"""Where one case of the fault table is played on one way: files, people, a PAM service, all its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Callable
+
+from tests.support.agent import SOCKET
+from tests.support.fault_case import NONE, Case, Option, Requests
+from tests.support.installation import ETC, write
+from tests.support.ways import Way
+
+CASES = ETC / "cases"
+PAM = Path("/etc/pam.d")
+#: A socket at which nobody listens. In a mount namespace of its own an application finds it in the place of the
+#: agent's, and so has its module run by the helper, while others use the agent.
+DEAD_SOCKET = "/run/nobody-listens.sock"
+HIDE_AGENT = [
+    *("unshare", "--mount", "--propagation", "private"),
+    *("sh", "-c", f'mount --bind "$0" {SOCKET} && exec "$@"', DEAD_SOCKET),
+]
+#: No PAM call of a test may take longer. Seconds.
+PATIENCE = 40.0
+
+
+@dataclass
+class Ended:
+    """What was to be seen of one login."""
+
+    code: int = -1
+    """What PAM said; where a signal ended the application, that with a minus."""
+    shown: list[str] = field(default_factory=list)
+    """What the person read."""
+    elapsed: float = 0.0
+    """Seconds that PAM took."""
+
+
+class Place:
+    """See the module's docstring. `program` is the compiled application."""
+
+    def __init__(self, case: Case, way: Way, service: str, users: list[str], program: Path) -> None:
+        self.case = case
+        self.way = way
+        self.service = service
+        self.users = users
+        self.program = program
+        self.folder = CASES / service
+        self.secret = "a-secret"
+        self.count: Callable[[], Requests] = lambda: NONE
+        self.settings = {
+            "application_id": "demo",
+            "application_secret_file": str(self.folder / "secret" / "application-secret"),
+            "ca_file": str(self.folder / "ca.pem"),
+            "users": str(self.folder / "table" / "users.yaml"),
+            "timeout": "4s",
+        }
+        for folder in (self.folder, *(self.folder / name for name in ("settings", "table", "secret"))):
+            folder.mkdir(parents=True)
+            shutil.chown(folder, "root", "iampass")
+            folder.chmod(0o750)
+
+    # The files
+
+    @property
+    def settings_file(self) -> Path:
+        """What the PAM line names."""
+        return self.folder / "settings" / "iampass.yaml"
+
+    @property
+    def table_file(self) -> Path:
+        """The user table."""
+        return Path(self.settings["users"])
+
+    @property
+    def secret_file(self) -> Path:
+        """The application's secret."""
+        return Path(self.settings["application_secret_file"])
+
+    @staticmethod
+    def token(user: str) -> str:
+        """The user's IAMPASS token."""
+        return f"token-of-{user}"
+
+    def trust(self, ca_file: str) -> None:
+        """Whose certificates are good."""
+        shutil.copy(ca_file, self.folder / "ca.pem")
+        (self.folder / "ca.pem").chmod(0o644)
+
+    def furnish(self) -> None:
+        """Write everything as it should be, then do to it what the case does."""
+        settings = {**self.settings, **self.case.settings}
+        text = "".join(f"{key}: {value}\n" for key, value in settings.items())
+        write(self.settings_file, text.replace("{user}", self.users[0]))
+        write(self.table_file, "".join(f"{user}: {self.token(user)}\n" for user in self.users))
+        write(self.secret_file, self.secret + "\n")
+        module = f"{self.way.line} config={self.settings_file}"
+        for name, lines in ((self.service, self.case.stack), (f"{self.service}-other", self.case.included)):
+            words = {"module": module, "other": f"{self.service}-other"}
+            (PAM / name).write_text("".join(line.format(**words) + "\n" for line in lines))
+        self.case.prepare(self)
+
+    # The logins
+
+    def play(self) -> list[Ended]:
+        """Log in."""
+        return (self.case.play or one)(self)
+
+    def login(self, user: str, options: Mapping[str, Option]) -> Ended:
+        """One login by the application."""
+        words: list[str | bytes] = ["--service", self.service]
+        for name, value in {"user": user, "typed": "", **options}.items():
+            if value is False:
+                continue
+            words.append("--" + name.replace("_", "-"))
+            words += [] if value is True else [value if isinstance(value, bytes) else str(value)]
+        under = [] if self.way.agent else HIDE_AGENT
+        done = subprocess.run(
+            [*under, str(self.program), *words, "authenticate"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+        )
+        assert done.returncode <= 0, (done.returncode, done.stdout, done.stderr.decode())
+        ended = _understood(done.stdout.decode())
+        return ended if done.returncode == 0 else replace(ended, code=done.returncode)
+
+
+def one(place: Place) -> list[Ended]:
+    """One login."""
+    return [place.login(place.users[0], place.case.application)]
+
+
+def at_once(place: Place) -> list[Ended]:
+    """All people of the place log in at the same time."""
+    with ThreadPoolExecutor(len(place.users)) as pool:
+        return list(pool.map(lambda user: place.login(user, place.case.application), place.users))
+
+
+def _understood(output: str) -> Ended:
+    ended = Ended()
+    for name, *values in (line.split(" ") for line in output.splitlines()):
+        if name == "message":
+            ended.shown.append(bytes.fromhex(values[1]).decode("utf-8", "surrogateescape"))
+        elif name == "elapsed":
+            ended.elapsed = int(values[0]) / 1000
+        elif name == "result":
+            ended.code = int(values[0])
+    return ended
+
+
+def timed(action: Callable[[], Ended]) -> Ended:
+    """With the time that it took."""
+    began = time.monotonic()
+    ended = action()
+    ended.elapsed = time.monotonic() - began
+    return ended
