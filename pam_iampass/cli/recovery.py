@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from pam_iampass.cli.as_module_user import account_name, as_module_user
+from pam_iampass.cli.user_name import USER
 from pam_iampass.journal import NOTICE, Journal
 from pam_iampass.recovery import CODES, REMEDY, RecoveryCodes
 from pam_iampass.state_folder import StateFolder
@@ -35,7 +36,7 @@ def command() -> None:
 
 
 @command.command(epilog=_EPILOG)
-@click.argument("user")
+@click.argument("user", type=USER)
 @click.option("--yes", is_flag=True, help="Replace codes that are there without asking.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
 def new(user: str, yes: bool, as_json: bool) -> None:
@@ -59,7 +60,7 @@ def new(user: str, yes: bool, as_json: bool) -> None:
 
 
 @command.command("list", epilog=_EPILOG)
-@click.argument("user")
+@click.argument("user", type=USER)
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
 def list_(user: str, as_json: bool) -> None:
     """Say how many codes USER has left, and when the others were used. The codes themselves are not known."""
@@ -69,7 +70,7 @@ def list_(user: str, as_json: bool) -> None:
 
 
 @command.command(epilog=_EPILOG)
-@click.argument("user")
+@click.argument("user", type=USER)
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
 def revoke(user: str, as_json: bool) -> None:
     """Take all codes of USER away. Works for accounts that are gone, too."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+# ctypes, ipaddress and yaml are here, and not where they are needed, since the user that the module runs as
+# may be unable to read them on a machine that has Python somewhere unusual.
+import ctypes  # noqa: F401
 import enum
+import ipaddress  # noqa: F401
 import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import yaml  # noqa: F401
 
 from pam_iampass import policy, settings, user_table_examination  # noqa: F401 - before the user changes
 from pam_iampass.accounts import Account, Accounts, LookupFailed, UnknownAccount

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from pam_iampass.cli.as_module_user import account_name, as_module_user
+from pam_iampass.cli.user_name import USER
 from pam_iampass.login import Login
 from pam_iampass.settings import DEFAULT_PATH, load
 from pam_iampass.state_folder import StateFolder
@@ -36,7 +37,7 @@ def command() -> None:
 
 
 @command.command(epilog=_EPILOG)
-@click.argument("user")
+@click.argument("user", type=USER)
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -57,7 +58,7 @@ def show(user: str, config: Path, as_json: bool) -> None:
 
 
 @command.command(epilog=_EPILOG)
-@click.argument("user")
+@click.argument("user", type=USER)
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
 def clear(user: str, as_json: bool) -> None:
     """Forget all refusals, requests and wrong recovery codes of USER. Logins that are pending go on.

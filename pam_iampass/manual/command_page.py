@@ -111,7 +111,7 @@ def _help(page: Page, command: click.Command) -> None:
 def _options(page: Page, context: click.Context, *, helped: bool = False) -> None:
     """The options; `--help` only where it is wanted."""
     for parameter in context.command.get_params(context):
-        if not helped and parameter.name == "help":
+        if not helped and set(parameter.opts) <= set(context.help_option_names):
             continue
         record = parameter.get_help_record(context)
         if record is not None:

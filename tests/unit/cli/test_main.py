@@ -13,6 +13,7 @@ import pytest
 
 from pam_iampass import __version__
 from pam_iampass.cli import VERBS, group, grouped, main
+from pam_iampass.cli.user_name import UserName
 from pam_iampass.errors import ConfigurationError, MissingFile, Problem
 
 ROOT = Path(__file__).parents[3]
@@ -153,3 +154,19 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     os.close(writing)
     assert finished.stderr == b""
     assert finished.returncode == 1
+
+
+def arguments(command: click.Command) -> list[click.Argument]:
+    """The arguments of a verb, and of the verbs below it."""
+    found = [parameter for parameter in command.params if isinstance(parameter, click.Argument)]
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        found += arguments(below)
+    return found
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_user_as_an_argument_completes(verb: str) -> None:
+    with click.Context(group) as context:
+        command = group.get_command(context, verb)
+    assert command is not None
+    assert all(isinstance(one.type, UserName) for one in arguments(command) if one.name == "user")
