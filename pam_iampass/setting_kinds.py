@@ -117,6 +117,13 @@ def duration(shortest: int, longest: int) -> Callable[[str], float]:
     return read
 
 
+def truth(text: str) -> bool:
+    """`true` or `false`, and none of the other words that YAML has for them."""
+    if text not in ("true", "false"):
+        raise Fault("is neither true nor false", "write true or false")
+    return text == "true"
+
+
 def number(least: int, most: int) -> Callable[[str], int]:
     """Reads a whole number, from `least` to `most`."""
 

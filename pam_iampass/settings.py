@@ -91,6 +91,8 @@ class Service:
     prompt: Prompt
     unlisted_users: Unlisted
     unavailable: Unavailable
+    enroll_at_login: bool
+    """Whether who has no phone yet can register one at login, where sshd has accepted a key before."""
     approver: Approver
 
 

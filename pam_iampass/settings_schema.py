@@ -79,6 +79,14 @@ FOR_SERVICES = (
         "When to ask for Enter before the request goes out: `auto`, where the application would hide our "
         "text otherwise (sshd); `always`; `never`.",
     ),
+    Key(
+        "enroll_at_login",
+        Kind("true or false", kinds.truth, "true"),
+        "false",
+        "Whether a user of the table who has no phone yet is shown the link to register one at login, and is then to "
+        "log in again. Only where `first_factor=publickey` stands on the PAM line: whoever gets as far as that link "
+        "can register a phone of theirs, and behind a password alone that would make one factor of two.",
+    ),
 )
 
 APPROVER = Key(

@@ -119,6 +119,22 @@ def not_begun(reason: str, elapsed: float) -> Decision:
     return denied(Outcome.DENIED, reason, message, elapsed)
 
 
+def registered(before: Decision, elapsed: float) -> Decision:
+    """The person had no phone and has registered one: that lets nobody in, the next login asks it."""
+    reason = f"{before.reason}; a phone was registered at this login"
+    return denied(
+        Outcome.NO_DEVICE, reason, "Your phone is registered. Log in again, and approve that on it.", elapsed
+    )
+
+
+def not_registered(before: Decision, what: str, elapsed: float) -> Decision:
+    """The person was to register a phone, and has not."""
+    message = "No phone was registered. Log in again to try once more, or ask your administrator."
+    return denied(
+        Outcome.NO_DEVICE, f"{before.reason}; no phone was registered at this login: {what}", message, elapsed
+    )
+
+
 def unavailable(error: Unavailable, service: Service, may_have_started: bool, elapsed: float) -> Decision:
     """An outage: tolerated only where it is certain that no request can be on the phone."""
     if service.unavailable.value == "ignore" and not may_have_started:

@@ -153,6 +153,9 @@ def verify(
             return recovery.spend(code)
         request = _Request(login, demand, settings, service, conversation, waiting, parts, recovery.throttle)
         decision = request.decide(told_what_to_do=typed is not None, told_of_others=told)
+        if decision.outcome is Outcome.NO_DEVICE and service.enroll_at_login:
+            request.leave()
+            return _enrol(who, demands, decision, request)
         if not recovery.is_offered_after(decision, request.replaced):
             return decision
         request.leave()
@@ -161,6 +164,27 @@ def verify(
         return way_out.decision
     except (PamIampassError, LookupFailed, policy.PolicyError) as error:
         return verdict.misconfigured(str(error))
+
+
+def _enrol(who: Account, demands: Demands, decision: Decision, request: _Request) -> Decision:
+    """Let a person without a phone register one. Whatever comes of it, this login is denied."""
+    if demands.first_factor is None:
+        return verdict.misconfigured(
+            "enroll_at_login needs first_factor=publickey on the PAM line: whoever gets here can register a phone"
+        )
+    from pam_iampass.enrolment.at_login import EnrolmentAtLogin
+
+    parts, settings, service = request.parts, request.settings, request.service
+    enrolment = EnrolmentAtLogin(
+        settings,
+        service.timeout - HEADROOM,
+        parts.connect,
+        request.conversation,
+        request.waiting,
+        parts.clock,
+    )
+    request.waiting.promise(service.timeout)
+    return enrolment.offer(who.name, request.demand.token, decision)
 
 
 def _account(login: Login, accounts: Accounts) -> Account:

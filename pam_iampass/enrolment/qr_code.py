@@ -1,8 +1,9 @@
 """A link as a QR code in a terminal.
 
-Two rows of the code share a line of text, through the character for the upper half of a cell. Black and white are the
-two colours of xterm's palette that no theme changes, given for every cell: so the code is black on white, as cameras
-want it, whatever the terminal's own colours are.
+Two rows of the code share a line of text, through the characters for halves of a cell. Black and white are the two
+colours of xterm's palette that no theme changes, given for every cell: so the code is black on white, as cameras want
+it, whatever the terminal's own colours are. Where no colours can go (the conversation of PAM), the light parts of the
+code are drawn, as most terminals are dark; on a light one the code is the negative, which many cameras read, too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,13 @@ import segno
 
 _BLACK, _WHITE = 16, 231
 _UPPER_HALF = "\N{UPPER HALF BLOCK}"
+# By whether the upper and the lower half are black.
+_LIGHT = {
+    (False, False): "\N{FULL BLOCK}",
+    (False, True): _UPPER_HALF,
+    (True, False): "\N{LOWER HALF BLOCK}",
+    (True, True): " ",
+}
 _QUIET_ZONE = 4  # modules around the code (ISO/IEC 18004)
 
 
@@ -31,6 +39,13 @@ class QrCode:
     def coloured(self) -> list[str]:
         """Lines for a terminal, colours included."""
         return ["".join(self._cells(upper, lower)) + "\x1b[0m" for upper, lower in self._pairs()]
+
+    def plain(self) -> list[str]:
+        """Lines without colours."""
+        return [
+            "".join(_LIGHT[above, below] for above, below in zip(upper, lower))
+            for upper, lower in self._pairs()
+        ]
 
     def _pairs(self) -> list[tuple[Sequence[bool], Sequence[bool]]]:
         """Each two rows that share a line."""

@@ -7,7 +7,12 @@ import zbar
 
 from tests.support.terminal import COLUMNS
 
-UPPER_HALF = "\N{UPPER HALF BLOCK}"
+# The halves of a cell, upper and lower, that a character fills.
+_FILLED = {
+    "\N{UPPER HALF BLOCK}": (True, False),
+    "\N{LOWER HALF BLOCK}": (False, True),
+    "\N{FULL BLOCK}": (True, True),
+}
 _SIZE = 4  # pixels of half a cell
 _BLACK, _WHITE = 0, 255
 
@@ -29,13 +34,14 @@ def read_codes(written: str, light: bool, rows: int = 80, columns: int = COLUMNS
 
 
 def _pixels(cells: list[pyte.screens.Char], light: bool) -> list[bytes]:
-    """The lines of pixels of one line of text. Other characters than halves of cells are left out."""
+    """The lines of pixels of one line of text. Characters that fill no half of a cell are left out."""
     above, below = bytearray(), bytearray()
     for cell in cells:
         ground = _shade(cell.bg, _WHITE if light else _BLACK)
-        ink = _shade(cell.fg, _BLACK if light else _WHITE) if cell.data == UPPER_HALF else ground
-        above += bytes([ink]) * _SIZE
-        below += bytes([ground]) * _SIZE
+        ink = _shade(cell.fg, _BLACK if light else _WHITE)
+        upper, lower = _FILLED.get(cell.data, (False, False))
+        above += bytes([ink if upper else ground]) * _SIZE
+        below += bytes([ink if lower else ground]) * _SIZE
     return [bytes(above)] * _SIZE + [bytes(below)] * _SIZE
 
 

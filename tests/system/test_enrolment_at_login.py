@@ -1,0 +1,82 @@
+"""Enrolment at login, by a real ssh client: the code on its screen registers the phone that then approves."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import ssl
+import subprocess
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.qr_reader import read_codes
+from tests.support.world import World, token_of
+
+QUESTION = "Once your phone is registered, press Enter: "
+
+
+@pytest.fixture
+def without_phone(world: World) -> World:
+    """Bob has a key and stands in the table, and has no phone yet."""
+    world.machine.change(enroll_at_login="true", timeout="20s")
+    world.sandbox.add_user(token_of("bob"), device=False)
+    return world
+
+
+def open_link(world: World, link: str) -> None:
+    """What a phone does that scans the code."""
+    context = ssl.create_default_context(cafile=str(world.sandbox.ca_file))
+    connection = http.client.HTTPSConnection("127.0.0.1", world.sandbox.port, context=context)
+    connection.request("POST", urlsplit(link).path)
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_the_code_in_the_terminal_registers_the_phone_that_approves_the_next_login(
+    without_phone: World,
+) -> None:
+    world = without_phone
+    login = world.login("bob")
+    login.enter()
+    login.expect_exact(QUESTION)
+    (link,) = re.findall(r"^(https://\S+)$", login.shown, re.MULTILINE)
+    assert read_codes(login.shown, light=False) == [link]
+    open_link(world, link)
+    login.sendline("")
+    login.expect_exact("Your phone is registered. Log in again, and approve that on it.")
+    assert login.finish() != 0
+    assert "In as bob" not in login.shown
+    (record,) = world.records("bob")
+    assert (record["IAMPASS_OUTCOME"], record["IAMPASS_RESULT"]) == ("no_device", "denied")
+    assert link not in str(record)
+
+    login = world.login("bob")
+    login.enter()
+    world.approve("bob")
+    login.expect_exact("In as bob.")
+    assert login.finish() == 0
+
+
+def test_who_only_presses_enter_gets_nowhere(without_phone: World) -> None:
+    without_phone.machine.change(enroll_at_login="true", timeout="2s")
+    login = without_phone.login("bob")
+    login.enter()
+    login.expect_exact(QUESTION)
+    login.sendline("")
+    login.expect_exact("No phone was registered.")
+    assert login.finish() != 0
+    assert "In as bob" not in login.shown
+    (record,) = without_phone.records("bob")
+    assert record["IAMPASS_OUTCOME"] == "no_device"
+
+
+def test_check_calls_a_line_for_passwords_an_error(without_phone: World) -> None:
+    done = subprocess.run(["/usr/bin/pam-iampass", "check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "/etc/pam.d/iampass-sshd-password:" in done.stdout
+    assert "enrols at login without first_factor=publickey" in done.stdout
+    assert "/etc/pam.d/iampass-sshd:" not in done.stdout
+    without_phone.machine.change(services="{iampass-sshd: {enroll_at_login: true}}")
+    done = subprocess.run(["/usr/bin/pam-iampass", "check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
