@@ -8,6 +8,7 @@ import ctypes  # noqa: F401
 import enum
 import ipaddress  # noqa: F401
 import os
+import pwd
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,7 +110,7 @@ def report(
         found = table.examine()
         accounts = login_accounts() if people is None else people
         everybody = {account.name for account in accounts} | _named(found)
-        judge.place = found.places.get
+        judge.knows(found)
         standings = tuple(judge.standing(name) for name in sorted(everybody))
     return Report(standings, read.users, (*read.problems, *found.problems))
 
@@ -140,18 +141,28 @@ class _Judge:
     def __init__(
         self, known: settings.Settings | None, table: UserTable, place: Callable[[str], Place | None]
     ) -> None:
-        self.place = place
         self.problems: list[Problem] = []
         """What kept entries from being found."""
+        self._place = place
         self._settings = known
         self._table = table
         self._accounts = Accounts()
+        self._entries: Mapping[str, Entry] | None = None
+        self._listed: dict[str, Account] = {}
+
+    def knows(self, found: Examination) -> None:
+        """Everything has been read already: spare further looks, which would take long for many users."""
+        self._place = found.places.get
+        if all(problem.severity is not Severity.ERROR for problem in found.problems):
+            self._entries = found.entries
+        for entry in pwd.getpwall():
+            self._listed.setdefault(entry.pw_name, Account(entry.pw_name, entry.pw_uid, entry.pw_gid))
 
     def standing(self, name: str) -> Standing:
         entry, broken = self._entry(name)
-        place = self.place(name) if entry else None
+        place = self._place(name) if entry else None
         try:
-            account = self._accounts.named(name)
+            account = self._listed.get(name) or self._accounts.named(name)
         except UnknownAccount:
             return Standing(name, None, State.NO_ACCOUNT, "this machine knows no such user", entry, place, {})
         except LookupFailed as failure:
@@ -164,6 +175,8 @@ class _Judge:
 
     def _entry(self, name: str) -> tuple[Entry | None, str]:
         """What a look-up finds, and why it fails."""
+        if self._entries is not None:
+            return self._entries.get(name), ""
         try:
             return self._table.find(name), ""
         except ConfigurationError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pwd
+from contextlib import suppress
+from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
@@ -44,19 +45,24 @@ def as_nss_has_it(name: str) -> str | None:
 
 
 def _known(ctx: click.Context) -> set[str]:
-    from pathlib import Path
-
+    """Names to choose from. Somebody is typing: what can be found out at once, and without an error, will do."""
     from pam_iampass import settings
     from pam_iampass.login_accounts import login_accounts
-    from pam_iampass.user_table import UserTable
+
+    names = {account.name for account in login_accounts()}
+    config = Path(ctx.params.get("config") or settings.DEFAULT_PATH).absolute()
+    users = settings.examine(config).users
+    return names if users is None else names | _listed(users, users.parent / settings.USERS_FOLDER)
+
+
+def _listed(users: Path, folder: Path) -> set[str]:
+    """Whom the table speaks of, without a look into the files of single users."""
+    from pam_iampass import trusted_file, user_table
+    from pam_iampass.user_file_name import user_of
 
     names: set[str] = set()
-    try:
-        names = {account.name for account in login_accounts(pwd.getpwall())}
-        config = Path(ctx.params.get("config") or settings.DEFAULT_PATH).absolute()
-        users = settings.examine(config).users
-        if users is not None:
-            names |= set(UserTable(users, users.parent / settings.USERS_FOLDER).examine().entries)
-    except (OSError, PamIampassError):
-        pass  # somebody is typing: what is known so far will do
+    with suppress(PamIampassError):
+        names |= set(user_table.read(users, 0).entries)
+    with suppress(PamIampassError):
+        names |= {user for user in map(user_of, trusted_file.names(folder)) if user is not None}
     return names
