@@ -59,10 +59,7 @@ class LazyGroup(click.Group):
         try:
             loaded = import_module(module)
         except ModuleNotFoundError as error:
-            if error.name is None or error.name.startswith("pam_iampass"):
-                raise
-            message = f"{cmd_name} needs the Python package {error.name}, which is not installed"
-            raise click.ClickException(message) from None
+            raise click.ClickException(_not_installed(cmd_name, error)) from None
         command = getattr(loaded, attribute)
         assert isinstance(command, click.Command)  # noqa: S101
         return command
@@ -93,6 +90,15 @@ def group() -> None:
 
     The configuration is /etc/iampass/iampass.yaml, the users are in /etc/iampass/users.yaml.
     """
+
+
+def _not_installed(verb: str, error: ModuleNotFoundError) -> str:
+    """What to tell of a verb that lacks something; raises the error again where it is the verb that is broken."""
+    if error.name == "pam_iampass.sandbox":
+        return "the sandbox is not installed; packages of distributions have it apart, as pam-iampass-sandbox"
+    if error.name is None or error.name.startswith("pam_iampass"):
+        raise error
+    return f"{verb} needs the Python package {error.name}, which is not installed"
 
 
 def grouped() -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,6 +107,18 @@ def test_a_verb_whose_package_is_not_installed_says_which(monkeypatch: pytest.Mo
     with click.Context(group) as context, pytest.raises(click.ClickException) as caught:
         group.get_command(context, "fancy")
     assert caught.value.message == "fancy needs the Python package no_such_package, which is not installed"
+
+
+def test_without_the_sandbox_its_verb_says_where_it_is(tmp_path: Path) -> None:
+    shutil.copytree(
+        ROOT / "pam_iampass",
+        tmp_path / "pam_iampass",
+        ignore=shutil.ignore_patterns("sandbox", "__pycache__"),
+    )
+    for verb, told in (("sandbox", "as pam-iampass-sandbox"), ("--help", "Try out")):
+        finished = subprocess.run([*COMMAND, verb], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert told in finished.stdout + finished.stderr
+        assert "Traceback" not in finished.stderr
 
 
 def test_a_broken_verb_is_not_taken_for_one_that_is_not_installed(
