@@ -16,7 +16,7 @@ MODULE_USER = "iampass"
 
 
 @contextmanager
-def as_module_user(name: str = MODULE_USER) -> Iterator[None]:
+def reading_as_module_user(name: str = MODULE_USER) -> Iterator[None]:
     """Meanwhile this process may read what the user may, where it is root's and there is such a user.
 
     For reading only, and only where there is one thread: the ids are those of the process.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pam_iampass.errors import ConfigurationError, EditRefused, MissingFile, UnreadableFile, shown
 from pam_iampass.identifiers import name_fault, token_fault
-from pam_iampass.module_user import MODULE_USER, as_module_user, module_group
+from pam_iampass.module_user import MODULE_USER, module_group, reading_as_module_user
 from pam_iampass.node_reader import Fault
 from pam_iampass.setting_kinds import method as known_method
 from pam_iampass.trusted_folder import opened, shell_word, trusted_folder
@@ -210,7 +210,7 @@ class UserTableEditor:
     def _read_again(self, name: str, entry: Entry) -> None:
         """Raises where the module would not find in the file NEW what was meant."""
         try:
-            with as_module_user(self._module_user):
+            with reading_as_module_user(self._module_user):
                 table = read_own(self._folder / NEW, self._owner, name)
         except UnreadableFile:
             what = f"{self._folder}: the module, as user {self._module_user}, cannot read what is put there"

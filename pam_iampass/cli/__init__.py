@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 import click
@@ -111,6 +112,11 @@ def grouped() -> dict[str, list[str]]:
 
 def main(arguments: list[str] | None = None, command: click.Command = group) -> None:
     """Run the command and leave with its exit status; tell errors in a line or two, never as a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, TextIOWrapper
+        ):  # a character that the terminal does not have is shown as an escape
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = command.main(arguments, prog_name="pam-iampass", standalone_mode=False)
         sys.stdout.flush()

@@ -18,7 +18,7 @@ import yaml  # noqa: F401
 from pam_iampass import settings, user_table_examination  # noqa: F401
 from pam_iampass.cli import enrolment_advice
 from pam_iampass.errors import Problem, Severity, shown
-from pam_iampass.module_user import MODULE_USER, as_module_user, module_group
+from pam_iampass.module_user import MODULE_USER, module_group, reading_as_module_user
 from pam_iampass.user_table import UserTable
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def inspect(config: Path, module_user: str = MODULE_USER) -> Inspection:
     """Read the settings in `config` and the table that they name. Raises nothing that the files can cause."""
     table = None
     group = module_group(module_user)
-    with as_module_user(module_user):
+    with reading_as_module_user(module_user):
         examination = settings.examine(config, readers=frozenset() if group is None else {group})
         if examination.users is not None:
             users = examination.users

@@ -21,7 +21,7 @@ from pam_iampass.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.errors import ConfigurationError, Problem, Severity, UntrustedFile
 from pam_iampass.login import Login
 from pam_iampass.login_accounts import LoginAccount, login_accounts
-from pam_iampass.module_user import MODULE_USER, as_module_user, module_group
+from pam_iampass.module_user import MODULE_USER, module_group, reading_as_module_user
 from pam_iampass.user_file_name import LONGEST, file_name, user_of
 from pam_iampass.user_table import Entry, UserTable
 from pam_iampass.user_table import read as read_table
@@ -97,7 +97,7 @@ def report(
     would. Raises ConfigurationError where not even the path of the table can be read.
     """
     group = module_group(module_user)
-    with as_module_user(module_user):
+    with reading_as_module_user(module_user):
         read = settings.examine(config, readers=frozenset() if group is None else {group})
         if read.users is None:
             raise ConfigurationError(read.problems)

@@ -18,7 +18,7 @@ from pam_iampass.client import IampassError, ManagementAPI, ManagementAPIResult
 from pam_iampass.enrolment.applicant import Applicant
 from pam_iampass.errors import EditRefused, shown
 from pam_iampass.identifiers import token_fault
-from pam_iampass.module_user import as_module_user, module_group
+from pam_iampass.module_user import module_group, reading_as_module_user
 from pam_iampass.setting_kinds import Unlisted
 from pam_iampass.user_table import Entry, UserTable
 from pam_iampass.user_table_editing import UserTableEditor
@@ -109,7 +109,7 @@ def open_office(config: Path) -> Office:
     if os.geteuid() != 0:
         raise EditRefused("only root can enrol users", "run it as root")
     group = module_group()
-    with as_module_user():
+    with reading_as_module_user():
         read = settings.load(config, readers=frozenset() if group is None else frozenset({group}))
     return Office(
         ManagementAPI(read.application_id, read.application_secret, read.server, read.ca_file, read.proxy),

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -408,6 +409,22 @@ def test_a_login_in_the_middle_of_a_change_finds_the_old_token_or_the_new_one(pl
     reader.join()
     assert Entry("0") in found
     assert found <= {Entry("0"), Entry("1")}
+
+
+def test_an_editor_that_is_killed_in_the_middle_leaves_whole_files_and_a_way_on(place: Place) -> None:
+    names = [f"user{number}" for number in range(500)]
+    for killed in range(5):
+        editor = subprocess.Popen([sys.executable, "-c", ADD, str(place.root), "t", *names], cwd=ROOT)
+        while editor.poll() is None and not (place.folder / f"user{killed * 20 + 5}.yaml").exists():
+            time.sleep(0.001)
+        editor.kill()
+        editor.wait()
+    written = [name for name in os.listdir(place.folder) if name != NEW]
+    assert len(written) > 80
+    for name in written:
+        assert (place.folder / name).read_text() == f"{name[: -len('.yaml')]}: t\n"
+    place.editor.add("dave", "d")
+    assert NEW not in os.listdir(place.folder)
 
 
 def test_an_editor_waits_for_another_one_and_not_for_one_that_was_killed(place: Place) -> None:

@@ -154,6 +154,18 @@ def test_ctrl_c_is_told_in_a_word(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.strip() == "Cancelled."
 
 
+def test_a_character_that_the_terminal_does_not_have_is_shown_as_an_escape() -> None:
+    program = (
+        "import click\nfrom pam_iampass.cli import main\n"
+        "main([], command=click.Command('x', callback=lambda: click.echo('j\\u00fcrgen \\u2026')))"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    finished = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, check=True
+    )
+    assert finished.stdout == b"j\xfcrgen \\u2026\n"
+
+
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
