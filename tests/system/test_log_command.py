@@ -7,6 +7,7 @@ import pwd
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -137,6 +138,29 @@ def test_what_a_door_may_have_left_in_a_process_of_a_user_is_told_of_and_shown_w
     assert f"unverified, written by user id {uid_of('judy')}" in line
     (found_too,) = objects("judy", "--unverified")
     assert (found_too["verified"], found_too["uid"]) == (False, uid_of("judy"))
+
+
+@pytest.fixture
+def su_without_a_module() -> Iterator[None]:
+    """su asks the phone, and nothing answers: no agent runs, and the helper is not there."""
+    su, helper = Path("/etc/pam.d/su"), Path("/usr/lib/pam-iampass/helper")
+    kept = su.read_bytes()
+    phases = "".join(f"{phase} required pam_permit.so\n" for phase in ("auth", "account", "session"))
+    su.write_text(f"auth required pam_iampass.so\n{phases}")
+    helper.rename(helper.with_suffix(".away"))
+    yield
+    helper.with_suffix(".away").rename(helper)
+    su.write_bytes(kept)
+
+
+@pytest.mark.usefixtures("su_without_a_module")
+def test_what_the_door_leaves_in_a_real_su_is_told_of() -> None:
+    as_niaj = ["setpriv", "--reuid=niaj", "--regid=niaj", "--init-groups", "su", "bob", "-c", "true"]
+    assert subprocess.run(as_niaj, capture_output=True, check=False).returncode == 1
+    assert "--unverified shows them" in run("bob", "--service", "su").stderr
+    (found,) = objects("bob", "--service", "su", "--unverified")
+    assert (found["outcome"], found["uid"], found["verified"]) == ("unavailable", uid_of("niaj"), False)
+    assert "the module" in str(found["reason"])
 
 
 def test_records_can_be_chosen_by_outcome_service_number_and_time() -> None:
