@@ -36,16 +36,19 @@ def _table(cases: Sequence[Case]) -> str:
     lines = [COLUMNS, ("---",) * len(COLUMNS)]
     for case in cases:
         lines.append((case.name, *_cells(case.expected)))
+        for number, other in enumerate(case.others, 2):
+            lines.append((f"— login {number}", *_cells(other, requests="")))
         for way, difference in case.differs.items():
             lines.append((f"— {way}: {difference.why}", *_cells(difference.expected)))
     return "".join("| " + " | ".join(map(_escaped, line)) + " |\n" for line in lines)
 
 
-def _cells(expected: Expected) -> tuple[str, ...]:
+def _cells(expected: Expected, requests: str | None = None) -> tuple[str, ...]:
     outcome = f"{expected.outcome}, {expected.result}" if expected.outcome else "not reached"
     unrecorded = "" if expected.recorded or not expected.outcome else " (no record)"
-    requests = expected.requests.at_all
-    return outcome + unrecorded, CODES[expected.code], expected.message, requests, f"{expected.within:g} s"
+    told = " ".join(text for text in (expected.also, expected.message) if text)
+    counted = expected.requests.at_all if requests is None else requests
+    return outcome + unrecorded, CODES[expected.code], told, counted, f"{expected.within:g} s"
 
 
 def _escaped(cell: str) -> str:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.faults import connections, conversations, files, machine, names, people, server_answers, stacks
+from tests.faults import (
+    connections,
+    conversations,
+    files,
+    machine,
+    names,
+    people,
+    server_answers,
+    stacks,
+    state,
+)
 
 SUBJECTS = {
     "What IAMPASS answers": tuple(server_answers.table()),
@@ -11,6 +21,7 @@ SUBJECTS = {
     "The machine": tuple(machine.table()),
     "Names": tuple(names.table()),
     "Conversations": tuple(conversations.table()),
+    "What is remembered": tuple(state.table()),
     "Stacks": tuple(stacks.table()),
     "People": tuple(people.table()),
 }

@@ -71,12 +71,14 @@ class Expected:
     """In the audit record; empty where the module is not to be reached, and so there is no record."""
     result: str
     message: str = ""
-    """What the person reads of it, in one line; empty: nothing."""
+    """What the person reads of it, in one line; empty: nothing. A time to wait in it is written `…`."""
     requests: Requests = NONE
     within: float = 1.0
     """Seconds until PAM has its answer, beside the start of an interpreter where one is started."""
     record: str = ""
     """A part of the audit record's line."""
+    also: str = ""
+    """What the person reads before that, where there is more than what to do."""
     recorded: bool = True
     """Whether there is a log for the audit record to be in."""
 
@@ -142,6 +144,8 @@ class Case:
     play: Play | None = None
     """None: by the application of `tests/pam/native/application.c`, with `application` for options."""
     application: Mapping[str, Option] = field(default_factory=dict)
+    others: tuple[Expected, ...] = ()
+    """What must come of the logins after the first, where the case plays some and they differ."""
     stack: tuple[str, ...] = ("auth required {module}",)
     """The PAM file. `{module}` is the door with its arguments, `{other}` the name of the file in `included`."""
     included: tuple[str, ...] = ()
@@ -157,10 +161,14 @@ class Case:
         """About how long it takes in all, in seconds."""
         return self.expected.within + self.lingers
 
-    def code_of_the_stack(self, way: Way) -> int:
+    def code_of_the_stack(self, expected: Expected) -> int:
         """What the application gets to see: a stack in which every module says PAM_IGNORE fails."""
-        code = self.on(way).code
-        return PERM_DENIED if code == IGNORE and len(self.stack) == 1 else code
+        alone = expected.code == IGNORE and len(self.stack) == 1
+        return PERM_DENIED if alone else expected.code
+
+    def each(self, way: Way, logins: int) -> list[Expected]:
+        """What must come of each of so many logins on this way."""
+        return [self.on(way), *self.others] if self.others else [self.on(way)] * logins
 
     def on(self, way: Way) -> Expected:
         """What must come of it on this way."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import pwd
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.journal import JOURNAL_SOCKET
+from pam_iampass.throttle import STATE
 from tests.support import processes
 from tests.support.fault_case import Circumstance, Log
 
 if TYPE_CHECKING:
     from tests.support.fault_stage import Stage
 
+Make = Callable[["Stage"], "AbstractContextManager[Log | None]"]
+FOLDER, AWAY = Path(STATE), Path(STATE).with_name("state-away")
 #: Where /dev/log leads.
 SYSLOG = Path("/run/systemd/journal/dev-log")
 
@@ -104,7 +110,82 @@ def _no_helper(stage: Stage) -> Iterator[None]:
         away.rename(helper)
 
 
+@contextmanager
+def _elsewhere(stage: Stage) -> Iterator[None]:
+    """The folder of the state is not in its place."""
+    FOLDER.rename(AWAY)
+    try:
+        yield
+    finally:
+        AWAY.rename(FOLDER)
+
+
+@contextmanager
+def _link(stage: Stage) -> Iterator[None]:
+    with _elsewhere(stage):
+        FOLDER.symlink_to(AWAY)
+        try:
+            yield
+        finally:
+            FOLDER.unlink()
+
+
+@contextmanager
+def _read_only(stage: Stage) -> Iterator[None]:
+    with _mounted("--bind", str(FOLDER)):
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(FOLDER)], check=True)
+        yield
+
+
+@contextmanager
+def _full(stage: Stage) -> Iterator[None]:
+    """Room for a few files, and for nothing in them."""
+    owner = pwd.getpwnam("iampass")
+    options = f"size=16k,mode=0700,uid={owner.pw_uid},gid={owner.pw_gid}"
+    with _mounted("-t", "tmpfs", "-o", options, "state"):
+        with suppress(OSError), (FOLDER / "filling").open("wb", buffering=0) as filling:
+            while True:
+                filling.write(bytes(4096))
+        yield
+
+
+@contextmanager
+def _mounted(*what: str) -> Iterator[None]:
+    subprocess.run(["mount", *what, str(FOLDER)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(FOLDER)], check=True)
+
+
+def _changed(change: Callable[[], object], back: Callable[[], object]) -> Make:
+    @contextmanager
+    def make(stage: Stage) -> Iterator[None]:
+        change()
+        try:
+            yield
+        finally:
+            back()
+
+    return make
+
+
 NO_JOURNAL = Circumstance("there is no journal, but a syslog", _syslog_only)
 NO_LOG = Circumstance("there is neither journal nor syslog", _no_log)
 FULL_LOGS = Circumstance("journal and syslog are full", _full_logs)
+STATE_BY_LINK = Circumstance("the folder of the state is a link that root made", _link)
+STATE_FOLDER = (
+    Circumstance("the folder of the state is missing", _elsewhere),
+    STATE_BY_LINK,
+    Circumstance("the folder of the state is read-only", _read_only),
+    Circumstance("the folder of the state is full", _full),
+    Circumstance(
+        "the folder of the state belongs to root",
+        _changed(lambda: shutil.chown(FOLDER, "root"), lambda: shutil.chown(FOLDER, "iampass")),
+    ),
+    Circumstance(
+        "the folder of the state can be written by everybody",
+        _changed(lambda: FOLDER.chmod(0o777), lambda: FOLDER.chmod(0o700)),
+    ),
+)
 NO_HELPER = Circumstance("the helper is not installed", _no_helper)

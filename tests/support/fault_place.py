@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,8 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
 
+from pam_iampass.recovery import CODES
+from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox.sessions import SandboxSession
+from pam_iampass.state_folder import file_stem
+from pam_iampass.throttle import STATE
 from tests.support.agent import SOCKET
-from tests.support.fault_case import NONE, Case, Option, Requests
+from tests.support.fault_case import NONE, Case, Option, Play, Requests
 from tests.support.installation import ETC, write
 from tests.support.ways import Way
 
@@ -53,6 +59,7 @@ class Place:
         self.program = program
         self.folder = CASES / service
         self.secret = "a-secret"
+        self.sandbox: Sandbox | None = None
         self.count: Callable[[], Requests] = lambda: NONE
         self.settings = {
             "application_id": "demo",
@@ -106,6 +113,21 @@ class Place:
             (PAM / name).write_text("".join(line.format(**words) + "\n" for line in lines))
         self.case.prepare(self)
 
+    def state_file(self) -> Path:
+        """What is remembered of the person's logins."""
+        return Path(STATE) / f"{file_stem(self.users[0])}.json"
+
+    def codes_file(self) -> Path:
+        """The person's recovery codes."""
+        return Path(CODES) / f"{file_stem(self.users[0])}.json"
+
+    def new_recovery_codes(self) -> list[str]:
+        """Make ten."""
+        command = ["pam-iampass", "recovery", "new", "--yes", "--json", self.users[0]]
+        made = subprocess.run(command, check=True, capture_output=True)
+        codes: list[str] = json.loads(made.stdout)["codes"]
+        return codes
+
     # The logins
 
     def play(self) -> list[Ended]:
@@ -143,6 +165,58 @@ def at_once(place: Place) -> list[Ended]:
     """All people of the place log in at the same time."""
     with ThreadPoolExecutor(len(place.users)) as pool:
         return list(pool.map(lambda user: place.login(user, place.case.application), place.users))
+
+
+def newer_takes_over(place: Place) -> list[Ended]:
+    """The same person logs in twice from the same place; the later login's request is approved."""
+    return _two(place, {}, {}, lambda sandbox, first, second: sandbox.approve(second))
+
+
+def from_two_places(place: Place) -> list[Ended]:
+    """The same person logs in from two places; the later login's request is approved, the other one denied."""
+
+    def answer(sandbox: Sandbox, first: SandboxSession, second: SandboxSession) -> None:
+        sandbox.approve(second)
+        sandbox.deny(first)
+
+    return _two(place, {"rhost": "192.0.2.1"}, {"rhost": "192.0.2.2"}, answer)
+
+
+def _two(
+    place: Place,
+    first: Mapping[str, Option],
+    second: Mapping[str, Option],
+    answer: Callable[[Sandbox, SandboxSession, SandboxSession], object],
+) -> list[Ended]:
+    [user], sandbox = place.users, place.sandbox
+    assert sandbox is not None
+    with ThreadPoolExecutor(2) as pool:
+        logins = [pool.submit(place.login, user, first)]
+        older = sandbox.wait_for_request(place.token(user), PATIENCE)
+        logins.append(pool.submit(place.login, user, second))
+        newer = sandbox.wait_for_request(place.token(user), PATIENCE, after=older)
+        answer(sandbox, older, newer)
+        return [login.result() for login in logins]
+
+
+def in_turn(*options: Mapping[str, Option]) -> Play:
+    """One login after the other, with these options of the application."""
+    return lambda place: [place.login(place.users[0], {**place.case.application, **one}) for one in options]
+
+
+def with_code(*options: Mapping[str, Option], at_once: bool = False) -> Play:
+    """The same where a recovery code of the person stands for `CODE`; or all at the same time, who got in first."""
+
+    def play(place: Place) -> list[Ended]:
+        code = place.new_recovery_codes()[0]
+        filled = [
+            {name: code if value == "CODE" else value for name, value in one.items()} for one in options
+        ]
+        with ThreadPoolExecutor(len(filled) if at_once else 1) as pool:
+            ended = list(pool.map(lambda one: place.login(place.users[0], one), filled))
+        return sorted(ended, key=lambda one: one.code) if at_once else ended
+
+    return play
 
 
 def _understood(output: str) -> Ended:

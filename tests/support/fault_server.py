@@ -64,6 +64,7 @@ def sandbox(
                 running.clock_skew = jump
 
         running = Sandbox("demo", auto=auto, delay=delay, clock_skew=ahead, listener=hear)
+        place.sandbox = running
         with running:
             for user in place.users:
                 running.add_user(place.token(user), device=device)

@@ -7,7 +7,7 @@ import re
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +39,14 @@ class Record:
 class Played:
     """What was to be seen of one case on one way."""
 
-    ended: list[Ended]
+    logins: Future[list[Ended]]
     records: list[Record]
     requests: Requests
+
+    @property
+    def ended(self) -> list[Ended]:
+        """The logins. Raises what kept them from being played."""
+        return self.logins.result()
 
 
 @dataclass(frozen=True)
@@ -76,13 +81,12 @@ class Stage:
             order = sorted(range(len(places)), key=lambda number: -wanted[number][0].takes)
             with ThreadPoolExecutor(AT_A_TIME) as pool:
                 futures = {number: pool.submit(places[number].play) for number in order}
-                ended = [futures[number].result() for number in range(len(places))]
             self._settle()
             requests = [place.count() for place in places]
             lines = changed.lines() if changed is not None else self._journal_since(cursor)
         records = _by_service(lines)
         return {
-            one: Played(ended[number], records.get(place.service, []), requests[number])
+            one: Played(futures[number], records.get(place.service, []), requests[number])
             for number, (one, place) in enumerate(zip(wanted, places))
         }
 

@@ -1,0 +1,178 @@
+"""What is remembered from one login to the next: requests, refusals and recovery codes, and the files of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable
+
+from pam_iampass.verification import OTHERS
+from tests.faults.conversations import SSHD
+from tests.support.fault_case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expected, Requests
+from tests.support.fault_circumstances import STATE_BY_LINK, STATE_FOLDER
+from tests.support.fault_expected import (
+    APPROVED,
+    APPROVED_AT_ONCE,
+    DENIED,
+    EXEMPT,
+    MISCONFIGURED,
+    OUTAGE,
+)
+from tests.support.fault_place import Place, from_two_places, in_turn, newer_takes_over, with_code
+from tests.support.fault_server import ACTIVE_AT_ONCE, ENDED, nobody, sandbox, scripted
+
+FINE = scripted(ACTIVE_AT_ONCE, ENDED)
+TEN = {"timeout": "10s"}
+REPLACED = Expected(
+    ABORT,
+    "throttled",
+    "denied",
+    "No longer waiting: another login from the same place took over.",
+    Requests(2, None, 2),
+    within=10.0,
+)
+COOL_OFF = Expected(
+    ABORT,
+    "throttled",
+    "denied",
+    "No request was sent, since there were too many: wait …, or use a recovery code.",
+)
+RECOVERED = Expected(
+    SUCCESS,
+    "recovered",
+    "success",
+    "The recovery code was accepted and is spent: 9 recovery codes are left.",
+    record='reason="9 recovery codes are left',
+    within=2.0,
+)
+WRONG_CODE = Expected(
+    MAXTRIES,
+    "denied",
+    "denied",
+    "That is no recovery code of yours, or it was used already.",
+    record='reason="a wrong recovery code"',
+    within=2.0,
+)
+
+
+def table() -> Iterator[Case]:
+    """All rows."""
+    for circumstance in STATE_FOLDER:
+        expected = APPROVED_AT_ONCE if circumstance is STATE_BY_LINK else MISCONFIGURED
+        yield Case(str(circumstance), expected, FINE, circumstance=circumstance)
+        exempt = {"exempt": "{users: ['{user}']}"}
+        name = f"{circumstance}, and the user is exempt"
+        yield Case(name, EXEMPT, FINE, exempt, circumstance=circumstance)
+    for what, damage in DAMAGE.items():
+        yield Case(f"what is remembered of the user {what}", MISCONFIGURED, FINE, prepare=_done(damage))
+    yield from _requests()
+    yield from _codes()
+
+
+def _write(file: Path, data: bytes, owner: str = "iampass") -> None:
+    file.write_bytes(data)
+    file.chmod(0o600)
+    shutil.chown(file, owner)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "is empty": lambda file: _write(file, b""),
+    "is half-written": lambda file: _write(file, b'{"version": 1, "sal'),
+    "is binary": lambda file: _write(file, bytes(range(256))),
+    "belongs to somebody else": lambda file: _write(file, b"{}", "nobody"),
+    "is a folder": lambda file: file.mkdir(),
+    "is a FIFO": lambda file: os.mkfifo(file),
+    "is 2 MiB": lambda file: _write(file, b" " * 2 * 1024 * 1024),
+}
+
+
+def _done(damage: Callable[[Path], object]) -> Callable[[Place], object]:
+    return lambda place: damage(place.state_file())
+
+
+def _requests() -> Iterator[Case]:
+    yield Case(
+        "the same person logs in a second time from the same place, and approves",
+        REPLACED,
+        sandbox("ask"),
+        TEN,
+        play=newer_takes_over,
+        others=(APPROVED.but(within=10.0),),
+    )
+    yield Case(
+        "the same person seems to log in from two places, denies one and approves the other",
+        DENIED.but(requests=Requests(2, None, 2), within=10.0),
+        sandbox("ask"),
+        TEN,
+        play=from_two_places,
+        others=(APPROVED.but(also=OTHERS, within=10.0),),
+    )
+    yield Case(
+        "the person has denied twice just before",
+        DENIED.but(requests=Requests(2, None, 2)),
+        sandbox("deny"),
+        play=in_turn({}, {}, {}),
+        others=(DENIED, COOL_OFF),
+    )
+    yield Case(
+        "the person has denied twice just before, and then logs in from elsewhere",
+        DENIED.but(requests=Requests(3, None, 3)),
+        sandbox("deny"),
+        play=in_turn({}, {}, {"rhost": "192.0.2.9"}),
+        others=(DENIED, DENIED),
+    )
+
+
+def _codes() -> Iterator[Case]:
+    code = {"typed": "CODE", **SSHD}
+    yield Case("a recovery code is typed in sshd", RECOVERED, FINE, play=with_code(code))
+    yield Case(
+        "a recovery code is typed a second time",
+        RECOVERED,
+        FINE,
+        play=with_code(code, code),
+        others=(WRONG_CODE,),
+    )
+    yield Case(
+        "three logins type the same recovery code at once",
+        RECOVERED.but(within=4.0),
+        FINE,
+        play=with_code(code, code, code, at_once=True),
+        others=(WRONG_CODE.but(within=4.0),) * 2,
+    )
+    yield Case(
+        "a recovery code is typed in a cool-off",
+        DENIED.but(code=MAXTRIES, requests=Requests(2, None, 2)),
+        sandbox("deny"),
+        play=with_code(SSHD, SSHD, SSHD, code),
+        others=(DENIED.but(code=MAXTRIES), COOL_OFF.but(code=MAXTRIES), RECOVERED),
+    )
+    wrong = {"typed": "0123-4567-89ab-cdef", **SSHD}
+    yield Case("a wrong recovery code is typed", WRONG_CODE, FINE, play=with_code(wrong))
+    yield Case(
+        "a recovery code is typed elsewhere, where IAMPASS is away",
+        RECOVERED.but(also=OUTAGE.message),
+        nobody("https://127.0.0.1:1"),
+        play=with_code({"typed": "CODE"}),
+    )
+    yield Case(
+        "no recovery code is typed elsewhere, where IAMPASS is away",
+        OUTAGE.but(requests=NONE),
+        nobody("https://127.0.0.1:1"),
+        play=with_code({"typed": ""}),
+    )
+    yield Case(
+        "the recovery codes of the user are broken, and the phone approves",
+        APPROVED_AT_ONCE,
+        FINE,
+        prepare=lambda place: _write(place.codes_file(), b"{"),
+    )
+    yield Case(
+        "the recovery codes of the user are broken, and one is typed",
+        MISCONFIGURED.but(code=MAXTRIES),
+        FINE,
+        prepare=lambda place: _write(place.codes_file(), b"{"),
+        application=wrong,
+    )
