@@ -22,6 +22,7 @@ VERBS = {
     "log": ("pam_iampass.cli.log:command", "Show what came of logins."),
     "setup": ("pam_iampass.cli.setup:command", "Make sshd, sudo or su ask the phone, or undo that."),
     "enroll": ("pam_iampass.cli.enroll:command", "Add users at IAMPASS and register their phones."),
+    "test": ("pam_iampass.cli.test:command", "Run the real PAM stack for a user, and show what comes of it."),
     "user": ("pam_iampass.cli.user:command", "List users and their tokens, add and remove them."),
     "recovery": ("pam_iampass.cli.recovery:command", "Make, count or revoke recovery codes."),
     "throttle": ("pam_iampass.cli.throttle:command", "Show or clear what keeps a phone from ringing."),

@@ -105,7 +105,7 @@ def command(
         _show_status(setup, as_json)
     elif confirm:
         kept = setup.confirm(force=force)
-        _line("done", f"{_and(kept.services)} stays as it is. pam-iampass setup --undo takes it back.")
+        _line("done", f"{_and(kept.services)}: no longer on trial. pam-iampass setup --undo takes it back.")
     elif undo:
         _undo(setup, services, force)
     else:
@@ -188,12 +188,12 @@ def _afterwards(names: Sequence[str], trial: Trial | None) -> str:
         what = (
             "Keep this terminal open, and try a login from another one." if "sshd" in names else "Try it now."
         )
-        return f"{_and(names)} now asks the phone. {what} pam-iampass setup --undo takes it back."
+        return f"{_asks(names)} the phone. {what} pam-iampass setup --undo takes it back."
     from pam_iampass.setup.trial import PROCESS_KEEPER
 
     until = _time(trial.deadline)
     text = (
-        f"{_and(names)} now asks the phone, on trial until {until}: then everything is put back by itself.\n"
+        f"{_asks(names)} the phone, on trial until {until}: then everything is put back by itself.\n"
         "Log in anew, and keep it from there with: pam-iampass setup --confirm"
     )
     if trial.keeper == PROCESS_KEEPER:
@@ -204,13 +204,17 @@ def _afterwards(names: Sequence[str], trial: Trial | None) -> str:
     return text
 
 
+def _asks(names: Sequence[str]) -> str:
+    return f"{_and(names)} now {'asks' if len(names) == 1 else 'ask'}"
+
+
 def _undo(setup: Setup, services: tuple[str, ...], force: bool) -> None:
     done = setup.undo(services or None, force=force)
     for name in services:
         if name not in done:
             _line("ok", f"{name} was not set up: nothing to undo")
     if done:
-        _say(f"{_and(done)} is as it was before.", "bold")
+        _say(f"{_and(done)} {'is as it was' if len(done) == 1 else 'are as they were'} before.", "bold")
     elif not services:
         _line("ok", "nothing was set up: nothing to undo")
 

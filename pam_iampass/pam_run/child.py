@@ -81,9 +81,10 @@ def _run(wanted: dict[str, Any], wire: Any) -> dict[str, Any]:
     authenticator = Talking()
     if wanted["real_uid"]:
         os.setresuid(wanted["real_uid"], 0, 0)  # as a set-uid program has it
-    account = wanted["phase"] == "account"
-    if account:
+    if wanted["phase"] == "account":
         authenticator.pam_authenticate = lambda _handle, _flags: _SUCCESS
+    if wanted["phase"] == "auth":
+        authenticator.pam_acct_mgmt = lambda _handle, _flags: _SUCCESS
     authenticator.authenticate(
         os.fsencode(wanted["user"]),
         b"",

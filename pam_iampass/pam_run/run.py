@@ -47,7 +47,7 @@ class PamRun:
     folder: Path | None = None
     """Where the service files are; None: where Linux-PAM has them."""
     phase: str = "both"
-    """`both`: authenticate and, after success, account. `account`: account alone."""
+    """`both`: authenticate and, after success, account. `auth` or `account`: that alone."""
     tty: str | None = None
     rhost: str | None = None
     ruser: str | None = None

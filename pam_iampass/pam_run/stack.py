@@ -40,7 +40,7 @@ def names_pam_python(found: list[Line]) -> Line | None:
 
 
 def _of(service: str, folders: tuple[Path, ...], phase: str | None, depth: int) -> Iterator[Line]:
-    file = _file(service, folders)
+    file = file_of(service, folders)
     if file is None or depth > _DEEPEST:
         return
     for number, text in _joined(file.read_text("utf-8", "surrogateescape")):
@@ -67,8 +67,9 @@ def _line(
         yield Line(file, number, kind, control, module, arguments.strip())
 
 
-def _file(service: str, folders: tuple[Path, ...]) -> Path | None:
-    if not service:
+def file_of(service: str, folders: tuple[Path, ...] = FOLDERS) -> Path | None:
+    """Where the lines of a service are; None where there is no such service."""
+    if service in ("", ".", ".."):
         return None
     # An absolute name is taken as it is by pathlib, and by Linux-PAM too.
     return next((folder / service for folder in folders if (folder / service).is_file()), None)

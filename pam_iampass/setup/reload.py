@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from dataclasses import dataclass
@@ -68,19 +69,39 @@ def _pid() -> int | None:
 
 
 def _listeners() -> list[int]:
-    """The processes of sshd that wait for connections: root's, with no sshd above them."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if os.readlink(entry / "exe").split(" ")[0] == os.path.realpath(
-                    programs.path_of("sshd") or "-"
-                ):
-                    found[int(entry.name)] = _parent(entry)
-            except (OSError, ValueError):
-                continue
-    return sorted(pid for pid, parent in found.items() if parent not in found)
+    """The processes of sshd that wait for connections; those of logins do not."""
+    program = os.path.realpath(programs.path_of("sshd") or "-")
+    waiting = _waiting_sockets()
+    return sorted(
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit()
+        and _link(entry / "exe").split(" ")[0] == program
+        and _sockets(entry) & waiting
+    )
 
 
-def _parent(process: Path) -> int:
-    return int((process / "stat").read_text("ascii", "replace").rpartition(")")[2].split()[1])
+def _waiting_sockets() -> set[str]:
+    """The sockets of this machine that listen for TCP, as their links in /proc/PID/fd read (proc_net(5))."""
+    found = set()
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/net", name).read_text("ascii").splitlines()[1:]:
+                words = line.split()
+                if words[3] == "0A":
+                    found.add(f"socket:[{words[9]}]")
+    return found
+
+
+def _sockets(process: Path) -> set[str]:
+    try:
+        return {_link(descriptor) for descriptor in (process / "fd").iterdir()}
+    except OSError:  # it has just ended
+        return set()
+
+
+def _link(path: Path) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""

@@ -48,6 +48,8 @@ class WantedService:
     choice: str
     pam_service: str
     """The PAM service that the program will use, and that the settings name."""
+    also: tuple[str, ...]
+    """Other PAM services that the program may use, and that come to the same: `su-l` for `su -`."""
     own_file: str
     """The name of our PAM service file, with all that is asked."""
     files: tuple[WantedFile, ...]
@@ -64,9 +66,10 @@ def wanted(name: str, choice: str, places: Places, *, chooses_service: bool) -> 
         own = _own(places, "iampass-sudo")
         drop_in = _template(places, "sudoers.d/iampass")
         enforcing = WantedFile(places.sudoers_drop_ins / "iampass", drop_in, 0o440, True)
-        return WantedService(name, "", "iampass-sudo", "iampass-sudo", (own, enforcing))
+        return WantedService(name, "", "iampass-sudo", (), "iampass-sudo", (own, enforcing))
     own = _own(places, "iampass-su")
-    return WantedService(name, "", "su", "iampass-su", (own, _edited(places.pam / "su", "iampass-su")))
+    also = tuple(other for other in ("su-l",) if (places.pam / other).exists())
+    return WantedService(name, "", "su", also, "iampass-su", (own, _edited(places.pam / "su", "iampass-su")))
 
 
 def _sshd(choice: str, places: Places, chooses_service: bool) -> WantedService:
@@ -80,7 +83,9 @@ def _sshd(choice: str, places: Places, chooses_service: bool) -> WantedService:
         edits = (_edited(places.pam / "sshd", own_name),)
     enforcing = WantedFile(places.sshd_drop_ins / "10-iampass.conf", drop_in, 0o644, True)
     pam_service = own_name if chooses_service else "sshd"
-    return WantedService("sshd", choice, pam_service, own_name, (_own(places, own_name), enforcing, *edits))
+    return WantedService(
+        "sshd", choice, pam_service, (), own_name, (_own(places, own_name), enforcing, *edits)
+    )
 
 
 def _own(places: Places, name: str) -> WantedFile:

@@ -62,7 +62,7 @@ WantedBy=timers.target
 """
 
 
-def new(services: Sequence[str], minutes: int, now: float) -> Trial:
+def new(services: Sequence[str], minutes: float, now: float) -> Trial:
     """A trial that begins now."""
     keeper = SYSTEMD_KEEPER if SYSTEMD.is_dir() else PROCESS_KEEPER
     return Trial(secrets.token_hex(8), tuple(services), now, now + 60 * minutes, keeper)
@@ -86,8 +86,9 @@ def start(trial: Trial, places: Places, manifest: Path) -> None:
 
 def stop(places: Places) -> None:
     """Have nothing end any trial by itself. A process that waits finds out by itself that it is not wanted."""
-    paths = [places.units / f"{_NAME}.{kind}" for kind in ("timer", "service")]
-    if not any(path.exists() for path in paths):
+    wants = places.units / "timers.target.wants" / f"{_NAME}.timer"
+    paths = [wants, *(places.units / f"{_NAME}.{kind}" for kind in ("timer", "service"))]
+    if not any(os.path.lexists(path) for path in paths):
         return
     if SYSTEMD.is_dir():
         programs.run(["systemctl", "disable", "--now", f"{_NAME}.timer"])

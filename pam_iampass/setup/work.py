@@ -73,14 +73,15 @@ class Setup:
             return
         for each in plans:
             service = each.service
-            yield from configuration.check_second_factor(who, service.name, service.pam_service, self.config)
+            for name in (service.pam_service, *service.also):
+                yield from configuration.check_second_factor(who, service.name, name, self.config)
             if service.name == "sshd":
                 yield from sshd_check.check(service, each.changes, who, self.places)
             if service.name == "sudo":
                 yield from sudo_check.check(each.changes, self.places)
             yield from pam.check(service, each.changes, who, self.places)
 
-    def set_up(self, plans: Sequence[Plan], minutes: int | None) -> Trial | None:
+    def set_up(self, plans: Sequence[Plan], minutes: float | None) -> Trial | None:
         """Make the changes, for good or for some minutes. Raises SetupError and OSError."""
         if minutes is not None:
             self._must_be_new(plans)
@@ -105,6 +106,8 @@ class Setup:
 
     def undo(self, names: Sequence[str] | None, *, force: bool) -> list[str]:
         """Put back these services, or all; returns which. Raises SetupError, UntrustedFile and OSError."""
+        if not self.store.folder.exists():
+            return []
         with apply.undisturbed(), self.store.locked(10.0):
             return self._undo(names, force)
 
@@ -194,20 +197,24 @@ class Setup:
 
     def _must_have_worked(self, running: Trial, manifest: Manifest) -> None:
         names = {
-            name: self._pam_service(name, manifest) for name in running.services if name in manifest.services
+            name: _pam_services(name, manifest) for name in running.services if name in manifest.services
         }
-        found = evidence.passed(running.started, names.values())
-        missing = [name for name, pam_service in names.items() if found[pam_service] is None]
+        found = evidence.passed(running.started, frozenset().union(*names.values()))
+        missing = [name for name, pam_services in names.items() if not pam_services & found]
         if missing:
             what = f"the journal knows of nobody who got in through {_and(missing)} since the trial began"
             remedy = f"{_how(missing)}, then confirm from there; --force confirms without"
             raise Refused(what, remedy)
 
-    def _pam_service(self, name: str, manifest: Manifest) -> str:
-        record = manifest.services[name]
-        if any(file.edit for file in record.files):
-            return name
-        return next(file.path.name for file in record.files if not file.enforcing)
+
+def _pam_services(name: str, manifest: Manifest) -> frozenset[str]:
+    """The PAM services that the program uses since it was set up."""
+    record = manifest.services[name]
+    if name == "su":
+        return frozenset({"su", "su-l"})
+    if any(file.edit for file in record.files):
+        return frozenset({name})
+    return frozenset(file.path.name for file in record.files if not file.enforcing)
 
 
 def _and(names: Sequence[str]) -> str:

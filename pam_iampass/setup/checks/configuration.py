@@ -56,6 +56,7 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
     if service == "sudo" and who.uid == 0:
         yield fine("root is not asked by sudo; nobody else was looked at")
         return
+    what_for = "su -" if pam_service == "su-l" else service
     loaded = settings.load(config, readers=_readers())
     wanted = loaded.for_service(pam_service)
     asked = who
@@ -66,20 +67,22 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
         exempt = policy.exemption(asked, login, loaded.exempt, Accounts())
         demand = policy.demand(asked, wanted, UserTable(loaded.users, loaded.users_folder))
     except (policy.PolicyError, LookupFailed, ConfigurationError) as error:
-        yield lockout(f"{service}: {asked.name} would be denied: {error}", "mend that, and try again")
+        yield lockout(f"{what_for}: {asked.name} would be denied: {error}", "mend that, and try again")
         return
     if exempt is not None:
-        yield warning(f"{service}: {asked.name} passes without the phone: {exempt.reason}", "look at exempt")
+        yield warning(f"{what_for}: {asked.name} passes without the phone: {exempt.reason}", "look at exempt")
     elif isinstance(demand, policy.Approval):
-        yield fine(f"{service}: {asked.name} has a token, and is asked on the phone")
+        yield fine(f"{what_for}: {asked.name} has a token, and is asked on the phone")
     elif demand.ignore:
-        what = f"{service}: {asked.name} has no token and passes without the phone, as unlisted_users says"
+        what = f"{what_for}: {asked.name} has no token and passes without the phone, as unlisted_users says"
         yield warning(what, f"give {asked.name} a token: pam-iampass user add {asked.name} TOKEN")
     else:
         remedy = f"give {asked.name} a token first (pam-iampass enroll {asked.name}), or exempt {asked.name}"
         if asked is not who:
-            remedy += ", or set `services: {su: {approver: ruser}}` so that it is the caller who is asked"
-        yield lockout(f"{service}: {asked.name} has no token, and would be locked out", remedy)
+            remedy += (
+                ", or have the caller asked: `services: {su: {approver: ruser}, su-l: {approver: ruser}}`"
+            )
+        yield lockout(f"{what_for}: {asked.name} has no token, and would be locked out", remedy)
 
 
 def _readers() -> frozenset[int]:

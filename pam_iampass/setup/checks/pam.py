@@ -10,7 +10,7 @@ from pam_iampass.errors import Severity
 from pam_iampass.pam_run import stack
 from pam_iampass.pam_run.run import Message, PamResult, PamRun, run
 from pam_iampass.setup import staging
-from pam_iampass.setup.checks import Finding, fine, lockout
+from pam_iampass.setup.checks import Finding, fine, lockout, warning
 from pam_iampass.setup.places import Places
 from pam_iampass.setup.plan import Change
 from pam_iampass.setup.services import WantedService
@@ -28,9 +28,18 @@ def check(
     """Judge the changes before they are made. Nobody's phone rings, and no password is asked of a person."""
     with staging.scratch() as folder:
         services = _services(places, folder / "pam.d", tuple(changes))
+        script = stack.names_pam_python(stack.lines(service.pam_service, (services,)))
+        if script is not None:
+            what = f"PAM: {script.file.name} runs pam_python.so, which crashes in a Python program: nothing was tried"
+            yield warning(what, "try a login right afterwards, and have a root shell open")
+            return
         yield _module_answers(service, who, services)
         yield _strangers_are_denied(service, services)
         yield from _accounts(service, who, services)
+        for other in service.also:
+            if not any(_is_ours(line) for line in stack.lines(other, (services,))):
+                what = f"PAM: {other} does not include {service.pam_service}: the phone is not asked there"
+                yield warning(what, f"make /etc/pam.d/{other} include {service.pam_service}")
 
 
 def _services(places: Places, folder: Path, changes: tuple[Change, ...]) -> Path:
@@ -71,7 +80,9 @@ def _strangers_are_denied(service: WantedService, services: Path) -> Finding:
     name = service.pam_service
     real_uid = 0 if service.name == "sshd" else _NOBODYS_UID  # su asks root for nothing
     environment = _environment(service)
-    wanted = PamRun(name, _NOBODY, services, real_uid=real_uid, environment=environment, at_once=True)
+    wanted = PamRun(
+        name, _NOBODY, services, phase="auth", real_uid=real_uid, environment=environment, at_once=True
+    )
     told = run(wanted, _no_answer, _PATIENCE)
     if told.code == 0:
         what = f"PAM: {name} lets in a user that does not exist"

@@ -30,6 +30,14 @@ def chooses_service() -> bool:
     )
 
 
+def settings_for(user: str) -> dict[str, str]:
+    """The settings that sshd has for a user, by their names in small letters; none where it says nothing.
+
+    Raises SetupError where there is no sshd.
+    """
+    return _values(_sshd("-T", "-C", _connection(user)).output)
+
+
 def check(
     service: WantedService, changes: Iterable[Change], who: Account, places: Places
 ) -> Iterator[Finding]:
@@ -61,8 +69,7 @@ def judged(service: WantedService, places: Places, configuration: Path) -> Itera
 
 def _for(service: WantedService, who: Account, places: Places, configuration: Path) -> Iterator[Finding]:
     """What holds for the person who sets this up, a Match block considered."""
-    where = f"user={who.name},host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22"
-    told = _sshd("-T", "-f", str(configuration), "-C", where)
+    told = _sshd("-T", "-f", str(configuration), "-C", _connection(who.name))
     if not told.ok:
         return
     for key, wanted, found in _differences(told.output, _expected(service, places)):
@@ -77,6 +84,11 @@ def _for(service: WantedService, who: Account, places: Places, configuration: Pa
         yield from _password(who)
     else:
         yield from _key(who, values)
+
+
+def _connection(user: str) -> str:
+    """A connection for sshd to tell its settings for."""
+    return f"user={user},host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22"
 
 
 def _key(who: Account, values: dict[str, str]) -> Iterator[Finding]:

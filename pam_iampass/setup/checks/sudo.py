@@ -54,7 +54,7 @@ def judged(sudoers: Path) -> Iterator[Finding]:
     if programs.path_of("cvtsudoers") is None:
         yield warning("cvtsudoers is not installed: nothing can say whether another file overrides ours", "")
         return
-    chosen = _chosen(sudoers)
+    chosen = defaults(sudoers)
     for option in ("pam_service", "pam_login_service"):
         if chosen.get(option) != "iampass-sudo":
             what = f"sudo would have `{option}={chosen.get(option, '(its own)')}`, not iampass-sudo"
@@ -76,16 +76,19 @@ def _redirected(text: str, folder: Path, staged: Path) -> tuple[str, bool]:
     return _INCLUDE_FOLDER.sub(to_staged, text), replaced
 
 
-def _chosen(sudoers: Path) -> dict[str, str]:
-    """The general Defaults that a sudoers file ends up with, those that have a value."""
+def defaults(sudoers: Path) -> dict[str, str]:
+    """The general Defaults that a sudoers file ends up with, those that have a value.
+
+    Raises SetupError where there is no cvtsudoers.
+    """
     told = programs.run(["cvtsudoers", "-f", "json", str(sudoers)])
     try:
         read: dict[str, Any] = json.loads(told.output)
     except ValueError:
         return {}
     chosen: dict[str, str] = {}
-    for defaults in read.get("Defaults", ()):
-        if "Binding" not in defaults:
-            for option in defaults.get("Options", ()):
+    for entry in read.get("Defaults", ()):
+        if "Binding" not in entry:
+            for option in entry.get("Options", ()):
                 chosen.update({key: value for key, value in option.items() if isinstance(value, str)})
     return chosen

@@ -1,0 +1,122 @@
+"""A machine on which nothing is set up, with a real sshd, sudo and su, and an administrator."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from pam_iampass.sandbox import Sandbox
+from tests.support.installation import Installation
+from tests.support.journald import Journald
+from tests.support.sshd import Login, Sshd
+from tests.support.terminal import ENVIRONMENT, Terminal
+from tests.support.world import PASSWORD, token_of
+
+FOLDERS = ("/etc/pam.d", "/etc/ssh", "/etc/sudoers.d", "/etc/systemd/system")
+STATE = Path("/var/lib/pam-iampass")
+#: What people run when they are in.
+REMOTE = "echo In as $(id -un)."
+PIDFILE = Path("/run/sshd.pid")
+
+
+@dataclass
+class Administrator:
+    """Who sets things up, and looks at what comes of it."""
+
+    sandbox: Sandbox
+    sshd: Sshd
+    machine: Installation
+
+    def setup(self, *arguments: str, who: str = "alice", ok: bool | None = True) -> str:
+        """Run `pam-iampass setup`; what it said, on both streams. `ok`: whether it must succeed."""
+        done = self.run("setup", *arguments, who=who)
+        told = done.stdout + done.stderr
+        assert "Traceback" not in told
+        assert ok is None or done.returncode == (0 if ok else 1), told
+        return told
+
+    def run(self, *arguments: str, who: str = "alice", given: str = "") -> subprocess.CompletedProcess[str]:
+        """Run `pam-iampass` as root, who was `who` before."""
+        command = ["/usr/bin/pam-iampass", *arguments]
+        environment = {**ENVIRONMENT, "SUDO_USER": who}
+        return subprocess.run(
+            command, env=environment, input=given, capture_output=True, text=True, check=False, timeout=90
+        )
+
+    def ssh(self, user: str = "alice") -> Login:
+        """Somebody logs in with their key."""
+        return self.sshd.login(user, REMOTE)
+
+    def gets_in_by_key_alone(self, user: str = "alice") -> bool:
+        """Whether ssh lets them in at once."""
+        login = self.ssh(user)
+        return login.finish() == 0 and login.lines == [f"In as {user}."]
+
+    def become_root(self, *command: str, password: str = PASSWORD) -> tuple[int, str]:
+        """alice runs sudo or su and types a password; the exit status, and what she saw."""
+        as_alice = ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups"]
+        terminal = Terminal([*as_alice, *command])
+        assert terminal.expect(["assword[^:]*: ", pexpect.EOF]) == 0, terminal.shown
+        terminal.sendline(password)
+        return terminal.finish(), terminal.shown
+
+
+def everything() -> dict[str, tuple[object, ...]]:
+    """All files that setup could change: content, mode and owners."""
+    found: dict[str, tuple[object, ...]] = {}
+    for folder in FOLDERS:
+        for path in Path(folder).rglob("*"):
+            at = path.lstat()
+            content = (
+                str(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+            )
+            found[str(path)] = (content, at.st_mode, at.st_uid, at.st_gid)
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_set_up(machine: Installation, journald: Journald) -> Iterator[None]:
+    """What other tests have put in the places of setup's files is away meanwhile."""
+    places = [Path("/etc/ssh/sshd_config.d/10-iampass.conf"), *Path("/etc/pam.d").glob("iampass-*")]
+    kept = {path: path.read_bytes() for path in places if path.exists()}
+    for path in kept:
+        path.unlink()
+    sudoers = Path("/etc/sudoers.d/people")
+    sudoers.write_text("alice ALL=(ALL) ALL\nDefaults !lecture\n")
+    sudoers.chmod(0o440)
+    subprocess.run(["chpasswd"], input=f"root:{PASSWORD}\n", text=True, check=True)
+    yield
+    sudoers.unlink()
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def own_sshd(nothing_is_set_up: None, folder: Path) -> Iterator[Sshd]:
+    """The machine's sshd: it has a PidFile."""
+    with Sshd(folder / "own-sshd", f"PidFile={PIDFILE}") as running:
+        for user in ("alice", "bob"):
+            running.admit(user)
+        yield running
+
+
+@pytest.fixture
+def administrator(own_sshd: Sshd, machine: Installation, sandbox: Sandbox) -> Iterator[Administrator]:
+    """The administrator. Afterwards everything is as it was, whatever a test has done."""
+    sandbox.behave()
+    sandbox.auto, sandbox.delay, sandbox.request_timeout, sandbox.clock_skew = "approve", 0.0, 60.0, 0.0
+    sandbox.add_user(token_of("alice"), device=True)
+    machine.configure(sandbox, timeout="5s", services="{su: {approver: ruser}, su-l: {approver: ruser}}")
+    machine.write_users(f"alice: {token_of('alice')}\n")
+    before = everything()
+    somebody = Administrator(sandbox, own_sshd, machine)
+    yield somebody
+    somebody.setup("--undo", "--force", ok=None)
+    shutil.rmtree(STATE, ignore_errors=True)
+    assert everything() == before

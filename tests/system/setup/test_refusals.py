@@ -1,0 +1,240 @@
+"""When setup does not do it: what is said, and that nothing has changed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.system.setup.conftest import STATE, Administrator, everything
+
+SSHD_CONFIG = Path("/etc/ssh/sshd_config")
+DROP_INS = Path("/etc/ssh/sshd_config.d")
+DOOR = next(Path("/usr/lib").glob("*/security/pam_permit.so")).with_name("pam_iampass.so")
+
+
+@contextmanager
+def file(path: Path, text: str, mode: int = 0o644) -> Iterator[Path]:
+    """A file that somebody else has written."""
+    kept = path.read_bytes() if path.exists() else None
+    path.write_text(text)
+    path.chmod(mode)
+    try:
+        yield path
+    finally:
+        if kept is None:
+            path.unlink()
+        else:
+            path.write_bytes(kept)
+
+
+def refused(administrator: Administrator, *arguments: str, who: str = "alice") -> str:
+    """Setup does not do it, and changes nothing."""
+    before = everything()
+    told = administrator.setup(*arguments, who=who, ok=False)
+    assert everything() == before
+    return told
+
+
+def test_whoever_has_no_token_would_be_locked_out(administrator: Administrator) -> None:
+    told = refused(administrator, "sudo", who="bob")
+    assert "bob has no token, and would be locked out" in told
+    assert "give bob a token first" in told
+    assert "--force" in told
+    administrator.setup("sudo", "--force", who="bob")
+
+
+def test_an_exempt_administrator_is_warned(administrator: Administrator) -> None:
+    administrator.machine.change(exempt="{users: [bob]}")
+    assert "bob passes without the phone: the user is exempt" in administrator.setup("sudo", who="bob")
+
+
+def test_a_template_for_unlisted_users_is_a_token(administrator: Administrator) -> None:
+    administrator.machine.change(unlisted_users='"{user}@example.com"')
+    assert "bob has a token" in administrator.setup("sudo", who="bob")
+
+
+def test_the_phone_of_root_is_asked_in_su_unless_the_caller_approves(administrator: Administrator) -> None:
+    administrator.machine.change(services="{}")
+    told = refused(administrator, "su")
+    assert "su: root has no token" in told
+    assert "approver: ruser" in told
+
+
+def test_an_administrator_that_the_machine_does_not_know_is_refused(administrator: Administrator) -> None:
+    assert "no account of this machine" in refused(administrator, "sudo", who="nobody-at-all")
+
+
+def test_root_would_be_refused_by_sshd(administrator: Administrator) -> None:
+    administrator.machine.change(exempt="{users: [root]}")
+    assert "PermitRootLogin without-password takes a key alone" in refused(administrator, "sshd", who="root")
+
+
+def test_whoever_has_no_key_would_be_locked_out(administrator: Administrator) -> None:
+    administrator.machine.change(exempt="{users: [carol]}")
+    assert "carol has no key" in refused(administrator, "sshd", "--key", who="carol")
+    administrator.setup("sshd", "--password", who="carol")
+
+
+def test_whoever_has_no_password_would_be_locked_out(administrator: Administrator) -> None:
+    administrator.machine.change(exempt="{users: [carol]}")
+    subprocess.run(["passwd", "-q", "-l", "carol"], check=True)
+    try:
+        assert "carol has no password here" in refused(administrator, "sshd", "--password", who="carol")
+    finally:
+        subprocess.run(["passwd", "-q", "-u", "carol"], check=True)
+
+
+def test_wrong_settings_are_told_with_their_lines(administrator: Administrator) -> None:
+    administrator.machine.change(timeout="60")
+    told = refused(administrator, "sudo", "--force")
+    assert "/etc/iampass/iampass.yaml:" in told
+    assert '"60" has no unit' in told
+
+
+def test_a_missing_module_is_found_out_by_a_run(administrator: Administrator) -> None:
+    away = DOOR.rename(DOOR.with_suffix(".away"))
+    try:
+        assert "PAM: the module does not answer: PAM_MODULE_UNKNOWN" in refused(
+            administrator, "sudo", "--force"
+        )
+    finally:
+        away.rename(DOOR)
+
+
+def test_a_module_whose_python_side_is_broken_is_found_out(administrator: Administrator) -> None:
+    with file(Path("/usr/lib/pam-iampass/helper"), "raise SystemExit(1)\n"):
+        assert "PAM: the module does not answer: PAM_ABORT" in refused(administrator, "sudo", "--force")
+
+
+def test_a_pam_file_that_includes_what_is_not_there_is_found_out(administrator: Administrator) -> None:
+    shared = Path("/etc/pam.d/common-session-noninteractive")
+    away = shared.rename(shared.with_name("away"))
+    try:
+        told = refused(administrator, "sudo", "--force")
+    finally:
+        away.rename(shared)
+    assert "PAM: iampass-sudo does not work" in told
+
+
+def test_a_stack_that_lets_everybody_in_is_found_out(administrator: Administrator) -> None:
+    lax = Path("/etc/pam.d/common-auth")
+    with file(lax, "auth sufficient pam_permit.so\n"):
+        assert "iampass-sudo lets in a user that does not exist" in refused(administrator, "sudo", "--force")
+
+
+def test_an_account_that_may_not_log_in_is_found_out(administrator: Administrator) -> None:
+    subprocess.run(["chage", "-E", "0", "alice"], check=True)
+    try:
+        assert "the account lines of iampass-sudo deny alice" in refused(administrator, "sudo")
+    finally:
+        subprocess.run(["chage", "-E", "-1", "alice"], check=True)
+
+
+def test_settings_of_sshd_that_are_set_before_ours_are_found_out(administrator: Administrator) -> None:
+    with file(DROP_INS / "05-site.conf", "PasswordAuthentication yes\n"):
+        told = refused(administrator, "sshd", "--force")
+    assert "`passwordauthentication yes`, where `passwordauthentication no` is meant" in told
+
+
+def test_a_match_block_for_the_administrator_is_told(administrator: Administrator) -> None:
+    with file(DROP_INS / "20-site.conf", "Match User alice\n  AuthenticationMethods publickey\n"):
+        told = administrator.setup("sshd")
+        administrator.setup("--undo")
+    assert "a Match block sets `authenticationmethods publickey` for alice" in told
+
+
+def test_what_sshd_refuses_is_told_by_its_own_path(administrator: Administrator) -> None:
+    with file(DROP_INS / "20-site.conf", "Nonsense yes\n"):
+        told = refused(administrator, "sshd", "--force")
+    assert "/etc/ssh/sshd_config.d/20-site.conf: line 1: Bad configuration option: Nonsense" in told
+
+
+def test_an_sshd_that_includes_no_drop_ins_is_refused(administrator: Administrator) -> None:
+    with file(SSHD_CONFIG, "UsePAM yes\n"):
+        told = refused(administrator, "sshd", "--force")
+    assert "does not include /etc/ssh/sshd_config.d" in told
+    assert "put the line `Include /etc/ssh/sshd_config.d/*.conf` at its top" in told
+
+
+def test_what_visudo_refuses_is_told_by_its_own_path(administrator: Administrator) -> None:
+    with file(Path("/etc/sudoers.d/site"), "alice ALL=(ALL ALL\n", 0o440):
+        told = refused(administrator, "sudo", "--force")
+    assert "visudo refuses the settings: /etc/sudoers.d/site:1" in told
+
+
+def test_a_pam_service_that_is_set_after_ours_is_found_out(administrator: Administrator) -> None:
+    with file(Path("/etc/sudoers.d/site"), "Defaults pam_service=other\n", 0o440):
+        assert "sudo would have `pam_service=other`" in refused(administrator, "sudo", "--force")
+
+
+def test_an_edited_file_is_shown_and_kept(administrator: Administrator) -> None:
+    administrator.setup("sudo")
+    mine = Path("/etc/pam.d/iampass-sudo")
+    mine.write_text(mine.read_text() + "# mine\n")
+    told = refused(administrator, "--undo")
+    assert "/etc/pam.d/iampass-sudo: was changed after it was set up" in told
+    assert "+# mine" in told
+    assert "changed" in administrator.setup("--status")
+    administrator.setup("--undo", "--force")
+    (kept,) = (STATE / "setup/edited").iterdir()
+    assert kept.read_text().endswith("# mine\n")
+
+
+def test_only_one_setup_runs_at_a_time(administrator: Administrator) -> None:
+    administrator.setup("su")
+    with (STATE / "setup/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "another pam-iampass setup is running" in refused(administrator, "sudo")
+
+
+@pytest.mark.parametrize("damage", ["{", "{}", '{"version": 9, "services": {}, "trial": null}'])
+def test_a_damaged_memory_is_told_and_nothing_is_done(administrator: Administrator, damage: str) -> None:
+    administrator.setup("su")
+    manifest = STATE / "setup/manifest.json"
+    kept = manifest.read_text()
+    manifest.write_text(damage)
+    try:
+        for arguments in (("--undo",), ("sudo",), ("--status",)):
+            assert "manifest.json: cannot be understood" in refused(administrator, *arguments)
+    finally:
+        manifest.write_text(kept)
+
+
+def test_a_folder_of_somebody_elses_is_not_used(administrator: Administrator) -> None:
+    (STATE / "setup").mkdir(parents=True)
+    os.chown(STATE / "setup", 1, 1)
+    assert "/var/lib/pam-iampass/setup: is a folder that belongs to user 1" in refused(administrator, "sudo")
+    os.chown(STATE / "setup", 0, 0)
+    (STATE / "setup").chmod(0o755)
+    assert "/var/lib/pam-iampass/setup: must be root's alone" in refused(administrator, "sudo")
+
+
+def test_only_root_may(administrator: Administrator) -> None:
+    as_alice = ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "pam-iampass", "setup", "sudo"]
+    done = subprocess.run(as_alice, capture_output=True, text=True, check=False)
+    assert (done.returncode, "run it as root" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("cron",),
+        ("sudo", "--key"),
+        ("sudo", "--try", "0"),
+        ("sudo", "--dry-run", "--try", "5"),
+        ("--undo", "--confirm"),
+        ("--status", "sudo"),
+        ("sudo", "--json"),
+    ],
+)
+def test_nonsense_is_wrong_usage(administrator: Administrator, arguments: tuple[str, ...]) -> None:
+    done = administrator.run("setup", *arguments)
+    assert done.returncode == 2, done.stdout
+    assert "Usage:" in done.stderr

@@ -1,0 +1,171 @@
+"""Setting up and undoing, and what real logins look like in between."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.support.world import PASSWORD
+from tests.system.setup.conftest import STATE, Administrator, everything
+
+SSHD = Path("/usr/sbin/sshd")
+
+
+def test_sshd_asks_for_the_key_and_the_phone_until_it_is_undone(administrator: Administrator) -> None:
+    before = everything()
+    assert administrator.gets_in_by_key_alone()
+    told = administrator.setup("sshd")
+    assert "reloaded sshd" in told
+    login = administrator.ssh()
+    login.enter()
+    assert login.finish() == 0
+    assert "Approved on your phone." in login.shown
+    administrator.sandbox.auto = "deny"
+    login = administrator.ssh()
+    login.enter()
+    assert login.finish() != 0
+    assert "In as" not in login.shown
+    administrator.setup("--undo")
+    assert everything() == before
+    assert administrator.gets_in_by_key_alone()
+
+
+def test_sshd_asks_for_the_password_and_the_phone_after_a_change_of_mind(
+    administrator: Administrator,
+) -> None:
+    administrator.setup("sshd", "--key")
+    administrator.setup("sshd", "--password")
+    assert not Path("/etc/pam.d/iampass-sshd").exists()
+    login = administrator.ssh()
+    login.expect("assword: ")
+    login.sendline(PASSWORD)
+    login.enter()
+    assert login.finish() == 0
+    assert "In as alice." in login.shown
+    assert "the password and the phone" in administrator.setup("--status")
+    administrator.setup("sshd")  # as it is, where nothing else is said
+    assert "the password and the phone" in administrator.setup("--status")
+
+
+def test_sudo_asks_the_phone_until_it_is_undone(administrator: Administrator) -> None:
+    administrator.setup("sudo")
+    status, shown = administrator.become_root("sudo", "-k", "id", "-un")
+    assert (status, "Approved on your phone." in shown) == (0, True)
+    administrator.sandbox.auto = "deny"
+    status, shown = administrator.become_root("sudo", "-k", "id", "-un")
+    assert status == 1
+    assert "Denied on your phone." in shown
+    administrator.setup("--undo", "sudo")
+    status, shown = administrator.become_root("sudo", "-k", "id", "-un")
+    assert (status, "phone" in shown) == (0, False)
+
+
+@pytest.mark.parametrize("arguments", [("-c", "id -un"), ("-", "-c", "id -un")])
+def test_su_asks_the_phone_until_it_is_undone(
+    administrator: Administrator, arguments: tuple[str, ...]
+) -> None:
+    administrator.setup("su")
+    status, shown = administrator.become_root("su", *arguments)
+    assert status == 0, shown
+    assert shown.split()[-1] == "root"
+    assert "Approved on your phone." in shown
+    administrator.sandbox.auto = "deny"
+    status, shown = administrator.become_root("su", *arguments)
+    assert status != 0
+    administrator.setup("--undo")
+    status, shown = administrator.become_root("su", *arguments)
+    assert (status, "phone" in shown) == (0, False)
+
+
+def test_a_wrong_password_rings_no_phone(administrator: Administrator) -> None:
+    administrator.setup("su")
+    begun = len(administrator.sandbox.sessions)
+    status, _ = administrator.become_root("su", "-c", "id -un", password="wrong")
+    assert status != 0
+    assert len(administrator.sandbox.sessions) == begun
+
+
+@pytest.fixture
+def old_sshd() -> object:
+    """sshd as it was before it could choose its PAM service."""
+    real = SSHD.with_name("sshd-real")
+    shutil.copy2(SSHD, real)
+    SSHD.unlink()
+    SSHD.write_text(
+        "#!/bin/sh\n"
+        'for word; do case $word in PAMServiceName=*) echo "command-line: line 0: Bad configuration option:'
+        ' PAMServiceName" >&2; exit 1 ;; esac; done\n'
+        f'exec {real} "$@"\n'
+    )
+    SSHD.chmod(0o755)
+    yield
+    SSHD.unlink()
+    real.rename(SSHD)
+
+
+def test_an_older_sshd_asks_the_phone_by_an_edit_of_its_pam_file(
+    administrator: Administrator, old_sshd: object
+) -> None:
+    told = administrator.setup("sshd")
+    assert "-@include common-auth" in told
+    assert (
+        "PAMServiceName" not in Path("/etc/ssh/sshd_config.d/10-iampass.conf").read_text().split("UsePAM")[1]
+    )
+    # The wrapper is not what runs, so that setup cannot know the process for sshd: it is told what to do instead.
+    assert "to do" not in told or "kill -HUP" in told
+
+
+def test_several_services_are_set_up_at_once_and_undone_one_by_one(administrator: Administrator) -> None:
+    administrator.setup("su", "sshd", "sudo")
+    told = json.loads(administrator.setup("--status", "--json"))
+    assert {name: state["state"] for name, state in told["services"].items()} == dict.fromkeys(
+        ("sshd", "sudo", "su"), "on"
+    )
+    administrator.setup("--undo", "su")
+    told = json.loads(administrator.setup("--status", "--json"))
+    assert [name for name, state in told["services"].items() if state["state"] == "on"] == ["sshd", "sudo"]
+
+
+def test_a_dry_run_shows_every_file_and_changes_nothing(administrator: Administrator) -> None:
+    before = everything()
+    told = administrator.setup("sshd", "sudo", "su", "--dry-run")
+    for path in ("pam.d/iampass-sshd", "ssh/sshd_config.d/10-iampass.conf", "sudoers.d/iampass", "pam.d/su"):
+        assert f"+++ /etc/{path}\n" in told
+    assert "Nothing was changed" in told
+    assert everything() == before
+    assert not STATE.exists()
+
+
+def test_what_is_remembered_is_roots_alone(administrator: Administrator) -> None:
+    administrator.setup("su")
+    for path in (STATE / "setup", *(STATE / "setup").rglob("*")):
+        at = path.stat()
+        assert (at.st_uid, stat.S_IMODE(at.st_mode) & 0o077) == (0, 0), path
+
+
+def test_setting_up_twice_changes_nothing_more(administrator: Administrator) -> None:
+    administrator.setup("sudo")
+    after = everything()
+    assert "nothing to change" in administrator.setup("sudo")
+    assert everything() == after
+
+
+def test_nothing_to_undo_is_no_error(administrator: Administrator) -> None:
+    assert "nothing was set up" in administrator.setup("--undo")
+    assert "sudo was not set up" in administrator.setup("--undo", "sudo")
+    assert not STATE.exists()
+
+
+def test_files_that_were_put_there_by_hand_are_told(administrator: Administrator) -> None:
+    administrator.setup("sudo")
+    (STATE / "setup/manifest.json").unlink()
+    try:
+        assert "by hand" in administrator.setup("--status")
+        assert "nothing to change" in administrator.setup("sudo")
+    finally:
+        Path("/etc/sudoers.d/iampass").unlink()
+        Path("/etc/pam.d/iampass-sudo").unlink()
