@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pam_iampass.cli.user_name import USER
 from pam_iampass.text import clean
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ Examples:
 
 
 @click.command(epilog=_EPILOG, short_help="Run the real PAM stack for a user, and show what comes of it.")
-@click.argument("user")
+@click.argument("user", type=USER)
 @click.option(
     "--service",
     default="sshd",

@@ -47,12 +47,20 @@ def _run(wanted: dict[str, Any], wire: Any) -> dict[str, Any]:
 
     class Talking(pam.PamAuthenticator):  # type: ignore[misc]
         started: int | None = None
+        authenticated: int | None = None
         pam_start: Any
+        pam_authenticate: Any
 
         def __init__(self) -> None:
             super().__init__()
             self.real_start: Any = self.pam_start
             self.pam_start = self.start
+            self.real_authenticate: Any = self.pam_authenticate
+            self.pam_authenticate = self.remembered
+
+        def remembered(self, handle: Any, flags: int) -> int:
+            self.authenticated = int(self.real_authenticate(handle, flags))
+            return self.authenticated
 
         def start(self, service: bytes, user: bytes, _conv: Any, handle: Any) -> int:
             self.conversation = bindings.PamConv(conversation, None)
@@ -92,7 +100,12 @@ def _run(wanted: dict[str, Any], wire: Any) -> dict[str, Any]:
         wanted["environment"],
         resetcreds=False,
     )
-    return {"kind": "result", "code": authenticator.code, "started": authenticator.started == _SUCCESS}
+    return {
+        "kind": "result",
+        "code": authenticator.code,
+        "started": authenticator.started == _SUCCESS,
+        "authenticated": authenticator.authenticated == _SUCCESS,
+    }
 
 
 #: For PAM_FAIL_DELAY (pam_fail_delay(3)): do not wait.

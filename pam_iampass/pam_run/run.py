@@ -70,6 +70,8 @@ class PamResult:
     seconds: float
     failure: str = ""
     """Where there is no code: what happened instead."""
+    authenticated: bool = False
+    """Whether authenticate succeeded; the account phase may have denied then."""
 
     @property
     def name(self) -> str:
@@ -83,6 +85,8 @@ class PamResult:
             return self.failure
         if not self.started:
             return "the PAM service cannot be read: a file that it names is missing, or a line is wrong"
+        if self.authenticated and self.code != 0:
+            return "authenticated, but the account may not log in"
         return CODES.get(self.code, ("", "a code that Linux-PAM does not explain"))[1]
 
 
@@ -152,7 +156,12 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
 
 def _result(messages: list[Message], told: dict[str, object], status: int, seconds: float) -> PamResult:
     if told.get("kind") == "result":
-        return PamResult(int(str(told["code"])), bool(told["started"]), tuple(messages), seconds)
+        code, started, authenticated = (
+            int(str(told["code"])),
+            bool(told["started"]),
+            bool(told["authenticated"]),
+        )
+        return PamResult(code, started, tuple(messages), seconds, authenticated=authenticated)
     how = f"by signal {-status}" if status < 0 else f"with status {status}"
     what = str(told.get("what") or f"the process that ran the stack ended {how}")
     return PamResult(None, False, tuple(messages), seconds, what)
