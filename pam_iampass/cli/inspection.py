@@ -9,6 +9,7 @@ import grp
 import ipaddress
 import os
 import pwd
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pam_iampass.setting_kinds import Network
+
+SSHD = "/usr/sbin/sshd"
+SSHD_MARGIN = 30
+"""Seconds that sshd must give beyond `timeout`, for the prompt and for the way there."""
 
 _OWN_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104")))
 
@@ -48,8 +53,11 @@ class Inspection:
         return not self.count(Severity.ERROR)
 
 
-def inspect(config: Path, module_user: str = MODULE_USER) -> Inspection:
-    """Read the settings in `config` and the table that they name. Raises nothing that the files can cause."""
+def inspect(config: Path, module_user: str = MODULE_USER, sshd: str = SSHD) -> Inspection:
+    """Read the settings in `config` and the table that they name, and compare them with what `sshd` says of itself.
+
+    Raises nothing that the files can cause.
+    """
     table = None
     group = module_group(module_user)
     with reading_as_module_user(module_user):
@@ -61,6 +69,7 @@ def inspect(config: Path, module_user: str = MODULE_USER) -> Inspection:
     if examination.settings is not None:
         problems += _advice(config, examination, examination.settings.exempt)
         problems += enrolment_advice.problems(examination.settings)
+        problems += _grace_time(config, examination.settings, sshd)
     if os.geteuid() != 0:
         problems.append(_not_root(config))
     return Inspection(
@@ -96,6 +105,39 @@ def _advice(config: Path, examination: settings.Examination, exempt: settings.Ex
             fault = _network_fault(ipaddress.ip_network(text))
             if fault:
                 yield warning(key, text, fault, "name only networks from where nobody else can come")
+
+
+def _grace_time(config: Path, found: settings.Settings, sshd: str) -> list[Problem]:
+    """Whether sshd gives up before the person's time is over."""
+    says = _sshd_says(sshd)
+    grace, service = says.get("logingracetime", ""), says.get("pamservicename", "sshd")
+    timeout = found.for_service(service).timeout
+    needed = timeout + SSHD_MARGIN
+    if not grace.isdigit() or int(grace) == 0 or int(grace) >= needed:
+        return []
+    what = f"{timeout:g}s, and {SSHD_MARGIN} more, is longer than sshd waits (LoginGraceTime {grace})"
+    remedy = f"set LoginGraceTime {needed:g} in sshd_config, or a shorter timeout for the service {service}"
+    return [Problem(config, None, "timeout", what, remedy, Severity.WARNING)]
+
+
+def _sshd_says(sshd: str) -> dict[str, str]:
+    """The settings of sshd as it understands them; none where it is not there, or does not tell."""
+    if os.geteuid() != 0 or not os.access(sshd, os.X_OK):
+        return {}
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+    try:
+        told = subprocess.run(  # noqa: S603 - a fixed path
+            [sshd, "-T"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    lines = told.stdout.decode("utf-8", "replace").splitlines()
+    return {name: value for name, _, value in (line.partition(" ") for line in lines)}
 
 
 def _is_known(look_up: Callable[[str], object], name: str) -> bool:

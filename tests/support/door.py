@@ -26,6 +26,8 @@ class Told:
     said: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    hidden: list[bool] = field(default_factory=list)
+    """For each prompt, whether what is typed is hidden."""
     promised: list[float] = field(default_factory=list)
     """The deadlines, in seconds."""
 
@@ -75,6 +77,7 @@ class Door:
                 told.promised.append(int.from_bytes(frame.payload, "big") / 1000)
             elif frame.type is Type.ASK:
                 told.asked.append(frame.payload[1:].decode())
+                told.hidden.append(frame.payload[0] == 0)
                 with contextlib.suppress(BrokenPipeError):  # a RESULT may be waiting all the same
                     self.send(self._answer())
             else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pwd
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
 from pam_iampass import module, one_shot
 from pam_iampass.journal import MESSAGE_IDS, Journal
 from pam_iampass.login import Outcome
+from pam_iampass.places import Places
 from pam_iampass.relay.handle import Handle
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.verification import Parts, Stores
@@ -42,6 +44,7 @@ class Setting:
         self.sandbox = sandbox
         self.records = Records()
         self.stores = stores_in(folder)
+        self.places = Places()
         self._first_session = len(sandbox.sessions)
         self._first_call = len(sandbox.calls)
         self.write("application-secret", sandbox.application_secret)
@@ -70,7 +73,7 @@ class Setting:
 
     def authenticate(self, pamh: Handle, flags: int, argv: list[str]) -> int:
         def parts(config: str, left_open: Callable[[str], None]) -> Parts:
-            return one_shot.parts(config, left_open, self.stores)
+            return replace(one_shot.parts(config, left_open, self.stores), places=self.places)
 
         return module.authenticate(pamh, argv, Journal(self.records), parts)
 

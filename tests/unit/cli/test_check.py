@@ -252,6 +252,40 @@ def test_a_method_that_iampass_lacks_and_an_empty_network_are_errors(installed: 
     ]
 
 
+# What sshd says of itself
+
+
+@pytest.mark.parametrize(
+    ("says", "needed"),
+    [
+        ("logingracetime 89\n", 90),
+        ("logingracetime 90\n", None),
+        ("logingracetime 120\n", None),
+        ("logingracetime 0\n", None),
+        ("loglevel INFO\n", None),
+        ("logingracetime soon\n", None),
+        ("logingracetime 120\npamservicename iampass-sshd\n", 150),
+    ],
+)
+def test_an_sshd_that_gives_up_too_early_is_warned_of(
+    installed: Installed, says: str, needed: int | None
+) -> None:
+    installed.change("  su: {approver: ruser}", "  iampass-sshd: {timeout: 2m}")
+    sshd = put(installed.folder / "sshd", f'#!/bin/sh\n[ "$*" = -T ] && printf "{says}"\n', 0o755)
+    found = inspect(installed.file, ANYBODY, str(sshd))
+    assert found.ok
+    assert [problem.remedy.split(" in ")[0] for problem in found.problems] == (
+        [f"set LoginGraceTime {needed}"] if needed else []
+    )
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo logingracetime 5; exit 1", "kill -9 $$"])
+def test_an_sshd_that_does_not_tell_is_no_problem(installed: Installed, script: str) -> None:
+    sshd = put(installed.folder / "sshd", f"#!/bin/sh\n{script}\n", 0o755)
+    assert inspect(installed.file, ANYBODY, str(sshd)).problems == ()
+    assert inspect(installed.file, ANYBODY, "/no/such/sshd").problems == ()
+
+
 # As the module would read
 
 
