@@ -292,7 +292,7 @@ def _require(state: State, place: str, limits: Limits, now: float) -> None:
     _require_peace(state, place, limits, now)
     wait = state.wait_for_cap(limits.requests_per_hour, now)
     if wait:
-        reason = f"{limits.requests_per_hour} requests within an hour were not approved"
+        reason = f"{limits.requests_per_hour} within an hour were not approved (throttle.requests_per_hour)"
         raise Throttled(reason, wait)
 
 

@@ -424,7 +424,7 @@ class _Request:
                 trouble = None
             except Unavailable as error:
                 trouble = error
-                moment = _not_before(began + (error.retry_after or 0.0), moment)
+                moment = _not_before(self._elapsed() + (error.retry_after or 0.0), moment)
             except IampassError as error:
                 raise _Decided(verdict.failed(error, self._elapsed())) from None
             if not session.in_progress:

@@ -170,7 +170,7 @@ def test_so_many_requests_an_hour_from_all_places_together_and_no_more(world: Wo
     for number in range(3):
         world.now += 10
         world.play(Ending.LOST, replace(HERE, rhost=f"192.0.2.{number}"), few)
-    with pytest.raises(Throttled, match="3 requests within an hour were not approved") as caught:
+    with pytest.raises(Throttled, match="3 within an hour were not approved") as caught:
         world.play(Ending.LOST, limits=few)
     assert caught.value.wait == 3600 - 20
     world.now += caught.value.wait

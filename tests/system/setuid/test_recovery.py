@@ -1,0 +1,88 @@
+"""sudo and su when the phone does not help: a recovery code is asked for, by the real programs."""
+
+from __future__ import annotations
+
+import re
+
+from tests.support.recovery import new_codes
+from tests.support.setuid_people import AS_ROOT, enter_password
+from tests.support.setuid_stage import Guest, Phone, waiting
+from tests.support.side_by_side import side_by_side
+
+QUESTION = "IAMPASS recovery code (Enter: none): "
+
+
+@side_by_side
+def test_after_silence_sudo_lets_in_by_a_code_that_is_not_shown_and_good_once(guest: Guest) -> None:
+    code = new_codes(guest.name)[0]
+    sudo = enter_password(guest.start("sudo"))
+    sudo.expect_exact(QUESTION)
+    sudo.sendline(code)
+    assert sudo.finish() == 0, sudo.shown
+    assert sudo.lines[-2:] == [
+        "The recovery code was accepted and is spent: 9 recovery codes are left.",
+        AS_ROOT,
+    ]
+    assert code not in sudo.shown
+    assert guest.record().startswith(f"outcome=recovered result=success user={guest.name} ")
+    again = enter_password(guest.start("sudo"))
+    again.expect_exact(QUESTION)
+    again.sendline(code)
+    assert again.finish() == 1
+    assert AS_ROOT not in again.lines
+    assert guest.starts() == 2
+
+
+@side_by_side
+def test_in_su_the_code_is_that_of_whose_phone_was_asked(guest: Guest) -> None:
+    wrong, right = new_codes(guest.name)[0], new_codes(guest.twin)[0]
+    for code, status in ((wrong, 1), (right, 0)):
+        su = enter_password(guest.start("su"))
+        su.expect_exact(QUESTION)
+        su.sendline(code)
+        assert su.finish() == status, su.shown
+
+
+@side_by_side
+def test_enter_leaves_it_at_the_silence(guest: Guest) -> None:
+    new_codes(guest.name)
+    sudo = enter_password(guest.start("sudo"))
+    sudo.expect_exact(QUESTION)
+    sudo.sendline("")
+    assert sudo.finish() == 1
+    assert guest.record().startswith("outcome=timed_out result=denied ")
+    assert guest.starts() == 1
+
+
+@side_by_side
+def test_after_a_refusal_no_code_is_asked_for(guest: Guest) -> None:
+    new_codes(guest.name)
+    guest.set_phone(Phone.DENIES)
+    seen = guest.play("sudo")
+    assert (seen.status, seen.got_in) == (1, False)
+    assert QUESTION not in seen.shown
+
+
+@side_by_side
+def test_a_second_sudo_takes_over_from_the_first(guest: Guest) -> None:
+    first = waiting("sudo", guest)
+    earlier = guest.sessions()[0]
+    second = enter_password(guest.start("sudo"))
+    request = guest.stage.sandbox.wait_for_request(earlier.user, 20.0, after=earlier)
+    guest.stage.sandbox.approve(request)
+    assert second.finish() == 0, second.shown
+    assert first.finish() == 1
+    assert "No longer waiting: another login from the same place took over." in first.shown
+    assert sorted(record.split()[0] for record in guest.records(2)) == [
+        "outcome=approved",
+        "outcome=throttled",
+    ]
+
+
+@side_by_side
+def test_after_two_silences_sudo_says_how_long_to_wait_and_no_phone_rings(guest: Guest) -> None:
+    for _ in range(2):
+        guest.play("sudo")
+    seen = guest.play("sudo")
+    assert re.search("too many: wait [0-9]+ seconds, or use a recovery code[.]", seen.shown)
+    assert guest.starts() == 2

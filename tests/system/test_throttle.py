@@ -1,0 +1,91 @@
+"""Push fatigue with real ssh logins: cool-off, taking over, two places, and what the administrator sees of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+from tests.support.recovery import COMMAND, new_codes
+from tests.support.sshd import PROMPT
+from tests.support.world import World
+
+OFFER = (
+    "IAMPASS: press Enter to get a request on your phone, or type a recovery code; you then have 3 seconds: "
+)
+
+
+def throttle(*arguments: str) -> str:
+    done = subprocess.run([COMMAND, "throttle", *arguments], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def denied(world: World, user: str) -> None:
+    login = world.login(user)
+    login.enter()
+    world.deny(user)
+    login.finish()
+
+
+def test_a_cool_off_is_told_shown_and_cleared_and_a_code_works_in_it(world: World) -> None:
+    code = new_codes("alice")[0]
+    for _ in range(2):
+        denied(world, "alice")
+        world.mark()
+    login = world.login("alice")
+    login.enter()
+    assert login.finish() == 255
+    assert re.search("wait [0-9]+ seconds, or use a recovery code[.]", login.shown)
+    assert world.outcome("alice") == ("throttled", "denied")
+    assert world.calls() == []
+    shown = json.loads(throttle("show", "alice", "--json"))
+    assert shown["requests_in_the_last_hour"] == 2
+    [place] = shown["places"]
+    assert place["failures"] == 2
+    assert 0 < place["seconds_left"] <= 30
+    assert "2 refused or unanswered in a row from one place: no request for " in throttle("show", "alice")
+
+    login = world.login("alice")
+    login.expect(PROMPT)
+    assert OFFER in login.shown
+    login.sendline(code)
+    assert login.finish() == 0
+    assert "In as alice." in login.shown
+
+    throttle("clear", "alice")
+    login = world.login("alice")
+    login.enter()
+    world.approve("alice")
+    assert login.finish() == 0
+
+
+def test_a_second_connection_from_the_same_host_takes_over(world: World) -> None:
+    world.machine.change(timeout="20s")
+    older = world.login("alice")
+    older.enter()
+    first = world.request("alice")
+    newer = world.login("alice")
+    newer.enter()
+    second = world.sandbox.wait_for_request(first.user, 20.0, after=first)
+    assert second.started_at >= (world.sandbox.wait_for_end(first).ended_at or 0)
+    world.sandbox.approve(second)
+    assert newer.finish() == 0
+    assert older.finish() == 255
+    assert "another login from the same place took over" in older.shown
+    assert sorted(record["IAMPASS_OUTCOME"] for record in world.records("alice")) == ["approved", "throttled"]
+
+
+def test_a_login_from_another_address_goes_on_beside_and_reads_of_the_first(world: World) -> None:
+    world.machine.change(timeout="20s")
+    first = world.login("alice")
+    first.enter()
+    request = world.request("alice")
+    second = world.login("alice", "BindAddress=127.0.0.2")
+    second.prompted()
+    assert "Another login in your name is waiting for your approval, too" in second.shown
+    second.sendline("")
+    other = world.sandbox.wait_for_request(request.user, 20.0, after=request)
+    world.sandbox.approve(other)
+    assert second.finish() == 0
+    world.sandbox.approve(request)
+    assert first.finish() == 0

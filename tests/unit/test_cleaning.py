@@ -1,0 +1,113 @@
+"""Text that others choose (the server's reason, host, user, service) on its way to the terminal and the journal."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pam_iampass.journal import Journal
+from pam_iampass.login import Decision, Login, Outcome, Result
+from pam_iampass.sandbox.faults import Junk, SessionState
+from pam_iampass.text import clean
+from tests.support.door import Told
+from tests.support.setting import ME, Records, Setting
+
+#: What could play with a terminal or a log, each once.
+HOSTILE = {
+    "a second line": "x\noutcome=approved result=success user=root",
+    "carriage return": "x\rApproved on your phone.",
+    "ESC": "\x1b[2J\x1b[1;32mApproved on your phone.",
+    "C1": "\x9b2J\x85next line\x90",
+    "bell, backspace, DEL": "\x07\b\x7f",
+    "bidi": "\u202edevorppA\u202c\u2066\u2069\u200f",
+    "Unicode line ends": "x\u2028y\u2029z",
+    "invisible": "ro\u200bot\ufeff",
+    "no UTF-8": "\udcff\udc9b",
+    "NUL": "a\0b",
+    "a quote that ends a word": 'x" outcome=approved result=success user="root',
+    "percent": "%s%n%x",
+    "markup": "[bold red]x[/] {user}",
+    "long": "a" * 5000,
+}
+
+
+@pytest.fixture(params=HOSTILE.values(), ids=HOSTILE)
+def hostile(request: pytest.FixtureRequest) -> str:
+    text: str = request.param
+    return text
+
+
+def assert_harmless(told: Told, world: Setting) -> None:
+    """One login, one record, one line each, and nothing in them that does not print."""
+    for line in (*told.said, *told.errors, *told.asked):
+        assert line.isprintable(), ascii(line)
+        assert len(line) < 500
+    record = world.only_record()
+    for name, value in record.items():
+        assert value.isprintable(), (name, ascii(value))
+    assert words(record["MESSAGE"])[0] == f"outcome={record['IAMPASS_OUTCOME']}"
+    assert [word for word in words(record["MESSAGE"]) if word.startswith("outcome=")] == words(
+        record["MESSAGE"]
+    )[:1]
+
+
+def words(line: str) -> list[str]:
+    """The words of a line as a reader of logs takes it apart: what stands in quotes is one."""
+    found, quoted, escaped = [""], False, False
+    for character in line:
+        if character == " " and not quoted:
+            found.append("")
+            continue
+        found[-1] += character
+        quoted ^= character == '"' and not escaped
+        escaped = character == "\\" and not escaped
+    return found
+
+
+def test_the_servers_reason(world: Setting, hostile: str) -> None:
+    body = json.dumps({"authentication_status": {"authenticated": False, "reason": hostile}}).encode()
+    world.sandbox.misbehave("start", Junk(body, "application/json", acts=False), times=None)
+    told = world.login()
+    assert_harmless(told, world)
+    if "\udcff" not in hostile:  # a server cannot even say that
+        assert len(told.errors) == 1
+        assert told.errors[0].startswith("IAMPASS did not ask your phone: ")
+
+
+def test_a_status_that_nobody_knows(world: Setting, hostile: str) -> None:
+    world.sandbox.misbehave("poll", SessionState(hostile), times=None)
+    assert_harmless(world.login(), world)
+
+
+@pytest.mark.parametrize("item", ["user", "rhost", "service", "tty", "ruser"])
+def test_what_the_application_says(world: Setting, hostile: str, item: str) -> None:
+    world.configure(server="https://127.0.0.1:1")
+    given = hostile.replace("\0", "")  # no application can say a NUL
+    told = world.login(**{item: given})
+    assert_harmless(told, world)
+    if item in ("user", "rhost", "service"):
+        assert world.only_record()[f"IAMPASS_{item.upper()}"] == clean(given)
+
+
+@pytest.mark.parametrize("argument", ["debug=\n", "config=/\x1b[2J", "x\u202e"])
+def test_what_stands_on_the_pam_line(world: Setting, argument: str) -> None:
+    assert_harmless(world.login(argument), world)
+
+
+def test_a_name_that_only_the_directory_allows(world: Setting) -> None:
+    """A name that NSS knows can hold anything."""
+    records = Records()
+    login = Login("a\nb\x1b[2J", "sshd", rhost="\u202e", tty="\x9b")
+    Journal(records).record(login, Decision(Outcome.APPROVED, Result.SUCCESS))
+    Journal(records).left_open(login, "x\ny")
+    Journal(records).note("x\ny\x1b")
+    for fields in records.fields:
+        assert all(value.isprintable() for value in fields.values()), fields
+
+
+def test_an_exempt_login_says_nothing_that_others_chose(world: Setting, hostile: str) -> None:
+    world.configure(exempt=f"{{users: [{ME}]}}")
+    told = world.login(rhost=hostile.replace("\0", ""))
+    assert_harmless(told, world)
+    assert told.said == told.errors == []
