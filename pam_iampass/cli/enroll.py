@@ -36,9 +36,10 @@ A file for --from is CSV in UTF-8; its first line names the columns:
   alice,,+15551234567,Alice A.
   bob,91aa-bob,,
 Only `user` must be there. Who has a phone number is sent a message, the others'
-links are in the report. The file must not be writable by others: it says whose
-phone approves whose logins. Next to it, in FILE.sent, stands who was sent a
-message, so that nobody gets it twice, until everybody has a phone.
+links are in the report. The file must be root's or yours, and not writable by
+others: it says whose phone approves whose logins. Next to it, in FILE.sent,
+stands who was sent a message, so that nobody gets it twice, until everybody
+has a phone.
 
 \b
 Exit status:

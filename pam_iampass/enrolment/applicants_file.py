@@ -6,36 +6,55 @@ import csv
 import io
 import os
 import stat
+from collections.abc import Set
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
 from pam_iampass.enrolment.applicant import Applicant, display_name_fault, phone_number
 from pam_iampass.errors import ConfigurationError, Problem, shown
 from pam_iampass.identifiers import name_fault, token_fault
+from pam_iampass.trusted_folder import shell_word
 
 COLUMNS = ("user", "token", "phone", "display_name")
 _LIMIT = 16 * 1024 * 1024  # bytes
 _HEADER = f"begin with a line of names: user, and any of {', '.join(COLUMNS[1:])}"
 
 
-def read_applicants(file: Path) -> list[Applicant]:
+def read_applicants(file: Path, trusted: Set[int] | None = None) -> list[Applicant]:
     """Everybody in the file, in its order. Raises ConfigurationError, and OSError where it cannot be read.
+
+    It must belong to one of the user ids in `trusted` (None: those of `administrators`) and be writable by nobody else.
 
     The first line names the columns: `user`, and any of the others, in any order; a field may be empty. It is
     UTF-8, with commas or, where the first line has them, semicolons in between.
     """
     reader = _Reader(file)
-    applicants = reader.read(_text(file, reader))
+    applicants = reader.read(_text(file, reader, administrators() if trusted is None else trusted))
     if reader.problems:
         raise ConfigurationError(sorted(reader.problems, key=lambda problem: problem.line or 0))
     return applicants
 
 
-def _text(file: Path, reader: _Reader) -> str:
+def administrators() -> frozenset[int]:
+    """The user ids of root, and of whoever logged in to become root: by the kernel (`/proc/self/loginuid`), and by sudo
+    where the kernel does not know."""
+    told = [os.environ.get("SUDO_UID", "")]
+    with suppress(OSError):
+        told.append(Path("/proc/self/loginuid").read_text("ascii").strip())
+    return frozenset({0, *(int(text) for text in told if text.isascii() and text.isdigit())})
+
+
+def _text(file: Path, reader: _Reader, trusted: Set[int]) -> str:
     with file.open("rb") as opened:
         # Whoever can write it chooses whose phone approves whose logins.
-        if os.fstat(opened.fileno()).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            reader.problem(None, "", "can be written by others", f"chmod go-w {file}")
+        found = os.fstat(opened.fileno())
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            reader.problem(None, "", "can be written by others", f"chmod go-w {shell_word(str(file))}")
+            return ""
+        if found.st_uid not in trusted:
+            remedy = f"look at what it says, then: chown root {shell_word(str(file))}"
+            reader.problem(None, "", "belongs to somebody else, who can write it", remedy)
             return ""
         data = opened.read(_LIMIT + 1)
     if len(data) > _LIMIT:

@@ -38,8 +38,8 @@ def _pixels(cells: list[pyte.screens.Char], light: bool) -> list[bytes]:
     above, below = bytearray(), bytearray()
     for cell in cells:
         ground = _shade(cell.bg, _WHITE if light else _BLACK)
-        ink = _shade(cell.fg, _BLACK if light else _WHITE)
         upper, lower = _FILLED.get(cell.data, (False, False))
+        ink = _shade(cell.fg, _BLACK if light else _WHITE) if upper or lower else ground
         above += bytes([ink if upper else ground]) * _SIZE
         below += bytes([ink if lower else ground]) * _SIZE
     return [bytes(above)] * _SIZE + [bytes(below)] * _SIZE

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
+import shutil
 import ssl
 import subprocess
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.installation import ETC
 from tests.support.qr_reader import read_codes
 from tests.support.world import World, token_of
 
@@ -69,6 +73,30 @@ def test_who_only_presses_enter_gets_nowhere(without_phone: World) -> None:
     assert "In as bob" not in login.shown
     (record,) = without_phone.records("bob")
     assert record["IAMPASS_OUTCOME"] == "no_device"
+
+
+@pytest.fixture
+def unlisted(world: World) -> Iterator[World]:
+    """Nobody stands in the table; afterwards it is as it was."""
+    world.machine.write_users("")
+    yield world
+    world.sandbox.delete_user("91aa-bob")
+    shutil.rmtree(ETC / "users.d", ignore_errors=True)
+
+
+def test_who_was_just_enrolled_by_an_administrator_logs_in(unlisted: World) -> None:
+    world = unlisted
+    login = world.login("bob")
+    login.expect_exact("You have no phone on record here.")
+    assert login.finish() != 0
+    command = ["/usr/bin/pam-iampass", "enroll", "bob", "--token", "91aa-bob", "--no-wait", "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    open_link(world, json.loads(done.stdout)["link"])
+    login = world.login("bob")
+    login.enter()
+    world.sandbox.approve(world.sandbox.wait_for_request("91aa-bob", 20))
+    login.expect_exact("In as bob.")
+    assert login.finish() == 0
 
 
 def test_check_calls_a_line_for_passwords_an_error(without_phone: World) -> None:

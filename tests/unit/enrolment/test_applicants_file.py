@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pam_iampass.enrolment.applicant import Applicant, phone_number
-from pam_iampass.enrolment.applicants_file import read_applicants
+from pam_iampass.enrolment.applicants_file import administrators, read_applicants
 from pam_iampass.errors import ConfigurationError
 from tests.support.folders import put
 
@@ -97,6 +98,23 @@ def test_a_file_that_is_none_of_ours_is_told(file: Path, content: str | bytes, w
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
 def test_a_file_that_others_can_write_is_refused(file: Path, mode: int) -> None:
     assert faults(file, "user\nalice\n", mode) == ["file: can be written by others"]
+
+
+def test_a_file_of_somebody_else_is_refused(file: Path) -> None:
+    put(file, "user\nalice\n")
+    os.chown(file, 1, 1)
+    with pytest.raises(ConfigurationError, match="belongs to somebody else"):
+        read_applicants(file, {0})
+    assert [applicant.user for applicant in read_applicants(file, {0, 1})] == ["alice"]
+
+
+def test_who_became_root_may_bring_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_UID", "1234")
+    assert {0, 1234} <= administrators()
+    for nonsense in ("", "x", "-1", "１"):
+        monkeypatch.setenv("SUDO_UID", nonsense)
+        assert all(uid >= 0 for uid in administrators())
+        assert 1234 not in administrators()
 
 
 def test_a_file_without_end_is_refused(file: Path) -> None:
