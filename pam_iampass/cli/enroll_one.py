@@ -145,13 +145,12 @@ def _code(link: str) -> list[str]:
         return []
     code = QrCode(link)
     columns = shutil.get_terminal_size().columns
+    missing = ""
     if columns < code.width:
-        click.echo(
-            f"(A code to scan needs a window of {code.width} columns; this one has {columns}.)", err=True
-        )
-        return []
-    try:
-        "\n".join(code.coloured()).encode(sys.stdout.encoding)
-    except UnicodeEncodeError:
+        missing = f"a window of {code.width} columns; this one has {columns}"
+    elif not sys.stdout.encoding.lower().startswith("utf"):
+        missing = f"a terminal in UTF-8; this one is in {sys.stdout.encoding}"
+    if missing:
+        click.echo(f"(A code to scan needs {missing}.)", err=True)
         return []
     return code.coloured()

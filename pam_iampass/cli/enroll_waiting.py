@@ -73,7 +73,8 @@ def _progress(
 
     options: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
     console = Console(**options)
-    with Progress(SpinnerColumn(), Waiting(), console=console, transient=True) as progress:
+    spinner = SpinnerColumn("dots" if console.encoding.startswith("utf") else "line")
+    with Progress(spinner, Waiting(), console=console, transient=True) as progress:
         task = progress.add_task("", total=number)
         yield (
             lambda text: console.print(Text(text), soft_wrap=True),

@@ -158,6 +158,17 @@ def test_a_window_that_is_too_narrow_for_the_code_shows_the_link(place: Place) -
     assert f"    {place.sandbox.url}/register/" in terminal.shown
 
 
+def test_a_terminal_without_the_characters_for_the_code_shows_the_link(place: Place) -> None:
+    command = ["/usr/bin/python3", "-m", "pam_iampass.cli", "enroll", "alice"]
+    terminal = Terminal(command, environment={"PYTHONIOENCODING": "latin-1"})
+    terminal.expect("Waiting for the phone of alice")
+    terminal.send(CTRL_C)
+    assert terminal.finish() == 130
+    assert "A code to scan needs a terminal in UTF-8; this one is in " in terminal.shown
+    assert terminal.shown.isascii()
+    assert "\\u" not in terminal.shown
+
+
 def test_an_outage_while_waiting_is_waited_for(place: Place) -> None:
     terminal = typed("alice")
     terminal.expect("Waiting for the phone")
