@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -78,10 +79,11 @@ def _is_ours(line: stack.Line) -> bool:
 def _strangers_are_denied(service: WantedService, services: Path) -> Finding:
     """Nobody by that name: the whole stack is run, and must deny."""
     name = service.pam_service
+    shutil.copy2(services / name, services / _PROBE)  # so that the journal tells it from a login
     real_uid = 0 if service.name == "sshd" else _NOBODYS_UID  # su asks root for nothing
     environment = _environment(service)
     wanted = PamRun(
-        name, _NOBODY, services, phase="auth", real_uid=real_uid, environment=environment, at_once=True
+        _PROBE, _NOBODY, services, phase="auth", real_uid=real_uid, environment=environment, at_once=True
     )
     told = run(wanted, _no_answer, _PATIENCE)
     if told.code == 0:

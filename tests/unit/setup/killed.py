@@ -1,9 +1,8 @@
-"""Sets a service up, and is killed once so many things were done: nothing is cleaned up by it."""
+"""Sets a service up, and gets a signal once so many things were done. Of SIGKILL, nothing is cleaned up."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from pam_iampass.setup.manifest import Manifest
 from tests.unit.setup.stage import Stage
 
 
-def main(root: str, name: str, choice: str, new_sshd: str, moment: str) -> None:
+def main(root: str, name: str, choice: str, new_sshd: str, moment: str, number: str) -> None:
     """The arguments are those of the command line."""
     stage = Stage(Path(root))
     told: list[str] = []
@@ -20,11 +19,12 @@ def main(root: str, name: str, choice: str, new_sshd: str, moment: str) -> None:
     def tell(word: str, _what: str) -> None:
         told.append(word)
         if len(told) > int(moment):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), int(number))
 
     plans = [stage.plan(name, choice, new_sshd=new_sshd == "True")]
     machine = stage.machine()
-    apply.apply(plans, Manifest(), stage.store, apply.Machine(machine.reload, machine.judge, tell))
+    with apply.undisturbed():
+        apply.apply(plans, Manifest(), stage.store, apply.Machine(machine.reload, machine.judge, tell))
 
 
 if __name__ == "__main__":

@@ -215,18 +215,35 @@ def test_a_full_disk_below_var_changes_nothing(stage: Stage) -> None:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+def signalled(
+    stage: Stage, name: str, choice: str, new_sshd: bool, moment: int, number: signal.Signals
+) -> int:
+    """Set a service up in a process of its own that gets a signal meanwhile; its exit status."""
+    arguments = [str(stage.places.root), name, choice, str(new_sshd), str(moment), str(int(number))]
+    return subprocess.run(
+        [sys.executable, "-m", "tests.unit.setup.killed", *arguments], cwd=ROOT, check=False
+    ).returncode
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_closed_terminal_or_ctrl_c_does_not_break_it_off(stage: Stage, number: signal.Signals) -> None:
+    status = signalled(stage, "sshd", "key", True, 0, number)
+    assert status in (-number, 1)
+    assert stage.store.load().services["sshd"].complete
+    assert len(stage.files()) == len(stage.before) + 2
+    stage.undo()
+    assert stage.files() == stage.before
+
+
 @every
 @pytest.mark.parametrize("moment", range(4))
 def test_a_process_that_is_killed_at_any_moment_can_be_undone(
     stage: Stage, name: str, choice: str, new_sshd: bool, moment: int
 ) -> None:
     changes = len(stage.plan(name, choice, new_sshd=new_sshd).changes)
-    arguments = [str(stage.places.root), name, choice, str(new_sshd), str(moment)]
-    child = subprocess.run(
-        [sys.executable, "-m", "tests.unit.setup.killed", *arguments], cwd=ROOT, check=False
-    )
+    status = signalled(stage, name, choice, new_sshd, moment, signal.SIGKILL)
     killed = moment < changes + (name == "sshd")
-    assert child.returncode == (-signal.SIGKILL if killed else 0)
+    assert status == (-signal.SIGKILL if killed else 0)
     assert stage.files() != stage.before
     assert stage.store.load().services[name].complete is not killed
     stage.undo()
