@@ -21,9 +21,9 @@ BUILD = build
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Show real ssh logins: approved, denied, unanswered, and without a phone (against the sandbox)
+demo: ## Show real ssh logins: approved, denied, unanswered, and without a phone (PHONE=1: you answer, in a browser)
 	@tests/support/requirements.sh demo
-	@$(MACHINE) $(PYTHON) -m tests.system.demo
+	@$(MACHINE) $(PYTHON) -m tests.system.demo $(if $(PHONE),--phone)
 
 test: ## Run all tests on a copy of this machine
 	@tests/support/requirements.sh test

@@ -1,7 +1,7 @@
 """`make demo`: real ssh logins and a sudo through IAMPASS, against the sandbox, on a copy of this machine.
 
 Each login is shown as the person sees it, with the journal's record below. The exit status is 0 only if every login
-went as it should.
+went as it should. With `make demo PHONE=1` you are the person: you approve and deny on the sandbox's phone page.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pexpect
 
-from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox import Sandbox, SandboxError
+from pam_iampass.sandbox.phone_view import outcome as answer_on_the_phone
 from tests.support.agent import RunningAgent
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
@@ -31,6 +32,9 @@ REMOTE_COMMAND = "echo You are $(id -un) on $(uname -n)."
 SHOWN_FIELDS = ("OUTCOME", "RESULT", "USER", "SERVICE", "RHOST", "REASON", "ELAPSED_MS")
 PASSWORD = "correct horse"
 PASSWORD_PROMPT = "password for alice: "
+PAGE_PORT = 8443
+PAGE_SECONDS = 300
+ANSWER_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,12 @@ class Scene:
     user: str
     auto: str
     outcome: str
+    """Empty where it is for the person at the phone page to say."""
     gets_in: bool
     sudo: bool = False
     agent: bool = True
+    answer_seconds: float = ANSWER_SECONDS
+    """How long the sandbox waits for an answer."""
 
 
 SCENES = (
@@ -63,6 +70,19 @@ SCENES = (
     Scene("sudo, denied, without the agent", "alice", "deny", "denied", False, sudo=True, agent=False),
 )
 
+YOURS = (
+    Scene("Your turn: approve this login on the phone page", "alice", "ask", "", False),
+    Scene("Your turn: deny this one", "alice", "ask", "", False),
+    Scene("Leave this one alone: it expires after 15 seconds", "carol", "ask", "", False, answer_seconds=15),
+    Scene("sudo: as you like", "alice", "ask", "", False, sudo=True),
+)
+OUTCOMES_OF_ANSWERS = {
+    "approved": "approved",
+    "denied": "denied",
+    "expired": "timed_out",
+    "withdrawn": "timed_out",
+}
+
 
 def paint(text: str, code: str) -> str:
     """Colour a text where a terminal shows it."""
@@ -78,14 +98,14 @@ def indented(lines: Iterable[str], mark: str) -> None:
 def log_in(sshd: Sshd, user: str) -> tuple[list[str], int]:
     """Log in with a real ssh client, press Enter at the prompt, and return the screen and the exit status."""
     indented([f"$ ssh {user}@this-machine '{REMOTE_COMMAND}'"], "|")
-    return answered(sshd.login(user, REMOTE_COMMAND), PROMPT, "")
+    return answered(sshd.login(user, REMOTE_COMMAND, timeout=ANSWER_SECONDS + 15), PROMPT, "")
 
 
 def become_root(user: str) -> tuple[list[str], int]:
     """Run a command with a real sudo, type the password, and return the screen and the exit status."""
     indented(["$ sudo id"], "|")
     as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
-    return answered(Terminal([*as_user, "sudo", "-k", "id"]), PASSWORD_PROMPT, PASSWORD)
+    return answered(Terminal([*as_user, "sudo", "-k", "id"], ANSWER_SECONDS + 15), PASSWORD_PROMPT, PASSWORD)
 
 
 def answered(terminal: Terminal, prompt: str, answer: str) -> tuple[list[str], int]:
@@ -99,7 +119,7 @@ def answered(terminal: Terminal, prompt: str, answer: str) -> tuple[list[str], i
 def play(scene: Scene, sandbox: Sandbox, sshd: Sshd, journald: Journald) -> bool:
     """Play one login, show it, and say whether it went as it should."""
     print("\n" + paint(scene.title, "1"))
-    sandbox.auto, sandbox.delay = scene.auto, 2.0
+    sandbox.auto, sandbox.delay, sandbox.request_timeout = scene.auto, 2.0, scene.answer_seconds
     place = journald.cursor()
     began = time.monotonic()
     with RunningAgent() if scene.agent else contextlib.nullcontext():
@@ -110,6 +130,11 @@ def play(scene: Scene, sandbox: Sandbox, sshd: Sshd, journald: Journald) -> bool
     for record in records:
         fields = " ".join(f"{name}={record.get('IAMPASS_' + name, '')}" for name in SHOWN_FIELDS)
         indented([fields], "journal:")
+    if not scene.outcome:
+        said = answer_on_the_phone(sandbox.sessions[-1])
+        print(f"  The phone said: {said}.")
+        right = OUTCOMES_OF_ANSWERS[said]
+        scene = replace(scene, outcome=right, gets_in=right == "approved")
     return is_right(scene, status, screen, records)
 
 
@@ -125,7 +150,36 @@ def is_right(scene: Scene, status: int, screen: list[str], records: list[dict[st
     return right
 
 
-def set_up(sandbox: Sandbox) -> None:
+def open_sandbox(phone: bool) -> Sandbox:
+    """A sandbox that runs; for a person at the port that is easy to remember, where that is free."""
+    for port in (PAGE_PORT, 0) if phone else (0,):
+        sandbox = Sandbox(application_id="demo", listen=("127.0.0.1", port))
+        try:
+            sandbox.start()
+        except SandboxError:
+            sandbox.stop()
+            continue
+        return sandbox
+    raise SandboxError("no port of 127.0.0.1 is free")
+
+
+def wait_for_person(sandbox: Sandbox) -> bool:
+    """Show where the phone page is, and wait until somebody has opened it. False where nobody did."""
+    print(f"\nOpen the phone in a browser:\n\n    {paint(sandbox.phone_url, '1')}\n")
+    print("The browser asks about the certificate. It is the sandbox's own; its SHA-256 fingerprint is")
+    print(f"    {sandbox.certificate_fingerprint}")
+    print("From another machine, first:")
+    print(f"    ssh -L {sandbox.port}:127.0.0.1:{sandbox.port} this-machine")
+    print(f"\nWaiting for the page to be opened, {PAGE_SECONDS // 60} minutes at most …", flush=True)
+    try:
+        sandbox.wait_for_phone(PAGE_SECONDS)
+    except TimeoutError:
+        print(paint("Nobody opened the page.", "31"))
+        return False
+    return True
+
+
+def set_up(sandbox: Sandbox, timeout: str) -> None:
     """What an administrator does: install, configure, switch it on for sshd and sudo."""
     machine = Installation()
     for user in ("alice", "bob", "carol"):
@@ -133,7 +187,7 @@ def set_up(sandbox: Sandbox) -> None:
     sandbox.add_user("7f3c-alice", device=True)
     sandbox.add_user("91aa-bob", device=False)
     sandbox.add_user("55d0-carol", device=True)
-    machine.configure(sandbox, timeout="5s")
+    machine.configure(sandbox, timeout=timeout)
     machine.write_users("alice: 7f3c-alice\nbob: 91aa-bob\ncarol: 55d0-carol\n")
     for service in ("iampass-sshd", "iampass-sudo"):
         shutil.copy(ROOT / "config/pam.d" / service, "/etc/pam.d/")
@@ -144,21 +198,29 @@ def set_up(sandbox: Sandbox) -> None:
 
 def main() -> int:
     """Set everything up, play the scenes, and give the verdict."""
+    phone = sys.argv[1:] == ["--phone"]
+    seconds, scenes = (ANSWER_SECONDS, YOURS) if phone else (5, SCENES)
+    length = "as long as you need" if phone else "less than a minute"
     print(
-        "This runs on a copy of this machine that is thrown away afterwards. It takes less than a minute.",
+        f"This runs on a copy of this machine that is thrown away afterwards. It takes {length}.",
         flush=True,
     )
     folder = Path(tempfile.mkdtemp(dir="/var/lib"))
-    with Sandbox(application_id="demo") as sandbox, Journald() as journald:
-        set_up(sandbox)
+    with contextlib.ExitStack() as running:
+        sandbox = open_sandbox(phone)
+        running.callback(sandbox.stop)
+        journald = running.enter_context(Journald())
+        set_up(sandbox, f"{seconds}s")
         print(
             f"A sandbox plays IAMPASS at {sandbox.url}. sshd asks for a key, then for the phone; sudo for the password,"
         )
-        print("then for the phone. A person has 5 seconds to answer here.")
+        print(f"then for the phone. A person has {seconds} seconds to answer here.")
+        if phone and not wait_for_person(sandbox):
+            return 1
         with Sshd(folder) as sshd:
             for user in ("alice", "bob", "carol"):
                 sshd.admit(user)
-            right = [play(scene, sandbox, sshd, journald) for scene in SCENES]
+            right = [play(scene, sandbox, sshd, journald) for scene in scenes]
         left_open = [session for session in sandbox.sessions if session.ended_by is None]
     good = all(right) and not left_open
     verdict = f"{sum(right)} of {len(right)} logins went as they should; {len(left_open)} sessions left open at IAMPASS"
