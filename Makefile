@@ -16,7 +16,7 @@ ZSH_COMPLETIONS = /usr/share/zsh/vendor-completions
 FISH_COMPLETIONS = /usr/share/fish/vendor_completions.d
 BUILD = build
 
-.PHONY: help demo test test-pythons lint bench sanitize fuzz man completions install account
+.PHONY: help demo test test-pythons lint screenshots bench sanitize fuzz man completions install account
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ test-pythons: ## Run the unit tests on every other Python of this machine, from 
 lint: ## Check style and types
 	@tests/support/requirements.sh test
 	@tests/lint.sh
+
+screenshots: ## Make the pictures in docs/images anew, from a real login and the real page
+	@tests/support/requirements.sh test
+	@$(MACHINE) unshare --uts sh -c 'hostname server && exec $(PYTHON) -m tests.browser.screenshots'
 
 bench: ## Measure doors, agent, tables and logins side by side; writes bench/results.*
 	@tests/support/requirements.sh bench

@@ -55,6 +55,7 @@ def parts() -> Iterator[tuple[Sandbox, Journald, Sshd, Installation]]:
             installation.add_user(user)
             sandbox.add_user(token)
         installation.write_users("".join(f"{user}: {token}\n" for user, token in USERS.items()))
+        shutil.copy(ROOT / "config/pam.d/iampass-sshd", "/etc/pam.d/")
         shutil.copy(ROOT / "config/sshd_config.d/10-iampass.conf", "/etc/ssh/sshd_config.d/")
         installation.configure(sandbox)
         with RunningAgent(), Sshd(folder) as sshd:

@@ -92,7 +92,7 @@ def paint(text: str, code: str) -> str:
 def indented(lines: Iterable[str], mark: str) -> None:
     """Print lines behind a mark."""
     for line in lines:
-        print(f"  {paint(mark, '2')} {line}", flush=True)
+        print(f"  {paint(mark, '2')} {line.strip(chr(13))}", flush=True)
 
 
 def log_in(sshd: Sshd, user: str) -> tuple[list[str], int]:

@@ -94,6 +94,7 @@ export class Requests {
     card.outcome = found?.outcome ?? "withdrawn";
     const held = card.node.contains(document.activeElement);
     card.node.classList.add("done");
+    text(card.part("what"), `Request #${card.request.number}`);
     card.part("main").hidden = true;
     card.part("face").hidden = true;
     card.part("outcome").dataset.outcome = card.outcome;
