@@ -69,6 +69,7 @@ def machine(parts: tuple[Sandbox, Journald, Sshd, Installation]) -> Iterator[Mac
     sandbox, journald, sshd, installation = parts
     sandbox.request_timeout = 60.0
     installation.configure(sandbox, timeout="60s")
+    installation.forget()
     yield Machine(sandbox, journald, sshd, installation)
     for terminal in list(Terminal.open):
         terminal.kill()
