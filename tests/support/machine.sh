@@ -34,6 +34,7 @@ for folder in /etc /usr /var /home /root /opt; do
     mount -t overlay -o "lowerdir=$folder,upperdir=$copy/$name/upper,workdir=$copy/$name/work" overlay "$folder"
     # What else is mounted below is not seen through an overlay: it is shown as it is, read-only.
     awk -v folder="$folder/" 'index($5, folder) == 1 { print $5 }' "$copy/mounts" | while read -r below; do
+        [ -e "$below" ] || continue # gone since the list was made
         mount --bind "$copy/$name/before/${below#"$folder"/}" "$below"
         mount -o remount,bind,ro "$below"
     done
