@@ -26,6 +26,7 @@ VERBS = {
     "user": ("pam_iampass.cli.user:command", "List users and their tokens, add and remove them."),
     "recovery": ("pam_iampass.cli.recovery:command", "Make, count or revoke recovery codes."),
     "throttle": ("pam_iampass.cli.throttle:command", "Show or clear what keeps a phone from ringing."),
+    "doctor": ("pam_iampass.cli.doctor:command", "Find out why logins fail, or would."),
     "sandbox": ("pam_iampass.cli.sandbox:command", "Run a local IAMPASS to try things out."),
 }
 """Each verb with the place of its click command, and what it does in a line."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +19,7 @@ SERVICE = "under-test"
 FILES = (SERVICE, "one", "two", "other")
 
 
-def _answer(word: str) -> callable[[Handler], int]:  # type: ignore[valid-type]
+def _answer(word: str) -> Callable[[Handler], int]:
     """What the modules of these tests answer: pam_debug what its argument says."""
 
     def answer(handler: Handler) -> int:
@@ -91,7 +92,10 @@ def includes(*names: str) -> st.SearchStrategy[str]:
     kinds = st.sampled_from(["include", "include", "substack", "substack", "Substack"])
     return st.one_of(
         st.tuples(TYPES, SPACE, kinds, SPACE, targets).map("".join),
-        targets.map(lambda target: f"@include {target}"),
+        # One that fails in an included file acts on memory that libpam never set.
+        st.sampled_from([*(f"FOLDER/{name}" for name in names), "FOLDER"]).map(
+            lambda target: f"@include {target}"
+        ),
     )
 
 
@@ -175,6 +179,11 @@ def test_a_file_that_includes_itself_ends_as_it_does_for_libpam() -> None:
         }
     )
     agree({SERVICE: "@include FOLDER/one\n", "one": "@include FOLDER/one\nauth required pam_permit.so\n"})
+
+
+def test_a_missing_file_breaks_a_service_only_where_all_of_it_was_wanted() -> None:
+    for line in ("@include FOLDER/missing", "auth include FOLDER/missing", "auth substack FOLDER/missing"):
+        agree({SERVICE: f"auth required pam_permit.so\n{line}\n"})
 
 
 def test_a_file_that_ends_in_a_backslash_is_no_file_as_for_libpam() -> None:

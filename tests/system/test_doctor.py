@@ -1,0 +1,601 @@
+"""`pam-iampass doctor` on a machine that is well, and on one where each thing in turn is really broken."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pam_iampass.doctor.catalogue import KINDS
+from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox.faults import Junk
+from tests.support.agent import SOCKET, RunningAgent
+from tests.support.installation import ROOT, Installation, write
+from tests.support.journald import Journald
+from tests.support.terminal import ENVIRONMENT, Terminal
+from tests.support.world import token_of
+
+COMMAND = "/usr/bin/pam-iampass"
+USERS = ("root", "alice", "bob", "carol")
+ETC = Path("/etc/iampass")
+PAM = Path("/etc/pam.d")
+SSHD = Path("/etc/ssh/sshd_config.d/10-iampass.conf")
+SUDOERS = Path("/etc/sudoers.d/iampass")
+LIBEXEC = Path("/usr/lib/pam-iampass")
+NATIVE = next(Path("/usr/lib").glob("*/security/pam_permit.so")).with_name("pam_iampass.so")
+KEPT = (
+    *(PAM, Path("/etc/ssh"), Path("/etc/sudoers.d"), Path("/etc/sudoers"), ETC, LIBEXEC, NATIVE),
+    *(Path("/etc/passwd"), Path("/etc/group"), Path("/etc/nsswitch.conf")),
+)
+
+
+@dataclass
+class Clinic:
+    """A machine that is well, until a test breaks something."""
+
+    machine: Installation
+    sandbox: Sandbox
+    agent: RunningAgent
+    environment: dict[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+    user: str | None = None
+    """Who runs the command: None for root."""
+
+    def doctor(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        under = [] if self.user is None else ["setpriv", f"--reuid={self.user}", "--clear-groups"]
+        return subprocess.run(
+            [*under, COMMAND, "doctor", *arguments],
+            env={**ENVIRONMENT, **self.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def report(self) -> dict[str, Any]:
+        done = self.doctor("--json", *self.arguments)
+        assert done.stderr == "", done.stderr
+        report: dict[str, Any] = json.loads(done.stdout)
+        errors, warnings = report["errors"], report["warnings"]
+        assert done.returncode == (1 if errors else 3 if warnings else 0)
+        return report
+
+    def pam(self, name: str, old: str, new: str) -> None:
+        change(PAM / name, old, new)
+
+
+def change(file: Path, old: str, new: str) -> None:
+    """Write another text in the place of one that is there."""
+    text = file.read_text()
+    assert old in text, text
+    file.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def well(machine: Installation, sandbox: Sandbox) -> Iterator[None]:
+    """The shipped files in their places, for sshd with a key and for sudo; and put back afterwards."""
+    Path("/run/sshd").mkdir(exist_ok=True)
+    with kept():
+        SSHD.unlink(missing_ok=True)
+        shutil.copy(ROOT / "config/sshd_config.d/10-iampass.conf", SSHD)
+        change(SSHD, "UsePAM yes", "UsePAM yes\nPermitRootLogin yes")
+        shutil.copy(ROOT / "config/sudoers.d/iampass", SUDOERS)
+        SUDOERS.chmod(0o440)
+        for file in (ROOT / "config/pam.d").iterdir():
+            shutil.copy(file, PAM)
+        yield
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """What is changed meanwhile in the folders of configuration is put back."""
+    backup = Path(os.environ["MACHINE_SCRATCH"]) / f"kept-{time.monotonic_ns()}"
+    backup.mkdir()
+    for path in KEPT:
+        subprocess.run(["cp", "-a", str(path), str(backup / path.name)], check=True)
+    try:
+        yield
+    finally:
+        for path in KEPT:
+            subprocess.run(["rm", "-rf", str(path)], check=True)
+            subprocess.run(["cp", "-a", str(backup / path.name), str(path)], check=True)
+        shutil.rmtree(backup)
+
+
+@pytest.fixture
+def clinic(well: None, machine: Installation, sandbox: Sandbox) -> Iterator[Clinic]:
+    """A machine that is well, for one test."""
+    with kept(), RunningAgent() as agent:
+        sandbox.behave()
+        sandbox.clock_skew = 0.0
+        for user in USERS:
+            sandbox.add_user(token_of(user), device=True)
+        machine.configure(sandbox, exempt="{users: [daemon]}")
+        machine.write_users("".join(f"{user}: {token_of(user)}\n" for user in USERS))
+        yield Clinic(machine, sandbox, agent)
+
+
+def test_a_machine_that_is_well_has_no_error_and_no_warning(clinic: Clinic) -> None:
+    report = clinic.report()
+    assert [found for found in report["findings"] if found["severity"] != "note"] == []
+    assert report["not_looked_at"] == []
+    assert report["ok"]
+
+
+# Each thing broken in turn
+
+
+def bad_setting(clinic: Clinic) -> None:
+    clinic.machine.change(timeout="60")
+
+
+def ghost_exempt(clinic: Clinic) -> None:
+    clinic.machine.change(exempt="{users: [daemon, no-such-user]}")
+
+
+def no_account(clinic: Clinic) -> None:
+    clinic.agent.stop()
+    for file in ("passwd", "group"):
+        lines = Path("/etc", file).read_text().splitlines()
+        Path("/etc", file).write_text(
+            "\n".join(one for one in lines if not one.startswith("iampass:")) + "\n"
+        )
+
+
+def writable_pam_file(clinic: Clinic) -> None:
+    (PAM / "iampass-sudo").chmod(0o666)
+
+
+def no_packages(clinic: Clinic) -> None:
+    change(LIBEXEC / "helper", "/usr/lib/python3/dist-packages", "/usr/lib/nowhere")
+
+
+@contextlib.contextmanager
+def open_state(clinic: Clinic) -> Iterator[None]:
+    folder = Path("/var/lib/iampass")
+    folder.chmod(0o755)
+    yield
+    folder.chmod(0o700)
+
+
+def open_socket(clinic: Clinic) -> None:
+    SOCKET.chmod(0o666)
+
+
+@contextlib.contextmanager
+def silent_agent(clinic: Clinic) -> Iterator[None]:
+    clinic.agent.stop()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(SOCKET))
+        SOCKET.chmod(0o600)
+        listener.listen()
+        yield
+    SOCKET.unlink()
+
+
+@contextlib.contextmanager
+def left_over_socket(clinic: Clinic) -> Iterator[None]:
+    clinic.agent.stop()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(SOCKET))
+    SOCKET.chmod(0o600)
+    yield
+    SOCKET.unlink()
+
+
+@contextlib.contextmanager
+def unit_not_enabled(clinic: Clinic) -> Iterator[None]:
+    """systemctl reads the unit files by itself where systemd does not run."""
+    running = Path("/run/systemd/system")
+    running.mkdir(parents=True)
+    yield
+    running.rmdir()
+
+
+def no_agent(clinic: Clinic) -> None:
+    clinic.agent.stop()
+
+
+def no_helper(clinic: Clinic) -> None:
+    (LIBEXEC / "helper").unlink()
+
+
+@contextlib.contextmanager
+def enforcing_selinux(clinic: Clinic) -> Iterator[None]:
+    """A stand-in for the kernel's file, and for the program that lists policies: few machines run SELinux."""
+    subprocess.run(["mount", "-t", "tmpfs", "selinux", "/sys/fs"], check=True)
+    Path("/sys/fs/selinux").mkdir()
+    Path("/sys/fs/selinux/enforce").write_text("1")
+    semodule = Path("/usr/sbin/semodule")
+    semodule.write_text("#!/bin/sh\necho base\necho sshd\n")
+    semodule.chmod(0o755)
+    yield
+    semodule.unlink()
+    subprocess.run(["umount", "/sys/fs"], check=True)
+
+
+def nobody_there(clinic: Clinic) -> None:
+    clinic.machine.change(server="https://127.0.0.1:1")
+
+
+def proxy_in_the_environment(clinic: Clinic) -> None:
+    nobody_there(clinic)
+    clinic.environment["https_proxy"] = "http://proxy.example.com:3128"
+
+
+def another_authority(clinic: Clinic) -> None:
+    import trustme
+
+    trustme.CA().cert_pem.write_to_path(str(ETC / "ca.pem"))
+
+
+def another_secret(clinic: Clinic) -> None:
+    write(ETC / "application-secret", "another-secret\n")
+
+
+def junk(clinic: Clinic) -> None:
+    clinic.sandbox.misbehave("has_device", Junk(), times=None)
+
+
+def a_name_that_nobody_knows(clinic: Clinic) -> None:
+    Path("/etc/nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files\n")
+    clinic.machine.change(server="https://iampass.invalid")
+
+
+def another_time(clinic: Clinic) -> None:
+    clinic.sandbox.clock_skew = 3600.0
+
+
+def named(name: str) -> Callable[[Clinic], None]:
+    def ask(clinic: Clinic) -> None:
+        clinic.arguments = (name,)
+
+    return ask
+
+
+def entry_of_nobody(clinic: Clinic) -> None:
+    clinic.machine.write_users(f"alice: {token_of('alice')}\nghost: token-of-ghost\n")
+
+
+def unlisted_pass(clinic: Clinic) -> None:
+    clinic.machine.change(unlisted_users="ignore")
+
+
+def no_phone(clinic: Clinic) -> None:
+    clinic.sandbox.delete_user(token_of("bob"))
+    clinic.sandbox.add_user(token_of("bob"), device=False)
+
+
+def unknown_there(clinic: Clinic) -> None:
+    clinic.sandbox.delete_user(token_of("bob"))
+
+
+@contextlib.contextmanager
+def refusals(clinic: Clinic) -> Iterator[None]:
+    (PAM / "only-the-phone").write_text("auth required pam_iampass.so\n")
+    clinic.sandbox.auto = "deny"
+    try:
+        for _ in range(3):
+            subprocess.run(
+                ["pamtester", "only-the-phone", "carol", "authenticate"],
+                check=False,
+                capture_output=True,
+                input=b"\n",
+            )
+    finally:
+        clinic.sandbox.auto = "ask"
+    (PAM / "only-the-phone").unlink()
+    clinic.arguments = ("carol",)
+    yield
+    subprocess.run([COMMAND, "throttle", "clear", "carol"], check=True, capture_output=True)
+
+
+def nothing_set_up(clinic: Clinic) -> None:
+    SSHD.unlink()
+    SUDOERS.unlink()
+
+
+def stack(*lines: str) -> Callable[[Clinic], None]:
+    """A service of its own with these lines."""
+
+    def put(clinic: Clinic) -> None:
+        (PAM / "vsftpd").write_text("\n".join(lines) + "\n")
+
+    return put
+
+
+def edit(file: Path, old: str, new: str) -> Callable[[Clinic], None]:
+    return lambda clinic: change(file, old, new)
+
+
+OURS, UNIX, PERMIT = (
+    "auth required pam_iampass.so",
+    "auth requisite pam_unix.so",
+    "auth required pam_permit.so",
+)
+DOOR = f"pam_python.so {LIBEXEC}/pam_iampass.py"
+METHODS = "AuthenticationMethods publickey,keyboard-interactive:pam"
+SHIPPED_KEY, SHIPPED_SUDO = PAM / "iampass-sshd", PAM / "iampass-sudo"
+DEMAND = " first_factor=publickey"
+
+
+def phone_only_ssh(clinic: Clinic) -> None:
+    change(SSHD, METHODS, "AuthenticationMethods keyboard-interactive:pam")
+    change(SHIPPED_KEY, "so" + DEMAND, "so")
+
+
+def password_method(clinic: Clinic) -> None:
+    change(SSHD, METHODS, "AuthenticationMethods publickey,password")
+    change(SSHD, "PasswordAuthentication no", "PasswordAuthentication yes")
+
+
+@contextlib.contextmanager
+def old_sshd(clinic: Clinic) -> Iterator[None]:
+    key = Path(os.environ["MACHINE_SCRATCH"]) / "doctor-host-key"
+    if not key.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    pid_file = Path("/run/sshd.pid")
+    options = ["-o", f"HostKey={key}", "-o", "ListenAddress=127.0.0.1", "-o", "Port=22022"]
+    running = subprocess.Popen(["/usr/sbin/sshd", "-D", *options])
+    until = time.monotonic() + 10
+    while not pid_file.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    later = time.time() + 60
+    os.utime(SSHD, (later, later))
+    yield
+    running.terminate()
+    running.wait(10)
+    pid_file.unlink(missing_ok=True)
+
+
+def broken_sudoers(clinic: Clinic) -> None:
+    SUDOERS.write_text("this is no line\n")
+
+
+def no_secure_path(clinic: Clinic) -> None:
+    SUDOERS.write_text(SUDOERS.read_text() + "Defaults !secure_path\n")
+
+
+def interpreter_in_sudo(clinic: Clinic) -> None:
+    change(SHIPPED_SUDO, "pam_iampass.so", DOOR)
+    no_secure_path(clinic)
+
+
+def no_phone_for_me(clinic: Clinic) -> None:
+    no_phone(clinic)
+    clinic.environment["SUDO_USER"] = "bob"
+
+
+def no_token_for_root(clinic: Clinic) -> None:
+    clinic.machine.write_users(f"alice: {token_of('alice')}\n")
+
+
+def nobody_exempt(clinic: Clinic) -> None:
+    clinic.machine.change(exempt="{users: []}")
+
+
+def console_asks(clinic: Clinic) -> None:
+    nobody_exempt(clinic)
+    change(PAM / "login", "@include common-auth", f"@include common-auth\n{OURS}")
+
+
+BREAKAGES: dict[str, Callable[[Clinic], object]] = {
+    "configuration-error": bad_setting,
+    "configuration-warning": ghost_exempt,
+    "account-missing": no_account,
+    "file-writable": writable_pam_file,
+    "packages-missing": no_packages,
+    "state-folder": open_state,
+    "socket-wrong": open_socket,
+    "agent-silent": silent_agent,
+    "agent-not-listening": left_over_socket,
+    "unit-off": unit_not_enabled,
+    "agent-off": no_agent,
+    "helper-missing": no_helper,
+    "selinux-no-policy": enforcing_selinux,
+    "service-unreachable": nobody_there,
+    "service-tls": another_authority,
+    "service-refused": another_secret,
+    "service-nonsense": junk,
+    "service-local": a_name_that_nobody_knows,
+    "clock-off": another_time,
+    "proxy-ignored": proxy_in_the_environment,
+    "user-unknown": named("nobody-of-that-name"),
+    "entry-never-used": entry_of_nobody,
+    "user-without-token": named("dave"),
+    "users-without-token": lambda clinic: None,
+    "users-without-phone-check": unlisted_pass,
+    "user-exempt": named("daemon"),
+    "no-device": no_phone,
+    "not-at-iampass": unknown_there,
+    "user-rests": refusals,
+    "nothing-asks": nothing_set_up,
+    "pam-broken": edit(SHIPPED_SUDO, "@include common-auth", "@include common-nowhere"),
+    "pam-fault": stack(UNIX, "auht required pam_env.so", OURS, PERMIT),
+    "stack-no-auth": stack(UNIX, "account required pam_iampass.so"),
+    "service-file-missing": edit(SUDOERS, "pam_service=iampass-sudo,", "pam_service=nowhere,"),
+    "sibling-unprotected": edit(SUDOERS, ", pam_login_service=iampass-sudo", ""),
+    "module-missing": lambda clinic: NATIVE.unlink(),
+    "other-module-missing": stack(UNIX, "auth optional pam_nowhere.so", OURS, PERMIT),
+    "module-argument": stack(UNIX, OURS + " frist_factor=publickey", PERMIT),
+    "stack-approved-fails": stack(UNIX, OURS, "auth required pam_deny.so"),
+    "stack-denial-passes": stack(UNIX, "auth optional pam_iampass.so", PERMIT),
+    "stack-wrong-passes": stack("auth optional pam_unix.so", OURS, PERMIT),
+    "stack-either": stack("auth optional pam_unix.so", "auth requisite pam_iampass.so"),
+    "stack-upside-down": stack("auth sufficient pam_unix.so", OURS),
+    "stack-skipped": stack("auth [success=done default=die] pam_unix.so", OURS, PERMIT),
+    "stack-skipped-sometimes": stack(UNIX, "auth sufficient pam_succeed_if.so uid < 2000", OURS, PERMIT),
+    "stack-wrong-rings": stack("auth required pam_unix.so", OURS, PERMIT),
+    "stack-rings-first": stack(OURS, UNIX, PERMIT),
+    "stack-ignored-fails": stack(OURS),
+    "stack-setcred-fails": stack(OURS),
+    "stack-phone-only": stack(OURS, PERMIT),
+    "pam-python-set-uid": edit(SHIPPED_SUDO, "pam_iampass.so", DOOR),
+    "pam-python-needless": edit(SHIPPED_KEY, "required     pam_iampass.so", f"required {DOOR}"),
+    "sshd-broken": lambda clinic: SSHD.write_text("Nonsense yes\n"),
+    "sshd-unprotected": edit(SSHD, "PAMServiceName iampass-sshd", "PAMServiceName sshd"),
+    "sshd-pam-off": edit(SSHD, "UsePAM yes", "UsePAM no"),
+    "sshd-key-bypasses": edit(SSHD, METHODS, ""),
+    "sshd-no-prompt": edit(SSHD, "KbdInteractiveAuthentication yes", "KbdInteractiveAuthentication no"),
+    "sshd-password-method": password_method,
+    "sshd-phone-only": phone_only_ssh,
+    "sshd-key-not-demanded": edit(SSHD, METHODS, "AuthenticationMethods keyboard-interactive:pam"),
+    "sshd-key-not-insisted": edit(SHIPPED_KEY, "so" + DEMAND, "so"),
+    "sshd-grace-short": edit(SSHD, "UsePAM yes", "UsePAM yes\nLoginGraceTime 61"),
+    "sshd-root-refused": edit(SSHD, "PermitRootLogin yes", "PermitRootLogin prohibit-password"),
+    "sshd-text-hidden": lambda clinic: clinic.machine.change(prompt="never"),
+    "sshd-stale": old_sshd,
+    "sudoers-broken": broken_sudoers,
+    "sudo-unprotected": lambda clinic: SUDOERS.unlink(),
+    "sudo-no-password": edit(SUDOERS, "Defaults", "alice ALL=(ALL) NOPASSWD: /bin/ls\nDefaults"),
+    "sudo-environment": interpreter_in_sudo,
+    "sudo-no-secure-path": no_secure_path,
+    "lockout-you": no_phone_for_me,
+    "lockout-root": no_token_for_root,
+    "lockout-no-way-back": nobody_exempt,
+    "lockout-console": console_asks,
+}
+"""How each kind of finding comes about."""
+
+
+def test_every_kind_of_finding_is_brought_about() -> None:
+    assert set(KINDS) == set(BREAKAGES)
+
+
+@pytest.mark.parametrize("kind", BREAKAGES)
+def test_what_is_broken_is_found(clinic: Clinic, kind: str) -> None:
+    broken = BREAKAGES[kind](clinic)
+    with broken if isinstance(broken, contextlib.AbstractContextManager) else contextlib.nullcontext():
+        report = clinic.report()
+    found = [finding for finding in report["findings"] if finding["id"] == kind]
+    told = [(finding["id"], finding["evidence"]) for finding in report["findings"]]
+    assert found, (told, report["not_looked_at"])
+    assert all(finding["evidence"] and finding["remedy"] for finding in report["findings"])
+
+
+# What it is like to use
+
+
+def test_nothing_is_changed_nobody_is_asked_and_no_record_is_left(clinic: Clinic, journald: Journald) -> None:
+    folders = ["/etc", "/usr/lib/pam-iampass", "/var/lib/iampass", "/run/iampass", "/root"]
+    listing = ["find", *folders, "-type", "f", "-printf", "%p %s %T@ %C@ %m %u\n"]
+    before = subprocess.run(listing, check=True, capture_output=True).stdout
+    cursor, sessions = journald.cursor(), len(clinic.sandbox.sessions)
+    clinic.report()
+    assert subprocess.run(listing, check=True, capture_output=True).stdout == before
+    assert journald.records(cursor) == []
+    assert len(clinic.sandbox.sessions) == sessions
+
+
+def test_offline_calls_nobody(clinic: Clinic) -> None:
+    calls = len(clinic.sandbox.calls)
+    clinic.arguments = ("--offline",)
+    report = clinic.report()
+    assert len(clinic.sandbox.calls) == calls
+    assert report["not_looked_at"] == ["the service: --offline"]
+
+
+def test_no_secret_and_no_token_is_told(clinic: Clinic) -> None:
+    no_phone(clinic)
+    told = clinic.doctor("--json").stdout + clinic.doctor().stdout
+    assert "No phone is registered for bob" in told
+    assert clinic.sandbox.application_secret not in told
+    assert token_of("bob") not in told
+
+
+def test_who_is_not_root_is_told_what_could_not_be_looked_at(clinic: Clinic) -> None:
+    clinic.user = "alice"
+    report = clinic.report()
+    assert "much that only root may read: run it as root" in report["not_looked_at"]
+    assert any(line.startswith("sshd: sshd -T: ") for line in report["not_looked_at"])
+
+
+def test_a_machine_without_sshd_and_sudo_is_looked_at_all_the_same(clinic: Clinic) -> None:
+    moved = [
+        Path("/usr/sbin/sshd"),
+        Path("/usr/bin/sudo"),
+        Path("/usr/sbin/visudo"),
+        Path("/usr/bin/cvtsudoers"),
+    ]
+    for path in moved:
+        path.rename(path.with_name(path.name + ".away"))
+    try:
+        report = clinic.report()
+    finally:
+        for path in moved:
+            path.with_name(path.name + ".away").rename(path)
+    assert {"sshd: is not on this machine", "sudo: is not on this machine"} <= set(report["not_looked_at"])
+    assert "PAM stacks" in report["looked_at"]
+
+
+def test_an_empty_machine_is_no_traceback(clinic: Clinic) -> None:
+    for path in (ETC, LIBEXEC):
+        shutil.rmtree(path)
+    done = clinic.doctor()
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "Not looked at: users: the settings are wrong." in done.stdout
+
+
+def test_a_user_who_was_asked_about_is_the_only_one_told_of(clinic: Clinic) -> None:
+    no_phone(clinic)
+    told = clinic.doctor("bob").stdout
+    assert "No phone is registered for bob" in told
+    assert "carol" not in told
+    assert "No phone" not in clinic.doctor("carol").stdout
+
+
+def test_a_match_block_counts_for_whom_it_is_meant(clinic: Clinic) -> None:
+    SSHD.write_text(SSHD.read_text() + "Match User bob\n    AuthenticationMethods publickey\n")
+    (found,) = (one for one in clinic.report()["findings"] if one["id"] == "sshd-key-bypasses")
+    assert found["title"] == "A key alone gets in without the phone: bob"
+    SSHD.write_text(SSHD.read_text().replace("Match User bob", "Match Address 192.0.2.77"))
+    assert "sshd-key-bypasses" not in clinic.doctor("alice").stdout
+    assert "sshd-key-bypasses" in clinic.doctor("alice", "--from", "192.0.2.77").stdout
+
+
+def test_without_a_terminal_each_finding_is_three_plain_lines_worst_first(clinic: Clinic) -> None:
+    change(SSHD, METHODS, "")
+    no_phone(clinic)
+    done = clinic.doctor()
+    lines = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert "\x1b" not in done.stdout + done.stderr
+    assert lines[0].startswith("error: sshd: A key alone gets in without the phone: root, ")
+    assert lines[0].endswith(" [sshd-key-bypasses]")
+    assert lines[1] == "    sshd -T: authenticationmethods any"
+    assert lines[2] == "    do: Write AuthenticationMethods publickey,keyboard-interactive:pam"
+    assert lines[3] == "warning: users: No phone is registered for bob [no-device]"
+    assert lines[-1] == "1 error, 1 warning."
+
+
+def test_a_terminal_is_shown_colours_and_what_is_being_looked_at(clinic: Clinic) -> None:
+    no_phone(clinic)
+    terminal = Terminal([COMMAND, "doctor"], environment={"COLUMNS": "80"})
+    assert terminal.finish() == 3
+    assert "looking at PAM stacks…" in terminal.shown
+    assert "\x1b[1;33mwarning" in terminal.shown
+    assert "No error, 1 warning." in terminal.shown
+
+
+def test_text_from_files_reaches_no_terminal_uncleaned(clinic: Clinic) -> None:
+    stack(UNIX, OURS + " \x1b]0;title\x07[bold]", PERMIT)(clinic)
+    terminal = Terminal([COMMAND, "doctor", "--offline"])
+    assert terminal.finish() == 1
+    assert "\\x1b]0;title\\x07[bold]" in terminal.shown.replace("\n         ", "")
+    assert "\x1b]0;" not in terminal.shown
+
+
+def test_an_address_that_is_none_is_wrong_usage(clinic: Clinic) -> None:
+    done = clinic.doctor("--from", "a=b,user=root")
+    assert done.returncode == 2
+    assert "is no IP address" in done.stderr

@@ -1,0 +1,62 @@
+"""The kinds of findings, and the page that is made of them."""
+
+from __future__ import annotations
+
+import re
+
+from pam_iampass.doctor import reference
+from pam_iampass.doctor.catalogue import KINDS, SECTIONS
+from pam_iampass.doctor.finding import Finding, Severity, merged, names
+from tests.support.installation import ROOT
+
+
+def test_the_page_is_what_the_catalogue_says() -> None:
+    assert (ROOT / "docs" / "doctor.md").read_text("utf-8") == reference.page()
+
+
+def test_no_id_stands_twice() -> None:
+    assert len(KINDS) == sum(len(kinds) for kinds in SECTIONS.values())
+
+
+def test_every_kind_is_used_in_the_code() -> None:
+    code = "".join(
+        file.read_text("utf-8")
+        for file in (ROOT / "pam_iampass/doctor").glob("*.py")
+        if file.name != "catalogue.py"
+    )
+    assert [kind for kind in KINDS if f'"{kind}"' not in code] == []
+
+
+def test_titles_are_lines_and_remedies_say_what_to_do() -> None:
+    for kind in KINDS.values():
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)+", kind.id)
+        assert len(kind.title) <= 100
+        assert not kind.title.endswith(".")
+        assert kind.meaning.endswith(".")
+        assert not kind.remedy.endswith(".")
+
+
+def test_what_is_the_same_but_for_its_subject_is_told_once_and_the_worst_comes_first() -> None:
+    note, error = KINDS["agent-off"], KINDS["helper-missing"]
+    found = merged(
+        [
+            Finding.of(note, "one", "evidence"),
+            Finding.of(error, "two", "evidence", path="/x"),
+            Finding.of(note, "three", "evidence"),
+            Finding.of(note, "one", "evidence"),
+        ]
+    )
+    assert [(finding.severity, finding.subject) for finding in found] == [
+        (Severity.ERROR, "two"),
+        (Severity.NOTE, "one, three"),
+    ]
+
+
+def test_many_names_are_cut_and_counted() -> None:
+    assert names(["a", "b"]) == "a, b"
+    assert names([f"user{number}" for number in range(2000)], most=2) == "user0, user1, and 1,998 more"
+
+
+def test_braces_in_what_a_file_says_are_text() -> None:
+    finding = Finding.of(KINDS["configuration-error"], "x", "{0}", what="{path}", remedy="{}")
+    assert (finding.title[-6:], finding.evidence, finding.remedy) == ("{path}", "{0}", "{}")

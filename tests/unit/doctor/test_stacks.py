@@ -1,0 +1,266 @@
+"""What is found in PAM stacks: folders of PAM files, and the ids of what is wrong with them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.doctor.finding import Finding, Severity, merged
+from pam_iampass.doctor.pam_dialect import DEBIAN, LINUX_PAM, Dialect
+from pam_iampass.doctor.pam_stack import PamFiles
+from pam_iampass.doctor.stacks import SET_UID, Stacks
+from tests.support.installation import ROOT
+
+OURS = "auth required pam_iampass.so"
+UNIX = "auth requisite pam_unix.so"
+PERMIT = "auth required pam_permit.so"
+
+#: Debian's common-auth, and that of a machine whose users are in a directory.
+COMMON_AUTH = """\
+auth [success=1 default=ignore] pam_unix.so nullok
+auth requisite pam_deny.so
+auth required pam_permit.so
+"""
+COMMON_AUTH_SSS = """\
+auth [success=2 default=ignore] pam_unix.so nullok
+auth [success=1 default=ignore] pam_sss.so use_first_pass
+auth requisite pam_deny.so
+auth required pam_permit.so
+auth optional pam_cap.so
+"""
+#: RHEL's system-auth, as authselect makes it for sssd.
+SYSTEM_AUTH = """\
+auth        required                                     pam_env.so
+auth        required                                     pam_faildelay.so delay=2000000
+auth        [default=1 ignore=ignore success=ok]         pam_usertype.so isregular
+auth        [default=1 ignore=ignore success=ok]         pam_localuser.so
+auth        sufficient                                   pam_unix.so nullok
+auth        [default=1 ignore=ignore success=ok]         pam_usertype.so isregular
+auth        sufficient                                   pam_sss.so forward_pass
+auth        required                                     pam_deny.so
+"""
+
+
+class Machine:
+    """PAM files and modules in folders of a test's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pam, self.modules = folder / "pam.d", folder / "security"
+        self.pam.mkdir()
+        self.modules.mkdir()
+        self.dialect: Dialect = DEBIAN
+        self.applications: frozenset[str] = frozenset()
+
+    def write(self, **files: str) -> None:
+        """Write PAM files; every module that they name is there."""
+        for name, text in files.items():
+            (self.pam / name.replace("_", "-")).write_text(text)
+            for module in re.findall(r"\bpam_\w+\.so\b", text):
+                (self.modules / module).touch()
+
+    def findings(self, sshd_service: str | None = None) -> list[Finding]:
+        files = PamFiles([self.pam], self.dialect)
+        return merged(Stacks(files, [self.modules], self.applications, SET_UID).findings(sshd_service))
+
+    def ids(self, sshd_service: str | None = None) -> set[str]:
+        return {finding.kind.id for finding in self.findings(sshd_service)}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def stack(*lines: str) -> str:
+    return "\n".join(lines) + "\n"
+
+
+CASES = {
+    "a password that must be right, then the phone": (stack(UNIX, OURS, PERMIT), set()),
+    "a wrong password that goes on": (
+        stack("auth required pam_unix.so", OURS, PERMIT),
+        {"stack-wrong-rings"},
+    ),
+    "success goes on, all else ends": (
+        stack("auth [success=ok default=die] pam_unix.so", OURS, PERMIT),
+        set(),
+    ),
+    "no pam_permit behind us": (
+        stack(OURS),
+        {"stack-ignored-fails", "stack-setcred-fails", "stack-phone-only"},
+    ),
+    "a password and no pam_permit: the password succeeds": (stack(UNIX, OURS), set()),
+    "optional": (stack(UNIX, "auth optional pam_iampass.so", PERMIT), {"stack-denial-passes"}),
+    "default=ignore": (
+        stack(UNIX, "auth [success=ok default=ignore] pam_iampass.so", PERMIT),
+        {"stack-denial-passes"},
+    ),
+    "sufficient, with a way on": (
+        stack(UNIX, "auth sufficient pam_iampass.so", PERMIT),
+        {"stack-denial-passes"},
+    ),
+    "sufficient, with none": (
+        stack(UNIX, "auth sufficient pam_iampass.so", "auth required pam_deny.so"),
+        {"stack-ignored-fails"},
+    ),
+    "the password is sufficient": (
+        stack("auth sufficient pam_unix.so", OURS, PERMIT),
+        {"stack-upside-down", "stack-wrong-passes"},
+    ),
+    "the password is optional": (
+        stack("auth optional pam_unix.so", OURS, PERMIT),
+        {"stack-wrong-passes", "stack-wrong-rings"},
+    ),
+    "the phone stands in for the password": (
+        stack("auth optional pam_unix.so", "auth requisite pam_iampass.so"),
+        {"stack-either", "stack-wrong-rings"},
+    ),
+    "we come first": (stack(OURS, UNIX, PERMIT), {"stack-rings-first"}),
+    "done before us": (
+        stack("auth [success=done default=die] pam_unix.so", OURS, PERMIT),
+        {"stack-skipped"},
+    ),
+    "a jump over us": (
+        stack("auth [success=1 default=die] pam_unix.so", OURS, PERMIT),
+        {"stack-skipped"},
+    ),
+    "a condition that jumps over us": (
+        stack(UNIX, "auth [success=1 default=ignore] pam_succeed_if.so user ingroup nophone", OURS, PERMIT),
+        {"stack-skipped-sometimes"},
+    ),
+    "a key of hardware instead of us": (
+        stack(UNIX, "auth sufficient pam_u2f.so", OURS, PERMIT),
+        {"stack-skipped-sometimes"},
+    ),
+    "root becomes somebody": (stack("auth sufficient pam_rootok.so", UNIX, OURS, PERMIT), set()),
+    "nothing but the phone": (stack(OURS, PERMIT), {"stack-phone-only"}),
+    "a key is demanded": (stack(OURS + " first_factor=publickey", PERMIT), set()),
+    "an argument that nobody knows": (stack(UNIX, OURS + " config=relative", PERMIT), {"module-argument"}),
+    "nobody at all": (stack(UNIX, OURS, "auth required pam_deny.so"), {"stack-approved-fails"}),
+    "a line that makes no sense": (
+        stack(UNIX, "auht required pam_env.so", OURS, PERMIT),
+        {"pam-fault", "stack-approved-fails"},
+    ),
+    "not in auth": (stack(UNIX, "account required pam_iampass.so"), {"stack-no-auth", "nothing-asks"}),
+    "nobody asks": (stack(UNIX), {"nothing-asks"}),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), CASES.values(), ids=CASES.keys())
+def test_a_stack_is_found_to_be_what_it_is(machine: Machine, text: str, expected: set[str]) -> None:
+    machine.write(vsftpd=text)
+    assert machine.ids() == expected
+
+
+@pytest.mark.parametrize("common", [COMMON_AUTH, COMMON_AUTH_SSS], ids=["local users", "with sssd"])
+def test_what_we_ship_is_well(machine: Machine, common: str) -> None:
+    machine.write(common_auth=common, common_account="", common_session="", common_password="")
+    machine.write(common_session_noninteractive="")
+    for file in (ROOT / "config/pam.d").iterdir():
+        machine.write(**{file.name.replace("-", "_"): file.read_text()})
+    machine.applications = frozenset(file.name for file in (ROOT / "config/pam.d").iterdir())
+    assert machine.findings("iampass-sshd") == []
+    assert machine.findings("iampass-sshd-password") == []
+
+
+@pytest.mark.parametrize("dialect", [DEBIAN, LINUX_PAM], ids=lambda dialect: dialect.name)
+def test_the_usual_system_auth_is_upside_down_behind_include(machine: Machine, dialect: Dialect) -> None:
+    machine.dialect = dialect
+    machine.write(system_auth=SYSTEM_AUTH, sshd=stack("auth include system-auth", OURS, PERMIT))
+    assert machine.ids("sshd") == {"stack-upside-down"}
+
+
+def test_behind_substack_a_wrong_password_reaches_us(machine: Machine) -> None:
+    machine.dialect = LINUX_PAM
+    machine.write(system_auth=SYSTEM_AUTH, sshd=stack("auth substack system-auth", OURS, PERMIT))
+    assert machine.ids("sshd") == {"stack-wrong-rings"}
+
+
+def test_sufficient_in_an_included_file_is_upside_down(machine: Machine) -> None:
+    machine.write(one=stack("auth sufficient pam_unix.so"), sshd=stack("auth include one", OURS, PERMIT))
+    assert "stack-upside-down" in machine.ids("sshd")
+
+
+def test_what_many_services_include_is_told_once(machine: Machine) -> None:
+    machine.write(common_auth=stack("auth required pam_unix.so", OURS, PERMIT))
+    machine.write(sshd="@include common-auth\n", login="@include common-auth\n", su="@include common-auth\n")
+    (finding,) = machine.findings()
+    assert finding.kind.id == "stack-wrong-rings"
+    assert finding.subject == "login, sshd, su"
+
+
+def test_a_missing_include_breaks_the_service(machine: Machine) -> None:
+    machine.write(sshd=stack("@include nowhere", OURS))
+    (broken, nothing) = machine.findings()
+    assert (broken.kind.id, broken.subject, nothing.kind.id) == ("pam-broken", "sshd", "nothing-asks")
+    assert f"{machine.pam}/sshd:1: nowhere cannot be included" in broken.evidence
+
+
+def test_a_broken_service_that_has_nothing_to_do_with_us_is_not_told(machine: Machine) -> None:
+    machine.write(cups="@include nowhere\n", sshd=stack(UNIX, OURS, PERMIT))
+    assert machine.findings() == []
+
+
+def test_modules_that_are_missing_are_told_of(machine: Machine) -> None:
+    machine.write(
+        sshd=stack(UNIX, "auth optional pam_gnome_keyring.so", "-auth optional pam_kwallet5.so", OURS, PERMIT)
+    )
+    (machine.modules / "pam_gnome_keyring.so").unlink()
+    (machine.modules / "pam_kwallet5.so").unlink()
+    assert machine.ids() == {"other-module-missing"}
+    (machine.modules / "pam_iampass.so").unlink()
+    assert machine.ids() == {"other-module-missing", "module-missing"}
+    machine.write(sshd=stack(UNIX, "auth optional pam_iampass.so", PERMIT))
+    (machine.modules / "pam_iampass.so").unlink()
+    assert machine.ids() == {"module-missing", "stack-denial-passes"}
+
+
+def test_pam_python_is_a_danger_in_a_program_that_runs_set_uid_and_only_there(
+    machine: Machine, tmp_path: Path
+) -> None:
+    script = tmp_path / "pam_iampass.py"
+    door = f"auth required pam_python.so {script}"
+    machine.write(su=stack(UNIX, door, PERMIT), vsftpd=stack(UNIX, door, PERMIT))
+    assert machine.ids() == {"pam-python-set-uid", "module-missing"}
+    script.touch()
+    assert machine.ids() == {"pam-python-set-uid"}
+    (machine.modules / "pam_iampass.so").touch()
+    assert machine.ids() == {"pam-python-set-uid", "pam-python-needless"}
+
+
+def test_other_scripts_of_pam_python_are_not_ours(machine: Machine) -> None:
+    machine.write(su=stack("auth required pam_python.so /etc/other.py", PERMIT))
+    assert machine.ids() == {"nothing-asks"}
+
+
+def test_files_that_editors_and_packages_left_are_no_services(machine: Machine) -> None:
+    bad = stack("auth optional pam_iampass.so", PERMIT)
+    machine.write(sshd=stack(UNIX, OURS, PERMIT))
+    for name in ("sshd~", "sshd.bak", "sshd.dpkg-old", "sshd.rpmsave", "SSHD", "iampass-sudo"):
+        (machine.pam / name).write_text(bad)
+    assert machine.findings() == []
+
+
+def test_what_stands_in_a_file_is_shown_cleaned(machine: Machine) -> None:
+    machine.write(vsftpd=stack(UNIX, OURS + " \x1b[31mred\u202e", PERMIT))
+    (finding,) = machine.findings()
+    assert "\x1b" not in finding.title + finding.evidence
+    assert "\\x1b[31mred\\u202e" in finding.evidence
+
+
+def test_the_worst_comes_first(machine: Machine) -> None:
+    machine.write(vsftpd=stack("auth required pam_unix.so", "auth optional pam_iampass.so", PERMIT))
+    machine.write(xrdp=stack(UNIX, "auth sufficient pam_u2f.so", OURS, PERMIT))
+    severities = [finding.severity for finding in machine.findings()]
+    assert severities == sorted(severities, key=list(Severity).index)
+    assert len(set(severities)) == 3
+
+
+def test_many_conditions_do_not_take_forever(machine: Machine) -> None:
+    conditions = [
+        f"auth [success=ok default=ignore] pam_succeed_if.so uid > {number}" for number in range(40)
+    ]
+    machine.write(vsftpd=stack(*conditions, UNIX, OURS, PERMIT))
+    assert machine.ids() == set()
