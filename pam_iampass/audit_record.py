@@ -2,8 +2,8 @@
 
 Anybody may write a record with any field but the trusted ones that journald itself adds, such as `_UID`
 (systemd.journal-fields(7)). A record counts only where the journal says that root or the module's user
-wrote it. sudo and su run a door under the real user id of the caller, so what the door leaves there, where
-the module gave no answer, cannot be told from what the caller may have made up: it is marked as unverified.
+wrote it. Where the log took nothing from the native door but through syslog(3), its record in sudo and su has the real
+user id, which is the caller's, and cannot be told from what the caller may have made up: it is marked as unverified.
 """
 
 from __future__ import annotations

@@ -91,8 +91,9 @@ def command(
 
     Anybody can write into the journal. Shown are only records that, as journald itself notes, root or the
     user iampass wrote. Where the module gave no answer at all, the PAM module leaves a record of its own;
-    inside sudo and su it does so under the user id of the caller, who could have written the same. Those
-    records say that somebody was denied, never that somebody got in; --unverified shows them, with a mark.
+    inside sudo and su, where the log took it in no other way, it may be under the user id of the caller, who
+    could have written the same. Such records say that somebody was denied, never that somebody got in;
+    --unverified shows them, with a mark.
     """
     names = frozenset() if user is None else frozenset({user, as_nss_has_it(user) or user})
     wanted = Filter(names, frozenset(services), frozenset(outcomes), since)

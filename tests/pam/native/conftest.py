@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -68,6 +69,8 @@ class Run:
     standard_descriptors: list[bool] = field(default_factory=list)
     #: What was logged: (facility, priority, text).
     log: list[tuple[int, int, str]] = field(default_factory=list)
+    #: The user ids of who logged it, as the kernel has them.
+    log_writers: list[int] = field(default_factory=list)
 
     @property
     def record(self) -> str:
@@ -96,10 +99,11 @@ class Application:
         arguments: str = "",
         then: str = "",
         user: str | bytes = "alice",
+        log_kind: socket.SocketKind = socket.SOCK_DGRAM,
         **options: Option,
     ) -> Run:
         """Let it call PAM. `options` are those of application.c, `arguments` the door's; `then` is the module
-        that follows it in the stack."""
+        that follows it in the stack, `log_kind` what /dev/log is."""
         files = self._folder / "pam.d"
         modules = [f"{self._door.module} {arguments}", *([then] if then else [])]
         kinds = ("auth", "account", "session", "password")
@@ -121,27 +125,31 @@ class Application:
             str(self._folder / "dev"),
         ]
         command = [*alone, str(self._program), *words, phase]
-        with self._log() as log:
+        with self._log(log_kind) as log:
             ended = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
             )
             assert ended.returncode == 0, (ended.returncode, ended.stdout, ended.stderr.decode())
-            return _understand(ended.stdout.decode(), _entries(log))
+            return _understand(ended.stdout.decode(), list(_lines(log)))
 
     @contextlib.contextmanager
-    def _log(self) -> Iterator[socket.socket]:
+    def _log(self, kind: socket.SocketKind) -> Iterator[socket.socket]:
         path = self._folder / "dev" / "log"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        with socket.socket(socket.AF_UNIX, kind) as log:
             log.bind(str(path))
             path.chmod(0o666)
+            if kind == socket.SOCK_STREAM:
+                log.listen()
+            else:
+                log.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             try:
                 yield log
             finally:
                 path.unlink()
 
 
-def _understand(output: str, log: list[tuple[int, int, str]]) -> Run:
-    run = Run(log=log)
+def _understand(output: str, lines: list[tuple[bytes, int]]) -> Run:
+    run = Run(log=[_entry(line) for line, _ in lines], log_writers=[uid for _, uid in lines])
     for line in output.splitlines():
         name, *values = line.split(" ")
         if name == "message":
@@ -153,14 +161,26 @@ def _understand(output: str, log: list[tuple[int, int, str]]) -> Run:
     return run
 
 
-def _entries(log: socket.socket) -> list[tuple[int, int, str]]:
-    entries = []
+def _entry(line: bytes) -> tuple[int, int, str]:
+    number, _, text = line.decode().partition(">")
+    facility, priority = divmod(int(number[1:]), 8)
+    return facility, priority, re.sub(r"^\w+ +\d+ [\d:]+ ", "", text)
+
+
+def _lines(log: socket.socket) -> Iterator[tuple[bytes, int]]:
+    log.setblocking(False)
+    credentials = struct.Struct("3i")
     with contextlib.suppress(BlockingIOError):
+        if log.type == socket.SOCK_STREAM:
+            connection, _ = log.accept()
+            with connection:
+                writer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
+                for line in connection.recv(1 << 16).rstrip(b"\0").split(b"\0"):
+                    yield line, credentials.unpack(writer)[1]
+            return
         while True:
-            number, _, text = log.recv(1 << 16, socket.MSG_DONTWAIT).decode().partition(">")
-            facility, priority = divmod(int(number[1:]), 8)
-            entries.append((facility, priority, re.sub(r"^\w+ +\d+ [\d:]+ ", "", text)))
-    return entries
+            line, [(_, _, writer)], _, _ = log.recvmsg(1 << 16, socket.CMSG_SPACE(credentials.size))
+            yield line, credentials.unpack(writer)[1]
 
 
 def build_native(build: Path, **defines: str | int) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tests.pam.native.conftest import PAM_ABORT, PAM_AUTHINFO_UNAVAIL, PAM_MAXTRIES, Application, Playing
@@ -41,11 +43,22 @@ def test_leaves_one_audit_record(application: Application, module: Playing) -> N
         run = application.run(user="alice", rhost="192.0.2.7")
     [(facility, priority, text)] = run.log
     assert (facility, priority) == (AUTHPRIV, ERROR)
+    assert run.log_writers == [0]
     assert "pam_iampass" in text
     assert (
         "outcome=unavailable result=denied user=alice service=under-test rhost=192.0.2.7 "
         "reason=the module closed the connection before it gave a result"
     ) in text
+
+
+def test_a_log_that_takes_no_datagrams_gets_the_record_all_the_same(
+    application: Application, module: Playing
+) -> None:
+    with module(dies):
+        run = application.run(user="alice", log_kind=socket.SOCK_STREAM)
+    [(facility, priority, text)] = run.log
+    assert (facility, priority) == (AUTHPRIV, ERROR)
+    assert "outcome=unavailable result=denied user=alice service=under-test " in text
 
 
 HOSTILE = {
