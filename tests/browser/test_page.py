@@ -170,6 +170,8 @@ def test_it_comes_back_by_itself(sandbox: Sandbox, open_page: OpenPage) -> None:
         expect(page.locator("#connection")).to_have_text("Connected")
         wire.cut()
         expect(page.locator("#connection")).to_have_text("Not connected")
+        expect(page.get_by_text("Nothing to answer")).to_be_hidden()
+        expect(page.get_by_text("Whether somebody waits for an answer is not known now.")).to_be_visible()
         wire.mend()
         expect(page.locator("#connection")).to_have_text("Connected")
 

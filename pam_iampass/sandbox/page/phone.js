@@ -21,6 +21,11 @@ function showConnection(state, words) {
   text(at("connection-text"), words);
 }
 
+function showEmpty(title, words) {
+  text(at("empty-title"), title);
+  text(at("empty-text"), words);
+}
+
 function showCount() {
   const count = requests.waiting;
   document.title = count ? `(${count}) ${TITLE}` : TITLE;
@@ -36,7 +41,8 @@ const stream = new Stream({
     requests.setStale(false);
     showCount();
     const nobody = "Nobody is known here yet. Add somebody with pam-iampass enroll, then register a phone.";
-    text(at("empty-text"), data.users_total ? "A request appears here as soon as somebody logs in." : nobody);
+    const ready = data.users_total ? "A request appears here as soon as somebody logs in." : nobody;
+    showEmpty("Nothing to answer", ready);
   },
   connected() {
     if (!at("lost").hidden) announce("Connected again.");
@@ -52,6 +58,7 @@ const stream = new Stream({
     at("lost").hidden = false;
     lostUntil = performance.now() + pause;
     requests.setStale(true);
+    showEmpty("No connection", "Whether somebody waits for an answer is not known now.");
     showConnection("lost", "Not connected");
     tick();
   },
