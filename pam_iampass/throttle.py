@@ -170,7 +170,7 @@ class Throttle:
             state.requests.append(Request(name, now))
         for each in older:
             self._mark(each)
-        return Ticket(self, name, descriptor, others), older
+        return Ticket(self, name, descriptor, others=others, waited=bool(older)), older
 
     def _older(self, folder: OpenFolder, state: State, place: str, held: contextlib.ExitStack) -> list[int]:
         found = []
@@ -266,12 +266,14 @@ class Throttle:
 class Ticket:
     """The right to one request on the phone."""
 
-    def __init__(self, throttle: Throttle, name: str, descriptor: int, others: bool) -> None:
+    def __init__(self, throttle: Throttle, name: str, descriptor: int, *, others: bool, waited: bool) -> None:
         self._throttle = throttle
         self._name = name
         self._descriptor = descriptor
         self.others = others
         """Whether a request from another place was pending when this one began."""
+        self.waited = waited
+        """Whether an older login from the same place had to end first."""
 
     @property
     def replaced(self) -> bool:

@@ -42,6 +42,8 @@ LONGEST_POLL = 5.0
 HEADROOM = 0.2
 #: How often to look whether a newer login from the same place wants to take over. Seconds.
 GLANCE = 0.7
+#: The part of the time that may pass before the request goes out, for a time-out of it to be a sign of an outage.
+UNTOUCHED = 0.25
 #: How long a person may take to type a recovery code where there was no prompt before. Seconds.
 TIME_FOR_CODE = 60.0
 
@@ -317,6 +319,8 @@ class _Request:
     rang: bool = False
     """Whether the request may have reached the phone."""
     _ticket: Ticket | None = None
+    _time_was_spent: bool = False
+    """Whether the deadline has come nearer before the request could go out."""
 
     def decide(self, *, told_what_to_do: bool, told_of_others: bool) -> Decision:
         """Start, tell the person what they do not know yet, wait for the phone, and see to it that the session ends."""
@@ -328,6 +332,7 @@ class _Request:
         self.waiting.promise(self.service.timeout)
         try:
             self._ticket = ticket = self._take_ticket()
+            self._time_was_spent = ticket.waited or self._elapsed() > UNTOUCHED * self.service.timeout
             if ticket.others and not told_of_others:
                 self.conversation.say(OTHERS)
             decision = self._ask_phone(told_what_to_do)
@@ -394,8 +399,8 @@ class _Request:
             )
         except Unavailable as error:
             self.rang = error.may_have_started
-            slowed = error.timed_out and self.parts.slowable and self.login.real_uid != 0
-            raise self._outage(error, may_have_started=error.may_have_started or slowed) from None
+            stolen = error.timed_out and self._time_may_be_stolen()
+            raise self._outage(error, may_have_started=error.may_have_started or stolen) from None
         except IampassError as error:
             self.rang = error.may_have_started
             raise _Decided(verdict.failed(error, self._elapsed())) from None
@@ -404,6 +409,10 @@ class _Request:
         if session.failure_reason is not None:
             raise _Decided(verdict.not_begun(session.failure_reason, self._elapsed()))
         return session
+
+    def _time_may_be_stolen(self) -> bool:
+        """Whether whoever began the login may be the reason that its time ran out: that is no sign of an outage."""
+        return self._time_was_spent or (self.parts.slowable and self.login.real_uid != 0)
 
     def _wait(self, session: Session) -> None:
         """Poll until the phone has answered or the time is up. A poll that keeps failing settles the login."""

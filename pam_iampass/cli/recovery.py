@@ -35,7 +35,7 @@ def command() -> None:
     """
 
 
-@command.command(epilog=_EPILOG)
+@command.command(epilog=_EPILOG, short_help="Make ten new codes for USER, and show them.")
 @click.argument("user", type=USER)
 @click.option("--yes", is_flag=True, help="Replace codes that are there without asking.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
