@@ -58,6 +58,7 @@ def test_an_exempt_login_loads_no_network_library(world: Setting) -> None:
         f"argv = ['pam_iampass', 'config={world.folder / 'iampass.yaml'}']\n"
         "assert module.authenticate(handle, argv, Journal(Nowhere()), one_shot.parts) == 25"
     )
+    assert not {f"pam_iampass.{name}" for name in ("throttle", "recovery", "state_folder", "client")} & found
     assert not {name.split(".")[0] for name in found} & {
         "requests",
         "urllib3",
