@@ -14,7 +14,7 @@ from pam_iampass.login import Decision, Login, Outcome, PamCode, Result, denied
 from pam_iampass.relay.handle import ApplicationGone, Handle, Stopping
 
 if TYPE_CHECKING:
-    from pam_iampass.verification import Parts
+    from pam_iampass.parts import Parts
 
 #: From the path of the settings, and from whom to tell of a session left open, to the parts of a login.
 MakeParts = Callable[[str, Callable[[str], None]], "Parts"]
@@ -132,9 +132,10 @@ def _decide(
         reason = "unknown module arguments on the PAM line: " + " ".join(arguments.unknown)
         return denied(Outcome.MISCONFIGURED, reason, "The phone check is not set up rightly on this machine.")
     from pam_iampass import verification
+    from pam_iampass.parts import Demands
 
     parts = make_parts(arguments.config, lambda reason: journal.left_open(login, reason))
-    demands = verification.Demands(arguments.first_factor)
+    demands = Demands(arguments.first_factor)
     if arguments.debug:
         journal.note(f"a login begins: {login}")
     return verification.verify(login, demands, Conversation(pamh), pamh, parts)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.accounts import Accounts
+from pam_iampass.parts import Parts, Stores
 from pam_iampass.places import Places
-from pam_iampass.verification import Parts, Stores
 
 if TYPE_CHECKING:
     from pam_iampass.client import AuthenticationAPI

@@ -12,23 +12,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Callable, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pam_iampass import policy, verdict
 from pam_iampass.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.conversation import AlreadyRefused, Conversation, Unanswered
 from pam_iampass.errors import PamIampassError
 from pam_iampass.login import Decision, Login, Outcome, Result
-from pam_iampass.places import Full, Places
+from pam_iampass.parts import Demands, Parts, Waiting
+from pam_iampass.places import Full
+from pam_iampass.recovery_step import RecoveryStep
 from pam_iampass.schedule import next_poll
 from pam_iampass.verdict import seconds
 
 if TYPE_CHECKING:
-    from pam_iampass.client import AuthenticationAPI, Session
+    from pam_iampass.client import Session
     from pam_iampass.client.errors import Unavailable
-    from pam_iampass.recovery import RecoveryCodes
     from pam_iampass.settings import Service, Settings
     from pam_iampass.throttle import Throttle, Ticket
 
@@ -44,79 +44,8 @@ HEADROOM = 0.2
 GLANCE = 0.7
 #: The part of the time that may pass before the request goes out, for a time-out of it to be a sign of an outage.
 UNTOUCHED = 0.25
-#: How long a person may take to type a recovery code where there was no prompt before. Seconds.
-TIME_FOR_CODE = 60.0
 
 OTHERS = "Another login in your name is waiting for your approval, too: deny what you do not recognise."
-
-
-class Waiting(Protocol):
-    """What a login needs of the application while it waits (`relay.handle.Handle`)."""
-
-    afterwards: contextlib.ExitStack
-
-    def promise(self, seconds: float) -> None:
-        """Tell the door when it will have its answer."""
-
-    def pause(self, seconds: float) -> None:
-        """Wait, unless the application dies."""
-
-
-@dataclass(frozen=True)
-class Stores:
-    """Where things are remembered from one login to the next."""
-
-    state: str = "/run/iampass/state"
-    codes: str = "/var/lib/iampass/recovery"
-
-    def throttle(self, user: str, login: Login) -> Throttle:
-        """What is remembered of the user's logins from this place."""
-        from pam_iampass.state_folder import StateFolder
-        from pam_iampass.throttle import REMEDY, Throttle
-
-        return Throttle(StateFolder(self.state, REMEDY), user, login)
-
-    def recovery_codes(self, user: str) -> RecoveryCodes:
-        """The user's recovery codes."""
-        from pam_iampass.recovery import REMEDY, RecoveryCodes
-        from pam_iampass.state_folder import StateFolder
-
-        return RecoveryCodes(StateFolder(self.codes, REMEDY), user)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a login is decided with."""
-
-    accounts: Accounts
-    load_settings: Callable[[], Settings]
-    open_users: Callable[[Settings], policy.Users]
-    connect: Callable[[Settings], AuthenticationAPI]
-
-    left_open: Callable[[str], None]
-    """Told why the IAMPASS session could not be ended."""
-
-    places: Places
-    """Of this process."""
-
-    stores: Stores
-
-    clock: Callable[[], float] = time.monotonic
-
-    slowable: bool = False
-    """Whether who began the login may have slowed this process down: it was started for this login alone, and lives in
-    the limits (control group, niceness) of the application. A time-out is then no sign of an outage."""
-
-    slowdown: Callable[[], float] = lambda: 1.0
-    """By how much to stretch the time between polls, where many logins wait at once; 1 or more."""
-
-
-@dataclass(frozen=True)
-class Demands:
-    """What the module's arguments ask for beyond the settings."""
-
-    first_factor: str | None = None
-    """The method that sshd must have accepted before (`publickey`), or None."""
 
 
 class _Decided(Exception):
@@ -148,7 +77,7 @@ def verify(
         if not isinstance(demand, policy.Approval):
             return verdict.unlisted(who.name, demand.ignore)
         _take_place(who, login, settings, waiting, parts)
-        recovery = _Recovery.of(who, login, settings, parts)
+        recovery = RecoveryStep.of(who, login, settings, parts)
         told = _told_of_others(recovery.throttle, conversation)
         typed = _prompt(login, service, conversation, recovery)
         if typed is not None and (code := recovery.read(typed)) is not None:
@@ -217,7 +146,7 @@ def _told_of_others(throttle: Throttle, conversation: Conversation) -> bool:
     return others
 
 
-def _prompt(login: Login, service: Service, conversation: Conversation, recovery: _Recovery) -> str | None:
+def _prompt(login: Login, service: Service, conversation: Conversation, recovery: RecoveryStep) -> str | None:
     """Where the application would keep our text to itself until it is too late, ask before the request goes out.
 
     Returns what the person typed, and None where they were not asked, and so do not know yet what to do.
@@ -239,66 +168,6 @@ def _prompt(login: Login, service: Service, conversation: Conversation, recovery
         if not login.through_sshd:
             raise _Decided(verdict.cancelled("the prompt was not answered")) from None
         return None
-
-
-@dataclass
-class _Recovery:
-    """The part of a login that has to do with recovery codes."""
-
-    login: Login
-    settings: Settings
-    throttle: Throttle
-    codes: RecoveryCodes
-
-    @classmethod
-    def of(cls, who: Account, login: Login, settings: Settings, parts: Parts) -> _Recovery:
-        stores = parts.stores
-        return cls(login, settings, stores.throttle(who.name, login), stores.recovery_codes(who.name))
-
-    def read(self, typed: str) -> str | None:
-        """The code that was typed; None where the text is not shaped like one."""
-        from pam_iampass import recovery_code
-
-        return recovery_code.read(typed)
-
-    def spend(self, code: str, before: Decision | None = None) -> Decision:
-        """Try a code. It is counted before it is looked at: guesses at the same moment count, too."""
-        from pam_iampass.throttle import Throttled
-
-        try:
-            self.throttle.attempt(self.settings.recovery.attempts_per_hour)
-        except Throttled as throttled:
-            return verdict.too_many_codes(str(throttled), throttled.wait)
-        left = self.codes.spend(code)
-        if left is None:
-            return verdict.wrong_code(before)
-        with contextlib.suppress(
-            PamIampassError
-        ):  # it is spent: whatever cannot be remembered now, they are in
-            self.throttle.attempt_was_right()
-        return verdict.recovered(left, before)
-
-    def is_offered_after(self, decision: Decision, replaced: bool) -> bool:
-        """Whether to ask for a code, now that the phone has not helped. In sshd that was said at the prompt."""
-        wanted = self.settings.recovery.ask.value
-        no_request = decision.outcome in (Outcome.UNAVAILABLE, Outcome.NO_DEVICE, Outcome.THROTTLED)
-        silence = decision.outcome is Outcome.TIMED_OUT and wanted == "unanswered"
-        if decision.result is not Result.DENIED or wanted == "never" or not (no_request or silence):
-            return False
-        return not self.login.through_sshd and not replaced and self.codes.left() > 0
-
-    def offer(self, decision: Decision, conversation: Conversation, waiting: Waiting) -> Decision:
-        """Ask for a code; `decision` stays where none is typed."""
-        waiting.promise(TIME_FOR_CODE)
-        conversation.say_error(decision.message)
-        try:
-            typed = conversation.ask(
-                "IAMPASS recovery code (Enter: none): ", hidden=True, within=TIME_FOR_CODE
-            )
-        except (Unanswered, AlreadyRefused):
-            typed = ""
-        code = self.read(typed)
-        return replace(decision, message="") if code is None else self.spend(code, decision)
 
 
 @dataclass

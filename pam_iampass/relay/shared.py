@@ -14,10 +14,10 @@ from pam_iampass.accounts import Accounts
 from pam_iampass.client import AuthenticationAPI, TLSFailure, Transport
 from pam_iampass.client.tls import system_bundle
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
+from pam_iampass.parts import Parts, Stores
 from pam_iampass.places import Places
 from pam_iampass.settings import Settings, load
 from pam_iampass.user_table import UserTable
-from pam_iampass.verification import Parts, Stores
 
 #: Connections to IAMPASS that are kept open. Calls are short: even 1,000 pending logins use few at a time.
 CONNECTIONS = 16

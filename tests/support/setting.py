@@ -10,10 +10,10 @@ from typing import Callable
 from pam_iampass import module, one_shot
 from pam_iampass.journal import MESSAGE_IDS, Journal
 from pam_iampass.login import Outcome
+from pam_iampass.parts import Parts, Stores
 from pam_iampass.places import Places
 from pam_iampass.relay.handle import Handle
 from pam_iampass.sandbox import Sandbox
-from pam_iampass.verification import Parts, Stores
 from tests.support.door import Answer, Door, Told
 
 ME = pwd.getpwuid(0).pw_name

@@ -14,11 +14,12 @@ from pam_iampass import module, one_shot
 from pam_iampass.client import AuthenticationAPI
 from pam_iampass.journal import SESSION_LEFT_OPEN, Journal
 from pam_iampass.login import PamCode
+from pam_iampass.parts import Parts
 from pam_iampass.relay.handle import Handle
 from pam_iampass.sandbox.faults import Junk, SessionState, Status
 from pam_iampass.settings import Settings
 from pam_iampass.settings import Throttle as Limits
-from pam_iampass.verification import OTHERS, Parts
+from pam_iampass.verification import OTHERS
 from tests.support.door import Door
 from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
