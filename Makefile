@@ -87,7 +87,7 @@ install: man completions ## Install from source, below DESTDIR where that is giv
 	install -m 644 $(BUILD)/completions/bash $(DESTDIR)$(BASH_COMPLETIONS)/pam-iampass
 	install -m 644 $(BUILD)/completions/zsh $(DESTDIR)$(ZSH_COMPLETIONS)/_pam-iampass
 	install -m 644 $(BUILD)/completions/fish $(DESTDIR)$(FISH_COMPLETIONS)/pam-iampass.fish
-	for folder in pam.d sshd_config.d sudoers.d; do \
+	for folder in pam.d pam.d-redhat sshd_config.d sudoers.d; do \
 	    install -d $(DESTDIR)$(SHARE)/$$folder && \
 	    install -m 644 config/$$folder/* $(DESTDIR)$(SHARE)/$$folder/ || exit 1; done
 	install -m 644 packaging/systemd/pam-iampass.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass.conf

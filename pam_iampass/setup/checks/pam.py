@@ -8,16 +8,30 @@ from pathlib import Path
 
 from pam_iampass.accounts import Account
 from pam_iampass.errors import Severity
-from pam_iampass.pam_run import stack
+from pam_iampass.pam_run import elsewhere, stack
 from pam_iampass.pam_run.run import Message, PamResult, PamRun, run
 from pam_iampass.setup import staging
 from pam_iampass.setup.checks import Finding, fine, lockout, warning
 from pam_iampass.setup.places import Places
 from pam_iampass.setup.plan import Change
-from pam_iampass.setup.services import WantedService
+from pam_iampass.setup.services import KEY, WantedService
 
 _NOBODY = "iampass-setup-nobody"  # no account has this name, so that nobody's failed logins are counted
 _NOBODYS_UID = 65534
+_NOT_MISSED = frozenset(
+    f"pam_{name}.so"
+    for name in (
+        "env",
+        "faildelay",
+        "fprintd",
+        "localuser",
+        "permit",
+        "succeed_if",
+        "usertype",
+        "systemd_home",
+    )
+)
+"""Modules that decide nothing, or that a password takes the place of."""
 _PROBE = "iampass-setup-probe"
 _BROKEN = frozenset({1, 2, 3, 4, 5, 28})  # codes of a stack that does not work, whoever logs in
 _PATIENCE = 30.0  # seconds
@@ -37,6 +51,7 @@ def check(
         yield _module_answers(service, who, services)
         yield _strangers_are_denied(service, services)
         yield from _accounts(service, who, services)
+        yield from _left_out(service, services)
         for other in service.also:
             if not any(_is_ours(line) for line in stack.lines(other, (services,))):
                 what = f"PAM: {other} does not include {service.pam_service}: the phone is not asked there"
@@ -50,16 +65,16 @@ def _services(places: Places, folder: Path, changes: tuple[Change, ...]) -> Path
         for file in other.iterdir() if other.is_dir() else ():
             if file.is_file() and not (folder / file.name).exists():
                 (folder / file.name).write_bytes(file.read_bytes())
+    elsewhere.settle(folder)
     return folder
 
 
 def _module_answers(service: WantedService, who: Account, services: Path) -> Finding:
     """Our line, alone, demands a key that is not there: the module says so without asking anybody."""
-    lines = [line for line in stack.lines(service.own_file, (services,)) if _is_ours(line)]
+    lines = [line for line in stack.lines(service.pam_service, (services,)) if _is_ours(line)]
     if not lines:
-        return Finding(
-            f"{service.own_file}: does not name pam_iampass.so", Severity.ERROR, "install pam-iampass anew"
-        )
+        what = f"PAM: {service.pam_service} does not lead to pam_iampass.so"
+        return Finding(what, Severity.ERROR, "install pam-iampass anew")
     probe = f"auth required {lines[0].module} first_factor=publickey\n"
     (services / _PROBE).write_text(probe, "utf-8")
     told = run(PamRun(_PROBE, who.name, services, at_once=True), _no_answer, _PATIENCE)
@@ -104,6 +119,21 @@ def _accounts(service: WantedService, who: Account, services: Path) -> Iterator[
     elif told.code != 0:
         what = f"PAM: the account lines of {service.pam_service} deny {who.name}: {told.name}, {told.meaning}"
         yield lockout(what, "look at the account lines, and at the account (chage -l)")
+
+
+def _left_out(service: WantedService, services: Path) -> Iterator[Finding]:
+    """Where our files cannot include what asks for the password (Red Hat), does that ask more than ours do."""
+    shared = "password-auth" if service.name == "sshd" else "system-auth"
+    if (services / "common-auth").exists() or service.choice == KEY:
+        return
+    ours = {Path(line.module).name for line in stack.lines(service.own_file, (services,))}
+    theirs = {Path(line.module).name for line in stack.lines(shared, (services,)) if line.phase == "auth"}
+    missing = sorted(theirs - ours - _NOT_MISSED)
+    if missing:
+        what = f"PAM: {shared} asks {', '.join(missing)} as well, and {service.own_file} does not"
+        yield warning(
+            what, f"add what is needed of it to /etc/pam.d/{service.own_file}, before pam_iampass.so"
+        )
 
 
 def _broken(name: str, told: PamResult) -> Finding | None:

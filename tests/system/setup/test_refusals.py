@@ -238,3 +238,10 @@ def test_nonsense_is_wrong_usage(administrator: Administrator, arguments: tuple[
     done = administrator.run("setup", *arguments)
     assert done.returncode == 2, done.stdout
     assert "Usage:" in done.stderr
+
+
+def test_what_su_includes_is_run_as_it_will_be(administrator: Administrator) -> None:
+    """It is not in /etc/pam.d yet, where Linux-PAM looks for what is included."""
+    lax = Path("/etc/pam.d/common-auth")
+    with file(lax, "auth sufficient pam_permit.so\n"):
+        assert "PAM: su lets in a user that does not exist" in refused(administrator, "su", "--force")

@@ -58,6 +58,17 @@ def test_the_line_of_a_red_hat_is_found(stage: Stage) -> None:
     assert su.then.content == b"auth       include      iampass-su\nauth\tinclude\tpostlogin\n"
 
 
+def test_a_red_hat_gets_files_of_its_own_kind(stage: Stage) -> None:
+    (stage.places.pam / "common-auth").unlink()
+    put(stage.places.pam / "system-auth", "auth sufficient pam_unix.so\n")
+    for name, choice in (("sshd", "key"), ("sshd", "password"), ("sudo", ""), ("su", "")):
+        if name == "su":
+            put(stage.places.pam / "su", "auth substack system-auth\n")
+        own = stage.plan(name, choice).changes[0].then.content or b""
+        assert b"@include" not in own
+        assert b"pam_iampass.so" in own
+
+
 @pytest.mark.parametrize("text", ["auth required pam_unix.so\n", SU + "@include common-auth\n"])
 def test_a_file_that_is_not_understood_is_left_alone(stage: Stage, text: str) -> None:
     put(stage.places.pam / "su", text)
