@@ -503,7 +503,7 @@ SECTIONS: dict[str, tuple[Kind, ...]] = {
             WARNING,
             "root approves on the phone, and is refused all the same",
             "Under `PermitRootLogin prohibit-password` sshd refuses root after PAM has succeeded by "
-            "keyboard-interactive.",
+            "keyboard-interactive. It is a note where root has no token.",
             "Write PermitRootLogin yes with AuthenticationMethods publickey,keyboard-interactive:pam, or no",
         ),
         Kind(
@@ -572,7 +572,7 @@ SECTIONS: dict[str, tuple[Kind, ...]] = {
             "lockout-root",
             WARNING,
             "root cannot log in by ssh: {why}",
-            "sshd lets root in through a stack that asks the phone, and root would be denied.",
+            "`PermitRootLogin` is `yes`, sshd comes to a stack that asks the phone, and root would be denied.",
             "pam-iampass enroll root, or exempt root, or PermitRootLogin no",
         ),
         Kind(

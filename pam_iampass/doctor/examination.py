@@ -244,7 +244,11 @@ class Examination:
             self.unseen.append("sshd: is not on this machine")
             return
         users = self._ssh_users()
-        yield from SshdExamination(self.sshd, users, self.stacks, self.settings).findings()
+        try:
+            asked = frozenset(name for name, one in self.key_standings.items() if one.state is State.ASKED)
+        except ConfigurationError:
+            asked = frozenset()
+        yield from SshdExamination(self.sshd, users, self.stacks, self.settings, asked).findings()
 
     def _sudo(self) -> Iterator[Finding]:
         yield from su_findings(self.stacks)

@@ -96,7 +96,7 @@ class LockoutExamination:
                 evidence = f"PAM services that ask the phone: {', '.join(asking)}"
                 yield Finding.of(KINDS["lockout-you"], "lockout", evidence, name=self.invoking, why=why)
         root = self.sshd.get("root")
-        if root is not None and root.root != "no" and self.stacks.asks(root.service):
+        if root is not None and root.root == "yes" and self.stacks.asks(root.service):
             why = self._why("root")
             if why:
                 evidence = f"sshd -T: permitrootlogin {root.root}, pamservicename {root.service}"

@@ -32,6 +32,8 @@ class SshdExamination:
     users: Sequence[str]
     stacks: Stacks
     settings: Settings | None
+    with_token: frozenset[str] = frozenset()
+    """The users whose phone would be asked."""
 
     def findings(self) -> Iterator[Finding]:
         """Everything that is wrong. Raises NotSeen."""
@@ -71,8 +73,16 @@ class SshdExamination:
                     continue  # the same line mends both
                 grouped[kind, evidence, how].append(user)
         for (kind, evidence, how), whom in grouped.items():
+            # Where root has no token nobody means root to come this way.
+            mild = kind == "sshd-root-refused" and "root" not in self.with_token
             yield Finding.of(
-                KINDS[kind], "sshd", evidence, how=how, names=names(whom), place=stack.ours.place
+                KINDS[kind],
+                "sshd",
+                evidence,
+                Severity.NOTE if mild else None,
+                how=how,
+                names=names(whom),
+                place=stack.ours.place,
             )
         yield from self._grace(stack, next(iter(users.values())))
         yield from self._text(stack)

@@ -111,10 +111,20 @@ def kept() -> Iterator[None]:
         shutil.rmtree(backup)
 
 
+@pytest.fixture(scope="module")
+def agent(well: None) -> Iterator[RunningAgent]:
+    """The agent, which a test may stop."""
+    with RunningAgent() as running:
+        yield running
+
+
 @pytest.fixture
-def clinic(well: None, machine: Installation, sandbox: Sandbox) -> Iterator[Clinic]:
+def clinic(well: None, machine: Installation, sandbox: Sandbox, agent: RunningAgent) -> Iterator[Clinic]:
     """A machine that is well, for one test."""
-    with kept(), RunningAgent() as agent:
+    with kept():
+        if agent.process is None:
+            agent.__enter__()
+        SOCKET.chmod(0o600)
         sandbox.behave()
         sandbox.clock_skew = 0.0
         for user in USERS:
@@ -388,6 +398,23 @@ def console_asks(clinic: Clinic) -> None:
     change(PAM / "login", "@include common-auth", f"@include common-auth\n{OURS}")
 
 
+STACKS = {
+    "stack-approved-fails": [UNIX, OURS, "auth required pam_deny.so"],
+    "stack-denial-passes": [UNIX, "auth optional pam_iampass.so", PERMIT],
+    "stack-wrong-passes": ["auth optional pam_unix.so", OURS, PERMIT],
+    "stack-either": ["auth optional pam_unix.so", "auth requisite pam_iampass.so"],
+    "stack-upside-down": ["auth sufficient pam_unix.so", OURS],
+    "stack-skipped": ["auth [success=done default=die] pam_unix.so", OURS, PERMIT],
+    "stack-skipped-sometimes": [UNIX, "auth sufficient pam_succeed_if.so uid < 2000", OURS, PERMIT],
+    "stack-wrong-rings": ["auth required pam_unix.so", OURS, PERMIT],
+    "stack-rings-first": [OURS, UNIX, PERMIT],
+    "stack-ignored-fails": [OURS],
+    "stack-setcred-fails": [OURS],
+    "stack-phone-only": [OURS, PERMIT],
+}
+"""A stack for each kind of finding about stacks."""
+
+
 BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "configuration-error": bad_setting,
     "configuration-warning": ghost_exempt,
@@ -427,18 +454,6 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "module-missing": lambda clinic: NATIVE.unlink(),
     "other-module-missing": stack(UNIX, "auth optional pam_nowhere.so", OURS, PERMIT),
     "module-argument": stack(UNIX, OURS + " frist_factor=publickey", PERMIT),
-    "stack-approved-fails": stack(UNIX, OURS, "auth required pam_deny.so"),
-    "stack-denial-passes": stack(UNIX, "auth optional pam_iampass.so", PERMIT),
-    "stack-wrong-passes": stack("auth optional pam_unix.so", OURS, PERMIT),
-    "stack-either": stack("auth optional pam_unix.so", "auth requisite pam_iampass.so"),
-    "stack-upside-down": stack("auth sufficient pam_unix.so", OURS),
-    "stack-skipped": stack("auth [success=done default=die] pam_unix.so", OURS, PERMIT),
-    "stack-skipped-sometimes": stack(UNIX, "auth sufficient pam_succeed_if.so uid < 2000", OURS, PERMIT),
-    "stack-wrong-rings": stack("auth required pam_unix.so", OURS, PERMIT),
-    "stack-rings-first": stack(OURS, UNIX, PERMIT),
-    "stack-ignored-fails": stack(OURS),
-    "stack-setcred-fails": stack(OURS),
-    "stack-phone-only": stack(OURS, PERMIT),
     "pam-python-set-uid": edit(SHIPPED_SUDO, "pam_iampass.so", DOOR),
     "pam-python-needless": edit(SHIPPED_KEY, "required     pam_iampass.so", f"required {DOOR}"),
     "sshd-broken": lambda clinic: SSHD.write_text("Nonsense yes\n"),
@@ -468,7 +483,18 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
 
 
 def test_every_kind_of_finding_is_brought_about() -> None:
-    assert set(KINDS) == set(BREAKAGES)
+    assert set(KINDS) == {*BREAKAGES, *STACKS}
+    assert not set(BREAKAGES) & set(STACKS)
+
+
+def test_what_is_wrong_with_stacks_is_found(clinic: Clinic) -> None:
+    for kind, lines in STACKS.items():
+        (PAM / f"service-with-{kind}").write_text("\n".join(lines) + "\n")
+    found = clinic.report()["findings"]
+    for kind in STACKS:
+        name = f"service-with-{kind}"
+        told = {one["id"]: one["evidence"] for one in found if one["subject"] == name}
+        assert f"{PAM}/{name}:" in told[kind]
 
 
 @pytest.mark.parametrize("kind", BREAKAGES)
@@ -482,11 +508,19 @@ def test_what_is_broken_is_found(clinic: Clinic, kind: str) -> None:
     assert all(finding["evidence"] and finding["remedy"] for finding in report["findings"])
 
 
+def test_that_root_is_refused_is_a_note_where_root_has_no_token(clinic: Clinic) -> None:
+    change(SSHD, "PermitRootLogin yes", "PermitRootLogin prohibit-password")
+    no_token_for_root(clinic)
+    severities = {found["id"]: found["severity"] for found in clinic.report()["findings"]}
+    assert severities["sshd-root-refused"] == "note"
+    assert "lockout-root" not in severities
+
+
 # What it is like to use
 
 
 def test_nothing_is_changed_nobody_is_asked_and_no_record_is_left(clinic: Clinic, journald: Journald) -> None:
-    folders = ["/etc", "/usr/lib/pam-iampass", "/var/lib/iampass", "/run/iampass", "/root"]
+    folders = ["/etc", "/usr/lib/pam-iampass", "/var/lib/iampass", "/run/iampass"]
     listing = ["find", *folders, "-type", "f", "-printf", "%p %s %T@ %C@ %m %u\n"]
     before = subprocess.run(listing, check=True, capture_output=True).stdout
     cursor, sessions = journald.cursor(), len(clinic.sandbox.sessions)
