@@ -64,6 +64,7 @@ def _people(machine: Installation, sandbox: Sandbox) -> str:
 
 
 def _ssh_logins(sandbox: Sandbox, folder: Path, count: int) -> Section:
+    shutil.copy("config/pam.d/iampass-sshd", "/etc/pam.d/")
     shutil.copy("config/sshd_config.d/10-iampass.conf", "/etc/ssh/sshd_config.d/")
     askpass = folder / "askpass"
     askpass.write_text(logins.SCRIPT)
