@@ -49,6 +49,10 @@ class Administrator:
             command, env=environment, input=given, capture_output=True, text=True, check=False, timeout=90
         )
 
+    def forget_refusals(self) -> None:
+        """alice's phone may ring again at once."""
+        self.run("throttle", "clear", "alice")
+
     def ssh(self, user: str = "alice") -> Login:
         """Somebody logs in with their key."""
         return self.sshd.login(user, REMOTE)
@@ -116,6 +120,7 @@ def administrator(own_sshd: Sshd, machine: Installation, sandbox: Sandbox) -> It
     machine.write_users(f"alice: {token_of('alice')}\n")
     before = everything()
     somebody = Administrator(sandbox, own_sshd, machine)
+    somebody.forget_refusals()
     yield somebody
     somebody.setup("--undo", "--force", ok=None)
     shutil.rmtree(STATE, ignore_errors=True)

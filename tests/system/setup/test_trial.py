@@ -90,6 +90,7 @@ def test_it_is_confirmed_by_a_login_and_then_stays(administrator: Administrator)
     administrator.become_root("sudo", "-k", "true")
     assert "nobody who got in through sudo" in administrator.setup("--confirm", ok=False)
     administrator.sandbox.auto = "approve"
+    administrator.forget_refusals()
     administrator.become_root("sudo", "-k", "true")
     name = json.loads(MANIFEST.read_text())["trial"]["name"]
     assert "no longer on trial" in administrator.setup("--confirm")
