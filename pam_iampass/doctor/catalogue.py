@@ -514,6 +514,14 @@ SECTIONS: dict[str, tuple[Kind, ...]] = {
             "Write prompt: auto in the settings",
         ),
         Kind(
+            "sshd-no-enrolment",
+            WARNING,
+            "Nobody can register a phone at login, although the settings say so",
+            "`enroll_at_login` works only behind a key: whoever gets to the prompt can register a phone. "
+            "Without `first_factor=publickey` on our line such a login is denied.",
+            "Write first_factor=publickey on our line, at {place}, or enroll_at_login: false",
+        ),
+        Kind(
             "sshd-stale",
             WARNING,
             "The running sshd has not read its present configuration",
@@ -572,7 +580,8 @@ SECTIONS: dict[str, tuple[Kind, ...]] = {
             "lockout-root",
             WARNING,
             "root cannot log in by ssh: {why}",
-            "`PermitRootLogin` is `yes`, sshd comes to a stack that asks the phone, and root would be denied.",
+            "`PermitRootLogin` is `yes`, sshd comes to a stack that asks the phone, and root would be "
+            "denied.",
             "pam-iampass enroll root, or exempt root, or PermitRootLogin no",
         ),
         Kind(

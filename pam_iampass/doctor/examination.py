@@ -238,6 +238,7 @@ class Examination:
 
     def _stacks(self) -> Iterator[Finding]:
         yield from self.stacks.findings(self.sshd_service)
+        self.unseen += self.stacks.unread
 
     def _sshd(self) -> Iterator[Finding]:
         if not self.sshd.is_there:

@@ -86,6 +86,9 @@ class SshdExamination:
             )
         yield from self._grace(stack, next(iter(users.values())))
         yield from self._text(stack)
+        if self.settings and self.settings.for_service(stack.service).enroll_at_login and not stack.wants_key:
+            place = f"{stack.ours.place}: {stack.ours.text}"
+            yield Finding.of(KINDS["sshd-no-enrolment"], "sshd", place, place=stack.ours.place)
 
     def _faults(
         self, stack: StackExamination, user: str, settings: ForUser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -44,14 +44,19 @@ class Stacks:
     modules: Sequence[Path]
     applications: frozenset[str]
     set_uid: frozenset[str] = SET_UID
+    unread: list[str] = field(default_factory=list)
+    """Services that this process may not read, and why; known once `services` was asked for."""
 
     @cached_property
     def services(self) -> dict[str, Service | Broken]:
-        """Every service that an application may use, by name. Raises OSError."""
+        """Every service that an application may use, by name. Raises OSError where there are no folders to look in."""
         found: dict[str, Service | Broken] = {}
         for name in self.files.names():
             if name in self.applications or not self._is_no_service(name):
-                found[name] = self._read(name)
+                try:
+                    found[name] = self._read(name)
+                except OSError as error:
+                    self.unread.append(f"PAM service {name}: {error.filename}: {error.strerror}")
         return found
 
     @cached_property

@@ -17,6 +17,10 @@ from typing import Any
 import pytest
 
 from pam_iampass.doctor.catalogue import KINDS
+from pam_iampass.doctor.pam_controls import AUTH_ERR, SUCCESS
+from pam_iampass.doctor.pam_dialect import dialect
+from pam_iampass.doctor.pam_play import play
+from pam_iampass.doctor.pam_stack import Broken, PamFiles, Type
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.faults import Junk
 from tests.support.agent import SOCKET, RunningAgent
@@ -343,6 +347,11 @@ def phone_only_ssh(clinic: Clinic) -> None:
     change(SHIPPED_KEY, "so" + DEMAND, "so")
 
 
+def enrolment_without_a_key(clinic: Clinic) -> None:
+    clinic.machine.change(enroll_at_login="true")
+    change(SHIPPED_KEY, "so" + DEMAND, "so")
+
+
 def password_method(clinic: Clinic) -> None:
     change(SSHD, METHODS, "AuthenticationMethods publickey,password")
     change(SSHD, "PasswordAuthentication no", "PasswordAuthentication yes")
@@ -468,6 +477,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-grace-short": edit(SSHD, "UsePAM yes", "UsePAM yes\nLoginGraceTime 61"),
     "sshd-root-refused": edit(SSHD, "PermitRootLogin yes", "PermitRootLogin prohibit-password"),
     "sshd-text-hidden": lambda clinic: clinic.machine.change(prompt="never"),
+    "sshd-no-enrolment": enrolment_without_a_key,
     "sshd-stale": old_sshd,
     "sudoers-broken": broken_sudoers,
     "sudo-unprotected": lambda clinic: SUDOERS.unlink(),
@@ -514,6 +524,43 @@ def test_that_root_is_refused_is_a_note_where_root_has_no_token(clinic: Clinic) 
     severities = {found["id"]: found["severity"] for found in clinic.report()["findings"]}
     assert severities["sshd-root-refused"] == "note"
     assert "lockout-root" not in severities
+
+
+def test_files_are_looked_for_where_libpam_looks(clinic: Clinic) -> None:
+    second = Path("/usr/lib/pam.d")
+    second.mkdir(exist_ok=True)
+    (second / "only-there").write_text("auth required pam_permit.so\n")
+    (second / "in-both").write_text("auth required pam_permit.so\n")
+    (PAM / "in-both").write_text("auth required pam_deny.so\n")
+    (PAM / "includes-it").write_text("auth include only-there\n")
+    (PAM / "includes-all-of-it").write_text("@include only-there\n")
+    (PAM / "included").write_text("auth required pam_permit.so\n")
+    (PAM / "includes-another").write_text("@include included\n")
+    names = ("only-there", "in-both", "includes-it", "includes-all-of-it", "includes-another")
+    try:
+        libpam = {name: passes(name) for name in names}
+        ours = {name: is_played_to_pass(name) for name in names}
+    finally:
+        for name in ("only-there", "in-both"):
+            (second / name).unlink()
+    assert ours == libpam
+    assert ours["only-there"]
+    assert not ours["in-both"]
+
+
+def passes(service: str) -> bool:
+    """Whether libpam lets somebody in through a service."""
+    done = subprocess.run(["pamtester", service, "alice", "authenticate"], check=False, capture_output=True)
+    return done.returncode == 0
+
+
+def is_played_to_pass(service: str) -> bool:
+    """Whether the evaluator says so."""
+    try:
+        found = PamFiles(dialect=dialect()).service(service).stacks[Type.AUTH]
+    except Broken:
+        return False
+    return play(found, lambda handler: SUCCESS if handler.name == "pam_permit.so" else AUTH_ERR).passed
 
 
 # What it is like to use
@@ -569,6 +616,16 @@ def test_a_machine_without_sshd_and_sudo_is_looked_at_all_the_same(clinic: Clini
             path.with_name(path.name + ".away").rename(path)
     assert {"sshd: is not on this machine", "sudo: is not on this machine"} <= set(report["not_looked_at"])
     assert "PAM stacks" in report["looked_at"]
+
+
+def test_one_service_that_may_not_be_read_hides_no_other(clinic: Clinic) -> None:
+    (PAM / "secret").write_text("auth required pam_deny.so\n")
+    (PAM / "secret").chmod(0o600)
+    stack(*STACKS["stack-denial-passes"])(clinic)
+    clinic.user = "alice"
+    report = clinic.report()
+    assert f"PAM service secret: {PAM}/secret: Permission denied" in report["not_looked_at"]
+    assert "stack-denial-passes" in {found["id"] for found in report["findings"]}
 
 
 def test_an_empty_machine_is_no_traceback(clinic: Clinic) -> None:
