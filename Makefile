@@ -16,7 +16,7 @@ ZSH_COMPLETIONS = /usr/share/zsh/vendor-completions
 FISH_COMPLETIONS = /usr/share/fish/vendor_completions.d
 BUILD = build
 
-.PHONY: help demo test test-pythons lint screenshots bench sanitize fuzz man completions install account
+.PHONY: help demo test test-pythons mutants lint screenshots bench sanitize fuzz man completions install account
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ demo: ## Show real ssh logins: approved, denied, unanswered, and without a phone
 test: ## Run all tests on a copy of this machine
 	@tests/support/requirements.sh test
 	@tests/run.sh
+
+mutants: ## Turn off what must always hold, place by place, and see that a test notices each
+	@tests/support/requirements.sh test
+	@$(PYTHON) -m tests.mutations.run
 
 test-pythons: ## Run the unit tests on every other Python of this machine, from 3.9 on
 	@tests/support/requirements.sh test

@@ -59,6 +59,12 @@ class Door:
         """Send a frame to the module."""
         self._connection.sendall(frame.encode())
 
+    def wait_for_text(self, timeout: float = 20.0) -> str:
+        """Read on until the module says something: what it said."""
+        while (frame := receive(self._connection, timeout)).type is not Type.SAY:
+            pass
+        return frame.payload.decode()
+
     def die(self) -> None:
         """The application is killed."""
         self._connection.close()

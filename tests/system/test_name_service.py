@@ -9,6 +9,7 @@ import pwd
 import subprocess
 import sysconfig
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,18 +34,53 @@ print(json.dumps([sorted(found), longest]))
 """
 
 
-@pytest.fixture
-def slow_groups(machine: Installation) -> Iterator[None]:
-    """The slow name service knows of groups as well."""
-    library = Path("/usr/lib") / sysconfig.get_config_var("MULTIARCH") / "libnss_slow.so.2"
-    source = ROOT / "tests/support/slow_names.c"
+@contextmanager
+def name_service(name: str, *lines: str) -> Iterator[None]:
+    """Build a name service, and have it asked as these lines of nsswitch.conf say."""
+    library = Path("/usr/lib") / sysconfig.get_config_var("MULTIARCH") / f"libnss_{name}.so.2"
+    source = ROOT / f"tests/support/{name}_names.c"
     subprocess.run(["cc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", library, source], check=True)
     kept = NSSWITCH.read_text()
-    lines = [line for line in kept.splitlines() if not line.startswith(("initgroups:", "group:"))]
-    NSSWITCH.write_text("\n".join([*lines, "group: files", "initgroups: slow files", ""]))
+    databases = tuple(line.partition(" ")[0] for line in lines)
+    others = [line for line in kept.splitlines() if not line.startswith(databases)]
+    NSSWITCH.write_text("\n".join([*others, *lines, ""]))
     yield
     NSSWITCH.write_text(kept)
     library.unlink()
+
+
+@pytest.fixture
+def slow_groups(machine: Installation) -> Iterator[None]:
+    """The slow name service knows of groups as well."""
+    with name_service("slow", "group: files", "initgroups: slow files"):
+        yield
+
+
+@pytest.fixture
+def aliases(machine: Installation) -> Iterator[None]:
+    """The name service knows alice as ALICE, too."""
+    with name_service("alias", "passwd: files alias"):
+        yield
+
+
+def asked_anew(program: str, *arguments: str) -> str:
+    """What a program prints that begins with the name service as it is now."""
+    return subprocess.run(
+        ["/usr/bin/python3", "-c", program, *arguments],
+        env={"PYTHONPATH": str(ROOT), "PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+
+
+def test_a_name_is_what_the_name_service_says_whatever_was_typed(aliases: None) -> None:
+    program = (
+        "import sys; from pam_iampass.accounts import Accounts; print(Accounts().named(sys.argv[1]).name)"
+    )
+    assert asked_anew(program, "ALICE") == "alice\n"
+    assert asked_anew(program, "alice") == "alice\n"
 
 
 def test_groups_are_those_that_id_names(machine: Installation) -> None:
@@ -84,14 +120,6 @@ def test_more_groups_than_linux_allows_are_a_look_up_that_failed(machine: Instal
 
 
 def test_a_name_service_that_takes_its_time_holds_up_nobody_else(slow_groups: None) -> None:
-    run = subprocess.run(
-        ["/usr/bin/python3", "-c", PROGRAM, "root"],
-        env={"PYTHONPATH": str(ROOT), "PATH": os.defpath},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    groups, longest = json.loads(run.stdout)
+    groups, longest = json.loads(asked_anew(PROGRAM, "root"))
     assert 4711 in groups, "the slow name service was asked"
     assert longest < 1.5

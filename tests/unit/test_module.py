@@ -309,6 +309,7 @@ def test_when_the_application_dies_the_session_is_ended_within_a_second(world: S
     world.configure(timeout="30s")
     door = world.door()
     world.sandbox.wait_for_request(Setting.token)
+    assert door.wait_for_text() == "Approve this on your phone within 30 seconds."
     began = time.monotonic()
     door.die()
     world.sandbox.wait_for_end(Setting.token)

@@ -1,0 +1,386 @@
+"""What must always hold (design), turned off in the code place by place, and the test that notices each time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INVARIANTS = (
+    "PAM_SUCCESS means approved",
+    "Only an outage can be tolerated, and only before the request was started",
+    "The caller's environment is hostile",
+    "One login, one request; one user and source, one pending request",
+    "One absolute deadline",
+    "Every session begun is ended",
+    "One audit record a login",
+    "Text from outside is cleaned",
+    "A login that needs no second factor costs no network",
+    "Never the only factor by mistake",
+    "A name is what NSS says it is",
+)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change that turns an invariant off."""
+
+    invariant: int
+    """Counted from 1."""
+    what: str
+    """What is different then."""
+    file: str
+    text: str
+    """Stands once in the file, and is replaced by the other."""
+    replacement: str
+    test: str
+    """The test, or one of its parametrised forms, that must fail."""
+
+    def applied_to(self, source: str) -> str:
+        """The changed source. Raises ValueError where the text does not stand there just once."""
+        if source.count(self.text) != 1:
+            raise ValueError(f"{self.file}: {source.count(self.text)} times: {self.text}")
+        return source.replace(self.text, self.replacement)
+
+
+_MODULE = "tests/unit/test_module.py::"
+_FAULT = "tests/client/test_faults.py::test_each_fault_is_its_error_in_time_after_one_try"
+_VERIFICATION = "pam_iampass/verification.py"
+_VERDICT = "pam_iampass/verdict.py"
+
+MUTANTS = (
+    # 1
+    Mutant(
+        1,
+        "any status that is no failure counts as an approval",
+        _VERDICT,
+        "if session.active:",
+        "if not session.failed:",
+        _MODULE + "test_any_status_but_active_is_no_approval",
+    ),
+    Mutant(
+        1,
+        "silence counts as an approval",
+        _VERDICT,
+        "if session.active:",
+        "if session.active or session.in_progress:",
+        _MODULE + "test_nobody_answers_in_time",
+    ),
+    Mutant(
+        1,
+        "a status that nobody knows counts as an approval",
+        "pam_iampass/client/session.py",
+        'raise members.error(f"unknown session status «{printable(name)}»")',
+        "return Status.active",
+        "tests/client/test_session.py::test_an_unknown_status_is_never_an_approval",
+    ),
+    Mutant(
+        1,
+        "an ignored login is a success",
+        "pam_iampass/login.py",
+        "return PamCode.IGNORE",
+        "return PamCode.SUCCESS",
+        _MODULE + "test_unlisted_users_go_as_the_policy_says_and_never_by_success",
+    ),
+    Mutant(
+        1,
+        "the native door takes any result for a success",
+        "doors/native/login.c",
+        "*result = (int)frame_number(&login->frame);",
+        "*result = PAM_SUCCESS;",
+        "tests/pam/native/test_results.py::test_a_known_result_is_passed_on",
+    ),
+    Mutant(
+        1,
+        "a recovery code is not spent",
+        "pam_iampass/recovery.py",
+        "            self._write(folder, now)\n            return now.left",
+        "            return now.left",
+        "tests/unit/test_recovery.py::test_each_of_ten_codes_is_good_once",
+    ),
+    # 2
+    Mutant(
+        2,
+        "an outage is tolerated although the request may be on the phone",
+        _VERDICT,
+        ' and not may_have_started:\n        message = "IAMPASS cannot be reached; you pass',
+        ':\n        message = "IAMPASS cannot be reached; you pass',
+        _MODULE + "test_polls_that_keep_failing_are_an_outage_that_is_never_tolerated",
+    ),
+    Mutant(
+        2,
+        "a lost answer counts as if nothing had been sent",
+        "pam_iampass/client/sockets.py",
+        "exchange.request_sent = True",
+        "exchange.request_sent = False",
+        _FAULT + "[reset after the request-start]",
+    ),
+    Mutant(
+        2,
+        "a refused secret counts as an outage",
+        "pam_iampass/client/judgement.py",
+        "return _refusal(answer, call, server, now)",
+        "return _outage(answer, call, server, deadline, now)",
+        _FAULT + "[401-start]",
+    ),
+    Mutant(
+        2,
+        "a certificate that is not trusted counts as an outage",
+        "pam_iampass/client/connecting.py",
+        'return TLSFailure(f"{call}: the certificate of {who} is not good: {error.verify_message}")',
+        'return exchange.unavailable("the certificate")',
+        _MODULE + "test_a_certificate_that_is_not_trusted_is_no_outage",
+    ),
+    Mutant(
+        2,
+        "a wrong configuration is tolerated",
+        _VERIFICATION,
+        "return verdict.misconfigured(str(error))\n",
+        "return verdict.unlisted(login.user, True)\n",
+        _MODULE + "test_broken_settings_deny_whatever_the_policy_for_outages_says",
+    ),
+    Mutant(
+        2,
+        "a user whose groups cannot be looked up is exempt",
+        "pam_iampass/policy.py",
+        "        mine = accounts.groups(who)\n",
+        "        try:\n            mine = accounts.groups(who)\n        except Exception:\n"
+        "            return Exempt('perhaps')\n",
+        "tests/unit/test_policy.py::test_groups_that_cannot_be_looked_up_exempt_nobody_and_let_nobody_pass",
+    ),
+    # 3
+    Mutant(
+        3,
+        "TLS obeys SSLKEYLOGFILE",
+        "pam_iampass/client/tls.py",
+        "context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)",
+        "context = ssl.create_default_context()",
+        "tests/client/test_environment.py::test_a_hostile_environment_changes_nothing",
+    ),
+    Mutant(
+        3,
+        "the helper gets the caller's environment",
+        "doors/native/helper.c",
+        "execve(IAMPASS_PYTHON, (char *const *)arguments, (char *const *)environment);",
+        "(void)environment, execv(IAMPASS_PYTHON, (char *const *)arguments);",
+        "tests/pam/native/test_helper_process.py::test_nothing_of_the_callers_environment_reaches_it",
+    ),
+    Mutant(
+        3,
+        "the helper ignores the signals that the caller ignores",
+        "doors/native/helper.c",
+        "        (void)sigaction(number, &standard, NULL); /* SIGKILL and the like cannot be changed */",
+        "        (void)standard;",
+        "tests/pam/native/test_helper_process.py::test_no_signal_is_blocked_or_ignored_in_it",
+    ),
+    Mutant(
+        3,
+        "a file that others can write is read",
+        "pam_iampass/trusted_file.py",
+        "if found.st_mode & 0o022:",
+        "if False:",
+        "tests/unit/test_trusted_file.py::test_a_file_that_others_can_write_is_refused",
+    ),
+    Mutant(
+        3,
+        "the door does not look at who listens at the agent's socket",
+        "doors/native/agent.c",
+        "return got == 0 && size == sizeof peer && peer.uid == 0\n",
+        "return got == 0\n",
+        "tests/pam/native/test_connection.py::test_denied_where_somebody_else_listens",
+    ),
+    # 4
+    Mutant(
+        4,
+        "a denial lets the application ask again",
+        "pam_iampass/login.py",
+        "return PamCode.MAXTRIES if login.through_sshd else PamCode.ABORT",
+        "return PamCode.MAXTRIES",
+        "tests/unit/test_login.py::test_a_denial_ends_the_login_at_once_in_each_application",
+    ),
+    Mutant(
+        4,
+        "a start whose answer was lost is repeated",
+        "pam_iampass/client/authentication.py",
+        'self._call("start", "POST", path, b"{}")',
+        '__import__("dataclasses").replace('
+        'self._call("start", "POST", path, b"{}"), harmless_to_repeat=True)',
+        "tests/client/test_retries.py::test_a_start_that_may_have_reached_the_service_is_never_repeated",
+    ),
+    Mutant(
+        4,
+        "a newer login does not wait for the older one of its place",
+        "pam_iampass/throttle.py",
+        "if login.place == place else None",
+        "if False else None",
+        "tests/unit/test_throttle.py::test_a_newer_login_from_the_same_place_waits_until_the_older_has_let_go",
+    ),
+    Mutant(
+        4,
+        "there is no cool-off",
+        "pam_iampass/throttle_state.py",
+        "if found is None or found.count < 2:",
+        "if True:",
+        "tests/unit/test_throttle.py"
+        "::test_the_first_failure_in_a_row_is_free_and_then_the_wait_doubles_up_to_its_limit",
+    ),
+    # 5
+    Mutant(
+        5,
+        "each byte has the whole time for itself",
+        "pam_iampass/client/exchange.py",
+        "left = self.deadline.remaining()",
+        "left = 5.0",
+        _FAULT + "[dripping body-poll]",
+    ),
+    Mutant(
+        5,
+        "the module takes two seconds more than it has",
+        _VERIFICATION,
+        "Deadline(self._began + self.service.timeout - HEADROOM, self.parts.clock)",
+        "Deadline(self._began + self.service.timeout + 2.0, self.parts.clock)",
+        _MODULE + "test_nobody_answers_in_time",
+    ),
+    Mutant(
+        5,
+        "the native door waits two seconds longer",
+        "doors/native/login.c",
+        "login->stream.deadline = deadline_in(milliseconds + GRACE_MS);",
+        "login->stream.deadline = deadline_in(milliseconds + GRACE_MS + 2000);",
+        "tests/pam/native/test_time.py::test_the_deadline_holds_for_the_whole_wait",
+    ),
+    # 6
+    Mutant(
+        6,
+        "no session is ended",
+        _VERIFICATION,
+        "self._owed.callback(self._end, session)",
+        "pass",
+        _MODULE + "test_denied_on_the_phone_ends_the_login_at_once",
+    ),
+    Mutant(
+        6,
+        "a session outlives us on the server",
+        _VERIFICATION,
+        "int(self.service.timeout) + SESSION_MARGIN",
+        "3600",
+        _MODULE + "test_the_session_ends_on_the_server_by_itself_should_we_die",
+    ),
+    Mutant(
+        6,
+        "nobody notices that the application died",
+        "pam_iampass/relay/handle.py",
+        'if self._readable(seconds):\n            raise ApplicationGone("the application went away")',
+        "self._readable(seconds)",
+        _MODULE + "test_when_the_application_dies_the_session_is_ended_within_a_second",
+    ),
+    # 7
+    Mutant(
+        7,
+        "a login leaves no record",
+        "pam_iampass/module.py",
+        "    journal.record(login, decision)\n    _tell(pamh, decision)\n    code =",
+        "    _tell(pamh, decision)\n    code =",
+        _MODULE + "test_approved_on_the_phone_is_a_success",
+    ),
+    Mutant(
+        7,
+        "an error inside the module leaves none",
+        "pam_iampass/module.py",
+        "except BaseException as error:",
+        "except ZeroDivisionError as error:",
+        _MODULE + "test_whatever_is_raised_inside_denies_and_leaves_a_record",
+    ),
+    Mutant(
+        7,
+        "the native door leaves none when no answer came",
+        "doors/native/door.c",
+        "                audit_denial(pamh, found);",
+        "                (void)audit_denial;",
+        "tests/pam/native/test_denial.py::test_leaves_one_audit_record",
+    ),
+    # 8
+    Mutant(
+        8,
+        "what does not print is shown as it is",
+        "pam_iampass/text.py",
+        "character if character.isprintable() else _escape(character)",
+        "character",
+        "tests/unit/test_text.py::test_controls_and_direction_marks_become_visible_escapes",
+    ),
+    Mutant(
+        8,
+        "a person is told of a denial byte for byte as the server said it",
+        "pam_iampass/conversation.py",
+        "self._handle.conversation(Message(ERROR_MSG, clean(text)))",
+        "self._handle.conversation(Message(ERROR_MSG, text))",
+        "tests/unit/test_cleaning.py::test_the_servers_reason",
+    ),
+    Mutant(
+        8,
+        "the native door logs names as they are",
+        "doors/native/audit.c",
+        "if (byte > ' ' && byte < 0x7f && byte != '\\\\')",
+        "if (byte != 0)",
+        "tests/pam/native/test_denial.py::test_no_name_can_forge_a_record",
+    ),
+    # 9
+    Mutant(
+        9,
+        "an exempt login asks IAMPASS all the same",
+        _VERIFICATION,
+        "        if exempt is not None:\n",
+        "        parts.connect(settings).authenticate_user(who.name)\n        if exempt is not None:\n",
+        _MODULE + "test_an_exempt_login_is_ignored_and_costs_no_network",
+    ),
+    Mutant(
+        9,
+        "an exempt login loads what it takes to ask IAMPASS",
+        _VERIFICATION,
+        "        if exempt is not None:\n",
+        "        parts.connect(settings)\n        if exempt is not None:\n",
+        "tests/unit/test_imports.py::test_an_exempt_login_loads_no_network_library",
+    ),
+    # 10
+    Mutant(
+        10,
+        "first_factor is not looked at",
+        _VERIFICATION,
+        "if demands.first_factor is not None and not login.accepted(demands.first_factor):",
+        "if False:",
+        _MODULE + "test_without_the_key_that_is_demanded_nobody_passes_exempt_or_not",
+    ),
+    Mutant(
+        10,
+        "who is exempt needs no key",
+        _VERIFICATION,
+        "if demands.first_factor is not None and not login.accepted(demands.first_factor):",
+        "if demands.first_factor is not None and not login.accepted(demands.first_factor) and login.user != 'root':",
+        _MODULE + "test_without_the_key_that_is_demanded_nobody_passes_exempt_or_not",
+    ),
+    Mutant(
+        10,
+        "a word that the client chose counts as a key",
+        "pam_iampass/login.py",
+        'line.split(" ", 1)[0] == method',
+        'method in line.split(" ")',
+        "tests/unit/test_login.py::test_an_accepted_key_is_the_first_word_of_a_line",
+    ),
+    # 11
+    Mutant(
+        11,
+        "a name is what was typed",
+        "pam_iampass/accounts.py",
+        '            raise LookupFailed(f"looking up the user failed: {error.strerror}") from None\n'
+        "        return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)",
+        '            raise LookupFailed(f"looking up the user failed: {error.strerror}") from None\n'
+        "        return Account(name, entry.pw_uid, entry.pw_gid)",
+        "tests/system/test_name_service.py::test_a_name_is_what_the_name_service_says_whatever_was_typed",
+    ),
+    Mutant(
+        11,
+        "a name that NSS does not know is asked about all the same",
+        _VERIFICATION,
+        "        raise _Decided(verdict.no_account()) from None\n",
+        "        return Account(login.user, 65534, 65534)\n",
+        _MODULE + "test_no_account_of_this_machine_is_denied_before_any_prompt",
+    ),
+)
