@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pam_iampass.accounts import Account
+from pam_iampass.doctor.finding import Severity as DoctorSeverity
+from pam_iampass.doctor.pam_stack import PamFiles
+from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.errors import Severity
 from pam_iampass.pam_run import elsewhere, stack
 from pam_iampass.pam_run.run import Message, PamResult, PamRun, run
@@ -48,7 +51,11 @@ def check(
             what = f"PAM: {script.file.name} runs pam_python.so, which crashes in a Python program: nothing was tried"
             yield warning(what, "try a login right afterwards, and have a root shell open")
             return
-        yield _module_answers(service, who, services)
+        answered = _module_answers(service, who, services)
+        yield answered
+        if answered.stops:
+            return
+        yield from _played_through(service, services)
         yield _strangers_are_denied(service, services)
         yield from _accounts(service, who, services)
         yield from _left_out(service, services)
@@ -89,6 +96,25 @@ def _module_answers(service: WantedService, who: Account, services: Path) -> Fin
 
 def _is_ours(line: stack.Line) -> bool:
     return line.phase == "auth" and Path(line.module).name == "pam_iampass.so"
+
+
+def _played_through(service: WantedService, services: Path) -> Iterator[Finding]:
+    """What doctor says of the stack: whether the right password leads to the phone, and a wrong one nowhere."""
+    stacks = Stacks(PamFiles((services,)), module_folders(), frozenset({service.pam_service}))
+    try:
+        examined = stacks.with_us.get(service.pam_service)
+    except OSError:
+        examined = None
+    found = list(examined.findings(fresh_setcred=service.name == "sshd")) if examined else []
+    for fault in found:
+        what = f"PAM: {fault.subject}: {fault.title} ({fault.evidence})"
+        told = [text.replace(f"{services}/", "/etc/pam.d/") for text in (what, fault.remedy)]
+        if fault.severity is DoctorSeverity.ERROR:
+            yield lockout(*told)
+        elif fault.severity is DoctorSeverity.WARNING:
+            yield warning(*told)
+    if not found and service.choice != KEY:
+        yield fine("PAM: played through, the right password leads to the phone, and a wrong one nowhere")
 
 
 def _strangers_are_denied(service: WantedService, services: Path) -> Finding:

@@ -245,3 +245,22 @@ def test_what_su_includes_is_run_as_it_will_be(administrator: Administrator) -> 
     lax = Path("/etc/pam.d/common-auth")
     with file(lax, "auth sufficient pam_permit.so\n"):
         assert "PAM: su lets in a user that does not exist" in refused(administrator, "su", "--force")
+
+
+def test_a_password_that_would_lead_past_the_phone_is_found_out(administrator: Administrator) -> None:
+    with file(Path("/etc/pam.d/common-auth"), "auth sufficient pam_unix.so\nauth required pam_deny.so\n"):
+        told = refused(administrator, "sudo")
+    assert "right password" in told.lower()
+    assert "/etc/pam.d/common-auth" in told
+
+
+def test_a_line_of_su_that_leads_past_the_phone_is_told(administrator: Administrator) -> None:
+    su = Path("/etc/pam.d/su")
+    trusting = su.read_text().replace(
+        "# auth       sufficient pam_wheel.so trust", "auth sufficient pam_wheel.so trust"
+    )
+    with file(su, trusting):
+        assert "PAM: su: A wrong password gets in" in refused(administrator, "su")
+        administrator.setup("su", "--force")
+        administrator.setup("--undo")
+        assert su.read_text() == trusting
