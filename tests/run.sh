@@ -21,6 +21,7 @@ fi
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+whole=$#
 [ $# -gt 0 ] || set -- tests/faults tests/system/setuid tests/unit tests/client tests/sandbox tests/browser tests/system \
     tests/pam
 echo "Testing $*: each on a copy of this machine, two at a time. This takes about eight minutes."
@@ -30,6 +31,16 @@ printf '%s\n' "$@" | xargs -n 1 -P 2 tests/run.sh --group "$folder" || status=$?
     cat "$folder/combined"
 /usr/bin/python3 -m coverage report --data-file="$folder/coverage" > "$folder/report" 2>&1 || :
 grep TOTAL "$folder/report" || cat "$folder/report"
+# What decides about a login is tested on nearly every way through it; told where all tests ran.
+if [ "$whole" -eq 0 ]; then
+    decides=pam_iampass/verification.py,pam_iampass/recovery_step.py,pam_iampass/policy.py,pam_iampass/verdict.py
+    decides=$decides,pam_iampass/throttle.py,pam_iampass/throttle_state.py,pam_iampass/recovery.py
+    decides=$decides,pam_iampass/state_folder.py,pam_iampass/trusted_file.py,"pam_iampass/client/*"
+    /usr/bin/python3 -m coverage report --data-file="$folder/coverage" --include="$decides" > "$folder/decides" 2>&1 &&
+        awk '/^pam_iampass/ && $6 + 0 < 95 { print "Coverage of " $1 " is " $6 ", and has to be 95%"; low = 1 }
+             /^TOTAL/ { print "Branch coverage of what decides about a login: " $6 }
+             END { exit low }' "$folder/decides" || { cat "$folder/decides"; status=1; }
+fi
 # One line for all groups, in the form of a test runner's own.
 tail -q -n 1 "$folder"/*.log | awk -v status="$status" '
     { for (word = 2; word <= NF; word++) count[$word] += $(word - 1) + 0 }

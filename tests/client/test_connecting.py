@@ -115,6 +115,41 @@ def test_running_out_of_descriptors_is_no_outage() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
+def test_running_out_of_threads_is_no_outage() -> None:
+    usual = threading.stack_size()
+    with scripted_server() as server, api_to(server) as api:
+        threading.stack_size(1 << 47)  # more than there are addresses: no thread can have it
+        try:
+            with pytest.raises(LocalFailure, match="no thread is to be had") as caught:
+                api.authenticate_user(USER, deadline=seconds(5.0))
+        finally:
+            threading.stack_size(usual)
+        assert caught.value.may_have_started is False
+        assert server.connections == 0
+
+
+def test_after_a_look_up_without_a_thread_the_next_one_is_made() -> None:
+    usual = threading.stack_size()
+    with scripted_server(polled("active")) as server, session_on(server) as session:
+        threading.stack_size(1 << 47)
+        try:
+            with pytest.raises(LocalFailure):
+                session.get_status(seconds(5.0))
+        finally:
+            threading.stack_size(usual)
+        assert session.get_status(seconds(5.0)).name == "active"
+
+
+def test_a_name_that_cannot_be_looked_up_at_all_is_told() -> None:
+    def resolve(*arguments: Any, **options: Any) -> list[Any]:
+        raise UnicodeError("label too long")
+
+    with scripted_server() as server, api_to(server, resolve=resolve) as api:
+        with pytest.raises(Unavailable, match="localhost is no name of a host") as caught:
+            api.authenticate_user(USER, deadline=seconds(5.0))
+        assert caught.value.may_have_started is False
+
+
 def test_an_unknown_name_is_tried_again_and_then_unavailable() -> None:
     tries = []
 
