@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass.accounts import Account
+from pam_iampass.audit_log import NoJournal
 from pam_iampass.errors import PamIampassError
 from pam_iampass.setup import apply, evidence, plan, services, trial
 from pam_iampass.setup.apply import Machine, Tell
@@ -124,10 +125,22 @@ class Setup:
             trial.stop(self.places)
         return running
 
-    def end_trial(self, name: str, deadline: float | None) -> list[str]:
-        """Take back the trial `name` (once `deadline` is over), whatever has become of its files; returns what was."""
-        if deadline is not None:
-            trial.wait_until(deadline)
+    def end_trial(self, name: str, deadline: float | None, pause: float = 30.0) -> list[str]:
+        """Take back the trial `name`, whatever has become of its files; returns what was.
+
+        With a `deadline`, wait for it, and try again every `pause` seconds until it is done. Without, raises what
+        stands in the way: systemd tries again.
+        """
+        if deadline is None:
+            return self._end_trial(name)
+        trial.wait_until(deadline)
+        while True:
+            try:
+                return self._end_trial(name)
+            except (PamIampassError, OSError):
+                time.sleep(pause)
+
+    def _end_trial(self, name: str) -> list[str]:
         with apply.undisturbed(), self.store.locked(60.0, regardless=True):
             running = self.store.load().trial
             if running is None or running.name != name:
@@ -199,7 +212,11 @@ class Setup:
         names = {
             name: _pam_services(name, manifest) for name in running.services if name in manifest.services
         }
-        found = evidence.passed(running.started, frozenset().union(*names.values()))
+        try:
+            found = evidence.passed(running.started, frozenset().union(*names.values()))
+        except NoJournal as error:
+            remedy = f"{_how(list(names))} to see that it works, then confirm with --force"
+            raise Refused(f"nothing says whether anybody got in: {error}", remedy) from None
         missing = [name for name, pam_services in names.items() if not pam_services & found]
         if missing:
             what = f"the journal knows of nobody who got in through {_and(missing)} since the trial began"
