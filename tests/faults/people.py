@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from tests.client.talk import polled
 from tests.faults.stacks import OURS, PERMIT, UNIX
-from tests.support.fault_case import ALONE, AUTH_ERR, MAXTRIES, Case, Expected, Play, Requests
+from tests.support.fault_case import ALONE, AUTH_ERR, KILLED, MAXTRIES, Case, Expected, Play, Requests
 from tests.support.fault_expected import (
     APPROVED,
     DENIED,
     NO_DEVICE,
     timed_out,
 )
-from tests.support.fault_place import at_once
+from tests.support.fault_place import at_once, killed_meanwhile
 from tests.support.fault_server import ACTIVE, ENDED, PENDING, sandbox, scripted
 from tests.support.fault_ssh import ELSEWHERE, by_ssh
 
@@ -51,6 +51,13 @@ def table() -> Iterator[Case]:
         "the person is being identified, then approves",
         APPROVED.but(requests=Requests(1, 2, 1)),
         scripted(PENDING, polled("identifying"), ACTIVE, ENDED),
+    )
+    yield Case(
+        "the application is killed while the phone rings",
+        Expected(KILLED, "cancelled", "denied", "", Requests(1, 0, 1)),
+        sandbox("ask"),
+        {"timeout": "30s"},
+        play=killed_meanwhile,
     )
     two = APPROVED.but(requests=Requests(2, None, 2))
     yield Case("two people log in at once", two, sandbox(), play=at_once, people=2)

@@ -134,8 +134,13 @@ class Place:
         """Log in."""
         return (self.case.play or one)(self)
 
-    def login(self, user: str, options: Mapping[str, Option]) -> Ended:
-        """One login by the application."""
+    def login(
+        self,
+        user: str,
+        options: Mapping[str, Option],
+        meanwhile: Callable[[subprocess.Popen[bytes]], object] = lambda application: None,
+    ) -> Ended:
+        """One login by the application; `meanwhile` is done once it runs."""
         words: list[str | bytes] = ["--service", self.service]
         for name, value in {"user": user, "typed": "", **options}.items():
             if value is False:
@@ -143,17 +148,22 @@ class Place:
             words.append("--" + name.replace("_", "-"))
             words += [] if value is True else [value if isinstance(value, bytes) else str(value)]
         under = [] if self.way.agent else HIDE_AGENT
-        done = subprocess.run(
+        with subprocess.Popen(
             [*under, str(self.program), *words, "authenticate"],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PATIENCE,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
-        )
-        assert done.returncode <= 0, (done.returncode, done.stdout, done.stderr.decode())
-        ended = _understood(done.stdout.decode())
-        return ended if done.returncode == 0 else replace(ended, code=done.returncode)
+        ) as application:
+            try:
+                meanwhile(application)
+                output, errors = application.communicate(timeout=PATIENCE)
+            except BaseException:
+                application.kill()
+                raise
+        assert application.returncode <= 0, (application.returncode, output, errors.decode())
+        ended = _understood(output.decode())
+        return ended if application.returncode == 0 else replace(ended, code=application.returncode)
 
 
 def one(place: Place) -> list[Ended]:
@@ -165,6 +175,17 @@ def at_once(place: Place) -> list[Ended]:
     """All people of the place log in at the same time."""
     with ThreadPoolExecutor(len(place.users)) as pool:
         return list(pool.map(lambda user: place.login(user, place.case.application), place.users))
+
+
+def killed_meanwhile(place: Place) -> list[Ended]:
+    """The application is killed while the phone rings."""
+
+    def kill(application: subprocess.Popen[bytes]) -> None:
+        assert place.sandbox is not None
+        place.sandbox.wait_for_request(place.token(place.users[0]), PATIENCE)
+        application.kill()
+
+    return [place.login(place.users[0], place.case.application, kill)]
 
 
 def newer_takes_over(place: Place) -> list[Ended]:
