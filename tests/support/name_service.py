@@ -9,7 +9,7 @@ import struct
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SILENT, UNKNOWN, BROKEN = "silent.example", "unknown.example", "broken.example"
@@ -24,10 +24,8 @@ _CODES = {UNKNOWN: 3, BROKEN: 2}
 @contextmanager
 def answering() -> Iterator[None]:
     """Serve on an address of its own, and be the one in /etc/resolv.conf."""
-    # Other copies of the machine share its network.
-    address = f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}.53"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind((address, 53))
+        address = _taken_by(server)
         _ask_here(f"nameserver {address}\noptions timeout:4 attempts:1\n")
         thread = threading.Thread(target=_serve, args=(server,), daemon=True)
         thread.start()
@@ -36,6 +34,16 @@ def answering() -> Iterator[None]:
         finally:
             _tell_that_it_is_over(address)
             thread.join(5)
+
+
+def _taken_by(server: socket.socket) -> str:
+    """An address that the server has for itself: other copies of the machine share its network."""
+    for host in range(1, 255):
+        address = f"127.20.0.{host}"
+        with suppress(OSError):
+            server.bind((address, 53))
+            return address
+    raise OSError("every address for a name service is taken")
 
 
 def _ask_here(text: str) -> None:
