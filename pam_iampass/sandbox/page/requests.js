@@ -83,10 +83,11 @@ export class Requests {
     card.busy = true;
     try {
       await this.answer(card.request.number, verb);
+      card.busy = verb !== "identify"; // an answer is final, though the stream may tell of it only later
     } catch (error) {
       announceAtOnce(`Not done: ${error.message}`);
+      card.busy = false;
     }
-    card.busy = false;
   }
 
   finish(card, recent) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.unit.setup.stage import Stage
 
 def main(root: str, name: str, choice: str, new_sshd: str, moment: str, number: str) -> None:
     """The arguments are those of the command line."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever began the tests may ignore it
     stage = Stage(Path(root))
     told: list[str] = []
 
