@@ -103,6 +103,24 @@ install: man completions ## Install from source, below DESTDIR where that is giv
 	    [ -e $(DESTDIR)$(SYSCONF)/iampass/$$file ] || \
 	    install -m 640 config/$$file $(DESTDIR)$(SYSCONF)/iampass/ || exit 1; done
 
+.PHONY: deb rpm test-system release
+DEBIAN_RELEASES = bookworm trixie
+deb: ## Build the Debian packages of the committed tree, in a root of each release, into build/deb
+	@tests/support/requirements.sh packages
+	@packaging/deb.sh $(BUILD)/deb $(DEBIAN_RELEASES)
+
+rpm: ## Build the rpm packages of the committed tree, and install them into a root, into build/rpm
+	@tests/support/requirements.sh packages
+	@packaging/rpm.sh $(BUILD)/rpm
+
+test-system: ## Install the Debian packages on booted machines of each release, and log in
+	@tests/support/requirements.sh packages
+	@tests/packages/run.sh $(BUILD)/deb $(DEBIAN_RELEASES)
+
+release: ## Check that version, changelog and tag agree; build all packages, checksums and an SBOM into build/release
+	@tests/support/requirements.sh packages
+	@packaging/release.sh $(BUILD)/release $(DEBIAN_RELEASES)
+
 account: ## After install: make the service's user and give it its configuration
 	systemd-sysusers $(UNITS)/sysusers.d/pam-iampass.conf
 	systemd-tmpfiles --create $(UNITS)/tmpfiles.d/pam-iampass.conf

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the Debian packages that `make demo`, `make test` or `make bench` need and that are not there yet.
-# Usage, as root: requirements.sh demo|test|bench
+# Usage, as root: requirements.sh demo|test|bench|packages
 # No service is started or enabled by it: an ssh server that was not there before stays off.
 set -eu
 
@@ -12,13 +12,16 @@ python3-hypothesis python3-itsdangerous python3-pyte python3-segno python3-venv 
 valgrind chromium fonts-dejavu-core
 clang libclang-rt-dev mandoc groff-base man-db bash-completion zsh fish ansible-core"
 
+packages="git mmdebstrap systemd-container iproute2 dpkg-dev python3-pytest python3-pytest-timeout python3-pexpect"
+
 bench="$demo libpam-duo python3-matplotlib"
 
 case ${1-} in
     demo) wanted=$demo ;;
     bench) wanted=$bench ;;
+    packages) wanted=$packages ;;
     test) wanted=$test ;;
-    *) echo "usage: requirements.sh demo|test|bench" >&2; exit 2 ;;
+    *) echo "usage: requirements.sh demo|test|bench|packages" >&2; exit 2 ;;
 esac
 
 missing=

@@ -1,0 +1,180 @@
+"""A machine of a Debian release, booted with systemd in a container; nothing of it is left afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.support import processes
+from tests.support.terminal import Terminal
+
+#: How long anything may take on a machine that has others to serve, in seconds.
+PATIENCE = 60.0
+AGENT = "/usr/lib/pam-iampass/agent"
+#: The room on its /var, in MiB.
+VAR = 700
+
+_NUMBERS = itertools.count(1)
+
+
+class Screen(Terminal):
+    """A terminal with a program of the machine."""
+
+    def kill(self) -> None:
+        """Hang up: what runs in the machine does not end with the nsenter that brought it there."""
+        self.close()
+        self.open.discard(self)
+        self.process.wait(PATIENCE)
+
+
+class Booted:
+    """A copy of `root`, booted: its /var is a file system of its own, its network leads nowhere.
+
+    Runs in a mount namespace that nobody else sees (run.sh).
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        mount("-t", "tmpfs", "-o", "mode=0755,size=4g", "machine", str(self.folder))
+        self.root = self.folder / "root"
+        self.var = self.folder / "var"
+        for name in ("upper", "work", "root", "var"):
+            (self.folder / name).mkdir(mode=0o755)
+        layers = f"lowerdir={root},upperdir={self.folder / 'upper'},workdir={self.folder / 'work'}"
+        mount("-t", "overlay", "-o", layers, "overlay", str(self.root))
+        mount("-t", "tmpfs", "-o", f"mode=0755,size={VAR}m", "var", str(self.var))
+        subprocess.run(["cp", "-a", f"{self.root}/var/.", str(self.var)], check=True)
+        (self.var / "log/journal").mkdir(exist_ok=True)
+        self._nspawn: subprocess.Popen[bytes] | None = None
+        self.pid = 0
+
+    def boot(self) -> None:
+        """Start, and wait until everything that starts at boot has."""
+        command = ["systemd-nspawn", "--quiet", "-D", str(self.root), f"--bind={self.var}:/var", "--boot"]
+        command += ["--console=passive", "--register=no", "--keep-unit", "--private-network"]
+        command += ["--hostname=booted", f"--machine=booted-{next(_NUMBERS)}"]
+        environment = {"PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+        with (self.folder / "console").open("ab") as console:
+            self._nspawn = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=console
+            )
+        until = time.monotonic() + PATIENCE
+        children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
+        while True:
+            console_says = (self.folder / "console").read_text()
+            assert self._nspawn.poll() is None, console_says
+            assert time.monotonic() < until, console_says
+            found = children.read_text().split()
+            if found:
+                self.pid = int(found[0])
+                done = self.run("systemctl", "is-system-running", "--wait", check=False)
+                if done.stdout.strip() in ("running", "degraded"):
+                    return
+            time.sleep(0.1)
+
+    def shut_down(self) -> None:
+        """Shut down as an administrator would, and wait for it."""
+        assert self._nspawn is not None
+        self.run("systemctl", "poweroff", check=False)
+        self._nspawn.wait(PATIENCE)
+
+    def reboot(self) -> None:
+        """Down and up again."""
+        self.shut_down()
+        self.boot()
+
+    def close(self) -> None:
+        """Stop, however it is, and forget everything."""
+        if self._nspawn is not None and self._nspawn.poll() is None:
+            self._nspawn.kill()
+            self._nspawn.wait()
+        for path in (self.root, self.var, self.folder):
+            subprocess.run(["umount", "--lazy", str(path)], check=True)
+        self.folder.rmdir()
+
+    # What an administrator does at a root shell
+
+    def entered(self, command: Sequence[str]) -> list[str]:
+        """The command that runs `command` in the machine."""
+        return ["nsenter", "-t", str(self.pid), "--all", "--wdns=/root", "--", *command]
+
+    def run(
+        self, *command: str, check: bool = True, stdin: str = "", timeout: float = PATIENCE * 2
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as root; what it said and its exit status. Raises AssertionError where that is not 0."""
+        done = subprocess.run(
+            self.entered(command),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"},
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
+
+    def shell(self, script: str, check: bool = True) -> str:
+        """Run a script; what it said on standard output."""
+        return self.run("sh", "-euc", script, check=check).stdout
+
+    def terminal(self, *command: str) -> Screen:
+        """Run a command in a terminal of the machine."""
+        quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in command)
+        return Screen(self.entered(["script", "-q", "-e", "-c", quoted, "/dev/null"]), timeout=PATIENCE)
+
+    def write(self, path: str, text: str, mode: int = 0o644, group: str = "root") -> None:
+        """Write a file."""
+        self.run(
+            "install", "-D", "-o", "root", "-g", group, "-m", f"{mode:o}", "/dev/stdin", path, stdin=text
+        )
+
+    def read(self, path: str) -> str:
+        """Read a file."""
+        return self.run("cat", path).stdout
+
+    def copy_in(self, source: Path, target: str) -> None:
+        """Copy a file of this machine into a folder below /root."""
+        folder = self.root / target.lstrip("/")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, folder)
+
+    # The journal
+
+    def cursor(self) -> str:
+        """Where the journal ends now."""
+        shown = self.run("journalctl", "-n", "0", "--show-cursor").stdout
+        return shown.rsplit("-- cursor: ", 1)[1].strip()
+
+    def journal(self, cursor: str, **fields: str) -> list[dict[str, Any]]:
+        """The records with these fields since `cursor`: all, no login is still to leave one."""
+        processes.wait_for_end(processes.running(processes.HELPER), PATIENCE)
+        until = time.monotonic() + PATIENCE
+        for agent in processes.running(
+            AGENT
+        ):  # there are no others: run.sh gives the tests a /proc of their own
+            while Path(f"/proc/{agent}").exists() and len(os.listdir(f"/proc/{agent}/task")) > 1:
+                assert time.monotonic() < until, "the agent is still at work"
+                time.sleep(0.05)
+        self.run("journalctl", "--sync")
+        command = ["journalctl", "--no-pager", "-q", "-o", "json", f"--after-cursor={cursor}"]
+        records = [json.loads(line) for line in self.run(*command).stdout.splitlines()]
+        # With matches of its own, journalctl --after-cursor leaves out the first record that fits.
+        return [each for each in records if all(each.get(name) == value for name, value in fields.items())]
+
+    def explained(self, cursor: str) -> str:
+        """What `journalctl -x` says of the records since `cursor`."""
+        return self.run("journalctl", "--no-pager", "-q", "-x", f"--after-cursor={cursor}").stdout
+
+
+def mount(*arguments: str) -> None:
+    """mount(8)."""
+    subprocess.run(["mount", *arguments], check=True)

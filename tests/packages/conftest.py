@@ -1,0 +1,49 @@
+"""Booted machines for the tests of the packages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.packages.administrator import Administrator
+from tests.packages.booted import Booted
+from tests.packages.people import People
+from tests.support.terminal import Terminal
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Booted]:
+    """A fresh machine, booted."""
+    assert os.environ.get("PACKAGES_ROOT"), "run this through `make test-system`"
+    booted = Booted(Path(os.environ["PACKAGES_ROOT"]))
+    try:
+        booted.boot()
+        yield booted
+    finally:
+        booted.close()
+
+
+@pytest.fixture(scope="module")
+def administrator(machine: Booted) -> Administrator:
+    """Its administrator, who has made accounts and installed the packages, and nothing else."""
+    found = Administrator(machine)
+    found.make_people()
+    found.install()
+    return found
+
+
+@pytest.fixture(scope="module")
+def people(machine: Booted) -> People:
+    """Those who log in."""
+    return People(machine)
+
+
+@pytest.fixture(autouse=True)
+def nobody_stays() -> Iterator[None]:
+    """Whoever is still at a terminal after a test is sent away."""
+    yield
+    for terminal in list(Terminal.open):
+        terminal.kill()

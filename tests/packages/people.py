@@ -1,0 +1,76 @@
+"""How people log in to a booted machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.packages.administrator import PASSWORD
+from tests.packages.booted import Booted
+from tests.packages.phone import Phone
+from tests.support.terminal import Terminal
+
+PROMPT = "IAMPASS: press Enter[^:]*: "
+WHO = "echo In as $(id -un)."
+SSH = (
+    *("-F", "none", "-o", "IdentitiesOnly=yes", "-o", "UserKnownHostsFile=/root/known-hosts"),
+    *("-o", "NumberOfPasswordPrompts=1", "-o", "PreferredAuthentications=publickey,keyboard-interactive"),
+)
+KEY = ("-i", "/root/key")
+
+
+class People:
+    """Whoever logs in to `machine`."""
+
+    def __init__(self, machine: Booted) -> None:
+        self.machine = machine
+        self.phone = Phone(machine)
+
+    def ssh(self, user: str, *remote: str, options: tuple[str, ...] = KEY) -> Terminal:
+        """ssh from the machine to itself."""
+        return self.machine.terminal("ssh", *options, *SSH, f"{user}@127.0.0.1", *(remote or (WHO,)))
+
+    def sudo(self, user: str) -> Terminal:
+        """sudo at a terminal of the user's; the password is typed already."""
+        terminal = self.machine.terminal("runuser", "-u", user, "--", "sudo", "-k", "sh", "-c", WHO)
+        type_password(terminal)
+        return terminal
+
+    def su(self, user: str, target: str, password: str) -> Terminal:
+        """su from the user to another, with that one's password."""
+        terminal = self.machine.terminal("runuser", "-u", user, "--", "su", target, "-c", WHO)
+        type_password(terminal, password)
+        return terminal
+
+
+def type_password(terminal: Terminal, password: str = PASSWORD) -> None:
+    """Answer the question for the password."""
+    terminal.expect("(?i)password[^:]*: ")
+    terminal.sendline(password)
+
+
+def press_enter(terminal: Terminal) -> None:
+    """Answer our prompt."""
+    terminal.expect(PROMPT)
+    terminal.sendline("")
+
+
+def got_in(terminal: Terminal, user: str) -> bool:
+    """Whether the login succeeded, once it has ended."""
+    status = terminal.finish()
+    print(terminal.shown)
+    inside = f"In as {user}." in terminal.shown
+    assert inside == (status == 0), (status, terminal.shown)
+    return inside
+
+
+def outcomes(records: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Outcome, result, user and service of each audit record; those of setup's own tries are left out."""
+    names = ("IAMPASS_OUTCOME", "IAMPASS_RESULT", "IAMPASS_USER", "IAMPASS_SERVICE")
+    return [
+        (record[names[0]], record[names[1]], record[names[2]], record[names[3]])
+        for record in records
+        if names[0] in record and "iampass-setup-" not in record[names[2]] + record[names[3]]
+    ]
+
+
+__all__ = ["KEY", "PROMPT", "SSH", "WHO", "People", "got_in", "outcomes", "press_enter", "type_password"]

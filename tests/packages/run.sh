@@ -1,0 +1,47 @@
+#!/bin/sh
+# Build the packages of the committed tree, and test them on a booted machine of each release.
+# Usage, as root: run.sh FOLDER RELEASE... [-- PYTEST-ARGUMENT...]; the packages are in FOLDER/RELEASE/, and are built
+# anew only where they are not those of the commit.
+set -eu
+cd "$(dirname "$0")/../.."
+packages=$1
+shift
+releases=
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    releases="$releases $1"
+    shift
+done
+[ $# -eq 0 ] || shift
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+status=0
+for release in $releases; do
+    commit=$(git rev-parse HEAD)
+    if [ "$(cat "$packages/$release/commit" 2> /dev/null)" != "$commit" ]; then
+        packaging/deb.sh "$packages" "$release"
+    fi
+    cp -R "$packages/$release" "$folder/" # so that a build meanwhile takes nothing away
+    # What a machine has before; and, for apt without a network, what the packages and the tests ask for.
+    asked=$(for package in "$packages/$release"/*.deb; do dpkg-deb -f "$package" Depends | tr ',' '\n'; done |
+        sed 's/|.*//; s/(.*//; s/:any//; s/ //g' | grep -vE '(^|-)(pam-)?iampass|^systemd' | sort -u)
+    root=$(packaging/root.sh make "$release" systemd systemd-sysv dbus libpam-systemd openssh-server openssh-client \
+        sudo procps ca-certificates -- $asked libpam-python pamtester)
+    echo "Testing the packages on a booted Debian $(. "$root/etc/os-release" && echo "$VERSION")"
+    PACKAGES_RELEASE=$release PACKAGES_FOLDER=$folder/$release PACKAGES_ROOT=$root \
+        PYTHONDONTWRITEBYTECODE=1 unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
+        sh -c 'mount -t tmpfs -o mode=0755 run /run; exec "$@"' sh \
+        /usr/bin/python3 -m pytest -v --timeout 300 --durations=10 tests/packages "$@" 2>&1 | tee "$folder/$release.log" ||
+        :
+    tail -n 1 "$folder/$release.log" | grep -q ' passed' && ! tail -n 1 "$folder/$release.log" | grep -qE 'failed|error' ||
+        status=1
+done
+# One line for all releases, in the form of a test runner's own.
+tail -q -n 1 "$folder"/*.log | awk -v status="$status" '
+    { for (word = 2; word <= NF; word++) { name = $word; sub(",", "", name); count[name] += $(word - 1) + 0 } }
+    END {
+        failed = count["failed"] + count["error"] + count["errors"]
+        if (status != 0 && failed == 0) failed = 1
+        printf "%d passed, %d failed, %d skipped\n", count["passed"], failed, count["skipped"]
+    }'
+exit "$status"

@@ -1,0 +1,75 @@
+"""After the installation: everything is in its place, and every login is as it was before."""
+
+from __future__ import annotations
+
+import re
+
+from tests.packages.administrator import PASSWORD, Administrator
+from tests.packages.booted import Booted
+from tests.packages.people import People, got_in, type_password
+
+
+def test_the_packages_install_without_a_complaint(machine: Booted, administrator: Administrator) -> None:
+    assert machine.run("dpkg", "--audit").stdout == ""
+    assert machine.run("dpkg", "--verify", "libpam-iampass", "python3-pam-iampass").stdout == ""
+    assert machine.run("systemctl", "is-system-running", check=False).stdout.strip() == "running"
+
+
+def test_files_have_their_owners(machine: Booted, administrator: Administrator) -> None:
+    paths = ["/etc/iampass", "/etc/iampass/iampass.yaml", "/etc/iampass/users.yaml", "/run/iampass"]
+    paths += ["/run/iampass/state", "/run/iampass/pam.sock", "/var/lib/iampass"]
+    shown = machine.run("stat", "-c", "%n %U:%G %a", *paths).stdout.splitlines()
+    assert shown == [
+        "/etc/iampass root:root 755",
+        "/etc/iampass/iampass.yaml root:iampass 640",
+        "/etc/iampass/users.yaml root:iampass 640",
+        "/run/iampass root:root 755",
+        "/run/iampass/state iampass:iampass 700",
+        "/run/iampass/pam.sock root:root 600",
+        "/var/lib/iampass iampass:iampass 700",
+    ]
+
+
+def test_the_socket_is_on_and_the_agent_waits_for_the_first_login(
+    machine: Booted, administrator: Administrator
+) -> None:
+    assert machine.run("systemctl", "is-enabled", "pam-iampass-agent.socket").stdout == "enabled\n"
+    assert machine.run("systemctl", "is-active", "pam-iampass-agent.socket").stdout == "active\n"
+    assert (
+        machine.run("systemctl", "is-active", "pam-iampass-agent.service", check=False).stdout == "inactive\n"
+    )
+
+
+def test_the_command_takes_nothing_from_where_others_can_install(
+    machine: Booted, administrator: Administrator
+) -> None:
+    assert machine.read("/usr/bin/pam-iampass").startswith("#!/usr/bin/python3 -IS\n")
+
+
+def test_nothing_asks_for_a_second_factor(
+    machine: Booted, administrator: Administrator, people: People
+) -> None:
+    cursor = machine.cursor()
+    login = people.ssh("alice")
+    assert got_in(login, "alice")
+    login = people.ssh(
+        "alice", options=("-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=password")
+    )
+    type_password(login, PASSWORD)
+    assert got_in(login, "alice")
+    assert got_in(people.sudo("alice"), "root")
+    assert got_in(people.su("alice", "bob", PASSWORD), "bob")
+    assert machine.journal(cursor, SYSLOG_IDENTIFIER="pam_iampass") == []
+
+
+def test_the_profile_of_pam_auth_update_is_there_and_not_chosen(
+    machine: Booted, administrator: Administrator
+) -> None:
+    assert "pam_iampass" not in machine.shell("cat /etc/pam.d/common-*")
+    assert "Default: no" in machine.read("/usr/share/pam-configs/iampass")
+
+
+def test_systemd_finds_the_agent_well_secluded(machine: Booted, administrator: Administrator) -> None:
+    shown = machine.run("systemd-analyze", "security", "--no-pager", "pam-iampass-agent.service").stdout
+    [level] = re.findall(r"Overall exposure level for pam-iampass-agent.service: ([0-9.]+)", shown)
+    assert float(level) <= 2.0, shown

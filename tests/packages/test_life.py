@@ -1,0 +1,161 @@
+"""The life of an installation: a trial, a reboot, removal and purge, with logins that work at every step."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.packages.administrator import PASSWORD, Administrator
+from tests.packages.booted import Booted
+from tests.packages.people import People, got_in, outcomes, press_enter
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ready(administrator: Administrator) -> Administrator:
+    """IAMPASS, and settings; nothing is switched on."""
+    administrator.start_iampass()
+    administrator.configure()
+    return administrator
+
+
+def needs_the_phone(people: People) -> bool:
+    """Whether ssh asks alice for the phone; she gets in either way."""
+    login = people.ssh("alice")
+    asked = login.expect(["IAMPASS: press Enter[^:]*: ", "In as alice"]) == 0
+    if asked:
+        login.sendline("")
+        people.phone.approve("alice")
+    assert got_in(login, "alice")
+    return asked
+
+
+def sudo_needs_the_phone(people: People) -> bool:
+    """The same for sudo."""
+    login = people.sudo("alice")
+    asked = login.expect(["(?i)approve", "In as root"]) == 0
+    if asked:
+        people.phone.approve("alice")
+    assert got_in(login, "root")
+    return asked
+
+
+def test_a_trial_that_nobody_confirms_is_over_even_after_a_reboot(
+    machine: Booted, ready: Administrator, people: People
+) -> None:
+    before = machine.shell("cd /etc; sha256sum pam.d/* ssh/sshd_config.d/* sudoers.d/*")
+    ready.set_up("sshd", "sudo", "--key", "--try", "1")
+    assert needs_the_phone(people)
+    machine.reboot()
+    machine.run(
+        "timeout", "120", "sh", "-c", "while [ -e /etc/ssh/sshd_config.d/10-iampass.conf ]; do sleep 1; done"
+    )
+    ready.start_iampass()
+    assert not needs_the_phone(people)
+    assert not sudo_needs_the_phone(people)
+    assert machine.shell("cd /etc; sha256sum pam.d/* ssh/sshd_config.d/* sudoers.d/*") == before
+
+
+def test_after_a_reboot_the_phone_is_asked_as_before(
+    machine: Booted, ready: Administrator, people: People
+) -> None:
+    ready.set_up("sshd", "sudo", "--key")
+    machine.reboot()
+    ready.start_iampass()
+    cursor = machine.cursor()
+    assert machine.run("systemctl", "is-active", "pam-iampass-agent.socket").stdout == "active\n"
+    assert (
+        machine.run("systemctl", "is-active", "pam-iampass-agent.service", check=False).stdout == "inactive\n"
+    )
+    assert needs_the_phone(people)
+    assert sudo_needs_the_phone(people)
+    units = {record["_SYSTEMD_UNIT"] for record in machine.journal(cursor, SYSLOG_IDENTIFIER="pam_iampass")}
+    assert units == {"pam-iampass-agent.service"}
+
+
+def test_the_helper_serves_where_the_socket_is_off(machine: Booted, people: People) -> None:
+    machine.run("systemctl", "disable", "--now", "pam-iampass-agent.socket")
+    cursor = machine.cursor()
+    assert needs_the_phone(people)
+    [record] = machine.journal(cursor, SYSLOG_IDENTIFIER="pam_iampass")
+    assert record["_SYSTEMD_UNIT"] != "pam-iampass-agent.service"
+    machine.run("systemctl", "enable", "--now", "pam-iampass-agent.socket")
+
+
+def test_the_pam_python_door(machine: Booted, people: People) -> None:
+    machine.shell(
+        """
+        DEBIAN_FRONTEND=noninteractive apt-get install -y libpam-python
+        cp /etc/pam.d/iampass-sshd /root/iampass-sshd
+        sed -i 's|pam_iampass.so|pam_python.so /usr/lib/pam-iampass/pam_iampass.py|' /etc/pam.d/iampass-sshd
+        grep -q pam_python /etc/pam.d/iampass-sshd
+        """
+    )
+    cursor = machine.cursor()
+    assert needs_the_phone(people)
+    denied = people.ssh("alice")
+    press_enter(denied)
+    people.phone.deny("alice")
+    assert not got_in(denied, "alice")
+    machine.run("mv", "/root/iampass-sshd", "/etc/pam.d/iampass-sshd")
+    machine.run("pam-iampass", "throttle", "clear", "alice")
+    found = [outcome[:2] for outcome in outcomes(machine.journal(cursor))]
+    assert found == [("approved", "success"), ("denied", "denied")]
+
+
+def test_the_profile_of_pam_auth_update_makes_everything_ask(
+    machine: Booted, ready: Administrator, people: People
+) -> None:
+    ready.undo()
+    machine.run("pam-auth-update", "--enable", "iampass")
+    login = people.sudo("alice")
+    people.phone.approve("alice")
+    assert got_in(login, "root")
+    wrong = people.su("alice", "bob", "wrong")
+    assert not got_in(wrong, "bob")
+    assert people.phone.requests() == []
+
+
+def test_a_stack_written_by_hand_keeps_the_package_from_going(
+    machine: Booted, ready: Administrator, people: People
+) -> None:
+    ready.set_up("sshd", "sudo", "--key")
+    machine.write("/etc/pam.d/chsh", "auth required pam_iampass.so\nauth required pam_permit.so\n")
+    refused = machine.run("apt-get", "remove", "-y", "libpam-iampass", check=False)
+    assert refused.returncode != 0
+    assert "/etc/pam.d/chsh" in refused.stdout + refused.stderr
+    assert machine.run("test", "-e", "/usr/lib/pam-iampass/agent").returncode == 0
+    machine.run("rm", "/etc/pam.d/chsh")
+
+
+def test_removal_takes_it_out_of_every_stack_first(
+    machine: Booted, ready: Administrator, people: People
+) -> None:
+    machine.run("dpkg", "--configure", "-a")
+    ready.set_up("sshd", "sudo", "su", "--key")
+    machine.run("pam-auth-update", "--enable", "iampass")
+    machine.run("apt-get", "remove", "-y", "libpam-iampass")
+    assert machine.shell("grep -rl iampass /etc/pam.d /etc/ssh /etc/sudoers.d /etc/sudoers || :") == ""
+    assert got_in(people.ssh("alice"), "alice")
+    assert got_in(people.sudo("alice"), "root")
+    assert got_in(people.su("alice", "bob", PASSWORD), "bob")
+    assert machine.shell("ls /etc/iampass") == "application-secret\nca.pem\niampass.yaml\nusers.yaml\n"
+
+
+def test_a_removed_package_comes_back_as_it_was(
+    machine: Booted, ready: Administrator, people: People
+) -> None:
+    ready.install()
+    ready.set_up("sshd", "sudo", "--key")
+    assert needs_the_phone(people)
+    assert sudo_needs_the_phone(people)
+
+
+def test_purge_leaves_nothing(machine: Booted, ready: Administrator, people: People) -> None:
+    machine.run("systemctl", "stop", "sandbox")
+    machine.run("apt-get", "purge", "-y", "libpam-iampass", "python3-pam-iampass", "pam-iampass-sandbox")
+    everywhere = "find / -xdev -path /root -prune -o -name '*iampass*' -print"
+    elsewhere = "find /var /run -xdev -path /var/cache -prune -o -name '*iampass*' -print"
+    left = machine.shell(f"{everywhere}; {elsewhere}")
+    assert [line for line in left.splitlines() if "/dpkg/" not in line] == []
+    assert got_in(people.ssh("alice"), "alice")
+    assert got_in(people.sudo("alice"), "root")
+    assert machine.run("systemctl", "is-system-running", check=False).stdout.strip() == "running"
