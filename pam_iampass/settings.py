@@ -62,7 +62,7 @@ class Throttle:
     """How often a phone may ring."""
 
     cool_off: float
-    """Seconds without a request from a place where two in a row were refused or not answered; doubles with each."""
+    """Seconds without a request from a place where two in a row have failed (`throttle.Ending`); doubles with each."""
     longest_cool_off: float
     """Seconds."""
     requests_per_hour: int

@@ -161,9 +161,10 @@ SCHEMA: tuple[Entry, ...] = (
                 "cool_off",
                 Kind(_SECONDS, kinds.duration(0, kinds.LONGEST_COOL_OFF), "30s"),
                 "30s",
-                "After a second request in a row from the same place that was refused or not answered: how long "
-                "no further one goes out from there. It doubles with each; an approval from there ends it, and so "
-                f"does an hour of peace. From 0s (none) to {kinds.LONGEST_COOL_OFF}s.",
+                "After a second request in a row from the same place that was refused, not answered or broken off "
+                "(who logs in hung up, or began anew): how long no further one goes out from there. It doubles with "
+                "each; an approval from there ends it, and so does an hour of peace. "
+                f"From 0s (none) to {kinds.LONGEST_COOL_OFF}s.",
             ),
             Key(
                 "longest_cool_off",

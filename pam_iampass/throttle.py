@@ -1,4 +1,4 @@
-"""How often a phone may ring: one pending request a person and place, cool-off after refusals, a cap.
+"""How often a phone may ring: one pending request a person and place, cool-off after failures, a cap.
 
 A place is a PAM service and a remote host, literally. What is remembered lives in a file of the person's own below
 /run, which is empty after each start of the machine (`throttle_state.py`). That a request is pending is a lock on a
@@ -41,11 +41,11 @@ class Ending(enum.Enum):
 
     APPROVED = "approved"
     FAILED = "failed"
-    """Refused, or not answered."""
+    """Refused, not answered, broken off by the application, or given up for a newer login from the same place."""
     NOT_SENT = "not sent"
     """Nothing has reached a phone."""
     LOST = "lost"
-    """It may have rung, but nobody is to blame: an outage, or the application died."""
+    """It may have rung, but nobody is to blame: an outage, or our own process was stopped."""
 
 
 class Throttled(Exception):
@@ -202,9 +202,10 @@ class Throttle:
                 interval = min(2 * interval, INTERVAL)
 
     def _look_again(self, limits: Limits) -> None:
-        """The older login may have been refused in its last moment."""
+        """What became of the older login counts: it was refused in its last moment, or had to give up its request."""
         with self._folder.opened(self._remedy) as folder:
             state = self._read(folder)
+            self._sweep(folder, state)
             _require_peace(state, self._place(state), limits, self._clock())
 
     def _others(self, folder: OpenFolder, state: State, place: str) -> bool:
@@ -237,10 +238,16 @@ class Throttle:
             folder.write(f"{self._stem}.json", encoded(state))
 
     def _sweep(self, folder: OpenFolder, state: State) -> None:
-        """Forget the logins that have let go, and the files of those that were killed."""
+        """Forget the logins that have let go, and the files of those that were killed.
+
+        Who was killed could not say what became of the request. It counts as a failure, or whoever can kill would ring
+        as often as they like: the one-shot helper lives among the processes of its caller.
+        """
         for login in list(state.pending):
             if not self._is_held(folder, login.ticket):
                 state.pending.remove(login)
+                if not login.decided:
+                    state.fail(login.place, login.since)
                 with contextlib.suppress(OSError):
                     folder.remove(self._file(login.ticket))
 
@@ -303,5 +310,6 @@ def _require_peace(state: State, place: str, limits: Limits, now: float) -> None
     if wait:
         count = state.failures[place].count
         raise Throttled(
-            f"cool-off: {count} requests in a row from this place were refused or not answered", wait
+            f"cool-off: {count} requests in a row from this place were refused, not answered or broken off",
+            wait,
         )

@@ -24,7 +24,7 @@ class Broken(Exception):
 
 @dataclass
 class Failures:
-    """Requests of one place in a row that were refused or not answered."""
+    """Requests of one place in a row that were refused, not answered or broken off."""
 
     count: int
     last: float
@@ -46,7 +46,7 @@ class Pending:
     ticket: str
     since: float
     decided: bool = False
-    """Whether it is only seeing its session to the end."""
+    """Whether it is known what became of its request: it is only seeing its session to the end."""
 
 
 @dataclass
@@ -77,9 +77,11 @@ class State:
         self.attempts = [attempt for attempt in self.attempts if 0 <= now - attempt.at < HOUR]
 
     def fail(self, place: str, now: float) -> None:
-        """A request of the place was refused or not answered."""
+        """A request of the place was refused, not answered or broken off."""
         before = self.failures.get(place)
-        self.failures[place] = Failures(before.count + 1 if before else 1, now)
+        self.failures[place] = (
+            Failures(before.count + 1, max(before.last, now)) if before else Failures(1, now)
+        )
 
     def withdraw(self, ticket: str) -> None:
         """The request was approved, or never went out: it does not count."""

@@ -23,6 +23,7 @@ from pam_iampass.login import Decision, Login, Outcome, Result
 from pam_iampass.parts import Demands, Parts, Waiting
 from pam_iampass.places import Full
 from pam_iampass.recovery_step import RecoveryStep
+from pam_iampass.relay.handle import Stopping
 from pam_iampass.schedule import next_poll
 from pam_iampass.verdict import seconds
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pam_iampass.client import Session
     from pam_iampass.client.errors import Unavailable
     from pam_iampass.settings import Service, Settings
-    from pam_iampass.throttle import Throttle, Ticket
+    from pam_iampass.throttle import Ending, Throttle, Ticket
 
 #: How long after the deadline the IAMPASS session ends by itself, should we die or the answer be lost. Seconds.
 SESSION_MARGIN = 30
@@ -207,7 +208,10 @@ class _Request:
             decision = self._ask_phone(told_what_to_do)
         except _Decided as way_out:
             decision = way_out.decision
-        self._settle(decision)
+        except BaseException as broken_off:
+            self._settle(self._ending_of_break(broken_off))
+            raise
+        self._settle(self._ending_of(decision))
         return decision
 
     def leave(self) -> None:
@@ -236,21 +240,31 @@ class _Request:
             self._wait(session)
         return verdict.answered(session, self.service, self._elapsed())
 
-    def _settle(self, decision: Decision) -> None:
+    def _settle(self, ending: Ending) -> None:
         """Remember what became of the request, where one could go out."""
+        if self._ticket is not None:
+            self._ticket.settle(ending)
+
+    def _ending_of(self, decision: Decision) -> Ending:
         from pam_iampass.throttle import Ending
 
-        if self._ticket is None:
-            return
         if decision.outcome is Outcome.APPROVED:
-            ending = Ending.APPROVED
-        elif not self.rang:
-            ending = Ending.NOT_SENT
-        elif decision.outcome in (Outcome.DENIED, Outcome.TIMED_OUT):
-            ending = Ending.FAILED
-        else:
-            ending = Ending.LOST
-        self._ticket.settle(ending)
+            return Ending.APPROVED
+        if not self.rang:
+            return Ending.NOT_SENT
+        failed = self.replaced or decision.outcome in (Outcome.DENIED, Outcome.TIMED_OUT)
+        return Ending.FAILED if failed else Ending.LOST
+
+    def _ending_of_break(self, broken_off: BaseException) -> Ending:
+        """Of a login that nobody waits for any more. Whoever rings and hangs up, again and again, is to blame for it.
+
+        So are all others who can end us from outside: the one-shot helper lives among the processes of its caller.
+        """
+        from pam_iampass.throttle import Ending
+
+        if not self.rang:
+            return Ending.NOT_SENT
+        return Ending.LOST if isinstance(broken_off, Stopping) else Ending.FAILED
 
     def _start(self) -> Session:
         """Begin the session. A request that failed settles the login."""

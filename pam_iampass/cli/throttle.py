@@ -30,9 +30,9 @@ Examples:
 def command() -> None:
     """Show or clear what keeps a person's phone from ringing.
 
-    After requests that were refused or not answered no further one goes out for a while, from the same service and
-    remote host; and a person gets only so many requests an hour. `throttle:` in iampass.yaml sets the limits. Recovery
-    codes work all the while.
+    After requests that were refused, not answered or broken off no further one goes out for a while, from the same
+    service and remote host; and a person gets only so many requests an hour. `throttle:` in iampass.yaml sets the
+    limits. Recovery codes work all the while.
     """
 
 
@@ -104,7 +104,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
     if found["seconds_until_next_request"]:
         lines.append(f"The next one may go out in {wait_of(found['seconds_until_next_request'])}.")
     for place in found["places"]:
-        failures = f"{place['failures']} refused or unanswered in a row from one place"
+        failures = f"{place['failures']} refused, unanswered or broken off in a row from one place"
         left = place["seconds_left"]
         lines.append(f"{failures}: " + (f"no request for {wait_of(left)}." if left else "no cool-off now."))
     lines.append(f"Wrong recovery codes in the last hour: {found['wrong_codes_in_the_last_hour']}.")

@@ -228,8 +228,8 @@ SECTIONS: dict[str, tuple[Kind, ...]] = {
             "user-rests",
             WARNING,
             "The phone of {names} does not ring for another {seconds} s",
-            "After requests that were refused or not answered no further one goes out for a while, from "
-            "the same service and place; and a person gets only so many an hour.",
+            "After requests that were refused, not answered or broken off no further one goes out for a while, "
+            "from the same service and place; and a person gets only so many an hour.",
             "Wait, or pam-iampass throttle clear USER",
         ),
         Kind(

@@ -294,6 +294,30 @@ def test_a_process_that_is_killed_lets_go_by_that(world: World) -> None:
     assert not [name for name in world.files() if name not in (world.file.name, f"{file_stem('alice')}.lock")]
 
 
+def test_a_process_that_is_killed_while_its_request_is_pending_counts_as_a_failure(world: World) -> None:
+    """Nobody who can kill us may ring as often as they like."""
+    for _ in range(2):
+        with world.request():
+            pass  # and nothing more is heard of it
+    began = world.now
+    for waited in (0.0, 10.0, 29.9):
+        world.now = began + waited
+        with pytest.raises(Throttled, match="2 requests in a row") as caught, world.request():
+            pass
+        assert caught.value.wait == pytest.approx(30.0 - waited), "asking again makes it no longer"
+    world.now = began + 30.0
+    world.play(Ending.APPROVED)
+
+
+def test_an_older_login_that_is_killed_while_a_newer_one_waits_counts_for_the_newer_one(world: World) -> None:
+    world.play(Ending.FAILED)
+    older = contextlib.ExitStack()
+    older.enter_context(world.request())
+    world.wait = lambda seconds: older.close()  # type: ignore[method-assign]
+    with pytest.raises(Throttled, match="2 requests in a row"), world.request():
+        pass
+
+
 def test_a_process_that_is_stuck_locks_nobody_out_for_ever(world: World) -> None:
     with world.request():
         world.now += 601

@@ -6,15 +6,20 @@ import contextlib
 import os
 import re
 import shutil
+import socket
+import threading
 from pathlib import Path
 
 import pytest
 
 from pam_iampass.login import PamCode
 from pam_iampass.places import Full, Places
+from pam_iampass.relay.serve import serve
 from pam_iampass.sandbox.faults import Status
+from pam_iampass.sandbox.sessions import SandboxSession
 from pam_iampass.state_folder import file_stem
 from pam_iampass.verification import OTHERS
+from tests.support.door import Door
 from tests.support.setting import ME, Setting
 
 KEY = "publickey ssh-ed25519 AAAA\n"
@@ -28,6 +33,19 @@ def outcomes(world: Setting) -> list[str]:
 
 def state(world: Setting) -> Path:
     return Path(world.stores.state)
+
+
+def last_session(world: Setting) -> SandboxSession | None:
+    return world.sandbox.sessions[-1] if world.sandbox.sessions else None
+
+
+def hang_up_when_it_rings(world: Setting) -> None:
+    last = last_session(world)
+    door = world.door()
+    request = world.sandbox.wait_for_request(Setting.token, after=last)
+    door.die()
+    door.wait()
+    world.sandbox.wait_for_end(request)
 
 
 # Cool-off
@@ -44,7 +62,9 @@ def test_after_two_refusals_in_a_row_no_request_goes_out(world: Setting) -> None
     assert world.calls == calls
     assert outcomes(world) == ["denied", "denied", "throttled"]
     reason = world.records.fields[-1]["IAMPASS_REASON"]
-    assert reason.startswith("cool-off: 2 requests in a row from this place were refused or not answered; ")
+    assert reason.startswith(
+        "cool-off: 2 requests in a row from this place were refused, not answered or broken off; "
+    )
 
 
 def test_in_sshd_the_cool_off_is_told_after_enter_and_ends_the_connection(world: Setting) -> None:
@@ -63,6 +83,51 @@ def test_silence_counts_like_a_refusal(world: Setting) -> None:
     for _ in range(3):
         world.login()
     assert outcomes(world) == ["timed_out", "timed_out", "throttled"]
+
+
+def test_who_rings_and_hangs_up_again_and_again_meets_the_cool_off(world: Setting) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="20s")
+    for _ in range(2):
+        hang_up_when_it_rings(world)
+    calls = world.calls
+    assert world.login().code == PamCode.ABORT
+    assert world.calls == calls
+    assert outcomes(world) == ["cancelled", "cancelled", "throttled"]
+
+
+def test_who_begins_anew_from_the_same_place_again_and_again_meets_the_cool_off(world: Setting) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="20s")
+    first = world.door()
+    request = world.sandbox.wait_for_request(Setting.token)
+    second = world.door()
+    world.sandbox.wait_for_request(Setting.token, after=request)
+    third = world.login()
+    assert re.fullmatch(TOO_MANY.format("(2[0-9]|30) seconds"), third.errors[0])
+    for door in (first, second):
+        assert door.finish().errors == ["No longer waiting: another login from the same place took over."]
+    assert world.calls.count("start") == 2
+    assert world.open_sessions == 0
+
+
+def test_a_stop_of_the_agent_while_the_phone_rings_is_nobodys_refusal(world: Setting) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="20s")
+    for _ in range(3):
+        its, ours = socket.socketpair()
+        stopped, stopper = os.pipe()
+        login = threading.Thread(target=serve, args=(its, world.authenticate, stopped), daemon=True)
+        login.start()
+        door = Door(ours, f"config={world.folder / 'iampass.yaml'}", user=ME, service="test")
+        world.sandbox.wait_for_request(Setting.token, after=last_session(world))
+        os.write(stopper, b".")
+        assert door.finish().code == PamCode.ABORT
+        login.join(20)
+        os.close(stopped)
+        os.close(stopper)
+    assert outcomes(world) == ["unavailable"] * 3
+    assert world.calls.count("start") == 3
 
 
 def test_from_elsewhere_the_person_logs_in_all_the_same(world: Setting) -> None:
@@ -171,11 +236,7 @@ def test_in_sshd_the_other_login_is_told_of_before_the_prompt(world: Setting) ->
 def test_who_hangs_up_frees_the_place_at_once(world: Setting) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="20s")
-    door = world.door()
-    request = world.sandbox.wait_for_request(Setting.token)
-    door.die()
-    door.wait()
-    world.sandbox.wait_for_end(request)
+    hang_up_when_it_rings(world)
     world.sandbox.auto = "approve"
     told = world.login()
     assert told.code == PamCode.SUCCESS
