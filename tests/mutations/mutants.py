@@ -222,6 +222,23 @@ MUTANTS = (
         "tests/unit/test_throttle.py"
         "::test_the_first_failure_in_a_row_is_free_and_then_the_wait_doubles_up_to_its_limit",
     ),
+    Mutant(
+        4,
+        "who rings and hangs up is not counted",
+        "pam_iampass/verification.py",
+        "return Ending.LOST if isinstance(broken_off, Stopping) else Ending.FAILED",
+        "return Ending.LOST",
+        "tests/unit/test_throttled_logins.py::test_who_rings_and_hangs_up_again_and_again_meets_the_cool_off",
+    ),
+    Mutant(
+        4,
+        "who begins anew from the same place is not counted",
+        "pam_iampass/verification.py",
+        "failed = self.replaced or decision",
+        "failed = decision",
+        "tests/unit/test_throttled_logins.py"
+        "::test_who_begins_anew_from_the_same_place_again_and_again_meets_the_cool_off",
+    ),
     # 5
     Mutant(
         5,
