@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pam_iampass.setup import programs
 from pam_iampass.setup.snapshot import Snapshot
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -110,6 +109,5 @@ def _copy_attributes(path: Path, temporary: Path) -> None:
 
 def _label(path: Path) -> None:
     """Give a file the SELinux label of its place, where the machine has SELinux."""
-    program = shutil.which("restorecon", path="/usr/sbin:/sbin:/usr/bin:/bin")
-    if program and os.path.isdir("/sys/fs/selinux"):
-        subprocess.run([program, str(path)], check=False, capture_output=True, timeout=20)  # noqa: S603
+    if programs.path_of("restorecon") and os.path.isdir("/sys/fs/selinux"):
+        programs.run(["restorecon", str(path)])

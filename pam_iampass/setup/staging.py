@@ -10,11 +10,16 @@ from pathlib import Path
 
 from pam_iampass.setup.plan import Change
 
+_ABOVE = "/run"  # root's, in memory, and nothing cleans it up meanwhile
+
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder that is root's alone, and gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="pam-iampass-setup-"))
+    """A folder that is root's alone, and gone afterwards.
+
+    Never where TMPDIR says: whoever owns the folder above could put PAM files of their own there, and root runs these.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="pam-iampass-setup-", dir=_ABOVE))
     try:
         yield folder
     finally:

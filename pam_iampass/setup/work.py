@@ -47,6 +47,7 @@ class Setup:
         self.store = Store(self.places.state)
         self.config = config
         self._tell = tell
+        self._planned_from: Manifest | None = None
 
     def plans(self, names: Sequence[str], choice: str | None, *, force: bool) -> list[Plan]:
         """What is to be done for these services. Raises SetupError and UntrustedFile."""
@@ -54,6 +55,7 @@ class Setup:
         if manifest.trial is not None:
             remedy = "pam-iampass setup --confirm keeps it, pam-iampass setup --undo takes it back"
             raise Refused(f"a trial of {_and(manifest.trial.services)} is not over yet", remedy)
+        self._planned_from = manifest
         return [self._plan(name, choice, manifest, force) for name in names]
 
     def _plan(self, name: str, choice: str | None, manifest: Manifest, force: bool) -> Plan:
@@ -88,7 +90,11 @@ class Setup:
             self._must_be_new(plans)
         with apply.undisturbed(), self.store.locked():
             manifest = self.store.load()
-            for each in plans:  # what was planned before the lock was taken must still be so
+            # What was planned before the lock was taken must still be so: a trial of somebody else's, too, which would
+            # lose its end by itself.
+            if manifest != self._planned_from:
+                raise SetupError("another pam-iampass setup has just changed something", "try again")
+            for each in plans:
                 for change in each.changes:
                     if take(change.path) != change.now:
                         raise SetupError(f"{change.path}: has just been changed by somebody", "try again")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from pam_iampass.setup.plan import Change
 from pam_iampass.setup.services import PASSWORD, WantedService
 
 _INCLUDE = re.compile(r"^([ \t]*Include[ \t=]+)(.*)$", re.M | re.I)
+_MOST_KEYS = 1024 * 1024  # bytes
 _MISSING_FOLDER = re.compile(r"Missing privilege separation directory: (/run/\S+)")
 
 
@@ -108,11 +109,14 @@ def _key(who: Account, values: dict[str, str]) -> Iterator[Finding]:
 
 
 def _has_line(file: Path) -> bool:
+    """Whether a file holds a key. It is the person's own: neither a pipe nor an endless device may hold us up."""
     try:
-        text = file.read_text("utf-8", "replace")
+        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as opened:
+            regular = stat.S_ISREG(os.fstat(opened.fileno()).st_mode)
+            text = opened.read(_MOST_KEYS) if regular else b""
     except OSError:
         return False
-    return any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines())
+    return any(line.strip() and not line.lstrip().startswith(b"#") for line in text.splitlines())
 
 
 def _password(who: Account) -> Iterator[Finding]:
@@ -179,14 +183,6 @@ def _sshd(*arguments: str) -> programs.Finished:
     missing = _MISSING_FOLDER.search(told.errors)
     if missing is None:
         return told
-    with _folder_for_now(Path(missing.group(1))):
-        return programs.run(["sshd", *arguments])
-
-
-@contextmanager
-def _folder_for_now(folder: Path) -> Iterator[None]:
-    folder.mkdir(mode=0o755)
-    try:
-        yield
-    finally:
-        folder.rmdir()
+    # It stays: to take it away could take it from an sshd that is started meanwhile, and that would let nobody in.
+    Path(missing.group(1)).mkdir(mode=0o755, exist_ok=True)
+    return programs.run(["sshd", *arguments])

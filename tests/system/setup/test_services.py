@@ -140,6 +140,14 @@ def test_a_dry_run_shows_every_file_and_changes_nothing(administrator: Administr
     assert not STATE.exists()
 
 
+def test_the_folder_that_an_sshd_started_meanwhile_needs_is_not_taken_away(
+    administrator: Administrator,
+) -> None:
+    Path("/run/sshd").rmdir()  # as long as no sshd was started on the machine
+    administrator.setup("sshd", "--dry-run")
+    assert Path("/run/sshd").is_dir()
+
+
 def test_what_is_remembered_is_roots_alone(administrator: Administrator) -> None:
     administrator.setup("su")
     for path in (STATE / "setup", *(STATE / "setup").rglob("*")):

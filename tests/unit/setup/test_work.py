@@ -1,4 +1,4 @@
-"""The end of a trial, where something stands in the way."""
+"""A whole setup, where something or somebody comes in between."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from pam_iampass.setup import trial
+from pam_iampass.setup.errors import SetupError
 from pam_iampass.setup.work import Setup
 from tests.unit.setup.stage import Stage
 
@@ -66,3 +67,14 @@ def test_another_trial_is_left_alone(stage: Stage) -> None:
     after = stage.files()
     assert Setup(lambda *_: None, stage.places).end_trial("another", 0.0) == []
     assert stage.files() == after
+
+
+def test_a_trial_that_somebody_began_meanwhile_keeps_its_end(stage: Stage) -> None:
+    setup = Setup(lambda *_: None, stage.places)
+    plans = setup.plans(["su"], None, force=False)
+    begun(stage)
+    theirs, files = stage.store.load(), stage.files()
+    with pytest.raises(SetupError, match="another pam-iampass setup has just changed something"):
+        setup.set_up(plans, None)
+    assert (stage.store.load(), stage.files()) == (theirs, files)
+    assert theirs.trial is not None
