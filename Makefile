@@ -33,9 +33,10 @@ mutants: ## Turn off what must always hold, place by place, and see that a test 
 	@tests/support/requirements.sh test
 	@$(PYTHON) -m tests.mutations.run
 
-test-pythons: ## Run the unit tests on every other Python of this machine, from 3.9 on
+PYTHONS =
+test-pythons: ## Run the unit tests on every other Python of this machine, from 3.9 on (or on PYTHONS)
 	@tests/support/requirements.sh test
-	@$(MACHINE) tests/pythons.sh
+	@$(MACHINE) tests/pythons.sh $(PYTHONS)
 
 lint: ## Check style and types
 	@tests/support/requirements.sh test

@@ -1,5 +1,6 @@
 #!/bin/sh
 # The unit and client tests on each other Python from 3.9 on that this machine has, two at a time; inside machine.sh.
+# Usage: pythons.sh [VERSION...]
 set -eu
 
 if [ "${1-}" = --on ]; then
@@ -18,7 +19,8 @@ if [ "${1-}" = --on ]; then
 fi
 
 list=$(mktemp)
-for version in 3.9 3.10 3.11 3.12 3.13 3.14; do
+[ $# -gt 0 ] || set -- 3.9 3.10 3.11 3.12 3.13 3.14
+for version; do
     for python in $(command -v "python$version" || :) "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version".*/bin/python; do
         "$python" -c "import venv, sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')" 2> /dev/null || continue
         case $python in /usr/bin/* | /bin/*) continue ;; esac
