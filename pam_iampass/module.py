@@ -99,7 +99,7 @@ def authenticate(pamh: Handle, argv: list[str], journal: Journal, make_parts: Ma
     except BaseException as error:  # noqa: BLE001 - an entry point: SystemExit and KeyboardInterrupt deny as well
         decision = denied(Outcome.UNAVAILABLE, _where(error), "The phone check failed.")
     journal.record(login, decision)
-    _tell(pamh, decision)
+    _tell(pamh, login, decision)
     code = decision.pam_code(login)
     return int(code) if type(code) is PamCode else PamCode.ABORT
 
@@ -109,7 +109,7 @@ def decline(pamh: Handle, journal: Journal, reason: str) -> int:
     login = _login(pamh)
     decision = denied(Outcome.UNAVAILABLE, reason, "Too many logins at once. Please try again in a minute.")
     journal.record(login, decision)
-    _tell(pamh, decision)
+    _tell(pamh, login, decision)
     return int(decision.pam_code(login))
 
 
@@ -141,8 +141,15 @@ def _decide(
     return verification.verify(login, demands, Conversation(pamh), pamh, parts)
 
 
-def _tell(pamh: Handle, decision: Decision) -> None:
+def _tell(pamh: Handle, login: Login, decision: Decision) -> None:
+    """Tell the person what came of the login.
+
+    An approval in sshd says so itself: the login goes on. sshd would pass our line on as a banner (to scp and rsync as
+    well) and, before the message of the day, once more (OpenSSH, `auth2.c` and `session.c`, `loginmsg`).
+    """
     if not decision.message or decision.outcome is Outcome.CANCELLED:
+        return
+    if decision.outcome is Outcome.APPROVED and login.through_sshd:
         return
     conversation = Conversation(pamh)
     try:

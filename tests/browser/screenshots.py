@@ -46,7 +46,7 @@ def set_up(sandbox: Sandbox) -> None:
     shutil.copy(ROOT / "config/sshd_config.d/10-iampass.conf", "/etc/ssh/sshd_config.d/")
     shutil.copy(ROOT / "config/sudoers.d/iampass", "/etc/sudoers.d/")
     Path("/etc/sudoers.d/alice").write_text("alice ALL=(ALL) ALL\nDefaults lecture=never\n")
-    # No message of the day; with one, sshd shows what PAM said a second time.
+    # No message of the day: it tells of the machine that the picture is made on.
     Path("/home/alice/.hushlogin").touch()
     Path("/etc/hosts").write_text("127.0.0.1 localhost server\n")
     for name in ("alice", "bob", "carol"):

@@ -42,19 +42,19 @@ def table() -> Iterator[Case]:
 
 
 def _in_sshd() -> Iterator[Case]:
-    """Where nobody can be asked to press Enter first, the request goes out without that."""
+    """Where nobody can be asked to press Enter first, the request goes out without that. An approval is not told of."""
 
     def row(what: str, expected: Expected, crashes: bool, **application: Option) -> Case:
         crash = CRASHED_AT_THE_PROMPT if crashes else None
         return _row(what + ", in sshd", expected, crash, **SSHD, **application)
 
-    yield row("the conversation fails at prompts", APPROVED_AT_ONCE, True, conversation="error")
-    yield row("the prompt is answered with NULL", APPROVED_AT_ONCE, False, conversation="null")
-    yield row("the conversation gives no answers at all", APPROVED_AT_ONCE, True, conversation="no-array")
-    yield row("the conversation always fails", APPROVED_AT_ONCE, True, conversation="error-always")
+    yield row("the conversation fails at prompts", SHOWN_NOTHING, True, conversation="error")
+    yield row("the prompt is answered with NULL", SHOWN_NOTHING, False, conversation="null")
+    yield row("the conversation gives no answers at all", SHOWN_NOTHING, True, conversation="no-array")
+    yield row("the conversation always fails", SHOWN_NOTHING, True, conversation="error-always")
     yield row("there is no conversation", SHOWN_NOTHING, True, conversation="none")
-    yield row("100,000 characters are typed", APPROVED_AT_ONCE, False, conversation="long", typed=100_000)
-    yield row("what is typed is no UTF-8", APPROVED_AT_ONCE, False, typed=b"\xff\xfe")
+    yield row("100,000 characters are typed", SHOWN_NOTHING, False, conversation="long", typed=100_000)
+    yield row("what is typed is no UTF-8", SHOWN_NOTHING, False, typed=b"\xff\xfe")
     refused = Expected(MAXTRIES, "cancelled", "denied")
     yield row("sshd answers for a root whom it has refused", refused, False, typed=b"\b\n\r\x7fINCORRECT")
 

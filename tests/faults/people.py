@@ -78,12 +78,15 @@ def table() -> Iterator[Case]:
 AFTER_A_PASSWORD = (f"auth requisite {UNIX}", OURS, PERMIT, *ELSEWHERE)
 ALONE_IN_THE_STACK = (OURS, PERMIT, *ELSEWHERE)
 
+#: sshd goes on with the login, and that is all that they need to know.
+GETS_IN = APPROVED.but(message="")
+
 
 def _by_sshd() -> Iterator[Case]:
     for method in ("keyboard-interactive", "password"):
         # In sshd's `password` method nobody sees what a module says unless it succeeds.
         denied = DENIED.but(code=MAXTRIES, message="" if method == "password" else DENIED.message)
-        for does, expected in (("approve", APPROVED), ("deny", denied)):
+        for does, expected in (("approve", GETS_IN), ("deny", denied)):
             yield _ssh(
                 f"ssh's method is {method}, and the person {'approves' if does == 'approve' else 'denies'}",
                 expected,
@@ -103,12 +106,12 @@ def _root() -> Iterator[Case]:
         what = f"root logs in under `PermitRootLogin {permission}`"
         root = by_ssh("keyboard-interactive", option, root=True)
         may = permission == "yes"
-        yield _ssh(f"{what}, by password and phone", APPROVED if may else stopped, root, AFTER_A_PASSWORD)
-        for_nothing = APPROVED.but(code=AUTH_ERR, message="")
-        yield _ssh(f"{what}, by phone", APPROVED if may else for_nothing, root, ALONE_IN_THE_STACK)
+        yield _ssh(f"{what}, by password and phone", GETS_IN if may else stopped, root, AFTER_A_PASSWORD)
+        for_nothing = GETS_IN.but(code=AUTH_ERR)
+        yield _ssh(f"{what}, by phone", GETS_IN if may else for_nothing, root, ALONE_IN_THE_STACK)
         types = by_ssh("keyboard-interactive", option, root=True, typed="please")
         yield _ssh(
-            f"{what}, by phone, and types a word", APPROVED if may else pretended, types, ALONE_IN_THE_STACK
+            f"{what}, by phone, and types a word", GETS_IN if may else pretended, types, ALONE_IN_THE_STACK
         )
 
 

@@ -137,7 +137,6 @@ SCENES = (
         "approved",
         "success",
         phone=approves,
-        sees="Approved on your phone.",
         requests=1,
         priority=INFO,
     ),

@@ -1,4 +1,4 @@
-"""Recovery codes on a real disk that is full, through a real sshd."""
+"""Recovery codes through a real sshd: what is read of them, and a real disk that is full."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ def types(world: World, text: str) -> Login:
     login.sendline(text)
     login.finish()
     return login
+
+
+def test_who_gets_a_shell_by_a_code_reads_how_many_are_left(world: World) -> None:
+    login = world.sshd.login("olivia")
+    code = new_codes("olivia")[0]
+    login.expect(PROMPT)
+    login.sendline(code)
+    login.expect("[$] ")
+    login.sendline("exit")
+    assert login.finish() == 0
+    assert "The recovery code was accepted and is spent: 9 recovery codes are left." in login.shown
+    assert world.outcome("olivia") == ("recovered", "success")
 
 
 def test_on_a_full_disk_no_code_is_accepted_and_the_phone_is_asked_as_ever(world: World) -> None:

@@ -36,12 +36,24 @@ def get_in(world: World, user: str, *options: str) -> Login:
 # What the person reads
 
 
-def test_the_person_reads_what_to_do_and_what_came_of_it(world: World) -> None:
-    assert get_in(world, "alice").lines == [
-        "\r(alice@127.0.0.1) IAMPASS: press Enter to get a request on your phone; you then have 3 seconds: ",
-        "Approved on your phone.",
-        "In as alice.",
-    ]
+ASKED = "\r(alice@127.0.0.1) IAMPASS: press Enter to get a request on your phone; you then have 3 seconds: "
+
+
+def test_the_person_reads_what_to_do_and_is_in(world: World) -> None:
+    assert get_in(world, "alice").lines == [ASKED, "In as alice."]
+
+
+def test_a_shell_begins_without_a_word_of_ours(world: World) -> None:
+    """Not even where sshd shows once more what PAM has said, because there is a message of the day."""
+    login = world.sshd.login("alice")
+    login.enter()
+    world.approve("alice")
+    login.expect("[$] ")
+    after = login.shown.partition("3 seconds: ")[2]
+    login.sendline("exit")
+    assert login.finish() == 0
+    assert "phone" not in after
+    assert world.outcome("alice") == ("approved", "success")
 
 
 def test_the_phone_rings_only_after_enter(world: World) -> None:

@@ -230,7 +230,7 @@ def test_in_sshd_the_other_login_is_told_of_before_the_prompt(world: Setting) ->
 
         told = world.login(answers=(press_enter,), rhost="192.0.2.2", ssh_auth_info=KEY)
     assert said_at_the_prompt == [1]
-    assert told.said == [OTHERS, "Approved on your phone."]
+    assert told.said == [OTHERS]
 
 
 def test_who_hangs_up_frees_the_place_at_once(world: Setting) -> None:

@@ -120,7 +120,7 @@ def test_another_login_that_came_while_the_person_was_at_the_prompt_is_told_of_a
 
         told = world.login(answers=(another_comes_and_then_enter,), rhost="192.0.2.1", ssh_auth_info=KEY)
     assert told.code == PamCode.SUCCESS
-    assert told.said == [OTHERS, "Approved on your phone."]
+    assert told.said == [OTHERS]
 
 
 def test_of_three_logins_from_one_place_the_newest_goes_on_and_the_phone_has_one_request_at_a_time(

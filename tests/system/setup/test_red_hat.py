@@ -82,7 +82,7 @@ def test_whoever_is_exempt_passes_with_the_password_alone(administrator: Adminis
 def test_a_key_leads_to_the_phone(administrator: Administrator, pam_d: Path) -> None:
     environment = {"SSH_AUTH_INFO_0": "publickey x"}
     code, said = outcome(pam_d, "iampass-sshd", "", environment=environment)
-    assert (code, "Approved on your phone." in said) == (0, True)
+    assert (code, "press Enter to get a request on your phone" in said) == (0, True)
     code, said = outcome(pam_d, "iampass-sshd", "", environment={"SSH_AUTH_INFO_0": ""})
     assert (code, "needs your key" in said) == (11, True)
 

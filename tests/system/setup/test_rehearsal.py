@@ -35,7 +35,7 @@ def test_an_approval_through_sshd_is_shown_with_its_record(administrator: Admini
     assert status == 0
     assert "As sshd would for alice from 127.0.0.1, whose key was accepted" in shown
     assert "PAM service iampass-sshd (/etc/pam.d/iampass-sshd)" in shown
-    assert shown.index("Approved on your phone.") < shown.index("PAM_SUCCESS: the login succeeds")
+    assert shown.index("IAMPASS: press Enter") < shown.index("PAM_SUCCESS: the login succeeds")
     assert "outcome=approved result=success user=alice service=iampass-sshd" in shown
 
 

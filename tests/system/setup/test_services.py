@@ -23,7 +23,7 @@ def test_sshd_asks_for_the_key_and_the_phone_until_it_is_undone(administrator: A
     login = administrator.ssh()
     login.enter()
     assert login.finish() == 0
-    assert "Approved on your phone." in login.shown
+    assert "In as alice." in login.shown
     administrator.sandbox.auto = "deny"
     login = administrator.ssh()
     login.enter()
