@@ -294,8 +294,8 @@ MUTANTS = (
         7,
         "a login leaves no record",
         "pam_iampass/module.py",
-        "    journal.record(login, decision)\n    _tell(pamh, decision)\n    code =",
-        "    _tell(pamh, decision)\n    code =",
+        "    journal.record(login, decision)\n    _tell(pamh, login, decision)\n    code =",
+        "    _tell(pamh, login, decision)\n    code =",
         _MODULE + "test_approved_on_the_phone_is_a_success",
     ),
     Mutant(
