@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from tests.support.folders import trusted_folder
 from tests.support.setting import Setting
 
 __all__ = ["trusted_folder"]
+
+# Whatever runs the tests in its background may ignore Ctrl-C, and what the tests start would then ignore it, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from pam_iampass.sandbox import Sandbox
 ROOT = Path(__file__).parents[2]
 ETC = Path("/etc/iampass")
 STATE = Path("/run/iampass/state")
+CODES = Path("/var/lib/iampass/recovery")
 
 
 class Installation:
@@ -55,8 +56,8 @@ class Installation:
         write(ETC / "iampass.yaml", text)
 
     def forget(self) -> None:
-        """Forget all earlier logins, so that none is kept from the phone for what others did before."""
-        for file in STATE.iterdir():
+        """Forget all earlier logins and recovery codes: none is kept from the phone for what others did before."""
+        for file in (*STATE.iterdir(), *CODES.iterdir()):
             file.unlink()
 
     def write_users(self, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 import uuid
@@ -53,6 +54,12 @@ class Journald:
         for socket in SOCKET.parent.iterdir():
             if socket.is_socket():
                 socket.unlink()
+
+    def clear(self) -> None:
+        """Begin anew, without any record."""
+        self.stop()
+        shutil.rmtree("/run/log/journal")
+        self.start()
 
     def cursor(self) -> str:
         """The place of the newest record, to read on from later; empty where there is none yet."""

@@ -75,9 +75,10 @@ def objects(*arguments: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in run("--json", *arguments).stdout.splitlines()]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _journal(machine: Installation, journald: Journald) -> None:
-    """A journal, and the user that the module runs as."""
+    """A journal without what other tests left in it, and the user that the module runs as."""
+    journald.clear()
 
 
 def test_a_record_of_the_module_is_a_line_of_the_table() -> None:
