@@ -23,7 +23,7 @@ from pam_iampass.login import Decision, Login, Outcome, Result
 from pam_iampass.parts import Demands, Parts, Waiting
 from pam_iampass.places import Full
 from pam_iampass.recovery_step import RecoveryStep
-from pam_iampass.relay.handle import Stopping
+from pam_iampass.relay.handle import ApplicationGone, Stopping
 from pam_iampass.schedule import next_poll
 from pam_iampass.verdict import seconds
 
@@ -258,11 +258,12 @@ class _Request:
     def _ending_of_break(self, broken_off: BaseException) -> Ending:
         """Of a login that nobody waits for any more. Whoever rings and hangs up, again and again, is to blame for it.
 
-        So are all others who can end us from outside: the one-shot helper lives among the processes of its caller.
+        So is whoever else ends us (SIGTERM), which may come while the request is on its way: the one-shot helper lives
+        among the processes of its caller. The two that we look for ourselves we look for only where nothing is.
         """
         from pam_iampass.throttle import Ending
 
-        if not self.rang:
+        if not self.rang and isinstance(broken_off, (ApplicationGone, Stopping)):
             return Ending.NOT_SENT
         return Ending.LOST if isinstance(broken_off, Stopping) else Ending.FAILED
 

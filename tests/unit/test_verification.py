@@ -80,6 +80,47 @@ def test_what_the_client_cannot_send_is_a_wrong_configuration(world: Setting, er
     assert world.stores.throttle(ME, module.Login(ME, "test")).state().requests == []
 
 
+@pytest.mark.parametrize("error", [SystemExit(1), RuntimeError("a fault of ours")], ids=["SIGTERM", "fault"])
+def test_whoever_ends_the_process_while_the_request_is_on_its_way_meets_the_cool_off(
+    world: Setting, error: BaseException
+) -> None:
+    """The phone may ring, and nobody can tell."""
+    began = []
+
+    def connect(_settings: Settings) -> AuthenticationAPI:
+        began.append(error)
+        raise error
+
+    def parts(config: str, left: Callable[[str], None]) -> Parts:
+        return replace(one_shot.parts(config, left, world.stores), connect=connect)
+
+    def authenticate(pamh: Handle, _flags: int, argv: list[str]) -> int:
+        return module.authenticate(pamh, argv, Journal(world.records), parts)
+
+    settings = f"config={world.folder / 'iampass.yaml'}"
+    for _ in range(3):
+        assert Door(authenticate, settings, user=ME, service="test").finish().code == PamCode.ABORT
+    assert len(began) == 2
+    assert [record["IAMPASS_OUTCOME"] for record in world.records.fields] == ["unavailable"] * 2 + [
+        "throttled"
+    ]
+
+
+def test_who_hangs_up_before_the_request_has_gone_out_counts_for_nothing(world: Setting) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        world.configure(server=f"https://127.0.0.1:{silent.getsockname()[1]}", timeout="20s")
+        door = world.door()
+        connection, _address = silent.accept()
+        door.die()
+        door.wait()
+        connection.close()
+    state = world.stores.throttle(ME, module.Login(ME, "test")).state()
+    assert (state.failures, state.requests) == ({}, [])
+    assert world.outcome() == ("cancelled", "denied")
+
+
 @pytest.mark.parametrize(("older", "code"), [(False, PamCode.IGNORE), (True, PamCode.ABORT)])
 def test_a_time_out_after_waiting_for_an_older_login_is_no_outage(
     world: Setting, older: bool, code: PamCode
