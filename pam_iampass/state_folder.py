@@ -78,17 +78,28 @@ class OpenFolder:
     @contextlib.contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """Nobody else is in here with the same name. Raises StateError."""
+        until = time.monotonic() + LOCK_PATIENCE
+        descriptor = self._locked(name, until)
+        while os.fstat(descriptor).st_nlink == 0:  # removed meanwhile: others lock the one that is there now
+            os.close(descriptor)
+            descriptor = self._locked(name, until)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _locked(self, name: str, until: float) -> int:
         descriptor = self._open(name, _LOCK, "locked")
         try:
             self._check(descriptor, name)
-            until = time.monotonic() + LOCK_PATIENCE
             while not lock(descriptor, exclusive=True):
                 if time.monotonic() >= until:
                     self._fail(name, "is held by another login for too long", "look at what holds it (fuser)")
                 time.sleep(_LOCK_INTERVAL)
-            yield
-        finally:
+        except BaseException:
             os.close(descriptor)
+            raise
+        return descriptor
 
     def read(self, name: str) -> bytes | None:
         """The content of a file, None where there is none. Raises StateError."""

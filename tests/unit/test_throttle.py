@@ -554,6 +554,37 @@ def test_a_lock_that_is_never_let_go_denies(world: World, monkeypatch: pytest.Mo
             world.play(Ending.FAILED)
 
 
+def test_a_lock_that_was_removed_while_somebody_waited_for_it_is_no_lock(world: World) -> None:
+    """`throttle clear` removes it where it is held for too long; two who each have one of their own would tear the
+    file."""
+    name, inside, entered = "x.lock", threading.Event(), []
+
+    def wait_for_the_old_one() -> None:
+        with StateFolder(str(world.folder), REMEDY).opened("") as folder, folder.locked(name):
+            entered.append("old")
+            inside.set()
+
+    with StateFolder(str(world.folder), REMEDY).opened("") as folder:
+        waiting = threading.Thread(target=wait_for_the_old_one)
+        with contextlib.ExitStack() as first:
+            first.enter_context(folder.locked(name))
+            waiting.start()
+            wait_until(lambda: _opened(world.folder / name) == 2, "the second waits")
+            folder.remove(name)
+            second = contextlib.ExitStack()
+            second.enter_context(folder.locked(name))
+        with second:
+            assert not inside.wait(0.3), "the new lock is held"
+    waiting.join(20)
+    assert entered == ["old"]
+
+
+def _opened(file: Path) -> int:
+    return sum(
+        os.path.realpath(f"/proc/self/fd/{number}") == str(file) for number in os.listdir("/proc/self/fd")
+    )
+
+
 @given(st.binary(max_size=200))
 def test_whatever_bytes_a_file_has_it_is_a_state_or_broken(data: bytes) -> None:
     with contextlib.suppress(Broken):
