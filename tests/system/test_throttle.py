@@ -6,8 +6,12 @@ import json
 import re
 import subprocess
 
+import pytest
+
+from tests.support import processes
 from tests.support.recovery import COMMAND, new_codes
 from tests.support.sshd import PROMPT
+from tests.support.ways import WITH_HELPER
 from tests.support.world import World
 
 OFFER = (
@@ -59,6 +63,25 @@ def test_a_cool_off_is_told_shown_and_cleared_and_a_code_works_in_it(world: Worl
     login.enter()
     world.approve("alice")
     assert login.finish() == 0
+
+
+@pytest.mark.parametrize("way", WITH_HELPER, indirect=True, ids=str)
+def test_whoever_kills_the_helper_while_the_phone_rings_meets_the_cool_off(world: World) -> None:
+    world.machine.change(timeout="20s")
+    for _ in range(2):
+        login = world.login("alice", "NumberOfPasswordPrompts=1")
+        login.enter()
+        world.request("alice")
+        [helper] = processes.running(processes.HELPER)
+        processes.kill(helper)
+        assert login.finish() == 255
+        world.mark()
+    login = world.login("alice")
+    login.enter()
+    assert login.finish() == 255
+    assert "No request was sent, since there were too many: wait " in login.shown
+    assert world.calls() == []
+    assert world.outcome("alice") == ("throttled", "denied")
 
 
 def test_a_second_connection_from_the_same_host_takes_over(world: World) -> None:
