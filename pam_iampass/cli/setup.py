@@ -190,11 +190,13 @@ def _afterwards(names: Sequence[str], trial: Trial | None) -> str:
         )
         return f"{_asks(names)} the phone. {what} pam-iampass setup --undo takes it back."
     from pam_iampass.setup.trial import PROCESS_KEEPER
+    from pam_iampass.setup.work import how_to_try
 
     until = _time(trial.deadline)
+    way = how_to_try(names)
     text = (
         f"{_asks(names)} the phone, on trial until {until}: then everything is put back by itself.\n"
-        "Log in anew, and keep it from there with: pam-iampass setup --confirm"
+        f"{way[0].upper()}{way[1:]}.\nIf that works, keep it with: pam-iampass setup --confirm"
     )
     if trial.keeper == PROCESS_KEEPER:
         text += (

@@ -1,38 +1,49 @@
-"""The configuration that leads a machine's logins to a sandbox, ready to paste."""
+"""How a machine's logins are led to a sandbox: the settings, and commands that are ready to paste."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import yaml
 
-from pam_iampass.sandbox.sandbox import Sandbox
+if TYPE_CHECKING:
+    from pam_iampass.sandbox.sandbox import Sandbox
 
 _FOLDER = "/etc/iampass"
 _SECRET = f"{_FOLDER}/application-secret"
 _CA = f"{_FOLDER}/sandbox-ca.pem"
 
 
-def configuration_text(sandbox: Sandbox, users: Iterable[str]) -> str:
-    """Two files and the two commands that put secret and certificate next to them."""
+def settings_text(application_id: str, url: str) -> str:
+    """The iampass.yaml of a machine whose logins go to the sandbox."""
     settings = {
-        "application_id": sandbox.application_id,
+        "application_id": application_id,
         "application_secret_file": _SECRET,
-        "server": sandbox.url,
+        "server": url,
         "ca_file": _CA,
         "users": f"{_FOLDER}/users.yaml",
+        "services": {"su": {"approver": "ruser"}, "su-l": {"approver": "ruser"}},
     }
-    table = {user: user for user in users}
+    return str(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=1000))
+
+
+def configuration_text(sandbox: Sandbox, users: Iterable[str]) -> str:
+    """The commands that lead this machine's logins to the sandbox, up to a first sudo."""
+    install = "install -o root -g"
+    tokens = [f"pam-iampass user add {_quoted(user)} --token {_quoted(user)}" for user in users]
     return "\n".join(
         [
-            f"# {_FOLDER}/iampass.yaml",
-            _yaml(settings),
-            f"# {_FOLDER}/users.yaml: a name on this machine, and its user here",
-            _yaml(table) if table else "# alice: alice    (start the sandbox with --user alice)\n",
-            "# as root",
-            f"install -o root -g iampass -m 0640 {_quoted(sandbox.secret_file)} {_SECRET}",
-            f"install -o root -g root -m 0644 {_quoted(sandbox.ca_file)} {_CA}",
+            f"# as root: lead this machine's logins here (what {_FOLDER}/iampass.yaml was is kept beside it)",
+            f"{install} iampass -m 0640 --backup=numbered {_quoted(sandbox.settings_file)} {_FOLDER}/iampass.yaml",
+            f"{install} iampass -m 0640 {_quoted(sandbox.secret_file)} {_SECRET}",
+            f"{install} root -m 0644 {_quoted(sandbox.ca_file)} {_CA}",
+            *(tokens or ["# (start the sandbox with --user alice, and it says how alice gets a token)"]),
+            "pam-iampass check",
+            "",
+            "# as root: let sudo ask the phone, for ten minutes",
+            "pam-iampass setup sudo --try 10",
         ]
     )
 
@@ -63,10 +74,6 @@ def phone_text(sandbox: Sandbox, private: bool) -> str:
             f"# {sandbox.certificate_fingerprint}",
         ]
     )
-
-
-def _yaml(value: dict[str, str]) -> str:
-    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000))
 
 
 def _quoted(path: object) -> str:

@@ -17,6 +17,7 @@ from pam_iampass.sandbox.errors import SandboxError
 from pam_iampass.sandbox.events import Event, Listener
 from pam_iampass.sandbox.fault_plan import FaultPlan
 from pam_iampass.sandbox.faults import Fault
+from pam_iampass.sandbox.instructions import settings_text
 from pam_iampass.sandbox.listening import LOOPBACK_NAMES, authority, is_unspecified, open_listener
 from pam_iampass.sandbox.server import Server
 from pam_iampass.sandbox.service import Application, Clock, Service
@@ -28,6 +29,7 @@ from pam_iampass.sandbox.world import World
 CONTROL_TOKEN_FILE = "control-token"  # noqa: S105
 PHONE_ADDRESS_FILE = "phone-address"
 SECRET_FILE = "application-secret"  # noqa: S105
+SETTINGS_FILE = "iampass.yaml"
 
 # It stands in paths and in front of a colon, so it is kept to what needs no quoting in either.
 _APPLICATION_ID = re.compile(r"[A-Za-z0-9._~-]+", re.ASCII)
@@ -103,6 +105,7 @@ class Sandbox:
         self._server = Server(self._dispatcher, listener, context)
         self._server.start()
         self._state.write(PHONE_ADDRESS_FILE, f"{self.phone_url}\n".encode())
+        self._state.write(SETTINGS_FILE, settings_text(self.application_id, self.url).encode())
 
     def stop(self) -> None:
         """Close every connection, and take a temporary state folder away."""
@@ -157,6 +160,11 @@ class Sandbox:
     def secret_file(self) -> Path:
         """The application's secret."""
         return self._state.path / SECRET_FILE
+
+    @property
+    def settings_file(self) -> Path:
+        """An iampass.yaml that leads a machine's logins here."""
+        return self._state.path / SETTINGS_FILE
 
     @property
     def control_token_file(self) -> Path:

@@ -221,12 +221,12 @@ class Setup:
         try:
             found = evidence.passed(running.started, frozenset().union(*names.values()))
         except NoJournal as error:
-            remedy = f"{_how(list(names))} to see that it works, then confirm with --force"
+            remedy = f"{how_to_try(list(names))} to see that it works, then confirm with --force"
             raise Refused(f"nothing says whether anybody got in: {error}", remedy) from None
         missing = [name for name, pam_services in names.items() if not pam_services & found]
         if missing:
             what = f"the journal knows of nobody who got in through {_and(missing)} since the trial began"
-            remedy = f"{_how(missing)}, then confirm from there; --force confirms without"
+            remedy = f"{how_to_try(missing)}, then confirm from there; --force confirms without"
             raise Refused(what, remedy)
 
 
@@ -251,5 +251,6 @@ _WAYS = {
 }
 
 
-def _how(names: Sequence[str]) -> str:
+def how_to_try(names: Sequence[str]) -> str:
+    """What a person does to see whether these services work."""
     return " and ".join(_WAYS[name] for name in names)

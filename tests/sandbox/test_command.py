@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -126,30 +127,35 @@ def test_it_tells_what_happens_in_a_line_each(tmp_path: Path) -> None:
 
 def test_the_configuration_that_it_prints_is_ready_to_paste(tmp_path: Path) -> None:
     state = tmp_path / "a state"
-    with running(state, "--user", "no", "--user", "bob:no-device") as command:
-        settings, table = yaml_documents(command.lines)
-        assert settings == {
+    (tmp_path / "iampass.yaml").write_text("mine: kept\n")
+    modes = {"iampass.yaml": 0o640, "application-secret": 0o640, "sandbox-ca.pem": 0o644}
+    with running(state, "--user", "no", "--user", "bob:no-device", "--user", "a b") as command:
+        lines = [line for line in command.lines if line.startswith("install ")]
+        assert len(lines) == len(modes)
+        for line, (target, mode) in zip(lines, modes.items()):
+            here = re.sub("-o root -g (iampass|root)", "", line).replace("/etc/iampass", str(tmp_path))
+            subprocess.run(here, shell=True, check=True)
+            assert stat.S_IMODE((tmp_path / target).stat().st_mode) == mode
+        assert yaml.safe_load((tmp_path / "iampass.yaml").read_text()) == {
             "application_id": "sandbox",
             "application_secret_file": "/etc/iampass/application-secret",
             "server": command.url,
             "ca_file": "/etc/iampass/sandbox-ca.pem",
             "users": "/etc/iampass/users.yaml",
+            "services": {"su": {"approver": "ruser"}, "su-l": {"approver": "ruser"}},
         }
-        assert table == {"no": "no", "bob": "bob"}
-        for number, (target, mode) in enumerate([("application-secret", 0o640), ("sandbox-ca.pem", 0o644)]):
-            line = [line for line in command.lines if line.startswith("install ")][number]
-            here = re.sub("-o root -g (iampass|root)", "", line).replace("/etc/iampass", str(tmp_path))
-            subprocess.run(here, shell=True, check=True)
-            assert stat.S_IMODE((tmp_path / target).stat().st_mode) == mode
+        assert (tmp_path / "iampass.yaml.~1~").read_text() == "mine: kept\n"
+        assert added_users(command.lines) == {"no": "no", "bob": "bob", "a b": "a b"}
         secret = (state / "application-secret").read_text()
         assert (tmp_path / "application-secret").read_text() == secret
         assert secret.strip() not in "".join(command.lines)
 
 
-def yaml_documents(lines: list[str]) -> tuple[Any, Any]:
-    text = "\n".join(lines)
-    first, _, rest = text.partition("\n\n")
-    return yaml.safe_load(first), yaml.safe_load(rest.partition("\n\n")[0])
+def added_users(lines: list[str]) -> dict[str, str]:
+    """Users and tokens of the commands that add them to the table."""
+    words = [shlex.split(line) for line in lines if line.startswith("pam-iampass user add ")]
+    assert {each[4] for each in words} <= {"--token"}
+    return {each[3]: each[5] for each in words}
 
 
 def test_a_script_answers_with_the_command_that_was_printed(tmp_path: Path) -> None:
@@ -227,7 +233,7 @@ def test_a_device_that_was_registered_outlives_a_restart_of_the_same_command(tmp
         assert caller.get(caller.manage("has_registered_mobile_device", "bob")).json == {
             "device_registered": True
         }
-        assert yaml_documents(command.lines)[1] == {"alice": "alice", "bob": "bob", "carol": "carol"}
+        assert added_users(command.lines) == {"alice": "alice", "bob": "bob", "carol": "carol"}
 
 
 def test_the_phone_key_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
