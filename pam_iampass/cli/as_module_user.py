@@ -1,42 +1,22 @@
-"""Does work as the user that the module runs as, whose folders root must not touch as root."""
+"""What the module remembers of an account, for the verbs that show and change it."""
 
 from __future__ import annotations
 
-import json
-import os
 import pwd
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable
 
 import click
 
-from pam_iampass.errors import PamIampassError, StateError, shown
-from pam_iampass.relay.helper import SERVICE_USER, become
+from pam_iampass import module_user_work
+from pam_iampass.errors import shown
 
 
-def as_module_user(work: Callable[[], Any], user: str = SERVICE_USER) -> Any:
-    """What `work` returns, a value that JSON can hold; it runs in a child that has become `user` for good.
-
-    Whoever could write the user's folders could put links there: as that user they lead nowhere that it could not go
-    itself. Raises StateError as `work` does, and ClickException where this process may not become that user.
-    """
+def as_module_user(work: Callable[[], Any]) -> Any:
+    """What `work` returns, done as the user that the module runs as. Raises StateError and ClickException."""
     try:
-        account = pwd.getpwnam(user)
-    except KeyError:
-        raise click.ClickException(f"there is no user {user}: run systemd-sysusers") from None
-    if os.geteuid() == account.pw_uid:
-        return work()
-    if os.geteuid() != 0:
-        raise click.ClickException("run it as root")
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        _work_as(user, work, writing)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        told = pipe.read()
-    os.waitpid(child, 0)
-    return _result(told)
+        return module_user_work.as_module_user(work)
+    except module_user_work.CannotBecome as error:
+        raise click.ClickException(str(error)) from None
 
 
 def account_name(name: str) -> str:
@@ -45,33 +25,3 @@ def account_name(name: str) -> str:
         return pwd.getpwnam(name).pw_name
     except (KeyError, ValueError):
         raise click.ClickException(f"{shown(name)} is no account of this machine") from None
-
-
-def _work_as(user: str, work: Callable[[], Any], writing: int) -> NoReturn:
-    """The child's whole life."""
-    try:
-        os.chdir("/")
-        os.umask(0o077)
-        become(user)
-        told: dict[str, Any] = {"result": work()}
-    except StateError as error:
-        told = {"what": error.what, "remedy": error.remedy}
-    except PamIampassError as error:
-        told = {"what": str(error), "remedy": "run pam-iampass check"}
-    except BaseException as error:  # noqa: BLE001 - it ends here, whatever it is
-        told = {"what": f"failed with {type(error).__name__}", "remedy": "run pam-iampass check"}
-    try:
-        with os.fdopen(writing, "wb") as pipe:
-            pipe.write(json.dumps(told).encode())
-    finally:
-        os._exit(0)
-
-
-def _result(told: bytes) -> Any:
-    try:
-        said = json.loads(told)
-    except ValueError:
-        said = {"what": "the work was broken off", "remedy": "try again"}
-    if "result" not in said:
-        raise StateError(said["what"], said["remedy"])
-    return said["result"]

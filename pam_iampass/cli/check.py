@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pam_iampass.cli.inspection import Inspection, inspect
 from pam_iampass.errors import Problem, Severity
+from pam_iampass.inspection import Inspection, inspect
 from pam_iampass.settings import DEFAULT_PATH
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import click
 
 from pam_iampass import settings
 from pam_iampass.cli.columns import Columns, Row, count, line
-from pam_iampass.cli.standing import Report, Standing, State, report
 from pam_iampass.cli.user_name import USER, as_nss_has_it
 from pam_iampass.errors import ConfigurationError, Severity, shown
 from pam_iampass.setting_kinds import METHODS
+from pam_iampass.standing import Report, Standing, State, report
 from pam_iampass.text import clean
 from pam_iampass.user_table_editing import UserTableEditor
 

@@ -10,9 +10,6 @@ from functools import cached_property
 from pathlib import Path
 
 from pam_iampass import settings as settings_file
-from pam_iampass.cli.inspection import inspect
-from pam_iampass.cli.standing import Report, Standing, State
-from pam_iampass.cli.standing import report as standing_report
 from pam_iampass.doctor import files, memory, sshd_settings, sudoers
 from pam_iampass.doctor.agent import AgentExamination
 from pam_iampass.doctor.catalogue import KINDS
@@ -28,8 +25,11 @@ from pam_iampass.doctor.stacks import SET_UID, Stacks, module_folders
 from pam_iampass.doctor.sudo import SudoExamination, su_findings
 from pam_iampass.doctor.sudoers import Sudoers
 from pam_iampass.errors import ConfigurationError, StateError
+from pam_iampass.inspection import inspect
 from pam_iampass.module_user import module_group, reading_as_module_user
 from pam_iampass.settings import Settings
+from pam_iampass.standing import Report, Standing, State
+from pam_iampass.standing import report as standing_report
 
 _MOST_USERS = 40
 """Users whose phones, and whose settings of sshd, are looked at where nobody is named: each costs a call."""

@@ -6,11 +6,9 @@ import hashlib  # noqa: F401 - loaded while this process may still read everythi
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import click
-
 from pam_iampass import recovery, throttle
-from pam_iampass.cli.as_module_user import as_module_user
 from pam_iampass.login import Login
+from pam_iampass.module_user_work import CannotBecome, as_module_user
 from pam_iampass.settings import Settings
 from pam_iampass.state_folder import StateFolder
 
@@ -34,8 +32,8 @@ def remembered(names: Iterable[str], settings: Settings) -> Memory:
     wanted = list(names)
     try:
         told = as_module_user(lambda: [_of(name, settings) for name in wanted])
-    except click.ClickException as error:
-        raise NotSeen(error.message) from None
+    except CannotBecome as error:
+        raise NotSeen(str(error)) from None
     codes = {name: int(left) for name, (left, _rest) in zip(wanted, told)}
     rests = {name: float(rest) for name, (_left, rest) in zip(wanted, told) if rest > 0}
     return Memory(codes, rests)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -67,3 +68,17 @@ def test_an_exempt_login_loads_no_network_library(world: Setting) -> None:
         "email",
         "click",
     }
+
+
+def test_nothing_but_the_command_itself_knows_the_command() -> None:
+    """`manual/` makes its pages of the texts of `--help`."""
+    package = ROOT / "pam_iampass"
+    knowing = set()
+    for file in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{name.name}" for name in node.names]
+            if any(f"{name}.".startswith("pam_iampass.cli.") for name in names):
+                knowing.add(file.relative_to(package).parts[0])
+    assert knowing == {"cli", "manual"}

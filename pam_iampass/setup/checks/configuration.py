@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pam_iampass import policy, settings
 from pam_iampass.accounts import Account, Accounts, LookupFailed, UnknownAccount
-from pam_iampass.cli.inspection import inspect
 from pam_iampass.errors import ConfigurationError, Severity
+from pam_iampass.inspection import inspect
 from pam_iampass.login import Login
 from pam_iampass.module_user import module_group
 from pam_iampass.setup.checks import Finding, fine, lockout, warning

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.cli import enrolment_advice
+from pam_iampass.enrolment import advice
 from pam_iampass.errors import Severity
 from pam_iampass.login import PamCode
 from pam_iampass.sandbox.faults import Replaced, Status
@@ -151,9 +151,9 @@ def test_check_finds_lines_without_the_argument(world: Setting, tmp_path: Path) 
     }.items():
         put(tmp_path / name, text)
     settings = load(world.folder / "iampass.yaml", readers={0})
-    found = list(enrolment_advice.problems(settings, (tmp_path,)))
+    found = list(advice.problems(settings, (tmp_path,)))
     assert [(problem.file.name, problem.line) for problem in found] == [("without", 2), ("python", 1)]
     assert all(problem.severity is Severity.ERROR for problem in found)
     world.configure()
     settings = load(world.folder / "iampass.yaml", readers={0})
-    assert list(enrolment_advice.problems(settings, (tmp_path,))) == []
+    assert list(advice.problems(settings, (tmp_path,))) == []

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Callable
 import yaml  # noqa: F401
 
 from pam_iampass import settings, user_table_examination  # noqa: F401
-from pam_iampass.cli import enrolment_advice
+from pam_iampass.enrolment import advice
 from pam_iampass.errors import Problem, Severity, shown
 from pam_iampass.module_user import MODULE_USER, module_group, reading_as_module_user
 from pam_iampass.user_table import UserTable
@@ -68,7 +68,7 @@ def inspect(config: Path, module_user: str = MODULE_USER, sshd: str = SSHD) -> I
     problems = [*examination.problems, *(table.problems if table else ())]
     if examination.settings is not None:
         problems += _advice(config, examination, examination.settings.exempt)
-        problems += enrolment_advice.problems(examination.settings)
+        problems += advice.problems(examination.settings)
         problems += _grace_time(config, examination.settings, sshd)
     if os.geteuid() != 0:
         problems.append(_not_root(config))

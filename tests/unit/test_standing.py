@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.cli.standing import Report, Standing, State, report
 from pam_iampass.errors import ConfigurationError
 from pam_iampass.login_accounts import LoginAccount
+from pam_iampass.standing import Report, Standing, State, report
 from tests.support.folders import put
 
 ANYBODY = "daemon"  # stands in for the user, and the group, that the module runs as
