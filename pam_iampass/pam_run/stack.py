@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from pam_iampass.doctor import pam_lines
+from pam_iampass.doctor.pam_lines import words
 
 FOLDERS = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"), Path("/usr/share/pam.d"))
 """Where Linux-PAM looks for a service, in this order (pam.conf(5); the last two where it was built so)."""
 
 _DEEPEST = 32
-_CONTROL = re.compile(r"\[[^\]]*\]|\S+")
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,10 @@ class Line:
     number: int
     phase: str
     control: str
+    """Without brackets."""
     module: str
     arguments: str
+    """With one blank between two."""
 
 
 def lines(service: str, folders: tuple[Path, ...] = FOLDERS) -> list[Line]:
@@ -43,28 +46,26 @@ def _of(service: str, folders: tuple[Path, ...], phase: str | None, depth: int) 
     file = file_of(service, folders)
     if file is None or depth > _DEEPEST:
         return
-    for number, text in _joined(file.read_text("utf-8", "surrogateescape")):
-        words = text.split(None, 1)
-        if words[0] == "@include":
-            yield from _of(words[1].strip() if len(words) > 1 else "", folders, phase, depth + 1)
-        elif len(words) > 1:
-            yield from _line(file, number, words[0].lstrip("-").lower(), words[1], folders, phase, depth)
+    for line in _said(file):
+        found = words(line.text)
+        kind = found[0].lstrip("-").lower()
+        if kind == "@include":
+            yield from _of(" ".join(found[1:2]), folders, phase, depth + 1)
+        elif len(found) > 2 and phase in (None, kind):
+            control, module = found[1:3]
+            if control.lower() in ("include", "substack"):
+                yield from _of(module, folders, kind, depth + 1)
+            else:
+                yield Line(file, line.number, kind, control, module, " ".join(found[3:]))
 
 
-def _line(
-    file: Path, number: int, kind: str, rest: str, folders: tuple[Path, ...], phase: str | None, depth: int
-) -> Iterator[Line]:
-    if phase is not None and kind != phase:
-        return
-    found = _CONTROL.match(rest)
-    if found is None:
-        return
-    control = found.group()
-    module, _, arguments = rest[found.end() :].strip().partition(" ")
-    if control in ("include", "substack"):
-        yield from _of(module, folders, kind, depth + 1)
-    else:
-        yield Line(file, number, kind, control, module, arguments.strip())
+def _said(file: Path) -> list[pam_lines.Line]:
+    """The lines of a file that hold a word, as libpam puts them together."""
+    try:
+        found = pam_lines.lines(file.read_bytes().decode("utf-8", "surrogateescape"))
+    except pam_lines.CutOff as cut_off:
+        found = cut_off.lines
+    return [line for line in found if words(line.text)]
 
 
 def file_of(service: str, folders: tuple[Path, ...] = FOLDERS) -> Path | None:
@@ -73,17 +74,3 @@ def file_of(service: str, folders: tuple[Path, ...] = FOLDERS) -> Path | None:
         return None
     # An absolute name is taken as it is by pathlib, and by Linux-PAM too.
     return next((folder / service for folder in folders if (folder / service).is_file()), None)
-
-
-def _joined(text: str) -> Iterator[tuple[int, str]]:
-    """The lines that say something, each with its number; a backslash at the end goes on on the next line."""
-    held, began = "", 0
-    for number, line in enumerate(text.split("\n"), 1):
-        began = began or number
-        held += line.partition("#")[0].strip()
-        if held.endswith("\\"):
-            held = held[:-1] + " "
-            continue
-        if held.strip():
-            yield began, held.strip()
-        held, began = "", 0

@@ -27,7 +27,7 @@ def modules(folder: Path, text: str, **others: str) -> list[str]:
 def test_a_line_has_its_place_control_and_arguments(folder: Path) -> None:
     (line,) = told(folder, "\n-Auth [success=1 default=ignore] pam_unix.so nullok  try\n")
     assert line == Line(
-        folder / "service", 2, "auth", "[success=1 default=ignore]", "pam_unix.so", "nullok  try"
+        folder / "service", 2, "auth", "success=1 default=ignore", "pam_unix.so", "nullok try"
     )
 
 
@@ -48,6 +48,14 @@ def test_an_include_of_one_kind_brings_nothing_of_another_even_further_down(fold
 
 def test_comments_and_continued_lines(folder: Path) -> None:
     assert modules(folder, "# auth required a.so\nauth \\\n required \\\n b.so # c.so\n") == ["auth b.so"]
+
+
+def test_a_line_is_put_together_as_libpam_does_it(folder: Path) -> None:
+    assert modules(folder, "auth required a.so # goes on \\\nauth required b.so\n") == [
+        "auth a.so",
+        "auth b.so",
+    ]
+    assert modules(folder, "auth [success=ok] a.so\nauth required b.so \\") == ["auth a.so"]
 
 
 def test_files_that_include_each_other_come_to_an_end(folder: Path) -> None:
