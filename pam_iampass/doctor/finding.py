@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from pam_iampass.text import clean
+from pam_iampass.trusted_folder import shell_word
 
 
 class Severity(enum.Enum):
@@ -55,13 +56,15 @@ class Finding:
     ) -> Finding:
         """A finding of this kind. `words` fill in its title and its remedy; everything is cleaned."""
         filled = {name: str(word) for name, word in words.items()}
+        # A remedy is pasted into a root shell, and a directory may name its users as it likes.
+        pasted = {**filled, "name": shell_word(clean(filled.get("name", "")))}
         return cls(
             kind,
             severity or kind.severity,
             clean(subject),
             _line(kind.title.format(**filled)),
             _line(evidence),
-            _line(kind.remedy.format(**filled)),
+            _line(kind.remedy.format(**pasted)),
         )
 
 
