@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from pam_iampass.setup import programs
 
 _UNITS = ("ssh.service", "sshd.service")
+PATIENCE = 10.0
+"""How long sshd may take to begin anew, in seconds."""
 SYSTEMD = Path("/run/systemd/system")
 """There where systemd runs (sd_booted(3))."""
 
@@ -45,13 +48,28 @@ def _through_systemd(unit: str) -> Reloaded:
 def _by_signal() -> Reloaded:
     pid = _pid()
     if pid is not None:
-        os.kill(pid, signal.SIGHUP)
-        return Reloaded(True, f"reloaded sshd (process {pid})")
+        return _hang_up(pid)
     if not _listeners():
         return Reloaded(True, "sshd does not run: nothing to reload")
     listeners = " ".join(map(str, _listeners()))
     return Reloaded(
         False, f"sshd runs, but not where its PidFile says: make it read its settings: kill -HUP {listeners}"
+    )
+
+
+def _hang_up(pid: int) -> Reloaded:
+    """sshd begins anew on SIGHUP; until it listens on new sockets it is the old one, or nobody gets in."""
+    process = Path("/proc", str(pid))
+    before = _sockets(process) & _waiting_sockets()
+    os.kill(pid, signal.SIGHUP)
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        now = _sockets(process) & _waiting_sockets()
+        if now and not now & before:
+            return Reloaded(True, f"reloaded sshd (process {pid})")
+        time.sleep(0.02)
+    return Reloaded(
+        False, f"sshd (process {pid}) was told to read its settings again, and does not listen: look at it"
     )
 
 

@@ -88,6 +88,11 @@ class Sshd:
             self._process.terminate()
             self._process.wait(10)
 
+    def restart(self) -> None:
+        """Run it anew, on another port."""
+        self.__exit__()
+        self.__enter__()
+
     @property
     def pid(self) -> int:
         """The process id of the listener."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.sshd import Sshd
 from tests.support.world import PASSWORD
 from tests.system.setup.conftest import STATE, Administrator, everything
 
@@ -90,7 +92,7 @@ def test_a_wrong_password_rings_no_phone(administrator: Administrator) -> None:
 
 
 @pytest.fixture
-def old_sshd() -> object:
+def old_sshd(own_sshd: Sshd) -> Iterator[None]:
     """sshd as it was before it could choose its PAM service."""
     real = SSHD.with_name("sshd-real")
     shutil.copy2(SSHD, real)
@@ -105,10 +107,11 @@ def old_sshd() -> object:
     yield
     SSHD.unlink()
     real.rename(SSHD)
+    own_sshd.restart()  # where it began anew it was by the other name
 
 
 def test_an_older_sshd_asks_the_phone_by_an_edit_of_its_pam_file(
-    administrator: Administrator, old_sshd: object
+    administrator: Administrator, old_sshd: None
 ) -> None:
     told = administrator.setup("sshd")
     assert "-@include common-auth" in told
