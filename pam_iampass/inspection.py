@@ -9,7 +9,6 @@ import grp
 import ipaddress
 import os
 import pwd
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
@@ -20,6 +19,7 @@ from pam_iampass import settings, user_table_examination  # noqa: F401
 from pam_iampass.enrolment import advice
 from pam_iampass.errors import Problem, Severity, shown
 from pam_iampass.module_user import MODULE_USER, module_group, reading_as_module_user
+from pam_iampass.programs import NotThere, ask
 from pam_iampass.user_table import UserTable
 
 if TYPE_CHECKING:
@@ -124,19 +124,11 @@ def _sshd_says(sshd: str) -> dict[str, str]:
     """The settings of sshd as it understands them; none where it is not there, or does not tell."""
     if os.geteuid() != 0 or not os.access(sshd, os.X_OK):
         return {}
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
     try:
-        told = subprocess.run(  # noqa: S603 - a fixed path
-            [sshd, "-T"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
+        told = ask(sshd, ["-T"])
+    except NotThere:
         return {}
-    lines = told.stdout.decode("utf-8", "replace").splitlines()
+    lines = told.output.splitlines() if told.ok else []
     return {name: value for name, _, value in (line.partition(" ") for line in lines)}
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from pam_iampass.doctor.catalogue import KINDS
 from pam_iampass.doctor.finding import Finding
-from pam_iampass.doctor.programs import NotThere, ask
 from pam_iampass.errors import MissingFile, Problem, Severity, UnreadableFile, UntrustedFile
 from pam_iampass.module_user import MODULE_USER
+from pam_iampass.programs import NotThere, ask
 from pam_iampass.trusted_folder import mode_of, shell_word, trusted_folder
 
 STATE = (Path("/run/iampass/state"), Path("/var/lib/iampass"), Path("/var/lib/iampass/recovery"))

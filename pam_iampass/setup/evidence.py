@@ -8,12 +8,13 @@ from datetime import datetime, timezone
 from pam_iampass.audit_log import AuditLog, Filter
 from pam_iampass.audit_record import AuditRecord
 from pam_iampass.login import Result
+from pam_iampass.programs import find
 from pam_iampass.setup import programs
 
 
 def records(since: float, pam_services: Iterable[str]) -> list[AuditRecord]:
     """The audit records of these PAM services since then, the oldest first. Raises NoJournal."""
-    if programs.path_of("journalctl") is not None:
+    if find("journalctl") is not None:
         programs.run(["journalctl", "-q", "--sync"])
     moment = datetime.fromtimestamp(since, timezone.utc)
     return AuditLog(Filter(services=frozenset(pam_services), since=moment)).last(None)

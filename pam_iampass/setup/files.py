@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pam_iampass.programs import find
 from pam_iampass.setup import programs
 from pam_iampass.setup.snapshot import Snapshot
 
@@ -109,5 +110,5 @@ def _copy_attributes(path: Path, temporary: Path) -> None:
 
 def _label(path: Path) -> None:
     """Give a file the SELinux label of its place, where the machine has SELinux."""
-    if programs.path_of("restorecon") and os.path.isdir("/sys/fs/selinux"):
+    if find("restorecon") and os.path.isdir("/sys/fs/selinux"):
         programs.run(["restorecon", str(path)])

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from pam_iampass.programs import find
 from pam_iampass.setup import programs
 
 _UNITS = ("ssh.service", "sshd.service")
@@ -88,7 +89,7 @@ def _pid() -> int | None:
 
 def _listeners() -> list[int]:
     """The processes of sshd that wait for connections; those of logins do not."""
-    program = os.path.realpath(programs.path_of("sshd") or "-")
+    program = os.path.realpath(find("sshd") or "-")
     waiting = _waiting_sockets()
     return sorted(
         int(entry.name)

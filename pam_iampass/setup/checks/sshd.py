@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pam_iampass.accounts import Account
 from pam_iampass.errors import Severity
+from pam_iampass.programs import Said
 from pam_iampass.setup import programs, staging
 from pam_iampass.setup.checks import Finding, fine, lockout, warning
 from pam_iampass.setup.errors import Refused
@@ -177,7 +178,7 @@ def _differences(told: str, expected: dict[str, str]) -> list[tuple[str, str, st
     ]
 
 
-def _sshd(*arguments: str) -> programs.Finished:
+def _sshd(*arguments: str) -> Said:
     """sshd(8), which wants a folder that its unit makes when it starts."""
     told = programs.run(["sshd", *arguments])
     missing = _MISSING_FOLDER.search(told.errors)

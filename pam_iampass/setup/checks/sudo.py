@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pam_iampass.errors import Severity
+from pam_iampass.programs import find
 from pam_iampass.setup import programs, staging
 from pam_iampass.setup.checks import Finding, fine, warning
 from pam_iampass.setup.errors import Refused
@@ -51,7 +52,7 @@ def judged(sudoers: Path) -> Iterator[Finding]:
         )
         return
     yield fine("visudo -c: sudo takes the settings")
-    if programs.path_of("cvtsudoers") is None:
+    if find("cvtsudoers") is None:
         yield warning("cvtsudoers is not installed: nothing can say whether another file overrides ours", "")
         return
     chosen = defaults(sudoers)
