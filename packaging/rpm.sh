@@ -15,6 +15,7 @@ populated=$(packaging/root.sh make trixie systemd libpam-runtime python3-minimal
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/SOURCES" "$target"
+rm -f "$target"/*.rpm
 git archive --prefix="pam-iampass-$version/" HEAD | gzip -n > "$work/SOURCES/pam-iampass-$version.tar.gz"
 cp -R packaging/rpm "$work/SPECS"
 cp -a "$populated" "$work/populated"
@@ -37,3 +38,8 @@ packaging/root.sh run "$root" "$work" sh -euxc '
     rpmlint --rpmlintrc /build/SPECS/pam-iampass.rpmlintrc /build/SPECS/pam-iampass.spec /build/RPMS/*/*.rpm
 ' > "$target/build.log" 2>&1 || { tail -n 60 "$target/build.log" >&2; exit 1; }
 find "$work/RPMS" "$work/SRPMS" -name '*.rpm' -exec cp -t "$target" {} +
+rpmlint=$(sed -n 's/^ *\([0-9]* packages and [0-9]* specfiles checked; [0-9]* errors, [0-9]* warnings\).*/\1/p' \
+    "$target/build.log" | tail -n 1)
+count=$(find "$target" -name '*.rpm' ! -name '*.src.rpm' | wc -l)
+echo "rpm: $count packages; their tests pass, they install, verify, and keep edited files;" \
+    "rpmlint: ${rpmlint:?says nothing}"
