@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,9 @@ _COUNTED = pytest.StashKey[tuple[int, int]]()
 @pytest.fixture(scope="session")
 def stage() -> Iterator[Stage]:
     """The machine, with everything as it should be."""
+    # A server for each case, all at the same time: more than the 1,024 descriptors that a session often begins with.
+    most_open = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most_open, 65536), most_open))
     Installation()
     most = sum(case.people for case in CASES) * len(WAYS)
     people = settle_people([f"p{number}" for number in range(most)])
