@@ -312,7 +312,7 @@ class _Request:
             moment = next_poll(max(moment, began), timeout, self.parts.slowdown(), place)
             try:
                 session.get_status(
-                    deadline=self._deadline.sooner(LONGEST_POLL), attempts=1, pause=self.waiting.pause
+                    deadline=self._deadline.sooner(LONGEST_POLL), attempts=1, pause=self._pause
                 )
                 trouble = None
             except Unavailable as error:
