@@ -16,7 +16,7 @@ from typing import Any
 
 from pam_iampass import client
 from pam_iampass.client import errors
-from pam_iampass.client.application import Application
+from pam_iampass.client.base_api import BaseAPI
 
 _START = """\
 <!-- Made by `python3 -m pam_iampass.client.reference`; change the docstrings in `pam_iampass/client/` instead. -->
@@ -91,7 +91,7 @@ def _class(kind: type) -> Iterator[str]:
 
 def _public(kind: type) -> Iterator[tuple[str, Any]]:
     """Methods and properties of ours, those of the base first, each under the one name that it is defined by."""
-    for each in (Application, kind) if issubclass(kind, Application) else (kind,):
+    for each in (BaseAPI, kind) if issubclass(kind, BaseAPI) else (kind,):
         for name, member in vars(each).items():
             plain = member.__func__ if isinstance(member, (staticmethod, classmethod)) else member
             own = isinstance(member, property) or getattr(plain, "__name__", None) == name
