@@ -20,7 +20,7 @@ class InvalidOrigin(ValueError):
     """A text that does not name an origin."""
 
     def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(f"server or proxy {problem}; {remedy}")
+        super().__init__(f"the origin {problem}; {remedy}")
         self.problem = problem
         """The end of a sentence that begins with the text: "has a path"."""
         self.remedy = remedy

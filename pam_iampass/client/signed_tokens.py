@@ -19,6 +19,8 @@ class SessionSigner:
     Needs the package itsdangerous. The signature prevents changes, it does not hide anything: the token contains the
     secret of the session, with which its holder can poll the session and end it. So give the token only to the
     person whose session it is, over https.
+
+    The former names of `sign` and `verify`, `seal` and `open`, also work.
     """
 
     def __init__(
@@ -67,7 +69,6 @@ class SessionSigner:
             raise BadSignature(f"verify: the token is refused: {problem}")
         return self._schema.loads(text)
 
-    #: The names of 0.1.
     seal = sign
     open = verify
 

@@ -1,4 +1,4 @@
-"""Sessions as JSON, here and in the published client, and as sealed tokens."""
+"""Sessions as JSON, here and in the published client, and as signed tokens."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
 
+from pam_iampass import client
 from pam_iampass.client import AuthenticationAPI, BadSignature, Session, SessionSigner, Status
 from pam_iampass.sandbox import Sandbox
 from tests.client.talk import SESSION_SECRET, TOKEN, api_to, polled, session_on
@@ -155,7 +156,7 @@ def test_a_session_that_never_began_is_read_alike(api: AuthenticationAPI, witnes
     assert witness.call("loads", Session.Schema().dumps(ours))["failure_reason"] == "NO_MOBILE_DEVICE"
 
 
-def test_a_seal_holds_for_its_time_and_no_longer() -> None:
+def test_a_token_is_valid_for_its_time_and_no_longer() -> None:
     now = [1_000_000.0]
     signer = SessionSigner(KEY, max_age=60, clock=lambda: now[0])
     token = signer.sign(BEGUN)
@@ -168,13 +169,13 @@ def test_a_seal_holds_for_its_time_and_no_longer() -> None:
     assert caught.value.__context__ is None
 
 
-def test_a_session_that_was_opened_for_an_api_can_be_asked_about() -> None:
+def test_a_session_of_a_verified_token_can_be_asked_about() -> None:
     with scripted_server(polled("active")) as server, session_on(server) as begun, api_to(server) as api:
         signer = SessionSigner(KEY, api)
         assert signer.verify(signer.sign(begun)).get_status() is Status.active
 
 
-def test_every_changed_character_breaks_the_seal() -> None:
+def test_every_changed_character_breaks_the_signature() -> None:
     signer = SessionSigner(KEY)
     token = signer.sign(BEGUN)
     # The last character of base64 has bits that mean nothing.
@@ -196,7 +197,7 @@ def test_every_changed_character_breaks_the_seal() -> None:
         URLSafeTimedSerializer(KEY).dumps(text_of()),
     ],
 )
-def test_what_was_not_sealed_so_is_refused(token: str) -> None:
+def test_what_was_not_signed_so_is_refused(token: str) -> None:
     with pytest.raises(BadSignature):
         SessionSigner(KEY).verify(token)
 
@@ -216,3 +217,10 @@ def test_nothing_shows_a_secret() -> None:
     assert TOKEN not in repr(SessionSigner(KEY))
     assert SESSION_SECRET not in repr(Session.Schema())
     assert KEY not in repr(SessionSigner(KEY))
+
+
+def test_the_names_of_the_first_release_go_on_working() -> None:
+    assert client.SessionSealer is SessionSigner
+    assert client.SealBroken is BadSignature
+    signer = SessionSigner(KEY)
+    assert signer.open(signer.seal(BEGUN)) == BEGUN
