@@ -19,9 +19,9 @@ from pam_iampass.client import (
     TLSFailure,
     Unavailable,
 )
+from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import KINDS
 from pam_iampass.doctor.finding import Finding, names
-from pam_iampass.settings import Settings
 
 _SECONDS = 15.0
 """For the first call; and again for all others together."""
