@@ -131,6 +131,15 @@ MUTANTS = (
     ),
     Mutant(
         2,
+        "a search list makes an unknown name an outage",
+        "pam_iampass/client/resolver.py",
+        'return f"{host}."',
+        "return host",
+        "tests/system/test_name_lookup.py"
+        "::test_an_unknown_name_is_a_fault_of_this_machine_whatever_the_search_list",
+    ),
+    Mutant(
+        2,
         "a wrong configuration is tolerated",
         _VERIFICATION,
         "return decisions.misconfigured(str(error))\n",
