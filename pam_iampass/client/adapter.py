@@ -38,7 +38,7 @@ with _without_key_log():
     import requests.structures
 
 
-class _PreparedAttempt(requests.PreparedRequest):
+class _PreparedAttempt(requests.PreparedRequest):  # type: ignore[misc, unused-ignore]
     """An attempt in the form that an adapter takes, without the changes that `prepare` would make to its URL."""
 
     def __init__(self, attempt: HttpAttempt) -> None:
@@ -49,7 +49,7 @@ class _PreparedAttempt(requests.PreparedRequest):
         self.body = attempt.request.body
 
 
-class DeadlineAdapter(requests.adapters.BaseAdapter):
+class DeadlineAdapter(requests.adapters.BaseAdapter):  # type: ignore[misc, unused-ignore]
     """Sends each attempt over a connection of its own, and keeps up to `connections` idle ones alive."""
 
     def __init__(self, connector: Connector, connections: int, idle_seconds: float) -> None:
@@ -119,7 +119,6 @@ class Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = self._connector.connect(self._attempt)
-        self.sock.attempt = self._attempt
 
     def is_stale(self, idle_seconds: float) -> bool:
         """Whether the server may be about to close it, has closed it, or has sent more than a response."""

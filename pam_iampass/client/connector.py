@@ -10,6 +10,7 @@ import select
 import socket
 import ssl
 from dataclasses import dataclass
+from typing import cast
 
 from .attempt import HttpAttempt, PlainSocket, TLSSocket, is_end_of_stream
 from .deadline import Deadline
@@ -40,7 +41,7 @@ class Connector:
     connect_seconds: float
     """For the lookup, and again for all addresses of a name together."""
 
-    def connect(self, attempt: HttpAttempt) -> ssl.SSLSocket:
+    def connect(self, attempt: HttpAttempt) -> TLSSocket:
         sock = self._connect_to(self.proxy or self.server, attempt)
         try:
             if self.proxy is not None:
@@ -95,16 +96,18 @@ class Connector:
             timed_out=isinstance(problem, socket.timeout),
         )
 
-    def _start_tls(self, sock: PlainSocket, attempt: HttpAttempt) -> ssl.SSLSocket:
+    def _start_tls(self, sock: PlainSocket, attempt: HttpAttempt) -> TLSSocket:
         problem: Unavailable | TLSFailure
         try:
             # An end of the stream without close_notify must be noticed: it may have cut off the response.
-            encrypted = self.context.wrap_socket(
+            wrapped = self.context.wrap_socket(
                 sock,
                 server_hostname=self.server.host,
                 do_handshake_on_connect=False,
                 suppress_ragged_eofs=False,
             )
+            encrypted = cast(TLSSocket, wrapped)  # by `sslsocket_class`
+            encrypted.attempt = attempt
             try:
                 attempt.in_slices(lambda seconds: _handshake(encrypted, seconds))
                 return encrypted
@@ -189,6 +192,4 @@ def _open_tunnel(sock: PlainSocket, proxy: Origin, server: Origin, attempt: Http
 
 
 def _local_failure(attempt: HttpAttempt, error: OSError) -> LocalFailure:
-    return LocalFailure(
-        f"{attempt.request.name}: this machine cannot connect: {error.strerror or error}"
-    )
+    return LocalFailure(f"{attempt.request.name}: this machine cannot connect: {error.strerror or error}")

@@ -99,7 +99,9 @@ class Declined(IampassError):
 class TLSFailure(IampassError):
     """No trustworthy connection. Never treat it as an outage."""
 
-    remedy = "Check server and ca_file. Do not continue if another machine may be answering in the server's name."
+    remedy = (
+        "Check server and ca_file. Do not continue if another machine may be answering in the server's name."
+    )
 
 
 class LocalFailure(IampassError):

@@ -25,7 +25,9 @@ def json_object(
         raise _error_of(response, call, server, deadline, now)
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
-        raise ProtocolError(f"{call}: the response is compressed without being asked to", may_have_started=True)
+        raise ProtocolError(
+            f"{call}: the response is compressed without being asked to", may_have_started=True
+        )
     return JsonObject.parse(response.content, call)
 
 

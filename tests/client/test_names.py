@@ -15,7 +15,6 @@ from pam_iampass.client import (
     ManagementAPIResult,
     ProtocolError,
     Refused,
-    SealBroken,
     SessionFailed,
     Status,
     TLSFailure,
@@ -137,6 +136,13 @@ def test_an_origin_has_one_form(server: str, url: str) -> None:
     assert Origin.of(server).url == url
     assert Origin.of(url) == Origin.of(server)
     assert Origin.of(server).owns(f"{url}/path")
+
+
+def test_a_text_that_is_no_origin_is_told_with_a_remedy() -> None:
+    with pytest.raises(InvalidOrigin) as caught:
+        Origin.of("https://host/path")
+    assert str(caught.value) == "the origin has a path; write it without one: https://host"
+    assert (caught.value.problem, caught.value.remedy) == ("has a path", "write it without one: https://host")
 
 
 def test_a_url_without_a_path_cannot_be_sent() -> None:

@@ -21,7 +21,9 @@ HOSTS = Path("/etc/hosts")
 @pytest.fixture
 def search_list() -> Iterator[None]:
     """Any name below corp.example gets no response; `example` is searched, too."""
-    assert os.environ.get("MACHINE_COPY"), "run this through `make test`: it changes the machine that it runs on"
+    assert os.environ.get("MACHINE_COPY"), (
+        "run this through `make test`: it changes the machine that it runs on"
+    )
     with answering():
         lines = [line for line in RESOLVER.read_text().splitlines() if not line.startswith("search")]
         RESOLVER.write_text("\n".join([*lines, "search corp.example example", ""]))
