@@ -1,7 +1,7 @@
 """The CPU of one poll over a connection that is kept alive: ours, and the same request by libraries, side by side.
 
-Ours signs each poll, keeps its deadline at every byte and reads the response strictly. The libraries send a request that
-was signed before, with a time-out of their own.
+Ours signs each poll, keeps its deadline at every byte and reads the response strictly. The libraries send a request
+that was signed before, with a time-out of their own.
 """
 
 from __future__ import annotations
