@@ -1,4 +1,4 @@
-"""The pages name tests and files that exist, and the index is complete. (Commands: `tests/unit/tools/test_pages.py`.)"""
+"""The pages name tests and files that exist; the index is complete. (Commands: `tests/unit/tools/test_pages.py`.)"""
 
 from __future__ import annotations
 
