@@ -20,7 +20,7 @@ LOADER = "the dynamic loader ignores it in a set-uid program; the helper does no
 RESET = "the door resets the limits before it starts the helper; if it cannot, the login fails"
 OUT_OF_PLACE = "`python3 -I -S`, with `/` as the working directory"
 ABOVE_STANDARD = "the door uses descriptors above 2; the helper opens its own 0 to 2"
-SIGNALS = "the door depends on no signal and waits for its child with `__WALL`; the helper starts with all signals reset"
+SIGNALS = "the door depends on no signal (it waits for its child with `__WALL`); the helper starts with signals reset"
 
 
 @dataclass(frozen=True)
