@@ -44,6 +44,7 @@ class Mutant:
 _MODULE = "tests/unit/test_module.py::"
 _FAULT = "tests/client/test_faults.py::test_each_fault_is_its_error_in_time_after_one_try"
 _VERIFICATION = "pam_iampass/login/verification.py"
+_APPROVAL = "pam_iampass/login/approval.py"
 _DECISIONS = "pam_iampass/login/decisions.py"
 
 MUTANTS = (
@@ -101,8 +102,8 @@ MUTANTS = (
         2,
         "an outage is tolerated although the request may be on the phone",
         _DECISIONS,
-        ' and not may_have_started:\n        message = "IAMPASS cannot be reached; you pass',
-        ':\n        message = "IAMPASS cannot be reached; you pass',
+        ' and not may_have_started:\n        message = "IAMPASS is unreachable. Continuing',
+        ':\n        message = "IAMPASS is unreachable. Continuing',
         _MODULE + "test_polls_that_keep_failing_are_an_outage_that_is_never_tolerated",
     ),
     Mutant(
@@ -141,9 +142,9 @@ MUTANTS = (
         2,
         "a user whose groups cannot be looked up is exempt",
         "pam_iampass/login/policy.py",
-        "        mine = accounts.groups(who)\n",
-        "        try:\n            mine = accounts.groups(who)\n        except Exception:\n"
-        "            return Exempt('perhaps')\n",
+        "        own = accounts.groups(account)\n",
+        "        try:\n            own = accounts.groups(account)\n        except Exception:\n"
+        "            return 'perhaps'\n",
         "tests/unit/login/test_policy.py::test_groups_that_cannot_be_looked_up_exempt_nobody_and_let_nobody_pass",
     ),
     # 3
@@ -209,7 +210,7 @@ MUTANTS = (
         4,
         "a newer login does not wait for the older one of its place",
         "pam_iampass/login/rate_limit.py",
-        "if login.place == place else None",
+        "if login.origin == origin else None",
         "if False else None",
         "tests/unit/login/test_rate_limit.py::test_a_newer_login_from_the_same_place_waits_until_the_older_has_let_go",
     ),
@@ -225,17 +226,17 @@ MUTANTS = (
     Mutant(
         4,
         "who rings and hangs up is not counted",
-        "pam_iampass/login/verification.py",
-        "return RequestResult.LOST if isinstance(broken_off, Stopping) else RequestResult.FAILED",
+        "pam_iampass/login/rate_limit.py",
+        "return RequestResult.LOST if isinstance(end, Stopping) else RequestResult.FAILED",
         "return RequestResult.LOST",
         "tests/unit/login/test_rate_limited_logins.py::test_who_rings_and_hangs_up_again_and_again_meets_the_cool_off",
     ),
     Mutant(
         4,
         "who begins anew from the same place is not counted",
-        "pam_iampass/login/verification.py",
-        "failed = self.replaced or decision",
-        "failed = decision",
+        "pam_iampass/login/rate_limit.py",
+        "return RequestResult.LOST if isinstance(end, Stopping) else RequestResult.FAILED",
+        "return RequestResult.LOST if isinstance(end, (Stopping, Superseded)) else RequestResult.FAILED",
         "tests/unit/login/test_rate_limited_logins.py"
         "::test_who_begins_anew_from_the_same_place_again_and_again_meets_the_cool_off",
     ),
@@ -251,9 +252,9 @@ MUTANTS = (
     Mutant(
         5,
         "the module takes two seconds more than it has",
-        _VERIFICATION,
-        "Deadline(self._began + self.service.timeout - HEADROOM, self.parts.clock)",
-        "Deadline(self._began + self.service.timeout + 2.0, self.parts.clock)",
+        _APPROVAL,
+        "Deadline(self._began + required.service.timeout - REPLY_MARGIN, context.clock)",
+        "Deadline(self._began + required.service.timeout + 2.0, context.clock)",
         _MODULE + "test_nobody_answers_in_time",
     ),
     Mutant(
@@ -268,16 +269,16 @@ MUTANTS = (
     Mutant(
         6,
         "no session is ended",
-        _VERIFICATION,
-        "self._owed.callback(self._end, session)",
+        _APPROVAL,
+        "request.callback(_end, session, self._context.session_left_open)",
         "pass",
         _MODULE + "test_denied_on_the_phone_ends_the_login_at_once",
     ),
     Mutant(
         6,
         "a session outlives us on the server",
-        _VERIFICATION,
-        "int(self.service.timeout) + SESSION_MARGIN",
+        _APPROVAL,
+        "int(required.service.timeout) + SESSION_MARGIN",
         "3600",
         _MODULE + "test_the_session_ends_on_the_server_by_itself_should_we_die",
     ),
@@ -285,7 +286,7 @@ MUTANTS = (
         6,
         "nobody notices that the application died",
         "pam_iampass/relay/connection.py",
-        'if self._readable(seconds):\n            raise ApplicationGone("the application went away")',
+        'if self._readable(seconds):\n            raise ApplicationGone("the application ended")',
         "self._readable(seconds)",
         _MODULE + "test_when_the_application_dies_the_session_is_ended_within_a_second",
     ),
@@ -294,8 +295,8 @@ MUTANTS = (
         7,
         "a login leaves no record",
         "pam_iampass/module.py",
-        "    journal.record(login, decision)\n    _tell(pamh, login, decision)\n    code =",
-        "    _tell(pamh, login, decision)\n    code =",
+        "    journal.record(login, decision)\n    _tell",
+        "    _tell",
         _MODULE + "test_approved_on_the_phone_is_a_success",
     ),
     Mutant(
@@ -327,8 +328,8 @@ MUTANTS = (
         8,
         "a person is told of a denial byte for byte as the server said it",
         "pam_iampass/login/conversation.py",
-        "self._handle.conversation(PamMessage(ERROR_MSG, clean(text)))",
-        "self._handle.conversation(PamMessage(ERROR_MSG, text))",
+        "self._pamh.conversation(PamMessage(ERROR_MSG, clean(text)))",
+        "self._pamh.conversation(PamMessage(ERROR_MSG, text))",
         "tests/unit/test_cleaning.py::test_the_servers_reason",
     ),
     Mutant(
@@ -344,16 +345,16 @@ MUTANTS = (
         9,
         "an exempt login asks IAMPASS all the same",
         _VERIFICATION,
-        "        if exempt is not None:\n",
-        "        parts.connect(settings).authenticate_user(who.name)\n        if exempt is not None:\n",
+        "    if exemption is not None:\n",
+        "    context.connect(settings).authenticate_user(approver.name)\n    if exemption is not None:\n",
         _MODULE + "test_an_exempt_login_is_ignored_and_costs_no_network",
     ),
     Mutant(
         9,
         "an exempt login loads what it takes to ask IAMPASS",
         _VERIFICATION,
-        "        if exempt is not None:\n",
-        "        parts.connect(settings)\n        if exempt is not None:\n",
+        "    if exemption is not None:\n",
+        "    context.connect(settings)\n    if exemption is not None:\n",
         "tests/unit/test_imports.py::test_an_exempt_login_loads_no_network_library",
     ),
     # 10
@@ -361,7 +362,7 @@ MUTANTS = (
         10,
         "first_factor is not looked at",
         _VERIFICATION,
-        "if demands.first_factor is not None and not login.accepted(demands.first_factor):",
+        "if arguments.first_factor is not None and not login.accepted(arguments.first_factor):",
         "if False:",
         _MODULE + "test_without_the_key_that_is_demanded_nobody_passes_exempt_or_not",
     ),
@@ -369,8 +370,8 @@ MUTANTS = (
         10,
         "who is exempt needs no key",
         _VERIFICATION,
-        "if demands.first_factor is not None and not login.accepted(demands.first_factor):",
-        "if demands.first_factor is not None and not login.accepted(demands.first_factor) and login.user != 'root':",
+        "if arguments.first_factor is not None and not login.accepted(arguments.first_factor):",
+        "if arguments.first_factor and not login.accepted(arguments.first_factor) and login.user != 'root':",
         _MODULE + "test_without_the_key_that_is_demanded_nobody_passes_exempt_or_not",
     ),
     Mutant(
@@ -396,8 +397,8 @@ MUTANTS = (
         11,
         "a name that NSS does not know is asked about all the same",
         _VERIFICATION,
-        "        raise _Decided(decisions.no_account()) from None\n",
-        "        return Account(login.user, 65534, 65534)\n",
+        "        return decisions.no_account()\n",
+        "        account = type('Account', (), {'name': login.user, 'uid': 65534, 'gid': 65534})\n",
         _MODULE + "test_no_account_of_this_machine_is_denied_before_any_prompt",
     ),
 )

@@ -30,7 +30,7 @@ class Records:
         self.fields.append(fields)
 
 
-def stores_in(folder: Path) -> StateDirs:
+def state_dirs_in(folder: Path) -> StateDirs:
     """Folders, as the module wants them, for what is remembered."""
     for name in ("state", "codes"):
         (folder / name).mkdir(mode=0o700)
@@ -44,7 +44,7 @@ class Setting:
         self.folder = folder
         self.sandbox = sandbox
         self.records = Records()
-        self.stores = stores_in(folder)
+        self.dirs = state_dirs_in(folder)
         self.concurrency = ConcurrencyLimit()
         self._first_session = len(sandbox.sessions)
         self._first_call = len(sandbox.calls)
@@ -74,7 +74,7 @@ class Setting:
 
     def authenticate(self, pamh: Application, flags: int, argv: list[str]) -> int:
         def parts(config: str, left_open: Callable[[str], None]) -> LoginContext:
-            return replace(helper_context.parts(config, left_open, self.stores), concurrency=self.concurrency)
+            return replace(helper_context.context(config, left_open, self.dirs), concurrency=self.concurrency)
 
         return module.authenticate(pamh, argv, Journal(self.records), parts)
 

@@ -215,9 +215,7 @@ def test_broken_settings_deny_whatever_the_policy_for_outages_says(world: Settin
     world.configure(unavailable="ignore", methods="[telepathy]")
     told = world.login()
     assert told.code == PamCode.ABORT
-    assert told.errors == [
-        "The phone check is not set up rightly on this machine. Please ask your administrator."
-    ]
+    assert told.errors == ["The phone check is misconfigured on this machine. Please ask your administrator."]
     assert world.outcome() == ("misconfigured", "denied")
     assert "iampass.yaml:" in world.only_record()["IAMPASS_REASON"]
 
