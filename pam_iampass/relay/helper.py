@@ -1,7 +1,7 @@
 """The one-shot helper: serves the login whose door started it, then ends.
 
-A door starts it with a clean environment, as root or already as the service user, with the socket as descriptor 0
-(`docs/relay-protocol.md`). `prepare` leaves root behind before anything of the login is read.
+It runs as the service user, in a clean process, with the socket to the door as descriptor 0 (`doors/helper.in`,
+`docs/relay-protocol.md`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ SERVICE_USER = "iampass"
 def main() -> int:
     """Serve one login on descriptor 0. The exit status is 0 where the login was served, whatever came of it."""
     connection = socket.socket(fileno=0)
-    if os.geteuid() == 0:
-        become(SERVICE_USER)
     signal.signal(signal.SIGTERM, _leave)
     from pam_iampass.module import pam_sm_authenticate
     from pam_iampass.relay.serve import serve
