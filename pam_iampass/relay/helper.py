@@ -6,14 +6,12 @@ It runs as the service user, in a clean process, with the socket to the door as 
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import sys
 import types
 
 from pam_iampass.relay.serve import Authenticate, serve
-from pam_iampass.system.service_user import SERVICE_USER, become
 
 
 def main(authenticate: Authenticate) -> int:
