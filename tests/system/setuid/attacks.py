@@ -17,7 +17,7 @@ NO_INTERPRETER = (
 )
 NO_TRUST = "the client takes proxy and certificates from `iampass.yaml` only"
 LOADER = "the loader ignores it in a set-uid program; the helper does not get it"
-RESET = "the door and the helper put limits back; where they cannot, the login fails"
+RESET = "the door resets the limits before it starts the helper; if it cannot, the login fails"
 OUT_OF_PLACE = "`python3 -I -S`, and the working directory is `/`"
 ABOVE_STANDARD = "the door keeps its descriptors above 2; the helper opens its own"
 SIGNALS = "the door needs no signal: its child is waited for with `__WALL`, the helper begins with all signals reset"
