@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pam_iampass.audit.journal import Journal
-from pam_iampass.login.application import Application, ApplicationGone, Stopping
+from pam_iampass.login.application import ApplicationGone, PamApplication, Stopping
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.login.conversation import Conversation
 from pam_iampass.outcome import Decision, Login, Outcome, PamCode, Result, denied
@@ -17,39 +17,41 @@ if TYPE_CHECKING:
     from pam_iampass.login.context import ContextFactory
 
 
-def pam_sm_authenticate(pamh: Application, flags: int, argv: list[str]) -> int:
+def pam_sm_authenticate(pamh: PamApplication, flags: int, argv: list[str]) -> int:
     """Decide a login, tell the person, write the audit record; return the PAM code."""
     from pam_iampass.relay import helper_context
 
     return authenticate(pamh, argv, Journal(), helper_context.context)
 
 
-def pam_sm_setcred(pamh: Application, flags: int, argv: list[str]) -> int:
+def pam_sm_setcred(pamh: PamApplication, flags: int, argv: list[str]) -> int:
     """PAM_IGNORE: this module sets no credentials, and only an approval is a success."""
     return PamCode.IGNORE
 
 
-def pam_sm_acct_mgmt(pamh: Application, flags: int, argv: list[str]) -> int:
+def pam_sm_acct_mgmt(pamh: PamApplication, flags: int, argv: list[str]) -> int:
     """PAM_IGNORE: this module does not judge accounts."""
     return PamCode.IGNORE
 
 
-def pam_sm_open_session(pamh: Application, flags: int, argv: list[str]) -> int:
+def pam_sm_open_session(pamh: PamApplication, flags: int, argv: list[str]) -> int:
     """PAM_IGNORE: this module takes no part in sessions."""
     return PamCode.IGNORE
 
 
-def pam_sm_close_session(pamh: Application, flags: int, argv: list[str]) -> int:
+def pam_sm_close_session(pamh: PamApplication, flags: int, argv: list[str]) -> int:
     """PAM_IGNORE: this module takes no part in sessions."""
     return PamCode.IGNORE
 
 
-def pam_sm_chauthtok(pamh: Application, flags: int, argv: list[str]) -> int:
+def pam_sm_chauthtok(pamh: PamApplication, flags: int, argv: list[str]) -> int:
     """PAM_IGNORE: this module changes no passwords."""
     return PamCode.IGNORE
 
 
-def authenticate(pamh: Application, argv: list[str], journal: Journal, make_context: ContextFactory) -> int:
+def authenticate(
+    pamh: PamApplication, argv: list[str], journal: Journal, make_context: ContextFactory
+) -> int:
     """`pam_sm_authenticate`, with the journal and the context passed in."""
     login = Login("?", "?")
     try:
@@ -66,13 +68,13 @@ def authenticate(pamh: Application, argv: list[str], journal: Journal, make_cont
     return _finish(pamh, login, decision, journal)
 
 
-def decline(pamh: Application, journal: Journal, reason: str) -> int:
+def decline(pamh: PamApplication, journal: Journal, reason: str) -> int:
     """Deny a login that there is no capacity for."""
     decision = denied(Outcome.UNAVAILABLE, reason, "Too many logins at once. Please try again in a minute.")
     return _finish(pamh, _login(pamh), decision, journal)
 
 
-def _login(pamh: Application) -> Login:
+def _login(pamh: PamApplication) -> Login:
     return Login(
         user=pamh.user or "",
         service=pamh.service or "",
@@ -87,7 +89,7 @@ def _login(pamh: Application) -> Login:
 def _decide(
     login: Login,
     arguments: ModuleArguments,
-    pamh: Application,
+    pamh: PamApplication,
     journal: Journal,
     make_context: ContextFactory,
 ) -> Decision:
@@ -101,7 +103,7 @@ def _decide(
     return verification.verify(login, arguments, pamh, context)
 
 
-def _finish(pamh: Application, login: Login, decision: Decision, journal: Journal) -> int:
+def _finish(pamh: PamApplication, login: Login, decision: Decision, journal: Journal) -> int:
     """Record the decision and tell the person; return the PAM code."""
     journal.record(login, decision)
     _tell(pamh, login, decision)
@@ -109,7 +111,7 @@ def _finish(pamh: Application, login: Login, decision: Decision, journal: Journa
     return int(code) if type(code) is PamCode else PamCode.ABORT
 
 
-def _tell(pamh: Application, login: Login, decision: Decision) -> None:
+def _tell(pamh: PamApplication, login: Login, decision: Decision) -> None:
     """Tell the person the decision.
 
     Not an approval in sshd: sshd would send the line as a banner, to scp and rsync as well, and repeat it before the

@@ -19,7 +19,7 @@ TEXT_INFO = 4
 
 
 class PamConversation(Protocol):
-    """The conversation of `login.application.Application`."""
+    """The conversation of `login.application.PamApplication`."""
 
     def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:
         """Pass one message on, and wait at most `within` seconds for the answer."""

@@ -18,7 +18,7 @@ from pam_iampass.login.approval import REPLY_MARGIN
 from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswered
 
 if TYPE_CHECKING:
-    from pam_iampass.login.application import Application
+    from pam_iampass.login.application import PamApplication
     from pam_iampass.login.approval import ApprovalRequired
     from pam_iampass.login.arguments import ModuleArguments
     from pam_iampass.login.context import LoginContext
@@ -34,7 +34,7 @@ def offer_enrollment(
     required: ApprovalRequired,
     arguments: ModuleArguments,
     decision: Decision,
-    application: Application,
+    application: PamApplication,
     context: LoginContext,
 ) -> Decision:
     """Show the link and wait until the phone is registered. `decision` is why; what is returned denies as well.
@@ -59,7 +59,7 @@ def offer_enrollment(
 
 
 def _register(
-    required: ApprovalRequired, deadline: Deadline, application: Application, context: LoginContext
+    required: ApprovalRequired, deadline: Deadline, application: PamApplication, context: LoginContext
 ) -> str | None:
     """Let the person register a phone; return why there is none, or None. Raises IampassError and AlreadyRefused."""
     settings, token = required.settings, required.phone.token

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pam_iampass.outcome import Login
 
 
-class Declined(Exception):
+class PromptDeclined(Exception):
     """No request is to be sent; the text is the reason."""
 
 
@@ -32,8 +32,8 @@ def before_request(login: Login, service: Service, conversation: Conversation, *
             f"IAMPASS: press Enter to get a request on your phone{or_code}; you then have {seconds(service.timeout)}: "
         )
     except AlreadyRefused:
-        raise Declined("sshd had already refused this login") from None
+        raise PromptDeclined("sshd had already refused this login") from None
     except Unanswered:
         if not login.through_sshd:
-            raise Declined("the prompt was not answered") from None
+            raise PromptDeclined("the prompt was not answered") from None
         return None

@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.errors import StateError
 from pam_iampass.login.application import ApplicationGone, Stopping
-from pam_iampass.login.rate_limit_state import CorruptState, Pending, SentRequest, State, decoded, encoded
+from pam_iampass.login.rate_limit_state import (
+    CorruptState,
+    Pending,
+    RateLimitState,
+    SentRequest,
+    decoded,
+    encoded,
+)
 from pam_iampass.outcome import Decision, Login, Outcome
 from pam_iampass.system.state_dir import OpenStateDir, StateDir, file_stem, lock
 from pam_iampass.system.trusted_folder import shell_word
@@ -159,7 +166,7 @@ class RateLimit:
                     what = f"{self._directory.path}/{self._stem}.json cannot be removed: {error.strerror}"
                     raise StateError(what, "check whether the file system is read-only") from None
 
-    def state(self) -> State:
+    def state(self) -> RateLimitState:
         """The state, with those logins only that are really pending. Raises StateError."""
         with self._opened() as directory:
             state = self._read(directory)
@@ -199,7 +206,7 @@ class RateLimit:
         return Lease(self, name, descriptor, pause, others_wait=others_wait, waited=bool(older)), older
 
     def _older(
-        self, directory: OpenStateDir, state: State, origin: str, held: contextlib.ExitStack
+        self, directory: OpenStateDir, state: RateLimitState, origin: str, held: contextlib.ExitStack
     ) -> list[int]:
         found = []
         for login in state.pending:
@@ -236,7 +243,7 @@ class RateLimit:
             self._sweep(directory, state)
             _check_backoff(state, self._origin(state), limits, self._clock())
 
-    def _others_wait(self, directory: OpenStateDir, state: State, origin: str) -> bool:
+    def _others_wait(self, directory: OpenStateDir, state: RateLimitState, origin: str) -> bool:
         return any(
             not login.decided and login.origin != origin and self._is_held(directory, login.lease)
             for login in state.pending
@@ -260,7 +267,7 @@ class RateLimit:
         return self._directory.opened(self._remedy)
 
     @contextlib.contextmanager
-    def _changed(self) -> Iterator[tuple[OpenStateDir, State]]:
+    def _changed(self) -> Iterator[tuple[OpenStateDir, RateLimitState]]:
         """The state, to be changed: it is written when the block ends, unless that raises."""
         with self._opened() as directory, directory.locked(f"{self._stem}.lock"):
             state = self._read(directory)
@@ -268,7 +275,7 @@ class RateLimit:
             yield directory, state
             directory.write(f"{self._stem}.json", encoded(state))
 
-    def _sweep(self, directory: OpenStateDir, state: State) -> None:
+    def _sweep(self, directory: OpenStateDir, state: RateLimitState) -> None:
         """Forget the logins whose lease is released, and remove the files of those that were killed.
 
         A killed process could not record its result. It counts as a failure; otherwise a caller who can kill the
@@ -282,10 +289,10 @@ class RateLimit:
                 with contextlib.suppress(OSError):
                     directory.remove(self._file(login.lease))
 
-    def _read(self, directory: OpenStateDir) -> State:
+    def _read(self, directory: OpenStateDir) -> RateLimitState:
         data = directory.read(f"{self._stem}.json")
         if data is None:
-            return State(salt=os.urandom(16).hex())
+            return RateLimitState(salt=os.urandom(16).hex())
         try:
             state = decoded(data)
         except CorruptState:
@@ -294,7 +301,7 @@ class RateLimit:
         state.forget(self._clock())
         return state
 
-    def _origin(self, state: State) -> str:
+    def _origin(self, state: RateLimitState) -> str:
         return file_stem(state.salt + self._origin_text)
 
     def _file(self, lease: str) -> str:
@@ -348,7 +355,7 @@ class Lease:
             self._rate_limit.record(self._name, result)
 
 
-def _check_limits(state: State, origin: str, limits: Throttle, now: float) -> None:
+def _check_limits(state: RateLimitState, origin: str, limits: Throttle, now: float) -> None:
     _check_backoff(state, origin, limits, now)
     wait = state.wait_for_cap(limits.requests_per_hour, now)
     if wait:
@@ -356,7 +363,7 @@ def _check_limits(state: State, origin: str, limits: Throttle, now: float) -> No
         raise Throttled(reason, wait)
 
 
-def _check_backoff(state: State, origin: str, limits: Throttle, now: float) -> None:
+def _check_backoff(state: RateLimitState, origin: str, limits: Throttle, now: float) -> None:
     wait = state.backoff(origin, limits.cool_off, limits.longest_cool_off, now)
     if wait:
         count = state.failures[origin].count

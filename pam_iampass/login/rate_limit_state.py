@@ -58,7 +58,7 @@ class Attempt:
 
 
 @dataclass
-class State:
+class RateLimitState:
     """The state of one person."""
 
     salt: str
@@ -118,7 +118,7 @@ class State:
             self.attempts.remove(mine[-1])
 
 
-def encoded(state: State) -> bytes:
+def encoded(state: RateLimitState) -> bytes:
     """The content of a file."""
     import json
 
@@ -135,7 +135,7 @@ def encoded(state: State) -> bytes:
     ).encode("ascii")
 
 
-def decoded(data: bytes) -> State:
+def decoded(data: bytes) -> RateLimitState:
     """The state in the content of a file. Raises CorruptState."""
     import json
 
@@ -143,7 +143,7 @@ def decoded(data: bytes) -> State:
         read = json.loads(data)
         if read["version"] != 1:
             raise CorruptState
-        return State(
+        return RateLimitState(
             salt=_text(read["salt"]),
             failures={
                 origin: Failures(_count(count), _moment(last))

@@ -14,7 +14,7 @@ from pam_iampass.outcome import Decision, Login, Outcome, Result
 
 if TYPE_CHECKING:
     from pam_iampass.config.settings import Recovery
-    from pam_iampass.login.application import Application
+    from pam_iampass.login.application import PamApplication
     from pam_iampass.login.rate_limit import RateLimit
     from pam_iampass.login.recovery_codes import RecoveryCodes
 
@@ -60,7 +60,7 @@ class CodeRedemption:
             return False
         return not self.login.through_sshd and self.codes.left() > 0
 
-    def offer(self, decision: Decision, application: Application) -> Decision:
+    def offer(self, decision: Decision, application: PamApplication) -> Decision:
         """Ask for a code and redeem it; `decision` stays where none is typed."""
         conversation = Conversation(application)
         application.set_deadline(TIME_FOR_CODE)

@@ -17,7 +17,7 @@ from pam_iampass.outcome import Decision, Login, Outcome, Result
 from pam_iampass.system.accounts import LookupFailed, UnknownAccount
 
 if TYPE_CHECKING:
-    from pam_iampass.login.application import Application
+    from pam_iampass.login.application import PamApplication
     from pam_iampass.login.approval import ApprovalRequired
     from pam_iampass.login.arguments import ModuleArguments
     from pam_iampass.login.context import LoginContext
@@ -29,7 +29,7 @@ OTHER_LOGIN = (
 
 
 def verify(
-    login: Login, arguments: ModuleArguments, application: Application, context: LoginContext
+    login: Login, arguments: ModuleArguments, application: PamApplication, context: LoginContext
 ) -> Decision:
     """Decide a login. Raises ApplicationGone and Stopping (`login.application`)."""
     try:
@@ -66,7 +66,7 @@ def _who_must_approve(
 
 
 def _approval_of(
-    required: ApprovalRequired, arguments: ModuleArguments, application: Application, context: LoginContext
+    required: ApprovalRequired, arguments: ModuleArguments, application: PamApplication, context: LoginContext
 ) -> Decision:
     """Prompt; redeem a recovery code or ask the phone; offer what is left."""
     from pam_iampass.login.rate_limit import Superseded
@@ -89,7 +89,7 @@ def _approval_of(
         conversation.say(OTHER_LOGIN)
     try:
         typed = prompt.before_request(login, service, conversation, codes=recovery.codes.left() > 0)
-    except prompt.Declined as declined:
+    except prompt.PromptDeclined as declined:
         return decisions.cancelled(str(declined))
     code = recovery.code_in(typed)
     if code is not None:
@@ -120,7 +120,7 @@ def _ask_phone(
     required: ApprovalRequired,
     rate_limit: RateLimit,
     request: contextlib.ExitStack,
-    application: Application,
+    application: PamApplication,
     context: LoginContext,
     *,
     warned: bool,

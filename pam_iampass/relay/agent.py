@@ -17,7 +17,7 @@ import types
 from typing import TYPE_CHECKING, Callable, Protocol
 
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
-from pam_iampass.login.application import Application
+from pam_iampass.login.application import PamApplication
 from pam_iampass.relay.serve import serve
 
 #: Logins that may be pending; more are denied with a message.
@@ -39,11 +39,11 @@ class LoginModule(Protocol):
     """The functions of `pam_iampass.module` that an agent calls."""
 
     def authenticate(
-        self, pamh: Application, argv: list[str], journal: Journal, make_context: ContextFactory
+        self, pamh: PamApplication, argv: list[str], journal: Journal, make_context: ContextFactory
     ) -> int:
         """Decide a login; return the PAM code."""
 
-    def decline(self, pamh: Application, journal: Journal, reason: str) -> int:
+    def decline(self, pamh: PamApplication, journal: Journal, reason: str) -> int:
         """Deny a login that there is no capacity for; return the PAM code."""
 
 
@@ -123,7 +123,9 @@ class Agent:
             self._forget(thread)
             connection.close()
 
-    def _serve(self, connection: socket.socket, serves: Callable[[Application, int, list[str]], int]) -> None:
+    def _serve(
+        self, connection: socket.socket, serves: Callable[[PamApplication, int, list[str]], int]
+    ) -> None:
         try:
             serve(connection, serves, self._stopped)
         except Exception as error:  # noqa: BLE001 - one login must not end the agent; its door denies
@@ -131,10 +133,10 @@ class Agent:
         finally:
             self._forget(threading.current_thread())
 
-    def _authenticate(self, pamh: Application, flags: int, argv: list[str]) -> int:
+    def _authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
         return self._module.authenticate(pamh, argv, self._journal, self._make_parts)
 
-    def _decline(self, pamh: Application, flags: int, argv: list[str]) -> int:
+    def _decline(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
         return self._module.decline(pamh, self._journal, f"{self._most_pending} logins are pending already")
 
     def _forget(self, thread: threading.Thread) -> None:

@@ -1,4 +1,4 @@
-"""The application of a login (`login.application.Application`), at the other end of a socket."""
+"""The application of a login (`login.application.PamApplication`), at the other end of a socket."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RelayConnection:
         return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
 
     def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:
-        """See `Application.conversation`."""
+        """See `PamApplication.conversation`."""
         if message.msg_style in (self.PAM_TEXT_INFO, self.PAM_ERROR_MSG):
             self._send(protocol.say(message.msg, error=message.msg_style == self.PAM_ERROR_MSG))
             return PamResponse(None)
@@ -77,11 +77,11 @@ class RelayConnection:
         return PamResponse(answer)
 
     def set_deadline(self, seconds: float) -> None:
-        """See `Application.set_deadline`."""
+        """See `PamApplication.set_deadline`."""
         self._send(protocol.deadline(seconds))
 
     def pause(self, seconds: float) -> None:
-        """See `Application.pause`."""
+        """See `PamApplication.pause`."""
         if self._readable(seconds):
             raise ApplicationGone("the application ended")
 

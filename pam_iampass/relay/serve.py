@@ -6,12 +6,12 @@ import contextlib
 import socket
 from typing import Callable
 
-from pam_iampass.login.application import Application, ApplicationGone
+from pam_iampass.login.application import ApplicationGone, PamApplication
 from pam_iampass.relay.connection import RelayConnection, greet
 from pam_iampass.relay.protocol import FrameError
 
 #: `pam_iampass.module.pam_sm_authenticate`, or a substitute.
-Authenticate = Callable[[Application, int, "list[str]"], int]
+Authenticate = Callable[[PamApplication, int, "list[str]"], int]
 
 
 def serve(connection: socket.socket, authenticate: Authenticate, stop: int | None = None) -> None:

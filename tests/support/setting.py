@@ -9,7 +9,7 @@ from typing import Callable
 
 from pam_iampass import module
 from pam_iampass.audit.journal import MESSAGE_IDS, Journal
-from pam_iampass.login.application import Application
+from pam_iampass.login.application import PamApplication
 from pam_iampass.login.concurrency import ConcurrencyLimit
 from pam_iampass.login.context import LoginContext, StateDirs
 from pam_iampass.outcome import Outcome
@@ -72,7 +72,7 @@ class Setting:
         }
         self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))
 
-    def authenticate(self, pamh: Application, flags: int, argv: list[str]) -> int:
+    def authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
         def parts(config: str, left_open: Callable[[str], None]) -> LoginContext:
             return replace(helper_context.context(config, left_open, self.dirs), concurrency=self.concurrency)
 

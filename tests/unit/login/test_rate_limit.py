@@ -30,7 +30,7 @@ from pam_iampass.login.rate_limit import (
     result_of,
     since_boot,
 )
-from pam_iampass.login.rate_limit_state import MOST_ATTEMPTS, CorruptState, State, decoded, encoded
+from pam_iampass.login.rate_limit_state import MOST_ATTEMPTS, CorruptState, RateLimitState, decoded, encoded
 from pam_iampass.outcome import Decision, Login, Outcome, Result, denied
 from pam_iampass.system.state_dir import StateDir, file_stem
 from tests.support.world import wait_until
@@ -163,7 +163,7 @@ def test_another_person_is_not_kept_out(world: World) -> None:
 def test_no_clock_and_no_history_keeps_anybody_from_the_phone_for_longer_than_the_limits(
     history: list[tuple[RequestResult, float]],
 ) -> None:
-    state, now = State("00"), 0.0
+    state, now = RateLimitState("00"), 0.0
     for ending, step in history:
         now += step
         state.forget(now)
@@ -420,7 +420,7 @@ def test_codes_are_looked_at_in_a_cool_off_at_the_cap_and_while_a_request_is_pen
 
 
 def test_only_so_many_attempts_are_remembered(world: World) -> None:
-    state = State("00")
+    state = RateLimitState("00")
     for number in range(MOST_ATTEMPTS + 5):
         state.attempt(f"place{number}", 1.0)
     assert len(state.attempts) == MOST_ATTEMPTS
@@ -607,11 +607,11 @@ def _opened(file: Path) -> int:
 @given(st.binary(max_size=200))
 def test_whatever_bytes_a_file_has_it_is_a_state_or_broken(data: bytes) -> None:
     with contextlib.suppress(CorruptState):
-        assert isinstance(decoded(data), State)
+        assert isinstance(decoded(data), RateLimitState)
 
 
 def test_what_is_written_reads_the_same(world: World) -> None:
-    state = State("ab")
+    state = RateLimitState("ab")
     state.fail("place", 1.5)
     state.attempt("place", 2.5)
     assert decoded(encoded(state)) == state

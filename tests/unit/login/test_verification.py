@@ -15,7 +15,7 @@ from pam_iampass.audit.journal import SESSION_LEFT_OPEN, Journal
 from pam_iampass.client import AuthenticationAPI
 from pam_iampass.config.settings import Settings
 from pam_iampass.config.settings import Throttle as Limits
-from pam_iampass.login.application import Application
+from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import LoginContext
 from pam_iampass.login.verification import OTHER_LOGIN as OTHERS
 from pam_iampass.outcome import PamCode
@@ -72,7 +72,7 @@ def test_what_the_client_cannot_send_is_a_wrong_configuration(world: Setting, er
     def parts(config: str, left: Callable[[str], None]) -> LoginContext:
         return replace(helper_context.context(config, left, world.dirs), connect=connect)
 
-    def authenticate(pamh: Application, _flags: int, argv: list[str]) -> int:
+    def authenticate(pamh: PamApplication, _flags: int, argv: list[str]) -> int:
         return module.authenticate(pamh, argv, Journal(world.records), parts)
 
     settings = f"config={world.folder / 'iampass.yaml'}"
@@ -95,7 +95,7 @@ def test_whoever_ends_the_process_while_the_request_is_on_its_way_meets_the_cool
     def parts(config: str, left: Callable[[str], None]) -> LoginContext:
         return replace(helper_context.context(config, left, world.dirs), connect=connect)
 
-    def authenticate(pamh: Application, _flags: int, argv: list[str]) -> int:
+    def authenticate(pamh: PamApplication, _flags: int, argv: list[str]) -> int:
         return module.authenticate(pamh, argv, Journal(world.records), parts)
 
     settings = f"config={world.folder / 'iampass.yaml'}"
