@@ -11,17 +11,15 @@ set -eu
 
 if [ "${1-}" != --inside ]; then
     [ "$(id -u)" -eq 0 ] || { echo "isolated-root.sh: must run as root (it mounts file systems)" >&2; exit 1; }
-    network=--net
-    if [ "${1-}" = --shared-network ]; then
-        network=
-        shift
-    fi
-    exec unshare --mount --propagation private --uts $network --pid --fork --kill-child --mount-proc -- \
-        "$0" --inside "${network:---shared-network}" "$@"
+    exec unshare --mount --propagation private --uts --pid --fork --kill-child --mount-proc -- "$0" --inside "$@"
 fi
 
-network=$2
-shift 2
+shift
+network=own
+if [ "$1" = --shared-network ]; then
+    network=shared
+    shift
+fi
 umask 022
 ulimit -c 0
 ulimit -n 65536 2> /dev/null || ulimit -n "$(ulimit -Hn)"
@@ -35,8 +33,20 @@ mkdir -m 0755 "$copy" "$copy/here" "$copy/scratch" /run/sshd /run/systemd /run/s
 mount --bind /proc/self/fd/3 "$copy/here"
 exec 3<&-
 
-# The network.
-[ "$network" = --shared-network ] || ip link set lo up
+# The network. Root of a container may have no right to configure one, but has it in a user namespace.
+if [ $network = own ]; then
+    : > "$copy/network"
+    if ! unshare --net="$copy/network" ip link set lo up 2> /dev/null; then
+        mkfifo "$copy/ready"
+        { unshare --user --map-root-user --net sh -euc 'ip link set lo up; echo $$ > "$0"; read -r _ < "$0"' "$copy/ready" || echo > "$copy/ready"; } &
+        read -r process < "$copy/ready"
+        [ -n "$process" ] || { echo "isolated-root.sh: cannot configure a network (CAP_NET_ADMIN)" >&2; exit 1; }
+        mount --bind "/proc/$process/ns/net" "$copy/network"
+        echo > "$copy/ready"
+        wait
+    fi
+    enter="nsenter --net=$copy/network"
+fi
 
 # The folders: overlays.
 own="/etc/hostname /etc/hosts /etc/resolv.conf /etc/nsswitch.conf"
@@ -106,7 +116,7 @@ fi
 
 cd "$here"
 status=0 # no exec: the first process of the copy buries the others
-env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root USER=root LOGNAME=root SHELL=/bin/sh TERM=xterm-256color \
+${enter-} env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root USER=root LOGNAME=root SHELL=/bin/sh TERM=xterm-256color \
     LC_ALL=C.UTF-8 TZ=UTC \
     MACHINE_COPY=1 MACHINE_SCRATCH="$copy/scratch" PYTHONPYCACHEPREFIX="$copy/bytecode" \
     ${PAM_IAMPASS_TOOLS+PAM_IAMPASS_TOOLS="$PAM_IAMPASS_TOOLS"} "$@" || status=$?
