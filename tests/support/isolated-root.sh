@@ -21,7 +21,7 @@ if [ "$1" = --shared-network ]; then
     shift
 fi
 umask 022
-ulimit -c 0
+ulimit -S -c 0
 ulimit -n 65536 2> /dev/null || ulimit -n "$(ulimit -Hn)"
 
 # Everything that is written goes to memory, below a /run of its own. The folder that it is run in is kept at hand.
