@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.doors import Login, play
 from bench.measure import Section, median, percentile
-from pam_iampass.login import PamCode
+from pam_iampass.outcome import PamCode
 from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
 

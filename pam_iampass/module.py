@@ -6,18 +6,15 @@ Nothing here raises: whatever goes wrong denies and leaves an audit record.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
-from pam_iampass.conversation import Conversation
-from pam_iampass.journal import Journal
-from pam_iampass.login import Decision, Login, Outcome, PamCode, Result, denied
-from pam_iampass.relay.handle import ApplicationGone, Handle, Stopping
+from pam_iampass.audit.journal import Journal
+from pam_iampass.login.application import Application, ApplicationGone, Stopping
+from pam_iampass.login.conversation import Conversation
+from pam_iampass.outcome import Decision, Login, Outcome, PamCode, Result, denied
 
 if TYPE_CHECKING:
-    from pam_iampass.parts import Parts
-
-#: From the path of the settings, and from whom to tell of a session left open, to the parts of a login.
-MakeParts = Callable[[str, Callable[[str], None]], "Parts"]
+    from pam_iampass.login.context import ContextFactory
 
 SETTINGS = "/etc/iampass/iampass.yaml"
 
@@ -52,44 +49,44 @@ class Arguments:
         )
 
 
-def pam_sm_authenticate(pamh: Handle, flags: int, argv: list[str]) -> int:
+def pam_sm_authenticate(pamh: Application, flags: int, argv: list[str]) -> int:
     """Decide a login, tell the person, leave the audit record; return the PAM code."""
-    from pam_iampass import one_shot
+    from pam_iampass.relay import helper_context
 
-    return authenticate(pamh, argv, Journal(), one_shot.parts)
+    return authenticate(pamh, argv, Journal(), helper_context.parts)
 
 
-def pam_sm_setcred(pamh: Handle, flags: int, argv: list[str]) -> int:
+def pam_sm_setcred(pamh: Application, flags: int, argv: list[str]) -> int:
     """We give no credentials: PAM_IGNORE. Only an approval is a success."""
     return PamCode.IGNORE
 
 
-def pam_sm_acct_mgmt(pamh: Handle, flags: int, argv: list[str]) -> int:
+def pam_sm_acct_mgmt(pamh: Application, flags: int, argv: list[str]) -> int:
     """We say nothing about accounts: PAM_IGNORE."""
     return PamCode.IGNORE
 
 
-def pam_sm_open_session(pamh: Handle, flags: int, argv: list[str]) -> int:
+def pam_sm_open_session(pamh: Application, flags: int, argv: list[str]) -> int:
     """We take no part in sessions: PAM_IGNORE."""
     return PamCode.IGNORE
 
 
-def pam_sm_close_session(pamh: Handle, flags: int, argv: list[str]) -> int:
+def pam_sm_close_session(pamh: Application, flags: int, argv: list[str]) -> int:
     """We take no part in sessions: PAM_IGNORE."""
     return PamCode.IGNORE
 
 
-def pam_sm_chauthtok(pamh: Handle, flags: int, argv: list[str]) -> int:
+def pam_sm_chauthtok(pamh: Application, flags: int, argv: list[str]) -> int:
     """We change no passwords: PAM_IGNORE."""
     return PamCode.IGNORE
 
 
-def authenticate(pamh: Handle, argv: list[str], journal: Journal, make_parts: MakeParts) -> int:
+def authenticate(pamh: Application, argv: list[str], journal: Journal, make_context: ContextFactory) -> int:
     """What `pam_sm_authenticate` does, with the journal and the parts passed in."""
     login = Login("?", "?")
     try:
         login = _login(pamh)
-        decision = _decide(login, Arguments.read(argv), pamh, journal, make_parts)
+        decision = _decide(login, Arguments.read(argv), pamh, journal, make_context)
     except ApplicationGone as gone:
         decision = denied(Outcome.CANCELLED, str(gone))
     except Stopping as stopping:
@@ -104,7 +101,7 @@ def authenticate(pamh: Handle, argv: list[str], journal: Journal, make_parts: Ma
     return int(code) if type(code) is PamCode else PamCode.ABORT
 
 
-def decline(pamh: Handle, journal: Journal, reason: str) -> int:
+def decline(pamh: Application, journal: Journal, reason: str) -> int:
     """Deny a login that there is no room for, with its record."""
     login = _login(pamh)
     decision = denied(Outcome.UNAVAILABLE, reason, "Too many logins at once. Please try again in a minute.")
@@ -113,7 +110,7 @@ def decline(pamh: Handle, journal: Journal, reason: str) -> int:
     return int(decision.pam_code(login))
 
 
-def _login(pamh: Handle) -> Login:
+def _login(pamh: Application) -> Login:
     return Login(
         user=pamh.user or "",
         service=pamh.service or "",
@@ -126,22 +123,22 @@ def _login(pamh: Handle) -> Login:
 
 
 def _decide(
-    login: Login, arguments: Arguments, pamh: Handle, journal: Journal, make_parts: MakeParts
+    login: Login, arguments: Arguments, pamh: Application, journal: Journal, make_context: ContextFactory
 ) -> Decision:
     if arguments.unknown:
         reason = "unknown module arguments on the PAM line: " + " ".join(arguments.unknown)
         return denied(Outcome.MISCONFIGURED, reason, "The phone check is not set up rightly on this machine.")
-    from pam_iampass import verification
-    from pam_iampass.parts import Demands
+    from pam_iampass.login import verification
+    from pam_iampass.login.context import Demands
 
-    parts = make_parts(arguments.config, lambda reason: journal.left_open(login, reason))
+    parts = make_context(arguments.config, lambda reason: journal.left_open(login, reason))
     demands = Demands(arguments.first_factor)
     if arguments.debug:
         journal.note(f"a login begins: {login}")
     return verification.verify(login, demands, Conversation(pamh), pamh, parts)
 
 
-def _tell(pamh: Handle, login: Login, decision: Decision) -> None:
+def _tell(pamh: Application, login: Login, decision: Decision) -> None:
     """Tell the person what came of the login.
 
     An approval in sshd says so itself: the login goes on. sshd would pass our line on as a banner (to scp and rsync as

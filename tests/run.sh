@@ -34,9 +34,9 @@ printf '%s\n' "$@" | xargs -n 1 -P 3 tests/run.sh --group "$folder" || status=$?
 grep TOTAL "$folder/report" || cat "$folder/report"
 # What decides about a login is tested on nearly every way through it; told where all tests ran.
 if [ "$whole" -eq 0 ]; then
-    decides=pam_iampass/verification.py,pam_iampass/recovery_step.py,pam_iampass/policy.py,pam_iampass/verdict.py
-    decides=$decides,pam_iampass/throttle.py,pam_iampass/throttle_state.py,pam_iampass/recovery.py
-    decides=$decides,pam_iampass/state_folder.py,pam_iampass/trusted_file.py,"pam_iampass/client/*"
+    decides=pam_iampass/login/verification.py,pam_iampass/login/recovery.py,pam_iampass/login/policy.py,pam_iampass/login/decisions.py
+    decides=$decides,pam_iampass/login/rate_limit.py,pam_iampass/login/rate_limit_state.py,pam_iampass/login/recovery_codes.py
+    decides=$decides,pam_iampass/system/state_dir.py,pam_iampass/system/trusted_file.py,"pam_iampass/client/*"
     /usr/bin/python3 -m coverage report --data-file="$folder/coverage" --include="$decides" > "$folder/decides" 2>&1 &&
         awk '/^pam_iampass/ && $6 + 0 < 95 { print "Coverage of " $1 " is " $6 ", and has to be 95%"; low = 1 }
              /^TOTAL/ { print "Branch coverage of what decides about a login: " $6 }

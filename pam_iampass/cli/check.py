@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pam_iampass.config.settings import DEFAULT_PATH
+from pam_iampass.doctor.config_check import Inspection, inspect
 from pam_iampass.errors import Problem, Severity
-from pam_iampass.inspection import Inspection, inspect
-from pam_iampass.settings import DEFAULT_PATH
 
 if TYPE_CHECKING:
     pass

@@ -14,10 +14,10 @@ import click
 
 from pam_iampass.cli.columns import count
 from pam_iampass.cli.user_name import USER
+from pam_iampass.config.settings import DEFAULT_PATH
 from pam_iampass.doctor.examination import Examination, Options, Result
 from pam_iampass.doctor.finding import Finding, Severity
 from pam_iampass.doctor.sshd_settings import ADDRESS
-from pam_iampass.settings import DEFAULT_PATH
 from pam_iampass.text import clean
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import click
 
 from pam_iampass.cli.enroll_options import DisplayName, Duration, PhoneNumber
 from pam_iampass.cli.user_name import USER
-from pam_iampass.enrolment.applicant import Applicant
-from pam_iampass.settings import DEFAULT_PATH
+from pam_iampass.config.settings import DEFAULT_PATH
+from pam_iampass.enrollment.request import Applicant
 
 _EPILOG = """\b
 Examples:
@@ -127,7 +127,7 @@ def command(
         raise click.UsageError("--message goes with --sms or --from.")
 
     from pam_iampass.client import IampassError
-    from pam_iampass.enrolment.office import open_office
+    from pam_iampass.enrollment.service import open_office
 
     try:
         if user is not None:
@@ -140,7 +140,7 @@ def command(
             ctx.exit(one.enroll_one(office, applicant, wishes))
         elif file is not None:
             from pam_iampass.cli import enroll_many as many
-            from pam_iampass.enrolment.applicants_file import read_applicants
+            from pam_iampass.enrollment.requests_file import read_applicants
 
             applicants = [_named(applicant) for applicant in read_applicants(file)]
             office = open_office(config.absolute())

@@ -16,9 +16,9 @@ import click
 from pam_iampass.cli.columns import Columns, Row, count, line
 from pam_iampass.cli.enroll_waiting import wait
 from pam_iampass.client import Declined, IampassError, ProtocolError, Unavailable
-from pam_iampass.enrolment.applicant import Applicant
-from pam_iampass.enrolment.office import Office
-from pam_iampass.enrolment.sent_messages import SentMessages
+from pam_iampass.enrollment.request import Applicant
+from pam_iampass.enrollment.sent_messages import SentMessages
+from pam_iampass.enrollment.service import Office
 from pam_iampass.errors import PamIampassError
 from pam_iampass.text import clean
 

@@ -12,8 +12,8 @@ import click
 from pam_iampass.cli.columns import line
 from pam_iampass.cli.enroll_options import in_words
 from pam_iampass.cli.enroll_waiting import wait
-from pam_iampass.enrolment.applicant import Applicant
-from pam_iampass.enrolment.office import Admission, Office
+from pam_iampass.enrollment.request import Applicant
+from pam_iampass.enrollment.service import Admission, Office
 from pam_iampass.text import clean
 
 
@@ -139,7 +139,7 @@ def _show_link(link: str) -> None:
 def _code(link: str) -> list[str]:
     """The lines of the QR code; none where this terminal or this machine cannot show one."""
     try:
-        from pam_iampass.enrolment.qr_code import QrCode
+        from pam_iampass.login.qr_code import QrCode
     except ModuleNotFoundError as error:
         click.echo(f"(A code to scan needs the Python package {error.name}.)", err=True)
         return []

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pam_iampass.enrolment.applicant import display_name_fault, phone_number
+from pam_iampass.enrollment.request import display_name_fault, phone_number
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 

@@ -11,7 +11,7 @@ from typing import Any, Callable
 from pam_iampass.cli.columns import line
 from pam_iampass.cli.enroll_options import in_words
 from pam_iampass.client import Deadline, ManagementAPI, Unavailable
-from pam_iampass.enrolment.waiting import wait_for_devices
+from pam_iampass.enrollment.waiting import wait_for_devices
 from pam_iampass.text import clean
 
 
@@ -63,7 +63,7 @@ def _progress(
     from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task
     from rich.text import Text
 
-    class Waiting(ProgressColumn):
+    class Application(ProgressColumn):
         """What is waited for, and how long yet."""
 
         def render(self, task: Task) -> Text:
@@ -74,7 +74,7 @@ def _progress(
     options: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
     console = Console(**options)
     spinner = SpinnerColumn("dots" if console.encoding.startswith("utf") else "line")
-    with Progress(spinner, Waiting(), console=console, transient=True) as progress:
+    with Progress(spinner, Application(), console=console, transient=True) as progress:
         task = progress.add_task("", total=number)
         yield (
             lambda text: console.print(Text(text), soft_wrap=True),

@@ -9,12 +9,12 @@ from datetime import datetime
 
 import click
 
-from pam_iampass.audit_log import AuditLog, Filter
-from pam_iampass.audit_record import AuditRecord
+from pam_iampass.audit.query import AuditLog, Filter
+from pam_iampass.audit.record import AuditRecord
 from pam_iampass.cli.columns import Columns, Row, count
-from pam_iampass.cli.points_in_time import PointInTime
+from pam_iampass.cli.times import PointInTime
 from pam_iampass.cli.user_name import USER, as_nss_has_it
-from pam_iampass.login import RESULTS, Outcome, Result
+from pam_iampass.outcome import RESULTS, Outcome, Result
 from pam_iampass.text import clean
 
 _LAST = 50  # records, where nothing says how many

@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
-from pam_iampass.cli.as_module_user import account_name, as_module_user
+from pam_iampass.audit.journal import NOTICE, Journal
+from pam_iampass.cli.as_service_user import account_name, as_service_user
 from pam_iampass.cli.user_name import USER
-from pam_iampass.journal import NOTICE, Journal
-from pam_iampass.recovery import CODES, REMEDY, RecoveryCodes
-from pam_iampass.state_folder import StateFolder
+from pam_iampass.login.recovery_codes import CODES, REMEDY, RecoveryCodes
+from pam_iampass.system.state_dir import StateDir
 from pam_iampass.text import clean, quoted
 
 _EPILOG = """\b
@@ -46,10 +46,10 @@ def new(user: str, yes: bool, as_json: bool) -> None:
     else reads.
     """
     name = account_name(user)
-    left = as_module_user(lambda: _codes(name).left())
+    left = as_service_user(lambda: _codes(name).left())
     if left and not yes:
         _confirm(f"{clean(name)} has {left} codes that are still good. Replace them?")
-    codes = as_module_user(lambda: _codes(name).renew())
+    codes = as_service_user(lambda: _codes(name).renew())
     Journal().note(f"new recovery codes were made for {quoted(name)}", NOTICE)
     if as_json:
         click.echo(json.dumps({"user": name, "codes": codes}, indent=2))
@@ -65,7 +65,7 @@ def new(user: str, yes: bool, as_json: bool) -> None:
 def list_(user: str, as_json: bool) -> None:
     """Say how many codes USER has left, and when the others were used. The codes themselves are not known."""
     name = account_name(user)
-    found = as_module_user(lambda: _found(name))
+    found = as_service_user(lambda: _found(name))
     click.echo(json.dumps(found, indent=2) if as_json else "\n".join(_lines(found)))
 
 
@@ -78,7 +78,7 @@ def revoke(user: str, as_json: bool) -> None:
         name = pwd.getpwnam(user).pw_name
     except (KeyError, ValueError):
         name = user
-    revoked = as_module_user(lambda: _codes(name).revoke())
+    revoked = as_service_user(lambda: _codes(name).revoke())
     if revoked:
         Journal().note(f"the recovery codes of {quoted(name)} were revoked", NOTICE)
     if as_json:
@@ -88,7 +88,7 @@ def revoke(user: str, as_json: bool) -> None:
 
 
 def _codes(name: str) -> RecoveryCodes:
-    return RecoveryCodes(StateFolder(CODES, REMEDY), name)
+    return RecoveryCodes(StateDir(CODES, REMEDY), name)
 
 
 def _confirm(question: str) -> None:

@@ -15,9 +15,9 @@ from pam_iampass.cli.user_name import USER
 from pam_iampass.text import clean
 
 if TYPE_CHECKING:
-    from pam_iampass.audit_record import AuditRecord
-    from pam_iampass.pam_run.login import Rehearsal
-    from pam_iampass.pam_run.run import Message, PamResult
+    from pam_iampass.audit.record import AuditRecord
+    from pam_iampass.pam.run import Message, PamResult
+    from pam_iampass.pam.test_login import Rehearsal
 
 _EPILOG = """\b
 Examples:
@@ -50,11 +50,11 @@ def command(ctx: click.Context, user: str, service: str, rhost: str | None, as_j
     For sshd it is taken for granted that the key was accepted, where one is demanded. To be run as root. The exit
     status is 0 if the login would succeed, and 1 otherwise.
     """
-    from pam_iampass.pam_run import login, run
+    from pam_iampass.pam import run, test_login
 
     if os.geteuid() != 0:
         raise click.ClickException("PAM must be run as root, as sshd and sudo do: run it as root")
-    rehearsal = login.rehearsal(user, service, rhost)
+    rehearsal = test_login.rehearsal(user, service, rhost)
     screen = _Screen(to_errors=as_json)
     screen.tell(rehearsal.description)
     began = time.time()
@@ -81,7 +81,7 @@ class _Screen:
 
     def show(self, message: Message) -> str | None:
         """Show what the stack says; ask what it asks. End of input: no answer."""
-        from pam_iampass.pam_run.run import Kind
+        from pam_iampass.pam.run import Kind
 
         lines = [clean(line, 2000) for line in message.text.rstrip("\n").split("\n")]
         if not message.kind.is_question:
@@ -114,7 +114,7 @@ class _Screen:
 
 def _records(began: float, rehearsal: Rehearsal) -> list[AuditRecord] | None:
     """What the journal has of this login; None where there is no journal."""
-    from pam_iampass.audit_log import NoJournal
+    from pam_iampass.audit.query import NoJournal
     from pam_iampass.setup import evidence
 
     try:

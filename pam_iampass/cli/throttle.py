@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from pam_iampass.cli.as_module_user import account_name, as_module_user
+from pam_iampass.cli.as_service_user import account_name, as_service_user
 from pam_iampass.cli.user_name import USER
-from pam_iampass.login import Login
-from pam_iampass.settings import DEFAULT_PATH, load
-from pam_iampass.state_folder import StateFolder
+from pam_iampass.config.settings import DEFAULT_PATH, load
+from pam_iampass.login.decisions import wait_of
+from pam_iampass.login.rate_limit import REMEDY, STATE, Throttle, since_start
+from pam_iampass.outcome import Login
+from pam_iampass.system.state_dir import StateDir
 from pam_iampass.text import clean
-from pam_iampass.throttle import REMEDY, STATE, Throttle, since_start
-from pam_iampass.verdict import wait_of
 
 _EPILOG = """\b
 Examples:
@@ -53,7 +53,7 @@ def show(user: str, config: Path, as_json: bool) -> None:
     """
     name = account_name(user)
     path = str(config.absolute())
-    found = as_module_user(lambda: _found(name, path))
+    found = as_service_user(lambda: _found(name, path))
     click.echo(json.dumps(found, indent=2) if as_json else "\n".join(_lines(found)))
 
 
@@ -66,12 +66,12 @@ def clear(user: str, as_json: bool) -> None:
     It also mends the file in which they are remembered, should it be broken.
     """
     name = account_name(user)
-    as_module_user(lambda: _throttle(name).clear())
+    as_service_user(lambda: _throttle(name).clear())
     click.echo(json.dumps({"user": name, "cleared": True}) if as_json else f"Cleared for {clean(name)}.")
 
 
 def _throttle(name: str) -> Throttle:
-    return Throttle(StateFolder(STATE, REMEDY), name, Login(name, ""))
+    return Throttle(StateDir(STATE, REMEDY), name, Login(name, ""))
 
 
 def _found(name: str, config: str) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from typing import Any, Callable, TypeVar
 
 import click
 
-from pam_iampass import settings
 from pam_iampass.cli.columns import Columns, Row, count, line
 from pam_iampass.cli.user_name import USER, as_nss_has_it
+from pam_iampass.config import settings
+from pam_iampass.config.user_table_editing import UserTableEditor
+from pam_iampass.config.value_types import METHODS
+from pam_iampass.doctor.user_status import Report, Standing, State, report
 from pam_iampass.errors import ConfigurationError, Severity, shown
-from pam_iampass.setting_kinds import METHODS
-from pam_iampass.standing import Report, Standing, State, report
 from pam_iampass.text import clean
-from pam_iampass.user_table_editing import UserTableEditor
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

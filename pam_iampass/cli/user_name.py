@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from pam_iampass.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.errors import PamIampassError
+from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.text import clean
 
 _MOST = 500  # names to choose from: more than anybody reads
@@ -46,8 +46,8 @@ def as_nss_has_it(name: str) -> str | None:
 
 def _known(ctx: click.Context) -> set[str]:
     """Names to choose from. Somebody is typing: what can be found out at once, and without an error, will do."""
-    from pam_iampass import settings
-    from pam_iampass.login_accounts import login_accounts
+    from pam_iampass.config import settings
+    from pam_iampass.system.login_accounts import login_accounts
 
     names = {account.name for account in login_accounts()}
     config = Path(ctx.params.get("config") or settings.DEFAULT_PATH).absolute()
@@ -57,8 +57,9 @@ def _known(ctx: click.Context) -> set[str]:
 
 def _listed(users: Path, folder: Path) -> set[str]:
     """Whom the table speaks of, without a look into the files of single users."""
-    from pam_iampass import trusted_file, user_table
-    from pam_iampass.user_file_name import user_of
+    from pam_iampass.config import user_table
+    from pam_iampass.config.user_file_name import user_of
+    from pam_iampass.system import trusted_file
 
     names: set[str] = set()
     with suppress(PamIampassError):

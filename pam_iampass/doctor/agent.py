@@ -12,9 +12,9 @@ from pathlib import Path
 from pam_iampass.doctor.catalogue import KINDS
 from pam_iampass.doctor.finding import Finding
 from pam_iampass.errors import UntrustedFile
-from pam_iampass.programs import NotThere, ask
 from pam_iampass.relay.protocol import AUTHENTICATE, Hello
-from pam_iampass.trusted_folder import mode_of, trusted_folder
+from pam_iampass.system.programs import NotThere, ask
+from pam_iampass.system.trusted_folder import mode_of, trusted_folder
 
 _UNIT = "pam-iampass-agent.socket"
 _PATIENCE = 3.0  # seconds

@@ -9,27 +9,27 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from pam_iampass import settings as settings_file
-from pam_iampass.doctor import files, memory, sshd_settings, sudoers
+from pam_iampass.config import settings as settings_file
+from pam_iampass.config.settings import Settings
+from pam_iampass.doctor import files, sshd_settings, state_summary, sudoers
 from pam_iampass.doctor.agent import AgentExamination
 from pam_iampass.doctor.catalogue import KINDS
+from pam_iampass.doctor.config_check import inspect
 from pam_iampass.doctor.finding import Finding, merged
-from pam_iampass.doctor.memory import Memory, remembered
-from pam_iampass.doctor.pam_dialect import dialect
-from pam_iampass.doctor.pam_stack import PamFiles
 from pam_iampass.doctor.people import LockoutExamination, PeopleExamination
 from pam_iampass.doctor.service import ServiceExamination
 from pam_iampass.doctor.sshd import SshdExamination
 from pam_iampass.doctor.sshd_settings import ForUser, Sshd
 from pam_iampass.doctor.stacks import SET_UID, Stacks, module_folders
+from pam_iampass.doctor.state_summary import Memory, remembered
 from pam_iampass.doctor.sudo import SudoExamination, su_findings
 from pam_iampass.doctor.sudoers import Sudoers
+from pam_iampass.doctor.user_status import Report, Standing, State
+from pam_iampass.doctor.user_status import report as standing_report
 from pam_iampass.errors import ConfigurationError, StateError
-from pam_iampass.inspection import inspect
-from pam_iampass.module_user import module_group, reading_as_module_user
-from pam_iampass.settings import Settings
-from pam_iampass.standing import Report, Standing, State
-from pam_iampass.standing import report as standing_report
+from pam_iampass.pam.dialect import dialect
+from pam_iampass.pam.stack import PamFiles
+from pam_iampass.system.service_user import reading_as_service_user, service_group
 
 _MOST_USERS = 40
 """Users whose phones, and whose settings of sshd, are looked at where nobody is named: each costs a call."""
@@ -96,8 +96,8 @@ class Examination:
     @cached_property
     def settings(self) -> Settings | None:
         """The settings as the module reads them, None where they are wrong."""
-        group = module_group()
-        with reading_as_module_user():
+        group = service_group()
+        with reading_as_service_user():
             return settings_file.examine(
                 self.options.config, readers=frozenset() if group is None else {group}
             ).settings
@@ -137,7 +137,7 @@ class Examination:
         try:
             asked = [name for name, one in self.key_standings.items() if one.state is State.ASKED]
             return remembered(asked, self.settings)
-        except (memory.NotSeen, ConfigurationError, StateError) as error:
+        except (state_summary.NotSeen, ConfigurationError, StateError) as error:
             self.unseen.append(f"recovery codes and throttle: {error}")
             return None
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from pam_iampass.doctor.catalogue import KINDS
 from pam_iampass.doctor.finding import Finding
 from pam_iampass.errors import MissingFile, Problem, Severity, UnreadableFile, UntrustedFile
-from pam_iampass.module_user import MODULE_USER
-from pam_iampass.programs import NotThere, ask
-from pam_iampass.trusted_folder import mode_of, shell_word, trusted_folder
+from pam_iampass.system.programs import NotThere, ask
+from pam_iampass.system.service_user import SERVICE_USER
+from pam_iampass.system.trusted_folder import mode_of, shell_word, trusted_folder
 
 STATE = (Path("/run/iampass/state"), Path("/var/lib/iampass"), Path("/var/lib/iampass/recovery"))
 PROGRAMS = tuple(Path("/usr/lib/pam-iampass") / name for name in ("helper", "agent", "pam_iampass.py"))
 
 _PACKAGES = re.compile(r'^sys\.path\.append\("([^"\n]+)"\)$', re.M)
-_IMPORTS = "import pam_iampass.verification, pam_iampass.relay.helper, requests, yaml, systemd.journal"
+_IMPORTS = "import pam_iampass.login.verification, pam_iampass.relay.helper, requests, yaml, systemd.journal"
 
 
 def configuration(problems: Iterable[Problem]) -> Iterator[Finding]:
@@ -37,7 +37,7 @@ def configuration(problems: Iterable[Problem]) -> Iterator[Finding]:
         yield Finding.of(KINDS[kind], "configuration", place, what=what, remedy=problem.remedy)
 
 
-def account(user: str = MODULE_USER) -> Iterator[Finding]:
+def account(user: str = SERVICE_USER) -> Iterator[Finding]:
     """Whether the account of the module is there."""
     try:
         pwd.getpwnam(user)
@@ -85,7 +85,7 @@ def packages(programs: Iterable[Path] = PROGRAMS) -> Iterator[Finding]:
         return
 
 
-def state_folders(folders: Iterable[Path] = STATE, user: str = MODULE_USER) -> Iterator[Finding]:
+def state_folders(folders: Iterable[Path] = STATE, user: str = SERVICE_USER) -> Iterator[Finding]:
     """Whether the folders that the module remembers things in are there, and its own."""
     try:
         owner = pwd.getpwnam(user).pw_uid

@@ -6,8 +6,8 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from pam_iampass.system.trusted_folder import shell_word
 from pam_iampass.text import clean
-from pam_iampass.trusted_folder import shell_word
 
 
 class Severity(enum.Enum):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import KINDS
 from pam_iampass.doctor.finding import Finding, Severity, names
 from pam_iampass.doctor.sshd_settings import ForUser
 from pam_iampass.doctor.stacks import Stacks
-from pam_iampass.settings import Settings
-from pam_iampass.standing import Report, Standing, State
+from pam_iampass.doctor.user_status import Report, Standing, State
 
 _CONSOLES = ("login", "gdm-password", "lightdm", "sddm")
 

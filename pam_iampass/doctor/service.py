@@ -26,9 +26,9 @@ from pam_iampass.client.retries import http_time
 from pam_iampass.client.signing import authentication_headers
 from pam_iampass.client.tls import tls_context
 from pam_iampass.client.wire import Wire
+from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import KINDS
 from pam_iampass.doctor.finding import Finding, names
-from pam_iampass.settings import Settings
 
 _SECONDS = 15.0
 """For the first call; and again for all others together."""

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pam_iampass.config.settings import Settings
+from pam_iampass.config.value_types import Prompt
 from pam_iampass.doctor.catalogue import KINDS
 from pam_iampass.doctor.finding import Finding, Severity, names
 from pam_iampass.doctor.sshd_settings import ForUser, Refused, Sshd
 from pam_iampass.doctor.stack_examination import StackExamination
 from pam_iampass.doctor.stacks import Stacks
-from pam_iampass.setting_kinds import Prompt
-from pam_iampass.settings import Settings
 
 _KEYBOARD, _PASSWORD, _KEY = "keyboard-interactive", "password", "publickey"
 _SPARE = 30  # seconds for connecting, key, password and prompt

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from pam_iampass.programs import NotThere, ask, find
+from pam_iampass.system.programs import NotThere, ask, find
 
 ADDRESS = "192.0.2.1"
 """Where a login comes from unless one says otherwise: an address that nobody has (RFC 5737)."""

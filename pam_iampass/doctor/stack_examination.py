@@ -8,7 +8,7 @@ from functools import cached_property
 
 from pam_iampass.doctor.catalogue import KINDS
 from pam_iampass.doctor.finding import Finding, names
-from pam_iampass.doctor.pam_behaviour import (
+from pam_iampass.pam.behaviour import (
     Person,
     Role,
     World,
@@ -19,7 +19,7 @@ from pam_iampass.doctor.pam_behaviour import (
     role,
     setcred_answer,
 )
-from pam_iampass.doctor.pam_controls import (
+from pam_iampass.pam.controls import (
     ABORT,
     CODES,
     IGNORE,
@@ -28,9 +28,9 @@ from pam_iampass.doctor.pam_controls import (
     MODULE_UNKNOWN,
     SUCCESS,
 )
-from pam_iampass.doctor.pam_dialect import Dialect
-from pam_iampass.doctor.pam_play import Played, play
-from pam_iampass.doctor.pam_stack import Handler
+from pam_iampass.pam.dialect import Dialect
+from pam_iampass.pam.simulation import Played, play
+from pam_iampass.pam.stack import Handler
 
 _LIKELY = (ABORT, MAXTRIES, MODULE_UNKNOWN)
 """What our doors answer to a denial, and what libpam answers for a module that is not there."""

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pam_iampass.doctor.catalogue import KINDS
 from pam_iampass.doctor.finding import Finding
-from pam_iampass.doctor.pam_behaviour import is_ours, is_pam_python, own_arguments
-from pam_iampass.doctor.pam_lines import CutOff, lines, words
-from pam_iampass.doctor.pam_stack import Broken, Handler, Kind, PamFiles, Service, Type
 from pam_iampass.doctor.stack_examination import StackExamination
 from pam_iampass.errors import shown
 from pam_iampass.module import Arguments
+from pam_iampass.pam.behaviour import is_ours, is_pam_python, own_arguments
+from pam_iampass.pam.lines import CutOff, lines, words
+from pam_iampass.pam.stack import Broken, Handler, Kind, PamFiles, Service, Type
 
 _LIBRARIES = ("/usr/lib/*/security", "/lib/*/security", "/usr/lib64/security", "/usr/lib/security")
 SET_UID = frozenset(

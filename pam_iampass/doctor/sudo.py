@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from pam_iampass.doctor.catalogue import KINDS
 from pam_iampass.doctor.finding import Finding, names
-from pam_iampass.doctor.pam_behaviour import is_pam_python
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.doctor.sudoers import Sudoers
+from pam_iampass.pam.behaviour import is_pam_python
 
 _DANGEROUS = frozenset(("PATH", "HOME", "LD_PRELOAD", "LD_LIBRARY_PATH"))
 """What, kept from the caller, leads an interpreter astray; and whatever begins with PYTHON."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pam_iampass.doctor.catalogue import KINDS
 from pam_iampass.doctor.finding import Finding
-from pam_iampass.programs import NotThere, ask, find
+from pam_iampass.system.programs import NotThere, ask, find
 
 _FILE = "/etc/sudoers"
 

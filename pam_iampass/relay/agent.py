@@ -1,7 +1,7 @@
 """pam-iampass-agent: serves the logins of this machine, one thread a login, from one process without root.
 
 systemd hands it the listening socket `/run/iampass/pam.sock`, on which only root can connect. It holds what logins
-can share (`relay.shared`). SIGTERM ends all logins that are pending, and the IAMPASS session of each.
+can share (`relay.agent_context`). SIGTERM ends all logins that are pending, and the IAMPASS session of each.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import struct
 import threading
 import time
 import types
-from typing import Callable
+from typing import TYPE_CHECKING, Callable, Protocol
 
-from pam_iampass import module
-from pam_iampass.journal import ERROR, WARNING, Journal
-from pam_iampass.relay.handle import Handle
+from pam_iampass.audit.journal import ERROR, WARNING, Journal
+from pam_iampass.login.application import Application
 from pam_iampass.relay.serve import serve
 
 #: Logins that may be pending at once; more are told to come back.
@@ -30,7 +29,22 @@ LAST_WAIT = 15.0
 #: Memory for a thread's stack, in bytes: 1,000 threads of the usual 8 MiB would not fit.
 STACK = 512 * 1024
 
+if TYPE_CHECKING:
+    from pam_iampass.login.context import ContextFactory
+
 _PEER = struct.Struct("3i")
+
+
+class LoginModule(Protocol):
+    """The functions of `pam_iampass.module` that an agent calls."""
+
+    def authenticate(
+        self, pamh: Application, argv: list[str], journal: Journal, make_context: ContextFactory
+    ) -> int:
+        """Decide a login; return the PAM code."""
+
+    def decline(self, pamh: Application, journal: Journal, reason: str) -> int:
+        """Deny a login that there is no capacity for; return the PAM code."""
 
 
 class Agent:
@@ -40,15 +54,17 @@ class Agent:
         self,
         listener: socket.socket,
         journal: Journal,
-        make_parts: Callable[[Callable[[], int]], module.MakeParts],
+        module: LoginModule,
+        make_context: Callable[[Callable[[], int]], ContextFactory],
         *,
         most_pending: int = MOST_PENDING,
         allowed_uid: int = 0,
     ) -> None:
-        """`make_parts` is given a function that tells how many logins are pending; see `relay.shared`."""
+        """`make_context` receives a function that returns the number of pending logins; see `relay.agent_context`."""
         self._listener = listener
         self._journal = journal
-        self._make_parts = make_parts(lambda: self.pending)
+        self._module = module
+        self._make_parts = make_context(lambda: self.pending)
         self._most_pending = most_pending
         self._allowed_uid = allowed_uid
         self._lock = threading.Lock()
@@ -107,7 +123,7 @@ class Agent:
             self._forget(thread)
             connection.close()
 
-    def _serve(self, connection: socket.socket, serves: Callable[[Handle, int, list[str]], int]) -> None:
+    def _serve(self, connection: socket.socket, serves: Callable[[Application, int, list[str]], int]) -> None:
         try:
             serve(connection, serves, self._stopped)
         except Exception as error:  # noqa: BLE001 - one login must not take the agent along; its door denies
@@ -115,22 +131,22 @@ class Agent:
         finally:
             self._forget(threading.current_thread())
 
-    def _authenticate(self, pamh: Handle, flags: int, argv: list[str]) -> int:
-        return module.authenticate(pamh, argv, self._journal, self._make_parts)
+    def _authenticate(self, pamh: Application, flags: int, argv: list[str]) -> int:
+        return self._module.authenticate(pamh, argv, self._journal, self._make_parts)
 
-    def _decline(self, pamh: Handle, flags: int, argv: list[str]) -> int:
-        return module.decline(pamh, self._journal, f"{self._most_pending} logins are pending already")
+    def _decline(self, pamh: Application, flags: int, argv: list[str]) -> int:
+        return self._module.decline(pamh, self._journal, f"{self._most_pending} logins are pending already")
 
     def _forget(self, thread: threading.Thread) -> None:
         with self._lock:
             self._threads.discard(thread)
 
 
-def main() -> int:
+def main(module: LoginModule) -> int:
     """Serve on the socket that systemd hands over. The exit status is 0 after SIGTERM, 1 without a socket."""
     from systemd import daemon
 
-    from pam_iampass.relay.shared import SharedParts
+    from pam_iampass.relay.agent_context import SharedContext
 
     descriptors = daemon.listen_fds()
     if len(descriptors) != 1:
@@ -138,7 +154,7 @@ def main() -> int:
         return 1
     threading.stack_size(STACK)
     listener = socket.socket(fileno=descriptors[0])
-    agent = Agent(listener, Journal(), SharedParts)
+    agent = Agent(listener, Journal(), module, SharedContext)
 
     def stop(_number: int, _frame: types.FrameType | None) -> None:
         agent.stop()

@@ -12,30 +12,18 @@ import socket
 import sys
 import types
 
-SERVICE_USER = "iampass"
+from pam_iampass.relay.serve import Authenticate, serve
+from pam_iampass.system.service_user import SERVICE_USER, become
 
 
-def main() -> int:
+def main(authenticate: Authenticate) -> int:
     """Serve one login on descriptor 0. The exit status is 0 where the login was served, whatever came of it."""
     connection = socket.socket(fileno=0)
     if os.geteuid() == 0:
         become(SERVICE_USER)
     signal.signal(signal.SIGTERM, _leave)
-    from pam_iampass.module import pam_sm_authenticate
-    from pam_iampass.relay.serve import serve
-
-    serve(connection, pam_sm_authenticate)
+    serve(connection, authenticate)
     return 0
-
-
-def become(name: str) -> None:
-    """Become the user `name`, for good: groups, group, user. Raises KeyError where there is no such user."""
-    import pwd
-
-    account = pwd.getpwnam(name)
-    os.setgroups([account.pw_gid])
-    os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
-    os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
 
 
 def _leave(_number: int, _frame: types.FrameType | None) -> None:

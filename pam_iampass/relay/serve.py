@@ -6,11 +6,12 @@ import contextlib
 import socket
 from typing import Callable
 
-from pam_iampass.relay.handle import ApplicationGone, Handle, greet
+from pam_iampass.login.application import ApplicationGone
+from pam_iampass.relay.connection import RelayConnection, greet
 from pam_iampass.relay.protocol import FrameError
 
 #: `pam_iampass.module.pam_sm_authenticate`, or what stands in for it.
-Authenticate = Callable[[Handle, int, "list[str]"], int]
+Authenticate = Callable[[RelayConnection, int, "list[str]"], int]
 
 
 def serve(connection: socket.socket, authenticate: Authenticate, stop: int | None = None) -> None:
@@ -19,10 +20,10 @@ def serve(connection: socket.socket, authenticate: Authenticate, stop: int | Non
     `stop` is a descriptor that becomes readable when all logins must end.
     Where the door does not keep to the protocol nothing is answered: it denies by itself.
     """
-    with connection, contextlib.ExitStack() as afterwards:
+    with connection, contextlib.ExitStack() as after_reply:
         try:
             hello, items = greet(connection)
-            handle = Handle(connection, items, afterwards, stop)
+            handle = RelayConnection(connection, items, after_reply, stop)
             code = authenticate(handle, hello.flags, ["pam_iampass", *hello.arguments])
             handle.answer(code)
         except (ApplicationGone, FrameError):

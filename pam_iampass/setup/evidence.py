@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
-from pam_iampass.audit_log import AuditLog, Filter
-from pam_iampass.audit_record import AuditRecord
-from pam_iampass.login import Result
-from pam_iampass.programs import find
+from pam_iampass.audit.query import AuditLog, Filter
+from pam_iampass.audit.record import AuditRecord
+from pam_iampass.outcome import Result
 from pam_iampass.setup import programs
+from pam_iampass.system.programs import find
 
 
 def records(since: float, pam_services: Iterable[str]) -> list[AuditRecord]:

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam_iampass.programs import find
 from pam_iampass.setup import programs
 from pam_iampass.setup.snapshot import Snapshot
+from pam_iampass.system.programs import find
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pam_iampass import trusted_file
 from pam_iampass.errors import MissingFile, UntrustedFile
 from pam_iampass.setup import files
 from pam_iampass.setup.errors import Refused, SetupError
 from pam_iampass.setup.snapshot import ABSENT, Snapshot
+from pam_iampass.system import trusted_file
 
 _VERSION = 1
 _LIMIT = 4 * 1024 * 1024

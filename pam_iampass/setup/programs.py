@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pam_iampass.programs import NotThere, Said, ask
 from pam_iampass.setup.errors import SetupError
+from pam_iampass.system.programs import NotThere, Said, ask
 
 
 def run(command: Sequence[str], timeout: float = 60.0) -> Said:

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam_iampass.programs import find
 from pam_iampass.setup import programs
+from pam_iampass.system.programs import find
 
 _UNITS = ("ssh.service", "sshd.service")
 PATIENCE = 10.0

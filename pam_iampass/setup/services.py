@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pam_iampass.setup.errors import Refused
 from pam_iampass.setup.manifest import LineEdit
-from pam_iampass.setup.places import Places
+from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.snapshot import take
 
 SERVICES = ("sshd", "sudo", "su")
@@ -55,7 +55,7 @@ class WantedService:
     files: tuple[WantedFile, ...]
 
 
-def wanted(name: str, choice: str, places: Places, *, chooses_service: bool) -> WantedService:
+def wanted(name: str, choice: str, places: Paths, *, chooses_service: bool) -> WantedService:
     """The files of a service. `chooses_service`: whether this sshd knows PAMServiceName.
 
     Raises Refused where the machine's PAM files are not understood, or a template is missing.
@@ -72,7 +72,7 @@ def wanted(name: str, choice: str, places: Places, *, chooses_service: bool) -> 
     return WantedService(name, "", "su", also, "iampass-su", (own, _edited(places.pam / "su", "iampass-su")))
 
 
-def _sshd(choice: str, places: Places, chooses_service: bool) -> WantedService:
+def _sshd(choice: str, places: Paths, chooses_service: bool) -> WantedService:
     suffix = "-password" if choice == PASSWORD else ""
     own_name = f"iampass-sshd{suffix}"
     drop_in = _template(places, f"sshd_config.d/10-iampass{suffix}.conf")
@@ -88,11 +88,11 @@ def _sshd(choice: str, places: Places, chooses_service: bool) -> WantedService:
     )
 
 
-def _own(places: Places, name: str) -> WantedFile:
+def _own(places: Paths, name: str) -> WantedFile:
     return WantedFile(places.pam / name, _template(places, f"{_family(places)}/{name}"), 0o644, False)
 
 
-def _family(places: Places) -> str:
+def _family(places: Paths) -> str:
     """The folder of templates that fit this machine's PAM files."""
     for shared, family in (("common-auth", "pam.d"), ("system-auth", "pam.d-redhat")):
         if (places.pam / shared).exists():
@@ -101,7 +101,7 @@ def _family(places: Places) -> str:
     raise Refused(f"{places.pam}: has neither common-auth (Debian) nor system-auth (Red Hat)", remedy)
 
 
-def _template(places: Places, name: str) -> bytes:
+def _template(places: Paths, name: str) -> bytes:
     try:
         return (places.templates / name).read_bytes()
     except FileNotFoundError:

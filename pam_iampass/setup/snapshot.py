@@ -8,9 +8,9 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam_iampass import trusted_file
 from pam_iampass.errors import MissingFile
 from pam_iampass.setup.errors import Refused
+from pam_iampass.system import trusted_file
 
 _LIMIT = 1024 * 1024
 

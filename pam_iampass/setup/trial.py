@@ -18,7 +18,7 @@ from pathlib import Path
 from pam_iampass.setup import files, programs
 from pam_iampass.setup.errors import SetupError
 from pam_iampass.setup.manifest import Trial
-from pam_iampass.setup.places import Places
+from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.reload import SYSTEMD
 
 SYSTEMD_KEEPER, PROCESS_KEEPER = "systemd", "process"
@@ -68,7 +68,7 @@ def new(services: Sequence[str], minutes: float, now: float) -> Trial:
     return Trial(secrets.token_hex(8), tuple(services), now, now + 60 * minutes, keeper)
 
 
-def start(trial: Trial, places: Places, manifest: Path) -> None:
+def start(trial: Trial, places: Paths, manifest: Path) -> None:
     """Have it end by itself. Raises SetupError or OSError, and then it does not."""
     if trial.keeper == PROCESS_KEEPER:
         _start_process(trial)
@@ -84,7 +84,7 @@ def start(trial: Trial, places: Places, manifest: Path) -> None:
             )
 
 
-def stop(places: Places) -> None:
+def stop(places: Paths) -> None:
     """Have nothing end any trial by itself. A process that waits finds out by itself that it is not wanted."""
     wants = places.units / "timers.target.wants" / f"{_NAME}.timer"
     paths = [wants, *(places.units / f"{_NAME}.{kind}" for kind in ("timer", "service"))]
@@ -100,7 +100,7 @@ def stop(places: Places) -> None:
     stamp.unlink(missing_ok=True)  # or the next trial would be over as soon as it begins
 
 
-def units(trial: Trial, places: Places, manifest: Path) -> dict[Path, str]:
+def units(trial: Trial, places: Paths, manifest: Path) -> dict[Path, str]:
     """The unit files, by path."""
     command, folder = own_command()
     words = " ".join(_quoted(word) for word in [*command, "setup", "--trial-over", trial.name])

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pam_iampass.accounts import Account
-from pam_iampass.audit_log import NoJournal
+from pam_iampass.audit.query import NoJournal
 from pam_iampass.errors import PamIampassError
 from pam_iampass.setup import apply, evidence, plan, services, trial
 from pam_iampass.setup.apply import Machine, Tell
@@ -17,10 +16,11 @@ from pam_iampass.setup.checks import sshd as sshd_check
 from pam_iampass.setup.checks import sudo as sudo_check
 from pam_iampass.setup.errors import Refused, SetupError
 from pam_iampass.setup.manifest import Manifest, Store, Trial
-from pam_iampass.setup.places import Places
+from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Plan
 from pam_iampass.setup.reload import reload_sshd
 from pam_iampass.setup.snapshot import take
+from pam_iampass.system.accounts import Account
 
 SETTINGS = Path("/etc/iampass/iampass.yaml")
 """The settings that the shipped PAM files use."""
@@ -41,9 +41,9 @@ class State:
 class Setup:
     """Setting up, on one machine."""
 
-    def __init__(self, tell: Tell, places: Places | None = None, config: Path = SETTINGS) -> None:
+    def __init__(self, tell: Tell, places: Paths | None = None, config: Path = SETTINGS) -> None:
         """`tell` hears of each thing that is done."""
-        self.places = places or Places()
+        self.places = places or Paths()
         self.store = Store(self.places.state)
         self.config = config
         self._tell = tell

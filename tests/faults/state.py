@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass.verification import OTHERS
+from pam_iampass.login.verification import OTHERS
 from tests.faults.conversations import SSHD
 from tests.support.fault_case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expected, Requests
 from tests.support.fault_circumstances import STATE_BY_LINK, STATE_FOLDER

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pam_iampass.login import Outcome
+from pam_iampass.outcome import Outcome
 from tests.faults.table import CASES
 from tests.support.fault_case import WAYS, Case, Expected
 from tests.support.fault_place import Ended

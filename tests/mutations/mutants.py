@@ -43,15 +43,15 @@ class Mutant:
 
 _MODULE = "tests/unit/test_module.py::"
 _FAULT = "tests/client/test_faults.py::test_each_fault_is_its_error_in_time_after_one_try"
-_VERIFICATION = "pam_iampass/verification.py"
-_VERDICT = "pam_iampass/verdict.py"
+_VERIFICATION = "pam_iampass/login/verification.py"
+_DECISIONS = "pam_iampass/login/decisions.py"
 
 MUTANTS = (
     # 1
     Mutant(
         1,
         "any status that is no failure counts as an approval",
-        _VERDICT,
+        _DECISIONS,
         "if session.active:",
         "if not session.failed:",
         _MODULE + "test_any_status_but_active_is_no_approval",
@@ -59,7 +59,7 @@ MUTANTS = (
     Mutant(
         1,
         "silence counts as an approval",
-        _VERDICT,
+        _DECISIONS,
         "if session.active:",
         "if session.active or session.in_progress:",
         _MODULE + "test_nobody_answers_in_time",
@@ -75,7 +75,7 @@ MUTANTS = (
     Mutant(
         1,
         "an ignored login is a success",
-        "pam_iampass/login.py",
+        "pam_iampass/outcome.py",
         "return PamCode.IGNORE",
         "return PamCode.SUCCESS",
         _MODULE + "test_unlisted_users_go_as_the_policy_says_and_never_by_success",
@@ -91,16 +91,16 @@ MUTANTS = (
     Mutant(
         1,
         "a recovery code is not spent",
-        "pam_iampass/recovery.py",
+        "pam_iampass/login/recovery_codes.py",
         "            self._write(folder, now)\n            return now.left",
         "            return now.left",
-        "tests/unit/test_recovery.py::test_each_of_ten_codes_is_good_once",
+        "tests/unit/login/test_recovery_codes.py::test_each_of_ten_codes_is_good_once",
     ),
     # 2
     Mutant(
         2,
         "an outage is tolerated although the request may be on the phone",
-        _VERDICT,
+        _DECISIONS,
         ' and not may_have_started:\n        message = "IAMPASS cannot be reached; you pass',
         ':\n        message = "IAMPASS cannot be reached; you pass',
         _MODULE + "test_polls_that_keep_failing_are_an_outage_that_is_never_tolerated",
@@ -133,18 +133,18 @@ MUTANTS = (
         2,
         "a wrong configuration is tolerated",
         _VERIFICATION,
-        "return verdict.misconfigured(str(error))\n",
-        "return verdict.unlisted(login.user, True)\n",
+        "return decisions.misconfigured(str(error))\n",
+        "return decisions.unlisted(login.user, True)\n",
         _MODULE + "test_broken_settings_deny_whatever_the_policy_for_outages_says",
     ),
     Mutant(
         2,
         "a user whose groups cannot be looked up is exempt",
-        "pam_iampass/policy.py",
+        "pam_iampass/login/policy.py",
         "        mine = accounts.groups(who)\n",
         "        try:\n            mine = accounts.groups(who)\n        except Exception:\n"
         "            return Exempt('perhaps')\n",
-        "tests/unit/test_policy.py::test_groups_that_cannot_be_looked_up_exempt_nobody_and_let_nobody_pass",
+        "tests/unit/login/test_policy.py::test_groups_that_cannot_be_looked_up_exempt_nobody_and_let_nobody_pass",
     ),
     # 3
     Mutant(
@@ -174,10 +174,10 @@ MUTANTS = (
     Mutant(
         3,
         "a file that others can write is read",
-        "pam_iampass/trusted_file.py",
+        "pam_iampass/system/trusted_file.py",
         "if found.st_mode & 0o022:",
         "if False:",
-        "tests/unit/test_trusted_file.py::test_a_file_that_others_can_write_is_refused",
+        "tests/unit/system/test_trusted_file.py::test_a_file_that_others_can_write_is_refused",
     ),
     Mutant(
         3,
@@ -191,10 +191,10 @@ MUTANTS = (
     Mutant(
         4,
         "a denial lets the application ask again",
-        "pam_iampass/login.py",
+        "pam_iampass/outcome.py",
         "return PamCode.MAXTRIES if login.through_sshd else PamCode.ABORT",
         "return PamCode.MAXTRIES",
-        "tests/unit/test_login.py::test_a_denial_ends_the_login_at_once_in_each_application",
+        "tests/unit/test_outcome.py::test_a_denial_ends_the_login_at_once_in_each_application",
     ),
     Mutant(
         4,
@@ -208,35 +208,35 @@ MUTANTS = (
     Mutant(
         4,
         "a newer login does not wait for the older one of its place",
-        "pam_iampass/throttle.py",
+        "pam_iampass/login/rate_limit.py",
         "if login.place == place else None",
         "if False else None",
-        "tests/unit/test_throttle.py::test_a_newer_login_from_the_same_place_waits_until_the_older_has_let_go",
+        "tests/unit/login/test_rate_limit.py::test_a_newer_login_from_the_same_place_waits_until_the_older_has_let_go",
     ),
     Mutant(
         4,
         "there is no cool-off",
-        "pam_iampass/throttle_state.py",
+        "pam_iampass/login/rate_limit_state.py",
         "if found is None or found.count < 2:",
         "if True:",
-        "tests/unit/test_throttle.py"
+        "tests/unit/login/test_rate_limit.py"
         "::test_the_first_failure_in_a_row_is_free_and_then_the_wait_doubles_up_to_its_limit",
     ),
     Mutant(
         4,
         "who rings and hangs up is not counted",
-        "pam_iampass/verification.py",
-        "return Ending.LOST if isinstance(broken_off, Stopping) else Ending.FAILED",
-        "return Ending.LOST",
-        "tests/unit/test_throttled_logins.py::test_who_rings_and_hangs_up_again_and_again_meets_the_cool_off",
+        "pam_iampass/login/verification.py",
+        "return RequestResult.LOST if isinstance(broken_off, Stopping) else RequestResult.FAILED",
+        "return RequestResult.LOST",
+        "tests/unit/login/test_rate_limited_logins.py::test_who_rings_and_hangs_up_again_and_again_meets_the_cool_off",
     ),
     Mutant(
         4,
         "who begins anew from the same place is not counted",
-        "pam_iampass/verification.py",
+        "pam_iampass/login/verification.py",
         "failed = self.replaced or decision",
         "failed = decision",
-        "tests/unit/test_throttled_logins.py"
+        "tests/unit/login/test_rate_limited_logins.py"
         "::test_who_begins_anew_from_the_same_place_again_and_again_meets_the_cool_off",
     ),
     # 5
@@ -284,7 +284,7 @@ MUTANTS = (
     Mutant(
         6,
         "nobody notices that the application died",
-        "pam_iampass/relay/handle.py",
+        "pam_iampass/relay/connection.py",
         'if self._readable(seconds):\n            raise ApplicationGone("the application went away")',
         "self._readable(seconds)",
         _MODULE + "test_when_the_application_dies_the_session_is_ended_within_a_second",
@@ -326,9 +326,9 @@ MUTANTS = (
     Mutant(
         8,
         "a person is told of a denial byte for byte as the server said it",
-        "pam_iampass/conversation.py",
-        "self._handle.conversation(Message(ERROR_MSG, clean(text)))",
-        "self._handle.conversation(Message(ERROR_MSG, text))",
+        "pam_iampass/login/conversation.py",
+        "self._handle.conversation(PamMessage(ERROR_MSG, clean(text)))",
+        "self._handle.conversation(PamMessage(ERROR_MSG, text))",
         "tests/unit/test_cleaning.py::test_the_servers_reason",
     ),
     Mutant(
@@ -376,16 +376,16 @@ MUTANTS = (
     Mutant(
         10,
         "a word that the client chose counts as a key",
-        "pam_iampass/login.py",
+        "pam_iampass/outcome.py",
         'line.split(" ", 1)[0] == method',
         'method in line.split(" ")',
-        "tests/unit/test_login.py::test_an_accepted_key_is_the_first_word_of_a_line",
+        "tests/unit/test_outcome.py::test_an_accepted_key_is_the_first_word_of_a_line",
     ),
     # 11
     Mutant(
         11,
         "a name is what was typed",
-        "pam_iampass/accounts.py",
+        "pam_iampass/system/accounts.py",
         '            raise LookupFailed(f"looking up the user failed: {error.strerror}") from None\n'
         "        return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)",
         '            raise LookupFailed(f"looking up the user failed: {error.strerror}") from None\n'
@@ -396,7 +396,7 @@ MUTANTS = (
         11,
         "a name that NSS does not know is asked about all the same",
         _VERIFICATION,
-        "        raise _Decided(verdict.no_account()) from None\n",
+        "        raise _Decided(decisions.no_account()) from None\n",
         "        return Account(login.user, 65534, 65534)\n",
         _MODULE + "test_no_account_of_this_machine_is_denied_before_any_prompt",
     ),

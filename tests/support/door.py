@@ -8,8 +8,9 @@ import threading
 from dataclasses import dataclass, field
 from typing import Callable, Optional, Union
 
+from pam_iampass.login.application import Application, ApplicationGone
 from pam_iampass.relay import protocol
-from pam_iampass.relay.handle import ApplicationGone, Handle, receive
+from pam_iampass.relay.connection import receive
 from pam_iampass.relay.protocol import Frame, FrameError, Hello, Type
 from pam_iampass.relay.serve import serve
 
@@ -37,7 +38,7 @@ class Door:
 
     def __init__(
         self,
-        module: Callable[[Handle, int, list[str]], int] | socket.socket,
+        module: Callable[[Application, int, list[str]], int] | socket.socket,
         *arguments: str,
         answers: tuple[Answer, ...] = ("",) * 5,
         **items: str,

@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
-from pam_iampass.journal import JOURNAL_SOCKET
-from pam_iampass.throttle import STATE
+from pam_iampass.audit.journal import JOURNAL_SOCKET
+from pam_iampass.login.rate_limit import STATE
 from tests.support import processes
 from tests.support.fault_case import Circumstance, Log
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass.recovery import CODES
+from pam_iampass.login.rate_limit import STATE
+from pam_iampass.login.recovery_codes import CODES
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SandboxSession
-from pam_iampass.state_folder import file_stem
-from pam_iampass.throttle import STATE
+from pam_iampass.system.state_dir import file_stem
 from tests.support.agent import SOCKET
 from tests.support.fault_case import NONE, Case, Option, Play, Requests
 from tests.support.installation import ETC, write

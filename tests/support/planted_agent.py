@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from pam_iampass.login import PamCode
+from pam_iampass.outcome import PamCode
 from pam_iampass.relay import protocol
 
 

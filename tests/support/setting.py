@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass import module, one_shot
-from pam_iampass.journal import MESSAGE_IDS, Journal
-from pam_iampass.login import Outcome
-from pam_iampass.parts import Parts, Stores
-from pam_iampass.places import Places
-from pam_iampass.relay.handle import Handle
+from pam_iampass import module
+from pam_iampass.audit.journal import MESSAGE_IDS, Journal
+from pam_iampass.login.application import Application
+from pam_iampass.login.concurrency import ConcurrencyLimit
+from pam_iampass.login.context import LoginContext, StateDirs
+from pam_iampass.outcome import Outcome
+from pam_iampass.relay import helper_context
 from pam_iampass.sandbox import Sandbox
 from tests.support.door import Answer, Door, Told
 
@@ -29,11 +30,11 @@ class Records:
         self.fields.append(fields)
 
 
-def stores_in(folder: Path) -> Stores:
+def stores_in(folder: Path) -> StateDirs:
     """Folders, as the module wants them, for what is remembered."""
     for name in ("state", "codes"):
         (folder / name).mkdir(mode=0o700)
-    return Stores(str(folder / "state"), str(folder / "codes"))
+    return StateDirs(str(folder / "state"), str(folder / "codes"))
 
 
 class Setting:
@@ -44,7 +45,7 @@ class Setting:
         self.sandbox = sandbox
         self.records = Records()
         self.stores = stores_in(folder)
-        self.places = Places()
+        self.concurrency = ConcurrencyLimit()
         self._first_session = len(sandbox.sessions)
         self._first_call = len(sandbox.calls)
         self.write("application-secret", sandbox.application_secret)
@@ -71,9 +72,9 @@ class Setting:
         }
         self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))
 
-    def authenticate(self, pamh: Handle, flags: int, argv: list[str]) -> int:
-        def parts(config: str, left_open: Callable[[str], None]) -> Parts:
-            return replace(one_shot.parts(config, left_open, self.stores), places=self.places)
+    def authenticate(self, pamh: Application, flags: int, argv: list[str]) -> int:
+        def parts(config: str, left_open: Callable[[str], None]) -> LoginContext:
+            return replace(helper_context.parts(config, left_open, self.stores), concurrency=self.concurrency)
 
         return module.authenticate(pamh, argv, Journal(self.records), parts)
 

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from pam_iampass.doctor.catalogue import KINDS
-from pam_iampass.doctor.pam_controls import AUTH_ERR, SUCCESS
-from pam_iampass.doctor.pam_dialect import dialect
-from pam_iampass.doctor.pam_play import play
-from pam_iampass.doctor.pam_stack import Broken, PamFiles, Type
+from pam_iampass.pam.controls import AUTH_ERR, SUCCESS
+from pam_iampass.pam.dialect import dialect
+from pam_iampass.pam.simulation import play
+from pam_iampass.pam.stack import Broken, PamFiles, Type
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.faults import Junk
 from tests.support.agent import SOCKET, RunningAgent

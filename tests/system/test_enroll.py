@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.faults import Hang, Status
-from pam_iampass.user_table import Entry, UserTable
 from tests.support.installation import ETC, Installation
 from tests.support.qr_reader import read_codes
 from tests.support.terminal import Terminal

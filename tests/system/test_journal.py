@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.journal import MESSAGE_IDS, SESSION_LEFT_OPEN
+from pam_iampass.audit.journal import MESSAGE_IDS, SESSION_LEFT_OPEN
 from pam_iampass.sandbox.faults import Status
 from tests.support import processes
 from tests.support.installation import ROOT

@@ -23,8 +23,8 @@ COMMAND = "/usr/bin/pam-iampass"
 # Writes audit records as the module does, as the user it is run as.
 RECORD = """
 import sys
-from pam_iampass.journal import Journal
-from pam_iampass.login import Decision, Login, Outcome, RESULTS
+from pam_iampass.audit.journal import Journal
+from pam_iampass.outcome import Decision, Login, Outcome, RESULTS
 outcome = Outcome(sys.argv[2])
 result = sorted(RESULTS[outcome], key=lambda one: one.value)[0]
 login = Login(sys.argv[1], sys.argv[3], sys.argv[4] or None)

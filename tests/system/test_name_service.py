@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.accounts import Account, Accounts, LookupFailed
+from pam_iampass.system.accounts import Account, Accounts, LookupFailed
 from tests.support.installation import ROOT, Installation
 
 NSSWITCH = Path("/etc/nsswitch.conf")
 #: Asks for the groups of a user in one thread, while another looks at the clock.
 PROGRAM = """\
 import json, sys, threading, time
-from pam_iampass.accounts import Account, Accounts
+from pam_iampass.system.accounts import Account, Accounts
 found = []
 thread = threading.Thread(target=lambda: found.extend(Accounts().groups(Account(sys.argv[1], 0, 1))))
 thread.start()
@@ -76,9 +76,7 @@ def asked_anew(program: str, *arguments: str) -> str:
 
 
 def test_a_name_is_what_the_name_service_says_whatever_was_typed(aliases: None) -> None:
-    program = (
-        "import sys; from pam_iampass.accounts import Accounts; print(Accounts().named(sys.argv[1]).name)"
-    )
+    program = "import sys; from pam_iampass.system.accounts import Accounts; print(Accounts().named(sys.argv[1]).name)"
     assert asked_anew(program, "ALICE") == "alice\n"
     assert asked_anew(program, "alice") == "alice\n"
 

@@ -10,8 +10,8 @@ from typing import Any
 import pexpect
 import pytest
 
-from pam_iampass.journal import MESSAGE_IDS
-from pam_iampass.login import Outcome
+from pam_iampass.audit.journal import MESSAGE_IDS
+from pam_iampass.outcome import Outcome
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.faults import Junk, Status, Truncated
 from tests.support import processes

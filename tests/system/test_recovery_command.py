@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.sandbox import Sandbox
-from pam_iampass.state_folder import file_stem
+from pam_iampass.system.state_dir import file_stem
 from tests.support.agent import AS_IAMPASS
 from tests.support.installation import STATE, Installation
 from tests.support.recovery import COMMAND, new_codes

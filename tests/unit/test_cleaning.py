@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from pam_iampass.journal import Journal
-from pam_iampass.login import Decision, Login, Outcome, Result
+from pam_iampass.audit.journal import Journal
+from pam_iampass.outcome import Decision, Login, Outcome, Result
 from pam_iampass.sandbox.faults import Junk, SessionState
 from pam_iampass.text import clean
 from tests.support.door import Told

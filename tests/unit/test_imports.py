@@ -38,7 +38,9 @@ def loaded(code: str) -> set[str]:
     )
 
 
-@pytest.mark.parametrize("module", ["module", "relay.helper", "relay.serve", "verification", "one_shot"])
+@pytest.mark.parametrize(
+    "module", ["module", "relay.helper", "relay.serve", "login.verification", "relay.helper_context"]
+)
 def test_the_way_in_loads_a_few_small_modules(module: str) -> None:
     found = loaded(f"import pam_iampass.{module}")
     assert not {name.split(".")[0] for name in found} & HEAVY
@@ -50,16 +52,23 @@ def test_an_exempt_login_loads_no_network_library(world: Setting) -> None:
     found = loaded(
         "import contextlib, socket\n"
         "from pam_iampass import module\n"
-        "from pam_iampass.journal import Journal\n"
-        "from pam_iampass import one_shot\n"
-        "from pam_iampass.relay.handle import Handle\n"
+        "from pam_iampass.audit.journal import Journal\n"
+        "from pam_iampass.relay import helper_context\n"
+        "from pam_iampass.relay.connection import RelayConnection\n"
         "class Nowhere:\n"
         "    def write(self, fields): pass\n"
-        f"handle = Handle(socket.socketpair()[0], {{'user': {ME!r}, 'service': 'x'}}, contextlib.ExitStack())\n"
+        f"items = {{'user': {ME!r}, 'service': 'x'}}\n"
+        "handle = RelayConnection(socket.socketpair()[0], items, contextlib.ExitStack())\n"
         f"argv = ['pam_iampass', 'config={world.folder / 'iampass.yaml'}']\n"
-        "assert module.authenticate(handle, argv, Journal(Nowhere()), one_shot.parts) == 25"
+        "assert module.authenticate(handle, argv, Journal(Nowhere()), helper_context.parts) == 25"
     )
-    assert not {f"pam_iampass.{name}" for name in ("throttle", "recovery", "state_folder", "client")} & found
+    assert (
+        not {
+            f"pam_iampass.{name}"
+            for name in ("login.rate_limit", "login.recovery_codes", "system.state_dir", "client")
+        }
+        & found
+    )
     assert not {name.split(".")[0] for name in found} & {
         "requests",
         "urllib3",
@@ -71,7 +80,6 @@ def test_an_exempt_login_loads_no_network_library(world: Setting) -> None:
 
 
 def test_nothing_but_the_command_itself_knows_the_command() -> None:
-    """`manual/` makes its pages of the texts of `--help`."""
     package = ROOT / "pam_iampass"
     knowing = set()
     for file in package.rglob("*.py"):
@@ -81,4 +89,4 @@ def test_nothing_but_the_command_itself_knows_the_command() -> None:
                 names = [f"{node.module}.{name.name}" for name in node.names]
             if any(f"{name}.".startswith("pam_iampass.cli.") for name in names):
                 knowing.add(file.relative_to(package).parts[0])
-    assert knowing == {"cli", "manual"}
+    assert knowing == {"cli"}

@@ -8,8 +8,9 @@ import time
 import pytest
 
 from pam_iampass import module
-from pam_iampass.login import PamCode
-from pam_iampass.relay.handle import Handle
+from pam_iampass.login.application import Application
+from pam_iampass.outcome import PamCode
+from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.faults import SessionState, Status
 from tests.support.door import Door, Told
@@ -350,12 +351,12 @@ def test_a_caller_who_is_only_claimed_is_denied(world: Setting, items: dict[str,
 
 @pytest.mark.parametrize("error", [RuntimeError("secret"), SystemExit(0), KeyboardInterrupt(), MemoryError()])
 def test_whatever_is_raised_inside_denies_and_leaves_a_record(world: Setting, error: BaseException) -> None:
-    class Broken(Handle):
+    class Broken(RelayConnection):
         @property
         def real_uid(self) -> int:
             raise error
 
-    def authenticate(pamh: Handle, flags: int, argv: list[str]) -> int:
+    def authenticate(pamh: Application, flags: int, argv: list[str]) -> int:
         pamh.__class__ = Broken
         return world.authenticate(pamh, flags, argv)
 

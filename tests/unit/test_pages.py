@@ -1,4 +1,4 @@
-"""What the pages for people name is there: tests and files. (Commands: `tests/unit/manual/test_pages.py`.)"""
+"""What the pages for people name is there: tests and files. (Commands: `tests/unit/tools/test_pages.py`.)"""
 
 from __future__ import annotations
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pam_iampass import policy, settings
-from pam_iampass.accounts import Account, Accounts, LookupFailed, UnknownAccount
+from pam_iampass.config import settings
+from pam_iampass.config.user_table import UserTable
+from pam_iampass.doctor.config_check import inspect
 from pam_iampass.errors import ConfigurationError, Severity
-from pam_iampass.inspection import inspect
-from pam_iampass.login import Login
-from pam_iampass.module_user import module_group
+from pam_iampass.login import policy
+from pam_iampass.outcome import Login
 from pam_iampass.setup.checks import Finding, fine, lockout, warning
 from pam_iampass.setup.errors import Refused
-from pam_iampass.user_table import UserTable
+from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
+from pam_iampass.system.service_user import service_group
 
 _NOBODY = 0xFFFFFFFF  # loginuid of what no login has started
 
@@ -86,5 +87,5 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
 
 
 def _readers() -> frozenset[int]:
-    group = module_group()
+    group = service_group()
     return frozenset() if group is None else frozenset({group})

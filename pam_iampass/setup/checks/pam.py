@@ -6,18 +6,18 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pam_iampass.accounts import Account
 from pam_iampass.doctor.finding import Severity as DoctorSeverity
-from pam_iampass.doctor.pam_stack import PamFiles
 from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.errors import Severity
-from pam_iampass.pam_run import elsewhere, stack
-from pam_iampass.pam_run.run import Message, PamResult, PamRun, run
+from pam_iampass.pam import conf_dir, service_lines
+from pam_iampass.pam.run import Message, PamResult, PamRun, run
+from pam_iampass.pam.stack import PamFiles
 from pam_iampass.setup import staging
 from pam_iampass.setup.checks import Finding, fine, lockout, warning
-from pam_iampass.setup.places import Places
+from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Change
 from pam_iampass.setup.services import KEY, WantedService
+from pam_iampass.system.accounts import Account
 
 _NOBODY = "iampass-setup-nobody"  # no account has this name, so that nobody's failed logins are counted
 _NOBODYS_UID = 65534
@@ -41,12 +41,12 @@ _PATIENCE = 30.0  # seconds
 
 
 def check(
-    service: WantedService, changes: Iterable[Change], who: Account, places: Places
+    service: WantedService, changes: Iterable[Change], who: Account, places: Paths
 ) -> Iterator[Finding]:
     """Judge the changes before they are made. Nobody's phone rings, and no password is asked of a person."""
     with staging.scratch() as folder:
         services = _services(places, folder / "pam.d", tuple(changes))
-        script = stack.names_pam_python(stack.lines(service.pam_service, (services,)))
+        script = service_lines.names_pam_python(service_lines.lines(service.pam_service, (services,)))
         if script is not None:
             what = f"PAM: {script.file.name} runs pam_python.so, which crashes in a Python program: nothing was tried"
             yield warning(what, "try a login right afterwards, and have a root shell open")
@@ -60,25 +60,25 @@ def check(
         yield from _accounts(service, who, services)
         yield from _left_out(service, services)
         for other in service.also:
-            if not any(_is_ours(line) for line in stack.lines(other, (services,))):
+            if not any(_is_ours(line) for line in service_lines.lines(other, (services,))):
                 what = f"PAM: {other} does not include {service.pam_service}: the phone is not asked there"
                 yield warning(what, f"make /etc/pam.d/{other} include {service.pam_service}")
 
 
-def _services(places: Places, folder: Path, changes: tuple[Change, ...]) -> Path:
+def _services(places: Paths, folder: Path, changes: tuple[Change, ...]) -> Path:
     """A folder with all PAM services of the machine as they will be: Linux-PAM will look nowhere else."""
     staging.copy(places.pam, folder, changes)
-    for other in stack.FOLDERS[1:]:
+    for other in service_lines.FOLDERS[1:]:
         for file in other.iterdir() if other.is_dir() else ():
             if file.is_file() and not (folder / file.name).exists():
                 (folder / file.name).write_bytes(file.read_bytes())
-    elsewhere.settle(folder)
+    conf_dir.resolve_includes(folder)
     return folder
 
 
 def _module_answers(service: WantedService, who: Account, services: Path) -> Finding:
     """Our line, alone, demands a key that is not there: the module says so without asking anybody."""
-    lines = [line for line in stack.lines(service.pam_service, (services,)) if _is_ours(line)]
+    lines = [line for line in service_lines.lines(service.pam_service, (services,)) if _is_ours(line)]
     if not lines:
         what = f"PAM: {service.pam_service} does not lead to pam_iampass.so"
         return Finding(what, Severity.ERROR, "install pam-iampass anew")
@@ -94,7 +94,7 @@ def _module_answers(service: WantedService, who: Account, services: Path) -> Fin
     )
 
 
-def _is_ours(line: stack.Line) -> bool:
+def _is_ours(line: service_lines.Line) -> bool:
     return line.phase == "auth" and Path(line.module).name == "pam_iampass.so"
 
 
@@ -152,8 +152,10 @@ def _left_out(service: WantedService, services: Path) -> Iterator[Finding]:
     shared = "password-auth" if service.name == "sshd" else "system-auth"
     if (services / "common-auth").exists() or service.choice == KEY:
         return
-    ours = {Path(line.module).name for line in stack.lines(service.own_file, (services,))}
-    theirs = {Path(line.module).name for line in stack.lines(shared, (services,)) if line.phase == "auth"}
+    ours = {Path(line.module).name for line in service_lines.lines(service.own_file, (services,))}
+    theirs = {
+        Path(line.module).name for line in service_lines.lines(shared, (services,)) if line.phase == "auth"
+    }
     missing = sorted(theirs - ours - _NOT_MISSED)
     if missing:
         what = f"PAM: {shared} asks {', '.join(missing)} as well, and {service.own_file} does not"

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pam_iampass.accounts import Account
 from pam_iampass.errors import Severity
-from pam_iampass.programs import Said
 from pam_iampass.setup import programs, staging
 from pam_iampass.setup.checks import Finding, fine, lockout, warning
 from pam_iampass.setup.errors import Refused
-from pam_iampass.setup.places import Places
+from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Change
 from pam_iampass.setup.services import PASSWORD, WantedService
+from pam_iampass.system.accounts import Account
+from pam_iampass.system.programs import Said
 
 _INCLUDE = re.compile(r"^([ \t]*Include[ \t=]+)(.*)$", re.M | re.I)
 _MOST_KEYS = 1024 * 1024  # bytes
@@ -41,7 +41,7 @@ def settings_for(user: str) -> dict[str, str]:
 
 
 def check(
-    service: WantedService, changes: Iterable[Change], who: Account, places: Places
+    service: WantedService, changes: Iterable[Change], who: Account, places: Paths
 ) -> Iterator[Finding]:
     """Judge the changes before they are made."""
     with staging.scratch() as folder:
@@ -52,7 +52,7 @@ def check(
             yield from _for(service, who, places, candidate)
 
 
-def judged(service: WantedService, places: Places, configuration: Path) -> Iterator[Finding]:
+def judged(service: WantedService, places: Paths, configuration: Path) -> Iterator[Finding]:
     """What sshd says to a configuration: whether it takes it, and whether our settings are the ones in force."""
     told = _sshd("-T", "-f", str(configuration))
     if not told.ok:
@@ -69,7 +69,7 @@ def judged(service: WantedService, places: Places, configuration: Path) -> Itera
         yield Finding(what, Severity.ERROR, remedy)
 
 
-def _for(service: WantedService, who: Account, places: Places, configuration: Path) -> Iterator[Finding]:
+def _for(service: WantedService, who: Account, places: Paths, configuration: Path) -> Iterator[Finding]:
     """What holds for the person who sets this up, a Match block considered."""
     told = _sshd("-T", "-f", str(configuration), "-C", _connection(who.name))
     if not told.ok:
@@ -129,7 +129,7 @@ def _password(who: Account) -> Iterator[Finding]:
         yield fine(f"sshd: {who.name} has a password")
 
 
-def _candidate(places: Places, folder: Path, changes: tuple[Change, ...]) -> Path:
+def _candidate(places: Paths, folder: Path, changes: tuple[Change, ...]) -> Path:
     """A copy of sshd's settings as they will be. Raises Refused where our folder is not included."""
     text = places.sshd_config.read_text("utf-8", "surrogateescape")
     drop_ins = staging.copy(places.sshd_drop_ins, folder / "sshd_config.d", changes)
@@ -156,7 +156,7 @@ def _candidate(places: Places, folder: Path, changes: tuple[Change, ...]) -> Pat
     return candidate
 
 
-def _expected(service: WantedService, places: Places) -> dict[str, str]:
+def _expected(service: WantedService, places: Paths) -> dict[str, str]:
     """The settings of our file, as `sshd -T` spells them."""
     (drop_in,) = (file for file in service.files if file.path.parent == places.sshd_drop_ins)
     lines = (line for line in drop_in.content.decode().splitlines() if line and not line.startswith("#"))

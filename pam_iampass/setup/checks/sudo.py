@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from pam_iampass.errors import Severity
-from pam_iampass.programs import find
 from pam_iampass.setup import programs, staging
 from pam_iampass.setup.checks import Finding, fine, warning
 from pam_iampass.setup.errors import Refused
-from pam_iampass.setup.places import Places
+from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Change
+from pam_iampass.system.programs import find
 
 _INCLUDE_FOLDER = re.compile(r"^([@#]includedir[ \t]+)(\S+)[ \t]*$", re.M)
 
 
-def check(changes: Iterable[Change], places: Places) -> Iterator[Finding]:
+def check(changes: Iterable[Change], places: Paths) -> Iterator[Finding]:
     """Judge the changes before they are made. Raises Refused where our folder is not included."""
     with staging.scratch() as folder:
         drop_ins = staging.copy(places.sudoers_drop_ins, folder / "sudoers.d", changes)

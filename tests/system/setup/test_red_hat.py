@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.pam_run import elsewhere
-from pam_iampass.pam_run.run import Message, PamRun, run
+from pam_iampass.pam import conf_dir
+from pam_iampass.pam.run import Message, PamRun, run
 from pam_iampass.setup import services
 from pam_iampass.setup.checks import pam
-from pam_iampass.setup.places import Places
+from pam_iampass.setup.paths import Paths
 from tests.support.installation import ROOT
 from tests.support.world import PASSWORD
 from tests.system.setup.conftest import Administrator
@@ -40,7 +40,7 @@ def pam_d(tmp_path: Path) -> Path:
         (tmp_path / "pam.d" / name).write_text(SYSTEM_AUTH)
     (tmp_path / "pam.d/postlogin").write_text("session optional pam_umask.so silent\n")
     (tmp_path / "pam.d/su").write_text(SU.replace("substack system-auth", "include iampass-su"))
-    elsewhere.settle(tmp_path / "pam.d")
+    conf_dir.resolve_includes(tmp_path / "pam.d")
     return tmp_path / "pam.d"
 
 
@@ -97,6 +97,6 @@ def test_modules_that_our_files_leave_out_are_told(pam_d: Path) -> None:
 
 
 def test_what_is_installed_has_a_file_of_each_kind() -> None:
-    templates = Places().templates
+    templates = Paths().templates
     names = [sorted(path.name for path in (templates / kind).iterdir()) for kind in ("pam.d", "pam.d-redhat")]
     assert names[0] == names[1]

@@ -12,7 +12,7 @@ import pytest
 
 from pam_iampass.setup import trial
 from pam_iampass.setup.manifest import Trial
-from pam_iampass.setup.places import Places
+from pam_iampass.setup.paths import Paths
 from tests.support.installation import ROOT
 from tests.support.terminal import Terminal
 from tests.support.world import wait_until
@@ -162,7 +162,7 @@ def test_the_next_trial_is_not_ended_by_the_process_of_the_last(administrator: A
 def units(administrator: Administrator) -> dict[str, str]:
     """The unit files of a trial of ten minutes."""
     about = Trial("abc", ("sshd",), 1_800_000_000.0, 1_800_000_600.0, trial.SYSTEMD_KEEPER)
-    written = trial.units(about, Places(), MANIFEST)
+    written = trial.units(about, Paths(), MANIFEST)
     return {path.name: text for path, text in written.items()}
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from pam_iampass.doctor.config_check import Inspection, inspect
 from pam_iampass.errors import Severity
-from pam_iampass.inspection import Inspection, inspect
 from tests.support.folders import put
 
 ROOT = Path(__file__).parents[3]

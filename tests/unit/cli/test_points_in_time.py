@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pam_iampass.cli.points_in_time import point_in_time
+from pam_iampass.cli.times import point_in_time
 
 HERE = timezone(timedelta(hours=1))
 NOW = datetime(2026, 11, 24, 17, 42, 3, 5, HERE)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-from pam_iampass.doctor import reference
 from pam_iampass.doctor.catalogue import KINDS, SECTIONS
 from pam_iampass.doctor.finding import Finding, Severity, merged, names
 from tests.support.installation import ROOT
+from tools.docs import doctor_reference
 
 
 def test_the_page_is_what_the_catalogue_says() -> None:
-    assert (ROOT / "docs" / "doctor.md").read_text("utf-8") == reference.page()
+    assert (ROOT / "docs" / "doctor.md").read_text("utf-8") == doctor_reference.page()
 
 
 def test_no_id_stands_twice() -> None:

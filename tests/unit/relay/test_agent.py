@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.journal import Journal
-from pam_iampass.login import PamCode
+from pam_iampass import module
+from pam_iampass.audit.journal import Journal
+from pam_iampass.outcome import PamCode
 from pam_iampass.relay import protocol
 from pam_iampass.relay.agent import Agent
+from pam_iampass.relay.agent_context import SharedContext
 from pam_iampass.relay.protocol import Hello
-from pam_iampass.relay.shared import SharedParts
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.faults import Hang
 from tests.support.door import Door, Told
@@ -66,8 +67,8 @@ def running(world: Setting, most_pending: int = 1000, allowed_uid: int = 0) -> I
         listener.bind(str(path))
         listener.listen(1024)
         journal = Journal(world.records)
-        parts = functools.partial(SharedParts, stores=world.stores)
-        agent = Agent(listener, journal, parts, most_pending=most_pending, allowed_uid=allowed_uid)
+        parts = functools.partial(SharedContext, stores=world.stores)
+        agent = Agent(listener, journal, module, parts, most_pending=most_pending, allowed_uid=allowed_uid)
         found = Running(world, agent, path)
         found.start()
         try:
@@ -249,7 +250,7 @@ def test_it_keeps_telling_that_it_is_alive(agent: Running) -> None:
 
 def test_many_pending_logins_poll_more_slowly() -> None:
     pending = 1
-    parts = SharedParts(lambda: pending)
+    parts = SharedContext(lambda: pending)
     assert parts.slowdown() == 1.0
     pending = 1000
     assert 1000 / (0.48 * parts.slowdown()) <= 320

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pam_iampass.login.application import ApplicationGone
 from pam_iampass.relay import protocol
-from pam_iampass.relay.handle import ApplicationGone, Handle, greet
+from pam_iampass.relay.connection import RelayConnection, greet
 from pam_iampass.relay.protocol import FrameError, Hello, Type
 from pam_iampass.relay.serve import serve
 
@@ -73,7 +74,7 @@ def test_a_greeting_is_understood_or_refused(data: bytes) -> None:
 def test_a_login_never_answers_what_the_module_did_not_decide(data: bytes) -> None:
     decided: list[int] = []
 
-    def authenticate(pamh: Handle, _flags: int, _argv: list[str]) -> int:
+    def authenticate(pamh: RelayConnection, _flags: int, _argv: list[str]) -> int:
         with contextlib.suppress(Exception):
             pamh.pause(0)
         decided.append(11)
@@ -95,10 +96,10 @@ def test_a_login_never_answers_what_the_module_did_not_decide(data: bytes) -> No
 @pytest.mark.parametrize("kind", [kind for kind in Type if kind not in (Type.ANSWER, Type.NO_ANSWER)])
 def test_a_frame_in_the_place_of_an_answer_is_the_end_of_the_application(kind: Type) -> None:
     ours, its = socket.socketpair()
-    with ours, its, contextlib.ExitStack() as afterwards:
-        handle = Handle(its, {"user": "alice"}, afterwards)
+    with ours, its, contextlib.ExitStack() as after_reply:
+        handle = RelayConnection(its, {"user": "alice"}, after_reply)
         ours.sendall(protocol.Frame(kind, b"").encode())
-        from pam_iampass.relay.handle import Message
+        from pam_iampass.login.application import PamMessage
 
         with pytest.raises(ApplicationGone):
-            handle.conversation(Message(Handle.PAM_PROMPT_ECHO_ON, "Enter: "))
+            handle.conversation(PamMessage(RelayConnection.PAM_PROMPT_ECHO_ON, "Enter: "))

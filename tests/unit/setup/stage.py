@@ -8,7 +8,7 @@ from pathlib import Path
 from pam_iampass.setup import apply, plan, services
 from pam_iampass.setup.apply import Machine
 from pam_iampass.setup.manifest import Manifest, Store
-from pam_iampass.setup.places import Places
+from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Plan
 from pam_iampass.setup.reload import Reloaded
 from tests.support.folders import put
@@ -29,7 +29,7 @@ class Stage:
     """The machine, and what was done to it."""
 
     def __init__(self, root: Path) -> None:
-        self.places = Places(root)
+        self.places = Paths(root)
         self.store = Store(self.places.state)
         self.told: list[tuple[str, str]] = []
         self.reloaded = Reloaded(True, "reloaded")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass import trusted_file
 from pam_iampass.setup import staging
+from pam_iampass.system import trusted_file
 
 
 def test_what_is_tried_is_where_nobody_else_can_put_anything(

@@ -1,0 +1,1 @@
+"""Audit records: written to the journal, read back, queried."""

@@ -1,0 +1,154 @@
+"""The audit records: one for each login, in the journal, or in syslog where there is none."""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+from pam_iampass.outcome import Decision, Login, Outcome, Result
+from pam_iampass.text import clean, quoted
+
+IDENTIFIER = "pam_iampass"
+AUTHPRIV = 10
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
+SYSLOG_SOCKET = "/dev/log"
+#: How long a sink may take to have room for a record, in seconds. A login must not hang with its log.
+PATIENCE = 0.2
+
+DEBUG, INFO, NOTICE, WARNING, ERROR = 7, 6, 5, 4, 3
+
+#: The kinds of events (systemd.journal-fields(7), MESSAGE_ID). `packaging/systemd/pam_iampass.catalog` explains each.
+MESSAGE_IDS = {
+    Outcome.APPROVED: "523576a4eec643df8145bec39979057a",
+    Outcome.RECOVERED: "ee25852542e34f3dac6daab6e3a3c85b",
+    Outcome.EXEMPT: "b688c31154c046038449f506dd1fc48d",
+    Outcome.DENIED: "6e65508231fb43308282523ef3854ca2",
+    Outcome.TIMED_OUT: "2a9f48eb50134c26b9e07bcb8f3e2b98",
+    Outcome.NO_DEVICE: "2001835b12bf477b91137dd7e50cfc1d",
+    Outcome.UNLISTED: "040a753178634587989181d1f6bf06e7",
+    Outcome.UNAVAILABLE: "d368b5f945be4457b30fbae60e8c25bf",
+    Outcome.MISCONFIGURED: "950f6284c57948689c6ea334fb48ad4f",
+    Outcome.THROTTLED: "4d5f8db0a5f64d39a25eeafaf68e0457",
+    Outcome.CANCELLED: "e5e796369c37413d8fb130c5a9ec86d0",
+}
+SESSION_LEFT_OPEN = "896fc53d479b499c882d05946e95a6cb"
+
+_PRIORITIES = {Result.SUCCESS: INFO, Result.IGNORED: NOTICE, Result.DENIED: WARNING}
+
+
+class Sink(Protocol):
+    """Where records go."""
+
+    def write(self, fields: dict[str, str]) -> None:
+        """Write one record. Raises OSError where it cannot be written."""
+
+
+class JournalSink:
+    """journald, through systemd-python. Raises OSError where no journal is there, or none that listens."""
+
+    def __init__(self, path: str = JOURNAL_SOCKET) -> None:
+        self._path = path
+
+    def write(self, fields: dict[str, str]) -> None:
+        """Send one record."""
+        _require_listener(self._path)  # libsystemd would drop the record without a word, or wait for ever
+        from systemd.journal import sendv
+
+        sendv(*(f"{name}={value}" for name, value in fields.items()))
+
+
+class SyslogSink:
+    """syslog, for machines without a journal. Nobody learns whether it arrived: syslog(3) does not say."""
+
+    def __init__(self, path: str = SYSLOG_SOCKET) -> None:
+        self._path = path
+
+    def write(self, fields: dict[str, str]) -> None:
+        """Send one line, with the fields that the message does not hold."""
+        _require_listener(self._path)
+        import syslog
+
+        syslog.openlog(IDENTIFIER, syslog.LOG_PID, syslog.LOG_AUTHPRIV)
+        syslog.syslog(int(fields["PRIORITY"]), fields["MESSAGE"])
+
+
+class Journal:
+    """Writes audit records to the first sink that takes them."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        self._sinks = sinks or (JournalSink(), SyslogSink())
+
+    def record(self, login: Login, decision: Decision) -> None:
+        """Write the audit record of a login."""
+        elapsed = round(decision.elapsed * 1000)
+        fields = {
+            "MESSAGE": _sentence(login, decision, elapsed),
+            "MESSAGE_ID": MESSAGE_IDS[decision.outcome],
+            "PRIORITY": str(_priority(decision)),
+            "IAMPASS_OUTCOME": decision.outcome.value,
+            "IAMPASS_RESULT": decision.result.value,
+            "IAMPASS_USER": clean(login.user),
+            "IAMPASS_SERVICE": clean(login.service),
+            "IAMPASS_RHOST": clean(login.rhost or ""),
+            "IAMPASS_REASON": clean(decision.reason, 2000),
+            "IAMPASS_ELAPSED_MS": str(elapsed),
+        }
+        self._write(fields)
+
+    def left_open(self, login: Login, reason: str) -> None:
+        """Say that an IAMPASS session could not be ended; it ends by itself when its duration is over."""
+        fields = {
+            "MESSAGE": f"the IAMPASS session of {quoted(login.user)} could not be ended: {clean(reason)}",
+            "MESSAGE_ID": SESSION_LEFT_OPEN,
+            "PRIORITY": str(WARNING),
+            "IAMPASS_USER": clean(login.user),
+            "IAMPASS_SERVICE": clean(login.service),
+            "IAMPASS_REASON": clean(reason),
+        }
+        self._write(fields)
+
+    def note(self, text: str, priority: int = DEBUG) -> None:
+        """Write a line that is no audit record: for somebody who looks for a fault."""
+        self._write({"MESSAGE": clean(text), "PRIORITY": str(priority)})
+
+    def _write(self, fields: dict[str, str]) -> None:
+        common = {
+            "SYSLOG_IDENTIFIER": IDENTIFIER,
+            "SYSLOG_FACILITY": str(AUTHPRIV),
+            "SYSLOG_PID": str(os.getpid()),
+        }
+        for sink in self._sinks:
+            try:
+                sink.write({**fields, **common})
+            except (OSError, ImportError):
+                continue
+            return
+
+
+def _require_listener(path: str) -> None:
+    """Raise OSError unless somebody takes what is sent to the datagram socket `path`, soon."""
+    import select
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        probe.setblocking(False)
+        probe.connect(path)
+        poller = select.poll()
+        poller.register(probe, select.POLLOUT)
+        if not poller.poll(PATIENCE * 1000):
+            raise TimeoutError(f"{path} is full")
+
+
+def _priority(decision: Decision) -> int:
+    if decision.outcome is Outcome.MISCONFIGURED:
+        return ERROR
+    return WARNING if decision.outcome is Outcome.RECOVERED else _PRIORITIES[decision.result]
+
+
+def _sentence(login: Login, decision: Decision, elapsed: int) -> str:
+    """The record as a line that can be read, and taken apart where there is no journal."""
+    line = (
+        f"outcome={decision.outcome.value} result={decision.result.value} user={quoted(login.user)}"
+        f" service={quoted(login.service)} rhost={quoted(login.rhost)} elapsed_ms={elapsed}"
+    )
+    return f"{line} reason={quoted(decision.reason)}" if decision.reason else line

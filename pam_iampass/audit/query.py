@@ -1,0 +1,161 @@
+"""Reads the audit records of logins from the journal."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import select
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pam_iampass.audit.record import FROM_DOOR, FROM_MODULE, AuditRecord, interpret
+from pam_iampass.errors import PamIampassError
+from pam_iampass.system.service_user import SERVICE_USER
+
+ROOT = 0
+_MOST_LOOKED_AT = 20_000  # entries that anybody could have written: enough to say that there are some
+
+
+class NoJournal(PamIampassError):
+    """There is no journal that can be read."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.remedy = remedy
+
+    def diagnostics(self) -> str:
+        return f"{self}\n    {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which records are wanted; empty: all."""
+
+    users: frozenset[str] = frozenset()
+    services: frozenset[str] = frozenset()
+    outcomes: frozenset[str] = frozenset()
+    since: datetime | None = None
+    """With its time zone."""
+
+    def __call__(self, record: AuditRecord) -> bool:
+        return (
+            (not self.users or record.user in self.users)
+            and (not self.services or record.service in self.services)
+            and (not self.outcomes or record.outcome in self.outcomes)
+            and (self.since is None or record.time >= self.since)
+        )
+
+
+@dataclass
+class AuditLog:
+    """The audit records in the journal of this machine."""
+
+    wanted: Filter = field(default_factory=Filter)
+    unverified: bool = False
+    """Whether what doors left in processes of ordinary users counts too: see `audit_record.py`."""
+    module_user: str = SERVICE_USER
+
+    def __post_init__(self) -> None:
+        self._trusted = _trusted(self.module_user)
+        self._reader = self._open(None if self.unverified else self._trusted)
+        self._newest: str | None = None
+
+    def last(self, number: int | None) -> list[AuditRecord]:
+        """The last records, all without a `number`, the oldest first."""
+        found: list[AuditRecord] = []
+        self._reader.seek_tail()
+        self._newest = None
+        while number is None or len(found) < number:
+            entry = self._reader.get_previous()
+            if not entry:
+                break
+            self._newest = self._newest or entry["__CURSOR"]
+            if self._is_too_old(entry):
+                break
+            record = self._wanted(entry)
+            if record is not None:
+                found.append(record)
+        found.reverse()
+        return found
+
+    def follow(self, number: int) -> Iterator[AuditRecord]:
+        """The last records (at least one), and then each one that is written. Does not end."""
+        yield from self.last(number)
+        if self._newest is None:
+            self._reader.seek_head()
+        else:
+            self._reader.seek_cursor(self._newest)
+            self._reader.get_next()
+        poller = select.poll()
+        poller.register(self._reader.fileno(), self._reader.get_events())
+        while True:
+            while entry := self._reader.get_next():
+                record = self._wanted(entry)
+                if record is not None:
+                    yield record
+            poller.poll(self._reader.get_timeout_ms())
+            self._reader.process()
+
+    def hidden(self) -> int:
+        """How many records of doors there are that are wanted, but only `unverified` would show."""
+        reader = self._open(None)
+        reader.seek_tail()
+        number = 0
+        for _ in range(_MOST_LOOKED_AT):
+            entry = reader.get_previous()
+            if not entry or self._is_too_old(entry):
+                break
+            record = interpret(entry, self._trusted)
+            number += record is not None and not record.verified and self.wanted(record)
+        return number
+
+    def _wanted(self, entry: dict[str, Any]) -> AuditRecord | None:
+        record = interpret(entry, self._trusted)
+        if record is None or not (record.verified or self.unverified):
+            return None
+        return record if self.wanted(record) else None
+
+    def _is_too_old(self, entry: dict[str, Any]) -> bool:
+        since = self.wanted.since
+        return since is not None and bool(entry["__REALTIME_TIMESTAMP"].astimezone() < since)
+
+    def _open(self, uids: frozenset[int] | None) -> Any:
+        """A reader of what may be audit records, of these users or of anybody. Raises NoJournal."""
+        from systemd import journal
+
+        reader = journal.Reader()
+        if not (reader.has_persistent_files() or reader.has_runtime_files()):
+            raise _why_nothing_is_there()
+        for number, fields in enumerate((FROM_MODULE, FROM_DOOR)):
+            if number:
+                reader.add_disjunction()
+            for uid in uids or ():
+                reader.add_match(_UID=str(uid))
+            reader.add_match(**fields)
+        return reader
+
+
+def _files() -> Iterator[Path]:
+    """The files of journald: systemd-journald.service(8)."""
+    for folder in ("/var/log/journal", "/run/log/journal"):
+        yield from sorted(Path(folder).glob("*/*.journal"))
+
+
+def _why_nothing_is_there() -> NoJournal:
+    readable = [file for file in _files() if os.access(file, os.R_OK)]
+    if readable:  # libsystemd passes over files with features that it was not built for, without a word
+        remedy = "install libzstd1, which it needs for compressed files; journalctl --header names what a file uses"
+        return NoJournal(f"libsystemd of this machine cannot read {readable[0]}", remedy)
+    remedy = "run it as root; on a machine without journald look for pam_iampass in the log of authpriv"
+    return NoJournal("there is no journal here that this user may read", remedy)
+
+
+def _trusted(module_user: str) -> frozenset[int]:
+    """root, and the module's user where there is one."""
+    try:
+        return frozenset({ROOT, pwd.getpwnam(module_user).pw_uid})
+    except KeyError:
+        return frozenset({ROOT})

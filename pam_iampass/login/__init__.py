@@ -1,0 +1,1 @@
+"""One login, from the PAM call to its decision."""

@@ -1,0 +1,70 @@
+"""The application that a person logs in to, as a login sees it: the `pamh` of pam_python, and a few things more.
+
+The application runs in another process. `relay.connection.RelayConnection` is this interface over a socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class ApplicationGone(Exception):
+    """The application ended or broke the protocol: nobody waits for the result."""
+
+
+class Stopping(Exception):
+    """The process that runs the module is being stopped: the login must end now."""
+
+
+class ConversationFailed(Exception):
+    """The application could not ask the question (PAM_CONV_ERR)."""
+
+
+@dataclass(frozen=True)
+class PamMessage:
+    """A message to the person, as in pam_python: a style (PAM_TEXT_INFO and so on) and a text."""
+
+    msg_style: int
+    msg: str
+
+
+@dataclass(frozen=True)
+class PamResponse:
+    """The reply to a message, as in pam_python. `resp` is None where the message asked nothing."""
+
+    resp: str | None
+    resp_retcode: int = 0
+
+
+class Application(Protocol):
+    """The PAM items and the conversation of one login. Every method raises ApplicationGone and Stopping."""
+
+    user: str | None
+    service: str | None
+    rhost: str | None
+    tty: str | None
+    ruser: str | None
+    env: dict[str, str]
+    """Those variables of the PAM environment that the module reads."""
+
+    after_reply: contextlib.ExitStack
+    """Callbacks that run once the application has its result or has died: work that nobody must wait for, such as
+    ending the IAMPASS session."""
+
+    @property
+    def real_uid(self) -> int | None:
+        """The real user id of the application, None where it is unknown."""
+
+    def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:
+        """Show a message; for a prompt, wait for the answer, at most `within` seconds.
+
+        Raises ConversationFailed where a prompt got no answer.
+        """
+
+    def set_deadline(self, seconds: float) -> None:
+        """Promise the application its result within `seconds` from now."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait for `seconds`; end early, with an exception, when the application ends."""

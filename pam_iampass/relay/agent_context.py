@@ -1,0 +1,115 @@
+"""What the logins of an agent share: settings, user table, connections. Read anew when their files change."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from pam_iampass.client import AuthenticationAPI, TLSFailure, Transport
+from pam_iampass.client.tls import system_bundle
+from pam_iampass.config.settings import Settings, load
+from pam_iampass.config.user_table import UserTable
+from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
+from pam_iampass.login.concurrency import ConcurrencyLimit
+from pam_iampass.login.context import LoginContext, StateDirs
+from pam_iampass.system import trusted_file
+from pam_iampass.system.accounts import Accounts
+
+#: Connections to IAMPASS that are kept open. Calls are short: even 1,000 pending logins use few at a time.
+CONNECTIONS = 16
+#: The polls per second of all logins together beyond which each login polls more slowly.
+POLLS_PER_SECOND = 300.0
+#: A file that changed so recently may change again within the same tick of its clock, in seconds.
+TICK = 0.1
+
+Version = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The parts that belong to one version of the settings."""
+
+    version: Version
+    settings: Settings
+    users: UserTable
+    api: AuthenticationAPI
+
+
+class SharedContext:
+    """Hands each login its parts. `pending` tells how many logins wait at the moment."""
+
+    def __init__(self, pending: Callable[[], int], stores: StateDirs | None = None) -> None:
+        self._pending = pending
+        self._stores = stores or StateDirs()
+        self._places = ConcurrencyLimit()
+        self._lock = threading.Lock()
+        self._kept: dict[str, Shared] = {}
+
+    def __call__(self, config: str, left_open: Callable[[str], None]) -> LoginContext:
+        """The parts of one login, with the settings in the file `config`."""
+        current: list[Shared] = []
+
+        def load_settings() -> Settings:
+            current.append(self._current(config))
+            return current[0].settings
+
+        return LoginContext(
+            accounts=Accounts(),
+            load_settings=load_settings,
+            open_users=lambda _settings: current[0].users,
+            connect=lambda _settings: current[0].api,
+            left_open=left_open,
+            concurrency=self._places,
+            stores=self._stores,
+            slowdown=self.slowdown,
+        )
+
+    def slowdown(self) -> float:
+        """By how much each login stretches the time between its polls, so that all get their share."""
+        return max(1.0, self._pending() * 2.0 / POLLS_PER_SECOND)
+
+    def _current(self, config: str) -> Shared:
+        """The parts for the files as they are now. Raises ConfigurationError."""
+        with self._lock:  # so that of many logins at once only one reads
+            kept = self._kept.get(config)
+            if kept is not None and kept.version == _version(kept.settings):
+                return kept
+            fresh = _read(config)
+            if not _just_changed(fresh.version):
+                self._kept[config] = fresh
+            return fresh
+
+
+def _read(config: str) -> Shared:
+    """Read everything until it holds still. Raises ConfigurationError."""
+    settings, version = load(config), None
+    while version != (now := _version(settings)):
+        settings, version = load(config), now
+    try:
+        transport = Transport(settings.server, settings.ca_file, settings.proxy, connections=CONNECTIONS)
+    except TLSFailure as failure:
+        raise ConfigurationError(
+            [Problem(Path(config), None, "ca_file", str(failure), failure.remedy)]
+        ) from None
+    api = AuthenticationAPI(settings.application_id, settings.application_secret, transport=transport)
+    return Shared(version or (), settings, UserTable(settings.users, settings.users_folder), api)
+
+
+def _version(settings: Settings) -> Version | None:
+    """What tells the files of the settings from all other versions of them; None where one cannot be looked at."""
+    try:
+        files = [str(file) for file in settings.files]
+        if settings.ca_file is None:
+            files.append(os.path.realpath(system_bundle()))
+        return tuple(trusted_file.version(file) for file in files)
+    except (UntrustedFile, TLSFailure):
+        return None
+
+
+def _just_changed(version: Version) -> bool:
+    now = time.time()
+    return any(abs(now - part[0] / 1e9) < TICK for part in version)

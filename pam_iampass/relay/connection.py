@@ -1,0 +1,141 @@
+"""The application of a login (`login.application.Application`), at the other end of a socket."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+
+from pam_iampass.login.application import (
+    ApplicationGone,
+    ConversationFailed,
+    PamMessage,
+    PamResponse,
+    Stopping,
+)
+from pam_iampass.relay import protocol
+from pam_iampass.relay.protocol import Frame, FrameError
+
+#: How long the module waits for the two first frames, in seconds.
+GREETING_TIMEOUT = 2.0
+#: How long it waits for the answer to a prompt, in seconds. The application has a shorter limit of its own.
+ANSWER_TIMEOUT = 600.0
+#: How long the door may take to read what is sent to it, in seconds.
+SEND_TIMEOUT = 5.0
+
+
+class RelayConnection:
+    """The PAM items and the conversation of the application at the other end of `connection`."""
+
+    PAM_PROMPT_ECHO_OFF = 1
+    PAM_PROMPT_ECHO_ON = 2
+    PAM_ERROR_MSG = 3
+    PAM_TEXT_INFO = 4
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        items: dict[str, str],
+        after_reply: contextlib.ExitStack,
+        stop: int | None = None,
+    ) -> None:
+        """`stop` is a descriptor that becomes readable when all logins must end."""
+        self._connection = connection
+        self._items = items
+        self._stop = stop
+        self.after_reply = after_reply
+        self.user = items.get("user")
+        self.service = items.get("service")
+        self.rhost = items.get("rhost")
+        self.tty = items.get("tty")
+        self.ruser = items.get("ruser")
+        self.env = {"SSH_AUTH_INFO_0": items["ssh_auth_info"]} if "ssh_auth_info" in items else {}
+
+    @property
+    def real_uid(self) -> int | None:
+        """The real user id of the application, None where the door did not tell or told nonsense."""
+        text = self._items.get("uid", "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
+
+    def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:
+        """Show or ask something.
+
+        An answer is waited for `within` that many seconds, or for as long as the application may take.
+        Raises ConversationFailed where a prompt got no answer, ApplicationGone, and Stopping.
+        """
+        if message.msg_style in (self.PAM_TEXT_INFO, self.PAM_ERROR_MSG):
+            self._send(protocol.say(message.msg, error=message.msg_style == self.PAM_ERROR_MSG))
+            return PamResponse(None)
+        self._send(protocol.ask(message.msg, echo=message.msg_style == self.PAM_PROMPT_ECHO_ON))
+        if not self._readable(ANSWER_TIMEOUT if within is None else within):
+            if within is not None:
+                raise ConversationFailed("the prompt was not answered in time")
+            raise ApplicationGone("the prompt was not answered in time")
+        try:
+            answer = protocol.decode_answer(receive(self._connection, GREETING_TIMEOUT))
+        except FrameError as error:
+            raise ApplicationGone(str(error)) from None
+        if answer is None:
+            raise ConversationFailed("the application could not ask")
+        return PamResponse(answer)
+
+    def set_deadline(self, seconds: float) -> None:
+        """Tell the door that it will have its answer within `seconds` from now."""
+        self._send(protocol.deadline(seconds))
+
+    def pause(self, seconds: float) -> None:
+        """Do nothing for `seconds`, but raise ApplicationGone at once when the application dies, or Stopping."""
+        if self._readable(seconds):
+            raise ApplicationGone("the application went away")
+
+    def answer(self, code: int) -> None:
+        """Give the door its result. Raises ApplicationGone."""
+        self._send(protocol.result(code))
+
+    def _send(self, frame: Frame) -> None:
+        send(self._connection, frame)
+
+    def _readable(self, seconds: float) -> bool:
+        """Whether something came from the door, or its end, within `seconds`. Raises Stopping."""
+        poller = select.poll()
+        poller.register(self._connection, select.POLLIN | select.POLLHUP | select.POLLERR)
+        if self._stop is not None:
+            poller.register(self._stop, select.POLLIN)
+        ready = [descriptor for descriptor, _event in poller.poll(max(seconds, 0.0) * 1000)]
+        if self._stop in ready:
+            raise Stopping("pam-iampass-agent is being stopped")
+        return bool(ready)
+
+
+def greet(connection: socket.socket) -> tuple[protocol.Hello, dict[str, str]]:
+    """Read the two first frames. Raises ApplicationGone and FrameError."""
+    until = time.monotonic() + GREETING_TIMEOUT
+    hello = protocol.Hello.decode(receive(connection, until - time.monotonic()))
+    return hello, protocol.decode_items(receive(connection, until - time.monotonic()))
+
+
+def receive(connection: socket.socket, timeout: float) -> Frame:
+    """The next frame, whole within `timeout` seconds. Raises ApplicationGone and FrameError."""
+    until = time.monotonic() + timeout
+
+    def read(count: int) -> bytes:
+        connection.settimeout(max(until - time.monotonic(), 0.001))
+        return connection.recv(count)
+
+    try:
+        frame = protocol.read_frame(read)
+    except OSError as error:
+        raise ApplicationGone(f"nothing came from the door: {error.strerror or 'time-out'}") from None
+    if frame is None:
+        raise ApplicationGone("the application went away")
+    return frame
+
+
+def send(connection: socket.socket, frame: Frame) -> None:
+    """Send a frame. Raises ApplicationGone where nobody takes it."""
+    try:
+        connection.settimeout(SEND_TIMEOUT)
+        connection.sendall(frame.encode())
+    except OSError:
+        raise ApplicationGone("the application went away") from None

@@ -1,0 +1,54 @@
+"""The parts of a login for a process that serves just one: everything is read when it is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable
+
+from pam_iampass.login.concurrency import ConcurrencyLimit
+from pam_iampass.login.context import LoginContext, StateDirs
+from pam_iampass.system.accounts import Accounts
+
+if TYPE_CHECKING:
+    from pam_iampass.client import AuthenticationAPI
+    from pam_iampass.config.settings import Settings
+    from pam_iampass.config.user_table import UserTable
+
+
+def parts(config: str, left_open: Callable[[str], None], stores: StateDirs | None = None) -> LoginContext:
+    """The parts, with the settings in the file `config`; `stores` says where things are remembered."""
+
+    def load_settings() -> Settings:
+        from pam_iampass.config.settings import load
+
+        return load(config)
+
+    return LoginContext(
+        accounts=Accounts(),
+        load_settings=load_settings,
+        open_users=open_users,
+        connect=connect,
+        left_open=left_open,
+        concurrency=ConcurrencyLimit(),
+        stores=stores or StateDirs(),
+        slowable=True,
+    )
+
+
+def open_users(settings: Settings) -> UserTable:
+    """The user table that the settings name."""
+    from pam_iampass.config.user_table import UserTable
+
+    return UserTable(settings.users, settings.users_folder)
+
+
+def connect(settings: Settings) -> AuthenticationAPI:
+    """The IAMPASS client that the settings describe."""
+    from pam_iampass.client import AuthenticationAPI
+
+    return AuthenticationAPI(
+        application_id=settings.application_id,
+        application_secret=settings.application_secret,
+        server=settings.server,
+        ca_file=settings.ca_file,
+        proxy=settings.proxy,
+    )

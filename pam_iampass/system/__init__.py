@@ -1,0 +1,1 @@
+"""The machine: trusted files, state, accounts, programs."""

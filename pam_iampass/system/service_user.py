@@ -1,0 +1,61 @@
+"""The user that the module runs as, and reading files as that user would."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SERVICE_USER = "iampass"
+"""The user, and the group, that the module runs as."""
+
+
+@contextmanager
+def reading_as_service_user(name: str = SERVICE_USER) -> Iterator[None]:
+    """Meanwhile this process may read what the user may, where it is root's and there is such a user.
+
+    For reading only, and only where there is one thread: the ids are those of the process.
+    """
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        user = None
+    if user is None or os.geteuid() != 0:
+        yield
+        return
+    groups, gid = os.getgroups(), os.getegid()
+    os.setgroups([])
+    os.setegid(user.pw_gid)
+    os.seteuid(user.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
+
+
+def service_group(name: str = SERVICE_USER) -> int | None:
+    """The id of the group that may read the configuration: the user's, else the one of that name, else None."""
+    try:
+        return pwd.getpwnam(name).pw_gid
+    except KeyError:
+        pass
+    import grp
+
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def become(name: str) -> None:
+    """Become the user `name`, for good: groups, group, user. Raises KeyError where there is no such user."""
+    account = pwd.getpwnam(name)
+    os.setgroups([account.pw_gid])
+    os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
+    os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)

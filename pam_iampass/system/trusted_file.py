@@ -1,0 +1,138 @@
+"""Reads a file only if nobody but root could have written it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Union
+
+from pam_iampass.errors import UntrustedFile
+from pam_iampass.system.trusted_folder import explained, kind_of, mode_of, opened, shell_word, trusted_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Set
+
+LIMIT = 64 * 1024 * 1024
+"""The largest file that is read, in bytes."""
+
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_CHUNK = 1024 * 1024
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+def read(
+    path: PathLike,
+    *,
+    secret: bool = False,
+    limit: int = LIMIT,
+    owner: int = 0,
+    readers: Set[int] | None = None,
+) -> bytes:
+    """The bytes of the regular file at the absolute `path`, which may not be a link itself.
+
+    `owner` is a user id that is trusted besides root. With `secret`, nobody but the owner may read the
+    file, save for groups whose ids are in `readers` (by default this process's effective group; root's
+    group always). Files of more than `limit` bytes are refused.
+
+    Raises UntrustedFile, or its kinds MissingFile and UnreadableFile, and nothing else.
+    """
+    text = _absolute(path)
+    folder, name = os.path.split(text)
+    if name in ("", ".", ".."):
+        raise UntrustedFile(text, "is a folder", "name a regular file")
+    check = _Check(text, secret, limit, owner, readers)
+    with trusted_folder(folder, owner) as descriptor, explained(text):
+        # Looked at before it is opened, because opening alone can rewind a tape or wake a device.
+        check(os.stat(name, dir_fd=descriptor, follow_symlinks=False))
+        with opened(name, _FILE_FLAGS, descriptor) as file:
+            check(os.fstat(file))
+            return _all_of(file, text, limit)
+
+
+def names(path: PathLike, *, owner: int = 0) -> list[str]:
+    """The sorted names in the folder at the absolute `path`, hidden ones too.
+
+    Raises UntrustedFile, or its kinds MissingFile and UnreadableFile, and nothing else.
+    """
+    text = _absolute(path)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC  # since what was opened with O_PATH cannot be listed
+    with trusted_folder(text, owner) as folder, explained(text), opened(".", flags, folder) as listing:
+        return sorted(os.listdir(listing))
+
+
+def version(path: PathLike, *, owner: int = 0) -> tuple[int, ...]:
+    """Numbers that change when the file at `path` is replaced, written, or given other owners or permissions.
+
+    The first is the time of its last change in nanoseconds (st_ctime). The folders are checked as by `read`.
+    Raises UntrustedFile, or its kinds MissingFile and UnreadableFile, and nothing else.
+    """
+    text = _absolute(path)
+    folder, name = os.path.split(text)
+    with trusted_folder(folder, owner) as descriptor, explained(text):
+        found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+    return (found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev)
+
+
+def _absolute(path: PathLike) -> str:
+    text = os.fspath(path)
+    if not text.startswith("/"):
+        raise UntrustedFile(text, "is not an absolute path", "write the path from / on")
+    return str(Path(text))  # without doubled and trailing slashes
+
+
+class _Check:
+    """Whether the last step of a path may be used."""
+
+    def __init__(self, path: str, secret: bool, limit: int, owner: int, readers: Set[int] | None) -> None:
+        self.path = path
+        self.secret = secret
+        self.limit = limit
+        self.owners = {0, owner}
+        self.readers = {0} | (readers if readers is not None else {os.getegid()})
+
+    def __call__(self, found: os.stat_result) -> None:
+        if not stat.S_ISREG(found.st_mode):
+            self._refuse(f"is {kind_of(found.st_mode)}, not a regular file", "put the file itself there")
+        if found.st_uid not in self.owners:
+            self._refuse(f"belongs to user {found.st_uid}, not to root", self._proper())
+        if found.st_mode & 0o022:
+            self._refuse(f"can be written by others than root ({mode_of(found)})", self._proper())
+        if self.secret:
+            self._check_secret(found)
+        if found.st_size > self.limit:
+            self._refuse(_too_large(self.limit), "keep it smaller")
+
+    def _check_secret(self, found: os.stat_result) -> None:
+        if found.st_mode & 0o007:
+            self._refuse(f"is a secret that everybody can use ({mode_of(found)})", self._proper())
+        if found.st_mode & 0o040 and found.st_gid not in self.readers:
+            self._refuse(f"is a secret that group {found.st_gid} can read ({mode_of(found)})", self._proper())
+
+    def _proper(self) -> str:
+        word = shell_word(self.path)
+        if self.secret:
+            return f"chown root:iampass {word}; chmod 0640 {word}"
+        return f"chown root {word}; chmod go-w {word}"
+
+    def _refuse(self, what: str, remedy: str) -> NoReturn:
+        raise UntrustedFile(self.path, what, remedy)
+
+
+def _all_of(descriptor: int, path: str, limit: int) -> bytes:
+    """All bytes of the file, counted while they come: it may have grown since it was looked at."""
+    chunks: list[bytes] = []
+    left = limit + 1
+    while left > 0:
+        chunk = os.read(descriptor, min(left, _CHUNK))
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+        left -= len(chunk)
+    raise UntrustedFile(path, _too_large(limit), "keep it smaller")
+
+
+def _too_large(limit: int) -> str:
+    mebibyte = 1024 * 1024
+    return f"is larger than {limit // mebibyte} MiB" if limit >= mebibyte else f"is larger than {limit} bytes"

@@ -1,0 +1,130 @@
+"""Which entries of the journal are audit records, and what they say."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from pam_iampass.audit.journal import Journal
+from pam_iampass.audit.record import AuditRecord, interpret
+from pam_iampass.outcome import Decision, Login, Outcome, Result
+from tests.support.setting import Records
+
+TRUSTED = frozenset({0, 990})
+WHEN = datetime(2026, 11, 24, 17, 30, tzinfo=timezone.utc)
+
+LOGIN = Login("alice", "iampass-sshd", "192.0.2.7")
+DOOR = "outcome=unavailable result=denied user=alice service=su rhost= reason=the module gave no result (errno 2)"
+
+
+def entry(uid: int | None = 990, **fields: Any) -> dict[str, Any]:
+    """An entry as the journal's reader returns it."""
+    return {"__REALTIME_TIMESTAMP": WHEN, "SYSLOG_IDENTIFIER": "pam_iampass", "_UID": uid, **fields}
+
+
+def written(decision: Decision, login: Login = LOGIN) -> dict[str, str]:
+    """The fields that the module writes."""
+    records = Records()
+    Journal(records).record(login, decision)
+    return records.fields[0]
+
+
+def read(**changes: Any) -> AuditRecord | None:
+    return interpret(entry(**changes), TRUSTED)
+
+
+def test_what_the_module_wrote_is_read_back() -> None:
+    decision = Decision(Outcome.DENIED, Result.DENIED, "USER_DECLINED", elapsed=3.25)
+    found = read(**written(decision))
+    assert found == AuditRecord(
+        WHEN, "alice", "iampass-sshd", "192.0.2.7", "denied", "denied", 3250, "USER_DECLINED", 990, True
+    )
+
+
+@pytest.mark.parametrize("user", ["alice", "a b", 'a "quoted" \\ name', "-", "a=b outcome=approved", ""])
+def test_the_line_of_syslog_says_the_same_as_the_journals_fields(user: str) -> None:
+    fields = written(
+        Decision(Outcome.UNAVAILABLE, Result.IGNORED, 'no "route" to host', elapsed=1), Login(user, "s", None)
+    )
+    line = {name: fields[name] for name in ("MESSAGE", "SYSLOG_IDENTIFIER")}
+    assert read(**line) == read(**fields)
+    assert read(**line) is not None
+
+
+def test_what_a_door_left_in_sshd_is_read() -> None:
+    found = read(uid=0, SYSLOG_IDENTIFIER="sshd-session", MESSAGE=f"pam_iampass(su:auth): {DOOR}")
+    assert found is not None
+    assert (found.user, found.service, found.rhost, found.outcome) == ("alice", "su", "", "unavailable")
+    assert found.reason == "the module gave no result (errno 2)"
+    assert found.verified
+
+
+def test_what_the_pam_python_door_left_is_read() -> None:
+    found = read(uid=0, MESSAGE=DOOR)
+    assert found is not None
+    assert (found.outcome, found.verified) == ("unavailable", True)
+
+
+@pytest.mark.parametrize("uid", [1000, 65534, None, "0", [0, 1000]])
+def test_what_somebody_else_wrote_is_not_believed(uid: Any) -> None:
+    assert read(uid=uid, **written(Decision(Outcome.APPROVED, Result.SUCCESS))) is None
+    assert read(uid=uid, MESSAGE=DOOR) is None
+
+
+def test_what_may_be_a_doors_in_the_process_of_a_user_is_marked() -> None:
+    found = read(uid=1000, SYSLOG_IDENTIFIER="su", MESSAGE=f"pam_iampass(su:auth): {DOOR}")
+    assert found is not None
+    assert (found.verified, found.uid) == (False, 1000)
+
+
+@pytest.mark.parametrize("uid", [0, 990, 1000])
+def test_a_door_never_says_that_somebody_got_in(uid: int) -> None:
+    line = DOOR.replace("result=denied", "result=success")
+    assert read(uid=uid, SYSLOG_IDENTIFIER="su", MESSAGE=f"pam_iampass(su:auth): {line}") is None
+    line = DOOR.replace("unavailable", "approved")
+    assert read(uid=uid, SYSLOG_IDENTIFIER="su", MESSAGE=f"pam_iampass(su:auth): {line}") is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "the IAMPASS session of alice could not be ended: no answer",
+        "outcome=unknown result=denied user=alice",
+        "outcome=denied user=alice",
+        f"Invalid user pam_iampass(su:auth): {DOOR}",
+        f" {DOOR}",
+    ],
+)
+def test_other_lines_are_no_records(message: str) -> None:
+    assert read(MESSAGE=message) is None
+
+
+def test_other_programs_records_are_none_of_ours() -> None:
+    fields = {**written(Decision(Outcome.APPROVED, Result.SUCCESS)), "SYSLOG_IDENTIFIER": "cron"}
+    assert read(uid=0, **fields) is None
+
+
+@pytest.mark.parametrize("value", [b"al\xffice", ["al\\xffice", "bob"]])
+def test_bytes_that_are_no_text_are_escaped_and_of_two_values_the_first_counts(value: Any) -> None:
+    found = read(**{**written(Decision(Outcome.APPROVED, Result.SUCCESS)), "IAMPASS_USER": value})
+    assert found is not None
+    assert found.user == "al\\xffice"
+
+
+@pytest.mark.parametrize("elapsed", ["", "-5", "1e9", "9" * 30, "٣"])
+def test_a_time_that_makes_no_sense_is_none(elapsed: str) -> None:
+    found = read(**{**written(Decision(Outcome.APPROVED, Result.SUCCESS)), "IAMPASS_ELAPSED_MS": elapsed})
+    assert found is not None
+    assert found.elapsed_ms == 0
+
+
+def test_the_time_is_told_in_the_machines_zone() -> None:
+    found = read(**written(Decision(Outcome.APPROVED, Result.SUCCESS)))
+    assert found is not None
+    assert found.time == WHEN
+    assert found.time.utcoffset() == WHEN.astimezone().utcoffset()
+    assert found.time.utcoffset() is not None
+    assert abs(found.time - WHEN) == timedelta(0)

@@ -1,0 +1,669 @@
+"""iampass.yaml: read as it is meant, or everything that is wrong with it at once."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from pam_iampass.config import schema
+from pam_iampass.config.settings import (
+    Approver,
+    AskForCode,
+    Prompt,
+    Recovery,
+    Settings,
+    Throttle,
+    Unavailable,
+    Unlisted,
+    examine,
+    load,
+)
+from pam_iampass.config.value_types import METHODS
+from pam_iampass.errors import ConfigurationError, PamIampassError
+from tests.support.folders import put
+from tools.docs import settings_reference
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass
+class Configuration:
+    """A folder with settings and a secret."""
+
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "iampass.yaml"
+
+    @property
+    def secret(self) -> Path:
+        return self.folder / "secret"
+
+    def write(self, text: str | bytes) -> None:
+        """`text` with an application id and the right secret in the two lines before it."""
+        if isinstance(text, str):
+            text = f"application_id: app\napplication_secret_file: {self.secret}\n{text}"
+        put(self.file, text)
+
+    def load(self, text: str = "") -> Settings:
+        self.write(text)
+        return load(self.file)
+
+    def told(self, text: str | bytes) -> list[str]:
+        """The problems, without the file in front."""
+        self.write(text)
+        return self.problems()
+
+    def problems(self) -> list[str]:
+        with pytest.raises(ConfigurationError) as caught:
+            load(self.file)
+        texts = [str(problem) for problem in caught.value.problems]
+        assert all(text.startswith(f"{self.file}:") for text in texts)
+        assert all(problem.remedy for problem in caught.value.problems)
+        return [text[len(str(self.file)) + 1 :].lstrip() for text in texts]
+
+
+@pytest.fixture
+def configuration(trusted_folder: Path) -> Configuration:
+    configuration = Configuration(trusted_folder)
+    put(configuration.secret, "s3cret-of-ours\n", 0o600)
+    return configuration
+
+
+# What is right
+
+
+def test_what_is_not_there_has_its_default(configuration: Configuration) -> None:
+    settings = configuration.load()
+    assert settings.application_id == "app"
+    assert settings.application_secret == "s3cret-of-ours"
+    assert settings.server == "https://iam-api.com"
+    assert settings.ca_file is None
+    assert settings.proxy is None
+    assert settings.users == Path("/etc/iampass/users.yaml")
+    assert settings.users_folder == Path("/etc/iampass/users.d")
+    assert settings.exempt.users == settings.exempt.groups == frozenset()
+    assert settings.exempt.networks == ()
+    assert settings.throttle == Throttle(30.0, 900.0, 30, 10)
+    assert settings.recovery == Recovery(AskForCode.UNANSWERED, 5)
+    service = settings.for_service("sshd")
+    assert service.timeout == 60.0
+    assert service.methods == ()
+    assert service.prompt is Prompt.AUTO
+    assert service.unlisted_users == Unlisted.DENY
+    assert service.unavailable is Unavailable.DENY
+    assert service.approver is Approver.USER
+
+
+def test_every_key_can_be_set(configuration: Configuration) -> None:
+    certificates = put(configuration.folder / "ca.pem")
+    settings = configuration.load(f"""
+server: https://IAM.example.com:8443/
+ca_file: {certificates}
+proxy: http://proxy:3128
+users: /srv/iampass/people.yaml
+unlisted_users: "{{user}}@example.com"
+unavailable: ignore
+timeout: 2m
+methods: [facial, device]
+prompt: always
+exempt:
+  users: [backup, "no", null, 0123]
+  groups: [Domain Users]
+  networks: [192.0.2.0/24, 2001:db8::/32, 198.51.100.7]
+throttle: {{cool_off: 0s, longest_cool_off: 2m, requests_per_hour: 5, logins_at_once: 1}}
+recovery: {{ask: never, attempts_per_hour: 100}}
+""")
+    assert settings.server == "https://iam.example.com:8443"
+    assert settings.ca_file == certificates
+    assert settings.proxy == "http://proxy:3128"
+    assert settings.users == Path("/srv/iampass/people.yaml")
+    assert settings.users_folder == Path("/srv/iampass/users.d")
+    assert settings.exempt.users == {"backup", "no", "null", "0123"}
+    assert settings.exempt.groups == {"Domain Users"}
+    assert settings.exempt.networks == tuple(
+        ipaddress.ip_network(text) for text in ("192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32")
+    )
+    assert settings.throttle == Throttle(0.0, 120.0, 5, 1)
+    assert settings.recovery == Recovery(AskForCode.NEVER, 100)
+    service = settings.for_service("any")
+    assert service.timeout == 120.0
+    assert service.methods == ("facial", "device")
+    assert service.prompt is Prompt.ALWAYS
+    assert service.unlisted_users.token_for("jo") == "jo@example.com"
+    assert not service.unlisted_users.ignore
+    assert service.unavailable is Unavailable.IGNORE
+
+
+def test_a_service_overrides_what_it_names_and_inherits_the_rest(configuration: Configuration) -> None:
+    settings = configuration.load("""
+timeout: 30s
+methods: [facial]
+unlisted_users: ignore
+services:
+  su: {approver: ruser, timeout: 45s}
+  sudo: {unlisted_users: deny, methods: [], prompt: never, unavailable: ignore}
+  login: {}
+""")
+    su, sudo = settings.for_service("su"), settings.for_service("sudo")
+    assert (su.approver, su.timeout, su.methods) == (Approver.RUSER, 45.0, ("facial",))
+    assert su.unlisted_users == Unlisted.IGNORE
+    assert (sudo.unlisted_users, sudo.methods, sudo.prompt) == (Unlisted.DENY, (), Prompt.NEVER)
+    assert (sudo.unavailable, sudo.timeout, sudo.approver) == (Unavailable.IGNORE, 30.0, Approver.USER)
+    assert settings.for_service("login") == settings.for_service("elsewhere") == settings.service
+
+
+@pytest.mark.parametrize("null", ["null", "~", ""])
+def test_null_stands_for_the_systems_certificates_and_no_proxy(
+    configuration: Configuration, null: str
+) -> None:
+    settings = configuration.load(f"ca_file: {null}\nproxy: {null}\n")
+    assert settings.ca_file is settings.proxy is None
+
+
+def test_the_files_that_the_settings_came_from_are_named(configuration: Configuration) -> None:
+    certificates = put(configuration.folder / "ca.pem")
+    settings = configuration.load(f"ca_file: {certificates}")
+    assert settings.files == (configuration.file, configuration.secret, certificates)
+
+
+def test_the_secret_is_in_no_representation(configuration: Configuration) -> None:
+    settings = configuration.load()
+    assert "s3cret" not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize("text", ["1s", "290s", "4m"])
+def test_a_timeout_from_one_second_to_290_is_taken(configuration: Configuration, text: str) -> None:
+    assert configuration.load(f"timeout: {text}").service.timeout in (1.0, 290.0, 240.0)
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        "https://iam-api.com",
+        "https://localhost:8443",
+        "https://127.0.0.1:1",
+        "https://[::1]:8443",
+        "https://[2001:db8::1]",
+    ],
+)
+def test_servers_are_origins(configuration: Configuration, server: str) -> None:
+    assert configuration.load(f'server: "{server}"').server == server
+
+
+@pytest.mark.parametrize(
+    "template", ["{user}", "{user}@example.com", "acme-{user}", "a b {user}", "%s{user}%(x)s"]
+)
+def test_a_template_is_taken_literally(configuration: Configuration, template: str) -> None:
+    unlisted = configuration.load(f'unlisted_users: "{template}"').service.unlisted_users
+    assert unlisted.token_for("{user}\\1") == template.replace("{user}", "{user}\\1")
+
+
+# What is wrong with one key
+
+
+ASK = "write for example"
+WRONG: list[tuple[str, str]] = [
+    ("application_secret_file: rel/secret", '"rel/secret" is not an absolute path'),
+    ("server: http://iam-api.com", '"http://iam-api.com" is no https address, and nothing else will do'),
+    ("server: iam-api.com", '"iam-api.com" is no https address, and nothing else will do'),
+    ("server: https://", '"https://" has no proper host and port'),
+    ("server: https://:443", '"https://:443" has no proper host and port'),
+    ("server: https://a:b@c", '"https://a:b@c" holds a user name or password'),
+    ("server: https://a/path", '"https://a/path" has a path'),
+    ("server: https://a?q", '"https://a?q" has a path'),
+    ("server: 'https://a#f'", '"https://a#f" has a path'),
+    ("server: https://a:0", '"https://a:0" has no proper host and port'),
+    ("server: https://a:65536", '"https://a:65536" has no proper host and port'),
+    ("server: https://a..b", '"https://a..b" has no proper host and port'),
+    ("server: https://-a", '"https://-a" has no proper host and port'),
+    ("server: https://a\\b", '"https://a\\b" has no proper host and port'),
+    ("server: https://ä.example", '"https://ä.example" has no proper host and port'),
+    ("server: 'https://[::1'", '"https://[::1" has no proper host and port'),
+    ("server: 'https://[1:2]'", '"https://[1:2]" has no proper host and port'),
+    ("server: ''", '"" is no https address, and nothing else will do'),
+    ("server: null", '"null" is no https address, and nothing else will do'),
+    ("server:", "is empty"),
+    ("server: [https://a]", "is a list, not an https address without a path"),
+    ("server: {https: //a}", "is a mapping, not an https address without a path"),
+    ("ca_file: ca.pem", '"ca.pem" is not an absolute path'),
+    ('ca_file: "/a\\eb"', '"/a\\x1bb" is a path with characters that cannot be seen'),
+    ('ca_file: "/a\\0b"', '"/a\\x00b" is a path with characters that cannot be seen'),
+    ("ca_file: 'null'", '"null" is not an absolute path'),
+    ("proxy: https://proxy:1", '"https://proxy:1" is no http address, and nothing else will do'),
+    ("proxy: socks5://proxy:1", '"socks5://proxy:1" is no http address, and nothing else will do'),
+    ("proxy: http://proxy", '"http://proxy" names no port'),
+    ("proxy: http://u:p@proxy:1", '"http://u:p@proxy:1" holds a user name or password'),
+    ("users: users.yaml", '"users.yaml" is not an absolute path'),
+    ("users: [/a]", "is a list, not an absolute path"),
+    ("unlisted_users: Deny", '"Deny" is not known'),
+    ("unlisted_users: example.com", '"example.com" is not known'),
+    ("unlisted_users: '{users}'", '"{users}" is not a proper template'),
+    ("unlisted_users: '{user'", '"{user" is not a proper template'),
+    ("unlisted_users: '{user}{user}'", '"{user}{user}" is not a proper template'),
+    ("unlisted_users: '{user}{host}'", '"{user}{host}" is not a proper template'),
+    ("unlisted_users: '{{user}}'", '"{{user}}" is not a proper template'),
+    ("unlisted_users: '{user!r}'", '"{user!r}" is not a proper template'),
+    ('unlisted_users: "{user}\\n"', '"{user}\\x0a" is no template for a token'),
+    ("unlisted_users: {user}", "is a mapping, not deny, ignore or a template"),
+    ("unavailable: allow", '"allow" is not known'),
+    ("unavailable: no", '"no" is not known'),
+    ("timeout: 60", '"60" has no unit'),
+    ("timeout: 0s", '"0s" is out of range'),
+    ("timeout: 291s", '"291s" is out of range'),
+    ("timeout: 5m", '"5m" is out of range'),
+    ("timeout: 999999m", '"999999m" is out of range'),
+    ("timeout: 9999999s", '"9999999s" is not a duration'),
+    ("timeout: -5s", '"-5s" is not a duration'),
+    ("timeout: 1.5s", '"1.5s" is not a duration'),
+    ("timeout: 1h", '"1h" is not a duration'),
+    ("timeout: 60 s", '"60 s" is not a duration'),
+    ("timeout: ٦s", '"٦s" is not a duration'),
+    ("timeout: [60s]", "is a list, not a duration of whole seconds or minutes"),
+    ("methods: facial", "is a text, not a list"),
+    ("methods:", "is empty"),
+    ("methods: null", "is empty"),
+    ("methods: [face]", '"face" is no method that IAMPASS knows'),
+    ("methods: [facial, facial]", '"facial" stands twice in the list'),
+    ("methods: [[facial]]", "holds a list"),
+    ("methods: {facial: yes}", "is a mapping, not a list"),
+    ("methods: [null]", '"null" is no method that IAMPASS knows'),
+    ("prompt: yes", '"yes" is not known'),
+    ("approver: ruser", "is not a known key"),
+    ("exempt: [alice]", "is a list, not a mapping"),
+    ("exempt:", "is empty"),
+    ("services: su", "is a text, not a mapping"),
+]
+
+
+@pytest.mark.parametrize(("line", "what"), WRONG, ids=[line for line, _ in WRONG])
+def test_a_wrong_value_is_told_with_file_line_and_key(
+    configuration: Configuration, line: str, what: str
+) -> None:
+    text = "\n" + line
+    if line.startswith("application_secret_file"):
+        put(configuration.file, f"application_id: app\n\n\n{line}")
+        assert configuration.problems() == [f"4: application_secret_file: {what}"]
+        return
+    assert configuration.told(text) == [f"4: {line.partition(':')[0]}: {what}"]
+
+
+WRONG_INSIDE: list[tuple[str, str, str]] = [
+    ("exempt: {users: alice}", "exempt.users", "is a text, not a list"),
+    ("exempt: {users: ['']}", "exempt.users", '"" is empty'),
+    ("exempt: {users: [a/b]}", "exempt.users", '"a/b" holds a slash'),
+    ("exempt: {users: ['!root']}", "exempt.users", '"!root" is a negation, which is not understood here'),
+    ("exempt: {users: [{a: b}]}", "exempt.users", "holds a mapping"),
+    ('exempt: {groups: ["a\\u0007"]}', "exempt.groups", '"a\\x07" holds a control character'),
+    (
+        "exempt: {groups: [" + "g" * 257 + "]}",
+        "exempt.groups",
+        '"' + "g" * 79 + '…" has 257 characters, 256 is the most',
+    ),
+    ("exempt: {groups: [a, b, a]}", "exempt.groups", '"a" stands twice in the list'),
+    ("exempt: {networks: ['']}", "exempt.networks", '"" is not a network'),
+    (
+        "exempt: {networks: [10.0.0.1/8]}",
+        "exempt.networks",
+        '"10.0.0.1/8" has bits set behind the prefix of 8',
+    ),
+    (
+        "exempt: {networks: ['2001:db8::1/32']}",
+        "exempt.networks",
+        '"2001:db8::1/32" has bits set behind the prefix of 32',
+    ),
+    ("exempt: {networks: [10.0.0.0/33]}", "exempt.networks", '"10.0.0.0/33" is not a network'),
+    ("exempt: {networks: [10.0.0.0/255.0.0.0]}", "exempt.networks", '"10.0.0.0/255.0.0.0" is not a network'),
+    ("exempt: {networks: [10.0.0.0/]}", "exempt.networks", '"10.0.0.0/" is not a network'),
+    ("exempt: {networks: ['fe80::1%eth0']}", "exempt.networks", '"fe80::1%eth0" is not a network'),
+    ("exempt: {networks: [localhost]}", "exempt.networks", '"localhost" is not a network'),
+    ("exempt: {networks: [10]}", "exempt.networks", '"10" is not a network'),
+    (
+        "exempt: {networks: [10.0.0.0/8, 10.0.0.0/8]}",
+        "exempt.networks",
+        '"10.0.0.0/8" stands twice in the list',
+    ),
+    ("throttle: {cool_off: 901s}", "throttle.cool_off", '"901s" is out of range'),
+    ("throttle: {longest_cool_off: 16m}", "throttle.longest_cool_off", '"16m" is out of range'),
+    ("throttle: {requests_per_hour: 0}", "throttle.requests_per_hour", '"0" is out of range'),
+    ("throttle: {requests_per_hour: many}", "throttle.requests_per_hour", '"many" is not a whole number'),
+    ("throttle: {logins_at_once: -1}", "throttle.logins_at_once", '"-1" is not a whole number'),
+    ("throttle: 30s", "throttle", "is a text, not a mapping"),
+    ("recovery: {ask: always}", "recovery.ask", '"always" is not known'),
+    ("exempt: {hosts: []}", "exempt.hosts", "is not a known key"),
+    ("services: {su: deny}", "services.su", "is a text, not a mapping"),
+    ("services: {su: }", "services.su", "is empty"),
+    ("services: {su: {approver: root}}", "services.su.approver", '"root" is not known'),
+    ("services: {su: {timeout: 10}}", "services.su.timeout", '"10" has no unit'),
+    ("services: {su: {server: https://a}}", "services.su.server", "is not a known key"),
+    ("services: {SU: {}}", "services.SU", '"SU" is in capitals, but PAM turns service names to lower case'),
+    ("services: {a/b: {}}", "services.a/b", '"a/b" cannot be a PAM service'),
+    (
+        "services: {su: {timeout: 1s, timeout: 2s}}",
+        "services.su.timeout",
+        "the key stands a second time (first in line 4)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "key", "what"), WRONG_INSIDE, ids=[line for line, _, _ in WRONG_INSIDE])
+def test_a_wrong_value_inside_is_told_with_a_dotted_key(
+    configuration: Configuration, line: str, key: str, what: str
+) -> None:
+    assert configuration.told("\n" + line) == [f"4: {key}: {what}"]
+
+
+@pytest.mark.parametrize("value", ["", " null", " ~", " ''"])
+def test_an_application_id_that_is_not_filled_in_is_not_set(configuration: Configuration, value: str) -> None:
+    put(configuration.file, f"application_secret_file: {configuration.secret}\napplication_id:{value}\n")
+    assert configuration.problems() == ["2: application_id: application_id is not set"]
+
+
+def test_an_application_id_that_is_missing_is_not_set(configuration: Configuration) -> None:
+    put(configuration.file, f"application_secret_file: {configuration.secret}\n")
+    assert configuration.problems() == ["application_id: application_id is not set"]
+
+
+@pytest.mark.parametrize(
+    "value", ["a b", "a/b", "a?b", "'a#b'", "a%b", "a:b", "ä", ".", "..", "a" * 257, '"a\\n"', "a\\b"]
+)
+def test_an_application_id_that_would_change_the_request_is_refused(
+    configuration: Configuration, value: str
+) -> None:
+    put(configuration.file, f"application_secret_file: {configuration.secret}\napplication_id: {value}\n")
+    (problem,) = configuration.problems()
+    assert problem.startswith("2: application_id: ")
+    assert problem.endswith("cannot be an application id")
+
+
+def test_an_unknown_key_is_told_with_the_near_one(configuration: Configuration) -> None:
+    configuration.write("time_out: 60s\nzzz: 1\nexempt: {user: [a]}\nservices: {su: {aprover: ruser}}\n")
+    remedies = [problem.remedy for problem in examine(configuration.file).problems]
+    assert remedies[0] == "did you mean timeout?"
+    assert remedies[1].startswith("write one of application_id, ")
+    assert remedies[2:] == ["did you mean users?", "did you mean approver?"]
+
+
+def test_the_remedies_say_what_to_write(configuration: Configuration) -> None:
+    configuration.write("timeout: 60\nprompt: maybe\nmethods: facial\nexempt: {networks: [10.1.2.3/8]}\n")
+    assert [problem.remedy for problem in examine(configuration.file).problems] == [
+        "write 60s for seconds, 60m for minutes",
+        "write auto, always or never",
+        "write for example [acceptance, facial], or [] for none",
+        "write 10.0.0.0/8, or 10.1.2.3 for that one address",
+    ]
+
+
+# Everything at once
+
+
+def test_everything_that_is_wrong_is_told_at_once_in_the_order_of_the_file(
+    configuration: Configuration,
+) -> None:
+    put(
+        configuration.file,
+        """\
+application_secret_file: /nowhere/secret
+server: http://iam-api.com
+timeout: 60
+timeout: 90
+methodes: []
+exempt:
+  users: [root, root, &x alice]
+  networks: [10.0.0.1/8,
+             ""]
+services:
+  su: {approver: caller, timeout: 1h}
+  Login: {}
+unavailable: *x
+ca_file: /dev/null
+""",
+    )
+    assert configuration.problems() == [
+        "1: application_secret_file: /nowhere is not there",
+        '2: server: "http://iam-api.com" is no https address, and nothing else will do',
+        '3: timeout: "60" has no unit',
+        "4: timeout: the key stands a second time (first in line 3)",
+        "5: methodes: is not a known key",
+        "7: an anchor (&name) is not understood here",
+        '7: exempt.users: "root" stands twice in the list',
+        '8: exempt.networks: "10.0.0.1/8" has bits set behind the prefix of 8',
+        '9: exempt.networks: "" is not a network',
+        '11: services.su.approver: "caller" is not known',
+        '11: services.su.timeout: "1h" is not a duration',
+        '12: services.Login: "Login" is in capitals, but PAM turns service names to lower case',
+        "13: an alias (*name) is not understood here",
+        "14: ca_file: /dev/null is a device, not a regular file",
+        "application_id: application_id is not set",
+    ]
+
+
+def test_the_error_tells_each_problem_with_its_remedy(configuration: Configuration) -> None:
+    configuration.write("timeout: 60\nprompt: x\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load(configuration.file)
+    assert caught.value.diagnostics() == (
+        f'{configuration.file}:3: timeout: "60" has no unit\n    write 60s for seconds, 60m for minutes\n'
+        f'{configuration.file}:4: prompt: "x" is not known\n    write auto, always or never'
+    )
+    assert isinstance(caught.value, PamIampassError)
+
+
+def test_what_stands_in_a_file_cannot_colour_a_terminal(configuration: Configuration) -> None:
+    configuration.write('"\\e[31mred\\u202e": "\\e[0m"\nprompt: "\\e]0;x\\a"\n')
+    with pytest.raises(ConfigurationError) as caught:
+        load(configuration.file)
+    told = caught.value.diagnostics() + str(caught.value)
+    assert all(character.isprintable() or character == "\n" for character in caught.value.diagnostics())
+    assert "\\x1b" in told
+
+
+# Files that are no settings
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "the file is empty"),
+        (b"# nothing\n", "the file is empty"),
+        (b"null\n", "1: the file is empty"),
+        (b"application_id\n", "1: the file is a text, not a mapping"),
+        (b"- application_id\n", "1: the file is a list, not a mapping"),
+        (b"\x7fELF\x02\x01\x01\x00", "1: the character U+007F cannot be seen"),
+        (
+            b"application_id: app\nserver: 'https",
+            "2: the file is not valid YAML: while scanning a quoted scalar",
+        ),
+    ],
+)
+def test_a_file_that_is_no_settings_is_an_error(
+    configuration: Configuration, content: bytes, problem: str
+) -> None:
+    assert configuration.told(content)[0].startswith(problem)
+
+
+def test_a_file_that_cannot_be_trusted_is_an_error(configuration: Configuration) -> None:
+    configuration.write("")
+    configuration.file.chmod(0o666)
+    assert configuration.problems() == ["can be written by others than root (mode 0666)"]
+    configuration.file.unlink()
+    assert configuration.problems() == ["is not there"]
+    configuration.file.symlink_to("elsewhere")
+    assert configuration.problems() == ["is a symbolic link, not a regular file"]
+    configuration.folder.chmod(0o777)
+    assert configuration.problems() == [
+        f"{configuration.folder} is a folder that others than root can write (mode 0777)"
+    ]
+
+
+def test_a_relative_path_is_an_error() -> None:
+    with pytest.raises(ConfigurationError):
+        load("iampass.yaml")
+
+
+# The secret
+
+
+@pytest.mark.parametrize("content", [b"s", b"s\n", b"!~" * 100 + b"\n"])
+def test_a_secret_is_one_word_with_or_without_a_newline(configuration: Configuration, content: bytes) -> None:
+    put(configuration.secret, content, 0o600)
+    assert configuration.load().application_secret == content.decode().strip()
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"a b\n", "holds more than one word of plain ASCII"),
+        (b"a\n\n", "holds more than one word of plain ASCII"),
+        (b"a\r\n", "holds more than one word of plain ASCII"),
+        (b" a\n", "holds more than one word of plain ASCII"),
+        ("é".encode(), "holds more than one word of plain ASCII"),
+        (b"a\0", "holds more than one word of plain ASCII"),
+        (b"a" * 70_000, "is larger than 65536 bytes"),
+    ],
+)
+def test_any_other_secret_is_refused_and_not_told(
+    configuration: Configuration, content: bytes, what: str
+) -> None:
+    put(configuration.secret, content, 0o600)
+    assert configuration.told("") == [f"2: application_secret_file: {configuration.secret} {what}"]
+
+
+def test_a_secret_that_others_can_read_is_told_with_a_remedy(configuration: Configuration) -> None:
+    configuration.secret.chmod(0o644)
+    configuration.write("")
+    (problem,) = examine(configuration.file).problems
+    assert problem.remedy == f"chown root:iampass {configuration.secret}; chmod 0640 {configuration.secret}"
+
+
+def test_the_groups_that_may_read_the_secret_can_be_given(configuration: Configuration) -> None:
+    os.chown(configuration.secret, 0, 4321)
+    configuration.secret.chmod(0o640)
+    configuration.write("")
+    assert load(configuration.file, readers=frozenset({4321})).application_secret
+    with pytest.raises(ConfigurationError):
+        load(configuration.file)
+
+
+def test_a_trusted_owner_can_be_given(configuration: Configuration) -> None:
+    configuration.write("")
+    for path in (configuration.folder, configuration.file, configuration.secret):
+        os.chown(path, 4321, 0)
+    assert load(configuration.file, owner=4321).application_secret
+    with pytest.raises(ConfigurationError):
+        load(configuration.file)
+
+
+def test_certificates_that_others_can_write_are_refused(configuration: Configuration) -> None:
+    certificates = put(configuration.folder / "ca.pem", mode=0o666)
+    assert configuration.told(f"ca_file: {certificates}") == [
+        f"3: ca_file: {certificates} can be written by others than root (mode 0666)"
+    ]
+
+
+# Properties
+
+
+KEYS = [entry.name for entry in schema.SCHEMA]
+VALUES = st.recursive(
+    st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),
+)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES))
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_stands_in_the_file_gives_settings_or_a_configuration_error(
+    configuration: Configuration, content: dict[str, Any]
+) -> None:
+    put(configuration.file, json.dumps(content))
+    examination = examine(configuration.file)
+    assert bool(examination.problems) is (examination.settings is None)
+    assert all(str(problem) and problem.remedy for problem in examination.problems)
+
+
+@given(
+    st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass"))
+)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_bytes_the_file_has_give_a_configuration_error(
+    configuration: Configuration, data: bytes
+) -> None:
+    put(configuration.file, data)
+    with pytest.raises(ConfigurationError) as caught:
+        load(configuration.file)
+    assert caught.value.diagnostics()
+
+
+# The schema, the page and the files that are installed
+
+
+def test_the_page_of_all_settings_is_current() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text("utf-8") == settings_reference.page()
+
+
+def test_the_page_names_every_key() -> None:
+    page = settings_reference.page()
+    for entry in schema.SCHEMA:
+        keys = entry.keys if isinstance(entry, schema.Section) else (entry,)
+        assert all(f"| `{key.name}` |" in page for key in keys)
+
+
+def test_each_key_of_the_installed_file_stands_at_its_default(configuration: Configuration) -> None:
+    text = (ROOT / "config" / "iampass.yaml").read_text("utf-8")
+    text = text.replace("application_id:", "application_id: app")
+    put(configuration.file, text.replace("/etc/iampass/application-secret\n", f"{configuration.secret}\n"))
+    installed = load(configuration.file)
+    default = configuration.load("services: {su: {approver: ruser}, su-l: {approver: ruser}}")
+    assert installed == default
+    for entry in schema.SCHEMA:
+        assert re.search(f"^{entry.name}:", text, re.MULTILINE)
+
+
+def test_the_installed_file_asks_for_the_application_id(configuration: Configuration) -> None:
+    text = (ROOT / "config" / "iampass.yaml").read_text("utf-8")
+    put(configuration.file, text.replace("/etc/iampass/application-secret\n", f"{configuration.secret}\n"))
+    (problem,) = examine(configuration.file).problems
+    assert problem.what == "application_id is not set"
+
+
+def test_the_methods_are_those_of_the_client() -> None:
+    status = pytest.importorskip("pam_iampass.client.status")
+    assert {method.value for method in status.AuthenticationMethod} == set(METHODS)
+
+
+def test_nothing_heavy_is_imported_until_a_file_is_read() -> None:
+    program = (
+        "import dataclasses, pathlib, sys; before = set(sys.modules)\n"  # pathlib brings ipaddress with it in 3.11
+        "import pam_iampass.config.settings, pam_iampass.config.user_table; print(*set(sys.modules) - before)"
+    )
+    command = [sys.executable, "-S", "-c", program]
+    loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    heavy = {
+        "yaml",
+        "ipaddress",
+        "difflib",
+        "shlex",
+        "requests",
+        "json",
+        "socket",
+        "subprocess",
+        "tempfile",
+        "logging",
+    }
+    assert not heavy & set(loaded)

@@ -1,0 +1,521 @@
+"""The table of users: found by name alone, or a reason why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pam_iampass.config.user_file_name import file_name, user_of
+from pam_iampass.config.user_table import Entry, UserTable
+from pam_iampass.config.validation import name_fault, token_fault
+from pam_iampass.errors import ConfigurationError, Severity
+from tests.support.folders import put, root_only_folder
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/", exclude_categories=["Cc"]), min_size=1)
+
+
+@dataclass
+class Table:
+    """A table in a folder of its own."""
+
+    root: Path
+
+    @property
+    def users(self) -> Path:
+        return self.root / "users.yaml"
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "users.d"
+
+    @property
+    def table(self) -> UserTable:
+        return UserTable(self.users, self.folder)
+
+    def own(self, user: str, text: str) -> Path:
+        """Write the user's own file."""
+        self.folder.mkdir(exist_ok=True)
+        return put(self.folder / file_name(user), text)
+
+    def find(self, user: str) -> Entry | None:
+        return self.table.find(user)
+
+    def told(self, user: str) -> list[str]:
+        """The problems that keep the user's entry from being found, without the folder in front."""
+        with pytest.raises(ConfigurationError) as caught:
+            self.table.find(user)
+        assert caught.value.diagnostics()
+        return [str(problem).replace(f"{self.root}/", "", 1) for problem in caught.value.problems]
+
+    def problems(self) -> list[str]:
+        """All problems, without the folder in front."""
+        return [str(problem).replace(f"{self.root}/", "", 1) for problem in self.table.problems()]
+
+
+@pytest.fixture
+def table(trusted_folder: Path) -> Table:
+    return Table(trusted_folder)
+
+
+# What is found
+
+
+def test_a_user_has_a_token(table: Table) -> None:
+    put(table.users, "alice: 7f3c-alice\n")
+    assert table.find("alice") == Entry("7f3c-alice")
+    assert table.find("bob") is None
+
+
+def test_a_user_may_have_methods(table: Table) -> None:
+    put(
+        table.users,
+        "bob: {token: t, methods: [facial, device]}\neve: {token: e, methods: []}\n",
+    )
+    assert table.find("bob") == Entry("t", ("facial", "device"))
+    assert table.find("eve") == Entry("e", ())
+
+
+@pytest.mark.parametrize(
+    "word", ["no", "null", "~", "0123", "1e3", "true", "0x1f", "1:30", ".inf", "2001-01-01"]
+)
+def test_names_and_tokens_are_text_always(table: Table, word: str) -> None:
+    put(table.users, f"{word}: {word}\n")
+    assert table.find(word) == Entry(word)
+    table.own(word, f"{word}: {{token: {word}}}\n")
+    put(table.users, "")
+    assert table.find(word) == Entry(word)
+
+
+def test_the_users_own_file_is_read_first(table: Table) -> None:
+    put(table.users, "alice: old\nbob: b\n")
+    table.own("alice", "alice: new")
+    assert table.find("alice") == Entry("new")
+    assert table.find("bob") == Entry("b")
+
+
+@pytest.mark.parametrize("content", ["", "# nobody yet\n", "null\n", "{}\n"])
+def test_a_table_may_be_empty(table: Table, content: str) -> None:
+    put(table.users, content)
+    assert table.find("alice") is None
+    assert not table.problems()
+
+
+def test_a_missing_table_denies_all_who_have_no_file_of_their_own(table: Table) -> None:
+    table.own("alice", "alice: token")
+    assert table.find("alice") == Entry("token")
+    assert table.told("bob") == ["users.yaml: is not there"]
+    assert table.problems() == ["users.yaml: is not there"]
+
+
+def test_the_folder_may_be_reached_through_a_link(table: Table) -> None:
+    (table.root / "elsewhere").mkdir()
+    table.folder.symlink_to("elsewhere")
+    table.own("alice", "alice: token")
+    assert table.find("alice") == Entry("token")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "/etc/passwd", "../users", "a\0b", "a\nb", "a\x7f", "a\x85", "\udcff", "x" * 257]
+)
+def test_an_impossible_name_is_in_no_table_and_no_file_is_opened_for_it(table: Table, name: str) -> None:
+    assert table.find(name) is None  # although there is no table at all
+
+
+@pytest.mark.parametrize(
+    "name", [".", "..", ".hidden", "%2e", "%", "a b", "ü", "jo@example.com", "-rf", "DOMAIN\\jo", "😀"]
+)
+def test_a_name_with_unusual_characters_has_a_file_of_its_own(table: Table, name: str) -> None:
+    put(table.users, "{}\n")
+    file = table.own(name, f"'{name}': token")
+    assert file.parent == table.folder
+    assert not file.name.startswith(".")
+    assert table.find(name) == Entry("token")
+    assert not table.problems()
+
+
+def test_a_name_that_is_too_long_for_a_file_is_found_in_the_table(table: Table) -> None:
+    name = "ü" * 100
+    table.own("alice", "alice: a")
+    put(table.users, f"{name}: token\n")
+    assert table.find(name) == Entry("token")
+
+
+# What changes
+
+
+def test_a_change_is_seen_at_once(table: Table) -> None:
+    put(table.users, "alice: one\n")
+    same = table.table
+    for token in ("one", "two", "six", "ten"):
+        put(
+            table.users, f"alice: {token}\n"
+        )  # of the same length, within one tick of the file system's clock
+        assert same.find("alice") == Entry(token)
+
+
+def later() -> float:
+    """A clock by which all files were changed a while ago."""
+    return time.time() + 60
+
+
+def test_a_table_that_did_not_change_is_read_once(table: Table) -> None:
+    put(table.users, "".join(f"user{number}: token{number}\n" for number in range(20_000)))
+    same = UserTable(table.users, table.folder, clock=later)
+    first = cpu(lambda: same.find("user7"))
+    assert cpu(lambda: same.find("user19999")) < first / 10
+    put(table.users, "user7: other\n")
+    assert same.find("user7") == Entry("other")
+
+
+def test_a_broken_table_is_told_again_and_again_until_it_is_mended(table: Table) -> None:
+    put(table.users, "alice: ''\n")
+    same = UserTable(table.users, table.folder, clock=later)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError):
+            same.find("alice")
+    put(table.users, "alice: token\n")
+    assert same.find("alice") == Entry("token")
+
+
+def test_a_table_that_becomes_writable_for_others_is_believed_no_more(table: Table) -> None:
+    put(table.users, "alice: token\n")
+    same = UserTable(table.users, table.folder, clock=later)
+    assert same.find("alice")
+    table.users.chmod(0o666)
+    with pytest.raises(ConfigurationError):
+        same.find("alice")
+    table.users.chmod(0o644)
+    table.root.chmod(0o777)
+    with pytest.raises(ConfigurationError):
+        same.find("alice")
+
+
+def test_many_logins_at_once_find_everybody(table: Table) -> None:
+    put(table.users, "".join(f"user{number}: token{number}\n" for number in range(2000)))
+    same = table.table
+    found: dict[int, Entry | None] = {}
+
+    def look_up(number: int) -> None:
+        found[number] = same.find(f"user{number}")
+
+    threads = [threading.Thread(target=look_up, args=(number,)) for number in range(0, 2000, 100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {number: Entry(f"token{number}") for number in range(0, 2000, 100)}
+
+
+# What is wrong
+
+
+WRONG = [
+    ("alice:", "1: alice: the token is empty"),
+    ("alice: ''", "1: alice: the token is empty"),
+    ("alice: .", "1: alice: the token would change the address that is called"),
+    ("alice: '..'", "1: alice: the token would change the address that is called"),
+    ('alice: "a\\nb"', "1: alice: the token holds a control character"),
+    ('alice: "\\x7f"', "1: alice: the token holds a control character"),
+    ('alice: "\\x85"', "1: alice: the token holds a control character"),
+    ("alice: " + "t" * 257, "1: alice: the token has 257 characters, 256 is the most"),
+    ("alice: [a]", "1: alice: is a list, not a mapping"),
+    ("alice: {}", "1: alice: has no token"),
+    ("alice: {token: }", "1: alice.token: the token is empty"),
+    ("alice: {token: [a]}", "1: alice.token: is a list, not a token"),
+    ("alice: {methods: [facial]}", "1: alice: has no token"),
+    ("alice: {token: t, methods: facial}", "1: alice.methods: is a text, not a list"),
+    ("alice: {token: t, methods: null}", "1: alice.methods: is empty"),
+    ("alice: {token: t, methods: [voice]}", '1: alice.methods: "voice" is no method that IAMPASS knows'),
+    ("alice: {token: t, method: [facial]}", "1: alice: has a key that is not known"),
+    ("alice: {token: t, token: u}", "1: alice.token: the key stands a second time (first in line 1)"),
+    ("alice: &a t", "1: an anchor (&name) is not understood here"),
+    ("alice", "1: the file is a text, not a mapping"),
+    ("- alice", "1: the file is a list, not a mapping"),
+    ("alice: t\nalice: u", "2: alice: the key stands a second time (first in line 1)"),
+    (
+        "alice: 't",
+        "1: the file is not valid YAML: while scanning a quoted scalar, found unexpected end of stream",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), WRONG, ids=[text[:30] for text, _ in WRONG])
+def test_what_is_wrong_with_the_table_denies_everybody_in_it(table: Table, text: str, problem: str) -> None:
+    put(table.users, text)
+    assert table.told("alice") == [f"users.yaml:{problem}"]
+    assert table.told("bob") == table.told("alice") == table.problems()
+
+
+@pytest.mark.parametrize(("text", "problem"), WRONG, ids=[text[:30] for text, _ in WRONG])
+def test_what_is_wrong_with_a_file_of_ones_own_denies_that_one_user(
+    table: Table, text: str, problem: str
+) -> None:
+    table.own("alice", text)
+    put(table.users, "alice: token\nbob: token\n")
+    assert table.told("alice") == [f"users.d/alice.yaml:{problem}"]
+    assert table.find("bob") == Entry("token")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("bob: t", ":1"), ("alice: t\nbob: t", ":2"), ("Alice: t", ":1"), ("", ""), ("{}", "")],
+)
+def test_a_file_of_ones_own_speaks_of_that_user_alone(table: Table, text: str, line: str) -> None:
+    table.own("alice", text)
+    assert table.told("alice") == [
+        f'users.d/alice.yaml{line}: alice: the file does not speak of "alice" alone'
+    ]
+    assert table.problems()[0] == table.told("alice")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("'': t", '1: the user name "" is empty'),
+        ("a/b: t", '1: a/b: the user name "a/b" holds a slash'),
+        ('"a\\tb": t', '1: a\\x09b: the user name "a\\x09b" holds a control character'),
+        (
+            "? " + "n" * 257 + "\n: t",
+            f'1: {"n" * 257}: the user name "{"n" * 79}…" has 257 characters, 256 is the most',
+        ),
+        ("? [a]\n: t", "1: a list stands where a key belongs"),
+        ("<<: t", "1: the merge key << is not understood here"),
+    ],
+)
+def test_an_impossible_user_name_is_an_error(table: Table, text: str, problem: str) -> None:
+    put(table.users, text)
+    assert table.told("bob") == [f"users.yaml:{problem}"]
+
+
+def test_all_that_is_wrong_is_told_at_once(table: Table) -> None:
+    put(table.users, "a: ''\nb: .\nc: {tokn: x}\n'': x\nb: t\n")
+    assert sorted(problem.split(":")[1] for problem in table.told("z")) == ["1", "2", "3", "3", "4", "5"]
+
+
+def test_a_hundred_problems_are_all_kept_but_not_all_put_into_one_line(table: Table) -> None:
+    put(table.users, "".join(f"user{number}: .\n" for number in range(100)))
+    with pytest.raises(ConfigurationError) as caught:
+        table.find("alice")
+    assert len(caught.value.problems) == 100
+    assert str(caught.value).endswith("; and 95 more")
+    assert caught.value.diagnostics().count("\n") == 199
+
+
+def test_a_missing_table_is_an_error(table: Table) -> None:
+    assert table.told("alice") == ["users.yaml: is not there"]
+    assert table.problems() == ["users.yaml: is not there"]
+
+
+def test_a_table_that_cannot_be_trusted_is_an_error(table: Table) -> None:
+    put(table.users, "alice: token\n", 0o664)
+    assert table.told("alice") == ["users.yaml: can be written by others than root (mode 0664)"]
+    assert table.problems() == table.told("alice")
+
+
+def test_a_file_of_ones_own_that_cannot_be_trusted_is_an_error(table: Table) -> None:
+    put(table.users, "alice: token\n")
+    table.own("alice", "alice: token").chmod(0o666)
+    assert table.told("alice") == [
+        "users.d/alice.yaml: alice: can be written by others than root (mode 0666)"
+    ]
+    assert table.problems()[0] == table.told("alice")[0]
+
+
+def test_a_folder_that_cannot_be_trusted_is_an_error_for_everybody(table: Table) -> None:
+    put(table.users, "bob: token\n")
+    table.folder.mkdir()
+    table.folder.chmod(0o777)
+    (told,) = table.told("bob")
+    assert told.endswith("users.d is a folder that others than root can write (mode 0777)")
+    assert table.problems() == ["users.d: is a folder that others than root can write (mode 0777)"]
+
+
+def test_a_folder_that_leads_nowhere_is_an_error_for_everybody(table: Table) -> None:
+    put(table.users, "bob: token\n")
+    table.folder.symlink_to("nowhere")
+    assert table.told("bob")[0].endswith("nowhere is not there")
+    assert table.problems()[0].endswith("nowhere is not there")
+
+
+# What check tells besides
+
+
+def test_a_file_that_nobody_has_is_told_with_its_right_name(table: Table) -> None:
+    put(table.users, "")
+    table.folder.mkdir()
+    for name in (
+        "jo@example.com.yaml",
+        "README",
+        "alice.yml",
+        "%61.yaml",
+        "%zz.yaml",
+        "%FF.yaml",
+        ".alice.yaml.swp",
+        ".yaml",
+    ):
+        put(table.folder / name)
+    problems = table.table.problems()
+    assert [problem.file.name for problem in problems] == [
+        "%61.yaml",
+        "%FF.yaml",
+        "%zz.yaml",
+        "README",
+        "alice.yml",
+        "jo@example.com.yaml",
+    ]
+    assert all(problem.severity is Severity.WARNING for problem in problems)
+    assert problems[3].remedy == "move it elsewhere"
+    assert problems[5].remedy == 'for the user "jo@example.com" name it jo%40example.com.yaml'
+
+
+def test_a_user_in_both_places_is_a_warning(table: Table) -> None:
+    table.own("alice", "alice: a")
+    put(table.users, "bob: b\nalice: c\n")
+    (problem,) = table.table.problems()
+    assert (problem.file, problem.line, problem.severity) == (table.users, 2, Severity.WARNING)
+    assert "is never read" in problem.what
+
+
+def test_two_users_with_one_token_are_a_warning(table: Table) -> None:
+    put(table.users, "alice: same\nbob: other\neve: {token: same, methods: [facial]}\n")
+    (problem,) = table.table.problems()
+    assert (problem.key, problem.line, problem.severity) == ("eve", 3, Severity.WARNING)
+    assert 'the same token as "alice"' in problem.what
+
+
+def test_the_whole_table_is_shown_as_a_look_up_finds_it(table: Table) -> None:
+    own = table.own("alice", "alice: a")
+    put(table.users, "alice: b\nbob: c\n")
+    examination = table.table.examine()
+    assert examination.entries == {"alice": Entry("a"), "bob": Entry("c")}
+    assert examination.files == (own, table.users)
+
+
+# File names
+
+
+@given(NAMES)
+def test_a_name_is_read_back_from_its_file_name(name: str) -> None:
+    if name_fault(name) is None:
+        assert user_of(file_name(name)) == name
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_a_file_name_is_plain_and_visible_and_no_path(name: str) -> None:
+    encoded = file_name(name)
+    assert encoded.endswith(".yaml")
+    assert set(encoded) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.%")
+    if name:
+        assert encoded[0] != "."
+
+
+@given(NAMES, NAMES)
+def test_different_users_have_different_files(one: str, other: str) -> None:
+    assert (file_name(one) == file_name(other)) == (one == other)
+
+
+@given(st.text() | st.from_regex(r"[a-z.%0-9A-F]{0,8}\.yaml", fullmatch=True))
+def test_a_file_belongs_to_at_most_one_user(name: str) -> None:
+    user = user_of(name)
+    assert user is None or file_name(user) == name
+
+
+def test_the_documented_examples_of_file_names_hold() -> None:
+    assert file_name("jo@example.com") == "jo%40example.com.yaml"
+    assert file_name(".x") == "%2Ex.yaml"
+    assert file_name("Ü") == "%C3%9C.yaml"
+
+
+# Tokens
+
+
+@given(st.text(max_size=300))
+def test_a_token_is_neither_empty_nor_a_step_of_a_path_nor_controlling_nor_long(token: str) -> None:
+    if token_fault(token) is None:
+        assert token not in ("", ".", "..")
+        assert len(token) <= 256
+        assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in token)
+        token.encode("utf-8")
+
+
+@given(st.dictionaries(NAMES, st.text(max_size=8) | st.lists(st.text(max_size=3))))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_the_table_holds_is_found_or_a_configuration_error(
+    table: Table, content: dict[str, object]
+) -> None:
+    put(table.users, json.dumps(content))
+    same = table.table
+    if any(problem.severity is Severity.ERROR for problem in same.problems()):
+        for name in [*content, "nobody"]:
+            if name_fault(name) is None:
+                assert table.told(name)
+    else:
+        assert {name: same.find(name) for name in content} == {
+            name: Entry(str(content[name])) for name in content
+        }
+
+
+# Speed
+
+
+def cpu(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def test_a_look_up_in_the_folder_reads_one_file_however_many_there_are(table: Table) -> None:
+    table.folder.mkdir()
+    for number in range(3000):
+        (table.folder / f"user{number}.yaml").touch()
+    put(table.folder / "user2999.yaml", "user2999: token")
+    same = table.table
+    same.find("user2999")
+    many = min(cpu(lambda: same.find("user2999")) for _ in range(20))
+    with root_only_folder() as other:
+        few = Table(other)
+        few.own("user2999", "user2999: token")
+        alone = few.table
+        one = min(cpu(lambda: alone.find("user2999")) for _ in range(20))
+    assert many < one * 5 + 0.001
+
+
+def test_files_are_closed_after_every_look_up(table: Table) -> None:
+    put(table.users, "alice: token\n")
+    same = table.table
+    same.find("alice")
+    before = os.listdir("/proc/self/fd")
+    for name in ("alice", "bob", "..", "x" * 300):
+        same.find(name)
+    assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'alice: "private-token\\x07"',
+        "alice: private-token\nalice: private-token",
+        "alice: [private-token]",
+        "alice: &private-token t",
+        "alice: *private-token",
+        "alice: !private-token t",
+        "alice: {private-token}",
+        "alice: {token: private-token, methods: [facial, facial], x: private-token}",
+        "alice: 'private-token",
+        "alice: private-token: x",
+    ],
+)
+def test_what_is_wrong_with_a_token_is_told_without_the_token(table: Table, text: str) -> None:
+    put(table.users, text)
+    with pytest.raises(ConfigurationError) as caught:
+        table.find("alice")
+    assert "private" not in str(caught.value)

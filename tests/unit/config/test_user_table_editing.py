@@ -1,0 +1,461 @@
+"""The table of users is changed whole or not at all, and what a person wrote stays as it is."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pam_iampass.config.user_file_name import LONGEST, file_name
+from pam_iampass.config.user_table import Entry, UserTable
+from pam_iampass.config.user_table_editing import LOCK, NEW, UserTableEditor
+from pam_iampass.config.validation import name_fault, token_fault
+from pam_iampass.errors import EditRefused, PamIampassError
+from tests.support.folders import put, root_only_folder
+
+ROOT = Path(__file__).parents[3]
+ANYBODY = "daemon"  # stands in for the user, and the group, that the module runs as
+
+WRITTEN = "# our people\nbob:   91aa-bob   # on holiday\ncarol: {token: c4, methods: [facial]}\n"
+
+
+@dataclass
+class Place:
+    """A table in a folder of its own, and its editor."""
+
+    root: Path
+
+    @property
+    def users(self) -> Path:
+        return self.root / "users.yaml"
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "users.d"
+
+    @property
+    def editor(self) -> UserTableEditor:
+        return UserTableEditor(self.users, self.folder, module_user=ANYBODY)
+
+    def find(self, name: str) -> Entry | None:
+        return UserTable(self.users, self.folder).find(name)
+
+    def refusal(self, *arguments: str, replace: bool = False) -> str:
+        """Why a user is not added, or (with one argument) not removed, without the folder in front."""
+        before = self.content()
+        change = self.editor.remove if len(arguments) == 1 else partial(self.editor.add, replace=replace)
+        with pytest.raises(PamIampassError) as caught:
+            change(*arguments)
+        assert self.content() == before
+        return caught.value.diagnostics().replace(f"{self.root}/", "")
+
+    def content(self) -> dict[str, bytes]:
+        """Every file but the lock."""
+        return {
+            str(path.relative_to(self.root)): path.read_bytes()
+            for path in self.root.rglob("*")
+            if path.is_file() and path.name != LOCK
+        }
+
+
+@pytest.fixture
+def place(trusted_folder: Path) -> Place:
+    place = Place(trusted_folder)
+    put(place.users, WRITTEN)
+    return place
+
+
+# What is written
+
+
+def test_a_user_who_is_added_is_found_and_what_a_person_wrote_is_as_it_was(place: Place) -> None:
+    assert place.editor.add("alice", "7f3c-alice") == place.folder / "alice.yaml"
+    assert place.find("alice") == Entry("7f3c-alice")
+    assert place.content() == {"users.yaml": WRITTEN.encode(), "users.d/alice.yaml": b"alice: 7f3c-alice\n"}
+
+
+def test_methods_are_written_as_they_are_given(place: Place) -> None:
+    place.editor.add("alice", "t", ["facial", "device"])
+    assert place.find("alice") == Entry("t", ("facial", "device"))
+    place.editor.add("alice", "t", [], replace=True)
+    assert place.find("alice") == Entry("t", ())
+    place.editor.add("alice", "t", replace=True)
+    assert place.find("alice") == Entry("t", None)
+
+
+@pytest.mark.parametrize("umask", [0, 0o777])
+def test_file_and_folder_belong_to_root_and_the_modules_group_can_read_them(place: Place, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        made = place.editor.add("alice", "t")
+    finally:
+        os.umask(before)
+    group = pwd.getpwnam(ANYBODY).pw_gid
+    for path, mode in ((made, 0o640), (place.folder, 0o750)):
+        found = path.stat()
+        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, group, mode)
+
+
+def test_a_folder_that_is_there_keeps_its_owner_and_mode(place: Place) -> None:
+    place.folder.mkdir()
+    place.folder.chmod(0o755)
+    place.editor.add("alice", "t")
+    assert (place.folder.stat().st_gid, stat.S_IMODE(place.folder.stat().st_mode)) == (0, 0o755)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "a\u2028b",
+        "\u2029",
+        "\ufeff",
+        "\uffff",
+        "\u202e",
+        "\xa0",
+        "😀",
+        "no",
+        "null",
+        "~",
+        "0123",
+        "1e3",
+        "#",
+        "a: b",
+        "a #b",
+        "'",
+        '"',
+        "- a",
+        "{a",
+        "<<",
+        " a ",
+        "ü",
+    ],
+)
+def test_names_and_tokens_that_yaml_takes_for_something_else_are_written_so_that_they_are_read(
+    place: Place, word: str
+) -> None:
+    place.editor.add(word, word)
+    assert place.find(word) == Entry(word)
+
+
+POSSIBLE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=POSSIBLE, token=POSSIBLE, methods=st.none() | st.just(["device"]))
+def test_whatever_can_be_a_name_and_a_token_can_be_added_and_removed(
+    name: str, token: str, methods: list[str] | None
+) -> None:
+    with root_only_folder() as folder:
+        place = Place(folder)
+        put(place.users, "{}\n")
+        if name_fault(name) or token_fault(token) or len(file_name(name)) > LONGEST:
+            with pytest.raises(EditRefused):
+                place.editor.add(name, token, methods)
+            assert list(place.content()) == ["users.yaml"]
+            return
+        place.editor.add(name, token, methods)
+        assert place.find(name) == Entry(token, None if methods is None else tuple(methods))
+        assert place.editor.remove(name).name == file_name(name)
+        assert place.find(name) is None
+
+
+# What is refused
+
+
+def test_a_user_who_has_a_token_keeps_it_unless_told_otherwise(place: Place) -> None:
+    place.editor.add("alice", "one")
+    told = '"alice" has a token already, in users.d/alice.yaml\n    give --replace, or keep it'
+    assert place.refusal("alice", "two") == told
+    place.editor.add("alice", "two", replace=True)
+    assert place.find("alice") == Entry("two")
+
+
+def test_a_user_of_users_yaml_gets_a_file_only_where_that_is_meant(place: Place) -> None:
+    assert place.refusal("bob", "new").startswith('"bob" has a token already, in users.yaml:2\n')
+    place.editor.add("bob", "new", replace=True)
+    assert place.find("bob") == Entry("new")
+    assert place.users.read_text() == WRITTEN
+
+
+def test_a_line_that_a_person_wrote_is_not_removed_but_named(place: Place) -> None:
+    assert place.refusal("bob") == (
+        '"bob" stands in users.yaml:2, which a person wrote\n    delete that line'
+    )
+
+
+def test_a_file_is_not_removed_where_an_older_token_would_come_to_light(place: Place) -> None:
+    place.editor.add("bob", "new", replace=True)
+    assert "delete that line, then remove the user again" in place.refusal("bob")
+    put(place.users, "{}\n")
+    assert place.editor.remove("bob") == place.folder / "bob.yaml"
+    assert place.find("bob") is None
+
+
+def test_removing_a_user_who_has_no_token_is_an_error(place: Place) -> None:
+    assert place.refusal("dave").startswith('"dave" has no token\n')
+    place.editor.add("alice", "t")
+    assert place.refusal("dave").startswith('"dave" has no token\n')
+
+
+@pytest.mark.parametrize(
+    ("name", "token", "told"),
+    [
+        ("", "t", 'the user name "" is empty'),
+        ("a/b", "t", 'the user name "a/b" holds a slash'),
+        ("a\nb", "t", 'the user name "a\\x0ab" holds a control character'),
+        ("ü" * 100, "t", "is too long for the name of a file"),
+        ("alice", "", "the token is empty"),
+        ("alice", "..", "the token would change the address that is called"),
+        ("alice", "s3cret\x07", "the token holds a control character"),
+    ],
+)
+def test_an_impossible_name_or_token_is_refused(place: Place, name: str, token: str, told: str) -> None:
+    refusal = place.refusal(name, token)
+    assert told in refusal
+    assert "s3cret" not in refusal
+
+
+@pytest.mark.parametrize(("methods", "told"), [(["voice"], "no method"), (["device", "device"], "twice")])
+def test_impossible_methods_are_refused(place: Place, methods: list[str], told: str) -> None:
+    with pytest.raises(EditRefused, match=told):
+        place.editor.add("alice", "t", methods)
+    assert not place.folder.exists()
+
+
+def test_removing_an_impossible_name_is_refused(place: Place) -> None:
+    assert "holds a slash" in place.refusal("../users")
+
+
+# What is broken
+
+
+@pytest.mark.parametrize("text", ["alice: [", "alice: t\nbob: t\n", "bob: t\n", ""])
+def test_a_broken_file_of_the_users_own_is_left_to_the_person_who_wrote_it(place: Place, text: str) -> None:
+    place.folder.mkdir()
+    put(place.folder / "alice.yaml", text)
+    for told in (
+        place.refusal("alice", "t"),
+        place.refusal("alice", "t", replace=True),
+        place.refusal("alice"),
+    ):
+        assert told.startswith("users.d/alice.yaml")
+
+
+def test_with_a_broken_users_yaml_nobody_can_tell_who_is_in_it(place: Place) -> None:
+    put(place.users, "bob: t\nbob: u\n")
+    assert place.refusal("alice", "t").startswith("users.yaml:2: bob: the key stands a second time")
+    place.editor.add("alice", "t", replace=True)  # whatever it says, the user's own file is read first
+    assert place.find("alice") == Entry("t")
+    assert place.refusal("alice").startswith("users.yaml:2: bob: the key stands a second time")
+
+
+def test_a_table_may_be_a_folder_alone(place: Place) -> None:
+    place.users.unlink()
+    place.editor.add("alice", "t")
+    assert place.find("alice") == Entry("t")
+    place.editor.remove("alice")
+
+
+def test_a_folder_that_others_can_write_is_refused(place: Place) -> None:
+    place.folder.mkdir()
+    place.folder.chmod(0o777)
+    assert "others than root can write" in place.refusal("alice", "t")
+
+
+def test_a_link_in_the_place_of_the_users_file_is_not_followed(place: Place) -> None:
+    place.folder.mkdir()
+    (place.folder / "alice.yaml").symlink_to(place.users)
+    assert "is a symbolic link" in place.refusal("alice", "t", replace=True)
+    assert "is a symbolic link" in place.refusal("alice")
+
+
+def test_a_file_that_the_module_could_not_read_is_not_put_in_place(place: Place) -> None:
+    place.folder.mkdir(mode=0o700)
+    told = place.refusal("alice", "t")
+    assert told == (
+        "users.d: the module, as user daemon, cannot read what is put there\n"
+        "    chgrp daemon users.d; chmod 0750 users.d"
+    )
+
+
+def test_what_a_crash_left_is_in_nobodys_way(place: Place) -> None:
+    place.editor.add("alice", "t")
+    put(place.folder / NEW, "alice: half a tok")
+    place.editor.add("dave", "d")
+    assert sorted(os.listdir(place.folder)) == ["alice.yaml", "dave.yaml"]
+
+
+# Disks, people and editors that are in the way
+
+ADD = """
+import sys
+from pathlib import Path
+from pam_iampass.errors import PamIampassError
+from pam_iampass.config.user_table_editing import UserTableEditor
+root = Path(sys.argv[1])
+editor = UserTableEditor(root / "users.yaml", root / "users.d", module_user="daemon")
+for name in sys.argv[3:]:
+    try:
+        editor.add(name, sys.argv[2], replace=name == "alice")
+    except PamIampassError as error:
+        print(error.diagnostics())
+"""
+
+
+def add_in_shell(place: Place, before: str, after: str = ":") -> str:
+    """What an editor says in a process for which a shell has prepared everything, mounts of its own too."""
+    script = f'{before}; "$@"; {after}'
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh"]
+    command += [sys.executable, "-c", ADD, str(place.root), "two", "alice"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.replace(f"{place.root}/", "")
+
+
+def test_a_full_disk_loses_nothing(place: Place) -> None:
+    folder, outside = place.folder, place.root / "after"
+    told = add_in_shell(
+        place,
+        f"mkdir {folder}; mount -t tmpfs -o size=8k,mode=0755 full {folder}; cd {folder};"
+        " echo 'alice: one' > alice.yaml; chmod 640 alice.yaml; chgrp daemon alice.yaml;"
+        " ! head -c 9000 /dev/zero > filler;"
+        f" cd {ROOT}",
+        after=f"cp -a {folder} {outside}",
+    )
+    assert told == (
+        "users.d/alice.yaml: cannot be changed: No space left on device\n"
+        "    mend that and try again; the table is as it was\n"
+    )
+    assert sorted(os.listdir(outside)) == ["alice.yaml", "filler"]
+    assert (outside / "alice.yaml").read_text() == "alice: one\n"
+
+
+def test_a_disk_that_cannot_be_written_is_told(place: Place) -> None:
+    place.editor.add("alice", "one")
+    told = add_in_shell(
+        place, f"mount --bind {place.root} {place.root}; mount -o remount,bind,ro {place.root}"
+    )
+    assert "cannot be changed: Read-only file system" in told
+    assert place.find("alice") == Entry("one")
+
+
+def test_whoever_is_not_root_is_told_that_root_is_needed(place: Place) -> None:
+    place.editor.add("alice", "one")
+    os.seteuid(pwd.getpwnam(ANYBODY).pw_uid)
+    try:
+        with pytest.raises(EditRefused) as caught:
+            place.editor.add("alice", "two", replace=True)
+    finally:
+        os.seteuid(0)
+    assert caught.value.diagnostics() == f"only root can change {place.folder}\n    run it as root"
+    assert place.find("alice") == Entry("one")
+
+
+def test_without_the_modules_group_nothing_is_written(place: Place) -> None:
+    with pytest.raises(EditRefused, match="there is no group no-such-group"):
+        UserTableEditor(place.users, place.folder, module_user="no-such-group").add("alice", "t")
+    assert not place.folder.exists()
+
+
+def test_of_two_who_add_the_same_user_at_once_one_wins_and_the_others_users_are_all_there(
+    place: Place,
+) -> None:
+    names = [f"user{number}" for number in range(40)]
+    editors = [
+        subprocess.Popen(
+            [sys.executable, "-c", ADD, str(place.root), token, *order, f"only-{token}"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for token, order in (("one", names), ("two", names[::-1]))
+    ]
+    told = "".join(editor.communicate(timeout=60)[0] for editor in editors)
+    assert told.count("has a token already") == len(names)
+    assert {place.find(name) for name in names} <= {Entry("one"), Entry("two")}
+    assert sorted(os.listdir(place.folder)) == sorted(
+        [*(f"{name}.yaml" for name in names), "only-one.yaml", "only-two.yaml"]
+    )
+
+
+def test_a_login_in_the_middle_of_a_change_finds_the_old_token_or_the_new_one(place: Place) -> None:
+    place.editor.add("alice", "0")
+    stop = threading.Event()
+    found: set[Entry | None] = set()
+
+    def look_up() -> None:
+        table = UserTable(place.users, place.folder)
+        while not stop.is_set():
+            found.add(table.find("alice"))
+
+    reader = threading.Thread(target=look_up)
+    reader.start()
+    command = [sys.executable, "-c", ADD, str(place.root), "1", *["alice"] * 200]
+    subprocess.run(command, cwd=ROOT, check=True)
+    stop.set()
+    reader.join()
+    assert Entry("0") in found
+    assert found <= {Entry("0"), Entry("1")}
+
+
+def test_an_editor_that_is_killed_in_the_middle_leaves_whole_files_and_a_way_on(place: Place) -> None:
+    names = [f"user{number}" for number in range(500)]
+    for killed in range(5):
+        editor = subprocess.Popen([sys.executable, "-c", ADD, str(place.root), "t", *names], cwd=ROOT)
+        while editor.poll() is None and not (place.folder / f"user{killed * 20 + 5}.yaml").exists():
+            time.sleep(0.001)
+        editor.kill()
+        editor.wait()
+    written = [name for name in os.listdir(place.folder) if name != NEW]
+    assert len(written) > 80
+    for name in written:
+        assert (place.folder / name).read_text() == f"{name[: -len('.yaml')]}: t\n"
+    place.editor.add("dave", "d")
+    assert NEW not in os.listdir(place.folder)
+
+
+def test_an_editor_waits_for_another_one_and_not_for_one_that_was_killed(place: Place) -> None:
+    holder = subprocess.Popen(
+        ["flock", str(place.root / LOCK), "sh", "-c", "echo held; exec sleep 600"],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    adding = threading.Thread(target=place.editor.add, args=("alice", "t"))
+    adding.start()
+    assert place.find("alice") is None
+    os.killpg(holder.pid, signal.SIGKILL)
+    holder.communicate()
+    adding.join(10)
+    assert place.find("alice") == Entry("t")
+
+
+def test_an_editor_does_not_wait_for_ever(place: Place) -> None:
+    lock = os.open(place.root / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    hasty = UserTableEditor(place.users, place.folder, module_user=ANYBODY, patience=0.1)
+    try:
+        with pytest.raises(EditRefused, match=r"somebody else has been changing the table for 0\.1 seconds"):
+            hasty.add("alice", "t")
+    finally:
+        os.close(lock)
+    assert not place.folder.exists()
+
+
+def test_a_lock_that_is_a_link_is_not_followed(place: Place) -> None:
+    (place.root / LOCK).symlink_to("/etc/passwd")
+    assert f"{LOCK}: cannot be changed" in place.refusal("alice", "t")

@@ -1,0 +1,218 @@
+"""YAML with lines, and without surprises."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pam_iampass.config.yaml_document import Document, Mapping, Node, Scalar, Sequence, parse
+
+FILE = Path("/etc/iampass/file.yaml")
+
+
+def read(text: str | bytes) -> Document:
+    return parse(text if isinstance(text, bytes) else text.encode(), FILE)
+
+
+def told(text: str | bytes) -> list[str]:
+    """The problems, without the file in front."""
+    return [str(problem)[len(str(FILE)) + 1 :] for problem in read(text).problems]
+
+
+def plain(node: Node | None) -> object:
+    """The node as text, dicts and lists."""
+    if isinstance(node, Mapping):
+        return {key.text: plain(value) for key, value in node.entries}
+    if isinstance(node, Sequence):
+        return [plain(item) for item in node.items]
+    return node.text if node else None
+
+
+def test_mappings_lists_and_texts_are_read_with_their_lines() -> None:
+    document = read("a: 1\n\nb:\n  - x\n  - {c: 'd'}\n")
+    assert plain(document.root) == {"a": "1", "b": ["x", {"c": "d"}]}
+    assert isinstance(document.root, Mapping)
+    assert [key.line for key, _ in document.root.entries] == [1, 3]
+    items = document.root.entries[1][1]
+    assert isinstance(items, Sequence)
+    assert [item.line for item in items.items] == [4, 5]
+
+
+@pytest.mark.parametrize(
+    "word", ["no", "null", "~", "0123", "1e3", "0x10", "true", "2001-01-01", ".inf", "="]
+)
+def test_scalars_stay_text_as_keys_and_as_values(word: str) -> None:
+    assert plain(read(f"{word}: {word}").root) == {word: word}
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "\n\n"])
+def test_an_empty_file_has_no_root_and_no_problem(text: str) -> None:
+    assert read(text).root is None
+    assert not read(text).problems
+
+
+@pytest.mark.parametrize(
+    ("text", "is_null"), [("null", True), ("~", True), ("", True), ("'null'", False), ("Null", False)]
+)
+def test_null_is_what_is_written_plainly(text: str, is_null: bool) -> None:
+    document = read(f"a: {text}")
+    assert isinstance(document.root, Mapping)
+    value = document.root.entries[0][1]
+    assert isinstance(value, Scalar)
+    assert value.is_null is is_null
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("a: 1\nb: 2\na: 3\n", ["3: a: the key stands a second time (first in line 1)"]),
+        ("a: {b: 1,\n b: 2}", ["2: a.b: the key stands a second time (first in line 1)"]),
+        ("a: 1\n'a': 3\n", ["2: a: the key stands a second time (first in line 1)"]),
+        ("a: &x 1\n", ["1: an anchor (&name) is not understood here"]),
+        ("a: &x {b: 1}\n", ["1: an anchor (&name) is not understood here"]),
+        ("&x a: 1\n", ["1: an anchor (&name) is not understood here"]),
+        (
+            "a: &x 1\nb: *x\n",
+            ["1: an anchor (&name) is not understood here", "2: an alias (*name) is not understood here"],
+        ),
+        ("a: [*x]\n", ["1: an alias (*name) is not understood here"]),
+        ("*x : 1\n", ["1: an alias (*name) is not understood here"]),
+        ("a: !!str 1\n", ["1: a tag (!name) is not understood here"]),
+        ("a: !secret 1\n", ["1: a tag (!name) is not understood here"]),
+        ("a: ! 1\n", ["1: a tag (!name) is not understood here"]),
+        ("!!map {a: 1}\n", ["1: a tag (!name) is not understood here"]),
+        (
+            "a: !!python/object/apply:os.system [id]\n",
+            ["1: a tag (!name) is not understood here"],
+        ),
+        ("<<: {a: 1}\n", ["1: the merge key << is not understood here"]),
+        ("a: 1\n---\nb: 2\n", ["2: a second document begins"]),
+        ("[a]: 1\nb: 2\n", ["1: a list stands where a key belongs"]),
+        ("? {a: 1}\n: 1\n", ["1: a mapping stands where a key belongs"]),
+        ("\ufeffa: 1\n", ["1: the file starts with a byte-order mark"]),
+        ("a: 1\nb: x\ufeff\n", ["2: the character U+FEFF cannot be seen"]),
+        ("a: 1\nb: \x00\n", ["2: the character U+0000 cannot be seen"]),
+        ("a: 1 # \x1b[2J\n", ["1: the character U+001B cannot be seen"]),
+        ("a: x\x85b: y\n", ["1: the character U+0085 cannot be seen"]),
+        ("a: x # \u2028b: y\n", ["1: the character U+2028 cannot be seen"]),
+        ("a: x # \rb: y\n", ["1: the character U+000D cannot be seen"]),
+        ("a: \x7f", ["1: the character U+007F cannot be seen"]),
+        (b"a: 1\nb: \xff\xfe\n", ["2: the byte 0xff is not UTF-8"]),
+        (b"a: \xc3", ["1: the byte 0xc3 is not UTF-8"]),
+        (b"a: \xed\xa0\x80", ["1: the byte 0xed is not UTF-8"]),
+        ("a: 1".encode("utf-16"), ["1: the file is UTF-16, not UTF-8"]),
+    ],
+)
+def test_surprises_are_refused_with_their_line(text: str | bytes, problems: list[str]) -> None:
+    assert told(text) == problems
+
+
+def test_a_quoted_merge_key_is_a_name_like_any_other() -> None:
+    assert plain(read("'<<': token").root) == {"<<": "token"}
+
+
+def test_windows_line_ends_are_taken() -> None:
+    assert plain(read("a: 1\r\nb: 2\r\n").root) == {"a": "1", "b": "2"}
+
+
+def test_problems_do_not_hide_one_another() -> None:
+    assert len(told("a: 1\na: 2\n[x]: 1\nb: &y 1\n<<: 1\nc: !z 1\n")) == 5
+
+
+def test_what_is_wrong_is_left_out_and_the_rest_is_kept() -> None:
+    assert plain(read("a: 1\na: 2\n[x]: 1\nb: *y\nc: 3\n").root) == {"a": "1", "c": "3"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 1\nb: [1, 2\n",
+        "a: 1\n  b: 2\n",
+        "a: 'x\n",
+        "a: {b\n",
+        "\tx: 1",
+        "a: 1\n- b\n",
+        'a: "\\q"',
+        "%YAML 9\n---\na",
+        "a: @x",
+    ],
+)
+def test_a_half_written_file_is_an_error_that_names_a_line(text: str) -> None:
+    document = read(text)
+    assert document.root is None
+    assert "the file is not valid YAML" in document.problems[-1].what
+    assert document.problems[-1].line
+
+
+@pytest.mark.parametrize("text", ['"\\UFFFFFFFF"', '"\\U00110000"', "%YAML 1." + "9" * 5000 + "\n--- a"])
+@pytest.mark.parametrize("loader", [None, yaml.SafeLoader])
+def test_an_impossible_number_is_an_error_whatever_the_parser(text: str, loader: object) -> None:
+    (problem,) = parse(text.encode(), FILE, loader).problems
+    assert "the file is not valid YAML" in problem.what
+
+
+def test_a_binary_file_is_an_error() -> None:
+    assert told(bytes(range(256)))
+
+
+def test_sixteen_levels_are_read_and_one_more_is_refused() -> None:
+    assert not told("[" * 16 + "]" * 16)
+    assert told("\n" + "[" * 17 + "]" * 17) == ["2: more than 16 levels stand inside one another"]
+
+
+def test_endless_nesting_ends_quickly() -> None:
+    start = time.monotonic()
+    assert told("[" * 1_000_000)
+    assert told("a: " + "{b: " * 300_000)
+    assert time.monotonic() - start < 5
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
+    read(text.encode("utf-8", "surrogatepass"))
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_refused_and_nothing_else(data: bytes) -> None:
+    read(data)
+
+
+CHARACTERS = "abn0~<>|&*!%@`'\"\\{}[],:?#-. \n\tuUxX"
+WORDS = ["\n  ", ": ", "- ", "---\n", "...\n", "%YAML ", "\\UFFFFFFFF"]
+YAMLISH = st.lists(st.sampled_from([*CHARACTERS, *WORDS])).map("".join)
+
+
+@given(YAMLISH)
+def test_anything_like_yaml_is_read_or_refused_and_nothing_else(text: str) -> None:
+    read(text)
+
+
+@given(YAMLISH)
+def test_anything_like_yaml_is_read_or_refused_by_the_slower_parser_too(text: str) -> None:
+    parse(text.encode(), FILE, loader=yaml.SafeLoader)
+
+
+_UNICODE = st.text(st.characters(blacklist_categories=("Cs",)))
+
+
+@settings(deadline=None)
+@given(st.dictionaries(_UNICODE, _UNICODE))
+def test_what_yaml_writes_is_read_back(table: dict[str, str]) -> None:
+    text = yaml.safe_dump(table, allow_unicode=True, default_style='"', width=1000)
+    document = read(text)
+    assert plain(document.root) == table
+    assert not document.problems
+
+
+def test_a_hundred_thousand_entries_are_read_in_about_a_second() -> None:
+    data = "".join(f"user{number:06d}: 7f3c-{number:032x}\n" for number in range(100_000)).encode()
+    start = time.process_time()
+    document = parse(data, FILE)
+    assert time.process_time() - start < 3  # 0.6 s on a slow machine; room for a busy one
+    assert isinstance(document.root, Mapping)
+    assert len(document.root.entries) == 100_000

@@ -1,0 +1,138 @@
+"""How users stand, judged as a login would be."""
+
+from __future__ import annotations
+
+import grp
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.doctor.user_status import Report, Standing, State, report
+from pam_iampass.errors import ConfigurationError
+from pam_iampass.system.login_accounts import LoginAccount
+from tests.support.folders import put
+
+ANYBODY = "daemon"  # stands in for the user, and the group, that the module runs as
+
+
+@dataclass
+class Configuration:
+    """Settings and table in a folder of their own."""
+
+    folder: Path
+
+    def configure(self, more: str = "") -> None:
+        put(
+            self.folder / "iampass.yaml",
+            f"application_id: app\napplication_secret_file: {self.folder}/secret\n"
+            f"users: {self.folder}/users.yaml\n{more}",
+        )
+
+    def report(self, *names: str) -> Report:
+        people = [LoginAccount("root", 0, "/bin/sh")]
+        return report(self.folder / "iampass.yaml", names or None, people, ANYBODY)
+
+    def of(self, name: str) -> Standing:
+        """The same whether everybody is looked at or one."""
+        (one,) = self.report(name).standings
+        (same,) = [standing for standing in self.report().standings if standing.name == name]
+        assert one == same
+        return one
+
+
+@pytest.fixture
+def configuration(trusted_folder: Path) -> Configuration:
+    configuration = Configuration(trusted_folder)
+    secret = put(trusted_folder / "secret", "s3cret\n", 0o640)
+    os.chown(secret, 0, grp.getgrnam(ANYBODY).gr_gid)
+    put(trusted_folder / "users.yaml", "{}\n")
+    configuration.configure()
+    return configuration
+
+
+def test_a_user_with_a_token_is_asked(configuration: Configuration) -> None:
+    put(configuration.folder / "users.yaml", "# people\nroot: t\n")
+    found = configuration.of("root")
+    assert (found.state, found.uid) == (State.ASKED, 0)
+    assert found.place == (configuration.folder / "users.yaml", 2)
+
+
+def test_the_users_own_file_is_where_the_token_comes_from(configuration: Configuration) -> None:
+    put(configuration.folder / "users.yaml", "root: t\n")
+    (configuration.folder / "users.d").mkdir()
+    own = put(configuration.folder / "users.d" / "root.yaml", "root: u\n")
+    assert configuration.of("root").place == (own, 1)
+
+
+def test_who_has_no_token_is_denied_or_passes_as_the_settings_say(configuration: Configuration) -> None:
+    assert configuration.of("root").state is State.DENIED
+    configuration.configure("unlisted_users: ignore\n")
+    assert configuration.of("root").state is State.IGNORED
+    configuration.configure('unlisted_users: "{user}@example.com"\n')
+    found = configuration.of("root")
+    assert (found.state, found.entry) == (State.ASKED, None)
+    assert "{user}@example.com" in found.reason
+
+
+def test_a_service_that_does_otherwise_is_named(configuration: Configuration) -> None:
+    configuration.configure("services: {sudo: {unlisted_users: ignore}, su: {timeout: 30s}}\n")
+    assert configuration.of("root").services == {"sudo": State.IGNORED}
+    put(configuration.folder / "users.yaml", "root: t\n")
+    assert configuration.of("root").services == {}
+
+
+@pytest.mark.parametrize(
+    ("exempt", "reason"),
+    [("users: [root]", "the user is exempt"), ("groups: [root]", "the group root is exempt")],
+)
+def test_who_is_exempt_is_not_asked_token_or_not(
+    configuration: Configuration, exempt: str, reason: str
+) -> None:
+    configuration.configure(f"exempt: {{{exempt}}}\n")
+    for table in ("root: t\n", "{}\n", "root: ''\n"):
+        put(configuration.folder / "users.yaml", table)
+        found = (
+            configuration.of("root") if table != "root: ''\n" else configuration.report("root").standings[0]
+        )
+        assert (found.state, found.reason) == (State.EXEMPT, reason)
+
+
+def test_a_token_without_an_account_is_never_looked_up(configuration: Configuration) -> None:
+    put(configuration.folder / "users.yaml", "ghost: t\n")
+    found = configuration.of("ghost")
+    assert (found.state, found.uid, found.entry is not None) == (State.NO_ACCOUNT, None, True)
+
+
+def test_a_broken_file_denies_that_user_and_the_report_says_why(configuration: Configuration) -> None:
+    (configuration.folder / "users.d").mkdir()
+    put(configuration.folder / "users.d" / "ghost.yaml", "ghost: ''\n")
+    put(configuration.folder / "users.d" / "root.yaml", "root: ''\n")
+    found = configuration.of("root")
+    assert found.state is State.BROKEN
+    assert "the token is empty" in found.reason
+    assert [standing.name for standing in configuration.report().standings] == ["ghost", "root"]
+    assert not configuration.report().ok
+    assert not configuration.report("root").ok
+
+
+def test_a_file_that_the_module_may_not_read_denies_that_user(configuration: Configuration) -> None:
+    (configuration.folder / "users.d").mkdir()
+    put(configuration.folder / "users.d" / "root.yaml", "root: t\n", 0o600)
+    assert configuration.of("root").state is State.BROKEN
+
+
+def test_with_wrong_settings_everybody_is_denied(configuration: Configuration) -> None:
+    configuration.configure("timeout: 60\n")
+    put(configuration.folder / "users.yaml", "root: t\n")
+    assert (configuration.of("root").state, configuration.of("root").reason) == (
+        State.BROKEN,
+        "the settings are wrong",
+    )
+
+
+def test_settings_that_cannot_be_read_at_all_are_an_error(configuration: Configuration) -> None:
+    (configuration.folder / "iampass.yaml").unlink()
+    with pytest.raises(ConfigurationError, match="is not there"):
+        configuration.report()

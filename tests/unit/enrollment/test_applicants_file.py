@@ -1,0 +1,152 @@
+"""CSV files of people to enrol: what is read, and every way in which they are wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pam_iampass.enrollment.request import Applicant, phone_number
+from pam_iampass.enrollment.requests_file import administrators, read_applicants
+from pam_iampass.errors import ConfigurationError
+from tests.support.folders import put
+
+NUMBER = "+15551234567"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "team.csv"
+
+
+def faults(file: Path, content: str | bytes, mode: int = 0o644) -> list[str]:
+    """What is wrong, without the path in front."""
+    put(file, content, mode)
+    with pytest.raises(ConfigurationError) as caught:
+        read_applicants(file)
+    return [str(problem).replace(str(file), "file") for problem in caught.value.problems]
+
+
+def test_all_columns_are_read(file: Path) -> None:
+    put(file, f'user,token,phone,display_name\nalice,7f3c,{NUMBER},"Alice, A."\nbob,,,\n')
+    assert read_applicants(file) == [
+        Applicant("alice", "7f3c", NUMBER, "Alice, A.", 2),
+        Applicant("bob", None, None, None, 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"display_name,user,phone\nÄ,alice,{NUMBER}\n",
+        f"\ufeffdisplay_name,user,phone\r\nÄ,alice,{NUMBER}\r\n",
+        "Display Name ; User; PHONE\nÄ; alice ;+1 (555) 123-4567",
+        f'"display_name","user","phone"\n\n,,\n"Ä","alice","{NUMBER}"\n\n',
+    ],
+)
+def test_what_spreadsheets_write_is_read(file: Path, content: str) -> None:
+    put(file, content)
+    (applicant,) = read_applicants(file)
+    assert (applicant.user, applicant.phone_number, applicant.display_name) == ("alice", NUMBER, "Ä")
+
+
+def test_a_line_is_the_one_that_an_editor_shows(file: Path) -> None:
+    put(file, 'user,display_name\n\n"alice",A\n\nbob,B\n')
+    assert [applicant.line for applicant in read_applicants(file)] == [3, 5]
+
+
+def test_a_token_is_text_as_it_stands(file: Path) -> None:
+    put(file, "user,token\nno,0123\nnull,1e3\n")
+    assert [(each.user, each.token) for each in read_applicants(file)] == [("no", "0123"), ("null", "1e3")]
+
+
+def test_everything_that_is_wrong_is_told_by_its_line(file: Path) -> None:
+    content = "user,token,phone,display_name\na/b,..,5,\nalice,,,\n,,+1,x\nalice,a,b\nalice,,,\x1b[2J\n"
+    assert faults(file, content) == [
+        "file:2: user: holds a slash",
+        "file:2: token: would change the address that is called",
+        'file:2: phone: "5" is no phone number with + and the country\'s code, such as +1 555 123 4567',
+        "file:4: user: is empty",
+        'file:4: phone: "+1" is no phone number with + and the country\'s code, such as +1 555 123 4567',
+        "file:5: has 3 fields, where the first line has 4",
+        'file:6: user: "alice" stands in line 3 already',
+        "file:6: display_name: holds characters that cannot be seen",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("", "file: is empty"),
+        ("\n\n", "file: is empty"),
+        ("token\nx\n", "file:1: has no column user"),
+        ("user,tokn\nalice,x\n", 'file:1: "tokn" is not a known column'),
+        ("user,user\nalice,bob\n", "file:1: names a column twice"),
+        ('user\n"ali"ce\n', "file:2: is no CSV: ',' expected after '\"'"),
+        ('user\n"alice\n', "file:2: is no CSV: unexpected end of data"),
+        (b"user\nalice\n\xff\n", "file:3: is not UTF-8"),
+        ("user\n" + "a" * 200_000, "file:2: is no CSV: field larger than field limit (131072)"),
+    ],
+)
+def test_a_file_that_is_none_of_ours_is_told(file: Path, content: str | bytes, what: str) -> None:
+    assert faults(file, content)[0] == what
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
+def test_a_file_that_others_can_write_is_refused(file: Path, mode: int) -> None:
+    assert faults(file, "user\nalice\n", mode) == ["file: can be written by others"]
+
+
+def test_a_file_of_somebody_else_is_refused(file: Path) -> None:
+    put(file, "user\nalice\n")
+    os.chown(file, 1, 1)
+    with pytest.raises(ConfigurationError, match="belongs to somebody else"):
+        read_applicants(file, {0})
+    assert [applicant.user for applicant in read_applicants(file, {0, 1})] == ["alice"]
+
+
+def test_who_became_root_may_bring_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_UID", "1234")
+    assert {0, 1234} <= administrators()
+    for nonsense in ("", "x", "-1", "１"):
+        monkeypatch.setenv("SUDO_UID", nonsense)
+        assert all(uid >= 0 for uid in administrators())
+        assert 1234 not in administrators()
+
+
+def test_a_file_without_end_is_refused(file: Path) -> None:
+    assert faults(file, b"user\n" + b"a" * 17 * 1024 * 1024) == ["file: is larger than 16 MiB"]
+
+
+def test_a_token_is_in_no_error(file: Path) -> None:
+    assert not any("s3cr" in fault for fault in faults(file, "user,token\nalice,s3cr\x01t\n"))
+
+
+@given(st.binary(max_size=200))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_file_is_read_or_refused_with_its_lines(file: Path, content: bytes) -> None:
+    put(file, b"user,token,phone,display_name\n" + content)
+    try:
+        users = [applicant.user for applicant in read_applicants(file)]
+    except ConfigurationError as error:
+        told = error.diagnostics().splitlines()
+    else:
+        told = [*users, *users]
+        assert len(set(users)) == len(users)
+    assert all(line.isprintable() for line in told)
+
+
+@pytest.mark.parametrize("text", [NUMBER, "+1 555 123 4567", "+1 (555) 123-4567", "+1.555/123.4567"])
+def test_numbers_as_people_write_them(text: str) -> None:
+    assert phone_number(text) == NUMBER
+
+
+@pytest.mark.parametrize(
+    "text", ["", "+", "5551234567", "+0555123456", "+1555", "+1" + 15 * "5", "+1XXXYYYY", "+１２３４５６７８"]
+)
+def test_what_is_no_number(text: str) -> None:
+    with pytest.raises(ValueError, match="no phone number"):
+        phone_number(text)

@@ -1,0 +1,196 @@
+"""Must a login be approved, and by whom: the rules, with a directory that ignores case and can be out of reach."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+from typing import ClassVar
+
+import pytest
+
+from pam_iampass.config.settings import Exempt, Service
+from pam_iampass.config.user_table import Entry
+from pam_iampass.config.value_types import Approver, Prompt, Unavailable, Unlisted
+from pam_iampass.login import policy
+from pam_iampass.outcome import Login
+from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
+
+ALICE, BOB = Account("alice", 1000, 100), Account("bob", 1001, 100)
+SERVICE = Service(
+    timeout=60.0,
+    methods=("acceptance",),
+    prompt=Prompt.AUTO,
+    enroll_at_login=False,
+    unlisted_users=Unlisted.DENY,
+    unavailable=Unavailable.DENY,
+    approver=Approver.USER,
+)
+LOGIN = Login("alice", "sshd")
+
+
+class Directory(Accounts):
+    """Accounts as Active Directory has them: case does not matter, and Alice has another name."""
+
+    people: ClassVar = {"alice": ALICE, "a.lice@example.com": ALICE, "bob": BOB}
+    members: ClassVar = {"operators": 500, "users": 100}
+    reachable = True
+
+    def named(self, name: str) -> Account:
+        try:
+            return self.people[name.lower()]
+        except KeyError:
+            raise UnknownAccount from None
+
+    def with_uid(self, uid: int) -> Account:
+        for account in self.people.values():
+            if account.uid == uid:
+                return account
+        raise UnknownAccount
+
+    def groups(self, account: Account) -> frozenset[int]:
+        if not self.reachable:
+            raise LookupFailed("looking up the groups failed")
+        return frozenset({account.gid, 500} if account == ALICE else {account.gid})
+
+    def group_id(self, name: str) -> int | None:
+        return self.members.get(name)
+
+
+class Table:
+    """A table of users."""
+
+    def __init__(self, **entries: Entry) -> None:
+        self.entries = entries
+
+    def find(self, name: str) -> Entry | None:
+        return self.entries.get(name)
+
+
+def exempt(settings: Exempt, who: Account = ALICE, rhost: str | None = None) -> str | None:
+    found = policy.exemption(who, replace(LOGIN, rhost=rhost), settings, Directory())
+    return found.reason if found else None
+
+
+# Who is exempt
+
+
+@pytest.mark.parametrize("name", ["alice", "ALICE", "a.lice@example.com"])
+def test_a_user_is_exempt_under_any_name_that_the_directory_knows(name: str) -> None:
+    settings = Exempt(users=frozenset({"no-such", name}))
+    assert exempt(settings) == "the user is exempt"
+    assert exempt(settings, BOB) is None
+
+
+@pytest.mark.parametrize(
+    ("group", "who"), [("operators", ["alice"]), ("users", ["alice", "bob"]), ("nobodys", [])]
+)
+def test_a_group_is_exempt_whether_it_is_primary_or_supplementary(group: str, who: list[str]) -> None:
+    settings = Exempt(groups=frozenset({group}))
+    found = [
+        account.name
+        for account in (ALICE, BOB)
+        if exempt(settings, account) == f"the group {group} is exempt"
+    ]
+    assert found == who
+
+
+def test_groups_that_cannot_be_looked_up_exempt_nobody_and_let_nobody_pass() -> None:
+    class Away(Directory):
+        reachable = False
+
+    with pytest.raises(LookupFailed):
+        policy.exemption(ALICE, LOGIN, Exempt(groups=frozenset({"operators"})), Away())
+
+
+@pytest.mark.parametrize(
+    ("rhost", "network"),
+    [
+        ("192.0.2.1", "192.0.2.0/24"),
+        ("192.0.2.255", "192.0.2.0/24"),
+        ("::ffff:192.0.2.1", "192.0.2.0/24"),
+        ("2001:db8::1", "2001:db8::/32"),
+        ("2001:DB8:0::1", "2001:db8::/32"),
+    ],
+)
+def test_an_address_in_an_exempt_network_is_exempt(rhost: str, network: str) -> None:
+    networks = (ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_network("2001:db8::/32"))
+    assert exempt(Exempt(networks=networks), rhost=rhost) == f"the network {network} is exempt"
+
+
+@pytest.mark.parametrize(
+    "rhost",
+    [
+        *(None, "", " ", "192.0.1.255", "192.0.3.0", "2001:db9::1", "localhost", "host.example.com"),
+        *("192.0.2.1 ", "192.0.2", "192.0.2.01", "0xc0000201", "3221225985", "192.0.2.1:22", "192.0.2.1/24"),
+        *("[2001:db8::1]", "192.0.2.1.example.com", "192.0.2.1\n", "\udcff"),
+    ],
+)
+def test_whatever_is_no_address_in_it_is_not(rhost: str | None) -> None:
+    networks = (ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_network("2001:db8::/32"))
+    assert exempt(Exempt(networks=networks), rhost=rhost) is None
+
+
+# Whose phone, and by which token
+
+
+def test_the_methods_of_the_user_go_before_those_of_the_service() -> None:
+    table = Table(alice=Entry("t-alice", ("facial",)), bob=Entry("t-bob", None))
+    assert policy.demand(ALICE, SERVICE, table) == policy.Approval("t-alice", ("facial",))
+    assert policy.demand(BOB, SERVICE, table) == policy.Approval("t-bob", ("acceptance",))
+
+
+def test_a_user_whose_methods_are_none_leaves_the_choice_to_iampass() -> None:
+    assert policy.demand(ALICE, SERVICE, Table(alice=Entry("t", ()))) == policy.Approval("t", ())
+
+
+@pytest.mark.parametrize(("unlisted", "ignore"), [(Unlisted.DENY, False), (Unlisted.IGNORE, True)])
+def test_who_is_in_no_table_goes_as_the_setting_says(unlisted: Unlisted, ignore: bool) -> None:
+    service = replace(SERVICE, unlisted_users=unlisted)
+    assert policy.demand(ALICE, service, Table()) == policy.Unlisted(ignore)
+
+
+@pytest.mark.parametrize("name", ["alice", "{user}", "%s", "\\1", "{0.__class__}", "jo@example.com"])
+def test_a_template_is_a_replacement_and_nothing_more(name: str) -> None:
+    service = replace(SERVICE, unlisted_users=Unlisted(template="x-{user}@example.com"))
+    found = policy.demand(Account(name, 1, 1), service, Table())
+    assert found == policy.Approval(f"x-{name}@example.com", ("acceptance",))
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [("{user}", ".."), ("{user}", "."), (".{user}", "."), ("{user}", "a\n"), ("{user}", "x" * 257)],
+)
+def test_a_token_that_a_template_makes_is_checked(template: str, name: str) -> None:
+    service = replace(SERVICE, unlisted_users=Unlisted(template=template))
+    with pytest.raises(policy.PolicyError, match="the token that unlisted_users makes for this user"):
+        policy.demand(Account(name, 1, 1), service, Table())
+
+
+def test_the_user_approves_unless_the_setting_says_otherwise() -> None:
+    assert policy.approver(replace(LOGIN, ruser="bob", real_uid=1001), ALICE, SERVICE, Directory()) == ALICE
+
+
+@pytest.mark.parametrize("ruser", ["bob", "BOB"])
+def test_the_caller_approves_where_the_process_is_theirs(ruser: str) -> None:
+    service = replace(SERVICE, approver=Approver.RUSER)
+    login = replace(LOGIN, ruser=ruser, real_uid=1001)
+    assert policy.approver(login, ALICE, service, Directory()) == BOB
+
+
+@pytest.mark.parametrize(
+    ("ruser", "real_uid"),
+    [
+        (None, 1001),
+        ("", 1001),
+        ("bob", None),
+        ("bob", 1000),
+        ("bob", 4711),
+        ("no-such", 1001),
+        ("alice", 1001),
+    ],
+)
+def test_a_caller_who_is_only_claimed_is_nobody(ruser: str | None, real_uid: int | None) -> None:
+    service = replace(SERVICE, approver=Approver.RUSER)
+    login = replace(LOGIN, ruser=ruser, real_uid=real_uid)
+    with pytest.raises(policy.PolicyError, match="the caller must approve, but "):
+        policy.approver(login, ALICE, service, Directory())

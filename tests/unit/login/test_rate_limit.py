@@ -1,0 +1,615 @@
+"""How often a phone may ring: the rules with a clock of the test's own, on real files and locks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pam_iampass.config.settings import Throttle as Limits
+from pam_iampass.errors import StateError
+from pam_iampass.login.rate_limit import (
+    REMEDY,
+    Lease,
+    Replaced,
+    RequestResult,
+    Throttle,
+    Throttled,
+    since_start,
+)
+from pam_iampass.login.rate_limit_state import MOST_ATTEMPTS, Broken, State, decoded, encoded
+from pam_iampass.outcome import Login
+from pam_iampass.system.state_dir import StateDir, file_stem
+from tests.support.world import wait_until
+
+LIMITS = Limits(cool_off=30.0, longest_cool_off=900.0, requests_per_hour=30, logins_at_once=10)
+HERE = Login("alice", "sshd", rhost="192.0.2.1")
+ELSEWHERE = replace(HERE, rhost="192.0.2.2")
+
+
+@dataclass
+class World:
+    """A folder, and a clock that moves when somebody waits."""
+
+    folder: Path
+    now: float = 100_000.0
+    waited: list[float] = field(default_factory=list)
+
+    def throttle(self, login: Login = HERE, user: str = "alice") -> Throttle:
+        return Throttle(StateDir(str(self.folder), REMEDY), user, login, lambda: self.now)
+
+    def wait(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        self.now += seconds
+
+    @contextlib.contextmanager
+    def request(self, login: Login = HERE, user: str = "alice", limits: Limits = LIMITS) -> Iterator[Lease]:
+        with self.throttle(login, user).request(limits, self.wait, lambda: 5.0 - sum(self.waited)) as ticket:
+            yield ticket
+
+    def play(self, ending: RequestResult, login: Login = HERE, limits: Limits = LIMITS) -> None:
+        with self.request(login, limits=limits) as ticket:
+            ticket.record(ending)
+
+    def files(self) -> list[str]:
+        return sorted(os.listdir(self.folder))
+
+    @property
+    def file(self) -> Path:
+        return self.folder / f"{file_stem('alice')}.json"
+
+
+@pytest.fixture
+def world(trusted_folder: Path) -> World:
+    folder = trusted_folder / "state"
+    folder.mkdir(mode=0o700)
+    return World(folder)
+
+
+# Cool-off
+
+
+def test_the_first_failure_in_a_row_is_free_and_then_the_wait_doubles_up_to_its_limit(world: World) -> None:
+    waits = []
+    for _ in range(9):
+        world.play(RequestResult.FAILED)
+        try:
+            world.play(RequestResult.NOT_SENT)
+            waits.append(0.0)
+        except Throttled as throttled:
+            waits.append(throttled.wait)
+            world.now += throttled.wait
+    assert waits == [0, 30, 60, 120, 240, 480, 900, 900, 900]
+
+
+def test_a_moment_before_its_end_the_cool_off_still_holds(world: World) -> None:
+    world.play(RequestResult.FAILED)
+    world.play(RequestResult.FAILED)
+    world.now += 29.9
+    with pytest.raises(Throttled, match="2 requests in a row") as caught:
+        world.play(RequestResult.APPROVED)
+    assert 0 < caught.value.wait <= 0.11
+    world.now += 0.1
+    world.play(RequestResult.APPROVED)
+
+
+def test_an_approval_ends_the_row(world: World) -> None:
+    for ending in (
+        RequestResult.FAILED,
+        RequestResult.APPROVED,
+        RequestResult.FAILED,
+        RequestResult.APPROVED,
+    ):
+        world.play(ending)
+
+
+@pytest.mark.parametrize("ending", [RequestResult.LOST, RequestResult.NOT_SENT])
+def test_what_nobody_is_to_blame_for_is_no_failure(world: World, ending: RequestResult) -> None:
+    for _ in range(10):
+        world.play(ending)
+
+
+def test_after_an_hour_of_peace_a_failure_is_the_first_again(world: World) -> None:
+    world.play(RequestResult.FAILED)
+    world.now += 3600
+    world.play(RequestResult.FAILED)
+    world.play(RequestResult.FAILED)
+
+
+@pytest.mark.parametrize(
+    "login",
+    [ELSEWHERE, replace(HERE, service="sudo"), replace(HERE, rhost=None), replace(HERE, rhost="here")],
+)
+def test_a_cool_off_holds_for_one_place_only(world: World, login: Login) -> None:
+    world.play(RequestResult.FAILED)
+    world.play(RequestResult.FAILED)
+    world.play(RequestResult.APPROVED, login)
+    with pytest.raises(Throttled):
+        world.play(RequestResult.APPROVED)
+
+
+def test_a_cool_off_of_nothing_switches_it_off(world: World) -> None:
+    for _ in range(10):
+        world.play(RequestResult.FAILED, limits=replace(LIMITS, cool_off=0.0))
+
+
+def test_another_person_is_not_kept_out(world: World) -> None:
+    world.play(RequestResult.FAILED)
+    world.play(RequestResult.FAILED)
+    with world.request(user="bob") as ticket:
+        assert not ticket.others
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(RequestResult), st.floats(-1e6, 1e6, allow_nan=False)),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_no_clock_and_no_history_keeps_anybody_from_the_phone_for_longer_than_the_limits(
+    history: list[tuple[RequestResult, float]],
+) -> None:
+    state, now = State("00"), 0.0
+    for ending, step in history:
+        now += step
+        state.forget(now)
+        if ending is RequestResult.FAILED:
+            state.fail("place", now)
+        assert state.cool_off("place", 30.0, 900.0, now) <= 900.0
+    state.forget(now)
+    assert 0.0 <= state.cool_off("place", 30.0, 900.0, now) <= 900.0
+
+
+def test_the_clock_is_that_of_the_machines_start(world: World) -> None:
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    assert abs(since_start() - uptime) < 5.0
+
+
+# The cap
+
+
+def test_so_many_requests_an_hour_from_all_places_together_and_no_more(world: World) -> None:
+    few = replace(LIMITS, requests_per_hour=3)
+    for number in range(3):
+        world.now += 10
+        world.play(RequestResult.LOST, replace(HERE, rhost=f"192.0.2.{number}"), few)
+    with pytest.raises(Throttled, match="3 within an hour were not approved") as caught:
+        world.play(RequestResult.LOST, limits=few)
+    assert caught.value.wait == 3600 - 20
+    world.now += caught.value.wait
+    world.play(RequestResult.LOST, limits=few)
+
+
+@pytest.mark.parametrize("ending", [RequestResult.APPROVED, RequestResult.NOT_SENT])
+def test_approved_requests_and_those_that_never_went_out_do_not_count(
+    world: World, ending: RequestResult
+) -> None:
+    for _ in range(5):
+        world.play(ending, limits=replace(LIMITS, requests_per_hour=1))
+
+
+def test_a_request_counts_from_its_beginning_so_that_a_killed_process_counts(world: World) -> None:
+    one = replace(LIMITS, requests_per_hour=1)
+    with world.request(limits=one), pytest.raises(Throttled), world.request(ELSEWHERE, limits=one):
+        pass
+    with pytest.raises(Throttled), world.request(limits=one):
+        pass
+
+
+# One pending request
+
+
+def test_a_newer_login_from_the_same_place_waits_until_the_older_has_let_go(world: World) -> None:
+    older = contextlib.ExitStack()
+    ticket = older.enter_context(world.request())
+    assert not ticket.replaced
+    noticed = []
+
+    def let_go(seconds: float) -> None:
+        noticed.append((seconds, ticket.replaced))
+        older.close()
+
+    world.wait = let_go  # type: ignore[method-assign]
+    with world.request() as newer:
+        assert not newer.replaced
+    assert noticed == [(0.01, True)]
+
+
+def test_an_older_login_that_does_not_let_go_keeps_the_newer_one_waiting_and_no_longer_than_its_time(
+    world: World,
+) -> None:
+    with world.request() as ticket:
+        with pytest.raises(Replaced, match="did not end in time"), world.request():
+            pass
+        assert ticket.replaced
+    assert 4.5 < sum(world.waited) <= 5.0
+    assert len(world.throttle().state().requests) == 1, (
+        "the newer one has sent nothing, and counts for nothing"
+    )
+
+
+def test_of_three_logins_the_newest_goes_on_once_both_others_have_let_go(world: World) -> None:
+    going_on, leave = threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    def log_in(name: str) -> None:
+        mine = World(world.folder)
+        mine.wait = time.sleep  # type: ignore[method-assign]
+        try:
+            with mine.request():
+                ended.append(f"{name} goes on")
+                going_on.set()
+                leave.wait(20)
+        except Replaced as replaced:
+            ended.append(f"{name}: {replaced}")
+
+    threads = [threading.Thread(target=log_in, args=(name,)) for name in ("second", "third")]
+    with world.request() as first:
+        threads[0].start()
+        wait_until(lambda: first.replaced, "the second waits")
+        threads[1].start()
+        threads[0].join(20)
+        assert ended == ["second: another login from the same place took over"]
+        assert first.replaced
+        assert not going_on.is_set(), "the first has not let go"
+    assert going_on.wait(20)
+    leave.set()
+    threads[1].join(20)
+    assert ended[1:] == ["third goes on"]
+
+
+def test_a_login_from_another_place_goes_on_beside_and_is_told_of(world: World) -> None:
+    with world.request() as here:
+        assert not world.throttle().others_wait()
+        assert world.throttle(ELSEWHERE).others_wait()
+        with world.request(ELSEWHERE) as there:
+            assert there.others
+            assert not here.others
+            assert not here.replaced
+            assert world.throttle().others_wait()
+    assert not world.throttle(ELSEWHERE).others_wait()
+    assert world.waited == []
+
+
+def test_a_login_that_is_decided_and_only_ends_its_session_is_not_told_of(world: World) -> None:
+    with world.request() as ticket:
+        ticket.record(RequestResult.APPROVED)
+        assert not world.throttle(ELSEWHERE).others_wait()
+
+
+def _hold(folder: Path, ready: object) -> None:
+    with World(folder).request():
+        ready.set()  # type: ignore[attr-defined]
+        threading.Event().wait()
+
+
+def test_a_process_that_is_killed_lets_go_by_that(world: World) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=_hold, args=(world.folder, ready))
+    process.start()
+    assert ready.wait(30)
+    assert world.throttle(ELSEWHERE).others_wait()
+    process.kill()
+    process.join()
+    assert not world.throttle(ELSEWHERE).others_wait()
+    with world.request() as ticket:
+        assert not ticket.others
+    assert world.waited == []
+    assert not [name for name in world.files() if name not in (world.file.name, f"{file_stem('alice')}.lock")]
+
+
+def test_a_process_that_is_killed_while_its_request_is_pending_counts_as_a_failure(world: World) -> None:
+    """Nobody who can kill us may ring as often as they like."""
+    for _ in range(2):
+        with world.request():
+            pass  # and nothing more is heard of it
+    began = world.now
+    for waited in (0.0, 10.0, 29.9):
+        world.now = began + waited
+        with pytest.raises(Throttled, match="2 requests in a row") as caught, world.request():
+            pass
+        assert caught.value.wait == pytest.approx(30.0 - waited), "asking again makes it no longer"
+    world.now = began + 30.0
+    world.play(RequestResult.APPROVED)
+
+
+def test_an_older_login_that_is_killed_while_a_newer_one_waits_counts_for_the_newer_one(world: World) -> None:
+    world.play(RequestResult.FAILED)
+    older = contextlib.ExitStack()
+    older.enter_context(world.request())
+    world.wait = lambda seconds: older.close()  # type: ignore[method-assign]
+    with pytest.raises(Throttled, match="2 requests in a row"), world.request():
+        pass
+
+
+def test_a_process_that_is_stuck_locks_nobody_out_for_ever(world: World) -> None:
+    with world.request():
+        world.now += 601
+        with world.request(ELSEWHERE) as ticket:
+            assert not ticket.others
+        with world.request():
+            assert world.waited == []
+
+
+def test_a_refusal_while_a_newer_login_waits_counts_for_the_newer_one(world: World) -> None:
+    world.play(RequestResult.FAILED)
+    older = contextlib.ExitStack()
+    ticket = older.enter_context(world.request())
+
+    def refuse(seconds: float) -> None:
+        ticket.record(RequestResult.FAILED)
+        older.close()
+
+    world.wait = refuse  # type: ignore[method-assign]
+    with pytest.raises(Throttled, match="2 requests in a row"), world.request():
+        pass
+    assert len(world.throttle().state().requests) == 2
+
+
+def test_an_application_that_dies_while_it_waits_leaves_nothing_behind(world: World) -> None:
+    def dies(seconds: float) -> None:
+        raise ConnectionError
+
+    with world.request():
+        world.wait = dies  # type: ignore[method-assign]
+        with pytest.raises(ConnectionError), world.request():
+            pass
+    state = world.throttle().state()
+    assert state.pending == []
+    assert len(state.requests) == 1
+
+
+def test_many_writers_at_the_same_moment_lose_nothing(world: World) -> None:
+    def log_in(number: int) -> None:
+        with World(world.folder).request(replace(HERE, rhost=f"192.0.2.{number}")) as ticket:
+            ticket.record(RequestResult.LOST)
+
+    threads = [threading.Thread(target=log_in, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    state = world.throttle().state()
+    assert len(state.requests) == 20
+    assert state.pending == []
+
+
+# Recovery codes have a counter of their own
+
+
+def test_so_many_wrong_codes_an_hour_from_one_place(world: World) -> None:
+    for _ in range(5):
+        world.throttle().attempt(5)
+    with pytest.raises(Throttled, match="5 wrong recovery codes") as caught:
+        world.throttle().attempt(5)
+    assert caught.value.wait == 3600
+    world.throttle(ELSEWHERE).attempt(5)
+    world.now += 3600
+    world.throttle().attempt(5)
+
+
+def test_a_right_code_does_not_count(world: World) -> None:
+    for _ in range(10):
+        world.throttle().attempt(1)
+        world.throttle().attempt_was_right()
+    world.throttle(ELSEWHERE).attempt_was_right()
+
+
+def test_codes_are_looked_at_in_a_cool_off_at_the_cap_and_while_a_request_is_pending(world: World) -> None:
+    world.play(RequestResult.FAILED)
+    with world.request(limits=replace(LIMITS, requests_per_hour=2)) as ticket:
+        ticket.record(RequestResult.FAILED)
+        with pytest.raises(Throttled), world.request():
+            pass
+        world.throttle().attempt(1)
+
+
+def test_only_so_many_attempts_are_remembered(world: World) -> None:
+    state = State("00")
+    for number in range(MOST_ATTEMPTS + 5):
+        state.attempt(f"place{number}", 1.0)
+    assert len(state.attempts) == MOST_ATTEMPTS
+    assert state.attempts[-1].place == f"place{MOST_ATTEMPTS + 4}"
+
+
+# What is on the disk
+
+
+def test_no_name_and_no_address_stands_in_the_folder(world: World) -> None:
+    with world.request() as ticket:
+        ticket.record(RequestResult.FAILED)
+        names = " ".join(world.files())
+        everything = names + "".join(path.read_text() for path in world.folder.iterdir())
+    assert "alice" not in everything
+    assert "192.0.2" not in everything
+    assert "sshd" not in everything
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in world.folder.iterdir())
+
+
+def test_the_same_place_has_another_key_in_another_persons_file(world: World) -> None:
+    keys = []
+    for user in ("alice", "bob"):
+        with world.request(user=user) as ticket:
+            ticket.record(RequestResult.FAILED)
+        keys += list(world.throttle(user=user).state().failures)
+    assert len(set(keys)) == 2
+
+
+def test_a_missing_folder_is_an_error_that_says_how_to_make_it(trusted_folder: Path) -> None:
+    with pytest.raises(StateError) as caught:
+        World(trusted_folder / "nothing").play(RequestResult.APPROVED)
+    assert str(caught.value).endswith("is not there; systemd-tmpfiles --create")
+    assert caught.value.diagnostics().endswith("\n    systemd-tmpfiles --create")
+
+
+def test_a_folder_that_is_open_to_others_is_refused(world: World) -> None:
+    world.folder.chmod(0o750)
+    with pytest.raises(StateError, match="is open to others"):
+        world.throttle().others_wait()
+
+
+def test_a_folder_of_somebody_else_is_refused(world: World) -> None:
+    os.chown(world.folder, 1, 1)
+    with pytest.raises(StateError, match="belongs to user 1"):
+        world.throttle().others_wait()
+
+
+def test_a_folder_of_root_is_refused_where_the_module_is_not_root(world: World) -> None:
+    os.seteuid(65534)
+    try:
+        with pytest.raises(StateError, match="belongs to user 0, not to user 65534"):
+            world.throttle().others_wait()
+    finally:
+        os.seteuid(0)
+
+
+WHOLE = {"version": 1, "salt": "00", "failures": {}, "requests": [], "pending": [], "attempts": []}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        "\0" * 20,
+        "\xff",
+        "[" * 100_000,
+        "{}",
+        *(
+            json.dumps({name: value for name, value in WHOLE.items() if name != left_out})
+            for left_out in WHOLE
+        ),
+        json.dumps({**WHOLE, "version": 2}),
+        json.dumps({**WHOLE, "salt": 5}),
+        json.dumps({**WHOLE, "failures": {"x": [0, 1.0]}}),
+        json.dumps({**WHOLE, "failures": {"x": [1, "1"]}}),
+        json.dumps({**WHOLE, "failures": {"x": [1, float("nan")]}}),
+        json.dumps({**WHOLE, "failures": {"x": [1, 10**400]}}),
+        json.dumps({**WHOLE, "failures": [1]}),
+        json.dumps({**WHOLE, "requests": [["../../etc/passwd", 1.0]]}),
+        json.dumps({**WHOLE, "requests": [["x"]]}),
+        json.dumps({**WHOLE, "pending": [["x", "y", 1.0, 1]]}),
+        json.dumps({**WHOLE, "attempts": [["x", True]]}),
+    ],
+)
+def test_a_file_that_is_torn_or_forged_denies_and_can_be_cleared(world: World, content: str) -> None:
+    world.file.write_text(content, encoding="latin-1")
+    world.file.chmod(0o600)
+    with pytest.raises(StateError) as caught:
+        world.play(RequestResult.APPROVED)
+    assert str(caught.value).endswith("; pam-iampass throttle clear alice")
+    world.throttle().clear()
+    world.play(RequestResult.APPROVED)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "open to others", "of somebody else", "too large"])
+def test_a_file_that_is_not_ours_is_refused(world: World, kind: str) -> None:
+    if kind == "link":
+        world.file.symlink_to("/etc/hostname")
+    elif kind == "pipe":
+        os.mkfifo(world.file, 0o600)
+    else:
+        world.file.write_bytes(b" " * (1024 * 1024 + 1 if kind == "too large" else 1))
+        world.file.chmod(0o644 if kind == "open to others" else 0o600)
+        if kind == "of somebody else":
+            os.chown(world.file, 1, 1)
+    with pytest.raises(StateError):
+        world.play(RequestResult.APPROVED)
+    world.throttle().clear()
+    world.play(RequestResult.APPROVED)
+
+
+def test_a_folder_in_the_place_of_the_file_cannot_be_cleared_and_says_so(world: World) -> None:
+    world.file.mkdir()
+    with pytest.raises(StateError, match="is not a regular file"):
+        world.play(RequestResult.APPROVED)
+    with pytest.raises(StateError, match="cannot be removed"):
+        world.throttle().clear()
+
+
+def test_clearing_leaves_logins_that_are_pending(world: World) -> None:
+    world.play(RequestResult.FAILED)
+    world.play(RequestResult.FAILED)
+    with world.request(ELSEWHERE):
+        world.throttle().clear()
+        assert world.throttle().others_wait()
+        world.play(RequestResult.APPROVED)
+
+
+def test_what_was_left_half_written_by_somebody_who_died_is_overwritten(world: World) -> None:
+    (world.folder / f"{world.file.name}.new").write_text("half")
+    world.play(RequestResult.FAILED)
+    assert f"{world.file.name}.new" not in world.files()
+    assert len(world.throttle().state().requests) == 1
+
+
+def test_a_lock_that_is_never_let_go_denies(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    from pam_iampass.system import state_dir
+
+    monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 0.05)
+    world.play(RequestResult.FAILED)
+    with (world.folder / f"{file_stem('alice')}.lock").open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(StateError, match="held by another login"):
+            world.play(RequestResult.FAILED)
+
+
+def test_a_lock_that_was_removed_while_somebody_waited_for_it_is_no_lock(world: World) -> None:
+    """`throttle clear` removes it where it is held for too long; two who each have one of their own would tear the
+    file."""
+    name, inside, entered = "x.lock", threading.Event(), []
+
+    def wait_for_the_old_one() -> None:
+        with StateDir(str(world.folder), REMEDY).opened("") as folder, folder.locked(name):
+            entered.append("old")
+            inside.set()
+
+    with StateDir(str(world.folder), REMEDY).opened("") as folder:
+        waiting = threading.Thread(target=wait_for_the_old_one)
+        with contextlib.ExitStack() as first:
+            first.enter_context(folder.locked(name))
+            waiting.start()
+            wait_until(lambda: _opened(world.folder / name) == 2, "the second waits")
+            folder.remove(name)
+            second = contextlib.ExitStack()
+            second.enter_context(folder.locked(name))
+        with second:
+            assert not inside.wait(0.3), "the new lock is held"
+    waiting.join(20)
+    assert entered == ["old"]
+
+
+def _opened(file: Path) -> int:
+    return sum(
+        os.path.realpath(f"/proc/self/fd/{number}") == str(file) for number in os.listdir("/proc/self/fd")
+    )
+
+
+@given(st.binary(max_size=200))
+def test_whatever_bytes_a_file_has_it_is_a_state_or_broken(data: bytes) -> None:
+    with contextlib.suppress(Broken):
+        assert isinstance(decoded(data), State)
+
+
+def test_what_is_written_reads_the_same(world: World) -> None:
+    state = State("ab")
+    state.fail("place", 1.5)
+    state.attempt("place", 2.5)
+    assert decoded(encoded(state)) == state

@@ -1,0 +1,312 @@
+"""Logins with a recovery code: at sshd's prompt, and elsewhere when the phone has not helped."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.audit.journal import WARNING
+from pam_iampass.login.application import ConversationFailed, PamMessage
+from pam_iampass.outcome import Login, PamCode
+from pam_iampass.relay import protocol
+from pam_iampass.relay.connection import RelayConnection
+from pam_iampass.sandbox.faults import Status
+from pam_iampass.system.state_dir import file_stem
+from tests.support.door import Answer, Told
+from tests.support.setting import ME, Setting
+
+KEY = "publickey ssh-ed25519 AAAA\n"
+PLAIN = "IAMPASS: press Enter to get a request on your phone; you then have 3 seconds: "
+OFFER = PLAIN.replace("phone;", "phone, or type a recovery code;")
+QUESTION = "IAMPASS recovery code (Enter: none): "
+WRONG = "That is no recovery code of yours, or it was used already."
+AWAY = "https://127.0.0.1:1"
+
+
+@pytest.fixture
+def codes(world: Setting) -> list[str]:
+    """The codes of the person who logs in."""
+    return world.stores.recovery_codes(ME).renew()
+
+
+def left(world: Setting) -> int:
+    return world.stores.recovery_codes(ME).left()
+
+
+def in_sshd(world: Setting, typed: Answer, **items: str) -> Told:
+    return world.login(answers=(typed,), ssh_auth_info=KEY, **items)
+
+
+# In sshd: at the prompt
+
+
+def test_a_code_at_the_prompt_lets_in_and_no_phone_rings(world: Setting, codes: list[str]) -> None:
+    told = in_sshd(world, codes[0])
+    assert told.code == PamCode.SUCCESS
+    assert told.asked == [OFFER]
+    assert told.said == ["The recovery code was accepted and is spent: 9 recovery codes are left."]
+    assert world.outcome() == ("recovered", "success")
+    assert world.calls == []
+    assert left(world) == 9
+
+
+def test_the_record_is_loud_and_says_how_many_are_left_but_no_code(world: Setting, codes: list[str]) -> None:
+    in_sshd(world, codes[0])
+    record = world.only_record()
+    assert record["PRIORITY"] == str(WARNING)
+    assert record["IAMPASS_REASON"] == "9 recovery codes are left"
+    for code in codes:
+        assert code not in str(record)
+        assert code.replace("-", "") not in str(record)
+
+
+def test_a_code_is_good_once(world: Setting, codes: list[str]) -> None:
+    in_sshd(world, codes[0])
+    told = in_sshd(world, codes[0])
+    assert (told.code, told.errors) == (PamCode.MAXTRIES, [WRONG])
+    assert world.records.fields[-1]["IAMPASS_OUTCOME"] == "denied"
+    assert world.records.fields[-1]["IAMPASS_REASON"] == "a wrong recovery code"
+
+
+def test_the_last_codes_come_with_advice(world: Setting, codes: list[str]) -> None:
+    said = [in_sshd(world, code).said for code in codes]
+    advice = " Ask your administrator for new ones."
+    assert said[6][0].endswith(": 3 recovery codes are left.")
+    assert said[8] == ["The recovery code was accepted and is spent: 1 recovery code is left." + advice]
+    assert said[9] == ["The recovery code was accepted and is spent: 0 recovery codes are left." + advice]
+
+
+def test_who_has_no_codes_left_is_not_reminded_of_them(world: Setting, codes: list[str]) -> None:
+    for code in codes:
+        in_sshd(world, code)
+    assert in_sshd(world, "").asked == [PLAIN]
+
+
+@pytest.mark.parametrize("typed", ["", " ", "yes", "hunter2", "\udcff", "1234-5678-9012", "a" * 17])
+def test_what_is_not_shaped_like_a_code_means_enter(world: Setting, codes: list[str], typed: str) -> None:
+    assert in_sshd(world, typed).code == PamCode.SUCCESS
+    assert world.outcome() == ("approved", "success")
+    assert left(world) == 10
+
+
+@pytest.mark.parametrize("typed", [13, 16, 19, 26])
+def test_what_sshd_answers_for_a_refused_login_is_no_attempt(
+    world: Setting, codes: list[str], typed: int
+) -> None:
+    in_sshd(world, ("\b\n\r\x7fINCORRECT" * 2)[:typed])
+    assert world.outcome() == ("cancelled", "denied")
+    assert world.stores.throttle(ME, Login(ME, "test")).state().attempts == []
+
+
+def test_a_wrong_code_is_a_denial_without_a_request(world: Setting, codes: list[str]) -> None:
+    told = in_sshd(world, "0000-0000-0000-0000")
+    assert (told.code, told.errors) == (PamCode.MAXTRIES, [WRONG])
+    assert world.outcome() == ("denied", "denied")
+    assert world.calls == []
+
+
+def test_wrong_codes_are_counted_for_each_place_and_then_not_even_the_right_one_is_looked_at(
+    world: Setting, codes: list[str]
+) -> None:
+    world.configure(recovery="{attempts_per_hour: 2}")
+    for _ in range(2):
+        in_sshd(world, "0" * 16, rhost="192.0.2.66")
+    told = in_sshd(world, codes[0], rhost="192.0.2.66")
+    assert told.errors == ["Too many wrong recovery codes: wait 60 minutes, or use your phone."]
+    assert world.records.fields[-1]["IAMPASS_OUTCOME"] == "throttled"
+    assert left(world) == 10
+    assert in_sshd(world, codes[0], rhost="192.0.2.1").code == PamCode.SUCCESS
+    assert in_sshd(world, "", rhost="192.0.2.66").code == PamCode.SUCCESS, "the phone is asked as ever"
+
+
+def test_a_code_works_in_a_cool_off_at_the_cap_and_while_somebody_else_is_asking(
+    world: Setting, codes: list[str]
+) -> None:
+    world.configure(timeout="20s", throttle="{requests_per_hour: 2}")
+    world.sandbox.auto = "deny"
+    world.login(service="test")
+    world.sandbox.auto = "ask"
+    attacker = world.door(rhost="192.0.2.66")
+    request = world.sandbox.wait_for_request(Setting.token)
+    assert world.login(answers=("",), rhost="192.0.2.1", ssh_auth_info=KEY).code == PamCode.MAXTRIES
+    assert in_sshd(world, codes[0], rhost="192.0.2.1").code == PamCode.SUCCESS
+    world.sandbox.deny(request)
+    attacker.finish()
+    outcomes = [record["IAMPASS_OUTCOME"] for record in world.records.fields]
+    assert outcomes == ["denied", "throttled", "recovered", "denied"]
+
+
+def test_two_logins_with_one_code_at_the_same_moment_are_one_success(
+    world: Setting, codes: list[str]
+) -> None:
+    together = threading.Barrier(2)
+    told: list[Told] = []
+
+    def log_in() -> None:
+        def type_it() -> str:
+            together.wait(20)
+            return codes[0]
+
+        told.append(in_sshd(world, type_it))
+
+    threads = [threading.Thread(target=log_in) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(each.code or 0 for each in told) == [PamCode.SUCCESS, PamCode.MAXTRIES]
+    assert left(world) == 9
+
+
+@pytest.mark.parametrize("store", ["codes", "state"])
+def test_a_code_that_cannot_be_spent_or_counted_is_not_accepted(
+    world: Setting, codes: list[str], store: str
+) -> None:
+    (Path(getattr(world.stores, store)) / f"{file_stem(ME)}.json.new").mkdir()  # nothing can be written
+    told = in_sshd(world, codes[0])
+    assert told.code == PamCode.MAXTRIES
+    assert world.outcome() == ("misconfigured", "denied")
+    assert codes[0] not in world.only_record()["IAMPASS_REASON"]
+    (Path(getattr(world.stores, store)) / f"{file_stem(ME)}.json.new").rmdir()
+    assert left(world) == 10
+
+
+def test_codes_that_cannot_be_read_keep_nobody_from_the_phone(world: Setting, codes: list[str]) -> None:
+    Path(world.stores.codes).chmod(0o755)
+    told = in_sshd(world, "")
+    assert (told.asked, told.code) == ([PLAIN], PamCode.SUCCESS)
+    assert in_sshd(world, codes[0]).code == PamCode.MAXTRIES
+    assert world.records.fields[-1]["IAMPASS_OUTCOME"] == "misconfigured"
+
+
+# Elsewhere: when the phone has not helped
+
+
+def away(world: Setting, **settings: str) -> None:
+    world.configure(server=AWAY, **settings)
+
+
+def test_in_an_outage_a_code_is_asked_for_hidden_and_within_a_time(world: Setting, codes: list[str]) -> None:
+    away(world)
+    told = world.login(answers=(codes[0],))
+    assert told.code == PamCode.SUCCESS
+    assert (told.asked, told.hidden) == ([QUESTION], [True])
+    assert told.promised == [3.0, 60.0]
+    assert told.errors[0].startswith("IAMPASS cannot be reached")
+    assert world.outcome() == ("recovered", "success")
+    reason = world.only_record()["IAMPASS_REASON"]
+    assert reason.startswith("9 recovery codes are left; before that: start: ")
+
+
+@pytest.mark.parametrize("answer", ["", "yes", None])
+def test_who_types_none_stays_out_with_the_outcome_that_was(
+    world: Setting, codes: list[str], answer: Answer
+) -> None:
+    away(world)
+    told = world.login(answers=(answer,))
+    assert told.code == PamCode.ABORT
+    assert len(told.errors) == 1, "it is told once"
+    assert world.outcome() == ("unavailable", "denied")
+
+
+def test_a_wrong_code_denies_and_says_what_went_before(world: Setting, codes: list[str]) -> None:
+    away(world)
+    told = world.login(answers=("0" * 16,))
+    assert told.errors[1:] == [WRONG]
+    assert world.outcome() == ("denied", "denied")
+    assert "a wrong recovery code; before that: start: " in world.only_record()["IAMPASS_REASON"]
+
+
+def test_before_the_question_the_session_has_ended_and_its_place_is_free(
+    world: Setting, codes: list[str]
+) -> None:
+    world.configure(timeout="1s")
+    world.sandbox.auto = "ignore"
+    seen: list[object] = []
+
+    def type_it() -> str:
+        seen.append(world.open_sessions)
+        seen.append(world.stores.throttle(ME, Login(ME, "test")).state().pending)
+        return codes[0]
+
+    assert world.login(answers=(type_it,)).code == PamCode.SUCCESS
+    assert seen == [0, []]
+    assert world.only_record()["IAMPASS_REASON"].endswith("; before that: the phone did not answer in time")
+
+
+def test_without_a_registered_phone_and_in_a_cool_off_a_code_is_asked_for(
+    world: Setting, codes: list[str]
+) -> None:
+    world.sandbox.auto = "deny"
+    for _ in range(2):
+        world.login()
+    told = world.login(answers=(codes[0],))
+    assert (told.asked, told.code) == ([QUESTION], PamCode.SUCCESS)
+    world.sandbox.add_user(Setting.token, device=False)
+    told = world.login(answers=(codes[1],), rhost="192.0.2.1")
+    assert (told.asked, told.code) == ([QUESTION], PamCode.SUCCESS)
+
+
+def test_a_refusal_is_an_answer_and_no_code_is_asked_for(world: Setting, codes: list[str]) -> None:
+    world.sandbox.auto = "deny"
+    assert world.login().asked == []
+
+
+@pytest.mark.parametrize(
+    ("ask", "after_silence", "after_outage"),
+    [("never", 0, 0), ("unavailable", 0, 1), ("unanswered", 1, 1)],
+)
+def test_the_setting_says_when_a_code_is_asked_for(
+    world: Setting, codes: list[str], ask: str, after_silence: int, after_outage: int
+) -> None:
+    world.sandbox.auto = "ignore"
+    world.configure(timeout="1s", recovery=f"{{ask: {ask}}}")
+    assert len(world.login().asked) == after_silence
+    away(world, recovery=f"{{ask: {ask}}}")
+    assert len(world.login().asked) == after_outage
+
+
+def test_who_has_no_codes_is_not_asked(world: Setting) -> None:
+    away(world)
+    assert world.login().asked == []
+
+
+def test_in_sshd_nobody_is_asked_a_second_time(world: Setting, codes: list[str]) -> None:
+    away(world)
+    assert in_sshd(world, "").asked == [OFFER]
+
+
+def test_an_outage_that_is_tolerated_needs_no_code(world: Setting, codes: list[str]) -> None:
+    away(world, unavailable="ignore")
+    told = world.login()
+    assert (told.code, told.asked) == (PamCode.IGNORE, [])
+
+
+def test_a_login_that_was_taken_over_asks_for_no_code(world: Setting, codes: list[str]) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="20s")
+    older = world.door()
+    first = world.sandbox.wait_for_request(Setting.token)
+    newer = world.door()
+    world.sandbox.approve(world.sandbox.wait_for_request(Setting.token, after=first))
+    assert older.finish().asked == []
+    assert newer.finish().code == PamCode.SUCCESS
+
+
+def test_polls_that_fail_leave_the_way_by_a_code(world: Setting, codes: list[str]) -> None:
+    world.sandbox.misbehave("poll", Status(503), times=None)
+    assert world.login(answers=(codes[0],)).code == PamCode.SUCCESS
+    world.wait_for_ends()
+
+
+def test_a_question_that_nobody_answers_is_over_after_its_time() -> None:
+    ours, doors = socket.socketpair()
+    with ours, doors, contextlib.ExitStack() as after_reply:
+        handle = RelayConnection(ours, {}, after_reply)
+        with pytest.raises(ConversationFailed, match="not answered in time"):
+            handle.conversation(PamMessage(RelayConnection.PAM_PROMPT_ECHO_OFF, "code: "), 0.05)
+        assert doors.recv(100) == protocol.ask("code: ", echo=False).encode()

@@ -1,0 +1,185 @@
+"""The steps of a login that are seldom taken: each with real frames, a real sandbox and real state."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from dataclasses import replace
+from typing import Callable
+
+import pytest
+
+from pam_iampass import module
+from pam_iampass.audit.journal import SESSION_LEFT_OPEN, Journal
+from pam_iampass.client import AuthenticationAPI
+from pam_iampass.config.settings import Settings
+from pam_iampass.config.settings import Throttle as Limits
+from pam_iampass.login.application import Application
+from pam_iampass.login.context import LoginContext
+from pam_iampass.login.verification import OTHERS
+from pam_iampass.outcome import PamCode
+from pam_iampass.relay import helper_context
+from pam_iampass.sandbox.faults import Junk, SessionState, Status
+from tests.support.door import Door
+from tests.support.setting import ME, Setting
+from tests.support.world import wait_until
+
+KEY = "publickey ssh-ed25519 AAAA\n"
+
+
+def left_open(world: Setting) -> list[str]:
+    """The reasons in the records of sessions that could not be ended."""
+    return [
+        record["IAMPASS_REASON"]
+        for record in world.records.fields
+        if record.get("MESSAGE_ID") == SESSION_LEFT_OPEN
+    ]
+
+
+def test_a_session_that_is_active_at_once_is_not_polled(world: Setting) -> None:
+    world.sandbox.misbehave("start", SessionState("active"))
+    told = world.login()
+    assert (told.code, told.said) == (PamCode.SUCCESS, ["Approved on your phone."])
+    assert world.calls == ["start", "end"]
+
+
+@pytest.mark.parametrize(
+    "fault", [Status(500), Junk(b'{"status": false}', "application/json")], ids=["500", "false"]
+)
+def test_a_session_that_cannot_be_ended_changes_no_decision_and_leaves_a_record(
+    world: Setting, fault: Status | Junk
+) -> None:
+    world.sandbox.misbehave("end", fault, times=None)
+    assert world.login().code == PamCode.SUCCESS
+    assert len(left_open(world)) == 1
+
+
+def test_a_session_that_iampass_has_ended_by_itself_is_not_left_open(world: Setting) -> None:
+    world.sandbox.auto = "deny"
+    world.sandbox.misbehave("end", Junk(b'{"status": false}', "application/json"), times=None)
+    assert world.login().code == PamCode.ABORT
+    assert left_open(world) == []
+
+
+@pytest.mark.parametrize("error", [ValueError("application_id: empty"), ValueError("token")])
+def test_what_the_client_cannot_send_is_a_wrong_configuration(world: Setting, error: ValueError) -> None:
+    world.configure(unavailable="ignore")
+
+    def connect(_settings: Settings) -> AuthenticationAPI:
+        raise error
+
+    def parts(config: str, left: Callable[[str], None]) -> LoginContext:
+        return replace(helper_context.parts(config, left, world.stores), connect=connect)
+
+    def authenticate(pamh: Application, _flags: int, argv: list[str]) -> int:
+        return module.authenticate(pamh, argv, Journal(world.records), parts)
+
+    settings = f"config={world.folder / 'iampass.yaml'}"
+    assert Door(authenticate, settings, user=ME, service="test").finish().code == PamCode.ABORT
+    assert world.outcome() == ("misconfigured", "denied")
+    assert world.stores.throttle(ME, module.Login(ME, "test")).state().requests == []
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), RuntimeError("a fault of ours")], ids=["SIGTERM", "fault"])
+def test_whoever_ends_the_process_while_the_request_is_on_its_way_meets_the_cool_off(
+    world: Setting, error: BaseException
+) -> None:
+    """The phone may ring, and nobody can tell."""
+    began = []
+
+    def connect(_settings: Settings) -> AuthenticationAPI:
+        began.append(error)
+        raise error
+
+    def parts(config: str, left: Callable[[str], None]) -> LoginContext:
+        return replace(helper_context.parts(config, left, world.stores), connect=connect)
+
+    def authenticate(pamh: Application, _flags: int, argv: list[str]) -> int:
+        return module.authenticate(pamh, argv, Journal(world.records), parts)
+
+    settings = f"config={world.folder / 'iampass.yaml'}"
+    for _ in range(3):
+        assert Door(authenticate, settings, user=ME, service="test").finish().code == PamCode.ABORT
+    assert len(began) == 2
+    assert [record["IAMPASS_OUTCOME"] for record in world.records.fields] == ["unavailable"] * 2 + [
+        "throttled"
+    ]
+
+
+def test_who_hangs_up_before_the_request_has_gone_out_counts_for_nothing(world: Setting) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        world.configure(server=f"https://127.0.0.1:{silent.getsockname()[1]}", timeout="20s")
+        door = world.door()
+        connection, _address = silent.accept()
+        door.die()
+        door.wait()
+        connection.close()
+    state = world.stores.throttle(ME, module.Login(ME, "test")).state()
+    assert (state.failures, state.requests) == ({}, [])
+    assert world.outcome() == ("cancelled", "denied")
+
+
+@pytest.mark.parametrize(("older", "code"), [(False, PamCode.IGNORE), (True, PamCode.ABORT)])
+def test_a_time_out_after_waiting_for_an_older_login_is_no_outage(
+    world: Setting, older: bool, code: PamCode
+) -> None:
+    """Or whoever keeps an older one from ending would pass without the phone."""
+    with socket.socket() as silent, contextlib.ExitStack() as held:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        world.configure(unavailable="ignore", server=address, timeout="2s")
+        if older:
+            limits = Limits(30.0, 900.0, 30, 10)
+            throttle = world.stores.throttle(ME, module.Login(ME, "test"))
+            ticket = held.enter_context(throttle.request(limits, time.sleep, lambda: 2.0))
+            door = world.door(uid="0")
+            wait_until(lambda: ticket.replaced, "the newer login waits")
+            held.close()
+        else:
+            door = world.door(uid="0")
+        assert door.finish().code == code
+    assert world.outcome() == ("unavailable", "denied" if older else "ignored")
+
+
+def test_another_login_that_came_while_the_person_was_at_the_prompt_is_told_of_afterwards(
+    world: Setting,
+) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="20s")
+    with contextlib.ExitStack() as ended:
+
+        def another_comes_and_then_enter() -> str:
+            other = world.door(rhost="192.0.2.66")
+            request = world.sandbox.wait_for_request(Setting.token)
+            ended.callback(other.finish)
+            ended.callback(world.sandbox.deny, request)
+            world.sandbox.auto = "approve"
+            return ""
+
+        told = world.login(answers=(another_comes_and_then_enter,), rhost="192.0.2.1", ssh_auth_info=KEY)
+    assert told.code == PamCode.SUCCESS
+    assert told.said == [OTHERS]
+
+
+def test_of_three_logins_from_one_place_the_newest_goes_on_and_the_phone_has_one_request_at_a_time(
+    world: Setting,
+) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="20s")
+    first = world.door()
+    request = world.sandbox.wait_for_request(Setting.token)
+    second, third = world.door(), world.door()
+    last = world.sandbox.wait_for_request(Setting.token, after=request)
+    ended = world.sandbox.wait_for_end(request)
+    assert (ended.ended_at or 0.0) <= last.started_at
+    # Whichever of the two came last waits for the other; it may have had its request already.
+    with contextlib.suppress(TimeoutError):
+        last = world.sandbox.wait_for_request(Setting.token, 3.0, after=last)
+    world.sandbox.approve(last)
+    codes = sorted(door.finish().code or 0 for door in (first, second, third))
+    assert codes == [PamCode.SUCCESS, PamCode.ABORT, PamCode.ABORT]
+    world.wait_for_ends()

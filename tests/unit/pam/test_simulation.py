@@ -1,0 +1,208 @@
+"""The evaluator of PAM stacks, side by side with the machine's own libpam on random stacks."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pam_iampass.pam.controls import ABORT, AUTH_ERR, CODES, MODULE_UNKNOWN, SUCCESS
+from pam_iampass.pam.simulation import Played, play
+from pam_iampass.pam.stack import Broken, Handler, PamFiles, Type
+from tests.support import libpam
+
+SERVICE = "under-test"
+FILES = (SERVICE, "one", "two", "other")
+
+
+def _answer(word: str) -> Callable[[Handler], int]:
+    """What the modules of these tests answer: pam_debug what its argument says."""
+
+    def answer(handler: Handler) -> int:
+        if handler.name == "pam_permit.so":
+            return SUCCESS
+        if handler.name == "pam_deny.so":
+            # pam_deny says PAM_AUTH_ERR, and PAM_CRED_ERR to setcred
+            return AUTH_ERR if word == "auth" else CODES.index("cred_err")
+        if handler.name == "pam_debug.so":
+            for argument in handler.arguments:
+                if argument.startswith(word + "="):
+                    code = argument[len(word) + 1 :]
+                    return CODES.index(code) if code in CODES else SUCCESS
+            return SUCCESS
+        return MODULE_UNKNOWN
+
+    return answer
+
+
+def ours(folder: Path) -> list[int]:
+    """What the evaluator says of pam_authenticate, and of pam_setcred before and after it."""
+    try:
+        stack = PamFiles([folder]).service(SERVICE).stacks[Type.AUTH]
+    except Broken:
+        return [ABORT, ABORT, ABORT]
+    if not stack:
+        refused = CODES.index("perm_denied")
+        return [refused, refused, refused]
+    authenticated = play(stack, _answer("auth"))
+    after: Played = play(stack, _answer("cred"), authenticated.answered)
+    return [play(stack, _answer("cred"), {}).result, authenticated.result, after.result]
+
+
+def theirs(folder: Path) -> list[int]:
+    """What libpam says of the same."""
+    alone = libpam.results(folder, SERVICE, ["pam_setcred"])
+    return alone + libpam.results(folder, SERVICE, ["pam_authenticate", "pam_setcred"])
+
+
+ACTIONS = st.sampled_from(["ignore", "ok", "done", "bad", "die", "reset", "1", "2", "3", "9", "0", "07", "x"])
+# PAM_INCOMPLETE makes the application call again: no module of ours, and nothing that a login ends in.
+ANSWERS = st.sampled_from(
+    [*(code for code in CODES if code != "incomplete"), *["success"] * 12, *["ignore"] * 6]
+)
+NAMES = st.sampled_from([*CODES, "default", "default", "default", "success", "success", "nonsense"])
+SPACE = st.sampled_from([" ", " ", "  ", "\t", " \\\n ", "\\\n"])
+BRACKETS = st.lists(st.tuples(NAMES, ACTIONS), min_size=0, max_size=4).map(
+    lambda pairs: "[" + " ".join(f"{name}={action}" for name, action in pairs) + "]"
+)
+WORDS = st.sampled_from(
+    ["required", "requisite", "sufficient", "optional", "Required", "SUFFICIENT", "requird", "[success = ok]"]
+)
+MODULES = st.one_of(
+    st.sampled_from(["pam_permit.so", "pam_deny.so", "pam_nowhere.so", "pam_permit.so  # why"]),
+    st.tuples(ANSWERS, ANSWERS).map(lambda codes: f"pam_debug.so auth={codes[0]} cred={codes[1]}"),
+    st.tuples(ANSWERS).map(lambda codes: f"pam_debug.so [auth={codes[0]}] cred=success"),
+)
+TYPES = st.sampled_from(["auth"] * 12 + ["-auth", "AUTH", "account", "session", "password", "nonsense"])
+MODULE_LINES = st.tuples(TYPES, SPACE, st.one_of(BRACKETS, BRACKETS, WORDS, WORDS), SPACE, MODULES).map(
+    "".join
+)
+
+
+# An include that names nothing makes libpam crash: there is nothing to compare with.
+# By their paths: Debian's libpam looks for what is included by name in /etc/pam.d, whatever folder it is told.
+def includes(*names: str) -> st.SearchStrategy[str]:
+    # An include that names nothing makes libpam crash, and files that include each other make it read for minutes:
+    # there is nothing to compare with.
+    targets = st.sampled_from([*(f"FOLDER/{name}" for name in names), "FOLDER/missing", "FOLDER"])
+    kinds = st.sampled_from(["include", "include", "substack", "substack", "Substack"])
+    return st.one_of(
+        st.tuples(TYPES, SPACE, kinds, SPACE, targets).map("".join),
+        # One that fails in an included file acts on memory that libpam never set.
+        st.sampled_from([*(f"FOLDER/{name}" for name in names), "FOLDER"]).map(
+            lambda target: f"@include {target}"
+        ),
+    )
+
+
+ODD = st.sampled_from(
+    ["", "# nothing", "   ", "auth", "auth required", "x y z", "auth required pam_permit.so\r", "\\"]
+)
+
+
+def contents(*included: str) -> st.SearchStrategy[str]:
+    lines = st.one_of(*[MODULE_LINES] * 8, *[includes(*included)] * 3, ODD)
+    return st.lists(lines, min_size=0, max_size=6).map(lambda found: "\n".join(found) + "\n")
+
+
+SIMPLE = st.lists(MODULE_LINES, min_size=0, max_size=4).map(lambda found: "\n".join(found) + "\n")
+
+
+def write(folder: Path, contents: dict[str, str]) -> None:
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    for name, content in contents.items():
+        (folder / name).write_text(content.replace("FOLDER", str(folder)), encoding="utf-8")
+
+
+def agree(contents: dict[str, str]) -> None:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        write(folder, contents)
+        assert ours(folder) == theirs(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+RANDOM = settings(deadline=None, max_examples=250, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
+@RANDOM
+@given(contents("one", "two", "two"), contents("two"), SIMPLE)
+def test_random_stacks_with_includes_are_played_as_libpam_plays_them(top: str, one: str, two: str) -> None:
+    agree({SERVICE: top, "one": one, "two": two})
+
+
+@RANDOM
+@given(
+    st.lists(MODULE_LINES, min_size=1, max_size=7), st.lists(MODULE_LINES, min_size=1, max_size=5), st.data()
+)
+def test_random_jumps_over_and_within_substacks_are_played_as_libpam_plays_them(
+    top: list[str], one: list[str], data: st.DataObject
+) -> None:
+    place = data.draw(st.integers(0, len(top)))
+    kind = data.draw(
+        st.sampled_from(["auth substack FOLDER/one", "auth include FOLDER/one", "@include FOLDER/one"])
+    )
+    nested = data.draw(st.sampled_from(["", "auth substack FOLDER/two\n", "auth include FOLDER/two\n"]))
+    agree(
+        {
+            SERVICE: "\n".join([*top[:place], kind, *top[place:]]) + "\n",
+            "one": nested + "\n".join(one) + "\n",
+            "two": "auth [success=1 default=ignore] pam_debug.so\nauth requisite pam_deny.so\n",
+        }
+    )
+
+
+@RANDOM
+@given(st.one_of(st.none(), contents("one", "two")), contents("one", "two"))
+def test_other_stands_in_as_it_does_for_libpam(top: str | None, other: str) -> None:
+    files = {"other": other, "one": "auth required pam_permit.so\n", "two": "auth required pam_deny.so\n"}
+    agree(files if top is None else {**files, SERVICE: top})
+
+
+def test_a_file_that_includes_itself_ends_as_it_does_for_libpam() -> None:
+    agree(
+        {
+            SERVICE: "auth include FOLDER/one\nauth required pam_permit.so\n",
+            "one": "auth include FOLDER/one\n",
+        }
+    )
+    agree(
+        {
+            SERVICE: "auth substack FOLDER/one\n",
+            "one": "auth substack FOLDER/one\nauth required pam_permit.so\n",
+        }
+    )
+    agree({SERVICE: "@include FOLDER/one\n", "one": "@include FOLDER/one\nauth required pam_permit.so\n"})
+
+
+def test_a_missing_file_breaks_a_service_only_where_all_of_it_was_wanted() -> None:
+    for line in ("@include FOLDER/missing", "auth include FOLDER/missing", "auth substack FOLDER/missing"):
+        agree({SERVICE: f"auth required pam_permit.so\n{line}\n"})
+
+
+def test_a_file_that_ends_in_a_backslash_is_no_file_as_for_libpam() -> None:
+    agree({SERVICE: "auth required pam_permit.so\nauth required pam_permit.so \\", "other": ""})
+    agree(
+        {
+            SERVICE: "auth include FOLDER/one\n",
+            "one": "auth required pam_permit.so\nauth sufficient pam_debug.so \\\n",
+        }
+    )
+
+
+def test_the_second_folder_counts_where_the_first_has_no_such_file(tmp_path: Path) -> None:
+    etc, usr = tmp_path / "etc", tmp_path / "usr"
+    for folder, module in ((etc, "pam_deny.so"), (usr, "pam_permit.so")):
+        folder.mkdir()
+        (folder / "both").write_text(f"auth required {module}\n")
+    (usr / "one").write_text("auth required pam_permit.so\n")
+    found = PamFiles([etc, usr])
+    assert [handler.name for handler in found.service("both").stacks[Type.AUTH]] == ["pam_deny.so"]
+    assert [handler.name for handler in found.service("one").stacks[Type.AUTH]] == ["pam_permit.so"]
+    assert found.names() == ["both", "one"]

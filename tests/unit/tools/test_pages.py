@@ -1,0 +1,248 @@
+"""The man pages say what the program has, all of it and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from pam_iampass.audit.journal import MESSAGE_IDS, SESSION_LEFT_OPEN, Journal
+from pam_iampass.cli import group, grouped
+from pam_iampass.config.schema import SCHEMA, Key, Section
+from pam_iampass.module import Arguments
+from pam_iampass.outcome import RESULTS, Decision, Login, Outcome, PamCode
+from tests.support.man_page import ManPage, plain
+from tests.support.setting import Records
+
+ROOT = Path(__file__).parents[3]
+PAGES = ("pam-iampass.1", "iampass.yaml.5", "pam_iampass.8", "pam-iampass-agent.8")
+
+
+def made(folder: Path, epoch: str = "1795000000") -> Path:
+    command = [sys.executable, "-m", "tools.docs", str(ROOT), str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": epoch})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("man"))
+
+
+def page(pages: Path, name: str) -> ManPage:
+    return ManPage.of(pages / name)
+
+
+def test_these_are_the_pages(pages: Path) -> None:
+    assert sorted(os.listdir(pages)) == sorted(PAGES)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_neither_mandoc_nor_groff_finds_fault_with_a_page(pages: Path, name: str) -> None:
+    lint = subprocess.run(
+        ["mandoc", "-T", "lint", "-W", "style", name], cwd=pages, capture_output=True, text=True
+    )
+    assert lint.stdout == ""
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "80"}
+    command = ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", name]
+    groff = subprocess.run(command, cwd=pages, env=environment, capture_output=True, text=True, check=True)
+    assert groff.stderr == ""
+    assert "\n" in groff.stdout
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_whatis_knows_what_a_page_is_about(pages: Path, name: str) -> None:
+    stem = name.rpartition(".")[0]
+    assert re.match(rf"\n{stem} - \w.*\n$", plain(page(pages, name).parts()["NAME"]))
+
+
+def test_a_page_is_the_same_whenever_it_is_made_from_the_same_sources(pages: Path, tmp_path: Path) -> None:
+    again = made(tmp_path)
+    for name in PAGES:
+        assert (again / name).read_bytes() == (pages / name).read_bytes()
+    assert " 2026-11-18 " in (pages / PAGES[0]).read_text().split("\n")[0]
+
+
+# pam-iampass(1)
+
+
+def commands() -> Iterator[tuple[str, click.Command, click.Context]]:
+    """Every verb, and every verb of a verb, by its words."""
+    top = click.Context(group, info_name="pam-iampass")
+
+    def below(
+        command: click.Command, parent: click.Context, name: str
+    ) -> Iterator[tuple[str, click.Command, click.Context]]:
+        context = click.Context(command, info_name=name, parent=parent)
+        yield context.command_path, command, context
+        if isinstance(command, click.Group):
+            for verb in command.list_commands(context):
+                found = command.get_command(context, verb)
+                assert found is not None
+                yield from below(found, context, verb)
+
+    for verb in group.list_commands(top):
+        found = group.get_command(top, verb)
+        assert found is not None
+        if not found.hidden:
+            yield from below(found, top, verb)
+
+
+def test_every_verb_has_its_part_and_nothing_else_has(pages: Path) -> None:
+    parts = page(pages, "pam-iampass.1").parts()
+    described = [heading for heading in parts if heading.startswith("pam-iampass ")]
+    assert sorted(described) == sorted(path for path, _, _ in commands())
+    assert {heading.upper() for heading in grouped()} <= set(parts)
+
+
+def test_every_option_of_every_verb_is_described_and_none_other(pages: Path) -> None:
+    described = page(pages, "pam-iampass.1")
+    for path, command, _ in commands():
+        options = [
+            option
+            for parameter in command.params
+            if isinstance(parameter, click.Option) and not parameter.hidden
+            for option in (*parameter.opts, *parameter.secondary_opts)
+        ]
+        found = [
+            option
+            for term in described.terms(path)
+            for option in re.findall(r"(?:^|[ /])(--?[A-Za-z][A-Za-z-]*)", term)
+        ]
+        assert sorted(found) == sorted(options), path
+    assert described.terms("Options") == ["--version", "-h, --help"]
+
+
+def test_every_verb_stands_in_the_synopsis_with_its_arguments(pages: Path) -> None:
+    synopsis = plain(page(pages, "pam-iampass.1").parts()["SYNOPSIS"])
+    for path, command, context in commands():
+        if not isinstance(command, click.Group):
+            line = " ".join([path, *command.collect_usage_pieces(context)])
+            assert line in synopsis.split("\n")
+
+
+def test_help_and_page_say_the_same(pages: Path) -> None:
+    parts = page(pages, "pam-iampass.1").parts()
+    for path, command, _ in commands():
+        said = " ".join(plain(parts[path]).split())
+        for paragraph in re.split(r"\n\s*\n", (command.help or "").replace("\b", "")):
+            words = re.sub(r"[`*]", "", paragraph).split()
+            assert " ".join(words) in re.sub(r"\.PP |\.RS 4 |\.EX |[`*]", "", said), path
+
+
+# iampass.yaml(5)
+
+
+def test_every_setting_is_described_and_none_other(pages: Path) -> None:
+    described = page(pages, "iampass.yaml.5")
+
+    def names(heading: str) -> list[str]:
+        return sorted(name for term in described.terms(heading) for name in term.split(", "))
+
+    assert names("KEYS OF IAMPASS.YAML") == sorted(entry.name for entry in SCHEMA if isinstance(entry, Key))
+    for section in (entry for entry in SCHEMA if isinstance(entry, Section)):
+        heading = f"{section.name}.<name>" if section.named else section.name
+        assert names(heading) == sorted(key.name for key in section.keys)
+    parts = described.parts()
+    assert {"exempt", "services.<name>"} <= set(parts)
+
+
+def test_every_setting_is_described_in_the_words_of_its_own_documentation(pages: Path) -> None:
+    shown = " ".join(page(pages, "iampass.yaml.5").shown(1000).split())
+    for entry in SCHEMA:
+        for key in entry.keys if isinstance(entry, Section) else (entry,):
+            assert " ".join(key.doc.replace("`", "").split()) in shown
+
+
+# pam_iampass(8)
+
+
+def test_every_module_argument_is_described_and_none_other(pages: Path) -> None:
+    terms = page(pages, "pam_iampass.8").terms("ARGUMENTS")
+    given = [term.replace("PATH", "/etc/x.yaml") for term in terms]
+    assert Arguments.read(["module", *given]).unknown == ()
+    known = {field.name for field in dataclasses.fields(Arguments)} - {"unknown"}
+    assert sorted(term.partition("=")[0] for term in terms) == sorted(known)
+
+
+def test_every_result_code_is_described_and_none_other(pages: Path) -> None:
+    terms = page(pages, "pam_iampass.8").terms("RETURN VALUES")
+    assert sorted(terms) == sorted(f"PAM_{code.name}" for code in PamCode)
+
+
+def test_every_outcome_is_described_with_its_message_id_and_none_other(pages: Path) -> None:
+    described = page(pages, "pam_iampass.8")
+    assert described.terms("OUTCOMES") == [outcome.value for outcome in Outcome]
+    ids = re.findall(r"\b[0-9a-f]{32}\b", plain(described.source))
+    assert sorted(ids) == sorted([*MESSAGE_IDS.values(), SESSION_LEFT_OPEN])
+    shown = described.shown(1000)
+    for outcome, results in RESULTS.items():
+        said = re.search(rf"Result: ([a-z ]+)\. MESSAGE_ID: {MESSAGE_IDS[outcome]}", shown)
+        assert said is not None
+        assert set(said[1].split(" or ")) == {result.value for result in results}
+
+
+def test_every_journal_field_is_described_and_none_other(pages: Path) -> None:
+    records = Records()
+    decision = Decision(Outcome.APPROVED, next(iter(RESULTS[Outcome.APPROVED])))
+    Journal(records).record(Login("alice", "sshd"), decision)
+    written = {name for name in records.fields[0] if name.startswith("IAMPASS_")}
+    terms = page(pages, "pam_iampass.8").terms("JOURNAL FIELDS")
+    assert sorted(terms) == sorted([*written, "MESSAGE_ID"])
+
+
+def test_every_stack_that_is_shipped_is_shown(pages: Path) -> None:
+    described = page(pages, "pam_iampass.8")
+    shown = described.shown(200)
+    for file in sorted((ROOT / "config/pam.d").iterdir()):
+        assert any(heading.endswith(f": {file.name}") for heading in described.parts())
+        lines = re.findall(r"^auth .*$", file.read_text(), re.MULTILINE)
+        assert lines
+        for line in lines:
+            assert line in shown
+
+
+# What else speaks of the command
+
+
+def spoken_of() -> Iterator[tuple[str, list[str]]]:
+    """Every `pam-iampass …` in pages for people, as words, with where it stands."""
+    texts = {
+        str(file.relative_to(ROOT)): file.read_text()
+        for file in (ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md")))
+    }
+    texts |= {str(file): file.read_text() for file in (ROOT / "packaging/man").glob("*.md")}
+    texts |= {path: command.epilog or "" for path, command, _ in commands()}
+    texts["pam-iampass"] = group.epilog or ""
+    for where, text in texts.items():
+        for found in re.findall(r"(?:^[ \t]*|[`|&;] ?)(?:sudo )?pam-iampass ([^\n`]*)", text, re.MULTILINE):
+            words = re.split(r" {2,}|[|<>;&#]|\\$", found)[0].split()
+            yield where, words
+
+
+def test_the_command_is_spoken_of_as_it_is() -> None:
+    seen = 0
+    for where, words in spoken_of():
+        command: click.Command = group
+        context = click.Context(group, info_name="pam-iampass", **group.context_settings)
+        while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            if "|" in words[0] or words[0] in ("…", "..."):
+                break
+            found = command.get_command(context, words[0])
+            assert found is not None, f"{where}: pam-iampass {' '.join(words)}"
+            context = click.Context(found, info_name=words[0], parent=context)
+            command, words = found, words[1:]
+        known = {option for parameter in command.get_params(context) for option in parameter.opts}
+        for word in words:
+            if word.startswith("-") and word != "-":
+                option = word.partition("=")[0].rstrip(".,:)]")
+                assert option in known, f"{where}: {context.command_path} {' '.join(words)}"
+        seen += 1
+    assert seen > 30

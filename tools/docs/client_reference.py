@@ -1,0 +1,182 @@
+"""Writes the page `docs/client.md`: `python3 -m tools.docs.client_reference > docs/client.md`.
+
+All of it comes from the docstrings and the signatures of what `pam_iampass.client` exports.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pam_iampass import client
+from pam_iampass.client import errors
+from pam_iampass.client.application import Application
+
+_START = """\
+<!-- Made by `python3 -m tools.docs.client_reference`; change the docstrings in `pam_iampass/client/` instead. -->
+# The IAMPASS client
+
+`pam_iampass.client` is a client of IAMPASS that can be used on its own. Its names are those of the client that
+IAMPASS publishes. It talks to the server that it is given over https only, takes nothing from the environment, keeps
+a deadline over each call, and raises an error that says what happened where the published client answers None.
+
+    from pam_iampass.client import AuthenticationAPI, ManagementAPI, ManagementAPIResult
+
+    keys = {"application_id": "my-application", "application_secret": secret}
+    manager = ManagementAPI(**keys)
+    manager.add_user("alice")
+    if manager.has_registered_mobile_device("alice") is ManagementAPIResult.no_mobile_device:
+        print(manager.get_registration_link("alice", "Alice at example.com"))
+
+    session = AuthenticationAPI(**keys).authenticate_user("alice")
+    while session.in_progress:
+        time.sleep(2)
+        session.get_status()
+    if session.active:
+        session.destroy()
+
+A session can be written down and gone on with later, in another process:
+
+    text = Session.Schema().dumps(session)
+    session = Session.Schema(authenticator).loads(text)     # authenticator: an AuthenticationAPI
+
+    sealer = SessionSealer(key, authenticator, max_age=600)
+    token = sealer.seal(session)                            # for a cookie or a link
+    session = sealer.open(token)                            # SealBroken: changed, or too old
+"""
+
+_ORDER = (
+    "ManagementAPI",
+    "ManagementAPIResult",
+    "AuthenticationAPI",
+    "AuthenticationMethod",
+    "Session",
+    "Status",
+    "SessionSealer",
+    "Deadline",
+    "Transport",
+)
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [_START.rstrip("\n")]
+    for name in _ORDER:
+        parts += ["", f"## {name}", "", *_class(getattr(client, name))]
+    parts += ["", "## Errors", "", *_errors()]
+    return "\n".join(parts) + "\n"
+
+
+def _class(kind: type) -> Iterator[str]:
+    yield _text(kind)
+    if issubclass(kind, enum.Enum):
+        yield from ("", *_members(kind))
+        return
+    if kind.__init__.__doc__ and not hasattr(kind, "__dataclass_fields__"):
+        yield from ("", f"### {_signature(kind.__name__, kind)}", "", _text(kind.__init__))
+    for name, doc in _attributes(kind).items():
+        yield from ("", f"`{name}`: {doc}")
+    for name, member in _public(kind):
+        if isinstance(member, property):
+            yield from ("", f"`{name}`: {_text(member)}") if member.__doc__ else ()
+        else:
+            yield from ("", f"### {_signature(name, getattr(kind, name))}", "", _text(member))
+
+
+def _public(kind: type) -> Iterator[tuple[str, Any]]:
+    """Methods and properties of ours, those of the base first, each under the one name that it is defined by."""
+    for each in (Application, kind) if issubclass(kind, Application) else (kind,):
+        for name, member in vars(each).items():
+            plain = member.__func__ if isinstance(member, (staticmethod, classmethod)) else member
+            own = isinstance(member, property) or getattr(plain, "__name__", None) == name
+            if own and not name.startswith("_"):
+                yield name, plain
+
+
+def _members(kind: type[enum.Enum]) -> Iterator[str]:
+    docs = _attributes(kind)
+    for member in kind:
+        yield f"- `{member.name}` = `{member.value!r}`" + (
+            f": {docs[member.name]}" if member.name in docs else ""
+        )
+
+
+def _errors() -> Iterator[str]:
+    yield _text(errors)
+    for name, kind in vars(errors).items():
+        if inspect.isclass(kind) and issubclass(kind, errors.IampassError):
+            yield from ("", f"### {name}", "", _text(kind))
+            for attribute, doc in _attributes(kind).items():
+                yield from ("", f"`{attribute}`: {doc}")
+            if kind is errors.IampassError:
+                yield from ("", f"`diagnostics()`: {_text(kind.diagnostics)}")
+
+
+def _signature(name: str, function: Any) -> str:
+    """As it is called: names and defaults, without types."""
+    words, star = [], False
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == "self":
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and not star:
+            words.append("*")
+            star = True
+        words.append(parameter.name if parameter.default is parameter.empty else _with_default(parameter))
+    return f"`{name}({', '.join(words)})`"
+
+
+def _with_default(parameter: inspect.Parameter) -> str:
+    default = parameter.default
+    return f"{parameter.name}={'…' if callable(default) else repr(default)}"
+
+
+def _attributes(kind: type) -> dict[str, str]:
+    """The texts that stand below attributes, in the class and in its `__init__`."""
+    source = Path(inspect.getsourcefile(kind) or "").read_text(encoding="utf-8")
+    body = next(
+        node.body
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef) and node.name == kind.__name__
+    )
+    inits = [node.body for node in body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+    found = {}
+    for statements in (body, *inits):
+        for statement, below in zip(statements, statements[1:]):
+            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                name = _assigned(statement)
+                if name and isinstance(below.value.value, str):
+                    found[name] = _flowing(inspect.cleandoc(below.value.value))
+    return found
+
+
+def _assigned(statement: ast.stmt) -> str | None:
+    targets = statement.targets if isinstance(statement, ast.Assign) else ()
+    target = statement.target if isinstance(statement, ast.AnnAssign) else (targets or (None,))[0]
+    if isinstance(target, ast.Attribute):
+        return target.attr
+    return target.id if isinstance(target, ast.Name) else None
+
+
+def _text(thing: Any) -> str:
+    return _flowing(inspect.getdoc(thing) or "")
+
+
+def _flowing(text: str) -> str:
+    """Paragraphs on lines of up to 110 characters; what is indented stays as it is."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(
+        each
+        if each.startswith(" ")
+        else textwrap.fill(each, 110, break_on_hyphens=False, break_long_words=False)
+        for each in paragraphs
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
