@@ -13,7 +13,7 @@ if [ "${1-}" = --group ]; then
     # The doors' promises on time are kept to a fifth of a second: what runs beside must not take that from them.
     [ "$name" != tests/pam ] || first="nice -n -10"
     status=0
-    COVERAGE_FILE="$folder/coverage" ${first-} tests/support/machine.sh \
+    tests/support/isolated-root.sh env COVERAGE_FILE="$folder/coverage" \
         /usr/bin/python3 -m coverage run -m pytest --durations=5 "$name" "$@" > "$log" 2>&1 || status=$?
     { [ "$status" -eq 0 ] && echo "$name: $(tail -n 1 "$log")" && { grep "^Fault table: " "$log" || :; }; } || { echo "$name: FAILED"; cat "$log"; }
     exit "$status"
