@@ -8,9 +8,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 
 from pam_iampass.client import Deadline, Unavailable
-from pam_iampass.client.exchange import Call, Exchange
+from pam_iampass.client.adapter import DeadlineAdapter
+from pam_iampass.client.attempt import HttpAttempt
+from pam_iampass.client.request import SignedRequest
 from tests.client.talk import (
     CONFIDENTIAL,
     SESSION_SECRET,
@@ -87,11 +90,14 @@ def test_a_call_that_hangs_keeps_no_other_from_its_own_deadline() -> None:
         assert 0.5 < outcome[0] < 0.9
 
 
+def test_the_adapter_sends_nothing_that_was_not_signed_here() -> None:
+    adapter = DeadlineAdapter(connector=None, connections=1, idle_seconds=1.0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        adapter.send(requests.Request("GET", "https://localhost/").prepare())
+
+
 def test_no_operation_on_a_socket_begins_after_the_deadline() -> None:
-    call = Call("poll", "GET", "https://localhost/s", TOKEN, SESSION_SECRET)
-    exchange = Exchange(
-        call, Deadline(0.0, lambda: 1.0), connect=lambda _: pytest.fail("connected"), idle_limit=0.0
-    )
+    request = SignedRequest("poll", "GET", "https://localhost/s", TOKEN, SESSION_SECRET)
     with pytest.raises(socket.timeout):
-        exchange.time_left()
-    assert not any(secret in repr(call) for secret in CONFIDENTIAL)
+        HttpAttempt(request, {}, Deadline(0.0, lambda: 1.0)).time_left()
+    assert not any(secret in repr(request) for secret in CONFIDENTIAL)
