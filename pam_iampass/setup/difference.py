@@ -1,4 +1,4 @@
-"""Shows what changes in a file, as a unified diff that a terminal may see."""
+"""The changes in a file as a unified diff, safe to print on a terminal."""
 
 from __future__ import annotations
 
@@ -9,17 +9,12 @@ from pam_iampass.text import clean
 
 
 def lines(path: Path, before: bytes | None, after: bytes | None) -> list[str]:
-    """The diff, line by line, cleaned; empty where nothing changes. None stands for no file."""
+    """The diff, line by line; empty if nothing changes. None stands for no file."""
     if before == after:
         return []
-    told = difflib.unified_diff(
-        _lines(before),
-        _lines(after),
-        fromfile=str(path) if before is not None else "/dev/null",
-        tofile=str(path) if after is not None else "/dev/null",
-        lineterm="",
-    )
-    return [clean(line, 300) for line in told]
+    old, new = ("/dev/null" if content is None else str(path) for content in (before, after))
+    diff = difflib.unified_diff(_lines(before), _lines(after), old, new, lineterm="")
+    return [clean(line, 300) for line in diff]
 
 
 def _lines(content: bytes | None) -> list[str]:

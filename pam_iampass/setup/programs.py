@@ -1,4 +1,4 @@
-"""The programs of the machine that know whether a setting is right; setup cannot go on without them."""
+"""The programs of the machine that setup cannot do without."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pam_iampass.system.programs import NotThere, Said, ask
 
 
 def run(command: Sequence[str], timeout: float = 60.0) -> Said:
-    """Run a program of the system with a clean environment. Raises SetupError where there is none, or it hangs."""
+    """Run a program with a clean environment. Raises SetupError if it is not installed or takes too long."""
     try:
         return ask(command[0], command[1:], timeout)
     except NotThere as error:

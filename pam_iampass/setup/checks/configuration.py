@@ -12,7 +12,7 @@ from pam_iampass.errors import ConfigurationError, Severity
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login
 from pam_iampass.setup.checks import Finding, fine, lockout, warning
-from pam_iampass.setup.errors import Refused
+from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.service_user import service_group
 
@@ -32,14 +32,14 @@ def check_settings(config: Path) -> Iterator[Finding]:
 
 
 def admin(environment: dict[str, str]) -> Account:
-    """The person who runs this: who called sudo, else who logged in, else root. Raises Refused."""
+    """The person who runs this: who called sudo, else who logged in, else root. Raises SetupRefused."""
     accounts = Accounts()
     try:
         if environment.get("SUDO_USER"):
             return accounts.named(environment["SUDO_USER"])
         return accounts.with_uid(_login_uid())
     except (UnknownAccount, LookupFailed):
-        raise Refused(
+        raise SetupRefused(
             "the person who runs this is no account of this machine", "run it from a login of your own"
         ) from None
 

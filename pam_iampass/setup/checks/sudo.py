@@ -12,7 +12,7 @@ from typing import Any
 from pam_iampass.errors import Severity
 from pam_iampass.setup import programs, staging
 from pam_iampass.setup.checks import Finding, fine, warning
-from pam_iampass.setup.errors import Refused
+from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Change
 from pam_iampass.system.programs import find
@@ -21,14 +21,14 @@ _INCLUDE_FOLDER = re.compile(r"^([@#]includedir[ \t]+)(\S+)[ \t]*$", re.M)
 
 
 def check(changes: Iterable[Change], places: Paths) -> Iterator[Finding]:
-    """Judge the changes before they are made. Raises Refused where our folder is not included."""
+    """Judge the changes before they are made. Raises SetupRefused where our folder is not included."""
     with staging.scratch() as folder:
         drop_ins = staging.copy(places.sudoers_drop_ins, folder / "sudoers.d", changes)
         text = places.sudoers.read_text("utf-8", "surrogateescape")
         candidate = folder / "sudoers"
         new, replaced = _redirected(text, places.sudoers_drop_ins, drop_ins)
         if not replaced:
-            raise Refused(
+            raise SetupRefused(
                 f"{places.sudoers}: does not include {places.sudoers_drop_ins}",
                 f"add the line `@includedir {places.sudoers_drop_ins}` at its end, with visudo",
             )

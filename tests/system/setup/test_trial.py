@@ -161,7 +161,7 @@ def test_the_next_trial_is_not_ended_by_the_process_of_the_last(administrator: A
 @pytest.fixture
 def units(administrator: Administrator) -> dict[str, str]:
     """The unit files of a trial of ten minutes."""
-    about = Trial("abc", ("sshd",), 1_800_000_000.0, 1_800_000_600.0, trial.SYSTEMD_KEEPER)
+    about = Trial("abc", ("sshd",), 1_800_000_000.0, 1_800_000_600.0, trial.SYSTEMD_BACKEND)
     written = trial.units(about, Paths(), MANIFEST)
     return {path.name: text for path, text in written.items()}
 

@@ -1,4 +1,4 @@
-"""Has anybody got in through a service since a moment: what the journal says."""
+"""Who logged in through a service since a moment, according to the journal."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ def records(since: float, pam_services: Iterable[str]) -> list[AuditRecord]:
 
 
 def passed(since: float, pam_services: Iterable[str]) -> frozenset[str]:
-    """Those of the PAM services through which somebody has got in since. Raises NoJournal."""
-    wanted = frozenset(pam_services)
-    return frozenset(
-        record.service for record in records(since, wanted) if record.result != Result.DENIED.value
-    )
+    """Those of the PAM services through which a login succeeded since then. Raises NoJournal."""
+    found = records(since, pam_services)
+    return frozenset(record.service for record in found if record.result != Result.DENIED.value)
