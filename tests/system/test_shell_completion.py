@@ -44,7 +44,9 @@ def test_a_verb_completes(shell: Terminal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "rest"), [("user rem", "ove"), ("setup conf", "irm"), ("setup sudo ssh", "d")], ids=lambda word: word
+    ("typed", "rest"),
+    [("user rem", "ove"), ("setup conf", "irm"), ("setup sudo ssh", "d")],
+    ids=lambda word: word,
 )
 def test_a_verb_of_a_verb_completes(shell: Terminal, typed: str, rest: str) -> None:
     shell.send(f"pam-iampass {typed}{TAB}")
