@@ -17,7 +17,7 @@ from pam_iampass.errors import Severity
 from pam_iampass.text import clean
 
 if TYPE_CHECKING:
-    from pam_iampass.setup.checks import Finding
+    from pam_iampass.setup.checks import CheckResult
     from pam_iampass.setup.manifest import Trial
     from pam_iampass.setup.plan import Plan
     from pam_iampass.setup.work import Setup, State
@@ -166,7 +166,7 @@ def _set_up(
     return 0
 
 
-def _check(findings: Iterable[Finding], force: bool) -> str:
+def _check(findings: Iterable[CheckResult], force: bool) -> str:
     """Show what is found; returns why not to go on, or nothing."""
     reasons = []
     for finding in findings:

@@ -13,9 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam_iampass.setup import programs
 from pam_iampass.setup.snapshot import Snapshot
-from pam_iampass.system.programs import find
+from pam_iampass.system import programs
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -110,5 +109,5 @@ def _copy_attributes(path: Path, temporary: Path) -> None:
 
 def _label(path: Path) -> None:
     """Give a file the SELinux label of its place, where the machine has SELinux."""
-    if find("restorecon") and os.path.isdir("/sys/fs/selinux"):
+    if programs.find("restorecon") and os.path.isdir("/sys/fs/selinux"):
         programs.run(["restorecon", str(path)])

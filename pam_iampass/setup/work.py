@@ -11,7 +11,7 @@ from pam_iampass.audit.query import NoJournal
 from pam_iampass.errors import PamIampassError
 from pam_iampass.setup import apply, evidence, plan, services, trial
 from pam_iampass.setup.apply import Machine, Tell
-from pam_iampass.setup.checks import Finding, configuration, pam
+from pam_iampass.setup.checks import CheckResult, configuration, pam
 from pam_iampass.setup.checks import sshd as sshd_check
 from pam_iampass.setup.checks import sudo as sudo_check
 from pam_iampass.setup.errors import Refused, SetupError
@@ -20,6 +20,7 @@ from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Plan
 from pam_iampass.setup.reload import reload_sshd
 from pam_iampass.setup.snapshot import take
+from pam_iampass.system import sshd
 from pam_iampass.system.accounts import Account
 
 SETTINGS = Path("/etc/iampass/iampass.yaml")
@@ -64,11 +65,11 @@ class Setup:
         else:
             earlier = manifest.services.get(name)
             chosen = choice or (earlier.choice if earlier else services.KEY)
-            chooses = sshd_check.chooses_service()
+            chooses = sshd.has_service_name()
             wanted = services.wanted(name, chosen, self.places, chooses_service=chooses)
         return plan.make(wanted, manifest, time.time(), force=force)
 
-    def check(self, plans: Sequence[Plan], who: Account) -> Iterator[Finding]:
+    def check(self, plans: Sequence[Plan], who: Account) -> Iterator[CheckResult]:
         """Look at everything, one finding after the other; those that stop end it."""
         found = list(configuration.check_settings(self.config))
         yield from found
@@ -197,7 +198,7 @@ class Setup:
 
     def _judge(self, each: Plan) -> None:
         """What the programs say now that the files are in their places."""
-        found: list[Finding] = []
+        found: list[CheckResult] = []
         if each.service.name == "sshd":
             found = list(sshd_check.judged(each.service, self.places, self.places.sshd_config))
         if each.service.name == "sudo":
