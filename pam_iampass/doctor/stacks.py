@@ -101,7 +101,7 @@ class Stacks:
         for handler in dict.fromkeys(one for one in stack if one.kind is HandlerKind.MODULE):
             if handler.path in missing and (is_ours(handler) or not handler.text.startswith("-")):
                 kind = "module-missing" if is_ours(handler) else "other-module-missing"
-                yield Finding.of(kind, name, _line(handler), module=handler.name)
+                yield finding(kind, name, _line(handler), module=handler.name)
             if is_ours(handler):
                 yield from self._of_our_line(name, handler)
 

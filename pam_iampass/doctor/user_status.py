@@ -195,7 +195,7 @@ class _StatusResolver:
         except LookupFailed as failure:
             return UserState.BROKEN, str(failure)
         if exempt is not None:
-            return UserState.EXEMPT, exempt.reason
+            return UserState.EXEMPT, exempt
         return self._without_exemption(self._settings.service, entry, broken)
 
     def _without_exemption(

@@ -25,7 +25,16 @@ _NOBODY = "iampass-setup-nobody"  # no account has this name, so that nobody's f
 _NOBODYS_UID = 65534
 _NOT_MISSED = frozenset(
     f"pam_{name}.so"
-    for name in "env faildelay fprintd localuser permit succeed_if usertype systemd_home".split()
+    for name in (
+        "env",
+        "faildelay",
+        "fprintd",
+        "localuser",
+        "permit",
+        "succeed_if",
+        "usertype",
+        "systemd_home",
+    )
 )
 """Modules that decide nothing, or that a password replaces."""
 _PROBE = "iampass-setup-probe"

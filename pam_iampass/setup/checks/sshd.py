@@ -15,8 +15,8 @@ from pam_iampass.setup.errors import Refused
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Change
 from pam_iampass.setup.services import PASSWORD, WantedService
-from pam_iampass.system.accounts import Account
 from pam_iampass.system import sshd
+from pam_iampass.system.accounts import Account
 from pam_iampass.system.programs import run
 from pam_iampass.system.sshd import SshdConfigRejected, SshdSettings
 
