@@ -17,7 +17,7 @@ from pam_iampass.errors import Severity
 from pam_iampass.text import clean
 
 if TYPE_CHECKING:
-    from pam_iampass.setup.checks import Finding
+    from pam_iampass.setup.checks import CheckResult
     from pam_iampass.setup.manifest import Trial
     from pam_iampass.setup.operations import ServiceStatus, Setup
 
@@ -226,7 +226,7 @@ def _set_up(
     return 0
 
 
-def _check(findings: Iterable[Finding], force: bool) -> str:
+def _check(findings: Iterable[CheckResult], force: bool) -> str:
     """Show the findings; returns why not to go on, or nothing."""
     errors = []
     for finding in findings:

@@ -13,10 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam_iampass.setup import programs
 from pam_iampass.setup.snapshot import Snapshot
-from pam_iampass.system import atomic_write
-from pam_iampass.system.programs import find
+from pam_iampass.system import atomic_write, programs
 
 
 @dataclass(frozen=True)
@@ -90,5 +88,5 @@ def _write_temporary(path: Path, content: bytes, snapshot: Snapshot) -> None:
 
 def _restore_label(path: Path) -> None:
     """Give a file the SELinux label of its path."""
-    if find("restorecon") and os.path.isdir("/sys/fs/selinux"):
+    if programs.find("restorecon") and os.path.isdir("/sys/fs/selinux"):
         programs.run(["restorecon", str(path)])

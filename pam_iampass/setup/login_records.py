@@ -8,13 +8,12 @@ from datetime import datetime, timezone
 from pam_iampass.audit.query import AuditLog, Filter
 from pam_iampass.audit.record import AuditRecord
 from pam_iampass.outcome import Result
-from pam_iampass.setup import programs
-from pam_iampass.system.programs import find
+from pam_iampass.system import programs
 
 
 def records(since: float, pam_services: Iterable[str]) -> list[AuditRecord]:
     """The audit records of these PAM services since then, the oldest first. Raises NoJournal."""
-    if find("journalctl") is not None:
+    if programs.find("journalctl") is not None:
         programs.run(["journalctl", "-q", "--sync"])
     moment = datetime.fromtimestamp(since, timezone.utc)
     return AuditLog(Filter(services=frozenset(pam_services), since=moment)).last(None)

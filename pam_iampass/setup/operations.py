@@ -11,7 +11,7 @@ from pam_iampass.audit.query import NoJournal
 from pam_iampass.errors import PamIampassError
 from pam_iampass.setup import apply, login_records, plan, services, trial
 from pam_iampass.setup.apply import Machine, Tell
-from pam_iampass.setup.checks import Finding, configuration, pam
+from pam_iampass.setup.checks import CheckResult, configuration, pam
 from pam_iampass.setup.checks import sshd as sshd_check
 from pam_iampass.setup.checks import sudo as sudo_check
 from pam_iampass.setup.errors import SetupError, SetupRefused
@@ -20,6 +20,7 @@ from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Plan
 from pam_iampass.setup.reload import reload_sshd
 from pam_iampass.setup.snapshot import take
+from pam_iampass.system import sshd
 from pam_iampass.system.accounts import Account
 from pam_iampass.system.paths import SETTINGS
 
@@ -61,11 +62,11 @@ class Setup:
         if name == "sshd":
             earlier = manifest.services.get(name)
             chosen = choice or (earlier.choice if earlier else services.KEY)
-            chooses = sshd_check.chooses_service()
+            chooses = sshd.has_service_name()
         wanted = services.wanted(name, chosen, self.paths, chooses_service=chooses)
         return plan.make(wanted, manifest, time.time(), force=force)
 
-    def check(self, plans: Sequence[Plan], who: Account) -> Iterator[Finding]:
+    def check(self, plans: Sequence[Plan], who: Account) -> Iterator[CheckResult]:
         """Check everything before it is changed; yields what is found. An error in the settings ends it."""
         found = list(configuration.check_settings(self.config))
         yield from found
@@ -191,7 +192,7 @@ class Setup:
 
     def _judge(self, each: Plan) -> None:
         """Have the programs check the files that are in force now."""
-        found: list[Finding] = []
+        found: list[CheckResult] = []
         if each.service.name == "sshd":
             found = list(sshd_check.judged(each.service, self.paths, self.paths.sshd_config))
         if each.service.name == "sudo":

@@ -15,11 +15,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pam_iampass.setup import files, programs
+from pam_iampass.setup import files
 from pam_iampass.setup.errors import SetupError
 from pam_iampass.setup.manifest import Trial
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.reload import SYSTEMD
+from pam_iampass.system import programs
 
 SYSTEMD_BACKEND, PROCESS_BACKEND = "systemd", "process"
 _NAME = "pam-iampass-trial"
