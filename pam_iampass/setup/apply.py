@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pam_iampass.setup import difference, files
+from pam_iampass.setup import files
 from pam_iampass.setup.errors import FileEdited, SetupError
 from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord
 from pam_iampass.setup.plan import Change, Plan
 from pam_iampass.setup.reload import Reloaded
 from pam_iampass.setup.services import unedited
-from pam_iampass.setup.snapshot import Snapshot, take
+from pam_iampass.setup.snapshot import Snapshot, diff, take
 
 Tell = Callable[[str, str], None]
 """Called for each thing that is done, with a verb and its object."""
@@ -109,7 +109,7 @@ def conflicts(record: ServiceRecord, store: ManifestStore) -> list[tuple[Path, l
     for file in record.files:
         current = take(file.path)
         if not file.knows(current) and _without_edit(file, current) is None:
-            found.append((file.path, difference.lines(file.path, store.written(file), current.content)))
+            found.append((file.path, diff(file.path, store.written(file), current.content)))
     return found
 
 
@@ -181,8 +181,8 @@ def _restoring(record: FileRecord, store: ManifestStore, force: bool, tell: Tell
             return Change(record.path, current, replace(current, content=without), record.enforcing)
         if not force:
             remedy = f"restore it by hand, or use --force: your version is then kept below {store.folder}"
-            diff = difference.lines(record.path, store.written(record), current.content)
-            raise FileEdited(f"{record.path}: was changed after it was set up", remedy, diff)
+            details = diff(record.path, store.written(record), current.content)
+            raise FileEdited(f"{record.path}: was changed after it was set up", remedy, details)
         if current.content is not None:
             tell("kept", str(store.keep_edited(record.path, current.content)))
     return Change(record.path, current, record.before, record.enforcing)

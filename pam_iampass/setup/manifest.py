@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -105,17 +105,15 @@ class ManifestStore:
         If another one still runs after `patience` seconds, go on `regardless`, or raise SetupError.
         """
         self._make_folders()
-        descriptor = None
-        try:
-            descriptor = file_lock.acquire(None, self.folder / "lock", patience)
-        except file_lock.LockHeld:
-            if not regardless:
-                raise SetupError("another pam-iampass setup is running", "wait until it has ended") from None
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.callback(os.close, file_lock.acquire(None, self.folder / "lock", patience))
+            except file_lock.LockHeld:
+                if not regardless:
+                    raise SetupError(
+                        "another pam-iampass setup is running", "wait until it has ended"
+                    ) from None
             yield
-        finally:
-            if descriptor is not None:
-                os.close(descriptor)
 
     def load(self) -> Manifest:
         """What is recorded; an empty manifest if nothing was set up. Raises SetupError and UntrustedFile."""

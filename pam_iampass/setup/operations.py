@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pam_iampass.audit.query import NoJournal
 from pam_iampass.errors import PamIampassError
+from pam_iampass.outcome import Result
 from pam_iampass.setup import apply, login_records, plan, services, trial
 from pam_iampass.setup.apply import Machine, Tell
 from pam_iampass.setup.checks import CheckResult, configuration, pam
@@ -213,11 +214,12 @@ class Setup:
             name: _pam_services(name, manifest) for name in running.services if name in manifest.services
         }
         try:
-            found = login_records.passed(running.started, frozenset().union(*names.values()))
+            records = login_records.records(running.started, frozenset().union(*names.values()))
         except NoJournal as error:
             remedy = f"{how_to_try(list(names))}; if it works, confirm with --force"
             raise SetupRefused(f"there is no record of logins: {error}", remedy) from None
-        missing = [name for name, pam_services in names.items() if not pam_services & found]
+        passed = {record.service for record in records if record.result != Result.DENIED.value}
+        missing = [name for name, pam_services in names.items() if not pam_services & passed]
         if missing:
             what = f"the journal has no login through {_and(missing)} since the trial began"
             raise SetupRefused(what, f"{how_to_try(missing)}, then confirm. --force confirms without a login")

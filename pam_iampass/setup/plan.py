@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pam_iampass.setup import difference
 from pam_iampass.setup.errors import FileEdited
 from pam_iampass.setup.manifest import FileRecord, LineEdit, Manifest, ServiceRecord
 from pam_iampass.setup.services import WantedFile, WantedService
-from pam_iampass.setup.snapshot import Snapshot, take
+from pam_iampass.setup.snapshot import Snapshot, diff, take
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Change:
     @property
     def diff(self) -> list[str]:
         """The change as a unified diff."""
-        return difference.lines(self.path, self.now.content, self.then.content)
+        return diff(self.path, self.now.content, self.then.content)
 
     @property
     def is_cleanup(self) -> bool:
@@ -101,4 +100,4 @@ def _refuse_edited(record: FileRecord, current: Snapshot, force: bool) -> None:
 
 def _edited(path: Path, current: Snapshot, other: bytes | None, what: str) -> FileEdited:
     remedy = "move the file away, or use --force: a copy is kept below /var/lib/pam-iampass/setup"
-    return FileEdited(f"{path}: {what}", remedy, difference.lines(path, current.content, other))
+    return FileEdited(f"{path}: {what}", remedy, diff(path, current.content, other))

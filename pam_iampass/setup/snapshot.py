@@ -1,7 +1,8 @@
-"""A file at one moment: its bytes, owners and permissions, or that it does not exist."""
+"""A file at one moment: its bytes, owners and permissions, or that it does not exist; and what changed since."""
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import stat
@@ -11,6 +12,7 @@ from pathlib import Path
 from pam_iampass.errors import MissingFile
 from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.system import trusted_file
+from pam_iampass.text import clean
 
 _LIMIT = 1024 * 1024
 
@@ -47,3 +49,16 @@ def take(path: Path) -> Snapshot:
         return ABSENT
     found = os.stat(path, follow_symlinks=False)
     return Snapshot(content, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
+
+
+def diff(path: Path, before: bytes | None, after: bytes | None) -> list[str]:
+    """The lines of a unified diff, safe to print on a terminal; None stands for no file."""
+    old, new = ("/dev/null" if content is None else str(path) for content in (before, after))
+    return [
+        clean(line, 300)
+        for line in difflib.unified_diff(_lines(before), _lines(after), old, new, lineterm="")
+    ]
+
+
+def _lines(content: bytes | None) -> list[str]:
+    return (content or b"").decode("utf-8", "surrogateescape").splitlines()
