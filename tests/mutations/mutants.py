@@ -211,8 +211,7 @@ MUTANTS = (
         "a start whose answer was lost is repeated",
         "pam_iampass/client/authentication.py",
         'self._request("start", "POST", path, b"{}")',
-        '__import__("dataclasses").replace('
-        'self._request("start", "POST", path, b"{}"), idempotent=True)',
+        '__import__("dataclasses").replace(self._request("start", "POST", path, b"{}"), idempotent=True)',
         "tests/client/test_retries.py::test_a_start_that_may_have_reached_the_service_is_never_repeated",
     ),
     Mutant(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from pam_iampass.pam.service_lines import Line, file_of, lines, names_pam_python
 
 
