@@ -560,7 +560,7 @@ def is_played_to_pass(service: str) -> bool:
         found = PamFiles(dialect=dialect()).service(service).stacks[PamType.AUTH]
     except UnusableService:
         return False
-    
+
     def answer(handler: Handler) -> int:
         return PamCode.SUCCESS if handler.name == "pam_permit.so" else PamCode.AUTH_ERR
 

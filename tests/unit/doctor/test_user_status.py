@@ -93,9 +93,7 @@ def test_who_is_exempt_is_not_asked_token_or_not(
     configuration.configure(f"exempt: {{{exempt}}}\n")
     for table in ("root: t\n", "{}\n", "root: ''\n"):
         put(configuration.folder / "users.yaml", table)
-        found = (
-            configuration.of("root") if table != "root: ''\n" else configuration.report("root").users[0]
-        )
+        found = configuration.of("root") if table != "root: ''\n" else configuration.report("root").users[0]
         assert (found.state, found.reason) == (UserState.EXEMPT, reason)
 
 

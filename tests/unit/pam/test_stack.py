@@ -111,7 +111,7 @@ TWICE = {
 @pytest.mark.parametrize("text", TWICE.values(), ids=TWICE.keys())
 @pytest.mark.timeout(20)
 def test_a_service_that_includes_itself_twice_is_answered_at_once(folder: Path, text: str) -> None:
-    for name in ("service", *(f"service{number}" for number in range(30))):
+    for name in ("service", *(f"service{number}" for number in range(10))):
         (folder / name).write_text(text)
     for dialect_files in (PamFiles((folder,)), PamFiles((folder,), LINUX_PAM)):
         began = time.process_time()
@@ -119,10 +119,12 @@ def test_a_service_that_includes_itself_twice_is_answered_at_once(folder: Path, 
             if "@include" in text and dialect_files.dialect is LINUX_PAM:
                 assert dialect_files.service(name).errors  # there it is an invalid line
                 continue
-            with pytest.raises(UnusableService, match="does a file include itself|more than 16 levels deep"):
+            with pytest.raises(
+                UnusableService, match=r"does a file include itself\?|more than 16 levels deep"
+            ):
                 dialect_files.service(name)
             assert len(list(dialect_files.texts(name))) <= 2
-        assert time.process_time() - began < 1.5  # for 31 services
+        assert time.process_time() - began < 0.5  # for 11 services
 
 
 @pytest.mark.timeout(20)
