@@ -233,10 +233,16 @@ class _Reader:
         if target is None and self.pam_files.dialect is DEBIAN:
             raise UnusableService(f"{place}: an include without a file makes libpam crash")
         file = self.pam_files.included(target) if target else None
-        if file is not None and depth + 1 < _MAX_DEPTH and self.read(file, only, depth + 1, level):
+        if file is None:
+            error = f"{target} cannot be included" if target else "the include names no file"
+        elif depth + 1 >= _MAX_DEPTH:
+            error = f"{target} is included more than {_MAX_DEPTH} levels deep"
+        elif self.read(file, only, depth + 1, level):
             return True
-        what = f"{target} cannot be included" if target else "the include names no file"
-        self.reading.errors.append(f"{place}: {what}")
+        else:
+            error = f"{target} cannot be included"
+        if (message := f"{place}: {error}") not in self.reading.errors:
+            self.reading.errors.append(message)
         if only is None:
             return False
         return self._add(parsed.handler(HandlerKind.MUST_FAIL, "", ()), only)
