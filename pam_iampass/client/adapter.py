@@ -1,52 +1,20 @@
-"""HTTP as a transport adapter of requests, over connections that are kept alive and keep the deadline of each attempt.
+"""HTTP as a transport adapter of requests, over connections that are kept alive.
 
-The adapter is used without a `requests.Session`, which would add cookies, redirects, .netrc and the proxies of the
-environment, and requests are sent byte for byte as they were signed.
+It is used without a `requests.Session`, which would add cookies, redirects, .netrc and the proxies of the environment.
 """
 
 from __future__ import annotations
 
 import http.client
 import io
-import os
 import queue
 import select
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import Any
 
-from .attempt import BODY_LIMIT, HttpAttempt, TLSSocket
+from .attempt import BODY_LIMIT, HttpAttempt, TLSSocket, requests
 from .connector import Connector
-from .origin import split_for_wire
-
-
-@contextmanager
-def _without_key_log() -> Iterator[None]:
-    """Some versions of requests make a TLS context when imported, and open the file that SSLKEYLOGFILE names."""
-    name = os.environ.pop("SSLKEYLOGFILE", None)
-    try:
-        yield
-    finally:
-        if name is not None:
-            os.environ["SSLKEYLOGFILE"] = name
-
-
-with _without_key_log():
-    import requests
-    import requests.adapters
-    import requests.structures
-
-
-class _PreparedAttempt(requests.PreparedRequest):  # type: ignore[misc, unused-ignore]
-    """An attempt in the form that an adapter takes, without the changes that `prepare` would make to its URL."""
-
-    def __init__(self, attempt: HttpAttempt) -> None:
-        super().__init__()
-        self.attempt = attempt
-        self.method = attempt.request.method
-        self.url = attempt.request.url
-        self.body = attempt.request.body
 
 
 class DeadlineAdapter(requests.adapters.BaseAdapter):  # type: ignore[misc, unused-ignore]
@@ -58,46 +26,36 @@ class DeadlineAdapter(requests.adapters.BaseAdapter):  # type: ignore[misc, unus
         self._idle_seconds = idle_seconds
         self._idle: queue.LifoQueue[Connection] = queue.LifoQueue(connections)
 
-    def send_attempt(self, attempt: HttpAttempt) -> requests.Response:
-        """The complete response with a status of 2xx, 4xx or 5xx; the body of any other status is not read.
+    def send(self, request: Any, *_arguments: Any, **_options: Any) -> requests.Response:
+        """The complete response to an HttpAttempt, if its status is 2xx, 4xx or 5xx; else a response without a body.
 
-        Raises Unavailable, TLSFailure, LocalFailure or ProtocolError.
+        The other arguments have no effect: the attempt has its own deadline, the connector its own certificates and
+        proxy. Raises Unavailable, TLSFailure, LocalFailure or ProtocolError.
         """
-        return self.send(_PreparedAttempt(attempt))
-
-    def send(self, request: requests.PreparedRequest, *_arguments: Any, **_options: Any) -> requests.Response:
-        """What requests calls. Its options have no effect: the attempt has its own deadline, and the connector its own
-        certificates and proxy."""
-        if not isinstance(request, _PreparedAttempt):
-            raise TypeError("only what send_attempt prepares can be sent")
         connection = self._take() or Connection(self._connector)
         try:
-            response = connection.exchange(request.attempt)
+            response = connection.exchange(request)
         except (OSError, http.client.HTTPException) as error:
-            problem = request.attempt.explain(error)
+            problem = request.explain(error, self._connector.server.authority)
         else:
             self._keep(connection)
-            response.request = request
             return response
         raise problem
 
     def close(self) -> None:
         """Closes the idle connections."""
-        while (connection := self._pop()) is not None:
-            connection.close()
+        with suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
 
     def _take(self) -> Connection | None:
-        while (connection := self._pop()) is not None:
-            if not connection.is_stale(self._idle_seconds):
-                return connection
-            connection.close()
+        with suppress(queue.Empty):
+            while True:
+                connection = self._idle.get_nowait()
+                if not connection.is_stale(self._idle_seconds):
+                    return connection
+                connection.close()
         return None
-
-    def _pop(self) -> Connection | None:
-        try:
-            return self._idle.get_nowait()
-        except queue.Empty:
-            return None
 
     def _keep(self, connection: Connection) -> None:
         try:
@@ -134,16 +92,14 @@ class Connection(http.client.HTTPConnection):
         if self.sock is not None:
             self.sock.attempt = attempt
         try:
-            host, target = split_for_wire(attempt.request.url)
-            headers = {"Host": host, **attempt.headers}
-            self.request(attempt.request.method, target, attempt.request.body, headers)
+            self.request(attempt.method, attempt.target, attempt.body, attempt.headers)
             with self.getresponse() as incoming:
                 response = _read(incoming, attempt)
-                complete = incoming.isclosed()
+                reusable = incoming.isclosed()
         except BaseException:
             self.close()
             raise
-        if not complete:
+        if not reusable:
             self.close()
         self._idle_since = time.monotonic()
         return response
@@ -165,4 +121,5 @@ def _read(incoming: http.client.HTTPResponse, attempt: HttpAttempt) -> requests.
     response.status_code = incoming.status
     response.headers = requests.structures.CaseInsensitiveDict(incoming.headers.items())
     response.raw = io.BytesIO(body)
+    response.request = attempt
     return response

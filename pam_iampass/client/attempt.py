@@ -6,6 +6,7 @@ call for as long as it likes. These sockets set it, before each operation, to wh
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import time
@@ -13,7 +14,16 @@ from typing import Any, Callable, TypeVar
 
 from .deadline import Deadline
 from .errors import IampassError, ProtocolError, TLSFailure, Unavailable
+from .origin import split_for_wire
 from .request import SignedRequest
+
+# Some versions of requests make a TLS context when imported, and open the file that SSLKEYLOGFILE names.
+_key_log = os.environ.pop("SSLKEYLOGFILE", None)
+try:
+    import requests as requests  # for the other files here, too
+finally:
+    if _key_log is not None:
+        os.environ["SSLKEYLOGFILE"] = _key_log
 
 BODY_LIMIT = 64 * 1024
 # Status line, headers, chunk sizes and trailers get as much again.
@@ -24,8 +34,11 @@ _SLICE = 0.5
 T = TypeVar("T")
 
 
-class HttpAttempt:
-    """What is sent by when, and how far it has come. The connection that carries it points its socket here."""
+class HttpAttempt(requests.PreparedRequest):  # type: ignore[misc, unused-ignore]
+    """A request with its signature, by when it must be over, and how far it has come.
+
+    Not made by `prepare`, which would change the URL: it is sent byte for byte as it was signed.
+    """
 
     def __init__(
         self,
@@ -35,15 +48,19 @@ class HttpAttempt:
         pause: Callable[[float], None] | None = None,
     ) -> None:
         """`pause(0)` raises an exception if the call is no longer wanted."""
-        self.request = request
-        self.headers = headers
+        super().__init__()
+        host, self.target = split_for_wire(request.url)
+        self.method, self.url, self.body = request.method, request.url, request.body
+        self.headers: Any = {"Host": host, **headers}
+        self.call = request.name
         self.deadline = deadline
-        self._pause = pause
-        self._asked = time.monotonic()
         self.request_sent = False
         """Whether a byte of the request may have been sent."""
         self.ended = False
         """Whether the other side has closed the connection."""
+        self._idempotent = request.idempotent
+        self._pause = pause
+        self._asked = time.monotonic()
         self._received = 0
 
     def time_left(self) -> float:
@@ -61,20 +78,16 @@ class HttpAttempt:
         """
         while True:
             left = self.time_left() if allowance is None else allowance.remaining()
-            interruptible = self.request.idempotent or not self.request_sent
-            if interruptible:
-                self._ask_whether_wanted()
+            interruptible = self._idempotent or not self.request_sent
+            now = time.monotonic()
+            if interruptible and self._pause is not None and now - self._asked >= _SLICE:
+                self._asked = now
+                self._pause(0.0)
             try:
                 return operation(min(left, _SLICE) if interruptible else left)
             except socket.timeout:
                 if not interruptible or left <= _SLICE:
                     raise
-
-    def _ask_whether_wanted(self) -> None:
-        now = time.monotonic()
-        if self._pause is not None and now - self._asked >= _SLICE:
-            self._asked = now
-            self._pause(0.0)
 
     def receive(self, sock: socket.socket, receive_into: Callable[..., int], *arguments: Any) -> int:
         """The number of bytes that `receive_into` received from `sock`."""
@@ -94,31 +107,26 @@ class HttpAttempt:
     def too_large(self) -> ProtocolError:
         return self.invalid(f"the response is larger than {BODY_LIMIT // 1024} KiB")
 
-    def invalid(self, what: str, *, remedy: str | None = None) -> ProtocolError:
-        return ProtocolError(
-            f"{self.request.name}: {what}", may_have_started=self.request_sent, remedy=remedy
-        )
+    def invalid(self, what: str, **details: Any) -> ProtocolError:
+        return ProtocolError(f"{self.call}: {what}", may_have_started=self.request_sent, **details)
 
-    def unavailable(self, what: str, *, timed_out: bool = False, remedy: str | None = None) -> Unavailable:
-        return Unavailable(
-            f"{self.request.name}: {what}",
-            may_have_started=self.request_sent,
-            timed_out=timed_out,
-            remedy=remedy,
-        )
+    def unavailable(self, what: str, **details: Any) -> Unavailable:
+        return Unavailable(f"{self.call}: {what}", may_have_started=self.request_sent, **details)
 
-    def explain(self, error: Exception) -> IampassError:
-        """What an error while sending the request or reading the response means to the caller."""
-        if isinstance(error, socket.timeout):
-            return self.unavailable("no complete response in time", timed_out=True)
-        if isinstance(error, ssl.SSLError) and not is_end_of_stream(error):
+    def explain(self, error: Exception, peer: str, **details: Any) -> IampassError:
+        """What an error in the exchange with the server or the proxy (`peer`) means to the caller."""
+        if isinstance(error, ssl.SSLCertVerificationError):
             return TLSFailure(
-                f"{self.request.name}: the TLS connection failed: {error.reason or 'TLS error'}",
-                may_have_started=self.request_sent,
+                f"{self.call}: the certificate of {peer} is not trusted: {error.verify_message}"
             )
+        if isinstance(error, socket.timeout):
+            return self.unavailable(f"{peer} did not respond in time", timed_out=True, **details)
+        if isinstance(error, ssl.SSLError) and not _is_end_of_stream(error):
+            what = f"{self.call}: TLS 1.2 or newer with {peer} failed: {error.reason or 'TLS error'}"
+            return TLSFailure(what, may_have_started=self.request_sent)
         if isinstance(error, OSError) or self.ended:
-            return self.unavailable("the connection was closed before the response was complete")
-        return self.invalid(f"the response is not HTTP ({type(error).__name__})")
+            return self.unavailable(f"{peer} closed the connection without a complete response", **details)
+        return self.invalid(f"{peer} sent an invalid response ({type(error).__name__})", **details)
 
 
 class PlainSocket(socket.socket):
@@ -153,7 +161,7 @@ class TLSSocket(ssl.SSLSocket):
         self.close()
 
 
-def is_end_of_stream(error: ssl.SSLError) -> bool:
+def _is_end_of_stream(error: ssl.SSLError) -> bool:
     """Whether the other side just closed the connection, rather than break TLS."""
     # Python 3.9 with OpenSSL 3 has no class of its own for an end without close_notify.
     return isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)) or (

@@ -72,10 +72,11 @@ def absolute_name(host: str, hosts_file: str = HOSTS_FILE) -> str:
 
     Without the dot, glibc asks for a name that does not exist once more under each domain of the search list (the
     machine's own domain if there is none): that can take long, turn "unknown" into "try again", or find another
-    server. Two kinds of names stay as they are: those in the hosts file, since glibc does not find them there with
-    a dot, and those of one label, which only the hosts file or the search list can complete.
+    server. Addresses and two kinds of names stay as they are: those in the hosts file, since glibc does not find
+    them there with a dot, and those of one label, which only the hosts file or the search list can complete.
     """
-    if "." not in host or _in_hosts_file(host, hosts_file):
+    is_address = ":" in host or host.rpartition(".")[2].isdigit()
+    if is_address or "." not in host or _in_hosts_file(host, hosts_file):
         return host
     return f"{host}."
 

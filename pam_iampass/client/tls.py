@@ -6,7 +6,6 @@ import os
 import ssl
 from collections.abc import Sequence
 
-from .attempt import TLSSocket
 from .errors import TLSFailure
 
 # Named here, because SSL_CERT_FILE and SSL_CERT_DIR change OpenSSL's own defaults, and requests brings other
@@ -33,7 +32,6 @@ def tls_context(
     # An end of the stream without close_notify may be an attack that cuts the response short; newer Pythons would
     # take it for a regular end.
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
-    context.sslsocket_class = TLSSocket
     _trust(context, system_bundle(bundles) if ca_file is None else os.fspath(ca_file))
     return context
 

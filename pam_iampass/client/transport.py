@@ -1,4 +1,7 @@
-"""Signed calls to one server, each with a deadline, retried only if that does no harm."""
+"""Signed calls to one server, each with a deadline, retried only if that does no harm.
+
+Takes a tenth of a second to import, for requests: a login that makes no call must not import this file.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,18 @@ from typing import Any, Callable
 
 from pam_iampass import __version__
 
+from .adapter import DeadlineAdapter
 from .attempt import HttpAttempt
+from .connector import Connector
 from .deadline import Deadline
 from .errors import Refused, Unavailable
 from .json_object import JsonObject
 from .origin import Origin
 from .request import SignedRequest
+from .resolver import Resolver
 from .response_errors import CLOCK_TOLERANCE, json_object
 from .retries import ATTEMPTS, RetryPolicy, http_time
+from .tls import tls_context
 
 DEFAULT_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
@@ -60,12 +67,6 @@ class Transport:
         certificates. `connections` is the number of idle connections that are kept open. `pause` waits between two
         attempts, for the seconds that it is given; an exception that it raises ends the call. Raises ValueError for
         an invalid argument, and TLSFailure if there are no certificates to trust."""
-        # requests takes a tenth of a second to import. A login that makes no call must not pay for it.
-        from .adapter import DeadlineAdapter
-        from .connector import Connector
-        from .resolver import Resolver
-        from .tls import tls_context
-
         self.origin = Origin.of(server)
         connector = Connector(
             self.origin,
@@ -141,7 +142,7 @@ class Transport:
             "Accept-Encoding": "identity",
             "User-Agent": f"pam-iampass/{__version__}",
         }
-        response = self._adapter.send_attempt(HttpAttempt(request, headers, deadline, pause))
+        response = self._adapter.send(HttpAttempt(request, headers, deadline, pause))
         now = self._wall_clock()
         self._last_date = (response.headers.get("Date"), now)
         return json_object(response, request.name, self.origin.url, deadline, now)

@@ -34,7 +34,8 @@ fd00::1 six.internal.example
         ("internal.example", "internal.example."),
         ("other.example", "other.example."),
         ("commented.example", "commented.example."),
-        ("192.0.2", "192.0.2."),
+        ("192.0.2.1", "192.0.2.1"),
+        ("fd00::1", "fd00::1"),
     ],
 )
 def test_a_name_is_absolute_unless_only_a_relative_one_can_be_found(
@@ -68,15 +69,3 @@ def test_a_proxys_name_is_absolute_too_and_the_proxy_is_asked_for_the_plain_name
             api.authenticate_user(USER, deadline=seconds(5.0), attempts=1)
         assert proxy.heads == ["CONNECT iampass.example:443 HTTP/1.1\r\nHost: iampass.example:443\r\n\r\n"]
     assert names == ["proxy.example."]
-
-
-def test_an_address_is_not_looked_up() -> None:
-    names: list[str] = []
-    with scripted_server() as server:
-        for host in ("127.0.0.1", "[::1]"):
-            with (
-                api_to(server, url=f"https://{host}:1", resolve=asked_for(names)) as api,
-                pytest.raises(Unavailable),
-            ):
-                api.authenticate_user(USER, deadline=seconds(5.0), attempts=1)
-    assert names == []

@@ -8,10 +8,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import requests
 
 from pam_iampass.client import Deadline, Unavailable
-from pam_iampass.client.adapter import DeadlineAdapter
 from pam_iampass.client.attempt import HttpAttempt
 from pam_iampass.client.request import SignedRequest
 from tests.client.talk import (
@@ -88,12 +86,6 @@ def test_a_call_that_hangs_keeps_no_other_from_its_own_deadline() -> None:
         assert outcome == []
         thread.join()
         assert 0.5 < outcome[0] < 0.9
-
-
-def test_the_adapter_sends_nothing_that_was_not_signed_here() -> None:
-    adapter = DeadlineAdapter(connector=None, connections=1, idle_seconds=1.0)  # type: ignore[arg-type]
-    with pytest.raises(TypeError):
-        adapter.send(requests.Request("GET", "https://localhost/").prepare())
 
 
 def test_no_operation_on_a_socket_begins_after_the_deadline() -> None:

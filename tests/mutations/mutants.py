@@ -125,9 +125,9 @@ MUTANTS = (
     Mutant(
         2,
         "a certificate that is not trusted counts as an outage",
-        "pam_iampass/client/connector.py",
-        'return TLSFailure(f"{call}: the certificate of {server} is not trusted: {error.verify_message}")',
-        'return attempt.unavailable("the certificate")',
+        "pam_iampass/client/attempt.py",
+        'return TLSFailure(f"{self.call}: the certificate of {peer} is not trusted: {error.verify_message}")',
+        'return self.unavailable("the certificate")',
         _MODULE + "test_a_certificate_that_is_not_trusted_is_no_outage",
     ),
     Mutant(
