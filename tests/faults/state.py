@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass.login.verification import OTHERS
+from pam_iampass.login.verification import OTHER_LOGIN as OTHERS
 from tests.faults.conversations import SSHD
-from tests.support.fault_case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expected, Requests
-from tests.support.fault_circumstances import STATE_BY_LINK, STATE_FOLDER
-from tests.support.fault_expected import (
+from tests.support.faults.case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expected, Requests
+from tests.support.faults.circumstances import STATE_BY_LINK, STATE_FOLDER
+from tests.support.faults.expected import (
     APPROVED,
     APPROVED_AT_ONCE,
     DENIED,
@@ -20,8 +20,8 @@ from tests.support.fault_expected import (
     MISCONFIGURED,
     OUTAGE,
 )
-from tests.support.fault_place import Place, from_two_places, in_turn, newer_takes_over, with_code
-from tests.support.fault_server import ACTIVE_AT_ONCE, ENDED, nobody, sandbox, scripted
+from tests.support.faults.place import Place, from_two_places, in_turn, newer_takes_over, with_code
+from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, nobody, sandbox, scripted
 
 FINE = scripted(ACTIVE_AT_ONCE, ENDED)
 TEN = {"timeout": "10s"}
@@ -29,7 +29,7 @@ REPLACED = Expected(
     ABORT,
     "throttled",
     "denied",
-    "No longer waiting: another login from the same place took over.",
+    "No longer waiting: another login from the same origin took over.",
     Requests(2, None, 2),
     within=10.0,
 )
@@ -37,13 +37,13 @@ COOL_OFF = Expected(
     ABORT,
     "throttled",
     "denied",
-    "No request was sent, since there were too many: wait …, or use a recovery code.",
+    "Too many requests: none was sent. Wait …, or use a recovery code.",
 )
 RECOVERED = Expected(
     SUCCESS,
     "recovered",
     "success",
-    "The recovery code was accepted and is spent: 9 recovery codes are left.",
+    "The recovery code was accepted: 9 recovery codes are left.",
     record='reason="9 recovery codes are left',
     within=2.0,
 )
@@ -51,8 +51,8 @@ WRONG_CODE = Expected(
     MAXTRIES,
     "denied",
     "denied",
-    "That is no recovery code of yours, or it was used already.",
-    record='reason="a wrong recovery code"',
+    "This recovery code is wrong or was already used.",
+    record='reason="wrong recovery code"',
     within=2.0,
 )
 
@@ -150,7 +150,7 @@ def _codes() -> Iterator[Case]:
         others=(DENIED.but(code=MAXTRIES), COOL_OFF.but(code=MAXTRIES), RECOVERED),
     )
     wrong = {"typed": "0123-4567-89ab-cdef", **SSHD}
-    yield Case("a wrong recovery code is typed", WRONG_CODE, FINE, play=with_code(wrong))
+    yield Case("wrong recovery code is typed", WRONG_CODE, FINE, play=with_code(wrong))
     yield Case(
         "a recovery code is typed elsewhere, where IAMPASS is away",
         RECOVERED.but(also=OUTAGE.message),

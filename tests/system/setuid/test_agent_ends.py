@@ -14,8 +14,8 @@ from tests.support import processes
 from tests.support.agent import SOCKET, RunningAgent
 from tests.support.installation import Installation
 from tests.support.journald import Journald
-from tests.support.setuid_people import AS_ROOT, PROGRAMS, Person
-from tests.support.setuid_stage import Guest, Module, Phone, Phones, Stage, waiting
+from tests.support.setuid.people import AS_ROOT, PROGRAMS, Person
+from tests.support.setuid.stage import Guest, Module, Phone, Phones, Stage, waiting
 from tests.support.terminal import Terminal
 
 
@@ -80,7 +80,7 @@ def test_an_agent_that_is_stopped_denies_and_leaves_no_session_open(
     agent.stop(signal.SIGTERM)
     finish(logins)
     for _, guest, terminal in logins:
-        assert "The phone check is being restarted. Please try again." in terminal.shown
+        assert "The phone check is restarting. Please try again." in terminal.shown
         assert guest.record().startswith("outcome=unavailable result=denied ")
         guest.ended()
 

@@ -17,8 +17,8 @@ from tests.support.agent import SOCKET, RunningAgent
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.planted_agent import PlantedAgent
-from tests.support.setuid_people import AS_ROOT, GROUP_ID, PROGRAMS, Person, enter_password
-from tests.support.setuid_stage import Guest, Phone, Phones, Stage
+from tests.support.setuid.people import AS_ROOT, GROUP_ID, PROGRAMS, Person, enter_password
+from tests.support.setuid.stage import Guest, Phone, Phones, Stage
 
 #: In a namespace of its own a login finds another folder where the agent's would be.
 ELSEWHERE = [
@@ -54,9 +54,9 @@ def _hard_link(folder: Path, person: Person) -> None:
 
 
 ROOT, SOMEBODY = 0, GROUP_ID + 999
-FOLDER_NOT_ROOTS = "the folder of the agent's socket is not root's alone"
-SOCKET_NOT_ROOTS = "the agent's socket is not root's alone"
-PEER_NOT_ROOT = "who listens at the agent's socket is not root"
+FOLDER_NOT_ROOTS = "the folder of the agent's socket is not writable by root alone"
+SOCKET_NOT_ROOTS = "the agent's socket is not accessible to root alone"
+PEER_NOT_ROOT = "the process that listens on the agent's socket is not root's"
 
 PLANTED = {
     "a socket of another owner": Planted(SOMEBODY, lambda folder, person: None, SOCKET_NOT_ROOTS),
