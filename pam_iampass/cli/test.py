@@ -115,10 +115,10 @@ class _Screen:
 def _records(began: float, login: TestLogin) -> list[AuditRecord] | None:
     """What the journal has of this login; None where there is no journal."""
     from pam_iampass.audit.query import NoJournal
-    from pam_iampass.setup import evidence
+    from pam_iampass.setup import login_records
 
     try:
-        found = evidence.records(began, [login.run.service])
+        found = login_records.records(began, [login.run.service])
     except NoJournal:
         return None
     return [record for record in found if record.user in login.names]

@@ -13,6 +13,7 @@ from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding
 from pam_iampass.errors import UntrustedFile
 from pam_iampass.relay.protocol import AUTHENTICATE, Hello
+from pam_iampass.system import paths
 from pam_iampass.system.programs import CommandUnavailable, run
 from pam_iampass.system.trusted_folder import mode_of, trusted_folder
 
@@ -26,8 +27,8 @@ _NO_PHASE = AUTHENTICATE + 100
 class AgentCheck:
     """The connection from a door to the module."""
 
-    socket_path: Path = Path("/run/iampass/pam.sock")
-    helper: tuple[Path, ...] = (Path("/usr/bin/python3"), Path("/usr/lib/pam-iampass/helper"))
+    socket_path: Path = Path(paths.AGENT_SOCKET)
+    helper: tuple[Path, ...] = (Path("/usr/bin/python3"), Path(paths.PROGRAMS, "helper"))
     systemd: Path = Path("/run/systemd/system")
     selinux: Path = Path("/sys/fs/selinux/enforce")
 

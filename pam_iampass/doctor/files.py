@@ -13,12 +13,13 @@ from pathlib import Path
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding
 from pam_iampass.errors import MissingFile, Problem, Severity, UnreadableFile, UntrustedFile
+from pam_iampass.system import paths
 from pam_iampass.system.programs import CommandUnavailable, run
 from pam_iampass.system.service_user import SERVICE_USER
 from pam_iampass.system.trusted_folder import mode_of, shell_word, trusted_folder
 
-STATE = (Path("/run/iampass/state"), Path("/var/lib/iampass"), Path("/var/lib/iampass/recovery"))
-PROGRAMS = tuple(Path("/usr/lib/pam-iampass") / name for name in ("helper", "agent", "pam_iampass.py"))
+STATE = (Path(paths.RATE_LIMITS), Path(paths.RECOVERY_CODES).parent, Path(paths.RECOVERY_CODES))
+PROGRAMS = tuple(Path(paths.PROGRAMS) / name for name in ("helper", "agent", "pam_iampass.py"))
 
 _PACKAGES = re.compile(r'^sys\.path\.append\("([^"\n]+)"\)$', re.M)
 _IMPORTS = "import pam_iampass.login.verification, pam_iampass.relay.helper, requests, yaml, systemd.journal"

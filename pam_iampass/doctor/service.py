@@ -19,13 +19,6 @@ from pam_iampass.client import (
     TLSFailure,
     Unavailable,
 )
-from pam_iampass.client.connecting import Connector
-from pam_iampass.client.exchange import Call, Exchange
-from pam_iampass.client.origin import Origin
-from pam_iampass.client.retries import http_time
-from pam_iampass.client.signing import authentication_headers
-from pam_iampass.client.tls import tls_context
-from pam_iampass.client.wire import Wire
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding, names
@@ -74,13 +67,16 @@ class ServiceCheck:
 
     def _call(self, client: ManagementAPI, tokens: Mapping[str, str]) -> Iterator[Finding]:
         self._progress(f"calling {self._settings.server}")
+        problem: IampassError | None = None
         try:
-            offset = clock_offset(self._settings)
-            if offset is not None and abs(offset) > _CLOCK_TOLERANCE:
-                yield self._off(offset)
             with_nobody(client)
         except IampassError as error:
-            yield from self._failure(error)
+            problem = error
+        offset = client.transport.clock_offset
+        if offset is not None and abs(offset) > _CLOCK_TOLERANCE:
+            yield self._off(offset)
+        if problem is not None:
+            yield from self._failure(problem)
             return
         unknown: list[str] = []
         deadline = Deadline.after(_SECONDS)
@@ -145,34 +141,6 @@ def with_nobody(client: ManagementAPI) -> None:
         client.has_registered_mobile_device(_nobody(), deadline=Deadline.after(_SECONDS))
     except Declined:
         return
-
-
-def clock_offset(settings: Settings) -> float | None:
-    """Seconds that the server's clock is ahead of ours, by the Date of its response; None if it has none.
-
-    Raises IampassError.
-    """
-    server = Origin.of(settings.server)
-    proxy = Origin.of_proxy(settings.proxy) if settings.proxy is not None else None
-    path = f"/management/has_registered_mobile_device/{settings.application_id}/{_nobody()}"
-    call = Call(
-        name="device",
-        method="GET",
-        url=server.url + path,
-        client_id=settings.application_id,
-        secret=settings.application_secret,
-    )
-    connector = Connector(server, tls_context(settings.ca_file), proxy)
-    exchange = Exchange(call, Deadline.after(_SECONDS), connector.connect, 0.0)
-    headers = authentication_headers(
-        call.client_id, call.secret, call.url, nonce=secrets.randbits(64), timestamp=int(time.time())
-    )
-    wire = Wire(1)
-    try:
-        told = http_time(wire.send(exchange, headers).headers.get("Date"))
-    finally:
-        wire.close()
-    return None if told is None else told - time.time()
 
 
 def _nobody() -> str:

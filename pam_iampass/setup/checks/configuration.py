@@ -12,7 +12,7 @@ from pam_iampass.errors import ConfigurationError, Severity
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login
 from pam_iampass.setup.checks import CheckResult, error, fine, lockout, warning
-from pam_iampass.setup.errors import Refused
+from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.service_user import service_group
 
@@ -30,14 +30,14 @@ def check_settings(config: Path) -> Iterator[CheckResult]:
 
 
 def admin(environment: dict[str, str]) -> Account:
-    """The administrator: the user who called sudo, else who logged in, else root. Raises Refused."""
+    """The administrator: the user who called sudo, else who logged in, else root. Raises SetupRefused."""
     accounts = Accounts()
     try:
         if environment.get("SUDO_USER"):
             return accounts.named(environment["SUDO_USER"])
         return accounts.with_uid(_login_uid())
     except (UnknownAccount, LookupFailed):
-        raise Refused(
+        raise SetupRefused(
             "the user who runs this has no account on this machine", "run it from a login of your own"
         ) from None
 

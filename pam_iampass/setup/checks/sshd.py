@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pam_iampass.setup import staging
 from pam_iampass.setup.checks import CheckResult, error, fine, lockout, warning
-from pam_iampass.setup.errors import Refused
+from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Change
 from pam_iampass.setup.services import PASSWORD, WantedService
@@ -115,7 +115,7 @@ def _password(who: Account) -> Iterator[CheckResult]:
 
 
 def _candidate(places: Paths, folder: Path, changes: tuple[Change, ...]) -> Path:
-    """A copy of sshd's settings as they will be. Raises Refused if our folder is not included."""
+    """A copy of sshd's settings as they will be. Raises SetupRefused if our folder is not included."""
     text = places.sshd_config.read_text("utf-8", "surrogateescape")
     drop_ins = staging.copy(places.sshd_drop_ins, folder / "sshd_config.d", changes)
     included = False
@@ -132,7 +132,7 @@ def _candidate(places: Paths, folder: Path, changes: tuple[Change, ...]) -> Path
 
     new = _INCLUDE.sub(redirected, text)
     if not included:
-        raise Refused(
+        raise SetupRefused(
             f"{places.sshd_config}: does not include {places.sshd_drop_ins}",
             f"put the line `Include {places.sshd_drop_ins}/*.conf` at its top",
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pam_iampass.setup import staging
 from pam_iampass.setup.checks import CheckResult, error, fine, warning
-from pam_iampass.setup.errors import Refused
+from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Change
 from pam_iampass.system import sudoers
@@ -20,14 +20,14 @@ _OURS = "iampass-sudo"
 
 
 def check(changes: Iterable[Change], places: Paths) -> Iterator[CheckResult]:
-    """Check the changes before they are made. Raises Refused if our folder is not included."""
+    """Check the changes before they are made. Raises SetupRefused if our folder is not included."""
     with staging.scratch() as folder:
         drop_ins = staging.copy(places.sudoers_drop_ins, folder / "sudoers.d", changes)
         text = places.sudoers.read_text("utf-8", "surrogateescape")
         candidate = folder / "sudoers"
         new, replaced = _redirected(text, places.sudoers_drop_ins, drop_ins)
         if not replaced:
-            raise Refused(
+            raise SetupRefused(
                 f"{places.sudoers}: does not include {places.sudoers_drop_ins}",
                 f"add the line `@includedir {places.sudoers_drop_ins}` at its end, with visudo",
             )

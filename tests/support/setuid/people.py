@@ -13,7 +13,7 @@ from typing import Any
 from tests.support.terminal import ENVIRONMENT, Terminal
 from tests.support.world import PASSWORD, token_of
 
-LAUNCHER = Path(__file__).with_name("setuid_launcher.py")
+LAUNCHER = Path(__file__).with_name("launcher.py")
 SUDO, SU = "/usr/bin/sudo", "/usr/bin/su"
 PROGRAMS = {"sudo": SUDO, "su": SU}
 GROUP, GROUP_ID, FIRST_ID = "people", 20000, 20000

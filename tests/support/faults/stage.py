@@ -14,14 +14,15 @@ from pathlib import Path
 
 from tests.support import processes
 from tests.support.agent import RunningAgent
-from tests.support.fault_case import AS_EVER, Case, Circumstance, Requests
-from tests.support.fault_place import DEAD_SOCKET, Ended, Place
+from tests.support.faults.case import AS_EVER, Case, Circumstance, Requests
+from tests.support.faults.place import DEAD_SOCKET, Ended, Place
+from tests.support.installation import ROOT
 from tests.support.journald import Journald
 from tests.support.ways import Way
 from tests.support.world import PATIENCE, wait_until
 
 #: Logins at a time. Most of them wait.
-AT_A_TIME = 6
+AT_A_TIME = 10
 
 _RECORD = re.compile(r"outcome=(\w+) result=(\w+) user=.* service=(\S+) rhost=")
 
@@ -130,7 +131,7 @@ def dead_socket() -> Iterator[None]:
 def compiled(folder: Path) -> Path:
     """The application of `tests/pam/native/application.c`."""
     program = folder / "application"
-    source = Path(__file__).parents[1] / "pam/native/application.c"
+    source = ROOT / "tests/pam/native/application.c"
     flags = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-rdynamic"]
     subprocess.run(["cc", *flags, str(source), "-lpam", "-o", str(program)], check=True)
     return program

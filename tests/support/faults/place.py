@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -19,7 +20,8 @@ from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SandboxSession
 from pam_iampass.system.state_dir import file_stem
 from tests.support.agent import SOCKET
-from tests.support.fault_case import NONE, Case, Option, Play, Requests
+from tests.support.door import Door
+from tests.support.faults.case import NONE, WITHOUT_PAM, Case, Option, Play, Requests
 from tests.support.installation import ETC, write
 from tests.support.ways import Way
 
@@ -66,7 +68,7 @@ class Place:
             "application_secret_file": str(self.folder / "secret" / "application-secret"),
             "ca_file": str(self.folder / "ca.pem"),
             "users": str(self.folder / "table" / "users.yaml"),
-            "timeout": "4s",
+            "timeout": "20s",
         }
         for folder in (self.folder, *(self.folder / name for name in ("settings", "table", "secret"))):
             folder.mkdir(parents=True)
@@ -107,11 +109,15 @@ class Place:
         write(self.settings_file, text.replace("{user}", self.users[0]))
         write(self.table_file, "".join(f"{user}: {self.token(user)}\n" for user in self.users))
         write(self.secret_file, self.secret + "\n")
+        if self.way != WITHOUT_PAM:
+            self._write_stack()
+        self.case.prepare(self)
+
+    def _write_stack(self) -> None:
         module = f"{self.way.line} config={self.settings_file}"
         for name, lines in ((self.service, self.case.stack), (f"{self.service}-other", self.case.included)):
             words = {"module": module, "other": f"{self.service}-other"}
             (PAM / name).write_text("".join(line.format(**words) + "\n" for line in lines))
-        self.case.prepare(self)
 
     def state_file(self) -> Path:
         """What is remembered of the person's logins."""
@@ -141,6 +147,8 @@ class Place:
         meanwhile: Callable[[subprocess.Popen[bytes]], object] = lambda application: None,
     ) -> Ended:
         """One login by the application; `meanwhile` is done once it runs."""
+        if self.way == WITHOUT_PAM:
+            return timed(lambda: self._login_without_pam(**{"user": user, **options}))
         words: list[str | bytes] = ["--service", self.service]
         for name, value in {"user": user, "typed": "", **options}.items():
             if value is False:
@@ -164,6 +172,24 @@ class Place:
         assert application.returncode <= 0, (application.returncode, output, errors.decode())
         ended = _understood(output.decode())
         return ended if application.returncode == 0 else replace(ended, code=application.returncode)
+
+    def _login_without_pam(
+        self, *, user: Option, typed: Option = "", rhost: Option = "", env: Option = ""
+    ) -> Ended:
+        items = {"user": _text(user), "service": self.service, "uid": "0", "rhost": _text(rhost)}
+        if env:
+            name, _, value = _text(env).partition("=")
+            assert name == "SSH_AUTH_INFO_0"
+            items["ssh_auth_info"] = value
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(SOCKET))
+            settings = f"config={self.settings_file}"
+            told = Door(connection, settings, answers=(_text(typed),) * 5, **items).finish(PATIENCE)
+        return Ended(-1 if told.code is None else told.code, told.shown)
+
+
+def _text(value: Option) -> str:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
 def one(place: Place) -> list[Ended]:

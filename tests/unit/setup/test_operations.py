@@ -10,7 +10,7 @@ import pytest
 
 from pam_iampass.setup import trial
 from pam_iampass.setup.errors import SetupError
-from pam_iampass.setup.work import Setup
+from pam_iampass.setup.operations import Setup
 from tests.unit.setup.stage import Stage
 
 
@@ -24,7 +24,7 @@ def begun(stage: Stage) -> str:
 
 def test_a_trial_that_cannot_be_ended_yet_is_ended_later(stage: Stage) -> None:
     name = begun(stage)
-    folder = str(stage.places.sudoers_drop_ins)
+    folder = str(stage.paths.sudoers_drop_ins)
     subprocess.run(["mount", "--bind", folder, folder], check=True)
     subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
     tried = threading.Event()
@@ -42,7 +42,7 @@ def test_a_trial_that_cannot_be_ended_yet_is_ended_later(stage: Stage) -> None:
 
     helper = threading.Thread(target=free)
     helper.start()
-    done = Watched(lambda *_: None, stage.places).end_trial(name, 0.0, pause=0.05)
+    done = Watched(lambda *_: None, stage.paths).end_trial(name, 0.0, pause=0.05)
     helper.join()
     assert done == ["sudo"]
     assert stage.files() == stage.before
@@ -50,27 +50,27 @@ def test_a_trial_that_cannot_be_ended_yet_is_ended_later(stage: Stage) -> None:
 
 def test_under_systemd_what_stands_in_the_way_is_an_error(stage: Stage) -> None:
     name = begun(stage)
-    folder = str(stage.places.sudoers_drop_ins)
+    folder = str(stage.paths.sudoers_drop_ins)
     subprocess.run(["mount", "--bind", folder, folder], check=True)
     subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
     try:
         with pytest.raises(OSError, match="Read-only"):
-            Setup(lambda *_: None, stage.places).end_trial(name, None)
+            Setup(lambda *_: None, stage.paths).end_trial(name, None)
     finally:
         subprocess.run(["umount", folder], check=True)
-    assert Setup(lambda *_: None, stage.places).end_trial(name, None) == ["sudo"]
+    assert Setup(lambda *_: None, stage.paths).end_trial(name, None) == ["sudo"]
     assert stage.files() == stage.before
 
 
 def test_another_trial_is_left_alone(stage: Stage) -> None:
     begun(stage)
     after = stage.files()
-    assert Setup(lambda *_: None, stage.places).end_trial("another", 0.0) == []
+    assert Setup(lambda *_: None, stage.paths).end_trial("another", 0.0) == []
     assert stage.files() == after
 
 
 def test_a_trial_that_somebody_began_meanwhile_keeps_its_end(stage: Stage) -> None:
-    setup = Setup(lambda *_: None, stage.places)
+    setup = Setup(lambda *_: None, stage.paths)
     plans = setup.plans(["su"], None, force=False)
     begun(stage)
     theirs, files = stage.store.load(), stage.files()

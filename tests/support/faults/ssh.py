@@ -7,8 +7,8 @@ from typing import Callable
 
 import pexpect
 
-from tests.support.fault_case import AUTH_ERR, MAXTRIES, SUCCESS
-from tests.support.fault_place import HIDE_AGENT, Ended, Place
+from tests.support.faults.case import AUTH_ERR, MAXTRIES, SUCCESS
+from tests.support.faults.place import HIDE_AGENT, Ended, Place
 from tests.support.installation import write
 from tests.support.sshd import PROMPT, Sshd
 from tests.support.terminal import Terminal

@@ -6,6 +6,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING, Callable
 from pam_iampass.audit.journal import JOURNAL_SOCKET
 from pam_iampass.login.rate_limit import STATE
 from tests.support import processes
-from tests.support.fault_case import Circumstance, Log
+from tests.support.faults.case import Circumstance, Log
 
 if TYPE_CHECKING:
-    from tests.support.fault_stage import Stage
+    from tests.support.faults.stage import Stage
 
 Make = Callable[["Stage"], "AbstractContextManager[Log | None]"]
 FOLDER, AWAY = Path(STATE), Path(STATE).with_name("state-away")
@@ -33,24 +34,33 @@ class Syslog:
         self._socket.bind(str(path))
         path.chmod(0o666)
         self._path = path
-        self._full = full
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
         if full:
             _fill(path)
+        else:
+            self._reader.start()
 
     def __enter__(self) -> Syslog:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self.lines()
         self._socket.close()
         self._path.unlink()
 
     def lines(self) -> list[str]:
-        """What came so far."""
-        found: list[str] = []
-        with suppress(BlockingIOError):
-            while not self._full:
-                found.append(self._socket.recv(1 << 16, socket.MSG_DONTWAIT).decode("utf-8", "replace"))
-        return found
+        """What came until now, and then takes nothing more."""
+        if self._reader.is_alive():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.sendto(b"", str(self._path))
+            self._reader.join()
+        return self._lines
+
+    def _read(self) -> None:
+        # At once: the kernel keeps ten datagrams, and lets writers wait or fail.
+        while line := self._socket.recv(1 << 16):
+            self._lines.append(line.decode("utf-8", "replace"))
 
 
 class Nowhere:

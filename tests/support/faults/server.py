@@ -10,11 +10,11 @@ from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.events import Event, EventKind
 from tests.client.connect_proxy import ESTABLISHED, connect_proxy
 from tests.client.talk import polled, started
-from tests.support.fault_case import Requests
+from tests.support.faults.case import Requests
 from tests.support.scripted_server import ScriptedServer, Step, answer, scripted_server
 
 if TYPE_CHECKING:
-    from tests.support.fault_place import Place
+    from tests.support.faults.place import Place
 
 #: A step, or what makes one where the answer names the server.
 Part = Union[Step, Callable[[ScriptedServer], Step]]

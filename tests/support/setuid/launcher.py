@@ -1,7 +1,7 @@
 """What an unprivileged user does to a process before a set-uid program runs in it.
 
 A script of its own, run as root by `/usr/bin/python3 -I -S`: it becomes the user, prepares the process as the JSON in
-its argument says, and runs the program. tests/support/setuid_people.py writes that JSON.
+its argument says, and runs the program. tests/support/setuid/people.py writes that JSON.
 """
 
 from __future__ import annotations

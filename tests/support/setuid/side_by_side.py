@@ -9,7 +9,7 @@ from typing import Callable
 
 import pytest
 
-from tests.support.setuid_stage import Guest, Module, Stage
+from tests.support.setuid.stage import Guest, Module, Stage
 
 Scene = Callable[[Guest], None]
 Outcomes = dict[tuple[Scene, Module], "Future[None]"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pam_iampass.client import ProtocolError
-from pam_iampass.client.answer import Document
+from pam_iampass.client.json_object import JsonObject
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.text(),
@@ -49,29 +49,29 @@ JSON = st.recursive(
     ids=lambda body: repr(body[:20]),
 )
 def test_what_is_not_strict_is_a_protocol_error(body: bytes) -> None:
-    with pytest.raises(ProtocolError, match="poll: the answer is") as caught:
-        Document.parse(body, "poll")
+    with pytest.raises(ProtocolError, match="poll: the response is") as caught:
+        JsonObject.parse(body, "poll")
     assert caught.value.may_have_started is True
 
 
 @given(st.binary())
 def test_any_bytes_are_a_document_or_a_protocol_error(body: bytes) -> None:
     with suppress(ProtocolError):
-        Document.parse(body, "poll")
+        JsonObject.parse(body, "poll")
 
 
 def test_brackets_within_text_are_no_nesting() -> None:
     text = '[{"\\' * 1000
     body = json.dumps({"a": text, "b": [[]] * 1000, "c": True}).encode()
-    assert Document.parse(body, "poll").text("a") == text
+    assert JsonObject.parse(body, "poll").text("a") == text
     with pytest.raises(ProtocolError):
-        Document.parse(json.dumps({"a": text, "b": json.loads("[" * 32 + "]" * 32)}).encode(), "poll")
+        JsonObject.parse(json.dumps({"a": text, "b": json.loads("[" * 32 + "]" * 32)}).encode(), "poll")
 
 
 @given(st.text(), JSON)
 def test_a_member_is_given_only_as_what_it_is(key: str, value: object) -> None:
-    document = Document.parse(json.dumps({key: value}).encode(), "poll")
-    for read, kind in ((document.text, str), (document.truth, bool)):
+    document = JsonObject.parse(json.dumps({key: value}).encode(), "poll")
+    for read, kind in ((document.text, str), (document.boolean, bool)):
         if type(value) is kind:
             assert read(key) == value
         else:
@@ -80,14 +80,14 @@ def test_a_member_is_given_only_as_what_it_is(key: str, value: object) -> None:
 
 
 def test_half_a_character_is_no_text() -> None:
-    document = Document.parse(b'{"a": "\\ud800", "b": "\\ud83d\\ude00"}', "poll")
+    document = JsonObject.parse(b'{"a": "\\ud800", "b": "\\ud83d\\ude00"}', "poll")
     with pytest.raises(ProtocolError, match="half a character"):
         document.text("a")
     assert document.text("b") == "\N{GRINNING FACE}"
 
 
 def test_a_wrong_type_is_named() -> None:
-    document = Document.parse(b'{"a": 1, "b": {}, "c": null}', "poll")
+    document = JsonObject.parse(b'{"a": 1, "b": {}, "c": null}', "poll")
     for key, said in {"a": "a number", "b": "an object", "c": "null", "d": "no d"}.items():
         with pytest.raises(ProtocolError, match=said):
-            document.truth(key)
+            document.boolean(key)

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Callable, Protocol, Union
 from tests.support.ways import WITH_AGENT, WITH_HELPER, Way
 
 if TYPE_CHECKING:
-    from tests.support.fault_place import Ended, Place
-    from tests.support.fault_stage import Stage
+    from tests.support.faults.place import Ended, Place
+    from tests.support.faults.stage import Stage
 
 WITH_NATIVE_HELPER, WITH_PAM_PYTHON = WITH_HELPER
-#: Every case goes all three.
-WAYS = (WITH_PAM_PYTHON, WITH_AGENT, WITH_NATIVE_HELPER)
+#: Through PAM: each door, the native one with the agent and with the helper.
+BY_PAM = (WITH_PAM_PYTHON, WITH_AGENT, WITH_NATIVE_HELPER)
+#: The test speaks with the agent in the place of a door.
+WITHOUT_PAM = Way("the agent, without PAM", "", agent=True)
+#: The PAM stack of a case that is about something else.
+MODULE_ALONE = ("auth required {module}",)
 
 SUCCESS, AUTH_ERR, MAXTRIES, IGNORE, ABORT = 0, 7, 11, 25, 26
 PERM_DENIED, AUTHINFO_UNAVAIL = 6, 9
@@ -139,7 +143,7 @@ class Case:
     """Reads as a sentence together with «when»."""
     expected: Expected
     server: Callable[[Place], AbstractContextManager[object]]
-    """Who answers where the settings say that IAMPASS is; see `fault_server`."""
+    """Who answers where the settings say that IAMPASS is; see `server`."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Keys of iampass.yaml with their YAML text."""
     prepare: Callable[[Place], object] = lambda place: None
@@ -149,7 +153,7 @@ class Case:
     application: Mapping[str, Option] = field(default_factory=dict)
     others: tuple[Expected, ...] = ()
     """What must come of the logins after the first, where the case plays some and they differ."""
-    stack: tuple[str, ...] = ("auth required {module}",)
+    stack: tuple[str, ...] = MODULE_ALONE
     """The PAM file. `{module}` is the door with its arguments, `{other}` the name of the file in `included`."""
     included: tuple[str, ...] = ()
     lingers: float = 0.0
@@ -158,15 +162,27 @@ class Case:
     """How many take part."""
     circumstance: Circumstance = AS_EVER
     differs: Mapping[Way, Difference] = field(default_factory=dict)
+    stage: str = ""
+    """At which step of a login it goes wrong, where that is not the subject of the row."""
+    about_pam: bool = False
+    """Whether it is about the application, a door or PAM itself, and so cannot be played without PAM."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def needs_pam(self) -> bool:
+        """Whether it can be played through PAM only."""
+        return self.about_pam or bool(self.differs) or self.stack != MODULE_ALONE
 
     @property
     def takes(self) -> float:
         """About how long it takes in all, in seconds."""
         return self.expected.within + self.lingers
 
-    def code_of_the_stack(self, expected: Expected) -> int:
+    def code_of_the_stack(self, expected: Expected, way: Way) -> int:
         """What the application gets to see: a stack in which every module says PAM_IGNORE fails."""
-        alone = expected.code == IGNORE and len(self.stack) == 1
+        alone = expected.code == IGNORE and len(self.stack) == 1 and way != WITHOUT_PAM
         return PERM_DENIED if alone else expected.code
 
     def each(self, way: Way, logins: int) -> list[Expected]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.fault_case import ABORT, IGNORE, NONE, SUCCESS, Expected, Requests
+from tests.support.faults.case import ABORT, IGNORE, NONE, SUCCESS, Expected, Requests
 from tests.system.test_outcomes import NO_PHONE, NO_SENSE, NOT_SET_UP, OUT_OF_REACH
 
 #: One request that was on the phone, asked about and ended.

@@ -15,7 +15,7 @@ from pam_iampass.sandbox.events import Event, EventKind
 from pam_iampass.sandbox.sessions import EndedBy, SandboxSession
 from tests.support.agent import SOCKET
 from tests.support.journald import Journald
-from tests.support.setuid_people import AS_ROOT, PROGRAMS, UNTOUCHED, Person, Process, enter_password
+from tests.support.setuid.people import AS_ROOT, PROGRAMS, UNTOUCHED, Person, Process, enter_password
 from tests.support.terminal import Terminal
 from tests.support.world import PATIENCE, token_of, wait_until
 
