@@ -29,7 +29,7 @@ from pam_iampass.pam.stack import PamFiles, PamService
 from pam_iampass.system import sshd, sudoers
 from pam_iampass.system.as_service_user import CannotBecome
 from pam_iampass.system.programs import CommandUnavailable
-from pam_iampass.system.service_user import reading_as_service_user, service_group
+from pam_iampass.system.service_user import reading_as_service_user
 from pam_iampass.system.sshd import SshdConfigRejected, SshdSettings
 from pam_iampass.system.sudoers import Sudoers
 
@@ -101,9 +101,7 @@ class Doctor:
     @cached_property
     def settings(self) -> Settings | None:
         """The settings as the module reads them, None if they are invalid."""
-        group = service_group()
-        readers = frozenset() if group is None else {group}
-        with reading_as_service_user():
+        with reading_as_service_user() as readers:
             return settings_file.examine(self.options.config, readers=readers).settings
 
     @cached_property

@@ -22,6 +22,7 @@ from pam_iampass.client import (
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding, names
+from pam_iampass.login.iampass import connect
 
 _SECONDS = 15.0
 """For the first call, and for all others together."""
@@ -46,7 +47,7 @@ class ServiceCheck:
     def findings(self, tokens: Mapping[str, str]) -> Iterator[Finding]:
         """Everything that is wrong. `tokens` are those of the users whose devices are checked."""
         try:
-            client = self._client()
+            client = connect(ManagementAPI, self._settings)
         except IampassError as error:
             yield self._of("service-tls", error)
             return
@@ -54,16 +55,6 @@ class ServiceCheck:
             yield from self._call(client, tokens)
         finally:
             client.close()
-
-    def _client(self) -> ManagementAPI:
-        settings = self._settings
-        return ManagementAPI(
-            application_id=settings.application_id,
-            application_secret=settings.application_secret,
-            server=settings.server,
-            ca_file=settings.ca_file,
-            proxy=settings.proxy,
-        )
 
     def _call(self, client: ManagementAPI, tokens: Mapping[str, str]) -> Iterator[Finding]:
         self._progress(f"calling {self._settings.server}")

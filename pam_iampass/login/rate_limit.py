@@ -28,7 +28,8 @@ from pam_iampass.login.rate_limit_state import (
     encoded,
 )
 from pam_iampass.outcome import Decision, Login, Outcome
-from pam_iampass.system.state_dir import OpenStateDir, StateDir, file_stem, lock
+from pam_iampass.system.file_lock import lock
+from pam_iampass.system.state_dir import OpenStateDir, StateDir, file_stem
 from pam_iampass.system.trusted_folder import shell_word
 
 if TYPE_CHECKING:

@@ -15,24 +15,27 @@ SERVICE_USER = "iampass"
 
 
 @contextmanager
-def reading_as_service_user(name: str = SERVICE_USER) -> Iterator[None]:
-    """Meanwhile this process may read what the user may, where it is root's and there is such a user.
+def reading_as_service_user(name: str = SERVICE_USER) -> Iterator[frozenset[int]]:
+    """Give this process only the user's permissions, if it runs as root and the user exists.
 
-    For reading only, and only where there is one thread: the ids are those of the process.
+    Yields the ids of the groups that may read secrets: the `readers` of `config.settings`. For reading only, and only
+    in a process with one thread: the ids are those of the whole process.
     """
+    group = service_group(name)
+    readers: frozenset[int] = frozenset() if group is None else frozenset({group})
     try:
         user = pwd.getpwnam(name)
     except KeyError:
         user = None
     if user is None or os.geteuid() != 0:
-        yield
+        yield readers
         return
     groups, gid = os.getgroups(), os.getegid()
     os.setgroups([])
     os.setegid(user.pw_gid)
     os.seteuid(user.pw_uid)
     try:
-        yield
+        yield readers
     finally:
         os.seteuid(0)
         os.setegid(gid)

@@ -638,7 +638,7 @@ def test_an_empty_machine_is_no_traceback(clinic: Clinic) -> None:
     done = clinic.doctor()
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
-    assert "Not looked at: users: the settings are invalid." in done.stdout
+    assert "Not checked: users: the settings are invalid." in done.stdout
 
 
 def test_a_user_who_was_asked_about_is_the_only_one_told_of(clinic: Clinic) -> None:
@@ -693,4 +693,4 @@ def test_text_from_files_reaches_no_terminal_uncleaned(clinic: Clinic) -> None:
 def test_an_address_that_is_none_is_wrong_usage(clinic: Clinic) -> None:
     done = clinic.doctor("--from", "a=b,user=root")
     assert done.returncode == 2
-    assert "is no IP address" in done.stderr
+    assert "is not an IP address" in done.stderr

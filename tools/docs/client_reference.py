@@ -1,4 +1,4 @@
-"""Writes the page `docs/client.md`: `python3 -m tools.docs.client_reference > docs/client.md`.
+"""The page `docs/client.md`.
 
 The text comes from the docstrings and the signatures of what `pam_iampass.client` exports.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import enum
 import inspect
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from pam_iampass.client import errors
 from pam_iampass.client.base_api import BaseAPI
 
 _START = """\
-<!-- Made by `python3 -m tools.docs.client_reference`; change the docstrings in `pam_iampass/client/` instead. -->
+<!-- Made by `python3 -m tools.docs pages`; change the docstrings in `pam_iampass/client/` instead. -->
 # The IAMPASS client
 
 `pam_iampass.client` is an IAMPASS client that can be used on its own. Its names are those of the client that IAMPASS
@@ -180,7 +179,3 @@ def _flowing(text: str) -> str:
         else textwrap.fill(each, 110, break_on_hyphens=False, break_long_words=False)
         for each in paragraphs
     )
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

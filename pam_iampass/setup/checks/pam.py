@@ -49,11 +49,11 @@ _TIMEOUT = 30.0  # seconds
 
 
 def check(
-    service: WantedService, changes: Iterable[Change], who: Account, places: Paths
+    service: WantedService, changes: Iterable[Change], who: Account, paths: Paths
 ) -> Iterator[CheckResult]:
     """Check the changes before they are made. No phone rings, and no password is asked for."""
     with staging.scratch() as folder:
-        files = _services(places, folder / "pam.d", tuple(changes))
+        files = _services(paths, folder / "pam.d", tuple(changes))
         try:
             found = files.service(service.pam_service)
         except UnusableService as unusable:
@@ -81,9 +81,9 @@ def check(
                 yield warning(what, f"make /etc/pam.d/{other} include {service.pam_service}")
 
 
-def _services(places: Paths, folder: Path, changes: tuple[Change, ...]) -> PamFiles:
+def _services(paths: Paths, folder: Path, changes: tuple[Change, ...]) -> PamFiles:
     """A folder with all PAM services of the machine as they will be, the only one that Linux-PAM will search."""
-    staging.copy(places.pam, folder, changes)
+    staging.copy(paths.pam, folder, changes)
     for other in FOLDERS[1:]:
         for file in other.iterdir() if other.is_dir() else ():
             if file.is_file() and not (folder / file.name).exists():
