@@ -72,7 +72,9 @@ def test_an_administrator_that_the_machine_does_not_know_is_refused(administrato
 
 def test_root_would_be_refused_by_sshd(administrator: Administrator) -> None:
     administrator.machine.change(exempt="{users: [root]}")
-    assert "PermitRootLogin without-password accepts a key alone" in refused(administrator, "sshd", who="root")
+    assert "PermitRootLogin without-password accepts a key alone" in refused(
+        administrator, "sshd", who="root"
+    )
 
 
 def test_whoever_has_no_key_would_be_locked_out(administrator: Administrator) -> None:
