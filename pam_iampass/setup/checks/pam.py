@@ -21,7 +21,7 @@ from pam_iampass.setup.plan import Change
 from pam_iampass.setup.services import KEY, WantedService
 from pam_iampass.system.accounts import Account
 
-_NOBODY = "iampass-setup-nobody"  # no account has this name, so that nobody's failed logins are counted
+_NOBODY = "iampass-setup-nobody"  # a name without an account, so that no failed login is counted
 _NOBODYS_UID = 65534
 _NOT_MISSED = frozenset(
     f"pam_{name}.so"
