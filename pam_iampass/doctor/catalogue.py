@@ -395,7 +395,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "sshd-password-method",
             "sshd accepts passwords by a method that shows no messages: {names}",
-            "The method `password` runs PAM without prompts: users do not see the message about the request on the phone.",
+            "The method `password` runs PAM without prompts: users do not see that a request was sent to the phone.",
             "Set PasswordAuthentication no, and leave the password to keyboard-interactive",
         ),
         _error(

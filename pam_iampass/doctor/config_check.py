@@ -21,7 +21,7 @@ from pam_iampass.doctor import enrollment_advice
 from pam_iampass.errors import Problem, Severity, shown
 from pam_iampass.system import sshd
 from pam_iampass.system.programs import CommandUnavailable
-from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user, service_group
+from pam_iampass.system.service_user import SERVICE_USER, config_readers, reading_as_service_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,9 +62,8 @@ def check_config(
     Raises nothing that the files can cause.
     """
     table = None
-    group = service_group(module_user)
     with reading_as_service_user(module_user):
-        examination = settings.examine(config, readers=frozenset() if group is None else {group})
+        examination = settings.examine(config, readers=config_readers(module_user))
         if examination.users is not None:
             users = examination.users
             table = UserTable(users, users.parent / settings.USERS_FOLDER).examine()

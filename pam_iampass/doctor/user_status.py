@@ -25,7 +25,7 @@ from pam_iampass.login import policy
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.login_accounts import LoginAccount, login_accounts
-from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user, service_group
+from pam_iampass.system.service_user import SERVICE_USER, config_readers, reading_as_service_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -96,9 +96,8 @@ def user_status(
     `people` are the accounts that people log in with. Everything is read as `module_user` would. Raises
     ConfigurationError if not even the path of the table can be read.
     """
-    group = service_group(module_user)
     with reading_as_service_user(module_user):
-        read = settings.examine(config, readers=frozenset() if group is None else {group})
+        read = settings.examine(config, readers=config_readers(module_user))
         if read.users is None:
             raise ConfigurationError(read.problems)
         folder = read.users.parent / settings.USERS_FOLDER
