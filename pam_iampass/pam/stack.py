@@ -75,6 +75,9 @@ class Handler:
         """The file and the line."""
         return f"{self.file}:{self.line}"
 
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
+
 
 @dataclass(frozen=True)
 class PamService:

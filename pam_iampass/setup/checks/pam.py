@@ -10,8 +10,8 @@ from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.errors import Severity
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam import conf_dir
-from pam_iampass.pam.behaviour import NATIVE, our_lines, pam_python_line
 from pam_iampass.pam.dialect import dialect
+from pam_iampass.pam.modules import NATIVE, our_lines, pam_python_line
 from pam_iampass.pam.run import Message, PamResult, PamRun, run
 from pam_iampass.pam.stack import FOLDERS, Handler, PamFiles, PamService, PamType, UnusableService
 from pam_iampass.setup import staging
