@@ -36,8 +36,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "file-writable",
             "Users other than root can change {path}",
-            "Users who can write a PAM file, a module or one of our programs decide who logs in, and can run code as"
-            " root.",
+            "Users who can write a PAM file, a module or one of our programs can log in and run code as root.",
             "{remedy}",
         ),
         _error(
@@ -67,8 +66,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "agent-silent",
             "The agent does not answer",
-            "The agent accepts connections, but does not answer. The door does not use the helper in this case: logins"
-            " are denied.",
+            "The agent accepts connections without answering. The helper is not used in this case: logins are denied.",
             "systemctl restart pam-iampass-agent.socket pam-iampass-agent.service; journalctl -u pam-iampass-agent",
         ),
         _warning(
@@ -148,8 +146,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _note(
             "proxy-ignored",
             "The environment names a proxy, and `proxy` is not set",
-            "The module uses a proxy only if the settings name one, since the user who calls sudo controls the"
-            " environment.",
+            "The module uses only the proxy in its settings, since the user who calls sudo controls the environment.",
             "If IAMPASS is reachable only through a proxy, set proxy: http://HOST:PORT in the settings",
         ),
     ),
@@ -240,8 +237,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "service-file-missing",
             "There is no PAM file {name}, which {setting} names",
-            "libpam uses the stack of `other` for a service without a file: nobody can log in, or users log in without"
-            " the phone.",
+            "libpam uses the stack of `other` instead: nobody can log in, or users log in without the phone.",
             "Correct {setting}, or create the file in /etc/pam.d",
         ),
         _warning(
@@ -265,8 +261,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "module-argument",
             "Our line has unknown arguments: {arguments}",
-            "The module accepts `config=/PATH`, `first_factor=publickey` and `debug`. With other arguments every login"
-            " is denied.",
+            "Only `config=/PATH`, `first_factor=publickey` and `debug` are valid. Otherwise every login is denied.",
             "Correct the arguments of the line",
         ),
         _error(
@@ -401,8 +396,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "sshd-phone-only",
             "The phone alone is enough for ssh: {names}",
-            "The stack asks for no password, and AuthenticationMethods demands no key first. An exempt user needs"
-            " nothing at all.",
+            "The stack asks for no password, and AuthenticationMethods for no key. An exempt user needs nothing.",
             f"{_METHODS}, and first_factor=publickey on our line",
         ),
         _error(
