@@ -8,15 +8,15 @@ from typing import Any, Callable
 import click
 
 from pam_iampass.errors import shown
-from pam_iampass.system.as_service_user import CannotBecome
-from pam_iampass.system.as_service_user import as_service_user as run_as_service_user
+from pam_iampass.system.service_user import CannotSwitchUser
+from pam_iampass.system.service_user import as_service_user as run_as_service_user
 
 
 def as_service_user(work: Callable[[], Any]) -> Any:
     """What `work` returns, done as the user that the module runs as. Raises StateError and ClickException."""
     try:
         return run_as_service_user(work)
-    except CannotBecome as error:
+    except CannotSwitchUser as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pam_iampass.config.settings import Settings
 from pam_iampass.login import rate_limit, recovery_codes
 from pam_iampass.outcome import Login
-from pam_iampass.system.as_service_user import CannotBecome, as_service_user
+from pam_iampass.system.service_user import CannotSwitchUser, as_service_user
 from pam_iampass.system.state_dir import StateDir
 
 
@@ -32,7 +32,7 @@ def remembered(names: Iterable[str], settings: Settings) -> Memory:
     wanted = list(names)
     try:
         told = as_service_user(lambda: [_of(name, settings) for name in wanted])
-    except CannotBecome as error:
+    except CannotSwitchUser as error:
         raise NotSeen(str(error)) from None
     codes = {name: int(left) for name, (left, _rest) in zip(wanted, told)}
     rests = {name: float(rest) for name, (_left, rest) in zip(wanted, told) if rest > 0}

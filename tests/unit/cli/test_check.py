@@ -151,7 +151,7 @@ def test_a_missing_file_is_an_error_with_a_remedy(for_root: Installed) -> None:
     for_root.file.unlink()
     finished = for_root.check()
     assert finished.returncode == 1
-    assert f"{for_root.file}: is not there\n    create the file, or name another\n" in finished.stdout
+    assert f"{for_root.file}: does not exist\n    create the file, or name another\n" in finished.stdout
 
 
 def test_a_relative_path_is_taken_from_where_one_is(for_root: Installed) -> None:

@@ -433,7 +433,7 @@ ca_file: /dev/null
 """,
     )
     assert configuration.problems() == [
-        "1: application_secret_file: /nowhere is not there",
+        "1: application_secret_file: /nowhere does not exist",
         '2: server: "http://iam-api.com" is no https address, and nothing else will do',
         '3: timeout: "60" has no unit',
         "4: timeout: the key stands a second time (first in line 3)",
@@ -498,14 +498,14 @@ def test_a_file_that_is_no_settings_is_an_error(
 def test_a_file_that_cannot_be_trusted_is_an_error(configuration: Configuration) -> None:
     configuration.write("")
     configuration.file.chmod(0o666)
-    assert configuration.problems() == ["can be written by others than root (mode 0666)"]
+    assert configuration.problems() == ["is writable by users other than root (mode 0666)"]
     configuration.file.unlink()
-    assert configuration.problems() == ["is not there"]
+    assert configuration.problems() == ["does not exist"]
     configuration.file.symlink_to("elsewhere")
     assert configuration.problems() == ["is a symbolic link, not a regular file"]
     configuration.folder.chmod(0o777)
     assert configuration.problems() == [
-        f"{configuration.folder} is a folder that others than root can write (mode 0777)"
+        f"{configuration.folder} is a folder that users other than root can write (mode 0777)"
     ]
 
 
@@ -572,7 +572,7 @@ def test_a_trusted_owner_can_be_given(configuration: Configuration) -> None:
 def test_certificates_that_others_can_write_are_refused(configuration: Configuration) -> None:
     certificates = put(configuration.folder / "ca.pem", mode=0o666)
     assert configuration.told(f"ca_file: {certificates}") == [
-        f"3: ca_file: {certificates} can be written by others than root (mode 0666)"
+        f"3: ca_file: {certificates} is writable by users other than root (mode 0666)"
     ]
 
 

@@ -112,8 +112,8 @@ def test_a_table_may_be_empty(table: Table, content: str) -> None:
 def test_a_missing_table_denies_all_who_have_no_file_of_their_own(table: Table) -> None:
     table.own("alice", "alice: token")
     assert table.find("alice") == Entry("token")
-    assert table.told("bob") == ["users.yaml: is not there"]
-    assert table.problems() == ["users.yaml: is not there"]
+    assert table.told("bob") == ["users.yaml: does not exist"]
+    assert table.problems() == ["users.yaml: does not exist"]
 
 
 def test_the_folder_may_be_reached_through_a_link(table: Table) -> None:
@@ -311,13 +311,13 @@ def test_a_hundred_problems_are_all_kept_but_not_all_put_into_one_line(table: Ta
 
 
 def test_a_missing_table_is_an_error(table: Table) -> None:
-    assert table.told("alice") == ["users.yaml: is not there"]
-    assert table.problems() == ["users.yaml: is not there"]
+    assert table.told("alice") == ["users.yaml: does not exist"]
+    assert table.problems() == ["users.yaml: does not exist"]
 
 
 def test_a_table_that_cannot_be_trusted_is_an_error(table: Table) -> None:
     put(table.users, "alice: token\n", 0o664)
-    assert table.told("alice") == ["users.yaml: can be written by others than root (mode 0664)"]
+    assert table.told("alice") == ["users.yaml: is writable by users other than root (mode 0664)"]
     assert table.problems() == table.told("alice")
 
 
@@ -325,7 +325,7 @@ def test_a_file_of_ones_own_that_cannot_be_trusted_is_an_error(table: Table) -> 
     put(table.users, "alice: token\n")
     table.own("alice", "alice: token").chmod(0o666)
     assert table.told("alice") == [
-        "users.d/alice.yaml: alice: can be written by others than root (mode 0666)"
+        "users.d/alice.yaml: alice: is writable by users other than root (mode 0666)"
     ]
     assert table.problems()[0] == table.told("alice")[0]
 
@@ -335,15 +335,15 @@ def test_a_folder_that_cannot_be_trusted_is_an_error_for_everybody(table: Table)
     table.folder.mkdir()
     table.folder.chmod(0o777)
     (told,) = table.told("bob")
-    assert told.endswith("users.d is a folder that others than root can write (mode 0777)")
-    assert table.problems() == ["users.d: is a folder that others than root can write (mode 0777)"]
+    assert told.endswith("users.d is a folder that users other than root can write (mode 0777)")
+    assert table.problems() == ["users.d: is a folder that users other than root can write (mode 0777)"]
 
 
 def test_a_folder_that_leads_nowhere_is_an_error_for_everybody(table: Table) -> None:
     put(table.users, "bob: token\n")
     table.folder.symlink_to("nowhere")
-    assert table.told("bob")[0].endswith("nowhere is not there")
-    assert table.problems()[0].endswith("nowhere is not there")
+    assert table.told("bob")[0].endswith("nowhere does not exist")
+    assert table.problems()[0].endswith("nowhere does not exist")
 
 
 # What check tells besides

@@ -272,7 +272,7 @@ def test_a_table_may_be_a_folder_alone(place: Place) -> None:
 def test_a_folder_that_others_can_write_is_refused(place: Place) -> None:
     place.folder.mkdir()
     place.folder.chmod(0o777)
-    assert "others than root can write" in place.refusal("alice", "t")
+    assert "users other than root can write" in place.refusal("alice", "t")
 
 
 def test_a_link_in_the_place_of_the_users_file_is_not_followed(place: Place) -> None:
