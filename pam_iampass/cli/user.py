@@ -197,7 +197,7 @@ def remove_user(user: str, config: Path) -> None:
 
 def _editor(config: Path) -> UserTableEditor:
     """The editor of the table that the settings name. Raises ConfigurationError."""
-    read = settings.examine(config.absolute())
+    read = settings.check(config.absolute())
     if read.users is None:
         raise ConfigurationError(read.problems)
     return UserTableEditor(read.users, read.users.parent / settings.USERS_FOLDER)

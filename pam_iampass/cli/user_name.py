@@ -51,7 +51,7 @@ def _known(ctx: click.Context) -> set[str]:
 
     names = {account.name for account in login_accounts()}
     config = Path(ctx.params.get("config") or settings.DEFAULT_PATH).absolute()
-    users = settings.examine(config).users
+    users = settings.check(config).users
     return names if users is None else names | _listed(users, users.parent / settings.USERS_FOLDER)
 
 

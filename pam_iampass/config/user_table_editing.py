@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pam_iampass.config.node_reader import Fault
+from pam_iampass.config.node_reader import InvalidValue
 from pam_iampass.config.user_file_name import LONGEST, file_name
 from pam_iampass.config.user_table import Entry, Table, read, read_own
-from pam_iampass.config.validation import name_fault, token_fault
+from pam_iampass.config.validation import name_error, token_error
 from pam_iampass.config.value_types import method as known_method
 from pam_iampass.errors import ConfigurationError, EditRefused, MissingFile, UnreadableFile, shown
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user, service_group
@@ -88,7 +88,7 @@ class UserTableEditor:
 
         Raises as `add` does.
         """
-        if name_fault(name):
+        if name_error(name):
             raise EditRefused(
                 f"the user name {shown(name)} {name_fault(name)}", "write the name as NSS has it"
             )
@@ -108,16 +108,16 @@ class UserTableEditor:
 
     def _check(self, name: str, entry: Entry) -> None:
         """Raises EditRefused where no table could hold the entry."""
-        fault = name_fault(name)
+        fault = name_error(name)
         if fault:
             raise EditRefused(f"the user name {shown(name)} {fault}", "write the name as NSS has it")
-        fault = token_fault(entry.token)
+        fault = token_error(entry.token)
         if fault:  # not the token itself: what is wrong ends up in logs
             raise EditRefused(f"the token {fault}", "write the token as IAMPASS has it")
         for given in entry.methods or ():
             try:
                 known_method(given)
-            except Fault as wrong:
+            except InvalidValue as wrong:
                 raise EditRefused(f"{shown(given)} {wrong.what}", wrong.remedy) from None
         if len(set(entry.methods or ())) != len(entry.methods or ()):
             raise EditRefused("a method is given twice", "give it once")

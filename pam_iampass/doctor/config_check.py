@@ -61,7 +61,7 @@ def inspect(config: Path, module_user: str = SERVICE_USER, sshd: str = SSHD) -> 
     table = None
     group = service_group(module_user)
     with reading_as_service_user(module_user):
-        examination = settings.examine(config, readers=frozenset() if group is None else {group})
+        examination = settings.check(config, readers=frozenset() if group is None else {group})
         if examination.users is not None:
             users = examination.users
             table = UserTable(users, users.parent / settings.USERS_FOLDER).examine()
@@ -85,7 +85,7 @@ def _not_root(config: Path) -> Problem:
     return Problem(config, None, "", what, "run pam-iampass check as root", Severity.WARNING)
 
 
-def _advice(config: Path, examination: settings.Examination, exempt: settings.Exempt) -> Iterator[Problem]:
+def _advice(config: Path, examination: settings.SettingsReport, exempt: settings.ExemptSettings) -> Iterator[Problem]:
     """What the module takes, but hardly anybody means."""
 
     def warning(key: str, text: str, what: str, remedy: str) -> Problem:

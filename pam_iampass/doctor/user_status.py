@@ -99,7 +99,7 @@ def report(
     """
     group = service_group(module_user)
     with reading_as_service_user(module_user):
-        read = settings.examine(config, readers=frozenset() if group is None else {group})
+        read = settings.check(config, readers=frozenset() if group is None else {group})
         if read.users is None:
             raise ConfigurationError(read.problems)
         folder = read.users.parent / settings.USERS_FOLDER
@@ -196,7 +196,7 @@ class _Judge:
         return self._without_exemption(self._settings.service, entry, broken)
 
     def _without_exemption(
-        self, service: settings.Service, entry: Entry | None, broken: str
+        self, service: settings.ServiceSettings, entry: Entry | None, broken: str
     ) -> tuple[State, str]:
         if broken:
             return State.BROKEN, broken

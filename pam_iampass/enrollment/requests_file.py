@@ -11,7 +11,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
-from pam_iampass.config.validation import name_fault, token_fault
+from pam_iampass.config.validation import name_error, token_error
 from pam_iampass.enrollment.request import Applicant, display_name_fault, phone_number
 from pam_iampass.errors import ConfigurationError, Problem, shown
 from pam_iampass.system.trusted_folder import shell_word
@@ -120,13 +120,13 @@ class _Reader:
 
     def _applicant(self, fields: dict[str, str], line: int) -> Applicant:
         user, token = fields.get("user", ""), fields.get("token") or None
-        self._fault(line, "user", name_fault(user), "write the name as NSS has it")
+        self._fault(line, "user", name_error(user), "write the name as NSS has it")
         if user in self._lines:
             what = f"{shown(user)} stands in line {self._lines[user]} already"
             self.problem(line, "user", what, "keep one of the two")
         self._lines.setdefault(user, line)
         if token is not None:
-            self._fault(line, "token", token_fault(token), "write the token as IAMPASS has it")
+            self._fault(line, "token", token_error(token), "write the token as IAMPASS has it")
         name = fields.get("display_name") or None
         if name is not None:
             self._fault(line, "display_name", display_name_fault(name), "write a shorter, plain name")

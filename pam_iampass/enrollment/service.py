@@ -16,8 +16,8 @@ from pam_iampass.client import IampassError, ManagementAPI, ManagementAPIResult
 from pam_iampass.config import settings
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
-from pam_iampass.config.validation import token_fault
-from pam_iampass.config.value_types import Unlisted
+from pam_iampass.config.validation import token_error
+from pam_iampass.config.value_types import UnlistedUsers
 from pam_iampass.enrollment.request import Applicant
 from pam_iampass.errors import EditRefused, shown
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
@@ -43,7 +43,7 @@ class Office:
     """Where users are enrolled."""
 
     def __init__(
-        self, manager: ManagementAPI, table: UserTable, editor: UserTableEditor, unlisted: Unlisted
+        self, manager: ManagementAPI, table: UserTable, editor: UserTableEditor, unlisted: UnlistedUsers
     ) -> None:
         self.manager = manager
         self._table = table
@@ -89,7 +89,7 @@ class Office:
     def _token(self, user: str, given: str | None, entry: Entry | None, replace: bool) -> str:
         """The given one, else that of the table, else that of the template in the settings, else a new one."""
         if given is not None:
-            fault = token_fault(given)
+            fault = token_error(given)
             if fault:
                 raise EditRefused(f"the token {fault}", "write the token as IAMPASS has it")
             if entry is not None and entry.token != given and not replace:
@@ -99,7 +99,7 @@ class Office:
         if entry is not None:
             return entry.token
         after_template = self._unlisted.token_for(user)
-        if after_template is not None and token_fault(after_template) is None:
+        if after_template is not None and token_error(after_template) is None:
             return after_template
         return secrets.token_hex(16)
 

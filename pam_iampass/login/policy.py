@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from pam_iampass.config.validation import token_fault
+from pam_iampass.config.validation import token_error
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, UnknownAccount
 
 if TYPE_CHECKING:
-    from pam_iampass.config.settings import Exempt as ExemptSettings
-    from pam_iampass.config.settings import Service
+    from pam_iampass.config.settings import ExemptSettings, ServiceSettings
     from pam_iampass.config.user_table import Entry
 
 
@@ -52,7 +51,7 @@ class Approval:
     methods: tuple[str, ...]
 
 
-def approver(login: Login, account: Account, service: Service, accounts: Accounts) -> Account:
+def approver(login: Login, account: Account, service: ServiceSettings, accounts: Accounts) -> Account:
     """The account whose phone is asked: the user, or (for su) the caller.
 
     PAM_RUSER is believed only where the real user id of the application says the same: elsewhere a remote side may
@@ -85,14 +84,14 @@ def exemption(who: Account, login: Login, exempt: ExemptSettings, accounts: Acco
     return Exempt(f"the network {network} is exempt") if network else None
 
 
-def demand(who: Account, service: Service, users: Users) -> Unlisted | Approval:
+def demand(who: Account, service: ServiceSettings, users: Users) -> Unlisted | Approval:
     """The user's token, or what the policy for unlisted users says. Raises ConfigurationError and PolicyError."""
     entry = users.find(who.name)
     if entry is not None:
         return Approval(entry.token, entry.methods if entry.methods is not None else service.methods)
     token = service.unlisted_users.token_for(who.name)
     if token is not None:
-        fault = token_fault(token)
+        fault = token_error(token)
         if fault is not None:
             raise PolicyError(f"the token that unlisted_users makes for this user {fault}")
         return Approval(token, service.methods)

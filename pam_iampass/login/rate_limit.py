@@ -24,7 +24,7 @@ from pam_iampass.system.state_dir import OpenStateDir, StateDir, file_stem, lock
 from pam_iampass.system.trusted_folder import shell_word
 
 if TYPE_CHECKING:
-    from pam_iampass.config.settings import Throttle as Limits
+    from pam_iampass.config.settings import ThrottleSettings as Limits
 
 STATE = "/run/iampass/state"
 """The folder."""

@@ -30,7 +30,7 @@ from pam_iampass.system.accounts import Account, Accounts, LookupFailed, Unknown
 if TYPE_CHECKING:
     from pam_iampass.client import Session
     from pam_iampass.client.errors import Unavailable
-    from pam_iampass.config.settings import Service, Settings
+    from pam_iampass.config.settings import ServiceSettings, Settings
     from pam_iampass.login.rate_limit import Lease, RequestResult, Throttle
 
 #: How long after the deadline the IAMPASS session ends by itself, should we die or the answer be lost. Seconds.
@@ -149,7 +149,7 @@ def _told_of_others(throttle: Throttle, conversation: Conversation) -> bool:
     return others
 
 
-def _prompt(login: Login, service: Service, conversation: Conversation, recovery: RecoveryStep) -> str | None:
+def _prompt(login: Login, service: ServiceSettings, conversation: Conversation, recovery: RecoveryStep) -> str | None:
     """Where the application would keep our text to itself until it is too late, ask before the request goes out.
 
     Returns what the person typed, and None where they were not asked, and so do not know yet what to do.
@@ -180,7 +180,7 @@ class _Request:
     login: Login
     demand: policy.Approval
     settings: Settings
-    service: Service
+    service: ServiceSettings
     conversation: Conversation
     waiting: Application
     parts: LoginContext

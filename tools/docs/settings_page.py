@@ -55,6 +55,6 @@ def _keys(page: Page, keys: Iterable[Key], shared: Iterable[Key] = ()) -> None:
         page.definition(", ".join(f"`{name}`" for name in again), ["As above, and by default as set there."])
     for key in keys:
         if key not in shared:
-            value = f"{key.kind.says}, for example `{key.kind.example}`."
+            value = f"{key.type.description}, for example `{key.type.example}`."
             default = "Required." if key.required else f"Default: {settings_reference.default_of(key)}."
             page.definition(f"`{key.name}`", [key.doc, f"{value[0].upper()}{value[1:]} {default}"])

@@ -74,7 +74,7 @@ def _table(keys: Iterable[Key], shared: Iterable[Key] = ()) -> Iterator[str]:
         if key in shared:
             yield f"| `{key.name}` | as above | as above | |"
         else:
-            says = f"{key.kind.says}; for example `{key.kind.example}`"
+            says = f"{key.type.description}; for example `{key.type.example}`"
             yield f"| `{key.name}` | {says} | {default_of(key)} | {key.doc} |"
 
 

@@ -22,12 +22,12 @@ from pam_iampass.config.settings import (
     Approver,
     AskForCode,
     Prompt,
-    Recovery,
+    RecoverySettings,
     Settings,
-    Throttle,
-    Unavailable,
-    Unlisted,
-    examine,
+    ThrottleSettings,
+    WhenUnavailable,
+    UnlistedUsers,
+    check,
     load,
 )
 from pam_iampass.config.value_types import METHODS
@@ -97,14 +97,14 @@ def test_what_is_not_there_has_its_default(configuration: Configuration) -> None
     assert settings.users_folder == Path("/etc/iampass/users.d")
     assert settings.exempt.users == settings.exempt.groups == frozenset()
     assert settings.exempt.networks == ()
-    assert settings.throttle == Throttle(30.0, 900.0, 30, 10)
-    assert settings.recovery == Recovery(AskForCode.UNANSWERED, 5)
+    assert settings.throttle == ThrottleSettings(30.0, 900.0, 30, 10)
+    assert settings.recovery == RecoverySettings(AskForCode.UNANSWERED, 5)
     service = settings.for_service("sshd")
     assert service.timeout == 60.0
     assert service.methods == ()
     assert service.prompt is Prompt.AUTO
-    assert service.unlisted_users == Unlisted.DENY
-    assert service.unavailable is Unavailable.DENY
+    assert service.unlisted_users == UnlistedUsers.DENY
+    assert service.unavailable is WhenUnavailable.DENY
     assert service.approver is Approver.USER
 
 
@@ -137,15 +137,15 @@ recovery: {{ask: never, attempts_per_hour: 100}}
     assert settings.exempt.networks == tuple(
         ipaddress.ip_network(text) for text in ("192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32")
     )
-    assert settings.throttle == Throttle(0.0, 120.0, 5, 1)
-    assert settings.recovery == Recovery(AskForCode.NEVER, 100)
+    assert settings.throttle == ThrottleSettings(0.0, 120.0, 5, 1)
+    assert settings.recovery == RecoverySettings(AskForCode.NEVER, 100)
     service = settings.for_service("any")
     assert service.timeout == 120.0
     assert service.methods == ("facial", "device")
     assert service.prompt is Prompt.ALWAYS
     assert service.unlisted_users.token_for("jo") == "jo@example.com"
     assert not service.unlisted_users.ignore
-    assert service.unavailable is Unavailable.IGNORE
+    assert service.unavailable is WhenUnavailable.IGNORE
 
 
 def test_a_service_overrides_what_it_names_and_inherits_the_rest(configuration: Configuration) -> None:
@@ -160,9 +160,9 @@ services:
 """)
     su, sudo = settings.for_service("su"), settings.for_service("sudo")
     assert (su.approver, su.timeout, su.methods) == (Approver.RUSER, 45.0, ("facial",))
-    assert su.unlisted_users == Unlisted.IGNORE
-    assert (sudo.unlisted_users, sudo.methods, sudo.prompt) == (Unlisted.DENY, (), Prompt.NEVER)
-    assert (sudo.unavailable, sudo.timeout, sudo.approver) == (Unavailable.IGNORE, 30.0, Approver.USER)
+    assert su.unlisted_users == UnlistedUsers.IGNORE
+    assert (sudo.unlisted_users, sudo.methods, sudo.prompt) == (UnlistedUsers.DENY, (), Prompt.NEVER)
+    assert (sudo.unavailable, sudo.timeout, sudo.approver) == (WhenUnavailable.IGNORE, 30.0, Approver.USER)
     assert settings.for_service("login") == settings.for_service("elsewhere") == settings.service
 
 
@@ -391,7 +391,7 @@ def test_an_application_id_that_would_change_the_request_is_refused(
 
 def test_an_unknown_key_is_told_with_the_near_one(configuration: Configuration) -> None:
     configuration.write("time_out: 60s\nzzz: 1\nexempt: {user: [a]}\nservices: {su: {aprover: ruser}}\n")
-    remedies = [problem.remedy for problem in examine(configuration.file).problems]
+    remedies = [problem.remedy for problem in check(configuration.file).problems]
     assert remedies[0] == "did you mean timeout?"
     assert remedies[1].startswith("write one of application_id, ")
     assert remedies[2:] == ["did you mean users?", "did you mean approver?"]
@@ -399,7 +399,7 @@ def test_an_unknown_key_is_told_with_the_near_one(configuration: Configuration) 
 
 def test_the_remedies_say_what_to_write(configuration: Configuration) -> None:
     configuration.write("timeout: 60\nprompt: maybe\nmethods: facial\nexempt: {networks: [10.1.2.3/8]}\n")
-    assert [problem.remedy for problem in examine(configuration.file).problems] == [
+    assert [problem.remedy for problem in check(configuration.file).problems] == [
         "write 60s for seconds, 60m for minutes",
         "write auto, always or never",
         "write for example [acceptance, facial], or [] for none",
@@ -547,7 +547,7 @@ def test_any_other_secret_is_refused_and_not_told(
 def test_a_secret_that_others_can_read_is_told_with_a_remedy(configuration: Configuration) -> None:
     configuration.secret.chmod(0o644)
     configuration.write("")
-    (problem,) = examine(configuration.file).problems
+    (problem,) = check(configuration.file).problems
     assert problem.remedy == f"chown root:iampass {configuration.secret}; chmod 0640 {configuration.secret}"
 
 
@@ -592,7 +592,7 @@ def test_whatever_stands_in_the_file_gives_settings_or_a_configuration_error(
     configuration: Configuration, content: dict[str, Any]
 ) -> None:
     put(configuration.file, json.dumps(content))
-    examination = examine(configuration.file)
+    examination = check(configuration.file)
     assert bool(examination.problems) is (examination.settings is None)
     assert all(str(problem) and problem.remedy for problem in examination.problems)
 
@@ -638,7 +638,7 @@ def test_each_key_of_the_installed_file_stands_at_its_default(configuration: Con
 def test_the_installed_file_asks_for_the_application_id(configuration: Configuration) -> None:
     text = (ROOT / "config" / "iampass.yaml").read_text("utf-8")
     put(configuration.file, text.replace("/etc/iampass/application-secret\n", f"{configuration.secret}\n"))
-    (problem,) = examine(configuration.file).problems
+    (problem,) = check(configuration.file).problems
     assert problem.what == "application_id is not set"
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pam_iampass.config.user_file_name import file_name, user_of
 from pam_iampass.config.user_table import Entry, UserTable
-from pam_iampass.config.validation import name_fault, token_fault
+from pam_iampass.config.validation import name_error, token_error
 from pam_iampass.errors import ConfigurationError, Severity
 from tests.support.folders import put, root_only_folder
 
@@ -405,7 +405,7 @@ def test_the_whole_table_is_shown_as_a_look_up_finds_it(table: Table) -> None:
 
 @given(NAMES)
 def test_a_name_is_read_back_from_its_file_name(name: str) -> None:
-    if name_fault(name) is None:
+    if name_error(name) is None:
         assert user_of(file_name(name)) == name
 
 
@@ -440,7 +440,7 @@ def test_the_documented_examples_of_file_names_hold() -> None:
 
 @given(st.text(max_size=300))
 def test_a_token_is_neither_empty_nor_a_step_of_a_path_nor_controlling_nor_long(token: str) -> None:
-    if token_fault(token) is None:
+    if token_error(token) is None:
         assert token not in ("", ".", "..")
         assert len(token) <= 256
         assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in token)
@@ -456,7 +456,7 @@ def test_whatever_the_table_holds_is_found_or_a_configuration_error(
     same = table.table
     if any(problem.severity is Severity.ERROR for problem in same.problems()):
         for name in [*content, "nobody"]:
-            if name_fault(name) is None:
+            if name_error(name) is None:
                 assert table.told(name)
     else:
         assert {name: same.find(name) for name in content} == {

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pam_iampass.config.user_file_name import LONGEST, file_name
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table_editing import LOCK, NEW, UserTableEditor
-from pam_iampass.config.validation import name_fault, token_fault
+from pam_iampass.config.validation import name_error, token_error
 from pam_iampass.errors import EditRefused, PamIampassError
 from tests.support.folders import put, root_only_folder
 
@@ -161,7 +161,7 @@ def test_whatever_can_be_a_name_and_a_token_can_be_added_and_removed(
     with root_only_folder() as folder:
         place = Place(folder)
         put(place.users, "{}\n")
-        if name_fault(name) or token_fault(token) or len(file_name(name)) > LONGEST:
+        if name_error(name) or token_error(token) or len(file_name(name)) > LONGEST:
             with pytest.raises(EditRefused):
                 place.editor.add(name, token, methods)
             assert list(place.content()) == ["users.yaml"]

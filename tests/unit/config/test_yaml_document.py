@@ -10,12 +10,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pam_iampass.config.yaml_document import Document, Mapping, Node, Scalar, Sequence, parse
+from pam_iampass.config.yaml_document import YamlDocument, MappingNode, Node, ScalarNode, SequenceNode, parse
 
 FILE = Path("/etc/iampass/file.yaml")
 
 
-def read(text: str | bytes) -> Document:
+def read(text: str | bytes) -> YamlDocument:
     return parse(text if isinstance(text, bytes) else text.encode(), FILE)
 
 
@@ -26,9 +26,9 @@ def told(text: str | bytes) -> list[str]:
 
 def plain(node: Node | None) -> object:
     """The node as text, dicts and lists."""
-    if isinstance(node, Mapping):
+    if isinstance(node, MappingNode):
         return {key.text: plain(value) for key, value in node.entries}
-    if isinstance(node, Sequence):
+    if isinstance(node, SequenceNode):
         return [plain(item) for item in node.items]
     return node.text if node else None
 
@@ -36,10 +36,10 @@ def plain(node: Node | None) -> object:
 def test_mappings_lists_and_texts_are_read_with_their_lines() -> None:
     document = read("a: 1\n\nb:\n  - x\n  - {c: 'd'}\n")
     assert plain(document.root) == {"a": "1", "b": ["x", {"c": "d"}]}
-    assert isinstance(document.root, Mapping)
+    assert isinstance(document.root, MappingNode)
     assert [key.line for key, _ in document.root.entries] == [1, 3]
     items = document.root.entries[1][1]
-    assert isinstance(items, Sequence)
+    assert isinstance(items, SequenceNode)
     assert [item.line for item in items.items] == [4, 5]
 
 
@@ -61,9 +61,9 @@ def test_an_empty_file_has_no_root_and_no_problem(text: str) -> None:
 )
 def test_null_is_what_is_written_plainly(text: str, is_null: bool) -> None:
     document = read(f"a: {text}")
-    assert isinstance(document.root, Mapping)
+    assert isinstance(document.root, MappingNode)
     value = document.root.entries[0][1]
-    assert isinstance(value, Scalar)
+    assert isinstance(value, ScalarNode)
     assert value.is_null is is_null
 
 
@@ -214,5 +214,5 @@ def test_a_hundred_thousand_entries_are_read_in_about_a_second() -> None:
     start = time.process_time()
     document = parse(data, FILE)
     assert time.process_time() - start < 3  # 0.6 s on a slow machine; room for a busy one
-    assert isinstance(document.root, Mapping)
+    assert isinstance(document.root, MappingNode)
     assert len(document.root.entries) == 100_000

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pam_iampass.config.settings import Throttle as Limits
+from pam_iampass.config.settings import ThrottleSettings as Limits
 from pam_iampass.errors import StateError
 from pam_iampass.login.rate_limit import (
     REMEDY,
