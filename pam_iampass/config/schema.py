@@ -136,7 +136,9 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     ),
     Key(
         "proxy",
-        ValueType("an http address with a port", value_types.proxy, "http://proxy.example.com:3128", nullable=True),
+        ValueType(
+            "an http address with a port", value_types.proxy, "http://proxy.example.com:3128", nullable=True
+        ),
         None,
         "The proxy for connections to the server; proxy variables in the environment are ignored.",
     ),

@@ -185,7 +185,9 @@ class _SettingsReader(NodeReader):
         service["approver"] = APPROVER.default_value()
         return Settings(
             application_secret=secret,
-            exempt=ExemptSettings(frozenset(exempt["users"]), frozenset(exempt["groups"]), exempt["networks"]),
+            exempt=ExemptSettings(
+                frozenset(exempt["users"]), frozenset(exempt["groups"]), exempt["networks"]
+            ),
             throttle=ThrottleSettings(**values.pop("throttle")),
             recovery=RecoverySettings(**values.pop("recovery")),
             service=ServiceSettings(**service),

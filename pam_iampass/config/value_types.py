@@ -100,9 +100,7 @@ def method(text: str) -> str:
     return text
 
 
-METHOD_LIST = ValueType(
-    "a list of acceptance, device and facial", method, "[acceptance, facial]", many=True
-)
+METHOD_LIST = ValueType("a list of acceptance, device and facial", method, "[acceptance, facial]", many=True)
 
 
 def duration(shortest: int, longest: int) -> Callable[[str], float]:
@@ -145,7 +143,9 @@ def number(least: int, most: int) -> Callable[[str], int]:
 
 def application_id(text: str) -> str:
     if not re.fullmatch("[!-~]{1,256}", text) or re.search("[/?#%:\\\\]", text) or text in (".", ".."):
-        raise InvalidValue("is not a valid application id", "copy the id that IAMPASS shows for your application")
+        raise InvalidValue(
+            "is not a valid application id", "copy the id that IAMPASS shows for your application"
+        )
     return text
 
 
@@ -218,7 +218,7 @@ def network(text: str) -> Network:
 def account_name(text: str) -> str:
     """The name of a user or a group."""
     if text.startswith("!"):
-        remedy = "list only exempt names; everybody else is not exempt, so exceptions are not needed"
+        remedy = "list only exempt names: lists do not support exceptions"
         raise InvalidValue("is a negation, which is not supported", remedy)
     error = name_error(text)
     if error:

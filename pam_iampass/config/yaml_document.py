@@ -227,7 +227,9 @@ class _Builder:
 
     def _syntax(self, error: Any) -> None:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        details = [text for text in (getattr(error, "context", None), getattr(error, "problem", None)) if text]
+        details = [
+            text for text in (getattr(error, "context", None), getattr(error, "problem", None)) if text
+        ]
         what = "the file is not valid YAML: " + (", ".join(details) or "it cannot be read")
         remedy = "check this line and the one before: quotes, colons, indentation"
         if any("a tag" in text for text in details):  # other modules have exceptions such as [!wheel]

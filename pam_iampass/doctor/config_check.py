@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Callable
 
 import yaml  # noqa: F401
 
-from pam_iampass.config import settings, user_table_check  # noqa: F401
-from pam_iampass.config.user_table import UserTable
+from pam_iampass.config import settings, user_table_check
 from pam_iampass.doctor import enrollment_advice
 from pam_iampass.errors import Problem, Severity, shown
 from pam_iampass.system.programs import NotThere, ask
@@ -64,7 +63,7 @@ def inspect(config: Path, module_user: str = SERVICE_USER, sshd: str = SSHD) -> 
         examination = settings.check(config, readers=frozenset() if group is None else {group})
         if examination.users is not None:
             users = examination.users
-            table = UserTable(users, users.parent / settings.USERS_FOLDER).examine()
+            table = user_table_check.check(users, users.parent / settings.USERS_FOLDER)
     problems = [*examination.problems, *(table.problems if table else ())]
     if examination.settings is not None:
         problems += _advice(config, examination, examination.settings.exempt)
@@ -85,7 +84,9 @@ def _not_root(config: Path) -> Problem:
     return Problem(config, None, "", what, "run pam-iampass check as root", Severity.WARNING)
 
 
-def _advice(config: Path, examination: settings.SettingsReport, exempt: settings.ExemptSettings) -> Iterator[Problem]:
+def _advice(
+    config: Path, examination: settings.SettingsReport, exempt: settings.ExemptSettings
+) -> Iterator[Problem]:
     """What the module takes, but hardly anybody means."""
 
     def warning(key: str, text: str, what: str, remedy: str) -> Problem:

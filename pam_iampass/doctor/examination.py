@@ -98,7 +98,7 @@ class Examination:
         """The settings as the module reads them, None where they are wrong."""
         group = service_group()
         with reading_as_service_user():
-            return settings_file.examine(
+            return settings_file.check(
                 self.options.config, readers=frozenset() if group is None else {group}
             ).settings
 

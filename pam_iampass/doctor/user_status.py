@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import yaml  # noqa: F401
 
-from pam_iampass.config import settings, user_table_check  # noqa: F401 - before the user changes
+from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.user_file_name import LONGEST, file_name, user_of
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table import read as read_table
@@ -30,7 +30,7 @@ from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_use
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from pam_iampass.config.user_table_check import Examination
+    from pam_iampass.config.user_table_check import TableReport
 
 Place = tuple[Path, int]
 """A file, and a line in it."""
@@ -108,7 +108,7 @@ def report(
         if names is not None:
             standings = tuple(judge.standing(name) for name in sorted(names))
             return Report(standings, read.users, (*read.problems, *judge.problems))
-        found = table.examine()
+        found = user_table_check.check(read.users, folder)
         accounts = login_accounts() if people is None else people
         everybody = {account.name for account in accounts} | _named(found)
         judge.knows(found)
@@ -116,7 +116,7 @@ def report(
     return Report(standings, read.users, (*read.problems, *found.problems))
 
 
-def _named(found: Examination) -> set[str]:
+def _named(found: TableReport) -> set[str]:
     """Everybody whom the table speaks of, broken files too."""
     files = {
         problem.file.name for problem in found.problems if problem.file.parent.name == settings.USERS_FOLDER
@@ -151,7 +151,7 @@ class _Judge:
         self._entries: Mapping[str, Entry] | None = None
         self._listed: dict[str, Account] = {}
 
-    def knows(self, found: Examination) -> None:
+    def knows(self, found: TableReport) -> None:
         """Everything has been read already: spare further looks, which would take long for many users."""
         self._place = found.places.get
         if all(problem.severity is not Severity.ERROR for problem in found.problems):

@@ -135,7 +135,9 @@ def not_registered(before: Decision, what: str, elapsed: float) -> Decision:
     )
 
 
-def unavailable(error: Unavailable, service: ServiceSettings, may_have_started: bool, elapsed: float) -> Decision:
+def unavailable(
+    error: Unavailable, service: ServiceSettings, may_have_started: bool, elapsed: float
+) -> Decision:
     """An outage: tolerated only where it is certain that no request can be on the phone."""
     if service.unavailable.value == "ignore" and not may_have_started:
         message = "IAMPASS cannot be reached; you pass without it."

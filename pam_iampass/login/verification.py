@@ -149,7 +149,9 @@ def _told_of_others(throttle: Throttle, conversation: Conversation) -> bool:
     return others
 
 
-def _prompt(login: Login, service: ServiceSettings, conversation: Conversation, recovery: RecoveryStep) -> str | None:
+def _prompt(
+    login: Login, service: ServiceSettings, conversation: Conversation, recovery: RecoveryStep
+) -> str | None:
     """Where the application would keep our text to itself until it is too late, ask before the request goes out.
 
     Returns what the person typed, and None where they were not asked, and so do not know yet what to do.

@@ -80,7 +80,9 @@ class OpenStateDir:
         try:
             descriptor = file_lock.acquire(self._descriptor, name, LOCK_PATIENCE, check=check)
         except file_lock.LockHeld:
-            self._fail(name, "is held by another login for too long", "find the process that holds it (fuser)")
+            self._fail(
+                name, "is held by another login for too long", "find the process that holds it (fuser)"
+            )
         except OSError as error:
             self._fail(name, f"cannot be locked: {error.strerror}", _DISK)
         try:

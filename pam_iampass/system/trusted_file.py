@@ -94,7 +94,9 @@ class _Check:
 
     def __call__(self, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
-            self._refuse(f"is {kind_of(status.st_mode)}, not a regular file", "replace it with a regular file")
+            self._refuse(
+                f"is {kind_of(status.st_mode)}, not a regular file", "replace it with a regular file"
+            )
         if status.st_uid not in self.owners:
             self._refuse(f"belongs to user {status.st_uid}, not to root", self._proper())
         if status.st_mode & 0o022:
@@ -108,7 +110,9 @@ class _Check:
         if status.st_mode & 0o007:
             self._refuse(f"is a secret that every user can access ({mode_of(status)})", self._proper())
         if status.st_mode & 0o040 and status.st_gid not in self.readers:
-            self._refuse(f"is a secret that group {status.st_gid} can read ({mode_of(status)})", self._proper())
+            self._refuse(
+                f"is a secret that group {status.st_gid} can read ({mode_of(status)})", self._proper()
+            )
 
     def _proper(self) -> str:
         word = shell_word(self.path)

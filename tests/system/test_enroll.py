@@ -318,7 +318,7 @@ def test_with_json_the_link_comes_before_the_phone_is_waited_for(place: Place) -
         (["alice", "--sms", "+1XXXYYYY"], "is no phone number"),
         (["alice", "--timeout", "10"], "no time with its unit"),
         (["alice", "--timeout", "0s"], "no time with its unit"),
-        (["alice", "--display-name", "a\x1b[2J"], "cannot be seen"),
+        (["alice", "--display-name", "a\x1b[2J"], "is invisible"),
     ],
 )
 def test_wrong_usage_is_told_and_nothing_is_done(place: Place, arguments: list[str], what: str) -> None:

@@ -129,7 +129,7 @@ def test_a_second_token_needs_replace() -> None:
     assert "give --replace" in user("add", "alice", "--token", "a2", status=1)
     user("add", "alice", "--token", "a2", "--replace")
     assert "token       a2\n" in user("show", "alice")
-    assert "has a token already, in /etc/iampass/users.yaml:2" in user(
+    assert "already has a token, in /etc/iampass/users.yaml:2" in user(
         "add", "bob", "--token", "b2", status=1
     )
     user("add", "bob", "--token", "b2", "--replace")
@@ -149,7 +149,7 @@ def test_a_user_is_removed_and_what_else_is_to_be_done_is_said(machine: Installa
 
 def test_a_line_that_a_person_wrote_is_named_and_left() -> None:
     assert user("remove", "bob", status=1) == (
-        '"bob" stands in /etc/iampass/users.yaml:2, which a person wrote\n    delete that line\n'
+        '"bob" is in /etc/iampass/users.yaml:2, which is only edited by hand\n    delete that line\n'
     )
 
 

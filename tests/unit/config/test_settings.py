@@ -18,19 +18,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pam_iampass.config import schema
-from pam_iampass.config.settings import (
+from pam_iampass.config.settings import RecoverySettings, Settings, ThrottleSettings, check, load
+from pam_iampass.config.value_types import (
+    METHODS,
     Approver,
     AskForCode,
     Prompt,
-    RecoverySettings,
-    Settings,
-    ThrottleSettings,
-    WhenUnavailable,
     UnlistedUsers,
-    check,
-    load,
+    WhenUnavailable,
 )
-from pam_iampass.config.value_types import METHODS
 from pam_iampass.errors import ConfigurationError, PamIampassError
 from tests.support.folders import put
 from tools.docs import settings_reference
@@ -218,49 +214,49 @@ def test_a_template_is_taken_literally(configuration: Configuration, template: s
 ASK = "write for example"
 WRONG: list[tuple[str, str]] = [
     ("application_secret_file: rel/secret", '"rel/secret" is not an absolute path'),
-    ("server: http://iam-api.com", '"http://iam-api.com" is no https address, and nothing else will do'),
-    ("server: iam-api.com", '"iam-api.com" is no https address, and nothing else will do'),
-    ("server: https://", '"https://" has no proper host and port'),
-    ("server: https://:443", '"https://:443" has no proper host and port'),
-    ("server: https://a:b@c", '"https://a:b@c" holds a user name or password'),
+    ("server: http://iam-api.com", '"http://iam-api.com" is not an https address'),
+    ("server: iam-api.com", '"iam-api.com" is not an https address'),
+    ("server: https://", '"https://" has no valid host and port'),
+    ("server: https://:443", '"https://:443" has no valid host and port'),
+    ("server: https://a:b@c", '"https://a:b@c" contains a user name or password'),
     ("server: https://a/path", '"https://a/path" has a path'),
     ("server: https://a?q", '"https://a?q" has a path'),
     ("server: 'https://a#f'", '"https://a#f" has a path'),
-    ("server: https://a:0", '"https://a:0" has no proper host and port'),
-    ("server: https://a:65536", '"https://a:65536" has no proper host and port'),
-    ("server: https://a..b", '"https://a..b" has no proper host and port'),
-    ("server: https://-a", '"https://-a" has no proper host and port'),
-    ("server: https://a\\b", '"https://a\\b" has no proper host and port'),
-    ("server: https://ä.example", '"https://ä.example" has no proper host and port'),
-    ("server: 'https://[::1'", '"https://[::1" has no proper host and port'),
-    ("server: 'https://[1:2]'", '"https://[1:2]" has no proper host and port'),
-    ("server: ''", '"" is no https address, and nothing else will do'),
-    ("server: null", '"null" is no https address, and nothing else will do'),
+    ("server: https://a:0", '"https://a:0" has no valid host and port'),
+    ("server: https://a:65536", '"https://a:65536" has no valid host and port'),
+    ("server: https://a..b", '"https://a..b" has no valid host and port'),
+    ("server: https://-a", '"https://-a" has no valid host and port'),
+    ("server: https://a\\b", '"https://a\\b" has no valid host and port'),
+    ("server: https://ä.example", '"https://ä.example" has no valid host and port'),
+    ("server: 'https://[::1'", '"https://[::1" has no valid host and port'),
+    ("server: 'https://[1:2]'", '"https://[1:2]" has no valid host and port'),
+    ("server: ''", '"" is not an https address'),
+    ("server: null", '"null" is not an https address'),
     ("server:", "is empty"),
     ("server: [https://a]", "is a list, not an https address without a path"),
     ("server: {https: //a}", "is a mapping, not an https address without a path"),
     ("ca_file: ca.pem", '"ca.pem" is not an absolute path'),
-    ('ca_file: "/a\\eb"', '"/a\\x1bb" is a path with characters that cannot be seen'),
-    ('ca_file: "/a\\0b"', '"/a\\x00b" is a path with characters that cannot be seen'),
+    ('ca_file: "/a\\eb"', '"/a\\x1bb" is a path with invisible characters'),
+    ('ca_file: "/a\\0b"', '"/a\\x00b" is a path with invisible characters'),
     ("ca_file: 'null'", '"null" is not an absolute path'),
-    ("proxy: https://proxy:1", '"https://proxy:1" is no http address, and nothing else will do'),
-    ("proxy: socks5://proxy:1", '"socks5://proxy:1" is no http address, and nothing else will do'),
-    ("proxy: http://proxy", '"http://proxy" names no port'),
-    ("proxy: http://u:p@proxy:1", '"http://u:p@proxy:1" holds a user name or password'),
+    ("proxy: https://proxy:1", '"https://proxy:1" is not an http address'),
+    ("proxy: socks5://proxy:1", '"socks5://proxy:1" is not an http address'),
+    ("proxy: http://proxy", '"http://proxy" has no port'),
+    ("proxy: http://u:p@proxy:1", '"http://u:p@proxy:1" contains a user name or password'),
     ("users: users.yaml", '"users.yaml" is not an absolute path'),
     ("users: [/a]", "is a list, not an absolute path"),
-    ("unlisted_users: Deny", '"Deny" is not known'),
-    ("unlisted_users: example.com", '"example.com" is not known'),
-    ("unlisted_users: '{users}'", '"{users}" is not a proper template'),
-    ("unlisted_users: '{user'", '"{user" is not a proper template'),
-    ("unlisted_users: '{user}{user}'", '"{user}{user}" is not a proper template'),
-    ("unlisted_users: '{user}{host}'", '"{user}{host}" is not a proper template'),
-    ("unlisted_users: '{{user}}'", '"{{user}}" is not a proper template'),
-    ("unlisted_users: '{user!r}'", '"{user!r}" is not a proper template'),
-    ('unlisted_users: "{user}\\n"', '"{user}\\x0a" is no template for a token'),
+    ("unlisted_users: Deny", '"Deny" is unknown'),
+    ("unlisted_users: example.com", '"example.com" is unknown'),
+    ("unlisted_users: '{users}'", '"{users}" is not a valid template'),
+    ("unlisted_users: '{user'", '"{user" is not a valid template'),
+    ("unlisted_users: '{user}{user}'", '"{user}{user}" is not a valid template'),
+    ("unlisted_users: '{user}{host}'", '"{user}{host}" is not a valid template'),
+    ("unlisted_users: '{{user}}'", '"{{user}}" is not a valid template'),
+    ("unlisted_users: '{user!r}'", '"{user!r}" is not a valid template'),
+    ('unlisted_users: "{user}\\n"', '"{user}\\x0a" is not a template for a token'),
     ("unlisted_users: {user}", "is a mapping, not deny, ignore or a template"),
-    ("unavailable: allow", '"allow" is not known'),
-    ("unavailable: no", '"no" is not known'),
+    ("unavailable: allow", '"allow" is unknown'),
+    ("unavailable: no", '"no" is unknown'),
     ("timeout: 60", '"60" has no unit'),
     ("timeout: 0s", '"0s" is out of range'),
     ("timeout: 291s", '"291s" is out of range'),
@@ -276,12 +272,12 @@ WRONG: list[tuple[str, str]] = [
     ("methods: facial", "is a text, not a list"),
     ("methods:", "is empty"),
     ("methods: null", "is empty"),
-    ("methods: [face]", '"face" is no method that IAMPASS knows'),
-    ("methods: [facial, facial]", '"facial" stands twice in the list'),
+    ("methods: [face]", '"face" is not a method of IAMPASS'),
+    ("methods: [facial, facial]", '"facial" is listed twice'),
     ("methods: [[facial]]", "holds a list"),
     ("methods: {facial: yes}", "is a mapping, not a list"),
-    ("methods: [null]", '"null" is no method that IAMPASS knows'),
-    ("prompt: yes", '"yes" is not known'),
+    ("methods: [null]", '"null" is not a method of IAMPASS'),
+    ("prompt: yes", '"yes" is unknown'),
     ("approver: ruser", "is not a known key"),
     ("exempt: [alice]", "is a list, not a mapping"),
     ("exempt:", "is empty"),
@@ -304,26 +300,26 @@ def test_a_wrong_value_is_told_with_file_line_and_key(
 WRONG_INSIDE: list[tuple[str, str, str]] = [
     ("exempt: {users: alice}", "exempt.users", "is a text, not a list"),
     ("exempt: {users: ['']}", "exempt.users", '"" is empty'),
-    ("exempt: {users: [a/b]}", "exempt.users", '"a/b" holds a slash'),
-    ("exempt: {users: ['!root']}", "exempt.users", '"!root" is a negation, which is not understood here'),
+    ("exempt: {users: [a/b]}", "exempt.users", '"a/b" contains a slash'),
+    ("exempt: {users: ['!root']}", "exempt.users", '"!root" is a negation, which is not supported'),
     ("exempt: {users: [{a: b}]}", "exempt.users", "holds a mapping"),
-    ('exempt: {groups: ["a\\u0007"]}', "exempt.groups", '"a\\x07" holds a control character'),
+    ('exempt: {groups: ["a\\u0007"]}', "exempt.groups", '"a\\x07" contains a control character'),
     (
         "exempt: {groups: [" + "g" * 257 + "]}",
         "exempt.groups",
-        '"' + "g" * 79 + '…" has 257 characters, 256 is the most',
+        '"' + "g" * 79 + '…" has 257 characters; the maximum is 256',
     ),
-    ("exempt: {groups: [a, b, a]}", "exempt.groups", '"a" stands twice in the list'),
+    ("exempt: {groups: [a, b, a]}", "exempt.groups", '"a" is listed twice'),
     ("exempt: {networks: ['']}", "exempt.networks", '"" is not a network'),
     (
         "exempt: {networks: [10.0.0.1/8]}",
         "exempt.networks",
-        '"10.0.0.1/8" has bits set behind the prefix of 8',
+        '"10.0.0.1/8" has bits set after the prefix of 8',
     ),
     (
         "exempt: {networks: ['2001:db8::1/32']}",
         "exempt.networks",
-        '"2001:db8::1/32" has bits set behind the prefix of 32',
+        '"2001:db8::1/32" has bits set after the prefix of 32',
     ),
     ("exempt: {networks: [10.0.0.0/33]}", "exempt.networks", '"10.0.0.0/33" is not a network'),
     ("exempt: {networks: [10.0.0.0/255.0.0.0]}", "exempt.networks", '"10.0.0.0/255.0.0.0" is not a network'),
@@ -334,7 +330,7 @@ WRONG_INSIDE: list[tuple[str, str, str]] = [
     (
         "exempt: {networks: [10.0.0.0/8, 10.0.0.0/8]}",
         "exempt.networks",
-        '"10.0.0.0/8" stands twice in the list',
+        '"10.0.0.0/8" is listed twice',
     ),
     ("throttle: {cool_off: 901s}", "throttle.cool_off", '"901s" is out of range'),
     ("throttle: {longest_cool_off: 16m}", "throttle.longest_cool_off", '"16m" is out of range'),
@@ -342,19 +338,19 @@ WRONG_INSIDE: list[tuple[str, str, str]] = [
     ("throttle: {requests_per_hour: many}", "throttle.requests_per_hour", '"many" is not a whole number'),
     ("throttle: {logins_at_once: -1}", "throttle.logins_at_once", '"-1" is not a whole number'),
     ("throttle: 30s", "throttle", "is a text, not a mapping"),
-    ("recovery: {ask: always}", "recovery.ask", '"always" is not known'),
+    ("recovery: {ask: always}", "recovery.ask", '"always" is unknown'),
     ("exempt: {hosts: []}", "exempt.hosts", "is not a known key"),
     ("services: {su: deny}", "services.su", "is a text, not a mapping"),
     ("services: {su: }", "services.su", "is empty"),
-    ("services: {su: {approver: root}}", "services.su.approver", '"root" is not known'),
+    ("services: {su: {approver: root}}", "services.su.approver", '"root" is unknown'),
     ("services: {su: {timeout: 10}}", "services.su.timeout", '"10" has no unit'),
     ("services: {su: {server: https://a}}", "services.su.server", "is not a known key"),
-    ("services: {SU: {}}", "services.SU", '"SU" is in capitals, but PAM turns service names to lower case'),
-    ("services: {a/b: {}}", "services.a/b", '"a/b" cannot be a PAM service'),
+    ("services: {SU: {}}", "services.SU", '"SU" has capital letters, but PAM uses lower case'),
+    ("services: {a/b: {}}", "services.a/b", '"a/b" is not a valid PAM service name'),
     (
         "services: {su: {timeout: 1s, timeout: 2s}}",
         "services.su.timeout",
-        "the key stands a second time (first in line 4)",
+        "the key is duplicate (first in line 4)",
     ),
 ]
 
@@ -386,7 +382,7 @@ def test_an_application_id_that_would_change_the_request_is_refused(
     put(configuration.file, f"application_secret_file: {configuration.secret}\napplication_id: {value}\n")
     (problem,) = configuration.problems()
     assert problem.startswith("2: application_id: ")
-    assert problem.endswith("cannot be an application id")
+    assert problem.endswith("is not a valid application id")
 
 
 def test_an_unknown_key_is_told_with_the_near_one(configuration: Configuration) -> None:
@@ -434,18 +430,18 @@ ca_file: /dev/null
     )
     assert configuration.problems() == [
         "1: application_secret_file: /nowhere does not exist",
-        '2: server: "http://iam-api.com" is no https address, and nothing else will do',
+        '2: server: "http://iam-api.com" is not an https address',
         '3: timeout: "60" has no unit',
-        "4: timeout: the key stands a second time (first in line 3)",
+        "4: timeout: the key is duplicate (first in line 3)",
         "5: methodes: is not a known key",
-        "7: an anchor (&name) is not understood here",
-        '7: exempt.users: "root" stands twice in the list',
-        '8: exempt.networks: "10.0.0.1/8" has bits set behind the prefix of 8',
+        "7: an anchor (&name) is not supported",
+        '7: exempt.users: "root" is listed twice',
+        '8: exempt.networks: "10.0.0.1/8" has bits set after the prefix of 8',
         '9: exempt.networks: "" is not a network',
-        '11: services.su.approver: "caller" is not known',
+        '11: services.su.approver: "caller" is unknown',
         '11: services.su.timeout: "1h" is not a duration',
-        '12: services.Login: "Login" is in capitals, but PAM turns service names to lower case',
-        "13: an alias (*name) is not understood here",
+        '12: services.Login: "Login" has capital letters, but PAM uses lower case',
+        "13: an alias (*name) is not supported",
         "14: ca_file: /dev/null is a device, not a regular file",
         "application_id: application_id is not set",
     ]
@@ -457,7 +453,7 @@ def test_the_error_tells_each_problem_with_its_remedy(configuration: Configurati
         load(configuration.file)
     assert caught.value.diagnostics() == (
         f'{configuration.file}:3: timeout: "60" has no unit\n    write 60s for seconds, 60m for minutes\n'
-        f'{configuration.file}:4: prompt: "x" is not known\n    write auto, always or never'
+        f'{configuration.file}:4: prompt: "x" is unknown\n    write auto, always or never'
     )
     assert isinstance(caught.value, PamIampassError)
 
@@ -482,7 +478,7 @@ def test_what_stands_in_a_file_cannot_colour_a_terminal(configuration: Configura
         (b"null\n", "1: the file is empty"),
         (b"application_id\n", "1: the file is a text, not a mapping"),
         (b"- application_id\n", "1: the file is a list, not a mapping"),
-        (b"\x7fELF\x02\x01\x01\x00", "1: the character U+007F cannot be seen"),
+        (b"\x7fELF\x02\x01\x01\x00", "1: the character U+007F is invisible"),
         (
             b"application_id: app\nserver: 'https",
             "2: the file is not valid YAML: while scanning a quoted scalar",
@@ -528,12 +524,12 @@ def test_a_secret_is_one_word_with_or_without_a_newline(configuration: Configura
     [
         (b"", "is empty"),
         (b"\n", "is empty"),
-        (b"a b\n", "holds more than one word of plain ASCII"),
-        (b"a\n\n", "holds more than one word of plain ASCII"),
-        (b"a\r\n", "holds more than one word of plain ASCII"),
-        (b" a\n", "holds more than one word of plain ASCII"),
-        ("é".encode(), "holds more than one word of plain ASCII"),
-        (b"a\0", "holds more than one word of plain ASCII"),
+        (b"a b\n", "contains more than one word of plain ASCII"),
+        (b"a\n\n", "contains more than one word of plain ASCII"),
+        (b"a\r\n", "contains more than one word of plain ASCII"),
+        (b" a\n", "contains more than one word of plain ASCII"),
+        ("é".encode(), "contains more than one word of plain ASCII"),
+        (b"a\0", "contains more than one word of plain ASCII"),
         (b"a" * 70_000, "is larger than 65536 bytes"),
     ],
 )

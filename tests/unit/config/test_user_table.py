@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pam_iampass.config.user_file_name import file_name, user_of
 from pam_iampass.config.user_table import Entry, UserTable
+from pam_iampass.config.user_table_check import TableReport, check
 from pam_iampass.config.validation import name_error, token_error
 from pam_iampass.errors import ConfigurationError, Severity
 from tests.support.folders import put, root_only_folder
@@ -41,6 +42,10 @@ class Table:
     def table(self) -> UserTable:
         return UserTable(self.users, self.folder)
 
+    @property
+    def report(self) -> TableReport:
+        return check(self.users, self.folder)
+
     def own(self, user: str, text: str) -> Path:
         """Write the user's own file."""
         self.folder.mkdir(exist_ok=True)
@@ -58,7 +63,7 @@ class Table:
 
     def problems(self) -> list[str]:
         """All problems, without the folder in front."""
-        return [str(problem).replace(f"{self.root}/", "", 1) for problem in self.table.problems()]
+        return [str(problem).replace(f"{self.root}/", "", 1) for problem in self.report.problems]
 
 
 @pytest.fixture
@@ -221,12 +226,12 @@ def test_many_logins_at_once_find_everybody(table: Table) -> None:
 WRONG = [
     ("alice:", "1: alice: the token is empty"),
     ("alice: ''", "1: alice: the token is empty"),
-    ("alice: .", "1: alice: the token would change the address that is called"),
-    ("alice: '..'", "1: alice: the token would change the address that is called"),
-    ('alice: "a\\nb"', "1: alice: the token holds a control character"),
-    ('alice: "\\x7f"', "1: alice: the token holds a control character"),
-    ('alice: "\\x85"', "1: alice: the token holds a control character"),
-    ("alice: " + "t" * 257, "1: alice: the token has 257 characters, 256 is the most"),
+    ("alice: .", "1: alice: the token would change the URL of the request"),
+    ("alice: '..'", "1: alice: the token would change the URL of the request"),
+    ('alice: "a\\nb"', "1: alice: the token contains a control character"),
+    ('alice: "\\x7f"', "1: alice: the token contains a control character"),
+    ('alice: "\\x85"', "1: alice: the token contains a control character"),
+    ("alice: " + "t" * 257, "1: alice: the token has 257 characters; the maximum is 256"),
     ("alice: [a]", "1: alice: is a list, not a mapping"),
     ("alice: {}", "1: alice: has no token"),
     ("alice: {token: }", "1: alice.token: the token is empty"),
@@ -234,13 +239,13 @@ WRONG = [
     ("alice: {methods: [facial]}", "1: alice: has no token"),
     ("alice: {token: t, methods: facial}", "1: alice.methods: is a text, not a list"),
     ("alice: {token: t, methods: null}", "1: alice.methods: is empty"),
-    ("alice: {token: t, methods: [voice]}", '1: alice.methods: "voice" is no method that IAMPASS knows'),
-    ("alice: {token: t, method: [facial]}", "1: alice: has a key that is not known"),
-    ("alice: {token: t, token: u}", "1: alice.token: the key stands a second time (first in line 1)"),
-    ("alice: &a t", "1: an anchor (&name) is not understood here"),
+    ("alice: {token: t, methods: [voice]}", '1: alice.methods: "voice" is not a method of IAMPASS'),
+    ("alice: {token: t, method: [facial]}", "1: alice: has an unknown key"),
+    ("alice: {token: t, token: u}", "1: alice.token: the key is duplicate (first in line 1)"),
+    ("alice: &a t", "1: an anchor (&name) is not supported"),
     ("alice", "1: the file is a text, not a mapping"),
     ("- alice", "1: the file is a list, not a mapping"),
-    ("alice: t\nalice: u", "2: alice: the key stands a second time (first in line 1)"),
+    ("alice: t\nalice: u", "2: alice: the key is duplicate (first in line 1)"),
     (
         "alice: 't",
         "1: the file is not valid YAML: while scanning a quoted scalar, found unexpected end of stream",
@@ -272,7 +277,7 @@ def test_what_is_wrong_with_a_file_of_ones_own_denies_that_one_user(
 def test_a_file_of_ones_own_speaks_of_that_user_alone(table: Table, text: str, line: str) -> None:
     table.own("alice", text)
     assert table.told("alice") == [
-        f'users.d/alice.yaml{line}: alice: the file does not speak of "alice" alone'
+        f'users.d/alice.yaml{line}: alice: the file must hold "alice" alone'
     ]
     assert table.problems()[0] == table.told("alice")[0]
 
@@ -281,14 +286,14 @@ def test_a_file_of_ones_own_speaks_of_that_user_alone(table: Table, text: str, l
     ("text", "problem"),
     [
         ("'': t", '1: the user name "" is empty'),
-        ("a/b: t", '1: a/b: the user name "a/b" holds a slash'),
-        ('"a\\tb": t', '1: a\\x09b: the user name "a\\x09b" holds a control character'),
+        ("a/b: t", '1: a/b: the user name "a/b" contains a slash'),
+        ('"a\\tb": t', '1: a\\x09b: the user name "a\\x09b" contains a control character'),
         (
             "? " + "n" * 257 + "\n: t",
-            f'1: {"n" * 257}: the user name "{"n" * 79}…" has 257 characters, 256 is the most',
+            f'1: {"n" * 257}: the user name "{"n" * 79}…" has 257 characters; the maximum is 256',
         ),
-        ("? [a]\n: t", "1: a list stands where a key belongs"),
-        ("<<: t", "1: the merge key << is not understood here"),
+        ("? [a]\n: t", "1: a list is not allowed as a key"),
+        ("<<: t", "1: the merge key << is not supported"),
     ],
 )
 def test_an_impossible_user_name_is_an_error(table: Table, text: str, problem: str) -> None:
@@ -363,7 +368,7 @@ def test_a_file_that_nobody_has_is_told_with_its_right_name(table: Table) -> Non
         ".yaml",
     ):
         put(table.folder / name)
-    problems = table.table.problems()
+    problems = table.report.problems
     assert [problem.file.name for problem in problems] == [
         "%61.yaml",
         "%FF.yaml",
@@ -373,21 +378,21 @@ def test_a_file_that_nobody_has_is_told_with_its_right_name(table: Table) -> Non
         "jo@example.com.yaml",
     ]
     assert all(problem.severity is Severity.WARNING for problem in problems)
-    assert problems[3].remedy == "move it elsewhere"
+    assert problems[3].remedy == "move it to another folder"
     assert problems[5].remedy == 'for the user "jo@example.com" name it jo%40example.com.yaml'
 
 
 def test_a_user_in_both_places_is_a_warning(table: Table) -> None:
     table.own("alice", "alice: a")
     put(table.users, "bob: b\nalice: c\n")
-    (problem,) = table.table.problems()
+    (problem,) = table.report.problems
     assert (problem.file, problem.line, problem.severity) == (table.users, 2, Severity.WARNING)
-    assert "is never read" in problem.what
+    assert "is not read" in problem.what
 
 
 def test_two_users_with_one_token_are_a_warning(table: Table) -> None:
     put(table.users, "alice: same\nbob: other\neve: {token: same, methods: [facial]}\n")
-    (problem,) = table.table.problems()
+    (problem,) = table.report.problems
     assert (problem.key, problem.line, problem.severity) == ("eve", 3, Severity.WARNING)
     assert 'the same token as "alice"' in problem.what
 
@@ -395,9 +400,8 @@ def test_two_users_with_one_token_are_a_warning(table: Table) -> None:
 def test_the_whole_table_is_shown_as_a_look_up_finds_it(table: Table) -> None:
     own = table.own("alice", "alice: a")
     put(table.users, "alice: b\nbob: c\n")
-    examination = table.table.examine()
-    assert examination.entries == {"alice": Entry("a"), "bob": Entry("c")}
-    assert examination.files == (own, table.users)
+    assert table.report.entries == {"alice": Entry("a"), "bob": Entry("c")}
+    assert table.report.files == (own, table.users)
 
 
 # File names
@@ -454,7 +458,7 @@ def test_whatever_the_table_holds_is_found_or_a_configuration_error(
 ) -> None:
     put(table.users, json.dumps(content))
     same = table.table
-    if any(problem.severity is Severity.ERROR for problem in same.problems()):
+    if any(problem.severity is Severity.ERROR for problem in table.report.problems):
         for name in [*content, "nobody"]:
             if name_error(name) is None:
                 assert table.told(name)

@@ -66,8 +66,8 @@ def test_a_token_is_text_as_it_stands(file: Path) -> None:
 def test_everything_that_is_wrong_is_told_by_its_line(file: Path) -> None:
     content = "user,token,phone,display_name\na/b,..,5,\nalice,,,\n,,+1,x\nalice,a,b\nalice,,,\x1b[2J\n"
     assert faults(file, content) == [
-        "file:2: user: holds a slash",
-        "file:2: token: would change the address that is called",
+        "file:2: user: contains a slash",
+        "file:2: token: would change the URL of the request",
         'file:2: phone: "5" is no phone number with + and the country\'s code, such as +1 555 123 4567',
         "file:4: user: is empty",
         'file:4: phone: "+1" is no phone number with + and the country\'s code, such as +1 555 123 4567',

@@ -10,7 +10,7 @@ import pytest
 
 from pam_iampass.config.settings import ExemptSettings, ServiceSettings
 from pam_iampass.config.user_table import Entry
-from pam_iampass.config.value_types import Approver, Prompt, WhenUnavailable, UnlistedUsers
+from pam_iampass.config.value_types import Approver, Prompt, UnlistedUsers, WhenUnavailable
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
