@@ -276,9 +276,7 @@ def test_what_is_wrong_with_a_file_of_ones_own_denies_that_one_user(
 )
 def test_a_file_of_ones_own_speaks_of_that_user_alone(table: Table, text: str, line: str) -> None:
     table.own("alice", text)
-    assert table.told("alice") == [
-        f'users.d/alice.yaml{line}: alice: the file must hold "alice" alone'
-    ]
+    assert table.told("alice") == [f'users.d/alice.yaml{line}: alice: the file must hold "alice" alone']
     assert table.problems()[0] == table.told("alice")[0]
 
 

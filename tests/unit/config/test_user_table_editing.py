@@ -449,7 +449,9 @@ def test_an_editor_does_not_wait_for_ever(place: Place) -> None:
     fcntl.flock(lock, fcntl.LOCK_EX)
     hasty = UserTableEditor(place.users, place.folder, module_user=ANYBODY, patience=0.1)
     try:
-        with pytest.raises(EditRefused, match=r"another program has been changing the table for 0\.1 seconds"):
+        with pytest.raises(
+            EditRefused, match=r"another program has been changing the table for 0\.1 seconds"
+        ):
             hasty.add("alice", "t")
     finally:
         os.close(lock)

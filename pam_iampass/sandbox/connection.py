@@ -1,4 +1,4 @@
-"""Answers on the wire, byte for byte where a fault wants it so."""
+"""Responses on the wire, byte by byte where a fault needs that."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import struct
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
 
-from pam_iampass.sandbox.answer import Answer, reason_phrase
 from pam_iampass.sandbox.faults import Fault
+from pam_iampass.sandbox.reply import Reply
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
-class ConnectionWire:
+class ClientConnection:
     """The connection of one request.
 
     :param stopping: is set when the sandbox stops.
@@ -27,18 +28,18 @@ class ConnectionWire:
         self._stopping = stopping
 
     async def send(self, data: bytes) -> None:
-        """Send bytes now; raises ConnectionResetError where the caller has left."""
+        """Send bytes now. Raises ConnectionResetError if the client is gone."""
         if self._transport.is_closing():
-            raise ConnectionResetError("the caller has left")
+            raise ConnectionResetError("the client is gone")
         self._transport.write(data)
 
     async def pause(self, seconds: float | None) -> None:
-        """Wait, but not longer than the sandbox runs."""
+        """Wait, at most until the sandbox stops; None waits until then."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     def close(self) -> None:
-        """End the connection in good order."""
+        """Close the connection properly."""
         self._transport.close()
 
     def reset(self) -> None:
@@ -49,34 +50,29 @@ class ConnectionWire:
 
 
 class FaultyResponse(web.StreamResponse):
-    """A response that a fault sends in its own way, past what aiohttp would make of it."""
+    """A response that a fault sends itself, bypassing aiohttp."""
 
-    def __init__(self, fault: Fault, data: bytes, wire: ConnectionWire) -> None:
+    def __init__(self, fault: Fault, data: bytes, connection: ClientConnection) -> None:
         super().__init__()
         self._fault = fault
         self._data = data
-        self._wire = wire
+        self._connection = connection
 
     @property
     def keep_alive(self) -> bool | None:
-        """A fault that means to end the connection has done so itself."""
+        """A fault that ends the connection does so itself."""
         return True
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Sends everything."""
-        await self._fault.play(self._wire, self._data)
+        """Send everything."""
+        await self._fault.play(self._connection, self._data)
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Has nothing left to send."""
+        """Everything is sent already."""
 
 
-def response_of(answer: Answer, date: str) -> web.StreamResponse:
+def response_of(reply: Reply, date: str) -> web.StreamResponse:
     """The ordinary response. Its Date is the sandbox's, which may be wrong on purpose."""
-    response = web.Response(status=answer.status, reason=reason_phrase(answer.status), body=answer.body)
-    for name, value in answer.all_headers(date):
-        if name in ("Date", "Content-Type", "Content-Length"):
-            response.headers[name] = value
-        else:
-            response.headers.add(name, value)
-    return response
+    headers = CIMultiDict(reply.all_headers(date))
+    return web.Response(status=reply.status, reason=reply.reason_phrase, body=reply.body, headers=headers)
