@@ -17,7 +17,7 @@ PATIENCE = 0.2
 
 DEBUG, INFO, NOTICE, WARNING, ERROR = 7, 6, 5, 4, 3
 
-#: A MESSAGE_ID for each kind of event (systemd.journal-fields(7)), explained in `packaging/systemd/pam_iampass.catalog`.
+#: A MESSAGE_ID for each kind of event; `packaging/systemd/pam_iampass.catalog` explains them.
 MESSAGE_IDS = {
     Outcome.APPROVED: "523576a4eec643df8145bec39979057a",
     Outcome.RECOVERED: "ee25852542e34f3dac6daab6e3a3c85b",

@@ -12,7 +12,7 @@ from pam_iampass.doctor.catalogue import KINDS
 from pam_iampass.doctor.finding import Finding
 from pam_iampass.doctor.stack_examination import StackExamination
 from pam_iampass.errors import shown
-from pam_iampass.module import Arguments
+from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.pam.behaviour import is_ours, is_pam_python, own_arguments
 from pam_iampass.pam.lines import CutOff, lines, words
 from pam_iampass.pam.stack import Broken, Handler, Kind, PamFiles, Service, Type
@@ -107,7 +107,7 @@ class Stacks:
                 yield from self._of_our_line(name, handler)
 
     def _of_our_line(self, name: str, handler: Handler) -> Iterator[Finding]:
-        unknown = Arguments.read(["pam_iampass", *own_arguments(handler)]).unknown
+        unknown = ModuleArguments.parse(["pam_iampass", *own_arguments(handler)]).unknown
         if unknown:
             yield Finding.of(
                 KINDS["module-argument"], name, _line(handler), arguments=", ".join(map(shown, unknown))

@@ -44,7 +44,7 @@ def _of(name: str, settings: Settings) -> tuple[int, float]:
     stored = recovery_codes.RecoveryCodes(
         StateDir(recovery_codes.CODES, recovery_codes.REMEDY), name
     ).stored()
-    state = rate_limit.Throttle(StateDir(rate_limit.STATE, rate_limit.REMEDY), name, Login(name, "")).state()
-    now, limits = rate_limit.since_start(), settings.throttle
-    rests = [state.cool_off(place, limits.cool_off, limits.longest_cool_off, now) for place in state.failures]
+    state = rate_limit.RateLimit(StateDir(rate_limit.STATE, rate_limit.REMEDY), name, Login(name, "")).state()
+    now, limits = rate_limit.since_boot(), settings.throttle
+    rests = [state.backoff(place, limits.cool_off, limits.longest_cool_off, now) for place in state.failures]
     return (stored.left if stored else 0), max([state.wait_for_cap(limits.requests_per_hour, now), *rests])

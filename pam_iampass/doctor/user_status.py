@@ -192,7 +192,7 @@ class _Judge:
         except LookupFailed as failure:
             return State.BROKEN, str(failure)
         if exempt is not None:
-            return State.EXEMPT, exempt.reason
+            return State.EXEMPT, exempt
         return self._without_exemption(self._settings.service, entry, broken)
 
     def _without_exemption(

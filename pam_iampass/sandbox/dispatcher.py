@@ -11,12 +11,13 @@ from aiohttp import web
 
 from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.calls import Call
-from pam_iampass.sandbox.connection import ClientConnection, FaultyResponse, response_of
+from pam_iampass.sandbox.connection import ClientConnection
 from pam_iampass.sandbox.errors import Refusal
 from pam_iampass.sandbox.events import EventKind
 from pam_iampass.sandbox.fault_plan import FaultPlan
 from pam_iampass.sandbox.reply import Reply
 from pam_iampass.sandbox.request import IncomingRequest
+from pam_iampass.sandbox.responses import FaultyResponse, response_of
 from pam_iampass.sandbox.routes import Route, find_route
 
 # More than any test makes; the record of a sandbox that runs for weeks must stay bounded.

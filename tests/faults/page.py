@@ -8,22 +8,20 @@ from tests.faults.table import CASES, SUBJECTS
 from tests.support.fault_case import CODES, WAYS, Case, Expected
 
 HEAD = """\
-# Faults, and what a login comes to
+# Failures and their effect on a login
 
-Everything that can go wrong, and what becomes of the login: {cases} cases, each played in {ways} ways by
-`tests/faults/` ({names}).
-PAM is called by a small application, or by a real sshd where the case says so. For each case the test checks the code
-for PAM, the one audit record, what the person reads, how many requests reach the server, and that the answer comes in
-time.
+{cases} failures, each reproduced in {ways} ways by `tests/faults/` ({names}).
+PAM is called by a small application, or by a real sshd if the case says so. For each case the test checks the PAM code,
+the audit record, the text that the user reads, the number of requests to the server, and the time.
 
-A time is what the login itself may take, in seconds; a machine that has much to do may need a moment more to start the
-helper. PAM_IGNORE is what the module says: a stack in which every module says it fails, and the shipped PAM files end
-with pam_permit. Where a way differs from the others, the row below says so and why.
+"within" is the time that the login itself may take, in seconds; on a busy machine, starting the helper takes longer.
+PAM_IGNORE is the module's own result: a stack in which every module returns it fails, and the shipped PAM files end
+with pam_permit. If a way differs from the others, the row below it says how and why.
 
 This page is made from the tests: `/usr/bin/python3 -m tests.faults.page > docs/faults.md`.
 """
 
-COLUMNS = ("case", "outcome, result", "PAM", "the person reads", "requests", "within")
+COLUMNS = ("case", "outcome, result", "PAM", "the user reads", "requests", "within")
 
 
 def page() -> str:

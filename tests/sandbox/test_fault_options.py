@@ -8,7 +8,7 @@ import pytest
 
 from pam_iampass.sandbox import faults
 from pam_iampass.sandbox.calls import CallKind
-from pam_iampass.sandbox.fault_options import FAULTS, PlannedFault, FaultOption, parse_fault, table_text
+from pam_iampass.sandbox.fault_options import FAULTS, FaultOption, PlannedFault, parse_fault, table_text
 
 
 @pytest.mark.parametrize(

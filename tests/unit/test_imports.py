@@ -60,7 +60,7 @@ def test_an_exempt_login_loads_no_network_library(world: Setting) -> None:
         f"items = {{'user': {ME!r}, 'service': 'x'}}\n"
         "handle = RelayConnection(socket.socketpair()[0], items, contextlib.ExitStack())\n"
         f"argv = ['pam_iampass', 'config={world.folder / 'iampass.yaml'}']\n"
-        "assert module.authenticate(handle, argv, Journal(Nowhere()), helper_context.parts) == 25"
+        "assert module.authenticate(handle, argv, Journal(Nowhere()), helper_context.context) == 25"
     )
     assert (
         not {

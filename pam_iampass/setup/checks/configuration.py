@@ -40,7 +40,7 @@ def admin(environment: dict[str, str]) -> Account:
         return accounts.with_uid(_login_uid())
     except (UnknownAccount, LookupFailed):
         raise Refused(
-            "the person who runs this is no account of this machine", "run it from a login of your own"
+            "the person who runs this is no account on this machine", "run it from a login of your own"
         ) from None
 
 
@@ -66,15 +66,15 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
     login = Login(asked.name, pam_service)
     try:
         exempt = policy.exemption(asked, login, loaded.exempt, Accounts())
-        demand = policy.demand(asked, wanted, UserTable(loaded.users, loaded.users_folder))
+        phone = policy.phone(asked, wanted, UserTable(loaded.users, loaded.users_folder))
     except (policy.PolicyError, LookupFailed, ConfigurationError) as error:
         yield lockout(f"{what_for}: {asked.name} would be denied: {error}", "mend that, and try again")
         return
     if exempt is not None:
-        yield warning(f"{what_for}: {asked.name} passes without the phone: {exempt.reason}", "look at exempt")
-    elif isinstance(demand, policy.Approval):
+        yield warning(f"{what_for}: {asked.name} passes without the phone: {exempt}", "look at exempt")
+    elif isinstance(phone, policy.Phone):
         yield fine(f"{what_for}: {asked.name} has a token, and is asked on the phone")
-    elif demand.ignore:
+    elif phone.ignore:
         what = f"{what_for}: {asked.name} has no token and passes without the phone, as unlisted_users says"
         yield warning(what, f"give {asked.name} a token: pam-iampass user add {asked.name} TOKEN")
     else:

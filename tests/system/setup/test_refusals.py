@@ -67,7 +67,7 @@ def test_the_phone_of_root_is_asked_in_su_unless_the_caller_approves(administrat
 
 
 def test_an_administrator_that_the_machine_does_not_know_is_refused(administrator: Administrator) -> None:
-    assert "no account of this machine" in refused(administrator, "sudo", who="nobody-at-all")
+    assert "no account on this machine" in refused(administrator, "sudo", who="nobody-at-all")
 
 
 def test_root_would_be_refused_by_sshd(administrator: Administrator) -> None:
