@@ -1,6 +1,6 @@
 # Run `make` to see what there is. `make demo` and `make test` install the packages they need, and change nothing else.
 PYTHON = /usr/bin/python3
-MACHINE = tests/support/machine.sh
+ISOLATED_ROOT = tests/support/isolated-root.sh
 
 # Where `make install` puts things.
 DESTDIR =
@@ -23,7 +23,8 @@ help: ## Show this list
 
 demo: ## Show real ssh logins: approved, denied, unanswered, and without a phone (PHONE=1: you answer, in a browser)
 	@tests/support/requirements.sh demo
-	@$(MACHINE) $(PYTHON) -m tests.system.demo $(if $(PHONE),--phone)
+	@$(ISOLATED_ROOT) $(if $(PHONE),--shared-network) $(if $(NO_COLOR),env NO_COLOR=1) \
+	    $(PYTHON) -m tests.system.demo $(if $(PHONE),--phone)
 
 test: ## Run all tests on a copy of this machine
 	@tests/support/requirements.sh test
@@ -36,7 +37,7 @@ mutants: ## Turn off what must always hold, place by place, and see that a test 
 PYTHONS =
 test-pythons: ## Run the unit tests on every other Python of this machine, from 3.9 on (or on PYTHONS)
 	@tests/support/requirements.sh test
-	@$(MACHINE) tests/pythons.sh $(PYTHONS)
+	@tests/pythons.sh $(PYTHONS)
 
 lint: ## Check style and types
 	@tests/support/requirements.sh test
@@ -44,16 +45,16 @@ lint: ## Check style and types
 
 screenshots: ## Make the pictures in docs/images anew, from a real login and the real page
 	@tests/support/requirements.sh test
-	@$(MACHINE) unshare --uts sh -c 'hostname server && exec $(PYTHON) -m tests.browser.screenshots'
+	@$(ISOLATED_ROOT) $(PYTHON) -m tests.browser.screenshots
 
 bench: ## Measure doors, agent, tables and logins side by side; writes bench/results.*
 	@tests/support/requirements.sh bench
-	@$(MACHINE) $(PYTHON) -m bench.run
+	@$(ISOLATED_ROOT) $(PYTHON) -m bench.run
 
 FUZZ_SECONDS = 60
 sanitize: ## Run the native door's tests under the address and undefined behaviour sanitizers
 	@tests/support/requirements.sh test
-	@$(MACHINE) $(MAKE) -s -C doors/native sanitize-test
+	@$(ISOLATED_ROOT) $(MAKE) -s -C doors/native sanitize-test
 
 fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60)
 	@tests/support/requirements.sh test

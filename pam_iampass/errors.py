@@ -34,12 +34,14 @@ _IN_ONE_LINE = 5  # problems; a table of users can have a hundred thousand
 
 
 class Severity(enum.Enum):
-    """How bad a problem is."""
+    """How bad a problem or a finding is, the worst first."""
 
     ERROR = "error"
-    """The module denies logins because of it."""
+    """Logins fail, or users get in without a factor that they need."""
     WARNING = "warning"
-    """The module works, but perhaps not as intended."""
+    """It works, but not as intended, or not for everybody."""
+    NOTE = "note"
+    """Information."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,8 @@
 #!/bin/sh
-# Style (ruff) and types (mypy --strict). ruff is not in Debian: it is installed into a folder of its own.
+# Style (ruff) and types (mypy --strict).
 set -eu
-tools=${PAM_IAMPASS_TOOLS:-/var/tmp/pam-iampass-tools-$(id -u)}
-if ! [ -x "$tools/bin/ruff" ]; then
-    /usr/bin/python3 -m venv "$tools"
-    "$tools/bin/pip" install -q 'ruff>=0.14,<0.15'
-fi
-"$tools/bin/ruff" check --no-cache .
-"$tools/bin/ruff" format --no-cache --check --quiet . || { echo "run: ruff format ."; exit 1; }
+tests/support/python-tools.sh ruff
+ruff=${PAM_IAMPASS_TOOLS:-/var/tmp/pam-iampass-tools-$(id -u)}/ruff/bin/ruff
+"$ruff" check --no-cache .
+"$ruff" format --no-cache --check --quiet . || { echo "run: ruff format ."; exit 1; }
 /usr/bin/python3 -m mypy --cache-dir=/dev/null

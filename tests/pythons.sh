@@ -1,17 +1,18 @@
 #!/bin/sh
-# The unit and client tests on each other Python from 3.9 on that this machine has, two at a time; inside machine.sh.
+# The unit and client tests on each other Python from 3.9 on that this machine has, two at a time.
 # Usage: pythons.sh [VERSION...]
 set -eu
 
 if [ "${1-}" = --on ]; then
-    environment=$(mktemp -d)
+    environment=$(mktemp -d -p /var/tmp)
+    trap 'rm -rf "$environment"' EXIT
     log=$environment/log
     status=0
     {
         "$2" -m venv "$environment" &&
             "$environment/bin/pip" install -q --disable-pip-version-check \
                 requests PyYAML click rich segno itsdangerous aiohttp trustme pexpect pytest pytest-timeout hypothesis &&
-            "$environment/bin/python" -m pytest -q tests/unit tests/client
+            "$(dirname "$0")/support/isolated-root.sh" "$environment/bin/python" -m pytest -q tests/unit tests/client
     } > "$log" 2>&1 || status=$?
     "$2" --version
     [ "$status" -eq 0 ] && tail -n 1 "$log" || cat "$log"

@@ -14,7 +14,7 @@ from pam_iampass.config.schema import APPROVER, FOR_SERVICES, SCHEMA, Key, KeyOr
 from pam_iampass.config.value_types import service_name
 from pam_iampass.config.yaml_document import Node, ScalarNode, parse
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile, shown
-from pam_iampass.system import trusted_file
+from pam_iampass.system import paths, trusted_file
 
 if TYPE_CHECKING:
     from pam_iampass.config.value_types import (
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         WhenUnavailable,
     )
 
-DEFAULT_PATH = "/etc/iampass/iampass.yaml"
+DEFAULT_PATH = paths.SETTINGS
 """The settings file, unless the PAM line names another."""
 
 USERS_FOLDER = "users.d"

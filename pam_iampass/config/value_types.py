@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, ClassVar, TypeVar, Union
 
+from pam_iampass.client.origin import InvalidOrigin, Origin
 from pam_iampass.config.node_reader import InvalidValue, ValueType
 from pam_iampass.config.validation import name_error
 
@@ -158,44 +159,20 @@ def absolute_path(text: str) -> Path:
 
 
 def server(text: str) -> str:
-    """An origin: `https://host` or `https://host:port`, in lower case."""
-    return _origin(text, "https", "https://iam-api.com")
+    """`https://host` or `https://host:port`, in lower case."""
+    return _url(Origin.of, text)
 
 
 def proxy(text: str) -> str:
     """`http://host:port`, in lower case."""
-    origin = _origin(text, "http", "http://proxy.example.com:3128")
-    if not re.search(":[0-9]+$", origin):
-        raise InvalidValue("has no port", f"write for example {origin}:3128")
-    return origin
+    return _url(Origin.of_proxy, text)
 
 
-def _origin(text: str, scheme: str, example: str) -> str:
-    text_scheme, separator, rest = text.partition("://")
-    if not separator or text_scheme.lower() != scheme:
-        raise InvalidValue(f"is not an {scheme} address", f"write for example {example}")
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    if "@" in authority:
-        raise InvalidValue("contains a user name or password", f"write the host alone, such as {example}")
-    if rest not in (authority, authority + "/"):
-        raise InvalidValue("has a path", f"write it without one: {scheme}://{authority}")
-    match = re.fullmatch(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", authority)
-    if not match or not _is_host(match[1]) or not 1 <= int(match[2] or 1) <= 65535:
-        raise InvalidValue("has no valid host and port", f"write for example {example}")
-    return f"{scheme}://{authority.lower()}"
-
-
-def _is_host(text: str) -> bool:
-    if not text.startswith("["):
-        label = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-        return all(re.fullmatch(label, part) for part in text.split("."))
-    import ipaddress
-
+def _url(read: Callable[[str], Origin], text: str) -> str:
     try:
-        ipaddress.IPv6Address(text[1:-1])
-    except ValueError:
-        return False
-    return True
+        return read(text).url
+    except InvalidOrigin as invalid:
+        raise InvalidValue(invalid.problem, invalid.remedy) from None
 
 
 def network(text: str) -> Network:

@@ -1,4 +1,4 @@
-"""A real Chromium (Debian's), driven by Playwright, which comes from PyPI into a place of its own."""
+"""A real Chromium (Debian's), driven by Playwright, which is not a package of Debian."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tests.support.venv import python_with
+from tests.support.venv import python_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 PATH = "/usr/bin/chromium"
-_REQUIREMENTS = ["playwright==1.65.2", "axe-playwright-python==0.1.8"]
 
 
 def provide() -> None:
     """Make Playwright and axe importable here, after everything that was importable before."""
-    python = python_with(
-        "browser", _REQUIREMENTS, "import playwright.sync_api, axe_playwright_python.sync_playwright"
-    )
-    (packages,) = python.parent.parent.glob("lib/python3*/site-packages")
+    (packages,) = python_of("browser").parent.parent.glob("lib/python3*/site-packages")
     if str(packages) not in sys.path:
         sys.path.append(str(packages))
 

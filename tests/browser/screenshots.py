@@ -1,6 +1,6 @@
 """`make screenshots`: the pictures of the README, from a real session in a terminal and the real phone page.
 
-Runs on a copy of this machine that is called `server`.
+Runs in an isolated root (tests/support/isolated-root.sh), which is called `server`.
 """
 
 from __future__ import annotations

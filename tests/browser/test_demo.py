@@ -12,18 +12,12 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import OpenPage
 from tests.support.installation import ROOT
 
-_ALONE = "for user in alice bob carol; do userdel --force --remove $user 2> /dev/null; done"
-
 
 @pytest.fixture
 def demo() -> Iterator[subprocess.Popen[str]]:
-    # The program that make runs, on a copy of this copy, from which the people of other tests have gone.
-    command = [
-        "tests/support/machine.sh",
-        "sh",
-        "-c",
-        f"{_ALONE}; exec /usr/bin/python3 -m tests.system.demo --phone",
-    ]
+    # The program that make runs, on a copy of this copy.
+    copy = ["tests/support/isolated-root.sh", "--shared-network"]
+    command = [*copy, "/usr/bin/python3", "-m", "tests.system.demo", "--phone"]
     running = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, encoding="utf-8"
     )

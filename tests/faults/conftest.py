@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.table import CASES
+from tests.faults.table import CASES, ways
 from tests.support.agent import RunningAgent
-from tests.support.fault_case import WAYS, Case
-from tests.support.fault_stage import Played, Stage, compiled, dead_socket
+from tests.support.faults.case import BY_PAM, Case
+from tests.support.faults.stage import Played, Stage, compiled, dead_socket
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.name_service import answering
-from tests.support.setuid_people import settle_people
+from tests.support.setuid.people import settle_people
 from tests.support.ways import Way
 
 Everything = dict[tuple[Case, Way], Played]
-_COUNTED = pytest.StashKey[tuple[int, int]]()
+_COUNTED = pytest.StashKey[tuple[int, int, int]]()
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def stage() -> Iterator[Stage]:
     most_open = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most_open, 65536), most_open))
     Installation()
-    most = sum(case.people for case in CASES) * len(WAYS)
+    most = sum(case.people * len(ways(case)) for case in CASES)
     people = settle_people([f"p{number}" for number in range(most)])
     folder = Path(tempfile.mkdtemp(dir="/var/lib"))
     with answering(), Journald() as journald, dead_socket(), RunningAgent() as agent:
@@ -46,7 +46,8 @@ def everything(request: pytest.FixtureRequest, stage: Stage) -> Everything:
         with contextlib.suppress(AttributeError, KeyError):
             parameters = item.callspec.params  # type: ignore[attr-defined]
             wanted.append((parameters["case"], parameters["way"]))
-    request.config.stash[_COUNTED] = len({case for case, _ in wanted}), len(wanted)
+    by_pam = {case for case, way in wanted if way in BY_PAM}
+    request.config.stash[_COUNTED] = len({case for case, _ in wanted}), len(by_pam), len(wanted)
     return stage.play(list(dict.fromkeys(wanted)))
 
 
@@ -59,8 +60,8 @@ def played(everything: Everything, case: Case, way: Way) -> Played:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say how much was played."""
     if _COUNTED in config.stash:
-        cases, all_in_all = config.stash[_COUNTED]
+        cases, by_pam, all_in_all = config.stash[_COUNTED]
         terminalreporter.write_line(
-            f"Fault table: {cases} cases, {len(WAYS)} ways (pam_python's door; the native door with the agent; "
-            f"the native door with the helper), {all_in_all} in all."
+            f"Fault table: {cases} cases; {by_pam} of them through PAM by {len(BY_PAM)} ways each, "
+            f"{all_in_all} logins or groups of logins in all."
         )

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.client.connect_proxy import ESTABLISHED
-from tests.support.fault_case import Case, Expected, Requests
-from tests.support.fault_expected import (
+from tests.support.faults.case import Case, Expected, Requests
+from tests.support.faults.expected import (
     APPROVED,
     APPROVED_AT_ONCE,
     MISCONFIGURED,
@@ -17,7 +17,7 @@ from tests.support.fault_expected import (
     OUTAGE,
     TOLERATED,
 )
-from tests.support.fault_server import (
+from tests.support.faults.server import (
     ACTIVE_AT_ONCE,
     ENDED,
     Part,
@@ -40,7 +40,7 @@ NONSENSE_BEFORE = NONSENSE.but(requests=Requests())
 def table() -> Iterator[Case]:
     """All rows."""
     for what, (expected, server) in {**_names_and_routes(), **_tls(), **_proxies(), **_clocks()}.items():
-        timeout = "2s" if expected.within == SLOW.within else "4s"
+        timeout = "2s" if expected.within == SLOW.within else "20s"
         yield Case(what, expected, server, {"unavailable": "ignore", "timeout": timeout})
     nowhere = nobody("https://127.0.0.1:1")
     yield Case("nothing listens there, and outages are not tolerated", OUTAGE, nowhere)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tests.support.fault_case import (
+from tests.support.faults.case import (
     ABORT,
     AUTHINFO_UNAVAIL,
     CRASHED,
@@ -15,8 +15,8 @@ from tests.support.fault_case import (
     Expected,
     Option,
 )
-from tests.support.fault_expected import APPROVED_AT_ONCE, BY_THE_DOOR
-from tests.support.fault_server import ACTIVE_AT_ONCE, ENDED, scripted
+from tests.support.faults.expected import APPROVED_AT_ONCE, BY_THE_DOOR
+from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, scripted
 
 #: What makes an application look like sshd, where the person is asked before the phone rings.
 SSHD = {"env": "SSH_AUTH_INFO_0="}
@@ -96,5 +96,6 @@ def _row(
         scripted(ACTIVE_AT_ONCE, ENDED),
         settings or {},
         application=application,
+        about_pam=True,
         differs={WITH_PAM_PYTHON: Difference(why, crash)} if crash else {},
     )

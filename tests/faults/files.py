@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
-from tests.support.fault_case import ABORT, NONE, Case, Expected, Requests
-from tests.support.fault_expected import (
+from tests.support.faults.case import ABORT, NONE, Case, Expected, Requests
+from tests.support.faults.expected import (
     APPROVED_AT_ONCE,
     MISCONFIGURED,
     STARTED,
     UNLISTED,
 )
-from tests.support.fault_place import Place
-from tests.support.fault_server import ACTIVE_AT_ONCE, ENDED, sandbox, scripted
+from tests.support.faults.place import Place
+from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, sandbox, scripted
 from tests.support.installation import write
 
 MEBIBYTE = 1024 * 1024
@@ -97,7 +97,7 @@ def table() -> Iterator[Case]:
             if (name, what) == ("the user table", "is half-written"):
                 continue  # where nothing tells of it, see below
             expected = OTHERWISE.get((name, what), MISCONFIGURED)
-            yield Case(f"{name} {what}", expected, sandbox(), prepare=_done(damage, which))
+            yield Case(f"{name} {what}", expected, sandbox(), prepare=_done(damage, which), stage=name)
     yield from _secrets()
     yield from _tables()
     yield from _settings()

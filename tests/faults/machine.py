@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.support.fault_case import WITH_AGENT, Case, Difference
-from tests.support.fault_circumstances import FULL_LOGS, NO_HELPER, NO_JOURNAL, NO_LOG
-from tests.support.fault_expected import APPROVED_AT_ONCE, BY_THE_DOOR, MISCONFIGURED, NONSENSE
-from tests.support.fault_server import ACTIVE_AT_ONCE, ENDED, scripted
+from tests.support.faults.case import WITH_AGENT, Case, Difference
+from tests.support.faults.circumstances import FULL_LOGS, NO_HELPER, NO_JOURNAL, NO_LOG
+from tests.support.faults.expected import APPROVED_AT_ONCE, BY_THE_DOOR, MISCONFIGURED, NONSENSE
+from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, scripted
 from tests.support.scripted_server import answer
 
 FINE = scripted(ACTIVE_AT_ONCE, ENDED)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tests.support.fault_case import WITH_PAM_PYTHON, Case, Difference, Expected
-from tests.support.fault_expected import APPROVED_AT_ONCE, BY_THE_DOOR, NO_ACCOUNT
-from tests.support.fault_server import ACTIVE_AT_ONCE, ENDED, scripted
+from tests.support.faults.case import WITH_PAM_PYTHON, Case, Difference, Expected
+from tests.support.faults.expected import APPROVED_AT_ONCE, BY_THE_DOOR, NO_ACCOUNT
+from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, scripted
 
 NAMES: dict[str, tuple[bytes, str]] = {
     "empty": (b"", '""'),

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.faults.table import CASES, SUBJECTS
-from tests.support.fault_case import CODES, WAYS, Case, Expected
+from tests.faults.table import CASES, SUBJECTS, ways
+from tests.support.faults.case import BY_PAM, CODES, Case, Expected
 
 HEAD = """\
 # Failures and their effect on a login
 
-{cases} failures, each reproduced in {ways} ways by `tests/faults/` ({names}).
-PAM is called by a small application, or by a real sshd if the case says so. For each case the test checks the PAM code,
-the audit record, the text that the user reads, the number of requests to the server, and the time.
+{cases} failures and how the login ends. `tests/faults/` reproduces each of them, and checks the PAM code, the audit
+record, the text that the user reads, the number of requests to the server, and the time.
 
-"within" is the time that the login itself may take, in seconds; on a busy machine, starting the helper takes longer.
-PAM_IGNORE is the module's own result: a stack in which every module returns it fails, and the shipped PAM files end
-with pam_permit. If a way differs from the others, the row below it says how and why.
+The {by_pam} that are marked with ● run through PAM, called by a small application or a real sshd, in {ways} ways:
+{names}. They are those about PAM, doors and applications, and of the others one for each step of a login and each way
+to end. All cases that need no PAM also run without it: the test speaks the relay protocol with the agent.
+
+"within" is the time that the login itself may take, in seconds, on an idle machine. PAM_IGNORE is the module's own
+result: a stack in which every module returns it fails, and the shipped PAM files end with pam_permit. If a way differs
+from the others, the row below it says how and why.
 
 This page is made from the tests: `/usr/bin/python3 -m tests.faults.page > docs/faults.md`.
 """
@@ -26,19 +29,28 @@ COLUMNS = ("case", "outcome, result", "PAM", "the user reads", "requests", "with
 
 def page() -> str:
     """The whole page."""
-    head = HEAD.format(cases=len(CASES), ways=len(WAYS), names="; ".join(str(way) for way in WAYS))
+    head = HEAD.format(
+        cases=len(CASES),
+        by_pam=sum(_is_by_pam(case) for case in CASES),
+        ways=len(BY_PAM),
+        names="; ".join(str(way) for way in BY_PAM),
+    )
     return head + "".join(f"\n## {name}\n\n{_table(rows)}" for name, rows in SUBJECTS.items())
 
 
 def _table(cases: Sequence[Case]) -> str:
     lines = [COLUMNS, ("---",) * len(COLUMNS)]
     for case in cases:
-        lines.append((case.name, *_cells(case.expected)))
+        lines.append((case.name + (" ●" if _is_by_pam(case) else ""), *_cells(case.expected)))
         for number, other in enumerate(case.others, 2):
             lines.append((f"— login {number}", *_cells(other, requests="")))
         for way, difference in case.differs.items():
             lines.append((f"— {way}: {difference.why}", *_cells(difference.expected)))
     return "".join("| " + " | ".join(map(_escaped, line)) + " |\n" for line in lines)
+
+
+def _is_by_pam(case: Case) -> bool:
+    return set(BY_PAM) <= set(ways(case))
 
 
 def _cells(expected: Expected, requests: str | None = None) -> tuple[str, ...]:

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 from tests.client.talk import polled
 from tests.faults.stacks import OURS, PERMIT, UNIX
-from tests.support.fault_case import ALONE, AUTH_ERR, KILLED, MAXTRIES, Case, Expected, Play, Requests
-from tests.support.fault_expected import (
+from tests.support.faults.case import ALONE, AUTH_ERR, KILLED, MAXTRIES, Case, Expected, Play, Requests
+from tests.support.faults.expected import (
     APPROVED,
     DENIED,
     NO_DEVICE,
     timed_out,
 )
-from tests.support.fault_place import at_once, killed_meanwhile
-from tests.support.fault_server import ACTIVE, ENDED, PENDING, sandbox, scripted
-from tests.support.fault_ssh import ELSEWHERE, by_ssh
+from tests.support.faults.place import at_once, killed_meanwhile
+from tests.support.faults.server import ACTIVE, ENDED, PENDING, sandbox, scripted
+from tests.support.faults.ssh import ELSEWHERE, by_ssh
 
 #: A poll goes out one and a half seconds after the request: its answer is there after three and a quarter.
 LATE = ACTIVE.dripping(head=1.75 / len(ACTIVE.head))
@@ -58,6 +58,7 @@ def table() -> Iterator[Case]:
         sandbox("ask"),
         {"timeout": "30s"},
         play=killed_meanwhile,
+        about_pam=True,
     )
     two = APPROVED.but(requests=Requests(2, None, 2))
     yield Case("two people log in at once", two, sandbox(), play=at_once, people=2)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tests.client.talk import polled
-from tests.support.fault_case import ABORT, Case, Expected, Requests
-from tests.support.fault_expected import (
+from tests.support.faults.case import ABORT, Case, Expected, Requests
+from tests.support.faults.expected import (
     APPROVED,
     APPROVED_AT_ONCE,
     DENIED,
@@ -23,7 +23,7 @@ from tests.support.fault_expected import (
     TOLERATED,
     timed_out,
 )
-from tests.support.fault_server import (
+from tests.support.faults.server import (
     ACTIVE,
     ACTIVE_AT_ONCE,
     ENDED,
@@ -131,13 +131,14 @@ def table() -> Iterator[Case]:
     yield from _at_the_end()
 
 
-def _case(name: str, expected: Expected, *parts: Part, timeout: int = 4) -> Case:
-    return Case(name, expected, scripted(*parts), {**TOLERANT, "timeout": f"{timeout}s"})
+def _case(stage: str, what: str, expected: Expected, *parts: Part, timeout: int = 20) -> Case:
+    settings = {**TOLERANT, "timeout": f"{timeout}s"}
+    return Case(f"{stage} is answered with {what}", expected, scripted(*parts), settings, stage=stage)
 
 
 def _at_the_start() -> Iterator[Case]:
-    def row(what: str, expected: Expected, *parts: Part, timeout: int = 4) -> Case:
-        return _case(f"the start is answered with {what}", expected, *parts, timeout=timeout)
+    def row(what: str, expected: Expected, *parts: Part, timeout: int = 20) -> Case:
+        return _case("the start", what, expected, *parts, timeout=timeout)
 
     for what, step in STATUSES_OF_NO_USE.items():
         yield row(what, NONSENSE, step)
@@ -149,8 +150,11 @@ def _at_the_start() -> Iterator[Case]:
         "the start is answered with 503 and outages are not tolerated",
         OUTAGE.but(requests=STARTED),
         scripted(answer(503)),
+        stage="the start",
     )
-    yield row("429 to the end", TOLERATED.but(requests=Requests(3), within=4.0), *[answer(429)] * 3)
+    yield row(
+        "429 to the end", TOLERATED.but(requests=Requests(3), within=4.0), *[answer(429)] * 3, timeout=4
+    )
     yield row(
         "429 once", APPROVED_AT_ONCE.but(requests=Requests(2, 0, 1)), answer(429), ACTIVE_AT_ONCE, ENDED
     )
@@ -184,8 +188,8 @@ def _not_begun(reason: str) -> Step:
 
 
 def _at_a_poll() -> Iterator[Case]:
-    def row(what: str, expected: Expected, *parts: Part, timeout: int = 4) -> Case:
-        return _case(f"a poll is answered with {what}", expected, PENDING, *parts, timeout=timeout)
+    def row(what: str, expected: Expected, *parts: Part, timeout: int = 20) -> Case:
+        return _case("a poll", what, expected, PENDING, *parts, timeout=timeout)
 
     once = Requests(1, 1, 1)
     everywhere = {what: NO_ANSWERS[what] for what in EVERYWHERE}
@@ -203,7 +207,7 @@ def _at_a_poll() -> Iterator[Case]:
     for steps, expected in then_denied.values():
         for what, step in steps.items():
             yield row(what, expected.but(requests=once, within=4.0), step, ENDED)
-    yield row("timeout", timed_out(4).but(requests=once, within=4.0), polled("timeout"), ENDED)
+    yield row("timeout", timed_out(20).but(requests=once, within=4.0), polled("timeout"), ENDED)
     for what, step in {"503": answer(503), "429": answer(429), **LOST_AT_ONCE}.items():
         yield row(
             f"{what}, the next with an approval",
@@ -235,7 +239,7 @@ def _at_the_end() -> Iterator[Case]:
 
     def row(what: str, ends: int, *parts: Part) -> Case:
         expected = APPROVED_AT_ONCE.but(requests=Requests(1, 0, ends))
-        return _case(f"the end is answered with {what}", expected, ACTIVE_AT_ONCE, *parts)
+        return _case("the end", what, expected, ACTIVE_AT_ONCE, *parts)
 
     repeated: dict[str, Step] = {
         "502": answer(502),

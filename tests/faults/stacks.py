@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.support.fault_case import AUTH_ERR, PERM_DENIED, SUCCESS, Case, Expected
-from tests.support.fault_expected import APPROVED_AT_ONCE, EXEMPT, MISCONFIGURED, NONSENSE
-from tests.support.fault_server import ACTIVE_AT_ONCE, ENDED, scripted
+from tests.support.faults.case import AUTH_ERR, PERM_DENIED, SUCCESS, Case, Expected
+from tests.support.faults.expected import APPROVED_AT_ONCE, EXEMPT, MISCONFIGURED, NONSENSE
+from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, scripted
 from tests.support.scripted_server import answer
 from tests.support.world import PASSWORD
 

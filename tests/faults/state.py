@@ -10,9 +10,9 @@ from typing import Callable
 
 from pam_iampass.login.verification import OTHER_LOGIN as OTHERS
 from tests.faults.conversations import SSHD
-from tests.support.fault_case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expected, Requests
-from tests.support.fault_circumstances import STATE_BY_LINK, STATE_FOLDER
-from tests.support.fault_expected import (
+from tests.support.faults.case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expected, Requests
+from tests.support.faults.circumstances import STATE_BY_LINK, STATE_FOLDER
+from tests.support.faults.expected import (
     APPROVED,
     APPROVED_AT_ONCE,
     DENIED,
@@ -20,8 +20,8 @@ from tests.support.fault_expected import (
     MISCONFIGURED,
     OUTAGE,
 )
-from tests.support.fault_place import Place, from_two_places, in_turn, newer_takes_over, with_code
-from tests.support.fault_server import ACTIVE_AT_ONCE, ENDED, nobody, sandbox, scripted
+from tests.support.faults.place import Place, from_two_places, in_turn, newer_takes_over, with_code
+from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, nobody, sandbox, scripted
 
 FINE = scripted(ACTIVE_AT_ONCE, ENDED)
 TEN = {"timeout": "10s"}

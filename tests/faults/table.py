@@ -13,6 +13,8 @@ from tests.faults import (
     stacks,
     state,
 )
+from tests.support.faults.case import BY_PAM, WITHOUT_PAM, Case
+from tests.support.ways import Way
 
 SUBJECTS = {
     "What IAMPASS answers": tuple(server_answers.table()),
@@ -26,3 +28,26 @@ SUBJECTS = {
     "People": tuple(people.table()),
 }
 CASES = tuple(case for rows in SUBJECTS.values() for case in rows)
+
+
+def _for_every_door() -> frozenset[Case]:
+    """One case of each stage and each kind of ending: what the others of its kind show is the same to a door."""
+    found: dict[tuple[object, ...], Case] = {}
+    for subject, rows in SUBJECTS.items():
+        for case in rows:
+            kinds = tuple((each.code, each.outcome, each.message) for each in (case.expected, *case.others))
+            found.setdefault((subject, case.stage, kinds), case)
+    return frozenset(found.values())
+
+
+FOR_EVERY_DOOR = _for_every_door()
+
+
+def ways(case: Case) -> tuple[Way, ...]:
+    """The ways on which a case is played."""
+    if case.needs_pam:
+        return BY_PAM
+    return (WITHOUT_PAM, *BY_PAM) if case in FOR_EVERY_DOOR else (WITHOUT_PAM,)
+
+
+PLAYED = tuple((case, way) for case in CASES for way in ways(case))

@@ -1,4 +1,4 @@
-"""The published client in a Python of its own: found, or installed from PyPI once."""
+"""The published client in a Python of its own."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from types import TracebackType
 from typing import Any
 
 from pam_iampass.sandbox import Sandbox
-from tests.support.venv import python_with
+from tests.support.venv import python_of
 
-REQUIREMENT = "IAMPASS==0.0.32"
 _DRIVER = Path(__file__).with_name("witness_driver.py")
-_IMPORTS = "import IAMPASS.management_api, IAMPASS.authentication_api"
 
 
 def witness_python() -> Path:
-    """A Python that can import the published client. Raises CalledProcessError where that cannot be had."""
-    return python_with("witness", [REQUIREMENT], _IMPORTS)
+    """A Python that can import the published client. Raises FileNotFoundError where it is not installed."""
+    return python_of("published-client")
 
 
 class Witness:

@@ -29,6 +29,8 @@ class Told:
     asked: list[str] = field(default_factory=list)
     hidden: list[bool] = field(default_factory=list)
     """For each prompt, whether what is typed is hidden."""
+    shown: list[str] = field(default_factory=list)
+    """All texts and prompts, in order."""
     promised: list[float] = field(default_factory=list)
     """The deadlines, in seconds."""
 
@@ -83,11 +85,13 @@ class Door:
             elif frame.type is FrameType.DEADLINE:
                 told.promised.append(int.from_bytes(frame.payload, "big") / 1000)
             elif frame.type is FrameType.ASK:
+                told.shown.append(frame.payload[1:].decode())
                 told.asked.append(frame.payload[1:].decode())
                 told.hidden.append(frame.payload[0] == 0)
                 with contextlib.suppress(BrokenPipeError):  # a RESULT may be waiting all the same
                     self.send(self._answer())
             else:
+                told.shown.append(frame.payload.decode())
                 (told.said if frame.type is FrameType.SAY else told.errors).append(frame.payload.decode())
         self._connection.close()
         self.wait(timeout)

@@ -15,7 +15,7 @@ SOCKET = Path("/run/systemd/journal/socket")
 
 
 class Journald:
-    """Runs journald and reads its records. Only inside `machine.sh`: it takes the machine's own sockets."""
+    """Runs journald and reads its records. Only inside `isolated-root.sh`: it takes the machine's own sockets."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None

@@ -1,21 +1,20 @@
-"""A name service for the copy of this machine: silent for one name, and the bearer of bad news for others."""
+"""A name service for the isolated root: silent for one name, and the bearer of bad news for others."""
 
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 import struct
-import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 SILENT, UNKNOWN, BROKEN = "silent.example", "unknown.example", "broken.example"
 #: Has the address ::1, and none of IPv4.
 SIX = "six.example"
 RESOLVER = Path("/etc/resolv.conf")
+_ADDRESS = ("127.20.0.1", 53)
 _AAAA = 28
 #: Of an answer (RFC 1035, 4.1.1).
 _CODES = {UNKNOWN: 3, BROKEN: 2}
@@ -23,38 +22,19 @@ _CODES = {UNKNOWN: 3, BROKEN: 2}
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Serve on an address of its own, and be the one in /etc/resolv.conf."""
+    """Serve, and be the only one in /etc/resolv.conf. No domain is added to a name, whatever this machine is called."""
+    before = RESOLVER.read_text()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        address = _taken_by(server)
-        _ask_here(f"nameserver {address}\noptions timeout:4 attempts:1\n")
+        server.bind(_ADDRESS)
+        RESOLVER.write_text(f"nameserver {_ADDRESS[0]}\nsearch .\noptions timeout:4 attempts:1\n")
         thread = threading.Thread(target=_serve, args=(server,), daemon=True)
         thread.start()
         try:
             yield
         finally:
-            _tell_that_it_is_over(address)
+            RESOLVER.write_text(before)
+            _tell_that_it_is_over()
             thread.join(5)
-
-
-def _taken_by(server: socket.socket) -> str:
-    """An address that the server has for itself: other copies of the machine share its network."""
-    for host in range(1, 255):
-        address = f"127.20.0.{host}"
-        with suppress(OSError):
-            server.bind((address, 53))
-            return address
-    raise OSError("every address for a name service is taken")
-
-
-def _ask_here(text: str) -> None:
-    """Put another resolv.conf over the machine's, which may be a mount of its own that can only be read."""
-    ours = Path(os.environ["MACHINE_SCRATCH"]) / "resolv.conf"
-    ours.write_text(text)
-    if RESOLVER.exists():
-        subprocess.run(["mount", "--bind", str(ours), str(RESOLVER)], check=True)
-    else:
-        RESOLVER.unlink(missing_ok=True)  # a link to nowhere
-        RESOLVER.write_text(text)
 
 
 def _serve(server: socket.socket) -> None:
@@ -86,7 +66,7 @@ def _encoded(name: str) -> bytes:
     return b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
 
 
-def _tell_that_it_is_over(address: str) -> None:
+def _tell_that_it_is_over() -> None:
     """Datagrams have no end of a stream: an empty one stands for it."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as teller:
-        teller.sendto(b"", (address, 53))
+        teller.sendto(b"", _ADDRESS)

@@ -5,7 +5,7 @@
 set -eu
 
 demo="openssh-server openssh-client libpam-python sudo python3-requests python3-yaml python3-systemd python3-pampy
-python3-click python3-rich python3-aiohttp python3-trustme python3-pexpect systemd util-linux passwd
+python3-click python3-rich python3-aiohttp python3-trustme python3-pexpect systemd util-linux iproute2 passwd
 gcc make libc6-dev libpam0g-dev"
 test="$demo pamtester libpam-wrapper python3-pypamtest python3-pytest python3-pytest-timeout python3-coverage
 python3-hypothesis python3-itsdangerous python3-pyte python3-segno python3-venv python3-zbar ca-certificates mypy
@@ -31,7 +31,10 @@ for package in $wanted; do
         *) missing="$missing $package" ;;
     esac
 done
-[ -n "$missing" ] || exit 0
+tools() {
+    [ "$1" != test ] || "$(dirname "$0")/python-tools.sh" published-client browser
+}
+[ -n "$missing" ] || { tools "$1"; exit 0; }
 
 [ "$(id -u)" -eq 0 ] || { echo "requirements.sh: must run as root, to install$missing" >&2; exit 1; }
 command -v apt-get > /dev/null || { echo "requirements.sh: this needs Debian's apt-get" >&2; exit 1; }
@@ -59,3 +62,4 @@ case $missing in
         fi
         ;;
 esac
+tools "$1"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import datetime
+import errno
 import json
 import shutil
 import socket
@@ -218,9 +219,7 @@ class ScriptedServer:
         self._threads: list[threading.Thread] = []
         self._sockets: list[socket.socket] = []
         self._context = _server_context(authority().certificate(certificate), tls_1_0)
-        self._listener = socket.create_server(
-            (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-        )
+        self._listener, self._reserved = _listening(host)
         self.address = self._listener.getsockname()
         self.requests: list[Request] = []
         """All that arrived whole, in order."""
@@ -266,6 +265,7 @@ class ScriptedServer:
         _ignoring_errors(self._listener.shutdown, socket.SHUT_RDWR)
         self._threads[0].join(5.0)
         self._listener.close()
+        self._reserved.close()
         for sock in self._sockets:
             _ignoring_errors(sock.shutdown, socket.SHUT_RDWR)
         for thread in self._threads:
@@ -423,6 +423,30 @@ def _read_request(stream: _TLSStream, number: int) -> Request:
     while len(body) < length:
         body += stream.read(length - len(body))
     return Request(method, target, headers, body, number, time.monotonic())
+
+
+def _listening(host: str) -> tuple[socket.socket, socket.socket]:
+    """A listening socket, and one that keeps others from its port at the loopback address of the other family.
+
+    Names such as localhost lead to both, and no client may come to another server than its own.
+    """
+    other = "127.0.0.1" if ":" in host else "::1"
+    while True:
+        listener = socket.create_server((host, 0), family=_family(host))
+        reserved = socket.socket(_family(other), socket.SOCK_STREAM)
+        try:
+            reserved.bind((other, listener.getsockname()[1]))
+        except OSError as error:
+            reserved.close()
+            if error.errno == errno.EADDRNOTAVAIL:  # a machine without IPv6
+                return listener, reserved
+            listener.close()
+        else:
+            return listener, reserved
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def _server_context(certificate: str, tls_1_0: bool) -> ssl.SSLContext:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import shutil
 import socket
 import subprocess
@@ -13,6 +15,18 @@ from tests.support.terminal import Terminal
 
 CONFIGURATION = Path("/etc/ssh/sshd_config")
 PROMPT = "IAMPASS: press Enter[^:]*: "
+
+
+#: Below those that the kernel gives away: nobody takes one between here and the sshd that is meant to have it.
+_PORTS = itertools.count(2200)
+
+
+def _free_port() -> int:
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("every port is taken")
 
 
 class Login(Terminal):
@@ -56,9 +70,7 @@ class Sshd:
         for key in (folder / "host-key", self.client_key):
             if not key.exists():
                 subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = _free_port()
         host_key = (folder / "host-key.pub").read_text()
         (folder / "known-hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}")
         options = [

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.test_architecture import FLOOR
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
@@ -64,3 +66,10 @@ def test_a_decision_is_a_short_page_with_its_status_and_date_as_in_the_index(pag
     assert len(rest) <= 27
     listed = f"| [{title[2:]}](decisions/{page.name}) | {status[0].lower()}{status[1:-1]} |"
     assert listed in (DOCS / "README.md").read_text().splitlines()
+
+
+def test_the_architecture_page_lists_the_rooms_from_top_to_bottom() -> None:
+    rows = re.findall(r"^\| `pam_iampass/(.+)$", (DOCS / "architecture.md").read_text(), re.MULTILINE)
+    rooms = [room for row in rows for room in re.findall(r"(?:^|`)(\w+)(?:/|\.py)`", row.split(" | ")[0])]
+    assert sorted(rooms) == sorted(FLOOR)
+    assert [FLOOR[room] for room in rooms] == sorted(map(FLOOR.__getitem__, rooms), reverse=True)

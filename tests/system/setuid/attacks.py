@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass, replace
 
-from tests.support.setuid_people import Process
-from tests.support.setuid_stage import Phone
-from tests.support.setuid_traps import FOLDER, MARKS
+from tests.support.setuid.people import Process
+from tests.support.setuid.stage import Phone
+from tests.support.setuid.traps import FOLDER, MARKS
 
 OWN_ENVIRONMENT = (
     "the module is a separate process: the helper has only `PATH` and `LANG`, the agent systemd's environment"

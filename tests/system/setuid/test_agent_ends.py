@@ -14,8 +14,8 @@ from tests.support import processes
 from tests.support.agent import SOCKET, RunningAgent
 from tests.support.installation import Installation
 from tests.support.journald import Journald
-from tests.support.setuid_people import AS_ROOT, PROGRAMS, Person
-from tests.support.setuid_stage import Guest, Module, Phone, Phones, Stage, waiting
+from tests.support.setuid.people import AS_ROOT, PROGRAMS, Person
+from tests.support.setuid.stage import Guest, Module, Phone, Phones, Stage, waiting
 from tests.support.terminal import Terminal
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.setuid_stage import Guest, Module, Phone, Stage
+from tests.support.setuid.stage import Guest, Module, Phone, Stage
 
 SERVICE = Path("/etc/pam.d/phone-only")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.setuid_people import HOME, PROGRAMS
-from tests.support.setuid_stage import Guest, Module, Phone, Stage
-from tests.support.setuid_traps import MARKS, PYTHON, snap, write
+from tests.support.setuid.people import HOME, PROGRAMS
+from tests.support.setuid.stage import Guest, Module, Phone, Stage
+from tests.support.setuid.traps import MARKS, PYTHON, snap, write
 
 LOCAL = Path(f"/usr/local/lib/{PYTHON}/dist-packages")
 AT_HOME = HOME / f".local/lib/{PYTHON}/site-packages"

@@ -17,8 +17,8 @@ from tests.support.agent import SOCKET, RunningAgent
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.planted_agent import PlantedAgent
-from tests.support.setuid_people import AS_ROOT, GROUP_ID, PROGRAMS, Person, enter_password
-from tests.support.setuid_stage import Guest, Phone, Phones, Stage
+from tests.support.setuid.people import AS_ROOT, GROUP_ID, PROGRAMS, Person, enter_password
+from tests.support.setuid.stage import Guest, Phone, Phones, Stage
 
 #: In a namespace of its own a login finds another folder where the agent's would be.
 ELSEWHERE = [

@@ -17,8 +17,8 @@ import pytest
 
 from pam_iampass.sandbox import Sandbox
 from tests.support.installation import Installation
-from tests.support.setuid_people import AS_ROOT, GROUP, PROGRAMS, Person, Process
-from tests.support.setuid_traps import FOLDER, MARKS, PYTHON, Traps, snap, write
+from tests.support.setuid.people import AS_ROOT, GROUP, PROGRAMS, Person, Process
+from tests.support.setuid.traps import FOLDER, MARKS, PYTHON, Traps, snap, write
 
 SCRIPT = Path("/root/naive.py")
 REPORT = Path("/root/report.json")

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.installation import Installation
-from tests.support.setuid_people import AS_ROOT, PROGRAMS
-from tests.support.setuid_stage import Guest, Module, Stage, waiting
+from tests.support.setuid.people import AS_ROOT, PROGRAMS
+from tests.support.setuid.stage import Guest, Module, Stage, waiting
 from tests.support.terminal import Terminal
 from tests.support.world import PATIENCE
 

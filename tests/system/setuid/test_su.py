@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 
-from tests.support.setuid_people import AS_ROOT, SHOW_WHO, Process, enter_password
-from tests.support.setuid_stage import WITHIN, Guest, Phone
-from tests.support.side_by_side import side_by_side
+from tests.support.setuid.people import AS_ROOT, SHOW_WHO, Process, enter_password
+from tests.support.setuid.side_by_side import side_by_side
+from tests.support.setuid.stage import WITHIN, Guest, Phone
 from tests.support.terminal import Terminal
 
 

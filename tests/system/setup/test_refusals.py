@@ -72,7 +72,9 @@ def test_an_administrator_that_the_machine_does_not_know_is_refused(administrato
 
 def test_root_would_be_refused_by_sshd(administrator: Administrator) -> None:
     administrator.machine.change(exempt="{users: [root]}")
-    assert "PermitRootLogin without-password takes a key alone" in refused(administrator, "sshd", who="root")
+    assert "PermitRootLogin without-password accepts a key alone" in refused(
+        administrator, "sshd", who="root"
+    )
 
 
 def test_whoever_has_no_key_would_be_locked_out(administrator: Administrator) -> None:
@@ -139,13 +141,13 @@ def test_an_account_that_may_not_log_in_is_found_out(administrator: Administrato
 def test_settings_of_sshd_that_are_set_before_ours_are_found_out(administrator: Administrator) -> None:
     with file(DROP_INS / "05-site.conf", "PasswordAuthentication yes\n"):
         told = refused(administrator, "sshd", "--force")
-    assert "`passwordauthentication yes`, where `passwordauthentication no` is meant" in told
+    assert "`passwordauthentication yes` instead of `passwordauthentication no`" in told
 
 
 def test_a_match_block_for_the_administrator_is_told(administrator: Administrator) -> None:
     with file(DROP_INS / "20-site.conf", "Match User alice\n  AuthenticationMethods publickey\n"):
         told = administrator.setup("sshd")
-        administrator.setup("--undo")
+        administrator.setup("undo")
     assert "a Match block sets `authenticationmethods publickey` for alice" in told
 
 
@@ -165,23 +167,23 @@ def test_an_sshd_that_includes_no_drop_ins_is_refused(administrator: Administrat
 def test_what_visudo_refuses_is_told_by_its_own_path(administrator: Administrator) -> None:
     with file(Path("/etc/sudoers.d/site"), "alice ALL=(ALL ALL\n", 0o440):
         told = refused(administrator, "sudo", "--force")
-    assert "visudo refuses the settings: /etc/sudoers.d/site:1" in told
+    assert "visudo rejects the settings: /etc/sudoers.d/site:1" in told
 
 
 def test_a_pam_service_that_is_set_after_ours_is_found_out(administrator: Administrator) -> None:
     with file(Path("/etc/sudoers.d/site"), "Defaults pam_service=other\n", 0o440):
-        assert "sudo would have `pam_service=other`" in refused(administrator, "sudo", "--force")
+        assert "sudo would use `pam_service=other`" in refused(administrator, "sudo", "--force")
 
 
 def test_an_edited_file_is_shown_and_kept(administrator: Administrator) -> None:
     administrator.setup("sudo")
     mine = Path("/etc/pam.d/iampass-sudo")
     mine.write_text(mine.read_text() + "# mine\n")
-    told = refused(administrator, "--undo")
+    told = refused(administrator, "undo")
     assert "/etc/pam.d/iampass-sudo: was changed after it was set up" in told
     assert "+# mine" in told
-    assert "changed" in administrator.setup("--status")
-    administrator.setup("--undo", "--force")
+    assert "changed" in administrator.setup("status")
+    administrator.setup("undo", "--force")
     (kept,) = (STATE / "setup/edited").iterdir()
     assert kept.read_text().endswith("# mine\n")
 
@@ -200,7 +202,7 @@ def test_a_damaged_memory_is_told_and_nothing_is_done(administrator: Administrat
     kept = manifest.read_text()
     manifest.write_text(damage)
     try:
-        for arguments in (("--undo",), ("sudo",), ("--status",)):
+        for arguments in (("undo",), ("sudo",), ("status",)):
             assert "manifest.json: cannot be understood" in refused(administrator, *arguments)
     finally:
         manifest.write_text(kept)
@@ -212,7 +214,7 @@ def test_a_folder_of_somebody_elses_is_not_used(administrator: Administrator) ->
     assert "/var/lib/pam-iampass/setup: is a folder that belongs to user 1" in refused(administrator, "sudo")
     os.chown(STATE / "setup", 0, 0)
     (STATE / "setup").chmod(0o755)
-    assert "/var/lib/pam-iampass/setup: must be root's alone" in refused(administrator, "sudo")
+    assert "/var/lib/pam-iampass/setup: others than root can enter it" in refused(administrator, "sudo")
 
 
 def test_only_root_may(administrator: Administrator) -> None:
@@ -229,8 +231,10 @@ def test_only_root_may(administrator: Administrator) -> None:
         ("sudo", "--key"),
         ("sudo", "--try", "0"),
         ("sudo", "--dry-run", "--try", "5"),
+        ("undo", "confirm"),
         ("--undo", "--confirm"),
-        ("--status", "sudo"),
+        ("status", "sudo"),
+        ("undo", "cron"),
         ("sudo", "--json"),
     ],
 )
@@ -262,5 +266,5 @@ def test_a_line_of_su_that_leads_past_the_phone_is_told(administrator: Administr
     with file(su, trusting):
         assert "PAM: su: A wrong password gets in" in refused(administrator, "su")
         administrator.setup("su", "--force")
-        administrator.setup("--undo")
+        administrator.setup("undo")
         assert su.read_text() == trusting

@@ -214,8 +214,8 @@ def test_a_template_is_taken_literally(configuration: Configuration, template: s
 ASK = "write for example"
 WRONG: list[tuple[str, str]] = [
     ("application_secret_file: rel/secret", '"rel/secret" is not an absolute path'),
-    ("server: http://iam-api.com", '"http://iam-api.com" is not an https address'),
-    ("server: iam-api.com", '"iam-api.com" is not an https address'),
+    ("server: http://iam-api.com", '"http://iam-api.com" is not an https URL'),
+    ("server: iam-api.com", '"iam-api.com" is not an https URL'),
     ("server: https://", '"https://" has no valid host and port'),
     ("server: https://:443", '"https://:443" has no valid host and port'),
     ("server: https://a:b@c", '"https://a:b@c" contains a user name or password'),
@@ -230,8 +230,8 @@ WRONG: list[tuple[str, str]] = [
     ("server: https://ä.example", '"https://ä.example" has no valid host and port'),
     ("server: 'https://[::1'", '"https://[::1" has no valid host and port'),
     ("server: 'https://[1:2]'", '"https://[1:2]" has no valid host and port'),
-    ("server: ''", '"" is not an https address'),
-    ("server: null", '"null" is not an https address'),
+    ("server: ''", '"" is not an https URL'),
+    ("server: null", '"null" is not an https URL'),
     ("server:", "is empty"),
     ("server: [https://a]", "is a list, not an https address without a path"),
     ("server: {https: //a}", "is a mapping, not an https address without a path"),
@@ -239,8 +239,8 @@ WRONG: list[tuple[str, str]] = [
     ('ca_file: "/a\\eb"', '"/a\\x1bb" is a path with invisible characters'),
     ('ca_file: "/a\\0b"', '"/a\\x00b" is a path with invisible characters'),
     ("ca_file: 'null'", '"null" is not an absolute path'),
-    ("proxy: https://proxy:1", '"https://proxy:1" is not an http address'),
-    ("proxy: socks5://proxy:1", '"socks5://proxy:1" is not an http address'),
+    ("proxy: https://proxy:1", '"https://proxy:1" is not an http URL'),
+    ("proxy: socks5://proxy:1", '"socks5://proxy:1" is not an http URL'),
     ("proxy: http://proxy", '"http://proxy" has no port'),
     ("proxy: http://u:p@proxy:1", '"http://u:p@proxy:1" contains a user name or password'),
     ("users: users.yaml", '"users.yaml" is not an absolute path'),
@@ -430,7 +430,7 @@ ca_file: /dev/null
     )
     assert configuration.problems() == [
         "1: application_secret_file: /nowhere does not exist",
-        '2: server: "http://iam-api.com" is not an https address',
+        '2: server: "http://iam-api.com" is not an https URL',
         '3: timeout: "60" has no unit',
         "4: timeout: the key is duplicate (first in line 3)",
         "5: methodes: is not a known key",

@@ -1,0 +1,39 @@
+"""What logins come to, in the words of the table: `Expected` values to begin with."""
+
+from __future__ import annotations
+
+from tests.support.faults.case import ABORT, IGNORE, NONE, SUCCESS, Expected, Requests
+from tests.system.test_outcomes import NO_PHONE, NO_SENSE, NOT_SET_UP, OUT_OF_REACH
+
+#: One request that was on the phone, asked about and ended.
+ASKED = Requests(1, None, 1)
+#: A session that was approved before it was asked about.
+AT_ONCE = Requests(1, 0, 1)
+STARTED = Requests(1, 0, 0)
+
+APPROVED = Expected(SUCCESS, "approved", "success", "Approved on your phone.", ASKED, within=4.0)
+APPROVED_AT_ONCE = APPROVED.but(requests=AT_ONCE, within=1.0)
+DENIED = Expected(ABORT, "denied", "denied", "Denied on your phone.", ASKED, within=4.0)
+NO_DEVICE = Expected(ABORT, "no_device", "denied", NO_PHONE, STARTED)
+NO_ACCOUNT = Expected(ABORT, "denied", "denied", record='reason="no account on this machine"')
+EXEMPT = Expected(IGNORE, "exempt", "ignored")
+UNLISTED = Expected(
+    ABORT,
+    "unlisted",
+    "denied",
+    "No phone is on record for you on this machine. Please ask your administrator.",
+)
+TOLERATED = Expected(
+    IGNORE, "unavailable", "ignored", "IAMPASS is unreachable. Continuing without phone approval.", NONE
+)
+OUTAGE = Expected(ABORT, "unavailable", "denied", OUT_OF_REACH, NONE)
+NONSENSE = Expected(ABORT, "unavailable", "denied", NO_SENSE, STARTED)
+MISCONFIGURED = Expected(ABORT, "misconfigured", "denied", NOT_SET_UP, NONE)
+BY_THE_DOOR = Expected(ABORT, "unavailable", "denied")
+"""The door has no answer of the module: the person reads nothing of it."""
+
+
+def timed_out(seconds: int) -> Expected:
+    """Nobody answered."""
+    message = f"Nobody answered on your phone within {seconds} seconds."
+    return Expected(ABORT, "timed_out", "denied", message, ASKED, within=seconds + 1.0)

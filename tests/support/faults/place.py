@@ -1,0 +1,286 @@
+"""Where one case of the fault table is played on one way: files, people, a PAM service, all its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Callable
+
+from pam_iampass.login.rate_limit import STATE
+from pam_iampass.login.recovery_codes import CODES
+from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox.sessions import SandboxSession
+from pam_iampass.system.state_dir import file_stem
+from tests.support.agent import SOCKET
+from tests.support.door import Door
+from tests.support.faults.case import NONE, WITHOUT_PAM, Case, Option, Play, Requests
+from tests.support.installation import ETC, write
+from tests.support.ways import Way
+
+CASES = ETC / "cases"
+PAM = Path("/etc/pam.d")
+#: A socket at which nobody listens. In a mount namespace of its own an application finds it in the place of the
+#: agent's, and so has its module run by the helper, while others use the agent.
+DEAD_SOCKET = "/run/nobody-listens.sock"
+HIDE_AGENT = [
+    *("unshare", "--mount", "--propagation", "private"),
+    *("sh", "-c", f'mount --bind "$0" {SOCKET} && exec "$@"', DEAD_SOCKET),
+]
+#: No PAM call of a test may take longer. Seconds.
+PATIENCE = 40.0
+
+
+@dataclass
+class Ended:
+    """What was to be seen of one login."""
+
+    code: int = -1
+    """What PAM said; where a signal ended the application, that with a minus."""
+    shown: list[str] = field(default_factory=list)
+    """What the person read."""
+    elapsed: float = 0.0
+    """Seconds that PAM took."""
+
+
+class Place:
+    """See the module's docstring. `program` is the compiled application."""
+
+    def __init__(self, case: Case, way: Way, service: str, users: list[str], program: Path) -> None:
+        self.case = case
+        self.way = way
+        self.service = service
+        self.users = users
+        self.program = program
+        self.folder = CASES / service
+        self.secret = "a-secret"
+        self.sandbox: Sandbox | None = None
+        self.count: Callable[[], Requests] = lambda: NONE
+        self.settings = {
+            "application_id": "demo",
+            "application_secret_file": str(self.folder / "secret" / "application-secret"),
+            "ca_file": str(self.folder / "ca.pem"),
+            "users": str(self.folder / "table" / "users.yaml"),
+            "timeout": "20s",
+        }
+        for folder in (self.folder, *(self.folder / name for name in ("settings", "table", "secret"))):
+            folder.mkdir(parents=True)
+            shutil.chown(folder, "root", "iampass")
+            folder.chmod(0o750)
+
+    # The files
+
+    @property
+    def settings_file(self) -> Path:
+        """What the PAM line names."""
+        return self.folder / "settings" / "iampass.yaml"
+
+    @property
+    def table_file(self) -> Path:
+        """The user table."""
+        return Path(self.settings["users"])
+
+    @property
+    def secret_file(self) -> Path:
+        """The application's secret."""
+        return Path(self.settings["application_secret_file"])
+
+    @staticmethod
+    def token(user: str) -> str:
+        """The user's IAMPASS token."""
+        return f"token-of-{user}"
+
+    def trust(self, ca_file: str) -> None:
+        """Whose certificates are good."""
+        shutil.copy(ca_file, self.folder / "ca.pem")
+        (self.folder / "ca.pem").chmod(0o644)
+
+    def furnish(self) -> None:
+        """Write everything as it should be, then do to it what the case does."""
+        settings = {**self.settings, **self.case.settings}
+        text = "".join(f"{key}: {value}\n" for key, value in settings.items())
+        write(self.settings_file, text.replace("{user}", self.users[0]))
+        write(self.table_file, "".join(f"{user}: {self.token(user)}\n" for user in self.users))
+        write(self.secret_file, self.secret + "\n")
+        if self.way != WITHOUT_PAM:
+            self._write_stack()
+        self.case.prepare(self)
+
+    def _write_stack(self) -> None:
+        module = f"{self.way.line} config={self.settings_file}"
+        for name, lines in ((self.service, self.case.stack), (f"{self.service}-other", self.case.included)):
+            words = {"module": module, "other": f"{self.service}-other"}
+            (PAM / name).write_text("".join(line.format(**words) + "\n" for line in lines))
+
+    def state_file(self) -> Path:
+        """What is remembered of the person's logins."""
+        return Path(STATE) / f"{file_stem(self.users[0])}.json"
+
+    def codes_file(self) -> Path:
+        """The person's recovery codes."""
+        return Path(CODES) / f"{file_stem(self.users[0])}.json"
+
+    def new_recovery_codes(self) -> list[str]:
+        """Make ten."""
+        command = ["pam-iampass", "recovery", "new", "--yes", "--json", self.users[0]]
+        made = subprocess.run(command, check=True, capture_output=True)
+        codes: list[str] = json.loads(made.stdout)["codes"]
+        return codes
+
+    # The logins
+
+    def play(self) -> list[Ended]:
+        """Log in."""
+        return (self.case.play or one)(self)
+
+    def login(
+        self,
+        user: str,
+        options: Mapping[str, Option],
+        meanwhile: Callable[[subprocess.Popen[bytes]], object] = lambda application: None,
+    ) -> Ended:
+        """One login by the application; `meanwhile` is done once it runs."""
+        if self.way == WITHOUT_PAM:
+            return timed(lambda: self._login_without_pam(**{"user": user, **options}))
+        words: list[str | bytes] = ["--service", self.service]
+        for name, value in {"user": user, "typed": "", **options}.items():
+            if value is False:
+                continue
+            words.append("--" + name.replace("_", "-"))
+            words += [] if value is True else [value if isinstance(value, bytes) else str(value)]
+        under = [] if self.way.agent else HIDE_AGENT
+        with subprocess.Popen(
+            [*under, str(self.program), *words, "authenticate"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+        ) as application:
+            try:
+                meanwhile(application)
+                output, errors = application.communicate(timeout=PATIENCE)
+            except BaseException:
+                application.kill()
+                raise
+        assert application.returncode <= 0, (application.returncode, output, errors.decode())
+        ended = _understood(output.decode())
+        return ended if application.returncode == 0 else replace(ended, code=application.returncode)
+
+    def _login_without_pam(
+        self, *, user: Option, typed: Option = "", rhost: Option = "", env: Option = ""
+    ) -> Ended:
+        items = {"user": _text(user), "service": self.service, "uid": "0", "rhost": _text(rhost)}
+        if env:
+            name, _, value = _text(env).partition("=")
+            assert name == "SSH_AUTH_INFO_0"
+            items["ssh_auth_info"] = value
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(SOCKET))
+            settings = f"config={self.settings_file}"
+            told = Door(connection, settings, answers=(_text(typed),) * 5, **items).finish(PATIENCE)
+        return Ended(-1 if told.code is None else told.code, told.shown)
+
+
+def _text(value: Option) -> str:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+
+
+def one(place: Place) -> list[Ended]:
+    """One login."""
+    return [place.login(place.users[0], place.case.application)]
+
+
+def at_once(place: Place) -> list[Ended]:
+    """All people of the place log in at the same time."""
+    with ThreadPoolExecutor(len(place.users)) as pool:
+        return list(pool.map(lambda user: place.login(user, place.case.application), place.users))
+
+
+def killed_meanwhile(place: Place) -> list[Ended]:
+    """The application is killed while the phone rings."""
+
+    def kill(application: subprocess.Popen[bytes]) -> None:
+        assert place.sandbox is not None
+        place.sandbox.wait_for_request(place.token(place.users[0]), PATIENCE)
+        application.kill()
+
+    return [place.login(place.users[0], place.case.application, kill)]
+
+
+def newer_takes_over(place: Place) -> list[Ended]:
+    """The same person logs in twice from the same place; the later login's request is approved."""
+    return _two(place, {}, {}, lambda sandbox, first, second: sandbox.approve(second))
+
+
+def from_two_places(place: Place) -> list[Ended]:
+    """The same person logs in from two places; the later login's request is approved, the other one denied."""
+
+    def answer(sandbox: Sandbox, first: SandboxSession, second: SandboxSession) -> None:
+        sandbox.approve(second)
+        sandbox.deny(first)
+
+    return _two(place, {"rhost": "192.0.2.1"}, {"rhost": "192.0.2.2"}, answer)
+
+
+def _two(
+    place: Place,
+    first: Mapping[str, Option],
+    second: Mapping[str, Option],
+    answer: Callable[[Sandbox, SandboxSession, SandboxSession], object],
+) -> list[Ended]:
+    [user], sandbox = place.users, place.sandbox
+    assert sandbox is not None
+    with ThreadPoolExecutor(2) as pool:
+        logins = [pool.submit(place.login, user, first)]
+        older = sandbox.wait_for_request(place.token(user), PATIENCE)
+        logins.append(pool.submit(place.login, user, second))
+        newer = sandbox.wait_for_request(place.token(user), PATIENCE, after=older)
+        answer(sandbox, older, newer)
+        return [login.result() for login in logins]
+
+
+def in_turn(*options: Mapping[str, Option]) -> Play:
+    """One login after the other, with these options of the application."""
+    return lambda place: [place.login(place.users[0], {**place.case.application, **one}) for one in options]
+
+
+def with_code(*options: Mapping[str, Option], at_once: bool = False) -> Play:
+    """The same where a recovery code of the person stands for `CODE`; or all at the same time, who got in first."""
+
+    def play(place: Place) -> list[Ended]:
+        code = place.new_recovery_codes()[0]
+        filled = [
+            {name: code if value == "CODE" else value for name, value in one.items()} for one in options
+        ]
+        with ThreadPoolExecutor(len(filled) if at_once else 1) as pool:
+            ended = list(pool.map(lambda one: place.login(place.users[0], one), filled))
+        return sorted(ended, key=lambda one: one.code) if at_once else ended
+
+    return play
+
+
+def _understood(output: str) -> Ended:
+    ended = Ended()
+    for name, *values in (line.split(" ") for line in output.splitlines()):
+        if name == "message":
+            ended.shown.append(bytes.fromhex(values[1]).decode("utf-8", "surrogateescape"))
+        elif name == "elapsed":
+            ended.elapsed = int(values[0]) / 1000
+        elif name == "result":
+            ended.code = int(values[0])
+    return ended
+
+
+def timed(action: Callable[[], Ended]) -> Ended:
+    """With the time that it took."""
+    began = time.monotonic()
+    ended = action()
+    ended.elapsed = time.monotonic() - began
+    return ended

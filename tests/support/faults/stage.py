@@ -1,0 +1,137 @@
+"""Plays the cases of the fault table on all ways, many at a time, and keeps what was to be seen."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support import processes
+from tests.support.agent import RunningAgent
+from tests.support.faults.case import AS_EVER, Case, Circumstance, Requests
+from tests.support.faults.place import DEAD_SOCKET, Ended, Place
+from tests.support.installation import ROOT
+from tests.support.journald import Journald
+from tests.support.ways import Way
+from tests.support.world import PATIENCE, wait_until
+
+#: Logins at a time. Most of them wait.
+AT_A_TIME = 10
+
+_RECORD = re.compile(r"outcome=(\w+) result=(\w+) user=.* service=(\S+) rhost=")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One audit record, as the line that a reader sees."""
+
+    outcome: str
+    result: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Played:
+    """What was to be seen of one case on one way."""
+
+    logins: Future[list[Ended]]
+    records: list[Record]
+    requests: Requests
+
+    @property
+    def ended(self) -> list[Ended]:
+        """The logins. Raises what kept them from being played."""
+        return self.logins.result()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The machine. `program` is the application."""
+
+    journald: Journald
+    agent: RunningAgent
+    program: Path
+    people: Iterator[str]
+
+    def play(self, wanted: Sequence[tuple[Case, Way]]) -> dict[tuple[Case, Way], Played]:
+        """Play them, those of one circumstance at the same time."""
+        played: dict[tuple[Case, Way], Played] = {}
+        circumstances = dict.fromkeys((AS_EVER, *(case.circumstance for case, _ in wanted)))
+        for circumstance in circumstances:
+            played |= self._play_in(
+                circumstance, [one for one in wanted if one[0].circumstance == circumstance]
+            )
+        return played
+
+    def _play_in(
+        self, circumstance: Circumstance, wanted: list[tuple[Case, Way]]
+    ) -> dict[tuple[Case, Way], Played]:
+        if not wanted:
+            return {}
+        cursor = self.journald.cursor()
+        with ExitStack() as open_until_all_is_done:
+            changed = open_until_all_is_done.enter_context(circumstance.make(self))
+            places = [self._place(case, way, open_until_all_is_done) for case, way in wanted]
+            # The long ones first, so that nobody waits for them alone at the end.
+            order = sorted(range(len(places)), key=lambda number: -wanted[number][0].takes)
+            with ThreadPoolExecutor(AT_A_TIME) as pool:
+                futures = {number: pool.submit(places[number].play) for number in order}
+            self._settle()
+            requests = [place.count() for place in places]
+            lines = changed.lines() if changed is not None else self._journal_since(cursor)
+        records = _by_service(lines)
+        return {
+            one: Played(futures[number], records.get(place.service, []), requests[number])
+            for number, (one, place) in enumerate(zip(wanted, places))
+        }
+
+    def _place(self, case: Case, way: Way, servers: ExitStack) -> Place:
+        users = [next(self.people) for _ in range(case.people)]
+        place = Place(case, way, f"case-{users[0]}", users, self.program)
+        servers.enter_context(case.server(place))
+        place.furnish()
+        return place
+
+    def _journal_since(self, cursor: str) -> list[str]:
+        found = self.journald.everything(cursor)
+        return [str(entry.get("MESSAGE")) for entry in found if entry.get("SYSLOG_FACILITY") == "10"]
+
+    def _settle(self) -> None:
+        """Wait until all that the logins leave to do is done."""
+        processes.wait_for_end(processes.running(processes.HELPER), PATIENCE)
+        tasks = Path(f"/proc/{self.agent.pid()}/task")
+        wait_until(lambda: len(list(tasks.iterdir())) == 1, "the agent is still at work")
+
+
+def _by_service(lines: Sequence[str]) -> dict[str, list[Record]]:
+    found: dict[str, list[Record]] = {}
+    for line in lines:
+        match = _RECORD.search(line)
+        if match:
+            found.setdefault(match[3], []).append(Record(match[1], match[2], line[match.start() :]))
+    return found
+
+
+@contextmanager
+def dead_socket() -> Iterator[None]:
+    """A socket at which nobody listens any more."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(DEAD_SOCKET)
+        os.chmod(DEAD_SOCKET, 0o600)
+    yield
+    os.unlink(DEAD_SOCKET)
+
+
+def compiled(folder: Path) -> Path:
+    """The application of `tests/pam/native/application.c`."""
+    program = folder / "application"
+    source = ROOT / "tests/pam/native/application.c"
+    flags = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-rdynamic"]
+    subprocess.run(["cc", *flags, str(source), "-lpam", "-o", str(program)], check=True)
+    return program

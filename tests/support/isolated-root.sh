@@ -1,0 +1,123 @@
+#!/bin/sh
+# Run a command as root on a copy of this machine, and throw the copy away afterwards: changed files, processes, host
+# name and network. Only the folder that it is run in is the real one.
+# Usage, as root: isolated-root.sh [--shared-network] COMMAND [ARGUMENT...]
+#
+# What differs from machine to machine is the same in every copy: it is called `server`; its network is a loopback
+# interface (--shared-network: the machine's own network, for a browser outside); names come from its own files; there
+# are no people, no settings in sshd_config.d and sudoers.d, and no variables in the environment but those set here.
+# Give a variable to the command with env(1).
+set -eu
+
+if [ "${1-}" != --inside ]; then
+    [ "$(id -u)" -eq 0 ] || { echo "isolated-root.sh: must run as root (it mounts file systems)" >&2; exit 1; }
+    exec unshare --mount --propagation private --uts --pid --fork --kill-child --mount-proc -- "$0" --inside "$@"
+fi
+
+shift
+network=own
+if [ "$1" = --shared-network ]; then
+    network=shared
+    shift
+fi
+umask 022
+ulimit -S -c 0
+ulimit -n 65536 2> /dev/null || ulimit -n "$(ulimit -Hn)"
+
+# Everything that is written goes to memory, below a /run of its own. The folder that it is run in is kept at hand.
+here=$PWD
+exec 3< "$here"
+mount -t tmpfs -o mode=0755,size=4g run /run
+copy=/run/isolated-root
+mkdir -m 0755 "$copy" "$copy/here" "$copy/scratch" /run/sshd /run/systemd /run/systemd/journal /run/user /run/lock
+mount --bind /proc/self/fd/3 "$copy/here"
+exec 3<&-
+
+# The network. Root of a container may have no right to configure one, but has it in a user namespace.
+if [ $network = own ]; then
+    : > "$copy/network"
+    if ! unshare --net="$copy/network" ip link set lo up 2> /dev/null; then
+        mkfifo "$copy/ready"
+        { unshare --user --map-root-user --net sh -euc 'ip link set lo up; echo $$ > "$0"; read -r _ < "$0"' "$copy/ready" || echo > "$copy/ready"; } &
+        read -r process < "$copy/ready"
+        [ -n "$process" ] || { echo "isolated-root.sh: cannot configure a network (CAP_NET_ADMIN)" >&2; exit 1; }
+        mount --bind "/proc/$process/ns/net" "$copy/network"
+        echo > "$copy/ready"
+        wait
+    fi
+    enter="nsenter --net=$copy/network"
+fi
+
+# The folders: overlays.
+own="/etc/hostname /etc/hosts /etc/resolv.conf /etc/nsswitch.conf"
+cp /proc/self/mountinfo "$copy/mounts"
+for folder in /etc /usr /var /root /opt; do
+    [ -d "$folder" ] || continue
+    name=${folder#/}
+    mkdir -p "$copy/$name/upper" "$copy/$name/work" "$copy/$name/before"
+    chmod --reference="$folder" "$copy/$name/upper"
+    mount --rbind "$folder" "$copy/$name/before"
+    mount -t overlay -o "lowerdir=$folder,upperdir=$copy/$name/upper,workdir=$copy/$name/work" overlay "$folder"
+    # What else is mounted below is not seen through an overlay: it is shown as it is, read-only.
+    awk -v folder="$folder/" 'index($5, folder) == 1 { print $5 }' "$copy/mounts" | while read -r below; do
+        case " $own " in *" $below "*) continue ;; esac
+        [ -e "$below" ] || continue # gone since the list was made
+        mount --bind "$copy/$name/before/${below#"$folder"/}" "$below"
+        mount -o remount,bind,ro "$below"
+    done
+done
+# Nobody's files: empty folders.
+mount -t tmpfs -o mode=0755 home /home
+mount -t tmpfs -o mode=1777 tmp /tmp
+mkdir -p "$here"
+mount --bind "$copy/here" "$here"
+
+# The machine's name, and names of machines and people.
+echo server > /proc/sys/kernel/hostname
+rm -f $own /etc/localtime /etc/ssh/sshd_config.d/* /etc/sudoers.d/*
+echo server > /etc/hostname
+printf '%s\n' '127.0.0.1 localhost' '::1 localhost ip6-localhost ip6-loopback' '127.0.1.1 server' > /etc/hosts
+echo 'search .' > /etc/resolv.conf # nobody answers, at once; and no domain is added to a name
+for database in passwd group shadow gshadow sudoers protocols services networks; do
+    echo "$database: files"
+done > /etc/nsswitch.conf
+echo 'hosts: files dns' >> /etc/nsswitch.conf
+for file in passwd group; do
+    awk -F : '$3 < 1000 || $3 == 65534' "/etc/$file" > "$copy/$file"
+    cat "$copy/$file" > "/etc/$file"
+    [ $file = passwd ] && shadow=shadow || shadow=gshadow
+    [ -e /etc/$shadow ] || continue
+    awk -F : 'NR == FNR { kept[$1]; next } $1 in kept' "/etc/$file" "/etc/$shadow" > "$copy/$shadow"
+    cat "$copy/$shadow" > "/etc/$shadow"
+done
+[ ! -e /usr/share/openssh/sshd_config ] || cp /usr/share/openssh/sshd_config /etc/ssh/
+
+if ! [ -L /dev/log ]; then
+    # A machine without a journal: give the copy a /dev/log of its own, beside the devices that there are.
+    mkdir "$copy/dev"
+    mount --rbind /dev "$copy/dev"
+    mount -t tmpfs -o mode=0755 devices /dev
+    for device in "$copy"/dev/*; do
+        entry=/dev/$(basename "$device")
+        if [ -L "$device" ]; then
+            cp -P "$device" "$entry"
+        elif [ "$entry" = /dev/ptmx ]; then
+            mknod -m 666 "$entry" c 5 2 # the kernel looks for the pts beside it
+        elif [ -d "$device" ]; then
+            mkdir "$entry"
+            mount --rbind "$device" "$entry"
+        elif ! [ -S "$device" ]; then
+            : > "$entry"
+            mount --bind "$device" "$entry"
+        fi
+    done
+    ln -s /run/systemd/journal/dev-log /dev/log
+fi
+
+cd "$here"
+status=0 # no exec: the first process of the copy buries the others
+${enter-} env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root USER=root LOGNAME=root SHELL=/bin/sh TERM=xterm-256color \
+    LC_ALL=C.UTF-8 TZ=UTC \
+    MACHINE_COPY=1 MACHINE_SCRATCH="$copy/scratch" PYTHONPYCACHEPREFIX="$copy/bytecode" \
+    ${PAM_IAMPASS_TOOLS+PAM_IAMPASS_TOOLS="$PAM_IAMPASS_TOOLS"} "$@" || status=$?
+exit "$status"

@@ -1,0 +1,39 @@
+"""Tests that wait most of their time, and so run at the same time, each in a thread with a guest of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Callable
+
+import pytest
+
+from tests.support.setuid.stage import Guest, Module, Stage
+
+Scene = Callable[[Guest], None]
+Outcomes = dict[tuple[Scene, Module], "Future[None]"]
+
+
+def side_by_side(scene: Scene) -> Callable[[Outcomes, Module], None]:
+    """Make a test of a function with a guest; it runs beside the others of its file that are so marked.
+
+    Each runs twice: with the agent and with the helper.
+    """
+
+    def test(outcomes: Outcomes, module: Module) -> None:
+        outcomes[scene, module].result()
+
+    test.__doc__ = scene.__doc__
+    test.scene = scene  # type: ignore[attr-defined]
+    return test
+
+
+@contextmanager
+def played(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Outcomes]:
+    """Start all of a file's that were asked for, each with agent and with helper."""
+    mine = (item for item in request.session.items if getattr(item, "module", None) is request.module)
+    scenes = {getattr(getattr(item, "function", None), "scene", None) for item in mine} - {None}
+    wanted = [(scene, module) for scene in scenes for module in Module]
+    with ThreadPoolExecutor(len(wanted) + 1) as pool:
+        yield {(scene, module): pool.submit(scene, stage.guest(module=module)) for scene, module in wanted}

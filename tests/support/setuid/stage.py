@@ -1,0 +1,204 @@
+"""Where people use sudo and su for real: the shipped PAM files, IAMPASS (the sandbox), a journal, and phones."""
+
+from __future__ import annotations
+
+import enum
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from pam_iampass.audit.journal import AUTHPRIV
+from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox.events import Event, EventKind
+from pam_iampass.sandbox.sessions import EndedBy, SandboxSession
+from tests.support.agent import SOCKET
+from tests.support.journald import Journald
+from tests.support.setuid.people import AS_ROOT, PROGRAMS, UNTOUCHED, Person, Process, enter_password
+from tests.support.terminal import Terminal
+from tests.support.world import PATIENCE, token_of, wait_until
+
+#: How long the phone rings, and what is said about it.
+TIMEOUT = "3s"
+WITHIN = "Approve this on your phone within 3 seconds."
+
+#: A socket at which nobody listens. In a mount namespace of its own an application finds it in the place of the
+#: agent's, and so has its module run by the helper, while others use the agent.
+DEAD_SOCKET = "/run/nobody-listens.sock"
+BIND = f'mount --bind "$0" {SOCKET} && exec "$@"'
+NAMESPACE = ["--mount", "--propagation", "private", "sh", "-c", BIND]
+
+
+class Module(enum.Enum):
+    """What runs the module."""
+
+    AGENT = "agent"
+    HELPER = "helper"
+
+
+class Phone(enum.Enum):
+    """What somebody does with a request on the phone."""
+
+    APPROVES = "approves"
+    DENIES = "denies"
+    RINGS = "rings"
+    """Nobody answers."""
+
+
+class Phones:
+    """Everybody's phone. It answers at once."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, Callable[[int], object]] = {}
+        self.rang: set[str] = set()
+        """The tokens of those who were asked."""
+
+    def set(self, sandbox: Sandbox, names: tuple[str, ...], phone: Phone) -> None:
+        """Say what the phones of these people do from now on."""
+        answer = {Phone.APPROVES: sandbox.approve, Phone.DENIES: sandbox.deny}.get(phone, lambda number: None)
+        self._answers.update({token_of(name): answer for name in names})
+
+    def hear(self, event: Event) -> None:
+        """The sandbox's listener."""
+        if event.kind is EventKind.REQUESTED and event.user in self._answers:
+            self.rang.add(event.user)
+            self._answers[event.user](event.number)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All parts together. Everybody on it is there for one test, so that tests can run at the same time."""
+
+    sandbox: Sandbox
+    journald: Journald
+    phones: Phones
+    newcomers: Iterator[Person]
+    cursor: str
+
+    def guest(self, phone: Phone = Phone.RINGS, module: Module = Module.AGENT) -> Guest:
+        """Somebody who was not there before."""
+        guest = Guest(self, next(self.newcomers), module)
+        guest.set_phone(phone)
+        return guest
+
+    def authpriv(self) -> list[dict[str, Any]]:
+        """What was written to authpriv since the stage was set, by the module or by an application."""
+        subprocess.run(["journalctl", "-q", "--sync"], check=False, capture_output=True)
+        command = ["journalctl", "-q", "--no-pager", "-o", "json", "--all", f"SYSLOG_FACILITY={AUTHPRIV}"]
+        command += ["--after-cursor", self.cursor] if self.cursor else []
+        shown = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+        return [json.loads(line) for line in shown.splitlines()]
+
+
+@dataclass(frozen=True)
+class Guest:
+    """Somebody who uses sudo or su, and what is to be seen of it."""
+
+    stage: Stage
+    person: Person
+    module: Module
+
+    @property
+    def under(self) -> list[str]:
+        """The command that an application runs under to reach the module that way."""
+        return ["unshare", *NAMESPACE, DEAD_SOCKET] if self.module is Module.HELPER else []
+
+    @property
+    def name(self) -> str:
+        """The account."""
+        return self.person.name
+
+    @property
+    def twin(self) -> str:
+        """The account with the user id 0."""
+        return self.person.twin
+
+    def set_phone(self, phone: Phone) -> None:
+        """Say what the phones of both accounts do."""
+        self.stage.phones.set(self.stage.sandbox, (self.name, self.twin), phone)
+
+    def start(self, program: str, *words: str, process: Process = UNTOUCHED) -> Terminal:
+        """Start `sudo` or `su`; without words they show as whom they run a command, which shall be root."""
+        return self.run(
+            *([PROGRAMS[program], *words] if words else self.person.to_root(program)), process=process
+        )
+
+    def run(self, *command: str, process: Process = UNTOUCHED) -> Terminal:
+        """Start a program in a terminal."""
+        return self.person.run(*command, process=process, under=self.under)
+
+    def play(self, program: str, *words: str, process: Process = UNTOUCHED) -> Seen:
+        """Use `sudo` or `su` with the right password, to its end."""
+        terminal = enter_password(self.start(program, *words, process=process))
+        return Seen(terminal.finish(), terminal.shown)
+
+    def approver(self, program: str) -> str:
+        """Whose phone rings: in sudo the caller's, in su the other account's."""
+        return self.name if program == "sudo" else self.twin
+
+    # What is to be seen
+
+    def was_asked(self) -> bool:
+        """Whether the phone of either account has rung."""
+        return not self.stage.phones.rang.isdisjoint({token_of(self.name), token_of(self.twin)})
+
+    def request(self, program: str) -> SandboxSession:
+        """The request on the phone, once it is there."""
+        return self.stage.sandbox.wait_for_request(token_of(self.approver(program)), PATIENCE)
+
+    def starts(self) -> int:
+        """How often IAMPASS was asked for a session of either account, whatever came of it."""
+        ends = tuple("/" + token_of(name) for name in (self.name, self.twin))
+        return sum(call.kind == "start" and call.path.endswith(ends) for call in self.stage.sandbox.calls)
+
+    def sessions(self) -> list[SandboxSession]:
+        """The sessions of either account."""
+        tokens = {token_of(self.name), token_of(self.twin)}
+        return [session for session in self.stage.sandbox.sessions if session.user in tokens]
+
+    def ended(self) -> SandboxSession:
+        """The only session, once it has been ended by us."""
+        [session] = self.sessions()
+        ended = self.stage.sandbox.wait_for_end(session, PATIENCE)
+        assert ended.ended_by is EndedBy.CLIENT
+        return ended
+
+    def records(self, expected: int = 1) -> list[str]:
+        """The audit records about either account, once there are as many as expected."""
+
+        def found() -> list[str]:
+            messages = [str(record.get("MESSAGE", "")) for record in self.stage.authpriv()]
+            names = (f" user={self.name} ", f" user={self.twin} ")
+            return [text for text in messages if "outcome=" in text and any(name in text for name in names)]
+
+        if expected:
+            wait_until(lambda: len(found()) >= expected, f"{expected} audit records about {self.name}")
+        return found()
+
+    def record(self) -> str:
+        """The only audit record."""
+        records = self.records()
+        assert len(records) == 1, records
+        return records[0]
+
+
+def waiting(program: str, guest: Guest, *words: str) -> Terminal:
+    """Start `sudo` or `su`, up to where the phone rings and the person is told of it."""
+    terminal = enter_password(guest.start(program, *words))
+    terminal.expect("Approve this on your phone within [0-9]+ seconds.")
+    guest.request(program)
+    return terminal
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a person saw of a login."""
+
+    status: int
+    shown: str
+
+    @property
+    def got_in(self) -> bool:
+        """Whether the command ran."""
+        return AS_ROOT in self.shown.splitlines()
