@@ -136,7 +136,7 @@ def _known(ctx: click.Context) -> set[str]:
     from pam_iampass.system.login_accounts import login_accounts
 
     names = {found.name for found in login_accounts()}
-    users = settings.examine(Path(ctx.params.get("config") or DEFAULT_PATH).absolute()).users
+    users = settings.check(Path(ctx.params.get("config") or DEFAULT_PATH).absolute()).users
     return names if users is None else names | _listed(users, users.parent / settings.USERS_FOLDER)
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
-from pam_iampass.config.validation import name_fault, token_fault
+from pam_iampass.config.validation import name_error, token_error
 from pam_iampass.enrollment.request import EnrollmentRequest, display_name_error, phone_number
 from pam_iampass.errors import ConfigurationError, Problem, shown
 from pam_iampass.system.trusted_folder import shell_word
@@ -118,13 +118,13 @@ class _Reader:
 
     def _request(self, fields: dict[str, str], line: int) -> EnrollmentRequest:
         user, token = fields.get("user", ""), fields.get("token") or None
-        self._check(line, "user", name_fault(user), "write the name as in: getent passwd")
+        self._check(line, "user", name_error(user), "write the name as in: getent passwd")
         if user in self._lines:
             what = f"{shown(user)} is already in line {self._lines[user]}"
             self.problem(line, "user", what, "keep one of the two")
         self._lines.setdefault(user, line)
         if token is not None:
-            self._check(line, "token", token_fault(token), "write the token as IAMPASS has it")
+            self._check(line, "token", token_error(token), "write the token as IAMPASS has it")
         name = fields.get("display_name") or None
         if name is not None:
             self._check(line, "display_name", display_name_error(name), "write a shorter, plain name")
