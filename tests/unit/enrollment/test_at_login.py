@@ -1,4 +1,4 @@
-"""Enrolment at login: who is offered it, what it comes to, and that it lets nobody in."""
+"""Enrollment at login: which users are offered it, its results, and that it lets nobody in."""
 
 from __future__ import annotations
 
