@@ -99,10 +99,7 @@ def _as_object(report: DoctorReport, errors: int, warnings: int) -> dict[str, An
             {
                 "id": found.kind.id,
                 "severity": found.severity.value,
-                "subject": found.subject,
-                "title": found.title,
-                "evidence": found.evidence,
-                "remedy": found.remedy,
+                **{key: getattr(found, key) for key in ("subject", "title", "evidence", "remedy")},
             }
             for found in report.findings
         ],

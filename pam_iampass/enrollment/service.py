@@ -69,12 +69,9 @@ class EnrollmentService:
                     with suppress(IampassError):
                         self.manager.delete_user(token)
                 raise
-        return EnrollmentResult(user, token, added, file, registered=not added and self.has_device(token))
-
-    def has_device(self, token: str) -> bool:
-        """Whether a device is registered. Raises IampassError."""
-        found = self.manager.has_registered_mobile_device(token)
-        return found is ManagementAPIResult.has_mobile_device
+        device = None if added else self.manager.has_registered_mobile_device(token)
+        registered = device is ManagementAPIResult.has_mobile_device
+        return EnrollmentResult(user, token, added, file, registered)
 
     @staticmethod
     def account(name: str) -> str:
