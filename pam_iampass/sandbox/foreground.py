@@ -1,4 +1,4 @@
-"""Keeps a command in the foreground until a signal ends it, and reads what is typed meanwhile."""
+"""Runs a command in the foreground until a signal ends it, and reads typed lines."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import Callable
 
 
 class Foreground:
-    """From the moment it is made, SIGTERM and SIGINT end ``run`` and nothing else. For the main thread."""
+    """From its creation on, SIGTERM and SIGINT only end ``run``. For the main thread."""
 
     def __init__(self) -> None:
         self._woken, waker = socket.socketpair()
         waker.setblocking(False)
         self._waker = waker
         numbers = (signal.SIGTERM, signal.SIGINT)
-        self._before = {number: signal.signal(number, _do_nothing) for number in numbers}
-        self._fd_before = signal.set_wakeup_fd(waker.fileno())
+        self._handlers = {number: signal.signal(number, _do_nothing) for number in numbers}
+        self._previous_fd = signal.set_wakeup_fd(waker.fileno())
 
     def __enter__(self) -> Foreground:
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(self._fd_before)
-        for number, handler in self._before.items():
+        signal.set_wakeup_fd(self._previous_fd)
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._woken.close()
         self._waker.close()
 
     def run(self, typed: Callable[[str], None] | None) -> None:
-        """Returns when a signal has come, before or after the call.
+        """Returns after a signal, even if it arrived before the call.
 
-        :param typed: called with each line of standard input; None to leave that alone.
+        :param typed: called with each line of standard input; None not to read it.
         """
         with selectors.DefaultSelector() as selector:
             selector.register(self._woken, selectors.EVENT_READ)
@@ -51,7 +51,7 @@ class Foreground:
 
 
 class _LineReader:
-    """Cuts what is typed into lines, however it arrives."""
+    """Splits typed text into lines."""
 
     def __init__(self, descriptor: int, typed: Callable[[str], None]) -> None:
         self._descriptor = descriptor
@@ -62,7 +62,7 @@ class _LineReader:
         return self._descriptor
 
     def read(self) -> bool:
-        """Take what is there; False at the end of the input."""
+        """Read the available input; False at its end."""
         chunk = os.read(self._descriptor, 4096)
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
@@ -71,4 +71,4 @@ class _LineReader:
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
-    """The wake-up descriptor tells; a handler must be there for that."""
+    """The wake-up descriptor only works with a handler."""

@@ -1,9 +1,8 @@
-"""One authentication: what the phone sees as a request, and the client as a session."""
+"""One authentication: a request on the phone, and a session of the client."""
 
 from __future__ import annotations
 
 import enum
-import secrets
 from dataclasses import dataclass, field
 
 DEFAULT_DURATION_SECONDS = 3600
@@ -25,12 +24,12 @@ class SessionStatus(str, enum.Enum):
 
     @property
     def undecided(self) -> bool:
-        """The person has not answered yet."""
+        """Whether the user has not answered yet."""
         return self in (SessionStatus.PENDING, SessionStatus.IDENTIFYING)
 
 
 class EndedBy(str, enum.Enum):
-    """Who ended a session."""
+    """What ended a session."""
 
     CLIENT = "client"
     EXPIRY = "expiry"
@@ -40,27 +39,27 @@ class EndedBy(str, enum.Enum):
 
 @dataclass(frozen=True)
 class SandboxSession:
-    """A session as it was when it was asked for. All times are ``time.monotonic()`` seconds."""
+    """A snapshot of a session. All times are ``time.monotonic()`` seconds."""
 
     number: int
-    """Counts from 1; also the name of the request in control calls and on the terminal."""
+    """Counts from 1; also identifies the request in control calls and on the terminal."""
     user: str
     methods: tuple[str, ...]
-    """What the call asked for; empty where it left the choice to the service."""
+    """From the call; empty to leave the choice to the service."""
     duration: int
-    """Seconds after which the session ends by itself."""
+    """Seconds after which the session expires."""
     duration_given: bool
-    """Whether the call said ``duration_seconds``."""
+    """Whether the call had ``duration_seconds``."""
     started_at: float
     answer_by: float
-    """When it times out, unless it is answered before."""
+    """When the request times out."""
     path: str
-    """Names the session in its URLs."""
+    """Identifies the session in its URLs."""
     token: str = field(repr=False)
     secret: str = field(repr=False)
     status: SessionStatus = SessionStatus.PENDING
     approved: bool = False
-    """Whether it was ever ``active``, whatever became of it afterwards."""
+    """Whether it was ever ``active``."""
     polls: int = 0
     decided_at: float | None = None
     """When it left ``pending`` and ``identifying``."""
@@ -69,27 +68,5 @@ class SandboxSession:
 
     @property
     def undecided(self) -> bool:
-        """The person has not answered yet."""
+        """Whether the user has not answered yet."""
         return self.status.undecided
-
-
-def begin(
-    number: int, user: str, methods: tuple[str, ...], duration: int | None, patience: float, now: float
-) -> SandboxSession:
-    """A new pending session with a token and a secret of its own.
-
-    :param patience: seconds that the person has to answer; the session's own duration may be shorter.
-    """
-    length = DEFAULT_DURATION_SECONDS if duration is None else duration
-    return SandboxSession(
-        number=number,
-        user=user,
-        methods=methods,
-        duration=length,
-        duration_given=duration is not None,
-        started_at=now,
-        answer_by=now + min(patience, length),
-        path=secrets.token_hex(8),
-        token=secrets.token_urlsafe(18),
-        secret=secrets.token_urlsafe(24),
-    )

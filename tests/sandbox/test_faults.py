@@ -82,8 +82,8 @@ def test_foreign_urls(sandbox: Sandbox, caller: Caller) -> None:
     [
         (faults.SessionState("active"), {"session_status": "active"}),
         (faults.SessionState(), {"session_status": "levitating"}),
-        (faults.Replaced(), {"authenticated": "false"}),
-        (faults.Replaced("session_token", None), {"session_token": None}),
+        (faults.ReplacedKey(), {"authenticated": "false"}),
+        (faults.ReplacedKey("session_token", None), {"session_token": None}),
     ],
 )
 def test_other_values(sandbox: Sandbox, caller: Caller, fault: faults.Fault, changed: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ def test_other_values(sandbox: Sandbox, caller: Caller, fault: faults.Fault, cha
 
 
 def test_missing_keys(sandbox: Sandbox, caller: Caller) -> None:
-    sandbox.misbehave("start", faults.Missing(), faults.Missing("status_url"))
+    sandbox.misbehave("start", faults.MissingKey(), faults.MissingKey("status_url"))
     assert caller.start("alice").json == {}
     assert "status_url" not in caller.start("alice").authentication
 

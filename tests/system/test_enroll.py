@@ -173,7 +173,7 @@ def test_an_outage_while_waiting_is_waited_for(place: Place) -> None:
     terminal = typed("alice")
     terminal.expect("Waiting for the phone")
     place.sandbox.misbehave("has_device", Status(503), times=3)
-    terminal.expect("IAMPASS is unreachable, still waiting: device: .* answered 503")
+    terminal.expect("IAMPASS is unreachable, still waiting: device: .* responded with 503")
     terminal.expect("IAMPASS answers again")
     place.sandbox.add_user(place.token("alice"), device=True)
     terminal.expect("The phone of alice is registered")

@@ -14,7 +14,7 @@ from pam_iampass import module
 from pam_iampass.audit.journal import SESSION_LEFT_OPEN, Journal
 from pam_iampass.client import AuthenticationAPI
 from pam_iampass.config.settings import Settings
-from pam_iampass.config.settings import Throttle as Limits
+from pam_iampass.config.settings import ThrottleSettings as Limits
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import LoginContext
 from pam_iampass.login.verification import OTHER_LOGIN as OTHERS

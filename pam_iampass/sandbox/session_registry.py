@@ -1,19 +1,20 @@
-"""Every session that was begun, and all that can become of one."""
+"""All sessions, and the changes of their status."""
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import replace
 from typing import Callable, Union
 
-from pam_iampass.sandbox.changes import Changes
 from pam_iampass.sandbox.events import Event, EventKind
-from pam_iampass.sandbox.sessions import EndedBy, SandboxSession, SessionStatus, begin
+from pam_iampass.sandbox.notifier import Notifier
+from pam_iampass.sandbox.sessions import DEFAULT_DURATION_SECONDS, EndedBy, SandboxSession, SessionStatus
 
 SessionOrUser = Union[SandboxSession, int, str]
-"""A session, its number, or the user whose only undecided one is meant."""
+"""A session, its number, or a user with exactly one matching session."""
 
-_EVENT_OF_DECISION = {
+_EVENTS = {
     SessionStatus.ACTIVE: EventKind.APPROVED,
     SessionStatus.FAILED: EventKind.DENIED,
     SessionStatus.TIMEOUT: EventKind.TIMED_OUT,
@@ -22,72 +23,83 @@ _EVENT_OF_DECISION = {
 }
 
 
-class SessionBook:
-    """The sessions, each replaced by its successor whenever something happens to it."""
+class SessionRegistry:
+    """The sessions; each change replaces a session by a new snapshot."""
 
-    def __init__(self, changes: Changes) -> None:
-        self._changes = changes
+    def __init__(self, notifier: Notifier) -> None:
+        self._notifier = notifier
         self._sessions: dict[int, SandboxSession] = {}
         self._numbers: dict[str, int] = {}
 
     @property
     def all(self) -> tuple[SandboxSession, ...]:
-        """Every session so far, in the order of their beginning."""
-        with self._changes:
+        """Every session so far, the oldest first."""
+        with self._notifier:
             return tuple(self._sessions.values())
 
     def numbered(self, number: int) -> SandboxSession:
-        """The session of this number. Raises LookupError."""
-        with self._changes:
+        """The session with this number. Raises LookupError."""
+        with self._notifier:
             if number not in self._sessions:
                 raise LookupError(f"there is no request {number}")
             return self._sessions[number]
 
     def at_path(self, path: str) -> SandboxSession | None:
-        """The session whose URLs hold this."""
-        with self._changes:
+        """The session whose URLs contain this path."""
+        with self._notifier:
             number = self._numbers.get(path)
             return None if number is None else self._sessions[number]
 
     def begin(
         self, user: str, methods: tuple[str, ...], duration: int | None, patience: float
     ) -> SandboxSession:
-        """A new pending session, to be answered within ``patience`` seconds."""
-        with self._changes:
-            number = len(self._sessions) + 1
-            session = begin(number, user, methods, duration, patience, time.monotonic())
+        """A new pending session, which times out after ``patience`` seconds or its duration."""
+        length = DEFAULT_DURATION_SECONDS if duration is None else duration
+        with self._notifier:
+            now = time.monotonic()
+            session = SandboxSession(
+                number=len(self._sessions) + 1,
+                user=user,
+                methods=methods,
+                duration=length,
+                duration_given=duration is not None,
+                started_at=now,
+                answer_by=now + min(patience, length),
+                path=secrets.token_hex(8),
+                token=secrets.token_urlsafe(18),
+                secret=secrets.token_urlsafe(24),
+            )
             self._numbers[session.path] = session.number
             return self._put(session, EventKind.REQUESTED, ", ".join(methods))
 
     def decide(self, which: SessionOrUser, status: SessionStatus) -> SandboxSession:
-        """Answer a request that is still undecided. Raises LookupError where there is none such."""
-        with self._changes:
+        """Answer an undecided request. Raises LookupError if there is none."""
+        with self._notifier:
             session = self._only(which, lambda each: each.undecided, "undecided request")
             decided_at = None if status.undecided else time.monotonic()
             approved = status is SessionStatus.ACTIVE
             decided = replace(session, status=status, decided_at=decided_at, approved=approved)
-            return self._put(decided, _EVENT_OF_DECISION[status])
+            return self._put(decided, _EVENTS[status])
 
     def walk_away(self, which: SessionOrUser) -> SandboxSession:
-        """The person left: an active session is one no more. Raises LookupError where none is active."""
-        with self._changes:
+        """The user leaves an active session. Raises LookupError if none is active."""
+        with self._notifier:
             session = self._only(which, lambda each: each.status is SessionStatus.ACTIVE, "active session")
-            session = replace(
-                session, status=SessionStatus.WALKAWAY, ended_at=time.monotonic(), ended_by=EndedBy.PHONE
-            )
+            now = time.monotonic()
+            session = replace(session, status=SessionStatus.WALKAWAY, ended_at=now, ended_by=EndedBy.PHONE)
             return self._put(session, EventKind.WALKED_AWAY)
 
     def count_poll(self, number: int) -> SandboxSession:
-        """Note one more poll of a session, and answer how the session is."""
-        with self._changes:
+        """Count one more poll of a session, and return the session."""
+        with self._notifier:
             session = self.numbered(number)
             self._sessions[number] = session = replace(session, polls=session.polls + 1)
-            self._changes.made()
+            self._notifier.changed()
             return session
 
     def end(self, number: int, by: EndedBy) -> bool:
-        """End a session; False where it had ended before. One that was denied or timed out stays that."""
-        with self._changes:
+        """End a session; False if it has ended already. A denied or timed-out session keeps that status."""
+        with self._notifier:
             session, now = self.numbered(number), time.monotonic()
             if session.ended_by is not None:
                 return False
@@ -100,14 +112,14 @@ class SessionBook:
             return True
 
     def time_out(self, number: int) -> None:
-        """The time to answer is over; a request that was answered in time is left as it is."""
-        with self._changes:
+        """The time to answer is over; an answered request does not change."""
+        with self._notifier:
             if self.numbered(number).undecided:
                 self.decide(number, SessionStatus.TIMEOUT)
 
     def expire(self, number: int) -> None:
-        """The session's own time is over."""
-        with self._changes:
+        """The session's duration is over."""
+        with self._notifier:
             self.time_out(number)
             if self.numbered(number).status is SessionStatus.ACTIVE:
                 self.end(number, EndedBy.EXPIRY)
@@ -119,13 +131,13 @@ class SessionBook:
             candidates = [session for session in self.all if session.user == which]
         else:
             candidates = [self.numbered(which if isinstance(which, int) else which.number)]
-        found = [session for session in candidates if fits(session)]
-        if len(found) != 1:
+        matching = [session for session in candidates if fits(session)]
+        if len(matching) != 1:
             name = f"request {which.number}" if isinstance(which, SandboxSession) else repr(which)
-            raise LookupError(f"there must be one {what} for {name}; there are {len(found)}")
-        return found[0]
+            raise LookupError(f"there must be one {what} for {name}; there are {len(matching)}")
+        return matching[0]
 
     def _put(self, session: SandboxSession, kind: EventKind, detail: str = "") -> SandboxSession:
         self._sessions[session.number] = session
-        self._changes.made(Event(kind, session.user, detail, session.number))
+        self._notifier.changed(Event(kind, session.user, detail, session.number))
         return session
