@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from pam_iampass.errors import Problem
 
@@ -67,13 +67,12 @@ class SequenceNode:
 Node = Union[ScalarNode, MappingNode, SequenceNode]
 
 
-class YamlDocument:
+class YamlDocument(NamedTuple):
     """The content of a file, as far as it could be parsed."""
 
-    def __init__(self, root: Node | None, problems: tuple[Problem, ...]) -> None:
-        self.root = root
-        """None for an empty file, or if a problem ended the parsing."""
-        self.problems = problems
+    root: Node | None
+    """None for an empty file, or if a problem ended the parsing."""
+    problems: tuple[Problem, ...]
 
 
 def parse(data: bytes, file: Path, loader: Any = None) -> YamlDocument:

@@ -8,14 +8,14 @@ from pam_iampass.sandbox.automatic import start_timers
 from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.errors import Refusal, bad_request
 from pam_iampass.sandbox.events import EventKind
-from pam_iampass.sandbox.reply import Reply
+from pam_iampass.sandbox.reply import ServiceReply
 from pam_iampass.sandbox.request import IncomingRequest
 from pam_iampass.sandbox.sessions import LONGEST_DURATION_SECONDS, METHODS, EndedBy, SandboxSession
 
 _DURATION = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 
 
-def start(backend: Backend, request: IncomingRequest) -> Reply:
+def start(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST /authentication/authenticate_user/<app>/<user>[?methods=a,b][&duration_seconds=n]``.
 
     The body is ``{}``.
@@ -34,17 +34,17 @@ def start(backend: Backend, request: IncomingRequest) -> Reply:
     return _started(session, request.origin)
 
 
-def poll(backend: Backend, request: IncomingRequest) -> Reply:
+def poll(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``GET <status_url>``, signed by the session."""
     session = _session_of(backend, request)
     session = backend.state.sessions.count_poll(session.number)
-    return Reply.of({"authentication_status": {"session_status": session.status.value}})
+    return ServiceReply.of({"authentication_status": {"session_status": session.status.value}})
 
 
-def end(backend: Backend, request: IncomingRequest) -> Reply:
+def end(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST <logout_url>``, signed by the session, no body."""
     session = _session_of(backend, request)
-    return Reply.of({"status": backend.state.sessions.end(session.number, EndedBy.CLIENT)})
+    return ServiceReply.of({"status": backend.state.sessions.end(session.number, EndedBy.CLIENT)})
 
 
 def _methods(text: str | None) -> tuple[str, ...]:
@@ -62,12 +62,12 @@ def _duration(text: str | None) -> int | None:
     return int(text)
 
 
-def _not_started(backend: Backend, user: str, reason: str) -> Reply:
+def _not_started(backend: Backend, user: str, reason: str) -> ServiceReply:
     backend.state.report(EventKind.NOT_STARTED, user, reason)
-    return Reply.of({"authentication_status": {"authenticated": False, "reason": reason}})
+    return ServiceReply.of({"authentication_status": {"authenticated": False, "reason": reason}})
 
 
-def _started(session: SandboxSession, origin: str) -> Reply:
+def _started(session: SandboxSession, origin: str) -> ServiceReply:
     base = f"{origin}/session/{session.path}"
     status = {
         "authenticated": True,
@@ -77,7 +77,7 @@ def _started(session: SandboxSession, origin: str) -> Reply:
         "status_url": f"{base}/status",
         "logout_url": f"{base}/logout",
     }
-    return Reply.of({"authentication_status": status})
+    return ServiceReply.of({"authentication_status": status})
 
 
 def _session_of(backend: Backend, request: IncomingRequest) -> SandboxSession:

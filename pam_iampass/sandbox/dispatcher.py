@@ -15,7 +15,7 @@ from pam_iampass.sandbox.connection import ClientConnection
 from pam_iampass.sandbox.errors import Refusal
 from pam_iampass.sandbox.events import EventKind
 from pam_iampass.sandbox.fault_plan import FaultPlan
-from pam_iampass.sandbox.reply import Reply
+from pam_iampass.sandbox.reply import ServiceReply
 from pam_iampass.sandbox.request import IncomingRequest
 from pam_iampass.sandbox.responses import FaultyResponse, response_of
 from pam_iampass.sandbox.routes import Route, find_route
@@ -47,7 +47,7 @@ class Dispatcher:
         request = IncomingRequest(http.method, http.raw_path, http.headers, await http.read())
         route = find_route(request)
         fault = self._faults.take(route.kind)
-        reply = Reply.of({})
+        reply = ServiceReply.of({})
         if fault is None or fault.acts:
             reply = self._reply(route, request)
         if fault is not None:
@@ -75,7 +75,7 @@ class Dispatcher:
             return response_of(reply, date)
         return FaultyResponse(fault, reply.as_bytes(date), ClientConnection(http.transport, stopping))
 
-    def _reply(self, route: Route, request: IncomingRequest) -> Reply:
+    def _reply(self, route: Route, request: IncomingRequest) -> ServiceReply:
         try:
             # A page of another site whose name resolves to this address must not control the phone.
             request.require_host(self._names)
@@ -84,7 +84,7 @@ class Dispatcher:
             what = f"{request.method} {request.target}"
             why = f"{refusal.status} {refusal.reason}, {refusal.detail}"
             self._backend.state.report(EventKind.REFUSED, detail=f"{what}: {why}")
-            return Reply.refusing(refusal)
+            return ServiceReply.refusing(refusal)
 
 
 def _client_of(http: web.BaseRequest) -> str:

@@ -35,7 +35,7 @@ class FaultOption(NamedTuple):
 
 
 FAULTS = (
-    FaultOption("status", faults.Status, "status=503,retry-after=2", "another HTTP status"),
+    FaultOption("status", faults.HttpStatus, "status=503,retry-after=2", "another HTTP status"),
     FaultOption("redirect", faults.Redirect, "redirect=https://e.example/", "a redirect"),
     FaultOption("junk", faults.Junk, "junk", "a web page instead of JSON"),
     FaultOption("empty", faults.Empty, "empty", "no body"),

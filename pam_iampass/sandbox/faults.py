@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Callable, ClassVar
 
-from pam_iampass.sandbox.reply import Headers, Reply
+from pam_iampass.sandbox.reply import Headers, ServiceReply
 
 if TYPE_CHECKING:
     from pam_iampass.sandbox.connection import ClientConnection
@@ -27,7 +27,7 @@ class Fault:
     raw: ClassVar[bool] = False
     """Whether ``play`` sends the response. It gets all of its bytes."""
 
-    def change(self, reply: Reply) -> Reply:
+    def change(self, reply: ServiceReply) -> ServiceReply:
         """The faulty reply."""
         return reply
 
@@ -37,7 +37,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Status(Fault):
+class HttpStatus(Fault):
     """Another HTTP status, with any body and headers."""
 
     status: int = 503
@@ -47,11 +47,11 @@ class Status(Fault):
     headers: Headers = ()
     acts: bool = False
 
-    def change(self, reply: Reply) -> Reply:
+    def change(self, reply: ServiceReply) -> ServiceReply:
         headers = self.headers
         if self.retry_after is not None:
             headers = (("Retry-After", self.retry_after), *headers)
-        return Reply(self.status, self.body, "text/plain", headers)
+        return ServiceReply(self.status, self.body, "text/plain", headers)
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Redirect(Fault):
     status: int = 302
     acts: bool = False
 
-    def change(self, reply: Reply) -> Reply:
-        return Reply(self.status, b"", "text/plain", (("Location", self.location),))
+    def change(self, reply: ServiceReply) -> ServiceReply:
+        return ServiceReply(self.status, b"", "text/plain", (("Location", self.location),))
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class Junk(Fault):
     content_type: str = "text/html"
     acts: bool = True
 
-    def change(self, reply: Reply) -> Reply:
-        return Reply(200, self.body, self.content_type)
+    def change(self, reply: ServiceReply) -> ServiceReply:
+        return ServiceReply(200, self.body, self.content_type)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Empty(Fault):
 
     acts: bool = True
 
-    def change(self, reply: Reply) -> Reply:
+    def change(self, reply: ServiceReply) -> ServiceReply:
         return reply.with_body(b"")
 
 
@@ -96,7 +96,7 @@ class Oversized(Fault):
     """Bytes."""
     acts: bool = True
 
-    def change(self, reply: Reply) -> Reply:
+    def change(self, reply: ServiceReply) -> ServiceReply:
         return reply.with_body(reply.body.ljust(self.size))
 
 
@@ -106,7 +106,7 @@ class Compressed(Fault):
 
     acts: bool = True
 
-    def change(self, reply: Reply) -> Reply:
+    def change(self, reply: ServiceReply) -> ServiceReply:
         headers = (("Content-Encoding", "gzip"), *reply.headers)
         return replace(reply, body=gzip.compress(reply.body), headers=headers)
 
@@ -119,7 +119,7 @@ class ForeignURL(Fault):
     keys: tuple[str, ...] = ("status_url", "logout_url")
     acts: bool = True
 
-    def change(self, reply: Reply) -> Reply:
+    def change(self, reply: ServiceReply) -> ServiceReply:
         return _edited(reply, dict.fromkeys(self.keys, self._moved))
 
     def _moved(self, url: Any) -> str:
@@ -133,7 +133,7 @@ class SessionState(Fault):
     status: str = "levitating"
     acts: bool = True
 
-    def change(self, reply: Reply) -> Reply:
+    def change(self, reply: ServiceReply) -> ServiceReply:
         return _edited(reply, {"session_status": lambda _: self.status})
 
 
@@ -145,7 +145,7 @@ class ReplacedKey(Fault):
     value: Any = "false"
     acts: bool = True
 
-    def change(self, reply: Reply) -> Reply:
+    def change(self, reply: ServiceReply) -> ServiceReply:
         return _edited(reply, {self.key: lambda _: self.value})
 
 
@@ -156,7 +156,7 @@ class MissingKey(Fault):
     key: str = "authentication_status"
     acts: bool = True
 
-    def change(self, reply: Reply) -> Reply:
+    def change(self, reply: ServiceReply) -> ServiceReply:
         return _edited(reply, {self.key: None})
 
 
@@ -237,7 +237,7 @@ class Dropped(Fault):
         connection.close()
 
 
-def _edited(reply: Reply, edits: dict[str, Callable[[Any], Any] | None]) -> Reply:
+def _edited(reply: ServiceReply, edits: dict[str, Callable[[Any], Any] | None]) -> ServiceReply:
     """The reply with these keys changed, or removed for None, at any depth."""
 
     def edit(value: Any) -> Any:

@@ -3,72 +3,42 @@
 from __future__ import annotations
 
 import os
-import selectors
 import signal
-import socket
 import sys
-from types import FrameType
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Callable
 
-
-class Foreground:
-    """From its creation on, SIGTERM and SIGINT only end ``run``. For the main thread."""
-
-    def __init__(self) -> None:
-        self._woken, waker = socket.socketpair()
-        waker.setblocking(False)
-        self._waker = waker
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        self._handlers = {number: signal.signal(number, _do_nothing) for number in numbers}
-        self._previous_fd = signal.set_wakeup_fd(waker.fileno())
-
-    def __enter__(self) -> Foreground:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(self._previous_fd)
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._woken.close()
-        self._waker.close()
-
-    def run(self, typed: Callable[[str], None] | None) -> None:
-        """Returns after a signal, even if it arrived before the call.
-
-        :param typed: called with each line of standard input; None not to read it.
-        """
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._woken, selectors.EVENT_READ)
-            if typed is not None:
-                reader = _LineReader(sys.stdin.fileno(), typed)
-                selector.register(reader, selectors.EVENT_READ, reader.read)
-            while True:
-                for key, _ in selector.select():
-                    if key.fileobj is self._woken:
-                        return
-                    if not key.data():
-                        selector.unregister(key.fileobj)
+_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
-class _LineReader:
-    """Splits typed text into lines."""
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Hold SIGTERM and SIGINT back for ``wait_for_signal``, in this thread and in those that it starts."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        while signal.sigtimedwait(_SIGNALS, 0):
+            pass  # further ones must not interrupt the end of the program
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
-    def __init__(self, descriptor: int, typed: Callable[[str], None]) -> None:
-        self._descriptor = descriptor
-        self._typed = typed
-        self._rest = b""
 
-    def fileno(self) -> int:
-        return self._descriptor
+def wait_for_signal(typed: Callable[[str], None] | None) -> None:
+    """Return after a signal, even if it arrived before the call.
 
-    def read(self) -> bool:
-        """Read the available input; False at its end."""
-        chunk = os.read(self._descriptor, 4096)
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+    :param typed: called in another thread with each line of standard input; None not to read it.
+    """
+    if typed is not None:
+        threading.Thread(target=_read_lines, args=(sys.stdin.fileno(), typed), daemon=True).start()
+    signal.sigwait(_SIGNALS)
+
+
+def _read_lines(descriptor: int, typed: Callable[[str], None]) -> None:
+    # Not through sys.stdin: the interpreter could not close it at exit while this thread reads.
+    rest = b""
+    while chunk := os.read(descriptor, 4096):
+        *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
-            self._typed(line.decode("utf-8", "replace"))
-        return bool(chunk)
-
-
-def _do_nothing(number: int, frame: FrameType | None) -> None:
-    """The wake-up descriptor only works with a handler."""
+            typed(line.decode("utf-8", "replace"))

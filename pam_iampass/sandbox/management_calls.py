@@ -6,29 +6,29 @@ import re
 
 from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.errors import bad_request
-from pam_iampass.sandbox.reply import Reply
+from pam_iampass.sandbox.reply import ServiceReply
 from pam_iampass.sandbox.request import IncomingRequest, text_of
 
 _PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
 _DEFAULT_MESSAGE = "Register this phone for IAMPASS:"
 
 
-def add_users(backend: Backend, request: IncomingRequest) -> Reply:
+def add_users(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST /management/add_users/<app>``, body ``{"users": [id, …]}``."""
     users = _users(backend, request)
     new = backend.state.users.add(users)
     created = [user for user in users if new[user]]
     existing = [user for user in users if not new[user]]
-    return Reply.of({"status": True, "users": {"created": created, "existing": existing}})
+    return ServiceReply.of({"status": True, "users": {"created": created, "existing": existing}})
 
 
-def delete_users(backend: Backend, request: IncomingRequest) -> Reply:
+def delete_users(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST /management/delete_users/<app>``, body ``{"users": [id, …]}``; false if one is unknown."""
     deleted = [backend.state.delete_user(user) for user in _users(backend, request)]
-    return Reply.of({"status": all(deleted)})
+    return ServiceReply.of({"status": all(deleted)})
 
 
-def link(backend: Backend, request: IncomingRequest) -> Reply:
+def link(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``GET /management/device_registration_link/<app>/<user>[?display_name=…]``."""
     backend.require_application(request)
     user = request.user_id()
@@ -36,10 +36,10 @@ def link(backend: Backend, request: IncomingRequest) -> Reply:
     request.require_no_body()
     if backend.state.users.has_device(user) is None:
         return _failed("UNKNOWN_USER")
-    return Reply.of({"status": True, "register_url": _new_link(backend, request, user)})
+    return ServiceReply.of({"status": True, "register_url": _new_link(backend, request, user)})
 
 
-def sms(backend: Backend, request: IncomingRequest) -> Reply:
+def sms(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST /management/send_registration_sms/<app>/<user>``, body with ``phone_number`` and optional texts."""
     backend.require_application(request)
     user = request.user_id()
@@ -53,17 +53,19 @@ def sms(backend: Backend, request: IncomingRequest) -> Reply:
         return _failed("INVALID_PHONE_NUMBER")
     text = f"{message or _DEFAULT_MESSAGE} {_new_link(backend, request, user)}"
     backend.state.users.send_sms(user, phone_number, display_name, text)
-    return Reply.of({"status": True})
+    return ServiceReply.of({"status": True})
 
 
-def device(backend: Backend, request: IncomingRequest) -> Reply:
+def device(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``GET /management/has_registered_mobile_device/<app>/<user>``; without the key the call failed."""
     backend.require_application(request)
     user = request.user_id()
     request.parameters()
     request.require_no_body()
     registered = backend.state.users.has_device(user)
-    return _failed("UNKNOWN_USER") if registered is None else Reply.of({"device_registered": registered})
+    return (
+        _failed("UNKNOWN_USER") if registered is None else ServiceReply.of({"device_registered": registered})
+    )
 
 
 def _users(backend: Backend, request: IncomingRequest) -> list[str]:
@@ -82,5 +84,5 @@ def _new_link(backend: Backend, request: IncomingRequest, user: str) -> str:
     return f"{request.origin}/register/{backend.state.users.make_link(user)}"
 
 
-def _failed(reason: str) -> Reply:
-    return Reply.of({"status": False, "reason": reason})
+def _failed(reason: str) -> ServiceReply:
+    return ServiceReply.of({"status": False, "reason": reason})

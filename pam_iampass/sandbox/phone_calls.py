@@ -10,7 +10,7 @@ from typing import Any
 
 from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.errors import Refusal
-from pam_iampass.sandbox.reply import Reply
+from pam_iampass.sandbox.reply import ServiceReply
 from pam_iampass.sandbox.request import IncomingRequest
 from pam_iampass.sandbox.sessions import SandboxSession, SessionStatus
 from pam_iampass.text import clean
@@ -20,44 +20,44 @@ _BY_PHONE = {**_APPROVE_OR_DENY, "identify": SessionStatus.IDENTIFYING}
 _BY_SCRIPT = {**_APPROVE_OR_DENY, "cancel": SessionStatus.CANCELLED}
 
 
-def events(backend: Backend, request: IncomingRequest) -> Reply:
+def events(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``GET /phone/events``: server-sent events, each with the whole content of the page."""
     _require_page(backend, request)
-    return Reply(content_type="text/event-stream", stream=backend.phone.respond)
+    return ServiceReply(content_type="text/event-stream", stream=backend.phone.respond)
 
 
-def decide(backend: Backend, request: IncomingRequest) -> Reply:
+def decide(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST /phone/requests/<number>/approve`` (or ``deny``, ``identify``), no body."""
     _require_page(backend, request)
     try:
         _decide(backend, request, _BY_PHONE)
     except LookupError:
         raise Refusal(409, "NOT_PENDING", "this request no longer waits for an answer") from None
-    return Reply.of({})
+    return ServiceReply.of({})
 
 
-def register(backend: Backend, request: IncomingRequest) -> Reply:
+def register(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST /phone/register/<token>``: registers a device through a registration link, no body."""
     _require_page(backend, request)
     request.require_no_body()
     user = backend.state.users.use_link(request.segments[2])
     if user is None:
         raise Refusal(410, "LINK_NOT_VALID", "this link has been used, or its user was deleted")
-    return Reply.of({"user": clean(user)})
+    return ServiceReply.of({"user": clean(user)})
 
 
-def list_for_script(backend: Backend, request: IncomingRequest) -> Reply:
+def list_for_script(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``GET /sandbox/requests``: the pending requests."""
     request.require_bearer(backend.control_token, "control token")
     pending = [_described(session) for session in backend.state.sessions.all if session.undecided]
-    return Reply.of({"requests": pending})
+    return ServiceReply.of({"requests": pending})
 
 
-def decide_for_script(backend: Backend, request: IncomingRequest) -> Reply:
+def decide_for_script(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST /sandbox/requests/<number>/approve`` (or ``deny``, ``cancel``), no body."""
     request.require_bearer(backend.control_token, "control token")
     try:
-        return Reply.of(_described(_decide(backend, request, _BY_SCRIPT)))
+        return ServiceReply.of(_described(_decide(backend, request, _BY_SCRIPT)))
     except LookupError as error:
         raise Refusal(404, "NOT_PENDING", str(error)) from None
 

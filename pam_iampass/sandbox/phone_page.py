@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.errors import Refusal
-from pam_iampass.sandbox.reply import Headers, Reply
+from pam_iampass.sandbox.reply import Headers, ServiceReply
 from pam_iampass.sandbox.request import IncomingRequest
 
 _FOLDER = Path(__file__).with_name("page")
@@ -31,19 +31,19 @@ HEADERS: Headers = (
 """For every page of the sandbox: loads only its own files, in no frame, and sends no referrer."""
 
 
-def page(backend: Backend, request: IncomingRequest) -> Reply:
+def page(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``GET /phone``: the page."""
     return _file("phone.html")
 
 
-def asset(backend: Backend, request: IncomingRequest) -> Reply:
+def asset(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``GET /phone/<file>``: a style sheet, script or picture."""
     return _file(request.segments[1])
 
 
-def _file(name: str) -> Reply:
+def _file(name: str) -> ServiceReply:
     # The name is compared with those of the files, and never becomes part of a path.
     files = {path.name: path for path in _FOLDER.iterdir() if path.suffix in _TYPES}
     if name not in files:
         raise Refusal(404, "UNKNOWN_CALL", "there is no such file")
-    return Reply(200, files[name].read_bytes(), _TYPES[files[name].suffix], HEADERS)
+    return ServiceReply(200, files[name].read_bytes(), _TYPES[files[name].suffix], HEADERS)

@@ -6,7 +6,7 @@ import html
 
 from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.phone_page import HEADERS
-from pam_iampass.sandbox.reply import Reply
+from pam_iampass.sandbox.reply import ServiceReply
 from pam_iampass.sandbox.request import IncomingRequest
 from pam_iampass.text import clean
 
@@ -34,23 +34,23 @@ _DONE = (
 )
 
 
-def show(backend: Backend, request: IncomingRequest) -> Reply:
+def show(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``GET /register/<token>``: the page with the button."""
     user = backend.state.users.user_of_link(request.segments[1])
     return _used() if user is None else _page("Register this device", _BUTTON, user)
 
 
-def register(backend: Backend, request: IncomingRequest) -> Reply:
+def register(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST /register/<token>``: registers the device; a link works once."""
     request.require_no_body()
     user = backend.state.users.use_link(request.segments[1])
     return _used() if user is None else _page("Device registered", _DONE, user)
 
 
-def _used() -> Reply:
+def _used() -> ServiceReply:
     return _page("This link is not valid", "<p>It has been used, or its user was deleted.</p>", "", 410)
 
 
-def _page(title: str, content: str, user: str, status: int = 200) -> Reply:
+def _page(title: str, content: str, user: str, status: int = 200) -> ServiceReply:
     body = _PAGE.format(title=title, content=content.format(user=html.escape(clean(user))))
-    return Reply(status, body.encode(), "text/html; charset=utf-8", HEADERS)
+    return ServiceReply(status, body.encode(), "text/html; charset=utf-8", HEADERS)

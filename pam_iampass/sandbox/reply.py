@@ -21,7 +21,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Reply:
+class ServiceReply:
     """A reply, without Date and Content-Length."""
 
     status: int = 200
@@ -32,17 +32,17 @@ class Reply:
     """Sends the body instead, until the client or the sandbox stops."""
 
     @classmethod
-    def of(cls, value: dict[str, Any], status: int = 200, headers: Headers = ()) -> Reply:
+    def of(cls, value: dict[str, Any], status: int = 200, headers: Headers = ()) -> ServiceReply:
         """A reply with this JSON object."""
         return cls(status=status, body=json.dumps(value).encode(), headers=headers)
 
     @classmethod
-    def refusing(cls, refusal: Refusal) -> Reply:
+    def refusing(cls, refusal: Refusal) -> ServiceReply:
         """A reply with the reason of a refusal."""
         value = {"reason": refusal.reason, "detail": refusal.detail}
         return cls.of(value, refusal.status, refusal.headers)
 
-    def with_body(self, body: bytes) -> Reply:
+    def with_body(self, body: bytes) -> ServiceReply:
         """The same reply with another body."""
         return replace(self, body=body)
 

@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from pam_iampass.sandbox.connection import ClientConnection
 from pam_iampass.sandbox.faults import Fault
-from pam_iampass.sandbox.reply import Reply
+from pam_iampass.sandbox.reply import ServiceReply
 
 
 class FaultyResponse(web.StreamResponse):
@@ -34,7 +34,7 @@ class FaultyResponse(web.StreamResponse):
         """Everything is sent already."""
 
 
-def response_of(reply: Reply, date: str) -> web.StreamResponse:
+def response_of(reply: ServiceReply, date: str) -> web.StreamResponse:
     """The ordinary response. Its Date is the sandbox's, which may be wrong on purpose."""
     headers = CIMultiDict(reply.all_headers(date))
     return web.Response(status=reply.status, reason=reply.reason_phrase, body=reply.body, headers=headers)

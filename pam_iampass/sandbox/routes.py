@@ -14,10 +14,10 @@ from pam_iampass.sandbox import (
 from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.calls import CallKind
 from pam_iampass.sandbox.errors import Refusal
-from pam_iampass.sandbox.reply import Reply
+from pam_iampass.sandbox.reply import ServiceReply
 from pam_iampass.sandbox.request import IncomingRequest
 
-Handler = Callable[[Backend, IncomingRequest], Reply]
+Handler = Callable[[Backend, IncomingRequest], ServiceReply]
 
 
 class Route(NamedTuple):
@@ -70,7 +70,7 @@ def find_route(request: IncomingRequest) -> Route:
         allow = (("Allow", ", ".join(matching)),)
         refusal = Refusal(405, "WRONG_METHOD", f"the method of this call is {' or '.join(matching)}", allow)
 
-    def refuse(backend: Backend, request: IncomingRequest) -> Reply:
+    def refuse(backend: Backend, request: IncomingRequest) -> ServiceReply:
         raise refusal
 
     return Route(request.method, "", CallKind.UNKNOWN, refuse)

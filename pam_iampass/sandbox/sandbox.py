@@ -18,8 +18,7 @@ from pam_iampass.sandbox.faults import Fault
 from pam_iampass.sandbox.listening import LOOPBACK_NAMES, authority, is_unspecified, open_listener
 from pam_iampass.sandbox.server import Server
 from pam_iampass.sandbox.service_state import ServiceState
-from pam_iampass.sandbox.session_registry import SessionOrUser
-from pam_iampass.sandbox.sessions import EndedBy, SandboxSession, SessionStatus
+from pam_iampass.sandbox.sessions import EndedBy, SandboxSession, SessionOrUser, SessionStatus
 from pam_iampass.sandbox.settings_file import settings_text
 from pam_iampass.sandbox.state_folder import StateFolder
 from pam_iampass.sandbox.user_registry import Sms

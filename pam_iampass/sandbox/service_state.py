@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from pam_iampass.sandbox.events import Event, EventKind, Listener
 from pam_iampass.sandbox.notifier import Notifier
-from pam_iampass.sandbox.session_registry import SessionRegistry
-from pam_iampass.sandbox.sessions import EndedBy
+from pam_iampass.sandbox.sessions import EndedBy, SessionRegistry
 from pam_iampass.sandbox.state_folder import StateFolder
 from pam_iampass.sandbox.user_registry import UserRegistry
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from pam_iampass.sandbox.automatic import Auto
 from pam_iampass.sandbox.events import Listener
 from pam_iampass.sandbox.fault_options import PlannedFault
-from pam_iampass.sandbox.foreground import Foreground
+from pam_iampass.sandbox.foreground import signals_held_back, wait_for_signal
 from pam_iampass.sandbox.instructions import configuration_text, control_text, phone_text
 from pam_iampass.sandbox.sandbox import Sandbox
 from pam_iampass.sandbox.terminal import HELP, EventPrinter, answer
@@ -28,7 +28,7 @@ def serve(make: Callable[[Listener], Sandbox], users: Sequence[str], faults: Ite
     """
     at_terminal = sys.stdin is not None and sys.stdin.isatty()
     printer = EventPrinter(Console(highlight=False, markup=False, emoji=False), asks=at_terminal)
-    with Foreground() as foreground, make(printer) as sandbox:
+    with signals_held_back(), make(printer) as sandbox:
         asks = sandbox.auto == Auto.ASK
         named = [user.removesuffix(_NO_DEVICE) for user in users]
         click.echo(configuration_text(sandbox, dict.fromkeys([*named, *sandbox.users])))
@@ -38,7 +38,7 @@ def serve(make: Callable[[Listener], Sandbox], users: Sequence[str], faults: Ite
         click.echo()
         _prepare(sandbox, users, faults)
         click.echo(f"Sandbox ready at {sandbox.url}")
-        foreground.run(_answering(sandbox) if asks and at_terminal else None)
+        wait_for_signal(_answering(sandbox) if asks and at_terminal else None)
 
 
 def _prepare(sandbox: Sandbox, users: Iterable[str], faults: Iterable[PlannedFault]) -> None:

@@ -14,8 +14,8 @@ from pam_iampass.sandbox.fault_options import FAULTS, FaultOption, PlannedFault,
 @pytest.mark.parametrize(
     ("text", "kind", "fault", "times"),
     [
-        ("start:status=503,times=2", "start", faults.Status(503), 2),
-        ("start:status", "start", faults.Status(), 1),
+        ("start:status=503,times=2", "start", faults.HttpStatus(503), 2),
+        ("start:status", "start", faults.HttpStatus(), 1),
         ("poll:hang", "poll", faults.Hang(), 1),
         ("poll:hang=1.5,sent=9,times=always", "poll", faults.Hang(1.5, 9), None),
         ("add-users:empty,acts=no", "add_users", faults.Empty(acts=False), 1),

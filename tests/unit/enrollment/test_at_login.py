@@ -11,7 +11,7 @@ from pam_iampass.config.settings import load
 from pam_iampass.doctor import enrollment_advice
 from pam_iampass.errors import Severity
 from pam_iampass.outcome import PamCode
-from pam_iampass.sandbox.faults import ReplacedKey, Status
+from pam_iampass.sandbox.faults import HttpStatus, ReplacedKey
 from tests.support.folders import put
 from tests.support.setting import Setting
 
@@ -109,10 +109,10 @@ def test_who_has_a_phone_is_offered_nothing(world: Setting) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [Status(503), Status(401), ReplacedKey("status", False), ReplacedKey("register_url", 7)]
+    "fault", [HttpStatus(503), HttpStatus(401), ReplacedKey("status", False), ReplacedKey("register_url", 7)]
 )
 def test_a_link_that_cannot_be_had_denies_with_its_reason(
-    without_phone: Setting, fault: Status | ReplacedKey
+    without_phone: Setting, fault: HttpStatus | ReplacedKey
 ) -> None:
     without_phone.sandbox.misbehave("registration_link", fault, times=3)
     told = without_phone.login("first_factor=publickey", **KEY)
