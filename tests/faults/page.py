@@ -13,13 +13,14 @@ HEAD = """\
 What can go wrong, and how the login ends: {cases} cases. `tests/faults/` plays them all and checks the PAM code, the
 audit record, what the person reads, how many requests reach the server, and how long the login takes.
 
-Those {by_pam} that are marked with ● are played through PAM, by a small application or a real sshd, in {ways} ways: {names}.
-They are those about PAM, doors and applications, and of the others one for each step of a login and each way to end. All
-cases that need no PAM are played without it too: the test speaks the relay protocol with the agent.
+Those {by_pam} that are marked with ● are played through PAM, by a small application or a real sshd, in {ways} ways:
+{names}.
+They are those about PAM, doors and applications, and of the others one for each step of a login and each way to end.
+All cases that need no PAM are played without it too: the test speaks the relay protocol with the agent.
 
-The time is what the login itself takes at most, in seconds, on a machine that is not busy. PAM_IGNORE is what the module
-returns: a stack in which every module returns it fails, and the shipped PAM files end with pam_permit. Where a way
-differs from the others, the next row says how and why.
+The time is what the login itself takes at most, in seconds, on a machine that is not busy. PAM_IGNORE is what the
+module returns: a stack in which every module returns it fails, and the shipped PAM files end with pam_permit. Where a
+way differs from the others, the next row says how and why.
 
 This page is made from the tests: `/usr/bin/python3 -m tests.faults.page > docs/faults.md`.
 """

@@ -152,7 +152,9 @@ def _at_the_start() -> Iterator[Case]:
         scripted(answer(503)),
         stage="the start",
     )
-    yield row("429 to the end", TOLERATED.but(requests=Requests(3), within=4.0), *[answer(429)] * 3, timeout=4)
+    yield row(
+        "429 to the end", TOLERATED.but(requests=Requests(3), within=4.0), *[answer(429)] * 3, timeout=4
+    )
     yield row(
         "429 once", APPROVED_AT_ONCE.but(requests=Requests(2, 0, 1)), answer(429), ACTIVE_AT_ONCE, ENDED
     )

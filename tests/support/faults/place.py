@@ -173,7 +173,6 @@ class Place:
         ended = _understood(output.decode())
         return ended if application.returncode == 0 else replace(ended, code=application.returncode)
 
-
     def _login_without_pam(
         self, *, user: Option, typed: Option = "", rhost: Option = "", env: Option = ""
     ) -> Ended:

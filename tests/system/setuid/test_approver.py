@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.installation import Installation
 from tests.support.setuid.people import AS_ROOT, SHOW_WHO
-from tests.support.setuid.stage import Guest, Phone, Seen
 from tests.support.setuid.side_by_side import side_by_side
+from tests.support.setuid.stage import Guest, Phone, Seen
 from tests.support.terminal import Terminal
 
 PHONE_ONLY = Path("/etc/pam.d/phone-only")

@@ -9,8 +9,8 @@ import time
 from tests.support import processes
 from tests.support.agent import COMMAND
 from tests.support.setuid.people import AS_ROOT, GROUP_ID, enter_password
-from tests.support.setuid.stage import WITHIN, Guest
 from tests.support.setuid.side_by_side import side_by_side
+from tests.support.setuid.stage import WITHIN, Guest
 from tests.support.terminal import Terminal
 from tests.support.world import PATIENCE, wait_until
 

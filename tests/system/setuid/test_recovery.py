@@ -6,8 +6,8 @@ import re
 
 from tests.support.recovery import new_codes
 from tests.support.setuid.people import AS_ROOT, enter_password
-from tests.support.setuid.stage import Guest, Phone, waiting
 from tests.support.setuid.side_by_side import side_by_side
+from tests.support.setuid.stage import Guest, Phone, waiting
 
 QUESTION = "IAMPASS recovery code (Enter: none): "
 

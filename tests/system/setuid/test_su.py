@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 
 from tests.support.setuid.people import AS_ROOT, SHOW_WHO, Process, enter_password
-from tests.support.setuid.stage import WITHIN, Guest, Phone
 from tests.support.setuid.side_by_side import side_by_side
+from tests.support.setuid.stage import WITHIN, Guest, Phone
 from tests.support.terminal import Terminal
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.support.setuid.people import AS_ROOT, SHOW_WHO, enter_password
-from tests.support.setuid.stage import WITHIN, Guest, Phone
 from tests.support.setuid.side_by_side import side_by_side
+from tests.support.setuid.stage import WITHIN, Guest, Phone
 
 
 @side_by_side
