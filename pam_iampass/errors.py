@@ -34,12 +34,14 @@ _TOLD = 5  # problems in one line; a table of users can hold a hundred thousand
 
 
 class Severity(enum.Enum):
-    """How bad a problem is."""
+    """How bad a problem or a finding is, the worst first."""
 
     ERROR = "error"
-    """The module denies because of it."""
+    """Logins fail, or users get in without a factor that they need."""
     WARNING = "warning"
-    """The module works, but perhaps not as it was meant."""
+    """It works, but not as intended, or not for everybody."""
+    NOTE = "note"
+    """Information."""
 
 
 @dataclass(frozen=True)

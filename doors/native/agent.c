@@ -1,7 +1,4 @@
-#include "agent.h"
-#include "deadline.h"
-#include "descriptor.h"
-#include "names.h"
+#include "door.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -14,25 +11,23 @@ enum { BUSY_PAUSE_MS = 20 };
 static const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = IAMPASS_AGENT_SOCKET};
 
 _Static_assert(sizeof IAMPASS_AGENT_SOCKET <= sizeof address.sun_path,
-               "the agent's path does not fit an address");
+               "the path of the agent's socket does not fit an address");
 
-/* In a folder that is root's alone nobody but root can exchange the socket after this look at it. */
-static struct problem check_path(void)
+/* Only root can write the folder, so only root can replace the socket between this check and connect. */
+static bool check_path(struct failure *failure)
 {
-    struct problem found = no_problem();
     struct stat folder, node;
 
-    if (lstat(IAMPASS_AGENT_FOLDER, &folder) != 0 || lstat(IAMPASS_AGENT_SOCKET, &node) != 0)
-        found = problem("the agent's socket cannot be examined", errno);
-    else if (!S_ISDIR(folder.st_mode) || folder.st_uid != 0 || (folder.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-        found = problem("the folder of the agent's socket is not root's alone", 0);
-    else if (!S_ISSOCK(node.st_mode) || node.st_uid != 0 || (node.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        found = problem("the agent's socket is not root's alone", 0);
-    return found;
+    return ((lstat(IAMPASS_AGENT_FOLDER, &folder) == 0 && lstat(IAMPASS_AGENT_SOCKET, &node) == 0) ||
+            fail(failure, "the agent's socket cannot be examined", errno)) &&
+           ((S_ISDIR(folder.st_mode) && folder.st_uid == 0 && (folder.st_mode & (S_IWGRP | S_IWOTH)) == 0) ||
+            fail(failure, "the folder of the agent's socket is not writable by root alone", 0)) &&
+           ((S_ISSOCK(node.st_mode) && node.st_uid == 0 && (node.st_mode & (S_IRWXG | S_IRWXO)) == 0) ||
+            fail(failure, "the agent's socket is not accessible to root alone", 0));
 }
 
-/* A full queue gives EAGAIN: others are logging in, so it is worth a few more tries, but not a long wait. */
-static struct problem connect_patiently(int connection)
+/* EAGAIN means that the queue is full: others are logging in, and a short wait may help. */
+static bool connect_patiently(int connection, struct failure *failure)
 {
     int64_t deadline = deadline_in(IAMPASS_BUSY_MS);
     int error;
@@ -42,36 +37,38 @@ static struct problem connect_patiently(int connection)
         if (error == EAGAIN)
             poll(NULL, 0, BUSY_PAUSE_MS);
     } while ((error == EAGAIN || error == EINTR) && milliseconds_until(deadline) > 0);
-    return error == 0 ? no_problem()
-                      : problem(error == EAGAIN ? "the agent is busy" : "no connection to the agent", error);
+    return error == 0 ||
+           fail(failure, error == EAGAIN ? "the agent is busy" : "no connection to the agent", error);
 }
 
-static struct problem check_peer(int connection)
+static bool check_peer(int connection, struct failure *failure)
 {
     struct ucred peer = {.uid = (uid_t)-1};
     socklen_t size = sizeof peer;
-    int got = getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size);
 
-    return got == 0 && size == sizeof peer && peer.uid == 0
-               ? no_problem()
-               : problem("who listens at the agent's socket is not root", 0);
+    return (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && size == sizeof peer &&
+            peer.uid == 0) ||
+           fail(failure, "the process that listens on the agent's socket is not root's", 0);
 }
 
-struct problem agent_connect(int *connection, bool *absent)
+bool agent_connect(int *connection, struct failure *failure)
 {
     int made = -1;
-    struct problem found = check_path();
+    bool connected = false;
 
-    if (fine(found)) {
-        made = descriptor_above_standard(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-        found = made < 0 ? problem("no socket for the agent", errno) : connect_patiently(made);
+    if (!check_path(failure))
+        goto out;
+    made = descriptor_above_standard(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (made < 0) {
+        fail(failure, "no socket for the agent", errno);
+        goto out;
     }
-    *absent = found.error == ENOENT || found.error == ECONNREFUSED;
-    if (fine(found))
-        found = check_peer(made);
-    if (fine(found))
-        *connection = made;
-    else
+    if (!connect_patiently(made, failure) || !check_peer(made, failure))
+        goto out;
+    *connection = made;
+    connected = true;
+out:
+    if (!connected)
         descriptor_close(made);
-    return found;
+    return connected;
 }

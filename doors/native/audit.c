@@ -1,9 +1,7 @@
-#include "audit.h"
-#include "descriptor.h"
+#include "door.h"
 
 #include <paths.h>
 #include <security/pam_ext.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,13 +12,14 @@
 enum {
     VALUE_LIMIT = 256,
     ESCAPED_LIMIT = 4 * VALUE_LIMIT + sizeof "...",
-    RECORD_LIMIT = 3 * ESCAPED_LIMIT + 512, /* the texts in problems are short */
+    RECORD_LIMIT = 3 * ESCAPED_LIMIT + 512, /* reasons are short */
 };
 
-/* Printable ASCII stays; the rest, spaces and the backslash too, becomes \xNN: a value chosen by a remote
- * side can neither begin a second record nor add a field to this one. */
-static void escape(const char *value, char escaped[ESCAPED_LIMIT])
+/* Printable ASCII stays; everything else, spaces and backslashes too, becomes \xNN. So a remote user name or
+ * host can neither start a second record nor add a field to this one. */
+static void escape(pam_handle_t *pamh, int item, char escaped[ESCAPED_LIMIT])
 {
+    const char *value = application_item(pamh, item);
     size_t length = value == NULL ? 0 : strlen(value);
     size_t shown = length < VALUE_LIMIT ? length : VALUE_LIMIT;
     char *end = escaped;
@@ -35,78 +34,55 @@ static void escape(const char *value, char escaped[ESCAPED_LIMIT])
     memcpy(end, shown < length ? "..." : "", shown < length ? sizeof "..." : 1);
 }
 
-static void escape_item(pam_handle_t *pamh, int item, char escaped[ESCAPED_LIMIT])
+/* Sends a record to the log with our effective ids; returns whether the log took it. */
+static bool send_record(char *record)
 {
-    const void *value = NULL;
-
-    if (pam_get_item(pamh, item, &value) != PAM_SUCCESS)
-        value = NULL;
-    escape(value, escaped);
-}
-
-/* Writes on from `start`; returns where the record ends now, at its limit where there is more. */
-__attribute__((format(printf, 3, 4))) static size_t put(char record[RECORD_LIMIT], size_t start,
-                                                        const char *format, ...)
-{
-    va_list values;
-    size_t room = RECORD_LIMIT - start;
-    int length;
-
-    va_start(values, format);
-    length = vsnprintf(record + start, room, format, values);
-    va_end(values);
-    return start + (length < 0 ? 0 : (size_t)length < room ? (size_t)length : room - 1);
-}
-
-static struct problem log_datagram(char *text, size_t length)
-{
-    struct sockaddr_un where = {.sun_family = AF_UNIX, .sun_path = _PATH_LOG};
-    struct iovec part = {.iov_base = text, .iov_len = length};
+    char tag[64];
+    struct iovec parts[] = {
+        {tag, (size_t)snprintf(tag, sizeof tag, "<%d>pam_iampass[%d]: ", LOG_AUTHPRIV | LOG_ERR, getpid())},
+        {record, strlen(record)},
+    };
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = _PATH_LOG};
     struct ucred us = {.pid = getpid(), .uid = geteuid(), .gid = getegid()};
-    union { /* for the alignment that a control message has */
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof us)];
-    } control = {.bytes = {0}};
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof us)] = {0};
     struct msghdr message = {
-        .msg_name = &where,
-        .msg_namelen = sizeof where,
-        .msg_iov = &part,
-        .msg_iovlen = 1,
-        .msg_control = control.bytes,
-        .msg_controllen = sizeof control.bytes,
+        .msg_name = &address,
+        .msg_namelen = sizeof address,
+        .msg_iov = parts,
+        .msg_iovlen = 2,
+        .msg_control = control,
+        .msg_controllen = sizeof control,
     };
     struct cmsghdr *credentials = CMSG_FIRSTHDR(&message);
     int log = descriptor_above_standard(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    struct problem found = no_problem();
+    bool sent;
 
     credentials->cmsg_level = SOL_SOCKET;
     credentials->cmsg_type = SCM_CREDENTIALS;
     credentials->cmsg_len = CMSG_LEN(sizeof us);
     memcpy(CMSG_DATA(credentials), &us, sizeof us);
-    if (log < 0 || sendmsg(log, &message, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)length)
-        found = problem("the log does not take it", errno);
+    sent = log >= 0 && sendmsg(log, &message, MSG_NOSIGNAL | MSG_DONTWAIT) > 0; /* a datagram is never cut */
     descriptor_close(log);
-    return found;
+    return sent;
 }
 
-/* In sudo and su the real user id is the caller's, and the journal notes that of syslog(3): whoever reads it
- * could not tell our record from one that the caller made up. So it goes out with the effective id, and by
- * pam_syslog only where that fails. openlog of ours would change the application's own logging. The errno
- * stays a number: its text would come in the language that the caller of sudo chose. */
-void audit_denial(pam_handle_t *pamh, struct problem reason)
+/* In sudo and su the real user id is the caller's, and with syslog(3) the journal would note that one: the
+ * record could not be told from one that the caller made up. So we send it ourselves, and use pam_syslog only
+ * if that fails. openlog would change the application's own logging. The errno stays a number, since the
+ * caller of sudo chooses the language of its text. */
+void audit_denial(pam_handle_t *pamh, const struct failure *failure)
 {
-    char user[ESCAPED_LIMIT], service[ESCAPED_LIMIT], rhost[ESCAPED_LIMIT],
-        error[sizeof " (errno 2147483647)"] = "", record[RECORD_LIMIT];
-    size_t length, start;
+    char user[ESCAPED_LIMIT], service[ESCAPED_LIMIT], rhost[ESCAPED_LIMIT], record[RECORD_LIMIT];
+    char error[sizeof " (errno 2147483647)"] = "";
 
-    escape_item(pamh, PAM_USER, user);
-    escape_item(pamh, PAM_SERVICE, service);
-    escape_item(pamh, PAM_RHOST, rhost);
-    if (reason.error != 0)
-        snprintf(error, sizeof error, " (errno %d)", reason.error);
-    start = put(record, 0, "<%d>pam_iampass[%d]: ", LOG_AUTHPRIV | LOG_ERR, (int)getpid());
-    length = put(record, start, "outcome=unavailable result=denied user=%s service=%s rhost=%s reason=%s%s", user,
-                 service, rhost, reason.what, error);
-    if (!fine(log_datagram(record, length)))
-        pam_syslog(pamh, LOG_ERR, "%s", record + start);
+    escape(pamh, PAM_USER, user);
+    escape(pamh, PAM_SERVICE, service);
+    escape(pamh, PAM_RHOST, rhost);
+    if (failure->error != 0)
+        snprintf(error, sizeof error, " (errno %d)", failure->error);
+    snprintf(record, sizeof record,
+             "outcome=unavailable result=denied user=%s service=%s rhost=%s reason=%s%s", user, service,
+             rhost, failure->reason, error);
+    if (!send_record(record))
+        pam_syslog(pamh, LOG_ERR, "%s", record);
 }

@@ -1,39 +1,35 @@
-/* pam_iampass.so: what PAM calls. It decides nothing: docs/relay-protocol.md says what it does instead. */
-#include "audit.h"
-#include "login.h"
+/* pam_iampass.so: the functions that PAM calls. The module decides; docs/relay-protocol.md says what a door
+ * does. */
+#include "door.h"
 
-#include <security/pam_modules.h>
+#include <errno.h>
 #include <unistd.h>
 
 #define EXPORTED __attribute__((visibility("default")))
 #define UNUSED __attribute__((unused))
 
-/* The code that makes the application stop at once: sshd would try again after PAM_ABORT, sudo after
- * PAM_MAXTRIES, and each time the phone would be asked. */
-static int denial(pam_handle_t *pamh)
-{
-    return pam_getenv(pamh, "SSH_AUTH_INFO_0") != NULL ? PAM_MAXTRIES : PAM_ABORT;
-}
-
 EXPORTED int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
+    struct failure failure;
     int result = PAM_AUTHINFO_UNAVAIL;
 
     if (geteuid() != 0) {
-        audit_denial(pamh, problem("the application does not run as root", 0));
-    } else {
-        struct problem found = login_decide(pamh, flags, argc, argv, &result);
-        if (!fine(found)) {
-            result = denial(pamh);
-            if (found.error != ECANCELED)
-                audit_denial(pamh, found);
-        }
+        fail(&failure, "the application does not run as root", 0);
+        audit_denial(pamh, &failure);
+        goto out;
     }
+    if (login_decide(pamh, flags, argc, argv, &result, &failure))
+        goto out;
+    /* Make the application stop: sshd would try again after PAM_ABORT, sudo after PAM_MAXTRIES, and each time
+     * the phone would ring again. */
+    result = pam_getenv(pamh, "SSH_AUTH_INFO_0") != NULL ? PAM_MAXTRIES : PAM_ABORT;
+    if (failure.error != ECANCELED)
+        audit_denial(pamh, &failure);
+out:
     return result;
 }
 
-/* Only an approval is a success, and only authenticate can bring one: the other phases have nothing to say.
- */
+/* Only an approval is a success, and only pam_sm_authenticate can get one. */
 #define IGNORES(phase)                                                                                       \
     EXPORTED int phase(pam_handle_t *pamh UNUSED, int flags UNUSED, int argc UNUSED,                         \
                        const char **argv UNUSED)                                                             \

@@ -1,20 +1,15 @@
-#include "helper.h"
-#include "descriptor.h"
-#include "names.h"
+#include "door.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifdef SYS_setresuid32 /* 32-bit machines: the plain calls know 16-bit ids only */
+#ifdef SYS_setresuid32 /* on 32-bit machines the plain calls take 16-bit ids */
 #define SET_GROUPS SYS_setgroups32
 #define SET_GIDS SYS_setresgid32
 #define SET_UIDS SYS_setresuid32
@@ -26,44 +21,34 @@
 
 enum { PASSWD_ENTRY_LIMIT = 16384, DESCRIPTOR_LIMIT = 1 << 20 };
 
-struct identity {
-    uid_t uid;
-    gid_t gid;
-};
-
-static struct problem find_user(struct identity *identity)
+/* Only the ids in *user are valid afterwards. */
+static bool find_user(struct passwd *user, struct failure *failure)
 {
-    struct problem found = no_problem();
-    struct passwd entry, *known = NULL;
-    char *buffer = malloc(PASSWD_ENTRY_LIMIT);
-    int error =
-        buffer == NULL ? ENOMEM : getpwnam_r(IAMPASS_USER, &entry, buffer, PASSWD_ENTRY_LIMIT, &known);
+    char buffer[PASSWD_ENTRY_LIMIT];
+    struct passwd *known = NULL;
+    int error = getpwnam_r(IAMPASS_USER, user, buffer, sizeof buffer, &known);
 
-    if (known != NULL)
-        *identity = (struct identity){.uid = known->pw_uid, .gid = known->pw_gid};
-    else
-        found = problem("the helper's user '" IAMPASS_USER "' is not there", error);
-    free(buffer);
-    return found;
+    return known != NULL || fail(failure, "the helper's user '" IAMPASS_USER "' does not exist", error);
 }
 
-/* From here to start_program: what runs between fork and exec, in a copy of a process that may have threads,
- * locks held and handlers set. So: system calls only, and the raw ones for ids, since libc's would signal
- * "all threads". */
+/* The functions from here to start_program run between fork and exec, in a copy of a process that may have
+ * threads, held locks and signal handlers. So they make system calls only, and raw ones for the ids: those of
+ * libc would signal all threads. */
 
 static void reset_signals(void)
 {
     struct sigaction standard = {.sa_handler = SIG_DFL};
-    sigset_t nothing;
+    sigset_t none;
 
     for (int number = 1; number < NSIG; number++)
-        (void)sigaction(number, &standard, NULL); /* SIGKILL and the like cannot be changed */
-    sigemptyset(&nothing);
-    sigprocmask(SIG_SETMASK, &nothing, NULL);
+        (void)sigaction(number, &standard, NULL); /* fails for SIGKILL and the like */
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* The caller of sudo chooses the limits that we inherit. Where the right to raise a hard one is missing, as
- * in some containers, the soft one goes up to it: at worst the helper fails, and with it the login. */
+/* The caller of sudo chooses the limits that we inherit, and only root can raise a hard one: so this comes
+ * before the change of user. If root may not either, as in some containers, the soft limit is raised to the
+ * hard one; if that is too low, the helper fails, and the login with it. */
 static void reset_limits(void)
 {
     static const struct {
@@ -79,7 +64,7 @@ static void reset_limits(void)
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         struct rlimit limit = {.rlim_cur = limits[i].soft, .rlim_max = limits[i].hard};
         if (setrlimit(limits[i].resource, &limit) != 0 && getrlimit(limits[i].resource, &limit) == 0) {
-            limit.rlim_cur = limits[i].soft < limit.rlim_max ? limits[i].soft : limit.rlim_max;
+            limit.rlim_cur = limit.rlim_max;
             (void)setrlimit(limits[i].resource, &limit);
         }
     }
@@ -87,62 +72,53 @@ static void reset_limits(void)
 
 static bool place_descriptors(int connection)
 {
-    int nothing = -1;
-    bool placed = dup2(connection, STDIN_FILENO) == STDIN_FILENO;
+    int null = dup2(connection, STDIN_FILENO) == STDIN_FILENO ? open("/dev/null", O_RDWR) : -1;
+    bool placed = null >= 0 && dup2(null, STDOUT_FILENO) >= 0 && dup2(null, STDERR_FILENO) >= 0;
 
-    if (placed)
-        nothing = open("/dev/null", O_RDWR);
-    placed = placed && nothing >= 0 && dup2(nothing, STDOUT_FILENO) >= 0 && dup2(nothing, STDERR_FILENO) >= 0;
-#ifdef SYS_close_range
-    if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0) == 0)
-        return placed;
-#endif
-    for (int descriptor = STDERR_FILENO + 1; descriptor < DESCRIPTOR_LIMIT; descriptor++)
-        close(descriptor);
+    if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0) != 0) /* an old kernel, or a seccomp filter */
+        for (int descriptor = STDERR_FILENO + 1; descriptor < DESCRIPTOR_LIMIT; descriptor++)
+            close(descriptor);
     return placed;
 }
 
-static bool take_identity(const struct identity *identity)
+static bool become(const struct passwd *user)
 {
-    return syscall(SET_GROUPS, 1, &identity->gid) == 0 &&
-           syscall(SET_GIDS, identity->gid, identity->gid, identity->gid) == 0 &&
-           syscall(SET_UIDS, identity->uid, identity->uid, identity->uid) == 0;
+    return syscall(SET_GROUPS, 1, &user->pw_gid) == 0 &&
+           syscall(SET_GIDS, user->pw_gid, user->pw_gid, user->pw_gid) == 0 &&
+           syscall(SET_UIDS, user->pw_uid, user->pw_uid, user->pw_uid) == 0;
 }
 
-static void start_program(int connection, const struct identity *identity)
+/* What must not reach an interpreter is reset here; the helper resets the rest (docs/relay-protocol.md). */
+static void start_program(int connection, const struct passwd *user)
 {
     static const char *const arguments[] = {IAMPASS_PYTHON, "-I", "-S", IAMPASS_HELPER, NULL};
     static const char *const environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", NULL};
 
     reset_signals();
     reset_limits();
-    umask(077);
-    if (setsid() >= 0 && chdir("/") == 0 && place_descriptors(connection) && take_identity(identity))
+    if (setsid() >= 0 && place_descriptors(connection) && become(user))
         execve(IAMPASS_PYTHON, (char *const *)arguments, (char *const *)environment);
 }
 
-/* A fork whose child ends without a signal to the parent, and that only a wait with __WALL sees: no flags,
- * no signal, the same stack, in whatever order a machine wants them. */
+/* A fork without a termination signal: only a wait with __WALL reports the child. All arguments are 0 (no
+ * flags, no signal, the same stack), so their order, which depends on the architecture, does not matter. */
 static pid_t fork_unnoticed(void)
 {
     return (pid_t)syscall(SYS_clone, 0, 0, 0, 0, 0);
 }
 
-/* An application has its own ways with children: sshd reaps them all in a SIGCHLD handler, others ignore
- * SIGCHLD or wait for any child. It must not get one that it does not know, nor take ours from us. To change
- * its SIGCHLD disposition for a while, as modules do, could lose a signal of its own children. Instead:
- *
- * - The helper is a grandchild: init reaps it, whenever it ends.
- * - The child in between ends at once, and is made without a termination signal: no handler runs, wait and
- *   waitpid do not report it, an ignored SIGCHLD does not make it vanish, and we reap it with __WALL. It must
- *   not exec, which would bring SIGCHLD back.
- * - No pthread_atfork handler runs, and with all signals blocked no signal handler in a process of ours.
- */
-static struct problem fork_helper(int connection, const struct identity *identity)
+/* sshd reaps all children in a SIGCHLD handler; other applications ignore SIGCHLD or wait for any child. They
+ * must not get a child that they do not know, nor take ours from us, and a module that changes their handling
+ * of SIGCHLD for a while can lose the signal of another child. Instead:
+ * - The helper is a grandchild, which init reaps.
+ * - The child between them ends at once. It has no termination signal: no handler runs, wait and waitpid do
+ *   not report it, it stays even if SIGCHLD is ignored, and we reap it with __WALL. It must not exec, which
+ *   would restore SIGCHLD.
+ * - No pthread_atfork handler runs and, with all signals blocked, no signal handler in either process. */
+static bool fork_helper(int connection, const struct passwd *user, struct failure *failure)
 {
     sigset_t all, before;
-    int status = 0;
-    int error;
+    int status = 0, error;
     pid_t child;
 
     sigfillset(&all);
@@ -151,36 +127,39 @@ static struct problem fork_helper(int connection, const struct identity *identit
     if (child == 0) {
         pid_t grandchild = fork_unnoticed();
         if (grandchild == 0)
-            start_program(connection, identity);
+            start_program(connection, user);
         _exit(grandchild > 0 ? 0 : 1);
     }
-    error = errno;
-    if (child > 0)
-        while (waitpid(child, &status, __WALL) < 0 && errno == EINTR)
-            continue;
+    error = child < 0 ? errno : 0;
+    while (child > 0 && waitpid(child, &status, __WALL) < 0 && errno == EINTR)
+        continue;
     sigprocmask(SIG_SETMASK, &before, NULL);
-    return child > 0 && status == 0 ? no_problem()
-                                    : problem("no process for the helper", child > 0 ? 0 : error);
+    return (child > 0 && status == 0) || fail(failure, "no process for the helper", error);
 }
 
-struct problem helper_start(int *connection)
+bool helper_start(int *connection, struct failure *failure)
 {
-    int ours = -1, theirs = -1, pair[2];
-    struct identity identity;
-    struct problem found = find_user(&identity);
+    int pair[2] = {-1, -1};
+    struct passwd user;
+    bool started = false;
 
-    if (fine(found) && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0) {
-        ours = descriptor_above_standard(pair[0]);
-        theirs = descriptor_above_standard(pair[1]);
+    if (!find_user(&user, failure))
+        goto out;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0) {
+        pair[0] = descriptor_above_standard(pair[0]);
+        pair[1] = descriptor_above_standard(pair[1]);
     }
-    if (fine(found) && (ours < 0 || theirs < 0))
-        found = problem("no socket for the helper", errno);
-    if (fine(found))
-        found = fork_helper(theirs, &identity);
-    descriptor_close(theirs);
-    if (fine(found))
-        *connection = ours;
-    else
-        descriptor_close(ours);
-    return found;
+    if (pair[0] < 0 || pair[1] < 0) {
+        fail(failure, "no socket for the helper", errno);
+        goto out;
+    }
+    if (!fork_helper(pair[1], &user, failure))
+        goto out;
+    *connection = pair[0];
+    started = true;
+out:
+    if (!started)
+        descriptor_close(pair[0]);
+    descriptor_close(pair[1]);
+    return started;
 }

@@ -1,169 +1,182 @@
-#include "login.h"
-#include "agent.h"
-#include "conversation.h"
-#include "deadline.h"
-#include "descriptor.h"
-#include "frame.h"
-#include "greeting.h"
-#include "helper.h"
-#include "names.h"
-#include "stream.h"
+#include "door.h"
 
+#include <endian.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
-enum {
-    FRAMES_LIMIT = 64, /* of one login; more is a module gone wild */
-    LONGEST_DEADLINE_MS = 300000,
-    GRACE_MS = 800,
-};
+enum { FRAMES_LIMIT = 64, DEADLINE_LIMIT_MS = 300000, GRACE_MS = 800 };
 
 struct login {
     pam_handle_t *pamh;
     struct stream stream;
-    bool promised; /* a DEADLINE came */
-    struct greeting greeting;
-    struct frame frame;
+    bool has_deadline; /* from a DEADLINE frame */
+    struct frame hello, items, frame;
 };
 
-static struct problem connect_to_module(struct login *login)
+static bool write_hello(struct frame *frame, int flags, int argc, const char **argv)
 {
-    bool absent = false;
-    struct problem found = agent_connect(&login->stream.socket, &absent);
+    static const uint8_t version_and_phase[] = {1, 1}; /* phase 1: authenticate */
+    uint32_t number = htobe32((uint32_t)flags);
+    bool fits;
 
-    return absent ? helper_start(&login->stream.socket) : found;
+    frame_begin(frame, HELLO);
+    fits = frame_add(frame, version_and_phase, sizeof version_and_phase) &&
+           frame_add(frame, &number, sizeof number);
+    for (int i = 0; fits && i < argc; i++)
+        fits = frame_add(frame, argv[i], strlen(argv[i]) + 1);
+    return fits;
 }
 
-static struct problem send_frame(struct login *login, struct frame *frame)
+static bool add_item(struct frame *frame, const char *name, const char *value)
 {
-    size_t length = frame_finish(frame);
-
-    return stream_send(&login->stream, frame->bytes, length);
+    return value == NULL || (frame_add(frame, name, strlen(name)) && frame_add(frame, "=", 1) &&
+                             frame_add(frame, value, strlen(value) + 1));
 }
 
+static bool write_items(struct frame *frame, pam_handle_t *pamh)
+{
+    char uid[24];
+
+    snprintf(uid, sizeof uid, "%ju", (uintmax_t)getuid());
+    frame_begin(frame, ITEMS);
+    return add_item(frame, "user", application_item(pamh, PAM_USER)) &&
+           add_item(frame, "service", application_item(pamh, PAM_SERVICE)) &&
+           add_item(frame, "rhost", application_item(pamh, PAM_RHOST)) &&
+           add_item(frame, "tty", application_item(pamh, PAM_TTY)) &&
+           add_item(frame, "ruser", application_item(pamh, PAM_RUSER)) && add_item(frame, "uid", uid) &&
+           add_item(frame, "ssh_auth_info", pam_getenv(pamh, "SSH_AUTH_INFO_0"));
+}
+
+/* May ask for the user name, and so comes before connecting: the module waits only 2 s for both frames. */
+static bool write_greeting(struct login *login, int flags, int argc, const char **argv,
+                           struct failure *failure)
+{
+    return (application_has_user(login->pamh) || fail(failure, "the application names no user", 0)) &&
+           (write_hello(&login->hello, flags, argc, argv) ||
+            fail(failure, "the module arguments are too long", 0)) &&
+           (write_items(&login->items, login->pamh) || fail(failure, "the PAM items are too long", 0));
+}
+
+static bool connect_to_module(int *connection, struct failure *failure)
+{
+    return agent_connect(connection, failure) ||
+           ((failure->error == ENOENT || failure->error == ECONNREFUSED) &&
+            helper_start(connection, failure));
+}
+
+static bool send_frame(struct login *login, const struct frame *frame, struct failure *failure)
+{
+    return stream_send(&login->stream, frame->bytes, FRAME_HEADER + frame->length, failure);
+}
+
+/* If the text cannot be shown, the login goes on: the module notices a failed conversation when it asks. */
 static void say(struct login *login, int style)
 {
     char *answer;
 
-    /* Whether the text was seen changes nothing: the module learns of a failed conversation when it asks. */
-    (void)conversation_hold(login->pamh, style, frame_text(&login->frame), &answer);
-    conversation_forget(answer);
+    (void)application_converse(login->pamh, style, login->frame.text, &answer);
+    answer_erase(answer);
 }
 
-/* The time that the person takes does not count: what was left of a DEADLINE before is left afterwards, and
- * without one the door's patience begins anew. */
+/* The time that the user takes to answer does not count: the deadline moves by it. */
 static void ask(struct login *login)
 {
-    int style = frame_may_be_shown(&login->frame) ? PAM_PROMPT_ECHO_ON : PAM_PROMPT_ECHO_OFF;
-    int left = login->promised ? milliseconds_until(login->stream.deadline) : IAMPASS_PATIENCE_MS;
+    int style = login->frame.echo ? PAM_PROMPT_ECHO_ON : PAM_PROMPT_ECHO_OFF;
+    int left = login->has_deadline ? milliseconds_until(login->stream.deadline) : IAMPASS_PATIENCE_MS;
+    struct failure ignored;
     char *answer;
     bool answered;
 
-    interrupts_release(&login->stream.interrupts); /* the application has its own way with them at a prompt */
-    answered = conversation_hold(login->pamh, style, frame_text(&login->frame), &answer) == PAM_SUCCESS;
-    interrupts_hold(&login->stream.interrupts);
+    stream_release_signals(&login->stream); /* at a prompt the application handles them */
+    answered = application_converse(login->pamh, style, login->frame.text, &answer);
+    stream_hold_signals(&login->stream);
     login->stream.deadline = deadline_in((uint32_t)left);
     frame_begin(&login->frame, ANSWER);
     if (!answered || (answer != NULL && !frame_add(&login->frame, answer, strlen(answer))))
         frame_begin(&login->frame, NO_ANSWER);
-    conversation_forget(answer);
-    /* The module may have given its result meanwhile and be gone: reading on tells. */
-    (void)send_frame(login, &login->frame);
+    answer_erase(answer);
+    /* If the module has closed, its RESULT may have arrived during the prompt: the next read shows. */
+    (void)send_frame(login, &login->frame, &ignored);
     explicit_bzero(login->frame.bytes, FRAME_HEADER + login->frame.length);
 }
 
-static struct problem set_deadline(struct login *login)
+static bool take_result(const struct login *login, int *result, struct failure *failure)
 {
-    struct problem found = no_problem();
-    uint32_t milliseconds = frame_number(&login->frame);
+    char more;
+    uint32_t code = login->frame.number;
+    bool known = code == PAM_SUCCESS || code == PAM_PERM_DENIED || code == PAM_AUTHINFO_UNAVAIL ||
+                 code == PAM_MAXTRIES || code == PAM_IGNORE || code == PAM_ABORT;
+    bool valid = (known || fail(failure, "the module sent an unknown result", 0)) &&
+                 (recv(login->stream.socket, &more, sizeof more, MSG_DONTWAIT | MSG_PEEK) <= 0 ||
+                  fail(failure, "the module sent more than a result", 0));
 
-    if (milliseconds > LONGEST_DEADLINE_MS)
-        found = problem("the module sent a deadline that is too far away", 0);
-    else
-        login->stream.deadline = deadline_in(milliseconds + GRACE_MS);
-    login->promised = true;
-    return found;
+    if (valid)
+        *result = (int)code;
+    return valid;
 }
 
-static struct problem take_result(const struct login *login, int *result)
-{
-    static const uint32_t known[] = {
-        PAM_SUCCESS, PAM_PERM_DENIED, PAM_AUTHINFO_UNAVAIL, PAM_MAXTRIES, PAM_IGNORE, PAM_ABORT,
-    };
-    struct problem found = problem("the module sent an unknown result", 0);
-
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (frame_number(&login->frame) == known[i])
-            found = no_problem();
-    if (fine(found) && stream_has_more(&login->stream))
-        found = problem("the module sent more than a result", 0);
-    if (fine(found))
-        *result = (int)frame_number(&login->frame);
-    return found;
-}
-
-static struct problem obey(struct login *login, bool *decided, int *result)
-{
-    struct problem found = no_problem();
-
-    switch (frame_type(&login->frame)) {
-    case SAY:
-        say(login, PAM_TEXT_INFO);
-        break;
-    case SAY_ERROR:
-        say(login, PAM_ERROR_MSG);
-        break;
-    case ASK:
-        ask(login);
-        break;
-    case DEADLINE:
-        found = set_deadline(login);
-        break;
-    default: /* RESULT: frame_read lets no other type through */
-        found = take_result(login, result);
-        *decided = true;
-    }
-    return found;
-}
-
-static struct problem relay(struct login *login, int *result)
+static bool relay(struct login *login, int *result, struct failure *failure)
 {
     bool decided = false;
-    struct problem found = send_frame(login, &login->greeting.hello);
 
-    if (fine(found))
-        found = send_frame(login, &login->greeting.items);
-    for (int frames = 0; fine(found) && !decided; frames++) {
-        found = frame_read(&login->frame, stream_receive, &login->stream);
-        if (fine(found) && frames >= FRAMES_LIMIT)
-            found = problem("the module sent too many frames", 0);
-        if (fine(found))
-            found = obey(login, &decided, result);
+    if (!send_frame(login, &login->hello, failure) || !send_frame(login, &login->items, failure))
+        goto out;
+    for (int frames = 0; frames < FRAMES_LIMIT; frames++) {
+        if (!frame_read(&login->frame, &login->stream, failure))
+            goto out;
+        switch (login->frame.type) {
+        case SAY:
+            say(login, PAM_TEXT_INFO);
+            break;
+        case SAY_ERROR:
+            say(login, PAM_ERROR_MSG);
+            break;
+        case ASK:
+            ask(login);
+            break;
+        case DEADLINE:
+            if (login->frame.number > DEADLINE_LIMIT_MS) {
+                fail(failure, "the module sent a deadline that is too far away", 0);
+                goto out;
+            }
+            login->stream.deadline = deadline_in(login->frame.number + GRACE_MS);
+            login->has_deadline = true;
+            break;
+        default: /* RESULT, the only other type that frame_read accepts */
+            decided = take_result(login, result, failure);
+            goto out;
+        }
     }
-    return found;
+    fail(failure, "the module sent too many frames", 0);
+out:
+    return decided;
 }
 
-struct problem login_decide(pam_handle_t *pamh, int flags, int argc, const char **argv, int *result)
+bool login_decide(pam_handle_t *pamh, int flags, int argc, const char **argv, int *result,
+                  struct failure *failure)
 {
-    struct problem found = problem("no memory", ENOMEM);
-    struct login *login = malloc(sizeof *login); /* not calloc: most of the frames' pages are never touched */
+    struct login *login = malloc(sizeof *login); /* not calloc: most pages of the frames are never touched */
+    bool decided = false;
 
-    if (login != NULL) {
-        login->pamh = pamh;
-        login->promised = false;
-        login->stream.socket = -1;
-        found = greeting_write(&login->greeting, pamh, flags, argc, argv);
-        if (fine(found))
-            found = connect_to_module(login);
-        if (fine(found)) {
-            login->stream.deadline = deadline_in(IAMPASS_PATIENCE_MS);
-            interrupts_hold(&login->stream.interrupts);
-            found = relay(login, result);
-            interrupts_release(&login->stream.interrupts);
-        }
-        descriptor_close(login->stream.socket);
+    if (login == NULL) {
+        fail(failure, "no memory", ENOMEM);
+        goto out;
     }
+    login->pamh = pamh;
+    login->has_deadline = false;
+    if (!write_greeting(login, flags, argc, argv, failure) ||
+        !connect_to_module(&login->stream.socket, failure))
+        goto out;
+    login->stream.deadline = deadline_in(IAMPASS_PATIENCE_MS);
+    stream_hold_signals(&login->stream);
+    decided = relay(login, result, failure);
+    stream_release_signals(&login->stream);
+    descriptor_close(login->stream.socket);
+out:
     free(login);
-    return found;
+    return decided;
 }

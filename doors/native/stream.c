@@ -1,81 +1,131 @@
-#include "stream.h"
-#include "deadline.h"
+#include "door.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
 
-/* After a recv or send that moved nothing: waits until another try makes sense. A signal ends the wait early,
- * which is harmless: the time that is left is computed anew from the clock. */
-static struct problem wait_for(const struct stream *stream, short events, int error)
+static int64_t now(void)
 {
-    struct problem found = no_problem();
-    struct pollfd wanted[] = {
+    struct timespec clock = {0, 0};
+
+    clock_gettime(CLOCK_MONOTONIC, &clock);
+    return (int64_t)clock.tv_sec * 1000 + clock.tv_nsec / 1000000;
+}
+
+int64_t deadline_in(uint32_t milliseconds)
+{
+    return now() + (int64_t)milliseconds;
+}
+
+int milliseconds_until(int64_t deadline)
+{
+    int64_t left = deadline - now();
+
+    return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+}
+
+int descriptor_above_standard(int descriptor)
+{
+    int moved = descriptor;
+
+    if (descriptor >= 0 && descriptor <= STDERR_FILENO) {
+        moved = fcntl(descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        descriptor_close(descriptor);
+    }
+    return moved;
+}
+
+void descriptor_close(int descriptor)
+{
+    if (descriptor >= 0)
+        close(descriptor);
+}
+
+/* After a recv or send that failed with `error`: waits until it can be repeated. A signal may end the wait
+ * early; the remaining time is then computed again. */
+static bool wait_for(const struct stream *stream, short events, int error, struct failure *failure)
+{
+    struct pollfd polled[] = {
         {.fd = stream->socket, .events = events},
-        {.fd = stream->interrupts.descriptor, .events = POLLIN},
+        {.fd = stream->interrupts, .events = POLLIN},
     };
+    bool ready = true;
 
-    if (error == EAGAIN) {
-        if (poll(wanted, 2, milliseconds_until(stream->deadline)) < 0) {
-            if (errno != EINTR)
-                found = problem("waiting for the module failed", errno);
-        } else if (wanted[1].revents != 0) {
-            found = broken_off();
+    if (error == EAGAIN && poll(polled, 2, milliseconds_until(stream->deadline)) < 0)
+        error = errno;
+    if (polled[1].revents != 0)
+        ready = fail(failure, "the login was interrupted", ECANCELED);
+    else if (error == EPIPE || error == ECONNRESET)
+        ready = fail(failure, "the module closed the connection before it gave a result", 0);
+    else if (error != EAGAIN && error != EINTR)
+        ready = fail(failure, "the connection to the module failed", error);
+    return ready;
+}
+
+/* Receives into `into` or, if that is NULL, sends from `from`. */
+static bool transfer(const struct stream *stream, uint8_t *into, const uint8_t *from, size_t length,
+                     struct failure *failure)
+{
+    bool complete = false;
+
+    for (size_t done = 0; done < length;) {
+        ssize_t count;
+        if (milliseconds_until(stream->deadline) == 0) {
+            fail(failure, "the module did not answer in time", 0);
+            goto out;
         }
-    } else if (error == EPIPE || error == ECONNRESET) {
-        found = problem("the module closed the connection before it gave a result", 0);
-    } else if (error != EINTR) {
-        found = problem("the connection to the module failed", error);
+        count = into != NULL ? recv(stream->socket, into + done, length - done, MSG_DONTWAIT)
+                             : send(stream->socket, from + done, length - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (count > 0)
+            done += (size_t)count;
+        else if (!wait_for(stream, into != NULL ? POLLIN : POLLOUT, count == 0 ? EPIPE : errno, failure))
+            goto out;
     }
-    return found;
+    complete = true;
+out:
+    return complete;
 }
 
-static struct problem check_time(const struct stream *stream)
+bool stream_receive(const struct stream *stream, uint8_t *buffer, size_t length, struct failure *failure)
 {
-    return milliseconds_until(stream->deadline) > 0 ? no_problem()
-                                                    : problem("the module did not answer in time", 0);
+    return transfer(stream, buffer, NULL, length, failure);
 }
 
-struct problem stream_receive(void *context, uint8_t *buffer, size_t length)
+bool stream_send(const struct stream *stream, const uint8_t *bytes, size_t length, struct failure *failure)
 {
-    const struct stream *stream = context;
-    struct problem found = check_time(stream);
-
-    while (fine(found) && length > 0) {
-        ssize_t got = recv(stream->socket, buffer, length, MSG_DONTWAIT);
-        if (got > 0) {
-            buffer += got;
-            length -= (size_t)got;
-        } else {
-            found = wait_for(stream, POLLIN, got == 0 ? EPIPE : errno);
-        }
-        if (fine(found) && length > 0)
-            found = check_time(stream);
-    }
-    return found;
+    return transfer(stream, NULL, bytes, length, failure);
 }
 
-struct problem stream_send(struct stream *stream, const uint8_t *bytes, size_t length)
+/* sudo blocks the signals of the keyboard while it authenticates and only notes the others, so the door looks
+ * for them. SIGINT and SIGQUIT count even if the application blocks or ignores them; SIGHUP and SIGTERM then
+ * do not, since the login is meant to survive them, as under nohup(1). No handler is changed and no signal is
+ * consumed: the application gets them when its mask is restored. */
+void stream_hold_signals(struct stream *stream)
 {
-    struct problem found = no_problem();
+    static const int numbers[] = {SIGINT, SIGQUIT, SIGHUP, SIGTERM};
+    struct sigaction action;
+    sigset_t held;
 
-    while (fine(found) && length > 0) {
-        ssize_t sent = send(stream->socket, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (sent >= 0) {
-            bytes += sent;
-            length -= (size_t)sent;
-        } else {
-            found = wait_for(stream, POLLOUT, errno);
-        }
-        if (fine(found) && length > 0)
-            found = check_time(stream);
-    }
-    return found;
+    sigemptyset(&held);
+    sigprocmask(SIG_BLOCK, NULL, &stream->application_signals);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (numbers[i] == SIGINT || numbers[i] == SIGQUIT ||
+            (!sigismember(&stream->application_signals, numbers[i]) &&
+             sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN))
+            sigaddset(&held, numbers[i]);
+    stream->interrupts = descriptor_above_standard(signalfd(-1, &held, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (stream->interrupts >= 0)
+        sigprocmask(SIG_BLOCK, &held, NULL);
 }
 
-bool stream_has_more(const struct stream *stream)
+void stream_release_signals(struct stream *stream)
 {
-    uint8_t byte;
-
-    return recv(stream->socket, &byte, 1, MSG_DONTWAIT | MSG_PEEK) > 0;
+    descriptor_close(stream->interrupts);
+    stream->interrupts = -1;
+    sigprocmask(SIG_SETMASK, &stream->application_signals, NULL);
 }

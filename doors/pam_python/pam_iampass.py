@@ -1,6 +1,6 @@
-# The pam_python door: carries a login of sshd to the module, which runs in a process of its own.
-# It speaks docs/relay-protocol.md. Only modules built into the interpreter are imported: this file is read
-# four times a login, and whatever else it loaded could be somebody else's.
+# The pam_python door, for sshd: relays a login to the module, which runs in its own process (docs/relay-protocol.md).
+# It imports only modules that are built into the interpreter: it is loaded four times a login, and the search path for
+# others is not under its control.
 import _socket
 import errno
 import posix
@@ -21,7 +21,7 @@ LONGEST_NAME = 256
 
 
 class Failure(Exception):
-    """No result can be had from the module; the text says why."""
+    """There is no result from the module; the text says why."""
 
 
 def pam_sm_authenticate(pamh, flags, argv):
@@ -33,7 +33,7 @@ def pam_sm_authenticate(pamh, flags, argv):
             record(who, f"the application does not run as root: effective uid {posix.geteuid()}")
             return AUTHINFO_UNAVAIL
         if posix.getuid() != 0:
-            raise Failure("pam_python is no door for a set-uid program: use pam_iampass.so there")
+            raise Failure("pam_python must not serve a set-uid program: use pam_iampass.so")
         return relay(pamh, hello(flags, argv[1:]), items(who))
     except Failure as failure:
         record(who, failure.args[0])
@@ -50,7 +50,7 @@ pam_sm_acct_mgmt = pam_sm_open_session = pam_sm_close_session = pam_sm_chauthtok
 
 
 def gather(pamh, who):
-    """Put the PAM items that are set into `who`, as texts. pam_python cannot give one that is not UTF-8."""
+    """Put the PAM items that are set into `who`, as text. pam_python cannot return one that is not UTF-8."""
     getters = {name: lambda name=name: getattr(pamh, name) for name in ("service", "rhost", "tty", "ruser")}
     getters["user"] = pamh.get_user
     getters["uid"] = lambda: str(posix.getuid())
@@ -85,7 +85,7 @@ def frame(kind, payload):
 
 
 def relay(pamh, *greeting):
-    """Carry one login: everything from the module to the application and back, until the RESULT."""
+    """Relay one login between the module and the application, until the RESULT."""
     connection, helper = to_agent(), None
     if connection is None:
         connection, helper = to_helper()
@@ -106,11 +106,11 @@ def relay(pamh, *greeting):
                 try:
                     send(connection, answer, until)
                 except Failure:
-                    pass  # the module may have given its RESULT while the person was at the prompt: read on
+                    pass  # if the module has closed, its RESULT may have arrived during the prompt: read on
             elif kind in (b"S", b"E"):
                 say(pamh, TEXT_INFO if kind == b"S" else ERROR_MSG, text(payload))
             else:
-                raise Failure("the module sent a frame of unknown type")
+                raise Failure("the module sent a frame of an unknown type")
         raise Failure("the module sent too many frames")
     finally:
         connection.close()
@@ -119,7 +119,7 @@ def relay(pamh, *greeting):
 
 
 def reap(helper):
-    """Take the process that has long left a grandchild in its place, unless the application has taken it."""
+    """Reap the helper's first process, which exited after its fork, unless the application has reaped it."""
     try:
         posix.waitpid(helper, posix.WNOHANG)
     except OSError:
@@ -130,14 +130,14 @@ def say(pamh, style, message):
     try:
         pamh.conversation(pamh.Message(style, message))
     except pamh.exception:
-        pass  # information only: an application that cannot show it may go on
+        pass  # if the text cannot be shown, the login goes on
 
 
 def ask(pamh, payload):
-    """The frame for what the person answers; NO_ANSWER where the application could not ask."""
+    """The ANSWER frame, or NO_ANSWER if the application could not ask."""
     style = {0: PROMPT_ECHO_OFF, 1: PROMPT_ECHO_ON}.get(payload[0] if payload else None)
     if style is None:
-        raise Failure("the module sent a malformed prompt")
+        raise Failure("the module sent a prompt of an unknown style")
     message = pamh.Message(style, text(payload[1:]))
     try:
         answer = pamh.conversation(message).resp
@@ -215,10 +215,10 @@ def trouble(error):
 
 
 def to_agent():
-    """A connection to the agent, or None where none is there. Anything odd about it denies."""
+    """A connection to the agent, or None if no agent runs. An untrusted socket denies."""
     try:
-        trust(posix.lstat(AGENT_FOLDER), 0o040000, 0o022, "the folder of the agent's socket")
-        trust(posix.lstat(AGENT_SOCKET), 0o140000, 0o077, "the agent's socket")
+        trust(AGENT_FOLDER, 0o040000, 0o022, "the folder of the agent's socket is not writable by root alone")
+        trust(AGENT_SOCKET, 0o140000, 0o077, "the agent's socket is not accessible to root alone")
         connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         connect(connection)
     except OSError as error:
@@ -227,17 +227,18 @@ def to_agent():
         raise Failure(f"no connection to the agent (errno {error.errno})") from None
     peer = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
     if int.from_bytes(peer[4:8], sys.byteorder) != 0:
-        raise Failure("who listens at the agent's socket is not root")
+        raise Failure("the process that listens on the agent's socket is not root's")
     return connection
 
 
-def trust(status, kind, forbidden, what):
+def trust(path, kind, forbidden, reason):
+    status = posix.lstat(path)
     if status.st_mode & 0o170000 != kind or status.st_uid != 0 or status.st_mode & forbidden:
-        raise Failure(what + " is not root's alone")
+        raise Failure(reason)
 
 
 def connect(connection):
-    """Connect, and wait a moment for a place where many do so at once."""
+    """Connect; if the agent's queue is full, try again for a second."""
     connection.settimeout(0)
     until = time.monotonic() + BUSY_WAIT
     while True:
@@ -250,7 +251,8 @@ def connect(connection):
 
 
 def to_helper():
-    """A connection to a helper of our own, started cleanly (docs/relay-protocol.md), and its process id."""
+    """A connection to a new helper, and the id of its first process: root, and the application's child. The
+    helper changes both."""
     ours, its = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     actions = [
         (posix.POSIX_SPAWN_DUP2, its.fileno(), 0),
@@ -280,7 +282,7 @@ def to_helper():
 
 
 def record(who, reason):
-    """The audit record of a login that the module gave no answer to."""
+    """Write the audit record of a login that the door denied without a result from the module."""
     names = [f"{name}={printable(who.get(name, '-'))}" for name in ("user", "service", "rhost")]
     syslog.openlog("pam_iampass", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
     syslog.syslog(syslog.LOG_ERR, " ".join(["outcome=unavailable result=denied", *names, "reason=" + reason]))
@@ -288,7 +290,7 @@ def record(who, reason):
 
 
 def printable(name):
-    """A name as one word of printable ASCII, so that it can neither begin a second record nor add a field."""
+    """A name as one word of printable ASCII, so that it can neither start a second record nor add a field."""
     data = name.encode()
     shown = "".join(
         chr(byte) if 32 < byte < 127 and byte != 92 else f"\\x{byte:02x}" for byte in data[:LONGEST_NAME]

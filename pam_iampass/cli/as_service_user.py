@@ -25,4 +25,4 @@ def account_name(name: str) -> str:
     try:
         return pwd.getpwnam(name).pw_name
     except (KeyError, ValueError):
-        raise click.ClickException(f"{shown(name)} is no account of this machine") from None
+        raise click.ClickException(f"{shown(name)} is no account on this machine") from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_iampass.config.settings import DEFAULT_PATH
-from pam_iampass.doctor.config_check import Inspection, inspect
+from pam_iampass.doctor.config_check import ConfigReport, check_config
 from pam_iampass.errors import Problem, Severity
 
 if TYPE_CHECKING:
@@ -40,38 +40,38 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
     Each problem is a line `file:line: key: what`, and below it what to do. Nothing is changed, and nobody is
     called. The exit status is 0 when there is no error (warnings do not count), and 1 otherwise.
     """
-    inspection = inspect(config.absolute())
+    report = check_config(config.absolute())
     if as_json:
-        click.echo(json.dumps(_as_object(inspection), indent=2))
+        click.echo(json.dumps(_as_object(report), indent=2))
     elif sys.stdout.isatty():
-        _show(inspection)
+        _show(report)
     else:
-        click.echo("\n".join(line for line, _ in _lines(inspection)))
-    ctx.exit(0 if inspection.ok else 1)
+        click.echo("\n".join(line for line, _ in _lines(report)))
+    ctx.exit(0 if report.ok else 1)
 
 
-def _lines(inspection: Inspection) -> list[tuple[str, str]]:
+def _lines(report: ConfigReport) -> list[tuple[str, str]]:
     """The report, line by line, each with the style that a terminal shows it in."""
     lines = []
-    for problem in inspection.problems:
+    for problem in report.problems:
         style = "bold red" if problem.severity is Severity.ERROR else "yellow"
         lines += [(str(problem), style), (f"    {problem.remedy}", "")]
-    lines += [(line, "") for line in _what_was_read(inspection)]
-    lines.append((_verdict(inspection), "bold green" if inspection.ok else "bold red"))
+    lines += [(line, "") for line in _what_was_read(report)]
+    lines.append((_verdict(report), "bold green" if report.ok else "bold red"))
     return lines
 
 
-def _what_was_read(inspection: Inspection) -> list[str]:
-    files = [str(file) for file in (*inspection.settings_files, *inspection.table_files)]
+def _what_was_read(report: ConfigReport) -> list[str]:
+    files = [str(file) for file in (*report.settings_files, *report.table_files)]
     if len(files) > 6:
         files[5:] = [f"{len(files) - 5:,} more files"]
-    return [f"Read {', '.join(files)}.", f"The table lists {_count(inspection.users, 'user')}."]
+    return [f"Read {', '.join(files)}.", f"The table lists {_count(report.users, 'user')}."]
 
 
-def _verdict(inspection: Inspection) -> str:
-    warnings = inspection.count(Severity.WARNING)
-    if not inspection.ok:
-        errors = _count(inspection.count(Severity.ERROR), "error")
+def _verdict(report: ConfigReport) -> str:
+    warnings = report.count(Severity.WARNING)
+    if not report.ok:
+        errors = _count(report.count(Severity.ERROR), "error")
         return f"{errors}, {_count(warnings, 'warning')}: logins are denied until the errors are mended."
     return f"No error, {_count(warnings, 'warning')}." if warnings else "All is well."
 
@@ -80,22 +80,22 @@ def _count(number: int, thing: str) -> str:
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
-def _show(inspection: Inspection) -> None:
+def _show(report: ConfigReport) -> None:
     """The report on a terminal. Text, not markup: a file's words must not style themselves."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console()
-    for line, style in _lines(inspection):
+    for line, style in _lines(report):
         console.print(Text(line, style=style), soft_wrap=True)
 
 
-def _as_object(inspection: Inspection) -> dict[str, object]:
+def _as_object(report: ConfigReport) -> dict[str, object]:
     return {
-        "ok": inspection.ok,
-        "files": [str(file) for file in (*inspection.settings_files, *inspection.table_files)],
-        "users": inspection.users,
-        "problems": [_problem_as_object(problem) for problem in inspection.problems],
+        "ok": report.ok,
+        "files": [str(file) for file in (*report.settings_files, *report.table_files)],
+        "users": report.users,
+        "problems": [_problem_as_object(problem) for problem in report.problems],
     }
 
 

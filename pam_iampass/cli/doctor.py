@@ -15,9 +15,9 @@ import click
 from pam_iampass.cli.columns import count
 from pam_iampass.cli.user_name import USER
 from pam_iampass.config.settings import DEFAULT_PATH
-from pam_iampass.doctor.examination import Examination, Options, Result
-from pam_iampass.doctor.finding import Finding, Severity
-from pam_iampass.doctor.sshd_settings import ADDRESS
+from pam_iampass.doctor.finding import Finding
+from pam_iampass.doctor.report import ADDRESS, Doctor, DoctorReport, Options
+from pam_iampass.errors import Severity
 from pam_iampass.text import clean
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def command(
         message = f"{address!r} is no IP address"
         raise click.BadParameter(message, param_hint="--from")
     with _progress(as_json) as progress:
-        result = Examination(Options(config.absolute(), user, offline, address), progress).result()
+        result = Doctor(Options(config.absolute(), user, offline, address), progress).report()
     if as_json:
         click.echo(json.dumps(_as_object(result), indent=2))
     elif sys.stdout.isatty():
@@ -93,11 +93,11 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _count(result: Result, severity: Severity) -> int:
+def _count(result: DoctorReport, severity: Severity) -> int:
     return sum(finding.severity is severity for finding in result.findings)
 
 
-def _status(result: Result) -> int:
+def _status(result: DoctorReport) -> int:
     if _count(result, Severity.ERROR):
         return _ERRORS
     return _ONLY_WARNINGS if _count(result, Severity.WARNING) else 0
@@ -124,7 +124,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
         sys.stderr.flush()
 
 
-def _plain(result: Result) -> Iterator[str]:
+def _plain(result: DoctorReport) -> Iterator[str]:
     """The report without a terminal: nothing is wrapped."""
     for finding in result.findings:
         yield f"{finding.severity.value}: {finding.subject}: {finding.title} [{finding.kind.id}]"
@@ -133,24 +133,24 @@ def _plain(result: Result) -> Iterator[str]:
     yield from _ending(result)
 
 
-def _ending(result: Result) -> Iterator[str]:
-    if result.looked_at:
-        yield f"Looked at {', '.join(result.looked_at)}."
-    for unseen in result.unseen:
+def _ending(result: DoctorReport) -> Iterator[str]:
+    if result.checked:
+        yield f"Looked at {', '.join(result.checked)}."
+    for unseen in result.not_checked:
         yield f"Not looked at: {clean(unseen, 500)}."
     yield _verdict(result)
 
 
-def _verdict(result: Result) -> str:
+def _verdict(result: DoctorReport) -> str:
     errors, warnings = _count(result, Severity.ERROR), _count(result, Severity.WARNING)
     if errors:
         return f"{count(errors, 'error')}, {count(warnings, 'warning')}."
     if warnings:
         return f"No error, {count(warnings, 'warning')}."
-    return "All is well." if not result.unseen else "Nothing wrong was found."
+    return "All is well." if not result.not_checked else "Nothing wrong was found."
 
 
-def _show(result: Result) -> None:
+def _show(result: DoctorReport) -> None:
     """The report on a terminal. Text, not markup: a file's words must not style themselves."""
     from rich.console import Console
     from rich.text import Text
@@ -184,7 +184,7 @@ def _show_one(console: Console, finding: Finding) -> None:
     console.print(Padding(Text(f"→ {finding.remedy}", style="green"), (0, 0, 1, _INDENT)))
 
 
-def _as_object(result: Result) -> dict[str, Any]:
+def _as_object(result: DoctorReport) -> dict[str, Any]:
     return {
         "ok": not _count(result, Severity.ERROR),
         "errors": _count(result, Severity.ERROR),
@@ -200,6 +200,6 @@ def _as_object(result: Result) -> dict[str, Any]:
             }
             for finding in result.findings
         ],
-        "looked_at": list(result.looked_at),
-        "not_looked_at": [clean(unseen, 500) for unseen in result.unseen],
+        "looked_at": list(result.checked),
+        "not_looked_at": [clean(unseen, 500) for unseen in result.not_checked],
     }

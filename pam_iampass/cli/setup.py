@@ -1,4 +1,4 @@
-"""`pam-iampass setup`: makes sshd, sudo and su ask the phone, and takes that back."""
+"""`pam-iampass setup`: makes sshd, sudo and su ask the phone, and undoes that."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,49 +17,102 @@ from pam_iampass.errors import Severity
 from pam_iampass.text import clean
 
 if TYPE_CHECKING:
-    from pam_iampass.setup.checks import Finding
+    from pam_iampass.setup.checks import CheckResult
     from pam_iampass.setup.manifest import Trial
-    from pam_iampass.setup.plan import Plan
-    from pam_iampass.setup.work import Setup, State
+    from pam_iampass.setup.operations import ServiceStatus, Setup
+
+_SERVICES = ("sshd", "sudo", "su")
 
 _EPILOG = """\b
 Examples:
   pam-iampass setup sudo --dry-run       show every file that would change, and change nothing
-  pam-iampass setup sudo --try 10        try it: in ten minutes all is as before, unless confirmed
-  pam-iampass setup --confirm            keep it, once a login has gone through
+  pam-iampass setup sudo --try 10        undo it after ten minutes, unless it is confirmed
+  pam-iampass setup confirm              keep it, after a login has worked
   pam-iampass setup sshd --key           ssh: a key, then the phone
   pam-iampass setup sshd --password      ssh: the password, then the phone
-  pam-iampass setup --status
-  pam-iampass setup --undo               everything as it was
+  pam-iampass setup status
+  pam-iampass setup undo                 restore everything
 """
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "kept": "yellow", "to do": "bold yellow"}
 _WORDS = {"on": "green", "off": "", "by hand": "yellow", "broken off": "bold red", "changed": "bold yellow"}
+_SET_UP_AGAIN = "set it up again, or restore it: pam-iampass setup undo"
+_REMEDIES = {
+    "broken off": f"the last setup was interrupted: {_SET_UP_AGAIN}",
+    "changed": f"files were changed since: {_SET_UP_AGAIN}",
+    "by hand": "setup did not write these files, and cannot undo them",
+}
 
 
-@click.command(epilog=_EPILOG, short_help="Make sshd, sudo or su ask the phone, or undo that.")
-@click.argument("services", nargs=-1, type=click.Choice(["sshd", "sudo", "su"]))
-@click.option(
-    "--key", "choice", flag_value="key", help="For sshd: a key comes before the phone (the default)."
+class SetupGroup(click.Group):
+    """A command with arguments of its own that also has verbs.
+
+    A verb may be written as a flag, anywhere among the arguments: version 0.1 had --undo, --status and --confirm.
+    """
+
+    allow_extra_args = False
+    allow_interspersed_args = True
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for word in args:
+            verb = word[2:] if word.startswith("--") else word
+            if verb in self.commands:
+                args.remove(word)
+                ctx.args = [verb, *args]
+                return ctx.args
+        return click.Command.parse_args(self, ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if not ctx.args:
+            return click.Command.invoke(self, ctx)
+        name, command, args = self.resolve_command(ctx, ctx.args)
+        assert command is not None  # noqa: S101 - parse_args has found it
+        with command.make_context(name, args, parent=ctx) as below:
+            return command.invoke(below)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return click.Command.collect_usage_pieces(self, ctx)
+
+
+class _Services(click.Argument):
+    """Services, which are not named before a verb."""
+
+    def get_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return super().get_usage_pieces(ctx) if self in ctx.command.params else []
+
+
+def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    verbs = ctx.command.list_commands(ctx) if isinstance(ctx.command, click.Group) else []
+    return [name for name in (*_SERVICES, *verbs) if name.startswith(incomplete)]
+
+
+@click.group(
+    cls=SetupGroup,
+    invoke_without_command=True,
+    epilog=_EPILOG,
+    short_help="Make sshd, sudo or su ask the phone, or undo that.",
 )
-@click.option(
-    "--password", "choice", flag_value="password", help="For sshd: the password comes before the phone."
+@click.argument(
+    "services",
+    cls=_Services,
+    nargs=-1,
+    metavar="SERVICES...",
+    type=click.Choice(_SERVICES),
+    shell_complete=_complete,
 )
+@click.option("--key", "choice", flag_value="key", help="For sshd: the phone after a key (the default).")
+@click.option("--password", "choice", flag_value="password", help="For sshd: the phone after the password.")
 @click.option("--dry-run", is_flag=True, help="Check, show every change as a diff, and change nothing.")
 @click.option(
     "--try",
     "minutes",
     type=click.IntRange(1, 24 * 60),
     metavar="MINUTES",
-    help="Put everything back after so many minutes, unless it is confirmed.",
+    help="Undo it after so many minutes, unless it is confirmed.",
 )
 @click.option(
-    "--confirm", is_flag=True, help="Keep what is on trial. A login through it must have succeeded."
+    "--force", is_flag=True, help="Go on even if you might be locked out, or a file has been edited."
 )
-@click.option("--undo", is_flag=True, help="Put back the files of these services (of all, if none is named).")
-@click.option("--status", is_flag=True, help="Say what is set up.")
-@click.option("--force", is_flag=True, help="Go on where you might lock yourself out, or a file was edited.")
-@click.option("--json", "as_json", is_flag=True, help="With --status: write one JSON object instead of text.")
 @click.option("--trial-over", metavar="NAME", hidden=True)
 @click.option("--at", "deadline", type=float, hidden=True)
 @click.pass_context
@@ -69,149 +122,42 @@ def command(
     choice: str | None,
     dry_run: bool,
     minutes: int | None,
-    confirm: bool,
-    undo: bool,
-    status: bool,
     force: bool,
-    as_json: bool,
     trial_over: str | None,
     deadline: float | None,
 ) -> None:
-    """Make SERVICES (sshd, sudo, su) ask the phone after the key or the password; or take that back.
+    """Make SERVICES (sshd, sudo, su) ask the phone after the key or the password.
 
     Our own PAM files are written to /etc/pam.d and chosen by one drop-in each, in /etc/ssh/sshd_config.d and
-    /etc/sudoers.d. Only for su, and for an sshd before 9.8, one line of another package's PAM file is changed. What
-    was there before is kept below /var/lib/pam-iampass/setup, and --undo restores it exactly.
+    /etc/sudoers.d. Only for su, and for an sshd before 9.8, one line of another package's PAM file is changed. The
+    previous files are kept below /var/lib/pam-iampass/setup, and `undo` restores them exactly.
 
-    Before anything is written it is checked: the settings; whether you would still get in; sshd -T and visudo -c on
-    the result; and a real run of the new PAM files, which rings nobody's phone. If any of that fails, nothing is
-    changed.
+    Everything is checked first: the settings; whether you could still log in; the result, with sshd -T and visudo -c;
+    and the new PAM files, in a run that contacts no phone. If a check fails, nothing is changed.
 
-    With --try everything is put back after some minutes unless you confirm it, from a new login that has gone
-    through the phone. That happens even if this terminal is closed, and where systemd runs, after a reboot too.
+    With --try, everything is undone after some minutes unless you confirm it, from a new login that has gone through
+    the phone. This works even if the terminal is closed and, with systemd, after a reboot.
 
-    The exit status is 0 when it is done, 1 when it is not, 2 for wrong usage.
+    The exit status is 0 if it was done, 1 if not, 2 for wrong usage.
     """
-    from pam_iampass.setup.work import Setup
-
-    _refuse_nonsense(
-        services, choice, dry_run, minutes, [confirm, undo, status, trial_over is not None], as_json
-    )
-    _must_be_root()
-    setup = Setup(_told)
     if trial_over is not None:
-        setup.end_trial(trial_over, deadline)
-    elif status:
-        _show_status(setup, as_json)
-    elif confirm:
-        kept = setup.confirm(force=force)
-        _line("done", f"{_and(kept.services)}: no longer on trial. pam-iampass setup --undo takes it back.")
-    elif undo:
-        _undo(setup, services, force)
-    else:
-        ctx.exit(_set_up(setup, services, choice, dry_run, minutes, force))
-
-
-def _refuse_nonsense(
-    services: tuple[str, ...],
-    choice: str | None,
-    dry_run: bool,
-    minutes: int | None,
-    modes: list[bool],
-    as_json: bool,
-) -> None:
-    confirm, _, status, _ = modes
-    if sum(modes) > 1:
-        raise click.UsageError("--confirm, --undo and --status exclude each other")
-    if any(modes) and (choice or dry_run or minutes):
-        raise click.UsageError("--key, --password, --dry-run and --try are for setting up")
-    if (confirm or status) and services:
-        raise click.UsageError("--confirm and --status are about all services: name none")
-    if not any(modes) and not services:
+        _setup().end_trial(trial_over, deadline)
+        return
+    if not services:
         raise click.UsageError("name the services: sshd, sudo, su")
     if choice and "sshd" not in services:
         raise click.UsageError(f"--{choice} is for sshd")
     if dry_run and minutes:
-        raise click.UsageError("--dry-run changes nothing: there is nothing to try")
-    if as_json and not status:
-        raise click.UsageError("--json is for --status")
+        raise click.UsageError("--dry-run and --try exclude each other")
+    ctx.exit(_set_up(_setup(), services, choice, dry_run, minutes, force))
 
 
-def _must_be_root() -> None:
-    if os.geteuid() != 0:
-        raise click.ClickException("this reads and changes files of root's: run it as root")
-
-
-def _set_up(
-    setup: Setup, services: Sequence[str], choice: str | None, dry_run: bool, minutes: int | None, force: bool
-) -> int:
-    from pam_iampass.setup.checks.configuration import admin
-
-    names = [name for name in ("sshd", "sudo", "su") if name in services]
-    plans = setup.plans(names, choice, force=force)
-    for plan in plans:
-        _show_changes(plan)
-    if not any(plan.changes for plan in plans):
-        _line("ok", "nothing to change: it is set up already")
-        return 0
-    stopped = _check(setup.check(plans, admin(dict(os.environ))), force)
-    if stopped:
-        _say(stopped, "bold red")
-        return 1
-    if dry_run:
-        _say("Nothing was changed (--dry-run).", "bold")
-        return 0
-    trial = setup.set_up(plans, minutes)
-    _say(_afterwards(names, trial), "bold")
-    return 0
-
-
-def _check(findings: Iterable[Finding], force: bool) -> str:
-    """Show what is found; returns why not to go on, or nothing."""
-    reasons = []
-    for finding in findings:
-        word = {None: "ok", Severity.WARNING: "warning", Severity.ERROR: "error"}[finding.severity]
-        _line(word, finding.what)
-        if finding.remedy:
-            _line("", finding.remedy)
-        if finding.stops and not (finding.forcible and force):
-            reasons.append(finding)
-    if not reasons:
-        return ""
-    if all(finding.forcible for finding in reasons):
-        return "Nothing was changed. With --force it is done all the same; best together with --try."
-    return "Nothing was changed."
-
-
-def _afterwards(names: Sequence[str], trial: Trial | None) -> str:
-    if trial is None:
-        what = (
-            "Keep this terminal open, and try a login from another one." if "sshd" in names else "Try it now."
-        )
-        return f"{_asks(names)} the phone. {what} pam-iampass setup --undo takes it back."
-    from pam_iampass.setup.trial import PROCESS_KEEPER
-    from pam_iampass.setup.work import how_to_try
-
-    until = _time(trial.deadline)
-    way = how_to_try(names)
-    text = (
-        f"{_asks(names)} the phone, on trial until {until}: then everything is put back by itself.\n"
-        f"{way[0].upper()}{way[1:]}.\nIf that works, keep it with: pam-iampass setup --confirm"
-    )
-    if trial.keeper == PROCESS_KEEPER:
-        text += (
-            "\nThere is no systemd here, so a process waits to put it back, and a reboot would end that process:"
-            "\nafter a reboot, pam-iampass setup --undo does it."
-        )
-    return text
-
-
-def _asks(names: Sequence[str]) -> str:
-    return f"{_and(names)} now {'asks' if len(names) == 1 else 'ask'}"
-
-
-def _undo(setup: Setup, services: tuple[str, ...], force: bool) -> None:
-    done = setup.undo(services or None, force=force)
+@command.command(short_help="Restore the files of SERVICES, or of all.")
+@click.argument("services", nargs=-1, metavar="[SERVICES...]", type=click.Choice(_SERVICES))
+@click.option("--force", is_flag=True, help="Restore edited files too; your versions are kept.")
+def undo(services: tuple[str, ...], force: bool) -> None:
+    """Restore the files of SERVICES, or of all services, and end a trial of them."""
+    done = _setup().undo(services or None, force=force)
     for name in services:
         if name not in done:
             _line("ok", f"{name} was not set up: nothing to undo")
@@ -221,59 +167,127 @@ def _undo(setup: Setup, services: tuple[str, ...], force: bool) -> None:
         _line("ok", "nothing was set up: nothing to undo")
 
 
-def _show_changes(plan: Plan) -> None:
-    for change in plan.changes:
-        for line in change.diff:
-            style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
-            _say(line, "bold" if line.startswith(("+++", "---")) else style)
+@command.command(short_help="Keep what is on trial.")
+@click.option("--force", is_flag=True, help="Do not require a login.")
+def confirm(force: bool) -> None:
+    """Keep what is on trial. The journal must have a login through each of its services."""
+    kept = _setup().confirm(force=force)
+    _line("done", f"{_and(kept.services)}: no longer on trial. To undo it: pam-iampass setup undo")
 
 
-def _show_status(setup: Setup, as_json: bool) -> None:
-    states, trial = setup.status()
+@command.command(short_help="Show what is set up.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
+def status(as_json: bool) -> None:
+    """Show which services are set up, the files that were changed since, and the trial that runs."""
+    services, trial = _setup().status()
     if as_json:
-        click.echo(json.dumps(_as_object(states, trial), indent=2))
+        click.echo(json.dumps(_as_object(services, trial), indent=2))
         return
-    for state in states:
-        _show_state(state)
+    for service in services:
+        _show_service(service)
     if trial is not None:
-        over = (
-            "is over, and was not put back: pam-iampass setup --undo" if trial.deadline < time.time() else ""
-        )
-        _line(
-            "trial", f"{_and(trial.services)}: until {_time(trial.deadline)} {over}".rstrip(), "bold yellow"
-        )
+        text = f"{_and(trial.services)}: until {_time(trial.deadline)}"
+        if trial.deadline < time.time():
+            text += ". It is over, but was not undone: pam-iampass setup undo"
+        _line("trial", text, "bold yellow")
 
 
-def _show_state(state: State) -> None:
-    text = state.word
-    if state.choice:
-        text += f", {'a key' if state.choice == 'key' else 'the password'} and the phone"
-    if state.since is not None:
-        text += f", since {_time(state.since)}"
-    remedy = {
-        "broken off": "it was not finished: set it up again, or pam-iampass setup --undo",
-        "changed": "files were changed since: set it up again, or pam-iampass setup --undo",
-        "by hand": "the files were put there by hand: --undo does not know what was before",
-    }.get(state.word)
-    _line(state.name, text, _WORDS[state.word])
-    if remedy:
-        _line("", remedy)
-    for path, diff in state.conflicts:
-        _line("", f"{path}:")
-        for line in diff:
+def _setup() -> Setup:
+    """Setup, for root."""
+    from pam_iampass.setup.operations import Setup
+
+    if os.geteuid() != 0:
+        raise click.ClickException("this reads and changes root's files: run it as root")
+    return Setup(_tell)
+
+
+def _set_up(
+    setup: Setup, services: Sequence[str], choice: str | None, dry_run: bool, minutes: int | None, force: bool
+) -> int:
+    from pam_iampass.setup.checks.configuration import admin
+
+    names = [name for name in _SERVICES if name in services]
+    plans = setup.plans(names, choice, force=force)
+    changes = [change for plan in plans for change in plan.changes]
+    if not changes:
+        _line("ok", "nothing to change: it is set up already")
+        return 0
+    for line in (line for change in changes for line in change.diff):
+        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+        _say(line, "bold" if line.startswith(("+++", "---")) else style)
+    objection = _check(setup.check(plans, admin(dict(os.environ))), force)
+    if objection:
+        _say(objection, "bold red")
+        return 1
+    if dry_run:
+        _say("Nothing was changed (--dry-run).", "bold")
+        return 0
+    _say(_next_steps(names, setup.set_up(plans, minutes)), "bold")
+    return 0
+
+
+def _check(findings: Iterable[CheckResult], force: bool) -> str:
+    """Show the findings; returns why not to go on, or nothing."""
+    errors = []
+    for finding in findings:
+        word = {None: "ok", Severity.WARNING: "warning", Severity.ERROR: "error"}[finding.severity]
+        _line(word, finding.what)
+        if finding.remedy:
+            _line("", finding.remedy)
+        if finding.stops and not (finding.forcible and force):
+            errors.append(finding)
+    if not errors:
+        return ""
+    if all(finding.forcible for finding in errors):
+        return "Nothing was changed. --force overrides this; best together with --try."
+    return "Nothing was changed."
+
+
+def _next_steps(names: Sequence[str], trial: Trial | None) -> str:
+    asks = f"{_and(names)} now {'asks' if len(names) == 1 else 'ask'} the phone"
+    if trial is None:
+        test = "Keep this terminal open, and log in from another one." if "sshd" in names else "Test it now."
+        return f"{asks}. {test} To undo it: pam-iampass setup undo"
+    from pam_iampass.setup.operations import how_to_try
+    from pam_iampass.setup.trial import PROCESS_BACKEND
+
+    way = how_to_try(names)
+    text = (
+        f"{asks}, on trial until {_time(trial.deadline)}: then it is undone.\n"
+        f"{way[0].upper()}{way[1:]}.\nIf that works, keep it with: pam-iampass setup confirm"
+    )
+    if trial.backend == PROCESS_BACKEND:
+        text += (
+            "\nThere is no systemd here: a process waits to undo it, and does not survive a reboot."
+            "\nIn that case run: pam-iampass setup undo"
+        )
+    return text
+
+
+def _show_service(service: ServiceStatus) -> None:
+    text = service.word
+    if service.choice:
+        text += f", {'a key' if service.choice == 'key' else 'the password'} and the phone"
+    if service.since is not None:
+        text += f", since {_time(service.since)}"
+    _line(service.name, text, _WORDS[service.word])
+    if service.word in _REMEDIES:
+        _line("", _REMEDIES[service.word])
+    for path, diff in service.conflicts:
+        for line in (f"{path}:", *diff):
             _line("", line)
 
 
-def _as_object(states: Sequence[State], trial: Trial | None) -> dict[str, object]:
+def _as_object(services: Sequence[ServiceStatus], trial: Trial | None) -> dict[str, object]:
     return {
         "services": {
-            state.name: {
-                "state": state.word.replace(" ", "_"),
-                "first_factor": state.choice or None,
-                "since": _iso(state.since),
-                "changed_files": [str(path) for path, _ in state.conflicts],
+            service.name: {
+                "state": service.word.replace(" ", "_"),
+                "first_factor": service.choice or None,
+                "since": _iso(service.since),
+                "changed_files": [str(path) for path, _ in service.conflicts],
             }
-            for state in states
+            for service in services
         },
         "trial": trial
         and {
@@ -281,7 +295,7 @@ def _as_object(states: Sequence[State], trial: Trial | None) -> dict[str, object
             "started": _iso(trial.started),
             "until": _iso(trial.deadline),
             "over": trial.deadline < time.time(),
-            "kept_by": trial.keeper,
+            "kept_by": trial.backend,
         },
     }
 
@@ -300,29 +314,26 @@ def _and(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]
 
 
-def _told(word: str, what: str) -> None:
-    """One thing that was done. A terminal that is gone must not keep the rest from being done."""
+def _tell(word: str, what: str) -> None:
+    """Report one thing that was done. A terminal that was closed must not stop the rest."""
     with contextlib.suppress(OSError):
         _line(word, what)
 
 
-def _line(word: str, text: str, style: str | None = None) -> None:
-    label = clean(word).ljust(9)
-    if sys.stdout.isatty() and word:
-        label = _styled(label, _STYLES.get(word, "") if style is None else "")
-        text = _styled(clean(text, 2000), style or "")
-        click.echo(f"{label} {text}")
-    else:
-        click.echo(f"{label} {clean(text, 2000)}".rstrip())
+def _line(word: str, text: str, style: str = "") -> None:
+    label = _styled(clean(word).ljust(9), "" if style else _STYLES.get(word, ""))
+    click.echo(f"{label} {_styled(clean(text, 2000), style)}".rstrip())
 
 
 def _say(text: str, style: str = "") -> None:
     for line in text.split("\n"):
-        click.echo(_styled(clean(line, 2000), style) if sys.stdout.isatty() else clean(line, 2000))
+        click.echo(_styled(clean(line, 2000), style))
 
 
 def _styled(text: str, style: str) -> str:
-    words = style.split()
-    colour = next((word for word in words if word != "bold"), None)
-    plain = not style or "NO_COLOR" in os.environ
-    return text if plain else click.style(text, fg=colour, bold="bold" in words or None)
+    if not style or not sys.stdout.isatty() or "NO_COLOR" in os.environ:
+        return text
+    *bold, colour = style.split()
+    return click.style(
+        text, fg=None if colour == "bold" else colour, bold=True if bold or colour == "bold" else None
+    )

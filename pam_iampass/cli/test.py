@@ -17,7 +17,7 @@ from pam_iampass.text import clean
 if TYPE_CHECKING:
     from pam_iampass.audit.record import AuditRecord
     from pam_iampass.pam.run import Message, PamResult
-    from pam_iampass.pam.test_login import Rehearsal
+    from pam_iampass.pam.test_login import TestLogin
 
 _EPILOG = """\b
 Examples:
@@ -54,16 +54,16 @@ def command(ctx: click.Context, user: str, service: str, rhost: str | None, as_j
 
     if os.geteuid() != 0:
         raise click.ClickException("PAM must be run as root, as sshd and sudo do: run it as root")
-    rehearsal = test_login.rehearsal(user, service, rhost)
+    login = test_login.prepare(user, service, rhost)
     screen = _Screen(to_errors=as_json)
-    screen.tell(rehearsal.description)
+    screen.tell(login.description)
     began = time.time()
-    result = run.run(rehearsal.wanted, screen.show)
-    records = _records(began, rehearsal)
+    result = run.run(login.run, screen.show)
+    records = _records(began, login)
     if as_json:
-        click.echo(json.dumps(_as_object(rehearsal, result, records), indent=2))
+        click.echo(json.dumps(_as_object(login, result, records), indent=2))
     else:
-        _conclude(screen, rehearsal, result, records)
+        _conclude(screen, login, result, records)
     ctx.exit(0 if result.code == 0 else 1)
 
 
@@ -81,16 +81,16 @@ class _Screen:
 
     def show(self, message: Message) -> str | None:
         """Show what the stack says; ask what it asks. End of input: no answer."""
-        from pam_iampass.pam.run import Kind
+        from pam_iampass.pam.run import MessageKind
 
         lines = [clean(line, 2000) for line in message.text.rstrip("\n").split("\n")]
         if not message.kind.is_question:
             for line in lines:
-                self._line(line, fg="red" if message.kind is Kind.SAY_ERROR else None)
+                self._line(line, fg="red" if message.kind is MessageKind.SAY_ERROR else None)
             return None
         for line in lines[:-1]:
             self._line(line)
-        return self._answer(lines[-1], secretly=message.kind is Kind.ASK_SECRETLY)
+        return self._answer(lines[-1], secretly=message.kind is MessageKind.ASK_SECRETLY)
 
     def _line(self, line: str, fg: str | None = None) -> None:
         mark = click.style("  |", dim=True) if self._colours else "  |"
@@ -112,20 +112,20 @@ class _Screen:
         return line.rstrip("\n") if line else None
 
 
-def _records(began: float, rehearsal: Rehearsal) -> list[AuditRecord] | None:
+def _records(began: float, login: TestLogin) -> list[AuditRecord] | None:
     """What the journal has of this login; None where there is no journal."""
     from pam_iampass.audit.query import NoJournal
-    from pam_iampass.setup import evidence
+    from pam_iampass.setup import login_records
 
     try:
-        found = evidence.records(began, [rehearsal.wanted.service])
+        found = login_records.records(began, [login.run.service])
     except NoJournal:
         return None
-    return [record for record in found if record.user in rehearsal.names]
+    return [record for record in found if record.user in login.names]
 
 
 def _conclude(
-    screen: _Screen, rehearsal: Rehearsal, result: PamResult, records: list[AuditRecord] | None
+    screen: _Screen, login: TestLogin, result: PamResult, records: list[AuditRecord] | None
 ) -> None:
     good = result.code == 0
     screen.tell(
@@ -133,7 +133,7 @@ def _conclude(
     )
     if records is None:
         screen.tell("There is no journal here that could be shown.")
-    elif not records and rehearsal.asks_the_phone:
+    elif not records and login.asks_the_phone:
         screen.tell("The journal has no record: the login ended before this module.")
     for record in records or ():
         text = f"The journal: outcome={record.outcome} result={record.result} user={record.user}"
@@ -141,14 +141,12 @@ def _conclude(
         screen.tell(text + (f" reason={record.reason}" if record.reason else ""))
 
 
-def _as_object(
-    rehearsal: Rehearsal, result: PamResult, records: list[AuditRecord] | None
-) -> dict[str, object]:
+def _as_object(login: TestLogin, result: PamResult, records: list[AuditRecord] | None) -> dict[str, object]:
     return {
-        "user": rehearsal.wanted.user,
-        "service": rehearsal.wanted.service,
-        "file": str(rehearsal.file),
-        "asks_the_phone": rehearsal.asks_the_phone,
+        "user": login.run.user,
+        "service": login.run.service,
+        "file": str(login.file),
+        "asks_the_phone": login.asks_the_phone,
         "code": result.name,
         "number": result.code,
         "meaning": result.meaning,

@@ -13,7 +13,7 @@ from pam_iampass.cli.as_service_user import account_name, as_service_user
 from pam_iampass.cli.user_name import USER
 from pam_iampass.config.settings import DEFAULT_PATH, load
 from pam_iampass.login.decisions import wait_of
-from pam_iampass.login.rate_limit import REMEDY, STATE, Throttle, since_start
+from pam_iampass.login.rate_limit import REMEDY, STATE, RateLimit, since_boot
 from pam_iampass.outcome import Login
 from pam_iampass.system.state_dir import StateDir
 from pam_iampass.text import clean
@@ -70,17 +70,17 @@ def clear(user: str, as_json: bool) -> None:
     click.echo(json.dumps({"user": name, "cleared": True}) if as_json else f"Cleared for {clean(name)}.")
 
 
-def _throttle(name: str) -> Throttle:
-    return Throttle(StateDir(STATE, REMEDY), name, Login(name, ""))
+def _throttle(name: str) -> RateLimit:
+    return RateLimit(StateDir(STATE, REMEDY), name, Login(name, ""))
 
 
 def _found(name: str, config: str) -> dict[str, Any]:
     limits = load(config).throttle
-    state, now = _throttle(name).state(), since_start()
+    state, now = _throttle(name).state(), since_boot()
     places = [
         {
             "failures": failures.count,
-            "seconds_left": round(state.cool_off(place, limits.cool_off, limits.longest_cool_off, now), 1),
+            "seconds_left": round(state.backoff(place, limits.cool_off, limits.longest_cool_off, now), 1),
         }
         for place, failures in state.failures.items()
     ]

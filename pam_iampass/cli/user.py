@@ -14,33 +14,33 @@ from pam_iampass.cli.user_name import USER, as_nss_has_it
 from pam_iampass.config import settings
 from pam_iampass.config.user_table_editing import UserTableEditor
 from pam_iampass.config.value_types import METHODS
-from pam_iampass.doctor.user_status import Report, Standing, State, report
+from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.errors import ConfigurationError, Severity, shown
 from pam_iampass.text import clean
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _STYLES = {
-    State.ASKED: "green",
-    State.EXEMPT: "yellow",
-    State.DENIED: "yellow",
-    State.IGNORED: "bold red",
-    State.BROKEN: "bold red",
-    State.NO_ACCOUNT: "yellow",
+    UserState.ASKED: "green",
+    UserState.EXEMPT: "yellow",
+    UserState.DENIED: "yellow",
+    UserState.IGNORED: "bold red",
+    UserState.BROKEN: "bold red",
+    UserState.NO_ACCOUNT: "yellow",
 }
 _SAID = {
-    State.ASKED: "asked on the phone",
-    State.EXEMPT: "exempt",
-    State.DENIED: "denied",
-    State.IGNORED: "passes without a second factor",
-    State.BROKEN: "denied",
-    State.NO_ACCOUNT: "never looked up",
+    UserState.ASKED: "asked on the phone",
+    UserState.EXEMPT: "exempt",
+    UserState.DENIED: "denied",
+    UserState.IGNORED: "passes without a second factor",
+    UserState.BROKEN: "denied",
+    UserState.NO_ACCOUNT: "never looked up",
 }
 _CHOICES = {
-    "without-token": (State.DENIED, State.IGNORED),
-    "without-account": (State.NO_ACCOUNT,),
-    "exempt": (State.EXEMPT,),
-    "broken": (State.BROKEN,),
+    "without-token": (UserState.DENIED, UserState.IGNORED),
+    "without-account": (UserState.NO_ACCOUNT,),
+    "exempt": (UserState.EXEMPT,),
+    "broken": (UserState.BROKEN,),
 }
 
 _EPILOG = """\b
@@ -97,9 +97,9 @@ def list_users(ctx: click.Context, config: Path, only: tuple[str, ...], as_json:
 
     The exit status is 0, or 1 where the configuration has an error.
     """
-    found = report(config.absolute())
-    wanted = {state for choice in only for state in _CHOICES[choice]} or set(State)
-    standings = [standing for standing in found.standings if standing.state in wanted]
+    found = user_status(config.absolute())
+    wanted = {state for choice in only for state in _CHOICES[choice]} or set(UserState)
+    standings = [standing for standing in found.users if standing.state in wanted]
     if as_json:
         click.echo(json.dumps({"ok": found.ok, "users": [_as_object(one) for one in standings]}, indent=2))
     else:
@@ -120,9 +120,9 @@ def show_user(ctx: click.Context, user: str, config: Path, as_json: bool) -> Non
     an error.
     """
     name = as_nss_has_it(user) or user
-    found = report(config.absolute(), [name])
-    (standing,) = found.standings
-    if standing.uid is None and standing.entry is None and standing.state is State.NO_ACCOUNT:
+    found = user_status(config.absolute(), [name])
+    (standing,) = found.users
+    if standing.uid is None and standing.entry is None and standing.state is UserState.NO_ACCOUNT:
         message = f"{shown(name)} is no user of this machine, and in no table"
         raise click.ClickException(message)
     if as_json:
@@ -169,8 +169,8 @@ def add_user(
         token = _ask_for_token(name)
     made = editor.add(name, token, methods or None, replace)
     line(f"{clean(name)} has a token, in {made}.")
-    (standing,) = report(config.absolute(), [name]).standings
-    if standing.state is not State.NO_ACCOUNT:
+    (standing,) = user_status(config.absolute(), [name]).users
+    if standing.state is not UserState.NO_ACCOUNT:
         line(f"A login of {clean(name)}: {_said(standing)}.", _STYLES[standing.state])
 
 
@@ -189,8 +189,8 @@ def remove_user(user: str, config: Path) -> None:
         name = as_nss_has_it(user) or user
     deleted = editor.remove(name)
     line(f"{clean(name)} has no token any more; deleted {deleted}.")
-    (standing,) = report(config.absolute(), [name]).standings
-    if standing.state is not State.NO_ACCOUNT:
+    (standing,) = user_status(config.absolute(), [name]).users
+    if standing.state is not UserState.NO_ACCOUNT:
         line(f"A login of {clean(name)}: {_said(standing)}.", _STYLES[standing.state])
     line("At IAMPASS the user and the phone are still registered: delete the user there too.")
 
@@ -212,11 +212,11 @@ def _ask_for_token(name: str) -> str:
 
 def _is_listed(config: Path, name: str) -> bool:
     """Whether the table speaks of exactly that name."""
-    (standing,) = report(config.absolute(), [name]).standings
+    (standing,) = user_status(config.absolute(), [name]).users
     return standing.entry is not None
 
 
-def _said(standing: Standing) -> str:
+def _said(standing: UserStatus) -> str:
     """What a login comes to, in a few words."""
     said = _SAID[standing.state]
     said += f": {clean(standing.reason)}" if standing.reason else ""
@@ -224,20 +224,20 @@ def _said(standing: Standing) -> str:
     return f"{said} ({'; '.join(elsewhere)})" if elsewhere else said
 
 
-def _place(standing: Standing, table: Path) -> str:
+def _place(standing: UserStatus, table: Path) -> str:
     if standing.place is None:
         return "-"
     file, number = standing.place
     return clean(f"users.d/{file.name}" if file != table else f"{file.name}:{number}")
 
 
-def _show_all(standings: list[Standing], found: Report) -> None:
+def _show_all(standings: list[UserStatus], found: UserStatusReport) -> None:
     rows = [
         Row(
             (
                 clean(standing.name),
                 "-" if standing.uid is None else str(standing.uid),
-                _place(standing, found.users),
+                _place(standing, found.table),
                 _said(standing),
             ),
             ("bold", "", "", _STYLES[standing.state]),
@@ -252,16 +252,16 @@ def _show_all(standings: list[Standing], found: Report) -> None:
     line(_sum(standings))
 
 
-def _sum(standings: list[Standing]) -> str:
+def _sum(standings: list[UserStatus]) -> str:
     """How many there are of each kind."""
     parts = [f"{count(len(standings), 'user')}"]
     for state, one, many in (
-        (State.ASKED, "is asked", "are asked"),
-        (State.EXEMPT, "is exempt", "are exempt"),
-        (State.DENIED, "has no token and is denied", "have no token and are denied"),
-        (State.IGNORED, "passes without a token", "pass without a token"),
-        (State.BROKEN, "is denied by an error", "are denied by errors"),
-        (State.NO_ACCOUNT, "has no account", "have no account"),
+        (UserState.ASKED, "is asked", "are asked"),
+        (UserState.EXEMPT, "is exempt", "are exempt"),
+        (UserState.DENIED, "has no token and is denied", "have no token and are denied"),
+        (UserState.IGNORED, "passes without a token", "pass without a token"),
+        (UserState.BROKEN, "is denied by an error", "are denied by errors"),
+        (UserState.NO_ACCOUNT, "has no account", "have no account"),
     ):
         number = sum(standing.state is state for standing in standings)
         if number:
@@ -269,7 +269,7 @@ def _sum(standings: list[Standing]) -> str:
     return f"{parts[0]}: {', '.join(parts[1:])}." if len(parts) > 1 else "No user."
 
 
-def _show_one(standing: Standing) -> None:
+def _show_one(standing: UserStatus) -> None:
     entry = standing.entry
     methods = "-"
     if entry is not None:
@@ -288,7 +288,7 @@ def _show_one(standing: Standing) -> None:
         columns.row(Row(fact, ("bold", _STYLES[standing.state] if fact[0] == "a login is" else "")))
 
 
-def _warn(found: Report) -> None:
+def _warn(found: UserStatusReport) -> None:
     """Say on the error output that something is wrong."""
     errors = sum(problem.severity is Severity.ERROR for problem in found.problems)
     if errors:
@@ -296,7 +296,7 @@ def _warn(found: Report) -> None:
         click.echo(message, err=True)
 
 
-def _as_object(standing: Standing) -> dict[str, object]:
+def _as_object(standing: UserStatus) -> dict[str, object]:
     return {
         "user": standing.name,
         "uid": standing.uid,

@@ -1,33 +1,35 @@
-"""The IAMPASS API, usable on its own: ask a person's phone, and wait for the answer; manage users and devices."""
+"""The IAMPASS API, usable on its own: ask for approval on a person's phone, manage users and their devices."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .authentication import AuthenticationAPI
-from .deadline import Deadline
-from .errors import (
-    Declined,
-    IampassError,
-    LocalFailure,
-    ProtocolError,
-    Refused,
-    SealBroken,
-    SessionFailed,
-    TLSFailure,
-    Unavailable,
-)
-from .session import Session
-from .status import AuthenticationMethod, Status
-from .transport import Transport
-
 if TYPE_CHECKING:
+    from .authentication import AuthenticationAPI
+    from .deadline import Deadline
+    from .errors import (
+        BadSignature,
+        Declined,
+        IampassError,
+        LocalFailure,
+        ProtocolError,
+        Refused,
+        SealBroken,
+        SessionFailed,
+        TLSFailure,
+        Unavailable,
+    )
     from .management import ManagementAPI, ManagementAPIResult
-    from .sealing import SessionSealer
+    from .session import Session
+    from .signed_tokens import SessionSealer, SessionSigner
+    from .status import AuthenticationMethod, Status
+    from .transport import Transport
 
 __all__ = [
     "AuthenticationAPI",
     "AuthenticationMethod",
+    "BadSignature",
     "Deadline",
     "Declined",
     "IampassError",
@@ -40,19 +42,29 @@ __all__ = [
     "Session",
     "SessionFailed",
     "SessionSealer",
+    "SessionSigner",
     "Status",
     "TLSFailure",
     "Transport",
     "Unavailable",
 ]
 
-# No login needs these, so none shall pay for loading them.
-_LATE = {"ManagementAPI": "management", "ManagementAPIResult": "management", "SessionSealer": "sealing"}
+# Each is imported when it is first used: a login loads no more of the client than it needs.
+_MODULES = {
+    "AuthenticationAPI": "authentication",
+    "AuthenticationMethod": "status",
+    "Deadline": "deadline",
+    "ManagementAPI": "management",
+    "ManagementAPIResult": "management",
+    "Session": "session",
+    "SessionSealer": "signed_tokens",
+    "SessionSigner": "signed_tokens",
+    "Status": "status",
+    "Transport": "transport",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATE:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)

@@ -1,19 +1,18 @@
-"""Starts sessions: asks IAMPASS to ask a person."""
+"""Starts sessions: asks IAMPASS for approval by a person."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Callable
 
-from .application import Application
+from .base_api import BaseAPI, path_segment
 from .deadline import Deadline
-from .origin import path_segment
 from .retries import ATTEMPTS
 from .session import Session, read_session
 from .status import AuthenticationMethod
 
 
-class AuthenticationAPI(Application):
+class AuthenticationAPI(BaseAPI):
     """The calls by which an application has its users authenticated. Threads may share it."""
 
     def authenticate_user(
@@ -26,19 +25,19 @@ class AuthenticationAPI(Application):
         attempts: int = ATTEMPTS,
         pause: Callable[[float], None] | None = None,
     ) -> Session:
-        """Has IAMPASS send its request to the user's phone.
+        """Makes IAMPASS send its request to the user's phone.
 
-        Without methods IAMPASS chooses; without a duration the session lasts 3600 s on the server. A user
-        whom IAMPASS cannot ask (no device, say) gives a failed session with its `failure_reason`. Without a
-        deadline the call takes 30 s at most. It is repeated only while it is certain that it has started
+        Without methods IAMPASS chooses; without a duration the session lasts 3600 s on the server. If IAMPASS
+        cannot ask the user (no device, for example), the session has failed and has a `failure_reason`. Without a
+        deadline the call takes 30 s at most. It is retried only while it is certain that it has started
         nothing. Raises IampassError, ValueError, TypeError.
         """
         user = path_segment(user_id)
         query = _query(authentication_methods, duration_seconds)
         path = f"/authentication/authenticate_user/{self.application_id}/{user}{query}"
-        call = self._call("start", "POST", path, b"{}")
-        reply = self.transport.call(call, deadline, attempts=attempts, pause=pause)
-        return read_session(reply.document, self.transport, reply.clock_offset)
+        request = self._request("start", "POST", path, b"{}")
+        reply = self.transport.call(request, deadline, attempts=attempts, pause=pause)
+        return read_session(reply.json, self.transport, reply.clock_offset)
 
 
 def _query(methods: Sequence[AuthenticationMethod] | None, duration: int | None) -> str:

@@ -1,4 +1,4 @@
-"""The moment by which a call must be over."""
+"""The time by which a call must be over."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Callable
 
 @dataclass(frozen=True)
 class Deadline:
-    """An absolute moment on a monotonic clock, shared by all that a login does."""
+    """An absolute time on a monotonic clock, shared by everything that a login does."""
 
     at: float
     """Seconds on `clock`."""
@@ -17,7 +17,7 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float, clock: Callable[[], float] = time.monotonic) -> Deadline:
-        """The moment that is this many seconds from now."""
+        """The time that is this many seconds from now."""
         return cls(clock() + seconds, clock)
 
     def remaining(self) -> float:
@@ -29,5 +29,5 @@ class Deadline:
         return self.remaining() <= 0.0
 
     def sooner(self, seconds: float) -> Deadline:
-        """The earlier of this deadline and the moment that is this many seconds from now."""
+        """The earlier of this deadline and the time that is this many seconds from now."""
         return Deadline(min(self.at, self.clock() + seconds), self.clock)

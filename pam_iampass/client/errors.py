@@ -1,26 +1,26 @@
-"""All errors of this package.
+"""The errors of this package.
 
     IampassError
-    ├── Unavailable      out of reach: look-up, connection, time, 5xx, 429 to the end
+    ├── Unavailable      no response from IAMPASS (name lookup, connection, time-out), a 5xx or a lasting 429
     ├── Refused          a complete 401 or 403
     ├── Declined         a management call that IAMPASS understood and did not carry out
-    ├── TLSFailure       a certificate that is not trusted, a wrong name, an old protocol version
-    ├── LocalFailure     this machine cannot connect: descriptors, memory, permission, a name that is unknown
-    ├── ProtocolError    an answer that makes no sense: junk, wrong types, an unknown status, a foreign
-    │                    URL, a redirect, another 4xx, more than 64 KiB, compressed
-    ├── SealBroken       a sealed session that was changed, is too old, or was sealed with another key
+    ├── TLSFailure       an untrusted certificate, a wrong name, an old protocol version
+    ├── LocalFailure     this machine cannot connect: descriptors, memory, permissions, an unknown server name
+    ├── ProtocolError    an invalid response: malformed, wrong types, an unknown status, a URL of another
+    │                    server, a redirect, another 4xx, larger than 64 KiB, compressed
+    ├── BadSignature     a signed session that was changed, has expired, or was signed with another key
     └── SessionFailed    for callers who want a failed session as an exception; no call here raises it
 
-No message holds a secret, a token, a user id or a signed URL: a call is named «start», «poll», «end», «add
-users» and so on. (The reason that the server gives is its own text.) An argument that makes no sense is no
-IampassError but a ValueError or a TypeError, raised before anything is sent.
+No message contains a secret, a token, a user id or a signed URL: a call is named "start", "poll", "end", "add
+users" and so on. (The reason that the server gives is its own text.) An invalid argument raises ValueError or
+TypeError, not IampassError, before anything is sent.
 """
 
 from __future__ import annotations
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Text from outside, at most `limit` characters of it, safe for a terminal or a log."""
+    """At most `limit` characters of text from outside, safe for a terminal or a log."""
     cleaned = "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
     )
@@ -28,27 +28,27 @@ def printable(text: str, limit: int = 200) -> str:
 
 
 class IampassError(Exception):
-    """A call that did not succeed; `str()` says what happened, and to what."""
+    """A call failed; `str()` says which one and why."""
 
-    remedy = "Look at the journal for what went before."
+    remedy = "See the journal for earlier errors."
 
     def __init__(self, what: str, *, may_have_started: bool = False, remedy: str | None = None) -> None:
         super().__init__(what)
         self.may_have_started = may_have_started
-        """May IAMPASS have carried out the call? False only if no byte of the request has left for certain,
-        or if a complete 4xx or 5xx came in answer."""
+        """Whether IAMPASS may have carried out the call. False only if no byte of the request was sent, or if a
+        complete 4xx or 5xx was received."""
         if remedy is not None:
             self.remedy = remedy
 
     def diagnostics(self) -> str:
-        """What happened, to what, and what to do about it."""
+        """What failed, why, and what to do about it."""
         return f"{self}. {self.remedy}"
 
 
 class Unavailable(IampassError):
-    """IAMPASS is out of reach, did not answer in time, or says that it cannot serve now."""
+    """IAMPASS is unreachable, did not respond in time, or says that it cannot serve now."""
 
-    remedy = "Check the network, name look-up and the state of the service, then try again."
+    remedy = "Check the network, name lookup and the state of the service, then try again."
 
     def __init__(
         self,
@@ -62,15 +62,15 @@ class Unavailable(IampassError):
     ) -> None:
         super().__init__(what, may_have_started=may_have_started, remedy=remedy)
         self.status = status
-        """The HTTP status, where a complete answer came."""
+        """The HTTP status, if a complete response was received."""
         self.retry_after = retry_after
-        """Seconds that the server asks to wait (infinity for absurd ones), where it said so."""
+        """Seconds that the server asks to wait (infinity for absurd ones), if it asks."""
         self.timed_out = timed_out
-        """The time for it ran out."""
+        """Whether the time ran out."""
 
 
 class Refused(IampassError):
-    """IAMPASS does not accept the signature: wrong id, wrong secret, or a clock that is off."""
+    """IAMPASS does not accept the signature: wrong id, wrong secret, or wrong clock."""
 
     remedy = "Check application_id, the application secret and this machine's clock."
 
@@ -81,47 +81,51 @@ class Refused(IampassError):
         self.status = status
         """401 or 403."""
         self.clock_offset = clock_offset
-        """Seconds that the server's clock is ahead of ours (negative: behind), where that is far enough to
+        """Seconds that the server's clock is ahead of ours (negative: behind), if that is far enough to
         explain the refusal."""
 
 
 class Declined(IampassError):
-    """IAMPASS understood a management call and says that it did not do it."""
+    """IAMPASS understood a management call and did not carry it out."""
 
-    remedy = "See the reason; a user has to be added before anything else."
+    remedy = "See the reason; add the user before any other call."
 
     def __init__(self, what: str, *, reason: str | None = None) -> None:
         super().__init__(what)
         self.reason = reason
-        """As the server said it, such as UNKNOWN_USER: not cleaned for a terminal or a log. None: it said
-        none."""
+        """The server's text, such as UNKNOWN_USER: not cleaned for a terminal or a log. None if it gave none."""
 
 
 class TLSFailure(IampassError):
-    """No trustworthy connection: never to be taken for an outage."""
+    """No trustworthy connection. Never treat it as an outage."""
 
-    remedy = "Check server and ca_file; do not go on if somebody else may be answering in the server's name."
+    remedy = (
+        "Check server and ca_file. Do not continue if another machine may be answering in the server's name."
+    )
 
 
 class LocalFailure(IampassError):
-    """This machine is not able to connect, whatever the state of IAMPASS: never to be taken for an outage."""
+    """This machine cannot connect, whatever the state of IAMPASS. Never treat it as an outage."""
 
-    remedy = "Check that `server` is spelt right; look for what uses up descriptors or memory, or forbids connections."
+    remedy = "Check the spelling of `server`, free descriptors and memory, and rules that forbid connections."
 
 
 class ProtocolError(IampassError):
-    """An answer that does not follow the protocol."""
+    """IAMPASS sent an invalid response."""
 
     remedy = "Check that `server` names IAMPASS itself; if it does, report this to the service."
 
 
-class SealBroken(IampassError):
-    """A sealed session is not to be used."""
+class BadSignature(IampassError):
+    """A signed session must not be used."""
 
     remedy = "Start a new session."
 
 
+SealBroken = BadSignature
+
+
 class SessionFailed(IampassError):
-    """The session did not come to an approval."""
+    """The session ended without an approval."""
 
     remedy = "See the reason; a user without a registered device has to register one."

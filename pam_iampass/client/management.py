@@ -9,14 +9,13 @@ from collections.abc import Iterable
 from typing import Any, Callable
 from urllib.parse import quote_plus
 
-from .answer import Document
-from .application import Application
+from .base_api import BaseAPI, path_segment
 from .deadline import Deadline
 from .errors import Declined, ProtocolError, printable
-from .exchange import Call
-from .origin import path_segment
+from .json_object import JsonObject
+from .request import SignedRequest
 
-# What RFC 3986 lets stand in a URL, which is not ours to call: it is shown to a person.
+# What RFC 3986 allows in a URL. We never call this one: it is shown to a person.
 _LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
 
 
@@ -24,67 +23,67 @@ Pause = Callable[[float], None]
 
 
 class ManagementAPIResult(enum.IntEnum):
-    """What came of a call. Names and values are those of the published client."""
+    """The result of a call. Names and values are those of the published client."""
 
     success = 0
     failed = 1
-    """No call here returns it: what fails is raised, and says why."""
+    """Never returned here: a failure is raised, and says why."""
     user_exists = 2
     has_mobile_device = 3
     no_mobile_device = 4
 
 
-class ManagementAPI(Application):
+class ManagementAPI(BaseAPI):
     """The calls by which an application manages its users. Threads may share it.
 
     Without a deadline each call takes 30 s at most. `pause` waits in place of `time.sleep`, for the seconds that it
-    is given; what it raises ends the call. Each raises IampassError, Declined where IAMPASS says
-    that it did not do what was asked; ValueError and TypeError for arguments that make no sense, before
-    anything is sent. A call that changes something is repeated only while it is certain that it has not.
+    is given; an exception that it raises ends the call. Each call raises IampassError, in particular Declined if
+    IAMPASS did not do what was asked, and ValueError or TypeError for invalid arguments, before anything is sent. A
+    call that changes something is retried only while it is certain that it has not.
     """
 
     def add_user(
         self, user: str, *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> ManagementAPIResult:
-        """Adds a user: `success`, or `user_exists` where there is one with this id."""
+        """Adds a user: `success`, or `user_exists` if there is one with this id."""
         created, existing = self.add_users([user], deadline=deadline, pause=pause)
         if existing:
             return ManagementAPIResult.user_exists
         if created:
             return ManagementAPIResult.success
-        raise ProtocolError("add users: the answer names nobody", may_have_started=True)
+        raise ProtocolError("add users: the response names no user", may_have_started=True)
 
     def add_users(
         self, users: Iterable[str], *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> tuple[list[str], list[str]]:
         """Adds users. Returns the ids that were created, and those that existed before.
 
-        An answer has 64 KiB at most, so a thousand users or more are better added in several calls.
+        A response has 64 KiB at most: add a thousand users or more in several calls.
         """
         path = f"/management/add_users/{self.application_id}"
-        call = self._call("add users", "POST", path, _json({"users": _user_ids(users)}))
-        answered = self._done(call, deadline, pause).child("users")
-        return list(answered.texts("created")), list(answered.texts("existing"))
+        request = self._request("add users", "POST", path, _json({"users": _user_ids(users)}))
+        response = self._done(request, deadline, pause).child("users")
+        return list(response.texts("created")), list(response.texts("existing"))
 
     def delete_user(
         self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> ManagementAPIResult:
-        """Deletes a user and its devices: `success`, else it raises Declined (an unknown user, say)."""
+        """Deletes a user and its devices: `success`. Raises Declined, for example for an unknown user."""
         return self.delete_users([user_id], deadline=deadline, pause=pause)
 
-    #: The page of the published client spells it so.
+    #: The spelling in the documentation of the published client.
     delete_use = delete_user
 
     def delete_users(
         self, user_ids: Iterable[str], *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> ManagementAPIResult:
-        """Deletes users and their devices: `success`, else it raises Declined.
+        """Deletes users and their devices: `success`. Raises Declined.
 
-        `...` among the ids, as the page of the published client has it, stands for nobody.
+        `...` among the ids, as in the documentation of the published client, is ignored.
         """
         path = f"/management/delete_users/{self.application_id}"
-        call = self._call("delete users", "POST", path, _json({"users": _user_ids(user_ids)}))
-        self._done(call, deadline, pause)
+        request = self._request("delete users", "POST", path, _json({"users": _user_ids(user_ids)}))
+        self._done(request, deadline, pause)
         return ManagementAPIResult.success
 
     def get_registration_link(
@@ -95,17 +94,17 @@ class ManagementAPI(Application):
         deadline: Deadline | None = None,
         pause: Pause | None = None,
     ) -> str:
-        """A link that makes a device of this user of the phone that opens it. Keep it from everybody else.
+        """A link that registers the phone that opens it as a device of this user. Show it to nobody else.
 
-        The app shows `display_name` to the person; IAMPASS does not keep it.
+        The app shows `display_name` to the person; IAMPASS does not store it.
         """
         query = f"?display_name={quote_plus(display_name)}" if display_name else ""
         path = f"/management/device_registration_link/{self.application_id}/{path_segment(user_id)}{query}"
-        call = self._call("registration link", "GET", path, harmless_to_repeat=True)
-        answered = self._done(call, deadline, pause)
-        link = answered.text("register_url")
+        request = self._request("registration link", "GET", path, idempotent=True)
+        response = self._done(request, deadline, pause)
+        link = response.text("register_url")
         if not _LINK.fullmatch(link):
-            raise answered.error("register_url is no URL")
+            raise response.error("register_url is not a URL")
         return link
 
     def send_registration_sms(
@@ -118,44 +117,44 @@ class ManagementAPI(Application):
         deadline: Deadline | None = None,
         pause: Pause | None = None,
     ) -> bool:
-        """Has IAMPASS send such a link to a phone: True, else it raises Declined.
+        """Makes IAMPASS send such a link to a phone: True. Raises Declined.
 
-        `phone_number` begins with `+` and the country's code; the link is put behind `message`.
+        `phone_number` begins with `+` and the country code; the text is `message` and the link.
         """
         if not phone_number:
-            raise ValueError("phone_number: empty")
+            raise ValueError("phone_number is empty")
         body = {"phone_number": phone_number, "display_name": display_name, "message": message}
         given = {key: value for key, value in body.items() if value is not None}
         path = f"/management/send_registration_sms/{self.application_id}/{path_segment(user_id)}"
-        self._done(self._call("registration SMS", "POST", path, _json(given)), deadline, pause)
+        self._done(self._request("registration SMS", "POST", path, _json(given)), deadline, pause)
         return True
 
     def has_registered_mobile_device(
         self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> ManagementAPIResult:
-        """Has the user a device? `has_mobile_device` or `no_mobile_device`."""
+        """Whether the user has a device: `has_mobile_device` or `no_mobile_device`."""
         path = f"/management/has_registered_mobile_device/{self.application_id}/{path_segment(user_id)}"
-        call = self._call("device", "GET", path, harmless_to_repeat=True)
-        answered = self.transport.call(call, deadline, pause=pause).document
-        # That the key is missing is how IAMPASS says that the call failed.
-        if "device_registered" not in answered:
-            raise _declined(call, answered)
-        registered = answered.truth("device_registered")
+        request = self._request("device", "GET", path, idempotent=True)
+        response = self.transport.call(request, deadline, pause=pause).json
+        # IAMPASS leaves the key out if the call failed.
+        if "device_registered" not in response:
+            raise _declined(request, response)
+        registered = response.boolean("device_registered")
         return ManagementAPIResult.has_mobile_device if registered else ManagementAPIResult.no_mobile_device
 
-    def _done(self, call: Call, deadline: Deadline | None, pause: Pause | None) -> Document:
-        """The answer that says that it was done."""
-        answered = self.transport.call(call, deadline, pause=pause).document
-        if not answered.truth("status"):
-            raise _declined(call, answered)
-        return answered
+    def _done(self, request: SignedRequest, deadline: Deadline | None, pause: Pause | None) -> JsonObject:
+        """The response that confirms that it was done."""
+        response = self.transport.call(request, deadline, pause=pause).json
+        if not response.boolean("status"):
+            raise _declined(request, response)
+        return response
 
 
-def _declined(call: Call, answered: Document) -> Declined:
-    if "reason" not in answered:
-        return Declined(f"{call.name}: IAMPASS says no, without a reason")
-    reason = answered.text("reason")
-    return Declined(f"{call.name}: IAMPASS says no: {printable(reason)}", reason=reason)
+def _declined(request: SignedRequest, response: JsonObject) -> Declined:
+    if "reason" not in response:
+        return Declined(f"{request.name}: IAMPASS declined, without a reason")
+    reason = response.text("reason")
+    return Declined(f"{request.name}: IAMPASS declined: {printable(reason)}", reason=reason)
 
 
 def _user_ids(users: Iterable[Any]) -> list[str]:
@@ -163,9 +162,9 @@ def _user_ids(users: Iterable[Any]) -> list[str]:
         raise TypeError("users must be a list of ids, not one id")
     ids = [user for user in users if user is not ...]
     if not ids:
-        raise ValueError("users: empty")
+        raise ValueError("users is empty")
     for user in ids:
-        path_segment(user)  # who cannot stand in a path can never be asked
+        path_segment(user)  # raises for an id that no other call could use
     return ids
 
 

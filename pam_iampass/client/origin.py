@@ -1,103 +1,105 @@
-"""The one server that is talked to, and which URLs belong to it."""
+"""The origin (RFC 6454) of the server or of a proxy, and which URLs belong to it.
+
+The settings use it too, on the way of every login: this file imports no network library.
+"""
 
 from __future__ import annotations
 
-import ipaddress
 import re
-import unicodedata
 from dataclasses import dataclass
-from urllib.parse import quote_plus
 
-_HTTPS = 443
-# Only what goes over the wire unchanged: no user info, fragment, backslash, space, control or non-ASCII
-# character.
-_URL = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
-    r"(?P<netloc>(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?)"
-    r"(?P<target>/[!-\"$-\[\]-~]*)?"
-)
+_PORTS = {"https": 443}
+"""Ports that an URL need not name."""
+_AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+_LABEL = re.compile("[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+# Only what is sent unchanged: no fragment, backslash, space, control or non-ASCII character.
+_URL = re.compile(r"[Hh][Tt][Tt][Pp][Ss]://(?P<authority>[^/?#@\\\s]+)(?P<target>/[!-\"$-\[\]-~]*)")
+
+
+class InvalidOrigin(ValueError):
+    """A text that does not name an origin."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"the origin {problem}; {remedy}")
+        self.problem = problem
+        """The end of a sentence that begins with the text: "has a path"."""
+        self.remedy = remedy
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Host (lower case, without brackets) and port of an https or a proxy's http URL."""
+    """Scheme, host (lower case, without brackets) and port."""
 
+    scheme: str
     host: str
     port: int
 
     @classmethod
     def of(cls, server: str) -> Origin:
-        """The origin that `server` names: https, host, perhaps a port, nothing else. Raises ValueError."""
-        origin, target = _split(server, "https", _HTTPS)
-        if target not in ("", "/"):
-            raise ValueError("server: only https://HOST or https://HOST:PORT, without a path")
-        return origin
+        """The origin in `https://HOST[:PORT]`. Raises InvalidOrigin."""
+        return _parse(server, "https", "https://iam-api.com")
 
     @classmethod
     def of_proxy(cls, proxy: str) -> Origin:
-        """The origin of a proxy: `http://HOST:PORT` and nothing else. Raises ValueError."""
-        origin, target = _split(proxy, "http", 0)
-        if target not in ("", "/") or not origin.port:
-            raise ValueError("proxy: only http://HOST:PORT")
-        return origin
-
-    @property
-    def bracketed(self) -> str:
-        return f"[{self.host}]" if ":" in self.host else self.host
+        """The origin in `http://HOST:PORT`. Raises InvalidOrigin."""
+        return _parse(proxy, "http", "http://proxy.example.com:3128")
 
     @property
     def authority(self) -> str:
         """`HOST:PORT`, always with the port."""
-        return f"{self.bracketed}:{self.port}"
+        return f"{self._bracketed}:{self.port}"
 
     @property
     def url(self) -> str:
-        """The shortest URL of this https origin, without a slash at its end."""
-        return f"https://{self.bracketed if self.port == _HTTPS else self.authority}"
+        """The shortest URL of this origin, without a slash at its end."""
+        default = self.port == _PORTS.get(self.scheme)
+        return f"{self.scheme}://{self._bracketed if default else self.authority}"
+
+    @property
+    def _bracketed(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
 
     def owns(self, url: str) -> bool:
-        """Is this a URL of this very server that can be sent exactly as it stands?"""
+        """Whether this is a URL of this https origin that can be sent exactly as it is."""
         try:
-            origin, target = _split(url, "https", _HTTPS)
+            return self.of(f"https://{split_for_wire(url)[0]}") == self
         except ValueError:
             return False
-        return origin == self and target != ""
 
 
 def split_for_wire(url: str) -> tuple[str, str]:
-    """The `Host` header and the request's target of a URL, each exactly as the URL has it."""
+    """The `Host` header and the request target of an https URL, each exactly as in the URL. Raises ValueError."""
     match = _URL.fullmatch(url)
-    if match is None or not match["target"]:
-        raise ValueError("a URL that cannot be sent as it stands")
-    return match["netloc"], match["target"]
+    if match is None:
+        raise ValueError("a URL that cannot be sent as it is")
+    return match["authority"], match["target"]
 
 
-def path_segment(user_id: str) -> str:
-    """A user id as it stands in a path. Raises TypeError, or ValueError for one that would name another
-    path."""
-    if not isinstance(user_id, str):
-        raise TypeError("user_id must be text")
-    if user_id in ("", ".", ".."):
-        raise ValueError("user_id must not be empty, «.» or «..»")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in user_id):
-        raise ValueError("user_id must not hold control characters or lone surrogates")
-    return quote_plus(user_id)
+def _parse(text: str, scheme: str, example: str) -> Origin:
+    given, _, rest = text.partition("://")
+    if given.lower() != scheme or not text[len(scheme) :].startswith("://"):
+        raise InvalidOrigin(f"is not an {scheme} URL", f"write for example {example}")
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        raise InvalidOrigin("contains a user name or password", f"write the host alone, such as {example}")
+    if rest not in (authority, f"{authority}/"):
+        raise InvalidOrigin("has a path", f"write it without one: {scheme}://{authority}")
+    match = _AUTHORITY.fullmatch(authority)
+    port = int(match["port"] or _PORTS.get(scheme, 1)) if match else 0
+    host = _normal_host(match["host"]) if match else None
+    if match is None or host is None or not 1 <= port <= 65535:
+        raise InvalidOrigin("has no valid host and port", f"write for example {example}")
+    if match["port"] is None and scheme not in _PORTS:
+        raise InvalidOrigin("has no port", f"write for example {scheme}://{authority.lower()}:3128")
+    return Origin(scheme, host, port)
 
 
-def _split(url: str, scheme: str, default_port: int) -> tuple[Origin, str]:
-    match = _URL.fullmatch(url)
-    if match is None or match["scheme"].lower() != scheme:
-        raise ValueError(f"not a plain {scheme}://HOST… URL")
-    port = int(match["port"]) if match["port"] else default_port
-    if port > 65535 or (match["port"] and port == 0):
-        raise ValueError("no such port")
-    return Origin(_normal_host(match["host"]), port), match["target"] or ""
+def _normal_host(host: str) -> str | None:
+    if not host.startswith("["):
+        return host.lower() if all(_LABEL.fullmatch(label) for label in host.split(".")) else None
+    import ipaddress
 
-
-def _normal_host(host: str) -> str:
-    if host.startswith("["):
+    try:
         return ipaddress.IPv6Address(host[1:-1]).compressed
-    # The codec that socket uses raises for a label that is empty or too long; better now than in the middle
-    # of a call.
-    host.encode("idna")
-    return host.lower()
+    except ValueError:
+        return None

@@ -1,12 +1,13 @@
-"""What IAMPASS says about a session, and the ways in which it can ask a person."""
+"""What IAMPASS says about a session, and the ways in which it can authenticate a person."""
 
 from __future__ import annotations
 
 import enum
+import re
 
 
 class Status(enum.Enum):
-    """Where a session stands. Names and values are those of the published client."""
+    """The status of a session. Names and values are those of the published client."""
 
     pending = 1
     timeout = 2
@@ -19,7 +20,7 @@ class Status(enum.Enum):
 
 
 class AuthenticationMethod(enum.Enum):
-    """How the person proves to be there. Names and values are those of the published client."""
+    """How the person is authenticated. Names and values are those of the published client."""
 
     acceptance = "acceptance"
     device = "device"
@@ -28,3 +29,5 @@ class AuthenticationMethod(enum.Enum):
 
 IN_PROGRESS = frozenset({Status.pending, Status.identifying})
 FAILED = frozenset({Status.failed, Status.timeout, Status.cancelled})
+TOKEN = re.compile(r"[!-~]+")
+"""A session token: it stands in a header."""

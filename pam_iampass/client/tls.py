@@ -1,4 +1,4 @@
-"""Which certificates are trusted, and which TLS is spoken."""
+"""Which certificates are trusted, and which versions of TLS are accepted."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import ssl
 from collections.abc import Sequence
 
 from .errors import TLSFailure
-from .sockets import TLSSocket
 
-# Named here, as OpenSSL's own default places can be moved by SSL_CERT_FILE and SSL_CERT_DIR, and requests
-# brings others.
+# Named here, because SSL_CERT_FILE and SSL_CERT_DIR change OpenSSL's own defaults, and requests brings other
+# certificates.
 SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch
     "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
@@ -25,15 +24,14 @@ def tls_context(
 ) -> ssl.SSLContext:
     """TLS 1.2 or newer, trusting only `ca_file`, or the system's certificates without one. Raises TLSFailure.
 
-    Built by hand: `ssl.create_default_context` obeys SSLKEYLOGFILE, which would give all that is sent away.
+    Not made by `ssl.create_default_context`: that obeys SSLKEYLOGFILE, which would reveal everything that is sent.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    # An end without farewell is an answer cut short, by whomever; newer Pythons would take it for a regular
-    # end.
+    # An end of the stream without close_notify may be an attack that cuts the response short; newer Pythons would
+    # take it for a regular end.
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
-    context.sslsocket_class = TLSSocket
     _trust(context, system_bundle(bundles) if ca_file is None else os.fspath(ca_file))
     return context
 
@@ -43,13 +41,13 @@ def _trust(context: ssl.SSLContext, bundle: str) -> None:
     try:
         context.load_verify_locations(cafile=bundle)
     except ssl.SSLError:
-        problem = "no certificates in PEM form in it"
+        problem = "it contains no certificates in PEM form"
     except OSError as error:
         problem = error.strerror or "it cannot be read"
     if problem is not None:
         raise TLSFailure(
-            f"certificate authorities from {bundle}: {problem}",
-            remedy="Put the certificates of the authorities to trust there, in PEM form, or correct ca_file.",
+            f"cannot load certificate authorities from {bundle}: {problem}",
+            remedy="Put the certificates to trust there, in PEM form, or correct ca_file.",
         )
 
 

@@ -17,7 +17,7 @@ from pam_iampass.config.schema import APPROVER, FOR_SERVICES, SCHEMA, Entry, Key
 from pam_iampass.config.value_types import Approver, AskForCode, Prompt, Unavailable, Unlisted, service_name
 from pam_iampass.config.yaml_document import Node, Scalar, parse
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile, shown
-from pam_iampass.system import trusted_file
+from pam_iampass.system import paths, trusted_file
 
 if TYPE_CHECKING:
     from pam_iampass.config.value_types import Network
@@ -41,7 +41,7 @@ __all__ = [
     "load",
 ]
 
-DEFAULT_PATH = "/etc/iampass/iampass.yaml"
+DEFAULT_PATH = paths.SETTINGS
 """Where the settings are, unless the PAM line says otherwise."""
 
 USERS_FOLDER = "users.d"

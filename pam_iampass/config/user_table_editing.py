@@ -6,10 +6,8 @@ read it, and only then put in its place. One editor works at a time.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +18,7 @@ from pam_iampass.config.user_table import Entry, Table, read, read_own
 from pam_iampass.config.validation import name_fault, token_fault
 from pam_iampass.config.value_types import method as known_method
 from pam_iampass.errors import ConfigurationError, EditRefused, MissingFile, UnreadableFile, shown
+from pam_iampass.system import atomic_write, file_lock
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user, service_group
 from pam_iampass.system.trusted_folder import opened, shell_word, trusted_folder
 
@@ -31,8 +30,6 @@ NEW = ".new.yaml"
 
 LOCK = ".users.lock"
 """Next to the table; root's, so that nobody else can hold an editor up."""
-
-_CREATE = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
 
 
 class UserTableEditor:
@@ -103,7 +100,7 @@ class UserTableEditor:
             with trusted_folder(str(self._folder), self._owner) as folder:
                 with _changing(own):
                     os.unlink(own.name, dir_fd=folder)
-                _sync(folder)
+                atomic_write.sync(folder)
             return own
 
     def _check(self, name: str, entry: Entry) -> None:
@@ -157,9 +154,12 @@ class UserTableEditor:
             raise EditRefused(f"only root can change {self._folder}", "run it as root")
         path = self._users.parent / LOCK
         with trusted_folder(str(path.parent), self._owner) as folder, _changing(path):
-            descriptor = os.open(LOCK, os.O_RDWR | _CREATE, 0o600, dir_fd=folder)
+            try:
+                descriptor = file_lock.acquire(folder, LOCK, self._patience)
+            except file_lock.LockHeld:
+                what = f"{path}: somebody else has been changing the table for {self._patience:g} seconds"
+                raise EditRefused(what, f"find out who: fuser {path}") from None
         try:
-            _wait_for_lock(descriptor, path, self._patience)
             yield
         finally:
             os.close(descriptor)
@@ -176,36 +176,26 @@ class UserTableEditor:
                     with opened(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, folder) as made:
                         os.fchown(made, self._owner, self._group())
                         os.fchmod(made, 0o750)
-                    os.rename(name, self._folder.name, src_dir_fd=folder, dst_dir_fd=folder)
+                    atomic_write.rename(folder, name, self._folder.name)
                 except BaseException:
                     os.rmdir(name, dir_fd=folder)
                     raise
-            _sync(folder)
+            atomic_write.sync(folder)
 
     def _write(self, name: str, entry: Entry) -> Path:
         path = self._folder / file_name(name)
         with trusted_folder(str(self._folder), self._owner) as folder:
             with _changing(path):
+                owner = (self._owner, self._group())
+                atomic_write.write_new(folder, NEW, _as_yaml(name, entry), mode=0o640, owner=owner)
                 try:
-                    self._fill(folder, _as_yaml(name, entry))
                     self._read_again(name, entry)
-                    os.rename(NEW, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+                    atomic_write.rename(folder, NEW, path.name)
                 except BaseException:
-                    _delete(NEW, folder)
+                    atomic_write.remove(folder, NEW)
                     raise
-            _sync(folder)
+            atomic_write.sync(folder)
         return path
-
-    def _fill(self, folder: int, content: bytes) -> None:
-        """Write `content` to the disk as the file NEW, with the owner and the mode that it must have."""
-        _delete(NEW, folder)
-        descriptor = os.open(NEW, os.O_WRONLY | os.O_EXCL | _CREATE, 0o600, dir_fd=folder)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchown(descriptor, self._owner, self._group())
-            os.fchmod(descriptor, 0o640)
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
 
     def _read_again(self, name: str, entry: Entry) -> None:
         """Raises where the module would not find in the file NEW what was meant."""
@@ -252,20 +242,6 @@ def _whole(table: Table) -> None:
         raise ConfigurationError(table.problems)
 
 
-def _wait_for_lock(descriptor: int, path: Path, patience: float) -> None:
-    until = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                what = f"{path}: somebody else has been changing the table for {patience:g} seconds"
-                raise EditRefused(what, f"find out who: fuser {path}") from None
-            time.sleep(0.02)
-        else:
-            return
-
-
 @contextmanager
 def _changing(path: Path) -> Iterator[None]:
     """What the system says while `path` is being changed, as an error of ours."""
@@ -274,17 +250,3 @@ def _changing(path: Path) -> Iterator[None]:
     except OSError as error:
         what = f"{path}: cannot be changed: {error.strerror}"
         raise EditRefused(what, "mend that and try again; the table is as it was") from None
-
-
-def _delete(name: str, folder: int) -> None:
-    """Delete a file where it is there."""
-    try:
-        os.unlink(name, dir_fd=folder)
-    except FileNotFoundError:
-        return
-
-
-def _sync(folder: int) -> None:
-    """Bring the names in a folder to the disk. `folder` may be an O_PATH descriptor, which cannot be synced."""
-    with opened(".", os.O_RDONLY | os.O_DIRECTORY, folder) as listing:
-        os.fsync(listing)

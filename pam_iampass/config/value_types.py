@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, ClassVar, TypeVar, Union
 
+from pam_iampass.client.origin import InvalidOrigin, Origin
 from pam_iampass.config.node_reader import Fault
 from pam_iampass.config.validation import name_fault
 
@@ -152,44 +153,20 @@ def absolute_path(text: str) -> Path:
 
 
 def server(text: str) -> str:
-    """An origin: `https://host` or `https://host:port`, in lower case."""
-    return _origin(text, "https", "https://iam-api.com")
+    """`https://host` or `https://host:port`, in lower case."""
+    return _url(Origin.of, text)
 
 
 def proxy(text: str) -> str:
     """`http://host:port`, in lower case."""
-    origin = _origin(text, "http", "http://proxy.example.com:3128")
-    if not re.search(":[0-9]+$", origin):
-        raise Fault("names no port", f"write for example {origin}:3128")
-    return origin
+    return _url(Origin.of_proxy, text)
 
 
-def _origin(text: str, scheme: str, example: str) -> str:
-    given, separator, rest = text.partition("://")
-    if not separator or given.lower() != scheme:
-        raise Fault(f"is no {scheme} address, and nothing else will do", f"write for example {example}")
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    if "@" in authority:
-        raise Fault("holds a user name or password", f"write the host alone, such as {example}")
-    if rest not in (authority, authority + "/"):
-        raise Fault("has a path", f"write it without one: {scheme}://{authority}")
-    found = re.fullmatch(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", authority)
-    if not found or not _is_host(found[1]) or not 1 <= int(found[2] or 1) <= 65535:
-        raise Fault("has no proper host and port", f"write for example {example}")
-    return f"{scheme}://{authority.lower()}"
-
-
-def _is_host(text: str) -> bool:
-    if not text.startswith("["):
-        label = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-        return all(re.fullmatch(label, part) for part in text.split("."))
-    import ipaddress
-
+def _url(read: Callable[[str], Origin], text: str) -> str:
     try:
-        ipaddress.IPv6Address(text[1:-1])
-    except ValueError:
-        return False
-    return True
+        return read(text).url
+    except InvalidOrigin as invalid:
+        raise Fault(invalid.problem, invalid.remedy) from None
 
 
 def network(text: str) -> Network:

@@ -1,607 +1,595 @@
-"""Every kind of finding, with its meaning and remedy: what `docs/doctor.md` and the reports are made of."""
+"""Every kind of finding, with its meaning and its remedy. `docs/doctor.md` is generated from it."""
 
 from __future__ import annotations
 
-from pam_iampass.doctor.finding import Kind, Severity
+from pam_iampass.doctor.finding import Finding, FindingKind
+from pam_iampass.errors import Severity
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
+_METHODS = "Set AuthenticationMethods publickey,keyboard-interactive:pam"
 
-SECTIONS: dict[str, tuple[Kind, ...]] = {
+SECTIONS: dict[str, tuple[FindingKind, ...]] = {
     "Configuration and files": (
-        Kind(
+        FindingKind(
             "configuration-error",
             ERROR,
             "The configuration has an error: {what}",
-            "The module denies while the settings or the table of users have an error; an error in a file"
-            " of `users.d` denies that one user. `pam-iampass check` tells the same.",
+            "The module denies all logins while the settings or the table of users have an error. An error in a file"
+            " of `users.d` denies that user only. `pam-iampass check` reports the same errors.",
             "{remedy}",
         ),
-        Kind(
+        FindingKind(
             "configuration-warning",
             WARNING,
-            "The configuration says something that is hardly meant: {what}",
-            "The module works with it, but perhaps not as it was meant.",
+            "The configuration is valid, but probably not intended: {what}",
+            "The module works with it, but perhaps not as intended.",
             "{remedy}",
         ),
-        Kind(
+        FindingKind(
             "account-missing",
             ERROR,
-            "There is no user iampass",
-            "The module runs as the user `iampass`. Without that account every login is denied.",
+            "The user iampass does not exist",
+            "The module runs as the user `iampass`. Without that user every login is denied.",
             "systemd-sysusers /usr/lib/sysusers.d/pam-iampass.conf, then chgrp -R iampass /etc/iampass",
         ),
-        Kind(
+        FindingKind(
             "file-writable",
             ERROR,
-            "Somebody other than root can change {path}",
-            "Whoever can write a PAM file, a module or a program of ours decides who logs in, and runs "
-            "code as root.",
+            "Users other than root can change {path}",
+            "Users who can write a PAM file, a module or one of our programs decide who logs in, and can run code as"
+            " root.",
             "{remedy}",
         ),
-        Kind(
+        FindingKind(
             "packages-missing",
             ERROR,
             "The module cannot be loaded: {what}",
-            "`/usr/bin/python3 -I -S` must find the module and the packages that it needs where the "
-            "package was built for. After an upgrade of Python they may be elsewhere. Every login is "
-            "denied.",
+            "`/usr/bin/python3 -I -S` must find the module and its packages in the folder that the package was built"
+            " for. An upgrade of Python can move them. Every login is denied.",
             "Install pam-iampass, python3-requests, python3-yaml and python3-systemd for this Python",
         ),
-        Kind(
+        FindingKind(
             "state-folder",
             ERROR,
             "{path} {what}",
-            "There the module remembers refusals and recovery codes. The folder belongs to `iampass`, "
-            "mode 0700, and everything above it to root.",
+            "The module stores refusals and recovery codes there. The folder must belong to `iampass`, with mode 0700,"
+            " and all folders above it to root.",
             "systemd-tmpfiles --create /usr/lib/tmpfiles.d/pam-iampass.conf; chown iampass: {path}; chmod"
             " 0700 {path}",
         ),
     ),
     "Agent": (
-        Kind(
+        FindingKind(
             "socket-wrong",
             ERROR,
             "The agent's socket {what}",
-            "The door uses `/run/iampass/pam.sock` only where it is a socket of root's, with mode 0600, "
-            "in a folder that only root can write; otherwise it denies.",
+            "The door uses `/run/iampass/pam.sock` only if it is a socket of root with mode 0600, in a folder that only"
+            " root can write. Otherwise it denies the login.",
             "systemctl restart pam-iampass-agent.socket",
         ),
-        Kind(
+        FindingKind(
             "agent-silent",
             ERROR,
             "The agent does not answer",
-            "The door found the socket, and nobody reads from it. It never changes over to the helper "
-            "then: logins are denied.",
-            "systemctl restart pam-iampass-agent.socket pam-iampass-agent.service; journalctl -u "
-            "pam-iampass-agent",
+            "The agent accepts connections, but does not answer. The door does not use the helper in this case: logins"
+            " are denied.",
+            "systemctl restart pam-iampass-agent.socket pam-iampass-agent.service; journalctl -u pam-iampass-agent",
         ),
-        Kind(
+        FindingKind(
             "agent-not-listening",
             WARNING,
-            "Nobody listens on the agent's socket",
-            "The socket is left over from an agent that is gone. The helper stands in: each login starts "
-            "a process.",
+            "No agent listens on its socket",
+            "The socket is left over from an agent that has ended. Each login starts the helper instead.",
             "systemctl restart pam-iampass-agent.socket",
         ),
-        Kind(
+        FindingKind(
             "unit-off",
             WARNING,
             "{unit} is {state}",
-            "Without its socket unit the agent is not there after the next start of the machine. The "
-            "helper stands in: each login starts a process of its own.",
+            "Without its socket unit the agent is not available after a reboot. Each login starts the helper instead.",
             "systemctl enable --now {unit}",
         ),
-        Kind(
+        FindingKind(
             "agent-off",
             NOTE,
             "The agent is not running; each login starts the helper",
-            "Without systemd, or with the agent off, a login starts `/usr/lib/pam-iampass/helper`. That "
-            "is slower, and just as safe.",
-            "systemctl enable --now pam-iampass-agent.socket, where systemd runs",
+            "Without the agent, each login starts `/usr/lib/pam-iampass/helper`. This is slower, and equally secure."
+            " Set-uid programs such as sudo and su need the agent: they deny without it.",
+            "systemctl enable --now pam-iampass-agent.socket, if systemd is running",
         ),
-        Kind(
+        FindingKind(
             "helper-missing",
             ERROR,
             "The helper is missing",
-            "Where no agent listens the door starts `/usr/bin/python3 -I -S /usr/lib/pam-iampass/helper`."
-            " One of the two is not there, so that such a login is denied.",
-            "Install pam-iampass again; {path} must be there",
+            "If no agent is listening, the door starts `/usr/bin/python3 -I -S /usr/lib/pam-iampass/helper`. One of"
+            " these two files is missing, so that such logins are denied.",
+            "Install pam-iampass again; {path} must exist",
         ),
-        Kind(
+        FindingKind(
             "selinux-no-policy",
             WARNING,
             "SELinux is enforcing, and has no policy for pam-iampass",
-            "SELinux may keep sshd from the agent's socket, and the agent from the network. Logins then "
-            "are denied.",
-            "Install pam-iampass-selinux; look for denials with ausearch -m avc -ts recent",
+            "SELinux may block sshd from the agent's socket, and the agent from the network. Logins are then denied.",
+            "Install pam-iampass-selinux; list denials with ausearch -m avc -ts recent",
         ),
     ),
     "The service": (
-        Kind(
+        FindingKind(
             "service-unreachable",
             ERROR,
-            "IAMPASS is out of reach",
-            "Look-up, connection or answer failed. While that lasts, logins are denied, or pass without "
-            "the phone where `unavailable: ignore` is set.",
+            "IAMPASS is unreachable",
+            "The name look-up, the connection or the response failed. Meanwhile logins are denied, or allowed without"
+            " the phone if `unavailable: ignore` is set.",
             "{remedy}",
         ),
-        Kind(
+        FindingKind(
             "service-tls",
             ERROR,
-            "There is no trustworthy connection to IAMPASS",
-            "The certificate is not trusted, has another name or is out of date, or the server speaks no "
-            "TLS 1.2. That is never taken for an outage: every login is denied.",
+            "There is no trusted connection to IAMPASS",
+            "The certificate is not trusted, is for another name or is expired, or the server does not support TLS 1.2."
+            " This does not count as an outage: every login is denied.",
             "{remedy}",
         ),
-        Kind(
+        FindingKind(
             "service-refused",
             ERROR,
-            "IAMPASS refuses the application id or the secret",
-            "A signed call was refused with 401 or 403. Every login is denied.",
-            "Put the application's secret into {secret_file} again, and check application_id",
+            "IAMPASS rejects the application id or the secret",
+            "A signed call was answered with 401 or 403. Every login is denied.",
+            "Write the application's secret to {secret_file} again, and check application_id",
         ),
-        Kind(
+        FindingKind(
             "service-nonsense",
             ERROR,
-            "What answers in the place of IAMPASS does not speak its protocol",
-            "The server or a proxy in between answered something that is no answer of IAMPASS. Every "
-            "login is denied.",
+            "The server does not speak the IAMPASS protocol",
+            "The server, or a proxy on the way, sent a response that IAMPASS does not send. Every login is denied.",
             "{remedy}",
         ),
-        Kind(
+        FindingKind(
             "service-local",
             ERROR,
-            "This machine cannot connect at all",
-            "Not a sign that IAMPASS is away: a name that nobody knows, no descriptors, no permission. "
-            "Every login is denied.",
+            "This machine cannot open a connection",
+            "The cause is on this machine: an unknown host name, too few descriptors, missing permission. This does not"
+            " count as an outage: every login is denied.",
             "{remedy}",
         ),
-        Kind(
+        FindingKind(
             "clock-off",
             WARNING,
             "This machine's clock is {seconds} s {side} the server's",
-            "Requests are signed with the time. Our client corrects itself where the server tells it the "
-            "time, which costs each login another round; certificates look too young or too old.",
-            "timedatectl set-ntp true, or whatever sets the clock here",
+            "Requests are signed with the time. The client corrects its time when the server rejects it, at the cost of"
+            " one more call for each login. Certificates may appear to be invalid.",
+            "timedatectl set-ntp true, or enable another time service",
         ),
-        Kind(
+        FindingKind(
             "proxy-ignored",
             NOTE,
             "The environment names a proxy, and `proxy` is not set",
-            "The module takes a proxy only from its settings, since the user who calls sudo chooses the "
-            "environment.",
-            "If IAMPASS is reached through a proxy only, write proxy: http://HOST:PORT in the settings",
+            "The module uses a proxy only if the settings name one, since the user who calls sudo controls the"
+            " environment.",
+            "If IAMPASS is reachable only through a proxy, set proxy: http://HOST:PORT in the settings",
         ),
     ),
     "Users": (
-        Kind(
+        FindingKind(
             "user-unknown",
             ERROR,
-            "This machine knows no user {name}",
+            "The user {name} does not exist on this machine",
             "A name that NSS does not know is denied before any prompt.",
-            "getent passwd {name}; is the directory (sssd) up?",
+            "getent passwd {name}; if the user is in a directory, check sssd",
         ),
-        Kind(
+        FindingKind(
             "entry-never-used",
             WARNING,
             "Entries of the table are never used: {names}",
-            "The table is searched for names as `getent passwd` shows them. An entry under any other "
-            "spelling, or of an account that is gone, is not found.",
+            "The table is searched for names as `getent passwd` prints them. An entry with another spelling, or for a"
+            " deleted account, is not found.",
             "Rename or remove them: pam-iampass user list --only without-account",
         ),
-        Kind(
+        FindingKind(
             "user-without-token",
             ERROR,
             "{name} has no token, and is denied",
-            "The user is in no table, and `unlisted_users` is `deny`.",
+            "The user is not in the table, and `unlisted_users` is `deny`.",
             "pam-iampass enroll {name}, or pam-iampass user add {name}",
         ),
-        Kind(
+        FindingKind(
             "users-without-token",
             NOTE,
             "Users of this machine without a token are denied: {names}",
-            "They are in no table, and `unlisted_users` is `deny`. That may be meant so.",
-            "pam-iampass enroll USER for each who shall log in",
+            "They are not in the table, and `unlisted_users` is `deny`. This may be intended.",
+            "pam-iampass enroll USER for each user who needs to log in",
         ),
-        Kind(
+        FindingKind(
             "users-without-phone-check",
             WARNING,
-            "Users pass without the phone, since they have no token: {names}",
-            "They are in no table, and `unlisted_users` is `ignore`.",
-            "pam-iampass enroll USER; then unlisted_users: deny",
+            "Users without a token log in without the phone: {names}",
+            "They are not in the table, and `unlisted_users` is `ignore`.",
+            "pam-iampass enroll USER; then set unlisted_users: deny",
         ),
-        Kind(
+        FindingKind(
             "user-exempt",
             NOTE,
-            "No second factor is asked of {name}",
-            "The user, a group of the user's, or the network that the login comes from is exempt.",
-            "Nothing, if that is meant; else take it out of exempt: in the settings",
+            "{name} logs in without a second factor",
+            "The user, one of the user's groups, or the network that the login comes from is exempt.",
+            "None if this is intended; otherwise remove it from exempt in the settings",
         ),
-        Kind(
+        FindingKind(
             "no-device",
             WARNING,
             "No phone is registered for {names}",
-            "The token is there, and IAMPASS has no device for it: such a login is denied with `no_device`.",
+            "The table has a token, but IAMPASS has no device for it: such logins are denied with `no_device`.",
             "pam-iampass enroll USER shows the link and the QR code",
         ),
-        Kind(
+        FindingKind(
             "user-rests",
             WARNING,
-            "The phone of {names} does not ring for another {seconds} s",
-            "After requests that were refused, not answered or broken off no further one goes out for a while, "
-            "from the same service and place; and a person gets only so many an hour.",
+            "No request is sent to the phone of {names} for another {seconds} s",
+            "After requests that were refused, unanswered or cancelled, further requests from the same service and"
+            " address have to wait. Each user also has a limit of requests an hour.",
             "Wait, or pam-iampass throttle clear USER",
         ),
-        Kind(
+        FindingKind(
             "not-at-iampass",
             WARNING,
             "IAMPASS does not know the tokens of {names}",
-            "The table has a token that the application at IAMPASS has not: a slip of the pen, another "
-            "application, or a user who was deleted there.",
-            "Compare the token with the one at IAMPASS; pam-iampass enroll USER makes a new one",
+            "The application at IAMPASS has no user with this token: the token has a typing error, it is of another"
+            " application, or the user was deleted there.",
+            "Compare the token with the one at IAMPASS, or make a new one: pam-iampass enroll USER",
         ),
     ),
     "PAM stacks": (
-        Kind(
+        FindingKind(
             "nothing-asks",
             WARNING,
             "No PAM service asks the phone",
-            "No `auth` stack that an application uses names pam_iampass: nobody is asked for a second "
-            "factor.",
+            "No `auth` stack that an application uses names pam_iampass: no login needs a second factor.",
             "pam-iampass setup sshd, or pam-iampass setup sudo",
         ),
-        Kind(
+        FindingKind(
             "pam-broken",
             ERROR,
-            "libpam cannot use the PAM file: nobody gets in",
-            "A file that is included is missing, or the file ends in the middle of a line. Every call "
-            "then fails.",
-            "Mend the file that is named, from a shell that stays open",
+            "libpam cannot use the PAM file: every login fails",
+            "An included file is missing, the file ends in the middle of a line, or files include each other.",
+            "Correct the named file, and keep a root shell open meanwhile",
         ),
-        Kind(
+        FindingKind(
             "pam-fault",
             WARNING,
-            "A line of the PAM file makes no sense to libpam",
-            "libpam puts a module that always fails in the place of such a line.",
-            "Mend the line: pam.conf(5)",
+            "A line of the PAM file is invalid",
+            "libpam replaces an invalid line with a module that always fails.",
+            "Correct the line: pam.conf(5)",
         ),
-        Kind(
+        FindingKind(
             "stack-no-auth",
             WARNING,
-            "Our line does not stand in `auth`, and asks nobody",
-            "Only `auth` lines ask for approval; elsewhere the module says PAM_IGNORE.",
-            "Write auth in front of the line at {place}",
+            "Our line is not an `auth` line, and asks nobody",
+            "Only `auth` lines ask for approval; in other lines the module returns PAM_IGNORE.",
+            "Write auth at the start of the line at {place}",
         ),
-        Kind(
+        FindingKind(
             "service-file-missing",
             ERROR,
-            "There is no PAM file {name}: {setting} names it",
-            "Where a service has no file, the stack of `other` is used: nobody gets in, or somebody gets "
-            "in without the phone.",
-            "Correct {setting}, or put the file into /etc/pam.d",
+            "There is no PAM file {name}, which {setting} names",
+            "libpam uses the stack of `other` for a service without a file: nobody can log in, or users log in without"
+            " the phone.",
+            "Correct {setting}, or create the file in /etc/pam.d",
         ),
-        Kind(
+        FindingKind(
             "sibling-unprotected",
             WARNING,
             "{asking} asks the phone, and {other} does not",
-            "`sudo -i` and `su -` use PAM services of their own (sudo-i, su-l): they are a way around the"
-            " phone.",
+            "`sudo -i` and `su -` have PAM services of their own (sudo-i, su-l), through which the phone is not asked.",
             "{remedy}",
         ),
-        Kind(
+        FindingKind(
             "module-missing",
             ERROR,
-            "{module} is not on this machine",
-            "The PAM line names a module or a script of ours that is not there. With `required` every "
-            "login fails.",
-            "Install pam-iampass again, or take the line out",
+            "{module} is not installed",
+            "Our line names a module or a script that does not exist. With `required` every login fails.",
+            "Install pam-iampass again, or remove the line",
         ),
-        Kind(
+        FindingKind(
             "other-module-missing",
             WARNING,
-            "{module} is not on this machine",
-            "Another line of the stack names a module that is not there; it answers PAM_MODULE_UNKNOWN.",
-            "Install the package that brings it, or take the line out",
+            "{module} is not installed",
+            "Another line of the stack names a module that does not exist; it returns PAM_MODULE_UNKNOWN.",
+            "Install the package that contains it, or remove the line",
         ),
-        Kind(
+        FindingKind(
             "module-argument",
             ERROR,
-            "Our line has arguments that are not known: {arguments}",
-            "The module takes `config=/PATH`, `first_factor=publickey` and `debug`. With anything else "
-            "every login is denied.",
-            "Correct the arguments on the line",
+            "Our line has unknown arguments: {arguments}",
+            "The module accepts `config=/PATH`, `first_factor=publickey` and `debug`. With other arguments every login"
+            " is denied.",
+            "Correct the arguments of the line",
         ),
-        Kind(
+        FindingKind(
             "stack-approved-fails",
             ERROR,
-            "The right first factor and an approval get nobody in",
-            "Played with every right answer, the stack still fails: a module that is missing or that "
-            "always refuses.",
-            "Look at the lines around {place}; compare with the file that pam-iampass setup makes",
+            "The right first factor and an approval do not let anybody in",
+            "The stack fails even if every answer is right: a module is missing, or always denies.",
+            "Check the lines around {place}; compare with the file that pam-iampass setup creates",
         ),
-        Kind(
+        FindingKind(
             "stack-denial-passes",
             ERROR,
-            "A denial on the phone lets people in",
-            "The control of our line (`optional`, `sufficient`, `[default=ignore]`) lets the stack "
-            "succeed although the module denied, crashed or is missing.",
+            "A denial on the phone lets users in",
+            "The control of our line (`optional`, `sufficient`, `[default=ignore]`) lets the stack succeed even if the"
+            " module denies, crashes or is missing.",
             "Write `required` on the line at {place}",
         ),
-        Kind(
+        FindingKind(
             "stack-wrong-passes",
             ERROR,
             "A wrong password gets in",
-            "With a wrong first factor the stack still succeeds where the phone is not needed or denied: "
-            "by whoever is exempt, or by everybody.",
-            "Put `requisite` on the line of the password, ahead of {place}",
+            "With a wrong first factor the stack succeeds for exempt users, or for everybody.",
+            "Put `requisite` on the line of the password, before {place}",
         ),
-        Kind(
+        FindingKind(
             "stack-either",
             ERROR,
             "A wrong password and an approval get in: the phone is the only factor",
-            "The line of the password is `optional` or `sufficient`, so that it need not be right.",
-            "Put `requisite` on the line of the password, ahead of {place}",
+            "The line of the password is `optional` or `sufficient`, so that the password need not be right.",
+            "Put `requisite` on the line of the password, before {place}",
         ),
-        Kind(
+        FindingKind(
             "stack-upside-down",
             ERROR,
             "A right password skips the phone, and a wrong one rings it",
-            "`sufficient` in a file that is taken in with `include` ends the whole stack (RHEL's "
-            "system-auth does so): our line is reached only by those whose password is wrong.",
-            "Ahead of our line write auth requisite pam_unix.so (or pam_sss.so) instead of the include",
+            "`sufficient` in a file that is included with `include` ends the whole stack (as in RHEL's system-auth):"
+            " our line is reached only with a wrong password.",
+            "Before our line write auth requisite pam_unix.so (or pam_sss.so) instead of the include",
         ),
-        Kind(
+        FindingKind(
             "stack-skipped",
             ERROR,
             "A right password gets in without the phone",
-            "A line before ours ends the stack (`sufficient`, `done`, a jump): the module is not asked.",
-            "Put our line ahead of the end of the stack: {place}",
+            "A line before ours ends the stack (`sufficient`, `done`, a jump): the module is not called.",
+            "Move our line before the line that ends the stack: {place}",
         ),
-        Kind(
+        FindingKind(
             "stack-skipped-sometimes",
             NOTE,
-            "The phone is not asked where {condition}",
-            "A condition, or another factor, ends the stack or jumps over our line. That may be meant so.",
-            "Nothing, if that is meant; else change the control of that line",
+            "The phone is not asked if {condition}",
+            "A condition, or another factor, ends the stack or jumps over our line. This may be intended.",
+            "None if this is intended; otherwise change the control of that line",
         ),
-        Kind(
+        FindingKind(
             "stack-wrong-rings",
             WARNING,
             "A wrong password rings the phone",
-            "After `required` the stack goes on, so that anybody who knows a name makes the phone ring, "
-            "until somebody approves out of habit. A `substack` does the same.",
-            "Ahead of our line use `requisite`, or [success=ok default=die], on the line of the password",
+            "The stack continues after `required` and after a `substack`. Anyone who knows a user name can make the"
+            " phone ring, until the user approves out of habit.",
+            "On the line of the password, before ours, write `requisite` or [success=ok default=die]",
         ),
-        Kind(
+        FindingKind(
             "stack-rings-first",
             WARNING,
-            "The phone rings before a password is asked for",
-            "Our line stands ahead of the first factor: anybody who knows a name makes the phone ring.",
-            "Move the line at {place} behind the password",
+            "The phone rings before the password is asked for",
+            "Our line is before the first factor: anyone who knows a user name can make the phone ring.",
+            "Move the line at {place} after the password",
         ),
-        Kind(
+        FindingKind(
             "stack-ignored-fails",
             WARNING,
-            "Nobody who needs no second factor gets in",
-            "For those who are exempt, and in outages that are tolerated, the module says PAM_IGNORE; a "
-            "stack in which every module ignores fails.",
-            "Behind our line write: auth required pam_permit.so",
+            "Users who need no second factor cannot log in",
+            "The module returns PAM_IGNORE for exempt users and in tolerated outages. A stack in which every module"
+            " ignores the login fails.",
+            "After our line write: auth required pam_permit.so",
         ),
-        Kind(
+        FindingKind(
             "stack-setcred-fails",
             ERROR,
-            "An approved login breaks off: pam_setcred fails",
-            "After the approval the application calls the stack once more, to set credentials, where our "
-            "module ignores. If nothing succeeds there, sshd and su break the login off.",
-            "Behind our line write: auth required pam_permit.so",
+            "An approved login fails in pam_setcred",
+            "After an approval the application calls the stack again to set credentials, which our module ignores. If"
+            " no other module succeeds then, sshd and su abort the login.",
+            "After our line write: auth required pam_permit.so",
         ),
-        Kind(
+        FindingKind(
             "stack-phone-only",
             WARNING,
             "The phone is the only factor",
-            "No line of the stack asks for a password or anything else: an approval is enough.",
-            "Ahead of our line write: auth requisite pam_unix.so",
+            "No line of the stack asks for a password or another factor: an approval alone is enough.",
+            "Before our line write: auth requisite pam_unix.so",
         ),
-        Kind(
+        FindingKind(
             "pam-python-set-uid",
             ERROR,
-            "pam_python in a program that runs set-uid lets its caller become root",
-            "The interpreter finds its library through the caller's PATH: an unprivileged user's code "
-            "runs as root, before a line of ours does. Our script denies there, which is too late.",
-            "Write pam_iampass.so in the place of pam_python.so and the script, at {place}",
+            "pam_python in a set-uid program lets its caller become root",
+            "The interpreter finds its library through the caller's PATH: it runs an unprivileged user's code as root"
+            " before our script, which denies there, is loaded.",
+            "Replace pam_python.so and the script with pam_iampass.so, at {place}",
         ),
-        Kind(
+        FindingKind(
             "pam-python-needless",
             NOTE,
-            "pam_python is used, although the native door is installed",
-            "The native door costs less time, and has no interpreter in it.",
-            "Write pam_iampass.so in the place of pam_python.so and the script, at {place}",
+            "pam_python is used, although pam_iampass.so is installed",
+            "pam_iampass.so is faster, and loads no interpreter into the application.",
+            "Replace pam_python.so and the script with pam_iampass.so, at {place}",
         ),
     ),
     "sshd": (
-        Kind(
+        FindingKind(
             "sshd-broken",
             ERROR,
-            "sshd refuses its configuration",
-            "`sshd -T` fails. A running sshd goes on with what it read before; after a restart nobody "
-            "gets in.",
-            "Correct the line that is named; keep this shell open until sshd -t is silent",
+            "sshd rejects its configuration",
+            "`sshd -T` fails. A running sshd keeps its previous configuration; after a restart nobody can log in.",
+            "Correct the named line; keep this shell open until sshd -t reports nothing",
         ),
-        Kind(
+        FindingKind(
             "sshd-unprotected",
             NOTE,
             "ssh logins do not ask the phone",
             "The PAM service that sshd uses does not name pam_iampass.",
-            "pam-iampass setup sshd, if it shall",
+            "To protect ssh logins: pam-iampass setup sshd",
         ),
-        Kind(
+        FindingKind(
             "sshd-pam-off",
             ERROR,
             "sshd does not use PAM",
-            "With `UsePAM no` the module is never asked, and a key or a password alone gets in.",
-            "Write UsePAM yes",
+            "With `UsePAM no` the module is never called, and a key or a password alone is enough.",
+            "Set UsePAM yes",
         ),
-        Kind(
+        FindingKind(
             "sshd-key-bypasses",
             ERROR,
             "{how} gets in without the phone: {names}",
-            "PAM's `auth` stack is not asked for a key. Only AuthenticationMethods makes sshd ask for "
-            "more: each of its lists must hold keyboard-interactive.",
-            "Write AuthenticationMethods publickey,keyboard-interactive:pam",
+            "sshd does not run PAM's `auth` stack for a key. It asks for more only if every list of methods in"
+            " AuthenticationMethods contains keyboard-interactive.",
+            _METHODS,
         ),
-        Kind(
+        FindingKind(
             "sshd-no-prompt",
             ERROR,
             "sshd demands keyboard-interactive, which is off: {names}",
-            "With `KbdInteractiveAuthentication no` the way that AuthenticationMethods demands does not "
-            "exist.",
-            "Write KbdInteractiveAuthentication yes",
+            "With `KbdInteractiveAuthentication no` the methods that AuthenticationMethods demands are not available.",
+            "Set KbdInteractiveAuthentication yes",
         ),
-        Kind(
+        FindingKind(
             "sshd-password-method",
             WARNING,
-            "sshd takes passwords by a method that cannot show our text: {names}",
-            "The method `password` runs PAM where no prompt can be shown: the person is not told that the"
-            " phone rings.",
-            "Write PasswordAuthentication no, and leave the password to keyboard-interactive",
+            "sshd accepts passwords by a method that shows no messages: {names}",
+            "The method `password` runs PAM without prompts: users are not told to look at their phones.",
+            "Set PasswordAuthentication no, and leave the password to keyboard-interactive",
         ),
-        Kind(
+        FindingKind(
             "sshd-phone-only",
             ERROR,
-            "The phone alone gets in by ssh: {names}",
-            "The stack asks for no password, and AuthenticationMethods demands no key first. Where "
-            "somebody is exempt, nothing at all is needed.",
-            "Write AuthenticationMethods publickey,keyboard-interactive:pam, and first_factor=publickey "
-            "on our line",
+            "The phone alone is enough for ssh: {names}",
+            "The stack asks for no password, and AuthenticationMethods demands no key first. An exempt user needs"
+            " nothing at all.",
+            f"{_METHODS}, and first_factor=publickey on our line",
         ),
-        Kind(
+        FindingKind(
             "sshd-key-not-demanded",
             ERROR,
             "Our line demands a key, and sshd does not ask for one first: {names}",
-            "With `first_factor=publickey` every login is denied for which sshd has not accepted a key "
-            "before.",
-            "Write AuthenticationMethods publickey,keyboard-interactive:pam",
+            "With `first_factor=publickey` the module denies logins for which sshd has not accepted a key before.",
+            _METHODS,
         ),
-        Kind(
+        FindingKind(
             "sshd-key-not-insisted",
             WARNING,
-            "Nothing but AuthenticationMethods keeps the phone from being the only factor",
-            "The stack asks for no password. Should that line of sshd's configuration be lost, the phone "
-            "alone gets in.",
+            "Only AuthenticationMethods keeps the phone from being the only factor",
+            "The stack asks for no password. If that line of sshd's configuration is lost, the phone alone is enough.",
             "Write first_factor=publickey on our line, at {place}",
         ),
-        Kind(
+        FindingKind(
             "sshd-grace-short",
             WARNING,
-            "sshd ends a login after {grace} s, and a person has {timeout} s to approve",
-            "LoginGraceTime counts from the connection on: key, password and prompt come out of it. "
-            "Whoever runs into it is penalised by sshd. It should be 30 s longer than `timeout`.",
-            "Write LoginGraceTime {enough}, or a shorter timeout in the settings",
+            "sshd ends a login after {grace} s, but users have {timeout} s to approve",
+            "LoginGraceTime begins with the connection, and includes key, password and prompt. sshd penalizes clients"
+            " that exceed it. It should be 30 s longer than `timeout`.",
+            "Set LoginGraceTime {enough}, or a shorter timeout in the settings",
         ),
-        Kind(
+        FindingKind(
             "sshd-root-refused",
             WARNING,
-            "root approves on the phone, and is refused all the same",
-            "Under `PermitRootLogin prohibit-password` sshd refuses root after PAM has succeeded by "
-            "keyboard-interactive. It is a note where root has no token.",
-            "Write PermitRootLogin yes with AuthenticationMethods publickey,keyboard-interactive:pam, or no",
+            "sshd refuses root even after an approval",
+            "Under `PermitRootLogin prohibit-password` sshd refuses root after PAM has succeeded by"
+            " keyboard-interactive. This is a note if root has no token.",
+            "Set PermitRootLogin yes with AuthenticationMethods publickey,keyboard-interactive:pam, or no",
         ),
-        Kind(
+        FindingKind(
             "sshd-text-hidden",
             WARNING,
-            "sshd does not show our text before the request is over",
-            "sshd before 10.3 holds text back until the next prompt; with `prompt: never` there is none.",
-            "Write prompt: auto in the settings",
+            "sshd shows our messages only after the request",
+            "sshd before 10.3 keeps messages until the next prompt; with `prompt: never` there is none.",
+            "Set prompt: auto in the settings",
         ),
-        Kind(
+        FindingKind(
             "sshd-no-enrolment",
             WARNING,
-            "Nobody can register a phone at login, although the settings say so",
-            "`enroll_at_login` works only behind a key: whoever gets to the prompt can register a phone. "
-            "Without `first_factor=publickey` on our line such a login is denied.",
-            "Write first_factor=publickey on our line, at {place}, or enroll_at_login: false",
+            "Users cannot register a phone at login, although enroll_at_login is set",
+            "`enroll_at_login` needs a first factor, since everybody who reaches the prompt can register a phone."
+            " Without `first_factor=publickey` on our line such logins are denied.",
+            "Write first_factor=publickey on our line, at {place}, or set enroll_at_login: false",
         ),
-        Kind(
+        FindingKind(
             "sshd-stale",
             WARNING,
-            "The running sshd has not read its present configuration",
-            "A file of its configuration is newer than the process that listens.",
-            "sshd -t && systemctl reload ssh (sshd on other systems), with this shell kept open",
+            "The running sshd has not loaded its present configuration",
+            "A file of the configuration is newer than the running process.",
+            "sshd -t && systemctl reload ssh (sshd on other systems), and keep this shell open",
         ),
     ),
     "sudo": (
-        Kind(
+        FindingKind(
             "sudoers-broken",
             ERROR,
-            "sudo refuses its configuration",
-            "`visudo -c` fails. sudo may let nobody do anything.",
-            "visudo, on the file that is named",
+            "sudo rejects its configuration",
+            "`visudo -c` fails. sudo may refuse everybody.",
+            "Correct the named file with visudo",
         ),
-        Kind(
+        FindingKind(
             "sudo-unprotected",
             NOTE,
             "sudo does not ask the phone",
             "The PAM service that sudo uses does not name pam_iampass.",
-            "pam-iampass setup sudo, if it shall",
+            "To protect sudo: pam-iampass setup sudo",
         ),
-        Kind(
+        FindingKind(
             "sudo-no-password",
             NOTE,
-            "Some commands ask for nothing, so not for the phone either: {names}",
-            "NOPASSWD and `!authenticate` leave out PAM's `auth` stack.",
-            "Nothing, if that is meant; else take NOPASSWD out",
+            "sudo runs some commands without a password and without the phone: {names}",
+            "NOPASSWD and `!authenticate` skip PAM's `auth` stack.",
+            "None if this is intended; otherwise remove NOPASSWD",
         ),
-        Kind(
+        FindingKind(
             "sudo-environment",
             ERROR,
-            "sudo keeps what lets pam_python run a caller's code as root: {what}",
-            "Without `secure_path`, with PATH or variables of Python kept, the interpreter of pam_python "
-            "takes its library from the caller.",
+            "sudo's environment lets pam_python run a caller's code as root: {what}",
+            "Without `secure_path`, or with PATH or variables of Python kept, the interpreter of pam_python loads its"
+            " library from the caller.",
             "Use pam_iampass.so in sudo's stack; and set secure_path and env_reset in sudoers",
         ),
-        Kind(
+        FindingKind(
             "sudo-no-secure-path",
             NOTE,
             "sudoers has no secure_path",
-            "The native door does not care, and commands that sudo runs are found through the caller's PATH.",
+            "pam_iampass.so is not affected, but sudo finds commands through the caller's PATH.",
             "Defaults secure_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         ),
     ),
     "Being locked out": (
-        Kind(
+        FindingKind(
             "lockout-you",
             WARNING,
-            "You, {name}, will not get in the next time: {why}",
-            "The user who called sudo or su for this command has no way through a service that asks the "
-            "phone.",
+            "You, {name}, cannot log in the next time: {why}",
+            "The user who called sudo or su for this command would be denied by the services that ask the phone.",
             "pam-iampass enroll {name}, before you close this shell",
         ),
-        Kind(
+        FindingKind(
             "lockout-root",
             WARNING,
             "root cannot log in by ssh: {why}",
-            "`PermitRootLogin` is `yes`, sshd comes to a stack that asks the phone, and root would be "
-            "denied.",
-            "pam-iampass enroll root, or exempt root, or PermitRootLogin no",
+            "`PermitRootLogin` is `yes`, the PAM service of sshd asks the phone, and root would be denied.",
+            "pam-iampass enroll root, or exempt root, or set PermitRootLogin no",
         ),
-        Kind(
+        FindingKind(
             "lockout-no-way-back",
             NOTE,
-            "Nobody gets in while IAMPASS is out of reach: no one is exempt or has recovery codes",
-            "`unavailable` is `deny`. Then only the console helps, as long as its PAM stack does not ask "
-            "the phone.",
-            "pam-iampass recovery new USER for whoever must get in, or exempt an emergency account",
+            "Nobody can log in while IAMPASS is unreachable: no user is exempt or has recovery codes",
+            "`unavailable` is `deny`. Only the console works then, as long as its PAM stack does not ask the phone.",
+            "pam-iampass recovery new USER for users who must get in, or exempt an emergency account",
         ),
-        Kind(
+        FindingKind(
             "lockout-console",
             WARNING,
-            "The console asks the phone as well; no one is exempt or has recovery codes",
-            "If IAMPASS or the network is away, nobody gets in: not by ssh, and not at the console.",
-            "Exempt an emergency account, or give one recovery codes; or take our line out of login's stack",
+            "The console asks the phone as well; no user is exempt or has recovery codes",
+            "While IAMPASS or the network is down, nobody can log in, neither by ssh nor at the console.",
+            "Exempt an emergency account, or create recovery codes for one; or remove our line from login's stack",
         ),
     ),
 }
-"""All kinds, by what they are about."""
+"""All kinds, by subject."""
 
 KINDS = {kind.id: kind for kinds in SECTIONS.values() for kind in kinds}
-"""All kinds, by their ids."""
+"""All kinds, by id."""
+
+
+def finding(
+    kind_id: str, subject: str, evidence: str, severity: Severity | None = None, **words: object
+) -> Finding:
+    """A finding of a kind. `words` fill in its title and its remedy."""
+    return Finding.of(KINDS[kind_id], subject, evidence, severity, **words)

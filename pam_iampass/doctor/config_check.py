@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# difflib and yaml are here, and not where they are needed, since the user that the module runs as may
-# be unable to read them on a machine that has Python somewhere unusual.
+# difflib and yaml are imported here, and not where they are used, since the module's user may be unable to read them
+# on a machine with Python in an unusual place.
 import difflib  # noqa: F401
 import grp
 import ipaddress
@@ -19,7 +19,8 @@ from pam_iampass.config import settings, user_table_check  # noqa: F401
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.doctor import enrollment_advice
 from pam_iampass.errors import Problem, Severity, shown
-from pam_iampass.system.programs import NotThere, ask
+from pam_iampass.system import sshd
+from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user, service_group
 
 if TYPE_CHECKING:
@@ -27,16 +28,16 @@ if TYPE_CHECKING:
 
     from pam_iampass.config.value_types import Network
 
-SSHD = "/usr/sbin/sshd"
 SSHD_MARGIN = 30
-"""Seconds that sshd must give beyond `timeout`, for the prompt and for the way there."""
+"""Seconds of LoginGraceTime beyond `timeout`: for connecting, the key, the password and the prompt."""
 
 _OWN_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104")))
+NOT_ROOT = "was checked by a user who may be unable to read the secret and other files"
 
 
 @dataclass(frozen=True)
-class Inspection:
-    """What was read, and what is wrong with it."""
+class ConfigReport:
+    """The files of the configuration, and everything that is wrong with them."""
 
     settings_files: tuple[Path, ...]
     table_files: tuple[Path, ...]
@@ -44,17 +45,19 @@ class Inspection:
     problems: tuple[Problem, ...]
 
     def count(self, severity: Severity) -> int:
-        """How many problems are so bad."""
+        """The number of problems of this severity."""
         return sum(problem.severity is severity for problem in self.problems)
 
     @property
     def ok(self) -> bool:
-        """Whether the module can work with it."""
+        """Whether the module can work with the configuration."""
         return not self.count(Severity.ERROR)
 
 
-def inspect(config: Path, module_user: str = SERVICE_USER, sshd: str = SSHD) -> Inspection:
-    """Read the settings in `config` and the table that they name, and compare them with what `sshd` says of itself.
+def check_config(
+    config: Path, module_user: str = SERVICE_USER, sshd_program: str = sshd.SSHD
+) -> ConfigReport:
+    """Check the settings in `config`, the table that they name, and what in PAM files and sshd contradicts them.
 
     Raises nothing that the files can cause.
     """
@@ -69,10 +72,12 @@ def inspect(config: Path, module_user: str = SERVICE_USER, sshd: str = SSHD) -> 
     if examination.settings is not None:
         problems += _advice(config, examination, examination.settings.exempt)
         problems += enrollment_advice.problems(examination.settings)
-        problems += _grace_time(config, examination.settings, sshd)
+        problems += _grace_time(config, examination.settings, sshd_program)
     if os.geteuid() != 0:
-        problems.append(_not_root(config))
-    return Inspection(
+        problems.append(
+            Problem(config, None, "", NOT_ROOT, "run pam-iampass check as root", Severity.WARNING)
+        )
+    return ConfigReport(
         settings_files=examination.settings.files if examination.settings else (config,),
         table_files=table.files if table else (),
         users=len(table.entries) if table else 0,
@@ -80,13 +85,8 @@ def inspect(config: Path, module_user: str = SERVICE_USER, sshd: str = SSHD) -> 
     )
 
 
-def _not_root(config: Path) -> Problem:
-    what = "is looked at by somebody other than root, who may be kept from reading the secret and more"
-    return Problem(config, None, "", what, "run pam-iampass check as root", Severity.WARNING)
-
-
 def _advice(config: Path, examination: settings.Examination, exempt: settings.Exempt) -> Iterator[Problem]:
-    """What the module takes, but hardly anybody means."""
+    """Settings that are valid, and rarely intended."""
 
     def warning(key: str, text: str, what: str, remedy: str) -> Problem:
         line = examination.lines.get((key, text))
@@ -94,42 +94,31 @@ def _advice(config: Path, examination: settings.Examination, exempt: settings.Ex
 
     for user in sorted(exempt.users):
         if not _is_known(pwd.getpwnam, user):
-            yield warning("exempt.users", user, "is no user that this machine knows", "look at getent passwd")
+            yield warning("exempt.users", user, "is not a user of this machine", "check getent passwd")
     for group in sorted(exempt.groups):
         if not _is_known(grp.getgrnam, group):
-            yield warning(
-                "exempt.groups", group, "is no group that this machine knows", "look at getent group"
-            )
+            yield warning("exempt.groups", group, "is not a group of this machine", "check getent group")
     for (key, text), _ in sorted(examination.lines.items(), key=lambda item: item[1]):
         if key == "exempt.networks":
             fault = _network_fault(ipaddress.ip_network(text))
             if fault:
-                yield warning(key, text, fault, "name only networks from where nobody else can come")
+                yield warning(key, text, fault, "name only networks that you trust as you trust the phone")
 
 
-def _grace_time(config: Path, found: settings.Settings, sshd: str) -> list[Problem]:
-    """Whether sshd gives up before the person's time is over."""
-    says = _sshd_says(sshd)
-    grace, service = says.get("logingracetime", ""), says.get("pamservicename", "sshd")
-    timeout = found.for_service(service).timeout
-    needed = timeout + SSHD_MARGIN
-    if not grace.isdigit() or int(grace) == 0 or int(grace) >= needed:
-        return []
-    what = f"{timeout:g}s, and {SSHD_MARGIN} more, is longer than sshd waits (LoginGraceTime {grace})"
-    remedy = f"set LoginGraceTime {needed:g} in sshd_config, or a shorter timeout for the service {service}"
-    return [Problem(config, None, "timeout", what, remedy, Severity.WARNING)]
-
-
-def _sshd_says(sshd: str) -> dict[str, str]:
-    """The settings of sshd as it understands them; none where it is not there, or does not tell."""
-    if os.geteuid() != 0 or not os.access(sshd, os.X_OK):
-        return {}
+def _grace_time(config: Path, found: settings.Settings, program: str) -> Iterator[Problem]:
+    """Whether sshd ends a login before the user's time to approve is over."""
     try:
-        told = ask(sshd, ["-T"])
-    except NotThere:
-        return {}
-    lines = told.output.splitlines() if told.ok else []
-    return {name: value for name, _, value in (line.partition(" ") for line in lines)}
+        in_force = sshd.settings(program=program) if os.geteuid() == 0 else sshd.SshdSettings({})
+    except (CommandUnavailable, sshd.SshdConfigRejected):
+        return
+    timeout = found.for_service(in_force.service).timeout
+    needed, grace = timeout + SSHD_MARGIN, in_force.values.get("logingracetime", "")
+    if not grace.isdigit() or int(grace) == 0 or int(grace) >= needed:
+        return
+    what = f"{timeout:g}s, plus {SSHD_MARGIN}s for the prompt, is longer than sshd's LoginGraceTime {grace}"
+    service = in_force.service
+    remedy = f"set LoginGraceTime {needed:g} in sshd_config, or a shorter timeout for the service {service}"
+    yield Problem(config, None, "timeout", what, remedy, Severity.WARNING)
 
 
 def _is_known(look_up: Callable[[str], object], name: str) -> bool:
@@ -144,5 +133,5 @@ def _network_fault(network: Network) -> str | None:
     if network.prefixlen == 0:
         return f"is every address of IPv{network.version}"
     if any(network.version == own.version and network.overlaps(own) for own in _OWN_NETWORKS):
-        return "holds this machine's own addresses: whoever can forward a port is exempt"
+        return "contains this machine's own addresses: users who can forward a port are exempt"
     return None

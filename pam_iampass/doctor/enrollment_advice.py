@@ -1,4 +1,4 @@
-"""Where `enroll_at_login` would let whoever knows a password register a phone."""
+"""PAM lines on which `enroll_at_login` does not work, since they do not demand a key first."""
 
 from __future__ import annotations
 
@@ -7,53 +7,55 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pam_iampass.errors import Problem, Severity
-from pam_iampass.pam.service_lines import FOLDERS, Line, lines
+from pam_iampass.pam.behaviour import demands_key, our_lines
+from pam_iampass.pam.dialect import dialect
+from pam_iampass.pam.stack import FOLDERS, Handler, PamFiles, UnusableService
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pam_iampass.config.settings import Settings
 
-_MODULES = ("pam_iampass.so", "pam_iampass.py")
-_WHAT = "enrols at login without first_factor=publickey, so logins of those who have no phone are refused"
+_KEY = "enroll_at_login"
+_WHAT = "needs first_factor=publickey on this line: without it, users who have no phone are denied"
 
 
-def problems(settings: Settings, folders: tuple[Path, ...] = FOLDERS) -> Iterator[Problem]:
-    """A problem for each PAM line of ours that has no `first_factor=publickey` though its service enrols at login.
+def problems(settings: Settings, folders: Sequence[Path] = FOLDERS) -> Iterator[Problem]:
+    """A problem for each of our PAM lines without `first_factor=publickey` in a service that enrolls at login.
 
-    What cannot be read is left out.
+    A service that names us and that libpam cannot use is a problem as well. Files that cannot be read are left out.
     """
-    told: set[tuple[Path, int]] = set()
-    for service in sorted({name for folder in folders for name in _names(folder)}):
+    files = PamFiles(folders, dialect())
+    reported: set[str] = set()
+    for service in _names(files):
         if not settings.for_service(service).enroll_at_login:
             continue
-        for line in _lines(service, folders):
-            place = (line.file, line.number)
-            if (
-                _is_ours(line)
-                and "first_factor=publickey" not in line.arguments.split()
-                and place not in told
-            ):
-                told.add(place)
-                remedy = (
-                    "add first_factor=publickey to the line if it is one of sshd's; else write enroll_at_login "
-                    f"under the services of sshd only, or services: {{{service}: {{enroll_at_login: false}}}}"
-                )
-                yield Problem(line.file, line.number, "enroll_at_login", _WHAT, remedy, Severity.ERROR)
+        try:
+            ours = our_lines(files.service(service))
+        except OSError:
+            continue
+        except UnusableService as error:
+            if any("pam_iampass" in text for text in files.texts(service)):
+                file = files.path(service) or files.folders[0] / service
+                what = f"the PAM service cannot be checked: {error}"
+                yield Problem(file, None, _KEY, what, "correct the PAM file", Severity.WARNING)
+            continue
+        for line in ours:
+            if not demands_key(line) and line.place not in reported:
+                reported.add(line.place)
+                yield _problem(line, service)
 
 
-def _names(folder: Path) -> list[str]:
+def _problem(line: Handler, service: str) -> Problem:
+    remedy = (
+        "add first_factor=publickey to the line if it is for sshd; otherwise set enroll_at_login "
+        f"for the services of sshd only, or services: {{{service}: {{enroll_at_login: false}}}}"
+    )
+    return Problem(line.file, line.line, _KEY, _WHAT, remedy, Severity.ERROR)
+
+
+def _names(files: PamFiles) -> list[str]:
     try:
-        return [entry.name for entry in folder.iterdir()]
+        return files.names()
     except OSError:
         return []
-
-
-def _lines(service: str, folders: tuple[Path, ...]) -> list[Line]:
-    try:
-        return lines(service, folders)
-    except OSError:
-        return []
-
-
-def _is_ours(line: Line) -> bool:
-    words = [line.module, *line.arguments.split()]
-    return line.phase == "auth" and any(word.rpartition("/")[2] in _MODULES for word in words)

@@ -1,4 +1,4 @@
-"""Asks IAMPASS, by calls that change nothing and ring no phone: who has a device."""
+"""Calls IAMPASS, without changing anything or ringing a phone: which users have a device."""
 
 from __future__ import annotations
 
@@ -19,24 +19,17 @@ from pam_iampass.client import (
     TLSFailure,
     Unavailable,
 )
-from pam_iampass.client.connecting import Connector
-from pam_iampass.client.exchange import Call, Exchange
-from pam_iampass.client.origin import Origin
-from pam_iampass.client.retries import http_time
-from pam_iampass.client.signing import authentication_headers
-from pam_iampass.client.tls import tls_context
-from pam_iampass.client.wire import Wire
 from pam_iampass.config.settings import Settings
-from pam_iampass.doctor.catalogue import KINDS
+from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding, names
 
 _SECONDS = 15.0
-"""For the first call; and again for all others together."""
+"""For the first call, and for all others together."""
 _CLOCK_TOLERANCE = 10.0
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY")
 
 
-class ServiceExamination:
+class ServiceCheck:
     """Calls the service that the settings name."""
 
     def __init__(
@@ -46,12 +39,12 @@ class ServiceExamination:
         self._progress = progress
         self._environment = environment
         self.has_device: dict[str, bool] = {}
-        """What is known of each user's device, once asked."""
+        """Whether each user has a device, as far as IAMPASS was asked."""
         self.unasked: list[str] = []
-        """Users whom there was no time to ask about."""
+        """Users about whom IAMPASS was not asked, or did not answer."""
 
     def findings(self, tokens: Mapping[str, str]) -> Iterator[Finding]:
-        """Everything that is wrong. `tokens` are those of the users whose devices are looked for."""
+        """Everything that is wrong. `tokens` are those of the users whose devices are checked."""
         try:
             client = self._client()
         except IampassError as error:
@@ -73,19 +66,22 @@ class ServiceExamination:
         )
 
     def _call(self, client: ManagementAPI, tokens: Mapping[str, str]) -> Iterator[Finding]:
-        self._progress(f"asking {self._settings.server}")
+        self._progress(f"calling {self._settings.server}")
+        problem: IampassError | None = None
         try:
-            offset = clock_offset(self._settings)
-            if offset is not None and abs(offset) > _CLOCK_TOLERANCE:
-                yield self._off(offset)
             with_nobody(client)
         except IampassError as error:
-            yield from self._failure(error)
+            problem = error
+        offset = client.transport.clock_offset
+        if offset is not None and abs(offset) > _CLOCK_TOLERANCE:
+            yield self._off(offset)
+        if problem is not None:
+            yield from self._failure(problem)
             return
         unknown: list[str] = []
         deadline = Deadline.after(_SECONDS)
         for number, (user, token) in enumerate(tokens.items(), 1):
-            self._progress(f"looking for phones: {number} of {len(tokens)}")
+            self._progress(f"checking phones: {number} of {len(tokens)}")
             if deadline.expired:
                 self.unasked = list(tokens)[number - 1 :]
                 break
@@ -101,18 +97,18 @@ class ServiceExamination:
                 return
         without = [user for user, device in self.has_device.items() if not device]
         if without:
-            evidence = f"{len(without)} of {len(tokens)} who were looked at: device_registered is false"
-            yield Finding.of(KINDS["no-device"], "users", evidence, names=names(without))
+            evidence = f"device_registered is false for {len(without)} of {len(tokens)} users"
+            yield finding("no-device", "users", evidence, names=names(without))
         if unknown:
-            evidence = f"{self._settings.server} says no to has_registered_mobile_device"
-            yield Finding.of(KINDS["not-at-iampass"], "users", evidence, names=names(unknown))
+            evidence = f"{self._settings.server} declined has_registered_mobile_device"
+            yield finding("not-at-iampass", "users", evidence, names=names(unknown))
 
     def _failure(self, error: IampassError) -> Iterator[Finding]:
         if isinstance(error, Refused):
             file = (
                 self._settings.files[1] if len(self._settings.files) > 1 else Path("application_secret_file")
             )
-            yield Finding.of(KINDS["service-refused"], "service", str(error), secret_file=file)
+            yield finding("service-refused", "service", str(error), secret_file=file)
             return
         kinds = (
             (Unavailable, "service-unreachable"),
@@ -123,56 +119,28 @@ class ServiceExamination:
         yield self._of(kind, error)
         proxy = next((name for name in _PROXIES if self._environment.get(name)), None)
         if self._settings.proxy is None and proxy and kind in ("service-unreachable", "service-local"):
-            yield Finding.of(KINDS["proxy-ignored"], "service", f"{proxy} is set in the environment")
+            yield finding("proxy-ignored", "service", f"{proxy} is set in the environment")
 
     def _off(self, offset: float) -> Finding:
         here = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-        return Finding.of(
-            KINDS["clock-off"],
+        return finding(
+            "clock-off",
             "service",
-            f"here it is {here}; {self._settings.server} says so in the head of its answer",
+            f"time here: {here}; compared with the Date of {self._settings.server}",
             seconds=f"{abs(offset):.0f}",
             side="behind" if offset > 0 else "ahead of",
         )
 
     def _of(self, kind: str, error: IampassError) -> Finding:
-        return Finding.of(KINDS[kind], "service", str(error), remedy=error.remedy)
+        return finding(kind, "service", str(error), remedy=error.remedy)
 
 
 def with_nobody(client: ManagementAPI) -> None:
-    """A signed call about a user who cannot exist: IAMPASS must take the signature, and say no. Raises IampassError."""
+    """Make a signed call about a user who cannot exist, which IAMPASS must decline. Raises IampassError."""
     try:
         client.has_registered_mobile_device(_nobody(), deadline=Deadline.after(_SECONDS))
     except Declined:
         return
-
-
-def clock_offset(settings: Settings) -> float | None:
-    """Seconds that the server's clock is ahead of ours, by the Date of its answer; None where it says none.
-
-    Raises IampassError.
-    """
-    server = Origin.of(settings.server)
-    proxy = Origin.of_proxy(settings.proxy) if settings.proxy is not None else None
-    path = f"/management/has_registered_mobile_device/{settings.application_id}/{_nobody()}"
-    call = Call(
-        name="device",
-        method="GET",
-        url=server.url + path,
-        client_id=settings.application_id,
-        secret=settings.application_secret,
-    )
-    connector = Connector(server, tls_context(settings.ca_file), proxy)
-    exchange = Exchange(call, Deadline.after(_SECONDS), connector.connect, 0.0)
-    headers = authentication_headers(
-        call.client_id, call.secret, call.url, nonce=secrets.randbits(64), timestamp=int(time.time())
-    )
-    wire = Wire(1)
-    try:
-        told = http_time(wire.send(exchange, headers).headers.get("Date"))
-    finally:
-        wire.close()
-    return None if told is None else told - time.time()
 
 
 def _nobody() -> str:

@@ -1,4 +1,4 @@
-"""The PAM stacks of the machine that name us, and what is wrong with them."""
+"""The PAM stacks of the machine that name us, and their problems."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from pam_iampass.doctor.catalogue import KINDS
+from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding
-from pam_iampass.doctor.stack_examination import StackExamination
+from pam_iampass.doctor.stack_check import StackCheck
 from pam_iampass.errors import shown
-from pam_iampass.module import Arguments
+from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.pam.behaviour import is_ours, is_pam_python, own_arguments
-from pam_iampass.pam.lines import CutOff, lines, words
-from pam_iampass.pam.stack import Broken, Handler, Kind, PamFiles, Service, Type
+from pam_iampass.pam.stack import Handler, HandlerKind, PamFiles, PamService, PamType, UnusableService
 
 _LIBRARIES = ("/usr/lib/*/security", "/lib/*/security", "/usr/lib64/security", "/usr/lib/security")
 SET_UID = frozenset(
@@ -25,32 +24,32 @@ SET_UID = frozenset(
     )
 )
 _SHARED = re.compile(r"(common-|.*-auth(-ac)?$|.*-(ac|pc)$|system-|postlogin|password-auth)")
-"""Files that others include, and that no application names."""
+"""Files for other files to include, not for applications."""
 _LEFT_BEHIND = re.compile(r".*(~|\.(bak|old|orig|new|save|dpkg-\w+|rpm\w+|ucf-\w+|pam-\w+))$")
 _SHIPPED = "iampass-"
 
 
 def module_folders() -> list[Path]:
-    """Where libpam finds modules on this machine."""
+    """The folders of libpam's modules on this machine."""
     found = [place for pattern in _LIBRARIES for place in sorted(Path("/").glob(pattern[1:]))]
     return [place for place in found if any(place.glob("pam_*.so"))]
 
 
 @dataclass(frozen=True)
 class Stacks:
-    """All stacks of the machine. `applications` are the services that sshd and sudo are set to use."""
+    """All stacks of the machine. `applications` are the services that sshd and sudo use."""
 
     files: PamFiles
     modules: Sequence[Path]
     applications: frozenset[str]
     set_uid: frozenset[str] = SET_UID
     unread: list[str] = field(default_factory=list)
-    """Services that this process may not read, and why; known once `services` was asked for."""
+    """Services that this process cannot read, and why; filled in by `services`."""
 
     @cached_property
-    def services(self) -> dict[str, Service | Broken]:
-        """Every service that an application may use, by name. Raises OSError where there are no folders to look in."""
-        found: dict[str, Service | Broken] = {}
+    def services(self) -> dict[str, PamService | UnusableService]:
+        """Every service that an application may use, by name. Raises OSError if a folder cannot be read."""
+        found: dict[str, PamService | UnusableService] = {}
         for name in self.files.names():
             if name in self.applications or not self._is_no_service(name):
                 try:
@@ -60,69 +59,67 @@ class Stacks:
         return found
 
     @cached_property
-    def with_us(self) -> dict[str, StackExamination]:
+    def with_us(self) -> dict[str, StackCheck]:
         """The services whose `auth` stack names us."""
         found = {}
         for name, service in self.services.items():
-            if isinstance(service, Service) and any(map(is_ours, service.stacks[Type.AUTH])):
-                stack = service.stacks[Type.AUTH]
-                found[name] = StackExamination(name, stack, self._missing(stack), self.files.dialect)
+            if isinstance(service, PamService) and any(map(is_ours, service.stacks[PamType.AUTH])):
+                stack = service.stacks[PamType.AUTH]
+                found[name] = StackCheck(name, stack, self._missing(stack), self.files.dialect)
         return found
 
     def asks(self, name: str) -> bool:
-        """Whether the service's stack names us."""
+        """Whether the service's `auth` stack names us."""
         return name in self.with_us
 
     def findings(self, sshd_service: str | None) -> Iterator[Finding]:
         """Everything that is wrong. Raises OSError."""
         for name, service in self.services.items():
-            if isinstance(service, Broken):
-                if self._could_name_us(name):
-                    yield Finding.of(KINDS["pam-broken"], name, str(service))
+            if isinstance(service, UnusableService):
+                if any("pam_iampass" in text for text in self.files.texts(name)):
+                    yield finding("pam-broken", name, str(service))
             else:
                 yield from self._of_service(name, service, sshd_service)
         if not self.with_us:
-            yield Finding.of(KINDS["nothing-asks"], "pam", f"looked at {len(self.services)} services")
+            yield finding("nothing-asks", "pam", f"{len(self.services)} services were checked")
 
-    def _of_service(self, name: str, service: Service, sshd_service: str | None) -> Iterator[Finding]:
+    def _of_service(self, name: str, service: PamService, sshd_service: str | None) -> Iterator[Finding]:
         if name not in self.with_us:
-            elsewhere = [one for kind in Type for one in service.stacks[kind] if is_ours(one)]
+            elsewhere = [one for one in service.handlers if is_ours(one)]
             if elsewhere:
-                yield Finding.of(KINDS["stack-no-auth"], name, _line(elsewhere[0]), place=elsewhere[0].place)
+                yield finding("stack-no-auth", name, _line(elsewhere[0]), place=elsewhere[0].place)
             return
-        for fault in service.faults:
-            yield Finding.of(KINDS["pam-fault"], name, fault)
-        yield from self._modules(name, service.stacks[Type.AUTH])
+        for error in service.errors:
+            yield finding("pam-fault", name, error)
+        yield from self._modules(name, service.stacks[PamType.AUTH])
         yield from self.with_us[name].findings(fresh_setcred=name == sshd_service)
-        if name != sshd_service and self.with_us[name].phone_alone and not self.with_us[name].wants_key:
-            yield Finding.of(KINDS["stack-phone-only"], name, _line(self.with_us[name].ours))
+        if name != sshd_service and self.with_us[name].phone_alone and not self.with_us[name].demands_key:
+            yield finding("stack-phone-only", name, _line(self.with_us[name].ours))
 
     def _modules(self, name: str, stack: Sequence[Handler]) -> Iterator[Finding]:
         missing = self._missing(stack)
-        for handler in dict.fromkeys(one for one in stack if one.kind is Kind.MODULE):
+        for handler in dict.fromkeys(one for one in stack if one.kind is HandlerKind.MODULE):
             if handler.path in missing and (is_ours(handler) or not handler.text.startswith("-")):
-                kind = KINDS["module-missing" if is_ours(handler) else "other-module-missing"]
-                yield Finding.of(kind, name, _line(handler), module=handler.name)
+                kind = "module-missing" if is_ours(handler) else "other-module-missing"
+                yield finding(kind, name, _line(handler), module=handler.name)
             if is_ours(handler):
                 yield from self._of_our_line(name, handler)
 
     def _of_our_line(self, name: str, handler: Handler) -> Iterator[Finding]:
-        unknown = Arguments.read(["pam_iampass", *own_arguments(handler)]).unknown
+        unknown = ModuleArguments.parse(["pam_iampass", *own_arguments(handler)]).unknown
         if unknown:
-            yield Finding.of(
-                KINDS["module-argument"], name, _line(handler), arguments=", ".join(map(shown, unknown))
-            )
+            yield finding("module-argument", name, _line(handler), arguments=", ".join(map(shown, unknown)))
         if is_pam_python(handler):
             script = Path(handler.arguments[0])
             if not script.is_file():
-                yield Finding.of(KINDS["module-missing"], name, _line(handler), module=script.name)
+                yield finding("module-missing", name, _line(handler), module=script.name)
             if name in self.set_uid:
-                yield Finding.of(KINDS["pam-python-set-uid"], name, _line(handler), place=handler.place)
+                yield finding("pam-python-set-uid", name, _line(handler), place=handler.place)
             elif any((folder / "pam_iampass.so").exists() for folder in self.modules):
-                yield Finding.of(KINDS["pam-python-needless"], name, _line(handler), place=handler.place)
+                yield finding("pam-python-needless", name, _line(handler), place=handler.place)
 
     def _missing(self, stack: Sequence[Handler]) -> frozenset[str]:
-        paths = {handler.path for handler in stack if handler.kind is Kind.MODULE}
+        paths = {handler.path for handler in stack if handler.kind is HandlerKind.MODULE}
         return frozenset(path for path in paths if not self._is_there(path))
 
     def _is_there(self, path: str) -> bool:
@@ -131,38 +128,16 @@ class Stacks:
             return any(Path(one).exists() for one in spellings)
         return any((folder / one).exists() for folder in self.modules for one in spellings)
 
-    def _read(self, name: str) -> Service | Broken:
+    def _read(self, name: str) -> PamService | UnusableService:
         try:
             return self.files.service(name)
-        except Broken as broken:
-            return broken
+        except UnusableService as error:
+            return error
 
     def _is_no_service(self, name: str) -> bool:
         shared = _SHARED.match(name) and name not in self.set_uid
         unused = name.startswith(_SHIPPED) and name not in self.applications
         return name == "other" or bool(_LEFT_BEHIND.match(name)) or bool(shared) or unused
-
-    def _could_name_us(self, name: str) -> bool:
-        """Whether a broken service is any business of ours: the files that it is made of speak of us."""
-        return any("pam_iampass" in text for text in self._texts(name, set()))
-
-    def _texts(self, name: str, seen: set[Path]) -> Iterator[str]:
-        file = self.files.path(name) if not seen else self.files.included(name)
-        if file is None or file in seen or not file.is_file():
-            return
-        seen.add(file)
-        text = file.read_text("utf-8", "surrogateescape")
-        yield text
-        try:
-            found = lines(text)
-        except CutOff as cut_off:
-            found = cut_off.lines
-        for line in found:
-            said = words(line.text)
-            if len(said) > 1 and said[0].lower() == "@include":
-                yield from self._texts(said[1], seen)
-            elif len(said) > 2 and said[1].lower() in ("include", "substack"):
-                yield from self._texts(said[2], seen)
 
 
 def _line(handler: Handler) -> str:

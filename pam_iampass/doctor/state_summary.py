@@ -1,50 +1,43 @@
-"""What the module remembers of users: who has recovery codes left, and whose phone rests. Read as its own user."""
+"""The module's state about users: their recovery codes, and how long no request is sent to their phones."""
 
 from __future__ import annotations
 
-import hashlib  # noqa: F401 - loaded while this process may still read everything
+import hashlib  # noqa: F401 - loaded while this process can still read everything
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pam_iampass.config.settings import Settings
 from pam_iampass.login import rate_limit, recovery_codes
 from pam_iampass.outcome import Login
-from pam_iampass.system.as_service_user import CannotBecome, as_service_user
+from pam_iampass.system.as_service_user import as_service_user
 from pam_iampass.system.state_dir import StateDir
 
 
-class NotSeen(Exception):
-    """What is remembered could not be read; the text says why."""
-
-
 @dataclass(frozen=True)
-class Memory:
-    """What is remembered of the users who were asked about."""
+class StateSummary:
+    """The state about some users."""
 
     codes: dict[str, int] = field(default_factory=dict)
-    """How many recovery codes each has left."""
-    rests: dict[str, float] = field(default_factory=dict)
-    """For how many seconds no request goes out to the phone, from one place at least; only those above 0."""
+    """The number of recovery codes that each has left."""
+    waits: dict[str, float] = field(default_factory=dict)
+    """The seconds for which no request is sent, from one origin at least; only those above 0."""
 
 
-def remembered(names: Iterable[str], settings: Settings) -> Memory:
-    """What is remembered of these users. Raises NotSeen, and StateError where the folders are not as they must be."""
+def summarize(names: Iterable[str], settings: Settings) -> StateSummary:
+    """The state about these users. Raises CannotBecome, and StateError if the state cannot be read."""
     wanted = list(names)
-    try:
-        told = as_service_user(lambda: [_of(name, settings) for name in wanted])
-    except CannotBecome as error:
-        raise NotSeen(str(error)) from None
-    codes = {name: int(left) for name, (left, _rest) in zip(wanted, told)}
-    rests = {name: float(rest) for name, (_left, rest) in zip(wanted, told) if rest > 0}
-    return Memory(codes, rests)
+    found = as_service_user(lambda: [_of(name, settings) for name in wanted])
+    codes = {name: int(left) for name, (left, _wait) in zip(wanted, found)}
+    waits = {name: float(wait) for name, (_left, wait) in zip(wanted, found) if wait > 0}
+    return StateSummary(codes, waits)
 
 
 def _of(name: str, settings: Settings) -> tuple[int, float]:
-    """How many codes are left, and how long the phone rests. Runs in a child that is the module's user."""
+    """The codes left and the wait. Runs in a child as the module's user."""
     stored = recovery_codes.RecoveryCodes(
         StateDir(recovery_codes.CODES, recovery_codes.REMEDY), name
     ).stored()
-    state = rate_limit.Throttle(StateDir(rate_limit.STATE, rate_limit.REMEDY), name, Login(name, "")).state()
-    now, limits = rate_limit.since_start(), settings.throttle
-    rests = [state.cool_off(place, limits.cool_off, limits.longest_cool_off, now) for place in state.failures]
-    return (stored.left if stored else 0), max([state.wait_for_cap(limits.requests_per_hour, now), *rests])
+    state = rate_limit.RateLimit(StateDir(rate_limit.STATE, rate_limit.REMEDY), name, Login(name, "")).state()
+    now, limits = rate_limit.since_boot(), settings.throttle
+    waits = [state.backoff(place, limits.cool_off, limits.longest_cool_off, now) for place in state.failures]
+    return (stored.left if stored else 0), max([state.wait_for_cap(limits.requests_per_hour, now), *waits])

@@ -1,23 +1,42 @@
-"""What is wrong with sudo's and su's side of a login."""
+"""The problems of sudo and su."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pam_iampass.doctor.catalogue import KINDS
+from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding, names
 from pam_iampass.doctor.stacks import Stacks
-from pam_iampass.doctor.sudoers import Sudoers
 from pam_iampass.pam.behaviour import is_pam_python
+from pam_iampass.system import sudoers
+from pam_iampass.system.programs import CommandUnavailable
+from pam_iampass.system.sudoers import Sudoers
 
 _DANGEROUS = frozenset(("PATH", "HOME", "LD_PRELOAD", "LD_LIBRARY_PATH"))
-"""What, kept from the caller, leads an interpreter astray; and whatever begins with PYTHON."""
+"""Variables of the caller that make an interpreter load other code, besides those that begin with PYTHON."""
+
+
+class SudoersRejected(Exception):
+    """visudo rejects sudo's configuration."""
+
+
+def checked_sudoers() -> Sudoers:
+    """The contents of sudoers. Raises SudoersRejected and CommandUnavailable."""
+    result = sudoers.check()
+    text = result.errors + result.output
+    # visudo wants mode 0440; sudo itself accepts any file that nobody else can write.
+    if not result.ok and "bad permissions" not in text:
+        what = f"visudo -c: {result.complaint}"
+        if "ermission denied" in text:
+            raise CommandUnavailable(what, "run it as root")
+        raise SudoersRejected(what)
+    return sudoers.read()
 
 
 @dataclass(frozen=True)
-class SudoExamination:
-    """sudoers, and the stacks that sudo comes to."""
+class SudoCheck:
+    """sudoers, and the stacks that sudo uses."""
 
     sudoers: Sudoers
     stacks: Stacks
@@ -25,11 +44,10 @@ class SudoExamination:
     def findings(self) -> Iterator[Finding]:
         """Everything that is wrong."""
         services = {"pam_service": self.sudoers.service, "pam_login_service": self.sudoers.login_service}
-        set_by_hand = [name for name in services if self.sudoers.text(name) is not None]
-        for setting in set_by_hand:
-            if self.stacks.files.path(services[setting]) is None:
-                yield Finding.of(
-                    KINDS["service-file-missing"],
+        for setting in services:
+            if self.sudoers.text(setting) is not None and self.stacks.files.path(services[setting]) is None:
+                yield finding(
+                    "service-file-missing",
                     "sudo",
                     f"sudoers: {setting}={services[setting]}",
                     name=services[setting],
@@ -37,13 +55,13 @@ class SudoExamination:
                 )
         if not self.stacks.asks(services["pam_service"]):
             where = f"{self.stacks.files.path(services['pam_service'])} does not name pam_iampass"
-            yield Finding.of(KINDS["sudo-unprotected"], "sudo", where)
+            yield finding("sudo-unprotected", "sudo", where)
             return
         yield from self._login_shell(services["pam_service"], services["pam_login_service"])
         yield from self._environment([name for name in services.values() if self.stacks.asks(name)])
         if self.sudoers.without_password:
-            yield Finding.of(
-                KINDS["sudo-no-password"],
+            yield finding(
+                "sudo-no-password",
                 "sudo",
                 "cvtsudoers: authenticate is off",
                 names=names(self.sudoers.without_password),
@@ -51,8 +69,8 @@ class SudoExamination:
 
     def _login_shell(self, service: str, login: str) -> Iterator[Finding]:
         if not self.stacks.asks(login):
-            yield Finding.of(
-                KINDS["sibling-unprotected"],
+            yield finding(
+                "sibling-unprotected",
                 "sudo",
                 f"PAM service {service} names pam_iampass, {login} does not",
                 asking="sudo",
@@ -67,7 +85,7 @@ class SudoExamination:
         secure_path = self.sudoers.text("secure_path") is not None
         if not interpreter:
             if not secure_path:
-                yield Finding.of(KINDS["sudo-no-secure-path"], "sudo", "cvtsudoers: no secure_path")
+                yield finding("sudo-no-secure-path", "sudo", "cvtsudoers: no secure_path")
             return
         kept = sorted(
             name
@@ -81,14 +99,14 @@ class SudoExamination:
         ]
         if faults:
             what = ", ".join(faults)
-            yield Finding.of(KINDS["sudo-environment"], "sudo", f"cvtsudoers: {what}", what=what)
+            yield finding("sudo-environment", "sudo", f"cvtsudoers: {what}", what=what)
 
 
 def su_findings(stacks: Stacks) -> Iterator[Finding]:
-    """Whether `su -` goes round what `su` asks, where the system has a service for it."""
+    """Whether `su -`, if it has a service of its own, avoids the phone check of `su`."""
     if stacks.asks("su") and "su-l" in stacks.services and not stacks.asks("su-l"):
-        yield Finding.of(
-            KINDS["sibling-unprotected"],
+        yield finding(
+            "sibling-unprotected",
             "su",
             f"{stacks.files.path('su')} names pam_iampass, {stacks.files.path('su-l')} does not",
             asking="su",

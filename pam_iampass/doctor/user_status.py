@@ -1,9 +1,9 @@
-"""How each user of the machine stands: who is asked on the phone, who is exempt, who cannot log in, and why."""
+"""The status of each user: asked on the phone, exempt or denied, and why."""
 
 from __future__ import annotations
 
-# ctypes, ipaddress and yaml are here, and not where they are needed, since the user that the module runs as
-# may be unable to read them on a machine that has Python somewhere unusual.
+# ctypes, ipaddress and yaml are imported here, and not where they are used, since the module's user may be unable to
+# read them on a machine with Python in an unusual place.
 import ctypes  # noqa: F401
 import enum
 import ipaddress  # noqa: F401
@@ -36,49 +36,48 @@ Place = tuple[Path, int]
 """A file, and a line in it."""
 
 
-class State(enum.Enum):
-    """What a login of the user comes to, through a service that has no settings of its own."""
+class UserState(enum.Enum):
+    """The result of a login of the user, through a service without settings of its own."""
 
     ASKED = "asked"
-    """By the token of the table, or by one that `unlisted_users` makes of the name."""
+    """With the token of the table, or with one that `unlisted_users` makes from the name."""
     EXEMPT = "exempt"
     DENIED = "denied"
     """The user has no token."""
     IGNORED = "ignored"
-    """The user has no token, and passes without a second factor: `unlisted_users: ignore`."""
+    """The user has no token, and logs in without a second factor: `unlisted_users: ignore`."""
     BROKEN = "broken"
-    """Denied, because the table or the settings are wrong."""
+    """Denied, because the table or the settings are invalid."""
     NO_ACCOUNT = "no_account"
-    """The token is of a user whom the machine does not know."""
+    """The machine has no such account."""
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How one user stands."""
+class UserStatus:
+    """The status of one user."""
 
     name: str
     uid: int | None
-    """None where the machine knows no such account."""
-    state: State
+    """None if the machine has no such account."""
+    state: UserState
     reason: str
-    """What the state comes from, for a person; empty where that says itself. Not cleaned."""
+    """The reason of the state; empty if it is obvious. Not cleaned."""
     entry: Entry | None
-    """What the table says of the user, None where it says nothing."""
+    """The user's entry in the table."""
     place: Place | None
     """File and line of the entry."""
-    services: Mapping[str, State]
-    """The services through which a login comes to something else."""
+    services: Mapping[str, UserState]
+    """The services for which the state is another."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """How everybody stands."""
+class UserStatusReport:
+    """The status of several users."""
 
-    standings: tuple[Standing, ...]
-    users: Path
-    """The table."""
+    users: tuple[UserStatus, ...]
+    table: Path
     problems: tuple[Problem, ...]
-    """All that is wrong with settings and table."""
+    """Everything that is wrong with the settings and the table."""
 
     @property
     def ok(self) -> bool:
@@ -86,16 +85,16 @@ class Report:
         return all(problem.severity is not Severity.ERROR for problem in self.problems)
 
 
-def report(
+def user_status(
     config: Path,
     names: Iterable[str] | None = None,
     people: Iterable[LoginAccount] | None = None,
     module_user: str = SERVICE_USER,
-) -> Report:
-    """How everybody stands after the settings in `config`, or only those in `names`.
+) -> UserStatusReport:
+    """The status of all users, or of those in `names`, according to the settings in `config`.
 
-    `people` are the accounts of the machine that people log in with. Everything is read as `module_user`
-    would. Raises ConfigurationError where not even the path of the table can be read.
+    `people` are the accounts that people log in with. Everything is read as `module_user` would. Raises
+    ConfigurationError if not even the path of the table can be read.
     """
     group = service_group(module_user)
     with reading_as_service_user(module_user):
@@ -104,20 +103,20 @@ def report(
             raise ConfigurationError(read.problems)
         folder = read.users.parent / settings.USERS_FOLDER
         table = UserTable(read.users, folder)
-        judge = _Judge(read.settings, table, partial(_place, read.users, folder))
+        resolver = _StatusResolver(read.settings, table, partial(_place, read.users, folder))
         if names is not None:
-            standings = tuple(judge.standing(name) for name in sorted(names))
-            return Report(standings, read.users, (*read.problems, *judge.problems))
+            users = tuple(resolver.status(name) for name in sorted(names))
+            return UserStatusReport(users, read.users, (*read.problems, *resolver.problems))
         found = table.examine()
         accounts = login_accounts() if people is None else people
         everybody = {account.name for account in accounts} | _named(found)
-        judge.knows(found)
-        standings = tuple(judge.standing(name) for name in sorted(everybody))
-    return Report(standings, read.users, (*read.problems, *found.problems))
+        resolver.preload(found)
+        users = tuple(resolver.status(name) for name in sorted(everybody))
+    return UserStatusReport(users, read.users, (*read.problems, *found.problems))
 
 
 def _named(found: Examination) -> set[str]:
-    """Everybody whom the table speaks of, broken files too."""
+    """All users in the table, and those whose own files are invalid."""
     files = {
         problem.file.name for problem in found.problems if problem.file.parent.name == settings.USERS_FOLDER
     }
@@ -126,7 +125,7 @@ def _named(found: Examination) -> set[str]:
 
 
 def _place(users: Path, folder: Path, name: str) -> Place | None:
-    """File and line of the user, without a look at all the other files."""
+    """File and line of the user's entry, without reading all other files."""
     own = folder / file_name(name)
     file = own if len(own.name) <= LONGEST and os.path.lexists(own) else users
     try:
@@ -136,14 +135,14 @@ def _place(users: Path, folder: Path, name: str) -> Place | None:
     return None if line is None else (file, line)
 
 
-class _Judge:
-    """Puts users through what a login would."""
+class _StatusResolver:
+    """Decides as a login would."""
 
     def __init__(
         self, known: settings.Settings | None, table: UserTable, place: Callable[[str], Place | None]
     ) -> None:
         self.problems: list[Problem] = []
-        """What kept entries from being found."""
+        """The reasons why entries could not be read."""
         self._place = place
         self._settings = known
         self._table = table
@@ -151,31 +150,35 @@ class _Judge:
         self._entries: Mapping[str, Entry] | None = None
         self._listed: dict[str, Account] = {}
 
-    def knows(self, found: Examination) -> None:
-        """Everything has been read already: spare further looks, which would take long for many users."""
+    def preload(self, found: Examination) -> None:
+        """Use the table as it was read already; a look-up for each of many users would take long."""
         self._place = found.places.get
         if all(problem.severity is not Severity.ERROR for problem in found.problems):
             self._entries = found.entries
         for entry in pwd.getpwall():
             self._listed.setdefault(entry.pw_name, Account(entry.pw_name, entry.pw_uid, entry.pw_gid))
 
-    def standing(self, name: str) -> Standing:
+    def status(self, name: str) -> UserStatus:
         entry, broken = self._entry(name)
         place = self._place(name) if entry else None
         try:
             account = self._listed.get(name) or self._accounts.named(name)
         except UnknownAccount:
-            return Standing(name, None, State.NO_ACCOUNT, "this machine knows no such user", entry, place, {})
+            return UserStatus(
+                name, None, UserState.NO_ACCOUNT, "this machine has no such account", entry, place, {}
+            )
         except LookupFailed as failure:
-            return Standing(name, None, State.BROKEN, str(failure), entry, place, {})
+            return UserStatus(name, None, UserState.BROKEN, str(failure), entry, place, {})
         if account.name != name:
-            reason = f"the account is called {account.name}: this name is never looked up"
-            return Standing(name, account.uid, State.NO_ACCOUNT, reason, entry, place, {})
+            reason = f"the account is called {account.name}; the table is never searched for this name"
+            return UserStatus(name, account.uid, UserState.NO_ACCOUNT, reason, entry, place, {})
         state, reason = self._state(account, entry, broken)
-        return Standing(name, account.uid, state, reason, entry, place, self._elsewhere(state, entry, broken))
+        return UserStatus(
+            name, account.uid, state, reason, entry, place, self._of_services(state, entry, broken)
+        )
 
     def _entry(self, name: str) -> tuple[Entry | None, str]:
-        """What a look-up finds, and why it fails."""
+        """The entry, and the reason why it could not be read."""
         if self._entries is not None:
             return self._entries.get(name), ""
         try:
@@ -184,30 +187,33 @@ class _Judge:
             self.problems += error.problems
             return None, str(error)
 
-    def _state(self, account: Account, entry: Entry | None, broken: str) -> tuple[State, str]:
+    def _state(self, account: Account, entry: Entry | None, broken: str) -> tuple[UserState, str]:
         if self._settings is None:
-            return State.BROKEN, "the settings are wrong"
+            return UserState.BROKEN, "the settings are invalid"
         try:
             exempt = policy.exemption(account, Login(account.name, ""), self._settings.exempt, self._accounts)
         except LookupFailed as failure:
-            return State.BROKEN, str(failure)
+            return UserState.BROKEN, str(failure)
         if exempt is not None:
-            return State.EXEMPT, exempt.reason
+            return UserState.EXEMPT, exempt
         return self._without_exemption(self._settings.service, entry, broken)
 
     def _without_exemption(
         self, service: settings.Service, entry: Entry | None, broken: str
-    ) -> tuple[State, str]:
+    ) -> tuple[UserState, str]:
         if broken:
-            return State.BROKEN, broken
+            return UserState.BROKEN, broken
         if entry is not None:
-            return State.ASKED, ""
+            return UserState.ASKED, ""
         if service.unlisted_users.template is not None:
-            return State.ASKED, f"by the token that unlisted_users makes: {service.unlisted_users.template}"
-        return (State.IGNORED if service.unlisted_users.ignore else State.DENIED), "no token"
+            return (
+                UserState.ASKED,
+                f"with the token that unlisted_users makes: {service.unlisted_users.template}",
+            )
+        return (UserState.IGNORED if service.unlisted_users.ignore else UserState.DENIED), "no token"
 
-    def _elsewhere(self, state: State, entry: Entry | None, broken: str) -> dict[str, State]:
-        if self._settings is None or state in (State.EXEMPT, State.BROKEN):
+    def _of_services(self, state: UserState, entry: Entry | None, broken: str) -> dict[str, UserState]:
+        if self._settings is None or state in (UserState.EXEMPT, UserState.BROKEN):
             return {}
         found = {
             name: self._without_exemption(service, entry, broken)[0]

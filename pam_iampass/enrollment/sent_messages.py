@@ -7,7 +7,6 @@ sent, but it is certain that it is not sent again.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import stat
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pam_iampass.errors import EditRefused
+from pam_iampass.system import file_lock
 
 SUFFIX = ".sent"
 
@@ -28,13 +28,10 @@ class SentMessages:
         self._descriptor = -1
 
     def __enter__(self) -> SentMessages:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            self._descriptor = os.open(self.path, flags, 0o600)
-            self._check()
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._descriptor = file_lock.acquire(None, self.path, 0.0, check=self._check, flags=os.O_APPEND)
             self._read()
-        except BlockingIOError:
+        except file_lock.LockHeld:
             self._close()
             what = f"{self.path}: somebody is enrolling from this file right now"
             raise EditRefused(what, "wait until that is done") from None
@@ -79,8 +76,8 @@ class SentMessages:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         os.fsync(self._descriptor)
 
-    def _check(self) -> None:
-        found = os.fstat(self._descriptor)
+    def _check(self, descriptor: int) -> None:
+        found = os.fstat(descriptor)
         whose = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
         if not whose or found.st_mode & 0o077:
             what = f"{self.path}: is not a file that only root can write and read"

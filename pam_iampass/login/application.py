@@ -38,7 +38,7 @@ class PamResponse:
     resp_retcode: int = 0
 
 
-class Application(Protocol):
+class PamApplication(Protocol):
     """The PAM items and the conversation of one login. Every method raises ApplicationGone and Stopping."""
 
     user: str | None

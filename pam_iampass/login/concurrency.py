@@ -1,7 +1,7 @@
-"""How many logins of one person from one place one process serves at once.
+"""The limit on simultaneous logins of one person from one remote host in one process.
 
-The agent has a limited number of places. Nobody shall be able to take them all by beginning logins that they never
-finish. The limit is for each remote host, so that who logs in elsewhere with the same name is not kept out by it.
+Without it, logins that are started and never finished could use up the agent's capacity. The limit is per remote
+host, so that they cannot shut out the person who logs in from elsewhere.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pam_iampass.outcome import Login
 
 
 class AtCapacity(Exception):
-    """There is no room for one more."""
+    """The limit is reached."""
 
 
 class ConcurrencyLimit:
@@ -21,20 +25,20 @@ class ConcurrencyLimit:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._taken: Counter[tuple[str, str, str]] = Counter()
+        self._logins: Counter[tuple[str, str, str]] = Counter()
 
     @contextlib.contextmanager
-    def acquire(self, user: str, service: str, rhost: str, most: int) -> Iterator[None]:
-        """One place, for as long as the block lasts. Raises Full where `most` are taken."""
-        key = (user, service, rhost)
+    def acquire(self, user: str, login: Login, limit: int) -> Iterator[None]:
+        """Count a login of `user` for as long as the block lasts. Raises AtCapacity where `limit` are counted."""
+        key = (user, login.service, login.rhost or "")
         with self._lock:
-            if self._taken[key] >= most:
+            if self._logins[key] >= limit:
                 raise AtCapacity
-            self._taken[key] += 1
+            self._logins[key] += 1
         try:
             yield
         finally:
             with self._lock:
-                self._taken[key] -= 1
-                if not self._taken[key]:
-                    del self._taken[key]
+                self._logins[key] -= 1
+                if not self._logins[key]:
+                    del self._logins[key]

@@ -1,4 +1,4 @@
-"""What a login is decided with: all of it is passed in, so that a test brings its own."""
+"""What a login needs from its process. It is passed in, so that a test brings its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
 
-from pam_iampass.login import policy
 from pam_iampass.login.concurrency import ConcurrencyLimit
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Accounts
@@ -14,23 +13,24 @@ from pam_iampass.system.accounts import Accounts
 if TYPE_CHECKING:
     from pam_iampass.client import AuthenticationAPI
     from pam_iampass.config.settings import Settings
-    from pam_iampass.login.rate_limit import Throttle
+    from pam_iampass.login.policy import Users
+    from pam_iampass.login.rate_limit import RateLimit
     from pam_iampass.login.recovery_codes import RecoveryCodes
 
 
 @dataclass(frozen=True)
 class StateDirs:
-    """Where things are remembered from one login to the next."""
+    """The directories of what is kept between logins."""
 
     state: str = "/run/iampass/state"
     codes: str = "/var/lib/iampass/recovery"
 
-    def throttle(self, user: str, login: Login) -> Throttle:
-        """What is remembered of the user's logins from this place."""
-        from pam_iampass.login.rate_limit import REMEDY, Throttle
+    def rate_limit(self, user: str, login: Login) -> RateLimit:
+        """The rate limit of the user's logins from this origin."""
+        from pam_iampass.login.rate_limit import REMEDY, RateLimit
         from pam_iampass.system.state_dir import StateDir
 
-        return Throttle(StateDir(self.state, REMEDY), user, login)
+        return RateLimit(StateDir(self.state, REMEDY), user, login)
 
     def recovery_codes(self, user: str) -> RecoveryCodes:
         """The user's recovery codes."""
@@ -42,39 +42,28 @@ class StateDirs:
 
 @dataclass(frozen=True)
 class LoginContext:
-    """What a login is decided with."""
+    """What a login needs from its process."""
 
     accounts: Accounts
     load_settings: Callable[[], Settings]
-    open_users: Callable[[Settings], policy.Users]
+    open_users: Callable[[Settings], Users]
     connect: Callable[[Settings], AuthenticationAPI]
 
-    left_open: Callable[[str], None]
-    """Told why the IAMPASS session could not be ended."""
+    session_left_open: Callable[[str], None]
+    """Called with the reason where an IAMPASS session could not be ended."""
 
     concurrency: ConcurrencyLimit
-    """Of this process."""
-
-    stores: StateDirs
+    dirs: StateDirs
 
     clock: Callable[[], float] = time.monotonic
 
-    slowable: bool = False
-    """Whether who began the login may have slowed this process down: it was started for this login alone, and lives in
-    the limits (control group, niceness) of the application. A time-out is then no sign of an outage."""
+    caller_can_stall: bool = False
+    """Whether the caller may have slowed this process down: it serves this login alone and lives within the limits
+    (control group, niceness) of the application. A time-out is then no sign of an outage."""
 
     slowdown: Callable[[], float] = lambda: 1.0
-    """By how much to stretch the time between polls, where many logins wait at once; 1 or more."""
+    """The factor, 1 or more, by which the time between polls is stretched where many logins wait."""
 
 
-@dataclass(frozen=True)
-class Demands:
-    """What the module's arguments ask for beyond the settings."""
-
-    first_factor: str | None = None
-    """The method that sshd must have accepted before (`publickey`), or None."""
-
-
-#: From the path of the settings, and a function that is called when an IAMPASS session could not be ended (with the
-#: reason), to the context of a login.
+#: From the path of the settings, and `session_left_open`, to the context of a login.
 ContextFactory = Callable[[str, Callable[[str], None]], LoginContext]

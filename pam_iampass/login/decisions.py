@@ -1,4 +1,4 @@
-"""From what happened to the decision: the outcome, what the administrator reads of it, and what the person reads."""
+"""Decisions: the outcome, the reason for the administrator, and the message for the person, of all that can happen."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 ASK_THE_ADMINISTRATOR = "Please ask your administrator."
 
 
-def seconds(timeout: float) -> str:
-    """A time for a person to read."""
-    return f"{timeout:g} seconds" if timeout != 1 else "1 second"
+def seconds(time: float) -> str:
+    """A time in words."""
+    return f"{time:g} seconds" if time != 1 else "1 second"
 
 
 def wait_of(left: float) -> str:
-    """A time to wait, for a person to read: never too short."""
+    """A time to wait in words, rounded up."""
     if left <= 90:
         return seconds(math.ceil(left))
     return f"{math.ceil(left / 60)} minutes"
@@ -29,89 +29,91 @@ def wait_of(left: float) -> str:
 
 def no_account() -> Decision:
     """NSS does not know the user."""
-    return denied(Outcome.DENIED, "no account of this machine")
+    return denied(Outcome.DENIED, "no account on this machine")
 
 
 def no_first_factor(method: str) -> Decision:
-    """The PAM line demands a method that sshd has not accepted before."""
-    reason = f"first_factor={method} is demanded, and sshd has accepted none before"
-    return denied(Outcome.DENIED, reason, "This login needs your key as well. " + ASK_THE_ADMINISTRATOR)
+    """sshd has not accepted the method that the PAM line requires."""
+    reason = f"first_factor={method} is required, but sshd has not accepted it"
+    return denied(Outcome.DENIED, reason, "This login also requires your key. " + ASK_THE_ADMINISTRATOR)
 
 
 def unlisted(user: str, ignore: bool) -> Decision:
     """The user is in no table."""
-    reason = f"{user} has no token in the user table"
+    reason = f"{user} has no token in the table of users"
     if ignore:
         return Decision(Outcome.UNLISTED, Result.IGNORED, reason)
-    return denied(Outcome.UNLISTED, reason, "You have no phone on record here. " + ASK_THE_ADMINISTRATOR)
+    return denied(
+        Outcome.UNLISTED, reason, "No phone is on record for you on this machine. " + ASK_THE_ADMINISTRATOR
+    )
 
 
 def misconfigured(reason: str, elapsed: float = 0.0) -> Decision:
-    """Something of this machine is not as it must be."""
-    message = "The phone check is not set up rightly on this machine. " + ASK_THE_ADMINISTRATOR
+    """Something is wrong on this machine."""
+    message = "The phone check is misconfigured on this machine. " + ASK_THE_ADMINISTRATOR
     return denied(Outcome.MISCONFIGURED, reason, message, elapsed)
 
 
 def cancelled(reason: str) -> Decision:
-    """Nobody waits for the answer any more, or nobody wanted the request."""
+    """Nobody waits for the result any more, or nobody wanted the request."""
     return denied(Outcome.CANCELLED, reason)
 
 
 def throttled(reason: str, wait: float) -> Decision:
-    """No request goes out for a while. Says so whether or not the person has recovery codes: others may be asking."""
-    message = f"No request was sent, since there were too many: wait {wait_of(wait)}, or use a recovery code."
+    """No request may be sent now. The message is the same whether or not the person has recovery codes."""
+    message = f"Too many requests: none was sent. Wait {wait_of(wait)}, or use a recovery code."
     return denied(Outcome.THROTTLED, f"{reason}; {wait_of(wait)} to wait", message)
 
 
-def crowded() -> Decision:
-    """Too many logins of this person from this place are going on."""
-    reason = "too many logins of this user from this place at once (throttle.logins_at_once)"
+def at_capacity() -> Decision:
+    """Too many simultaneous logins of this person from this origin."""
+    reason = "too many simultaneous logins of this user from this origin (throttle.logins_at_once)"
     return denied(
         Outcome.THROTTLED, reason, "Too many logins in your name at once. Finish the others, then try again."
     )
 
 
-def replaced(reason: str, elapsed: float) -> Decision:
-    """Another login from the same place has the request now, or does not let go of it."""
+def superseded(reason: str, elapsed: float) -> Decision:
+    """Another login from the same origin has the request now, or does not release it."""
     return denied(Outcome.THROTTLED, reason, f"No longer waiting: {reason}.", elapsed)
 
 
 def too_many_codes(reason: str, wait: float) -> Decision:
-    """The recovery code was not even looked at."""
-    message = f"Too many wrong recovery codes: wait {wait_of(wait)}, or use your phone."
+    """The recovery code was not looked at."""
+    message = f"Too many wrong recovery codes. Wait {wait_of(wait)}, or use your phone."
     return denied(Outcome.THROTTLED, f"{reason}; {wait_of(wait)} to wait", message)
 
 
 def wrong_code(before: Decision | None) -> Decision:
-    """A recovery code that is not one of this person's, or was used already; `before` is why it was asked for."""
-    reason = "a wrong recovery code" + (f"; before that: {before.reason}" if before else "")
-    message = "That is no recovery code of yours, or it was used already."
+    """The recovery code is not one of this person's, or was used before; `before` is why it was asked for."""
+    reason = "wrong recovery code" + (f"; before that: {before.reason}" if before else "")
+    message = "This recovery code is wrong or was already used."
     return denied(Outcome.DENIED, reason, message, before.elapsed if before else 0.0)
 
 
 def recovered(left: int, before: Decision | None) -> Decision:
-    """A recovery code was just spent."""
+    """A recovery code was redeemed."""
     codes = "1 recovery code is left" if left == 1 else f"{left} recovery codes are left"
     reason = codes + (f"; before that: {before.reason}" if before else "")
-    message = f"The recovery code was accepted and is spent: {codes}."
+    message = f"The recovery code was accepted: {codes}."
     if left <= 2:
         message += " Ask your administrator for new ones."
     return Decision(Outcome.RECOVERED, Result.SUCCESS, reason, message, before.elapsed if before else 0.0)
 
 
 def answered(session: Session, service: Service, elapsed: float) -> Decision:
-    """The last status of the session. Success has one door: `active`."""
+    """The final status of the session. Only `active` is an approval."""
     status = session.session_status.name
     if session.active:
         return Decision(Outcome.APPROVED, Result.SUCCESS, "", "Approved on your phone.", elapsed)
     if session.in_progress or status == "timeout":
         message = f"Nobody answered on your phone within {seconds(service.timeout)}."
         return denied(Outcome.TIMED_OUT, "the phone did not answer in time", message, elapsed)
-    return denied(Outcome.DENIED, f"IAMPASS says {status}", "Denied on your phone.", elapsed)
+    return denied(Outcome.DENIED, f"IAMPASS reports the status {status}", "Denied on your phone.", elapsed)
 
 
-def not_begun(reason: str, elapsed: float) -> Decision:
-    """IAMPASS understood the request, and began no session."""
+def not_started(reason: str, elapsed: float) -> Decision:
+    """IAMPASS understood the request, but started no session."""
     if reason == "NO_MOBILE_DEVICE":
         message = "No phone is registered for you at IAMPASS. " + ASK_THE_ADMINISTRATOR
         return denied(Outcome.NO_DEVICE, reason, message, elapsed)
@@ -120,35 +122,33 @@ def not_begun(reason: str, elapsed: float) -> Decision:
 
 
 def registered(before: Decision, elapsed: float) -> Decision:
-    """The person had no phone and has registered one: that lets nobody in, the next login asks it."""
+    """The person registered a phone. This login is denied all the same; the next one asks that phone."""
     reason = f"{before.reason}; a phone was registered at this login"
-    return denied(
-        Outcome.NO_DEVICE, reason, "Your phone is registered. Log in again, and approve that on it.", elapsed
-    )
+    message = "Your phone is registered. Log in again, and approve the login on it."
+    return denied(Outcome.NO_DEVICE, reason, message, elapsed)
 
 
-def not_registered(before: Decision, what: str, elapsed: float) -> Decision:
-    """The person was to register a phone, and has not."""
-    message = "No phone was registered. Log in again to try once more, or ask your administrator."
-    return denied(
-        Outcome.NO_DEVICE, f"{before.reason}; no phone was registered at this login: {what}", message, elapsed
-    )
+def not_registered(before: Decision, problem: str, elapsed: float) -> Decision:
+    """The person was shown a link to register a phone, but has not registered one."""
+    message = "No phone was registered. Log in again to retry, or ask your administrator."
+    reason = f"{before.reason}; no phone was registered at this login: {problem}"
+    return denied(Outcome.NO_DEVICE, reason, message, elapsed)
 
 
 def unavailable(error: Unavailable, service: Service, may_have_started: bool, elapsed: float) -> Decision:
     """An outage: tolerated only where it is certain that no request can be on the phone."""
     if service.unavailable.value == "ignore" and not may_have_started:
-        message = "IAMPASS cannot be reached; you pass without it."
+        message = "IAMPASS is unreachable. Continuing without phone approval."
         return Decision(Outcome.UNAVAILABLE, Result.IGNORED, error.diagnostics(), message, elapsed)
-    message = "IAMPASS cannot be reached from this machine. Try again in a minute, or ask your administrator."
+    message = "IAMPASS is unreachable from this machine. Try again in a minute, or ask your administrator."
     return denied(Outcome.UNAVAILABLE, error.diagnostics(), message, elapsed)
 
 
 def failed(error: IampassError, elapsed: float) -> Decision:
-    """Anything that is no outage: never tolerated."""
+    """An error that is no outage: never tolerated."""
     from pam_iampass.client.errors import ProtocolError
 
     if isinstance(error, ProtocolError):
-        message = "IAMPASS gave an answer that makes no sense. " + ASK_THE_ADMINISTRATOR
+        message = "IAMPASS sent an invalid response. " + ASK_THE_ADMINISTRATOR
         return denied(Outcome.UNAVAILABLE, error.diagnostics(), message, elapsed)
     return misconfigured(error.diagnostics(), elapsed)

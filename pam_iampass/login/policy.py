@@ -1,7 +1,4 @@
-"""Must this login be approved, by whom, and by which token.
-
-Policies are small objects with one method; `decide` asks them in turn.
-"""
+"""Who must approve a login, and on which phone."""
 
 from __future__ import annotations
 
@@ -13,13 +10,12 @@ from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, UnknownAccount
 
 if TYPE_CHECKING:
-    from pam_iampass.config.settings import Exempt as ExemptSettings
-    from pam_iampass.config.settings import Service
+    from pam_iampass.config.settings import Exempt, Service
     from pam_iampass.config.user_table import Entry
 
 
 class PolicyError(Exception):
-    """The approver of this login cannot be told."""
+    """It cannot be determined who must approve."""
 
 
 class Users(Protocol):
@@ -30,14 +26,7 @@ class Users(Protocol):
 
 
 @dataclass(frozen=True)
-class Exempt:
-    """No second factor is asked of this login."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Unlisted:
+class NotListed:
     """The approver has no token."""
 
     ignore: bool
@@ -45,17 +34,19 @@ class Unlisted:
 
 
 @dataclass(frozen=True)
-class Approval:
-    """The login must be approved."""
+class Phone:
+    """The phone that is asked."""
 
     token: str
+    """The id of its owner at IAMPASS."""
     methods: tuple[str, ...]
+    """Empty: IAMPASS chooses."""
 
 
 def approver(login: Login, account: Account, service: Service, accounts: Accounts) -> Account:
-    """The account whose phone is asked: the user, or (for su) the caller.
+    """The account whose phone is asked: the user or, where the settings say so, the caller (su).
 
-    PAM_RUSER is believed only where the real user id of the application says the same: elsewhere a remote side may
+    PAM_RUSER is trusted only where it agrees with the real user id of the application: elsewhere a remote host may
     have chosen it. Raises PolicyError and LookupFailed.
     """
     if service.approver.value == "user":
@@ -66,53 +57,53 @@ def approver(login: Login, account: Account, service: Service, accounts: Account
         named = accounts.named(login.ruser)
         real = accounts.with_uid(login.real_uid)
     except UnknownAccount:
-        raise PolicyError("the caller must approve, but is no account of this machine") from None
+        raise PolicyError("the caller must approve, but has no account on this machine") from None
     if named.uid != real.uid:
-        raise PolicyError("the caller must approve, but PAM_RUSER is not who the process belongs to")
+        raise PolicyError("the caller must approve, but PAM_RUSER is not the owner of the process")
     return named
 
 
-def exemption(who: Account, login: Login, exempt: ExemptSettings, accounts: Accounts) -> Exempt | None:
-    """Why no second factor is asked, or None. Raises LookupFailed."""
-    if _is_one_of(who, exempt.users, accounts):
-        return Exempt("the user is exempt")
+def exemption(account: Account, login: Login, exempt: Exempt, accounts: Accounts) -> str | None:
+    """The reason why the login needs no second factor, or None. Raises LookupFailed."""
+    if _is_one_of(account, exempt.users, accounts):
+        return "the user is exempt"
     if exempt.groups:
-        mine = accounts.groups(who)
+        own = accounts.groups(account)
         for group in sorted(exempt.groups):
-            if accounts.group_id(group) in mine:
-                return Exempt(f"the group {group} is exempt")
+            if accounts.group_id(group) in own:
+                return f"the group {group} is exempt"
     network = _network_of(login.rhost, exempt)
-    return Exempt(f"the network {network} is exempt") if network else None
+    return f"the network {network} is exempt" if network else None
 
 
-def demand(who: Account, service: Service, users: Users) -> Unlisted | Approval:
-    """The user's token, or what the policy for unlisted users says. Raises ConfigurationError and PolicyError."""
-    entry = users.find(who.name)
+def phone(account: Account, service: Service, users: Users) -> Phone | NotListed:
+    """The phone of an account, or the policy for users without one. Raises ConfigurationError and PolicyError."""
+    entry = users.find(account.name)
     if entry is not None:
-        return Approval(entry.token, entry.methods if entry.methods is not None else service.methods)
-    token = service.unlisted_users.token_for(who.name)
-    if token is not None:
-        fault = token_fault(token)
-        if fault is not None:
-            raise PolicyError(f"the token that unlisted_users makes for this user {fault}")
-        return Approval(token, service.methods)
-    return Unlisted(service.unlisted_users.ignore)
+        return Phone(entry.token, entry.methods if entry.methods is not None else service.methods)
+    token = service.unlisted_users.token_for(account.name)
+    if token is None:
+        return NotListed(service.unlisted_users.ignore)
+    fault = token_fault(token)
+    if fault is not None:
+        raise PolicyError(f"the token that unlisted_users makes for this user {fault}")
+    return Phone(token, service.methods)
 
 
-def _is_one_of(who: Account, names: frozenset[str], accounts: Accounts) -> bool:
-    if who.name in names:
+def _is_one_of(account: Account, names: frozenset[str], accounts: Accounts) -> bool:
+    if account.name in names:
         return True
     for name in sorted(names):
         try:
-            if accounts.named(name).name == who.name:
+            if accounts.named(name).name == account.name:
                 return True
         except UnknownAccount:
             continue
     return False
 
 
-def _network_of(rhost: str | None, exempt: ExemptSettings) -> str | None:
-    """The exempt network that the remote address lies in. A host name lies in none: DNS is not to be trusted here."""
+def _network_of(rhost: str | None, exempt: Exempt) -> str | None:
+    """The exempt network of a remote address. A host name is in none of them: DNS is not trusted for this."""
     if not exempt.networks or not rhost:
         return None
     import ipaddress
@@ -121,6 +112,5 @@ def _network_of(rhost: str | None, exempt: ExemptSettings) -> str | None:
         address = ipaddress.ip_address(rhost)
     except ValueError:
         return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
+    address = getattr(address, "ipv4_mapped", None) or address
     return next((str(network) for network in exempt.networks if address in network), None)

@@ -1,9 +1,9 @@
 """A link as a QR code in a terminal.
 
-Two rows of the code share a line of text, through the characters for halves of a cell. Black and white are the two
-colours of xterm's palette that no theme changes, given for every cell: so the code is black on white, as cameras want
-it, whatever the terminal's own colours are. Where no colours can go (the conversation of PAM), the light parts of the
-code are drawn, as most terminals are dark; on a light one the code is the negative, which many cameras read, too.
+Two rows of the code share a line of text, by means of half-block characters. With colours, every cell gets black and
+white from the part of xterm's palette that no theme changes, so that the code is black on white whatever the colours of
+the terminal. Without colours (PAM's conversation) the light modules are drawn, for terminals with a dark background;
+on a light background the code is inverted, which many cameras can read.
 """
 
 from __future__ import annotations

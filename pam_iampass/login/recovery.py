@@ -1,4 +1,4 @@
-"""The part of a login that has to do with recovery codes: what was typed, whether it is right, when to ask."""
+"""Recovery codes in a login: recognize one in what was typed, redeem it, offer to type one."""
 
 from __future__ import annotations
 
@@ -7,77 +7,69 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pam_iampass.errors import PamIampassError
-from pam_iampass.login import decisions
-from pam_iampass.login.application import Application
-from pam_iampass.login.context import LoginContext
+from pam_iampass.login import decisions, recovery_code
 from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswered
+from pam_iampass.login.rate_limit import Throttled
 from pam_iampass.outcome import Decision, Login, Outcome, Result
-from pam_iampass.system.accounts import Account
 
 if TYPE_CHECKING:
-    from pam_iampass.config.settings import Settings
-    from pam_iampass.login.rate_limit import Throttle
+    from pam_iampass.config.settings import Recovery
+    from pam_iampass.login.application import PamApplication
+    from pam_iampass.login.rate_limit import RateLimit
     from pam_iampass.login.recovery_codes import RecoveryCodes
 
 #: How long a person may take to type a recovery code where there was no prompt before. Seconds.
 TIME_FOR_CODE = 60.0
 
 
-@dataclass
-class RecoveryStep:
-    """The part of a login that has to do with recovery codes."""
+@dataclass(frozen=True)
+class CodeRedemption:
+    """Redeems the recovery codes of the person who logs in."""
 
     login: Login
-    settings: Settings
-    throttle: Throttle
+    settings: Recovery
+    rate_limit: RateLimit
     codes: RecoveryCodes
 
-    @classmethod
-    def of(cls, who: Account, login: Login, settings: Settings, parts: LoginContext) -> RecoveryStep:
-        stores = parts.stores
-        return cls(login, settings, stores.throttle(who.name, login), stores.recovery_codes(who.name))
+    def code_in(self, typed: str | None) -> str | None:
+        """The recovery code that was typed; None where the text has not the form of one."""
+        return None if typed is None else recovery_code.read(typed)
 
-    def read(self, typed: str) -> str | None:
-        """The code that was typed; None where the text is not shaped like one."""
-        from pam_iampass.login import recovery_code
+    def redeem(self, code: str, before: Decision | None = None) -> Decision:
+        """Redeem a code. `before` is why it was asked for.
 
-        return recovery_code.read(typed)
-
-    def spend(self, code: str, before: Decision | None = None) -> Decision:
-        """Try a code. It is counted before it is looked at: guesses at the same moment count, too."""
-        from pam_iampass.login.rate_limit import Throttled
-
+        The attempt is counted before the code is looked at, so that parallel guesses count too.
+        """
         try:
-            self.throttle.attempt(self.settings.recovery.attempts_per_hour)
+            self.rate_limit.attempt(self.settings.attempts_per_hour)
         except Throttled as throttled:
             return decisions.too_many_codes(str(throttled), throttled.wait)
         left = self.codes.spend(code)
         if left is None:
             return decisions.wrong_code(before)
-        with contextlib.suppress(
-            PamIampassError
-        ):  # it is spent: whatever cannot be remembered now, they are in
-            self.throttle.attempt_was_right()
+        with contextlib.suppress(PamIampassError):  # the code is spent: the person is let in all the same
+            self.rate_limit.attempt_was_right()
         return decisions.recovered(left, before)
 
-    def is_offered_after(self, decision: Decision, replaced: bool) -> bool:
-        """Whether to ask for a code, now that the phone has not helped. In sshd that was said at the prompt."""
-        wanted = self.settings.recovery.ask.value
+    def is_offered_after(self, decision: Decision) -> bool:
+        """Whether to ask for a code now that the phone did not help. sshd's prompt has offered that before."""
+        ask = self.settings.ask.value
         no_request = decision.outcome in (Outcome.UNAVAILABLE, Outcome.NO_DEVICE, Outcome.THROTTLED)
-        silence = decision.outcome is Outcome.TIMED_OUT and wanted == "unanswered"
-        if decision.result is not Result.DENIED or wanted == "never" or not (no_request or silence):
+        unanswered = decision.outcome is Outcome.TIMED_OUT and ask == "unanswered"
+        if decision.result is not Result.DENIED or ask == "never" or not (no_request or unanswered):
             return False
-        return not self.login.through_sshd and not replaced and self.codes.left() > 0
+        return not self.login.through_sshd and self.codes.left() > 0
 
-    def offer(self, decision: Decision, conversation: Conversation, waiting: Application) -> Decision:
-        """Ask for a code; `decision` stays where none is typed."""
-        waiting.set_deadline(TIME_FOR_CODE)
+    def offer(self, decision: Decision, application: PamApplication) -> Decision:
+        """Ask for a code and redeem it; `decision` stays where none is typed."""
+        conversation = Conversation(application)
+        application.set_deadline(TIME_FOR_CODE)
         conversation.say_error(decision.message)
         try:
             typed = conversation.ask(
                 "IAMPASS recovery code (Enter: none): ", hidden=True, within=TIME_FOR_CODE
             )
         except (Unanswered, AlreadyRefused):
-            typed = ""
-        code = self.read(typed)
-        return replace(decision, message="") if code is None else self.spend(code, decision)
+            typed = None
+        code = self.code_in(typed)
+        return replace(decision, message="") if code is None else self.redeem(code, decision)

@@ -17,20 +17,20 @@ _READ = {ord("i"): "1", ord("l"): "1", ord("o"): "0", ord("-"): None, ord(" "): 
 
 
 def make() -> str:
-    """A new code, as it is stored and compared: without dashes."""
+    """A new code, without dashes, as it is hashed and compared."""
     number = int.from_bytes(os.urandom(LENGTH * 5 // 8), "big")
     return "".join(ALPHABET[number >> 5 * place & 31] for place in reversed(range(LENGTH)))
 
 
 def shown(code: str) -> str:
-    """A code as a person reads it: `xxxx-xxxx-xxxx-xxxx`."""
+    """A code in the form for people: `xxxx-xxxx-xxxx-xxxx`."""
     return "-".join(code[place : place + GROUP] for place in range(0, LENGTH, GROUP))
 
 
 def read(text: str) -> str | None:
-    """The code that somebody typed; None where the text is not shaped like one, and so no attempt.
+    """The code that was typed, None where the text does not have the form of one and so is no attempt.
 
-    What sshd answers in the place of a person whom it has refused is not (`conversation.SSHD_REFUSED`).
+    sshd's answer for a person whom it has refused (`conversation.SSHD_REFUSED`) does not have it.
     """
     if len(text) > 4 * LENGTH or not text.isascii():
         return None

@@ -1,8 +1,8 @@
 """Recovery codes: each lets one person in once, without the phone.
 
-They are stored as salted hashes, one file a person. A code is spent on the disk before anybody is let in by it, so
-that neither a second login at the same moment nor a power cut makes it good twice. Why one round of SHA-256 is
-enough: `docs/decisions/recovery-codes.md`.
+They are stored as salted hashes, in one file per person. That a code is used is on the disk before anybody is let in,
+so that neither a simultaneous login nor a power cut makes it valid twice. Why one round of SHA-256 is enough:
+`docs/decisions/recovery-codes.md`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from pam_iampass.system.state_dir import OpenStateDir, StateDir, file_stem
 from pam_iampass.system.trusted_folder import shell_word
 
 CODES = "/var/lib/iampass/recovery"
-"""The folder."""
+"""The directory of the files."""
 REMEDY = "systemd-tmpfiles --create"
 HOW_MANY = 10
-"""Codes that a person gets."""
+"""The number of codes that a person gets."""
 
 
 @dataclass(frozen=True)
 class StoredCode:
-    """One code, which nobody can read here."""
+    """The salted hash of one code."""
 
     salt: str
     hash: str
     used_at: float | None = None
-    """Unix time; None where it is still good."""
+    """Unix time; None where it is still valid."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class CodeList:
 
     @property
     def left(self) -> int:
-        """How many are still good."""
+        """The number of codes that are still valid."""
         return sum(code.used_at is None for code in self.codes)
 
 
@@ -59,12 +59,12 @@ class RecoveryCodes:
         self._remedy = f"pam-iampass recovery revoke {shell_word(user)}, then new"
 
     def stored(self) -> CodeList | None:
-        """The codes as they are stored; None where the person has none. Raises StateError."""
+        """The stored codes, None where the person has none. Raises StateError."""
         with self._folder.opened(self._remedy) as folder:
             return self._read(folder)
 
     def left(self) -> int:
-        """How many codes are still good; none where that cannot be told: it is only for what a person is asked."""
+        """The number of valid codes, 0 where it cannot be read: it only decides what a person is asked."""
         try:
             found = self.stored()
         except StateError:
@@ -72,7 +72,7 @@ class RecoveryCodes:
         return found.left if found else 0
 
     def renew(self) -> list[str]:
-        """Put new codes in the place of all that there are; returns them, for the person only. Raises StateError."""
+        """Replace all codes by new ones and return these, for the person only. Raises StateError."""
         codes = [recovery_code.make() for _ in range(HOW_MANY)]
         stored = tuple(_stored(code) for code in codes)
         with self._folder.opened(self._remedy) as folder, folder.locked(self._lock):
@@ -80,18 +80,18 @@ class RecoveryCodes:
         return [recovery_code.shown(code) for code in codes]
 
     def revoke(self) -> bool:
-        """Take all codes away; whether there were any. Raises StateError."""
+        """Remove all codes; return whether there were any. Raises StateError."""
         with self._folder.opened(self._remedy) as folder, folder.locked(self._lock):
             try:
                 return folder.remove(self._file)
             except OSError as error:
                 what = f"{self._folder.path}/{self._file} cannot be removed: {error.strerror}"
-                raise StateError(what, "look at the disk: is it read-only?") from None
+                raise StateError(what, "check whether the file system is read-only") from None
 
     def spend(self, code: str) -> int | None:
-        """Use up a code (as `recovery_code.read` gives it); returns how many are left, or None where it is wrong.
+        """Use up a code (as `recovery_code.read` returns it); return how many are left, or None where it is wrong.
 
-        When this returns a number the disk has it. Raises StateError; the code must then count as not accepted.
+        When this returns a number, the change is on the disk. Raises StateError: the code is then not accepted.
         """
         with self._folder.opened(self._remedy) as folder, folder.locked(self._lock):
             found = self._read(folder)
@@ -118,7 +118,7 @@ class RecoveryCodes:
         try:
             return _decoded(data)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            what = f"{self._folder.path}/{self._file}: is not what this module writes"
+            what = f"{self._folder.path}/{self._file} is corrupt"
             raise StateError(what, self._remedy) from None
 
     def _write(self, folder: OpenStateDir, codes: CodeList) -> None:
@@ -137,7 +137,7 @@ def _hash(salt: str, code: str) -> str:
 
 
 def _place_of(code: str, codes: Sequence[StoredCode]) -> int | None:
-    """Where the code stands among those that are still good. All are compared, each in constant time."""
+    """The index of the code among the valid ones. All are compared, each in constant time."""
     import hmac
 
     found = None

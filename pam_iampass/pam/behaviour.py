@@ -1,4 +1,4 @@
-"""What the modules of a stack may answer, as far as it can be known without asking them."""
+"""What the modules of a stack may return, as far as it is known without calling them."""
 
 from __future__ import annotations
 
@@ -7,86 +7,51 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pam_iampass.pam.controls import (
-    AUTH_ERR,
-    CODES,
-    IGNORE,
-    MODULE_UNKNOWN,
-    SUCCESS,
-    USER_UNKNOWN,
-)
-from pam_iampass.pam.simulation import Answers
-from pam_iampass.pam.stack import Handler, Kind
+from pam_iampass.outcome import PamCode
+from pam_iampass.pam.controls import CODES
+from pam_iampass.pam.stack import Handler, HandlerKind, PamService, PamType
 
 NATIVE, PAM_PYTHON, SCRIPT = "pam_iampass.so", "pam_python.so", "pam_iampass.py"
+DEMANDS_KEY = "first_factor=publickey"
 
-_MOST_CONDITIONS = 6  # each doubles the ways through a stack
+_MAX_CONDITIONS = 6  # each doubles the ways through a stack
 
 
 class Role(enum.Enum):
-    """What a module is there for."""
+    """The purpose of a module."""
 
     OURS = "ours"
     FIRST_FACTOR = "first factor"
     """It asks for the password, or takes the one that was typed."""
     OTHER_FACTOR = "other factor"
-    """It asks for something else than a password: a key, a finger, a code; or we don't know what it asks."""
+    """It asks for something other than a password: a key, a fingerprint, a code; or it is unknown."""
     CONDITION = "condition"
-    """It asks nothing, and says yes or no."""
-    SORT_OF_USER = "sort of user"
-    """It says yes to users of this machine, and no to those of a directory."""
+    """It asks nothing, and succeeds or fails."""
+    LOCAL_USER = "local user"
+    """It succeeds for users of this machine, and fails for those of a directory."""
     FIXED = "fixed"
-    """It always answers the same."""
+    """Its return code is always the same."""
 
 
-_FIRST_FACTORS = frozenset(
-    (
-        *(
-            "pam_unix",
-            "pam_unix2",
-            "pam_tcb",
-            "pam_sss",
-            "pam_ldap",
-            "pam_winbind",
-            "pam_krb5",
-            "pam_systemd_home",
-        ),
-        *("pam_userdb", "pam_pwdfile", "pam_radius_auth", "pam_himmelblau", "pam_sss_gss", "pam_authd"),
-    )
+def _modules(names: str) -> frozenset[str]:
+    return frozenset(f"pam_{name}" for name in names.split())
+
+
+_FIRST_FACTORS = _modules(
+    "unix unix2 tcb sss ldap winbind krb5 systemd_home userdb pwdfile radius_auth himmelblau sss_gss authd"
 )
-_LOCAL = frozenset(("pam_unix", "pam_unix2", "pam_tcb", "pam_systemd_home", "pam_pwdfile", "pam_userdb"))
-"""First factors of users of this machine; the others are of a directory."""
-_CONDITIONS = frozenset(
-    (
-        *(
-            "pam_succeed_if",
-            "pam_access",
-            "pam_listfile",
-            "pam_time",
-            "pam_wheel",
-            "pam_securetty",
-            "pam_shells",
-        ),
-        *("pam_sepermit", "pam_tally2", "pam_usertype", "pam_selinux_permit", "pam_filter"),
-    )
+_LOCAL = _modules("unix unix2 tcb systemd_home pwdfile userdb")
+"""First factors of users of this machine; the others are for users of a directory."""
+_CONDITIONS = _modules(
+    "succeed_if access listfile time wheel securetty shells sepermit tally2 usertype selinux_permit filter"
 )
-_FIXED = {
-    "pam_permit": SUCCESS,
-    "pam_deny": AUTH_ERR,
-    "pam_env": SUCCESS,
-    "pam_faildelay": SUCCESS,
-    "pam_umask": SUCCESS,
-    "pam_keyinit": SUCCESS,
-    "pam_gnome_keyring": SUCCESS,
-    "pam_kwallet5": SUCCESS,
-    "pam_warn": IGNORE,
-    "pam_echo": IGNORE,
-    "pam_issue": IGNORE,
-    "pam_motd": IGNORE,
-    "pam_nologin": IGNORE,
-    "pam_cap": IGNORE,
-    "pam_group": IGNORE,
-    "pam_systemd_loadkey": IGNORE,
+_FIXED: dict[str, PamCode] = {
+    "pam_deny": PamCode.AUTH_ERR,
+    **dict.fromkeys(
+        _modules("permit env faildelay umask keyinit gnome_keyring kwallet5"),
+        PamCode.SUCCESS,
+    ),
+    **dict.fromkeys(_modules("warn echo issue motd nologin cap group systemd_loadkey"), PamCode.IGNORE),
 }
 
 
@@ -97,7 +62,7 @@ def stem(handler: Handler) -> str:
 
 def is_ours(handler: Handler) -> bool:
     """Whether the line is one of our two doors."""
-    if handler.kind is not Kind.MODULE:
+    if handler.kind is not HandlerKind.MODULE:
         return False
     return handler.name == NATIVE or is_pam_python(handler)
 
@@ -109,130 +74,142 @@ def is_pam_python(handler: Handler) -> bool:
 
 
 def own_arguments(handler: Handler) -> tuple[str, ...]:
-    """The arguments that the module gets from our line."""
+    """The module arguments of our line."""
     return handler.arguments[1:] if is_pam_python(handler) else handler.arguments
 
 
+def demands_key(handler: Handler) -> bool:
+    """Whether our line demands that sshd has accepted a key."""
+    return DEMANDS_KEY in own_arguments(handler)
+
+
+def our_lines(service: PamService) -> list[Handler]:
+    """Our lines in the `auth` stack of a service."""
+    return [handler for handler in service.stacks[PamType.AUTH] if is_ours(handler)]
+
+
+def pam_python_line(service: PamService) -> Handler | None:
+    """The first line that runs a script in pam_python, which crashes inside a Python program."""
+    return next((handler for handler in service.handlers if handler.name == PAM_PYTHON), None)
+
+
 def role(handler: Handler) -> Role:
-    """What the module is there for."""
+    """The purpose of the module."""
     name = stem(handler)
     if is_ours(handler):
         return Role.OURS
     if name in _FIRST_FACTORS:
         return Role.FIRST_FACTOR
     if name == "pam_localuser":
-        return Role.SORT_OF_USER
+        return Role.LOCAL_USER
     if name in _CONDITIONS:
         return Role.CONDITION
     return Role.FIXED if name in _FIXED or name in ("pam_faillock", "pam_debug") else Role.OTHER_FACTOR
 
 
 @dataclass(frozen=True)
-class Person:
-    """Somebody who logs in: where the account is, and whether the first factor is right."""
+class FirstFactor:
+    """The first factor of a simulated login."""
 
     local: bool
+    """Whether the account is of this machine."""
     right: bool
     checker: str
     """The module that knows the account."""
 
-    @property
-    def sort(self) -> str:
-        return f"a user whom {self.checker}.so knows"
-
 
 @dataclass(frozen=True)
-class World:
-    """What decides the answers of all modules."""
+class Scenario:
+    """What decides the return codes of all modules in a simulated login."""
 
-    person: Person
+    first_factor: FirstFactor
     conditions: Mapping[tuple[str, tuple[str, ...]], bool]
-    """What each module that may go either way says, by its name and arguments."""
+    """Whether each module that may succeed or fail succeeds, by its name and arguments."""
     ours: int
-    """What we answer."""
+    """Our return code."""
     missing: frozenset[str]
-    """The modules that are not on this machine."""
+    """The modules that are not installed."""
 
-    def answers(self) -> Answers:
-        return self._answer
-
-    def _answer(self, handler: Handler) -> int:
+    def answer(self, handler: Handler) -> int:
+        """The return code of the module."""
         if handler.path in self.missing:
-            return MODULE_UNKNOWN
+            return PamCode.MODULE_UNKNOWN
         kind, name = role(handler), stem(handler)
         if kind is Role.OURS:
             return self.ours
         if kind is Role.FIRST_FACTOR:
-            if name != self.person.checker:
-                return USER_UNKNOWN
-            return SUCCESS if self.person.right else AUTH_ERR
-        if kind is Role.SORT_OF_USER:
-            return SUCCESS if self.person.local else CODES.index("perm_denied")
+            if name != self.first_factor.checker:
+                return PamCode.USER_UNKNOWN
+            return PamCode.SUCCESS if self.first_factor.right else PamCode.AUTH_ERR
+        if kind is Role.LOCAL_USER:
+            return PamCode.SUCCESS if self.first_factor.local else PamCode.PERM_DENIED
         if kind in (Role.CONDITION, Role.OTHER_FACTOR):
-            return _yes(handler) if self.conditions[condition_of(handler)] else AUTH_ERR
+            return _success(handler) if self.conditions[condition_of(handler)] else PamCode.AUTH_ERR
         return _fixed(handler)
 
 
-def _yes(handler: Handler) -> int:
-    """What a condition says where it is met: pam_wheel only lets others decide, unless it is told to trust."""
-    return IGNORE if stem(handler) == "pam_wheel" and "trust" not in handler.arguments else SUCCESS
+def _success(handler: Handler) -> int:
+    """The return code of a condition that is met: pam_wheel without `trust` leaves the decision to others."""
+    trusts = stem(handler) != "pam_wheel" or "trust" in handler.arguments
+    return PamCode.SUCCESS if trusts else PamCode.IGNORE
 
 
 def _fixed(handler: Handler) -> int:
     name = stem(handler)
     if name == "pam_faillock":
-        return IGNORE if "authfail" in handler.arguments else SUCCESS
+        return PamCode.IGNORE if "authfail" in handler.arguments else PamCode.SUCCESS
     if name == "pam_debug":
         given = [word[5:] for word in handler.arguments if word.startswith("auth=")]
-        return CODES.index(given[0]) if given and given[0] in CODES else SUCCESS
+        return CODES.index(given[0]) if given and given[0] in CODES else PamCode.SUCCESS
     return _FIXED[name]
 
 
 def setcred_answer(handler: Handler, missing: frozenset[str]) -> int:
-    """What a module answers to pam_setcred."""
+    """The module's return code for pam_setcred."""
     if handler.path in missing:
-        return MODULE_UNKNOWN
+        return PamCode.MODULE_UNKNOWN
     if is_ours(handler):
-        return IGNORE
+        return PamCode.IGNORE
     if stem(handler) == "pam_deny":
-        return CODES.index("cred_err")
+        return PamCode.CRED_ERR
     if stem(handler) in ("pam_permit", "pam_debug"):
-        return SUCCESS
-    return IGNORE if _FIXED.get(stem(handler)) == IGNORE or role(handler) is Role.CONDITION else SUCCESS
+        return PamCode.SUCCESS
+    ignores = _FIXED.get(stem(handler)) == PamCode.IGNORE or role(handler) is Role.CONDITION
+    return PamCode.IGNORE if ignores else PamCode.SUCCESS
 
 
 def condition_of(handler: Handler) -> tuple[str, tuple[str, ...]]:
-    """What tells one condition from another."""
+    """The key of a condition in `Scenario.conditions`."""
     return stem(handler), handler.arguments
 
 
-def people(stack: Sequence[Handler], right: bool) -> list[Person]:
-    """One of each sort of user whose first factor the stack can check."""
+def first_factors(stack: Sequence[Handler], right: bool) -> list[FirstFactor]:
+    """A first factor, right or wrong, for each module of the stack that checks one."""
     checkers = dict.fromkeys(stem(handler) for handler in stack if role(handler) is Role.FIRST_FACTOR)
-    return [Person(checker in _LOCAL, right, checker) for checker in checkers] or [Person(True, right, "")]
+    found = [FirstFactor(checker in _LOCAL, right, checker) for checker in checkers]
+    return found or [FirstFactor(True, right, "")]
 
 
 def conditions(
-    stack: Sequence[Handler], fixed: Iterable[Role] = ()
+    stack: Sequence[Handler], failing: Iterable[Role] = ()
 ) -> Iterator[dict[tuple[str, tuple[str, ...]], bool]]:
-    """Every way in which the conditions and other factors of the stack may answer; those of `fixed` roles say no.
+    """Every combination of results of the conditions and other factors; modules of the roles `failing` fail.
 
-    Where there are very many, only each one by itself is turned.
+    If there are more than a few, each is only varied alone.
     """
-    either: list[tuple[str, tuple[str, ...]]] = []
-    no: dict[tuple[str, tuple[str, ...]], bool] = {}
+    varied: dict[tuple[str, tuple[str, ...]], None] = {}
+    failed: dict[tuple[str, tuple[str, ...]], bool] = {}
     for handler in stack:
         kind = role(handler)
-        if kind in (Role.CONDITION, Role.OTHER_FACTOR) and handler.kind is Kind.MODULE:
-            name = condition_of(handler)
-            if kind in tuple(fixed):
-                no[name] = False
-            elif name not in either:
-                either.append(name)
-    if len(either) <= _MOST_CONDITIONS:
-        for says in itertools.product((True, False), repeat=len(either)):
-            yield {**no, **dict(zip(either, says))}
+        if kind in (Role.CONDITION, Role.OTHER_FACTOR) and handler.kind is HandlerKind.MODULE:
+            if kind in tuple(failing):
+                failed[condition_of(handler)] = False
+            else:
+                varied[condition_of(handler)] = None
+    if len(varied) <= _MAX_CONDITIONS:
+        for results in itertools.product((True, False), repeat=len(varied)):
+            yield {**failed, **dict(zip(varied, results))}
         return
-    for turned in (None, *either):
+    for inverted in (None, *varied):
         for usual in (True, False):
-            yield {**no, **{name: usual != (name == turned) for name in either}}
+            yield {**failed, **{name: usual != (name == inverted) for name in varied}}

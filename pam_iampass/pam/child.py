@@ -1,7 +1,7 @@
-"""The process that runs a PAM stack. Started by `run.py`, which is the only one to talk with it.
+"""The process that runs a PAM stack, started by `run.py`.
 
-One line of JSON comes in at the socket and says what to run; one line goes out for each message of the stack, and for
-each question one comes in with the answer; the last line out is the result.
+It reads one line of JSON with the run from a socket, writes a line for each message of the stack, reads the answer to
+each question, and writes the result as its last line. libpam is loaded through python-pam.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _ASK_SECRETLY, _ASK, _SAY_ERROR, _SAY = 1, 2, 3, 4
 
 
 def main(descriptor: int) -> None:
-    """Run what the socket `descriptor` says."""
+    """Run the stack that is requested at the socket `descriptor`."""
     with socket.socket(fileno=descriptor) as connection:
         wire = connection.makefile("rw", encoding="utf-8", errors="surrogateescape")
         wanted = json.loads(wire.readline())
         try:
-            told = _run(wanted, wire)
+            result = _run(wanted, wire)
         except ImportError as error:
-            told = {"kind": "failed", "what": f"the Python package {error.name} is not installed"}
-        _send(wire, told)
+            result = {"kind": "failed", "what": f"the Python package {error.name} is not installed"}
+        _send(wire, result)
 
 
 def _send(wire: Any, message: dict[str, Any]) -> None:
@@ -37,8 +37,8 @@ def _send(wire: Any, message: dict[str, Any]) -> None:
 
 
 def _run(wanted: dict[str, Any], wire: Any) -> dict[str, Any]:
-    # python-pam: its bindings are used, and its `authenticate`; the conversation is ours, since its own answers every
-    # question with the password and shows nothing until the end.
+    # The conversation is ours: that of python-pam answers every question with the password, and shows messages only
+    # at the end.
     import pam
 
     bindings = sys.modules[pam.PamAuthenticator.__module__]
@@ -80,7 +80,7 @@ def _run(wanted: dict[str, Any], wire: Any) -> dict[str, Any]:
             for item, key in ((_TTY, "tty"), (_RHOST, "rhost"), (_RUSER, "ruser")):
                 if wanted[key] is not None:
                     self.pam_set_item(self.handle, item, os.fsencode(wanted[key]))
-            if wanted["at_once"]:  # a wrong answer shall not cost two seconds
+            if wanted["at_once"]:
                 self.pam_set_item(self.handle, _FAIL_DELAY, ctypes.cast(_NO_DELAY, ctypes.c_void_p))
 
         def putenv(self, name_value: str, encoding: str = "utf-8") -> int:
@@ -113,7 +113,7 @@ _NO_DELAY = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
 
 
 def _conversation(bindings: Any, wire: Any) -> Any:
-    """A conversation function (pam_conv(3)) that asks the other end of the wire."""
+    """A conversation function (pam_conv(3)) that passes messages on to the other end of the socket."""
     libc = ctypes.CDLL(None)
     libc.calloc.restype = ctypes.c_void_p
     libc.strdup.restype = ctypes.c_void_p
@@ -131,7 +131,7 @@ def _conversation(bindings: Any, wire: Any) -> Any:
                     answers[place].text = libc.strdup(answer)
             slot = ctypes.cast(responses, ctypes.POINTER(ctypes.c_void_p))
             slot[0] = ctypes.cast(answers, ctypes.c_void_p).value
-        except (OSError, ValueError):  # nobody is at the other end any more
+        except (OSError, ValueError):  # the other end is gone
             return _CONV_ERR
         return _SUCCESS
 

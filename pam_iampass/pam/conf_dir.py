@@ -1,7 +1,7 @@
 """PAM services in a folder of their own.
 
-pam_start_confdir(3) reads a service from another folder, but what that service includes still from /etc/pam.d (seen
-with Linux-PAM 1.7.0). An absolute name is taken as it is: so inclusions are given one.
+pam_start_confdir(3) reads a service from another folder, but the files that it includes by name from /etc/pam.d (seen
+with Linux-PAM 1.7.0). Therefore the names are replaced with absolute paths.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _INCLUDE = re.compile(
 
 
 def resolve_includes(folder: Path) -> None:
-    """Have the services in `folder` include each other, where the folder has what they name."""
+    """Make the services in `folder` include each other, as far as the folder has the files."""
     for file in folder.iterdir():
 
         def absolute(found: re.Match[bytes]) -> bytes:

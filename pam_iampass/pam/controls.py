@@ -1,13 +1,15 @@
-"""PAM's return codes, and what a control says to do with each of them (pam.conf(5))."""
+"""The controls of PAM lines: what libpam does with each return code (pam.conf(5))."""
 
 from __future__ import annotations
 
 import enum
 from typing import Union
 
+from pam_iampass.outcome import PamCode
+
 
 class Action(enum.Enum):
-    """What is done with a module's answer."""
+    """What libpam does with a module's return code."""
 
     IGNORE = "ignore"
     OK = "ok"
@@ -17,40 +19,23 @@ class Action(enum.Enum):
     RESET = "reset"
 
 
-Does = Union[Action, int]
-"""An action, or how many modules are jumped over."""
+ControlAction = Union[Action, int]
+"""An action, or the number of modules to jump over."""
 
-
-CODES = (
-    *("success", "open_err", "symbol_err", "service_err", "system_err", "buf_err", "perm_denied", "auth_err"),
-    *(
-        "cred_insufficient",
-        "authinfo_unavail",
-        "user_unknown",
-        "maxtries",
-        "new_authtok_reqd",
-        "acct_expired",
-    ),
-    *("session_err", "cred_unavail", "cred_expired", "cred_err", "no_module_data", "conv_err", "authtok_err"),
-    *("authtok_recover_err", "authtok_lock_busy", "authtok_disable_aging", "try_again", "ignore", "abort"),
-    *("authtok_expired", "module_unknown", "bad_item", "conv_again", "incomplete"),
-)
-"""The names of the return codes in a control, by their number."""
-
-SUCCESS, SERVICE_ERR, PERM_DENIED, AUTH_ERR, USER_UNKNOWN = 0, 3, 6, 7, 10
-MAXTRIES, IGNORE, ABORT, MODULE_UNKNOWN, INCOMPLETE = 11, 25, 26, 28, 31
+CODES = tuple(code.name.lower() for code in PamCode)
+"""The names of the return codes in a control, in the order of their numbers."""
 
 _SPACE = " \t\n\v\f\r"
 _LARGEST_JUMP = 2**31 - 1
 
 
-def _words(default: Action, **special: Action) -> tuple[Does, ...]:
+def _words(default: Action, **special: Action) -> tuple[ControlAction, ...]:
     return tuple(special.get(code, default) for code in CODES)
 
 
-ALL_BAD: tuple[Does, ...] = _words(Action.BAD)
+ALL_BAD: tuple[ControlAction, ...] = _words(Action.BAD)
 
-WORDS: dict[str, tuple[Does, ...]] = {
+WORDS: dict[str, tuple[ControlAction, ...]] = {
     "required": _words(Action.BAD, success=Action.OK, new_authtok_reqd=Action.OK, ignore=Action.IGNORE),
     "requisite": _words(Action.DIE, success=Action.OK, new_authtok_reqd=Action.OK, ignore=Action.IGNORE),
     "optional": _words(Action.IGNORE, success=Action.OK, new_authtok_reqd=Action.OK),
@@ -59,20 +44,19 @@ WORDS: dict[str, tuple[Does, ...]] = {
 """The controls of one word."""
 
 
-def control(text: str) -> tuple[Does, ...]:
-    """What the control `text`, a word or the inside of brackets, does; where it makes no sense all codes are bad."""
-    word = WORDS.get(text.lower())
-    return word if word is not None else _Reader(text).control()
+def control(text: str) -> tuple[ControlAction, ...]:
+    """The action for each code. `text` is a word or the inside of brackets; if it is invalid, all codes are bad."""
+    return WORDS.get(text.lower()) or _ControlReader(text).control()
 
 
-class _Reader:
-    """Reads `code=action` pairs, as loosely as libpam does: nothing need stand between two of them."""
+class _ControlReader:
+    """Reads `code=action` pairs as leniently as libpam does, which needs no blank between two of them."""
 
     def __init__(self, text: str) -> None:
         self.rest = text
 
-    def control(self) -> tuple[Does, ...]:
-        does: list[Does | None] = [None] * len(CODES)
+    def control(self) -> tuple[ControlAction, ...]:
+        actions: list[ControlAction | None] = [None] * len(CODES)
         self._skip_space()
         while self.rest:
             code = self._one_of((*CODES, "default"))
@@ -80,13 +64,13 @@ class _Reader:
             if action is None:
                 return ALL_BAD
             if code == "default":
-                does = [action if known is None else known for known in does]
+                actions = [action if known is None else known for known in actions]
             else:
-                does[CODES.index(str(code))] = action
+                actions[CODES.index(str(code))] = action
             self._skip_space()
-        return tuple(Action.BAD if known is None else known for known in does)
+        return tuple(Action.BAD if known is None else known for known in actions)
 
-    def _action(self) -> Does | None:
+    def _action(self) -> ControlAction | None:
         word = self._one_of(tuple(action.value for action in Action))
         if word is not None:
             return Action(word)

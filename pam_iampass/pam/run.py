@@ -1,4 +1,4 @@
-"""Starts the process that runs a PAM stack, and talks with it."""
+"""Runs a real PAM stack in a process of its own (`child.py`), which a module may crash."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pam_iampass.outcome import PamCode
+
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from pam_iampass.pam.child import main; main(0)"
 )
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 
-class Kind(enum.Enum):
-    """What a stack can say."""
+class MessageKind(enum.Enum):
+    """The kinds of messages of a conversation (pam_conv(3))."""
 
     SAY = "say"
     SAY_ERROR = "say_error"
@@ -28,28 +30,28 @@ class Kind(enum.Enum):
 
     @property
     def is_question(self) -> bool:
-        """Whether an answer is waited for."""
-        return self in (Kind.ASK, Kind.ASK_SECRETLY)
+        """Whether it needs an answer."""
+        return self in (MessageKind.ASK, MessageKind.ASK_SECRETLY)
 
 
 @dataclass(frozen=True)
 class Message:
-    """Something that a stack says or asks. The text is as the module wrote it: clean it before it is shown."""
+    """A message of a stack. The text is as the module wrote it: clean it before it is shown."""
 
-    kind: Kind
+    kind: MessageKind
     text: str
 
 
 @dataclass(frozen=True)
 class PamRun:
-    """What to run, and as whom."""
+    """A stack to run, and the login that it is run for."""
 
     service: str
     user: str
     folder: Path | None = None
-    """Where the service files are; None: where Linux-PAM has them."""
+    """The folder of the service files; None: those of Linux-PAM."""
     phase: str = "both"
-    """`both`: authenticate and, after success, account. `auth` or `account`: that alone."""
+    """`both`: authenticate and, after success, account; or `auth` or `account` alone."""
     tty: str | None = None
     rhost: str | None = None
     ruser: str | None = None
@@ -57,28 +59,30 @@ class PamRun:
     environment: dict[str, str] = field(default_factory=dict)
     """PAM's environment, such as SSH_AUTH_INFO_0."""
     at_once: bool = False
-    """Without the delay after a wrong password."""
+    """Skips the delay after a wrong password."""
 
 
 @dataclass(frozen=True)
 class PamResult:
-    """What came of it."""
+    """The result of a run."""
 
     code: int | None
-    """The PAM return code; None where the process ended without one."""
+    """The PAM return code; None if the process ended without one."""
     started: bool
-    """Whether the stack could be read at all."""
+    """Whether libpam could read the service."""
     messages: tuple[Message, ...]
     seconds: float
     failure: str = ""
-    """Where there is no code: what happened instead."""
+    """The reason why there is no code."""
     authenticated: bool = False
-    """Whether authenticate succeeded; the account phase may have denied then."""
+    """Whether authenticate succeeded; the account phase may still have denied."""
 
     @property
     def name(self) -> str:
         """The code's name."""
-        return CODES.get(self.code, (f"code {self.code}", ""))[0] if self.code is not None else "no answer"
+        if self.code is None:
+            return "no answer"
+        return f"PAM_{PamCode(self.code).name}" if self.code in set(PamCode) else f"code {self.code}"
 
     @property
     def meaning(self) -> str:
@@ -86,16 +90,17 @@ class PamResult:
         if self.code is None:
             return self.failure
         if not self.started:
-            return "the PAM service cannot be read: a file that it names is missing, or a line is wrong"
-        if self.authenticated and self.code != 0:
+            return "the PAM service cannot be read: a file is missing, or a line is wrong"
+        if self.authenticated and self.code != PamCode.SUCCESS:
             return "authenticated, but the account may not log in"
-        return CODES.get(self.code, ("", "a code that Linux-PAM does not explain"))[1]
+        return _MEANINGS.get(self.code, "a code that no login should end with")
 
 
 def run(wanted: PamRun, answer: Callable[[Message], str | None], timeout: float | None = None) -> PamResult:
-    """Run a stack; `answer` is told each message as it comes, and answers the questions (None: no answer).
+    """Run a stack. `answer` gets each message as it comes, and returns the answer to a question (None: no answer).
 
-    What `answer` raises ends the process, and is raised. After `timeout` seconds without a message it is ended too.
+    An exception of `answer` ends the process, and is raised. So do `timeout` seconds without a message, which are
+    reported as a failure.
     """
     began = time.monotonic()
     ours, theirs = socket.socketpair()
@@ -112,14 +117,14 @@ def run(wanted: PamRun, answer: Callable[[Message], str | None], timeout: float 
         theirs.close()
         ours.settimeout(timeout)
         try:
-            messages, told = _talk(ours, wanted, answer)
+            messages, reply = _talk(ours, wanted, answer)
         except BaseException:
             process.kill()
             raise
         finally:
             ours.close()
             status = _ended(process)
-    return _result(messages, told, status, time.monotonic() - began)
+    return _result(messages, reply, status, time.monotonic() - began)
 
 
 def _talk(
@@ -127,15 +132,15 @@ def _talk(
 ) -> tuple[list[Message], dict[str, object]]:
     messages: list[Message] = []
     wire = connection.makefile("rw", encoding="utf-8", errors="surrogateescape")
-    told = {**vars(wanted), "folder": str(wanted.folder) if wanted.folder else None}
-    wire.write(json.dumps(told) + "\n")
+    folder = str(wanted.folder) if wanted.folder else None
+    wire.write(json.dumps({**vars(wanted), "folder": folder}) + "\n")
     wire.flush()
     try:
         for line in wire:
             received = json.loads(line)
             if received["kind"] in ("result", "failed"):
                 return messages, received
-            message = Message(Kind(received["kind"]), received["text"])
+            message = Message(MessageKind(received["kind"]), received["text"])
             messages.append(message)
             given = answer(message)
             if message.kind.is_question:
@@ -156,39 +161,36 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
         return process.wait()
 
 
-def _result(messages: list[Message], told: dict[str, object], status: int, seconds: float) -> PamResult:
-    if told.get("kind") == "result":
-        code, started, authenticated = (
-            int(str(told["code"])),
-            bool(told["started"]),
-            bool(told["authenticated"]),
-        )
+def _result(messages: list[Message], reply: dict[str, object], status: int, seconds: float) -> PamResult:
+    if reply.get("kind") == "result":
+        authenticated = bool(reply["authenticated"])
+        code, started = int(str(reply["code"])), bool(reply["started"])
         return PamResult(code, started, tuple(messages), seconds, authenticated=authenticated)
     how = f"by signal {-status}" if status < 0 else f"with status {status}"
-    what = str(told.get("what") or f"the process that ran the stack ended {how}")
+    what = str(reply.get("what") or f"the process that ran the stack ended {how}")
     return PamResult(None, False, tuple(messages), seconds, what)
 
 
-CODES = {
-    0: ("PAM_SUCCESS", "the login succeeds"),
-    1: ("PAM_OPEN_ERR", "a module could not be loaded"),
-    2: ("PAM_SYMBOL_ERR", "a module lacks a function"),
-    3: ("PAM_SERVICE_ERR", "a module failed"),
-    4: ("PAM_SYSTEM_ERR", "the system failed"),
-    5: ("PAM_BUF_ERR", "there was not enough memory"),
-    6: ("PAM_PERM_DENIED", "permission denied"),
-    7: ("PAM_AUTH_ERR", "not authenticated, such as by a wrong password"),
-    8: ("PAM_CRED_INSUFFICIENT", "may not see what it takes to authenticate"),
-    9: ("PAM_AUTHINFO_UNAVAIL", "what it takes to authenticate cannot be reached"),
-    10: ("PAM_USER_UNKNOWN", "no such user"),
-    11: ("PAM_MAXTRIES", "denied for good: how this module denies in sshd"),
-    12: ("PAM_NEW_AUTHTOK_REQD", "the password must be changed first"),
-    13: ("PAM_ACCT_EXPIRED", "the account has expired"),
-    19: ("PAM_CONV_ERR", "a question was not answered"),
-    24: ("PAM_TRY_AGAIN", "try again"),
-    25: ("PAM_IGNORE", "no module had a say"),
-    26: ("PAM_ABORT", "denied at once: how this module denies in sudo and su"),
-    27: ("PAM_AUTHTOK_EXPIRED", "the password has expired"),
-    28: ("PAM_MODULE_UNKNOWN", "a module that the stack names is not there"),
+_MEANINGS: dict[int, str] = {
+    PamCode.SUCCESS: "the login succeeds",
+    PamCode.OPEN_ERR: "a module could not be loaded",
+    PamCode.SYMBOL_ERR: "a module lacks a function",
+    PamCode.SERVICE_ERR: "a module failed",
+    PamCode.SYSTEM_ERR: "a system call failed",
+    PamCode.BUF_ERR: "out of memory",
+    PamCode.PERM_DENIED: "permission denied",
+    PamCode.AUTH_ERR: "authentication failed, for example by a wrong password",
+    PamCode.CRED_INSUFFICIENT: "the program may not read the authentication data",
+    PamCode.AUTHINFO_UNAVAIL: "the authentication data is unavailable",
+    PamCode.USER_UNKNOWN: "unknown user",
+    PamCode.MAXTRIES: "denied at once: how this module denies in sshd",
+    PamCode.NEW_AUTHTOK_REQD: "the password must be changed first",
+    PamCode.ACCT_EXPIRED: "the account has expired",
+    PamCode.CONV_ERR: "a question was not answered",
+    PamCode.TRY_AGAIN: "try again",
+    PamCode.IGNORE: "every module ignored the login",
+    PamCode.ABORT: "denied at once: how this module denies in sudo and su",
+    PamCode.AUTHTOK_EXPIRED: "the password has expired",
+    PamCode.MODULE_UNKNOWN: "a module of the stack is not installed",
 }
-"""Linux-PAM's return codes (_pam_types.h) that a login can end with: name and meaning."""
+"""The return codes that a login can end with."""

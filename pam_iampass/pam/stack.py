@@ -1,29 +1,33 @@
-"""A PAM service's modules, with its includes and substacks followed, as libpam puts them together (pam.conf(5))."""
+"""The stacks of a PAM service, with includes and substacks followed as libpam does (pam.conf(5))."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pam_iampass.errors import shown
-from pam_iampass.pam.controls import ALL_BAD, Does, control
+from pam_iampass.pam.controls import ALL_BAD, ControlAction, control
 from pam_iampass.pam.dialect import DEBIAN, Dialect
-from pam_iampass.pam.lines import CutOff, Line, lines, words
+from pam_iampass.pam.lines import PamLine, lines
 
-FOLDERS = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
-"""Where PAM files are looked for, in this order."""
+FOLDERS = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"), Path("/usr/share/pam.d"))
+"""The folders of PAM files, in the order of precedence (the last two if Linux-PAM was built with them)."""
 
 OTHER = "other"
-"""The service that stands in for one without a file, or without lines of a type."""
+"""The service that replaces one without a file, or without lines of a type."""
 
-_DEEPEST = 16  # PAM_SUBSTACK_MAX_LEVEL
-_MOST = 2000  # modules of a stack, and files read for it: one that includes itself twice would make 32,768
+_INCLUDES = ("include", "substack")
+_MAX_DEPTH = 16  # PAM_SUBSTACK_MAX_LEVEL
+_MAX_FILES = 200  # a file that includes itself twice makes libpam read 32,768
+_MAX_LINES = 1000
+_MAX_BYTES = 100_000  # of one file
 
 
-class Type(enum.Enum):
-    """What a line is for."""
+class PamType(enum.Enum):
+    """The management group of a line."""
 
     AUTH = "auth"
     ACCOUNT = "account"
@@ -31,30 +35,30 @@ class Type(enum.Enum):
     PASSWORD = "password"  # noqa: S105 - a word of pam.conf(5)
 
 
-class Kind(enum.Enum):
-    """What is called at a place of a stack."""
+class HandlerKind(enum.Enum):
+    """What libpam calls at a place of a stack."""
 
     MODULE = "module"
     MUST_FAIL = "must fail"
-    """A line that makes no sense: it answers PAM_PERM_DENIED."""
+    """An invalid line: it returns PAM_PERM_DENIED."""
     SUBSTACK = "substack"
-    """Where a substack begins; nothing is called."""
+    """The start of a substack; nothing is called."""
 
 
-class Broken(Exception):
-    """libpam cannot use the configuration of a service: every call fails."""
+class UnusableService(Exception):
+    """libpam cannot use the configuration of a service, so that every call fails; or it would read for minutes."""
 
 
 @dataclass(frozen=True)
 class Handler:
     """One place of a stack."""
 
-    kind: Kind
+    kind: HandlerKind
     level: int
-    """How deep in substacks it stands."""
-    does: tuple[Does, ...]
+    """The depth of substacks."""
+    actions: tuple[ControlAction, ...]
     path: str
-    """The module as the line has it, or the file that a substack names."""
+    """The module as the line names it, or the file of a substack."""
     arguments: tuple[str, ...]
     file: Path
     line: int
@@ -73,37 +77,42 @@ class Handler:
 
 
 @dataclass(frozen=True)
-class Service:
+class PamService:
     """All stacks of a service."""
 
     name: str
-    file: Path | None
-    """None: it has no file, and `other` stands in."""
-    stacks: dict[Type, list[Handler]]
+    stacks: dict[PamType, list[Handler]]
     files: tuple[Path, ...]
     """All files that were read for it."""
-    faults: tuple[str, ...] = ()
-    """What libpam could not understand."""
+    errors: tuple[str, ...] = ()
+    """What libpam cannot interpret."""
+
+    @property
+    def handlers(self) -> list[Handler]:
+        """The places of all stacks."""
+        return [handler for stack in self.stacks.values() for handler in stack]
 
 
 @dataclass
 class _Reading:
-    """What has come together so far."""
+    """What was read so far."""
 
-    stacks: dict[Type, list[Handler]] = field(default_factory=lambda: {kind: [] for kind in Type})
+    stacks: dict[PamType, list[Handler]] = field(default_factory=lambda: {kind: [] for kind in PamType})
     files: list[Path] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
+    lines: int = 0
+    errors: list[str] = field(default_factory=list)
 
 
 class PamFiles:
-    """The PAM files of a machine."""
+    """The PAM files of a machine. Each file is read once."""
 
     def __init__(self, folders: Sequence[Path] = FOLDERS, dialect: Dialect = DEBIAN) -> None:
         self.folders = tuple(folders)
         self.dialect = dialect
+        self._read: dict[Path, tuple[str, list[PamLine], bool]] = {}
 
     def names(self) -> list[str]:
-        """All services that have a file. libpam wants their names in small letters. Raises OSError."""
+        """All services that have a file, which libpam requires to be lower case. Raises OSError."""
         found = set()
         for folder in self.folders:
             if folder.is_dir():
@@ -111,32 +120,70 @@ class PamFiles:
         return sorted(name for name in found if name == name.lower())
 
     def path(self, name: str) -> Path | None:
-        """The file of the service `name`, None where there is none."""
+        """The file of the service `name`, None if there is none."""
         return _first(folder / name for folder in self.folders)
 
     def included(self, name: str) -> Path | None:
-        """The file that a line includes under `name`, None where there is none."""
+        """The file that a line includes as `name`, None if there is none."""
         if name.startswith("/"):
             return _first([Path(name)])
         return _first(
             folder / name for folder in self.folders[: None if self.dialect.includes_from_everywhere else 1]
         )
 
-    def service(self, name: str) -> Service:
-        """The stacks of a service, those of `other` where it has no lines of its own. Raises Broken and OSError."""
+    def content(self, file: Path) -> tuple[str, list[PamLine], bool]:
+        """Text and lines of a file, and whether it is complete. Raises UnusableService and OSError."""
+        if file not in self._read:
+            text = "" if file.is_dir() else _text(file)  # to libpam a folder is an empty file
+            self._read[file] = (text, *lines(text))
+        return self._read[file]
+
+    def service(self, name: str) -> PamService:
+        """The stacks of a service, those of `other` if it has no lines of a type. Raises UnusableService and OSError.
+
+        Reading is bounded: it ends at once for files that include each other, however often.
+        """
         own, others = _Reading(), _Reading()
-        file = self.path(name)
-        for reading, source in ((own, file), (others, self.path(OTHER))):
+        for reading, source in ((own, self.path(name)), (others, self.path(OTHER))):
             if source is not None and not _Reader(self, reading).read(source, None, 0, 0):
-                raise Broken(f"{source} cannot be used: {'; '.join(reading.faults)}")
+                raise UnusableService(f"{source} cannot be used: {'; '.join(reading.errors)}")
         if not own.files and not others.files:
-            raise Broken(f"neither {name} nor {OTHER} has a file")
-        stacks = {kind: own.stacks[kind] or others.stacks[kind] for kind in Type}
-        return Service(name, file, stacks, tuple(dict.fromkeys(own.files)), tuple(own.faults))
+            raise UnusableService(f"neither {name} nor {OTHER} has a file")
+        stacks = {kind: own.stacks[kind] or others.stacks[kind] for kind in PamType}
+        return PamService(name, stacks, tuple(dict.fromkeys(own.files)), tuple(own.errors))
+
+    def texts(self, name: str) -> Iterator[str]:
+        """The texts of all files that a service leads to, whether or not libpam can use them. Raises OSError."""
+        pending = [self.path(name)]
+        seen: set[Path] = set()
+        while pending and len(seen) < _MAX_FILES:
+            file = pending.pop()
+            if file is None or file in seen:
+                continue
+            seen.add(file)
+            try:
+                text, found, _complete = self.content(file)
+            except UnusableService:
+                continue
+            yield text
+            for words in (line.words for line in found):
+                if len(words) > 1 and words[0].lower() == "@include":
+                    pending.append(self.included(words[1]))
+                elif len(words) > 2 and words[1].lower() in _INCLUDES:
+                    pending.append(self.included(words[2]))
 
 
 def _first(places: Iterable[Path]) -> Path | None:
     return next((place for place in places if place.exists()), None)
+
+
+def _text(file: Path) -> str:
+    """The file's text. A FIFO or a device does not block."""
+    with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as opened:
+        found = opened.read(_MAX_BYTES + 1) or b""
+    if len(found) > _MAX_BYTES:
+        raise UnusableService(f"{file} has more than {_MAX_BYTES:,} bytes")
+    return found.decode("utf-8", "surrogateescape")
 
 
 class _Reader:
@@ -146,95 +193,100 @@ class _Reader:
         self.pam_files = pam_files
         self.reading = reading
 
-    def read(self, file: Path, only: Type | None, depth: int, level: int) -> bool:
-        """Whether libpam would take the file. Of an included one only lines of one type count."""
+    def read(self, file: Path, only: PamType | None, depth: int, level: int) -> bool:
+        """Whether libpam would accept the file. Of an included one only lines of the type `only` count."""
         self.reading.files.append(file)
-        if len(self.reading.files) > _MOST:
-            raise Broken(f"{file} is included again and again")
-        # To libpam a folder is an empty file.
-        content = "" if file.is_dir() else file.read_bytes().decode("utf-8", "surrogateescape")
-        try:
-            found, complete = lines(content), True
-        except CutOff as cut_off:
-            found, complete = cut_off.lines, False
-            self.reading.faults.append(f"{file}: {cut_off}")
+        _text, found, complete = self.pam_files.content(file)
+        self.reading.lines += len(found)
+        if len(self.reading.files) > _MAX_FILES or self.reading.lines > _MAX_LINES:
+            raise UnusableService(
+                f"{file}: with everything that is included, the service has more than {_MAX_FILES} files or "
+                f"{_MAX_LINES:,} lines: does a file include itself?"
+            )
+        if not complete:
+            self.reading.errors.append(f"{file}: the last line ends in a backslash")
         return all(self._line(file, line, only, depth, level) for line in found) and complete
 
-    def _line(self, file: Path, line: Line, only: Type | None, depth: int, level: int) -> bool:
-        made = _Line(file, line, words(line.text), only, level)
-        if made.includes_all and self.pam_files.dialect.at_include:
-            return self._include(made, only, made.included, depth, level)
-        if made.fault:
-            self.reading.faults.append(f"{file}:{line.number}: {made.fault}")
-        if only is not None and made.type is not only:
+    def _line(self, file: Path, line: PamLine, only: PamType | None, depth: int, level: int) -> bool:
+        parsed = _ParsedLine(file, line, only, level)
+        if parsed.includes_all and self.pam_files.dialect.at_include:
+            return self._include(parsed, only, parsed.first_argument, depth, level)
+        if parsed.error:
+            self.reading.errors.append(f"{file}:{line.number}: {parsed.error}")
+        if only is not None and parsed.type is not only:
             return True
-        control_word = made.control.lower() if made.control is not None else ""
-        if control_word in ("include", "substack"):
-            target = made.rest[0] if made.rest else None
-            if control_word == "substack":
-                if not self._add(made.handler(Kind.SUBSTACK, target or "?unknown", ()), made.type):
+        if parsed.control in _INCLUDES:
+            target = parsed.rest[0] if parsed.rest else None
+            if parsed.control == "substack":
+                handler = parsed.handler(HandlerKind.SUBSTACK, target or "?unknown", ())
+                if not self._add(handler, parsed.type):
                     return False
                 level += 1
-            return self._include(made, made.type, target, depth, level)
-        return self._add(made.of_module(), made.type)
+            return self._include(parsed, parsed.type, target, depth, level)
+        return self._add(parsed.of_module(), parsed.type)
 
-    def _include(self, made: _Line, only: Type | None, target: str | None, depth: int, level: int) -> bool:
-        """Read what a line includes; where that fails, the line itself fails in its place."""
+    def _include(
+        self, parsed: _ParsedLine, only: PamType | None, target: str | None, depth: int, level: int
+    ) -> bool:
+        """Read the file that a line includes; if that fails, the line itself fails."""
+        place = f"{parsed.file}:{parsed.line.number}"
         if target is None and self.pam_files.dialect is DEBIAN:
-            raise Broken(f"{made.file}:{made.line.number} includes nothing, which makes libpam crash")
+            raise UnusableService(f"{place}: an include without a file makes libpam crash")
         file = self.pam_files.included(target) if target else None
-        if file is not None and depth + 1 < _DEEPEST and self.read(file, only, depth + 1, level):
+        if file is None:
+            error = f"{target} cannot be included" if target else "the include names no file"
+        elif depth + 1 >= _MAX_DEPTH:
+            error = f"{target} is included more than {_MAX_DEPTH} levels deep"
+        elif self.read(file, only, depth + 1, level):
             return True
-        why = "includes nothing" if not target else f"{target} cannot be included"
-        self.reading.faults.append(f"{made.file}:{made.line.number}: {why}")
+        else:
+            error = f"{target} cannot be included"
+        if (message := f"{place}: {error}") not in self.reading.errors:
+            self.reading.errors.append(message)
         if only is None:
             return False
-        return self._add(made.handler(Kind.MUST_FAIL, "", ()), only)
+        return self._add(parsed.handler(HandlerKind.MUST_FAIL, "", ()), only)
 
-    def _add(self, handler: Handler, kind: Type) -> bool:
-        stack = self.reading.stacks[kind]
-        stack.append(handler)
-        if len(stack) > _MOST:
-            raise Broken(f"{handler.file} makes a stack of more than {_MOST} modules")
-        # libpam logs a module's name, and refuses a line without one.
-        nameless = handler.kind is not Kind.MUST_FAIL and handler.name.rpartition(".")[0] in ("", "?")
+    def _add(self, handler: Handler, kind: PamType) -> bool:
+        self.reading.stacks[kind].append(handler)
+        # libpam logs a module's name, and rejects a line without one.
+        nameless = handler.kind is not HandlerKind.MUST_FAIL and handler.name.rpartition(".")[0] in ("", "?")
         if (nameless and "." in handler.name) or handler.path.endswith("/"):
-            self.reading.faults.append(f"{handler.place}: the module has no name")
+            self.reading.errors.append(f"{handler.place}: the module has no name")
             return False
         return True
 
 
-class _Line:
-    """A line, understood as far as it goes."""
+class _ParsedLine:
+    """A line, interpreted as far as possible."""
 
-    def __init__(self, file: Path, line: Line, found: list[str], only: Type | None, level: int) -> None:
+    def __init__(self, file: Path, line: PamLine, only: PamType | None, level: int) -> None:
         self.file, self.line, self.level = file, line, level
-        self.fault = ""
-        first, rest = (found[0], found[1:]) if found else ("", [])
-        word = first[
-            first.startswith("-") :
-        ].lower()  # a dash in front: a module that is missing is not logged
+        self.error = ""
+        first, rest = (line.words[0], line.words[1:]) if line.words else ("", ())
+        # a leading dash: a missing module is not logged
+        word = first[first.startswith("-") :].lower()
         self.includes_all = word == "@include"
-        self.control: str | None = None
-        self.rest = rest
-        self.type = only or Type.AUTH  # what libpam takes where the type makes no sense
-        self.included = rest[0] if rest else None
+        self.first_argument = rest[0] if rest else None
+        self.type = only or PamType.AUTH  # which libpam assumes for an invalid type
         try:
-            self.type = Type(word)
+            self.type = PamType(word)
         except ValueError:
-            self.fault = f"{shown(first)} is no type of module" if first else "has no type"
-        self.control, self.rest = (rest[0], rest[1:]) if rest else (None, [])
+            self.error = f"{shown(first)} is not a module type" if first else "the line has no type"
+        self.control = self.first_argument.lower() if self.first_argument is not None else None
+        self.rest = rest[1:]
+        if not self.error and not self.rest and self.control not in _INCLUDES:
+            self.error = "the line names no module"
 
     def of_module(self) -> Handler:
-        """The module that the line names, or what fails in its place."""
-        if self.fault or self.control is None or not self.rest:
-            self.fault = self.fault or "names no module"
-            return self.handler(Kind.MUST_FAIL, "", ())
-        return self.handler(Kind.MODULE, self.rest[0], tuple(self.rest[1:]))
+        """The module that the line names, or one that fails."""
+        if self.error:
+            return self.handler(HandlerKind.MUST_FAIL, "", ())
+        return self.handler(HandlerKind.MODULE, self.rest[0], self.rest[1:])
 
-    def handler(self, kind: Kind, path: str, arguments: tuple[str, ...]) -> Handler:
-        usable = self.control is not None and self.control.lower() not in ("include", "substack")
-        does = control(self.control) if usable and self.control is not None else ALL_BAD
+    def handler(self, kind: HandlerKind, path: str, arguments: tuple[str, ...]) -> Handler:
+        usable = self.first_argument is not None and self.control not in _INCLUDES
+        actions = control(self.first_argument) if usable and self.first_argument is not None else ALL_BAD
         return Handler(
-            kind, self.level, does, path, arguments, self.file, self.line.number, self.line.text.strip()
+            kind, self.level, actions, path, arguments, self.file, self.line.number, self.line.text
         )

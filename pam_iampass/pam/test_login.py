@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pam_iampass.errors import PamIampassError, shown
-from pam_iampass.pam import service_lines
+from pam_iampass.pam.behaviour import demands_key, our_lines, pam_python_line
+from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.run import PamRun
-from pam_iampass.setup.checks import sshd, sudo
-from pam_iampass.setup.errors import SetupError
-from pam_iampass.setup.paths import Paths
+from pam_iampass.pam.stack import PamFiles, PamService, UnusableService
+from pam_iampass.system import sshd, sudoers
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
+from pam_iampass.system.programs import CommandUnavailable
 
 
-class CannotBeRun(PamIampassError):
+class CannotRun(PamIampassError):
     """The stack cannot be run, or must not be run from here."""
 
     def __init__(self, what: str, remedy: str) -> None:
@@ -27,60 +28,66 @@ class CannotBeRun(PamIampassError):
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """A login that is tried out."""
+class TestLogin:
+    """A login to try out."""
 
-    wanted: PamRun
+    run: PamRun
     description: str
     file: Path
     asks_the_phone: bool
     names: frozenset[str]
-    """Whose records in the journal are of this login."""
+    """The users whose records in the journal are of this login."""
 
 
-def rehearsal(user: str, service: str, rhost: str | None) -> Rehearsal:
-    """How `service` (sshd, sudo, su or a PAM service) would run PAM for `user`. Raises CannotBeRun."""
+def prepare(user: str, service: str, rhost: str | None) -> TestLogin:
+    """How `service` (sshd, sudo, su or a PAM service) would run PAM for `user`. Raises CannotRun."""
     account = _account(user)
     name = _pam_service(service, account.name)
-    if "/" in name:
-        raise CannotBeRun(f"{shown(name)} is no name of a PAM service", "name a file in /etc/pam.d")
-    try:
-        lines = service_lines.lines(name)
-    except OSError as error:
-        raise CannotBeRun(f"{error.filename}: {error.strerror}", "look at the PAM files") from None
-    file = service_lines.file_of(name)
-    if file is None:
-        raise CannotBeRun(f"there is no PAM service {shown(name)}", "look into /etc/pam.d")
-    script = service_lines.names_pam_python(lines)
+    file, found = _read(name)
+    script = pam_python_line(found)
     if script is not None:
-        what = f"{script.file}:{script.number}: runs pam_python.so, which crashes in a Python program such as this"
-        raise CannotBeRun(
-            what, f"try it with the real program, or: pamtester {name} {account.name} authenticate"
-        )
-    ours = [line for line in lines if line.phase == "auth" and Path(line.module).name == "pam_iampass.so"]
+        what = f"{script.place}: runs pam_python.so, which crashes in a Python program such as this"
+        remedy = f"try it with the real program, or: pamtester {name} {account.name} authenticate"
+        raise CannotRun(what, remedy)
+    ours = our_lines(found)
+    run, how = _run(service, name, account, rhost, any(map(demands_key, ours)))
     phone = "" if ours else ", which does not ask the phone"
-    wanted, how = _run(service, name, account, rhost, any("first_factor" in line.arguments for line in ours))
     description = f"{how}, PAM service {name} ({file}){phone}:"
-    return Rehearsal(wanted, description, file, bool(ours), frozenset({account.name, wanted.user, user}))
+    return TestLogin(run, description, file, bool(ours), frozenset({account.name, run.user, user}))
 
 
 def _account(user: str) -> Account:
     try:
         return Accounts().named(user)
     except UnknownAccount:
-        raise CannotBeRun(f"{shown(user)} is no user of this machine", "look at getent passwd") from None
+        raise CannotRun(f"{shown(user)} is not a user of this machine", "check getent passwd") from None
     except LookupFailed as error:
-        raise CannotBeRun(str(error), "look at /etc/nsswitch.conf, and at the name service") from None
+        raise CannotRun(str(error), "check /etc/nsswitch.conf and the name service") from None
+
+
+def _read(name: str) -> tuple[Path, PamService]:
+    if "/" in name or name in ("", ".", ".."):
+        raise CannotRun(f"{shown(name)} is not a valid name of a PAM service", "name a file in /etc/pam.d")
+    files = PamFiles(dialect=dialect())
+    file = files.path(name)
+    if file is None or not file.is_file():
+        raise CannotRun(f"there is no PAM service {shown(name)}", "list the services: ls /etc/pam.d")
+    try:
+        return file, files.service(name)
+    except UnusableService as error:
+        raise CannotRun(f"PAM service {name}: {error}", "correct the PAM file; pam.conf(5)") from None
+    except OSError as error:
+        raise CannotRun(f"{error.filename}: {error.strerror}", "check the PAM files") from None
 
 
 def _pam_service(service: str, user: str) -> str:
     """The PAM service that the program uses now."""
     try:
         if service == "sshd":
-            return sshd.settings_for(user).get("pamservicename", service)
+            return sshd.settings(user=user, create_folder=True).service
         if service == "sudo":
-            return sudo.defaults(Paths().sudoers).get("pam_service", service)
-    except SetupError:  # the program is not there, but its PAM file may be
+            return sudoers.read().service
+    except (CommandUnavailable, sshd.SshdConfigRejected):  # its PAM file may be there nevertheless
         pass
     return service
 
@@ -88,18 +95,15 @@ def _pam_service(service: str, user: str) -> str:
 def _run(service: str, name: str, who: Account, rhost: str | None, after_key: bool) -> tuple[PamRun, str]:
     if service == "sshd" or name.startswith("iampass-sshd"):
         accepted = {"SSH_AUTH_INFO_0": "publickey of pam-iampass test" if after_key else ""}
-        come = rhost or "127.0.0.1"
-        wanted = PamRun(name, who.name, tty="ssh", rhost=come, environment=accepted)
+        address = rhost or "127.0.0.1"
+        run = PamRun(name, who.name, tty="ssh", rhost=address, environment=accepted)
         key = ", whose key was accepted" if after_key else ""
-        return wanted, f"As sshd would for {who.name} from {come}{key}"
+        return run, f"As sshd would for {who.name} from {address}{key}"
+    tty = os.ttyname(0) if os.isatty(0) else None
     if service in ("su", "su-l"):
-        wanted = PamRun(name, "root", tty=_tty(), rhost=rhost, ruser=who.name, real_uid=who.uid)
-        return wanted, f"As su would for {who.name}, who wants to be root"
+        run = PamRun(name, "root", tty=tty, rhost=rhost, ruser=who.name, real_uid=who.uid)
+        return run, f"As su would for {who.name}, who wants to be root"
     if service == "sudo":
-        wanted = PamRun(name, who.name, tty=_tty(), rhost=rhost, ruser=who.name, real_uid=who.uid)
-        return wanted, f"As sudo would for {who.name}"
-    return PamRun(name, who.name, tty=_tty(), rhost=rhost), f"For {who.name}"
-
-
-def _tty() -> str | None:
-    return os.ttyname(0) if os.isatty(0) else None
+        run = PamRun(name, who.name, tty=tty, rhost=rhost, ruser=who.name, real_uid=who.uid)
+        return run, f"As sudo would for {who.name}"
+    return PamRun(name, who.name, tty=tty, rhost=rhost), f"For {who.name}"

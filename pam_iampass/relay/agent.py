@@ -1,7 +1,7 @@
-"""pam-iampass-agent: serves the logins of this machine, one thread a login, from one process without root.
+"""pam-iampass-agent: serves all logins of this machine from one unprivileged process, each in a thread.
 
-systemd hands it the listening socket `/run/iampass/pam.sock`, on which only root can connect. It holds what logins
-can share (`relay.agent_context`). SIGTERM ends all logins that are pending, and the IAMPASS session of each.
+systemd passes it the listening socket `/run/iampass/pam.sock`, to which only root can connect. SIGTERM ends all
+pending logins and their IAMPASS sessions.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import types
 from typing import TYPE_CHECKING, Callable, Protocol
 
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
-from pam_iampass.login.application import Application
+from pam_iampass.login.application import PamApplication
 from pam_iampass.relay.serve import serve
 
-#: Logins that may be pending at once; more are told to come back.
+#: Logins that may be pending; more are denied with a message.
 MOST_PENDING = 1000
-#: Further connections that are told so; beyond them a connection is just closed, and the door denies.
+#: Denials with a message that may be pending; beyond them a connection is closed, and the door denies.
 MOST_DECLINED = 100
-#: How long the end of the pending logins is waited for when the agent stops, in seconds.
-LAST_WAIT = 15.0
-#: Memory for a thread's stack, in bytes: 1,000 threads of the usual 8 MiB would not fit.
-STACK = 512 * 1024
+#: How long the agent waits for the end of pending logins when it stops. Seconds.
+STOP_TIMEOUT = 15.0
+#: Size of a thread's stack in bytes: 1,000 threads with the default of 8 MiB would not fit.
+STACK_SIZE = 512 * 1024
 
 if TYPE_CHECKING:
     from pam_iampass.login.context import ContextFactory
@@ -39,11 +39,11 @@ class LoginModule(Protocol):
     """The functions of `pam_iampass.module` that an agent calls."""
 
     def authenticate(
-        self, pamh: Application, argv: list[str], journal: Journal, make_context: ContextFactory
+        self, pamh: PamApplication, argv: list[str], journal: Journal, make_context: ContextFactory
     ) -> int:
         """Decide a login; return the PAM code."""
 
-    def decline(self, pamh: Application, journal: Journal, reason: str) -> int:
+    def decline(self, pamh: PamApplication, journal: Journal, reason: str) -> int:
         """Deny a login that there is no capacity for; return the PAM code."""
 
 
@@ -55,16 +55,16 @@ class Agent:
         listener: socket.socket,
         journal: Journal,
         module: LoginModule,
-        make_context: Callable[[Callable[[], int]], ContextFactory],
+        context_factory: Callable[[Callable[[], int]], ContextFactory],
         *,
         most_pending: int = MOST_PENDING,
         allowed_uid: int = 0,
     ) -> None:
-        """`make_context` receives a function that returns the number of pending logins; see `relay.agent_context`."""
+        """`context_factory` receives a function that returns the number of pending logins."""
         self._listener = listener
         self._journal = journal
         self._module = module
-        self._make_parts = make_context(lambda: self.pending)
+        self._make_parts = context_factory(lambda: self.pending)
         self._most_pending = most_pending
         self._allowed_uid = allowed_uid
         self._lock = threading.Lock()
@@ -73,11 +73,11 @@ class Agent:
 
     @property
     def pending(self) -> int:
-        """How many logins are being served."""
+        """The number of logins that are being served."""
         return len(self._threads)
 
     def run(self, alive: Callable[[], None], every: float) -> None:
-        """Serve until `stop` is called, then see the pending logins to their end.
+        """Serve until `stop` is called, then wait for the pending logins.
 
         `alive` is called at least every `every` seconds.
         """
@@ -93,12 +93,12 @@ class Agent:
             if ready:
                 self._accept()
         self._listener.close()
-        until = time.monotonic() + LAST_WAIT
+        until = time.monotonic() + STOP_TIMEOUT
         for thread in list(self._threads):
             thread.join(max(until - time.monotonic(), 0.0))
 
     def stop(self) -> None:
-        """Make `run` return, and every pending login end. May be called from a signal handler."""
+        """End all pending logins and make `run` return. May be called from a signal handler."""
         os.write(self._stopper, b".")
 
     def _accept(self) -> None:
@@ -106,7 +106,7 @@ class Agent:
             connection, _address = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
-        except OSError as error:  # out of descriptors or memory: the door waits, and denies in the end
+        except OSError as error:  # out of descriptors or memory: the door waits, and denies at its deadline
             self._journal.note(f"a connection could not be accepted: {error.strerror}", WARNING)
             time.sleep(0.05)
             return
@@ -119,22 +119,24 @@ class Agent:
             self._threads.add(thread)
         try:
             thread.start()
-        except RuntimeError:  # no more threads are to be had
+        except RuntimeError:  # out of threads
             self._forget(thread)
             connection.close()
 
-    def _serve(self, connection: socket.socket, serves: Callable[[Application, int, list[str]], int]) -> None:
+    def _serve(
+        self, connection: socket.socket, serves: Callable[[PamApplication, int, list[str]], int]
+    ) -> None:
         try:
             serve(connection, serves, self._stopped)
-        except Exception as error:  # noqa: BLE001 - one login must not take the agent along; its door denies
+        except Exception as error:  # noqa: BLE001 - one login must not end the agent; its door denies
             self._journal.note(f"a login ended with {type(error).__name__}", ERROR)
         finally:
             self._forget(threading.current_thread())
 
-    def _authenticate(self, pamh: Application, flags: int, argv: list[str]) -> int:
+    def _authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
         return self._module.authenticate(pamh, argv, self._journal, self._make_parts)
 
-    def _decline(self, pamh: Application, flags: int, argv: list[str]) -> int:
+    def _decline(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
         return self._module.decline(pamh, self._journal, f"{self._most_pending} logins are pending already")
 
     def _forget(self, thread: threading.Thread) -> None:
@@ -143,16 +145,16 @@ class Agent:
 
 
 def main(module: LoginModule) -> int:
-    """Serve on the socket that systemd hands over. The exit status is 0 after SIGTERM, 1 without a socket."""
+    """Serve on the socket that systemd passes. Returns the exit status: 0 after SIGTERM, 1 without a socket."""
     from systemd import daemon
 
     from pam_iampass.relay.agent_context import SharedContext
 
     descriptors = daemon.listen_fds()
     if len(descriptors) != 1:
-        Journal().note("pam-iampass-agent is started by pam-iampass-agent.socket", ERROR)
+        Journal().note("pam-iampass-agent must be started by pam-iampass-agent.socket", ERROR)
         return 1
-    threading.stack_size(STACK)
+    threading.stack_size(STACK_SIZE)
     listener = socket.socket(fileno=descriptors[0])
     agent = Agent(listener, Journal(), module, SharedContext)
 
@@ -172,7 +174,7 @@ def _tell_systemd(agent: Agent, notify: Callable[[str], object]) -> None:
 
 
 def _watchdog_interval() -> float:
-    """Half of the time after which systemd takes us for dead (sd_watchdog_enabled(3)), in seconds."""
+    """Half of the watchdog time-out of systemd (sd_watchdog_enabled(3)), in seconds."""
     return int(os.environ.get("WATCHDOG_USEC", "20000000")) / 2e6
 
 

@@ -1,4 +1,4 @@
-"""What the logins of an agent share: settings, user table, connections. Read anew when their files change."""
+"""What the logins of an agent share: settings, table of users, connections. Read again when their files change."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from pam_iampass.login.context import LoginContext, StateDirs
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts
 
-#: Connections to IAMPASS that are kept open. Calls are short: even 1,000 pending logins use few at a time.
+#: Connections to IAMPASS that are kept open. Calls are short: 1,000 pending logins use few at a time.
 CONNECTIONS = 16
-#: The polls per second of all logins together beyond which each login polls more slowly.
+#: Polls per second of all logins together; beyond that each login polls more slowly.
 POLLS_PER_SECOND = 300.0
-#: A file that changed so recently may change again within the same tick of its clock, in seconds.
-TICK = 0.1
+#: A file that changed this recently may change again without a new time stamp. Seconds.
+TIMESTAMP_TICK = 0.1
 
 Version = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
 class Shared:
-    """The parts that belong to one version of the settings."""
+    """What belongs to one version of the settings."""
 
     version: Version
     settings: Settings
@@ -40,17 +40,17 @@ class Shared:
 
 
 class SharedContext:
-    """Hands each login its parts. `pending` tells how many logins wait at the moment."""
+    """Makes the context of each login. `pending` returns the number of pending logins."""
 
-    def __init__(self, pending: Callable[[], int], stores: StateDirs | None = None) -> None:
+    def __init__(self, pending: Callable[[], int], dirs: StateDirs | None = None) -> None:
         self._pending = pending
-        self._stores = stores or StateDirs()
+        self._dirs = dirs or StateDirs()
         self._places = ConcurrencyLimit()
         self._lock = threading.Lock()
         self._kept: dict[str, Shared] = {}
 
-    def __call__(self, config: str, left_open: Callable[[str], None]) -> LoginContext:
-        """The parts of one login, with the settings in the file `config`."""
+    def __call__(self, config: str, session_left_open: Callable[[str], None]) -> LoginContext:
+        """The context of one login, with the settings in the file `config`."""
         current: list[Shared] = []
 
         def load_settings() -> Settings:
@@ -62,19 +62,19 @@ class SharedContext:
             load_settings=load_settings,
             open_users=lambda _settings: current[0].users,
             connect=lambda _settings: current[0].api,
-            left_open=left_open,
+            session_left_open=session_left_open,
             concurrency=self._places,
-            stores=self._stores,
+            dirs=self._dirs,
             slowdown=self.slowdown,
         )
 
     def slowdown(self) -> float:
-        """By how much each login stretches the time between its polls, so that all get their share."""
+        """The factor by which each login stretches the time between its polls, so that all get their share."""
         return max(1.0, self._pending() * 2.0 / POLLS_PER_SECOND)
 
     def _current(self, config: str) -> Shared:
-        """The parts for the files as they are now. Raises ConfigurationError."""
-        with self._lock:  # so that of many logins at once only one reads
+        """What belongs to the files as they are now. Raises ConfigurationError."""
+        with self._lock:  # of many simultaneous logins only one reads
             kept = self._kept.get(config)
             if kept is not None and kept.version == _version(kept.settings):
                 return kept
@@ -85,7 +85,7 @@ class SharedContext:
 
 
 def _read(config: str) -> Shared:
-    """Read everything until it holds still. Raises ConfigurationError."""
+    """Read everything, again where it changed meanwhile. Raises ConfigurationError."""
     settings, version = load(config), None
     while version != (now := _version(settings)):
         settings, version = load(config), now
@@ -100,7 +100,7 @@ def _read(config: str) -> Shared:
 
 
 def _version(settings: Settings) -> Version | None:
-    """What tells the files of the settings from all other versions of them; None where one cannot be looked at."""
+    """The version of the files of the settings; None where one cannot be examined."""
     try:
         files = [str(file) for file in settings.files]
         if settings.ca_file is None:
@@ -112,4 +112,4 @@ def _version(settings: Settings) -> Version | None:
 
 def _just_changed(version: Version) -> bool:
     now = time.time()
-    return any(abs(now - part[0] / 1e9) < TICK for part in version)
+    return any(abs(now - part[0] / 1e9) < TIMESTAMP_TICK for part in version)

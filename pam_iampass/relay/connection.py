@@ -1,4 +1,4 @@
-"""The application of a login (`login.application.Application`), at the other end of a socket."""
+"""The application of a login (`login.application.PamApplication`), at the other end of a socket."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pam_iampass.login.application import (
 from pam_iampass.relay import protocol
 from pam_iampass.relay.protocol import Frame, FrameError
 
-#: How long the module waits for the two first frames, in seconds.
+#: How long the module waits for the first two frames. Seconds.
 GREETING_TIMEOUT = 2.0
-#: How long it waits for the answer to a prompt, in seconds. The application has a shorter limit of its own.
+#: How long it waits for the answer to a prompt. Applications have shorter limits of their own. Seconds.
 ANSWER_TIMEOUT = 600.0
-#: How long the door may take to read what is sent to it, in seconds.
+#: How long the door may take to read a frame. Seconds.
 SEND_TIMEOUT = 5.0
 
 
@@ -54,16 +54,12 @@ class RelayConnection:
 
     @property
     def real_uid(self) -> int | None:
-        """The real user id of the application, None where the door did not tell or told nonsense."""
+        """The real user id of the application, None where the door sent none or no valid one."""
         text = self._items.get("uid", "")
         return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
 
     def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:
-        """Show or ask something.
-
-        An answer is waited for `within` that many seconds, or for as long as the application may take.
-        Raises ConversationFailed where a prompt got no answer, ApplicationGone, and Stopping.
-        """
+        """See `PamApplication.conversation`."""
         if message.msg_style in (self.PAM_TEXT_INFO, self.PAM_ERROR_MSG):
             self._send(protocol.say(message.msg, error=message.msg_style == self.PAM_ERROR_MSG))
             return PamResponse(None)
@@ -81,23 +77,23 @@ class RelayConnection:
         return PamResponse(answer)
 
     def set_deadline(self, seconds: float) -> None:
-        """Tell the door that it will have its answer within `seconds` from now."""
+        """See `PamApplication.set_deadline`."""
         self._send(protocol.deadline(seconds))
 
     def pause(self, seconds: float) -> None:
-        """Do nothing for `seconds`, but raise ApplicationGone at once when the application dies, or Stopping."""
+        """See `PamApplication.pause`."""
         if self._readable(seconds):
-            raise ApplicationGone("the application went away")
+            raise ApplicationGone("the application ended")
 
     def answer(self, code: int) -> None:
-        """Give the door its result. Raises ApplicationGone."""
+        """Send the result. Raises ApplicationGone."""
         self._send(protocol.result(code))
 
     def _send(self, frame: Frame) -> None:
         send(self._connection, frame)
 
     def _readable(self, seconds: float) -> bool:
-        """Whether something came from the door, or its end, within `seconds`. Raises Stopping."""
+        """Whether data or the end of the stream came from the door within `seconds`. Raises Stopping."""
         poller = select.poll()
         poller.register(self._connection, select.POLLIN | select.POLLHUP | select.POLLERR)
         if self._stop is not None:
@@ -109,7 +105,7 @@ class RelayConnection:
 
 
 def greet(connection: socket.socket) -> tuple[protocol.Hello, dict[str, str]]:
-    """Read the two first frames. Raises ApplicationGone and FrameError."""
+    """Read the first two frames. Raises ApplicationGone and FrameError."""
     until = time.monotonic() + GREETING_TIMEOUT
     hello = protocol.Hello.decode(receive(connection, until - time.monotonic()))
     return hello, protocol.decode_items(receive(connection, until - time.monotonic()))
@@ -128,14 +124,14 @@ def receive(connection: socket.socket, timeout: float) -> Frame:
     except OSError as error:
         raise ApplicationGone(f"nothing came from the door: {error.strerror or 'time-out'}") from None
     if frame is None:
-        raise ApplicationGone("the application went away")
+        raise ApplicationGone("the application ended")
     return frame
 
 
 def send(connection: socket.socket, frame: Frame) -> None:
-    """Send a frame. Raises ApplicationGone where nobody takes it."""
+    """Send a frame. Raises ApplicationGone."""
     try:
         connection.settimeout(SEND_TIMEOUT)
         connection.sendall(frame.encode())
     except OSError:
-        raise ApplicationGone("the application went away") from None
+        raise ApplicationGone("the application ended") from None

@@ -1,4 +1,4 @@
-"""The parts of a login for a process that serves just one: everything is read when it is needed."""
+"""The context of a login in a process that serves only this one: everything is read when it is needed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from pam_iampass.config.user_table import UserTable
 
 
-def parts(config: str, left_open: Callable[[str], None], stores: StateDirs | None = None) -> LoginContext:
-    """The parts, with the settings in the file `config`; `stores` says where things are remembered."""
+def context(
+    config: str, session_left_open: Callable[[str], None], dirs: StateDirs | None = None
+) -> LoginContext:
+    """The context, with the settings in the file `config` and the state in `dirs`."""
 
     def load_settings() -> Settings:
         from pam_iampass.config.settings import load
@@ -27,15 +29,15 @@ def parts(config: str, left_open: Callable[[str], None], stores: StateDirs | Non
         load_settings=load_settings,
         open_users=open_users,
         connect=connect,
-        left_open=left_open,
+        session_left_open=session_left_open,
         concurrency=ConcurrencyLimit(),
-        stores=stores or StateDirs(),
-        slowable=True,
+        dirs=dirs or StateDirs(),
+        caller_can_stall=True,
     )
 
 
 def open_users(settings: Settings) -> UserTable:
-    """The user table that the settings name."""
+    """The table of users that the settings name."""
     from pam_iampass.config.user_table import UserTable
 
     return UserTable(settings.users, settings.users_folder)

@@ -19,10 +19,10 @@ _HELLO = struct.Struct("!BBI")
 
 
 class FrameError(Exception):
-    """What arrived is not the relay protocol: cut off, too long, unknown or out of turn."""
+    """The data is not valid in the relay protocol: truncated, too long, unknown or out of turn."""
 
 
-class Type(enum.Enum):
+class FrameType(enum.Enum):
     """The kinds of frames, by their byte on the wire."""
 
     HELLO = b"H"
@@ -40,7 +40,7 @@ class Type(enum.Enum):
 class Frame:
     """One frame."""
 
-    type: Type
+    type: FrameType
     payload: bytes = b""
 
     def encode(self) -> bytes:
@@ -59,16 +59,16 @@ class Hello:
     arguments: tuple[str, ...]
 
     def encode(self) -> Frame:
-        """The frame for it."""
+        """The frame."""
         arguments = b"".join(_encode(argument) + b"\0" for argument in self.arguments)
-        return Frame(Type.HELLO, _HELLO.pack(VERSION, self.phase, self.flags) + arguments)
+        return Frame(FrameType.HELLO, _HELLO.pack(VERSION, self.phase, self.flags) + arguments)
 
     @classmethod
     def decode(cls, frame: Frame) -> Hello:
-        """Read it. Raises FrameError."""
-        _expect(frame, Type.HELLO)
+        """Decode a frame. Raises FrameError."""
+        _expect(frame, FrameType.HELLO)
         if len(frame.payload) < _HELLO.size:
-            raise FrameError("HELLO is cut off")
+            raise FrameError("HELLO is truncated")
         version, phase, flags = _HELLO.unpack_from(frame.payload)
         if version != VERSION:
             raise FrameError(
@@ -81,50 +81,54 @@ class Hello:
 
 def encode_items(items: Mapping[str, bytes]) -> Frame:
     """The frame with the PAM items that are set."""
-    return Frame(Type.ITEMS, b"".join(_encode(name) + b"=" + value + b"\0" for name, value in items.items()))
+    return Frame(
+        FrameType.ITEMS, b"".join(_encode(name) + b"=" + value + b"\0" for name, value in items.items())
+    )
 
 
 def decode_items(frame: Frame) -> dict[str, str]:
     """Read the PAM items: name to text (UTF-8; other bytes as surrogates, PEP 383). Raises FrameError."""
-    _expect(frame, Type.ITEMS)
+    _expect(frame, FrameType.ITEMS)
     items: dict[str, str] = {}
     for part in _parts(frame.payload):
         name, equals, value = part.partition(b"=")
         key = _decode(name)
         if not equals or key not in KNOWN_ITEMS or key in items:
-            raise FrameError("ITEMS holds an item that is unknown, stands twice or has no value")
+            raise FrameError("ITEMS holds an item that is unknown, repeated or has no value")
         items[key] = _decode(value)
     return items
 
 
 def decode_answer(frame: Frame) -> str | None:
     """What the person typed, or None where the application could not ask. Raises FrameError."""
-    if frame.type is Type.NO_ANSWER and not frame.payload:
+    if frame.type is FrameType.NO_ANSWER and not frame.payload:
         return None
-    _expect(frame, Type.ANSWER)
+    _expect(frame, FrameType.ANSWER)
     if b"\0" in frame.payload:
         raise FrameError("ANSWER holds a NUL")
     return _decode(frame.payload)
 
 
 def say(text: str, error: bool = False) -> Frame:
-    """Text for the person."""
-    return Frame(Type.SAY_ERROR if error else Type.SAY, _for_a_person(text))
+    """A line for the person."""
+    return Frame(FrameType.SAY_ERROR if error else FrameType.SAY, _for_a_person(text))
 
 
 def ask(text: str, echo: bool) -> Frame:
     """A prompt for the person."""
-    return Frame(Type.ASK, bytes([echo]) + _for_a_person(text))
+    return Frame(FrameType.ASK, bytes([echo]) + _for_a_person(text))
 
 
 def deadline(seconds: float) -> Frame:
-    """How long the door shall wait for its answer from now, in seconds, at most 300."""
-    return Frame(Type.DEADLINE, struct.pack("!I", round(min(max(seconds, 0.0), LONGEST_DEADLINE) * 1000)))
+    """How long the door is to wait for its result from now, in seconds, at most 300."""
+    return Frame(
+        FrameType.DEADLINE, struct.pack("!I", round(min(max(seconds, 0.0), LONGEST_DEADLINE) * 1000))
+    )
 
 
 def result(code: int) -> Frame:
     """The PAM code."""
-    return Frame(Type.RESULT, struct.pack("!I", code))
+    return Frame(FrameType.RESULT, struct.pack("!I", code))
 
 
 def read_frame(read: Callable[[int], bytes]) -> Frame | None:
@@ -139,7 +143,7 @@ def read_frame(read: Callable[[int], bytes]) -> Frame | None:
     if length > LONGEST_PAYLOAD:
         raise FrameError("a frame is over 64 KiB")
     try:
-        frame_type = Type(kind)
+        frame_type = FrameType(kind)
     except ValueError:
         raise FrameError("a frame of unknown type") from None
     return Frame(frame_type, _read_exactly(read, length))
@@ -163,9 +167,9 @@ def _parts(payload: bytes) -> list[bytes]:
     return payload.split(b"\0")[:-1]
 
 
-def _expect(frame: Frame, wanted: Type) -> None:
+def _expect(frame: Frame, wanted: FrameType) -> None:
     if frame.type is not wanted:
-        raise FrameError(f"a frame {frame.type.name} where {wanted.name} was due")
+        raise FrameError(f"a frame {frame.type.name} where {wanted.name} was expected")
 
 
 def _encode(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""One login on one connection, from HELLO to RESULT and what is owed after it."""
+"""One login on one connection: HELLO, RESULT, and what remains to be done after it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import contextlib
 import socket
 from typing import Callable
 
-from pam_iampass.login.application import ApplicationGone
+from pam_iampass.login.application import ApplicationGone, PamApplication
 from pam_iampass.relay.connection import RelayConnection, greet
 from pam_iampass.relay.protocol import FrameError
 
-#: `pam_iampass.module.pam_sm_authenticate`, or what stands in for it.
-Authenticate = Callable[[RelayConnection, int, "list[str]"], int]
+#: `pam_iampass.module.pam_sm_authenticate`, or a substitute.
+Authenticate = Callable[[PamApplication, int, "list[str]"], int]
 
 
 def serve(connection: socket.socket, authenticate: Authenticate, stop: int | None = None) -> None:
-    """Read the greeting, let `authenticate` decide, answer, then do what was left for afterwards.
+    """Read the greeting, call `authenticate`, send the result, then run the callbacks of `after_reply`.
 
     `stop` is a descriptor that becomes readable when all logins must end.
-    Where the door does not keep to the protocol nothing is answered: it denies by itself.
+    Where the door breaks the protocol no result is sent, and the door denies.
     """
     with connection, contextlib.ExitStack() as after_reply:
         try:
@@ -29,6 +29,6 @@ def serve(connection: socket.socket, authenticate: Authenticate, stop: int | Non
         except (ApplicationGone, FrameError):
             return
         finally:
-            # The door learns from the end of the stream that nothing more comes; what follows costs it no time.
+            # The door sees the end of the stream and does not wait for the callbacks.
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_WR)

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from pam_iampass.sandbox.errors import SandboxError
+from pam_iampass.system import atomic_write
 
 
 class StateFolder:
@@ -43,13 +44,9 @@ class StateFolder:
 
     def write(self, name: str, content: bytes) -> Path:
         """Write a file whole or not at all."""
-        target = self.path / name
-        draft = self.path / f".{name}.{secrets.token_hex(4)}"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(draft, target)
-        return target
+        with atomic_write.open_folder(self.path) as folder:
+            atomic_write.write(folder, name, content, f".{name}.{secrets.token_hex(4)}", durable=False)
+        return self.path / name
 
     def remembered(self, name: str, wanted: str | None = None) -> str:
         """A secret that outlives a restart: the wanted one, else the one of last time, else a new one."""

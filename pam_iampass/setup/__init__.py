@@ -1,6 +1,6 @@
-"""Switches the second factor on for sshd, sudo and su, and off again so that everything is as it was.
+"""Makes sshd, sudo and su ask the phone, and restores what was there before.
 
-`places.py` says where things are, `services.py` which files a service needs, `plan.py` what there is to change,
-`checks/` whether that may be done, `apply.py` does it and takes it back, `manifest.py` remembers what was there
-before, and `trial.py` takes it back by itself.
+`paths.py` has the machine's files, `services.py` says which of them a service needs, `plan.py` what has to change,
+`checks/` whether that is safe. `apply.py` makes the changes and undoes them, `manifest.py` records what was there
+before, and `trial.py` undoes them when a trial is over. `operations.py` is what the command calls.
 """

@@ -1,8 +1,8 @@
-"""Makes the changes of a plan, and takes them back.
+"""Makes the changes of a plan, and undoes them.
 
-In both directions the order keeps everybody's login whole: a PAM file is there before it is chosen, and goes only
-when nothing chooses it any more. What is remembered is written first, so that a process that is killed at any
-moment leaves what `undo` understands: each file is as it was, or as it was written.
+The order keeps logins working: a PAM file is written before it is chosen, and removed after nothing chooses it any
+more. The manifest is written first, so that a process that is killed at any moment leaves what `undo` understands:
+each file is as it was before, or as it was written.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pam_iampass.setup import difference, files
-from pam_iampass.setup.errors import Edited, SetupError
-from pam_iampass.setup.manifest import FileRecord, Manifest, ServiceRecord, Store
+from pam_iampass.setup import files
+from pam_iampass.setup.errors import FileEdited, SetupError
+from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord
 from pam_iampass.setup.plan import Change, Plan
 from pam_iampass.setup.reload import Reloaded
 from pam_iampass.setup.services import unedited
-from pam_iampass.setup.snapshot import Snapshot, take
+from pam_iampass.setup.snapshot import Snapshot, diff, take
 
 Tell = Callable[[str, str], None]
-"""Told what was done: a word, and to what."""
+"""Called for each thing that is done, with a verb and its object."""
 
-_LATER = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGTSTP, signal.SIGQUIT})
+_DEFERRED = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGTSTP, signal.SIGQUIT})
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Meanwhile a closed terminal, Ctrl-C and Ctrl-Z wait: the changes are made, or taken back, in one go."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _LATER)
+    """Defer a closed terminal, Ctrl-C and Ctrl-Z, so that changes are not interrupted halfway."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
     try:
         yield
     finally:
@@ -44,14 +44,14 @@ class Machine:
 
     reload: Callable[[], Reloaded]
     judge: Callable[[Plan], None]
-    """Looks at what is in force now; raises SetupError where it must not stay."""
+    """Checks what is in force now; raises SetupError if it has to be undone."""
     tell: Tell
     arm: Callable[[], None] = lambda: None
-    """Sees to it that a trial ends by itself; called before the first change."""
+    """Starts what ends the trial; called before the first change."""
 
 
-def apply(plans: Sequence[Plan], manifest: Manifest, store: Store, machine: Machine) -> Manifest:
-    """Make the changes; returns what is remembered now. To be called under the lock.
+def apply(plans: Sequence[Plan], manifest: Manifest, store: ManifestStore, machine: Machine) -> Manifest:
+    """Make the changes; returns the new manifest. The caller holds the lock.
 
     Raises SetupError or OSError; everything is then as it was before, or the error says what is not.
     """
@@ -59,45 +59,41 @@ def apply(plans: Sequence[Plan], manifest: Manifest, store: Store, machine: Mach
     for plan in plans:
         manifest = manifest.with_service(plan.service.name, plan.during)
     changes = [change for plan in plans for change in plan.changes]
-    files.remove_left_over(change.path for change in changes)
+    files.remove_temporary(change.path for change in changes)
     contents = [file.content for plan in plans for file in plan.service.files]
     store.save(manifest, contents)
     try:
         machine.arm()
         _keep_edited(plans, store, machine.tell)
-        _make([change for change in changes if not _is_leftover(change)], machine.tell)
+        ordered = sorted(changes, key=lambda change: change.enforcing)
+        with _staged([change for change in ordered if not change.is_cleanup], machine.tell) as commit:
+            commit()
         for plan in plans:
             machine.judge(plan)
         for plan in plans:
-            manifest = manifest.with_service(plan.service.name, _finished(plan, machine))
+            manifest = manifest.with_service(plan.service.name, _finish(plan, machine))
         store.save(manifest, contents)
     except BaseException:
-        _take_back(plans, machine)
-        with contextlib.suppress(OSError):  # such as a full disk: what is remembered fits this too
+        _roll_back(plans, machine)
+        with contextlib.suppress(OSError):  # such as a full disk; the manifest on it describes this state too
             store.save(earlier)
         raise
     return manifest
 
 
 def undo(
-    names: Sequence[str], manifest: Manifest, store: Store, machine: Machine, *, force: bool = False
+    names: Sequence[str], manifest: Manifest, store: ManifestStore, machine: Machine, *, force: bool = False
 ) -> Manifest:
-    """Put the files of these services back as they were; returns what is remembered then. To be called under the lock.
+    """Restore the files of these services; returns the new manifest. The caller holds the lock.
 
-    Raises Edited for a file that is neither as it was nor as it was written, unless `force`; nothing is changed then.
+    Raises FileEdited for a file with somebody's edits, unless `force`; nothing is changed then.
     """
-    back: list[Change] = []
-    for name in names:
-        for record in manifest.services[name].files:
-            change = _reversal(record, store, force, machine.tell)
-            if change is not None:
-                back.append(change)
-    files.remove_left_over(record.path for name in names for record in manifest.services[name].files)
-    reloaded = _put_back(back, "sshd" in names, machine)
+    records = [record for name in names for record in manifest.services[name].files]
+    changes = [_restoring(record, store, force, machine.tell) for record in records]
+    files.remove_temporary(record.path for record in records)
+    reloaded = _restore([change for change in changes if change], "sshd" in names, machine)
     if reloaded is not None and not reloaded.done:
-        remedy = (
-            "then do pam-iampass setup --undo once more: it removes the PAM file that sshd may still be using"
-        )
+        remedy = "then repeat: pam-iampass setup undo. It removes the PAM file that sshd may still be using"
         raise SetupError(reloaded.what, remedy)
     for name in names:
         manifest = manifest.with_service(name, None)
@@ -107,102 +103,86 @@ def undo(
     return manifest
 
 
-def conflicts(record: ServiceRecord, store: Store) -> list[tuple[Path, list[str]]]:
-    """The files of a service that somebody has changed since, each with what changed."""
+def conflicts(record: ServiceRecord, store: ManifestStore) -> list[tuple[Path, list[str]]]:
+    """The files of a service that have been edited since, each with its diff."""
     found = []
     for file in record.files:
         current = take(file.path)
-        if current.digest not in (*file.written, file.before.digest) and _without_edit(file, current) is None:
-            found.append((file.path, difference.lines(file.path, store.written(file), current.content)))
+        if not file.knows(current) and _without_edit(file, current) is None:
+            found.append((file.path, diff(file.path, store.written(file), current.content)))
     return found
 
 
 def in_force(record: ServiceRecord) -> bool:
-    """Whether the files that make the service ask the phone are there as they were written."""
+    """Whether the files that make the service ask the phone are as they were written."""
     return all(take(file.path).digest in file.written for file in record.files if file.enforcing)
 
 
-def _is_leftover(change: Change) -> bool:
-    """Whether it takes away a file that is chosen no more; sshd may still use it until it is reloaded."""
-    return change.then.content is None and not change.enforcing
-
-
-def _finished(plan: Plan, machine: Machine) -> ServiceRecord:
-    """Have the service let go of its old files, and take them away; returns what to remember."""
-    reloaded = machine.reload() if plan.service.name == "sshd" and plan.changes else None
-    if reloaded is not None:
-        _report(reloaded, machine.tell)
-        if not reloaded.done:
-            return replace(plan.during, complete=True)  # the next setup, or undo, takes them away
-    _make([change for change in plan.changes if _is_leftover(change)], machine.tell)
+def _finish(plan: Plan, machine: Machine) -> ServiceRecord:
+    """Reload the service, and remove the files that it no longer uses; returns its record."""
+    reloaded = _reload(machine) if plan.service.name == "sshd" and plan.changes else None
+    if reloaded is not None and not reloaded.done:
+        return replace(plan.during, complete=True)  # the next setup, or undo, removes them
+    with _staged([change for change in plan.changes if change.is_cleanup], machine.tell) as commit:
+        commit()
     return plan.after
 
 
-def _make(changes: Sequence[Change], tell: Tell) -> None:
-    ordered = sorted(changes, key=lambda change: change.enforcing)
-    staged = files.stage((change.path, change.then) for change in ordered)
-    try:
-        for change, ready in zip(ordered, staged):
+@contextmanager
+def _staged(changes: Sequence[Change], tell: Tell) -> Iterator[Callable[[], None]]:
+    """Get changes ready; what is yielded makes them, in this order."""
+    staged = files.stage((change.path, change.then) for change in changes)
+
+    def commit() -> None:
+        for change, ready in zip(changes, staged):
             ready.commit()
-            tell(_word(change), str(change.path))
-    finally:
-        for ready in staged:
-            ready.discard()
+            tell(_verb(change), str(change.path))
 
-
-def _put_back(changes: Sequence[Change], with_sshd: bool, machine: Machine) -> Reloaded | None:
-    """First what chooses our PAM files, then, when sshd has let go of them, the files themselves."""
-    ordered = sorted(changes, key=lambda change: (_is_leftover(change), change.enforcing))
-    staged = files.stage((change.path, change.then) for change in ordered)
     try:
-        pairs = list(zip(ordered, staged))
-        for change, ready in pairs:
-            if not _is_leftover(change):
-                ready.commit()
-                machine.tell(_word(change), str(change.path))
-        reloaded = machine.reload() if with_sshd else None
-        if reloaded is not None:
-            _report(reloaded, machine.tell)
-            if not reloaded.done:
-                return reloaded
-        for change, ready in pairs:
-            if _is_leftover(change):
-                ready.commit()
-                machine.tell(_word(change), str(change.path))
-        return reloaded
+        yield commit
     finally:
         for ready in staged:
             ready.discard()
 
 
-def _take_back(plans: Sequence[Plan], machine: Machine) -> None:
-    """After a failure: every file as it was before this plan. What is remembered stays, since it fits both."""
+def _restore(changes: Sequence[Change], with_sshd: bool, machine: Machine) -> Reloaded | None:
+    """First restore what chooses our PAM files; then, once sshd is reloaded, remove our PAM files."""
+    ordered = sorted(changes, key=lambda change: change.enforcing)
+    cleanup = [change for change in ordered if change.is_cleanup]
+    others = [change for change in ordered if not change.is_cleanup]
+    with _staged(others, machine.tell) as commit, _staged(cleanup, machine.tell) as commit_cleanup:
+        commit()
+        reloaded = _reload(machine) if with_sshd else None
+        if reloaded is None or reloaded.done:
+            commit_cleanup()
+    return reloaded
+
+
+def _roll_back(plans: Sequence[Plan], machine: Machine) -> None:
+    """After a failure: restore every file as it was before these plans. The manifest describes both states."""
     changes = [
-        Change(change.path, change.then, change.now, change.enforcing)
+        replace(change, now=change.then, then=change.now)
         for plan in plans
         for change in plan.changes
         if take(change.path).content == change.then.content
     ]
-    with_sshd = any(plan.service.name == "sshd" for plan in plans) and any(
-        change.enforcing for change in changes
-    )
-    _put_back(changes, with_sshd, machine)
+    enforced = any(change.enforcing for change in changes)
+    _restore(changes, enforced and any(plan.service.name == "sshd" for plan in plans), machine)
 
 
-def _reversal(record: FileRecord, store: Store, force: bool, tell: Tell) -> Change | None:
+def _restoring(record: FileRecord, store: ManifestStore, force: bool, tell: Tell) -> Change | None:
+    """What restores a file; None if it is as it was."""
     current = take(record.path)
     if current == record.before:
         return None
-    if current.digest not in (*record.written, record.before.digest):
+    if not record.knows(current):
         without = _without_edit(record, current)
         if without is not None:
             return Change(record.path, current, replace(current, content=without), record.enforcing)
         if not force:
-            remedy = (
-                "put it right by hand, or use --force: what is there is kept then, below the state folder"
-            )
-            diff = difference.lines(record.path, store.written(record), current.content)
-            raise Edited(f"{record.path}: was changed after it was set up", remedy, diff)
+            remedy = f"restore it by hand, or use --force: your version is then kept below {store.folder}"
+            details = diff(record.path, store.written(record), current.content)
+            raise FileEdited(f"{record.path}: was changed after it was set up", remedy, details)
         if current.content is not None:
             tell("kept", str(store.keep_edited(record.path, current.content)))
     return Change(record.path, current, record.before, record.enforcing)
@@ -214,20 +194,21 @@ def _without_edit(record: FileRecord, current: Snapshot) -> bytes | None:
     return unedited(current.content, record.edit)
 
 
-def _keep_edited(plans: Sequence[Plan], store: Store, tell: Tell) -> None:
+def _keep_edited(plans: Sequence[Plan], store: ManifestStore, tell: Tell) -> None:
     for plan in plans:
         records = {record.path: record for record in plan.during.files}
         for change in plan.changes:
-            known = (*records[change.path].written, records[change.path].before.digest)
-            if change.now.content is not None and change.now.digest not in known:
+            if change.now.content is not None and not records[change.path].knows(change.now):
                 tell("kept", str(store.keep_edited(change.path, change.now.content)))
 
 
-def _word(change: Change) -> str:
+def _verb(change: Change) -> str:
     if change.then.content is None:
         return "removed"
     return "wrote" if change.now.content is None else "changed"
 
 
-def _report(reloaded: Reloaded, tell: Tell) -> None:
-    tell("done" if reloaded.done else "to do", reloaded.what)
+def _reload(machine: Machine) -> Reloaded:
+    reloaded = machine.reload()
+    machine.tell("done" if reloaded.done else "to do", reloaded.what)
+    return reloaded

@@ -1,9 +1,9 @@
-"""What can stand in the way of setting up.
+"""What can stop a setup.
 
 pam_iampass.errors.PamIampassError
-└── SetupError        it was not done, and the files are as they were, unless the text says otherwise
-    ├── Refused       it would do harm; the text says what to do, and perhaps that --force does it all the same
-    └── Edited        a file is no longer as it was written; somebody else's work would be lost
+└── SetupError           it was not done; the files are unchanged, unless the text says otherwise
+    ├── SetupRefused     it would do harm; the text says what to do, and whether --force overrides it
+    └── FileEdited       a file was edited after it was set up, and the edits would be lost
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pam_iampass.text import clean
 
 
 class SetupError(PamIampassError):
-    """It could not be done. `details` are lines of evidence, such as what a program said."""
+    """It could not be done. `details` are lines of evidence, such as the output of a program."""
 
     def __init__(self, what: str, remedy: str, details: Sequence[str] = ()) -> None:
         super().__init__(what)
@@ -28,9 +28,9 @@ class SetupError(PamIampassError):
         return "\n".join([*lines, "    " + clean(self.remedy, 2000)] if self.remedy else lines)
 
 
-class Refused(SetupError):
+class SetupRefused(SetupError):
     """It would do harm."""
 
 
-class Edited(SetupError):
-    """A file is no longer as it was written; `details` is the difference."""
+class FileEdited(SetupError):
+    """A file was edited after it was set up; `details` is the difference."""

@@ -1,8 +1,8 @@
-"""Puts files in their places, each of them whole or not at all.
+"""Replaces and removes files, each of them whole or not at all.
 
-All new files of one change are written next to their places first (`stage`), so that a full disk is found out before
-anything is replaced; then they are moved there (`Staged.commit`). Names of files on their way are fixed, so that those
-that a killed process left are found and removed. None of sshd, sudo and PAM reads such a name by itself.
+All new files of one change are written next to the old ones first (`stage`), so that a full disk shows before anything
+is replaced; then they are renamed (`Staged.commit`). Temporary names are fixed, so that what a killed process left
+behind is found and removed. Neither sshd nor sudo nor PAM reads a file of such a name.
 """
 
 from __future__ import annotations
@@ -13,11 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam_iampass.setup import programs
 from pam_iampass.setup.snapshot import Snapshot
-from pam_iampass.system.programs import find
-
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+from pam_iampass.system import atomic_write, programs
 
 
 @dataclass(frozen=True)
@@ -25,35 +22,37 @@ class Staged:
     """A change that is ready: one rename or one unlink away."""
 
     path: Path
-    temporary: Path | None
-    """None: the file goes."""
+    removes: bool
 
     def commit(self) -> None:
-        """Do it, for good even if the power fails next."""
-        if self.temporary is None:
-            self.path.unlink(missing_ok=True)
-        else:
-            os.rename(self.temporary, self.path)
-            _label(self.path)
-        sync_folder(self.path.parent)
+        """Make the change; it is on the disk when this returns."""
+        with atomic_write.open_folder(self.path.parent) as folder:
+            if self.removes:
+                atomic_write.remove(folder, self.path.name)
+            else:
+                atomic_write.rename(folder, temporary(self.path).name, self.path.name)
+                _restore_label(self.path)
+            atomic_write.sync(folder)
 
     def discard(self) -> None:
-        """Forget it."""
-        if self.temporary is not None:
-            self.temporary.unlink(missing_ok=True)
+        """Give the change up, if it has not been made."""
+        if not self.removes:
+            temporary(self.path).unlink(missing_ok=True)
 
 
-def on_its_way(path: Path) -> Path:
-    """The name of a file before it is in its place."""
+def temporary(path: Path) -> Path:
+    """Where the new content of a file is written first."""
     return path.with_name(f".{path.name}.iampass-new")
 
 
 def stage(wanted: Iterable[tuple[Path, Snapshot]]) -> list[Staged]:
-    """Get every file ready. Raises OSError, and then nothing is left of any."""
+    """Get every file ready. Raises OSError; no temporary file remains then."""
     staged: list[Staged] = []
     try:
         for path, snapshot in wanted:
-            staged.append(Staged(path, None if snapshot.content is None else _written(path, snapshot)))
+            if snapshot.content is not None:
+                _write_temporary(path, snapshot.content, snapshot)
+            staged.append(Staged(path, snapshot.content is None))
     except BaseException:
         for ready in staged:
             ready.discard()
@@ -61,54 +60,33 @@ def stage(wanted: Iterable[tuple[Path, Snapshot]]) -> list[Staged]:
     return staged
 
 
-def remove_left_over(paths: Iterable[Path]) -> None:
-    """Take away what a killed process left on its way to these places."""
+def remove_temporary(paths: Iterable[Path]) -> None:
+    """Remove what a killed process left next to these files."""
     for path in paths:
-        on_its_way(path).unlink(missing_ok=True)
+        temporary(path).unlink(missing_ok=True)
 
 
 def write(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace one file of root's own."""
+    """Replace a single file, which belongs to root."""
     for ready in stage([(path, Snapshot(content, mode))]):
         ready.commit()
 
 
-def sync_folder(folder: Path) -> None:
-    """Make sure that the names in a folder survive a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _write_temporary(path: Path, content: bytes, snapshot: Snapshot) -> None:
+    def copy_attributes(descriptor: int) -> None:
+        """Keep the access control list and the label of the file that is replaced."""
+        with contextlib.suppress(OSError):  # there is none, or the file system has no attributes
+            for name in os.listxattr(path, follow_symlinks=False):
+                os.setxattr(descriptor, name, os.getxattr(path, name))
+
+    owner = (snapshot.uid, snapshot.gid)
+    with atomic_write.open_folder(path.parent) as folder:
+        atomic_write.write_new(
+            folder, temporary(path).name, content, mode=snapshot.mode, owner=owner, prepare=copy_attributes
+        )
 
 
-def _written(path: Path, snapshot: Snapshot) -> Path:
-    assert snapshot.content is not None  # noqa: S101
-    temporary = on_its_way(path)
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, _NEW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(snapshot.content)
-            file.flush()
-            os.fchown(file.fileno(), snapshot.uid, snapshot.gid)
-            _copy_attributes(path, temporary)
-            os.fchmod(file.fileno(), snapshot.mode)
-            os.fsync(file.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
-
-
-def _copy_attributes(path: Path, temporary: Path) -> None:
-    """Access control lists and labels of the file that is replaced stay."""
-    with contextlib.suppress(OSError):  # no file there, or a file system without any
-        for name in os.listxattr(path, follow_symlinks=False):
-            os.setxattr(temporary, name, os.getxattr(path, name))
-
-
-def _label(path: Path) -> None:
-    """Give a file the SELinux label of its place, where the machine has SELinux."""
-    if find("restorecon") and os.path.isdir("/sys/fs/selinux"):
+def _restore_label(path: Path) -> None:
+    """Give a file the SELinux label of its path."""
+    if programs.find("restorecon") and os.path.isdir("/sys/fs/selinux"):
         programs.run(["restorecon", str(path)])

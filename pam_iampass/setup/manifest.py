@@ -1,25 +1,24 @@
-"""What setup has done and what was there before: written before anything is changed, so that it can be undone.
+"""What setup has done, and what was there before: recorded before anything is changed, so that it can be undone.
 
-`manifest.json` and `backups/` in the state folder, which is root's alone (0700).
+`manifest.json` and `backups/` in the state folder, which only root can enter (0700).
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pam_iampass.errors import MissingFile, UntrustedFile
 from pam_iampass.setup import files
-from pam_iampass.setup.errors import Refused, SetupError
+from pam_iampass.setup.errors import SetupError, SetupRefused
 from pam_iampass.setup.snapshot import ABSENT, Snapshot
-from pam_iampass.system import trusted_file
+from pam_iampass.system import file_lock, trusted_file
 
 _VERSION = 1
 _LIMIT = 4 * 1024 * 1024
@@ -27,7 +26,7 @@ _LIMIT = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class LineEdit:
-    """One line of a file of somebody else's, and what stands in its place."""
+    """One line of another package's file, and its replacement."""
 
     line: str
     instead: str
@@ -35,16 +34,20 @@ class LineEdit:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """One file that setup has written, or is about to."""
+    """One file that setup has written, or is about to write."""
 
     path: Path
     before: Snapshot
     written: tuple[str, ...]
-    """The digests of all that setup may have left there; none of it is anybody's work."""
+    """The digests of everything that setup may have written there, the last one last."""
     enforcing: bool
-    """Whether it is this file that makes the service ask the phone; such files come last, and go first."""
+    """Whether this file makes the service ask the phone. Such files are written last and removed first."""
     edit: LineEdit | None = None
-    """Where the file is another package's and one line of it was changed."""
+    """The line that was changed, if the file belongs to another package."""
+
+    def knows(self, content: Snapshot) -> bool:
+        """Whether this is what was there before or what setup has written, so that nobody's edits are in it."""
+        return content.digest in (*self.written, self.before.digest)
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,15 @@ class ServiceRecord:
 
 @dataclass(frozen=True)
 class Trial:
-    """Something that is undone by itself."""
+    """A setup that is undone at its deadline, unless it is confirmed."""
 
     name: str
     """Unlike that of any other trial."""
     services: tuple[str, ...]
     started: float
     deadline: float
-    keeper: str
-    """Who undoes it: `systemd` or `process`."""
+    backend: str
+    """What undoes it: `systemd` or `process`."""
 
 
 @dataclass(frozen=True)
@@ -80,40 +83,40 @@ class Manifest:
     trial: Trial | None = None
 
     def with_service(self, name: str, record: ServiceRecord | None) -> Manifest:
-        """The same with one service put in, or taken out."""
+        """A copy with the record of one service added, or removed."""
         services = {key: value for key, value in self.services.items() if key != name}
         if record is not None:
             services[name] = record
         return replace(self, services=services)
 
 
-class Store:
+class ManifestStore:
     """The state folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-
-    @property
-    def file(self) -> Path:
-        """The manifest."""
-        return self.folder / "manifest.json"
+        self.file = folder / "manifest.json"
+        self._backups = folder / "backups"
 
     @contextmanager
     def locked(self, patience: float = 0.0, *, regardless: bool = False) -> Iterator[None]:
-        """Meanwhile no other setup runs. Waits `patience` seconds; then goes on `regardless`, or raises SetupError."""
-        self._make()
-        descriptor = os.open(
-            self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
-        try:
-            if not _taken(descriptor, patience) and not regardless:
-                raise SetupError("another pam-iampass setup is running", "wait until it has ended")
+        """Keep other setups from running meanwhile.
+
+        If another one still runs after `patience` seconds, go on `regardless`, or raise SetupError.
+        """
+        self._make_folders()
+        with ExitStack() as stack:
+            try:
+                stack.callback(os.close, file_lock.acquire(None, self.folder / "lock", patience))
+            except file_lock.LockHeld:
+                if not regardless:
+                    raise SetupError(
+                        "another pam-iampass setup is running", "wait until it has ended"
+                    ) from None
             yield
-        finally:
-            os.close(descriptor)
 
     def load(self) -> Manifest:
-        """What is remembered; nothing, where nothing was set up. Raises SetupError and UntrustedFile."""
+        """What is recorded; an empty manifest if nothing was set up. Raises SetupError and UntrustedFile."""
         try:
             text = trusted_file.read(self.file, secret=True, limit=_LIMIT)
         except MissingFile:
@@ -121,15 +124,15 @@ class Store:
         try:
             return self._manifest(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError):
-            remedy = f"look at it, at {self.folder}/backups, and at the files themselves; then remove it"
+            remedy = f"compare {self._backups} with the files of the services; then remove {self.file}"
             raise SetupError(f"{self.file}: cannot be understood", remedy) from None
 
     def save(self, manifest: Manifest, written: Iterable[bytes] = ()) -> None:
-        """Remember it, with the content of every file that was there before, and of those that are `written`.
+        """Record it, and back up every file that was there before and every content in `written`.
 
-        Forgets what is needed no more.
+        Prunes backups that are no longer referenced. Removes an empty manifest.
         """
-        self._make()
+        self._make_folders()
         records = [file for record in manifest.services.values() for file in record.files]
         for content in (*(file.before.content for file in records), *written):
             if content is not None:
@@ -139,106 +142,87 @@ class Store:
             self.file.unlink(missing_ok=True)
         else:
             files.write(self.file, json.dumps(_as_object(manifest), indent=2).encode() + b"\n")
-        for entry in (self.folder / "backups").iterdir():
+        for entry in self._backups.iterdir():
             if entry.name not in digests:
                 entry.unlink()
 
     def keep_edited(self, path: Path, content: bytes) -> Path:
-        """Put aside what somebody has made of a file, since it is about to be replaced."""
+        """Save a file with somebody's edits that is about to be replaced; returns where."""
         folder = self.folder / "edited"
         folder.mkdir(mode=0o700, exist_ok=True)
         kept = folder / f"{path.name}.{time.strftime('%Y%m%dT%H%M%S')}"
         files.write(kept, content)
         return kept
 
-    def _make(self) -> None:
-        for folder in (self.folder, self.folder / "backups"):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = os.stat(self.folder, follow_symlinks=False)
-        if found.st_uid != 0 or found.st_mode & 0o077:
-            raise Refused(
-                f"{self.folder}: must be root's alone", f"chown root {self.folder}; chmod 0700 {self.folder}"
-            )
-
     def written(self, record: FileRecord) -> bytes | None:
-        """What was written to a file last; None where that is not known."""
+        """What setup wrote to a file last; None if there is no backup of it."""
         try:
-            return trusted_file.read(self.folder / "backups" / record.written[-1], limit=_LIMIT)
+            return trusted_file.read(self._backups / record.written[-1], limit=_LIMIT)
         except (UntrustedFile, IndexError):
             return None
 
+    def _make_folders(self) -> None:
+        for folder in (self.folder, self._backups):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = os.stat(self.folder, follow_symlinks=False)
+        if found.st_uid != 0 or found.st_mode & 0o077:
+            remedy = f"chown root {self.folder}; chmod 0700 {self.folder}"
+            raise SetupRefused(f"{self.folder}: others than root can enter it", remedy)
+
     def _back_up(self, content: bytes) -> None:
-        backup = self.folder / "backups" / str(Snapshot(content).digest)
+        backup = self._backups / str(Snapshot(content).digest)
         if not backup.exists():
             files.write(backup, content)
 
-    def _manifest(self, told: dict[str, Any]) -> Manifest:
-        if told["version"] != _VERSION:
+    def _manifest(self, found: dict[str, Any]) -> Manifest:
+        if found["version"] != _VERSION:
             raise ValueError
-        trial = told["trial"]
-        return Manifest(
-            {name: self._service(record) for name, record in told["services"].items()},
-            Trial(**{**trial, "services": tuple(trial["services"])}) if trial else None,
-        )
+        services = {
+            name: ServiceRecord(**{**record, "files": tuple(map(self._file, record["files"]))})
+            for name, record in found["services"].items()
+        }
+        trial = found["trial"]
+        if trial:
+            names, backend = tuple(trial.pop("services")), trial.pop("keeper")
+            trial = Trial(**trial, services=names, backend=backend)
+        return Manifest(services, trial)
 
-    def _service(self, told: dict[str, Any]) -> ServiceRecord:
-        records = tuple(self._file(record) for record in told["files"])
-        return ServiceRecord(told["choice"], told["since"], told["complete"], records)
+    def _file(self, found: dict[str, Any]) -> FileRecord:
+        edit = LineEdit(**found["edit"]) if found["edit"] else None
+        before = self._before(found["before"])
+        return FileRecord(Path(found["path"]), before, tuple(found["written"]), found["enforcing"], edit)
 
-    def _file(self, told: dict[str, Any]) -> FileRecord:
-        edit = LineEdit(**told["edit"]) if told["edit"] else None
-        before = self._before(told["before"])
-        return FileRecord(Path(told["path"]), before, tuple(told["written"]), told["enforcing"], edit)
-
-    def _before(self, told: dict[str, Any] | None) -> Snapshot:
-        if told is None:
+    def _before(self, found: dict[str, Any] | None) -> Snapshot:
+        if found is None:
             return ABSENT
-        name = told["backup"]
+        name = found["backup"]
         if os.path.basename(name) != name:
             raise ValueError
-        content = trusted_file.read(self.folder / "backups" / name, limit=_LIMIT)
-        found = Snapshot(content, told["mode"], told["uid"], told["gid"])
-        if found.digest != name:
+        content = trusted_file.read(self._backups / name, limit=_LIMIT)
+        snapshot = Snapshot(content, found["mode"], found["uid"], found["gid"])
+        if snapshot.digest != name:
             raise ValueError
-        return found
-
-
-def _taken(descriptor: int, patience: float) -> bool:
-    until = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                return False
-            time.sleep(0.1)
-        else:
-            return True
+        return snapshot
 
 
 def _as_object(manifest: Manifest) -> dict[str, Any]:
-    return {
-        "version": _VERSION,
-        "services": {
-            name: {
-                "choice": record.choice,
-                "since": record.since,
-                "complete": record.complete,
-                "files": [_file_as_object(file) for file in record.files],
-            }
-            for name, record in manifest.services.items()
-        },
-        "trial": asdict(manifest.trial) if manifest.trial else None,
+    trial = dict(vars(manifest.trial)) if manifest.trial else None
+    if trial:
+        trial["keeper"] = trial.pop("backend")  # as earlier versions wrote it
+    services = {
+        name: {**vars(record), "files": [_file_as_object(file) for file in record.files]}
+        for name, record in manifest.services.items()
     }
+    return {"version": _VERSION, "services": services, "trial": trial}
 
 
 def _file_as_object(file: FileRecord) -> dict[str, Any]:
     before = file.before
-    kept = {"backup": before.digest, "mode": before.mode, "uid": before.uid, "gid": before.gid}
+    backup = {"backup": before.digest, "mode": before.mode, "uid": before.uid, "gid": before.gid}
     return {
         "path": str(file.path),
-        "before": None if before.content is None else kept,
-        "written": list(file.written),
+        "before": None if before.content is None else backup,
+        "written": file.written,
         "enforcing": file.enforcing,
-        "edit": asdict(file.edit) if file.edit else None,
+        "edit": file.edit and vars(file.edit),
     }

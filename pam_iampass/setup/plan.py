@@ -1,20 +1,19 @@
-"""What there is to change for a service to ask the phone: its files as they shall be, against those that are there."""
+"""What has to change for a service to ask the phone: the files that it needs, compared with those that exist."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pam_iampass.setup import difference
-from pam_iampass.setup.errors import Edited
+from pam_iampass.setup.errors import FileEdited
 from pam_iampass.setup.manifest import FileRecord, LineEdit, Manifest, ServiceRecord
 from pam_iampass.setup.services import WantedFile, WantedService
-from pam_iampass.setup.snapshot import Snapshot, take
+from pam_iampass.setup.snapshot import Snapshot, diff, take
 
 
 @dataclass(frozen=True)
 class Change:
-    """One file that is not as it shall be."""
+    """One file that has to change."""
 
     path: Path
     now: Snapshot
@@ -23,8 +22,13 @@ class Change:
 
     @property
     def diff(self) -> list[str]:
-        """What changes in it."""
-        return difference.lines(self.path, self.now.content, self.then.content)
+        """The change as a unified diff."""
+        return diff(self.path, self.now.content, self.then.content)
+
+    @property
+    def is_cleanup(self) -> bool:
+        """Whether it removes a file that nothing chooses any more; sshd may use it until it is reloaded."""
+        return self.then.content is None and not self.enforcing
 
 
 @dataclass(frozen=True)
@@ -34,25 +38,27 @@ class Plan:
     service: WantedService
     changes: tuple[Change, ...]
     during: ServiceRecord
-    """What is remembered while it is done: all that may be found if it is broken off."""
+    """The record while the changes are made: everything that may be found if they are interrupted."""
     after: ServiceRecord
-    """What is remembered once it is done."""
+    """The record once they are made."""
 
 
 def make(service: WantedService, manifest: Manifest, now: float, *, force: bool = False) -> Plan:
-    """The plan for a service. Raises Edited for a file that is neither ours nor as it shall be, unless `force`."""
+    """The plan for a service. Raises FileEdited for a file with somebody's edits, unless `force`."""
     earlier = manifest.services.get(service.name)
     known = {file.path: file for file in earlier.files} if earlier else {}
     changes, during, after = [], [], []
     for file in service.files:
         current = take(file.path)
         record = _record(file, current, known.pop(file.path, None), force)
-        then = replace(current, content=file.content) if current.content is not None else _new(file)
+        then = Snapshot(file.content, file.mode)
+        if current.content is not None:
+            then = replace(current, content=file.content)
         if current.content != file.content:
             changes.append(Change(file.path, current, then, file.enforcing))
         during.append(record)
         after.append(replace(record, written=record.written[-1:]))
-    for record in known.values():  # what the service needs no more, such as the file of another first factor
+    for record in known.values():  # no longer needed, such as the file of the other first factor
         current = take(record.path)
         if current != record.before:
             _refuse_edited(record, current, force)
@@ -67,43 +73,31 @@ def make(service: WantedService, manifest: Manifest, now: float, *, force: bool 
     )
 
 
-def _new(file: WantedFile) -> Snapshot:
-    return Snapshot(file.content, file.mode)
-
-
 def _record(file: WantedFile, current: Snapshot, earlier: FileRecord | None, force: bool) -> FileRecord:
-    digest = Snapshot(file.content).digest
-    assert digest is not None  # noqa: S101
+    digest = str(Snapshot(file.content).digest)
+    same = current.content == file.content
     if earlier is None:
-        if (
-            current.content is not None
-            and current.content != file.content
-            and file.edit is None
-            and not force
-        ):
-            raise _edited(
-                file.path, current, file.content, "is there already, and is not what would be written"
-            )
+        if not (same or current.content is None or file.edit or force):
+            what = "exists already, with other content than setup would write"
+            raise _edited(file.path, current, file.content, what)
         return FileRecord(file.path, current, (digest,), file.enforcing, file.edit)
-    if current.content != file.content:
-        if file.edit is not None and current.digest not in (*earlier.written, earlier.before.digest):
-            # The line was put back by hand, or by its package: what is there now is what undo restores.
+    if not same:
+        if file.edit is not None and not earlier.knows(current):
+            # A person or a package restored the line: what is there now is what undo restores.
             return replace(earlier, before=current, written=(*earlier.written, digest), edit=file.edit)
         _refuse_edited(earlier, current, force)
     written = (*(known for known in earlier.written if known != digest), digest)
     edit = file.edit
     if edit is not None and earlier.edit is not None:
-        edit = LineEdit(earlier.edit.line, edit.instead)  # it was the other of our files that stood there
+        edit = LineEdit(earlier.edit.line, edit.instead)  # the other of our files was included before
     return replace(earlier, written=written, edit=edit or earlier.edit)
 
 
 def _refuse_edited(record: FileRecord, current: Snapshot, force: bool) -> None:
-    if not force and current.digest not in (*record.written, record.before.digest):
+    if not force and not record.knows(current):
         raise _edited(record.path, current, record.before.content, "was changed after it was set up")
 
 
-def _edited(path: Path, current: Snapshot, other: bytes | None, what: str) -> Edited:
-    remedy = (
-        "keep what is yours elsewhere and remove the file, or use --force (what is there is kept for --undo)"
-    )
-    return Edited(f"{path}: {what}", remedy, difference.lines(path, current.content, other))
+def _edited(path: Path, current: Snapshot, other: bytes | None, what: str) -> FileEdited:
+    remedy = "move the file away, or use --force: a copy is kept below /var/lib/pam-iampass/setup"
+    return FileEdited(f"{path}: {what}", remedy, diff(path, current.content, other))

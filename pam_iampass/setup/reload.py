@@ -1,4 +1,4 @@
-"""Makes a running sshd read its settings again."""
+"""Reloads the settings of a running sshd."""
 
 from __future__ import annotations
 
@@ -9,41 +9,40 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam_iampass.setup import programs
-from pam_iampass.system.programs import find
+from pam_iampass.system import sshd
+from pam_iampass.system.programs import CommandUnavailable, find, run
 
 _UNITS = ("ssh.service", "sshd.service")
-PATIENCE = 10.0
-"""How long sshd may take to begin anew, in seconds."""
+TIMEOUT = 10.0
+"""Seconds for sshd to start again after SIGHUP."""
 SYSTEMD = Path("/run/systemd/system")
-"""There where systemd runs (sd_booted(3))."""
+"""Exists if systemd runs (sd_booted(3))."""
 
 
 @dataclass(frozen=True)
 class Reloaded:
-    """What was done about sshd."""
+    """The result of a reload."""
 
     done: bool
-    """Whether no sshd goes on with its old settings, as far as can be told."""
+    """Whether no sshd keeps its old settings, as far as is known."""
     what: str
 
 
 def reload_sshd() -> Reloaded:
-    """Have sshd read its settings again: through systemd, or by the pid in its PidFile. Raises SetupError."""
+    """Reload sshd through systemd, or by the pid in its PidFile. Raises CommandUnavailable."""
     if SYSTEMD.is_dir():
         for unit in _UNITS:
-            if programs.run(["systemctl", "is-active", "--quiet", unit]).ok:
+            if run(["systemctl", "is-active", "--quiet", unit]).ok:
                 return _through_systemd(unit)
     return _by_signal()
 
 
 def _through_systemd(unit: str) -> Reloaded:
-    told = programs.run(["systemctl", "reload-or-restart", unit])
-    if told.ok:
+    result = run(["systemctl", "reload-or-restart", unit], timeout=60)
+    if result.ok:
         return Reloaded(True, f"reloaded {unit}")
-    return Reloaded(
-        False, f"{unit} could not be reloaded ({'; '.join(told.lines)}): systemctl restart {unit}"
-    )
+    messages = "; ".join(result.lines)
+    return Reloaded(False, f"{unit} could not be reloaded ({messages}): run systemctl restart {unit}")
 
 
 def _by_signal() -> Reloaded:
@@ -51,44 +50,38 @@ def _by_signal() -> Reloaded:
     if pid is not None:
         return _hang_up(pid)
     if not _listeners():
-        return Reloaded(True, "sshd does not run: nothing to reload")
+        return Reloaded(True, "sshd is not running: nothing to reload")
     listeners = " ".join(map(str, _listeners()))
     return Reloaded(
-        False, f"sshd runs, but not where its PidFile says: make it read its settings: kill -HUP {listeners}"
+        False, f"sshd is running, but not with the pid in its PidFile: reload it: kill -HUP {listeners}"
     )
 
 
 def _hang_up(pid: int) -> Reloaded:
-    """sshd begins anew on SIGHUP; until it listens on new sockets it is the old one, or nobody gets in."""
+    """Send SIGHUP, on which sshd starts again, and wait until it listens on new sockets."""
     process = Path("/proc", str(pid))
     before = _sockets(process) & _waiting_sockets()
     os.kill(pid, signal.SIGHUP)
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while time.monotonic() < until:
         now = _sockets(process) & _waiting_sockets()
         if now and not now & before:
             return Reloaded(True, f"reloaded sshd (process {pid})")
         time.sleep(0.02)
-    return Reloaded(
-        False, f"sshd (process {pid}) was told to read its settings again, and does not listen: look at it"
-    )
+    return Reloaded(False, f"sshd (process {pid}) does not listen after the reload: check it")
 
 
 def _pid() -> int | None:
-    """The listener's pid by its PidFile, where that is true."""
-    for line in programs.run(["sshd", "-T"]).output.splitlines():
-        key, _, value = line.partition(" ")
-        if key == "pidfile":
-            try:
-                pid = int(Path(value).read_text("ascii"))
-            except (OSError, ValueError):
-                return None
-            return pid if pid in _listeners() else None
-    return None
+    """The pid of the listening sshd in its PidFile; None if the file is missing or wrong."""
+    try:
+        pid = int(Path(sshd.settings().values.get("pidfile", "none")).read_text("ascii"))
+    except (OSError, ValueError, sshd.SshdConfigRejected, CommandUnavailable):
+        return None
+    return pid if pid in _listeners() else None
 
 
 def _listeners() -> list[int]:
-    """The processes of sshd that wait for connections; those of logins do not."""
+    """The sshd processes that wait for connections, not those of logins."""
     program = os.path.realpath(find("sshd") or "-")
     waiting = _waiting_sockets()
     return sorted(
@@ -101,7 +94,7 @@ def _listeners() -> list[int]:
 
 
 def _waiting_sockets() -> set[str]:
-    """The sockets of this machine that listen for TCP, as their links in /proc/PID/fd read (proc_net(5))."""
+    """The listening TCP sockets of this machine, as their links in /proc/PID/fd (proc_net(5))."""
     found = set()
     for name in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""A copy of a folder of settings as it will be, for programs to judge before anything is replaced."""
+"""A copy of a settings folder with the changes applied, for programs to check before anything is replaced."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 from pam_iampass.setup.plan import Change
 
-_ABOVE = "/run"  # root's, in memory, and nothing cleans it up meanwhile
+_ABOVE = "/run"  # belongs to root, is in memory, and is not cleaned up
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder that is root's alone, and gone afterwards.
+    """A temporary folder that only root can enter.
 
-    Never where TMPDIR says: whoever owns the folder above could put PAM files of their own there, and root runs these.
+    TMPDIR is ignored: the owner of the folder above could replace the PAM files in it, which root is about to run.
     """
     folder = Path(tempfile.mkdtemp(prefix="pam-iampass-setup-", dir=_ABOVE))
     try:
@@ -27,7 +27,7 @@ def scratch() -> Iterator[Path]:
 
 
 def copy(folder: Path, target: Path, changes: Iterable[Change]) -> Path:
-    """Make `target` what `folder` will be once the changes in it are made; only files, not folders below it."""
+    """Make `target` a copy of the files in `folder`, with the changes applied; folders below it are not copied."""
     target.mkdir(mode=0o700)
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
         if file.is_file():

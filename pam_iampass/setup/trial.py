@@ -1,8 +1,8 @@
-"""Takes a setup back by itself, unless it is confirmed.
+"""Ends a trial at its deadline, unless it is confirmed: everything that was set up is undone.
 
-It must not depend on the terminal, on the process that set things up, or on the machine staying up. Where systemd
-runs, a timer of our own is enabled, which a reboot does not forget; elsewhere a process waits, which a reboot ends.
-The keeper is there before the first file is changed.
+This depends neither on the terminal, nor on the process that set things up, nor on the machine staying up. With
+systemd, a timer is enabled, which survives a reboot; without, a process waits, which does not. Either is started before
+the first file is changed.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pam_iampass.setup import files, programs
+from pam_iampass.setup import files
 from pam_iampass.setup.errors import SetupError
 from pam_iampass.setup.manifest import Trial
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.reload import SYSTEMD
+from pam_iampass.system import programs
 
-SYSTEMD_KEEPER, PROCESS_KEEPER = "systemd", "process"
+SYSTEMD_BACKEND, PROCESS_BACKEND = "systemd", "process"
 _NAME = "pam-iampass-trial"
 
 _SERVICE = """\
-# Written by `pam-iampass setup --try`, and removed when the trial is confirmed or over.
+# Written by `pam-iampass setup --try`, and removed when the trial is confirmed or ends.
 [Unit]
-Description=Takes back a trial of pam-iampass setup
+Description=End a trial of pam-iampass setup
 Documentation=man:pam-iampass(1)
 ConditionPathExists={manifest}
 After=local-fs.target
@@ -43,14 +44,14 @@ TimeoutStartSec=300
 """
 
 _TIMER = """\
-# Written by `pam-iampass setup --try`, and removed when the trial is confirmed or over.
+# Written by `pam-iampass setup --try`, and removed when the trial is confirmed or ends.
 [Unit]
-Description=End of a trial of pam-iampass setup
+Description=Deadline of a trial of pam-iampass setup
 Documentation=man:pam-iampass(1)
 
 [Timer]
-# The moment itself, also where the machine was off when it came; and, should the clock be wrong, no later than the
-# length of the trial after each start of the machine.
+# At the deadline, or at boot if the machine was off then. If the clock is wrong: no later after boot than the trial was
+# to last.
 OnCalendar={moment}
 OnActiveSec={seconds}
 Persistent=yes
@@ -63,59 +64,57 @@ WantedBy=timers.target
 
 
 def new(services: Sequence[str], minutes: float, now: float) -> Trial:
-    """A trial that begins now."""
-    keeper = SYSTEMD_KEEPER if SYSTEMD.is_dir() else PROCESS_KEEPER
-    return Trial(secrets.token_hex(8), tuple(services), now, now + 60 * minutes, keeper)
+    """A trial that starts now."""
+    backend = SYSTEMD_BACKEND if SYSTEMD.is_dir() else PROCESS_BACKEND
+    return Trial(secrets.token_hex(8), tuple(services), now, now + 60 * minutes, backend)
 
 
-def start(trial: Trial, places: Paths, manifest: Path) -> None:
-    """Have it end by itself. Raises SetupError or OSError, and then it does not."""
-    if trial.keeper == PROCESS_KEEPER:
+def start(trial: Trial, paths: Paths, manifest: Path) -> None:
+    """Start what ends the trial. Raises SetupError or OSError; nothing is started then."""
+    if trial.backend == PROCESS_BACKEND:
         _start_process(trial)
         return
-    for path, text in units(trial, places, manifest).items():
+    for path, text in units(trial, paths, manifest).items():
         files.write(path, text.encode(), 0o644)
     for command in (["daemon-reload"], ["enable", "--now", f"{_NAME}.timer"]):
-        told = programs.run(["systemctl", *command])
-        if not told.ok:
-            stop(places)
-            raise SetupError(
-                "systemd does not take the timer that ends the trial", "try without --try", told.lines
-            )
+        done = programs.run(["systemctl", *command])
+        if not done.ok:
+            stop(paths)
+            raise SetupError("systemd rejects the timer that ends the trial", "omit --try", done.lines)
 
 
-def stop(places: Paths) -> None:
-    """Have nothing end any trial by itself. A process that waits finds out by itself that it is not wanted."""
-    wants = places.units / "timers.target.wants" / f"{_NAME}.timer"
-    paths = [wants, *(places.units / f"{_NAME}.{kind}" for kind in ("timer", "service"))]
-    if not any(os.path.lexists(path) for path in paths):
+def stop(paths: Paths) -> None:
+    """Remove the timer of a trial, if there is one. A waiting process notices that its trial is over."""
+    wants = paths.units / "timers.target.wants" / f"{_NAME}.timer"
+    units = [wants, *(paths.units / f"{_NAME}.{kind}" for kind in ("timer", "service"))]
+    if not any(os.path.lexists(path) for path in units):
         return
     if SYSTEMD.is_dir():
         programs.run(["systemctl", "disable", "--now", f"{_NAME}.timer"])
-    for path in paths:
+    for path in units:
         path.unlink(missing_ok=True)
     if SYSTEMD.is_dir():
         programs.run(["systemctl", "daemon-reload"])
-    stamp = places.root / f"var/lib/systemd/timers/stamp-{_NAME}.timer"
-    stamp.unlink(missing_ok=True)  # or the next trial would be over as soon as it begins
+    stamp = paths.root / f"var/lib/systemd/timers/stamp-{_NAME}.timer"
+    stamp.unlink(missing_ok=True)  # or the next trial would end as soon as it starts
 
 
-def units(trial: Trial, places: Paths, manifest: Path) -> dict[Path, str]:
+def units(trial: Trial, paths: Paths, manifest: Path) -> dict[Path, str]:
     """The unit files, by path."""
     command, folder = own_command()
     words = " ".join(_quoted(word) for word in [*command, "setup", "--trial-over", trial.name])
     moment = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(trial.deadline))
     seconds = max(1, round(trial.deadline - trial.started))
     return {
-        places.units / f"{_NAME}.service": _SERVICE.format(
+        paths.units / f"{_NAME}.service": _SERVICE.format(
             command=words, folder=_escaped(str(folder)), manifest=_escaped(str(manifest))
         ),
-        places.units / f"{_NAME}.timer": _TIMER.format(moment=moment, seconds=seconds, name=_NAME),
+        paths.units / f"{_NAME}.timer": _TIMER.format(moment=moment, seconds=seconds, name=_NAME),
     }
 
 
 def own_command() -> tuple[list[str], Path]:
-    """How to run this command again, without a PATH and from which folder."""
+    """The command line of this program without a PATH, and the folder to run it in."""
     program = Path(sys.argv[0])
     if program.name == "pam-iampass" and program.is_absolute() and os.access(program, os.X_OK):
         return [str(program)], Path("/")
@@ -136,8 +135,8 @@ def _start_process(trial: Trial) -> None:
 
 
 def wait_until(deadline: float) -> None:
-    """Sleep until the clock says so; at most as long as that takes from now, whatever the clock does meanwhile."""
-    boottime = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps
+    """Sleep until the deadline, however the clock is set meanwhile: at most as long as it is away now."""
+    boottime = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # counts while the machine sleeps
     end = time.clock_gettime(boottime) + max(0.0, deadline - time.time())
     while True:
         left = min(end - time.clock_gettime(boottime), deadline - time.time())

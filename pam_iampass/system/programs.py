@@ -1,4 +1,4 @@
-"""Runs other programs, to ask them about the machine: with a clean environment, and never for long."""
+"""Runs programs of the system, with a clean environment and a time limit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pam_iampass.errors import PamIampassError
+
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a program answered."""
+class CommandResult:
+    """What a program that has ended wrote."""
 
     status: int
     output: str
@@ -25,47 +27,51 @@ class Said:
 
     @property
     def lines(self) -> list[str]:
-        """All that it said, what is wrong first, without empty lines."""
+        """Standard error, then standard output, without empty lines."""
         return [line for line in (self.errors + "\n" + self.output).splitlines() if line.strip()]
 
     @property
     def complaint(self) -> str:
-        """The first line that says what is wrong."""
+        """The first of `lines`."""
         return self.lines[0] if self.lines else f"exit status {self.status}"
 
 
-class NotThere(Exception):
-    """The program is not on this machine, or does not come to an end."""
+class CommandUnavailable(PamIampassError):
+    """The program is not installed, cannot be run, does not end or does not answer the question."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
         self.remedy = remedy
 
+    def diagnostics(self) -> str:
+        return f"{super().diagnostics()}\n    {self.remedy}"
+
 
 def find(name: str) -> str | None:
-    """The path of a program of the system, None where it is not there."""
+    """The path of a program of the system; None if it is not installed."""
     return shutil.which(name, path=_PATH)
 
 
-def ask(name: str, arguments: Sequence[str], seconds: float = 10.0) -> Said:
-    """Run a program of the system to its end, within so many seconds. Raises NotThere."""
+def run(command: Sequence[str], timeout: float = 30.0) -> CommandResult:
+    """Run a program of the system to its end, for at most `timeout` seconds. Raises CommandUnavailable."""
+    name, *arguments = command
     path = find(name)
     if path is None:
-        raise NotThere(f"{name} is not on this machine", f"install {name}")
+        raise CommandUnavailable(f"{name} is not installed", f"install {name}")
     try:
         done = subprocess.run(  # noqa: S603 - a program of the system, with arguments that no shell sees
             [path, *arguments],
             check=False,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=seconds,
+            timeout=timeout,
             env={"PATH": _PATH, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"},
             cwd="/",
         )
     except subprocess.TimeoutExpired:
-        what = f"{' '.join([name, *arguments])} did not end within {seconds:g} seconds"
-        raise NotThere(what, "try it by hand") from None
+        what = f"{' '.join(command)} did not end within {timeout:g} seconds"
+        raise CommandUnavailable(what, "run it by hand") from None
     except OSError as error:
-        raise NotThere(f"{name} cannot be run: {error.strerror}", "try it by hand") from None
+        raise CommandUnavailable(f"{name} cannot be run: {error.strerror}", "run it by hand") from None
     output, errors = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
-    return Said(done.returncode, output, errors)
+    return CommandResult(done.returncode, output, errors)

@@ -1,43 +1,41 @@
-"""A folder in which the module remembers things: one small file a user, written whole or not at all.
+"""A folder in which the module keeps its state: one small file a user, written whole or not at all.
 
-The folder belongs to the user that the module runs as, and to nobody else. Everything is reached through a
-descriptor of it, so that what was checked is what is used. The files are named by a hash of the user's name: names
-can hold anything, and a list of the folder tells nobody who logs in here.
+The folder belongs to the user that the module runs as, and only that user can enter it. Files are reached through a
+descriptor of the folder, so that what was checked is what is used. They are named by a hash of the user name: a name
+can hold any character, and a listing of the folder does not show who logs in here.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import stat
-import time
 from collections.abc import Iterator
 from typing import NoReturn
 
 from pam_iampass.errors import StateError, UntrustedFile
+from pam_iampass.system import atomic_write, file_lock
+from pam_iampass.system.file_lock import lock as lock
 from pam_iampass.system.trusted_folder import mode_of, trusted_folder
 
 LIMIT = 1024 * 1024
 """The largest file that is read, in bytes."""
 LOCK_PATIENCE = 3.0
-"""How long a lock is waited for, in seconds. Each is held for about a millisecond."""
+"""How long to wait for a lock, in seconds. Each is held for about a millisecond."""
 
-_LOCK_INTERVAL = 0.005
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_DISK = "look at the disk: is it full, or read-only?"
 
 
 def file_stem(user: str) -> str:
-    """The name of the user's files, without what tells one kind from another."""
+    """The name of the user's files, without the suffix that tells one kind from another."""
     import hashlib
 
     return hashlib.sha256(user.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class StateDir:
-    """The folder at `path`. `remedy` is what to do where it is not as it must be."""
+    """The folder at `path`. `remedy` is the advice in an error about the folder."""
 
     def __init__(self, path: str, remedy: str) -> None:
         self.path = path
@@ -45,10 +43,7 @@ class StateDir:
 
     @contextlib.contextmanager
     def opened(self, file_remedy: str) -> Iterator[OpenStateDir]:
-        """The folder, checked. Raises StateError.
-
-        `file_remedy` is what to do where a file in it is not as it must be.
-        """
+        """The folder, checked. `file_remedy` is the advice in an error about a file in it. Raises StateError."""
         with contextlib.ExitStack() as stack:
             try:
                 descriptor = stack.enter_context(trusted_folder(self.path, os.geteuid()))
@@ -68,7 +63,7 @@ class StateDir:
 
 
 class OpenStateDir:
-    """The files in a folder that is open. `name` is always a plain file name."""
+    """The files in an open folder. `name` is always a plain file name."""
 
     def __init__(self, path: str, descriptor: int, remedy: str) -> None:
         self._path = path
@@ -77,29 +72,23 @@ class OpenStateDir:
 
     @contextlib.contextmanager
     def locked(self, name: str) -> Iterator[None]:
-        """Nobody else is in here with the same name. Raises StateError."""
-        until = time.monotonic() + LOCK_PATIENCE
-        descriptor = self._locked(name, until)
-        while os.fstat(descriptor).st_nlink == 0:  # removed meanwhile: others lock the one that is there now
-            os.close(descriptor)
-            descriptor = self._locked(name, until)
+        """Hold the lock of that name; no other process has it meanwhile. Raises StateError."""
+
+        def check(descriptor: int) -> None:
+            self._check(descriptor, name)
+
+        try:
+            descriptor = file_lock.acquire(self._descriptor, name, LOCK_PATIENCE, check=check)
+        except file_lock.LockHeld:
+            self._fail(
+                name, "is held by another login for too long", "find the process that holds it (fuser)"
+            )
+        except OSError as error:
+            self._fail(name, f"cannot be locked: {error.strerror}", _DISK)
         try:
             yield
         finally:
             os.close(descriptor)
-
-    def _locked(self, name: str, until: float) -> int:
-        descriptor = self._open(name, _LOCK, "locked")
-        try:
-            self._check(descriptor, name)
-            while not lock(descriptor, exclusive=True):
-                if time.monotonic() >= until:
-                    self._fail(name, "is held by another login for too long", "look at what holds it (fuser)")
-                time.sleep(_LOCK_INTERVAL)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
 
     def read(self, name: str) -> bytes | None:
         """The content of a file, None where there is none. Raises StateError."""
@@ -116,37 +105,25 @@ class OpenStateDir:
             os.close(descriptor)
 
     def write(self, name: str, data: bytes, *, durable: bool = False) -> None:
-        """Put a file in the place of the one that is there, in one step; the caller has it `locked`.
+        """Replace a file in one step; the caller has it `locked`.
 
-        With `durable` it is on the disk when this returns. Raises StateError, and then nothing has changed, unless
-        the disk failed in the very last step.
+        With `durable` it is on the disk when this returns. Raises StateError; nothing has changed then, unless the
+        disk failed after the rename.
         """
-        temporary = f"{name}.new"
         try:
-            self.remove(temporary)  # of somebody who died in here
-            descriptor = os.open(temporary, _NEW, 0o600, dir_fd=self._descriptor)
-            try:
-                _write_all(descriptor, data)
-                if durable:
-                    os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.rename(temporary, name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
-            if durable:
-                self._sync()
+            atomic_write.write(self._descriptor, name, data, f"{name}.new", durable=durable)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                self.remove(temporary)
-            self._fail(
-                name, f"cannot be written: {error.strerror}", "look at the disk: is it full, or read-only?"
-            )
+            self._fail(name, f"cannot be written: {error.strerror}", _DISK)
 
     def create(self, name: str) -> int:
         """A descriptor of a new, empty file. Raises StateError."""
-        return self._open(name, _NEW, "written")
+        try:
+            return atomic_write.create(self._descriptor, name)
+        except OSError as error:
+            self._fail(name, f"cannot be written: {error.strerror}", _DISK)
 
     def existing(self, name: str) -> int | None:
-        """A descriptor to write to a file that is there, None where it is not. Raises StateError."""
+        """A descriptor to write to an existing file, None where there is none. Raises StateError."""
         try:
             return os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._descriptor)
         except FileNotFoundError:
@@ -155,20 +132,8 @@ class OpenStateDir:
             self._fail(name, f"cannot be opened: {error.strerror}")
 
     def remove(self, name: str) -> bool:
-        """Take a file away; whether it was there. Raises OSError."""
-        try:
-            os.unlink(name, dir_fd=self._descriptor)
-        except FileNotFoundError:
-            return False
-        return True
-
-    def _open(self, name: str, flags: int, what: str) -> int:
-        try:
-            return os.open(name, flags, 0o600, dir_fd=self._descriptor)
-        except OSError as error:
-            self._fail(
-                name, f"cannot be {what}: {error.strerror}", "look at the disk: is it full, or read-only?"
-            )
+        """Remove a file; returns whether it existed. Raises OSError."""
+        return atomic_write.remove(self._descriptor, name)
 
     def _check(self, descriptor: int, name: str) -> None:
         found = os.fstat(descriptor)
@@ -185,29 +150,5 @@ class OpenStateDir:
                 self._fail(name, "is too large")
         return bytes(data)
 
-    def _sync(self) -> None:
-        """The name, too, is on the disk. What was opened with O_PATH cannot be synchronised."""
-        folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._descriptor)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
     def _fail(self, name: str, what: str, remedy: str | None = None) -> NoReturn:
         raise StateError(f"{self._path}/{name}: {what}", remedy or self._remedy)
-
-
-def lock(descriptor: int, *, exclusive: bool) -> bool:
-    """Whether the lock could be had at once (flock(2)). It ends with the descriptor, and with the process."""
-    kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

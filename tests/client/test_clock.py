@@ -67,6 +67,19 @@ def test_a_403_is_no_matter_of_clocks() -> None:
         assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("offset", [0, 10, -3600])
+def test_a_transport_knows_by_how_much_the_clocks_differ(offset: int) -> None:
+    script = refusal(offset, 403), answer(403)
+    with scripted_server(*script) as server, api_to(server, wall_clock=lambda: NOW) as api:
+        assert api.transport.clock_offset is None
+        with pytest.raises(Refused):
+            api.authenticate_user(USER)
+        assert api.transport.clock_offset == offset
+        with pytest.raises(Refused):
+            api.authenticate_user(USER)
+        assert api.transport.clock_offset is None
+
+
 @pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Foo 2020 99:99:99 GMT"])
 def test_a_refusal_without_a_readable_date_is_final(date: str) -> None:
     with scripted_server(answer(401, headers={"Date": date})) as server, api_to(server) as api:

@@ -65,7 +65,7 @@ def test_the_environment_cannot_add_an_authority(tmp_path: Path) -> None:
 
 
 def test_the_program_gets_its_environment_back(tmp_path: Path) -> None:
-    program = "import os, pam_iampass.client.wire; print(os.environ['SSLKEYLOGFILE'])"
+    program = "import os, pam_iampass.client.adapter; print(os.environ['SSLKEYLOGFILE'])"
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
@@ -91,7 +91,7 @@ def test_importing_the_client_does_not_load_requests() -> None:
 
 def test_importing_the_client_loads_nothing_else_of_the_package() -> None:
     program = (
-        "import sys, pam_iampass.client, pam_iampass.client.wire\n"
+        "import sys, pam_iampass.client, pam_iampass.client.transport, pam_iampass.client.adapter\n"
         "names = [n for n in sys.modules if n.startswith('pam_iampass.')]\n"
         "print([n for n in names if not n.startswith('pam_iampass.client')])"
     )

@@ -64,7 +64,7 @@ def test_users_are_deleted_and_a_stranger_is_told(sandbox: Sandbox, manager: Man
     manager.add_users(["bob", "carol"])
     assert manager.delete_user("bob") is ManagementAPIResult.success
     assert manager.delete_users(("carol", "alice")) is ManagementAPIResult.success
-    with pytest.raises(Declined, match="delete users: IAMPASS says no, without a reason"):
+    with pytest.raises(Declined, match="delete users: IAMPASS declined, without a reason"):
         manager.delete_user("bob")
     assert sandbox.users == {}
 
@@ -84,14 +84,14 @@ def test_a_device_comes_by_link_or_message(sandbox: Sandbox, manager: Management
 def test_an_unknown_user_is_named_as_the_reason(
     manager: ManagementAPI, name: str, arguments: tuple[Any, ...]
 ) -> None:
-    with pytest.raises(Declined, match="IAMPASS says no: UNKNOWN_USER") as caught:
+    with pytest.raises(Declined, match="IAMPASS declined: UNKNOWN_USER") as caught:
         getattr(manager, name)(*arguments)
     assert caught.value.reason == "UNKNOWN_USER"
     assert caught.value.may_have_started is False
 
 
 def test_a_number_that_is_none_is_declined(manager: ManagementAPI) -> None:
-    with pytest.raises(Declined, match="registration SMS: IAMPASS says no: INVALID_PHONE_NUMBER"):
+    with pytest.raises(Declined, match="registration SMS: IAMPASS declined: INVALID_PHONE_NUMBER"):
         manager.send_registration_sms("alice", None, "+1XXXYYYY")
 
 

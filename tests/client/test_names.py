@@ -7,6 +7,7 @@ import pytest
 import pam_iampass.client
 from pam_iampass.client import (
     AuthenticationMethod,
+    BadSignature,
     Deadline,
     Declined,
     IampassError,
@@ -14,7 +15,6 @@ from pam_iampass.client import (
     ManagementAPIResult,
     ProtocolError,
     Refused,
-    SealBroken,
     SessionFailed,
     Status,
     TLSFailure,
@@ -22,13 +22,14 @@ from pam_iampass.client import (
     errors,
 )
 from pam_iampass.client.errors import printable
-from pam_iampass.client.origin import Origin, split_for_wire
+from pam_iampass.client.origin import InvalidOrigin, Origin, split_for_wire
 
 
 def test_exported_names() -> None:
     assert pam_iampass.client.__all__ == [
         "AuthenticationAPI",
         "AuthenticationMethod",
+        "BadSignature",
         "Deadline",
         "Declined",
         "IampassError",
@@ -41,6 +42,7 @@ def test_exported_names() -> None:
         "Session",
         "SessionFailed",
         "SessionSealer",
+        "SessionSigner",
         "Status",
         "TLSFailure",
         "Transport",
@@ -80,7 +82,7 @@ def test_the_tree_of_errors_is_the_one_that_is_drawn() -> None:
         TLSFailure,
         LocalFailure,
         ProtocolError,
-        SealBroken,
+        BadSignature,
         SessionFailed,
     )
     assert set(IampassError.__subclasses__()) == set(kinds)
@@ -136,7 +138,14 @@ def test_an_origin_has_one_form(server: str, url: str) -> None:
     assert Origin.of(server).owns(f"{url}/path")
 
 
+def test_a_text_that_is_no_origin_is_told_with_a_remedy() -> None:
+    with pytest.raises(InvalidOrigin) as caught:
+        Origin.of("https://host/path")
+    assert str(caught.value) == "the origin has a path; write it without one: https://host"
+    assert (caught.value.problem, caught.value.remedy) == ("has a path", "write it without one: https://host")
+
+
 def test_a_url_without_a_path_cannot_be_sent() -> None:
     for url in ("https://host", "https://host?x", "https://ho st/", "junk"):
-        with pytest.raises(ValueError, match="as it stands"):
+        with pytest.raises(ValueError, match="as it is"):
             split_for_wire(url)

@@ -1,4 +1,4 @@
-"""Sessions as JSON, here and in the published client, and as sealed tokens."""
+"""Sessions as JSON, here and in the published client, and as signed tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
 
-from pam_iampass.client import AuthenticationAPI, SealBroken, Session, SessionSealer, Status
+from pam_iampass import client
+from pam_iampass.client import AuthenticationAPI, BadSignature, Session, SessionSigner, Status
 from pam_iampass.sandbox import Sandbox
 from tests.client.talk import SESSION_SECRET, TOKEN, api_to, polled, session_on
 from tests.sandbox.witness import Witness, witness_python
@@ -97,7 +98,7 @@ def test_a_session_of_another_server_is_not_read(name: str, url: str) -> None:
     ],
 )
 def test_what_no_session_wrote_is_refused_without_showing_it(text: str) -> None:
-    with pytest.raises(ValueError, match="this is no session") as caught:
+    with pytest.raises(ValueError, match="this is not a session") as caught:
         Session.Schema().loads(text)
     assert "s3cr3t" not in str(caught.value)
     assert caught.value.__context__ is None
@@ -155,33 +156,33 @@ def test_a_session_that_never_began_is_read_alike(api: AuthenticationAPI, witnes
     assert witness.call("loads", Session.Schema().dumps(ours))["failure_reason"] == "NO_MOBILE_DEVICE"
 
 
-def test_a_seal_holds_for_its_time_and_no_longer() -> None:
+def test_a_token_is_valid_for_its_time_and_no_longer() -> None:
     now = [1_000_000.0]
-    sealer = SessionSealer(KEY, max_age=60, clock=lambda: now[0])
-    token = sealer.seal(BEGUN)
+    signer = SessionSigner(KEY, max_age=60, clock=lambda: now[0])
+    token = signer.sign(BEGUN)
     assert re.fullmatch(r"[A-Za-z0-9_.-]+", token)
     now[0] += 60
-    assert sealer.open(token) == BEGUN
+    assert signer.verify(token) == BEGUN
     now[0] += 1
-    with pytest.raises(SealBroken, match="too old") as caught:
-        sealer.open(token)
+    with pytest.raises(BadSignature, match="expired") as caught:
+        signer.verify(token)
     assert caught.value.__context__ is None
 
 
-def test_a_session_that_was_opened_for_an_api_can_be_asked_about() -> None:
+def test_a_session_of_a_verified_token_can_be_asked_about() -> None:
     with scripted_server(polled("active")) as server, session_on(server) as begun, api_to(server) as api:
-        sealer = SessionSealer(KEY, api)
-        assert sealer.open(sealer.seal(begun)).get_status() is Status.active
+        signer = SessionSigner(KEY, api)
+        assert signer.verify(signer.sign(begun)).get_status() is Status.active
 
 
-def test_every_changed_character_breaks_the_seal() -> None:
-    sealer = SessionSealer(KEY)
-    token = sealer.seal(BEGUN)
+def test_every_changed_character_breaks_the_signature() -> None:
+    signer = SessionSigner(KEY)
+    token = signer.sign(BEGUN)
     # The last character of base64 has bits that mean nothing.
     for place in range(len(token) - 1):
         changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
-        with pytest.raises(SealBroken, match="changed, or sealed with another key"):
-            sealer.open(changed)
+        with pytest.raises(BadSignature, match="changed, or signed with another key"):
+            signer.verify(changed)
 
 
 @pytest.mark.parametrize(
@@ -191,28 +192,35 @@ def test_every_changed_character_breaks_the_seal() -> None:
         "junk",
         "ü.ü.ü",
         "a.b.c",
-        SessionSealer("another key of that length").seal(BEGUN),
+        SessionSigner("another key of that length").sign(BEGUN),
         URLSafeSerializer(KEY).dumps(text_of()),
         URLSafeTimedSerializer(KEY).dumps(text_of()),
     ],
 )
-def test_what_was_not_sealed_so_is_refused(token: str) -> None:
-    with pytest.raises(SealBroken):
-        SessionSealer(KEY).open(token)
+def test_what_was_not_signed_so_is_refused(token: str) -> None:
+    with pytest.raises(BadSignature):
+        SessionSigner(KEY).verify(token)
 
 
 def test_a_token_of_the_future_is_refused() -> None:
-    token = SessionSealer(KEY, clock=lambda: 2_000_000.0).seal(BEGUN)
-    with pytest.raises(SealBroken):
-        SessionSealer(KEY, clock=lambda: 1_000_000.0).open(token)
+    token = SessionSigner(KEY, clock=lambda: 2_000_000.0).sign(BEGUN)
+    with pytest.raises(BadSignature):
+        SessionSigner(KEY, clock=lambda: 1_000_000.0).verify(token)
 
 
 def test_a_key_that_can_be_guessed_is_refused() -> None:
     with pytest.raises(ValueError, match="key"):
-        SessionSealer("secret-key")
+        SessionSigner("secret-key")
 
 
 def test_nothing_shows_a_secret() -> None:
-    assert TOKEN not in repr(SessionSealer(KEY))
+    assert TOKEN not in repr(SessionSigner(KEY))
     assert SESSION_SECRET not in repr(Session.Schema())
-    assert KEY not in repr(SessionSealer(KEY))
+    assert KEY not in repr(SessionSigner(KEY))
+
+
+def test_the_names_of_the_first_release_go_on_working() -> None:
+    assert client.SessionSealer is SessionSigner
+    assert client.SealBroken is BadSignature
+    signer = SessionSigner(KEY)
+    assert signer.open(signer.seal(BEGUN)) == BEGUN

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pam_iampass.client import Deadline, Unavailable
-from pam_iampass.client.exchange import Call, Exchange
+from pam_iampass.client.attempt import HttpAttempt
+from pam_iampass.client.request import SignedRequest
 from tests.client.talk import (
     CONFIDENTIAL,
     SESSION_SECRET,
@@ -88,10 +89,7 @@ def test_a_call_that_hangs_keeps_no_other_from_its_own_deadline() -> None:
 
 
 def test_no_operation_on_a_socket_begins_after_the_deadline() -> None:
-    call = Call("poll", "GET", "https://localhost/s", TOKEN, SESSION_SECRET)
-    exchange = Exchange(
-        call, Deadline(0.0, lambda: 1.0), connect=lambda _: pytest.fail("connected"), idle_limit=0.0
-    )
+    request = SignedRequest("poll", "GET", "https://localhost/s", TOKEN, SESSION_SECRET)
     with pytest.raises(socket.timeout):
-        exchange.time_left()
-    assert not any(secret in repr(call) for secret in CONFIDENTIAL)
+        HttpAttempt(request, {}, Deadline(0.0, lambda: 1.0)).time_left()
+    assert not any(secret in repr(request) for secret in CONFIDENTIAL)

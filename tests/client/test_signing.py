@@ -9,7 +9,7 @@ import hmac
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pam_iampass.client.signing import authentication_headers
+from pam_iampass.client.request import authentication_headers
 
 TEXT = st.text(st.characters(blacklist_categories=["Cs"]))
 

@@ -186,7 +186,7 @@ def _settings() -> Iterator[Case]:
         )
     yield Case(
         "the PAM line has an unknown argument",
-        Expected(ABORT, "misconfigured", "denied", "The phone check is not set up rightly on this machine."),
+        Expected(ABORT, "misconfigured", "denied", "The phone check is misconfigured on this machine."),
         scripted(ACTIVE_AT_ONCE, ENDED),
         stack=("auth required {module} nullok",),
     )

@@ -8,24 +8,23 @@ from tests.faults.table import CASES, SUBJECTS, ways
 from tests.support.faults.case import BY_PAM, CODES, Case, Expected
 
 HEAD = """\
-# Faults, and what a login comes to
+# Failures and their effect on a login
 
-What can go wrong, and how the login ends: {cases} cases. `tests/faults/` plays them all and checks the PAM code, the
-audit record, what the person reads, how many requests reach the server, and how long the login takes.
+{cases} failures and how the login ends. `tests/faults/` reproduces each of them, and checks the PAM code, the audit
+record, the text that the user reads, the number of requests to the server, and the time.
 
-Those {by_pam} that are marked with ● are played through PAM, by a small application or a real sshd, in {ways} ways:
-{names}.
-They are those about PAM, doors and applications, and of the others one for each step of a login and each way to end.
-All cases that need no PAM are played without it too: the test speaks the relay protocol with the agent.
+The {by_pam} that are marked with ● run through PAM, called by a small application or a real sshd, in {ways} ways:
+{names}. They are those about PAM, doors and applications, and of the others one for each step of a login and each way
+to end. All cases that need no PAM also run without it: the test speaks the relay protocol with the agent.
 
-The time is what the login itself takes at most, in seconds, on a machine that is not busy. PAM_IGNORE is what the
-module returns: a stack in which every module returns it fails, and the shipped PAM files end with pam_permit. Where a
-way differs from the others, the next row says how and why.
+"within" is the time that the login itself may take, in seconds, on an idle machine. PAM_IGNORE is the module's own
+result: a stack in which every module returns it fails, and the shipped PAM files end with pam_permit. If a way differs
+from the others, the row below it says how and why.
 
 This page is made from the tests: `/usr/bin/python3 -m tests.faults.page > docs/faults.md`.
 """
 
-COLUMNS = ("case", "outcome, result", "PAM", "the person reads", "requests", "within")
+COLUMNS = ("case", "outcome, result", "PAM", "the user reads", "requests", "within")
 
 
 def page() -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass.login.verification import OTHERS
+from pam_iampass.login.verification import OTHER_LOGIN as OTHERS
 from tests.faults.conversations import SSHD
 from tests.support.faults.case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expected, Requests
 from tests.support.faults.circumstances import STATE_BY_LINK, STATE_FOLDER
@@ -29,7 +29,7 @@ REPLACED = Expected(
     ABORT,
     "throttled",
     "denied",
-    "No longer waiting: another login from the same place took over.",
+    "No longer waiting: another login from the same origin took over.",
     Requests(2, None, 2),
     within=10.0,
 )
@@ -37,13 +37,13 @@ COOL_OFF = Expected(
     ABORT,
     "throttled",
     "denied",
-    "No request was sent, since there were too many: wait …, or use a recovery code.",
+    "Too many requests: none was sent. Wait …, or use a recovery code.",
 )
 RECOVERED = Expected(
     SUCCESS,
     "recovered",
     "success",
-    "The recovery code was accepted and is spent: 9 recovery codes are left.",
+    "The recovery code was accepted: 9 recovery codes are left.",
     record='reason="9 recovery codes are left',
     within=2.0,
 )
@@ -51,8 +51,8 @@ WRONG_CODE = Expected(
     MAXTRIES,
     "denied",
     "denied",
-    "That is no recovery code of yours, or it was used already.",
-    record='reason="a wrong recovery code"',
+    "This recovery code is wrong or was already used.",
+    record='reason="wrong recovery code"',
     within=2.0,
 )
 
@@ -150,7 +150,7 @@ def _codes() -> Iterator[Case]:
         others=(DENIED.but(code=MAXTRIES), COOL_OFF.but(code=MAXTRIES), RECOVERED),
     )
     wrong = {"typed": "0123-4567-89ab-cdef", **SSHD}
-    yield Case("a wrong recovery code is typed", WRONG_CODE, FINE, play=with_code(wrong))
+    yield Case("wrong recovery code is typed", WRONG_CODE, FINE, play=with_code(wrong))
     yield Case(
         "a recovery code is typed elsewhere, where IAMPASS is away",
         RECOVERED.but(also=OUTAGE.message),

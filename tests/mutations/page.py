@@ -5,12 +5,12 @@ from __future__ import annotations
 from tests.mutations.mutants import INVARIANTS, MUTANTS
 
 HEAD = """\
-# What must always hold, and the tests that notice when it does not
+# Mutants
 
-Each line turns something off that must always hold, in a copy of the code; the test beside it must fail then, and pass
-without the change. `make mutants` does it in about two minutes. What is changed to what stands in
-`tests/mutations/mutants.py`, from which this page is made:
-`/usr/bin/python3 -m tests.mutations.page > docs/mutations.md`.
+Each mutant disables one guarantee in a copy of the code. The test in its row must then fail, and pass without the
+mutant. `make mutants` runs them in about two minutes. `tests/mutations/mutants.py` has the exact changes.
+
+This page is made from the tests: `/usr/bin/python3 -m tests.mutations.page > docs/mutations.md`.
 """
 
 
@@ -19,7 +19,7 @@ def page() -> str:
     parts = [HEAD]
     for number, invariant in enumerate(INVARIANTS, 1):
         parts.append(
-            f"\n## {number}. {invariant}\n\n| what is turned off | where | the test that fails |\n| --- | --- | --- |\n"
+            f"\n## {number}. {invariant}\n\n| mutant | where | the test that fails |\n| --- | --- | --- |\n"
         )
         parts += [
             f"| {mutant.what} | `{mutant.file}` | `{mutant.test}` |\n"

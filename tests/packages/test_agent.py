@@ -103,7 +103,7 @@ def test_an_upgrade_in_the_middle_of_a_login(
     ]
     ready.install(*packages)
     assert not got_in(login, "alice")
-    assert "The phone check is being restarted. Please try again." in login.shown
+    assert "The phone check is restarting. Please try again." in login.shown
     machine.run("pam-iampass", "throttle", "clear", "alice")
     assert log_in(people, "alice")
     assert main_pid(machine) not in ("0", before)

@@ -8,10 +8,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import Callable, Optional, Union
 
-from pam_iampass.login.application import Application, ApplicationGone
+from pam_iampass.login.application import ApplicationGone, PamApplication
 from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import receive
-from pam_iampass.relay.protocol import Frame, FrameError, Hello, Type
+from pam_iampass.relay.protocol import Frame, FrameError, FrameType, Hello
 from pam_iampass.relay.serve import serve
 
 #: What a person answers to a prompt: a text, None where the application cannot ask, or something to do first.
@@ -40,7 +40,7 @@ class Door:
 
     def __init__(
         self,
-        module: Callable[[Application, int, list[str]], int] | socket.socket,
+        module: Callable[[PamApplication, int, list[str]], int] | socket.socket,
         *arguments: str,
         answers: tuple[Answer, ...] = ("",) * 5,
         **items: str,
@@ -64,7 +64,7 @@ class Door:
 
     def wait_for_text(self, timeout: float = 20.0) -> str:
         """Read on until the module says something: what it said."""
-        while (frame := receive(self._connection, timeout)).type is not Type.SAY:
+        while (frame := receive(self._connection, timeout)).type is not FrameType.SAY:
             pass
         return frame.payload.decode()
 
@@ -80,11 +80,11 @@ class Door:
                 frame = receive(self._connection, timeout)
             except (ApplicationGone, FrameError):
                 break
-            if frame.type is Type.RESULT:
+            if frame.type is FrameType.RESULT:
                 told.code = int.from_bytes(frame.payload, "big")
-            elif frame.type is Type.DEADLINE:
+            elif frame.type is FrameType.DEADLINE:
                 told.promised.append(int.from_bytes(frame.payload, "big") / 1000)
-            elif frame.type is Type.ASK:
+            elif frame.type is FrameType.ASK:
                 told.shown.append(frame.payload[1:].decode())
                 told.asked.append(frame.payload[1:].decode())
                 told.hidden.append(frame.payload[0] == 0)
@@ -92,7 +92,7 @@ class Door:
                     self.send(self._answer())
             else:
                 told.shown.append(frame.payload.decode())
-                (told.said if frame.type is Type.SAY else told.errors).append(frame.payload.decode())
+                (told.said if frame.type is FrameType.SAY else told.errors).append(frame.payload.decode())
         self._connection.close()
         self.wait(timeout)
         return told
@@ -109,7 +109,7 @@ class Door:
         if callable(answer):
             answer = answer()
         return (
-            Frame(Type.NO_ANSWER)
+            Frame(FrameType.NO_ANSWER)
             if answer is None
-            else Frame(Type.ANSWER, answer.encode("utf-8", "surrogateescape"))
+            else Frame(FrameType.ANSWER, answer.encode("utf-8", "surrogateescape"))
         )

@@ -29,7 +29,7 @@ from typing import Any, Callable
 #: Longer than a door waits for anything: a script that gets here has been left alone, and the test is wrong.
 PATIENCE = 30.0
 
-#: The one-shot helper for tests. It tells what it sees of its process and hands its socket over, at
+#: The one-shot helper for tests. It resets what the real one does, reports its process, hands its socket over at
 #: `rendezvous` in the folder above its own, and waits until the test has let go of it.
 HELPER = """
 import array, json, os, resource, signal, socket, sys
@@ -46,17 +46,21 @@ def status(name):
 
 numbers = [int(name) for name in os.listdir("/proc/self/fd")]
 facts = {
+    "descriptors": {number: kind(number) for number in numbers if kind(number)},
+    "session": os.getsid(0) == os.getpid(), "uids_at_start": os.getresuid(),
+}
+# RESETS
+facts.update({
     "argv": sys.orig_argv if hasattr(sys, "orig_argv") else [],
     "isolated": sys.flags.isolated, "no_site": sys.flags.no_site,
     "environment": dict(os.environ),
-    "descriptors": {number: kind(number) for number in numbers if kind(number)},
     "blocked": status("SigBlk"), "ignored": status("SigIgn"), "caught": status("SigCgt"),
-    "session": os.getsid(0) == os.getpid(), "umask": os.umask(0o77), "folder": os.getcwd(),
+    "umask": os.umask(0o77), "folder": os.getcwd(),
     "uids": os.getresuid(), "gids": os.getresgid(), "groups": os.getgroups(),
     "parent": os.getppid(), "process": os.getpid(),
     "limits": {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource)
                if name.startswith("RLIMIT_")},
-}
+})
 rendezvous = socket.socket(socket.AF_UNIX)
 rendezvous.connect(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "rendezvous"))
 ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0]))]
@@ -64,6 +68,13 @@ rendezvous.sendmsg([json.dumps(facts).encode()], ancillary)
 os.close(0)
 rendezvous.recv(1)
 """
+
+
+def helper_program(user: str) -> str:
+    """HELPER, with what doors/helper.in does before it imports the package; `user` stands in for iampass."""
+    resets = (Path(__file__).parents[2] / "doors/helper.in").read_text().partition("import sys")[0]
+    assert resets.count('"iampass"') == 1
+    return HELPER.replace("# RESETS", resets.replace('"iampass"', repr(user)))
 
 
 @dataclass(frozen=True)
@@ -221,7 +232,7 @@ class ScriptedModule:
     @classmethod
     @contextlib.contextmanager
     def as_helper(cls, rendezvous: Path, script: Script) -> Iterator[ScriptedModule]:
-        """Be every helper that a door starts (it runs HELPER, which comes to `rendezvous`)."""
+        """Be every helper that a door starts (it runs `helper_program`, which comes to `rendezvous`)."""
         with _listener(rendezvous, 0o666, 0, 0) as listener:
             yield from cls(script, listener, helper=True)._play()
 

@@ -9,7 +9,7 @@ from typing import Callable
 
 from pam_iampass import module
 from pam_iampass.audit.journal import MESSAGE_IDS, Journal
-from pam_iampass.login.application import Application
+from pam_iampass.login.application import PamApplication
 from pam_iampass.login.concurrency import ConcurrencyLimit
 from pam_iampass.login.context import LoginContext, StateDirs
 from pam_iampass.outcome import Outcome
@@ -30,7 +30,7 @@ class Records:
         self.fields.append(fields)
 
 
-def stores_in(folder: Path) -> StateDirs:
+def state_dirs_in(folder: Path) -> StateDirs:
     """Folders, as the module wants them, for what is remembered."""
     for name in ("state", "codes"):
         (folder / name).mkdir(mode=0o700)
@@ -44,7 +44,7 @@ class Setting:
         self.folder = folder
         self.sandbox = sandbox
         self.records = Records()
-        self.stores = stores_in(folder)
+        self.dirs = state_dirs_in(folder)
         self.concurrency = ConcurrencyLimit()
         self._first_session = len(sandbox.sessions)
         self._first_call = len(sandbox.calls)
@@ -72,9 +72,9 @@ class Setting:
         }
         self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))
 
-    def authenticate(self, pamh: Application, flags: int, argv: list[str]) -> int:
+    def authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
         def parts(config: str, left_open: Callable[[str], None]) -> LoginContext:
-            return replace(helper_context.parts(config, left_open, self.stores), concurrency=self.concurrency)
+            return replace(helper_context.context(config, left_open, self.dirs), concurrency=self.concurrency)
 
         return module.authenticate(pamh, argv, Journal(self.records), parts)
 

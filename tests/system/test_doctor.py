@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from pam_iampass.doctor.catalogue import KINDS
-from pam_iampass.pam.controls import AUTH_ERR, SUCCESS
+from pam_iampass.outcome import PamCode
 from pam_iampass.pam.dialect import dialect
-from pam_iampass.pam.simulation import play
-from pam_iampass.pam.stack import Broken, PamFiles, Type
+from pam_iampass.pam.simulation import simulate
+from pam_iampass.pam.stack import Handler, PamFiles, PamType, UnusableService
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.faults import Junk
 from tests.support.agent import SOCKET, RunningAgent
@@ -557,10 +557,14 @@ def passes(service: str) -> bool:
 def is_played_to_pass(service: str) -> bool:
     """Whether the evaluator says so."""
     try:
-        found = PamFiles(dialect=dialect()).service(service).stacks[Type.AUTH]
-    except Broken:
+        found = PamFiles(dialect=dialect()).service(service).stacks[PamType.AUTH]
+    except UnusableService:
         return False
-    return play(found, lambda handler: SUCCESS if handler.name == "pam_permit.so" else AUTH_ERR).passed
+
+    def answer(handler: Handler) -> int:
+        return PamCode.SUCCESS if handler.name == "pam_permit.so" else PamCode.AUTH_ERR
+
+    return simulate(found, answer).passed
 
 
 # What it is like to use
@@ -596,7 +600,7 @@ def test_no_secret_and_no_token_is_told(clinic: Clinic) -> None:
 def test_who_is_not_root_is_told_what_could_not_be_looked_at(clinic: Clinic) -> None:
     clinic.user = "alice"
     report = clinic.report()
-    assert "much that only root may read: run it as root" in report["not_looked_at"]
+    assert "what only root can read: run it as root" in report["not_looked_at"]
     assert any(line.startswith("sshd: sshd -T: ") for line in report["not_looked_at"])
 
 
@@ -614,7 +618,7 @@ def test_a_machine_without_sshd_and_sudo_is_looked_at_all_the_same(clinic: Clini
     finally:
         for path in moved:
             path.with_name(path.name + ".away").rename(path)
-    assert {"sshd: is not on this machine", "sudo: is not on this machine"} <= set(report["not_looked_at"])
+    assert {"sshd: is not installed", "sudo: is not installed"} <= set(report["not_looked_at"])
     assert "PAM stacks" in report["looked_at"]
 
 
@@ -634,7 +638,7 @@ def test_an_empty_machine_is_no_traceback(clinic: Clinic) -> None:
     done = clinic.doctor()
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
-    assert "Not looked at: users: the settings are wrong." in done.stdout
+    assert "Not looked at: users: the settings are invalid." in done.stdout
 
 
 def test_a_user_who_was_asked_about_is_the_only_one_told_of(clinic: Clinic) -> None:
@@ -664,7 +668,7 @@ def test_without_a_terminal_each_finding_is_three_plain_lines_worst_first(clinic
     assert lines[0].startswith("error: sshd: A key alone gets in without the phone: root, ")
     assert lines[0].endswith(" [sshd-key-bypasses]")
     assert lines[1] == "    sshd -T: authenticationmethods any"
-    assert lines[2] == "    do: Write AuthenticationMethods publickey,keyboard-interactive:pam"
+    assert lines[2] == "    do: Set AuthenticationMethods publickey,keyboard-interactive:pam"
     assert lines[3] == "warning: users: No phone is registered for bob [no-device]"
     assert lines[-1] == "1 error, 1 warning."
 
@@ -673,7 +677,7 @@ def test_a_terminal_is_shown_colours_and_what_is_being_looked_at(clinic: Clinic)
     no_phone(clinic)
     terminal = Terminal([COMMAND, "doctor"], environment={"COLUMNS": "80"})
     assert terminal.finish() == 3
-    assert "looking at PAM stacks…" in terminal.shown
+    assert "checking PAM stacks…" in terminal.shown
     assert "\x1b[1;33mwarning" in terminal.shown
     assert "No error, 1 warning." in terminal.shown
 

@@ -48,7 +48,7 @@ def test_the_code_in_the_terminal_registers_the_phone_that_approves_the_next_log
     assert read_codes(login.shown, light=False) == [link]
     open_link(world, link)
     login.sendline("")
-    login.expect_exact("Your phone is registered. Log in again, and approve that on it.")
+    login.expect_exact("Your phone is registered. Log in again, and approve the login on it.")
     assert login.finish() != 0
     assert "In as bob" not in login.shown
     (record,) = world.records("bob")
@@ -87,7 +87,7 @@ def unlisted(world: World) -> Iterator[World]:
 def test_who_was_just_enrolled_by_an_administrator_logs_in(unlisted: World) -> None:
     world = unlisted
     login = world.login("bob")
-    login.expect_exact("You have no phone on record here.")
+    login.expect_exact("No phone is on record for you on this machine.")
     assert login.finish() != 0
     command = ["/usr/bin/pam-iampass", "enroll", "bob", "--token", "91aa-bob", "--no-wait", "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)

@@ -20,7 +20,7 @@ from tests.support.journald import Journald
 from tests.support.terminal import Terminal
 from tests.support.world import PASSWORD
 
-HEADING = "### A first approval on a machine of yours"
+HEADING = "### A first approval on your own machine"
 SANDBOX = Path("/home/alice/sandbox")
 AS_ALICE = ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "env", "HOME=/home/alice"]
 AS_ROOT = ["env", "SUDO_USER=alice"]  # what sudo -s leaves

@@ -28,11 +28,9 @@ NO_METHOD_LEFT = "Permission denied ()."
 
 NOBODY_HOME = "https://127.0.0.1:1"
 NO_PHONE = "No phone is registered for you at IAMPASS. Please ask your administrator."
-OUT_OF_REACH = (
-    "IAMPASS cannot be reached from this machine. Try again in a minute, or ask your administrator."
-)
-NOT_SET_UP = "The phone check is not set up rightly on this machine. Please ask your administrator."
-NO_SENSE = "IAMPASS gave an answer that makes no sense. Please ask your administrator."
+OUT_OF_REACH = "IAMPASS is unreachable from this machine. Try again in a minute, or ask your administrator."
+NOT_SET_UP = "The phone check is misconfigured on this machine. Please ask your administrator."
+NO_SENSE = "IAMPASS sent an invalid response. Please ask your administrator."
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,9 @@ SCENES = (
     Scene("dave", "no_device", "denied", sees=NO_PHONE, requests=1, reason="NO_MOBILE_DEVICE"),
     Scene("erin", "denied", "denied", sees="IAMPASS did not ask your phone: ", requests=1),
     Scene("frank", "exempt", "ignored", prompted=False, priority=NOTICE, reason="the user is exempt"),
-    Scene("grace", "unlisted", "denied", prompted=False, sees="You have no phone on record here."),
+    Scene(
+        "grace", "unlisted", "denied", prompted=False, sees="No phone is on record for you on this machine."
+    ),
     Scene(
         "heidi",
         "cancelled",
@@ -160,7 +160,7 @@ SCENES = (
         "recovered",
         "success",
         "judy has recovery codes",
-        sees="The recovery code was accepted and is spent: 9 recovery codes are left.",
+        sees="The recovery code was accepted: 9 recovery codes are left.",
         reason="9 recovery codes are left",
     ),
     Scene(
@@ -168,8 +168,8 @@ SCENES = (
         "throttled",
         "denied",
         "one request an hour, and niaj had it",
-        sees="No request was sent, since there were too many: wait 60 minutes, or use a recovery code.",
-        reason="1 within an hour were not approved (throttle.requests_per_hour)",
+        sees="Too many requests: none was sent. Wait 60 minutes, or use a recovery code.",
+        reason="1 requests within an hour were not approved (throttle.requests_per_hour)",
     ),
     Scene(
         "alice",

@@ -149,7 +149,7 @@ def test_a_broken_file_is_told_and_cleared() -> None:
     file.chmod(0o600)
     os.chown(file, CODES.stat().st_uid, CODES.stat().st_gid)
     assert told("throttle", "show", "alice", status=1) == (
-        f"{file}: is not what this module writes\n    pam-iampass throttle clear alice\n"
+        f"{file} is corrupt\n    pam-iampass throttle clear alice\n"
     )
     assert told("throttle", "clear", "alice") == "Cleared for alice.\n"
     told("throttle", "show", "alice")

@@ -43,9 +43,15 @@ def test_a_verb_completes(shell: Terminal) -> None:
     shell.expect_exact("dbox")
 
 
-def test_a_verb_of_a_verb_completes(shell: Terminal) -> None:
-    shell.send("pam-iampass user rem" + TAB)
-    shell.expect_exact("ove")
+@pytest.mark.parametrize(
+    ("typed", "rest"),
+    [("user rem", "ove"), ("setup conf", "irm"), ("setup sudo ssh", "d")],
+    ids=lambda word: word,
+)
+def test_a_verb_of_a_verb_completes(shell: Terminal, typed: str, rest: str) -> None:
+    shell.send(f"pam-iampass {typed}{TAB}")
+    shell.expect_exact(typed)
+    shell.expect_exact(rest)
 
 
 def test_an_option_completes(shell: Terminal) -> None:

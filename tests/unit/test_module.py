@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pam_iampass import module
-from pam_iampass.login.application import Application
+from pam_iampass.login.application import PamApplication
 from pam_iampass.outcome import PamCode
 from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.sandbox import Sandbox
@@ -215,9 +215,7 @@ def test_broken_settings_deny_whatever_the_policy_for_outages_says(world: Settin
     world.configure(unavailable="ignore", methods="[telepathy]")
     told = world.login()
     assert told.code == PamCode.ABORT
-    assert told.errors == [
-        "The phone check is not set up rightly on this machine. Please ask your administrator."
-    ]
+    assert told.errors == ["The phone check is misconfigured on this machine. Please ask your administrator."]
     assert world.outcome() == ("misconfigured", "denied")
     assert "iampass.yaml:" in world.only_record()["IAMPASS_REASON"]
 
@@ -356,7 +354,7 @@ def test_whatever_is_raised_inside_denies_and_leaves_a_record(world: Setting, er
         def real_uid(self) -> int:
             raise error
 
-    def authenticate(pamh: Application, flags: int, argv: list[str]) -> int:
+    def authenticate(pamh: PamApplication, flags: int, argv: list[str]) -> int:
         pamh.__class__ = Broken
         return world.authenticate(pamh, flags, argv)
 

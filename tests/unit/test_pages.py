@@ -1,4 +1,4 @@
-"""What the pages for people name is there: tests and files. (Commands: `tests/unit/tools/test_pages.py`.)"""
+"""The pages name tests and files that exist; the index is complete. (Commands: `tests/unit/tools/test_pages.py`.)"""
 
 from __future__ import annotations
 
@@ -7,31 +7,69 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md")]
-PAGES += sorted((ROOT / "docs").glob("**/*.md"))
+from tests.unit.test_architecture import FLOOR
 
-TEST = re.compile(r"`((?:unit|client|sandbox|system|faults|pam)/[\w/]+(?:\.py)?)(?:::(test_\w+))?`")
-LINK = re.compile(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)")
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
+PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES += sorted(DOCS.glob("**/*.md"))
+
+TEST = re.compile(
+    r"`(?:tests/)?((?:unit|client|sandbox|system|faults|pam)/[\w/]+(?:\.py)?)(?:::(test_\w+))?`"
+)
+LINK = re.compile(r"\]\((?!https?://)([^)#]*)(?:#([^)]*))?\)")
 
 
 def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub and GitLab make of headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_the_tests_that_a_page_names_exist(page: Path) -> None:
     for file, test in TEST.findall(page.read_text()):
         path = ROOT / "tests" / file
-        assert path.exists(), f"{file} is not there"
+        assert path.exists(), f"{file} does not exist"
         assert not test or f"def {test}(" in path.read_text(), f"{file} has no {test}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_the_files_that_a_page_links_to_exist(page: Path) -> None:
-    for target in LINK.findall(page.read_text()):
-        assert (page.parent / target).exists(), target
+def test_the_files_and_headings_that_a_page_links_to_exist(page: Path) -> None:
+    for target, anchor in LINK.findall(page.read_text()):
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), f"{target} has no heading {anchor}"
 
 
 def test_the_threat_model_names_tests() -> None:
     assert len(TEST.findall((ROOT / "SECURITY.md").read_text())) > 30
+
+
+def test_the_index_links_to_every_page() -> None:
+    index = DOCS / "README.md"
+    linked = {(DOCS / target).resolve() for target, _ in LINK.findall(index.read_text())}
+    assert [name(page) for page in PAGES if page not in {*linked, index}] == []
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=name)
+def test_a_decision_is_a_short_page_with_its_status_and_date_as_in_the_index(page: Path) -> None:
+    title, empty, status, *rest = page.read_text().splitlines()
+    assert title.startswith("# ")
+    assert empty == ""
+    assert re.fullmatch(r"(Proposed|Accepted|Superseded by .+), \d{4}-\d\d-\d\d\.", status)
+    assert len(rest) <= 27
+    listed = f"| [{title[2:]}](decisions/{page.name}) | {status[0].lower()}{status[1:-1]} |"
+    assert listed in (DOCS / "README.md").read_text().splitlines()
+
+
+def test_the_architecture_page_lists_the_rooms_from_top_to_bottom() -> None:
+    rows = re.findall(r"^\| `pam_iampass/(.+)$", (DOCS / "architecture.md").read_text(), re.MULTILINE)
+    rooms = [room for row in rows for room in re.findall(r"(?:^|`)(\w+)(?:/|\.py)`", row.split(" | ")[0])]
+    assert sorted(rooms) == sorted(FLOOR)
+    assert [FLOOR[room] for room in rooms] == sorted(map(FLOOR.__getitem__, rooms), reverse=True)

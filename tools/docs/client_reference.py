@@ -1,6 +1,6 @@
 """Writes the page `docs/client.md`: `python3 -m tools.docs.client_reference > docs/client.md`.
 
-All of it comes from the docstrings and the signatures of what `pam_iampass.client` exports.
+The text comes from the docstrings and the signatures of what `pam_iampass.client` exports.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 
 from pam_iampass import client
 from pam_iampass.client import errors
-from pam_iampass.client.application import Application
+from pam_iampass.client.base_api import BaseAPI
 
 _START = """\
 <!-- Made by `python3 -m tools.docs.client_reference`; change the docstrings in `pam_iampass/client/` instead. -->
 # The IAMPASS client
 
-`pam_iampass.client` is a client of IAMPASS that can be used on its own. Its names are those of the client that
-IAMPASS publishes. It talks to the server that it is given over https only, takes nothing from the environment, keeps
-a deadline over each call, and raises an error that says what happened where the published client answers None.
+`pam_iampass.client` is an IAMPASS client that can be used on its own. Its names are those of the client that IAMPASS
+publishes. It uses https only, reads nothing from the environment, and keeps a deadline for each call. If a call
+fails, it raises an error that says why; the published client returns None.
 
     from pam_iampass.client import AuthenticationAPI, ManagementAPI, ManagementAPIResult
 
@@ -41,14 +41,14 @@ a deadline over each call, and raises an error that says what happened where the
     if session.active:
         session.destroy()
 
-A session can be written down and gone on with later, in another process:
+A session can be stored and used later, also in another process:
 
     text = Session.Schema().dumps(session)
     session = Session.Schema(authenticator).loads(text)     # authenticator: an AuthenticationAPI
 
-    sealer = SessionSealer(key, authenticator, max_age=600)
-    token = sealer.seal(session)                            # for a cookie or a link
-    session = sealer.open(token)                            # SealBroken: changed, or too old
+    signer = SessionSigner(key, authenticator, max_age=600)
+    token = signer.sign(session)                            # for a cookie or a link
+    session = signer.verify(token)                          # BadSignature: changed, or expired
 """
 
 _ORDER = (
@@ -58,7 +58,7 @@ _ORDER = (
     "AuthenticationMethod",
     "Session",
     "Status",
-    "SessionSealer",
+    "SessionSigner",
     "Deadline",
     "Transport",
 )
@@ -70,6 +70,10 @@ def page() -> str:
     for name in _ORDER:
         parts += ["", f"## {name}", "", *_class(getattr(client, name))]
     parts += ["", "## Errors", "", *_errors()]
+    for name in client.__all__:
+        kind = getattr(client, name)
+        if kind.__name__ != name:
+            parts += ["", f"### {name}", "", f"The former name of {kind.__name__}."]
     return "\n".join(parts) + "\n"
 
 
@@ -90,8 +94,8 @@ def _class(kind: type) -> Iterator[str]:
 
 
 def _public(kind: type) -> Iterator[tuple[str, Any]]:
-    """Methods and properties of ours, those of the base first, each under the one name that it is defined by."""
-    for each in (Application, kind) if issubclass(kind, Application) else (kind,):
+    """Our methods and properties, those of the base class first, without aliases."""
+    for each in (BaseAPI, kind) if issubclass(kind, BaseAPI) else (kind,):
         for name, member in vars(each).items():
             plain = member.__func__ if isinstance(member, (staticmethod, classmethod)) else member
             own = isinstance(member, property) or getattr(plain, "__name__", None) == name
@@ -110,7 +114,7 @@ def _members(kind: type[enum.Enum]) -> Iterator[str]:
 def _errors() -> Iterator[str]:
     yield _text(errors)
     for name, kind in vars(errors).items():
-        if inspect.isclass(kind) and issubclass(kind, errors.IampassError):
+        if inspect.isclass(kind) and issubclass(kind, errors.IampassError) and name == kind.__name__:
             yield from ("", f"### {name}", "", _text(kind))
             for attribute, doc in _attributes(kind).items():
                 yield from ("", f"`{attribute}`: {doc}")
@@ -119,7 +123,7 @@ def _errors() -> Iterator[str]:
 
 
 def _signature(name: str, function: Any) -> str:
-    """As it is called: names and defaults, without types."""
+    """The call: names and defaults, without types."""
     words, star = [], False
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name == "self":
@@ -137,7 +141,7 @@ def _with_default(parameter: inspect.Parameter) -> str:
 
 
 def _attributes(kind: type) -> dict[str, str]:
-    """The texts that stand below attributes, in the class and in its `__init__`."""
+    """The docstrings below attributes, in the class and in its `__init__`."""
     source = Path(inspect.getsourcefile(kind) or "").read_text(encoding="utf-8")
     body = next(
         node.body
@@ -168,7 +172,7 @@ def _text(thing: Any) -> str:
 
 
 def _flowing(text: str) -> str:
-    """Paragraphs on lines of up to 110 characters; what is indented stays as it is."""
+    """Paragraphs on lines of up to 110 characters; indented ones stay unchanged."""
     paragraphs = text.split("\n\n")
     return "\n\n".join(
         each

@@ -60,7 +60,7 @@ def fill(page: Page) -> None:
     context = click.Context(group, info_name=NAME, **group.context_settings)
     page.heading("Synopsis")
     for path, command in _commands(context):
-        if not isinstance(command.command, click.Group):
+        if not isinstance(command.command, click.Group) or command.command.invoke_without_command:
             page.usage(path, " ".join(_pieces(command)))
     page.heading("Description")
     _help(page, group)

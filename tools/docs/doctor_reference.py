@@ -6,7 +6,7 @@ import re
 import sys
 
 from pam_iampass.doctor.catalogue import SECTIONS
-from pam_iampass.doctor.finding import Kind
+from pam_iampass.doctor.finding import FindingKind
 
 _START = """\
 <!-- Made by `python3 -m tools.docs.doctor_reference`; change `pam_iampass/doctor/catalogue.py` instead. -->
@@ -38,7 +38,7 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def _entry(kind: Kind) -> str:
+def _entry(kind: FindingKind) -> str:
     return (
         f"### {kind.id}\n\n**{kind.severity.value}**: {_shown(kind.title)}\n\n{kind.meaning}\n\n"
         f"What to do: {_shown(kind.remedy)}\n"

@@ -49,7 +49,7 @@ def _known(found: re.Match[str], root: Path) -> str:
         "outcomes": _outcomes(root),
         "session_left_open": SESSION_LEFT_OPEN,
         "most_pending": f"{agent.MOST_PENDING:,}",
-        "last_wait": f"{agent.LAST_WAIT:g}",
+        "last_wait": f"{agent.STOP_TIMEOUT:g}",
     }[what]
 
 

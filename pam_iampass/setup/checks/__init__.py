@@ -1,4 +1,4 @@
-"""What is looked at before anything is changed."""
+"""The checks before a change, and after it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pam_iampass.errors import Severity
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What a check found. An ERROR keeps setup from going on."""
+class CheckResult:
+    """The result of one check. An ERROR stops setup."""
 
     what: str
     severity: Severity | None = None
-    """None: all is well."""
+    """None: no problem."""
     remedy: str = ""
     forcible: bool = False
-    """Whether --force goes on all the same: it may lock somebody out, but the machine works."""
+    """Whether --force continues nevertheless: somebody may be locked out, but the machine works."""
 
     @property
     def stops(self) -> bool:
@@ -24,16 +24,21 @@ class Finding:
         return self.severity is Severity.ERROR
 
 
-def fine(what: str) -> Finding:
-    """All is well."""
-    return Finding(what)
+def fine(what: str) -> CheckResult:
+    """No problem."""
+    return CheckResult(what)
 
 
-def warning(what: str, remedy: str) -> Finding:
-    """It can go on, but a person should know."""
-    return Finding(what, Severity.WARNING, remedy)
+def warning(what: str, remedy: str) -> CheckResult:
+    """A problem that does not stop setup."""
+    return CheckResult(what, Severity.WARNING, remedy)
 
 
-def lockout(what: str, remedy: str) -> Finding:
-    """Whoever sets this up could not log in any more."""
-    return Finding(what, Severity.ERROR, remedy, forcible=True)
+def error(what: str, remedy: str) -> CheckResult:
+    """A problem that stops setup."""
+    return CheckResult(what, Severity.ERROR, remedy)
+
+
+def lockout(what: str, remedy: str) -> CheckResult:
+    """The administrator could not log in any more."""
+    return CheckResult(what, Severity.ERROR, remedy, forcible=True)

@@ -1,4 +1,4 @@
-"""Can the module work with its settings, and would whoever sets this up still get in."""
+"""Whether the module can work with its settings, and whether the administrator can still log in."""
 
 from __future__ import annotations
 
@@ -7,55 +7,53 @@ from pathlib import Path
 
 from pam_iampass.config import settings
 from pam_iampass.config.user_table import UserTable
-from pam_iampass.doctor.config_check import inspect
+from pam_iampass.doctor.config_check import check_config
 from pam_iampass.errors import ConfigurationError, Severity
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login
-from pam_iampass.setup.checks import Finding, fine, lockout, warning
-from pam_iampass.setup.errors import Refused
+from pam_iampass.setup.checks import CheckResult, error, fine, lockout, warning
+from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.service_user import service_group
 
-_NOBODY = 0xFFFFFFFF  # loginuid of what no login has started
+_NOBODY = 0xFFFFFFFF  # loginuid of processes that no login has started
 
 
-def check_settings(config: Path) -> Iterator[Finding]:
-    """What `pam-iampass check` says."""
-    found = inspect(config)
+def check_settings(config: Path) -> Iterator[CheckResult]:
+    """The problems that `pam-iampass check` reports."""
+    found = check_config(config)
     for problem in found.problems:
-        if problem.severity is Severity.WARNING:
-            yield warning(str(problem), problem.remedy)
-        else:
-            yield Finding(str(problem), Severity.ERROR, problem.remedy)
+        make = error if problem.severity is Severity.ERROR else warning
+        yield make(str(problem), problem.remedy)
     if found.ok:
-        yield fine(f"the settings: {config} and its table of users can be used")
+        yield fine(f"the settings: {config} and its table of users are valid")
 
 
 def admin(environment: dict[str, str]) -> Account:
-    """The person who runs this: who called sudo, else who logged in, else root. Raises Refused."""
+    """The administrator: the user who called sudo, else who logged in, else root. Raises SetupRefused."""
     accounts = Accounts()
     try:
         if environment.get("SUDO_USER"):
             return accounts.named(environment["SUDO_USER"])
         return accounts.with_uid(_login_uid())
     except (UnknownAccount, LookupFailed):
-        raise Refused(
-            "the person who runs this is no account of this machine", "run it from a login of your own"
+        raise SetupRefused(
+            "the user who runs this has no account on this machine", "run it from a login of your own"
         ) from None
 
 
 def _login_uid() -> int:
     try:
-        told = int(Path("/proc/self/loginuid").read_text("ascii"))
+        uid = int(Path("/proc/self/loginuid").read_text("ascii"))
     except (OSError, ValueError):
         return 0
-    return 0 if told == _NOBODY else told
+    return 0 if uid == _NOBODY else uid
 
 
-def check_second_factor(who: Account, service: str, pam_service: str, config: Path) -> Iterator[Finding]:
-    """Would `who` get past the module: through `service`, which PAM knows as `pam_service`."""
+def check_second_factor(who: Account, service: str, pam_service: str, config: Path) -> Iterator[CheckResult]:
+    """Whether `who` would pass the module through `service`, whose PAM service is `pam_service`."""
     if service == "sudo" and who.uid == 0:
-        yield fine("root is not asked by sudo; nobody else was looked at")
+        yield fine("sudo does not ask root; no other user was checked")
         return
     what_for = "su -" if pam_service == "su-l" else service
     loaded = settings.load(config, readers=_readers())
@@ -66,15 +64,17 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
     login = Login(asked.name, pam_service)
     try:
         exempt = policy.exemption(asked, login, loaded.exempt, Accounts())
-        demand = policy.demand(asked, wanted, UserTable(loaded.users, loaded.users_folder))
+        phone = policy.phone(asked, wanted, UserTable(loaded.users, loaded.users_folder))
     except (policy.PolicyError, LookupFailed, ConfigurationError) as error:
-        yield lockout(f"{what_for}: {asked.name} would be denied: {error}", "mend that, and try again")
+        yield lockout(f"{what_for}: {asked.name} would be denied: {error}", "correct that, and try again")
         return
     if exempt is not None:
-        yield warning(f"{what_for}: {asked.name} passes without the phone: {exempt.reason}", "look at exempt")
-    elif isinstance(demand, policy.Approval):
+        yield warning(
+            f"{what_for}: {asked.name} passes without the phone: {exempt}", "check exempt in the settings"
+        )
+    elif isinstance(phone, policy.Phone):
         yield fine(f"{what_for}: {asked.name} has a token, and is asked on the phone")
-    elif demand.ignore:
+    elif phone.ignore:
         what = f"{what_for}: {asked.name} has no token and passes without the phone, as unlisted_users says"
         yield warning(what, f"give {asked.name} a token: pam-iampass user add {asked.name} TOKEN")
     else:

@@ -1,4 +1,4 @@
-"""Runs the new stack, before it is in force: can PAM read it, does our module answer, are strangers kept out."""
+"""Runs the new stack before it is in force: libpam can read it, our module answers, unknown users are denied."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pam_iampass.doctor.finding import Severity as DoctorSeverity
 from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.errors import Severity
-from pam_iampass.pam import conf_dir, service_lines
+from pam_iampass.outcome import PamCode
+from pam_iampass.pam import conf_dir
+from pam_iampass.pam.behaviour import NATIVE, our_lines, pam_python_line
+from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.run import Message, PamResult, PamRun, run
-from pam_iampass.pam.stack import PamFiles
+from pam_iampass.pam.stack import FOLDERS, Handler, PamFiles, PamService, PamType, UnusableService
 from pam_iampass.setup import staging
-from pam_iampass.setup.checks import Finding, fine, lockout, warning
+from pam_iampass.setup.checks import CheckResult, error, fine, lockout, warning
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Change
 from pam_iampass.setup.services import KEY, WantedService
@@ -34,148 +36,161 @@ _NOT_MISSED = frozenset(
         "systemd_home",
     )
 )
-"""Modules that decide nothing, or that a password takes the place of."""
+"""Modules that decide nothing, or that a password replaces."""
 _PROBE = "iampass-setup-probe"
-_BROKEN = frozenset({1, 2, 3, 4, 5, 28})  # codes of a stack that does not work, whoever logs in
-_PATIENCE = 30.0  # seconds
+_BROKEN = frozenset(
+    (
+        *(PamCode.OPEN_ERR, PamCode.SYMBOL_ERR, PamCode.SERVICE_ERR, PamCode.SYSTEM_ERR, PamCode.BUF_ERR),
+        PamCode.MODULE_UNKNOWN,
+    )
+)
+"""The codes of a stack that does not work for anybody."""
+_TIMEOUT = 30.0  # seconds
 
 
 def check(
     service: WantedService, changes: Iterable[Change], who: Account, places: Paths
-) -> Iterator[Finding]:
-    """Judge the changes before they are made. Nobody's phone rings, and no password is asked of a person."""
+) -> Iterator[CheckResult]:
+    """Check the changes before they are made. No phone rings, and no password is asked for."""
     with staging.scratch() as folder:
-        services = _services(places, folder / "pam.d", tuple(changes))
-        script = service_lines.names_pam_python(service_lines.lines(service.pam_service, (services,)))
+        files = _services(places, folder / "pam.d", tuple(changes))
+        try:
+            found = files.service(service.pam_service)
+        except UnusableService as unusable:
+            what = f"PAM: {service.pam_service} does not work: {unusable}".replace(*_real(files))
+            yield error(what, "correct the PAM file")
+            return
+        script = pam_python_line(found)
         if script is not None:
-            what = f"PAM: {script.file.name} runs pam_python.so, which crashes in a Python program: nothing was tried"
-            yield warning(what, "try a login right afterwards, and have a root shell open")
+            what = (
+                f"PAM: {script.file.name} runs pam_python.so, which crashes in a Python program: not checked"
+            )
+            yield warning(what, "try a login immediately afterwards, and keep a root shell open")
             return
-        answered = _module_answers(service, who, services)
-        yield answered
-        if answered.stops:
+        answer = _module_answers(service, found, who, files.folders[0])
+        yield answer
+        if answer.stops:
             return
-        yield from _played_through(service, services)
-        yield _strangers_are_denied(service, services)
-        yield from _accounts(service, who, services)
-        yield from _left_out(service, services)
+        yield from _simulated(service, files)
+        yield _unknown_users_are_denied(service, files.folders[0])
+        yield from _accounts(service, who, files.folders[0])
+        yield from _left_out(service, files)
         for other in service.also:
-            if not any(_is_ours(line) for line in service_lines.lines(other, (services,))):
+            if not any(line.name == NATIVE for line in _our_lines(files, other)):
                 what = f"PAM: {other} does not include {service.pam_service}: the phone is not asked there"
                 yield warning(what, f"make /etc/pam.d/{other} include {service.pam_service}")
 
 
-def _services(places: Paths, folder: Path, changes: tuple[Change, ...]) -> Path:
-    """A folder with all PAM services of the machine as they will be: Linux-PAM will look nowhere else."""
+def _services(places: Paths, folder: Path, changes: tuple[Change, ...]) -> PamFiles:
+    """A folder with all PAM services of the machine as they will be, the only one that Linux-PAM will search."""
     staging.copy(places.pam, folder, changes)
-    for other in service_lines.FOLDERS[1:]:
+    for other in FOLDERS[1:]:
         for file in other.iterdir() if other.is_dir() else ():
             if file.is_file() and not (folder / file.name).exists():
                 (folder / file.name).write_bytes(file.read_bytes())
     conf_dir.resolve_includes(folder)
-    return folder
+    return PamFiles((folder,), dialect())
 
 
-def _module_answers(service: WantedService, who: Account, services: Path) -> Finding:
-    """Our line, alone, demands a key that is not there: the module says so without asking anybody."""
-    lines = [line for line in service_lines.lines(service.pam_service, (services,)) if _is_ours(line)]
-    if not lines:
-        what = f"PAM: {service.pam_service} does not lead to pam_iampass.so"
-        return Finding(what, Severity.ERROR, "install pam-iampass anew")
-    probe = f"auth required {lines[0].module} first_factor=publickey\n"
-    (services / _PROBE).write_text(probe, "utf-8")
-    told = run(PamRun(_PROBE, who.name, services, at_once=True), _no_answer, _PATIENCE)
-    if told.messages and told.code in (11, 26):
-        return fine("PAM: the module is there and answers")
-    where = "journalctl -t pam_iampass and -t python3 say more"
-    what = f"PAM: the module does not answer: {told.name}, {told.meaning}"
-    return Finding(
-        what, Severity.ERROR, f"is pam_iampass.so installed, and python3 with its packages? {where}"
-    )
+def _real(files: PamFiles) -> tuple[str, str]:
+    """What to replace in messages: the folder of the copies, with that of the real files."""
+    return f"{files.folders[0]}/", "/etc/pam.d/"
 
 
-def _is_ours(line: service_lines.Line) -> bool:
-    return line.phase == "auth" and Path(line.module).name == "pam_iampass.so"
-
-
-def _played_through(service: WantedService, services: Path) -> Iterator[Finding]:
-    """What doctor says of the stack: whether the right password leads to the phone, and a wrong one nowhere."""
-    stacks = Stacks(PamFiles((services,)), module_folders(), frozenset({service.pam_service}))
+def _our_lines(files: PamFiles, name: str) -> list[Handler]:
     try:
-        examined = stacks.with_us.get(service.pam_service)
+        return our_lines(files.service(name))
+    except UnusableService:
+        return []
+
+
+def _module_answers(service: WantedService, found: PamService, who: Account, services: Path) -> CheckResult:
+    """Run our line alone, with a demand for a key that is not fulfilled: the module denies without a request."""
+    ours = [line for line in our_lines(found) if line.name == NATIVE]
+    if not ours:
+        what = f"PAM: {service.pam_service} does not lead to pam_iampass.so"
+        return error(what, "install pam-iampass again")
+    probe = f"auth required {ours[0].path} first_factor=publickey\n"
+    (services / _PROBE).write_text(probe, "utf-8")
+    result = run(PamRun(_PROBE, who.name, services, at_once=True), _no_answer, _TIMEOUT)
+    if result.messages and result.code in (PamCode.MAXTRIES, PamCode.ABORT):
+        return fine("PAM: the module is installed and answers")
+    what = f"PAM: the module does not answer: {result.name}, {result.meaning}"
+    logs = "see journalctl -t pam_iampass and -t python3"
+    return error(what, f"are pam_iampass.so, python3 and its packages installed? {logs}")
+
+
+def _simulated(service: WantedService, files: PamFiles) -> Iterator[CheckResult]:
+    """Doctor's findings for the stack: whether the right password leads to the phone, and a wrong one nowhere."""
+    stacks = Stacks(files, module_folders(), frozenset({service.pam_service}))
+    try:
+        check = stacks.with_us.get(service.pam_service)
     except OSError:
-        examined = None
-    found = list(examined.findings(fresh_setcred=service.name == "sshd")) if examined else []
-    for fault in found:
-        what = f"PAM: {fault.subject}: {fault.title} ({fault.evidence})"
-        told = [text.replace(f"{services}/", "/etc/pam.d/") for text in (what, fault.remedy)]
-        if fault.severity is DoctorSeverity.ERROR:
-            yield lockout(*told)
-        elif fault.severity is DoctorSeverity.WARNING:
-            yield warning(*told)
+        check = None
+    found = list(check.findings(fresh_setcred=service.name == "sshd")) if check else []
+    for finding in found:
+        what = f"PAM: {finding.subject}: {finding.title} ({finding.evidence})"
+        texts = [text.replace(*_real(files)) for text in (what, finding.remedy)]
+        if finding.severity is Severity.ERROR:
+            yield lockout(*texts)
+        elif finding.severity is Severity.WARNING:
+            yield warning(*texts)
     if not found and service.choice != KEY:
-        yield fine("PAM: played through, the right password leads to the phone, and a wrong one nowhere")
+        yield fine("PAM: in a simulation the right password leads to the phone, and a wrong one nowhere")
 
 
-def _strangers_are_denied(service: WantedService, services: Path) -> Finding:
-    """Nobody by that name: the whole stack is run, and must deny."""
+def _unknown_users_are_denied(service: WantedService, services: Path) -> CheckResult:
+    """Run the whole stack for a user that does not exist: it must deny."""
     name = service.pam_service
-    shutil.copy2(services / name, services / _PROBE)  # so that the journal tells it from a login
-    real_uid = 0 if service.name == "sshd" else _NOBODYS_UID  # su asks root for nothing
-    environment = _environment(service)
+    shutil.copy2(services / name, services / _PROBE)  # for the journal, which shows the name
+    real_uid = 0 if service.name == "sshd" else _NOBODYS_UID  # su asks root nothing
+    # what sshd sets once it has accepted a key
+    environment = {"SSH_AUTH_INFO_0": "publickey setup"} if service.name == "sshd" else {}
     wanted = PamRun(
         _PROBE, _NOBODY, services, phase="auth", real_uid=real_uid, environment=environment, at_once=True
     )
-    told = run(wanted, _no_answer, _PATIENCE)
-    if told.code == 0:
+    result = run(wanted, _no_answer, _TIMEOUT)
+    if result.code == PamCode.SUCCESS:
         what = f"PAM: {name} lets in a user that does not exist"
-        return Finding(
-            what, Severity.ERROR, "look at the lines before ours, and at the files that it includes"
-        )
-    return _broken(name, told) or fine(f"PAM: {name} can be read, and denies strangers")
+        return error(what, "check the lines before ours, and the files that it includes")
+    return _broken(name, result) or fine(f"PAM: {name} can be read, and denies unknown users")
 
 
-def _accounts(service: WantedService, who: Account, services: Path) -> Iterator[Finding]:
-    """The account lines, for whoever sets this up."""
+def _accounts(service: WantedService, who: Account, services: Path) -> Iterator[CheckResult]:
+    """Run the account lines for the administrator."""
     wanted = PamRun(service.pam_service, who.name, services, phase="account", at_once=True)
-    told = run(wanted, _no_answer, _PATIENCE)
-    broken = _broken(service.pam_service, told)
+    result = run(wanted, _no_answer, _TIMEOUT)
+    broken = _broken(service.pam_service, result)
     if broken is not None:
         yield broken
-    elif told.code != 0:
-        what = f"PAM: the account lines of {service.pam_service} deny {who.name}: {told.name}, {told.meaning}"
-        yield lockout(what, "look at the account lines, and at the account (chage -l)")
+    elif result.code != PamCode.SUCCESS:
+        what = f"PAM: the account lines of {service.pam_service} deny {who.name}: {result.name}, {result.meaning}"
+        yield lockout(what, "check the account lines, and the account (chage -l)")
 
 
-def _left_out(service: WantedService, services: Path) -> Iterator[Finding]:
-    """Where our files cannot include what asks for the password (Red Hat), does that ask more than ours do."""
+def _left_out(service: WantedService, files: PamFiles) -> Iterator[CheckResult]:
+    """Modules of the shared file that asks for the password, if our files cannot include it (Red Hat)."""
     shared = "password-auth" if service.name == "sshd" else "system-auth"
-    if (services / "common-auth").exists() or service.choice == KEY:
+    if (files.folders[0] / "common-auth").exists() or service.choice == KEY:
         return
-    ours = {Path(line.module).name for line in service_lines.lines(service.own_file, (services,))}
-    theirs = {
-        Path(line.module).name for line in service_lines.lines(shared, (services,)) if line.phase == "auth"
-    }
-    missing = sorted(theirs - ours - _NOT_MISSED)
+    try:
+        ours = {line.name for line in files.service(service.own_file).handlers}
+        theirs = {line.name for line in files.service(shared).stacks[PamType.AUTH] if files.path(shared)}
+    except UnusableService:
+        return
+    missing = sorted(filter(None, theirs - ours - _NOT_MISSED))
     if missing:
-        what = f"PAM: {shared} asks {', '.join(missing)} as well, and {service.own_file} does not"
+        what = f"PAM: {shared} also runs {', '.join(missing)}, and {service.own_file} does not"
         yield warning(
-            what, f"add what is needed of it to /etc/pam.d/{service.own_file}, before pam_iampass.so"
+            what, f"add those that you need to /etc/pam.d/{service.own_file}, before pam_iampass.so"
         )
 
 
-def _broken(name: str, told: PamResult) -> Finding | None:
-    if told.started and told.code not in _BROKEN:
+def _broken(name: str, result: PamResult) -> CheckResult | None:
+    if result.started and result.code not in _BROKEN:
         return None
-    what = f"PAM: {name} does not work: {told.name}, {told.meaning}"
-    return Finding(
-        what, Severity.ERROR, "look at the files that it includes; journalctl -t python3 says more"
-    )
-
-
-def _environment(service: WantedService) -> dict[str, str]:
-    """What sshd would put there once it has accepted a key."""
-    return {"SSH_AUTH_INFO_0": "publickey setup"} if service.name == "sshd" else {}
+    what = f"PAM: {name} does not work: {result.name}, {result.meaning}"
+    return error(what, "check the files that it includes; see journalctl -t python3")
 
 
 def _no_answer(message: Message) -> str | None:

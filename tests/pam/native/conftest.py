@@ -17,7 +17,7 @@ from typing import Callable, Union
 
 import pytest
 
-from tests.support.scripted_module import HELPER, Script, ScriptedModule
+from tests.support.scripted_module import Script, ScriptedModule, helper_program
 
 ROOT = Path(__file__).parents[3]
 #: Compiler flags such as -fsanitize=address: the whole suite then runs under them.
@@ -199,7 +199,7 @@ def folder() -> Iterator[Path]:
     made.chmod(0o711)
     for name in ("agent", "helper", "pam.d", "dev"):
         (made / name).mkdir(mode=0o755)
-    (made / "helper" / "helper").write_text(HELPER)
+    (made / "helper" / "helper").write_text(helper_program(HELPER_USER))
     (made / "pam.d" / "other").write_text(
         "auth required pam_deny.so\n"
     )  # else libpam logs that there is none

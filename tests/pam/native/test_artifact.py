@@ -74,7 +74,7 @@ def test_denied_where_the_helpers_user_is_missing(
     variant = Door("native", str(module), door.agent_socket, door.helper, door.rendezvous, 10.0, 1.0)
     run = Application(program, folder, variant).run()
     assert run.result == PAM_ABORT
-    assert "'no-such-user' is not there" in run.reason
+    assert "'no-such-user' does not exist" in run.reason
 
 
 def test_denied_where_python_is_missing(

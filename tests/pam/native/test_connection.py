@@ -85,7 +85,7 @@ def test_denied_where_the_socket_is_open_to_others(
         run = application.run()
     assert run.result == PAM_ABORT
     assert played.connections == []
-    assert "not root's alone" in run.reason
+    assert "not accessible to root alone" in run.reason
 
 
 def test_denied_where_the_socket_belongs_to_somebody_else(

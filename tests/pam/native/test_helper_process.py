@@ -85,13 +85,24 @@ def test_it_is_the_services_user_and_group_and_nothing_more(
     assert seen["groups"] == [account.pw_gid]
 
 
+def test_the_interpreter_never_runs_as_root(application: Application, helper: Playing) -> None:
+    account = pwd.getpwnam(HELPER_USER)
+    assert facts(application, helper)["uids_at_start"] == [account.pw_uid] * 3
+
+
 def test_a_set_uid_application_makes_no_difference(application: Application, helper: Playing) -> None:
     account = pwd.getpwnam(HELPER_USER)
-    assert facts(application, helper, real_uid=1234)["uids"] == [account.pw_uid] * 3
+    seen = facts(application, helper, real_uid=1234)
+    assert seen["uids_at_start"] == seen["uids"] == [account.pw_uid] * 3
 
 
 def test_it_has_a_session_a_umask_and_a_folder_of_its_own(application: Application, helper: Playing) -> None:
-    seen = facts(application, helper)
+    before = os.umask(0)
+    try:
+        seen = facts(application, helper)
+    finally:
+        os.umask(before)
+    assert os.getcwd() != "/"
     assert (seen["session"], seen["umask"], seen["folder"]) == (True, 0o077, "/")
 
 

@@ -36,18 +36,16 @@ globals().update(
     )
     | shared(
         "test_helper_process",
-        # What the helper does by itself where no C could do it before:
-        "test_it_is_the_services_user_and_group_and_nothing_more",
+        # The helper leaves root itself:
+        "test_the_interpreter_never_runs_as_root",
+        # This door does not serve set-uid programs, and the limits of all others are root's own:
         "test_a_set_uid_application_makes_no_difference",
-        "test_it_has_a_session_a_umask_and_a_folder_of_its_own",
         "test_the_callers_soft_limits_do_not_reach_it",
         "test_the_callers_hard_limits_do_not_reach_it",
-        # A set-uid program has no business with this door, and nobody else is started with hostile limits:
         "test_no_limit_makes_a_denial_a_success",
         "test_the_connection_never_takes_the_place_of_a_closed_standard_descriptor",
-        # posix_spawn makes a child; the real helper leaves it at once:
+        # posix_spawn makes a child, which the helper leaves at once:
         "test_the_application_never_sees_a_child",
-        "test_the_helper_is_no_child_of_the_application",
     )
 )
 

@@ -15,13 +15,16 @@ APPROVED = Expected(SUCCESS, "approved", "success", "Approved on your phone.", A
 APPROVED_AT_ONCE = APPROVED.but(requests=AT_ONCE, within=1.0)
 DENIED = Expected(ABORT, "denied", "denied", "Denied on your phone.", ASKED, within=4.0)
 NO_DEVICE = Expected(ABORT, "no_device", "denied", NO_PHONE, STARTED)
-NO_ACCOUNT = Expected(ABORT, "denied", "denied", record='reason="no account of this machine"')
+NO_ACCOUNT = Expected(ABORT, "denied", "denied", record='reason="no account on this machine"')
 EXEMPT = Expected(IGNORE, "exempt", "ignored")
 UNLISTED = Expected(
-    ABORT, "unlisted", "denied", "You have no phone on record here. Please ask your administrator."
+    ABORT,
+    "unlisted",
+    "denied",
+    "No phone is on record for you on this machine. Please ask your administrator.",
 )
 TOLERATED = Expected(
-    IGNORE, "unavailable", "ignored", "IAMPASS cannot be reached; you pass without it.", NONE
+    IGNORE, "unavailable", "ignored", "IAMPASS is unreachable. Continuing without phone approval.", NONE
 )
 OUTAGE = Expected(ABORT, "unavailable", "denied", OUT_OF_REACH, NONE)
 NONSENSE = Expected(ABORT, "unavailable", "denied", NO_SENSE, STARTED)

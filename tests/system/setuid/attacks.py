@@ -10,17 +10,17 @@ from tests.support.setuid.stage import Phone
 from tests.support.setuid.traps import FOLDER, MARKS
 
 OWN_ENVIRONMENT = (
-    "the module is a process of its own: the helper has `PATH` and `LANG` only, the agent what systemd gave"
+    "the module is a separate process: the helper has only `PATH` and `LANG`, the agent systemd's environment"
 )
 NO_INTERPRETER = (
-    "the native door has no interpreter in it; the helper's is started by its path, with a clean `PATH`"
+    "the native door contains no interpreter; the helper's is started by absolute path, with a clean `PATH`"
 )
 NO_TRUST = "the client takes proxy and certificates from `iampass.yaml` only"
-LOADER = "the loader ignores it in a set-uid program; the helper does not get it"
-RESET = "the door and the helper put limits back; where they cannot, the login fails"
-OUT_OF_PLACE = "`python3 -I -S`, and the working directory is `/`"
-ABOVE_STANDARD = "the door keeps its descriptors above 2; the helper opens its own"
-SIGNALS = "the door needs no signal: its child is waited for with `__WALL`, the helper begins with all signals reset"
+LOADER = "the dynamic loader ignores it in a set-uid program; the helper does not get it"
+RESET = "the door resets the limits before it starts the helper; if it cannot, the login fails"
+OUT_OF_PLACE = "`python3 -I -S`, with `/` as the working directory"
+ABOVE_STANDARD = "the door uses descriptors above 2; the helper opens its own 0 to 2"
+SIGNALS = "the door depends on no signal (it waits for its child with `__WALL`); the helper starts with signals reset"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ ENVIRONMENT = (
         PYTHONPATH=_SITE,
     ),
     variables(
-        "what makes an interpreter talk or fail: `PYTHONVERBOSE`, `PYTHONDEVMODE`, `PYTHONMALLOC`, `PYTHONHASHSEED`",
+        "`PYTHONVERBOSE`, `PYTHONDEVMODE`, `PYTHONMALLOC`, `PYTHONHASHSEED` and others that disturb an interpreter",
         OWN_ENVIRONMENT,
         PYTHONVERBOSE="2",
         PYTHONDEVMODE="1",
@@ -177,7 +177,7 @@ ENVIRONMENT = (
         IFS="/",
     ),
     variables(
-        "`IAMPASS_SERVER` and the like",
+        "`IAMPASS_SERVER` and similar names",
         "settings come from `iampass.yaml` only",
         IAMPASS_SERVER="https://{server}",
         IAMPASS_CONFIG=f"{FOLDER}/iampass.yaml",
@@ -188,8 +188,8 @@ ENVIRONMENT = (
         APPLICATION_ID="evil",
     ),
     variables(
-        "`SSH_AUTH_INFO_0` that says a key was accepted, and so that the login came through sshd",
-        "it is read from the PAM environment, which only sshd fills",
+        "`SSH_AUTH_INFO_0`, to claim a login through sshd with an accepted key",
+        "it is read from the PAM environment, which only sshd sets",
         SSH_AUTH_INFO_0="publickey ssh-ed25519 AAAA",
         SSH_CONNECTION="127.0.0.1 1 127.0.0.1 22",
     ),
@@ -268,7 +268,7 @@ PROCESS = (
     *limit("data", 0),
     *limit("stack", 4096),
     *limit("sigpending", 0),
-    Attack("`RLIMIT_CORE` without end", RESET, Process(limits={"core": -1}, folder=str(MARKS / "tmp"))),
+    Attack("unlimited `RLIMIT_CORE`", RESET, Process(limits={"core": -1}, folder=str(MARKS / "tmp"))),
     Attack("SIGCHLD ignored", SIGNALS, ignoring(signal.SIGCHLD), harmless=False),
     Attack("SIGPIPE ignored", SIGNALS, ignoring(signal.SIGPIPE)),
     Attack("SIGALRM ignored", SIGNALS, ignoring(signal.SIGALRM)),
@@ -276,30 +276,30 @@ PROCESS = (
     Attack("all signals ignored", SIGNALS, ignoring(*ALL_SIGNALS), harmless=False),
     Attack("all signals blocked", SIGNALS, Process(blocked=ALL_SIGNALS), harmless=False),
     Attack(
-        "a working directory full of `.py` files named like the standard library's and ours",
+        "a working directory full of `.py` files with names of the standard library and of this package",
         OUT_OF_PLACE,
         Process(folder=f"{FOLDER}/modules"),
     ),
     Attack("a working directory that was removed", OUT_OF_PLACE, Process(folder="gone")),
-    Attack("a working directory that nobody may look into", OUT_OF_PLACE, Process(folder="closed")),
+    Attack("a working directory that nobody may enter", OUT_OF_PLACE, Process(folder="closed")),
     *(
-        Attack(f"argv[0] is {what}", "nothing reads it", Process(called=called), harmless=harmless)
+        Attack(f"argv[0] is {what}", "nothing uses it", Process(called=called), harmless=harmless)
         for what, called, harmless in (
             ("a planted interpreter", f"{FOLDER}/prefix/bin/python3", True),
-            ("a login shell's", "-su", True),
+            ("that of a login shell", "-su", True),
             ("4,000 characters long", "a" * 4000, True),
-            ("full of control characters", "su\x1b]0;x\x07\n%n%s outcome=approved result=success", True),
+            ("text with control characters", "su\x1b]0;x\x07\n%n%s outcome=approved result=success", True),
         )
     ),
     Attack(
         "argv[0] is `sudoedit`",
-        "PAM is asked before anything is edited, as before a command",
+        "sudoedit calls PAM before it edits anything, like sudo before a command",
         Process({"SUDO_EDITOR": "/bin/true"}, called="sudoedit"),
         harmless=False,
     ),
     Attack(
         "traced by the user's own process (ptrace)",
-        "the kernel gives a traced program no set-uid rights, and a door without them denies",
+        "the kernel starts a traced program without set-uid rights, and the door denies without them",
         Process(traced=True),
         harmless=False,
     ),
@@ -321,29 +321,29 @@ class Tested:
 OTHERS = {
     "test_attacks_socket": (
         Tested(
-            "a planted socket in the place of the agent's: of another owner, given away to root, behind a symbolic "
-            "or a hard link, open to others, in a folder that others can write; or a file",
-            "the door looks at socket, folder and peer, and denies where one of them is not root's alone",
+            "a planted socket in place of the agent's: with another owner, given away to root, behind a symbolic or "
+            "hard link, open to others, in a directory that others can write to; or a file",
+            "the door checks socket, directory and peer, and denies unless they are root's alone",
             "test_a_planted_socket_is_a_denial",
         ),
         Tested(
             "another user connects to the agent's socket, or fills its queue",
-            "the socket is root's, with the mode 0600",
+            "the socket belongs to root, with mode 0600",
             "test_another_user_can_neither_connect_to_the_agent_nor_fill_its_queue",
         ),
         Tested(
-            "another user connects to the agent's socket, which somebody has opened",
-            "the agent turns away whose user id (`SO_PEERCRED`) is not root's",
+            "another user connects to the agent's socket after its mode was changed",
+            "the agent closes connections from any user id (`SO_PEERCRED`) but root's",
             "test_the_agent_itself_turns_away_who_is_not_root",
         ),
         Tested(
-            "removing, renaming or linking the socket; reading the secret, the table or the state",
-            "all folders are root's or the module's alone",
+            "removing, renaming or linking the socket; reading the secret, the user table or the state",
+            "only root, or the module's user, can write to these directories or read these files",
             "test_another_user_can_neither_plant_nor_read_anything_of_ours",
         ),
         Tested(
-            "(that the planted socket would have been believed)",
-            "it says yes to everything, and where it is root's that counts",
+            "(control: what the planted socket says if the door trusts it)",
+            "it approves everything; if it belongs to root, the login succeeds",
             "test_what_the_planted_socket_says_would_count_if_it_were_roots",
         ),
     ),
@@ -351,67 +351,67 @@ OTHERS = {
         Tested(
             "a `.pth` file, `usercustomize`, and packages named `requests`, `yaml`, `pam_iampass` and so on, in "
             "`/usr/local` and in `~/.local`",
-            "`python3 -I -S`, with the folder of the packages put on the path by hand",
+            "`python3 -I -S`, with only the package's directory added to the path",
             "test_a_login_runs_nothing_of_it",
         ),
         Tested(
-            "(that an ordinary interpreter runs them)",
-            "with `-I` too; only `-S` leaves them out",
+            "(control: an ordinary interpreter)",
+            "runs them, with `-I` too; only `-S` prevents it",
             "test_an_ordinary_interpreter_runs_it",
         ),
     ),
     "test_attacks_meanwhile": (
         Tested(
             "su is stopped while the phone denies",
-            "the denial waits for it",
+            "the denial is still there when it continues",
             "test_a_denial_counts_though_su_was_stopped_meanwhile",
         ),
         Tested(
             "sudo is stopped while the phone denies",
-            "the denial waits for it",
+            "the denial is still there when it continues",
             "test_a_denial_counts_though_sudo_was_stopped_meanwhile",
         ),
         Tested(
             "su is stopped while the phone approves",
-            "the approval waits for it, within its time",
+            "the approval counts, within the deadline",
             "test_an_approval_counts_though_su_was_stopped_for_a_moment",
         ),
         Tested(
-            "su is stopped until its time is over, to use the approval later",
-            "the door looks at the clock before it reads an answer",
+            "su is stopped beyond the deadline, to use the approval later",
+            "the door checks the clock before it reads an answer",
             "test_an_approval_is_worth_nothing_to_an_su_that_is_stopped_beyond_its_time",
         ),
         Tested(
-            "sudo is stopped until its time is over, to use the approval later",
-            "the door looks at the clock before it reads an answer",
+            "sudo is stopped beyond the deadline, to use the approval later",
+            "the door checks the clock before it reads an answer",
             "test_an_approval_is_worth_nothing_to_a_sudo_that_is_stopped_beyond_its_time",
         ),
         Tested(
             "a storm of signals while the phone rings",
-            "after each, the door computes anew from the clock what is left of its time",
+            "after each signal, the door recomputes the remaining time from the clock",
             "test_a_storm_of_signals_neither_shortens_nor_lengthens_the_wait",
         ),
         Tested(
-            "looking into the program, the helper or the agent (ptrace, `/proc`), or sending the latter two signals",
-            "the program is set-uid, the others are the user `iampass`",
+            "inspecting the program, the helper or the agent (ptrace, `/proc`), or sending signals to the latter two",
+            "the program is set-uid, the others run as the user `iampass`",
             "test_the_caller_can_look_into_neither_the_program_nor_the_module",
         ),
     ),
     "test_attacks_names": (
         Tested(
-            "a user name with line breaks, escape sequences, bidi controls, paths, options, formats, or of 4,000 "
-            "characters",
-            "a name that NSS does not know is denied before anybody is asked; records are cleaned",
+            "a user name with line breaks, escape sequences, bidi controls, paths, options or format strings, or with "
+            "4,000 characters",
+            "a name unknown to NSS is denied before any request; records are sanitized",
             "test_a_name_that_is_no_account_is_denied_and_nobody_is_asked",
         ),
         Tested(
             "the same in terminal, remote host and remote user",
-            "nothing but the record uses them, and it is cleaned",
+            "only the record uses them, and it is sanitized",
             "test_odd_text_in_other_items_neither_lets_in_nor_stains_the_record",
         ),
         Tested(
             "a terminal name of 70,000 characters",
-            "the door denies what fits into no frame",
+            "the door denies items that do not fit into a frame",
             "test_items_that_fit_into_no_frame_are_a_denial_by_the_door",
         ),
     ),
@@ -420,12 +420,12 @@ OTHERS = {
 IN_PROCESS = (
     Tested(
         "`PATH` with a planted standard library",
-        "**it runs as root**, in su, and in sudo without `secure_path`",
+        "**runs as root**, in su, and in sudo without `secure_path`",
         "test_the_callers_path_chooses_the_standard_library_that_runs_as_root",
     ),
     Tested(
-        "the same in sudo with `secure_path`, which is a setting and not a wall",
-        "does not work",
+        "the same in sudo with `secure_path`",
+        "does not work, but depends on a setting of sudo",
         "test_a_secure_path_saves_sudo_from_that",
     ),
     Tested(
@@ -435,29 +435,29 @@ IN_PROCESS = (
     ),
     Tested(
         "`HTTPS_PROXY`",
-        "**requests goes through it**, unless it is told not to",
+        "**requests uses it**, unless `trust_env` is off",
         "test_a_proxy_of_the_callers_is_used",
     ),
     Tested(
         "`SSLKEYLOGFILE`",
-        "**root writes the connection's keys** to where the caller says",
+        "**root writes the connection's keys** to a file that the caller names",
         "test_the_keys_of_the_connection_are_written_for_the_caller_by_root",
     ),
     Tested(
         "`OPENSSL_CONF`",
-        "does not work: OpenSSL asks whether the program is set-uid",
+        "does not work: OpenSSL ignores it in a set-uid program",
         "test_openssl_itself_ignores_the_callers_configuration_in_a_set_uid_program",
     ),
-    Tested("a `.pth` file in `/usr/local`", "**it runs as root**", "test_a_pth_file_in_usr_local_runs"),
-    Tested("`RLIMIT_AS` of 30 MiB", "kills it, in su", "test_a_limit_of_the_callers_kills_it_in_su"),
+    Tested("a `.pth` file in `/usr/local`", "**runs as root**", "test_a_pth_file_in_usr_local_runs"),
+    Tested("`RLIMIT_AS` of 30 MiB", "kills the module, in su", "test_a_limit_of_the_callers_kills_it_in_su"),
     Tested(
         "the caller's descriptors",
-        "what a library prints comes to the caller's screen",
+        "what a library prints appears on the caller's screen",
         "test_the_descriptors_of_the_standard_streams_are_the_callers",
     ),
     Tested(
-        "the pam_python door that is shipped",
-        "denies in a set-uid program; but by then the interpreter has begun",
+        "the shipped pam_python door",
+        "denies in a set-uid program, but only after the interpreter has started",
         "test_the_shipped_pam_python_door_refuses_a_set_uid_program",
     ),
 )

@@ -9,30 +9,30 @@ from tests.system.setuid.attacks import ATTACKS, IN_PROCESS, OTHERS
 HEAD = """\
 # Attacks on sudo and su
 
-What an unprivileged user can try on sudo and su, what stops it, and the test that tries it. The tests use the real
-programs, the files that are shipped, and the native door, once with the agent and once with the helper. The attacker
-knows the right password; the phone denies. No denial may become a success, nothing planted may run, be read or be
-written, no server but IAMPASS may be reached, and the login must end in time. Where it makes sense the same is tried
-with an approval, to see that nothing breaks.
+What an unprivileged user can try against sudo and su, what stops it, and the test that tries it. The tests use the real
+programs, the shipped files and the native door, once with the agent and once with the helper. The attacker knows the
+right password; the phone denies. No denial may become a success, nothing planted may be run, read or written, no server
+but IAMPASS may be contacted, and the login must end in time. Harmless variants are also tried with an approval, which
+must still work.
 
 This page is made from the tests: `/usr/bin/python3 -m tests.system.setuid.attacks_page > docs/attacks.md`.
 
-## Before the program begins
+## Before the program starts
 
-All by `test_attacks.py`. The variables really arrive: sudo has neither `env_reset` nor `secure_path` there.
+Tested by `test_attacks.py`. sudo runs without `env_reset` and `secure_path` there, so that the variables reach it.
 
 """
 
 MIDDLE = """
-## Around it
+## While the program runs
 
 """
 
 INSIDE = """
 ## Against a module inside the program
 
-What of this works against a plain Python module that pam_python runs inside sudo or su, by `test_in_process.py`. It is
-why the doors are thin.
+The effect of these attacks on a plain Python module that pam_python runs inside sudo or su, tested by
+`test_in_process.py`. This is why the doors are thin.
 
 """
 
@@ -48,7 +48,7 @@ def page() -> str:
     parts = (
         (HEAD, _table(stops[:2], before)),
         (MIDDLE, _table(stops, around)),
-        (INSIDE, _table(("attack", "what comes of it", "test"), inside)),
+        (INSIDE, _table(("attack", "result", "test"), inside)),
     )
     return "".join(text + table for text, table in parts)
 

@@ -80,7 +80,7 @@ def test_an_agent_that_is_stopped_denies_and_leaves_no_session_open(
     agent.stop(signal.SIGTERM)
     finish(logins)
     for _, guest, terminal in logins:
-        assert "The phone check is being restarted. Please try again." in terminal.shown
+        assert "The phone check is restarting. Please try again." in terminal.shown
         assert guest.record().startswith("outcome=unavailable result=denied ")
         guest.ended()
 

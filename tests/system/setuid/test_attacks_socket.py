@@ -54,9 +54,9 @@ def _hard_link(folder: Path, person: Person) -> None:
 
 
 ROOT, SOMEBODY = 0, GROUP_ID + 999
-FOLDER_NOT_ROOTS = "the folder of the agent's socket is not root's alone"
-SOCKET_NOT_ROOTS = "the agent's socket is not root's alone"
-PEER_NOT_ROOT = "who listens at the agent's socket is not root"
+FOLDER_NOT_ROOTS = "the folder of the agent's socket is not writable by root alone"
+SOCKET_NOT_ROOTS = "the agent's socket is not accessible to root alone"
+PEER_NOT_ROOT = "the process that listens on the agent's socket is not root's"
 
 PLANTED = {
     "a socket of another owner": Planted(SOMEBODY, lambda folder, person: None, SOCKET_NOT_ROOTS),

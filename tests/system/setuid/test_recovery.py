@@ -20,7 +20,7 @@ def test_after_silence_sudo_lets_in_by_a_code_that_is_not_shown_and_good_once(gu
     sudo.sendline(code)
     assert sudo.finish() == 0, sudo.shown
     assert sudo.lines[-2:] == [
-        "The recovery code was accepted and is spent: 9 recovery codes are left.",
+        "The recovery code was accepted: 9 recovery codes are left.",
         AS_ROOT,
     ]
     assert code not in sudo.shown
@@ -72,7 +72,7 @@ def test_a_second_sudo_takes_over_from_the_first(guest: Guest) -> None:
     guest.stage.sandbox.approve(request)
     assert second.finish() == 0, second.shown
     assert first.finish() == 1
-    assert "No longer waiting: another login from the same place took over." in first.shown
+    assert "No longer waiting: another login from the same origin took over." in first.shown
     assert sorted(record.split()[0] for record in guest.records(2)) == [
         "outcome=approved",
         "outcome=throttled",

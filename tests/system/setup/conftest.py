@@ -122,6 +122,6 @@ def administrator(own_sshd: Sshd, machine: Installation, sandbox: Sandbox) -> It
     somebody = Administrator(sandbox, own_sshd, machine)
     somebody.forget_refusals()
     yield somebody
-    somebody.setup("--undo", "--force", ok=None)
+    somebody.setup("undo", "--force", ok=None)
     shutil.rmtree(STATE, ignore_errors=True)
     assert everything() == before

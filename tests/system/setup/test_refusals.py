@@ -67,7 +67,7 @@ def test_the_phone_of_root_is_asked_in_su_unless_the_caller_approves(administrat
 
 
 def test_an_administrator_that_the_machine_does_not_know_is_refused(administrator: Administrator) -> None:
-    assert "no account of this machine" in refused(administrator, "sudo", who="nobody-at-all")
+    assert "no account on this machine" in refused(administrator, "sudo", who="nobody-at-all")
 
 
 def test_root_would_be_refused_by_sshd(administrator: Administrator) -> None:
@@ -145,7 +145,7 @@ def test_settings_of_sshd_that_are_set_before_ours_are_found_out(administrator: 
 def test_a_match_block_for_the_administrator_is_told(administrator: Administrator) -> None:
     with file(DROP_INS / "20-site.conf", "Match User alice\n  AuthenticationMethods publickey\n"):
         told = administrator.setup("sshd")
-        administrator.setup("--undo")
+        administrator.setup("undo")
     assert "a Match block sets `authenticationmethods publickey` for alice" in told
 
 
@@ -177,11 +177,11 @@ def test_an_edited_file_is_shown_and_kept(administrator: Administrator) -> None:
     administrator.setup("sudo")
     mine = Path("/etc/pam.d/iampass-sudo")
     mine.write_text(mine.read_text() + "# mine\n")
-    told = refused(administrator, "--undo")
+    told = refused(administrator, "undo")
     assert "/etc/pam.d/iampass-sudo: was changed after it was set up" in told
     assert "+# mine" in told
-    assert "changed" in administrator.setup("--status")
-    administrator.setup("--undo", "--force")
+    assert "changed" in administrator.setup("status")
+    administrator.setup("undo", "--force")
     (kept,) = (STATE / "setup/edited").iterdir()
     assert kept.read_text().endswith("# mine\n")
 
@@ -200,7 +200,7 @@ def test_a_damaged_memory_is_told_and_nothing_is_done(administrator: Administrat
     kept = manifest.read_text()
     manifest.write_text(damage)
     try:
-        for arguments in (("--undo",), ("sudo",), ("--status",)):
+        for arguments in (("undo",), ("sudo",), ("status",)):
             assert "manifest.json: cannot be understood" in refused(administrator, *arguments)
     finally:
         manifest.write_text(kept)
@@ -212,7 +212,7 @@ def test_a_folder_of_somebody_elses_is_not_used(administrator: Administrator) ->
     assert "/var/lib/pam-iampass/setup: is a folder that belongs to user 1" in refused(administrator, "sudo")
     os.chown(STATE / "setup", 0, 0)
     (STATE / "setup").chmod(0o755)
-    assert "/var/lib/pam-iampass/setup: must be root's alone" in refused(administrator, "sudo")
+    assert "/var/lib/pam-iampass/setup: others than root can enter it" in refused(administrator, "sudo")
 
 
 def test_only_root_may(administrator: Administrator) -> None:
@@ -229,8 +229,10 @@ def test_only_root_may(administrator: Administrator) -> None:
         ("sudo", "--key"),
         ("sudo", "--try", "0"),
         ("sudo", "--dry-run", "--try", "5"),
+        ("undo", "confirm"),
         ("--undo", "--confirm"),
-        ("--status", "sudo"),
+        ("status", "sudo"),
+        ("undo", "cron"),
         ("sudo", "--json"),
     ],
 )
@@ -262,5 +264,5 @@ def test_a_line_of_su_that_leads_past_the_phone_is_told(administrator: Administr
     with file(su, trusting):
         assert "PAM: su: A wrong password gets in" in refused(administrator, "su")
         administrator.setup("su", "--force")
-        administrator.setup("--undo")
+        administrator.setup("undo")
         assert su.read_text() == trusting

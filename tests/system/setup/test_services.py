@@ -31,7 +31,7 @@ def test_sshd_asks_for_the_key_and_the_phone_until_it_is_undone(administrator: A
     login.enter()
     assert login.finish() != 0
     assert "In as" not in login.shown
-    administrator.setup("--undo")
+    administrator.setup("undo")
     assert everything() == before
     assert administrator.gets_in_by_key_alone()
 
@@ -48,9 +48,9 @@ def test_sshd_asks_for_the_password_and_the_phone_after_a_change_of_mind(
     login.enter()
     assert login.finish() == 0
     assert "In as alice." in login.shown
-    assert "the password and the phone" in administrator.setup("--status")
+    assert "the password and the phone" in administrator.setup("status")
     administrator.setup("sshd")  # as it is, where nothing else is said
-    assert "the password and the phone" in administrator.setup("--status")
+    assert "the password and the phone" in administrator.setup("status")
 
 
 def test_sudo_asks_the_phone_until_it_is_undone(administrator: Administrator) -> None:
@@ -61,7 +61,7 @@ def test_sudo_asks_the_phone_until_it_is_undone(administrator: Administrator) ->
     status, shown = administrator.become_root("sudo", "-k", "id", "-un")
     assert status == 1
     assert "Denied on your phone." in shown
-    administrator.setup("--undo", "sudo")
+    administrator.setup("undo", "sudo")
     status, shown = administrator.become_root("sudo", "-k", "id", "-un")
     assert (status, "phone" in shown) == (0, False)
 
@@ -78,7 +78,7 @@ def test_su_asks_the_phone_until_it_is_undone(
     administrator.sandbox.auto = "deny"
     status, shown = administrator.become_root("su", *arguments)
     assert status != 0
-    administrator.setup("--undo")
+    administrator.setup("undo")
     status, shown = administrator.become_root("su", *arguments)
     assert (status, "phone" in shown) == (0, False)
 
@@ -124,12 +124,12 @@ def test_an_older_sshd_asks_the_phone_by_an_edit_of_its_pam_file(
 
 def test_several_services_are_set_up_at_once_and_undone_one_by_one(administrator: Administrator) -> None:
     administrator.setup("su", "sshd", "sudo")
-    told = json.loads(administrator.setup("--status", "--json"))
+    told = json.loads(administrator.setup("status", "--json"))
     assert {name: state["state"] for name, state in told["services"].items()} == dict.fromkeys(
         ("sshd", "sudo", "su"), "on"
     )
-    administrator.setup("--undo", "su")
-    told = json.loads(administrator.setup("--status", "--json"))
+    administrator.setup("undo", "su")
+    told = json.loads(administrator.setup("status", "--json"))
     assert [name for name, state in told["services"].items() if state["state"] == "on"] == ["sshd", "sudo"]
 
 
@@ -158,6 +158,18 @@ def test_what_is_remembered_is_roots_alone(administrator: Administrator) -> None
         assert (at.st_uid, stat.S_IMODE(at.st_mode) & 0o077) == (0, 0), path
 
 
+def test_verbs_are_taken_as_flags_too(administrator: Administrator) -> None:
+    before = everything()
+    administrator.setup("su", "--try", "5")
+    assert json.loads(administrator.setup("--json", "--status")) == json.loads(
+        administrator.setup("status", "--json")
+    )
+    administrator.setup("--force", "--confirm")
+    assert "nothing to undo" in administrator.setup("--undo", "sudo")
+    administrator.setup("--undo", "su", "--force")
+    assert everything() == before
+
+
 def test_setting_up_twice_changes_nothing_more(administrator: Administrator) -> None:
     administrator.setup("sudo")
     after = everything()
@@ -166,8 +178,8 @@ def test_setting_up_twice_changes_nothing_more(administrator: Administrator) -> 
 
 
 def test_nothing_to_undo_is_no_error(administrator: Administrator) -> None:
-    assert "nothing was set up" in administrator.setup("--undo")
-    assert "sudo was not set up" in administrator.setup("--undo", "sudo")
+    assert "nothing was set up" in administrator.setup("undo")
+    assert "sudo was not set up" in administrator.setup("undo", "sudo")
     assert not STATE.exists()
 
 
@@ -175,7 +187,7 @@ def test_files_that_were_put_there_by_hand_are_told(administrator: Administrator
     administrator.setup("sudo")
     (STATE / "setup/manifest.json").unlink()
     try:
-        assert "by hand" in administrator.setup("--status")
+        assert "by hand" in administrator.setup("status")
         assert "nothing to change" in administrator.setup("sudo")
     finally:
         Path("/etc/sudoers.d/iampass").unlink()

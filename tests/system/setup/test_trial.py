@@ -62,7 +62,7 @@ def test_it_ends_though_the_process_was_killed_in_the_middle(administrator: Admi
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "wrote /etc/pam.d/iampass-sudo\n"
-    assert "broken off" in administrator.setup("--status")
+    assert "broken off" in administrator.setup("status")
     process.send_signal(signal.SIGKILL)
     process.communicate()
     its_end(before)
@@ -81,23 +81,23 @@ def test_what_was_edited_meanwhile_is_put_back_and_kept(administrator: Administr
 def test_it_is_confirmed_by_a_login_and_then_stays(administrator: Administrator) -> None:
     told = administrator.setup("sudo", "--try", "5")
     assert "on trial until" in told
-    assert "after a reboot, pam-iampass setup --undo does it" in told
-    state = json.loads(administrator.setup("--status", "--json"))["trial"]
+    assert "In that case run: pam-iampass setup undo" in told
+    state = json.loads(administrator.setup("status", "--json"))["trial"]
     assert (state["services"], state["over"], state["kept_by"]) == (["sudo"], False, "process")
-    told = administrator.setup("--confirm", ok=False)
-    assert "nobody who got in through sudo" in told
+    told = administrator.setup("confirm", ok=False)
+    assert "no login through sudo since the trial began" in told
     administrator.sandbox.auto = "deny"
     administrator.become_root("sudo", "-k", "true")
-    assert "nobody who got in through sudo" in administrator.setup("--confirm", ok=False)
+    assert "no login through sudo since the trial began" in administrator.setup("confirm", ok=False)
     administrator.sandbox.auto = "approve"
     administrator.forget_refusals()
     administrator.become_root("sudo", "-k", "true")
     name = json.loads(MANIFEST.read_text())["trial"]["name"]
-    assert "no longer on trial" in administrator.setup("--confirm")
+    assert "no longer on trial" in administrator.setup("confirm")
     after = everything()
     administrator.setup("--trial-over", name, "--at", str(time.time()))  # the process that waited, at its end
     assert everything() == after
-    assert json.loads(administrator.setup("--status", "--json"))["trial"] is None
+    assert json.loads(administrator.setup("status", "--json"))["trial"] is None
 
 
 def test_a_record_that_somebody_made_up_confirms_nothing(administrator: Administrator) -> None:
@@ -111,16 +111,16 @@ def test_a_record_that_somebody_made_up_confirms_nothing(administrator: Administ
         text=True,
         check=True,
     )
-    assert "nobody who got in through sudo" in administrator.setup("--confirm", ok=False)
-    administrator.setup("--confirm", "--force")
+    assert "no login through sudo since the trial began" in administrator.setup("confirm", ok=False)
+    administrator.setup("confirm", "--force")
 
 
 def test_undo_ends_it_at_once(administrator: Administrator) -> None:
     before = everything()
     administrator.setup("su", "--try", "5")
-    administrator.setup("--undo")
+    administrator.setup("undo")
     assert everything() == before
-    assert "there is no trial to confirm" in administrator.setup("--confirm", ok=False)
+    assert "there is no trial to confirm" in administrator.setup("confirm", ok=False)
 
 
 def test_nothing_else_is_set_up_meanwhile(administrator: Administrator) -> None:
@@ -140,7 +140,7 @@ def test_what_is_set_up_for_good_is_not_put_on_trial(administrator: Administrato
 def test_the_next_trial_is_not_ended_by_the_process_of_the_last(administrator: Administrator) -> None:
     began(administrator, "su", seconds=2)
     first = json.loads(MANIFEST.read_text())["trial"]["name"]
-    administrator.setup("--undo")
+    administrator.setup("undo")
     administrator.setup("su", "--try", "5")
 
     def waits() -> bool:
@@ -152,7 +152,7 @@ def test_the_next_trial_is_not_ended_by_the_process_of_the_last(administrator: A
         )
 
     wait_until(lambda: not waits(), "the first process did not end")
-    assert "on, since" in administrator.setup("--status")
+    assert "on, since" in administrator.setup("status")
 
 
 # With systemd
@@ -161,7 +161,7 @@ def test_the_next_trial_is_not_ended_by_the_process_of_the_last(administrator: A
 @pytest.fixture
 def units(administrator: Administrator) -> dict[str, str]:
     """The unit files of a trial of ten minutes."""
-    about = Trial("abc", ("sshd",), 1_800_000_000.0, 1_800_000_600.0, trial.SYSTEMD_KEEPER)
+    about = Trial("abc", ("sshd",), 1_800_000_000.0, 1_800_000_600.0, trial.SYSTEMD_BACKEND)
     written = trial.units(about, Paths(), MANIFEST)
     return {path.name: text for path, text in written.items()}
 

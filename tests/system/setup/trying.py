@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from pam_iampass.setup.work import Setup
+from pam_iampass.setup.operations import Setup
 
 
 def main(seconds: str, *names: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from pam_iampass.doctor.config_check import Inspection, inspect
+from pam_iampass.doctor.config_check import ConfigReport, check_config
 from pam_iampass.errors import Severity
 from tests.support.folders import put
 
@@ -46,7 +46,7 @@ class Installed:
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     def warnings(self) -> list[str]:
-        found = inspect(self.file, ANYBODY)
+        found = check_config(self.file, ANYBODY)
         assert found.ok
         return [str(problem).replace(f"{self.folder}/", "") for problem in found.problems]
 
@@ -185,15 +185,15 @@ def test_names_that_this_machine_does_not_know_are_warned_of(installed: Installe
         "  users: []\n  groups: []", "  users: [root, no-such-user]\n  groups: [root,\n   no-such-group]"
     )
     line = installed.file.read_text("utf-8").split("\n").index("  users: [root, no-such-user]") + 1
-    user = '"no-such-user" is no user that this machine knows'
-    group = '"no-such-group" is no group that this machine knows'
+    user = '"no-such-user" is not a user of this machine'
+    group = '"no-such-group" is not a group of this machine'
     assert installed.warnings() == [
         f"iampass.yaml:{line}: exempt.users: warning: {user}",
         f"iampass.yaml:{line + 2}: exempt.groups: warning: {group}",
     ]
 
 
-OWN = "holds this machine's own addresses: whoever can forward a port is exempt"
+OWN = "contains this machine's own addresses: users who can forward a port are exempt"
 
 
 @pytest.mark.parametrize(
@@ -221,11 +221,11 @@ def test_whoever_is_not_root_is_told_that_this_may_be_why(installed: Installed) 
     user = pwd.getpwnam(ANYBODY)
     os.seteuid(user.pw_uid)
     try:
-        found = inspect(installed.file, ANYBODY)
+        found = check_config(installed.file, ANYBODY)
     finally:
         os.seteuid(0)
     assert [problem.what for problem in found.problems if problem.severity is Severity.WARNING] == [
-        "is looked at by somebody other than root, who may be kept from reading the secret and more"
+        "was checked by a user who may be unable to read the secret and other files"
     ]
 
 
@@ -237,7 +237,7 @@ def test_an_exception_as_other_modules_have_it_is_an_error_that_says_so(
     installed: Installed, kind: str, users: str
 ) -> None:
     installed.change(f"  {kind}: []", f"  {kind}: {users}")
-    found = inspect(installed.file, ANYBODY)
+    found = check_config(installed.file, ANYBODY)
     assert not found.ok
     assert "hold names and no exceptions" in found.problems[0].remedy
 
@@ -245,7 +245,7 @@ def test_an_exception_as_other_modules_have_it_is_an_error_that_says_so(
 def test_a_method_that_iampass_lacks_and_an_empty_network_are_errors(installed: Installed) -> None:
     installed.change("methods: []", "methods: [telepathy]")
     installed.change("networks: []", "networks: ['', '/0']")
-    assert problems(inspect(installed.file, ANYBODY)) == [
+    assert problems(check_config(installed.file, ANYBODY)) == [
         '"telepathy" is no method that IAMPASS knows',
         '"" is not a network',
         '"/0" is not a network',
@@ -272,7 +272,7 @@ def test_an_sshd_that_gives_up_too_early_is_warned_of(
 ) -> None:
     installed.change("  su: {approver: ruser}", "  iampass-sshd: {timeout: 2m}")
     sshd = put(installed.folder / "sshd", f'#!/bin/sh\n[ "$*" = -T ] && printf "{says}"\n', 0o755)
-    found = inspect(installed.file, ANYBODY, str(sshd))
+    found = check_config(installed.file, ANYBODY, str(sshd))
     assert found.ok
     assert [problem.remedy.split(" in ")[0] for problem in found.problems] == (
         [f"set LoginGraceTime {needed}"] if needed else []
@@ -282,35 +282,35 @@ def test_an_sshd_that_gives_up_too_early_is_warned_of(
 @pytest.mark.parametrize("script", ["exit 1", "echo logingracetime 5; exit 1", "kill -9 $$"])
 def test_an_sshd_that_does_not_tell_is_no_problem(installed: Installed, script: str) -> None:
     sshd = put(installed.folder / "sshd", f"#!/bin/sh\n{script}\n", 0o755)
-    assert inspect(installed.file, ANYBODY, str(sshd)).problems == ()
-    assert inspect(installed.file, ANYBODY, "/no/such/sshd").problems == ()
+    assert check_config(installed.file, ANYBODY, str(sshd)).problems == ()
+    assert check_config(installed.file, ANYBODY, "/no/such/sshd").problems == ()
 
 
 # As the module would read
 
 
-def problems(found: Inspection) -> list[str]:
+def problems(found: ConfigReport) -> list[str]:
     return [problem.what for problem in found.problems]
 
 
 def test_files_that_the_modules_user_may_not_read_are_errors_though_root_may(installed: Installed) -> None:
-    assert inspect(installed.file, ANYBODY).ok
+    assert check_config(installed.file, ANYBODY).ok
     installed.file.chmod(0o600)
     user = pwd.getpwnam(ANYBODY)
     told = f"cannot be read by user {user.pw_uid}, group {user.pw_gid}"
-    assert problems(inspect(installed.file, ANYBODY)) == [told]
-    assert inspect(installed.file, "no-such-user").problems[0].key == "application_secret_file"
+    assert problems(check_config(installed.file, ANYBODY)) == [told]
+    assert check_config(installed.file, "no-such-user").problems[0].key == "application_secret_file"
 
 
 def test_root_is_root_again_afterwards(installed: Installed) -> None:
     before = (os.geteuid(), os.getegid(), os.getgroups())
-    inspect(installed.file, ANYBODY)
+    check_config(installed.file, ANYBODY)
     assert (os.geteuid(), os.getegid(), os.getgroups()) == before
 
 
 def test_the_secret_may_be_read_by_the_modules_group_and_no_other(installed: Installed) -> None:
     os.chown(installed.folder / "application-secret", 0, grp.getgrnam("users").gr_gid)
-    found = inspect(installed.file, "no-such-user")
+    found = check_config(installed.file, "no-such-user")
     assert "is a secret that group" in problems(found)[0]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from pam_iampass.doctor.catalogue import KINDS, SECTIONS
-from pam_iampass.doctor.finding import Finding, Severity, merged, names
+from pam_iampass.doctor.finding import Finding, merged, names
+from pam_iampass.errors import Severity
 from tests.support.installation import ROOT
 from tools.docs import doctor_reference
 
@@ -54,7 +55,7 @@ def test_what_is_the_same_but_for_its_subject_is_told_once_and_the_worst_comes_f
 
 def test_many_names_are_cut_and_counted() -> None:
     assert names(["a", "b"]) == "a, b"
-    assert names([f"user{number}" for number in range(2000)], most=2) == "user0, user1, and 1,998 more"
+    assert names([f"user{number}" for number in range(2000)], limit=2) == "user0, user1, and 1,998 more"
 
 
 def test_braces_in_what_a_file_says_are_text() -> None:

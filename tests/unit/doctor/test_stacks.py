@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.doctor.finding import Finding, Severity, merged
+from pam_iampass.doctor.finding import Finding, merged
 from pam_iampass.doctor.stacks import SET_UID, Stacks
+from pam_iampass.errors import Severity
 from pam_iampass.pam.dialect import DEBIAN, LINUX_PAM, Dialect
 from pam_iampass.pam.stack import PamFiles
 from tests.support.installation import ROOT

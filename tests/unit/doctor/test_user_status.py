@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.doctor.user_status import Report, Standing, State, report
+from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.errors import ConfigurationError
 from pam_iampass.system.login_accounts import LoginAccount
 from tests.support.folders import put
@@ -30,14 +30,14 @@ class Configuration:
             f"users: {self.folder}/users.yaml\n{more}",
         )
 
-    def report(self, *names: str) -> Report:
+    def report(self, *names: str) -> UserStatusReport:
         people = [LoginAccount("root", 0, "/bin/sh")]
-        return report(self.folder / "iampass.yaml", names or None, people, ANYBODY)
+        return user_status(self.folder / "iampass.yaml", names or None, people, ANYBODY)
 
-    def of(self, name: str) -> Standing:
+    def of(self, name: str) -> UserStatus:
         """The same whether everybody is looked at or one."""
-        (one,) = self.report(name).standings
-        (same,) = [standing for standing in self.report().standings if standing.name == name]
+        (one,) = self.report(name).users
+        (same,) = [standing for standing in self.report().users if standing.name == name]
         assert one == same
         return one
 
@@ -55,7 +55,7 @@ def configuration(trusted_folder: Path) -> Configuration:
 def test_a_user_with_a_token_is_asked(configuration: Configuration) -> None:
     put(configuration.folder / "users.yaml", "# people\nroot: t\n")
     found = configuration.of("root")
-    assert (found.state, found.uid) == (State.ASKED, 0)
+    assert (found.state, found.uid) == (UserState.ASKED, 0)
     assert found.place == (configuration.folder / "users.yaml", 2)
 
 
@@ -67,18 +67,18 @@ def test_the_users_own_file_is_where_the_token_comes_from(configuration: Configu
 
 
 def test_who_has_no_token_is_denied_or_passes_as_the_settings_say(configuration: Configuration) -> None:
-    assert configuration.of("root").state is State.DENIED
+    assert configuration.of("root").state is UserState.DENIED
     configuration.configure("unlisted_users: ignore\n")
-    assert configuration.of("root").state is State.IGNORED
+    assert configuration.of("root").state is UserState.IGNORED
     configuration.configure('unlisted_users: "{user}@example.com"\n')
     found = configuration.of("root")
-    assert (found.state, found.entry) == (State.ASKED, None)
+    assert (found.state, found.entry) == (UserState.ASKED, None)
     assert "{user}@example.com" in found.reason
 
 
 def test_a_service_that_does_otherwise_is_named(configuration: Configuration) -> None:
     configuration.configure("services: {sudo: {unlisted_users: ignore}, su: {timeout: 30s}}\n")
-    assert configuration.of("root").services == {"sudo": State.IGNORED}
+    assert configuration.of("root").services == {"sudo": UserState.IGNORED}
     put(configuration.folder / "users.yaml", "root: t\n")
     assert configuration.of("root").services == {}
 
@@ -93,16 +93,14 @@ def test_who_is_exempt_is_not_asked_token_or_not(
     configuration.configure(f"exempt: {{{exempt}}}\n")
     for table in ("root: t\n", "{}\n", "root: ''\n"):
         put(configuration.folder / "users.yaml", table)
-        found = (
-            configuration.of("root") if table != "root: ''\n" else configuration.report("root").standings[0]
-        )
-        assert (found.state, found.reason) == (State.EXEMPT, reason)
+        found = configuration.of("root") if table != "root: ''\n" else configuration.report("root").users[0]
+        assert (found.state, found.reason) == (UserState.EXEMPT, reason)
 
 
 def test_a_token_without_an_account_is_never_looked_up(configuration: Configuration) -> None:
     put(configuration.folder / "users.yaml", "ghost: t\n")
     found = configuration.of("ghost")
-    assert (found.state, found.uid, found.entry is not None) == (State.NO_ACCOUNT, None, True)
+    assert (found.state, found.uid, found.entry is not None) == (UserState.NO_ACCOUNT, None, True)
 
 
 def test_a_broken_file_denies_that_user_and_the_report_says_why(configuration: Configuration) -> None:
@@ -110,9 +108,9 @@ def test_a_broken_file_denies_that_user_and_the_report_says_why(configuration: C
     put(configuration.folder / "users.d" / "ghost.yaml", "ghost: ''\n")
     put(configuration.folder / "users.d" / "root.yaml", "root: ''\n")
     found = configuration.of("root")
-    assert found.state is State.BROKEN
+    assert found.state is UserState.BROKEN
     assert "the token is empty" in found.reason
-    assert [standing.name for standing in configuration.report().standings] == ["ghost", "root"]
+    assert [standing.name for standing in configuration.report().users] == ["ghost", "root"]
     assert not configuration.report().ok
     assert not configuration.report("root").ok
 
@@ -120,15 +118,15 @@ def test_a_broken_file_denies_that_user_and_the_report_says_why(configuration: C
 def test_a_file_that_the_module_may_not_read_denies_that_user(configuration: Configuration) -> None:
     (configuration.folder / "users.d").mkdir()
     put(configuration.folder / "users.d" / "root.yaml", "root: t\n", 0o600)
-    assert configuration.of("root").state is State.BROKEN
+    assert configuration.of("root").state is UserState.BROKEN
 
 
 def test_with_wrong_settings_everybody_is_denied(configuration: Configuration) -> None:
     configuration.configure("timeout: 60\n")
     put(configuration.folder / "users.yaml", "root: t\n")
     assert (configuration.of("root").state, configuration.of("root").reason) == (
-        State.BROKEN,
-        "the settings are wrong",
+        UserState.BROKEN,
+        "the settings are invalid",
     )
 
 

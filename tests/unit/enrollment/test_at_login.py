@@ -35,7 +35,7 @@ def test_who_has_no_phone_registers_one_and_is_to_log_in_again(without_phone: Se
 
     told = world.login("first_factor=publickey", answers=("", register), **KEY)
     assert told.code == DENIED
-    assert told.errors == ["Your phone is registered. Log in again, and approve that on it."]
+    assert told.errors == ["Your phone is registered. Log in again, and approve the login on it."]
     assert world.outcome() == ("no_device", "denied")
     assert "a phone was registered at this login" in world.only_record()["IAMPASS_REASON"]
     assert world.calls == ["start", "registration_link", "has_device"]
@@ -61,16 +61,14 @@ def test_a_phone_that_is_registered_after_enter_counts(without_phone: Setting) -
     person.start()
     told = world.login("first_factor=publickey", **KEY)
     person.join()
-    assert told.errors == ["Your phone is registered. Log in again, and approve that on it."]
+    assert told.errors == ["Your phone is registered. Log in again, and approve the login on it."]
     assert world.calls == ["start", "registration_link", "has_device", "has_device"]
 
 
 def test_who_registers_none_in_time_is_told(without_phone: Setting) -> None:
     told = without_phone.login("first_factor=publickey", **KEY)
     assert told.code == DENIED
-    assert told.errors == [
-        "No phone was registered. Log in again to try once more, or ask your administrator."
-    ]
+    assert told.errors == ["No phone was registered. Log in again to retry, or ask your administrator."]
     assert without_phone.outcome() == ("no_device", "denied")
     assert without_phone.only_record()["IAMPASS_REASON"].endswith("the time was up")
 

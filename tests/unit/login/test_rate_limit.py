@@ -19,17 +19,19 @@ from hypothesis import strategies as st
 
 from pam_iampass.config.settings import Throttle as Limits
 from pam_iampass.errors import StateError
+from pam_iampass.login.application import ApplicationGone, Stopping
 from pam_iampass.login.rate_limit import (
     REMEDY,
     Lease,
-    Replaced,
+    RateLimit,
     RequestResult,
-    Throttle,
+    Superseded,
     Throttled,
-    since_start,
+    result_of,
+    since_boot,
 )
-from pam_iampass.login.rate_limit_state import MOST_ATTEMPTS, Broken, State, decoded, encoded
-from pam_iampass.outcome import Login
+from pam_iampass.login.rate_limit_state import MOST_ATTEMPTS, CorruptState, RateLimitState, decoded, encoded
+from pam_iampass.outcome import Decision, Login, Outcome, Result, denied
 from pam_iampass.system.state_dir import StateDir, file_stem
 from tests.support.world import wait_until
 
@@ -46,8 +48,8 @@ class World:
     now: float = 100_000.0
     waited: list[float] = field(default_factory=list)
 
-    def throttle(self, login: Login = HERE, user: str = "alice") -> Throttle:
-        return Throttle(StateDir(str(self.folder), REMEDY), user, login, lambda: self.now)
+    def throttle(self, login: Login = HERE, user: str = "alice") -> RateLimit:
+        return RateLimit(StateDir(str(self.folder), REMEDY), user, login, lambda: self.now)
 
     def wait(self, seconds: float) -> None:
         self.waited.append(seconds)
@@ -55,12 +57,12 @@ class World:
 
     @contextlib.contextmanager
     def request(self, login: Login = HERE, user: str = "alice", limits: Limits = LIMITS) -> Iterator[Lease]:
-        with self.throttle(login, user).request(limits, self.wait, lambda: 5.0 - sum(self.waited)) as ticket:
-            yield ticket
+        with self.throttle(login, user).lease(limits, self.wait, lambda: 5.0 - sum(self.waited)) as lease:
+            yield lease
 
     def play(self, ending: RequestResult, login: Login = HERE, limits: Limits = LIMITS) -> None:
-        with self.request(login, limits=limits) as ticket:
-            ticket.record(ending)
+        with self.request(login, limits=limits) as lease:
+            lease.record(ending)
 
     def files(self) -> list[str]:
         return sorted(os.listdir(self.folder))
@@ -97,7 +99,7 @@ def test_a_moment_before_its_end_the_cool_off_still_holds(world: World) -> None:
     world.play(RequestResult.FAILED)
     world.play(RequestResult.FAILED)
     world.now += 29.9
-    with pytest.raises(Throttled, match="2 requests in a row") as caught:
+    with pytest.raises(Throttled, match="2 consecutive requests") as caught:
         world.play(RequestResult.APPROVED)
     assert 0 < caught.value.wait <= 0.11
     world.now += 0.1
@@ -147,8 +149,8 @@ def test_a_cool_off_of_nothing_switches_it_off(world: World) -> None:
 def test_another_person_is_not_kept_out(world: World) -> None:
     world.play(RequestResult.FAILED)
     world.play(RequestResult.FAILED)
-    with world.request(user="bob") as ticket:
-        assert not ticket.others
+    with world.request(user="bob") as lease:
+        assert not lease.others_wait
 
 
 @given(
@@ -161,20 +163,20 @@ def test_another_person_is_not_kept_out(world: World) -> None:
 def test_no_clock_and_no_history_keeps_anybody_from_the_phone_for_longer_than_the_limits(
     history: list[tuple[RequestResult, float]],
 ) -> None:
-    state, now = State("00"), 0.0
+    state, now = RateLimitState("00"), 0.0
     for ending, step in history:
         now += step
         state.forget(now)
         if ending is RequestResult.FAILED:
             state.fail("place", now)
-        assert state.cool_off("place", 30.0, 900.0, now) <= 900.0
+        assert state.backoff("place", 30.0, 900.0, now) <= 900.0
     state.forget(now)
-    assert 0.0 <= state.cool_off("place", 30.0, 900.0, now) <= 900.0
+    assert 0.0 <= state.backoff("place", 30.0, 900.0, now) <= 900.0
 
 
 def test_the_clock_is_that_of_the_machines_start(world: World) -> None:
     uptime = float(Path("/proc/uptime").read_text().split()[0])
-    assert abs(since_start() - uptime) < 5.0
+    assert abs(since_boot() - uptime) < 5.0
 
 
 # The cap
@@ -185,7 +187,7 @@ def test_so_many_requests_an_hour_from_all_places_together_and_no_more(world: Wo
     for number in range(3):
         world.now += 10
         world.play(RequestResult.LOST, replace(HERE, rhost=f"192.0.2.{number}"), few)
-    with pytest.raises(Throttled, match="3 within an hour were not approved") as caught:
+    with pytest.raises(Throttled, match="3 requests within an hour were not approved") as caught:
         world.play(RequestResult.LOST, limits=few)
     assert caught.value.wait == 3600 - 20
     world.now += caught.value.wait
@@ -213,27 +215,27 @@ def test_a_request_counts_from_its_beginning_so_that_a_killed_process_counts(wor
 
 def test_a_newer_login_from_the_same_place_waits_until_the_older_has_let_go(world: World) -> None:
     older = contextlib.ExitStack()
-    ticket = older.enter_context(world.request())
-    assert not ticket.replaced
+    lease = older.enter_context(world.request())
+    assert not lease.superseded
     noticed = []
 
     def let_go(seconds: float) -> None:
-        noticed.append((seconds, ticket.replaced))
+        noticed.append((seconds, lease.superseded))
         older.close()
 
     world.wait = let_go  # type: ignore[method-assign]
     with world.request() as newer:
-        assert not newer.replaced
+        assert not newer.superseded
     assert noticed == [(0.01, True)]
 
 
 def test_an_older_login_that_does_not_let_go_keeps_the_newer_one_waiting_and_no_longer_than_its_time(
     world: World,
 ) -> None:
-    with world.request() as ticket:
-        with pytest.raises(Replaced, match="did not end in time"), world.request():
+    with world.request() as lease:
+        with pytest.raises(Superseded, match="did not end in time"), world.request():
             pass
-        assert ticket.replaced
+        assert lease.superseded
     assert 4.5 < sum(world.waited) <= 5.0
     assert len(world.throttle().state().requests) == 1, (
         "the newer one has sent nothing, and counts for nothing"
@@ -252,17 +254,17 @@ def test_of_three_logins_the_newest_goes_on_once_both_others_have_let_go(world: 
                 ended.append(f"{name} goes on")
                 going_on.set()
                 leave.wait(20)
-        except Replaced as replaced:
+        except Superseded as replaced:
             ended.append(f"{name}: {replaced}")
 
     threads = [threading.Thread(target=log_in, args=(name,)) for name in ("second", "third")]
     with world.request() as first:
         threads[0].start()
-        wait_until(lambda: first.replaced, "the second waits")
+        wait_until(lambda: first.superseded, "the second waits")
         threads[1].start()
         threads[0].join(20)
-        assert ended == ["second: another login from the same place took over"]
-        assert first.replaced
+        assert ended == ["second: another login from the same origin took over"]
+        assert first.superseded
         assert not going_on.is_set(), "the first has not let go"
     assert going_on.wait(20)
     leave.set()
@@ -275,17 +277,17 @@ def test_a_login_from_another_place_goes_on_beside_and_is_told_of(world: World) 
         assert not world.throttle().others_wait()
         assert world.throttle(ELSEWHERE).others_wait()
         with world.request(ELSEWHERE) as there:
-            assert there.others
-            assert not here.others
-            assert not here.replaced
+            assert there.others_wait
+            assert not here.others_wait
+            assert not here.superseded
             assert world.throttle().others_wait()
     assert not world.throttle(ELSEWHERE).others_wait()
     assert world.waited == []
 
 
 def test_a_login_that_is_decided_and_only_ends_its_session_is_not_told_of(world: World) -> None:
-    with world.request() as ticket:
-        ticket.record(RequestResult.APPROVED)
+    with world.request() as lease:
+        lease.record(RequestResult.APPROVED)
         assert not world.throttle(ELSEWHERE).others_wait()
 
 
@@ -305,8 +307,8 @@ def test_a_process_that_is_killed_lets_go_by_that(world: World) -> None:
     process.kill()
     process.join()
     assert not world.throttle(ELSEWHERE).others_wait()
-    with world.request() as ticket:
-        assert not ticket.others
+    with world.request() as lease:
+        assert not lease.others_wait
     assert world.waited == []
     assert not [name for name in world.files() if name not in (world.file.name, f"{file_stem('alice')}.lock")]
 
@@ -319,7 +321,7 @@ def test_a_process_that_is_killed_while_its_request_is_pending_counts_as_a_failu
     began = world.now
     for waited in (0.0, 10.0, 29.9):
         world.now = began + waited
-        with pytest.raises(Throttled, match="2 requests in a row") as caught, world.request():
+        with pytest.raises(Throttled, match="2 consecutive requests") as caught, world.request():
             pass
         assert caught.value.wait == pytest.approx(30.0 - waited), "asking again makes it no longer"
     world.now = began + 30.0
@@ -331,15 +333,15 @@ def test_an_older_login_that_is_killed_while_a_newer_one_waits_counts_for_the_ne
     older = contextlib.ExitStack()
     older.enter_context(world.request())
     world.wait = lambda seconds: older.close()  # type: ignore[method-assign]
-    with pytest.raises(Throttled, match="2 requests in a row"), world.request():
+    with pytest.raises(Throttled, match="2 consecutive requests"), world.request():
         pass
 
 
 def test_a_process_that_is_stuck_locks_nobody_out_for_ever(world: World) -> None:
     with world.request():
         world.now += 601
-        with world.request(ELSEWHERE) as ticket:
-            assert not ticket.others
+        with world.request(ELSEWHERE) as lease:
+            assert not lease.others_wait
         with world.request():
             assert world.waited == []
 
@@ -347,14 +349,14 @@ def test_a_process_that_is_stuck_locks_nobody_out_for_ever(world: World) -> None
 def test_a_refusal_while_a_newer_login_waits_counts_for_the_newer_one(world: World) -> None:
     world.play(RequestResult.FAILED)
     older = contextlib.ExitStack()
-    ticket = older.enter_context(world.request())
+    lease = older.enter_context(world.request())
 
     def refuse(seconds: float) -> None:
-        ticket.record(RequestResult.FAILED)
+        lease.record(RequestResult.FAILED)
         older.close()
 
     world.wait = refuse  # type: ignore[method-assign]
-    with pytest.raises(Throttled, match="2 requests in a row"), world.request():
+    with pytest.raises(Throttled, match="2 consecutive requests"), world.request():
         pass
     assert len(world.throttle().state().requests) == 2
 
@@ -374,8 +376,8 @@ def test_an_application_that_dies_while_it_waits_leaves_nothing_behind(world: Wo
 
 def test_many_writers_at_the_same_moment_lose_nothing(world: World) -> None:
     def log_in(number: int) -> None:
-        with World(world.folder).request(replace(HERE, rhost=f"192.0.2.{number}")) as ticket:
-            ticket.record(RequestResult.LOST)
+        with World(world.folder).request(replace(HERE, rhost=f"192.0.2.{number}")) as lease:
+            lease.record(RequestResult.LOST)
 
     threads = [threading.Thread(target=log_in, args=(number,)) for number in range(20)]
     for thread in threads:
@@ -410,27 +412,27 @@ def test_a_right_code_does_not_count(world: World) -> None:
 
 def test_codes_are_looked_at_in_a_cool_off_at_the_cap_and_while_a_request_is_pending(world: World) -> None:
     world.play(RequestResult.FAILED)
-    with world.request(limits=replace(LIMITS, requests_per_hour=2)) as ticket:
-        ticket.record(RequestResult.FAILED)
+    with world.request(limits=replace(LIMITS, requests_per_hour=2)) as lease:
+        lease.record(RequestResult.FAILED)
         with pytest.raises(Throttled), world.request():
             pass
         world.throttle().attempt(1)
 
 
 def test_only_so_many_attempts_are_remembered(world: World) -> None:
-    state = State("00")
+    state = RateLimitState("00")
     for number in range(MOST_ATTEMPTS + 5):
         state.attempt(f"place{number}", 1.0)
     assert len(state.attempts) == MOST_ATTEMPTS
-    assert state.attempts[-1].place == f"place{MOST_ATTEMPTS + 4}"
+    assert state.attempts[-1].origin == f"place{MOST_ATTEMPTS + 4}"
 
 
 # What is on the disk
 
 
 def test_no_name_and_no_address_stands_in_the_folder(world: World) -> None:
-    with world.request() as ticket:
-        ticket.record(RequestResult.FAILED)
+    with world.request() as lease:
+        lease.record(RequestResult.FAILED)
         names = " ".join(world.files())
         everything = names + "".join(path.read_text() for path in world.folder.iterdir())
     assert "alice" not in everything
@@ -442,8 +444,8 @@ def test_no_name_and_no_address_stands_in_the_folder(world: World) -> None:
 def test_the_same_place_has_another_key_in_another_persons_file(world: World) -> None:
     keys = []
     for user in ("alice", "bob"):
-        with world.request(user=user) as ticket:
-            ticket.record(RequestResult.FAILED)
+        with world.request(user=user) as lease:
+            lease.record(RequestResult.FAILED)
         keys += list(world.throttle(user=user).state().failures)
     assert len(set(keys)) == 2
 
@@ -604,12 +606,42 @@ def _opened(file: Path) -> int:
 
 @given(st.binary(max_size=200))
 def test_whatever_bytes_a_file_has_it_is_a_state_or_broken(data: bytes) -> None:
-    with contextlib.suppress(Broken):
-        assert isinstance(decoded(data), State)
+    with contextlib.suppress(CorruptState):
+        assert isinstance(decoded(data), RateLimitState)
 
 
 def test_what_is_written_reads_the_same(world: World) -> None:
-    state = State("ab")
+    state = RateLimitState("ab")
     state.fail("place", 1.5)
     state.attempt("place", 2.5)
     assert decoded(encoded(state)) == state
+
+
+APPROVED = Decision(Outcome.APPROVED, Result.SUCCESS)
+
+
+@pytest.mark.parametrize(
+    ("end", "notified", "result"),
+    [
+        (APPROVED, True, RequestResult.APPROVED),
+        (denied(Outcome.DENIED, ""), True, RequestResult.FAILED),
+        (denied(Outcome.TIMED_OUT, ""), True, RequestResult.FAILED),
+        (denied(Outcome.UNAVAILABLE, ""), True, RequestResult.LOST),
+        (denied(Outcome.UNAVAILABLE, ""), False, RequestResult.NOT_SENT),
+        (denied(Outcome.NO_DEVICE, ""), False, RequestResult.NOT_SENT),
+        (ApplicationGone(), True, RequestResult.FAILED),
+        (ApplicationGone(), False, RequestResult.NOT_SENT),
+        (Superseded(), True, RequestResult.FAILED),
+        (Superseded(), False, RequestResult.NOT_SENT),
+        (Stopping(), True, RequestResult.LOST),
+        (Stopping(), False, RequestResult.NOT_SENT),
+        (SystemExit(), True, RequestResult.FAILED),
+        (SystemExit(), False, RequestResult.FAILED),
+        (MemoryError(), False, RequestResult.FAILED),
+    ],
+    ids=repr,
+)
+def test_the_result_follows_from_the_end_and_from_what_the_phone_may_have_seen(
+    end: Decision | BaseException, notified: bool, result: RequestResult
+) -> None:
+    assert result_of(end, notified) is result

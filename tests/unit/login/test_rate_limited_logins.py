@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.login.concurrency import AtCapacity, ConcurrencyLimit
-from pam_iampass.login.verification import OTHERS
-from pam_iampass.outcome import PamCode
+from pam_iampass.login.verification import OTHER_LOGIN as OTHERS
+from pam_iampass.outcome import Login, PamCode
 from pam_iampass.relay.serve import serve
 from pam_iampass.sandbox.faults import Status
 from pam_iampass.sandbox.sessions import SandboxSession
@@ -23,8 +23,8 @@ from tests.support.door import Door
 from tests.support.setting import ME, Setting
 
 KEY = "publickey ssh-ed25519 AAAA\n"
-TOO_MANY = "No request was sent, since there were too many: wait {}, or use a recovery code."
-NOT_SET_UP = "The phone check is not set up rightly on this machine. Please ask your administrator."
+TOO_MANY = "Too many requests: none was sent. Wait {}, or use a recovery code."
+NOT_SET_UP = "The phone check is misconfigured on this machine. Please ask your administrator."
 
 
 def outcomes(world: Setting) -> list[str]:
@@ -32,7 +32,7 @@ def outcomes(world: Setting) -> list[str]:
 
 
 def state(world: Setting) -> Path:
-    return Path(world.stores.state)
+    return Path(world.dirs.state)
 
 
 def last_session(world: Setting) -> SandboxSession | None:
@@ -63,7 +63,7 @@ def test_after_two_refusals_in_a_row_no_request_goes_out(world: Setting) -> None
     assert outcomes(world) == ["denied", "denied", "throttled"]
     reason = world.records.fields[-1]["IAMPASS_REASON"]
     assert reason.startswith(
-        "cool-off: 2 requests in a row from this place were refused, not answered or broken off; "
+        "backoff: 2 consecutive requests from this origin were refused, unanswered or broken off; "
     )
 
 
@@ -106,7 +106,7 @@ def test_who_begins_anew_from_the_same_place_again_and_again_meets_the_cool_off(
     third = world.login()
     assert re.fullmatch(TOO_MANY.format("(2[0-9]|30) seconds"), third.errors[0])
     for door in (first, second):
-        assert door.finish().errors == ["No longer waiting: another login from the same place took over."]
+        assert door.finish().errors == ["No longer waiting: another login from the same origin took over."]
     assert world.calls.count("start") == 2
     assert world.open_sessions == 0
 
@@ -190,7 +190,7 @@ def test_a_newer_login_from_the_same_place_takes_over_once_the_older_session_has
     assert ended.ended_at <= second.started_at
     told = older.finish()
     assert told.code == PamCode.ABORT
-    assert told.errors == ["No longer waiting: another login from the same place took over."]
+    assert told.errors == ["No longer waiting: another login from the same origin took over."]
     world.sandbox.approve(second)
     assert newer.finish().code == PamCode.SUCCESS
     assert outcomes(world) == ["throttled", "approved"]
@@ -309,20 +309,21 @@ def test_state_that_breaks_while_the_phone_rings_changes_no_decision(world: Sett
 # Places
 
 
-def test_so_many_logins_of_one_person_and_place_at_once_and_no_more() -> None:
+def test_so_many_logins_of_one_person_and_origin_at_once_and_no_more() -> None:
     concurrency = ConcurrencyLimit()
-    with concurrency.acquire("alice", "sshd", "a", 1):
-        with pytest.raises(AtCapacity), concurrency.acquire("alice", "sshd", "a", 1):
+    here, elsewhere = Login("alice", "sshd", "a"), Login("alice", "sshd", "b")
+    with concurrency.acquire("alice", here, 1):
+        with pytest.raises(AtCapacity), concurrency.acquire("alice", here, 1):
             pass
-        with concurrency.acquire("alice", "sshd", "b", 1), concurrency.acquire("bob", "sshd", "a", 1):
+        with concurrency.acquire("alice", elsewhere, 1), concurrency.acquire("bob", here, 1):
             pass
-    with concurrency.acquire("alice", "sshd", "a", 1):
+    with concurrency.acquire("alice", here, 1):
         pass
 
 
 def test_a_crowd_is_turned_away_before_any_prompt_and_from_that_place_only(world: Setting) -> None:
     world.configure(throttle="{logins_at_once: 1}")
-    with world.concurrency.acquire(ME, "test", "192.0.2.1", 1):
+    with world.concurrency.acquire(ME, Login(ME, "test", "192.0.2.1"), 1):
         told = world.login(ssh_auth_info=KEY, rhost="192.0.2.1")
         assert told.asked == []
         assert told.errors == ["Too many logins in your name at once. Finish the others, then try again."]

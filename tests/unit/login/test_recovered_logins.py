@@ -23,18 +23,18 @@ KEY = "publickey ssh-ed25519 AAAA\n"
 PLAIN = "IAMPASS: press Enter to get a request on your phone; you then have 3 seconds: "
 OFFER = PLAIN.replace("phone;", "phone, or type a recovery code;")
 QUESTION = "IAMPASS recovery code (Enter: none): "
-WRONG = "That is no recovery code of yours, or it was used already."
+WRONG = "This recovery code is wrong or was already used."
 AWAY = "https://127.0.0.1:1"
 
 
 @pytest.fixture
 def codes(world: Setting) -> list[str]:
     """The codes of the person who logs in."""
-    return world.stores.recovery_codes(ME).renew()
+    return world.dirs.recovery_codes(ME).renew()
 
 
 def left(world: Setting) -> int:
-    return world.stores.recovery_codes(ME).left()
+    return world.dirs.recovery_codes(ME).left()
 
 
 def in_sshd(world: Setting, typed: Answer, **items: str) -> Told:
@@ -48,7 +48,7 @@ def test_a_code_at_the_prompt_lets_in_and_no_phone_rings(world: Setting, codes: 
     told = in_sshd(world, codes[0])
     assert told.code == PamCode.SUCCESS
     assert told.asked == [OFFER]
-    assert told.said == ["The recovery code was accepted and is spent: 9 recovery codes are left."]
+    assert told.said == ["The recovery code was accepted: 9 recovery codes are left."]
     assert world.outcome() == ("recovered", "success")
     assert world.calls == []
     assert left(world) == 9
@@ -69,15 +69,15 @@ def test_a_code_is_good_once(world: Setting, codes: list[str]) -> None:
     told = in_sshd(world, codes[0])
     assert (told.code, told.errors) == (PamCode.MAXTRIES, [WRONG])
     assert world.records.fields[-1]["IAMPASS_OUTCOME"] == "denied"
-    assert world.records.fields[-1]["IAMPASS_REASON"] == "a wrong recovery code"
+    assert world.records.fields[-1]["IAMPASS_REASON"] == "wrong recovery code"
 
 
 def test_the_last_codes_come_with_advice(world: Setting, codes: list[str]) -> None:
     said = [in_sshd(world, code).said for code in codes]
     advice = " Ask your administrator for new ones."
     assert said[6][0].endswith(": 3 recovery codes are left.")
-    assert said[8] == ["The recovery code was accepted and is spent: 1 recovery code is left." + advice]
-    assert said[9] == ["The recovery code was accepted and is spent: 0 recovery codes are left." + advice]
+    assert said[8] == ["The recovery code was accepted: 1 recovery code is left." + advice]
+    assert said[9] == ["The recovery code was accepted: 0 recovery codes are left." + advice]
 
 
 def test_who_has_no_codes_left_is_not_reminded_of_them(world: Setting, codes: list[str]) -> None:
@@ -99,7 +99,7 @@ def test_what_sshd_answers_for_a_refused_login_is_no_attempt(
 ) -> None:
     in_sshd(world, ("\b\n\r\x7fINCORRECT" * 2)[:typed])
     assert world.outcome() == ("cancelled", "denied")
-    assert world.stores.throttle(ME, Login(ME, "test")).state().attempts == []
+    assert world.dirs.rate_limit(ME, Login(ME, "test")).state().attempts == []
 
 
 def test_a_wrong_code_is_a_denial_without_a_request(world: Setting, codes: list[str]) -> None:
@@ -116,7 +116,7 @@ def test_wrong_codes_are_counted_for_each_place_and_then_not_even_the_right_one_
     for _ in range(2):
         in_sshd(world, "0" * 16, rhost="192.0.2.66")
     told = in_sshd(world, codes[0], rhost="192.0.2.66")
-    assert told.errors == ["Too many wrong recovery codes: wait 60 minutes, or use your phone."]
+    assert told.errors == ["Too many wrong recovery codes. Wait 60 minutes, or use your phone."]
     assert world.records.fields[-1]["IAMPASS_OUTCOME"] == "throttled"
     assert left(world) == 10
     assert in_sshd(world, codes[0], rhost="192.0.2.1").code == PamCode.SUCCESS
@@ -166,17 +166,17 @@ def test_two_logins_with_one_code_at_the_same_moment_are_one_success(
 def test_a_code_that_cannot_be_spent_or_counted_is_not_accepted(
     world: Setting, codes: list[str], store: str
 ) -> None:
-    (Path(getattr(world.stores, store)) / f"{file_stem(ME)}.json.new").mkdir()  # nothing can be written
+    (Path(getattr(world.dirs, store)) / f"{file_stem(ME)}.json.new").mkdir()  # nothing can be written
     told = in_sshd(world, codes[0])
     assert told.code == PamCode.MAXTRIES
     assert world.outcome() == ("misconfigured", "denied")
     assert codes[0] not in world.only_record()["IAMPASS_REASON"]
-    (Path(getattr(world.stores, store)) / f"{file_stem(ME)}.json.new").rmdir()
+    (Path(getattr(world.dirs, store)) / f"{file_stem(ME)}.json.new").rmdir()
     assert left(world) == 10
 
 
 def test_codes_that_cannot_be_read_keep_nobody_from_the_phone(world: Setting, codes: list[str]) -> None:
-    Path(world.stores.codes).chmod(0o755)
+    Path(world.dirs.codes).chmod(0o755)
     told = in_sshd(world, "")
     assert (told.asked, told.code) == ([PLAIN], PamCode.SUCCESS)
     assert in_sshd(world, codes[0]).code == PamCode.MAXTRIES
@@ -196,7 +196,7 @@ def test_in_an_outage_a_code_is_asked_for_hidden_and_within_a_time(world: Settin
     assert told.code == PamCode.SUCCESS
     assert (told.asked, told.hidden) == ([QUESTION], [True])
     assert told.promised == [3.0, 60.0]
-    assert told.errors[0].startswith("IAMPASS cannot be reached")
+    assert told.errors[0].startswith("IAMPASS is unreachable")
     assert world.outcome() == ("recovered", "success")
     reason = world.only_record()["IAMPASS_REASON"]
     assert reason.startswith("9 recovery codes are left; before that: start: ")
@@ -218,7 +218,7 @@ def test_a_wrong_code_denies_and_says_what_went_before(world: Setting, codes: li
     told = world.login(answers=("0" * 16,))
     assert told.errors[1:] == [WRONG]
     assert world.outcome() == ("denied", "denied")
-    assert "a wrong recovery code; before that: start: " in world.only_record()["IAMPASS_REASON"]
+    assert "wrong recovery code; before that: start: " in world.only_record()["IAMPASS_REASON"]
 
 
 def test_before_the_question_the_session_has_ended_and_its_place_is_free(
@@ -230,7 +230,7 @@ def test_before_the_question_the_session_has_ended_and_its_place_is_free(
 
     def type_it() -> str:
         seen.append(world.open_sessions)
-        seen.append(world.stores.throttle(ME, Login(ME, "test")).state().pending)
+        seen.append(world.dirs.rate_limit(ME, Login(ME, "test")).state().pending)
         return codes[0]
 
     assert world.login(answers=(type_it,)).code == PamCode.SUCCESS

@@ -270,7 +270,7 @@ def test_a_file_that_is_torn_or_forged_takes_no_code_and_says_what_to_do(store: 
     store.new()
     store.file.write_text(content)
     assert store.codes().left() == 0
-    with pytest.raises(StateError, match="is not what this module writes; pam-iampass recovery revoke alice"):
+    with pytest.raises(StateError, match="is corrupt; pam-iampass recovery revoke alice"):
         store.codes().spend("0" * 16)
     store.codes().revoke()
     assert store.codes().spend(store.new()[0]) == 9

@@ -15,9 +15,9 @@ from pam_iampass.audit.journal import SESSION_LEFT_OPEN, Journal
 from pam_iampass.client import AuthenticationAPI
 from pam_iampass.config.settings import Settings
 from pam_iampass.config.settings import Throttle as Limits
-from pam_iampass.login.application import Application
+from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import LoginContext
-from pam_iampass.login.verification import OTHERS
+from pam_iampass.login.verification import OTHER_LOGIN as OTHERS
 from pam_iampass.outcome import PamCode
 from pam_iampass.relay import helper_context
 from pam_iampass.sandbox.faults import Junk, SessionState, Status
@@ -70,15 +70,15 @@ def test_what_the_client_cannot_send_is_a_wrong_configuration(world: Setting, er
         raise error
 
     def parts(config: str, left: Callable[[str], None]) -> LoginContext:
-        return replace(helper_context.parts(config, left, world.stores), connect=connect)
+        return replace(helper_context.context(config, left, world.dirs), connect=connect)
 
-    def authenticate(pamh: Application, _flags: int, argv: list[str]) -> int:
+    def authenticate(pamh: PamApplication, _flags: int, argv: list[str]) -> int:
         return module.authenticate(pamh, argv, Journal(world.records), parts)
 
     settings = f"config={world.folder / 'iampass.yaml'}"
     assert Door(authenticate, settings, user=ME, service="test").finish().code == PamCode.ABORT
     assert world.outcome() == ("misconfigured", "denied")
-    assert world.stores.throttle(ME, module.Login(ME, "test")).state().requests == []
+    assert world.dirs.rate_limit(ME, module.Login(ME, "test")).state().requests == []
 
 
 @pytest.mark.parametrize("error", [SystemExit(1), RuntimeError("a fault of ours")], ids=["SIGTERM", "fault"])
@@ -93,9 +93,9 @@ def test_whoever_ends_the_process_while_the_request_is_on_its_way_meets_the_cool
         raise error
 
     def parts(config: str, left: Callable[[str], None]) -> LoginContext:
-        return replace(helper_context.parts(config, left, world.stores), connect=connect)
+        return replace(helper_context.context(config, left, world.dirs), connect=connect)
 
-    def authenticate(pamh: Application, _flags: int, argv: list[str]) -> int:
+    def authenticate(pamh: PamApplication, _flags: int, argv: list[str]) -> int:
         return module.authenticate(pamh, argv, Journal(world.records), parts)
 
     settings = f"config={world.folder / 'iampass.yaml'}"
@@ -117,7 +117,7 @@ def test_who_hangs_up_before_the_request_has_gone_out_counts_for_nothing(world: 
         door.die()
         door.wait()
         connection.close()
-    state = world.stores.throttle(ME, module.Login(ME, "test")).state()
+    state = world.dirs.rate_limit(ME, module.Login(ME, "test")).state()
     assert (state.failures, state.requests) == ({}, [])
     assert world.outcome() == ("cancelled", "denied")
 
@@ -134,10 +134,10 @@ def test_a_time_out_after_waiting_for_an_older_login_is_no_outage(
         world.configure(unavailable="ignore", server=address, timeout="2s")
         if older:
             limits = Limits(30.0, 900.0, 30, 10)
-            throttle = world.stores.throttle(ME, module.Login(ME, "test"))
-            ticket = held.enter_context(throttle.request(limits, time.sleep, lambda: 2.0))
+            throttle = world.dirs.rate_limit(ME, module.Login(ME, "test"))
+            ticket = held.enter_context(throttle.lease(limits, time.sleep, lambda: 2.0))
             door = world.door(uid="0")
-            wait_until(lambda: ticket.replaced, "the newer login waits")
+            wait_until(lambda: ticket.superseded, "the newer login waits")
             held.close()
         else:
             door = world.door(uid="0")

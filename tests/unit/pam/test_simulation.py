@@ -10,9 +10,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pam_iampass.pam.controls import ABORT, AUTH_ERR, CODES, MODULE_UNKNOWN, SUCCESS
-from pam_iampass.pam.simulation import Played, play
-from pam_iampass.pam.stack import Broken, Handler, PamFiles, Type
+from pam_iampass.outcome import PamCode
+from pam_iampass.pam.controls import CODES
+from pam_iampass.pam.simulation import Simulation, simulate
+from pam_iampass.pam.stack import Handler, PamFiles, PamType, UnusableService
 from tests.support import libpam
 
 SERVICE = "under-test"
@@ -24,17 +25,17 @@ def _answer(word: str) -> Callable[[Handler], int]:
 
     def answer(handler: Handler) -> int:
         if handler.name == "pam_permit.so":
-            return SUCCESS
+            return PamCode.SUCCESS
         if handler.name == "pam_deny.so":
             # pam_deny says PAM_AUTH_ERR, and PAM_CRED_ERR to setcred
-            return AUTH_ERR if word == "auth" else CODES.index("cred_err")
+            return PamCode.AUTH_ERR if word == "auth" else PamCode.CRED_ERR
         if handler.name == "pam_debug.so":
             for argument in handler.arguments:
                 if argument.startswith(word + "="):
                     code = argument[len(word) + 1 :]
-                    return CODES.index(code) if code in CODES else SUCCESS
-            return SUCCESS
-        return MODULE_UNKNOWN
+                    return CODES.index(code) if code in CODES else PamCode.SUCCESS
+            return PamCode.SUCCESS
+        return PamCode.MODULE_UNKNOWN
 
     return answer
 
@@ -42,15 +43,15 @@ def _answer(word: str) -> Callable[[Handler], int]:
 def ours(folder: Path) -> list[int]:
     """What the evaluator says of pam_authenticate, and of pam_setcred before and after it."""
     try:
-        stack = PamFiles([folder]).service(SERVICE).stacks[Type.AUTH]
-    except Broken:
-        return [ABORT, ABORT, ABORT]
+        stack = PamFiles([folder]).service(SERVICE).stacks[PamType.AUTH]
+    except UnusableService:
+        return [PamCode.ABORT, PamCode.ABORT, PamCode.ABORT]
     if not stack:
-        refused = CODES.index("perm_denied")
+        refused = PamCode.PERM_DENIED
         return [refused, refused, refused]
-    authenticated = play(stack, _answer("auth"))
-    after: Played = play(stack, _answer("cred"), authenticated.answered)
-    return [play(stack, _answer("cred"), {}).result, authenticated.result, after.result]
+    authenticated = simulate(stack, _answer("auth"))
+    after: Simulation = simulate(stack, _answer("cred"), authenticated.answered)
+    return [simulate(stack, _answer("cred"), {}).result, authenticated.result, after.result]
 
 
 def theirs(folder: Path) -> list[int]:
@@ -203,6 +204,6 @@ def test_the_second_folder_counts_where_the_first_has_no_such_file(tmp_path: Pat
         (folder / "both").write_text(f"auth required {module}\n")
     (usr / "one").write_text("auth required pam_permit.so\n")
     found = PamFiles([etc, usr])
-    assert [handler.name for handler in found.service("both").stacks[Type.AUTH]] == ["pam_deny.so"]
-    assert [handler.name for handler in found.service("one").stacks[Type.AUTH]] == ["pam_permit.so"]
+    assert [handler.name for handler in found.service("both").stacks[PamType.AUTH]] == ["pam_deny.so"]
+    assert [handler.name for handler in found.service("one").stacks[PamType.AUTH]] == ["pam_permit.so"]
     assert found.names() == ["both", "one"]

@@ -67,7 +67,7 @@ def running(world: Setting, most_pending: int = 1000, allowed_uid: int = 0) -> I
         listener.bind(str(path))
         listener.listen(1024)
         journal = Journal(world.records)
-        parts = functools.partial(SharedContext, stores=world.stores)
+        parts = functools.partial(SharedContext, dirs=world.dirs)
         agent = Agent(listener, journal, module, parts, most_pending=most_pending, allowed_uid=allowed_uid)
         found = Running(world, agent, path)
         found.start()
@@ -160,7 +160,7 @@ def test_stopping_ends_pending_logins_and_leaves_no_session_open(world: Setting)
         told = [door.finish() for door in doors]
         assert time.monotonic() - began < 3
     assert [answer.code for answer in told] == [PamCode.ABORT, PamCode.MAXTRIES]
-    assert told[0].errors == ["The phone check is being restarted. Please try again."]
+    assert told[0].errors == ["The phone check is restarting. Please try again."]
     assert outcomes(world) == ["unavailable", "unavailable"]
     world.wait_for_ends()
 

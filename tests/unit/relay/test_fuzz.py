@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pam_iampass.login.application import ApplicationGone
 from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import RelayConnection, greet
-from pam_iampass.relay.protocol import FrameError, Hello, Type
+from pam_iampass.relay.protocol import FrameError, FrameType, Hello
 from pam_iampass.relay.serve import serve
 
 SEEDS = sorted(
@@ -93,8 +93,10 @@ def test_a_login_never_answers_what_the_module_did_not_decide(data: bytes) -> No
     assert received == b"".join(wanted) or received == b""
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Type if kind not in (Type.ANSWER, Type.NO_ANSWER)])
-def test_a_frame_in_the_place_of_an_answer_is_the_end_of_the_application(kind: Type) -> None:
+@pytest.mark.parametrize(
+    "kind", [kind for kind in FrameType if kind not in (FrameType.ANSWER, FrameType.NO_ANSWER)]
+)
+def test_a_frame_in_the_place_of_an_answer_is_the_end_of_the_application(kind: FrameType) -> None:
     ours, its = socket.socketpair()
     with ours, its, contextlib.ExitStack() as after_reply:
         handle = RelayConnection(its, {"user": "alice"}, after_reply)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pam_iampass.relay import protocol
-from pam_iampass.relay.protocol import Frame, FrameError, Hello, Type
+from pam_iampass.relay.protocol import Frame, FrameError, FrameType, Hello
 
 TEXT_WITHOUT_NUL = st.binary(max_size=200).map(lambda data: data.replace(b"\0", b""))
 
@@ -22,8 +22,8 @@ def read_all(data: bytes) -> list[Frame]:
     return frames
 
 
-@given(st.lists(st.tuples(st.sampled_from(Type), st.binary(max_size=300))))
-def test_what_is_written_is_read(frames: list[tuple[Type, bytes]]) -> None:
+@given(st.lists(st.tuples(st.sampled_from(FrameType), st.binary(max_size=300))))
+def test_what_is_written_is_read(frames: list[tuple[FrameType, bytes]]) -> None:
     wanted = [Frame(*frame) for frame in frames]
     assert read_all(b"".join(frame.encode() for frame in wanted)) == wanted
 
@@ -37,8 +37,8 @@ def test_any_bytes_are_frames_or_a_frame_error(data: bytes) -> None:
     assert b"".join(frame.encode() for frame in frames) == data
 
 
-@given(st.sampled_from(Type), st.binary(max_size=300))
-def test_any_frame_in_any_place_is_read_or_a_frame_error(kind: Type, payload: bytes) -> None:
+@given(st.sampled_from(FrameType), st.binary(max_size=300))
+def test_any_frame_in_any_place_is_read_or_a_frame_error(kind: FrameType, payload: bytes) -> None:
     frame = Frame(kind, payload)
     for decode in (Hello.decode, protocol.decode_items, protocol.decode_answer):
         try:
@@ -81,25 +81,29 @@ def test_a_cut_off_unknown_or_too_long_frame_is_an_error(data: bytes) -> None:
 )
 def test_a_greeting_of_another_version_phase_or_shape_is_an_error(payload: bytes) -> None:
     with pytest.raises(FrameError):
-        Hello.decode(Frame(Type.HELLO, payload))
+        Hello.decode(Frame(FrameType.HELLO, payload))
 
 
 @pytest.mark.parametrize("payload", [b"user=a", b"user\0", b"=x\0", b"user=a\0user=b\0", b"shell=/bin/sh\0"])
 def test_an_item_that_is_unknown_double_or_without_value_is_an_error(payload: bytes) -> None:
     with pytest.raises(FrameError):
-        protocol.decode_items(Frame(Type.ITEMS, payload))
+        protocol.decode_items(Frame(FrameType.ITEMS, payload))
 
 
 def test_an_empty_item_is_told_apart_from_one_that_is_not_set() -> None:
-    assert protocol.decode_items(Frame(Type.ITEMS, b"ssh_auth_info=\0")) == {"ssh_auth_info": ""}
-    assert protocol.decode_items(Frame(Type.ITEMS, b"")) == {}
+    assert protocol.decode_items(Frame(FrameType.ITEMS, b"ssh_auth_info=\0")) == {"ssh_auth_info": ""}
+    assert protocol.decode_items(Frame(FrameType.ITEMS, b"")) == {}
 
 
 def test_answers() -> None:
-    assert protocol.decode_answer(Frame(Type.ANSWER, b"")) == ""
-    assert protocol.decode_answer(Frame(Type.ANSWER, b"x")) == "x"
-    assert protocol.decode_answer(Frame(Type.NO_ANSWER)) is None
-    for frame in (Frame(Type.NO_ANSWER, b"x"), Frame(Type.ANSWER, b"a\0b"), Frame(Type.RESULT, b"\0\0\0\0")):
+    assert protocol.decode_answer(Frame(FrameType.ANSWER, b"")) == ""
+    assert protocol.decode_answer(Frame(FrameType.ANSWER, b"x")) == "x"
+    assert protocol.decode_answer(Frame(FrameType.NO_ANSWER)) is None
+    for frame in (
+        Frame(FrameType.NO_ANSWER, b"x"),
+        Frame(FrameType.ANSWER, b"a\0b"),
+        Frame(FrameType.RESULT, b"\0\0\0\0"),
+    ):
         with pytest.raises(FrameError):
             protocol.decode_answer(frame)
 
@@ -116,4 +120,4 @@ def test_the_frames_on_the_wire_are_those_of_the_written_protocol() -> None:
 
 def test_a_frame_that_would_be_too_long_is_not_written() -> None:
     with pytest.raises(FrameError):
-        Frame(Type.SAY, b"x" * 65537).encode()
+        Frame(FrameType.SAY, b"x" * 65537).encode()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pam_iampass.setup import apply, plan, services
 from pam_iampass.setup.apply import Machine
-from pam_iampass.setup.manifest import Manifest, Store
+from pam_iampass.setup.manifest import Manifest, ManifestStore
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Plan
 from pam_iampass.setup.reload import Reloaded
@@ -29,22 +29,22 @@ class Stage:
     """The machine, and what was done to it."""
 
     def __init__(self, root: Path) -> None:
-        self.places = Paths(root)
-        self.store = Store(self.places.state)
+        self.paths = Paths(root)
+        self.store = ManifestStore(self.paths.state)
         self.told: list[tuple[str, str]] = []
         self.reloaded = Reloaded(True, "reloaded")
         self.reloads: list[dict[str, str]] = []
         """What was in the folders at each reload of sshd."""
         for folder in (
-            *(self.places.pam, self.places.sshd_drop_ins, self.places.sudoers_drop_ins),
-            *(self.places.units, self.places.state.parent.parent),
+            *(self.paths.pam, self.paths.sshd_drop_ins, self.paths.sudoers_drop_ins),
+            *(self.paths.units, self.paths.state.parent.parent),
         ):
             folder.mkdir(parents=True, exist_ok=True)
-        put(self.places.pam / "common-auth", "auth required pam_unix.so\n")
-        put(self.places.pam / "su", SU)
-        put(self.places.pam / "sshd", SSHD, 0o640)
-        put(self.places.sshd_config, "Include /etc/ssh/sshd_config.d/*.conf\n")
-        put(self.places.sudoers, "@includedir /etc/sudoers.d\n", 0o440)
+        put(self.paths.pam / "common-auth", "auth required pam_unix.so\n")
+        put(self.paths.pam / "su", SU)
+        put(self.paths.pam / "sshd", SSHD, 0o640)
+        put(self.paths.sshd_config, "Include /etc/ssh/sshd_config.d/*.conf\n")
+        put(self.paths.sudoers, "@includedir /etc/sudoers.d\n", 0o440)
         self.before = self.files()
 
     def machine(self, judge: object = None) -> Machine:
@@ -57,16 +57,16 @@ class Stage:
     def files(self) -> dict[str, tuple[str, int, int, int]]:
         """Everything below /etc: content, mode, owners."""
         found = {}
-        for folder, _, names in os.walk(self.places.root / "etc"):
+        for folder, _, names in os.walk(self.paths.root / "etc"):
             for name in names:
                 path = Path(folder) / name
                 at = path.stat()
-                where = str(path.relative_to(self.places.root))
+                where = str(path.relative_to(self.paths.root))
                 found[where] = (path.read_text(), at.st_mode & 0o7777, at.st_uid, at.st_gid)
         return found
 
     def plan(self, name: str, choice: str = "", *, new_sshd: bool = True, force: bool = False) -> Plan:
-        wanted = services.wanted(name, choice, self.places, chooses_service=new_sshd)
+        wanted = services.wanted(name, choice, self.paths, chooses_service=new_sshd)
         return plan.make(wanted, self.store.load(), 1000.0, force=force)
 
     def set_up(self, name: str, choice: str = "", *, new_sshd: bool = True, force: bool = False) -> Manifest:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.setup import apply
-from pam_iampass.setup.errors import Edited, SetupError
-from pam_iampass.setup.files import on_its_way
+from pam_iampass.setup.errors import FileEdited, SetupError
+from pam_iampass.setup.files import temporary
 from pam_iampass.setup.manifest import Manifest
 from pam_iampass.setup.plan import Plan
 from pam_iampass.setup.reload import Reloaded
@@ -38,15 +38,15 @@ def done(stage: Stage) -> list[str]:
 def test_undo_restores_every_file_with_its_mode_and_owners(
     stage: Stage, name: str, choice: str, new_sshd: bool
 ) -> None:
-    put(stage.places.pam / "su", SU, 0o640)
-    os.chown(stage.places.pam / "su", 0, 42)
+    put(stage.paths.pam / "su", SU, 0o640)
+    os.chown(stage.paths.pam / "su", 0, 42)
     before = stage.files()
     stage.set_up(name, choice, new_sshd=new_sshd)
     assert stage.files() != before
     assert stage.undo() == Manifest()
     assert stage.files() == before
     assert stage.store.load() == Manifest()
-    assert not list((stage.places.state / "backups").iterdir())
+    assert not list((stage.paths.state / "backups").iterdir())
 
 
 def test_a_pam_file_is_there_before_it_is_chosen_and_goes_after(stage: Stage) -> None:
@@ -80,8 +80,8 @@ def test_a_pam_file_stays_while_an_sshd_may_use_it_that_nothing_can_reload(stage
     stage.reloaded = Reloaded(False, "kill -HUP 77")
     with pytest.raises(SetupError, match="kill -HUP 77"):
         stage.undo()
-    assert not (stage.places.sshd_drop_ins / "10-iampass.conf").exists()
-    assert (stage.places.pam / "iampass-sshd").exists()
+    assert not (stage.paths.sshd_drop_ins / "10-iampass.conf").exists()
+    assert (stage.paths.pam / "iampass-sshd").exists()
     stage.reloaded = Reloaded(True, "reloaded")
     stage.undo()
     assert stage.files() == stage.before
@@ -91,10 +91,10 @@ def test_the_old_pam_file_stays_too_when_the_first_factor_changes(stage: Stage) 
     stage.set_up("sshd", "key")
     stage.reloaded = Reloaded(False, "kill -HUP 77")
     stage.set_up("sshd", "password")
-    assert (stage.places.pam / "iampass-sshd").exists()
+    assert (stage.paths.pam / "iampass-sshd").exists()
     stage.reloaded = Reloaded(True, "reloaded")
     stage.set_up("sshd", "password")
-    assert not (stage.places.pam / "iampass-sshd").exists()
+    assert not (stage.paths.pam / "iampass-sshd").exists()
     stage.undo()
     assert stage.files() == stage.before
 
@@ -109,7 +109,7 @@ def test_each_service_is_undone_on_its_own(stage: Stage) -> None:
 
 
 def test_a_file_that_was_there_before_is_put_back(stage: Stage) -> None:
-    file = put(stage.places.sudoers_drop_ins / "iampass", "alice ALL=(ALL) ALL\n", 0o400)
+    file = put(stage.paths.sudoers_drop_ins / "iampass", "alice ALL=(ALL) ALL\n", 0o400)
     stage.set_up("sudo", force=True)
     stage.undo()
     assert file.read_text() == "alice ALL=(ALL) ALL\n"
@@ -118,10 +118,10 @@ def test_a_file_that_was_there_before_is_put_back(stage: Stage) -> None:
 
 def test_what_somebody_wrote_is_not_undone(stage: Stage) -> None:
     stage.set_up("sudo")
-    mine = stage.places.pam / "iampass-sudo"
+    mine = stage.paths.pam / "iampass-sudo"
     stage.edit(mine, "# mine\n")
     before = stage.files()
-    with pytest.raises(Edited, match="was changed after it was set up") as edited:
+    with pytest.raises(FileEdited, match="was changed after it was set up") as edited:
         stage.undo()
     assert [line for line in edited.value.details if line.startswith("+# ") or line == "+# mine"] == [
         "+# mine"
@@ -131,23 +131,23 @@ def test_what_somebody_wrote_is_not_undone(stage: Stage) -> None:
 
 def test_with_force_it_is_undone_and_kept(stage: Stage) -> None:
     stage.set_up("sudo")
-    stage.edit(stage.places.pam / "iampass-sudo", "# mine\n")
+    stage.edit(stage.paths.pam / "iampass-sudo", "# mine\n")
     stage.undo(force=True)
     assert stage.files() == stage.before
-    (kept,) = (stage.places.state / "edited").iterdir()
+    (kept,) = (stage.paths.state / "edited").iterdir()
     assert kept.read_text().endswith("# mine\n")
 
 
 def test_the_edited_line_goes_and_the_rest_of_what_somebody_wrote_stays(stage: Stage) -> None:
     stage.set_up("su")
-    stage.edit(stage.places.pam / "su", "# mine\n")
+    stage.edit(stage.paths.pam / "su", "# mine\n")
     stage.undo()
-    assert (stage.places.pam / "su").read_text() == SU + "# mine\n"
+    assert (stage.paths.pam / "su").read_text() == SU + "# mine\n"
 
 
 def test_a_drop_in_that_was_removed_by_hand_is_no_trouble(stage: Stage) -> None:
     stage.set_up("sudo")
-    (stage.places.sudoers_drop_ins / "iampass").unlink()
+    (stage.paths.sudoers_drop_ins / "iampass").unlink()
     stage.undo()
     assert stage.files() == stage.before
 
@@ -178,7 +178,7 @@ def test_a_refused_change_of_the_first_factor_leaves_the_old_one(stage: Stage) -
 
 
 def test_a_folder_that_cannot_be_written_leaves_everything_as_it_was(stage: Stage) -> None:
-    folder = stage.places.sudoers_drop_ins
+    folder = stage.paths.sudoers_drop_ins
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,mode=755", "none", str(folder)], check=True)
     try:
         with pytest.raises(OSError, match="Read-only"):
@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_be_written_leaves_everything_as_it_was(stage: Stag
 
 
 def test_a_full_disk_is_found_out_before_anything_is_replaced(stage: Stage) -> None:
-    folder = stage.places.sudoers_drop_ins
+    folder = stage.paths.sudoers_drop_ins
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,mode=755", "none", str(folder)], check=True)
     try:
         put(folder / "full", b"x" * 4096)
@@ -204,7 +204,7 @@ def test_a_full_disk_is_found_out_before_anything_is_replaced(stage: Stage) -> N
 
 
 def test_a_full_disk_below_var_changes_nothing(stage: Stage) -> None:
-    folder = stage.places.root / "var"
+    folder = stage.paths.root / "var"
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,mode=755", "none", str(folder)], check=True)
     try:
         put(folder / "full", b"x" * 4096)
@@ -219,7 +219,7 @@ def signalled(
     stage: Stage, name: str, choice: str, new_sshd: bool, moment: int, number: signal.Signals
 ) -> int:
     """Set a service up in a process of its own that gets a signal meanwhile; its exit status."""
-    arguments = [str(stage.places.root), name, choice, str(new_sshd), str(moment), str(int(number))]
+    arguments = [str(stage.paths.root), name, choice, str(new_sshd), str(moment), str(int(number))]
     return subprocess.run(
         [sys.executable, "-m", "tests.unit.setup.killed", *arguments], cwd=ROOT, check=False
     ).returncode
@@ -252,8 +252,8 @@ def test_a_process_that_is_killed_at_any_moment_can_be_undone(
 
 def test_what_a_killed_process_left_on_its_way_is_removed(stage: Stage) -> None:
     stage.set_up("sudo")
-    for path in (stage.places.pam / "iampass-sudo", stage.places.sudoers_drop_ins / "iampass"):
-        put(on_its_way(path), "half")
+    for path in (stage.paths.pam / "iampass-sudo", stage.paths.sudoers_drop_ins / "iampass"):
+        put(temporary(path), "half")
     stage.undo()
     assert stage.files() == stage.before
 

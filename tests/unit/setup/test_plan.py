@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.setup.errors import Edited, Refused
+from pam_iampass.setup.errors import FileEdited, SetupRefused
 from tests.support.folders import put
 from tests.unit.setup.stage import SSHD, SU, Stage
 
 
 def changed(stage: Stage, *wanted: str, new_sshd: bool = True) -> list[str]:
     changes = stage.plan(*wanted, new_sshd=new_sshd).changes
-    return [str(change.path.relative_to(stage.places.root)) for change in changes]
+    return [str(change.path.relative_to(stage.paths.root)) for change in changes]
 
 
 def test_sshd_needs_a_pam_file_and_a_drop_in_and_edits_nothing(stage: Stage) -> None:
@@ -53,17 +53,17 @@ def test_an_sshd_that_cannot_choose_has_one_line_of_its_pam_file_changed(stage: 
 
 
 def test_the_line_of_a_red_hat_is_found(stage: Stage) -> None:
-    put(stage.places.pam / "su", "auth\tsubstack\tsystem-auth\nauth\tinclude\tpostlogin\n")
+    put(stage.paths.pam / "su", "auth\tsubstack\tsystem-auth\nauth\tinclude\tpostlogin\n")
     _, su = stage.plan("su").changes
     assert su.then.content == b"auth       include      iampass-su\nauth\tinclude\tpostlogin\n"
 
 
 def test_a_red_hat_gets_files_of_its_own_kind(stage: Stage) -> None:
-    (stage.places.pam / "common-auth").unlink()
-    put(stage.places.pam / "system-auth", "auth sufficient pam_unix.so\n")
+    (stage.paths.pam / "common-auth").unlink()
+    put(stage.paths.pam / "system-auth", "auth sufficient pam_unix.so\n")
     for name, choice in (("sshd", "key"), ("sshd", "password"), ("sudo", ""), ("su", "")):
         if name == "su":
-            put(stage.places.pam / "su", "auth substack system-auth\n")
+            put(stage.paths.pam / "su", "auth substack system-auth\n")
         own = stage.plan(name, choice).changes[0].then.content or b""
         assert b"@include" not in own
         assert b"pam_iampass.so" in own
@@ -71,23 +71,23 @@ def test_a_red_hat_gets_files_of_its_own_kind(stage: Stage) -> None:
 
 @pytest.mark.parametrize("text", ["auth required pam_unix.so\n", SU + "@include common-auth\n"])
 def test_a_file_that_is_not_understood_is_left_alone(stage: Stage, text: str) -> None:
-    put(stage.places.pam / "su", text)
-    with pytest.raises(Refused, match="for the password as usual") as refused:
+    put(stage.paths.pam / "su", text)
+    with pytest.raises(SetupRefused, match="for the password in the usual way") as refused:
         stage.plan("su")
     assert "by hand" in refused.value.diagnostics()
 
 
 def test_a_machine_whose_pam_files_are_not_known_is_refused(stage: Stage) -> None:
-    (stage.places.pam / "common-auth").unlink()
-    with pytest.raises(Refused, match="neither common-auth"):
+    (stage.paths.pam / "common-auth").unlink()
+    with pytest.raises(SetupRefused, match="neither common-auth"):
         stage.plan("sudo")
 
 
 def test_a_missing_folder_is_told_with_a_remedy(stage: Stage) -> None:
-    stage.places.sudoers_drop_ins.rmdir()
-    with pytest.raises(Refused, match="is not there") as refused:
+    stage.paths.sudoers_drop_ins.rmdir()
+    with pytest.raises(SetupRefused, match="no such folder") as refused:
         stage.plan("sudo")
-    assert f"mkdir {stage.places.sudoers_drop_ins}" in refused.value.diagnostics()
+    assert f"mkdir {stage.paths.sudoers_drop_ins}" in refused.value.diagnostics()
 
 
 def test_what_is_set_up_already_needs_nothing(stage: Stage) -> None:
@@ -103,8 +103,8 @@ def test_another_first_factor_takes_the_old_file_away(stage: Stage) -> None:
 
 
 def test_a_file_of_somebody_elses_is_not_overwritten(stage: Stage) -> None:
-    put(stage.places.sudoers_drop_ins / "iampass", "alice ALL=(ALL) ALL\n", 0o440)
-    with pytest.raises(Edited, match="is there already") as edited:
+    put(stage.paths.sudoers_drop_ins / "iampass", "alice ALL=(ALL) ALL\n", 0o440)
+    with pytest.raises(FileEdited, match="exists already") as edited:
         stage.plan("sudo")
     assert "-alice ALL=(ALL) ALL" in edited.value.details
     assert len(stage.plan("sudo", force=True).changes) == 2
@@ -113,45 +113,45 @@ def test_a_file_of_somebody_elses_is_not_overwritten(stage: Stage) -> None:
 @pytest.mark.parametrize("name", ["etc/pam.d/iampass-sudo", "etc/sudoers.d/iampass"])
 def test_a_file_that_was_edited_after_us_is_not_overwritten(stage: Stage, name: str) -> None:
     stage.set_up("sudo")
-    stage.edit(stage.places.root / name, "# mine\n")
-    with pytest.raises(Edited, match="was changed after it was set up"):
+    stage.edit(stage.paths.root / name, "# mine\n")
+    with pytest.raises(FileEdited, match="was changed after it was set up"):
         stage.plan("sudo")
     assert changed_with_force(stage) == [name]
 
 
 def changed_with_force(stage: Stage) -> list[str]:
     changes = stage.plan("sudo", force=True).changes
-    return [str(change.path.relative_to(stage.places.root)) for change in changes]
+    return [str(change.path.relative_to(stage.paths.root)) for change in changes]
 
 
 def test_a_file_that_is_missing_again_is_written_again(stage: Stage) -> None:
     stage.set_up("sudo")
-    (stage.places.sudoers_drop_ins / "iampass").unlink()
+    (stage.paths.sudoers_drop_ins / "iampass").unlink()
     assert changed(stage, "sudo") == ["etc/sudoers.d/iampass"]
 
 
 def test_a_line_that_a_package_put_back_is_changed_again(stage: Stage) -> None:
     stage.set_up("su")
     newer = SU + "# newer\n"
-    put(stage.places.pam / "su", newer)
+    put(stage.paths.pam / "su", newer)
     stage.set_up("su")
-    assert "auth       include      iampass-su" in (stage.places.pam / "su").read_text()
+    assert "auth       include      iampass-su" in (stage.paths.pam / "su").read_text()
     stage.undo()
-    assert (stage.places.pam / "su").read_text() == newer
+    assert (stage.paths.pam / "su").read_text() == newer
 
 
 def test_what_others_could_have_written_is_not_read(stage: Stage) -> None:
-    (stage.places.pam / "su").chmod(0o666)
+    (stage.paths.pam / "su").chmod(0o666)
     with pytest.raises(Exception, match="can be written by others than root"):
         stage.plan("su")
 
 
 def test_a_link_in_the_place_of_a_file_is_refused(stage: Stage, tmp_path: Path) -> None:
-    (stage.places.sudoers_drop_ins / "iampass").symlink_to(tmp_path / "elsewhere")
+    (stage.paths.sudoers_drop_ins / "iampass").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Exception, match="symbolic link"):
         stage.plan("sudo")
 
 
 def test_a_diff_cannot_move_the_cursor(stage: Stage) -> None:
-    put(stage.places.pam / "su", SU + "# \x1b[2Jgone\n@include common-password\n")
+    put(stage.paths.pam / "su", SU + "# \x1b[2Jgone\n@include common-password\n")
     assert not any("\x1b" in line for line in stage.plan("su").changes[1].diff)

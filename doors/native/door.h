@@ -1,0 +1,78 @@
+/* What the files of the native door share. A login goes from door.c to login.c, which connects by agent.c or
+ * helper.c and exchanges frames over stream.c; audit.c records a denial by the door itself. */
+#ifndef IAMPASS_DOOR_H
+#define IAMPASS_DOOR_H
+
+#include "frame.h"
+
+#include <security/pam_modules.h>
+#include <signal.h>
+
+/* Paths, names and times. Tests build variants with other values. */
+#ifndef IAMPASS_AGENT_FOLDER
+#define IAMPASS_AGENT_FOLDER "/run/iampass"
+#endif
+#define IAMPASS_AGENT_SOCKET IAMPASS_AGENT_FOLDER "/pam.sock"
+#ifndef IAMPASS_PYTHON
+#define IAMPASS_PYTHON "/usr/bin/python3"
+#endif
+#ifndef IAMPASS_HELPER
+#define IAMPASS_HELPER "/usr/lib/pam-iampass/helper"
+#endif
+#ifndef IAMPASS_USER
+#define IAMPASS_USER "iampass"
+#endif
+#ifndef IAMPASS_PATIENCE_MS
+#define IAMPASS_PATIENCE_MS 10000 /* how long the door waits for the module before it has a DEADLINE */
+#endif
+#ifndef IAMPASS_BUSY_MS
+#define IAMPASS_BUSY_MS 1000 /* how long it tries to connect to an agent whose queue is full */
+#endif
+
+/* login.c: lets the module decide. On success *result is its PAM code. Fails with ECANCELED if a signal
+ * interrupted the login: the module then leaves the audit record. */
+bool login_decide(pam_handle_t *pamh, int flags, int argc, const char **argv, int *result,
+                  struct failure *failure);
+
+/* application.c: libpam's items and the application's conversation. */
+const void *application_item(pam_handle_t *pamh, int type); /* NULL if not set */
+bool application_has_user(pam_handle_t *pamh);              /* asks for the name if necessary */
+
+/* Shows `text`, or asks with it. *answer may be NULL on success too: nothing was typed. */
+bool application_converse(pam_handle_t *pamh, int style, const char *text, char **answer);
+void answer_erase(char *answer); /* and free it */
+
+/* agent.c: fails with ENOENT or ECONNREFUSED if no agent runs. */
+bool agent_connect(int *connection, struct failure *failure);
+
+/* helper.c: if the helper cannot be executed, *connection is at its end. */
+bool helper_start(int *connection, struct failure *failure);
+
+/* audit.c: records a login that the door denied without a result from the module. */
+void audit_denial(pam_handle_t *pamh, const struct failure *failure);
+
+/* stream.c: the connection to the module (for stream_receive see frame.h). */
+struct stream {
+    int socket;
+    int64_t deadline;             /* see deadline_in */
+    int interrupts;               /* readable once a signal has interrupted the login; -1 if unknown */
+    sigset_t application_signals; /* the application's signal mask */
+};
+
+bool stream_send(const struct stream *stream, const uint8_t *bytes, size_t length, struct failure *failure);
+
+/* Between these two, SIGINT, SIGQUIT, SIGHUP and SIGTERM stay pending, and receiving and sending fail with
+ * ECANCELED once one arrives. */
+void stream_hold_signals(struct stream *stream);
+void stream_release_signals(struct stream *stream);
+
+/* A time of the monotonic clock, in milliseconds: setting the wall clock changes no wait. */
+int64_t deadline_in(uint32_t milliseconds);
+int milliseconds_until(int64_t deadline); /* at least 0 */
+
+/* If the application has closed descriptor 2, a new one may get that number, and what the application writes
+ * to its standard error goes to the module. This moves a descriptor above 2, close-on-exec; -1 on failure. */
+int descriptor_above_standard(int descriptor);
+void descriptor_close(int descriptor); /* -1 is fine */
+
+#endif

@@ -1,0 +1,75 @@
+"""The base of both API classes: an application, its secret, and a transport to the server."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from urllib.parse import quote_plus
+
+from .request import SignedRequest
+from .transport import Transport
+
+SERVER = "https://iam-api.com"
+
+# The id stands in a header, where a colon ends it, and unquoted in a path.
+_APPLICATION_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~@!$&'()*+,;=-]+")
+
+
+class BaseAPI:
+    """The API of one IAMPASS application. Threads may share it."""
+
+    def __init__(
+        self,
+        application_id: str,
+        application_secret: str,
+        server: str = SERVER,
+        ca_file: str | os.PathLike[str] | None = None,
+        proxy: str | None = None,
+        *,
+        transport: Transport | None = None,
+    ) -> None:
+        """`server` is `https://HOST[:PORT]`, `ca_file` contains the only certificates to trust (None: the
+        system's), `proxy` is `http://HOST:PORT`. A `transport` replaces these three. Raises ValueError for an
+        invalid argument, and TLSFailure if there are no certificates to trust."""
+        if not _APPLICATION_ID.fullmatch(application_id):
+            raise ValueError("application_id is empty or has characters that no id can have")
+        if not application_secret:
+            raise ValueError("application_secret is empty")
+        self.application_id = application_id
+        self._secret = application_secret
+        self.transport = transport or Transport(server, ca_file, proxy)
+        """The connections; other API objects may share them."""
+
+    def __repr__(self) -> str:
+        server = self.transport.origin.url
+        return f"{type(self).__name__}(application_id={self.application_id!r}, server={server!r})"
+
+    def close(self) -> None:
+        """Closes the idle connections, also those of a `transport` that was passed in."""
+        self.transport.close()
+
+    def _request(
+        self, name: str, method: str, path: str, body: bytes | None = None, *, idempotent: bool = False
+    ) -> SignedRequest:
+        return SignedRequest(
+            name=name,
+            method=method,
+            url=self.transport.origin.url + path,
+            client_id=self.application_id,
+            secret=self._secret,
+            body=body,
+            content_type=None if body is None else "application/json",
+            idempotent=idempotent,
+        )
+
+
+def path_segment(user_id: str) -> str:
+    """A user id quoted for a path. Raises TypeError, or ValueError for an id that would name another path."""
+    if not isinstance(user_id, str):
+        raise TypeError("user_id must be text")
+    if user_id in ("", ".", ".."):
+        raise ValueError('user_id must not be empty, "." or ".."')
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in user_id):
+        raise ValueError("user_id must not contain control characters or lone surrogates")
+    return quote_plus(user_id)

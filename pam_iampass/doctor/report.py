@@ -1,0 +1,311 @@
+"""Checks everything that a login depends on. Nothing is changed, and no phone rings."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from pam_iampass.config import settings as settings_file
+from pam_iampass.config.settings import Settings
+from pam_iampass.doctor import files, state_summary
+from pam_iampass.doctor.agent import AgentCheck
+from pam_iampass.doctor.catalogue import finding
+from pam_iampass.doctor.config_check import NOT_ROOT, check_config
+from pam_iampass.doctor.finding import Finding, merged
+from pam_iampass.doctor.service import ServiceCheck
+from pam_iampass.doctor.sshd import SshdCheck, rejected_finding
+from pam_iampass.doctor.stacks import SET_UID, Stacks, module_folders
+from pam_iampass.doctor.state_summary import StateSummary
+from pam_iampass.doctor.sudo import SudoCheck, SudoersRejected, checked_sudoers, su_findings
+from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
+from pam_iampass.doctor.users import LockoutCheck, UsersCheck
+from pam_iampass.errors import ConfigurationError, StateError
+from pam_iampass.pam.dialect import dialect
+from pam_iampass.pam.stack import PamFiles, PamService
+from pam_iampass.system import sshd, sudoers
+from pam_iampass.system.as_service_user import CannotBecome
+from pam_iampass.system.programs import CommandUnavailable
+from pam_iampass.system.service_user import reading_as_service_user, service_group
+from pam_iampass.system.sshd import SshdConfigRejected, SshdSettings
+from pam_iampass.system.sudoers import Sudoers
+
+ADDRESS = "192.0.2.1"
+"""The default address of an ssh login: one that nobody has (RFC 5737)."""
+
+_MAX_USERS = 40
+"""Without a user name, the users whose phones and sshd settings are checked: each costs a call."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to check."""
+
+    config: Path
+    user: str | None = None
+    offline: bool = False
+    address: str = ADDRESS
+
+
+@dataclass(frozen=True)
+class DoctorReport:
+    """The findings, the worst first, and what could not be checked."""
+
+    findings: tuple[Finding, ...]
+    not_checked: tuple[str, ...]
+    checked: tuple[str, ...]
+
+
+@dataclass
+class Doctor:
+    """Checks one subject after the other. `progress` gets the name of each."""
+
+    options: Options
+    progress: Callable[[str], None]
+    not_checked: list[str] = field(default_factory=list)
+    has_device: dict[str, bool] = field(default_factory=dict)
+
+    def report(self) -> DoctorReport:
+        """Check everything. Raises nothing that the machine can cause."""
+        found: list[Finding] = []
+        checked: list[str] = []
+        steps: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+            ("configuration", self._configuration),
+            ("files", self._files),
+            ("agent", AgentCheck().findings),
+            ("users", self._users),
+            ("service", self._service),
+            ("PAM stacks", self._stacks),
+            ("sshd", self._sshd),
+            ("sudo and su", self._sudo),
+            ("lock-outs", self._lockouts),
+        ]
+        if os.geteuid() != 0:
+            self.not_checked.append("what only root can read: run it as root")
+        for name, check in steps:
+            self.progress(f"checking {name}")
+            before = len(self.not_checked)
+            try:
+                found += check()
+            except (OSError, CommandUnavailable) as error:
+                self.not_checked.append(f"{name}: {error}")
+            if len(self.not_checked) == before:
+                checked.append(name)
+        return DoctorReport(tuple(merged(found)), tuple(dict.fromkeys(self.not_checked)), tuple(checked))
+
+    # What several subjects need
+
+    @cached_property
+    def settings(self) -> Settings | None:
+        """The settings as the module reads them, None if they are invalid."""
+        group = service_group()
+        readers = frozenset() if group is None else {group}
+        with reading_as_service_user():
+            return settings_file.examine(self.options.config, readers=readers).settings
+
+    @cached_property
+    def invoking(self) -> str | None:
+        """The user who called sudo or su for this command, by the name that NSS has."""
+        try:
+            name = os.environ.get("SUDO_USER") or os.getlogin()
+            return pwd.getpwnam(name).pw_name
+        except (KeyError, ValueError, OSError):
+            return None
+
+    @cached_property
+    def named(self) -> str | None:
+        """The user that the command line names, by the name that NSS has, if it knows one."""
+        name = self.options.user
+        try:
+            return None if name is None else pwd.getpwnam(name).pw_name
+        except (KeyError, ValueError):
+            return name
+
+    @cached_property
+    def user_report(self) -> UserStatusReport:
+        """The status of the users to check. Raises ConfigurationError."""
+        return user_status(self.options.config, None if self.named is None else [self.named])
+
+    @cached_property
+    def users(self) -> dict[str, UserStatus]:
+        """The status of the users to check, by name. Raises ConfigurationError."""
+        return {one.name: one for one in self.user_report.users}
+
+    @cached_property
+    def key_users(self) -> dict[str, UserStatus]:
+        """The same, with root and the user who called this command. Raises ConfigurationError."""
+        missing = [name for name in (self.invoking, "root") if name and name not in self.users]
+        more = user_status(self.options.config, missing).users if missing else ()
+        return {**self.users, **{one.name: one for one in more}}
+
+    @cached_property
+    def asked(self) -> list[str]:
+        """The users who are asked on the phone."""
+        try:
+            return [name for name, one in self.key_users.items() if one.state is UserState.ASKED]
+        except ConfigurationError:
+            return []
+
+    @cached_property
+    def state(self) -> StateSummary | None:
+        """The module's state about the users; None if it is unknown."""
+        if self.settings is None:
+            return None
+        try:
+            return state_summary.summarize(self.asked, self.settings)
+        except (CannotBecome, StateError) as error:
+            self.not_checked.append(f"recovery codes and throttle: {error}")
+            return None
+
+    @cached_property
+    def sudoers(self) -> Sudoers | None:
+        """sudoers, None if sudo is not installed. Raises SudoersRejected and CommandUnavailable."""
+        return checked_sudoers() if sudoers.is_installed() else None
+
+    @cached_property
+    def sudo_services(self) -> tuple[str, ...]:
+        """The PAM services of sudo and of `sudo -i`, if they are known."""
+        try:
+            return (self.sudoers.service, self.sudoers.login_service) if self.sudoers else ()
+        except (SudoersRejected, CommandUnavailable):
+            return ()
+
+    @cached_property
+    def stacks(self) -> Stacks:
+        """All stacks, with the services that sshd and sudo use."""
+        chosen = frozenset(filter(None, [self.sshd_service, *self.sudo_services]))
+        set_uid = SET_UID | frozenset(self.sudo_services)
+        return Stacks(PamFiles(dialect=dialect()), module_folders(), chosen, set_uid)
+
+    @cached_property
+    def sshd(self) -> dict[str, SshdSettings] | SshdConfigRejected | CommandUnavailable:
+        """sshd's settings for the users to check, or the reason why they are unknown."""
+        try:
+            return {
+                name: sshd.settings(user=name, address=self.options.address) for name in self._ssh_users()
+            }
+        except (SshdConfigRejected, CommandUnavailable) as error:
+            return error
+
+    @cached_property
+    def sshd_service(self) -> str | None:
+        """The PAM service of sshd, None if sshd is not installed."""
+        if isinstance(self.sshd, dict) and self.sshd:
+            return next(iter(self.sshd.values())).service
+        return "sshd" if sshd.is_installed() else None
+
+    # The subjects
+
+    def _configuration(self) -> Iterator[Finding]:
+        problems = check_config(self.options.config).problems
+        yield from files.configuration(problem for problem in problems if problem.what != NOT_ROOT)
+
+    def _files(self) -> Iterator[Finding]:
+        yield from files.account()
+        yield from files.packages()
+        yield from files.state_folders()
+        services = [self.stacks.services[name] for name in self.stacks.with_us]
+        pam = [file for one in services if isinstance(one, PamService) for file in one.files]
+        modules = [
+            folder / name for folder in module_folders() for name in ("pam_iampass.so", "pam_python.so")
+        ]
+        yield from files.writable(path for path in (*files.PROGRAMS, *modules, *pam) if path.exists())
+
+    def _users(self) -> Iterator[Finding]:
+        check = self._users_check()
+        if check is None:
+            return
+        yield from check.findings()
+        # Before any thread is started: this process changes its user for a moment.
+        wait = self.state.waits.get(self.named or "") if self.state else None
+        if wait is not None:
+            evidence = f"pam-iampass throttle show {self.named}"
+            yield finding("user-rests", "users", evidence, names=self.named, seconds=f"{wait:.0f}")
+
+    def _service(self) -> Iterator[Finding]:
+        if self.options.offline:
+            self.not_checked.append("the service: --offline")
+            return
+        if self.settings is None:
+            self.not_checked.append("the service: the settings are invalid")
+            return
+        users = self._users_check()
+        tokens = users.tokens(_MAX_USERS) if users else {}
+        if len(tokens) == _MAX_USERS:
+            self.not_checked.append(
+                f"phones of all but the first {_MAX_USERS} users: name a user to check that one"
+            )
+        check = ServiceCheck(self.settings, self.progress)
+        yield from check.findings(tokens)
+        self.has_device = check.has_device
+        if check.unasked:
+            self.not_checked.append(f"phones of {len(check.unasked)} users: there was no time, or no answer")
+
+    def _stacks(self) -> Iterator[Finding]:
+        yield from self.stacks.findings(self.sshd_service)
+        self.not_checked += self.stacks.unread
+
+    def _sshd(self) -> Iterator[Finding]:
+        if not sshd.is_installed():
+            self.not_checked.append("sshd: is not installed")
+        elif isinstance(self.sshd, CommandUnavailable):
+            raise self.sshd
+        elif isinstance(self.sshd, SshdConfigRejected):
+            yield rejected_finding(self.sshd)
+        else:
+            yield from SshdCheck(self.sshd, self.stacks, self.settings, frozenset(self.asked)).findings()
+
+    def _sudo(self) -> Iterator[Finding]:
+        yield from su_findings(self.stacks)
+        try:
+            found = self.sudoers
+        except SudoersRejected as rejected:
+            yield finding("sudoers-broken", "sudo", str(rejected))
+            return
+        if found is None:
+            self.not_checked.append("sudo: is not installed")
+            return
+        yield from SudoCheck(found, self.stacks).findings()
+
+    def _lockouts(self) -> Iterator[Finding]:
+        if self.settings is None:
+            self.not_checked.append("lock-outs: the settings are invalid")
+            return
+        try:
+            users = self.key_users
+        except ConfigurationError:
+            return
+        yield from LockoutCheck(
+            users,
+            self.has_device,
+            self.stacks,
+            self.settings,
+            self.sshd if isinstance(self.sshd, dict) else {},
+            self.invoking,
+            list(dict.fromkeys(filter(None, [self.sshd_service, *self.sudo_services[:1]]))),
+            self.state.codes if self.state else None,
+        ).findings()
+
+    def _users_check(self) -> UsersCheck | None:
+        if self.settings is None:
+            self.not_checked.append("users: the settings are invalid")
+            return None
+        try:
+            return UsersCheck(self.user_report, self.settings, self.named)
+        except ConfigurationError:
+            self.not_checked.append("users: the table cannot be read")
+            return None
+
+    def _ssh_users(self) -> list[str]:
+        """The users whose sshd settings are checked: the named one, or a few, root among them."""
+        if self.named is not None:
+            return [self.named]
+        try:
+            listed = [name for name, one in self.users.items() if one.uid is not None]
+        except ConfigurationError:
+            listed = []
+        wanted = filter(None, ["root", self.invoking, *listed])
+        return [name for name in dict.fromkeys(wanted) if "," not in name][:_MAX_USERS]

@@ -1,0 +1,200 @@
+"""Checks one stack that names us, by simulating right and wrong first factors with all our return codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from pam_iampass.doctor.catalogue import finding
+from pam_iampass.doctor.finding import Finding, names
+from pam_iampass.outcome import PamCode
+from pam_iampass.pam.behaviour import (
+    FirstFactor,
+    Role,
+    Scenario,
+    conditions,
+    demands_key,
+    first_factors,
+    is_ours,
+    role,
+    setcred_answer,
+)
+from pam_iampass.pam.controls import CODES
+from pam_iampass.pam.dialect import Dialect
+from pam_iampass.pam.simulation import Simulation, simulate
+from pam_iampass.pam.stack import Handler
+
+_COMMON_DENIALS = (PamCode.ABORT, PamCode.MAXTRIES, PamCode.MODULE_UNKNOWN)
+"""The return codes of our doors for a denial, and that of libpam for a missing module."""
+_NO_DENIALS = (PamCode.SUCCESS, PamCode.IGNORE, PamCode.INCOMPLETE)
+_DENIALS = [*_COMMON_DENIALS, *(code for code in PamCode if code not in (*_COMMON_DENIALS, *_NO_DENIALS))]
+_ROOT_ITSELF = "pam_rootok"  # root becomes another user, which is not a login
+_WITHOUT_OTHERS = (Role.OTHER_FACTOR,)
+
+
+@dataclass(frozen=True)
+class SimulatedLogin:
+    """A scenario and its result."""
+
+    scenario: Scenario
+    simulation: Simulation
+
+    @property
+    def passed(self) -> bool:
+        return self.simulation.passed
+
+    @property
+    def asked_us(self) -> bool:
+        return any(is_ours(handler) for handler in self.simulation.asked)
+
+
+class StackCheck:
+    """Simulates one `auth` stack that names us."""
+
+    def __init__(
+        self, service: str, stack: Sequence[Handler], missing: frozenset[str], dialect: Dialect
+    ) -> None:
+        """`missing` are the paths of modules, as the lines have them, that are not installed."""
+        self.service = service
+        self.stack = stack
+        self.missing = missing
+        self.dialect = dialect
+        self.ours = next(handler for handler in stack if is_ours(handler))
+
+    @cached_property
+    def has_first_factor(self) -> bool:
+        """Whether the stack asks for a password."""
+        return any(role(handler) is Role.FIRST_FACTOR for handler in self.stack)
+
+    @property
+    def demands_key(self) -> bool:
+        """Whether our line demands that sshd has accepted a key."""
+        return demands_key(self.ours)
+
+    @property
+    def phone_alone(self) -> bool:
+        """Whether an approval alone is enough to pass this stack."""
+        if self.has_first_factor:
+            return False
+        return any(login.passed for login in self._logins(False, PamCode.SUCCESS, _WITHOUT_OTHERS))
+
+    def findings(self, fresh_setcred: bool) -> Iterator[Finding]:
+        """Everything that is wrong.
+
+        `fresh_setcred`: pam_setcred is also called in a process that has not called pam_authenticate (sshd does that).
+        """
+        right = self._logins(True, PamCode.SUCCESS)
+        passing = [login for login in right if login.passed]
+        if self.ours.path in self.missing:  # which the caller reports
+            if passing:
+                yield self._finding("stack-denial-passes", "although the module is missing")
+            return
+        if not passing:
+            yield self._finding("stack-approved-fails", CODES[right[0].simulation.result])
+            return
+        skips = list(self._skips(passing))
+        yield from skips
+        yield from self._wrong(upside_down=any(skip.kind.id == "stack-upside-down" for skip in skips))
+        yield from self._denials()
+        asking = [login for login in passing if login.asked_us]
+        yield from self._ignored(asking)
+        yield from self._setcred(asking, fresh_setcred)
+
+    def _logins(self, right: bool, ours: int, failing: tuple[Role, ...] = ()) -> list[SimulatedLogin]:
+        return [
+            self._login(Scenario(factor, results, ours, self.missing))
+            for factor in first_factors(self.stack, right)
+            for results in conditions(self.stack, failing)
+        ]
+
+    def _login(self, scenario: Scenario) -> SimulatedLogin:
+        return SimulatedLogin(scenario, simulate(self.stack, scenario.answer, dialect=self.dialect))
+
+    def _skips(self, passing: list[SimulatedLogin]) -> Iterator[Finding]:
+        for factor in dict.fromkeys(login.scenario.first_factor for login in passing):
+            logins = [login for login in passing if login.scenario.first_factor == factor]
+            skipping = [login for login in logins if not login.asked_us]
+            if skipping and len(skipping) == len(logins):
+                kind = "stack-upside-down" if self._asked_if_wrong(factor) else "stack-skipped"
+                last = skipping[0].simulation.asked[-1]
+                yield self._finding(kind, f"ends at {last.place}: {last.text}")
+            elif skipping:
+                module, arguments, result = _cause(skipping, logins)
+                if module != _ROOT_ITSELF:
+                    words = " ".join([f"{module}.so", *arguments])
+                    condition = f"{words} {'succeeds' if result else 'fails'}"
+                    yield self._finding("stack-skipped-sometimes", condition=condition)
+
+    def _asked_if_wrong(self, factor: FirstFactor) -> bool:
+        return any(
+            login.asked_us
+            for login in self._logins(False, PamCode.SUCCESS, _WITHOUT_OTHERS)
+            if login.scenario.first_factor.checker == factor.checker
+        )
+
+    def _wrong(self, upside_down: bool) -> Iterator[Finding]:
+        if not self.has_first_factor:
+            return
+        refused = [self._logins(False, code, _WITHOUT_OTHERS) for code in (PamCode.ABORT, PamCode.IGNORE)]
+        approved = self._logins(False, PamCode.SUCCESS, _WITHOUT_OTHERS)
+        if any(login.passed for logins in refused for login in logins):
+            yield self._finding("stack-wrong-passes")
+        elif any(login.passed for login in approved):
+            yield self._finding("stack-either")
+        ringing = next((login.simulation.asked for login in approved if login.asked_us), ())
+        if ringing and not upside_down:
+            ours = next(place for place, handler in enumerate(ringing) if is_ours(handler))
+            before = [handler for handler in ringing[:ours] if role(handler) is Role.FIRST_FACTOR]
+            if before:
+                yield self._finding("stack-wrong-rings", f"after {before[0].place}: {before[0].text}")
+            else:
+                yield self._finding("stack-rings-first")
+
+    def _denials(self) -> Iterator[Finding]:
+        passed = [
+            CODES[code]
+            for code in _DENIALS
+            if any(login.asked_us and login.passed for login in self._logins(True, code))
+        ]
+        if passed:
+            yield self._finding("stack-denial-passes", "although we return " + names(passed, 3))
+
+    def _ignored(self, asking: list[SimulatedLogin]) -> Iterator[Finding]:
+        for login in asking:
+            simulation = self._login(replace(login.scenario, ours=PamCode.IGNORE)).simulation
+            if not simulation.passed:
+                all_ignore = set(simulation.answered.values()) == {PamCode.IGNORE}
+                ends = "every module ignores" if all_ignore else f"it ends in {CODES[simulation.result]}"
+                yield self._finding("stack-ignored-fails", ends)
+                return
+
+    def _setcred(self, asking: list[SimulatedLogin], fresh: bool) -> Iterator[Finding]:
+        answers: Callable[[Handler], int] = lambda handler: setcred_answer(handler, self.missing)  # noqa: E731
+        for login in asking:
+            for frozen in (login.simulation.answered, *([{}] if fresh else [])):
+                simulation = simulate(self.stack, answers, frozen, self.dialect)
+                if not simulation.passed:
+                    yield self._finding("stack-setcred-fails", f"pam_setcred: {CODES[simulation.result]}")
+                    return
+
+    def _finding(self, kind: str, evidence: str = "", condition: str = "") -> Finding:
+        place = f"{self.ours.place}: {self.ours.text}"
+        return finding(
+            kind,
+            self.service,
+            f"{place} ({evidence})" if evidence else place,
+            place=self.ours.place,
+            condition=condition,
+        )
+
+
+def _cause(skipping: list[SimulatedLogin], logins: list[SimulatedLogin]) -> tuple[str, tuple[str, ...], bool]:
+    """The first condition, with its result, that all logins past us have in common."""
+    first = skipping[0].scenario.conditions
+    for name in first:
+        results = {login.scenario.conditions[name] for login in skipping}
+        if len(results) == 1 and {login.scenario.conditions[name] for login in logins} != results:
+            return (*name, results.pop())
+    name = next(iter(first))
+    return (*name, first[name])

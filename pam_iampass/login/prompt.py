@@ -1,0 +1,39 @@
+"""The prompt before the request, where the application would hold back other text until it is too late."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswered
+from pam_iampass.login.decisions import seconds
+
+if TYPE_CHECKING:
+    from pam_iampass.config.settings import Service
+    from pam_iampass.outcome import Login
+
+
+class PromptDeclined(Exception):
+    """No request is to be sent; the text is the reason."""
+
+
+def before_request(login: Login, service: Service, conversation: Conversation, *, codes: bool) -> str | None:
+    """Ask the person to press Enter (or, with `codes`, to type a recovery code); return what they typed.
+
+    Returns None where they were not asked. sshd cannot show this prompt in its `password` method: the request is then
+    sent without it. Elsewhere only the settings ask for the prompt, and no answer means that no request is wanted.
+    Raises Declined.
+    """
+    wanted = service.prompt.value
+    if wanted == "never" or (wanted == "auto" and not login.through_sshd):
+        return None
+    or_code = ", or type a recovery code" if codes else ""
+    try:
+        return conversation.ask(
+            f"IAMPASS: press Enter to get a request on your phone{or_code}; you then have {seconds(service.timeout)}: "
+        )
+    except AlreadyRefused:
+        raise PromptDeclined("sshd had already refused this login") from None
+    except Unanswered:
+        if not login.through_sshd:
+            raise PromptDeclined("the prompt was not answered") from None
+        return None

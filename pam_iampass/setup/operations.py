@@ -1,0 +1,251 @@
+"""What `pam-iampass setup` does, without the printing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pam_iampass.audit.query import NoJournal
+from pam_iampass.errors import PamIampassError
+from pam_iampass.outcome import Result
+from pam_iampass.setup import apply, login_records, plan, services, trial
+from pam_iampass.setup.apply import Machine, Tell
+from pam_iampass.setup.checks import CheckResult, configuration, pam
+from pam_iampass.setup.checks import sshd as sshd_check
+from pam_iampass.setup.checks import sudo as sudo_check
+from pam_iampass.setup.errors import SetupError, SetupRefused
+from pam_iampass.setup.manifest import Manifest, ManifestStore, Trial
+from pam_iampass.setup.paths import Paths
+from pam_iampass.setup.plan import Plan
+from pam_iampass.setup.reload import reload_sshd
+from pam_iampass.setup.snapshot import take
+from pam_iampass.system import sshd
+from pam_iampass.system.accounts import Account
+from pam_iampass.system.paths import SETTINGS
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """Whether a service is set up."""
+
+    name: str
+    word: str
+    """`off`, `on`, `by hand`, `broken off` or `changed`."""
+    choice: str = ""
+    since: float | None = None
+    conflicts: tuple[tuple[Path, list[str]], ...] = ()
+
+
+class Setup:
+    """The setup of one machine."""
+
+    def __init__(self, tell: Tell, paths: Paths | None = None, config: Path = Path(SETTINGS)) -> None:
+        """`tell` is called for each thing that is done. `config` has the settings that the shipped PAM files use."""
+        self.paths = paths or Paths()
+        self.store = ManifestStore(self.paths.state)
+        self.config = config
+        self._tell = tell
+        self._planned_from: Manifest | None = None
+
+    def plans(self, names: Sequence[str], choice: str | None, *, force: bool) -> list[Plan]:
+        """What has to be done for these services. Raises SetupError and UntrustedFile."""
+        manifest = self.store.load()
+        if manifest.trial is not None:
+            remedy = "pam-iampass setup confirm keeps it, pam-iampass setup undo ends it"
+            raise SetupRefused(f"a trial of {_and(manifest.trial.services)} is not over yet", remedy)
+        self._planned_from = manifest
+        return [self._plan(name, choice, manifest, force) for name in names]
+
+    def _plan(self, name: str, choice: str | None, manifest: Manifest, force: bool) -> Plan:
+        chosen, chooses = "", True
+        if name == "sshd":
+            earlier = manifest.services.get(name)
+            chosen = choice or (earlier.choice if earlier else services.KEY)
+            chooses = sshd.has_service_name()
+        wanted = services.wanted(name, chosen, self.paths, chooses_service=chooses)
+        return plan.make(wanted, manifest, time.time(), force=force)
+
+    def check(self, plans: Sequence[Plan], who: Account) -> Iterator[CheckResult]:
+        """Check everything before it is changed; yields what is found. An error in the settings ends it."""
+        found = list(configuration.check_settings(self.config))
+        yield from found
+        if any(finding.stops for finding in found):
+            return
+        for each in plans:
+            service = each.service
+            for name in (service.pam_service, *service.also):
+                yield from configuration.check_second_factor(who, service.name, name, self.config)
+            if service.name == "sshd":
+                yield from sshd_check.check(service, each.changes, who, self.paths)
+            if service.name == "sudo":
+                yield from sudo_check.check(each.changes, self.paths)
+            yield from pam.check(service, each.changes, who, self.paths)
+
+    def set_up(self, plans: Sequence[Plan], minutes: float | None) -> Trial | None:
+        """Make the changes, for good or on trial for some minutes. Raises SetupError and OSError."""
+        if minutes is not None:
+            self._must_be_new(plans)
+        with apply.undisturbed(), self.store.locked():
+            manifest = self.store.load()
+            # The plan was made before the lock was taken. If another setup has begun a trial since, to save over its
+            # manifest would keep it from ending.
+            if manifest != self._planned_from:
+                raise SetupError("another pam-iampass setup has just changed something", "try again")
+            for change in (change for each in plans for change in each.changes):
+                if take(change.path) != change.now:
+                    raise SetupError(f"{change.path}: has just been changed by somebody", "try again")
+            wanted = None
+            if minutes is not None:
+                wanted = trial.new([each.service.name for each in plans], minutes, time.time())
+                manifest = replace(manifest, trial=wanted)
+            try:
+                apply.apply(plans, manifest, self.store, self._machine(lambda: self._arm(wanted)))
+            except BaseException:
+                trial.stop(self.paths)
+                raise
+        return wanted
+
+    def undo(self, names: Sequence[str] | None, *, force: bool) -> list[str]:
+        """Restore the files of these services, or of all; returns which. Raises as `set_up`, and UntrustedFile."""
+        if not self.store.folder.exists():
+            return []
+        with apply.undisturbed(), self.store.locked(10.0):
+            return self._undo(names, force)
+
+    def confirm(self, *, force: bool) -> Trial:
+        """Keep what is on trial. Raises SetupRefused if nobody has logged in since, unless `force`."""
+        with apply.undisturbed(), self.store.locked(10.0):
+            manifest = self.store.load()
+            running = manifest.trial
+            if running is None:
+                raise SetupRefused("there is no trial to confirm", "see pam-iampass setup status")
+            if not force:
+                self._must_have_worked(running, manifest)
+            self.store.save(replace(manifest, trial=None))
+            trial.stop(self.paths)
+        return running
+
+    def end_trial(self, name: str, deadline: float | None, pause: float = 30.0) -> list[str]:
+        """Undo the trial `name`, even if its files were edited; returns its services.
+
+        With a `deadline`, wait for it, and retry every `pause` seconds until it is done. Without one, raise what
+        prevents it: systemd retries.
+        """
+        if deadline is None:
+            return self._end_trial(name)
+        trial.wait_until(deadline)
+        while True:
+            try:
+                return self._end_trial(name)
+            except (PamIampassError, OSError):
+                time.sleep(pause)
+
+    def _end_trial(self, name: str) -> list[str]:
+        with apply.undisturbed(), self.store.locked(60.0, regardless=True):
+            running = self.store.load().trial
+            if running is None or running.name != name:
+                return []
+            return self._undo(running.services, force=True)
+
+    def status(self) -> tuple[list[ServiceStatus], Trial | None]:
+        """The status of each service, and the trial that runs. Raises SetupError and UntrustedFile."""
+        manifest = self.store.load()
+        return [self._status(name, manifest) for name in services.SERVICES], manifest.trial
+
+    def _status(self, name: str, manifest: Manifest) -> ServiceStatus:
+        record = manifest.services.get(name)
+        if record is None:
+            return ServiceStatus(name, "by hand" if self._by_hand(name, manifest) else "off")
+        conflicts = tuple(apply.conflicts(record, self.store))
+        word = "on" if record.complete else "broken off"
+        if record.complete and (conflicts or not apply.in_force(record)):
+            word = "changed"
+        return ServiceStatus(name, word, record.choice, record.since, conflicts)
+
+    def _by_hand(self, name: str, manifest: Manifest) -> bool:
+        """Whether the files that setup would write exist already."""
+        for choice in (services.KEY, services.PASSWORD):
+            try:
+                if not self._plan(name, choice, manifest, True).changes:
+                    return True
+            except PamIampassError:
+                continue
+        return False
+
+    def _undo(self, names: Sequence[str] | None, force: bool) -> list[str]:
+        manifest = self.store.load()
+        known = [name for name in manifest.services if names is None or name in names]
+        after = apply.undo(known, manifest, self.store, self._machine(), force=force)
+        if after.trial is None:
+            if manifest.trial is not None and not known:
+                self.store.save(after)
+            trial.stop(self.paths)
+        return known
+
+    def _machine(self, arm: Callable[[], None] = lambda: None) -> Machine:
+        return Machine(reload_sshd, self._judge, self._tell, arm)
+
+    def _arm(self, wanted: Trial | None) -> None:
+        if wanted is not None:
+            trial.start(wanted, self.paths, self.store.file)
+
+    def _judge(self, each: Plan) -> None:
+        """Have the programs check the files that are in force now."""
+        found: list[CheckResult] = []
+        if each.service.name == "sshd":
+            found = list(sshd_check.judged(each.service, self.paths, self.paths.sshd_config))
+        if each.service.name == "sudo":
+            found = list(sudo_check.judged(self.paths.sudoers))
+        for finding in found:
+            if finding.stops:
+                raise SetupError(f"{finding.what}; the changes were undone", finding.remedy)
+
+    def _must_be_new(self, plans: Sequence[Plan]) -> None:
+        known = [each.service.name for each in plans if each.service.name in self.store.load().services]
+        if known:
+            what = f"{_and(known)} is set up already, and the end of a trial would not restore that"
+            remedy = f"run pam-iampass setup undo {' '.join(known)} first, or omit --try"
+            raise SetupRefused(what, remedy)
+
+    def _must_have_worked(self, running: Trial, manifest: Manifest) -> None:
+        names = {
+            name: _pam_services(name, manifest) for name in running.services if name in manifest.services
+        }
+        try:
+            records = login_records.records(running.started, frozenset().union(*names.values()))
+        except NoJournal as error:
+            remedy = f"{how_to_try(list(names))}; if it works, confirm with --force"
+            raise SetupRefused(f"there is no record of logins: {error}", remedy) from None
+        passed = {record.service for record in records if record.result != Result.DENIED.value}
+        missing = [name for name, pam_services in names.items() if not pam_services & passed]
+        if missing:
+            what = f"the journal has no login through {_and(missing)} since the trial began"
+            raise SetupRefused(what, f"{how_to_try(missing)}, then confirm. --force confirms without a login")
+
+
+def _pam_services(name: str, manifest: Manifest) -> frozenset[str]:
+    """The PAM services that the program uses since it was set up."""
+    record = manifest.services[name]
+    if name == "su":
+        return frozenset({"su", "su-l"})
+    if any(file.edit for file in record.files):
+        return frozenset({name})
+    return frozenset(file.path.name for file in record.files if not file.enforcing)
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(names)
+
+
+_WAYS = {
+    "sshd": "log in with ssh from another terminal",
+    "sudo": "run `sudo -k true` as a user who has to give a password",
+    "su": "run `su` as a user other than root",
+}
+
+
+def how_to_try(names: Sequence[str]) -> str:
+    """How to test these services."""
+    return " and ".join(_WAYS[name] for name in names)

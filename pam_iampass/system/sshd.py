@@ -1,0 +1,142 @@
+"""What sshd will do, according to `sshd -T`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pam_iampass.system.programs import CommandResult, CommandUnavailable, find, run
+
+SSHD = "sshd"
+
+_VERSION = re.compile(r"OpenSSH_(\d+)\.(\d+)")
+_MISSING_FOLDER = re.compile(r"Missing privilege separation directory: (/run/\S+)")
+_NOT_READ = ("hostkeys", "ermission denied", "privilege separation")
+"""Errors that end sshd before it has read its configuration."""
+_SWITCHES = {
+    "publickey": "pubkeyauthentication",
+    "keyboard-interactive": "kbdinteractiveauthentication",
+    "password": "passwordauthentication",
+    "hostbased": "hostbasedauthentication",
+    "gssapi-with-mic": "gssapiauthentication",
+}
+
+
+class SshdConfigRejected(Exception):
+    """sshd rejects its configuration; `lines` are its messages."""
+
+    def __init__(self, result: CommandResult) -> None:
+        super().__init__(result.complaint)
+        self.lines = result.lines
+
+
+@dataclass(frozen=True)
+class SshdSettings:
+    """The settings in force, for everybody or for one connection."""
+
+    values: Mapping[str, str]
+    """By the keyword in lower case."""
+
+    def is_on(self, keyword: str) -> bool:
+        return self.values.get(keyword, "no").lower() == "yes"
+
+    @property
+    def service(self) -> str:
+        """The PAM service (`PAMServiceName`, since OpenSSH 9.8)."""
+        return self.values.get("pamservicename", "sshd")
+
+    @property
+    def method_lists(self) -> list[list[str]]:
+        """The lists of methods that each let a user in; without AuthenticationMethods, one for each method."""
+        methods = self.values.get("authenticationmethods", "any").strip()
+        if methods.lower() == "any":
+            return [[method] for method in self.offered]
+        return [[one.partition(":")[0] for one in part.split(",")] for part in methods.split()]
+
+    @property
+    def offered(self) -> list[str]:
+        """The methods that are on."""
+        return [method for method, keyword in _SWITCHES.items() if self.is_on(keyword)]
+
+    @property
+    def grace_time(self) -> int:
+        """LoginGraceTime in seconds; 0: no limit."""
+        text = self.values.get("logingracetime", "120")
+        return int(text) if text.isdigit() else 120
+
+    @property
+    def root_login(self) -> str:
+        """PermitRootLogin."""
+        value = self.values.get("permitrootlogin", "prohibit-password").lower()
+        return "prohibit-password" if value == "without-password" else value
+
+
+def is_installed() -> bool:
+    """Whether sshd is installed."""
+    return find(SSHD) is not None
+
+
+def version() -> tuple[int, int] | None:
+    """OpenSSH's version; None if it is unknown."""
+    try:
+        result = run([SSHD, "-V"])
+    except CommandUnavailable:
+        return None
+    found = _VERSION.search(result.errors + result.output)
+    return (int(found.group(1)), int(found.group(2))) if found else None
+
+
+def settings(
+    *,
+    file: Path | None = None,
+    user: str | None = None,
+    address: str = "127.0.0.1",
+    program: str = SSHD,
+    create_folder: bool = False,
+) -> SshdSettings:
+    """The settings of `file` (sshd_config), for everybody or for a login of `user` from `address`.
+
+    `create_folder`: create sshd's missing privilege separation directory, without which sshd does nothing. Raises
+    SshdConfigRejected, and CommandUnavailable if sshd has not read its configuration.
+    """
+    options = ["-f", str(file)] if file is not None else []
+    if user is not None:
+        if not user or any(character in user for character in ",="):
+            raise CommandUnavailable(f"sshd -T -C takes no user of the name {user}", "rename the user")
+        options += ["-C", f"user={user},host={address},addr={address},laddr=127.0.0.1,lport=22"]
+    result = _run(options, program, create_folder)
+    if not result.ok:
+        if any(error in result.errors for error in _NOT_READ):
+            raise CommandUnavailable(f"sshd -T: {result.complaint}", "run sshd -t as root")
+        raise SshdConfigRejected(result)
+    return SshdSettings(keywords(result.output))
+
+
+def has_service_name() -> bool:
+    """Whether this sshd knows PAMServiceName (OpenSSH 9.8). Raises CommandUnavailable."""
+    result = _run(["-o", "UsePAM=yes", "-o", "PAMServiceName=sshd"], SSHD, create_folder=True)
+    return not any(
+        "PAMServiceName" in line or "Unsupported option" in line for line in result.errors.splitlines()
+    )
+
+
+def keywords(text: str) -> dict[str, str]:
+    """The values in the lines of an sshd_config, by the keyword in lower case; the first one of each holds."""
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        keyword, _, value = line.strip().partition(" ")
+        values.setdefault(keyword.lower(), value.strip())
+    return values
+
+
+def _run(options: Sequence[str], program: str, create_folder: bool) -> CommandResult:
+    command = [program, "-T", *options]
+    result = run(command)
+    missing = _MISSING_FOLDER.search(result.errors) if create_folder else None
+    if missing is None:
+        return result
+    # It is not removed: an sshd that was started meanwhile would let nobody in.
+    Path(missing.group(1)).mkdir(mode=0o755, exist_ok=True)
+    return run(command)

@@ -1,0 +1,67 @@
+"""Names as the system's resolver finds them, on a machine whose search list leads to a server that does not respond."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.client import LocalFailure, Unavailable
+from pam_iampass.client.resolver import Resolver
+from tests.client.talk import USER, api_to, polled, seconds, session_on
+from tests.support.name_service import BROKEN, RESOLVER, SIX, UNKNOWN, answering
+from tests.support.scripted_server import scripted_server
+
+HOSTS = Path("/etc/hosts")
+
+
+@pytest.fixture
+def search_list() -> Iterator[None]:
+    """Any name below corp.example gets no response; `example` is searched, too."""
+    assert os.environ.get("MACHINE_COPY"), (
+        "run this through `make test`: it changes the machine that it runs on"
+    )
+    with answering():
+        lines = [line for line in RESOLVER.read_text().splitlines() if not line.startswith("search")]
+        RESOLVER.write_text("\n".join([*lines, "search corp.example example", ""]))
+        yield
+
+
+def test_an_unknown_name_is_a_fault_of_this_machine_whatever_the_search_list(search_list: None) -> None:
+    with scripted_server() as server, api_to(server, url=f"https://{UNKNOWN}") as api:
+        began = time.monotonic()
+        with pytest.raises(LocalFailure, match=r"cannot connect: Name or service not known"):
+            api.authenticate_user(USER, deadline=seconds(10.0), attempts=1)
+        assert time.monotonic() - began < 2  # one question to a search domain would take 4 s
+
+
+def test_a_name_service_that_fails_is_an_outage_and_not_a_time_out(search_list: None) -> None:
+    with scripted_server() as server, api_to(server, url=f"https://{BROKEN}") as api:
+        with pytest.raises(Unavailable, match="Temporary failure in name resolution") as caught:
+            api.authenticate_user(USER, deadline=seconds(10.0), attempts=1)
+        assert not caught.value.timed_out
+
+
+def test_the_dot_is_in_no_header_and_in_no_certificate(search_list: None) -> None:
+    with scripted_server(polled("active"), host="::1") as server:
+        url = f"https://{SIX}:{server.port}"
+        with session_on(server, url=url) as session:
+            session.status_url = f"{url}/s"
+            assert session.get_status(seconds(10.0), attempts=1).name == "active"
+        assert server.requests[0].header("Host") == f"{SIX}:{server.port}"
+
+
+def test_the_hosts_file_and_the_search_list_complete_what_only_they_can(search_list: None) -> None:
+    before = HOSTS.read_text()
+    HOSTS.write_text(f"{before}\n127.0.0.9 iampass.internal.example alias.internal.example\n")
+    try:
+        for name in ("iampass.internal.example", "alias.internal.example"):
+            assert [where[0] for _, where in Resolver().addresses(name, 443, 2.0)] == ["127.0.0.9"]
+    finally:
+        HOSTS.write_text(before)
+    assert [where[0] for _, where in Resolver().addresses("localhost", 443, 2.0)][-1] == "127.0.0.1"
+    RESOLVER.write_text(RESOLVER.read_text().replace("corp.example ", ""))
+    assert [where[0] for _, where in Resolver().addresses("six", 443, 2.0)] == ["::1"]

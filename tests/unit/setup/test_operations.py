@@ -1,0 +1,80 @@
+"""A whole setup, where something or somebody comes in between."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from dataclasses import replace
+
+import pytest
+
+from pam_iampass.setup import trial
+from pam_iampass.setup.errors import SetupError
+from pam_iampass.setup.operations import Setup
+from tests.unit.setup.stage import Stage
+
+
+def begun(stage: Stage) -> str:
+    """A trial of sudo that is over."""
+    manifest = stage.set_up("sudo")
+    about = trial.new(["sudo"], 1, 0.0)
+    stage.store.save(replace(manifest, trial=about))
+    return about.name
+
+
+def test_a_trial_that_cannot_be_ended_yet_is_ended_later(stage: Stage) -> None:
+    name = begun(stage)
+    folder = str(stage.paths.sudoers_drop_ins)
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
+    tried = threading.Event()
+
+    def free() -> None:
+        assert tried.wait(20)
+        subprocess.run(["umount", folder], check=True)
+
+    class Watched(Setup):
+        def _end_trial(self, name: str) -> list[str]:
+            try:
+                return super()._end_trial(name)
+            finally:
+                tried.set()
+
+    helper = threading.Thread(target=free)
+    helper.start()
+    done = Watched(lambda *_: None, stage.paths).end_trial(name, 0.0, pause=0.05)
+    helper.join()
+    assert done == ["sudo"]
+    assert stage.files() == stage.before
+
+
+def test_under_systemd_what_stands_in_the_way_is_an_error(stage: Stage) -> None:
+    name = begun(stage)
+    folder = str(stage.paths.sudoers_drop_ins)
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
+    try:
+        with pytest.raises(OSError, match="Read-only"):
+            Setup(lambda *_: None, stage.paths).end_trial(name, None)
+    finally:
+        subprocess.run(["umount", folder], check=True)
+    assert Setup(lambda *_: None, stage.paths).end_trial(name, None) == ["sudo"]
+    assert stage.files() == stage.before
+
+
+def test_another_trial_is_left_alone(stage: Stage) -> None:
+    begun(stage)
+    after = stage.files()
+    assert Setup(lambda *_: None, stage.paths).end_trial("another", 0.0) == []
+    assert stage.files() == after
+
+
+def test_a_trial_that_somebody_began_meanwhile_keeps_its_end(stage: Stage) -> None:
+    setup = Setup(lambda *_: None, stage.paths)
+    plans = setup.plans(["su"], None, force=False)
+    begun(stage)
+    theirs, files = stage.store.load(), stage.files()
+    with pytest.raises(SetupError, match="another pam-iampass setup has just changed something"):
+        setup.set_up(plans, None)
+    assert (stage.store.load(), stage.files()) == (theirs, files)
+    assert theirs.trial is not None

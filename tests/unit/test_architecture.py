@@ -1,0 +1,125 @@
+"""The structure of the package: rooms, the direction of imports between them, and no circles between files."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "pam_iampass"
+
+#: Each room and file of the top may import those further down, and itself. `docs/architecture.md` describes them.
+ORDER = (
+    ("module",),
+    ("cli",),
+    ("setup", "enrollment"),
+    ("doctor",),
+    ("relay",),
+    ("login",),
+    ("pam",),
+    ("sandbox",),
+    ("audit",),
+    ("config",),
+    ("client",),
+    ("system",),
+    ("outcome",),
+    ("errors",),
+    ("text",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(reversed(ORDER)) for room in rooms}
+
+#: Rooms that are usable on their own, and all that they may import of the package.
+ALONE = {"client": {"client"}, "sandbox": {"sandbox", "system", "errors", "text"}}
+
+
+def _modules() -> dict[str, Path]:
+    found = {}
+    for file in PACKAGE.rglob("*.py"):
+        parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
+
+
+MODULES = _modules()
+
+
+def _imports(module: str) -> dict[str, int]:
+    """Every module of the package that `module` imports, in functions too, with the line."""
+    found: dict[str, int] = {}
+    file = MODULES[module]
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names = [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
+            base = f"{above}.{node.module}" if node.level and node.module else node.module or above
+            names = [f"{base}.{name.name}" for name in node.names]
+        else:
+            continue
+        for name in names:
+            while name and name not in MODULES:
+                name = name.rpartition(".")[0]
+            if name and name != "pam_iampass":
+                found.setdefault(name, node.lineno)
+    found.pop(module, None)
+    return found
+
+
+def _room(module: str) -> str:
+    return module.split(".")[1]
+
+
+IMPORTS = {module: _imports(module) for module in MODULES if module != "pam_iampass"}
+
+
+def _place(module: str, imported: str) -> str:
+    return f"{MODULES[module].relative_to(PACKAGE.parent)}:{IMPORTS[module][imported]} imports {imported}"
+
+
+def test_nothing_is_loose_but_the_module_and_the_vocabulary() -> None:
+    loose = {file.stem for file in PACKAGE.glob("*.py")}
+    assert loose == {"__init__", "module", "outcome", "errors", "text"}
+
+
+def test_every_room_has_its_floor() -> None:
+    assert {_room(module) for module in IMPORTS} == set(FLOOR)
+
+
+def test_imports_lead_down() -> None:
+    wrong = [
+        f"{_place(module, imported)}: {_room(module)} may not import {_room(imported)}"
+        for module, found in IMPORTS.items()
+        for imported in found
+        if _room(imported) != _room(module) and FLOOR[_room(imported)] >= FLOOR[_room(module)]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    def circle_from(path: list[str]) -> list[str] | None:
+        for imported in IMPORTS.get(path[-1], ()):
+            if imported in path:
+                return [*path[path.index(imported) :], imported]
+            if imported not in done and (found := circle_from([*path, imported])):
+                return found
+        done.add(path[-1])
+        return None
+
+    done: set[str] = set()
+    for module in IMPORTS:
+        circle = circle_from([module])
+        assert circle is None, "\n".join(_place(a, b) for a, b in zip(circle, circle[1:]))
+
+
+@pytest.mark.parametrize("room", ALONE)
+def test_client_and_sandbox_can_be_used_alone(room: str) -> None:
+    wrong = [
+        _place(module, imported)
+        for module, found in IMPORTS.items()
+        if _room(module) == room
+        for imported in found
+        if _room(imported) not in ALONE[room]
+    ]
+    assert not wrong, "\n".join(wrong)
