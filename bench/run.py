@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import applications, latency, logins, pending, report, tables
+from bench import applications, latency, logins, pending, polls, report, tables
 from bench.measure import Application, Section
 from bench.stand_in import duo_service
 from pam_iampass.sandbox import Sandbox
@@ -45,6 +45,7 @@ def main() -> None:
         sections.append(latency.measure(sandbox, 10 if quick else 100))
         machine.change(timeout="30s")
         sections.append(pending.measure(sandbox, 50 if quick else PEOPLE, 30.0))
+        sections.append(polls.measure(5 if quick else 50))
     if quick:
         print("Nothing was written: a quick run gives no figures.")
     else:
@@ -96,7 +97,7 @@ def _agent_cpu(sandbox: Sandbox, machine: Installation, count: int) -> Section:
 
 def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
     """What is to be reached: (what, found, at most)."""
-    authenticate, setcred, table, _ssh, agent, _latency, many = sections
+    authenticate, setcred, table, _ssh, agent, _latency, many, poll = sections
 
     def value(section: Section, row: str, column: str) -> float:
         return next(found.values[column] for found in section.rows if found.name == row)
@@ -128,6 +129,7 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
             0.5,
         ),
         ("agent: CPU for one login with six polls, ms", value(agent, "agent", "CPU ms"), 15),
+        ("one poll on a kept-alive connection: CPU, ms", value(poll, "pam_iampass.client", "CPU ms"), 0.6),
         (f"agent with {PEOPLE:,} pending logins: memory, MiB", value(many, "agent", "agent memory MiB"), 200),
         (f"agent with {PEOPLE:,} pending logins: wrong outcomes", value(many, "agent", "wrong outcomes"), 0),
         (

@@ -1,3 +1,3 @@
 """A second factor for Linux logins: a PAM module that asks the person's phone through IAMPASS."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -34,18 +34,17 @@ struct frame {
     uint8_t bytes[FRAME_HEADER + FRAME_LIMIT + 1]; /* header, payload, and room for a NUL */
 };
 
+struct stream; /* door.h */
+
 /* Reads a frame from the module. On success the type is known, the length is valid for it, and the text has
  * no NUL inside. */
-struct stream;
 bool frame_read(struct frame *frame, const struct stream *stream, struct failure *failure);
 
 /* stream.c, or the fuzzer: fills the whole buffer, or fails. */
 bool stream_receive(const struct stream *stream, uint8_t *buffer, size_t length, struct failure *failure);
 
-/* Starts a frame for the module, without a payload. */
+/* Writing a frame for the module: begin without a payload, then append. False if that would be too long. */
 void frame_begin(struct frame *frame, uint8_t type);
-
-/* Appends to its payload; false if that would be too long. */
 bool frame_add(struct frame *frame, const void *bytes, size_t length);
 
 #endif

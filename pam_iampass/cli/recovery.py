@@ -14,7 +14,8 @@ import click
 from pam_iampass.audit.journal import NOTICE, Journal
 from pam_iampass.cli.as_service_user import account_name, as_service_user
 from pam_iampass.cli.user_name import USER
-from pam_iampass.login.recovery_codes import CODES, REMEDY, RecoveryCodes
+from pam_iampass.login.recovery_codes import REMEDY, RecoveryCodes
+from pam_iampass.system.paths import RECOVERY_CODES
 from pam_iampass.system.state_dir import StateDir
 from pam_iampass.text import clean, quoted
 
@@ -88,7 +89,7 @@ def revoke(user: str, as_json: bool) -> None:
 
 
 def _codes(name: str) -> RecoveryCodes:
-    return RecoveryCodes(StateDir(CODES, REMEDY), name)
+    return RecoveryCodes(StateDir(RECOVERY_CODES, REMEDY), name)
 
 
 def _confirm(question: str) -> None:

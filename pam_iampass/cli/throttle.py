@@ -13,8 +13,9 @@ from pam_iampass.cli.as_service_user import account_name, as_service_user
 from pam_iampass.cli.user_name import USER
 from pam_iampass.config.settings import DEFAULT_PATH, load
 from pam_iampass.login.decisions import wait_of
-from pam_iampass.login.rate_limit import REMEDY, STATE, RateLimit, since_boot
+from pam_iampass.login.rate_limit import REMEDY, RateLimit, since_boot
 from pam_iampass.outcome import Login
+from pam_iampass.system.paths import RATE_LIMITS
 from pam_iampass.system.state_dir import StateDir
 from pam_iampass.text import clean
 
@@ -71,7 +72,7 @@ def clear(user: str, as_json: bool) -> None:
 
 
 def _throttle(name: str) -> RateLimit:
-    return RateLimit(StateDir(STATE, REMEDY), name, Login(name, ""))
+    return RateLimit(StateDir(RATE_LIMITS, REMEDY), name, Login(name, ""))
 
 
 def _found(name: str, config: str) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pam_iampass.config.settings import Settings
-from pam_iampass.login import rate_limit, recovery_codes
+from pam_iampass.login import rate_limit, recovery_codes  # noqa: F401 - as above
+from pam_iampass.login.context import StateDirs
 from pam_iampass.outcome import Login
 from pam_iampass.system.as_service_user import as_service_user
-from pam_iampass.system.state_dir import StateDir
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,9 @@ def summarize(names: Iterable[str], settings: Settings) -> StateSummary:
 
 def _of(name: str, settings: Settings) -> tuple[int, float]:
     """The codes left and the wait. Runs in a child as the module's user."""
-    stored = recovery_codes.RecoveryCodes(
-        StateDir(recovery_codes.CODES, recovery_codes.REMEDY), name
-    ).stored()
-    state = rate_limit.RateLimit(StateDir(rate_limit.STATE, rate_limit.REMEDY), name, Login(name, "")).state()
+    dirs = StateDirs()
+    stored = dirs.recovery_codes(name).stored()
+    state = dirs.rate_limit(name, Login(name, "")).state()
     now, limits = rate_limit.since_boot(), settings.throttle
     waits = [state.backoff(place, limits.cool_off, limits.longest_cool_off, now) for place in state.failures]
     return (stored.left if stored else 0), max([state.wait_for_cap(limits.requests_per_hour, now), *waits])

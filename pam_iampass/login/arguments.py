@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SETTINGS = "/etc/iampass/iampass.yaml"
+from pam_iampass.system.paths import SETTINGS
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.login.concurrency import ConcurrencyLimit
 from pam_iampass.outcome import Login
+from pam_iampass.system import paths
 from pam_iampass.system.accounts import Accounts
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 class StateDirs:
     """The directories of what is kept between logins."""
 
-    state: str = "/run/iampass/state"
-    codes: str = "/var/lib/iampass/recovery"
+    state: str = paths.RATE_LIMITS
+    codes: str = paths.RECOVERY_CODES
 
     def rate_limit(self, user: str, login: Login) -> RateLimit:
         """The rate limit of the user's logins from this origin."""

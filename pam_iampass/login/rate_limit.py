@@ -34,8 +34,6 @@ from pam_iampass.system.trusted_folder import shell_word
 if TYPE_CHECKING:
     from pam_iampass.config.settings import Throttle
 
-STATE = "/run/iampass/state"
-"""The directory of the state."""
 REMEDY = "systemd-tmpfiles --create"
 
 #: How often to check whether an older login has released its lease: at first (most are just ending the session of an

@@ -18,8 +18,6 @@ from pam_iampass.login import recovery_code
 from pam_iampass.system.state_dir import OpenStateDir, StateDir, file_stem
 from pam_iampass.system.trusted_folder import shell_word
 
-CODES = "/var/lib/iampass/recovery"
-"""The directory of the files."""
 REMEDY = "systemd-tmpfiles --create"
 HOW_MANY = 10
 """The number of codes that a person gets."""

@@ -95,7 +95,7 @@ def test_revoked_codes_are_gone_also_those_of_an_account_that_is_gone() -> None:
 
 @pytest.mark.parametrize("verb", [("recovery", "new"), ("recovery", "list"), ("throttle", "show")])
 def test_an_unknown_name_is_an_error_in_a_line(verb: tuple[str, str]) -> None:
-    assert told(*verb, "no\x1bsuch", status=1) == 'Error: "no\\x1bsuch" is no account of this machine\n'
+    assert told(*verb, "no\x1bsuch", status=1) == 'Error: "no\\x1bsuch" is no account on this machine\n'
 
 
 def test_the_files_belong_to_the_modules_user_and_name_nobody() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.audit.journal import JOURNAL_SOCKET
-from pam_iampass.login.rate_limit import STATE
+from pam_iampass.system.paths import RATE_LIMITS as STATE
 from tests.support import processes
 from tests.support.faults.case import Circumstance, Log
 

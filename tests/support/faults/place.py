@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass.login.rate_limit import STATE
-from pam_iampass.login.recovery_codes import CODES
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SandboxSession
+from pam_iampass.system.paths import RATE_LIMITS as STATE
+from pam_iampass.system.paths import RECOVERY_CODES as CODES
 from pam_iampass.system.state_dir import file_stem
 from tests.support.agent import SOCKET
 from tests.support.door import Door

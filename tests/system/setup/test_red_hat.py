@@ -9,6 +9,7 @@ import pytest
 
 from pam_iampass.pam import conf_dir
 from pam_iampass.pam.run import Message, PamRun, run
+from pam_iampass.pam.stack import PamFiles
 from pam_iampass.setup import services
 from pam_iampass.setup.checks import pam
 from pam_iampass.setup.paths import Paths
@@ -84,16 +85,16 @@ def test_a_key_leads_to_the_phone(administrator: Administrator, pam_d: Path) -> 
     code, said = outcome(pam_d, "iampass-sshd", "", environment=environment)
     assert (code, "press Enter to get a request on your phone" in said) == (0, True)
     code, said = outcome(pam_d, "iampass-sshd", "", environment={"SSH_AUTH_INFO_0": ""})
-    assert (code, "needs your key" in said) == (11, True)
+    assert (code, "requires your key" in said) == (11, True)
 
 
 def test_modules_that_our_files_leave_out_are_told(pam_d: Path) -> None:
     (pam_d / "system-auth").write_text("auth required pam_faillock.so preauth\n" + SYSTEM_AUTH)
     sudo = services.WantedService("sudo", "", "iampass-sudo", (), "iampass-sudo", ())
-    (told,) = pam._left_out(sudo, pam_d)
-    assert told.what == "PAM: system-auth asks pam_faillock.so as well, and iampass-sudo does not"
+    (told,) = pam._left_out(sudo, PamFiles((pam_d,)))
+    assert told.what == "PAM: system-auth also runs pam_faillock.so, and iampass-sudo does not"
     (pam_d / "system-auth").write_text(SYSTEM_AUTH)
-    assert list(pam._left_out(sudo, pam_d)) == []
+    assert list(pam._left_out(sudo, PamFiles((pam_d,)))) == []
 
 
 def test_what_is_installed_has_a_file_of_each_kind() -> None:

@@ -72,7 +72,9 @@ def test_an_administrator_that_the_machine_does_not_know_is_refused(administrato
 
 def test_root_would_be_refused_by_sshd(administrator: Administrator) -> None:
     administrator.machine.change(exempt="{users: [root]}")
-    assert "PermitRootLogin without-password takes a key alone" in refused(administrator, "sshd", who="root")
+    assert "PermitRootLogin without-password accepts a key alone" in refused(
+        administrator, "sshd", who="root"
+    )
 
 
 def test_whoever_has_no_key_would_be_locked_out(administrator: Administrator) -> None:
@@ -139,7 +141,7 @@ def test_an_account_that_may_not_log_in_is_found_out(administrator: Administrato
 def test_settings_of_sshd_that_are_set_before_ours_are_found_out(administrator: Administrator) -> None:
     with file(DROP_INS / "05-site.conf", "PasswordAuthentication yes\n"):
         told = refused(administrator, "sshd", "--force")
-    assert "`passwordauthentication yes`, where `passwordauthentication no` is meant" in told
+    assert "`passwordauthentication yes` instead of `passwordauthentication no`" in told
 
 
 def test_a_match_block_for_the_administrator_is_told(administrator: Administrator) -> None:
@@ -165,12 +167,12 @@ def test_an_sshd_that_includes_no_drop_ins_is_refused(administrator: Administrat
 def test_what_visudo_refuses_is_told_by_its_own_path(administrator: Administrator) -> None:
     with file(Path("/etc/sudoers.d/site"), "alice ALL=(ALL ALL\n", 0o440):
         told = refused(administrator, "sudo", "--force")
-    assert "visudo refuses the settings: /etc/sudoers.d/site:1" in told
+    assert "visudo rejects the settings: /etc/sudoers.d/site:1" in told
 
 
 def test_a_pam_service_that_is_set_after_ours_is_found_out(administrator: Administrator) -> None:
     with file(Path("/etc/sudoers.d/site"), "Defaults pam_service=other\n", 0o440):
-        assert "sudo would have `pam_service=other`" in refused(administrator, "sudo", "--force")
+        assert "sudo would use `pam_service=other`" in refused(administrator, "sudo", "--force")
 
 
 def test_an_edited_file_is_shown_and_kept(administrator: Administrator) -> None:

@@ -157,9 +157,9 @@ def test_a_module_that_crashes_is_told_and_does_no_harm(administrator: Administr
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (("nobody-at-all",), "is no user of this machine"),
+        (("nobody-at-all",), "is not a user of this machine"),
         (("alice", "--service", "nothing"), "there is no PAM service"),
-        (("alice", "--service", "../pam.d/su"), "is no name of a PAM service"),
+        (("alice", "--service", "../pam.d/su"), "is not a valid name of a PAM service"),
     ],
 )
 def test_what_is_not_there_is_told(
