@@ -14,6 +14,8 @@ import pytest
 from pam_iampass.sandbox import Sandbox, faults
 from tests.sandbox.signer import Caller
 
+pytestmark = pytest.mark.timed
+
 START = "/authentication/authenticate_user/demo/alice"
 
 

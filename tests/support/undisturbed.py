@@ -6,16 +6,25 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from tests.support import processes
+
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """This thread, and the processes and threads that it starts, run before all others of the machine (sched(7)).
+    """This process and all that come from it run before the others of the machine (sched(7)).
 
-    Where root must not do that (CAP_SYS_NICE), they run as ever.
+    Where root must not do that (CAP_SYS_NICE), and for other users, they run as ever.
     """
-    with suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    _schedule(os.SCHED_RR, 1)
     try:
         yield
     finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        _schedule(os.SCHED_OTHER, 0)
+
+
+def _schedule(policy: int, priority: int) -> None:
+    for process in (os.getpid(), *processes.descendants(os.getpid())):
+        with suppress(OSError):  # it has ended
+            for thread in os.listdir(f"/proc/{process}/task"):
+                with suppress(ProcessLookupError, PermissionError):
+                    os.sched_setscheduler(int(thread), policy, os.sched_param(priority))

@@ -164,6 +164,7 @@ def test_an_answer_between_the_last_question_and_the_end_lets_nobody_in(world: W
 # The application dies
 
 
+@pytest.mark.timed
 @pytest.mark.every_door
 def test_when_sshd_is_killed_the_session_is_ended_within_a_second(world: World) -> None:
     world.machine.change(timeout="60s")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 
 import pytest
 
 from tests.pam.native.conftest import PAM_ABORT, PAM_SUCCESS, Application, Door, Playing
 from tests.support.scripted_module import DoorConnection, Frame, ask, deadline, result, say
-from tests.support.undisturbed import undisturbed
+
+pytestmark = pytest.mark.timed
 
 #: After a DEADLINE a door waits so much longer, in seconds.
 GRACE = 0.8
@@ -19,13 +19,6 @@ GRACE = 0.8
 def door(hasty_door: Door) -> Door:
     """The door of this file."""
     return hasty_door
-
-
-@pytest.fixture(autouse=True)
-def alone(application: Application) -> Iterator[None]:
-    """What a door takes is its own time."""
-    with undisturbed():
-        yield
 
 
 def silent(door: DoorConnection) -> None:
