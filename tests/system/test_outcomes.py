@@ -22,6 +22,8 @@ from tests.support.recovery import new_codes
 from tests.support.sshd import PROMPT, Login, Sshd
 from tests.support.world import World, token_of, uid_of
 
+pytestmark = pytest.mark.every_door
+
 INFO, NOTICE, WARNING, ERROR = 6, 5, 4, 3
 #: What ssh says where sshd offers no method any more: only PAM_MAXTRIES brings that about.
 NO_METHOD_LEFT = "Permission denied ()."

@@ -82,6 +82,7 @@ def test_denied_on_the_phone_ends_the_login_at_once(world: Setting, info: dict[s
     assert world.open_sessions == 0
 
 
+@pytest.mark.timed
 def test_nobody_answers_in_time(world: Setting) -> None:
     world.sandbox.auto = "ignore"
     began = time.monotonic()
@@ -303,6 +304,7 @@ def test_a_certificate_that_is_not_trusted_is_no_outage(world: Setting) -> None:
     assert world.outcome() == ("misconfigured", "denied")
 
 
+@pytest.mark.timed
 def test_when_the_application_dies_the_session_is_ended_within_a_second(world: Setting) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="30s")

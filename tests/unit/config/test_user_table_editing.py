@@ -153,6 +153,7 @@ def test_names_and_tokens_that_yaml_takes_for_something_else_are_written_so_that
 POSSIBLE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 
 
+@pytest.mark.needs_root
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=POSSIBLE, token=POSSIBLE, methods=st.none() | st.just(["device"]))
 def test_whatever_can_be_a_name_and_a_token_can_be_added_and_removed(

@@ -165,6 +165,7 @@ def test_sixteen_levels_are_read_and_one_more_is_refused() -> None:
     assert told("\n" + "[" * 17 + "]" * 17) == ["2: mappings and lists are nested more than 16 levels deep"]
 
 
+@pytest.mark.timed
 def test_endless_nesting_ends_quickly() -> None:
     start = time.monotonic()
     assert told("[" * 1_000_000)
@@ -209,6 +210,7 @@ def test_what_yaml_writes_is_read_back(table: dict[str, str]) -> None:
     assert not document.problems
 
 
+@pytest.mark.timed
 def test_a_hundred_thousand_entries_are_read_in_about_a_second() -> None:
     data = "".join(f"user{number:06d}: 7f3c-{number:032x}\n" for number in range(100_000)).encode()
     start = time.process_time()

@@ -14,6 +14,9 @@ from pam_iampass.enrollment.requests_file import administrators, read_requests
 from pam_iampass.errors import ConfigurationError
 from tests.support.folders import put
 
+#: A file is read only where it belongs to root, or to who became root by sudo.
+pytestmark = pytest.mark.needs_root
+
 NUMBER = "+15551234567"
 
 
