@@ -60,7 +60,7 @@ class ServiceCheck:
         self._progress(f"calling {self._settings.server}")
         problem: IampassError | None = None
         try:
-            with_nobody(client)
+            check_signature(client)
         except IampassError as error:
             problem = error
         offset = client.transport.clock_offset
@@ -126,14 +126,14 @@ class ServiceCheck:
         return finding(kind, "service", str(error), remedy=error.remedy)
 
 
-def with_nobody(client: ManagementAPI) -> None:
+def check_signature(client: ManagementAPI) -> None:
     """Make a signed call about a user who cannot exist, which IAMPASS must decline. Raises IampassError."""
     try:
-        client.has_registered_mobile_device(_nobody(), deadline=Deadline.after(_SECONDS))
+        client.has_registered_mobile_device(_unknown_user(), deadline=Deadline.after(_SECONDS))
     except Declined:
         return
 
 
-def _nobody() -> str:
+def _unknown_user() -> str:
     """The id of a user who cannot exist."""
     return f"pam-iampass-doctor-{secrets.token_hex(16)}"

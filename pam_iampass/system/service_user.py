@@ -56,6 +56,12 @@ def service_group(name: str = SERVICE_USER) -> int | None:
         return None
 
 
+def config_readers(name: str = SERVICE_USER) -> frozenset[int]:
+    """The groups that may read secrets of the configuration: that of the user, if there is one."""
+    group = service_group(name)
+    return frozenset() if group is None else frozenset({group})
+
+
 def become(name: str) -> None:
     """Become the user `name`, for good: groups, group, user. Raises KeyError where there is no such user."""
     account = pwd.getpwnam(name)

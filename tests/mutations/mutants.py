@@ -126,8 +126,8 @@ MUTANTS = (
         2,
         "a certificate that is not trusted counts as an outage",
         "pam_iampass/client/attempt.py",
-        "if isinstance(error, ssl.SSLCertVerificationError):\n            return TLSFailure(",
-        "if isinstance(error, ssl.SSLCertVerificationError):\n            return self.unavailable(",
+        "return TLSFailure(what)\n",
+        'return self.unavailable("the certificate")\n',
         _MODULE + "test_a_certificate_that_is_not_trusted_is_no_outage",
     ),
     Mutant(

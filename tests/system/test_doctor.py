@@ -658,6 +658,15 @@ def test_a_match_block_counts_for_whom_it_is_meant(clinic: Clinic) -> None:
     assert "sshd-key-bypasses" in clinic.doctor("alice", "--from", "192.0.2.77").stdout
 
 
+def test_a_match_block_for_a_local_address_or_port_is_no_fault(clinic: Clinic) -> None:
+    """sshd -T fails where its question leaves out what a Match block asks for."""
+    for condition in ("LocalAddress 192.0.2.9", "LocalPort 2222"):
+        SSHD.write_text(SSHD.read_text() + f"Match {condition}\n    AuthenticationMethods publickey\n")
+    report = clinic.report()
+    assert [found for found in report["findings"] if found["severity"] != "note"] == []
+    assert report["not_looked_at"] == []
+
+
 def test_without_a_terminal_each_finding_is_three_plain_lines_worst_first(clinic: Clinic) -> None:
     change(SSHD, METHODS, "")
     no_phone(clinic)

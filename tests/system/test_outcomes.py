@@ -152,7 +152,7 @@ SCENES = (
         "denied",
         phone=sshd_is_killed,
         requests=1,
-        reason="went away",
+        reason="the application ended",
         options=("NumberOfPasswordPrompts=1",),  # sshd itself lives on, and would let the client try again
     ),
     Scene(

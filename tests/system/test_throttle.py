@@ -39,7 +39,7 @@ def test_a_cool_off_is_told_shown_and_cleared_and_a_code_works_in_it(world: Worl
     login = world.login("alice")
     login.enter()
     assert login.finish() == 255
-    assert re.search("wait [0-9]+ seconds, or use a recovery code[.]", login.shown)
+    assert re.search("Wait [0-9]+ seconds, or use a recovery code[.]", login.shown)
     assert world.outcome("alice") == ("throttled", "denied")
     assert world.calls() == []
     shown = json.loads(throttle("show", "alice", "--json"))
@@ -107,7 +107,7 @@ def test_a_login_from_another_address_goes_on_beside_and_reads_of_the_first(worl
     request = world.request("alice")
     second = world.login("alice", "BindAddress=127.0.0.2")
     second.prompted()
-    assert "Another login in your name is waiting for your approval, too" in second.shown
+    assert "Another login in your name is also waiting for approval" in second.shown
     second.sendline("")
     other = world.sandbox.wait_for_request(request.user, 20.0, after=request)
     world.sandbox.approve(other)

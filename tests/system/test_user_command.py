@@ -51,7 +51,7 @@ def test_the_list_shows_who_is_asked_who_has_no_token_and_which_token_has_no_use
     lines = {line.split()[0]: line for line in shown.splitlines()}
     assert lines["alice"].split(maxsplit=3) == ["alice", str(uid_of("alice")), "-", "denied: no token"]
     assert lines["bob"].split(maxsplit=3)[2:] == ["users.yaml:2", "asked on the phone"]
-    assert lines["ghost"].endswith("users.yaml:3  never looked up: this machine knows no such user")
+    assert lines["ghost"].endswith("users.yaml:3  never looked up: this machine has no such account")
     assert "root" in lines
     assert "daemon" not in lines
     assert "1 is asked" in shown

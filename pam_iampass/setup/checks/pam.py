@@ -10,8 +10,8 @@ from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.errors import Severity
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam import conf_dir
-from pam_iampass.pam.behaviour import NATIVE, our_lines, pam_python_line
 from pam_iampass.pam.dialect import dialect
+from pam_iampass.pam.modules import NATIVE, our_lines, pam_python_line
 from pam_iampass.pam.run import Message, PamResult, PamRun, run
 from pam_iampass.pam.stack import FOLDERS, Handler, PamFiles, PamService, PamType, UnusableService
 from pam_iampass.setup import staging
@@ -21,7 +21,7 @@ from pam_iampass.setup.plan import Change
 from pam_iampass.setup.services import KEY, WantedService
 from pam_iampass.system.accounts import Account
 
-_NOBODY = "iampass-setup-nobody"  # no account has this name, so that nobody's failed logins are counted
+_NOBODY = "iampass-setup-nobody"  # a name without an account, so that no failed login is counted
 _NOBODYS_UID = 65534
 _NOT_MISSED = frozenset(
     f"pam_{name}.so"
