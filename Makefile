@@ -16,7 +16,7 @@ ZSH_COMPLETIONS = /usr/share/zsh/vendor-completions
 FISH_COMPLETIONS = /usr/share/fish/vendor_completions.d
 BUILD = build
 
-.PHONY: help demo test test-pythons mutants lint screenshots bench sanitize fuzz man completions install account
+.PHONY: help demo check test test-pythons mutants lint screenshots bench sanitize fuzz man completions install account
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,9 +26,15 @@ demo: ## Show real ssh logins: approved, denied, unanswered, and without a phone
 	@$(ISOLATED_ROOT) $(if $(PHONE),--shared-network) $(if $(NO_COLOR),env NO_COLOR=1) \
 	    $(PYTHON) -m tests.system.demo $(if $(PHONE),--phone)
 
-test: ## Run all tests on a copy of this machine
+check: ## Run the tests that need neither root nor an installation, with the python3 of PATH
+	@tests/check.sh
+
+T =
+K =
+test: ## Run all tests in isolated roots of this machine (T=PATH K=EXPRESSION: only those, without coverage)
 	@tests/support/requirements.sh test
-	@tests/run.sh
+	@$(if $(T)$(K),$(ISOLATED_ROOT) $(PYTHON) -m pytest -m "not needs_booted_machine" $(or $(T),tests) \
+	    $(if $(K),-k '$(K)'),tests/run.sh)
 
 mutants: ## Turn off what must always hold, place by place, and see that a test notices each
 	@tests/support/requirements.sh test

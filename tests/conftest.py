@@ -4,18 +4,43 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from pam_iampass.sandbox import Sandbox
+from tests.support import needs
 from tests.support.folders import trusted_folder
 from tests.support.setting import Setting
+from tests.support.undisturbed import undisturbed
 
 __all__ = ["trusted_folder"]
 
 # Whatever runs the tests in its background may ignore Ctrl-C, and what the tests start would then ignore it, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", metavar="N/M", help="run every Mth test, from the Nth on")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    needs.declare_by_fixture(items)
+    if config.option.part:
+        number, of = map(int, config.option.part.split("/"))
+        items[:] = items[number - 1 :: of]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    needs.demand(item)
+
+
+@pytest.fixture(autouse=True)
+def own_time(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that measures time (`timed`) does not depend on what else the machine does."""
+    with undisturbed() if request.node.get_closest_marker("timed") else nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session")

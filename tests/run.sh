@@ -1,33 +1,47 @@
 #!/bin/sh
-# All tests, with coverage: groups that know nothing of each other, each on a copy of the machine of its own, three at
-# a time. Usage, as root: run.sh [GROUP...], a group being a folder or a file of tests.
+# Run tests with coverage: groups of tests, each in an isolated root of its own, some at the same time.
+# Usage, as root: run.sh [GROUP...]; a group is what pytest is given: a folder or file of tests, and options.
 set -eu
 cd "$(dirname "$0")/.."
+AT_A_TIME=5
+
+# run_group FOLDER GROUP: run one of them. A line of it is printed, or all of it where a test failed.
+run_group() {
+    folder=$1
+    group=$2
+    log=$(mktemp "$folder/XXXXXX.log")
+    status=0
+    # shellcheck disable=SC2086 # a group has words and patterns
+    tests/support/isolated-root.sh env COVERAGE_FILE="$folder/coverage" PYTHONPYCACHEPREFIX="$folder/bytecode" \
+        /usr/bin/python3 -m coverage run -m pytest --durations=5 $group > "$log" 2>&1 || status=$?
+    if [ "$status" -eq 0 ]; then
+        echo "$group: $(tail -n 1 "$log" | tr -d =)"
+        grep "^Fault table: " "$log" || :
+    else
+        echo "$group: FAILED"
+        cat "$log"
+    fi
+    return "$status"
+}
 
 if [ "${1-}" = --group ]; then
-    folder=$2
-    name=$3
-    log=$folder/$(echo "$name" | tr / -).log
-    shift 3
-    [ "$name" != tests/system ] || set -- --ignore=tests/system/setuid --ignore=tests/system/setup "$@"
-    # The doors' promises on time are kept to a fifth of a second: what runs beside must not take that from them.
-    [ "$name" != tests/pam ] || first="nice -n -10"
-    status=0
-    tests/support/isolated-root.sh env COVERAGE_FILE="$folder/coverage" \
-        /usr/bin/python3 -m coverage run -m pytest --durations=5 "$name" "$@" > "$log" 2>&1 || status=$?
-    { [ "$status" -eq 0 ] && echo "$name: $(tail -n 1 "$log")" && { grep "^Fault table: " "$log" || :; }; } || { echo "$name: FAILED"; cat "$log"; }
-    exit "$status"
+    run_group "$2" "$3"
+    exit
 fi
 
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+mkdir -p build
+folder=$(mktemp -d "$PWD/build/tests.XXXXXX")
+trap 'rm -rf "$folder"; rmdir build 2> /dev/null || :' EXIT
 whole=$#
-# The longest first; it mostly waits, for phones and for the end of their time.
-[ $# -gt 0 ] || set -- tests/system tests/unit tests/faults tests/system/setuid tests/browser tests/system/setup tests/pam \
-    tests/client tests/sandbox
-echo "Testing $*: each on a copy of this machine, three at a time. This takes about ten minutes."
+if [ $# -eq 0 ]; then
+    # The longest first. Those that mostly wait are between those that keep the cores busy.
+    set -- tests/system/setuid 'tests/system/test_[j-z]*.py' tests/pam 'tests/unit --part=1/3' tests/browser \
+        tests/system/setup 'tests/system/test_[a-i]*.py' 'tests/unit --part=2/3' tests/faults 'tests/unit --part=3/3' \
+        tests/client tests/sandbox
+fi
+echo "Testing in isolated roots: nothing changes on this machine. All tests take about five minutes."
 status=0
-printf '%s\n' "$@" | xargs -n 1 -P 3 tests/run.sh --group "$folder" || status=$?
+for group; do printf '%s\0' "$group"; done | xargs -0 -n 1 -P "$AT_A_TIME" tests/run.sh --group "$folder" || status=$?
 /usr/bin/python3 -m coverage combine -q --data-file="$folder/coverage" > "$folder/combined" 2>&1 ||
     cat "$folder/combined"
 /usr/bin/python3 -m coverage report --data-file="$folder/coverage" > "$folder/report" 2>&1 || :
@@ -43,13 +57,5 @@ if [ "$whole" -eq 0 ]; then
              /^TOTAL/ { print "Branch coverage of what decides about a login: " $6 }
              END { exit low }' "$folder/decides" || { cat "$folder/decides"; status=1; }
 fi
-# One line for all groups, in the form of a test runner's own.
-tail -q -n 1 "$folder"/*.log | awk -v status="$status" '
-    { for (word = 2; word <= NF; word++) count[$word] += $(word - 1) + 0 }
-    END {
-        failed = count["failed"] + count["failed,"] + count["error"] + count["errors"] + count["error,"] + count["errors,"]
-        if (status != 0 && failed == 0) failed = 1
-        printf "%d passed, %d failed, %d skipped\n", count["passed"] + count["passed,"], failed,
-            count["skipped"] + count["skipped,"]
-    }'
+tests/support/count.sh "$status" "$folder"/*.log
 exit "$status"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -61,14 +62,7 @@ def _as_object(report: ConfigReport) -> dict[str, object]:
         "files": [str(file) for file in (*report.settings_files, *report.table_files)],
         "users": report.users,
         "problems": [
-            {
-                "severity": problem.severity.value,
-                "file": str(problem.file),
-                "line": problem.line,
-                "key": problem.key,
-                "what": problem.what,
-                "remedy": problem.remedy,
-            }
+            {**asdict(problem), "file": str(problem.file), "severity": problem.severity.value}
             for problem in report.problems
         ],
     }

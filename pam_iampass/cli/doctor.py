@@ -28,7 +28,7 @@ def _address(text: str) -> str:
     try:
         ipaddress.ip_address(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not an IP address") from None
+        raise ValueError("is not an IP address") from None
     return text
 
 
@@ -99,10 +99,7 @@ def _as_object(report: DoctorReport, errors: int, warnings: int) -> dict[str, An
             {
                 "id": found.kind.id,
                 "severity": found.severity.value,
-                "subject": found.subject,
-                "title": found.title,
-                "evidence": found.evidence,
-                "remedy": found.remedy,
+                **{key: getattr(found, key) for key in ("subject", "title", "evidence", "remedy")},
             }
             for found in report.findings
         ],

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pam_iampass.cli.parameters import DURATION, USER, Parsed, config_option, json_option, token_option
-from pam_iampass.enrollment.request import EnrollmentRequest, display_name_error, phone_number
+from pam_iampass.enrollment.request import EnrollmentRequest, phone_number, plain_name
 
 _EPILOG = """\b
 Examples:
@@ -48,20 +48,6 @@ Exit status:
 """
 
 
-def _phone_number(text: str) -> str:
-    try:
-        return phone_number(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} {error}") from None
-
-
-def _display_name(text: str) -> str:
-    error = display_name_error(text)
-    if error:
-        raise ValueError(error)
-    return text
-
-
 @click.command(epilog=_EPILOG)
 @click.argument("user", type=USER, required=False)
 @click.option(
@@ -75,13 +61,13 @@ def _display_name(text: str) -> str:
 @click.option(
     "--sms",
     "number",
-    type=Parsed("number", _phone_number),
+    type=Parsed("number", phone_number),
     help="Send the link to this phone instead of showing it.",
 )
 @click.option("--message", help="The text of the message before the link.")
 @click.option(
     "--display-name",
-    type=Parsed("name", _display_name),
+    type=Parsed("name", plain_name),
     help="The name that the IAMPASS app shows.  [default: USER@MACHINE]",
 )
 @click.option("--replace", is_flag=True, help="Replace an existing token.")

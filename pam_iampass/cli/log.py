@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 
 import click
@@ -105,7 +106,7 @@ def command(
     try:
         if as_json:
             for record in records:
-                show_json(_as_object(record), indent=None)
+                show_json({**asdict(record), "time": record.time.isoformat()}, indent=None)
         elif follow:
             table(_HEADINGS, map(_row, records), _SIZES)
         elif records:
@@ -134,18 +135,3 @@ def _row(record: AuditRecord) -> Row:
         f"{record.elapsed_ms / 1000:.1f} s" if record.elapsed_ms else "-",
         reason,
     )
-
-
-def _as_object(record: AuditRecord) -> dict[str, object]:
-    return {
-        "time": record.time.isoformat(),
-        "user": record.user,
-        "service": record.service,
-        "rhost": record.rhost,
-        "outcome": record.outcome,
-        "result": record.result,
-        "elapsed_ms": record.elapsed_ms,
-        "reason": record.reason,
-        "uid": record.uid,
-        "verified": record.verified,
-    }

@@ -38,7 +38,7 @@ _WIDEST = 40  # cells of a column that has another one behind it
 
 def line(*parts: Part, err: bool = False) -> None:
     """Print one line, on standard output or on standard error."""
-    cleaned = [(clean(text, _LIMIT), style) for text, style in map(_with_style, parts)]
+    cleaned = [_cleaned(part) for part in parts]
     console = _console(sys.stderr if err else sys.stdout)
     if console is None:
         click.echo("".join(text for text, _ in cleaned).rstrip(), err=err)
@@ -48,11 +48,11 @@ def line(*parts: Part, err: bool = False) -> None:
     console.print(Text.assemble(*cleaned), soft_wrap=True)
 
 
-def finding(head: Row, *details: str, indent: int = 4) -> None:
+def finding(head: Row, *details: str) -> None:
     """Print what was found, and below it, indented, evidence and remedy."""
     line(*head)
     for detail in details:
-        line(" " * indent, detail)
+        line("    ", detail)
 
 
 def table(headings: Sequence[str], rows: Iterable[Row], sizes: Sequence[Row] | None = None) -> None:
@@ -114,8 +114,10 @@ def progress(quiet: bool = False) -> Iterator[Callable[[str], None]]:
         show("")
 
 
-def _with_style(part: Part) -> tuple[str, str]:
-    return (part, "") if isinstance(part, str) else part
+def _cleaned(part: Part) -> tuple[str, str]:
+    """The cleaned text, and its style."""
+    text, style = (part, "") if isinstance(part, str) else part
+    return text if text.isprintable() and len(text) <= _LIMIT else clean(text, _LIMIT), style
 
 
 @lru_cache(maxsize=2)
@@ -130,13 +132,13 @@ def _console(stream: TextIO) -> Console | None:
 
 
 def _padded(part: Part, width: int) -> Part:
-    text, style = _with_style(part)
+    text, style = _cleaned(part)
     return text + " " * (width - _width(part)), style
 
 
 def _width(part: Part) -> int:
     """The number of terminal cells that a text takes."""
-    text = clean(_with_style(part)[0], _LIMIT)
+    text, _ = _cleaned(part)
     if text.isascii():
         return len(text)
     return sum(

@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable
 
 import click
 from click.shell_completion import CompletionItem
@@ -15,7 +15,6 @@ from pam_iampass.config.settings import DEFAULT_PATH
 from pam_iampass.errors import PamIampassError, shown
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 _MAX_CHOICES = 500  # user names offered by shell completion
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -34,7 +33,7 @@ class UserName(click.ParamType):
 
 
 class Parsed(click.ParamType):
-    """A value that `parse` makes of the text; the text of its ValueError is shown to the user."""
+    """A value that `parse` makes of the text. The text of its ValueError completes a sentence about the value."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
@@ -47,35 +46,24 @@ class Parsed(click.ParamType):
         try:
             return self._parse(value)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            self.fail(f"{value!r} {error}", param, ctx)
 
 
 USER = UserName()
 
 
-def config_option(function: _F) -> _F:
-    """The option `--config`: an absolute path."""
-    return click.option(
-        "--config",
-        type=click.Path(path_type=Path, readable=False),
-        default=DEFAULT_PATH,
-        show_default=True,
-        callback=lambda _ctx, _param, path: path.absolute(),
-        help="The settings file. It names the table of users.",
-    )(function)
-
-
-def json_option(function: _F) -> _F:
-    """The option `--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")(
-        function
-    )
-
-
-def token_option(function: _F) -> _F:
-    """The option `--token`."""
-    text = "The user's IAMPASS token. Other users of this machine can see it in the process list."
-    return click.option("--token", help=text)(function)
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, readable=False),
+    default=DEFAULT_PATH,
+    show_default=True,
+    callback=lambda _ctx, _param, path: path.absolute(),
+    help="The settings file. It names the table of users.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+token_option = click.option(
+    "--token", help="The user's IAMPASS token. Other users of this machine can see it in the process list."
+)
 
 
 def account(name: str) -> str | None:
@@ -100,7 +88,7 @@ def seconds(text: str) -> float:
     """A duration such as `90s`, `10m` or `2h`. Raises ValueError."""
     found = re.fullmatch("([0-9]{1,6})([smh])", text)
     if not found or int(found[1]) == 0:
-        raise ValueError(f"{text!r} is not a duration such as 90s, 10m or 2h")
+        raise ValueError("is not a duration such as 90s, 10m or 2h")
     return timedelta(**{_UNITS[found[2]]: int(found[1])}).total_seconds()
 
 
@@ -121,8 +109,7 @@ def point_in_time(text: str, now: datetime) -> datetime:
         clock = re.fullmatch("[0-9]{2}:[0-9]{2}(:[0-9]{2})?", text)
         found = datetime.fromisoformat(f"{now:%Y-%m-%d} {text}" if clock else text)
     except (OverflowError, ValueError):
-        examples = "2h, 7d, today, yesterday, 17:30 or 2026-11-24"
-        raise ValueError(f"{text!r} is not a point in time such as {examples}") from None
+        raise ValueError("is not a point in time such as 2h, 7d, today, 17:30 or 2026-11-24") from None
     return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
 
 
@@ -136,7 +123,7 @@ def _known(ctx: click.Context) -> set[str]:
     from pam_iampass.system.login_accounts import login_accounts
 
     names = {found.name for found in login_accounts()}
-    users = settings.examine(Path(ctx.params.get("config") or DEFAULT_PATH).absolute()).users
+    users = settings.check(Path(ctx.params.get("config") or DEFAULT_PATH).absolute()).users
     return names if users is None else names | _listed(users, users.parent / settings.USERS_FOLDER)
 
 

@@ -13,8 +13,8 @@ from pam_iampass.audit.journal import NOTICE, Journal
 from pam_iampass.cli.output import finding, line, show_json
 from pam_iampass.cli.parameters import USER, account, existing_account, json_option
 from pam_iampass.login.recovery_codes import REMEDY, RecoveryCodes
-from pam_iampass.system.as_service_user import as_service_user
 from pam_iampass.system.paths import RECOVERY_CODES
+from pam_iampass.system.service_user import as_service_user
 from pam_iampass.system.state_dir import StateDir
 from pam_iampass.text import clean, quoted
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pam_iampass.cli.parameters import Parsed
 from pam_iampass.sandbox.errors import SandboxError
-from pam_iampass.sandbox.events import Listener
 from pam_iampass.sandbox.fault_options import PlannedFault, parse_fault, table_text
 
 _EPILOG = f"""Examples:
@@ -35,7 +35,7 @@ def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8443")
+        raise ValueError("is not HOST:PORT, such as 127.0.0.1:8443")
     return host, int(port)
 
 
@@ -43,7 +43,7 @@ def _fault(text: str) -> PlannedFault:
     try:
         return parse_fault(text)
     except ValueError as error:
-        raise ValueError(f"{text}: {error}\n\n{table_text()}") from None
+        raise ValueError(f"is not a fault: {error}\n\n{table_text()}") from None
 
 
 @click.command(epilog=_EPILOG)
@@ -99,20 +99,7 @@ def _fault(text: str) -> PlannedFault:
 @click.option(
     "--allow-remote", is_flag=True, help="Allow --listen on an address that other machines can reach."
 )
-def command(
-    listen: tuple[str, int],
-    application_id: str,
-    application_secret: str | None,
-    state: Path | None,
-    auto: str,
-    delay: float,
-    users: tuple[str, ...],
-    request_timeout: float,
-    faults: tuple[PlannedFault, ...],
-    clock_skew: float,
-    names: tuple[str, ...],
-    allow_remote: bool,
-) -> None:
+def command(users: tuple[str, ...], faults: tuple[PlannedFault, ...], **options: Any) -> None:
     """Run a local IAMPASS server over https, for tests.
 
     It implements the whole protocol, strictly. At the start it prints the configuration that makes a machine use it,
@@ -130,22 +117,7 @@ def command(
     except ImportError as error:
         raise click.ClickException(f"the sandbox needs aiohttp and trustme ({error})") from error
 
-    def make(listener: Listener) -> Sandbox:
-        return Sandbox(
-            application_id,
-            application_secret,
-            listen,
-            auto,
-            delay,
-            state,
-            request_timeout=request_timeout,
-            names=names,
-            allow_remote=allow_remote,
-            clock_skew=clock_skew,
-            listener=listener,
-        )
-
     try:
-        serve(make, users, faults)
+        serve(lambda listener: Sandbox(**options, listener=listener), users, faults)
     except SandboxError as error:
         raise click.ClickException(str(error)) from error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pam_iampass.cli.output import STYLES, line, show_json
+from pam_iampass.cli.parameters import json_option
 from pam_iampass.errors import Severity
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def confirm(force: bool) -> None:
 
 
 @command.command(short_help="Show what is set up.")
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
+@json_option
 def status(as_json: bool) -> None:
     """Show which services are set up, the files that were changed since, and the trial that runs."""
     services, trial = _setup().status()
@@ -272,8 +273,8 @@ def _show_service(service: ServiceStatus) -> None:
     if service.word in _REMEDIES:
         _line("", _REMEDIES[service.word])
     for path, diff in service.conflicts:
-        for text in (f"{path}:", *diff):
-            _line("", text)
+        for each in (f"{path}:", *diff):
+            _line("", each)
 
 
 def _as_object(services: Sequence[ServiceStatus], trial: Trial | None) -> dict[str, object]:
@@ -319,7 +320,7 @@ def _tell(word: str, what: str) -> None:
 
 
 def _line(word: str, text: str, style: str = "") -> None:
-    line((word.ljust(10), "" if style else _STYLES.get(word, "")), (text, style))
+    line((word.ljust(9), "" if style else _STYLES.get(word, "")), " ", (text, style))
 
 
 def _say(text: str, style: str = "") -> None:

@@ -26,6 +26,8 @@ Examples:
   pam-iampass test alice --json < /dev/null | jq -r .code
 """
 
+_RECORD_KEYS = ("outcome", "result", "user", "elapsed_ms", "reason")
+
 
 @click.command(epilog=_EPILOG)
 @click.argument("user", type=USER)
@@ -145,14 +147,7 @@ def _as_object(login: TestLogin, result: PamResult, records: list[AuditRecord] |
         "records": None
         if records is None
         else [
-            {
-                "time": record.time.isoformat(),
-                "outcome": record.outcome,
-                "result": record.result,
-                "user": record.user,
-                "elapsed_ms": record.elapsed_ms,
-                "reason": record.reason,
-            }
+            {"time": record.time.isoformat(), **{key: getattr(record, key) for key in _RECORD_KEYS}}
             for record in records
         ],
     }

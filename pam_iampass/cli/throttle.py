@@ -14,8 +14,8 @@ from pam_iampass.config.settings import load
 from pam_iampass.login.decisions import wait_of
 from pam_iampass.login.rate_limit import REMEDY, RateLimit, since_boot
 from pam_iampass.outcome import Login
-from pam_iampass.system.as_service_user import as_service_user
 from pam_iampass.system.paths import RATE_LIMITS
+from pam_iampass.system.service_user import as_service_user
 from pam_iampass.system.state_dir import StateDir
 
 _EPILOG = """\b

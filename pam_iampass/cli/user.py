@@ -163,7 +163,7 @@ def remove_user(user: str, config: Path) -> None:
 
 def _editor(config: Path) -> UserTableEditor:
     """The editor of the table that the settings name. Raises ConfigurationError."""
-    read = settings.examine(config)
+    read = settings.check(config)
     if read.users is None:
         raise ConfigurationError(read.problems)
     return UserTableEditor(read.users, read.users.parent / settings.USERS_FOLDER)

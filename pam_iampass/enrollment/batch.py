@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Callable
 
-from pam_iampass.client import Declined, IampassError, ManagementAPI, ProtocolError, Unavailable
+from pam_iampass.client import Declined, IampassError, ProtocolError, Unavailable
 from pam_iampass.enrollment.request import EnrollmentRequest
 from pam_iampass.enrollment.sent_messages import SentMessages
 from pam_iampass.enrollment.service import EnrollmentService
@@ -56,7 +56,7 @@ class Batch:
         message: str | None = None,
     ) -> None:
         """`replace` replaces tokens in the table, `resend` sends messages again; `message` precedes the link."""
-        self._service = service
+        self._service, self.manager = service, service.manager
         self._replace, self._resend, self._message = replace, resend, message
         self._failures = 0
         self.results = [BatchResult(request) for request in requests]
@@ -70,11 +70,6 @@ class Batch:
             self.results[number] = self._enroll(result.request, sent)
             if self.stopped:
                 return
-
-    @property
-    def manager(self) -> ManagementAPI:
-        """The API of the application."""
-        return self._service.manager
 
     @property
     def invited(self) -> dict[str, str]:

@@ -34,8 +34,10 @@ def phone_number(text: str) -> str:
     return number
 
 
-def display_name_error(text: str) -> str | None:
-    """Why the name cannot be displayed, as the end of a sentence; None if it can."""
+def plain_name(text: str) -> str:
+    """The name, if the app can display it. Raises ValueError, whose text completes a sentence about the name."""
     if len(text) > 100:
-        return "is longer than 100 characters"
-    return None if text.isprintable() else "contains invisible characters"
+        raise ValueError("is longer than 100 characters")
+    if not text.isprintable():
+        raise ValueError("contains invisible characters")
+    return text

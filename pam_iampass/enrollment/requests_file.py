@@ -10,9 +10,10 @@ from collections.abc import Set
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Callable
 
-from pam_iampass.config.validation import name_fault, token_fault
-from pam_iampass.enrollment.request import EnrollmentRequest, display_name_error, phone_number
+from pam_iampass.config.validation import name_error, token_error
+from pam_iampass.enrollment.request import EnrollmentRequest, phone_number, plain_name
 from pam_iampass.errors import ConfigurationError, Problem, shown
 from pam_iampass.system.trusted_folder import shell_word
 
@@ -118,25 +119,26 @@ class _Reader:
 
     def _request(self, fields: dict[str, str], line: int) -> EnrollmentRequest:
         user, token = fields.get("user", ""), fields.get("token") or None
-        self._check(line, "user", name_fault(user), "write the name as in: getent passwd")
+        self._check(line, "user", name_error(user), "write the name as in: getent passwd")
         if user in self._lines:
             what = f"{shown(user)} is already in line {self._lines[user]}"
             self.problem(line, "user", what, "keep one of the two")
         self._lines.setdefault(user, line)
         if token is not None:
-            self._check(line, "token", token_fault(token), "write the token as IAMPASS has it")
-        name = fields.get("display_name") or None
-        if name is not None:
-            self._check(line, "display_name", display_name_error(name), "write a shorter, plain name")
-        return EnrollmentRequest(user, token, self._phone_number(fields.get("phone", ""), line), name, line)
+            self._check(line, "token", token_error(token), "write the token as IAMPASS has it")
+        international = "write the number with + and country code"
+        phone = self._parsed(line, "phone", fields, phone_number, international)
+        name = self._parsed(line, "display_name", fields, plain_name, "write a shorter, plain name")
+        return EnrollmentRequest(user, token, phone, name, line)
 
-    def _phone_number(self, text: str, line: int) -> str | None:
-        if not text:
-            return None
+    def _parsed(
+        self, line: int, column: str, fields: dict[str, str], parse: Callable[[str], str], remedy: str
+    ) -> str | None:
+        text = fields.get(column)
         try:
-            return phone_number(text)
+            return parse(text) if text else None
         except ValueError as error:
-            self.problem(line, "phone", f"{shown(text)} {error}", "write the number with + and country code")
+            self.problem(line, column, f"{shown(text or '')} {error}", remedy)
             return None
 
     def _check(self, line: int, column: str, error: str | None, remedy: str) -> None:

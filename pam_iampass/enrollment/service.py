@@ -15,8 +15,8 @@ from pam_iampass.client import IampassError, ManagementAPI, ManagementAPIResult
 from pam_iampass.config import settings
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
-from pam_iampass.config.validation import token_fault
-from pam_iampass.config.value_types import Unlisted
+from pam_iampass.config.validation import token_error
+from pam_iampass.config.value_types import UnlistedUsers
 from pam_iampass.enrollment.request import EnrollmentRequest
 from pam_iampass.errors import EditRefused, shown
 from pam_iampass.login.iampass import connect
@@ -43,7 +43,7 @@ class EnrollmentService:
     """Enrolls users in one application and one table."""
 
     def __init__(
-        self, manager: ManagementAPI, table: UserTable, editor: UserTableEditor, unlisted: Unlisted
+        self, manager: ManagementAPI, table: UserTable, editor: UserTableEditor, unlisted: UnlistedUsers
     ) -> None:
         self.manager = manager
         self._table = table
@@ -69,12 +69,9 @@ class EnrollmentService:
                     with suppress(IampassError):
                         self.manager.delete_user(token)
                 raise
-        return EnrollmentResult(user, token, added, file, registered=not added and self.has_device(token))
-
-    def has_device(self, token: str) -> bool:
-        """Whether a device is registered. Raises IampassError."""
-        found = self.manager.has_registered_mobile_device(token)
-        return found is ManagementAPIResult.has_mobile_device
+        device = None if added else self.manager.has_registered_mobile_device(token)
+        registered = device is ManagementAPIResult.has_mobile_device
+        return EnrollmentResult(user, token, added, file, registered)
 
     @staticmethod
     def account(name: str) -> str:
@@ -89,7 +86,7 @@ class EnrollmentService:
     def _token(self, user: str, given: str | None, entry: Entry | None, replace: bool) -> str:
         """The given token, else that of the table, else that of the template in the settings, else a random one."""
         if given is not None:
-            error = token_fault(given)
+            error = token_error(given)
             if error:
                 raise EditRefused(f"the token {error}", "write the token as IAMPASS has it")
             if entry is not None and entry.token != given and not replace:
@@ -99,7 +96,7 @@ class EnrollmentService:
         if entry is not None:
             return entry.token
         from_template = self._unlisted.token_for(user)
-        if from_template is not None and token_fault(from_template) is None:
+        if from_template is not None and token_error(from_template) is None:
             return from_template
         return secrets.token_hex(16)
 

@@ -10,6 +10,7 @@ import pytest
 from pam_iampass.sandbox import Sandbox
 from tests.browser.chromium import chromium, provide
 from tests.sandbox.signer import Caller
+from tests.support.needs import declare
 
 provide()
 
@@ -71,3 +72,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    declare(items, __file__, "needs_root", "needs_isolated_root", "needs_browser")

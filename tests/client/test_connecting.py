@@ -17,6 +17,8 @@ from tests.client.connect_proxy import connect_proxy
 from tests.client.talk import USER, api_to, polled, seconds, session_on
 from tests.support.scripted_server import authority, scripted_server
 
+pytestmark = pytest.mark.timed
+
 
 def resolving_to(*addresses: tuple[str, int]) -> Any:
     def resolve(host: str, port: int, **options: Any) -> list[Any]:

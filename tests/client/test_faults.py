@@ -26,6 +26,8 @@ from tests.support.scripted_server import (
     slow_handshake,
 )
 
+pytestmark = pytest.mark.timed
+
 # The margin is a busy machine's; what drips on beyond its time takes more than a second.
 TIME, MARGIN = 0.4, 0.6
 FINE: Any = {"authentication_status": {"authenticated": False, "reason": "NO_MOBILE_DEVICE"}, "status": True}

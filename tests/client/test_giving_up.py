@@ -23,6 +23,8 @@ from tests.support.scripted_server import (
     slow_handshake,
 )
 
+pytestmark = pytest.mark.timed
+
 #: Half a second until it is asked, and as much again for a busy machine.
 SOON = 1.0
 

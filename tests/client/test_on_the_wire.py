@@ -25,6 +25,8 @@ LINKED = answer(200, {"status": True, "register_url": "https://iam-api.com/regis
 DEVICE = answer(200, {"device_registered": True})
 ODD = "al ice/ü?&+%2e@example.com"
 
+pytestmark = pytest.mark.needs_published_client
+
 
 class Both:
     """The published client and ours, at the same server."""

@@ -25,6 +25,8 @@ from tests.client.talk import (
 )
 from tests.support.scripted_server import REQUEST, answer, hang, scripted_server
 
+pytestmark = pytest.mark.timed
+
 
 def test_a_login_uses_one_connection() -> None:
     with scripted_server() as server, api_to(server) as api:

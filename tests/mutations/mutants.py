@@ -185,7 +185,7 @@ MUTANTS = (
         3,
         "a file that others can write is read",
         "pam_iampass/system/trusted_file.py",
-        "if found.st_mode & 0o022:",
+        "if status.st_mode & 0o022:",
         "if False:",
         "tests/unit/system/test_trusted_file.py::test_a_file_that_others_can_write_is_refused",
     ),

@@ -11,6 +11,7 @@ import pytest
 from tests.packages.administrator import Administrator
 from tests.packages.booted import Booted
 from tests.packages.people import People
+from tests.support.needs import declare
 from tests.support.terminal import Terminal
 
 
@@ -47,3 +48,7 @@ def nobody_stays() -> Iterator[None]:
     yield
     for terminal in list(Terminal.open):
         terminal.kill()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    declare(items, __file__, "needs_root", "needs_booted_machine")

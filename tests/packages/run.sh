@@ -36,12 +36,5 @@ for release in $releases; do
     tail -n 1 "$folder/$release.log" | grep -q ' passed' && ! tail -n 1 "$folder/$release.log" | grep -qE 'failed|error' ||
         status=1
 done
-# One line for all releases, in the form of a test runner's own.
-tail -q -n 1 "$folder"/*.log | awk -v status="$status" '
-    { for (word = 2; word <= NF; word++) { name = $word; sub(",", "", name); count[name] += $(word - 1) + 0 } }
-    END {
-        failed = count["failed"] + count["error"] + count["errors"]
-        if (status != 0 && failed == 0) failed = 1
-        printf "%d passed, %d failed, %d skipped\n", count["passed"], failed, count["skipped"]
-    }'
+tests/support/count.sh "$status" "$folder"/*.log
 exit "$status"

@@ -13,6 +13,8 @@ from pam_iampass.sandbox.sessions import SessionStatus
 from tests.sandbox.signer import Caller
 from tests.sandbox.witness import Witness, witness_python
 
+pytestmark = pytest.mark.needs_published_client
+
 
 @pytest.fixture(scope="session")
 def python() -> Path:

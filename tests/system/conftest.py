@@ -15,6 +15,7 @@ from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
+from tests.support.needs import declare
 from tests.support.sshd import Sshd
 from tests.support.terminal import Terminal
 from tests.support.ways import NATIVE, WITH_AGENT, WITH_HELPER, Way
@@ -55,11 +56,19 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-@pytest.fixture(scope="session", params=[WITH_AGENT, *WITH_HELPER], ids=str)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    own = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "way" in metafunc.fixturenames and "way" not in own:
+        every = metafunc.definition.get_closest_marker("every_door")
+        ways = [WITH_AGENT, *WITH_HELPER] if every else [WITH_AGENT]
+        metafunc.parametrize("way", ways, indirect=True, ids=str, scope="session")
+
+
+@pytest.fixture(scope="session")
 def way(
     request: pytest.FixtureRequest, machine: Installation, journald: Journald
 ) -> Iterator[RunningAgent | None]:
-    """Every way from sshd to the module in turn; the agent, where there is one."""
+    """The way from sshd to the module; the agent, where there is one."""
     found: Way = request.param
     for name in ("iampass-sshd", "iampass-sshd-password"):
         shipped = (ROOT / "config/pam.d" / name).read_text()
@@ -119,3 +128,7 @@ def with_shipped(name: str, folder: Path) -> Path:
     file = folder / f"sshd_config-{os.path.basename(name)}"
     file.write_text(debian.replace("Include /etc/ssh/sshd_config.d/*.conf", f"Include {SHIPPED / name}"))
     return file
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    declare(items, __file__, "needs_root", "needs_isolated_root")

@@ -347,7 +347,7 @@ def phone_only_ssh(clinic: Clinic) -> None:
     change(SHIPPED_KEY, "so" + DEMAND, "so")
 
 
-def enrolment_without_a_key(clinic: Clinic) -> None:
+def enrollment_without_a_key(clinic: Clinic) -> None:
     clinic.machine.change(enroll_at_login="true")
     change(SHIPPED_KEY, "so" + DEMAND, "so")
 
@@ -477,7 +477,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-grace-short": edit(SSHD, "UsePAM yes", "UsePAM yes\nLoginGraceTime 61"),
     "sshd-root-refused": edit(SSHD, "PermitRootLogin yes", "PermitRootLogin prohibit-password"),
     "sshd-text-hidden": lambda clinic: clinic.machine.change(prompt="never"),
-    "sshd-no-enrolment": enrolment_without_a_key,
+    "sshd-no-enrolment": enrollment_without_a_key,
     "sshd-stale": old_sshd,
     "sudoers-broken": broken_sudoers,
     "sudo-unprotected": lambda clinic: SUDOERS.unlink(),

@@ -19,7 +19,7 @@ import pytest
 
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.faults import Hang, Status
+from pam_iampass.sandbox.faults import Hang, HttpStatus
 from tests.support.installation import ETC, Installation
 from tests.support.qr_reader import read_codes
 from tests.support.terminal import Terminal
@@ -172,8 +172,8 @@ def test_a_terminal_without_the_characters_for_the_code_shows_the_link(place: Pl
 def test_an_outage_while_waiting_is_waited_for(place: Place) -> None:
     terminal = typed("alice")
     terminal.expect("Waiting for the phone")
-    place.sandbox.misbehave("has_device", Status(503), times=3)
-    terminal.expect("IAMPASS is unreachable, still waiting: device: .* answered 503")
+    place.sandbox.misbehave("has_device", HttpStatus(503), times=3)
+    terminal.expect("IAMPASS is unreachable, still waiting: device: .* responded with 503")
     terminal.expect("IAMPASS answers again")
     place.sandbox.add_user(place.token("alice"), device=True)
     terminal.expect("The phone of alice is registered")
@@ -425,7 +425,7 @@ def test_an_interruption_loses_nothing_and_nobody_gets_a_second_message(
 
 def test_a_message_that_was_not_sent_for_certain_is_sent_the_next_time(place: Place) -> None:
     file = place.csv(f"alice,,{NUMBER},", "carol,,+15550000000,")
-    place.sandbox.misbehave("registration_sms", Status(503))
+    place.sandbox.misbehave("registration_sms", HttpStatus(503))
     said = enroll("--from", str(file), status=1)
     assert "alice  failed: registration SMS: " in said
     assert "carol  was sent a message" in said
@@ -437,7 +437,7 @@ def test_a_message_that_was_not_sent_for_certain_is_sent_the_next_time(place: Pl
 
 def test_it_stops_where_iampass_is_down(place: Place) -> None:
     file = place.csv(*(f"{user},,," for user in ("alice", "carol", "dave", "erin")))
-    place.sandbox.misbehave("add_users", Status(503), times=None)
+    place.sandbox.misbehave("add_users", HttpStatus(503), times=None)
     said = enroll("--from", str(file), status=1)
     assert "4 users: 3 failed, 1 not tried yet." in said
     assert "Stopped: add users: " in said

@@ -130,7 +130,7 @@ def test_a_missing_folder_is_told_with_its_remedy() -> None:
         shown = told("recovery", "new", "alice", status=1)
     finally:
         CODES.with_name("elsewhere").rename(CODES)
-    assert shown == f"{CODES}: is not there\n    systemd-tmpfiles --create\n"
+    assert shown == f"{CODES}: does not exist\n    systemd-tmpfiles --create\n"
 
 
 # throttle

@@ -39,6 +39,7 @@ def get_in(world: World, user: str, *options: str) -> Login:
 ASKED = "\r(alice@127.0.0.1) IAMPASS: press Enter to get a request on your phone; you then have 3 seconds: "
 
 
+@pytest.mark.every_door
 def test_the_person_reads_what_to_do_and_is_in(world: World) -> None:
     assert get_in(world, "alice").lines == [ASKED, "In as alice."]
 
@@ -56,6 +57,7 @@ def test_a_shell_begins_without_a_word_of_ours(world: World) -> None:
     assert world.outcome("alice") == ("approved", "success")
 
 
+@pytest.mark.every_door
 def test_the_phone_rings_only_after_enter(world: World) -> None:
     login = world.login("alice")
     login.prompted()
@@ -63,6 +65,7 @@ def test_the_phone_rings_only_after_enter(world: World) -> None:
     login.kill()
 
 
+@pytest.mark.every_door
 def test_who_leaves_at_the_prompt_is_not_asked_on_the_phone(world: World) -> None:
     login = world.login("alice")
     login.prompted()
@@ -75,6 +78,7 @@ def test_who_leaves_at_the_prompt_is_not_asked_on_the_phone(world: World) -> Non
 # One login, one request
 
 
+@pytest.mark.every_door
 def test_a_refusal_is_one_request_even_though_the_client_tries_again(world: World) -> None:
     login = world.login(
         "alice",
@@ -89,6 +93,7 @@ def test_a_refusal_is_one_request_even_though_the_client_tries_again(world: Worl
     assert world.outcome("alice") == ("denied", "denied")
 
 
+@pytest.mark.every_door
 def test_ten_logins_at_once_each_get_their_own_answer(world: World) -> None:
     world.machine.change(timeout="20s")
     people = PEOPLE[:10]
@@ -159,6 +164,8 @@ def test_an_answer_between_the_last_question_and_the_end_lets_nobody_in(world: W
 # The application dies
 
 
+@pytest.mark.timed
+@pytest.mark.every_door
 def test_when_sshd_is_killed_the_session_is_ended_within_a_second(world: World) -> None:
     world.machine.change(timeout="60s")
     login = world.login("alice", "NumberOfPasswordPrompts=1")
@@ -175,6 +182,7 @@ def test_when_sshd_is_killed_the_session_is_ended_within_a_second(world: World) 
     assert world.starts("alice") == 1
 
 
+@pytest.mark.every_door
 def test_when_the_grace_time_is_over_the_session_is_ended(
     machine: Installation,
     sandbox: Sandbox,
@@ -215,6 +223,7 @@ def forgetful_world(
     return World(machine, sandbox, journald, forgetful_sshd, agent=way)
 
 
+@pytest.mark.every_door
 @pytest.mark.parametrize("exempt", ["{}", "{users: [alice]}"], ids=["not exempt", "exempt"])
 def test_without_the_key_nobody_passes_although_sshd_would_allow_it(
     forgetful_world: World, exempt: str
@@ -228,6 +237,7 @@ def test_without_the_key_nobody_passes_although_sshd_would_allow_it(
     assert forgetful_world.outcome("alice") == ("denied", "denied")
 
 
+@pytest.mark.every_door
 def test_an_unknown_user_is_asked_nothing_and_no_phone_rings(forgetful_world: World) -> None:
     forgetful_world.machine.change(unlisted_users="'{user}@example.com'")
     login = forgetful_world.login("no-such-user", "PubkeyAuthentication=no")
@@ -237,6 +247,7 @@ def test_an_unknown_user_is_asked_nothing_and_no_phone_rings(forgetful_world: Wo
     assert forgetful_world.outcome("no-such-user") == ("denied", "denied")
 
 
+@pytest.mark.every_door
 def test_for_root_whom_sshd_has_refused_already_no_phone_rings(world: World) -> None:
     world.machine.write_users("root: token-of-root\n")
     world.sandbox.add_user("token-of-root")
@@ -306,6 +317,7 @@ def old_method_world(
 BY_PASSWORD = "PreferredAuthentications=password"
 
 
+@pytest.mark.every_door
 def test_in_the_password_method_the_request_goes_out_without_a_prompt(old_method_world: World) -> None:
     world = old_method_world
     login = world.login("alice", BY_PASSWORD, remote=f"{REMOTE}; cat")
@@ -323,6 +335,7 @@ def test_in_the_password_method_the_request_goes_out_without_a_prompt(old_method
     assert world.outcome("alice") == ("approved", "success")
 
 
+@pytest.mark.every_door
 def test_in_the_password_method_too_a_refusal_is_one_request(old_method_world: World) -> None:
     login = old_method_world.login("alice", BY_PASSWORD)
     types_password(login)

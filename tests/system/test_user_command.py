@@ -126,7 +126,7 @@ def test_a_user_whom_the_machine_does_not_know_is_added_only_where_that_is_meant
 
 def test_a_second_token_needs_replace() -> None:
     user("add", "alice", "--token", "a1")
-    assert "--replace" in user("add", "alice", "--token", "a2", status=1)
+    assert "use --replace" in user("add", "alice", "--token", "a2", status=1)
     user("add", "alice", "--token", "a2", "--replace")
     assert "token     a2\n" in user("show", "alice")
     assert "already has a token, in /etc/iampass/users.yaml:2" in user(

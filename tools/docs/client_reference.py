@@ -159,11 +159,10 @@ def _attributes(kind: type) -> dict[str, str]:
 
 
 def _assigned(statement: ast.stmt) -> str | None:
-    targets = statement.targets if isinstance(statement, ast.Assign) else ()
-    target = statement.target if isinstance(statement, ast.AnnAssign) else (targets or (None,))[0]
-    if isinstance(target, ast.Attribute):
-        return target.attr
-    return target.id if isinstance(target, ast.Name) else None
+    if not isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        return None
+    target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
+    return ast.unparse(target).rpartition(".")[2]
 
 
 def _text(thing: Any) -> str:

@@ -110,7 +110,7 @@ def _table(keys: Iterable[Key], shared: Iterable[Key] = ()) -> Iterator[str]:
         if key in shared:
             yield f"| `{key.name}` | as above | as above | |"
         else:
-            value = f"{key.kind.says}; for example `{key.kind.example}`"
+            value = f"{key.type.description}; for example `{key.type.example}`"
             yield f"| `{key.name}` | {value} | {_default(key) or 'required'} | {key.doc} |"
 
 
@@ -120,7 +120,7 @@ def _definitions(page: Page, keys: Iterable[Key], shared: Iterable[Key] = ()) ->
         page.definition(", ".join(again), ["As above. The default is the value set there."])
     for key in keys:
         if key not in shared:
-            value = f"{key.kind.says}, for example `{key.kind.example}`."
+            value = f"{key.type.description}, for example `{key.type.example}`."
             default = f"Default: {_default(key)}." if _default(key) else "Required."
             page.definition(f"`{key.name}`", [key.doc, f"{value[0].upper()}{value[1:]} {default}"])
 

@@ -9,6 +9,8 @@ import pytest
 from tests.pam.native.conftest import PAM_ABORT, PAM_SUCCESS, Application, Door, Playing
 from tests.support.scripted_module import DoorConnection, Frame, ask, deadline, result, say
 
+pytestmark = pytest.mark.timed
+
 #: After a DEADLINE a door waits so much longer, in seconds.
 GRACE = 0.8
 

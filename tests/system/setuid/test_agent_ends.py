@@ -58,8 +58,16 @@ def all_wait(stage: Stage, *modules: Module) -> Logins:
     return [(program, guest, terminal) for (program, guest), terminal in zip(cases, terminals)]
 
 
+@pytest.fixture
+def time_enough(sudo_and_su: Installation) -> Iterator[None]:
+    """Nobody's time runs out before all wait."""
+    sudo_and_su.change(timeout="60s")
+    yield
+    sudo_and_su.change()
+
+
 def test_a_killed_agent_or_helper_is_a_denial_by_the_door_with_its_record(
-    stage: Stage, agent: RunningAgent
+    time_enough: None, stage: Stage, agent: RunningAgent
 ) -> None:
     logins = all_wait(stage, *Module)
     agent.stop(signal.SIGKILL)
@@ -74,7 +82,7 @@ def test_a_killed_agent_or_helper_is_a_denial_by_the_door_with_its_record(
 
 
 def test_an_agent_that_is_stopped_denies_and_leaves_no_session_open(
-    stage: Stage, agent: RunningAgent
+    time_enough: None, stage: Stage, agent: RunningAgent
 ) -> None:
     logins = all_wait(stage, Module.AGENT)
     agent.stop(signal.SIGTERM)
@@ -85,7 +93,7 @@ def test_an_agent_that_is_stopped_denies_and_leaves_no_session_open(
         guest.ended()
 
 
-def test_where_nobody_listens_any_more_the_helper_does_it(stage: Stage) -> None:
+def test_where_nobody_listens_any_more_the_helper_does_it(time_enough: None, stage: Stage) -> None:
     with socket.socket(socket.AF_UNIX) as left_behind:
         left_behind.bind(str(SOCKET))
     SOCKET.chmod(0o600)

@@ -15,6 +15,8 @@ from tests.support.setuid.stage import Guest, Module, Stage, waiting
 from tests.support.terminal import Terminal
 from tests.support.world import PATIENCE
 
+pytestmark = pytest.mark.timed
+
 
 def hang_up(terminal: Terminal) -> None:
     """The terminal goes away, and with it what it would have shown."""

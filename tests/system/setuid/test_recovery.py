@@ -84,5 +84,7 @@ def test_after_two_silences_sudo_says_how_long_to_wait_and_no_phone_rings(guest:
     for _ in range(2):
         guest.play("sudo")
     seen = guest.play("sudo")
-    assert re.search("Too many requests: none was sent. Wait [0-9]+ seconds, or use a recovery code[.]", seen.shown)
+    assert re.search(
+        "Too many requests: none was sent. Wait [0-9]+ seconds, or use a recovery code[.]", seen.shown
+    )
     assert guest.starts() == 2

@@ -33,6 +33,7 @@ def full(tmp_path: Path) -> Iterator[str]:
         yield path
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("kind", [JournalSink, SyslogSink])
 def test_a_log_that_is_full_holds_nobody_up(full: str, kind: type[JournalSink]) -> None:
     records = Records()

@@ -116,8 +116,14 @@ def test_without_the_sandbox_its_verb_says_where_it_is(tmp_path: Path) -> None:
         tmp_path / "pam_iampass",
         ignore=shutil.ignore_patterns("sandbox", "__pycache__"),
     )
+    # In a virtual environment an editable installation would find the sandbox elsewhere.
+    program = (
+        "import runpy, sys; sys.meta_path = [each for each in sys.meta_path if 'editable' not in str(each)];"
+        "runpy.run_module('pam_iampass.cli', run_name='__main__', alter_sys=True)"
+    )
     for verb, told in (("sandbox", "as pam-iampass-sandbox"), ("--help", "Try out")):
-        finished = subprocess.run([*COMMAND, verb], cwd=tmp_path, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-c", program, verb]
+        finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert told in finished.stdout + finished.stderr
         assert "Traceback" not in finished.stderr
 
@@ -130,6 +136,7 @@ def test_a_broken_verb_is_not_taken_for_one_that_is_not_installed(
         group.get_command(context, "fancy")
 
 
+@pytest.mark.needs_root
 def test_a_configuration_error_is_told_with_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
     problem = Problem(Path("/etc/iampass/iampass.yaml"), 7, "timeout", '"60" has no unit', "write 60s")
     assert status_of(ConfigurationError([problem])) == 1
@@ -138,6 +145,7 @@ def test_a_configuration_error_is_told_with_its_remedy(capsys: pytest.CaptureFix
     )
 
 
+@pytest.mark.needs_root
 def test_a_missing_file_is_told_with_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(MissingFile("/etc/x", "is not there", "create the file", folder=False)) == 1
     assert capsys.readouterr().err == "/etc/x: is not there\n    create the file\n"

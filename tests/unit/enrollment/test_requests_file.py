@@ -14,6 +14,9 @@ from pam_iampass.enrollment.requests_file import administrators, read_requests
 from pam_iampass.errors import ConfigurationError
 from tests.support.folders import put
 
+#: A file is read only where it belongs to root, or to who became root by sudo.
+pytestmark = pytest.mark.needs_root
+
 NUMBER = "+15551234567"
 
 
@@ -73,7 +76,7 @@ def test_everything_that_is_wrong_is_told_by_its_line(file: Path) -> None:
         'file:4: phone: "+1" is not a phone number with + and country code, such as +1 555 123 4567',
         "file:5: has 3 fields, but the first line has 4",
         'file:6: user: "alice" is already in line 3',
-        "file:6: display_name: contains invisible characters",
+        'file:6: display_name: "\\x1b[2J" contains invisible characters',
     ]
 
 

@@ -25,6 +25,8 @@ from pam_iampass.sandbox.faults import Hang
 from tests.support.door import Door, Told
 from tests.support.setting import ME, Setting
 
+pytestmark = pytest.mark.timed
+
 
 class Running:
     """An agent that serves on a socket in a folder."""

@@ -11,6 +11,7 @@ from pam_iampass.setup import staging
 from pam_iampass.system import trusted_file
 
 
+@pytest.mark.needs_root
 def test_what_is_tried_is_where_nobody_else_can_put_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

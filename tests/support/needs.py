@@ -1,0 +1,42 @@
+"""What a test needs: markers, given to the tests of a fixture or of a folder, and to single tests by `pytest.mark`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+#: Who uses one of these fixtures needs what it needs.
+_BY_FIXTURE = {
+    "trusted_folder": "needs_root",
+    "machine": "needs_isolated_root",
+    "sshd": "needs_sshd",
+    "password_sshd": "needs_sshd",
+    "everything": "needs_isolated_root",
+    "witness": "needs_published_client",
+}
+
+
+def declare(items: Sequence[pytest.Item], conftest: str, *needs: str) -> None:
+    """The tests below the folder of a conftest.py need this."""
+    for item in items:
+        if item.path.is_relative_to(Path(conftest).parent):
+            for need in needs:
+                item.add_marker(need)
+
+
+def declare_by_fixture(items: Sequence[pytest.Item]) -> None:
+    """The tests that use a fixture need what it needs."""
+    for item in items:
+        for fixture in {*getattr(item, "fixturenames", ())} & {*_BY_FIXTURE}:
+            item.add_marker(_BY_FIXTURE[fixture])
+
+
+def demand(item: pytest.Item) -> None:
+    """Do not run a test as another user or on a machine that it would change."""
+    if item.get_closest_marker("needs_isolated_root") and "MACHINE_COPY" not in os.environ:
+        pytest.skip("needs an isolated root: `make test T=PATH` runs it in one")
+    if item.get_closest_marker("needs_root") and os.geteuid() != 0:
+        pytest.skip("needs root")
