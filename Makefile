@@ -69,7 +69,7 @@ fuzz: ## Fuzz both frame readers, each for about FUZZ_SECONDS (60)
 
 man: ## Write the man pages to build/man
 	@rm -rf $(BUILD)/man
-	$(PYTHON) -m tools.docs . $(BUILD)/man
+	$(PYTHON) -m tools.docs man $(BUILD)/man
 
 completions: ## Write the completions for bash, zsh and fish to build/completions
 	@mkdir -p $(BUILD)/completions

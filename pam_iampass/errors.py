@@ -1,14 +1,14 @@
-"""What can be wrong on this machine, and how it is told to a person.
+"""The errors of this machine's configuration and state.
 
-    PamIampassError              each has .diagnostics(): what is wrong, with what, and what to do
-    ├── UntrustedFile            somebody other than root could have written it, or others may read a secret
-    │   ├── MissingFile          it is not there
-    │   └── UnreadableFile       this process may not read it, or reading failed
-    ├── ConfigurationError       a file of ours says something that makes no sense; holds every Problem found
-    ├── EditRefused              the table of users cannot be changed so, and is as it was
-    └── StateError               what the module remembers cannot be read or written
+    PamIampassError              each has .diagnostics(): what is wrong, and how to fix it
+    ├── UntrustedFile            users other than root can write the file, or can read a secret
+    │   ├── MissingFile          the file does not exist
+    │   └── UnreadableFile       this process cannot read the file
+    ├── ConfigurationError       a configuration file is invalid; holds every Problem found
+    ├── EditRefused              a change to the table of users was not made
+    └── StateError               the module's state cannot be read or written
 
-The errors of the IAMPASS service have a tree of their own, in `pam_iampass.client.errors`.
+The errors of the IAMPASS service are in `pam_iampass.client.errors`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pam_iampass.text import clean
 
 
 def shown(value: str) -> str:
-    """A value as it stands in a message: in double quotes, cleaned, and cut where it is long."""
+    """A value as messages show it: in double quotes, cleaned, and cut where it is long."""
     return f'"{clean(value, 80)}"'
 
 
@@ -30,7 +30,7 @@ def _line(text: str) -> str:
     return clean(text, 2000)
 
 
-_TOLD = 5  # problems in one line; a table of users can hold a hundred thousand
+_IN_ONE_LINE = 5  # problems; a table of users can have a hundred thousand
 
 
 class Severity(enum.Enum):
@@ -50,9 +50,9 @@ class Problem:
 
     file: Path
     line: int | None
-    """Counted from 1; None where the problem is the file as a whole, or a key that is not there."""
+    """Counted from 1; None for a problem of the whole file or of a missing key."""
     key: str
-    """The setting as a dotted path, or the user's name; empty where the problem is the file."""
+    """The setting as a dotted path, or the user's name; empty for a problem of the whole file."""
     what: str
     remedy: str
     severity: Severity = Severity.ERROR
@@ -64,38 +64,43 @@ class Problem:
 
 
 class PamIampassError(Exception):
-    """The root of this package's errors."""
+    """The root of this package's errors.
+
+    :param what: what is wrong, and with what.
+    :param remedy: how to fix it; empty where `what` says it.
+    """
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
 
     def diagnostics(self) -> str:
-        """What is wrong, with what, and what to do: one or more lines for a person."""
-        return _line(str(self))
+        """What is wrong and how to fix it, in one or more lines."""
+        return _line(self.args[0]) + (f"\n    {_line(self.remedy)}" if self.remedy else "")
 
 
 class UntrustedFile(PamIampassError):
     """A file that must not be used."""
 
     def __init__(self, path: str, what: str, remedy: str) -> None:
-        super().__init__(f"{path}: {what}")
+        super().__init__(f"{path}: {what}", remedy)
         self.path = Path(path)
         self.what = what
-        self.remedy = remedy
-
-    def diagnostics(self) -> str:
-        return f"{_line(str(self))}\n    {_line(self.remedy)}"
 
     def problem(self, file: Path, line: int | None = None, key: str = "") -> Problem:
-        """The same as a problem of `file`, which is this file, lies behind it, or names it in `key`."""
+        """The same as a problem of `file`: this file, one that leads to it, or one that names it in `key`."""
         what = self.what if self.path == file else f"{self.path} {self.what}"
         return Problem(file, line, key, what, self.remedy)
 
 
 class MissingFile(UntrustedFile):
-    """A file, or a folder on the way to it, that is not there."""
+    """A file, or a folder on its path, that does not exist."""
 
     def __init__(self, path: str, what: str, remedy: str, *, folder: bool) -> None:
         super().__init__(path, what, remedy)
         self.folder = folder
-        """True where a folder on the way is missing, False where only the file itself is."""
+        """True if a folder on the path is missing, False if only the file itself is."""
 
 
 class UnreadableFile(UntrustedFile):
@@ -105,14 +110,14 @@ class UnreadableFile(UntrustedFile):
 class ConfigurationError(PamIampassError):
     """Configuration that cannot be used.
 
-    As a string it is one line, with the first few problems; `diagnostics` tells them all.
+    As a string it is one line with the first few problems; `diagnostics` lists them all.
     """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        told = [str(problem) for problem in self.problems[:_TOLD]]
-        more = len(self.problems) - len(told)
-        super().__init__("; ".join([*told, f"and {more} more"] if more else told))
+        first = [str(problem) for problem in self.problems[:_IN_ONE_LINE]]
+        more = len(self.problems) - len(first)
+        super().__init__("; ".join([*first, f"and {more} more"] if more else first))
 
     def diagnostics(self) -> str:
         return "\n".join(f"{problem}\n    {_line(problem.remedy)}" for problem in self.problems)
@@ -121,24 +126,12 @@ class ConfigurationError(PamIampassError):
 class EditRefused(PamIampassError):
     """A change to the table of users that was not made."""
 
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what)
-        self.remedy = remedy
-
-    def diagnostics(self) -> str:
-        return f"{_line(str(self))}\n    {_line(self.remedy)}"
-
 
 class StateError(PamIampassError):
-    """What the module remembers, below /run/iampass or /var/lib/iampass, cannot be read or written.
+    """The module's state below /run/iampass or /var/lib/iampass cannot be read or written.
 
     As a string it is one line, with the remedy.
     """
 
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(f"{what}; {remedy}")
-        self.what = what
-        self.remedy = remedy
-
-    def diagnostics(self) -> str:
-        return f"{_line(self.what)}\n    {_line(self.remedy)}"
+    def __str__(self) -> str:
+        return f"{self.what}; {self.remedy}"

@@ -1,4 +1,4 @@
-"""A login, and what may come of it: the one table from outcome to PAM code."""
+"""A login and its decision: the one table from outcome to result to PAM code."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class PamCode(enum.IntEnum):
 
 
 class Result(enum.Enum):
-    """What PAM is told, in a word."""
+    """What the module reports to PAM."""
 
     SUCCESS = "success"
     IGNORED = "ignored"
@@ -52,7 +52,7 @@ class Result(enum.Enum):
 
 
 class Outcome(enum.Enum):
-    """What came of a login."""
+    """How a login ended."""
 
     APPROVED = "approved"
     RECOVERED = "recovered"
@@ -71,7 +71,7 @@ _SUCCESS = frozenset({Result.SUCCESS})
 _IGNORED = frozenset({Result.IGNORED})
 _DENIED = frozenset({Result.DENIED})
 
-#: The results that each outcome may have. Success belongs to an approval and to a spent recovery code only.
+#: The results that each outcome can have. Only an approval or a redeemed recovery code gives success.
 RESULTS = {
     Outcome.APPROVED: _SUCCESS,
     Outcome.RECOVERED: _SUCCESS,
@@ -89,7 +89,7 @@ RESULTS = {
 
 @dataclass(frozen=True)
 class Login:
-    """Who logs in, through what, from where. Texts are as PAM has them: clean them before you show them."""
+    """Who logs in, through which service, from where. Texts come from PAM uncleaned: clean them before output."""
 
     user: str
     """PAM_USER. In sudo the caller, in su the target."""
@@ -98,29 +98,29 @@ class Login:
     """PAM_SERVICE, the name of the PAM service file."""
 
     rhost: str | None = None
-    """PAM_RHOST: an address or a host name, chosen by the application."""
+    """PAM_RHOST: an address or a host name, set by the application."""
 
     tty: str | None = None
     """PAM_TTY."""
 
     ruser: str | None = None
-    """PAM_RUSER. In su the caller; elsewhere a remote side may have chosen it."""
+    """PAM_RUSER. In su the caller; elsewhere the remote side may have chosen it."""
 
     real_uid: int | None = None
     """The real user id of the application's process."""
 
     ssh_auth_info: str | None = None
-    """`SSH_AUTH_INFO_0`: what sshd has accepted, one method a line; empty when nothing was; None outside sshd."""
+    """`SSH_AUTH_INFO_0`: the methods that sshd has accepted, one a line; empty for none; None outside sshd."""
 
     @property
     def through_sshd(self) -> bool:
-        """Whether sshd asks. Present and empty counts (sshd(8), `SSH_AUTH_INFO_0`)."""
+        """Whether the application is sshd. `SSH_AUTH_INFO_0` counts even if it is empty (sshd(8))."""
         return self.ssh_auth_info is not None
 
     def accepted(self, method: str) -> bool:
-        """Whether sshd has accepted the authentication method `method` (for example `publickey`) before us.
+        """Whether sshd has already accepted the authentication method `method` (for example `publickey`).
 
-        Only the first word of a line counts: the rest of a `hostbased` line is text that the client chose.
+        Only the first word of a line counts: the client chooses the rest of a `hostbased` line.
         """
         lines = (self.ssh_auth_info or "").split("\n")
         return any(line.split(" ", 1)[0] == method for line in lines)
@@ -128,7 +128,7 @@ class Login:
 
 @dataclass(frozen=True)
 class Decision:
-    """What came of a login, and why."""
+    """The outcome of a login, and why."""
 
     outcome: Outcome
     result: Result
@@ -136,10 +136,10 @@ class Decision:
     """For the administrator: what happened, without secrets, tokens or codes. Not cleaned."""
 
     message: str = ""
-    """For the person: one line. Not cleaned. Empty: nothing is said."""
+    """For the user: one line. Not cleaned. Empty for no message."""
 
     elapsed: float = 0.0
-    """Seconds from the request to IAMPASS until the decision; 0 where none was made."""
+    """Seconds from the request to IAMPASS until the decision; 0 if no request was made."""
 
     def __post_init__(self) -> None:
         if self.result not in RESULTS[self.outcome]:
@@ -148,8 +148,8 @@ class Decision:
     def pam_code(self, login: Login) -> PamCode:
         """The code for PAM.
 
-        A denial must end the login at once, or the application calls the stack again and the phone rings again:
-        PAM_MAXTRIES does that in sshd, PAM_ABORT in sudo and su.
+        A denial must end the login at once, or the application runs the stack again and sends another request to
+        the phone. PAM_MAXTRIES ends it in sshd, PAM_ABORT in sudo and su.
         """
         if self.result is Result.SUCCESS:
             return PamCode.SUCCESS

@@ -1,8 +1,8 @@
 """Text from outside, made safe for a terminal and for a log.
 
-The server's reason, the remote host and the user name are chosen by others. What they could do with control
-characters (colours, cursor movement, a faked second line) and with bidirectional or invisible characters (a name
-that reads differently than it is) ends here: all that does not print is shown as an escape.
+Others choose the server's reason, the remote host and the user name. Control characters could set colours, move the
+cursor or fake a second line; bidirectional and invisible characters could make a name read as another one. Every
+character that does not print is shown as an escape.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def clean(text: str, limit: int = 300) -> str:
 
 
 def quoted(text: str | None) -> str:
-    """Return a name for a line of a log: as it is where it is a plain word, else cleaned and in quotes.
+    """Return a name for a line of a log: a plain word unchanged, anything else cleaned and in quotes.
 
-    A name with spaces can so never pass for further words of the line. None is shown as `-`.
+    The quotes keep a name with spaces from passing for further words of the line. None is shown as `-`.
     """
     if text is None:
         return "-"
@@ -36,7 +36,7 @@ def quoted(text: str | None) -> str:
 
 def _escape(character: str) -> str:
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8 (PEP 383)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8 (PEP 383)
         return f"\\x{code - 0xDC00:02x}"
     if code <= 0xFF:
         return f"\\x{code:02x}"

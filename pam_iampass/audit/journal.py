@@ -1,4 +1,4 @@
-"""The audit records: one for each login, in the journal, or in syslog where there is none."""
+"""Writes the audit records: one for each login, to the journal or, on machines without one, to syslog."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ IDENTIFIER = "pam_iampass"
 AUTHPRIV = 10
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 SYSLOG_SOCKET = "/dev/log"
-#: How long a sink may take to have room for a record, in seconds. A login must not hang with its log.
+#: How long to wait for a sink that is full, in seconds: a login must not hang because of its log.
 PATIENCE = 0.2
 
 DEBUG, INFO, NOTICE, WARNING, ERROR = 7, 6, 5, 4, 3
 
-#: The kinds of events (systemd.journal-fields(7), MESSAGE_ID). `packaging/systemd/pam_iampass.catalog` explains each.
+#: A MESSAGE_ID for each kind of event; `packaging/systemd/pam_iampass.catalog` explains them.
 MESSAGE_IDS = {
     Outcome.APPROVED: "523576a4eec643df8145bec39979057a",
     Outcome.RECOVERED: "ee25852542e34f3dac6daab6e3a3c85b",
@@ -37,34 +37,32 @@ _PRIORITIES = {Result.SUCCESS: INFO, Result.IGNORED: NOTICE, Result.DENIED: WARN
 
 
 class Sink(Protocol):
-    """Where records go."""
+    """A destination of records."""
 
     def write(self, fields: dict[str, str]) -> None:
-        """Write one record. Raises OSError where it cannot be written."""
+        """Write one record. Raises OSError."""
 
 
 class JournalSink:
-    """journald, through systemd-python. Raises OSError where no journal is there, or none that listens."""
+    """journald, through systemd-python. Raises OSError if journald does not listen."""
 
     def __init__(self, path: str = JOURNAL_SOCKET) -> None:
         self._path = path
 
     def write(self, fields: dict[str, str]) -> None:
-        """Send one record."""
-        _require_listener(self._path)  # libsystemd would drop the record without a word, or wait for ever
+        _require_listener(self._path)  # libsystemd would drop the record silently, or wait for ever
         from systemd.journal import sendv
 
         sendv(*(f"{name}={value}" for name, value in fields.items()))
 
 
 class SyslogSink:
-    """syslog, for machines without a journal. Nobody learns whether it arrived: syslog(3) does not say."""
+    """syslog, for machines without a journal. syslog(3) does not report errors."""
 
     def __init__(self, path: str = SYSLOG_SOCKET) -> None:
         self._path = path
 
     def write(self, fields: dict[str, str]) -> None:
-        """Send one line, with the fields that the message does not hold."""
         _require_listener(self._path)
         import syslog
 
@@ -73,7 +71,7 @@ class SyslogSink:
 
 
 class Journal:
-    """Writes audit records to the first sink that takes them."""
+    """Writes audit records to the first sink that accepts them."""
 
     def __init__(self, *sinks: Sink) -> None:
         self._sinks = sinks or (JournalSink(), SyslogSink())
@@ -82,7 +80,7 @@ class Journal:
         """Write the audit record of a login."""
         elapsed = round(decision.elapsed * 1000)
         fields = {
-            "MESSAGE": _sentence(login, decision, elapsed),
+            "MESSAGE": _message(login, decision, elapsed),
             "MESSAGE_ID": MESSAGE_IDS[decision.outcome],
             "PRIORITY": str(_priority(decision)),
             "IAMPASS_OUTCOME": decision.outcome.value,
@@ -96,7 +94,7 @@ class Journal:
         self._write(fields)
 
     def left_open(self, login: Login, reason: str) -> None:
-        """Say that an IAMPASS session could not be ended; it ends by itself when its duration is over."""
+        """Record that an IAMPASS session could not be ended; it ends when its duration is over."""
         fields = {
             "MESSAGE": f"the IAMPASS session of {quoted(login.user)} could not be ended: {clean(reason)}",
             "MESSAGE_ID": SESSION_LEFT_OPEN,
@@ -108,7 +106,7 @@ class Journal:
         self._write(fields)
 
     def note(self, text: str, priority: int = DEBUG) -> None:
-        """Write a line that is no audit record: for somebody who looks for a fault."""
+        """Write a line for troubleshooting that is not an audit record."""
         self._write({"MESSAGE": clean(text), "PRIORITY": str(priority)})
 
     def _write(self, fields: dict[str, str]) -> None:
@@ -126,7 +124,7 @@ class Journal:
 
 
 def _require_listener(path: str) -> None:
-    """Raise OSError unless somebody takes what is sent to the datagram socket `path`, soon."""
+    """Raise OSError unless a process receives from the datagram socket `path`, within PATIENCE."""
     import select
     import socket
 
@@ -145,8 +143,8 @@ def _priority(decision: Decision) -> int:
     return WARNING if decision.outcome is Outcome.RECOVERED else _PRIORITIES[decision.result]
 
 
-def _sentence(login: Login, decision: Decision, elapsed: int) -> str:
-    """The record as a line that can be read, and taken apart where there is no journal."""
+def _message(login: Login, decision: Decision, elapsed: int) -> str:
+    """The record as one line, from which the fields can be parsed on machines without a journal."""
     line = (
         f"outcome={decision.outcome.value} result={decision.result.value} user={quoted(login.user)}"
         f" service={quoted(login.service)} rhost={quoted(login.rhost)} elapsed_ms={elapsed}"

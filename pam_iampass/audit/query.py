@@ -1,4 +1,4 @@
-"""Reads the audit records of logins from the journal."""
+"""Queries the audit records in the journal."""
 
 from __future__ import annotations
 
@@ -16,23 +16,16 @@ from pam_iampass.errors import PamIampassError
 from pam_iampass.system.service_user import SERVICE_USER
 
 ROOT = 0
-_MOST_LOOKED_AT = 20_000  # entries that anybody could have written: enough to say that there are some
+_MOST_LOOKED_AT = 20_000  # entries that any user can write: enough to report that there are some
 
 
 class NoJournal(PamIampassError):
-    """There is no journal that can be read."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what)
-        self.remedy = remedy
-
-    def diagnostics(self) -> str:
-        return f"{self}\n    {self.remedy}"
+    """No journal can be read."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which records are wanted; empty: all."""
+    """Selects records; an empty set selects all."""
 
     users: frozenset[str] = frozenset()
     services: frozenset[str] = frozenset()
@@ -53,9 +46,9 @@ class Filter:
 class AuditLog:
     """The audit records in the journal of this machine."""
 
-    wanted: Filter = field(default_factory=Filter)
+    matches: Filter = field(default_factory=Filter)
     unverified: bool = False
-    """Whether what doors left in processes of ordinary users counts too: see `audit_record.py`."""
+    """Whether to include records that doors wrote in processes of ordinary users: see `record.py`."""
     module_user: str = SERVICE_USER
 
     def __post_init__(self) -> None:
@@ -64,25 +57,25 @@ class AuditLog:
         self._newest: str | None = None
 
     def last(self, number: int | None) -> list[AuditRecord]:
-        """The last records, all without a `number`, the oldest first."""
-        found: list[AuditRecord] = []
+        """The last `number` records, or all, the oldest first."""
+        records: list[AuditRecord] = []
         self._reader.seek_tail()
         self._newest = None
-        while number is None or len(found) < number:
+        while number is None or len(records) < number:
             entry = self._reader.get_previous()
             if not entry:
                 break
             self._newest = self._newest or entry["__CURSOR"]
             if self._is_too_old(entry):
                 break
-            record = self._wanted(entry)
+            record = self._matching(entry)
             if record is not None:
-                found.append(record)
-        found.reverse()
-        return found
+                records.append(record)
+        records.reverse()
+        return records
 
     def follow(self, number: int) -> Iterator[AuditRecord]:
-        """The last records (at least one), and then each one that is written. Does not end."""
+        """The last records (at least one), and then each new one. Does not end."""
         yield from self.last(number)
         if self._newest is None:
             self._reader.seek_head()
@@ -93,14 +86,14 @@ class AuditLog:
         poller.register(self._reader.fileno(), self._reader.get_events())
         while True:
             while entry := self._reader.get_next():
-                record = self._wanted(entry)
+                record = self._matching(entry)
                 if record is not None:
                     yield record
             poller.poll(self._reader.get_timeout_ms())
             self._reader.process()
 
     def hidden(self) -> int:
-        """How many records of doors there are that are wanted, but only `unverified` would show."""
+        """How many matching records are left out because they are unverified."""
         reader = self._open(None)
         reader.seek_tail()
         number = 0
@@ -109,26 +102,26 @@ class AuditLog:
             if not entry or self._is_too_old(entry):
                 break
             record = interpret(entry, self._trusted)
-            number += record is not None and not record.verified and self.wanted(record)
+            number += record is not None and not record.verified and self.matches(record)
         return number
 
-    def _wanted(self, entry: dict[str, Any]) -> AuditRecord | None:
+    def _matching(self, entry: dict[str, Any]) -> AuditRecord | None:
         record = interpret(entry, self._trusted)
         if record is None or not (record.verified or self.unverified):
             return None
-        return record if self.wanted(record) else None
+        return record if self.matches(record) else None
 
     def _is_too_old(self, entry: dict[str, Any]) -> bool:
-        since = self.wanted.since
+        since = self.matches.since
         return since is not None and bool(entry["__REALTIME_TIMESTAMP"].astimezone() < since)
 
     def _open(self, uids: frozenset[int] | None) -> Any:
-        """A reader of what may be audit records, of these users or of anybody. Raises NoJournal."""
+        """A reader of possible audit records, written by these users or by any user. Raises NoJournal."""
         from systemd import journal
 
         reader = journal.Reader()
         if not (reader.has_persistent_files() or reader.has_runtime_files()):
-            raise _why_nothing_is_there()
+            raise _no_journal()
         for number, fields in enumerate((FROM_MODULE, FROM_DOOR)):
             if number:
                 reader.add_disjunction()
@@ -139,22 +132,22 @@ class AuditLog:
 
 
 def _files() -> Iterator[Path]:
-    """The files of journald: systemd-journald.service(8)."""
+    """The files of journald (systemd-journald.service(8))."""
     for folder in ("/var/log/journal", "/run/log/journal"):
         yield from sorted(Path(folder).glob("*/*.journal"))
 
 
-def _why_nothing_is_there() -> NoJournal:
+def _no_journal() -> NoJournal:
     readable = [file for file in _files() if os.access(file, os.R_OK)]
-    if readable:  # libsystemd passes over files with features that it was not built for, without a word
-        remedy = "install libzstd1, which it needs for compressed files; journalctl --header names what a file uses"
-        return NoJournal(f"libsystemd of this machine cannot read {readable[0]}", remedy)
-    remedy = "run it as root; on a machine without journald look for pam_iampass in the log of authpriv"
-    return NoJournal("there is no journal here that this user may read", remedy)
+    if readable:  # libsystemd silently skips files with features that it was not built for
+        remedy = "install libzstd1 for compressed files; journalctl --header shows which features a file uses"
+        return NoJournal(f"libsystemd on this machine cannot read {readable[0]}", remedy)
+    remedy = "run it as root; on a machine without journald search the authpriv log for pam_iampass"
+    return NoJournal("there is no journal that this user can read", remedy)
 
 
 def _trusted(module_user: str) -> frozenset[int]:
-    """root, and the module's user where there is one."""
+    """root, and the module's user if it exists."""
     try:
         return frozenset({ROOT, pwd.getpwnam(module_user).pw_uid})
     except KeyError:

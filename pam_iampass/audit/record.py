@@ -1,9 +1,9 @@
-"""Audit records, as they are read back from the journal.
+"""Parses audit records from entries of the journal.
 
-Anybody may write a record with any field but the trusted ones that journald itself adds, such as `_UID`
-(systemd.journal-fields(7)). A record counts only where the journal says that root or the module's user
-wrote it. Where the log took nothing from the native door but through syslog(3), its record in sudo and su has the real
-user id, which is the caller's, and cannot be told from what the caller may have made up: it is marked as unverified.
+Every user can write a record with any field except those that journald adds, such as `_UID`
+(systemd.journal-fields(7)). A record counts only if root or the module's user wrote it, according to the journal.
+Records that the native door writes with syslog(3) in sudo and su have the real user id, that of the caller, and
+could be forged by the caller: they are marked as unverified.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pam_iampass.outcome import Outcome, Result
 
 FROM_MODULE = {"SYSLOG_IDENTIFIER": IDENTIFIER}
 FROM_DOOR = {"SYSLOG_FACILITY": str(AUTHPRIV), "PRIORITY": str(ERROR)}
-"""Fields that records of the module, and of the native door, have in the journal; others have them too."""
+"""Fields of every record of the module, and of the native door; other entries can have them too."""
 
-# What pam_syslog(3) puts before the native door's line: the name of the module, the service and the phase.
+# The prefix of pam_syslog(3) on lines of the native door: the module's name, the service and the phase.
 _DOOR = re.compile(r"pam_iampass\([^()\s]*:[a-z]+\): (?=outcome=)")
 _WORD = re.compile(r'([a-z_]+)=(?:"((?:[^"\\]|\\.)*)"|(\S*))(?: |$)')
 _ESCAPED = re.compile(r'\\(["\\])')
@@ -29,37 +29,37 @@ _ESCAPED = re.compile(r'\\(["\\])')
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """What came of one login. Texts are as they were written: clean them before you show them."""
+    """The result of one login. Texts are not cleaned: clean them before output."""
 
     time: datetime
     """With its time zone."""
     user: str
     service: str
     rhost: str
-    """Empty where the login came from this machine, or nobody knows."""
+    """Empty for a local login, or if unknown."""
     outcome: str
     """One of `Outcome`."""
     result: str
     """One of `Result`."""
     elapsed_ms: int
-    """Milliseconds from the request until the decision; 0 where none was made."""
+    """Milliseconds from the request until the decision; 0 if no request was made."""
     reason: str
     uid: int | None
-    """Who wrote it, as the journal has it."""
+    """The writer, according to the journal."""
     verified: bool
-    """Whether that is root or the module's user: else anybody may have made it up."""
+    """Whether the writer is root or the module's user: otherwise the record may be forged."""
 
 
 def interpret(entry: Mapping[str, Any], trusted: Set[int]) -> AuditRecord | None:
-    """The audit record that a journal entry is; None where it is none, or must not be believed.
+    """The audit record in a journal entry; None for other entries and for forged records.
 
-    `entry` is what `systemd.journal.Reader` returns; `trusted` are the user ids that records are believed of.
+    `entry` comes from `systemd.journal.Reader`; `trusted` are the user ids whose records count.
     """
     uid = entry.get("_UID")
     verified = isinstance(uid, int) and uid in trusted
     door = _DOOR.match(_text(entry.get("MESSAGE")))
     fields = _of_door(door) if door else _of_module(entry) if verified else {}
-    if not _makes_sense(fields):
+    if not _is_valid(fields):
         return None
     elapsed = fields.get("elapsed_ms", "")
     return AuditRecord(
@@ -77,7 +77,7 @@ def interpret(entry: Mapping[str, Any], trusted: Set[int]) -> AuditRecord | None
 
 
 def _of_module(entry: Mapping[str, Any]) -> dict[str, str]:
-    """What the module wrote: the journal's fields, or those in the line where the record came through syslog."""
+    """The fields of a record of the module; from syslog they are in the message."""
     if _text(entry.get("SYSLOG_IDENTIFIER")) != IDENTIFIER:
         return {}
     if "IAMPASS_OUTCOME" in entry:
@@ -87,43 +87,39 @@ def _of_module(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _of_door(start: re.Match[str]) -> dict[str, str]:
-    """What the native door wrote. It never says that somebody got in: such a line is none of the door's."""
+    """The fields of a record of the native door, which only records denials; any other line is not from the door."""
     fields = _words(start.string[start.end() :])
     denied = (fields.get("outcome"), fields.get("result")) == (Outcome.UNAVAILABLE.value, Result.DENIED.value)
     return fields if denied else {}
 
 
-def _makes_sense(fields: Mapping[str, str]) -> bool:
-    return fields.get("outcome") in {one.value for one in Outcome} and fields.get("result") in {
-        one.value for one in Result
-    }
+def _is_valid(fields: Mapping[str, str]) -> bool:
+    outcomes, results = {each.value for each in Outcome}, {each.value for each in Result}
+    return fields.get("outcome") in outcomes and fields.get("result") in results
 
 
 def _words(line: str) -> dict[str, str]:
     """The fields of a line such as `outcome=denied user="a b" reason=…`, the first of each name."""
-    found: dict[str, str] = {}
-    place = 0
-    while place < len(line):
-        word = _WORD.match(line, place)
-        if word is None:
-            break
+    fields: dict[str, str] = {}
+    position = 0
+    while word := _WORD.match(line, position):
         name, quoted, plain = word.groups()
-        if name == "reason" and quoted is None:  # the door's last field is as long as the line
-            found.setdefault(name, line[word.start(3) :])
+        if name == "reason" and quoted is None:  # the door's last field takes the rest of the line
+            fields.setdefault(name, line[word.start(3) :])
             break
-        found.setdefault(name, plain if quoted is None else _ESCAPED.sub(r"\1", quoted))
-        place = word.end()
-    return found
+        fields.setdefault(name, plain if quoted is None else _ESCAPED.sub(r"\1", quoted))
+        position = word.end()
+    return fields
 
 
 def _name(fields: Mapping[str, str], name: str) -> str:
-    """`-` stands for nothing in a line."""
+    """`-` in a line means no value."""
     text = fields.get(name, "")
     return "" if text == "-" else text
 
 
 def _text(value: object) -> str:
-    """A field as text: of a field that stands twice the first value, and bytes that are no UTF-8 as escapes."""
+    """A field as text: the first value of a repeated field, and bytes that are not UTF-8 as escapes."""
     if isinstance(value, (list, tuple)):
         value = value[0] if value else ""
     if isinstance(value, bytes):

@@ -1,20 +1,16 @@
-"""`pam-iampass check`: says what is wrong with the configuration."""
+"""`pam-iampass check`: checks the configuration."""
 
 from __future__ import annotations
 
-import json
-import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from pam_iampass.config.settings import DEFAULT_PATH
+from pam_iampass.cli.output import STYLES, count, finding, line, show_json
+from pam_iampass.cli.parameters import config_option, json_option
 from pam_iampass.doctor.config_check import ConfigReport, check_config
-from pam_iampass.errors import Problem, Severity
-
-if TYPE_CHECKING:
-    pass
+from pam_iampass.errors import Severity
 
 _EPILOG = """\b
 Examples:
@@ -24,70 +20,40 @@ Examples:
 """
 
 
-@click.command(epilog=_EPILOG, short_help="Say what is wrong with the configuration.")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_PATH,
-    show_default=True,
-    help="The settings to read; the table of users is the one that they name.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
+@click.command(epilog=_EPILOG)
+@config_option
+@json_option
 @click.pass_context
 def command(ctx: click.Context, config: Path, as_json: bool) -> None:
-    """Read settings, secret and table of users as the module would, and say everything that is wrong.
+    """Check settings, secret and table of users, and report every problem.
 
-    Each problem is a line `file:line: key: what`, and below it what to do. Nothing is changed, and nobody is
-    called. The exit status is 0 when there is no error (warnings do not count), and 1 otherwise.
+    The files are read as the module would read them. Each problem is a line `file:line: key: what`, followed by its
+    remedy. Nothing is changed, and IAMPASS is not called.
+
+    The exit status is 0 if there is no error (warnings do not count), and 1 otherwise.
     """
-    report = check_config(config.absolute())
+    report = check_config(config)
     if as_json:
-        click.echo(json.dumps(_as_object(report), indent=2))
-    elif sys.stdout.isatty():
-        _show(report)
+        show_json(_as_object(report))
     else:
-        click.echo("\n".join(line for line, _ in _lines(report)))
+        _show(report)
     ctx.exit(0 if report.ok else 1)
 
 
-def _lines(report: ConfigReport) -> list[tuple[str, str]]:
-    """The report, line by line, each with the style that a terminal shows it in."""
-    lines = []
+def _show(report: ConfigReport) -> None:
     for problem in report.problems:
-        style = "bold red" if problem.severity is Severity.ERROR else "yellow"
-        lines += [(str(problem), style), (f"    {problem.remedy}", "")]
-    lines += [(line, "") for line in _what_was_read(report)]
-    lines.append((_verdict(report), "bold green" if report.ok else "bold red"))
-    return lines
-
-
-def _what_was_read(report: ConfigReport) -> list[str]:
+        finding([(str(problem), STYLES[problem.severity.value])], problem.remedy)
     files = [str(file) for file in (*report.settings_files, *report.table_files)]
     if len(files) > 6:
         files[5:] = [f"{len(files) - 5:,} more files"]
-    return [f"Read {', '.join(files)}.", f"The table lists {_count(report.users, 'user')}."]
-
-
-def _verdict(report: ConfigReport) -> str:
-    warnings = report.count(Severity.WARNING)
-    if not report.ok:
-        errors = _count(report.count(Severity.ERROR), "error")
-        return f"{errors}, {_count(warnings, 'warning')}: logins are denied until the errors are mended."
-    return f"No error, {_count(warnings, 'warning')}." if warnings else "All is well."
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
-
-
-def _show(report: ConfigReport) -> None:
-    """The report on a terminal. Text, not markup: a file's words must not style themselves."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console()
-    for line, style in _lines(report):
-        console.print(Text(line, style=style), soft_wrap=True)
+    line(f"Read {', '.join(files)}.")
+    line(f"The table lists {count(report.users, 'user')}.")
+    errors, warnings = report.count(Severity.ERROR), count(report.count(Severity.WARNING), "warning")
+    if errors:
+        summary = f"{count(errors, 'error')}, {warnings}: logins are denied until the errors are fixed."
+    else:
+        summary = f"No error, {warnings}." if report.problems else "All is well."
+    line((summary, "bold green" if report.ok else "bold red"))
 
 
 def _as_object(report: ConfigReport) -> dict[str, object]:
@@ -95,16 +61,8 @@ def _as_object(report: ConfigReport) -> dict[str, object]:
         "ok": report.ok,
         "files": [str(file) for file in (*report.settings_files, *report.table_files)],
         "users": report.users,
-        "problems": [_problem_as_object(problem) for problem in report.problems],
-    }
-
-
-def _problem_as_object(problem: Problem) -> dict[str, object]:
-    return {
-        "severity": problem.severity.value,
-        "file": str(problem.file),
-        "line": problem.line,
-        "key": problem.key,
-        "what": problem.what,
-        "remedy": problem.remedy,
+        "problems": [
+            {**asdict(problem), "file": str(problem.file), "severity": problem.severity.value}
+            for problem in report.problems
+        ],
     }

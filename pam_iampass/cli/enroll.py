@@ -1,4 +1,4 @@
-"""`pam-iampass enroll`: makes users known to IAMPASS, and gets their phones registered."""
+"""`pam-iampass enroll`: adds users to IAMPASS and registers their phones."""
 
 from __future__ import annotations
 
@@ -8,72 +8,71 @@ from pathlib import Path
 
 import click
 
-from pam_iampass.cli.enroll_options import DisplayName, Duration, PhoneNumber
-from pam_iampass.cli.user_name import USER
-from pam_iampass.config.settings import DEFAULT_PATH
-from pam_iampass.enrollment.request import Applicant
+from pam_iampass.cli.parameters import DURATION, USER, Parsed, config_option, json_option, token_option
+from pam_iampass.enrollment.request import EnrollmentRequest, phone_number, plain_name
 
 _EPILOG = """\b
 Examples:
   pam-iampass enroll alice                          shows a link and a code to scan
   pam-iampass enroll bob --sms "+1 555 123 4567"    sends the link to the phone
-  pam-iampass enroll carol --token 91aa-carol       with a token of your choice
-  pam-iampass enroll alice --new-device             one more phone, or a new one
-  pam-iampass enroll --from team.csv                everybody in a file
-  pam-iampass enroll --from team.csv                again: who has registered by now?
+  pam-iampass enroll carol --token 91aa-carol       with this token
+  pam-iampass enroll alice --new-device             another phone, or a new one
+  pam-iampass enroll --from team.csv                all users in a file
+  pam-iampass enroll --from team.csv                again: who has registered a phone?
 
 \b
-The token is, in this order:
-  1. that of --token, or of the column `token`;
-  2. the one that the table of users has;
-  3. what the template of `unlisted_users` in the settings makes of the name;
-  4. a new random one.
-To let a person use one phone on several machines, give the same token on each.
+The token is the first of these that exists:
+  1. the one given by --token, or by the column `token`
+  2. the one in the table of users
+  3. the one that the template `unlisted_users` in the settings makes of the name
+  4. a new random one
+To use one phone on several machines, give the same token on each.
 
 \b
-A file for --from is CSV in UTF-8; its first line names the columns:
+A file for --from is CSV in UTF-8. Its first line names the columns:
   user,token,phone,display_name
   alice,,+15551234567,Alice A.
   bob,91aa-bob,,
-Only `user` must be there. Who has a phone number is sent a message, the others'
-links are in the report. The file must be root's or yours, and not writable by
-others: it says whose phone approves whose logins. Next to it, in FILE.sent,
-stands who was sent a message, so that nobody gets it twice, until everybody
-has a phone.
+Only `user` is required. Users with a phone number are sent a message; for the
+others the report has the links. The file must belong to root or you, and must
+not be writable by others: it decides whose phone approves whose logins. FILE.sent
+records the messages sent, so that none is sent twice. It is deleted when all
+users have a phone.
 
 \b
 Exit status:
-  0    done: the phone is registered, or was not to be waited for
+  0    done: the phone is registered, or was not waited for
   1    something failed, or no phone was registered in time
   2    wrong usage
-  130  interrupted; the same command again goes on from there
+  130  interrupted; run the same command again to continue
 """
 
 
-@click.command(epilog=_EPILOG, short_help="Add users at IAMPASS and register their phones.")
+@click.command(epilog=_EPILOG)
 @click.argument("user", type=USER, required=False)
 @click.option(
     "--from",
     "file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Enrol everybody in this CSV file; see below.",
+    help="Enroll all users in this CSV file; see below.",
 )
+@token_option
 @click.option(
-    "--token", help="The user's IAMPASS token; others on this machine can see it in the list of processes."
+    "--sms",
+    "number",
+    type=Parsed("number", phone_number),
+    help="Send the link to this phone instead of showing it.",
 )
-@click.option(
-    "--sms", "number", type=PhoneNumber(), help="Send the link to this phone instead of showing it."
-)
-@click.option("--message", help="What the message says in front of the link.")
+@click.option("--message", help="The text of the message before the link.")
 @click.option(
     "--display-name",
-    type=DisplayName(),
-    help="What the IAMPASS app shows to the person.  [default: USER@MACHINE]",
+    type=Parsed("name", plain_name),
+    help="The name that the IAMPASS app shows.  [default: USER@MACHINE]",
 )
-@click.option("--replace", is_flag=True, help="Give a new token to who has another one.")
-@click.option("--new-device", is_flag=True, help="Register a phone although there is one; is not waited for.")
-@click.option("--resend", is_flag=True, help="With --from: send a message also to who was sent one before.")
+@click.option("--replace", is_flag=True, help="Replace an existing token.")
+@click.option("--new-device", is_flag=True, help="Register another phone. Does not wait for it.")
+@click.option("--resend", is_flag=True, help="With --from: send messages again, also to users who got one.")
 @click.option(
     "--wait/--no-wait",
     "waits",
@@ -81,16 +80,10 @@ Exit status:
     help="Wait until the phone is registered.  [default: wait for one user, not with --from]",
 )
 @click.option(
-    "--timeout", type=Duration(), default="10m", show_default=True, help="How long to wait: 90s, 10m, 2h."
+    "--timeout", type=DURATION, default="10m", show_default=True, help="How long to wait: 90s, 10m, 2h."
 )
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, readable=False),
-    default=DEFAULT_PATH,
-    show_default=True,
-    help="The settings to read; the table of users is the one that they name.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
+@config_option
+@json_option
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -108,50 +101,52 @@ def command(
     config: Path,
     as_json: bool,
 ) -> None:
-    """Add USER at IAMPASS where missing, put the token into the table of users, and get a phone registered.
+    """Add USER to IAMPASS and to the table of users, and register a phone.
 
-    The registration link is shown, with a QR code that a phone's camera reads, or sent to the phone (--sms).
-    Whoever opens the link can approve the user's logins: show it to nobody else. Then it is waited until a
-    phone is registered.
+    The registration link is shown, with a QR code for the camera of the phone, or sent to the phone (--sms). Anyone
+    who opens the link can approve the user's logins: show it to nobody else. The command then waits until a phone is
+    registered.
 
-    The user stands in the table from the start, so that an interruption loses nothing: logins are denied until
-    the phone is registered. Doing it again goes on with the same token.
+    The user is added to the table first, so that an interruption loses nothing: logins are denied until a phone is
+    registered. Run the command again to continue with the same token.
     """
     if (user is None) == (file is None):
         raise click.UsageError("Give a USER, or a file with --from.")
     if file is not None and (token or number or display_name is not None or new_device):
-        raise click.UsageError("--token, --sms, --display-name and --new-device are for one USER.")
+        raise click.UsageError("--token, --sms, --display-name and --new-device require a USER.")
     if user is not None and (resend or (replace and not token)):
-        raise click.UsageError("--resend goes with --from, --replace with --token or --from.")
+        raise click.UsageError("--resend requires --from; --replace requires --token or --from.")
     if message is not None and user is not None and number is None:
-        raise click.UsageError("--message goes with --sms or --from.")
+        raise click.UsageError("--message requires --sms or --from.")
 
     from pam_iampass.client import IampassError
-    from pam_iampass.enrollment.service import open_office
+    from pam_iampass.enrollment.service import open_service
 
     try:
         if user is not None:
             from pam_iampass.cli import enroll_one as one
 
-            seconds = 0.0 if waits is False else timeout
-            office = open_office(config.absolute())
-            applicant = _named(Applicant(office.account(user), token, number, display_name))
-            wishes = one.Wishes(replace, new_device, message, seconds, as_json)
-            ctx.exit(one.enroll_one(office, applicant, wishes))
+            service = open_service(config)
+            request = _named(EnrollmentRequest(service.account(user), token, number, display_name))
+            options = one.EnrollOptions(
+                replace, new_device, message, 0.0 if waits is False else timeout, as_json
+            )
+            ctx.exit(one.enroll_one(service, request, options))
         elif file is not None:
-            from pam_iampass.cli import enroll_many as many
-            from pam_iampass.enrollment.requests_file import read_applicants
+            from pam_iampass.cli.enroll_many import enroll_many
+            from pam_iampass.enrollment.batch import Batch
+            from pam_iampass.enrollment.requests_file import read_requests
 
-            applicants = [_named(applicant) for applicant in read_applicants(file)]
-            office = open_office(config.absolute())
-            several = many.Wishes(replace, resend, message, timeout if waits else 0.0, as_json)
-            ctx.exit(many.Batch(office, file, applicants, several).run())
+            requests = [_named(request) for request in read_requests(file)]
+            service = open_service(config)
+            batch = Batch(service, requests, replace=replace, resend=resend, message=message)
+            ctx.exit(enroll_many(batch, file, timeout if waits else 0.0, as_json))
     except IampassError as error:
         raise click.ClickException(error.diagnostics()) from None
 
 
-def _named(applicant: Applicant) -> Applicant:
-    """The same, with the name that the app shows by default."""
-    if applicant.display_name is not None:
-        return applicant
-    return dataclasses.replace(applicant, display_name=f"{applicant.user}@{platform.node()}")
+def _named(request: EnrollmentRequest) -> EnrollmentRequest:
+    """The request with the default display name, if it has none."""
+    if request.display_name is not None:
+        return request
+    return dataclasses.replace(request, display_name=f"{request.user}@{platform.node()}")

@@ -2,146 +2,136 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from dataclasses import dataclass
 
 import click
 
-from pam_iampass.cli.columns import line
-from pam_iampass.cli.enroll_options import in_words
 from pam_iampass.cli.enroll_waiting import wait
-from pam_iampass.enrollment.request import Applicant
-from pam_iampass.enrollment.service import Admission, Office
-from pam_iampass.text import clean
+from pam_iampass.cli.output import duration, finding, line, show_json
+from pam_iampass.enrollment.request import EnrollmentRequest
+from pam_iampass.enrollment.service import EnrollmentService
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """How it is to be done."""
+class EnrollOptions:
+    """The options of the command."""
 
     replace: bool
     new_device: bool
     message: str | None
-    waiting: float
-    """Seconds to wait for the phone; 0: not at all."""
+    seconds: float
+    """How long to wait for the phone; 0: not at all."""
     as_json: bool
 
 
-def enroll_one(office: Office, applicant: Applicant, wishes: Wishes) -> int:
-    """Enrol one user and say what happens; returns the exit status. Raises PamIampassError and IampassError."""
-    return _Enrolment(office, applicant, wishes).run()
+def enroll_one(service: EnrollmentService, request: EnrollmentRequest, options: EnrollOptions) -> int:
+    """Enroll one user and report. Returns the exit status. Raises PamIampassError and IampassError."""
+    return _Enrollment(service, request, options).run()
 
 
-class _Enrolment:
-    def __init__(self, office: Office, applicant: Applicant, wishes: Wishes) -> None:
-        self._office = office
-        self._applicant = applicant
-        self._wishes = wishes
+class _Enrollment:
+    def __init__(
+        self, service: EnrollmentService, request: EnrollmentRequest, options: EnrollOptions
+    ) -> None:
+        self._manager = service.manager
+        self._request = request
+        self._options = options
+        self._result = service.enroll(request, options.replace)
         self._link: str | None = None
+        self._message_to: str | None = None
 
     def run(self) -> int:
-        admission = self._office.admit(self._applicant, self._wishes.replace)
-        self._say_admitted(admission)
-        if admission.registered and not self._wishes.new_device:
-            self._say(f"A phone of {clean(admission.user)} is registered already.", "green")
+        result, user, options = self._result, self._result.user, self._options
+        self._say(f"{user} is {'new' if result.added else 'already known'} at IAMPASS.")
+        where = "already has the token" if result.file is None else f"has the token, in {result.file}"
+        self._say(f"The table of users {where}.")
+        if result.registered and not options.new_device:
+            self._say(f"{user} already has a phone.", "green")
             self._say("To register another one, give --new-device.")
-            return self._end(admission, registered=True)
-        self._invite(admission)
-        # Where there is a device, it cannot be told when another one is registered.
-        if not self._wishes.waiting or admission.registered:
-            self._say_how_to_go_on(admission)
-            return self._end(admission, admission.registered)
-        return self._wait(admission)
+            return self._end(registered=True)
+        self._invite()
+        # If there is a device already, IAMPASS does not show whether another one is registered.
+        if result.registered:
+            return self._end(registered=True)
+        if not options.seconds:
+            self._say_how_to_continue()
+            return self._end(registered=False)
+        return self._wait()
 
-    def _say_admitted(self, admission: Admission) -> None:
-        user = clean(admission.user)
-        self._say(f"{user} is {'new' if admission.added else 'known already'} at IAMPASS.")
-        if admission.file is None:
-            self._say("The table of users has the token already.")
-        else:
-            self._say(f"The table of users has the token, in {clean(str(admission.file))}.")
-
-    def _invite(self, admission: Admission) -> None:
-        manager, name = self._office.manager, self._applicant.display_name
-        number = self._applicant.phone_number
+    def _invite(self) -> None:
+        token, name, number = self._result.token, self._request.display_name, self._request.phone_number
         if number is not None:
-            manager.send_registration_sms(admission.token, name, number, self._wishes.message)
-            self._say(f"A message with the registration link is on its way to {number}.")
+            self._manager.send_registration_sms(token, name, number, self._options.message)
+            self._message_to = number
+            self._say(f"A message with the registration link was sent to {number}.")
             return
-        self._link = manager.get_registration_link(admission.token, name)
-        if self._wishes.as_json:
-            if self._wishes.waiting and not admission.registered:
-                click.echo(self._link, err=True)  # the object comes too late for whoever must open it
-            return
-        _show_link(self._link)
+        self._link = self._manager.get_registration_link(token, name)
+        if not self._options.as_json:
+            _show_link(self._link)
+        elif self._options.seconds and not self._result.registered:
+            line(self._link, err=True)  # the JSON object is printed after waiting, which is too late
 
-    def _wait(self, admission: Admission) -> int:
-        people = {admission.token: admission.user}
+    def _wait(self) -> int:
+        user, seconds = self._result.user, self._options.seconds
         try:
-            missing = wait(self._office.manager, people, self._wishes.waiting, self._wishes.as_json)
+            missing = wait(self._manager, {self._result.token: user}, seconds, self._options.as_json)
         except BaseException:
-            self._say_how_to_go_on(admission)
+            self._say_how_to_continue()
             raise
-        if missing:
-            time = in_words(self._wishes.waiting)
-            self._say(f"No phone of {clean(admission.user)} was registered within {time}.", "bold red")
-            self._say_how_to_go_on(admission)
-            self._end(admission, registered=False, ok=False)
-            return 1
-        self._say(f"The phone of {clean(admission.user)} is registered.", "bold green")
-        return self._end(admission, registered=True)
+        if not missing:
+            self._say(f"The phone of {user} is registered.", "bold green")
+            return self._end(registered=True)
+        self._say(f"No phone of {user} was registered within {duration(seconds)}.", "bold red")
+        self._say_how_to_continue()
+        return self._end(registered=False, status=1)
 
-    def _say_how_to_go_on(self, admission: Admission) -> None:
-        if admission.registered:
-            return
-        user = clean(admission.user)
-        self._say(
-            f"{user} stands in the table: logins of {user} are denied until a phone is registered.", "yellow"
-        )
-        self._say(f"To see whether one is, or to get a new link: pam-iampass enroll {user}")
+    def _say_how_to_continue(self) -> None:
+        user = self._result.user
+        self._say(f"Logins of {user} are denied until a phone is registered.", "yellow")
+        self._say(f"To check, or to get a new link: pam-iampass enroll {user}")
 
     def _say(self, text: str, style: str = "") -> None:
-        if not self._wishes.as_json:
-            line(text, style)
+        if not self._options.as_json:
+            line((text, style))
 
-    def _end(self, admission: Admission, registered: bool, ok: bool = True) -> int:
-        if self._wishes.as_json:
-            found = {
-                "ok": ok,
-                "user": admission.user,
-                "registered": registered,
-                "added": admission.added,
-                "file": None if admission.file is None else str(admission.file),
-                "link": self._link,
-                "message_to": self._applicant.phone_number if self._link is None else None,
-            }
-            if admission.registered and not self._wishes.new_device:
-                found["message_to"] = None
-            click.echo(json.dumps(found, indent=2))
-        return 0
+    def _end(self, registered: bool, status: int = 0) -> int:
+        if self._options.as_json:
+            show_json(
+                {
+                    "ok": status == 0,
+                    "user": self._result.user,
+                    "registered": registered,
+                    "added": self._result.added,
+                    "file": None if self._result.file is None else str(self._result.file),
+                    "link": self._link,
+                    "message_to": self._message_to,
+                }
+            )
+        return status
 
 
 def _show_link(link: str) -> None:
-    """The link, and on a terminal where it fits its QR code."""
+    """The link, and its QR code on a terminal that can show it."""
     code = _code(link) if sys.stdout.isatty() else []
     scan = ", or scan the code with its camera" if code else ""
-    line(f"On the phone that is to approve, open this link{scan}. Show it to nobody else.")
-    click.echo(f"\n    {link}\n")
-    # Not through rich, which would leave out the colours, and they are the code, where NO_COLOR is set.
+    line(f"Open this link on the phone{scan}. Show it to nobody else.")
+    finding([""], link)
+    line()
+    # Not through `line`, which drops the colours under NO_COLOR: here they are the code.
     for each in code:
         click.echo(each, color=True)
     if code:
-        click.echo()
+        line()
 
 
 def _code(link: str) -> list[str]:
-    """The lines of the QR code; none where this terminal or this machine cannot show one."""
+    """The lines of the QR code; none if the terminal or the machine cannot show one."""
     try:
         from pam_iampass.login.qr_code import QrCode
     except ModuleNotFoundError as error:
-        click.echo(f"(A code to scan needs the Python package {error.name}.)", err=True)
+        line(f"(A QR code needs the Python package {error.name}.)", err=True)
         return []
     code = QrCode(link)
     columns = shutil.get_terminal_size().columns
@@ -151,6 +141,6 @@ def _code(link: str) -> list[str]:
     elif not sys.stdout.encoding.lower().startswith("utf"):
         missing = f"a terminal in UTF-8; this one is in {sys.stdout.encoding}"
     if missing:
-        click.echo(f"(A code to scan needs {missing}.)", err=True)
+        line(f"(A QR code needs {missing}.)", err=True)
         return []
     return code.coloured()

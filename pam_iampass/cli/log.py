@@ -1,30 +1,29 @@
-"""`pam-iampass log`: what came of logins, from the journal."""
+"""`pam-iampass log`: shows login results from the journal."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 
 import click
 
 from pam_iampass.audit.query import AuditLog, Filter
 from pam_iampass.audit.record import AuditRecord
-from pam_iampass.cli.columns import Columns, Row, count
-from pam_iampass.cli.times import PointInTime
-from pam_iampass.cli.user_name import USER, as_nss_has_it
+from pam_iampass.cli.output import Row, count, line, show_json, table
+from pam_iampass.cli.parameters import POINT_IN_TIME, USER, account
 from pam_iampass.outcome import RESULTS, Outcome, Result
-from pam_iampass.text import clean
 
-_LAST = 50  # records, where nothing says how many
+_LAST = 50  # records, without a number or --since
 _FOLLOWED = 10
 
 _HEADINGS = ("WHEN", "USER", "SERVICE", "FROM", "OUTCOME", "TOOK", "REASON")
-_WIDTHS = Row(
-    ("2026-11-24 17:30:00", "wolfgang", "iampass-sshd", "203.0.113.255", "misconfigured", "59.9 s", "")
+_SIZES = (
+    ("2026-11-24 17:30:00", "wolfgang", "iampass-sshd", "203.0.113.255", "misconfigured", "59.9 s", ""),
 )
 _STYLES = {Result.SUCCESS.value: "green", Result.IGNORED.value: "yellow", Result.DENIED.value: "red"}
+_OUTCOMES = [outcome.value for outcome in Outcome]
 
 _EPILOG = """\b
 Examples:
@@ -37,42 +36,42 @@ Examples:
 """
 
 
-@click.command(epilog=_EPILOG, short_help="Show what came of logins.")
+@click.command(epilog=_EPILOG)
 @click.argument("user", type=USER, required=False)
 @click.option(
     "--since",
-    type=PointInTime(),
-    help="Only what happened since then: 30m, 2h, 7d, today, yesterday, 17:30, 2026-11-24, '2026-11-24 17:30'.",
+    type=POINT_IN_TIME,
+    help="Only logins after this time: 30m, 2h, 7d, today, yesterday, 17:30, 2026-11-24, '2026-11-24 17:30'.",
 )
 @click.option(
     "--outcome",
     "outcomes",
-    type=click.Choice([outcome.value for outcome in Outcome]),
+    type=click.Choice(_OUTCOMES),
     multiple=True,
     metavar="OUTCOME",
-    help=f"Only this outcome. May be given more than once. One of {', '.join(outcome.value for outcome in Outcome)}.",
+    help=f"Only this outcome. Can be repeated. One of {', '.join(_OUTCOMES)}.",
 )
 @click.option(
     "--service",
     "services",
     multiple=True,
     metavar="SERVICE",
-    help="Only this PAM service. May be given more than once.",
+    help="Only this PAM service. Can be repeated.",
 )
 @click.option(
     "-n",
     "--lines",
     type=click.IntRange(min=1),
     metavar="NUMBER",
-    help=f"How many, the last ones.  [default: {_LAST}; all with --since; {_FOLLOWED} with --follow]",
+    help=f"Show the last NUMBER logins.  [default: {_LAST}; all with --since; {_FOLLOWED} with --follow]",
 )
 @click.option("-f", "--follow", is_flag=True, help="Show each login as it is decided, until Ctrl-C.")
 @click.option(
     "--unverified",
     is_flag=True,
-    help="Show also what sudo and su may have left under the id of their caller; see above.",
+    help="Also show records that an ordinary user could have written; see above.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON object a login, one a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per login, one per line.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -85,93 +84,54 @@ def command(
     unverified: bool,
     as_json: bool,
 ) -> None:
-    """Show what came of the logins of USER, or of everybody: when, from where, and how long it took.
+    """Show the login results of USER, or of all users: when, from where, and how long the login took.
 
     TOOK is the time from the request to IAMPASS until the decision.
 
-    Anybody can write into the journal. Shown are only records that, as journald itself notes, root or the
-    user iampass wrote. Where the module gave no answer at all, the PAM module leaves a record of its own;
-    inside sudo and su, where the log took it in no other way, it may be under the user id of the caller, who
-    could have written the same. Such records say that somebody was denied, never that somebody got in;
-    --unverified shows them, with a mark.
+    Any user can write to the journal. Therefore only records are shown that, according to journald, root or the user
+    iampass wrote. If the module gave no result, the PAM library in the application writes the record; in sudo and su
+    that record can have the user id of the caller, who could have forged it. Such records only say that a login was
+    denied. --unverified shows them, marked as such.
+
+    The exit status is 0, 1 if the journal cannot be read, and 130 when --follow is stopped.
     """
-    names = frozenset() if user is None else frozenset({user, as_nss_has_it(user) or user})
-    wanted = Filter(names, frozenset(services), frozenset(outcomes), since)
+    names = frozenset() if user is None else frozenset({user, account(user) or user})
     try:
-        log = AuditLog(wanted, unverified)
+        log = AuditLog(Filter(names, frozenset(services), frozenset(outcomes), since), unverified)
     except ImportError as error:
         raise click.ClickException(f"the log needs the Python package {error.name}") from None
-    if follow:
-        records: Iterable[AuditRecord] = log.follow(lines or _FOLLOWED)
-    else:
-        records = log.last(lines if lines or since else _LAST)
+    records: Iterable[AuditRecord] = (
+        log.follow(lines or _FOLLOWED) if follow else log.last(lines if lines or since else _LAST)
+    )
     try:
         if as_json:
             for record in records:
-                click.echo(json.dumps(_as_object(record)))
+                show_json({**asdict(record), "time": record.time.isoformat()}, indent=None)
+        elif follow:
+            table(_HEADINGS, map(_row, records), _SIZES)
+        elif records:
+            table(_HEADINGS, map(_row, records))
         else:
-            _show(records)
-    except KeyboardInterrupt:  # how one leaves --follow
+            line("No login.", "" if os.geteuid() == 0 else " Only root can read all records.", err=True)
+    except KeyboardInterrupt:  # ends --follow
         ctx.exit(128 + 2)
-    if not unverified:
-        _tell_hidden(log.hidden())
-
-
-def _show(records: Iterable[AuditRecord]) -> None:
-    """The records as they come, or all at once where they are there."""
-    known = [_row(record) for record in records] if isinstance(records, list) else []
-    if isinstance(records, list) and not known:
-        click.echo(
-            "No login." + ("" if os.geteuid() == 0 else " You are not root: there may be records."), err=True
-        )
-        return
-    columns = Columns(_HEADINGS, known or [_WIDTHS])
-    columns.heading()
-    for row in known or map(_row, records):
-        columns.row(row)
+    hidden = 0 if unverified else log.hidden()
+    if hidden:
+        line(f"{count(hidden, 'record')} of ordinary users not shown. To see them: --unverified", err=True)
 
 
 def _row(record: AuditRecord) -> Row:
-    style = _STYLES.get(record.result, "")
-    reason = clean(record.reason, 2000)
+    outcome, style, reason = record.outcome, _STYLES.get(record.result, ""), record.reason
+    if len(RESULTS[Outcome(outcome)]) > 1:
+        outcome += f", {record.result}"
     if not record.verified:
-        style = "dim"
-        reason = f"unverified, written by user id {record.uid}: {reason}"
-    cells = (
+        style, reason = "dim", f"unverified, written by user id {record.uid}: {reason}"
+    return (
         f"{record.time:%Y-%m-%d %H:%M:%S}",
-        clean(record.user) or "-",
-        clean(record.service) or "-",
-        clean(record.rhost) or "-",
-        _outcome(record),
+        (record.user or "-", "bold"),
+        record.service or "-",
+        record.rhost or "-",
+        (outcome, style),
         f"{record.elapsed_ms / 1000:.1f} s" if record.elapsed_ms else "-",
         reason,
     )
-    return Row(cells, ("", "bold", "", "", style, "", ""))
-
-
-def _outcome(record: AuditRecord) -> str:
-    """The outcome; with the result, where it can have more than one."""
-    if len(RESULTS[Outcome(record.outcome)]) == 1:
-        return record.outcome
-    return f"{record.outcome}, {record.result}"
-
-
-def _tell_hidden(number: int) -> None:
-    if number:
-        what = count(number, "record", "records")
-        click.echo(f"{what} under the id of an ordinary user not shown; --unverified shows them.", err=True)
-
-
-def _as_object(record: AuditRecord) -> dict[str, object]:
-    return {
-        "time": record.time.isoformat(),
-        "user": record.user,
-        "service": record.service,
-        "rhost": record.rhost,
-        "outcome": record.outcome,
-        "result": record.result,
-        "elapsed_ms": record.elapsed_ms,
-        "reason": record.reason,
-        "uid": record.uid,
-        "verified": record.verified,
-    }

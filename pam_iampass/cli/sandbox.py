@@ -1,4 +1,4 @@
-"""``pam-iampass sandbox``: a local IAMPASS to try things out."""
+"""`pam-iampass sandbox`: runs a local IAMPASS server for tests."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
+from pam_iampass.cli.parameters import Parsed
 from pam_iampass.sandbox.errors import SandboxError
-from pam_iampass.sandbox.events import Listener
 from pam_iampass.sandbox.fault_options import PlannedFault, parse_fault, table_text
 
 _EPILOG = f"""Examples:
 
 \b
-  Say yes to every login after two seconds:
+  Approve every login after two seconds:
     pam-iampass sandbox --user alice --auto approve --delay 2
   Answer yourself, in a browser or by typing a or d:
     pam-iampass sandbox --user alice --user bob:no-device
@@ -23,7 +23,7 @@ _EPILOG = f"""Examples:
       --fault start:status=503,times=2 --fault poll:hang
   Keep the users, and the certificate authority that machines trust:
     pam-iampass sandbox --state ~/.local/state/iampass-sandbox --user alice
-  Play the phone on a real one in the same network:
+  Use a real phone in the same network:
     pam-iampass sandbox --listen 192.0.2.7:8443 --allow-remote --user alice
 
 \b
@@ -31,42 +31,33 @@ _EPILOG = f"""Examples:
 """
 
 
-class _Address(click.ParamType):
-    name = "HOST:PORT"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, int]:
-        if isinstance(value, tuple):
-            return value
-        host, colon, port = value.rpartition(":")
-        host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-        if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-            self.fail(f"{value!r} is not HOST:PORT, such as 127.0.0.1:8443", param, ctx)
-        return host, int(port)
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError("is not HOST:PORT, such as 127.0.0.1:8443")
+    return host, int(port)
 
 
-class _Fault(click.ParamType):
-    name = "CALL:FAULT"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> PlannedFault:
-        if isinstance(value, PlannedFault):
-            return value
-        try:
-            return parse_fault(value)
-        except ValueError as error:
-            self.fail(f"{value}: {error}\n\n{table_text()}", param, ctx)
+def _fault(text: str) -> PlannedFault:
+    try:
+        return parse_fault(text)
+    except ValueError as error:
+        raise ValueError(f"is not a fault: {error}\n\n{table_text()}") from None
 
 
-_SECONDS = click.FloatRange(min=0)
-
-
-@click.command(epilog=_EPILOG, short_help="Serve a local IAMPASS to try things out.")
+@click.command(epilog=_EPILOG)
 @click.option(
-    "--listen", type=_Address(), default="127.0.0.1:8443", show_default=True, help="Where to serve."
+    "--listen",
+    type=Parsed("HOST:PORT", _address),
+    default="127.0.0.1:8443",
+    show_default=True,
+    help="The address to serve on.",
 )
-@click.option("--application-id", default="sandbox", show_default=True, help="The application that may call.")
-@click.option("--application-secret", help="Its secret.  [default: the last one, else made up]")
+@click.option(
+    "--application-id", default="sandbox", show_default=True, help="The application that is accepted."
+)
+@click.option("--application-secret", help="Its secret.  [default: the last one, else a random one]")
 @click.option(
     "--state",
     type=click.Path(file_okay=False, path_type=Path),
@@ -77,15 +68,17 @@ _SECONDS = click.FloatRange(min=0)
     type=click.Choice(["approve", "deny", "ignore", "ask"]),
     default="ask",
     show_default=True,
-    help="What becomes of requests.",
+    help="How requests are answered.",
 )
-@click.option("--delay", type=_SECONDS, default=0.0, show_default=True, help="Seconds until --auto answers.")
 @click.option(
-    "--user",
-    "users",
-    multiple=True,
-    metavar="NAME[:no-device]",
-    help="A user to begin with. May be given more than once.",
+    "--delay",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Seconds until --auto answers.",
+)
+@click.option(
+    "--user", "users", multiple=True, metavar="NAME[:no-device]", help="A user to add. Can be repeated."
 )
 @click.option(
     "--request-timeout",
@@ -94,31 +87,29 @@ _SECONDS = click.FloatRange(min=0)
     show_default=True,
     help="Seconds until an unanswered request times out.",
 )
-@click.option("--fault", "faults", type=_Fault(), multiple=True, help="Answer a call wrongly; see below.")
-@click.option("--clock-skew", type=float, default=0.0, help="Seconds by which its clock is ahead.")
-@click.option("--name", "names", multiple=True, help="One more host name that it answers to.")
-@click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that others can reach.")
-def command(
-    listen: tuple[str, int],
-    application_id: str,
-    application_secret: str | None,
-    state: Path | None,
-    auto: str,
-    delay: float,
-    users: tuple[str, ...],
-    request_timeout: float,
-    faults: tuple[PlannedFault, ...],
-    clock_skew: float,
-    names: tuple[str, ...],
-    allow_remote: bool,
-) -> None:
-    """Serve a local IAMPASS over https, to try things out.
+@click.option(
+    "--fault",
+    "faults",
+    type=Parsed("CALL:FAULT", _fault),
+    multiple=True,
+    help="Answer a call incorrectly; see below.",
+)
+@click.option("--clock-skew", type=float, default=0.0, help="Seconds by which the server's clock is ahead.")
+@click.option("--name", "names", multiple=True, help="Another host name in the server's certificate.")
+@click.option(
+    "--allow-remote", is_flag=True, help="Allow --listen on an address that other machines can reach."
+)
+def command(users: tuple[str, ...], faults: tuple[PlannedFault, ...], **options: Any) -> None:
+    """Run a local IAMPASS server over https, for tests.
 
-    It speaks the whole protocol, strictly, prints the configuration that leads a machine to it, and then one
-    line for each thing that happens.
+    It implements the whole protocol, strictly. At the start it prints the configuration that makes a machine use it,
+    then a line for each event.
 
-    With --auto ask somebody answers the requests: in a browser, on the phone page whose address it prints, or by
-    typing: a 1 approves the first, d 1 denies it; a or d alone will do where only one waits. Ctrl-C ends it.
+    With --auto ask you answer the requests: in a browser, on the phone page whose address is printed, or by typing
+    `a 1` to approve the first request and `d 1` to deny it; `a` or `d` is enough if only one waits. Ctrl-C stops
+    the server.
+
+    The exit status is 0, or 1 if the server cannot be started.
     """
     try:
         from pam_iampass.sandbox.sandbox import Sandbox
@@ -126,22 +117,7 @@ def command(
     except ImportError as error:
         raise click.ClickException(f"the sandbox needs aiohttp and trustme ({error})") from error
 
-    def make(listener: Listener) -> Sandbox:
-        return Sandbox(
-            application_id,
-            application_secret,
-            listen,
-            auto,
-            delay,
-            state,
-            request_timeout=request_timeout,
-            names=names,
-            allow_remote=allow_remote,
-            clock_skew=clock_skew,
-            listener=listener,
-        )
-
     try:
-        serve(make, users, faults)
+        serve(lambda listener: Sandbox(**options, listener=listener), users, faults)
     except SandboxError as error:
         raise click.ClickException(str(error)) from error

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import os
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pam_iampass.cli.output import STYLES, line, show_json
+from pam_iampass.cli.parameters import json_option
 from pam_iampass.errors import Severity
-from pam_iampass.text import clean
 
 if TYPE_CHECKING:
     from pam_iampass.setup.checks import CheckResult
@@ -34,7 +33,7 @@ Examples:
   pam-iampass setup undo                 restore everything
 """
 
-_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "kept": "yellow", "to do": "bold yellow"}
+_STYLES = {**STYLES, "kept": "yellow", "to do": "bold yellow"}
 _WORDS = {"on": "green", "off": "", "by hand": "yellow", "broken off": "bold red", "changed": "bold yellow"}
 _SET_UP_AGAIN = "set it up again, or restore it: pam-iampass setup undo"
 _REMEDIES = {
@@ -176,12 +175,12 @@ def confirm(force: bool) -> None:
 
 
 @command.command(short_help="Show what is set up.")
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
+@json_option
 def status(as_json: bool) -> None:
     """Show which services are set up, the files that were changed since, and the trial that runs."""
     services, trial = _setup().status()
     if as_json:
-        click.echo(json.dumps(_as_object(services, trial), indent=2))
+        show_json(_as_object(services, trial))
         return
     for service in services:
         _show_service(service)
@@ -212,9 +211,9 @@ def _set_up(
     if not changes:
         _line("ok", "nothing to change: it is set up already")
         return 0
-    for line in (line for change in changes for line in change.diff):
-        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
-        _say(line, "bold" if line.startswith(("+++", "---")) else style)
+    for text in (text for change in changes for text in change.diff):
+        style = {"+": "green", "-": "red", "@": "cyan"}.get(text[:1], "")
+        line((text, "bold" if text.startswith(("+++", "---")) else style))
     objection = _check(setup.check(plans, admin(dict(os.environ))), force)
     if objection:
         _say(objection, "bold red")
@@ -274,8 +273,8 @@ def _show_service(service: ServiceStatus) -> None:
     if service.word in _REMEDIES:
         _line("", _REMEDIES[service.word])
     for path, diff in service.conflicts:
-        for line in (f"{path}:", *diff):
-            _line("", line)
+        for each in (f"{path}:", *diff):
+            _line("", each)
 
 
 def _as_object(services: Sequence[ServiceStatus], trial: Trial | None) -> dict[str, object]:
@@ -321,19 +320,9 @@ def _tell(word: str, what: str) -> None:
 
 
 def _line(word: str, text: str, style: str = "") -> None:
-    label = _styled(clean(word).ljust(9), "" if style else _STYLES.get(word, ""))
-    click.echo(f"{label} {_styled(clean(text, 2000), style)}".rstrip())
+    line((word.ljust(9), "" if style else _STYLES.get(word, "")), " ", (text, style))
 
 
 def _say(text: str, style: str = "") -> None:
-    for line in text.split("\n"):
-        click.echo(_styled(clean(line, 2000), style))
-
-
-def _styled(text: str, style: str) -> str:
-    if not style or not sys.stdout.isatty() or "NO_COLOR" in os.environ:
-        return text
-    *bold, colour = style.split()
-    return click.style(
-        text, fg=None if colour == "bold" else colour, bold=True if bold or colour == "bold" else None
-    )
+    for each in text.split("\n"):
+        line((each, style))

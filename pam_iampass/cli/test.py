@@ -1,9 +1,8 @@
-"""`pam-iampass test`: runs a real PAM stack, and shows what the person would see and what comes of it."""
+"""`pam-iampass test`: runs a real PAM stack, shows what the user would see, and reports the result."""
 
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import sys
 import time
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pam_iampass.cli.user_name import USER
-from pam_iampass.text import clean
+from pam_iampass.cli.output import line, show_json
+from pam_iampass.cli.parameters import USER
 
 if TYPE_CHECKING:
     from pam_iampass.audit.record import AuditRecord
@@ -21,14 +20,16 @@ if TYPE_CHECKING:
 
 _EPILOG = """\b
 Examples:
-  pam-iampass test alice                 as though alice logged in through sshd
-  pam-iampass test alice --service sudo  as though alice ran sudo
-  pam-iampass test alice --service su    as though alice ran su to become root
+  pam-iampass test alice                 as if alice logged in through sshd
+  pam-iampass test alice --service sudo  as if alice ran sudo
+  pam-iampass test alice --service su    as if alice ran su to become root
   pam-iampass test alice --json < /dev/null | jq -r .code
 """
 
+_RECORD_KEYS = ("outcome", "result", "user", "elapsed_ms", "reason")
 
-@click.command(epilog=_EPILOG, short_help="Run the real PAM stack for a user, and show what comes of it.")
+
+@click.command(epilog=_EPILOG)
 @click.argument("user", type=USER)
 @click.option(
     "--service",
@@ -36,84 +37,80 @@ Examples:
     show_default=True,
     help="sshd, sudo, su, or the name of any file in /etc/pam.d.",
 )
-@click.option("--rhost", metavar="ADDRESS", help="Where the login comes from, for exempt networks.")
+@click.option("--rhost", metavar="ADDRESS", help="The address of the remote host, for exempt networks.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Write one JSON object; what the person sees goes to stderr."
+    "--json", "as_json", is_flag=True, help="Print one JSON object; what the user sees goes to stderr."
 )
 @click.pass_context
 def command(ctx: click.Context, user: str, service: str, rhost: str | None, as_json: bool) -> None:
-    """Run the PAM stack of a service for USER, with the real modules: the phone rings.
+    """Run the real PAM stack of a service for USER and report the result. The phone rings.
 
-    Everything that the stack says is shown as it comes, and what it asks you are asked. Then come the result, as PAM
-    has it, and the audit record of the journal. Nobody is logged in: it ends where a session would begin.
+    All messages of the stack are shown as they come, and you answer its questions. Then the result code of PAM and
+    the audit record in the journal are shown. Nobody is logged in: no session is opened.
 
-    For sshd it is taken for granted that the key was accepted, where one is demanded. To be run as root. The exit
-    status is 0 if the login would succeed, and 1 otherwise.
+    For sshd, a required key counts as accepted. Run it as root.
+
+    The exit status is 0 if the login would succeed, and 1 otherwise.
     """
     from pam_iampass.pam import run, test_login
 
     if os.geteuid() != 0:
         raise click.ClickException("PAM must be run as root, as sshd and sudo do: run it as root")
     login = test_login.prepare(user, service, rhost)
-    screen = _Screen(to_errors=as_json)
-    screen.tell(login.description)
+    line(login.description, err=as_json)
     began = time.time()
-    result = run.run(login.run, screen.show)
+    result = run.run(login.run, _Screen(as_json).show)
     records = _records(began, login)
     if as_json:
-        click.echo(json.dumps(_as_object(login, result, records), indent=2))
+        show_json(_as_object(login, result, records))
     else:
-        _conclude(screen, login, result, records)
+        _report(login, result, records)
     ctx.exit(0 if result.code == 0 else 1)
 
 
 class _Screen:
-    """What the person who logs in would look at."""
+    """The terminal of the user who logs in."""
 
-    def __init__(self, *, to_errors: bool) -> None:
-        self._to_errors = to_errors
-        self._colours = (sys.stderr if to_errors else sys.stdout).isatty() and "NO_COLOR" not in os.environ
-
-    def tell(self, text: str, **style: object) -> None:
-        """A line of ours."""
-        styled = click.style(clean(text, 2000), **style) if self._colours and style else clean(text, 2000)  # type: ignore[arg-type]
-        click.echo(styled, err=self._to_errors)
+    def __init__(self, err: bool) -> None:
+        self._err = err
 
     def show(self, message: Message) -> str | None:
-        """Show what the stack says; ask what it asks. End of input: no answer."""
+        """Show a message of the stack and return the answer to a question, None at the end of the input."""
         from pam_iampass.pam.run import MessageKind
 
-        lines = [clean(line, 2000) for line in message.text.rstrip("\n").split("\n")]
-        if not message.kind.is_question:
-            for line in lines:
-                self._line(line, fg="red" if message.kind is MessageKind.SAY_ERROR else None)
-            return None
-        for line in lines[:-1]:
-            self._line(line)
-        return self._answer(lines[-1], secretly=message.kind is MessageKind.ASK_SECRETLY)
+        *lines, last = message.text.rstrip("\n").split("\n")
+        style = "red" if message.kind is MessageKind.SAY_ERROR else ""
+        for text in lines:
+            self._line(text, style)
+        if message.kind.is_question:
+            return self._answer(last, secretly=message.kind is MessageKind.ASK_SECRETLY)
+        self._line(last, style)
+        return None
 
-    def _line(self, line: str, fg: str | None = None) -> None:
-        mark = click.style("  |", dim=True) if self._colours else "  |"
-        click.echo(f"{mark} {click.style(line, fg=fg) if self._colours else line}", err=self._to_errors)
+    def _line(self, text: str, style: str = "") -> None:
+        line(("  | ", "dim"), (text, style), err=self._err)
 
     def _answer(self, question: str, *, secretly: bool) -> str | None:
-        """What is typed, or comes in at standard input; None at its end."""
+        """The line that is typed, or read from standard input; None at its end."""
+        from pam_iampass.text import clean
+
+        question = clean(question, 2000)
         if not sys.stdin.isatty():
-            line = sys.stdin.readline()
-            self._line(question + ("" if line else "(no answer)"))
-            return line.rstrip("\n") if line else None
-        if secretly:
+            answer = sys.stdin.readline()
+            self._line(question + ("" if answer else "(no answer)"))
+        elif secretly:
             try:
                 return getpass.getpass(f"  | {question}")
             except EOFError:
                 return None
-        click.echo(f"  | {question}", nl=False, err=self._to_errors)
-        line = sys.stdin.readline()
-        return line.rstrip("\n") if line else None
+        else:
+            click.echo(f"  | {question}", nl=False, err=self._err)
+            answer = sys.stdin.readline()
+        return answer.rstrip("\n") if answer else None
 
 
 def _records(began: float, login: TestLogin) -> list[AuditRecord] | None:
-    """What the journal has of this login; None where there is no journal."""
+    """The journal records of this login; None if there is no journal."""
     from pam_iampass.audit.query import NoJournal
     from pam_iampass.setup import login_records
 
@@ -124,21 +121,17 @@ def _records(began: float, login: TestLogin) -> list[AuditRecord] | None:
     return [record for record in found if record.user in login.names]
 
 
-def _conclude(
-    screen: _Screen, login: TestLogin, result: PamResult, records: list[AuditRecord] | None
-) -> None:
-    good = result.code == 0
-    screen.tell(
-        f"{result.name}: {result.meaning} ({result.seconds:.1f} s)", fg="green" if good else "red", bold=True
-    )
+def _report(login: TestLogin, result: PamResult, records: list[AuditRecord] | None) -> None:
+    style = "bold green" if result.code == 0 else "bold red"
+    line((f"{result.name}: {result.meaning} ({result.seconds:.1f} s)", style))
     if records is None:
-        screen.tell("There is no journal here that could be shown.")
+        line("This machine has no journal that can be read.")
     elif not records and login.asks_the_phone:
-        screen.tell("The journal has no record: the login ended before this module.")
+        line("The journal has no record: the login ended before this module.")
     for record in records or ():
-        text = f"The journal: outcome={record.outcome} result={record.result} user={record.user}"
+        text = f"Journal: outcome={record.outcome} result={record.result} user={record.user}"
         text += f" service={record.service} elapsed_ms={record.elapsed_ms}"
-        screen.tell(text + (f" reason={record.reason}" if record.reason else ""))
+        line(text + (f" reason={record.reason}" if record.reason else ""))
 
 
 def _as_object(login: TestLogin, result: PamResult, records: list[AuditRecord] | None) -> dict[str, object]:
@@ -155,14 +148,7 @@ def _as_object(login: TestLogin, result: PamResult, records: list[AuditRecord] |
         "records": None
         if records is None
         else [
-            {
-                "time": record.time.isoformat(),
-                "outcome": record.outcome,
-                "result": record.result,
-                "user": record.user,
-                "elapsed_ms": record.elapsed_ms,
-                "reason": record.reason,
-            }
+            {"time": record.time.isoformat(), **{key: getattr(record, key) for key in _RECORD_KEYS}}
             for record in records
         ],
     }

@@ -1,74 +1,83 @@
-"""`pam-iampass throttle`: shows and clears what keeps a person's phone from ringing."""
+"""`pam-iampass throttle`: shows and resets the rate limit of a user."""
 
 from __future__ import annotations
 
 import hashlib  # noqa: F401 - loaded while this process may still read everything
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pam_iampass.cli.as_service_user import account_name, as_service_user
-from pam_iampass.cli.user_name import USER
-from pam_iampass.config.settings import DEFAULT_PATH, load
+from pam_iampass.cli.output import count, line, show_json
+from pam_iampass.cli.parameters import USER, config_option, existing_account, json_option
+from pam_iampass.config.settings import load
 from pam_iampass.login.decisions import wait_of
 from pam_iampass.login.rate_limit import REMEDY, RateLimit, since_boot
 from pam_iampass.outcome import Login
 from pam_iampass.system.paths import RATE_LIMITS
+from pam_iampass.system.service_user import as_service_user
 from pam_iampass.system.state_dir import StateDir
-from pam_iampass.text import clean
 
 _EPILOG = """\b
 Examples:
   pam-iampass throttle show alice
   pam-iampass throttle show alice --json | jq .pending
-  pam-iampass throttle clear alice        alice's phone may ring again at once
+  pam-iampass throttle clear alice        alice's phone can ring again at once
 """
 
 
-@click.group(epilog=_EPILOG, short_help="Show or clear what keeps a phone from ringing.")
+@click.group(epilog=_EPILOG)
 def command() -> None:
-    """Show or clear what keeps a person's phone from ringing.
+    """Show or reset the rate limit, which keeps a user's phone from ringing too often.
 
-    After requests that were refused, not answered or broken off no further one goes out for a while, from the same
-    service and remote host; and a person gets only so many requests an hour. `throttle:` in iampass.yaml sets the
-    limits. Recovery codes work all the while.
+    After requests that were denied, not answered or aborted, the same service and remote host has to wait before it
+    can send another one. The requests per user and hour are limited too. `throttle:` in iampass.yaml sets the limits.
+    Recovery codes work in the meantime.
+
+    The exit status is 0, or 1 if it failed.
     """
 
 
-@command.command(epilog=_EPILOG)
+@command.command(epilog=_EPILOG, short_help="Show the requests and waiting times of USER.")
 @click.argument("user", type=USER)
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_PATH,
-    show_default=True,
-    help="The settings with the limits.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
+@config_option
+@json_option
 def show(user: str, config: Path, as_json: bool) -> None:
-    """Say how many requests USER had in the last hour, and from how many places none goes out now.
+    """Show how many requests USER had in the last hour, and the origins that have to wait.
 
-    Where from is not known: only hashes are kept.
+    The origins themselves cannot be shown: only hashes are stored.
     """
-    name = account_name(user)
-    path = str(config.absolute())
-    found = as_service_user(lambda: _found(name, path))
-    click.echo(json.dumps(found, indent=2) if as_json else "\n".join(_lines(found)))
+    name = existing_account(user)
+    found = as_service_user(lambda: _found(name, str(config)))
+    if as_json:
+        show_json(found)
+        return
+    line(f"Pending requests on the phone of {name}: {found['pending']}.")
+    requests = f"{found['requests_in_the_last_hour']} of at most {found['requests_per_hour']}"
+    line(f"Requests in the last hour that were not approved: {requests}.")
+    if found["seconds_until_next_request"]:
+        line(f"The next request is possible in {wait_of(found['seconds_until_next_request'])}.")
+    for origin in found["places"]:
+        left = origin["seconds_left"]
+        wait = f"the next request is possible in {wait_of(left)}" if left else "no waiting time"
+        line(f"An origin with {count(origin['failures'], 'failed request')} in a row: {wait}.")
+    line(f"Wrong recovery codes in the last hour: {found['wrong_codes_in_the_last_hour']}.")
 
 
-@command.command(epilog=_EPILOG)
+@command.command(epilog=_EPILOG, short_help="Reset the rate limit of USER.")
 @click.argument("user", type=USER)
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of text.")
+@json_option
 def clear(user: str, as_json: bool) -> None:
-    """Forget all refusals, requests and wrong recovery codes of USER. Logins that are pending go on.
+    """Forget all failed requests and wrong recovery codes of USER. Pending logins go on.
 
-    It also mends the file in which they are remembered, should it be broken.
+    Also repairs a corrupt state file.
     """
-    name = account_name(user)
+    name = existing_account(user)
     as_service_user(lambda: _throttle(name).clear())
-    click.echo(json.dumps({"user": name, "cleared": True}) if as_json else f"Cleared for {clean(name)}.")
+    if as_json:
+        show_json({"user": name, "cleared": True})
+    else:
+        line(f"Cleared for {name}.")
 
 
 def _throttle(name: str) -> RateLimit:
@@ -94,19 +103,3 @@ def _found(name: str, config: str) -> dict[str, Any]:
         "places": sorted(places, key=lambda place: -place["seconds_left"]),
         "wrong_codes_in_the_last_hour": len(state.attempts),
     }
-
-
-def _lines(found: dict[str, Any]) -> list[str]:
-    lines = [
-        f"Requests on the phone of {clean(found['user'])} now: {found['pending']}.",
-        f"Requests in the last hour that were not approved: {found['requests_in_the_last_hour']} of at most "
-        f"{found['requests_per_hour']}.",
-    ]
-    if found["seconds_until_next_request"]:
-        lines.append(f"The next one may go out in {wait_of(found['seconds_until_next_request'])}.")
-    for place in found["places"]:
-        failures = f"{place['failures']} refused, unanswered or broken off in a row from one place"
-        left = place["seconds_left"]
-        lines.append(f"{failures}: " + (f"no request for {wait_of(left)}." if left else "no cool-off now."))
-    lines.append(f"Wrong recovery codes in the last hour: {found['wrong_codes_in_the_last_hour']}.")
-    return lines

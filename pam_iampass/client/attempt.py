@@ -116,9 +116,8 @@ class HttpAttempt(requests.PreparedRequest):  # type: ignore[misc, unused-ignore
     def explain(self, error: Exception, peer: str, **details: Any) -> IampassError:
         """What an error in the exchange with the server or the proxy (`peer`) means to the caller."""
         if isinstance(error, ssl.SSLCertVerificationError):
-            return TLSFailure(
-                f"{self.call}: the certificate of {peer} is not trusted: {error.verify_message}"
-            )
+            what = f"{self.call}: the certificate of {peer} is not trusted: {error.verify_message}"
+            return TLSFailure(what)
         if isinstance(error, socket.timeout):
             return self.unavailable(f"{peer} did not respond in time", timed_out=True, **details)
         if isinstance(error, ssl.SSLError) and not _is_end_of_stream(error):

@@ -1,4 +1,4 @@
-"""The shape of a file: takes YAML nodes apart, and collects everything that is wrong with them."""
+"""Reads values from YAML nodes, and collects every problem."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
-from pam_iampass.config.yaml_document import Mapping, Node, Scalar, Sequence
+from pam_iampass.config.yaml_document import MappingNode, Node, ScalarNode, SequenceNode
 from pam_iampass.errors import Problem, Severity, shown
 
 
-class Fault(Exception):
-    """A value that makes no sense."""
+class InvalidValue(Exception):
+    """A value that a setting does not accept."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
         self.what = what
-        """The end of a sentence that begins with the value: "is not a duration"."""
+        """The rest of a sentence that begins with the value: "is not a duration"."""
         self.remedy = remedy
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What may stand as a value."""
+class ValueType:
+    """The values that a setting accepts."""
 
-    says: str
-    """What it is, for the reference page and for errors."""
+    description: str
+    """For the reference page and for errors."""
     read: Callable[[str], Any]
-    """Makes a value of a text; raises Fault."""
+    """Converts a text to a value. Raises InvalidValue."""
     example: str
-    """A value as it could be written."""
+    """A valid value, as written in the file."""
     many: bool = False
-    """Whether it is a list of such values."""
+    """Whether the setting is a list of such values."""
     nullable: bool = False
-    """Whether `null` may stand instead."""
+    """Whether the setting accepts `null`."""
 
 
 class NodeReader:
@@ -44,61 +44,64 @@ class NodeReader:
         self.file = file
         self.problems = list(problems)
         self.lines: dict[tuple[str, str], int] = {}
-        """The line of each item of a list, by key and text."""
+        """The line of each list item, by key and text."""
 
     @property
     def failed(self) -> bool:
-        """Whether something is so wrong that the file cannot be used."""
+        """Whether a problem is an error, so that the file cannot be used."""
         return any(problem.severity is Severity.ERROR for problem in self.problems)
 
     def problem(self, line: int | None, key: str, what: str, remedy: str) -> None:
         self.problems.append(Problem(self.file, line, key, what, remedy))
 
-    def mapping(self, node: Node, key: str, remedy: str) -> Mapping | None:
-        """`node` where it is a mapping; None, and a problem, where it is not."""
-        if isinstance(node, Mapping):
+    def mapping(self, node: Node, key: str, remedy: str) -> MappingNode | None:
+        """`node` if it is a mapping; otherwise None, with a problem added."""
+        if isinstance(node, MappingNode):
             return node
-        what = "is empty" if isinstance(node, Scalar) and node.is_null else f"is {node.kind}, not a mapping"
+        what = _is_not(node, "a mapping")
         self.problem(node.line, key, what if key else f"the file {what}", remedy)
         return None
 
-    def value(self, node: Node, key: str, kind: Kind) -> Any:
-        """The value that `node` stands for; None where there is none, or where it makes no sense."""
-        if kind.many:
-            return self._values(node, key, kind)
-        if not isinstance(node, Scalar):
-            what = f"is {node.kind}, not {kind.says}"
-            self.problem(node.line, key, what, f"write for example {kind.example}")
+    def value(self, node: Node, key: str, accepted: ValueType) -> Any:
+        """The value of `node`; None for `null` and, with a problem added, for an invalid value."""
+        if accepted.many:
+            return self._values(node, key, accepted)
+        if not isinstance(node, ScalarNode):
+            what = f"is {node.kind}, not {accepted.description}"
+            self.problem(node.line, key, what, f"write for example {accepted.example}")
             return None
-        if node.is_null and kind.nullable:
+        if node.is_null and accepted.nullable:
             return None
-        return self._converted(node, key, kind)
+        return self._converted(node, key, accepted)
 
-    def _values(self, node: Node, key: str, kind: Kind) -> Any:
-        if not isinstance(node, Sequence):
-            what = "is empty" if isinstance(node, Scalar) and node.is_null else f"is {node.kind}, not a list"
-            self.problem(node.line, key, what, f"write for example {kind.example}, or [] for none")
+    def _values(self, node: Node, key: str, accepted: ValueType) -> Any:
+        if not isinstance(node, SequenceNode):
+            remedy = f"write for example {accepted.example}, or [] for none"
+            self.problem(node.line, key, _is_not(node, "a list"), remedy)
             return None
-        values: dict[Any, None] = {}  # as a set that keeps its order
+        values: dict[Any, None] = {}  # an ordered set
         for item in node.items:
-            if not isinstance(item, Scalar):
-                self.problem(item.line, key, f"holds {item.kind}", f"write for example {kind.example}")
+            if not isinstance(item, ScalarNode):
+                self.problem(item.line, key, f"holds {item.kind}", f"write for example {accepted.example}")
                 continue
             self.lines[key, item.text] = item.line
-            value = self._converted(item, key, kind)
+            value = self._converted(item, key, accepted)
             if value in values:
-                what = f"{shown(item.text)} stands twice in the list"
-                self.problem(item.line, key, what, "keep one of the two")
+                self.problem(item.line, key, f"{shown(item.text)} is listed twice", "delete one of the two")
             if value is not None:
                 values[value] = None
         return tuple(values)
 
-    def _converted(self, node: Scalar, key: str, kind: Kind) -> Any:
+    def _converted(self, node: ScalarNode, key: str, accepted: ValueType) -> Any:
         if node.plain and not node.text:
-            self.problem(node.line, key, "is empty", f"write for example {kind.example}")
+            self.problem(node.line, key, "is empty", f"write for example {accepted.example}")
             return None
         try:
-            return kind.read(node.text)
-        except Fault as fault:
-            self.problem(node.line, key, f"{shown(node.text)} {fault.what}", fault.remedy)
+            return accepted.read(node.text)
+        except InvalidValue as invalid:
+            self.problem(node.line, key, f"{shown(node.text)} {invalid.what}", invalid.remedy)
             return None
+
+
+def _is_not(node: Node, expected: str) -> str:
+    return "is empty" if isinstance(node, ScalarNode) and node.is_null else f"is {node.kind}, not {expected}"

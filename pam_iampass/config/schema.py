@@ -1,16 +1,16 @@
-"""What may stand in `iampass.yaml`: one table for the reading, the errors and the page `docs/settings.md`."""
+"""The keys of `iampass.yaml`: the one table for reading, for error messages, and for `docs/settings.md`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any, Union
 
-from pam_iampass.config import value_types as kinds
-from pam_iampass.config.node_reader import Kind
-from pam_iampass.config.value_types import Approver, AskForCode, Prompt, Unavailable
+from pam_iampass.config import value_types
+from pam_iampass.config.node_reader import ValueType
+from pam_iampass.config.value_types import Approver, AskForCode, Prompt, WhenUnavailable
 
 REQUIRED = object()
-"""The default of a key that has none."""
+"""The default of a key that must be set."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Key:
     """One key of the file."""
 
     name: str
-    kind: Kind
+    type: ValueType
     default: Any
-    """Written as in the file: a text, None for null, () for an empty list; REQUIRED where there is none."""
+    """As written in the file: a text, None for null, () for an empty list; or REQUIRED."""
     doc: str
 
     @property
@@ -28,7 +28,7 @@ class Key:
         return self.default is REQUIRED
 
     def default_value(self) -> Any:
-        return self.kind.read(self.default) if isinstance(self.default, str) else self.default
+        return self.type.read(self.default) if isinstance(self.default, str) else self.default
 
 
 @dataclass(frozen=True)
@@ -39,67 +39,80 @@ class Section:
     keys: tuple[Key, ...]
     doc: str
     named: bool = False
-    """Whether names that the administrator chooses stand between it and its keys."""
+    """Whether the keys are below names that the administrator chooses."""
 
 
-Entry = Union[Key, Section]
+KeyOrSection = Union[Key, Section]
 
-_ACCOUNTS = "a list of names"
+
+def _number(most: int, example: str) -> ValueType:
+    return ValueType(f"a number from 1 to {most}", value_types.number(1, most), example)
+
+
+def _names(example: str) -> ValueType:
+    return ValueType("a list of names", value_types.account_name, example, many=True)
+
+
 _SECONDS = "a duration of whole seconds or minutes"
-_DURATION = Kind(_SECONDS, kinds.duration(1, kinds.LONGEST_TIMEOUT), "60s")
-_METHODS = Kind("a list of acceptance, device and facial", kinds.method, "[acceptance, facial]", many=True)
-_PROMPT = Kind("auto, always or never", kinds.choice(Prompt), "auto")
-_UNLISTED = Kind("deny, ignore or a template", kinds.unlisted, '"{user}@example.com"')
-_UNAVAILABLE = Kind("deny or ignore", kinds.choice(Unavailable), "deny")
-_PATH = Kind("an absolute path", kinds.absolute_path, "/etc/iampass/users.yaml")
+_TIMEOUT = ValueType(_SECONDS, value_types.duration(1, value_types.LONGEST_TIMEOUT), "60s")
+_COOL_OFF = ValueType(_SECONDS, value_types.duration(0, value_types.LONGEST_COOL_OFF), "30s")
+_PATH = ValueType("an absolute path", value_types.absolute_path, "/etc/iampass/users.yaml")
 
 FOR_SERVICES = (
     Key(
         "unlisted_users",
-        _UNLISTED,
+        ValueType("deny, ignore or a template", value_types.unlisted_users, '"{user}@example.com"'),
         "deny",
-        "What happens to a user who is in no table: `deny`; `ignore`, to go on without a second factor; or a "
-        'template such as `"{user}@example.com"` that makes the token of the user name.',
+        "What happens to a user who is not in the table: `deny`; `ignore`, to continue without a second factor; or a "
+        'template such as `"{user}@example.com"` that makes the token from the user name.',
     ),
     Key(
         "unavailable",
-        _UNAVAILABLE,
+        ValueType("deny or ignore", value_types.choice(WhenUnavailable), "deny"),
         "deny",
-        "What happens when IAMPASS is out of reach before the request was started: `deny`, or `ignore` to go "
-        "on without a second factor.",
+        "What happens if IAMPASS is unreachable before the request was sent: `deny`, or `ignore` to continue "
+        "without a second factor.",
     ),
     Key(
-        "timeout", _DURATION, "60s", f"How long a person has to approve, from 1s to {kinds.LONGEST_TIMEOUT}s."
+        "timeout",
+        _TIMEOUT,
+        "60s",
+        f"How long the user has to approve the login, from 1s to {value_types.LONGEST_TIMEOUT}s.",
     ),
-    Key("methods", _METHODS, (), "How the person may approve; an empty list leaves the choice to IAMPASS."),
+    Key(
+        "methods",
+        value_types.METHOD_LIST,
+        (),
+        "The methods by which the user may approve; an empty list leaves the choice to IAMPASS.",
+    ),
     Key(
         "prompt",
-        _PROMPT,
+        ValueType("auto, always or never", value_types.choice(Prompt), "auto"),
         "auto",
-        "When to ask for Enter before the request goes out: `auto`, where the application would hide our "
-        "text otherwise (sshd); `always`; `never`.",
+        "Whether the user must press Enter before the request is sent: `always`; `never`; or `auto`, only where the "
+        "application would otherwise not show our text (sshd).",
     ),
     Key(
         "enroll_at_login",
-        Kind("true or false", kinds.truth, "true"),
+        ValueType("true or false", value_types.boolean, "true"),
         "false",
-        "Whether a user of the table who has no phone yet is shown the link to register one at login, and is then to "
-        "log in again. Only where `first_factor=publickey` stands on the PAM line: whoever gets as far as that link "
-        "can register a phone of theirs, and behind a password alone that would make one factor of two.",
+        "Whether a user of the table without a phone is shown the registration link at login; after the registration "
+        "the user logs in again. Only works with `first_factor=publickey` on the PAM line: everybody who sees the link "
+        "can register a phone, so after a password alone it would not be a second factor.",
     ),
 )
 
 APPROVER = Key(
     "approver",
-    Kind("user or ruser", kinds.choice(Approver), "ruser"),
+    ValueType("user or ruser", value_types.choice(Approver), "ruser"),
     "user",
-    "Whose phone is asked: `user`, who logs in, or `ruser`, who calls (for su).",
+    "Whose phone is asked: that of `user`, who logs in, or that of `ruser`, the caller (for su).",
 )
 
-SCHEMA: tuple[Entry, ...] = (
+SCHEMA: tuple[KeyOrSection, ...] = (
     Key(
         "application_id",
-        Kind("the id of your application", kinds.application_id, "my-application"),
+        ValueType("the id of your application", value_types.application_id, "my-application"),
         REQUIRED,
         "The id of your application at IAMPASS.",
     ),
@@ -107,12 +120,11 @@ SCHEMA: tuple[Entry, ...] = (
         "application_secret_file",
         replace(_PATH, example="/etc/iampass/application-secret"),
         "/etc/iampass/application-secret",
-        "The file that holds the application's secret and nothing else; only root and the group `iampass` "
-        "may read it.",
+        "The file with the application's secret and nothing else; readable only by root and the group `iampass`.",
     ),
     Key(
         "server",
-        Kind("an https address without a path", kinds.server, "https://iam-api.com"),
+        ValueType("an https address without a path", value_types.server, "https://iam-api.com"),
         "https://iam-api.com",
         "The IAMPASS server.",
     ),
@@ -120,36 +132,33 @@ SCHEMA: tuple[Entry, ...] = (
         "ca_file",
         replace(_PATH, example="/etc/iampass/ca.pem", nullable=True),
         None,
-        "A file of certificates (PEM) to trust for the server; `null`: those of the system.",
+        "A file of CA certificates (PEM) to trust for the server; `null` for those of the system.",
     ),
     Key(
         "proxy",
-        Kind("an http address with a port", kinds.proxy, "http://proxy.example.com:3128", nullable=True),
+        ValueType(
+            "an http address with a port", value_types.proxy, "http://proxy.example.com:3128", nullable=True
+        ),
         None,
-        "The proxy to reach the server through; proxy variables of the environment are never obeyed.",
+        "The proxy for connections to the server; proxy variables in the environment are ignored.",
     ),
     Key(
         "users",
         _PATH,
         "/etc/iampass/users.yaml",
-        "The table of users; the folder `users.d` next to it is read first, one user a file.",
+        "The table of users. The folder `users.d` next to it, with one file for each user, is read first.",
     ),
     *FOR_SERVICES,
     Section(
         "exempt",
         (
-            Key("users", Kind(_ACCOUNTS, kinds.account_name, "[backup]", many=True), (), "Users by name."),
-            Key(
-                "groups",
-                Kind(_ACCOUNTS, kinds.account_name, "[operators]", many=True),
-                (),
-                "Members of these groups, primary or supplementary.",
-            ),
+            Key("users", _names("[backup]"), (), "Users by name."),
+            Key("groups", _names("[operators]"), (), "Members of these groups, primary or supplementary."),
             Key(
                 "networks",
-                Kind("a list of networks", kinds.network, "[192.0.2.0/24]", many=True),
+                ValueType("a list of networks", value_types.network, "[192.0.2.0/24]", many=True),
                 (),
-                "Logins from an address in one of these networks; a host name is in none.",
+                "Logins from an address in one of these networks; a host name never matches.",
             ),
         ),
         "Logins that need no second factor.",
@@ -159,61 +168,54 @@ SCHEMA: tuple[Entry, ...] = (
         (
             Key(
                 "cool_off",
-                Kind(_SECONDS, kinds.duration(0, kinds.LONGEST_COOL_OFF), "30s"),
+                _COOL_OFF,
                 "30s",
-                "After a second request in a row from the same place that was refused, not answered or broken off "
-                "(who logs in hung up, or began anew): how long no further one goes out from there. It doubles with "
-                "each; an approval from there ends it, and so does an hour of peace. "
-                f"From 0s (none) to {kinds.LONGEST_COOL_OFF}s.",
+                "Backoff after two consecutive requests from the same origin that were denied, not answered or "
+                "cancelled; doubles with each further one; reset by an approval or an idle hour. "
+                f"From 0s (no backoff) to {value_types.LONGEST_COOL_OFF}s.",
             ),
-            Key(
-                "longest_cool_off",
-                Kind(_SECONDS, kinds.duration(0, kinds.LONGEST_COOL_OFF), "15m"),
-                "15m",
-                "To what it grows at most.",
-            ),
+            Key("longest_cool_off", _COOL_OFF, "15m", "The maximum backoff."),
             Key(
                 "requests_per_hour",
-                Kind("a number from 1 to 1000", kinds.number(1, 1000), "30"),
+                _number(1000, "30"),
                 "30",
-                "How many requests that were not approved one person's phone may get within an hour, from all "
-                "places together.",
+                "The maximum number of requests to one user's phone within an hour, from all origins, that were not "
+                "approved.",
             ),
             Key(
                 "logins_at_once",
-                Kind("a number from 1 to 1000", kinds.number(1, 1000), "10"),
+                _number(1000, "10"),
                 "10",
-                "How many logins of one person from one place the agent serves at once, those at the prompt "
-                "included; only one of them has a request on the phone.",
+                "The maximum number of concurrent logins of one user from one origin, including those at the prompt; "
+                "only one of them has a request on the phone.",
             ),
         ),
-        "What keeps others from ringing a person's phone again and again. A place is a PAM service and a remote "
-        "host.",
+        "Limits on the requests to a user's phone. An origin is a PAM service and a remote host.",
     ),
     Section(
         "recovery",
         (
             Key(
                 "ask",
-                Kind("never, unavailable or unanswered", kinds.choice(AskForCode), "unanswered"),
+                ValueType("never, unavailable or unanswered", value_types.choice(AskForCode), "unanswered"),
                 "unanswered",
-                "Where there is no prompt to type a recovery code at (sudo, su, login): when a person who has codes "
-                "is asked for one. `unavailable`: when no request could go out; `unanswered`: also when the phone "
-                "did not answer; `never`.",
+                "When a user with recovery codes is asked for one, in applications without a prompt before the "
+                "request (sudo, su, login): `unavailable`, if no request could be sent; `unanswered`, also if the "
+                "phone did not answer; or `never`.",
             ),
             Key(
                 "attempts_per_hour",
-                Kind("a number from 1 to 100", kinds.number(1, 100), "5"),
+                _number(100, "5"),
                 "5",
-                "How many wrong recovery codes a person may type within an hour from one place.",
+                "The maximum number of wrong recovery codes of one user from one origin within an hour.",
             ),
         ),
-        "Codes for when the phone cannot be used: `pam-iampass recovery new USER`.",
+        "Codes for users who cannot use their phone: `pam-iampass recovery new USER`.",
     ),
     Section(
         "services",
         (*FOR_SERVICES, APPROVER),
-        "Other settings for single PAM services, by the name of their file in `/etc/pam.d`.",
+        "Different settings for single PAM services, by the name of their file in `/etc/pam.d`.",
         named=True,
     ),
 )

@@ -1,38 +1,34 @@
 """The names of the files in `users.d`.
 
-In the name of a user's file every byte of the user name's UTF-8 but letters A-Z and a-z, digits, `_`, `-`,
-and `.` anywhere but in front is written `%XX`, two upper-case hexadecimal digits; `.yaml` follows. The file
-of `jo@example.com` is `jo%40example.com.yaml`, that of `.x` is `%2Ex.yaml`. So no name is a path or a
-hidden file, and different users have different files.
+The file of a user is named after the user, followed by `.yaml`. Every byte of the name's UTF-8 is written as `%XX` (two
+upper-case hexadecimal digits), except letters A-Z and a-z, digits, `_`, `-`, and any `.` but a leading one. The
+file of `jo@example.com` is `jo%40example.com.yaml`, that of `.x` is `%2Ex.yaml`. No name is therefore a path or a
+hidden file, and each user has another file.
 """
 
 from __future__ import annotations
 
 import re
 
-from pam_iampass.config.validation import name_fault
+from pam_iampass.config.validation import name_error
 
 SUFFIX = ".yaml"
 LONGEST = 255
-"""Bytes of a file's name, at most (NAME_MAX): a user with a longer one can only stand in `users.yaml`."""
+"""Maximum length of a file name in bytes (NAME_MAX): users with longer names can only be listed in `users.yaml`."""
 
 
 def file_name(user: str) -> str:
     """The name of the user's file in `users.d`; different for different users."""
-    encoded = re.sub(
-        rb"^\.|[^A-Za-z0-9_.-]",
-        lambda found: b"%%%02X" % found[0][0],
-        user.encode("utf-8"),
-    )
+    encoded = re.sub(rb"^\.|[^A-Za-z0-9_.-]", lambda match: b"%%%02X" % match[0][0], user.encode("utf-8"))
     return encoded.decode("ascii") + SUFFIX
 
 
 def user_of(name: str) -> str | None:
-    """The user whose file has that name; None where it is the file of nobody."""
+    """The user whose file has that name, or None if no user's file has it."""
     stem = name[: -len(SUFFIX)]
     try:
-        plain = re.sub(rb"%([0-9A-F]{2})", lambda found: bytes([int(found[1], 16)]), stem.encode("ascii"))
+        plain = re.sub(rb"%([0-9A-F]{2})", lambda match: bytes([int(match[1], 16)]), stem.encode("ascii"))
         user = plain.decode("utf-8")
     except UnicodeError:
         return None
-    return user if file_name(user) == name and not name_fault(user) else None
+    return user if file_name(user) == name and not name_error(user) else None

@@ -1,14 +1,13 @@
-"""The table of users: who is asked under which token.
+"""The table of users: which token each user has at IAMPASS.
 
-Two places, read in this order:
+It is read from two places, in this order:
 
-- `users.d/<user>.yaml`, one user a file, found by its name alone (`user_file_name.py`), so that a look-up
-  costs the same with 10 users as with 100,000. The file's one key is that same user name. A broken file
-  denies that user.
-- `users.yaml`, all others. A broken file denies them all.
+- `users.d/<user>.yaml`, one file for each user, found by its name alone (`user_file_name.py`): a look-up costs the same
+  with 10 users as with 100,000. The only key in the file is the user name. A broken file denies that user.
+- `users.yaml`, with all other users. A broken file denies all of them.
 
-A value is the token, or a mapping of `token` and `methods`. Names and tokens are text, whatever YAML would
-make of them otherwise.
+A value is the token, or a mapping of `token` and `methods`. Names and tokens are always text, even if YAML would read
+them as something else.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from _thread import allocate_lock
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pam_iampass.config.node_reader import Kind, NodeReader
+from pam_iampass.config.node_reader import NodeReader
 from pam_iampass.config.user_file_name import LONGEST, file_name
-from pam_iampass.config.validation import name_fault, token_fault
-from pam_iampass.config.value_types import method
-from pam_iampass.config.yaml_document import Node, Scalar, parse
+from pam_iampass.config.validation import name_error, token_error
+from pam_iampass.config.value_types import METHOD_LIST
+from pam_iampass.config.yaml_document import Node, ScalarNode, parse
 from pam_iampass.errors import ConfigurationError, MissingFile, Problem, UntrustedFile, shown
 from pam_iampass.system import trusted_file
 
@@ -31,28 +30,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from pam_iampass.config.user_table_check import Examination
-
-_METHODS = Kind("a list of acceptance, device and facial", method, "[facial]", many=True)
-_TICK = 0.1  # seconds: far longer than any tick of a file system's clock
+_TICK = 0.1  # seconds: much longer than the resolution of a file system's timestamps
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the table says of a user."""
+    """A user's entry in the table."""
 
     token: str
     methods: tuple[str, ...] | None = None
-    """None: as the service has it."""
+    """None: the methods of the service."""
 
 
 class UserTable:
-    """The table, read from its files at each look-up, as far as they changed since the last one."""
+    """The table. A look-up reads the files again if they have changed."""
 
     def __init__(
         self, users: Path, folder: Path, *, owner: int = 0, clock: Callable[[], float] = time.time
     ) -> None:
-        """`users` is the table, `folder` holds one file a user.
+        """`users` is the table, `folder` holds one file for each user.
 
         `owner` is as for `trusted_file.read`; `clock` is that of the file system, in seconds.
         """
@@ -60,158 +56,143 @@ class UserTable:
         self._folder = folder
         self._owner = owner
         self._clock = clock
-        self._kept: _Kept | None = None
+        self._cache: tuple[tuple[int, ...], TableFile] | None = None  # with the file's version
         self._lock = allocate_lock()
 
     def find(self, name: str) -> Entry | None:
-        """The user's entry, or None where the user is in no table.
+        """The user's entry, or None for a user who is not in the table.
 
-        Raises ConfigurationError where the file that would tell is not there, not to be trusted, or wrong.
+        Raises ConfigurationError if the file with the answer is missing, not trusted or invalid.
         """
-        if name_fault(name):
+        if name_error(name):
             return None
         own = self._own_file(name)
         return own if own is not None else self._table().get(name)
 
-    def examine(self) -> Examination:
-        """Read everything there is, and find all that is wrong with it. Raises nothing."""
-        from pam_iampass.config.user_table_check import Examiner
-
-        return Examiner(self._users, self._folder, self._owner).examination()
-
-    def problems(self) -> tuple[Problem, ...]:
-        """All that is wrong in all files. Raises nothing."""
-        return self.examine().problems
-
     def _own_file(self, name: str) -> Entry | None:
-        """The entry in the user's own file, None where there is no such file."""
+        """The entry in the user's own file, or None without such a file."""
         own_name = file_name(name)
         if len(own_name) > LONGEST:
             return None
         path = self._folder / own_name
         try:
             table = read_own(path, self._owner, name)
-        except MissingFile as missing:
-            if missing.folder and os.path.lexists(self._folder):
-                raise ConfigurationError([missing.problem(path, None, name)]) from None
-            return None
         except UntrustedFile as error:
+            if is_absent(error, self._folder):
+                return None
             raise ConfigurationError([error.problem(path, None, name)]) from None
-        if table.problems:
-            raise ConfigurationError(table.problems)
+        table.require_valid()
         return table.entries[name]
 
     def _table(self) -> Mapping[str, Entry]:
         """The entries of `users.yaml`."""
-        with self._lock:  # so that of many logins at once only one reads a large table
-            kept = self._kept
+        with self._lock:  # of many concurrent logins only one reads a large table
             try:
                 now = self._clock()
                 version = trusted_file.version(self._users, owner=self._owner)
-                if kept is None or kept.version != version:
-                    kept = _Kept(version, read(self._users, self._owner))
+                if self._cache is None or self._cache[0] != version:
+                    table = read(self._users, self._owner)
+                else:
+                    table = self._cache[1]
             except UntrustedFile as error:
                 raise ConfigurationError([error.problem(self._users)]) from None
-            # A file can be written twice within one tick of its clock: what changed just now is read again.
-            self._kept = None if abs(now - version[0] / 1e9) < _TICK else kept
-        if kept.table.problems:
-            raise ConfigurationError(kept.table.problems)
-        return kept.table.entries
+            # Two writes within one tick may have the same timestamp: a file that changed just now is not cached.
+            self._cache = None if abs(now - version[0] / 1e9) < _TICK else (version, table)
+        table.require_valid()
+        return table.entries
 
 
 @dataclass(frozen=True)
-class Table:
-    """What one file says."""
+class TableFile:
+    """The content of one file."""
 
     entries: Mapping[str, Entry]
     lines: Mapping[str, int]
     problems: tuple[Problem, ...]
 
-
-@dataclass(frozen=True)
-class _Kept:
-    """What a file said when it had that version."""
-
-    version: tuple[int, ...]
-    table: Table
+    def require_valid(self) -> None:
+        """Raises ConfigurationError if the file has problems."""
+        if self.problems:
+            raise ConfigurationError(self.problems)
 
 
-def read(file: Path, owner: int) -> Table:
+def is_absent(error: UntrustedFile, folder: Path) -> bool:
+    """Whether a user simply has no file in `folder`: neither the folder nor the file is broken."""
+    return isinstance(error, MissingFile) and not (error.folder and os.path.lexists(folder))
+
+
+def read(file: Path, owner: int) -> TableFile:
     """The whole file. Raises UntrustedFile."""
     document = parse(trusted_file.read(file, owner=owner), file)
     reader = _TableReader(file, document.problems)
     if document.root is not None:
         reader.read(document.root)
-    return Table(reader.entries, reader.places, tuple(reader.problems))
+    return TableFile(reader.entries, reader.user_lines, tuple(reader.problems))
 
 
-def read_own(file: Path, owner: int, user: str) -> Table:
+def read_own(file: Path, owner: int, user: str) -> TableFile:
     """The file of one user. Raises UntrustedFile."""
     table = read(file, owner)
     if not table.problems and list(table.entries) != [user]:
         line = next((line for name, line in table.lines.items() if name != user), None)
         remedy = f"write {shown(user)}: and the token, and nothing else; other users have files of their own"
-        fault = Problem(file, line, user, f"the file does not speak of {shown(user)} alone", remedy)
-        return Table({}, table.lines, (fault,))
+        problem = Problem(file, line, user, f"the file must hold {shown(user)} alone", remedy)
+        return TableFile({}, table.lines, (problem,))
     return table
 
 
 class _TableReader(NodeReader):
-    """Makes entries of the nodes of a file."""
+    """Reads entries from the nodes of a file."""
 
     def __init__(self, file: Path, problems: Iterable[Problem]) -> None:
         super().__init__(file, problems)
         self.entries: dict[str, Entry] = {}
-        self.places: dict[str, int] = {}
-        """The line of each user."""
+        self.user_lines: dict[str, int] = {}
 
     def read(self, root: Node) -> None:
-        if isinstance(root, Scalar) and root.is_null:
+        if isinstance(root, ScalarNode) and root.is_null:
             return
-        mapping = self.mapping(root, "", "write one user a line, such as alice: 7f3c-alice")
+        mapping = self.mapping(root, "", "write one user on each line, such as alice: 7f3c-alice")
         for name, value in mapping.entries if mapping else ():
             user = name.text
-            self.places[user] = name.line
-            fault = name_fault(user)
-            if fault:
-                self.problem(
-                    name.line, user, f"the user name {shown(user)} {fault}", "write the name as NSS has it"
-                )
+            self.user_lines[user] = name.line
+            error = name_error(user)
+            if error:
+                what = f"the user name {shown(user)} {error}"
+                self.problem(name.line, user, what, "write the name as getent passwd shows it")
             entry = self._entry(user, value)
             if entry is not None:
                 self.entries[user] = entry
 
     def _entry(self, user: str, node: Node) -> Entry | None:
-        if isinstance(node, Scalar):
+        if isinstance(node, ScalarNode):
             only_token = self._token(user, node)
             return None if only_token is None else Entry(only_token)
         mapping = self.mapping(node, user, "write the token, or {token: …, methods: […]}")
         token: str | None = None
         methods: tuple[str, ...] | None = None
-        given = False
+        has_token = False
         for name, value in mapping.entries if mapping else ():
             key = f"{user}.{name.text}"
             if name.text == "token":
-                given = True
+                has_token = True
                 token = self._token(key, value)
             elif name.text == "methods":
-                methods = self.value(value, key, _METHODS)
+                methods = self.value(value, key, METHOD_LIST)
             else:
-                # Not the key itself: it may be a token that was put there, and ends up in logs.
-                self.problem(
-                    name.line, user, "has a key that is not known", "write token and methods, nothing else"
-                )
-        if mapping and not given:
+                # Without the key: it may be a misplaced token, and messages are logged.
+                self.problem(name.line, user, "has an unknown key", "write token and methods, nothing else")
+        if mapping and not has_token:
             self.problem(mapping.line, user, "has no token", "write {token: …, methods: […]}")
         return None if token is None else Entry(token, methods)
 
     def _token(self, key: str, node: Node) -> str | None:
-        if not isinstance(node, Scalar):
+        if not isinstance(node, ScalarNode):
             self.problem(node.line, key, f"is {node.kind}, not a token", "write the token as text")
             return None
-        fault = token_fault(node.text)
-        if fault is None:
+        error = token_error(node.text)
+        if error is None:
             return node.text
-        what = f"the token {fault}"  # not the token itself: what is wrong ends up in logs
-        self.problem(node.line, key, what, "write the token as IAMPASS has it")
+        # Without the token: messages are logged.
+        self.problem(node.line, key, f"the token {error}", "copy the token from IAMPASS")
         return None

@@ -1,4 +1,4 @@
-"""Everything that is wrong with the table of users, for `pam-iampass check`."""
+"""Checks the whole table of users, for `pam-iampass check`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pam_iampass.config.user_file_name import SUFFIX, file_name, user_of
-from pam_iampass.config.user_table import Entry, Table, read, read_own
-from pam_iampass.config.validation import name_fault
+from pam_iampass.config.user_table import Entry, TableFile, read, read_own
+from pam_iampass.config.validation import name_error
 from pam_iampass.errors import MissingFile, Problem, Severity, UntrustedFile, shown
 from pam_iampass.system import trusted_file
 
@@ -18,21 +18,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Examination:
-    """Everything that reading the whole table brought to light."""
+class TableReport:
+    """The whole table, and everything that is wrong with it."""
 
     entries: Mapping[str, Entry]
-    """By user name, as a look-up would find them."""
+    """By user name, as a look-up finds them."""
     places: Mapping[str, tuple[Path, int]]
-    """File and line of each."""
+    """The file and line of each entry."""
     files: tuple[Path, ...]
-    """What was read."""
+    """The files that were read."""
     problems: tuple[Problem, ...]
 
 
-class Examiner:
-    """Reads every file of a table."""
+def check(users: Path, folder: Path, *, owner: int = 0) -> TableReport:
+    """Read every file of the table. The arguments are as for `UserTable`. Raises nothing."""
+    table = _TableCheck(users, folder, owner)
+    table.read_folder()
+    table.read_users()
+    table.find_shared_tokens()
+    return TableReport(table.entries, table.places, tuple(table.files), tuple(table.problems))
 
+
+class _TableCheck:
     def __init__(self, users: Path, folder: Path, owner: int) -> None:
         self.users = users
         self.folder = folder
@@ -42,47 +49,39 @@ class Examiner:
         self.files: list[Path] = []
         self.problems: list[Problem] = []
 
-    def examination(self) -> Examination:
-        self._read_folder()
-        self._read_users()
-        self._find_shared_tokens()
-        return Examination(self.entries, self.places, tuple(self.files), tuple(self.problems))
-
-    def _read_folder(self) -> None:
-        """Read all files of single users."""
+    def read_folder(self) -> None:
+        """Read the files of single users."""
         try:
             names = trusted_file.names(self.folder, owner=self.owner)
-        except MissingFile as error:
-            if os.path.lexists(self.folder):
-                self.problems.append(error.problem(self.folder))
         except UntrustedFile as error:
-            self.problems.append(error.problem(self.folder))
-        else:
-            for name in names:
-                self._read_own(self.folder / name)
+            if not isinstance(error, MissingFile) or os.path.lexists(self.folder):
+                self.problems.append(error.problem(self.folder))
+            return
+        for name in names:
+            self._read_own(self.folder / name)
 
     def _read_own(self, file: Path) -> None:
         user = user_of(file.name)
         if user is None:
-            self._never_read(file)
+            self._warn_of_other_file(file)
             return
         try:
             table = read_own(file, self.owner, user)
         except UntrustedFile as error:
             self.problems.append(error.problem(file, None, user))
             return
-        self._take(file, table)
+        self._add(file, table)
 
-    def _never_read(self, file: Path) -> None:
+    def _warn_of_other_file(self, file: Path) -> None:
         if file.name.startswith("."):  # an editor's
             return
         stem = file.name[: -len(SUFFIX)] if file.name.endswith(SUFFIX) else ""
-        remedy = "move it elsewhere"
-        if not name_fault(stem):
+        remedy = "move it to another folder"
+        if not name_error(stem):
             remedy = f"for the user {shown(stem)} name it {file_name(stem)}"
-        self._warn(file, None, "", "is never read: no user's file has that name", remedy)
+        self._warn(file, None, "", "is not read: its name does not belong to any user", remedy)
 
-    def _read_users(self) -> None:
+    def read_users(self) -> None:
         try:
             table = read(self.users, self.owner)
         except UntrustedFile as error:
@@ -90,11 +89,11 @@ class Examiner:
             return
         for user, line in table.lines.items():
             if user in self.places:
-                what = f"is never read: the user has a file, {self.places[user][0]}"
-                self._warn(self.users, line, user, what, "keep one of the two")
-        self._take(self.users, table)
+                what = f"is not read: the user has a file, {self.places[user][0]}"
+                self._warn(self.users, line, user, what, "delete one of the two")
+        self._add(self.users, table)
 
-    def _take(self, file: Path, table: Table) -> None:
+    def _add(self, file: Path, table: TableFile) -> None:
         self.files.append(file)
         self.problems += table.problems
         for user, entry in table.entries.items():
@@ -102,13 +101,13 @@ class Examiner:
                 self.entries[user] = entry
                 self.places[user] = (file, table.lines[user])
 
-    def _find_shared_tokens(self) -> None:
+    def find_shared_tokens(self) -> None:
         first: dict[str, str] = {}
         for user, entry in self.entries.items():
             other = first.setdefault(entry.token, user)
             if other != user:
-                what = f"has the same token as {shown(other)}: either can approve for both"
-                self._warn(*self.places[user], user, what, "give everybody a token of their own")
+                what = f"has the same token as {shown(other)}: either can approve logins of both"
+                self._warn(*self.places[user], user, what, "give each user a token of their own")
 
     def _warn(self, file: Path, line: int | None, key: str, what: str, remedy: str) -> None:
         self.problems.append(Problem(file, line, key, what, remedy, Severity.WARNING))

@@ -1,7 +1,7 @@
-"""Writes the table of users: one file a user in `users.d`, and never what a person wrote in `users.yaml`.
+"""Changes the table of users: writes one file for each user in `users.d`, and never changes `users.yaml`.
 
-A file comes into being whole or not at all: it is written under another name, read as the module would
-read it, and only then put in its place. One editor works at a time.
+A file is written under another name, read back as the module will read it, and only then renamed. One editor works at
+a time.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pam_iampass.config.node_reader import Fault
+from pam_iampass.config.node_reader import InvalidValue
 from pam_iampass.config.user_file_name import LONGEST, file_name
-from pam_iampass.config.user_table import Entry, Table, read, read_own
-from pam_iampass.config.validation import name_fault, token_fault
-from pam_iampass.config.value_types import method as known_method
-from pam_iampass.errors import ConfigurationError, EditRefused, MissingFile, UnreadableFile, shown
+from pam_iampass.config.user_table import Entry, is_absent, read, read_own
+from pam_iampass.config.validation import name_error, token_error
+from pam_iampass.config.value_types import method as read_method
+from pam_iampass.errors import EditRefused, MissingFile, UnreadableFile, UntrustedFile, shown
 from pam_iampass.system import atomic_write, file_lock
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user, service_group
 from pam_iampass.system.trusted_folder import opened, shell_word, trusted_folder
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 NEW = ".new.yaml"
-"""A file that is being written. Only who holds the lock makes one, so what is found is left of a crash."""
+"""The file while it is written. Only the holder of the lock creates it: an existing one is left from a crash."""
 
 LOCK = ".users.lock"
-"""Next to the table; root's, so that nobody else can hold an editor up."""
+"""Next to the table; it belongs to root, so that no other user can block an editor."""
 
 
 class UserTableEditor:
@@ -44,10 +44,10 @@ class UserTableEditor:
         module_user: str = SERVICE_USER,
         patience: float = 10.0,
     ) -> None:
-        """`users` is the table and `users_folder` the folder with one file a user, both absolute paths.
+        """`users` is the table and `users_folder` the folder with one file for each user, both absolute paths.
 
-        `owner` is as for `trusted_file.read`; `module_user` is who must be able to read what is written.
-        `patience` is how many seconds another editor may take: what it does takes milliseconds.
+        `owner` is as for `trusted_file.read`; `module_user` must be able to read the files. `patience` is how many
+        seconds to wait for another editor, which takes milliseconds.
         """
         self._users = users
         self._folder = users_folder
@@ -56,14 +56,13 @@ class UserTableEditor:
         self._patience = patience
 
     def add(self, name: str, token: str, methods: Iterable[str] | None = None, replace: bool = False) -> Path:
-        """Give the user `name` a token; returns the file that now holds it.
+        """Give the user `name` a token; returns the user's file.
 
-        `methods` are the ways of approving, None for those of the service. Without `replace`, a user who has
-        a token keeps it. With it, the user's own file is written anew; a line in `users.yaml` stays as it is
-        and is no longer read.
+        `methods` are the methods for approval, None for those of the service. Without `replace`, a user who already
+        has a token keeps it. With it, the user's file is replaced; a line in `users.yaml` stays but is no longer read.
 
-        Raises EditRefused, UntrustedFile and ConfigurationError; nothing has changed then. Raises OSError where
-        the change was made and the disk then failed: it may not outlast a crash.
+        Raises EditRefused, UntrustedFile and ConfigurationError, with nothing changed. Raises OSError if the disk
+        failed after the change, which a crash may then undo.
         """
         entry = Entry(token, None if methods is None else tuple(methods))
         self._check(name, entry)
@@ -71,32 +70,26 @@ class UserTableEditor:
             own = self._own(name)
             if own is not None and not replace:
                 raise EditRefused(
-                    f"{shown(name)} has a token already, in {own}", "give --replace, or keep it"
+                    f"{shown(name)} already has a token, in {own}", "use --replace to replace it"
                 )
             place = None if replace else self._place_in_users(name)
             if place is not None:
-                remedy = "change it there, or give --replace: a file in users.d is read first"
-                raise EditRefused(f"{shown(name)} has a token already, in {place}", remedy)
+                remedy = "change it there, or use --replace: a file in users.d is read first"
+                raise EditRefused(f"{shown(name)} already has a token, in {place}", remedy)
             self._make_folder()
             return self._write(name, entry)
 
     def remove(self, name: str) -> Path:
-        """Take the user's token away; returns the file that was deleted.
-
-        Raises as `add` does.
-        """
-        if name_fault(name):
-            raise EditRefused(
-                f"the user name {shown(name)} {name_fault(name)}", "write the name as NSS has it"
-            )
+        """Delete the user's file, and return it. Raises as `add` does."""
+        _require_name(name)
         with self._locked():
             own = self._own(name)
             place = self._place_in_users(name)
             if place is not None:
-                what = f"{shown(name)} stands in {place}, which a person wrote"
+                what = f"{shown(name)} is in {place}, which is only edited by hand"
                 raise EditRefused(what, "delete that line" + (", then remove the user again" if own else ""))
             if own is None:
-                raise EditRefused(f"{shown(name)} has no token", "look at: pam-iampass user list")
+                raise EditRefused(f"{shown(name)} has no token", "see: pam-iampass user list")
             with trusted_folder(str(self._folder), self._owner) as folder:
                 with _changing(own):
                     os.unlink(own.name, dir_fd=folder)
@@ -104,52 +97,51 @@ class UserTableEditor:
             return own
 
     def _check(self, name: str, entry: Entry) -> None:
-        """Raises EditRefused where no table could hold the entry."""
-        fault = name_fault(name)
-        if fault:
-            raise EditRefused(f"the user name {shown(name)} {fault}", "write the name as NSS has it")
-        fault = token_fault(entry.token)
-        if fault:  # not the token itself: what is wrong ends up in logs
-            raise EditRefused(f"the token {fault}", "write the token as IAMPASS has it")
-        for given in entry.methods or ():
+        """Raises EditRefused for an invalid entry."""
+        _require_name(name)
+        error = token_error(entry.token)
+        if error:  # without the token: messages are logged
+            raise EditRefused(f"the token {error}", "copy the token from IAMPASS")
+        methods = entry.methods or ()
+        for method in methods:
             try:
-                known_method(given)
-            except Fault as wrong:
-                raise EditRefused(f"{shown(given)} {wrong.what}", wrong.remedy) from None
-        if len(set(entry.methods or ())) != len(entry.methods or ()):
+                read_method(method)
+            except InvalidValue as invalid:
+                raise EditRefused(f"{shown(method)} {invalid.what}", invalid.remedy) from None
+        if len(set(methods)) != len(methods):
             raise EditRefused("a method is given twice", "give it once")
         if len(file_name(name)) > LONGEST:
-            what = f"the user name {shown(name)} is too long for the name of a file"
-            raise EditRefused(what, f"write the user into {self._users}")
+            what = f"the user name {shown(name)} is too long for a file name"
+            raise EditRefused(what, f"add the user to {self._users}")
 
     def _own(self, name: str) -> Path | None:
-        """The user's own file, None where there is none. A broken one is not touched: it raises."""
+        """The user's file, or None without one. An invalid file raises, and is not changed."""
         own = file_name(name)
         if len(own) > LONGEST:
             return None
         path = self._folder / own
         try:
             table = read_own(path, self._owner, name)
-        except MissingFile as missing:
-            if missing.folder and os.path.lexists(self._folder):
-                raise
-            return None
-        _whole(table)
+        except UntrustedFile as error:
+            if is_absent(error, self._folder):
+                return None
+            raise
+        table.require_valid()
         return path
 
     def _place_in_users(self, name: str) -> str | None:
-        """File and line of the user in `users.yaml`, None where the user is not in it."""
+        """The file and line of the user in `users.yaml`, or None if the user is not in it."""
         try:
             table = read(self._users, self._owner)
         except MissingFile:
             return None
-        _whole(table)
+        table.require_valid()
         line = table.lines.get(name)
         return None if line is None else f"{self._users}:{line}"
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Meanwhile no other editor works."""
+        """Keeps other editors out."""
         if os.geteuid() != self._owner:
             raise EditRefused(f"only root can change {self._folder}", "run it as root")
         path = self._users.parent / LOCK
@@ -157,15 +149,15 @@ class UserTableEditor:
             try:
                 descriptor = file_lock.acquire(folder, LOCK, self._patience)
             except file_lock.LockHeld:
-                what = f"{path}: somebody else has been changing the table for {self._patience:g} seconds"
-                raise EditRefused(what, f"find out who: fuser {path}") from None
+                what = f"{path}: another program has been changing the table for {self._patience:g} seconds"
+                raise EditRefused(what, f"find out which: fuser {path}") from None
         try:
             yield
         finally:
             os.close(descriptor)
 
     def _make_folder(self) -> None:
-        """Make `users.d` where it is not there, complete from its first moment on: logins look into it."""
+        """Create `users.d` if it is missing, under another name until its permissions are set: logins read it."""
         if os.path.lexists(self._folder):
             return
         parent, name = self._folder.parent, f".{self._folder.name}.{secrets.token_hex(8)}"
@@ -198,29 +190,36 @@ class UserTableEditor:
         return path
 
     def _read_again(self, name: str, entry: Entry) -> None:
-        """Raises where the module would not find in the file NEW what was meant."""
+        """Raises an error unless the module reads the entry from the file NEW."""
         try:
             with reading_as_service_user(self._module_user):
                 table = read_own(self._folder / NEW, self._owner, name)
         except UnreadableFile:
-            what = f"{self._folder}: the module, as user {self._module_user}, cannot read what is put there"
+            what = f"{self._folder}: the module, as user {self._module_user}, cannot read files in it"
             word = shell_word(str(self._folder))
             raise EditRefused(what, f"chgrp {self._module_user} {word}; chmod 0750 {word}") from None
-        _whole(table)
+        table.require_valid()
         if table.entries[name] != entry:
-            what = f"what was written for {shown(name)} reads differently"
-            raise EditRefused(what, "write the file by hand, and tell us the name")
+            what = f"the entry of {shown(name)} is not read back as it was written"
+            raise EditRefused(what, "write the file by hand, and report the name as a bug")
 
     def _group(self) -> int:
         group = service_group(self._module_user)
         if group is None:
-            what = f"there is no group {self._module_user}, whom the module runs as"
+            what = f"there is no group {self._module_user}, as which the module runs"
             raise EditRefused(what, "finish the installation: make account, or the package's own script")
         return group
 
 
+def _require_name(name: str) -> None:
+    """Raises EditRefused for an invalid user name."""
+    error = name_error(name)
+    if error:
+        raise EditRefused(f"the user name {shown(name)} {error}", "write the name as getent passwd shows it")
+
+
 def _as_yaml(name: str, entry: Entry) -> bytes:
-    """The content of the user's file, quoted where it must be."""
+    """The content of the user's file, quoted where necessary."""
     import yaml
 
     methods = None if entry.methods is None else list(entry.methods)
@@ -236,17 +235,11 @@ def _as_yaml(name: str, entry: Entry) -> bytes:
     return text.encode("utf-8")
 
 
-def _whole(table: Table) -> None:
-    """Raises ConfigurationError where the file is broken: what a person meant by it is not for us to guess."""
-    if table.problems:
-        raise ConfigurationError(table.problems)
-
-
 @contextmanager
 def _changing(path: Path) -> Iterator[None]:
-    """What the system says while `path` is being changed, as an error of ours."""
+    """Raises EditRefused for an error of the system while `path` is changed."""
     try:
         yield
     except OSError as error:
         what = f"{path}: cannot be changed: {error.strerror}"
-        raise EditRefused(what, "mend that and try again; the table is as it was") from None
+        raise EditRefused(what, "fix that and try again; the table is unchanged") from None

@@ -1,1 +1,1 @@
-"""Finds out why logins fail, or would: the subjects of `pam-iampass doctor`. Nothing is changed, nobody is asked."""
+"""The checks of `pam-iampass check` and `pam-iampass doctor`, which change nothing and send no request to a phone."""

@@ -2,55 +2,52 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pam_iampass.doctor.finding import Finding, FindingKind
 from pam_iampass.errors import Severity
 
-ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
+_error = partial(FindingKind, severity=Severity.ERROR)
+_warning = partial(FindingKind, severity=Severity.WARNING)
+_note = partial(FindingKind, severity=Severity.NOTE)
 _METHODS = "Set AuthenticationMethods publickey,keyboard-interactive:pam"
 
 SECTIONS: dict[str, tuple[FindingKind, ...]] = {
     "Configuration and files": (
-        FindingKind(
+        _error(
             "configuration-error",
-            ERROR,
             "The configuration has an error: {what}",
             "The module denies all logins while the settings or the table of users have an error. An error in a file"
             " of `users.d` denies that user only. `pam-iampass check` reports the same errors.",
             "{remedy}",
         ),
-        FindingKind(
+        _warning(
             "configuration-warning",
-            WARNING,
             "The configuration is valid, but probably not intended: {what}",
             "The module works with it, but perhaps not as intended.",
             "{remedy}",
         ),
-        FindingKind(
+        _error(
             "account-missing",
-            ERROR,
             "The user iampass does not exist",
             "The module runs as the user `iampass`. Without that user every login is denied.",
             "systemd-sysusers /usr/lib/sysusers.d/pam-iampass.conf, then chgrp -R iampass /etc/iampass",
         ),
-        FindingKind(
+        _error(
             "file-writable",
-            ERROR,
             "Users other than root can change {path}",
-            "Users who can write a PAM file, a module or one of our programs decide who logs in, and can run code as"
-            " root.",
+            "Users who can write a PAM file, a module or one of our programs can log in and run code as root.",
             "{remedy}",
         ),
-        FindingKind(
+        _error(
             "packages-missing",
-            ERROR,
             "The module cannot be loaded: {what}",
             "`/usr/bin/python3 -I -S` must find the module and its packages in the folder that the package was built"
             " for. An upgrade of Python can move them. Every login is denied.",
             "Install pam-iampass, python3-requests, python3-yaml and python3-systemd for this Python",
         ),
-        FindingKind(
+        _error(
             "state-folder",
-            ERROR,
             "{path} {what}",
             "The module stores refusals and recovery codes there. The folder must belong to `iampass`, with mode 0700,"
             " and all folders above it to root.",
@@ -59,178 +56,153 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
     ),
     "Agent": (
-        FindingKind(
+        _error(
             "socket-wrong",
-            ERROR,
             "The agent's socket {what}",
             "The door uses `/run/iampass/pam.sock` only if it is a socket of root with mode 0600, in a folder that only"
             " root can write. Otherwise it denies the login.",
             "systemctl restart pam-iampass-agent.socket",
         ),
-        FindingKind(
+        _error(
             "agent-silent",
-            ERROR,
             "The agent does not answer",
-            "The agent accepts connections, but does not answer. The door does not use the helper in this case: logins"
-            " are denied.",
+            "The agent accepts connections without answering. The helper is not used in this case: logins are denied.",
             "systemctl restart pam-iampass-agent.socket pam-iampass-agent.service; journalctl -u pam-iampass-agent",
         ),
-        FindingKind(
+        _warning(
             "agent-not-listening",
-            WARNING,
             "No agent listens on its socket",
             "The socket is left over from an agent that has ended. Each login starts the helper instead.",
             "systemctl restart pam-iampass-agent.socket",
         ),
-        FindingKind(
+        _warning(
             "unit-off",
-            WARNING,
             "{unit} is {state}",
             "Without its socket unit the agent is not available after a reboot. Each login starts the helper instead.",
             "systemctl enable --now {unit}",
         ),
-        FindingKind(
+        _note(
             "agent-off",
-            NOTE,
             "The agent is not running; each login starts the helper",
             "Without the agent, each login starts `/usr/lib/pam-iampass/helper`. This is slower, and equally secure."
             " Set-uid programs such as sudo and su need the agent: they deny without it.",
             "systemctl enable --now pam-iampass-agent.socket, if systemd is running",
         ),
-        FindingKind(
+        _error(
             "helper-missing",
-            ERROR,
             "The helper is missing",
             "If no agent is listening, the door starts `/usr/bin/python3 -I -S /usr/lib/pam-iampass/helper`. One of"
             " these two files is missing, so that such logins are denied.",
             "Install pam-iampass again; {path} must exist",
         ),
-        FindingKind(
+        _warning(
             "selinux-no-policy",
-            WARNING,
             "SELinux is enforcing, and has no policy for pam-iampass",
             "SELinux may block sshd from the agent's socket, and the agent from the network. Logins are then denied.",
             "Install pam-iampass-selinux; list denials with ausearch -m avc -ts recent",
         ),
     ),
     "The service": (
-        FindingKind(
+        _error(
             "service-unreachable",
-            ERROR,
             "IAMPASS is unreachable",
             "The name look-up, the connection or the response failed. Meanwhile logins are denied, or allowed without"
             " the phone if `unavailable: ignore` is set.",
             "{remedy}",
         ),
-        FindingKind(
+        _error(
             "service-tls",
-            ERROR,
             "There is no trusted connection to IAMPASS",
             "The certificate is not trusted, is for another name or is expired, or the server does not support TLS 1.2."
             " This does not count as an outage: every login is denied.",
             "{remedy}",
         ),
-        FindingKind(
+        _error(
             "service-refused",
-            ERROR,
             "IAMPASS rejects the application id or the secret",
             "A signed call was answered with 401 or 403. Every login is denied.",
             "Write the application's secret to {secret_file} again, and check application_id",
         ),
-        FindingKind(
+        _error(
             "service-nonsense",
-            ERROR,
             "The server does not speak the IAMPASS protocol",
             "The server, or a proxy on the way, sent a response that IAMPASS does not send. Every login is denied.",
             "{remedy}",
         ),
-        FindingKind(
+        _error(
             "service-local",
-            ERROR,
             "This machine cannot open a connection",
             "The cause is on this machine: an unknown host name, too few descriptors, missing permission. This does not"
             " count as an outage: every login is denied.",
             "{remedy}",
         ),
-        FindingKind(
+        _warning(
             "clock-off",
-            WARNING,
             "This machine's clock is {seconds} s {side} the server's",
             "Requests are signed with the time. The client corrects its time when the server rejects it, at the cost of"
             " one more call for each login. Certificates may appear to be invalid.",
             "timedatectl set-ntp true, or enable another time service",
         ),
-        FindingKind(
+        _note(
             "proxy-ignored",
-            NOTE,
             "The environment names a proxy, and `proxy` is not set",
-            "The module uses a proxy only if the settings name one, since the user who calls sudo controls the"
-            " environment.",
+            "The module uses only the proxy in its settings, since the user who calls sudo controls the environment.",
             "If IAMPASS is reachable only through a proxy, set proxy: http://HOST:PORT in the settings",
         ),
     ),
     "Users": (
-        FindingKind(
+        _error(
             "user-unknown",
-            ERROR,
             "The user {name} does not exist on this machine",
             "A name that NSS does not know is denied before any prompt.",
             "getent passwd {name}; if the user is in a directory, check sssd",
         ),
-        FindingKind(
+        _warning(
             "entry-never-used",
-            WARNING,
             "Entries of the table are never used: {names}",
             "The table is searched for names as `getent passwd` prints them. An entry with another spelling, or for a"
             " deleted account, is not found.",
             "Rename or remove them: pam-iampass user list --only without-account",
         ),
-        FindingKind(
+        _error(
             "user-without-token",
-            ERROR,
             "{name} has no token, and is denied",
             "The user is not in the table, and `unlisted_users` is `deny`.",
             "pam-iampass enroll {name}, or pam-iampass user add {name}",
         ),
-        FindingKind(
+        _note(
             "users-without-token",
-            NOTE,
             "Users of this machine without a token are denied: {names}",
             "They are not in the table, and `unlisted_users` is `deny`. This may be intended.",
             "pam-iampass enroll USER for each user who needs to log in",
         ),
-        FindingKind(
+        _warning(
             "users-without-phone-check",
-            WARNING,
             "Users without a token log in without the phone: {names}",
             "They are not in the table, and `unlisted_users` is `ignore`.",
             "pam-iampass enroll USER; then set unlisted_users: deny",
         ),
-        FindingKind(
+        _note(
             "user-exempt",
-            NOTE,
             "{name} logs in without a second factor",
             "The user, one of the user's groups, or the network that the login comes from is exempt.",
             "None if this is intended; otherwise remove it from exempt in the settings",
         ),
-        FindingKind(
+        _warning(
             "no-device",
-            WARNING,
             "No phone is registered for {names}",
             "The table has a token, but IAMPASS has no device for it: such logins are denied with `no_device`.",
             "pam-iampass enroll USER shows the link and the QR code",
         ),
-        FindingKind(
+        _warning(
             "user-rests",
-            WARNING,
             "No request is sent to the phone of {names} for another {seconds} s",
             "After requests that were refused, unanswered or cancelled, further requests from the same service and"
             " address have to wait. Each user also has a limit of requests an hour.",
             "Wait, or pam-iampass throttle clear USER",
         ),
-        FindingKind(
+        _warning(
             "not-at-iampass",
-            WARNING,
             "IAMPASS does not know the tokens of {names}",
             "The application at IAMPASS has no user with this token: the token has a typing error, it is of another"
             " application, or the user was deleted there.",
@@ -238,344 +210,295 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
     ),
     "PAM stacks": (
-        FindingKind(
+        _warning(
             "nothing-asks",
-            WARNING,
             "No PAM service asks the phone",
             "No `auth` stack that an application uses names pam_iampass: no login needs a second factor.",
             "pam-iampass setup sshd, or pam-iampass setup sudo",
         ),
-        FindingKind(
+        _error(
             "pam-broken",
-            ERROR,
             "libpam cannot use the PAM file: every login fails",
             "An included file is missing, the file ends in the middle of a line, or files include each other.",
             "Correct the named file, and keep a root shell open meanwhile",
         ),
-        FindingKind(
+        _warning(
             "pam-fault",
-            WARNING,
             "A line of the PAM file is invalid",
             "libpam replaces an invalid line with a module that always fails.",
             "Correct the line: pam.conf(5)",
         ),
-        FindingKind(
+        _warning(
             "stack-no-auth",
-            WARNING,
             "Our line is not an `auth` line, and asks nobody",
             "Only `auth` lines ask for approval; in other lines the module returns PAM_IGNORE.",
             "Write auth at the start of the line at {place}",
         ),
-        FindingKind(
+        _error(
             "service-file-missing",
-            ERROR,
             "There is no PAM file {name}, which {setting} names",
-            "libpam uses the stack of `other` for a service without a file: nobody can log in, or users log in without"
-            " the phone.",
+            "libpam uses the stack of `other` instead: nobody can log in, or users log in without the phone.",
             "Correct {setting}, or create the file in /etc/pam.d",
         ),
-        FindingKind(
+        _warning(
             "sibling-unprotected",
-            WARNING,
             "{asking} asks the phone, and {other} does not",
             "`sudo -i` and `su -` have PAM services of their own (sudo-i, su-l), through which the phone is not asked.",
             "{remedy}",
         ),
-        FindingKind(
+        _error(
             "module-missing",
-            ERROR,
             "{module} is not installed",
             "Our line names a module or a script that does not exist. With `required` every login fails.",
             "Install pam-iampass again, or remove the line",
         ),
-        FindingKind(
+        _warning(
             "other-module-missing",
-            WARNING,
             "{module} is not installed",
             "Another line of the stack names a module that does not exist; it returns PAM_MODULE_UNKNOWN.",
             "Install the package that contains it, or remove the line",
         ),
-        FindingKind(
+        _error(
             "module-argument",
-            ERROR,
             "Our line has unknown arguments: {arguments}",
-            "The module accepts `config=/PATH`, `first_factor=publickey` and `debug`. With other arguments every login"
-            " is denied.",
+            "Only `config=/PATH`, `first_factor=publickey` and `debug` are valid. Otherwise every login is denied.",
             "Correct the arguments of the line",
         ),
-        FindingKind(
+        _error(
             "stack-approved-fails",
-            ERROR,
             "The right first factor and an approval do not let anybody in",
             "The stack fails even if every answer is right: a module is missing, or always denies.",
             "Check the lines around {place}; compare with the file that pam-iampass setup creates",
         ),
-        FindingKind(
+        _error(
             "stack-denial-passes",
-            ERROR,
             "A denial on the phone lets users in",
             "The control of our line (`optional`, `sufficient`, `[default=ignore]`) lets the stack succeed even if the"
             " module denies, crashes or is missing.",
             "Write `required` on the line at {place}",
         ),
-        FindingKind(
+        _error(
             "stack-wrong-passes",
-            ERROR,
             "A wrong password gets in",
             "With a wrong first factor the stack succeeds for exempt users, or for everybody.",
             "Put `requisite` on the line of the password, before {place}",
         ),
-        FindingKind(
+        _error(
             "stack-either",
-            ERROR,
             "A wrong password and an approval get in: the phone is the only factor",
             "The line of the password is `optional` or `sufficient`, so that the password need not be right.",
             "Put `requisite` on the line of the password, before {place}",
         ),
-        FindingKind(
+        _error(
             "stack-upside-down",
-            ERROR,
             "A right password skips the phone, and a wrong one rings it",
             "`sufficient` in a file that is included with `include` ends the whole stack (as in RHEL's system-auth):"
             " our line is reached only with a wrong password.",
             "Before our line write auth requisite pam_unix.so (or pam_sss.so) instead of the include",
         ),
-        FindingKind(
+        _error(
             "stack-skipped",
-            ERROR,
             "A right password gets in without the phone",
             "A line before ours ends the stack (`sufficient`, `done`, a jump): the module is not called.",
             "Move our line before the line that ends the stack: {place}",
         ),
-        FindingKind(
+        _note(
             "stack-skipped-sometimes",
-            NOTE,
             "The phone is not asked if {condition}",
             "A condition, or another factor, ends the stack or jumps over our line. This may be intended.",
             "None if this is intended; otherwise change the control of that line",
         ),
-        FindingKind(
+        _warning(
             "stack-wrong-rings",
-            WARNING,
             "A wrong password rings the phone",
             "The stack continues after `required` and after a `substack`. Anyone who knows a user name can make the"
             " phone ring, until the user approves out of habit.",
             "On the line of the password, before ours, write `requisite` or [success=ok default=die]",
         ),
-        FindingKind(
+        _warning(
             "stack-rings-first",
-            WARNING,
             "The phone rings before the password is asked for",
             "Our line is before the first factor: anyone who knows a user name can make the phone ring.",
             "Move the line at {place} after the password",
         ),
-        FindingKind(
+        _warning(
             "stack-ignored-fails",
-            WARNING,
             "Users who need no second factor cannot log in",
             "The module returns PAM_IGNORE for exempt users and in tolerated outages. A stack in which every module"
             " ignores the login fails.",
             "After our line write: auth required pam_permit.so",
         ),
-        FindingKind(
+        _error(
             "stack-setcred-fails",
-            ERROR,
             "An approved login fails in pam_setcred",
             "After an approval the application calls the stack again to set credentials, which our module ignores. If"
             " no other module succeeds then, sshd and su abort the login.",
             "After our line write: auth required pam_permit.so",
         ),
-        FindingKind(
+        _warning(
             "stack-phone-only",
-            WARNING,
             "The phone is the only factor",
             "No line of the stack asks for a password or another factor: an approval alone is enough.",
             "Before our line write: auth requisite pam_unix.so",
         ),
-        FindingKind(
+        _error(
             "pam-python-set-uid",
-            ERROR,
             "pam_python in a set-uid program lets its caller become root",
             "The interpreter finds its library through the caller's PATH: it runs an unprivileged user's code as root"
             " before our script, which denies there, is loaded.",
             "Replace pam_python.so and the script with pam_iampass.so, at {place}",
         ),
-        FindingKind(
+        _note(
             "pam-python-needless",
-            NOTE,
             "pam_python is used, although pam_iampass.so is installed",
             "pam_iampass.so is faster, and loads no interpreter into the application.",
             "Replace pam_python.so and the script with pam_iampass.so, at {place}",
         ),
     ),
     "sshd": (
-        FindingKind(
+        _error(
             "sshd-broken",
-            ERROR,
             "sshd rejects its configuration",
             "`sshd -T` fails. A running sshd keeps its previous configuration; after a restart nobody can log in.",
             "Correct the named line; keep this shell open until sshd -t reports nothing",
         ),
-        FindingKind(
+        _note(
             "sshd-unprotected",
-            NOTE,
             "ssh logins do not ask the phone",
             "The PAM service that sshd uses does not name pam_iampass.",
             "To protect ssh logins: pam-iampass setup sshd",
         ),
-        FindingKind(
+        _error(
             "sshd-pam-off",
-            ERROR,
             "sshd does not use PAM",
             "With `UsePAM no` the module is never called, and a key or a password alone is enough.",
             "Set UsePAM yes",
         ),
-        FindingKind(
+        _error(
             "sshd-key-bypasses",
-            ERROR,
             "{how} gets in without the phone: {names}",
             "sshd does not run PAM's `auth` stack for a key. It asks for more only if every list of methods in"
             " AuthenticationMethods contains keyboard-interactive.",
             _METHODS,
         ),
-        FindingKind(
+        _error(
             "sshd-no-prompt",
-            ERROR,
             "sshd demands keyboard-interactive, which is off: {names}",
             "With `KbdInteractiveAuthentication no` the methods that AuthenticationMethods demands are not available.",
             "Set KbdInteractiveAuthentication yes",
         ),
-        FindingKind(
+        _warning(
             "sshd-password-method",
-            WARNING,
             "sshd accepts passwords by a method that shows no messages: {names}",
-            "The method `password` runs PAM without prompts: users are not told to look at their phones.",
+            "The method `password` runs PAM without prompts: users do not see that a request was sent to the phone.",
             "Set PasswordAuthentication no, and leave the password to keyboard-interactive",
         ),
-        FindingKind(
+        _error(
             "sshd-phone-only",
-            ERROR,
             "The phone alone is enough for ssh: {names}",
-            "The stack asks for no password, and AuthenticationMethods demands no key first. An exempt user needs"
-            " nothing at all.",
+            "The stack asks for no password, and AuthenticationMethods for no key. An exempt user needs nothing.",
             f"{_METHODS}, and first_factor=publickey on our line",
         ),
-        FindingKind(
+        _error(
             "sshd-key-not-demanded",
-            ERROR,
             "Our line demands a key, and sshd does not ask for one first: {names}",
             "With `first_factor=publickey` the module denies logins for which sshd has not accepted a key before.",
             _METHODS,
         ),
-        FindingKind(
+        _warning(
             "sshd-key-not-insisted",
-            WARNING,
             "Only AuthenticationMethods keeps the phone from being the only factor",
             "The stack asks for no password. If that line of sshd's configuration is lost, the phone alone is enough.",
             "Write first_factor=publickey on our line, at {place}",
         ),
-        FindingKind(
+        _warning(
             "sshd-grace-short",
-            WARNING,
             "sshd ends a login after {grace} s, but users have {timeout} s to approve",
             "LoginGraceTime begins with the connection, and includes key, password and prompt. sshd penalizes clients"
             " that exceed it. It should be 30 s longer than `timeout`.",
             "Set LoginGraceTime {enough}, or a shorter timeout in the settings",
         ),
-        FindingKind(
+        _warning(
             "sshd-root-refused",
-            WARNING,
             "sshd refuses root even after an approval",
             "Under `PermitRootLogin prohibit-password` sshd refuses root after PAM has succeeded by"
             " keyboard-interactive. This is a note if root has no token.",
             "Set PermitRootLogin yes with AuthenticationMethods publickey,keyboard-interactive:pam, or no",
         ),
-        FindingKind(
+        _warning(
             "sshd-text-hidden",
-            WARNING,
             "sshd shows our messages only after the request",
             "sshd before 10.3 keeps messages until the next prompt; with `prompt: never` there is none.",
             "Set prompt: auto in the settings",
         ),
-        FindingKind(
+        _warning(
             "sshd-no-enrolment",
-            WARNING,
             "Users cannot register a phone at login, although enroll_at_login is set",
             "`enroll_at_login` needs a first factor, since everybody who reaches the prompt can register a phone."
             " Without `first_factor=publickey` on our line such logins are denied.",
             "Write first_factor=publickey on our line, at {place}, or set enroll_at_login: false",
         ),
-        FindingKind(
+        _warning(
             "sshd-stale",
-            WARNING,
             "The running sshd has not loaded its present configuration",
             "A file of the configuration is newer than the running process.",
             "sshd -t && systemctl reload ssh (sshd on other systems), and keep this shell open",
         ),
     ),
     "sudo": (
-        FindingKind(
+        _error(
             "sudoers-broken",
-            ERROR,
             "sudo rejects its configuration",
             "`visudo -c` fails. sudo may refuse everybody.",
             "Correct the named file with visudo",
         ),
-        FindingKind(
+        _note(
             "sudo-unprotected",
-            NOTE,
             "sudo does not ask the phone",
             "The PAM service that sudo uses does not name pam_iampass.",
             "To protect sudo: pam-iampass setup sudo",
         ),
-        FindingKind(
+        _note(
             "sudo-no-password",
-            NOTE,
             "sudo runs some commands without a password and without the phone: {names}",
             "NOPASSWD and `!authenticate` skip PAM's `auth` stack.",
             "None if this is intended; otherwise remove NOPASSWD",
         ),
-        FindingKind(
+        _error(
             "sudo-environment",
-            ERROR,
             "sudo's environment lets pam_python run a caller's code as root: {what}",
             "Without `secure_path`, or with PATH or variables of Python kept, the interpreter of pam_python loads its"
             " library from the caller.",
             "Use pam_iampass.so in sudo's stack; and set secure_path and env_reset in sudoers",
         ),
-        FindingKind(
+        _note(
             "sudo-no-secure-path",
-            NOTE,
             "sudoers has no secure_path",
             "pam_iampass.so is not affected, but sudo finds commands through the caller's PATH.",
             "Defaults secure_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         ),
     ),
     "Being locked out": (
-        FindingKind(
+        _warning(
             "lockout-you",
-            WARNING,
             "You, {name}, cannot log in the next time: {why}",
             "The user who called sudo or su for this command would be denied by the services that ask the phone.",
             "pam-iampass enroll {name}, before you close this shell",
         ),
-        FindingKind(
+        _warning(
             "lockout-root",
-            WARNING,
             "root cannot log in by ssh: {why}",
             "`PermitRootLogin` is `yes`, the PAM service of sshd asks the phone, and root would be denied.",
             "pam-iampass enroll root, or exempt root, or set PermitRootLogin no",
         ),
-        FindingKind(
+        _note(
             "lockout-no-way-back",
-            NOTE,
             "Nobody can log in while IAMPASS is unreachable: no user is exempt or has recovery codes",
             "`unavailable` is `deny`. Only the console works then, as long as its PAM stack does not ask the phone.",
             "pam-iampass recovery new USER for users who must get in, or exempt an emergency account",
         ),
-        FindingKind(
+        _warning(
             "lockout-console",
-            WARNING,
             "The console asks the phone as well; no user is exempt or has recovery codes",
             "While IAMPASS or the network is down, nobody can log in, neither by ssh nor at the console.",
             "Exempt an emergency account, or create recovery codes for one; or remove our line from login's stack",

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Callable
 
 import yaml  # noqa: F401
 
-from pam_iampass.config import settings, user_table_check  # noqa: F401
-from pam_iampass.config.user_table import UserTable
+from pam_iampass.config import settings, user_table_check
 from pam_iampass.doctor import enrollment_advice
 from pam_iampass.errors import Problem, Severity, shown
 from pam_iampass.system import sshd
 from pam_iampass.system.programs import CommandUnavailable
-from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user, service_group
+from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,12 +61,11 @@ def check_config(
     Raises nothing that the files can cause.
     """
     table = None
-    group = service_group(module_user)
-    with reading_as_service_user(module_user):
-        examination = settings.examine(config, readers=frozenset() if group is None else {group})
+    with reading_as_service_user(module_user) as readers:
+        examination = settings.check(config, readers=readers)
         if examination.users is not None:
             users = examination.users
-            table = UserTable(users, users.parent / settings.USERS_FOLDER).examine()
+            table = user_table_check.check(users, users.parent / settings.USERS_FOLDER)
     problems = [*examination.problems, *(table.problems if table else ())]
     if examination.settings is not None:
         problems += _advice(config, examination, examination.settings.exempt)
@@ -85,7 +83,9 @@ def check_config(
     )
 
 
-def _advice(config: Path, examination: settings.Examination, exempt: settings.Exempt) -> Iterator[Problem]:
+def _advice(
+    config: Path, examination: settings.SettingsReport, exempt: settings.ExemptSettings
+) -> Iterator[Problem]:
     """Settings that are valid, and rarely intended."""
 
     def warning(key: str, text: str, what: str, remedy: str) -> Problem:

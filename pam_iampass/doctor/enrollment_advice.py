@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pam_iampass.errors import Problem, Severity
-from pam_iampass.pam.behaviour import demands_key, our_lines
 from pam_iampass.pam.dialect import dialect
+from pam_iampass.pam.modules import demands_key, our_lines
 from pam_iampass.pam.stack import FOLDERS, Handler, PamFiles, UnusableService
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ class FindingKind:
     """A kind of finding: `docs/doctor.md` lists them all."""
 
     id: str
-    severity: Severity
     title: str
     """What is wrong, in a line; words in braces are filled in."""
     meaning: str
     """The explanation for the page."""
     remedy: str
     """What to do, in a line; words in braces are filled in."""
+    severity: Severity
 
 
 @dataclass(frozen=True)

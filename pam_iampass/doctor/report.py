@@ -27,9 +27,8 @@ from pam_iampass.errors import ConfigurationError, StateError
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.stack import PamFiles, PamService
 from pam_iampass.system import sshd, sudoers
-from pam_iampass.system.as_service_user import CannotBecome
 from pam_iampass.system.programs import CommandUnavailable
-from pam_iampass.system.service_user import reading_as_service_user, service_group
+from pam_iampass.system.service_user import CannotSwitchUser, reading_as_service_user
 from pam_iampass.system.sshd import SshdConfigRejected, SshdSettings
 from pam_iampass.system.sudoers import Sudoers
 
@@ -101,10 +100,8 @@ class Doctor:
     @cached_property
     def settings(self) -> Settings | None:
         """The settings as the module reads them, None if they are invalid."""
-        group = service_group()
-        readers = frozenset() if group is None else {group}
-        with reading_as_service_user():
-            return settings_file.examine(self.options.config, readers=readers).settings
+        with reading_as_service_user() as readers:
+            return settings_file.check(self.options.config, readers=readers).settings
 
     @cached_property
     def invoking(self) -> str | None:
@@ -156,7 +153,7 @@ class Doctor:
             return None
         try:
             return state_summary.summarize(self.asked, self.settings)
-        except (CannotBecome, StateError) as error:
+        except (CannotSwitchUser, StateError) as error:
             self.not_checked.append(f"recovery codes and throttle: {error}")
             return None
 

@@ -22,6 +22,7 @@ from pam_iampass.client import (
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding, names
+from pam_iampass.login.iampass import connect
 
 _SECONDS = 15.0
 """For the first call, and for all others together."""
@@ -46,7 +47,7 @@ class ServiceCheck:
     def findings(self, tokens: Mapping[str, str]) -> Iterator[Finding]:
         """Everything that is wrong. `tokens` are those of the users whose devices are checked."""
         try:
-            client = self._client()
+            client = connect(ManagementAPI, self._settings)
         except IampassError as error:
             yield self._of("service-tls", error)
             return
@@ -55,21 +56,11 @@ class ServiceCheck:
         finally:
             client.close()
 
-    def _client(self) -> ManagementAPI:
-        settings = self._settings
-        return ManagementAPI(
-            application_id=settings.application_id,
-            application_secret=settings.application_secret,
-            server=settings.server,
-            ca_file=settings.ca_file,
-            proxy=settings.proxy,
-        )
-
     def _call(self, client: ManagementAPI, tokens: Mapping[str, str]) -> Iterator[Finding]:
         self._progress(f"calling {self._settings.server}")
         problem: IampassError | None = None
         try:
-            with_nobody(client)
+            check_signature(client)
         except IampassError as error:
             problem = error
         offset = client.transport.clock_offset
@@ -135,14 +126,14 @@ class ServiceCheck:
         return finding(kind, "service", str(error), remedy=error.remedy)
 
 
-def with_nobody(client: ManagementAPI) -> None:
+def check_signature(client: ManagementAPI) -> None:
     """Make a signed call about a user who cannot exist, which IAMPASS must decline. Raises IampassError."""
     try:
-        client.has_registered_mobile_device(_nobody(), deadline=Deadline.after(_SECONDS))
+        client.has_registered_mobile_device(_unknown_user(), deadline=Deadline.after(_SECONDS))
     except Declined:
         return
 
 
-def _nobody() -> str:
+def _unknown_user() -> str:
     """The id of a user who cannot exist."""
     return f"pam-iampass-doctor-{secrets.token_hex(16)}"

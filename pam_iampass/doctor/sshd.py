@@ -83,8 +83,7 @@ class SshdCheck:
         yield from self._text(stack)
         enrolls = self.settings is not None and self.settings.for_service(stack.service).enroll_at_login
         if enrolls and not stack.demands_key:
-            place = f"{stack.ours.place}: {stack.ours.text}"
-            yield finding("sshd-no-enrolment", "sshd", place, place=stack.ours.place)
+            yield finding("sshd-no-enrolment", "sshd", str(stack.ours), place=stack.ours.place)
 
     def _faults(self, stack: StackCheck, user: str, settings: SshdSettings) -> Iterator[tuple[str, str, str]]:
         """The kind of each fault, the evidence, and what lets users in."""

@@ -9,7 +9,9 @@ from functools import cached_property
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding, names
 from pam_iampass.outcome import PamCode
-from pam_iampass.pam.behaviour import (
+from pam_iampass.pam.controls import CODES, ControlAction
+from pam_iampass.pam.dialect import Dialect
+from pam_iampass.pam.modules import (
     FirstFactor,
     Role,
     Scenario,
@@ -20,8 +22,6 @@ from pam_iampass.pam.behaviour import (
     role,
     setcred_answer,
 )
-from pam_iampass.pam.controls import CODES
-from pam_iampass.pam.dialect import Dialect
 from pam_iampass.pam.simulation import Simulation, simulate
 from pam_iampass.pam.stack import Handler
 
@@ -118,7 +118,7 @@ class StackCheck:
             if skipping and len(skipping) == len(logins):
                 kind = "stack-upside-down" if self._asked_if_wrong(factor) else "stack-skipped"
                 last = skipping[0].simulation.asked[-1]
-                yield self._finding(kind, f"ends at {last.place}: {last.text}")
+                yield self._finding(kind, f"ends at {last}")
             elif skipping:
                 module, arguments, result = _cause(skipping, logins)
                 if module != _ROOT_ITSELF:
@@ -147,16 +147,21 @@ class StackCheck:
             ours = next(place for place, handler in enumerate(ringing) if is_ours(handler))
             before = [handler for handler in ringing[:ours] if role(handler) is Role.FIRST_FACTOR]
             if before:
-                yield self._finding("stack-wrong-rings", f"after {before[0].place}: {before[0].text}")
+                yield self._finding("stack-wrong-rings", f"after {before[0]}")
             else:
                 yield self._finding("stack-rings-first")
 
     def _denials(self) -> Iterator[Finding]:
-        passed = [
-            CODES[code]
-            for code in _DENIALS
-            if any(login.asked_us and login.passed for login in self._logins(True, code))
-        ]
+        results: dict[tuple[ControlAction, ...], bool] = {}
+        passed = []
+        for code in _DENIALS:
+            # Codes with the same actions differ only in what the application gets.
+            actions = tuple(handler.actions[code] for handler in self.stack if is_ours(handler))
+            if actions not in results:
+                logins = self._logins(True, code)
+                results[actions] = any(login.asked_us and login.passed for login in logins)
+            if results[actions]:
+                passed.append(CODES[code])
         if passed:
             yield self._finding("stack-denial-passes", "although we return " + names(passed, 3))
 
@@ -179,14 +184,8 @@ class StackCheck:
                     return
 
     def _finding(self, kind: str, evidence: str = "", condition: str = "") -> Finding:
-        place = f"{self.ours.place}: {self.ours.text}"
-        return finding(
-            kind,
-            self.service,
-            f"{place} ({evidence})" if evidence else place,
-            place=self.ours.place,
-            condition=condition,
-        )
+        text = f"{self.ours} ({evidence})" if evidence else str(self.ours)
+        return finding(kind, self.service, text, place=self.ours.place, condition=condition)
 
 
 def _cause(skipping: list[SimulatedLogin], logins: list[SimulatedLogin]) -> tuple[str, tuple[str, ...], bool]:

@@ -13,7 +13,7 @@ from pam_iampass.doctor.finding import Finding
 from pam_iampass.doctor.stack_check import StackCheck
 from pam_iampass.errors import shown
 from pam_iampass.login.arguments import ModuleArguments
-from pam_iampass.pam.behaviour import is_ours, is_pam_python, own_arguments
+from pam_iampass.pam.modules import is_ours, is_pam_python, own_arguments
 from pam_iampass.pam.stack import Handler, HandlerKind, PamFiles, PamService, PamType, UnusableService
 
 _LIBRARIES = ("/usr/lib/*/security", "/lib/*/security", "/usr/lib64/security", "/usr/lib/security")
@@ -87,36 +87,36 @@ class Stacks:
         if name not in self.with_us:
             elsewhere = [one for one in service.handlers if is_ours(one)]
             if elsewhere:
-                yield finding("stack-no-auth", name, _line(elsewhere[0]), place=elsewhere[0].place)
+                yield finding("stack-no-auth", name, str(elsewhere[0]), place=elsewhere[0].place)
             return
         for error in service.errors:
             yield finding("pam-fault", name, error)
         yield from self._modules(name, service.stacks[PamType.AUTH])
         yield from self.with_us[name].findings(fresh_setcred=name == sshd_service)
         if name != sshd_service and self.with_us[name].phone_alone and not self.with_us[name].demands_key:
-            yield finding("stack-phone-only", name, _line(self.with_us[name].ours))
+            yield finding("stack-phone-only", name, str(self.with_us[name].ours))
 
     def _modules(self, name: str, stack: Sequence[Handler]) -> Iterator[Finding]:
         missing = self._missing(stack)
         for handler in dict.fromkeys(one for one in stack if one.kind is HandlerKind.MODULE):
             if handler.path in missing and (is_ours(handler) or not handler.text.startswith("-")):
                 kind = "module-missing" if is_ours(handler) else "other-module-missing"
-                yield finding(kind, name, _line(handler), module=handler.name)
+                yield finding(kind, name, str(handler), module=handler.name)
             if is_ours(handler):
                 yield from self._of_our_line(name, handler)
 
     def _of_our_line(self, name: str, handler: Handler) -> Iterator[Finding]:
         unknown = ModuleArguments.parse(["pam_iampass", *own_arguments(handler)]).unknown
         if unknown:
-            yield finding("module-argument", name, _line(handler), arguments=", ".join(map(shown, unknown)))
+            yield finding("module-argument", name, str(handler), arguments=", ".join(map(shown, unknown)))
         if is_pam_python(handler):
             script = Path(handler.arguments[0])
             if not script.is_file():
-                yield finding("module-missing", name, _line(handler), module=script.name)
+                yield finding("module-missing", name, str(handler), module=script.name)
             if name in self.set_uid:
-                yield finding("pam-python-set-uid", name, _line(handler), place=handler.place)
+                yield finding("pam-python-set-uid", name, str(handler), place=handler.place)
             elif any((folder / "pam_iampass.so").exists() for folder in self.modules):
-                yield finding("pam-python-needless", name, _line(handler), place=handler.place)
+                yield finding("pam-python-needless", name, str(handler), place=handler.place)
 
     def _missing(self, stack: Sequence[Handler]) -> frozenset[str]:
         paths = {handler.path for handler in stack if handler.kind is HandlerKind.MODULE}
@@ -138,7 +138,3 @@ class Stacks:
         shared = _SHARED.match(name) and name not in self.set_uid
         unused = name.startswith(_SHIPPED) and name not in self.applications
         return name == "other" or bool(_LEFT_BEHIND.match(name)) or bool(shared) or unused
-
-
-def _line(handler: Handler) -> str:
-    return f"{handler.place}: {handler.text}"

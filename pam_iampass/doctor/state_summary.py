@@ -10,7 +10,7 @@ from pam_iampass.config.settings import Settings
 from pam_iampass.login import rate_limit, recovery_codes  # noqa: F401 - as above
 from pam_iampass.login.context import StateDirs
 from pam_iampass.outcome import Login
-from pam_iampass.system.as_service_user import as_service_user
+from pam_iampass.system.service_user import as_service_user
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class StateSummary:
 
 
 def summarize(names: Iterable[str], settings: Settings) -> StateSummary:
-    """The state about these users. Raises CannotBecome, and StateError if the state cannot be read."""
+    """The state about these users. Raises CannotSwitchUser, and StateError if the state cannot be read."""
     wanted = list(names)
     found = as_service_user(lambda: [_of(name, settings) for name in wanted])
     codes = {name: int(left) for name, (left, _wait) in zip(wanted, found)}

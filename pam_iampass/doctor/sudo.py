@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding, names
 from pam_iampass.doctor.stacks import Stacks
-from pam_iampass.pam.behaviour import is_pam_python
+from pam_iampass.pam.modules import is_pam_python
 from pam_iampass.system import sudoers
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.sudoers import Sudoers

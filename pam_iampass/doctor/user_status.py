@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import yaml  # noqa: F401
 
-from pam_iampass.config import settings, user_table_check  # noqa: F401 - before the user changes
+from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.user_file_name import LONGEST, file_name, user_of
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table import read as read_table
@@ -25,12 +25,12 @@ from pam_iampass.login import policy
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.login_accounts import LoginAccount, login_accounts
-from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user, service_group
+from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from pam_iampass.config.user_table_check import Examination
+    from pam_iampass.config.user_table_check import TableReport
 
 Place = tuple[Path, int]
 """A file, and a line in it."""
@@ -96,9 +96,8 @@ def user_status(
     `people` are the accounts that people log in with. Everything is read as `module_user` would. Raises
     ConfigurationError if not even the path of the table can be read.
     """
-    group = service_group(module_user)
-    with reading_as_service_user(module_user):
-        read = settings.examine(config, readers=frozenset() if group is None else {group})
+    with reading_as_service_user(module_user) as readers:
+        read = settings.check(config, readers=readers)
         if read.users is None:
             raise ConfigurationError(read.problems)
         folder = read.users.parent / settings.USERS_FOLDER
@@ -107,7 +106,7 @@ def user_status(
         if names is not None:
             users = tuple(resolver.status(name) for name in sorted(names))
             return UserStatusReport(users, read.users, (*read.problems, *resolver.problems))
-        found = table.examine()
+        found = user_table_check.check(read.users, folder)
         accounts = login_accounts() if people is None else people
         everybody = {account.name for account in accounts} | _named(found)
         resolver.preload(found)
@@ -115,7 +114,7 @@ def user_status(
     return UserStatusReport(users, read.users, (*read.problems, *found.problems))
 
 
-def _named(found: Examination) -> set[str]:
+def _named(found: TableReport) -> set[str]:
     """All users in the table, and those whose own files are invalid."""
     files = {
         problem.file.name for problem in found.problems if problem.file.parent.name == settings.USERS_FOLDER
@@ -150,7 +149,7 @@ class _StatusResolver:
         self._entries: Mapping[str, Entry] | None = None
         self._listed: dict[str, Account] = {}
 
-    def preload(self, found: Examination) -> None:
+    def preload(self, found: TableReport) -> None:
         """Use the table as it was read already; a look-up for each of many users would take long."""
         self._place = found.places.get
         if all(problem.severity is not Severity.ERROR for problem in found.problems):
@@ -199,7 +198,7 @@ class _StatusResolver:
         return self._without_exemption(self._settings.service, entry, broken)
 
     def _without_exemption(
-        self, service: settings.Service, entry: Entry | None, broken: str
+        self, service: settings.ServiceSettings, entry: Entry | None, broken: str
     ) -> tuple[UserState, str]:
         if broken:
             return UserState.BROKEN, broken

@@ -115,9 +115,9 @@ class LockoutCheck:
         consoles = [name for name in _CONSOLES if self.stacks.asks(name)]
         if consoles:
             where = self.stacks.with_us[consoles[0]].ours.place
-            yield finding("lockout-console", "lockout", f"{where}; unavailable: deny; exempt: nobody")
+            yield finding("lockout-console", "lockout", f"{where}; unavailable: deny; no exempt users")
         elif asking:
-            evidence = f"{', '.join(asking)} ask the phone; unavailable: deny; exempt: nobody"
+            evidence = f"{', '.join(asking)} ask the phone; unavailable: deny; no exempt users"
             yield finding("lockout-no-way-back", "lockout", evidence)
 
     def _why(self, name: str) -> str:

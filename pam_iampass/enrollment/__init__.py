@@ -1,1 +1,1 @@
-"""Enrolment: a user becomes known to IAMPASS, stands in the table, and registers a phone."""
+"""Enrollment: adds users to IAMPASS and to the table, and registers their phones."""

@@ -1,4 +1,4 @@
-"""Who is to be enrolled."""
+"""A request to enroll a user."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ _PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
 @dataclass(frozen=True)
-class Applicant:
-    """Somebody who is to be enrolled, with what was said about them."""
+class EnrollmentRequest:
+    """A user to enroll."""
 
     user: str
-    """The user's name, as it was written."""
+    """The user name as typed."""
     token: str | None = None
     phone_number: str | None = None
-    """Where to send the registration link; None: it is shown."""
+    """The number that the registration link is sent to; None to show the link."""
     display_name: str | None = None
-    """What the IAMPASS app shows to the person."""
+    """The name that the IAMPASS app shows."""
     line: int | None = None
-    """Where it stands in a file of many."""
+    """The line in the file of requests."""
 
 
 def phone_number(text: str) -> str:
-    """A number in the form that IAMPASS takes (E.164), without the spaces and so on that people write into it.
+    """The number in the form that IAMPASS requires (E.164), without spaces and punctuation.
 
-    Raises ValueError, whose text is the end of a sentence.
+    Raises ValueError, whose text completes a sentence about the number.
     """
     number = re.sub(r"[ ()./-]", "", text)
     if not _PHONE_NUMBER.fullmatch(number):
-        raise ValueError("is no phone number with + and the country's code, such as +1 555 123 4567")
+        raise ValueError("is not a phone number with + and country code, such as +1 555 123 4567")
     return number
 
 
-def display_name_fault(text: str) -> str | None:
-    """Why this cannot be shown as a name, as the end of a sentence, or None where it can."""
+def plain_name(text: str) -> str:
+    """The name, if the app can display it. Raises ValueError, whose text completes a sentence about the name."""
     if len(text) > 100:
-        return "is longer than 100 characters"
-    return None if text.isprintable() else "holds characters that cannot be seen"
+        raise ValueError("is longer than 100 characters")
+    if not text.isprintable():
+        raise ValueError("contains invisible characters")
+    return text

@@ -1,4 +1,4 @@
-"""Reads a CSV file of people to enrol: all that is wrong in it is told at once, before anything is done."""
+"""Reads a CSV file of users to enroll. All errors in it are reported at once."""
 
 from __future__ import annotations
 
@@ -10,51 +10,50 @@ from collections.abc import Set
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Callable
 
-from pam_iampass.config.validation import name_fault, token_fault
-from pam_iampass.enrollment.request import Applicant, display_name_fault, phone_number
+from pam_iampass.config.validation import name_error, token_error
+from pam_iampass.enrollment.request import EnrollmentRequest, phone_number, plain_name
 from pam_iampass.errors import ConfigurationError, Problem, shown
 from pam_iampass.system.trusted_folder import shell_word
 
 COLUMNS = ("user", "token", "phone", "display_name")
 _LIMIT = 16 * 1024 * 1024  # bytes
-_HEADER = f"begin with a line of names: user, and any of {', '.join(COLUMNS[1:])}"
+_HEADER = f"begin with a line of column names: user, and any of {', '.join(COLUMNS[1:])}"
 
 
-def read_applicants(file: Path, trusted: Set[int] | None = None) -> list[Applicant]:
-    """Everybody in the file, in its order. Raises ConfigurationError, and OSError where it cannot be read.
+def read_requests(file: Path, trusted: Set[int] | None = None) -> list[EnrollmentRequest]:
+    """The requests in the order of the file. Raises ConfigurationError, and OSError if it cannot be read.
 
-    It must belong to one of the user ids in `trusted` (None: those of `administrators`) and be writable by nobody else.
-
-    The first line names the columns: `user`, and any of the others, in any order; a field may be empty. It is
-    UTF-8, with commas or, where the first line has them, semicolons in between.
+    The file must belong to one of the user ids in `trusted` (default: `administrators`), and only its owner may be
+    able to write to it. It is UTF-8, separated by commas, or by semicolons if the first line has only these. The first
+    line names the columns, `user` and any others in any order; a field may be empty.
     """
     reader = _Reader(file)
-    applicants = reader.read(_text(file, reader, administrators() if trusted is None else trusted))
+    requests = reader.read(_text(file, reader, administrators() if trusted is None else trusted))
     if reader.problems:
         raise ConfigurationError(sorted(reader.problems, key=lambda problem: problem.line or 0))
-    return applicants
+    return requests
 
 
 def administrators() -> frozenset[int]:
-    """The user ids of root, and of whoever logged in to become root: by the kernel (`/proc/self/loginuid`), and by sudo
-    where the kernel does not know."""
-    told = [os.environ.get("SUDO_UID", "")]
+    """The user ids of root and of the user who became root, according to `/proc/self/loginuid` and to sudo."""
+    found = [os.environ.get("SUDO_UID", "")]
     with suppress(OSError):
-        told.append(Path("/proc/self/loginuid").read_text("ascii").strip())
-    return frozenset({0, *(int(text) for text in told if text.isascii() and text.isdigit())})
+        found.append(Path("/proc/self/loginuid").read_text("ascii").strip())
+    return frozenset({0, *(int(text) for text in found if text.isascii() and text.isdigit())})
 
 
 def _text(file: Path, reader: _Reader, trusted: Set[int]) -> str:
     with file.open("rb") as opened:
-        # Whoever can write it chooses whose phone approves whose logins.
-        found = os.fstat(opened.fileno())
-        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            reader.problem(None, "", "can be written by others", f"chmod go-w {shell_word(str(file))}")
+        # A user who can write to the file chooses whose phone approves whose logins.
+        status = os.fstat(opened.fileno())
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            reader.problem(None, "", "is writable by other users", f"chmod go-w {shell_word(str(file))}")
             return ""
-        if found.st_uid not in trusted:
-            remedy = f"look at what it says, then: chown root {shell_word(str(file))}"
-            reader.problem(None, "", "belongs to somebody else, who can write it", remedy)
+        if status.st_uid not in trusted:
+            remedy = f"check its content, then: chown root {shell_word(str(file))}"
+            reader.problem(None, "", "belongs to another user, who can write to it", remedy)
             return ""
         data = opened.read(_LIMIT + 1)
     if len(data) > _LIMIT:
@@ -69,7 +68,7 @@ def _text(file: Path, reader: _Reader, trusted: Set[int]) -> str:
 
 
 class _Reader:
-    """Makes applicants of lines, and keeps what is wrong with them."""
+    """Makes requests of the lines, and collects the problems."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -79,13 +78,13 @@ class _Reader:
     def problem(self, line: int | None, column: str, what: str, remedy: str) -> None:
         self.problems.append(Problem(self._file, line, column, what, remedy))
 
-    def read(self, text: str) -> list[Applicant]:
+    def read(self, text: str) -> list[EnrollmentRequest]:
         if self.problems:
             return []
         first = text.partition("\n")[0]
         separator = ";" if ";" in first and "," not in first else ","
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        applicants: list[Applicant] = []
+        requests: list[EnrollmentRequest] = []
         columns: list[str] = []
         try:
             for row in rows:
@@ -95,15 +94,15 @@ class _Reader:
                 if not columns:
                     columns = self._columns(fields, rows.line_num)
                 elif len(fields) != len(columns):
-                    what = f"has {len(fields)} fields, where the first line has {len(columns)}"
-                    self.problem(rows.line_num, "", what, "write one field for each column; it may be empty")
+                    what = f"has {len(fields)} fields, but the first line has {len(columns)}"
+                    self.problem(rows.line_num, "", what, "write one field per column; it may be empty")
                 else:
-                    applicants.append(self._applicant(dict(zip(columns, fields)), rows.line_num))
+                    requests.append(self._request(dict(zip(columns, fields)), rows.line_num))
         except csv.Error as error:
-            self.problem(rows.line_num, "", f"is no CSV: {error}", 'write "" for a quote in a quoted field')
+            self.problem(rows.line_num, "", f"is not CSV: {error}", 'write "" for a quote in a quoted field')
         if not columns and not self.problems:
             self.problem(None, "", "is empty", _HEADER)
-        return applicants
+        return requests
 
     def _columns(self, names: list[str], line: int) -> list[str]:
         found = [name.lower().replace(" ", "_") for name in names]
@@ -113,36 +112,35 @@ class _Reader:
                 remedy = f"did you mean {near[0]}?" if near else _HEADER
                 self.problem(line, "", f"{shown(name)} is not a known column", remedy)
         if len(set(found)) != len(found):
-            self.problem(line, "", "names a column twice", "name each once")
+            self.problem(line, "", "names a column twice", "name each column once")
         if "user" not in found and not self.problems:
             self.problem(line, "", "has no column user", _HEADER)
         return found
 
-    def _applicant(self, fields: dict[str, str], line: int) -> Applicant:
+    def _request(self, fields: dict[str, str], line: int) -> EnrollmentRequest:
         user, token = fields.get("user", ""), fields.get("token") or None
-        self._fault(line, "user", name_fault(user), "write the name as NSS has it")
+        self._check(line, "user", name_error(user), "write the name as in: getent passwd")
         if user in self._lines:
-            what = f"{shown(user)} stands in line {self._lines[user]} already"
+            what = f"{shown(user)} is already in line {self._lines[user]}"
             self.problem(line, "user", what, "keep one of the two")
         self._lines.setdefault(user, line)
         if token is not None:
-            self._fault(line, "token", token_fault(token), "write the token as IAMPASS has it")
-        name = fields.get("display_name") or None
-        if name is not None:
-            self._fault(line, "display_name", display_name_fault(name), "write a shorter, plain name")
-        return Applicant(user, token, self._phone_number(fields.get("phone", ""), line), name, line)
+            self._check(line, "token", token_error(token), "write the token as IAMPASS has it")
+        international = "write the number with + and country code"
+        phone = self._parsed(line, "phone", fields, phone_number, international)
+        name = self._parsed(line, "display_name", fields, plain_name, "write a shorter, plain name")
+        return EnrollmentRequest(user, token, phone, name, line)
 
-    def _phone_number(self, text: str, line: int) -> str | None:
-        if not text:
-            return None
+    def _parsed(
+        self, line: int, column: str, fields: dict[str, str], parse: Callable[[str], str], remedy: str
+    ) -> str | None:
+        text = fields.get(column)
         try:
-            return phone_number(text)
-        except ValueError as fault:
-            self.problem(
-                line, "phone", f"{shown(text)} {fault}", "write the number as for a call from abroad"
-            )
+            return parse(text) if text else None
+        except ValueError as error:
+            self.problem(line, column, f"{shown(text or '')} {error}", remedy)
             return None
 
-    def _fault(self, line: int, column: str, fault: str | None, remedy: str) -> None:
-        if fault:
-            self.problem(line, column, fault, remedy)
+    def _check(self, line: int, column: str, error: str | None, remedy: str) -> None:
+        if error:
+            self.problem(line, column, error, remedy)

@@ -8,7 +8,7 @@ from typing import Callable
 from pam_iampass.client import Deadline, ManagementAPI, ManagementAPIResult, Unavailable
 
 INTERVAL = 2.0
-"""Seconds between two rounds of questions; more where there are many to ask about."""
+"""Seconds between two rounds of questions; more if there are many tokens."""
 _CALL = 10.0  # seconds for one question
 
 
@@ -18,30 +18,30 @@ def wait_for_devices(
     deadline: Deadline,
     pause: Callable[[float], None],
     registered: Callable[[str], None],
-    out_of_reach: Callable[[Unavailable | None], None],
+    availability_changed: Callable[[Unavailable | None], None],
 ) -> list[str]:
-    """Ask until each of the users has a device. Returns those who have none at the deadline.
+    """Poll until each user has a device. Returns the tokens that have none at the deadline.
 
-    `registered` is told of each who has one; `out_of_reach` of IAMPASS going away, and with None of its coming back:
-    that is waited for, while every other IampassError is raised.
+    Calls `registered` with each token that gets a device, and `availability_changed` with an error when IAMPASS becomes
+    unreachable, with None when it is back. Waits in between; every other IampassError is raised.
     """
     missing = list(tokens)
     interval = max(INTERVAL, len(missing) / 20)
-    away = False
+    unreachable = False
     while missing and not deadline.expired:
         try:
             for token in list(missing):
                 found = manager.has_registered_mobile_device(token, deadline=deadline.sooner(_CALL))
-                if away:
-                    away = False
-                    out_of_reach(None)
+                if unreachable:
+                    unreachable = False
+                    availability_changed(None)
                 if found is ManagementAPIResult.has_mobile_device:
                     missing.remove(token)
                     registered(token)
         except Unavailable as error:
-            if not away and not deadline.expired:
-                away = True
-                out_of_reach(error)
+            if not unreachable and not deadline.expired:
+                unreachable = True
+                availability_changed(error)
         if missing:
             pause(min(interval, deadline.remaining()))
     return missing

@@ -14,7 +14,7 @@ from pam_iampass.login.polling import next_poll
 
 if TYPE_CHECKING:
     from pam_iampass.client import Session
-    from pam_iampass.config.settings import Service, Settings
+    from pam_iampass.config.settings import ServiceSettings, Settings
     from pam_iampass.login.context import LoginContext
     from pam_iampass.login.conversation import Conversation
     from pam_iampass.login.policy import Phone
@@ -42,7 +42,7 @@ class ApprovalRequired:
     """The account whose phone is asked."""
     phone: Phone
     settings: Settings
-    service: Service
+    service: ServiceSettings
 
 
 class PhoneRequest:

@@ -10,7 +10,7 @@ from pam_iampass.outcome import Decision, Outcome, Result, denied
 if TYPE_CHECKING:
     from pam_iampass.client import Session
     from pam_iampass.client.errors import IampassError, Unavailable
-    from pam_iampass.config.settings import Service
+    from pam_iampass.config.settings import ServiceSettings
 
 ASK_THE_ADMINISTRATOR = "Please ask your administrator."
 
@@ -101,7 +101,7 @@ def recovered(left: int, before: Decision | None) -> Decision:
     return Decision(Outcome.RECOVERED, Result.SUCCESS, reason, message, before.elapsed if before else 0.0)
 
 
-def answered(session: Session, service: Service, elapsed: float) -> Decision:
+def answered(session: Session, service: ServiceSettings, elapsed: float) -> Decision:
     """The final status of the session. Only `active` is an approval."""
     status = session.session_status.name
     if session.active:
@@ -135,7 +135,9 @@ def not_registered(before: Decision, problem: str, elapsed: float) -> Decision:
     return denied(Outcome.NO_DEVICE, reason, message, elapsed)
 
 
-def unavailable(error: Unavailable, service: Service, may_have_started: bool, elapsed: float) -> Decision:
+def unavailable(
+    error: Unavailable, service: ServiceSettings, may_have_started: bool, elapsed: float
+) -> Decision:
     """An outage: tolerated only where it is certain that no request can be on the phone."""
     if service.unavailable.value == "ignore" and not may_have_started:
         message = "IAMPASS is unreachable. Continuing without phone approval."

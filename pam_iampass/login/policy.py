@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from pam_iampass.config.validation import token_fault
+from pam_iampass.config.validation import token_error
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, UnknownAccount
 
 if TYPE_CHECKING:
-    from pam_iampass.config.settings import Exempt, Service
+    from pam_iampass.config.settings import ExemptSettings, ServiceSettings
     from pam_iampass.config.user_table import Entry
 
 
@@ -43,7 +43,7 @@ class Phone:
     """Empty: IAMPASS chooses."""
 
 
-def approver(login: Login, account: Account, service: Service, accounts: Accounts) -> Account:
+def approver(login: Login, account: Account, service: ServiceSettings, accounts: Accounts) -> Account:
     """The account whose phone is asked: the user or, where the settings say so, the caller (su).
 
     PAM_RUSER is trusted only where it agrees with the real user id of the application: elsewhere a remote host may
@@ -63,7 +63,7 @@ def approver(login: Login, account: Account, service: Service, accounts: Account
     return named
 
 
-def exemption(account: Account, login: Login, exempt: Exempt, accounts: Accounts) -> str | None:
+def exemption(account: Account, login: Login, exempt: ExemptSettings, accounts: Accounts) -> str | None:
     """The reason why the login needs no second factor, or None. Raises LookupFailed."""
     if _is_one_of(account, exempt.users, accounts):
         return "the user is exempt"
@@ -76,7 +76,7 @@ def exemption(account: Account, login: Login, exempt: Exempt, accounts: Accounts
     return f"the network {network} is exempt" if network else None
 
 
-def phone(account: Account, service: Service, users: Users) -> Phone | NotListed:
+def phone(account: Account, service: ServiceSettings, users: Users) -> Phone | NotListed:
     """The phone of an account, or the policy for users without one. Raises ConfigurationError and PolicyError."""
     entry = users.find(account.name)
     if entry is not None:
@@ -84,7 +84,7 @@ def phone(account: Account, service: Service, users: Users) -> Phone | NotListed
     token = service.unlisted_users.token_for(account.name)
     if token is None:
         return NotListed(service.unlisted_users.ignore)
-    fault = token_fault(token)
+    fault = token_error(token)
     if fault is not None:
         raise PolicyError(f"the token that unlisted_users makes for this user {fault}")
     return Phone(token, service.methods)
@@ -102,7 +102,7 @@ def _is_one_of(account: Account, names: frozenset[str], accounts: Accounts) -> b
     return False
 
 
-def _network_of(rhost: str | None, exempt: Exempt) -> str | None:
+def _network_of(rhost: str | None, exempt: ExemptSettings) -> str | None:
     """The exempt network of a remote address. A host name is in none of them: DNS is not trusted for this."""
     if not exempt.networks or not rhost:
         return None

@@ -8,7 +8,7 @@ from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswe
 from pam_iampass.login.decisions import seconds
 
 if TYPE_CHECKING:
-    from pam_iampass.config.settings import Service
+    from pam_iampass.config.settings import ServiceSettings
     from pam_iampass.outcome import Login
 
 
@@ -16,7 +16,9 @@ class PromptDeclined(Exception):
     """No request is to be sent; the text is the reason."""
 
 
-def before_request(login: Login, service: Service, conversation: Conversation, *, codes: bool) -> str | None:
+def before_request(
+    login: Login, service: ServiceSettings, conversation: Conversation, *, codes: bool
+) -> str | None:
     """Ask the person to press Enter (or, with `codes`, to type a recovery code); return what they typed.
 
     Returns None where they were not asked. sshd cannot show this prompt in its `password` method: the request is then

@@ -28,11 +28,12 @@ from pam_iampass.login.rate_limit_state import (
     encoded,
 )
 from pam_iampass.outcome import Decision, Login, Outcome
-from pam_iampass.system.state_dir import OpenStateDir, StateDir, file_stem, lock
+from pam_iampass.system.file_lock import lock
+from pam_iampass.system.state_dir import OpenStateDir, StateDir, file_stem
 from pam_iampass.system.trusted_folder import shell_word
 
 if TYPE_CHECKING:
-    from pam_iampass.config.settings import Throttle
+    from pam_iampass.config.settings import ThrottleSettings
 
 REMEDY = "systemd-tmpfiles --create"
 
@@ -115,7 +116,7 @@ class RateLimit:
 
     @contextlib.contextmanager
     def lease(
-        self, limits: Throttle, pause: Callable[[float], None], remaining: Callable[[], float]
+        self, limits: ThrottleSettings, pause: Callable[[float], None], remaining: Callable[[], float]
     ) -> Iterator[Lease]:
         """The right to send one request, until the block ends; the IAMPASS session must be over by then.
 
@@ -185,7 +186,7 @@ class RateLimit:
                 state.withdraw(lease)
 
     def _enter(
-        self, limits: Throttle, pause: Callable[[float], None], held: contextlib.ExitStack
+        self, limits: ThrottleSettings, pause: Callable[[float], None], held: contextlib.ExitStack
     ) -> tuple[Lease, list[int]]:
         """Take a lease and mark the older ones of the same origin; also returns descriptors of these."""
         with self._changed() as (directory, state):
@@ -234,7 +235,7 @@ class RateLimit:
                 pause(interval)
                 interval = min(2 * interval, INTERVAL)
 
-    def _check_backoff_again(self, limits: Throttle) -> None:
+    def _check_backoff_again(self, limits: ThrottleSettings) -> None:
         """The older login may have been refused at the last moment, and giving up its request counts as a failure."""
         with self._opened() as directory:
             state = self._read(directory)
@@ -353,7 +354,7 @@ class Lease:
             self._rate_limit.record(self._name, result)
 
 
-def _check_limits(state: RateLimitState, origin: str, limits: Throttle, now: float) -> None:
+def _check_limits(state: RateLimitState, origin: str, limits: ThrottleSettings, now: float) -> None:
     _check_backoff(state, origin, limits, now)
     wait = state.wait_for_cap(limits.requests_per_hour, now)
     if wait:
@@ -361,7 +362,7 @@ def _check_limits(state: RateLimitState, origin: str, limits: Throttle, now: flo
         raise Throttled(reason, wait)
 
 
-def _check_backoff(state: RateLimitState, origin: str, limits: Throttle, now: float) -> None:
+def _check_backoff(state: RateLimitState, origin: str, limits: ThrottleSettings, now: float) -> None:
     wait = state.backoff(origin, limits.cool_off, limits.longest_cool_off, now)
     if wait:
         count = state.failures[origin].count

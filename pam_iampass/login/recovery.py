@@ -13,7 +13,7 @@ from pam_iampass.login.rate_limit import Throttled
 from pam_iampass.outcome import Decision, Login, Outcome, Result
 
 if TYPE_CHECKING:
-    from pam_iampass.config.settings import Recovery
+    from pam_iampass.config.settings import RecoverySettings
     from pam_iampass.login.application import PamApplication
     from pam_iampass.login.rate_limit import RateLimit
     from pam_iampass.login.recovery_codes import RecoveryCodes
@@ -27,7 +27,7 @@ class CodeRedemption:
     """Redeems the recovery codes of the person who logs in."""
 
     login: Login
-    settings: Recovery
+    settings: RecoverySettings
     rate_limit: RateLimit
     codes: RecoveryCodes
 

@@ -37,75 +37,43 @@ def _send(wire: Any, message: dict[str, Any]) -> None:
 
 
 def _run(wanted: dict[str, Any], wire: Any) -> dict[str, Any]:
-    # The conversation is ours: that of python-pam answers every question with the password, and shows messages only
-    # at the end.
     import pam
 
+    libpam: Any = pam.PamAuthenticator()  # the functions of libpam, with their types
     bindings = sys.modules[pam.PamAuthenticator.__module__]
-    conversation = _conversation(bindings, wire)
-    libpam = ctypes.CDLL(ctypes.util.find_library("pam"))
-
-    class Talking(pam.PamAuthenticator):  # type: ignore[misc]
-        started: int | None = None
-        authenticated: int | None = None
-        pam_start: Any
-        pam_authenticate: Any
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.real_start: Any = self.pam_start
-            self.pam_start = self.start
-            self.real_authenticate: Any = self.pam_authenticate
-            self.pam_authenticate = self.remembered
-
-        def remembered(self, handle: Any, flags: int) -> int:
-            self.authenticated = int(self.real_authenticate(handle, flags))
-            return self.authenticated
-
-        def start(self, service: bytes, user: bytes, _conv: Any, handle: Any) -> int:
-            self.conversation = bindings.PamConv(conversation, None)
-            own = ctypes.byref(self.conversation)
-            if wanted["folder"] is None:
-                code = self.real_start(service, user, own, handle)
-            else:
-                libpam.pam_start_confdir.argtypes = [*self.real_start.argtypes[:3], ctypes.c_char_p]
-                libpam.pam_start_confdir.argtypes += [self.real_start.argtypes[3]]
-                code = libpam.pam_start_confdir(service, user, own, os.fsencode(wanted["folder"]), handle)
-            self.started = code
-            if code == _SUCCESS:
-                self._furnish()
-            return int(code)
-
-        def _furnish(self) -> None:
-            for item, key in ((_TTY, "tty"), (_RHOST, "rhost"), (_RUSER, "ruser")):
-                if wanted[key] is not None:
-                    self.pam_set_item(self.handle, item, os.fsencode(wanted[key]))
-            if wanted["at_once"]:
-                self.pam_set_item(self.handle, _FAIL_DELAY, ctypes.cast(_NO_DELAY, ctypes.c_void_p))
-
-        def putenv(self, name_value: str, encoding: str = "utf-8") -> int:
-            return int(self.pam_putenv(self.handle, os.fsencode(name_value)))
-
-    authenticator = Talking()
+    # The conversation is ours: that of python-pam answers every question with the password.
+    conversation = bindings.PamConv(_conversation(bindings, wire), None)
+    handle = bindings.PamHandle()
     if wanted["real_uid"]:
         os.setresuid(wanted["real_uid"], 0, 0)  # as a set-uid program has it
-    if wanted["phase"] == "account":
-        authenticator.pam_authenticate = lambda _handle, _flags: _SUCCESS
-    if wanted["phase"] == "auth":
-        authenticator.pam_acct_mgmt = lambda _handle, _flags: _SUCCESS
-    authenticator.authenticate(
-        os.fsencode(wanted["user"]),
-        b"",
-        os.fsencode(wanted["service"]),
-        wanted["environment"],
-        resetcreds=False,
-    )
-    return {
-        "kind": "result",
-        "code": authenticator.code,
-        "started": authenticator.started == _SUCCESS,
-        "authenticated": authenticator.authenticated == _SUCCESS,
-    }
+    code = _start(libpam, wanted, conversation, handle)
+    started, authenticated = code == _SUCCESS, False
+    if started:
+        for item, key in ((_TTY, "tty"), (_RHOST, "rhost"), (_RUSER, "ruser")):
+            if wanted[key] is not None:
+                libpam.pam_set_item(handle, item, os.fsencode(wanted[key]))
+        if wanted["at_once"]:
+            libpam.pam_set_item(handle, _FAIL_DELAY, ctypes.cast(_NO_DELAY, ctypes.c_void_p))
+        for name, value in wanted["environment"].items():
+            libpam.pam_putenv(handle, os.fsencode(f"{name}={value}"))
+        if wanted["phase"] != "account":
+            code = libpam.pam_authenticate(handle, 0)
+            authenticated = code == _SUCCESS
+        if code == _SUCCESS and wanted["phase"] != "auth":
+            code = libpam.pam_acct_mgmt(handle, 0)
+        libpam.pam_end(handle, code)
+    return {"kind": "result", "code": code, "started": started, "authenticated": authenticated}
+
+
+def _start(libpam: Any, wanted: dict[str, Any], conversation: Any, handle: Any) -> int:
+    """Call pam_start(3), or pam_start_confdir(3) if the services are in a folder of their own."""
+    arguments = [os.fsencode(wanted["service"]), os.fsencode(wanted["user"]), ctypes.byref(conversation)]
+    if wanted["folder"] is None:
+        return int(libpam.pam_start(*arguments, ctypes.byref(handle)))
+    start_in_folder = ctypes.CDLL(ctypes.util.find_library("pam")).pam_start_confdir
+    *types, handle_type = libpam.pam_start.argtypes
+    start_in_folder.argtypes = [*types, ctypes.c_char_p, handle_type]
+    return int(start_in_folder(*arguments, os.fsencode(wanted["folder"]), ctypes.byref(handle)))
 
 
 #: For PAM_FAIL_DELAY (pam_fail_delay(3)): do not wait.

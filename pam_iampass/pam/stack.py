@@ -75,6 +75,9 @@ class Handler:
         """The file and the line."""
         return f"{self.file}:{self.line}"
 
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
+
 
 @dataclass(frozen=True)
 class PamService:
@@ -145,7 +148,7 @@ class PamFiles:
         """
         own, others = _Reading(), _Reading()
         for reading, source in ((own, self.path(name)), (others, self.path(OTHER))):
-            if source is not None and not _Reader(self, reading).read(source, None, 0, 0):
+            if source is not None and not _ServiceReader(self, reading).read(source, None, 0, 0):
                 raise UnusableService(f"{source} cannot be used: {'; '.join(reading.errors)}")
         if not own.files and not others.files:
             raise UnusableService(f"neither {name} nor {OTHER} has a file")
@@ -186,7 +189,7 @@ def _text(file: Path) -> str:
     return found.decode("utf-8", "surrogateescape")
 
 
-class _Reader:
+class _ServiceReader:
     """Reads a file, and those that it includes, into a reading."""
 
     def __init__(self, pam_files: PamFiles, reading: _Reading) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pam_iampass.errors import PamIampassError, shown
-from pam_iampass.pam.behaviour import demands_key, our_lines, pam_python_line
 from pam_iampass.pam.dialect import dialect
+from pam_iampass.pam.modules import demands_key, our_lines, pam_python_line
 from pam_iampass.pam.run import PamRun
 from pam_iampass.pam.stack import PamFiles, PamService, UnusableService
 from pam_iampass.system import sshd, sudoers

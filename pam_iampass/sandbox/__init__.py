@@ -1,4 +1,4 @@
-"""A local IAMPASS to try things out and to test against: the whole wire protocol over https, strictly.
+"""A local IAMPASS for trials and tests: the whole wire protocol over https, strictly.
 
     with Sandbox(auto="approve") as sandbox:
         sandbox.add_user("alice")
@@ -20,7 +20,7 @@ __all__ = ["Sandbox", "SandboxError"]
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that the command's help works where aiohttp is not installed.
+    # Imported late: the command's help must work without aiohttp.
     if name == "Sandbox":
         from pam_iampass.sandbox.sandbox import Sandbox
 

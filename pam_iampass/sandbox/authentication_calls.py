@@ -1,54 +1,50 @@
-"""Start, poll and end of an authentication."""
+"""Calls that start, poll and end an authentication."""
 
 from __future__ import annotations
 
 import re
 
-from pam_iampass.sandbox.answer import Answer
-from pam_iampass.sandbox.body import read_object, require_content_type, require_no_body
+from pam_iampass.sandbox.automatic import start_timers
+from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.errors import Refusal, bad_request
 from pam_iampass.sandbox.events import EventKind
-from pam_iampass.sandbox.incoming import Incoming
-from pam_iampass.sandbox.service import Service
+from pam_iampass.sandbox.reply import ServiceReply
+from pam_iampass.sandbox.request import IncomingRequest
 from pam_iampass.sandbox.sessions import LONGEST_DURATION_SECONDS, METHODS, EndedBy, SandboxSession
-from pam_iampass.sandbox.target import user_id
 
 _DURATION = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
-_START_PARAMETERS = frozenset({"methods", "duration_seconds"})
 
 
-def start(service: Service, incoming: Incoming) -> Answer:
+def start(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST /authentication/authenticate_user/<app>/<user>[?methods=a,b][&duration_seconds=n]``.
 
     The body is ``{}``.
     """
-    service.require_application(incoming)
-    user = user_id(incoming.target.segments[3])
-    parameters = incoming.target.parameters(_START_PARAMETERS)
+    backend.require_application(request)
+    user = request.user_id()
+    parameters = request.parameters("methods", "duration_seconds")
     methods = _methods(parameters.get("methods"))
     duration = _duration(parameters.get("duration_seconds"))
-    require_content_type(incoming.headers)
-    read_object(incoming.body, frozenset())
-    has_device = service.world.accounts.has_device(user)
+    request.json()
+    has_device = backend.state.users.has_device(user)
     if not has_device:
-        return _not_started(service, user, "UNKNOWN_USER" if has_device is None else "NO_MOBILE_DEVICE")
-    patience = service.automatic.request_timeout
-    session = service.world.sessions.begin(user, methods, duration, patience)
-    service.automatic.begin(session)
-    return _started(session, incoming.origin)
+        return _not_started(backend, user, "UNKNOWN_USER" if has_device is None else "NO_MOBILE_DEVICE")
+    session = backend.state.sessions.begin(user, methods, duration, backend.behaviour.request_timeout)
+    start_timers(backend.state, backend.behaviour, session)
+    return _started(session, request.origin)
 
 
-def poll(service: Service, incoming: Incoming) -> Answer:
+def poll(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``GET <status_url>``, signed by the session."""
-    session = _session_of(service, incoming)
-    session = service.world.sessions.count_poll(session.number)
-    return Answer.of({"authentication_status": {"session_status": session.status.value}})
+    session = _session_of(backend, request)
+    session = backend.state.sessions.count_poll(session.number)
+    return ServiceReply.of({"authentication_status": {"session_status": session.status.value}})
 
 
-def end(service: Service, incoming: Incoming) -> Answer:
+def end(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST <logout_url>``, signed by the session, no body."""
-    session = _session_of(service, incoming)
-    return Answer.of({"status": service.world.sessions.end(session.number, EndedBy.CLIENT)})
+    session = _session_of(backend, request)
+    return ServiceReply.of({"status": backend.state.sessions.end(session.number, EndedBy.CLIENT)})
 
 
 def _methods(text: str | None) -> tuple[str, ...]:
@@ -66,12 +62,12 @@ def _duration(text: str | None) -> int | None:
     return int(text)
 
 
-def _not_started(service: Service, user: str, reason: str) -> Answer:
-    service.world.tell(EventKind.NOT_STARTED, user, reason)
-    return Answer.of({"authentication_status": {"authenticated": False, "reason": reason}})
+def _not_started(backend: Backend, user: str, reason: str) -> ServiceReply:
+    backend.state.report(EventKind.NOT_STARTED, user, reason)
+    return ServiceReply.of({"authentication_status": {"authenticated": False, "reason": reason}})
 
 
-def _started(session: SandboxSession, origin: str) -> Answer:
+def _started(session: SandboxSession, origin: str) -> ServiceReply:
     base = f"{origin}/session/{session.path}"
     status = {
         "authenticated": True,
@@ -81,15 +77,15 @@ def _started(session: SandboxSession, origin: str) -> Answer:
         "status_url": f"{base}/status",
         "logout_url": f"{base}/logout",
     }
-    return Answer.of({"authentication_status": status})
+    return ServiceReply.of({"authentication_status": status})
 
 
-def _session_of(service: Service, incoming: Incoming) -> SandboxSession:
-    session = service.world.sessions.at_path(incoming.target.segments[1])
+def _session_of(backend: Backend, request: IncomingRequest) -> SandboxSession:
+    session = backend.state.sessions.at_path(request.segments[1])
     if session is None:
         raise Refusal(404, "UNKNOWN_SESSION", "there is no such session")
-    service.require_session(incoming, session.token, session.secret)
-    incoming.target.parameters(frozenset())
-    require_content_type(incoming.headers)
-    require_no_body(incoming.body)
+    backend.require_signature(request, session.token, session.secret)
+    request.parameters()
+    request.require_content_type()
+    request.require_no_body()
     return session

@@ -1,51 +1,55 @@
-"""Plays the person: answers requests by itself, or leaves them to somebody else."""
+"""Simulates the user: answers requests automatically, or leaves them to a person."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import enum
+from dataclasses import dataclass
 
+from pam_iampass.sandbox.service_state import ServiceState
 from pam_iampass.sandbox.sessions import SandboxSession, SessionStatus
-from pam_iampass.sandbox.world import World
 
 
 class Auto(str, enum.Enum):
-    """What becomes of a request by itself."""
+    """The automatic answer to requests."""
 
     APPROVE = "approve"
     DENY = "deny"
     IGNORE = "ignore"
-    """It times out, and nobody is asked."""
+    """The request times out; nobody is asked."""
     ASK = "ask"
-    """It waits for an answer from a terminal, a test or a control call."""
+    """The request waits for an answer from a terminal, a test or a control call."""
+
+
+@dataclass(eq=False)
+class Behaviour:
+    """How users and the clock behave. It may be changed at any time, for the requests that begin afterwards."""
+
+    auto: Auto | str = Auto.ASK
+    """The automatic answer; see Auto."""
+    delay: float = 0.0
+    """Seconds until ``auto`` answers."""
+    request_timeout: float = 60.0
+    """Seconds until a request without an answer becomes ``timeout``."""
+    clock_skew: float = 0.0
+    """Seconds by which the sandbox's clock is fast: in Date, and for the check of timestamps."""
 
 
 _DECISIONS = {Auto.APPROVE: SessionStatus.ACTIVE, Auto.DENY: SessionStatus.FAILED}
 
 
-class Automatic:
-    """The timers of a request: its answer, the end of its patience, the end of its session.
+def start_timers(state: ServiceState, behaviour: Behaviour, session: SandboxSession) -> None:
+    """Start a new session's timers: automatic answer, time-out and expiry. Call it in the event loop."""
+    loop = asyncio.get_running_loop()
+    decision = _DECISIONS.get(Auto(behaviour.auto))
+    if decision is not None:
+        loop.call_later(behaviour.delay, _decide, state, session.number, decision)
+    loop.call_later(behaviour.request_timeout, state.sessions.time_out, session.number)
+    loop.call_later(session.duration, state.sessions.expire, session.number)
 
-    ``mode``, ``delay`` and ``request_timeout`` (seconds) count for requests that begin after they are set.
-    """
 
-    def __init__(self, world: World) -> None:
-        self.mode = Auto.ASK
-        self.delay = 0.0
-        self.request_timeout = 60.0
-        self._world = world
-
-    def begin(self, session: SandboxSession) -> None:
-        """Start the timers of a new session. Call it from the event loop."""
-        loop = asyncio.get_running_loop()
-        decision = _DECISIONS.get(Auto(self.mode))
-        if decision is not None:
-            loop.call_later(self.delay, self._decide, session.number, decision)
-        loop.call_later(self.request_timeout, self._world.sessions.time_out, session.number)
-        loop.call_later(session.duration, self._world.sessions.expire, session.number)
-
-    def _decide(self, number: int, decision: SessionStatus) -> None:
-        # Somebody else may have been faster: then there is nothing to decide.
-        with contextlib.suppress(LookupError):
-            self._world.sessions.decide(number, decision)
+def _decide(state: ServiceState, number: int, decision: SessionStatus) -> None:
+    # Something else may have answered already.
+    with contextlib.suppress(LookupError):
+        state.sessions.decide(number, decision)

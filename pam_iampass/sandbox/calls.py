@@ -1,4 +1,4 @@
-"""Every call that reached the sandbox, kept for tests to look at."""
+"""The calls that the sandbox received, recorded for tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pam_iampass.sandbox.faults import Fault
 
 
 class CallKind(str, enum.Enum):
-    """The calls of the service, and what else comes in."""
+    """The calls of the service, and all other requests."""
 
     START = "start"
     POLL = "poll"
@@ -28,12 +28,12 @@ class CallKind(str, enum.Enum):
 
 _OTHERS = (CallKind.PAGE, CallKind.PHONE, CallKind.CONTROL, CallKind.UNKNOWN)
 SERVICE_CALLS = tuple(kind for kind in CallKind if kind not in _OTHERS)
-"""The calls of the wire protocol: those that can be answered with a fault."""
+"""The calls of the wire protocol, which can be answered with a fault."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call. Compare ``kind`` with its text or with CallKind, as you like."""
+    """One call. ``kind`` also equals its text."""
 
     kind: CallKind
     method: str
@@ -42,13 +42,13 @@ class Call:
     query: str
     """As it was sent, without the question mark."""
     headers: Mapping[str, str]
-    """Looked up without regard to case."""
+    """Case-insensitive."""
     body: bytes
     connection: str
-    """The caller's address and port: calls that are alike here came over one connection."""
+    """The client's address and port: the same for calls over one connection."""
     at: float
     """``time.monotonic()`` seconds when the call was complete."""
     status: int
-    """The HTTP status of the answer. A fault may have kept it from arriving."""
+    """The HTTP status of the reply, which a fault may have prevented."""
     fault: Fault | None = None
-    """How the sandbox misbehaved, None where it did not."""
+    """The fault of the reply, or None."""

@@ -1,4 +1,4 @@
-"""The sandbox's certificate authority, and the certificate that it serves with."""
+"""The sandbox's certificate authority, and its server certificate."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ CA_KEY_FILE = "ca-key.pem"
 
 
 class CertificateAuthority:
-    """Made on first use, and found again in the state folder afterwards.
-
-    Raises SandboxError where what is in the folder cannot be used.
-    """
+    """Created on first use, and kept in the state folder. Raises SandboxError if the files there are invalid."""
 
     def __init__(self, state: StateFolder) -> None:
         self.fingerprint = ""
@@ -28,17 +25,19 @@ class CertificateAuthority:
         certificate, key = state.read(CA_FILE), state.read(CA_KEY_FILE)
         if certificate is None or key is None:
             self._authority = trustme.CA(organization_name="pam-iampass sandbox")
-            # The key first: a certificate without its key would be of no use to the next start.
+            # The key first: a certificate without its key cannot be used again.
             state.write(CA_KEY_FILE, self._authority.private_key_pem.bytes())
             state.write(CA_FILE, self._authority.cert_pem.bytes())
             return
         try:
             self._authority = trustme.CA.from_pem(certificate, key)
         except (ValueError, TypeError) as error:
-            raise SandboxError(f"{self.file} or its key is broken; remove both to have new ones") from error
+            raise SandboxError(
+                f"{self.file} or its key is invalid; remove both to create new ones"
+            ) from error
 
     def server_context(self, names: Iterable[str]) -> ssl.SSLContext:
-        """TLS 1.2 or newer with a fresh certificate for these names and addresses."""
+        """TLS 1.2 or newer with a new certificate for these names and addresses."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         certificate = self._authority.issue_cert(*names)

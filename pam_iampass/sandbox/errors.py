@@ -1,7 +1,7 @@
-"""What can go wrong in the sandbox.
+"""The errors of the sandbox.
 
-SandboxError                the sandbox cannot start, or was asked for something impossible
-Refusal                     a call is not as the protocol wants it: answered with a 4xx and a reason
+SandboxError                the sandbox cannot start
+Refusal                     a request violates the protocol: answered with a 4xx and a reason
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from pam_iampass.errors import PamIampassError
 
 
 class SandboxError(PamIampassError):
-    """The sandbox cannot do what it was asked for; the text says why and what to do."""
+    """The sandbox cannot start; the text says why and what to do."""
 
 
 class Refusal(Exception):
-    """A call that the service refuses.
+    """A request that the service refuses.
 
-    :param status: HTTP status of the answer, 400 to 499.
+    :param status: HTTP status of the reply, 400 to 499.
     :param reason: one word in capitals for programs.
     :param detail: one sentence for people.
     """
@@ -32,10 +32,10 @@ class Refusal(Exception):
 
 
 def unauthorized(reason: str, detail: str) -> Refusal:
-    """A call whose signature, or what belongs to it, is not right."""
+    """A request without a valid signature or token."""
     return Refusal(401, reason, detail)
 
 
 def bad_request(reason: str, detail: str) -> Refusal:
-    """A call that is signed but not what the protocol wants."""
+    """A signed request that violates the protocol."""
     return Refusal(400, reason, detail)

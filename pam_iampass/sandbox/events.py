@@ -1,4 +1,4 @@
-"""What happens in the sandbox, as it is told to people."""
+"""The events of the sandbox, as people read them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Callable
 
 
 class EventKind(str, enum.Enum):
-    """The kinds of things that happen, in the words that people read."""
+    """The kinds of events, in the words that the terminal shows."""
 
     REQUESTED = "requested"
     IDENTIFYING = "identifying"
@@ -33,17 +33,17 @@ class EventKind(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened."""
+    """One event."""
 
     kind: EventKind
     user: str = ""
-    """The user's id at the service, as it was sent: clean it before a terminal sees it."""
+    """The user's id at the service. Not cleaned."""
     detail: str = ""
     number: int = 0
-    """The session that it is about, 0 where there is none."""
+    """The number of its session, 0 for none."""
     at: float = field(default_factory=time.time)
     """Unix time in seconds."""
 
 
 Listener = Callable[[Event], None]
-"""Is called in whatever thread the thing happened in, and must not block."""
+"""Called in the thread in which the event happens; must not block."""

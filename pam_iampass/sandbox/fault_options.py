@@ -1,13 +1,13 @@
-"""Faults as words on a command line: ``start:status=503,times=2``, ``poll:hang``.
+"""Faults on the command line: ``start:status=503,times=2``, ``poll:hang``.
 
-One table says which there are; it parses them, and is what the help and the errors print.
+One table is used for parsing, for the help and for error messages.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Callable, NamedTuple
 
 from pam_iampass.sandbox import faults
@@ -17,7 +17,7 @@ from pam_iampass.sandbox.faults import Fault
 
 @dataclass(frozen=True)
 class PlannedFault:
-    """A fault, and which calls it is for."""
+    """A fault for calls of one kind."""
 
     kind: CallKind
     fault: Fault
@@ -25,21 +25,40 @@ class PlannedFault:
     """None for always."""
 
 
-class Setting(NamedTuple):
-    """A word of a fault that takes a value: the field it sets, and how its text is read."""
-
-    field: str
-    read: Callable[[str], Any]
-
-
-class Row(NamedTuple):
-    """A fault's name, what it makes, its settings (the first may be given as the fault's own value)."""
+class FaultOption(NamedTuple):
+    """A fault on the command line. Its parameters are the fields of the fault."""
 
     name: str
-    fault: Callable[..., Fault]
-    settings: Mapping[str, Setting]
+    fault: type[Fault]
     example: str
     meaning: str
+
+
+FAULTS = (
+    FaultOption("status", faults.HttpStatus, "status=503,retry-after=2", "another HTTP status"),
+    FaultOption("redirect", faults.Redirect, "redirect=https://e.example/", "a redirect"),
+    FaultOption("junk", faults.Junk, "junk", "a web page instead of JSON"),
+    FaultOption("empty", faults.Empty, "empty", "no body"),
+    FaultOption("oversized", faults.Oversized, "oversized=1048576", "a body of this many bytes"),
+    FaultOption("compressed", faults.Compressed, "compressed", "gzip that was not asked for"),
+    FaultOption(
+        "foreign-url", faults.ForeignURL, "foreign-url=https://e.example", "session URLs of another origin"
+    ),
+    FaultOption(
+        "session-status",
+        faults.SessionState,
+        "session-status=walkaway",
+        "another session_status, known or not",
+    ),
+    FaultOption("replace", faults.ReplacedKey, "replace=authenticated,value=1", "a key with another value"),
+    FaultOption("missing", faults.MissingKey, "missing=status_url", "a missing key"),
+    FaultOption("truncated", faults.Truncated, "truncated=5", "the body ends after this many bytes"),
+    FaultOption("drip", faults.Drip, "drip=0.5,head=yes", "a byte every 0.5 s; the headers too"),
+    FaultOption("hang", faults.Hang, "hang=10,sent=0", "silence for 10 s (no number: for ever)"),
+    FaultOption("reset", faults.Reset, "reset=0", "the connection breaks after this many bytes"),
+    FaultOption("dropped", faults.Dropped, "dropped", "a correct reply, then the connection ends"),
+)
+_BY_NAME = {option.name: option for option in FAULTS}
 
 
 def _flag(text: str) -> bool:
@@ -74,91 +93,35 @@ def _json(text: str) -> Any:
         return text
 
 
-_BYTES = Setting("body", str.encode)
-_STATUS = Setting("status", _http_status)
-_SENT = Setting("sent", _count)
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "str": str,
+    "bytes": str.encode,
+    "int": _count,
+    "float": _seconds,
+    "bool": _flag,
+    "Any": _json,
+}
 
-TABLE = (
-    Row(
-        "status",
-        faults.Status,
-        {"status": _STATUS, "retry-after": Setting("retry_after", str), "body": _BYTES},
-        "status=503,retry-after=2",
-        "another HTTP status",
-    ),
-    Row(
-        "redirect",
-        faults.Redirect,
-        {"location": Setting("location", str), "status": _STATUS},
-        "redirect=https://e.example/",
-        "a redirect",
-    ),
-    Row("junk", faults.Junk, {"body": _BYTES}, "junk", "a page where JSON belongs"),
-    Row("empty", faults.Empty, {}, "empty", "no body"),
-    Row(
-        "oversized",
-        faults.Oversized,
-        {"size": Setting("size", _count)},
-        "oversized=1048576",
-        "a body of so many bytes",
-    ),
-    Row("compressed", faults.Compressed, {}, "compressed", "gzip, though nobody asked for it"),
-    Row(
-        "foreign-url",
-        faults.ForeignURL,
-        {"origin": Setting("origin", str)},
-        "foreign-url=https://e.example",
-        "the session's URLs lead elsewhere",
-    ),
-    Row(
-        "session-status",
-        faults.SessionState,
-        {"status": Setting("status", str)},
-        "session-status=walkaway",
-        "another session_status, known or not",
-    ),
-    Row(
-        "replace",
-        faults.Replaced,
-        {"key": Setting("key", str), "value": Setting("value", _json)},
-        "replace=authenticated,value=1",
-        "a key with another value",
-    ),
-    Row("missing", faults.Missing, {"key": Setting("key", str)}, "missing=status_url", "a key is not there"),
-    Row(
-        "truncated",
-        faults.Truncated,
-        {"keep": Setting("keep", _count)},
-        "truncated=5",
-        "the body breaks off after so many bytes",
-    ),
-    Row(
-        "drip",
-        faults.Drip,
-        {"seconds": Setting("seconds", _seconds), "head": Setting("head", _flag)},
-        "drip=0.5,head=yes",
-        "a byte every 0.5 s; the headers too",
-    ),
-    Row(
-        "hang",
-        faults.Hang,
-        {"seconds": Setting("seconds", _seconds), "sent": _SENT},
-        "hang=10,sent=0",
-        "silence for 10 s (no number: for ever)",
-    ),
-    Row("reset", faults.Reset, {"sent": _SENT}, "reset=0", "the connection breaks after so many bytes"),
-    Row("dropped", faults.Dropped, {}, "dropped", "a right answer, then the connection ends"),
-)
-_ROWS = {row.name: row for row in TABLE}
+
+def _parameters(fault: type[Any]) -> dict[str, tuple[str, Callable[[str], Any]]]:
+    """The parameters of a fault: for each name the field, and the function that reads its value."""
+    parameters = {}
+    for field in fields(fault):
+        kind = str(field.type).partition(" | ")[0]
+        read = _http_status if (field.name, kind) == ("status", "int") else _READERS.get(kind)
+        if read is not None:
+            parameters[field.name.replace("_", "-")] = (field.name, read)
+    return parameters
 
 
 def parse_fault(text: str) -> PlannedFault:
-    """Read ``CALL:FAULT[=VALUE][,WORD=VALUE…]``. Raises ValueError that says what is wrong."""
+    """Parse ``CALL:FAULT[=VALUE][,NAME=VALUE…]``. Raises ValueError with the reason."""
     call, _, rest = text.partition(":")
     words = [word.partition("=") for word in rest.split(",")]
-    row = _ROWS.get(words[0][0])
-    if row is None:
+    option = _BY_NAME.get(words[0][0])
+    if option is None:
         raise ValueError(f"{words[0][0]!r} is no fault")
+    parameters = _parameters(option.fault)
     times: int | None = 1
     values: dict[str, Any] = {}
     for position, (name, equals, value) in enumerate(words):
@@ -166,10 +129,15 @@ def parse_fault(text: str) -> PlannedFault:
             continue
         if name == "times" and position:
             times = None if value == "always" else _read(name, _count, value)
-        else:
-            setting = _setting(row, name, position == 0)
-            values[setting.field] = _read(name, setting.read, value)
-    return PlannedFault(_kind(call), row.fault(**values), times)
+            continue
+        first = next(iter(parameters))  # the fault's own value sets its first parameter
+        key = name if position else first if first != "acts" else ""
+        if key not in parameters:
+            names = ", ".join([*parameters, "times"])
+            raise ValueError(f"{option.name} does not take {name!r}; it takes: {names}")
+        field, read = parameters[key]
+        values[field] = _read(name, read, value)
+    return PlannedFault(_kind(call), option.fault(**values), times)
 
 
 def _kind(text: str) -> CallKind:
@@ -177,15 +145,6 @@ def _kind(text: str) -> CallKind:
     if text.replace("-", "_") not in names:
         raise ValueError(f"{text!r} is no call; there are: {', '.join(names)}")
     return CallKind(text.replace("-", "_"))
-
-
-def _setting(row: Row, name: str, own_value: bool) -> Setting:
-    settings = {**row.settings, "acts": Setting("acts", _flag)}
-    if own_value and row.settings:
-        return next(iter(row.settings.values()))
-    if own_value or name not in settings:
-        raise ValueError(f"{row.name} does not take {name!r}; it takes: {', '.join([*settings, 'times'])}")
-    return settings[name]
 
 
 def _read(name: str, read: Callable[[str], Any], value: str) -> Any:
@@ -196,9 +155,9 @@ def _read(name: str, read: Callable[[str], Any], value: str) -> Any:
 
 
 def table_text() -> str:
-    """The table for people."""
-    width = max(len(row.example) for row in TABLE)
-    lines = [f"  {row.example:{width}}  {row.meaning}" for row in TABLE]
+    """The table for the help."""
+    width = max(len(option.example) for option in FAULTS)
+    lines = [f"  {option.example:{width}}  {option.meaning}" for option in FAULTS]
     calls = [kind.value for kind in SERVICE_CALLS]
     return "\n".join(
         [
@@ -206,8 +165,8 @@ def table_text() -> str:
             f"{', '.join(calls[3:])},",
             "and FAULT one of:",
             *lines,
-            "Each also takes times=N or times=always (else once), and acts=yes or acts=no:",
-            "whether the call has its effect before the answer goes wrong. Without it,",
+            "Each also takes times=N or times=always (default: once), and acts=yes or",
+            "acts=no: whether the call has its effect before the fault. By default",
             "status and redirect have none; the others do.",
         ]
     )

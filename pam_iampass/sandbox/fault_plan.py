@@ -1,4 +1,4 @@
-"""Which of the calls to come are answered with which fault."""
+"""The faults of the next calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FaultPlan:
         self._always: dict[CallKind, Fault] = {}
 
     def add(self, kind: CallKind, fault: Fault, times: int | None) -> None:
-        """Answer the next ``times`` calls of a kind with a fault; None: all that come after the others."""
+        """Answer the next ``times`` calls of a kind with a fault; None: all calls after the queued faults."""
         if kind not in SERVICE_CALLS:
             raise ValueError(f"{kind.value} calls cannot be answered with a fault")
         with self._lock:
@@ -29,13 +29,13 @@ class FaultPlan:
                 queue.extend([fault] * times)
 
     def take(self, kind: CallKind) -> Fault | None:
-        """The fault for the call that just came in, None where it is answered as it should be."""
+        """The fault for a new call, or None."""
         with self._lock:
             queue = self._queues.get(kind)
             return queue.popleft() if queue else self._always.get(kind)
 
     def clear(self) -> None:
-        """Behave from now on."""
+        """Delete all faults."""
         with self._lock:
             self._queues.clear()
             self._always.clear()

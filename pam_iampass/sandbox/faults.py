@@ -1,8 +1,8 @@
-"""Ways to misbehave, for tests of whoever calls.
+"""Faults of the service, for tests of clients.
 
-Each is a small frozen value. Some change the answer (another status, junk, a foreign URL), some play with its
-bytes on the wire (drip, hang, reset). ``acts`` says whether the service does what it was asked before it
-misbehaves: after a lost answer to a start there is a session; after a 503 there is none.
+Each is a small frozen value. Some change the reply (another status, junk, a foreign URL), some its bytes on the wire
+(drip, hang, reset). ``acts`` says whether the call has its effect before the fault: after a lost reply to a start there
+is a session; after a 503 there is none.
 """
 
 from __future__ import annotations
@@ -10,48 +10,35 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import dataclass, replace
-from typing import Any, Callable, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Callable, ClassVar
 
-from pam_iampass.sandbox.answer import Answer, Headers
+from pam_iampass.sandbox.reply import Headers, ServiceReply
+
+if TYPE_CHECKING:
+    from pam_iampass.sandbox.connection import ClientConnection
 
 ELSEWHERE = "https://elsewhere.example"
 
 
-class Wire(Protocol):
-    """The connection, as a fault sees it."""
-
-    async def send(self, data: bytes) -> None:
-        """Send bytes now."""
-
-    async def pause(self, seconds: float | None) -> None:
-        """Wait; without a number until the sandbox stops. Ends early when the sandbox stops."""
-
-    def close(self) -> None:
-        """End the connection in good order."""
-
-    def reset(self) -> None:
-        """Break the connection."""
-
-
 class Fault:
-    """One way to misbehave."""
+    """One fault."""
 
     acts: bool
     raw: ClassVar[bool] = False
-    """Whether ``play`` sends the answer. It gets the whole of it as bytes."""
+    """Whether ``play`` sends the response. It gets all of its bytes."""
 
-    def change(self, answer: Answer) -> Answer:
-        """What is answered instead."""
-        return answer
+    def change(self, reply: ServiceReply) -> ServiceReply:
+        """The faulty reply."""
+        return reply
 
-    async def play(self, wire: Wire, data: bytes) -> None:
-        """Send the answer, or what is to become of it."""
+    async def play(self, connection: ClientConnection, data: bytes) -> None:
+        """Send the response, or a part of it."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Status(Fault):
-    """Another HTTP status, with a body and headers of one's choice."""
+class HttpStatus(Fault):
+    """Another HTTP status, with any body and headers."""
 
     status: int = 503
     retry_after: str | None = None
@@ -60,35 +47,35 @@ class Status(Fault):
     headers: Headers = ()
     acts: bool = False
 
-    def change(self, answer: Answer) -> Answer:
+    def change(self, reply: ServiceReply) -> ServiceReply:
         headers = self.headers
         if self.retry_after is not None:
             headers = (("Retry-After", self.retry_after), *headers)
-        return Answer(self.status, self.body, "text/plain", headers)
+        return ServiceReply(self.status, self.body, "text/plain", headers)
 
 
 @dataclass(frozen=True)
 class Redirect(Fault):
-    """A redirect to somewhere else."""
+    """A redirect to another URL."""
 
     location: str = ELSEWHERE + "/"
     status: int = 302
     acts: bool = False
 
-    def change(self, answer: Answer) -> Answer:
-        return Answer(self.status, b"", "text/plain", (("Location", self.location),))
+    def change(self, reply: ServiceReply) -> ServiceReply:
+        return ServiceReply(self.status, b"", "text/plain", (("Location", self.location),))
 
 
 @dataclass(frozen=True)
 class Junk(Fault):
-    """A 200 whose body is something else."""
+    """A 200 with another body."""
 
     body: bytes = b"<html>It works!</html>"
     content_type: str = "text/html"
     acts: bool = True
 
-    def change(self, answer: Answer) -> Answer:
-        return Answer(200, self.body, self.content_type)
+    def change(self, reply: ServiceReply) -> ServiceReply:
+        return ServiceReply(200, self.body, self.content_type)
 
 
 @dataclass(frozen=True)
@@ -97,43 +84,43 @@ class Empty(Fault):
 
     acts: bool = True
 
-    def change(self, answer: Answer) -> Answer:
-        return answer.with_body(b"")
+    def change(self, reply: ServiceReply) -> ServiceReply:
+        return reply.with_body(b"")
 
 
 @dataclass(frozen=True)
 class Oversized(Fault):
-    """The right answer, followed by white space up to a size."""
+    """The correct reply, padded with white space."""
 
     size: int = 1024 * 1024
     """Bytes."""
     acts: bool = True
 
-    def change(self, answer: Answer) -> Answer:
-        return answer.with_body(answer.body.ljust(self.size))
+    def change(self, reply: ServiceReply) -> ServiceReply:
+        return reply.with_body(reply.body.ljust(self.size))
 
 
 @dataclass(frozen=True)
 class Compressed(Fault):
-    """The right answer, compressed though nobody asked for it."""
+    """The correct reply, compressed although the client did not ask for it."""
 
     acts: bool = True
 
-    def change(self, answer: Answer) -> Answer:
-        headers = (("Content-Encoding", "gzip"), *answer.headers)
-        return replace(answer, body=gzip.compress(answer.body), headers=headers)
+    def change(self, reply: ServiceReply) -> ServiceReply:
+        headers = (("Content-Encoding", "gzip"), *reply.headers)
+        return replace(reply, body=gzip.compress(reply.body), headers=headers)
 
 
 @dataclass(frozen=True)
 class ForeignURL(Fault):
-    """The session's URLs lead to another origin."""
+    """Session URLs of another origin."""
 
     origin: str = ELSEWHERE
     keys: tuple[str, ...] = ("status_url", "logout_url")
     acts: bool = True
 
-    def change(self, answer: Answer) -> Answer:
-        return _edited(answer, dict.fromkeys(self.keys, self._moved))
+    def change(self, reply: ServiceReply) -> ServiceReply:
+        return _edited(reply, dict.fromkeys(self.keys, self._moved))
 
     def _moved(self, url: Any) -> str:
         return self.origin + "/" + str(url).split("/", 3)[-1]
@@ -141,55 +128,56 @@ class ForeignURL(Fault):
 
 @dataclass(frozen=True)
 class SessionState(Fault):
-    """Another ``session_status`` than the true one."""
+    """Another ``session_status``."""
 
     status: str = "levitating"
     acts: bool = True
 
-    def change(self, answer: Answer) -> Answer:
-        return _edited(answer, {"session_status": lambda _: self.status})
+    def change(self, reply: ServiceReply) -> ServiceReply:
+        return _edited(reply, {"session_status": lambda _: self.status})
 
 
 @dataclass(frozen=True)
-class Replaced(Fault):
-    """A key of the answer, at any depth, with another value: a wrong type, for one."""
+class ReplacedKey(Fault):
+    """A key of the reply, at any depth, with another value, such as one of a wrong type."""
 
     key: str = "authenticated"
     value: Any = "false"
     acts: bool = True
 
-    def change(self, answer: Answer) -> Answer:
-        return _edited(answer, {self.key: lambda _: self.value})
+    def change(self, reply: ServiceReply) -> ServiceReply:
+        return _edited(reply, {self.key: lambda _: self.value})
 
 
 @dataclass(frozen=True)
-class Missing(Fault):
-    """A key of the answer, at any depth, is not there."""
+class MissingKey(Fault):
+    """A key of the reply, at any depth, is missing."""
 
     key: str = "authentication_status"
     acts: bool = True
 
-    def change(self, answer: Answer) -> Answer:
-        return answer.with_body(json.dumps(_without(json.loads(answer.body), self.key)).encode())
+    def change(self, reply: ServiceReply) -> ServiceReply:
+        return _edited(reply, {self.key: None})
 
 
 @dataclass(frozen=True)
 class Truncated(Fault):
-    """The connection ends after some bytes of the body."""
+    """The connection ends after a part of the body."""
 
     keep: int = 5
+    """Bytes."""
     acts: bool = True
     raw: ClassVar[bool] = True
 
-    async def play(self, wire: Wire, data: bytes) -> None:
+    async def play(self, connection: ClientConnection, data: bytes) -> None:
         head, separator, body = data.partition(b"\r\n\r\n")
-        await wire.send(head + separator + body[: self.keep])
-        wire.close()
+        await connection.send(head + separator + body[: self.keep])
+        connection.close()
 
 
 @dataclass(frozen=True)
 class Drip(Fault):
-    """The answer comes byte by byte."""
+    """The response is sent byte by byte."""
 
     seconds: float = 0.1
     """Between two bytes."""
@@ -198,67 +186,68 @@ class Drip(Fault):
     acts: bool = True
     raw: ClassVar[bool] = True
 
-    async def play(self, wire: Wire, data: bytes) -> None:
+    async def play(self, connection: ClientConnection, data: bytes) -> None:
         start = 0 if self.head else data.index(b"\r\n\r\n") + 4
-        await wire.send(data[:start])
+        await connection.send(data[:start])
         for position in range(start, len(data)):
-            await wire.pause(self.seconds)
-            await wire.send(data[position : position + 1])
+            await connection.pause(self.seconds)
+            await connection.send(data[position : position + 1])
 
 
 @dataclass(frozen=True)
 class Hang(Fault):
-    """The answer stops after some bytes; for a while, or for good."""
+    """The response pauses after some bytes, or never continues."""
 
     seconds: float | None = None
-    """How long; None for as long as the sandbox runs."""
+    """The duration; None for as long as the sandbox runs."""
     sent: int = 0
-    """Bytes of the whole answer, head included, that go out first."""
+    """Bytes of the whole response, including the head, before the pause."""
     acts: bool = True
     raw: ClassVar[bool] = True
 
-    async def play(self, wire: Wire, data: bytes) -> None:
-        await wire.send(data[: self.sent])
-        await wire.pause(self.seconds)
+    async def play(self, connection: ClientConnection, data: bytes) -> None:
+        await connection.send(data[: self.sent])
+        await connection.pause(self.seconds)
         if self.seconds is not None:
-            await wire.send(data[self.sent :])
+            await connection.send(data[self.sent :])
 
 
 @dataclass(frozen=True)
 class Reset(Fault):
-    """The connection breaks (TCP RST) after some bytes of the answer, by default before the first."""
+    """The connection breaks (TCP RST) after some bytes of the response."""
 
     sent: int = 0
     acts: bool = True
     raw: ClassVar[bool] = True
 
-    async def play(self, wire: Wire, data: bytes) -> None:
-        await wire.send(data[: self.sent])
-        wire.reset()
+    async def play(self, connection: ClientConnection, data: bytes) -> None:
+        await connection.send(data[: self.sent])
+        connection.reset()
 
 
 @dataclass(frozen=True)
 class Dropped(Fault):
-    """The right answer; then the connection ends, though it promised to stay."""
+    """The correct response; then the connection ends, against its promise to stay open."""
 
     acts: bool = True
     raw: ClassVar[bool] = True
 
-    async def play(self, wire: Wire, data: bytes) -> None:
-        await wire.send(data)
-        wire.close()
+    async def play(self, connection: ClientConnection, data: bytes) -> None:
+        await connection.send(data)
+        connection.close()
 
 
-def _edited(answer: Answer, edits: dict[str, Callable[[Any], Any]]) -> Answer:
+def _edited(reply: ServiceReply, edits: dict[str, Callable[[Any], Any] | None]) -> ServiceReply:
+    """The reply with these keys changed, or removed for None, at any depth."""
+
     def edit(value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {key: edits[key](each) if key in edits else edit(each) for key, each in value.items()}
+        edited = {}
+        for key, each in value.items():
+            change = edits.get(key, edit)
+            if change is not None:
+                edited[key] = change(each)
+        return edited
 
-    return answer.with_body(json.dumps(edit(json.loads(answer.body))).encode())
-
-
-def _without(value: Any, missing: str) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {key: _without(each, missing) for key, each in value.items() if key != missing}
+    return reply.with_body(json.dumps(edit(json.loads(reply.body))).encode())

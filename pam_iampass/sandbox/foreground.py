@@ -1,74 +1,44 @@
-"""Keeps a command in the foreground until a signal ends it, and reads what is typed meanwhile."""
+"""Runs a command in the foreground until a signal ends it, and reads typed lines."""
 
 from __future__ import annotations
 
 import os
-import selectors
 import signal
-import socket
 import sys
-from types import FrameType
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Callable
 
-
-class Foreground:
-    """From the moment it is made, SIGTERM and SIGINT end ``run`` and nothing else. For the main thread."""
-
-    def __init__(self) -> None:
-        self._woken, waker = socket.socketpair()
-        waker.setblocking(False)
-        self._waker = waker
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        self._before = {number: signal.signal(number, _do_nothing) for number in numbers}
-        self._fd_before = signal.set_wakeup_fd(waker.fileno())
-
-    def __enter__(self) -> Foreground:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(self._fd_before)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._woken.close()
-        self._waker.close()
-
-    def run(self, typed: Callable[[str], None] | None) -> None:
-        """Returns when a signal has come, before or after the call.
-
-        :param typed: called with each line of standard input; None to leave that alone.
-        """
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._woken, selectors.EVENT_READ)
-            if typed is not None:
-                reader = _LineReader(sys.stdin.fileno(), typed)
-                selector.register(reader, selectors.EVENT_READ, reader.read)
-            while True:
-                for key, _ in selector.select():
-                    if key.fileobj is self._woken:
-                        return
-                    if not key.data():
-                        selector.unregister(key.fileobj)
+_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
-class _LineReader:
-    """Cuts what is typed into lines, however it arrives."""
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Hold SIGTERM and SIGINT back for ``wait_for_signal``, in this thread and in those that it starts."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        while signal.sigtimedwait(_SIGNALS, 0):
+            pass  # further ones must not interrupt the end of the program
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
-    def __init__(self, descriptor: int, typed: Callable[[str], None]) -> None:
-        self._descriptor = descriptor
-        self._typed = typed
-        self._rest = b""
 
-    def fileno(self) -> int:
-        return self._descriptor
+def wait_for_signal(typed: Callable[[str], None] | None) -> None:
+    """Return after a signal, even if it arrived before the call.
 
-    def read(self) -> bool:
-        """Take what is there; False at the end of the input."""
-        chunk = os.read(self._descriptor, 4096)
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+    :param typed: called in another thread with each line of standard input; None not to read it.
+    """
+    if typed is not None:
+        threading.Thread(target=_read_lines, args=(sys.stdin.fileno(), typed), daemon=True).start()
+    signal.sigwait(_SIGNALS)
+
+
+def _read_lines(descriptor: int, typed: Callable[[str], None]) -> None:
+    # Not through sys.stdin: the interpreter could not close it at exit while this thread reads.
+    rest = b""
+    while chunk := os.read(descriptor, 4096):
+        *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
-            self._typed(line.decode("utf-8", "replace"))
-        return bool(chunk)
-
-
-def _do_nothing(number: int, frame: FrameType | None) -> None:
-    """The wake-up descriptor tells; a handler must be there for that."""
+            typed(line.decode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""How a machine's logins are led to a sandbox: the settings, and commands that are ready to paste."""
+"""The commands that make a machine's logins use a sandbox, ready to paste."""
 
 from __future__ import annotations
 
@@ -6,75 +6,53 @@ import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import yaml
+from pam_iampass.sandbox.settings_file import CA, FOLDER, SECRET
 
 if TYPE_CHECKING:
     from pam_iampass.sandbox.sandbox import Sandbox
 
-_FOLDER = "/etc/iampass"
-_SECRET = f"{_FOLDER}/application-secret"
-_CA = f"{_FOLDER}/sandbox-ca.pem"
-
-
-def settings_text(application_id: str, url: str) -> str:
-    """The iampass.yaml of a machine whose logins go to the sandbox."""
-    settings = {
-        "application_id": application_id,
-        "application_secret_file": _SECRET,
-        "server": url,
-        "ca_file": _CA,
-        "users": f"{_FOLDER}/users.yaml",
-        "services": {"su": {"approver": "ruser"}, "su-l": {"approver": "ruser"}},
-    }
-    return str(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=1000))
-
 
 def configuration_text(sandbox: Sandbox, users: Iterable[str]) -> str:
-    """The commands that lead this machine's logins to the sandbox, up to a first sudo."""
+    """The commands from the configuration to a first sudo."""
     install = "install -o root -g"
     tokens = [f"pam-iampass user add {_quoted(user)} --token {_quoted(user)}" for user in users]
     return "\n".join(
         [
-            f"# as root: lead this machine's logins here (what {_FOLDER}/iampass.yaml was is kept beside it)",
-            f"{install} iampass -m 0640 --backup=numbered {_quoted(sandbox.settings_file)} {_FOLDER}/iampass.yaml",
-            f"{install} iampass -m 0640 {_quoted(sandbox.secret_file)} {_SECRET}",
-            f"{install} root -m 0644 {_quoted(sandbox.ca_file)} {_CA}",
-            *(tokens or ["# (start the sandbox with --user alice, and it says how alice gets a token)"]),
+            f"# as root: make this machine's logins use the sandbox (keeps a backup of {FOLDER}/iampass.yaml)",
+            f"{install} iampass -m 0640 --backup=numbered {_quoted(sandbox.settings_file)} {FOLDER}/iampass.yaml",
+            f"{install} iampass -m 0640 {_quoted(sandbox.secret_file)} {SECRET}",
+            f"{install} root -m 0644 {_quoted(sandbox.ca_file)} {CA}",
+            *(tokens or ["# (start the sandbox with --user alice to see the command for alice's token)"]),
             "pam-iampass check",
             "",
-            "# as root: let sudo ask the phone, for ten minutes",
+            "# as root: make sudo ask the phone, for ten minutes",
             "pam-iampass setup sudo --try 10",
         ]
     )
 
 
 def control_text(sandbox: Sandbox) -> str:
-    """How a script answers requests; the token stays out of every argument list."""
+    """How a script answers requests, without the token in an argument list."""
     token = f"printf 'Authorization: Bearer '; cat {_quoted(sandbox.control_token_file)}"
     curl = f"curl --cacert {_quoted(sandbox.ca_file)} -H @-"
-    return "\n".join(
-        [
-            "# answer requests from a script: GET …/sandbox/requests lists them",
-            f"{{ {token}; }} | {curl} -X POST {sandbox.url}/sandbox/requests/1/approve",
-        ]
+    return (
+        "# answer requests from a script: GET …/sandbox/requests lists them\n"
+        f"{{ {token}; }} | {curl} -X POST {sandbox.url}/sandbox/requests/1/approve"
     )
 
 
 def phone_text(sandbox: Sandbox, private: bool) -> str:
-    """Where the phone is. Its address holds the key, so it stands in full only where output is private."""
+    """The address of the phone page. It contains the key, so only private output shows it."""
     if not private:
         return (
             f"# the phone, in a browser: its address, with a key, is in {_quoted(sandbox.phone_address_file)}"
         )
-    return "\n".join(
-        [
-            "# the phone, in a browser:",
-            sandbox.phone_url,
-            "# the browser will ask about the certificate, which is the sandbox's own; its SHA-256 fingerprint:",
-            f"# {sandbox.certificate_fingerprint}",
-        ]
+    return (
+        f"# the phone, in a browser:\n{sandbox.phone_url}\n"
+        "# the browser warns about the sandbox's own certificate, with this SHA-256 fingerprint:\n"
+        f"# {sandbox.certificate_fingerprint}"
     )
 
 
-def _quoted(path: object) -> str:
-    return shlex.quote(str(path))
+def _quoted(value: object) -> str:
+    return shlex.quote(str(value))

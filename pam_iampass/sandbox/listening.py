@@ -1,4 +1,4 @@
-"""Where the sandbox listens: on loopback, unless somebody said otherwise in so many words."""
+"""Opens the socket: on loopback, unless remote clients are allowed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ LOOPBACK_NAMES = ("127.0.0.1", "::1", "localhost")
 
 
 def open_listener(host: str, port: int, allow_remote: bool = False) -> socket.socket:
-    """A listening TCP socket. Raises SandboxError with what to do about it."""
+    """A listening TCP socket. Raises SandboxError."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        results = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise SandboxError(f"cannot look up {host}: {error.strerror}") from error
-    family, _, _, _, address = found[0]
+    family, _, _, _, address = results[0]
     if not allow_remote and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
         raise SandboxError(
-            f"{host} is not a loopback address: whoever reaches the sandbox from there could approve logins."
-            " Listen on 127.0.0.1, or say --allow-remote if that is what you want"
+            f"{host} is not a loopback address: everybody who can reach the sandbox could approve logins."
+            " Listen on 127.0.0.1, or use --allow-remote"
         )
     return _bound(family, address)
 
@@ -39,12 +39,12 @@ def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
 
 
 def authority(host: str, port: int) -> str:
-    """Host and port as they stand in a URL."""
+    """Host and port for a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_unspecified(host: str) -> bool:
-    """Whether this stands for every address of the machine, and so is nobody's name."""
+    """Whether this means every address of the machine, and is not a name for clients."""
     try:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:

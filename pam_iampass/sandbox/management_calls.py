@@ -1,89 +1,88 @@
-"""Users, their devices, and how they come by one."""
+"""Calls about users and their devices."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from pam_iampass.sandbox.answer import Answer
-from pam_iampass.sandbox.body import read_object, read_text, read_users, require_content_type, require_no_body
-from pam_iampass.sandbox.incoming import Incoming
-from pam_iampass.sandbox.service import Service
-from pam_iampass.sandbox.target import user_id
+from pam_iampass.sandbox.backend import Backend
+from pam_iampass.sandbox.errors import bad_request
+from pam_iampass.sandbox.reply import ServiceReply
+from pam_iampass.sandbox.request import IncomingRequest, text_of
 
 _PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
 _DEFAULT_MESSAGE = "Register this phone for IAMPASS:"
 
 
-def add_users(service: Service, incoming: Incoming) -> Answer:
+def add_users(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST /management/add_users/<app>``, body ``{"users": [id, …]}``."""
-    users = _signed_users(service, incoming)
-    added = service.world.accounts.add_all(users)
-    created = [user for user in users if added[user]]
-    existing = [user for user in users if not added[user]]
-    return Answer.of({"status": True, "users": {"created": created, "existing": existing}})
+    users = _users(backend, request)
+    new = backend.state.users.add(users)
+    created = [user for user in users if new[user]]
+    existing = [user for user in users if not new[user]]
+    return ServiceReply.of({"status": True, "users": {"created": created, "existing": existing}})
 
 
-def delete_users(service: Service, incoming: Incoming) -> Answer:
-    """``POST /management/delete_users/<app>``, body ``{"users": [id, …]}``; false where one was unknown."""
-    deleted = [service.world.delete_user(user) for user in _signed_users(service, incoming)]
-    return Answer.of({"status": all(deleted)})
+def delete_users(backend: Backend, request: IncomingRequest) -> ServiceReply:
+    """``POST /management/delete_users/<app>``, body ``{"users": [id, …]}``; false if one is unknown."""
+    deleted = [backend.state.delete_user(user) for user in _users(backend, request)]
+    return ServiceReply.of({"status": all(deleted)})
 
 
-def link(service: Service, incoming: Incoming) -> Answer:
+def link(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``GET /management/device_registration_link/<app>/<user>[?display_name=…]``."""
-    service.require_application(incoming)
-    user = user_id(incoming.target.segments[3])
-    incoming.target.parameters(frozenset({"display_name"}))
-    require_no_body(incoming.body)
-    if service.world.accounts.has_device(user) is None:
+    backend.require_application(request)
+    user = request.user_id()
+    request.parameters("display_name")
+    request.require_no_body()
+    if backend.state.users.has_device(user) is None:
         return _failed("UNKNOWN_USER")
-    return Answer.of({"status": True, "register_url": _link(service, incoming, user)})
+    return ServiceReply.of({"status": True, "register_url": _new_link(backend, request, user)})
 
 
-def sms(service: Service, incoming: Incoming) -> Answer:
-    """``POST /management/send_registration_sms/<app>/<user>``, body with ``phone_number`` and what to say."""
-    service.require_application(incoming)
-    user = user_id(incoming.target.segments[3])
-    incoming.target.parameters(frozenset())
-    require_content_type(incoming.headers)
-    optional = frozenset({"display_name", "message"})
-    value = read_object(incoming.body, frozenset({"phone_number"}), optional)
-    display_name, message = _optional_text(value, "display_name"), _optional_text(value, "message")
-    phone_number = read_text(value, "phone_number")
-    if service.world.accounts.has_device(user) is None:
+def sms(backend: Backend, request: IncomingRequest) -> ServiceReply:
+    """``POST /management/send_registration_sms/<app>/<user>``, body with ``phone_number`` and optional texts."""
+    backend.require_application(request)
+    user = request.user_id()
+    request.parameters()
+    value = request.json("phone_number", optional=("display_name", "message"))
+    display_name, message = text_of(value, "display_name"), text_of(value, "message")
+    phone_number = text_of(value, "phone_number") or ""
+    if backend.state.users.has_device(user) is None:
         return _failed("UNKNOWN_USER")
     if not _PHONE_NUMBER.fullmatch(phone_number):
         return _failed("INVALID_PHONE_NUMBER")
-    text = f"{message or _DEFAULT_MESSAGE} {_link(service, incoming, user)}"
-    service.world.accounts.send_sms(user, phone_number, display_name, text)
-    return Answer.of({"status": True})
+    text = f"{message or _DEFAULT_MESSAGE} {_new_link(backend, request, user)}"
+    backend.state.users.send_sms(user, phone_number, display_name, text)
+    return ServiceReply.of({"status": True})
 
 
-def device(service: Service, incoming: Incoming) -> Answer:
-    """``GET /management/has_registered_mobile_device/<app>/<user>``; no key means that the call failed."""
-    service.require_application(incoming)
-    user = user_id(incoming.target.segments[3])
-    incoming.target.parameters(frozenset())
-    require_no_body(incoming.body)
-    registered = service.world.accounts.has_device(user)
-    return _failed("UNKNOWN_USER") if registered is None else Answer.of({"device_registered": registered})
+def device(backend: Backend, request: IncomingRequest) -> ServiceReply:
+    """``GET /management/has_registered_mobile_device/<app>/<user>``; without the key the call failed."""
+    backend.require_application(request)
+    user = request.user_id()
+    request.parameters()
+    request.require_no_body()
+    registered = backend.state.users.has_device(user)
+    return (
+        _failed("UNKNOWN_USER") if registered is None else ServiceReply.of({"device_registered": registered})
+    )
 
 
-def _signed_users(service: Service, incoming: Incoming) -> list[str]:
-    service.require_application(incoming)
-    incoming.target.parameters(frozenset())
-    require_content_type(incoming.headers)
-    return read_users(incoming.body)
+def _users(backend: Backend, request: IncomingRequest) -> list[str]:
+    """The user ids of a signed request, each once, in order."""
+    backend.require_application(request)
+    request.parameters()
+    users = request.json("users")["users"]
+    if not isinstance(users, list) or not users:
+        raise bad_request("BAD_BODY", "users must be a list and not empty")
+    if not all(isinstance(user, str) and user and user.isprintable() for user in users):
+        raise bad_request("BAD_BODY", "each user must be text, not empty, without control characters")
+    return list(dict.fromkeys(users))
 
 
-def _optional_text(value: dict[str, Any], key: str) -> str | None:
-    return read_text(value, key) if key in value else None
+def _new_link(backend: Backend, request: IncomingRequest, user: str) -> str:
+    return f"{request.origin}/register/{backend.state.users.make_link(user)}"
 
 
-def _link(service: Service, incoming: Incoming, user: str) -> str:
-    return f"{incoming.origin}/register/{service.world.accounts.make_link(user)}"
-
-
-def _failed(reason: str) -> Answer:
-    return Answer.of({"status": False, "reason": reason})
+def _failed(reason: str) -> ServiceReply:
+    return ServiceReply.of({"status": False, "reason": reason})

@@ -1,54 +1,89 @@
-"""What the phone page calls. Its key comes in a header: no cookie is set, so no other page can borrow it."""
+"""Calls that answer requests: those of the phone page, and control calls for scripts.
+
+The page sends its key in a header. There is no cookie that another site could use.
+"""
 
 from __future__ import annotations
 
-from pam_iampass.sandbox.answer import Answer, StreamedAnswer
-from pam_iampass.sandbox.body import require_no_body
+import time
+from typing import Any
+
+from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.errors import Refusal
-from pam_iampass.sandbox.incoming import Incoming
-from pam_iampass.sandbox.service import Service
-from pam_iampass.sandbox.sessions import SessionStatus
+from pam_iampass.sandbox.reply import ServiceReply
+from pam_iampass.sandbox.request import IncomingRequest
+from pam_iampass.sandbox.sessions import SandboxSession, SessionStatus
 from pam_iampass.text import clean
 
-_DECISIONS = {
-    "approve": SessionStatus.ACTIVE,
-    "deny": SessionStatus.FAILED,
-    "identify": SessionStatus.IDENTIFYING,
-}
+_APPROVE_OR_DENY = {"approve": SessionStatus.ACTIVE, "deny": SessionStatus.FAILED}
+_BY_PHONE = {**_APPROVE_OR_DENY, "identify": SessionStatus.IDENTIFYING}
+_BY_SCRIPT = {**_APPROVE_OR_DENY, "cancel": SessionStatus.CANCELLED}
 
 
-def events(service: Service, incoming: Incoming) -> Answer:
-    """``GET /phone/events``: server-sent events, each with all that there is to show."""
-    _require_page(service, incoming)
-    return StreamedAnswer(content_type="text/event-stream", stream=service.phone.respond)
+def events(backend: Backend, request: IncomingRequest) -> ServiceReply:
+    """``GET /phone/events``: server-sent events, each with the whole content of the page."""
+    _require_page(backend, request)
+    return ServiceReply(content_type="text/event-stream", stream=backend.phone.respond)
 
 
-def decide(service: Service, incoming: Incoming) -> Answer:
+def decide(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST /phone/requests/<number>/approve`` (or ``deny``, ``identify``), no body."""
-    _require_page(service, incoming)
-    require_no_body(incoming.body)
-    number, verb = incoming.target.segments[2:]
-    if verb not in _DECISIONS or not (number.isascii() and number.isdigit() and len(number) < 10):
-        raise Refusal(404, "UNKNOWN_CALL", f"a request can be: {', '.join(_DECISIONS)}")
+    _require_page(backend, request)
     try:
-        service.world.sessions.decide(int(number), _DECISIONS[verb])
+        _decide(backend, request, _BY_PHONE)
     except LookupError:
-        raise Refusal(409, "NOT_PENDING", "this request does not wait for an answer any more") from None
-    return Answer.of({})
+        raise Refusal(409, "NOT_PENDING", "this request no longer waits for an answer") from None
+    return ServiceReply.of({})
 
 
-def register(service: Service, incoming: Incoming) -> Answer:
+def register(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST /phone/register/<token>``: registers a device through a registration link, no body."""
-    _require_page(service, incoming)
-    require_no_body(incoming.body)
-    user = service.world.accounts.use_link(incoming.target.segments[2])
+    _require_page(backend, request)
+    request.require_no_body()
+    user = backend.state.users.use_link(request.segments[2])
     if user is None:
-        raise Refusal(410, "LINK_NOT_VALID", "this link was used before, or its user is gone")
-    return Answer.of({"user": clean(user)})
+        raise Refusal(410, "LINK_NOT_VALID", "this link has been used, or its user was deleted")
+    return ServiceReply.of({"user": clean(user)})
 
 
-def _require_page(service: Service, incoming: Incoming) -> None:
-    # A second fence: no page of another site gets as far as to guess at the key.
-    if incoming.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-        raise Refusal(403, "WRONG_SITE", "only the phone page itself may call this")
-    incoming.require_bearer(service.phone_key, "phone key")
+def list_for_script(backend: Backend, request: IncomingRequest) -> ServiceReply:
+    """``GET /sandbox/requests``: the pending requests."""
+    request.require_bearer(backend.control_token, "control token")
+    pending = [_described(session) for session in backend.state.sessions.all if session.undecided]
+    return ServiceReply.of({"requests": pending})
+
+
+def decide_for_script(backend: Backend, request: IncomingRequest) -> ServiceReply:
+    """``POST /sandbox/requests/<number>/approve`` (or ``deny``, ``cancel``), no body."""
+    request.require_bearer(backend.control_token, "control token")
+    try:
+        return ServiceReply.of(_described(_decide(backend, request, _BY_SCRIPT)))
+    except LookupError as error:
+        raise Refusal(404, "NOT_PENDING", str(error)) from None
+
+
+def _require_page(backend: Backend, request: IncomingRequest) -> None:
+    # A second line of defence: pages of other sites cannot even try keys.
+    if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
+        raise Refusal(403, "WRONG_SITE", "only the phone page may make this call")
+    request.require_bearer(backend.phone_key, "phone key")
+
+
+def _decide(
+    backend: Backend, request: IncomingRequest, decisions: dict[str, SessionStatus]
+) -> SandboxSession:
+    request.require_no_body()
+    number, verb = request.segments[2:]
+    if verb not in decisions or not (number.isascii() and number.isdigit() and len(number) < 10):
+        raise Refusal(404, "UNKNOWN_CALL", f"the decisions about a request are: {', '.join(decisions)}")
+    return backend.state.sessions.decide(int(number), decisions[verb])
+
+
+def _described(session: SandboxSession) -> dict[str, Any]:
+    return {
+        "id": session.number,
+        "user": session.user,
+        "status": session.status.value,
+        "methods": list(session.methods),
+        "age_seconds": round(time.monotonic() - session.started_at, 3),
+    }

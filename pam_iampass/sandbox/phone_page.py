@@ -1,13 +1,13 @@
-"""The files of the phone page: fixed text, in which nothing stands that anybody sent."""
+"""The files of the phone page: static, without any data from requests."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pam_iampass.sandbox.answer import Answer, Headers
+from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.errors import Refusal
-from pam_iampass.sandbox.incoming import Incoming
-from pam_iampass.sandbox.service import Service
+from pam_iampass.sandbox.reply import Headers, ServiceReply
+from pam_iampass.sandbox.request import IncomingRequest
 
 _FOLDER = Path(__file__).with_name("page")
 _TYPES = {
@@ -28,22 +28,22 @@ HEADERS: Headers = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
 )
-"""For every page of the sandbox: only its own files, no frame around it, no address told to others."""
+"""For every page of the sandbox: loads only its own files, in no frame, and sends no referrer."""
 
 
-def page(service: Service, incoming: Incoming) -> Answer:
+def page(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``GET /phone``: the page."""
     return _file("phone.html")
 
 
-def asset(service: Service, incoming: Incoming) -> Answer:
-    """``GET /phone/<file>``: one of its styles, scripts and pictures."""
-    return _file(incoming.target.segments[1])
+def asset(backend: Backend, request: IncomingRequest) -> ServiceReply:
+    """``GET /phone/<file>``: a style sheet, script or picture."""
+    return _file(request.segments[1])
 
 
-def _file(name: str) -> Answer:
-    # What was asked for is looked up among the files that there are, and never becomes part of a path.
+def _file(name: str) -> ServiceReply:
+    # The name is compared with those of the files, and never becomes part of a path.
     files = {path.name: path for path in _FOLDER.iterdir() if path.suffix in _TYPES}
     if name not in files:
         raise Refusal(404, "UNKNOWN_CALL", "there is no such file")
-    return Answer(200, files[name].read_bytes(), _TYPES[files[name].suffix], HEADERS)
+    return ServiceReply(200, files[name].read_bytes(), _TYPES[files[name].suffix], HEADERS)

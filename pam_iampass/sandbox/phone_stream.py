@@ -1,4 +1,4 @@
-"""Server-sent events: the page hears of each change at once (WHATWG HTML, section 9.2)."""
+"""Server-sent events: informs the page of each change (WHATWG HTML, section 9.2)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from aiohttp import web
 
 from pam_iampass.sandbox.phone_view import View, phone_view
-from pam_iampass.sandbox.world import World
+from pam_iampass.sandbox.service_state import ServiceState
 
-# A page that hears nothing for three beats takes the connection for lost.
+# A page that receives nothing for three beats considers the connection lost.
 _BEAT_SECONDS = 5.0
-# Many changes at once make one event.
+# Combines changes that follow each other into one event.
 _REST_SECONDS = 0.05
 _HEADERS = {
     "Content-Type": "text/event-stream",
@@ -25,20 +25,20 @@ _HEADERS = {
 
 
 class PhoneStream:
-    """Tells every open page what there is to show."""
+    """Sends the view to every open page."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, state: ServiceState) -> None:
+        self._state = state
         self._open = 0
 
     @property
     def open(self) -> int:
-        """How many pages listen."""
-        with self._world.changes:
+        """The number of open pages."""
+        with self._state.notifier:
             return self._open
 
     async def respond(self, request: web.BaseRequest, stopping: asyncio.Event) -> web.StreamResponse:
-        """Send the view whenever it has changed, until the page or the sandbox goes away."""
+        """Send the view after each change, until the page is closed or the sandbox stops."""
         response = web.StreamResponse(headers=_HEADERS)
         changed, loop = asyncio.Event(), asyncio.get_running_loop()
 
@@ -46,19 +46,19 @@ class PhoneStream:
             loop.call_soon_threadsafe(changed.set)
 
         leaving = contextlib.suppress(ConnectionError)
-        with leaving, self._world.changes.watched(wake), self._counted():
+        with leaving, self._state.notifier.watched(wake), self._counted():
             await response.prepare(request)
-            await self._tell(response, changed, stopping)
+            await self._send(response, changed, stopping)
         return response
 
-    async def _tell(
+    async def _send(
         self, response: web.StreamResponse, changed: asyncio.Event, stopping: asyncio.Event
     ) -> None:
         sent: View | None = None
         while not stopping.is_set():
             changed.clear()
-            view = phone_view(self._world)
-            await response.write(b": still here\n\n" if view == sent else _event(view))
+            view = phone_view(self._state)
+            await response.write(b": heartbeat\n\n" if view == sent else _event(view))
             sent = view
             await _first_of(changed, stopping, _BEAT_SECONDS)
             await asyncio.sleep(_REST_SECONDS)
@@ -72,13 +72,13 @@ class PhoneStream:
             self._count(-1)
 
     def _count(self, step: int) -> None:
-        with self._world.changes:
+        with self._state.notifier:
             self._open += step
-            self._world.changes.made()
+            self._state.notifier.changed()
 
 
 def _event(view: View) -> bytes:
-    # JSON without line breaks, so it is one data line whatever is in it.
+    # JSON without line breaks: one data line.
     return f"data: {json.dumps({**view, 'now': time.monotonic()})}\n\n".encode()
 
 

@@ -1,4 +1,4 @@
-"""What the phone page shows, as one JSON object: the page draws it, and decides nothing by itself."""
+"""The content of the phone page, as one JSON object that the page only displays."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from pam_iampass.sandbox.accounts import Sms
+from pam_iampass.sandbox.service_state import ServiceState
 from pam_iampass.sandbox.sessions import SandboxSession, SessionStatus
-from pam_iampass.sandbox.world import World
+from pam_iampass.sandbox.user_registry import Sms
 from pam_iampass.text import clean
 
 _SHOWN = 20
@@ -21,25 +21,25 @@ _OUTCOMES = {SessionStatus.FAILED: "denied", SessionStatus.TIMEOUT: "expired"}
 View = dict[str, Any]
 
 
-def phone_view(world: World) -> View:
-    """Requests, phones and messages as they are now. All times are ``time.monotonic()`` seconds.
+def phone_view(state: ServiceState) -> View:
+    """The current requests, phones and messages. All times are ``time.monotonic()`` seconds.
 
-    Text that others chose is cleaned: a name must not read as another one.
+    Texts from outside are cleaned: a name must not look like another one.
     """
-    with world.changes:
-        sessions, users, messages = world.sessions.all, world.accounts.users, world.accounts.messages
+    with state.notifier:
+        sessions, users, messages = state.sessions.all, state.users.devices, state.users.messages
         decided = (session for session in reversed(sessions) if not session.undecided)
         return {
             "requests": [_request(session) for session in sessions if session.undecided],
             "recent": [_decided(session) for session in islice(decided, _SHOWN)],
             "users": [_user(*each) for each in islice(users.items(), _USERS_SHOWN)],
             "users_total": len(users),
-            "messages": list(_messages(world, messages)),
+            "messages": list(_messages(state, messages)),
         }
 
 
 def outcome(session: SandboxSession) -> str:
-    """What became of a decided request, in the page's words."""
+    """The outcome of a decided request, in the page's words."""
     return "approved" if session.approved else _OUTCOMES.get(session.status, _WITHDRAWN)
 
 
@@ -67,11 +67,11 @@ def _user(user: str, device: bool) -> View:
     return {"user": clean(user), "device": device}
 
 
-def _messages(world: World, messages: tuple[Sms, ...]) -> Iterable[View]:
+def _messages(state: ServiceState, messages: tuple[Sms, ...]) -> Iterable[View]:
     first = max(0, len(messages) - _SHOWN)
     for number, message in reversed(list(enumerate(messages))[first:]):
-        # The last link is the service's own; what stands before it the application chose.
-        tokens = [token for token in _LINK.findall(message.text) if world.accounts.user_of_link(token)]
+        # The last link is from the service; the text before it is from the application.
+        tokens = [token for token in _LINK.findall(message.text) if state.users.user_of_link(token)]
         yield {
             "number": number,
             "user": clean(message.user),

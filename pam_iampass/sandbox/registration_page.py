@@ -1,14 +1,13 @@
-"""The page behind a registration link: one button that makes a device of whoever presses it."""
+"""The page behind a registration link, with one button that registers the device."""
 
 from __future__ import annotations
 
 import html
 
-from pam_iampass.sandbox.answer import Answer
-from pam_iampass.sandbox.body import require_no_body
-from pam_iampass.sandbox.incoming import Incoming
+from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.phone_page import HEADERS
-from pam_iampass.sandbox.service import Service
+from pam_iampass.sandbox.reply import ServiceReply
+from pam_iampass.sandbox.request import IncomingRequest
 from pam_iampass.text import clean
 
 _PAGE = """<!doctype html>
@@ -25,33 +24,33 @@ _PAGE = """<!doctype html>
 </html>
 """
 _BUTTON = (
-    "<p>It becomes the phone of <strong><bdi>{user}</bdi></strong> in the IAMPASS sandbox."
-    " Go on only if that is you.</p>"
+    "<p>It will be the phone of <strong><bdi>{user}</bdi></strong> in the IAMPASS sandbox."
+    " Continue only if that is you.</p>"
     '<form method="post"><button class="approve" type="submit">Register this device</button></form>'
 )
 _DONE = (
-    "<p><strong><bdi>{user}</bdi></strong> can approve logins now.</p>"
+    "<p><strong><bdi>{user}</bdi></strong> can now approve logins.</p>"
     '<p><a href="/phone">Open the phone page</a></p>'
 )
 
 
-def show(service: Service, incoming: Incoming) -> Answer:
+def show(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``GET /register/<token>``: the page with the button."""
-    user = service.world.accounts.user_of_link(incoming.target.segments[1])
+    user = backend.state.users.user_of_link(request.segments[1])
     return _used() if user is None else _page("Register this device", _BUTTON, user)
 
 
-def register(service: Service, incoming: Incoming) -> Answer:
+def register(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST /register/<token>``: registers the device; a link works once."""
-    require_no_body(incoming.body)
-    user = service.world.accounts.use_link(incoming.target.segments[1])
+    request.require_no_body()
+    user = backend.state.users.use_link(request.segments[1])
     return _used() if user is None else _page("Device registered", _DONE, user)
 
 
-def _used() -> Answer:
-    return _page("This link is not valid", "<p>It was used before, or its user is gone.</p>", "", 410)
+def _used() -> ServiceReply:
+    return _page("This link is not valid", "<p>It has been used, or its user was deleted.</p>", "", 410)
 
 
-def _page(title: str, content: str, user: str, status: int = 200) -> Answer:
+def _page(title: str, content: str, user: str, status: int = 200) -> ServiceReply:
     body = _PAGE.format(title=title, content=content.format(user=html.escape(clean(user))))
-    return Answer(status, body.encode(), "text/html; charset=utf-8", HEADERS)
+    return ServiceReply(status, body.encode(), "text/html; charset=utf-8", HEADERS)

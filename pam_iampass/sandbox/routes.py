@@ -1,4 +1,4 @@
-"""Which call is which: the one table from method and path to what answers it."""
+"""The table of calls: from method and path to the handler."""
 
 from __future__ import annotations
 
@@ -6,36 +6,33 @@ from typing import Callable, NamedTuple
 
 from pam_iampass.sandbox import (
     authentication_calls,
-    control_calls,
     management_calls,
     phone_calls,
     phone_page,
     registration_page,
 )
-from pam_iampass.sandbox.answer import Answer
+from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.calls import CallKind
 from pam_iampass.sandbox.errors import Refusal
-from pam_iampass.sandbox.incoming import Incoming
-from pam_iampass.sandbox.service import Service
-from pam_iampass.sandbox.target import Target
+from pam_iampass.sandbox.reply import ServiceReply
+from pam_iampass.sandbox.request import IncomingRequest
 
-Handler = Callable[[Service, Incoming], Answer]
+Handler = Callable[[Backend, IncomingRequest], ServiceReply]
 
 
 class Route(NamedTuple):
-    """A method, a path in which ``*`` stands for one segment, and what answers."""
+    """A method, a path in which ``*`` matches one segment, and the handler."""
 
     method: str
     path: str
     kind: CallKind
     handler: Handler
 
-    def matches(self, target: Target) -> bool:
-        """Whether the path is of this shape. Segments are compared as they were sent."""
+    def matches(self, request: IncomingRequest) -> bool:
+        """Whether the path matches. Segments are compared without decoding."""
         pattern = self.path.split("/")[1:]
-        pairs = zip(pattern, target.segments)
-        same = all(part in ("*", segment) for part, segment in pairs)
-        return len(pattern) == len(target.segments) and same
+        same = all(part in ("*", segment) for part, segment in zip(pattern, request.segments))
+        return len(pattern) == len(request.segments) and same
 
 
 ROUTES: tuple[Route, ...] = (
@@ -54,29 +51,26 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/phone/*", CallKind.PHONE, phone_page.asset),
     Route("POST", "/phone/requests/*/*", CallKind.PHONE, phone_calls.decide),
     Route("POST", "/phone/register/*", CallKind.PHONE, phone_calls.register),
-    Route("GET", "/sandbox/requests", CallKind.CONTROL, control_calls.list_requests),
-    Route("POST", "/sandbox/requests/*/*", CallKind.CONTROL, control_calls.decide),
+    Route("GET", "/sandbox/requests", CallKind.CONTROL, phone_calls.list_for_script),
+    Route("POST", "/sandbox/requests/*/*", CallKind.CONTROL, phone_calls.decide_for_script),
 )
 
 
-def find_route(method: str, target: Target) -> Route:
-    """The route of a call; where there is none, one that refuses it with 404 or 405."""
+def find_route(request: IncomingRequest) -> Route:
+    """The route of a request; without one, a route that refuses it with 404 or 405."""
     matching: dict[str, Route] = {}
     for each in ROUTES:
-        if each.matches(target):
+        if each.matches(request):
             matching.setdefault(each.method, each)
-    route: Route | None = matching.get(method)
+    route: Route | None = matching.get(request.method)
     if route is not None:
         return route
     refusal = Refusal(404, "UNKNOWN_CALL", "there is no such call")
     if matching:
         allow = (("Allow", ", ".join(matching)),)
-        refusal = Refusal(405, "WRONG_METHOD", f"this call is made with {' or '.join(matching)}", allow)
-    return Route(method, "", CallKind.UNKNOWN, _refusing(refusal))
+        refusal = Refusal(405, "WRONG_METHOD", f"the method of this call is {' or '.join(matching)}", allow)
 
-
-def _refusing(refusal: Refusal) -> Handler:
-    def refuse(service: Service, incoming: Incoming) -> Answer:
+    def refuse(backend: Backend, request: IncomingRequest) -> ServiceReply:
         raise refusal
 
-    return refuse
+    return Route(request.method, "", CallKind.UNKNOWN, refuse)

@@ -13,12 +13,12 @@ from aiohttp import web
 
 from pam_iampass.sandbox.dispatcher import Dispatcher
 
-# Answers that are under way when the sandbox stops are of no use to anybody.
+# How long replies may take after the sandbox stops.
 _SHUTDOWN_SECONDS = 1.0
 
 
 class _TidyServer(web.Server):
-    """Closes its side, too, when a caller has left: asyncio before Python 3.11 warns where nobody did."""
+    """Closes its side when a client has closed the connection: asyncio before Python 3.11 warns otherwise."""
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         if handler.transport is not None:
@@ -39,7 +39,7 @@ class Server:
         self._ready: Future[None] = Future()
 
     def start(self) -> None:
-        """Returns when connections are accepted; raises what kept it from that."""
+        """Returns when connections are accepted; raises the error that prevents that."""
         self._thread.start()
         self._ready.result()
 
@@ -64,7 +64,7 @@ class Server:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._dispatcher.handle(request, stopping)
 
-        # The low-level server: it leaves paths as they were sent.
+        # The low-level server, which does not normalise paths.
         server = _TidyServer(handle)
         acceptor = await self._loop.create_server(server, sock=self._listener, ssl=self._context)
         self._ready.set_result(None)
@@ -74,6 +74,6 @@ class Server:
             if connection.transport is not None:
                 connection.transport.abort()
         if sys.version_info >= (3, 13):
-            # Those that are still in their handshake, which aiohttp does not know yet.
+            # Connections in the TLS handshake, which aiohttp does not know yet.
             acceptor.abort_clients()
         await server.shutdown(_SHUTDOWN_SECONDS)

@@ -1,4 +1,4 @@
-"""The command's life: start, say how to use it, tell what happens, stop on a signal."""
+"""Runs the command: start, print instructions, report events, stop on a signal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from pam_iampass.sandbox.automatic import Auto
 from pam_iampass.sandbox.events import Listener
 from pam_iampass.sandbox.fault_options import PlannedFault
-from pam_iampass.sandbox.foreground import Foreground
+from pam_iampass.sandbox.foreground import signals_held_back, wait_for_signal
 from pam_iampass.sandbox.instructions import configuration_text, control_text, phone_text
 from pam_iampass.sandbox.sandbox import Sandbox
 from pam_iampass.sandbox.terminal import HELP, EventPrinter, answer
@@ -23,13 +23,13 @@ _NO_DEVICE = ":no-device"
 def serve(make: Callable[[Listener], Sandbox], users: Sequence[str], faults: Iterable[PlannedFault]) -> None:
     """Serve until SIGTERM or SIGINT. Raises SandboxError where it cannot start.
 
-    :param make: makes the sandbox for a listener.
-    :param users: names, with ``:no-device`` at the end of those who have none.
+    :param make: creates the sandbox for a listener.
+    :param users: names, with ``:no-device`` appended for users without a device.
     """
     at_terminal = sys.stdin is not None and sys.stdin.isatty()
     printer = EventPrinter(Console(highlight=False, markup=False, emoji=False), asks=at_terminal)
-    with Foreground() as foreground, make(printer) as sandbox:
-        asks = sandbox.auto is Auto.ASK
+    with signals_held_back(), make(printer) as sandbox:
+        asks = sandbox.auto == Auto.ASK
         named = [user.removesuffix(_NO_DEVICE) for user in users]
         click.echo(configuration_text(sandbox, dict.fromkeys([*named, *sandbox.users])))
         click.echo("\n" + phone_text(sandbox, private=sys.stdout.isatty()))
@@ -38,14 +38,14 @@ def serve(make: Callable[[Listener], Sandbox], users: Sequence[str], faults: Ite
         click.echo()
         _prepare(sandbox, users, faults)
         click.echo(f"Sandbox ready at {sandbox.url}")
-        foreground.run(_answering(sandbox) if asks and at_terminal else None)
+        wait_for_signal(_answering(sandbox) if asks and at_terminal else None)
 
 
 def _prepare(sandbox: Sandbox, users: Iterable[str], faults: Iterable[PlannedFault]) -> None:
     known = sandbox.users
     for user in users:
         name = user.removesuffix(_NO_DEVICE)
-        if name not in known:  # else the state folder knows better: a device may have been registered since
+        if name not in known:  # the state folder may have a device that was registered later
             sandbox.add_user(name, device=name == user)
     for planned in faults:
         sandbox.misbehave(planned.kind, planned.fault, times=planned.times)

@@ -1,10 +1,15 @@
-"""One authentication: what the phone sees as a request, and the client as a session."""
+"""Authentications: each is a request on the phone, and a session of the client."""
 
 from __future__ import annotations
 
 import enum
 import secrets
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
+from typing import Callable, Union
+
+from pam_iampass.sandbox.events import Event, EventKind
+from pam_iampass.sandbox.notifier import Notifier
 
 DEFAULT_DURATION_SECONDS = 3600
 LONGEST_DURATION_SECONDS = 86400
@@ -25,12 +30,12 @@ class SessionStatus(str, enum.Enum):
 
     @property
     def undecided(self) -> bool:
-        """The person has not answered yet."""
+        """Whether the user has not answered yet."""
         return self in (SessionStatus.PENDING, SessionStatus.IDENTIFYING)
 
 
 class EndedBy(str, enum.Enum):
-    """Who ended a session."""
+    """What ended a session."""
 
     CLIENT = "client"
     EXPIRY = "expiry"
@@ -40,27 +45,27 @@ class EndedBy(str, enum.Enum):
 
 @dataclass(frozen=True)
 class SandboxSession:
-    """A session as it was when it was asked for. All times are ``time.monotonic()`` seconds."""
+    """A snapshot of a session. All times are ``time.monotonic()`` seconds."""
 
     number: int
-    """Counts from 1; also the name of the request in control calls and on the terminal."""
+    """Counts from 1; also identifies the request in control calls and on the terminal."""
     user: str
     methods: tuple[str, ...]
-    """What the call asked for; empty where it left the choice to the service."""
+    """From the call; empty to leave the choice to the service."""
     duration: int
-    """Seconds after which the session ends by itself."""
+    """Seconds after which the session expires."""
     duration_given: bool
-    """Whether the call said ``duration_seconds``."""
+    """Whether the call had ``duration_seconds``."""
     started_at: float
     answer_by: float
-    """When it times out, unless it is answered before."""
+    """When the request times out."""
     path: str
-    """Names the session in its URLs."""
+    """Identifies the session in its URLs."""
     token: str = field(repr=False)
     secret: str = field(repr=False)
     status: SessionStatus = SessionStatus.PENDING
     approved: bool = False
-    """Whether it was ever ``active``, whatever became of it afterwards."""
+    """Whether it was ever ``active``."""
     polls: int = 0
     decided_at: float | None = None
     """When it left ``pending`` and ``identifying``."""
@@ -69,27 +74,137 @@ class SandboxSession:
 
     @property
     def undecided(self) -> bool:
-        """The person has not answered yet."""
+        """Whether the user has not answered yet."""
         return self.status.undecided
 
 
-def begin(
-    number: int, user: str, methods: tuple[str, ...], duration: int | None, patience: float, now: float
-) -> SandboxSession:
-    """A new pending session with a token and a secret of its own.
+SessionOrUser = Union[SandboxSession, int, str]
+"""A session, its number, or a user with exactly one matching session."""
 
-    :param patience: seconds that the person has to answer; the session's own duration may be shorter.
-    """
-    length = DEFAULT_DURATION_SECONDS if duration is None else duration
-    return SandboxSession(
-        number=number,
-        user=user,
-        methods=methods,
-        duration=length,
-        duration_given=duration is not None,
-        started_at=now,
-        answer_by=now + min(patience, length),
-        path=secrets.token_hex(8),
-        token=secrets.token_urlsafe(18),
-        secret=secrets.token_urlsafe(24),
-    )
+_EVENTS = {
+    SessionStatus.ACTIVE: EventKind.APPROVED,
+    SessionStatus.FAILED: EventKind.DENIED,
+    SessionStatus.TIMEOUT: EventKind.TIMED_OUT,
+    SessionStatus.CANCELLED: EventKind.CANCELLED,
+    SessionStatus.IDENTIFYING: EventKind.IDENTIFYING,
+}
+
+
+class SessionRegistry:
+    """The sessions; each change replaces a session by a new snapshot."""
+
+    def __init__(self, notifier: Notifier) -> None:
+        self._notifier = notifier
+        self._sessions: dict[int, SandboxSession] = {}
+        self._numbers: dict[str, int] = {}
+
+    @property
+    def all(self) -> tuple[SandboxSession, ...]:
+        """Every session so far, the oldest first."""
+        with self._notifier:
+            return tuple(self._sessions.values())
+
+    def numbered(self, number: int) -> SandboxSession:
+        """The session with this number. Raises LookupError."""
+        with self._notifier:
+            if number not in self._sessions:
+                raise LookupError(f"there is no request {number}")
+            return self._sessions[number]
+
+    def at_path(self, path: str) -> SandboxSession | None:
+        """The session whose URLs contain this path."""
+        with self._notifier:
+            number = self._numbers.get(path)
+            return None if number is None else self._sessions[number]
+
+    def begin(
+        self, user: str, methods: tuple[str, ...], duration: int | None, patience: float
+    ) -> SandboxSession:
+        """A new pending session, which times out after ``patience`` seconds or its duration."""
+        length = DEFAULT_DURATION_SECONDS if duration is None else duration
+        with self._notifier:
+            now = time.monotonic()
+            session = SandboxSession(
+                number=len(self._sessions) + 1,
+                user=user,
+                methods=methods,
+                duration=length,
+                duration_given=duration is not None,
+                started_at=now,
+                answer_by=now + min(patience, length),
+                path=secrets.token_hex(8),
+                token=secrets.token_urlsafe(18),
+                secret=secrets.token_urlsafe(24),
+            )
+            self._numbers[session.path] = session.number
+            return self._put(session, EventKind.REQUESTED, ", ".join(methods))
+
+    def decide(self, which: SessionOrUser, status: SessionStatus) -> SandboxSession:
+        """Answer an undecided request. Raises LookupError if there is none."""
+        with self._notifier:
+            session = self._only(which, lambda each: each.undecided, "undecided request")
+            decided_at = None if status.undecided else time.monotonic()
+            approved = status is SessionStatus.ACTIVE
+            decided = replace(session, status=status, decided_at=decided_at, approved=approved)
+            return self._put(decided, _EVENTS[status])
+
+    def walk_away(self, which: SessionOrUser) -> SandboxSession:
+        """The user leaves an active session. Raises LookupError if none is active."""
+        with self._notifier:
+            session = self._only(which, lambda each: each.status is SessionStatus.ACTIVE, "active session")
+            now = time.monotonic()
+            session = replace(session, status=SessionStatus.WALKAWAY, ended_at=now, ended_by=EndedBy.PHONE)
+            return self._put(session, EventKind.WALKED_AWAY)
+
+    def count_poll(self, number: int) -> SandboxSession:
+        """Count one more poll of a session, and return the session."""
+        with self._notifier:
+            session = self.numbered(number)
+            self._sessions[number] = session = replace(session, polls=session.polls + 1)
+            self._notifier.changed()
+            return session
+
+    def end(self, number: int, by: EndedBy) -> bool:
+        """End a session; False if it has ended already. A denied or timed-out session keeps that status."""
+        with self._notifier:
+            session, now = self.numbered(number), time.monotonic()
+            if session.ended_by is not None:
+                return False
+            if session.undecided:
+                session = replace(session, status=SessionStatus.CLOSED, decided_at=now)
+            if session.status is SessionStatus.ACTIVE:
+                session = replace(session, status=SessionStatus.CLOSED)
+            kind = EventKind.EXPIRED if by is EndedBy.EXPIRY else EventKind.ENDED
+            self._put(replace(session, ended_at=now, ended_by=by), kind, f"by {by.value}")
+            return True
+
+    def time_out(self, number: int) -> None:
+        """The time to answer is over; an answered request does not change."""
+        with self._notifier:
+            if self.numbered(number).undecided:
+                self.decide(number, SessionStatus.TIMEOUT)
+
+    def expire(self, number: int) -> None:
+        """The session's duration is over."""
+        with self._notifier:
+            self.time_out(number)
+            if self.numbered(number).status is SessionStatus.ACTIVE:
+                self.end(number, EndedBy.EXPIRY)
+
+    def _only(
+        self, which: SessionOrUser, fits: Callable[[SandboxSession], bool], what: str
+    ) -> SandboxSession:
+        if isinstance(which, str):
+            candidates = [session for session in self.all if session.user == which]
+        else:
+            candidates = [self.numbered(which if isinstance(which, int) else which.number)]
+        matching = [session for session in candidates if fits(session)]
+        if len(matching) != 1:
+            name = f"request {which.number}" if isinstance(which, SandboxSession) else repr(which)
+            raise LookupError(f"there must be one {what} for {name}; there are {len(matching)}")
+        return matching[0]
+
+    def _put(self, session: SandboxSession, kind: EventKind, detail: str = "") -> SandboxSession:
+        self._sessions[session.number] = session
+        self._notifier.changed(Event(kind, session.user, detail, session.number))
+        return session

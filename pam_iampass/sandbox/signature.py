@@ -1,7 +1,7 @@
-"""Checks that a call was signed by who it says, just now, and for the first time.
+"""Checks the signature of requests, their age, and that none is replayed.
 
-The rules are those of the published client: a nonce, the URL without its scheme and a timestamp, under an
-HMAC whose key comes from the nonce and the secret. The body is not signed.
+As in the published client, an HMAC signs the nonce, the URL without its scheme, and the timestamp; its key is derived
+from the nonce and the secret. The body is not signed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Callable
 
@@ -21,7 +20,7 @@ from pam_iampass.sandbox.errors import unauthorized
 
 AUTHENTICATION = "Authentication"
 TIMESTAMP = "X-IAMPASS-Authentication-Timestamp"
-# "IAMOASS" is how the service spells it, in every version of its client.
+# The service spells it "IAMOASS", in every version of its client.
 VERSION = "X-IAMOASS-Authentication-Version"
 
 WINDOW_SECONDS = 300.0
@@ -32,7 +31,7 @@ _DECIMAL = re.compile(r"0|[1-9][0-9]*", re.ASCII)
 
 @dataclass(frozen=True)
 class Credentials:
-    """The signing headers of one call, well-formed but not yet checked."""
+    """The signing headers of one request: well-formed, but not checked yet."""
 
     client_id: str
     nonce: str
@@ -41,7 +40,7 @@ class Credentials:
 
 
 def read_credentials(headers: CIMultiDictProxy[str]) -> Credentials:
-    """Take the signing headers apart. Raises Refusal (401) where one is missing, twice there or malformed."""
+    """Parse the signing headers. Raises Refusal (401) if one is missing, repeated or malformed."""
     if _only(headers, VERSION) != "1":
         raise unauthorized("BAD_VERSION", f"{VERSION} must be 1")
     match = _AUTHENTICATION.fullmatch(_only(headers, AUTHENTICATION))
@@ -59,40 +58,42 @@ def read_credentials(headers: CIMultiDictProxy[str]) -> Credentials:
 def _only(headers: CIMultiDictProxy[str], name: str) -> str:
     values = headers.getall(name, [])
     if len(values) != 1:
-        raise unauthorized("BAD_HEADERS", f"{name} must be there exactly once; it is {len(values)} times")
+        raise unauthorized(
+            "BAD_HEADERS", f"{name} must be sent exactly once; it was sent {len(values)} times"
+        )
     return values[0]
 
 
 def signature_of(secret: str, nonce: str, signed_url: str, timestamp: str) -> str:
-    """The signature that a call must carry."""
+    """The valid signature of a request."""
     key = hashlib.sha256((nonce + secret).encode()).digest()[:16]
     message = (nonce + signed_url + timestamp).encode("utf-8", "surrogateescape")
     return base64.b64encode(hmac.new(key, message, hashlib.sha256).digest()[:16]).decode("ascii")
 
 
 class SignatureCheck:
-    """Remembers the nonces of the last minutes, so that no call counts twice.
+    """Checks signatures, and remembers the nonces of the last minutes against replays.
 
-    :param now: the server's Unix time in seconds.
+    :param now: returns the server's Unix time in seconds.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._seen: dict[tuple[str, str], float] = {}
 
-    def check(self, credentials: Credentials, signed_url: str, secrets: Mapping[str, str]) -> None:
-        """Raises Refusal (401) unless these credentials sign this URL, freshly.
+    def check(self, credentials: Credentials, signed_url: str, client_id: str, secret: str) -> None:
+        """Raises Refusal (401) unless the credentials are a new signature of this client for this URL.
 
-        :param signed_url: the URL as it was sent, from the host on.
-        :param secrets: the secret of each client id that may make this call.
+        :param signed_url: the URL as it was sent, without the scheme.
         """
-        secret: str | None = secrets.get(credentials.client_id)
-        if secret is None:
-            raise unauthorized("UNKNOWN_CLIENT", "this application or session is not known here")
+        if credentials.client_id != client_id:
+            raise unauthorized("UNKNOWN_CLIENT", "this application or session is unknown")
         expected = signature_of(secret, credentials.nonce, signed_url, credentials.timestamp)
         sent = credentials.signature.encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(expected.encode(), sent):
-            raise unauthorized("BAD_SIGNATURE", "it is not the signature of this URL, nonce, time and secret")
+            raise unauthorized(
+                "BAD_SIGNATURE", "the signature does not match this URL, nonce, timestamp and secret"
+            )
         self._check_time(float(credentials.timestamp))
         self._spend_nonce(credentials)
 
@@ -102,8 +103,8 @@ class SignatureCheck:
             raise unauthorized("STALE_TIMESTAMP", f"the timestamp is {offset:+.0f} s off; 300 s are allowed")
 
     def _spend_nonce(self, credentials: Credentials) -> None:
-        # Ages are told by a clock that nobody can set, oldest first. A timestamp that is ahead stays good for
-        # twice the window.
+        # Ages are measured with a clock that cannot be set. A timestamp in the future is valid for up to twice the
+        # window.
         now = time.monotonic()
         while self._seen and next(iter(self._seen.values())) < now - 2 * WINDOW_SECONDS:
             del self._seen[next(iter(self._seen))]

@@ -1,4 +1,4 @@
-"""What people read and type while the sandbox runs."""
+"""The terminal of a running sandbox: its output, and the typed answers."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _STYLES = {
 _WIDTH = max(len(kind.value) for kind in EventKind)
 _ANSWER = re.compile(r"(?P<verb>[ad])(?:\s+(?P<number>[0-9]{1,9}))?", re.ASCII)
 
-HELP = "a NUMBER approves, d NUMBER denies; a or d alone where only one request waits"
+HELP = "a NUMBER approves, d NUMBER denies; a or d alone if only one request waits"
 
 
 def line_of(event: Event, asks: bool) -> Text:
-    """One line: when, what, who, the rest.
+    """One line with the time, the kind of event, the user and the details.
 
-    :param asks: whether somebody at this terminal answers requests.
+    :param asks: whether requests are answered at this terminal.
     """
     number = f"#{event.number}" if event.number else ""
     waits = asks and event.kind is EventKind.REQUESTED
@@ -51,13 +51,13 @@ class EventPrinter:
         self._asks = asks
 
     def __call__(self, event: Event) -> None:
-        # A reader that went away is no reason to stop serving; rich would end the program.
+        # A closed output must not stop the sandbox; rich would end the program.
         with contextlib.suppress(OSError, SystemExit):
             self._console.print(line_of(event, self._asks), soft_wrap=True)
 
 
 def answer(sandbox: Sandbox, typed: str) -> str | None:
-    """Do what somebody typed. Answers what to tell them, None where the event says it all."""
+    """Execute a typed line. Returns a message, or None if the event is enough."""
     match = _ANSWER.fullmatch(typed.strip())
     if match is None:
         return HELP if typed.strip() else None

@@ -1,7 +1,7 @@
-"""The machine's accounts, as NSS has them.
+"""The machine's accounts, from NSS.
 
-What was typed at a prompt is not yet a name: sssd and Active Directory ignore case and know aliases. Every name that
-is compared or looked up anywhere is the `pw_name` that NSS gives for it (getpwnam(3)).
+The text typed at a prompt may differ from the account's name: sssd and Active Directory ignore case and know aliases.
+Every name that is compared or looked up is the `pw_name` that NSS returns for it (getpwnam(3)).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class UnknownAccount(Exception):
 
 
 class LookupFailed(Exception):
-    """NSS could not say: a name service is broken or out of reach."""
+    """NSS could not answer: a name service is broken or unreachable."""
 
 
 @dataclass(frozen=True)
@@ -58,27 +58,23 @@ class Accounts:
     def groups(self, account: Account) -> frozenset[int]:
         """The ids of the account's groups, primary and supplementary (getgrouplist(3)). Raises LookupFailed.
 
-        os.getgrouplist keeps the interpreter's lock while it asks: a name service that hangs would hold up all other
-        logins of the agent. ctypes lets go of it.
+        os.getgrouplist holds the interpreter's lock during the look-up: a name service that hangs would block all
+        other logins of the agent. ctypes releases the lock.
         """
         import ctypes
 
-        name = os.fsencode(account.name)
+        name, gid = os.fsencode(account.name), ctypes.c_uint32(account.gid)
+        getgrouplist = ctypes.CDLL(None).getgrouplist
         count = ctypes.c_int(64)
         while count.value <= MOST_GROUPS:
             groups = (ctypes.c_uint32 * count.value)()
-            if (
-                ctypes.CDLL(None).getgrouplist(
-                    name, ctypes.c_uint32(account.gid), groups, ctypes.byref(count)
-                )
-                >= 0
-            ):
+            if getgrouplist(name, gid, groups, ctypes.byref(count)) >= 0:
                 return frozenset(groups[: count.value])
             count.value = max(count.value, 2 * len(groups))
         raise LookupFailed(f"the user is in more than {MOST_GROUPS} groups")
 
     def group_id(self, name: str) -> int | None:
-        """The id of the group `name`, None where NSS knows none. Raises LookupFailed."""
+        """The id of the group `name`, or None if NSS knows no such group. Raises LookupFailed."""
         try:
             return grp.getgrnam(name).gr_gid
         except (KeyError, ValueError):

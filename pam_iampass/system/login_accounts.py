@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LOGIN_DEFS = Path("/etc/login.defs")
 
-_LOWEST, _HIGHEST = 1000, 60000  # where login.defs says nothing: useradd(8)
+_LOWEST, _HIGHEST = 1000, 60000  # defaults of useradd(8)
 _NO_SHELLS = frozenset({"nologin", "false", "true", "sync", "halt", "shutdown"})
 
 
@@ -30,23 +30,23 @@ class LoginAccount:
 def login_accounts(
     accounts: Iterable[pwd.struct_passwd] | None = None, login_defs: Path = LOGIN_DEFS
 ) -> list[LoginAccount]:
-    """root and every account of a person, in the order of their names.
+    """root and every account of a person, sorted by name.
 
-    A person's user id lies between UID_MIN and UID_MAX of `login_defs`, and the shell is a program that
-    lets one work. `accounts` are those of NSS by default: getpwent(3) lists none of a directory service
-    that does not enumerate (sssd does not, unless told to).
+    A person's user id lies between UID_MIN and UID_MAX of `login_defs`, and the account has a login shell. By
+    default `accounts` come from NSS: getpwent(3) lists none of a directory service that does not enumerate, as sssd
+    by default.
     """
     lowest, highest = _range(login_defs)
-    found: dict[str, LoginAccount] = {}
+    people: dict[str, LoginAccount] = {}
     for entry in pwd.getpwall() if accounts is None else accounts:
         shell = entry.pw_shell or "/bin/sh"  # passwd(5)
         if (entry.pw_uid == 0 or lowest <= entry.pw_uid <= highest) and is_login_shell(shell):
-            found.setdefault(entry.pw_name, LoginAccount(entry.pw_name, entry.pw_uid, shell))
-    return sorted(found.values(), key=lambda account: account.name)
+            people.setdefault(entry.pw_name, LoginAccount(entry.pw_name, entry.pw_uid, shell))
+    return sorted(people.values(), key=lambda account: account.name)
 
 
 def is_login_shell(shell: str) -> bool:
-    """Whether somebody with that shell gets to do anything."""
+    """Whether the shell is a program with which a user can work."""
     return os.path.basename(shell) not in _NO_SHELLS and os.path.isfile(shell) and os.access(shell, os.X_OK)
 
 
@@ -56,5 +56,5 @@ def _range(login_defs: Path) -> tuple[int, int]:
         text = login_defs.read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
-    found = dict(re.findall(r"^[ \t]*(UID_MIN|UID_MAX)[ \t]+([0-9]{1,10})\b", text, re.MULTILINE))
-    return int(found.get("UID_MIN", _LOWEST)), int(found.get("UID_MAX", _HIGHEST))
+    limits = dict(re.findall(r"^[ \t]*(UID_MIN|UID_MAX)[ \t]+([0-9]{1,10})\b", text, re.MULTILINE))
+    return int(limits.get("UID_MIN", _LOWEST)), int(limits.get("UID_MAX", _HIGHEST))

@@ -1,38 +1,47 @@
-"""The user that the module runs as, and reading files as that user would."""
+"""The user that the module runs as: acting as that user for a while, or for good."""
 
 from __future__ import annotations
 
 import os
 import pwd
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pam_iampass.errors import PamIampassError, StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SERVICE_USER = "iampass"
 """The user, and the group, that the module runs as."""
 
 
-@contextmanager
-def reading_as_service_user(name: str = SERVICE_USER) -> Iterator[None]:
-    """Meanwhile this process may read what the user may, where it is root's and there is such a user.
+class CannotSwitchUser(PamIampassError):
+    """This process cannot become the user that the module runs as."""
 
-    For reading only, and only where there is one thread: the ids are those of the process.
+
+@contextmanager
+def reading_as_service_user(name: str = SERVICE_USER) -> Iterator[frozenset[int]]:
+    """Give this process only the user's permissions, if it runs as root and the user exists.
+
+    Yields the ids of the groups that may read secrets: the `readers` of `config.settings`. For reading only, and only
+    in a process with one thread: the ids are those of the whole process.
     """
+    group = service_group(name)
+    readers: frozenset[int] = frozenset() if group is None else frozenset({group})
     try:
         user = pwd.getpwnam(name)
     except KeyError:
         user = None
     if user is None or os.geteuid() != 0:
-        yield
+        yield readers
         return
     groups, gid = os.getgroups(), os.getegid()
     os.setgroups([])
     os.setegid(user.pw_gid)
     os.seteuid(user.pw_uid)
     try:
-        yield
+        yield readers
     finally:
         os.seteuid(0)
         os.setegid(gid)
@@ -40,7 +49,7 @@ def reading_as_service_user(name: str = SERVICE_USER) -> Iterator[None]:
 
 
 def service_group(name: str = SERVICE_USER) -> int | None:
-    """The id of the group that may read the configuration: the user's, else the one of that name, else None."""
+    """The id of the group that may read the configuration: the user's, else the group `name`, else None."""
     try:
         return pwd.getpwnam(name).pw_gid
     except KeyError:
@@ -53,9 +62,75 @@ def service_group(name: str = SERVICE_USER) -> int | None:
         return None
 
 
+def config_readers(name: str = SERVICE_USER) -> frozenset[int]:
+    """The groups that may read secrets of the configuration: that of the user, if there is one."""
+    group = service_group(name)
+    return frozenset() if group is None else frozenset({group})
+
+
 def become(name: str) -> None:
-    """Become the user `name`, for good: groups, group, user. Raises KeyError where there is no such user."""
+    """Become the user `name`, for good: groups, group, user. Raises KeyError if there is no such user."""
     account = pwd.getpwnam(name)
     os.setgroups([account.pw_gid])
     os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
     os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
+
+
+def as_service_user(work: Callable[[], Any], name: str = SERVICE_USER) -> Any:
+    """Run `work` in a child process that becomes the user `name`; returns its result, which JSON can hold.
+
+    The user owns the module's state and can put links into it: root must not follow them, but as that user they lead
+    to nothing more than the user can reach anyway. Raises the StateError of `work`, and CannotSwitchUser.
+    """
+    try:
+        account = pwd.getpwnam(name)
+    except KeyError:
+        raise CannotSwitchUser(f"there is no user {name}", "run systemd-sysusers") from None
+    if os.geteuid() == account.pw_uid:
+        return work()
+    if os.geteuid() != 0:
+        raise CannotSwitchUser(f"only root and the user {name} can do this", "run it as root")
+    receiving, sending = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(receiving)
+        _work_as(name, work, sending)
+    os.close(sending)
+    with os.fdopen(receiving, "rb") as pipe:
+        data = pipe.read()
+    os.waitpid(child, 0)
+    return _result(data)
+
+
+def _work_as(name: str, work: Callable[[], Any], sending: int) -> NoReturn:
+    """All that the child does."""
+    try:
+        os.chdir("/")
+        os.umask(0o077)
+        become(name)
+        reply: dict[str, Any] = {"result": work()}
+    except StateError as error:
+        reply = {"what": error.what, "remedy": error.remedy}
+    except PamIampassError as error:
+        reply = {"what": str(error), "remedy": "run: pam-iampass check"}
+    except BaseException as error:  # noqa: BLE001 - the child ends here, whatever failed
+        reply = {"what": f"failed with {type(error).__name__}", "remedy": "run: pam-iampass check"}
+    try:
+        import json
+
+        with os.fdopen(sending, "wb") as pipe:
+            pipe.write(json.dumps(reply).encode())
+    finally:
+        os._exit(0)
+
+
+def _result(data: bytes) -> Any:
+    import json
+
+    try:
+        reply = json.loads(data)
+    except ValueError:
+        raise StateError("the child process was killed", "try again") from None
+    if "result" not in reply:
+        raise StateError(reply["what"], reply["remedy"])
+    return reply["result"]

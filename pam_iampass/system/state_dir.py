@@ -15,7 +15,6 @@ from typing import NoReturn
 
 from pam_iampass.errors import StateError, UntrustedFile
 from pam_iampass.system import atomic_write, file_lock
-from pam_iampass.system.file_lock import lock as lock
 from pam_iampass.system.trusted_folder import mode_of, trusted_folder
 
 LIMIT = 1024 * 1024

@@ -1,4 +1,4 @@
-"""Reads a file only if nobody but root could have written it."""
+"""Reads a file only if no user but root can have written it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def read(
     owner: int = 0,
     readers: Set[int] | None = None,
 ) -> bytes:
-    """The bytes of the regular file at the absolute `path`, which may not be a link itself.
+    """The content of the regular file at the absolute `path`, which must not be a link.
 
-    `owner` is a user id that is trusted besides root. With `secret`, nobody but the owner may read the
-    file, save for groups whose ids are in `readers` (by default this process's effective group; root's
-    group always). Files of more than `limit` bytes are refused.
+    `owner` is a user id that is trusted like root. With `secret`, only the owner, root's group and the groups with ids
+    in `readers` (by default this process's effective group) may have access to the file. A file of more than
+    `limit` bytes is refused.
 
     Raises UntrustedFile, or its kinds MissingFile and UnreadableFile, and nothing else.
     """
@@ -44,7 +44,7 @@ def read(
         raise UntrustedFile(text, "is a folder", "name a regular file")
     check = _Check(text, secret, limit, owner, readers)
     with trusted_folder(folder, owner) as descriptor, explained(text):
-        # Looked at before it is opened, because opening alone can rewind a tape or wake a device.
+        # Checked before it is opened, because opening a device can have effects, such as rewinding a tape.
         check(os.stat(name, dir_fd=descriptor, follow_symlinks=False))
         with opened(name, _FILE_FLAGS, descriptor) as file:
             check(os.fstat(file))
@@ -52,38 +52,38 @@ def read(
 
 
 def names(path: PathLike, *, owner: int = 0) -> list[str]:
-    """The sorted names in the folder at the absolute `path`, hidden ones too.
+    """The sorted names in the folder at the absolute `path`, including hidden ones.
 
     Raises UntrustedFile, or its kinds MissingFile and UnreadableFile, and nothing else.
     """
     text = _absolute(path)
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC  # since what was opened with O_PATH cannot be listed
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC  # an O_PATH descriptor cannot be listed
     with trusted_folder(text, owner) as folder, explained(text), opened(".", flags, folder) as listing:
         return sorted(os.listdir(listing))
 
 
 def version(path: PathLike, *, owner: int = 0) -> tuple[int, ...]:
-    """Numbers that change when the file at `path` is replaced, written, or given other owners or permissions.
+    """Numbers that change when the file at `path` is replaced or written, or its owner or permissions change.
 
-    The first is the time of its last change in nanoseconds (st_ctime). The folders are checked as by `read`.
+    The first is the time of its last change in nanoseconds (st_ctime). The folders are checked as in `read`.
     Raises UntrustedFile, or its kinds MissingFile and UnreadableFile, and nothing else.
     """
     text = _absolute(path)
     folder, name = os.path.split(text)
     with trusted_folder(folder, owner) as descriptor, explained(text):
-        found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-    return (found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev)
+        status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+    return (status.st_ctime_ns, status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev)
 
 
 def _absolute(path: PathLike) -> str:
     text = os.fspath(path)
     if not text.startswith("/"):
-        raise UntrustedFile(text, "is not an absolute path", "write the path from / on")
+        raise UntrustedFile(text, "is not an absolute path", "write a path that begins with /")
     return str(Path(text))  # without doubled and trailing slashes
 
 
 class _Check:
-    """Whether the last step of a path may be used."""
+    """Checks the file that a path leads to."""
 
     def __init__(self, path: str, secret: bool, limit: int, owner: int, readers: Set[int] | None) -> None:
         self.path = path
@@ -92,23 +92,27 @@ class _Check:
         self.owners = {0, owner}
         self.readers = {0} | (readers if readers is not None else {os.getegid()})
 
-    def __call__(self, found: os.stat_result) -> None:
-        if not stat.S_ISREG(found.st_mode):
-            self._refuse(f"is {kind_of(found.st_mode)}, not a regular file", "put the file itself there")
-        if found.st_uid not in self.owners:
-            self._refuse(f"belongs to user {found.st_uid}, not to root", self._proper())
-        if found.st_mode & 0o022:
-            self._refuse(f"can be written by others than root ({mode_of(found)})", self._proper())
+    def __call__(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            self._refuse(
+                f"is {kind_of(status.st_mode)}, not a regular file", "replace it with a regular file"
+            )
+        if status.st_uid not in self.owners:
+            self._refuse(f"belongs to user {status.st_uid}, not to root", self._proper())
+        if status.st_mode & 0o022:
+            self._refuse(f"is writable by users other than root ({mode_of(status)})", self._proper())
         if self.secret:
-            self._check_secret(found)
-        if found.st_size > self.limit:
-            self._refuse(_too_large(self.limit), "keep it smaller")
+            self._check_secret(status)
+        if status.st_size > self.limit:
+            self._refuse(_too_large(self.limit), "make it smaller")
 
-    def _check_secret(self, found: os.stat_result) -> None:
-        if found.st_mode & 0o007:
-            self._refuse(f"is a secret that everybody can use ({mode_of(found)})", self._proper())
-        if found.st_mode & 0o040 and found.st_gid not in self.readers:
-            self._refuse(f"is a secret that group {found.st_gid} can read ({mode_of(found)})", self._proper())
+    def _check_secret(self, status: os.stat_result) -> None:
+        if status.st_mode & 0o007:
+            self._refuse(f"is a secret that every user can access ({mode_of(status)})", self._proper())
+        if status.st_mode & 0o040 and status.st_gid not in self.readers:
+            self._refuse(
+                f"is a secret that group {status.st_gid} can read ({mode_of(status)})", self._proper()
+            )
 
     def _proper(self) -> str:
         word = shell_word(self.path)
@@ -121,7 +125,7 @@ class _Check:
 
 
 def _all_of(descriptor: int, path: str, limit: int) -> bytes:
-    """All bytes of the file, counted while they come: it may have grown since it was looked at."""
+    """The whole content, with the limit enforced while reading: the file may have grown since it was checked."""
     chunks: list[bytes] = []
     left = limit + 1
     while left > 0:
@@ -130,7 +134,7 @@ def _all_of(descriptor: int, path: str, limit: int) -> bytes:
             return b"".join(chunks)
         chunks.append(chunk)
         left -= len(chunk)
-    raise UntrustedFile(path, _too_large(limit), "keep it smaller")
+    raise UntrustedFile(path, _too_large(limit), "make it smaller")
 
 
 def _too_large(limit: int) -> str:

@@ -1,10 +1,10 @@
-"""Walks to a folder that nobody but root could have put there or could change.
+"""Opens a folder that only root can have created, and that only root can change.
 
-The path is walked by hand from `/`, one descriptor after another (openat(2)), so that what was checked is
-what is used. Every folder passed through, those of links too, must belong to root and be writable by nobody
-else: whoever may write a folder can put another file, or another folder, in its place. The sticky bit does
-not help, since it stops nobody from making a name that is not there yet. An access control list that lets
-somebody else write shows in the group bits (acl(5)), so it needs no look of its own.
+The path is resolved step by step from `/`, each descriptor opened below the previous one (openat(2)), so that the
+folder used is the folder checked. Every folder on the way, including those of links, must belong to root and be
+writable by root alone: a user who can write a folder can replace the files and folders in it. The sticky bit does not
+help, since users can still create missing names. An access control list that lets other users write shows in the group
+bits (acl(5)), so it needs no separate check.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MOST_LINKS = 40  # what Linux itself allows: path_resolution(7)
 _FOLDER_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_KINDS = (
+_TYPES = (
     (stat.S_ISLNK, "a symbolic link"),
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -34,7 +34,7 @@ _KINDS = (
 
 @contextmanager
 def trusted_folder(path: str, owner: int) -> Iterator[int]:
-    """An O_PATH descriptor of the folder at `path`: it, and all above it, only root (or `owner`) can write.
+    """An O_PATH descriptor of the folder at `path`; only root or `owner` can write it and its parents.
 
     Raises UntrustedFile, MissingFile and UnreadableFile.
     """
@@ -49,7 +49,7 @@ def trusted_folder(path: str, owner: int) -> Iterator[int]:
 
 
 class _Walk:
-    """From `/` down, one folder after another, with links resolved by hand."""
+    """A walk down from `/`, one folder at a time, that resolves links itself."""
 
     def __init__(self, owners: Set[int]) -> None:
         self.owners = owners
@@ -69,20 +69,20 @@ class _Walk:
                 steps.extend(_steps(target))
 
     def _step(self, step: str, where: str) -> str | None:
-        """Go one step; for a link stay, and return what it says."""
+        """Enter a folder; at a link stay, and return its target."""
         with opened(step, _FOLDER_FLAGS, self.descriptor) as descriptor:
-            found = os.fstat(descriptor)
-            if stat.S_ISLNK(found.st_mode):
+            status = os.fstat(descriptor)
+            if stat.S_ISLNK(status.st_mode):
                 return self._target(descriptor, where)
-            self._check(found, where)
+            self._check(status, where)
             self._move(os.dup(descriptor), where)
         return None
 
     def _target(self, link: int, where: str) -> str:
         self.links += 1
         if self.links > _MOST_LINKS:
-            raise UntrustedFile(where, "is one symbolic link too many", "name the folder itself")
-        target = os.readlink("", dir_fd=link)  # an empty path means the link that is open: readlinkat(2)
+            raise UntrustedFile(where, "follows too many symbolic links", "name the folder itself")
+        target = os.readlink("", dir_fd=link)  # the empty path names the open link: readlinkat(2)
         if target.startswith("/"):
             self._move(os.open("/", _FOLDER_FLAGS), "/")
         return target
@@ -92,24 +92,23 @@ class _Walk:
         self.descriptor = descriptor
         self.here = where
 
-    def _check(self, found: os.stat_result, where: str) -> None:
-        if not stat.S_ISDIR(found.st_mode):
-            raise UntrustedFile(
-                where, f"is {kind_of(found.st_mode)}, not a folder", "name a file in a folder"
-            )
-        if found.st_uid not in self.owners:
-            what = f"is a folder that belongs to user {found.st_uid}, not to root"
-            raise UntrustedFile(where, what, _folder_remedy(found, where))
-        if found.st_mode & 0o022:
-            what = f"is a folder that others than root can write ({mode_of(found)})"
-            raise UntrustedFile(where, what, _folder_remedy(found, where))
+    def _check(self, status: os.stat_result, where: str) -> None:
+        if not stat.S_ISDIR(status.st_mode):
+            what = f"is {kind_of(status.st_mode)}, not a folder"
+            raise UntrustedFile(where, what, "name a file in a folder")
+        if status.st_uid not in self.owners:
+            what = f"is a folder that belongs to user {status.st_uid}, not to root"
+            raise UntrustedFile(where, what, _folder_remedy(status, where))
+        if status.st_mode & 0o022:
+            what = f"is a folder that users other than root can write ({mode_of(status)})"
+            raise UntrustedFile(where, what, _folder_remedy(status, where))
 
 
-def _folder_remedy(found: os.stat_result, path: str) -> str:
-    elsewhere = "keep the file in a folder that only root can write, such as /etc/iampass"
-    if found.st_mode & stat.S_ISVTX:  # /tmp and its like are meant to be so
-        return elsewhere
-    return f"chown root {shell_word(path)}; chmod go-w {shell_word(path)}; or {elsewhere}"
+def _folder_remedy(status: os.stat_result, path: str) -> str:
+    move = "keep the file in a folder that only root can write, such as /etc/iampass"
+    if status.st_mode & stat.S_ISVTX:  # shared on purpose, as /tmp
+        return move
+    return f"chown root {shell_word(path)}; chmod go-w {shell_word(path)}; or {move}"
 
 
 def _steps(path: str) -> list[str]:
@@ -119,7 +118,7 @@ def _steps(path: str) -> list[str]:
 
 @contextmanager
 def opened(name: str, flags: int, folder: int) -> Iterator[int]:
-    """A descriptor of `name` in the folder that the descriptor `folder` stands for."""
+    """A descriptor of `name` in the folder with the descriptor `folder`."""
     descriptor = os.open(name, flags, dir_fd=folder)
     try:
         yield descriptor
@@ -129,12 +128,12 @@ def opened(name: str, flags: int, folder: int) -> Iterator[int]:
 
 @contextmanager
 def explained(path: str, *, folder: bool = False) -> Iterator[None]:
-    """What the system says, as an error of ours."""
+    """Raise an UntrustedFile, or one of its kinds, for an error of the system."""
     try:
         yield
     except FileNotFoundError:
         remedy = f"create the {'folder' if folder else 'file'}, or name another"
-        raise MissingFile(path, "is not there", remedy, folder=folder) from None
+        raise MissingFile(path, "does not exist", remedy, folder=folder) from None
     except PermissionError:
         word = shell_word(path)
         remedy = f"chmod o+x {word}" if folder else f"chown root:iampass {word}; chmod 0640 {word}"
@@ -142,25 +141,25 @@ def explained(path: str, *, folder: bool = False) -> Iterator[None]:
         raise UnreadableFile(path, what, remedy) from None
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise UntrustedFile(path, "is a symbolic link", "put the file itself there") from None
+            raise UntrustedFile(path, "is a symbolic link", "replace it with the file") from None
         what = f"cannot be read: {error.strerror}"
-        raise UnreadableFile(path, what, "look at the disk and the path") from None
-    except ValueError:  # a NUL, or something that no file name can hold
-        raise UntrustedFile(path, "is not a possible path", "write another path") from None
+        raise UnreadableFile(path, what, "check the disk and the path") from None
+    except ValueError:  # a NUL, or a character that cannot be encoded
+        raise UntrustedFile(path, "is not a valid path", "write another path") from None
 
 
 def kind_of(mode: int) -> str:
-    """What st_mode says the thing is, in words."""
-    return next((name for is_it, name in _KINDS if is_it(mode)), "a file")
+    """The file type of an st_mode, in words."""
+    return next((name for is_type, name in _TYPES if is_type(mode)), "a file")
 
 
-def mode_of(found: os.stat_result) -> str:
-    """The permissions, in words."""
-    return f"mode {stat.S_IMODE(found.st_mode):04o}"
+def mode_of(status: os.stat_result) -> str:
+    """The permissions, as in `mode 0644`."""
+    return f"mode {stat.S_IMODE(status.st_mode):04o}"
 
 
 def shell_word(path: str) -> str:
-    """`path` as a shell takes it. Not by shlex: an error is told even where no module can be loaded."""
+    """`path` quoted for a shell. Without shlex: errors must be readable even if no module can be loaded."""
     if path.isascii() and path.replace("/", "").replace("-", "").replace(".", "").replace("_", "").isalnum():
         return path
     return "'" + path.replace("'", "'\\''") + "'"

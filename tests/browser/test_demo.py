@@ -46,7 +46,7 @@ def test_a_person_does_the_approving(demo: subprocess.Popen[str], open_page: Ope
     answer(page, "Approve")
     answer(page, "Deny")
     expect(page.locator(".request .outcome").last).to_have_text(
-        "Expired: nobody answered in time", timeout=60_000
+        "Expired: not answered in time", timeout=60_000
     )
     answer(page, "Approve")
     out, _ = demo.communicate(timeout=60)

@@ -103,7 +103,7 @@ def test_a_login_that_nobody_answers_expires_on_the_page_too(machine: Machine, o
     page = open_page(machine.sandbox.phone_url)
     login = machine.login("alice")
     expect(card(page, "alice")).to_contain_text(re.compile(r"\d s left"))
-    expect(page.locator(".request .outcome")).to_have_text("Expired: nobody answered in time")
+    expect(page.locator(".request .outcome")).to_have_text("Expired: not answered in time")
     assert login.finish() != 0
     assert machine.records() == {"alice": "timed_out"}
 

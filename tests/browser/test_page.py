@@ -44,9 +44,9 @@ def test_a_request_appears_at_once_with_user_age_and_countdown(
 def test_nobody_known_yet_is_told(open_page: OpenPage) -> None:
     with Sandbox() as sandbox:
         page = open_page(sandbox.phone_url, may_lose=True)
-        expect(page.get_by_text("Nobody is known here yet.")).to_be_visible()
+        expect(page.get_by_text("There are no users yet.")).to_be_visible()
         sandbox.add_user("alice")
-        expect(page.get_by_text("A request appears here as soon as somebody logs in.")).to_be_visible()
+        expect(page.get_by_text("A request appears here when a user logs in.")).to_be_visible()
 
 
 def test_the_end_of_the_time_is_told_and_a_withdrawn_request_too(
@@ -56,7 +56,7 @@ def test_the_end_of_the_time_is_told_and_a_withdrawn_request_too(
     sandbox.request_timeout = 3.0
     caller.start("alice")
     expect(card(page, "alice")).to_have_class(re.compile(r"\bsoon\b"))
-    expect(card(page, "alice").locator(".outcome")).to_have_text("Expired: nobody answered in time")
+    expect(card(page, "alice").locator(".outcome")).to_have_text("Expired: not answered in time")
     begun = caller.start("bob").authentication
     expect(page.get_by_role("button", name="Deny, bob")).to_be_visible()
     caller.end(begun)
@@ -128,9 +128,9 @@ def test_what_happens_is_said_to_a_screen_reader(
 ) -> None:
     page = open_page(sandbox.phone_url)
     expect(page.get_by_text("Connected", exact=True)).to_be_visible()
-    said = page.locator("#told[aria-live=polite]")
+    said = page.locator("#announcements[aria-live=polite]")
     caller.start("alice")
-    expect(said).to_have_text(re.compile(r"New request: somebody logs in as alice\. (59|60) s to answer\."))
+    expect(said).to_have_text(re.compile(r"New request: a login as alice\. (59|60) s to answer\."))
     page.get_by_role("button", name="Deny, alice").click()
     expect(said).to_contain_text("alice: Denied.")
     # The countdown is no live region: nobody wants to hear it each second.
@@ -171,7 +171,7 @@ def test_it_comes_back_by_itself(sandbox: Sandbox, open_page: OpenPage) -> None:
         wire.cut()
         expect(page.locator("#connection")).to_have_text("Not connected")
         expect(page.get_by_text("Nothing to answer")).to_be_hidden()
-        expect(page.get_by_text("Whether somebody waits for an answer is not known now.")).to_be_visible()
+        expect(page.get_by_text("There may be requests that this page cannot show now.")).to_be_visible()
         wire.mend()
         expect(page.locator("#connection")).to_have_text("Connected")
 
@@ -194,7 +194,7 @@ def test_another_run_of_the_sandbox_wants_its_own_address(open_page: OpenPage, t
     expect(page.locator("#connection")).to_have_text("Not connected")
     with Sandbox(state=tmp_path / "state", listen=("127.0.0.1", first.port)) as second:
         expect(page.get_by_role("heading", name="This page is locked")).to_be_visible()
-        expect(page.get_by_role("alert")).to_contain_text("The sandbox was started anew")
+        expect(page.get_by_role("alert")).to_contain_text("The sandbox was restarted")
         page.get_by_label("Address, or the part of it after #").fill(second.phone_url)
         page.keyboard.press("Enter")
         expect(page.locator("#connection")).to_have_text("Connected")
@@ -257,9 +257,9 @@ def test_a_phone_is_registered_by_pasting_the_link_once(
     link = link_of(caller, "carol")
     result = page.get_by_role("status").filter(has_text="egistered")
     for text, told in [
-        ("https://127.0.0.1/", "Not registered: this is no registration link."),
-        (link, "Registered: carol can approve logins now."),
-        (link, "Not registered: this link was used before, or its user is gone."),
+        ("https://127.0.0.1/", "Not registered: this is not a registration link."),
+        (link, "Registered: carol can now approve logins."),
+        (link, "Not registered: this link has been used, or its user was deleted."),
     ]:
         page.get_by_label("Register a phone").fill(text)
         page.keyboard.press("Enter")
@@ -277,7 +277,7 @@ def test_a_registration_message_arrives_and_its_button_registers(
     bubble = page.get_by_role("listitem").filter(has_text="Welcome, Carol:")
     expect(bubble).to_contain_text("To +15551234567, about carol@work")
     bubble.get_by_role("button", name="Register this phone for carol").click()
-    expect(bubble).to_contain_text("The link was used.")
+    expect(bubble).to_contain_text("The link has been used.")
     expect(bubble.get_by_role("button")).to_be_hidden()
     assert sandbox.users["carol"] is True
 

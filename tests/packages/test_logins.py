@@ -63,14 +63,14 @@ def test_a_login_that_nobody_answers(
     assert outcomes(machine.journal(cursor)) == [("timed_out", "denied", "alice", sshd)]
 
 
-def test_enrolment_makes_a_user_who_can_log_in(
+def test_enrollment_makes_a_user_who_can_log_in(
     machine: Booted, administrator: Administrator, people: People, sshd: str, cursor: str
 ) -> None:
     assert not got_in(people.ssh("carol"), "carol")
-    enrolment = machine.terminal("pam-iampass", "enroll", "carol", "--timeout", "60s")
-    enrolment.expect(re.escape(f"https://127.0.0.1:{PORT}") + r"(/register/[A-Za-z0-9_-]+)")
-    people.phone.register(enrolment.match.group(1))
-    assert enrolment.finish() == 0, enrolment.shown
+    enrollment = machine.terminal("pam-iampass", "enroll", "carol", "--timeout", "60s")
+    enrollment.expect(re.escape(f"https://127.0.0.1:{PORT}") + r"(/register/[A-Za-z0-9_-]+)")
+    people.phone.register(enrollment.match.group(1))
+    assert enrollment.finish() == 0, enrollment.shown
     token = json.loads(machine.run("pam-iampass", "user", "show", "carol", "--json").stdout)["token"]
     login = people.ssh("carol")
     press_enter(login)

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.fault_options import TABLE
+from pam_iampass.sandbox.fault_options import FAULTS
 from tests.sandbox.signer import Caller
 
 ROOT = Path(__file__).parents[2]
@@ -271,14 +271,14 @@ def test_a_wrong_fault_is_refused_with_the_table() -> None:
     result = run("--fault", "start:levitate")
     assert result.returncode == 2
     assert "'levitate' is no fault" in result.stderr
-    assert all(row.example in result.stderr for row in TABLE)
+    assert all(row.example in result.stderr for row in FAULTS)
 
 
 def test_help_shows_examples_and_every_fault() -> None:
     result = run("--help")
     assert result.returncode == 0
     assert "pam-iampass sandbox --user alice --auto approve --delay 2" in result.stdout
-    assert all(row.example in result.stdout and row.meaning in result.stdout for row in TABLE)
+    assert all(row.example in result.stdout and row.meaning in result.stdout for row in FAULTS)
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
 
 

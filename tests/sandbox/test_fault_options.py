@@ -8,21 +8,21 @@ import pytest
 
 from pam_iampass.sandbox import faults
 from pam_iampass.sandbox.calls import CallKind
-from pam_iampass.sandbox.fault_options import TABLE, PlannedFault, Row, parse_fault, table_text
+from pam_iampass.sandbox.fault_options import FAULTS, FaultOption, PlannedFault, parse_fault, table_text
 
 
 @pytest.mark.parametrize(
     ("text", "kind", "fault", "times"),
     [
-        ("start:status=503,times=2", "start", faults.Status(503), 2),
-        ("start:status", "start", faults.Status(), 1),
+        ("start:status=503,times=2", "start", faults.HttpStatus(503), 2),
+        ("start:status", "start", faults.HttpStatus(), 1),
         ("poll:hang", "poll", faults.Hang(), 1),
         ("poll:hang=1.5,sent=9,times=always", "poll", faults.Hang(1.5, 9), None),
         ("add-users:empty,acts=no", "add_users", faults.Empty(acts=False), 1),
         ("add_users:empty", "add_users", faults.Empty(), 1),
         ("start:redirect=https://e.example/?a=b", "start", faults.Redirect("https://e.example/?a=b"), 1),
-        ("start:replace=authenticated,value=1", "start", faults.Replaced("authenticated", 1), 1),
-        ("start:replace=reason,value=no", "start", faults.Replaced("reason", "no"), 1),
+        ("start:replace=authenticated,value=1", "start", faults.ReplacedKey("authenticated", 1), 1),
+        ("start:replace=reason,value=no", "start", faults.ReplacedKey("reason", "no"), 1),
         ("poll:drip=0.5,head=yes", "poll", faults.Drip(0.5, True), 1),
     ],
 )
@@ -53,11 +53,11 @@ def test_what_is_no_fault_is_refused_with_a_reason(text: str, reason: str) -> No
         parse_fault(text)
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
-def test_every_example_of_the_table_can_be_used_and_names_its_fault(row: Row) -> None:
+@pytest.mark.parametrize("row", FAULTS, ids=lambda row: row.name)
+def test_every_example_of_the_table_can_be_used_and_names_its_fault(row: FaultOption) -> None:
     assert type(parse_fault(f"start:{row.example}").fault) is row.fault
     assert f"  {row.example} " in table_text()
 
 
 def test_every_fault_is_in_the_table() -> None:
-    assert {row.fault for row in TABLE} == set(faults.Fault.__subclasses__())
+    assert {row.fault for row in FAULTS} == set(faults.Fault.__subclasses__())

@@ -20,7 +20,7 @@ START = "/authentication/authenticate_user/demo/alice"
 
 
 def test_another_status_with_retry_after_starts_nothing(sandbox: Sandbox, caller: Caller) -> None:
-    sandbox.misbehave("start", faults.Status(429, retry_after="7", body=b"slow down"))
+    sandbox.misbehave("start", faults.HttpStatus(429, retry_after="7", body=b"slow down"))
     reply = caller.start("alice")
     assert (reply.status, reply.headers["Retry-After"], reply.body) == (429, "7", b"slow down")
     assert sandbox.sessions == ()
@@ -28,7 +28,7 @@ def test_another_status_with_retry_after_starts_nothing(sandbox: Sandbox, caller
 
 
 def test_a_status_can_come_after_the_deed(sandbox: Sandbox, caller: Caller) -> None:
-    sandbox.misbehave("start", faults.Status(500, acts=True, headers=(("X-Cause", "none"),)))
+    sandbox.misbehave("start", faults.HttpStatus(500, acts=True, headers=(("X-Cause", "none"),)))
     reply = caller.start("alice")
     assert (reply.status, reply.headers["X-Cause"]) == (500, "none")
     assert sandbox.wait_for_request("alice")
@@ -84,8 +84,8 @@ def test_foreign_urls(sandbox: Sandbox, caller: Caller) -> None:
     [
         (faults.SessionState("active"), {"session_status": "active"}),
         (faults.SessionState(), {"session_status": "levitating"}),
-        (faults.Replaced(), {"authenticated": "false"}),
-        (faults.Replaced("session_token", None), {"session_token": None}),
+        (faults.ReplacedKey(), {"authenticated": "false"}),
+        (faults.ReplacedKey("session_token", None), {"session_token": None}),
     ],
 )
 def test_other_values(sandbox: Sandbox, caller: Caller, fault: faults.Fault, changed: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ def test_other_values(sandbox: Sandbox, caller: Caller, fault: faults.Fault, cha
 
 
 def test_missing_keys(sandbox: Sandbox, caller: Caller) -> None:
-    sandbox.misbehave("start", faults.Missing(), faults.Missing("status_url"))
+    sandbox.misbehave("start", faults.MissingKey(), faults.MissingKey("status_url"))
     assert caller.start("alice").json == {}
     assert "status_url" not in caller.start("alice").authentication
 
@@ -171,7 +171,7 @@ def test_a_dropped_connection_comes_after_a_right_answer(sandbox: Sandbox, calle
 
 
 def test_a_connection_outlives_faults_that_leave_it_alone(sandbox: Sandbox, caller: Caller) -> None:
-    harmless = (faults.Status(503), faults.Junk(), faults.Drip(0.0), faults.Hang(seconds=0.0))
+    harmless = (faults.HttpStatus(503), faults.Junk(), faults.Drip(0.0), faults.Hang(seconds=0.0))
     sandbox.misbehave("has_device", *harmless)
     connection = caller.connect()
     target = caller.manage("has_registered_mobile_device", "alice")
@@ -183,10 +183,10 @@ def test_a_connection_outlives_faults_that_leave_it_alone(sandbox: Sandbox, call
 
 
 def test_faults_come_in_order_each_as_often_as_told(sandbox: Sandbox, caller: Caller) -> None:
-    sandbox.misbehave("start", faults.Status(500), faults.Status(501), times=2)
-    sandbox.misbehave("start", faults.Status(599), times=None)
+    sandbox.misbehave("start", faults.HttpStatus(500), faults.HttpStatus(501), times=2)
+    sandbox.misbehave("start", faults.HttpStatus(599), times=None)
     assert [caller.start("alice").status for _ in range(6)] == [500, 500, 501, 501, 599, 599]
-    assert sandbox.calls[0].fault == faults.Status(500)
+    assert sandbox.calls[0].fault == faults.HttpStatus(500)
     sandbox.behave()
     assert caller.start("alice").status == 200
 

@@ -347,7 +347,7 @@ def phone_only_ssh(clinic: Clinic) -> None:
     change(SHIPPED_KEY, "so" + DEMAND, "so")
 
 
-def enrolment_without_a_key(clinic: Clinic) -> None:
+def enrollment_without_a_key(clinic: Clinic) -> None:
     clinic.machine.change(enroll_at_login="true")
     change(SHIPPED_KEY, "so" + DEMAND, "so")
 
@@ -477,7 +477,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-grace-short": edit(SSHD, "UsePAM yes", "UsePAM yes\nLoginGraceTime 61"),
     "sshd-root-refused": edit(SSHD, "PermitRootLogin yes", "PermitRootLogin prohibit-password"),
     "sshd-text-hidden": lambda clinic: clinic.machine.change(prompt="never"),
-    "sshd-no-enrolment": enrolment_without_a_key,
+    "sshd-no-enrolment": enrollment_without_a_key,
     "sshd-stale": old_sshd,
     "sudoers-broken": broken_sudoers,
     "sudo-unprotected": lambda clinic: SUDOERS.unlink(),
@@ -638,7 +638,7 @@ def test_an_empty_machine_is_no_traceback(clinic: Clinic) -> None:
     done = clinic.doctor()
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
-    assert "Not looked at: users: the settings are invalid." in done.stdout
+    assert "Not checked: users: the settings are invalid." in done.stdout
 
 
 def test_a_user_who_was_asked_about_is_the_only_one_told_of(clinic: Clinic) -> None:
@@ -656,6 +656,15 @@ def test_a_match_block_counts_for_whom_it_is_meant(clinic: Clinic) -> None:
     SSHD.write_text(SSHD.read_text().replace("Match User bob", "Match Address 192.0.2.77"))
     assert "sshd-key-bypasses" not in clinic.doctor("alice").stdout
     assert "sshd-key-bypasses" in clinic.doctor("alice", "--from", "192.0.2.77").stdout
+
+
+def test_a_match_block_for_a_local_address_or_port_is_no_fault(clinic: Clinic) -> None:
+    """sshd -T fails where its question leaves out what a Match block asks for."""
+    for condition in ("LocalAddress 192.0.2.9", "LocalPort 2222"):
+        SSHD.write_text(SSHD.read_text() + f"Match {condition}\n    AuthenticationMethods publickey\n")
+    report = clinic.report()
+    assert [found for found in report["findings"] if found["severity"] != "note"] == []
+    assert report["not_looked_at"] == []
 
 
 def test_without_a_terminal_each_finding_is_three_plain_lines_worst_first(clinic: Clinic) -> None:
@@ -693,4 +702,4 @@ def test_text_from_files_reaches_no_terminal_uncleaned(clinic: Clinic) -> None:
 def test_an_address_that_is_none_is_wrong_usage(clinic: Clinic) -> None:
     done = clinic.doctor("--from", "a=b,user=root")
     assert done.returncode == 2
-    assert "is no IP address" in done.stderr
+    assert "is not an IP address" in done.stderr

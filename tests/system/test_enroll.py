@@ -19,7 +19,7 @@ import pytest
 
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.faults import Hang, Status
+from pam_iampass.sandbox.faults import Hang, HttpStatus
 from tests.support.installation import ETC, Installation
 from tests.support.qr_reader import read_codes
 from tests.support.terminal import Terminal
@@ -140,12 +140,12 @@ def test_ctrl_c_stops_waiting_and_says_how_to_go_on(place: Place) -> None:
     terminal.expect("Waiting for the phone")
     terminal.send(CTRL_C)
     assert terminal.finish() == 130
-    assert "logins of alice are denied until a phone is registered" in terminal.shown
+    assert "Logins of alice are denied until a phone is registered" in terminal.shown
     assert "pam-iampass enroll alice" in terminal.shown
     assert "Cancelled." in terminal.shown
     token = place.token("alice")
     again = enroll("alice", "--no-wait")
-    assert "known already at IAMPASS" in again
+    assert "already known at IAMPASS" in again
     assert place.token("alice") == token
     assert list(place.sandbox.users) == [token]
 
@@ -153,7 +153,7 @@ def test_ctrl_c_stops_waiting_and_says_how_to_go_on(place: Place) -> None:
 def test_a_window_that_is_too_narrow_for_the_code_shows_the_link(place: Place) -> None:
     terminal = typed("alice", "--no-wait", columns=30)
     assert terminal.finish() == 0
-    assert "A code to scan needs a window of 4" in terminal.shown
+    assert "A QR code needs a window of 4" in terminal.shown
     assert read_codes(terminal.shown, light=False) == []
     assert f"    {place.sandbox.url}/register/" in terminal.shown
 
@@ -164,7 +164,7 @@ def test_a_terminal_without_the_characters_for_the_code_shows_the_link(place: Pl
     terminal.expect("Waiting for the phone of alice")
     terminal.send(CTRL_C)
     assert terminal.finish() == 130
-    assert "A code to scan needs a terminal in UTF-8; this one is in " in terminal.shown
+    assert "A QR code needs a terminal in UTF-8; this one is in " in terminal.shown
     assert terminal.shown.isascii()
     assert "\\u" not in terminal.shown
 
@@ -172,8 +172,8 @@ def test_a_terminal_without_the_characters_for_the_code_shows_the_link(place: Pl
 def test_an_outage_while_waiting_is_waited_for(place: Place) -> None:
     terminal = typed("alice")
     terminal.expect("Waiting for the phone")
-    place.sandbox.misbehave("has_device", Status(503), times=3)
-    terminal.expect("Still waiting, but IAMPASS cannot be asked: device: .* answered 503")
+    place.sandbox.misbehave("has_device", HttpStatus(503), times=3)
+    terminal.expect("IAMPASS is unreachable, still waiting: device: .* responded with 503")
     terminal.expect("IAMPASS answers again")
     place.sandbox.add_user(place.token("alice"), device=True)
     terminal.expect("The phone of alice is registered")
@@ -187,20 +187,20 @@ def test_without_a_terminal_there_are_plain_lines(place: Place) -> None:
     said = enroll("alice", "--token", "7f3c-alice", "--timeout", "1s", status=1).splitlines()
     assert said[0] == "alice is new at IAMPASS."
     assert said[1] == f"The table of users has the token, in {ETC}/users.d/alice.yaml."
-    assert said[2] == "On the phone that is to approve, open this link. Show it to nobody else."
+    assert said[2] == "Open this link on the phone. Show it to nobody else."
     assert said[4].startswith(f"    {place.sandbox.url}/register/")
     assert said[6:] == [
         "Waiting until the phone of alice is registered, for 1 second at most.",
         "No phone of alice was registered within 1 second.",
-        "alice stands in the table: logins of alice are denied until a phone is registered.",
-        "To see whether one is, or to get a new link: pam-iampass enroll alice",
+        "Logins of alice are denied until a phone is registered.",
+        "To check, or to get a new link: pam-iampass enroll alice",
     ]
     assert place.find("alice") == Entry("7f3c-alice")
 
 
 def test_a_message_is_sent_to_the_phone(place: Place) -> None:
     said = enroll("alice", "--sms", "+1 (555) 123-4567", "--message", "Welcome:", "--no-wait")
-    assert f"A message with the registration link is on its way to {NUMBER}." in said
+    assert f"A message with the registration link was sent to {NUMBER}." in said
     (sms,) = place.sandbox.messages[place.messages_before :]
     assert (sms.user, sms.phone_number) == (place.token("alice"), NUMBER)
     assert sms.display_name == f"alice@{os.uname().nodename}"
@@ -223,13 +223,13 @@ def test_the_command_ends_when_the_phone_that_was_sent_a_message_is_registered(p
 
 
 def test_the_table_keeps_its_token(place: Place) -> None:
-    assert "The table of users has the token already." in enroll("bob", "--no-wait")
+    assert "The table of users already has the token." in enroll("bob", "--no-wait")
     assert list(place.sandbox.users) == ["b1"]
     assert not (ETC / "users.d").exists()
 
 
 def test_another_token_needs_a_clear_word(place: Place) -> None:
-    assert "has another token already" in enroll("bob", "--token", "b2", status=1)
+    assert "already has another token" in enroll("bob", "--token", "b2", status=1)
     assert place.sandbox.users == {}
     enroll("bob", "--token", "b2", "--replace", "--no-wait")
     assert place.find("bob") == Entry("b2")
@@ -258,7 +258,7 @@ def test_a_new_token_is_a_long_random_one(place: Place) -> None:
 def test_who_has_a_phone_is_not_asked_for_one(place: Place) -> None:
     place.sandbox.add_user("b1", device=True)
     said = enroll("bob")
-    assert "A phone of bob is registered already." in said
+    assert "bob already has a phone." in said
     assert "https://" not in said
     with_another = enroll("bob", "--new-device")
     assert f"    {place.sandbox.url}/register/" in with_another
@@ -309,16 +309,16 @@ def test_with_json_the_link_comes_before_the_phone_is_waited_for(place: Place) -
     [
         ([], "Give a USER, or a file"),
         (["alice", "--from", "/etc/passwd"], "Give a USER, or a file"),
-        (["--from", "/etc/passwd", "--token", "x"], "are for one USER"),
+        (["--from", "/etc/passwd", "--token", "x"], "require a USER"),
         (["--from", "/nowhere"], "does not exist"),
-        (["alice", "--replace"], "--replace with --token"),
-        (["alice", "--resend"], "--resend goes with --from"),
-        (["alice", "--message", "x"], "--message goes with --sms"),
-        (["alice", "--sms", "555 1234"], "is no phone number"),
-        (["alice", "--sms", "+1XXXYYYY"], "is no phone number"),
-        (["alice", "--timeout", "10"], "no time with its unit"),
-        (["alice", "--timeout", "0s"], "no time with its unit"),
-        (["alice", "--display-name", "a\x1b[2J"], "cannot be seen"),
+        (["alice", "--replace"], "--replace requires --token"),
+        (["alice", "--resend"], "--resend requires --from"),
+        (["alice", "--message", "x"], "--message requires --sms"),
+        (["alice", "--sms", "555 1234"], "is not a phone number"),
+        (["alice", "--sms", "+1XXXYYYY"], "is not a phone number"),
+        (["alice", "--timeout", "10"], "is not a duration"),
+        (["alice", "--timeout", "0s"], "is not a duration"),
+        (["alice", "--display-name", "a\x1b[2J"], "contains invisible characters"),
     ],
 )
 def test_wrong_usage_is_told_and_nothing_is_done(place: Place, arguments: list[str], what: str) -> None:
@@ -331,7 +331,7 @@ def test_wrong_usage_is_told_and_nothing_is_done(place: Place, arguments: list[s
 
 def test_a_stranger_is_refused_before_anything_is_done(place: Place) -> None:
     calls = len(place.sandbox.calls)
-    assert '"nobody-here" is no user of this machine' in enroll("nobody-here", status=1)
+    assert '"nobody-here" is not a user of this machine' in enroll("nobody-here", status=1)
     assert len(place.sandbox.calls) == calls
 
 
@@ -349,7 +349,7 @@ def test_nobody_but_root_can_enroll(place: Place) -> None:
     command = ["setpriv", "--reuid=daemon", "--clear-groups", COMMAND, "enroll", "alice"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("only root can enrol users\n    run it as root\n")
+    assert done.stderr.startswith("only root can enroll users\n    run it as root\n")
 
 
 def test_a_table_that_cannot_be_written_leaves_nobody_at_iampass(place: Place) -> None:
@@ -368,14 +368,14 @@ def test_everybody_in_a_file_is_enrolled(place: Place) -> None:
     place.sandbox.add_user("b1", device=True)
     file = place.csv(f"alice,7f3c-alice,{NUMBER},Alice A.", "bob,,,", "carol,,,", "", "nobody-here,,,")
     said = enroll("--from", str(file), status=1).splitlines()
-    assert said[0].split() == ["LINE", "USER", "NOW"]
+    assert said[0].split() == ["LINE", "USER", "STATUS"]
     rows = {line.split()[1]: line.split(maxsplit=2) for line in said[1:5]}
     assert rows["alice"] == ["2", "alice", f"was sent a message, to {NUMBER}"]
     assert rows["bob"] == ["3", "bob", "has a phone"]
-    assert rows["carol"][2].startswith(f"is to open {place.sandbox.url}/register/")
+    assert rows["carol"][2].startswith(f"has to open {place.sandbox.url}/register/")
     assert rows["nobody-here"][0] == "6"
-    assert rows["nobody-here"][2].startswith('failed: "nobody-here" is no user of this machine')
-    assert said[5] == ("4 people: 1 has a phone, 1 was sent a message, 1 has a link to open, 1 failed.")
+    assert rows["nobody-here"][2].startswith('failed: "nobody-here" is not a user of this machine')
+    assert said[5] == ("4 users: 1 has a phone, 1 was sent a message, 1 has a link to open, 1 failed.")
     assert place.find("alice") == Entry("7f3c-alice")
     assert place.sent == [("7f3c-alice", NUMBER)]
     assert place.sandbox.messages[-1].display_name == "Alice A."
@@ -395,7 +395,7 @@ def test_again_nobody_gets_a_second_message(place: Place) -> None:
     enroll("--from", str(file), "--resend")
     assert place.sent[2:] == [(tokens[1], "+15550000000")]
     place.sandbox.add_user(tokens[1], device=True)
-    assert "2 people: 2 have a phone." in enroll("--from", str(file))
+    assert "2 users: 2 have a phone." in enroll("--from", str(file))
     assert not file.with_name("team.csv.sent").exists()
 
 
@@ -414,18 +414,18 @@ def test_an_interruption_loses_nothing_and_nobody_gets_a_second_message(
         out, _ = process.communicate(timeout=30)
     if number is signal.SIGINT:
         assert process.returncode == 130
-        assert "3 people: 3 not tried yet." in out
-        assert "Interrupted. The same command again goes on from here." in out
+        assert "3 users: 3 not tried yet." in out
+        assert "Interrupted. To continue, run the same command again." in out
     token = place.token("alice")
     assert (place.find("carol"), place.find("dave")) == (None, None)
-    assert "3 people: 2 were sent a message, 1 was sent a message before." in enroll("--from", str(file))
+    assert "3 users: 2 were sent a message, 1 was sent a message before." in enroll("--from", str(file))
     assert place.token("alice") == token
     assert sorted(place.sent) == sorted((place.token(user), NUMBER) for user in users)
 
 
 def test_a_message_that_was_not_sent_for_certain_is_sent_the_next_time(place: Place) -> None:
     file = place.csv(f"alice,,{NUMBER},", "carol,,+15550000000,")
-    place.sandbox.misbehave("registration_sms", Status(503))
+    place.sandbox.misbehave("registration_sms", HttpStatus(503))
     said = enroll("--from", str(file), status=1)
     assert "alice  failed: registration SMS: " in said
     assert "carol  was sent a message" in said
@@ -437,19 +437,19 @@ def test_a_message_that_was_not_sent_for_certain_is_sent_the_next_time(place: Pl
 
 def test_it_stops_where_iampass_is_down(place: Place) -> None:
     file = place.csv(*(f"{user},,," for user in ("alice", "carol", "dave", "erin")))
-    place.sandbox.misbehave("add_users", Status(503), times=None)
+    place.sandbox.misbehave("add_users", HttpStatus(503), times=None)
     said = enroll("--from", str(file), status=1)
-    assert "4 people: 3 failed, 1 not tried yet." in said
+    assert "4 users: 3 failed, 1 not tried yet." in said
     assert "Stopped: add users: " in said
     place.sandbox.behave()
-    assert "4 people: 4 have a link to open." in enroll("--from", str(file))
+    assert "4 users: 4 have a link to open." in enroll("--from", str(file))
 
 
 def test_a_refused_secret_stops_at_once(place: Place) -> None:
     (ETC / "application-secret").write_text("wrong\n")
     file = place.csv("alice,,,", "carol,,,")
     said = enroll("--from", str(file), status=1)
-    assert "2 people: 1 failed, 1 not tried yet." in said
+    assert "2 users: 1 failed, 1 not tried yet." in said
     assert "Check application_id" in said
 
 
@@ -467,21 +467,21 @@ def test_phones_of_many_can_be_waited_for(place: Place) -> None:
         place.open_link(link)
         assert process.stdout.readline() == "alice has registered a phone.\n"
         place.open_link(place.sandbox.messages[-1].text.split()[-1])
-        assert "2 people: 2 have a phone." in process.stdout.read()
+        assert "2 users: 2 have a phone." in process.stdout.read()
         assert process.wait(30) == 0
 
 
 def test_who_has_no_phone_in_time_is_told(place: Place) -> None:
     file = place.csv("alice,,,")
     said = enroll("--from", str(file), "--wait", "--timeout", "1s", status=1)
-    assert "1 person: 1 has a link to open." in said
+    assert "1 user: 1 has a link to open." in said
 
 
 def test_many_on_a_terminal(place: Place) -> None:
     file = place.csv("alice,,,", f"carol,,{NUMBER},")
     terminal = typed("--from", str(file))
     assert terminal.finish() == 0
-    assert "2 people: 1 was sent a message, 1 has a link to open." in terminal.shown
+    assert "2 users: 1 was sent a message, 1 has a link to open." in terminal.shown
     terminal = typed("--from", str(file), "--wait")
     terminal.expect("Waiting for 2 phones \\(0 of 2 registered\\), 9:[0-9][0-9] left")
     place.sandbox.add_user(place.token("alice"), device=True)
@@ -489,7 +489,7 @@ def test_many_on_a_terminal(place: Place) -> None:
     terminal.expect("1 of 2 registered")
     terminal.send(CTRL_C)
     assert terminal.finish() == 130
-    assert "The same command again goes on from here." in terminal.shown
+    assert "To continue, run the same command again." in terminal.shown
 
 
 def test_json_tells_of_everybody(place: Place) -> None:
@@ -500,7 +500,7 @@ def test_json_tells_of_everybody(place: Place) -> None:
     assert alice == {"line": 2, "user": "alice", "state": "message_sent", "link": None, "problem": None}
     assert (carol["state"], carol["link"].startswith("https://")) == ("link", True)
     assert (nobody["line"], nobody["state"]) == (4, "failed")
-    assert "no user of this machine" in nobody["problem"]
+    assert "not a user of this machine" in nobody["problem"]
 
 
 def test_a_wrong_file_is_told_line_by_line_and_nothing_is_done(place: Place) -> None:
@@ -523,7 +523,7 @@ def test_two_at_a_time_do_not_work_on_one_file(place: Place) -> None:
     before = sum(call.kind == "registration_link" for call in place.sandbox.calls)
     first = subprocess.Popen([COMMAND, "enroll", "--from", str(file)], stdout=subprocess.DEVNULL)
     place.sandbox.wait_for_calls("registration_link", before + 1, 30)
-    assert "somebody is enrolling from this file right now" in enroll("--from", str(file), status=1)
+    assert "another process is enrolling users from this file" in enroll("--from", str(file), status=1)
     first.kill()
     first.wait()
     enroll("--from", str(file))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.audit.journal import MESSAGE_IDS, SESSION_LEFT_OPEN
-from pam_iampass.sandbox.faults import Status
+from pam_iampass.sandbox.faults import HttpStatus
 from tests.support import processes
 from tests.support.installation import ROOT
 from tests.support.journald import Journald
@@ -38,7 +38,7 @@ def test_journalctl_explains_a_record_and_names_who_it_is_about(world: World) ->
 
 
 def test_a_session_that_cannot_be_ended_is_told_of_and_the_login_is_not_held_up(world: World) -> None:
-    world.sandbox.misbehave("end", Status(500, acts=False), times=None)
+    world.sandbox.misbehave("end", HttpStatus(500, acts=False), times=None)
     login = world.login("alice")
     login.enter()
     world.approve("alice")

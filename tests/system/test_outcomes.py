@@ -13,7 +13,7 @@ import pytest
 from pam_iampass.audit.journal import MESSAGE_IDS
 from pam_iampass.outcome import Outcome
 from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.faults import Junk, Status, Truncated
+from pam_iampass.sandbox.faults import HttpStatus, Junk, Truncated
 from tests.support import processes
 from tests.support.agent import RunningAgent
 from tests.support.installation import ETC, Installation, write
@@ -76,7 +76,7 @@ STAGES = {
     ),
     "an outage is tolerated": Stage({"unavailable": "ignore", "server": NOBODY_HOME}),
     "an outage is tolerated: 503": Stage(
-        {"unavailable": "ignore"}, lambda world: world.sandbox.misbehave("start", Status(503), times=None)
+        {"unavailable": "ignore"}, lambda world: world.sandbox.misbehave("start", HttpStatus(503), times=None)
     ),
     "an outage is tolerated: the answer to the request is lost": Stage(
         {"unavailable": "ignore"}, lambda world: world.sandbox.misbehave("start", Truncated(), times=None)

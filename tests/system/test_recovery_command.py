@@ -19,6 +19,7 @@ from tests.support.recovery import COMMAND, new_codes
 from tests.support.terminal import Terminal
 
 CODES = Path("/var/lib/iampass/recovery")
+ONLY_ROOT = "only root and the user iampass can do this\n    run it as root\n"
 CODE = re.compile("    ([0-9a-hjkmnp-tv-z]{4}(-[0-9a-hjkmnp-tv-z]{4}){3})")
 
 
@@ -58,7 +59,7 @@ def test_ten_codes_are_shown_once_on_a_terminal() -> None:
 def test_codes_that_are_there_are_replaced_only_if_one_says_so() -> None:
     new_codes("alice")
     before = file_of("alice").read_bytes()
-    assert "alice has 10 codes that are still good. Replace them? Say so with --yes." in told(
+    assert "alice has 10 unused codes. Replace them? To confirm, give --yes." in told(
         "recovery", "new", "alice", status=1
     )
     terminal = Terminal([COMMAND, "recovery", "new", "alice"])
@@ -86,7 +87,7 @@ def test_the_list_says_when_codes_were_used_and_who_has_none() -> None:
 def test_revoked_codes_are_gone_also_those_of_an_account_that_is_gone() -> None:
     new_codes("alice")
     assert told("recovery", "revoke", "alice") == "Revoked the codes of alice.\n"
-    assert told("recovery", "revoke", "alice") == "There were no codes of alice.\n"
+    assert told("recovery", "revoke", "alice") == "alice has no codes.\n"
     new_codes("bob")
     file_of("bob").rename(file_of("left-long-ago"))
     assert json.loads(told("recovery", "revoke", "left-long-ago", "--json"))["revoked"] is True
@@ -95,7 +96,7 @@ def test_revoked_codes_are_gone_also_those_of_an_account_that_is_gone() -> None:
 
 @pytest.mark.parametrize("verb", [("recovery", "new"), ("recovery", "list"), ("throttle", "show")])
 def test_an_unknown_name_is_an_error_in_a_line(verb: tuple[str, str]) -> None:
-    assert told(*verb, "no\x1bsuch", status=1) == 'Error: "no\\x1bsuch" is no account on this machine\n'
+    assert told(*verb, "no\x1bsuch", status=1) == 'Error: "no\\x1bsuch" is not an account of this machine\n'
 
 
 def test_the_files_belong_to_the_modules_user_and_name_nobody() -> None:
@@ -119,7 +120,7 @@ def test_root_does_not_follow_a_link_that_the_modules_user_put_there(tmp_path: P
 
 def test_nobody_but_root_and_the_modules_user_may() -> None:
     done = run("recovery", "list", "alice", under=("setpriv", "--reuid=nobody", "--clear-groups"))
-    assert (done.returncode, done.stderr) == (1, "Error: run it as root\n")
+    assert (done.returncode, done.stderr) == (1, ONLY_ROOT)
     assert run("recovery", "list", "alice", under=tuple(AS_IAMPASS)).returncode == 0
 
 
@@ -129,7 +130,7 @@ def test_a_missing_folder_is_told_with_its_remedy() -> None:
         shown = told("recovery", "new", "alice", status=1)
     finally:
         CODES.with_name("elsewhere").rename(CODES)
-    assert shown == f"{CODES}: is not there\n    systemd-tmpfiles --create\n"
+    assert shown == f"{CODES}: does not exist\n    systemd-tmpfiles --create\n"
 
 
 # throttle
@@ -137,7 +138,7 @@ def test_a_missing_folder_is_told_with_its_remedy() -> None:
 
 def test_a_quiet_person_is_shown_in_three_lines() -> None:
     assert told("throttle", "show", "alice") == (
-        "Requests on the phone of alice now: 0.\n"
+        "Pending requests on the phone of alice: 0.\n"
         "Requests in the last hour that were not approved: 0 of at most 30.\n"
         "Wrong recovery codes in the last hour: 0.\n"
     )

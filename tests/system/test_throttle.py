@@ -47,7 +47,7 @@ def test_a_cool_off_is_told_shown_and_cleared_and_a_code_works_in_it(world: Worl
     [place] = shown["places"]
     assert place["failures"] == 2
     assert 0 < place["seconds_left"] <= 30
-    assert "2 refused, unanswered or broken off in a row from one place: no request for " in throttle(
+    assert "An origin with 2 failed requests in a row: the next request is possible in " in throttle(
         "show", "alice"
     )
 

@@ -51,7 +51,7 @@ def test_the_list_shows_who_is_asked_who_has_no_token_and_which_token_has_no_use
     lines = {line.split()[0]: line for line in shown.splitlines()}
     assert lines["alice"].split(maxsplit=3) == ["alice", str(uid_of("alice")), "-", "denied: no token"]
     assert lines["bob"].split(maxsplit=3)[2:] == ["users.yaml:2", "asked on the phone"]
-    assert lines["ghost"].endswith("users.yaml:3  never looked up: this machine knows no such user")
+    assert lines["ghost"].endswith("users.yaml:3  never looked up: this machine has no such account")
     assert "root" in lines
     assert "daemon" not in lines
     assert "1 is asked" in shown
@@ -97,20 +97,20 @@ def test_a_user_is_added_and_asked_from_then_on() -> None:
     assert told == f"alice has a token, in {ETC}/users.d/alice.yaml.\nA login of alice: asked on the phone.\n"
     assert listed()["alice"]["methods"] == ["facial"]
     shown = user("show", "alice")
-    assert "token       a1\n" in shown
-    assert "methods     facial\n" in shown
+    assert "token     a1\n" in shown
+    assert "methods   facial\n" in shown
     assert json.loads(user("show", "alice", "--json"))["token"] == "a1"
     assert subprocess.run([COMMAND, "check"], check=False, stdout=subprocess.DEVNULL).returncode == 0
 
 
 def test_the_token_can_be_typed_or_come_from_a_file() -> None:
     user("add", "alice", typed="a1\n")
-    assert "token       a1\n" in user("show", "alice")
+    assert "token     a1\n" in user("show", "alice")
     terminal = Terminal([COMMAND, "user", "add", "carol"])
     terminal.expect_exact("IAMPASS token of carol: ")
     terminal.sendline("c1")
     assert terminal.finish() == 0
-    assert "token       c1\n" in user("show", "carol")
+    assert "token     c1\n" in user("show", "carol")
 
 
 def test_no_token_at_all_is_refused() -> None:
@@ -119,17 +119,17 @@ def test_no_token_at_all_is_refused() -> None:
 
 
 def test_a_user_whom_the_machine_does_not_know_is_added_only_where_that_is_meant() -> None:
-    assert "is no user of this machine" in user("add", "alcie", "--token", "t", status=1)
+    assert "is not a user of this machine" in user("add", "alcie", "--token", "t", status=1)
     user("add", "newcomer", "--token", "t", "--no-account")
     assert listed()["newcomer"]["state"] == "no_account"
 
 
 def test_a_second_token_needs_replace() -> None:
     user("add", "alice", "--token", "a1")
-    assert "give --replace" in user("add", "alice", "--token", "a2", status=1)
+    assert "use --replace" in user("add", "alice", "--token", "a2", status=1)
     user("add", "alice", "--token", "a2", "--replace")
-    assert "token       a2\n" in user("show", "alice")
-    assert "has a token already, in /etc/iampass/users.yaml:2" in user(
+    assert "token     a2\n" in user("show", "alice")
+    assert "already has a token, in /etc/iampass/users.yaml:2" in user(
         "add", "bob", "--token", "b2", status=1
     )
     user("add", "bob", "--token", "b2", "--replace")
@@ -141,7 +141,7 @@ def test_a_user_is_removed_and_what_else_is_to_be_done_is_said(machine: Installa
     told = user("remove", "alice")
     assert f"deleted {ETC}/users.d/alice.yaml" in told
     assert "A login of alice: denied: no token." in told
-    assert "delete the user there too" in told
+    assert "delete them there, too" in told
     machine.change(unlisted_users="ignore")
     user("add", "alice", "--token", "a1")
     assert "A login of alice: passes without a second factor: no token." in user("remove", "alice")
@@ -149,12 +149,12 @@ def test_a_user_is_removed_and_what_else_is_to_be_done_is_said(machine: Installa
 
 def test_a_line_that_a_person_wrote_is_named_and_left() -> None:
     assert user("remove", "bob", status=1) == (
-        '"bob" stands in /etc/iampass/users.yaml:2, which a person wrote\n    delete that line\n'
+        '"bob" is in /etc/iampass/users.yaml:2, which is only edited by hand\n    delete that line\n'
     )
 
 
 def test_a_user_whom_nobody_knows_is_an_error() -> None:
-    assert '"zaphod" is no user of this machine, and in no table' in user("show", "zaphod", status=1)
+    assert '"zaphod" is neither a user of this machine nor in the table' in user("show", "zaphod", status=1)
     assert '"zaphod" has no token' in user("remove", "zaphod", status=1)
 
 

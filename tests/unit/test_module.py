@@ -12,7 +12,7 @@ from pam_iampass.login.application import PamApplication
 from pam_iampass.outcome import PamCode
 from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.faults import SessionState, Status
+from pam_iampass.sandbox.faults import HttpStatus, SessionState
 from tests.support.door import Door, Told
 from tests.support.setting import ME, Setting
 
@@ -271,19 +271,19 @@ def test_any_status_but_active_is_no_approval(world: Setting, status: str, outco
 
 def test_polls_that_keep_failing_are_an_outage_that_is_never_tolerated(world: Setting) -> None:
     world.configure(unavailable="ignore")
-    world.sandbox.misbehave("poll", Status(503), times=None)
+    world.sandbox.misbehave("poll", HttpStatus(503), times=None)
     assert world.login().code == PamCode.ABORT
     assert world.outcome() == ("unavailable", "denied")
     world.wait_for_ends()
 
 
 def test_a_few_polls_that_fail_do_no_harm(world: Setting) -> None:
-    world.sandbox.misbehave("poll", Status(503), Status(500), times=1)
+    world.sandbox.misbehave("poll", HttpStatus(503), HttpStatus(500), times=1)
     assert world.login().code == PamCode.SUCCESS
 
 
 def test_a_server_that_asks_for_peace_is_left_alone(world: Setting) -> None:
-    world.sandbox.misbehave("poll", Status(429, retry_after="1"))
+    world.sandbox.misbehave("poll", HttpStatus(429, retry_after="1"))
     assert world.login().code == PamCode.SUCCESS
     first, second = [call.at for call in world.sandbox.calls if call.kind == "poll"][-2:]
     assert second - first >= 1.0

@@ -1,1 +1,1 @@
-"""The man pages, made from what the program itself says: `python3 -m tools.docs packaging/man build/man`."""
+"""Makes the man pages and the reference pages in docs/ from what the program itself says. Not installed."""

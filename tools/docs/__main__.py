@@ -1,36 +1,55 @@
-"""`python3 -m tools.docs SOURCES FOLDER` writes all man pages into FOLDER."""
+"""`python3 -m tools.docs man FOLDER` writes the man pages, `python3 -m tools.docs pages` the pages in docs/."""
 
 from __future__ import annotations
 
 import os
-import sys
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Callable
 
+import click
+
 from pam_iampass import __version__
-from tools.docs import command_page, settings_page, written_page
+from tools.docs import client_reference, command_page, doctor_reference, settings_reference, written_page
 from tools.docs.roff import Page
 
+ROOT = Path(__file__).parents[2]
 
-def write(root: Path, folder: Path) -> None:
-    """Write all pages. `root` is the folder of the sources; the date is that of SOURCE_DATE_EPOCH, or today's."""
+
+@click.group()
+def main() -> None:
+    """Make documentation from the program."""
+
+
+@main.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def man(folder: Path) -> None:
+    """Write all man pages into FOLDER. Their date is SOURCE_DATE_EPOCH, by default today."""
     folder.mkdir(parents=True, exist_ok=True)
-    when = os.environ.get("SOURCE_DATE_EPOCH")
-    date = (datetime.fromtimestamp(int(when), timezone.utc) if when else datetime.now(timezone.utc)).date()
-
-    def write_page(name: str, section: int, summary: str, fill: Callable[[Page], None]) -> None:
-        page = Page(name, section, date.isoformat(), __version__, summary)
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    date = datetime.fromtimestamp(int(epoch), timezone.utc) if epoch else datetime.now(timezone.utc)
+    fills: dict[tuple[str, int, str], Callable[[Page], None]] = {
+        command_page.TITLE: command_page.fill,
+        settings_reference.TITLE: settings_reference.fill,
+    }
+    fills |= {title: partial(written_page.fill, root=ROOT, title=title) for title in written_page.TITLES}
+    for (name, section, summary), fill in fills.items():
+        page = Page(name, section, f"{date:%Y-%m-%d}", __version__, summary)
         fill(page)
         (folder / f"{name}.{section}").write_text(str(page), encoding="ascii")
 
-    write_page(command_page.NAME, 1, command_page.SUMMARY, command_page.fill)
-    write_page(settings_page.NAME, 5, settings_page.SUMMARY, settings_page.fill)
-    for written in written_page.PAGES:
-        fill = partial(written_page.fill, written=written, root=root)
-        write_page(written.name, written.section, written.summary, fill)
+
+@main.command()
+def pages() -> None:
+    """Write docs/client.md, docs/doctor.md and docs/settings.md."""
+    for name, module in (
+        ("client", client_reference),
+        ("doctor", doctor_reference),
+        ("settings", settings_reference),
+    ):
+        (ROOT / f"docs/{name}.md").write_text(module.page(), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

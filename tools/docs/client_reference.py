@@ -1,4 +1,4 @@
-"""Writes the page `docs/client.md`: `python3 -m tools.docs.client_reference > docs/client.md`.
+"""The page `docs/client.md`.
 
 The text comes from the docstrings and the signatures of what `pam_iampass.client` exports.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import enum
 import inspect
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from pam_iampass.client import errors
 from pam_iampass.client.base_api import BaseAPI
 
 _START = """\
-<!-- Made by `python3 -m tools.docs.client_reference`; change the docstrings in `pam_iampass/client/` instead. -->
+<!-- Made by `python3 -m tools.docs pages`; change the docstrings in `pam_iampass/client/` instead. -->
 # The IAMPASS client
 
 `pam_iampass.client` is an IAMPASS client that can be used on its own. Its names are those of the client that IAMPASS
@@ -160,11 +159,10 @@ def _attributes(kind: type) -> dict[str, str]:
 
 
 def _assigned(statement: ast.stmt) -> str | None:
-    targets = statement.targets if isinstance(statement, ast.Assign) else ()
-    target = statement.target if isinstance(statement, ast.AnnAssign) else (targets or (None,))[0]
-    if isinstance(target, ast.Attribute):
-        return target.attr
-    return target.id if isinstance(target, ast.Name) else None
+    if not isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        return None
+    target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
+    return ast.unparse(target).rpartition(".")[2]
 
 
 def _text(thing: Any) -> str:
@@ -180,7 +178,3 @@ def _flowing(text: str) -> str:
         else textwrap.fill(each, 110, break_on_hyphens=False, break_long_words=False)
         for each in paragraphs
     )
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

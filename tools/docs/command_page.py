@@ -1,4 +1,4 @@
-"""pam-iampass(1), from the very texts that `--help` shows."""
+"""pam-iampass(1), from the texts of `--help`."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pam_iampass.cli import group, grouped
+from pam_iampass.cli import GROUPS, group
+from tools.docs import markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from tools.docs.roff import Page
 
-NAME = "pam-iampass"
-SUMMARY = "administer the second factor for logins"
+TITLE = ("pam-iampass", 1, "administer the second factor for logins")
 
 _AFTER = """\
 ## Exit status
 
 `0`
-:   Done; all is well.
+:   Success, and no error found.
 
 `1`
-:   It failed, or errors were found. What each verb counts as one is said there.
+:   Failure, or errors found. The verbs above say what counts as an error.
 
 `2`
-:   The command was called wrongly.
+:   Wrong usage.
 
 `3`
-:   Only warnings were found, by verbs that say so.
+:   Only warnings found, for verbs that say so.
 
 `130`
-:   Somebody pressed Ctrl-C.
+:   Interrupted with Ctrl-C.
 
 ## Files
 
@@ -42,10 +42,10 @@ _AFTER = """\
 :   The settings: `iampass.yaml`(5).
 
 `/etc/iampass/users.yaml`
-:   The table of users, which a person writes.
+:   The table of users, maintained by hand.
 
 `/etc/iampass/users.d`
-:   One file a user, read before the table. `pam-iampass user` writes here.
+:   One file per user, read before the table and written by `pam-iampass user` and `pam-iampass enroll`.
 
 ## See also
 
@@ -54,89 +54,58 @@ _AFTER = """\
 
 
 def fill(page: Page) -> None:
-    """Everything below the name."""
-    from tools.docs import markdown
-
-    context = click.Context(group, info_name=NAME, **group.context_settings)
+    """Put everything below the name onto the page."""
+    context = click.Context(group, info_name=TITLE[0], **group.context_settings)
+    commands = {heading: list(_commands(context, verbs)) for heading, verbs in GROUPS.items()}
     page.heading("Synopsis")
-    for path, command in _commands(context):
+    for command in (command for section in commands.values() for command in section):
         if not isinstance(command.command, click.Group) or command.command.invoke_without_command:
-            page.usage(path, " ".join(_pieces(command)))
+            page.usage(command.command_path, " ".join(command.command.collect_usage_pieces(command)))
     page.heading("Description")
-    _help(page, group)
-    page.text("Every verb has the option `--help` too.")
+    _paragraphs(page, group.help)
+    page.text("Every verb also has the option `--help`.")
     page.subheading("Options")
-    _options(page, context, helped=True)
-    for heading, verbs in grouped().items():
+    _options(page, context, with_help=True)
+    for heading, section in commands.items():
         page.heading(heading)
-        for verb in verbs:
-            for path, command in _below(context, verb):
-                page.subheading(path)
-                _help(page, command.command)
-                _options(page, command)
-                _examples(page, command.command)
-    _epilog_of_all(page)
+        for command in section:
+            page.subheading(command.command_path)
+            _paragraphs(page, command.command.help)
+            _options(page, command)
+            _paragraphs(page, command.command.epilog)
+    page.heading("Examples")
+    page.verbatim(line[2:] for line in (group.epilog or "").split("\n") if line.startswith("  "))
     markdown.put(page, _AFTER)
 
 
-def _commands(context: click.Context) -> Iterator[tuple[str, click.Context]]:
-    for verbs in grouped().values():
-        for verb in verbs:
-            yield from _below(context, verb)
-
-
-def _below(context: click.Context, verb: str) -> Iterator[tuple[str, click.Context]]:
-    """The command `verb` and all commands below it, each with its words."""
-    parent = context.command
-    assert isinstance(parent, click.Group)  # noqa: S101
-    command = parent.get_command(context, verb)
-    assert command is not None  # noqa: S101
-    own = click.Context(command, info_name=verb, parent=context)
-    if command.hidden:
-        return
-    yield own.command_path, own
-    if isinstance(command, click.Group):
-        for name in command.list_commands(own):
-            yield from _below(own, name)
-
-
-def _pieces(context: click.Context) -> list[str]:
-    return context.command.collect_usage_pieces(context)
-
-
-def _help(page: Page, command: click.Command) -> None:
-    _paragraphs(page, command.help or "")
-
-
-def _options(page: Page, context: click.Context, *, helped: bool = False) -> None:
-    """The options; `--help` only where it is wanted."""
-    for parameter in context.command.get_params(context):
-        if not helped and set(parameter.opts) <= set(context.help_option_names):
+def _commands(parent: click.Context, names: Iterable[str]) -> Iterator[click.Context]:
+    """The commands of these names below `parent`, and all commands below them."""
+    assert isinstance(parent.command, click.Group)  # noqa: S101
+    for name in names:
+        command = parent.command.get_command(parent, name)
+        assert command is not None  # noqa: S101
+        if command.hidden:
             continue
+        context = click.Context(command, info_name=name, parent=parent)
+        yield context
+        if isinstance(command, click.Group):
+            yield from _commands(context, command.list_commands(context))
+
+
+def _options(page: Page, context: click.Context, *, with_help: bool = False) -> None:
+    for parameter in context.command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None:
+        if record and (with_help or not set(parameter.opts) <= set(context.help_option_names)):
             page.definition(f"`{record[0]}`", [record[1]])
 
 
-def _examples(page: Page, command: click.Command) -> None:
-    _paragraphs(page, command.epilog or "")
-
-
-def _epilog_of_all(page: Page) -> None:
-    page.heading("Examples")
-    lines = (group.epilog or "").split("\n")
-    page.verbatim(line[2:] for line in lines if line.startswith("  "))
-
-
-def _paragraphs(page: Page, text: str) -> None:
-    """Text as click has it: a paragraph that begins with a line of \\b is kept as it is."""
-    for paragraph in re.split(r"\n[ \t]*\n", inspect.cleandoc(text)):
-        if not paragraph.strip():
-            continue
+def _paragraphs(page: Page, text: str | None) -> None:
+    """A help text of click: a paragraph that begins with a line of \\b is verbatim."""
+    for paragraph in re.split(r"\n[ \t]*\n", inspect.cleandoc(text or "")):
         lines = paragraph.split("\n")
-        if lines[0].strip() != "\b":
+        if lines[0].strip() == "\b":
+            if lines[1:] and not lines[1].startswith(" ") and lines[1].rstrip().endswith(":"):
+                page.text(lines.pop(1))
+            page.verbatim(line[2:] if line.startswith("  ") else line for line in lines[1:])
+        elif paragraph.strip():
             page.text(paragraph)
-            continue
-        if lines[1:] and not lines[1].startswith(" ") and lines[1].rstrip().endswith(":"):
-            page.text(lines.pop(1))
-        page.verbatim(line[2:] if line.startswith("  ") else line for line in lines[1:])

@@ -1,32 +1,31 @@
-"""Writes the page `docs/doctor.md`: `python3 -m tools.docs.doctor_reference > docs/doctor.md`."""
+"""The page `docs/doctor.md`, about all findings of `pam-iampass doctor`."""
 
 from __future__ import annotations
 
 import re
-import sys
 
 from pam_iampass.doctor.catalogue import SECTIONS
 from pam_iampass.doctor.finding import FindingKind
 
 _START = """\
-<!-- Made by `python3 -m tools.docs.doctor_reference`; change `pam_iampass/doctor/catalogue.py` instead. -->
-# What pam-iampass doctor finds
+<!-- Made by `python3 -m tools.docs pages`; change `pam_iampass/doctor/catalogue.py` instead. -->
+# Findings of pam-iampass doctor
 
-`pam-iampass doctor` looks for what makes logins fail, or lets somebody in who should not get in. It changes nothing,
-and no phone rings. As root it sees the most; what it could not look at it says at the end.
+`pam-iampass doctor` finds what makes logins fail, or lets users in without a factor that they need. It changes nothing,
+and no phone rings. Run it as root: it lists at the end what it could not check.
 
-Each finding has an id, a severity, what it is about, one line of evidence and one line of what to do. The exit status
-is 1 where there is an error, 3 where there are only warnings, else 0.
+Each finding has an id, a severity, a subject, one line of evidence and one line of advice. The exit status is 1 if
+there is an error, 3 if there are only warnings, and 0 otherwise.
 
-| severity | |
+| severity | meaning |
 | --- | --- |
-| error | logins fail, or somebody gets in who should not |
-| warning | it works, but not as it should, or not for everybody |
-| note | good to know |
+| error | logins fail, or users get in without a factor that they need |
+| warning | it works, but not as intended, or not for everybody |
+| note | information |
 
-PAM stacks are played through as libpam plays them, with right and wrong first factors, and with everything that the
-module may answer: approved, denied, ignored, crashed, missing. What a module of others answers is known for the usual
-ones; of the rest every answer is tried.
+PAM stacks are simulated as libpam runs them, with right and wrong first factors and with everything that the module can
+return: approved, denied, ignored, crashed, missing. The results of common modules are known; for other modules both
+success and failure are tried.
 """
 
 
@@ -40,17 +39,13 @@ def page() -> str:
 
 def _entry(kind: FindingKind) -> str:
     return (
-        f"### {kind.id}\n\n**{kind.severity.value}**: {_shown(kind.title)}\n\n{kind.meaning}\n\n"
-        f"What to do: {_shown(kind.remedy)}\n"
+        f"### {kind.id}\n\n**{kind.severity.value}**: {_readable(kind.title)}\n\n{kind.meaning}\n\n"
+        f"What to do: {_readable(kind.remedy)}\n"
     )
 
 
-def _shown(template: str) -> str:
-    """A template for a person: what is filled in stands in capitals."""
+def _readable(template: str) -> str:
+    """A template with its variables in capitals."""
     if template == "{remedy}":
-        return "the finding says it."
+        return "see the finding."
     return re.sub(r"\{(\w+)\}", lambda word: f"*{word.group(1).upper().replace('_', ' ')}*", template)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

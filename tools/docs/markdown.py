@@ -1,10 +1,10 @@
-"""Puts text in a small part of Markdown onto a man page.
+"""Puts a subset of Markdown onto a man page.
 
-Understood are `## headings`, `### lesser ones`, paragraphs, lines indented by four spaces as they are,
-lists of `- items`, and a term with its definition below it:
+Supported are `## headings`, `### subheadings`, paragraphs, verbatim lines indented by four spaces, lists of `- items`,
+and terms with a definition:
 
     `debug`
-    :   Leaves more in the journal.
+    :   Write more to the journal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def put(page: Page, text: str) -> None:
-    """Put the text onto the page. Raises ValueError for what is not understood: it would be lost."""
+    """Put the text onto the page. Raises ValueError for Markdown that is not supported."""
     for block in _blocks(text):
         lines = block.split("\n")
         if block.startswith("    "):
@@ -41,19 +41,13 @@ def put(page: Page, text: str) -> None:
 
 
 def _blocks(text: str) -> Iterator[str]:
-    """What blank lines part; verbatim lines, and the paragraphs of a definition, stay together."""
-    waiting = ""
-    for block in re.split(r"\n(?:[ \t]*\n)+", text.strip("\n")):
-        if waiting and _goes_on(waiting, block):
-            waiting += "\n\n" + block
+    """The blocks between blank lines. Verbatim lines, and the paragraphs of a definition, stay together."""
+    block = ""
+    for part in re.split(r"\n(?:[ \t]*\n)+", text.strip("\n")):
+        if part.startswith("    ") and (block.startswith("    ") or "\n:   " in block):
+            block += "\n\n" + part
             continue
-        if waiting:
-            yield waiting
-        waiting = block
-    if waiting:
-        yield waiting
-
-
-def _goes_on(block: str, following: str) -> bool:
-    indented = following.startswith("    ")
-    return indented and (block.startswith("    ") or "\n:   " in block)
+        if block:
+            yield block
+        block = part
+    yield block

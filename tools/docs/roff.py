@@ -6,13 +6,13 @@ import re
 import textwrap
 from collections.abc import Iterable
 
-# A hyphen in roff is a typographer's unless it is a minus, and these three are drawn as accents and quotes.
+# Unescaped, roff prints these as typographic hyphens, quotes and accents.
 _SIGNS = {"\\": "\\e", "-": "\\-", "`": "\\(ga", "'": "\\(aq", "^": "\\(ha", "~": "\\(ti"}
 _INLINE = re.compile(r"`(?P<code>[^`]+)`|\*(?P<emphasis>[^*\s][^*]*)\*|\[(?P<link>[^]]+)\]\([^)]+\)")
 
 
 def escape(text: str) -> str:
-    """Text as roff shows it, on a line that does not begin with it."""
+    """Text that roff shows unchanged, unless it is at the beginning of a line."""
     signs = (_SIGNS.get(sign, sign if sign.isascii() else f"\\[u{ord(sign):04X}]") for sign in text)
     return "".join(signs)
 
@@ -35,13 +35,13 @@ def inline(text: str) -> str:
 
 
 class Page:
-    """A page, from top to bottom."""
+    """A man page, written from top to bottom."""
 
     def __init__(self, name: str, section: int, date: str, version: str, summary: str) -> None:
-        """`date` is YYYY-MM-DD; `summary` is what whatis(1) shows."""
+        """`date` is YYYY-MM-DD; whatis(1) shows `summary`."""
         self._lines = [
             f'.TH {_quoted(name.upper())} {section} {date} {_quoted(f"pam-iampass {version}")} "pam-iampass"',
-            ".nh",  # names and settings are not for hyphenation
+            ".nh",  # no hyphenation of names and settings
             ".ad l",
         ]
         self._after_heading = False
@@ -53,28 +53,24 @@ class Page:
         self._heading("SH", text.upper())
 
     def subheading(self, text: str) -> None:
-        """Begin a part of a section."""
+        """Begin a subsection."""
         self._heading("SS", text)
 
     def text(self, text: str) -> None:
         """A paragraph with inline marks."""
-        if not self._after_heading:
-            self._lines.append(".PP")
-        self._after_heading = False
+        self._separate(".PP")
         self._filled(text)
 
     def verbatim(self, lines: Iterable[str]) -> None:
-        """Lines as they are, indented."""
-        if not self._after_heading:
-            self._lines.append(".PP")
-        self._after_heading = False
+        """Unchanged lines, indented."""
+        self._separate(".PP")
         self._lines += [".RS 4", ".EX"]
         for line in lines:
             self._add(escape(line.rstrip()))
         self._lines += [".EE", ".RE"]
 
     def definition(self, term: str, paragraphs: Iterable[str]) -> None:
-        """A term with inline marks, and what is said about it."""
+        """A term with inline marks, and its definition."""
         self._lines.append(".TP")
         self._after_heading = False
         self._add(inline(term))
@@ -85,26 +81,30 @@ class Page:
 
     def usage(self, command: str, rest: str) -> None:
         """One line of a synopsis."""
-        if not self._after_heading:
-            self._lines.append(".br")
-        self._after_heading = False
+        self._separate(".br")
         self._add(f"\\fB{escape(command)}\\fR {escape(rest)}".rstrip())
 
     def __str__(self) -> str:
         return "\n".join(self._lines) + "\n"
+
+    def _separate(self, macro: str) -> None:
+        """Begin a paragraph or a line; after a heading that needs no macro."""
+        if not self._after_heading:
+            self._lines.append(macro)
+        self._after_heading = False
 
     def _heading(self, macro: str, text: str) -> None:
         self._lines.append(f".{macro} {_quoted(text)}")
         self._after_heading = True
 
     def _filled(self, text: str) -> None:
-        """Text that the reader's program breaks into lines; here only so that nobody's diff has long ones."""
+        """Text that man(1) fills; it is wrapped here only to keep the lines of the source short."""
         line = inline(" ".join(text.split()))
         for part in textwrap.wrap(line, 78, break_long_words=False, break_on_hyphens=False):
             self._add(part)
 
     def _add(self, line: str) -> None:
-        """A line of text: one that begins like a macro is kept from being one."""
+        """A line of text; one that begins like a macro is escaped."""
         self._lines.append("\\&" + line if line.startswith((".", "'", "\\(aq")) or not line else line)
 
 

@@ -1,91 +1,134 @@
-"""Writes the page `docs/settings.md`: `python3 -m tools.docs.settings_reference > docs/settings.md`."""
+"""The pages about the settings: `docs/settings.md` and iampass.yaml(5)."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from pam_iampass.config.schema import FOR_SERVICES, SCHEMA, Key, Section
+from tools.docs import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from tools.docs.roff import Page
+
+TITLE = ("iampass.yaml", 5, "settings and users of the second factor for logins")
+
 _HEAD = """\
-<!-- Made by `python3 -m tools.docs.settings_reference`; change `pam_iampass/config/schema.py` instead. -->
+<!-- Made by `python3 -m tools.docs pages`; change `pam_iampass/config/schema.py` instead. -->
 # Settings
 
 """
 
-INTRODUCTION = """\
-`/etc/iampass/iampass.yaml` says how the module works, `/etc/iampass/users.yaml` whom it asks. `pam-iampass
-check` reads both as the module does and reports everything that is wrong. While something is, logins are
-denied.
+_INTRODUCTION = """\
+`/etc/iampass/iampass.yaml` configures the module. `/etc/iampass/users.yaml` lists the users and their tokens.
+`pam-iampass check` reads both as the module does and reports every problem. Logins are denied until all errors are
+fixed.
 
-The files, and every folder above them, must belong to root and be writable by nobody else. None of them may
-be a symbolic link itself; a folder may be reached through one. The secret may be read by root and the group
-`iampass` only: `chown root:iampass`, `chmod 0640`.
+The files, and every folder above them, must belong to root and be writable by nobody else. None of the files may be a
+symbolic link; folders may. Only root and the group `iampass` may be able to read the secret: `chown root:iampass`,
+`chmod 0640`.
 
-The format is YAML, in UTF-8, without surprises: a key stands once; anchors, aliases, tags and merge keys
-are not understood. Durations are written with their unit, `60s` or `2m`.
+The format is a strict form of YAML in UTF-8: each key at most once, and no anchors, aliases, tags or merge keys.
+Durations are written with their unit: `60s` or `2m`.
 """
-"""What stands before the keys, on the page and in iampass.yaml(5)."""
 
-_KEYS = "\n## Keys of iampass.yaml\n"
-
-USERS = """
+_USERS = """
 ## users.yaml and users.d
 
-One user a line, the name as NSS has it (`getent passwd`), then the IAMPASS token, or a mapping of `token` and
-`methods`:
+One user per line: the name as in `getent passwd`, then the IAMPASS token, or a mapping of `token` and `methods`:
 
     alice: 7f3c-alice
     bob: {token: 91aa-bob, methods: [facial]}
 
-Names and tokens are text, always: `no`, `null` and `0123` are names and tokens like any other. A token is 1
-to 256 characters, without control characters, and not `.` or `..`. One mistake in the file denies everybody
-in it.
+Names and tokens are always text: `no`, `null` and `0123` are names and tokens like any other. A token has 1 to 256
+characters, no control characters, and is not `.` or `..`. An error in the file denies the logins of all users in it.
 
-A file `users.d/<user>.yaml`, next to the table, holds one user in the same form and is read first. A
-mistake in it denies that one user. It is found by its name alone, so that a login takes as long with
-100,000 users as with 10. Where there is a folder `users.d`, `users.yaml` may be missing.
+A file `users.d/<user>.yaml`, in the folder of the table, holds one user in the same form and is read first. An error
+in it denies the logins of that user only. The file is found by its name, so that a login is as fast with 100,000
+users as with 10. If the folder `users.d` exists, `users.yaml` may be missing.
 
-In the name of such a file every byte but letters A-Z and a-z, digits, `_`, `-`, and `.` anywhere but in
-front is written `%XX`, two upper-case hexadecimal digits (of UTF-8): the file of `jo@example.com` is
-`jo%40example.com.yaml`. A name that gets longer than 255 bytes so belongs in `users.yaml`.
+In the name of such a file, every byte except letters A-Z and a-z, digits, `_`, `-`, and `.` (not as the first
+character) is written as `%XX`, two upper-case hexadecimal digits (of UTF-8): the file of `jo@example.com` is
+`jo%40example.com.yaml`. A user whose file name would be longer than 255 bytes has to be in `users.yaml`.
 """
-"""What stands after the keys."""
+
+_AFTER = """\
+## Examples
+
+The phone for all users, an exempt user for backups, and more time for sudo:
+
+    application_id: my-application
+    exempt: {users: [backup]}
+    services:
+      iampass-sudo: {timeout: 2m}
+
+## See also
+
+`pam_iampass`(8), `pam-iampass`(1), `pam-iampass-agent`(8)
+"""
 
 
 def page() -> str:
-    """The whole page."""
-    parts = [_HEAD + INTRODUCTION + _KEYS, *_table([entry for entry in SCHEMA if isinstance(entry, Key)])]
+    """The page in docs/."""
+    parts = [_HEAD + _INTRODUCTION + "\n## Keys of iampass.yaml\n", *_table(_TOP)]
+    for name, section, shared in _sections():
+        parts += [f"\n### {name}\n\n{section.doc}\n", *_table(section.keys, shared)]
+    return "\n".join([*parts, _USERS])
+
+
+def fill(page: Page) -> None:
+    """Put everything below the name onto the man page."""
+    page.heading("Synopsis")
+    page.verbatim(["/etc/iampass/iampass.yaml", "/etc/iampass/users.yaml", "/etc/iampass/users.d/USER.yaml"])
+    page.heading("Description")
+    markdown.put(page, _INTRODUCTION)
+    page.heading("Keys of iampass.yaml")
+    _definitions(page, _TOP)
+    for name, section, shared in _sections():
+        page.subheading(name)
+        page.text(section.doc)
+        _definitions(page, section.keys, shared)
+    markdown.put(page, _USERS)
+    markdown.put(page, _AFTER)
+
+
+_TOP = [entry for entry in SCHEMA if isinstance(entry, Key)]
+
+
+def _sections() -> Iterator[tuple[str, Section, Iterable[Key]]]:
+    """Each section with its name, and with the keys in it that have been described before."""
     for entry in SCHEMA:
         if isinstance(entry, Section):
-            name = f"{entry.name}.<name>" if entry.named else entry.name
-            shared = FOR_SERVICES if entry.named else ()
-            parts += [f"\n### {name}\n\n{entry.doc}\n", *_table(entry.keys, shared)]
-    return "\n".join([*parts, USERS])
+            yield (f"{entry.name}.<name>", entry, FOR_SERVICES) if entry.named else (entry.name, entry, ())
 
 
 def _table(keys: Iterable[Key], shared: Iterable[Key] = ()) -> Iterator[str]:
-    yield "| key | what may stand there | where it is not there | |"
+    yield "| key | value | default | |"
     yield "| --- | --- | --- | --- |"
     for key in keys:
         if key in shared:
             yield f"| `{key.name}` | as above | as above | |"
         else:
-            says = f"{key.kind.says}; for example `{key.kind.example}`"
-            yield f"| `{key.name}` | {says} | {default_of(key)} | {key.doc} |"
+            value = f"{key.type.description}; for example `{key.type.example}`"
+            yield f"| `{key.name}` | {value} | {_default(key) or 'required'} | {key.doc} |"
 
 
-def default_of(key: Key) -> str:
-    """What holds where the key is not there."""
+def _definitions(page: Page, keys: Iterable[Key], shared: Iterable[Key] = ()) -> None:
+    again = [f"`{key.name}`" for key in keys if key in shared]
+    if again:
+        page.definition(", ".join(again), ["As above. The default is the value set there."])
+    for key in keys:
+        if key not in shared:
+            value = f"{key.type.description}, for example `{key.type.example}`."
+            default = f"Default: {_default(key)}." if _default(key) else "Required."
+            page.definition(f"`{key.name}`", [key.doc, f"{value[0].upper()}{value[1:]} {default}"])
+
+
+def _default(key: Key) -> str:
+    """The value of a missing key; empty if the key is required."""
     if key.required:
-        return "an error"
+        return ""
     if key.default is None:
         return "`null`"
     return f"`{key.default}`" if isinstance(key.default, str) else "`[]`"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

@@ -1,9 +1,8 @@
-"""Pages that a person writes, with what the program itself knows put in for `{{…}}`."""
+"""The man pages in packaging/man, with facts from the program in place of `{{…}}`."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,30 +14,20 @@ from tools.docs import markdown
 if TYPE_CHECKING:
     from tools.docs.roff import Page
 
-
-@dataclass(frozen=True)
-class WrittenPage:
-    """A page of `packaging/man`."""
-
-    name: str
-    section: int
-    summary: str
-
-
-PAGES = (
-    WrittenPage("pam_iampass", 8, "PAM module that asks a person's phone through IAMPASS"),
-    WrittenPage("pam-iampass-agent", 8, "decides logins for pam_iampass"),
+TITLES = (
+    ("pam_iampass", 8, "PAM module for approval on the user's phone through IAMPASS"),
+    ("pam-iampass-agent", 8, "decides logins for pam_iampass"),
 )
 
 
-def fill(page: Page, written: WrittenPage, root: Path) -> None:
-    """Everything below the name. `root` is the folder of the sources."""
-    text = (root / "packaging/man" / f"{written.name}.{written.section}.md").read_text(encoding="utf-8")
-    markdown.put(page, re.sub(r"\{\{(\w+)(?: ([^}]+))?\}\}", lambda found: _known(found, root), text))
+def fill(page: Page, root: Path, title: tuple[str, int, str]) -> None:
+    """Put everything below the name onto the page. `root` is the folder of the sources."""
+    text = (root / "packaging/man" / f"{title[0]}.{title[1]}.md").read_text(encoding="utf-8")
+    markdown.put(page, re.sub(r"\{\{(\w+)(?: ([^}]+))?\}\}", lambda found: _value(found, root), text))
 
 
-def _known(found: re.Match[str], root: Path) -> str:
-    """What stands for a `{{…}}`. Raises KeyError where nothing does."""
+def _value(found: re.Match[str], root: Path) -> str:
+    """The value of a `{{…}}`. Raises KeyError for an unknown one."""
     what, which = found.groups()
     if what == "file":
         return _indented((root / which).read_text(encoding="utf-8").rstrip().split("\n"))
@@ -58,7 +47,7 @@ def _indented(lines: list[str]) -> str:
 
 
 def _outcomes(root: Path) -> str:
-    """Each outcome with the subject that `journalctl -x` has for it, its results, and its message's id."""
+    """Each outcome with its subject in the journal's catalogue, its results, and its message id."""
     catalogue = (root / "packaging/systemd/pam_iampass.catalog").read_text(encoding="utf-8")
     subjects = dict(re.findall(r"^-- ([0-9a-f]{32})\nSubject: (.+)$", catalogue, re.MULTILINE))
     parts = []

@@ -1,10 +1,10 @@
-// What stands beside the requests: messages, phones, and what was answered lately.
+// The lists beside the requests: messages, phones, and recent answers.
 
 import { seconds, text } from "./words.js";
 
 const OUTCOMES = { approved: "Approved", denied: "Denied", expired: "Expired", withdrawn: "Withdrawn" };
 
-// Bring a list to these items; what did not change keeps its place, and the focus with it.
+// Update a list to these items; unchanged ones keep their place and the focus.
 function fill(list, items, keyOf, make, update) {
   const before = new Map([...list.children].map((node) => [node.dataset.key, node]));
   const nodes = items.map((item) => {
@@ -63,7 +63,7 @@ export class Lists {
     button.addEventListener("click", () => this.register(message.link));
     const to = element("p", "quiet", `To ${message.to}`);
     if (message.sender) to.append(", about ", element("bdi", "", message.sender));
-    node.append(to, element("p", "", message.text), button, element("p", "quiet used", "The link was used."));
+    node.append(to, element("p", "", message.text), button, element("p", "quiet used", "The link has been used."));
     return node;
   }
 
@@ -86,7 +86,7 @@ export class Lists {
       });
   }
 
-  // Ages grow by themselves.
+  // Update the ages.
   tick() {
     for (const node of document.getElementById("recent").children) this.age(node);
   }

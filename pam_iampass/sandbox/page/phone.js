@@ -1,4 +1,4 @@
-// The phone page: puts connection, requests and lists together.
+// The phone page: connection, requests and lists.
 
 import { Lists } from "./lists.js";
 import { Requests } from "./requests.js";
@@ -40,8 +40,8 @@ const stream = new Stream({
     lists.show(data);
     requests.setStale(false);
     showCount();
-    const nobody = "Nobody is known here yet. Add somebody with pam-iampass enroll, then register a phone.";
-    const ready = data.users_total ? "A request appears here as soon as somebody logs in." : nobody;
+    const noUsers = "There are no users yet. Add one with pam-iampass enroll, then register a phone.";
+    const ready = data.users_total ? "A request appears here when a user logs in." : noUsers;
     showEmpty("Nothing to answer", ready);
   },
   connected() {
@@ -58,16 +58,16 @@ const stream = new Stream({
     at("lost").hidden = false;
     lostUntil = performance.now() + pause;
     requests.setStale(true);
-    showEmpty("No connection", "Whether somebody waits for an answer is not known now.");
+    showEmpty("No connection", "There may be requests that this page cannot show now.");
     showConnection("lost", "Not connected");
     tick();
   },
   locked() {
-    showLocked("The sandbox was started anew, or this address is not complete. Use the one that it printed last.");
+    showLocked("The sandbox was restarted, or this address is incomplete. Use the address that it printed last.");
   },
 });
 
-// What is about to be hidden must not take the focus with it.
+// Hiding a part must not lose the focus.
 function moveFocusFrom(part) {
   if (part.contains(document.activeElement)) setTimeout(() => at("requests-title").focus());
 }
@@ -96,7 +96,7 @@ async function register(token) {
   const result = at("register-result");
   try {
     const { user } = await stream.post(`/phone/register/${encodeURIComponent(token)}`);
-    text(result, `Registered: ${user} can approve logins now.`);
+    text(result, `Registered: ${user} can now approve logins.`);
     at("link").value = "";
   } catch (error) {
     text(result, `Not registered: ${error.message}.`);
@@ -107,7 +107,7 @@ at("register").addEventListener("submit", (event) => {
   event.preventDefault();
   const match = /\/register\/([\w-]+)\/?$/.exec(at("link").value.trim());
   if (match) register(match[1]);
-  else text(at("register-result"), "Not registered: this is no registration link.");
+  else text(at("register-result"), "Not registered: this is not a registration link.");
 });
 
 at("retry-now").addEventListener("click", () => stream.again());
@@ -118,7 +118,7 @@ at("unlock").addEventListener("submit", (event) => {
   at("key").value = "";
 });
 
-// The key leaves the address bar, so that it is in no history and on no picture of the screen.
+// Remove the key from the address bar: it must not appear in the history or in screenshots.
 function open(key) {
   localStorage.setItem(STORED, key);
   stream.open(key);

@@ -1,14 +1,14 @@
-// The cards of the requests: one each, kept as long as it is shown, so that focus and pointer stay where they are.
+// One card for each request. Cards are updated, not replaced, so that focus and pointer stay in place.
 
 import { announce, announceAtOnce, seconds, text } from "./words.js";
 
-const DONE_MS = 4000; // how long a card shows what became of it
-const SETTLE_MS = 700; // after something moved, a click may have been meant for what was there before
+const DONE_MS = 4000; // how long a card shows the outcome
+const SETTLE_MS = 700; // after cards moved, a click may be meant for the previous one
 const SOON_SECONDS = 10;
 const OUTCOMES = {
   approved: "Approved",
   denied: "Denied",
-  expired: "Expired: nobody answered in time",
+  expired: "Expired: not answered in time",
   withdrawn: "Withdrawn: the login ended before an answer",
 };
 
@@ -58,7 +58,7 @@ export class Requests {
     this.cards.set(request.number, card);
     this.list.append(node);
     const left = seconds(request.answer_by - this.now());
-    announce(`New request: somebody logs in as ${request.user}. ${left} to answer.`);
+    announce(`New request: a login as ${request.user}. ${left} to answer.`);
     return card;
   }
 
@@ -75,7 +75,7 @@ export class Requests {
     part("face").hidden = !looking;
     part("go").hidden = looking;
     part("main").classList.toggle("looking", looking);
-    if (held) part("face").focus(); // not on its answers: a key that is pressed twice must not give one
+    if (held) part("face").focus(); // not on its buttons: pressing a key twice must not answer
   }
 
   async press(card, verb) {
@@ -83,7 +83,7 @@ export class Requests {
     card.busy = true;
     try {
       await this.answer(card.request.number, verb);
-      card.busy = verb !== "identify"; // an answer is final, though the stream may tell of it only later
+      card.busy = verb !== "identify"; // an answer is final, even if the stream reports it later
     } catch (error) {
       announceAtOnce(`Not done: ${error.message}`);
       card.busy = false;
@@ -106,7 +106,7 @@ export class Requests {
     setTimeout(() => this.remove(card), DONE_MS);
   }
 
-  // To the next card, never to its buttons: a key that is pressed twice must not approve two requests.
+  // To the next card, never to its buttons: pressing a key twice must not approve two requests.
   moveFocus() {
     const next = [...this.cards.values()].find((card) => !card.outcome);
     (next?.node ?? this.title).focus();
@@ -122,7 +122,7 @@ export class Requests {
     this.changed?.();
   }
 
-  // While nothing is heard from the sandbox nothing can be answered; the buttons keep the focus all the same.
+  // Without a connection requests cannot be answered; the buttons keep the focus.
   setStale(stale) {
     this.stale = stale;
     for (const button of this.list.querySelectorAll("button")) button.setAttribute("aria-disabled", String(stale));

@@ -1,9 +1,9 @@
-// The connection to the sandbox: server-sent events, and the calls that the page makes.
+// The connection to the sandbox: server-sent events, and the calls of the page.
 //
-// The browser's EventSource cannot send the key in a header, and does not tell why it was refused; so the events
-// are read from a fetch. No cookie is used: cookies do not know ports, and somebody else may serve another one here.
+// EventSource can neither send the key in a header nor report why it was refused, so fetch reads the events. There is
+// no cookie: cookies do not depend on the port, and another program may serve another port of this host.
 
-const SILENCE_MS = 15000; // three beats of the server
+const SILENCE_MS = 15000; // three heartbeats of the server
 const PAUSES_MS = [500, 1000, 2000, 4000, 8000];
 
 export class Stream {
@@ -21,7 +21,7 @@ export class Stream {
     this.again();
   }
 
-  // Connect now, whatever was under way.
+  // Connect now, even while connecting or waiting.
   again() {
     this.run += 1;
     this.abort?.abort();
@@ -37,7 +37,7 @@ export class Stream {
       refused = answer.status === 401 || answer.status === 403;
       if (answer.ok) await this.read(answer.body.getReader(), abort, run);
     } catch {
-      // Lost, in one way or another; what follows is the same.
+      // The connection is lost, whatever the error.
     }
     abort.abort();
     if (run !== this.run) return;
@@ -63,7 +63,7 @@ export class Stream {
     }
   }
 
-  // A connection can be dead without a word, as after a laptop's sleep.
+  // A connection can die silently, for example when a laptop sleeps.
   async watched(abort, wait) {
     const timer = setTimeout(() => abort.abort(), SILENCE_MS);
     try {
@@ -85,7 +85,7 @@ export class Stream {
     return fetch(path, { ...options, headers, cache: "no-store", credentials: "omit", redirect: "error" });
   }
 
-  // Answers the sandbox's object; throws an Error with its reason.
+  // Returns the JSON reply; throws an Error with the reason.
   async post(path) {
     const signal = AbortSignal.timeout(SILENCE_MS);
     const answer = await this.fetch(path, { method: "POST", signal });

@@ -1,6 +1,6 @@
-// Words for people, on the screen and for those who hear it.
+// Texts on the screen and for screen readers.
 
-// Set a text only where it differs: what is read aloud, or selected, is not disturbed.
+// Set a text only if it differs, so that screen readers and selections are not disturbed.
 export function text(node, words) {
   if (node.textContent !== words) node.textContent = words;
 }
@@ -13,15 +13,15 @@ export function seconds(number) {
 }
 
 const CLEAR_MS = 8000;
-const waiting = new Map();
+const timers = new Map();
 
-// Several things that happen at once are all read, one after the other.
+// Announcements at the same time are all read, one after the other.
 function say(id, words) {
   const region = document.getElementById(id);
-  clearTimeout(waiting.get(id));
+  clearTimeout(timers.get(id));
   region.append(Object.assign(document.createElement("span"), { textContent: `${words} ` }));
-  waiting.set(id, setTimeout(() => region.replaceChildren(), CLEAR_MS));
+  timers.set(id, setTimeout(() => region.replaceChildren(), CLEAR_MS));
 }
 
-export const announce = (words) => say("told", words);
-export const announceAtOnce = (words) => say("told-at-once", words);
+export const announce = (words) => say("announcements", words);
+export const announceAtOnce = (words) => say("alerts", words);

@@ -16,7 +16,7 @@ class CheckResult:
     """None: no problem."""
     remedy: str = ""
     forcible: bool = False
-    """Whether --force continues nevertheless: somebody may be locked out, but the machine works."""
+    """Whether --force continues nevertheless: the administrator may be locked out, but the machine works."""
 
     @property
     def stops(self) -> bool:

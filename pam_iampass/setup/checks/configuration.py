@@ -14,7 +14,7 @@ from pam_iampass.outcome import Login
 from pam_iampass.setup.checks import CheckResult, error, fine, lockout, warning
 from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
-from pam_iampass.system.service_user import service_group
+from pam_iampass.system.service_user import config_readers
 
 _NOBODY = 0xFFFFFFFF  # loginuid of processes that no login has started
 
@@ -56,7 +56,7 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
         yield fine("sudo does not ask root; no other user was checked")
         return
     what_for = "su -" if pam_service == "su-l" else service
-    loaded = settings.load(config, readers=_readers())
+    loaded = settings.load(config, readers=config_readers())
     wanted = loaded.for_service(pam_service)
     asked = who
     if service == "su" and wanted.approver.value == "user":
@@ -84,8 +84,3 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
                 ", or have the caller asked: `services: {su: {approver: ruser}, su-l: {approver: ruser}}`"
             )
         yield lockout(f"{what_for}: {asked.name} has no token, and would be locked out", remedy)
-
-
-def _readers() -> frozenset[int]:
-    group = service_group()
-    return frozenset() if group is None else frozenset({group})

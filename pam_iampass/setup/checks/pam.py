@@ -10,8 +10,8 @@ from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.errors import Severity
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam import conf_dir
-from pam_iampass.pam.behaviour import NATIVE, our_lines, pam_python_line
 from pam_iampass.pam.dialect import dialect
+from pam_iampass.pam.modules import NATIVE, our_lines, pam_python_line
 from pam_iampass.pam.run import Message, PamResult, PamRun, run
 from pam_iampass.pam.stack import FOLDERS, Handler, PamFiles, PamService, PamType, UnusableService
 from pam_iampass.setup import staging
@@ -21,7 +21,7 @@ from pam_iampass.setup.plan import Change
 from pam_iampass.setup.services import KEY, WantedService
 from pam_iampass.system.accounts import Account
 
-_NOBODY = "iampass-setup-nobody"  # no account has this name, so that nobody's failed logins are counted
+_NOBODY = "iampass-setup-nobody"  # a name without an account, so that no failed login is counted
 _NOBODYS_UID = 65534
 _NOT_MISSED = frozenset(
     f"pam_{name}.so"
@@ -49,11 +49,11 @@ _TIMEOUT = 30.0  # seconds
 
 
 def check(
-    service: WantedService, changes: Iterable[Change], who: Account, places: Paths
+    service: WantedService, changes: Iterable[Change], who: Account, paths: Paths
 ) -> Iterator[CheckResult]:
     """Check the changes before they are made. No phone rings, and no password is asked for."""
     with staging.scratch() as folder:
-        files = _services(places, folder / "pam.d", tuple(changes))
+        files = _services(paths, folder / "pam.d", tuple(changes))
         try:
             found = files.service(service.pam_service)
         except UnusableService as unusable:
@@ -81,9 +81,9 @@ def check(
                 yield warning(what, f"make /etc/pam.d/{other} include {service.pam_service}")
 
 
-def _services(places: Paths, folder: Path, changes: tuple[Change, ...]) -> PamFiles:
+def _services(paths: Paths, folder: Path, changes: tuple[Change, ...]) -> PamFiles:
     """A folder with all PAM services of the machine as they will be, the only one that Linux-PAM will search."""
-    staging.copy(places.pam, folder, changes)
+    staging.copy(paths.pam, folder, changes)
     for other in FOLDERS[1:]:
         for file in other.iterdir() if other.is_dir() else ():
             if file.is_file() and not (folder / file.name).exists():

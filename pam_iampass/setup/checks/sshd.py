@@ -25,47 +25,47 @@ _MOST_KEYS = 1024 * 1024  # bytes
 
 
 def check(
-    service: WantedService, changes: Iterable[Change], who: Account, places: Paths
+    service: WantedService, changes: Iterable[Change], who: Account, paths: Paths
 ) -> Iterator[CheckResult]:
     """Check the changes before they are made."""
     with staging.scratch() as folder:
-        candidate = _candidate(places, folder, tuple(changes))
-        found = list(judged(service, places, candidate))
+        candidate = _candidate(paths, folder, tuple(changes))
+        found = list(judged(service, paths, candidate))
         yield from found
         if not any(result.stops for result in found):
-            yield from _for(service, who, places, candidate)
+            yield from _for(service, who, paths, candidate)
 
 
-def judged(service: WantedService, places: Paths, configuration: Path) -> Iterator[CheckResult]:
+def judged(service: WantedService, paths: Paths, configuration: Path) -> Iterator[CheckResult]:
     """Whether sshd accepts a configuration, and whether our settings are in force."""
     try:
         found = sshd.settings(file=configuration, create_folder=True)
     except SshdConfigRejected as rejected:
-        folder, real = str(configuration.parent), str(places.sshd_config.parent)
+        folder, real = str(configuration.parent), str(paths.sshd_config.parent)
         messages = "; ".join(rejected.lines[-5:]).replace(folder, real)
         yield error(f"sshd rejects its settings: {messages}", "correct /etc/ssh, and try again")
         return
     yield fine("sshd -T: sshd accepts the settings")
-    wrong = _differences(found, _expected(service, places))
+    wrong = _differences(found, _expected(service, paths))
     if not wrong:
-        yield fine(f"sshd -T: {places.sshd_drop_ins / '10-iampass.conf'} is in force")
+        yield fine(f"sshd -T: {paths.sshd_drop_ins / '10-iampass.conf'} is in force")
     for key, wanted, value in wrong:
         what = (
             f"sshd would use `{key} {value}` instead of `{key} {wanted}`: it is set before our file is read"
         )
-        remedy = f"remove {key} from {places.sshd_config}, and from what it includes before 10-iampass.conf"
+        remedy = f"remove {key} from {paths.sshd_config}, and from what it includes before 10-iampass.conf"
         yield error(what, remedy)
 
 
-def _for(service: WantedService, who: Account, places: Paths, configuration: Path) -> Iterator[CheckResult]:
+def _for(service: WantedService, who: Account, paths: Paths, configuration: Path) -> Iterator[CheckResult]:
     """The same for a login of the administrator, with Match blocks."""
     try:
         found = sshd.settings(file=configuration, user=who.name, create_folder=True)
     except SshdConfigRejected:
         return
-    for key, wanted, value in _differences(found, _expected(service, places)):
+    for key, wanted, value in _differences(found, _expected(service, paths)):
         what = f"a Match block sets `{key} {value}` for {who.name} instead of `{key} {wanted}`"
-        yield warning(what, f"check the Match blocks of {places.sshd_config}")
+        yield warning(what, f"check the Match blocks of {paths.sshd_config}")
     permitted = found.values.get("permitrootlogin")
     if who.uid == 0 and permitted not in ("yes", "no"):
         what = (
@@ -114,18 +114,18 @@ def _password(who: Account) -> Iterator[CheckResult]:
         yield fine(f"sshd: {who.name} has a password")
 
 
-def _candidate(places: Paths, folder: Path, changes: tuple[Change, ...]) -> Path:
+def _candidate(paths: Paths, folder: Path, changes: tuple[Change, ...]) -> Path:
     """A copy of sshd's settings as they will be. Raises SetupRefused if our folder is not included."""
-    text = places.sshd_config.read_text("utf-8", "surrogateescape")
-    drop_ins = staging.copy(places.sshd_drop_ins, folder / "sshd_config.d", changes)
+    text = paths.sshd_config.read_text("utf-8", "surrogateescape")
+    drop_ins = staging.copy(paths.sshd_drop_ins, folder / "sshd_config.d", changes)
     included = False
 
     def redirected(found: re.Match[str]) -> str:
         nonlocal included
         patterns = []
         for pattern in found.group(2).split():
-            full = pattern if pattern.startswith("/") else f"{places.sshd_config.parent}/{pattern}"
-            ours = os.path.dirname(full) == str(places.sshd_drop_ins)
+            full = pattern if pattern.startswith("/") else f"{paths.sshd_config.parent}/{pattern}"
+            ours = os.path.dirname(full) == str(paths.sshd_drop_ins)
             included = included or (ours and fnmatchcase("10-iampass.conf", os.path.basename(full)))
             patterns.append(f"{drop_ins}/{os.path.basename(full)}" if ours else full)
         return found.group(1) + " ".join(patterns)
@@ -133,17 +133,17 @@ def _candidate(places: Paths, folder: Path, changes: tuple[Change, ...]) -> Path
     new = _INCLUDE.sub(redirected, text)
     if not included:
         raise SetupRefused(
-            f"{places.sshd_config}: does not include {places.sshd_drop_ins}",
-            f"put the line `Include {places.sshd_drop_ins}/*.conf` at its top",
+            f"{paths.sshd_config}: does not include {paths.sshd_drop_ins}",
+            f"put the line `Include {paths.sshd_drop_ins}/*.conf` at its top",
         )
     candidate = folder / "sshd_config"
     candidate.write_text(new, "utf-8", "surrogateescape")
     return candidate
 
 
-def _expected(service: WantedService, places: Paths) -> dict[str, str]:
+def _expected(service: WantedService, paths: Paths) -> dict[str, str]:
     """The settings of our file, as `sshd -T` prints them."""
-    (drop_in,) = (file for file in service.files if file.path.parent == places.sshd_drop_ins)
+    (drop_in,) = (file for file in service.files if file.path.parent == paths.sshd_drop_ins)
     lines = (line for line in drop_in.content.decode().splitlines() if line and not line.startswith("#"))
     return sshd.keywords("\n".join(lines))
 

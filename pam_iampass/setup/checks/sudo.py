@@ -19,22 +19,22 @@ _INCLUDE_FOLDER = re.compile(r"^([@#]includedir[ \t]+)(\S+)[ \t]*$", re.M)
 _OURS = "iampass-sudo"
 
 
-def check(changes: Iterable[Change], places: Paths) -> Iterator[CheckResult]:
+def check(changes: Iterable[Change], paths: Paths) -> Iterator[CheckResult]:
     """Check the changes before they are made. Raises SetupRefused if our folder is not included."""
     with staging.scratch() as folder:
-        drop_ins = staging.copy(places.sudoers_drop_ins, folder / "sudoers.d", changes)
-        text = places.sudoers.read_text("utf-8", "surrogateescape")
+        drop_ins = staging.copy(paths.sudoers_drop_ins, folder / "sudoers.d", changes)
+        text = paths.sudoers.read_text("utf-8", "surrogateescape")
         candidate = folder / "sudoers"
-        new, replaced = _redirected(text, places.sudoers_drop_ins, drop_ins)
+        new, replaced = _redirected(text, paths.sudoers_drop_ins, drop_ins)
         if not replaced:
             raise SetupRefused(
-                f"{places.sudoers}: does not include {places.sudoers_drop_ins}",
-                f"add the line `@includedir {places.sudoers_drop_ins}` at its end, with visudo",
+                f"{paths.sudoers}: does not include {paths.sudoers_drop_ins}",
+                f"add the line `@includedir {paths.sudoers_drop_ins}` at its end, with visudo",
             )
         candidate.write_text(new, "utf-8", "surrogateescape")
         candidate.chmod(0o440)
         for result in judged(candidate):
-            yield replace(result, what=result.what.replace(str(folder), str(places.sudoers.parent)))
+            yield replace(result, what=result.what.replace(str(folder), str(paths.sudoers.parent)))
     in_force = sudoers.check()
     if not in_force.ok:
         messages = "; ".join(line for line in in_force.lines if not line.endswith("parsed OK"))

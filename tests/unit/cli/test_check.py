@@ -95,7 +95,7 @@ def test_an_unedited_file_is_a_clear_error(for_root: Installed) -> None:
     assert re.search(
         f"^{for_root.file}:[0-9]+: application_id: application_id is not set$", finished.stdout, re.M
     )
-    assert "logins are denied until the errors are mended" in finished.stdout
+    assert "logins are denied until the errors are fixed" in finished.stdout
 
 
 def test_errors_of_settings_and_table_are_told_together_line_by_line(for_root: Installed) -> None:
@@ -151,7 +151,7 @@ def test_a_missing_file_is_an_error_with_a_remedy(for_root: Installed) -> None:
     for_root.file.unlink()
     finished = for_root.check()
     assert finished.returncode == 1
-    assert f"{for_root.file}: is not there\n    create the file, or name another\n" in finished.stdout
+    assert f"{for_root.file}: does not exist\n    create the file, or name another\n" in finished.stdout
 
 
 def test_a_relative_path_is_taken_from_where_one_is(for_root: Installed) -> None:
@@ -174,7 +174,7 @@ def test_a_terminal_is_shown_colours_and_lines_are_not_cut(for_root: Installed) 
     terminal.close()
     assert terminal.exitstatus == 1
     assert "\x1b[1;31m" in shown
-    assert f'prompt: "[bold]{"x" * 60}" is not known' in shown
+    assert f'prompt: "[bold]{"x" * 60}" is unknown' in shown
 
 
 # What check warns of
@@ -239,14 +239,14 @@ def test_an_exception_as_other_modules_have_it_is_an_error_that_says_so(
     installed.change(f"  {kind}: []", f"  {kind}: {users}")
     found = check_config(installed.file, ANYBODY)
     assert not found.ok
-    assert "hold names and no exceptions" in found.problems[0].remedy
+    assert "do not support exceptions" in found.problems[0].remedy
 
 
 def test_a_method_that_iampass_lacks_and_an_empty_network_are_errors(installed: Installed) -> None:
     installed.change("methods: []", "methods: [telepathy]")
     installed.change("networks: []", "networks: ['', '/0']")
     assert problems(check_config(installed.file, ANYBODY)) == [
-        '"telepathy" is no method that IAMPASS knows',
+        '"telepathy" is not a method of IAMPASS',
         '"" is not a network',
         '"/0" is not a network',
     ]

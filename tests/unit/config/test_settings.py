@@ -18,19 +18,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pam_iampass.config import schema
-from pam_iampass.config.settings import (
+from pam_iampass.config.settings import RecoverySettings, Settings, ThrottleSettings, check, load
+from pam_iampass.config.value_types import (
+    METHODS,
     Approver,
     AskForCode,
     Prompt,
-    Recovery,
-    Settings,
-    Throttle,
-    Unavailable,
-    Unlisted,
-    examine,
-    load,
+    UnlistedUsers,
+    WhenUnavailable,
 )
-from pam_iampass.config.value_types import METHODS
 from pam_iampass.errors import ConfigurationError, PamIampassError
 from tests.support.folders import put
 from tools.docs import settings_reference
@@ -97,14 +93,14 @@ def test_what_is_not_there_has_its_default(configuration: Configuration) -> None
     assert settings.users_folder == Path("/etc/iampass/users.d")
     assert settings.exempt.users == settings.exempt.groups == frozenset()
     assert settings.exempt.networks == ()
-    assert settings.throttle == Throttle(30.0, 900.0, 30, 10)
-    assert settings.recovery == Recovery(AskForCode.UNANSWERED, 5)
+    assert settings.throttle == ThrottleSettings(30.0, 900.0, 30, 10)
+    assert settings.recovery == RecoverySettings(AskForCode.UNANSWERED, 5)
     service = settings.for_service("sshd")
     assert service.timeout == 60.0
     assert service.methods == ()
     assert service.prompt is Prompt.AUTO
-    assert service.unlisted_users == Unlisted.DENY
-    assert service.unavailable is Unavailable.DENY
+    assert service.unlisted_users == UnlistedUsers.DENY
+    assert service.unavailable is WhenUnavailable.DENY
     assert service.approver is Approver.USER
 
 
@@ -137,15 +133,15 @@ recovery: {{ask: never, attempts_per_hour: 100}}
     assert settings.exempt.networks == tuple(
         ipaddress.ip_network(text) for text in ("192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32")
     )
-    assert settings.throttle == Throttle(0.0, 120.0, 5, 1)
-    assert settings.recovery == Recovery(AskForCode.NEVER, 100)
+    assert settings.throttle == ThrottleSettings(0.0, 120.0, 5, 1)
+    assert settings.recovery == RecoverySettings(AskForCode.NEVER, 100)
     service = settings.for_service("any")
     assert service.timeout == 120.0
     assert service.methods == ("facial", "device")
     assert service.prompt is Prompt.ALWAYS
     assert service.unlisted_users.token_for("jo") == "jo@example.com"
     assert not service.unlisted_users.ignore
-    assert service.unavailable is Unavailable.IGNORE
+    assert service.unavailable is WhenUnavailable.IGNORE
 
 
 def test_a_service_overrides_what_it_names_and_inherits_the_rest(configuration: Configuration) -> None:
@@ -160,9 +156,9 @@ services:
 """)
     su, sudo = settings.for_service("su"), settings.for_service("sudo")
     assert (su.approver, su.timeout, su.methods) == (Approver.RUSER, 45.0, ("facial",))
-    assert su.unlisted_users == Unlisted.IGNORE
-    assert (sudo.unlisted_users, sudo.methods, sudo.prompt) == (Unlisted.DENY, (), Prompt.NEVER)
-    assert (sudo.unavailable, sudo.timeout, sudo.approver) == (Unavailable.IGNORE, 30.0, Approver.USER)
+    assert su.unlisted_users == UnlistedUsers.IGNORE
+    assert (sudo.unlisted_users, sudo.methods, sudo.prompt) == (UnlistedUsers.DENY, (), Prompt.NEVER)
+    assert (sudo.unavailable, sudo.timeout, sudo.approver) == (WhenUnavailable.IGNORE, 30.0, Approver.USER)
     assert settings.for_service("login") == settings.for_service("elsewhere") == settings.service
 
 
@@ -240,8 +236,8 @@ WRONG: list[tuple[str, str]] = [
     ("server: [https://a]", "is a list, not an https address without a path"),
     ("server: {https: //a}", "is a mapping, not an https address without a path"),
     ("ca_file: ca.pem", '"ca.pem" is not an absolute path'),
-    ('ca_file: "/a\\eb"', '"/a\\x1bb" is a path with characters that cannot be seen'),
-    ('ca_file: "/a\\0b"', '"/a\\x00b" is a path with characters that cannot be seen'),
+    ('ca_file: "/a\\eb"', '"/a\\x1bb" is a path with invisible characters'),
+    ('ca_file: "/a\\0b"', '"/a\\x00b" is a path with invisible characters'),
     ("ca_file: 'null'", '"null" is not an absolute path'),
     ("proxy: https://proxy:1", '"https://proxy:1" is not an http URL'),
     ("proxy: socks5://proxy:1", '"socks5://proxy:1" is not an http URL'),
@@ -249,18 +245,18 @@ WRONG: list[tuple[str, str]] = [
     ("proxy: http://u:p@proxy:1", '"http://u:p@proxy:1" contains a user name or password'),
     ("users: users.yaml", '"users.yaml" is not an absolute path'),
     ("users: [/a]", "is a list, not an absolute path"),
-    ("unlisted_users: Deny", '"Deny" is not known'),
-    ("unlisted_users: example.com", '"example.com" is not known'),
-    ("unlisted_users: '{users}'", '"{users}" is not a proper template'),
-    ("unlisted_users: '{user'", '"{user" is not a proper template'),
-    ("unlisted_users: '{user}{user}'", '"{user}{user}" is not a proper template'),
-    ("unlisted_users: '{user}{host}'", '"{user}{host}" is not a proper template'),
-    ("unlisted_users: '{{user}}'", '"{{user}}" is not a proper template'),
-    ("unlisted_users: '{user!r}'", '"{user!r}" is not a proper template'),
-    ('unlisted_users: "{user}\\n"', '"{user}\\x0a" is no template for a token'),
+    ("unlisted_users: Deny", '"Deny" is unknown'),
+    ("unlisted_users: example.com", '"example.com" is unknown'),
+    ("unlisted_users: '{users}'", '"{users}" is not a valid template'),
+    ("unlisted_users: '{user'", '"{user" is not a valid template'),
+    ("unlisted_users: '{user}{user}'", '"{user}{user}" is not a valid template'),
+    ("unlisted_users: '{user}{host}'", '"{user}{host}" is not a valid template'),
+    ("unlisted_users: '{{user}}'", '"{{user}}" is not a valid template'),
+    ("unlisted_users: '{user!r}'", '"{user!r}" is not a valid template'),
+    ('unlisted_users: "{user}\\n"', '"{user}\\x0a" is not a template for a token'),
     ("unlisted_users: {user}", "is a mapping, not deny, ignore or a template"),
-    ("unavailable: allow", '"allow" is not known'),
-    ("unavailable: no", '"no" is not known'),
+    ("unavailable: allow", '"allow" is unknown'),
+    ("unavailable: no", '"no" is unknown'),
     ("timeout: 60", '"60" has no unit'),
     ("timeout: 0s", '"0s" is out of range'),
     ("timeout: 291s", '"291s" is out of range'),
@@ -276,12 +272,12 @@ WRONG: list[tuple[str, str]] = [
     ("methods: facial", "is a text, not a list"),
     ("methods:", "is empty"),
     ("methods: null", "is empty"),
-    ("methods: [face]", '"face" is no method that IAMPASS knows'),
-    ("methods: [facial, facial]", '"facial" stands twice in the list'),
+    ("methods: [face]", '"face" is not a method of IAMPASS'),
+    ("methods: [facial, facial]", '"facial" is listed twice'),
     ("methods: [[facial]]", "holds a list"),
     ("methods: {facial: yes}", "is a mapping, not a list"),
-    ("methods: [null]", '"null" is no method that IAMPASS knows'),
-    ("prompt: yes", '"yes" is not known'),
+    ("methods: [null]", '"null" is not a method of IAMPASS'),
+    ("prompt: yes", '"yes" is unknown'),
     ("approver: ruser", "is not a known key"),
     ("exempt: [alice]", "is a list, not a mapping"),
     ("exempt:", "is empty"),
@@ -304,26 +300,26 @@ def test_a_wrong_value_is_told_with_file_line_and_key(
 WRONG_INSIDE: list[tuple[str, str, str]] = [
     ("exempt: {users: alice}", "exempt.users", "is a text, not a list"),
     ("exempt: {users: ['']}", "exempt.users", '"" is empty'),
-    ("exempt: {users: [a/b]}", "exempt.users", '"a/b" holds a slash'),
-    ("exempt: {users: ['!root']}", "exempt.users", '"!root" is a negation, which is not understood here'),
+    ("exempt: {users: [a/b]}", "exempt.users", '"a/b" contains a slash'),
+    ("exempt: {users: ['!root']}", "exempt.users", '"!root" is a negation, which is not supported'),
     ("exempt: {users: [{a: b}]}", "exempt.users", "holds a mapping"),
-    ('exempt: {groups: ["a\\u0007"]}', "exempt.groups", '"a\\x07" holds a control character'),
+    ('exempt: {groups: ["a\\u0007"]}', "exempt.groups", '"a\\x07" contains a control character'),
     (
         "exempt: {groups: [" + "g" * 257 + "]}",
         "exempt.groups",
-        '"' + "g" * 79 + '…" has 257 characters, 256 is the most',
+        '"' + "g" * 79 + '…" has 257 characters; the maximum is 256',
     ),
-    ("exempt: {groups: [a, b, a]}", "exempt.groups", '"a" stands twice in the list'),
+    ("exempt: {groups: [a, b, a]}", "exempt.groups", '"a" is listed twice'),
     ("exempt: {networks: ['']}", "exempt.networks", '"" is not a network'),
     (
         "exempt: {networks: [10.0.0.1/8]}",
         "exempt.networks",
-        '"10.0.0.1/8" has bits set behind the prefix of 8',
+        '"10.0.0.1/8" has bits set after the prefix of 8',
     ),
     (
         "exempt: {networks: ['2001:db8::1/32']}",
         "exempt.networks",
-        '"2001:db8::1/32" has bits set behind the prefix of 32',
+        '"2001:db8::1/32" has bits set after the prefix of 32',
     ),
     ("exempt: {networks: [10.0.0.0/33]}", "exempt.networks", '"10.0.0.0/33" is not a network'),
     ("exempt: {networks: [10.0.0.0/255.0.0.0]}", "exempt.networks", '"10.0.0.0/255.0.0.0" is not a network'),
@@ -334,7 +330,7 @@ WRONG_INSIDE: list[tuple[str, str, str]] = [
     (
         "exempt: {networks: [10.0.0.0/8, 10.0.0.0/8]}",
         "exempt.networks",
-        '"10.0.0.0/8" stands twice in the list',
+        '"10.0.0.0/8" is listed twice',
     ),
     ("throttle: {cool_off: 901s}", "throttle.cool_off", '"901s" is out of range'),
     ("throttle: {longest_cool_off: 16m}", "throttle.longest_cool_off", '"16m" is out of range'),
@@ -342,19 +338,19 @@ WRONG_INSIDE: list[tuple[str, str, str]] = [
     ("throttle: {requests_per_hour: many}", "throttle.requests_per_hour", '"many" is not a whole number'),
     ("throttle: {logins_at_once: -1}", "throttle.logins_at_once", '"-1" is not a whole number'),
     ("throttle: 30s", "throttle", "is a text, not a mapping"),
-    ("recovery: {ask: always}", "recovery.ask", '"always" is not known'),
+    ("recovery: {ask: always}", "recovery.ask", '"always" is unknown'),
     ("exempt: {hosts: []}", "exempt.hosts", "is not a known key"),
     ("services: {su: deny}", "services.su", "is a text, not a mapping"),
     ("services: {su: }", "services.su", "is empty"),
-    ("services: {su: {approver: root}}", "services.su.approver", '"root" is not known'),
+    ("services: {su: {approver: root}}", "services.su.approver", '"root" is unknown'),
     ("services: {su: {timeout: 10}}", "services.su.timeout", '"10" has no unit'),
     ("services: {su: {server: https://a}}", "services.su.server", "is not a known key"),
-    ("services: {SU: {}}", "services.SU", '"SU" is in capitals, but PAM turns service names to lower case'),
-    ("services: {a/b: {}}", "services.a/b", '"a/b" cannot be a PAM service'),
+    ("services: {SU: {}}", "services.SU", '"SU" has capital letters, but PAM uses lower case'),
+    ("services: {a/b: {}}", "services.a/b", '"a/b" is not a valid PAM service name'),
     (
         "services: {su: {timeout: 1s, timeout: 2s}}",
         "services.su.timeout",
-        "the key stands a second time (first in line 4)",
+        "the key is duplicate (first in line 4)",
     ),
 ]
 
@@ -386,12 +382,12 @@ def test_an_application_id_that_would_change_the_request_is_refused(
     put(configuration.file, f"application_secret_file: {configuration.secret}\napplication_id: {value}\n")
     (problem,) = configuration.problems()
     assert problem.startswith("2: application_id: ")
-    assert problem.endswith("cannot be an application id")
+    assert problem.endswith("is not a valid application id")
 
 
 def test_an_unknown_key_is_told_with_the_near_one(configuration: Configuration) -> None:
     configuration.write("time_out: 60s\nzzz: 1\nexempt: {user: [a]}\nservices: {su: {aprover: ruser}}\n")
-    remedies = [problem.remedy for problem in examine(configuration.file).problems]
+    remedies = [problem.remedy for problem in check(configuration.file).problems]
     assert remedies[0] == "did you mean timeout?"
     assert remedies[1].startswith("write one of application_id, ")
     assert remedies[2:] == ["did you mean users?", "did you mean approver?"]
@@ -399,7 +395,7 @@ def test_an_unknown_key_is_told_with_the_near_one(configuration: Configuration) 
 
 def test_the_remedies_say_what_to_write(configuration: Configuration) -> None:
     configuration.write("timeout: 60\nprompt: maybe\nmethods: facial\nexempt: {networks: [10.1.2.3/8]}\n")
-    assert [problem.remedy for problem in examine(configuration.file).problems] == [
+    assert [problem.remedy for problem in check(configuration.file).problems] == [
         "write 60s for seconds, 60m for minutes",
         "write auto, always or never",
         "write for example [acceptance, facial], or [] for none",
@@ -433,19 +429,19 @@ ca_file: /dev/null
 """,
     )
     assert configuration.problems() == [
-        "1: application_secret_file: /nowhere is not there",
+        "1: application_secret_file: /nowhere does not exist",
         '2: server: "http://iam-api.com" is not an https URL',
         '3: timeout: "60" has no unit',
-        "4: timeout: the key stands a second time (first in line 3)",
+        "4: timeout: the key is duplicate (first in line 3)",
         "5: methodes: is not a known key",
-        "7: an anchor (&name) is not understood here",
-        '7: exempt.users: "root" stands twice in the list',
-        '8: exempt.networks: "10.0.0.1/8" has bits set behind the prefix of 8',
+        "7: an anchor (&name) is not supported",
+        '7: exempt.users: "root" is listed twice',
+        '8: exempt.networks: "10.0.0.1/8" has bits set after the prefix of 8',
         '9: exempt.networks: "" is not a network',
-        '11: services.su.approver: "caller" is not known',
+        '11: services.su.approver: "caller" is unknown',
         '11: services.su.timeout: "1h" is not a duration',
-        '12: services.Login: "Login" is in capitals, but PAM turns service names to lower case',
-        "13: an alias (*name) is not understood here",
+        '12: services.Login: "Login" has capital letters, but PAM uses lower case',
+        "13: an alias (*name) is not supported",
         "14: ca_file: /dev/null is a device, not a regular file",
         "application_id: application_id is not set",
     ]
@@ -457,7 +453,7 @@ def test_the_error_tells_each_problem_with_its_remedy(configuration: Configurati
         load(configuration.file)
     assert caught.value.diagnostics() == (
         f'{configuration.file}:3: timeout: "60" has no unit\n    write 60s for seconds, 60m for minutes\n'
-        f'{configuration.file}:4: prompt: "x" is not known\n    write auto, always or never'
+        f'{configuration.file}:4: prompt: "x" is unknown\n    write auto, always or never'
     )
     assert isinstance(caught.value, PamIampassError)
 
@@ -482,7 +478,7 @@ def test_what_stands_in_a_file_cannot_colour_a_terminal(configuration: Configura
         (b"null\n", "1: the file is empty"),
         (b"application_id\n", "1: the file is a text, not a mapping"),
         (b"- application_id\n", "1: the file is a list, not a mapping"),
-        (b"\x7fELF\x02\x01\x01\x00", "1: the character U+007F cannot be seen"),
+        (b"\x7fELF\x02\x01\x01\x00", "1: the character U+007F is invisible"),
         (
             b"application_id: app\nserver: 'https",
             "2: the file is not valid YAML: while scanning a quoted scalar",
@@ -498,14 +494,14 @@ def test_a_file_that_is_no_settings_is_an_error(
 def test_a_file_that_cannot_be_trusted_is_an_error(configuration: Configuration) -> None:
     configuration.write("")
     configuration.file.chmod(0o666)
-    assert configuration.problems() == ["can be written by others than root (mode 0666)"]
+    assert configuration.problems() == ["is writable by users other than root (mode 0666)"]
     configuration.file.unlink()
-    assert configuration.problems() == ["is not there"]
+    assert configuration.problems() == ["does not exist"]
     configuration.file.symlink_to("elsewhere")
     assert configuration.problems() == ["is a symbolic link, not a regular file"]
     configuration.folder.chmod(0o777)
     assert configuration.problems() == [
-        f"{configuration.folder} is a folder that others than root can write (mode 0777)"
+        f"{configuration.folder} is a folder that users other than root can write (mode 0777)"
     ]
 
 
@@ -528,12 +524,12 @@ def test_a_secret_is_one_word_with_or_without_a_newline(configuration: Configura
     [
         (b"", "is empty"),
         (b"\n", "is empty"),
-        (b"a b\n", "holds more than one word of plain ASCII"),
-        (b"a\n\n", "holds more than one word of plain ASCII"),
-        (b"a\r\n", "holds more than one word of plain ASCII"),
-        (b" a\n", "holds more than one word of plain ASCII"),
-        ("é".encode(), "holds more than one word of plain ASCII"),
-        (b"a\0", "holds more than one word of plain ASCII"),
+        (b"a b\n", "contains more than one word of plain ASCII"),
+        (b"a\n\n", "contains more than one word of plain ASCII"),
+        (b"a\r\n", "contains more than one word of plain ASCII"),
+        (b" a\n", "contains more than one word of plain ASCII"),
+        ("é".encode(), "contains more than one word of plain ASCII"),
+        (b"a\0", "contains more than one word of plain ASCII"),
         (b"a" * 70_000, "is larger than 65536 bytes"),
     ],
 )
@@ -547,7 +543,7 @@ def test_any_other_secret_is_refused_and_not_told(
 def test_a_secret_that_others_can_read_is_told_with_a_remedy(configuration: Configuration) -> None:
     configuration.secret.chmod(0o644)
     configuration.write("")
-    (problem,) = examine(configuration.file).problems
+    (problem,) = check(configuration.file).problems
     assert problem.remedy == f"chown root:iampass {configuration.secret}; chmod 0640 {configuration.secret}"
 
 
@@ -572,7 +568,7 @@ def test_a_trusted_owner_can_be_given(configuration: Configuration) -> None:
 def test_certificates_that_others_can_write_are_refused(configuration: Configuration) -> None:
     certificates = put(configuration.folder / "ca.pem", mode=0o666)
     assert configuration.told(f"ca_file: {certificates}") == [
-        f"3: ca_file: {certificates} can be written by others than root (mode 0666)"
+        f"3: ca_file: {certificates} is writable by users other than root (mode 0666)"
     ]
 
 
@@ -592,7 +588,7 @@ def test_whatever_stands_in_the_file_gives_settings_or_a_configuration_error(
     configuration: Configuration, content: dict[str, Any]
 ) -> None:
     put(configuration.file, json.dumps(content))
-    examination = examine(configuration.file)
+    examination = check(configuration.file)
     assert bool(examination.problems) is (examination.settings is None)
     assert all(str(problem) and problem.remedy for problem in examination.problems)
 
@@ -638,7 +634,7 @@ def test_each_key_of_the_installed_file_stands_at_its_default(configuration: Con
 def test_the_installed_file_asks_for_the_application_id(configuration: Configuration) -> None:
     text = (ROOT / "config" / "iampass.yaml").read_text("utf-8")
     put(configuration.file, text.replace("/etc/iampass/application-secret\n", f"{configuration.secret}\n"))
-    (problem,) = examine(configuration.file).problems
+    (problem,) = check(configuration.file).problems
     assert problem.what == "application_id is not set"
 
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from pam_iampass.config.user_file_name import file_name, user_of
 from pam_iampass.config.user_table import Entry, UserTable
-from pam_iampass.config.validation import name_fault, token_fault
+from pam_iampass.config.user_table_check import TableReport, check
+from pam_iampass.config.validation import name_error, token_error
 from pam_iampass.errors import ConfigurationError, Severity
 from tests.support.folders import put, root_only_folder
 
@@ -41,6 +42,10 @@ class Table:
     def table(self) -> UserTable:
         return UserTable(self.users, self.folder)
 
+    @property
+    def report(self) -> TableReport:
+        return check(self.users, self.folder)
+
     def own(self, user: str, text: str) -> Path:
         """Write the user's own file."""
         self.folder.mkdir(exist_ok=True)
@@ -58,7 +63,7 @@ class Table:
 
     def problems(self) -> list[str]:
         """All problems, without the folder in front."""
-        return [str(problem).replace(f"{self.root}/", "", 1) for problem in self.table.problems()]
+        return [str(problem).replace(f"{self.root}/", "", 1) for problem in self.report.problems]
 
 
 @pytest.fixture
@@ -112,8 +117,8 @@ def test_a_table_may_be_empty(table: Table, content: str) -> None:
 def test_a_missing_table_denies_all_who_have_no_file_of_their_own(table: Table) -> None:
     table.own("alice", "alice: token")
     assert table.find("alice") == Entry("token")
-    assert table.told("bob") == ["users.yaml: is not there"]
-    assert table.problems() == ["users.yaml: is not there"]
+    assert table.told("bob") == ["users.yaml: does not exist"]
+    assert table.problems() == ["users.yaml: does not exist"]
 
 
 def test_the_folder_may_be_reached_through_a_link(table: Table) -> None:
@@ -221,12 +226,12 @@ def test_many_logins_at_once_find_everybody(table: Table) -> None:
 WRONG = [
     ("alice:", "1: alice: the token is empty"),
     ("alice: ''", "1: alice: the token is empty"),
-    ("alice: .", "1: alice: the token would change the address that is called"),
-    ("alice: '..'", "1: alice: the token would change the address that is called"),
-    ('alice: "a\\nb"', "1: alice: the token holds a control character"),
-    ('alice: "\\x7f"', "1: alice: the token holds a control character"),
-    ('alice: "\\x85"', "1: alice: the token holds a control character"),
-    ("alice: " + "t" * 257, "1: alice: the token has 257 characters, 256 is the most"),
+    ("alice: .", "1: alice: the token would change the URL of the request"),
+    ("alice: '..'", "1: alice: the token would change the URL of the request"),
+    ('alice: "a\\nb"', "1: alice: the token contains a control character"),
+    ('alice: "\\x7f"', "1: alice: the token contains a control character"),
+    ('alice: "\\x85"', "1: alice: the token contains a control character"),
+    ("alice: " + "t" * 257, "1: alice: the token has 257 characters; the maximum is 256"),
     ("alice: [a]", "1: alice: is a list, not a mapping"),
     ("alice: {}", "1: alice: has no token"),
     ("alice: {token: }", "1: alice.token: the token is empty"),
@@ -234,13 +239,13 @@ WRONG = [
     ("alice: {methods: [facial]}", "1: alice: has no token"),
     ("alice: {token: t, methods: facial}", "1: alice.methods: is a text, not a list"),
     ("alice: {token: t, methods: null}", "1: alice.methods: is empty"),
-    ("alice: {token: t, methods: [voice]}", '1: alice.methods: "voice" is no method that IAMPASS knows'),
-    ("alice: {token: t, method: [facial]}", "1: alice: has a key that is not known"),
-    ("alice: {token: t, token: u}", "1: alice.token: the key stands a second time (first in line 1)"),
-    ("alice: &a t", "1: an anchor (&name) is not understood here"),
+    ("alice: {token: t, methods: [voice]}", '1: alice.methods: "voice" is not a method of IAMPASS'),
+    ("alice: {token: t, method: [facial]}", "1: alice: has an unknown key"),
+    ("alice: {token: t, token: u}", "1: alice.token: the key is duplicate (first in line 1)"),
+    ("alice: &a t", "1: an anchor (&name) is not supported"),
     ("alice", "1: the file is a text, not a mapping"),
     ("- alice", "1: the file is a list, not a mapping"),
-    ("alice: t\nalice: u", "2: alice: the key stands a second time (first in line 1)"),
+    ("alice: t\nalice: u", "2: alice: the key is duplicate (first in line 1)"),
     (
         "alice: 't",
         "1: the file is not valid YAML: while scanning a quoted scalar, found unexpected end of stream",
@@ -271,9 +276,7 @@ def test_what_is_wrong_with_a_file_of_ones_own_denies_that_one_user(
 )
 def test_a_file_of_ones_own_speaks_of_that_user_alone(table: Table, text: str, line: str) -> None:
     table.own("alice", text)
-    assert table.told("alice") == [
-        f'users.d/alice.yaml{line}: alice: the file does not speak of "alice" alone'
-    ]
+    assert table.told("alice") == [f'users.d/alice.yaml{line}: alice: the file must hold "alice" alone']
     assert table.problems()[0] == table.told("alice")[0]
 
 
@@ -281,14 +284,14 @@ def test_a_file_of_ones_own_speaks_of_that_user_alone(table: Table, text: str, l
     ("text", "problem"),
     [
         ("'': t", '1: the user name "" is empty'),
-        ("a/b: t", '1: a/b: the user name "a/b" holds a slash'),
-        ('"a\\tb": t', '1: a\\x09b: the user name "a\\x09b" holds a control character'),
+        ("a/b: t", '1: a/b: the user name "a/b" contains a slash'),
+        ('"a\\tb": t', '1: a\\x09b: the user name "a\\x09b" contains a control character'),
         (
             "? " + "n" * 257 + "\n: t",
-            f'1: {"n" * 257}: the user name "{"n" * 79}…" has 257 characters, 256 is the most',
+            f'1: {"n" * 257}: the user name "{"n" * 79}…" has 257 characters; the maximum is 256',
         ),
-        ("? [a]\n: t", "1: a list stands where a key belongs"),
-        ("<<: t", "1: the merge key << is not understood here"),
+        ("? [a]\n: t", "1: a list is not allowed as a key"),
+        ("<<: t", "1: the merge key << is not supported"),
     ],
 )
 def test_an_impossible_user_name_is_an_error(table: Table, text: str, problem: str) -> None:
@@ -311,13 +314,13 @@ def test_a_hundred_problems_are_all_kept_but_not_all_put_into_one_line(table: Ta
 
 
 def test_a_missing_table_is_an_error(table: Table) -> None:
-    assert table.told("alice") == ["users.yaml: is not there"]
-    assert table.problems() == ["users.yaml: is not there"]
+    assert table.told("alice") == ["users.yaml: does not exist"]
+    assert table.problems() == ["users.yaml: does not exist"]
 
 
 def test_a_table_that_cannot_be_trusted_is_an_error(table: Table) -> None:
     put(table.users, "alice: token\n", 0o664)
-    assert table.told("alice") == ["users.yaml: can be written by others than root (mode 0664)"]
+    assert table.told("alice") == ["users.yaml: is writable by users other than root (mode 0664)"]
     assert table.problems() == table.told("alice")
 
 
@@ -325,7 +328,7 @@ def test_a_file_of_ones_own_that_cannot_be_trusted_is_an_error(table: Table) -> 
     put(table.users, "alice: token\n")
     table.own("alice", "alice: token").chmod(0o666)
     assert table.told("alice") == [
-        "users.d/alice.yaml: alice: can be written by others than root (mode 0666)"
+        "users.d/alice.yaml: alice: is writable by users other than root (mode 0666)"
     ]
     assert table.problems()[0] == table.told("alice")[0]
 
@@ -335,15 +338,15 @@ def test_a_folder_that_cannot_be_trusted_is_an_error_for_everybody(table: Table)
     table.folder.mkdir()
     table.folder.chmod(0o777)
     (told,) = table.told("bob")
-    assert told.endswith("users.d is a folder that others than root can write (mode 0777)")
-    assert table.problems() == ["users.d: is a folder that others than root can write (mode 0777)"]
+    assert told.endswith("users.d is a folder that users other than root can write (mode 0777)")
+    assert table.problems() == ["users.d: is a folder that users other than root can write (mode 0777)"]
 
 
 def test_a_folder_that_leads_nowhere_is_an_error_for_everybody(table: Table) -> None:
     put(table.users, "bob: token\n")
     table.folder.symlink_to("nowhere")
-    assert table.told("bob")[0].endswith("nowhere is not there")
-    assert table.problems()[0].endswith("nowhere is not there")
+    assert table.told("bob")[0].endswith("nowhere does not exist")
+    assert table.problems()[0].endswith("nowhere does not exist")
 
 
 # What check tells besides
@@ -363,7 +366,7 @@ def test_a_file_that_nobody_has_is_told_with_its_right_name(table: Table) -> Non
         ".yaml",
     ):
         put(table.folder / name)
-    problems = table.table.problems()
+    problems = table.report.problems
     assert [problem.file.name for problem in problems] == [
         "%61.yaml",
         "%FF.yaml",
@@ -373,21 +376,21 @@ def test_a_file_that_nobody_has_is_told_with_its_right_name(table: Table) -> Non
         "jo@example.com.yaml",
     ]
     assert all(problem.severity is Severity.WARNING for problem in problems)
-    assert problems[3].remedy == "move it elsewhere"
+    assert problems[3].remedy == "move it to another folder"
     assert problems[5].remedy == 'for the user "jo@example.com" name it jo%40example.com.yaml'
 
 
 def test_a_user_in_both_places_is_a_warning(table: Table) -> None:
     table.own("alice", "alice: a")
     put(table.users, "bob: b\nalice: c\n")
-    (problem,) = table.table.problems()
+    (problem,) = table.report.problems
     assert (problem.file, problem.line, problem.severity) == (table.users, 2, Severity.WARNING)
-    assert "is never read" in problem.what
+    assert "is not read" in problem.what
 
 
 def test_two_users_with_one_token_are_a_warning(table: Table) -> None:
     put(table.users, "alice: same\nbob: other\neve: {token: same, methods: [facial]}\n")
-    (problem,) = table.table.problems()
+    (problem,) = table.report.problems
     assert (problem.key, problem.line, problem.severity) == ("eve", 3, Severity.WARNING)
     assert 'the same token as "alice"' in problem.what
 
@@ -395,9 +398,8 @@ def test_two_users_with_one_token_are_a_warning(table: Table) -> None:
 def test_the_whole_table_is_shown_as_a_look_up_finds_it(table: Table) -> None:
     own = table.own("alice", "alice: a")
     put(table.users, "alice: b\nbob: c\n")
-    examination = table.table.examine()
-    assert examination.entries == {"alice": Entry("a"), "bob": Entry("c")}
-    assert examination.files == (own, table.users)
+    assert table.report.entries == {"alice": Entry("a"), "bob": Entry("c")}
+    assert table.report.files == (own, table.users)
 
 
 # File names
@@ -405,7 +407,7 @@ def test_the_whole_table_is_shown_as_a_look_up_finds_it(table: Table) -> None:
 
 @given(NAMES)
 def test_a_name_is_read_back_from_its_file_name(name: str) -> None:
-    if name_fault(name) is None:
+    if name_error(name) is None:
         assert user_of(file_name(name)) == name
 
 
@@ -440,7 +442,7 @@ def test_the_documented_examples_of_file_names_hold() -> None:
 
 @given(st.text(max_size=300))
 def test_a_token_is_neither_empty_nor_a_step_of_a_path_nor_controlling_nor_long(token: str) -> None:
-    if token_fault(token) is None:
+    if token_error(token) is None:
         assert token not in ("", ".", "..")
         assert len(token) <= 256
         assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in token)
@@ -454,9 +456,9 @@ def test_whatever_the_table_holds_is_found_or_a_configuration_error(
 ) -> None:
     put(table.users, json.dumps(content))
     same = table.table
-    if any(problem.severity is Severity.ERROR for problem in same.problems()):
+    if any(problem.severity is Severity.ERROR for problem in table.report.problems):
         for name in [*content, "nobody"]:
-            if name_fault(name) is None:
+            if name_error(name) is None:
                 assert table.told(name)
     else:
         assert {name: same.find(name) for name in content} == {

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pam_iampass.config.user_file_name import LONGEST, file_name
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table_editing import LOCK, NEW, UserTableEditor
-from pam_iampass.config.validation import name_fault, token_fault
+from pam_iampass.config.validation import name_error, token_error
 from pam_iampass.errors import EditRefused, PamIampassError
 from tests.support.folders import put, root_only_folder
 
@@ -162,7 +162,7 @@ def test_whatever_can_be_a_name_and_a_token_can_be_added_and_removed(
     with root_only_folder() as folder:
         place = Place(folder)
         put(place.users, "{}\n")
-        if name_fault(name) or token_fault(token) or len(file_name(name)) > LONGEST:
+        if name_error(name) or token_error(token) or len(file_name(name)) > LONGEST:
             with pytest.raises(EditRefused):
                 place.editor.add(name, token, methods)
             assert list(place.content()) == ["users.yaml"]
@@ -178,14 +178,14 @@ def test_whatever_can_be_a_name_and_a_token_can_be_added_and_removed(
 
 def test_a_user_who_has_a_token_keeps_it_unless_told_otherwise(place: Place) -> None:
     place.editor.add("alice", "one")
-    told = '"alice" has a token already, in users.d/alice.yaml\n    give --replace, or keep it'
+    told = '"alice" already has a token, in users.d/alice.yaml\n    use --replace to replace it'
     assert place.refusal("alice", "two") == told
     place.editor.add("alice", "two", replace=True)
     assert place.find("alice") == Entry("two")
 
 
 def test_a_user_of_users_yaml_gets_a_file_only_where_that_is_meant(place: Place) -> None:
-    assert place.refusal("bob", "new").startswith('"bob" has a token already, in users.yaml:2\n')
+    assert place.refusal("bob", "new").startswith('"bob" already has a token, in users.yaml:2\n')
     place.editor.add("bob", "new", replace=True)
     assert place.find("bob") == Entry("new")
     assert place.users.read_text() == WRITTEN
@@ -193,7 +193,7 @@ def test_a_user_of_users_yaml_gets_a_file_only_where_that_is_meant(place: Place)
 
 def test_a_line_that_a_person_wrote_is_not_removed_but_named(place: Place) -> None:
     assert place.refusal("bob") == (
-        '"bob" stands in users.yaml:2, which a person wrote\n    delete that line'
+        '"bob" is in users.yaml:2, which is only edited by hand\n    delete that line'
     )
 
 
@@ -215,12 +215,12 @@ def test_removing_a_user_who_has_no_token_is_an_error(place: Place) -> None:
     ("name", "token", "told"),
     [
         ("", "t", 'the user name "" is empty'),
-        ("a/b", "t", 'the user name "a/b" holds a slash'),
-        ("a\nb", "t", 'the user name "a\\x0ab" holds a control character'),
-        ("ü" * 100, "t", "is too long for the name of a file"),
+        ("a/b", "t", 'the user name "a/b" contains a slash'),
+        ("a\nb", "t", 'the user name "a\\x0ab" contains a control character'),
+        ("ü" * 100, "t", "is too long for a file name"),
         ("alice", "", "the token is empty"),
-        ("alice", "..", "the token would change the address that is called"),
-        ("alice", "s3cret\x07", "the token holds a control character"),
+        ("alice", "..", "the token would change the URL of the request"),
+        ("alice", "s3cret\x07", "the token contains a control character"),
     ],
 )
 def test_an_impossible_name_or_token_is_refused(place: Place, name: str, token: str, told: str) -> None:
@@ -229,7 +229,7 @@ def test_an_impossible_name_or_token_is_refused(place: Place, name: str, token: 
     assert "s3cret" not in refusal
 
 
-@pytest.mark.parametrize(("methods", "told"), [(["voice"], "no method"), (["device", "device"], "twice")])
+@pytest.mark.parametrize(("methods", "told"), [(["voice"], "not a method"), (["device", "device"], "twice")])
 def test_impossible_methods_are_refused(place: Place, methods: list[str], told: str) -> None:
     with pytest.raises(EditRefused, match=told):
         place.editor.add("alice", "t", methods)
@@ -237,7 +237,7 @@ def test_impossible_methods_are_refused(place: Place, methods: list[str], told: 
 
 
 def test_removing_an_impossible_name_is_refused(place: Place) -> None:
-    assert "holds a slash" in place.refusal("../users")
+    assert "contains a slash" in place.refusal("../users")
 
 
 # What is broken
@@ -257,10 +257,10 @@ def test_a_broken_file_of_the_users_own_is_left_to_the_person_who_wrote_it(place
 
 def test_with_a_broken_users_yaml_nobody_can_tell_who_is_in_it(place: Place) -> None:
     put(place.users, "bob: t\nbob: u\n")
-    assert place.refusal("alice", "t").startswith("users.yaml:2: bob: the key stands a second time")
+    assert place.refusal("alice", "t").startswith("users.yaml:2: bob: the key is duplicate")
     place.editor.add("alice", "t", replace=True)  # whatever it says, the user's own file is read first
     assert place.find("alice") == Entry("t")
-    assert place.refusal("alice").startswith("users.yaml:2: bob: the key stands a second time")
+    assert place.refusal("alice").startswith("users.yaml:2: bob: the key is duplicate")
 
 
 def test_a_table_may_be_a_folder_alone(place: Place) -> None:
@@ -273,7 +273,7 @@ def test_a_table_may_be_a_folder_alone(place: Place) -> None:
 def test_a_folder_that_others_can_write_is_refused(place: Place) -> None:
     place.folder.mkdir()
     place.folder.chmod(0o777)
-    assert "others than root can write" in place.refusal("alice", "t")
+    assert "users other than root can write" in place.refusal("alice", "t")
 
 
 def test_a_link_in_the_place_of_the_users_file_is_not_followed(place: Place) -> None:
@@ -287,7 +287,7 @@ def test_a_file_that_the_module_could_not_read_is_not_put_in_place(place: Place)
     place.folder.mkdir(mode=0o700)
     told = place.refusal("alice", "t")
     assert told == (
-        "users.d: the module, as user daemon, cannot read what is put there\n"
+        "users.d: the module, as user daemon, cannot read files in it\n"
         "    chgrp daemon users.d; chmod 0750 users.d"
     )
 
@@ -338,7 +338,7 @@ def test_a_full_disk_loses_nothing(place: Place) -> None:
     )
     assert told == (
         "users.d/alice.yaml: cannot be changed: No space left on device\n"
-        "    mend that and try again; the table is as it was\n"
+        "    fix that and try again; the table is unchanged\n"
     )
     assert sorted(os.listdir(outside)) == ["alice.yaml", "filler"]
     assert (outside / "alice.yaml").read_text() == "alice: one\n"
@@ -385,7 +385,7 @@ def test_of_two_who_add_the_same_user_at_once_one_wins_and_the_others_users_are_
         for token, order in (("one", names), ("two", names[::-1]))
     ]
     told = "".join(editor.communicate(timeout=60)[0] for editor in editors)
-    assert told.count("has a token already") == len(names)
+    assert told.count("already has a token") == len(names)
     assert {place.find(name) for name in names} <= {Entry("one"), Entry("two")}
     assert sorted(os.listdir(place.folder)) == sorted(
         [*(f"{name}.yaml" for name in names), "only-one.yaml", "only-two.yaml"]
@@ -450,7 +450,9 @@ def test_an_editor_does_not_wait_for_ever(place: Place) -> None:
     fcntl.flock(lock, fcntl.LOCK_EX)
     hasty = UserTableEditor(place.users, place.folder, module_user=ANYBODY, patience=0.1)
     try:
-        with pytest.raises(EditRefused, match=r"somebody else has been changing the table for 0\.1 seconds"):
+        with pytest.raises(
+            EditRefused, match=r"another program has been changing the table for 0\.1 seconds"
+        ):
             hasty.add("alice", "t")
     finally:
         os.close(lock)

@@ -132,5 +132,5 @@ def test_with_wrong_settings_everybody_is_denied(configuration: Configuration) -
 
 def test_settings_that_cannot_be_read_at_all_are_an_error(configuration: Configuration) -> None:
     (configuration.folder / "iampass.yaml").unlink()
-    with pytest.raises(ConfigurationError, match="is not there"):
+    with pytest.raises(ConfigurationError, match="does not exist"):
         configuration.report()

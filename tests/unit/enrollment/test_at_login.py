@@ -1,4 +1,4 @@
-"""Enrolment at login: who is offered it, what it comes to, and that it lets nobody in."""
+"""Enrollment at login: which users are offered it, its results, and that it lets nobody in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pam_iampass.config.settings import load
 from pam_iampass.doctor import enrollment_advice
 from pam_iampass.errors import Severity
 from pam_iampass.outcome import PamCode
-from pam_iampass.sandbox.faults import Replaced, Status
+from pam_iampass.sandbox.faults import HttpStatus, ReplacedKey
 from tests.support.folders import put
 from tests.support.setting import Setting
 
@@ -109,10 +109,10 @@ def test_who_has_a_phone_is_offered_nothing(world: Setting) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [Status(503), Status(401), Replaced("status", False), Replaced("register_url", 7)]
+    "fault", [HttpStatus(503), HttpStatus(401), ReplacedKey("status", False), ReplacedKey("register_url", 7)]
 )
 def test_a_link_that_cannot_be_had_denies_with_its_reason(
-    without_phone: Setting, fault: Status | Replaced
+    without_phone: Setting, fault: HttpStatus | ReplacedKey
 ) -> None:
     without_phone.sandbox.misbehave("registration_link", fault, times=3)
     told = without_phone.login("first_factor=publickey", **KEY)
@@ -123,7 +123,7 @@ def test_a_link_that_cannot_be_had_denies_with_its_reason(
 
 def test_a_link_that_would_be_cut_is_not_shown(without_phone: Setting) -> None:
     link = "https://x.example/" + "a" * 300
-    without_phone.sandbox.misbehave("registration_link", Replaced("register_url", link))
+    without_phone.sandbox.misbehave("registration_link", ReplacedKey("register_url", link))
     told = without_phone.login("first_factor=publickey", **KEY)
     assert not any(line.startswith("https://") for line in told.said)
     assert "318 characters" in without_phone.only_record()["IAMPASS_REASON"]

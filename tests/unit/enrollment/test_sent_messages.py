@@ -63,7 +63,7 @@ def test_it_is_on_the_disk_before_the_message_goes_out(file: Path) -> None:
 
 
 def test_only_one_works_at_a_time(file: Path) -> None:
-    with SentMessages(file), pytest.raises(EditRefused, match="right now"), SentMessages(file):
+    with SentMessages(file), pytest.raises(EditRefused, match="another process"), SentMessages(file):
         pass
     with SentMessages(file):
         pass
@@ -71,7 +71,7 @@ def test_only_one_works_at_a_time(file: Path) -> None:
 
 def test_it_can_be_forgotten(file: Path) -> None:
     with SentMessages(file) as sent:
-        sent.forget()
+        sent.delete()
     assert not note_of(file).exists()
 
 
@@ -83,7 +83,7 @@ def test_what_somebody_else_put_there_is_not_touched(file: Path, tmp_path: Path)
             pass
         note_of(file).unlink()
     put(note_of(file), "", 0o644)
-    with pytest.raises(EditRefused, match="only root can write and read"), SentMessages(file):
+    with pytest.raises(EditRefused, match="only root can read and write"), SentMessages(file):
         pass
     note_of(file).unlink()
     os.mkfifo(note_of(file), 0o600)
@@ -93,5 +93,5 @@ def test_what_somebody_else_put_there_is_not_touched(file: Path, tmp_path: Path)
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(EditRefused, match="cannot remember"), SentMessages(tmp_path / "nowhere" / "team.csv"):
+    with pytest.raises(EditRefused, match="cannot record"), SentMessages(tmp_path / "nowhere" / "team.csv"):
         pass

@@ -9,7 +9,7 @@ import pytest
 from pam_iampass.client import Deadline, ManagementAPI, Refused, Unavailable
 from pam_iampass.enrollment.waiting import INTERVAL, wait_for_devices
 from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.faults import Status
+from pam_iampass.sandbox.faults import HttpStatus
 
 
 class Wait:
@@ -69,19 +69,19 @@ def test_who_has_a_phone_is_not_asked_about_again(wait: Wait) -> None:
 
 
 def test_an_outage_is_told_once_and_waited_for(wait: Wait) -> None:
-    wait.sandbox.misbehave("has_device", Status(503), times=7)
+    wait.sandbox.misbehave("has_device", HttpStatus(503), times=7)
     wait.at = {30.0: "a"}
     assert wait.run("a") == []
     assert wait.told == ["away", "back", "a"]
 
 
 def test_an_outage_to_the_end_is_no_error(wait: Wait) -> None:
-    wait.sandbox.misbehave("has_device", Status(503), times=None)
+    wait.sandbox.misbehave("has_device", HttpStatus(503), times=None)
     assert wait.run("a", seconds=10.0) == ["a"]
     assert wait.told == ["away"]
 
 
 def test_a_refusal_is_an_error(wait: Wait) -> None:
-    wait.sandbox.misbehave("has_device", Status(401))
+    wait.sandbox.misbehave("has_device", HttpStatus(401))
     with pytest.raises(Refused):
         wait.run("a")

@@ -8,21 +8,21 @@ from typing import ClassVar
 
 import pytest
 
-from pam_iampass.config.settings import Exempt, Service
+from pam_iampass.config.settings import ExemptSettings, ServiceSettings
 from pam_iampass.config.user_table import Entry
-from pam_iampass.config.value_types import Approver, Prompt, Unavailable, Unlisted
+from pam_iampass.config.value_types import Approver, Prompt, UnlistedUsers, WhenUnavailable
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 
 ALICE, BOB = Account("alice", 1000, 100), Account("bob", 1001, 100)
-SERVICE = Service(
+SERVICE = ServiceSettings(
     timeout=60.0,
     methods=("acceptance",),
     prompt=Prompt.AUTO,
     enroll_at_login=False,
-    unlisted_users=Unlisted.DENY,
-    unavailable=Unavailable.DENY,
+    unlisted_users=UnlistedUsers.DENY,
+    unavailable=WhenUnavailable.DENY,
     approver=Approver.USER,
 )
 LOGIN = Login("alice", "sshd")
@@ -66,7 +66,7 @@ class Table:
         return self.entries.get(name)
 
 
-def exempt(settings: Exempt, who: Account = ALICE, rhost: str | None = None) -> str | None:
+def exempt(settings: ExemptSettings, who: Account = ALICE, rhost: str | None = None) -> str | None:
     return policy.exemption(who, replace(LOGIN, rhost=rhost), settings, Directory())
 
 
@@ -75,7 +75,7 @@ def exempt(settings: Exempt, who: Account = ALICE, rhost: str | None = None) -> 
 
 @pytest.mark.parametrize("name", ["alice", "ALICE", "a.lice@example.com"])
 def test_a_user_is_exempt_under_any_name_that_the_directory_knows(name: str) -> None:
-    settings = Exempt(users=frozenset({"no-such", name}))
+    settings = ExemptSettings(users=frozenset({"no-such", name}))
     assert exempt(settings) == "the user is exempt"
     assert exempt(settings, BOB) is None
 
@@ -84,7 +84,7 @@ def test_a_user_is_exempt_under_any_name_that_the_directory_knows(name: str) -> 
     ("group", "who"), [("operators", ["alice"]), ("users", ["alice", "bob"]), ("nobodys", [])]
 )
 def test_a_group_is_exempt_whether_it_is_primary_or_supplementary(group: str, who: list[str]) -> None:
-    settings = Exempt(groups=frozenset({group}))
+    settings = ExemptSettings(groups=frozenset({group}))
     found = [
         account.name
         for account in (ALICE, BOB)
@@ -98,7 +98,7 @@ def test_groups_that_cannot_be_looked_up_exempt_nobody_and_let_nobody_pass() -> 
         reachable = False
 
     with pytest.raises(LookupFailed):
-        policy.exemption(ALICE, LOGIN, Exempt(groups=frozenset({"operators"})), Away())
+        policy.exemption(ALICE, LOGIN, ExemptSettings(groups=frozenset({"operators"})), Away())
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_groups_that_cannot_be_looked_up_exempt_nobody_and_let_nobody_pass() -> 
 )
 def test_an_address_in_an_exempt_network_is_exempt(rhost: str, network: str) -> None:
     networks = (ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_network("2001:db8::/32"))
-    assert exempt(Exempt(networks=networks), rhost=rhost) == f"the network {network} is exempt"
+    assert exempt(ExemptSettings(networks=networks), rhost=rhost) == f"the network {network} is exempt"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_an_address_in_an_exempt_network_is_exempt(rhost: str, network: str) -> 
 )
 def test_whatever_is_no_address_in_it_is_not(rhost: str | None) -> None:
     networks = (ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_network("2001:db8::/32"))
-    assert exempt(Exempt(networks=networks), rhost=rhost) is None
+    assert exempt(ExemptSettings(networks=networks), rhost=rhost) is None
 
 
 # Whose phone, and by which token
@@ -142,15 +142,15 @@ def test_a_user_whose_methods_are_none_leaves_the_choice_to_iampass() -> None:
     assert policy.phone(ALICE, SERVICE, Table(alice=Entry("t", ()))) == policy.Phone("t", ())
 
 
-@pytest.mark.parametrize(("unlisted", "ignore"), [(Unlisted.DENY, False), (Unlisted.IGNORE, True)])
-def test_who_is_in_no_table_goes_as_the_setting_says(unlisted: Unlisted, ignore: bool) -> None:
+@pytest.mark.parametrize(("unlisted", "ignore"), [(UnlistedUsers.DENY, False), (UnlistedUsers.IGNORE, True)])
+def test_who_is_in_no_table_goes_as_the_setting_says(unlisted: UnlistedUsers, ignore: bool) -> None:
     service = replace(SERVICE, unlisted_users=unlisted)
     assert policy.phone(ALICE, service, Table()) == policy.NotListed(ignore)
 
 
 @pytest.mark.parametrize("name", ["alice", "{user}", "%s", "\\1", "{0.__class__}", "jo@example.com"])
 def test_a_template_is_a_replacement_and_nothing_more(name: str) -> None:
-    service = replace(SERVICE, unlisted_users=Unlisted(template="x-{user}@example.com"))
+    service = replace(SERVICE, unlisted_users=UnlistedUsers(template="x-{user}@example.com"))
     found = policy.phone(Account(name, 1, 1), service, Table())
     assert found == policy.Phone(f"x-{name}@example.com", ("acceptance",))
 
@@ -160,7 +160,7 @@ def test_a_template_is_a_replacement_and_nothing_more(name: str) -> None:
     [("{user}", ".."), ("{user}", "."), (".{user}", "."), ("{user}", "a\n"), ("{user}", "x" * 257)],
 )
 def test_a_token_that_a_template_makes_is_checked(template: str, name: str) -> None:
-    service = replace(SERVICE, unlisted_users=Unlisted(template=template))
+    service = replace(SERVICE, unlisted_users=UnlistedUsers(template=template))
     with pytest.raises(policy.PolicyError, match="the token that unlisted_users makes for this user"):
         policy.phone(Account(name, 1, 1), service, Table())
 

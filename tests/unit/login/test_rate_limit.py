@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pam_iampass.config.settings import Throttle as Limits
+from pam_iampass.config.settings import ThrottleSettings as Limits
 from pam_iampass.errors import StateError
 from pam_iampass.login.application import ApplicationGone, Stopping
 from pam_iampass.login.rate_limit import (
@@ -453,7 +453,7 @@ def test_the_same_place_has_another_key_in_another_persons_file(world: World) ->
 def test_a_missing_folder_is_an_error_that_says_how_to_make_it(trusted_folder: Path) -> None:
     with pytest.raises(StateError) as caught:
         World(trusted_folder / "nothing").play(RequestResult.APPROVED)
-    assert str(caught.value).endswith("is not there; systemd-tmpfiles --create")
+    assert str(caught.value).endswith("does not exist; systemd-tmpfiles --create")
     assert caught.value.diagnostics().endswith("\n    systemd-tmpfiles --create")
 
 

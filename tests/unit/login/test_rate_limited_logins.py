@@ -16,7 +16,7 @@ from pam_iampass.login.concurrency import AtCapacity, ConcurrencyLimit
 from pam_iampass.login.verification import OTHER_LOGIN as OTHERS
 from pam_iampass.outcome import Login, PamCode
 from pam_iampass.relay.serve import serve
-from pam_iampass.sandbox.faults import Status
+from pam_iampass.sandbox.faults import HttpStatus
 from pam_iampass.sandbox.sessions import SandboxSession
 from pam_iampass.system.state_dir import file_stem
 from tests.support.door import Door
@@ -147,7 +147,7 @@ def test_an_approval_ends_the_row_of_refusals(world: Setting) -> None:
 
 
 def test_an_outage_is_nobodys_refusal(world: Setting) -> None:
-    world.sandbox.misbehave("start", Status(503), times=None)
+    world.sandbox.misbehave("start", HttpStatus(503), times=None)
     for _ in range(4):
         world.login()
     assert outcomes(world) == ["unavailable"] * 4

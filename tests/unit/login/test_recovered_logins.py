@@ -14,7 +14,7 @@ from pam_iampass.login.application import ConversationFailed, PamMessage
 from pam_iampass.outcome import Login, PamCode
 from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import RelayConnection
-from pam_iampass.sandbox.faults import Status
+from pam_iampass.sandbox.faults import HttpStatus
 from pam_iampass.system.state_dir import file_stem
 from tests.support.door import Answer, Told
 from tests.support.setting import ME, Setting
@@ -298,7 +298,7 @@ def test_a_login_that_was_taken_over_asks_for_no_code(world: Setting, codes: lis
 
 
 def test_polls_that_fail_leave_the_way_by_a_code(world: Setting, codes: list[str]) -> None:
-    world.sandbox.misbehave("poll", Status(503), times=None)
+    world.sandbox.misbehave("poll", HttpStatus(503), times=None)
     assert world.login(answers=(codes[0],)).code == PamCode.SUCCESS
     world.wait_for_ends()
 

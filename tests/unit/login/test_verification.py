@@ -15,13 +15,13 @@ from pam_iampass import module
 from pam_iampass.audit.journal import SESSION_LEFT_OPEN, Journal
 from pam_iampass.client import AuthenticationAPI
 from pam_iampass.config.settings import Settings
-from pam_iampass.config.settings import Throttle as Limits
+from pam_iampass.config.settings import ThrottleSettings as Limits
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import LoginContext
 from pam_iampass.login.verification import OTHER_LOGIN as OTHERS
 from pam_iampass.outcome import PamCode
 from pam_iampass.relay import helper_context
-from pam_iampass.sandbox.faults import Junk, SessionState, Status
+from pam_iampass.sandbox.faults import HttpStatus, Junk, SessionState
 from tests.support.door import Door
 from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
@@ -46,10 +46,10 @@ def test_a_session_that_is_active_at_once_is_not_polled(world: Setting) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [Status(500), Junk(b'{"status": false}', "application/json")], ids=["500", "false"]
+    "fault", [HttpStatus(500), Junk(b'{"status": false}', "application/json")], ids=["500", "false"]
 )
 def test_a_session_that_cannot_be_ended_changes_no_decision_and_leaves_a_record(
-    world: Setting, fault: Status | Junk
+    world: Setting, fault: HttpStatus | Junk
 ) -> None:
     world.sandbox.misbehave("end", fault, times=None)
     assert world.login().code == PamCode.SUCCESS

@@ -142,7 +142,7 @@ def test_a_line_that_a_package_put_back_is_changed_again(stage: Stage) -> None:
 
 def test_what_others_could_have_written_is_not_read(stage: Stage) -> None:
     (stage.paths.pam / "su").chmod(0o666)
-    with pytest.raises(Exception, match="can be written by others than root"):
+    with pytest.raises(Exception, match="is writable by users other than root"):
         stage.plan("su")
 
 

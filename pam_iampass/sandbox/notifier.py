@@ -1,11 +1,10 @@
-"""One lock for all that the service knows, and a way to wait until something in it changes."""
+"""The lock that guards the service's state, and notifications of its changes."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Callable, TypeVar
 
 from pam_iampass.sandbox.events import Event, Listener
@@ -13,10 +12,10 @@ from pam_iampass.sandbox.events import Event, Listener
 Found = TypeVar("Found")
 
 
-class Changes:
-    """Hold it (``with``) to read or change what it guards; whoever holds it may take it again.
+class Notifier:
+    """Hold it (``with``) to read or change the state; a thread may hold it more than once.
 
-    :param listener: told of every event.
+    :param listener: called with every event.
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -27,16 +26,11 @@ class Changes:
     def __enter__(self) -> None:
         self._condition.acquire()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._condition.release()
 
-    def made(self, event: Event | None = None) -> None:
-        """Something has changed: wake who waits, and tell what happened."""
+    def changed(self, event: Event | None = None) -> None:
+        """Report a change to all that wait for one, and the event to the listener."""
         with self._condition:
             self._condition.notify_all()
             for wake in self._watchers:
@@ -56,7 +50,7 @@ class Changes:
                 self._watchers.remove(wake)
 
     def wait_for(self, find: Callable[[], Found | None], timeout: float, what: str) -> Found:
-        """Wait until ``find`` has an answer, asking again after each change. Raises TimeoutError."""
+        """Call ``find`` after each change until it returns a result. Raises TimeoutError."""
         with self._condition:
             found = self._condition.wait_for(find, timeout)
             if not found:

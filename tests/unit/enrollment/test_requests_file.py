@@ -1,4 +1,4 @@
-"""CSV files of people to enrol: what is read, and every way in which they are wrong."""
+"""CSV files of users to enroll: what is read, and every error in them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pam_iampass.enrollment.request import Applicant, phone_number
-from pam_iampass.enrollment.requests_file import administrators, read_applicants
+from pam_iampass.enrollment.request import EnrollmentRequest, phone_number
+from pam_iampass.enrollment.requests_file import administrators, read_requests
 from pam_iampass.errors import ConfigurationError
 from tests.support.folders import put
 
@@ -29,15 +29,15 @@ def faults(file: Path, content: str | bytes, mode: int = 0o644) -> list[str]:
     """What is wrong, without the path in front."""
     put(file, content, mode)
     with pytest.raises(ConfigurationError) as caught:
-        read_applicants(file)
+        read_requests(file)
     return [str(problem).replace(str(file), "file") for problem in caught.value.problems]
 
 
 def test_all_columns_are_read(file: Path) -> None:
     put(file, f'user,token,phone,display_name\nalice,7f3c,{NUMBER},"Alice, A."\nbob,,,\n')
-    assert read_applicants(file) == [
-        Applicant("alice", "7f3c", NUMBER, "Alice, A.", 2),
-        Applicant("bob", None, None, None, 3),
+    assert read_requests(file) == [
+        EnrollmentRequest("alice", "7f3c", NUMBER, "Alice, A.", 2),
+        EnrollmentRequest("bob", None, None, None, 3),
     ]
 
 
@@ -52,31 +52,31 @@ def test_all_columns_are_read(file: Path) -> None:
 )
 def test_what_spreadsheets_write_is_read(file: Path, content: str) -> None:
     put(file, content)
-    (applicant,) = read_applicants(file)
-    assert (applicant.user, applicant.phone_number, applicant.display_name) == ("alice", NUMBER, "Ä")
+    (request,) = read_requests(file)
+    assert (request.user, request.phone_number, request.display_name) == ("alice", NUMBER, "Ä")
 
 
 def test_a_line_is_the_one_that_an_editor_shows(file: Path) -> None:
     put(file, 'user,display_name\n\n"alice",A\n\nbob,B\n')
-    assert [applicant.line for applicant in read_applicants(file)] == [3, 5]
+    assert [request.line for request in read_requests(file)] == [3, 5]
 
 
 def test_a_token_is_text_as_it_stands(file: Path) -> None:
     put(file, "user,token\nno,0123\nnull,1e3\n")
-    assert [(each.user, each.token) for each in read_applicants(file)] == [("no", "0123"), ("null", "1e3")]
+    assert [(each.user, each.token) for each in read_requests(file)] == [("no", "0123"), ("null", "1e3")]
 
 
 def test_everything_that_is_wrong_is_told_by_its_line(file: Path) -> None:
     content = "user,token,phone,display_name\na/b,..,5,\nalice,,,\n,,+1,x\nalice,a,b\nalice,,,\x1b[2J\n"
     assert faults(file, content) == [
-        "file:2: user: holds a slash",
-        "file:2: token: would change the address that is called",
-        'file:2: phone: "5" is no phone number with + and the country\'s code, such as +1 555 123 4567',
+        "file:2: user: contains a slash",
+        "file:2: token: would change the URL of the request",
+        'file:2: phone: "5" is not a phone number with + and country code, such as +1 555 123 4567',
         "file:4: user: is empty",
-        'file:4: phone: "+1" is no phone number with + and the country\'s code, such as +1 555 123 4567',
-        "file:5: has 3 fields, where the first line has 4",
-        'file:6: user: "alice" stands in line 3 already',
-        "file:6: display_name: holds characters that cannot be seen",
+        'file:4: phone: "+1" is not a phone number with + and country code, such as +1 555 123 4567',
+        "file:5: has 3 fields, but the first line has 4",
+        'file:6: user: "alice" is already in line 3',
+        'file:6: display_name: "\\x1b[2J" contains invisible characters',
     ]
 
 
@@ -88,10 +88,10 @@ def test_everything_that_is_wrong_is_told_by_its_line(file: Path) -> None:
         ("token\nx\n", "file:1: has no column user"),
         ("user,tokn\nalice,x\n", 'file:1: "tokn" is not a known column'),
         ("user,user\nalice,bob\n", "file:1: names a column twice"),
-        ('user\n"ali"ce\n', "file:2: is no CSV: ',' expected after '\"'"),
-        ('user\n"alice\n', "file:2: is no CSV: unexpected end of data"),
+        ('user\n"ali"ce\n', "file:2: is not CSV: ',' expected after '\"'"),
+        ('user\n"alice\n', "file:2: is not CSV: unexpected end of data"),
         (b"user\nalice\n\xff\n", "file:3: is not UTF-8"),
-        ("user\n" + "a" * 200_000, "file:2: is no CSV: field larger than field limit (131072)"),
+        ("user\n" + "a" * 200_000, "file:2: is not CSV: field larger than field limit (131072)"),
     ],
 )
 def test_a_file_that_is_none_of_ours_is_told(file: Path, content: str | bytes, what: str) -> None:
@@ -100,15 +100,15 @@ def test_a_file_that_is_none_of_ours_is_told(file: Path, content: str | bytes, w
 
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
 def test_a_file_that_others_can_write_is_refused(file: Path, mode: int) -> None:
-    assert faults(file, "user\nalice\n", mode) == ["file: can be written by others"]
+    assert faults(file, "user\nalice\n", mode) == ["file: is writable by other users"]
 
 
 def test_a_file_of_somebody_else_is_refused(file: Path) -> None:
     put(file, "user\nalice\n")
     os.chown(file, 1, 1)
-    with pytest.raises(ConfigurationError, match="belongs to somebody else"):
-        read_applicants(file, {0})
-    assert [applicant.user for applicant in read_applicants(file, {0, 1})] == ["alice"]
+    with pytest.raises(ConfigurationError, match="belongs to another user"):
+        read_requests(file, {0})
+    assert [request.user for request in read_requests(file, {0, 1})] == ["alice"]
 
 
 def test_who_became_root_may_bring_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_a_token_is_in_no_error(file: Path) -> None:
 def test_any_file_is_read_or_refused_with_its_lines(file: Path, content: bytes) -> None:
     put(file, b"user,token,phone,display_name\n" + content)
     try:
-        users = [applicant.user for applicant in read_applicants(file)]
+        users = [request.user for request in read_requests(file)]
     except ConfigurationError as error:
         told = error.diagnostics().splitlines()
     else:
@@ -151,5 +151,5 @@ def test_numbers_as_people_write_them(text: str) -> None:
     "text", ["", "+", "5551234567", "+0555123456", "+1555", "+1" + 15 * "5", "+1XXXYYYY", "+１２３４５６７８"]
 )
 def test_what_is_no_number(text: str) -> None:
-    with pytest.raises(ValueError, match="no phone number"):
+    with pytest.raises(ValueError, match="not a phone number"):
         phone_number(text)

@@ -1,4 +1,4 @@
-"""Enrolment at login, by a real ssh client: the code on its screen registers the phone that then approves."""
+"""Enrollment at login, by a real ssh client: the code on its screen registers the phone that then approves."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_check_calls_a_line_for_passwords_an_error(without_phone: World) -> None
     done = subprocess.run(["/usr/bin/pam-iampass", "check"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "/etc/pam.d/iampass-sshd-password:" in done.stdout
-    assert "enrols at login without first_factor=publickey" in done.stdout
+    assert "needs first_factor=publickey on this line" in done.stdout
     assert "/etc/pam.d/iampass-sshd:" not in done.stdout
     without_phone.machine.change(services="{iampass-sshd: {enroll_at_login: true}}")
     done = subprocess.run(["/usr/bin/pam-iampass", "check"], capture_output=True, text=True, check=False)

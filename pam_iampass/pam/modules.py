@@ -1,4 +1,4 @@
-"""What the modules of a stack may return, as far as it is known without calling them."""
+"""The modules of a stack: which are ours, their purposes, and what they may return."""
 
 from __future__ import annotations
 

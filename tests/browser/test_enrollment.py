@@ -54,5 +54,5 @@ def test_the_link_that_enroll_shows_is_opened_in_the_browser(
     command.expect(r"https://127\.0\.0\.1:\d+/register/[\w-]+")
     page = open_page(command.match.group())
     page.get_by_role("button", name="Register this device").click()
-    expect(page.get_by_text("can approve logins now.")).to_be_visible()
+    expect(page.get_by_text("can now approve logins.")).to_be_visible()
     assert command.finish() == 0, command.shown

@@ -1,4 +1,4 @@
-"""The answer to one call, before it goes to the wire."""
+"""The reply to one request."""
 
 from __future__ import annotations
 
@@ -21,31 +21,41 @@ Headers = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the service answers. Content-Length and Date are added where it is sent."""
+class ServiceReply:
+    """A reply, without Date and Content-Length."""
 
     status: int = 200
     body: bytes = b""
     content_type: str = "application/json"
     headers: Headers = ()
+    stream: Stream | None = None
+    """Sends the body instead, until the client or the sandbox stops."""
 
     @classmethod
-    def of(cls, value: dict[str, Any], status: int = 200, headers: Headers = ()) -> Answer:
-        """The JSON answer that holds this object."""
+    def of(cls, value: dict[str, Any], status: int = 200, headers: Headers = ()) -> ServiceReply:
+        """A reply with this JSON object."""
         return cls(status=status, body=json.dumps(value).encode(), headers=headers)
 
     @classmethod
-    def refusing(cls, refusal: Refusal) -> Answer:
-        """The JSON answer that tells the caller what was wrong."""
+    def refusing(cls, refusal: Refusal) -> ServiceReply:
+        """A reply with the reason of a refusal."""
         value = {"reason": refusal.reason, "detail": refusal.detail}
         return cls.of(value, refusal.status, refusal.headers)
 
-    def with_body(self, body: bytes) -> Answer:
-        """The same answer with other bytes in it."""
+    def with_body(self, body: bytes) -> ServiceReply:
+        """The same reply with another body."""
         return replace(self, body=body)
 
+    @property
+    def reason_phrase(self) -> str:
+        """The standard phrase for the status."""
+        try:
+            return HTTPStatus(self.status).phrase
+        except ValueError:
+            return "Unknown"
+
     def all_headers(self, date: str) -> Headers:
-        """Every header that goes out with the body."""
+        """All headers that are sent."""
         return (
             ("Date", date),
             ("Content-Type", self.content_type),
@@ -55,22 +65,7 @@ class Answer:
         )
 
     def as_bytes(self, date: str) -> bytes:
-        """The whole HTTP/1.1 answer, for faults that play with the bytes themselves."""
-        lines = [f"HTTP/1.1 {self.status} {reason_phrase(self.status)}"]
+        """The whole HTTP/1.1 response, for faults that change its bytes."""
+        lines = [f"HTTP/1.1 {self.status} {self.reason_phrase}"]
         lines += [f"{name}: {value}" for name, value in self.all_headers(date)]
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + self.body
-
-
-@dataclass(frozen=True)
-class StreamedAnswer(Answer):
-    """An answer without an end: ``stream`` sends it until the caller, or the sandbox, has enough."""
-
-    stream: Stream | None = None
-
-
-def reason_phrase(status: int) -> str:
-    """The words that go with a status code; a made-up code has none of its own."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"

@@ -1,12 +1,14 @@
-"""Points in time as people type them."""
+"""Points in time and durations as people type them, and durations in words."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
+import click
 import pytest
 
-from pam_iampass.cli.times import point_in_time
+from pam_iampass.cli.output import duration
+from pam_iampass.cli.parameters import DURATION, POINT_IN_TIME, point_in_time
 
 HERE = timezone(timedelta(hours=1))
 NOW = datetime(2026, 11, 24, 17, 42, 3, 5, HERE)
@@ -37,5 +39,26 @@ def test_a_time_is_understood(text: str, expected: datetime) -> None:
 
 @pytest.mark.parametrize("text", ["", "2", "2y", "-2h", "soon", "25:00", "2026-13-01", "999999w", "2 h"])
 def test_anything_else_is_no_time(text: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - it is the argument's, whatever it says
+    with pytest.raises(ValueError, match="is not a point in time such as"):
         point_in_time(text, NOW)
+    with pytest.raises(click.BadParameter, match="is not a point in time such as"):
+        POINT_IN_TIME.convert(text, None, None)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1s", 1.0), ("90s", 90.0), ("10m", 600.0), ("2h", 7200.0)])
+def test_times_with_their_unit(text: str, seconds: float) -> None:
+    assert DURATION.convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "0s", "-1s", "1.5m", "1d", "1 m", "9999999s", "١s"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a duration such as"):
+        DURATION.convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(1.0, "1 second"), (90.0, "90 seconds"), (60.0, "1 minute"), (600.0, "10 minutes"), (7200.0, "2 hours")],
+)
+def test_times_duration(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -1,0 +1,147 @@
+"""How the verbs print: lines, tables, findings, progress and JSON.
+
+All text is cleaned, because much of it comes from files, from IAMPASS or from people who log in. Colours appear on
+terminals only, unless NO_COLOR is set. Lines are never wrapped, so that commands in them can be copied.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Callable, TextIO, Union
+
+import click
+
+from pam_iampass.text import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Part = Union[str, tuple[str, str]]
+"""Text, or text and the style in which a terminal shows it, such as `bold red`."""
+Row = Sequence[Part]
+"""The cells of one row of a table."""
+
+STYLES = {"ok": "green", "error": "bold red", "warning": "bold yellow", "note": "cyan"}
+"""The style of each severity."""
+
+_GAP = "  "
+_LIMIT = 5000  # characters of one part
+_WIDEST = 40  # cells of a column that has another one behind it
+
+
+def line(*parts: Part, err: bool = False) -> None:
+    """Print one line, on standard output or on standard error."""
+    cleaned = [_cleaned(part) for part in parts]
+    console = _console(sys.stderr if err else sys.stdout)
+    if console is None:
+        click.echo("".join(text for text, _ in cleaned).rstrip(), err=err)
+        return
+    from rich.text import Text
+
+    console.print(Text.assemble(*cleaned), soft_wrap=True)
+
+
+def finding(head: Row, *details: str) -> None:
+    """Print what was found, and below it, indented, evidence and remedy."""
+    line(*head)
+    for detail in details:
+        line("    ", detail)
+
+
+def table(headings: Sequence[str], rows: Iterable[Row], sizes: Sequence[Row] | None = None) -> None:
+    """Print rows below their headings. The last column has no fixed width.
+
+    If `sizes` is given, each row is printed as it comes, and the columns fit these typical rows instead.
+    """
+    if sizes is None:
+        sizes = rows = list(rows)
+    top = [[(heading, "bold") for heading in headings]] if headings else []
+    widths = [min(max(map(_width, column)), _WIDEST) for column in zip(*top, *sizes)][:-1]
+    for row in chain(top, rows):
+        cells = [_padded(cell, width) for cell, width in zip(row, widths)]
+        line(*(part for cell in cells for part in (cell, _GAP)), row[-1])
+
+
+def fields(pairs: Iterable[tuple[str, Part]]) -> None:
+    """Print names and their values."""
+    table((), [((name, "bold"), value) for name, value in pairs])
+
+
+def show_json(value: object, indent: int | None = 2) -> None:
+    """Print a value as JSON."""
+    click.echo(json.dumps(value, indent=indent))
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """A number and what it counts: `1 user`, `1,200 users`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A time in words: `90 seconds`, `10 minutes`, `1 hour`."""
+    for unit, size in (("hour", 3600), ("minute", 60)):
+        if seconds >= size and seconds % size == 0:
+            return count(int(seconds // size), unit)
+    return count(round(seconds), "second")
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """Yields a function that shows a line on standard error, in place of the last one; only on a terminal.
+
+    The line is erased at the end, and by an empty text. No thread is used: some verbs change the user of this process.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda _text: None
+        return
+    erase = "\r\x1b[K"
+
+    def show(text: str) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        sys.stderr.write(erase + clean(text, max(width, 10)))
+        sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        show("")
+
+
+def _cleaned(part: Part) -> tuple[str, str]:
+    """The cleaned text, and its style."""
+    text, style = (part, "") if isinstance(part, str) else part
+    return text if text.isprintable() and len(text) <= _LIMIT else clean(text, _LIMIT), style
+
+
+@lru_cache(maxsize=2)
+def _console(stream: TextIO) -> Console | None:
+    """The console that writes to a terminal; None for anything else."""
+    if not stream.isatty():
+        return None
+    from rich.console import Console
+
+    options: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    return Console(file=stream, **options)
+
+
+def _padded(part: Part, width: int) -> Part:
+    text, style = _cleaned(part)
+    return text + " " * (width - _width(part)), style
+
+
+def _width(part: Part) -> int:
+    """The number of terminal cells that a text takes."""
+    text, _ = _cleaned(part)
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )

@@ -1,0 +1,141 @@
+"""Options and arguments that several verbs have, and the types of their values."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Callable
+
+import click
+from click.shell_completion import CompletionItem
+
+from pam_iampass.config.settings import DEFAULT_PATH
+from pam_iampass.errors import PamIampassError, shown
+from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
+
+_MAX_CHOICES = 500  # user names offered by shell completion
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class UserName(click.ParamType):
+    """A user name as typed; a shell completes it."""
+
+    name = "user"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The people of the machine and the users in the table, as far as this process may read it."""
+        names = sorted(name for name in _known(ctx) if name.startswith(incomplete) and name.isprintable())
+        return [CompletionItem(name) for name in names[:_MAX_CHOICES]]
+
+
+class Parsed(click.ParamType):
+    """A value that `parse` makes of the text. The text of its ValueError completes a sentence about the value."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The parsed value."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, ctx)
+
+
+USER = UserName()
+
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, readable=False),
+    default=DEFAULT_PATH,
+    show_default=True,
+    callback=lambda _ctx, _param, path: path.absolute(),
+    help="The settings file. It names the table of users.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+token_option = click.option(
+    "--token", help="The user's IAMPASS token. Other users of this machine can see it in the process list."
+)
+
+
+def account(name: str) -> str | None:
+    """The canonical name of an account (`pw_name`), None if it does not exist. Raises ClickException if NSS fails."""
+    try:
+        return Accounts().named(name).name
+    except UnknownAccount:
+        return None
+    except LookupFailed as failure:
+        raise click.ClickException(str(failure)) from None
+
+
+def existing_account(name: str) -> str:
+    """The canonical name of an account. Raises ClickException if it does not exist."""
+    found = account(name)
+    if found is None:
+        raise click.ClickException(f"{shown(name)} is not an account of this machine")
+    return found
+
+
+def seconds(text: str) -> float:
+    """A duration such as `90s`, `10m` or `2h`. Raises ValueError."""
+    found = re.fullmatch("([0-9]{1,6})([smh])", text)
+    if not found or int(found[1]) == 0:
+        raise ValueError("is not a duration such as 90s, 10m or 2h")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])}).total_seconds()
+
+
+def point_in_time(text: str, now: datetime) -> datetime:
+    """The time that `text` means, in the time zone of `now`. Raises ValueError.
+
+    Accepted are `30m` and the like (s, m, h, d, w before now), `now`, `today`, `yesterday`, `17:30` (of today),
+    `2026-11-24` and `2026-11-24 17:30`, also with seconds and an offset such as `+01:00`.
+    """
+    ago = re.fullmatch("([0-9]{1,6})([smhdw])", text)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    words = {"now": now, "today": midnight, "yesterday": midnight - timedelta(days=1)}
+    try:
+        if ago:
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        if text in words:
+            return words[text]
+        clock = re.fullmatch("[0-9]{2}:[0-9]{2}(:[0-9]{2})?", text)
+        found = datetime.fromisoformat(f"{now:%Y-%m-%d} {text}" if clock else text)
+    except (OverflowError, ValueError):
+        raise ValueError("is not a point in time such as 2h, 7d, today, 17:30 or 2026-11-24") from None
+    return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
+
+
+DURATION = Parsed("time", seconds)
+POINT_IN_TIME = Parsed("time", lambda text: point_in_time(text, datetime.now().astimezone()))
+
+
+def _known(ctx: click.Context) -> set[str]:
+    """The names to choose from. Errors are ignored: the user is still typing."""
+    from pam_iampass.config import settings
+    from pam_iampass.system.login_accounts import login_accounts
+
+    names = {found.name for found in login_accounts()}
+    users = settings.check(Path(ctx.params.get("config") or DEFAULT_PATH).absolute()).users
+    return names if users is None else names | _listed(users, users.parent / settings.USERS_FOLDER)
+
+
+def _listed(users: Path, folder: Path) -> set[str]:
+    """The users in the table, without reading the files of single users."""
+    from pam_iampass.config import user_table
+    from pam_iampass.config.user_file_name import user_of
+    from pam_iampass.system import trusted_file
+
+    names: set[str] = set()
+    with suppress(PamIampassError):
+        names |= set(user_table.read(users, 0).entries)
+    with suppress(PamIampassError):
+        names |= {user for user in map(user_of, trusted_file.names(folder)) if user is not None}
+    return names

@@ -1,0 +1,37 @@
+"""The state of the simulated service: its users and sessions, under one lock.
+
+The server changes it in its event loop, tests in their own threads.
+"""
+
+from __future__ import annotations
+
+from pam_iampass.sandbox.events import Event, EventKind, Listener
+from pam_iampass.sandbox.notifier import Notifier
+from pam_iampass.sandbox.sessions import EndedBy, SessionRegistry
+from pam_iampass.sandbox.state_folder import StateFolder
+from pam_iampass.sandbox.user_registry import UserRegistry
+
+
+class ServiceState:
+    """Users and sessions.
+
+    :param listener: called with every event.
+    :param folder: keeps users and their devices.
+    """
+
+    def __init__(self, listener: Listener, folder: StateFolder) -> None:
+        self.notifier = Notifier(listener)
+        self.users = UserRegistry(self.notifier, folder)
+        self.sessions = SessionRegistry(self.notifier)
+
+    def delete_user(self, user: str) -> bool:
+        """Remove a user, and end its sessions; False for an unknown user."""
+        with self.notifier:
+            for session in self.sessions.all:
+                if session.user == user:
+                    self.sessions.end(session.number, EndedBy.REMOVAL)
+            return self.users.remove(user)
+
+    def report(self, kind: EventKind, user: str = "", detail: str = "") -> None:
+        """Report an event that does not change the state."""
+        self.notifier.changed(Event(kind, user, detail))

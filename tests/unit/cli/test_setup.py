@@ -1,0 +1,53 @@
+"""`setup` takes services, or a verb; a verb may be written as a flag."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from pam_iampass.cli.setup import command
+
+
+def parsed(*arguments: str) -> click.Context:
+    return command.make_context("setup", list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verb"),
+    [
+        (["undo", "su", "--force"], ["undo", "su", "--force"]),
+        (["--undo", "su", "--force"], ["undo", "su", "--force"]),
+        (["su", "--force", "--undo"], ["undo", "su", "--force"]),
+        (["--json", "--status"], ["status", "--json"]),
+        (["--confirm"], ["confirm"]),
+    ],
+)
+def test_a_verb_may_be_a_flag_anywhere(arguments: list[str], verb: list[str]) -> None:
+    assert parsed(*arguments).args == verb
+
+
+def test_services_and_options_come_in_any_order() -> None:
+    context = parsed("sudo", "--try", "10", "sshd", "--password")
+    assert context.args == []
+    assert context.params["services"] == ("sudo", "sshd")
+    assert (context.params["minutes"], context.params["choice"]) == (10, "password")
+
+
+@pytest.mark.parametrize("arguments", [["undone"], ["sudo", "--json"], ["cron"], ["sudo", "--try", "1441"]])
+def test_anything_else_is_wrong_usage(arguments: list[str]) -> None:
+    with pytest.raises(click.UsageError):
+        parsed(*arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["sudo", "--key"], ["sudo", "--dry-run", "--try", "5"], ["undo", "--status"], ["status", "su"]],
+)
+def test_what_does_not_go_together_is_wrong_usage(arguments: list[str]) -> None:
+    with parsed(*arguments) as context, pytest.raises(click.UsageError):
+        command.invoke(context)
+
+
+def test_the_usage_of_a_verb_has_no_services_before_it() -> None:
+    context = click.Context(command.commands["undo"], info_name="undo", parent=parsed("undo"))
+    assert context.command.get_usage(context) == "Usage: setup undo [OPTIONS] [SERVICES...]"
