@@ -69,9 +69,9 @@ def test_it_breaks_no_rule(sandbox: Sandbox, caller: Caller, open_page: OpenPage
     page = open_page(sandbox.phone_url, may_lose=True, bypass_csp=True, reduced_motion="reduce")
     lead(page, sandbox, caller)
     for viewport in (WIDE, SMALL):
-        page.set_viewport_size(viewport)  # type: ignore[arg-type]
+        page.set_viewport_size(viewport)
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             if lead is soon:  # which passes
                 lead(page, sandbox, caller)
             _is_accessible(page)
