@@ -39,7 +39,7 @@ def waiting(page: Page, sandbox: Sandbox, caller: Caller) -> None:
 def soon(page: Page, sandbox: Sandbox, caller: Caller) -> None:
     sandbox.request_timeout = 9.0
     caller.start("alice")
-    expect(page.locator(".request.soon")).to_be_visible()
+    expect(page.locator(".request.soon").last).to_be_visible()
 
 
 def answered(page: Page, sandbox: Sandbox, caller: Caller) -> None:
@@ -63,21 +63,21 @@ def registering(page: Page, sandbox: Sandbox, caller: Caller) -> None:
     expect(page.get_by_role("button", name="Register this device")).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [WIDE, SMALL], ids=["wide", "small"])
 @pytest.mark.parametrize("lead", [empty, locked, waiting, soon, answered, lost, registering])
-def test_it_breaks_no_rule(
-    sandbox: Sandbox,
-    caller: Caller,
-    open_page: OpenPage,
-    lead: Lead,
-    viewport: dict[str, int],
-    scheme: str,
-) -> None:
+def test_it_breaks_no_rule(sandbox: Sandbox, caller: Caller, open_page: OpenPage, lead: Lead) -> None:
     # The page's own policy would keep axe out. Nothing moves, so that no colour is half-way.
-    options = {"bypass_csp": True, "color_scheme": scheme, "viewport": viewport, "reduced_motion": "reduce"}
-    page = open_page(sandbox.phone_url, may_lose=True, **options)
+    page = open_page(sandbox.phone_url, may_lose=True, bypass_csp=True, reduced_motion="reduce")
     lead(page, sandbox, caller)
+    for viewport in (WIDE, SMALL):
+        page.set_viewport_size(viewport)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            if lead is soon:  # which passes
+                lead(page, sandbox, caller)
+            _is_accessible(page)
+
+
+def _is_accessible(page: Page) -> None:
     found = Axe().run(page, options=_OPTIONS)
     assert found.violations_count == 0, found.generate_report()
     assert {"color-contrast", "button-name", "region"} <= {

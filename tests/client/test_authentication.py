@@ -149,13 +149,16 @@ def test_a_failure_that_is_not_as_it_should_be_is_a_protocol_error(members: dict
         assert caught.value.may_have_started is True
 
 
+_NO_TEXT: tuple[Any, ...] = (..., None, 5, [], True)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         *[
             {name: value}
             for name in ("session_status", "session_token", "session_secret")
-            for value in (..., None, 5, [], True)
+            for value in _NO_TEXT
         ],
         *[
             {name: value}

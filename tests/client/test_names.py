@@ -93,7 +93,7 @@ def test_the_tree_of_errors_is_the_one_that_is_drawn() -> None:
 
 def test_the_package_has_nothing_else_than_it_names() -> None:
     with pytest.raises(AttributeError, match="no attribute 'management_api'"):
-        _ = pam_iampass.client.management_api  # type: ignore[attr-defined]
+        _ = pam_iampass.client.management_api
 
 
 @pytest.mark.parametrize("kind", [IampassError, Unavailable, TLSFailure, ProtocolError, SessionFailed])

@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -68,7 +69,8 @@ def test_the_systems_certificates_do_not_vouch_for_the_tests_authority() -> None
 def test_only_ca_file_is_trusted_where_it_is_given() -> None:
     context = tls_context(authority().ca_file)
     assert [
-        dict(pair[0] for pair in ca["subject"])["organizationName"][:7] for ca in context.get_ca_certs()
+        dict(cast(Any, pair[0]) for pair in ca["subject"])["organizationName"][:7]
+        for ca in context.get_ca_certs()
     ] == ["trustme"]
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.terminal import TerminalReporter
 
 from tests.faults.table import CASES, ways
 from tests.support.agent import RunningAgent
@@ -57,7 +58,7 @@ def played(everything: Everything, case: Case, way: Way) -> Played:
     return everything[case, way]
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     """Say how much was played."""
     if _COUNTED in config.stash:
         cases, by_pam, all_in_all = config.stash[_COUNTED]

@@ -19,7 +19,7 @@ from tests.support.faults.expected import APPROVED_AT_ONCE, BY_THE_DOOR
 from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, scripted
 
 #: What makes an application look like sshd, where the person is asked before the phone rings.
-SSHD = {"env": "SSH_AUTH_INFO_0="}
+SSHD: dict[str, Option] = {"env": "SSH_AUTH_INFO_0="}
 CANCELLED = Expected(ABORT, "cancelled", "denied")
 SHOWN_NOTHING = APPROVED_AT_ONCE.but(message="")
 _CRASH = "pam_python.so itself crashes at such a conversation, and takes the application with it"
@@ -46,7 +46,7 @@ def _in_sshd() -> Iterator[Case]:
 
     def row(what: str, expected: Expected, crashes: bool, **application: Option) -> Case:
         crash = CRASHED_AT_THE_PROMPT if crashes else None
-        return _row(what + ", in sshd", expected, crash, **SSHD, **application)
+        return _row(what + ", in sshd", expected, crash, **SSHD, **application)  # type: ignore[arg-type]
 
     yield row("the conversation fails at prompts", SHOWN_NOTHING, True, conversation="error")
     yield row("the prompt is answered with NULL", SHOWN_NOTHING, False, conversation="null")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.support.faults.case import WITH_AGENT, Case, Difference
+from tests.support.faults.case import Case, Difference
 from tests.support.faults.circumstances import FULL_LOGS, NO_HELPER, NO_JOURNAL, NO_LOG
 from tests.support.faults.expected import APPROVED_AT_ONCE, BY_THE_DOOR, MISCONFIGURED, NONSENSE
 from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, scripted
 from tests.support.scripted_server import answer
+from tests.support.ways import WITH_AGENT
 
 FINE = scripted(ACTIVE_AT_ONCE, ENDED)
 

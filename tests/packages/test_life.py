@@ -20,7 +20,7 @@ def ready(administrator: Administrator) -> Administrator:
 def needs_the_phone(people: People) -> bool:
     """Whether ssh asks alice for the phone; she gets in either way."""
     login = people.ssh("alice")
-    asked = login.expect(["IAMPASS: press Enter[^:]*: ", "In as alice"]) == 0
+    asked: bool = login.expect(["IAMPASS: press Enter[^:]*: ", "In as alice"]) == 0
     if asked:
         login.sendline("")
         people.phone.approve("alice")
@@ -31,7 +31,7 @@ def needs_the_phone(people: People) -> bool:
 def sudo_needs_the_phone(people: People) -> bool:
     """The same for sudo."""
     login = people.sudo("alice")
-    asked = login.expect(["(?i)approve", "In as root"]) == 0
+    asked: bool = login.expect(["(?i)approve", "In as root"]) == 0
     if asked:
         people.phone.approve("alice")
     assert got_in(login, "root")

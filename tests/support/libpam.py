@@ -32,7 +32,7 @@ class _Conv(ctypes.Structure):
     _fields_ = (("conv", _Conversation), ("data", ctypes.c_void_p))
 
 
-@_Conversation
+@_Conversation  # type: ignore[misc]
 def _say_nothing(count: int, _messages: Any, responses: Any, _data: Any) -> int:
     """A conversation that swallows what it is told, and answers nothing."""
     responses[0] = ctypes.cast(_LIBC.calloc(count, ctypes.sizeof(_Response)), ctypes.POINTER(_Response))

@@ -163,7 +163,9 @@ class Authority:
         )
         day = datetime.timedelta(days=1)
         now = datetime.datetime.now(datetime.timezone.utc)
-        dates = {"not_before": now - 9 * day, "not_after": now - day} if kind == "expired" else {}
+        dates: dict[str, Any] = (
+            {"not_before": now - 9 * day, "not_after": now - day} if kind == "expired" else {}
+        )
         return authority.issue_cert(*names, **dates).private_key_and_cert_chain_pem.bytes()
 
 

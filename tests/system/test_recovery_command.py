@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,12 +23,11 @@ CODE = re.compile("    ([0-9a-hjkmnp-tv-z]{4}(-[0-9a-hjkmnp-tv-z]{4}){3})")
 
 
 @pytest.fixture(autouse=True)
-def nobody_has_codes(machine: Installation, sandbox: Sandbox) -> Iterator[None]:
+def nobody_has_codes(machine: Installation, sandbox: Sandbox) -> None:
     machine.configure(sandbox)
     for file in CODES.iterdir():
         file.unlink()
     machine.forget()
-    return
 
 
 def run(*arguments: str, under: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ HOSTILE = {
 }
 
 
-@pytest.fixture(params=HOSTILE.values(), ids=HOSTILE)
+@pytest.fixture(params=HOSTILE.values(), ids=list(HOSTILE))
 def hostile(request: pytest.FixtureRequest) -> str:
     text: str = request.param
     return text
@@ -84,7 +85,8 @@ def test_a_status_that_nobody_knows(world: Setting, hostile: str) -> None:
 def test_what_the_application_says(world: Setting, hostile: str, item: str) -> None:
     world.configure(server="https://127.0.0.1:1")
     given = hostile.replace("\0", "")  # no application can say a NUL
-    told = world.login(**{item: given})
+    items: dict[str, Any] = {item: given}
+    told = world.login(**items)
     assert_harmless(told, world)
     if item in ("user", "rhost", "service"):
         assert world.only_record()[f"IAMPASS_{item.upper()}"] == clean(given)

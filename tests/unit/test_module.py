@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_sshd_that_plays_a_refused_login_to_its_end_makes_no_phone_ring(world: S
 
 
 @pytest.mark.parametrize(("info", "code"), [({}, PamCode.ABORT), ({"ssh_auth_info": ""}, PamCode.MAXTRIES)])
-def test_denied_on_the_phone_ends_the_login_at_once(world: Setting, info: dict[str, str], code: int) -> None:
+def test_denied_on_the_phone_ends_the_login_at_once(world: Setting, info: dict[str, Any], code: int) -> None:
     world.sandbox.auto = "deny"
     told = world.login(**info)
     assert told.code == code
@@ -161,7 +162,7 @@ def test_a_token_that_a_template_makes_is_checked(world: Setting) -> None:
     ],
 )
 def test_an_exempt_login_is_ignored_and_costs_no_network(
-    world: Setting, exempt: str, items: dict[str, str]
+    world: Setting, exempt: str, items: dict[str, Any]
 ) -> None:
     world.configure(exempt=exempt, server="https://127.0.0.1:1")
     told = world.login(ssh_auth_info=KEY, **items)
@@ -180,7 +181,7 @@ def test_only_a_literal_address_lies_in_an_exempt_network(world: Setting, rhost:
 
 @pytest.mark.parametrize("info", [{}, {"ssh_auth_info": ""}, {"ssh_auth_info": "hostbased publickey x\n"}])
 def test_without_the_key_that_is_demanded_nobody_passes_exempt_or_not(
-    world: Setting, info: dict[str, str]
+    world: Setting, info: dict[str, Any]
 ) -> None:
     world.configure(exempt=f"{{users: [{ME}]}}")
     told = world.login("first_factor=publickey", **info)
@@ -343,7 +344,7 @@ def test_for_su_the_caller_approves_if_the_process_is_theirs(world: Setting) -> 
 @pytest.mark.parametrize(
     "items", [{}, {"ruser": ME}, {"ruser": ME, "uid": "1"}, {"ruser": "no-such", "uid": "0"}, {"uid": "0"}]
 )
-def test_a_caller_who_is_only_claimed_is_denied(world: Setting, items: dict[str, str]) -> None:
+def test_a_caller_who_is_only_claimed_is_denied(world: Setting, items: dict[str, Any]) -> None:
     world.configure(services="{su: {approver: ruser}}", unlisted_users="ignore")
     assert world.login(service="su", **items).code == PamCode.ABORT
     assert world.outcome() == ("misconfigured", "denied")

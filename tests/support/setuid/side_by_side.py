@@ -33,7 +33,8 @@ def side_by_side(scene: Scene) -> Callable[[Outcomes, Module], None]:
 def played(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Outcomes]:
     """Start all of a file's that were asked for, each with agent and with helper."""
     mine = (item for item in request.session.items if getattr(item, "module", None) is request.module)
-    scenes = {getattr(getattr(item, "function", None), "scene", None) for item in mine} - {None}
+    found = {getattr(getattr(item, "function", None), "scene", None) for item in mine}
+    scenes: list[Scene] = [scene for scene in found if scene is not None]
     wanted = [(scene, module) for scene in scenes for module in Module]
     with ThreadPoolExecutor(len(wanted) + 1) as pool:
         yield {(scene, module): pool.submit(scene, stage.guest(module=module)) for scene, module in wanted}

@@ -94,8 +94,8 @@ class Traps:
 
     def __enter__(self) -> Traps:
         MARKS.mkdir(parents=True)
-        for folder in ("tmp", "cache", "run"):
-            (MARKS / folder).mkdir()
+        for name in ("tmp", "cache", "run"):
+            (MARKS / name).mkdir()
         for folder in (MARKS, *MARKS.iterdir()):
             folder.chmod(0o1777)
         self._plant()

@@ -155,7 +155,9 @@ ENVIRONMENT = (
     variables(
         "`TMPDIR`, `TMP`, `TEMP`",
         OWN_ENVIRONMENT,
-        **dict.fromkeys(("TMPDIR", "TMP", "TEMP"), f"{MARKS}/tmp"),
+        TMPDIR=f"{MARKS}/tmp",
+        TMP=f"{MARKS}/tmp",
+        TEMP=f"{MARKS}/tmp",
     ),
     variables(
         "`XDG_*`",
@@ -220,7 +222,7 @@ ENVIRONMENT = (
         OWN_ENVIRONMENT,
         A="\x1b]0;x\x07\n outcome=approved result=success",
         B="%n%n%n%s",
-        **{"C D": "'\"`$(id)`"},
+        **{"C D": "'\"`$(id)`"},  # type: ignore[arg-type]
     ),
     Attack("an environment of over 64 KiB", OWN_ENVIRONMENT, Process(filling=100), variable=True),
 )

@@ -23,11 +23,11 @@ import pytest
 
 from pam_iampass.sandbox import Sandbox
 from tests.support.installation import Installation
-from tests.support.setuid.people import GROUP, HOME, PASSWORD, PROGRAMS
+from tests.support.setuid.people import GROUP, HOME, PROGRAMS
 from tests.support.setuid.stage import Guest, Module, Phone, Stage
 from tests.support.setuid.traps import NAME_SERVER, Traps
 from tests.support.terminal import Terminal
-from tests.support.world import wait_until
+from tests.support.world import PASSWORD, wait_until
 from tests.system.setuid.attacks import ATTACKS, Attack, aimed
 
 #: Only root can write into it: a file in it shows that root did.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.installation import Installation
 from tests.support.setuid.stage import Guest, Module, Phone, Stage
 
 SERVICE = Path("/etc/pam.d/phone-only")
@@ -35,8 +36,9 @@ Case = tuple[str, Module]
 
 
 @pytest.fixture(autouse=True, scope="module")
-def service() -> Iterator[None]:
-    """A PAM service that asks the phone and nothing else."""
+def service(sudo_and_su: Installation) -> Iterator[None]:
+    """A PAM service that asks the phone and nothing else. Nobody's time runs out, however many log in at once."""
+    sudo_and_su.change(timeout="60s")
     SERVICE.write_text("auth required pam_iampass.so\n")
     yield
     SERVICE.unlink()

@@ -53,6 +53,11 @@ def _hard_link(folder: Path, person: Person) -> None:
     os.link(folder / "planted.sock", folder / "pam.sock")
 
 
+def _file(folder: Path, person: Person) -> None:
+    (folder / "pam.sock").unlink()
+    (folder / "pam.sock").touch(0o600)
+
+
 ROOT, SOMEBODY = 0, GROUP_ID + 999
 FOLDER_NOT_ROOTS = "the folder of the agent's socket is not writable by root alone"
 SOCKET_NOT_ROOTS = "the agent's socket is not accessible to root alone"
@@ -76,7 +81,7 @@ PLANTED = {
     "a hard link to a socket of another owner": Planted(SOMEBODY, _hard_link, SOCKET_NOT_ROOTS),
     "a file": Planted(
         ROOT,
-        lambda folder, person: ((folder / "pam.sock").unlink(), (folder / "pam.sock").touch(0o600)),
+        _file,
         SOCKET_NOT_ROOTS,
     ),
 }

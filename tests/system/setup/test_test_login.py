@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,9 +24,9 @@ def rehearsed(*arguments: str, prompt: str = "assword: ", answer: str = PASSWORD
     return terminal.finish(), terminal.shown
 
 
-def told(administrator: Administrator, *arguments: str, given: str = "") -> dict[str, object]:
+def told(administrator: Administrator, *arguments: str, given: str = "") -> dict[str, Any]:
     done = administrator.run("test", *arguments, "--json", given=given)
-    found: dict[str, object] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
     assert done.returncode == (0 if found["number"] == 0 else 1)
     return found
 
@@ -94,7 +96,7 @@ def test_json_holds_what_was_shown(administrator: Administrator) -> None:
     messages = found["messages"]
     assert isinstance(messages, list)
     assert [message["kind"] for message in messages] == ["ask"]
-    (record,) = found["records"]  # type: ignore[misc]
+    (record,) = found["records"]
     assert record["outcome"] == "approved"
 
 
@@ -119,12 +121,12 @@ def test_an_account_that_has_expired_is_told(administrator: Administrator) -> No
 def test_an_exempt_network_is_tried_by_its_address(administrator: Administrator) -> None:
     administrator.machine.change(exempt='{networks: ["192.0.2.0/24"]}')
     administrator.setup("sshd")
-    (record,) = told(administrator, "alice", "--rhost", "192.0.2.7")["records"]  # type: ignore[misc]
+    (record,) = told(administrator, "alice", "--rhost", "192.0.2.7")["records"]
     assert record["outcome"] == "exempt"
 
 
 @pytest.fixture
-def crashing(administrator: Administrator) -> str:
+def crashing(administrator: Administrator) -> Iterator[str]:
     """A PAM service that would crash this program."""
     Path("/etc/pam.d/crashing").write_text("auth include crashing-too\n")
     Path("/etc/pam.d/crashing-too").write_text(

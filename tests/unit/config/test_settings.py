@@ -167,7 +167,8 @@ def test_null_stands_for_the_systems_certificates_and_no_proxy(
     configuration: Configuration, null: str
 ) -> None:
     settings = configuration.load(f"ca_file: {null}\nproxy: {null}\n")
-    assert settings.ca_file is settings.proxy is None
+    assert settings.ca_file is None
+    assert settings.proxy is None
 
 
 def test_the_files_that_the_settings_came_from_are_named(configuration: Configuration) -> None:

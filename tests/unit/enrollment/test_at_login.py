@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from pam_iampass.sandbox.faults import HttpStatus, ReplacedKey
 from tests.support.folders import put
 from tests.support.setting import Setting
 
-KEY = {"ssh_auth_info": "publickey ssh-ed25519 AAAA"}
+KEY: dict[str, Any] = {"ssh_auth_info": "publickey ssh-ed25519 AAAA"}
 DENIED = PamCode.MAXTRIES
 
 

@@ -31,8 +31,8 @@ LOGIN = Login("alice", "sshd")
 class Directory(Accounts):
     """Accounts as Active Directory has them: case does not matter, and Alice has another name."""
 
-    people: ClassVar = {"alice": ALICE, "a.lice@example.com": ALICE, "bob": BOB}
-    members: ClassVar = {"operators": 500, "users": 100}
+    people: ClassVar[dict[str, Account]] = {"alice": ALICE, "a.lice@example.com": ALICE, "bob": BOB}
+    members: ClassVar[dict[str, int]] = {"operators": 500, "users": 100}
     reachable = True
 
     def named(self, name: str) -> Account:

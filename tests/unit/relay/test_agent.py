@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,8 @@ class Running:
 
     def door(self, **items: str) -> Door:
         settings = f"config={self.world.folder / 'iampass.yaml'}"
-        return Door(self.connect(), settings, **{"user": ME, "service": "test", **items})
+        named: dict[str, Any] = {"user": ME, "service": "test", **items}
+        return Door(self.connect(), settings, **named)
 
     def login(self, **items: str) -> Told:
         return self.door(**items).finish()

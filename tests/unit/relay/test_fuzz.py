@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pam_iampass.login.application import ApplicationGone
+from pam_iampass.login.application import ApplicationGone, PamApplication
 from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import RelayConnection, greet
 from pam_iampass.relay.protocol import FrameError, FrameType, Hello
@@ -74,7 +74,7 @@ def test_a_greeting_is_understood_or_refused(data: bytes) -> None:
 def test_a_login_never_answers_what_the_module_did_not_decide(data: bytes) -> None:
     decided: list[int] = []
 
-    def authenticate(pamh: RelayConnection, _flags: int, _argv: list[str]) -> int:
+    def authenticate(pamh: PamApplication, _flags: int, _argv: list[str]) -> int:
         with contextlib.suppress(Exception):
             pamh.pause(0)
         decided.append(11)
