@@ -21,7 +21,7 @@ BUILD = build
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Show real ssh logins: approved, denied, unanswered, and without a phone (PHONE=1: you answer, in a browser)
+demo: ## Show real ssh and sudo logins: approved, denied, unanswered, and without a phone (PHONE=1: you answer, in a browser)
 	@tests/support/requirements.sh demo
 	@$(ISOLATED_ROOT) $(if $(PHONE),--shared-network) $(if $(NO_COLOR),env NO_COLOR=1) \
 	    $(PYTHON) -m tests.system.demo $(if $(PHONE),--phone)
@@ -36,7 +36,7 @@ test: ## Run all tests in isolated roots of this machine (T=PATH K=EXPRESSION: o
 	@$(if $(T)$(K),$(ISOLATED_ROOT) $(PYTHON) -m pytest -m "not needs_booted_machine" $(or $(T),tests) \
 	    $(if $(K),-k '$(K)'),tests/run.sh)
 
-mutants: ## Turn off what must always hold, place by place, and see that a test notices each
+mutants: ## Disable each guarantee in a copy of the code; a test must fail each time
 	@tests/support/requirements.sh test
 	@$(PYTHON) -m tests.mutations.run
 
@@ -49,7 +49,7 @@ lint: ## Check style and types
 	@tests/support/requirements.sh test
 	@tests/lint.sh
 
-screenshots: ## Make the pictures in docs/images anew, from a real login and the real page
+screenshots: ## Recreate the pictures in docs/images from a real login and the real page
 	@tests/support/requirements.sh test
 	@$(ISOLATED_ROOT) $(PYTHON) -m tests.browser.screenshots
 
@@ -58,7 +58,7 @@ bench: ## Measure doors, agent, tables and logins side by side; writes bench/res
 	@$(ISOLATED_ROOT) $(PYTHON) -m bench.run
 
 FUZZ_SECONDS = 60
-sanitize: ## Run the native door's tests under the address and undefined behaviour sanitizers
+sanitize: ## Run the native door's tests under the address and undefined behavior sanitizers
 	@tests/support/requirements.sh test
 	@$(ISOLATED_ROOT) $(MAKE) -s -C doors/native sanitize-test
 

@@ -45,7 +45,7 @@ build() {
         $as_builder env "$@" dpkg-buildpackage -us -uc > "$log" 2>&1 || { tail -n 60 "$log" >&2; return 1; }
 }
 
-# What whoever installs or builds them gets; the .buildinfo and the .changes tell where it was built.
+# What users and builders get; .buildinfo and .changes say where it was built.
 sums() {
     (cd "$1" && LC_ALL=C && sha256sum ./*.deb ./*.dsc ./*.tar.*)
 }

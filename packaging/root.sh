@@ -17,7 +17,7 @@ make() {
     key=$(printf '%s\n' "$release" "$@" "${DEBIAN_MIRROR-}" "$(dpkg --print-architecture)" "$(cat "$0")" | sha256sum | cut -c 1-12)
     root=$roots/$release-$key
     mkdir -p -m 0755 "$roots"
-    [ -O "$roots" ] && ! [ -L "$roots" ] || { echo "root.sh: $roots is somebody else's" >&2; exit 1; }
+    [ -O "$roots" ] && ! [ -L "$roots" ] || { echo "root.sh: $roots does not belong to this user" >&2; exit 1; }
     exec 9> "$roots/$release-$key.lock"
     flock 9
     [ -z "$(find "$root" -maxdepth 0 -mtime +7 2> /dev/null)" ] || rm -rf "$root"

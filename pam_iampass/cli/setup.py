@@ -107,7 +107,7 @@ def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) 
     "minutes",
     type=click.IntRange(1, 24 * 60),
     metavar="MINUTES",
-    help="Undo it after so many minutes, unless it is confirmed.",
+    help="Undo it after this many minutes, unless it is confirmed.",
 )
 @click.option(
     "--force", is_flag=True, help="Go on even if you might be locked out, or a file has been edited."

@@ -1,4 +1,4 @@
-# Sourced by the tests: an IAMPASS on this machine in which whoever is asked approves or denies ($auto), and the
+# Sourced by the tests: a local IAMPASS that approves or denies every request ($auto), and the
 # configuration that leads to it.
 state=$(mktemp -d)
 pam-iampass sandbox --listen 127.0.0.1:8443 --application-id demo --state "$state" --user token-of-alice \
