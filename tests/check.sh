@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run the tests that need neither root nor an installation, with the python3 of PATH: the system's own, or that of a
-# virtual environment after `pip install -e '.[dev]'`.
+# Run the tests that need neither root nor an installation, with the python3 of PATH (that of a virtual environment
+# after `pip install -e '.[dev]'`) or, where that lacks the packages, with the system's.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -10,12 +10,21 @@ if [ "${1-}" = --group ]; then
     shift
     log=$(mktemp "$folder/XXXXXX.log")
     status=0
-    PYTHONDONTWRITEBYTECODE=1 python3 -m pytest -q \
+    PYTHONDONTWRITEBYTECODE=1 "$PYTHON" -m pytest -q \
         -m 'not (needs_root or needs_isolated_root or needs_programs or needs_published_client)' $1 > "$log" 2>&1 || status=$?
     [ "$status" -eq 0 ] && echo "$1: $(tail -n 1 "$log")" || { echo "$1: FAILED"; cat "$log"; }
     exit "$status"
 fi
 
+for PYTHON in python3 /usr/bin/python3 ""; do
+    "$PYTHON" -c 'import pytest, hypothesis, pytest_timeout, aiohttp, trustme, requests, yaml, click, rich, segno' \
+        2> /dev/null && break
+done
+export PYTHON
+[ -n "$PYTHON" ] || {
+    echo "check.sh: python3 lacks packages; make a virtual environment and run: pip install -e '.[dev]'" >&2
+    exit 1
+}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 echo "Testing what needs neither root nor an installation. This takes less than a minute."

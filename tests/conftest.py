@@ -17,8 +17,9 @@ from tests.support.undisturbed import undisturbed
 
 __all__ = ["trusted_folder"]
 
-# Whatever runs the tests in its background may ignore Ctrl-C, and what the tests start would then ignore it, too.
+# A shell that runs the tests in the background, or nohup, ignores signals; what the tests start would ignore them too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

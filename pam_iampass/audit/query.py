@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import pwd
 import select
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from pam_iampass.audit.record import FROM_DOOR, FROM_MODULE, AuditRecord, interpret
 from pam_iampass.errors import PamIampassError
+from pam_iampass.system import programs
 from pam_iampass.system.service_user import SERVICE_USER
 
 ROOT = 0
@@ -152,3 +153,11 @@ def _trusted(module_user: str) -> frozenset[int]:
         return frozenset({ROOT, pwd.getpwnam(module_user).pw_uid})
     except KeyError:
         return frozenset({ROOT})
+
+
+def records_since(moment: float, services: Iterable[str]) -> list[AuditRecord]:
+    """The audit records of these PAM services since then, the oldest first. Raises NoJournal."""
+    if programs.find("journalctl") is not None:
+        programs.run(["journalctl", "-q", "--sync"])
+    since = datetime.fromtimestamp(moment, timezone.utc)
+    return AuditLog(Filter(services=frozenset(services), since=since)).last(None)

@@ -111,11 +111,10 @@ class _Screen:
 
 def _records(began: float, login: TestLogin) -> list[AuditRecord] | None:
     """The journal records of this login; None if there is no journal."""
-    from pam_iampass.audit.query import NoJournal
-    from pam_iampass.setup import login_records
+    from pam_iampass.audit.query import NoJournal, records_since
 
     try:
-        found = login_records.records(began, [login.run.service])
+        found = records_since(began, [login.run.service])
     except NoJournal:
         return None
     return [record for record in found if record.user in login.names]

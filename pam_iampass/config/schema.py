@@ -174,7 +174,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "cancelled; doubles with each further one; reset by an approval or an idle hour. "
                 f"From 0s (no backoff) to {value_types.LONGEST_COOL_OFF}s.",
             ),
-            Key("longest_cool_off", _COOL_OFF, "15m", "The maximum backoff."),
+            Key("longest_cool_off", replace(_COOL_OFF, example="15m"), "15m", "The maximum backoff."),
             Key(
                 "requests_per_hour",
                 _number(1000, "30"),

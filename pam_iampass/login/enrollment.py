@@ -16,6 +16,7 @@ from pam_iampass.client.management import ManagementAPI, ManagementAPIResult
 from pam_iampass.login import decisions
 from pam_iampass.login.approval import REPLY_MARGIN
 from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswered
+from pam_iampass.login.iampass import connect
 
 if TYPE_CHECKING:
     from pam_iampass.login.application import PamApplication
@@ -63,8 +64,7 @@ def _register(
 ) -> str | None:
     """Let the person register a phone; return why there is none, or None. Raises IampassError and AlreadyRefused."""
     settings, token = required.settings, required.phone.token
-    transport = context.connect(settings).transport
-    manager = ManagementAPI(settings.application_id, settings.application_secret, transport=transport)
+    manager = connect(ManagementAPI, settings, context.connect(settings).transport)
     name = f"{required.approver}@{os.uname().nodename}"
     link = manager.get_registration_link(token, name, deadline=deadline, pause=application.pause)
     if len(link) > LONGEST_LINK:

@@ -19,13 +19,6 @@ from pam_iampass.system.programs import CommandUnavailable
 class CannotRun(PamIampassError):
     """The stack cannot be run, or must not be run from here."""
 
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what)
-        self.remedy = remedy
-
-    def diagnostics(self) -> str:
-        return f"{super().diagnostics()}\n    {self.remedy}"
-
 
 @dataclass(frozen=True)
 class TestLogin:

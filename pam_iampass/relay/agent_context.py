@@ -16,6 +16,7 @@ from pam_iampass.config.user_table import UserTable
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
 from pam_iampass.login.concurrency import ConcurrencyLimit
 from pam_iampass.login.context import LoginContext, StateDirs
+from pam_iampass.login.iampass import connect
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts
 
@@ -95,7 +96,7 @@ def _read(config: str) -> Shared:
         raise ConfigurationError(
             [Problem(Path(config), None, "ca_file", str(failure), failure.remedy)]
         ) from None
-    api = AuthenticationAPI(settings.application_id, settings.application_secret, transport=transport)
+    api = connect(AuthenticationAPI, settings, transport)
     return Shared(version or (), settings, UserTable(settings.users, settings.users_folder), api)
 
 

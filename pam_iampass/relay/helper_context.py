@@ -46,11 +46,6 @@ def open_users(settings: Settings) -> UserTable:
 def connect(settings: Settings) -> AuthenticationAPI:
     """The IAMPASS client that the settings describe."""
     from pam_iampass.client import AuthenticationAPI
+    from pam_iampass.login import iampass
 
-    return AuthenticationAPI(
-        application_id=settings.application_id,
-        application_secret=settings.application_secret,
-        server=settings.server,
-        ca_file=settings.ca_file,
-        proxy=settings.proxy,
-    )
+    return iampass.connect(AuthenticationAPI, settings)

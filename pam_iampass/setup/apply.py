@@ -20,7 +20,7 @@ from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, Serv
 from pam_iampass.setup.plan import Change, Plan
 from pam_iampass.setup.reload import Reloaded
 from pam_iampass.setup.services import unedited
-from pam_iampass.setup.snapshot import Snapshot, diff, take
+from pam_iampass.setup.snapshot import diff, take
 
 Tell = Callable[[str, str], None]
 """Called for each thing that is done, with a verb and its object."""
@@ -108,7 +108,7 @@ def conflicts(record: ServiceRecord, store: ManifestStore) -> list[tuple[Path, l
     found = []
     for file in record.files:
         current = take(file.path)
-        if not file.knows(current) and _without_edit(file, current) is None:
+        if not file.knows(current) and unedited(current.content, file.edit) is None:
             found.append((file.path, diff(file.path, store.written(file), current.content)))
     return found
 
@@ -176,7 +176,7 @@ def _restoring(record: FileRecord, store: ManifestStore, force: bool, tell: Tell
     if current == record.before:
         return None
     if not record.knows(current):
-        without = _without_edit(record, current)
+        without = unedited(current.content, record.edit)
         if without is not None:
             return Change(record.path, current, replace(current, content=without), record.enforcing)
         if not force:
@@ -186,12 +186,6 @@ def _restoring(record: FileRecord, store: ManifestStore, force: bool, tell: Tell
         if current.content is not None:
             tell("kept", str(store.keep_edited(record.path, current.content)))
     return Change(record.path, current, record.before, record.enforcing)
-
-
-def _without_edit(record: FileRecord, current: Snapshot) -> bytes | None:
-    if record.edit is None or current.content is None:
-        return None
-    return unedited(current.content, record.edit)
 
 
 def _keep_edited(plans: Sequence[Plan], store: ManifestStore, tell: Tell) -> None:

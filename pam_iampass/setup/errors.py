@@ -18,14 +18,12 @@ class SetupError(PamIampassError):
     """It could not be done. `details` are lines of evidence, such as the output of a program."""
 
     def __init__(self, what: str, remedy: str, details: Sequence[str] = ()) -> None:
-        super().__init__(what)
-        self.what = what
-        self.remedy = remedy
+        super().__init__(what, remedy)
         self.details = tuple(details)
 
     def diagnostics(self) -> str:
-        lines = [clean(self.what, 2000), *("    " + clean(line, 500) for line in self.details)]
-        return "\n".join([*lines, "    " + clean(self.remedy, 2000)] if self.remedy else lines)
+        what, *remedy = super().diagnostics().split("\n")
+        return "\n".join([what, *("    " + clean(line, 500) for line in self.details), *remedy])
 
 
 class SetupRefused(SetupError):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from pam_iampass.audit.query import NoJournal
+from pam_iampass.audit.query import NoJournal, records_since
 from pam_iampass.errors import PamIampassError
 from pam_iampass.outcome import Result
-from pam_iampass.setup import apply, login_records, plan, services, trial
+from pam_iampass.setup import apply, plan, services, trial
 from pam_iampass.setup.apply import Machine, Tell
 from pam_iampass.setup.checks import CheckResult, configuration, pam
 from pam_iampass.setup.checks import sshd as sshd_check
@@ -46,7 +47,7 @@ class Setup:
         self.paths = paths or Paths()
         self.store = ManifestStore(self.paths.state)
         self.config = config
-        self._tell = tell
+        self._machine = Machine(reload_sshd, self._judge, tell)
         self._planned_from: Manifest | None = None
 
     def plans(self, names: Sequence[str], choice: str | None, *, force: bool) -> list[Plan]:
@@ -96,12 +97,13 @@ class Setup:
             for change in (change for each in plans for change in each.changes):
                 if take(change.path) != change.now:
                     raise SetupError(f"{change.path}: has just been changed by somebody", "try again")
-            wanted = None
+            wanted, machine = None, self._machine
             if minutes is not None:
                 wanted = trial.new([each.service.name for each in plans], minutes, time.time())
                 manifest = replace(manifest, trial=wanted)
+                machine = replace(machine, arm=partial(trial.start, wanted, self.paths, self.store.file))
             try:
-                apply.apply(plans, manifest, self.store, self._machine(lambda: self._arm(wanted)))
+                apply.apply(plans, manifest, self.store, machine)
             except BaseException:
                 trial.stop(self.paths)
                 raise
@@ -177,19 +179,12 @@ class Setup:
     def _undo(self, names: Sequence[str] | None, force: bool) -> list[str]:
         manifest = self.store.load()
         known = [name for name in manifest.services if names is None or name in names]
-        after = apply.undo(known, manifest, self.store, self._machine(), force=force)
+        after = apply.undo(known, manifest, self.store, self._machine, force=force)
         if after.trial is None:
             if manifest.trial is not None and not known:
                 self.store.save(after)
             trial.stop(self.paths)
         return known
-
-    def _machine(self, arm: Callable[[], None] = lambda: None) -> Machine:
-        return Machine(reload_sshd, self._judge, self._tell, arm)
-
-    def _arm(self, wanted: Trial | None) -> None:
-        if wanted is not None:
-            trial.start(wanted, self.paths, self.store.file)
 
     def _judge(self, each: Plan) -> None:
         """Have the programs check the files that are in force now."""
@@ -214,7 +209,7 @@ class Setup:
             name: _pam_services(name, manifest) for name in running.services if name in manifest.services
         }
         try:
-            records = login_records.records(running.started, frozenset().union(*names.values()))
+            records = records_since(running.started, frozenset().union(*names.values()))
         except NoJournal as error:
             remedy = f"{how_to_try(list(names))}; if it works, confirm with --force"
             raise SetupRefused(f"there is no record of logins: {error}", remedy) from None

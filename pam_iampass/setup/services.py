@@ -131,8 +131,10 @@ def _edited(path: Path, own_name: str) -> WantedFile:
     return WantedFile(path, new.encode("utf-8", "surrogateescape"), 0o644, True, edit)
 
 
-def unedited(content: bytes, edit: LineEdit) -> bytes | None:
+def unedited(content: bytes | None, edit: LineEdit | None) -> bytes | None:
     """The content with an edit undone, whatever else has changed; None unless its line is there exactly once."""
+    if content is None or edit is None:
+        return None
     lines = content.split(b"\n")
     instead = edit.instead.encode()
     if lines.count(instead) != 1:

@@ -39,13 +39,6 @@ class CommandResult:
 class CommandUnavailable(PamIampassError):
     """The program is not installed, cannot be run, does not end or does not answer the question."""
 
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what)
-        self.remedy = remedy
-
-    def diagnostics(self) -> str:
-        return f"{super().diagnostics()}\n    {self.remedy}"
-
 
 def find(name: str) -> str | None:
     """The path of a program of the system; None if it is not installed."""

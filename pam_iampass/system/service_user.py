@@ -27,8 +27,7 @@ def reading_as_service_user(name: str = SERVICE_USER) -> Iterator[frozenset[int]
     Yields the ids of the groups that may read secrets: the `readers` of `config.settings`. For reading only, and only
     in a process with one thread: the ids are those of the whole process.
     """
-    group = service_group(name)
-    readers: frozenset[int] = frozenset() if group is None else frozenset({group})
+    readers = config_readers(name)
     try:
         user = pwd.getpwnam(name)
     except KeyError:
@@ -63,7 +62,7 @@ def service_group(name: str = SERVICE_USER) -> int | None:
 
 
 def config_readers(name: str = SERVICE_USER) -> frozenset[int]:
-    """The groups that may read secrets of the configuration: that of the user, if there is one."""
+    """The ids of the groups that may read the secrets of the configuration."""
     group = service_group(name)
     return frozenset() if group is None else frozenset({group})
 

@@ -132,7 +132,7 @@ def test_nothing_secret_is_written_or_to_be_seen_anywhere(world: World) -> None:
     seen["journal"] = world.everything_logged()
     seen["sshd's log"] = "\n".join(world.sshd_log())
     seen["screen"] = login.shown
-    assert "a login begins" in seen["journal"]
+    assert "login started" in seen["journal"]
     assert processes.HELPER in "".join(seen)
     found = [
         (what, where) for where, text in seen.items() for what, secret in secrets.items() if secret in text

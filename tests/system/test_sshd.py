@@ -230,7 +230,7 @@ def test_without_the_key_nobody_passes_although_sshd_would_allow_it(
 ) -> None:
     forgetful_world.machine.change(exempt=exempt)
     login = forgetful_world.login("alice", "PubkeyAuthentication=no")
-    assert login.expect([PROMPT, "needs your key"]) == 1
+    assert login.expect([PROMPT, "also requires your key"]) == 1
     assert login.finish() == 255
     assert "In as" not in login.shown
     assert forgetful_world.calls() == []

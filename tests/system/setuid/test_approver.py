@@ -63,7 +63,7 @@ def test_a_caller_who_names_somebody_else_is_denied_and_nobody_is_asked(guest: G
     assert seen.status == 1
     assert (guest.starts(), friend.starts()) == (0, 0)
     assert guest.record().startswith("outcome=misconfigured result=denied ")
-    assert "PAM_RUSER is not who the process belongs to" in guest.record()
+    assert "PAM_RUSER is not the owner of the process" in guest.record()
 
 
 @side_by_side
