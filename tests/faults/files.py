@@ -186,7 +186,12 @@ def _settings() -> Iterator[Case]:
         )
     yield Case(
         "the PAM line has an unknown argument",
-        Expected(ABORT, "misconfigured", "denied", "The phone check is misconfigured on this machine."),
+        Expected(
+            ABORT,
+            "misconfigured",
+            "denied",
+            "The phone check is misconfigured on this machine. Please ask your administrator.",
+        ),
         scripted(ACTIVE_AT_ONCE, ENDED),
         stack=("auth required {module} nullok",),
     )

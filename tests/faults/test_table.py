@@ -48,7 +48,7 @@ def test_a_login_comes_to_what_its_row_says(case: Case, way: Way, played: Played
 def _told(ended: Ended) -> list[str]:
     """What the person read of what came of it."""
     told = [line for line in ended.shown if not line.startswith(_ON_THE_WAY)]
-    return [re.sub(r"wait \d+ (seconds|minutes)", "wait …", line) for line in told]
+    return [re.sub(r"(Wait|wait) \d+ (seconds|minutes)", r"\1 …", line) for line in told]
 
 
 def _check_records(played: Played, expected: list[Expected]) -> None:
