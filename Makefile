@@ -1,8 +1,8 @@
-# Run `make` to see what there is. `make demo` and `make test` install the packages they need, and change nothing else.
+# Run `make` for a list of targets. `make demo` and `make test` install the packages they need and change nothing else.
 PYTHON = /usr/bin/python3
 ISOLATED_ROOT = tests/support/isolated-root.sh
 
-# Where `make install` puts things.
+# Installation paths.
 DESTDIR =
 PACKAGES = /usr/lib/python3/dist-packages
 LIBEXEC = /usr/lib/pam-iampass
@@ -21,7 +21,7 @@ BUILD = build
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Show real ssh and sudo logins: approved, denied, unanswered, and without a phone (PHONE=1: you answer, in a browser)
+demo: ## Show real ssh and sudo logins: approved, denied, unanswered, without a phone (PHONE=1: you respond in a browser)
 	@tests/support/requirements.sh demo
 	@$(ISOLATED_ROOT) $(if $(PHONE),--shared-network) $(if $(NO_COLOR),env NO_COLOR=1) \
 	    $(PYTHON) -m tests.system.demo $(if $(PHONE),--phone)
@@ -31,17 +31,17 @@ check: ## Run the tests that need neither root nor an installation, with the pyt
 
 T =
 K =
-test: ## Run all tests in isolated roots of this machine (T=PATH K=EXPRESSION: only those, without coverage)
+test: ## Run all tests in isolated roots of this machine (T=PATH K=EXPRESSION: some of them, without coverage)
 	@tests/support/requirements.sh test
 	@$(if $(T)$(K),$(ISOLATED_ROOT) $(PYTHON) -m pytest -m "not needs_booted_machine" $(or $(T),tests) \
 	    $(if $(K),-k '$(K)'),tests/run.sh)
 
-mutants: ## Disable each guarantee in a copy of the code; a test must fail each time
+mutants: ## Break each invariant in a copy of the code, and check that a test fails
 	@tests/support/requirements.sh test
 	@$(PYTHON) -m tests.mutations.run
 
 PYTHONS =
-test-pythons: ## Run the unit tests on every other Python of this machine, from 3.9 on (or on PYTHONS)
+test-pythons: ## Run the unit tests on all other Python versions from 3.9 on this machine (or on PYTHONS)
 	@tests/support/requirements.sh test
 	@tests/pythons.sh $(PYTHONS)
 
@@ -49,11 +49,11 @@ lint: ## Check style and types
 	@tests/support/requirements.sh test
 	@tests/lint.sh
 
-screenshots: ## Recreate the pictures in docs/images from a real login and the real page
+screenshots: ## Recreate the images in docs/images from a real login and the real phone page
 	@tests/support/requirements.sh test
 	@$(ISOLATED_ROOT) $(PYTHON) -m tests.browser.screenshots
 
-bench: ## Measure doors, agent, tables and logins side by side; writes bench/results.*
+bench: ## Measure doors, agent, user tables and logins; writes bench/results.*
 	@tests/support/requirements.sh bench
 	@$(ISOLATED_ROOT) $(PYTHON) -m bench.run
 
@@ -77,7 +77,7 @@ completions: ## Write the completions for bash, zsh and fish to build/completion
 	    _PAM_IAMPASS_COMPLETE=$${shell}_source $(PYTHON) -m pam_iampass.cli > $(BUILD)/completions/$$shell && \
 	    [ -s $(BUILD)/completions/$$shell ] || exit 1; done
 
-install: man completions ## Install from source, below DESTDIR where that is given
+install: man completions ## Install from source, below DESTDIR if set
 	install -d $(DESTDIR)$(PACKAGES) $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(BIN) $(DESTDIR)$(SYSCONF)/iampass \
 	    $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/tmpfiles.d \
 	    $(DESTDIR)$(UNITS)/systemd/catalog $(DESTDIR)$(UNITS)/systemd/system \
@@ -113,15 +113,15 @@ install: man completions ## Install from source, below DESTDIR where that is giv
 
 .PHONY: deb rpm test-system release
 DEBIAN_RELEASES = bookworm trixie
-deb: ## Build the Debian packages of the committed tree, in a root of each release, into build/deb
+deb: ## Build Debian packages of the committed tree for each release, into build/deb
 	@tests/support/requirements.sh packages
 	@packaging/deb.sh $(BUILD)/deb $(DEBIAN_RELEASES)
 
-rpm: ## Build the rpm packages of the committed tree, and install them into a root, into build/rpm
+rpm: ## Build rpm packages of the committed tree into build/rpm, and test their installation
 	@tests/support/requirements.sh packages
 	@packaging/rpm.sh $(BUILD)/rpm
 
-test-system: ## Install the Debian packages on booted machines of each release, and log in
+test-system: ## Test the Debian packages on a booted machine of each release
 	@tests/support/requirements.sh packages
 	@tests/packages/run.sh $(BUILD)/deb $(DEBIAN_RELEASES)
 
@@ -129,7 +129,7 @@ release: ## Check that version, changelog and tag agree; build all packages, che
 	@tests/support/requirements.sh packages
 	@packaging/release.sh $(BUILD)/release $(DEBIAN_RELEASES)
 
-account: ## After install: make the service's user and give it its configuration
+account: ## After install: create the service user and give it access to the configuration
 	systemd-sysusers $(UNITS)/sysusers.d/pam-iampass.conf
 	systemd-tmpfiles --create $(UNITS)/tmpfiles.d/pam-iampass.conf
 	chgrp -R iampass $(SYSCONF)/iampass

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Build the Debian packages of the committed tree, each in a root of its release and without a network, let lintian
-# look at them, and build those of the last release once more, to see that they come out the same byte for byte.
-# Usage, as root: deb.sh FOLDER RELEASE...; the packages come to FOLDER/RELEASE/.
+# Build the Debian packages of the committed tree for each release in a root without a network, and run lintian. Build
+# those of the last release twice, and check that the result is the same byte for byte.
+# Usage, as root: deb.sh FOLDER RELEASE...; the packages are written to FOLDER/RELEASE/.
 set -eu
 cd "$(dirname "$0")/.."
 target=$1
@@ -15,8 +15,8 @@ tools="build-essential lintian iproute2"
 needed=$(sed -n '/^Build-Depends:/,/^[A-Z]/s/^ \([a-z0-9+.-]*\).*/\1/p' packaging/debian/control |
     sed 's/^debhelper-compat$/debhelper/; s/^dh-sequence-installsysusers$//; s/^dh-sequence-python3$/dh-python/')
 
-# Upstream's tarball is the tree as it is; the folder debian is a copy of packaging/debian with an entry for the
-# release.
+# The upstream tarball is the unchanged tree; the directory debian is a copy of packaging/debian with a changelog entry
+# for the release.
 unpack() {
     work=$1
     tree=$work/pam-iampass-$upstream
@@ -36,7 +36,7 @@ unpack() {
 
 as_builder="chroot --userspec=1000:1000 --skip-chdir /"
 
-# build WORK LOG [NAME=VALUE...]: build the packages in WORK, with these variables.
+# build WORK LOG [NAME=VALUE...]: build the packages in WORK with these variables.
 build() {
     work=$1
     log=$2
@@ -45,7 +45,7 @@ build() {
         $as_builder env "$@" dpkg-buildpackage -us -uc > "$log" 2>&1 || { tail -n 60 "$log" >&2; return 1; }
 }
 
-# What users and builders get; .buildinfo and .changes say where it was built.
+# The checksums of packages and sources. The .buildinfo and .changes files differ: they describe the build machine.
 sums() {
     (cd "$1" && LC_ALL=C && sha256sum ./*.deb ./*.dsc ./*.tar.*)
 }
@@ -63,22 +63,22 @@ for release; do
     unpack "$folder/$release"
     build "$folder/$release" "$target/$release/build.log" DEB_BUILD_OPTIONS="${DEB_BUILD_OPTIONS-}"
     find "$folder/$release" -maxdepth 1 -type f -exec cp -t "$target/$release" {} +
-    # An older lintian knows an older policy than the one that Standards-Version names. It says nothing where all is
-    # well (with --show-overrides that of Debian 12 would fail for what is overridden).
+    # An older lintian does not know the policy version of Standards-Version. It prints nothing if it finds nothing.
+    # (With --show-overrides, lintian of Debian 12 would fail for overridden tags.)
     packaging/root.sh run "$root" "$folder/$release" sh -c \
         "$as_builder lintian --fail-on error,warning --suppress-tags newer-standards-version /build/*.changes"
-    checked="lintian has nothing against them"
+    checked="lintian finds nothing"
     case ${DEB_BUILD_OPTIONS-} in *nocheck*) ;; *) checked="their tests pass, $checked" ;; esac
     if [ "$release" = "$last" ]; then
         mkdir "$folder/again"
         unpack "$folder/again"
-        # Another time zone, language and number of jobs, and no tests.
+        # With a different time zone, locale and number of jobs, and without tests.
         build "$folder/again" "$target/$release/build-again.log" \
             TZ=Pacific/Apia LC_ALL=C DEB_BUILD_OPTIONS="nocheck parallel=1"
         sums "$folder/$release" > "$folder/first"
         sums "$folder/again" > "$folder/second"
         diff "$folder/first" "$folder/second" >&2 ||
-            { echo "deb.sh: a second build gave other packages, see above" >&2; exit 1; }
+            { echo "deb.sh: the second build differs, see above" >&2; exit 1; }
         checked="$checked, a second build is the same byte for byte"
         rm "$target/$release/build-again.log"
     fi

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make a release of the tagged commit: check that everything says the same version, build all packages, write
-# checksums and a list of what is in them (an SBOM in CycloneDX's form). Usage, as root: release.sh FOLDER RELEASE...
+# Make a release of the tagged commit: check that all versions agree, build all packages, write checksums and an SBOM
+# in CycloneDX format. Usage, as root: release.sh FOLDER RELEASE...
 set -eu
 cd "$(dirname "$0")/.."
 target=$1
@@ -9,15 +9,15 @@ shift
 version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' pam_iampass/__init__.py)
 wrong=
 says() { [ "$2" = "$version" ] || wrong="$wrong
-    $1 says ${2:-nothing}"; }
+    $1 has ${2:-none}"; }
 says packaging/debian/changelog "$(sed -n '1s/.*(\(.*\)-[^-]*).*/\1/p' packaging/debian/changelog)"
 says packaging/rpm/pam-iampass.spec "$(sed -n 's/^Version: *//p' packaging/rpm/pam-iampass.spec)"
 says CHANGELOG.md "$(sed -n 's/^## \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md | head -n 1)"
 says "the tag of this commit" "$(git tag --points-at HEAD --list 'v*' | sed 's/^v//' | head -n 1)"
 [ -z "$(git status --porcelain)" ] || wrong="$wrong
-    the work tree has changes that are not committed"
+    the work tree has uncommitted changes"
 if [ -n "$wrong" ]; then
-    echo "release.sh: pam_iampass/__init__.py says $version, but$wrong" >&2
+    echo "release.sh: pam_iampass/__init__.py has version $version, but$wrong" >&2
     exit 1
 fi
 

@@ -1,13 +1,14 @@
 #!/bin/sh
-# A Debian root with some packages in it, made once and kept for a week, and what runs in a copy of it that is thrown
-# away afterwards. Everything as root.
+# Create a Debian root with packages, which is kept for a week, or run a command in a temporary copy of it. Usage, as
+# root:
 #
-#     root.sh make RELEASE PACKAGE... [-- PACKAGE...]    prints the folder of the root; the packages after -- are not
-#                                                        installed but lie in its cache, for apt-get without a network
-#     root.sh run ROOT FOLDER COMMAND [ARGUMENT...]      runs a command in a copy of ROOT, with no network, with
-#                                                        FOLDER as /build
+#     root.sh make RELEASE PACKAGE... [-- PACKAGE...]    prints the path of the root; the packages after -- are not
+#                                                        installed but cached, for apt-get without a network
+#     root.sh run ROOT FOLDER COMMAND [ARGUMENT...]      runs a command in a copy of ROOT, without a network and
+#                                                        with FOLDER as /build
 #
-# The roots are in PAM_IAMPASS_ROOTS (/var/tmp/pam-iampass-roots), from DEBIAN_MIRROR (mmdebstrap's own choice).
+# The roots are in PAM_IAMPASS_ROOTS (default: /var/tmp/pam-iampass-roots). DEBIAN_MIRROR sets the mirror (default: that
+# of mmdebstrap).
 set -eu
 roots=${PAM_IAMPASS_ROOTS:-/var/tmp/pam-iampass-roots}
 
@@ -17,7 +18,7 @@ make() {
     key=$(printf '%s\n' "$release" "$@" "${DEBIAN_MIRROR-}" "$(dpkg --print-architecture)" "$(cat "$0")" | sha256sum | cut -c 1-12)
     root=$roots/$release-$key
     mkdir -p -m 0755 "$roots"
-    [ -O "$roots" ] && ! [ -L "$roots" ] || { echo "root.sh: $roots does not belong to this user" >&2; exit 1; }
+    [ -O "$roots" ] && ! [ -L "$roots" ] || { echo "root.sh: $roots is owned by another user" >&2; exit 1; }
     exec 9> "$roots/$release-$key.lock"
     flock 9
     [ -z "$(find "$root" -maxdepth 0 -mtime +7 2> /dev/null)" ] || rm -rf "$root"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Build the rpm packages of the committed tree with plain rpmbuild in a Debian root, without a network, install them
-# into a populated root, and let rpm and rpmlint look at them. Usage, as root: rpm.sh FOLDER
+# Build the rpm packages of the committed tree with plain rpmbuild in a Debian root without a network, install them
+# into a second root, and check them with rpm and rpmlint. Usage, as root: rpm.sh FOLDER
 set -eu
 cd "$(dirname "$0")/.."
 target=$1
@@ -27,11 +27,11 @@ packaging/root.sh run "$root" "$work" sh -euxc '
     rpm --root /build/populated --initdb
     rpm --root /build/populated --nodeps -ivh */*.rpm
     rpm --root /build/populated -V --nodeps pam-iampass pam-iampass-sandbox pam-iampass-selinux
-    # What the scriptlets did.
+    # Check the effect of the scriptlets.
     grep "^iampass:" /build/populated/etc/passwd
     group=$(sed -n "s/^iampass:[^:]*:\([0-9]*\):.*/\1/p" /build/populated/etc/group)
     [ "$(stat -c "%u:%g %a" /build/populated/etc/iampass/iampass.yaml)" = "0:$group 640" ]
-    # An edited file stays.
+    # Edited files are kept.
     echo "# edited" >> /build/populated/etc/iampass/users.yaml
     rpm --root /build/populated --nodeps -U --replacepkgs */*.rpm
     tail -n 1 /build/populated/etc/iampass/users.yaml | grep -x "# edited"
@@ -41,5 +41,5 @@ find "$work/RPMS" "$work/SRPMS" -name '*.rpm' -exec cp -t "$target" {} +
 rpmlint=$(sed -n 's/^ *\([0-9]* packages and [0-9]* specfiles checked; [0-9]* errors, [0-9]* warnings\).*/\1/p' \
     "$target/build.log" | tail -n 1)
 count=$(find "$target" -name '*.rpm' ! -name '*.src.rpm' | wc -l)
-echo "rpm: $count packages; their tests pass, they install, verify, and keep edited files;" \
+echo "rpm: $count packages; their tests pass, they install and verify, and edited files are kept;" \
     "rpmlint: ${rpmlint:?says nothing}"

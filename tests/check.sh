@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run the tests that need neither root nor an installation, with the python3 of PATH (that of a virtual environment
-# after `pip install -e '.[dev]'`) or, where that lacks the packages, with the system's.
+# Run the tests that need neither root nor an installation, with the python3 of PATH (for example of a
+# virtual environment after `pip install -e '.[dev]'`) or, if that lacks the packages, with the system's.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -27,7 +27,7 @@ export PYTHON
 }
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-echo "Testing what needs neither root nor an installation. This takes less than a minute."
+echo "Running the tests that need neither root nor an installation. This takes less than a minute."
 status=0
 for group in 'tests/client --part=1/2' 'tests/client --part=2/2' tests/unit 'tests/sandbox tests/faults'; do
     printf '%s\0' "$group"

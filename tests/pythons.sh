@@ -1,5 +1,5 @@
 #!/bin/sh
-# The unit and client tests on each other Python from 3.9 on that this machine has, two at a time.
+# Run the unit and client tests on all other Python versions from 3.9 on this machine, two at a time.
 # Usage: pythons.sh [VERSION...]
 set -eu
 
@@ -29,5 +29,5 @@ for version; do
         break
     done
 done
-[ -s "$list" ] || { echo "No other Python from 3.9 on is on this machine."; exit 0; }
+[ -s "$list" ] || { echo "This machine has no other Python from 3.9 on."; exit 0; }
 xargs -n 1 -P 2 "$0" --on < "$list"

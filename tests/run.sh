@@ -1,11 +1,11 @@
 #!/bin/sh
-# Run tests with coverage: groups of tests, each in an isolated root of its own, some at the same time.
-# Usage, as root: run.sh [GROUP...]; a group is what pytest is given: a folder or file of tests, and options.
+# Run tests with coverage: groups of tests, each in its own isolated root, some concurrently.
+# Usage, as root: run.sh [GROUP...]; a group is the arguments of pytest: a directory or file of tests, and options.
 set -eu
 cd "$(dirname "$0")/.."
 AT_A_TIME=5
 
-# run_group FOLDER GROUP: run one of them. A line of it is printed, or all of it where a test failed.
+# run_group FOLDER GROUP: run one group. Prints one line, or the whole log if a test failed.
 run_group() {
     folder=$1
     group=$2
@@ -34,27 +34,27 @@ folder=$(mktemp -d "$PWD/build/tests.XXXXXX")
 trap 'rm -rf "$folder"; rmdir build 2> /dev/null || :' EXIT
 whole=$#
 if [ $# -eq 0 ]; then
-    # The longest first. Those that mostly wait are between those that keep the cores busy.
+    # The longest first, and groups that mostly wait between groups that need CPU.
     set -- tests/system/setuid 'tests/system/test_[j-z]*.py' tests/pam 'tests/unit --part=1/3' tests/browser \
         tests/system/setup 'tests/system/test_[a-i]*.py' 'tests/unit --part=2/3' tests/faults 'tests/unit --part=3/3' \
         tests/client tests/sandbox
 fi
-echo "Testing in isolated roots: nothing changes on this machine. All tests take about five minutes."
+echo "Testing in isolated roots: this machine is not changed. All tests take about five minutes."
 status=0
 for group; do printf '%s\0' "$group"; done | xargs -0 -n 1 -P "$AT_A_TIME" tests/run.sh --group "$folder" || status=$?
 /usr/bin/python3 -m coverage combine -q --data-file="$folder/coverage" > "$folder/combined" 2>&1 ||
     cat "$folder/combined"
 /usr/bin/python3 -m coverage report --data-file="$folder/coverage" > "$folder/report" 2>&1 || :
 grep TOTAL "$folder/report" || cat "$folder/report"
-# What decides about a login is tested on nearly every way through it; told where all tests ran.
+# The code that decides about a login needs nearly full branch coverage. Checked after a run of all tests.
 if [ "$whole" -eq 0 ]; then
     decides=pam_iampass/login/verification.py,pam_iampass/login/recovery.py,pam_iampass/login/policy.py,pam_iampass/login/decisions.py
     decides=$decides,pam_iampass/login/rate_limit.py,pam_iampass/login/rate_limit_state.py,pam_iampass/login/recovery_codes.py
     decides=$decides,pam_iampass/system/state_dir.py,pam_iampass/system/trusted_file.py,pam_iampass/system/atomic_write.py
     decides=$decides,pam_iampass/system/file_lock.py,"pam_iampass/client/*"
     /usr/bin/python3 -m coverage report --data-file="$folder/coverage" --include="$decides" > "$folder/decides" 2>&1 &&
-        awk '/^pam_iampass/ && $6 + 0 < 95 { print "Coverage of " $1 " is " $6 ", and has to be 95%"; low = 1 }
-             /^TOTAL/ { print "Branch coverage of what decides about a login: " $6 }
+        awk '/^pam_iampass/ && $6 + 0 < 95 { print "Coverage of " $1 " is " $6 ", but must be at least 95%"; low = 1 }
+             /^TOTAL/ { print "Branch coverage of the code that decides about a login: " $6 }
              END { exit low }' "$folder/decides" || { cat "$folder/decides"; status=1; }
 fi
 tests/support/count.sh "$status" "$folder"/*.log

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Compile the module with the reference policy of this machine (selinux-policy-dev or selinux-policy-devel).
-# Usage: compile.sh FOLDER; the module comes to FOLDER/pam_iampass.pp.
+# Usage: compile.sh FOLDER; the module is written to FOLDER/pam_iampass.pp.
 set -eu
 source=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"

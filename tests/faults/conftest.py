@@ -1,4 +1,4 @@
-"""The machine on which the fault table is played: all cases of one run at the same time."""
+"""Sets up the machine and runs all selected cases of the fault table concurrently."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _COUNTED = pytest.StashKey[tuple[int, int, int]]()
 
 @pytest.fixture(scope="session")
 def stage() -> Iterator[Stage]:
-    """The machine, with everything as it should be."""
-    # A server for each case, all at the same time: more than the 1,024 descriptors that a session often begins with.
+    """The machine with a working configuration."""
+    # Each case has a server, all at the same time: more than the usual limit of 1,024 descriptors.
     most_open = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most_open, 65536), most_open))
     Installation()
@@ -41,7 +41,7 @@ def stage() -> Iterator[Stage]:
 
 @pytest.fixture(scope="session")
 def everything(request: pytest.FixtureRequest, stage: Stage) -> Everything:
-    """All cases that were asked for, played."""
+    """The results of all selected cases."""
     wanted = []
     for item in request.session.items:
         with contextlib.suppress(AttributeError, KeyError):
@@ -54,15 +54,15 @@ def everything(request: pytest.FixtureRequest, stage: Stage) -> Everything:
 
 @pytest.fixture
 def played(everything: Everything, case: Case, way: Way) -> Played:
-    """What was to be seen of this case on this way."""
+    """The result of this case in this way."""
     return everything[case, way]
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
-    """Say how much was played."""
+    """Report how many cases ran."""
     if _COUNTED in config.stash:
-        cases, by_pam, all_in_all = config.stash[_COUNTED]
+        cases, by_pam, total = config.stash[_COUNTED]
         terminalreporter.write_line(
-            f"Fault table: {cases} cases; {by_pam} of them through PAM by {len(BY_PAM)} ways each, "
-            f"{all_in_all} logins or groups of logins in all."
+            f"Fault table: {cases} cases; {by_pam} of them through PAM in {len(BY_PAM)} ways each, "
+            f"{total} logins or groups of logins in all."
         )

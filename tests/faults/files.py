@@ -1,4 +1,4 @@
-"""The files of the configuration, with everything that can be wrong with one."""
+"""The configuration files, and everything that can be wrong with them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Damage = Callable[[Path], object]
 Which = Callable[[Place], Path]
 
 FILES: dict[str, Which] = {
-    "the settings": lambda place: place.settings_file,
+    "the settings file": lambda place: place.settings_file,
     "the user table": lambda place: place.table_file,
-    "the secret": lambda place: place.secret_file,
+    "the secret file": lambda place: place.secret_file,
 }
 
 
 def _half(file: Path) -> None:
-    """As after a power cut: the first half is there."""
+    """Keep only the first half, as after a power cut."""
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 2])
 
@@ -69,23 +69,23 @@ DAMAGE: dict[str, Damage] = {
     "is missing": Path.unlink,
     "is empty": lambda file: file.write_bytes(b""),
     "is binary": lambda file: file.write_bytes(bytes(range(256)) * 16),
-    "is half-written": _half,
-    "belongs to somebody else": lambda file: shutil.chown(file, "nobody"),
-    "can be written by everybody": lambda file: file.chmod(0o666),
-    "lies in a folder that everybody can write": lambda file: file.parent.chmod(0o777),
-    "lies in somebody else's folder": lambda file: shutil.chown(file.parent, "nobody"),
-    "is a link": _link,
+    "is truncated": _half,
+    "is owned by another user": lambda file: shutil.chown(file, "nobody"),
+    "is world-writable": lambda file: file.chmod(0o666),
+    "is in a world-writable directory": lambda file: file.parent.chmod(0o777),
+    "is in a directory owned by another user": lambda file: shutil.chown(file.parent, "nobody"),
+    "is a symbolic link": _link,
     "is a FIFO": _fifo,
     "is a device": _device,
-    "is a folder": _folder,
+    "is a directory": _folder,
     "is a socket": _socket,
     "is larger than 64 MiB": _grown,
-    "cannot be read": lambda file: shutil.chown(file, "root", "root"),
+    "is not readable by the service user": lambda file: shutil.chown(file, "root", "root"),
 }
 
-#: Where it comes to something else than to a login that is denied before anybody is asked.
+#: The exceptions: all others deny the login before a request is sent.
 OTHERWISE: dict[tuple[str, str], Expected] = {
-    ("the secret", "is half-written"): MISCONFIGURED.but(requests=STARTED),
+    ("the secret file", "is truncated"): MISCONFIGURED.but(requests=STARTED),
     ("the user table", "is empty"): UNLISTED,
 }
 
@@ -94,8 +94,8 @@ def table() -> Iterator[Case]:
     """All rows."""
     for name, which in FILES.items():
         for what, damage in DAMAGE.items():
-            if (name, what) == ("the user table", "is half-written"):
-                continue  # where nothing tells of it, see below
+            if (name, what) == ("the user table", "is truncated"):
+                continue  # it may still be valid YAML; see below
             expected = OTHERWISE.get((name, what), MISCONFIGURED)
             yield Case(f"{name} {what}", expected, sandbox(), prepare=_done(damage, which), stage=name)
     yield from _secrets()
@@ -110,11 +110,13 @@ def _done(damage: Damage, which: Which) -> Callable[[Place], object]:
 def _secrets() -> Iterator[Case]:
     def row(what: str, damage: Damage, requests: Requests = NONE) -> Case:
         expected = MISCONFIGURED.but(requests=requests)
-        return Case(f"the secret {what}", expected, sandbox(), prepare=_done(damage, FILES["the secret"]))
+        return Case(
+            f"the secret file {what}", expected, sandbox(), prepare=_done(damage, FILES["the secret file"])
+        )
 
-    yield row("can be read by everybody", lambda file: file.chmod(0o644))
-    yield row("can be read by a group of others", lambda file: shutil.chown(file, "root", "nogroup"))
-    yield row("is another", lambda file: write(file, "another\n"), STARTED)
+    yield row("is world-readable", lambda file: file.chmod(0o644))
+    yield row("is readable by another group", lambda file: shutil.chown(file, "root", "nogroup"))
+    yield row("has a wrong secret", lambda file: write(file, "another\n"), STARTED)
     yield row("has two lines", lambda file: write(file, "one\ntwo\n"))
 
 
@@ -126,34 +128,36 @@ def _tables() -> Iterator[Case]:
         return Case(what, expected, scripted(ACTIVE_AT_ONCE, ENDED), settings, prepare=prepare)
 
     yield row(
-        "the user table breaks off within an entry",
+        "the user table ends in the middle of an entry",
         MISCONFIGURED,
         lambda place: f"{place.users[0]}: {{token: x, me",
     )
-    yield row("the user is in no table", UNLISTED, lambda place: "somebody: x\n")
-    yield row("the user stands in the table twice", MISCONFIGURED, lambda place: f"{place.users[0]}: a\n" * 2)
+    yield row("the user is not in the user table", UNLISTED, lambda place: "somebody: x\n")
+    yield row(
+        "the user is in the user table twice", MISCONFIGURED, lambda place: f"{place.users[0]}: a\n" * 2
+    )
     yield row("the user's token is `..`", MISCONFIGURED, lambda place: f'{place.users[0]}: ".."\n')
     yield row(
         "the user's token has a control character",
         MISCONFIGURED,
         lambda place: f'{place.users[0]}: "a\\u001bb"\n',
     )
-    yield row("the user's methods are none that there are", MISCONFIGURED, _of_no_method)
+    yield row("the user's method is unknown", MISCONFIGURED, _unknown_method)
     yield Case(
-        "the user's own file is broken, as is nobody else's",
+        "the user's file in users.d is invalid",
         MISCONFIGURED,
         scripted(ACTIVE_AT_ONCE, ENDED),
         prepare=lambda place: _own_file(place, place.users[0]),
     )
     yield Case(
-        "somebody else's own file is broken",
+        "another user's file in users.d is invalid",
         APPROVED_AT_ONCE,
         scripted(ACTIVE_AT_ONCE, ENDED),
         prepare=lambda place: _own_file(place, "somebody"),
     )
 
 
-def _of_no_method(place: Place) -> str:
+def _unknown_method(place: Place) -> str:
     return f"{place.users[0]}: {{token: x, methods: [telepathy]}}\n"
 
 
@@ -167,19 +171,19 @@ def _own_file(place: Place, user: str) -> None:
 def _settings() -> Iterator[Case]:
     wrong = {
         "an unknown key": {"colour": "red"},
-        "a server without TLS": {"server": "http://localhost"},
-        "a server with a path": {"server": "https://localhost/x"},
-        "no such method": {"methods": "[telepathy]"},
-        "a timeout of nothing": {"timeout": "0s"},
+        "a server URL without TLS": {"server": "http://localhost"},
+        "a server URL with a path": {"server": "https://localhost/x"},
+        "an unknown method": {"methods": "[telepathy]"},
+        "a timeout of zero": {"timeout": "0s"},
         "a timeout of an hour": {"timeout": "3600s"},
-        "an exempt user who is a list": {"exempt": "{users: [[a]]}"},
-        "a network that is none": {"exempt": "{networks: [everywhere]}"},
-        "a CA file that is not there": {"ca_file": "/etc/iampass/no-such-file.pem"},
+        "a list as an exempt user": {"exempt": "{users: [[a]]}"},
+        "an invalid exempt network": {"exempt": "{networks: [everywhere]}"},
+        "a CA file that does not exist": {"ca_file": "/etc/iampass/no-such-file.pem"},
         "a CA file without certificates": {"ca_file": "/etc/hostname"},
     }
     for what, settings in wrong.items():
         yield Case(
-            f"the settings hold {what}",
+            f"the settings have {what}",
             MISCONFIGURED,
             scripted(ACTIVE_AT_ONCE, ENDED),
             {"unavailable": "ignore", **settings},

@@ -1,4 +1,4 @@
-"""The machine around the module: where records go, and what a login is decided by."""
+"""The logs that audit records go to, and the helper."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def table() -> Iterator[Case]:
         recorded = circumstance is NO_JOURNAL
         for what, expected, server in (
             ("IAMPASS approves", APPROVED_AT_ONCE, FINE),
-            ("IAMPASS talks nonsense", NONSENSE, scripted(answer(200))),
+            ("IAMPASS sends an invalid response", NONSENSE, scripted(answer(200))),
         ):
             yield Case(
                 f"{circumstance}, and {what}",
@@ -29,7 +29,7 @@ def table() -> Iterator[Case]:
                 circumstance=circumstance,
             )
         yield Case(
-            f"{circumstance}, and there are no settings",
+            f"{circumstance}, and the settings file is missing",
             MISCONFIGURED.but(recorded=recorded, within=3.0),
             FINE,
             prepare=lambda place: place.settings_file.unlink(),

@@ -56,9 +56,9 @@ def _is_by_pam(case: Case) -> bool:
 def _cells(expected: Expected, requests: str | None = None) -> tuple[str, ...]:
     outcome = f"{expected.outcome}, {expected.result}" if expected.outcome else "not reached"
     unrecorded = "" if expected.recorded or not expected.outcome else " (no record)"
-    told = " ".join(text for text in (expected.also, expected.message) if text)
+    shown = " ".join(text for text in (expected.also, expected.message) if text)
     counted = expected.requests.at_all if requests is None else requests
-    return outcome + unrecorded, CODES[expected.code], told, counted, f"{expected.within:g} s"
+    return outcome + unrecorded, CODES[expected.code], shown, counted, f"{expected.within:g} s"
 
 
 def _escaped(cell: str) -> str:

@@ -1,4 +1,4 @@
-"""People, and what they do with the phone and when; and sshd with what it makes of them."""
+"""What users do on the phone and when, and how sshd continues."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from tests.support.faults.place import at_once, killed_meanwhile
 from tests.support.faults.server import ACTIVE, ENDED, PENDING, sandbox, scripted
 from tests.support.faults.ssh import ELSEWHERE, by_ssh
 
-#: A poll goes out one and a half seconds after the request: its answer is there after three and a quarter.
+#: The poll is sent 1.5 seconds after the request, and its response is complete after 3.25.
 LATE = ACTIVE.dripping(head=1.75 / len(ACTIVE.head))
-#: In which a person has four seconds.
+#: A timeout of four seconds.
 FOUR = {"timeout": "4s"}
 
 
 def table() -> Iterator[Case]:
     """All rows."""
     once = Requests(1, 1, 1)
-    yield Case("the person approves", APPROVED, sandbox("approve", delay=0.5))
-    yield Case("the person denies", DENIED, sandbox("deny", delay=0.5))
-    yield Case("nobody answers", timed_out(2), sandbox("ignore"), {"timeout": "2s"})
-    yield Case("the person has no phone", NO_DEVICE, sandbox(device=False))
+    yield Case("the user approves", APPROVED, sandbox("approve", delay=0.5))
+    yield Case("the user denies", DENIED, sandbox("deny", delay=0.5))
+    yield Case("the user does not respond", timed_out(2), sandbox("ignore"), {"timeout": "2s"})
+    yield Case("the user has no phone", NO_DEVICE, sandbox(device=False))
     yield Case(
-        "the person approves in the last second",
+        "the user approves in the last second",
         APPROVED.but(requests=once, within=5.0),
         scripted(PENDING, LATE, ENDED),
         FOUR,
     )
-    yield Case("the person approves after the deadline", timed_out(2), sandbox(delay=2.1), {"timeout": "2s"})
+    yield Case("the user approves after the deadline", timed_out(2), sandbox(delay=2.1), {"timeout": "2s"})
     yield Case(
-        "the person denies, then approves",
+        "the user denies, then approves",
         DENIED.but(requests=once),
         scripted(PENDING, polled("failed"), ENDED, ACTIVE),
     )
     yield Case(
-        "the person approves, then denies",
+        "the user approves, then denies",
         APPROVED.but(requests=once),
         scripted(PENDING, ACTIVE, ENDED, polled("failed")),
     )
     yield Case(
-        "the person is being identified, then approves",
+        "the user is in the status `identifying`, then approves",
         APPROVED.but(requests=Requests(1, 2, 1)),
         scripted(PENDING, polled("identifying"), ACTIVE, ENDED),
     )
     yield Case(
-        "the application is killed while the phone rings",
+        "the application is killed while the request is pending",
         Expected(KILLED, "cancelled", "denied", "", Requests(1, 0, 1)),
         sandbox("ask"),
         {"timeout": "30s"},
@@ -61,10 +61,10 @@ def table() -> Iterator[Case]:
         about_pam=True,
     )
     two = APPROVED.but(requests=Requests(2, None, 2))
-    yield Case("two people log in at once", two, sandbox(), play=at_once, people=2)
+    yield Case("two users log in at the same time", two, sandbox(), play=at_once, people=2)
     late = APPROVED.but(requests=Requests(10, None, 10), within=8.0)
     yield Case(
-        "ten people log in at once",
+        "ten users log in at the same time",
         late,
         sandbox(delay=0.5),
         {"timeout": "10s"},
@@ -75,21 +75,21 @@ def table() -> Iterator[Case]:
     yield from _by_sshd()
 
 
-#: Behind a password, and without one.
+#: After a password, and without one.
 AFTER_A_PASSWORD = (f"auth requisite {UNIX}", OURS, PERMIT, *ELSEWHERE)
 ALONE_IN_THE_STACK = (OURS, PERMIT, *ELSEWHERE)
 
-#: sshd goes on with the login, and that is all that they need to know.
+#: sshd continues the login without a message.
 GETS_IN = APPROVED.but(message="")
 
 
 def _by_sshd() -> Iterator[Case]:
     for method in ("keyboard-interactive", "password"):
-        # In sshd's `password` method nobody sees what a module says unless it succeeds.
+        # In sshd's `password` method the user sees messages only if the module succeeds.
         denied = DENIED.but(code=MAXTRIES, message="" if method == "password" else DENIED.message)
         for does, expected in (("approve", GETS_IN), ("deny", denied)):
             yield _ssh(
-                f"ssh's method is {method}, and the person {'approves' if does == 'approve' else 'denies'}",
+                f"the ssh method is {method}, and the user {'approves' if does == 'approve' else 'denies'}",
                 expected,
                 by_ssh(method),
                 AFTER_A_PASSWORD,
@@ -99,8 +99,8 @@ def _by_sshd() -> Iterator[Case]:
 
 
 def _root() -> Iterator[Case]:
-    """sshd refuses by itself after PAM said success, and answers in the person's place, in as many characters as were
-    typed: a bare Enter stays one, and nobody can tell."""
+    """sshd refuses root even after PAM succeeded. It replaces the typed answer by one of the same length, so an empty
+    answer stays empty and the module cannot detect the refusal."""
     stopped, pretended = Expected(AUTH_ERR, "", ""), Expected(MAXTRIES, "cancelled", "denied")
     for permission in ("yes", "prohibit-password", "no"):
         option = f"PermitRootLogin={permission}"

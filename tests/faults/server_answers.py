@@ -1,6 +1,6 @@
-"""What IAMPASS can answer, to the start, to a poll and to the end: each is a server that misbehaves in one call.
+"""Responses of IAMPASS to the start, to a poll and to the end: each server misbehaves in one call.
 
-An outage is tolerated by the settings of all these rows: what is denied here is denied although it is.
+The settings of these rows tolerate an outage, unless the row says otherwise.
 """
 
 from __future__ import annotations
@@ -38,89 +38,97 @@ from tests.support.scripted_server import ANSWER, REQUEST, Step, answer, close, 
 TOLERANT = {"unavailable": "ignore"}
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 ELSEWHERE = {"Location": "https://elsewhere.example/"}
-#: As long as the right answer to any call, for what is cut or slow.
+#: A valid response, to be cut or slowed down.
 WHOLE = answer(200, {"authentication_status": {"session_status": "active"}, "status": True})
-#: What an answer to the start would have to hold to be read at all.
+#: The members of a valid response, to be surrounded by something invalid.
 WRONG_ENOUGH = b'"authentication_status": {"session_status": "active"}, "status": true'
 
-STATUSES_OF_NO_USE = {str(status): answer(status, {"reason": "x"}) for status in (400, 404, 408, 409, 418)}
+UNEXPECTED_STATUSES = {str(status): answer(status, {"reason": "x"}) for status in (400, 404, 408, 409, 418)}
 REFUSALS = {str(status): answer(status, {"reason": "x"}) for status in (401, 403)}
 OUTAGES = {str(status): answer(status, body=b"<html>sorry</html>") for status in (500, 501, 502, 503, 504)}
 
-NO_ANSWERS: dict[str, Step] = {
+INVALID: dict[str, Step] = {
     "HTML": answer(200, body=b"<html>It works!</html>"),
-    "nothing at all": answer(200),
+    "an empty body": answer(200),
     "204": raw(b"HTTP/1.1 204 No Content\r\n\r\n"),
-    "a list": answer(200, []),
-    "a text": answer(200, "active"),
+    "a JSON list": answer(200, []),
+    "a JSON string": answer(200, "active"),
     "a duplicate key": answer(200, body=b"{" + WRONG_ENOUGH + b", " + WRONG_ENOUGH + b"}"),
-    "nesting without end": answer(200, body=b'{"a": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"),
+    "20,000 nested lists": answer(200, body=b'{"a": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"),
     "NaN": answer(200, body=b"{" + WRONG_ENOUGH + b', "x": NaN}'),
-    "a number without end": answer(200, body=b"{" + WRONG_ENOUGH + b', "x": ' + b"9" * 5000 + b"}"),
+    "a number of 5,000 digits": answer(200, body=b"{" + WRONG_ENOUGH + b', "x": ' + b"9" * 5000 + b"}"),
     "invalid UTF-8": answer(200, body=b"{" + WRONG_ENOUGH + b', "x": "\xff\xfe"}'),
     "wrong types": answer(200, {"authentication_status": [True], "status": "true"}),
-    "none of the keys": answer(200, {"welcome": True}),
-    "100 KiB": answer(200, body=b"{" + WRONG_ENOUGH + b"}" + b" " * 100_000),
-    "1 MB without a length": answer(200, body=b" " * 1_000_000, length=False),
+    "none of the expected keys": answer(200, {"welcome": True}),
+    "a body of 100 KB": answer(200, body=b"{" + WRONG_ENOUGH + b"}" + b" " * 100_000),
+    "1 MB without a Content-Length": answer(200, body=b" " * 1_000_000, length=False),
     "a header of 100 KB": raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n"),
-    "a compressed bomb": answer(
+    "a compression bomb": answer(
         200, body=gzip.compress(b" " * 10_000_000), headers={"Content-Encoding": "gzip"}
     ),
-    "chunks of no size": raw(CHUNKED + b"zz\r\n{}\r\n"),
-    "two lengths": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 4\r\n\r\n{}{}"),
+    "an invalid chunk size": raw(CHUNKED + b"zz\r\n{}\r\n"),
+    "two Content-Length headers": raw(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 4\r\n\r\n{}{}"
+    ),
     "another protocol": raw(b"SSH-2.0-OpenSSH_10.0\r\n", "close"),
-    "a redirect to elsewhere": answer(302, headers=ELSEWHERE),
-    "a lasting redirect": answer(308, headers=ELSEWHERE),
+    "a redirect to another host": answer(302, headers=ELSEWHERE),
+    "a permanent redirect": answer(308, headers=ELSEWHERE),
     "304": raw(b"HTTP/1.1 304 Not Modified\r\n\r\n"),
-    "an upgrade": raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"),
+    "a protocol upgrade": raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"),
 }
-"""Complete, and no sense in it: never an outage, never tolerated."""
+"""Complete and invalid: never an outage, never tolerated."""
 
 LOST_AT_ONCE: dict[str, Step] = {
-    "a reset": reset(REQUEST),
-    "an end without a word": close(REQUEST),
-    "half of an answer and a reset": reset(ANSWER, WHOLE),
-    "half of an answer and the end": WHOLE.cut_at(-20, "close"),
-    "a 503 that is cut": answer(503, {"a": 1}).cut_at(-3, "close"),
+    "a connection reset": reset(REQUEST),
+    "a closed connection": close(REQUEST),
+    "half a response and a connection reset": reset(ANSWER, WHOLE),
+    "half a response and a closed connection": WHOLE.cut_at(-20, "close"),
+    "a truncated 503": answer(503, {"a": 1}).cut_at(-3, "close"),
     "a half-closed connection": Step(stage=REQUEST, ending="half_close"),
 }
 LOST_IN_TIME: dict[str, Step] = {
-    "silence": hang(REQUEST),
-    "half of an answer and silence": hang(ANSWER, WHOLE),
-    "a head that drips": WHOLE.dripping(head=0.1),
-    "a body that drips": WHOLE.dripping(body=0.2),
-    "chunks that drip": raw(CHUNKED + b"1\r\n \r\n" * 50).dripping(body=0.1),
+    "no response": hang(REQUEST),
+    "half a response and nothing more": hang(ANSWER, WHOLE),
+    "a header sent byte by byte": WHOLE.dripping(head=0.1),
+    "a body sent byte by byte": WHOLE.dripping(body=0.2),
+    "chunks sent byte by byte": raw(CHUNKED + b"1\r\n \r\n" * 50).dripping(body=0.1),
 }
-"""Incomplete: what was asked may have been done."""
+"""Incomplete: the server may have carried out the request."""
 
-#: Those that are tried at every call.
+#: Sent in response to every call.
 EVERYWHERE = (
     *(
         "HTML",
-        "nothing at all",
+        "an empty body",
         "wrong types",
-        "none of the keys",
+        "none of the expected keys",
         "a duplicate key",
-        "nesting without end",
+        "20,000 nested lists",
         "NaN",
     ),
-    *("invalid UTF-8", "100 KiB", "a compressed bomb", "chunks of no size", "a redirect to elsewhere"),
+    *(
+        "invalid UTF-8",
+        "a body of 100 KB",
+        "a compression bomb",
+        "an invalid chunk size",
+        "a redirect to another host",
+    ),
 )
 STARTS: dict[str, Part] = {
-    "`authenticated` as a text": start_with(authenticated="true"),
+    "`authenticated` as a string": start_with(authenticated="true"),
     "`authenticated` as a number": start_with(authenticated=1),
     "no `authenticated`": start_with(authenticated=...),
     "no `session_token`": start_with(session_token=...),
     "no `session_secret`": start_with(session_secret=...),
     "no `status_url`": start_with(status_url=...),
-    "a `session_token` of null": start_with(session_token=None),
+    "a `session_token` that is null": start_with(session_token=None),
     "a `session_token` with a line break": start_with(session_token="a\r\nX-Evil: 1"),
     "an unknown status": start_with(session_status="levitating"),
     "a status as a list": start_with(session_status=["active"]),
-    "a foreign `status_url`": start_on("https://elsewhere.example", "status_url"),
-    "a foreign `logout_url`": start_on("https://elsewhere.example", "logout_url"),
+    "a `status_url` on another host": start_on("https://elsewhere.example", "status_url"),
+    "a `logout_url` on another host": start_on("https://elsewhere.example", "logout_url"),
     "URLs without TLS": start_on("http://localhost", "status_url", "logout_url"),
-    "no session and no reason": answer(200, {"authentication_status": {"authenticated": False}}),
+    "neither a session nor a reason": answer(200, {"authentication_status": {"authenticated": False}}),
 }
 
 
@@ -140,36 +148,36 @@ def _at_the_start() -> Iterator[Case]:
     def row(what: str, expected: Expected, *parts: Part, timeout: int = 20) -> Case:
         return _case("the start", what, expected, *parts, timeout=timeout)
 
-    for what, step in STATUSES_OF_NO_USE.items():
+    for what, step in UNEXPECTED_STATUSES.items():
         yield row(what, NONSENSE, step)
     for what, step in REFUSALS.items():
         yield row(what, MISCONFIGURED.but(requests=STARTED), step)
     for what, step in OUTAGES.items():
         yield row(what, TOLERATED.but(requests=STARTED), step)
     yield Case(
-        "the start is answered with 503 and outages are not tolerated",
+        "the start is answered with 503, and outages are not tolerated",
         OUTAGE.but(requests=STARTED),
         scripted(answer(503)),
         stage="the start",
     )
     yield row(
-        "429 to the end", TOLERATED.but(requests=Requests(3), within=4.0), *[answer(429)] * 3, timeout=4
+        "429 every time", TOLERATED.but(requests=Requests(3), within=4.0), *[answer(429)] * 3, timeout=4
     )
     yield row(
         "429 once", APPROVED_AT_ONCE.but(requests=Requests(2, 0, 1)), answer(429), ACTIVE_AT_ONCE, ENDED
     )
     wait_long = answer(429, headers={"Retry-After": "86400"})
-    yield row("429 and a day to wait", TOLERATED.but(requests=STARTED), wait_long)
-    for what, part in {**NO_ANSWERS, **STARTS}.items():
+    yield row("429 and a Retry-After of one day", TOLERATED.but(requests=STARTED), wait_long)
+    for what, part in {**INVALID, **STARTS}.items():
         yield row(what, NONSENSE, part)
     for what, step in LOST_AT_ONCE.items():
         yield row(what, OUTAGE.but(requests=STARTED), step)
     for what, step in LOST_IN_TIME.items():
         yield row(what, OUTAGE.but(requests=STARTED, within=3.0), step, timeout=2)
-    yield row("bytes that are no TLS", MISCONFIGURED.but(requests=STARTED), garble(ANSWER, WHOLE))
-    yield row("no device", NO_DEVICE, _not_begun("NO_MOBILE_DEVICE"))
+    yield row("bytes that are not TLS", MISCONFIGURED.but(requests=STARTED), garble(ANSWER, WHOLE))
+    yield row("the reason NO_MOBILE_DEVICE", NO_DEVICE, _not_begun("NO_MOBILE_DEVICE"))
     yield row(
-        "a reason full of control characters",
+        "a reason with control characters",
         Expected(
             ABORT,
             "denied",
@@ -180,7 +188,7 @@ def _at_the_start() -> Iterator[Case]:
         ),
         _not_begun("\x1b[2J\n\u202eok\x85"),
     )
-    yield row("an approval already", APPROVED_AT_ONCE, ACTIVE_AT_ONCE, ENDED)
+    yield row("an approval", APPROVED_AT_ONCE, ACTIVE_AT_ONCE, ENDED)
 
 
 def _not_begun(reason: str) -> Step:
@@ -192,7 +200,7 @@ def _at_a_poll() -> Iterator[Case]:
         return _case("a poll", what, expected, PENDING, *parts, timeout=timeout)
 
     once = Requests(1, 1, 1)
-    everywhere = {what: NO_ANSWERS[what] for what in EVERYWHERE}
+    everywhere = {what: INVALID[what] for what in EVERYWHERE}
     then_denied: dict[str, tuple[dict[str, Step], Expected]] = {
         "nonsense": (
             {**everywhere, "400": answer(400), "404": answer(404), "an unknown status": polled("levitating")},
@@ -200,17 +208,20 @@ def _at_a_poll() -> Iterator[Case]:
         ),
         "refusal": (REFUSALS, MISCONFIGURED),
         "ends": (
-            {status: polled(status) for status in ("failed", "cancelled", "closed", "walkaway")},
+            {
+                f"the status {status}": polled(status)
+                for status in ("failed", "cancelled", "closed", "walkaway")
+            },
             DENIED,
         ),
     }
     for steps, expected in then_denied.values():
         for what, step in steps.items():
             yield row(what, expected.but(requests=once, within=4.0), step, ENDED)
-    yield row("timeout", timed_out(20).but(requests=once, within=4.0), polled("timeout"), ENDED)
+    yield row("the status timeout", timed_out(20).but(requests=once, within=4.0), polled("timeout"), ENDED)
     for what, step in {"503": answer(503), "429": answer(429), **LOST_AT_ONCE}.items():
         yield row(
-            f"{what}, the next with an approval",
+            f"{what}, and the next one with an approval",
             APPROVED.but(requests=Requests(1, 2, 1)),
             step,
             ACTIVE,
@@ -218,11 +229,11 @@ def _at_a_poll() -> Iterator[Case]:
         )
     for what, step in {
         "503": answer(503),
-        "429 and a day to wait": answer(429, headers={"Retry-After": "86400"}),
+        "429 and a Retry-After of one day": answer(429, headers={"Retry-After": "86400"}),
     }.items():
         polls = None if what == "503" else 1
         yield row(
-            f"{what} to the end",
+            f"{what} until the deadline",
             OUTAGE.but(requests=Requests(1, polls, 3 if polls is None else 1), within=4.0),
             *[step] * (9 if polls is None else 1),
             ENDED,
@@ -230,12 +241,16 @@ def _at_a_poll() -> Iterator[Case]:
         )
     for what, step in LOST_IN_TIME.items():
         yield row(
-            f"{what} to the end", OUTAGE.but(requests=Requests(1, 1, 1), within=4.0), step, ENDED, timeout=3
+            f"{what} until the deadline",
+            OUTAGE.but(requests=Requests(1, 1, 1), within=4.0),
+            step,
+            ENDED,
+            timeout=3,
         )
 
 
 def _at_the_end() -> Iterator[Case]:
-    """The person is in already, and waits for none of it."""
+    """The user is already logged in, and does not wait for it."""
 
     def row(what: str, ends: int, *parts: Part) -> Case:
         expected = APPROVED_AT_ONCE.but(requests=Requests(1, 0, ends))
@@ -248,11 +263,11 @@ def _at_the_end() -> Iterator[Case]:
         "429": answer(429),
     }
     for what, step in {**repeated, **LOST_AT_ONCE}.items():
-        yield row(f"{what}, again and again", 3, *[step] * 3)
-    useless = {status: STATUSES_OF_NO_USE[status] for status in ("400", "404")}
-    once = {"500": answer(500), **useless, **REFUSALS, **{what: NO_ANSWERS[what] for what in EVERYWHERE}}
+        yield row(f"{what} every time", 3, *[step] * 3)
+    rejected = {status: UNEXPECTED_STATUSES[status] for status in ("400", "404")}
+    once = {"500": answer(500), **rejected, **REFUSALS, **{what: INVALID[what] for what in EVERYWHERE}}
     for what, step in once.items():
         yield row(what, 1, step)
-    for what in ("silence", "a body that drips"):
+    for what in ("no response", "a body sent byte by byte"):
         yield replace(row(what, 1, LOST_IN_TIME[what]), lingers=10.0)
-    yield row("that it did not end", 1, answer(200, {"status": False}))
+    yield row("`status` false", 1, answer(200, {"status": False}))

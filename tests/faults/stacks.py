@@ -1,6 +1,6 @@
-"""PAM stacks that are put together rightly, and wrongly: the module behind a password, each time right and wrong.
+"""Correct and incorrect PAM stacks: the module after a password, with the right and with a wrong password.
 
-The wrong ones are here so that nobody has to believe it: they are why the shipped files look as they do.
+The incorrect stacks show why the shipped PAM files are written as they are.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ def table() -> Iterator[Case]:
     exempt = {"exempt": "{users: ['{user}']}"}
     fine = scripted(ACTIVE_AT_ONCE, ENDED)
     alone = EXEMPT.but(code=PERM_DENIED)
-    yield Case("an exempt user meets the module alone in its stack", alone, fine, exempt, stack=(OURS, ""))
     yield Case(
-        "an exempt user meets the module with pam_permit behind it",
+        "the user is exempt, and the module is alone in its stack", alone, fine, exempt, stack=(OURS, "")
+    )
+    yield Case(
+        "the user is exempt, and pam_permit follows the module",
         EXEMPT.but(code=SUCCESS),
         fine,
         exempt,
@@ -58,13 +60,13 @@ def _behind_a_password() -> Iterator[Case]:
         ("[success=ok default=die]", stopped),
     ):
         stack = (f"auth {control} {UNIX}", OURS, PERMIT)
-        yield from _pair(f"pam_unix stands before the module as {control}", stack, APPROVED_AT_ONCE, wrong)
+        yield from _pair(f"pam_unix comes before the module as {control}", stack, APPROVED_AT_ONCE, wrong)
 
 
 def _from_another_file() -> Iterator[Case]:
     upside_down = (f"auth sufficient {UNIX}", "auth required pam_deny.so")
     for how in ("include", "substack"):
-        what = f"a file with a sufficient pam_unix comes before the module by {how}"
+        what = f"a file with a sufficient pam_unix comes before the module through {how}"
         yield from _pair(
             what,
             (f"auth {how} {{other}}", OURS, PERMIT),

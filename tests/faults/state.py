@@ -1,4 +1,4 @@
-"""What is remembered from one login to the next: requests, refusals and recovery codes, and the files of it."""
+"""The state kept between logins: the rate limit, the recovery codes, and their files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.faults.expected import (
     MISCONFIGURED,
     OUTAGE,
 )
-from tests.support.faults.place import Place, from_two_places, in_turn, newer_takes_over, with_code
+from tests.support.faults.place import Place, from_two_origins, in_turn, newer_takes_over, with_code
 from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, nobody, sandbox, scripted
 
 FINE = scripted(ACTIVE_AT_ONCE, ENDED)
@@ -33,7 +33,7 @@ REPLACED = Expected(
     Requests(2, None, 2),
     within=10.0,
 )
-COOL_OFF = Expected(
+BACKOFF = Expected(
     ABORT,
     "throttled",
     "denied",
@@ -66,7 +66,7 @@ def table() -> Iterator[Case]:
         name = f"{circumstance}, and the user is exempt"
         yield Case(name, EXEMPT, FINE, exempt, circumstance=circumstance)
     for what, damage in DAMAGE.items():
-        yield Case(f"what is remembered of the user {what}", MISCONFIGURED, FINE, prepare=_done(damage))
+        yield Case(f"the user's rate limit state {what}", MISCONFIGURED, FINE, prepare=_done(damage))
     yield from _requests()
     yield from _codes()
 
@@ -79,10 +79,10 @@ def _write(file: Path, data: bytes, owner: str = "iampass") -> None:
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "is empty": lambda file: _write(file, b""),
-    "is half-written": lambda file: _write(file, b'{"version": 1, "sal'),
+    "is truncated": lambda file: _write(file, b'{"version": 1, "sal'),
     "is binary": lambda file: _write(file, bytes(range(256))),
-    "belongs to somebody else": lambda file: _write(file, b"{}", "nobody"),
-    "is a folder": lambda file: file.mkdir(),
+    "is owned by another user": lambda file: _write(file, b"{}", "nobody"),
+    "is a directory": lambda file: file.mkdir(),
     "is a FIFO": lambda file: os.mkfifo(file),
     "is 2 MiB": lambda file: _write(file, b" " * 2 * 1024 * 1024),
 }
@@ -94,7 +94,7 @@ def _done(damage: Callable[[Path], object]) -> Callable[[Place], object]:
 
 def _requests() -> Iterator[Case]:
     yield Case(
-        "the same person logs in a second time from the same place, and approves",
+        "the user logs in again from the same origin, and approves",
         REPLACED,
         sandbox("ask"),
         TEN,
@@ -102,22 +102,22 @@ def _requests() -> Iterator[Case]:
         others=(APPROVED.but(within=10.0),),
     )
     yield Case(
-        "the same person seems to log in from two places, denies one and approves the other",
+        "two logins from different origins: the user denies one and approves the other",
         DENIED.but(requests=Requests(2, None, 2), within=10.0),
         sandbox("ask"),
         TEN,
-        play=from_two_places,
+        play=from_two_origins,
         others=(APPROVED.but(also=OTHERS, within=10.0),),
     )
     yield Case(
-        "the person has denied twice just before",
+        "the user logs in again after two denials",
         DENIED.but(requests=Requests(2, None, 2)),
         sandbox("deny"),
         play=in_turn({}, {}, {}),
-        others=(DENIED, COOL_OFF),
+        others=(DENIED, BACKOFF),
     )
     yield Case(
-        "the person has denied twice just before, and then logs in from elsewhere",
+        "the user logs in from another origin after two denials",
         DENIED.but(requests=Requests(3, None, 3)),
         sandbox("deny"),
         play=in_turn({}, {}, {"rhost": "192.0.2.9"}),
@@ -127,50 +127,50 @@ def _requests() -> Iterator[Case]:
 
 def _codes() -> Iterator[Case]:
     code = {"typed": "CODE", **SSHD}
-    yield Case("a recovery code is typed in sshd", RECOVERED, FINE, play=with_code(code))
+    yield Case("the user types a recovery code in sshd", RECOVERED, FINE, play=with_code(code))
     yield Case(
-        "a recovery code is typed a second time",
+        "the user types the same recovery code twice",
         RECOVERED,
         FINE,
         play=with_code(code, code),
         others=(WRONG_CODE,),
     )
     yield Case(
-        "three logins type the same recovery code at once",
+        "three logins use the same recovery code at the same time",
         RECOVERED.but(within=4.0),
         FINE,
         play=with_code(code, code, code, at_once=True),
         others=(WRONG_CODE.but(within=4.0),) * 2,
     )
     yield Case(
-        "a recovery code is typed in a cool-off",
+        "the user types a recovery code during backoff",
         DENIED.but(code=MAXTRIES, requests=Requests(2, None, 2)),
         sandbox("deny"),
         play=with_code(SSHD, SSHD, SSHD, code),
-        others=(DENIED.but(code=MAXTRIES), COOL_OFF.but(code=MAXTRIES), RECOVERED),
+        others=(DENIED.but(code=MAXTRIES), BACKOFF.but(code=MAXTRIES), RECOVERED),
     )
     wrong = {"typed": "0123-4567-89ab-cdef", **SSHD}
-    yield Case("wrong recovery code is typed", WRONG_CODE, FINE, play=with_code(wrong))
+    yield Case("the user types a wrong recovery code", WRONG_CODE, FINE, play=with_code(wrong))
     yield Case(
-        "a recovery code is typed elsewhere, where IAMPASS is away",
+        "IAMPASS is unreachable outside sshd, and the user types a recovery code",
         RECOVERED.but(also=OUTAGE.message),
         nobody("https://127.0.0.1:1"),
         play=with_code({"typed": "CODE"}),
     )
     yield Case(
-        "no recovery code is typed elsewhere, where IAMPASS is away",
+        "IAMPASS is unreachable outside sshd, and the user types nothing",
         OUTAGE.but(requests=NONE),
         nobody("https://127.0.0.1:1"),
         play=with_code({"typed": ""}),
     )
     yield Case(
-        "the recovery codes of the user are broken, and the phone approves",
+        "the user's recovery codes are corrupt, and the user approves on the phone",
         APPROVED_AT_ONCE,
         FINE,
         prepare=lambda place: _write(place.codes_file(), b"{"),
     )
     yield Case(
-        "the recovery codes of the user are broken, and one is typed",
+        "the user's recovery codes are corrupt, and the user types one",
         MISCONFIGURED.but(code=MAXTRIES),
         FINE,
         prepare=lambda place: _write(place.codes_file(), b"{"),

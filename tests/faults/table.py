@@ -1,4 +1,4 @@
-"""The fault table: all rows, one file a subject."""
+"""The fault table: all rows, with one file for each subject."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tests.support.faults.case import BY_PAM, WITHOUT_PAM, Case
 from tests.support.ways import Way
 
 SUBJECTS = {
-    "What IAMPASS answers": tuple(server_answers.table()),
-    "The way to IAMPASS": tuple(connections.table()),
+    "Responses from IAMPASS": tuple(server_answers.table()),
+    "Connections to IAMPASS": tuple(connections.table()),
     "Files": tuple(files.table()),
-    "The machine": tuple(machine.table()),
-    "Names": tuple(names.table()),
+    "Logs and the helper": tuple(machine.table()),
+    "User names and remote hosts": tuple(names.table()),
     "Conversations": tuple(conversations.table()),
-    "What is remembered": tuple(state.table()),
-    "Stacks": tuple(stacks.table()),
-    "People": tuple(people.table()),
+    "Rate limit and recovery codes": tuple(state.table()),
+    "PAM stacks": tuple(stacks.table()),
+    "Users and sshd": tuple(people.table()),
 }
 CASES = tuple(case for rows in SUBJECTS.values() for case in rows)
 
 
 def _for_every_door() -> frozenset[Case]:
-    """One case of each stage and each kind of ending: what the others of its kind show is the same to a door."""
+    """One case for each stage and each kind of result: the doors handle the others of its kind alike."""
     found: dict[tuple[object, ...], Case] = {}
     for subject, rows in SUBJECTS.items():
         for case in rows:
@@ -44,7 +44,7 @@ FOR_EVERY_DOOR = _for_every_door()
 
 
 def ways(case: Case) -> tuple[Way, ...]:
-    """The ways on which a case is played."""
+    """The ways in which a case runs."""
     if case.needs_pam:
         return BY_PAM
     return (WITHOUT_PAM, *BY_PAM) if case in FOR_EVERY_DOOR else (WITHOUT_PAM,)

@@ -1,4 +1,4 @@
-"""docs/faults.md tells of every case that is played, as it is played."""
+"""docs/faults.md matches the fault table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must always hold (design), turned off in the code place by place, and the test that notices each time."""
+"""The invariants, the changes that break each of them, and the test that detects each change."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from dataclasses import dataclass
 INVARIANTS = (
     "PAM_SUCCESS means approved",
     "Only an outage can be tolerated, and only before the request was started",
-    "The caller's environment is hostile",
+    "The caller's environment is not trusted",
     "One login, one request; one user and source, one pending request",
     "One absolute deadline",
-    "Every session begun is ended",
-    "One audit record a login",
-    "Text from outside is cleaned",
-    "A login that needs no second factor costs no network",
-    "Never the only factor by mistake",
-    "A name is what NSS says it is",
+    "Every started session is ended",
+    "One audit record per login",
+    "Untrusted text is escaped",
+    "A login that needs no second factor uses no network",
+    "The phone is never the only factor by mistake",
+    "User names come from NSS",
 )
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change that turns an invariant off."""
+    """One change that breaks an invariant."""
 
     invariant: int
     """Counted from 1."""
     what: str
-    """What is different then."""
+    """The effect of the change."""
     file: str
     text: str
-    """Stands once in the file, and is replaced by the other."""
+    """Occurs once in the file; `replacement` takes its place."""
     replacement: str
     test: str
     """The test, or one of its parametrised forms, that must fail."""
 
     def applied_to(self, source: str) -> str:
-        """The changed source. Raises ValueError where the text does not stand there just once."""
+        """The changed source. Raises ValueError unless the text occurs exactly once."""
         if source.count(self.text) != 1:
             raise ValueError(f"{self.file}: {source.count(self.text)} times: {self.text}")
         return source.replace(self.text, self.replacement)
@@ -51,7 +51,7 @@ MUTANTS = (
     # 1
     Mutant(
         1,
-        "any status that is no failure counts as an approval",
+        "any status that is not a failure counts as an approval",
         _DECISIONS,
         "if session.active:",
         "if not session.failed:",
@@ -59,7 +59,7 @@ MUTANTS = (
     ),
     Mutant(
         1,
-        "silence counts as an approval",
+        "a pending status counts as an approval",
         _DECISIONS,
         "if session.active:",
         "if session.active or session.in_progress:",
@@ -67,7 +67,7 @@ MUTANTS = (
     ),
     Mutant(
         1,
-        "a status that nobody knows counts as an approval",
+        "an unknown status counts as an approval",
         "pam_iampass/client/session.py",
         """raise members.error(f'unknown session status "{printable(name)}"')""",
         "return Status.active",
@@ -75,7 +75,7 @@ MUTANTS = (
     ),
     Mutant(
         1,
-        "an ignored login is a success",
+        "an ignored login returns PAM_SUCCESS",
         "pam_iampass/outcome.py",
         "return PamCode.IGNORE",
         "return PamCode.SUCCESS",
@@ -83,7 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         1,
-        "the native door takes any result for a success",
+        "the native door returns PAM_SUCCESS for any result",
         "doors/native/login.c",
         "*result = (int)code;",
         "*result = PAM_SUCCESS;",
@@ -91,7 +91,7 @@ MUTANTS = (
     ),
     Mutant(
         1,
-        "a recovery code is not spent",
+        "a recovery code can be used again",
         "pam_iampass/login/recovery_codes.py",
         "            self._write(folder, now)\n            return now.left",
         "            return now.left",
@@ -100,7 +100,7 @@ MUTANTS = (
     # 2
     Mutant(
         2,
-        "an outage is tolerated although the request may be on the phone",
+        "an outage is tolerated even if the request may be on the phone",
         _DECISIONS,
         ' and not may_have_started:\n        message = "IAMPASS is unreachable. Continuing',
         ':\n        message = "IAMPASS is unreachable. Continuing',
@@ -108,7 +108,7 @@ MUTANTS = (
     ),
     Mutant(
         2,
-        "a lost answer counts as if nothing had been sent",
+        "a lost response counts as if no request had been sent",
         "pam_iampass/client/attempt.py",
         "self.attempt.request_sent = True",
         "self.attempt.request_sent = False",
@@ -116,7 +116,7 @@ MUTANTS = (
     ),
     Mutant(
         2,
-        "a refused secret counts as an outage",
+        "a rejected application secret counts as an outage",
         "pam_iampass/client/response_errors.py",
         "return _refusal(response, call, server, now)",
         "return _outage(response, call, server, deadline, now)",
@@ -124,7 +124,7 @@ MUTANTS = (
     ),
     Mutant(
         2,
-        "a certificate that is not trusted counts as an outage",
+        "an untrusted certificate counts as an outage",
         "pam_iampass/client/attempt.py",
         "return TLSFailure(what)\n",
         'return self.unavailable("the certificate")\n',
@@ -132,7 +132,7 @@ MUTANTS = (
     ),
     Mutant(
         2,
-        "a search list makes an unknown name an outage",
+        "the DNS search list applies to the server's name, so that an unknown name is an outage",
         "pam_iampass/client/resolver.py",
         'return f"{host}."',
         "return host",
@@ -141,7 +141,7 @@ MUTANTS = (
     ),
     Mutant(
         2,
-        "a wrong configuration is tolerated",
+        "an invalid configuration is tolerated",
         _VERIFICATION,
         "return decisions.misconfigured(str(error))\n",
         "return decisions.unlisted(login.user, True)\n",
@@ -149,7 +149,7 @@ MUTANTS = (
     ),
     Mutant(
         2,
-        "a user whose groups cannot be looked up is exempt",
+        "a user is exempt if the group lookup fails",
         "pam_iampass/login/policy.py",
         "        own = accounts.groups(account)\n",
         "        try:\n            own = accounts.groups(account)\n        except Exception:\n"
@@ -159,7 +159,7 @@ MUTANTS = (
     # 3
     Mutant(
         3,
-        "TLS obeys SSLKEYLOGFILE",
+        "TLS honors SSLKEYLOGFILE",
         "pam_iampass/client/tls.py",
         "context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)",
         "context = ssl.create_default_context()",
@@ -167,7 +167,7 @@ MUTANTS = (
     ),
     Mutant(
         3,
-        "the helper gets the caller's environment",
+        "the helper inherits the caller's environment",
         "doors/native/helper.c",
         "execve(IAMPASS_PYTHON, (char *const *)arguments, (char *const *)environment);",
         "(void)environment, execv(IAMPASS_PYTHON, (char *const *)arguments);",
@@ -175,7 +175,7 @@ MUTANTS = (
     ),
     Mutant(
         3,
-        "the helper ignores the signals that the caller ignores",
+        "the helper inherits ignored signals from the caller",
         "doors/native/helper.c",
         "        (void)sigaction(number, &standard, NULL); /* fails for SIGKILL and the like */",
         "        (void)standard;",
@@ -183,7 +183,7 @@ MUTANTS = (
     ),
     Mutant(
         3,
-        "a file that others can write is read",
+        "a file that other users can write is read",
         "pam_iampass/system/trusted_file.py",
         "if status.st_mode & 0o022:",
         "if False:",
@@ -191,7 +191,7 @@ MUTANTS = (
     ),
     Mutant(
         3,
-        "the door does not look at who listens at the agent's socket",
+        "the door does not check the owner of the agent's process",
         "doors/native/agent.c",
         "size == sizeof peer &&\n            peer.uid == 0)",
         "size == sizeof peer)",
@@ -200,7 +200,7 @@ MUTANTS = (
     # 4
     Mutant(
         4,
-        "a denial lets the application ask again",
+        "a denial returns PAM_MAXTRIES in every application",
         "pam_iampass/outcome.py",
         "return PamCode.MAXTRIES if login.through_sshd else PamCode.ABORT",
         "return PamCode.MAXTRIES",
@@ -208,7 +208,7 @@ MUTANTS = (
     ),
     Mutant(
         4,
-        "a start whose answer was lost is repeated",
+        "a start whose response was lost is repeated",
         "pam_iampass/client/authentication.py",
         'self._request("start", "POST", path, b"{}")',
         '__import__("dataclasses").replace(self._request("start", "POST", path, b"{}"), idempotent=True)',
@@ -216,7 +216,7 @@ MUTANTS = (
     ),
     Mutant(
         4,
-        "a newer login does not wait for the older one of its place",
+        "a newer login does not wait for the older login from the same origin",
         "pam_iampass/login/rate_limit.py",
         "if login.origin == origin else None",
         "if False else None",
@@ -224,7 +224,7 @@ MUTANTS = (
     ),
     Mutant(
         4,
-        "there is no cool-off",
+        "there is no backoff",
         "pam_iampass/login/rate_limit_state.py",
         "if found is None or found.count < 2:",
         "if True:",
@@ -233,7 +233,7 @@ MUTANTS = (
     ),
     Mutant(
         4,
-        "who rings and hangs up is not counted",
+        "a login that ends after the request was sent is not counted",
         "pam_iampass/login/rate_limit.py",
         "return RequestResult.LOST if isinstance(end, Stopping) else RequestResult.FAILED",
         "return RequestResult.LOST",
@@ -241,7 +241,7 @@ MUTANTS = (
     ),
     Mutant(
         4,
-        "who begins anew from the same place is not counted",
+        "a login that is superseded from the same origin is not counted",
         "pam_iampass/login/rate_limit.py",
         "return RequestResult.LOST if isinstance(end, Stopping) else RequestResult.FAILED",
         "return RequestResult.LOST if isinstance(end, (Stopping, Superseded)) else RequestResult.FAILED",
@@ -251,7 +251,7 @@ MUTANTS = (
     # 5
     Mutant(
         5,
-        "each byte has the whole time for itself",
+        "the timeout restarts with each byte",
         "pam_iampass/client/attempt.py",
         "left = self.deadline.remaining()",
         "left = 5.0",
@@ -259,7 +259,7 @@ MUTANTS = (
     ),
     Mutant(
         5,
-        "the module takes two seconds more than it has",
+        "the module exceeds its timeout by two seconds",
         _APPROVAL,
         "Deadline(self._began + required.service.timeout - REPLY_MARGIN, context.clock)",
         "Deadline(self._began + required.service.timeout + 2.0, context.clock)",
@@ -267,7 +267,7 @@ MUTANTS = (
     ),
     Mutant(
         5,
-        "the native door waits two seconds longer",
+        "the native door waits two seconds past its deadline",
         "doors/native/login.c",
         "login->stream.deadline = deadline_in(login->frame.number + GRACE_MS);",
         "login->stream.deadline = deadline_in(login->frame.number + GRACE_MS + 2000);",
@@ -276,7 +276,7 @@ MUTANTS = (
     # 6
     Mutant(
         6,
-        "no session is ended",
+        "sessions are never ended",
         _APPROVAL,
         "cleanup.callback(_end, session, self._context.session_left_open)",
         "pass",
@@ -284,7 +284,7 @@ MUTANTS = (
     ),
     Mutant(
         6,
-        "a session outlives us on the server",
+        "a session stays on the server for an hour if the module dies",
         _APPROVAL,
         "int(required.service.timeout) + SESSION_MARGIN",
         "3600",
@@ -292,7 +292,7 @@ MUTANTS = (
     ),
     Mutant(
         6,
-        "nobody notices that the application died",
+        "the module does not detect that the application died",
         "pam_iampass/relay/connection.py",
         'if self._readable(seconds):\n            raise ApplicationGone("the application ended")',
         "self._readable(seconds)",
@@ -301,7 +301,7 @@ MUTANTS = (
     # 7
     Mutant(
         7,
-        "a login leaves no record",
+        "a login writes no audit record",
         "pam_iampass/module.py",
         "    journal.record(login, decision)\n    _tell",
         "    _tell",
@@ -309,7 +309,7 @@ MUTANTS = (
     ),
     Mutant(
         7,
-        "an error inside the module leaves none",
+        "an error inside the module writes no audit record",
         "pam_iampass/module.py",
         "except BaseException as error:",
         "except ZeroDivisionError as error:",
@@ -317,7 +317,7 @@ MUTANTS = (
     ),
     Mutant(
         7,
-        "the native door leaves none when no answer came",
+        "the native door writes no audit record if it gets no result",
         "doors/native/door.c",
         "    if (failure.error != ECANCELED)\n        audit_denial(pamh, &failure);",
         "    (void)audit_denial;",
@@ -326,7 +326,7 @@ MUTANTS = (
     # 8
     Mutant(
         8,
-        "what does not print is shown as it is",
+        "unprintable characters are not escaped",
         "pam_iampass/text.py",
         "character if character.isprintable() else _escape(character)",
         "character",
@@ -334,7 +334,7 @@ MUTANTS = (
     ),
     Mutant(
         8,
-        "a person is told of a denial byte for byte as the server said it",
+        "the server's reason for a denial is displayed without escaping",
         "pam_iampass/login/conversation.py",
         "self._pamh.conversation(PamMessage(ERROR_MSG, clean(text)))",
         "self._pamh.conversation(PamMessage(ERROR_MSG, text))",
@@ -342,7 +342,7 @@ MUTANTS = (
     ),
     Mutant(
         8,
-        "the native door logs names as they are",
+        "the native door logs names without escaping",
         "doors/native/audit.c",
         "if (byte > ' ' && byte < 0x7f && byte != '\\\\')",
         "if (byte != 0)",
@@ -351,7 +351,7 @@ MUTANTS = (
     # 9
     Mutant(
         9,
-        "an exempt login asks IAMPASS all the same",
+        "an exempt login sends a request to IAMPASS",
         _VERIFICATION,
         "    if exemption is not None:\n",
         "    context.connect(settings).authenticate_user(approver.name)\n    if exemption is not None:\n",
@@ -359,7 +359,7 @@ MUTANTS = (
     ),
     Mutant(
         9,
-        "an exempt login loads what it takes to ask IAMPASS",
+        "an exempt login loads the network libraries",
         _VERIFICATION,
         "    if exemption is not None:\n",
         "    context.connect(settings)\n    if exemption is not None:\n",
@@ -368,7 +368,7 @@ MUTANTS = (
     # 10
     Mutant(
         10,
-        "first_factor is not looked at",
+        "first_factor is not checked",
         _VERIFICATION,
         "if arguments.first_factor is not None and not login.accepted(arguments.first_factor):",
         "if False:",
@@ -376,7 +376,7 @@ MUTANTS = (
     ),
     Mutant(
         10,
-        "who is exempt needs no key",
+        "an exempt user needs no key",
         _VERIFICATION,
         "if arguments.first_factor is not None and not login.accepted(arguments.first_factor):",
         "if arguments.first_factor and not login.accepted(arguments.first_factor) and login.user != 'root':",
@@ -384,7 +384,7 @@ MUTANTS = (
     ),
     Mutant(
         10,
-        "a word that the client chose counts as a key",
+        "text chosen by the client counts as a key",
         "pam_iampass/outcome.py",
         'line.split(" ", 1)[0] == method',
         'method in line.split(" ")',
@@ -393,7 +393,7 @@ MUTANTS = (
     # 11
     Mutant(
         11,
-        "a name is what was typed",
+        "the user name is used as typed",
         "pam_iampass/system/accounts.py",
         '            raise LookupFailed(f"looking up the user failed: {error.strerror}") from None\n'
         "        return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)",
@@ -403,7 +403,7 @@ MUTANTS = (
     ),
     Mutant(
         11,
-        "a name that NSS does not know is asked about all the same",
+        "a request is sent for a name that NSS does not know",
         _VERIFICATION,
         "        return decisions.no_account()\n",
         "        account = type('Account', (), {'name': login.user, 'uid': 65534, 'gid': 65534})\n",

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Build the packages of the committed tree, and test them on a booted machine of each release.
 # Usage, as root: run.sh FOLDER RELEASE... [-- PYTEST-ARGUMENT...]; the packages are in FOLDER/RELEASE/, and are built
-# anew only where they are not those of the commit.
+# again only if they are not from the current commit.
 set -eu
 cd "$(dirname "$0")/../.."
 packages=$1
@@ -21,8 +21,8 @@ for release in $releases; do
     if [ "$(cat "$packages/$release/commit" 2> /dev/null)" != "$commit" ]; then
         packaging/deb.sh "$packages" "$release"
     fi
-    cp -R "$packages/$release" "$folder/" # so that a build meanwhile takes nothing away
-    # What a machine has before; and, for apt without a network, what the packages and the tests ask for.
+    cp -R "$packages/$release" "$folder/" # a build at the same time must not remove them
+    # The installed packages; and, for apt without a network, the dependencies of the packages and the tests.
     asked=$(for package in "$packages/$release"/*.deb; do dpkg-deb -f "$package" Depends | tr ',' '\n'; done |
         sed 's/|.*//; s/(.*//; s/:any//; s/ //g' | grep -vE '(^|-)(pam-)?iampass|^systemd' | sort -u)
     root=$(packaging/root.sh make "$release" systemd systemd-sysv dbus libpam-systemd openssh-server openssh-client \

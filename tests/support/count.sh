@@ -1,5 +1,5 @@
 #!/bin/sh
-# Print one line for several logs of pytest, in the form of a test runner's own. Usage: count.sh STATUS LOG...
+# Print one summary line for several logs of pytest. Usage: count.sh STATUS LOG...
 status=$1
 shift
 tail -q -n 1 "$@" | awk -v status="$status" '

@@ -1,12 +1,11 @@
 #!/bin/sh
-# Run a command as root on a copy of this machine, and throw the copy away afterwards: changed files, processes, host
-# name and network. Only the folder that it is run in is the real one.
+# Run a command as root in a copy of this machine, with its own files, processes, host name and network, and discard the
+# copy afterwards. Only the current directory is the real one.
 # Usage, as root: isolated-root.sh [--shared-network] COMMAND [ARGUMENT...]
 #
-# What differs from machine to machine is the same in every copy: it is called `server`; its network is a loopback
-# interface (--shared-network: the machine's own network, for a browser outside); names come from its own files; there
-# are no people, no settings in sshd_config.d and sudoers.d, and no variables in the environment but those set here.
-# Give a variable to the command with env(1).
+# Every copy is alike: its host name is `server`; its network is a loopback interface (--shared-network: the machine's
+# own network, for a browser outside); names come from its own files; there are no regular users, no settings in
+# sshd_config.d and sudoers.d, and no environment variables except those set here. Use env(1) to set others.
 set -eu
 
 if [ "${1-}" != --inside ]; then
@@ -24,7 +23,7 @@ umask 022
 ulimit -S -c 0
 ulimit -n 65536 2> /dev/null || ulimit -n "$(ulimit -Hn)"
 
-# Everything that is written goes to memory, below a /run of its own. The folder that it is run in is kept at hand.
+# All changes are written to memory, below a private /run. The current directory is kept open.
 here=$PWD
 exec 3< "$here"
 mount -t tmpfs -o mode=0755,size=4g run /run
@@ -33,7 +32,7 @@ mkdir -m 0755 "$copy" "$copy/here" "$copy/scratch" /run/sshd /run/systemd /run/s
 mount --bind /proc/self/fd/3 "$copy/here"
 exec 3<&-
 
-# The network. Root of a container may have no right to configure one, but has it in a user namespace.
+# The network. Root in a container may not be allowed to configure one, except in a user namespace.
 if [ $network = own ]; then
     : > "$copy/network"
     if ! unshare --net="$copy/network" ip link set lo up 2> /dev/null; then
@@ -48,7 +47,7 @@ if [ $network = own ]; then
     enter="nsenter --net=$copy/network"
 fi
 
-# The folders: overlays.
+# The directories: overlays.
 own="/etc/hostname /etc/hosts /etc/resolv.conf /etc/nsswitch.conf"
 cp /proc/self/mountinfo "$copy/mounts"
 for folder in /etc /usr /var /root /opt; do
@@ -58,7 +57,7 @@ for folder in /etc /usr /var /root /opt; do
     chmod --reference="$folder" "$copy/$name/upper"
     mount --rbind "$folder" "$copy/$name/before"
     mount -t overlay -o "lowerdir=$folder,upperdir=$copy/$name/upper,workdir=$copy/$name/work" overlay "$folder"
-    # What else is mounted below is not seen through an overlay: it is shown as it is, read-only.
+    # Mounts below it are not visible through an overlay: bind them read-only.
     awk -v folder="$folder/" 'index($5, folder) == 1 { print $5 }' "$copy/mounts" | while read -r below; do
         case " $own " in *" $below "*) continue ;; esac
         [ -e "$below" ] || continue # gone since the list was made
@@ -66,18 +65,18 @@ for folder in /etc /usr /var /root /opt; do
         mount -o remount,bind,ro "$below"
     done
 done
-# Nobody's files: empty folders.
+# Empty directories.
 mount -t tmpfs -o mode=0755 home /home
 mount -t tmpfs -o mode=1777 tmp /tmp
 mkdir -p "$here"
 mount --bind "$copy/here" "$here"
 
-# The machine's name, and names of machines and people.
+# The host name, and names of hosts and users.
 echo server > /proc/sys/kernel/hostname
 rm -f $own /etc/localtime /etc/ssh/sshd_config.d/* /etc/sudoers.d/*
 echo server > /etc/hostname
 printf '%s\n' '127.0.0.1 localhost' '::1 localhost ip6-localhost ip6-loopback' '127.0.1.1 server' > /etc/hosts
-echo 'search .' > /etc/resolv.conf # nobody answers, at once; and no domain is added to a name
+echo 'search .' > /etc/resolv.conf # DNS fails immediately; no domain is added to a name
 for database in passwd group shadow gshadow sudoers protocols services networks; do
     echo "$database: files"
 done > /etc/nsswitch.conf
@@ -93,7 +92,7 @@ done
 [ ! -e /usr/share/openssh/sshd_config ] || cp /usr/share/openssh/sshd_config /etc/ssh/
 
 if ! [ -L /dev/log ]; then
-    # A machine without a journal: give the copy a /dev/log of its own, beside the devices that there are.
+    # A machine without a journal: give the copy its own /dev/log beside the existing devices.
     mkdir "$copy/dev"
     mount --rbind /dev "$copy/dev"
     mount -t tmpfs -o mode=0755 devices /dev
@@ -102,7 +101,7 @@ if ! [ -L /dev/log ]; then
         if [ -L "$device" ]; then
             cp -P "$device" "$entry"
         elif [ "$entry" = /dev/ptmx ]; then
-            mknod -m 666 "$entry" c 5 2 # the kernel looks for the pts beside it
+            mknod -m 666 "$entry" c 5 2 # the kernel expects pts beside it
         elif [ -d "$device" ]; then
             mkdir "$entry"
             mount --rbind "$device" "$entry"
@@ -115,7 +114,7 @@ if ! [ -L /dev/log ]; then
 fi
 
 cd "$here"
-status=0 # no exec: the first process of the copy buries the others
+status=0 # no exec: the first process of the copy reaps the others
 ${enter-} env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root USER=root LOGNAME=root SHELL=/bin/sh TERM=xterm-256color \
     LC_ALL=C.UTF-8 TZ=UTC \
     MACHINE_COPY=1 MACHINE_SCRATCH="$copy/scratch" PYTHONPYCACHEPREFIX="$copy/bytecode" \

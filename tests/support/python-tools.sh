@@ -1,9 +1,9 @@
 #!/bin/sh
-# Install Python programs that Debian does not have, each into a virtual environment of its own that is kept for later.
+# Install Python programs that Debian does not package, each into its own virtual environment, which is kept.
 # Usage: python-tools.sh ruff|published-client|browser...
 #
-# They are in PAM_IAMPASS_TOOLS (/var/tmp/pam-iampass-tools-UID), which only its owner may write. Tests find them there
-# (tests/support/venv.py): a copy of the machine has no network.
+# They are in PAM_IAMPASS_TOOLS (/var/tmp/pam-iampass-tools-UID), which only its owner can write. Tests find them there
+# (tests/support/venv.py), because the isolated root has no network.
 set -eu
 tools=${PAM_IAMPASS_TOOLS:-/var/tmp/pam-iampass-tools-$(id -u)}
 mkdir -p -m 0700 "$tools"
@@ -18,7 +18,7 @@ for name; do
         browser) wanted='playwright==1.65.2 axe-playwright-python==0.1.8' ;;
         *) echo "usage: python-tools.sh ruff|published-client|browser..." >&2; exit 2 ;;
     esac
-    # Made anew where something else is wanted, or where the Python that it was made with is gone.
+    # Recreate it if the requirement changed, or if its Python was removed.
     if [ "$(cat "$tools/$name/made-of" 2> /dev/null)" != "$wanted" ] || ! "$tools/$name/bin/python" -c ''; then
         echo "Installing from PyPI, into $tools/$name: $wanted"
         /usr/bin/python3 -m venv --clear "$tools/$name"

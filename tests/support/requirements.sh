@@ -1,7 +1,7 @@
 #!/bin/sh
-# Install the Debian packages that `make demo`, `make test` or `make bench` need and that are not there yet.
+# Install the Debian packages that `make demo`, `make test` or `make bench` need and that are missing.
 # Usage, as root: requirements.sh demo|test|bench|packages
-# No service is started or enabled by it: an ssh server that was not there before stays off.
+# Does not start or enable any service: a newly installed ssh server stays disabled.
 set -eu
 
 demo="openssh-server openssh-client libpam-python sudo python3-requests python3-yaml python3-systemd python3-pampy
@@ -36,7 +36,7 @@ tools() {
 }
 [ -n "$missing" ] || { tools "$1"; exit 0; }
 
-[ "$(id -u)" -eq 0 ] || { echo "requirements.sh: must run as root, to install$missing" >&2; exit 1; }
+[ "$(id -u)" -eq 0 ] || { echo "requirements.sh: must run as root to install$missing" >&2; exit 1; }
 command -v apt-get > /dev/null || { echo "requirements.sh: this needs Debian's apt-get" >&2; exit 1; }
 echo "Installing Debian packages:$missing"
 
@@ -58,7 +58,7 @@ case $missing in
     *openssh-server*)
         if [ -d /run/systemd/system ]; then
             systemctl disable --quiet ssh.service ssh.socket
-            echo "The ssh server that was installed is not enabled."
+            echo "The newly installed ssh server is disabled."
         fi
         ;;
 esac

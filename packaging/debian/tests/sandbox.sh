@@ -1,5 +1,5 @@
-# Sourced by the tests: a local IAMPASS that approves or denies every request ($auto), and the
-# configuration that leads to it.
+# Sourced by the tests: start a local IAMPASS that approves or denies all requests ($auto), and configure this machine
+# for it.
 state=$(mktemp -d)
 pam-iampass sandbox --listen 127.0.0.1:8443 --application-id demo --state "$state" --user token-of-alice \
     --auto "$auto" > "$state/log" 2>&1 &

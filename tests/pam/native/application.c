@@ -104,11 +104,11 @@ static int converse(int count, const struct pam_message **messages, struct pam_r
         if ((asked && is("error")) || is("error-always"))
             result = PAM_CONV_ERR;
         if (!asked && is("echo"))
-            made[i].resp = strdup("an answer that nobody wanted");
+            made[i].resp = strdup("an unexpected response");
     }
     if (result != PAM_SUCCESS || is("no-array")) {
         free(made);
-        /* What is left after an error is no pointer. (pam_get_user would free it all the same.) */
+        /* After an error the pointer is invalid. (pam_get_user would still free it.) */
         made = is("no-array") || user == NULL ? NULL : (struct pam_response *)16;
     }
     *responses = made;

@@ -1,4 +1,4 @@
-"""What a row of the fault table says: what is wrong, and what must come of a login all the same."""
+"""A row of the fault table: the failure, and the expected result of the login."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 WITH_NATIVE_HELPER, WITH_PAM_PYTHON = WITH_HELPER
 #: Through PAM: each door, the native one with the agent and with the helper.
 BY_PAM = (WITH_PAM_PYTHON, WITH_AGENT, WITH_NATIVE_HELPER)
-#: The test speaks with the agent in the place of a door.
+#: The test speaks the relay protocol with the agent in place of a door.
 WITHOUT_PAM = Way("the agent, without PAM", "", agent=True)
 #: The PAM stack of a case that is about something else.
 MODULE_ALONE = ("auth required {module}",)
@@ -25,7 +25,7 @@ SUCCESS, AUTH_ERR, MAXTRIES, IGNORE, ABORT = 0, 7, 11, 25, 26
 PERM_DENIED, AUTHINFO_UNAVAIL = 6, 9
 #: The application died of SIGSEGV.
 CRASHED = -11
-#: It was killed.
+#: The application was killed.
 KILLED = -9
 CODES = {
     SUCCESS: "PAM_SUCCESS",
@@ -46,12 +46,12 @@ class Requests:
 
     starts: int = 0
     polls: int | None = 0
-    """None: one or more, as time allows."""
+    """None: one or more, depending on time."""
     ends: int = 0
 
     @property
     def at_all(self) -> str:
-        """For a reader."""
+        """As text for the page."""
         if self == Requests():
             return "0"
         polls = "polls" if self.polls is None else f"{self.polls} poll"
@@ -59,7 +59,7 @@ class Requests:
         return ", ".join(part for part in parts if not part.startswith("0"))
 
     def fit(self, seen: Requests) -> bool:
-        """Whether these are they."""
+        """Whether the server saw these requests."""
         polls = seen.polls or 0
         right = polls >= 1 if self.polls is None else polls == self.polls
         return (self.starts, self.ends) == (seen.starts, seen.ends) and right
@@ -70,22 +70,22 @@ NONE = Requests()
 
 @dataclass(frozen=True)
 class Expected:
-    """What must come of a login."""
+    """The expected result of a login."""
 
     code: int
-    """What the module says; with a stack of several modules, what the stack says."""
+    """The result of the module; in a stack of several modules, that of the stack."""
     outcome: str
-    """In the audit record; empty where the module is not to be reached, and so there is no record."""
+    """In the audit record; empty if the module must not be reached, so that there is no record."""
     result: str
     message: str = ""
-    """What the person reads of it, in one line; empty: nothing. A time to wait in it is written `…`."""
+    """The result as the user reads it, in one line; empty: nothing. Waiting times are written `…`."""
     requests: Requests = NONE
     within: float = 1.0
-    """Seconds until PAM has its answer, beside the start of an interpreter where one is started."""
+    """Seconds until PAM has the result, without the start of an interpreter."""
     record: str = ""
     """A part of the audit record's line."""
     also: str = ""
-    """What the person reads before that, where there is more than what to do."""
+    """What the user reads before that, besides instructions."""
     recorded: bool = True
     """Whether there is a log for the audit record to be in."""
 
@@ -96,13 +96,13 @@ class Expected:
 
 @dataclass(frozen=True)
 class Difference:
-    """Another expectation on one way."""
+    """A different result in one way."""
 
     why: str
     expected: Expected
 
 
-#: From a place to a login on it, or to some at once.
+#: Runs one or more logins in a place.
 Play = Callable[["Place"], "list[Ended]"]
 Option = Union[str, bytes, int, bool]
 
@@ -111,16 +111,16 @@ class Log(Protocol):
     """Where audit records go."""
 
     def lines(self) -> list[str]:
-        """What came so far."""
+        """The lines received so far."""
 
 
 @dataclass(frozen=True)
 class Circumstance:
-    """What holds for the whole machine while its cases are played; the others wait."""
+    """A condition of the whole machine while its cases run; the other cases wait."""
 
     name: str
     make: Callable[[Stage], AbstractContextManager[Log | None]]
-    """Brings the log that records go to, where that is not the journal."""
+    """Yields the log that records go to, if that is not the journal."""
 
     def __str__(self) -> str:
         return self.name
@@ -130,8 +130,8 @@ def _as_it_is(stage: Stage) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-AS_EVER = Circumstance("as ever", _as_it_is)
-#: For those that give the machine enough to do.
+NORMAL = Circumstance("normal", _as_it_is)
+#: For cases that need the machine for themselves.
 ALONE = Circumstance("alone", _as_it_is)
 
 
@@ -140,55 +140,55 @@ class Case:
     """One row."""
 
     name: str
-    """Reads as a sentence together with «when»."""
+    """Completes a sentence that begins with "when"."""
     expected: Expected
     server: Callable[[Place], AbstractContextManager[object]]
-    """Who answers where the settings say that IAMPASS is; see `server`."""
+    """The server at the configured address; see `server`."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Keys of iampass.yaml with their YAML text."""
     prepare: Callable[[Place], object] = lambda place: None
-    """What is done to the files of this login, once they are as they should be."""
+    """Changes the valid files of this login."""
     play: Play | None = None
-    """None: by the application of `tests/pam/native/application.c`, with `application` for options."""
+    """None: run the application of `tests/pam/native/application.c` with the options of `application`."""
     application: Mapping[str, Option] = field(default_factory=dict)
     others: tuple[Expected, ...] = ()
-    """What must come of the logins after the first, where the case plays some and they differ."""
+    """The expected results of further logins, if they differ from the first."""
     stack: tuple[str, ...] = MODULE_ALONE
     """The PAM file. `{module}` is the door with its arguments, `{other}` the name of the file in `included`."""
     included: tuple[str, ...] = ()
     lingers: float = 0.0
-    """Seconds that the module is at work after its answer."""
+    """Seconds that the module keeps working after its reply."""
     people: int = 1
-    """How many take part."""
-    circumstance: Circumstance = AS_EVER
+    """The number of users."""
+    circumstance: Circumstance = NORMAL
     differs: Mapping[Way, Difference] = field(default_factory=dict)
     stage: str = ""
-    """At which step of a login it goes wrong, where that is not the subject of the row."""
+    """The step of a login that fails, if that is not the subject of the row."""
     about_pam: bool = False
-    """Whether it is about the application, a door or PAM itself, and so cannot be played without PAM."""
+    """Whether the case is about the application, a door or PAM, and so cannot run without PAM."""
 
     def __str__(self) -> str:
         return self.name
 
     @property
     def needs_pam(self) -> bool:
-        """Whether it can be played through PAM only."""
+        """Whether it can run only through PAM."""
         return self.about_pam or bool(self.differs) or self.stack != MODULE_ALONE
 
     @property
     def takes(self) -> float:
-        """About how long it takes in all, in seconds."""
+        """The approximate total time, in seconds."""
         return self.expected.within + self.lingers
 
     def code_of_the_stack(self, expected: Expected, way: Way) -> int:
-        """What the application gets to see: a stack in which every module says PAM_IGNORE fails."""
+        """The code that the application gets: a stack in which every module returns PAM_IGNORE fails."""
         alone = expected.code == IGNORE and len(self.stack) == 1 and way != WITHOUT_PAM
         return PERM_DENIED if alone else expected.code
 
     def each(self, way: Way, logins: int) -> list[Expected]:
-        """What must come of each of so many logins on this way."""
+        """The expected result of each login in this way."""
         return [self.on(way), *self.others] if self.others else [self.on(way)] * logins
 
     def on(self, way: Way) -> Expected:
-        """What must come of it on this way."""
+        """The expected result in this way."""
         return self.differs[way].expected if way in self.differs else self.expected

@@ -1,4 +1,4 @@
-"""What can be wrong with the whole machine, while the cases that are about it are played."""
+"""Failures of the whole machine, which hold while the cases about them run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from tests.support.faults.stage import Stage
 
 Make = Callable[["Stage"], "AbstractContextManager[Log | None]"]
-FOLDER, AWAY = Path(STATE), Path(STATE).with_name("state-away")
-#: Where /dev/log leads.
+DIRECTORY, AWAY = Path(STATE), Path(STATE).with_name("state-away")
+#: The target of /dev/log.
 SYSLOG = Path("/run/systemd/journal/dev-log")
 
 
 class Syslog:
-    """Takes what is sent to a socket; or takes nothing more, where it is `full`."""
+    """Reads a datagram socket; if `full`, fills it instead and does not read."""
 
     def __init__(self, path: Path, *, full: bool = False) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -50,7 +50,7 @@ class Syslog:
         self._path.unlink()
 
     def lines(self) -> list[str]:
-        """What came until now, and then takes nothing more."""
+        """The lines received so far. Stops reading."""
         if self._reader.is_alive():
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.sendto(b"", str(self._path))
@@ -58,7 +58,7 @@ class Syslog:
         return self._lines
 
     def _read(self) -> None:
-        # At once: the kernel keeps ten datagrams, and lets writers wait or fail.
+        # Read immediately: the kernel queues only ten datagrams, and then writers wait or fail.
         while line := self._socket.recv(1 << 16):
             self._lines.append(line.decode("utf-8", "replace"))
 
@@ -121,39 +121,39 @@ def _no_helper(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def _elsewhere(stage: Stage) -> Iterator[None]:
-    """The folder of the state is not in its place."""
-    FOLDER.rename(AWAY)
+def _missing(stage: Stage) -> Iterator[None]:
+    """The state directory is moved away."""
+    DIRECTORY.rename(AWAY)
     try:
         yield
     finally:
-        AWAY.rename(FOLDER)
+        AWAY.rename(DIRECTORY)
 
 
 @contextmanager
 def _link(stage: Stage) -> Iterator[None]:
-    with _elsewhere(stage):
-        FOLDER.symlink_to(AWAY)
+    with _missing(stage):
+        DIRECTORY.symlink_to(AWAY)
         try:
             yield
         finally:
-            FOLDER.unlink()
+            DIRECTORY.unlink()
 
 
 @contextmanager
 def _read_only(stage: Stage) -> Iterator[None]:
-    with _mounted("--bind", str(FOLDER)):
-        subprocess.run(["mount", "-o", "remount,bind,ro", str(FOLDER)], check=True)
+    with _mounted("--bind", str(DIRECTORY)):
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(DIRECTORY)], check=True)
         yield
 
 
 @contextmanager
 def _full(stage: Stage) -> Iterator[None]:
-    """Room for a few files, and for nothing in them."""
+    """A few files can be created, but not written."""
     owner = pwd.getpwnam("iampass")
     options = f"size=16k,mode=0700,uid={owner.pw_uid},gid={owner.pw_gid}"
     with _mounted("-t", "tmpfs", "-o", options, "state"):
-        with suppress(OSError), (FOLDER / "filling").open("wb", buffering=0) as filling:
+        with suppress(OSError), (DIRECTORY / "filling").open("wb", buffering=0) as filling:
             while True:
                 filling.write(bytes(4096))
         yield
@@ -161,11 +161,11 @@ def _full(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def _mounted(*what: str) -> Iterator[None]:
-    subprocess.run(["mount", *what, str(FOLDER)], check=True)
+    subprocess.run(["mount", *what, str(DIRECTORY)], check=True)
     try:
         yield
     finally:
-        subprocess.run(["umount", "--lazy", str(FOLDER)], check=True)
+        subprocess.run(["umount", "--lazy", str(DIRECTORY)], check=True)
 
 
 def _changed(change: Callable[[], object], back: Callable[[], object]) -> Make:
@@ -180,22 +180,22 @@ def _changed(change: Callable[[], object], back: Callable[[], object]) -> Make:
     return make
 
 
-NO_JOURNAL = Circumstance("there is no journal, but a syslog", _syslog_only)
-NO_LOG = Circumstance("there is neither journal nor syslog", _no_log)
-FULL_LOGS = Circumstance("journal and syslog are full", _full_logs)
-STATE_BY_LINK = Circumstance("the folder of the state is a link that root made", _link)
+NO_JOURNAL = Circumstance("syslog is running but not journald", _syslog_only)
+NO_LOG = Circumstance("neither journald nor syslog is running", _no_log)
+FULL_LOGS = Circumstance("the journald and syslog sockets are full", _full_logs)
+STATE_BY_LINK = Circumstance("the rate limit directory is a symbolic link made by root", _link)
 STATE_FOLDER = (
-    Circumstance("the folder of the state is missing", _elsewhere),
+    Circumstance("the rate limit directory is missing", _missing),
     STATE_BY_LINK,
-    Circumstance("the folder of the state is read-only", _read_only),
-    Circumstance("the folder of the state is full", _full),
+    Circumstance("the rate limit directory is read-only", _read_only),
+    Circumstance("the rate limit directory is full", _full),
     Circumstance(
-        "the folder of the state belongs to root",
-        _changed(lambda: shutil.chown(FOLDER, "root"), lambda: shutil.chown(FOLDER, "iampass")),
+        "the rate limit directory is owned by root",
+        _changed(lambda: shutil.chown(DIRECTORY, "root"), lambda: shutil.chown(DIRECTORY, "iampass")),
     ),
     Circumstance(
-        "the folder of the state can be written by everybody",
-        _changed(lambda: FOLDER.chmod(0o777), lambda: FOLDER.chmod(0o700)),
+        "the rate limit directory is world-writable",
+        _changed(lambda: DIRECTORY.chmod(0o777), lambda: DIRECTORY.chmod(0o700)),
     ),
 )
 NO_HELPER = Circumstance("the helper is not installed", _no_helper)

@@ -1,13 +1,13 @@
-"""What logins come to, in the words of the table: `Expected` values to begin with."""
+"""Common `Expected` values."""
 
 from __future__ import annotations
 
 from tests.support.faults.case import ABORT, IGNORE, NONE, SUCCESS, Expected, Requests
 from tests.system.test_outcomes import NO_PHONE, NO_SENSE, NOT_SET_UP, OUT_OF_REACH
 
-#: One request that was on the phone, asked about and ended.
+#: One request that was sent to the phone, polled and ended.
 ASKED = Requests(1, None, 1)
-#: A session that was approved before it was asked about.
+#: A session that was approved before the first poll.
 AT_ONCE = Requests(1, 0, 1)
 STARTED = Requests(1, 0, 0)
 
@@ -30,10 +30,10 @@ OUTAGE = Expected(ABORT, "unavailable", "denied", OUT_OF_REACH, NONE)
 NONSENSE = Expected(ABORT, "unavailable", "denied", NO_SENSE, STARTED)
 MISCONFIGURED = Expected(ABORT, "misconfigured", "denied", NOT_SET_UP, NONE)
 BY_THE_DOOR = Expected(ABORT, "unavailable", "denied")
-"""The door has no answer of the module: the person reads nothing of it."""
+"""The door gets no result from the module, and displays nothing."""
 
 
 def timed_out(seconds: int) -> Expected:
-    """Nobody answered."""
+    """The request timed out."""
     message = f"Nobody answered on your phone within {seconds} seconds."
     return Expected(ABORT, "timed_out", "denied", message, ASKED, within=seconds + 1.0)

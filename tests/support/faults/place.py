@@ -1,4 +1,4 @@
-"""Where one case of the fault table is played on one way: files, people, a PAM service, all its own."""
+"""The environment in which one case of the fault table runs in one way: its own files, users and PAM service."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from tests.support.ways import Way
 
 CASES = ETC / "cases"
 PAM = Path("/etc/pam.d")
-#: A socket at which nobody listens. In a mount namespace of its own an application finds it in the place of the
-#: agent's, and so has its module run by the helper, while others use the agent.
+#: A socket without a listener. It is mounted over the agent's socket in the application's mount namespace, so that the
+#: helper runs the module there while other applications use the agent.
 DEAD_SOCKET = "/run/nobody-listens.sock"
 HIDE_AGENT = [
     *("unshare", "--mount", "--propagation", "private"),
@@ -40,12 +40,12 @@ PATIENCE = 40.0
 
 @dataclass
 class Ended:
-    """What was to be seen of one login."""
+    """The result of one login."""
 
     code: int = -1
-    """What PAM said; where a signal ended the application, that with a minus."""
+    """The PAM code, or the negative number of the signal that ended the application."""
     shown: list[str] = field(default_factory=list)
-    """What the person read."""
+    """The messages that the user read."""
     elapsed: float = 0.0
     """Seconds that PAM took."""
 
@@ -79,7 +79,7 @@ class Place:
 
     @property
     def settings_file(self) -> Path:
-        """What the PAM line names."""
+        """The settings file named in the PAM line."""
         return self.folder / "settings" / "iampass.yaml"
 
     @property
@@ -98,12 +98,12 @@ class Place:
         return f"token-of-{user}"
 
     def trust(self, ca_file: str) -> None:
-        """Whose certificates are good."""
+        """Trust the certificates of this authority."""
         shutil.copy(ca_file, self.folder / "ca.pem")
         (self.folder / "ca.pem").chmod(0o644)
 
     def furnish(self) -> None:
-        """Write everything as it should be, then do to it what the case does."""
+        """Write valid files, then apply the change of the case."""
         settings = {**self.settings, **self.case.settings}
         text = "".join(f"{key}: {value}\n" for key, value in settings.items())
         write(self.settings_file, text.replace("{user}", self.users[0]))
@@ -120,11 +120,11 @@ class Place:
             (PAM / name).write_text("".join(line.format(**words) + "\n" for line in lines))
 
     def state_file(self) -> Path:
-        """What is remembered of the person's logins."""
+        """The user's rate limit state."""
         return Path(STATE) / f"{file_stem(self.users[0])}.json"
 
     def codes_file(self) -> Path:
-        """The person's recovery codes."""
+        """The user's recovery codes."""
         return Path(CODES) / f"{file_stem(self.users[0])}.json"
 
     def new_recovery_codes(self) -> list[str]:
@@ -146,7 +146,7 @@ class Place:
         options: Mapping[str, Option],
         meanwhile: Callable[[subprocess.Popen[bytes]], object] = lambda application: None,
     ) -> Ended:
-        """One login by the application; `meanwhile` is done once it runs."""
+        """One login by the application; `meanwhile` is called once it runs."""
         if self.way == WITHOUT_PAM:
             return timed(lambda: self._login_without_pam(**{"user": user, **options}))
         words: list[str | bytes] = ["--service", self.service]
@@ -184,8 +184,8 @@ class Place:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(SOCKET))
             settings = f"config={self.settings_file}"
-            told = Door(connection, settings, answers=(_text(typed),) * 5, **items).finish(PATIENCE)
-        return Ended(-1 if told.code is None else told.code, told.shown)
+            result = Door(connection, settings, answers=(_text(typed),) * 5, **items).finish(PATIENCE)
+        return Ended(-1 if result.code is None else result.code, result.shown)
 
 
 def _text(value: Option) -> str:
@@ -198,13 +198,13 @@ def one(place: Place) -> list[Ended]:
 
 
 def at_once(place: Place) -> list[Ended]:
-    """All people of the place log in at the same time."""
+    """All users of the place log in at the same time."""
     with ThreadPoolExecutor(len(place.users)) as pool:
         return list(pool.map(lambda user: place.login(user, place.case.application), place.users))
 
 
 def killed_meanwhile(place: Place) -> list[Ended]:
-    """The application is killed while the phone rings."""
+    """The application is killed while the request is pending."""
 
     def kill(application: subprocess.Popen[bytes]) -> None:
         assert place.sandbox is not None
@@ -215,12 +215,12 @@ def killed_meanwhile(place: Place) -> list[Ended]:
 
 
 def newer_takes_over(place: Place) -> list[Ended]:
-    """The same person logs in twice from the same place; the later login's request is approved."""
+    """The same user logs in twice from the same origin; the later login's request is approved."""
     return _two(place, {}, {}, lambda sandbox, first, second: sandbox.approve(second))
 
 
-def from_two_places(place: Place) -> list[Ended]:
-    """The same person logs in from two places; the later login's request is approved, the other one denied."""
+def from_two_origins(place: Place) -> list[Ended]:
+    """The same user logs in from two origins; the later login's request is approved, the other one denied."""
 
     def answer(sandbox: Sandbox, first: SandboxSession, second: SandboxSession) -> None:
         sandbox.approve(second)
@@ -252,7 +252,7 @@ def in_turn(*options: Mapping[str, Option]) -> Play:
 
 
 def with_code(*options: Mapping[str, Option], at_once: bool = False) -> Play:
-    """The same where a recovery code of the person stands for `CODE`; or all at the same time, who got in first."""
+    """The same with `CODE` replaced by a recovery code; or all at the same time, sorted so that success is first."""
 
     def play(place: Place) -> list[Ended]:
         code = place.new_recovery_codes()[0]
@@ -279,7 +279,7 @@ def _understood(output: str) -> Ended:
 
 
 def timed(action: Callable[[], Ended]) -> Ended:
-    """With the time that it took."""
+    """Measure the time that the login takes."""
     began = time.monotonic()
     ended = action()
     ended.elapsed = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""Who answers in the place of IAMPASS: a scripted server, the sandbox, or nobody."""
+"""The server in place of IAMPASS: a scripted server, the sandbox, or none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.scripted_server import ScriptedServer, Step, answer, scripted
 if TYPE_CHECKING:
     from tests.support.faults.place import Place
 
-#: A step, or what makes one where the answer names the server.
+#: A step, or a function that makes one if the response contains the server's address.
 Part = Union[Step, Callable[[ScriptedServer], Step]]
 Serving = Callable[["Place"], AbstractContextManager[object]]
 
@@ -27,17 +27,17 @@ ENDED = answer(200, {"status": True})
 
 
 def start_with(**members: Any) -> Part:
-    """A start that is as it should be but for these members; `...` leaves one out."""
+    """A valid start except for these members; `...` leaves one out."""
     return lambda server: started(server, **members)
 
 
 def start_on(origin: str, *keys: str) -> Part:
-    """A start whose URLs of these names lead to another origin."""
+    """A start whose URLs of these names point to another origin."""
     return lambda server: started(server, **dict.fromkeys(keys, f"{origin}/status/session-token-text"))
 
 
 def scripted(*parts: Part, **options: Any) -> Serving:
-    """A server that plays these steps. What comes after the last is answered with 500."""
+    """A server that plays these steps. Further requests are answered with 500."""
 
     @contextmanager
     def serve(place: Place) -> Iterator[None]:
@@ -54,8 +54,8 @@ def scripted(*parts: Part, **options: Any) -> Serving:
 def sandbox(
     auto: str = "approve", *, delay: float = 0.0, ahead: float = 0.0, jump: float = 0.0, device: bool = True
 ) -> Serving:
-    """The sandbox, which knows everybody of the place. Its clock is `ahead` by so many seconds, and jumps by `jump`
-    once somebody is asked on the phone."""
+    """The sandbox, with all users of the place. Its clock is `ahead` by so many seconds, and is set to `jump` seconds
+    ahead at the first request."""
 
     @contextmanager
     def serve(place: Place) -> Iterator[None]:
@@ -78,7 +78,7 @@ def sandbox(
 
 
 def nobody(at: str) -> Serving:
-    """Nobody is there."""
+    """No server at this address."""
 
     @contextmanager
     def serve(place: Place) -> Iterator[None]:
@@ -92,7 +92,7 @@ def nobody(at: str) -> Serving:
 
 
 def by_proxy(answered: bytes = ESTABLISHED, *parts: Part, hangs: bool = False, gone: bool = False) -> Serving:
-    """A proxy on the way to a scripted server, which answers so; or which is not there."""
+    """A proxy to a scripted server, which answers so; with `gone`, no proxy listens."""
 
     @contextmanager
     def serve(place: Place) -> Iterator[None]:

@@ -15,7 +15,7 @@ from tests.support.terminal import Terminal
 from tests.support.world import PASSWORD
 from tests.system.test_outcomes import NO_METHOD_LEFT
 
-#: What stands in the PAM file beside `auth`.
+#: The lines of the PAM file other than `auth`.
 ELSEWHERE = ("account required pam_permit.so", "session required pam_permit.so")
 _IN = "In as"
 _OF_SSH = (_IN, "Permission denied", "Connection closed", "Received disconnect", "Disconnected", "Warning: ")
@@ -23,8 +23,8 @@ _PASSWORD = r"assword: ?$"
 
 
 def by_ssh(method: str, *options: str, root: bool = False, typed: str = "") -> Callable[[Place], list[Ended]]:
-    """Log in by ssh's `method`, to an sshd with these options; `root` by an account with the user id 0; `typed` is
-    what stands before the Enter at our prompt."""
+    """Log in by ssh's `method`, to an sshd with these options; `root` with an account with user id 0; `typed` is the
+    answer to our prompt."""
 
     def play(place: Place) -> list[Ended]:
         user = f"root-{place.users[0]}" if root else place.users[0]
@@ -49,14 +49,14 @@ def by_ssh(method: str, *options: str, root: bool = False, typed: str = "") -> C
 
 
 def _answer(terminal: Terminal, typed: str) -> int:
-    """Type the password, and what is typed at our prompt, whenever asked."""
+    """Answer each password prompt and each prompt of ours."""
     while (asked := terminal.expect([_PASSWORD, PROMPT, pexpect.EOF])) != 2:
         terminal.sendline(PASSWORD if asked == 0 else typed)
     return terminal.finish()
 
 
 def _seen(terminal: Terminal, status: int, elapsed: float) -> Ended:
-    """With the code that PAM must have said for ssh to end so: only PAM_MAXTRIES takes all methods away."""
+    """With the PAM code that explains how ssh ended: only PAM_MAXTRIES ends all methods."""
     denied = MAXTRIES if NO_METHOD_LEFT in terminal.shown else AUTH_ERR
     code = SUCCESS if status == 0 and _IN in terminal.shown else denied
     lines = [line.lstrip("\r") for line in terminal.lines]

@@ -1,4 +1,4 @@
-"""Plays the cases of the fault table on all ways, many at a time, and keeps what was to be seen."""
+"""Runs the cases of the fault table in all ways, many at a time, and keeps the results."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pathlib import Path
 
 from tests.support import processes
 from tests.support.agent import RunningAgent
-from tests.support.faults.case import AS_EVER, Case, Circumstance, Requests
+from tests.support.faults.case import NORMAL, Case, Circumstance, Requests
 from tests.support.faults.place import DEAD_SOCKET, Ended, Place
 from tests.support.installation import ROOT
 from tests.support.journald import Journald
 from tests.support.ways import Way
 from tests.support.world import PATIENCE, wait_until
 
-#: Logins at a time. Most of them wait.
+#: Concurrent logins. Most of them wait.
 AT_A_TIME = 10
 
 _RECORD = re.compile(r"outcome=(\w+) result=(\w+) user=.* service=(\S+) rhost=")
@@ -29,7 +29,7 @@ _RECORD = re.compile(r"outcome=(\w+) result=(\w+) user=.* service=(\S+) rhost=")
 
 @dataclass(frozen=True)
 class Record:
-    """One audit record, as the line that a reader sees."""
+    """One audit record as a line."""
 
     outcome: str
     result: str
@@ -38,7 +38,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Played:
-    """What was to be seen of one case on one way."""
+    """The result of one case in one way."""
 
     logins: Future[list[Ended]]
     records: list[Record]
@@ -46,7 +46,7 @@ class Played:
 
     @property
     def ended(self) -> list[Ended]:
-        """The logins. Raises what kept them from being played."""
+        """The logins. Raises the exception that stopped them."""
         return self.logins.result()
 
 
@@ -60,9 +60,9 @@ class Stage:
     people: Iterator[str]
 
     def play(self, wanted: Sequence[tuple[Case, Way]]) -> dict[tuple[Case, Way], Played]:
-        """Play them, those of one circumstance at the same time."""
+        """Run them; those with the same circumstance run concurrently."""
         played: dict[tuple[Case, Way], Played] = {}
-        circumstances = dict.fromkeys((AS_EVER, *(case.circumstance for case, _ in wanted)))
+        circumstances = dict.fromkeys((NORMAL, *(case.circumstance for case, _ in wanted)))
         for circumstance in circumstances:
             played |= self._play_in(
                 circumstance, [one for one in wanted if one[0].circumstance == circumstance]
@@ -75,10 +75,10 @@ class Stage:
         if not wanted:
             return {}
         cursor = self.journald.cursor()
-        with ExitStack() as open_until_all_is_done:
-            changed = open_until_all_is_done.enter_context(circumstance.make(self))
-            places = [self._place(case, way, open_until_all_is_done) for case, way in wanted]
-            # The long ones first, so that nobody waits for them alone at the end.
+        with ExitStack() as open_until_done:
+            changed = open_until_done.enter_context(circumstance.make(self))
+            places = [self._place(case, way, open_until_done) for case, way in wanted]
+            # The longest first, so that they do not run alone at the end.
             order = sorted(range(len(places)), key=lambda number: -wanted[number][0].takes)
             with ThreadPoolExecutor(AT_A_TIME) as pool:
                 futures = {number: pool.submit(places[number].play) for number in order}
@@ -103,7 +103,7 @@ class Stage:
         return [str(entry.get("MESSAGE")) for entry in found if entry.get("SYSLOG_FACILITY") == "10"]
 
     def _settle(self) -> None:
-        """Wait until all that the logins leave to do is done."""
+        """Wait until the helpers and the agent have finished."""
         processes.wait_for_end(processes.running(processes.HELPER), PATIENCE)
         tasks = Path(f"/proc/{self.agent.pid()}/task")
         wait_until(lambda: len(list(tasks.iterdir())) == 1, "the agent is still at work")
@@ -120,7 +120,7 @@ def _by_service(lines: Sequence[str]) -> dict[str, list[Record]]:
 
 @contextmanager
 def dead_socket() -> Iterator[None]:
-    """A socket at which nobody listens any more."""
+    """A socket without a listener."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(DEAD_SOCKET)
         os.chmod(DEAD_SOCKET, 0o600)
