@@ -35,6 +35,8 @@ class DeadlineAdapter(requests.adapters.BaseAdapter):  # type: ignore[misc, unus
         connection = self._take() or Connection(self._connector)
         try:
             response = connection.exchange(request)
+        except ValueError as error:  # from http.client, for a chunk of a negative length
+            problem = request.invalid(f"the response is invalid: {error}")
         except (OSError, http.client.HTTPException) as error:
             problem = request.explain(error, self._connector.server.authority)
         else:
@@ -101,6 +103,9 @@ class Connection(http.client.HTTPConnection):
             raise
         if not reusable:
             self.close()
+        elif self.sock is not None:
+            del self.sock.attempt  # an idle connection keeps nothing of a login
+        del self._attempt
         self._idle_since = time.monotonic()
         return response
 

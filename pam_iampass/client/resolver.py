@@ -41,7 +41,7 @@ class Resolver:
                     raise MemoryError(str(error)) from None
         if not lookup.done.wait(timeout):
             raise socket.timeout("timed out")
-        if isinstance(lookup.result, OSError):
+        if isinstance(lookup.result, Exception):
             raise lookup.result
         return [(family, address) for family, _, _, _, address in lookup.result]
 
@@ -50,13 +50,14 @@ class Resolver:
         try:
             name = absolute_name(host, self._hosts_file)
             lookup.result = self._getaddrinfo(name, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            lookup.result = error
         except UnicodeError:
             lookup.result = OSError(f"{host} is not a host name")
-        with self._lock:
-            del self._running[key]
-        lookup.done.set()
+        except OSError as error:
+            lookup.result = error
+        finally:  # whatever was raised: a lookup that never ends would look like a time-out
+            with self._lock:
+                del self._running[key]
+            lookup.done.set()
 
 
 class _Lookup:
@@ -64,7 +65,7 @@ class _Lookup:
 
     def __init__(self) -> None:
         self.done = threading.Event()
-        self.result: Sequence[Any] | OSError = OSError("not looked up")
+        self.result: Sequence[Any] | Exception = MemoryError("the lookup failed")
 
 
 def absolute_name(host: str, hosts_file: str = HOSTS_FILE) -> str:

@@ -9,6 +9,7 @@ from pam_iampass.login.decisions import seconds
 
 if TYPE_CHECKING:
     from pam_iampass.config.settings import ServiceSettings
+    from pam_iampass.login.recovery_codes import RecoveryCodes
     from pam_iampass.outcome import Login
 
 
@@ -17,9 +18,9 @@ class PromptDeclined(Exception):
 
 
 def before_request(
-    login: Login, service: ServiceSettings, conversation: Conversation, *, codes: bool
+    login: Login, service: ServiceSettings, conversation: Conversation, codes: RecoveryCodes
 ) -> str | None:
-    """Ask the person to press Enter (or, with `codes`, to type a recovery code); return what they typed.
+    """Ask the person to press Enter (or, if there are `codes`, to type a recovery code); return what they typed.
 
     Returns None where they were not asked. sshd cannot show this prompt in its `password` method: the request is then
     sent without it. Elsewhere only the settings ask for the prompt, and no answer means that no request is wanted.
@@ -28,7 +29,7 @@ def before_request(
     wanted = service.prompt.value
     if wanted == "never" or (wanted == "auto" and not login.through_sshd):
         return None
-    or_code = ", or type a recovery code" if codes else ""
+    or_code = ", or type a recovery code" if codes.left() else ""
     try:
         return conversation.ask(
             f"IAMPASS: press Enter to get a request on your phone{or_code}; you then have {seconds(service.timeout)}: "

@@ -336,12 +336,13 @@ class Lease:
 
     def pause(self, seconds: float) -> None:
         """Wait for some seconds. Raises Superseded, and what the application's `pause` raises."""
+        until = time.monotonic() + seconds
         while True:
             if self.superseded:
                 raise Superseded(TAKEN_OVER)
-            self._pause(min(seconds, CHECK_INTERVAL))
-            seconds -= CHECK_INTERVAL
-            if seconds <= 0:
+            left = until - time.monotonic()
+            self._pause(min(left, CHECK_INTERVAL))
+            if left <= CHECK_INTERVAL:
                 return
 
     def record(self, result: RequestResult) -> None:

@@ -88,7 +88,7 @@ def _get_approval(
     if warned:  # before the prompt: sshd holds back other text until then
         conversation.say(OTHER_LOGIN)
     try:
-        typed = prompt.before_request(login, service, conversation, codes=recovery.codes.left() > 0)
+        typed = prompt.before_request(login, service, conversation, recovery.codes)
     except prompt.PromptDeclined as declined:
         return decisions.cancelled(str(declined))
     code = recovery.code_in(typed)
