@@ -33,7 +33,7 @@ def answering() -> Iterator[None]:
             yield
         finally:
             RESOLVER.write_text(before)
-            _tell_that_it_is_over()
+            _stop()
             thread.join(5)
 
 
@@ -66,7 +66,7 @@ def _encoded(name: str) -> bytes:
     return b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
 
 
-def _tell_that_it_is_over() -> None:
+def _stop() -> None:
     """Stop the server: an empty datagram marks the end."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as teller:
-        teller.sendto(b"", _ADDRESS)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"", _ADDRESS)

@@ -1,4 +1,4 @@
-"""The requirements of tests: markers for the tests of a fixture or a directory, and for single tests by `pytest.mark`."""
+"""The requirements of tests: markers for the tests of a fixture or directory, and for single tests by `pytest.mark`."""
 
 from __future__ import annotations
 

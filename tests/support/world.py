@@ -60,7 +60,7 @@ class World:
         self.mark()
 
     def _leave_the_last_test_behind(self) -> None:
-        """Close the remaining terminals. The test does not check how sshd and the module react."""
+        """Wait until the logins of the last test have ended, and delete their state."""
         processes.wait_for_end(processes.running("sshd-session: "), PATIENCE)
         self.settle()
         self.machine.forget()
