@@ -21,7 +21,7 @@ BUILD = build
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Show real ssh logins: approved, denied, unanswered, without a phone (PHONE=1: you respond in a browser)
+demo: ## Show real ssh and sudo logins: approved, denied, unanswered, without a phone (PHONE=1: you respond in a browser)
 	@tests/support/requirements.sh demo
 	@$(ISOLATED_ROOT) $(if $(PHONE),--shared-network) $(if $(NO_COLOR),env NO_COLOR=1) \
 	    $(PYTHON) -m tests.system.demo $(if $(PHONE),--phone)
@@ -58,7 +58,7 @@ bench: ## Measure doors, agent, user tables and logins; writes bench/results.*
 	@$(ISOLATED_ROOT) $(PYTHON) -m bench.run
 
 FUZZ_SECONDS = 60
-sanitize: ## Run the native door's tests under the address and undefined behaviour sanitizers
+sanitize: ## Run the native door's tests under the address and undefined behavior sanitizers
 	@tests/support/requirements.sh test
 	@$(ISOLATED_ROOT) $(MAKE) -s -C doors/native sanitize-test
 

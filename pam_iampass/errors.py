@@ -5,7 +5,7 @@
     │   ├── MissingFile          the file does not exist
     │   └── UnreadableFile       this process cannot read the file
     ├── ConfigurationError       a configuration file is invalid; holds every Problem found
-    ├── EditRefused              a change to the table of users was not made
+    ├── EditRefused              a change to the user table was not made
     └── StateError               the module's state cannot be read or written
 
 The errors of the IAMPASS service are in `pam_iampass.client.errors`.
@@ -30,7 +30,7 @@ def _line(text: str) -> str:
     return clean(text, 2000)
 
 
-_IN_ONE_LINE = 5  # problems; a table of users can have a hundred thousand
+_IN_ONE_LINE = 5  # problems; a user table can have a hundred thousand
 
 
 class Severity(enum.Enum):
@@ -124,7 +124,7 @@ class ConfigurationError(PamIampassError):
 
 
 class EditRefused(PamIampassError):
-    """A change to the table of users that was not made."""
+    """A change to the user table that was not made."""
 
 
 class StateError(PamIampassError):

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def pam_sm_authenticate(pamh: PamApplication, flags: int, argv: list[str]) -> int:
-    """Decide a login, tell the person, write the audit record; return the PAM code."""
+    """Decide a login, tell the person, write the audit record; return the PAM code.
+
+    The helper calls this; the agent calls `authenticate` with a context of its own.
+    """
     from pam_iampass.relay import helper_context
 
     return authenticate(pamh, argv, Journal(), helper_context.context)
@@ -64,7 +67,7 @@ def authenticate(
             Outcome.UNAVAILABLE, str(stopping), "The phone check is restarting. Please try again."
         )
     except BaseException as error:  # noqa: BLE001 - an entry point: SystemExit and KeyboardInterrupt deny as well
-        decision = denied(Outcome.UNAVAILABLE, _origin_of(error), "The phone check failed.")
+        decision = denied(Outcome.UNAVAILABLE, _raised_at(error), "The phone check failed.")
     return _finish(pamh, login, decision, journal)
 
 
@@ -131,7 +134,7 @@ def _tell(pamh: PamApplication, login: Login, decision: Decision) -> None:
         return
 
 
-def _origin_of(error: BaseException) -> str:
+def _raised_at(error: BaseException) -> str:
     """The type of an error and the line that raised it. Its text is left out: it may contain a secret."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -67,7 +67,7 @@ static bool send_record(char *record)
 }
 
 /* In sudo and su the real user id is the caller's, and with syslog(3) the journal would note that one: the
- * record could not be told from one that the caller made up. So we send it ourselves, and use pam_syslog only
+ * record would look like one that the caller forged. So we send it ourselves, and use pam_syslog only
  * if that fails. openlog would change the application's own logging. The errno stays a number, since the
  * caller of sudo chooses the language of its text. */
 void audit_denial(pam_handle_t *pamh, const struct failure *failure)

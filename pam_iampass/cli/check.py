@@ -25,7 +25,7 @@ Examples:
 @json_option
 @click.pass_context
 def command(ctx: click.Context, config: Path, as_json: bool) -> None:
-    """Check settings, secret and table of users, and report every problem.
+    """Check settings, secret and user table, and report every problem.
 
     The files are read as the module would read them. Each problem is a line `file:line: key: what`, followed by its
     remedy. Nothing is changed, and IAMPASS is not called.

@@ -23,7 +23,7 @@ Examples:
 \b
 The token is the first of these that exists:
   1. the one given by --token, or by the column `token`
-  2. the one in the table of users
+  2. the one in the user table
   3. the one that the template `unlisted_users` in the settings makes of the name
   4. a new random one
 To use one phone on several machines, give the same token on each.
@@ -101,7 +101,7 @@ def command(
     config: Path,
     as_json: bool,
 ) -> None:
-    """Add USER to IAMPASS and to the table of users, and register a phone.
+    """Add USER to IAMPASS and to the user table, and register a phone.
 
     The registration link is shown, with a QR code for the camera of the phone, or sent to the phone (--sms). Anyone
     who opens the link can approve the user's logins: show it to nobody else. The command then waits until a phone is

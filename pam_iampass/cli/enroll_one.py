@@ -46,7 +46,7 @@ class _Enrollment:
         result, user, options = self._result, self._result.user, self._options
         self._say(f"{user} is {'new' if result.added else 'already known'} at IAMPASS.")
         where = "already has the token" if result.file is None else f"has the token, in {result.file}"
-        self._say(f"The table of users {where}.")
+        self._say(f"The user table {where}.")
         if result.registered and not options.new_device:
             self._say(f"{user} already has a phone.", "green")
             self._say("To register another one, give --new-device.")

@@ -58,7 +58,7 @@ config_option = click.option(
     default=DEFAULT_PATH,
     show_default=True,
     callback=lambda _ctx, _param, path: path.absolute(),
-    help="The settings file. It names the table of users.",
+    help="The settings file. It names the user table.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 token_option = click.option(

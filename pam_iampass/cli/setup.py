@@ -107,7 +107,7 @@ def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) 
     "minutes",
     type=click.IntRange(1, 24 * 60),
     metavar="MINUTES",
-    help="Undo it after so many minutes, unless it is confirmed.",
+    help="Undo it after this many minutes, unless it is confirmed.",
 )
 @click.option(
     "--force", is_flag=True, help="Go on even if you might be locked out, or a file has been edited."
@@ -129,7 +129,7 @@ def command(
 
     Our own PAM files are written to /etc/pam.d and chosen by one drop-in each, in /etc/ssh/sshd_config.d and
     /etc/sudoers.d. Only for su, and for an sshd before 9.8, one line of another package's PAM file is changed. The
-    previous files are kept below /var/lib/pam-iampass/setup, and `undo` restores them exactly.
+    previous files are kept below /var/lib/pam-iampass/setup, and `undo` restores them.
 
     Everything is checked first: the settings; whether you could still log in; the result, with sshd -T and visudo -c;
     and the new PAM files, in a run that contacts no phone. If a check fails, nothing is changed.

@@ -32,7 +32,7 @@ from .tls import tls_context
 DEFAULT_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
 # Shorter than the shortest time for which servers commonly keep an idle connection open (5 s): if a request meets the
-# end of its connection, it is lost, and nobody can tell whether it was carried out.
+# end of its connection, it is lost, and it is unknown whether it was carried out.
 IDLE_SECONDS = 4.0
 
 

@@ -1,1 +1,1 @@
-"""The configuration files: iampass.yaml and the table of users."""
+"""The configuration files: iampass.yaml and the user table."""

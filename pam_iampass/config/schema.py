@@ -146,7 +146,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "users",
         _PATH,
         "/etc/iampass/users.yaml",
-        "The table of users. The folder `users.d` next to it, with one file for each user, is read first.",
+        "The user table. The folder `users.d` next to it, with one file for each user, is read first.",
     ),
     *FOR_SERVICES,
     Section(

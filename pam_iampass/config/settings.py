@@ -30,7 +30,7 @@ DEFAULT_PATH = paths.SETTINGS
 """The settings file, unless the PAM line names another."""
 
 USERS_FOLDER = "users.d"
-"""The name of the folder next to the table of users."""
+"""The name of the folder next to the user table."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class SettingsReport:
     lines: Mapping[tuple[str, str], int]
     """The line of each list item, by dotted key and text."""
     users: Path | None = None
-    """The table of users, if at least that setting is valid."""
+    """The user table, if at least that setting is valid."""
 
 
 def load(

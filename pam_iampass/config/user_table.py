@@ -1,4 +1,4 @@
-"""The table of users: which token each user has at IAMPASS.
+"""The user table: which token each user has at IAMPASS.
 
 It is read from two places, in this order:
 

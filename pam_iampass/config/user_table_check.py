@@ -1,4 +1,4 @@
-"""Checks the whole table of users, for `pam-iampass check`."""
+"""Checks the whole user table, for `pam-iampass check`."""
 
 from __future__ import annotations
 

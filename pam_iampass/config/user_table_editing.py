@@ -1,4 +1,4 @@
-"""Changes the table of users: writes one file for each user in `users.d`, and never changes `users.yaml`.
+"""Changes the user table: writes one file for each user in `users.d`, and never changes `users.yaml`.
 
 A file is written under another name, read back as the module will read it, and only then renamed. One editor works at
 a time.

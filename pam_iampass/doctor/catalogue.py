@@ -17,7 +17,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "configuration-error",
             "The configuration has an error: {what}",
-            "The module denies all logins while the settings or the table of users have an error. An error in a file"
+            "The module denies all logins while the settings or the user table have an error. An error in a file"
             " of `users.d` denies that user only. `pam-iampass check` reports the same errors.",
             "{remedy}",
         ),
@@ -85,7 +85,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "agent-off",
             "The agent is not running; each login starts the helper",
             "Without the agent, each login starts `/usr/lib/pam-iampass/helper`. This is slower, and equally secure."
-            " Set-uid programs such as sudo and su need the agent: they deny without it.",
+            " Only the pam_python door does not work in set-uid programs, with or without the agent.",
             "systemctl enable --now pam-iampass-agent.socket, if systemd is running",
         ),
         _error(
@@ -266,7 +266,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         _error(
             "stack-approved-fails",
-            "The right first factor and an approval do not let anybody in",
+            "The right first factor and an approval do not let the user in",
             "The stack fails even if every answer is right: a module is missing, or always denies.",
             "Check the lines around {place}; compare with the file that pam-iampass setup creates",
         ),
@@ -383,8 +383,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         _error(
             "sshd-no-prompt",
-            "sshd demands keyboard-interactive, which is off: {names}",
-            "With `KbdInteractiveAuthentication no` the methods that AuthenticationMethods demands are not available.",
+            "sshd requires keyboard-interactive, which is off: {names}",
+            "With `KbdInteractiveAuthentication no` the methods that AuthenticationMethods requires are not available.",
             "Set KbdInteractiveAuthentication yes",
         ),
         _warning(
@@ -401,7 +401,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         _error(
             "sshd-key-not-demanded",
-            "Our line demands a key, and sshd does not ask for one first: {names}",
+            "Our line requires a key, and sshd does not ask for one first: {names}",
             "With `first_factor=publickey` the module denies logins for which sshd has not accepted a key before.",
             _METHODS,
         ),

@@ -22,7 +22,7 @@ from pam_iampass.client import (
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding, names
-from pam_iampass.login.iampass import connect
+from pam_iampass.login.api import connect
 
 _SECONDS = 15.0
 """For the first call, and for all others together."""

@@ -19,7 +19,7 @@ from pam_iampass.config.validation import token_error
 from pam_iampass.config.value_types import UnlistedUsers
 from pam_iampass.enrollment.request import EnrollmentRequest
 from pam_iampass.errors import EditRefused, shown
-from pam_iampass.login.iampass import connect
+from pam_iampass.login.api import connect
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.service_user import reading_as_service_user
 

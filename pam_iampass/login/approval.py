@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pam_iampass.login.rate_limit import Lease
     from pam_iampass.outcome import Decision, Login
 
-#: How long after the deadline IAMPASS ends the session, should we die or its answer be lost. Seconds.
+#: How long after the deadline IAMPASS ends the session, if this process dies or the response is lost. Seconds.
 SESSION_MARGIN = 30
 #: The longest that ending a session may take, after the application has its result. Seconds.
 END_TIMEOUT = 10.0
@@ -57,11 +57,11 @@ class PhoneRequest:
         """Whether the request may have reached the phone."""
 
     def ask(
-        self, conversation: Conversation, request: contextlib.ExitStack, lease: Lease, *, instructed: bool
+        self, conversation: Conversation, cleanup: contextlib.ExitStack, lease: Lease, *, prompted: bool
     ) -> Decision:
-        """Start a session, tell the person unless `instructed`, wait for the answer.
+        """Start a session, tell the person unless `prompted`, wait for the answer.
 
-        When `request` is closed the session is ended. Raises Superseded and what pausing raises.
+        When `cleanup` is closed the session is ended. Raises Superseded and what pausing raises.
         """
         service = self._required.service
         delayed = lease.waited or self._elapsed() > UNDELAYED * service.timeout
@@ -77,9 +77,9 @@ class PhoneRequest:
         if session.failure_reason is not None:
             return decisions.not_started(session.failure_reason, self._elapsed())
         self.may_have_notified = True
-        request.callback(_end, session, self._context.session_left_open)
+        cleanup.callback(_end, session, self._context.session_left_open)
         if session.in_progress:
-            if not instructed:
+            if not prompted:
                 conversation.say(f"Approve this on your phone within {decisions.seconds(service.timeout)}.")
             try:
                 self._poll(session, lease.pause)
@@ -139,9 +139,9 @@ class PhoneRequest:
 
 def _end(session: Session, left_open: Callable[[str], None]) -> None:
     """End the session; report where that failed."""
-    ended_by_itself = session.failed
+    already_ended = session.failed
     try:
-        if not session.destroy(deadline=Deadline.after(END_TIMEOUT)) and not ended_by_itself:
+        if not session.destroy(deadline=Deadline.after(END_TIMEOUT)) and not already_ended:
             left_open("IAMPASS reports that the session was not ended")
     except IampassError as error:
         left_open(error.diagnostics())

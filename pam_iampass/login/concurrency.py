@@ -1,7 +1,7 @@
-"""The limit on simultaneous logins of one person from one remote host in one process.
+"""The limit on simultaneous logins of one person from one origin (service and remote host) in one process.
 
-Without it, logins that are started and never finished could use up the agent's capacity. The limit is per remote
-host, so that they cannot shut out the person who logs in from elsewhere.
+Without it, logins that are started and never finished could use up the agent's capacity. The limit is per origin, so
+that they cannot shut out the person who logs in from elsewhere.
 """
 
 from __future__ import annotations

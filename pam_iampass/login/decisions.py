@@ -40,7 +40,7 @@ def no_first_factor(method: str) -> Decision:
 
 def unlisted(user: str, ignore: bool) -> Decision:
     """The user is in no table."""
-    reason = f"{user} has no token in the table of users"
+    reason = f"{user} has no token in the user table"
     if ignore:
         return Decision(Outcome.UNLISTED, Result.IGNORED, reason)
     return denied(
@@ -55,7 +55,7 @@ def misconfigured(reason: str, elapsed: float = 0.0) -> Decision:
 
 
 def cancelled(reason: str) -> Decision:
-    """Nobody waits for the result any more, or nobody wanted the request."""
+    """The application is gone, or the user declined the request."""
     return denied(Outcome.CANCELLED, reason)
 
 
@@ -79,7 +79,7 @@ def superseded(reason: str, elapsed: float) -> Decision:
 
 
 def too_many_codes(reason: str, wait: float) -> Decision:
-    """The recovery code was not looked at."""
+    """The recovery code was not checked."""
     message = f"Too many wrong recovery codes. Wait {wait_of(wait)}, or use your phone."
     return denied(Outcome.THROTTLED, f"{reason}; {wait_of(wait)} to wait", message)
 

@@ -14,9 +14,9 @@ from pam_iampass.client import Deadline
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.management import ManagementAPI, ManagementAPIResult
 from pam_iampass.login import decisions
+from pam_iampass.login.api import connect
 from pam_iampass.login.approval import REPLY_MARGIN
 from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswered
-from pam_iampass.login.iampass import connect
 
 if TYPE_CHECKING:
     from pam_iampass.login.application import PamApplication

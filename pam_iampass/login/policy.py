@@ -19,7 +19,7 @@ class PolicyError(Exception):
 
 
 class Users(Protocol):
-    """The table of users."""
+    """The user table."""
 
     def find(self, name: str) -> Entry | None:
         """The user's entry, or None."""

@@ -23,7 +23,7 @@ def before_request(
 
     Returns None where they were not asked. sshd cannot show this prompt in its `password` method: the request is then
     sent without it. Elsewhere only the settings ask for the prompt, and no answer means that no request is wanted.
-    Raises Declined.
+    Raises PromptDeclined.
     """
     wanted = service.prompt.value
     if wanted == "never" or (wanted == "auto" and not login.through_sshd):

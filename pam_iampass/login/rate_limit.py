@@ -367,6 +367,6 @@ def _check_backoff(state: RateLimitState, origin: str, limits: ThrottleSettings,
     if wait:
         count = state.failures[origin].count
         raise Throttled(
-            f"backoff: {count} consecutive requests from this origin were refused, unanswered or broken off",
+            f"backoff: {count} consecutive requests from this origin were refused, unanswered or abandoned",
             wait,
         )

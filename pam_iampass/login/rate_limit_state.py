@@ -13,7 +13,7 @@ from typing import Any
 HOUR = 3600.0
 """Seconds after which everything is dropped."""
 LONGEST_LOGIN = 600.0
-"""Seconds. A login that is pending for longer is ignored: its process hangs, and must not lock anybody out."""
+"""Seconds. A login that is pending for longer is ignored: its process hangs, and must not lock users out."""
 MOST_ATTEMPTS = 500
 """The number of wrong recovery codes that are kept; older ones are dropped, so that the file stays small."""
 
@@ -24,7 +24,7 @@ class CorruptState(Exception):
 
 @dataclass
 class Failures:
-    """Consecutive requests of one origin that were refused, unanswered or broken off."""
+    """Consecutive requests of one origin that were refused, unanswered or abandoned."""
 
     count: int
     last: float
@@ -77,7 +77,7 @@ class RateLimitState:
         self.attempts = [attempt for attempt in self.attempts if 0 <= now - attempt.at < HOUR]
 
     def fail(self, origin: str, now: float) -> None:
-        """Count a request of the origin that was refused, unanswered or broken off."""
+        """Count a request of the origin that was refused, unanswered or abandoned."""
         before = self.failures.get(origin)
         self.failures[origin] = (
             Failures(before.count + 1, max(before.last, now)) if before else Failures(1, now)

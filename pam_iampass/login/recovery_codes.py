@@ -1,6 +1,6 @@
 """Recovery codes: each lets one person in once, without the phone.
 
-They are stored as salted hashes, in one file per person. That a code is used is on the disk before anybody is let in,
+They are stored as salted hashes, in one file per person. That a code is used is on the disk before the user is let in,
 so that neither a simultaneous login nor a power cut makes it valid twice. Why one round of SHA-256 is enough:
 `docs/decisions/recovery-codes.md`.
 """

@@ -36,7 +36,7 @@ def verify(
         required = _who_must_approve(login, arguments, context)
         if isinstance(required, Decision):
             return required
-        return _approval_of(required, arguments, application, context)
+        return _get_approval(required, arguments, application, context)
     except (PamIampassError, LookupFailed, policy.PolicyError) as error:
         return decisions.misconfigured(str(error))
 
@@ -65,7 +65,7 @@ def _who_must_approve(
     return ApprovalRequired(login, approver.name, phone, settings, service)
 
 
-def _approval_of(
+def _get_approval(
     required: ApprovalRequired, arguments: ModuleArguments, application: PamApplication, context: LoginContext
 ) -> Decision:
     """Prompt; redeem a recovery code or ask the phone; offer what is left."""
@@ -96,11 +96,11 @@ def _approval_of(
         return recovery.redeem(code)
 
     began = context.clock()
-    request = application.after_reply.enter_context(contextlib.ExitStack())
-    instructed = typed is not None
+    cleanup = application.after_reply.enter_context(contextlib.ExitStack())
+    prompted = typed is not None
     try:
         decision = _ask_phone(
-            required, rate_limit, request, application, context, warned=warned, instructed=instructed
+            required, rate_limit, cleanup, application, context, warned=warned, prompted=prompted
         )
     except Superseded as superseded:
         return decisions.superseded(str(superseded), context.clock() - began)
@@ -108,10 +108,10 @@ def _approval_of(
     if decision.outcome is Outcome.NO_DEVICE and service.enroll_at_login:
         from pam_iampass.login.enrollment import offer_enrollment
 
-        request.close()
+        cleanup.close()
         return offer_enrollment(required, arguments, decision, application, context)
     if recovery.is_offered_after(decision):
-        request.close()
+        cleanup.close()
         return recovery.offer(decision, application)
     return decision
 
@@ -119,35 +119,36 @@ def _approval_of(
 def _ask_phone(
     required: ApprovalRequired,
     rate_limit: RateLimit,
-    request: contextlib.ExitStack,
+    cleanup: contextlib.ExitStack,
     application: PamApplication,
     context: LoginContext,
     *,
     warned: bool,
-    instructed: bool,
+    prompted: bool,
 ) -> Decision:
     """Ask the phone when the rate limit allows it, and tell the rate limit the result.
 
-    Closing `request` ends the IAMPASS session and releases the lease. Raises Superseded.
+    Closing `cleanup` ends the IAMPASS session and releases the lease. Waiting goes through `lease.pause`, which also
+    notices a newer login. Raises Superseded.
     """
     from pam_iampass.login.approval import PhoneRequest
     from pam_iampass.login.rate_limit import Throttled, result_of
 
     conversation = Conversation(application)
-    phone = PhoneRequest(required, context)
+    request = PhoneRequest(required, context)
     application.set_deadline(required.service.timeout)
     try:
-        lease = request.enter_context(
-            rate_limit.lease(required.settings.throttle, application.pause, phone.deadline.remaining)
+        lease = cleanup.enter_context(
+            rate_limit.lease(required.settings.throttle, application.pause, request.deadline.remaining)
         )
     except Throttled as throttled:
         return decisions.throttled(str(throttled), throttled.wait)
-    if lease.others_wait and not warned:
-        conversation.say(OTHER_LOGIN)
     try:
-        decision = phone.ask(conversation, request, lease, instructed=instructed)
+        if lease.others_wait and not warned:
+            conversation.say(OTHER_LOGIN)
+        decision = request.ask(conversation, cleanup, lease, prompted=prompted)
     except BaseException as interruption:
-        lease.record(result_of(interruption, phone.may_have_notified))
+        lease.record(result_of(interruption, request.may_have_notified))
         raise
-    lease.record(result_of(decision, phone.may_have_notified))
+    lease.record(result_of(decision, request.may_have_notified))
     return decision

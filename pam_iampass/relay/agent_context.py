@@ -1,4 +1,4 @@
-"""What the logins of an agent share: settings, table of users, connections. Read again when their files change."""
+"""What the logins of an agent share: settings, user table, connections. Read again when their files change."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pam_iampass.client.tls import system_bundle
 from pam_iampass.config.settings import Settings, load
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
+from pam_iampass.login.api import connect
 from pam_iampass.login.concurrency import ConcurrencyLimit
 from pam_iampass.login.context import LoginContext, StateDirs
-from pam_iampass.login.iampass import connect
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts
 

@@ -85,7 +85,7 @@ class RelayConnection:
         if self._readable(seconds):
             raise ApplicationGone("the application ended")
 
-    def answer(self, code: int) -> None:
+    def send_result(self, code: int) -> None:
         """Send the result. Raises ApplicationGone."""
         self._send(protocol.result(code))
 

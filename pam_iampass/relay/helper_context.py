@@ -37,7 +37,7 @@ def context(
 
 
 def open_users(settings: Settings) -> UserTable:
-    """The table of users that the settings name."""
+    """The user table that the settings name."""
     from pam_iampass.config.user_table import UserTable
 
     return UserTable(settings.users, settings.users_folder)
@@ -46,6 +46,6 @@ def open_users(settings: Settings) -> UserTable:
 def connect(settings: Settings) -> AuthenticationAPI:
     """The IAMPASS client that the settings describe."""
     from pam_iampass.client import AuthenticationAPI
-    from pam_iampass.login import iampass
+    from pam_iampass.login import api
 
-    return iampass.connect(AuthenticationAPI, settings)
+    return api.connect(AuthenticationAPI, settings)

@@ -23,9 +23,9 @@ def serve(connection: socket.socket, authenticate: Authenticate, stop: int | Non
     with connection, contextlib.ExitStack() as after_reply:
         try:
             hello, items = greet(connection)
-            handle = RelayConnection(connection, items, after_reply, stop)
-            code = authenticate(handle, hello.flags, ["pam_iampass", *hello.arguments])
-            handle.answer(code)
+            application = RelayConnection(connection, items, after_reply, stop)
+            code = authenticate(application, hello.flags, ["pam_iampass", *hello.arguments])
+            application.send_result(code)
         except (ApplicationGone, FrameError):
             return
         finally:

@@ -86,7 +86,7 @@ def undo(
 ) -> Manifest:
     """Restore the files of these services; returns the new manifest. The caller holds the lock.
 
-    Raises FileEdited for a file with somebody's edits, unless `force`; nothing is changed then.
+    Raises FileEdited for a file that was edited, unless `force`; nothing is changed then.
     """
     records = [record for name in names for record in manifest.services[name].files]
     changes = [_restoring(record, store, force, machine.tell) for record in records]

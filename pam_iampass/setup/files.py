@@ -1,4 +1,4 @@
-"""Replaces and removes files, each of them whole or not at all.
+"""Replaces and removes files, each atomically.
 
 All new files of one change are written next to the old ones first (`stage`), so that a full disk shows before anything
 is replaced; then they are renamed (`Staged.commit`). Temporary names are fixed, so that what a killed process left

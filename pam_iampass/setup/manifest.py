@@ -46,7 +46,7 @@ class FileRecord:
     """The line that was changed, if the file belongs to another package."""
 
     def knows(self, content: Snapshot) -> bool:
-        """Whether this is what was there before or what setup has written, so that nobody's edits are in it."""
+        """Whether this is what was there before or what setup has written, so that it was not edited."""
         return content.digest in (*self.written, self.before.digest)
 
 
@@ -147,7 +147,7 @@ class ManifestStore:
                 entry.unlink()
 
     def keep_edited(self, path: Path, content: bytes) -> Path:
-        """Save a file with somebody's edits that is about to be replaced; returns where."""
+        """Save a file that was edited that is about to be replaced; returns where."""
         folder = self.folder / "edited"
         folder.mkdir(mode=0o700, exist_ok=True)
         kept = folder / f"{path.name}.{time.strftime('%Y%m%dT%H%M%S')}"

@@ -96,7 +96,7 @@ class Setup:
                 raise SetupError("another pam-iampass setup has just changed something", "try again")
             for change in (change for each in plans for change in each.changes):
                 if take(change.path) != change.now:
-                    raise SetupError(f"{change.path}: has just been changed by somebody", "try again")
+                    raise SetupError(f"{change.path}: was changed just now by another process", "try again")
             wanted, machine = None, self._machine
             if minutes is not None:
                 wanted = trial.new([each.service.name for each in plans], minutes, time.time())

@@ -44,7 +44,7 @@ class Plan:
 
 
 def make(service: WantedService, manifest: Manifest, now: float, *, force: bool = False) -> Plan:
-    """The plan for a service. Raises FileEdited for a file with somebody's edits, unless `force`."""
+    """The plan for a service. Raises FileEdited for a file that was edited, unless `force`."""
     earlier = manifest.services.get(service.name)
     known = {file.path: file for file in earlier.files} if earlier else {}
     changes, during, after = [], [], []

@@ -1,4 +1,4 @@
-"""A folder in which the module keeps its state: one small file a user, written whole or not at all.
+"""A folder in which the module keeps its state: one small file per user, written atomically.
 
 The folder belongs to the user that the module runs as, and only that user can enter it. Files are reached through a
 descriptor of the folder, so that what was checked is what is used. They are named by a hash of the user name: a name
@@ -27,7 +27,7 @@ _DISK = "look at the disk: is it full, or read-only?"
 
 
 def file_stem(user: str) -> str:
-    """The name of the user's files, without the suffix that tells one kind from another."""
+    """The name of the user's files, without the suffix of their kind."""
     import hashlib
 
     return hashlib.sha256(user.encode("utf-8", "surrogateescape")).hexdigest()

@@ -278,7 +278,7 @@ MUTANTS = (
         6,
         "sessions are never ended",
         _APPROVAL,
-        "request.callback(_end, session, self._context.session_left_open)",
+        "cleanup.callback(_end, session, self._context.session_left_open)",
         "pass",
         _MODULE + "test_denied_on_the_phone_ends_the_login_at_once",
     ),

@@ -35,7 +35,11 @@ def declare_by_fixture(items: Sequence[pytest.Item]) -> None:
 
 
 def demand(item: pytest.Item) -> None:
-    """Skip a test for the wrong user, or on a machine that it would change."""
+    """Skip a test whose requirements are not met."""
+    if item.get_closest_marker("needs_booted_machine"):
+        if "PACKAGES_ROOT" not in os.environ:
+            pytest.skip("needs booted machines: run `make test-system`")
+        return
     if item.get_closest_marker("needs_isolated_root") and "MACHINE_COPY" not in os.environ:
         pytest.skip("needs an isolated root: `make test T=PATH` runs it in one")
     if item.get_closest_marker("needs_root") and os.geteuid() != 0:

@@ -129,7 +129,7 @@ def test_the_code_on_the_screen_registers_the_phone(place: Place, light: bool) -
     terminal.expect("The phone of alice is registered")
     assert terminal.finish() == 0
     assert place.sandbox.users[token] is True
-    assert f"alice is new at IAMPASS.\nThe table of users has the token, in {ETC}/users.d/alice.yaml." in (
+    assert f"alice is new at IAMPASS.\nThe user table has the token, in {ETC}/users.d/alice.yaml." in (
         terminal.shown
     )
     assert token not in terminal.shown
@@ -186,7 +186,7 @@ def test_an_outage_while_waiting_is_waited_for(place: Place) -> None:
 def test_without_a_terminal_there_are_plain_lines(place: Place) -> None:
     said = enroll("alice", "--token", "7f3c-alice", "--timeout", "1s", status=1).splitlines()
     assert said[0] == "alice is new at IAMPASS."
-    assert said[1] == f"The table of users has the token, in {ETC}/users.d/alice.yaml."
+    assert said[1] == f"The user table has the token, in {ETC}/users.d/alice.yaml."
     assert said[2] == "Open this link on the phone. Show it to nobody else."
     assert said[4].startswith(f"    {place.sandbox.url}/register/")
     assert said[6:] == [
@@ -223,7 +223,7 @@ def test_the_command_ends_when_the_phone_that_was_sent_a_message_is_registered(p
 
 
 def test_the_table_keeps_its_token(place: Place) -> None:
-    assert "The table of users already has the token." in enroll("bob", "--no-wait")
+    assert "The user table already has the token." in enroll("bob", "--no-wait")
     assert list(place.sandbox.users) == ["b1"]
     assert not (ETC / "users.d").exists()
 

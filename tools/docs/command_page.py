@@ -42,7 +42,7 @@ _AFTER = """\
 :   The settings: `iampass.yaml`(5).
 
 `/etc/iampass/users.yaml`
-:   The table of users, maintained by hand.
+:   The user table, maintained by hand.
 
 `/etc/iampass/users.d`
 :   One file per user, read before the table and written by `pam-iampass user` and `pam-iampass enroll`.

@@ -40,5 +40,5 @@ def error(what: str, remedy: str) -> CheckResult:
 
 
 def lockout(what: str, remedy: str) -> CheckResult:
-    """The administrator could not log in any more."""
+    """The administrator could be locked out."""
     return CheckResult(what, Severity.ERROR, remedy, forcible=True)

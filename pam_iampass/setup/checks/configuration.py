@@ -26,7 +26,7 @@ def check_settings(config: Path) -> Iterator[CheckResult]:
         make = error if problem.severity is Severity.ERROR else warning
         yield make(str(problem), problem.remedy)
     if found.ok:
-        yield fine(f"the settings: {config} and its table of users are valid")
+        yield fine(f"the settings: {config} and its user table are valid")
 
 
 def admin(environment: dict[str, str]) -> Account:

@@ -44,7 +44,7 @@ _BROKEN = frozenset(
         PamCode.MODULE_UNKNOWN,
     )
 )
-"""The codes of a stack that does not work for anybody."""
+"""The codes of a stack that no user can pass."""
 _TIMEOUT = 30.0  # seconds
 
 

@@ -1,4 +1,4 @@
-"""The table of users: found by name alone, or a reason why not."""
+"""The user table: found by name alone, or a reason why not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of users is changed whole or not at all, and what a person wrote stays as it is."""
+"""The user table is changed whole or not at all, and what a person wrote stays as it is."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Directory(Accounts):
 
 
 class Table:
-    """A table of users."""
+    """A user table."""
 
     def __init__(self, **entries: Entry) -> None:
         self.entries = entries

@@ -63,7 +63,7 @@ def test_after_two_refusals_in_a_row_no_request_goes_out(world: Setting) -> None
     assert outcomes(world) == ["denied", "denied", "throttled"]
     reason = world.records.fields[-1]["IAMPASS_REASON"]
     assert reason.startswith(
-        "backoff: 2 consecutive requests from this origin were refused, unanswered or broken off; "
+        "backoff: 2 consecutive requests from this origin were refused, unanswered or abandoned; "
     )
 
 
