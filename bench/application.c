@@ -1,4 +1,4 @@
-/* A PAM application that tells what one call of PAM cost it: application SERVICE USER authenticate|setcred
+/* A PAM application that prints the cost of one PAM call: application SERVICE USER authenticate|setcred
  * Prints: PAM code, CPU in microseconds, wall time in microseconds, peak of resident memory in KiB. */
 #include <security/pam_appl.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 """What each door costs the application that calls PAM: CPU, time and memory, for authenticate and for setcred.
 
-The application is `application.c`, which measures itself. IAMPASS approves at once, so that what is measured is
-work, not waiting.
+The application is `application.c`, which measures itself. IAMPASS approves at once, so that work is
+measured, not waiting.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HEAVY = "import requests\nimport systemd.journal\nimport yaml\n" + EMPTY
 
 
 def stacks(folder: Path, duo: Path) -> dict[str, str]:
-    """The PAM line of each way, by name. The first is the floor."""
+    """The PAM line of each way, by name. The first is the baseline."""
     for name, text in (("empty", EMPTY), ("heavy", HEAVY)):
         (folder / f"{name}.py").write_text(text)
     return {
@@ -43,7 +43,7 @@ def stacks(folder: Path, duo: Path) -> dict[str, str]:
 
 
 def measure(application: Application, folder: Path, duo: Path, rounds: int) -> list[Section]:
-    """Run all ways in turn, in a new order each round, with and without an agent."""
+    """Run all ways in random order in each round, with and without an agent."""
     lines = stacks(folder, duo)
     for number, line in enumerate(lines.values()):
         (PAM / f"bench-{number}").write_text(f"auth required {line}\nauth required pam_permit.so\n")

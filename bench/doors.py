@@ -1,4 +1,4 @@
-"""Many logins at once, from one process: the bench speaks the relay protocol to the agent as doors would."""
+"""Many logins at once, from one process: the benchmark speaks the relay protocol with the agent, as doors do."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Login:
     user: str
     began: float = 0.0
     begun: float = 0.0
-    """When the agent told how long it would take: its DEADLINE."""
+    """The time at which the agent sent its DEADLINE."""
     deadline: float = 0.0
-    """The moment that it told."""
+    """The deadline that it sent."""
     ended: float = 0.0
     code: int | None = None
     received: bytearray = field(default_factory=bytearray)
@@ -35,7 +35,7 @@ def greeting(user: str) -> bytes:
 
 
 def play(users: list[str], timeout: float, meanwhile: Callable[[], None] = lambda: None) -> list[Login]:
-    """Log all users in at once. `meanwhile` is called about every 10 ms, to play the people."""
+    """Log all users in at once. `meanwhile` is called about every 10 ms to play the users."""
     selector = selectors.DefaultSelector()
     logins = []
     for user in users:
@@ -57,7 +57,7 @@ def play(users: list[str], timeout: float, meanwhile: Callable[[], None] = lambd
 
 
 def _ended(connection: socket.socket, login: Login) -> bool:
-    """Read what came; whether the login has its result, or the agent went away."""
+    """Read the received frames. Returns whether the login has its result, or the agent has closed the connection."""
     data = connection.recv(65536)
     login.received += data
     position = 0

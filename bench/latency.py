@@ -1,4 +1,4 @@
-"""From the approval on the phone to the answer to PAM: ours, and the loop of the page that describes the API."""
+"""The time from the approval on the phone to the result in PAM: ours, and the polling loop of the API documentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS = ["median s", "95th percentile s", "polls median"]
 
 
 def measure(sandbox: Sandbox, count: int) -> Section:
-    """Approve `count` logins at random moments, each way."""
+    """Approve `count` logins at random times, in each way."""
     title = "From approval to result"
     print(title)
     section = Section(title, COLUMNS)
@@ -33,7 +33,7 @@ def _figures(waits: list[float], polls: list[float]) -> dict[str, float]:
 
 
 class _People:
-    """Approves each of `count` requests at a moment after its start: evenly spread, random each in its part."""
+    """Approves `count` requests at times that are spread evenly, with a random time in each interval."""
 
     def __init__(self, sandbox: Sandbox, count: int, first: float, last: float) -> None:
         self._count = count

@@ -1,4 +1,4 @@
-"""Whole ssh logins: how many a second, and how long from the approval to the shell."""
+"""Whole ssh logins: logins per second, and the time of one login."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
 from tests.support.sshd import Sshd
 
-#: Who logs in: more than at once, since a newer login of one person from one place takes over from an older one.
+#: More users than concurrent logins: a newer login of a user from the same origin takes over from an older one.
 PEOPLE = tuple(f"person{number}" for number in range(8))
 SCRIPT = "#!/bin/sh\necho\n"
 
 
 def measure(sandbox: Sandbox, sshd: Sshd, askpass: str, count: int) -> Section:
-    """Log in `count` times, four at once, with a phone that approves at once."""
+    """Log in `count` times, four at once, with phones that approve at once."""
     title = "Whole ssh logins, key and phone"
     print(title)
     section = Section(title, ["logins per second", "one login s"])

@@ -1,4 +1,4 @@
-"""Numbers: what a run of a command costs, medians, and the results as they are kept."""
+"""The cost of PAM calls, medians, and the sections of results."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Cost:
-    """What one call of PAM cost the application that made it."""
+    """The cost of one PAM call for the application."""
 
     code: int
     """The PAM code."""
     cpu_ms: float
     wall_ms: float
     peak_kib: int
-    """The most memory that was resident."""
+    """The peak resident memory."""
 
 
 class Application:
@@ -30,10 +30,10 @@ class Application:
         subprocess.run(["cc", "-O2", "-Wall", "-o", str(self._program), str(source), "-lpam"], check=True)
 
     def call(self, service: str, user: str, phase: str) -> Cost:
-        """Call PAM once, in a process of its own."""
+        """Call PAM once in its own process."""
         command = [str(self._program), service, user, phase]
-        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        code, cpu, wall, peak = (int(word) for word in told.split())
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        code, cpu, wall, peak = (int(word) for word in output.split())
         return Cost(code, cpu / 1000, wall / 1000, peak)
 
 
@@ -48,7 +48,7 @@ class Row:
 
 @dataclass
 class Section:
-    """One table of results: what was measured, in which unit, and the bound that is to be kept, where there is one."""
+    """One table of results."""
 
     title: str
     columns: list[str]
@@ -56,7 +56,7 @@ class Section:
     remark: str = ""
 
     def add(self, name: str, note: str = "", **values: float) -> None:
-        """Add a line; prints it too, as progress."""
+        """Add a line, and print it as progress."""
         self.rows.append(Row(name, values, note))
         print(f"  {name}: " + ", ".join(f"{key} {value:.3g}" for key, value in values.items()), flush=True)
 

@@ -1,4 +1,4 @@
-"""A thousand logins that wait at one agent at once: memory, CPU, and whether each gets its right answer in time."""
+"""A thousand concurrent logins at one agent: memory, CPU, and whether each gets the right result in time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RIGHT = {"approve": PamCode.SUCCESS, "deny": PamCode.ABORT, "nothing": PamCode.A
 
 
 def measure(sandbox: Sandbox, count: int, timeout: float) -> Section:
-    """Let `count` people log in at once; a third approves, a third denies, a third does not answer."""
+    """Log `count` users in concurrently: a third approves, a third denies, a third does not respond."""
     title = f"{count} logins pending at once"
     print(title)
     section = Section(
@@ -32,7 +32,7 @@ def measure(sandbox: Sandbox, count: int, timeout: float) -> Section:
     )
     users = [f"bench{number}" for number in range(count)]
     with RunningAgent() as agent:
-        play(users[:1], 5.0)  # warms it up: imports, the first connection
+        play(users[:1], 5.0)  # warm-up: imports, the first connection
         pid = agent.pid()
         cpu = cpu_seconds(pid)
         people = _People(sandbox, {f"t-{user}": ANSWERS[number % 3] for number, user in enumerate(users)})
@@ -60,7 +60,7 @@ def measure(sandbox: Sandbox, count: int, timeout: float) -> Section:
 
 
 class _People:
-    """A thousand people, each of whom answers between 5 and 15 s after the request, or not at all."""
+    """A thousand users, who respond between 5 and 15 s after the request or not at all."""
 
     def __init__(self, sandbox: Sandbox, answers: dict[str, str]) -> None:
         self._sandbox = sandbox
@@ -101,7 +101,7 @@ class _People:
 
 
 def cpu_seconds(pid: int) -> float:
-    """The CPU that a process has used."""
+    """The CPU time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

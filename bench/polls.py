@@ -1,4 +1,4 @@
-"""The CPU of one poll over a connection that is kept alive: ours, and the same request by libraries, side by side.
+"""The CPU of one poll over a kept-alive connection: ours, and the same request with other libraries.
 
 Ours signs each poll, keeps its deadline at every byte and reads the response strictly. The libraries send a request
 that was signed before, with a time-out of their own.
@@ -31,7 +31,7 @@ Poll = Callable[[], object]
 
 
 def measure(rounds: int) -> Section:
-    """Poll in rounds of 100, each way in turn; the CPU is that of the thread that polls."""
+    """Poll in rounds of 100, each way in turn; CPU is that of the polling thread."""
     title = "One poll on a kept-alive connection"
     print(title)
     section = Section(title, ["CPU ms"])

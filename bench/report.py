@@ -1,4 +1,4 @@
-"""The results as a page with tables, as JSON, and as a picture."""
+"""Writes the results as a page with tables, as JSON, and as an image."""
 
 from __future__ import annotations
 

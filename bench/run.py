@@ -1,4 +1,4 @@
-"""`make bench`: measures everything side by side in one run, and writes the results beside this file."""
+"""`make bench`: runs all measurements, and writes the results into this directory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PEOPLE = 1000
 
 
 def main() -> None:
-    """Set up a machine with a thousand people, measure, report."""
+    """Set up a machine with a thousand users, measure, report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--quick", action="store_true", help="few rounds: to see that it works, not for figures"
@@ -47,7 +47,7 @@ def main() -> None:
         sections.append(pending.measure(sandbox, 50 if quick else PEOPLE, 30.0))
         sections.append(polls.measure(5 if quick else 50))
     if quick:
-        print("Nothing was written: a quick run gives no figures.")
+        print("Nothing was written: a quick run gives no reliable numbers.")
     else:
         report.write(sections, bounds(sections))
 
@@ -77,7 +77,7 @@ def _ssh_logins(sandbox: Sandbox, folder: Path, count: int) -> Section:
 
 
 def _agent_cpu(sandbox: Sandbox, machine: Installation, count: int) -> Section:
-    """What one login costs the agent, from its first frame to the end of the session, with six polls."""
+    """The agent's cost of one login with six polls, from the first frame to the end of the session."""
     from bench.doors import play
     from bench.pending import cpu_seconds
 
@@ -96,7 +96,7 @@ def _agent_cpu(sandbox: Sandbox, machine: Installation, count: int) -> Section:
 
 
 def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
-    """What is to be reached: (what, found, at most)."""
+    """The bounds: (what, found, at most)."""
     authenticate, setcred, table, _ssh, agent, _latency, many, poll = sections
 
     def value(section: Section, row: str, column: str) -> float:

@@ -1,4 +1,4 @@
-"""A local stand-in for the service that Debian's pam_duo asks: it answers one request with «allow»."""
+"""A local server for Debian's pam_duo, which answers every request with `allow`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import trustme
 
 
 def bson(document: dict[str, object]) -> bytes:
-    """Texts and documents in BSON (bsonspec.org), which pam_duo 1.x speaks."""
+    """Encode strings and documents as BSON (bsonspec.org), which pam_duo 1.x uses."""
     body = b""
     for name, value in document.items():
         if isinstance(value, dict):

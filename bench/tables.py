@@ -1,4 +1,4 @@
-"""What the size of the user table costs a login: in one file through the agent, and in `users.d/` through any door."""
+"""The cost of a large user table for a login: in one file through the agent, and in `users.d/` through any door."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.agent import RunningAgent
 from tests.support.installation import ETC, Installation, write
 
 SIZES = (10, 1_000, 100_000)
-#: Makes a table of that many users, and says where it is.
+#: Makes a table of this many users, and returns its path.
 Fill = Callable[[int], Path]
 COLUMNS = [f"{size:,} users" for size in SIZES]
 
@@ -37,14 +37,14 @@ def _agent_ms(machine: Installation, application: Application, fill: Fill, round
         machine.change(users=str(fill(size)))
         with RunningAgent():
             play(["alice"], 10.0)
-            time.sleep(0.2)  # a file that was written just now is read twice
+            time.sleep(0.2)  # a file that has just been written is read twice
             play(["alice"], 10.0)
             times.append(median([_through_agent() for _ in range(rounds)]))
     return times
 
 
 def _helper_ms(machine: Installation, application: Application, fill: Fill, rounds: int) -> list[float]:
-    """In turn, so that what else the machine does falls on all sizes alike."""
+    """Alternate the sizes, so that other load affects them alike."""
     tables = {size: str(fill(size)) for size in SIZES}
     times: dict[int, list[float]] = {size: [] for size in SIZES}
     for _ in range(rounds):

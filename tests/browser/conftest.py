@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WIDE = {"width": 1100, "height": 760}
 SMALL = {"width": 320, "height": 640}
 PATIENCE_MS = 20_000
-"""How long to wait for what happens at once on a machine that is not busy."""
+"""How many seconds to wait for something that happens immediately on an idle machine."""
 
 OpenPage = Callable[..., "Page"]
 
@@ -49,11 +49,11 @@ def caller(sandbox: Sandbox) -> Caller:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[OpenPage]:
-    """Opens an address in a browser that knows nothing yet. At the end: no script failed, nothing was blocked."""
+    """Opens an address in a fresh browser. Afterwards checks that no script failed and nothing was blocked."""
     contexts, complaints = [], []
 
     def open_one(url: str, *, may_lose: bool = False, **options: Any) -> Page:
-        # The certificate is the sandbox's own; a person is asked about it.
+        # The certificate is self-signed; a user would have to confirm it.
         context = browser.new_context(ignore_https_errors=True, **{"viewport": WIDE, **options})
         context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)

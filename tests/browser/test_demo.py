@@ -51,7 +51,7 @@ def test_a_person_does_the_approving(demo: subprocess.Popen[str], open_page: Ope
     answer(page, "Approve")
     out, _ = demo.communicate(timeout=60)
     assert demo.returncode == 0, out
-    assert re.findall(r"The phone said: (\w+)", out) == ["approved", "denied", "expired", "approved"]
+    assert re.findall(r"Response on the phone: (\w+)", out) == ["approved", "denied", "expired", "approved"]
     assert "You are alice on" in out
     assert "uid=0(root)" in out
-    assert "4 of 4 logins went as they should; 0 sessions left open at IAMPASS" in out
+    assert "4 of 4 logins as expected; 0 sessions left open at IAMPASS" in out

@@ -220,7 +220,7 @@ MUTANTS = (
         "pam_iampass/login/rate_limit.py",
         "if login.origin == origin else None",
         "if False else None",
-        "tests/unit/login/test_rate_limit.py::test_a_newer_login_from_the_same_place_waits_until_the_older_has_let_go",
+        "tests/unit/login/test_rate_limit.py::test_a_newer_login_from_the_same_origin_waits_until_the_older_has_released_its_lease",
     ),
     Mutant(
         4,
@@ -237,7 +237,7 @@ MUTANTS = (
         "pam_iampass/login/rate_limit.py",
         "return RequestResult.LOST if isinstance(end, Stopping) else RequestResult.FAILED",
         "return RequestResult.LOST",
-        "tests/unit/login/test_rate_limited_logins.py::test_who_rings_and_hangs_up_again_and_again_meets_the_cool_off",
+        "tests/unit/login/test_rate_limited_logins.py::test_repeated_requests_that_are_aborted_start_the_backoff",
     ),
     Mutant(
         4,
@@ -246,7 +246,7 @@ MUTANTS = (
         "return RequestResult.LOST if isinstance(end, Stopping) else RequestResult.FAILED",
         "return RequestResult.LOST if isinstance(end, (Stopping, Superseded)) else RequestResult.FAILED",
         "tests/unit/login/test_rate_limited_logins.py"
-        "::test_who_begins_anew_from_the_same_place_again_and_again_meets_the_cool_off",
+        "::test_repeated_superseding_from_the_same_origin_starts_the_backoff",
     ),
     # 5
     Mutant(

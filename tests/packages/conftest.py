@@ -29,7 +29,7 @@ def machine() -> Iterator[Booted]:
 
 @pytest.fixture(scope="module")
 def administrator(machine: Booted) -> Administrator:
-    """Its administrator, who has made accounts and installed the packages, and nothing else."""
+    """Its administrator, who has only created accounts and installed the packages."""
     found = Administrator(machine)
     found.make_people()
     found.install()
@@ -38,13 +38,13 @@ def administrator(machine: Booted) -> Administrator:
 
 @pytest.fixture(scope="module")
 def people(machine: Booted) -> People:
-    """Those who log in."""
+    """The users who log in."""
     return People(machine)
 
 
 @pytest.fixture(autouse=True)
 def nobody_stays() -> Iterator[None]:
-    """Whoever is still at a terminal after a test is sent away."""
+    """Close the terminals that a test left open."""
     yield
     for terminal in list(Terminal.open):
         terminal.kill()

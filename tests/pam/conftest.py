@@ -1,4 +1,4 @@
-"""The doors, by real PAM stacks."""
+"""The doors in real PAM stacks."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ COMMAND = ["/usr/bin/python3", "-I", "-S", "/usr/lib/pam-iampass/agent"]
 
 
 class RunningAgent:
-    """Runs pam-iampass-agent behind systemd-socket-activate, on the copy of this machine."""
+    """Runs pam-iampass-agent behind systemd-socket-activate, in the isolated root."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
@@ -34,12 +34,12 @@ class RunningAgent:
         self.stop()
 
     def pid(self) -> int:
-        """The process id of the agent, once somebody has connected."""
+        """The process id of the agent. Exists only after the first connection."""
         assert self.process is not None
         return self.process.pid
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End the agent, and take its socket away."""
+        """End the agent, and remove its socket."""
         if self.process is None:
             return
         self.process.send_signal(how)

@@ -1,4 +1,4 @@
-"""A door in the test's own process: it speaks the relay protocol to a module in a thread."""
+"""A door in the test process: it speaks the relay protocol to a module in a thread."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pam_iampass.relay.connection import receive
 from pam_iampass.relay.protocol import Frame, FrameError, FrameType, Hello
 from pam_iampass.relay.serve import serve
 
-#: What a person answers to a prompt: a text, None where the application cannot ask, or something to do first.
+#: The answer to a prompt: a text, None if the application cannot prompt, or a function that returns one.
 Answer = Union[str, None, Callable[[], Optional[str]]]
 
 
 @dataclass
 class Told:
-    """What the door got to see."""
+    """What the door received."""
 
     code: int | None = None
-    """The PAM code; None where the module gave none."""
+    """The PAM code; None if the module sent none."""
     said: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     hidden: list[bool] = field(default_factory=list)
-    """For each prompt, whether what is typed is hidden."""
+    """For each prompt, whether the input is hidden."""
     shown: list[str] = field(default_factory=list)
     """All texts and prompts, in order."""
     promised: list[float] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Told:
 
 
 class Door:
-    """One login, of a module in a thread or behind a connection. `answers` are what the person types, in turn."""
+    """One login, of a module in a thread or behind a connection. `answers` are typed in turn."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Door:
             self._module = threading.Thread(target=serve, args=(its, module), daemon=True)
             self._module.start()
         encoded = {name: value.encode("utf-8", "surrogateescape") for name, value in items.items()}
-        with contextlib.suppress(BrokenPipeError):  # a module that does not want us; `finish` tells
+        with contextlib.suppress(BrokenPipeError):  # the module refused the connection; `finish` reports it
             self.send(Hello(protocol.AUTHENTICATE, 0, arguments).encode())
             self.send(protocol.encode_items(encoded))
 
@@ -63,7 +63,7 @@ class Door:
         self._connection.sendall(frame.encode())
 
     def wait_for_text(self, timeout: float = 20.0) -> str:
-        """Read on until the module says something: what it said."""
+        """Read until the module sends a message, and return it."""
         while (frame := receive(self._connection, timeout)).type is not FrameType.SAY:
             pass
         return frame.payload.decode()
@@ -73,7 +73,7 @@ class Door:
         self._connection.close()
 
     def finish(self, timeout: float = 20.0) -> Told:
-        """Play the login to its end, and wait until the module has done what it owes afterwards."""
+        """Run the login to its end, and wait until the module has finished its work after the reply."""
         told = Told()
         while told.code is None:
             try:
@@ -88,7 +88,7 @@ class Door:
                 told.shown.append(frame.payload[1:].decode())
                 told.asked.append(frame.payload[1:].decode())
                 told.hidden.append(frame.payload[0] == 0)
-                with contextlib.suppress(BrokenPipeError):  # a RESULT may be waiting all the same
+                with contextlib.suppress(BrokenPipeError):  # a RESULT may still be waiting
                     self.send(self._answer())
             else:
                 told.shown.append(frame.payload.decode())
@@ -98,7 +98,7 @@ class Door:
         return told
 
     def wait(self, timeout: float = 20.0) -> None:
-        """Wait until the module has done what it owes."""
+        """Wait until the module has finished its work after the reply."""
         if self._module is None:
             return
         self._module.join(timeout)

@@ -1,4 +1,4 @@
-"""Folders that files are trusted in: everything below /tmp is writable by anybody, and so refused."""
+"""Directories whose files are trusted. (Everything below /tmp is refused because /tmp is world-writable.)"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT_ONLY = "/var/lib"
 
 @contextmanager
 def root_only_folder() -> Iterator[Path]:
-    """A fresh folder that only root can write, all the way up; gone afterwards."""
+    """A new directory that only root can write, like all its parents; removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="pam-iampass-test-", dir=ROOT_ONLY))
     try:
         folder.chmod(0o755)
@@ -29,13 +29,13 @@ def root_only_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def trusted_folder() -> Iterator[Path]:
-    """A fresh folder that only root can write, all the way up."""
+    """A new directory that only root can write, like all its parents."""
     with root_only_folder() as folder:
         yield folder
 
 
 def put(path: Path, content: str | bytes = "content\n", mode: int = 0o644) -> Path:
-    """Write a file with exactly that mode, whatever the umask."""
+    """Write a file with exactly this mode, independent of the umask."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     path.chmod(mode)
     return path

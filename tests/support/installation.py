@@ -1,4 +1,4 @@
-"""pam-iampass installed on the copy of this machine, set up for a sandbox."""
+"""pam-iampass installed in the isolated root, and set up for a sandbox."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Installation:
         self.settings: dict[str, str] = {}
 
     def add_user(self, name: str, password: str = "") -> None:
-        """Make an account of the machine."""
+        """Create a local account."""
         subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", name], check=True)
         if password:
             subprocess.run(["chpasswd"], input=f"{name}:{password}\n", text=True, check=True)
@@ -46,28 +46,28 @@ class Installation:
         self.write_settings("".join(f"{key}: {value}\n" for key, value in self.settings.items()))
 
     def change(self, **settings: str) -> None:
-        """Write the settings with some keys set anew."""
+        """Write the settings with some keys changed."""
         self.write_settings(
             "".join(f"{key}: {value}\n" for key, value in {**self.settings, **settings}.items())
         )
 
     def write_settings(self, text: str) -> None:
-        """Write `iampass.yaml` as it is given."""
+        """Write `iampass.yaml` with this text."""
         write(ETC / "iampass.yaml", text)
 
     def forget(self) -> None:
-        """Forget all earlier logins and recovery codes: none is kept from the phone for what others did before."""
+        """Delete the rate limit state and recovery codes, so that earlier tests do not throttle logins."""
         for file in (*STATE.iterdir(), *CODES.iterdir()):
             file.unlink()
 
     def write_users(self, text: str) -> None:
-        """Write `users.yaml` as it is given."""
+        """Write `users.yaml` with this text."""
         write(ETC / "users.yaml", text)
 
 
 @functools.cache
 def install() -> None:
-    """Install what an administrator would, once."""
+    """Install pam-iampass, once."""
     build = f"BUILD={os.environ['MACHINE_SCRATCH']}/build"
     command = ["make", "--no-print-directory", "-C", str(ROOT), "install", "account", build]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -75,7 +75,7 @@ def install() -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file of the configuration with the owner and mode that it must have."""
+    """Write a configuration file with the required owner and mode."""
     path.write_text(text, encoding="utf-8")
     shutil.chown(path, "root", "iampass")
     path.chmod(0o640)

@@ -1,4 +1,4 @@
-"""A real journald, for a machine (or a copy of one) on which none runs."""
+"""A real journald, for the isolated root."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Journald:
             machine_id.write_text(uuid.uuid4().hex + "\n")
         drop_in = Path("/etc/systemd/journald.conf.d/zz-test.conf")
         drop_in.parent.mkdir(parents=True, exist_ok=True)
-        # Not compressed, since libsystemd reads that only where libzstd is installed too.
+        # Not compressed: libsystemd reads compressed files only if libzstd is installed.
         drop_in.write_text(
             "[Journal]\nStorage=volatile\nCompress=no\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\nForwardToWall=no\n"
         )
@@ -56,13 +56,13 @@ class Journald:
                 socket.unlink()
 
     def clear(self) -> None:
-        """Begin anew, without any record."""
+        """Restart without any records."""
         self.stop()
         shutil.rmtree("/run/log/journal")
         self.start()
 
     def cursor(self) -> str:
-        """The place of the newest record, to read on from later; empty where there is none yet."""
+        """The cursor of the newest record; empty if there is none."""
         records = self._read("-n", "1")
         return str(records[-1]["__CURSOR"]) if records else ""
 
@@ -74,7 +74,7 @@ class Journald:
         return self._read(*arguments)
 
     def everything(self, after: str = "") -> list[dict[str, Any]]:
-        """All records after a cursor, whoever wrote them."""
+        """All records after a cursor, from all programs."""
         return self._read(*(["--after-cursor", after] if after else []))
 
     def wait_for(
@@ -89,7 +89,7 @@ class Journald:
             time.sleep(0.05)
 
     def explained(self, after: str) -> str:
-        """What `journalctl -x` shows of the records of pam_iampass."""
+        """The output of `journalctl -x` for the records of pam_iampass."""
         command = ["journalctl", "-q", "--no-pager", "-x", "-t", "pam_iampass"]
         command += ["--after-cursor", after] if after else []
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout

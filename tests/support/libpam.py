@@ -1,4 +1,4 @@
-"""The machine's own libpam, run on PAM files in a folder of a test's."""
+"""The machine's libpam, run on PAM files in a test's directory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Conv(ctypes.Structure):
 
 @_Conversation  # type: ignore[misc]
 def _say_nothing(count: int, _messages: Any, responses: Any, _data: Any) -> int:
-    """A conversation that swallows what it is told, and answers nothing."""
+    """A conversation function that ignores messages and returns no answers."""
     responses[0] = ctypes.cast(_LIBC.calloc(count, ctypes.sizeof(_Response)), ctypes.POINTER(_Response))
     return 0
 

@@ -1,4 +1,4 @@
-"""A man page taken apart, and shown."""
+"""A man page, parsed and rendered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A name service for the isolated root: silent for one name, and the bearer of bad news for others."""
+"""A DNS server for the isolated root that ignores one name and fails for others."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SILENT, UNKNOWN, BROKEN = "silent.example", "unknown.example", "broken.example"
-#: Has the address ::1, and none of IPv4.
+#: Has the address ::1, and no IPv4 address.
 SIX = "six.example"
 RESOLVER = Path("/etc/resolv.conf")
 _ADDRESS = ("127.20.0.1", 53)
 _AAAA = 28
-#: Of an answer (RFC 1035, 4.1.1).
+#: Response codes (RFC 1035, 4.1.1).
 _CODES = {UNKNOWN: 3, BROKEN: 2}
 
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Serve, and be the only one in /etc/resolv.conf. No domain is added to a name, whatever this machine is called."""
+    """Serve as the only server in /etc/resolv.conf, without a search domain."""
     before = RESOLVER.read_text()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(_ADDRESS)
@@ -33,7 +33,7 @@ def answering() -> Iterator[None]:
             yield
         finally:
             RESOLVER.write_text(before)
-            _tell_that_it_is_over()
+            _stop()
             thread.join(5)
 
 
@@ -48,7 +48,7 @@ def _serve(server: socket.socket) -> None:
 
 
 def _answer(query: bytes) -> bytes:
-    """The answer to a query; empty for silence."""
+    """The response to a query; empty for none."""
     end = query.index(b"\0", 12) + 5
     question, (kind,) = query[12:end], struct.unpack("!H", query[end - 4 : end - 2])
     name = question[:-5]
@@ -66,7 +66,7 @@ def _encoded(name: str) -> bytes:
     return b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
 
 
-def _tell_that_it_is_over() -> None:
-    """Datagrams have no end of a stream: an empty one stands for it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as teller:
-        teller.sendto(b"", _ADDRESS)
+def _stop() -> None:
+    """Stop the server: an empty datagram marks the end."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"", _ADDRESS)

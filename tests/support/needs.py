@@ -1,4 +1,4 @@
-"""What a test needs: markers, given to the tests of a fixture or of a folder, and to single tests by `pytest.mark`."""
+"""The requirements of tests: markers for the tests of a fixture or directory, and for single tests by `pytest.mark`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-#: Who uses one of these fixtures needs what it needs.
+#: Tests that use one of these fixtures have its requirements.
 _BY_FIXTURE = {
     "trusted_folder": "needs_root",
     "machine": "needs_isolated_root",
@@ -20,7 +20,7 @@ _BY_FIXTURE = {
 
 
 def declare(items: Sequence[pytest.Item], conftest: str, *needs: str) -> None:
-    """The tests below the folder of a conftest.py need this."""
+    """Mark all tests below the directory of a conftest.py."""
     for item in items:
         if item.path.is_relative_to(Path(conftest).parent):
             for need in needs:
@@ -28,14 +28,14 @@ def declare(items: Sequence[pytest.Item], conftest: str, *needs: str) -> None:
 
 
 def declare_by_fixture(items: Sequence[pytest.Item]) -> None:
-    """The tests that use a fixture need what it needs."""
+    """Mark the tests that use a fixture."""
     for item in items:
         for fixture in {*getattr(item, "fixturenames", ())} & {*_BY_FIXTURE}:
             item.add_marker(_BY_FIXTURE[fixture])
 
 
 def demand(item: pytest.Item) -> None:
-    """Do not run a test as another user or on a machine that it would change."""
+    """Skip a test whose requirements are not met."""
     if item.get_closest_marker("needs_booted_machine"):
         if "PACKAGES_ROOT" not in os.environ:
             pytest.skip("needs booted machines: run `make test-system`")

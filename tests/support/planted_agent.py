@@ -1,4 +1,4 @@
-"""An attacker in the place of the agent: whoever connects is told that the login is approved."""
+"""An attacker in place of the agent, who replies to every connection that the login is approved."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pam_iampass.relay import protocol
 
 
 class PlantedAgent:
-    """Listens at `path`; the socket, and who listens there, belong to the user `uid`."""
+    """Listens at `path`; the socket and the process belong to the user `uid`."""
 
     def __init__(self, path: Path, uid: int) -> None:
         self.visits = 0
@@ -45,7 +45,7 @@ class PlantedAgent:
 
 
 def _listen_as(listener: socket.socket, uid: int) -> None:
-    """listen(2) as a user, since the peer's credentials are those of who listened (unix(7), SO_PEERCRED)."""
+    """listen(2) as a user: the peer's credentials are those of the process that called it (unix(7), SO_PEERCRED)."""
     child = os.posix_spawn(
         "/usr/bin/setpriv",
         ["setpriv", f"--reuid={uid}", "--clear-groups", "/usr/bin/python3", "-I", "-S", "-c", _LISTEN],

@@ -1,4 +1,4 @@
-"""The processes of this machine, as /proc has them."""
+"""The processes of this machine, from /proc."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HELPER = "/usr/lib/pam-iampass/helper"
 
 
 def command_line(pid: int) -> str:
-    """The words of a process's command, separated by spaces; empty where it has ended."""
+    """The words of a process's command, separated by spaces; empty if it has ended."""
     with contextlib.suppress(OSError):
         return (
             Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
@@ -23,14 +23,14 @@ def command_line(pid: int) -> str:
 
 
 def all_pids() -> Iterator[int]:
-    """Every process there is."""
+    """All processes."""
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             yield int(entry)
 
 
 def running(part: str) -> list[int]:
-    """The processes whose command has this part."""
+    """The processes whose command contains this text."""
     return [pid for pid in all_pids() if part in command_line(pid)]
 
 
@@ -41,7 +41,7 @@ def status(pid: int) -> dict[str, str]:
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes that come from one, in any generation."""
+    """All descendants of a process."""
     parents = {}
     for each in all_pids():
         with contextlib.suppress(OSError):
@@ -70,5 +70,5 @@ def wait_for_end(pids: list[int], timeout: float = 20.0) -> None:
 
 
 def kill(pid: int) -> None:
-    """Kill a process: it gets no chance to do anything."""
+    """Kill a process with SIGKILL."""
     os.kill(pid, signal.SIGKILL)

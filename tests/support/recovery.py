@@ -1,4 +1,4 @@
-"""Recovery codes as an administrator makes them."""
+"""Recovery codes made with the command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ COMMAND = "/usr/bin/pam-iampass"
 
 
 def new_codes(user: str) -> list[str]:
-    """Ten codes, in the place of all that the user had."""
+    """Make ten codes, which replace the user's old ones."""
     made = subprocess.run(
         [COMMAND, "recovery", "new", "--yes", "--json", user], check=True, capture_output=True, text=True
     )

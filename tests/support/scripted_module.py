@@ -1,4 +1,4 @@
-"""A stand-in for the module: it says to a door what a test's script says, and records what the door said.
+"""A stand-in for the module: it runs a test's script against a door, and records what the door sent.
 
 It has its own notion of the frames of docs/relay-protocol.md, so that a door is not tested against the code
 that it works with. A script is a function that is given the connection:
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
-#: Longer than a door waits for anything: a script that gets here has been left alone, and the test is wrong.
+#: Longer than any wait of a door. If a script waits that long, the test is wrong.
 PATIENCE = 30.0
 
 #: The one-shot helper for tests. It resets what the real one does, reports its process, hands its socket over at
@@ -71,7 +71,7 @@ rendezvous.recv(1)
 
 
 def helper_program(user: str) -> str:
-    """HELPER, with what doors/helper.in does before it imports the package; `user` stands in for iampass."""
+    """HELPER, with the resets of doors/helper.in before it imports the package; `user` replaces iampass."""
     resets = (Path(__file__).parents[2] / "doors/helper.in").read_text().partition("import sys")[0]
     assert resets.count('"iampass"') == 1
     return HELPER.replace("# RESETS", resets.replace('"iampass"', repr(user)))
@@ -116,16 +116,16 @@ def result(code: int) -> Frame:
 
 
 class DoorConnection:
-    """The module's end of a connection: what a script speaks and listens through."""
+    """The module's end of a connection, for use by a script."""
 
     def __init__(self, connection: socket.socket, helper: dict[str, Any] | None = None) -> None:
         self._socket = connection
         self._socket.settimeout(PATIENCE)
-        #: Everything that was sent to the door.
+        #: All bytes sent to the door.
         self.sent = b""
-        #: Every frame that came from it.
+        #: All frames received from the door.
         self.received: list[Frame] = []
-        #: What the helper saw of its own process, where the door started one.
+        #: What the helper reported about its process, if the door started one.
         self.helper = helper
         #: Set once the door has closed its end.
         self.closed = threading.Event()
@@ -135,30 +135,30 @@ class DoorConnection:
         assert [self.receive().kind, self.receive().kind] == [b"H", b"I"]
 
     def receive(self) -> Frame:
-        """The next frame from the door. Raises ConnectionError where it closed."""
+        """The next frame from the door. Raises ConnectionError if it closed."""
         kind, length = struct.unpack("!cI", self._exactly(5))
         frame = Frame(kind, self._exactly(length))
         self.received.append(frame)
         return frame
 
     def send(self, *frames: Frame) -> None:
-        """Send frames, all in one piece."""
+        """Send frames with one call."""
         self.send_bytes(b"".join(frame.wire for frame in frames))
 
     def send_bytes(self, data: bytes) -> None:
-        """Send anything."""
+        """Send bytes."""
         self.sent += data
         self._socket.sendall(data, socket.MSG_NOSIGNAL)
 
     def drip(self, data: bytes, pause: float) -> None:
-        """Send byte by byte with a pause after each, for as long as the door takes them."""
+        """Send byte by byte with a pause after each, until the door closes."""
         for byte in data:
             self.send_bytes(bytes([byte]))
             if self.door_closes(within=pause):
                 return
 
     def door_closes(self, within: float = PATIENCE) -> bool:
-        """Wait until the door closes; whether it did."""
+        """Wait until the door closes; return whether it did."""
         poller = select.poll()
         poller.register(self._socket, select.POLLRDHUP)
         if poller.poll(within * 1000):
@@ -176,7 +176,7 @@ class DoorConnection:
 
     @property
     def version_and_phase(self) -> tuple[int, int]:
-        """The two first bytes of HELLO."""
+        """The first two bytes of HELLO."""
         return self._payload(b"H")[0], self._payload(b"H")[1]
 
     @property
@@ -209,7 +209,7 @@ Script = Callable[[DoorConnection], None]
 
 
 class ScriptedModule:
-    """Listens where a door looks for the module, and plays a script on one connection after the other."""
+    """Listens for doors, and runs a script on one connection after the other."""
 
     def __init__(self, script: Script, listener: socket.socket, *, helper: bool) -> None:
         self._script = script
@@ -232,13 +232,13 @@ class ScriptedModule:
     @classmethod
     @contextlib.contextmanager
     def as_helper(cls, rendezvous: Path, script: Script) -> Iterator[ScriptedModule]:
-        """Be every helper that a door starts (it runs `helper_program`, which comes to `rendezvous`)."""
+        """Act as each helper that a door starts (it runs `helper_program`, which connects to `rendezvous`)."""
         with _listener(rendezvous, 0o666, 0, 0) as listener:
             yield from cls(script, listener, helper=True)._play()
 
     @property
     def connection(self) -> DoorConnection:
-        """The only login's."""
+        """The channel of the only login."""
         assert len(self.connections) == 1, f"{len(self.connections)} connections"
         return self.connections[0]
 
@@ -284,7 +284,7 @@ def _listener(path: Path, mode: int, owner: int, listener_uid: int) -> Iterator[
         os.chown(path, owner, owner)
         path.chmod(mode)
         if listener_uid:
-            os.seteuid(listener_uid)  # SO_PEERCRED shows who called listen
+            os.seteuid(listener_uid)  # SO_PEERCRED is that of the process that called listen
         try:
             listener.listen(16)
         finally:

@@ -1,4 +1,4 @@
-"""A TLS server that plays a script over real sockets, for tests of everything that can go wrong on the way.
+"""A TLS server that plays a script over real sockets, for tests of network and protocol failures.
 
     with scripted_server(answer(200, {"a": 1}), reset(REQUEST)) as server:
         ...                             # talk to server.url, trusting server.ca_file
@@ -32,13 +32,13 @@ from typing import Any
 import trustme
 
 ACCEPT, HANDSHAKE, REQUEST, ANSWER = "accept", "handshake", "request", "answer"
-"""Where a misbehaviour sets in: at once; after the client's first TLS bytes; when a request is complete; in
+"""When the failure occurs: at once; after the client's first TLS bytes; when a request is complete; in
 the middle of the answer (half of its bytes are sent)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A request that arrived, as it stood on the wire."""
+    """A received request, as on the wire."""
 
     method: str
     target: str
@@ -47,7 +47,7 @@ class Request:
     connection: int
     """The number of its connection, from 0."""
     at: float
-    """When it was complete, on the monotonic clock."""
+    """The time when it was complete, on the monotonic clock."""
 
     def header(self, name: str) -> str | None:
         values = [value for key, value in self.headers if key.lower() == name.lower()]
@@ -57,14 +57,14 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What happens to one request (or connection): some bytes, and how they go out."""
+    """The response to one request (or connection): the bytes, and how they are sent."""
 
     head: bytes = b""
     body: bytes = b""
     stage: str = ANSWER
     ending: str = "keep"
-    """After the bytes: keep, close (with TLS's farewell), cut (without it), reset, hang, half_close, garble
-    (bytes that are no TLS)."""
+    """After the bytes: keep, close (with close_notify), cut (without it), reset, hang, half_close, garble
+    (bytes that are not TLS)."""
     drip: tuple[float, float] = (0.0, 0.0)
     """Seconds before each byte of head and of body; the first at HANDSHAKE: for the handshake's bytes."""
 
@@ -76,7 +76,7 @@ class Step:
         return dataclasses.replace(self, ending=ending)
 
     def cut_at(self, length: int, ending: str = "cut") -> Step:
-        """Only the first `length` bytes of head and body together; a negative one leaves out the last."""
+        """Only the first `length` bytes of head and body together; a negative number omits the last bytes."""
         data = (self.head + self.body)[:length]
         return dataclasses.replace(
             self, head=data[: len(self.head)], body=data[len(self.head) :], ending=ending
@@ -91,7 +91,7 @@ def answer(
     headers: Mapping[str, str] | None = None,
     length: bool = True,
 ) -> Step:
-    """A well-formed answer; `document` becomes JSON. Without `length` its end is that of the connection."""
+    """A well-formed answer; `document` becomes JSON. Without `length` the end of the connection ends it."""
     content = body if body is not None else b"" if document is None else json.dumps(document).encode()
     lines = [f"HTTP/1.1 {status} Scripted", *(f"{name}: {value}" for name, value in (headers or {}).items())]
     if length:
@@ -116,12 +116,12 @@ def hang(stage: str, within: Step | None = None) -> Step:
 
 
 def close(stage: str, within: Step | None = None) -> Step:
-    """An end without TLS's farewell; at ANSWER, after half of the answer `within`."""
+    """An end without close_notify; at ANSWER, after half of the answer `within`."""
     return _interrupted(stage, "cut", within)
 
 
 def garble(stage: str, within: Step | None = None) -> Step:
-    """Bytes that are no TLS; at ANSWER, after half of the answer `within`."""
+    """Bytes that are not TLS; at ANSWER, after half of the answer `within`."""
     return _interrupted(stage, "garble", within)
 
 
@@ -170,7 +170,7 @@ class Authority:
 
 
 def self_signed() -> bytes:
-    """Key and certificate for localhost that vouches for itself."""
+    """Key and certificate for localhost that is self-signed."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -224,11 +224,11 @@ class ScriptedServer:
         self._listener, self._reserved = _listening(host)
         self.address = self._listener.getsockname()
         self.requests: list[Request] = []
-        """All that arrived whole, in order."""
+        """All complete requests, in order."""
         self.connections = 0
-        """How many were accepted."""
+        """The number of accepted connections."""
         self.endings = 0
-        """How many of them this side has closed."""
+        """The number of connections that this side has closed."""
         self._arrived = threading.Condition()
 
     @property
@@ -351,7 +351,7 @@ class ScriptedServer:
 
 
 class _TLSStream:
-    """The server's side of TLS, with every byte that goes out in our hands."""
+    """The server's side of TLS, with control over every byte that is sent."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, closing: threading.Event) -> None:
         self.sock = sock
@@ -428,7 +428,7 @@ def _read_request(stream: _TLSStream, number: int) -> Request:
 
 
 def _listening(host: str) -> tuple[socket.socket, socket.socket]:
-    """A listening socket, and one that keeps others from its port at the loopback address of the other family.
+    """A listening socket, and one that reserves its port at the loopback address of the other family.
 
     Names such as localhost lead to both, and no client may come to another server than its own.
     """

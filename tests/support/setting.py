@@ -21,7 +21,7 @@ ME = pwd.getpwuid(0).pw_name
 
 
 class Records:
-    """A sink that keeps what it is given."""
+    """A journal that keeps its records in a list."""
 
     def __init__(self) -> None:
         self.fields: list[dict[str, str]] = []
@@ -31,14 +31,14 @@ class Records:
 
 
 def state_dirs_in(folder: Path) -> StateDirs:
-    """Folders, as the module wants them, for what is remembered."""
+    """State directories with the required owners and modes."""
     for name in ("state", "codes"):
         (folder / name).mkdir(mode=0o700)
     return StateDirs(str(folder / "state"), str(folder / "codes"))
 
 
 class Setting:
-    """Settings and table in a folder that only root can write, a sandbox, and the records of the logins."""
+    """Settings and user table in a directory that only root can write, a sandbox, and the audit records."""
 
     def __init__(self, folder: Path, sandbox: Sandbox) -> None:
         self.folder = folder
@@ -100,7 +100,7 @@ class Setting:
         return sum(session.ended_by is None for session in self.sandbox.sessions[self._first_session :])
 
     def wait_for_ends(self) -> None:
-        """Wait until every session was ended by us; fails where one is not."""
+        """Wait until the module has ended every session; fails otherwise."""
         for session in self.sandbox.sessions[self._first_session :]:
             self.sandbox.wait_for_end(session)
 

@@ -17,7 +17,7 @@ CONFIGURATION = Path("/etc/ssh/sshd_config")
 PROMPT = "IAMPASS: press Enter[^:]*: "
 
 
-#: Below those that the kernel gives away: nobody takes one between here and the sshd that is meant to have it.
+#: Below the ephemeral ports, so that no other process takes one before sshd does.
 _PORTS = itertools.count(2200)
 
 
@@ -30,20 +30,20 @@ def _free_port() -> int:
 
 
 class Login(Terminal):
-    """An ssh client in a terminal, and the person who looks at it."""
+    """An ssh client in a terminal, and its user."""
 
     def prompted(self) -> None:
         """Wait for our prompt."""
         self.expect(PROMPT)
 
     def enter(self) -> None:
-        """Press Enter at our prompt, once it is there."""
+        """Wait for our prompt and press Enter."""
         self.prompted()
         self.sendline("")
 
 
 class Sshd:
-    """sshd on a port of its own, with the host's configuration or another."""
+    """sshd on its own port, with the host's configuration or another."""
 
     def __init__(
         self,
@@ -53,8 +53,8 @@ class Sshd:
         keys: Path | None = None,
         under: Sequence[str] = (),
     ) -> None:
-        """`folder` is for its files; `keys` is the one of an sshd whose client's key counts here too; `under` is a
-        command that it is run by."""
+        """`folder` is for its files; `keys` is that of another sshd whose client key is also accepted; `under` is a
+        command that runs it."""
         self._under = under
         self._folder = folder
         self._options = options
@@ -74,7 +74,7 @@ class Sshd:
         host_key = (folder / "host-key.pub").read_text()
         (folder / "known-hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}")
         options = [
-            *self._options,  # sshd takes the first
+            *self._options,  # sshd uses the first value
             f"Port={self.port}",
             "ListenAddress=127.0.0.1",
             f"HostKey={folder / 'host-key'}",
@@ -101,7 +101,7 @@ class Sshd:
             self._process.wait(10)
 
     def restart(self) -> None:
-        """Run it anew, on another port."""
+        """Restart it on another port."""
         self.__exit__()
         self.__enter__()
 
@@ -112,7 +112,7 @@ class Sshd:
         return self._process.pid
 
     def admit(self, user: str) -> None:
-        """Let the client's key in as `user`."""
+        """Authorize the client's key for `user`."""
         folder = Path(f"~{user}").expanduser() / ".ssh"
         folder.mkdir(mode=0o700, exist_ok=True)
         shutil.copy(f"{self.client_key}.pub", folder / "authorized_keys")
@@ -126,7 +126,7 @@ class Sshd:
             f"Port={self.port}",
             f"UserKnownHostsFile={self._folder / 'known-hosts'}",
             "IdentitiesOnly=yes",
-            # Refused for good, the server offers no method; ssh then tries its own list, passwords too.
+            # After a final denial the server offers no method; ssh would then try its own list, including passwords.
             "PreferredAuthentications=publickey,keyboard-interactive",
             f"IdentityFile={self.client_key}",
         ]

@@ -1,4 +1,4 @@
-"""A program in a terminal of its own, for tests that play the person at it."""
+"""A program in its own terminal, for tests that play the user."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG":
 
 
 class Terminal(fdspawn):  # type: ignore[misc]
-    """Runs a command and is the terminal that controls it.
+    """Runs a command, with this as its controlling terminal.
 
     pexpect's own `spawn` forks this process, which is not safe where there are threads (the sandbox's);
     so it is setsid(1) that makes the terminal the command's own.
     """
 
-    #: Those whose program may still run.
+    #: Terminals whose program may still run.
     open: ClassVar[set[Terminal]] = set()
 
     def __init__(
@@ -48,7 +48,7 @@ class Terminal(fdspawn):  # type: ignore[misc]
 
     @property
     def shown(self) -> str:
-        """All that has come on the screen so far, with plain line ends."""
+        """The output so far, with plain line ends."""
         return self._shown.getvalue().replace("\r\n", "\n")
 
     @property
@@ -69,6 +69,6 @@ class Terminal(fdspawn):  # type: ignore[misc]
         return status
 
     def kill(self) -> None:
-        """Kill the program, and read what it had shown."""
+        """Kill the program, and read its output."""
         self.process.kill()
         self.finish()

@@ -1,4 +1,4 @@
-"""Time that does not depend on what else the machine does."""
+"""Timing that does not depend on other load of the machine."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.support import processes
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """This process and all that come from it run before the others of the machine (sched(7)).
+    """Run this process and its descendants with priority over all others (sched(7)).
 
-    Where root must not do that (CAP_SYS_NICE), and for other users, they run as ever.
+    Where root must not do that (CAP_SYS_NICE), and for other users, they run as usual.
     """
     _schedule(os.SCHED_RR, 1)
     try:

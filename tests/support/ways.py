@@ -1,4 +1,4 @@
-"""The ways from sshd to the module: through which door, with the agent or with the one-shot helper."""
+"""The ways from sshd to the module: the door, and the agent or the helper."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Way:
-    """How sshd comes to the module."""
+    """One way from sshd to the module."""
 
     name: str
     line: str

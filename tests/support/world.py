@@ -1,4 +1,4 @@
-"""A machine with pam-iampass on it, IAMPASS (the sandbox), a journal, an sshd, and people with phones."""
+"""A machine with pam-iampass on it, IAMPASS (the sandbox), a journal, an sshd, and users with phones."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ PEOPLE = (
     *("ivan", "judy", "mallory", "niaj", "olivia", "peggy"),
 )
 PASSWORD = "correct horse"
-#: What people run when they are in.
+#: The command that users run after the login.
 REMOTE = "echo In as $(id -un)."
-#: How long the tests wait for something that happens at once on a machine that is not busy. Seconds.
+#: How many seconds tests wait for something that happens immediately on an idle machine.
 PATIENCE = 20.0
 
 
@@ -34,7 +34,7 @@ def token_of(user: str) -> str:
 
 
 class World:
-    """All parts together, fresh for a test: everybody has a phone, and a login has `timeout` seconds."""
+    """All parts together, reset for each test: every user has a phone, and a login has `timeout` seconds."""
 
     def __init__(
         self,
@@ -60,13 +60,13 @@ class World:
         self.mark()
 
     def _leave_the_last_test_behind(self) -> None:
-        """Whoever has hung up has left; what sshd and the module do about it is no business of this test."""
+        """Wait until the logins of the last test have ended, and delete their state."""
         processes.wait_for_end(processes.running("sshd-session: "), PATIENCE)
         self.settle()
         self.machine.forget()
 
     def mark(self) -> None:
-        """From here on counts what happens."""
+        """Set the mark: records and calls count from here on."""
         self._cursor = self.journald.cursor()
         earlier = self.sandbox.sessions
         self._first_session = len(earlier)
@@ -74,51 +74,51 @@ class World:
         self._first_call = len(self.sandbox.calls)
         self._log_start = self.sshd.log.stat().st_size
 
-    # People
+    # Users
 
     def login(self, user: str, *options: str, remote: str = REMOTE) -> Login:
-        """A person begins to log in."""
+        """A user starts a login."""
         return self.sshd.login(user, remote, options=options)
 
     def request(self, user: str) -> SandboxSession:
-        """The request on the user's phone, once it is there."""
+        """Wait for the request on the user's phone."""
         return self.sandbox.wait_for_request(token_of(user), PATIENCE, after=self._last_before)
 
     def approve(self, user: str) -> SandboxSession:
-        """The user approves on the phone, once the request is there."""
+        """Wait for the request and approve it."""
         return self.sandbox.approve(self.request(user))
 
     def deny(self, user: str) -> SandboxSession:
-        """The user denies on the phone, once the request is there."""
+        """Wait for the request and deny it."""
         return self.sandbox.deny(self.request(user))
 
-    # What is to be seen afterwards
+    # Results
 
     def settle(self) -> None:
-        """Wait until all that a login leaves to do is done: the module's process, or the agent's thread, has ended."""
+        """Wait until the module's process, or the agent's thread, has ended."""
         processes.wait_for_end(processes.running(processes.HELPER), PATIENCE)
         if self._agent is not None:
             tasks = Path(f"/proc/{self._agent.pid()}/task")
             wait_until(lambda: len(list(tasks.iterdir())) == 1, "the agent is still at work")
 
     def records(self, user: str | None = None) -> list[dict[str, Any]]:
-        """The journal's records of logins (of this user) since the mark: all, nothing is still to come."""
+        """All audit records (of this user) since the mark."""
         self.settle()
         return self.journald.records(self._cursor, **({"IAMPASS_USER": user} if user else {}))
 
     def record(self, user: str | None = None) -> dict[str, Any]:
-        """The only one."""
+        """The only audit record."""
         found = self.records(user)
         assert len(found) == 1, found
         return found[0]
 
     def outcome(self, user: str | None = None) -> tuple[str, str]:
-        """Outcome and result in the only record."""
+        """Outcome and result of the only record."""
         record = self.record(user)
         return record["IAMPASS_OUTCOME"], record["IAMPASS_RESULT"]
 
     def explained(self) -> str:
-        """What `journalctl -x` says of the records since the mark."""
+        """The output of `journalctl -x` for the records since the mark."""
         return self.journald.explained(self._cursor)
 
     def everything_logged(self) -> str:
@@ -131,7 +131,7 @@ class World:
         return [session for session in begun if user is None or session.user == token_of(user)]
 
     def starts(self, user: str | None = None) -> int:
-        """How often IAMPASS was asked for a session (of this user) since the mark, whatever came of it."""
+        """The number of start requests (for this user) since the mark, successful or not."""
         calls = self.sandbox.calls[self._first_call :]
         return sum(
             call.kind == "start" and (user is None or call.path.endswith("/" + token_of(user)))
@@ -143,18 +143,18 @@ class World:
         return [call.kind.value for call in self.sandbox.calls[self._first_call :]]
 
     def left_open(self) -> list[SandboxSession]:
-        """The sessions since the mark that nobody has ended."""
+        """The sessions since the mark that have not ended."""
         self.settle()
         return [session for session in self.sessions() if session.ended_by is None]
 
     def sshd_log(self, part: str = "") -> list[str]:
-        """The lines of sshd's log since the mark that have this part."""
+        """The lines of sshd's log since the mark that contain this text."""
         text = self.sshd.log.read_bytes()[self._log_start :].decode("utf-8", "replace")
         return [line for line in text.splitlines() if part in line]
 
 
 def wait_until(happened: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
-    """What `happened` returns as soon as it is true. For what sends no event. Raises TimeoutError."""
+    """Poll until `happened` returns something true, and return that. Raises TimeoutError."""
     until = time.monotonic() + timeout
     while not (found := happened()):
         if time.monotonic() > until:

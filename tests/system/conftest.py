@@ -1,4 +1,4 @@
-"""The machine that the system tests share: set up once, and put back before each test."""
+"""The machine that the system tests share: set up once, and reset before each test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHIPPED = ROOT / "config/sshd_config.d"
 
 @pytest.fixture(scope="session")
 def machine() -> Installation:
-    """The installation, with accounts for people."""
+    """The installation, with user accounts."""
     installation = Installation()
     for user in PEOPLE:
         installation.add_user(user, PASSWORD)
@@ -68,7 +68,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def way(
     request: pytest.FixtureRequest, machine: Installation, journald: Journald
 ) -> Iterator[RunningAgent | None]:
-    """The way from sshd to the module; the agent, where there is one."""
+    """The way from sshd to the module; runs the agent if it is used."""
     found: Way = request.param
     for name in ("iampass-sshd", "iampass-sshd-password"):
         shipped = (ROOT / "config/pam.d" / name).read_text()
@@ -81,7 +81,7 @@ def way(
 
 @pytest.fixture(scope="session")
 def sshd(machine: Installation, journald: Journald, folder: Path) -> Iterator[Sshd]:
-    """sshd with a key and the phone, as an administrator sets it up: the shipped files in their places."""
+    """sshd with a key and the phone, as an administrator sets it up: with the shipped files."""
     shutil.copy(SHIPPED / "10-iampass.conf", "/etc/ssh/sshd_config.d/")
     with Sshd(folder / "key-and-phone") as running:
         for user in ("root", *PEOPLE):
@@ -100,7 +100,7 @@ def password_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
 
 @pytest.fixture(autouse=True)
 def nobody_stays() -> Iterator[None]:
-    """Whoever is still at a terminal after a test (one that failed, most likely) is sent away."""
+    """Close the terminals that a (usually failed) test left open."""
     yield
     for terminal in list(Terminal.open):
         terminal.kill()
@@ -110,7 +110,7 @@ def nobody_stays() -> Iterator[None]:
 def world(
     machine: Installation, sandbox: Sandbox, journald: Journald, sshd: Sshd, way: RunningAgent | None
 ) -> World:
-    """Everything, put back to where each test begins; logins go to the sshd with a key and the phone."""
+    """Everything, reset for each test; logins go to the sshd with a key and the phone."""
     return World(machine, sandbox, journald, sshd, agent=way)
 
 
@@ -123,7 +123,7 @@ def password_world(
 
 
 def with_shipped(name: str, folder: Path) -> Path:
-    """A file for sshd: Debian's own, with one of the shipped files in the place of sshd_config.d."""
+    """A file for sshd: Debian's own, with one of the shipped files instead of sshd_config.d."""
     debian = Path("/etc/ssh/sshd_config").read_text()
     file = folder / f"sshd_config-{os.path.basename(name)}"
     file.write_text(debian.replace("Include /etc/ssh/sshd_config.d/*.conf", f"Include {SHIPPED / name}"))

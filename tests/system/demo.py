@@ -1,7 +1,7 @@
-"""`make demo`: real ssh logins and a sudo through IAMPASS, against the sandbox, on a copy of this machine.
+"""`make demo`: real ssh logins and a sudo through IAMPASS, against the sandbox, in an isolated root.
 
-Each login is shown as the person sees it, with the journal's record below. The exit status is 0 only if every login
-went as it should. With `make demo PHONE=1` you are the person: you approve and deny on the sandbox's phone page.
+Each login is shown as the user sees it, followed by its audit record. The exit status is 0 only if every login had the
+expected result. With `make demo PHONE=1` you approve and deny the requests on the sandbox's phone page.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ ANSWER_SECONDS = 60
 
 @dataclass(frozen=True)
 class Scene:
-    """One login of the demo, and what must come of it."""
+    """One login of the demo, and its expected result."""
 
     title: str
     user: str
     auto: str
     outcome: str
-    """Empty where it is for the person at the phone page to say."""
+    """Empty if the user decides on the phone page."""
     gets_in: bool
     sudo: bool = False
     agent: bool = True
@@ -54,12 +54,14 @@ class Scene:
 
 
 SCENES = (
-    Scene("Approved: the phone says yes after two seconds", "alice", "approve", "approved", True),
-    Scene("Denied: the phone says no", "alice", "deny", "denied", False),
-    Scene("Unanswered: nobody looks at the phone", "carol", "ignore", "timed_out", False),
-    Scene("No phone: bob has a token, but no device at IAMPASS", "bob", "approve", "no_device", False),
+    Scene("Approved: the user approves after two seconds", "alice", "approve", "approved", True),
+    Scene("Denied: the user denies", "alice", "deny", "denied", False),
+    Scene("Unanswered: the user does not respond", "carol", "ignore", "timed_out", False),
     Scene(
-        "Without the agent: a process of its own serves the login",
+        "No phone: bob has a token, but no phone registered at IAMPASS", "bob", "approve", "no_device", False
+    ),
+    Scene(
+        "Without the agent: a helper process handles the login",
         "alice",
         "approve",
         "approved",
@@ -73,8 +75,10 @@ SCENES = (
 YOURS = (
     Scene("Your turn: approve this login on the phone page", "alice", "ask", "", False),
     Scene("Your turn: deny this one", "alice", "ask", "", False),
-    Scene("Leave this one alone: it expires after 15 seconds", "carol", "ask", "", False, answer_seconds=15),
-    Scene("sudo: as you like", "alice", "ask", "", False, sudo=True),
+    Scene(
+        "Do not respond: the request expires after 15 seconds", "carol", "ask", "", False, answer_seconds=15
+    ),
+    Scene("sudo: approve or deny", "alice", "ask", "", False, sudo=True),
 )
 OUTCOMES_OF_ANSWERS = {
     "approved": "approved",
@@ -85,12 +89,12 @@ OUTCOMES_OF_ANSWERS = {
 
 
 def paint(text: str, code: str) -> str:
-    """Colour a text where a terminal shows it."""
+    """Color a text if the output is a terminal."""
     return f"\x1b[{code}m{text}\x1b[0m" if COLOURS else text
 
 
 def indented(lines: Iterable[str], mark: str) -> None:
-    """Print lines behind a mark."""
+    """Print lines with a prefix."""
     for line in lines:
         print(f"  {paint(mark, '2')} {line.strip(chr(13))}", flush=True)
 
@@ -117,41 +121,39 @@ def answered(terminal: Terminal, prompt: str, answer: str) -> tuple[list[str], i
 
 
 def play(scene: Scene, sandbox: Sandbox, sshd: Sshd, journald: Journald) -> bool:
-    """Play one login, show it, and say whether it went as it should."""
+    """Run one login, show it, and return whether it had the expected result."""
     print("\n" + paint(scene.title, "1"))
     sandbox.auto, sandbox.delay, sandbox.request_timeout = scene.auto, 2.0, scene.answer_seconds
-    place = journald.cursor()
+    cursor = journald.cursor()
     began = time.monotonic()
     with RunningAgent() if scene.agent else contextlib.nullcontext():
         screen, status = become_root(scene.user) if scene.sudo else log_in(sshd, scene.user)
     indented(screen, "|")
     indented([f"(ended with status {status} after {time.monotonic() - began:.1f} s)"], "|")
-    records = journald.wait_for(place)
+    records = journald.wait_for(cursor)
     for record in records:
         fields = " ".join(f"{name}={record.get('IAMPASS_' + name, '')}" for name in SHOWN_FIELDS)
         indented([fields], "journal:")
     if not scene.outcome:
-        said = answer_on_the_phone(sandbox.sessions[-1])
-        print(f"  The phone said: {said}.")
-        right = OUTCOMES_OF_ANSWERS[said]
+        response = answer_on_the_phone(sandbox.sessions[-1])
+        print(f"  Response on the phone: {response}.")
+        right = OUTCOMES_OF_ANSWERS[response]
         scene = replace(scene, outcome=right, gets_in=right == "approved")
     return is_right(scene, status, screen, records)
 
 
 def is_right(scene: Scene, status: int, screen: list[str], records: list[dict[str, Any]]) -> bool:
-    """Whether the login ended as it must, with one record that says so."""
+    """Whether the login had the expected result and exactly one record of it."""
     sign = "uid=0(root)" if scene.sudo else f"You are {scene.user} on"
     came_in = status == 0 and any(sign in line for line in screen)
     outcomes = [record.get("IAMPASS_OUTCOME") for record in records]
     right = came_in == scene.gets_in and outcomes == [scene.outcome]
-    print(
-        "  " + (paint("as it should be", "32") if right else paint(f"WRONG: expected {scene.outcome}", "31"))
-    )
+    print("  " + (paint("as expected", "32") if right else paint(f"WRONG: expected {scene.outcome}", "31")))
     return right
 
 
 def open_sandbox(phone: bool) -> Sandbox:
-    """A sandbox that runs; for a person at the port that is easy to remember, where that is free."""
+    """A running sandbox; for the phone page on a memorable port if that is free."""
     for port in (PAGE_PORT, 0) if phone else (0,):
         sandbox = Sandbox(application_id="demo", listen=("127.0.0.1", port))
         try:
@@ -164,23 +166,23 @@ def open_sandbox(phone: bool) -> Sandbox:
 
 
 def wait_for_person(sandbox: Sandbox) -> bool:
-    """Show where the phone page is, and wait until somebody has opened it. False where nobody did."""
-    print(f"\nOpen the phone in a browser:\n\n    {paint(sandbox.phone_url, '1')}\n")
-    print("The browser asks about the certificate. It is the sandbox's own; its SHA-256 fingerprint is")
+    """Print the address of the phone page and wait until it is opened. Returns False on a timeout."""
+    print(f"\nOpen the phone page in a browser:\n\n    {paint(sandbox.phone_url, '1')}\n")
+    print("The browser warns about the sandbox's own certificate. Its SHA-256 fingerprint is")
     print(f"    {sandbox.certificate_fingerprint}")
-    print("From another machine, first:")
+    print("From another machine, run this first:")
     print(f"    ssh -L {sandbox.port}:127.0.0.1:{sandbox.port} this-machine")
     print(f"\nWaiting for the page to be opened, {PAGE_SECONDS // 60} minutes at most …", flush=True)
     try:
         sandbox.wait_for_phone(PAGE_SECONDS)
     except TimeoutError:
-        print(paint("Nobody opened the page.", "31"))
+        print(paint("The page was not opened.", "31"))
         return False
     return True
 
 
 def set_up(sandbox: Sandbox, timeout: str) -> None:
-    """What an administrator does: install, configure, switch it on for sshd and sudo."""
+    """Install, configure, and enable pam-iampass for sshd and sudo."""
     machine = Installation()
     for user in ("alice", "bob", "carol"):
         machine.add_user(user, PASSWORD)
@@ -197,12 +199,12 @@ def set_up(sandbox: Sandbox, timeout: str) -> None:
 
 
 def main() -> int:
-    """Set everything up, play the scenes, and give the verdict."""
+    """Set everything up, run the scenes, and print the summary."""
     phone = sys.argv[1:] == ["--phone"]
     seconds, scenes = (ANSWER_SECONDS, YOURS) if phone else (5, SCENES)
     length = "as long as you need" if phone else "less than a minute"
     print(
-        f"This runs on a copy of this machine that is thrown away afterwards. It takes {length}.",
+        f"This runs in a temporary copy of this machine and takes {length}.",
         flush=True,
     )
     folder = Path(tempfile.mkdtemp(dir="/var/lib"))
@@ -212,9 +214,9 @@ def main() -> int:
         journald = running.enter_context(Journald())
         set_up(sandbox, f"{seconds}s")
         print(
-            f"A sandbox plays IAMPASS at {sandbox.url}. sshd asks for a key, then for the phone; sudo for the password,"
+            f"The sandbox at {sandbox.url} stands in for IAMPASS. sshd requires a key and the phone, sudo the password"
         )
-        print(f"then for the phone. A person has {seconds} seconds to answer here.")
+        print(f"and the phone. Requests expire after {seconds} seconds.")
         if phone and not wait_for_person(sandbox):
             return 1
         with Sshd(folder) as sshd:
@@ -223,7 +225,9 @@ def main() -> int:
             right = [play(scene, sandbox, sshd, journald) for scene in scenes]
         left_open = [session for session in sandbox.sessions if session.ended_by is None]
     good = all(right) and not left_open
-    verdict = f"{sum(right)} of {len(right)} logins went as they should; {len(left_open)} sessions left open at IAMPASS"
+    verdict = (
+        f"{sum(right)} of {len(right)} logins as expected; {len(left_open)} sessions left open at IAMPASS"
+    )
     print("\n" + paint(verdict, "32" if good else "31"))
     return 0 if good else 1
 

@@ -31,7 +31,7 @@ def denied(world: World, user: str) -> None:
     login.finish()
 
 
-def test_a_cool_off_is_told_shown_and_cleared_and_a_code_works_in_it(world: World) -> None:
+def test_a_backoff_is_displayed_listed_and_cleared_and_a_code_works_during_it(world: World) -> None:
     code = new_codes("alice")[0]
     for _ in range(2):
         denied(world, "alice")
@@ -66,7 +66,7 @@ def test_a_cool_off_is_told_shown_and_cleared_and_a_code_works_in_it(world: Worl
 
 
 @pytest.mark.parametrize("way", WITH_HELPER, indirect=True, ids=str)
-def test_whoever_kills_the_helper_while_the_phone_rings_meets_the_cool_off(world: World) -> None:
+def test_killing_the_helper_while_a_request_is_pending_starts_the_backoff(world: World) -> None:
     world.machine.change(timeout="20s")
     for _ in range(2):
         login = world.login("alice", "NumberOfPasswordPrompts=1")

@@ -1,4 +1,4 @@
-"""Doors under test: each with an application, a module that plays a script, and a log that can be read."""
+"""Doors under test: each with an application, a scripted module, and a readable log."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Option = Union[str, bytes, int, bool]
 
 @dataclass(frozen=True)
 class Door:
-    """A door, and where it looks for the module."""
+    """A door, and the paths at which it reaches the module."""
 
     name: str
     #: What stands in a PAM file before the door's arguments.
@@ -53,7 +53,7 @@ class Door:
 
 @dataclass
 class Run:
-    """What became of one PAM call of the application."""
+    """The result of one PAM call of the application."""
 
     result: int = -1
     #: Seconds that the call took, microseconds of CPU in this process, KiB of memory (PSS) of it afterwards.
@@ -102,7 +102,7 @@ class Application:
         log_kind: socket.SocketKind = socket.SOCK_DGRAM,
         **options: Option,
     ) -> Run:
-        """Let it call PAM. `options` are those of application.c, `arguments` the door's; `then` is the module
+        """Call PAM. `options` are those of application.c, `arguments` the door's; `then` is the module
         that follows it in the stack, `log_kind` what /dev/log is."""
         files = self._folder / "pam.d"
         modules = [f"{self._door.module} {arguments}", *([then] if then else [])]
@@ -194,7 +194,7 @@ def build_native(build: Path, **defines: str | int) -> Path:
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
-    """A folder of root's, with a short name: an address of a socket holds 107 bytes."""
+    """A directory owned by root with a short name: a socket address holds 107 bytes."""
     made = Path(tempfile.mkdtemp(prefix="door-", dir=os.environ.get("MACHINE_SCRATCH", "/tmp")))
     made.chmod(0o711)
     for name in ("agent", "helper", "pam.d", "dev"):
@@ -202,7 +202,7 @@ def folder() -> Iterator[Path]:
     (made / "helper" / "helper").write_text(helper_program(HELPER_USER))
     (made / "pam.d" / "other").write_text(
         "auth required pam_deny.so\n"
-    )  # else libpam logs that there is none
+    )  # otherwise libpam logs that it is missing
     for name, minor in {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}.items():
         os.mknod(made / "dev" / name, 0o020666, os.makedev(1, minor))
         (made / "dev" / name).chmod(0o666)
@@ -232,7 +232,7 @@ def program(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def native_defines(folder: Path) -> dict[str, str | int]:
-    """What a variant of the native door needs to stay within the tests' folder."""
+    """The paths for a variant of the native door within the tests' directory."""
     return {
         "IAMPASS_AGENT_FOLDER": str(folder / "agent"),
         "IAMPASS_HELPER": str(folder / "helper" / "helper"),
@@ -242,7 +242,7 @@ def native_defines(folder: Path) -> dict[str, str | int]:
 
 @pytest.fixture(scope="session", params=["native"])
 def door(request: pytest.FixtureRequest, folder: Path, native_defines: dict[str, str | int]) -> Door:
-    """Each door, as patient as it is on a machine."""
+    """Each door, with its normal time limits."""
     return _door(
         request.param, folder, build_native(folder / "native", **native_defines), patience=10.0, busy=1.0
     )
@@ -250,7 +250,7 @@ def door(request: pytest.FixtureRequest, folder: Path, native_defines: dict[str,
 
 @pytest.fixture(scope="session", params=["native"])
 def hasty_door(request: pytest.FixtureRequest, folder: Path, native_defines: dict[str, str | int]) -> Door:
-    """Each door, less patient than it is on a machine, for tests of its patience."""
+    """Each door, with shorter time limits for tests of them."""
     module = build_native(folder / "hasty", **native_defines, IAMPASS_PATIENCE_MS=1500, IAMPASS_BUSY_MS=300)
     return _door(request.param, folder, module, patience=1.5, busy=0.3)
 

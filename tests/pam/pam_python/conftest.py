@@ -1,4 +1,4 @@
-"""The pam_python door, in the place of the native one in the tests that both must pass."""
+"""The pam_python door instead of the native one, for the tests that both must pass."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SCRIPT = ROOT / "doors/pam_python/pam_iampass.py"
 
 @pytest.fixture(scope="session")
 def door(folder: Path) -> Door:
-    """The door, as patient as it is on a machine."""
+    """The door, with its normal time limits."""
     return _door(folder, "patient", patience=10.0, busy=1.0)
 
 
 @pytest.fixture(scope="session")
 def hasty_door(folder: Path) -> Door:
-    """The door, less patient than it is on a machine, for tests of its patience."""
+    """The door, with shorter time limits for tests of them."""
     return _door(folder, "hasty", patience=1.5, busy=0.3)
 
 

@@ -1,4 +1,4 @@
-"""What an unprivileged user does to a process before a set-uid program runs in it.
+"""Prepares a process as an unprivileged user before a set-uid program runs in it.
 
 A script of its own, run as root by `/usr/bin/python3 -I -S`: it becomes the user, prepares the process as the JSON in
 its argument says, and runs the program. tests/support/setuid/people.py writes that JSON.
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def _enter(folder: str) -> None:
-    """Go there. `gone` is a folder that has been removed, `closed` one that nobody may look into."""
+    """Change the working directory. `gone` is a removed directory, `closed` an unreadable one."""
     if folder in ("gone", "closed"):
         made = tempfile.mkdtemp(prefix="where-", dir="/var/tmp")
         os.chdir(made)
@@ -53,7 +53,7 @@ def _enter(folder: str) -> None:
 
 
 def _be_traced() -> None:
-    """Go on in a child that its parent, the same user, traces: lets it run from one stop to the next."""
+    """Continue in a child that is traced by its parent, which belongs to the same user and resumes it at each stop."""
     import ctypes
 
     ptrace: Any = ctypes.CDLL(None).ptrace

@@ -1,4 +1,4 @@
-"""People on a machine who may use sudo and su, and what they do to a process before they start one in it."""
+"""Users of sudo and su, and how they prepare the process in which they start them."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ SUDO, SU = "/usr/bin/sudo", "/usr/bin/su"
 PROGRAMS = {"sudo": SUDO, "su": SU}
 GROUP, GROUP_ID, FIRST_ID = "people", 20000, 20000
 HOME = Path("/home/people")
-#: What a command shows that runs as root.
+#: The output of a command that runs as root.
 AS_ROOT = "in as 0"
 SHOW_WHO = "echo in as $(/usr/bin/id -u)"
 
 
 @dataclass(frozen=True)
 class Process:
-    """What a process is like when a program begins to run in it."""
+    """The state of a process in which a program starts."""
 
     environment: dict[str, str] = field(default_factory=dict)
-    """Beside the usual one, or instead of its variables."""
+    """Added to the usual environment, or replacing its variables."""
 
     filling: int = 0
-    """So many KiB of further variables."""
+    """KiB of additional variables."""
 
     folder: str = "/"
-    """The working directory; `gone` and `closed` are one that was removed and one that cannot be read."""
+    """The working directory; `gone` is a removed one, and `closed` an unreadable one."""
 
     limits: dict[str, int] = field(default_factory=dict)
     """setrlimit(2), soft and hard."""
@@ -60,20 +60,20 @@ UNTOUCHED = Process()
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with an account, a password and a phone, and a second account with the user id 0 to turn into."""
+    """A user with an account, a password and a phone, and a second account with user id 0 as the target."""
 
     name: str
     uid: int
 
     @property
     def twin(self) -> str:
-        """The account with the user id 0; its password is the same, its phone another."""
+        """The account with user id 0: the same password, but another phone."""
         return f"root-{self.name}"
 
     def run(
         self, *command: str, process: Process = UNTOUCHED, timeout: float = 40.0, under: Sequence[str] = ()
     ) -> Terminal:
-        """Start a program in a terminal; `under` is a command of root's that runs all this."""
+        """Start a program in a terminal; `under` is a command that runs it as root."""
         wanted: dict[str, Any] = {**vars(process), "command": command, "uid": self.uid, "gid": GROUP_ID}
         usual = {**ENVIRONMENT, "HOME": str(HOME), "USER": self.name, "LOGNAME": self.name}
         wanted["environment"] = {**usual, **process.environment}
@@ -81,19 +81,19 @@ class Person:
         return Terminal([*under, *launch], timeout=timeout)
 
     def to_root(self, program: str, command: str = SHOW_WHO) -> list[str]:
-        """How `sudo` or `su` is called to run a shell command with the user id 0."""
+        """The `sudo` or `su` command line that runs a shell command with user id 0."""
         return [SUDO, "/bin/sh", "-c", command] if program == "sudo" else [SU, self.twin, "-c", command]
 
 
 def enter_password(terminal: Terminal, password: str = PASSWORD) -> Terminal:
-    """Wait to be asked for the password, and type it."""
+    """Wait for the password prompt, and type the password."""
     terminal.expect("assword[^:]*: ")
     terminal.sendline(password)
     return terminal
 
 
 def settle_people(names: list[str]) -> list[Person]:
-    """Make the accounts, all at once: useradd would take half a minute."""
+    """Create all accounts together: useradd would take half a minute."""
     shutil.copy(LAUNCHER, HOME.parent / "launcher.py")
     (HOME.parent / "launcher.py").chmod(0o644)
     HOME.mkdir(exist_ok=True)
@@ -110,7 +110,7 @@ def settle_people(names: list[str]) -> list[Person]:
 
 
 def table_of(people: list[Person]) -> str:
-    """The users.yaml with the people and their twins."""
+    """The users.yaml with all users and their root accounts."""
     names = [name for one in people for name in (one.name, one.twin)]
     return "".join(f"{name}: {token_of(name)}\n" for name in names)
 

@@ -1,4 +1,4 @@
-"""Tests that wait most of their time, and so run at the same time, each in a thread with a guest of its own."""
+"""Tests that mostly wait, and so run concurrently, each in a thread with its own guest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Outcomes = dict[tuple[Scene, Module], "Future[None]"]
 
 
 def side_by_side(scene: Scene) -> Callable[[Outcomes, Module], None]:
-    """Make a test of a function with a guest; it runs beside the others of its file that are so marked.
+    """Make a test of a function with a guest; it runs concurrently with the other marked tests of its file.
 
     Each runs twice: with the agent and with the helper.
     """
@@ -31,7 +31,7 @@ def side_by_side(scene: Scene) -> Callable[[Outcomes, Module], None]:
 
 @contextmanager
 def played(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Outcomes]:
-    """Start all of a file's that were asked for, each with agent and with helper."""
+    """Start all selected tests of a file, each with the agent and with the helper."""
     mine = (item for item in request.session.items if getattr(item, "module", None) is request.module)
     found = {getattr(getattr(item, "function", None), "scene", None) for item in mine}
     scenes: list[Scene] = [scene for scene in found if scene is not None]

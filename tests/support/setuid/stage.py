@@ -1,4 +1,4 @@
-"""Where people use sudo and su for real: the shipped PAM files, IAMPASS (the sandbox), a journal, and phones."""
+"""A machine for real sudo and su: the shipped PAM files, IAMPASS (the sandbox), a journal, and phones."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.support.setuid.people import AS_ROOT, PROGRAMS, UNTOUCHED, Person, Pr
 from tests.support.terminal import Terminal
 from tests.support.world import PATIENCE, token_of, wait_until
 
-#: How long the phone rings, and what is said about it.
+#: The timeout of a request, and the message about it.
 TIMEOUT = "3s"
 WITHIN = "Approve this on your phone within 3 seconds."
 
-#: A socket at which nobody listens. In a mount namespace of its own an application finds it in the place of the
-#: agent's, and so has its module run by the helper, while others use the agent.
+#: A socket without a listener. It is mounted over the agent's socket in the application's mount namespace, so that the
+#: helper runs the module there while other applications use the agent.
 DEAD_SOCKET = "/run/nobody-listens.sock"
 BIND = f'mount --bind "$0" {SOCKET} && exec "$@"'
 NAMESPACE = ["--mount", "--propagation", "private", "sh", "-c", BIND]
@@ -38,24 +38,24 @@ class Module(enum.Enum):
 
 
 class Phone(enum.Enum):
-    """What somebody does with a request on the phone."""
+    """The response to a request on the phone."""
 
     APPROVES = "approves"
     DENIES = "denies"
     RINGS = "rings"
-    """Nobody answers."""
+    """No response."""
 
 
 class Phones:
-    """Everybody's phone. It answers at once."""
+    """The phones of all users. They respond at once."""
 
     def __init__(self) -> None:
         self._answers: dict[str, Callable[[int], object]] = {}
         self.rang: set[str] = set()
-        """The tokens of those who were asked."""
+        """The tokens of the users who got a request."""
 
     def set(self, sandbox: Sandbox, names: tuple[str, ...], phone: Phone) -> None:
-        """Say what the phones of these people do from now on."""
+        """Set how the phones of these users respond from now on."""
         answer = {Phone.APPROVES: sandbox.approve, Phone.DENIES: sandbox.deny}.get(phone, lambda number: None)
         self._answers.update({token_of(name): answer for name in names})
 
@@ -68,7 +68,7 @@ class Phones:
 
 @dataclass(frozen=True)
 class Stage:
-    """All parts together. Everybody on it is there for one test, so that tests can run at the same time."""
+    """All parts together. Each user belongs to one test, so that tests can run concurrently."""
 
     sandbox: Sandbox
     journald: Journald
@@ -77,13 +77,13 @@ class Stage:
     cursor: str
 
     def guest(self, phone: Phone = Phone.RINGS, module: Module = Module.AGENT) -> Guest:
-        """Somebody who was not there before."""
+        """A user that no other test uses."""
         guest = Guest(self, next(self.newcomers), module)
         guest.set_phone(phone)
         return guest
 
     def authpriv(self) -> list[dict[str, Any]]:
-        """What was written to authpriv since the stage was set, by the module or by an application."""
+        """The messages to authpriv since the setup, from the module and applications."""
         subprocess.run(["journalctl", "-q", "--sync"], check=False, capture_output=True)
         command = ["journalctl", "-q", "--no-pager", "-o", "json", "--all", f"SYSLOG_FACILITY={AUTHPRIV}"]
         command += ["--after-cursor", self.cursor] if self.cursor else []
@@ -93,7 +93,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Guest:
-    """Somebody who uses sudo or su, and what is to be seen of it."""
+    """A user of sudo and su, and the results."""
 
     stage: Stage
     person: Person
@@ -101,7 +101,7 @@ class Guest:
 
     @property
     def under(self) -> list[str]:
-        """The command that an application runs under to reach the module that way."""
+        """The command that runs an application so that it reaches the module in this way."""
         return ["unshare", *NAMESPACE, DEAD_SOCKET] if self.module is Module.HELPER else []
 
     @property
@@ -111,15 +111,15 @@ class Guest:
 
     @property
     def twin(self) -> str:
-        """The account with the user id 0."""
+        """The account with user id 0."""
         return self.person.twin
 
     def set_phone(self, phone: Phone) -> None:
-        """Say what the phones of both accounts do."""
+        """Set how the phones of both accounts respond."""
         self.stage.phones.set(self.stage.sandbox, (self.name, self.twin), phone)
 
     def start(self, program: str, *words: str, process: Process = UNTOUCHED) -> Terminal:
-        """Start `sudo` or `su`; without words they show as whom they run a command, which shall be root."""
+        """Start `sudo` or `su`; without arguments, with a command that shows whether it runs as root."""
         return self.run(
             *([PROGRAMS[program], *words] if words else self.person.to_root(program)), process=process
         )
@@ -129,26 +129,26 @@ class Guest:
         return self.person.run(*command, process=process, under=self.under)
 
     def play(self, program: str, *words: str, process: Process = UNTOUCHED) -> Seen:
-        """Use `sudo` or `su` with the right password, to its end."""
+        """Run `sudo` or `su` with the right password to its end."""
         terminal = enter_password(self.start(program, *words, process=process))
         return Seen(terminal.finish(), terminal.shown)
 
     def approver(self, program: str) -> str:
-        """Whose phone rings: in sudo the caller's, in su the other account's."""
+        """The user who gets the request: for sudo the caller, for su the target account."""
         return self.name if program == "sudo" else self.twin
 
     # What is to be seen
 
     def was_asked(self) -> bool:
-        """Whether the phone of either account has rung."""
+        """Whether the phone of either account got a request."""
         return not self.stage.phones.rang.isdisjoint({token_of(self.name), token_of(self.twin)})
 
     def request(self, program: str) -> SandboxSession:
-        """The request on the phone, once it is there."""
+        """Wait for the request on the phone."""
         return self.stage.sandbox.wait_for_request(token_of(self.approver(program)), PATIENCE)
 
     def starts(self) -> int:
-        """How often IAMPASS was asked for a session of either account, whatever came of it."""
+        """The number of start requests for either account, successful or not."""
         ends = tuple("/" + token_of(name) for name in (self.name, self.twin))
         return sum(call.kind == "start" and call.path.endswith(ends) for call in self.stage.sandbox.calls)
 
@@ -158,14 +158,14 @@ class Guest:
         return [session for session in self.stage.sandbox.sessions if session.user in tokens]
 
     def ended(self) -> SandboxSession:
-        """The only session, once it has been ended by us."""
+        """The only session. Waits until the module has ended it."""
         [session] = self.sessions()
         ended = self.stage.sandbox.wait_for_end(session, PATIENCE)
         assert ended.ended_by is EndedBy.CLIENT
         return ended
 
     def records(self, expected: int = 1) -> list[str]:
-        """The audit records about either account, once there are as many as expected."""
+        """The audit records about either account. Waits for the expected number."""
 
         def found() -> list[str]:
             messages = [str(record.get("MESSAGE", "")) for record in self.stage.authpriv()]
@@ -184,7 +184,7 @@ class Guest:
 
 
 def waiting(program: str, guest: Guest, *words: str) -> Terminal:
-    """Start `sudo` or `su`, up to where the phone rings and the person is told of it."""
+    """Start `sudo` or `su`, and wait for the request on the phone and the message about it."""
     terminal = enter_password(guest.start(program, *words))
     terminal.expect("Approve this on your phone within [0-9]+ seconds.")
     guest.request(program)
@@ -193,7 +193,7 @@ def waiting(program: str, guest: Guest, *words: str) -> Terminal:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a person saw of a login."""
+    """What the user saw of a login."""
 
     status: int
     shown: str

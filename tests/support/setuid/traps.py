@@ -1,5 +1,5 @@
-"""What an attacker plants on a machine: programs, modules and files that leave a mark when they are used, and servers
-that remember who came."""
+"""Traps of an attacker: programs, modules and files that leave a mark when they are used, and servers that log
+connections."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pathlib import Path
 
 FOLDER = Path("/home/traps")
 MARKS = FOLDER / "marks"
-"""Whatever is written into it is a mark."""
+"""A directory for the marks."""
 
 ELSEWHERE = "127.0.0.66"
-"""Where the attacker's servers listen; the name server gives it for every name that ends in `evil`."""
+"""The address of the attacker's servers; the name server returns it for every name that ends in `evil`."""
 
 NAME_SERVER = "127.0.0.77"
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
-#: Names of the standard library, of what the module uses, and of itself.
+#: Module names of the standard library, of dependencies, and of the package itself.
 MODULES = (
     *(
         "os",
@@ -66,7 +66,7 @@ MODULES = (
     *("requests", "urllib3", "certifi", "idna", "charset_normalizer", "yaml", "systemd", "pam_iampass"),
 )
 
-#: A library that leaves a mark when it is loaded, by whatever means: loader, OpenSSL, iconv.
+#: A library that leaves a mark when it is loaded by the loader, OpenSSL or iconv.
 LIBRARY = """\
 #include <fcntl.h>
 #include <unistd.h>
@@ -77,12 +77,12 @@ int gconv_init(void *step) { return 1; }
 
 
 def snap(name: str) -> str:
-    """Python that leaves a mark. It needs nothing but what is built into the interpreter."""
+    """Python that leaves a mark. It needs only built-in modules."""
     return f"import posix\nposix.close(posix.open({str(MARKS / name)!r}, posix.O_CREAT | posix.O_WRONLY, 0o666))\n"
 
 
 class Traps:
-    """All of them, set. The servers use the port of the real one, at another address."""
+    """Sets all traps. The servers use the port of the real one at another address."""
 
     def __init__(self, port: int) -> None:
         self.server = f"{ELSEWHERE}:{port}"
@@ -119,12 +119,12 @@ class Traps:
         shutil.rmtree(FOLDER)
 
     def snapped(self) -> list[str]:
-        """Every mark, and every visit to a server."""
+        """All marks, and all connections to a server."""
         marks = [str(path.relative_to(MARKS)) for path in MARKS.rglob("*") if not path.is_dir()]
         return sorted(marks + self._visits)
 
     def reset(self) -> None:
-        """Take the marks away, and forget the visits."""
+        """Remove all marks and recorded connections."""
         self._visits.clear()
         for path in list(MARKS.rglob("*")):
             if not path.is_dir():
@@ -190,7 +190,7 @@ class Traps:
         listening.sendto(self._answer(question), asker)
 
     def _answer(self, question: bytes) -> bytes:
-        """RFC 1035, for one question: an address for `iampass` and for all that is evil, and no name else."""
+        """RFC 1035, for one question: an address for `iampass` and names that end in `evil`, and for no other name."""
         end = question.index(b"\0", 12) + 5
         name, kind = question[12 : end - 5].lower(), question[end - 4 : end - 2]
         evil = name.endswith(b"\x04evil")
@@ -207,7 +207,7 @@ class Traps:
 
 
 def write(name: str | Path, text: str, mode: int = 0o644) -> Path:
-    """Plant a file, in the folder of traps if nothing else is said."""
+    """Plant a file, by default in the directory of traps."""
     path = FOLDER / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)

@@ -28,7 +28,7 @@ Defaults:%people !lecture
 
 @pytest.fixture(autouse=True, scope="module")
 def nobody_stays() -> Iterator[None]:
-    """Whoever is still at a terminal at the end of a file is sent away; not before, since tests run side by side."""
+    """Close the terminals left open at the end of a file; not before, since tests run concurrently."""
     yield
     for terminal in list(Terminal.open):
         terminal.kill()
@@ -36,26 +36,26 @@ def nobody_stays() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def phones() -> Phones:
-    """Everybody's phone."""
+    """The phones of all users."""
     return Phones()
 
 
 @pytest.fixture(scope="session")
 def sandbox(phones: Phones) -> Iterator[Sandbox]:
-    """IAMPASS, with people who answer it at once."""
+    """IAMPASS, with users who respond at once."""
     with Sandbox(application_id="demo", listener=phones.hear, names=("iampass",)) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def crowd(machine: Installation) -> list[Person]:
-    """Everybody who has an account."""
+    """All users."""
     return settle_people([f"person{number}" for number in range(PEOPLE)])
 
 
 @pytest.fixture(scope="session")
 def newcomers(crowd: list[Person]) -> Iterator[Person]:
-    """Everybody who has an account, one after the other."""
+    """An iterator over all users."""
     return iter(crowd)
 
 
@@ -86,7 +86,7 @@ def sudo_and_su(
 
 @pytest.fixture(scope="module")
 def dead_socket() -> Iterator[None]:
-    """What those find who have the helper run the module."""
+    """The dead socket for applications that use the helper."""
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(DEAD_SOCKET)
     Path(DEAD_SOCKET).chmod(0o600)
@@ -103,7 +103,7 @@ def stage(
     phones: Phones,
     newcomers: Iterator[Person],
 ) -> Iterator[Stage]:
-    """Where people use them, some with the agent and some with the helper."""
+    """The stage for sudo and su, with the agent and with the helper."""
     with RunningAgent():
         yield Stage(sandbox, journald, phones, newcomers, journald.cursor())
 
@@ -117,6 +117,6 @@ def module(request: pytest.FixtureRequest) -> Module:
 
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Outcomes]:
-    """What comes of the tests of this file that run side by side."""
+    """The results of the concurrent tests of this file."""
     with played(request, stage) as running:
         yield running

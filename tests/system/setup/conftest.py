@@ -20,29 +20,29 @@ from tests.support.world import PASSWORD, token_of
 
 FOLDERS = ("/etc/pam.d", "/etc/ssh", "/etc/sudoers.d", "/etc/systemd/system")
 STATE = Path("/var/lib/pam-iampass")
-#: What people run when they are in.
+#: The command that users run after the login.
 REMOTE = "echo In as $(id -un)."
 PIDFILE = Path("/run/sshd.pid")
 
 
 @dataclass
 class Administrator:
-    """Who sets things up, and looks at what comes of it."""
+    """Runs setup, and checks its effect."""
 
     sandbox: Sandbox
     sshd: Sshd
     machine: Installation
 
     def setup(self, *arguments: str, who: str = "alice", ok: bool | None = True) -> str:
-        """Run `pam-iampass setup`; what it said, on both streams. `ok`: whether it must succeed."""
+        """Run `pam-iampass setup`; returns the output on both streams. `ok`: whether it must succeed."""
         done = self.run("setup", *arguments, who=who)
-        told = done.stdout + done.stderr
-        assert "Traceback" not in told
-        assert ok is None or done.returncode == (0 if ok else 1), told
-        return told
+        output = done.stdout + done.stderr
+        assert "Traceback" not in output
+        assert ok is None or done.returncode == (0 if ok else 1), output
+        return output
 
     def run(self, *arguments: str, who: str = "alice", given: str = "") -> subprocess.CompletedProcess[str]:
-        """Run `pam-iampass` as root, who was `who` before."""
+        """Run `pam-iampass` as root, as if `who` had used sudo."""
         command = ["/usr/bin/pam-iampass", *arguments]
         environment = {**ENVIRONMENT, "SUDO_USER": who}
         return subprocess.run(
@@ -50,20 +50,20 @@ class Administrator:
         )
 
     def forget_refusals(self) -> None:
-        """alice's phone may ring again at once."""
+        """End alice's backoff."""
         self.run("throttle", "clear", "alice")
 
     def ssh(self, user: str = "alice") -> Login:
-        """Somebody logs in with their key."""
+        """Start an ssh login with a key."""
         return self.sshd.login(user, REMOTE)
 
     def gets_in_by_key_alone(self, user: str = "alice") -> bool:
-        """Whether ssh lets them in at once."""
+        """Whether ssh admits the user without a prompt."""
         login = self.ssh(user)
         return login.finish() == 0 and login.lines == [f"In as {user}."]
 
     def become_root(self, *command: str, password: str = PASSWORD) -> tuple[int, str]:
-        """alice runs sudo or su and types a password; the exit status, and what she saw."""
+        """alice runs sudo or su and types a password; returns the exit status and the output."""
         as_alice = ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups"]
         terminal = Terminal([*as_alice, *command])
         assert terminal.expect(["assword[^:]*: ", pexpect.EOF]) == 0, terminal.shown
@@ -86,7 +86,7 @@ def everything() -> dict[str, tuple[object, ...]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_is_set_up(machine: Installation, journald: Journald) -> Iterator[None]:
-    """What other tests have put in the places of setup's files is away meanwhile."""
+    """Moves away the files that other tests put at the paths of setup's files."""
     places = [Path("/etc/ssh/sshd_config.d/10-iampass.conf"), *Path("/etc/pam.d").glob("iampass-*")]
     kept = {path: path.read_bytes() for path in places if path.exists()}
     for path in kept:
@@ -112,16 +112,16 @@ def own_sshd(nothing_is_set_up: None, folder: Path) -> Iterator[Sshd]:
 
 @pytest.fixture
 def administrator(own_sshd: Sshd, machine: Installation, sandbox: Sandbox) -> Iterator[Administrator]:
-    """The administrator. Afterwards everything is as it was, whatever a test has done."""
+    """The administrator. Afterwards all changes of the test are undone."""
     sandbox.behave()
     sandbox.auto, sandbox.delay, sandbox.request_timeout, sandbox.clock_skew = "approve", 0.0, 60.0, 0.0
     sandbox.add_user(token_of("alice"), device=True)
     machine.configure(sandbox, timeout="5s", services="{su: {approver: ruser}, su-l: {approver: ruser}}")
     machine.write_users(f"alice: {token_of('alice')}\n")
     before = everything()
-    somebody = Administrator(sandbox, own_sshd, machine)
-    somebody.forget_refusals()
-    yield somebody
-    somebody.setup("undo", "--force", ok=None)
+    admin = Administrator(sandbox, own_sshd, machine)
+    admin.forget_refusals()
+    yield admin
+    admin.setup("undo", "--force", ok=None)
     shutil.rmtree(STATE, ignore_errors=True)
     assert everything() == before

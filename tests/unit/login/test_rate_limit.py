@@ -95,7 +95,7 @@ def test_the_first_failure_in_a_row_is_free_and_then_the_wait_doubles_up_to_its_
     assert waits == [0, 30, 60, 120, 240, 480, 900, 900, 900]
 
 
-def test_a_moment_before_its_end_the_cool_off_still_holds(world: World) -> None:
+def test_a_moment_before_its_end_the_backoff_still_holds(world: World) -> None:
     world.play(RequestResult.FAILED)
     world.play(RequestResult.FAILED)
     world.now += 29.9
@@ -133,7 +133,7 @@ def test_after_an_hour_of_peace_a_failure_is_the_first_again(world: World) -> No
     "login",
     [ELSEWHERE, replace(HERE, service="sudo"), replace(HERE, rhost=None), replace(HERE, rhost="here")],
 )
-def test_a_cool_off_holds_for_one_place_only(world: World, login: Login) -> None:
+def test_a_backoff_holds_for_one_origin_only(world: World, login: Login) -> None:
     world.play(RequestResult.FAILED)
     world.play(RequestResult.FAILED)
     world.play(RequestResult.APPROVED, login)
@@ -141,7 +141,7 @@ def test_a_cool_off_holds_for_one_place_only(world: World, login: Login) -> None
         world.play(RequestResult.APPROVED)
 
 
-def test_a_cool_off_of_nothing_switches_it_off(world: World) -> None:
+def test_a_backoff_of_zero_disables_it(world: World) -> None:
     for _ in range(10):
         world.play(RequestResult.FAILED, limits=replace(LIMITS, cool_off=0.0))
 
@@ -182,7 +182,7 @@ def test_the_clock_is_that_of_the_machines_start(world: World) -> None:
 # The cap
 
 
-def test_so_many_requests_an_hour_from_all_places_together_and_no_more(world: World) -> None:
+def test_the_hourly_limit_counts_requests_from_all_origins(world: World) -> None:
     few = replace(LIMITS, requests_per_hour=3)
     for number in range(3):
         world.now += 10
@@ -213,7 +213,9 @@ def test_a_request_counts_from_its_beginning_so_that_a_killed_process_counts(wor
 # One pending request
 
 
-def test_a_newer_login_from_the_same_place_waits_until_the_older_has_let_go(world: World) -> None:
+def test_a_newer_login_from_the_same_origin_waits_until_the_older_has_released_its_lease(
+    world: World,
+) -> None:
     older = contextlib.ExitStack()
     lease = older.enter_context(world.request())
     assert not lease.superseded
@@ -272,7 +274,7 @@ def test_of_three_logins_the_newest_goes_on_once_both_others_have_let_go(world: 
     assert ended[1:] == ["third goes on"]
 
 
-def test_a_login_from_another_place_goes_on_beside_and_is_told_of(world: World) -> None:
+def test_a_login_from_another_origin_continues_and_is_announced(world: World) -> None:
     with world.request() as here:
         assert not world.throttle().others_wait()
         assert world.throttle(ELSEWHERE).others_wait()
@@ -392,7 +394,7 @@ def test_many_writers_at_the_same_moment_lose_nothing(world: World) -> None:
 # Recovery codes have a counter of their own
 
 
-def test_so_many_wrong_codes_an_hour_from_one_place(world: World) -> None:
+def test_the_hourly_limit_of_wrong_codes_holds_for_one_origin(world: World) -> None:
     for _ in range(5):
         world.throttle().attempt(5)
     with pytest.raises(Throttled, match="5 wrong recovery codes") as caught:
@@ -410,7 +412,7 @@ def test_a_right_code_does_not_count(world: World) -> None:
     world.throttle(ELSEWHERE).attempt_was_right()
 
 
-def test_codes_are_looked_at_in_a_cool_off_at_the_cap_and_while_a_request_is_pending(world: World) -> None:
+def test_codes_are_checked_during_backoff_at_the_cap_and_while_a_request_is_pending(world: World) -> None:
     world.play(RequestResult.FAILED)
     with world.request(limits=replace(LIMITS, requests_per_hour=2)) as lease:
         lease.record(RequestResult.FAILED)
@@ -441,7 +443,7 @@ def test_no_name_and_no_address_stands_in_the_folder(world: World) -> None:
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in world.folder.iterdir())
 
 
-def test_the_same_place_has_another_key_in_another_persons_file(world: World) -> None:
+def test_the_same_origin_has_another_key_in_another_users_file(world: World) -> None:
     keys = []
     for user in ("alice", "bob"):
         with world.request(user=user) as lease:

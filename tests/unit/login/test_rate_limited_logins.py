@@ -67,7 +67,7 @@ def test_after_two_refusals_in_a_row_no_request_goes_out(world: Setting) -> None
     )
 
 
-def test_in_sshd_the_cool_off_is_told_after_enter_and_ends_the_connection(world: Setting) -> None:
+def test_in_sshd_the_backoff_is_displayed_after_enter_and_ends_the_connection(world: Setting) -> None:
     world.sandbox.auto = "deny"
     for _ in range(2):
         world.login(ssh_auth_info=KEY)
@@ -85,7 +85,7 @@ def test_silence_counts_like_a_refusal(world: Setting) -> None:
     assert outcomes(world) == ["timed_out", "timed_out", "throttled"]
 
 
-def test_who_rings_and_hangs_up_again_and_again_meets_the_cool_off(world: Setting) -> None:
+def test_repeated_requests_that_are_aborted_start_the_backoff(world: Setting) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="20s")
     for _ in range(2):
@@ -96,7 +96,7 @@ def test_who_rings_and_hangs_up_again_and_again_meets_the_cool_off(world: Settin
     assert outcomes(world) == ["cancelled", "cancelled", "throttled"]
 
 
-def test_who_begins_anew_from_the_same_place_again_and_again_meets_the_cool_off(world: Setting) -> None:
+def test_repeated_superseding_from_the_same_origin_starts_the_backoff(world: Setting) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="20s")
     first = world.door()
@@ -176,7 +176,7 @@ def test_a_cap_on_requests_that_were_not_approved(world: Setting) -> None:
 # One pending request
 
 
-def test_a_newer_login_from_the_same_place_takes_over_once_the_older_session_has_ended(
+def test_a_newer_login_from_the_same_origin_takes_over_once_the_older_session_has_ended(
     world: Setting,
 ) -> None:
     world.sandbox.auto = "ask"
@@ -197,7 +197,7 @@ def test_a_newer_login_from_the_same_place_takes_over_once_the_older_session_has
     assert [call for call in world.calls if call != "poll"] == ["start", "end", "start", "end"]
 
 
-def test_a_login_from_another_place_leaves_the_first_alone_and_both_are_told(world: Setting) -> None:
+def test_a_login_from_another_origin_leaves_the_first_alone_and_both_are_informed(world: Setting) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="20s")
     first = world.door(rhost="192.0.2.1")
@@ -233,7 +233,7 @@ def test_in_sshd_the_other_login_is_told_of_before_the_prompt(world: Setting) ->
     assert told.said == [OTHERS]
 
 
-def test_who_hangs_up_frees_the_place_at_once(world: Setting) -> None:
+def test_hanging_up_releases_the_lease_at_once(world: Setting) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="20s")
     hang_up_when_it_rings(world)
@@ -321,7 +321,7 @@ def test_so_many_logins_of_one_person_and_origin_at_once_and_no_more() -> None:
         pass
 
 
-def test_a_crowd_is_turned_away_before_any_prompt_and_from_that_place_only(world: Setting) -> None:
+def test_a_crowd_is_turned_away_before_any_prompt_and_from_that_origin_only(world: Setting) -> None:
     world.configure(throttle="{logins_at_once: 1}")
     with world.concurrency.acquire(ME, Login(ME, "test", "192.0.2.1"), 1):
         told = world.login(ssh_auth_info=KEY, rhost="192.0.2.1")

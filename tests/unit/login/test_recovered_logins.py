@@ -109,7 +109,7 @@ def test_a_wrong_code_is_a_denial_without_a_request(world: Setting, codes: list[
     assert world.calls == []
 
 
-def test_wrong_codes_are_counted_for_each_place_and_then_not_even_the_right_one_is_looked_at(
+def test_wrong_codes_are_counted_for_each_origin_and_then_even_the_right_one_is_not_checked(
     world: Setting, codes: list[str]
 ) -> None:
     world.configure(recovery="{attempts_per_hour: 2}")
@@ -123,7 +123,7 @@ def test_wrong_codes_are_counted_for_each_place_and_then_not_even_the_right_one_
     assert in_sshd(world, "", rhost="192.0.2.66").code == PamCode.SUCCESS, "the phone is asked as ever"
 
 
-def test_a_code_works_in_a_cool_off_at_the_cap_and_while_somebody_else_is_asking(
+def test_a_code_works_during_backoff_at_the_cap_and_while_another_request_is_pending(
     world: Setting, codes: list[str]
 ) -> None:
     world.configure(timeout="20s", throttle="{requests_per_hour: 2}")
@@ -221,7 +221,7 @@ def test_a_wrong_code_denies_and_says_what_went_before(world: Setting, codes: li
     assert "wrong recovery code; before that: start: " in world.only_record()["IAMPASS_REASON"]
 
 
-def test_before_the_question_the_session_has_ended_and_its_place_is_free(
+def test_before_the_code_prompt_the_session_has_ended_and_its_lease_is_free(
     world: Setting, codes: list[str]
 ) -> None:
     world.configure(timeout="1s")
@@ -238,7 +238,7 @@ def test_before_the_question_the_session_has_ended_and_its_place_is_free(
     assert world.only_record()["IAMPASS_REASON"].endswith("; before that: the phone did not answer in time")
 
 
-def test_without_a_registered_phone_and_in_a_cool_off_a_code_is_asked_for(
+def test_without_a_registered_phone_and_during_backoff_a_code_is_asked_for(
     world: Setting, codes: list[str]
 ) -> None:
     world.sandbox.auto = "deny"

@@ -83,7 +83,7 @@ def test_what_the_client_cannot_send_is_a_wrong_configuration(world: Setting, er
 
 
 @pytest.mark.parametrize("error", [SystemExit(1), RuntimeError("a fault of ours")], ids=["SIGTERM", "fault"])
-def test_whoever_ends_the_process_while_the_request_is_on_its_way_meets_the_cool_off(
+def test_ending_the_process_while_the_request_is_sent_starts_the_backoff(
     world: Setting, error: BaseException
 ) -> None:
     """The phone may ring, and nobody can tell."""
@@ -166,7 +166,7 @@ def test_another_login_that_came_while_the_person_was_at_the_prompt_is_told_of_a
     assert told.said == [OTHERS]
 
 
-def test_of_three_logins_from_one_place_the_newest_goes_on_and_the_phone_has_one_request_at_a_time(
+def test_of_three_logins_from_one_origin_the_newest_goes_on_and_the_phone_has_one_request_at_a_time(
     world: Setting,
 ) -> None:
     world.sandbox.auto = "ask"
