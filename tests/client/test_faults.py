@@ -70,6 +70,7 @@ AFTER_THE_REQUEST = {
 NONSENSE = {
     "another protocol": raw(b"SSH-2.0-OpenSSH_10.0\r\n", "close"),
     "a chunk size that is no number": raw(CHUNKED + b"zz\r\n{}\r\n"),
+    "a negative chunk size": raw(CHUNKED + b"-5\r\n{}\r\n"),
     "a header line without end": raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n"),
     "too many headers": raw(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n"),
     "a head without end": raw(b"HTTP/1.1 200 OK\r\n" + (b"X: " + b"y" * 3000 + b"\r\n") * 99),

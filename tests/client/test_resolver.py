@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pam_iampass.client import Unavailable
-from pam_iampass.client.resolver import absolute_name
+from pam_iampass.client.resolver import Resolver, absolute_name
 from tests.client.connect_proxy import connect_proxy
 from tests.client.talk import USER, api_to, seconds
 from tests.support.scripted_server import scripted_server
@@ -69,3 +69,14 @@ def test_a_proxys_name_is_absolute_too_and_the_proxy_is_asked_for_the_plain_name
             api.authenticate_user(USER, deadline=seconds(5.0), attempts=1)
         assert proxy.heads == ["CONNECT iampass.example:443 HTTP/1.1\r\nHost: iampass.example:443\r\n\r\n"]
     assert names == ["proxy.example."]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_lookup_that_breaks_is_a_failure_of_this_machine_and_the_next_one_is_a_new_one() -> None:
+    def breaks(*_arguments: Any, **_named: Any) -> list[Any]:
+        raise MemoryError
+
+    resolver = Resolver(breaks)
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            resolver.addresses("iam-api.com", 443, 5.0)

@@ -176,6 +176,11 @@ class Case:
         return self.about_pam or bool(self.differs) or self.stack != MODULE_ALONE
 
     @property
+    def ends_at_deadline(self) -> bool:
+        """Whether the login lasts until its deadline, which is short then."""
+        return self.settings.get("timeout", "") in ("2s", "3s", "4s")
+
+    @property
     def takes(self) -> float:
         """The approximate total time, in seconds."""
         return self.expected.within + self.lingers

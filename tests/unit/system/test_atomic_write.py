@@ -29,7 +29,7 @@ def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path, folder: int
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file": "new"}
 
 
-@pytest.mark.parametrize("step", ["write", "fchown", "fchmod", "fsync", "rename"])
+@pytest.mark.parametrize("step", ["write", "fchmod", "fsync", "rename"])
 def test_a_failure_leaves_the_old_file_alone(
     tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -77,3 +77,15 @@ def test_a_descriptor_of_a_path_can_be_synchronised(tmp_path: Path) -> None:
         atomic_write.sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def test_no_owner_is_set_unless_one_is_wanted(
+    folder: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system call filter of the agent's unit forbids it (`tests/system/test_units.py` has the real filter)."""
+    with monkeypatch.context() as unit:
+        unit.setattr(os, "fchown", fail)
+        atomic_write.write(folder, "file", b"new", "file.new")
+        with pytest.raises(OSError, match="No space left"):
+            atomic_write.write_new(folder, "other", b"new", owner=(0, 0))
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
