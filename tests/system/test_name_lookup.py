@@ -30,6 +30,7 @@ def search_list() -> Iterator[None]:
         yield
 
 
+@pytest.mark.timed
 def test_an_unknown_name_is_a_fault_of_this_machine_whatever_the_search_list(search_list: None) -> None:
     with scripted_server() as server, api_to(server, url=f"https://{UNKNOWN}") as api:
         began = time.monotonic()
