@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import subprocess
+import sys
+from pathlib import Path
 
 from tests.support.installation import ROOT, Installation
 
@@ -47,3 +52,73 @@ def test_the_folders_are_made_for_their_owners(machine: Installation) -> None:
         "/var/lib/iampass/recovery iampass iampass 700",
         "/etc/iampass root iampass 755",
     ]
+
+
+#: Forbids system calls by number, then does what a login does with the state below FOLDER.
+AS_THE_AGENT = """
+import ctypes, json, struct, sys
+numbers, folder, sys.path[:] = json.loads(sys.argv[1])
+from pam_iampass.config.settings import ThrottleSettings
+from pam_iampass.login import rate_limit, recovery_codes
+from pam_iampass.login.context import StateDirs
+from pam_iampass.outcome import Login
+import hashlib, hmac, json
+
+def step(code, true, false, value):
+    return struct.pack("HBBI", code, true, false, value)
+
+program = step(0x20, 0, 0, 0)  # load the number of the system call
+for number in numbers:
+    program += step(0x15, 0, 1, number) + step(0x06, 0, 0, 0x00050000 | 1)  # that one: EPERM
+program += step(0x06, 0, 0, 0x7FFF0000)  # all others: allow
+buffer = ctypes.create_string_buffer(program)
+
+class Filter(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("program", ctypes.c_void_p)]
+
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+wanted = Filter(len(program) // 8, ctypes.addressof(buffer))
+assert libc.prctl(22, 2, ctypes.byref(wanted), 0, 0) == 0, ctypes.get_errno()
+dirs = StateDirs(folder + "/state", folder + "/codes")
+print(len(dirs.recovery_codes("alice").renew()))
+limits = ThrottleSettings(30.0, 900.0, 30, 10)
+with dirs.rate_limit("alice", Login("alice", "sshd")).lease(limits, lambda seconds: None, lambda: 1.0) as lease:
+    lease.record(rate_limit.RequestResult.FAILED)
+print(len(dirs.rate_limit("alice", Login("alice", "sshd")).state().failures))
+"""
+
+
+def test_the_agent_can_write_its_state_with_the_system_calls_that_its_unit_leaves(
+    trusted_folder: Path,
+) -> None:
+    unit = (UNITS / "pam-iampass-agent.service").read_text()
+    denied = set().union(
+        *(calls_of(name) for name in re.findall(r"^SystemCallFilter=~(.*)$", unit, re.M)[0].split())
+    )
+    assert {"fchown", "setuid"} <= denied
+    header = Path(f"/usr/include/{os.uname().machine}-linux-gnu/asm/unistd_64.h")
+    if not header.exists():
+        header = Path("/usr/include/asm-generic/unistd.h")
+    numbers = dict(re.findall(r"^#define __NR_(\w+)\s+(\d+)$", header.read_text(), re.M))
+    for name in ("state", "codes"):
+        (trusted_folder / name).mkdir(mode=0o700)
+    wanted = [
+        [int(numbers[name]) for name in sorted(denied & {*numbers})],
+        str(folder),
+        [str(ROOT), *sys.path],
+    ]
+    command = [sys.executable, "-c", AS_THE_AGENT, json.dumps(wanted)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["10", "1"], done.stderr
+
+
+def calls_of(group: str) -> set[str]:
+    """The system calls of a group of systemd's (systemd.exec(5), SystemCallFilter)."""
+    if not group.startswith("@"):
+        return {group}
+    listed = subprocess.run(
+        ["systemd-analyze", "syscall-filter", group], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    members = [line.split("#")[0].strip() for line in listed[1:]]
+    return set().union(*(calls_of(member) for member in members if member))
