@@ -105,7 +105,7 @@ def test_the_agent_can_write_its_state_with_the_system_calls_that_its_unit_leave
         (trusted_folder / name).mkdir(mode=0o700)
     wanted = [
         [int(numbers[name]) for name in sorted(denied & {*numbers})],
-        str(folder),
+        str(trusted_folder),
         [str(ROOT), *sys.path],
     ]
     command = [sys.executable, "-c", AS_THE_AGENT, json.dumps(wanted)]
