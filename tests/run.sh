@@ -3,7 +3,7 @@
 # Usage, as root: run.sh [GROUP...]; a group is the arguments of pytest: a directory or file of tests, and options.
 set -eu
 cd "$(dirname "$0")/.."
-AT_A_TIME=5
+AT_A_TIME=6
 
 # run_group FOLDER GROUP: run one group. Prints one line, or the whole log if a test failed.
 run_group() {
@@ -35,9 +35,10 @@ trap 'rm -rf "$folder"; rmdir build 2> /dev/null || :' EXIT
 whole=$#
 if [ $# -eq 0 ]; then
     # The longest first, and groups that mostly wait between groups that need CPU.
-    set -- tests/system/setuid 'tests/system/test_[j-z]*.py' tests/pam 'tests/unit --part=1/3' tests/browser \
-        tests/system/setup 'tests/system/test_[a-i]*.py' 'tests/unit --part=2/3' tests/faults 'tests/unit --part=3/3' \
-        tests/client tests/sandbox
+    set -- tests/system/setuid 'tests/system/test_[s-z]*.py' 'tests/system/setup/test_[a-r]*.py' tests/browser \
+        'tests/system/test_[a-e]*.py' 'tests/unit --part=1/3' tests/pam 'tests/system/test_[f-r]*.py' \
+        'tests/system/setup/test_[s-z]*.py' 'tests/unit --part=2/3' tests/faults 'tests/unit --part=3/3' tests/client \
+        tests/sandbox
 fi
 echo "Testing in isolated roots: this machine is not changed. All tests take about five minutes."
 status=0
