@@ -54,7 +54,7 @@ class Phone:
     def register(self, path: str) -> None:
         """Open a registration link, and press the button."""
         page = self._call("POST", path, {})
-        assert b"can approve logins now" in page, page
+        assert b"can now approve logins" in page, page
 
     def requests(self) -> list[dict[str, Any]]:
         """The requests that wait for an answer."""

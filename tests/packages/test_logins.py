@@ -42,7 +42,7 @@ def test_a_login_that_the_phone_approves(machine: Booted, people: People, sshd: 
     assert record["SYSLOG_FACILITY"] == "10"
     assert int(record["IAMPASS_ELAPSED_MS"]) > 0
     assert record["_SYSTEMD_UNIT"] == "pam-iampass-agent.service"
-    assert "alice approved a login through" in machine.explained(cursor)
+    assert "A login of alice through" in machine.explained(cursor)
 
 
 def test_a_login_that_the_phone_denies(machine: Booted, people: People, sshd: str, cursor: str) -> None:
