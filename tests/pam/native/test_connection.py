@@ -187,6 +187,7 @@ def full_queue(path: Path) -> Iterator[socket.socket]:
             path.unlink()
 
 
+@pytest.mark.timed
 def test_denied_after_a_moment_where_the_agent_is_busy(
     application: Application, door: Door, no_helper: None
 ) -> None:

@@ -21,6 +21,7 @@ def test_aborts_where_the_application_is_not_sshd(application: Application, modu
         assert application.run().result == PAM_ABORT
 
 
+@pytest.mark.timed
 def test_waits_ten_seconds_for_a_module_that_says_nothing(application: Application, agent: Playing) -> None:
     def silent(door: DoorConnection) -> None:
         door.greeting()

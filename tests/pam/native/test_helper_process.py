@@ -238,6 +238,7 @@ def _descriptors_of_the_application() -> str:
     raise LookupError("no application")
 
 
+@pytest.mark.timed
 def test_denied_where_the_helper_is_not_installed(application: Application, door: Door) -> None:
     away = door.helper.rename(door.helper.with_name("away"))
     try:

@@ -103,6 +103,7 @@ MISBEHAVIOURS = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("sent", MISBEHAVIOURS.values(), ids=list(MISBEHAVIOURS))
 def test_denied_by_the_door_itself_after(application: Application, module: Playing, sent: bytes) -> None:
     def misbehaves(door: DoorConnection) -> None:
@@ -130,6 +131,7 @@ CUT_OFF = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("sent", CUT_OFF.values(), ids=list(CUT_OFF))
 def test_denied_where_the_module_dies_after(application: Application, module: Playing, sent: bytes) -> None:
     def dies(door: DoorConnection) -> None:
