@@ -187,13 +187,14 @@ def full_queue(path: Path) -> Iterator[socket.socket]:
             path.unlink()
 
 
+@pytest.mark.timed
 def test_denied_after_a_moment_where_the_agent_is_busy(
     application: Application, door: Door, no_helper: None
 ) -> None:
     with full_queue(door.agent_socket):
         run = application.run()
     assert run.result == PAM_ABORT
-    assert door.busy - 0.1 <= run.elapsed < door.busy + 0.5
+    assert door.busy - 0.1 <= run.elapsed < door.busy + 2.0  # far from the 10 s without an agent that is busy
     assert "busy" in run.reason
 
 
