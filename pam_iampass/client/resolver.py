@@ -52,7 +52,7 @@ class Resolver:
             lookup.result = self._getaddrinfo(name, port, type=socket.SOCK_STREAM)
         except UnicodeError:
             lookup.result = OSError(f"{host} is not a host name")
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             lookup.result = error
         finally:  # whatever was raised: a lookup that never ends would look like a time-out
             with self._lock:

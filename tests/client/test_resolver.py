@@ -71,7 +71,6 @@ def test_a_proxys_name_is_absolute_too_and_the_proxy_is_asked_for_the_plain_name
     assert names == ["proxy.example."]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_lookup_that_breaks_is_a_failure_of_this_machine_and_the_next_one_is_a_new_one() -> None:
     def breaks(*_arguments: Any, **_named: Any) -> list[Any]:
         raise MemoryError

@@ -194,7 +194,7 @@ def test_denied_after_a_moment_where_the_agent_is_busy(
     with full_queue(door.agent_socket):
         run = application.run()
     assert run.result == PAM_ABORT
-    assert door.busy - 0.1 <= run.elapsed < door.busy + 0.5
+    assert door.busy - 0.1 <= run.elapsed < door.busy + 2.0  # far from the 10 s without an agent that is busy
     assert "busy" in run.reason
 
 

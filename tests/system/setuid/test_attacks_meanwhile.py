@@ -118,11 +118,15 @@ OUT_OF_REACH = """
 import ctypes, os, signal
 from pathlib import Path
 ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+def content(path):
+    found = Path(path).read_bytes()
+    if not found:  # of a process that has just ended, anybody can read no maps
+        raise OSError
 for pid in PIDS:
     ways = [
         lambda: Path(f"/proc/{pid}/mem").open("r+b"),
-        lambda: Path(f"/proc/{pid}/environ").read_bytes(),
-        lambda: Path(f"/proc/{pid}/maps").read_bytes(),
+        lambda: content(f"/proc/{pid}/environ"),
+        lambda: content(f"/proc/{pid}/maps"),
         lambda: os.listdir(f"/proc/{pid}/fd"),
         lambda: os.readlink(f"/proc/{pid}/fd/0"),
         lambda: os.pidfd_open(pid) and ptrace(16, pid, None, None) == 0 or (_ for _ in ()).throw(OSError()),
