@@ -12,10 +12,9 @@ import click
 from pam_iampass.audit.journal import NOTICE, Journal
 from pam_iampass.cli.output import finding, line, show_json
 from pam_iampass.cli.parameters import USER, account, existing_account, json_option
-from pam_iampass.login.recovery_codes import REMEDY, RecoveryCodes
-from pam_iampass.system.paths import RECOVERY_CODES
+from pam_iampass.login.context import StateDirs
+from pam_iampass.login.recovery_codes import RecoveryCodes
 from pam_iampass.system.service_user import as_service_user
-from pam_iampass.system.state_dir import StateDir
 from pam_iampass.text import clean, quoted
 
 _EPILOG = """\b
@@ -98,7 +97,7 @@ def revoke(user: str, as_json: bool) -> None:
 
 
 def _codes(name: str) -> RecoveryCodes:
-    return RecoveryCodes(StateDir(RECOVERY_CODES, REMEDY), name)
+    return StateDirs().recovery_codes(name)
 
 
 def _found(name: str) -> dict[str, Any]:

@@ -11,12 +11,11 @@ import click
 from pam_iampass.cli.output import count, line, show_json
 from pam_iampass.cli.parameters import USER, config_option, existing_account, json_option
 from pam_iampass.config.settings import load
+from pam_iampass.login.context import StateDirs
 from pam_iampass.login.decisions import wait_of
-from pam_iampass.login.rate_limit import REMEDY, RateLimit, since_boot
+from pam_iampass.login.rate_limit import RateLimit, since_boot
 from pam_iampass.outcome import Login
-from pam_iampass.system.paths import RATE_LIMITS
 from pam_iampass.system.service_user import as_service_user
-from pam_iampass.system.state_dir import StateDir
 
 _EPILOG = """\b
 Examples:
@@ -81,7 +80,7 @@ def clear(user: str, as_json: bool) -> None:
 
 
 def _throttle(name: str) -> RateLimit:
-    return RateLimit(StateDir(RATE_LIMITS, REMEDY), name, Login(name, ""))
+    return StateDirs().rate_limit(name, Login(name, ""))
 
 
 def _found(name: str, config: str) -> dict[str, Any]:
