@@ -256,14 +256,14 @@ def test_a_phone_is_registered_by_pasting_the_link_once(
     page = open_page(sandbox.phone_url, may_lose=True)
     link = link_of(caller, "carol")
     result = page.get_by_role("status").filter(has_text="egistered")
-    for text, told in [
+    for text, message in [
         ("https://127.0.0.1/", "Not registered: this is not a registration link."),
         (link, "Registered: carol can now approve logins."),
         (link, "Not registered: this link has been used, or its user was deleted."),
     ]:
         page.get_by_label("Register a phone").fill(text)
         page.keyboard.press("Enter")
-        expect(result).to_have_text(told)
+        expect(result).to_have_text(message)
     expect(page.locator("#users li", has_text="carol")).to_contain_text("has a phone")
 
 

@@ -58,7 +58,7 @@ class Configuration:
         self.write(text)
         return load(self.file)
 
-    def told(self, text: str | bytes) -> list[str]:
+    def problems_in(self, text: str | bytes) -> list[str]:
         """The problems, without the file in front."""
         self.write(text)
         return self.problems()
@@ -295,7 +295,7 @@ def test_a_wrong_value_is_told_with_file_line_and_key(
         put(configuration.file, f"application_id: app\n\n\n{line}")
         assert configuration.problems() == [f"4: application_secret_file: {what}"]
         return
-    assert configuration.told(text) == [f"4: {line.partition(':')[0]}: {what}"]
+    assert configuration.problems_in(text) == [f"4: {line.partition(':')[0]}: {what}"]
 
 
 WRONG_INSIDE: list[tuple[str, str, str]] = [
@@ -360,7 +360,7 @@ WRONG_INSIDE: list[tuple[str, str, str]] = [
 def test_a_wrong_value_inside_is_told_with_a_dotted_key(
     configuration: Configuration, line: str, key: str, what: str
 ) -> None:
-    assert configuration.told("\n" + line) == [f"4: {key}: {what}"]
+    assert configuration.problems_in("\n" + line) == [f"4: {key}: {what}"]
 
 
 @pytest.mark.parametrize("value", ["", " null", " ~", " ''"])
@@ -463,9 +463,9 @@ def test_what_stands_in_a_file_cannot_colour_a_terminal(configuration: Configura
     configuration.write('"\\e[31mred\\u202e": "\\e[0m"\nprompt: "\\e]0;x\\a"\n')
     with pytest.raises(ConfigurationError) as caught:
         load(configuration.file)
-    told = caught.value.diagnostics() + str(caught.value)
+    problems_in = caught.value.diagnostics() + str(caught.value)
     assert all(character.isprintable() or character == "\n" for character in caught.value.diagnostics())
-    assert "\\x1b" in told
+    assert "\\x1b" in problems_in
 
 
 # Files that are no settings
@@ -489,7 +489,7 @@ def test_what_stands_in_a_file_cannot_colour_a_terminal(configuration: Configura
 def test_a_file_that_is_no_settings_is_an_error(
     configuration: Configuration, content: bytes, problem: str
 ) -> None:
-    assert configuration.told(content)[0].startswith(problem)
+    assert configuration.problems_in(content)[0].startswith(problem)
 
 
 def test_a_file_that_cannot_be_trusted_is_an_error(configuration: Configuration) -> None:
@@ -538,7 +538,7 @@ def test_any_other_secret_is_refused_and_not_told(
     configuration: Configuration, content: bytes, what: str
 ) -> None:
     put(configuration.secret, content, 0o600)
-    assert configuration.told("") == [f"2: application_secret_file: {configuration.secret} {what}"]
+    assert configuration.problems_in("") == [f"2: application_secret_file: {configuration.secret} {what}"]
 
 
 def test_a_secret_that_others_can_read_is_told_with_a_remedy(configuration: Configuration) -> None:
@@ -568,7 +568,7 @@ def test_a_trusted_owner_can_be_given(configuration: Configuration) -> None:
 
 def test_certificates_that_others_can_write_are_refused(configuration: Configuration) -> None:
     certificates = put(configuration.folder / "ca.pem", mode=0o666)
-    assert configuration.told(f"ca_file: {certificates}") == [
+    assert configuration.problems_in(f"ca_file: {certificates}") == [
         f"3: ca_file: {certificates} is writable by users other than root (mode 0666)"
     ]
 

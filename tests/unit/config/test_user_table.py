@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,27 +19,13 @@ from pam_iampass.config.user_table_check import TableReport, check
 from pam_iampass.config.validation import name_error, token_error
 from pam_iampass.errors import ConfigurationError, Severity
 from tests.support.folders import put, root_only_folder
+from tests.support.table_folder import TableFolder
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/", exclude_categories=["Cc"]), min_size=1)
 
 
-@dataclass
-class Table:
-    """A table in a folder of its own."""
-
-    root: Path
-
-    @property
-    def users(self) -> Path:
-        return self.root / "users.yaml"
-
-    @property
-    def folder(self) -> Path:
-        return self.root / "users.d"
-
-    @property
-    def table(self) -> UserTable:
-        return UserTable(self.users, self.folder)
+class Table(TableFolder):
+    """A table that is read and checked."""
 
     @property
     def report(self) -> TableReport:
@@ -51,10 +36,7 @@ class Table:
         self.folder.mkdir(exist_ok=True)
         return put(self.folder / file_name(user), text)
 
-    def find(self, user: str) -> Entry | None:
-        return self.table.find(user)
-
-    def told(self, user: str) -> list[str]:
+    def problems_for(self, user: str) -> list[str]:
         """The problems that keep the user's entry from being found, without the folder in front."""
         with pytest.raises(ConfigurationError) as caught:
             self.table.find(user)
@@ -117,7 +99,7 @@ def test_a_table_may_be_empty(table: Table, content: str) -> None:
 def test_a_missing_table_denies_all_who_have_no_file_of_their_own(table: Table) -> None:
     table.own("alice", "alice: token")
     assert table.find("alice") == Entry("token")
-    assert table.told("bob") == ["users.yaml: does not exist"]
+    assert table.problems_for("bob") == ["users.yaml: does not exist"]
     assert table.problems() == ["users.yaml: does not exist"]
 
 
@@ -256,8 +238,8 @@ WRONG = [
 @pytest.mark.parametrize(("text", "problem"), WRONG, ids=[text[:30] for text, _ in WRONG])
 def test_what_is_wrong_with_the_table_denies_everybody_in_it(table: Table, text: str, problem: str) -> None:
     put(table.users, text)
-    assert table.told("alice") == [f"users.yaml:{problem}"]
-    assert table.told("bob") == table.told("alice") == table.problems()
+    assert table.problems_for("alice") == [f"users.yaml:{problem}"]
+    assert table.problems_for("bob") == table.problems_for("alice") == table.problems()
 
 
 @pytest.mark.parametrize(("text", "problem"), WRONG, ids=[text[:30] for text, _ in WRONG])
@@ -266,7 +248,7 @@ def test_what_is_wrong_with_a_file_of_ones_own_denies_that_one_user(
 ) -> None:
     table.own("alice", text)
     put(table.users, "alice: token\nbob: token\n")
-    assert table.told("alice") == [f"users.d/alice.yaml:{problem}"]
+    assert table.problems_for("alice") == [f"users.d/alice.yaml:{problem}"]
     assert table.find("bob") == Entry("token")
 
 
@@ -276,8 +258,10 @@ def test_what_is_wrong_with_a_file_of_ones_own_denies_that_one_user(
 )
 def test_a_file_of_ones_own_speaks_of_that_user_alone(table: Table, text: str, line: str) -> None:
     table.own("alice", text)
-    assert table.told("alice") == [f'users.d/alice.yaml{line}: alice: the file must hold "alice" alone']
-    assert table.problems()[0] == table.told("alice")[0]
+    assert table.problems_for("alice") == [
+        f'users.d/alice.yaml{line}: alice: the file must hold "alice" alone'
+    ]
+    assert table.problems()[0] == table.problems_for("alice")[0]
 
 
 @pytest.mark.parametrize(
@@ -296,12 +280,19 @@ def test_a_file_of_ones_own_speaks_of_that_user_alone(table: Table, text: str, l
 )
 def test_an_impossible_user_name_is_an_error(table: Table, text: str, problem: str) -> None:
     put(table.users, text)
-    assert table.told("bob") == [f"users.yaml:{problem}"]
+    assert table.problems_for("bob") == [f"users.yaml:{problem}"]
 
 
 def test_all_that_is_wrong_is_told_at_once(table: Table) -> None:
     put(table.users, "a: ''\nb: .\nc: {tokn: x}\n'': x\nb: t\n")
-    assert sorted(problem.split(":")[1] for problem in table.told("z")) == ["1", "2", "3", "3", "4", "5"]
+    assert sorted(problem.split(":")[1] for problem in table.problems_for("z")) == [
+        "1",
+        "2",
+        "3",
+        "3",
+        "4",
+        "5",
+    ]
 
 
 def test_a_hundred_problems_are_all_kept_but_not_all_put_into_one_line(table: Table) -> None:
@@ -314,38 +305,38 @@ def test_a_hundred_problems_are_all_kept_but_not_all_put_into_one_line(table: Ta
 
 
 def test_a_missing_table_is_an_error(table: Table) -> None:
-    assert table.told("alice") == ["users.yaml: does not exist"]
+    assert table.problems_for("alice") == ["users.yaml: does not exist"]
     assert table.problems() == ["users.yaml: does not exist"]
 
 
 def test_a_table_that_cannot_be_trusted_is_an_error(table: Table) -> None:
     put(table.users, "alice: token\n", 0o664)
-    assert table.told("alice") == ["users.yaml: is writable by users other than root (mode 0664)"]
-    assert table.problems() == table.told("alice")
+    assert table.problems_for("alice") == ["users.yaml: is writable by users other than root (mode 0664)"]
+    assert table.problems() == table.problems_for("alice")
 
 
 def test_a_file_of_ones_own_that_cannot_be_trusted_is_an_error(table: Table) -> None:
     put(table.users, "alice: token\n")
     table.own("alice", "alice: token").chmod(0o666)
-    assert table.told("alice") == [
+    assert table.problems_for("alice") == [
         "users.d/alice.yaml: alice: is writable by users other than root (mode 0666)"
     ]
-    assert table.problems()[0] == table.told("alice")[0]
+    assert table.problems()[0] == table.problems_for("alice")[0]
 
 
 def test_a_folder_that_cannot_be_trusted_is_an_error_for_everybody(table: Table) -> None:
     put(table.users, "bob: token\n")
     table.folder.mkdir()
     table.folder.chmod(0o777)
-    (told,) = table.told("bob")
-    assert told.endswith("users.d is a folder that users other than root can write (mode 0777)")
+    (problem,) = table.problems_for("bob")
+    assert problem.endswith("users.d is a folder that users other than root can write (mode 0777)")
     assert table.problems() == ["users.d: is a folder that users other than root can write (mode 0777)"]
 
 
 def test_a_folder_that_leads_nowhere_is_an_error_for_everybody(table: Table) -> None:
     put(table.users, "bob: token\n")
     table.folder.symlink_to("nowhere")
-    assert table.told("bob")[0].endswith("nowhere does not exist")
+    assert table.problems_for("bob")[0].endswith("nowhere does not exist")
     assert table.problems()[0].endswith("nowhere does not exist")
 
 
@@ -459,7 +450,7 @@ def test_whatever_the_table_holds_is_found_or_a_configuration_error(
     if any(problem.severity is Severity.ERROR for problem in table.report.problems):
         for name in [*content, "nobody"]:
             if name_error(name) is None:
-                assert table.told(name)
+                assert table.problems_for(name)
     else:
         assert {name: same.find(name) for name in content} == {
             name: Entry(str(content[name])) for name in content

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from pam_iampass.config.user_table_editing import LOCK, NEW, UserTableEditor
 from pam_iampass.config.validation import name_error, token_error
 from pam_iampass.errors import EditRefused, PamIampassError
 from tests.support.folders import put, root_only_folder
+from tests.support.table_folder import TableFolder
 
 ROOT = Path(__file__).parents[3]
 ANYBODY = "daemon"  # stands in for the user, and the group, that the module runs as
@@ -32,26 +32,12 @@ ANYBODY = "daemon"  # stands in for the user, and the group, that the module run
 WRITTEN = "# our people\nbob:   91aa-bob   # on holiday\ncarol: {token: c4, methods: [facial]}\n"
 
 
-@dataclass
-class Place:
-    """A table in a folder of its own, and its editor."""
-
-    root: Path
-
-    @property
-    def users(self) -> Path:
-        return self.root / "users.yaml"
-
-    @property
-    def folder(self) -> Path:
-        return self.root / "users.d"
+class EditedTable(TableFolder):
+    """A table, and its editor."""
 
     @property
     def editor(self) -> UserTableEditor:
         return UserTableEditor(self.users, self.folder, module_user=ANYBODY)
-
-    def find(self, name: str) -> Entry | None:
-        return UserTable(self.users, self.folder).find(name)
 
     def refusal(self, *arguments: str, replace: bool = False) -> str:
         """Why a user is not added, or (with one argument) not removed, without the folder in front."""
@@ -72,48 +58,50 @@ class Place:
 
 
 @pytest.fixture
-def place(trusted_folder: Path) -> Place:
-    place = Place(trusted_folder)
-    put(place.users, WRITTEN)
-    return place
+def table(trusted_folder: Path) -> EditedTable:
+    table = EditedTable(trusted_folder)
+    put(table.users, WRITTEN)
+    return table
 
 
 # What is written
 
 
-def test_a_user_who_is_added_is_found_and_what_a_person_wrote_is_as_it_was(place: Place) -> None:
-    assert place.editor.add("alice", "7f3c-alice") == place.folder / "alice.yaml"
-    assert place.find("alice") == Entry("7f3c-alice")
-    assert place.content() == {"users.yaml": WRITTEN.encode(), "users.d/alice.yaml": b"alice: 7f3c-alice\n"}
+def test_a_user_who_is_added_is_found_and_what_a_person_wrote_is_as_it_was(table: EditedTable) -> None:
+    assert table.editor.add("alice", "7f3c-alice") == table.folder / "alice.yaml"
+    assert table.find("alice") == Entry("7f3c-alice")
+    assert table.content() == {"users.yaml": WRITTEN.encode(), "users.d/alice.yaml": b"alice: 7f3c-alice\n"}
 
 
-def test_methods_are_written_as_they_are_given(place: Place) -> None:
-    place.editor.add("alice", "t", ["facial", "device"])
-    assert place.find("alice") == Entry("t", ("facial", "device"))
-    place.editor.add("alice", "t", [], replace=True)
-    assert place.find("alice") == Entry("t", ())
-    place.editor.add("alice", "t", replace=True)
-    assert place.find("alice") == Entry("t", None)
+def test_methods_are_written_as_they_are_given(table: EditedTable) -> None:
+    table.editor.add("alice", "t", ["facial", "device"])
+    assert table.find("alice") == Entry("t", ("facial", "device"))
+    table.editor.add("alice", "t", [], replace=True)
+    assert table.find("alice") == Entry("t", ())
+    table.editor.add("alice", "t", replace=True)
+    assert table.find("alice") == Entry("t", None)
 
 
 @pytest.mark.parametrize("umask", [0, 0o777])
-def test_file_and_folder_belong_to_root_and_the_modules_group_can_read_them(place: Place, umask: int) -> None:
+def test_file_and_folder_belong_to_root_and_the_modules_group_can_read_them(
+    table: EditedTable, umask: int
+) -> None:
     before = os.umask(umask)
     try:
-        made = place.editor.add("alice", "t")
+        made = table.editor.add("alice", "t")
     finally:
         os.umask(before)
     group = pwd.getpwnam(ANYBODY).pw_gid
-    for path, mode in ((made, 0o640), (place.folder, 0o750)):
+    for path, mode in ((made, 0o640), (table.folder, 0o750)):
         found = path.stat()
         assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, group, mode)
 
 
-def test_a_folder_that_is_there_keeps_its_owner_and_mode(place: Place) -> None:
-    place.folder.mkdir()
-    place.folder.chmod(0o755)
-    place.editor.add("alice", "t")
-    assert (place.folder.stat().st_gid, stat.S_IMODE(place.folder.stat().st_mode)) == (0, 0o755)
+def test_a_folder_that_is_there_keeps_its_owner_and_mode(table: EditedTable) -> None:
+    table.folder.mkdir()
+    table.folder.chmod(0o755)
+    table.editor.add("alice", "t")
+    assert (table.folder.stat().st_gid, stat.S_IMODE(table.folder.stat().st_mode)) == (0, 0o755)
 
 
 @pytest.mark.parametrize(
@@ -144,10 +132,10 @@ def test_a_folder_that_is_there_keeps_its_owner_and_mode(place: Place) -> None:
     ],
 )
 def test_names_and_tokens_that_yaml_takes_for_something_else_are_written_so_that_they_are_read(
-    place: Place, word: str
+    table: EditedTable, word: str
 ) -> None:
-    place.editor.add(word, word)
-    assert place.find(word) == Entry(word)
+    table.editor.add(word, word)
+    assert table.find(word) == Entry(word)
 
 
 POSSIBLE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
@@ -160,59 +148,59 @@ def test_whatever_can_be_a_name_and_a_token_can_be_added_and_removed(
     name: str, token: str, methods: list[str] | None
 ) -> None:
     with root_only_folder() as folder:
-        place = Place(folder)
-        put(place.users, "{}\n")
+        table = EditedTable(folder)
+        put(table.users, "{}\n")
         if name_error(name) or token_error(token) or len(file_name(name)) > LONGEST:
             with pytest.raises(EditRefused):
-                place.editor.add(name, token, methods)
-            assert list(place.content()) == ["users.yaml"]
+                table.editor.add(name, token, methods)
+            assert list(table.content()) == ["users.yaml"]
             return
-        place.editor.add(name, token, methods)
-        assert place.find(name) == Entry(token, None if methods is None else tuple(methods))
-        assert place.editor.remove(name).name == file_name(name)
-        assert place.find(name) is None
+        table.editor.add(name, token, methods)
+        assert table.find(name) == Entry(token, None if methods is None else tuple(methods))
+        assert table.editor.remove(name).name == file_name(name)
+        assert table.find(name) is None
 
 
 # What is refused
 
 
-def test_a_user_who_has_a_token_keeps_it_unless_told_otherwise(place: Place) -> None:
-    place.editor.add("alice", "one")
-    told = '"alice" already has a token, in users.d/alice.yaml\n    use --replace to replace it'
-    assert place.refusal("alice", "two") == told
-    place.editor.add("alice", "two", replace=True)
-    assert place.find("alice") == Entry("two")
+def test_a_user_who_has_a_token_keeps_it_unless_told_otherwise(table: EditedTable) -> None:
+    table.editor.add("alice", "one")
+    message = '"alice" already has a token, in users.d/alice.yaml\n    use --replace to replace it'
+    assert table.refusal("alice", "two") == message
+    table.editor.add("alice", "two", replace=True)
+    assert table.find("alice") == Entry("two")
 
 
-def test_a_user_of_users_yaml_gets_a_file_only_where_that_is_meant(place: Place) -> None:
-    assert place.refusal("bob", "new").startswith('"bob" already has a token, in users.yaml:2\n')
-    place.editor.add("bob", "new", replace=True)
-    assert place.find("bob") == Entry("new")
-    assert place.users.read_text() == WRITTEN
+def test_a_user_of_users_yaml_gets_a_file_only_where_that_is_meant(table: EditedTable) -> None:
+    assert table.refusal("bob", "new").startswith('"bob" already has a token, in users.yaml:2\n')
+    table.editor.add("bob", "new", replace=True)
+    assert table.find("bob") == Entry("new")
+    assert table.users.read_text() == WRITTEN
 
 
-def test_a_line_that_a_person_wrote_is_not_removed_but_named(place: Place) -> None:
-    assert place.refusal("bob") == (
+def test_a_line_that_a_person_wrote_is_not_removed_but_named(table: EditedTable) -> None:
+    assert table.refusal("bob") == (
         '"bob" is in users.yaml:2, which is only edited by hand\n    delete that line'
     )
 
 
-def test_a_file_is_not_removed_where_an_older_token_would_come_to_light(place: Place) -> None:
-    place.editor.add("bob", "new", replace=True)
-    assert "delete that line, then remove the user again" in place.refusal("bob")
-    put(place.users, "{}\n")
-    assert place.editor.remove("bob") == place.folder / "bob.yaml"
-    assert place.find("bob") is None
+def test_a_file_is_not_removed_where_an_older_token_would_come_to_light(table: EditedTable) -> None:
+    table.editor.add("bob", "new", replace=True)
+    assert "delete that line, then remove the user again" in table.refusal("bob")
+    put(table.users, "{}\n")
+    assert table.editor.remove("bob") == table.folder / "bob.yaml"
+    assert table.find("bob") is None
 
 
-def test_removing_a_user_who_has_no_token_is_an_error(place: Place) -> None:
-    assert place.refusal("dave").startswith('"dave" has no token\n')
-    place.editor.add("alice", "t")
-    assert place.refusal("dave").startswith('"dave" has no token\n')
+def test_removing_a_user_who_has_no_token_is_an_error(table: EditedTable) -> None:
+    assert table.refusal("dave").startswith('"dave" has no token\n')
+    table.editor.add("alice", "t")
+    assert table.refusal("dave").startswith('"dave" has no token\n')
 
 
 @pytest.mark.parametrize(
-    ("name", "token", "told"),
+    ("name", "token", "message"),
     [
         ("", "t", 'the user name "" is empty'),
         ("a/b", "t", 'the user name "a/b" contains a slash'),
@@ -223,80 +211,86 @@ def test_removing_a_user_who_has_no_token_is_an_error(place: Place) -> None:
         ("alice", "s3cret\x07", "the token contains a control character"),
     ],
 )
-def test_an_impossible_name_or_token_is_refused(place: Place, name: str, token: str, told: str) -> None:
-    refusal = place.refusal(name, token)
-    assert told in refusal
+def test_an_impossible_name_or_token_is_refused(
+    table: EditedTable, name: str, token: str, message: str
+) -> None:
+    refusal = table.refusal(name, token)
+    assert message in refusal
     assert "s3cret" not in refusal
 
 
-@pytest.mark.parametrize(("methods", "told"), [(["voice"], "not a method"), (["device", "device"], "twice")])
-def test_impossible_methods_are_refused(place: Place, methods: list[str], told: str) -> None:
-    with pytest.raises(EditRefused, match=told):
-        place.editor.add("alice", "t", methods)
-    assert not place.folder.exists()
+@pytest.mark.parametrize(
+    ("methods", "message"), [(["voice"], "not a method"), (["device", "device"], "twice")]
+)
+def test_impossible_methods_are_refused(table: EditedTable, methods: list[str], message: str) -> None:
+    with pytest.raises(EditRefused, match=message):
+        table.editor.add("alice", "t", methods)
+    assert not table.folder.exists()
 
 
-def test_removing_an_impossible_name_is_refused(place: Place) -> None:
-    assert "contains a slash" in place.refusal("../users")
+def test_removing_an_impossible_name_is_refused(table: EditedTable) -> None:
+    assert "contains a slash" in table.refusal("../users")
 
 
 # What is broken
 
 
 @pytest.mark.parametrize("text", ["alice: [", "alice: t\nbob: t\n", "bob: t\n", ""])
-def test_a_broken_file_of_the_users_own_is_left_to_the_person_who_wrote_it(place: Place, text: str) -> None:
-    place.folder.mkdir()
-    put(place.folder / "alice.yaml", text)
-    for told in (
-        place.refusal("alice", "t"),
-        place.refusal("alice", "t", replace=True),
-        place.refusal("alice"),
+def test_a_broken_file_of_the_users_own_is_left_to_the_person_who_wrote_it(
+    table: EditedTable, text: str
+) -> None:
+    table.folder.mkdir()
+    put(table.folder / "alice.yaml", text)
+    for message in (
+        table.refusal("alice", "t"),
+        table.refusal("alice", "t", replace=True),
+        table.refusal("alice"),
     ):
-        assert told.startswith("users.d/alice.yaml")
+        assert message.startswith("users.d/alice.yaml")
 
 
-def test_with_a_broken_users_yaml_nobody_can_tell_who_is_in_it(place: Place) -> None:
-    put(place.users, "bob: t\nbob: u\n")
-    assert place.refusal("alice", "t").startswith("users.yaml:2: bob: the key is duplicate")
-    place.editor.add("alice", "t", replace=True)  # whatever it says, the user's own file is read first
-    assert place.find("alice") == Entry("t")
-    assert place.refusal("alice").startswith("users.yaml:2: bob: the key is duplicate")
+def test_with_a_broken_users_yaml_nobody_can_tell_who_is_in_it(table: EditedTable) -> None:
+    put(table.users, "bob: t\nbob: u\n")
+    assert table.refusal("alice", "t").startswith("users.yaml:2: bob: the key is duplicate")
+    table.editor.add("alice", "t", replace=True)  # whatever it says, the user's own file is read first
+    assert table.find("alice") == Entry("t")
+    assert table.refusal("alice").startswith("users.yaml:2: bob: the key is duplicate")
 
 
-def test_a_table_may_be_a_folder_alone(place: Place) -> None:
-    place.users.unlink()
-    place.editor.add("alice", "t")
-    assert place.find("alice") == Entry("t")
-    place.editor.remove("alice")
+def test_a_table_may_be_a_folder_alone(table: EditedTable) -> None:
+    table.users.unlink()
+    table.editor.add("alice", "t")
+    assert table.find("alice") == Entry("t")
+    table.editor.remove("alice")
 
 
-def test_a_folder_that_others_can_write_is_refused(place: Place) -> None:
-    place.folder.mkdir()
-    place.folder.chmod(0o777)
-    assert "users other than root can write" in place.refusal("alice", "t")
+def test_a_folder_that_others_can_write_is_refused(table: EditedTable) -> None:
+    table.folder.mkdir()
+    table.folder.chmod(0o777)
+    assert "users other than root can write" in table.refusal("alice", "t")
 
 
-def test_a_link_in_the_place_of_the_users_file_is_not_followed(place: Place) -> None:
-    place.folder.mkdir()
-    (place.folder / "alice.yaml").symlink_to(place.users)
-    assert "is a symbolic link" in place.refusal("alice", "t", replace=True)
-    assert "is a symbolic link" in place.refusal("alice")
+def test_a_link_in_the_place_of_the_users_file_is_not_followed(table: EditedTable) -> None:
+    table.folder.mkdir()
+    (table.folder / "alice.yaml").symlink_to(table.users)
+    assert "is a symbolic link" in table.refusal("alice", "t", replace=True)
+    assert "is a symbolic link" in table.refusal("alice")
 
 
-def test_a_file_that_the_module_could_not_read_is_not_put_in_place(place: Place) -> None:
-    place.folder.mkdir(mode=0o700)
-    told = place.refusal("alice", "t")
-    assert told == (
+def test_a_file_that_the_module_could_not_read_is_not_put_in_place(table: EditedTable) -> None:
+    table.folder.mkdir(mode=0o700)
+    message = table.refusal("alice", "t")
+    assert message == (
         "users.d: the module, as user daemon, cannot read files in it\n"
         "    chgrp daemon users.d; chmod 0750 users.d"
     )
 
 
-def test_what_a_crash_left_is_in_nobodys_way(place: Place) -> None:
-    place.editor.add("alice", "t")
-    put(place.folder / NEW, "alice: half a tok")
-    place.editor.add("dave", "d")
-    assert sorted(os.listdir(place.folder)) == ["alice.yaml", "dave.yaml"]
+def test_what_a_crash_left_is_in_nobodys_way(table: EditedTable) -> None:
+    table.editor.add("alice", "t")
+    put(table.folder / NEW, "alice: half a tok")
+    table.editor.add("dave", "d")
+    assert sorted(os.listdir(table.folder)) == ["alice.yaml", "dave.yaml"]
 
 
 # Disks, people and editors that are in the way
@@ -316,27 +310,27 @@ for name in sys.argv[3:]:
 """
 
 
-def add_in_shell(place: Place, before: str, after: str = ":") -> str:
+def add_in_shell(table: EditedTable, before: str, after: str = ":") -> str:
     """What an editor says in a process for which a shell has prepared everything, mounts of its own too."""
     script = f'{before}; "$@"; {after}'
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh"]
-    command += [sys.executable, "-c", ADD, str(place.root), "two", "alice"]
+    command += [sys.executable, "-c", ADD, str(table.root), "two", "alice"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout.replace(f"{place.root}/", "")
+    return done.stdout.replace(f"{table.root}/", "")
 
 
-def test_a_full_disk_loses_nothing(place: Place) -> None:
-    folder, outside = place.folder, place.root / "after"
-    told = add_in_shell(
-        place,
+def test_a_full_disk_loses_nothing(table: EditedTable) -> None:
+    folder, outside = table.folder, table.root / "after"
+    message = add_in_shell(
+        table,
         f"mkdir {folder}; mount -t tmpfs -o size=8k,mode=0755 full {folder}; cd {folder};"
         " echo 'alice: one' > alice.yaml; chmod 640 alice.yaml; chgrp daemon alice.yaml;"
         " ! head -c 9000 /dev/zero > filler;"
         f" cd {ROOT}",
         after=f"cp -a {folder} {outside}",
     )
-    assert told == (
+    assert message == (
         "users.d/alice.yaml: cannot be changed: No space left on device\n"
         "    fix that and try again; the table is unchanged\n"
     )
@@ -344,67 +338,67 @@ def test_a_full_disk_loses_nothing(place: Place) -> None:
     assert (outside / "alice.yaml").read_text() == "alice: one\n"
 
 
-def test_a_disk_that_cannot_be_written_is_told(place: Place) -> None:
-    place.editor.add("alice", "one")
-    told = add_in_shell(
-        place, f"mount --bind {place.root} {place.root}; mount -o remount,bind,ro {place.root}"
+def test_a_disk_that_cannot_be_written_is_told(table: EditedTable) -> None:
+    table.editor.add("alice", "one")
+    message = add_in_shell(
+        table, f"mount --bind {table.root} {table.root}; mount -o remount,bind,ro {table.root}"
     )
-    assert "cannot be changed: Read-only file system" in told
-    assert place.find("alice") == Entry("one")
+    assert "cannot be changed: Read-only file system" in message
+    assert table.find("alice") == Entry("one")
 
 
-def test_whoever_is_not_root_is_told_that_root_is_needed(place: Place) -> None:
-    place.editor.add("alice", "one")
+def test_whoever_is_not_root_is_told_that_root_is_needed(table: EditedTable) -> None:
+    table.editor.add("alice", "one")
     os.seteuid(pwd.getpwnam(ANYBODY).pw_uid)
     try:
         with pytest.raises(EditRefused) as caught:
-            place.editor.add("alice", "two", replace=True)
+            table.editor.add("alice", "two", replace=True)
     finally:
         os.seteuid(0)
-    assert caught.value.diagnostics() == f"only root can change {place.folder}\n    run it as root"
-    assert place.find("alice") == Entry("one")
+    assert caught.value.diagnostics() == f"only root can change {table.folder}\n    run it as root"
+    assert table.find("alice") == Entry("one")
 
 
-def test_without_the_modules_group_nothing_is_written(place: Place) -> None:
+def test_without_the_modules_group_nothing_is_written(table: EditedTable) -> None:
     with pytest.raises(EditRefused, match="there is no group no-such-group"):
-        UserTableEditor(place.users, place.folder, module_user="no-such-group").add("alice", "t")
-    assert not place.folder.exists()
+        UserTableEditor(table.users, table.folder, module_user="no-such-group").add("alice", "t")
+    assert not table.folder.exists()
 
 
 def test_of_two_who_add_the_same_user_at_once_one_wins_and_the_others_users_are_all_there(
-    place: Place,
+    table: EditedTable,
 ) -> None:
     names = [f"user{number}" for number in range(40)]
     editors = [
         subprocess.Popen(
-            [sys.executable, "-c", ADD, str(place.root), token, *order, f"only-{token}"],
+            [sys.executable, "-c", ADD, str(table.root), token, *order, f"only-{token}"],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
         )
         for token, order in (("one", names), ("two", names[::-1]))
     ]
-    told = "".join(editor.communicate(timeout=60)[0] for editor in editors)
-    assert told.count("already has a token") == len(names)
-    assert {place.find(name) for name in names} <= {Entry("one"), Entry("two")}
-    assert sorted(os.listdir(place.folder)) == sorted(
+    message = "".join(editor.communicate(timeout=60)[0] for editor in editors)
+    assert message.count("already has a token") == len(names)
+    assert {table.find(name) for name in names} <= {Entry("one"), Entry("two")}
+    assert sorted(os.listdir(table.folder)) == sorted(
         [*(f"{name}.yaml" for name in names), "only-one.yaml", "only-two.yaml"]
     )
 
 
-def test_a_login_in_the_middle_of_a_change_finds_the_old_token_or_the_new_one(place: Place) -> None:
-    place.editor.add("alice", "0")
+def test_a_login_in_the_middle_of_a_change_finds_the_old_token_or_the_new_one(table: EditedTable) -> None:
+    table.editor.add("alice", "0")
     stop = threading.Event()
     found: set[Entry | None] = set()
 
     def look_up() -> None:
-        table = UserTable(place.users, place.folder)
+        reader = UserTable(table.users, table.folder)
         while not stop.is_set():
-            found.add(table.find("alice"))
+            found.add(reader.find("alice"))
 
     reader = threading.Thread(target=look_up)
     reader.start()
-    command = [sys.executable, "-c", ADD, str(place.root), "1", *["alice"] * 200]
+    command = [sys.executable, "-c", ADD, str(table.root), "1", *["alice"] * 200]
     subprocess.run(command, cwd=ROOT, check=True)
     stop.set()
     reader.join()
@@ -412,43 +406,43 @@ def test_a_login_in_the_middle_of_a_change_finds_the_old_token_or_the_new_one(pl
     assert found <= {Entry("0"), Entry("1")}
 
 
-def test_an_editor_that_is_killed_in_the_middle_leaves_whole_files_and_a_way_on(place: Place) -> None:
+def test_an_editor_that_is_killed_in_the_middle_leaves_whole_files_and_a_way_on(table: EditedTable) -> None:
     names = [f"user{number}" for number in range(500)]
     for killed in range(5):
-        editor = subprocess.Popen([sys.executable, "-c", ADD, str(place.root), "t", *names], cwd=ROOT)
-        while editor.poll() is None and not (place.folder / f"user{killed * 20 + 5}.yaml").exists():
+        editor = subprocess.Popen([sys.executable, "-c", ADD, str(table.root), "t", *names], cwd=ROOT)
+        while editor.poll() is None and not (table.folder / f"user{killed * 20 + 5}.yaml").exists():
             time.sleep(0.001)
         editor.kill()
         editor.wait()
-    written = [name for name in os.listdir(place.folder) if name != NEW]
+    written = [name for name in os.listdir(table.folder) if name != NEW]
     assert len(written) > 80
     for name in written:
-        assert (place.folder / name).read_text() == f"{name[: -len('.yaml')]}: t\n"
-    place.editor.add("dave", "d")
-    assert NEW not in os.listdir(place.folder)
+        assert (table.folder / name).read_text() == f"{name[: -len('.yaml')]}: t\n"
+    table.editor.add("dave", "d")
+    assert NEW not in os.listdir(table.folder)
 
 
-def test_an_editor_waits_for_another_one_and_not_for_one_that_was_killed(place: Place) -> None:
+def test_an_editor_waits_for_another_one_and_not_for_one_that_was_killed(table: EditedTable) -> None:
     holder = subprocess.Popen(
-        ["flock", str(place.root / LOCK), "sh", "-c", "echo held; exec sleep 600"],
+        ["flock", str(table.root / LOCK), "sh", "-c", "echo held; exec sleep 600"],
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
-    adding = threading.Thread(target=place.editor.add, args=("alice", "t"))
+    adding = threading.Thread(target=table.editor.add, args=("alice", "t"))
     adding.start()
-    assert place.find("alice") is None
+    assert table.find("alice") is None
     os.killpg(holder.pid, signal.SIGKILL)
     holder.communicate()
     adding.join(10)
-    assert place.find("alice") == Entry("t")
+    assert table.find("alice") == Entry("t")
 
 
-def test_an_editor_does_not_wait_for_ever(place: Place) -> None:
-    lock = os.open(place.root / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+def test_an_editor_does_not_wait_for_ever(table: EditedTable) -> None:
+    lock = os.open(table.root / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    hasty = UserTableEditor(place.users, place.folder, module_user=ANYBODY, patience=0.1)
+    hasty = UserTableEditor(table.users, table.folder, module_user=ANYBODY, patience=0.1)
     try:
         with pytest.raises(
             EditRefused, match=r"another program has been changing the table for 0\.1 seconds"
@@ -456,9 +450,9 @@ def test_an_editor_does_not_wait_for_ever(place: Place) -> None:
             hasty.add("alice", "t")
     finally:
         os.close(lock)
-    assert not place.folder.exists()
+    assert not table.folder.exists()
 
 
-def test_a_lock_that_is_a_link_is_not_followed(place: Place) -> None:
-    (place.root / LOCK).symlink_to("/etc/passwd")
-    assert f"{LOCK}: cannot be changed" in place.refusal("alice", "t")
+def test_a_lock_that_is_a_link_is_not_followed(table: EditedTable) -> None:
+    (table.root / LOCK).symlink_to("/etc/passwd")
+    assert f"{LOCK}: cannot be changed" in table.refusal("alice", "t")

@@ -19,7 +19,7 @@ def read(text: str | bytes) -> YamlDocument:
     return parse(text if isinstance(text, bytes) else text.encode(), FILE)
 
 
-def told(text: str | bytes) -> list[str]:
+def problems_in(text: str | bytes) -> list[str]:
     """The problems, without the file in front."""
     return [str(problem)[len(str(FILE)) + 1 :] for problem in read(text).problems]
 
@@ -109,7 +109,7 @@ def test_null_is_what_is_written_plainly(text: str, is_null: bool) -> None:
     ],
 )
 def test_surprises_are_refused_with_their_line(text: str | bytes, problems: list[str]) -> None:
-    assert told(text) == problems
+    assert problems_in(text) == problems
 
 
 def test_a_quoted_merge_key_is_a_name_like_any_other() -> None:
@@ -121,7 +121,7 @@ def test_windows_line_ends_are_taken() -> None:
 
 
 def test_problems_do_not_hide_one_another() -> None:
-    assert len(told("a: 1\na: 2\n[x]: 1\nb: &y 1\n<<: 1\nc: !z 1\n")) == 5
+    assert len(problems_in("a: 1\na: 2\n[x]: 1\nb: &y 1\n<<: 1\nc: !z 1\n")) == 5
 
 
 def test_what_is_wrong_is_left_out_and_the_rest_is_kept() -> None:
@@ -157,19 +157,21 @@ def test_an_impossible_number_is_an_error_whatever_the_parser(text: str, loader:
 
 
 def test_a_binary_file_is_an_error() -> None:
-    assert told(bytes(range(256)))
+    assert problems_in(bytes(range(256)))
 
 
 def test_sixteen_levels_are_read_and_one_more_is_refused() -> None:
-    assert not told("[" * 16 + "]" * 16)
-    assert told("\n" + "[" * 17 + "]" * 17) == ["2: mappings and lists are nested more than 16 levels deep"]
+    assert not problems_in("[" * 16 + "]" * 16)
+    assert problems_in("\n" + "[" * 17 + "]" * 17) == [
+        "2: mappings and lists are nested more than 16 levels deep"
+    ]
 
 
 @pytest.mark.timed
 def test_endless_nesting_ends_quickly() -> None:
     start = time.monotonic()
-    assert told("[" * 1_000_000)
-    assert told("a: " + "{b: " * 300_000)
+    assert problems_in("[" * 1_000_000)
+    assert problems_in("a: " + "{b: " * 300_000)
     assert time.monotonic() - start < 5
 
 
