@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
-COMMAND = "/usr/bin/pam-iampass"
+from tests.support.command import run_command
 
 
 def new_codes(user: str) -> list[str]:
     """Make ten codes, which replace the user's old ones."""
-    made = subprocess.run(
-        [COMMAND, "recovery", "new", "--yes", "--json", user], check=True, capture_output=True, text=True
-    )
+    made = run_command("recovery", "new", "--yes", "--json", user)
+    made.check_returncode()
     codes: list[str] = json.loads(made.stdout)["codes"]
     return codes

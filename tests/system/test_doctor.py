@@ -24,12 +24,12 @@ from pam_iampass.pam.stack import Handler, PamFiles, PamType, UnusableService
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.faults import Junk
 from tests.support.agent import SOCKET, RunningAgent
+from tests.support.command import COMMAND, run_command
 from tests.support.installation import ROOT, Installation, write
 from tests.support.journald import Journald
 from tests.support.terminal import ENVIRONMENT, Terminal
 from tests.support.world import token_of
 
-COMMAND = "/usr/bin/pam-iampass"
 USERS = ("root", "alice", "bob", "carol")
 ETC = Path("/etc/iampass")
 PAM = Path("/etc/pam.d")
@@ -56,6 +56,8 @@ class Clinic:
     """Who runs the command: None for root."""
 
     def doctor(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        if self.user is None and not self.environment:
+            return run_command("doctor", *arguments, environment=ENVIRONMENT)
         under = [] if self.user is None else ["setpriv", f"--reuid={self.user}", "--clear-groups"]
         return subprocess.run(
             [*under, COMMAND, "doctor", *arguments],
@@ -310,7 +312,7 @@ def refusals(clinic: Clinic) -> Iterator[None]:
     (PAM / "only-the-phone").unlink()
     clinic.arguments = ("carol",)
     yield
-    subprocess.run([COMMAND, "throttle", "clear", "carol"], check=True, capture_output=True)
+    run_command("throttle", "clear", "carol").check_returncode()
 
 
 def nothing_set_up(clinic: Clinic) -> None:

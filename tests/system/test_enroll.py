@@ -20,11 +20,11 @@ import pytest
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.faults import Hang, HttpStatus
+from tests.support.command import COMMAND, run_command
 from tests.support.installation import ETC, Installation
 from tests.support.qr_reader import read_codes
 from tests.support.terminal import Terminal
 
-COMMAND = "/usr/bin/pam-iampass"
 CTRL_C = "\x03"
 NUMBER = "+15551234567"
 
@@ -80,14 +80,7 @@ def place(machine: Installation, sandbox: Sandbox, tmp_path: Path) -> Iterator[P
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [COMMAND, "enroll", *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return run_command("enroll", *arguments)
 
 
 def enroll(*arguments: str, status: int = 0) -> str:

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command import COMMAND, run_command
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.terminal import Terminal
 from tests.support.world import World, uid_of
-
-COMMAND = "/usr/bin/pam-iampass"
 
 # Writes audit records as the module does, as the user it is run as.
 RECORD = """
@@ -61,7 +60,7 @@ def door_record(user: str, writer: str) -> None:
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     subprocess.run(["journalctl", "-q", "--sync"], check=False)
-    done = subprocess.run([COMMAND, "log", *arguments], capture_output=True, text=True, check=False)
+    done = run_command("log", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 

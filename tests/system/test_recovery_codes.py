@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.recovery import COMMAND, new_codes
+from tests.support.command import COMMAND
+from tests.support.recovery import new_codes
 from tests.support.sshd import PROMPT, Login
 from tests.support.world import World, uid_of
 

@@ -13,8 +13,9 @@ import pytest
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.system.state_dir import file_stem
 from tests.support.agent import AS_IAMPASS
+from tests.support.command import COMMAND, run_command
 from tests.support.installation import STATE, Installation
-from tests.support.recovery import COMMAND, new_codes
+from tests.support.recovery import new_codes
 from tests.support.terminal import Terminal
 
 CODES = Path("/var/lib/iampass/recovery")
@@ -31,6 +32,8 @@ def nobody_has_codes(machine: Installation, sandbox: Sandbox) -> None:
 
 
 def run(*arguments: str, under: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    if not under:
+        return run_command(*arguments)
     return subprocess.run(
         [*under, COMMAND, *arguments], input="", capture_output=True, text=True, check=False
     )

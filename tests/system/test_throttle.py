@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 
 import pytest
 
 from tests.support import processes
-from tests.support.recovery import COMMAND, new_codes
+from tests.support.command import run_command
+from tests.support.recovery import new_codes
 from tests.support.sshd import PROMPT
 from tests.support.ways import WITH_HELPER
 from tests.support.world import World
@@ -20,7 +20,8 @@ OFFER = (
 
 
 def throttle(*arguments: str) -> str:
-    done = subprocess.run([COMMAND, "throttle", *arguments], check=True, capture_output=True, text=True)
+    done = run_command("throttle", *arguments)
+    done.check_returncode()
     return done.stdout
 
 

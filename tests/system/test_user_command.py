@@ -11,17 +11,16 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.sandbox import Sandbox
+from tests.support.command import COMMAND, run_command
 from tests.support.installation import ETC, Installation, write
 from tests.support.terminal import Terminal
 from tests.support.world import uid_of
 
-COMMAND = "/usr/bin/pam-iampass"
 WRITTEN = "# our people\nbob: b1\nghost: g1  # has left\n"
 
 
 def run(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    command = [COMMAND, "user", *arguments]
-    return subprocess.run(command, input=typed, capture_output=True, text=True, check=False)
+    return run_command("user", *arguments, typed=typed)
 
 
 def user(*arguments: str, typed: str = "", status: int = 0) -> str:

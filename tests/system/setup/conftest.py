@@ -12,6 +12,7 @@ import pexpect
 import pytest
 
 from pam_iampass.sandbox import Sandbox
+from tests.support.command import run_command
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sshd import Login, Sshd
@@ -43,11 +44,7 @@ class Administrator:
 
     def run(self, *arguments: str, who: str = "alice", given: str = "") -> subprocess.CompletedProcess[str]:
         """Run `pam-iampass` as root, as if `who` had used sudo."""
-        command = ["/usr/bin/pam-iampass", *arguments]
-        environment = {**ENVIRONMENT, "SUDO_USER": who}
-        return subprocess.run(
-            command, env=environment, input=given, capture_output=True, text=True, check=False, timeout=90
-        )
+        return run_command(*arguments, environment={**ENVIRONMENT, "SUDO_USER": who}, typed=given)
 
     def forget_refusals(self) -> None:
         """End alice's backoff."""
