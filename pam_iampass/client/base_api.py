@@ -50,7 +50,14 @@ class BaseAPI:
         self.transport.close()
 
     def _request(
-        self, name: str, method: str, path: str, body: bytes | None = None, *, idempotent: bool = False
+        self,
+        name: str,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        idempotent: bool = False,
+        rings: bool = False,
     ) -> SignedRequest:
         return SignedRequest(
             name=name,
@@ -61,6 +68,7 @@ class BaseAPI:
             body=body,
             content_type=None if body is None else "application/json",
             idempotent=idempotent,
+            rings=rings,
         )
 
 

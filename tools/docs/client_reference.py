@@ -60,6 +60,7 @@ _ORDER = (
     "SessionSigner",
     "Deadline",
     "Transport",
+    "Cause",
 )
 
 
