@@ -98,7 +98,10 @@ def test_a_poll_that_contradicts_itself_or_lacks_a_status_is_never_an_approval(d
 
 
 def test_a_session_that_the_server_does_not_know_is_not_found() -> None:
-    with scripted_server(answer(404, body=b"Not found"), answer(404)) as server, session_on(server) as session:
+    with (
+        scripted_server(answer(404, body=b"Not found"), answer(404)) as server,
+        session_on(server) as session,
+    ):
         for call in (session.get_status, session.destroy):
             with pytest.raises(NotFound, match="404 Not Found"):
                 call()
