@@ -78,8 +78,9 @@ class ServiceCheck:
             yield from self._failure(client, error)
             return
         if not self.has_device and self._application_is_unknown(client):
-            words = {"application": self._settings.application_id, "file": self._settings.files[0]}
-            yield finding("application-unknown", "service", "404 to add_users without users", **words)
+            application, file = self._settings.application_id, self._settings.files[0]
+            evidence = "404 to add_users without users"
+            yield finding("application-unknown", "service", evidence, application=application, file=file)
             return
         without = [user for user, device in self.has_device.items() if not device]
         if without:
