@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.client import AuthenticationMethod, Deadline
-from pam_iampass.client.errors import Cause, IampassError, ProtocolError, Unavailable
+from pam_iampass.client.errors import Cause, IampassError, NotFound, ProtocolError, Unavailable
 from pam_iampass.login import decisions
 from pam_iampass.login.polling import next_poll
 
@@ -69,6 +69,9 @@ class PhoneRequest:
             session = self._start(lease.pause)
         except Unavailable as error:
             return decisions.unavailable(error, service, self._is_outage(error, delayed), self._elapsed())
+        except NotFound as error:
+            application = self._required.settings.application_id
+            return decisions.unknown_to_iampass(error, application, self._required.approver, self._elapsed())
         except IampassError as error:
             return decisions.failed(error, self._elapsed())
         except ValueError as error:

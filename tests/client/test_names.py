@@ -13,6 +13,7 @@ from pam_iampass.client import (
     IampassError,
     LocalFailure,
     ManagementAPIResult,
+    NotFound,
     ProtocolError,
     Refused,
     SessionFailed,
@@ -37,6 +38,7 @@ def test_exported_names() -> None:
         "LocalFailure",
         "ManagementAPI",
         "ManagementAPIResult",
+        "NotFound",
         "ProtocolError",
         "Refused",
         "SealBroken",
@@ -79,6 +81,7 @@ def test_the_tree_of_errors_is_the_one_that_is_drawn() -> None:
     kinds = (
         Unavailable,
         Refused,
+        NotFound,
         Declined,
         TLSFailure,
         LocalFailure,
