@@ -15,7 +15,7 @@ from typing import Any, Callable, TypeVar
 from .deadline import Deadline
 from .errors import Cause, IampassError, LocalFailure, ProtocolError, TLSFailure, Unavailable
 from .origin import split_for_wire
-from .outage import cause_of, is_end_of_stream
+from .outage import cause_of
 from .request import SignedRequest
 
 # Some versions of requests make a TLS context when imported, and open the file that SSLKEYLOGFILE names.

@@ -30,11 +30,11 @@ def cause_of(error: Exception) -> Cause | None:
     if isinstance(error, socket.gaierror):
         return Cause.ANY_USER if error.errno == socket.EAI_AGAIN else None
     if isinstance(error, ssl.SSLError):
-        return Cause.FAR_SIDE if is_end_of_stream(error) else None
+        return Cause.FAR_SIDE if _is_end_of_stream(error) else None
     return Cause.FAR_SIDE if isinstance(error, OSError) and error.errno in _ENDED | _NO_ROUTE else None
 
 
-def is_end_of_stream(error: ssl.SSLError) -> bool:
+def _is_end_of_stream(error: ssl.SSLError) -> bool:
     """Whether the other side just closed the connection, rather than break TLS."""
     # Python 3.9 with OpenSSL 3 has no class of its own for an end without close_notify.
     return isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) or (
@@ -50,7 +50,9 @@ def no_route_to_name_servers(resolv_conf: str = "/etc/resolv.conf") -> bool:
     servers = _name_servers(resolv_conf)
     if all(ipaddress.ip_address(server).is_loopback for server in servers):
         servers = _ELSEWHERE
-    return not any([_has_route(server) for server in servers])
+    # All of them: a lack of ports can show at any.
+    routes = [_has_route(server) for server in servers]
+    return not any(routes)
 
 
 def switched_off(family: int, error: OSError) -> OSError:

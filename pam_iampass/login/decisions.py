@@ -146,9 +146,7 @@ def not_registered(before: Decision, problem: str, elapsed: float) -> Decision:
     return denied(Outcome.NO_DEVICE, reason, message, elapsed)
 
 
-def unavailable(
-    error: Unavailable, service: ServiceSettings, outage: bool, elapsed: float
-) -> Decision:
+def unavailable(error: Unavailable, service: ServiceSettings, outage: bool, elapsed: float) -> Decision:
     """IAMPASS is unreachable: tolerated only where this is an outage, before a request was sent."""
     if service.unavailable.value == "ignore" and outage:
         message = "IAMPASS is unreachable. Continuing without phone approval."

@@ -230,9 +230,11 @@ def test_one_address_to_which_this_machine_cannot_connect_makes_it_no_outage() -
     refused, impossible = ("127.0.0.1", gone.port), ("fe80::1", 443)
     with scripted_server() as server:
         for addresses in ([refused, impossible], [impossible, refused]):
-            with api_to(server, resolve=resolving_to(*addresses)) as api:
-                with pytest.raises(LocalFailure, match="this machine cannot connect") as caught:
-                    api.authenticate_user(USER, deadline=seconds(5.0), attempts=1)
+            with (
+                api_to(server, resolve=resolving_to(*addresses)) as api,
+                pytest.raises(LocalFailure, match="this machine cannot connect") as caught,
+            ):
+                api.authenticate_user(USER, deadline=seconds(5.0), attempts=1)
             assert caught.value.may_have_started is False
 
 

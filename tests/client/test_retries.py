@@ -172,9 +172,7 @@ NOW = 1_700_000_000.0
     ],
 )
 @pytest.mark.parametrize("call", ["delete users", "poll"])
-def test_a_429_is_obeyed_by_calls_that_ring_no_phone(
-    headers: dict[str, str], wait: float, call: str
-) -> None:
+def test_a_429_is_obeyed_by_calls_that_ring_no_phone(headers: dict[str, str], wait: float, call: str) -> None:
     waits: list[float] = []
     options: dict[str, Any] = {"pause": waits.append, "wall_clock": lambda: NOW}
     with scripted_server(answer(429, headers=headers)) as server:
@@ -213,9 +211,8 @@ def test_a_429_that_asks_for_more_time_than_there_is_ends_the_call_at_once(wait:
 def test_a_server_that_always_says_now_is_not_asked_in_a_tight_loop() -> None:
     waits: list[float] = []
     faults = [answer(429, headers={"Retry-After": "0"})] * 6
-    with scripted_server(*faults, polled("active")) as server:
-        with session_on(server, pause=waits.append) as session:
-            session.get_status()
+    with scripted_server(*faults, polled("active")) as server, session_on(server, pause=waits.append) as session:
+        session.get_status()
     assert waits == [0.0, 0.25, 0.5, 1.0, 2.0, 2.0]
 
 

@@ -10,13 +10,13 @@ from typing import Callable
 
 from tests.support.faults.case import ABORT, NONE, Case, Expected, Requests
 from tests.support.faults.expected import (
-    APPROVED_AT_ONCE,
+    APPROVED,
     MISCONFIGURED,
     STARTED,
     UNLISTED,
 )
 from tests.support.faults.place import Place
-from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, sandbox, scripted
+from tests.support.faults.server import ACTIVE, ENDED, PENDING, sandbox, scripted
 from tests.support.installation import write
 
 MEBIBYTE = 1024 * 1024
@@ -125,7 +125,7 @@ def _tables() -> Iterator[Case]:
         def prepare(place: Place) -> None:
             write(place.table_file, text(place))
 
-        return Case(what, expected, scripted(ACTIVE_AT_ONCE, ENDED), settings, prepare=prepare)
+        return Case(what, expected, scripted(PENDING, ACTIVE, ENDED), settings, prepare=prepare)
 
     yield row(
         "the user table ends in the middle of an entry",
@@ -146,13 +146,13 @@ def _tables() -> Iterator[Case]:
     yield Case(
         "the user's file in users.d is invalid",
         MISCONFIGURED,
-        scripted(ACTIVE_AT_ONCE, ENDED),
+        scripted(PENDING, ACTIVE, ENDED),
         prepare=lambda place: _own_file(place, place.users[0]),
     )
     yield Case(
         "another user's file in users.d is invalid",
-        APPROVED_AT_ONCE,
-        scripted(ACTIVE_AT_ONCE, ENDED),
+        APPROVED,
+        scripted(PENDING, ACTIVE, ENDED),
         prepare=lambda place: _own_file(place, "somebody"),
     )
 
@@ -185,7 +185,7 @@ def _settings() -> Iterator[Case]:
         yield Case(
             f"the settings have {what}",
             MISCONFIGURED,
-            scripted(ACTIVE_AT_ONCE, ENDED),
+            scripted(PENDING, ACTIVE, ENDED),
             {"unavailable": "ignore", **settings},
         )
     yield Case(
@@ -196,6 +196,6 @@ def _settings() -> Iterator[Case]:
             "denied",
             "The phone check is misconfigured on this machine. Please ask your administrator.",
         ),
-        scripted(ACTIVE_AT_ONCE, ENDED),
+        scripted(PENDING, ACTIVE, ENDED),
         stack=("auth required {module} nullok",),
     )

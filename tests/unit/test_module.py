@@ -263,7 +263,8 @@ def test_an_outage_before_the_request_goes_as_the_policy_says(world: Setting, po
 
 
 @pytest.mark.parametrize(
-    ("caller", "code"), [({"uid": "0"}, PamCode.IGNORE), ({"uid": "1000"}, PamCode.ABORT), ({}, PamCode.ABORT)]
+    ("caller", "code"),
+    [({"uid": "0"}, PamCode.IGNORE), ({"uid": "1000"}, PamCode.ABORT), ({}, PamCode.ABORT)],
 )
 def test_a_time_out_is_an_outage_only_if_root_called(
     world: Setting, caller: dict[str, str], code: int
