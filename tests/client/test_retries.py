@@ -211,7 +211,10 @@ def test_a_429_that_asks_for_more_time_than_there_is_ends_the_call_at_once(wait:
 def test_a_server_that_always_says_now_is_not_asked_in_a_tight_loop() -> None:
     waits: list[float] = []
     faults = [answer(429, headers={"Retry-After": "0"})] * 6
-    with scripted_server(*faults, polled("active")) as server, session_on(server, pause=waits.append) as session:
+    with (
+        scripted_server(*faults, polled("active")) as server,
+        session_on(server, pause=waits.append) as session,
+    ):
         session.get_status()
     assert waits == [0.0, 0.25, 0.5, 1.0, 2.0, 2.0]
 
