@@ -42,8 +42,8 @@ def acquire(
 
     `name` is relative to the descriptor `folder`, or a path where that is None. `check` is called with the descriptor
     before it is locked; `flags` are further ones for open(2). A file that is removed or replaced while this waits is
-    opened anew: others would lock the new one. Raises LockHeld if one process holds the lock for `patience` seconds, and
-    OSError. (Each holder sets the file's modification time: many short holders in a row are no long one.)
+    opened anew: others would lock the new one. Raises LockHeld if one process holds the lock for `patience` seconds
+    (each holder sets the file's modification time: many short holders in a row are no long one), and OSError.
     """
     while True:
         descriptor = os.open(name, _FLAGS | flags, 0o600, dir_fd=folder)

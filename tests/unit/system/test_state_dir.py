@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 
 from pam_iampass.errors import StateError
-from pam_iampass.system import state_dir
+from pam_iampass.system import file_lock, state_dir
 from pam_iampass.system.state_dir import HeldLock, OpenStateDir, StateDir
 from tests.support.state_files import STEPS, resume, stopped_before
 
@@ -91,6 +92,28 @@ def test_of_many_who_pass_a_stopped_holder_by_none_loses_its_change(trusted_fold
             thread.join(60)
         assert resume(holder) == 1
     assert (trusted_folder / "file").read_bytes() == b"x" * 20
+
+
+@pytest.mark.usefixtures("impatient")
+def test_of_two_who_pass_a_stopped_holder_by_at_the_same_moment_one_waits_for_the_other(
+    trusted_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted_folder.chmod(0o700)
+    acquire = file_lock.acquire
+    with contextlib.ExitStack() as first, StateDir(str(trusted_folder), "").opened("") as files:
+        first.enter_context(stopped_before(STEPS[0], _add, trusted_folder, b"x"))
+
+        def overtaken(*arguments: Any, **options: Any) -> int:
+            try:
+                return acquire(*arguments, **options)
+            except file_lock.LockHeld:
+                monkeypatch.setattr(file_lock, "acquire", acquire)
+                first.enter_context(files.locked("lock"))
+                raise
+
+        monkeypatch.setattr(file_lock, "acquire", overtaken)
+        with pytest.raises(StateError, match="is held for too long"), files.locked("lock"):
+            pass
 
 
 @pytest.mark.usefixtures("impatient")
