@@ -52,17 +52,22 @@ def bypasses(sudoers: Sudoers, accounts: Iterable[SudoAccount], asks: Callable[[
 
     Without the settings `pam_service` and `pam_login_service` for everybody, which are checked as a whole.
     """
-    found: dict[tuple[BypassKind, str, str], list[str]] = defaultdict(list)
+    without_password: list[str] = []
+    found: dict[tuple[BypassKind, SudoersDefault], list[str]] = defaultdict(list)
     for account in accounts:
         rules = account.rules(sudoers)
         if any(rule.authenticate is False for rule in rules):
-            found[BypassKind.NO_PASSWORD, "NOPASSWD", "NOPASSWD"].append(account.name)
-        for kind, default in _settings(sudoers, account, rules, asks) if rules else ():
-            found[kind, str(default), default.name].append(account.name)
-    return [
-        Bypass(kind, rule, sudoers.places(word) or f"cvtsudoers: {rule}", tuple(users))
-        for (kind, rule, word), users in found.items()
-    ]
+            without_password.append(account.name)
+        for key in _settings(sudoers, account, rules, asks) if rules else ():
+            found[key].append(account.name)
+    result = []
+    for (kind, default), users in found.items():
+        evidence = sudoers.places(default.name, default) or f"cvtsudoers: {default}"
+        result.append(Bypass(kind, str(default), evidence, tuple(users)))
+    if without_password:
+        kind, evidence = BypassKind.NO_PASSWORD, sudoers.places("NOPASSWD") or "cvtsudoers: NOPASSWD"
+        result.append(Bypass(kind, "NOPASSWD", evidence, tuple(without_password)))
+    return result
 
 
 def _settings(

@@ -34,7 +34,9 @@ class SudoAccount:
             return self.is_in(member.name)
         if member.kind == "userid":
             return member.name == str(self.uid)
-        return self._is_member(_group(int(member.name))) if member.kind == "usergid" else None
+        if member.kind == "usergid":
+            return member.name == str(self.gid) or self._is_member(_group(int(member.name)))
+        return None
 
     def rules(self, sudoers: Sudoers) -> list[SudoersRule]:
         """The rules that apply, without those that a later one replaces."""

@@ -52,11 +52,20 @@ class Sudoers:
             for one in default.value
         ]
 
-    def places(self, word: str) -> str:
-        """The lines that contain a word, with their files; empty if there are none."""
-        wanted = re.compile(rf"(?!#[^0-9]).*\b{word}\b")
-        found = [f"{place}: {text}" for place, text in self.lines if wanted.match(text)]
-        return "; ".join(found[:3])
+    def places(self, word: str, default: SudoersDefault | None = None) -> str:
+        """The lines that contain a word, or that set a default, with their files; empty if there are none.
+
+        Lines are not known to cvtsudoers: where aliases stand for the names, other lines with that setting are too.
+        """
+        start = f"Defaults{default.scope.value}" if default else ""
+        wanted = re.compile(rf"(?!#[^0-9]){start}.*\b{word}\b")
+        found = [(place, text) for place, text in self.lines if wanted.match(text)]
+        value = [default.value] if default and isinstance(default.value, str) else []
+        names = [*value, *(one.name for one in default.binding)] if default else []
+        exact = [
+            line for line in found if all(re.search(rf"\b{re.escape(name)}\b", line[1]) for name in names)
+        ]
+        return "; ".join(f"{place}: {text}" for place, text in (exact or found)[:5])
 
     @property
     def service(self) -> str:
