@@ -265,6 +265,8 @@ class Doctor:
         if found is None:
             self.not_checked.append("sudo: is not installed")
             return
+        for source in sudoers.directories():
+            self.not_checked.append(f"rules of sudo from {source}: sudo -l -U USER lists them")
         more = self._known_users()
         yield from SudoCheck(found, self.stacks, self._without_phone, more, self.named).findings()
 

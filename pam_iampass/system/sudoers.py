@@ -89,6 +89,13 @@ def is_installed() -> bool:
     return find("sudo") is not None
 
 
+def directories(nsswitch: Path = Path("/etc/nsswitch.conf")) -> list[str]:
+    """The sources of rules other than files, as sss (sudoers.ldap(5)). cvtsudoers does not read them."""
+    text = nsswitch.read_text("utf-8", "replace") if nsswitch.exists() else ""
+    found = re.findall(r"^[ \t]*sudoers:([^#\n]*)", text, re.M)
+    return [word for word in " ".join(found).split() if word.isalpha() and word != "files"]
+
+
 def check(file: Path | None = None) -> CommandResult:
     """What visudo says of `file`, or of the configuration in force. Raises CommandUnavailable."""
     return run(["visudo", "-c", *(["-f", str(file)] if file is not None else [])])

@@ -551,6 +551,11 @@ def test_a_rule_of_sudo_for_users_who_need_no_phone_is_no_fault(clinic: Clinic) 
     assert "sudo-rule-bypasses" not in clinic.doctor().stdout
 
 
+def test_rules_of_sudo_that_no_file_contains_are_not_checked(clinic: Clinic) -> None:
+    append(Path("/etc/nsswitch.conf"), "sudoers: files [SUCCESS=return] sss # and so on\n")
+    assert clinic.report()["not_looked_at"] == ["rules of sudo from sss: sudo -l -U USER lists them"]
+
+
 def test_files_are_looked_for_where_libpam_looks(clinic: Clinic) -> None:
     second = Path("/usr/lib/pam.d")
     second.mkdir(exist_ok=True)
