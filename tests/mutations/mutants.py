@@ -75,6 +75,14 @@ MUTANTS = (
     ),
     Mutant(
         1,
+        "a poll that says both active and not authenticated counts as an approval",
+        "pam_iampass/client/session.py",
+        "if status is Status.active and denies:",
+        "if False:",
+        "tests/client/test_session.py::test_a_poll_that_contradicts_itself_or_lacks_a_status_is_never_an_approval",
+    ),
+    Mutant(
+        1,
         "an ignored login returns PAM_SUCCESS",
         "pam_iampass/outcome.py",
         "return PamCode.IGNORE",
@@ -113,6 +121,14 @@ MUTANTS = (
         "self.attempt.request_sent = True",
         "self.attempt.request_sent = False",
         _FAULT + "[reset after the request-start]",
+    ),
+    Mutant(
+        2,
+        "an unknown application or user counts as an outage",
+        "pam_iampass/client/response_errors.py",
+        "return NotFound(f",
+        "return Unavailable(f",
+        _MODULE + "test_an_answer_of_not_found_denies_and_says_what_to_check_without_the_token",
     ),
     Mutant(
         2,
