@@ -11,7 +11,7 @@ from urllib.parse import quote_plus
 
 from .base_api import BaseAPI, path_segment
 from .deadline import Deadline
-from .errors import Declined, ProtocolError, printable
+from .errors import Declined, NotFound, ProtocolError, printable
 from .json_object import JsonObject
 from .request import SignedRequest
 
@@ -148,6 +148,20 @@ class ManagementAPI(BaseAPI):
             raise _declined(request, response)
         registered = response.boolean("device_registered")
         return ManagementAPIResult.has_mobile_device if registered else ManagementAPIResult.no_mobile_device
+
+    def knows_application(self, *, deadline: Deadline | None = None, pause: Pause | None = None) -> bool:
+        """Whether IAMPASS knows the application. The call adds no users: the list is empty. Unlike calls about a user,
+        it can only be answered with 404 because of the application. Not in the published client."""
+        path = f"/management/add_users/{self.application_id}"
+        request = self._request("application", "POST", path, _json({"users": []}))
+        try:
+            self.transport.call(request, deadline, pause=pause)
+        except NotFound:
+            return False
+        except ProtocolError as error:
+            if error.may_have_started:  # anything but a complete 4xx, which may be about the empty list
+                raise
+        return True
 
     def _link(self, request: SignedRequest, deadline: Deadline | None, pause: Pause | None) -> str:
         """The registration link in the response."""

@@ -118,9 +118,24 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "{remedy}",
         ),
         _error(
+            "application-unknown",
+            "IAMPASS does not know the application {application}",
+            "A call that concerns no user was answered with 404: `application_id` has a typing error, the application"
+            " is of another `server`, or it was deleted. Every login is denied.",
+            "Copy application_id from the IAMPASS console to {file}, and check server",
+        ),
+        _error(
+            "secret-refused",
+            "IAMPASS rejects the application's secret",
+            "A signed call was answered with 401 or 403, and a call of an invented application with 404. So IAMPASS"
+            " knows the application id, and the secret is wrong. Every login is denied.",
+            "Write the application's secret to {secret_file} again",
+        ),
+        _error(
             "service-refused",
             "IAMPASS rejects the application id or the secret",
-            "A signed call was answered with 401 or 403. Every login is denied.",
+            "A signed call was answered with 401 or 403, and so was a call of an invented application: it is not known"
+            " which of the two is wrong. Every login is denied.",
             "Write the application's secret to {secret_file} again, and check application_id",
         ),
         _error(

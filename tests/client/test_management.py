@@ -20,7 +20,7 @@ from pam_iampass.client import (
 )
 from pam_iampass.sandbox import Sandbox
 from tests.client.talk import APPLICATION, CONFIDENTIAL, SECRET, USER, transport_to
-from tests.support.scripted_server import REQUEST, ScriptedServer, answer, hang, reset, scripted_server
+from tests.support.scripted_server import REQUEST, ScriptedServer, Step, answer, hang, reset, scripted_server
 
 CALLS: list[tuple[str, tuple[Any, ...]]] = [
     ("add_user", (USER,)),
@@ -129,6 +129,32 @@ def test_a_lost_device_is_disabled_and_a_new_link_comes_back() -> None:
         (request,) = server.requests
         assert (request.method, request.body) == ("GET", b"")
         assert request.target == f"/management/lost_user_mobile_device/{APPLICATION}/a+b%2Fc"
+
+
+@pytest.mark.parametrize(
+    ("reply", "known"),
+    [
+        (answer(201, {"status": True, "users": {"created": [], "existing": []}}), True),
+        (answer(200, {"status": False, "reason": "NO_USERS"}), True),
+        (answer(400), True),
+        (answer(404, body=b"Client Application not found"), False),
+    ],
+)
+def test_whether_the_application_is_known_is_asked_without_adding_anybody(reply: Step, known: bool) -> None:
+    with scripted_server(reply) as server, manager_of(server) as manager:
+        assert manager.knows_application() is known
+        (request,) = server.requests
+        assert request.body == b'{"users": []}'
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"), [(answer(401), Refused), (answer(500), Unavailable), (answer(200), ProtocolError)]
+)
+def test_an_answer_that_says_nothing_about_the_application_is_raised(
+    reply: Step, kind: type[Exception]
+) -> None:
+    with scripted_server(reply) as server, manager_of(server) as manager, pytest.raises(kind):
+        manager.knows_application()
 
 
 @pytest.mark.parametrize("status", [200, 201])

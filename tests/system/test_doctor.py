@@ -22,7 +22,7 @@ from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.simulation import simulate
 from pam_iampass.pam.stack import Handler, PamFiles, PamType, UnusableService
 from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.faults import Junk
+from pam_iampass.sandbox.faults import HttpStatus, Junk
 from tests.support.agent import SOCKET, RunningAgent
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import ROOT, Installation, write
@@ -258,6 +258,16 @@ def another_secret(clinic: Clinic) -> None:
     write(ETC / "application-secret", "another-secret\n")
 
 
+def another_application(clinic: Clinic) -> None:
+    for kind in ("has_device", "add_users"):
+        clinic.sandbox.misbehave(kind, HttpStatus(404), times=None)
+
+
+def another_secret_where_applications_are_known(clinic: Clinic) -> None:
+    clinic.sandbox.misbehave("has_device", HttpStatus(401))
+    clinic.sandbox.misbehave("has_device", HttpStatus(404), times=None)
+
+
 def junk(clinic: Clinic) -> None:
     clinic.sandbox.misbehave("has_device", Junk(), times=None)
 
@@ -442,6 +452,8 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "selinux-no-policy": enforcing_selinux,
     "service-unreachable": nobody_there,
     "service-tls": another_authority,
+    "application-unknown": another_application,
+    "secret-refused": another_secret_where_applications_are_known,
     "service-refused": another_secret,
     "service-nonsense": junk,
     "service-local": a_name_that_nobody_knows,
