@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from pam_iampass.sandbox.automatic import start_timers
 from pam_iampass.sandbox.backend import Backend
@@ -45,7 +46,10 @@ def poll(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """
     session = _session_of(backend, request)
     session = backend.state.sessions.count_poll(session.number)
-    status = {"authenticated": session.status is SessionStatus.ACTIVE, "session_status": session.status.value}
+    status: dict[str, Any] = {
+        "authenticated": session.status is SessionStatus.ACTIVE,
+        "session_status": session.status.value,
+    }
     return ServiceReply.of(status if backend.behaviour.plain_polls else {"authentication_status": status})
 
 
