@@ -10,7 +10,7 @@ from typing import Callable
 from urllib.parse import quote_plus
 
 from .deadline import Deadline
-from .errors import Refused
+from .errors import Refused, Unavailable
 from .request import SignedRequest
 from .retries import ATTEMPTS
 from .transport import DEFAULT_SECONDS, Reply, Transport
@@ -103,6 +103,9 @@ class BaseAPI:
             return self.transport.call(request, deadline, attempts=attempts, pause=pause)
         except Refused:
             self.used_previous_secret = False
+            raise
+        except Unavailable as unavailable:
+            unavailable.cause = None  # the request was sent, and refused
             raise
 
 

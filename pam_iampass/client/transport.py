@@ -125,6 +125,8 @@ class Transport:
             except Unavailable as unavailable:
                 wait = policy.wait_after(unavailable)
                 if wait is None:
+                    if clock_corrected:  # the request was sent, and refused
+                        unavailable.cause = None
                     raise
                 (pause or self._pause)(wait)
 
