@@ -81,8 +81,8 @@ class PhoneRequest:
         self.may_have_notified = True
         cleanup.callback(_end, session, self._context.session_left_open)
         if session.active:
-            error = ProtocolError("start: the session is active before anyone was asked")
-            return decisions.failed(error, self._elapsed())
+            unasked = ProtocolError("start: the session is active before anyone was asked")
+            return decisions.failed(unasked, self._elapsed())
         if session.in_progress:
             if not prompted:
                 conversation.say(f"Approve this on your phone within {decisions.seconds(service.timeout)}.")

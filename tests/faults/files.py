@@ -117,7 +117,8 @@ def _secrets() -> Iterator[Case]:
     yield row("is world-readable", lambda file: file.chmod(0o644))
     yield row("is readable by another group", lambda file: shutil.chown(file, "root", "nogroup"))
     yield row("has a wrong secret", lambda file: write(file, "another\n"), STARTED)
-    yield row("has two lines", lambda file: write(file, "one\ntwo\n"))
+    yield row("has two wrong secrets", lambda file: write(file, "one\ntwo\n"), Requests(2))
+    yield row("has three lines", lambda file: write(file, "one\ntwo\nthree\n"))
 
 
 def _tables() -> Iterator[Case]:

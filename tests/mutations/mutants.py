@@ -75,8 +75,8 @@ MUTANTS = (
         1,
         "a session that is active before anyone was asked counts as an approval",
         _APPROVAL,
-        "if session.active:\n            error = ProtocolError(",
-        "if False:\n            error = ProtocolError(",
+        "if session.active:\n            unasked = ProtocolError(",
+        "if False:\n            unasked = ProtocolError(",
         "tests/unit/login/test_verification.py"
         "::test_a_session_that_is_active_before_anyone_was_asked_is_no_approval_and_is_ended",
     ),

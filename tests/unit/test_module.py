@@ -267,7 +267,7 @@ def test_an_outage_before_the_request_goes_as_the_policy_says(world: Setting, po
     [({"uid": "0"}, PamCode.IGNORE), ({"uid": "1000"}, PamCode.ABORT), ({}, PamCode.ABORT)],
 )
 def test_a_time_out_is_an_outage_only_if_root_called(
-    world: Setting, caller: dict[str, str], code: int
+    world: Setting, caller: dict[str, Any], code: int
 ) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -277,7 +277,7 @@ def test_a_time_out_is_an_outage_only_if_root_called(
 
 
 @pytest.mark.parametrize("caller", [{"uid": "0"}, {"uid": "1000"}, {}])
-def test_a_refused_connection_is_an_outage_for_everybody(world: Setting, caller: dict[str, str]) -> None:
+def test_a_refused_connection_is_an_outage_for_everybody(world: Setting, caller: dict[str, Any]) -> None:
     world.configure(unavailable="ignore", server="https://127.0.0.1:1")
     assert world.login(**caller).code == PamCode.IGNORE
 
