@@ -104,9 +104,10 @@ FOR_SERVICES = (
 
 APPROVER = Key(
     "approver",
-    ValueType("user or ruser", value_types.choice(Approver), "ruser"),
+    ValueType("user or caller", value_types.choice(Approver), "caller", renamed={"ruser": "caller"}),
     "user",
-    "Whose phone is asked: that of `user`, who logs in, or that of `ruser`, the caller (for su).",
+    "Whose phone is asked, for su: `user`, that of the target; or `caller`, that of the caller if the target is root, "
+    "else that of the target.",
 )
 
 SCHEMA: tuple[KeyOrSection, ...] = (

@@ -144,7 +144,7 @@ SCENES = (
     Scene("carol", "timed_out", "denied", sees="Nobody answered on your phone within 4 seconds.", requests=1),
     Scene("dave", "no_device", "denied", sees=NO_PHONE, requests=1, reason="NO_MOBILE_DEVICE"),
     Scene("erin", "denied", "denied", sees="IAMPASS did not ask your phone: ", requests=1),
-    Scene("frank", "exempt", "ignored", prompted=False, priority=NOTICE, reason="the user is exempt"),
+    Scene("frank", "exempt", "ignored", prompted=False, priority=NOTICE, reason="frank is exempt"),
     Scene(
         "grace", "unlisted", "denied", prompted=False, sees="No phone is on record for you on this machine."
     ),
