@@ -88,7 +88,17 @@ def _of_module(entry: Mapping[str, Any]) -> dict[str, str]:
     if _text(entry.get("SYSLOG_IDENTIFIER")) != IDENTIFIER:
         return {}
     if "IAMPASS_OUTCOME" in entry:
-        names = ("outcome", "result", "user", "caller", "approver", "service", "rhost", "reason", "elapsed_ms")
+        names = (
+            "outcome",
+            "result",
+            "user",
+            "caller",
+            "approver",
+            "service",
+            "rhost",
+            "reason",
+            "elapsed_ms",
+        )
         return {name: _text(entry.get(f"IAMPASS_{name.upper()}")) for name in names}
     return _words(_text(entry.get("MESSAGE")))
 

@@ -96,9 +96,10 @@ FOR_SERVICES = (
         "enroll_at_login",
         ValueType("true or false", value_types.boolean, "true"),
         "false",
-        "Whether a user of the table without a phone is shown the registration link at login; after the registration "
-        "the user logs in again. Only works with `first_factor=publickey` on the PAM line: everybody who sees the link "
-        "can register a phone, so after a password alone it would not be a second factor.",
+        "Whether a user in the table (not one of `unlisted_users`) without a phone is shown the registration link at "
+        "login; after the registration the user logs in again. Only works with `first_factor=publickey` on the PAM "
+        "line: everybody who sees the link can register a phone, so after a password alone it would not be a second "
+        "factor.",
     ),
 )
 

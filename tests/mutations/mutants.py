@@ -16,6 +16,7 @@ INVARIANTS = (
     "A login that needs no second factor uses no network",
     "The phone is never the only factor by mistake",
     "User names come from NSS",
+    "Nobody approves for another person, except to become root",
 )
 
 
@@ -46,6 +47,7 @@ _FAULT = "tests/client/test_faults.py::test_each_fault_is_its_error_in_time_afte
 _VERIFICATION = "pam_iampass/login/verification.py"
 _APPROVAL = "pam_iampass/login/approval.py"
 _DECISIONS = "pam_iampass/login/decisions.py"
+_APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 
 MUTANTS = (
     # 1
@@ -323,6 +325,14 @@ MUTANTS = (
         "    (void)audit_denial;",
         "tests/pam/native/test_denial.py::test_leaves_one_audit_record",
     ),
+    Mutant(
+        7,
+        "a record does not say who was asked",
+        _VERIFICATION,
+        "    login.participants.approver = approver.name\n",
+        "",
+        _MODULE + "test_a_login_that_ends_early_says_who_was_asked",
+    ),
     # 8
     Mutant(
         8,
@@ -390,6 +400,15 @@ MUTANTS = (
         'method in line.split(" ")',
         "tests/unit/test_outcome.py::test_an_accepted_key_is_the_first_word_of_a_line",
     ),
+    Mutant(
+        10,
+        "a user of no table may register a phone at login",
+        _VERIFICATION,
+        " and required.phone.listed:\n",
+        ":\n",
+        "tests/system/test_enrollment_at_login.py"
+        "::test_who_is_in_no_table_is_shown_no_link_though_a_template_makes_a_token",
+    ),
     # 11
     Mutant(
         11,
@@ -408,5 +427,40 @@ MUTANTS = (
         "        return decisions.no_account()\n",
         "        account = type('Account', (), {'name': login.user, 'uid': 65534, 'gid': 65534})\n",
         _MODULE + "test_no_account_of_this_machine_is_denied_before_any_prompt",
+    ),
+    # 12
+    Mutant(
+        12,
+        "the caller of su approves for any target",
+        "pam_iampass/login/policy.py",
+        " or account.uid != 0:\n",
+        ":\n",
+        _APPROVER
+        + "test_who_knows_the_password_of_another_user_does_not_become_them_by_a_phone_of_their_own",
+    ),
+    Mutant(
+        12,
+        "an exempt caller needs no phone to become any user",
+        _VERIFICATION,
+        "policy.exemption(approver, login,",
+        "policy.exemption(context.accounts.with_uid(login.real_uid or account.uid), login,",
+        _APPROVER + "test_an_exempt_caller_becomes_root_without_a_phone_and_no_other_user",
+    ),
+    Mutant(
+        12,
+        "PAM_RUSER alone says who the caller is",
+        "pam_iampass/login/policy.py",
+        "    if named.uid != real.uid:\n",
+        "    if False:\n",
+        _APPROVER + "test_a_caller_who_names_somebody_else_is_denied_and_nobody_is_asked",
+    ),
+    Mutant(
+        12,
+        "the record names a remote user's choice as the caller",
+        "pam_iampass/login/policy.py",
+        "(login.rhost or login.ruser != owner)",
+        "login.ruser != owner",
+        "tests/unit/login/test_policy.py"
+        "::test_the_owner_of_the_process_is_the_caller_and_pam_ruser_alone_names_nobody",
     ),
 )

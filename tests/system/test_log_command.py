@@ -50,7 +50,7 @@ def record(
     writer: str = "iampass",
     participants: str = "",
 ) -> None:
-    """A login leaves its record. `participants` is `caller:approver`; by default nobody called and the user approved."""
+    """A login leaves its record. `participants` is `caller:approver`; by default only the user approved."""
     arguments = [user, outcome, service, rhost, reason, str(elapsed), participants]
     as_user(writer, sys.executable, "-c", RECORD, *arguments)
 
@@ -90,7 +90,16 @@ def test_a_record_of_the_module_is_a_line_of_the_table() -> None:
     ]
     cells = re.split(" {2,}", found[1])
     assert abs((datetime.now() - datetime.fromisoformat(cells[0])).total_seconds()) < 60
-    assert cells[1:] == ["alice", "-", "alice", "iampass-sshd", "192.0.2.7", "denied", "3.2 s", "USER_DECLINED"]
+    assert cells[1:] == [
+        "alice",
+        "-",
+        "alice",
+        "iampass-sshd",
+        "192.0.2.7",
+        "denied",
+        "3.2 s",
+        "USER_DECLINED",
+    ]
 
 
 def test_json_says_the_same() -> None:
