@@ -101,9 +101,27 @@ MUTANTS = (
         1,
         "a recovery code can be used again",
         "pam_iampass/login/recovery_codes.py",
-        "            self._write(folder, now)\n            return now.left",
+        "            self._write(folder, lock, now)\n            return now.left",
         "            return now.left",
         "tests/unit/login/test_recovery_codes.py::test_each_of_ten_codes_is_good_once",
+    ),
+    Mutant(
+        1,
+        "a login that was stopped while it redeemed a recovery code makes another code valid again",
+        "pam_iampass/system/state_dir.py",
+        "if not self._is_current(lock):",
+        "if False:",
+        "tests/unit/login/test_recovery_codes.py"
+        "::test_a_login_that_is_stopped_while_it_spends_a_code_keeps_nobody_out_and_spends_it_no_second_time",
+    ),
+    Mutant(
+        1,
+        "a login that was stopped just before it renamed its file overwrites a newer one",
+        "pam_iampass/system/state_dir.py",
+        "                atomic_write.remove(self._descriptor, former.temporary)\n",
+        "",
+        "tests/unit/system/test_state_dir.py"
+        "::test_a_holder_that_is_stopped_is_passed_by_and_overwrites_nothing_when_it_wakes",
     ),
     # 2
     Mutant(
@@ -264,7 +282,25 @@ MUTANTS = (
         "tests/unit/login/test_rate_limited_logins.py"
         "::test_repeated_superseding_from_the_same_origin_starts_the_backoff",
     ),
+    Mutant(
+        4,
+        "two logins that pass a stopped login by both hold its lock",
+        "pam_iampass/system/state_dir.py",
+        "if self._is_current(former):",
+        "if True:",
+        "tests/unit/system/test_state_dir.py"
+        "::test_of_two_who_pass_a_stopped_holder_by_at_the_same_moment_one_waits_for_the_other",
+    ),
     # 5
+    Mutant(
+        5,
+        "a stopped process that holds the lock of a user's state keeps the user out",
+        "pam_iampass/system/state_dir.py",
+        "            if self._is_current(former):\n",
+        "            if False:\n",
+        "tests/unit/system/test_state_dir.py"
+        "::test_a_holder_that_is_stopped_is_passed_by_and_overwrites_nothing_when_it_wakes",
+    ),
     Mutant(
         5,
         "the timeout restarts with each byte",
