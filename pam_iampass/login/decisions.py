@@ -137,7 +137,7 @@ def unknown_to_iampass(error: NotFound, application: str, approver: str, elapsed
         "Check application_id and server; pam-iampass doctor finds out which it is"
     )
     message = "IAMPASS does not know you, or does not know this machine. " + ASK_THE_ADMINISTRATOR
-    return denied(Outcome.MISCONFIGURED, reason, message, elapsed)
+    return denied(Outcome.DENIED, reason, message, elapsed)
 
 
 def registered(before: Decision, elapsed: float) -> Decision:

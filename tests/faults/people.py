@@ -40,12 +40,12 @@ def table() -> Iterator[Case]:
     yield Case(
         "the user denies, then approves",
         DENIED.but(requests=once),
-        scripted(PENDING, polled("failed"), ENDED, ACTIVE),
+        scripted(PENDING, polled("cancelled"), ENDED, ACTIVE),
     )
     yield Case(
         "the user approves, then denies",
         APPROVED.but(requests=once),
-        scripted(PENDING, ACTIVE, ENDED, polled("failed")),
+        scripted(PENDING, ACTIVE, ENDED, polled("cancelled")),
     )
     yield Case(
         "the user is in the status `identifying`, then approves",

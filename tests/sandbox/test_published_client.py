@@ -89,7 +89,7 @@ def test_user_ids_of_every_kind_arrive(sandbox: Sandbox, witness: Witness, user:
 def test_it_learns_of_a_denial(sandbox: Sandbox, witness: Witness) -> None:
     witness.call("authenticate_user", "alice")
     sandbox.deny("alice")
-    assert witness.call("get_status") == "failed"
+    assert witness.call("get_status") == "cancelled"
     assert witness.call("state")["failed"] is True
 
 

@@ -124,7 +124,7 @@ def test_an_answer_of_not_found_denies_and_says_what_to_check_without_the_token(
     assert told.errors == [
         "IAMPASS does not know you, or does not know this machine. Please ask your administrator."
     ]
-    assert world.outcome() == ("misconfigured", "denied")
+    assert world.outcome() == ("denied", "denied")
     reason = world.only_record()["IAMPASS_REASON"]
     assert world.sandbox.application_id in reason
     assert "Check application_id and server" in reason
