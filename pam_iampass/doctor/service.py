@@ -71,6 +71,8 @@ class ServiceCheck:
         if problem is not None:
             yield from self._failure(client, problem)
             return
+        if self._settings.previous_secret:
+            yield self._secret_in_use(client)
         unknown: list[str] = []
         try:
             self._ask_about(client, tokens, unknown)
@@ -144,6 +146,11 @@ class ServiceCheck:
         proxy = next((name for name in _PROXIES if self._environment.get(name)), None)
         if self._settings.proxy is None and proxy and kind in ("service-unreachable", "service-local"):
             yield finding("proxy-ignored", "service", f"{proxy} is set in the environment")
+
+    def _secret_in_use(self, client: ManagementAPI) -> Finding:
+        """Which of the two secrets in the file IAMPASS accepts."""
+        kind = "previous-secret-in-use" if client.used_previous_secret else "previous-secret-left"
+        return finding(kind, "service", "a signed call was accepted", secret_file=self._settings.files[1])
 
     def _off(self, offset: float) -> Finding:
         here = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())

@@ -16,6 +16,7 @@ INVARIANTS = (
     "A login that needs no second factor uses no network",
     "The phone is never the only factor by mistake",
     "User names come from NSS",
+    "doctor and setup report the ways around the phone",
 )
 
 
@@ -45,6 +46,9 @@ _MODULE = "tests/unit/test_module.py::"
 _FAULT = "tests/client/test_faults.py::test_each_fault_is_its_error_in_time_after_one_try"
 _VERIFICATION = "pam_iampass/login/verification.py"
 _APPROVAL = "pam_iampass/login/approval.py"
+_SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
+_SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
+_SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
 
 MUTANTS = (
@@ -460,5 +464,62 @@ MUTANTS = (
         "        return decisions.no_account()\n",
         "        account = type('Account', (), {'name': login.user, 'uid': 65534, 'gid': 65534})\n",
         _MODULE + "test_no_account_of_this_machine_is_denied_before_any_prompt",
+    ),
+    # 12
+    Mutant(
+        12,
+        "settings of sudo for single users are not evaluated",
+        _SUDO_ACCOUNTS,
+        "            return listed(default.binding, self.matches)\n",
+        "            return False\n",
+        _SUDO_UNIT + "test_a_list_of_users_means_the_account",
+    ),
+    Mutant(
+        12,
+        "exempt_group is not looked at",
+        "pam_iampass/doctor/sudo_bypass.py",
+        "if default.value and account.is_in(str(default.value)):",
+        "if False:",
+        _SUDO_SYSTEM + "test_doctor_reports_each_rule_with_its_line_and_the_user",
+    ),
+    Mutant(
+        12,
+        "setup accepts a service of sudo for single users",
+        "pam_iampass/setup/checks/sudo.py",
+        "level = error if bypass.kind is BypassKind.OTHER_SERVICE else warning",
+        "level = warning",
+        _SUDO_SYSTEM + "test_setup_refuses_services_that_do_not_ask_and_warns_of_the_other_rules",
+    ),
+    Mutant(
+        12,
+        "settings of sudo for targets and commands are not evaluated",
+        _SUDO_ACCOUNTS,
+        "if default.scope is Scope.HOSTS else None",
+        "if default.scope is Scope.HOSTS else False",
+        _SUDO_UNIT + "test_a_line_that_may_apply_replaces_nothing",
+    ),
+    Mutant(
+        12,
+        "a setting that may apply hides the one before it",
+        _SUDO_ACCOUNTS,
+        "            if applies:\n                found = []\n",
+        "            if applies is not False:\n                found = []\n",
+        _SUDO_UNIT + "test_a_line_that_may_apply_replaces_nothing",
+    ),
+    Mutant(
+        12,
+        "a rule for less hides NOPASSWD",
+        "pam_iampass/system/sudoers_rules.py",
+        "return not self.limited and _has_all(self.commands) and _has_all(self.targets) and groups",
+        "return True",
+        _SUDO_UNIT + "test_a_later_rule_for_less_replaces_no_tag",
+    ),
+    Mutant(
+        12,
+        "a netgroup is taken for one without members",
+        _SUDO_ACCOUNTS,
+        "self._is_member(_group(int(member.name)))\n        return None\n",
+        "self._is_member(_group(int(member.name)))\n        return False\n",
+        _SUDO_UNIT + "test_a_list_of_users_means_the_account",
     ),
 )
