@@ -49,7 +49,7 @@ def table() -> Iterator[Case]:
     )
     yield Case(
         "the user is in the status `identifying`, then approves",
-        APPROVED.but(requests=Requests(1, 2, 1)),
+        APPROVED.but(requests=Requests(1, 2, 1), also="Your phone is checking that it is you."),
         scripted(PENDING, polled("identifying"), ACTIVE, ENDED),
     )
     yield Case(
