@@ -19,6 +19,7 @@ from pam_iampass.setup.checks import CheckResult, error, fine, lockout, warning
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Change
 from pam_iampass.setup.services import KEY, WantedService
+from pam_iampass.setup.unsuitable import why_unsuitable
 from pam_iampass.system.accounts import Account
 
 _NOBODY = "iampass-setup-nobody"  # a name without an account, so that no failed login is counted
@@ -37,6 +38,12 @@ _NOT_MISSED = frozenset(
     )
 )
 """Modules that decide nothing, or that a password replaces."""
+_RINGS_IN_VAIN = ("stack-wrong-rings", "stack-rings-first")
+_KNOWN = (
+    *("sshd", "sudo", "sudo-rs", "su", "doas", "polkit-1", "login", "xscreensaver"),
+    *("gdm-password", "lightdm", "sddm", "cockpit", "xrdp-sesman"),
+)
+"""Services whose programs are run by root or set-uid root."""
 _PROBE = "iampass-setup-probe"
 _BROKEN = frozenset(
     (
@@ -71,14 +78,19 @@ def check(
         yield answer
         if answer.stops:
             return
-        yield from _simulated(service, files)
+        stacks = Stacks(files, module_folders(), frozenset({service.pam_service, *service.also}))
+        yield from _simulated(service, stacks)
         yield _unknown_users_are_denied(service, files.folders[0])
         yield from _accounts(service, who, files.folders[0])
         yield from _left_out(service, files)
-        for other in service.also:
-            if not any(line.name == NATIVE for line in _our_lines(files, other)):
-                what = f"PAM: {other} does not include {service.pam_service}: the phone is not asked there"
-                yield warning(what, f"make /etc/pam.d/{other} include {service.pam_service}")
+        yield from _others(service, stacks)
+
+
+def judged(service: WantedService, paths: Paths) -> Iterator[CheckResult]:
+    """Whether the PAM files that are in force lead to our module."""
+    files = PamFiles((paths.pam, *paths.vendor_pam), dialect())
+    if not _our_lines(files, service.pam_service):
+        yield error(f"PAM: {service.pam_service} does not lead to pam_iampass.so", "check its PAM file")
 
 
 def _services(paths: Paths, folder: Path, changes: tuple[Change, ...]) -> PamFiles:
@@ -120,23 +132,42 @@ def _module_answers(service: WantedService, found: PamService, who: Account, ser
     return error(what, f"are pam_iampass.so, python3 and its packages installed? {logs}")
 
 
-def _simulated(service: WantedService, files: PamFiles) -> Iterator[CheckResult]:
+def _simulated(service: WantedService, stacks: Stacks) -> Iterator[CheckResult]:
     """Doctor's findings for the stack: whether the right password leads to the phone, and a wrong one nowhere."""
-    stacks = Stacks(files, module_folders(), frozenset({service.pam_service}))
-    try:
-        check = stacks.with_us.get(service.pam_service)
-    except OSError:
-        check = None
-    found = list(check.findings(fresh_setcred=service.name == "sshd")) if check else []
+    names = (service.pam_service, *(file.path.name for file in service.files if file.enforcing))
+    checks = [stacks.with_us[name] for name in dict.fromkeys(names) if name in stacks.with_us]
+    found = [each for check in checks for each in check.findings(fresh_setcred=service.name == "sshd")]
     for finding in found:
         what = f"PAM: {finding.subject}: {finding.title} ({finding.evidence})"
-        texts = [text.replace(*_real(files)) for text in (what, finding.remedy)]
-        if finding.severity is Severity.ERROR:
+        texts = [text.replace(*_real(stacks.files)) for text in (what, finding.remedy)]
+        if finding.severity is Severity.ERROR or finding.kind.id in _RINGS_IN_VAIN:
             yield lockout(*texts)
         elif finding.severity is Severity.WARNING:
             yield warning(*texts)
     if not found and service.choice != KEY:
         yield fine("PAM: in a simulation the right password leads to the phone, and a wrong one nowhere")
+
+
+def _others(service: WantedService, stacks: Stacks) -> Iterator[CheckResult]:
+    """Other PAM services of the program that do not ask the phone, and of other programs that would ask it too."""
+    for other in service.also:
+        if not stacks.asks(other):
+            what = f"PAM: {other} does not include {service.pam_service}: the phone is not asked there"
+            yield warning(what, f"make /etc/pam.d/{other} include {service.pam_service}")
+    for other, check in stacks.with_us.items():
+        if check.ours.file.name != service.own_file or other in (service.pam_service, *service.also):
+            continue
+        unsuitable = why_unsuitable(other)
+        if unsuitable is not None:
+            what = f"PAM: {other} includes {service.pam_service}, and must not ask the phone: {unsuitable.reason}"
+            yield lockout(what, f"make /etc/pam.d/{other} include common-auth or system-auth instead")
+        else:
+            yield warning(f"PAM: {other} includes {service.pam_service}: it asks the phone, too", "")
+    if service.name not in _KNOWN:
+        what = f"PAM: setup does not know the program that uses {service.pam_service}"
+        yield warning(
+            what, "root must run it, or it must be set-uid root: else every login is denied. Use --try"
+        )
 
 
 def _unknown_users_are_denied(service: WantedService, services: Path) -> CheckResult:
@@ -180,9 +211,10 @@ def _left_out(service: WantedService, files: PamFiles) -> Iterator[CheckResult]:
         return
     missing = sorted(filter(None, theirs - ours - _NOT_MISSED))
     if missing:
-        what = f"PAM: {shared} also runs {', '.join(missing)}, and {service.own_file} does not"
-        yield warning(
-            what, f"add those that you need to /etc/pam.d/{service.own_file}, before pam_iampass.so"
+        what = f"PAM: {shared} also runs {', '.join(missing)}, and {service.own_file} would not"
+        file = service.own_file
+        yield lockout(
+            what, f"use --force, then add those that you need to /etc/pam.d/{file}, before pam_iampass.so"
         )
 
 
