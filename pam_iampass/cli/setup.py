@@ -166,8 +166,11 @@ def command(
 @command.command(short_help="Restore the files of SERVICES, or of all.")
 @click.argument("services", nargs=-1, metavar="[SERVICES...]", shell_complete=_complete)
 @click.option("--force", is_flag=True, help="Restore edited files too; your versions are kept.")
-def undo(services: tuple[str, ...], force: bool) -> None:
+@click.pass_context
+def undo(ctx: click.Context, services: tuple[str, ...], force: bool) -> None:
     """Restore the files of SERVICES, or of all services, and end a trial of them."""
+    if set(services) & set(command.commands):
+        raise click.UsageError("undo, confirm and status exclude each other", ctx)
     done = _setup().undo(services or None, force=force)
     for name in services:
         if name not in done:

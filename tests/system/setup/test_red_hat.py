@@ -92,7 +92,8 @@ def test_modules_that_our_files_leave_out_are_told(pam_d: Path) -> None:
     (pam_d / "system-auth").write_text("auth required pam_faillock.so preauth\n" + SYSTEM_AUTH)
     sudo = services.WantedService("sudo", "", "iampass-sudo", (), "iampass-sudo", ())
     (told,) = pam._left_out(sudo, PamFiles((pam_d,)))
-    assert told.what == "PAM: system-auth also runs pam_faillock.so, and iampass-sudo does not"
+    assert told.what == "PAM: system-auth also runs pam_faillock.so, and iampass-sudo would not"
+    assert (told.stops, told.forcible) == (True, True)
     (pam_d / "system-auth").write_text(SYSTEM_AUTH)
     assert list(pam._left_out(sudo, PamFiles((pam_d,)))) == []
 
