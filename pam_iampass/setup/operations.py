@@ -13,7 +13,7 @@ from pam_iampass.errors import PamIampassError
 from pam_iampass.outcome import Result
 from pam_iampass.setup import apply, plan, services, trial
 from pam_iampass.setup.apply import Machine, Tell
-from pam_iampass.setup.checks import CheckResult, configuration, pam
+from pam_iampass.setup.checks import CheckResult, configuration, pam, stacks
 from pam_iampass.setup.checks import sshd as sshd_check
 from pam_iampass.setup.checks import sudo as sudo_check
 from pam_iampass.setup.errors import SetupError, SetupRefused
@@ -189,7 +189,7 @@ class Setup:
 
     def _judge(self, each: Plan) -> None:
         """Have the programs check the files that are in force now."""
-        found = list(pam.judged(each.service, self.paths))
+        found = list(stacks.judged(each.service, self.paths))
         if each.service.name == "sshd":
             found += list(sshd_check.judged(each.service, self.paths, self.paths.sshd_config))
         if each.service.name == "sudo":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pam_iampass.setup.checks import stacks
 from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.manifest import ServiceRecord
 from pam_iampass.setup.operations import _pam_services
@@ -111,6 +112,21 @@ def test_what_must_not_ask_the_phone_is_refused(stage: Stage, service: str, reas
     with pytest.raises(SetupRefused) as refused:
         stage.plan(service)
     assert reason in refused.value.diagnostics()
+
+
+def test_the_password_of_sshd_is_checked_as_common_auth_says(stage: Stage) -> None:
+    own = stage.plan("sshd", "password").changes[0].then.content or b""
+    assert b"@include common-auth\nauth       required     pam_iampass.so\n" in own
+    assert b"pam_unix" not in own
+
+
+def test_a_file_that_does_not_lead_to_the_module_once_it_is_written_is_an_error(stage: Stage) -> None:
+    put(stage.paths.pam / "doas", DOAS)
+    wanted = stage.plan("doas").service
+    (found,) = stacks.judged(wanted, stage.paths)
+    assert (found.stops, found.what) == (True, "PAM: doas does not lead to pam_iampass.so")
+    stage.set_up("doas")
+    assert list(stacks.judged(wanted, stage.paths)) == []
 
 
 def test_a_service_without_a_file_is_refused(stage: Stage) -> None:
