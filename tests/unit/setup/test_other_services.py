@@ -121,7 +121,7 @@ def test_the_password_of_sshd_is_checked_as_common_auth_says(stage: Stage) -> No
 
 
 def test_a_file_that_does_not_lead_to_the_module_once_it_is_written_is_an_error(stage: Stage) -> None:
-    put(stage.paths.pam / "doas", DOAS)
+    put(stage.paths.pam / "doas", "@include common-auth\n")
     wanted = stage.plan("doas").service
     (found,) = stacks.judged(wanted, stage.paths)
     assert (found.stops, found.what) == (True, "PAM: doas does not lead to pam_iampass.so")
