@@ -98,7 +98,7 @@ def _known_services() -> list[str]:
     cls=SetupGroup,
     invoke_without_command=True,
     epilog=_EPILOG,
-    short_help="Make sshd, sudo, su or another PAM service ask the phone, or undo that.",
+    short_help="Make PAM services ask the phone, or undo that.",
 )
 @click.argument(
     "services",
