@@ -18,6 +18,7 @@ INVARIANTS = (
     "User names come from NSS",
     "doctor and setup report the ways around the phone",
     "Nobody approves for another person, except to become root",
+    "Setup refuses what would lock out or would not ask the phone, and restores the rest",
 )
 
 
@@ -47,6 +48,7 @@ _MODULE = "tests/unit/test_module.py::"
 _FAULT = "tests/client/test_faults.py::test_each_fault_is_its_error_in_time_after_one_try"
 _VERIFICATION = "pam_iampass/login/verification.py"
 _APPROVAL = "pam_iampass/login/approval.py"
+_SETUP = "tests/unit/setup/test_other_services.py::"
 _SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
@@ -575,5 +577,48 @@ MUTANTS = (
         "login.ruser != owner",
         "tests/unit/login/test_policy.py"
         "::test_the_owner_of_the_process_is_the_caller_and_pam_ruser_alone_names_nobody",
+    ),
+    # 14
+    Mutant(
+        14,
+        "setup accepts services that must not ask the phone",
+        "pam_iampass/setup/services.py",
+        "if unsuitable is not None:",
+        "if unsuitable is None is not None:",
+        _SETUP + "test_what_must_not_ask_the_phone_is_refused[cron-no person to approve]",
+    ),
+    Mutant(
+        14,
+        "the PAM file of sshd leaves out what common-auth adds",
+        "config/pam.d/iampass-sshd-password",
+        "@include common-auth\n",
+        "auth requisite pam_unix.so\n",
+        _SETUP + "test_the_password_of_sshd_is_checked_as_common_auth_says",
+    ),
+    Mutant(
+        14,
+        "setup does not look whether the files that it wrote lead to the module",
+        "pam_iampass/setup/checks/stacks.py",
+        "if not _our_lines(files, service.pam_service):",
+        "if not service.pam_service:",
+        _SETUP + "test_a_file_that_does_not_lead_to_the_module_once_it_is_written_is_an_error",
+    ),
+    Mutant(
+        14,
+        "setup accepts a stack in which a wrong password rings the phone",
+        "pam_iampass/setup/checks/stacks.py",
+        "finding.severity is Severity.ERROR or finding.kind.id in _RINGS_IN_VAIN",
+        "finding.severity is Severity.ERROR",
+        "tests/system/setup/test_other_services.py"
+        "::test_a_stack_in_which_a_wrong_password_reaches_the_phone_is_refused",
+    ),
+    Mutant(
+        14,
+        "setup lets a screen locker include the module, which it cannot reach",
+        "pam_iampass/setup/checks/stacks.py",
+        "        if unsuitable is not None:",
+        "        if unsuitable is None is not None:",
+        "tests/system/setup/test_other_services.py"
+        "::test_a_screen_locker_that_includes_the_service_would_be_locked_for_good",
     ),
 )
