@@ -13,8 +13,9 @@ from pam_iampass.cli.parameters import USER, config_option, existing_account, js
 from pam_iampass.config.settings import load
 from pam_iampass.login.context import StateDirs
 from pam_iampass.login.decisions import wait_of
-from pam_iampass.login.rate_limit import RateLimit, since_boot
+from pam_iampass.login.rate_limit import RateLimit
 from pam_iampass.outcome import Login
+from pam_iampass.system.boot import since_boot
 from pam_iampass.system.service_user import as_service_user
 
 _EPILOG = """\b

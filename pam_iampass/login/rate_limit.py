@@ -28,6 +28,7 @@ from pam_iampass.login.rate_limit_state import (
     encoded,
 )
 from pam_iampass.outcome import Decision, Login, Outcome
+from pam_iampass.system.boot import since_boot
 from pam_iampass.system.file_lock import lock
 from pam_iampass.system.state_dir import OpenStateDir, StateDir, file_stem
 from pam_iampass.system.trusted_folder import shell_word
@@ -89,11 +90,6 @@ def result_of(end: Decision | BaseException, may_have_notified: bool) -> Request
         return RequestResult.NOT_SENT
     failed = end.outcome in (Outcome.DENIED, Outcome.TIMED_OUT)
     return RequestResult.FAILED if failed else RequestResult.LOST
-
-
-def since_boot() -> float:
-    """Seconds since the machine was booted, suspend included: a clock that cannot be set."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class RateLimit:

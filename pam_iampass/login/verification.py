@@ -58,6 +58,9 @@ def _who_must_approve(
     if exemption is not None:
         return Decision(Outcome.EXEMPT, Result.IGNORED, exemption)
     login.participants.approver = approver.name
+    bypass = context.dirs.bypasses.find(approver, login.service)
+    if bypass is not None:
+        return decisions.bypassed(bypass)
     phone = policy.phone(approver, service, context.open_users(settings))
     if isinstance(phone, policy.NotListed):
         return decisions.unlisted(approver.name, phone.ignore)

@@ -28,11 +28,11 @@ from pam_iampass.login.rate_limit import (
     Superseded,
     Throttled,
     result_of,
-    since_boot,
 )
 from pam_iampass.login.rate_limit_state import MOST_ATTEMPTS, CorruptState, RateLimitState, decoded, encoded
 from pam_iampass.outcome import Decision, Login, Outcome, Result, denied
 from pam_iampass.system import state_dir
+from pam_iampass.system.boot import since_boot
 from pam_iampass.system.state_dir import HeldLock, StateDir, file_stem
 from tests.support.state_files import STEPS, resume, stopped_before
 from tests.support.world import wait_until
