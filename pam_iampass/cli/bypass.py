@@ -74,31 +74,30 @@ def _complete_service(_ctx: click.Context, _parameter: click.Parameter, incomple
     shell_complete=_complete_service,
     help="Only logins through this PAM service, such as iampass-sudo.  [default: all]",
 )
-@click.option("--reason", type=Parsed("text", _reason_of), default="", help="For the journal and the list.")
+@click.option("--reason", type=Parsed("text", _reason_of), help="For the journal and the list.")
 @click.option("--survive-reboot", is_flag=True, help="Do not end the bypass if the machine is restarted.")
 @json_option
 def command(
-    user: str, time_left: float, service: str | None, reason: str, survive_reboot: bool, as_json: bool
+    user: str, time_left: float, service: str | None, reason: str | None, survive_reboot: bool, as_json: bool
 ) -> None:
     """Let USER in without the phone for a while. The password or the key is required all the same.
 
     USER is the person whose phone would be asked: in sudo the caller, in su to root the caller too if
     `approver: caller` is set. A bypass of the same user and service is replaced.
 
-    The journal records when a bypass is made, each login that uses it (outcome bypassed) and when it is over. It ends
-    after its time, however the clock is set meanwhile, and at the latest with the next restart of the machine unless
-    --survive-reboot is given.
+    The journal records when a bypass is made, each login that uses it (outcome bypassed) and when it is over. A restart
+    of the machine ends it unless --survive-reboot is given. Setting the clock does not prolong it.
 
     The exit status is 0, 1 if it failed, and 2 if the arguments are wrong.
     """
     if service is not None and service not in PamFiles().names():
         raise click.ClickException(f"there is no PAM service {shown(service)}: /etc/pam.d has no such file")
     name, made_by = existing_account(user), _administrator()
-    bypass = Bypass(
-        name, Accounts().named(name).uid, service, time_left, Moment.now(), made_by, reason, survive_reboot
-    )
+    uid, now = Accounts().named(name).uid, Moment.now()
+    bypass = Bypass(name, uid, service, time_left, now, made_by, reason or "", survive_reboot)
     _record_ends(BypassEditor(Bypasses()).add(bypass), f"replaced by {made_by}")
-    _record(BYPASS_MADE, bypass, f"{quoted(name)} is let in without the phone until {_until(bypass)}", reason)
+    text = f"{quoted(name)} is let in without the phone until {_until(bypass)}"
+    _record(BYPASS_MADE, bypass, text, bypass.reason)
     _schedule_end(time_left)
     if as_json:
         show_json(as_object(bypass))
@@ -113,8 +112,13 @@ def command(
 def list_(as_json: bool) -> None:
     """Show who is let in without the phone, until when, by whom, and why.
 
+    Run by root, it also removes bypasses whose time is over, and writes that to the journal. systemd runs it when one
+    ends.
+
     The exit status is 0, or 1 if a file of bypasses cannot be used. Its bypasses do not count then.
     """
+    if os.geteuid() == 0:
+        _record_ends(BypassEditor(Bypasses()).prune(), "")
     found = Bypasses().active()
     if as_json:
         show_json([as_object(bypass) for bypass in found])
@@ -151,12 +155,6 @@ def end(user: str, as_json: bool) -> None:
         show_json({"user": name, "ended": number})
     else:
         line(f"The phone of {name} is asked again." if number else f"{name} is not bypassed.")
-
-
-@command.command(hidden=True)
-def prune() -> None:
-    """Remove and record what is over."""
-    _record_ends(BypassEditor(Bypasses()).prune(), "")
 
 
 def as_object(bypass: Bypass) -> dict[str, Any]:
@@ -212,7 +210,7 @@ def _record(message_id: str, bypass: Bypass, text: str, reason: str) -> None:
 
 
 def _schedule_end(time_left: float) -> None:
-    """Have systemd call `prune` when the time is over, so that the journal says so; else the next change does."""
+    """Have systemd run `bypass list` when the time is over, so that the journal says so; else the next change does."""
     if os.path.isdir(_SYSTEMD):
         unit = [
             "--quiet",
@@ -221,4 +219,4 @@ def _schedule_end(time_left: float) -> None:
             "--timer-property=AccuracySec=1s",
         ]
         with suppress(CommandUnavailable):
-            programs.run(["systemd-run", *unit, "/usr/bin/pam-iampass", "bypass", "prune"])
+            programs.run(["systemd-run", *unit, "/usr/bin/pam-iampass", "bypass", "list"])

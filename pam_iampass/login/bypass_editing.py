@@ -52,36 +52,39 @@ class BypassEditor:
         return self._change(lambda bypass: bypass.user == user)
 
     def prune(self) -> list[Ended]:
-        """Remove the bypasses whose time is over, and return them. Raises as `add` does."""
-        return self._change(lambda _bypass: False)
+        """Remove the bypasses whose time is over, and return them. Raises as `add` does, also for a corrupt file."""
+        return self._change(lambda _bypass: False, repair=False)
 
-    def _change(self, ends: Callable[[Bypass], bool], new: Bypass | None = None) -> list[Ended]:
+    def _change(
+        self, ends: Callable[[Bypass], bool], new: Bypass | None = None, *, repair: bool = True
+    ) -> list[Ended]:
         if os.geteuid() != self._bypasses.owner:
             raise StateError("only root can change who is bypassed", "run it as root")
         ended: list[Ended] = []
         for survives, path in self._bypasses.files.items():
             added = [new] if new is not None and new.survives_reboot is survives else []
             if added or os.path.lexists(path):
-                ended += self._change_file(survives, ends, added)
+                with self._locked(path) as (folder, name):
+                    found = self._found(survives, repair)
+                    over = self._over(found, ends)
+                    gone = [one.bypass for one in over]
+                    if over or added or not found:
+                        self._write(folder, name, [*(one for one in found if one not in gone), *added])
+                ended += over
         return ended
 
-    def _change_file(
-        self, survives: bool, ends: Callable[[Bypass], bool], added: list[Bypass]
-    ) -> list[Ended]:
-        with self._locked(self._bypasses.files[survives]) as (folder, name):
-            now = self._bypasses.clock()
-            try:
-                found = self._bypasses.read(survives)
-            except StateError:  # corrupt: nothing in it counts, so that nothing is lost
-                found = []
-            over = [
-                Ended(bypass, bypass.left(now) <= 0)
-                for bypass in found
-                if bypass.left(now) <= 0 or ends(bypass)
-            ]
-            gone = [one.bypass for one in over]
-            self._write(folder, name, [*(bypass for bypass in found if bypass not in gone), *added])
-            return over
+    def _found(self, survives: bool, repair: bool) -> list[Bypass]:
+        try:
+            return self._bypasses.read(survives)
+        except StateError:
+            if not repair:
+                raise
+            return []  # nothing in a corrupt file counts
+
+    def _over(self, found: list[Bypass], ends: Callable[[Bypass], bool]) -> list[Ended]:
+        now = self._bypasses.clock()
+        expired = {id(bypass) for bypass in found if bypass.left(now) <= 0}
+        return [Ended(one, id(one) in expired) for one in found if id(one) in expired or ends(one)]
 
     def _write(self, folder: int, name: str, bypasses: list[Bypass]) -> None:
         if not bypasses:

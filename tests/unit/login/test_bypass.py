@@ -185,6 +185,8 @@ def test_a_file_that_was_not_written_so_grants_nothing_and_can_be_replaced(
     assert bypasses.find(ALICE, "sudo") is None
     with pytest.raises(StateError, match="is corrupt"):
         bypasses.active()
+    with pytest.raises(StateError, match="is corrupt"):
+        editor(bypasses).prune()
     editor(bypasses).add(BYPASS)
     assert bypasses.active() == [BYPASS]
 
