@@ -13,7 +13,7 @@ from pam_iampass.errors import PamIampassError
 from pam_iampass.login import decisions, policy, prompt
 from pam_iampass.login.concurrency import AtCapacity
 from pam_iampass.login.conversation import Conversation
-from pam_iampass.outcome import Decision, Login, Outcome, Result
+from pam_iampass.outcome import Decision, Login, Outcome, Phase, Result
 from pam_iampass.system.accounts import LookupFailed, UnknownAccount
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ def _get_approval(
     except Superseded as superseded:
         return decisions.superseded(str(superseded), context.clock() - began)
 
-    if decision.outcome is Outcome.NO_DEVICE and service.enroll_at_login and required.phone.listed:
+    may_enroll = service.enroll_at_login and required.phone.listed and login.phase is Phase.AUTHENTICATE
+    if decision.outcome is Outcome.NO_DEVICE and may_enroll:
         from pam_iampass.login.enrollment import offer_enrollment
 
         cleanup.close()

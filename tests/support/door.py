@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Callable, Optional, Union
 
 from pam_iampass.login.application import ApplicationGone, PamApplication
+from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import receive
 from pam_iampass.relay.protocol import Frame, FrameError, FrameType, Hello
@@ -43,6 +44,7 @@ class Door:
         module: Callable[[PamApplication, int, list[str]], int] | socket.socket,
         *arguments: str,
         answers: tuple[Answer, ...] = ("",) * 5,
+        phase: Phase = Phase.AUTHENTICATE,
         **items: str,
     ) -> None:
         self._answers = list(answers)
@@ -55,7 +57,7 @@ class Door:
             self._module.start()
         encoded = {name: value.encode("utf-8", "surrogateescape") for name, value in items.items()}
         with contextlib.suppress(BrokenPipeError):  # the module refused the connection; `finish` reports it
-            self.send(Hello(protocol.AUTHENTICATE, 0, arguments).encode())
+            self.send(Hello(phase, 0, arguments).encode())
             self.send(protocol.encode_items(encoded))
 
     def send(self, frame: Frame) -> None:

@@ -12,7 +12,7 @@ from pam_iampass.audit.journal import MESSAGE_IDS, Journal
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.concurrency import ConcurrencyLimit
 from pam_iampass.login.context import LoginContext, StateDirs
-from pam_iampass.outcome import Outcome
+from pam_iampass.outcome import Outcome, Phase
 from pam_iampass.relay import helper_context
 from pam_iampass.sandbox import Sandbox
 from tests.support.door import Answer, Door, Told
@@ -78,18 +78,31 @@ class Setting:
 
         return module.authenticate(pamh, argv, Journal(self.records), parts)
 
-    def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:
+    def door(
+        self,
+        *arguments: str,
+        answers: tuple[Answer, ...] = ("",) * 3,
+        phase: Phase = Phase.AUTHENTICATE,
+        **items: str,
+    ) -> Door:
         settings = f"config={self.folder / 'iampass.yaml'}"
         return Door(
             self.authenticate,
             settings,
             *arguments,
             answers=answers,
+            phase=phase,
             **{"user": ME, "service": "test", **items},
         )
 
-    def login(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Told:
-        return self.door(*arguments, answers=answers, **items).finish()
+    def login(
+        self,
+        *arguments: str,
+        answers: tuple[Answer, ...] = ("",) * 3,
+        phase: Phase = Phase.AUTHENTICATE,
+        **items: str,
+    ) -> Told:
+        return self.door(*arguments, answers=answers, phase=phase, **items).finish()
 
     @property
     def calls(self) -> list[str]:

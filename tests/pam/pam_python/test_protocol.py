@@ -15,6 +15,7 @@ __all__ = ["no_helper"]
 
 globals().update(
     shared("test_results")
+    | shared("test_account_phase")
     | shared("test_connection")
     | shared(
         "test_conversation",
