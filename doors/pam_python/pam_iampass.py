@@ -25,7 +25,9 @@ class Failure(Exception):
     """There is no result from the module; the text says why."""
 
 
-passed = None  # whether the auth phase of this login has let it pass; pam_python loads this file once a handle
+passed = (
+    None  # whether the auth phase of this login has let it pass; pam_python loads this file once a handle
+)
 
 
 def pam_sm_authenticate(pamh, flags, argv):

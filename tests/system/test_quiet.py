@@ -198,16 +198,17 @@ def test_scp_sftp_and_git_see_no_stray_byte(world: World, folder: Path) -> None:
     world.sandbox.auto = "approve"
     (folder / "sent").write_text("a file")
     (folder / "batch").write_text(f"put {folder / 'sent'} by-sftp\n")
-    (folder / "forced").write_text("put x\n")
     options = world.sshd.options(BATCH)
-    git = "git init -q --bare repository.git && git -C repository.git hash-object -w --stdin"
+    subprocess.run(
+        ["runuser", "-u", "mallory", "--", "git", "init", "-q", "--bare", "/home/mallory/bare"], check=True
+    )
     commands = [
         ["scp", *options, str(folder / "sent"), "alice@127.0.0.1:by-scp"],
         ["scp", "-O", *options, str(folder / "sent"), "bob@127.0.0.1:by-old-scp"],
         ["sftp", *options, "-b", str(folder / "batch"), "carol@127.0.0.1"],
         ["ssh", *options, "dave@127.0.0.1", "head -c 100000 /dev/zero"],
+        ["git", "-c", f"core.sshCommand=ssh {' '.join(options)}", "ls-remote", "mallory@127.0.0.1:bare"],
     ]
-    del git
     with ThreadPoolExecutor() as pool:
         ended = list(pool.map(lambda command: batch(world, *command), commands))
     assert [one.returncode for one in ended] == [0] * len(ended), ended
@@ -225,15 +226,14 @@ def test_forced_sftp_and_forwarding_alone_ask_the_phone_too(world: World, folder
     (folder / "listing").write_text("pwd\n")
     sftp = world.sshd.options(BATCH)
     with ThreadPoolExecutor() as pool:
-        listed = pool.submit(
-            batch, world, "sftp", *sftp, "-b", str(folder / "listing"), "erin@127.0.0.1"
-        )
+        listed = pool.submit(batch, world, "sftp", *sftp, "-b", str(folder / "listing"), "erin@127.0.0.1")
         world.approve("erin")
         done = listed.result()
     assert (done.returncode, done.stderr) == (0, "")
     assert "/home/erin" in done.stdout
     forwarding = world.sshd.login(
-        "frank", options=(BATCH, "ExitOnForwardFailure=yes", "SessionType=none", "LocalForward=2199 127.0.0.1:1")
+        "frank",
+        options=(BATCH, "ExitOnForwardFailure=yes", "SessionType=none", "LocalForward=2199 127.0.0.1:1"),
     )
     world.deny("frank")
     assert forwarding.finish() == 255
@@ -281,7 +281,9 @@ def test_asked_in_the_auth_phase_a_login_is_not_asked_again_in_the_account_phase
     """For keyboard-interactive and `password`, both with a stack that asks in both phases."""
     quiet = Path("/etc/pam.d/iampass-sshd-quiet").read_text()
     line = "auth required pam_iampass.so\nauth required pam_permit.so\n"
-    Path("/etc/pam.d/both-phases").write_text(quiet.replace("@include common-auth\n", f"@include common-auth\n{line}"))
+    Path("/etc/pam.d/both-phases").write_text(
+        quiet.replace("@include common-auth\n", f"@include common-auth\n{line}")
+    )
     options = ("PAMServiceName=both-phases", "PasswordAuthentication=yes", "KbdInteractiveAuthentication=yes")
     configuration = with_shipped("10-iampass-quiet.conf", folder)
     with Sshd(folder / "both", *options, configuration=configuration, keys=folder / "key-and-phone") as both:

@@ -51,7 +51,9 @@ def test_any_frame_in_any_place_is_read_or_a_frame_error(kind: FrameType, payloa
 @given(st.integers(0, 2**32 - 1), st.lists(TEXT_WITHOUT_NUL))
 def test_a_greeting_survives_with_any_bytes(flags: int, arguments: list[bytes]) -> None:
     texts = tuple(argument.decode("utf-8", "surrogateescape") for argument in arguments)
-    assert Hello.decode(Hello(Phase.AUTHENTICATE, flags, texts).encode()) == Hello(Phase.AUTHENTICATE, flags, texts)
+    assert Hello.decode(Hello(Phase.AUTHENTICATE, flags, texts).encode()) == Hello(
+        Phase.AUTHENTICATE, flags, texts
+    )
 
 
 @given(st.dictionaries(st.sampled_from(sorted(protocol.KNOWN_ITEMS)), TEXT_WITHOUT_NUL))
@@ -116,7 +118,10 @@ def test_the_frames_on_the_wire_are_those_of_the_written_protocol() -> None:
     assert protocol.ask("Enter: ", echo=True).encode() == b"Q\0\0\0\x08\x01Enter: "
     assert protocol.say("a\0b").encode() == b"S\0\0\0\x02ab"
     assert protocol.say("no", error=True).encode() == b"E\0\0\0\x02no"
-    assert Hello(Phase.AUTHENTICATE, 0x8000, ("debug",)).encode().encode() == b"H\0\0\0\x0c\x01\x01\0\0\x80\0debug\0"
+    assert (
+        Hello(Phase.AUTHENTICATE, 0x8000, ("debug",)).encode().encode()
+        == b"H\0\0\0\x0c\x01\x01\0\0\x80\0debug\0"
+    )
 
 
 def test_a_frame_that_would_be_too_long_is_not_written() -> None:
