@@ -45,7 +45,7 @@ class JournalSink:
         for name, value in fields.items():
             data = value[:LONGEST_FIELD].encode("utf-8", "backslashreplace")
             record += name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
-        _send(self._path, record, patience)
+        send_datagram(self._path, record, patience)
 
 
 class SyslogSink:
@@ -59,7 +59,7 @@ class SyslogSink:
         tag = f"{fields['SYSLOG_IDENTIFIER']}[{fields['SYSLOG_PID']}]"
         message = fields["MESSAGE"][: 2 * LONGEST_FIELD]
         line = f"<{priority}>{time.strftime('%b %e %H:%M:%S')} {tag}: {message}"
-        _send(self._path, line.encode("utf-8", "backslashreplace"), patience)
+        send_datagram(self._path, line.encode("utf-8", "backslashreplace"), patience)
 
 
 class Delivery:
@@ -110,7 +110,7 @@ class Delivery:
                 break
 
 
-def _send(path: str, datagram: bytes | bytearray, patience: float) -> None:
+def send_datagram(path: str, datagram: bytes | bytearray, patience: float) -> None:
     """Send a datagram. Raises OSError. While it waits, other threads run."""
     import socket
 
