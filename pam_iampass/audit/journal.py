@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+
 from pam_iampass.audit.sinks import Delivery, JournalSink, Sink, SyslogSink
 from pam_iampass.outcome import Decision, Login, Outcome, Result
 from pam_iampass.text import clean, quoted

@@ -190,7 +190,9 @@ def _notify(state: str, patience: float = 0.0) -> None:
     address = os.environ.get("NOTIFY_SOCKET", "")
     with contextlib.suppress(OSError):
         if address:
-            send_datagram(address.replace("@", "\0", 1) if address[0] == "@" else address, state.encode(), patience)
+            send_datagram(
+                address.replace("@", "\0", 1) if address[0] == "@" else address, state.encode(), patience
+            )
 
 
 def _watchdog_interval() -> float:

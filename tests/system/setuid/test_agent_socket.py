@@ -83,7 +83,10 @@ def test_sudo_and_su_are_approved(stage: Stage, left_behind: bool) -> None:
 
 
 def test_it_makes_the_directories_that_are_missing(stage: Stage) -> None:
-    made = {Path("/run/iampass/state"): ("iampass", 0o700), Path("/var/lib/iampass/recovery"): ("iampass", 0o700)}
+    made = {
+        Path("/run/iampass/state"): ("iampass", 0o700),
+        Path("/var/lib/iampass/recovery"): ("iampass", 0o700),
+    }
     for path in made:
         path.rename(path.with_name("away"))
     try:

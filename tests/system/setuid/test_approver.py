@@ -28,7 +28,7 @@ def caller_approves(sudo_and_su: Installation) -> Iterator[None]:
 def says(guest: Guest, ruser: str, *, real_uid: int) -> Seen:
     """A program with root's rights that says `ruser` is its caller, and belongs to somebody."""
     arguments = ["-I", f"ruser={ruser}", PHONE_ONLY.name, guest.twin, "authenticate"]
-    terminal = Terminal([*guest.under, "setpriv", f"--ruid={real_uid}", "pamtester", *arguments])
+    terminal = Terminal(["setpriv", f"--ruid={real_uid}", "pamtester", *arguments])
     return Seen(terminal.finish(), terminal.shown)
 
 
