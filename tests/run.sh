@@ -3,7 +3,7 @@
 # Usage, as root: run.sh [GROUP...]; a group is the arguments of pytest: a directory or file of tests, and options.
 set -eu
 cd "$(dirname "$0")/.."
-AT_A_TIME=6
+AT_A_TIME=8
 
 # run_group FOLDER GROUP: run one group. Prints one line, or the whole log if a test failed.
 run_group() {
@@ -13,6 +13,7 @@ run_group() {
     status=0
     # shellcheck disable=SC2086 # a group has words and patterns
     tests/support/isolated-root.sh env COVERAGE_FILE="$folder/coverage" PYTHONPYCACHEPREFIX="$folder/bytecode" \
+        PAM_IAMPASS_STAGED="$folder/staged" \
         /usr/bin/python3 -m coverage run -m pytest --durations=5 $group > "$log" 2>&1 || status=$?
     if [ "$status" -eq 0 ]; then
         echo "$group: $(tail -n 1 "$log" | tr -d =)"
@@ -41,6 +42,7 @@ if [ $# -eq 0 ]; then
         tests/sandbox
 fi
 echo "Testing in isolated roots: this machine is not changed. All tests take about five minutes."
+make -s install DESTDIR="$folder/staged" BUILD="$folder/build" > "$folder/installed" 2>&1 || { cat "$folder/installed"; exit 1; }
 status=0
 for group; do printf '%s\0' "$group"; done | xargs -0 -n 1 -P "$AT_A_TIME" tests/run.sh --group "$folder" || status=$?
 /usr/bin/python3 -m coverage combine -q --data-file="$folder/coverage" > "$folder/combined" 2>&1 ||

@@ -3,6 +3,7 @@
     IampassError
     ├── Unavailable      no response from IAMPASS (name lookup, connection, time-out), a 5xx or a lasting 429
     ├── Refused          a complete 401 or 403
+    ├── NotFound         a complete 404: IAMPASS does not know the application, the user or the session
     ├── Declined         a management call that IAMPASS understood and did not carry out
     ├── TLSFailure       an untrusted certificate, a wrong name, an old protocol version
     ├── LocalFailure     this machine cannot connect: descriptors, memory, permissions, an unknown server name
@@ -83,6 +84,15 @@ class Refused(IampassError):
         self.clock_offset = clock_offset
         """Seconds that the server's clock is ahead of ours (negative: behind), if that is far enough to
         explain the refusal."""
+
+
+class NotFound(IampassError):
+    """IAMPASS does not know the application, or does not know the user (of a poll or an end: the session).
+
+    Source: the service's documentation names a 404 as the failure of every call. Never treat it as an outage.
+    """
+
+    remedy = "Check application_id and server, and that the user was added to this application."
 
 
 class Declined(IampassError):

@@ -11,7 +11,7 @@ from urllib.parse import quote_plus
 
 from .base_api import BaseAPI, path_segment
 from .deadline import Deadline
-from .errors import Declined, ProtocolError, printable
+from .errors import Declined, NotFound, ProtocolError, printable
 from .json_object import JsonObject
 from .request import SignedRequest
 
@@ -37,9 +37,10 @@ class ManagementAPI(BaseAPI):
     """The calls by which an application manages its users. Threads may share it.
 
     Without a deadline each call takes 30 s at most. `pause` waits in place of `time.sleep`, for the seconds that it
-    is given; an exception that it raises ends the call. Each call raises IampassError, in particular Declined if
-    IAMPASS did not do what was asked, and ValueError or TypeError for invalid arguments, before anything is sent. A
-    call that changes something is retried only while it is certain that it has not.
+    is given; an exception that it raises ends the call. Each call raises IampassError, in particular NotFound if
+    IAMPASS does not know the application or the user, and Declined if it did not do what was asked. Invalid arguments
+    raise ValueError or TypeError, before anything is sent. A call that changes something is retried only while it is
+    certain that it has not.
     """
 
     def add_user(
@@ -68,7 +69,7 @@ class ManagementAPI(BaseAPI):
     def delete_user(
         self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> ManagementAPIResult:
-        """Deletes a user and its devices: `success`. Raises Declined, for example for an unknown user."""
+        """Deletes a user and its devices: `success`. Raises Declined or NotFound for an unknown user."""
         return self.delete_users([user_id], deadline=deadline, pause=pause)
 
     #: The spelling in the documentation of the published client.
@@ -100,12 +101,18 @@ class ManagementAPI(BaseAPI):
         """
         query = f"?display_name={quote_plus(display_name)}" if display_name else ""
         path = f"/management/device_registration_link/{self.application_id}/{path_segment(user_id)}{query}"
-        request = self._request("registration link", "GET", path, idempotent=True)
-        response = self._done(request, deadline, pause)
-        link = response.text("register_url")
-        if not _LINK.fullmatch(link):
-            raise response.error("register_url is not a URL")
-        return link
+        return self._link(self._request("registration link", "GET", path, idempotent=True), deadline, pause)
+
+    def lost_mobile_device(
+        self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
+    ) -> str:
+        """Disables the user's device, and returns a link that registers another one. Show it to nobody else.
+
+        Not in the published client. After an Unavailable with `may_have_started`, ask
+        `has_registered_mobile_device` whether the device was disabled.
+        """
+        path = f"/management/lost_user_mobile_device/{self.application_id}/{path_segment(user_id)}"
+        return self._link(self._request("lost device", "GET", path), deadline, pause)
 
     def send_registration_sms(
         self,
@@ -135,16 +142,38 @@ class ManagementAPI(BaseAPI):
         """Whether the user has a device: `has_mobile_device` or `no_mobile_device`."""
         path = f"/management/has_registered_mobile_device/{self.application_id}/{path_segment(user_id)}"
         request = self._request("device", "GET", path, idempotent=True)
-        response = self.transport.call(request, deadline, pause=pause).json
+        response = self._call(request, deadline, pause=pause).json
         # IAMPASS leaves the key out if the call failed.
         if "device_registered" not in response:
             raise _declined(request, response)
         registered = response.boolean("device_registered")
         return ManagementAPIResult.has_mobile_device if registered else ManagementAPIResult.no_mobile_device
 
+    def knows_application(self, *, deadline: Deadline | None = None, pause: Pause | None = None) -> bool:
+        """Whether IAMPASS knows the application. The call adds no users: the list is empty. Unlike calls about a user,
+        it can only be answered with 404 because of the application. Not in the published client."""
+        path = f"/management/add_users/{self.application_id}"
+        request = self._request("application", "POST", path, _json({"users": []}))
+        try:
+            self._call(request, deadline, pause=pause)
+        except NotFound:
+            return False
+        except ProtocolError as error:
+            if error.may_have_started:  # anything but a complete 4xx, which may be about the empty list
+                raise
+        return True
+
+    def _link(self, request: SignedRequest, deadline: Deadline | None, pause: Pause | None) -> str:
+        """The registration link in the response."""
+        response = self._done(request, deadline, pause)
+        link = response.text("register_url")
+        if not _LINK.fullmatch(link):
+            raise response.error("register_url is not a URL")
+        return link
+
     def _done(self, request: SignedRequest, deadline: Deadline | None, pause: Pause | None) -> JsonObject:
         """The response that confirms that it was done."""
-        response = self.transport.call(request, deadline, pause=pause).json
+        response = self._call(request, deadline, pause=pause).json
         if not response.boolean("status"):
             raise _declined(request, response)
         return response

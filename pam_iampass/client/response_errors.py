@@ -6,7 +6,7 @@ import http
 from typing import TYPE_CHECKING
 
 from .deadline import Deadline
-from .errors import IampassError, ProtocolError, Refused, Unavailable
+from .errors import IampassError, NotFound, ProtocolError, Refused, Unavailable
 from .json_object import JsonObject
 from .retries import http_time, retry_after_seconds
 
@@ -20,7 +20,7 @@ CLOCK_TOLERANCE = 30.0
 def json_object(
     response: requests.Response, call: str, server: str, deadline: Deadline, now: float
 ) -> JsonObject:
-    """The JSON object in a 2xx. `now` is our Unix time. Raises Refused, Unavailable or ProtocolError."""
+    """The JSON object in a 2xx. `now` is our Unix time. Raises Refused, NotFound, Unavailable or ProtocolError."""
     if not 200 <= response.status_code < 300:
         raise _error_of(response, call, server, deadline, now)
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
@@ -37,6 +37,8 @@ def _error_of(
     status = response.status_code
     if status in (401, 403):
         return _refusal(response, call, server, now)
+    if status == 404:
+        return NotFound(f"{call}: {server} responded with {_named(status)}")
     if status == 429 or 500 <= status < 600:
         return _outage(response, call, server, deadline, now)
     if 300 <= status < 400:

@@ -13,8 +13,10 @@ from .json_object import JsonObject
 from .origin import Origin
 from .request import SignedRequest
 from .retries import ATTEMPTS
-from .status import FAILED, IN_PROGRESS, TOKEN, Status
+from .status import FAILED, TOKEN, Status
 from .transport import Transport
+
+_OUTER = "authentication_status"
 
 
 @dataclass
@@ -44,12 +46,22 @@ class Session:
     @property
     def in_progress(self) -> bool:
         """The person has not answered yet: pending, identifying."""
-        return self.session_status in IN_PROGRESS
+        return self.session_status.in_progress
 
     @property
     def active(self) -> bool:
         """The person has approved."""
         return self.session_status is Status.active
+
+    @property
+    def away(self) -> bool:
+        """The phone is no longer near, after an approval. Poll on: the session may become active again."""
+        return self.session_status.away
+
+    @property
+    def ended(self) -> bool:
+        """It is over, and will never be active again: failed, timeout, cancelled, closed."""
+        return self.session_status.ended
 
     def get_status(
         self,
@@ -64,7 +76,7 @@ class Session:
         if self.status_url is None:
             return self.session_status
         response = self._call("poll", "GET", self.status_url, deadline, attempts, pause)
-        self.session_status = _read_status(response.child("authentication_status"))
+        self.session_status = _read_poll(response)
         return self.session_status
 
     def destroy(
@@ -132,7 +144,7 @@ class SessionSchema:
 
 def read_session(response: JsonObject, transport: Transport, clock_offset: float) -> Session:
     """The session in the response to a start. Raises ProtocolError."""
-    members = response.child("authentication_status")
+    members = response.child(_OUTER)
     if not members.boolean("authenticated"):
         return Session(Status.failed, None, None, None, None, members.text("reason"), transport)
     token = members.text("session_token")
@@ -147,6 +159,17 @@ def read_session(response: JsonObject, transport: Transport, clock_offset: float
         transport=transport,
         clock_offset=clock_offset,
     )
+
+
+def _read_poll(response: JsonObject) -> Status:
+    """The status in the response to a poll. The published client reads it in an outer object; the service's
+    documentation has no such object, and says in `authenticated` whether the person is authenticated."""
+    members = response.child(_OUTER) if _OUTER in response else response
+    status = _read_status(members)
+    denies = "authenticated" in members and not members.boolean("authenticated")
+    if status is Status.active and denies:
+        raise members.error("the session is active, but authenticated is false")
+    return status
 
 
 def _read_status(members: JsonObject) -> Status:

@@ -4,19 +4,55 @@ from __future__ import annotations
 
 import enum
 import re
+from types import DynamicClassAttribute
 
 
-class Status(enum.Enum):
+class _Status(enum.Enum):
+    """The properties of `Status`. Exactly one of them is true of each status.
+
+    `active` is also a member. Without the property, `Status.pending.active` would be that member, which is true.
+    """
+
+    @property
+    def in_progress(self) -> bool:
+        """The person has not answered yet: pending, identifying."""
+        return self in (Status.pending, Status.identifying)
+
+    @DynamicClassAttribute
+    def active(self) -> bool:
+        """The person is authenticated."""
+        return self is Status.active
+
+    @property
+    def away(self) -> bool:
+        """The phone is no longer near. The session may become active again: walkaway."""
+        return self is Status.walkaway
+
+    @property
+    def ended(self) -> bool:
+        """There is no session, and there never will be: failed, timeout, cancelled, closed."""
+        return not (self.in_progress or self.active or self.away)
+
+
+class Status(_Status):
     """The status of a session. Names and values are those of the published client."""
 
     pending = 1
+    """The person has been asked and has not answered."""
     timeout = 2
+    """The person did not answer, or the duration of the session is over."""
     closed = 3
+    """The session was ended: by `destroy`, from the phone, or by an administrator."""
     failed = 4
+    """The person was not recognized."""
     walkaway = 5
-    active = 6
+    """The phone is no longer near. It may become active again."""
+    active = 6  # type: ignore[assignment]
+    """The person is authenticated."""
     identifying = 7
+    """The phone is checking who the person is."""
     cancelled = 8
+    """The person refused."""
 
 
 class AuthenticationMethod(enum.Enum):
@@ -27,7 +63,6 @@ class AuthenticationMethod(enum.Enum):
     facial = "facial"
 
 
-IN_PROGRESS = frozenset({Status.pending, Status.identifying})
 FAILED = frozenset({Status.failed, Status.timeout, Status.cancelled})
 TOKEN = re.compile(r"[!-~]+")
 """A session token: it stands in a header."""

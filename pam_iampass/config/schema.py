@@ -120,7 +120,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "application_secret_file",
         replace(_PATH, example="/etc/iampass/application-secret"),
         "/etc/iampass/application-secret",
-        "The file with the application's secret and nothing else; readable only by root and the group `iampass`.",
+        "The file with the application's secret, readable only by root and the group `iampass`. While the secret is "
+        "being changed, the previous one can stand on a second line.",
     ),
     Key(
         "server",

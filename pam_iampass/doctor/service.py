@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pam_iampass.client import (
@@ -15,6 +16,7 @@ from pam_iampass.client import (
     LocalFailure,
     ManagementAPI,
     ManagementAPIResult,
+    NotFound,
     Refused,
     TLSFailure,
     Unavailable,
@@ -67,39 +69,72 @@ class ServiceCheck:
         if offset is not None and abs(offset) > _CLOCK_TOLERANCE:
             yield self._off(offset)
         if problem is not None:
-            yield from self._failure(problem)
+            yield from self._failure(client, problem)
             return
+        if self._settings.previous_secret:
+            yield self._secret_in_use(client)
         unknown: list[str] = []
-        deadline = Deadline.after(_SECONDS)
-        for number, (user, token) in enumerate(tokens.items(), 1):
-            self._progress(f"checking phones: {number} of {len(tokens)}")
-            if deadline.expired:
-                self.unasked = list(tokens)[number - 1 :]
-                break
-            try:
-                found = client.has_registered_mobile_device(token, deadline=deadline)
-                self.has_device[user] = found is ManagementAPIResult.has_mobile_device
-            except Declined:
-                unknown.append(user)
-            except Unavailable:
-                self.unasked.append(user)
-            except IampassError as error:
-                yield from self._failure(error)
-                return
+        try:
+            self._ask_about(client, tokens, unknown)
+        except IampassError as error:
+            yield from self._failure(client, error)
+            return
+        if not self.has_device and self._application_is_unknown(client):
+            application, file = self._settings.application_id, self._settings.files[0]
+            evidence = "404 to add_users without users"
+            yield finding("application-unknown", "service", evidence, application=application, file=file)
+            return
         without = [user for user, device in self.has_device.items() if not device]
         if without:
             evidence = f"device_registered is false for {len(without)} of {len(tokens)} users"
             yield finding("no-device", "users", evidence, names=names(without))
         if unknown:
-            evidence = f"{self._settings.server} declined has_registered_mobile_device"
+            evidence = f"{self._settings.server} does not know them (has_registered_mobile_device)"
             yield finding("not-at-iampass", "users", evidence, names=names(unknown))
 
-    def _failure(self, error: IampassError) -> Iterator[Finding]:
+    def _ask_about(self, client: ManagementAPI, tokens: Mapping[str, str], unknown: list[str]) -> None:
+        """Ask which users have a device, and add those whom IAMPASS does not know to `unknown`.
+
+        Raises IampassError for a failure that will meet all of them.
+        """
+        deadline = Deadline.after(_SECONDS)
+        for number, (user, token) in enumerate(tokens.items(), 1):
+            self._progress(f"checking phones: {number} of {len(tokens)}")
+            if deadline.expired:
+                self.unasked = list(tokens)[number - 1 :]
+                return
+            try:
+                found = client.has_registered_mobile_device(token, deadline=deadline)
+                self.has_device[user] = found is ManagementAPIResult.has_mobile_device
+            except (Declined, NotFound):
+                unknown.append(user)
+            except Unavailable:
+                self.unasked.append(user)
+
+    @staticmethod
+    def _application_is_unknown(client: ManagementAPI) -> bool:
+        """Whether IAMPASS does not know the application. It knows none of the users, which may be why."""
+        try:
+            return not client.knows_application(deadline=Deadline.after(_SECONDS))
+        except IampassError:
+            return False
+
+    def _refusal(self, client: ManagementAPI, error: Refused) -> Finding:
+        """The secret is wrong if IAMPASS answers an application that cannot exist in another way."""
+        invented = ManagementAPI(_unknown_name(), secrets.token_hex(16), transport=client.transport)
+        kind = "service-refused"
+        try:
+            invented.has_registered_mobile_device(_unknown_name(), deadline=Deadline.after(_SECONDS))
+        except NotFound:
+            kind = "secret-refused"
+        except IampassError:
+            pass
+        file = self._settings.files[1] if len(self._settings.files) > 1 else Path("application_secret_file")
+        return finding(kind, "service", str(error), secret_file=file)
+
+    def _failure(self, client: ManagementAPI, error: IampassError) -> Iterator[Finding]:
         if isinstance(error, Refused):
-            file = (
-                self._settings.files[1] if len(self._settings.files) > 1 else Path("application_secret_file")
-            )
-            yield finding("service-refused", "service", str(error), secret_file=file)
+            yield self._refusal(client, error)
             return
         kinds = (
             (Unavailable, "service-unreachable"),
@@ -111,6 +146,11 @@ class ServiceCheck:
         proxy = next((name for name in _PROXIES if self._environment.get(name)), None)
         if self._settings.proxy is None and proxy and kind in ("service-unreachable", "service-local"):
             yield finding("proxy-ignored", "service", f"{proxy} is set in the environment")
+
+    def _secret_in_use(self, client: ManagementAPI) -> Finding:
+        """Which of the two secrets in the file IAMPASS accepts."""
+        kind = "previous-secret-in-use" if client.used_previous_secret else "previous-secret-left"
+        return finding(kind, "service", "a signed call was accepted", secret_file=self._settings.files[1])
 
     def _off(self, offset: float) -> Finding:
         here = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
@@ -127,13 +167,14 @@ class ServiceCheck:
 
 
 def check_signature(client: ManagementAPI) -> None:
-    """Make a signed call about a user who cannot exist, which IAMPASS must decline. Raises IampassError."""
-    try:
-        client.has_registered_mobile_device(_unknown_user(), deadline=Deadline.after(_SECONDS))
-    except Declined:
-        return
+    """Make a signed call about a user who cannot exist. Raises IampassError unless IAMPASS says so.
+
+    That IAMPASS does not know the application is not noticed.
+    """
+    with suppress(Declined, NotFound):
+        client.has_registered_mobile_device(_unknown_name(), deadline=Deadline.after(_SECONDS))
 
 
-def _unknown_user() -> str:
-    """The id of a user who cannot exist."""
+def _unknown_name() -> str:
+    """The id of a user or of an application that cannot exist."""
     return f"pam-iampass-doctor-{secrets.token_hex(16)}"

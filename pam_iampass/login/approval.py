@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.client import AuthenticationMethod, Deadline
-from pam_iampass.client.errors import IampassError, Unavailable
+from pam_iampass.client.errors import IampassError, NotFound, Unavailable
 from pam_iampass.login import decisions
 from pam_iampass.login.polling import next_poll
 
@@ -70,6 +70,9 @@ class PhoneRequest:
         except Unavailable as error:
             stalled = error.timed_out and (delayed or self._caller_can_stall())
             return decisions.unavailable(error, service, error.may_have_started or stalled, self._elapsed())
+        except NotFound as error:
+            application = self._required.settings.application_id
+            return decisions.unknown_to_iampass(error, application, self._required.approver, self._elapsed())
         except IampassError as error:
             return decisions.failed(error, self._elapsed())
         except ValueError as error:

@@ -9,10 +9,11 @@ from pam_iampass.outcome import Decision, Outcome, Result, denied
 
 if TYPE_CHECKING:
     from pam_iampass.client import Session
-    from pam_iampass.client.errors import IampassError, Unavailable
+    from pam_iampass.client.errors import IampassError, NotFound, Unavailable
     from pam_iampass.config.settings import ServiceSettings
 
 ASK_THE_ADMINISTRATOR = "Please ask your administrator."
+ENDED = "The request was ended before it was approved."
 
 
 def seconds(time: float) -> str:
@@ -121,6 +122,16 @@ def not_started(reason: str, elapsed: float) -> Decision:
     return denied(Outcome.DENIED, reason, message, elapsed)
 
 
+def unknown_to_iampass(error: NotFound, application: str, approver: str, elapsed: float) -> Decision:
+    """IAMPASS does not know the application, or does not know the approver's token (which no log may contain)."""
+    reason = (
+        f'{error}: IAMPASS does not know the application "{application}", or has no user with the token of {approver}. '
+        "Check application_id and server; pam-iampass doctor finds out which it is"
+    )
+    message = "IAMPASS does not know you, or does not know this machine. " + ASK_THE_ADMINISTRATOR
+    return denied(Outcome.MISCONFIGURED, reason, message, elapsed)
+
+
 def registered(before: Decision, elapsed: float) -> Decision:
     """The person registered a phone. This login is denied all the same; the next one asks that phone."""
     reason = f"{before.reason}; a phone was registered at this login"
@@ -148,8 +159,10 @@ def unavailable(
 
 def failed(error: IampassError, elapsed: float) -> Decision:
     """An error that is no outage: never tolerated."""
-    from pam_iampass.client.errors import ProtocolError
+    from pam_iampass.client.errors import NotFound, ProtocolError
 
+    if isinstance(error, NotFound):
+        return denied(Outcome.DENIED, f"{error}: IAMPASS no longer knows the session", ENDED, elapsed)
     if isinstance(error, ProtocolError):
         message = "IAMPASS sent an invalid response. " + ASK_THE_ADMINISTRATOR
         return denied(Outcome.UNAVAILABLE, error.diagnostics(), message, elapsed)

@@ -159,7 +159,7 @@ class RateLimit:
                     state.failures, state.requests, state.attempts = {}, [], []
             except StateError:
                 try:
-                    for suffix in ("json", "json.new", "lock"):
+                    for suffix in ("json", "lock", "lock.next"):
                         directory.remove(f"{self._stem}.{suffix}")
                 except OSError as error:
                     what = f"{self._directory.path}/{self._stem}.json cannot be removed: {error.strerror}"
@@ -268,11 +268,11 @@ class RateLimit:
     @contextlib.contextmanager
     def _changed(self) -> Iterator[tuple[OpenStateDir, RateLimitState]]:
         """The state, to be changed: it is written when the block ends, unless that raises."""
-        with self._opened() as directory, directory.locked(f"{self._stem}.lock"):
+        with self._opened() as directory, directory.locked(f"{self._stem}.lock") as lock:
             state = self._read(directory)
             self._sweep(directory, state)
             yield directory, state
-            directory.write(f"{self._stem}.json", encoded(state))
+            directory.write(f"{self._stem}.json", encoded(state), lock)
 
     def _sweep(self, directory: OpenStateDir, state: RateLimitState) -> None:
         """Forget the logins whose lease is released, and remove the files of those that were killed.

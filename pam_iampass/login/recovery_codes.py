@@ -15,7 +15,7 @@ from typing import Any, Callable
 
 from pam_iampass.errors import StateError
 from pam_iampass.login import recovery_code
-from pam_iampass.system.state_dir import OpenStateDir, StateDir, file_stem
+from pam_iampass.system.state_dir import HeldLock, OpenStateDir, StateDir, file_stem
 from pam_iampass.system.trusted_folder import shell_word
 
 REMEDY = "systemd-tmpfiles --create"
@@ -73,8 +73,8 @@ class RecoveryCodes:
         """Replace all codes by new ones and return these, for the person only. Raises StateError."""
         codes = [recovery_code.make() for _ in range(HOW_MANY)]
         stored = tuple(_stored(code) for code in codes)
-        with self._folder.opened(self._remedy) as folder, folder.locked(self._lock):
-            self._write(folder, CodeList(self._wall_clock(), stored))
+        with self._folder.opened(self._remedy) as folder, folder.locked(self._lock) as lock:
+            self._write(folder, lock, CodeList(self._wall_clock(), stored))
         return [recovery_code.shown(code) for code in codes]
 
     def revoke(self) -> bool:
@@ -91,14 +91,14 @@ class RecoveryCodes:
 
         When this returns a number, the change is on the disk. Raises StateError: the code is then not accepted.
         """
-        with self._folder.opened(self._remedy) as folder, folder.locked(self._lock):
+        with self._folder.opened(self._remedy) as folder, folder.locked(self._lock) as lock:
             found = self._read(folder)
             place = _place_of(code, found.codes) if found else None
             if found is None or place is None:
                 return None
             spent = StoredCode(found.codes[place].salt, found.codes[place].hash, self._wall_clock())
             now = CodeList(found.made_at, (*found.codes[:place], spent, *found.codes[place + 1 :]))
-            self._write(folder, now)
+            self._write(folder, lock, now)
             return now.left
 
     @property
@@ -119,8 +119,8 @@ class RecoveryCodes:
             what = f"{self._folder.path}/{self._file} is corrupt"
             raise StateError(what, self._remedy) from None
 
-    def _write(self, folder: OpenStateDir, codes: CodeList) -> None:
-        folder.write(self._file, _encoded(codes), durable=True)
+    def _write(self, folder: OpenStateDir, lock: HeldLock, codes: CodeList) -> None:
+        folder.write(self._file, _encoded(codes), lock, durable=True)
 
 
 def _stored(code: str) -> StoredCode:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NoReturn
 
 from pam_iampass.errors import StateError, UntrustedFile
@@ -19,8 +20,9 @@ from pam_iampass.system.trusted_folder import mode_of, trusted_folder
 
 LIMIT = 1024 * 1024
 """The largest file that is read, in bytes."""
-LOCK_PATIENCE = 3.0
-"""How long to wait for a lock, in seconds. Each is held for about a millisecond."""
+LOCK_PATIENCE = 2.0
+"""How long to wait for a lock, in seconds. Each is held for about a millisecond. A process that holds one for longer is
+stopped or hangs, perhaps because somebody wants that: it loses the lock, so that nobody is kept out."""
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DISK = "look at the disk: is it full, or read-only?"
@@ -61,6 +63,19 @@ class StateDir:
         raise StateError(f"{self.path}: {what}", self.remedy)
 
 
+@dataclass(frozen=True)
+class HeldLock:
+    """A lock on a file of a folder of state, as long as its descriptor is open and nobody has replaced the file."""
+
+    name: str
+    inode: int
+
+    @property
+    def temporary(self) -> str:
+        """The name of the new file that the holder writes: no two holders have the same, not even one that lost it."""
+        return f"{self.name}.{self.inode:x}"
+
+
 class OpenStateDir:
     """The files in an open folder. `name` is always a plain file name."""
 
@@ -70,24 +85,49 @@ class OpenStateDir:
         self._remedy = remedy
 
     @contextlib.contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """Hold the lock of that name; no other process has it meanwhile. Raises StateError."""
+    def locked(self, name: str) -> Iterator[HeldLock]:
+        """Hold the lock of that name; no other process has it meanwhile, unless this one stops moving.
 
-        def check(descriptor: int) -> None:
-            self._check(descriptor, name)
-
+        Raises StateError.
+        """
         try:
-            descriptor = file_lock.acquire(self._descriptor, name, LOCK_PATIENCE, check=check)
+            descriptor = self._acquire(name)
         except file_lock.LockHeld:
-            self._fail(
-                name, "is held by another login for too long", "find the process that holds it (fuser)"
-            )
+            self._fail(name, "is held for too long", "find the processes that hold it (fuser)")
         except OSError as error:
             self._fail(name, f"cannot be locked: {error.strerror}", _DISK)
         try:
-            yield
+            yield HeldLock(name, os.fstat(descriptor).st_ino)
         finally:
             os.close(descriptor)
+
+    def _acquire(self, name: str) -> int:
+        """A descriptor under the lock. A holder that does not release it loses it. Raises LockHeld and OSError.
+
+        The lock's file is replaced by a new one, which is locked first, so that of all who wait only one replaces it.
+        The new file of the former holder is removed, so that a rename that it was just about to do fails.
+        """
+
+        def wait_for(file: str) -> int:
+            return file_lock.acquire(
+                self._descriptor, file, LOCK_PATIENCE, check=lambda descriptor: self._check(descriptor, name)
+            )
+
+        try:
+            return wait_for(name)
+        except file_lock.LockHeld as held:
+            former = HeldLock(name, held.inode)
+        descriptor = wait_for(f"{name}.next")
+        try:
+            if self._is_current(former):
+                atomic_write.rename(self._descriptor, f"{name}.next", name)
+                atomic_write.remove(self._descriptor, former.temporary)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return wait_for(name)
 
     def read(self, name: str) -> bytes | None:
         """The content of a file, None where there is none. Raises StateError."""
@@ -103,14 +143,19 @@ class OpenStateDir:
         finally:
             os.close(descriptor)
 
-    def write(self, name: str, data: bytes, *, durable: bool = False) -> None:
-        """Replace a file in one step; the caller has it `locked`.
+    def write(self, name: str, data: bytes, lock: HeldLock, *, durable: bool = False) -> None:
+        """Replace a file in one step, under a lock.
 
         With `durable` it is on the disk when this returns. Raises StateError; nothing has changed then, unless the
         disk failed after the rename.
         """
+
+        def confirm() -> None:
+            if not self._is_current(lock):
+                self._fail(name, "was not written: this process was stopped for too long", "try again")
+
         try:
-            atomic_write.write(self._descriptor, name, data, f"{name}.new", durable=durable)
+            atomic_write.write(self._descriptor, name, data, lock.temporary, durable=durable, confirm=confirm)
         except OSError as error:
             self._fail(name, f"cannot be written: {error.strerror}", _DISK)
 
@@ -133,6 +178,9 @@ class OpenStateDir:
     def remove(self, name: str) -> bool:
         """Remove a file; returns whether it existed. Raises OSError."""
         return atomic_write.remove(self._descriptor, name)
+
+    def _is_current(self, lock: HeldLock) -> bool:
+        return os.stat(lock.name, dir_fd=self._descriptor, follow_symlinks=False).st_ino == lock.inode
 
     def _check(self, descriptor: int, name: str) -> None:
         found = os.fstat(descriptor)

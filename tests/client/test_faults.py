@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.client import IampassError, ProtocolError, Refused, Session, Unavailable
+from pam_iampass.client import IampassError, NotFound, ProtocolError, Refused, Session, Unavailable
 from tests.client.talk import CONFIDENTIAL, USER, api_to, seconds, session_on
 from tests.support.scripted_server import (
     ACCEPT,
@@ -103,7 +103,9 @@ if sys.version_info >= (3, 12):  # before, http.client reads on until the deadli
     NONSENSE["a negative chunk size"] = raw(CHUNKED + b"-5\r\n{}\r\n")
 COMPLETE_REFUSALS = {
     **{f"{status}": (answer(status, {"reason": USER}), Refused) for status in (401, 403)},
-    **{f"{status}": (answer(status, FINE), ProtocolError) for status in (400, 404, 409, 418, 451, 499)},
+    **{f"{status}": (answer(status, FINE), ProtocolError) for status in (400, 409, 418, 451, 499)},
+    "404": (answer(404, FINE), NotFound),
+    "404 and a sentence": (answer(404, body=b"Client Application x not found"), NotFound),
     **{f"{status}": (answer(status, FINE), Unavailable) for status in (429, 500, 502, 503, 504, 599)},
     "503 in HTML": (answer(503, body=b"<html>"), Unavailable),
     "503 compressed": (answer(503, body=b"\x1f", headers={"Content-Encoding": "gzip"}), Unavailable),

@@ -13,6 +13,7 @@ from pam_iampass.client import (
     IampassError,
     LocalFailure,
     ManagementAPIResult,
+    NotFound,
     ProtocolError,
     Refused,
     SessionFailed,
@@ -36,6 +37,7 @@ def test_exported_names() -> None:
         "LocalFailure",
         "ManagementAPI",
         "ManagementAPIResult",
+        "NotFound",
         "ProtocolError",
         "Refused",
         "SealBroken",
@@ -78,6 +80,7 @@ def test_the_tree_of_errors_is_the_one_that_is_drawn() -> None:
     kinds = (
         Unavailable,
         Refused,
+        NotFound,
         Declined,
         TLSFailure,
         LocalFailure,

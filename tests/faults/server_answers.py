@@ -21,6 +21,7 @@ from tests.support.faults.expected import (
     OUTAGE,
     STARTED,
     TOLERATED,
+    UNKNOWN,
     timed_out,
 )
 from tests.support.faults.server import (
@@ -43,7 +44,8 @@ WHOLE = answer(200, {"authentication_status": {"session_status": "active"}, "sta
 #: The members of a valid response, to be surrounded by something invalid.
 WRONG_ENOUGH = b'"authentication_status": {"session_status": "active"}, "status": true'
 
-UNEXPECTED_STATUSES = {str(status): answer(status, {"reason": "x"}) for status in (400, 404, 408, 409, 418)}
+UNEXPECTED_STATUSES = {str(status): answer(status, {"reason": "x"}) for status in (400, 408, 409, 418)}
+NOT_FOUND = answer(404, body=b"Client Application x or User y not found")
 REFUSALS = {str(status): answer(status, {"reason": "x"}) for status in (401, 403)}
 OUTAGES = {str(status): answer(status, body=b"<html>sorry</html>") for status in (500, 501, 502, 503, 504)}
 
@@ -150,6 +152,7 @@ def _at_the_start() -> Iterator[Case]:
 
     for what, step in UNEXPECTED_STATUSES.items():
         yield row(what, NONSENSE, step)
+    yield row("404", UNKNOWN, NOT_FOUND)
     for what, step in REFUSALS.items():
         yield row(what, MISCONFIGURED.but(requests=STARTED), step)
     for what, step in OUTAGES.items():
@@ -203,7 +206,7 @@ def _at_a_poll() -> Iterator[Case]:
     everywhere = {what: INVALID[what] for what in EVERYWHERE}
     then_denied: dict[str, tuple[dict[str, Step], Expected]] = {
         "nonsense": (
-            {**everywhere, "400": answer(400), "404": answer(404), "an unknown status": polled("levitating")},
+            {**everywhere, "400": answer(400), "an unknown status": polled("levitating")},
             NONSENSE,
         ),
         "refusal": (REFUSALS, MISCONFIGURED),
@@ -218,6 +221,8 @@ def _at_a_poll() -> Iterator[Case]:
     for steps, expected in then_denied.values():
         for what, step in steps.items():
             yield row(what, expected.but(requests=once, within=4.0), step, ENDED)
+    ended = "The request was ended before it was approved."
+    yield row("404", DENIED.but(requests=once, message=ended, within=4.0), NOT_FOUND, ENDED)
     yield row("the status timeout", timed_out(20).but(requests=once, within=4.0), polled("timeout"), ENDED)
     for what, step in {"503": answer(503), "429": answer(429), **LOST_AT_ONCE}.items():
         yield row(
@@ -264,7 +269,7 @@ def _at_the_end() -> Iterator[Case]:
     }
     for what, step in {**repeated, **LOST_AT_ONCE}.items():
         yield row(f"{what} every time", 3, *[step] * 3)
-    rejected = {status: UNEXPECTED_STATUSES[status] for status in ("400", "404")}
+    rejected = {"400": UNEXPECTED_STATUSES["400"], "404": NOT_FOUND}
     once = {"500": answer(500), **rejected, **REFUSALS, **{what: INVALID[what] for what in EVERYWHERE}}
     for what, step in once.items():
         yield row(what, 1, step)

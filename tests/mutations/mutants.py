@@ -16,6 +16,7 @@ INVARIANTS = (
     "A login that needs no second factor uses no network",
     "The phone is never the only factor by mistake",
     "User names come from NSS",
+    "doctor and setup report the ways around the phone",
 )
 
 
@@ -45,6 +46,9 @@ _MODULE = "tests/unit/test_module.py::"
 _FAULT = "tests/client/test_faults.py::test_each_fault_is_its_error_in_time_after_one_try"
 _VERIFICATION = "pam_iampass/login/verification.py"
 _APPROVAL = "pam_iampass/login/approval.py"
+_SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
+_SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
+_SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
 
 MUTANTS = (
@@ -75,6 +79,14 @@ MUTANTS = (
     ),
     Mutant(
         1,
+        "a poll that says both active and not authenticated counts as an approval",
+        "pam_iampass/client/session.py",
+        "if status is Status.active and denies:",
+        "if False:",
+        "tests/client/test_session.py::test_a_poll_that_contradicts_itself_or_lacks_a_status_is_never_an_approval",
+    ),
+    Mutant(
+        1,
         "an ignored login returns PAM_SUCCESS",
         "pam_iampass/outcome.py",
         "return PamCode.IGNORE",
@@ -93,9 +105,27 @@ MUTANTS = (
         1,
         "a recovery code can be used again",
         "pam_iampass/login/recovery_codes.py",
-        "            self._write(folder, now)\n            return now.left",
+        "            self._write(folder, lock, now)\n            return now.left",
         "            return now.left",
         "tests/unit/login/test_recovery_codes.py::test_each_of_ten_codes_is_good_once",
+    ),
+    Mutant(
+        1,
+        "a login that was stopped while it redeemed a recovery code makes another code valid again",
+        "pam_iampass/system/state_dir.py",
+        "if not self._is_current(lock):",
+        "if False:",
+        "tests/unit/login/test_recovery_codes.py"
+        "::test_a_login_that_is_stopped_while_it_spends_a_code_keeps_nobody_out_and_spends_it_no_second_time",
+    ),
+    Mutant(
+        1,
+        "a login that was stopped just before it renamed its file overwrites a newer one",
+        "pam_iampass/system/state_dir.py",
+        "                atomic_write.remove(self._descriptor, former.temporary)\n",
+        "",
+        "tests/unit/system/test_state_dir.py"
+        "::test_a_holder_that_is_stopped_is_passed_by_and_overwrites_nothing_when_it_wakes",
     ),
     # 2
     Mutant(
@@ -113,6 +143,14 @@ MUTANTS = (
         "self.attempt.request_sent = True",
         "self.attempt.request_sent = False",
         _FAULT + "[reset after the request-start]",
+    ),
+    Mutant(
+        2,
+        "an unknown application or user counts as an outage",
+        "pam_iampass/client/response_errors.py",
+        "return NotFound(f",
+        "return Unavailable(f",
+        _MODULE + "test_an_answer_of_not_found_denies_and_says_what_to_check_without_the_token",
     ),
     Mutant(
         2,
@@ -248,7 +286,25 @@ MUTANTS = (
         "tests/unit/login/test_rate_limited_logins.py"
         "::test_repeated_superseding_from_the_same_origin_starts_the_backoff",
     ),
+    Mutant(
+        4,
+        "two logins that pass a stopped login by both hold its lock",
+        "pam_iampass/system/state_dir.py",
+        "if self._is_current(former):",
+        "if True:",
+        "tests/unit/system/test_state_dir.py"
+        "::test_of_two_who_pass_a_stopped_holder_by_at_the_same_moment_one_waits_for_the_other",
+    ),
     # 5
+    Mutant(
+        5,
+        "a stopped process that holds the lock of a user's state keeps the user out",
+        "pam_iampass/system/state_dir.py",
+        "            if self._is_current(former):\n",
+        "            if False:\n",
+        "tests/unit/system/test_state_dir.py"
+        "::test_a_holder_that_is_stopped_is_passed_by_and_overwrites_nothing_when_it_wakes",
+    ),
     Mutant(
         5,
         "the timeout restarts with each byte",
@@ -408,5 +464,62 @@ MUTANTS = (
         "        return decisions.no_account()\n",
         "        account = type('Account', (), {'name': login.user, 'uid': 65534, 'gid': 65534})\n",
         _MODULE + "test_no_account_of_this_machine_is_denied_before_any_prompt",
+    ),
+    # 12
+    Mutant(
+        12,
+        "settings of sudo for single users are not evaluated",
+        _SUDO_ACCOUNTS,
+        "            return listed(default.binding, self.matches)\n",
+        "            return False\n",
+        _SUDO_UNIT + "test_a_list_of_users_means_the_account",
+    ),
+    Mutant(
+        12,
+        "exempt_group is not looked at",
+        "pam_iampass/doctor/sudo_bypass.py",
+        "if default.value and account.is_in(str(default.value)):",
+        "if False:",
+        _SUDO_SYSTEM + "test_doctor_reports_each_rule_with_its_line_and_the_user",
+    ),
+    Mutant(
+        12,
+        "setup accepts a service of sudo for single users",
+        "pam_iampass/setup/checks/sudo.py",
+        "level = error if bypass.kind is BypassKind.OTHER_SERVICE else warning",
+        "level = warning",
+        _SUDO_SYSTEM + "test_setup_refuses_services_that_do_not_ask_and_warns_of_the_other_rules",
+    ),
+    Mutant(
+        12,
+        "settings of sudo for targets and commands are not evaluated",
+        _SUDO_ACCOUNTS,
+        "if default.scope is Scope.HOSTS else None",
+        "if default.scope is Scope.HOSTS else False",
+        _SUDO_UNIT + "test_a_line_that_may_apply_replaces_nothing",
+    ),
+    Mutant(
+        12,
+        "a setting that may apply hides the one before it",
+        _SUDO_ACCOUNTS,
+        "            if applies:\n                found = []\n",
+        "            if applies is not False:\n                found = []\n",
+        _SUDO_UNIT + "test_a_line_that_may_apply_replaces_nothing",
+    ),
+    Mutant(
+        12,
+        "a rule for less hides NOPASSWD",
+        "pam_iampass/system/sudoers_rules.py",
+        "return not self.limited and _has_all(self.commands) and _has_all(self.targets) and groups",
+        "return True",
+        _SUDO_UNIT + "test_a_later_rule_for_less_replaces_no_tag",
+    ),
+    Mutant(
+        12,
+        "a netgroup is taken for one without members",
+        _SUDO_ACCOUNTS,
+        "self._is_member(_group(int(member.name)))\n        return None\n",
+        "self._is_member(_group(int(member.name)))\n        return False\n",
+        _SUDO_UNIT + "test_a_list_of_users_means_the_account",
     ),
 )

@@ -118,7 +118,7 @@ def test_it_tells_what_happens_in_a_line_each(tmp_path: Path) -> None:
         caller.start("bob")
         assert command.read_until("not started").split()[1:] == ["not", "started", "bob", "NO_MOBILE_DEVICE"]
         caller.start("\x1b[2J\u202eevil" + "x" * 200)
-        line = command.read_until("UNKNOWN_USER")
+        line = command.read_until("404")
         assert "\x1b" not in line
         assert "\u202e" not in line
         assert line.count("\n") == 1

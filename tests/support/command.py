@@ -10,10 +10,12 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 COMMAND = "/usr/bin/pam-iampass"
 PACKAGES = "/usr/lib/python3/dist-packages"
+ONE_AT_A_TIME = threading.Lock()
 
 
 def run_command(
@@ -27,6 +29,7 @@ def run_command(
         tempfile.TemporaryFile() as given,
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryFile() as errors,
+        ONE_AT_A_TIME,
     ):
         given.write(typed.encode())
         given.seek(0)

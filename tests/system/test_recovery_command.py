@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.sandbox import Sandbox
-from pam_iampass.system.state_dir import file_stem
+from pam_iampass.system.state_dir import HeldLock, file_stem
 from tests.support.agent import AS_IAMPASS
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import STATE, Installation
@@ -113,7 +113,8 @@ def test_root_does_not_follow_a_link_that_the_modules_user_put_there(tmp_path: P
     target.write_text("precious")
     file_of("alice").unlink()
     file_of("alice").symlink_to(target)
-    (CODES / f"{file_of('alice').name}.new").symlink_to(target)
+    lock = CODES / f"{file_of('alice').stem}.lock"
+    (CODES / HeldLock(lock.name, lock.stat().st_ino).temporary).symlink_to(target)
     new_codes("alice")
     assert target.read_text() == "precious"
     assert not file_of("alice").is_symlink()

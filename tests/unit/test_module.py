@@ -116,6 +116,30 @@ def test_a_token_that_iampass_does_not_know(world: Setting) -> None:
     assert world.outcome() == ("denied", "denied")
 
 
+def test_an_answer_of_not_found_denies_and_says_what_to_check_without_the_token(world: Setting) -> None:
+    world.configure(unavailable="ignore")
+    world.sandbox.misbehave("start", HttpStatus(404), times=None)
+    told = world.login()
+    assert told.code == PamCode.ABORT
+    assert told.errors == [
+        "IAMPASS does not know you, or does not know this machine. Please ask your administrator."
+    ]
+    assert world.outcome() == ("misconfigured", "denied")
+    reason = world.only_record()["IAMPASS_REASON"]
+    assert world.sandbox.application_id in reason
+    assert "Check application_id and server" in reason
+    assert Setting.token not in str(world.only_record())
+
+
+def test_a_session_that_iampass_no_longer_knows_has_ended(world: Setting) -> None:
+    world.configure(unavailable="ignore")
+    world.sandbox.misbehave("poll", HttpStatus(404), times=None)
+    told = world.login()
+    assert told.errors == ["The request was ended before it was approved."]
+    assert world.outcome() == ("denied", "denied")
+    assert world.calls.count("poll") == 1
+
+
 def test_no_account_of_this_machine_is_denied_before_any_prompt(world: Setting) -> None:
     told = world.login(user="no-such-account", ssh_auth_info="")
     assert told == Told(code=PamCode.MAXTRIES)

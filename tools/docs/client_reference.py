@@ -11,6 +11,7 @@ import inspect
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from types import DynamicClassAttribute
 from typing import Any
 
 from pam_iampass import client
@@ -79,7 +80,7 @@ def page() -> str:
 def _class(kind: type) -> Iterator[str]:
     yield _text(kind)
     if issubclass(kind, enum.Enum):
-        yield from ("", *_members(kind))
+        yield from ("", *_members(kind), *_properties(kind))
         return
     if kind.__init__.__doc__ and not hasattr(kind, "__dataclass_fields__"):
         yield from ("", f"### {_signature(kind.__name__, kind)}", "", _text(kind.__init__))
@@ -108,6 +109,15 @@ def _members(kind: type[enum.Enum]) -> Iterator[str]:
         yield f"- `{member.name}` = `{member.value!r}`" + (
             f": {docs[member.name]}" if member.name in docs else ""
         )
+
+
+def _properties(kind: type[enum.Enum]) -> Iterator[str]:
+    """The properties that our own base of an enum gives its members."""
+    for base in kind.__mro__[1:]:
+        if base.__module__.startswith(client.__name__):
+            for name, member in vars(base).items():
+                if isinstance(member, (property, DynamicClassAttribute)):
+                    yield from ("", f"`{name}`: {_text(member)}")
 
 
 def _errors() -> Iterator[str]:

@@ -29,6 +29,14 @@ TOLERATED = Expected(
 OUTAGE = Expected(ABORT, "unavailable", "denied", OUT_OF_REACH, NONE)
 NONSENSE = Expected(ABORT, "unavailable", "denied", NO_SENSE, STARTED)
 MISCONFIGURED = Expected(ABORT, "misconfigured", "denied", NOT_SET_UP, NONE)
+UNKNOWN = Expected(
+    ABORT,
+    "misconfigured",
+    "denied",
+    "IAMPASS does not know you, or does not know this machine. Please ask your administrator.",
+    STARTED,
+    record="IAMPASS does not know the application",
+)
 BY_THE_DOOR = Expected(ABORT, "unavailable", "denied")
 """The door gets no result from the module, and displays nothing."""
 

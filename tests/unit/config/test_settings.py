@@ -520,17 +520,26 @@ def test_a_secret_is_one_word_with_or_without_a_newline(configuration: Configura
     assert configuration.load().application_secret == content.decode().strip()
 
 
+@pytest.mark.parametrize("content", [b"new\nold", b"new\nold\n"])
+def test_a_second_line_is_the_previous_secret(configuration: Configuration, content: bytes) -> None:
+    put(configuration.secret, content, 0o600)
+    settings = configuration.load()
+    assert (settings.application_secret, settings.previous_secret) == ("new", "old")
+    assert "old" not in repr(settings)
+
+
 @pytest.mark.parametrize(
     ("content", "what"),
     [
         (b"", "is empty"),
         (b"\n", "is empty"),
-        (b"a b\n", "contains more than one word of plain ASCII"),
-        (b"a\n\n", "contains more than one word of plain ASCII"),
-        (b"a\r\n", "contains more than one word of plain ASCII"),
-        (b" a\n", "contains more than one word of plain ASCII"),
-        ("é".encode(), "contains more than one word of plain ASCII"),
-        (b"a\0", "contains more than one word of plain ASCII"),
+        (b"a b\n", "is not one word of plain ASCII, or two on two lines"),
+        (b"a\n\n", "is not one word of plain ASCII, or two on two lines"),
+        (b"a\r\n", "is not one word of plain ASCII, or two on two lines"),
+        (b" a\n", "is not one word of plain ASCII, or two on two lines"),
+        ("é".encode(), "is not one word of plain ASCII, or two on two lines"),
+        (b"a\nb\nc\n", "is not one word of plain ASCII, or two on two lines"),
+        (b"a\0", "is not one word of plain ASCII, or two on two lines"),
         (b"a" * 70_000, "is larger than 65536 bytes"),
     ],
 )

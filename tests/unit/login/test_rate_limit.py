@@ -32,7 +32,9 @@ from pam_iampass.login.rate_limit import (
 )
 from pam_iampass.login.rate_limit_state import MOST_ATTEMPTS, CorruptState, RateLimitState, decoded, encoded
 from pam_iampass.outcome import Decision, Login, Outcome, Result, denied
-from pam_iampass.system.state_dir import StateDir, file_stem
+from pam_iampass.system import state_dir
+from pam_iampass.system.state_dir import HeldLock, StateDir, file_stem
+from tests.support.state_files import STEPS, resume, stopped_before
 from tests.support.world import wait_until
 
 LIMITS = Limits(cool_off=30.0, longest_cool_off=900.0, requests_per_hour=30, logins_at_once=10)
@@ -556,23 +558,24 @@ def test_clearing_leaves_logins_that_are_pending(world: World) -> None:
 
 
 def test_what_was_left_half_written_by_somebody_who_died_is_overwritten(world: World) -> None:
-    (world.folder / f"{world.file.name}.new").write_text("half")
+    lock = world.folder / f"{file_stem('alice')}.lock"
+    lock.touch(0o600)
+    half = world.folder / HeldLock(lock.name, lock.stat().st_ino).temporary
+    half.write_text("half")
     world.play(RequestResult.FAILED)
-    assert f"{world.file.name}.new" not in world.files()
+    assert half.name not in world.files()
     assert len(world.throttle().state().requests) == 1
 
 
-def test_a_lock_that_is_never_let_go_denies(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    import fcntl
-
-    from pam_iampass.system import state_dir
-
-    monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 0.05)
-    world.play(RequestResult.FAILED)
-    with (world.folder / f"{file_stem('alice')}.lock").open("r+") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(StateError, match="held by another login"):
-            world.play(RequestResult.FAILED)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_login_that_is_stopped_while_it_counts_keeps_nobody_out_and_counts_nothing_when_it_wakes(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 0.2)
+    with stopped_before(step, World.play, world, RequestResult.FAILED) as stopped:
+        world.play(RequestResult.FAILED)
+        assert resume(stopped) == 1
+    assert len(world.throttle().state().requests) == 1
 
 
 def test_a_lock_that_was_removed_while_somebody_waited_for_it_is_no_lock(world: World) -> None:

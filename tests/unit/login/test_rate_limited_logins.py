@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from pam_iampass.sandbox.sessions import SandboxSession
 from pam_iampass.system.state_dir import file_stem
 from tests.support.door import Door
 from tests.support.setting import ME, Setting
+from tests.support.state_files import unwritable
 
 KEY = "publickey ssh-ed25519 AAAA\n"
 TOO_MANY = "Too many requests: none was sent. Wait {}, or use a recovery code."
@@ -248,7 +250,7 @@ def test_hanging_up_releases_the_lease_at_once(world: Setting) -> None:
 
 
 @pytest.fixture(params=["missing", "open to others", "of somebody else", "torn", "full"])
-def broken(world: Setting, request: pytest.FixtureRequest) -> Setting:
+def broken(world: Setting, request: pytest.FixtureRequest) -> Iterator[Setting]:
     folder, stem = state(world), file_stem(ME)
     if request.param == "missing":
         folder.rmdir()
@@ -260,8 +262,10 @@ def broken(world: Setting, request: pytest.FixtureRequest) -> Setting:
         (folder / f"{stem}.json").write_text('{"version": 1, "salt"')
         (folder / f"{stem}.json").chmod(0o600)
     else:
-        (folder / f"{stem}.json.new").mkdir()  # so that nothing can be written
-    return world
+        with unwritable(folder, ME):
+            yield world
+            return
+    yield world
 
 
 @pytest.mark.parametrize("policy", ["deny", "ignore"])

@@ -15,9 +15,9 @@ from pam_iampass.outcome import Login, PamCode
 from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.sandbox.faults import HttpStatus
-from pam_iampass.system.state_dir import file_stem
 from tests.support.door import Answer, Told
 from tests.support.setting import ME, Setting
+from tests.support.state_files import unwritable
 
 KEY = "publickey ssh-ed25519 AAAA\n"
 PLAIN = "IAMPASS: press Enter to get a request on your phone; you then have 3 seconds: "
@@ -166,12 +166,11 @@ def test_two_logins_with_one_code_at_the_same_moment_are_one_success(
 def test_a_code_that_cannot_be_spent_or_counted_is_not_accepted(
     world: Setting, codes: list[str], store: str
 ) -> None:
-    (Path(getattr(world.dirs, store)) / f"{file_stem(ME)}.json.new").mkdir()  # nothing can be written
-    told = in_sshd(world, codes[0])
+    with unwritable(Path(getattr(world.dirs, store)), ME):
+        told = in_sshd(world, codes[0])
     assert told.code == PamCode.MAXTRIES
     assert world.outcome() == ("misconfigured", "denied")
     assert codes[0] not in world.only_record()["IAMPASS_REASON"]
-    (Path(getattr(world.dirs, store)) / f"{file_stem(ME)}.json.new").rmdir()
     assert left(world) == 10
 
 

@@ -17,7 +17,9 @@ from pam_iampass.errors import StateError
 from pam_iampass.login import recovery_code
 from pam_iampass.login.conversation import SSHD_REFUSED
 from pam_iampass.login.recovery_codes import HOW_MANY, REMEDY, RecoveryCodes
+from pam_iampass.system import state_dir
 from pam_iampass.system.state_dir import StateDir, file_stem
+from tests.support.state_files import STEPS, resume, stopped_before
 
 NOW = 1_800_000_000.0
 
@@ -184,6 +186,23 @@ def test_of_two_processes_with_one_code_one_succeeds(store: Store) -> None:
     for process in processes:
         process.join()
     assert got == {9, None}
+
+
+def _is_first(folder: Path, code: str) -> None:
+    assert Store(folder).codes().spend(code) == 9
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_login_that_is_stopped_while_it_spends_a_code_keeps_nobody_out_and_spends_it_no_second_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    code, other = store.new()[:2]
+    monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 0.2)
+    with stopped_before(step, _is_first, store.folder, code) as stopped:
+        assert store.codes().spend(code) == 9
+        assert store.codes().spend(other) == 8
+        assert resume(stopped) == 1
+    assert store.codes().left() == 8
 
 
 # On the disk

@@ -1,0 +1,95 @@
+"""What `doctor` concludes from the answers of IAMPASS: which of id, secret and token is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pam_iampass.config import settings
+from pam_iampass.doctor.service import ServiceCheck
+from tests.support.folders import put
+from tests.support.scripted_server import ScriptedServer, Step, answer, scripted_server
+
+NOT_FOUND = answer(404, body=b"Client Application x or User y not found")
+YES = answer(200, {"status": True, "device_registered": True})
+ADDED_NOBODY = answer(201, {"status": True, "users": {"created": [], "existing": []}})
+TOKENS = {"alice": "token-of-alice", "bob": "token-of-bob"}
+
+
+def findings(
+    folder: Path, server: ScriptedServer, tokens: dict[str, str], secrets: str = "s3cret\n"
+) -> list[tuple[str, str, str]]:
+    """Id, title and remedy of each finding."""
+    secret, ca_file = (
+        put(folder / "secret", secrets, 0o640),
+        put(folder / "ca.pem", Path(server.ca_file).read_text()),
+    )
+    text = f"application_id: my-app\napplication_secret_file: {secret}\nserver: {server.url}\nca_file: {ca_file}\n"
+    read = settings.load(put(folder / "iampass.yaml", text))
+    found = list(ServiceCheck(read, lambda line: None, {}).findings(tokens))
+    told = str(found)
+    assert not any(token in told for token in (*tokens.values(), *secrets.split()))
+    return [(one.kind.id, one.title, one.remedy) for one in found]
+
+
+@pytest.mark.parametrize("tokens", [TOKENS, {}], ids=["with users", "without users"])
+def test_an_application_that_is_not_known_is_named(trusted_folder: Path, tokens: dict[str, str]) -> None:
+    with scripted_server(*[NOT_FOUND] * (2 + len(tokens))) as server:
+        ((kind, title, remedy),) = findings(trusted_folder, server, tokens)
+        last = server.requests[-1]
+    assert (kind, title) == ("application-unknown", "IAMPASS does not know the application my-app")
+    assert str(trusted_folder / "iampass.yaml") in remedy
+    assert (last.method, last.target, last.body) == ("POST", "/management/add_users/my-app", b'{"users": []}')
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [YES, NOT_FOUND],
+        [NOT_FOUND, NOT_FOUND, ADDED_NOBODY],
+        [NOT_FOUND, NOT_FOUND, answer(400, {"reason": "x"})],
+    ],
+    ids=["another user is known", "nobody can be added", "the empty list is rejected"],
+)
+def test_a_token_that_is_not_known_is_told_from_an_application(
+    trusted_folder: Path, answers: list[Step]
+) -> None:
+    with scripted_server(NOT_FOUND, *answers) as server:
+        ((kind, title, _),) = findings(trusted_folder, server, TOKENS)
+        assert len(server.requests) == 1 + len(answers)
+    assert kind == "not-at-iampass"
+    assert "bob" in title
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    ("invented", "kind"),
+    [(NOT_FOUND, "secret-refused"), (answer(401), "service-refused"), (answer(503), "service-refused")],
+)
+def test_a_secret_is_called_wrong_only_where_iampass_tells_unknown_applications_apart(
+    trusted_folder: Path, status: int, invented: Step, kind: str
+) -> None:
+    script: list[Any] = [answer(status), invented]
+    with scripted_server(*script, *[invented] * 2) as server:
+        ((found, _, remedy),) = findings(trusted_folder, server, TOKENS)
+        ours, other = (request.header("Authentication") or "" for request in server.requests[:2])
+    assert found == kind
+    assert str(trusted_folder / "secret") in remedy
+    assert ours.startswith("hmac my-app:")
+    assert not other.startswith("hmac my-app:")
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind"),
+    [([NOT_FOUND], "previous-secret-left"), ([answer(401), NOT_FOUND], "previous-secret-in-use")],
+)
+def test_of_two_secrets_the_one_that_is_accepted_is_named(
+    trusted_folder: Path, answers: list[Step], kind: str
+) -> None:
+    with scripted_server(*answers, YES) as server:
+        ((found, title, remedy),) = findings(trusted_folder, server, {"alice": "token"}, "n3w\n0ld\n")
+    assert found == kind
+    assert str(trusted_folder / "secret") in title
+    assert str(trusted_folder / "secret") in remedy
