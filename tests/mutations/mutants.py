@@ -17,6 +17,7 @@ INVARIANTS = (
     "The phone is never the only factor by mistake",
     "User names come from NSS",
     "doctor and setup report the ways around the phone",
+    "Nobody approves for another person, except to become root",
 )
 
 
@@ -51,6 +52,7 @@ _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
 _SINKS = "pam_iampass/audit/sinks.py"
+_APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 
 MUTANTS = (
     # 1
@@ -421,6 +423,14 @@ MUTANTS = (
         "pass\n",
         "tests/unit/audit/test_sinks.py::test_a_full_log_delays_no_login_and_gets_the_records_later",
     ),
+    Mutant(
+        7,
+        "a record does not say who was asked",
+        _VERIFICATION,
+        "    login.participants.approver = approver.name\n",
+        "",
+        _MODULE + "test_a_login_that_ends_early_says_who_was_asked",
+    ),
     # 8
     Mutant(
         8,
@@ -495,6 +505,15 @@ MUTANTS = (
         'line.split(" ", 1)[0] == method',
         'method in line.split(" ")',
         "tests/unit/test_outcome.py::test_an_accepted_key_is_the_first_word_of_a_line",
+    ),
+    Mutant(
+        10,
+        "a user of no table may register a phone at login",
+        _VERIFICATION,
+        " and required.phone.listed:\n",
+        ":\n",
+        "tests/system/test_enrollment_at_login.py"
+        "::test_who_is_in_no_table_is_shown_no_link_though_a_template_makes_a_token",
     ),
     # 11
     Mutant(
@@ -571,5 +590,40 @@ MUTANTS = (
         "self._is_member(_group(int(member.name)))\n        return None\n",
         "self._is_member(_group(int(member.name)))\n        return False\n",
         _SUDO_UNIT + "test_a_list_of_users_means_the_account",
+    ),
+    # 13
+    Mutant(
+        13,
+        "the caller of su approves for any target",
+        "pam_iampass/login/policy.py",
+        " or account.uid != 0:\n",
+        ":\n",
+        _APPROVER
+        + "test_who_knows_the_password_of_another_user_does_not_become_them_by_a_phone_of_their_own",
+    ),
+    Mutant(
+        13,
+        "an exempt caller needs no phone to become any user",
+        _VERIFICATION,
+        "policy.exemption(approver, login,",
+        "policy.exemption(context.accounts.with_uid(login.real_uid or account.uid), login,",
+        _APPROVER + "test_an_exempt_caller_becomes_root_without_a_phone_and_no_other_user",
+    ),
+    Mutant(
+        13,
+        "PAM_RUSER alone says who the caller is",
+        "pam_iampass/login/policy.py",
+        "    if named.uid != real.uid:\n",
+        "    if False:\n",
+        _APPROVER + "test_a_caller_who_names_somebody_else_is_denied_and_nobody_is_asked",
+    ),
+    Mutant(
+        13,
+        "the record names a remote user's choice as the caller",
+        "pam_iampass/login/policy.py",
+        "(login.rhost or login.ruser != owner)",
+        "login.ruser != owner",
+        "tests/unit/login/test_policy.py"
+        "::test_the_owner_of_the_process_is_the_caller_and_pam_ruser_alone_names_nobody",
     ),
 )

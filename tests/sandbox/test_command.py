@@ -142,7 +142,7 @@ def test_the_configuration_that_it_prints_is_ready_to_paste(tmp_path: Path) -> N
             "server": command.url,
             "ca_file": "/etc/iampass/sandbox-ca.pem",
             "users": "/etc/iampass/users.yaml",
-            "services": {"su": {"approver": "ruser"}, "su-l": {"approver": "ruser"}},
+            "services": {"su": {"approver": "caller"}, "su-l": {"approver": "caller"}},
         }
         assert (tmp_path / "iampass.yaml.~1~").read_text() == "mine: kept\n"
         assert added_users(command.lines) == {"no": "no", "bob": "bob", "a b": "a b"}

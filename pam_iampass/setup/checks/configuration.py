@@ -81,6 +81,6 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
         remedy = f"give {asked.name} a token first (pam-iampass enroll {asked.name}), or exempt {asked.name}"
         if asked is not who:
             remedy += (
-                ", or have the caller asked: `services: {su: {approver: ruser}, su-l: {approver: ruser}}`"
+                ", or have the caller asked: `services: {su: {approver: caller}, su-l: {approver: caller}}`"
             )
         yield lockout(f"{what_for}: {asked.name} has no token, and would be locked out", remedy)

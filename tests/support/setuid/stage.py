@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable
 
 from pam_iampass.audit.journal import AUTHPRIV
@@ -21,6 +22,12 @@ from tests.support.world import PATIENCE, token_of, wait_until
 #: The timeout of a request, and the message about it.
 TIMEOUT = "3s"
 WITHIN = "Approve this on your phone within 3 seconds."
+
+
+PHONE_ONLY = Path("/etc/pam.d/phone-only")
+"""A PAM service that takes its caller's word for everything."""
+SPARED = "spared"
+"""A group for an exempt guest, for each way to run the module. At first without members."""
 
 
 class Phone(enum.Enum):
