@@ -99,8 +99,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "helper-missing",
             "The helper is missing",
-            "If no agent is listening, sshd and login start `/usr/bin/python3 -I -S /usr/lib/pam-iampass/helper`. One of"
-            " these two files is missing, so that such logins are denied.",
+            "If no agent is listening, sshd and login start `/usr/bin/python3 -I -S /usr/lib/pam-iampass/helper`."
+            " One of these two files is missing, so that such logins are denied.",
             "Install pam-iampass again; {path} must exist",
         ),
         _warning(

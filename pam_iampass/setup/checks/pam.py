@@ -46,6 +46,8 @@ _BROKEN = frozenset(
 )
 """The codes of a stack that no user can pass."""
 _TIMEOUT = 30.0  # seconds
+_AGENT = "agent is not running"
+"""What the door of a set-uid program says without an agent (doors/native/login.c)."""
 
 
 def check(
@@ -112,7 +114,11 @@ def _module_answers(service: WantedService, found: PamService, who: Account, ser
         return error(what, "install pam-iampass again")
     probe = f"auth required {ours[0].path} first_factor=publickey\n"
     (services / _PROBE).write_text(probe, "utf-8")
-    result = run(PamRun(_PROBE, who.name, services, at_once=True), _no_answer, _TIMEOUT)
+    real_uid = 0 if service.name == "sshd" else _NOBODYS_UID  # a set-uid program depends on the agent
+    result = run(PamRun(_PROBE, who.name, services, real_uid=real_uid, at_once=True), _no_answer, _TIMEOUT)
+    if any(_AGENT in message.text for message in result.messages):
+        what = f"PAM: {service.pam_service} needs the agent, which is not running"
+        return error(what, "systemctl enable --now pam-iampass-agent.socket")
     if result.messages and result.code in (PamCode.MAXTRIES, PamCode.ABORT):
         return fine("PAM: the module is installed and answers")
     what = f"PAM: the module does not answer: {result.name}, {result.meaning}"

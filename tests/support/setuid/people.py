@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,15 @@ class Person:
         """The account with user id 0: the same password, but another phone."""
         return f"root-{self.name}"
 
-    def run(self, *command: str, process: Process = UNTOUCHED, timeout: float = 40.0) -> Terminal:
-        """Start a program in a terminal."""
+    def run(
+        self, *command: str, process: Process = UNTOUCHED, timeout: float = 40.0, under: Sequence[str] = ()
+    ) -> Terminal:
+        """Start a program in a terminal; `under` is a command that runs it as root."""
         wanted: dict[str, Any] = {**vars(process), "command": command, "uid": self.uid, "gid": GROUP_ID}
         usual = {**ENVIRONMENT, "HOME": str(HOME), "USER": self.name, "LOGNAME": self.name}
         wanted["environment"] = {**usual, **process.environment}
         launch = ["/usr/bin/python3", "-I", "-S", str(HOME.parent / "launcher.py"), json.dumps(wanted)]
-        return Terminal(launch, timeout=timeout)
+        return Terminal([*under, *launch], timeout=timeout)
 
     def to_root(self, program: str, command: str = SHOW_WHO) -> list[str]:
         """The `sudo` or `su` command line that runs a shell command with user id 0."""

@@ -27,7 +27,7 @@ WITHIN = "Approve this on your phone within 3 seconds."
 PHONE_ONLY = Path("/etc/pam.d/phone-only")
 """A PAM service that takes its caller's word for everything."""
 SPARED = "spared"
-"""A group for an exempt guest, for each way to run the module. At first without members."""
+"""A group for an exempt guest. At first without members."""
 
 
 class Phone(enum.Enum):
