@@ -116,7 +116,7 @@ def test_a_module_whose_python_side_is_broken_is_found_out(administrator: Admini
             told = refused(administrator, "sshd", "--force")
     finally:
         administrator.agent.__enter__()
-    assert "PAM: the module does not answer: PAM_MAXTRIES" in told
+    assert "PAM: the module does not answer: PAM_ABORT" in told
 
 
 def test_sudo_is_not_set_up_without_the_agent_that_it_needs(administrator: Administrator) -> None:
