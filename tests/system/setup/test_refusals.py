@@ -242,14 +242,12 @@ def test_only_root_may(administrator: Administrator) -> None:
     "arguments",
     [
         (),
-        ("cron",),
         ("sudo", "--key"),
         ("sudo", "--try", "0"),
         ("sudo", "--dry-run", "--try", "5"),
         ("undo", "confirm"),
         ("--undo", "--confirm"),
         ("status", "sudo"),
-        ("undo", "cron"),
         ("sudo", "--json"),
     ],
 )
