@@ -55,6 +55,7 @@ _SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
+_SINKS = "pam_iampass/audit/sinks.py"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 
 MUTANTS = (
@@ -358,6 +359,31 @@ MUTANTS = (
         "size == sizeof peer)",
         "tests/pam/native/test_connection.py::test_denied_where_somebody_else_listens",
     ),
+    Mutant(
+        3,
+        "a set-uid program starts a helper in its caller's control group",
+        "doors/native/login.c",
+        "if (getuid() == 0) {",
+        "if (getuid() != (uid_t)-1) {",
+        "tests/pam/native/test_connection.py"
+        "::test_a_set_uid_program_without_an_agent_is_denied_and_told_how_to_start_it",
+    ),
+    Mutant(
+        3,
+        "the agent makes its socket in a directory that others can write",
+        "pam_iampass/relay/listener.py",
+        "        with trusted_folder(os.path.dirname(path), 0):\n",
+        "        with contextlib.nullcontext():\n",
+        "tests/system/setuid/test_agent_socket.py::test_a_folder_that_others_can_write_is_refused",
+    ),
+    Mutant(
+        3,
+        "the agent opens the socket that it makes to others",
+        "pam_iampass/relay/listener.py",
+        "os.umask(0o177)",
+        "os.umask(0o111)",
+        "tests/system/setuid/test_agent_socket.py::test_another_path_can_be_named",
+    ),
     # 4
     Mutant(
         4,
@@ -460,6 +486,14 @@ MUTANTS = (
         "login->stream.deadline = deadline_in(login->frame.number + GRACE_MS + 2000);",
         "tests/pam/native/test_time.py::test_the_deadline_holds_for_the_whole_wait",
     ),
+    Mutant(
+        5,
+        "a login waits for a log that is full",
+        _SINKS,
+        "sink.write(fields)\n",
+        "sink.write(fields, 9.0)\n",
+        "tests/unit/audit/test_sinks.py::test_a_full_log_delays_no_login_and_gets_the_records_later",
+    ),
     # 6
     Mutant(
         6,
@@ -512,6 +546,14 @@ MUTANTS = (
     ),
     Mutant(
         7,
+        "a record is lost if the journal has no room at once",
+        _SINKS,
+        "self._wait(fields)\n",
+        "pass\n",
+        "tests/unit/audit/test_sinks.py::test_a_full_log_delays_no_login_and_gets_the_records_later",
+    ),
+    Mutant(
+        7,
         "a record does not say who was asked",
         _VERIFICATION,
         "    login.participants.approver = approver.name\n",
@@ -542,6 +584,14 @@ MUTANTS = (
         "if (byte > ' ' && byte < 0x7f && byte != '\\\\')",
         "if (byte != 0)",
         "tests/pam/native/test_denial.py::test_no_name_can_forge_a_record",
+    ),
+    Mutant(
+        8,
+        "a value in a record can pass for further fields",
+        _SINKS,
+        'record += name.encode() + b"\\n" + len(data).to_bytes(8, "little") + data + b"\\n"',
+        'record += name.encode() + b"=" + data + b"\\n"',
+        "tests/unit/audit/test_sinks.py::test_a_value_cannot_pass_for_further_fields",
     ),
     # 9
     Mutant(
