@@ -119,9 +119,12 @@ def test_what_keeps_this_machine_from_finding_out_is_no_outage(search_list: None
     with pytest.raises(OSError, match="Invalid argument"):
         no_route_to_name_servers(str(resolv_conf))
     RESOLVER.write_text(resolv_conf.read_text())
-    with scripted_server() as server, api_to(server, url=f"https://{BROKEN}") as api:
-        with pytest.raises(LocalFailure, match="Invalid argument"):
-            api.authenticate_user(USER, deadline=seconds(10.0), attempts=1)
+    with (
+        scripted_server() as server,
+        api_to(server, url=f"https://{BROKEN}") as api,
+        pytest.raises(LocalFailure, match="Invalid argument"),
+    ):
+        api.authenticate_user(USER, deadline=seconds(10.0), attempts=1)
 
 
 @pytest.fixture
