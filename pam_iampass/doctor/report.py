@@ -16,11 +16,12 @@ from pam_iampass.doctor.agent import AgentCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
 from pam_iampass.doctor.finding import Finding, merged
+from pam_iampass.doctor.roads import RoadsCheck
 from pam_iampass.doctor.service import ServiceCheck
 from pam_iampass.doctor.sshd import SshdCheck, rejected_finding
 from pam_iampass.doctor.stacks import SET_UID, Stacks, module_folders
 from pam_iampass.doctor.state_summary import StateSummary
-from pam_iampass.doctor.sudo import SudoCheck, SudoersRejected, checked_sudoers, su_findings
+from pam_iampass.doctor.sudo import SudoCheck, SudoersRejected, checked_sudoers
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.doctor.users import LockoutCheck, UsersCheck
 from pam_iampass.errors import ConfigurationError, StateError
@@ -79,7 +80,8 @@ class Doctor:
             ("service", self._service),
             ("PAM stacks", self._stacks),
             ("sshd", self._sshd),
-            ("sudo and su", self._sudo),
+            ("sudo", self._sudo),
+            ("other roads", self._roads),
             ("lock-outs", self._lockouts),
         ]
         if os.geteuid() != 0:
@@ -256,7 +258,6 @@ class Doctor:
             yield from SshdCheck(self.sshd, self.stacks, self.settings, frozenset(self.asked)).findings()
 
     def _sudo(self) -> Iterator[Finding]:
-        yield from su_findings(self.stacks)
         try:
             found = self.sudoers
         except SudoersRejected as rejected:
@@ -269,6 +270,11 @@ class Doctor:
             self.not_checked.append(f"rules of sudo from {source}: sudo -l -U USER lists them")
         more = self._known_users()
         yield from SudoCheck(found, self.stacks, self._without_phone, more, self.named).findings()
+
+    def _roads(self) -> Iterator[Finding]:
+        check = RoadsCheck(self.stacks)
+        yield from check.findings()
+        self.not_checked += check.unread
 
     def _without_phone(self, names: Iterable[str]) -> frozenset[str]:
         """Of some users, those whom the settings let pass without the phone."""
