@@ -547,12 +547,12 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _note(
             "road-other-services",
             "Other PAM services do not ask the phone: {names}",
-            "Services such as file, mail or web servers. Whether they are ways into this machine, doctor does not know.",
+            "Services such as file, mail or web servers. doctor does not know whether they are ways into this machine.",
             "Leave those open that let nobody in; for others: pam-iampass setup SERVICE",
         ),
         _note(
             "doas-no-password",
-            "doas runs some commands without a password and without the phone",
+            "doas asks for neither password nor phone: {rule}",
             "The option `nopass` in /etc/doas.conf skips PAM's `auth` stack.",
             "None if this is intended; otherwise remove nopass",
         ),

@@ -278,12 +278,14 @@ class Doctor:
 
     def _without_phone(self, names: Iterable[str]) -> frozenset[str]:
         """Of some users, those whom the settings let pass without the phone."""
-        passing = (UserState.EXEMPT, UserState.IGNORED)
         try:
-            users = user_status(self.options.config, names).users
+            missing = [name for name in names if name not in self.users]
+            others = user_status(self.options.config, missing).users if missing else ()
         except ConfigurationError:
             return frozenset()
-        return frozenset(user.name for user in users if user.state in passing)
+        service = self.sudo_services[0]
+        states = {one.name: one.services.get(service, one.state) for one in (*self.users.values(), *others)}
+        return frozenset(name for name in names if states[name] in (UserState.EXEMPT, UserState.IGNORED))
 
     def _known_users(self) -> list[str]:
         """The users of the table, or the one that the command line names."""

@@ -85,8 +85,8 @@ class RoadsCheck:
             yield finding(
                 "sibling-unprotected",
                 name,
-                f"{self.stacks.files.path(unasked[0])} does not ask the phone",
-                asking=services[0] if unasked[0] != services[0] else services[1],
+                f"{self.stacks.files.path(unasked[0])} lets users in without the phone",
+                asking=next(one for one in services if one not in unasked),
                 other=unasked[0],
                 remedy=f"pam-iampass setup {name}",
             )
@@ -155,4 +155,4 @@ def _doas() -> Iterator[Finding]:
     lines = _DOAS.read_text("utf-8", "replace").splitlines() if _DOAS.exists() else []
     for number, line in enumerate(lines, 1):
         if _DOAS_FREE.match(line):
-            yield finding("doas-no-password", "roads", f"{_DOAS}:{number}: {line.strip()}")
+            yield finding("doas-no-password", "roads", f"{_DOAS}:{number}", rule=line.strip())
