@@ -134,6 +134,18 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " knows the application id, and the secret is wrong. Every login is denied.",
             "Write the application's secret to {secret_file} again",
         ),
+        _note(
+            "previous-secret-in-use",
+            "IAMPASS accepts the second secret of {secret_file}, and rejects the first",
+            "Each login makes one more call. This is as intended until the application's secret is changed at IAMPASS.",
+            "Change the secret at IAMPASS; if that is done, the first line of {secret_file} is wrong",
+        ),
+        _note(
+            "previous-secret-left",
+            "IAMPASS accepts the first secret of {secret_file}: the second is no longer needed",
+            "After a change of the secret, only the new one has to stay.",
+            "Delete the second line of {secret_file} on all machines of this application",
+        ),
         _error(
             "service-refused",
             "IAMPASS rejects the application id or the secret",

@@ -142,7 +142,7 @@ def test_the_configuration_that_it_prints_is_ready_to_paste(tmp_path: Path) -> N
             "server": command.url,
             "ca_file": "/etc/iampass/sandbox-ca.pem",
             "users": "/etc/iampass/users.yaml",
-            "services": {"su": {"approver": "ruser"}, "su-l": {"approver": "ruser"}},
+            "services": {"su": {"approver": "caller"}, "su-l": {"approver": "caller"}},
         }
         assert (tmp_path / "iampass.yaml.~1~").read_text() == "mine: kept\n"
         assert added_users(command.lines) == {"no": "no", "bob": "bob", "a b": "a b"}
@@ -207,7 +207,7 @@ def test_on_a_terminal_requests_are_answered_by_typing(tmp_path: Path) -> None:
         terminal.expect("\x1b\\[1;32mapproved")
         terminal.sendline("d")
         terminal.expect("denied")
-        assert (caller.poll(first), caller.poll(second)) == ("active", "failed")
+        assert (caller.poll(first), caller.poll(second)) == ("active", "cancelled")
         terminal.sendline("d 9")
         terminal.expect("there is no request 9")
         terminal.sendeof()
