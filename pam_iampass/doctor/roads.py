@@ -12,8 +12,10 @@ from pathlib import Path
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding, names
 from pam_iampass.doctor.stacks import Stacks
+from pam_iampass.pam.services import USES, why_unsuitable
 
-CONSOLES = ("login", "gdm-password", "lightdm", "sddm", "lxdm", "xdm", "greetd")
+_GDM = ("gdm-password", "gdm-fingerprint", "gdm-smartcard")
+CONSOLES = ("login", *_GDM, "lightdm", "sddm", "lxdm", "xdm", "greetd")
 """The PAM services of the console and of display managers."""
 
 _PROGRAMS = {
@@ -23,17 +25,13 @@ _PROGRAMS = {
     "cockpit-session": "cockpit",
 }
 """Set-uid programs whose PAM service has another name."""
-_SERVICES = {"su": ("su", "su-l"), "sudo-rs": ("sudo", "sudo-i")}
-"""The PAM services of programs that have several: the first usually, the second for a login shell."""
 _TITLES = {"polkit-1": "polkit (pkexec, run0, dialogs of the desktop)", "login": "The console"}
-_NO_ROADS = re.compile(
-    r"ch(fn|sh|age|passwd)|passwd|newusers|(user|group)(add|del|mod|mems)|gpasswd|newgrp|expiry|unix_chkpwd"
-    r"|pam_timestamp_check|runuser(-l)?|systemd-(user|run0)|cron(d|tab)?|atd?|anacron|.*-(autologin|greeter)"
-    r"|gdm-(fingerprint|smartcard|launch-environment)|remote|i3lock|swaylock|vlock(-main)?|xlock|screen"
-    r"|.*screensaver.*|kde.*|kcheckpass|kscreenlocker.*|ppp|pppd|samba|exim4?|iampass-.*"
+_HARMLESS = re.compile(
+    "gpasswd|newgrp|expiry|unix_chkpwd|pam_timestamp_check|at|crontab|screen|vlock-main|kcheckpass|kscreenlocker.*"
+    "|pppd|exim4?|sendmail"
 )
-"""Programs and PAM services through which nobody becomes root or logs in: they change the caller's own account, unlock
-the caller's own session, run jobs or send mail, or only ever follow another login."""
+"""Set-uid programs that make nobody root: they change the caller's own account or jobs, unlock the caller's own
+terminal, or send mail."""
 _ELSEWHERE = re.compile(r"sshd|sudo|sudo-i|ssh")
 """PAM services that other checks of doctor are about."""
 _FOLDERS = (
@@ -42,7 +40,7 @@ _FOLDERS = (
 )
 """Where set-uid programs are looked for, and how many levels below."""
 _DOAS = Path("/etc/doas.conf")
-_DOAS_FREE = re.compile(r"\s*permit\s(?:\s*(?:\w+|setenv\s*\{[^}]*\}))*?\s*nopass\b")
+_DOAS_FREE = re.compile(r"\s*permit\s+(?:(?:nolog|persist|keepenv|setenv\s*\{[^}]*\})\s+)*nopass\b")
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class RoadsCheck:
             name = _road(program)
             if self.stacks.files.path(_services(name)[0]) is not None:
                 roads[name] = str(program)
-            elif not _NO_ROADS.fullmatch(name):
+            elif _is_road(name):
                 yield finding(
                     "road-unknown-program",
                     "roads",
@@ -71,7 +69,7 @@ class RoadsCheck:
             if self.stacks.files.path(name) is not None:
                 roads.setdefault(name, str(self.stacks.files.path(name)))
         for name, evidence in roads.items():
-            if not _NO_ROADS.fullmatch(name):
+            if _is_road(name):
                 yield from self._of_road(name, evidence)
         yield from self._other_services(roads)
         if "doas" in roads:
@@ -100,7 +98,7 @@ class RoadsCheck:
             name
             for name in self.stacks.services
             if name not in known | self.stacks.applications
-            and not _NO_ROADS.fullmatch(name)
+            and _is_road(name)
             and not _ELSEWHERE.fullmatch(name)
             and self.stacks.lets_in_unasked(name)
         ]
@@ -147,8 +145,13 @@ def _road(program: Path) -> str:
     return "sudo-rs" if program.name in ("sudo", "sudo-rs") else _PROGRAMS.get(program.name, program.name)
 
 
+def _is_road(name: str) -> bool:
+    """Whether a program or a PAM service may make somebody root, or let somebody in."""
+    return why_unsuitable(name) is None and not _HARMLESS.fullmatch(name)
+
+
 def _services(road: str) -> tuple[str, ...]:
-    return _SERVICES.get(road, (road,))
+    return USES.get(road, (road,))
 
 
 def _doas() -> Iterator[Finding]:

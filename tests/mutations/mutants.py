@@ -51,6 +51,7 @@ _APPROVAL = "pam_iampass/login/approval.py"
 _SETUP = "tests/unit/setup/test_other_services.py::"
 _SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
+_ROADS = "tests/system/setuid/test_roads.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
@@ -534,6 +535,38 @@ MUTANTS = (
         "return not self.limited and _has_all(self.commands) and _has_all(self.targets) and groups",
         "return True",
         _SUDO_UNIT + "test_a_later_rule_for_less_replaces_no_tag",
+    ),
+    Mutant(
+        12,
+        "a set-uid program that uses libpam is not found",
+        "pam_iampass/doctor/roads.py",
+        "status.st_mode & stat.S_ISUID and status.st_uid == 0",
+        "status.st_mode & stat.S_ISUID and status.st_uid != 0",
+        _ROADS + "test_a_road_is_listed_until_it_asks_the_phone",
+    ),
+    Mutant(
+        12,
+        "a PAM service that lets in by the password alone is no road",
+        "pam_iampass/doctor/stack_check.py",
+        "for login in self._logins(True, PamCode.ABORT)\n        )",
+        "for login in self._logins(False, PamCode.ABORT)\n        )",
+        _ROADS + "test_su_is_listed_where_it_does_not_ask_and_half_of_it_is_a_warning",
+    ),
+    Mutant(
+        12,
+        "nopass of doas is not looked for",
+        "pam_iampass/doctor/roads.py",
+        "if _DOAS_FREE.match(line):",
+        "if _DOAS_FREE.match(line) and False:",
+        _ROADS + "test_a_command_of_doas_without_a_password_is_listed_with_its_line",
+    ),
+    Mutant(
+        12,
+        "an unknown set-uid program is not mentioned",
+        "pam_iampass/doctor/roads.py",
+        "            elif _is_road(name):\n",
+        "            elif False:\n",
+        _ROADS + "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
     ),
     Mutant(
         12,

@@ -12,7 +12,7 @@ import pytest
 from tests.support.command import run_command
 from tests.support.setuid.people import AS_ROOT, SHOW_WHO, SU, enter_password
 from tests.support.setuid.stage import Guest, Phone, Stage
-from tests.support.terminal import Terminal
+from tests.support.terminal import ENVIRONMENT, Terminal
 
 PAM = Path("/etc/pam.d")
 SHELL = ("/bin/sh", "-c", SHOW_WHO)
@@ -58,9 +58,13 @@ def test_a_road_is_listed_until_it_asks_the_phone(guest: Guest, name: str) -> No
     assert enter(guest, *PROGRAMS[name]) == AS_ROOT
     assert guest.starts() == 0
     assert roads(guest)[f"{name} does not ask the phone"] == f"To protect it: pam-iampass setup {name}"
-    close(*SERVICES[name])
-    assert "Denied on your phone." in enter(guest, *PROGRAMS[name])
-    assert f"{name} does not ask the phone" not in roads(guest)
+    set_up = run_command("setup", name, environment={**ENVIRONMENT, "SUDO_USER": guest.name})
+    try:
+        assert set_up.returncode == 0, set_up.stdout + set_up.stderr
+        assert "Denied on your phone." in enter(guest, *PROGRAMS[name])
+        assert f"{name} does not ask the phone" not in roads(guest)
+    finally:
+        run_command("setup", "undo", name)
 
 
 def test_su_is_listed_where_it_does_not_ask_and_half_of_it_is_a_warning(guest: Guest) -> None:
