@@ -13,6 +13,13 @@ from pathlib import Path
 from pam_iampass.sandbox.errors import SandboxError
 from pam_iampass.system import atomic_write
 
+CA_FILE = "ca.pem"
+"""The certificate of the sandbox's authority, PEM."""
+SECRET_FILE = "application-secret"  # noqa: S105 - a file name
+SERVICE_FILE = "service.json"
+"""``application_id`` and ``url`` of the sandbox that ran last."""
+USERS_FILE = "accounts.json"
+
 
 class StateFolder:
     """A folder of mode 0700 with files of mode 0600.
