@@ -111,7 +111,7 @@ def _fault(text: str) -> PlannedFault:
 )
 @click.pass_context
 def command(
-    ctx: click.Context, users: tuple[str, ...], faults: tuple[PlannedFault, ...], **options: Any
+    ctx: click.Context, /, users: tuple[str, ...], faults: tuple[PlannedFault, ...], **options: Any
 ) -> None:
     """Run a local IAMPASS server over https, for tests.
 

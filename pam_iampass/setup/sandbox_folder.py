@@ -80,7 +80,7 @@ def _opened(path: Path) -> Iterator[tuple[int, str]]:
             yield folder, _name(status.st_uid, path)
             return
         # Root follows the path itself, so nobody else may be able to lead it elsewhere.
-        with trusted_folder(str(path), 0) as trusted:
+        with trusted_folder(str(path), 0, sticky=True) as trusted:
             yield trusted, "root"
     finally:
         os.close(folder)

@@ -253,7 +253,7 @@ def _merged(before: bytes | None, access: SandboxAccess) -> bytes:
     }
     for key, value in wanted.items():
         line = f"{key}: {json.dumps(value)}"
-        text, count = re.subn(rf"(?m)^{key}[ \t]*:.*$", lambda _match, line=line: line, text)
+        text, count = re.subn(rf"(?m)^{key}[ \t]*:.*$", line, text)
         if not count:
             text += ("" if text.endswith("\n") or not text else "\n") + f"{line}\n"
     text = re.sub(r"(?m)^proxy[ \t]*:.*$", "proxy: null", text)

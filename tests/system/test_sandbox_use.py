@@ -47,9 +47,11 @@ def etc(machine: Installation) -> Iterator[Path]:
 @pytest.fixture
 def folder(etc: Path) -> Iterator[Path]:
     """The folder of a sandbox of alice's, which knows alice and somebody without an account."""
-    with Sandbox(state=FOLDER) as sandbox:
+    made = Path("/var/lib/sandbox-of-alice")
+    with Sandbox(state=made) as sandbox:
         for user in ("alice", "nobody-here", "no/name"):
             sandbox.add_user(user)
+    shutil.move(made, FOLDER)
     for path in (FOLDER, *FOLDER.iterdir()):
         shutil.chown(path, "alice", "alice")
     yield FOLDER
@@ -282,7 +284,7 @@ def test_a_folder_without_an_owner_is_not_used(folder: Path) -> None:
         ("service.json", '{"application_id": "x", "url": "http://127.0.0.1:8443"}', "the url"),
         ("service.json", '{"application_id": "x\\nusers: /tmp/u", "url": "https://[::1]:1"}', "the app"),
         ("service.json", "[]", "is not the folder of a sandbox"),
-        ("service.json", "[" * 60_000, "failed with RecursionError"),
+        pytest.param("service.json", "[" * 60_000, "failed with RecursionError", id="nested"),
         ("application-secret", "one two\n", "the secret"),
         ("application-secret", "", "the secret"),
         ("ca.pem", "root:$y$j9T$", "is not the folder of a sandbox"),
@@ -329,3 +331,70 @@ def test_the_reader_has_no_rights_but_the_owners(machine: Installation) -> None:
         "group": [alice.pw_gid] * 3,
         "groups": [alice.pw_gid],
     }
+
+
+# What others can try where root runs the sandbox.
+
+
+def state_of_roots(path: Path) -> str:
+    """Why root cannot run a sandbox with this state folder; empty if it can."""
+    script = "import sys; from pam_iampass.sandbox import Sandbox; Sandbox(state=sys.argv[1]).stop()"
+    command = ["/usr/bin/python3", "-c", script, str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    return result.stderr.splitlines()[-1] if result.returncode else ""
+
+
+def test_root_writes_nothing_below_a_folder_of_another_user(machine: Installation, tmp_path: Path) -> None:
+    for path in (Path("/home/alice/new"), Path("/home/alice/new/deeper")):
+        assert "/home/alice: is a folder that belongs to user" in state_of_roots(path)
+        assert "run the sandbox as that user" in state_of_roots(path)
+    assert not Path("/home/alice/new").exists()
+
+
+def test_root_follows_no_link_of_another_user(machine: Installation, folder: Path) -> None:
+    link, target = Path("/tmp/link-of-alice"), Path("/root/a-folder")
+    target.mkdir(mode=0o700)
+    link.symlink_to(target)
+    os.chown(link, pwd.getpwnam("alice").pw_uid, -1, follow_symlinks=False)
+    try:
+        assert "is a symbolic link that belongs to user" in state_of_roots(link / "state")
+        assert "Not a directory" in state_of_roots(link)
+        assert list(target.iterdir()) == []
+    finally:
+        link.unlink()
+        shutil.rmtree(target)
+
+
+def test_root_takes_no_folder_that_another_user_has_put_there(machine: Installation) -> None:
+    path = Path("/tmp/state-of-alice")
+    path.mkdir(mode=0o700)
+    shutil.chown(path, "alice")
+    try:
+        assert "must be a folder that belongs to you" in state_of_roots(path)
+        assert list(path.iterdir()) == []
+    finally:
+        path.rmdir()
+
+
+def test_root_writes_nothing_below_a_folder_that_others_can_write(machine: Installation) -> None:
+    parent = Path("/var/lib/for-everybody")
+    parent.mkdir()
+    parent.chmod(0o777)
+    try:
+        assert "is a folder that users other than root can write" in state_of_roots(parent / "state")
+        parent.chmod(0o1777)  # as /tmp: nobody else can exchange what root makes in it
+        assert state_of_roots(parent / "state") == ""
+    finally:
+        shutil.rmtree(parent)
+
+
+def test_a_state_folder_that_is_exchanged_while_the_sandbox_runs_gets_nothing(
+    machine: Installation, tmp_path: Path
+) -> None:
+    with Sandbox(state=tmp_path / "state") as sandbox:
+        (tmp_path / "state").rename(tmp_path / "moved")
+        (tmp_path / "other").mkdir(mode=0o700)
+        (tmp_path / "state").symlink_to(tmp_path / "other")
+        sandbox.add_user("alice")
+    assert list((tmp_path / "other").iterdir()) == []
+    assert "alice" in (tmp_path / "moved/accounts.json").read_text()
