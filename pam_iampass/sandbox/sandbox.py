@@ -62,7 +62,7 @@ class Sandbox(Behaviour):
         plain_polls: bool = False,
         listener: Listener = _ignore,
     ) -> None:
-        super().__init__(Auto(auto), delay, request_timeout, clock_skew, plain_polls)
+        super().__init__(Auto(auto), delay, request_timeout, clock_skew, plain_polls=plain_polls)
         if not _APPLICATION_ID.fullmatch(application_id) or application_secret == "":
             raise SandboxError("an application id is letters, digits and . _ ~ -; its secret is not empty")
         self._listen = listen
@@ -96,7 +96,7 @@ class Sandbox(Behaviour):
         context = self._authority.server_context(self._names)
         listener = open_listener(*self._listen, allow_remote=self._allow_remote)
         self.port = listener.getsockname()[1]
-        self._server = Server(self._dispatcher, listener, context)
+        self._server = Server(self._dispatcher, listener, context, self)
         self._server.start()
         self._folder.write(self.phone_address_file.name, f"{self.phone_url}\n".encode())
         service = {"application_id": self.application_id, "url": self.url}
