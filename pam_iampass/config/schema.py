@@ -71,7 +71,9 @@ FOR_SERVICES = (
         ValueType("deny or ignore", value_types.choice(WhenUnavailable), "deny"),
         "deny",
         "What happens if IAMPASS is unreachable before the request was sent: `deny`, or `ignore` to continue "
-        "without a second factor.",
+        "without a second factor. `ignore` applies if the connection was refused or reset, or if there is no route; "
+        "after a time-out or a failed name lookup only if the application's real user is root (sshd, login; not sudo "
+        "and su); never after a 429 or 5xx response, also of a proxy.",
     ),
     Key(
         "timeout",
@@ -96,17 +98,19 @@ FOR_SERVICES = (
         "enroll_at_login",
         ValueType("true or false", value_types.boolean, "true"),
         "false",
-        "Whether a user of the table without a phone is shown the registration link at login; after the registration "
-        "the user logs in again. Only works with `first_factor=publickey` on the PAM line: everybody who sees the link "
-        "can register a phone, so after a password alone it would not be a second factor.",
+        "Whether a user in the table (not one of `unlisted_users`) without a phone is shown the registration link at "
+        "login; after the registration the user logs in again. Only works with `first_factor=publickey` on the PAM "
+        "line: everybody who sees the link can register a phone, so after a password alone it would not be a second "
+        "factor.",
     ),
 )
 
 APPROVER = Key(
     "approver",
-    ValueType("user or ruser", value_types.choice(Approver), "ruser"),
+    ValueType("user or caller", value_types.choice(Approver), "caller", renamed={"ruser": "caller"}),
     "user",
-    "Whose phone is asked: that of `user`, who logs in, or that of `ruser`, the caller (for su).",
+    "Whose phone is asked, for su: `user`, that of the target; or `caller`, that of the caller if the target is root, "
+    "else that of the target.",
 )
 
 SCHEMA: tuple[KeyOrSection, ...] = (
@@ -120,7 +124,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "application_secret_file",
         replace(_PATH, example="/etc/iampass/application-secret"),
         "/etc/iampass/application-secret",
-        "The file with the application's secret and nothing else; readable only by root and the group `iampass`.",
+        "The file with the application's secret, readable only by root and the group `iampass`. While the secret is "
+        "being changed, the previous one can stand on a second line.",
     ),
     Key(
         "server",

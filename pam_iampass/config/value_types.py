@@ -59,7 +59,7 @@ class Approver(enum.Enum):
     """Whose phone is asked."""
 
     USER = "user"
-    RUSER = "ruser"
+    CALLER = "caller"
 
 
 @dataclass(frozen=True)

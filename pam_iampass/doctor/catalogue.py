@@ -10,6 +10,7 @@ from pam_iampass.errors import Severity
 _error = partial(FindingKind, severity=Severity.ERROR)
 _warning = partial(FindingKind, severity=Severity.WARNING)
 _note = partial(FindingKind, severity=Severity.NOTE)
+_START_AGENT = "systemctl enable --now pam-iampass-agent.socket; without systemd: pam-iampass-agent --socket"
 _METHODS = "Set AuthenticationMethods publickey,keyboard-interactive:pam"
 
 SECTIONS: dict[str, tuple[FindingKind, ...]] = {
@@ -72,27 +73,34 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "agent-not-listening",
             "No agent listens on its socket",
-            "The socket is left over from an agent that has ended. Each login starts the helper instead.",
+            "The socket is left over from an agent that has ended. Each ssh login starts the helper instead.",
             "systemctl restart pam-iampass-agent.socket",
         ),
         _warning(
             "unit-off",
             "{unit} is {state}",
-            "Without its socket unit the agent is not available after a reboot. Each login starts the helper instead.",
+            "Without its socket unit the agent is not available after a reboot. sudo and su then deny every login, and"
+            " each ssh login starts the helper instead.",
             "systemctl enable --now {unit}",
         ),
         _note(
             "agent-off",
             "The agent is not running; each login starts the helper",
-            "Without the agent, each login starts `/usr/lib/pam-iampass/helper`. This is slower, and equally secure."
-            " Only the pam_python door does not work in set-uid programs, with or without the agent.",
-            "systemctl enable --now pam-iampass-agent.socket, if systemd is running",
+            "Without the agent, each ssh login starts `/usr/lib/pam-iampass/helper`. This is slower, and equally"
+            " secure. sudo, su and other set-uid programs need the agent.",
+            _START_AGENT,
+        ),
+        _error(
+            "agent-needed",
+            "The agent is not running: {services} denies every login",
+            "Only the agent serves set-uid programs. A process that they start would be in the hands of their caller.",
+            _START_AGENT,
         ),
         _error(
             "helper-missing",
             "The helper is missing",
-            "If no agent is listening, the door starts `/usr/bin/python3 -I -S /usr/lib/pam-iampass/helper`. One of"
-            " these two files is missing, so that such logins are denied.",
+            "If no agent is listening, sshd and login start `/usr/bin/python3 -I -S /usr/lib/pam-iampass/helper`."
+            " One of these two files is missing, so that such logins are denied.",
             "Install pam-iampass again; {path} must exist",
         ),
         _warning(
@@ -131,6 +139,18 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " knows the application id, and the secret is wrong. Every login is denied.",
             "Write the application's secret to {secret_file} again",
         ),
+        _note(
+            "previous-secret-in-use",
+            "IAMPASS accepts the second secret of {secret_file}, and rejects the first",
+            "Each login makes one more call. This is as intended until the application's secret is changed at IAMPASS.",
+            "Change the secret at IAMPASS; if that is done, the first line of {secret_file} is wrong",
+        ),
+        _note(
+            "previous-secret-left",
+            "IAMPASS accepts the first secret of {secret_file}: the second is no longer needed",
+            "After a change of the secret, only the new one has to stay.",
+            "Delete the second line of {secret_file} on all machines of this application",
+        ),
         _error(
             "service-refused",
             "IAMPASS rejects the application id or the secret",
@@ -147,8 +167,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "service-local",
             "This machine cannot open a connection",
-            "The cause is on this machine: an unknown host name, too few descriptors, missing permission. This does not"
-            " count as an outage: every login is denied.",
+            "The cause is on this machine: an unknown host name, too few descriptors or ports, missing permission. This"
+            " does not count as an outage: every login is denied.",
             "{remedy}",
         ),
         _warning(
@@ -473,11 +493,38 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "The PAM service that sudo uses does not name pam_iampass.",
             "To protect sudo: pam-iampass setup sudo",
         ),
+        _error(
+            "sudo-rule-bypasses",
+            "{rule}: sudo asks for neither password nor phone: {names}",
+            "`!authenticate` and `exempt_group` skip PAM's `auth` stack. The finding lists the users whom sudo allows"
+            " some command and who would be asked otherwise: not those whom the settings exempt.",
+            "Remove it with visudo; users who need no phone belong into exempt in the settings",
+        ),
+        _error(
+            "sudo-other-service",
+            "{rule}: sudo uses a PAM service that does not ask the phone: {names}",
+            "`pam_service`, `pam_login_service` (`sudo -i`) and `pam_askpass_service` (`sudo -A`) may be set for some"
+            " users, hosts, commands or target users only.",
+            "Remove it with visudo",
+        ),
+        _warning(
+            "sudo-asks-another",
+            "{rule}: sudo asks for the password and the phone of another user: {names}",
+            "With `rootpw`, `targetpw` and `runaspw` PAM gets the name of root, of the target user or of"
+            " `runas_default`. The caller's phone is not asked.",
+            "Remove it with visudo",
+        ),
+        _warning(
+            "sudo-never-asks-again",
+            "{rule}: an approval for sudo holds until the next boot: {names}",
+            "sudo remembers that a user was authenticated. If `timestamp_timeout` is negative, it does not forget.",
+            "With visudo, set timestamp_timeout to some minutes",
+        ),
         _note(
             "sudo-no-password",
             "sudo runs some commands without a password and without the phone: {names}",
-            "NOPASSWD and `!authenticate` skip PAM's `auth` stack.",
-            "None if this is intended; otherwise remove NOPASSWD",
+            "The tag NOPASSWD skips PAM's `auth` stack. Users whom the settings exempt are not listed.",
+            "None if this is intended; otherwise remove NOPASSWD with visudo",
         ),
         _error(
             "sudo-environment",

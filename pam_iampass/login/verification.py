@@ -57,6 +57,7 @@ def _who_must_approve(
     exemption = policy.exemption(approver, login, settings.exempt, context.accounts)
     if exemption is not None:
         return Decision(Outcome.EXEMPT, Result.IGNORED, exemption)
+    login.participants.approver = approver.name
     phone = policy.phone(approver, service, context.open_users(settings))
     if isinstance(phone, policy.NotListed):
         return decisions.unlisted(approver.name, phone.ignore)
@@ -105,7 +106,7 @@ def _get_approval(
     except Superseded as superseded:
         return decisions.superseded(str(superseded), context.clock() - began)
 
-    if decision.outcome is Outcome.NO_DEVICE and service.enroll_at_login:
+    if decision.outcome is Outcome.NO_DEVICE and service.enroll_at_login and required.phone.listed:
         from pam_iampass.login.enrollment import offer_enrollment
 
         cleanup.close()

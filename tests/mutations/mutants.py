@@ -16,6 +16,9 @@ INVARIANTS = (
     "A login that needs no second factor uses no network",
     "The phone is never the only factor by mistake",
     "User names come from NSS",
+    "doctor and setup report the ways around the phone",
+    "Nobody approves for another person, except to become root",
+    "Setup refuses what would lock out or would not ask the phone, and restores the rest",
 )
 
 
@@ -43,9 +46,17 @@ class Mutant:
 
 _MODULE = "tests/unit/test_module.py::"
 _FAULT = "tests/client/test_faults.py::test_each_fault_is_its_error_in_time_after_one_try"
+_ATTACK = "tests/system/setuid/test_manufactured_outage.py::"
+_OUTAGE = "pam_iampass/client/outage.py"
 _VERIFICATION = "pam_iampass/login/verification.py"
 _APPROVAL = "pam_iampass/login/approval.py"
+_SETUP = "tests/unit/setup/test_other_services.py::"
+_SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
+_SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
+_SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
+_SINKS = "pam_iampass/audit/sinks.py"
+_APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 
 MUTANTS = (
     # 1
@@ -64,6 +75,15 @@ MUTANTS = (
         "if session.active:",
         "if session.active or session.in_progress:",
         _MODULE + "test_nobody_answers_in_time",
+    ),
+    Mutant(
+        1,
+        "a session that is active before anyone was asked counts as an approval",
+        _APPROVAL,
+        "if session.active:\n            unasked = ProtocolError(",
+        "if False:\n            unasked = ProtocolError(",
+        "tests/unit/login/test_verification.py"
+        "::test_a_session_that_is_active_before_anyone_was_asked_is_no_approval_and_is_ended",
     ),
     Mutant(
         1,
@@ -128,9 +148,117 @@ MUTANTS = (
         2,
         "an outage is tolerated even if the request may be on the phone",
         _DECISIONS,
-        ' and not may_have_started:\n        message = "IAMPASS is unreachable. Continuing',
+        ' and outage:\n        message = "IAMPASS is unreachable. Continuing',
         ':\n        message = "IAMPASS is unreachable. Continuing',
         _MODULE + "test_polls_that_keep_failing_are_an_outage_that_is_never_tolerated",
+    ),
+    Mutant(
+        2,
+        "a user who takes all TCP ports makes an outage",
+        _OUTAGE,
+        "errno.ECONNRESET, errno.EPIPE})",
+        "errno.ECONNRESET, errno.EPIPE, errno.EADDRNOTAVAIL})",
+        _ATTACK + "test_who_takes_all_tcp_ports_makes_no_outage",
+    ),
+    Mutant(
+        2,
+        "a user who takes all UDP ports cuts off the name servers",
+        _OUTAGE,
+        "            raise failure from None\n",
+        "            pass\n",
+        _ATTACK + "test_who_takes_all_udp_ports_makes_no_outage[without a route to one]",
+    ),
+    Mutant(
+        2,
+        "every failed name lookup is an outage for every caller",
+        "pam_iampass/client/connector.py",
+        "if cause is not None and no_route_to_name_servers():",
+        "if cause is not None:",
+        "tests/system/test_name_lookup.py"
+        "::test_a_name_service_that_fails_may_be_the_work_of_a_user_unless_there_is_no_route",
+    ),
+    Mutant(
+        2,
+        "a time-out is an outage for every caller",
+        _APPROVAL,
+        "return self._required.login.real_uid == 0 and not delayed",
+        "return not delayed",
+        _MODULE + "test_a_time_out_is_an_outage_only_if_root_called",
+    ),
+    *(
+        Mutant(
+            2,
+            what,
+            _OUTAGE,
+            text,
+            replacement,
+            "tests/client/test_outage.py::test_only_what_the_far_side_can_cause_is_an_outage",
+        )
+        for what, text, replacement in (
+            (
+                "every failure to connect is an outage",
+                "error.errno in _ENDED | _NO_ROUTE else",
+                "error.errno else",
+            ),
+            ("ECONNREFUSED is no outage", "errno.ECONNREFUSED, ", ""),
+            ("ECONNRESET is no outage", "errno.ECONNRESET, ", ""),
+            ("EPIPE is no outage", ", errno.EPIPE})", "})"),
+            ("ENETUNREACH is no outage", "frozenset({errno.ENETUNREACH, ", "frozenset({"),
+            ("EHOSTUNREACH is no outage", "errno.EHOSTUNREACH, ", ""),
+            ("ENETDOWN is no outage", ", errno.ENETDOWN})", "})"),
+        )
+    ),
+    Mutant(
+        2,
+        "taken ports pass for IPv6 that is switched off",
+        _OUTAGE,
+        "error.errno == errno.EADDRNOTAVAIL and _has_no_ipv6_address()",
+        "error.errno == errno.EADDRNOTAVAIL",
+        "tests/client/test_outage.py::test_taken_ports_are_never_taken_for_a_missing_route",
+    ),
+    Mutant(
+        2,
+        "one address that refuses outweighs another that this machine cannot connect to",
+        "pam_iampass/client/connector.py",
+        "(None, Cause.ANY_USER, Cause.FAR_SIDE) if each in by_cause",
+        "(Cause.FAR_SIDE, Cause.ANY_USER, None) if each in by_cause",
+        "tests/client/test_connecting.py"
+        "::test_one_address_to_which_this_machine_cannot_connect_makes_it_no_outage",
+    ),
+    Mutant(
+        2,
+        "a gateway's 504, a proxy's 5xx or a late failure is an outage",
+        _APPROVAL,
+        "return error.cause is Cause.FAR_SIDE",
+        "return True",
+        _ATTACK + "test_a_request_that_a_gateway_gave_up_may_ring_and_is_no_outage",
+    ),
+    Mutant(
+        2,
+        "a proxy's 5xx is an outage",
+        "pam_iampass/client/connector.py",
+        "kind = attempt.unavailable if 500 <= response.status < 600 else attempt.invalid\n"
+        '            problem = kind(f"{name} refused with status {response.status}", remedy=remedy)',
+        'problem = attempt.unavailable(f"{name}: {response.status}", Cause.FAR_SIDE, remedy=remedy)',
+        "tests/client/test_connecting.py"
+        "::test_a_proxy_that_cannot_serve_is_no_outage_unless_it_closes_the_connection",
+    ),
+    Mutant(
+        2,
+        "a start that was answered with an error counts as not begun",
+        "pam_iampass/client/response_errors.py",
+        "begun = status != 429 or request.rings",
+        "begun = False",
+        _FAULT + "[503-start]",
+    ),
+    Mutant(
+        2,
+        "a failure after a refusal is an outage",
+        "pam_iampass/client/transport.py",
+        "                        unavailable.cause = None\n",
+        "                        pass\n",
+        "tests/client/test_clock.py"
+        "::test_a_server_that_is_gone_after_its_refusal_is_no_outage_that_may_be_ignored",
     ),
     Mutant(
         2,
@@ -271,6 +399,31 @@ MUTANTS = (
         "if True:",
         "tests/system/test_sandbox_use.py::test_root_writes_nothing_below_a_folder_that_others_can_write",
     ),
+    Mutant(
+        3,
+        "a set-uid program starts a helper in its caller's control group",
+        "doors/native/login.c",
+        "if (getuid() == 0) {",
+        "if (getuid() != (uid_t)-1) {",
+        "tests/pam/native/test_connection.py"
+        "::test_a_set_uid_program_without_an_agent_is_denied_and_told_how_to_start_it",
+    ),
+    Mutant(
+        3,
+        "the agent makes its socket in a directory that others can write",
+        "pam_iampass/relay/listener.py",
+        "        with trusted_folder(os.path.dirname(path), 0):\n",
+        "        with contextlib.nullcontext():\n",
+        "tests/system/setuid/test_agent_socket.py::test_a_folder_that_others_can_write_is_refused",
+    ),
+    Mutant(
+        3,
+        "the agent opens the socket that it makes to others",
+        "pam_iampass/relay/listener.py",
+        "os.umask(0o177)",
+        "os.umask(0o111)",
+        "tests/system/setuid/test_agent_socket.py::test_another_path_can_be_named",
+    ),
     # 4
     Mutant(
         4,
@@ -284,8 +437,16 @@ MUTANTS = (
         4,
         "a start whose response was lost is repeated",
         "pam_iampass/client/authentication.py",
-        'self._request("start", "POST", path, b"{}")',
-        '__import__("dataclasses").replace(self._request("start", "POST", path, b"{}"), idempotent=True)',
+        'self._request("start", "POST", path, b"{}", rings=True)',
+        'self._request("start", "POST", path, b"{}", rings=True, idempotent=True)',
+        "tests/client/test_retries.py::test_a_start_that_may_have_reached_the_service_is_never_repeated",
+    ),
+    Mutant(
+        4,
+        "a start that was answered with 429 is repeated",
+        "pam_iampass/client/retries.py",
+        "return error.status == _TOO_MANY_REQUESTS and not self._request.rings",
+        "return error.status == _TOO_MANY_REQUESTS",
         "tests/client/test_retries.py::test_a_start_that_may_have_reached_the_service_is_never_repeated",
     ),
     Mutant(
@@ -365,6 +526,14 @@ MUTANTS = (
         "login->stream.deadline = deadline_in(login->frame.number + GRACE_MS + 2000);",
         "tests/pam/native/test_time.py::test_the_deadline_holds_for_the_whole_wait",
     ),
+    Mutant(
+        5,
+        "a login waits for a log that is full",
+        _SINKS,
+        "sink.write(fields)\n",
+        "sink.write(fields, 9.0)\n",
+        "tests/unit/audit/test_sinks.py::test_a_full_log_delays_no_login_and_gets_the_records_later",
+    ),
     # 6
     Mutant(
         6,
@@ -415,6 +584,22 @@ MUTANTS = (
         "    (void)audit_denial;",
         "tests/pam/native/test_denial.py::test_leaves_one_audit_record",
     ),
+    Mutant(
+        7,
+        "a record is lost if the journal has no room at once",
+        _SINKS,
+        "self._wait(fields)\n",
+        "pass\n",
+        "tests/unit/audit/test_sinks.py::test_a_full_log_delays_no_login_and_gets_the_records_later",
+    ),
+    Mutant(
+        7,
+        "a record does not say who was asked",
+        _VERIFICATION,
+        "    login.participants.approver = approver.name\n",
+        "",
+        _MODULE + "test_a_login_that_ends_early_says_who_was_asked",
+    ),
     # 8
     Mutant(
         8,
@@ -439,6 +624,14 @@ MUTANTS = (
         "if (byte > ' ' && byte < 0x7f && byte != '\\\\')",
         "if (byte != 0)",
         "tests/pam/native/test_denial.py::test_no_name_can_forge_a_record",
+    ),
+    Mutant(
+        8,
+        "a value in a record can pass for further fields",
+        _SINKS,
+        'record += name.encode() + b"\\n" + len(data).to_bytes(8, "little") + data + b"\\n"',
+        'record += name.encode() + b"=" + data + b"\\n"',
+        "tests/unit/audit/test_sinks.py::test_a_value_cannot_pass_for_further_fields",
     ),
     # 9
     Mutant(
@@ -482,6 +675,15 @@ MUTANTS = (
         'method in line.split(" ")',
         "tests/unit/test_outcome.py::test_an_accepted_key_is_the_first_word_of_a_line",
     ),
+    Mutant(
+        10,
+        "a user of no table may register a phone at login",
+        _VERIFICATION,
+        " and required.phone.listed:\n",
+        ":\n",
+        "tests/system/test_enrollment_at_login.py"
+        "::test_who_is_in_no_table_is_shown_no_link_though_a_template_makes_a_token",
+    ),
     # 11
     Mutant(
         11,
@@ -500,5 +702,140 @@ MUTANTS = (
         "        return decisions.no_account()\n",
         "        account = type('Account', (), {'name': login.user, 'uid': 65534, 'gid': 65534})\n",
         _MODULE + "test_no_account_of_this_machine_is_denied_before_any_prompt",
+    ),
+    # 12
+    Mutant(
+        12,
+        "settings of sudo for single users are not evaluated",
+        _SUDO_ACCOUNTS,
+        "            return listed(default.binding, self.matches)\n",
+        "            return False\n",
+        _SUDO_UNIT + "test_a_list_of_users_means_the_account",
+    ),
+    Mutant(
+        12,
+        "exempt_group is not looked at",
+        "pam_iampass/doctor/sudo_bypass.py",
+        "if default.value and account.is_in(str(default.value)):",
+        "if False:",
+        _SUDO_SYSTEM + "test_doctor_reports_each_rule_with_its_line_and_the_user",
+    ),
+    Mutant(
+        12,
+        "setup accepts a service of sudo for single users",
+        "pam_iampass/setup/checks/sudo.py",
+        "level = error if bypass.kind is BypassKind.OTHER_SERVICE else warning",
+        "level = warning",
+        _SUDO_SYSTEM + "test_setup_refuses_services_that_do_not_ask_and_warns_of_the_other_rules",
+    ),
+    Mutant(
+        12,
+        "settings of sudo for targets and commands are not evaluated",
+        _SUDO_ACCOUNTS,
+        "if default.scope is Scope.HOSTS else None",
+        "if default.scope is Scope.HOSTS else False",
+        _SUDO_UNIT + "test_a_line_that_may_apply_replaces_nothing",
+    ),
+    Mutant(
+        12,
+        "a setting that may apply hides the one before it",
+        _SUDO_ACCOUNTS,
+        "            if applies:\n                found = []\n",
+        "            if applies is not False:\n                found = []\n",
+        _SUDO_UNIT + "test_a_line_that_may_apply_replaces_nothing",
+    ),
+    Mutant(
+        12,
+        "a rule for less hides NOPASSWD",
+        "pam_iampass/system/sudoers_rules.py",
+        "return not self.limited and _has_all(self.commands) and _has_all(self.targets) and groups",
+        "return True",
+        _SUDO_UNIT + "test_a_later_rule_for_less_replaces_no_tag",
+    ),
+    Mutant(
+        12,
+        "a netgroup is taken for one without members",
+        _SUDO_ACCOUNTS,
+        "self._is_member(_group(int(member.name)))\n        return None\n",
+        "self._is_member(_group(int(member.name)))\n        return False\n",
+        _SUDO_UNIT + "test_a_list_of_users_means_the_account",
+    ),
+    # 13
+    Mutant(
+        13,
+        "the caller of su approves for any target",
+        "pam_iampass/login/policy.py",
+        " or account.uid != 0:\n",
+        ":\n",
+        _APPROVER
+        + "test_who_knows_the_password_of_another_user_does_not_become_them_by_a_phone_of_their_own",
+    ),
+    Mutant(
+        13,
+        "an exempt caller needs no phone to become any user",
+        _VERIFICATION,
+        "policy.exemption(approver, login,",
+        "policy.exemption(context.accounts.with_uid(login.real_uid or account.uid), login,",
+        _APPROVER + "test_an_exempt_caller_becomes_root_without_a_phone_and_no_other_user",
+    ),
+    Mutant(
+        13,
+        "PAM_RUSER alone says who the caller is",
+        "pam_iampass/login/policy.py",
+        "    if named.uid != real.uid:\n",
+        "    if False:\n",
+        _APPROVER + "test_a_caller_who_names_somebody_else_is_denied_and_nobody_is_asked",
+    ),
+    Mutant(
+        13,
+        "the record names a remote user's choice as the caller",
+        "pam_iampass/login/policy.py",
+        "(login.rhost or login.ruser != owner)",
+        "login.ruser != owner",
+        "tests/unit/login/test_policy.py"
+        "::test_the_owner_of_the_process_is_the_caller_and_pam_ruser_alone_names_nobody",
+    ),
+    # 14
+    Mutant(
+        14,
+        "setup accepts services that must not ask the phone",
+        "pam_iampass/setup/services.py",
+        "if unsuitable is not None:",
+        "if unsuitable is None is not None:",
+        _SETUP + "test_what_must_not_ask_the_phone_is_refused[cron-no person to approve]",
+    ),
+    Mutant(
+        14,
+        "the PAM file of sshd leaves out what common-auth adds",
+        "config/pam.d/iampass-sshd-password",
+        "@include common-auth\n",
+        "auth requisite pam_unix.so\n",
+        _SETUP + "test_the_password_of_sshd_is_checked_as_common_auth_says",
+    ),
+    Mutant(
+        14,
+        "setup does not look whether the files that it wrote lead to the module",
+        "pam_iampass/setup/checks/stacks.py",
+        "if not _our_lines(files, service.pam_service):",
+        "if not service.pam_service:",
+        _SETUP + "test_a_file_that_does_not_lead_to_the_module_once_it_is_written_is_an_error",
+    ),
+    Mutant(
+        14,
+        "setup accepts a stack in which a wrong password rings the phone",
+        "pam_iampass/setup/checks/stacks.py",
+        "finding.severity is Severity.ERROR or finding.kind.id in _RINGS_IN_VAIN",
+        "finding.severity is Severity.ERROR",
+        "tests/system/setup/test_other_services.py"
+        "::test_a_stack_in_which_a_wrong_password_reaches_the_phone_is_refused",
+    ),
+    Mutant(
+        14,
+        "setup lets a screen locker include the module, which it cannot reach",
+        "pam_iampass/setup/checks/stacks.py",
+        "        if unsuitable is not None:",
+        "        if unsuitable is None is not None:",
+        "tests/system/setup/test_other_services.py"
+        "::test_a_screen_locker_that_includes_the_service_would_be_locked_for_good",
     ),
 )

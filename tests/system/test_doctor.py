@@ -200,7 +200,7 @@ def silent_agent(clinic: Clinic) -> Iterator[None]:
 
 @contextlib.contextmanager
 def left_over_socket(clinic: Clinic) -> Iterator[None]:
-    clinic.agent.stop()
+    no_agent_and_no_sudo(clinic)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(SOCKET))
     SOCKET.chmod(0o600)
@@ -219,6 +219,13 @@ def unit_not_enabled(clinic: Clinic) -> Iterator[None]:
 
 def no_agent(clinic: Clinic) -> None:
     clinic.agent.stop()
+
+
+def no_agent_and_no_sudo(clinic: Clinic) -> None:
+    clinic.agent.stop()
+    for name in ("su", "su-l", "iampass-sudo"):
+        file = PAM / name
+        file.write_text("".join(line for line in file.read_text().splitlines(True) if "iampass" not in line))
 
 
 def no_helper(clinic: Clinic) -> None:
@@ -259,13 +266,11 @@ def another_secret(clinic: Clinic) -> None:
 
 
 def another_application(clinic: Clinic) -> None:
-    for kind in ("has_device", "add_users"):
-        clinic.sandbox.misbehave(kind, HttpStatus(404), times=None)
+    clinic.machine.change(application_id="another-application")
 
 
-def another_secret_where_applications_are_known(clinic: Clinic) -> None:
-    clinic.sandbox.misbehave("has_device", HttpStatus(401))
-    clinic.sandbox.misbehave("has_device", HttpStatus(404), times=None)
+def every_signature_refused(clinic: Clinic) -> None:
+    clinic.sandbox.misbehave("has_device", HttpStatus(401), times=None)
 
 
 def junk(clinic: Clinic) -> None:
@@ -401,6 +406,14 @@ def interpreter_in_sudo(clinic: Clinic) -> None:
     no_secure_path(clinic)
 
 
+def sudo_rule(rule: str) -> Callable[[Clinic], None]:
+    return lambda clinic: append(SUDOERS, f"alice ALL=(ALL) ALL\n{rule}\n")
+
+
+def append(file: Path, text: str) -> None:
+    file.write_text(file.read_text() + text)
+
+
 def no_phone_for_me(clinic: Clinic) -> None:
     no_phone(clinic)
     clinic.environment["SUDO_USER"] = "bob"
@@ -447,14 +460,15 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "agent-silent": silent_agent,
     "agent-not-listening": left_over_socket,
     "unit-off": unit_not_enabled,
-    "agent-off": no_agent,
+    "agent-off": no_agent_and_no_sudo,
+    "agent-needed": no_agent,
     "helper-missing": no_helper,
     "selinux-no-policy": enforcing_selinux,
     "service-unreachable": nobody_there,
     "service-tls": another_authority,
     "application-unknown": another_application,
-    "secret-refused": another_secret_where_applications_are_known,
-    "service-refused": another_secret,
+    "secret-refused": another_secret,
+    "service-refused": every_signature_refused,
     "service-nonsense": junk,
     "service-local": a_name_that_nobody_knows,
     "clock-off": another_time,
@@ -495,6 +509,10 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-stale": old_sshd,
     "sudoers-broken": broken_sudoers,
     "sudo-unprotected": lambda clinic: SUDOERS.unlink(),
+    "sudo-rule-bypasses": sudo_rule("Defaults:alice !authenticate"),
+    "sudo-other-service": sudo_rule("Defaults:alice pam_service=sudo"),
+    "sudo-asks-another": sudo_rule("Defaults:alice rootpw"),
+    "sudo-never-asks-again": sudo_rule("Defaults:alice timestamp_timeout=-1"),
     "sudo-no-password": edit(SUDOERS, "Defaults", "alice ALL=(ALL) NOPASSWD: /bin/ls\nDefaults"),
     "sudo-environment": interpreter_in_sudo,
     "sudo-no-secure-path": no_secure_path,
@@ -538,6 +556,22 @@ def test_that_root_is_refused_is_a_note_where_root_has_no_token(clinic: Clinic) 
     severities = {found["id"]: found["severity"] for found in clinic.report()["findings"]}
     assert severities["sshd-root-refused"] == "note"
     assert "lockout-root" not in severities
+
+
+def test_a_rule_of_sudo_for_users_who_need_no_phone_is_no_fault(clinic: Clinic) -> None:
+    sudo_rule("Defaults:alice !authenticate\nDefaults:bob !authenticate")(clinic)
+    assert "sudo-rule-bypasses" not in clinic.doctor("bob").stdout  # sudo allows bob nothing
+    assert (
+        "Defaults:alice !authenticate: sudo asks for neither password nor phone: alice"
+        in clinic.doctor().stdout
+    )
+    clinic.machine.change(exempt="{users: [alice, daemon]}")
+    assert "sudo-rule-bypasses" not in clinic.doctor().stdout
+
+
+def test_rules_of_sudo_that_no_file_contains_are_not_checked(clinic: Clinic) -> None:
+    append(Path("/etc/nsswitch.conf"), "sudoers: files [SUCCESS=return] sss # and so on\n")
+    assert clinic.report()["not_looked_at"] == ["rules of sudo from sss: sudo -l -U USER lists them"]
 
 
 def test_files_are_looked_for_where_libpam_looks(clinic: Clinic) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shlex
 import shutil
@@ -67,15 +66,14 @@ def nothing(machine: Installation, journald: Journald) -> Iterator[None]:
     shutil.rmtree(SANDBOX, ignore_errors=True)
 
 
-@pytest.mark.parametrize("agent", [True, False], ids=["with the agent", "without it"])
-def test_what_readme_says_leads_to_an_approved_sudo(nothing: None, agent: bool) -> None:
+def test_what_readme_says_leads_to_an_approved_sudo(nothing: None) -> None:
     (one, first), (two, second), (three, third), (back, last) = steps()
     assert [title.partition(",")[0].partition(":")[0] for title in (one, two, three, back)] == [
         *("# terminal 1", "# terminal 2", "# terminal 3", "# terminal 2")
     ]
     before = {path.name: path.read_bytes() for path in ETC.iterdir()}
     began = time.monotonic()
-    with RunningAgent() if agent else contextlib.nullcontext():
+    with RunningAgent():
         (serve,) = first
         # Of the ports any will do, since the machine's own may be taken: whatever is printed and installed has it.
         sandbox = Terminal([*AS_ALICE, *shlex.split(serve), "--listen", "127.0.0.1:0"])

@@ -9,18 +9,14 @@ from tests.support.setuid.people import Process
 from tests.support.setuid.stage import Phone
 from tests.support.setuid.traps import FOLDER, MARKS
 
-OWN_ENVIRONMENT = (
-    "the module is a separate process: the helper has only `PATH` and `LANG`, the agent systemd's environment"
-)
-NO_INTERPRETER = (
-    "the native door contains no interpreter; the helper's is started by absolute path, with a clean `PATH`"
-)
+OWN_ENVIRONMENT = "the module runs in the agent, which has the environment of systemd"
+NO_INTERPRETER = "the native door contains no interpreter, and starts none"
 NO_TRUST = "the client takes proxy and certificates from `iampass.yaml` only"
-LOADER = "the dynamic loader ignores it in a set-uid program; the helper does not get it"
-RESET = "the door resets the limits before it starts the helper; if it cannot, the login fails"
-OUT_OF_PLACE = "`python3 -I -S`, with `/` as the working directory"
-ABOVE_STANDARD = "the door uses descriptors above 2; the helper opens its own 0 to 2"
-SIGNALS = "the door depends on no signal (it waits for its child with `__WALL`); the helper starts with signals reset"
+LOADER = "the dynamic loader ignores it in a set-uid program, and the agent does not get it"
+LIMITS = "the limits do not hold for the agent; if the door lacks descriptors or memory, the login fails"
+OUT_OF_PLACE = "the door opens nothing by a relative path, and the agent has a working directory of its own"
+ABOVE_STANDARD = "the door uses descriptors above 2"
+SIGNALS = "the door depends on no signal, and starts no process"
 
 
 @dataclass(frozen=True)
@@ -238,7 +234,7 @@ def _everything() -> Attack:
 def limit(name: str, *values: int) -> tuple[Attack, ...]:
     """Attacks by a limit of setrlimit(2)."""
     return tuple(
-        Attack(f"`RLIMIT_{name.upper()}` {value}", RESET, Process(limits={name: value}), harmless=False)
+        Attack(f"`RLIMIT_{name.upper()}` {value}", LIMITS, Process(limits={name: value}), harmless=False)
         for value in values
     )
 
@@ -270,7 +266,7 @@ PROCESS = (
     *limit("data", 0),
     *limit("stack", 4096),
     *limit("sigpending", 0),
-    Attack("unlimited `RLIMIT_CORE`", RESET, Process(limits={"core": -1}, folder=str(MARKS / "tmp"))),
+    Attack("unlimited `RLIMIT_CORE`", LIMITS, Process(limits={"core": -1}, folder=str(MARKS / "tmp"))),
     Attack("SIGCHLD ignored", SIGNALS, ignoring(signal.SIGCHLD), harmless=False),
     Attack("SIGPIPE ignored", SIGNALS, ignoring(signal.SIGPIPE)),
     Attack("SIGALRM ignored", SIGNALS, ignoring(signal.SIGALRM)),
@@ -394,8 +390,8 @@ OTHERS = {
             "test_a_storm_of_signals_neither_shortens_nor_lengthens_the_wait",
         ),
         Tested(
-            "inspecting the program, the helper or the agent (ptrace, `/proc`), or sending signals to the latter two",
-            "the program is set-uid, the others run as the user `iampass`",
+            "inspecting the program or the agent (ptrace, `/proc`), or sending signals to the agent",
+            "the program is set-uid, the agent runs as the user `iampass`",
             "test_the_caller_can_look_into_neither_the_program_nor_the_module",
         ),
     ),
@@ -415,6 +411,44 @@ OTHERS = {
             "a terminal name of 70,000 characters",
             "the door denies items that do not fit into a frame",
             "test_items_that_fit_into_no_frame_are_a_denial_by_the_door",
+        ),
+    ),
+    "test_attacks_approver": (
+        Tested(
+            "su to another user whose password is known, with an approval on the caller's own phone",
+            "`approver: caller` applies only if the target is root: the target's phone is asked, and the record says "
+            "who called and who was asked",
+            "test_who_knows_the_password_of_another_user_does_not_become_them_by_a_phone_of_their_own",
+        ),
+        Tested(
+            "(control: the same with an approval on the target's phone)",
+            "succeeds",
+            "test_another_user_approves_themselves",
+        ),
+        Tested(
+            "the same by a caller who is exempt",
+            "an exemption applies to the user whose phone would be asked: the caller for root, else the target",
+            "test_an_exempt_caller_becomes_root_without_a_phone_and_no_other_user",
+        ),
+        Tested(
+            "a set-uid program that names another user as its caller (PAM_RUSER)",
+            "denied: PAM_RUSER must match the real user id",
+            "test_a_caller_who_names_somebody_else_is_denied_and_nobody_is_asked",
+        ),
+        Tested(
+            "(control: the same with the right name)",
+            "the caller's phone is asked",
+            "test_a_caller_is_believed_where_the_process_is_theirs",
+        ),
+        Tested(
+            "a process of root passes on a user name from a remote host as PAM_RUSER",
+            "denied: PAM_RUSER must match the real user id",
+            "test_a_name_from_afar_is_not_believed",
+        ),
+        Tested(
+            "`USER`, `LOGNAME`, `PAM_RUSER`, `SUDO_USER` and others name another user",
+            "no variable is read: the caller's phone is asked",
+            "test_a_variable_of_the_caller_names_nobody",
         ),
     ),
 }

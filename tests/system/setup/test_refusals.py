@@ -51,7 +51,7 @@ def test_whoever_has_no_token_would_be_locked_out(administrator: Administrator) 
 
 def test_an_exempt_administrator_is_warned(administrator: Administrator) -> None:
     administrator.machine.change(exempt="{users: [bob]}")
-    assert "bob passes without the phone: the user is exempt" in administrator.setup("sudo", who="bob")
+    assert "bob passes without the phone: bob is exempt" in administrator.setup("sudo", who="bob")
 
 
 def test_a_template_for_unlisted_users_is_a_token(administrator: Administrator) -> None:
@@ -63,7 +63,7 @@ def test_the_phone_of_root_is_asked_in_su_unless_the_caller_approves(administrat
     administrator.machine.change(services="{}")
     told = refused(administrator, "su")
     assert "su: root has no token" in told
-    assert "approver: ruser" in told
+    assert "approver: caller" in told
 
 
 def test_an_administrator_that_the_machine_does_not_know_is_refused(administrator: Administrator) -> None:
@@ -110,8 +110,23 @@ def test_a_missing_module_is_found_out_by_a_run(administrator: Administrator) ->
 
 
 def test_a_module_whose_python_side_is_broken_is_found_out(administrator: Administrator) -> None:
-    with file(Path("/usr/lib/pam-iampass/helper"), "raise SystemExit(1)\n"):
-        assert "PAM: the module does not answer: PAM_ABORT" in refused(administrator, "sudo", "--force")
+    administrator.agent.stop()
+    try:
+        with file(Path("/usr/lib/pam-iampass/helper"), "raise SystemExit(1)\n"):
+            told = refused(administrator, "sshd", "--force")
+    finally:
+        administrator.agent.__enter__()
+    assert "PAM: the module does not answer: PAM_ABORT" in told
+
+
+def test_sudo_is_not_set_up_without_the_agent_that_it_needs(administrator: Administrator) -> None:
+    administrator.agent.stop()
+    try:
+        told = refused(administrator, "sudo", "--force")
+    finally:
+        administrator.agent.__enter__()
+    assert "PAM: iampass-sudo needs the agent, which is not running" in told
+    assert "systemctl enable --now pam-iampass-agent.socket" in told
 
 
 def test_a_pam_file_that_includes_what_is_not_there_is_found_out(administrator: Administrator) -> None:
@@ -227,14 +242,12 @@ def test_only_root_may(administrator: Administrator) -> None:
     "arguments",
     [
         (),
-        ("cron",),
         ("sudo", "--key"),
         ("sudo", "--try", "0"),
         ("sudo", "--dry-run", "--try", "5"),
         ("undo", "confirm"),
         ("--undo", "--confirm"),
         ("status", "sudo"),
-        ("undo", "cron"),
         ("sudo", "--json"),
     ],
 )

@@ -217,6 +217,23 @@ def test_a_network_that_exempts_more_than_meant_is_warned_of(
     assert warning.endswith(f'exempt.networks: warning: "{network}" {what}')
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "[::1]", "localhost"])
+@pytest.mark.parametrize(("port", "anybody"), [(1023, False), (1024, True), (3128, True)])
+def test_a_proxy_whose_place_any_user_could_take_is_warned_of(
+    installed: Installed, host: str, port: int, anybody: bool
+) -> None:
+    proxy = f"http://{host}:{port}"
+    installed.change("proxy: null", f'proxy: "{proxy}"')
+    what = "is a port of this machine: any user can listen there while the proxy does not"
+    assert installed.warnings() == [f'iampass.yaml: proxy: warning: "{proxy}" {what}'] * anybody
+
+
+@pytest.mark.parametrize("host", ["proxy.example.com", "192.0.2.1", "[2001:db8::1]"])
+def test_a_proxy_on_another_machine_is_not_warned_of(installed: Installed, host: str) -> None:
+    installed.change("proxy: null", f'proxy: "http://{host}:3128"')
+    assert installed.warnings() == []
+
+
 def test_whoever_is_not_root_is_told_that_this_may_be_why(installed: Installed) -> None:
     user = pwd.getpwnam(ANYBODY)
     os.seteuid(user.pw_uid)
@@ -270,7 +287,7 @@ def test_a_method_that_iampass_lacks_and_an_empty_network_are_errors(installed: 
 def test_an_sshd_that_gives_up_too_early_is_warned_of(
     installed: Installed, says: str, needed: int | None
 ) -> None:
-    installed.change("  su: {approver: ruser}", "  iampass-sshd: {timeout: 2m}")
+    installed.change("  su: {approver: caller}", "  iampass-sshd: {timeout: 2m}")
     sshd = put(installed.folder / "sshd", f'#!/bin/sh\n[ "$*" = -T ] && printf "{says}"\n', 0o755)
     found = check_config(installed.file, ANYBODY, str(sshd))
     assert found.ok
