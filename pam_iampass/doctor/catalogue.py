@@ -227,7 +227,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "no-device",
             "No phone is registered for {names}",
             "The table has a token, but IAMPASS has no device for it: such logins are denied with `no_device`.",
-            "pam-iampass enroll USER shows the link and the QR code",
+            "pam-iampass enroll USER shows the link and the QR code; for a lost phone: pam-iampass phone lost USER",
         ),
         _warning(
             "user-rests",

@@ -265,6 +265,14 @@ def another_secret(clinic: Clinic) -> None:
     write(ETC / "application-secret", "another-secret\n")
 
 
+def another_secret_after_ours(clinic: Clinic) -> None:
+    write(ETC / "application-secret", f"{clinic.sandbox.application_secret}\nanother-secret\n")
+
+
+def another_secret_before_ours(clinic: Clinic) -> None:
+    write(ETC / "application-secret", f"another-secret\n{clinic.sandbox.application_secret}\n")
+
+
 def another_application(clinic: Clinic) -> None:
     clinic.machine.change(application_id="another-application")
 
@@ -468,6 +476,8 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "service-tls": another_authority,
     "application-unknown": another_application,
     "secret-refused": another_secret,
+    "previous-secret-left": another_secret_after_ours,
+    "previous-secret-in-use": another_secret_before_ours,
     "service-refused": every_signature_refused,
     "service-nonsense": junk,
     "service-local": a_name_that_nobody_knows,
