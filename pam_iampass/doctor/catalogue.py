@@ -10,6 +10,7 @@ from pam_iampass.errors import Severity
 _error = partial(FindingKind, severity=Severity.ERROR)
 _warning = partial(FindingKind, severity=Severity.WARNING)
 _note = partial(FindingKind, severity=Severity.NOTE)
+_START_AGENT = "systemctl enable --now pam-iampass-agent.socket; without systemd: pam-iampass-agent --socket"
 _METHODS = "Set AuthenticationMethods publickey,keyboard-interactive:pam"
 
 ROADS = "Ways in without the phone"
@@ -75,27 +76,34 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "agent-not-listening",
             "No agent listens on its socket",
-            "The socket is left over from an agent that has ended. Each login starts the helper instead.",
+            "The socket is left over from an agent that has ended. Each ssh login starts the helper instead.",
             "systemctl restart pam-iampass-agent.socket",
         ),
         _warning(
             "unit-off",
             "{unit} is {state}",
-            "Without its socket unit the agent is not available after a reboot. Each login starts the helper instead.",
+            "Without its socket unit the agent is not available after a reboot. sudo and su then deny every login, and"
+            " each ssh login starts the helper instead.",
             "systemctl enable --now {unit}",
         ),
         _note(
             "agent-off",
             "The agent is not running; each login starts the helper",
-            "Without the agent, each login starts `/usr/lib/pam-iampass/helper`. This is slower, and equally secure."
-            " Only the pam_python door does not work in set-uid programs, with or without the agent.",
-            "systemctl enable --now pam-iampass-agent.socket, if systemd is running",
+            "Without the agent, each ssh login starts `/usr/lib/pam-iampass/helper`. This is slower, and equally"
+            " secure. sudo, su and other set-uid programs need the agent.",
+            _START_AGENT,
+        ),
+        _error(
+            "agent-needed",
+            "The agent is not running: {services} denies every login",
+            "Only the agent serves set-uid programs. A process that they start would be in the hands of their caller.",
+            _START_AGENT,
         ),
         _error(
             "helper-missing",
             "The helper is missing",
-            "If no agent is listening, the door starts `/usr/bin/python3 -I -S /usr/lib/pam-iampass/helper`. One of"
-            " these two files is missing, so that such logins are denied.",
+            "If no agent is listening, sshd and login start `/usr/bin/python3 -I -S /usr/lib/pam-iampass/helper`."
+            " One of these two files is missing, so that such logins are denied.",
             "Install pam-iampass again; {path} must exist",
         ),
         _warning(
@@ -162,8 +170,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "service-local",
             "This machine cannot open a connection",
-            "The cause is on this machine: an unknown host name, too few descriptors, missing permission. This does not"
-            " count as an outage: every login is denied.",
+            "The cause is on this machine: an unknown host name, too few descriptors or ports, missing permission. This"
+            " does not count as an outage: every login is denied.",
             "{remedy}",
         ),
         _warning(
@@ -222,7 +230,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "no-device",
             "No phone is registered for {names}",
             "The table has a token, but IAMPASS has no device for it: such logins are denied with `no_device`.",
-            "pam-iampass enroll USER shows the link and the QR code",
+            "pam-iampass enroll USER shows the link and the QR code; for a lost phone: pam-iampass phone lost USER",
         ),
         _warning(
             "user-rests",

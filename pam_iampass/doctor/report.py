@@ -75,7 +75,7 @@ class Doctor:
         steps: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
             ("configuration", self._configuration),
             ("files", self._files),
-            ("agent", AgentCheck().findings),
+            ("agent", self._agent),
             ("users", self._users),
             ("service", self._service),
             ("PAM stacks", self._stacks),
@@ -212,6 +212,10 @@ class Doctor:
             folder / name for folder in module_folders() for name in ("pam_iampass.so", "pam_python.so")
         ]
         yield from files.writable(path for path in (*files.PROGRAMS, *modules, *pam) if path.exists())
+
+    def _agent(self) -> Iterator[Finding]:
+        needed_by = self.stacks.set_uid & self.stacks.with_us.keys()
+        yield from AgentCheck(tuple(sorted(needed_by))).findings()
 
     def _users(self) -> Iterator[Finding]:
         check = self._users_check()

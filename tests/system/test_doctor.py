@@ -200,7 +200,7 @@ def silent_agent(clinic: Clinic) -> Iterator[None]:
 
 @contextlib.contextmanager
 def left_over_socket(clinic: Clinic) -> Iterator[None]:
-    clinic.agent.stop()
+    no_agent_and_no_sudo(clinic)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(SOCKET))
     SOCKET.chmod(0o600)
@@ -219,6 +219,13 @@ def unit_not_enabled(clinic: Clinic) -> Iterator[None]:
 
 def no_agent(clinic: Clinic) -> None:
     clinic.agent.stop()
+
+
+def no_agent_and_no_sudo(clinic: Clinic) -> None:
+    clinic.agent.stop()
+    for name in ("su", "su-l", "iampass-sudo"):
+        file = PAM / name
+        file.write_text("".join(line for line in file.read_text().splitlines(True) if "iampass" not in line))
 
 
 def no_helper(clinic: Clinic) -> None:
@@ -256,6 +263,14 @@ def another_authority(clinic: Clinic) -> None:
 
 def another_secret(clinic: Clinic) -> None:
     write(ETC / "application-secret", "another-secret\n")
+
+
+def another_secret_after_ours(clinic: Clinic) -> None:
+    write(ETC / "application-secret", f"{clinic.sandbox.application_secret}\nanother-secret\n")
+
+
+def another_secret_before_ours(clinic: Clinic) -> None:
+    write(ETC / "application-secret", f"another-secret\n{clinic.sandbox.application_secret}\n")
 
 
 def another_application(clinic: Clinic) -> None:
@@ -469,13 +484,16 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "agent-silent": silent_agent,
     "agent-not-listening": left_over_socket,
     "unit-off": unit_not_enabled,
-    "agent-off": no_agent,
+    "agent-off": no_agent_and_no_sudo,
+    "agent-needed": no_agent,
     "helper-missing": no_helper,
     "selinux-no-policy": enforcing_selinux,
     "service-unreachable": nobody_there,
     "service-tls": another_authority,
     "application-unknown": another_application,
     "secret-refused": another_secret,
+    "previous-secret-left": another_secret_after_ours,
+    "previous-secret-in-use": another_secret_before_ours,
     "service-refused": every_signature_refused,
     "service-nonsense": junk,
     "service-local": a_name_that_nobody_knows,
