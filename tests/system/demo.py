@@ -61,7 +61,7 @@ SCENES = (
         "No phone: bob has a token, but no phone registered at IAMPASS", "bob", "approve", "no_device", False
     ),
     Scene(
-        "Without the agent: a helper process handles the login",
+        "Without the agent: a helper process handles the ssh login",
         "alice",
         "approve",
         "approved",
@@ -69,7 +69,7 @@ SCENES = (
         agent=False,
     ),
     Scene("sudo, approved", "alice", "approve", "approved", True, sudo=True),
-    Scene("sudo, denied, without the agent", "alice", "deny", "denied", False, sudo=True, agent=False),
+    Scene("sudo, denied", "alice", "deny", "denied", False, sudo=True),
 )
 
 YOURS = (
