@@ -489,7 +489,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "{rule}: sudo asks for neither password nor phone: {names}",
             "`!authenticate` and `exempt_group` skip PAM's `auth` stack. The finding lists the users whom sudo allows"
             " some command and who would be asked otherwise: not those whom the settings exempt.",
-            "Remove it with visudo; users who need no phone belong into exempt in the settings",
+            "Remove it with visudo; to spare users the phone, name them in exempt in the settings",
         ),
         _error(
             "sudo-other-service",
