@@ -39,12 +39,13 @@ class Told:
 class Door:
     """One login, of a module in a thread or behind a connection. `answers` are typed in turn."""
 
+    phase = Phase.AUTHENTICATE
+
     def __init__(
         self,
         module: Callable[[PamApplication, int, list[str]], int] | socket.socket,
         *arguments: str,
         answers: tuple[Answer, ...] = ("",) * 5,
-        phase: Phase = Phase.AUTHENTICATE,
         **items: str,
     ) -> None:
         self._answers = list(answers)
@@ -57,7 +58,7 @@ class Door:
             self._module.start()
         encoded = {name: value.encode("utf-8", "surrogateescape") for name, value in items.items()}
         with contextlib.suppress(BrokenPipeError):  # the module refused the connection; `finish` reports it
-            self.send(Hello(phase, 0, arguments).encode())
+            self.send(Hello(self.phase, 0, arguments).encode())
             self.send(protocol.encode_items(encoded))
 
     def send(self, frame: Frame) -> None:
@@ -115,3 +116,9 @@ class Door:
             if answer is None
             else Frame(FrameType.ANSWER, answer.encode("utf-8", "surrogateescape"))
         )
+
+
+class AccountDoor(Door):
+    """A login in the account phase."""
+
+    phase = Phase.ACCOUNT

@@ -12,7 +12,7 @@ from pam_iampass.audit.journal import MESSAGE_IDS, Journal
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.concurrency import ConcurrencyLimit
 from pam_iampass.login.context import LoginContext, StateDirs
-from pam_iampass.outcome import Outcome, Phase
+from pam_iampass.outcome import Outcome
 from pam_iampass.relay import helper_context
 from pam_iampass.sandbox import Sandbox
 from tests.support.door import Answer, Door, Told
@@ -26,7 +26,7 @@ class Records:
     def __init__(self) -> None:
         self.fields: list[dict[str, str]] = []
 
-    def write(self, fields: dict[str, str]) -> None:
+    def write(self, fields: dict[str, str], patience: float = 0.0) -> None:
         self.fields.append(fields)
 
 
@@ -54,6 +54,7 @@ class Setting:
         self.write("users.yaml", f"{ME}: {self.token}\n")
 
     token = "7f3c-root"
+    door_class: type[Door] = Door
 
     def write(self, name: str, text: str) -> None:
         path = self.folder / name
@@ -78,31 +79,18 @@ class Setting:
 
         return module.authenticate(pamh, argv, Journal(self.records), parts)
 
-    def door(
-        self,
-        *arguments: str,
-        answers: tuple[Answer, ...] = ("",) * 3,
-        phase: Phase = Phase.AUTHENTICATE,
-        **items: str,
-    ) -> Door:
+    def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:
         settings = f"config={self.folder / 'iampass.yaml'}"
-        return Door(
+        return self.door_class(
             self.authenticate,
             settings,
             *arguments,
             answers=answers,
-            phase=phase,
             **{"user": ME, "service": "test", **items},
         )
 
-    def login(
-        self,
-        *arguments: str,
-        answers: tuple[Answer, ...] = ("",) * 3,
-        phase: Phase = Phase.AUTHENTICATE,
-        **items: str,
-    ) -> Told:
-        return self.door(*arguments, answers=answers, phase=phase, **items).finish()
+    def login(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Told:
+        return self.door(*arguments, answers=answers, **items).finish()
 
     @property
     def calls(self) -> list[str]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pam_iampass.outcome import PamCode, Phase
-from tests.support.door import Told
+from pam_iampass.outcome import PamCode
+from tests.support.door import AccountDoor, Told
 from tests.support.setting import ME, Setting
 
 
 def account(world: Setting, *arguments: str, **items: str) -> Told:
     """A login that is decided in the account phase, after a key."""
-    return world.login(*arguments, phase=Phase.ACCOUNT, ssh_auth_info="", **items)
+    world.door_class = AccountDoor
+    return world.login(*arguments, ssh_auth_info="", **items)
 
 
 def test_an_approval_lets_the_login_pass_without_a_word(world: Setting) -> None:

@@ -103,8 +103,8 @@ class Application:
         log_kind: socket.SocketKind = socket.SOCK_DGRAM,
         **options: Option,
     ) -> Run:
-        """Call PAM, for several `phases` with the same handle. `options` are those of application.c, `arguments` the door's; `then` is the module
-        that follows it in the stack, `log_kind` what /dev/log is."""
+        """Call PAM, for several `phases` with the same handle. `options` are those of application.c, `arguments`
+        the door's; `then` is the module that follows it in the stack, `log_kind` what /dev/log is."""
         files = self._folder / "pam.d"
         modules = [f"{self._door.module} {arguments}", *([then] if then else [])]
         kinds = ("auth", "account", "session", "password")
