@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #define DECISION "pam_iampass_decision"
+#define in_sshd(pamh) (pam_getenv(pamh, "SSH_AUTH_INFO_0") != NULL)
 #define EXPORTED __attribute__((visibility("default")))
 #define UNUSED __attribute__((unused))
+#define IGNORES(function) EXPORTED __typeof__(pam_sm_setcred) function __attribute__((alias("pam_sm_setcred")))
 
 /* The module's result, or without one `denial`, which makes the application stop. */
 static int decide(pam_handle_t *pamh, enum phase phase, int flags, int argc, const char **argv, int denial)
@@ -29,8 +31,7 @@ static int decide(pam_handle_t *pamh, enum phase phase, int flags, int argc, con
 EXPORTED int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
     /* sshd would try again after PAM_ABORT, sudo after PAM_MAXTRIES, and each time the phone would ring again. */
-    int denial = pam_getenv(pamh, "SSH_AUTH_INFO_0") != NULL ? PAM_MAXTRIES : PAM_ABORT;
-    int result = decide(pamh, AUTHENTICATE, flags, argc, argv, denial);
+    int result = decide(pamh, AUTHENTICATE, flags, argc, argv, in_sshd(pamh) ? PAM_MAXTRIES : PAM_ABORT);
     bool passed = result == PAM_SUCCESS || result == PAM_IGNORE;
 
     (void)pam_set_data(pamh, DECISION, passed ? (void *)DECISION : NULL, NULL);
@@ -44,13 +45,10 @@ EXPORTED int pam_sm_acct_mgmt(pam_handle_t *pamh, int flags, int argc, const cha
     const void *passed;
     int result = PAM_IGNORE;
 
-    if (pam_getenv(pamh, "SSH_AUTH_INFO_0") == NULL)
-        goto out;
-    if (pam_get_data(pamh, DECISION, &passed) != PAM_SUCCESS)
+    if (in_sshd(pamh) && pam_get_data(pamh, DECISION, &passed) != PAM_SUCCESS)
         result = decide(pamh, ACCOUNT, flags, argc, argv, PAM_PERM_DENIED);
-    else if (passed == NULL)
+    else if (in_sshd(pamh) && passed == NULL)
         result = PAM_PERM_DENIED;
-out:
     return result;
 }
 
@@ -59,8 +57,6 @@ EXPORTED int pam_sm_setcred(pam_handle_t *pamh UNUSED, int flags UNUSED, int arg
 {
     return PAM_IGNORE;
 }
-
-#define IGNORES(function) EXPORTED __typeof__(pam_sm_setcred) function __attribute__((alias("pam_sm_setcred")))
 IGNORES(pam_sm_open_session);
 IGNORES(pam_sm_close_session);
 IGNORES(pam_sm_chauthtok);

@@ -23,13 +23,11 @@ struct login {
 
 static bool write_hello(struct frame *frame, enum phase phase, int flags, int argc, const char **argv)
 {
-    const uint8_t version_and_phase[] = {1, (uint8_t)phase};
     uint32_t number = htobe32((uint32_t)flags);
     bool fits;
 
     frame_begin(frame, HELLO);
-    fits = frame_add(frame, version_and_phase, sizeof version_and_phase) &&
-           frame_add(frame, &number, sizeof number);
+    fits = frame_add(frame, (uint8_t[]){1, (uint8_t)phase}, 2) && frame_add(frame, &number, sizeof number);
     for (int i = 0; fits && i < argc; i++)
         fits = frame_add(frame, argv[i], strlen(argv[i]) + 1);
     return fits;

@@ -15,7 +15,7 @@ Authenticate = Callable[[PamApplication, int, "list[str]"], int]
 
 
 def serve(connection: socket.socket, authenticate: Authenticate, stop: int | None = None) -> None:
-    """Read the greeting, call `authenticate`, in either phase, send the result, then run the callbacks of `after_reply`.
+    """Read the greeting, call `authenticate` (in any phase), send the result, then run the callbacks of `after_reply`.
 
     `stop` is a descriptor that becomes readable when all logins must end.
     Where the door breaks the protocol no result is sent, and the door denies.
