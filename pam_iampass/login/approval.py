@@ -109,7 +109,8 @@ class PhoneRequest:
                 pause=self.pause,
             )
         except IampassError as error:
-            answered = isinstance(error, (Refused, NotFound, ProtocolError))
+            status = error.status if isinstance(error, Unavailable) else None
+            answered = status is not None or isinstance(error, (Refused, NotFound, ProtocolError))
             self.may_have_left = error.may_have_started or answered
             raise
 

@@ -77,7 +77,9 @@ def at_capacity() -> Decision:
 def turn_did_not_come(elapsed: float) -> Decision:
     """Other logins of this person took all the time."""
     reason = "other logins of this user were decided first, and no time was left; no request was sent"
-    message = "Other logins in your name came first; no request was sent. Deny requests that you do not recognize."
+    message = (
+        "Other logins in your name came first; no request was sent. Deny requests that you do not recognize."
+    )
     return denied(Outcome.THROTTLED, reason, message, elapsed)
 
 

@@ -31,9 +31,7 @@ from pam_iampass.system.state_dir import HeldLock, StateDir, file_stem
 from tests.support.state_files import STEPS, resume, stopped_before
 from tests.support.world import wait_until
 
-LIMITS = Limits(
-    cool_off=30.0, longest_cool_off=900.0, requests_per_hour=30, logins_at_once=10, spacing=0.0
-)
+LIMITS = Limits(cool_off=30.0, longest_cool_off=900.0, requests_per_hour=30, logins_at_once=10, spacing=0.0)
 HERE = Login("alice", "sshd", rhost="192.0.2.1")
 ELSEWHERE = replace(HERE, rhost="192.0.2.2")
 

@@ -94,9 +94,7 @@ def test_another_person_does_not_wait(world: World) -> None:
         assert not bobs.others_wait()
 
 
-@pytest.mark.parametrize(
-    "result", [RequestResult.APPROVED, RequestResult.FAILED, RequestResult.STOPPED]
-)
+@pytest.mark.parametrize("result", [RequestResult.APPROVED, RequestResult.FAILED, RequestResult.STOPPED])
 def test_the_next_request_is_sent_some_seconds_after_the_decision(
     logins: Logins, result: RequestResult
 ) -> None:
@@ -292,9 +290,9 @@ def test_of_a_hundred_logins_that_wait_no_more_are_taken(world: World) -> None:
             waiting.enter_context(world.queued())
         with pytest.raises(AtCapacity), world.queued(ELSEWHERE):
             pass
-    assert world.files() == sorted(
-        name for name in world.files() if name.endswith((".json", ".lock"))
-    ), "no lease is left"
+    assert world.files() == sorted(name for name in world.files() if name.endswith((".json", ".lock"))), (
+        "no lease is left"
+    )
 
 
 # What is checked again
