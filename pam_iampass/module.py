@@ -78,7 +78,10 @@ def decline(pamh: PamApplication, journal: Journal, reason: str) -> int:
 
 
 def _login(pamh: PamApplication) -> Login:
-    return Login(
+    from pam_iampass.login.policy import caller_name
+    from pam_iampass.system.accounts import Accounts
+
+    login = Login(
         user=pamh.user or "",
         service=pamh.service or "",
         rhost=pamh.rhost or None,
@@ -87,6 +90,8 @@ def _login(pamh: PamApplication) -> Login:
         real_uid=pamh.real_uid,
         ssh_auth_info=pamh.env.get("SSH_AUTH_INFO_0"),
     )
+    login.participants.caller = caller_name(login, Accounts())
+    return login
 
 
 def _decide(

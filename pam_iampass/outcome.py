@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class PamCode(enum.IntEnum):
@@ -87,6 +87,17 @@ RESULTS = {
 }
 
 
+@dataclass
+class Participants:
+    """Who else takes part in a login, for its audit record: names of accounts, filled in as they become known."""
+
+    caller: str = ""
+    """Who started the application (`login.policy.caller_name`)."""
+
+    approver: str = ""
+    """Whose phone is asked, or whose recovery code is spent."""
+
+
 @dataclass(frozen=True)
 class Login:
     """Who logs in, through which service, from where. Texts come from PAM uncleaned: clean them before output."""
@@ -111,6 +122,8 @@ class Login:
 
     ssh_auth_info: str | None = None
     """`SSH_AUTH_INFO_0`: the methods that sshd has accepted, one a line; empty for none; None outside sshd."""
+
+    participants: Participants = field(default_factory=Participants, compare=False)
 
     @property
     def through_sshd(self) -> bool:

@@ -85,8 +85,7 @@ class Journal:
             "PRIORITY": str(_priority(decision)),
             "IAMPASS_OUTCOME": decision.outcome.value,
             "IAMPASS_RESULT": decision.result.value,
-            "IAMPASS_USER": clean(login.user),
-            "IAMPASS_SERVICE": clean(login.service),
+            **_fields(login),
             "IAMPASS_RHOST": clean(login.rhost or ""),
             "IAMPASS_REASON": clean(decision.reason, 2000),
             "IAMPASS_ELAPSED_MS": str(elapsed),
@@ -95,12 +94,12 @@ class Journal:
 
     def left_open(self, login: Login, reason: str) -> None:
         """Record that an IAMPASS session could not be ended; it ends when its duration is over."""
+        approver = quoted(login.participants.approver)
         fields = {
-            "MESSAGE": f"the IAMPASS session of {quoted(login.user)} could not be ended: {clean(reason)}",
+            "MESSAGE": f"the IAMPASS session of {approver} could not be ended: {clean(reason)}",
             "MESSAGE_ID": SESSION_LEFT_OPEN,
             "PRIORITY": str(WARNING),
-            "IAMPASS_USER": clean(login.user),
-            "IAMPASS_SERVICE": clean(login.service),
+            **_fields(login),
             "IAMPASS_REASON": clean(reason),
         }
         self._write(fields)
@@ -143,10 +142,22 @@ def _priority(decision: Decision) -> int:
     return WARNING if decision.outcome is Outcome.RECOVERED else _PRIORITIES[decision.result]
 
 
+def _fields(login: Login) -> dict[str, str]:
+    """Who logs in, who called, who must approve, and where."""
+    return {
+        "IAMPASS_USER": clean(login.user),
+        "IAMPASS_CALLER": clean(login.participants.caller),
+        "IAMPASS_APPROVER": clean(login.participants.approver),
+        "IAMPASS_SERVICE": clean(login.service),
+    }
+
+
 def _message(login: Login, decision: Decision, elapsed: int) -> str:
     """The record as one line, from which the fields can be parsed on machines without a journal."""
+    people = login.participants
     line = (
         f"outcome={decision.outcome.value} result={decision.result.value} user={quoted(login.user)}"
+        f" caller={quoted(people.caller or None)} approver={quoted(people.approver or None)}"
         f" service={quoted(login.service)} rhost={quoted(login.rhost)} elapsed_ms={elapsed}"
     )
     return f"{line} reason={quoted(decision.reason)}" if decision.reason else line

@@ -29,6 +29,7 @@ class Filter:
     """Selects records; an empty set selects all."""
 
     users: frozenset[str] = frozenset()
+    """Who logs in, who called, or who approved."""
     services: frozenset[str] = frozenset()
     outcomes: frozenset[str] = frozenset()
     since: datetime | None = None
@@ -36,7 +37,7 @@ class Filter:
 
     def __call__(self, record: AuditRecord) -> bool:
         return (
-            (not self.users or record.user in self.users)
+            (not self.users or not self.users.isdisjoint({record.user, record.caller, record.approver}))
             and (not self.services or record.service in self.services)
             and (not self.outcomes or record.outcome in self.outcomes)
             and (self.since is None or record.time >= self.since)

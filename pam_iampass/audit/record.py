@@ -34,6 +34,11 @@ class AuditRecord:
     time: datetime
     """With its time zone."""
     user: str
+    """Who logs in. In sudo the caller, in su the target."""
+    caller: str
+    """Who started the application; empty if unknown, as in sshd."""
+    approver: str
+    """Whose phone was asked, or whose recovery code was spent; empty if nobody had to approve."""
     service: str
     rhost: str
     """Empty for a local login, or if unknown."""
@@ -65,6 +70,8 @@ def interpret(entry: Mapping[str, Any], trusted: Set[int]) -> AuditRecord | None
     return AuditRecord(
         time=entry["__REALTIME_TIMESTAMP"].astimezone(),
         user=_name(fields, "user"),
+        caller=_name(fields, "caller"),
+        approver=_name(fields, "approver"),
         service=_name(fields, "service"),
         rhost=_name(fields, "rhost"),
         outcome=fields["outcome"],
@@ -81,7 +88,17 @@ def _of_module(entry: Mapping[str, Any]) -> dict[str, str]:
     if _text(entry.get("SYSLOG_IDENTIFIER")) != IDENTIFIER:
         return {}
     if "IAMPASS_OUTCOME" in entry:
-        names = ("outcome", "result", "user", "service", "rhost", "reason", "elapsed_ms")
+        names = (
+            "outcome",
+            "result",
+            "user",
+            "caller",
+            "approver",
+            "service",
+            "rhost",
+            "reason",
+            "elapsed_ms",
+        )
         return {name: _text(entry.get(f"IAMPASS_{name.upper()}")) for name in names}
     return _words(_text(entry.get("MESSAGE")))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "Set up": {
-        "setup": "Make sshd, sudo or su ask the phone, or undo that.",
+        "setup": "Make PAM services ask the phone, or undo that.",
         "enroll": "Add users to IAMPASS and register their phones.",
         "user": "List, show, add and remove users and their tokens.",
     },

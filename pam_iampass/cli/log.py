@@ -18,9 +18,12 @@ from pam_iampass.outcome import RESULTS, Outcome, Result
 _LAST = 50  # records, without a number or --since
 _FOLLOWED = 10
 
-_HEADINGS = ("WHEN", "USER", "SERVICE", "FROM", "OUTCOME", "TOOK", "REASON")
+_HEADINGS = ("WHEN", "USER", "CALLER", "APPROVER", "SERVICE", "FROM", "OUTCOME", "TOOK", "REASON")
 _SIZES = (
-    ("2026-11-24 17:30:00", "wolfgang", "iampass-sshd", "203.0.113.255", "misconfigured", "59.9 s", ""),
+    (
+        *("2026-11-24 17:30:00", "wolfgang", "wolfgang", "wolfgang"),
+        *("iampass-sshd", "203.0.113.255", "misconfigured", "59.9 s", ""),
+    ),
 )
 _STYLES = {Result.SUCCESS.value: "green", Result.IGNORED.value: "yellow", Result.DENIED.value: "red"}
 _OUTCOMES = [outcome.value for outcome in Outcome]
@@ -86,6 +89,10 @@ def command(
 ) -> None:
     """Show the login results of USER, or of all users: when, from where, and how long the login took.
 
+    USER is who logs in: in sudo the caller, in su the target. CALLER is who ran the program, if known: in sudo and su.
+    APPROVER is whose phone was asked or whose recovery code was spent. The logins of USER are those in which USER is
+    any of the three.
+
     TOOK is the time from the request to IAMPASS until the decision.
 
     Any user can write to the journal. Therefore only records are shown that, according to journald, root or the user
@@ -129,6 +136,8 @@ def _row(record: AuditRecord) -> Row:
     return (
         f"{record.time:%Y-%m-%d %H:%M:%S}",
         (record.user or "-", "bold"),
+        record.caller or "-",
+        record.approver or "-",
         record.service or "-",
         record.rhost or "-",
         (outcome, style),

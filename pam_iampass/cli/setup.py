@@ -1,4 +1,4 @@
-"""`pam-iampass setup`: makes sshd, sudo and su ask the phone, and undoes that."""
+"""`pam-iampass setup`: makes PAM services ask the phone, and undoes that."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pam_iampass.setup.manifest import Trial
     from pam_iampass.setup.operations import ServiceStatus, Setup
 
-_SERVICES = ("sshd", "sudo", "su")
-
 _EPILOG = """\b
 Examples:
   pam-iampass setup sudo --dry-run       show every file that would change, and change nothing
@@ -29,6 +27,7 @@ Examples:
   pam-iampass setup confirm              keep it, after a login has worked
   pam-iampass setup sshd --key           ssh: a key, then the phone
   pam-iampass setup sshd --password      ssh: the password, then the phone
+  pam-iampass setup polkit-1 doas        pkexec, run0 and doas: the password, then the phone
   pam-iampass setup status
   pam-iampass setup undo                 restore everything
 """
@@ -82,21 +81,30 @@ class _Services(click.Argument):
 
 def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     verbs = ctx.command.list_commands(ctx) if isinstance(ctx.command, click.Group) else []
-    return [name for name in (*_SERVICES, *verbs) if name.startswith(incomplete)]
+    return [name for name in (*_known_services(), *verbs) if name.startswith(incomplete)]
+
+
+def _known_services() -> list[str]:
+    """The PAM services of this machine that can be set up."""
+    from pam_iampass.pam.stack import PamFiles
+    from pam_iampass.setup.services import SERVICES
+    from pam_iampass.setup.unsuitable import why_unsuitable
+
+    names = [*SERVICES, "sudo-rs", *PamFiles().names()]
+    return [name for name in dict.fromkeys(names) if why_unsuitable(name) is None]
 
 
 @click.group(
     cls=SetupGroup,
     invoke_without_command=True,
     epilog=_EPILOG,
-    short_help="Make sshd, sudo or su ask the phone, or undo that.",
+    short_help="Make PAM services ask the phone, or undo that.",
 )
 @click.argument(
     "services",
     cls=_Services,
     nargs=-1,
     metavar="SERVICES...",
-    type=click.Choice(_SERVICES),
     shell_complete=_complete,
 )
 @click.option("--key", "choice", flag_value="key", help="For sshd: the phone after a key (the default).")
@@ -125,11 +133,15 @@ def command(
     trial_over: str | None,
     deadline: float | None,
 ) -> None:
-    """Make SERVICES (sshd, sudo, su) ask the phone after the key or the password.
+    """Make SERVICES ask the phone after the key or the password.
 
-    Our own PAM files are written to /etc/pam.d and chosen by one drop-in each, in /etc/ssh/sshd_config.d and
-    /etc/sudoers.d. Only for su, and for an sshd before 9.8, one line of another package's PAM file is changed. The
-    previous files are kept below /var/lib/pam-iampass/setup, and `undo` restores them.
+    SERVICES are sshd, sudo, su, or other PAM services, such as polkit-1 (pkexec and run0), doas, sudo-rs, login or
+    lightdm. Services for which this would be useless or harmful are refused.
+
+    Our own PAM files are written to /etc/pam.d. For sshd and sudo they are chosen by one drop-in each, in
+    /etc/ssh/sshd_config.d and /etc/sudoers.d. For other services, and for an sshd before 9.8, the line of the PAM file
+    that asks for the password is replaced; a file in /usr/lib/pam.d is overridden by a copy in /etc/pam.d. The previous
+    files are kept below /var/lib/pam-iampass/setup, and `undo` restores them.
 
     Everything is checked first: the settings; whether you could still log in; the result, with sshd -T and visudo -c;
     and the new PAM files, in a run that contacts no phone. If a check fails, nothing is changed.
@@ -143,7 +155,7 @@ def command(
         _setup().end_trial(trial_over, deadline)
         return
     if not services:
-        raise click.UsageError("name the services: sshd, sudo, su")
+        raise click.UsageError("name the services, such as sshd, sudo, su")
     if choice and "sshd" not in services:
         raise click.UsageError(f"--{choice} is for sshd")
     if dry_run and minutes:
@@ -152,10 +164,13 @@ def command(
 
 
 @command.command(short_help="Restore the files of SERVICES, or of all.")
-@click.argument("services", nargs=-1, metavar="[SERVICES...]", type=click.Choice(_SERVICES))
+@click.argument("services", nargs=-1, metavar="[SERVICES...]", shell_complete=_complete)
 @click.option("--force", is_flag=True, help="Restore edited files too; your versions are kept.")
-def undo(services: tuple[str, ...], force: bool) -> None:
+@click.pass_context
+def undo(ctx: click.Context, services: tuple[str, ...], force: bool) -> None:
     """Restore the files of SERVICES, or of all services, and end a trial of them."""
+    if set(services) & set(command.commands):
+        raise click.UsageError("undo, confirm and status exclude each other", ctx)
     done = _setup().undo(services or None, force=force)
     for name in services:
         if name not in done:
@@ -205,7 +220,7 @@ def _set_up(
 ) -> int:
     from pam_iampass.setup.checks.configuration import admin
 
-    names = [name for name in _SERVICES if name in services]
+    names = list(dict.fromkeys(services))
     plans = setup.plans(names, choice, force=force)
     changes = [change for plan in plans for change in plan.changes]
     if not changes:

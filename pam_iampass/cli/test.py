@@ -26,7 +26,7 @@ Examples:
   pam-iampass test alice --json < /dev/null | jq -r .code
 """
 
-_RECORD_KEYS = ("outcome", "result", "user", "elapsed_ms", "reason")
+_RECORD_KEYS = ("outcome", "result", "user", "caller", "approver", "elapsed_ms", "reason")
 
 
 @click.command(epilog=_EPILOG)
@@ -129,6 +129,7 @@ def _report(login: TestLogin, result: PamResult, records: list[AuditRecord] | No
         line("The journal has no record: the login ended before this module.")
     for record in records or ():
         text = f"Journal: outcome={record.outcome} result={record.result} user={record.user}"
+        text += f" caller={record.caller or '-'} approver={record.approver or '-'}"
         text += f" service={record.service} elapsed_ms={record.elapsed_ms}"
         line(text + (f" reason={record.reason}" if record.reason else ""))
 

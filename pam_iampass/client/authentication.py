@@ -36,7 +36,7 @@ class AuthenticationAPI(BaseAPI):
         query = _query(authentication_methods, duration_seconds)
         path = f"/authentication/authenticate_user/{self.application_id}/{user}{query}"
         request = self._request("start", "POST", path, b"{}")
-        reply = self.transport.call(request, deadline, attempts=attempts, pause=pause)
+        reply = self._call(request, deadline, attempts=attempts, pause=pause)
         return read_session(reply.json, self.transport, reply.clock_offset)
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from dataclasses import replace
+from typing import Callable
 from urllib.parse import quote_plus
 
+from .deadline import Deadline
+from .errors import Refused
 from .request import SignedRequest
-from .transport import Transport
+from .retries import ATTEMPTS
+from .transport import DEFAULT_SECONDS, Reply, Transport
 
 SERVER = "https://iam-api.com"
 
@@ -28,9 +33,11 @@ class BaseAPI:
         proxy: str | None = None,
         *,
         transport: Transport | None = None,
+        previous_secret: str = "",
     ) -> None:
         """`server` is `https://HOST[:PORT]`, `ca_file` contains the only certificates to trust (None: the
-        system's), `proxy` is `http://HOST:PORT`. A `transport` replaces these three. Raises ValueError for an
+        system's), `proxy` is `http://HOST:PORT`. A `transport` replaces these three. While the secret is being changed,
+        `previous_secret` is tried after a 401 to the other one. Raises ValueError for an
         invalid argument, and TLSFailure if there are no certificates to trust."""
         if not _APPLICATION_ID.fullmatch(application_id):
             raise ValueError("application_id is empty or has characters that no id can have")
@@ -38,6 +45,9 @@ class BaseAPI:
             raise ValueError("application_secret is empty")
         self.application_id = application_id
         self._secret = application_secret
+        self._previous_secret = previous_secret
+        self.used_previous_secret = False
+        """Whether the last call was rejected with the secret, and not with the previous one."""
         self.transport = transport or Transport(server, ca_file, proxy)
         """The connections; other API objects may share them."""
 
@@ -62,6 +72,30 @@ class BaseAPI:
             content_type=None if body is None else "application/json",
             idempotent=idempotent,
         )
+
+    def _call(
+        self,
+        request: SignedRequest,
+        deadline: Deadline | None,
+        *,
+        attempts: int = ATTEMPTS,
+        pause: Callable[[float], None] | None = None,
+    ) -> Reply:
+        """As `Transport.call`, and once more with the previous secret if the other one is rejected with 401."""
+        deadline = deadline or Deadline.after(DEFAULT_SECONDS)
+        self.used_previous_secret = False
+        try:
+            return self.transport.call(request, deadline, attempts=attempts, pause=pause)
+        except Refused as refused:
+            if refused.status != 401 or not self._previous_secret:
+                raise
+        request = replace(request, secret=self._previous_secret)
+        self.used_previous_secret = True
+        try:
+            return self.transport.call(request, deadline, attempts=attempts, pause=pause)
+        except Refused:
+            self.used_previous_secret = False
+            raise
 
 
 def path_segment(user_id: str) -> str:

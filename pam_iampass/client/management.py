@@ -142,7 +142,7 @@ class ManagementAPI(BaseAPI):
         """Whether the user has a device: `has_mobile_device` or `no_mobile_device`."""
         path = f"/management/has_registered_mobile_device/{self.application_id}/{path_segment(user_id)}"
         request = self._request("device", "GET", path, idempotent=True)
-        response = self.transport.call(request, deadline, pause=pause).json
+        response = self._call(request, deadline, pause=pause).json
         # IAMPASS leaves the key out if the call failed.
         if "device_registered" not in response:
             raise _declined(request, response)
@@ -155,7 +155,7 @@ class ManagementAPI(BaseAPI):
         path = f"/management/add_users/{self.application_id}"
         request = self._request("application", "POST", path, _json({"users": []}))
         try:
-            self.transport.call(request, deadline, pause=pause)
+            self._call(request, deadline, pause=pause)
         except NotFound:
             return False
         except ProtocolError as error:
@@ -173,7 +173,7 @@ class ManagementAPI(BaseAPI):
 
     def _done(self, request: SignedRequest, deadline: Deadline | None, pause: Pause | None) -> JsonObject:
         """The response that confirms that it was done."""
-        response = self.transport.call(request, deadline, pause=pause).json
+        response = self._call(request, deadline, pause=pause).json
         if not response.boolean("status"):
             raise _declined(request, response)
         return response

@@ -96,17 +96,19 @@ FOR_SERVICES = (
         "enroll_at_login",
         ValueType("true or false", value_types.boolean, "true"),
         "false",
-        "Whether a user of the table without a phone is shown the registration link at login; after the registration "
-        "the user logs in again. Only works with `first_factor=publickey` on the PAM line: everybody who sees the link "
-        "can register a phone, so after a password alone it would not be a second factor.",
+        "Whether a user in the table (not one of `unlisted_users`) without a phone is shown the registration link at "
+        "login; after the registration the user logs in again. Only works with `first_factor=publickey` on the PAM "
+        "line: everybody who sees the link can register a phone, so after a password alone it would not be a second "
+        "factor.",
     ),
 )
 
 APPROVER = Key(
     "approver",
-    ValueType("user or ruser", value_types.choice(Approver), "ruser"),
+    ValueType("user or caller", value_types.choice(Approver), "caller", renamed={"ruser": "caller"}),
     "user",
-    "Whose phone is asked: that of `user`, who logs in, or that of `ruser`, the caller (for su).",
+    "Whose phone is asked, for su: `user`, that of the target; or `caller`, that of the caller if the target is root, "
+    "else that of the target.",
 )
 
 SCHEMA: tuple[KeyOrSection, ...] = (
@@ -120,7 +122,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "application_secret_file",
         replace(_PATH, example="/etc/iampass/application-secret"),
         "/etc/iampass/application-secret",
-        "The file with the application's secret and nothing else; readable only by root and the group `iampass`.",
+        "The file with the application's secret, readable only by root and the group `iampass`. While the secret is "
+        "being changed, the previous one can stand on a second line.",
     ),
     Key(
         "server",

@@ -89,6 +89,8 @@ class Settings:
 
     application_id: str
     application_secret: str = field(repr=False)
+    previous_secret: str = field(repr=False)
+    """The second secret of the file, which holds while the secret is being changed; empty if there is none."""
     server: str
     """An https origin, without a trailing slash."""
     ca_file: Path | None
@@ -176,7 +178,7 @@ class _SettingsReader(NodeReader):
         values = self._section(root, SCHEMA, "")
         self.users = values["users"]
         secret_file = values.pop("application_secret_file")
-        secret = self._secret(secret_file)
+        secret, previous = self._secrets(secret_file)
         ca_file = values["ca_file"]
         if ca_file is not None:
             self._trusted("ca_file", ca_file)
@@ -187,6 +189,7 @@ class _SettingsReader(NodeReader):
         service["approver"] = APPROVER.default_value()
         return Settings(
             application_secret=secret,
+            previous_secret=previous,
             exempt=ExemptSettings(
                 frozenset(exempt["users"]), frozenset(exempt["groups"]), exempt["networks"]
             ),
@@ -266,17 +269,18 @@ class _SettingsReader(NodeReader):
             self.problems.append(error.problem(self.file, self.key_lines.get(key), key))
             return None
 
-    def _secret(self, path: Path | None) -> str:
-        """The application's secret; empty, with a problem added, if it is invalid."""
+    def _secrets(self, path: Path | None) -> tuple[str, str]:
+        """The application's secret and the previous one; empty, with a problem added, if the file is invalid."""
         key = "application_secret_file"
         options = {"secret": True, "readers": self.readers, "limit": 65536}
         data = None if path is None else self._trusted(key, path, **options)
         if data is None:
-            return ""
-        secret = data[:-1] if data.endswith(b"\n") else data
-        if secret and all(0x21 <= byte <= 0x7E for byte in secret):
-            return secret.decode("ascii")
-        what = "contains more than one word of plain ASCII" if secret else "is empty"
-        remedy = "write the secret into it, on one line, and nothing else"
+            return "", ""
+        lines = (data[:-1] if data.endswith(b"\n") else data).split(b"\n")
+        if len(lines) <= 2 and all(line and all(0x21 <= byte <= 0x7E for byte in line) for line in lines):
+            secret, previous = (*(line.decode("ascii") for line in lines), "")[:2]
+            return secret, previous
+        what = "is not one word of plain ASCII, or two on two lines" if data.strip() else "is empty"
+        remedy = "write the secret into it, on one line, and below it at most the previous one"
         self.problem(self.key_lines.get(key), key, f"{path} {what}", remedy)
-        return ""
+        return "", ""

@@ -62,7 +62,7 @@ class Approver(enum.Enum):
     """Whose phone is asked."""
 
     USER = "user"
-    RUSER = "ruser"
+    CALLER = "caller"
 
 
 @dataclass(frozen=True)

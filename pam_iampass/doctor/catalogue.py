@@ -131,6 +131,18 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " knows the application id, and the secret is wrong. Every login is denied.",
             "Write the application's secret to {secret_file} again",
         ),
+        _note(
+            "previous-secret-in-use",
+            "IAMPASS accepts the second secret of {secret_file}, and rejects the first",
+            "Each login makes one more call. This is as intended until the application's secret is changed at IAMPASS.",
+            "Change the secret at IAMPASS; if that is done, the first line of {secret_file} is wrong",
+        ),
+        _note(
+            "previous-secret-left",
+            "IAMPASS accepts the first secret of {secret_file}: the second is no longer needed",
+            "After a change of the secret, only the new one has to stay.",
+            "Delete the second line of {secret_file} on all machines of this application",
+        ),
         _error(
             "service-refused",
             "IAMPASS rejects the application id or the secret",
@@ -473,11 +485,38 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "The PAM service that sudo uses does not name pam_iampass.",
             "To protect sudo: pam-iampass setup sudo",
         ),
+        _error(
+            "sudo-rule-bypasses",
+            "{rule}: sudo asks for neither password nor phone: {names}",
+            "`!authenticate` and `exempt_group` skip PAM's `auth` stack. The finding lists the users whom sudo allows"
+            " some command and who would be asked otherwise: not those whom the settings exempt.",
+            "Remove it with visudo; users who need no phone belong into exempt in the settings",
+        ),
+        _error(
+            "sudo-other-service",
+            "{rule}: sudo uses a PAM service that does not ask the phone: {names}",
+            "`pam_service`, `pam_login_service` (`sudo -i`) and `pam_askpass_service` (`sudo -A`) may be set for some"
+            " users, hosts, commands or target users only.",
+            "Remove it with visudo",
+        ),
+        _warning(
+            "sudo-asks-another",
+            "{rule}: sudo asks for the password and the phone of another user: {names}",
+            "With `rootpw`, `targetpw` and `runaspw` PAM gets the name of root, of the target user or of"
+            " `runas_default`. The caller's phone is not asked.",
+            "Remove it with visudo",
+        ),
+        _warning(
+            "sudo-never-asks-again",
+            "{rule}: an approval for sudo holds until the next boot: {names}",
+            "sudo remembers that a user was authenticated. If `timestamp_timeout` is negative, it does not forget.",
+            "With visudo, set timestamp_timeout to some minutes",
+        ),
         _note(
             "sudo-no-password",
             "sudo runs some commands without a password and without the phone: {names}",
-            "NOPASSWD and `!authenticate` skip PAM's `auth` stack.",
-            "None if this is intended; otherwise remove NOPASSWD",
+            "The tag NOPASSWD skips PAM's `auth` stack. Users whom the settings exempt are not listed.",
+            "None if this is intended; otherwise remove NOPASSWD with visudo",
         ),
         _error(
             "sudo-environment",

@@ -164,9 +164,9 @@ class Doctor:
 
     @cached_property
     def sudo_services(self) -> tuple[str, ...]:
-        """The PAM services of sudo and of `sudo -i`, if they are known."""
+        """The PAM services of sudo, and of `sudo -i`, and of single users, if they are known."""
         try:
-            return (self.sudoers.service, self.sudoers.login_service) if self.sudoers else ()
+            return self.sudoers.services if self.sudoers else ()
         except (SudoersRejected, CommandUnavailable):
             return ()
 
@@ -265,7 +265,26 @@ class Doctor:
         if found is None:
             self.not_checked.append("sudo: is not installed")
             return
-        yield from SudoCheck(found, self.stacks).findings()
+        for source in sudoers.directories():
+            self.not_checked.append(f"rules of sudo from {source}: sudo -l -U USER lists them")
+        more = self._known_users()
+        yield from SudoCheck(found, self.stacks, self._without_phone, more, self.named).findings()
+
+    def _without_phone(self, names: Iterable[str]) -> frozenset[str]:
+        """Of some users, those whom the settings let pass without the phone."""
+        passing = (UserState.EXEMPT, UserState.IGNORED)
+        try:
+            users = user_status(self.options.config, names).users
+        except ConfigurationError:
+            return frozenset()
+        return frozenset(user.name for user in users if user.state in passing)
+
+    def _known_users(self) -> list[str]:
+        """The users of the table, or the one that the command line names."""
+        try:
+            return list(self.users)
+        except ConfigurationError:
+            return []
 
     def _lockouts(self) -> Iterator[Finding]:
         if self.settings is None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.finding import Finding, names
+from pam_iampass.doctor.finding import Finding
 from pam_iampass.doctor.stacks import Stacks
+from pam_iampass.doctor.sudo_bypass import bypasses
 from pam_iampass.pam.modules import is_pam_python
 from pam_iampass.system import sudoers
 from pam_iampass.system.programs import CommandUnavailable
+from pam_iampass.system.sudo_accounts import sudo_accounts
 from pam_iampass.system.sudoers import Sudoers
 
 _DANGEROUS = frozenset(("PATH", "HOME", "LD_PRELOAD", "LD_LIBRARY_PATH"))
@@ -31,7 +33,7 @@ def checked_sudoers() -> Sudoers:
         if "ermission denied" in text:
             raise CommandUnavailable(what, "run it as root")
         raise SudoersRejected(what)
-    return sudoers.read()
+    return sudoers.read(checked=result)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,12 @@ class SudoCheck:
 
     sudoers: Sudoers
     stacks: Stacks
+    without_phone: Callable[[Iterable[str]], frozenset[str]]
+    """Of some users, those who need no phone according to the settings and the user table."""
+    more: Iterable[str] = ()
+    """Users whom NSS may not list."""
+    named: str | None = None
+    """The user that the command line names."""
 
     def findings(self) -> Iterator[Finding]:
         """Everything that is wrong."""
@@ -59,13 +67,17 @@ class SudoCheck:
             return
         yield from self._login_shell(services["pam_service"], services["pam_login_service"])
         yield from self._environment([name for name in services.values() if self.stacks.asks(name)])
-        if self.sudoers.without_password:
-            yield finding(
-                "sudo-no-password",
-                "sudo",
-                "cvtsudoers: authenticate is off",
-                names=names(self.sudoers.without_password),
-            )
+        yield from self._bypasses()
+
+    def _bypasses(self) -> Iterator[Finding]:
+        accounts = sudo_accounts(self.sudoers, self.more)
+        wanted = (account for account in accounts if self.named in (None, account.name))
+        found = bypasses(self.sudoers, wanted, self.stacks.asks)
+        spared = self.without_phone({user for bypass in found for user in bypass.users}) if found else ()
+        for bypass in found:
+            users = tuple(user for user in bypass.users if user not in spared)
+            if users:
+                yield replace(bypass, users=users).finding
 
     def _login_shell(self, service: str, login: str) -> Iterator[Finding]:
         if not self.stacks.asks(login):

@@ -20,4 +20,9 @@ def connect(api: type[_API], settings: Settings, transport: Transport | None = N
     """
     if transport is None:
         transport = Transport(settings.server, settings.ca_file, settings.proxy)
-    return api(settings.application_id, settings.application_secret, transport=transport)
+    return api(
+        settings.application_id,
+        settings.application_secret,
+        transport=transport,
+        previous_secret=settings.previous_secret,
+    )

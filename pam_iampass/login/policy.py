@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pam_iampass.config.validation import token_error
 from pam_iampass.outcome import Login
-from pam_iampass.system.accounts import Account, Accounts, UnknownAccount
+from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 
 if TYPE_CHECKING:
     from pam_iampass.config.settings import ExemptSettings, ServiceSettings
@@ -41,15 +41,33 @@ class Phone:
     """The id of its owner at IAMPASS."""
     methods: tuple[str, ...]
     """Empty: IAMPASS chooses."""
+    listed: bool = True
+    """Whether the token is from the user table, and not made by `unlisted_users`."""
+
+
+def caller_name(login: Login, accounts: Accounts) -> str:
+    """The caller, for the audit record: the owner of the application's process; empty if unknown.
+
+    A process of root may act for anybody: root is the caller only where the application says so itself (su, sudo), and
+    not for a remote user, who may have chosen PAM_RUSER.
+    """
+    if login.real_uid is None:
+        return ""
+    try:
+        owner = accounts.with_uid(login.real_uid).name
+    except (UnknownAccount, LookupFailed):
+        owner = str(login.real_uid)
+    return "" if login.real_uid == 0 and (login.rhost or login.ruser != owner) else owner
 
 
 def approver(login: Login, account: Account, service: ServiceSettings, accounts: Accounts) -> Account:
-    """The account whose phone is asked: the user or, where the settings say so, the caller (su).
+    """The account whose phone is asked: the user or, where the settings say so and the user is root, the caller (su).
 
-    PAM_RUSER is trusted only where it agrees with the real user id of the application: elsewhere a remote host may
-    have chosen it. Raises PolicyError and LookupFailed.
+    Nobody but the target approves for another target: its password and its phone would not be two factors of one
+    person. PAM_RUSER is trusted only where it agrees with the real user id of the application: elsewhere a remote host
+    may have chosen it. Raises PolicyError and LookupFailed.
     """
-    if service.approver.value == "user":
+    if service.approver.value == "user" or account.uid != 0:
         return account
     if not login.ruser or login.real_uid is None:
         raise PolicyError("the caller must approve, but PAM_RUSER is not set")
@@ -64,14 +82,14 @@ def approver(login: Login, account: Account, service: ServiceSettings, accounts:
 
 
 def exemption(account: Account, login: Login, exempt: ExemptSettings, accounts: Accounts) -> str | None:
-    """The reason why the login needs no second factor, or None. Raises LookupFailed."""
+    """The reason why a login that `account` must approve needs no second factor, or None. Raises LookupFailed."""
     if _is_one_of(account, exempt.users, accounts):
-        return "the user is exempt"
+        return f"{account.name} is exempt"
     if exempt.groups:
         own = accounts.groups(account)
         for group in sorted(exempt.groups):
             if accounts.group_id(group) in own:
-                return f"the group {group} is exempt"
+                return f"{account.name} is in the exempt group {group}"
     network = _network_of(login.rhost, exempt)
     return f"the network {network} is exempt" if network else None
 
@@ -87,7 +105,7 @@ def phone(account: Account, service: ServiceSettings, users: Users) -> Phone | N
     fault = token_error(token)
     if fault is not None:
         raise PolicyError(f"the token that unlisted_users makes for this user {fault}")
-    return Phone(token, service.methods)
+    return Phone(token, service.methods, listed=False)
 
 
 def _is_one_of(account: Account, names: frozenset[str], accounts: Accounts) -> bool:

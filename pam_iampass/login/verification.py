@@ -61,6 +61,7 @@ def _who_must_approve(
     exemption = policy.exemption(approver, login, settings.exempt, context.accounts)
     if exemption is not None:
         return Decision(Outcome.EXEMPT, Result.IGNORED, exemption)
+    login.participants.approver = approver.name
     phone = policy.phone(approver, service, context.open_users(settings))
     if not isinstance(phone, policy.NotListed):
         return ApprovalRequired(login, approver.name, settings, service, phone)
@@ -103,7 +104,8 @@ def _get_approval(
     request = PhoneRequest(required, application, context, prompted=typed is not None)
     decision = _ask_in_turn(request, rate_limit, settings.throttle)
 
-    if decision.outcome is Outcome.NO_DEVICE and required.service.enroll_at_login:
+    listed, enrolls = required.phone.listed, required.service.enroll_at_login
+    if decision.outcome is Outcome.NO_DEVICE and enrolls and listed:
         from pam_iampass.login.enrollment import offer_enrollment
 
         request.cleanup.close()

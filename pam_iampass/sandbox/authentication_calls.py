@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from pam_iampass.sandbox.automatic import start_timers
 from pam_iampass.sandbox.backend import Backend
@@ -10,7 +11,13 @@ from pam_iampass.sandbox.errors import Refusal, bad_request
 from pam_iampass.sandbox.events import EventKind
 from pam_iampass.sandbox.reply import ServiceReply
 from pam_iampass.sandbox.request import IncomingRequest
-from pam_iampass.sandbox.sessions import LONGEST_DURATION_SECONDS, METHODS, EndedBy, SandboxSession
+from pam_iampass.sandbox.sessions import (
+    LONGEST_DURATION_SECONDS,
+    METHODS,
+    EndedBy,
+    SandboxSession,
+    SessionStatus,
+)
 
 _DURATION = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 
@@ -18,27 +25,32 @@ _DURATION = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 def start(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``POST /authentication/authenticate_user/<app>/<user>[?methods=a,b][&duration_seconds=n]``.
 
-    The body is ``{}``.
+    The body is ``{}``. The status is 202 if a request went to the phone, 200 if not.
     """
-    backend.require_application(request)
-    user = request.user_id()
+    user = backend.require_user(request)
     parameters = request.parameters("methods", "duration_seconds")
     methods = _methods(parameters.get("methods"))
     duration = _duration(parameters.get("duration_seconds"))
     request.json()
-    has_device = backend.state.users.has_device(user)
-    if not has_device:
-        return _not_started(backend, user, "UNKNOWN_USER" if has_device is None else "NO_MOBILE_DEVICE")
+    if not backend.state.users.has_device(user):
+        return _not_started(backend, user, "NO_MOBILE_DEVICE")
     session = backend.state.sessions.begin(user, methods, duration, backend.behaviour.request_timeout)
     start_timers(backend.state, backend.behaviour, session)
     return _started(session, request.origin)
 
 
 def poll(backend: Backend, request: IncomingRequest) -> ServiceReply:
-    """``GET <status_url>``, signed by the session."""
+    """``GET <status_url>``, signed by the session.
+
+    The published client expects an outer key in the answer. The service's documentation shows the answer without it.
+    """
     session = _session_of(backend, request)
     session = backend.state.sessions.count_poll(session.number)
-    return ServiceReply.of({"authentication_status": {"session_status": session.status.value}})
+    status: dict[str, Any] = {
+        "authenticated": session.status is SessionStatus.ACTIVE,
+        "session_status": session.status.value,
+    }
+    return ServiceReply.of(status if backend.behaviour.plain_polls else {"authentication_status": status})
 
 
 def end(backend: Backend, request: IncomingRequest) -> ServiceReply:
@@ -77,7 +89,7 @@ def _started(session: SandboxSession, origin: str) -> ServiceReply:
         "status_url": f"{base}/status",
         "logout_url": f"{base}/logout",
     }
-    return ServiceReply.of({"authentication_status": status})
+    return ServiceReply.of({"authentication_status": status}, 202)
 
 
 def _session_of(backend: Backend, request: IncomingRequest) -> SandboxSession:

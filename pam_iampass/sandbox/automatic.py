@@ -34,6 +34,8 @@ class Behaviour:
     """Seconds until a request without an answer becomes ``timeout``."""
     clock_skew: float = 0.0
     """Seconds by which the sandbox's clock is fast: in Date, and for the check of timestamps."""
+    plain_polls: bool = False
+    """Whether polls are answered without the outer key, as in the service's documentation."""
 
 
 _DECISIONS = {Auto.APPROVE: SessionStatus.ACTIVE, Auto.DENY: SessionStatus.FAILED}
@@ -50,6 +52,6 @@ def start_timers(state: ServiceState, behaviour: Behaviour, session: SandboxSess
 
 
 def _decide(state: ServiceState, number: int, decision: SessionStatus) -> None:
-    # Something else may have answered already.
+    # Something else may have answered already, or the phone is lost.
     with contextlib.suppress(LookupError):
-        state.sessions.decide(number, decision)
+        state.answer(number, decision)

@@ -6,7 +6,7 @@ import secrets
 import time
 
 from pam_iampass.sandbox.automatic import Behaviour
-from pam_iampass.sandbox.errors import Refusal
+from pam_iampass.sandbox.errors import Unknown
 from pam_iampass.sandbox.phone_stream import PhoneStream
 from pam_iampass.sandbox.request import IncomingRequest
 from pam_iampass.sandbox.service_state import ServiceState
@@ -37,10 +37,18 @@ class Backend:
         return time.time() + self.behaviour.clock_skew
 
     def require_application(self, request: IncomingRequest) -> None:
-        """Raises Refusal unless the application signed the request, and the path names it."""
+        """Raises Refusal unless the path names the application, and the application signed the request."""
+        if request.segments[2] != self.application_id:  # whose secret would the signature be checked with?
+            raise Unknown("application", request.segments[2])
         self.require_signature(request, self.application_id, self.secret)
-        if request.segments[2] != self.application_id:
-            raise Refusal(403, "WRONG_APPLICATION", "the path names another application than the signature")
+
+    def require_user(self, request: IncomingRequest) -> str:
+        """The known user that the path names, in a request of the application. Raises Refusal."""
+        self.require_application(request)
+        user = request.user_id()
+        if self.state.users.has_device(user) is None:
+            raise Unknown("user", user)
+        return user
 
     def require_signature(self, request: IncomingRequest, client_id: str, secret: str) -> None:
         """Raises Refusal unless this client signed the request."""

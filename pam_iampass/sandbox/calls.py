@@ -20,6 +20,7 @@ class CallKind(str, enum.Enum):
     LINK = "registration_link"
     SMS = "registration_sms"
     DEVICE = "has_device"
+    LOST = "lost_device"
     PAGE = "page"
     PHONE = "phone"
     CONTROL = "control"

@@ -2,11 +2,13 @@
 
 SandboxError                the sandbox cannot start
 Refusal                     a request violates the protocol: answered with a 4xx and a reason
+└── Unknown                 it names an application or a user that the service does not know: a 404 with a sentence
 """
 
 from __future__ import annotations
 
 from pam_iampass.errors import PamIampassError
+from pam_iampass.text import clean
 
 
 class SandboxError(PamIampassError):
@@ -29,6 +31,17 @@ class Refusal(Exception):
         self.reason = reason
         self.detail = detail
         self.headers = headers
+
+
+class Unknown(Refusal):
+    """A signed request about an application or a user that was never added (404).
+
+    :param what: `application` or `user`.
+    :param name: not cleaned.
+    """
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(404, f"UNKNOWN_{what.upper()}", f"There is no {what} {clean(name, 100)}.")
 
 
 def unauthorized(reason: str, detail: str) -> Refusal:

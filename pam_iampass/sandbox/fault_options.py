@@ -161,8 +161,8 @@ def table_text() -> str:
     calls = [kind.value for kind in SERVICE_CALLS]
     return "\n".join(
         [
-            f"--fault CALL:FAULT, where CALL is one of {', '.join(calls[:3])},",
-            f"{', '.join(calls[3:])},",
+            f"--fault CALL:FAULT, where CALL is one of {', '.join(calls[:4])},",
+            f"{', '.join(calls[4:])},",
             "and FAULT one of:",
             *lines,
             "Each also takes times=N or times=always (default: once), and acts=yes or",

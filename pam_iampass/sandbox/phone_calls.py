@@ -32,7 +32,9 @@ def decide(backend: Backend, request: IncomingRequest) -> ServiceReply:
     try:
         _decide(backend, request, _BY_PHONE)
     except LookupError:
-        raise Refusal(409, "NOT_PENDING", "this request no longer waits for an answer") from None
+        raise Refusal(
+            409, "NOT_PENDING", "this request no longer waits for an answer of this phone"
+        ) from None
     return ServiceReply.of({})
 
 
@@ -44,6 +46,20 @@ def register(backend: Backend, request: IncomingRequest) -> ServiceReply:
     if user is None:
         raise Refusal(410, "LINK_NOT_VALID", "this link has been used, or its user was deleted")
     return ServiceReply.of({"user": clean(user)})
+
+
+def lose_or_find(backend: Backend, request: IncomingRequest) -> ServiceReply:
+    """``POST /phone/devices/lost/<user>`` (or ``found``): the user loses the phone, or finds it again; no body."""
+    _require_page(backend, request)
+    request.require_no_body()
+    verb, user = request.segments[2], request.user_id()
+    if verb not in ("lost", "found"):
+        raise Refusal(404, "UNKNOWN_CALL", "a phone is lost or found")
+    try:
+        backend.state.users.set_lost(user, verb == "lost")
+    except LookupError:
+        raise Refusal(409, "NO_PHONE", "this user has no phone") from None
+    return ServiceReply.of({})
 
 
 def list_for_script(backend: Backend, request: IncomingRequest) -> ServiceReply:
@@ -76,7 +92,7 @@ def _decide(
     number, verb = request.segments[2:]
     if verb not in decisions or not (number.isascii() and number.isdigit() and len(number) < 10):
         raise Refusal(404, "UNKNOWN_CALL", f"the decisions about a request are: {', '.join(decisions)}")
-    return backend.state.sessions.decide(int(number), decisions[verb])
+    return backend.state.answer(int(number), decisions[verb])
 
 
 def _described(session: SandboxSession) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
+from urllib.parse import quote_plus
 
 from pam_iampass.sandbox.service_state import ServiceState
 from pam_iampass.sandbox.sessions import SandboxSession, SessionStatus
@@ -30,9 +31,9 @@ def phone_view(state: ServiceState) -> View:
         sessions, users, messages = state.sessions.all, state.users.devices, state.users.messages
         decided = (session for session in reversed(sessions) if not session.undecided)
         return {
-            "requests": [_request(session) for session in sessions if session.undecided],
+            "requests": [_request(state, session) for session in sessions if session.undecided],
             "recent": [_decided(session) for session in islice(decided, _SHOWN)],
-            "users": [_user(*each) for each in islice(users.items(), _USERS_SHOWN)],
+            "users": [_user(state, *each) for each in islice(users.items(), _USERS_SHOWN)],
             "users_total": len(users),
             "messages": list(_messages(state, messages)),
         }
@@ -43,12 +44,13 @@ def outcome(session: SandboxSession) -> str:
     return "approved" if session.approved else _OUTCOMES.get(session.status, _WITHDRAWN)
 
 
-def _request(session: SandboxSession) -> View:
+def _request(state: ServiceState, session: SandboxSession) -> View:
     return {
         "number": session.number,
         "user": clean(session.user),
         "methods": list(session.methods),
         "identifying": session.status is SessionStatus.IDENTIFYING,
+        "lost": state.users.is_lost(session.user),
         "started": session.started_at,
         "answer_by": session.answer_by,
     }
@@ -63,8 +65,9 @@ def _decided(session: SandboxSession) -> View:
     }
 
 
-def _user(user: str, device: bool) -> View:
-    return {"user": clean(user), "device": device}
+def _user(state: ServiceState, user: str, device: bool) -> View:
+    quoted = quote_plus(user)  # as calls name the user
+    return {"user": clean(user), "quoted": quoted, "device": device, "lost": state.users.is_lost(user)}
 
 
 def _messages(state: ServiceState, messages: tuple[Sms, ...]) -> Iterable[View]:

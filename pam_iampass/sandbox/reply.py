@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Callable
 
-from pam_iampass.sandbox.errors import Refusal
+from pam_iampass.sandbox.errors import Refusal, Unknown
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,6 +39,8 @@ class ServiceReply:
     @classmethod
     def refusing(cls, refusal: Refusal) -> ServiceReply:
         """A reply with the reason of a refusal."""
+        if isinstance(refusal, Unknown):  # the service answers with a sentence
+            return cls(refusal.status, refusal.detail.encode(), "text/plain; charset=utf-8")
         value = {"reason": refusal.reason, "detail": refusal.detail}
         return cls.of(value, refusal.status, refusal.headers)
 

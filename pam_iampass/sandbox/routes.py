@@ -44,6 +44,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/management/device_registration_link/*/*", CallKind.LINK, management_calls.link),
     Route("POST", "/management/send_registration_sms/*/*", CallKind.SMS, management_calls.sms),
     Route("GET", "/management/has_registered_mobile_device/*/*", CallKind.DEVICE, management_calls.device),
+    Route("GET", "/management/lost_user_mobile_device/*/*", CallKind.LOST, management_calls.lost_device),
     Route("GET", "/register/*", CallKind.PAGE, registration_page.show),
     Route("POST", "/register/*", CallKind.PAGE, registration_page.register),
     Route("GET", "/phone", CallKind.PHONE, phone_page.page),
@@ -51,6 +52,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/phone/*", CallKind.PHONE, phone_page.asset),
     Route("POST", "/phone/requests/*/*", CallKind.PHONE, phone_calls.decide),
     Route("POST", "/phone/register/*", CallKind.PHONE, phone_calls.register),
+    Route("POST", "/phone/devices/*/*", CallKind.PHONE, phone_calls.lose_or_find),
     Route("GET", "/sandbox/requests", CallKind.CONTROL, phone_calls.list_for_script),
     Route("POST", "/sandbox/requests/*/*", CallKind.CONTROL, phone_calls.decide_for_script),
 )

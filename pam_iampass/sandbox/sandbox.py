@@ -59,9 +59,10 @@ class Sandbox(Behaviour):
         names: Sequence[str] = (),
         allow_remote: bool = False,
         clock_skew: float = 0.0,
+        plain_polls: bool = False,
         listener: Listener = _ignore,
     ) -> None:
-        super().__init__(Auto(auto), delay, request_timeout, clock_skew)
+        super().__init__(Auto(auto), delay, request_timeout, clock_skew, plain_polls)
         if not _APPLICATION_ID.fullmatch(application_id) or application_secret == "":
             raise SandboxError("an application id is letters, digits and . _ ~ -; its secret is not empty")
         self._listen = listen
@@ -149,6 +150,10 @@ class Sandbox(Behaviour):
         """Remove a user, and end its sessions."""
         self._state.delete_user(user)
 
+    def lose_device(self, user: str) -> None:
+        """The user loses the phone: it stays registered, but nobody can answer on it. Raises LookupError."""
+        self._state.users.set_lost(user, True)
+
     @property
     def users(self) -> dict[str, bool]:
         """Each user, and whether it has a device."""
@@ -164,11 +169,11 @@ class Sandbox(Behaviour):
 
     def approve(self, request: SessionOrUser) -> SandboxSession:
         """Approve on the phone."""
-        return self._state.sessions.decide(request, SessionStatus.ACTIVE)
+        return self._state.answer(request, SessionStatus.ACTIVE)
 
     def deny(self, request: SessionOrUser) -> SandboxSession:
         """Deny on the phone: the session is ``failed``."""
-        return self._state.sessions.decide(request, SessionStatus.FAILED)
+        return self._state.answer(request, SessionStatus.FAILED)
 
     def cancel(self, request: SessionOrUser) -> SandboxSession:
         """The service cancels the request: ``cancelled``."""
@@ -180,7 +185,7 @@ class Sandbox(Behaviour):
 
     def identify(self, request: SessionOrUser) -> SandboxSession:
         """The user has begun to answer: ``identifying``, still undecided."""
-        return self._state.sessions.decide(request, SessionStatus.IDENTIFYING)
+        return self._state.answer(request, SessionStatus.IDENTIFYING)
 
     def walk_away(self, session: SessionOrUser) -> SandboxSession:
         """The user leaves an active session: ``walkaway``."""

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from pam_iampass.sandbox.events import Event, EventKind, Listener
 from pam_iampass.sandbox.notifier import Notifier
-from pam_iampass.sandbox.sessions import EndedBy, SessionRegistry
+from pam_iampass.sandbox.sessions import (
+    EndedBy,
+    SandboxSession,
+    SessionOrUser,
+    SessionRegistry,
+    SessionStatus,
+)
 from pam_iampass.sandbox.state_folder import StateFolder
 from pam_iampass.sandbox.user_registry import UserRegistry
 
@@ -31,6 +37,22 @@ class ServiceState:
                 if session.user == user:
                     self.sessions.end(session.number, EndedBy.REMOVAL)
             return self.users.remove(user)
+
+    def answer(self, which: SessionOrUser, status: SessionStatus) -> SandboxSession:
+        """Answer an undecided request on the phone. Raises LookupError if there is none, or the phone is lost."""
+        with self.notifier:
+            session = self.sessions.undecided(which)
+            if self.users.is_lost(session.user):
+                raise LookupError(f"the phone of {session.user!r} is lost")
+            return self.sessions.decide(session, status)
+
+    def disable_device(self, user: str) -> None:
+        """Disable the lost device of a known user, which can no longer answer. Raises LookupError."""
+        with self.notifier:
+            for session in self.sessions.all:
+                if session.user == user and session.undecided:
+                    self.sessions.decide(session, SessionStatus.CANCELLED)
+            self.users.disable_device(user)
 
     def report(self, kind: EventKind, user: str = "", detail: str = "") -> None:
         """Report an event that does not change the state."""

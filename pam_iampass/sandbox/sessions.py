@@ -139,10 +139,14 @@ class SessionRegistry:
             self._numbers[session.path] = session.number
             return self._put(session, EventKind.REQUESTED, ", ".join(methods))
 
+    def undecided(self, which: SessionOrUser) -> SandboxSession:
+        """The undecided request. Raises LookupError unless there is exactly one."""
+        return self._only(which, lambda each: each.undecided, "undecided request")
+
     def decide(self, which: SessionOrUser, status: SessionStatus) -> SandboxSession:
         """Answer an undecided request. Raises LookupError if there is none."""
         with self._notifier:
-            session = self._only(which, lambda each: each.undecided, "undecided request")
+            session = self.undecided(which)
             decided_at = None if status.undecided else time.monotonic()
             approved = status is SessionStatus.ACTIVE
             decided = replace(session, status=status, decided_at=decided_at, approved=approved)

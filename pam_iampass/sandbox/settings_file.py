@@ -17,6 +17,6 @@ def settings_text(application_id: str, url: str) -> str:
         "server": url,
         "ca_file": CA,
         "users": f"{FOLDER}/users.yaml",
-        "services": {"su": {"approver": "ruser"}, "su-l": {"approver": "ruser"}},
+        "services": {"su": {"approver": "caller"}, "su-l": {"approver": "caller"}},
     }
     return str(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=1000))

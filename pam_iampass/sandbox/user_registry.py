@@ -39,6 +39,7 @@ class UserRegistry:
         self._notifier = notifier
         self._state = state
         self._devices: dict[str, bool] = {}
+        self._lost: set[str] = set()  # users whose phone is lost, registered still or disabled
         self._links: dict[str, str] = {}  # the user of each unused registration link, by the link's token
         self._messages: list[Sms] = []
         self._load()
@@ -66,6 +67,7 @@ class UserRegistry:
             if self._devices.pop(user, None) is None:
                 return False
             self._links = {token: owner for token, owner in self._links.items() if owner != user}
+            self._lost.discard(user)
             self._save()
             self._notify(EventKind.USER_DELETED, user)
             return True
@@ -77,12 +79,26 @@ class UserRegistry:
 
     def set_device(self, user: str, device: bool) -> None:
         """Register or remove the device of a known user. Raises LookupError for an unknown user."""
+        kind = EventKind.DEVICE_REGISTERED if device else EventKind.DEVICE_REMOVED
+        self._change(user, kind, device=device, lost=False)
+
+    def is_lost(self, user: str) -> bool:
+        """Whether the user's phone is lost, registered still or disabled."""
         with self._notifier:
-            if user not in self._devices:
-                raise LookupError(f"no user {user!r}")
-            self._devices[user] = device
-            self._save()
-            self._notify(EventKind.DEVICE_REGISTERED if device else EventKind.DEVICE_REMOVED, user)
+            return user in self._lost
+
+    def set_lost(self, user: str, lost: bool) -> None:
+        """The user loses a registered phone, or finds it again. Raises LookupError if there is none."""
+        with self._notifier:
+            if not self._devices.get(user):
+                raise LookupError(f"{user!r} has no phone")
+            self._change(
+                user, EventKind.DEVICE_LOST if lost else EventKind.DEVICE_FOUND, device=True, lost=lost
+            )
+
+    def disable_device(self, user: str) -> None:
+        """Disable the device of a known user because it is lost. Raises LookupError for an unknown user."""
+        self._change(user, EventKind.DEVICE_DISABLED, device=False, lost=True)
 
     def make_link(self, user: str) -> str:
         """A new one-time token that registers a device of this user."""
@@ -118,6 +134,15 @@ class UserRegistry:
             self._messages.append(Sms(user, phone_number, display_name, text, time.monotonic()))
             self._notify(EventKind.SMS, user, f"to {phone_number}: {text}")
 
+    def _change(self, user: str, kind: EventKind, *, device: bool, lost: bool) -> None:
+        with self._notifier:
+            if user not in self._devices:
+                raise LookupError(f"no user {user!r}")
+            self._devices[user] = device
+            (self._lost.add if lost else self._lost.discard)(user)
+            self._save()
+            self._notify(kind, user)
+
     def _notify(self, kind: EventKind, user: str, detail: str = "") -> None:
         self._notifier.changed(Event(kind, user, detail))
 
@@ -128,7 +153,8 @@ class UserRegistry:
         try:
             value = json.loads(content.decode("utf-8"))
             self._devices, self._links = dict(value["devices"]), dict(value["links"])
-            texts = [*self._devices, *self._links, *self._links.values()]
+            self._lost = set(value.get("lost", ()))
+            texts = [*self._devices, *self._links, *self._links.values(), *self._lost]
             typed = [isinstance(text, str) for text in texts]
             typed += [isinstance(device, bool) for device in self._devices.values()]
             if not all(typed):
@@ -139,5 +165,5 @@ class UserRegistry:
 
     def _save(self) -> None:
         if not self._state.temporary:
-            content = json.dumps({"devices": self._devices, "links": self._links}, indent=1)
-            self._state.write(USERS_FILE, content.encode())
+            value = {"devices": self._devices, "links": self._links, "lost": sorted(self._lost)}
+            self._state.write(USERS_FILE, json.dumps(value, indent=1).encode())

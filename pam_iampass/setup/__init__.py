@@ -1,4 +1,4 @@
-"""Makes sshd, sudo and su ask the phone, and restores what was there before.
+"""Makes PAM services ask the phone, and restores what was there before.
 
 `paths.py` has the machine's files, `services.py` says which of them a service needs, `plan.py` what has to change,
 `checks/` whether that is safe. `apply.py` makes the changes and undoes them, `manifest.py` records what was there

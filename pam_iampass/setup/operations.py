@@ -13,7 +13,7 @@ from pam_iampass.errors import PamIampassError
 from pam_iampass.outcome import Result
 from pam_iampass.setup import apply, plan, services, trial
 from pam_iampass.setup.apply import Machine, Tell
-from pam_iampass.setup.checks import CheckResult, configuration, pam
+from pam_iampass.setup.checks import CheckResult, configuration, pam, stacks
 from pam_iampass.setup.checks import sshd as sshd_check
 from pam_iampass.setup.checks import sudo as sudo_check
 from pam_iampass.setup.errors import SetupError, SetupRefused
@@ -154,7 +154,8 @@ class Setup:
     def status(self) -> tuple[list[ServiceStatus], Trial | None]:
         """The status of each service, and the trial that runs. Raises SetupError and UntrustedFile."""
         manifest = self.store.load()
-        return [self._status(name, manifest) for name in services.SERVICES], manifest.trial
+        names = dict.fromkeys((*services.SERVICES, *manifest.services))
+        return [self._status(name, manifest) for name in names], manifest.trial
 
     def _status(self, name: str, manifest: Manifest) -> ServiceStatus:
         record = manifest.services.get(name)
@@ -188,11 +189,11 @@ class Setup:
 
     def _judge(self, each: Plan) -> None:
         """Have the programs check the files that are in force now."""
-        found: list[CheckResult] = []
+        found = list(stacks.judged(each.service, self.paths))
         if each.service.name == "sshd":
-            found = list(sshd_check.judged(each.service, self.paths, self.paths.sshd_config))
+            found += list(sshd_check.judged(each.service, self.paths, self.paths.sshd_config))
         if each.service.name == "sudo":
-            found = list(sudo_check.judged(self.paths.sudoers))
+            found += list(sudo_check.judged(self.paths.sudoers))
         for finding in found:
             if finding.stops:
                 raise SetupError(f"{finding.what}; the changes were undone", finding.remedy)
@@ -223,11 +224,10 @@ class Setup:
 def _pam_services(name: str, manifest: Manifest) -> frozenset[str]:
     """The PAM services that the program uses since it was set up."""
     record = manifest.services[name]
+    chosen = {file.path.name for file in record.files if file.enforcing and file.path.parent.name == "pam.d"}
     if name == "su":
-        return frozenset({"su", "su-l"})
-    if any(file.edit for file in record.files):
-        return frozenset({name})
-    return frozenset(file.path.name for file in record.files if not file.enforcing)
+        chosen.add("su-l")
+    return frozenset(chosen or (file.path.name for file in record.files if not file.enforcing))
 
 
 def _and(names: Sequence[str]) -> str:
@@ -238,9 +238,13 @@ _WAYS = {
     "sshd": "log in with ssh from another terminal",
     "sudo": "run `sudo -k true` as a user who has to give a password",
     "su": "run `su` as a user other than root",
+    "sudo-rs": "run sudo-rs as a user who has to give a password",
+    "polkit-1": "run `pkexec true` as a user other than root",
+    "doas": "run `doas true` as a user who has to give a password",
+    "login": "log in at a console",
 }
 
 
 def how_to_try(names: Sequence[str]) -> str:
     """How to test these services."""
-    return " and ".join(_WAYS[name] for name in names)
+    return " and ".join(_WAYS.get(name, f"log in through {name}") for name in names)

@@ -1,7 +1,8 @@
 """Which files make a service ask the phone.
 
 There are two kinds. Our own PAM files do nothing until they are chosen. The *enforcing* files choose them: a drop-in of
-sshd or sudo or, if there is no such thing, one line of another package's PAM file.
+sshd or sudo or, for every other PAM service, one line of its file. A file in /usr/lib/pam.d stays as it is: a copy in
+/etc/pam.d overrides it.
 """
 
 from __future__ import annotations
@@ -14,18 +15,23 @@ from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.manifest import LineEdit
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.snapshot import take
+from pam_iampass.setup.unsuitable import why_unsuitable
 
 SERVICES = ("sshd", "sudo", "su")
-"""What can be set up."""
+"""The services whose status is always shown; every other PAM service can be set up as well."""
 
 KEY, PASSWORD = "key", "password"
 """The first factor of sshd."""
 
 _FIRST_FACTOR = re.compile(
     r"^(@include[ \t]+common-auth"
-    r"|auth[ \t]+(substack|include)[ \t]+(system-auth|password-auth|iampass-sshd|iampass-sshd-password))[ \t]*$",
+    r"|auth[ \t]+(?P<how>substack|include)[ \t]+"
+    r"(common-auth|system-auth|password-auth|iampass-sshd|iampass-sshd-password))[ \t]*$",
     re.M,
 )
+_COPY = "# Written by `pam-iampass setup`: overrides {}.\n"
+_USES = {"su": ("su", "su-l"), "sudo-rs": ("sudo", "sudo-i"), "login": ("login", "remote")}
+"""The PAM services of a program that uses several, or one with another name. The first one must exist."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,8 @@ class WantedService:
 def wanted(name: str, choice: str, paths: Paths, *, chooses_service: bool) -> WantedService:
     """The files of a service. `chooses_service` says whether this sshd supports PAMServiceName.
 
-    Raises SetupRefused if the machine's PAM files are not understood, or a template is missing.
+    Raises SetupRefused if the service must not ask the phone, if the machine's PAM files are not understood, or if a
+    template is missing.
     """
     if name == "sshd":
         return _sshd(choice, paths, chooses_service)
@@ -67,9 +74,29 @@ def wanted(name: str, choice: str, paths: Paths, *, chooses_service: bool) -> Wa
         drop_in = _template(paths, "sudoers.d/iampass")
         enforcing = WantedFile(paths.sudoers_drop_ins / "iampass", drop_in, 0o440, True)
         return WantedService(name, "", "iampass-sudo", (), "iampass-sudo", (own, enforcing))
-    own = _own(paths, "iampass-su")
-    also = tuple(other for other in ("su-l",) if (paths.pam / other).exists())
-    return WantedService(name, "", "su", also, "iampass-su", (own, _edited(paths.pam / "su", "iampass-su")))
+    unsuitable = why_unsuitable(name)
+    if unsuitable is not None:
+        raise SetupRefused(f"{name}: {unsuitable.reason}", unsuitable.remedy)
+    first, *others = _USES.get(name, (name,))
+    own_name = f"iampass-{name}"
+    template = own_name if name == "su" else "iampass-service"
+    content = _template(paths, f"{_family(paths)}/{template}").replace(b"SERVICE", first.encode())
+    own = WantedFile(paths.pam / own_name, content, 0o644, False)
+    also = {other: path for other in others for path in [_path(paths, other)] if path}
+    asking = [other for other, path in also.items() if _asks(path, own_name)]
+    edited = (_edited(paths, each, own_name) for each in (first, *asking))
+    return WantedService(name, "", first, tuple(also), own_name, (own, *edited))
+
+
+def _path(paths: Paths, name: str) -> Path | None:
+    """The file of a PAM service that libpam reads."""
+    return next((path for path in (paths.pam / name, *paths.vendor(name)) if path.exists()), None)
+
+
+def _asks(path: Path, own_name: str) -> bool:
+    """Whether a PAM file asks for the password, or includes our file since setup has changed it."""
+    text = (take(path).content or b"").decode("utf-8", "surrogateescape")
+    return own_name in text.split() or bool(_FIRST_FACTOR.search(text))
 
 
 def _sshd(choice: str, paths: Paths, chooses_service: bool) -> WantedService:
@@ -80,7 +107,7 @@ def _sshd(choice: str, paths: Paths, chooses_service: bool) -> WantedService:
     if not chooses_service:
         lines = drop_in.split(b"\n")
         drop_in = b"\n".join(line for line in lines if b"PAMServiceName" not in line)
-        edits = (_edited(paths.pam / "sshd", own_name),)
+        edits = (_edited(paths, "sshd", own_name),)
     enforcing = WantedFile(paths.sshd_drop_ins / "10-iampass.conf", drop_in, 0o644, True)
     pam_service = own_name if chooses_service else "sshd"
     files = (_own(paths, own_name), enforcing, *edits)
@@ -107,16 +134,28 @@ def _template(paths: Paths, name: str) -> bytes:
         raise SetupRefused(f"{paths.templates / name}: no such file", "reinstall pam-iampass") from None
 
 
-def _edited(path: Path, own_name: str) -> WantedFile:
-    """Another package's file, with our file included in place of the line that asks for the password."""
+def _edited(paths: Paths, name: str, own_name: str) -> WantedFile:
+    """The file of a PAM service, with our file included in place of the line that asks for the password."""
+    path, heading = paths.pam / name, ""
     content = take(path).content
+    vendor = next((file for file in paths.vendor(name) if file.exists()), None)
+    if vendor is not None and (content is None or content.startswith(_COPY.format(vendor).encode())):
+        content, heading = take(vendor).content, _COPY.format(vendor)
     if content is None:
-        raise SetupRefused(f"{path}: no such file", "install the package that contains it")
-    text = content.decode("utf-8", "surrogateescape")
-    instead = f"auth       include      {own_name}"
-    if instead in text.split("\n"):
-        return WantedFile(path, content, 0o644, True)
+        remedy = "install the package that contains it; ls /etc/pam.d /usr/lib/pam.d shows all PAM services"
+        raise SetupRefused(f"{path}: no such file", remedy)
+    new, edit = _included(path, content.decode("utf-8", "surrogateescape"), own_name)
+    new = heading + new
+    return WantedFile(path, new.encode("utf-8", "surrogateescape"), 0o644, True, None if heading else edit)
+
+
+def _included(path: Path, text: str, own_name: str) -> tuple[str, LineEdit | None]:
+    """The text with our file included, and the edit; None if it is included already."""
+    if any(f"auth       {how}      {own_name}" in text.split("\n") for how in ("include", "substack")):
+        return text, None
     found = list(_FIRST_FACTOR.finditer(text))
+    how = (found[0]["how"] if found else None) or "include"
+    instead = f"auth       {how}      {own_name}"
     if len(found) != 1:
         line = "@include common-auth" if "@include" in text else "auth substack system-auth"
         number = "more than one line asks" if found else "no line asks"
@@ -126,9 +165,7 @@ def _edited(path: Path, own_name: str) -> WantedFile:
             f" /etc/pam.d/{own_name}",
         )
     (match,) = found
-    new = text[: match.start()] + instead + text[match.end() :]
-    edit = LineEdit(match.group(), instead)
-    return WantedFile(path, new.encode("utf-8", "surrogateescape"), 0o644, True, edit)
+    return text[: match.start()] + instead + text[match.end() :], LineEdit(match.group(), instead)
 
 
 def unedited(content: bytes | None, edit: LineEdit | None) -> bytes | None:

@@ -51,6 +51,14 @@ def answered(page: Page, sandbox: Sandbox, caller: Caller) -> None:
     expect(page.locator("#recent li")).to_have_count(3)
 
 
+def lost_phone(page: Page, sandbox: Sandbox, caller: Caller) -> None:
+    caller.start("alice")
+    sandbox.lose_device("alice")
+    caller.get(caller.manage("lost_user_mobile_device", "bob"))
+    expect(page.get_by_text("This phone is lost")).to_be_visible()
+    expect(page.get_by_text("phone disabled")).to_be_visible()
+
+
 def lost(page: Page, sandbox: Sandbox, caller: Caller) -> None:
     caller.start("alice")
     expect(page.get_by_role("button", name="Deny, alice")).to_be_visible()
@@ -63,7 +71,7 @@ def registering(page: Page, sandbox: Sandbox, caller: Caller) -> None:
     expect(page.get_by_role("button", name="Register this device")).to_be_visible()
 
 
-@pytest.mark.parametrize("lead", [empty, locked, waiting, soon, answered, lost, registering])
+@pytest.mark.parametrize("lead", [empty, locked, waiting, soon, answered, lost, lost_phone, registering])
 def test_it_breaks_no_rule(sandbox: Sandbox, caller: Caller, open_page: OpenPage, lead: Lead) -> None:
     # The page's own policy would keep axe out. Nothing moves, so that no colour is half-way.
     page = open_page(sandbox.phone_url, may_lose=True, bypass_csp=True, reduced_motion="reduce")
@@ -105,8 +113,12 @@ def test_roles_and_names_tell_the_whole_story(sandbox: Sandbox, caller: Caller, 
           - region "Phones":
             - heading "Phones" [level=2]
             - list:
-              - listitem: alice has a phone
-              - listitem: bob has a phone
+              - listitem:
+                - text: alice has a phone
+                - button "Lose phone, alice"
+              - listitem:
+                - text: bob has a phone
+                - button "Lose phone, bob"
             - textbox "Register a phone"
             - button "Register"
         """

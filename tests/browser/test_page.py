@@ -282,6 +282,35 @@ def test_a_registration_message_arrives_and_its_button_registers(
     assert sandbox.users["carol"] is True
 
 
+def test_a_lost_phone_answers_nothing_until_it_is_found(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage
+) -> None:
+    page = open_page(sandbox.phone_url)
+    caller.start("alice")
+    row = page.locator("#users li", has_text="alice")
+    page.get_by_role("button", name="Lose phone, alice").click()
+    expect(row).to_contain_text("lost the phone")
+    expect(card(page, "alice")).to_contain_text("This phone is lost: nobody sees the request.")
+    expect(card(page, "alice").get_by_role("button")).to_have_count(0)
+    page.get_by_role("button", name="Find phone, alice").click()
+    page.get_by_role("button", name="Approve, alice").click()
+    sandbox.wait_for_session(lambda session: session.approved)
+
+
+def test_a_lost_phone_that_was_disabled_is_replaced_through_the_new_link(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage
+) -> None:
+    page = open_page(sandbox.phone_url)
+    row = page.locator("#users li", has_text="alice")
+    page.get_by_role("button", name="Lose phone, alice").click()
+    expect(row).to_contain_text("lost the phone")
+    link = caller.get(caller.manage("lost_user_mobile_device", "alice")).json["register_url"]
+    expect(row).to_contain_text("phone disabled: register a new one")
+    page.get_by_label("Register a phone").fill(link)
+    page.keyboard.press("Enter")
+    expect(row).to_contain_text("has a phone")
+
+
 def test_it_fits_a_small_screen(sandbox: Sandbox, caller: Caller, open_page: OpenPage) -> None:
     name = "a-name-without-any-place-to-break-it@a.very.long.example.com"
     sandbox.add_user(name)

@@ -16,6 +16,9 @@ INVARIANTS = (
     "A login that needs no second factor uses no network",
     "The phone is never the only factor by mistake",
     "User names come from NSS",
+    "doctor and setup report the ways around the phone",
+    "Nobody approves for another person, except to become root",
+    "Setup refuses what would lock out or would not ask the phone, and restores the rest",
 )
 
 
@@ -45,7 +48,12 @@ _MODULE = "tests/unit/test_module.py::"
 _FAULT = "tests/client/test_faults.py::test_each_fault_is_its_error_in_time_after_one_try"
 _VERIFICATION = "pam_iampass/login/verification.py"
 _APPROVAL = "pam_iampass/login/approval.py"
+_SETUP = "tests/unit/setup/test_other_services.py::"
+_SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
+_SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
+_SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
+_APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 
 MUTANTS = (
     # 1
@@ -375,6 +383,14 @@ MUTANTS = (
         "    (void)audit_denial;",
         "tests/pam/native/test_denial.py::test_leaves_one_audit_record",
     ),
+    Mutant(
+        7,
+        "a record does not say who was asked",
+        _VERIFICATION,
+        "    login.participants.approver = approver.name\n",
+        "",
+        _MODULE + "test_a_login_that_ends_early_says_who_was_asked",
+    ),
     # 8
     Mutant(
         8,
@@ -442,6 +458,15 @@ MUTANTS = (
         'method in line.split(" ")',
         "tests/unit/test_outcome.py::test_an_accepted_key_is_the_first_word_of_a_line",
     ),
+    Mutant(
+        10,
+        "a user of no table may register a phone at login",
+        _VERIFICATION,
+        " and required.phone.listed:\n",
+        ":\n",
+        "tests/system/test_enrollment_at_login.py"
+        "::test_who_is_in_no_table_is_shown_no_link_though_a_template_makes_a_token",
+    ),
     # 11
     Mutant(
         11,
@@ -460,5 +485,140 @@ MUTANTS = (
         "        return decisions.no_account()\n",
         "        account = type('Account', (), {'name': login.user, 'uid': 65534, 'gid': 65534})\n",
         _MODULE + "test_no_account_of_this_machine_is_denied_before_any_prompt",
+    ),
+    # 12
+    Mutant(
+        12,
+        "settings of sudo for single users are not evaluated",
+        _SUDO_ACCOUNTS,
+        "            return listed(default.binding, self.matches)\n",
+        "            return False\n",
+        _SUDO_UNIT + "test_a_list_of_users_means_the_account",
+    ),
+    Mutant(
+        12,
+        "exempt_group is not looked at",
+        "pam_iampass/doctor/sudo_bypass.py",
+        "if default.value and account.is_in(str(default.value)):",
+        "if False:",
+        _SUDO_SYSTEM + "test_doctor_reports_each_rule_with_its_line_and_the_user",
+    ),
+    Mutant(
+        12,
+        "setup accepts a service of sudo for single users",
+        "pam_iampass/setup/checks/sudo.py",
+        "level = error if bypass.kind is BypassKind.OTHER_SERVICE else warning",
+        "level = warning",
+        _SUDO_SYSTEM + "test_setup_refuses_services_that_do_not_ask_and_warns_of_the_other_rules",
+    ),
+    Mutant(
+        12,
+        "settings of sudo for targets and commands are not evaluated",
+        _SUDO_ACCOUNTS,
+        "if default.scope is Scope.HOSTS else None",
+        "if default.scope is Scope.HOSTS else False",
+        _SUDO_UNIT + "test_a_line_that_may_apply_replaces_nothing",
+    ),
+    Mutant(
+        12,
+        "a setting that may apply hides the one before it",
+        _SUDO_ACCOUNTS,
+        "            if applies:\n                found = []\n",
+        "            if applies is not False:\n                found = []\n",
+        _SUDO_UNIT + "test_a_line_that_may_apply_replaces_nothing",
+    ),
+    Mutant(
+        12,
+        "a rule for less hides NOPASSWD",
+        "pam_iampass/system/sudoers_rules.py",
+        "return not self.limited and _has_all(self.commands) and _has_all(self.targets) and groups",
+        "return True",
+        _SUDO_UNIT + "test_a_later_rule_for_less_replaces_no_tag",
+    ),
+    Mutant(
+        12,
+        "a netgroup is taken for one without members",
+        _SUDO_ACCOUNTS,
+        "self._is_member(_group(int(member.name)))\n        return None\n",
+        "self._is_member(_group(int(member.name)))\n        return False\n",
+        _SUDO_UNIT + "test_a_list_of_users_means_the_account",
+    ),
+    # 13
+    Mutant(
+        13,
+        "the caller of su approves for any target",
+        "pam_iampass/login/policy.py",
+        " or account.uid != 0:\n",
+        ":\n",
+        _APPROVER
+        + "test_who_knows_the_password_of_another_user_does_not_become_them_by_a_phone_of_their_own",
+    ),
+    Mutant(
+        13,
+        "an exempt caller needs no phone to become any user",
+        _VERIFICATION,
+        "policy.exemption(approver, login,",
+        "policy.exemption(context.accounts.with_uid(login.real_uid or account.uid), login,",
+        _APPROVER + "test_an_exempt_caller_becomes_root_without_a_phone_and_no_other_user",
+    ),
+    Mutant(
+        13,
+        "PAM_RUSER alone says who the caller is",
+        "pam_iampass/login/policy.py",
+        "    if named.uid != real.uid:\n",
+        "    if False:\n",
+        _APPROVER + "test_a_caller_who_names_somebody_else_is_denied_and_nobody_is_asked",
+    ),
+    Mutant(
+        13,
+        "the record names a remote user's choice as the caller",
+        "pam_iampass/login/policy.py",
+        "(login.rhost or login.ruser != owner)",
+        "login.ruser != owner",
+        "tests/unit/login/test_policy.py"
+        "::test_the_owner_of_the_process_is_the_caller_and_pam_ruser_alone_names_nobody",
+    ),
+    # 14
+    Mutant(
+        14,
+        "setup accepts services that must not ask the phone",
+        "pam_iampass/setup/services.py",
+        "if unsuitable is not None:",
+        "if unsuitable is None is not None:",
+        _SETUP + "test_what_must_not_ask_the_phone_is_refused[cron-no person to approve]",
+    ),
+    Mutant(
+        14,
+        "the PAM file of sshd leaves out what common-auth adds",
+        "config/pam.d/iampass-sshd-password",
+        "@include common-auth\n",
+        "auth requisite pam_unix.so\n",
+        _SETUP + "test_the_password_of_sshd_is_checked_as_common_auth_says",
+    ),
+    Mutant(
+        14,
+        "setup does not look whether the files that it wrote lead to the module",
+        "pam_iampass/setup/checks/stacks.py",
+        "if not _our_lines(files, service.pam_service):",
+        "if not service.pam_service:",
+        _SETUP + "test_a_file_that_does_not_lead_to_the_module_once_it_is_written_is_an_error",
+    ),
+    Mutant(
+        14,
+        "setup accepts a stack in which a wrong password rings the phone",
+        "pam_iampass/setup/checks/stacks.py",
+        "finding.severity is Severity.ERROR or finding.kind.id in _RINGS_IN_VAIN",
+        "finding.severity is Severity.ERROR",
+        "tests/system/setup/test_other_services.py"
+        "::test_a_stack_in_which_a_wrong_password_reaches_the_phone_is_refused",
+    ),
+    Mutant(
+        14,
+        "setup lets a screen locker include the module, which it cannot reach",
+        "pam_iampass/setup/checks/stacks.py",
+        "        if unsuitable is not None:",
+        "        if unsuitable is None is not None:",
+        "tests/system/setup/test_other_services.py"
+        "::test_a_screen_locker_that_includes_the_service_would_be_locked_for_good",
     ),
 )

@@ -170,7 +170,7 @@ def test_sudo_in_a_shell_over_ssh(machine: Booted, people: People, sshd: str, cu
 def test_su_asks_the_one_who_calls(
     machine: Booted, administrator: Administrator, people: People, cursor: str
 ) -> None:
-    administrator.configure(services="{su: {approver: ruser}}")
+    administrator.configure(services="{su: {approver: caller}}")
     administrator.set_up("su")
     login = people.su("alice", "bob", PASSWORD)
     people.phone.approve("alice")

@@ -24,7 +24,7 @@ def test_another_status_with_retry_after_starts_nothing(sandbox: Sandbox, caller
     reply = caller.start("alice")
     assert (reply.status, reply.headers["Retry-After"], reply.body) == (429, "7", b"slow down")
     assert sandbox.sessions == ()
-    assert caller.start("alice").status == 200
+    assert caller.start("alice").status == 202
 
 
 def test_a_status_can_come_after_the_deed(sandbox: Sandbox, caller: Caller) -> None:
@@ -52,7 +52,8 @@ def test_a_redirect(sandbox: Sandbox, caller: Caller) -> None:
 def test_a_body_that_is_no_answer(sandbox: Sandbox, caller: Caller, fault: faults.Fault, body: bytes) -> None:
     sandbox.misbehave("start", fault)
     reply = caller.start("alice")
-    assert (reply.status, reply.body) == (200, body)
+    assert reply.status in (200, 202)
+    assert reply.body == body
     assert len(sandbox.sessions) == 1
 
 
@@ -135,7 +136,7 @@ def test_a_hanging_answer_never_comes_but_the_deed_was_done(sandbox: Sandbox) ->
 def test_a_late_answer(sandbox: Sandbox, caller: Caller) -> None:
     sandbox.misbehave("start", faults.Hang(seconds=0.2, sent=30))
     before = time.monotonic()
-    assert caller.start("alice").status == 200
+    assert caller.start("alice").status == 202
     assert time.monotonic() - before > 0.19
 
 
@@ -188,7 +189,7 @@ def test_faults_come_in_order_each_as_often_as_told(sandbox: Sandbox, caller: Ca
     assert [caller.start("alice").status for _ in range(6)] == [500, 500, 501, 501, 599, 599]
     assert sandbox.calls[0].fault == faults.HttpStatus(500)
     sandbox.behave()
-    assert caller.start("alice").status == 200
+    assert caller.start("alice").status == 202
 
 
 @pytest.mark.parametrize("kind", ["control", "page", "phone", "unknown", "breakfast"])

@@ -21,12 +21,15 @@ def device_of(caller: Caller, user: str) -> object:
 
 def test_users_are_created_once(sandbox: Sandbox, caller: Caller) -> None:
     reply = caller.post(caller.manage("add_users"), {"users": ["carol", "alice", "dave", "carol"]})
+    assert reply.status == 201
     assert reply.json == {"status": True, "users": {"created": ["carol", "dave"], "existing": ["alice"]}}
     assert sandbox.users == {"alice": True, "bob": False, "carol": False, "dave": False}
 
 
 def test_users_are_deleted_and_a_stranger_among_them_is_told(sandbox: Sandbox, caller: Caller) -> None:
     assert caller.post(caller.manage("delete_users"), {"users": ["alice"]}).json == {"status": True}
+    reply = caller.post(caller.manage("delete_users"), {"users": ["alice"]})
+    assert (reply.status, reply.body) == (404, b"There is no user alice.")
     assert caller.post(caller.manage("delete_users"), {"users": ["alice", "bob"]}).json == {"status": False}
     assert sandbox.users == {}
 
@@ -34,7 +37,6 @@ def test_users_are_deleted_and_a_stranger_among_them_is_told(sandbox: Sandbox, c
 def test_whether_a_device_is_registered(caller: Caller) -> None:
     assert device_of(caller, "alice") == {"device_registered": True}
     assert device_of(caller, "bob") == {"device_registered": False}
-    assert device_of(caller, "carol") == {"status": False, "reason": "UNKNOWN_USER"}
 
 
 def test_a_link_shows_a_button_and_registers_a_device_once(sandbox: Sandbox, caller: Caller) -> None:
@@ -84,11 +86,31 @@ def test_a_malformed_number_gets_no_message(sandbox: Sandbox, caller: Caller, nu
     assert sandbox.messages == ()
 
 
-def test_an_unknown_user_gets_neither_link_nor_message(caller: Caller) -> None:
-    failed = {"status": False, "reason": "UNKNOWN_USER"}
-    assert caller.get(caller.manage("device_registration_link", "carol")).json == failed
-    value = {"phone_number": "+15551234567"}
-    assert caller.post(caller.manage("send_registration_sms", "carol"), value).json == failed
+@pytest.mark.parametrize(
+    "call", ["device_registration_link", "has_registered_mobile_device", "lost_user_mobile_device"]
+)
+def test_an_unknown_user_is_not_found(caller: Caller, call: str) -> None:
+    reply = caller.get(caller.manage(call, "carol"))
+    assert (reply.status, reply.body) == (404, b"There is no user carol.")
+
+
+def test_an_unknown_user_gets_no_message(sandbox: Sandbox, caller: Caller) -> None:
+    target = caller.manage("send_registration_sms", "carol")
+    assert caller.post(target, {"phone_number": "+15551234567"}).status == 404
+    assert sandbox.messages == ()
+
+
+def test_a_lost_device_is_disabled_and_a_link_registers_another(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice").authentication
+    reply = caller.get(caller.manage("lost_user_mobile_device", "alice")).json
+    assert reply["status"] is True
+    assert device_of(caller, "alice") == {"device_registered": False}
+    assert caller.poll(begun) == "cancelled"
+    assert caller.start("alice").authentication["reason"] == "NO_MOBILE_DEVICE"
+    assert open_link(caller, "POST", reply["register_url"]).status == 200
+    assert device_of(caller, "alice") == {"device_registered": True}
+    caller.start("alice")
+    sandbox.approve("alice")
 
 
 def open_link(caller: Caller, method: str, link: str) -> Reply:

@@ -123,7 +123,9 @@ def test_a_request_is_answered_once(sandbox: Sandbox, caller: Caller) -> None:
         assert post(sandbox, f"/phone/requests/{wrong}").status == 404
 
 
-@pytest.mark.parametrize("target", ["/phone/events", "/phone/requests/1/approve", "/phone/register/x"])
+@pytest.mark.parametrize(
+    "target", ["/phone/events", "/phone/requests/1/approve", "/phone/register/x", "/phone/devices/lost/alice"]
+)
 @pytest.mark.parametrize("key", [None, "", "Bearer ", "Bearer wrong", "control"])
 def test_without_the_key_nothing_is_told_or_done(
     sandbox: Sandbox, caller: Caller, target: str, key: str | None
@@ -212,6 +214,46 @@ def test_a_device_is_registered_through_a_link_once(sandbox: Sandbox, caller: Ca
     }
 
 
+def test_a_lost_phone_answers_nothing_until_it_is_found(sandbox: Sandbox, caller: Caller) -> None:
+    sandbox.add_user("a b/c")
+    assert post(sandbox, "/phone/devices/lost/a+b%2Fc").status == 200
+    sandbox.auto = "approve"
+    begun = caller.start("a b/c").authentication
+    with listening(sandbox) as page:
+        view = page.next()
+        assert [request["lost"] for request in view["requests"]] == [True]
+        assert view["users"][-1] == {"user": "a b/c", "quoted": "a+b%2Fc", "device": True, "lost": True}
+    assert post(sandbox, "/phone/requests/1/approve").status == 409
+    with pytest.raises(LookupError, match="is lost"):
+        sandbox.approve("a b/c")
+    assert caller.poll(begun) == "pending"
+    assert caller.get(caller.manage("has_registered_mobile_device", "a b/c")).json["device_registered"]
+    assert post(sandbox, "/phone/devices/found/a+b%2Fc").status == 200
+    assert post(sandbox, "/phone/requests/1/approve").status == 200
+    assert caller.poll(begun) == "active"
+
+
+def test_a_disabled_phone_is_shown_as_one_until_another_is_registered(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    link = caller.get(caller.manage("lost_user_mobile_device", "alice")).json["register_url"]
+    with listening(sandbox) as page:
+        alice = page.next()["users"][0]
+        assert (alice["device"], alice["lost"]) == (False, True)
+        assert post(sandbox, f"/phone/register/{link.rpartition('/')[2]}").status == 200
+        while not (alice := page.next()["users"][0])["device"]:
+            pass
+        assert alice["lost"] is False
+
+
+@pytest.mark.parametrize(
+    ("target", "status"), [("lost/bob", 409), ("lost/carol", 409), ("sold/alice", 404), ("lost/a%20b", 400)]
+)
+def test_only_a_registered_phone_can_be_lost(sandbox: Sandbox, target: str, status: int) -> None:
+    assert post(sandbox, f"/phone/devices/{target}").status == status
+    assert sandbox.users == {"alice": True, "bob": False}
+
+
 def test_a_message_arrives_with_a_link_that_works_until_it_is_used(sandbox: Sandbox, caller: Caller) -> None:
     with listening(sandbox) as page:
         body = {"phone_number": "+15551234567", "display_name": "bob@work", "message": "see /register/evil"}
@@ -223,7 +265,7 @@ def test_a_message_arrives_with_a_link_that_works_until_it_is_used(sandbox: Sand
         assert post(sandbox, f"/phone/register/{message['link']}").status == 200
         while (view := page.next())["messages"][0]["link"] is not None:
             pass
-        assert {"user": "bob", "device": True} in view["users"]
+        assert {"user": "bob", "quoted": "bob", "device": True, "lost": False} in view["users"]
 
 
 def test_names_and_messages_are_cleaned(sandbox: Sandbox, caller: Caller) -> None:

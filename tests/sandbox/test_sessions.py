@@ -135,10 +135,30 @@ def test_auto_leaves_alone_what_somebody_was_faster_with(sandbox: Sandbox, calle
     assert caller.poll(begun) == "failed"
 
 
-def test_an_unknown_user_and_one_without_a_device_get_no_session(sandbox: Sandbox, caller: Caller) -> None:
-    assert caller.start("bob").authentication == {"authenticated": False, "reason": "NO_MOBILE_DEVICE"}
-    assert caller.start("carol").authentication == {"authenticated": False, "reason": "UNKNOWN_USER"}
+def test_a_start_is_accepted_and_a_user_without_a_device_is_not_asked(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    assert caller.start("alice").status == 202
+    reply = caller.start("bob")
+    assert reply.status == 200
+    assert reply.authentication == {"authenticated": False, "reason": "NO_MOBILE_DEVICE"}
+    assert [session.user for session in sandbox.sessions] == ["alice"]
+
+
+def test_an_unknown_user_gets_no_session(sandbox: Sandbox, caller: Caller) -> None:
+    reply = caller.start("carol")
+    assert (reply.status, reply.body) == (404, b"There is no user carol.")
     assert sandbox.sessions == ()
+
+
+def test_polls_can_be_answered_without_the_outer_key(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice").authentication
+    sandbox.plain_polls = True
+    plain = caller.session("GET", begun, "status_url").json
+    assert plain == {"authenticated": False, "session_status": "pending"}
+    sandbox.approve("alice")
+    plain = caller.session("GET", begun, "status_url").json
+    assert plain == {"authenticated": True, "session_status": "active"}
 
 
 def test_the_application_cannot_speak_for_a_session(caller: Caller) -> None:
@@ -208,7 +228,7 @@ def test_every_call_is_kept(sandbox: Sandbox, caller: Caller) -> None:
     caller.start("alice", "?methods=device")
     caller.send("GET", "/nowhere", {})
     call, other = sandbox.calls
-    assert (call.kind, call.method, call.status, call.body) == ("start", "POST", 200, b"{}")
+    assert (call.kind, call.method, call.status, call.body) == ("start", "POST", 202, b"{}")
     assert call.query == "methods=device"
     assert call.path == "/authentication/authenticate_user/demo/alice"
     assert call.headers["content-TYPE"] == "application/json"

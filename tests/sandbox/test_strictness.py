@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox.routes import ROUTES
 from tests.sandbox.signer import Caller, Reply, signed
 
 START = "/authentication/authenticate_user/demo/alice"
@@ -75,7 +76,7 @@ def test_a_wrong_signing_header_is_refused(caller: Caller, header: str, value: s
 def test_the_largest_nonce_is_accepted_and_only_once(caller: Caller) -> None:
     for nonce in ("0", str(2**64 - 1)):
         chosen = caller.application(START, nonce=nonce)
-        assert start_with(caller, chosen).status == 200
+        assert start_with(caller, chosen).status == 202
         reply = start_with(caller, chosen)
         assert (reply.status, reply.reason) == (401, "REPLAYED_NONCE")
 
@@ -83,10 +84,10 @@ def test_the_largest_nonce_is_accepted_and_only_once(caller: Caller) -> None:
 def test_a_nonce_cannot_be_used_up_by_somebody_who_cannot_sign(caller: Caller) -> None:
     headers = caller.application(START, nonce="77")
     assert start_with(caller, {"Authentication": "hmac demo:77:wrong"}).reason == "BAD_SIGNATURE"
-    assert start_with(caller, headers).status == 200
+    assert start_with(caller, headers).status == 202
 
 
-@pytest.mark.parametrize(("offset", "status"), [(-310, 401), (-290, 200), (290, 200), (310, 401)])
+@pytest.mark.parametrize(("offset", "status"), [(-310, 401), (-290, 202), (290, 202), (310, 401)])
 def test_a_timestamp_must_be_within_five_minutes(caller: Caller, offset: int, status: int) -> None:
     reply = start_with(caller, caller.application(START, timestamp=int(time.time()) + offset))
     assert reply.status == status
@@ -113,9 +114,21 @@ def test_a_wrong_secret_is_refused_with_the_time_of_the_server(caller: Caller) -
     assert abs(parsedate_to_datetime(reply.headers["Date"]).timestamp() - time.time()) < 5
 
 
-def test_another_application_in_the_path_is_forbidden(caller: Caller) -> None:
-    reply = start_with(caller, {}, target="/authentication/authenticate_user/other/alice")
-    assert (reply.status, reply.reason) == (403, "WRONG_APPLICATION")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        (each.method, each.path)
+        for each in ROUTES
+        if each.path.startswith(("/authentication/", "/management/"))
+    ],
+)
+def test_an_application_that_does_not_exist_is_not_found_by_any_call(
+    caller: Caller, method: str, path: str
+) -> None:
+    target = path.replace("*", "other", 1).replace("*", "alice")
+    reply = caller.send(method, target, signed("other", "s3cret", caller.sandbox.url + target))
+    assert (reply.status, reply.body) == (404, b"There is no application other.")
+    assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
 @pytest.mark.parametrize("value", [None, "text/plain", "application/json; charset=utf-8", "application/JSON"])
@@ -277,4 +290,4 @@ def test_a_skewed_clock_shows_in_date_and_decides_about_timestamps(sandbox: Sand
     assert (reply.status, reply.reason) == (401, "STALE_TIMESTAMP")
     assert abs(parsedate_to_datetime(reply.headers["Date"]).timestamp() - time.time() - 1000) < 5
     headers = caller.application(START, timestamp=int(time.time()) + 1000)
-    assert start_with(caller, headers).status == 200
+    assert start_with(caller, headers).status == 202

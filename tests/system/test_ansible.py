@@ -93,10 +93,10 @@ def test_settings_come_first_then_services_and_bad_settings_change_nothing(tmp_p
     "variables",
     [
         {"pam_iampass_application_secret": ""},
-        {"pam_iampass_services": ["login"]},
+        {"pam_iampass_services": ["--force"]},
         {"pam_iampass_first_factor": "none"},
     ],
-    ids=["no secret", "an unknown service", "an unknown first factor"],
+    ids=["no secret", "an option as a service", "an unknown first factor"],
 )
 def test_what_makes_no_sense_is_refused_before_anything_changes(
     tmp_path: Path, variables: dict[str, Any]

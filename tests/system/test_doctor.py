@@ -401,6 +401,14 @@ def interpreter_in_sudo(clinic: Clinic) -> None:
     no_secure_path(clinic)
 
 
+def sudo_rule(rule: str) -> Callable[[Clinic], None]:
+    return lambda clinic: append(SUDOERS, f"alice ALL=(ALL) ALL\n{rule}\n")
+
+
+def append(file: Path, text: str) -> None:
+    file.write_text(file.read_text() + text)
+
+
 def no_phone_for_me(clinic: Clinic) -> None:
     no_phone(clinic)
     clinic.environment["SUDO_USER"] = "bob"
@@ -495,6 +503,10 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-stale": old_sshd,
     "sudoers-broken": broken_sudoers,
     "sudo-unprotected": lambda clinic: SUDOERS.unlink(),
+    "sudo-rule-bypasses": sudo_rule("Defaults:alice !authenticate"),
+    "sudo-other-service": sudo_rule("Defaults:alice pam_service=sudo"),
+    "sudo-asks-another": sudo_rule("Defaults:alice rootpw"),
+    "sudo-never-asks-again": sudo_rule("Defaults:alice timestamp_timeout=-1"),
     "sudo-no-password": edit(SUDOERS, "Defaults", "alice ALL=(ALL) NOPASSWD: /bin/ls\nDefaults"),
     "sudo-environment": interpreter_in_sudo,
     "sudo-no-secure-path": no_secure_path,
@@ -538,6 +550,22 @@ def test_that_root_is_refused_is_a_note_where_root_has_no_token(clinic: Clinic) 
     severities = {found["id"]: found["severity"] for found in clinic.report()["findings"]}
     assert severities["sshd-root-refused"] == "note"
     assert "lockout-root" not in severities
+
+
+def test_a_rule_of_sudo_for_users_who_need_no_phone_is_no_fault(clinic: Clinic) -> None:
+    sudo_rule("Defaults:alice !authenticate\nDefaults:bob !authenticate")(clinic)
+    assert "sudo-rule-bypasses" not in clinic.doctor("bob").stdout  # sudo allows bob nothing
+    assert (
+        "Defaults:alice !authenticate: sudo asks for neither password nor phone: alice"
+        in clinic.doctor().stdout
+    )
+    clinic.machine.change(exempt="{users: [alice, daemon]}")
+    assert "sudo-rule-bypasses" not in clinic.doctor().stdout
+
+
+def test_rules_of_sudo_that_no_file_contains_are_not_checked(clinic: Clinic) -> None:
+    append(Path("/etc/nsswitch.conf"), "sudoers: files [SUCCESS=return] sss # and so on\n")
+    assert clinic.report()["not_looked_at"] == ["rules of sudo from sss: sudo -l -U USER lists them"]
 
 
 def test_files_are_looked_for_where_libpam_looks(clinic: Clinic) -> None:

@@ -99,6 +99,20 @@ def test_who_was_just_enrolled_by_an_administrator_logs_in(unlisted: World) -> N
     assert login.finish() == 0
 
 
+def test_who_is_in_no_table_is_shown_no_link_though_a_template_makes_a_token(unlisted: World) -> None:
+    """With a stolen key of such a user, a phone of the thief's would be registered."""
+    world = unlisted
+    world.machine.change(enroll_at_login="true", unlisted_users=f'"{token_of("{user}")}"')
+    world.sandbox.add_user(token_of("bob"), device=False)
+    login = world.login("bob")
+    login.enter()
+    login.expect_exact("No phone is registered for you at IAMPASS.")
+    assert login.finish() != 0
+    assert "https://" not in login.shown
+    assert world.calls() == ["start"]
+    assert world.outcome("bob") == ("no_device", "denied")
+
+
 def test_check_calls_a_line_for_passwords_an_error(without_phone: World) -> None:
     done = subprocess.run(["/usr/bin/pam-iampass", "check"], capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -32,8 +32,10 @@ def test_journalctl_explains_a_record_and_names_who_it_is_about(world: World) ->
     world.settle()
     explained = world.explained()
     assert "Subject: No phone registered" in explained
-    assert "Register a phone: pam-iampass enroll USER" in explained
+    assert "Register a phone: pam-iampass enroll dave" in explained
     assert 'A login of dave through iampass-sshd from "127.0.0.1" was denied.' in explained
+    assert "dave must\n░░ approve it and has a token" in explained
+    assert 'Caller: "".' in explained
     assert "@IAMPASS_" not in explained
 
 

@@ -23,10 +23,11 @@ from tests.support.world import World, uid_of
 RECORD = """
 import sys
 from pam_iampass.audit.journal import Journal
-from pam_iampass.outcome import Decision, Login, Outcome, RESULTS
+from pam_iampass.outcome import Decision, Login, Outcome, Participants, RESULTS
 outcome = Outcome(sys.argv[2])
 result = sorted(RESULTS[outcome], key=lambda one: one.value)[0]
-login = Login(sys.argv[1], sys.argv[3], sys.argv[4] or None)
+caller, _, approver = (sys.argv[7] or ":" + sys.argv[1]).partition(":")
+login = Login(sys.argv[1], sys.argv[3], sys.argv[4] or None, participants=Participants(caller, approver))
 Journal().record(login, Decision(outcome, result, sys.argv[5], elapsed=float(sys.argv[6])))
 """
 
@@ -47,9 +48,10 @@ def record(
     reason: str = "",
     elapsed: float = 0.0,
     writer: str = "iampass",
+    participants: str = "",
 ) -> None:
-    """A login leaves its record."""
-    arguments = [user, outcome, service, rhost, reason, str(elapsed)]
+    """A login leaves its record. `participants` is `caller:approver`; by default only the user approved."""
+    arguments = [user, outcome, service, rhost, reason, str(elapsed), participants]
     as_user(writer, sys.executable, "-c", RECORD, *arguments)
 
 
@@ -83,10 +85,21 @@ def _journal(machine: Installation, journald: Journald) -> None:
 def test_a_record_of_the_module_is_a_line_of_the_table() -> None:
     record("alice", "denied", reason="USER_DECLINED", elapsed=3.21)
     found = run("alice", "-n", "1").stdout.splitlines()
-    assert found[0].split() == ["WHEN", "USER", "SERVICE", "FROM", "OUTCOME", "TOOK", "REASON"]
+    assert found[0].split() == [
+        *("WHEN", "USER", "CALLER", "APPROVER", "SERVICE", "FROM", "OUTCOME", "TOOK", "REASON")
+    ]
     cells = re.split(" {2,}", found[1])
     assert abs((datetime.now() - datetime.fromisoformat(cells[0])).total_seconds()) < 60
-    assert cells[1:] == ["alice", "iampass-sshd", "192.0.2.7", "denied", "3.2 s", "USER_DECLINED"]
+    assert cells[1:] == [
+        "alice",
+        "-",
+        "alice",
+        "iampass-sshd",
+        "192.0.2.7",
+        "denied",
+        "3.2 s",
+        "USER_DECLINED",
+    ]
 
 
 def test_json_says_the_same() -> None:
@@ -96,6 +109,8 @@ def test_json_says_the_same() -> None:
     assert when.tzinfo is not None
     assert found == {
         "user": "alice",
+        "caller": "",
+        "approver": "alice",
         "service": "iampass-sudo",
         "rhost": "",
         "outcome": "timed_out",
@@ -105,6 +120,20 @@ def test_json_says_the_same() -> None:
         "uid": pwd.getpwnam("iampass").pw_uid,
         "verified": True,
     }
+
+
+def test_the_logins_of_a_user_are_those_that_they_called_or_approved_too() -> None:
+    record("root", "approved", service="su", rhost="", participants="trent:trent")
+    record("victor", "denied", service="su", rhost="", participants="trent:victor")
+    record("trent")
+    record("victor")
+    seen = ("user", "caller", "approver")
+    assert [tuple(one[name] for name in seen) for one in objects("trent")] == [
+        ("root", "trent", "trent"),
+        ("victor", "trent", "victor"),
+        ("trent", "", "trent"),
+    ]
+    assert re.split(" {2,}", lines("trent")[0])[1:5] == ["root", "trent", "trent", "su"]
 
 
 def test_a_record_that_an_ordinary_user_wrote_is_not_shown() -> None:
@@ -179,7 +208,7 @@ def test_records_can_be_chosen_by_outcome_service_number_and_time() -> None:
 
 def test_fifty_are_shown_where_nobody_says_how_many() -> None:
     program = RECORD.replace("Journal().record", "for _ in range(60): Journal().record")
-    as_user("iampass", sys.executable, "-c", program, "niaj", "denied", "s", "", "", "0")
+    as_user("iampass", sys.executable, "-c", program, "niaj", "denied", "s", "", "", "0", "")
     assert len(objects("niaj")) == 50
     assert len(objects("niaj", "--since", "1h")) == 60
     assert len(objects("niaj", "-n", "55")) == 55
@@ -200,7 +229,7 @@ def test_text_from_outside_can_neither_write_on_the_terminal_nor_style_itself() 
 def test_unlisted_and_unavailable_are_shown_with_what_came_of_it() -> None:
     record("frank", "unlisted")
     record("frank", "exempt")
-    assert [re.split(" {2,}", line)[4] for line in lines("frank")] == ["unlisted, denied", "exempt"]
+    assert [re.split(" {2,}", line)[6] for line in lines("frank")] == ["unlisted, denied", "exempt"]
 
 
 def test_following_shows_what_was_and_each_record_as_it_is_written_until_ctrl_c() -> None:

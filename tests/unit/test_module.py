@@ -360,16 +360,71 @@ def test_methods_of_the_user_go_before_those_of_the_service(world: Setting) -> N
     ]
 
 
-def test_for_su_the_caller_approves_if_the_process_is_theirs(world: Setting) -> None:
-    world.configure(services="{su: {approver: ruser}}")
-    assert world.login(service="su", ruser=ME, uid="0").code == PamCode.SUCCESS
+@pytest.mark.parametrize("name", ["caller", "ruser"])
+def test_for_su_to_root_the_caller_approves_and_the_record_says_so(world: Setting, name: str) -> None:
+    world.configure(services=f"{{su: {{approver: {name}}}}}")
+    world.sandbox.add_user("token-of-daemon")
+    world.write("users.yaml", "daemon: token-of-daemon\n")
+    assert world.login(service="su", ruser="daemon", uid="1").code == PamCode.SUCCESS
+    assert world.sandbox.sessions[-1].user == "token-of-daemon"
+    assert participants(world) == (ME, "daemon", "daemon")
+    assert f" user={ME} caller=daemon approver=daemon " in world.only_record()["MESSAGE"]
+
+
+@pytest.mark.parametrize("exempt", ["{}", "{users: [bin]}", "{groups: [bin]}"])
+def test_for_su_to_another_user_that_user_approves_though_the_caller_is_exempt(
+    world: Setting, exempt: str
+) -> None:
+    world.configure(services="{su: {approver: caller}}", exempt=exempt)
+    world.sandbox.add_user("token-of-daemon")
+    world.write("users.yaml", "daemon: token-of-daemon\n")
+    assert world.login(service="su", user="daemon", ruser="bin", uid="2").code == PamCode.SUCCESS
+    assert world.sandbox.sessions[-1].user == "token-of-daemon"
+    assert participants(world) == ("daemon", "bin", "daemon")
+
+
+def test_a_caller_of_no_table_becomes_nobody_else_without_the_phone(world: Setting) -> None:
+    world.configure(services="{su: {approver: caller}}", unlisted_users="ignore")
+    world.sandbox.auto = "deny"
+    world.sandbox.add_user("token-of-daemon")
+    world.write("users.yaml", "daemon: token-of-daemon\n")
+    assert world.login(service="su", user="daemon", ruser="bin", uid="2").code == PamCode.ABORT
+    assert world.outcome() == ("denied", "denied")
+
+
+def test_an_exempt_caller_becomes_root_and_the_record_says_who_is_exempt(world: Setting) -> None:
+    world.configure(services="{su: {approver: caller}}", exempt="{users: [daemon]}")
+    assert world.login(service="su", ruser="daemon", uid="1").code == PamCode.IGNORE
+    assert world.outcome() == ("exempt", "ignored")
+    assert participants(world) == (ME, "daemon", "")
+    assert world.only_record()["IAMPASS_REASON"] == "daemon is exempt"
+
+
+def test_a_login_that_ends_early_says_who_was_asked(world: Setting) -> None:
+    world.sandbox.auto = "ask"
+    door = world.door(service="iampass-sudo", ruser=ME, uid="0")
+    world.sandbox.wait_for_request(world.token, 10)
+    door.die()
+    door.wait()
+    assert world.outcome() == ("cancelled", "denied")
+    assert participants(world) == (ME, ME, ME)
+
+
+def test_a_login_through_sshd_has_no_caller(world: Setting) -> None:
+    assert world.login(uid="0", rhost="192.0.2.7", ruser=ME, ssh_auth_info=KEY).code == PamCode.SUCCESS
+    assert participants(world) == (ME, "", ME)
+
+
+def participants(world: Setting) -> tuple[str, str, str]:
+    record = world.only_record()
+    return record["IAMPASS_USER"], record["IAMPASS_CALLER"], record["IAMPASS_APPROVER"]
 
 
 @pytest.mark.parametrize(
     "items", [{}, {"ruser": ME}, {"ruser": ME, "uid": "1"}, {"ruser": "no-such", "uid": "0"}, {"uid": "0"}]
 )
 def test_a_caller_who_is_only_claimed_is_denied(world: Setting, items: dict[str, Any]) -> None:
-    world.configure(services="{su: {approver: ruser}}", unlisted_users="ignore")
+    world.configure(services="{su: {approver: caller}}", unlisted_users="ignore")
     assert world.login(service="su", **items).code == PamCode.ABORT
     assert world.outcome() == ("misconfigured", "denied")
 

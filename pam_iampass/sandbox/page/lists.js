@@ -34,10 +34,18 @@ function row(name) {
   return node;
 }
 
+function phoneWords({ device, lost }) {
+  if (device === null) return "";
+  if (device) return lost ? "lost the phone" : "has a phone";
+  return lost ? "phone disabled: register a new one" : "no phone yet";
+}
+
 export class Lists {
-  // register(token): registers a phone through a link; now(): the sandbox's clock in seconds
-  constructor(register, now) {
+  // register(token): registers a phone through a link; lose(quoted, lost): the user loses or finds the phone;
+  // now(): the sandbox's clock in seconds
+  constructor(register, lose, now) {
     this.register = register;
+    this.lose = lose;
     this.now = now;
   }
 
@@ -69,11 +77,24 @@ export class Lists {
 
   showUsers({ users, users_total: total }) {
     const more = total > users.length ? [{ user: `and ${total - users.length} more`, device: null }] : [];
-    fill(document.getElementById("users"), [...users, ...more], ({ user }) => user, ({ user }) => row(user),
-      (node, { device }) => {
-        const words = { true: "has a phone", false: "no phone yet", null: "" };
-        text(node.lastElementChild, words[device]);
+    fill(document.getElementById("users"), [...users, ...more], ({ user }) => user, (user) => this.phone(user),
+      (node, user) => {
+        node.dataset.lost = user.lost;
+        text(node.children[1], phoneWords(user));
+        const button = node.querySelector("button");
+        button.hidden = !user.device;
+        text(button, user.lost ? "Find phone" : "Lose phone");
+        button.setAttribute("aria-label", `${button.textContent}, ${user.user}`);
       });
+  }
+
+  phone({ user, quoted }) {
+    const node = row(user);
+    const button = element("button");
+    button.type = "button";
+    button.addEventListener("click", () => this.lose(quoted, node.dataset.lost !== "true"));
+    node.append(button);
+    return node;
   }
 
   showRecent(recent) {

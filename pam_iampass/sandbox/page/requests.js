@@ -12,6 +12,8 @@ const OUTCOMES = {
   withdrawn: "Withdrawn: the login ended before an answer",
 };
 
+const LOST = "This phone is lost: nobody sees the request.";
+
 export class Requests {
   // answer(number, verb): tells the sandbox; now(): the sandbox's clock in seconds
   constructor(answer, now) {
@@ -68,10 +70,12 @@ export class Requests {
 
   draw(card) {
     const { part, request } = card;
-    const looking = this.facial(card) && request.identifying;
-    text(part("what"), looking ? "Looking at your face" : "Are you logging in?");
-    if (looking === !part("face").hidden) return;
+    const looking = this.facial(card) && request.identifying && !request.lost;
+    text(part("what"), looking ? "Looking at your face" : request.lost ? LOST : "Are you logging in?");
     const held = document.activeElement === part("go");
+    if (request.lost && card.node.contains(document.activeElement)) card.node.focus();
+    part("main").hidden = request.lost;
+    if (looking === !part("face").hidden) return;
     part("face").hidden = !looking;
     part("go").hidden = looking;
     part("main").classList.toggle("looking", looking);

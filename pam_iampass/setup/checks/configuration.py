@@ -16,6 +16,7 @@ from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.service_user import config_readers
 
+_PASSES_ROOT = ("sudo", "sudo-rs", "doas", "polkit-1")
 _NOBODY = 0xFFFFFFFF  # loginuid of processes that no login has started
 
 
@@ -52,8 +53,8 @@ def _login_uid() -> int:
 
 def check_second_factor(who: Account, service: str, pam_service: str, config: Path) -> Iterator[CheckResult]:
     """Whether `who` would pass the module through `service`, whose PAM service is `pam_service`."""
-    if service == "sudo" and who.uid == 0:
-        yield fine("sudo does not ask root; no other user was checked")
+    if service in _PASSES_ROOT and who.uid == 0:
+        yield fine(f"{service} does not ask root; no other user was checked")
         return
     what_for = "su -" if pam_service == "su-l" else service
     loaded = settings.load(config, readers=config_readers())
@@ -81,6 +82,6 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
         remedy = f"give {asked.name} a token first (pam-iampass enroll {asked.name}), or exempt {asked.name}"
         if asked is not who:
             remedy += (
-                ", or have the caller asked: `services: {su: {approver: ruser}, su-l: {approver: ruser}}`"
+                ", or have the caller asked: `services: {su: {approver: caller}, su-l: {approver: caller}}`"
             )
         yield lockout(f"{what_for}: {asked.name} has no token, and would be locked out", remedy)

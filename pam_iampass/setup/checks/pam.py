@@ -7,36 +7,22 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pam_iampass.doctor.stacks import Stacks, module_folders
-from pam_iampass.errors import Severity
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam import conf_dir
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.modules import NATIVE, our_lines, pam_python_line
 from pam_iampass.pam.run import Message, PamResult, PamRun, run
-from pam_iampass.pam.stack import FOLDERS, Handler, PamFiles, PamService, PamType, UnusableService
+from pam_iampass.pam.stack import FOLDERS, PamFiles, PamService, UnusableService
 from pam_iampass.setup import staging
 from pam_iampass.setup.checks import CheckResult, error, fine, lockout, warning
+from pam_iampass.setup.checks import stacks as stacks_check
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Change
-from pam_iampass.setup.services import KEY, WantedService
+from pam_iampass.setup.services import WantedService
 from pam_iampass.system.accounts import Account
 
 _NOBODY = "iampass-setup-nobody"  # a name without an account, so that no failed login is counted
 _NOBODYS_UID = 65534
-_NOT_MISSED = frozenset(
-    f"pam_{name}.so"
-    for name in (
-        "env",
-        "faildelay",
-        "fprintd",
-        "localuser",
-        "permit",
-        "succeed_if",
-        "usertype",
-        "systemd_home",
-    )
-)
-"""Modules that decide nothing, or that a password replaces."""
 _PROBE = "iampass-setup-probe"
 _BROKEN = frozenset(
     (
@@ -57,7 +43,9 @@ def check(
         try:
             found = files.service(service.pam_service)
         except UnusableService as unusable:
-            what = f"PAM: {service.pam_service} does not work: {unusable}".replace(*_real(files))
+            what = f"PAM: {service.pam_service} does not work: {unusable}".replace(
+                *stacks_check.real_folder(files)
+            )
             yield error(what, "correct the PAM file")
             return
         script = pam_python_line(found)
@@ -71,14 +59,12 @@ def check(
         yield answer
         if answer.stops:
             return
-        yield from _simulated(service, files)
+        stacks = Stacks(files, module_folders(), frozenset({service.pam_service, *service.also}))
+        yield from stacks_check.simulated(service, stacks)
         yield _unknown_users_are_denied(service, files.folders[0])
         yield from _accounts(service, who, files.folders[0])
-        yield from _left_out(service, files)
-        for other in service.also:
-            if not any(line.name == NATIVE for line in _our_lines(files, other)):
-                what = f"PAM: {other} does not include {service.pam_service}: the phone is not asked there"
-                yield warning(what, f"make /etc/pam.d/{other} include {service.pam_service}")
+        yield from stacks_check.left_out(service, files)
+        yield from stacks_check.others(service, stacks)
 
 
 def _services(paths: Paths, folder: Path, changes: tuple[Change, ...]) -> PamFiles:
@@ -90,18 +76,6 @@ def _services(paths: Paths, folder: Path, changes: tuple[Change, ...]) -> PamFil
                 (folder / file.name).write_bytes(file.read_bytes())
     conf_dir.resolve_includes(folder)
     return PamFiles((folder,), dialect())
-
-
-def _real(files: PamFiles) -> tuple[str, str]:
-    """What to replace in messages: the folder of the copies, with that of the real files."""
-    return f"{files.folders[0]}/", "/etc/pam.d/"
-
-
-def _our_lines(files: PamFiles, name: str) -> list[Handler]:
-    try:
-        return our_lines(files.service(name))
-    except UnusableService:
-        return []
 
 
 def _module_answers(service: WantedService, found: PamService, who: Account, services: Path) -> CheckResult:
@@ -118,25 +92,6 @@ def _module_answers(service: WantedService, found: PamService, who: Account, ser
     what = f"PAM: the module does not answer: {result.name}, {result.meaning}"
     logs = "see journalctl -t pam_iampass and -t python3"
     return error(what, f"are pam_iampass.so, python3 and its packages installed? {logs}")
-
-
-def _simulated(service: WantedService, files: PamFiles) -> Iterator[CheckResult]:
-    """Doctor's findings for the stack: whether the right password leads to the phone, and a wrong one nowhere."""
-    stacks = Stacks(files, module_folders(), frozenset({service.pam_service}))
-    try:
-        check = stacks.with_us.get(service.pam_service)
-    except OSError:
-        check = None
-    found = list(check.findings(fresh_setcred=service.name == "sshd")) if check else []
-    for finding in found:
-        what = f"PAM: {finding.subject}: {finding.title} ({finding.evidence})"
-        texts = [text.replace(*_real(files)) for text in (what, finding.remedy)]
-        if finding.severity is Severity.ERROR:
-            yield lockout(*texts)
-        elif finding.severity is Severity.WARNING:
-            yield warning(*texts)
-    if not found and service.choice != KEY:
-        yield fine("PAM: in a simulation the right password leads to the phone, and a wrong one nowhere")
 
 
 def _unknown_users_are_denied(service: WantedService, services: Path) -> CheckResult:
@@ -166,24 +121,6 @@ def _accounts(service: WantedService, who: Account, services: Path) -> Iterator[
     elif result.code != PamCode.SUCCESS:
         what = f"PAM: the account lines of {service.pam_service} deny {who.name}: {result.name}, {result.meaning}"
         yield lockout(what, "check the account lines, and the account (chage -l)")
-
-
-def _left_out(service: WantedService, files: PamFiles) -> Iterator[CheckResult]:
-    """Modules of the shared file that asks for the password, if our files cannot include it (Red Hat)."""
-    shared = "password-auth" if service.name == "sshd" else "system-auth"
-    if (files.folders[0] / "common-auth").exists() or service.choice == KEY:
-        return
-    try:
-        ours = {line.name for line in files.service(service.own_file).handlers}
-        theirs = {line.name for line in files.service(shared).stacks[PamType.AUTH] if files.path(shared)}
-    except UnusableService:
-        return
-    missing = sorted(filter(None, theirs - ours - _NOT_MISSED))
-    if missing:
-        what = f"PAM: {shared} also runs {', '.join(missing)}, and {service.own_file} does not"
-        yield warning(
-            what, f"add those that you need to /etc/pam.d/{service.own_file}, before pam_iampass.so"
-        )
 
 
 def _broken(name: str, result: PamResult) -> CheckResult | None:

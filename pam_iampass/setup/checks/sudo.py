@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from pam_iampass.doctor.sudo_bypass import BypassKind, bypasses
 from pam_iampass.setup import staging
 from pam_iampass.setup.checks import CheckResult, error, fine, warning
 from pam_iampass.setup.errors import SetupRefused
@@ -14,6 +15,7 @@ from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Change
 from pam_iampass.system import sudoers
 from pam_iampass.system.programs import CommandUnavailable, find
+from pam_iampass.system.sudo_accounts import sudo_accounts
 
 _INCLUDE_FOLDER = re.compile(r"^([@#]includedir[ \t]+)(\S+)[ \t]*$", re.M)
 _OURS = "iampass-sudo"
@@ -55,7 +57,7 @@ def judged(file: Path) -> Iterator[CheckResult]:
         yield warning("cvtsudoers is not installed: other files were not checked for overriding ours", "")
         return
     try:
-        found = sudoers.read(file)
+        found = sudoers.read(file, result)
     except CommandUnavailable as failure:
         yield error(str(failure), failure.remedy)
         return
@@ -66,6 +68,9 @@ def judged(file: Path) -> Iterator[CheckResult]:
             yield error(what, "remove it from the sudoers file that sets it after ours (the last one holds)")
     if set(chosen.values()) == {_OURS}:
         yield fine(f"cvtsudoers: sudo will use /etc/pam.d/{_OURS}")
+    for bypass in bypasses(found, sudo_accounts(found), lambda service: service == _OURS):
+        level = error if bypass.kind is BypassKind.OTHER_SERVICE else warning
+        yield level(f"{bypass.finding.title} ({bypass.evidence})", bypass.finding.remedy)
 
 
 def _redirected(text: str, folder: Path, staged: Path) -> tuple[str, bool]:

@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable
 
 from pam_iampass.audit.journal import AUTHPRIV
@@ -35,6 +36,12 @@ class Module(enum.Enum):
 
     AGENT = "agent"
     HELPER = "helper"
+
+
+PHONE_ONLY = Path("/etc/pam.d/phone-only")
+"""A PAM service that takes its caller's word for everything."""
+SPARED = {module: f"spared-{module.value}" for module in Module}
+"""A group for an exempt guest, for each way to run the module. At first without members."""
 
 
 class Phone(enum.Enum):

@@ -417,6 +417,44 @@ OTHERS = {
             "test_items_that_fit_into_no_frame_are_a_denial_by_the_door",
         ),
     ),
+    "test_attacks_approver": (
+        Tested(
+            "su to another user whose password is known, with an approval on the caller's own phone",
+            "`approver: caller` applies only if the target is root: the target's phone is asked, and the record says "
+            "who called and who was asked",
+            "test_who_knows_the_password_of_another_user_does_not_become_them_by_a_phone_of_their_own",
+        ),
+        Tested(
+            "(control: the same with an approval on the target's phone)",
+            "succeeds",
+            "test_another_user_approves_themselves",
+        ),
+        Tested(
+            "the same by a caller who is exempt",
+            "an exemption applies to the user whose phone would be asked: the caller for root, else the target",
+            "test_an_exempt_caller_becomes_root_without_a_phone_and_no_other_user",
+        ),
+        Tested(
+            "a set-uid program that names another user as its caller (PAM_RUSER)",
+            "denied: PAM_RUSER must match the real user id",
+            "test_a_caller_who_names_somebody_else_is_denied_and_nobody_is_asked",
+        ),
+        Tested(
+            "(control: the same with the right name)",
+            "the caller's phone is asked",
+            "test_a_caller_is_believed_where_the_process_is_theirs",
+        ),
+        Tested(
+            "a process of root passes on a user name from a remote host as PAM_RUSER",
+            "denied: PAM_RUSER must match the real user id",
+            "test_a_name_from_afar_is_not_believed",
+        ),
+        Tested(
+            "`USER`, `LOGNAME`, `PAM_RUSER`, `SUDO_USER` and others name another user",
+            "no variable is read: the caller's phone is asked",
+            "test_a_variable_of_the_caller_names_nobody",
+        ),
+    ),
 }
 
 IN_PROCESS = (

@@ -15,7 +15,7 @@ from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.setuid.people import Person, settle_people, table_of
 from tests.support.setuid.side_by_side import Outcomes, played
-from tests.support.setuid.stage import DEAD_SOCKET, TIMEOUT, Module, Phones, Stage
+from tests.support.setuid.stage import DEAD_SOCKET, PHONE_ONLY, SPARED, TIMEOUT, Module, Phones, Stage
 from tests.support.terminal import Terminal
 from tests.support.world import token_of
 
@@ -82,6 +82,18 @@ def sudo_and_su(
     Path("/etc/pam.d/su").write_bytes(kept)
     for file in sudoers:
         file.unlink()
+
+
+@pytest.fixture(scope="module")
+def caller_approves(sudo_and_su: Installation) -> Iterator[None]:
+    """su asks the caller's phone."""
+    sudo_and_su.change(
+        services=f"{{su: {{approver: caller}}, {PHONE_ONLY.name}: {{approver: caller}}}}",
+        exempt=f"{{groups: [{', '.join(SPARED.values())}]}}",
+    )
+    PHONE_ONLY.write_text("auth required pam_iampass.so\n")
+    yield
+    PHONE_ONLY.unlink()
 
 
 @pytest.fixture(scope="module")

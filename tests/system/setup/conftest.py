@@ -113,7 +113,7 @@ def administrator(own_sshd: Sshd, machine: Installation, sandbox: Sandbox) -> It
     sandbox.behave()
     sandbox.auto, sandbox.delay, sandbox.request_timeout, sandbox.clock_skew = "approve", 0.0, 60.0, 0.0
     sandbox.add_user(token_of("alice"), device=True)
-    machine.configure(sandbox, timeout="5s", services="{su: {approver: ruser}, su-l: {approver: ruser}}")
+    machine.configure(sandbox, timeout="5s", services="{su: {approver: caller}, su-l: {approver: caller}}")
     machine.write_users(f"alice: {token_of('alice')}\n")
     before = everything()
     admin = Administrator(sandbox, own_sshd, machine)

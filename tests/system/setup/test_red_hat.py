@@ -11,7 +11,7 @@ from pam_iampass.pam import conf_dir
 from pam_iampass.pam.run import Message, PamRun, run
 from pam_iampass.pam.stack import PamFiles
 from pam_iampass.setup import services
-from pam_iampass.setup.checks import pam
+from pam_iampass.setup.checks import stacks
 from pam_iampass.setup.paths import Paths
 from tests.support.installation import ROOT
 from tests.support.world import PASSWORD
@@ -91,10 +91,11 @@ def test_a_key_leads_to_the_phone(administrator: Administrator, pam_d: Path) -> 
 def test_modules_that_our_files_leave_out_are_told(pam_d: Path) -> None:
     (pam_d / "system-auth").write_text("auth required pam_faillock.so preauth\n" + SYSTEM_AUTH)
     sudo = services.WantedService("sudo", "", "iampass-sudo", (), "iampass-sudo", ())
-    (told,) = pam._left_out(sudo, PamFiles((pam_d,)))
-    assert told.what == "PAM: system-auth also runs pam_faillock.so, and iampass-sudo does not"
+    (told,) = stacks.left_out(sudo, PamFiles((pam_d,)))
+    assert told.what == "PAM: system-auth also runs pam_faillock.so, and iampass-sudo would not"
+    assert (told.stops, told.forcible) == (True, True)
     (pam_d / "system-auth").write_text(SYSTEM_AUTH)
-    assert list(pam._left_out(sudo, PamFiles((pam_d,)))) == []
+    assert list(stacks.left_out(sudo, PamFiles((pam_d,)))) == []
 
 
 def test_what_is_installed_has_a_file_of_each_kind() -> None:

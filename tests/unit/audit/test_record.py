@@ -9,7 +9,7 @@ import pytest
 
 from pam_iampass.audit.journal import Journal
 from pam_iampass.audit.record import AuditRecord, interpret
-from pam_iampass.outcome import Decision, Login, Outcome, Result
+from pam_iampass.outcome import Decision, Login, Outcome, Participants, Result
 from tests.support.setting import Records
 
 TRUSTED = frozenset({0, 990})
@@ -39,8 +39,26 @@ def test_what_the_module_wrote_is_read_back() -> None:
     decision = Decision(Outcome.DENIED, Result.DENIED, "USER_DECLINED", elapsed=3.25)
     found = read(**written(decision))
     assert found == AuditRecord(
-        WHEN, "alice", "iampass-sshd", "192.0.2.7", "denied", "denied", 3250, "USER_DECLINED", 990, True
+        *(WHEN, "alice", "", "", "iampass-sshd", "192.0.2.7"),
+        *("denied", "denied", 3250, "USER_DECLINED", 990, True),
     )
+
+
+def test_who_called_and_who_approved_are_read_back() -> None:
+    login = Login("root", "su", participants=Participants(caller="al ice", approver="bob"))
+    fields = written(Decision(Outcome.APPROVED, Result.SUCCESS), login)
+    assert ' user=root caller="al ice" approver=bob service=su ' in fields["MESSAGE"]
+    found = read(**fields)
+    assert found is not None
+    assert (found.user, found.caller, found.approver) == ("root", "al ice", "bob")
+
+
+def test_a_record_of_an_older_version_is_read() -> None:
+    fields = written(Decision(Outcome.APPROVED, Result.SUCCESS))
+    del fields["IAMPASS_CALLER"], fields["IAMPASS_APPROVER"]
+    found = read(**fields)
+    assert found is not None
+    assert (found.user, found.caller, found.approver) == ("alice", "", "")
 
 
 @pytest.mark.parametrize("user", ["alice", "a b", 'a "quoted" \\ name', "-", "a=b outcome=approved", ""])

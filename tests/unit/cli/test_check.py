@@ -270,7 +270,7 @@ def test_a_method_that_iampass_lacks_and_an_empty_network_are_errors(installed: 
 def test_an_sshd_that_gives_up_too_early_is_warned_of(
     installed: Installed, says: str, needed: int | None
 ) -> None:
-    installed.change("  su: {approver: ruser}", "  iampass-sshd: {timeout: 2m}")
+    installed.change("  su: {approver: caller}", "  iampass-sshd: {timeout: 2m}")
     sshd = put(installed.folder / "sshd", f'#!/bin/sh\n[ "$*" = -T ] && printf "{says}"\n', 0o755)
     found = check_config(installed.file, ANYBODY, str(sshd))
     assert found.ok

@@ -27,7 +27,7 @@ from pam_iampass.config.value_types import (
     UnlistedUsers,
     WhenUnavailable,
 )
-from pam_iampass.errors import ConfigurationError, PamIampassError
+from pam_iampass.errors import ConfigurationError, PamIampassError, Severity
 from tests.support.folders import put
 from tools.docs import settings_reference
 
@@ -150,16 +150,24 @@ timeout: 30s
 methods: [facial]
 unlisted_users: ignore
 services:
-  su: {approver: ruser, timeout: 45s}
+  su: {approver: caller, timeout: 45s}
   sudo: {unlisted_users: deny, methods: [], prompt: never, unavailable: ignore}
   login: {}
 """)
     su, sudo = settings.for_service("su"), settings.for_service("sudo")
-    assert (su.approver, su.timeout, su.methods) == (Approver.RUSER, 45.0, ("facial",))
+    assert (su.approver, su.timeout, su.methods) == (Approver.CALLER, 45.0, ("facial",))
     assert su.unlisted_users == UnlistedUsers.IGNORE
     assert (sudo.unlisted_users, sudo.methods, sudo.prompt) == (UnlistedUsers.DENY, (), Prompt.NEVER)
     assert (sudo.unavailable, sudo.timeout, sudo.approver) == (WhenUnavailable.IGNORE, 30.0, Approver.USER)
     assert settings.for_service("login") == settings.for_service("elsewhere") == settings.service
+
+
+def test_a_value_that_has_a_new_name_is_still_read_under_the_old_one(configuration: Configuration) -> None:
+    text = "services: {su: {approver: ruser}}"
+    assert configuration.load(text).for_service("su").approver is Approver.CALLER
+    (problem,) = check(configuration.file).problems
+    assert str(problem).endswith(': services.su.approver: warning: "ruser" is now called caller')
+    assert (problem.remedy, problem.severity) == ("write caller", Severity.WARNING)
 
 
 @pytest.mark.parametrize("null", ["null", "~", ""])
@@ -279,7 +287,7 @@ WRONG: list[tuple[str, str]] = [
     ("methods: {facial: yes}", "is a mapping, not a list"),
     ("methods: [null]", '"null" is not a method of IAMPASS'),
     ("prompt: yes", '"yes" is unknown'),
-    ("approver: ruser", "is not a known key"),
+    ("approver: caller", "is not a known key"),
     ("exempt: [alice]", "is a list, not a mapping"),
     ("exempt:", "is empty"),
     ("services: su", "is a text, not a mapping"),
@@ -423,7 +431,7 @@ exempt:
   networks: [10.0.0.1/8,
              ""]
 services:
-  su: {approver: caller, timeout: 1h}
+  su: {approver: root, timeout: 1h}
   Login: {}
 unavailable: *x
 ca_file: /dev/null
@@ -439,7 +447,7 @@ ca_file: /dev/null
         '7: exempt.users: "root" is listed twice',
         '8: exempt.networks: "10.0.0.1/8" has bits set after the prefix of 8',
         '9: exempt.networks: "" is not a network',
-        '11: services.su.approver: "caller" is unknown',
+        '11: services.su.approver: "root" is unknown',
         '11: services.su.timeout: "1h" is not a duration',
         '12: services.Login: "Login" has capital letters, but PAM uses lower case',
         "13: an alias (*name) is not supported",
@@ -520,17 +528,26 @@ def test_a_secret_is_one_word_with_or_without_a_newline(configuration: Configura
     assert configuration.load().application_secret == content.decode().strip()
 
 
+@pytest.mark.parametrize("content", [b"new\nold", b"new\nold\n"])
+def test_a_second_line_is_the_previous_secret(configuration: Configuration, content: bytes) -> None:
+    put(configuration.secret, content, 0o600)
+    settings = configuration.load()
+    assert (settings.application_secret, settings.previous_secret) == ("new", "old")
+    assert "old" not in repr(settings)
+
+
 @pytest.mark.parametrize(
     ("content", "what"),
     [
         (b"", "is empty"),
         (b"\n", "is empty"),
-        (b"a b\n", "contains more than one word of plain ASCII"),
-        (b"a\n\n", "contains more than one word of plain ASCII"),
-        (b"a\r\n", "contains more than one word of plain ASCII"),
-        (b" a\n", "contains more than one word of plain ASCII"),
-        ("é".encode(), "contains more than one word of plain ASCII"),
-        (b"a\0", "contains more than one word of plain ASCII"),
+        (b"a b\n", "is not one word of plain ASCII, or two on two lines"),
+        (b"a\n\n", "is not one word of plain ASCII, or two on two lines"),
+        (b"a\r\n", "is not one word of plain ASCII, or two on two lines"),
+        (b" a\n", "is not one word of plain ASCII, or two on two lines"),
+        ("é".encode(), "is not one word of plain ASCII, or two on two lines"),
+        (b"a\nb\nc\n", "is not one word of plain ASCII, or two on two lines"),
+        (b"a\0", "is not one word of plain ASCII, or two on two lines"),
         (b"a" * 70_000, "is larger than 65536 bytes"),
     ],
 )
@@ -626,7 +643,7 @@ def test_each_key_of_the_installed_file_stands_at_its_default(configuration: Con
     text = text.replace("application_id:", "application_id: app")
     put(configuration.file, text.replace("/etc/iampass/application-secret\n", f"{configuration.secret}\n"))
     installed = load(configuration.file)
-    default = configuration.load("services: {su: {approver: ruser}, su-l: {approver: ruser}}")
+    default = configuration.load("services: {su: {approver: caller}, su-l: {approver: caller}}")
     assert installed == default
     for entry in schema.SCHEMA:
         assert re.search(f"^{entry.name}:", text, re.MULTILINE)

@@ -18,17 +18,19 @@ ADDED_NOBODY = answer(201, {"status": True, "users": {"created": [], "existing":
 TOKENS = {"alice": "token-of-alice", "bob": "token-of-bob"}
 
 
-def findings(folder: Path, server: ScriptedServer, tokens: dict[str, str]) -> list[tuple[str, str, str]]:
+def findings(
+    folder: Path, server: ScriptedServer, tokens: dict[str, str], secrets: str = "s3cret\n"
+) -> list[tuple[str, str, str]]:
     """Id, title and remedy of each finding."""
     secret, ca_file = (
-        put(folder / "secret", "s3cret\n", 0o640),
+        put(folder / "secret", secrets, 0o640),
         put(folder / "ca.pem", Path(server.ca_file).read_text()),
     )
     text = f"application_id: my-app\napplication_secret_file: {secret}\nserver: {server.url}\nca_file: {ca_file}\n"
     read = settings.load(put(folder / "iampass.yaml", text))
     found = list(ServiceCheck(read, lambda line: None, {}).findings(tokens))
     told = str(found)
-    assert not any(token in told for token in (*tokens.values(), "s3cret"))
+    assert not any(token in told for token in (*tokens.values(), *secrets.split()))
     return [(one.kind.id, one.title, one.remedy) for one in found]
 
 
@@ -77,3 +79,17 @@ def test_a_secret_is_called_wrong_only_where_iampass_tells_unknown_applications_
     assert str(trusted_folder / "secret") in remedy
     assert ours.startswith("hmac my-app:")
     assert not other.startswith("hmac my-app:")
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind"),
+    [([NOT_FOUND], "previous-secret-left"), ([answer(401), NOT_FOUND], "previous-secret-in-use")],
+)
+def test_of_two_secrets_the_one_that_is_accepted_is_named(
+    trusted_folder: Path, answers: list[Step], kind: str
+) -> None:
+    with scripted_server(*answers, YES) as server:
+        ((found, title, remedy),) = findings(trusted_folder, server, {"alice": "token"}, "n3w\n0ld\n")
+    assert found == kind
+    assert str(trusted_folder / "secret") in title
+    assert str(trusted_folder / "secret") in remedy

@@ -85,7 +85,7 @@ def test_a_service_that_does_otherwise_is_named(configuration: Configuration) ->
 
 @pytest.mark.parametrize(
     ("exempt", "reason"),
-    [("users: [root]", "the user is exempt"), ("groups: [root]", "the group root is exempt")],
+    [("users: [root]", "root is exempt"), ("groups: [root]", "root is in the exempt group root")],
 )
 def test_who_is_exempt_is_not_asked_token_or_not(
     configuration: Configuration, exempt: str, reason: str

@@ -14,7 +14,7 @@ from pam_iampass.errors import Severity
 from pam_iampass.outcome import PamCode
 from pam_iampass.sandbox.faults import HttpStatus, ReplacedKey
 from tests.support.folders import put
-from tests.support.setting import Setting
+from tests.support.setting import ME, Setting
 
 KEY: dict[str, Any] = {"ssh_auth_info": "publickey ssh-ed25519 AAAA"}
 DENIED = PamCode.MAXTRIES
@@ -101,6 +101,17 @@ def test_it_can_be_for_one_service(without_phone: Setting) -> None:
     without_phone.configure(services="{other: {enroll_at_login: true}}")
     without_phone.login("first_factor=publickey", **KEY)
     assert without_phone.calls == ["start"]
+
+
+def test_who_is_in_no_table_is_shown_no_link(without_phone: Setting) -> None:
+    """A template gives every account a token: who has a key would register a phone for it."""
+    without_phone.write("users.yaml", "{}\n")
+    template = without_phone.token.replace(ME, "{user}")
+    without_phone.configure(enroll_at_login="true", unlisted_users=f'"{template}"')
+    told = without_phone.login("first_factor=publickey", **KEY)
+    assert told.code == DENIED
+    assert without_phone.calls == ["start"]
+    assert told.errors == ["No phone is registered for you at IAMPASS. Please ask your administrator."]
 
 
 def test_who_has_a_phone_is_offered_nothing(world: Setting) -> None:

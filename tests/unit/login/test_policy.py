@@ -15,7 +15,7 @@ from pam_iampass.login import policy
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 
-ALICE, BOB = Account("alice", 1000, 100), Account("bob", 1001, 100)
+ALICE, BOB, ROOT = Account("alice", 1000, 100), Account("bob", 1001, 100), Account("root", 0, 0)
 SERVICE = ServiceSettings(
     timeout=60.0,
     methods=("acceptance",),
@@ -31,7 +31,10 @@ LOGIN = Login("alice", "sshd")
 class Directory(Accounts):
     """Accounts as Active Directory has them: case does not matter, and Alice has another name."""
 
-    people: ClassVar[dict[str, Account]] = {"alice": ALICE, "a.lice@example.com": ALICE, "bob": BOB}
+    people: ClassVar[dict[str, Account]] = {
+        **{"alice": ALICE, "a.lice@example.com": ALICE, "bob": BOB},
+        **{"root": ROOT, "toor": Account("toor", 0, 0)},
+    }
     members: ClassVar[dict[str, int]] = {"operators": 500, "users": 100}
     reachable = True
 
@@ -76,7 +79,7 @@ def exempt(settings: ExemptSettings, who: Account = ALICE, rhost: str | None = N
 @pytest.mark.parametrize("name", ["alice", "ALICE", "a.lice@example.com"])
 def test_a_user_is_exempt_under_any_name_that_the_directory_knows(name: str) -> None:
     settings = ExemptSettings(users=frozenset({"no-such", name}))
-    assert exempt(settings) == "the user is exempt"
+    assert exempt(settings) == "alice is exempt"
     assert exempt(settings, BOB) is None
 
 
@@ -88,7 +91,7 @@ def test_a_group_is_exempt_whether_it_is_primary_or_supplementary(group: str, wh
     found = [
         account.name
         for account in (ALICE, BOB)
-        if exempt(settings, account) == f"the group {group} is exempt"
+        if exempt(settings, account) == f"{account.name} is in the exempt group {group}"
     ]
     assert found == who
 
@@ -152,7 +155,7 @@ def test_who_is_in_no_table_goes_as_the_setting_says(unlisted: UnlistedUsers, ig
 def test_a_template_is_a_replacement_and_nothing_more(name: str) -> None:
     service = replace(SERVICE, unlisted_users=UnlistedUsers(template="x-{user}@example.com"))
     found = policy.phone(Account(name, 1, 1), service, Table())
-    assert found == policy.Phone(f"x-{name}@example.com", ("acceptance",))
+    assert found == policy.Phone(f"x-{name}@example.com", ("acceptance",), listed=False)
 
 
 @pytest.mark.parametrize(
@@ -169,11 +172,22 @@ def test_the_user_approves_unless_the_setting_says_otherwise() -> None:
     assert policy.approver(replace(LOGIN, ruser="bob", real_uid=1001), ALICE, SERVICE, Directory()) == ALICE
 
 
+CALLER_APPROVES = replace(SERVICE, approver=Approver.CALLER)
+
+
 @pytest.mark.parametrize("ruser", ["bob", "BOB"])
-def test_the_caller_approves_where_the_process_is_theirs(ruser: str) -> None:
-    service = replace(SERVICE, approver=Approver.RUSER)
-    login = replace(LOGIN, ruser=ruser, real_uid=1001)
-    assert policy.approver(login, ALICE, service, Directory()) == BOB
+@pytest.mark.parametrize("target", ["root", "toor"])
+def test_the_caller_approves_for_root_where_the_process_is_theirs(target: str, ruser: str) -> None:
+    login = Login(target, "su", ruser=ruser, real_uid=1001)
+    assert policy.approver(login, Directory.people[target], CALLER_APPROVES, Directory()) == BOB
+
+
+@pytest.mark.parametrize(("ruser", "real_uid"), [("bob", 1001), ("root", 0), ("alice", 1000), (None, None)])
+def test_nobody_but_the_target_approves_for_a_target_other_than_root(
+    ruser: str | None, real_uid: int | None
+) -> None:
+    login = Login("alice", "su", ruser=ruser, real_uid=real_uid)
+    assert policy.approver(login, ALICE, CALLER_APPROVES, Directory()) == ALICE
 
 
 @pytest.mark.parametrize(
@@ -189,7 +203,39 @@ def test_the_caller_approves_where_the_process_is_theirs(ruser: str) -> None:
     ],
 )
 def test_a_caller_who_is_only_claimed_is_nobody(ruser: str | None, real_uid: int | None) -> None:
-    service = replace(SERVICE, approver=Approver.RUSER)
-    login = replace(LOGIN, ruser=ruser, real_uid=real_uid)
+    login = Login("root", "su", ruser=ruser, real_uid=real_uid)
     with pytest.raises(policy.PolicyError, match="the caller must approve, but "):
-        policy.approver(login, ALICE, service, Directory())
+        policy.approver(login, ROOT, CALLER_APPROVES, Directory())
+
+
+# Who called, for the record
+
+
+@pytest.mark.parametrize(
+    ("ruser", "real_uid", "rhost", "caller"),
+    [
+        ("bob", 1001, None, "bob"),
+        ("alice", 1001, None, "bob"),
+        (None, 1001, None, "bob"),
+        ("bob", 1001, "192.0.2.1", "bob"),
+        (None, 4711, None, "4711"),
+        ("root", 0, None, "root"),
+        ("root", 0, "192.0.2.1", ""),
+        ("bob", 0, None, ""),
+        (None, 0, "192.0.2.1", ""),
+        ("bob", None, None, ""),
+    ],
+)
+def test_the_owner_of_the_process_is_the_caller_and_pam_ruser_alone_names_nobody(
+    ruser: str | None, real_uid: int | None, rhost: str | None, caller: str
+) -> None:
+    login = Login("alice", "su", rhost, ruser=ruser, real_uid=real_uid)
+    assert policy.caller_name(login, Directory()) == caller
+
+
+def test_a_caller_who_cannot_be_looked_up_is_a_number() -> None:
+    class Away(Directory):
+        def with_uid(self, uid: int) -> Account:
+            raise LookupFailed("looking up the user id failed")
+
+    assert policy.caller_name(Login("root", "su", ruser="bob", real_uid=1001), Away()) == "1001"

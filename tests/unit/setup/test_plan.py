@@ -55,7 +55,7 @@ def test_an_sshd_that_cannot_choose_has_one_line_of_its_pam_file_changed(stage: 
 def test_the_line_of_a_red_hat_is_found(stage: Stage) -> None:
     put(stage.paths.pam / "su", "auth\tsubstack\tsystem-auth\nauth\tinclude\tpostlogin\n")
     _, su = stage.plan("su").changes
-    assert su.then.content == b"auth       include      iampass-su\nauth\tinclude\tpostlogin\n"
+    assert su.then.content == b"auth       substack      iampass-su\nauth\tinclude\tpostlogin\n"
 
 
 def test_a_red_hat_gets_files_of_its_own_kind(stage: Stage) -> None:

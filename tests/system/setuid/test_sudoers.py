@@ -1,0 +1,143 @@
+"""Rules of sudoers that take sudo around the phone: each does so on real sudo, and doctor and setup report it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import run_command
+from tests.support.setuid.people import AS_ROOT, HOME, SHOW_WHO, SUDO, enter_password
+from tests.support.setuid.stage import Guest, Phone, Stage
+from tests.support.terminal import ENVIRONMENT, Terminal
+from tests.support.world import PASSWORD, token_of
+
+SUDOERS = Path("/etc/sudoers.d/site")
+ASKPASS = Path("/usr/local/bin/answer-sudo")
+SHELL = ("/bin/sh", "-c", SHOW_WHO)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule for one user. `{user}`, `{uid}` and `{twin}`, another account of that user, are filled in."""
+
+    kind: str
+    """The finding about it."""
+    text: str
+    command: tuple[str, ...] = SHELL
+    """The arguments of sudo."""
+    password: bool = False
+    """Whether sudo asks for the password in the terminal."""
+    shown: str = AS_ROOT
+    """What the command shows."""
+
+
+UNASKED, SERVICE = "sudo-rule-bypasses", "sudo-other-service"
+RULES = {
+    "user": Rule(UNASKED, "Defaults:{user} !authenticate"),
+    "user id": Rule(UNASKED, "Defaults:#{uid} !authenticate"),
+    "group": Rule(UNASKED, "Defaults:%of-{user} !authenticate"),
+    "alias": Rule(UNASKED, "User_Alias SPARED = {user}\nDefaults:SPARED !authenticate"),
+    "target": Rule(UNASKED, "Defaults>{twin} !authenticate", ("-u", "{twin}", *SHELL)),
+    "command": Rule(UNASKED, "Defaults!/usr/bin/dirname !authenticate", ("dirname", "in/x"), shown="in"),
+    "exempt group": Rule(UNASKED, "Defaults exempt_group=of-{user}"),
+    "service": Rule(SERVICE, "Defaults:{user} pam_service=sudo", password=True),
+    "service of sudo -i": Rule(SERVICE, "Defaults:{user} pam_login_service=sudo-i", ("-i", *SHELL), True),
+    "service of sudo -A": Rule(SERVICE, "Defaults@server pam_askpass_service=sudo", ("-A", *SHELL)),
+    "service of a command": Rule(
+        SERVICE, "Defaults!/usr/bin/basename pam_service=sudo", ("basename", "x/in"), True, "in"
+    ),
+    "service of a target": Rule(SERVICE, "Defaults>{twin} pam_service=sudo", ("-u", "{twin}", *SHELL), True),
+    "password of the target": Rule(
+        "sudo-asks-another", "Defaults:{user} targetpw", ("-u", "{twin}", *SHELL), True
+    ),
+    "no expiry": Rule("sudo-never-asks-again", "Defaults:{user} timestamp_timeout=-1"),
+}
+"""By what each is bound to."""
+
+Cast = dict[str, Guest]
+
+
+@pytest.fixture(scope="module")
+def cast(stage: Stage) -> Iterator[Cast]:
+    """A user for each rule, and all rules in force."""
+    found = {name: stage.guest() for name in RULES}
+    for guest in found.values():
+        subprocess.run(["groupadd", "--users", guest.name, f"of-{guest.name}"], check=True)
+    SUDOERS.write_text("".join(filled(rule.text, found[name]) + "\n" for name, rule in RULES.items()))
+    SUDOERS.chmod(0o440)
+    ASKPASS.write_text(f"#!/bin/sh\necho {PASSWORD}\n")
+    ASKPASS.chmod(0o755)
+    yield found
+    SUDOERS.unlink()
+    for guest in found.values():
+        subprocess.run(["groupdel", f"of-{guest.name}"], check=True)
+
+
+def filled(text: str, guest: Guest) -> str:
+    """The text for one user."""
+    return text.format(user=guest.name, uid=guest.person.uid, twin=guest.twin)
+
+
+def sudo(guest: Guest, *words: str) -> Terminal:
+    """Start sudo with all groups of the user, as a login has them."""
+    environment = {**ENVIRONMENT, "SUDO_ASKPASS": str(ASKPASS), "HOME": str(HOME)}
+    whose = ["--reuid", guest.name, "--regid", "people", "--init-groups"]
+    return Terminal(["setpriv", *whose, SUDO, *words], environment=environment)
+
+
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.kind in (UNASKED, SERVICE)])
+def test_real_sudo_runs_the_command_and_no_phone_rings(cast: Cast, name: str) -> None:
+    rule, guest = RULES[name], cast[name]
+    guest.set_phone(Phone.DENIES)
+    terminal = sudo(guest, *(filled(word, guest) for word in rule.command))
+    if rule.password:
+        enter_password(terminal)
+    assert terminal.finish() == 0, terminal.shown
+    assert terminal.lines[-1] == rule.shown
+    assert guest.starts() == 0
+
+
+def test_with_targetpw_real_sudo_asks_the_phone_of_the_target(cast: Cast) -> None:
+    guest = cast["password of the target"]
+    guest.set_phone(Phone.APPROVES)
+    terminal = enter_password(sudo(guest, "-u", guest.twin, *SHELL))
+    assert terminal.finish() == 0, terminal.shown
+    assert [session.user for session in guest.sessions()] == [token_of(guest.twin)]
+
+
+def test_doctor_reports_each_rule_with_its_line_and_the_user(cast: Cast) -> None:
+    findings = json.loads(run_command("doctor", "--json", "--offline").stdout)["findings"]
+    for name, rule in RULES.items():
+        about = [
+            one for one in findings if one["id"] == rule.kind and line_of(cast[name], rule) in one["evidence"]
+        ]
+        assert any(
+            f": {cast[name].name}" in one["title"] or one["title"].endswith("more") for one in about
+        ), name
+
+
+def test_setup_refuses_services_that_do_not_ask_and_warns_of_the_other_rules(cast: Cast) -> None:
+    drop_in = SUDOERS.with_name("iampass")
+    content = drop_in.read_bytes()
+    drop_in.unlink()
+    try:
+        done = run_command("setup", "sudo", "--dry-run")
+    finally:
+        drop_in.write_bytes(content)
+    lines = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 1
+    for name, rule in RULES.items():
+        about = [line for line in lines if line_of(cast[name], rule) in line]
+        assert about, (name, lines)
+        assert {line.split()[0] for line in about} == {"error" if rule.kind == SERVICE else "warning"}
+
+
+def line_of(guest: Guest, rule: Rule) -> str:
+    """The last line of a rule, with its place."""
+    line = filled(rule.text, guest).splitlines()[-1]
+    return f"{SUDOERS}:{SUDOERS.read_text().splitlines().index(line) + 1}: {line}"
