@@ -157,7 +157,7 @@ def _message(login: Login, decision: Decision, elapsed: int) -> str:
     people = login.participants
     line = (
         f"outcome={decision.outcome.value} result={decision.result.value} user={quoted(login.user)}"
-        f" caller={quoted(people.caller or None)} approver={quoted(people.approver or None)}"
-        f" service={quoted(login.service)} rhost={quoted(login.rhost)} elapsed_ms={elapsed}"
+        f" service={quoted(login.service)} rhost={quoted(login.rhost)}"
+        f" caller={quoted(people.caller or None)} approver={quoted(people.approver or None)} elapsed_ms={elapsed}"
     )
     return f"{line} reason={quoted(decision.reason)}" if decision.reason else line

@@ -159,8 +159,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "service-local",
             "This machine cannot open a connection",
-            "The cause is on this machine: an unknown host name, too few descriptors, missing permission. This does not"
-            " count as an outage: every login is denied.",
+            "The cause is on this machine: an unknown host name, too few descriptors or ports, missing permission. This"
+            " does not count as an outage: every login is denied.",
             "{remedy}",
         ),
         _warning(

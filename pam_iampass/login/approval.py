@@ -6,8 +6,15 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Callable
 
-from pam_iampass.client import AuthenticationMethod, Deadline
-from pam_iampass.client.errors import IampassError, NotFound, ProtocolError, Refused, Unavailable
+from pam_iampass.client import AuthenticationMethod, Deadline, Status
+from pam_iampass.client.errors import (
+    Cause,
+    IampassError,
+    NotFound,
+    ProtocolError,
+    Refused,
+    Unavailable,
+)
 from pam_iampass.login import decisions
 from pam_iampass.login.conversation import Conversation
 from pam_iampass.login.polling import next_poll
@@ -55,12 +62,8 @@ class PhoneRequest:
         self.may_have_left = False
         """Whether the request may have left this machine, whatever became of it there."""
         self.pause = application.pause
-
-    @property
-    def announce(self) -> Callable[[str], None] | None:
-        """Shows a text; None in sshd without a prompt: nothing can be shown there (`password`)."""
-        visible = self._prompted or not self._required.login.through_sshd
-        return self._conversation.say if visible else None
+        self.announce = None if required.login.through_sshd else self._conversation.say
+        """Shows a text at once; None in sshd, which would show it after the result."""
 
     def ask(self, *, waited: bool) -> Decision:
         """Start a session, tell the person unless they know, wait for the answer. Raises what pausing raises.
@@ -72,8 +75,7 @@ class PhoneRequest:
         try:
             session = self._start()
         except Unavailable as error:
-            stalled = error.timed_out and (delayed or self._caller_can_stall())
-            return decisions.unavailable(error, service, error.may_have_started or stalled, self.elapsed())
+            return decisions.unavailable(error, service, self._is_outage(error, delayed), self.elapsed())
         except NotFound as error:
             application = self._required.settings.application_id
             return decisions.unknown_to_iampass(error, application, self._required.approver, self.elapsed())
@@ -85,6 +87,9 @@ class PhoneRequest:
         if session.failure_reason is not None:
             return decisions.not_started(session.failure_reason, self.elapsed())
         self.cleanup.callback(_end, session, self._context.session_left_open)
+        if session.active:
+            unasked = ProtocolError("start: the session is active before anyone was asked")
+            return decisions.failed(unasked, self.elapsed())
         if session.in_progress:
             if not self._prompted:
                 left = float(int(self.deadline.remaining())) if waited else service.timeout
@@ -92,7 +97,7 @@ class PhoneRequest:
             try:
                 self._poll(session)
             except Unavailable as error:
-                return decisions.unavailable(error, service, True, self.elapsed())
+                return decisions.unavailable(error, service, False, self.elapsed())
             except IampassError as error:
                 return decisions.failed(error, self.elapsed())
         return decisions.answered(session, service, self.elapsed())
@@ -109,17 +114,17 @@ class PhoneRequest:
                 pause=self.pause,
             )
         except IampassError as error:
-            status = error.status if isinstance(error, Unavailable) else None
-            answered = status is not None or isinstance(error, (Refused, NotFound, ProtocolError))
+            answered = isinstance(error, (Refused, NotFound, ProtocolError))
             self.may_have_left = error.may_have_started or answered
             raise
 
     def _poll(self, session: Session) -> None:
-        """Poll until the phone has answered or the time is up.
+        """Poll until the phone has answered or the time is up; say when it is identifying the person.
 
         Raises Unavailable where the last poll failed, and any other IampassError at once.
         """
         failure: Unavailable | None = None
+        say = self.announce
         timeout = self.deadline.at - self._began
         phase = os.urandom(1)[0] / 256
         moment = next_poll(None, timeout)
@@ -136,12 +141,17 @@ class PhoneRequest:
                     moment = max(self.elapsed() + error.retry_after, moment)
             if not session.in_progress:
                 return
+            if say is not None and session.session_status is Status.identifying:
+                say("Your phone is checking that it is you.")
+                say = None
         if failure is not None:
             raise failure
 
-    def _caller_can_stall(self) -> bool:
-        """Whether the caller may have used up the time of this process: a time-out is then no sign of an outage."""
-        return self._context.caller_can_stall and self._required.login.real_uid != 0
+    def _is_outage(self, error: Unavailable, delayed: bool) -> bool:
+        """Whether no user of this machine can have brought it about, unless root called."""
+        if error.cause is Cause.ANY_USER:
+            return self._required.login.real_uid == 0 and not delayed
+        return error.cause is Cause.FAR_SIDE
 
     def elapsed(self) -> float:
         """Seconds since the request was made."""

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 ASK_THE_ADMINISTRATOR = "Please ask your administrator."
 ENDED = "The request was ended before it was approved."
+#: By the final status of a session that was not approved: the reason, and the message for the person.
+_NOT_APPROVED = {
+    "cancelled": ("the request was refused on the phone", "Denied on your phone."),
+    "failed": ("the phone did not recognize the person", "Your phone did not recognize you."),
+    "closed": ("the request was ended from elsewhere", ENDED),
+    "walkaway": ("the phone is no longer near", "Your phone is not near you."),
+}
 
 
 def seconds(time: float) -> str:
@@ -108,13 +115,14 @@ def recovered(left: int, before: Decision | None) -> Decision:
 
 def answered(session: Session, service: ServiceSettings, elapsed: float) -> Decision:
     """The final status of the session. Only `active` is an approval."""
-    status = session.session_status.name
     if session.active:
         return Decision(Outcome.APPROVED, Result.SUCCESS, "", "Approved on your phone.", elapsed)
+    status = session.session_status.name
     if session.in_progress or status == "timeout":
         message = f"Nobody answered on your phone within {seconds(service.timeout)}."
         return denied(Outcome.TIMED_OUT, "the phone did not answer in time", message, elapsed)
-    return denied(Outcome.DENIED, f"IAMPASS reports the status {status}", "Denied on your phone.", elapsed)
+    why, message = _NOT_APPROVED[status]
+    return denied(Outcome.DENIED, f"{why} (status {status})", message, elapsed)
 
 
 def not_started(reason: str, elapsed: float) -> Decision:
@@ -133,7 +141,7 @@ def unknown_to_iampass(error: NotFound, application: str, approver: str, elapsed
         "Check application_id and server; pam-iampass doctor finds out which it is"
     )
     message = "IAMPASS does not know you, or does not know this machine. " + ASK_THE_ADMINISTRATOR
-    return denied(Outcome.MISCONFIGURED, reason, message, elapsed)
+    return denied(Outcome.DENIED, reason, message, elapsed)
 
 
 def registered(before: Decision, elapsed: float) -> Decision:
@@ -150,11 +158,9 @@ def not_registered(before: Decision, problem: str, elapsed: float) -> Decision:
     return denied(Outcome.NO_DEVICE, reason, message, elapsed)
 
 
-def unavailable(
-    error: Unavailable, service: ServiceSettings, may_have_started: bool, elapsed: float
-) -> Decision:
-    """An outage: tolerated only where it is certain that no request can be on the phone."""
-    if service.unavailable.value == "ignore" and not may_have_started:
+def unavailable(error: Unavailable, service: ServiceSettings, outage: bool, elapsed: float) -> Decision:
+    """IAMPASS is unreachable: tolerated only where this is an outage, before a request was sent."""
+    if service.unavailable.value == "ignore" and outage:
         message = "IAMPASS is unreachable. Continuing without phone approval."
         return Decision(Outcome.UNAVAILABLE, Result.IGNORED, error.diagnostics(), message, elapsed)
     message = "IAMPASS is unreachable from this machine. Try again in a minute, or ask your administrator."

@@ -46,6 +46,8 @@ class Mutant:
 
 _MODULE = "tests/unit/test_module.py::"
 _FAULT = "tests/client/test_faults.py::test_each_fault_is_its_error_in_time_after_one_try"
+_ATTACK = "tests/system/setuid/test_manufactured_outage.py::"
+_OUTAGE = "pam_iampass/client/outage.py"
 _VERIFICATION = "pam_iampass/login/verification.py"
 _APPROVAL = "pam_iampass/login/approval.py"
 _SETUP = "tests/unit/setup/test_other_services.py::"
@@ -72,6 +74,15 @@ MUTANTS = (
         "if session.active:",
         "if session.active or session.in_progress:",
         _MODULE + "test_nobody_answers_in_time",
+    ),
+    Mutant(
+        1,
+        "a session that is active before anyone was asked counts as an approval",
+        _APPROVAL,
+        "if session.active:\n            unasked = ProtocolError(",
+        "if False:\n            unasked = ProtocolError(",
+        "tests/unit/login/test_verification.py"
+        "::test_a_session_that_is_active_before_anyone_was_asked_is_no_approval_and_is_ended",
     ),
     Mutant(
         1,
@@ -136,9 +147,117 @@ MUTANTS = (
         2,
         "an outage is tolerated even if the request may be on the phone",
         _DECISIONS,
-        ' and not may_have_started:\n        message = "IAMPASS is unreachable. Continuing',
+        ' and outage:\n        message = "IAMPASS is unreachable. Continuing',
         ':\n        message = "IAMPASS is unreachable. Continuing',
         _MODULE + "test_polls_that_keep_failing_are_an_outage_that_is_never_tolerated",
+    ),
+    Mutant(
+        2,
+        "a user who takes all TCP ports makes an outage",
+        _OUTAGE,
+        "errno.ECONNRESET, errno.EPIPE})",
+        "errno.ECONNRESET, errno.EPIPE, errno.EADDRNOTAVAIL})",
+        _ATTACK + "test_who_takes_all_tcp_ports_makes_no_outage",
+    ),
+    Mutant(
+        2,
+        "a user who takes all UDP ports cuts off the name servers",
+        _OUTAGE,
+        "            raise failure from None\n",
+        "            pass\n",
+        _ATTACK + "test_who_takes_all_udp_ports_makes_no_outage[without a route to one]",
+    ),
+    Mutant(
+        2,
+        "every failed name lookup is an outage for every caller",
+        "pam_iampass/client/connector.py",
+        "if cause is not None and no_route_to_name_servers():",
+        "if cause is not None:",
+        "tests/system/test_name_lookup.py"
+        "::test_a_name_service_that_fails_may_be_the_work_of_a_user_unless_there_is_no_route",
+    ),
+    Mutant(
+        2,
+        "a time-out is an outage for every caller",
+        _APPROVAL,
+        "return self._required.login.real_uid == 0 and not delayed",
+        "return not delayed",
+        _MODULE + "test_a_time_out_is_an_outage_only_if_root_called",
+    ),
+    *(
+        Mutant(
+            2,
+            what,
+            _OUTAGE,
+            text,
+            replacement,
+            "tests/client/test_outage.py::test_only_what_the_far_side_can_cause_is_an_outage",
+        )
+        for what, text, replacement in (
+            (
+                "every failure to connect is an outage",
+                "error.errno in _ENDED | _NO_ROUTE else",
+                "error.errno else",
+            ),
+            ("ECONNREFUSED is no outage", "errno.ECONNREFUSED, ", ""),
+            ("ECONNRESET is no outage", "errno.ECONNRESET, ", ""),
+            ("EPIPE is no outage", ", errno.EPIPE})", "})"),
+            ("ENETUNREACH is no outage", "frozenset({errno.ENETUNREACH, ", "frozenset({"),
+            ("EHOSTUNREACH is no outage", "errno.EHOSTUNREACH, ", ""),
+            ("ENETDOWN is no outage", ", errno.ENETDOWN})", "})"),
+        )
+    ),
+    Mutant(
+        2,
+        "taken ports pass for IPv6 that is switched off",
+        _OUTAGE,
+        "error.errno == errno.EADDRNOTAVAIL and _has_no_ipv6_address()",
+        "error.errno == errno.EADDRNOTAVAIL",
+        "tests/client/test_outage.py::test_taken_ports_are_never_taken_for_a_missing_route",
+    ),
+    Mutant(
+        2,
+        "one address that refuses outweighs another that this machine cannot connect to",
+        "pam_iampass/client/connector.py",
+        "(None, Cause.ANY_USER, Cause.FAR_SIDE) if each in by_cause",
+        "(Cause.FAR_SIDE, Cause.ANY_USER, None) if each in by_cause",
+        "tests/client/test_connecting.py"
+        "::test_one_address_to_which_this_machine_cannot_connect_makes_it_no_outage",
+    ),
+    Mutant(
+        2,
+        "a gateway's 504, a proxy's 5xx or a late failure is an outage",
+        _APPROVAL,
+        "return error.cause is Cause.FAR_SIDE",
+        "return True",
+        _ATTACK + "test_a_request_that_a_gateway_gave_up_may_ring_and_is_no_outage",
+    ),
+    Mutant(
+        2,
+        "a proxy's 5xx is an outage",
+        "pam_iampass/client/connector.py",
+        "kind = attempt.unavailable if 500 <= response.status < 600 else attempt.invalid\n"
+        '            problem = kind(f"{name} refused with status {response.status}", remedy=remedy)',
+        'problem = attempt.unavailable(f"{name}: {response.status}", Cause.FAR_SIDE, remedy=remedy)',
+        "tests/client/test_connecting.py"
+        "::test_a_proxy_that_cannot_serve_is_no_outage_unless_it_closes_the_connection",
+    ),
+    Mutant(
+        2,
+        "a start that was answered with an error counts as not begun",
+        "pam_iampass/client/response_errors.py",
+        "begun = status != 429 or request.rings",
+        "begun = False",
+        _FAULT + "[503-start]",
+    ),
+    Mutant(
+        2,
+        "a failure after a refusal is an outage",
+        "pam_iampass/client/transport.py",
+        "                        unavailable.cause = None\n",
+        "                        pass\n",
+        "tests/client/test_clock.py"
+        "::test_a_server_that_is_gone_after_its_refusal_is_no_outage_that_may_be_ignored",
     ),
     Mutant(
         2,
@@ -252,8 +371,16 @@ MUTANTS = (
         4,
         "a start whose response was lost is repeated",
         "pam_iampass/client/authentication.py",
-        'self._request("start", "POST", path, b"{}")',
-        '__import__("dataclasses").replace(self._request("start", "POST", path, b"{}"), idempotent=True)',
+        'self._request("start", "POST", path, b"{}", rings=True)',
+        'self._request("start", "POST", path, b"{}", rings=True, idempotent=True)',
+        "tests/client/test_retries.py::test_a_start_that_may_have_reached_the_service_is_never_repeated",
+    ),
+    Mutant(
+        4,
+        "a start that was answered with 429 is repeated",
+        "pam_iampass/client/retries.py",
+        "return error.status == _TOO_MANY_REQUESTS and not self._request.rings",
+        "return error.status == _TOO_MANY_REQUESTS",
         "tests/client/test_retries.py::test_a_start_that_may_have_reached_the_service_is_never_repeated",
     ),
     Mutant(

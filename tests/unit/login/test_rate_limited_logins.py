@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -25,6 +24,7 @@ from pam_iampass.system.state_dir import file_stem
 from tests.support.door import Door
 from tests.support.setting import ME, Setting
 from tests.support.state_files import unwritable
+from tests.support.world import wait_until
 
 KEY = "publickey ssh-ed25519 AAAA\n"
 TOO_MANY = "Too many requests: none was sent. Wait {}, or use a recovery code."
@@ -255,36 +255,22 @@ def test_before_the_prompt_is_answered_nothing_tells_whether_another_login_waits
     assert len(alone.shown) == 1
 
 
-def test_in_sshd_the_other_login_is_named_after_the_prompt(world: Setting) -> None:
+def test_in_sshd_nothing_is_said_about_another_login_since_it_would_be_shown_after_the_result(
+    world: Setting,
+) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="20s")
-    with contextlib.ExitStack() as ended:
-        other = world.door(rhost="192.0.2.1")
+    with ThreadPoolExecutor(1) as pool:
+        first = world.door(rhost="192.0.2.1")
         request = world.sandbox.wait_for_request(Setting.token)
-        ended.callback(other.finish)
-
-        def press_enter() -> str:
-            world.sandbox.auto = "approve"
-            threading.Timer(0.3, world.sandbox.approve, [request]).start()
-            return ""
-
-        told = world.login(answers=(press_enter,), rhost="192.0.2.2", ssh_auth_info=KEY)
-    assert told.shown == [*told.asked, OTHERS]
-    assert told.code == PamCode.SUCCESS
-
-
-def test_in_sshd_without_a_prompt_nothing_is_said_about_another_login(world: Setting) -> None:
-    """Its `password` method can show nothing in time."""
-    world.sandbox.auto = "ask"
-    world.configure(timeout="20s")
-    with contextlib.ExitStack() as ended:
-        other = world.door(rhost="192.0.2.1")
-        request = world.sandbox.wait_for_request(Setting.token)
-        ended.callback(other.finish)
-        ended.callback(world.sandbox.deny, request)
-        world.configure(timeout="2s")
-        told = world.login(answers=(None,), rhost="192.0.2.2", ssh_auth_info=KEY)
-    assert told.said == []
+        second = pool.submit(world.door(rhost="192.0.2.2", ssh_auth_info=KEY).finish)
+        throttle = world.dirs.rate_limit(ME, Login(ME, "test"))
+        wait_until(lambda: len(throttle.state().pending) == 2, "the second waits")
+        world.sandbox.approve(request)
+        assert first.finish().code == PamCode.SUCCESS
+        world.sandbox.approve(world.sandbox.wait_for_request(Setting.token, after=request))
+        told = second.result()
+    assert (told.shown, told.code) == (told.asked, PamCode.SUCCESS)
 
 
 def test_a_login_whose_turn_does_not_come_sends_nothing_and_says_why(world: Setting) -> None:

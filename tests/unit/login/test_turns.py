@@ -172,11 +172,11 @@ def test_while_an_origin_waits_every_other_one_has_at_most_one_turn(arrivals: li
             state.end(holder, now)
             if len(history) % 3 == 0:
                 break
-    for place, (origin, _waiting) in enumerate(history):
+    for place, (first, _waiting) in enumerate(history):
         for later, (again, _) in enumerate(history[place + 1 :], place + 1):
-            if again == origin:
+            if again == first:
                 others = {holder for holder, _ in history[place + 1 : later]}
-                stayed = set.intersection(*(waiting for _, waiting in history[place:later])) - {origin}
+                stayed = set.intersection(*(waiting for _, waiting in history[place:later])) - {first}
                 assert stayed <= others, "who waited all the time has had a turn in between"
                 break
 
