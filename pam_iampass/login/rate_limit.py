@@ -113,7 +113,7 @@ class RateLimit:
         """
         try:
             with self._file.changed() as state:
-                state.failures, state.requests, state.attempts = {}, [], []
+                state.failures, state.requests, state.attempts, state.next_turn = {}, [], [], 0.0
         except StateError:
             self._file.remove()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass.login.verification import OTHER_LOGIN as OTHERS
+from pam_iampass.login.turn import OTHER_LOGIN as OTHERS
 from tests.faults.conversations import SSHD
 from tests.support.faults.case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expected, Requests
 from tests.support.faults.circumstances import STATE_BY_LINK, STATE_FOLDER
@@ -19,19 +19,11 @@ from tests.support.faults.expected import (
     MISCONFIGURED,
     OUTAGE,
 )
-from tests.support.faults.place import Place, from_two_origins, in_turn, newer_takes_over, with_code
+from tests.support.faults.place import Place, both_approved, from_two_origins, in_turn, with_code
 from tests.support.faults.server import ACTIVE, ENDED, PENDING, nobody, sandbox, scripted
 
 FINE = scripted(PENDING, ACTIVE, ENDED)
 TEN = {"timeout": "10s"}
-REPLACED = Expected(
-    ABORT,
-    "throttled",
-    "denied",
-    "No longer waiting: another login from the same origin took over.",
-    Requests(2, None, 2),
-    within=10.0,
-)
 BACKOFF = Expected(
     ABORT,
     "throttled",
@@ -92,17 +84,18 @@ def _done(damage: Callable[[Path], object]) -> Callable[[Place], object]:
 
 
 def _requests() -> Iterator[Case]:
+    twice = Requests(2, None, 2)
     yield Case(
-        "the user logs in again from the same origin, and approves",
-        REPLACED,
+        "two logins from the same origin: the user approves both",
+        APPROVED.but(requests=twice, within=10.0),
         sandbox("ask"),
         TEN,
-        play=newer_takes_over,
-        others=(APPROVED.but(within=10.0),),
+        play=both_approved,
+        others=(APPROVED.but(also=OTHERS, within=10.0),),
     )
     yield Case(
-        "two logins from different origins: the user denies one and approves the other",
-        DENIED.but(requests=Requests(2, None, 2), within=10.0),
+        "two logins from different origins: the user denies the first and approves the second",
+        DENIED.but(requests=twice, within=10.0),
         sandbox("ask"),
         TEN,
         play=from_two_origins,
