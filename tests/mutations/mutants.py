@@ -53,8 +53,10 @@ _APPROVAL = "pam_iampass/login/approval.py"
 _SETUP = "tests/unit/setup/test_other_services.py::"
 _SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
+_ROADS = "tests/system/setuid/test_roads.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
+_SINKS = "pam_iampass/audit/sinks.py"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 
 MUTANTS = (
@@ -358,6 +360,71 @@ MUTANTS = (
         "size == sizeof peer)",
         "tests/pam/native/test_connection.py::test_denied_where_somebody_else_listens",
     ),
+    Mutant(
+        3,
+        "root reads the folder of somebody's sandbox itself",
+        "pam_iampass/setup/sandbox_folder.py",
+        "as_service_user(lambda: _content(folder, path), owner, patience=_PATIENCE)",
+        "_content(folder, path)",
+        "tests/system/test_sandbox_use.py::test_a_secret_of_roots_behind_a_hard_link_is_not_read",
+    ),
+    Mutant(
+        3,
+        "links in the folder of somebody's sandbox are followed",
+        "pam_iampass/setup/sandbox_folder.py",
+        "_FILE = os.O_RDONLY | os.O_NOFOLLOW",
+        "_FILE = os.O_RDONLY",
+        "tests/system/test_sandbox_use.py::test_a_link_is_not_followed",
+    ),
+    Mutant(
+        3,
+        "a sandbox may be at an address of another machine",
+        "pam_iampass/setup/sandbox_folder.py",
+        r"https://(127(\.[0-9]{1,3}){3}|\[::1\]|localhost):[0-9]{1,5}",
+        r"https://.*",
+        "tests/system/test_sandbox_use.py::test_nothing_but_what_a_sandbox_writes_gets_through",
+    ),
+    Mutant(
+        3,
+        "root follows links of other users to the sandbox's state folder",
+        "pam_iampass/system/trusted_folder.py",
+        "if self.sticky:  # elsewhere",
+        "if False:  # elsewhere",
+        "tests/system/test_sandbox_use.py::test_root_follows_no_link_of_another_user",
+    ),
+    Mutant(
+        3,
+        "root runs a sandbox below folders that others can exchange",
+        "pam_iampass/sandbox/state_folder.py",
+        "if os.geteuid() != 0:",
+        "if True:",
+        "tests/system/test_sandbox_use.py::test_root_writes_nothing_below_a_folder_that_others_can_write",
+    ),
+    Mutant(
+        3,
+        "a set-uid program starts a helper in its caller's control group",
+        "doors/native/login.c",
+        "if (getuid() == 0) {",
+        "if (getuid() != (uid_t)-1) {",
+        "tests/pam/native/test_connection.py"
+        "::test_a_set_uid_program_without_an_agent_is_denied_and_told_how_to_start_it",
+    ),
+    Mutant(
+        3,
+        "the agent makes its socket in a directory that others can write",
+        "pam_iampass/relay/listener.py",
+        "        with trusted_folder(os.path.dirname(path), 0):\n",
+        "        with contextlib.nullcontext():\n",
+        "tests/system/setuid/test_agent_socket.py::test_a_folder_that_others_can_write_is_refused",
+    ),
+    Mutant(
+        3,
+        "the agent opens the socket that it makes to others",
+        "pam_iampass/relay/listener.py",
+        "os.umask(0o177)",
+        "os.umask(0o111)",
+        "tests/system/setuid/test_agent_socket.py::test_another_path_can_be_named",
+    ),
     # 4
     Mutant(
         4,
@@ -460,6 +527,14 @@ MUTANTS = (
         "login->stream.deadline = deadline_in(login->frame.number + GRACE_MS + 2000);",
         "tests/pam/native/test_time.py::test_the_deadline_holds_for_the_whole_wait",
     ),
+    Mutant(
+        5,
+        "a login waits for a log that is full",
+        _SINKS,
+        "sink.write(fields)\n",
+        "sink.write(fields, 9.0)\n",
+        "tests/unit/audit/test_sinks.py::test_a_full_log_delays_no_login_and_gets_the_records_later",
+    ),
     # 6
     Mutant(
         6,
@@ -512,6 +587,14 @@ MUTANTS = (
     ),
     Mutant(
         7,
+        "a record is lost if the journal has no room at once",
+        _SINKS,
+        "self._wait(fields)\n",
+        "pass\n",
+        "tests/unit/audit/test_sinks.py::test_a_full_log_delays_no_login_and_gets_the_records_later",
+    ),
+    Mutant(
+        7,
         "a record does not say who was asked",
         _VERIFICATION,
         "    login.participants.approver = approver.name\n",
@@ -542,6 +625,14 @@ MUTANTS = (
         "if (byte > ' ' && byte < 0x7f && byte != '\\\\')",
         "if (byte != 0)",
         "tests/pam/native/test_denial.py::test_no_name_can_forge_a_record",
+    ),
+    Mutant(
+        8,
+        "a value in a record can pass for further fields",
+        _SINKS,
+        'record += name.encode() + b"\\n" + len(data).to_bytes(8, "little") + data + b"\\n"',
+        'record += name.encode() + b"=" + data + b"\\n"',
+        "tests/unit/audit/test_sinks.py::test_a_value_cannot_pass_for_further_fields",
     ),
     # 9
     Mutant(
@@ -661,6 +752,38 @@ MUTANTS = (
         "return not self.limited and _has_all(self.commands) and _has_all(self.targets) and groups",
         "return True",
         _SUDO_UNIT + "test_a_later_rule_for_less_replaces_no_tag",
+    ),
+    Mutant(
+        12,
+        "a set-uid program that uses libpam is not found",
+        "pam_iampass/doctor/roads.py",
+        "status.st_mode & stat.S_ISUID and status.st_uid == 0",
+        "status.st_mode & stat.S_ISUID and status.st_uid != 0",
+        _ROADS + "test_a_road_is_listed_until_it_asks_the_phone",
+    ),
+    Mutant(
+        12,
+        "a PAM service that lets in by the password alone is no road",
+        "pam_iampass/doctor/stack_check.py",
+        "for login in self._logins(True, PamCode.ABORT)\n        )",
+        "for login in self._logins(False, PamCode.ABORT)\n        )",
+        _ROADS + "test_su_is_listed_where_it_does_not_ask_and_half_of_it_is_a_warning",
+    ),
+    Mutant(
+        12,
+        "nopass of doas is not looked for",
+        "pam_iampass/doctor/roads.py",
+        "if _DOAS_FREE.match(line):",
+        "if _DOAS_FREE.match(line) and False:",
+        _ROADS + "test_a_command_of_doas_without_a_password_is_listed_with_its_line",
+    ),
+    Mutant(
+        12,
+        "an unknown set-uid program is not mentioned",
+        "pam_iampass/doctor/roads.py",
+        "            elif _is_road(name):\n",
+        "            elif False:\n",
+        _ROADS + "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
     ),
     Mutant(
         12,
