@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
+from pam_iampass.login.rate_limit_file import since_boot
+from pam_iampass.login.rate_limit_json import encoded
+from pam_iampass.login.rate_limit_state import RateLimitState, SentRequest
 from pam_iampass.login.turn import OTHER_LOGIN as OTHERS
 from tests.faults.conversations import SSHD
 from tests.support.faults.case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expected, Requests
@@ -83,7 +86,18 @@ def _done(damage: Callable[[Path], object]) -> Callable[[Place], object]:
     return lambda place: damage(place.state_file())
 
 
+def _one_request() -> bytes:
+    return encoded(RateLimitState("00", requests=[SentRequest("00", since_boot())]))
+
+
 def _requests() -> Iterator[Case]:
+    yield Case(
+        "the hourly limit of the user is reached",
+        BACKOFF,
+        FINE,
+        {"throttle": "{requests_per_hour: 1}"},
+        prepare=lambda place: _write(place.state_file(), _one_request()),
+    )
     twice = Requests(2, None, 2)
     yield Case(
         "two logins from the same origin: the user approves both",
