@@ -104,8 +104,8 @@ def _get_approval(
     request = PhoneRequest(required, application, context, prompted=typed is not None)
     decision = _ask_in_turn(request, rate_limit, settings.throttle)
 
-    listed, enrolls = required.phone.listed, required.service.enroll_at_login
-    if decision.outcome is Outcome.NO_DEVICE and enrolls and listed:
+    may_enroll = required.service.enroll_at_login and required.phone.listed
+    if decision.outcome is Outcome.NO_DEVICE and may_enroll:
         from pam_iampass.login.enrollment import offer_enrollment
 
         request.cleanup.close()
