@@ -74,7 +74,7 @@ def logins(world: World) -> Iterator[Logins]:
 
 def test_a_second_login_has_its_turn_when_the_first_has_ended(logins: Logins) -> None:
     assert logins.come("first").has_turn
-    second = logins.come("second")
+    second = logins.come("second", ELSEWHERE)
     assert not second.has_turn
     second.try_turn()
     assert not second.has_turn
