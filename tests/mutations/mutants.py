@@ -491,7 +491,7 @@ MUTANTS = (
         "a login waits for a log that is full",
         _SINKS,
         "sink.write(fields)\n",
-        "sink.write(fields, 9.0)\n",
+        "sink.write(fields, 0.05)\n",
         "tests/unit/audit/test_sinks.py::test_a_full_log_delays_no_login_and_gets_the_records_later",
     ),
     # 6
