@@ -767,7 +767,8 @@ MUTANTS = (
         "pam_iampass/doctor/stack_check.py",
         "for login in self._logins(True, PamCode.ABORT)\n        )",
         "for login in self._logins(False, PamCode.ABORT)\n        )",
-        _ROADS + "test_su_is_listed_where_it_does_not_ask_and_half_of_it_is_a_warning",
+        "tests/unit/doctor/test_stacks.py::"
+        "test_a_service_lets_in_unasked_if_it_passes_although_the_phone_denies",
     ),
     Mutant(
         12,
