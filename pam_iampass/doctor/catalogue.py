@@ -13,6 +13,9 @@ _note = partial(FindingKind, severity=Severity.NOTE)
 _START_AGENT = "systemctl enable --now pam-iampass-agent.socket; without systemd: pam-iampass-agent --socket"
 _METHODS = "Set AuthenticationMethods publickey,keyboard-interactive:pam"
 
+ROADS = "Ways in without the phone"
+"""The section of findings about what does not ask the phone, which may be intended."""
+
 SECTIONS: dict[str, tuple[FindingKind, ...]] = {
     "Configuration and files": (
         _error(
@@ -227,7 +230,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "no-device",
             "No phone is registered for {names}",
             "The table has a token, but IAMPASS has no device for it: such logins are denied with `no_device`.",
-            "pam-iampass enroll USER shows the link and the QR code",
+            "pam-iampass enroll USER shows the link and the QR code; for a lost phone: pam-iampass phone lost USER",
         ),
         _warning(
             "user-rests",
@@ -397,12 +400,6 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "`sshd -T` fails. A running sshd keeps its previous configuration; after a restart nobody can log in.",
             "Correct the named line; keep this shell open until sshd -t reports nothing",
         ),
-        _note(
-            "sshd-unprotected",
-            "ssh logins do not ask the phone",
-            "The PAM service that sshd uses does not name pam_iampass.",
-            "To protect ssh logins: pam-iampass setup sshd",
-        ),
         _error(
             "sshd-pam-off",
             "sshd does not use PAM",
@@ -487,18 +484,12 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "`visudo -c` fails. sudo may refuse everybody.",
             "Correct the named file with visudo",
         ),
-        _note(
-            "sudo-unprotected",
-            "sudo does not ask the phone",
-            "The PAM service that sudo uses does not name pam_iampass.",
-            "To protect sudo: pam-iampass setup sudo",
-        ),
         _error(
             "sudo-rule-bypasses",
             "{rule}: sudo asks for neither password nor phone: {names}",
             "`!authenticate` and `exempt_group` skip PAM's `auth` stack. The finding lists the users whom sudo allows"
             " some command and who would be asked otherwise: not those whom the settings exempt.",
-            "Remove it with visudo; users who need no phone belong into exempt in the settings",
+            "Remove it with visudo; to spare users the phone, name them in exempt in the settings",
         ),
         _error(
             "sudo-other-service",
@@ -520,12 +511,6 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "sudo remembers that a user was authenticated. If `timestamp_timeout` is negative, it does not forget.",
             "With visudo, set timestamp_timeout to some minutes",
         ),
-        _note(
-            "sudo-no-password",
-            "sudo runs some commands without a password and without the phone: {names}",
-            "The tag NOPASSWD skips PAM's `auth` stack. Users whom the settings exempt are not listed.",
-            "None if this is intended; otherwise remove NOPASSWD with visudo",
-        ),
         _error(
             "sudo-environment",
             "sudo's environment lets pam_python run a caller's code as root: {what}",
@@ -538,6 +523,58 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "sudoers has no secure_path",
             "pam_iampass.so is not affected, but sudo finds commands through the caller's PATH.",
             "Defaults secure_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        ),
+    ),
+    ROADS: (
+        _note(
+            "sshd-unprotected",
+            "ssh logins do not ask the phone",
+            "The PAM service that sshd uses does not name pam_iampass.",
+            "To protect ssh logins: pam-iampass setup sshd",
+        ),
+        _note(
+            "sudo-unprotected",
+            "sudo does not ask the phone",
+            "The PAM service that sudo uses does not name pam_iampass.",
+            "To protect sudo: pam-iampass setup sudo",
+        ),
+        _note(
+            "sudo-no-password",
+            "sudo runs some commands without a password and without the phone: {names}",
+            "The tag NOPASSWD skips PAM's `auth` stack. Users whom the settings exempt are not listed.",
+            "None if this is intended; otherwise remove NOPASSWD with visudo",
+        ),
+        _note(
+            "road-open",
+            "{program} does not ask the phone",
+            "doctor finds the set-uid programs that use PAM, and polkit, and simulates their PAM services: a right"
+            " password is enough, or not even that. `setup` of sudo or ssh does not change them.",
+            "To protect it: pam-iampass setup {name}",
+        ),
+        _note(
+            "road-console",
+            "{program} does not ask the phone",
+            "The console and the display managers: those PAM services that have a file.",
+            "Leave it open as the way in while IAMPASS is unreachable; or pam-iampass setup {name}",
+        ),
+        _note(
+            "road-unknown-program",
+            "An unknown set-uid program uses PAM, perhaps without asking the phone: {path}",
+            "It is not in doctor's list of programs, and there is no PAM service of the same name. Set-uid programs are"
+            " looked for in the folders of programs and libraries below /usr, and in /opt.",
+            "Find its PAM service in its documentation, then pam-iampass setup SERVICE",
+        ),
+        _note(
+            "road-other-services",
+            "Other PAM services do not ask the phone: {names}",
+            "Services such as file, mail or web servers. doctor does not know whether they are ways into this machine.",
+            "Leave those open that let nobody in; for others: pam-iampass setup SERVICE",
+        ),
+        _note(
+            "doas-no-password",
+            "doas asks for neither password nor phone: {rule}",
+            "The option `nopass` in /etc/doas.conf skips PAM's `auth` stack.",
+            "None if this is intended; otherwise remove nopass",
         ),
     ),
     "Being locked out": (
@@ -568,6 +605,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
     ),
 }
 """All kinds, by subject."""
+
+ROAD_KINDS = frozenset(kind.id for kind in SECTIONS[ROADS])
+"""The ids of that section."""
 
 KINDS = {kind.id: kind for kinds in SECTIONS.values() for kind in kinds}
 """All kinds, by id."""

@@ -53,6 +53,7 @@ _APPROVAL = "pam_iampass/login/approval.py"
 _SETUP = "tests/unit/setup/test_other_services.py::"
 _SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
+_ROADS = "tests/system/setuid/test_roads.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
 _SINKS = "pam_iampass/audit/sinks.py"
@@ -358,6 +359,46 @@ MUTANTS = (
         "size == sizeof peer &&\n            peer.uid == 0)",
         "size == sizeof peer)",
         "tests/pam/native/test_connection.py::test_denied_where_somebody_else_listens",
+    ),
+    Mutant(
+        3,
+        "root reads the folder of somebody's sandbox itself",
+        "pam_iampass/setup/sandbox_folder.py",
+        "as_service_user(lambda: _content(folder, path), owner, patience=_PATIENCE)",
+        "_content(folder, path)",
+        "tests/system/test_sandbox_use.py::test_a_secret_of_roots_behind_a_hard_link_is_not_read",
+    ),
+    Mutant(
+        3,
+        "links in the folder of somebody's sandbox are followed",
+        "pam_iampass/setup/sandbox_folder.py",
+        "_FILE = os.O_RDONLY | os.O_NOFOLLOW",
+        "_FILE = os.O_RDONLY",
+        "tests/system/test_sandbox_use.py::test_a_link_is_not_followed",
+    ),
+    Mutant(
+        3,
+        "a sandbox may be at an address of another machine",
+        "pam_iampass/setup/sandbox_folder.py",
+        r"https://(127(\.[0-9]{1,3}){3}|\[::1\]|localhost):[0-9]{1,5}",
+        r"https://.*",
+        "tests/system/test_sandbox_use.py::test_nothing_but_what_a_sandbox_writes_gets_through",
+    ),
+    Mutant(
+        3,
+        "root follows links of other users to the sandbox's state folder",
+        "pam_iampass/system/trusted_folder.py",
+        "if self.sticky:  # elsewhere",
+        "if False:  # elsewhere",
+        "tests/system/test_sandbox_use.py::test_root_follows_no_link_of_another_user",
+    ),
+    Mutant(
+        3,
+        "root runs a sandbox below folders that others can exchange",
+        "pam_iampass/sandbox/state_folder.py",
+        "if os.geteuid() != 0:",
+        "if True:",
+        "tests/system/test_sandbox_use.py::test_root_writes_nothing_below_a_folder_that_others_can_write",
     ),
     Mutant(
         3,
@@ -711,6 +752,39 @@ MUTANTS = (
         "return not self.limited and _has_all(self.commands) and _has_all(self.targets) and groups",
         "return True",
         _SUDO_UNIT + "test_a_later_rule_for_less_replaces_no_tag",
+    ),
+    Mutant(
+        12,
+        "a set-uid program that uses libpam is not found",
+        "pam_iampass/doctor/roads.py",
+        "status.st_mode & stat.S_ISUID and status.st_uid == 0",
+        "status.st_mode & stat.S_ISUID and status.st_uid != 0",
+        _ROADS + "test_a_road_is_listed_until_it_asks_the_phone",
+    ),
+    Mutant(
+        12,
+        "a PAM service that lets in by the password alone is no road",
+        "pam_iampass/doctor/stack_check.py",
+        "for login in self._logins(True, PamCode.ABORT)\n        )",
+        "for login in self._logins(False, PamCode.ABORT)\n        )",
+        "tests/unit/doctor/test_stacks.py::"
+        "test_a_service_lets_in_unasked_if_it_passes_although_the_phone_denies",
+    ),
+    Mutant(
+        12,
+        "nopass of doas is not looked for",
+        "pam_iampass/doctor/roads.py",
+        "if _DOAS_FREE.match(line):",
+        "if _DOAS_FREE.match(line) and False:",
+        _ROADS + "test_a_command_of_doas_without_a_password_is_listed_with_its_line",
+    ),
+    Mutant(
+        12,
+        "an unknown set-uid program is not mentioned",
+        "pam_iampass/doctor/roads.py",
+        "            elif _is_road(name):\n",
+        "            elif False:\n",
+        _ROADS + "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
     ),
     Mutant(
         12,

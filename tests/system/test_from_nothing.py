@@ -71,6 +71,7 @@ def test_what_readme_says_leads_to_an_approved_sudo(nothing: None) -> None:
     assert [title.partition(",")[0].partition(":")[0] for title in (one, two, three, back)] == [
         *("# terminal 1", "# terminal 2", "# terminal 3", "# terminal 2")
     ]
+    before = {path.name: path.read_bytes() for path in ETC.iterdir()}
     began = time.monotonic()
     with RunningAgent():
         (serve,) = first
@@ -82,7 +83,7 @@ def test_what_readme_says_leads_to_an_approved_sudo(nothing: None) -> None:
         )
 
         told = [typed(command) for command in second]
-        assert "A login of alice: asked on the phone." in told[-3]
+        assert "Asked on the phone: alice." in told[-3]
         assert "All is well." in told[-2]
         assert "sudo now asks the phone, on trial until" in told[-1]
         (login,) = third
@@ -97,10 +98,12 @@ def test_what_readme_says_leads_to_an_approved_sudo(nothing: None) -> None:
         assert sudo.finish() == 0, sudo.shown
         assert "Approved on your phone." in sudo.shown
 
-        log, confirmed, undone = map(typed, last)
+        log, confirmed, undone, left = map(typed, last)
         assert re.search(r"alice +iampass-sudo +- +approved", log)
         assert last[2] in confirmed
         assert "sudo is as it was before." in undone
+        assert "/etc/iampass/iampass.yaml is as it was before." in left
+        assert {path.name: path.read_bytes() for path in ETC.iterdir()} == before
         sandbox.send("\x03")
         assert sandbox.finish() == 0
     assert time.monotonic() - began < MINUTES * 60
