@@ -636,7 +636,7 @@ MUTANTS = (
         "a login waits for a log that is full",
         _SINKS,
         "sink.write(fields)\n",
-        "sink.write(fields, 9.0)\n",
+        "sink.write(fields, 0.05)\n",
         "tests/unit/audit/test_sinks.py::test_a_full_log_delays_no_login_and_gets_the_records_later",
     ),
     # 6
@@ -871,7 +871,8 @@ MUTANTS = (
         "pam_iampass/doctor/stack_check.py",
         "for login in self._logins(True, PamCode.ABORT)\n        )",
         "for login in self._logins(False, PamCode.ABORT)\n        )",
-        _ROADS + "test_su_is_listed_where_it_does_not_ask_and_half_of_it_is_a_warning",
+        "tests/unit/doctor/test_stacks.py::"
+        "test_a_service_lets_in_unasked_if_it_passes_although_the_phone_denies",
     ),
     Mutant(
         12,
