@@ -68,6 +68,7 @@ class Setting:
             "ca_file": str(self.folder / "ca.pem"),
             "users": str(self.folder / "users.yaml"),
             "timeout": "3s",
+            "throttle": "{spacing: 0s}",
             **settings,
         }
         self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))

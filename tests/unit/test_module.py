@@ -46,7 +46,9 @@ def test_in_sshd_the_request_goes_out_only_after_enter(world: Setting) -> None:
     told = world.login(answers=(press_enter,), ssh_auth_info=KEY)
     assert calls_at_the_prompt == [[]]
     assert told.code == PamCode.SUCCESS
-    assert told.asked == ["IAMPASS: press Enter to get a request on your phone; you then have 3 seconds: "]
+    assert told.asked == [
+        "IAMPASS: press Enter to get a request on your phone, or type a recovery code; you then have 3 seconds: "
+    ]
     assert told.said == [], "that the login goes on says it; sshd would show it twice"
 
 
