@@ -8,6 +8,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define NO_AGENT                                                                                             \
+    "The IAMPASS agent is not running. As root: systemctl start pam-iampass-agent.socket (without systemd: " \
+    "pam-iampass-agent --socket)"
+
 enum { FRAMES_LIMIT = 64, DEADLINE_LIMIT_MS = 300000, GRACE_MS = 800 };
 
 struct login {
@@ -17,15 +21,13 @@ struct login {
     struct frame hello, items, frame;
 };
 
-static bool write_hello(struct frame *frame, int flags, int argc, const char **argv)
+static bool write_hello(struct frame *frame, enum phase phase, int flags, int argc, const char **argv)
 {
-    static const uint8_t version_and_phase[] = {1, 1}; /* phase 1: authenticate */
     uint32_t number = htobe32((uint32_t)flags);
     bool fits;
 
     frame_begin(frame, HELLO);
-    fits = frame_add(frame, version_and_phase, sizeof version_and_phase) &&
-           frame_add(frame, &number, sizeof number);
+    fits = frame_add(frame, (uint8_t[]){1, (uint8_t)phase}, 2) && frame_add(frame, &number, sizeof number);
     for (int i = 0; fits && i < argc; i++)
         fits = frame_add(frame, argv[i], strlen(argv[i]) + 1);
     return fits;
@@ -52,20 +54,32 @@ static bool write_items(struct frame *frame, pam_handle_t *pamh)
 }
 
 /* May ask for the user name, and so comes before connecting: the module waits only 2 s for both frames. */
-static bool write_greeting(struct login *login, int flags, int argc, const char **argv,
+static bool write_greeting(struct login *login, enum phase phase, int flags, int argc, const char **argv,
                            struct failure *failure)
 {
     return (application_has_user(login->pamh) || fail(failure, "the application names no user", 0)) &&
-           (write_hello(&login->hello, flags, argc, argv) ||
+           (write_hello(&login->hello, phase, flags, argc, argv) ||
             fail(failure, "the module arguments are too long", 0)) &&
            (write_items(&login->items, login->pamh) || fail(failure, "the PAM items are too long", 0));
 }
 
-static bool connect_to_module(int *connection, struct failure *failure)
+/* A helper of a set-uid program would live in its caller's control group: the caller could freeze it while it
+ * holds a lock, or slow it down, and its records would count against the caller's rate limit. */
+static bool connect_to_module(pam_handle_t *pamh, int *connection, struct failure *failure)
 {
-    return agent_connect(connection, failure) ||
-           ((failure->error == ENOENT || failure->error == ECONNREFUSED) &&
-            helper_start(connection, failure));
+    bool connected = agent_connect(connection, failure);
+    char *answer;
+
+    if (!connected && (failure->error == ENOENT || failure->error == ECONNREFUSED)) {
+        if (getuid() == 0) {
+            connected = helper_start(connection, failure);
+        } else {
+            fail(failure, NO_AGENT, failure->error);
+            (void)application_converse(pamh, PAM_ERROR_MSG, NO_AGENT, &answer);
+            answer_erase(answer);
+        }
+    }
+    return connected;
 }
 
 static bool send_frame(struct login *login, const struct frame *frame, struct failure *failure)
@@ -156,7 +170,7 @@ out:
     return decided;
 }
 
-bool login_decide(pam_handle_t *pamh, int flags, int argc, const char **argv, int *result,
+bool login_decide(pam_handle_t *pamh, enum phase phase, int flags, int argc, const char **argv, int *result,
                   struct failure *failure)
 {
     struct login *login = malloc(sizeof *login); /* not calloc: most pages of the frames are never touched */
@@ -168,8 +182,8 @@ bool login_decide(pam_handle_t *pamh, int flags, int argc, const char **argv, in
     }
     login->pamh = pamh;
     login->has_deadline = false;
-    if (!write_greeting(login, flags, argc, argv, failure) ||
-        !connect_to_module(&login->stream.socket, failure))
+    if (!write_greeting(login, phase, flags, argc, argv, failure) ||
+        !connect_to_module(pamh, &login->stream.socket, failure))
         goto out;
     login->stream.deadline = deadline_in(IAMPASS_PATIENCE_MS);
     stream_hold_signals(&login->stream);

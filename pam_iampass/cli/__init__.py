@@ -30,6 +30,7 @@ GROUPS = {
         "log": "Show login results.",
     },
     "Help users": {
+        "phone": "Show who has a phone; replace a lost one.",
         "bypass": "Let a user in without the phone for a while.",
         "recovery": "Create, list or revoke recovery codes.",
         "throttle": "Show or reset the rate limit of a user.",

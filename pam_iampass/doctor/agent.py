@@ -12,21 +12,23 @@ from pathlib import Path
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding
 from pam_iampass.errors import UntrustedFile
-from pam_iampass.relay.protocol import AUTHENTICATE, Hello
+from pam_iampass.relay.protocol import Frame, FrameType
 from pam_iampass.system import paths
 from pam_iampass.system.programs import CommandUnavailable, run
 from pam_iampass.system.trusted_folder import mode_of, trusted_folder
 
 _UNIT = "pam-iampass-agent.socket"
 _TIMEOUT = 3.0  # seconds
-_NO_PHASE = AUTHENTICATE + 100
-"""A phase that the module does not know: it closes the connection, without a request or an audit record."""
+_OUT_OF_TURN = Frame(FrameType.NO_ANSWER).encode()
+"""A frame that does not begin a login: the module closes the connection, without a request or an audit record."""
 
 
 @dataclass(frozen=True)
 class AgentCheck:
     """The connection from a door to the module."""
 
+    needed_by: tuple[str, ...] = ()
+    """The PAM services of set-uid programs that ask the phone: only the agent serves them."""
     socket_path: Path = Path(paths.AGENT_SOCKET)
     helper: tuple[Path, ...] = (Path("/usr/bin/python3"), Path(paths.PROGRAMS, "helper"))
     systemd: Path = Path("/run/systemd/system")
@@ -42,13 +44,18 @@ class AgentCheck:
         try:
             found = self.socket_path.lstat()
         except FileNotFoundError:
-            yield finding("agent-off", "agent", f"{self.socket_path} does not exist")
+            yield self._not_running("agent-off", f"{self.socket_path} does not exist")
             return
         fault = self._fault(found)
         if fault:
             yield finding("socket-wrong", "agent", f"{self.socket_path}: {fault}", what=fault)
         elif os.geteuid() == 0:
             yield from self._connection()
+
+    def _not_running(self, kind: str, evidence: str) -> Finding:
+        if self.needed_by:
+            return finding("agent-needed", "agent", evidence, services=", ".join(self.needed_by))
+        return finding(kind, "agent", evidence)
 
     def _fault(self, found: os.stat_result) -> str:
         if not stat.S_ISSOCK(found.st_mode):
@@ -68,13 +75,13 @@ class AgentCheck:
             connection.settimeout(_TIMEOUT)
             try:
                 connection.connect(str(self.socket_path))
-                connection.sendall(Hello(_NO_PHASE, 0, ()).encode().encode())
+                connection.sendall(_OUT_OF_TURN)
                 while connection.recv(4096):
                     pass
             except (ConnectionResetError, BrokenPipeError):  # it has answered, before it had read everything
                 pass
             except ConnectionRefusedError:
-                yield finding("agent-not-listening", "agent", f"{self.socket_path}: connection refused")
+                yield self._not_running("agent-not-listening", f"{self.socket_path}: connection refused")
             except socket.timeout:
                 what = f"{self.socket_path}: no answer within {_TIMEOUT:.0f} s"
                 yield finding("agent-silent", "agent", what)

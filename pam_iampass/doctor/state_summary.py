@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pam_iampass.config.settings import Settings
-from pam_iampass.login import rate_limit, recovery_codes  # noqa: F401 - as above
+from pam_iampass.login import rate_limit, rate_limit_file, recovery_codes  # noqa: F401 - as above
 from pam_iampass.login.context import StateDirs
 from pam_iampass.outcome import Login
 from pam_iampass.system.boot import since_boot

@@ -9,8 +9,10 @@ import ssl
 
 import pytest
 
-from pam_iampass.client import Cause
+from pam_iampass.client import Cause, Deadline, IampassError, LocalFailure, Unavailable
+from pam_iampass.client.attempt import HttpAttempt
 from pam_iampass.client.outage import cause_of, switched_off
+from pam_iampass.client.request import SignedRequest
 
 FAR_SIDE = {"ECONNREFUSED", "ECONNRESET", "EPIPE", "ENETUNREACH", "EHOSTUNREACH", "ENETDOWN"}
 
@@ -57,3 +59,25 @@ def test_taken_ports_are_never_taken_for_a_missing_route(family: int, number: in
         except OSError:
             pytest.skip("this machine has no IPv6")
     assert switched_off(family, OSError(number, "x")).errno == number
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "cause"),
+    [
+        (errno.ENOBUFS, LocalFailure, None),
+        (errno.EADDRNOTAVAIL, LocalFailure, None),
+        (errno.ECONNRESET, Unavailable, Cause.FAR_SIDE),
+        (errno.ETIMEDOUT, Unavailable, Cause.ANY_USER),
+    ],
+)
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_failure_of_the_exchange_is_an_outage_only_before_the_request_was_sent(
+    number: int, kind: type[IampassError], cause: Cause | None, sent: bool
+) -> None:
+    request = SignedRequest("start", "POST", "https://localhost/x", "id", "secret")
+    attempt = HttpAttempt(request, {}, Deadline.after(1.0))
+    attempt.request_sent = sent
+    error = attempt.explain(OSError(number, os.strerror(number)), "localhost:443")
+    assert type(error) is kind
+    assert error.may_have_started is sent
+    assert getattr(error, "cause", None) is (None if sent else cause)

@@ -8,7 +8,7 @@ INVARIANTS = (
     "PAM_SUCCESS means approved",
     "Only an outage can be tolerated, and only before the request was started",
     "The caller's environment is not trusted",
-    "One login, one request; one user and source, one pending request",
+    "One person, one request on the phone at a time",
     "One absolute deadline",
     "Every started session is ended",
     "One audit record per login",
@@ -54,11 +54,14 @@ _APPROVAL = "pam_iampass/login/approval.py"
 _SETUP = "tests/unit/setup/test_other_services.py::"
 _SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
+_ROADS = "tests/system/setuid/test_roads.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
 _BYPASS = "pam_iampass/login/bypass.py"
 _BYPASS_TESTS = "tests/unit/login/test_bypass.py::"
+_SINKS = "pam_iampass/audit/sinks.py"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
+_ACCOUNT = "tests/pam/native/test_account_phase.py::"
 
 MUTANTS = (
     # 1
@@ -361,6 +364,71 @@ MUTANTS = (
         "size == sizeof peer)",
         "tests/pam/native/test_connection.py::test_denied_where_somebody_else_listens",
     ),
+    Mutant(
+        3,
+        "root reads the folder of somebody's sandbox itself",
+        "pam_iampass/setup/sandbox_folder.py",
+        "as_service_user(lambda: _content(folder, path), owner, patience=_PATIENCE)",
+        "_content(folder, path)",
+        "tests/system/test_sandbox_use.py::test_a_secret_of_roots_behind_a_hard_link_is_not_read",
+    ),
+    Mutant(
+        3,
+        "links in the folder of somebody's sandbox are followed",
+        "pam_iampass/setup/sandbox_folder.py",
+        "_FILE = os.O_RDONLY | os.O_NOFOLLOW",
+        "_FILE = os.O_RDONLY",
+        "tests/system/test_sandbox_use.py::test_a_link_is_not_followed",
+    ),
+    Mutant(
+        3,
+        "a sandbox may be at an address of another machine",
+        "pam_iampass/setup/sandbox_folder.py",
+        r"https://(127(\.[0-9]{1,3}){3}|\[::1\]|localhost):[0-9]{1,5}",
+        r"https://.*",
+        "tests/system/test_sandbox_use.py::test_nothing_but_what_a_sandbox_writes_gets_through",
+    ),
+    Mutant(
+        3,
+        "root follows links of other users to the sandbox's state folder",
+        "pam_iampass/system/trusted_folder.py",
+        "if self.sticky:  # elsewhere",
+        "if False:  # elsewhere",
+        "tests/system/test_sandbox_use.py::test_root_follows_no_link_of_another_user",
+    ),
+    Mutant(
+        3,
+        "root runs a sandbox below folders that others can exchange",
+        "pam_iampass/sandbox/state_folder.py",
+        "if os.geteuid() != 0:",
+        "if True:",
+        "tests/system/test_sandbox_use.py::test_root_writes_nothing_below_a_folder_that_others_can_write",
+    ),
+    Mutant(
+        3,
+        "a set-uid program starts a helper in its caller's control group",
+        "doors/native/login.c",
+        "if (getuid() == 0) {",
+        "if (getuid() != (uid_t)-1) {",
+        "tests/pam/native/test_connection.py"
+        "::test_a_set_uid_program_without_an_agent_is_denied_and_told_how_to_start_it",
+    ),
+    Mutant(
+        3,
+        "the agent makes its socket in a directory that others can write",
+        "pam_iampass/relay/listener.py",
+        "        with trusted_folder(os.path.dirname(path), 0):\n",
+        "        with contextlib.nullcontext():\n",
+        "tests/system/setuid/test_agent_socket.py::test_a_folder_that_others_can_write_is_refused",
+    ),
+    Mutant(
+        3,
+        "the agent opens the socket that it makes to others",
+        "pam_iampass/relay/listener.py",
+        "os.umask(0o177)",
+        "os.umask(0o111)",
+        "tests/system/setuid/test_agent_socket.py::test_another_path_can_be_named",
+    ),
     # 4
     Mutant(
         4,
@@ -388,14 +456,6 @@ MUTANTS = (
     ),
     Mutant(
         4,
-        "a newer login does not wait for the older login from the same origin",
-        "pam_iampass/login/rate_limit.py",
-        "if login.origin == origin else None",
-        "if False else None",
-        "tests/unit/login/test_rate_limit.py::test_a_newer_login_from_the_same_origin_waits_until_the_older_has_released_its_lease",
-    ),
-    Mutant(
-        4,
         "there is no backoff",
         "pam_iampass/login/rate_limit_state.py",
         "if found is None or found.count < 2:",
@@ -405,20 +465,124 @@ MUTANTS = (
     ),
     Mutant(
         4,
-        "a login that ends after the request was sent is not counted",
-        "pam_iampass/login/rate_limit.py",
-        "return RequestResult.LOST if isinstance(end, Stopping) else RequestResult.FAILED",
-        "return RequestResult.LOST",
-        "tests/unit/login/test_rate_limited_logins.py::test_repeated_requests_that_are_aborted_start_the_backoff",
+        "two logins of one person have a request at the same time",
+        "pam_iampass/login/rate_limit_state.py",
+        "if self.turn_holder() is not None or now < self.next_turn:",
+        "if now < self.next_turn:",
+        "tests/unit/login/test_turns.py::test_a_second_login_has_its_turn_when_the_first_has_ended",
     ),
     Mutant(
         4,
-        "a login that is superseded from the same origin is not counted",
-        "pam_iampass/login/rate_limit.py",
-        "return RequestResult.LOST if isinstance(end, Stopping) else RequestResult.FAILED",
-        "return RequestResult.LOST if isinstance(end, (Stopping, Superseded)) else RequestResult.FAILED",
+        "the next request is sent at once after a decision",
+        "pam_iampass/login/rate_limit_state.py",
+        "if self.turn_holder() is not None or now < self.next_turn:",
+        "if self.turn_holder() is not None:",
+        "tests/unit/login/test_turns.py::test_the_next_request_is_sent_some_seconds_after_the_decision",
+    ),
+    Mutant(
+        4,
+        "turns go by arrival and not round by origin",
+        "pam_iampass/login/rate_limit_state.py",
+        "key=lambda each: (self.turns.get(each.origin, -1.0), each.since)",
+        "key=lambda each: each.since",
         "tests/unit/login/test_rate_limited_logins.py"
-        "::test_repeated_superseding_from_the_same_origin_starts_the_backoff",
+        "::test_an_origin_that_starts_logins_all_the_time_does_not_keep_the_owner_out",
+    ),
+    Mutant(
+        4,
+        "a login that does not take its turn blocks all others",
+        "pam_iampass/login/rate_limit_state.py",
+        "if now - max(self.next_turn, login.since) < TURN_PATIENCE:",
+        "if True:",
+        "tests/unit/login/test_turns.py::test_a_process_that_is_stopped_while_it_waits_keeps_nobody_out",
+    ),
+    Mutant(
+        4,
+        "backoff and hourly limit are not checked again when the turn comes",
+        "pam_iampass/login/rate_limit.py",
+        "                _check(state, self._origin, self._limits, now)\n",
+        "                pass\n",
+        "tests/unit/login/test_turns.py::test_a_backoff_that_begins_while_a_login_waits_holds_for_it",
+    ),
+    Mutant(
+        4,
+        "a start that left this machine and was not approved is not counted",
+        "pam_iampass/login/rate_limit.py",
+        "return RequestResult.APPROVED if approved else RequestResult.FAILED",
+        "return RequestResult.APPROVED",
+        "tests/unit/login/test_rate_limited_logins.py"
+        "::test_every_start_that_left_this_machine_and_was_not_approved_counts_and_leads_to_the_backoff",
+    ),
+    Mutant(
+        4,
+        "a user without a phone is asked about without limit",
+        "pam_iampass/login/approval.py",
+        "        self.may_have_left = True\n        if session.failure_reason is not None:",
+        "        self.may_have_left = session.failure_reason is None\n        if session.failure_reason is not None:",
+        "tests/unit/login/test_rate_limited_logins.py"
+        "::test_every_start_that_left_this_machine_and_was_not_approved_counts_and_leads_to_the_backoff",
+    ),
+    Mutant(
+        4,
+        "a caller who hangs up while the phone rings is not counted",
+        "pam_iampass/login/rate_limit.py",
+        "    if isinstance(end, Stopping):\n",
+        "    if isinstance(end, (Stopping, ApplicationGone)):\n",
+        "tests/unit/login/test_rate_limited_logins.py"
+        "::test_repeated_requests_that_are_aborted_start_the_backoff",
+    ),
+    Mutant(
+        4,
+        "to find out whether another login waits costs nothing",
+        "pam_iampass/login/turn.py",
+        "failed=announced and isinstance(end, ApplicationGone)",
+        "failed=False",
+        "tests/unit/login/test_turns.py"
+        "::test_to_leave_after_having_read_that_another_login_waits_counts_as_a_failure",
+    ),
+    Mutant(
+        4,
+        "another login is named where nothing waits but the seconds after a decision",
+        "pam_iampass/login/rate_limit.py",
+        "return any(login.lease != self._lease and not login.decided for login in pending)",
+        "return True",
+        "tests/unit/login/test_turns.py::test_who_waits_only_for_the_seconds_after_a_decision_reads_nothing",
+    ),
+    Mutant(
+        4,
+        "a host has an origin for each of its IPv6 addresses",
+        "pam_iampass/login/origin.py",
+        "strict=False))",
+        "strict=False) and rhost)",
+        "tests/unit/login/test_turns.py"
+        "::test_an_origin_is_a_service_and_a_host_or_the_network_in_which_an_ipv6_host_chooses_its_address",
+    ),
+    Mutant(
+        4,
+        "logins that wait are counted before the prompt",
+        "pam_iampass/login/verification.py",
+        'context.concurrency.acquire("request", user',
+        'context.concurrency.acquire("prompt", user',
+        "tests/unit/login/test_rate_limited_logins.py"
+        "::test_before_the_prompt_is_answered_nothing_tells_whether_another_login_waits",
+    ),
+    Mutant(
+        4,
+        "an unlisted user is denied before the prompt",
+        "pam_iampass/login/verification.py",
+        "    if phone.ignore:\n        return decisions.unlisted(approver.name, ignore=True)\n",
+        "    return decisions.unlisted(approver.name, ignore=phone.ignore)\n",
+        "tests/unit/login/test_recovered_logins.py"
+        "::test_the_prompt_tells_neither_who_has_codes_nor_who_is_listed",
+    ),
+    Mutant(
+        4,
+        "only a user with recovery codes is asked for one",
+        "pam_iampass/login/recovery.py",
+        "self.codes.in_use()",
+        "self.codes.left() > 0",
+        "tests/unit/login/test_recovered_logins.py"
+        "::test_whether_a_user_has_codes_does_not_show_in_what_is_asked",
     ),
     Mutant(
         4,
@@ -430,6 +594,14 @@ MUTANTS = (
         "::test_of_two_who_pass_a_stopped_holder_by_at_the_same_moment_one_waits_for_the_other",
     ),
     # 5
+    Mutant(
+        5,
+        "a login sends a request although no time is left to answer it",
+        "pam_iampass/login/turn.py",
+        "if remaining() <= least:",
+        "if remaining() <= 0:",
+        "tests/unit/login/test_turns.py::test_a_login_whose_turn_does_not_come_is_told_once_sends_nothing_and_counts_for_nothing",
+    ),
     Mutant(
         5,
         "a stopped process that holds the lock of a user's state keeps the user out",
@@ -462,6 +634,14 @@ MUTANTS = (
         "login->stream.deadline = deadline_in(login->frame.number + GRACE_MS);",
         "login->stream.deadline = deadline_in(login->frame.number + GRACE_MS + 2000);",
         "tests/pam/native/test_time.py::test_the_deadline_holds_for_the_whole_wait",
+    ),
+    Mutant(
+        5,
+        "a login waits for a log that is full",
+        _SINKS,
+        "sink.write(fields)\n",
+        "sink.write(fields, 0.05)\n",
+        "tests/unit/audit/test_sinks.py::test_a_full_log_delays_no_login_and_gets_the_records_later",
     ),
     # 6
     Mutant(
@@ -509,9 +689,17 @@ MUTANTS = (
         7,
         "the native door writes no audit record if it gets no result",
         "doors/native/door.c",
-        "    if (failure.error != ECANCELED)\n        audit_denial(pamh, &failure);",
-        "    (void)audit_denial;",
+        "        if (failure.error != ECANCELED)\n            audit_denial(pamh, &failure);",
+        "        (void)audit_denial;",
         "tests/pam/native/test_denial.py::test_leaves_one_audit_record",
+    ),
+    Mutant(
+        7,
+        "a record is lost if the journal has no room at once",
+        _SINKS,
+        "self._wait(fields)\n",
+        "pass\n",
+        "tests/unit/audit/test_sinks.py::test_a_full_log_delays_no_login_and_gets_the_records_later",
     ),
     Mutant(
         7,
@@ -545,6 +733,14 @@ MUTANTS = (
         "if (byte > ' ' && byte < 0x7f && byte != '\\\\')",
         "if (byte != 0)",
         "tests/pam/native/test_denial.py::test_no_name_can_forge_a_record",
+    ),
+    Mutant(
+        8,
+        "a value in a record can pass for further fields",
+        _SINKS,
+        'record += name.encode() + b"\\n" + len(data).to_bytes(8, "little") + data + b"\\n"',
+        'record += name.encode() + b"=" + data + b"\\n"',
+        "tests/unit/audit/test_sinks.py::test_a_value_cannot_pass_for_further_fields",
     ),
     # 9
     Mutant(
@@ -592,8 +788,8 @@ MUTANTS = (
         10,
         "a user of no table may register a phone at login",
         _VERIFICATION,
-        " and required.phone.listed:\n",
-        ":\n",
+        " and required.phone.listed\n",
+        "\n",
         "tests/system/test_enrollment_at_login.py"
         "::test_who_is_in_no_table_is_shown_no_link_though_a_template_makes_a_token",
     ),
@@ -664,6 +860,39 @@ MUTANTS = (
         "return not self.limited and _has_all(self.commands) and _has_all(self.targets) and groups",
         "return True",
         _SUDO_UNIT + "test_a_later_rule_for_less_replaces_no_tag",
+    ),
+    Mutant(
+        12,
+        "a set-uid program that uses libpam is not found",
+        "pam_iampass/doctor/roads.py",
+        "status.st_mode & stat.S_ISUID and status.st_uid == 0",
+        "status.st_mode & stat.S_ISUID and status.st_uid != 0",
+        _ROADS + "test_a_road_is_listed_until_it_asks_the_phone",
+    ),
+    Mutant(
+        12,
+        "a PAM service that lets in by the password alone is no road",
+        "pam_iampass/doctor/stack_check.py",
+        "for login in self._logins(True, PamCode.ABORT)\n        )",
+        "for login in self._logins(False, PamCode.ABORT)\n        )",
+        "tests/unit/doctor/test_stacks.py::"
+        "test_a_service_lets_in_unasked_if_it_passes_although_the_phone_denies",
+    ),
+    Mutant(
+        12,
+        "nopass of doas is not looked for",
+        "pam_iampass/doctor/roads.py",
+        "if _DOAS_FREE.match(line):",
+        "if _DOAS_FREE.match(line) and False:",
+        _ROADS + "test_a_command_of_doas_without_a_password_is_listed_with_its_line",
+    ),
+    Mutant(
+        12,
+        "an unknown set-uid program is not mentioned",
+        "pam_iampass/doctor/roads.py",
+        "            elif _is_road(name):\n",
+        "            elif False:\n",
+        _ROADS + "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
     ),
     Mutant(
         12,
@@ -807,5 +1036,53 @@ MUTANTS = (
         "context.dirs.bypasses.find(approver, login.service)",
         "context.dirs.bypasses.find(context.accounts.named(login.ruser or login.user), login.service)",
         "tests/system/setuid/test_bypass.py::test_a_bypassed_caller_of_su_becomes_root_without_the_phone_and_nobody_else",
+    ),
+    Mutant(
+        4,
+        "the native door asks again in the account phase what was approved in the auth phase",
+        "doors/native/door.c",
+        "(void)pam_set_data(pamh, DECISION, passed ? (void *)DECISION : NULL, NULL);",
+        "(void)passed;",
+        _ACCOUNT + "test_a_login_that_passed_in_the_auth_phase_is_not_decided_again",
+    ),
+    Mutant(
+        4,
+        "the native door asks again in the account phase what was denied in the auth phase",
+        "doors/native/door.c",
+        "pam_get_data(pamh, DECISION, &passed) != PAM_SUCCESS)",
+        "(pam_get_data(pamh, DECISION, &passed) != PAM_SUCCESS || passed == NULL))",
+        _ACCOUNT + "test_a_login_that_was_denied_in_the_auth_phase_stays_denied_without_another_request",
+    ),
+    Mutant(
+        10,
+        "the native door asks in the account phase of programs that have required no first factor",
+        "doors/native/door.c",
+        "    if (in_sshd(pamh) && pam_get_data",
+        "    if (pam_get_data",
+        _ACCOUNT + "test_outside_of_sshd_the_account_is_not_judged",
+    ),
+    Mutant(
+        1,
+        "a denial in the account phase is no denial",
+        "pam_iampass/outcome.py",
+        "return PamCode.PERM_DENIED",
+        "return PamCode.IGNORE",
+        "tests/unit/test_outcome.py::test_success_is_for_approval_and_recovery_only",
+    ),
+    Mutant(
+        10,
+        "first_factor on an account line is ignored",
+        "pam_iampass/module.py",
+        "if arguments.first_factor is not None and login.phase is Phase.ACCOUNT:",
+        "if arguments.first_factor is not None and login.phase is None:",
+        "tests/unit/test_account_phase.py::test_a_line_that_requires_a_key_denies_because_sshd_has_not_told_of_it_yet",
+    ),
+    Mutant(
+        14,
+        "an expired password skips the phone in the account phase of sshd",
+        "config/pam.d/iampass-sshd-quiet",
+        "account    substack     common-account",
+        "account    include      common-account",
+        "tests/system/test_quiet.py::test_an_expired_password_does_not_skip_the_phone",
     ),
 )

@@ -112,9 +112,19 @@ def test_a_name_service_that_fails_may_be_the_work_of_a_user_unless_there_is_no_
 
 
 def test_what_keeps_this_machine_from_finding_out_is_no_outage(search_list: None, tmp_path: Path) -> None:
-    (tmp_path / "resolv.conf").mkdir()
     with pytest.raises(IsADirectoryError):
-        no_route_to_name_servers(str(tmp_path / "resolv.conf"))
+        no_route_to_name_servers(str(tmp_path))
+    resolv_conf = tmp_path / "resolv.conf"
+    resolv_conf.write_text(f"nameserver {NOWHERE}\nnameserver fe80::1\n")  # link-local, on no interface
+    with pytest.raises(OSError, match="Invalid argument"):
+        no_route_to_name_servers(str(resolv_conf))
+    RESOLVER.write_text(resolv_conf.read_text())
+    with (
+        scripted_server() as server,
+        api_to(server, url=f"https://{BROKEN}") as api,
+        pytest.raises(LocalFailure, match="Invalid argument"),
+    ):
+        api.authenticate_user(USER, deadline=seconds(10.0), attempts=1)
 
 
 @pytest.fixture

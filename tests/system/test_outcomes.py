@@ -154,9 +154,7 @@ SCENES = (
         reason="has no user with the token of erin",
     ),
     Scene("frank", "exempt", "ignored", prompted=False, priority=NOTICE, reason="frank is exempt"),
-    Scene(
-        "grace", "unlisted", "denied", prompted=False, sees="No phone is on record for you on this machine."
-    ),
+    Scene("grace", "unlisted", "denied", sees="No phone is on record for you on this machine."),
     Scene(
         "heidi",
         "cancelled",
@@ -192,7 +190,7 @@ SCENES = (
     ),
     Scene("bob", "unavailable", "denied", "unlisted users pass, IAMPASS is away", sees=OUT_OF_REACH),
     Scene("alice", "unavailable", "ignored", "an outage is tolerated", priority=NOTICE),
-    Scene("alice", "unavailable", "ignored", "an outage is tolerated: 503", requests=1, priority=NOTICE),
+    Scene("alice", "unavailable", "denied", "an outage is tolerated: 503", sees=OUT_OF_REACH, requests=1),
     Scene(
         "alice",
         "unavailable",

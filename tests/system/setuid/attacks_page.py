@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.system.setuid.attacks import ATTACKS, IN_PROCESS, OTHERS
+from tests.system.setuid.attacks import AROUND, ATTACKS, IN_PROCESS, OTHERS
 
 HEAD = """\
 # Attacks on sudo and su
 
 What an unprivileged user can try against sudo and su, what stops it, and the test that tries it. The tests use the real
-programs, the shipped files and the native door, once with the agent and once with the helper. The attacker knows the
-right password; the phone denies. No denial may become a success, nothing planted may be run, read or written, no server
-but IAMPASS may be contacted, and the login must end in time. Harmless variants are also tried with an approval, which
-must still work.
+programs, the shipped files, the native door and the agent. The attacker knows the right password; the phone denies. No
+denial may become a success, nothing planted may be run, read or written, no server but IAMPASS may be contacted, and
+the login must end in time. Harmless variants are also tried with an approval, which must still work.
 
 This page is made from the tests: `/usr/bin/python3 -m tests.system.setuid.attacks_page > docs/attacks.md`.
 
@@ -25,6 +24,13 @@ Tested by `test_attacks.py`. sudo runs without `env_reset` and `secure_path` the
 
 MIDDLE = """
 ## While the program runs
+
+"""
+
+BESIDE = """
+## Around the phone
+
+What the administrator has allowed, perhaps without knowing. Nothing stops it; it is made visible.
 
 """
 
@@ -40,14 +46,16 @@ The effect of these attacks on a plain Python module that pam_python runs inside
 def page() -> str:
     """The whole page."""
     before = [(attack.name, attack.stopped_by) for attack in ATTACKS]
-    around = [
-        (one.what, one.answer, f"`{file}.py::{one.test}`") for file, tests in OTHERS.items() for one in tests
-    ]
+    meanwhile, beside = (
+        [(one.what, one.answer, f"`{file}.py::{one.test}`") for file, tests in files.items() for one in tests]
+        for files in (OTHERS, AROUND)
+    )
     inside = [(one.what, one.answer, f"`{one.test}`") for one in IN_PROCESS]
     stops = ("attack", "what stops it", "test")
     parts = (
         (HEAD, _table(stops[:2], before)),
-        (MIDDLE, _table(stops, around)),
+        (MIDDLE, _table(stops, meanwhile)),
+        (BESIDE, _table(("way", "what is done about it", "test"), beside)),
         (INSIDE, _table(("attack", "result", "test"), inside)),
     )
     return "".join(text + table for text, table in parts)

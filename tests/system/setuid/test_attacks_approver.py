@@ -20,7 +20,7 @@ def become(guest: Guest, friend: Guest) -> Seen:
 def says(guest: Guest, ruser: str, *, real_uid: int) -> Seen:
     """A program with root's rights that says `ruser` is its caller, and belongs to somebody."""
     arguments = ["-I", f"ruser={ruser}", PHONE_ONLY.name, guest.twin, "authenticate"]
-    terminal = Terminal([*guest.under, "setpriv", f"--ruid={real_uid}", "pamtester", *arguments])
+    terminal = Terminal(["setpriv", f"--ruid={real_uid}", "pamtester", *arguments])
     return Seen(terminal.finish(), terminal.shown)
 
 
@@ -48,7 +48,7 @@ def test_another_user_approves_themselves(guest: Guest) -> None:
 @side_by_side
 def test_an_exempt_caller_becomes_root_without_a_phone_and_no_other_user(guest: Guest) -> None:
     with open("/etc/group", "a", encoding="utf-8") as groups:
-        groups.write(f"{SPARED[guest.module]}:x:{guest.person.uid}:{guest.name}\n")
+        groups.write(f"{SPARED}:x:{guest.person.uid}:{guest.name}\n")
     friend = guest.stage.guest(Phone.DENIES)
     assert become(guest, friend).status == 1
     assert (guest.starts(), friend.starts()) == (0, 1)
