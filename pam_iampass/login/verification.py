@@ -13,7 +13,7 @@ from pam_iampass.login import decisions, policy, prompt
 from pam_iampass.login.concurrency import AtCapacity
 from pam_iampass.login.conversation import Conversation
 from pam_iampass.login.requirement import ApprovalRequired, SecondFactorRequired
-from pam_iampass.outcome import Decision, Login, Outcome, Result
+from pam_iampass.outcome import Decision, Login, Outcome, Phase, Result
 from pam_iampass.system.accounts import LookupFailed, UnknownAccount
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def _get_approval(
     request = PhoneRequest(required, application, context, prompted=typed is not None)
     decision = _ask_in_turn(request, rate_limit, settings.throttle)
 
-    may_enroll = required.service.enroll_at_login and required.phone.listed
+    enrolls = required.service.enroll_at_login and login.phase is Phase.AUTHENTICATE
+    may_enroll = enrolls and required.phone.listed
     if decision.outcome is Outcome.NO_DEVICE and may_enroll:
         from pam_iampass.login.enrollment import offer_enrollment
 

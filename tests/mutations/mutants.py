@@ -58,6 +58,7 @@ _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
 _SINKS = "pam_iampass/audit/sinks.py"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
+_ACCOUNT = "tests/pam/native/test_account_phase.py::"
 
 MUTANTS = (
     # 1
@@ -685,8 +686,8 @@ MUTANTS = (
         7,
         "the native door writes no audit record if it gets no result",
         "doors/native/door.c",
-        "    if (failure.error != ECANCELED)\n        audit_denial(pamh, &failure);",
-        "    (void)audit_denial;",
+        "        if (failure.error != ECANCELED)\n            audit_denial(pamh, &failure);",
+        "        (void)audit_denial;",
         "tests/pam/native/test_denial.py::test_leaves_one_audit_record",
     ),
     Mutant(
@@ -975,5 +976,53 @@ MUTANTS = (
         "        if unsuitable is None is not None:",
         "tests/system/setup/test_other_services.py"
         "::test_a_screen_locker_that_includes_the_service_would_be_locked_for_good",
+    ),
+    Mutant(
+        4,
+        "the native door asks again in the account phase what was approved in the auth phase",
+        "doors/native/door.c",
+        "(void)pam_set_data(pamh, DECISION, passed ? (void *)DECISION : NULL, NULL);",
+        "(void)passed;",
+        _ACCOUNT + "test_a_login_that_passed_in_the_auth_phase_is_not_decided_again",
+    ),
+    Mutant(
+        4,
+        "the native door asks again in the account phase what was denied in the auth phase",
+        "doors/native/door.c",
+        "pam_get_data(pamh, DECISION, &passed) != PAM_SUCCESS)",
+        "(pam_get_data(pamh, DECISION, &passed) != PAM_SUCCESS || passed == NULL))",
+        _ACCOUNT + "test_a_login_that_was_denied_in_the_auth_phase_stays_denied_without_another_request",
+    ),
+    Mutant(
+        10,
+        "the native door asks in the account phase of programs that have required no first factor",
+        "doors/native/door.c",
+        "    if (in_sshd(pamh) && pam_get_data",
+        "    if (pam_get_data",
+        _ACCOUNT + "test_outside_of_sshd_the_account_is_not_judged",
+    ),
+    Mutant(
+        1,
+        "a denial in the account phase is no denial",
+        "pam_iampass/outcome.py",
+        "return PamCode.PERM_DENIED",
+        "return PamCode.IGNORE",
+        "tests/unit/test_outcome.py::test_success_is_for_approval_and_recovery_only",
+    ),
+    Mutant(
+        10,
+        "first_factor on an account line is ignored",
+        "pam_iampass/module.py",
+        "if arguments.first_factor is not None and login.phase is Phase.ACCOUNT:",
+        "if arguments.first_factor is not None and login.phase is None:",
+        "tests/unit/test_account_phase.py::test_a_line_that_requires_a_key_denies_because_sshd_has_not_told_of_it_yet",
+    ),
+    Mutant(
+        14,
+        "an expired password skips the phone in the account phase of sshd",
+        "config/pam.d/iampass-sshd-quiet",
+        "account    substack     common-account",
+        "account    include      common-account",
+        "tests/system/test_quiet.py::test_an_expired_password_does_not_skip_the_phone",
     ),
 )
