@@ -22,6 +22,11 @@ def clean(text: str, limit: int = 300) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def one_line(text: str) -> str:
+    """Return a message of several lines on one line, cleaned."""
+    return clean("; ".join(part.strip() for part in text.splitlines()), 2000)
+
+
 def quoted(text: str | None) -> str:
     """Return a name for a line of a log: a plain word unchanged, anything else cleaned and in quotes.
 

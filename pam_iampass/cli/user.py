@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pam_iampass.cli.output import count, fields, line, show_json, table
+from pam_iampass.cli.output import Part, count, fields, line, progress, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option, token_option
-from pam_iampass.config import settings
-from pam_iampass.config.user_table_editing import UserTableEditor
+from pam_iampass.cli.user_login import STATES, login_words, show_login
+from pam_iampass.cli.user_remove import editor_of, remove_users
 from pam_iampass.config.value_types import METHODS
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
-from pam_iampass.errors import ConfigurationError, Severity, shown
+from pam_iampass.errors import Severity, shown
 from pam_iampass.text import clean
 
-_STATES = {
-    UserState.ASKED: ("asked on the phone", "green", "is asked", "are asked"),
-    UserState.EXEMPT: ("exempt", "yellow", "is exempt", "are exempt"),
-    UserState.DENIED: ("denied", "yellow", "has no token and is denied", "have no token and are denied"),
-    UserState.IGNORED: (
-        "passes without a second factor",
-        "bold red",
-        "passes without a token",
-        "pass without a token",
-    ),
-    UserState.BROKEN: ("denied", "bold red", "is denied because of an error", "are denied because of errors"),
-    UserState.NO_ACCOUNT: ("never looked up", "yellow", "has no account", "have no account"),
+if TYPE_CHECKING:
+    from pam_iampass.doctor.phones import PhoneState
+
+_PHONES: dict[str, Part] = {
+    "registered": ("registered", "green"),
+    "none": ("none", "bold red"),
+    "unknown": ("unknown at IAMPASS", "bold red"),
+    "not_asked": ("no answer", "yellow"),
 }
-"""Each state in words, with its style, and as the end of a sentence about one user and about several."""
 _CHOICES = {
     "without-token": (UserState.DENIED, UserState.IGNORED),
     "without-account": (UserState.NO_ACCOUNT,),
@@ -43,7 +40,9 @@ Examples:
   pam-iampass user list --only without-token       users who cannot log in yet
   pam-iampass user add alice                       asks for the token
   pam-iampass user add bob --method facial < token-of-bob
+  pam-iampass user list --check-phones             and who has no phone
   pam-iampass user remove alice
+  pam-iampass user remove --from leavers.csv --yes
 """
 
 
@@ -61,24 +60,36 @@ def command() -> None:
 @click.option(
     "--only", type=click.Choice(list(_CHOICES)), multiple=True, help="Only these users. Can be repeated."
 )
+@click.option("--check-phones", is_flag=True, help="Also ask IAMPASS who has a phone. No phone rings.")
 @json_option
 @click.pass_context
-def list_users(ctx: click.Context, config: Path, only: tuple[str, ...], as_json: bool) -> None:
+def list_users(
+    ctx: click.Context, config: Path, only: tuple[str, ...], check_phones: bool, as_json: bool
+) -> None:
     """List all users of this machine and of the table, with the result that a login would have.
 
     The users of this machine are root and the accounts with a shell and a user id in the range of people (UID_MIN to
     UID_MAX in /etc/login.defs). Accounts of a directory service that does not list them appear only if they are in
     the table.
 
-    The exit status is 0, or 1 if the configuration has an error.
+    The exit status is 0, or 1 if the configuration has an error, or IAMPASS did not answer.
     """
     found = user_status(config)
     wanted = {state for choice in only for state in _CHOICES[choice]} or set(UserState)
     users = [user for user in found.users if user.state in wanted]
+    phones = _phones(replace(found, users=tuple(users)), config, as_json) if check_phones else None
     if as_json:
-        show_json({"ok": found.ok, "users": [_as_object(user) for user in users]})
+        objects = [_as_object(user) for user in users]
+        if phones is not None:
+            for one in objects:
+                state = phones.get(str(one["user"]))
+                one["phone"] = None if state is None else state.value
+        show_json({"ok": found.ok, "users": objects})
     else:
-        _show_all(users, found)
+        _show_all(users, found, phones)
+    if phones and any(state.value == "not_asked" for state in phones.values()):
+        line("IAMPASS did not answer for all users. Try again later.", err=True)
+        ctx.exit(1)
     _end(ctx, found)
 
 
@@ -128,7 +139,7 @@ def add_user(
 
     The exit status is 0, or 1 if the user was not added.
     """
-    editor = _editor(config)
+    editor = editor_of(config)
     name = account(user)
     if name is None and not no_account:
         message = f"{shown(user)} is not a user of this machine; to add the user anyway, give --no-account"
@@ -139,62 +150,37 @@ def add_user(
         typed = click.prompt(question, err=True) if sys.stdin.isatty() else sys.stdin.readline()
         token = str(typed).strip()
     line(f"{name} has a token, in {editor.add(name, token, methods or None, replace)}.")
-    _show_login(config, name)
+    show_login(config, name)
 
 
-@command.command("remove", short_help="Remove the token of a user.")
-@click.argument("user", type=USER)
-@config_option
-def remove_user(user: str, config: Path) -> None:
-    """Remove the token of USER, and show the result of a login from then on.
+def _phones(found: UserStatusReport, config: Path, as_json: bool) -> dict[str, PhoneState]:
+    """What IAMPASS says about each user who is asked."""
+    from pam_iampass.client import IampassError
+    from pam_iampass.doctor.phones import phones_of
 
-    A user in users.yaml is not removed; the command names the line to delete. User and phone stay registered at
-    IAMPASS: delete them there, too.
-
-    The exit status is 0, or 1 if the user was not removed.
-    """
-    editor = _editor(config)
-    (typed,) = user_status(config, [user]).users
-    name = user if typed.entry is not None else account(user) or user
-    line(f"{name} no longer has a token; deleted {editor.remove(name)}.")
-    _show_login(config, name)
-    line("User and phone are still registered at IAMPASS: delete them there, too.")
+    try:
+        with progress(as_json) as show:
+            return phones_of(found, config, show)
+    except IampassError as error:
+        raise click.ClickException(error.diagnostics()) from None
 
 
-def _editor(config: Path) -> UserTableEditor:
-    """The editor of the table that the settings name. Raises ConfigurationError."""
-    read = settings.check(config)
-    if read.users is None:
-        raise ConfigurationError(read.problems)
-    return UserTableEditor(read.users, read.users.parent / settings.USERS_FOLDER)
-
-
-def _login(status: UserStatus) -> tuple[str, str]:
-    """The result of a login, in a few words."""
-    words, style, *_ = _STATES[status.state]
-    if status.reason:
-        words += f": {status.reason}"
-    services = "; ".join(f"{name}: {_STATES[state][0]}" for name, state in status.services.items())
-    return f"{words} ({services})" if services else words, style
-
-
-def _show_login(config: Path, name: str) -> None:
-    (status,) = user_status(config, [name]).users
-    if status.state is not UserState.NO_ACCOUNT:
-        words, style = _login(status)
-        line((f"A login of {name}: {words}.", style))
-
-
-def _show_all(users: list[UserStatus], found: UserStatusReport) -> None:
+def _show_all(users: list[UserStatus], found: UserStatusReport, phones: dict[str, PhoneState] | None) -> None:
     if not users:
         line("No user.")
         return
-    table(
-        ("USER", "UID", "TOKEN IN", "LOGIN"),
-        [((user.name, "bold"), _uid(user), _origin(user, found.table), _login(user)) for user in users],
-    )
+    headings: list[str] = ["USER", "UID", "TOKEN IN", "LOGIN"]
+    rows: list[list[Part]] = [
+        [(user.name, "bold"), _uid(user), _origin(user, found.table), login_words(user)] for user in users
+    ]
+    if phones is not None:
+        headings.insert(3, "PHONE")
+        for user, row in zip(users, rows):
+            phone = phones.get(user.name)
+            row.insert(3, "-" if phone is None else _PHONES[phone.value])
+    table(headings, rows)
     parts = []
-    for state, (_, _, one, many) in _STATES.items():
+    for state, (_, _, one, many) in STATES.items():
         number = sum(user.state is state for user in users)
         if number:
             parts.append(f"{number:,} {one if number == 1 else many}")
@@ -223,7 +209,7 @@ def _show_one(user: UserStatus) -> None:
             ("token", entry.token if entry else "-"),
             ("token in", "-" if user.place is None else f"{user.place[0]}:{user.place[1]}"),
             ("methods", methods),
-            ("login", _login(user)),
+            ("login", login_words(user)),
         ]
     )
 
@@ -249,3 +235,6 @@ def _as_object(user: UserStatus) -> dict[str, object]:
         "methods": None if methods is None else list(methods),
         "services": {name: state.value for name, state in user.services.items()},
     }
+
+
+command.add_command(remove_users)

@@ -79,17 +79,22 @@ class UserTableEditor:
             self._make_folder()
             return self._write(name, entry)
 
+    def own_file(self, name: str) -> Path:
+        """The user's file, which `remove` deletes. Raises as `add` does."""
+        _require_name(name)
+        own = self._own(name)
+        place = self._place_in_users(name)
+        if place is not None:
+            what = f"{shown(name)} is in {place}, which is only edited by hand"
+            raise EditRefused(what, "delete that line" + (", then remove the user again" if own else ""))
+        if own is None:
+            raise EditRefused(f"{shown(name)} has no token", "see: pam-iampass user list")
+        return own
+
     def remove(self, name: str) -> Path:
         """Delete the user's file, and return it. Raises as `add` does."""
-        _require_name(name)
         with self._locked():
-            own = self._own(name)
-            place = self._place_in_users(name)
-            if place is not None:
-                what = f"{shown(name)} is in {place}, which is only edited by hand"
-                raise EditRefused(what, "delete that line" + (", then remove the user again" if own else ""))
-            if own is None:
-                raise EditRefused(f"{shown(name)} has no token", "see: pam-iampass user list")
+            own = self.own_file(name)
             with trusted_folder(str(self._folder), self._owner) as folder:
                 with _changing(own):
                     os.unlink(own.name, dir_fd=folder)

@@ -15,7 +15,6 @@ from pam_iampass.client import (
     IampassError,
     LocalFailure,
     ManagementAPI,
-    ManagementAPIResult,
     NotFound,
     Refused,
     TLSFailure,
@@ -24,6 +23,7 @@ from pam_iampass.client import (
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding, names
+from pam_iampass.doctor.phones import PhoneState, phone_states
 from pam_iampass.login.api import connect
 
 _SECONDS = 15.0
@@ -73,12 +73,18 @@ class ServiceCheck:
             return
         if self._settings.previous_secret:
             yield self._secret_in_use(client)
-        unknown: list[str] = []
         try:
-            self._ask_about(client, tokens, unknown)
+            states = phone_states(client, tokens, self._progress, _SECONDS)
         except IampassError as error:
             yield from self._failure(client, error)
             return
+        self.has_device = {
+            user: state is PhoneState.REGISTERED
+            for user, state in states.items()
+            if state in (PhoneState.REGISTERED, PhoneState.NONE)
+        }
+        self.unasked = [user for user, state in states.items() if state is PhoneState.NOT_ASKED]
+        unknown = [user for user, state in states.items() if state is PhoneState.UNKNOWN]
         if not self.has_device and self._application_is_unknown(client):
             application, file = self._settings.application_id, self._settings.files[0]
             evidence = "404 to add_users without users"
@@ -91,25 +97,6 @@ class ServiceCheck:
         if unknown:
             evidence = f"{self._settings.server} does not know them (has_registered_mobile_device)"
             yield finding("not-at-iampass", "users", evidence, names=names(unknown))
-
-    def _ask_about(self, client: ManagementAPI, tokens: Mapping[str, str], unknown: list[str]) -> None:
-        """Ask which users have a device, and add those whom IAMPASS does not know to `unknown`.
-
-        Raises IampassError for a failure that will meet all of them.
-        """
-        deadline = Deadline.after(_SECONDS)
-        for number, (user, token) in enumerate(tokens.items(), 1):
-            self._progress(f"checking phones: {number} of {len(tokens)}")
-            if deadline.expired:
-                self.unasked = list(tokens)[number - 1 :]
-                return
-            try:
-                found = client.has_registered_mobile_device(token, deadline=deadline)
-                self.has_device[user] = found is ManagementAPIResult.has_mobile_device
-            except (Declined, NotFound):
-                unknown.append(user)
-            except Unavailable:
-                self.unasked.append(user)
 
     @staticmethod
     def _application_is_unknown(client: ManagementAPI) -> bool:

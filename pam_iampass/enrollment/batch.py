@@ -7,14 +7,13 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Callable
 
-from pam_iampass.client import Declined, IampassError, ProtocolError, Unavailable
+from pam_iampass.client import IampassError
+from pam_iampass.enrollment.failures import Failures
 from pam_iampass.enrollment.request import EnrollmentRequest
 from pam_iampass.enrollment.sent_messages import SentMessages
 from pam_iampass.enrollment.service import EnrollmentService
 from pam_iampass.errors import PamIampassError
-from pam_iampass.text import clean
-
-_MAX_FAILURES = 3  # in a row; then IAMPASS is at fault, and not a single user
+from pam_iampass.text import clean, one_line
 
 
 class BatchState(enum.Enum):
@@ -58,7 +57,7 @@ class Batch:
         """`replace` replaces tokens in the table, `resend` sends messages again; `message` precedes the link."""
         self._service, self.manager = service, service.manager
         self._replace, self._resend, self._message = replace, resend, message
-        self._failures = 0
+        self._failures = Failures()
         self.results = [BatchResult(request) for request in requests]
         self.stopped: str | None = None
         """Why it ended early."""
@@ -89,7 +88,7 @@ class Batch:
 
     def stop(self, error: IampassError) -> None:
         """Note that it ends early because of this error."""
-        self.stopped = _one_line(error.diagnostics())
+        self.stopped = one_line(error.diagnostics())
 
     def all_in(self, states: Iterable[BatchState]) -> bool:
         """Whether every result is in one of these states."""
@@ -100,14 +99,15 @@ class Batch:
         try:
             result = self._invite(request, sent)
         except PamIampassError as error:
-            return BatchResult(request, BatchState.FAILED, problem=_one_line(error.diagnostics()))
+            return BatchResult(request, BatchState.FAILED, problem=one_line(error.diagnostics()))
         except IampassError as error:
-            self._count(error)
+            if self._failures.affect_all(error):
+                self.stop(error)
             return BatchResult(request, BatchState.FAILED, problem=clean(str(error)))
         except OSError as error:
-            self.stopped = _one_line(f"{error.filename or sent.path}: {error.strerror or error}")
+            self.stopped = one_line(f"{error.filename or sent.path}: {error.strerror or error}")
             return BatchResult(request, BatchState.FAILED, problem=self.stopped)
-        self._failures = 0
+        self._failures.reset()
         return result
 
     def _invite(self, request: EnrollmentRequest, sent: SentMessages) -> BatchResult:
@@ -128,14 +128,3 @@ class Batch:
                 sent.take_back(token, request.phone_number)
             raise
         return BatchResult(request, BatchState.MESSAGE_SENT, token)
-
-    def _count(self, error: IampassError) -> None:
-        """Count the failures in a row, and stop if the error is not about a single user."""
-        single = isinstance(error, (Declined, ProtocolError, Unavailable))
-        self._failures = 0 if isinstance(error, Declined) else self._failures + 1
-        if not single or self._failures >= _MAX_FAILURES:
-            self.stop(error)
-
-
-def _one_line(text: str) -> str:
-    return clean("; ".join(part.strip() for part in text.splitlines()), 2000)

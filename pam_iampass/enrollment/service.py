@@ -45,9 +45,7 @@ class EnrollmentService:
     def __init__(
         self, manager: ManagementAPI, table: UserTable, editor: UserTableEditor, unlisted: UnlistedUsers
     ) -> None:
-        self.manager = manager
-        self._table = table
-        self._editor = editor
+        self.manager, self.table, self.editor = manager, table, editor
         self._unlisted = unlisted
 
     def enroll(self, request: EnrollmentRequest, replace: bool = False) -> EnrollmentResult:
@@ -57,13 +55,13 @@ class EnrollmentService:
         cannot be enrolled, IampassError if IAMPASS fails.
         """
         user = self.account(request.user)
-        entry = self._table.find(user)
+        entry = self.table.find(user)
         token = self._token(user, request.token, entry, replace)
         added = self.manager.add_user(token) is ManagementAPIResult.success
         file = None
         if entry is None or entry.token != token:
             try:
-                file = self._editor.add(user, token, entry.methods if entry else None, replace)
+                file = self.editor.add(user, token, entry.methods if entry else None, replace)
             except BaseException:
                 if added:  # otherwise a token stays at IAMPASS that nobody knows
                     with suppress(IampassError):

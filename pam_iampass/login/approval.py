@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
 
-from pam_iampass.client import AuthenticationMethod, Deadline
+from pam_iampass.client import AuthenticationMethod, Deadline, Status
 from pam_iampass.client.errors import IampassError, NotFound, Unavailable
 from pam_iampass.login import decisions
 from pam_iampass.login.polling import next_poll
@@ -85,7 +85,7 @@ class PhoneRequest:
             if not prompted:
                 conversation.say(f"Approve this on your phone within {decisions.seconds(service.timeout)}.")
             try:
-                self._poll(session, lease.pause)
+                self._poll(session, lease.pause, conversation)
             except Unavailable as error:
                 return decisions.unavailable(error, service, True, self._elapsed())
             except IampassError as error:
@@ -107,12 +107,13 @@ class PhoneRequest:
             self.may_have_notified = error.may_have_started
             raise
 
-    def _poll(self, session: Session, pause: Callable[[float], None]) -> None:
-        """Poll until the phone has answered or the time is up.
+    def _poll(self, session: Session, pause: Callable[[float], None], conversation: Conversation) -> None:
+        """Poll until the phone has answered or the time is up; say when it is identifying the person.
 
         Raises Unavailable where the last poll failed, and any other IampassError at once.
         """
         failure: Unavailable | None = None
+        may_say = not self._required.login.through_sshd  # which would show it after the result
         timeout = self.deadline.at - self._began
         phase = os.urandom(1)[0] / 256
         moment = next_poll(None, timeout)
@@ -129,6 +130,9 @@ class PhoneRequest:
                     moment = max(self._elapsed() + error.retry_after, moment)
             if not session.in_progress:
                 return
+            if may_say and session.session_status is Status.identifying:
+                conversation.say("Your phone is checking that it is you.")
+                may_say = False
         if failure is not None:
             raise failure
 

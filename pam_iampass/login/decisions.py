@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 ASK_THE_ADMINISTRATOR = "Please ask your administrator."
 ENDED = "The request was ended before it was approved."
+#: By the final status of a session that was not approved: the reason, and the message for the person.
+_NOT_APPROVED = {
+    "cancelled": ("the request was refused on the phone", "Denied on your phone."),
+    "failed": ("the phone did not recognize the person", "Your phone did not recognize you."),
+    "closed": ("the request was ended from elsewhere", ENDED),
+    "walkaway": ("the phone is no longer near", "Your phone is not near you."),
+}
 
 
 def seconds(time: float) -> str:
@@ -104,13 +111,14 @@ def recovered(left: int, before: Decision | None) -> Decision:
 
 def answered(session: Session, service: ServiceSettings, elapsed: float) -> Decision:
     """The final status of the session. Only `active` is an approval."""
-    status = session.session_status.name
     if session.active:
         return Decision(Outcome.APPROVED, Result.SUCCESS, "", "Approved on your phone.", elapsed)
+    status = session.session_status.name
     if session.in_progress or status == "timeout":
         message = f"Nobody answered on your phone within {seconds(service.timeout)}."
         return denied(Outcome.TIMED_OUT, "the phone did not answer in time", message, elapsed)
-    return denied(Outcome.DENIED, f"IAMPASS reports the status {status}", "Denied on your phone.", elapsed)
+    why, message = _NOT_APPROVED[status]
+    return denied(Outcome.DENIED, f"{why} (status {status})", message, elapsed)
 
 
 def not_started(reason: str, elapsed: float) -> Decision:
@@ -129,7 +137,7 @@ def unknown_to_iampass(error: NotFound, application: str, approver: str, elapsed
         "Check application_id and server; pam-iampass doctor finds out which it is"
     )
     message = "IAMPASS does not know you, or does not know this machine. " + ASK_THE_ADMINISTRATOR
-    return denied(Outcome.MISCONFIGURED, reason, message, elapsed)
+    return denied(Outcome.DENIED, reason, message, elapsed)
 
 
 def registered(before: Decision, elapsed: float) -> Decision:

@@ -38,7 +38,7 @@ class Behaviour:
     """Whether polls are answered without the outer key, as in the service's documentation."""
 
 
-_DECISIONS = {Auto.APPROVE: SessionStatus.ACTIVE, Auto.DENY: SessionStatus.FAILED}
+_DECISIONS = {Auto.APPROVE: SessionStatus.ACTIVE, Auto.DENY: SessionStatus.CANCELLED}
 
 
 def start_timers(state: ServiceState, behaviour: Behaviour, session: SandboxSession) -> None:

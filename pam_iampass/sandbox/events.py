@@ -16,7 +16,7 @@ class EventKind(str, enum.Enum):
     APPROVED = "approved"
     DENIED = "denied"
     TIMED_OUT = "timed out"
-    CANCELLED = "cancelled"
+    NOT_RECOGNIZED = "not recognized"
     WALKED_AWAY = "walked away"
     ENDED = "ended"
     EXPIRED = "expired"

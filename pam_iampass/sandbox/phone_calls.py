@@ -15,9 +15,12 @@ from pam_iampass.sandbox.request import IncomingRequest
 from pam_iampass.sandbox.sessions import SandboxSession, SessionStatus
 from pam_iampass.text import clean
 
-_APPROVE_OR_DENY = {"approve": SessionStatus.ACTIVE, "deny": SessionStatus.FAILED}
-_BY_PHONE = {**_APPROVE_OR_DENY, "identify": SessionStatus.IDENTIFYING}
-_BY_SCRIPT = {**_APPROVE_OR_DENY, "cancel": SessionStatus.CANCELLED}
+_DECISIONS = {
+    "approve": SessionStatus.ACTIVE,
+    "deny": SessionStatus.CANCELLED,
+    "fail": SessionStatus.FAILED,
+    "identify": SessionStatus.IDENTIFYING,
+}
 
 
 def events(backend: Backend, request: IncomingRequest) -> ServiceReply:
@@ -27,10 +30,10 @@ def events(backend: Backend, request: IncomingRequest) -> ServiceReply:
 
 
 def decide(backend: Backend, request: IncomingRequest) -> ServiceReply:
-    """``POST /phone/requests/<number>/approve`` (or ``deny``, ``identify``), no body."""
+    """``POST /phone/requests/<number>/approve`` (or ``deny``, ``fail``, ``identify``), no body."""
     _require_page(backend, request)
     try:
-        _decide(backend, request, _BY_PHONE)
+        _decide(backend, request)
     except LookupError:
         raise Refusal(
             409, "NOT_PENDING", "this request no longer waits for an answer of this phone"
@@ -70,10 +73,10 @@ def list_for_script(backend: Backend, request: IncomingRequest) -> ServiceReply:
 
 
 def decide_for_script(backend: Backend, request: IncomingRequest) -> ServiceReply:
-    """``POST /sandbox/requests/<number>/approve`` (or ``deny``, ``cancel``), no body."""
+    """``POST /sandbox/requests/<number>/approve`` (or ``deny``, ``fail``, ``identify``), no body."""
     request.require_bearer(backend.control_token, "control token")
     try:
-        return ServiceReply.of(_described(_decide(backend, request, _BY_SCRIPT)))
+        return ServiceReply.of(_described(_decide(backend, request)))
     except LookupError as error:
         raise Refusal(404, "NOT_PENDING", str(error)) from None
 
@@ -85,14 +88,12 @@ def _require_page(backend: Backend, request: IncomingRequest) -> None:
     request.require_bearer(backend.phone_key, "phone key")
 
 
-def _decide(
-    backend: Backend, request: IncomingRequest, decisions: dict[str, SessionStatus]
-) -> SandboxSession:
+def _decide(backend: Backend, request: IncomingRequest) -> SandboxSession:
     request.require_no_body()
     number, verb = request.segments[2:]
-    if verb not in decisions or not (number.isascii() and number.isdigit() and len(number) < 10):
-        raise Refusal(404, "UNKNOWN_CALL", f"the decisions about a request are: {', '.join(decisions)}")
-    return backend.state.answer(int(number), decisions[verb])
+    if verb not in _DECISIONS or not (number.isascii() and number.isdigit() and len(number) < 10):
+        raise Refusal(404, "UNKNOWN_CALL", f"the decisions about a request are: {', '.join(_DECISIONS)}")
+    return backend.state.answer(int(number), _DECISIONS[verb])
 
 
 def _described(session: SandboxSession) -> dict[str, Any]:

@@ -17,7 +17,11 @@ _SHOWN = 20
 _USERS_SHOWN = 100
 _LINK = re.compile(r"/register/([A-Za-z0-9_-]+)", re.ASCII)
 _WITHDRAWN = "withdrawn"
-_OUTCOMES = {SessionStatus.FAILED: "denied", SessionStatus.TIMEOUT: "expired"}
+_OUTCOMES = {
+    SessionStatus.CANCELLED: "denied",
+    SessionStatus.FAILED: "unrecognized",
+    SessionStatus.TIMEOUT: "expired",
+}
 
 View = dict[str, Any]
 

@@ -172,12 +172,12 @@ class Sandbox(Behaviour):
         return self._state.answer(request, SessionStatus.ACTIVE)
 
     def deny(self, request: SessionOrUser) -> SandboxSession:
-        """Deny on the phone: the session is ``failed``."""
-        return self._state.answer(request, SessionStatus.FAILED)
+        """Deny on the phone: the session is ``cancelled``."""
+        return self._state.answer(request, SessionStatus.CANCELLED)
 
-    def cancel(self, request: SessionOrUser) -> SandboxSession:
-        """The service cancels the request: ``cancelled``."""
-        return self._state.sessions.decide(request, SessionStatus.CANCELLED)
+    def fail(self, request: SessionOrUser) -> SandboxSession:
+        """The phone does not recognize the user: ``failed``."""
+        return self._state.answer(request, SessionStatus.FAILED)
 
     def time_out(self, request: SessionOrUser) -> SandboxSession:
         """Let the request time out now: ``timeout``."""

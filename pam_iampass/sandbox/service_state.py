@@ -51,7 +51,7 @@ class ServiceState:
         with self.notifier:
             for session in self.sessions.all:
                 if session.user == user and session.undecided:
-                    self.sessions.decide(session, SessionStatus.CANCELLED)
+                    self.sessions.end(session.number, EndedBy.REMOVAL)
             self.users.disable_device(user)
 
     def report(self, kind: EventKind, user: str = "", detail: str = "") -> None:

@@ -83,9 +83,9 @@ SessionOrUser = Union[SandboxSession, int, str]
 
 _EVENTS = {
     SessionStatus.ACTIVE: EventKind.APPROVED,
-    SessionStatus.FAILED: EventKind.DENIED,
+    SessionStatus.FAILED: EventKind.NOT_RECOGNIZED,
     SessionStatus.TIMEOUT: EventKind.TIMED_OUT,
-    SessionStatus.CANCELLED: EventKind.CANCELLED,
+    SessionStatus.CANCELLED: EventKind.DENIED,
     SessionStatus.IDENTIFYING: EventKind.IDENTIFYING,
 }
 

@@ -18,6 +18,7 @@ _STYLES = {
     EventKind.REQUESTED: "bold cyan",
     EventKind.APPROVED: "bold green",
     EventKind.DENIED: "bold red",
+    EventKind.NOT_RECOGNIZED: "bold red",
     EventKind.TIMED_OUT: "yellow",
     EventKind.REFUSED: "red",
     EventKind.NOT_STARTED: "yellow",

@@ -65,7 +65,8 @@ def test_the_end_of_the_time_is_told_and_a_withdrawn_request_too(
 
 
 @pytest.mark.parametrize(
-    ("button", "status"), [("alice’s face", "active"), ("Another face", "failed"), ("Deny, alice", "failed")]
+    ("button", "status"),
+    [("alice’s face", "active"), ("Another face", "failed"), ("Deny, alice", "cancelled")],
 )
 def test_a_face_is_played_in_two_steps(
     sandbox: Sandbox, caller: Caller, open_page: OpenPage, button: str, status: str

@@ -40,16 +40,16 @@ def table() -> Iterator[Case]:
     yield Case(
         "the user denies, then approves",
         DENIED.but(requests=once),
-        scripted(PENDING, polled("failed"), ENDED, ACTIVE),
+        scripted(PENDING, polled("cancelled"), ENDED, ACTIVE),
     )
     yield Case(
         "the user approves, then denies",
         APPROVED.but(requests=once),
-        scripted(PENDING, ACTIVE, ENDED, polled("failed")),
+        scripted(PENDING, ACTIVE, ENDED, polled("cancelled")),
     )
     yield Case(
         "the user is in the status `identifying`, then approves",
-        APPROVED.but(requests=Requests(1, 2, 1)),
+        APPROVED.but(requests=Requests(1, 2, 1), also="Your phone is checking that it is you."),
         scripted(PENDING, polled("identifying"), ACTIVE, ENDED),
     )
     yield Case(

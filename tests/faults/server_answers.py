@@ -210,19 +210,20 @@ def _at_a_poll() -> Iterator[Case]:
             NONSENSE,
         ),
         "refusal": (REFUSALS, MISCONFIGURED),
-        "ends": (
-            {
-                f"the status {status}": polled(status)
-                for status in ("failed", "cancelled", "closed", "walkaway")
-            },
-            DENIED,
-        ),
     }
     for steps, expected in then_denied.values():
         for what, step in steps.items():
             yield row(what, expected.but(requests=once, within=4.0), step, ENDED)
     ended = "The request was ended before it was approved."
-    yield row("404", DENIED.but(requests=once, message=ended, within=4.0), NOT_FOUND, ENDED)
+    ends = {
+        "the status cancelled": (polled("cancelled"), "Denied on your phone."),
+        "the status failed": (polled("failed"), "Your phone did not recognize you."),
+        "the status closed": (polled("closed"), ended),
+        "the status walkaway": (polled("walkaway"), "Your phone is not near you."),
+        "404": (NOT_FOUND, ended),
+    }
+    for what, (step, message) in ends.items():
+        yield row(what, DENIED.but(requests=once, message=message, within=4.0), step, ENDED)
     yield row("the status timeout", timed_out(20).but(requests=once, within=4.0), polled("timeout"), ENDED)
     for what, step in {"503": answer(503), "429": answer(429), **LOST_AT_ONCE}.items():
         yield row(

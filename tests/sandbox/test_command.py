@@ -207,7 +207,7 @@ def test_on_a_terminal_requests_are_answered_by_typing(tmp_path: Path) -> None:
         terminal.expect("\x1b\\[1;32mapproved")
         terminal.sendline("d")
         terminal.expect("denied")
-        assert (caller.poll(first), caller.poll(second)) == ("active", "failed")
+        assert (caller.poll(first), caller.poll(second)) == ("active", "cancelled")
         terminal.sendline("d 9")
         terminal.expect("there is no request 9")
         terminal.sendeof()

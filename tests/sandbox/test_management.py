@@ -105,7 +105,7 @@ def test_a_lost_device_is_disabled_and_a_link_registers_another(sandbox: Sandbox
     reply = caller.get(caller.manage("lost_user_mobile_device", "alice")).json
     assert reply["status"] is True
     assert device_of(caller, "alice") == {"device_registered": False}
-    assert caller.poll(begun) == "cancelled"
+    assert caller.poll(begun) == "closed"
     assert caller.start("alice").authentication["reason"] == "NO_MOBILE_DEVICE"
     assert open_link(caller, "POST", reply["register_url"]).status == 200
     assert device_of(caller, "alice") == {"device_registered": True}

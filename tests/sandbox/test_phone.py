@@ -79,7 +79,12 @@ def test_a_request_is_over_when_its_session_is(sandbox: Sandbox, caller: Caller)
 
 
 @pytest.mark.parametrize(
-    ("verb", "status", "outcome"), [("approve", "active", "approved"), ("deny", "failed", "denied")]
+    ("verb", "status", "outcome"),
+    [
+        ("approve", "active", "approved"),
+        ("deny", "cancelled", "denied"),
+        ("fail", "failed", "unrecognized"),
+    ],
 )
 def test_an_answer_reaches_the_client(
     sandbox: Sandbox, caller: Caller, verb: str, status: str, outcome: str
@@ -116,7 +121,7 @@ def test_a_request_is_answered_once(sandbox: Sandbox, caller: Caller) -> None:
     begun = caller.start("alice").authentication
     assert post(sandbox, "/phone/requests/1/deny").status == 200
     assert post(sandbox, "/phone/requests/1/approve").reason == "NOT_PENDING"
-    assert caller.poll(begun) == "failed"
+    assert caller.poll(begun) == "cancelled"
     for wrong in ("2/approve", "0/deny"):
         assert post(sandbox, f"/phone/requests/{wrong}").reason == "NOT_PENDING"
     for wrong in ("1/cancel", "x/approve", "-1/approve", "99999999999999999999/approve"):

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from pam_iampass import client
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SessionStatus
 from tests.sandbox.signer import Caller
@@ -25,6 +26,16 @@ def python() -> Path:
 def witness(python: Path, sandbox: Sandbox) -> Iterator[Witness]:
     with Witness(python, sandbox) as running:
         yield running
+
+
+def test_its_whole_surface_is_run_here_and_is_that_of_our_client(witness: Witness) -> None:
+    run = Path(__file__).read_text() + Path(__file__).with_name("witness_driver.py").read_text()
+    for kind, names in witness.call("surface").items():
+        # This one reads the response to a start: `authenticate_user` calls it.
+        missing = [name for name in names if name != "from_authentication_response"]
+        assert [name for name in missing if not hasattr(getattr(client, kind), name)] == []
+        if kind in ("AuthenticationAPI", "ManagementAPI", "Session"):
+            assert [name for name in missing if name not in run] == []
 
 
 def test_it_adds_users_and_learns_of_those_who_exist(sandbox: Sandbox, witness: Witness) -> None:
@@ -89,7 +100,7 @@ def test_user_ids_of_every_kind_arrive(sandbox: Sandbox, witness: Witness, user:
 def test_it_learns_of_a_denial(sandbox: Sandbox, witness: Witness) -> None:
     witness.call("authenticate_user", "alice")
     sandbox.deny("alice")
-    assert witness.call("get_status") == "failed"
+    assert witness.call("get_status") == "cancelled"
     assert witness.call("state")["failed"] is True
 
 

@@ -24,8 +24,8 @@ def test_a_request_is_pending_until_it_is_approved(sandbox: Sandbox, caller: Cal
 
 def test_what_becomes_of_a_request_is_what_a_poll_says(sandbox: Sandbox, caller: Caller) -> None:
     for answer, status in [
-        (sandbox.deny, "failed"),
-        (sandbox.cancel, "cancelled"),
+        (sandbox.deny, "cancelled"),
+        (sandbox.fail, "failed"),
         (sandbox.time_out, "timeout"),
         (sandbox.identify, "identifying"),
         (sandbox.approve, "active"),
@@ -58,7 +58,7 @@ def test_two_requests_of_one_user_must_be_told_apart(sandbox: Sandbox, caller: C
         sandbox.approve("alice")
     sandbox.approve(sandbox.sessions[1])
     sandbox.deny(1)
-    assert (caller.poll(first), caller.poll(second)) == ("failed", "active")
+    assert (caller.poll(first), caller.poll(second)) == ("cancelled", "active")
 
 
 def test_a_session_ended_by_its_client_is_closed_and_ends_once(sandbox: Sandbox, caller: Caller) -> None:
@@ -84,8 +84,8 @@ def test_ending_a_denied_request_leaves_it_denied(sandbox: Sandbox, caller: Call
     begun = caller.start("alice").authentication
     sandbox.deny("alice")
     assert caller.end(begun) is True
-    assert caller.poll(begun) == "failed"
-    assert sandbox.wait_for_end("alice").status is SessionStatus.FAILED
+    assert caller.poll(begun) == "cancelled"
+    assert sandbox.wait_for_end("alice").status is SessionStatus.CANCELLED
 
 
 def test_a_request_that_nobody_answers_times_out(sandbox: Sandbox, caller: Caller) -> None:
@@ -113,7 +113,7 @@ def test_a_pending_request_does_not_outlive_its_duration(sandbox: Sandbox, calle
 
 
 @pytest.mark.parametrize(
-    ("auto", "status"), [(Auto.APPROVE, SessionStatus.ACTIVE), (Auto.DENY, SessionStatus.FAILED)]
+    ("auto", "status"), [(Auto.APPROVE, SessionStatus.ACTIVE), (Auto.DENY, SessionStatus.CANCELLED)]
 )
 def test_auto_answers_after_its_delay(
     sandbox: Sandbox, caller: Caller, auto: Auto, status: SessionStatus
@@ -132,7 +132,7 @@ def test_auto_leaves_alone_what_somebody_was_faster_with(sandbox: Sandbox, calle
     sandbox.deny("alice")
     caller.start("alice")
     wait_for_status(sandbox, SessionStatus.ACTIVE)
-    assert caller.poll(begun) == "failed"
+    assert caller.poll(begun) == "cancelled"
 
 
 def test_a_start_is_accepted_and_a_user_without_a_device_is_not_asked(

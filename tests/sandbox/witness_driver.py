@@ -9,8 +9,9 @@ import sys
 from typing import Any
 
 from IAMPASS.authentication_api import AuthenticationAPI, AuthenticationMethod
-from IAMPASS.management_api import ManagementAPI
+from IAMPASS.management_api import ManagementAPI, ManagementAPIResult
 from IAMPASS.session import Session
+from IAMPASS.status import Status
 
 
 class Driver:
@@ -28,6 +29,17 @@ class Driver:
     def call(self, name: str, arguments: list[Any], named: dict[str, Any]) -> Any:
         own = getattr(self, name, None) or getattr(self._management, name)
         return own(*arguments, **named)
+
+    def surface(self) -> dict[str, list[str]]:
+        classes = (
+            AuthenticationAPI,
+            ManagementAPI,
+            Session,
+            Status,
+            AuthenticationMethod,
+            ManagementAPIResult,
+        )
+        return {each.__name__: [name for name in vars(each) if not name.startswith("_")] for each in classes}
 
     def authenticate_user(
         self, user: str, methods: list[str] | None = None, duration: int | None = None

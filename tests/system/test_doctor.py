@@ -259,13 +259,11 @@ def another_secret(clinic: Clinic) -> None:
 
 
 def another_application(clinic: Clinic) -> None:
-    for kind in ("has_device", "add_users"):
-        clinic.sandbox.misbehave(kind, HttpStatus(404), times=None)
+    clinic.machine.change(application_id="another-application")
 
 
-def another_secret_where_applications_are_known(clinic: Clinic) -> None:
-    clinic.sandbox.misbehave("has_device", HttpStatus(401))
-    clinic.sandbox.misbehave("has_device", HttpStatus(404), times=None)
+def every_signature_refused(clinic: Clinic) -> None:
+    clinic.sandbox.misbehave("has_device", HttpStatus(401), times=None)
 
 
 def junk(clinic: Clinic) -> None:
@@ -461,8 +459,8 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "service-unreachable": nobody_there,
     "service-tls": another_authority,
     "application-unknown": another_application,
-    "secret-refused": another_secret_where_applications_are_known,
-    "service-refused": another_secret,
+    "secret-refused": another_secret,
+    "service-refused": every_signature_refused,
     "service-nonsense": junk,
     "service-local": a_name_that_nobody_knows,
     "clock-off": another_time,

@@ -140,10 +140,19 @@ SCENES = (
         requests=1,
         priority=INFO,
     ),
-    Scene("bob", "denied", "denied", phone=denies, sees="Denied on your phone.", requests=1, reason="failed"),
+    Scene(
+        "bob", "denied", "denied", phone=denies, sees="Denied on your phone.", requests=1, reason="cancelled"
+    ),
     Scene("carol", "timed_out", "denied", sees="Nobody answered on your phone within 4 seconds.", requests=1),
     Scene("dave", "no_device", "denied", sees=NO_PHONE, requests=1, reason="NO_MOBILE_DEVICE"),
-    Scene("erin", "denied", "denied", sees="IAMPASS did not ask your phone: ", requests=1),
+    Scene(
+        "erin",
+        "denied",
+        "denied",
+        sees="IAMPASS does not know you, or does not know this machine.",
+        requests=1,
+        reason="has no user with the token of erin",
+    ),
     Scene("frank", "exempt", "ignored", prompted=False, priority=NOTICE, reason="frank is exempt"),
     Scene(
         "grace", "unlisted", "denied", prompted=False, sees="No phone is on record for you on this machine."

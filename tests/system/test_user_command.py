@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox.faults import HttpStatus
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import ETC, Installation, write
+from tests.support.recovery import new_codes
 from tests.support.terminal import Terminal
 from tests.support.world import uid_of
 
@@ -137,13 +139,122 @@ def test_a_second_token_needs_replace() -> None:
 
 def test_a_user_is_removed_and_what_else_is_to_be_done_is_said(machine: Installation) -> None:
     user("add", "alice", "--token", "a1")
-    told = user("remove", "alice")
-    assert f"deleted {ETC}/users.d/alice.yaml" in told
-    assert "A login of alice: denied: no token." in told
-    assert "delete them there, too" in told
+    shown = user("remove", "alice")
+    assert f"deleted {ETC}/users.d/alice.yaml" in shown
+    assert "A login of alice: denied: no token." in shown
+    assert "still registered at IAMPASS. To delete both, give --yes." in shown
     machine.change(unlisted_users="ignore")
     user("add", "alice", "--token", "a1")
     assert "A login of alice: passes without a second factor: no token." in user("remove", "alice")
+
+
+@pytest.fixture
+def known(sandbox: Sandbox) -> Iterator[Callable[..., None]]:
+    """Adds users to the table and to IAMPASS, alice with a phone; the sandbox forgets them afterwards."""
+    added: list[str] = []
+
+    def add(*names: str) -> None:
+        for name in names:
+            user("add", name, "--token", f"token-of-{name}", "--no-account")
+            sandbox.add_user(f"token-of-{name}", device=name == "alice")
+            added.append(name)
+
+    yield add
+    for name in added:
+        sandbox.delete_user(f"token-of-{name}")
+
+
+@pytest.mark.parametrize("answered", ["y", "n"])
+def test_a_user_is_deleted_at_iampass_if_the_administrator_says_yes(
+    known: Callable[..., None], sandbox: Sandbox, answered: str
+) -> None:
+    known("alice")
+    codes = new_codes("alice")
+    terminal = Terminal([COMMAND, "user", "remove", "alice"])
+    terminal.expect_exact(
+        "Delete alice at IAMPASS too, with the phone? Other machines with the same token lose it"
+    )
+    terminal.sendline(answered)
+    assert terminal.finish() == 0
+    assert ("token-of-alice" in sandbox.users) is (answered == "n")
+    assert ("Deleted alice at IAMPASS" in terminal.shown) is (answered == "y")
+    assert ("still registered at IAMPASS." in terminal.shown) is (answered == "n")
+    assert "The recovery codes were revoked." in terminal.shown
+    assert json.loads(run_command("recovery", "list", "--json", "alice").stdout)["codes"] == 0
+    assert not any(code in terminal.shown for code in codes)
+
+
+def test_a_user_whom_iampass_has_forgotten_is_removed_all_the_same(
+    known: Callable[..., None], sandbox: Sandbox
+) -> None:
+    known("alice")
+    sandbox.delete_user("token-of-alice")
+    assert "Deleted alice at IAMPASS" in user("remove", "alice", "--yes")
+
+
+def test_nothing_is_removed_if_the_application_is_unknown_or_iampass_does_not_answer(
+    known: Callable[..., None], machine: Installation, sandbox: Sandbox
+) -> None:
+    known("alice")
+    machine.change(application_id="not-this-one")
+    shown = user("remove", "alice", "--yes", status=1)
+    machine.change(server="https://localhost:1")
+    shown += user("remove", "alice", "--yes", status=1)
+    assert shown.count("Nothing was removed. To remove users here only, give --keep-at-iampass.") == 2
+    assert listed()["alice"]["has_token"]
+    assert "still registered at IAMPASS.\n" in user("remove", "alice", "--keep-at-iampass")
+    assert not listed()["alice"]["has_token"]
+
+
+def test_all_users_of_a_file_are_removed_and_a_second_run_continues(
+    known: Callable[..., None], machine: Installation, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    known("alice", "leaver")
+    leavers = tmp_path / "leavers.csv"
+    leavers.write_text("user\nalice\nbob\nleaver\n")
+    sandbox.misbehave("delete_users", HttpStatus(503))
+    results = json.loads(user("remove", "--from", str(leavers), "--yes", "--json", status=1))
+    assert [one["state"] for one in results["users"]] == ["failed", "failed", "removed"]
+    assert "users.yaml:2, which is only edited by hand" in results["users"][1]["problem"]
+    assert "token-of-leaver" not in sandbox.users
+    shown = user("remove", "--from", str(leavers), "--yes", status=1)
+    lines = {line.split()[0]: line for line in shown.splitlines()}
+    assert lines["alice"].endswith("removed")
+    assert lines["leaver"].endswith("has no token")
+    assert "1 of 3 users removed." in shown
+    assert "token-of" not in shown + json.dumps(results)
+
+
+def test_a_failure_that_meets_all_users_ends_the_removal(
+    known: Callable[..., None], machine: Installation
+) -> None:
+    known("alice", "leaver")
+    write(ETC / "application-secret", "wrong\n")
+    results = json.loads(user("remove", "alice", "leaver", "--yes", "--json", status=1))
+    assert [one["state"] for one in results["users"]] == ["failed", "not_tried"]
+    assert "401" in results["stopped"]
+
+
+def test_the_list_can_say_who_has_a_phone(
+    known: Callable[..., None], machine: Installation, sandbox: Sandbox
+) -> None:
+    known("alice", "carol")
+    shown = user("list", "--check-phones")
+    lines = {line.split()[0]: line for line in shown.splitlines()}
+    assert "users.d/alice.yaml  registered " in lines["alice"]
+    assert "users.d/carol.yaml  none " in lines["carol"]
+    assert "users.yaml:2        unknown at IAMPASS " in lines["bob"]
+    assert "users.yaml:3        - " in lines["ghost"]
+    phones = {name: one["phone"] for name, one in listed("--check-phones").items()}
+    assert (phones["alice"], phones["carol"], phones["bob"], phones["ghost"]) == (
+        "registered",
+        "none",
+        "unknown",
+        None,
+    )
+    assert "phone" not in listed()["alice"]
+    machine.change(server="https://localhost:1")
+    assert "IAMPASS did not answer for all users" in user("list", "--check-phones", status=1)
 
 
 def test_a_line_that_a_person_wrote_is_named_and_left() -> None:

@@ -124,7 +124,7 @@ def test_an_answer_of_not_found_denies_and_says_what_to_check_without_the_token(
     assert told.errors == [
         "IAMPASS does not know you, or does not know this machine. Please ask your administrator."
     ]
-    assert world.outcome() == ("misconfigured", "denied")
+    assert world.outcome() == ("denied", "denied")
     reason = world.only_record()["IAMPASS_REASON"]
     assert world.sandbox.application_id in reason
     assert "Check application_id and server" in reason
@@ -292,6 +292,39 @@ def test_any_status_but_active_is_no_approval(world: Setting, status: str, outco
     assert world.login().code == PamCode.ABORT
     assert world.outcome() == (outcome, "denied")
     world.wait_for_ends()
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ("cancelled", "Denied on your phone."),
+        ("failed", "Your phone did not recognize you."),
+        ("timeout", "Nobody answered on your phone within 3 seconds."),
+        ("closed", "The request was ended before it was approved."),
+        ("walkaway", "Your phone is not near you."),
+    ],
+)
+def test_the_person_reads_why_it_was_not_approved(world: Setting, status: str, message: str) -> None:
+    world.sandbox.misbehave("poll", SessionState(status), times=None)
+    assert world.login().errors == [message]
+    assert status == "timeout" or f"(status {status})" in world.only_record()["IAMPASS_REASON"]
+
+
+def test_the_person_reads_once_that_the_phone_is_at_work(world: Setting) -> None:
+    world.sandbox.misbehave("poll", SessionState("identifying"), times=2)
+    told = world.login()
+    assert told.said == [
+        "Approve this on your phone within 3 seconds.",
+        "Your phone is checking that it is you.",
+        "Approved on your phone.",
+    ]
+
+
+def test_sshd_which_holds_text_back_is_told_nothing_of_the_phone_at_work(world: Setting) -> None:
+    world.sandbox.misbehave("poll", SessionState("identifying"), times=2)
+    told = world.login(ssh_auth_info=KEY)
+    assert told.code == PamCode.SUCCESS
+    assert not any("checking" in line for line in told.shown)
 
 
 def test_polls_that_keep_failing_are_an_outage_that_is_never_tolerated(world: Setting) -> None:

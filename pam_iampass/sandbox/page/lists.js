@@ -2,7 +2,13 @@
 
 import { seconds, text } from "./words.js";
 
-const OUTCOMES = { approved: "Approved", denied: "Denied", expired: "Expired", withdrawn: "Withdrawn" };
+const OUTCOMES = {
+  approved: "Approved",
+  denied: "Denied",
+  unrecognized: "Not recognized",
+  expired: "Expired",
+  withdrawn: "Withdrawn",
+};
 
 // Update a list to these items; unchanged ones keep their place and the focus.
 function fill(list, items, keyOf, make, update) {

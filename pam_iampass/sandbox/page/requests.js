@@ -8,6 +8,7 @@ const SOON_SECONDS = 10;
 const OUTCOMES = {
   approved: "Approved",
   denied: "Denied",
+  unrecognized: "Not recognized",
   expired: "Expired: not answered in time",
   withdrawn: "Withdrawn: the login ended before an answer",
 };
@@ -51,7 +52,7 @@ export class Requests {
     part("picture").textContent = [...request.user][0].toUpperCase();
     part("deny").addEventListener("click", () => this.press(card, "deny"));
     part("go").addEventListener("click", () => this.press(card, this.facial(card) ? "identify" : "approve"));
-    part("another").addEventListener("click", () => this.press(card, "deny"));
+    part("another").addEventListener("click", () => this.press(card, "fail"));
     part("mine").addEventListener("click", () => this.press(card, "approve"));
     text(part("go"), this.facial(card) ? "Show my face" : "Approve");
     text(part("mine"), `${request.user}’s face`);

@@ -31,7 +31,7 @@ NONSENSE = Expected(ABORT, "unavailable", "denied", NO_SENSE, STARTED)
 MISCONFIGURED = Expected(ABORT, "misconfigured", "denied", NOT_SET_UP, NONE)
 UNKNOWN = Expected(
     ABORT,
-    "misconfigured",
+    "denied",
     "denied",
     "IAMPASS does not know you, or does not know this machine. Please ask your administrator.",
     STARTED,

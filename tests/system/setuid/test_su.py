@@ -50,6 +50,16 @@ def test_a_denied_login_shell_is_one_push(guest: Guest) -> None:
 
 
 @side_by_side
+def test_the_person_reads_once_that_the_phone_is_checking_who_they_are(guest: Guest) -> None:
+    su = enter_password(guest.start("su"))
+    guest.stage.sandbox.identify(guest.request("su"))
+    su.expect_exact("Your phone is checking that it is you.")
+    su.expect_exact("Nobody answered on your phone within 3 seconds.")
+    assert su.finish() == 1
+    assert su.shown.count("checking") == 1
+
+
+@side_by_side
 def test_nobody_at_the_phone_runs_nothing_and_is_one_push(guest: Guest) -> None:
     seen = guest.play("su")
     assert (seen.status, seen.got_in) == (1, False)

@@ -33,6 +33,16 @@ def test_a_denial_runs_nothing_and_is_one_push(guest: Guest) -> None:
 
 
 @side_by_side
+def test_the_person_reads_once_that_the_phone_is_checking_who_they_are(guest: Guest) -> None:
+    sudo = enter_password(guest.start("sudo"))
+    guest.stage.sandbox.identify(guest.request("sudo"))
+    sudo.expect_exact("Your phone is checking that it is you.")
+    sudo.expect_exact("Nobody answered on your phone within 3 seconds.")
+    assert sudo.finish() == 1
+    assert sudo.shown.count("checking") == 1
+
+
+@side_by_side
 def test_nobody_at_the_phone_runs_nothing_and_is_one_push(guest: Guest) -> None:
     seen = guest.play("sudo")
     assert (seen.status, seen.got_in) == (1, False)

@@ -1,0 +1,40 @@
+"""What a login of a user would result in, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pam_iampass.cli.output import line
+from pam_iampass.doctor.user_status import UserState, UserStatus, user_status
+
+STATES = {
+    UserState.ASKED: ("asked on the phone", "green", "is asked", "are asked"),
+    UserState.EXEMPT: ("exempt", "yellow", "is exempt", "are exempt"),
+    UserState.DENIED: ("denied", "yellow", "has no token and is denied", "have no token and are denied"),
+    UserState.IGNORED: (
+        "passes without a second factor",
+        "bold red",
+        "passes without a token",
+        "pass without a token",
+    ),
+    UserState.BROKEN: ("denied", "bold red", "is denied because of an error", "are denied because of errors"),
+    UserState.NO_ACCOUNT: ("never looked up", "yellow", "has no account", "have no account"),
+}
+"""Each state in words, with its style, and as the end of a sentence about one user and about several."""
+
+
+def login_words(status: UserStatus) -> tuple[str, str]:
+    """The result of a login, in a few words."""
+    words, style, *_ = STATES[status.state]
+    if status.reason:
+        words += f": {status.reason}"
+    services = "; ".join(f"{name}: {STATES[state][0]}" for name, state in status.services.items())
+    return f"{words} ({services})" if services else words, style
+
+
+def show_login(config: Path, name: str) -> None:
+    """Say what a login of the user would result in."""
+    (status,) = user_status(config, [name]).users
+    if status.state is not UserState.NO_ACCOUNT:
+        words, style = login_words(status)
+        line((f"A login of {name}: {words}.", style))

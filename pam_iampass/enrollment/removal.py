@@ -1,0 +1,112 @@
+"""Removes users: at IAMPASS, their recovery codes and rate limit, and their entries in the table.
+
+The entry is deleted last: it has the token, so that a removal that failed can be run again.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from pam_iampass.client import Declined, IampassError, ManagementAPI, NotFound
+from pam_iampass.config.user_table import UserTable
+from pam_iampass.config.user_table_editing import UserTableEditor
+from pam_iampass.enrollment.failures import Failures
+from pam_iampass.errors import PamIampassError
+from pam_iampass.login.context import StateDirs
+from pam_iampass.outcome import Login
+from pam_iampass.system.service_user import as_service_user
+from pam_iampass.text import clean, one_line
+
+
+class RemovalState(enum.Enum):
+    """The result of a removal."""
+
+    REMOVED = "removed"
+    NOT_LISTED = "not_listed"
+    """The table has no such user, perhaps since an earlier run."""
+    FAILED = "failed"
+    NOT_TRIED = "not_tried"
+
+
+@dataclass(frozen=True)
+class RemovedUser:
+    """What was removed of one user."""
+
+    name: str
+    state: RemovalState = RemovalState.NOT_TRIED
+    file: Path | None = None
+    """The deleted file of the table."""
+    at_iampass: bool = False
+    """Whether IAMPASS does not know the user any more."""
+    codes: bool = False
+    """Whether the user had recovery codes."""
+    problem: str | None = None
+    """Why it failed."""
+
+
+class Removal:
+    """Removes users from one table and, with a `manager`, from one application of IAMPASS."""
+
+    def __init__(self, table: UserTable, editor: UserTableEditor, manager: ManagementAPI | None) -> None:
+        self._table, self._editor, self._manager = table, editor, manager
+
+    def remove(self, name: str) -> RemovedUser:
+        """Remove one user. Raises PamIampassError, and IampassError if IAMPASS fails."""
+        self._editor.own_file(name)
+        entry = self._table.find(name)
+        if self._manager is not None and entry is not None:
+            try:
+                self._manager.delete_user(entry.token)
+            except (Declined, NotFound) as error:
+                if not _is_unknown(self._manager, entry.token):
+                    raise error
+        codes = as_service_user(lambda: _forget(name))
+        file = self._editor.remove(name)
+        return RemovedUser(name, RemovalState.REMOVED, file, self._manager is not None, codes)
+
+    def remove_all(
+        self, names: Sequence[str], progress: Callable[[int], None]
+    ) -> tuple[list[RemovedUser], str | None]:
+        """Remove several users; `progress` is called with the number of each.
+
+        Returns the result for each user, and the reason for which it stopped before the last one.
+        """
+        results = [RemovedUser(name) for name in names]
+        failures = Failures()
+        for number, name in enumerate(names):
+            progress(number)
+            try:
+                if self._table.find(name) is None:
+                    results[number] = RemovedUser(name, RemovalState.NOT_LISTED)
+                    continue
+                results[number] = self.remove(name)
+                failures.reset()
+            except PamIampassError as error:
+                results[number] = RemovedUser(
+                    name, RemovalState.FAILED, problem=one_line(error.diagnostics())
+                )
+            except IampassError as error:
+                results[number] = RemovedUser(name, RemovalState.FAILED, problem=clean(str(error)))
+                if failures.affect_all(error):
+                    return results, one_line(error.diagnostics())
+        return results, None
+
+
+def _is_unknown(manager: ManagementAPI, token: str) -> bool:
+    """Whether IAMPASS knows the application, and not this user."""
+    try:
+        manager.has_registered_mobile_device(token)
+    except (Declined, NotFound):
+        return manager.knows_application()
+    return False
+
+
+def _forget(name: str) -> bool:
+    """Delete the user's recovery codes and reset the rate limit. Returns whether there were codes."""
+    dirs = StateDirs()
+    dirs.rate_limit(name, Login(name, "")).clear()
+    return dirs.recovery_codes(name).revoke()
