@@ -40,7 +40,7 @@ def programs(machine: Booted, administrator: Administrator) -> None:
         echo 'permit :sudo' > /etc/doas.conf; chmod 600 /etc/doas.conf
         """
     )
-    services = ("polkit-1", "doas", "su", "login", *more.split())
+    services = ("sudo", "polkit-1", "doas", "su", "login", *more.split())
     before = machine.shell(BYTES)
     administrator.set_up(*services)
     administrator.undo()
