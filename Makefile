@@ -7,6 +7,7 @@ DESTDIR =
 PACKAGES = /usr/lib/python3/dist-packages
 LIBEXEC = /usr/lib/pam-iampass
 BIN = /usr/bin
+SBIN = /usr/sbin
 SYSCONF = /etc
 UNITS = /usr/lib
 SHARE = /usr/share/pam-iampass
@@ -78,7 +79,7 @@ completions: ## Write the completions for bash, zsh and fish to build/completion
 	    [ -s $(BUILD)/completions/$$shell ] || exit 1; done
 
 install: man completions ## Install from source, below DESTDIR if set
-	install -d $(DESTDIR)$(PACKAGES) $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(BIN) $(DESTDIR)$(SYSCONF)/iampass \
+	install -d $(DESTDIR)$(PACKAGES) $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(BIN) $(DESTDIR)$(SBIN) $(DESTDIR)$(SYSCONF)/iampass \
 	    $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/tmpfiles.d \
 	    $(DESTDIR)$(UNITS)/systemd/catalog $(DESTDIR)$(UNITS)/systemd/system \
 	    $(DESTDIR)$(SHARE) $(DESTDIR)$(MAN)/man1 $(DESTDIR)$(MAN)/man5 $(DESTDIR)$(MAN)/man8 \
@@ -90,6 +91,8 @@ install: man completions ## Install from source, below DESTDIR if set
 	for program in helper agent; do \
 	    sed 's|@PACKAGES@|$(PACKAGES)|' doors/$$program.in > $(DESTDIR)$(LIBEXEC)/$$program || exit 1; \
 	    chmod 644 $(DESTDIR)$(LIBEXEC)/$$program; done
+	chmod 755 $(DESTDIR)$(LIBEXEC)/agent
+	ln -sf $(LIBEXEC)/agent $(DESTDIR)$(SBIN)/pam-iampass-agent
 	install -m 644 doors/pam_python/pam_iampass.py $(DESTDIR)$(LIBEXEC)/
 	$(MAKE) -C doors/native install BUILD=$(abspath $(BUILD))/native DESTDIR=$(DESTDIR)
 	sed 's|@PACKAGES@|$(PACKAGES)|' doors/pam-iampass.in > $(DESTDIR)$(BIN)/pam-iampass

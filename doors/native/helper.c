@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -46,38 +45,17 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* The caller of sudo chooses the limits that we inherit, and only root can raise a hard one: so this comes
- * before the change of user. If root may not either, as in some containers, the soft limit is raised to the
- * hard one; if that is too low, the helper fails, and the login with it. */
-static void reset_limits(void)
-{
-    static const struct {
-        __rlimit_resource_t resource;
-        rlim_t soft, hard;
-    } limits[] = {
-        {RLIMIT_AS, RLIM_INFINITY, RLIM_INFINITY},    {RLIMIT_CORE, 0, 0},
-        {RLIMIT_CPU, RLIM_INFINITY, RLIM_INFINITY},   {RLIMIT_DATA, RLIM_INFINITY, RLIM_INFINITY},
-        {RLIMIT_FSIZE, RLIM_INFINITY, RLIM_INFINITY}, {RLIMIT_NOFILE, 1024, 4096},
-        {RLIMIT_NPROC, RLIM_INFINITY, RLIM_INFINITY}, {RLIMIT_STACK, 8 << 20, RLIM_INFINITY},
-    };
-
-    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
-        struct rlimit limit = {.rlim_cur = limits[i].soft, .rlim_max = limits[i].hard};
-        if (setrlimit(limits[i].resource, &limit) != 0 && getrlimit(limits[i].resource, &limit) == 0) {
-            limit.rlim_cur = limit.rlim_max;
-            (void)setrlimit(limits[i].resource, &limit);
-        }
-    }
-}
-
 static bool place_descriptors(int connection)
 {
     int null = dup2(connection, STDIN_FILENO) == STDIN_FILENO ? open("/dev/null", O_RDWR) : -1;
     bool placed = null >= 0 && dup2(null, STDOUT_FILENO) >= 0 && dup2(null, STDERR_FILENO) >= 0;
 
-    if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0) != 0) /* an old kernel, or a seccomp filter */
-        for (int descriptor = STDERR_FILENO + 1; descriptor < DESCRIPTOR_LIMIT; descriptor++)
-            close(descriptor);
+#ifdef SYS_close_range /* Linux 5.9, which may also be missing from the headers or from a seccomp filter */
+    if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0) == 0)
+        return placed;
+#endif
+    for (int descriptor = STDERR_FILENO + 1; descriptor < DESCRIPTOR_LIMIT; descriptor++)
+        close(descriptor);
     return placed;
 }
 
@@ -95,7 +73,6 @@ static void start_program(int connection, const struct passwd *user)
     static const char *const environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", NULL};
 
     reset_signals();
-    reset_limits();
     if (setsid() >= 0 && place_descriptors(connection) && become(user))
         execve(IAMPASS_PYTHON, (char *const *)arguments, (char *const *)environment);
 }

@@ -8,6 +8,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define NO_AGENT                                                                                             \
+    "The IAMPASS agent is not running. As root: systemctl start pam-iampass-agent.socket (without systemd: " \
+    "pam-iampass-agent --socket)"
+
 enum { FRAMES_LIMIT = 64, DEADLINE_LIMIT_MS = 300000, GRACE_MS = 800 };
 
 struct login {
@@ -61,11 +65,23 @@ static bool write_greeting(struct login *login, int flags, int argc, const char 
            (write_items(&login->items, login->pamh) || fail(failure, "the PAM items are too long", 0));
 }
 
-static bool connect_to_module(int *connection, struct failure *failure)
+/* A helper of a set-uid program would live in its caller's control group: the caller could freeze it while it
+ * holds a lock, or slow it down, and its records would count against the caller's rate limit. */
+static bool connect_to_module(pam_handle_t *pamh, int *connection, struct failure *failure)
 {
-    return agent_connect(connection, failure) ||
-           ((failure->error == ENOENT || failure->error == ECONNREFUSED) &&
-            helper_start(connection, failure));
+    bool connected = agent_connect(connection, failure);
+    char *answer;
+
+    if (!connected && (failure->error == ENOENT || failure->error == ECONNREFUSED)) {
+        if (getuid() == 0) {
+            connected = helper_start(connection, failure);
+        } else {
+            fail(failure, NO_AGENT, failure->error);
+            (void)application_converse(pamh, PAM_ERROR_MSG, NO_AGENT, &answer);
+            answer_erase(answer);
+        }
+    }
+    return connected;
 }
 
 static bool send_frame(struct login *login, const struct frame *frame, struct failure *failure)
@@ -169,7 +185,7 @@ bool login_decide(pam_handle_t *pamh, int flags, int argc, const char **argv, in
     login->pamh = pamh;
     login->has_deadline = false;
     if (!write_greeting(login, flags, argc, argv, failure) ||
-        !connect_to_module(&login->stream.socket, failure))
+        !connect_to_module(pamh, &login->stream.socket, failure))
         goto out;
     login->stream.deadline = deadline_in(IAMPASS_PATIENCE_MS);
     stream_hold_signals(&login->stream);

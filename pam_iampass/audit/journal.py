@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
 
+from pam_iampass.audit.sinks import Delivery, JournalSink, Sink, SyslogSink
 from pam_iampass.outcome import Decision, Login, Outcome, Result
 from pam_iampass.text import clean, quoted
 
 IDENTIFIER = "pam_iampass"
 AUTHPRIV = 10
-JOURNAL_SOCKET = "/run/systemd/journal/socket"
-SYSLOG_SOCKET = "/dev/log"
-#: How long to wait for a sink that is full, in seconds: a login must not hang because of its log.
-PATIENCE = 0.2
 
 DEBUG, INFO, NOTICE, WARNING, ERROR = 7, 6, 5, 4, 3
 
@@ -36,45 +32,11 @@ SESSION_LEFT_OPEN = "896fc53d479b499c882d05946e95a6cb"
 _PRIORITIES = {Result.SUCCESS: INFO, Result.IGNORED: NOTICE, Result.DENIED: WARNING}
 
 
-class Sink(Protocol):
-    """A destination of records."""
-
-    def write(self, fields: dict[str, str]) -> None:
-        """Write one record. Raises OSError."""
-
-
-class JournalSink:
-    """journald, through systemd-python. Raises OSError if journald does not listen."""
-
-    def __init__(self, path: str = JOURNAL_SOCKET) -> None:
-        self._path = path
-
-    def write(self, fields: dict[str, str]) -> None:
-        _require_listener(self._path)  # libsystemd would drop the record silently, or wait for ever
-        from systemd.journal import sendv
-
-        sendv(*(f"{name}={value}" for name, value in fields.items()))
-
-
-class SyslogSink:
-    """syslog, for machines without a journal. syslog(3) does not report errors."""
-
-    def __init__(self, path: str = SYSLOG_SOCKET) -> None:
-        self._path = path
-
-    def write(self, fields: dict[str, str]) -> None:
-        _require_listener(self._path)
-        import syslog
-
-        syslog.openlog(IDENTIFIER, syslog.LOG_PID, syslog.LOG_AUTHPRIV)
-        syslog.syslog(int(fields["PRIORITY"]), fields["MESSAGE"])
-
-
 class Journal:
     """Writes audit records to the first sink that accepts them."""
 
     def __init__(self, *sinks: Sink) -> None:
-        self._sinks = sinks or (JournalSink(), SyslogSink())
+        self._delivery = Delivery(sinks or (JournalSink(), SyslogSink()))
 
     def record(self, login: Login, decision: Decision) -> None:
         """Write the audit record of a login."""
@@ -114,26 +76,7 @@ class Journal:
             "SYSLOG_FACILITY": str(AUTHPRIV),
             "SYSLOG_PID": str(os.getpid()),
         }
-        for sink in self._sinks:
-            try:
-                sink.write({**fields, **common})
-            except (OSError, ImportError):
-                continue
-            return
-
-
-def _require_listener(path: str) -> None:
-    """Raise OSError unless a process receives from the datagram socket `path`, within PATIENCE."""
-    import select
-    import socket
-
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-        probe.setblocking(False)
-        probe.connect(path)
-        poller = select.poll()
-        poller.register(probe, select.POLLOUT)
-        if not poller.poll(PATIENCE * 1000):
-            raise TimeoutError(f"{path} is full")
+        self._delivery.deliver({**fields, **common})
 
 
 def _priority(decision: Decision) -> int:
@@ -157,7 +100,7 @@ def _message(login: Login, decision: Decision, elapsed: int) -> str:
     people = login.participants
     line = (
         f"outcome={decision.outcome.value} result={decision.result.value} user={quoted(login.user)}"
-        f" caller={quoted(people.caller or None)} approver={quoted(people.approver or None)}"
-        f" service={quoted(login.service)} rhost={quoted(login.rhost)} elapsed_ms={elapsed}"
+        f" service={quoted(login.service)} rhost={quoted(login.rhost)}"
+        f" caller={quoted(people.caller or None)} approver={quoted(people.approver or None)} elapsed_ms={elapsed}"
     )
     return f"{line} reason={quoted(decision.reason)}" if decision.reason else line

@@ -30,6 +30,7 @@ GROUPS = {
         "log": "Show login results.",
     },
     "Help users": {
+        "phone": "Show who has a phone; replace a lost one.",
         "recovery": "Create, list or revoke recovery codes.",
         "throttle": "Show or reset the rate limit of a user.",
     },

@@ -10,6 +10,7 @@ import click
 
 from pam_iampass.cli.output import STYLES, Part, count, finding, line, progress, show_json
 from pam_iampass.cli.parameters import USER, Parsed, config_option, json_option
+from pam_iampass.doctor.catalogue import ROAD_KINDS, ROADS
 from pam_iampass.doctor.report import ADDRESS, Doctor, DoctorReport, Options
 from pam_iampass.errors import Severity
 from pam_iampass.text import clean
@@ -53,7 +54,8 @@ def command(
 
     That is: the configuration and its files, the agent, the users and their phones, IAMPASS and the clock, every PAM
     stack with this module (simulated with correct and wrong passwords), sshd, sudo, and whether a user would be
-    locked out. With USER the report is about that user only. Nothing is changed, and no phone rings. Run it as root.
+    locked out. Other ways to log in or to become root that do not ask the phone are listed last. With USER the report
+    is about that user only. Nothing is changed, and no phone rings. Run it as root.
 
     Each finding has one line of evidence and one line of advice. docs/doctor.md explains all findings.
 
@@ -74,10 +76,16 @@ def command(
 
 def _show(report: DoctorReport, errors: int, warnings: int) -> None:
     for found in report.findings:
-        severity = found.severity.value
-        title = (f"{found.subject}: {found.title}", "bold")
-        head: list[Part] = [(severity, STYLES[severity]), ": ", title, (f" [{found.kind.id}]", "dim")]
-        finding(head, found.evidence, f"do: {found.remedy}")
+        if found.kind.id not in ROAD_KINDS:
+            severity = found.severity.value
+            title = (f"{found.subject}: {found.title}", "bold")
+            head: list[Part] = [(severity, STYLES[severity]), ": ", title, (f" [{found.kind.id}]", "dim")]
+            finding(head, found.evidence, f"do: {found.remedy}")
+    roads = [found for found in report.findings if found.kind.id in ROAD_KINDS]
+    if roads:
+        line((f"{ROADS}:", "bold"))
+    for found in roads:
+        line(f"    {found.title}. {found.remedy}.", (f" [{found.kind.id}]", "dim"))
     if report.checked:
         line((f"Checked: {', '.join(report.checked)}.", "dim"))
     for missing in report.not_checked:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from dataclasses import dataclass
 
-import click
-
 from pam_iampass.cli.enroll_waiting import wait
-from pam_iampass.cli.output import duration, finding, line, show_json
+from pam_iampass.cli.invitation import Invitation
+from pam_iampass.cli.output import duration, line, show_json
 from pam_iampass.enrollment.request import EnrollmentRequest
 from pam_iampass.enrollment.service import EnrollmentService
 
@@ -40,7 +37,7 @@ class _Enrollment:
         self._options = options
         self._result = service.enroll(request, options.replace)
         self._link: str | None = None
-        self._message_to: str | None = None
+        self._invited = False
 
     def run(self) -> int:
         result, user, options = self._result, self._result.user, self._options
@@ -61,17 +58,11 @@ class _Enrollment:
         return self._wait()
 
     def _invite(self) -> None:
-        token, name, number = self._result.token, self._request.display_name, self._request.phone_number
-        if number is not None:
-            self._manager.send_registration_sms(token, name, number, self._options.message)
-            self._message_to = number
-            self._say(f"A message with the registration link was sent to {number}.")
-            return
-        self._link = self._manager.get_registration_link(token, name)
-        if not self._options.as_json:
-            _show_link(self._link)
-        elif self._options.seconds and not self._result.registered:
-            line(self._link, err=True)  # the JSON object is printed after waiting, which is too late
+        request, options = self._request, self._options
+        invitation = Invitation(request.display_name, request.phone_number, options.message, options.as_json)
+        waits = bool(options.seconds) and not self._result.registered
+        self._link = invitation.send(self._manager, self._result.token, waits=waits)
+        self._invited = True
 
     def _wait(self) -> int:
         user, seconds = self._result.user, self._options.seconds
@@ -106,41 +97,7 @@ class _Enrollment:
                     "added": self._result.added,
                     "file": None if self._result.file is None else str(self._result.file),
                     "link": self._link,
-                    "message_to": self._message_to,
+                    "message_to": self._request.phone_number if self._invited else None,
                 }
             )
         return status
-
-
-def _show_link(link: str) -> None:
-    """The link, and its QR code on a terminal that can show it."""
-    code = _code(link) if sys.stdout.isatty() else []
-    scan = ", or scan the code with its camera" if code else ""
-    line(f"Open this link on the phone{scan}. Show it to nobody else.")
-    finding([""], link)
-    line()
-    # Not through `line`, which drops the colours under NO_COLOR: here they are the code.
-    for each in code:
-        click.echo(each, color=True)
-    if code:
-        line()
-
-
-def _code(link: str) -> list[str]:
-    """The lines of the QR code; none if the terminal or the machine cannot show one."""
-    try:
-        from pam_iampass.login.qr_code import QrCode
-    except ModuleNotFoundError as error:
-        line(f"(A QR code needs the Python package {error.name}.)", err=True)
-        return []
-    code = QrCode(link)
-    columns = shutil.get_terminal_size().columns
-    missing = ""
-    if columns < code.width:
-        missing = f"a window of {code.width} columns; this one has {columns}"
-    elif not sys.stdout.encoding.lower().startswith("utf"):
-        missing = f"a terminal in UTF-8; this one is in {sys.stdout.encoding}"
-    if missing:
-        line(f"(A QR code needs {missing}.)", err=True)
-        return []
-    return code.coloured()

@@ -1,12 +1,14 @@
-"""`pam-iampass sandbox`: runs a local IAMPASS server for tests."""
+"""`pam-iampass sandbox`: runs a local IAMPASS server for tests, and makes this machine use it."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pam_iampass.cli.output import line
 from pam_iampass.cli.parameters import Parsed
 from pam_iampass.sandbox.errors import SandboxError
 from pam_iampass.sandbox.fault_options import PlannedFault, parse_fault, table_text
@@ -23,6 +25,9 @@ _EPILOG = f"""Examples:
       --fault start:status=503,times=2 --fault poll:hang
   Keep the users, and the certificate authority that machines trust:
     pam-iampass sandbox --state ~/.local/state/iampass-sandbox --user alice
+  Make the logins of this machine use it, as root, and undo that:
+    pam-iampass sandbox use ~alice/.local/state/iampass-sandbox
+    pam-iampass sandbox leave
   Use a real phone in the same network:
     pam-iampass sandbox --listen 192.0.2.7:8443 --allow-remote --user alice
 
@@ -46,7 +51,7 @@ def _fault(text: str) -> PlannedFault:
         raise ValueError(f"is not a fault: {error}\n\n{table_text()}") from None
 
 
-@click.command(epilog=_EPILOG)
+@click.group(invoke_without_command=True, subcommand_metavar="[use FOLDER | leave]", epilog=_EPILOG)
 @click.option(
     "--listen",
     type=Parsed("HOST:PORT", _address),
@@ -104,11 +109,14 @@ def _fault(text: str) -> PlannedFault:
 @click.option(
     "--allow-remote", is_flag=True, help="Allow --listen on an address that other machines can reach."
 )
-def command(users: tuple[str, ...], faults: tuple[PlannedFault, ...], **options: Any) -> None:
+@click.pass_context
+def command(
+    ctx: click.Context, /, users: tuple[str, ...], faults: tuple[PlannedFault, ...], **options: Any
+) -> None:
     """Run a local IAMPASS server over https, for tests.
 
-    It implements the whole protocol, strictly. At the start it prints the configuration that makes a machine use it,
-    then a line for each event.
+    It implements the whole protocol, strictly. At the start it prints the commands that make this machine use it, then
+    a line for each event.
 
     With --auto ask you answer the requests: in a browser, on the phone page whose address is printed, or by typing
     `a 1` to approve the first request and `d 1` to deny it; `a` or `d` is enough if only one waits. Ctrl-C stops
@@ -116,6 +124,8 @@ def command(users: tuple[str, ...], faults: tuple[PlannedFault, ...], **options:
 
     The exit status is 0, or 1 if the server cannot be started.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     try:
         from pam_iampass.sandbox.sandbox import Sandbox
         from pam_iampass.sandbox.serving import serve
@@ -126,3 +136,58 @@ def command(users: tuple[str, ...], faults: tuple[PlannedFault, ...], **options:
         serve(lambda listener: Sandbox(**options, listener=listener), users, faults)
     except SandboxError as error:
         raise click.ClickException(str(error)) from error
+
+
+@command.command(short_help="Make this machine's logins use a sandbox.")
+@click.argument("folder", type=click.Path(path_type=Path, readable=False))
+@click.option("--force", is_flag=True, help="Replace settings that are in use, or were edited.")
+@click.option("--dry-run", is_flag=True, help="Show the change of the settings, and change nothing.")
+def use(folder: Path, force: bool, dry_run: bool) -> None:
+    """Make the logins of this machine use the sandbox whose --state is FOLDER, until `leave`.
+
+    The owner of FOLDER can then approve every login. FOLDER is read with the owner's rights, and only an application
+    id, a secret, the address of a sandbox on this machine and a certificate are taken from it. In
+    /etc/iampass/iampass.yaml only the keys that lead to the sandbox change. Its secret, certificate and user table are
+    written to /etc/iampass/sandbox; the users of the sandbox who have an account here are in the table.
+
+    The exit status is 0, or 1 if nothing was changed.
+    """
+    from pam_iampass.setup.sandbox_folder import describe, read
+    from pam_iampass.setup.sandbox_use import SandboxUse
+
+    _require_root()
+    access = read(folder.absolute())
+    machine = SandboxUse(_tell)
+    if dry_run:
+        for text in machine.preview(access, force=force):
+            line(text)
+        line("Nothing was changed (--dry-run).")
+        return
+    users = machine.use(access, force=force)
+    line(f"This machine uses {describe(access)}. To undo it: pam-iampass sandbox leave")
+    line(
+        f"Asked on the phone: {', '.join(users)}." if users else "No user of the sandbox has an account here."
+    )
+
+
+@command.command(short_help="Restore the settings from before `use`.")
+@click.option("--force", is_flag=True, help="Restore them even if they were edited or are incomplete.")
+def leave(force: bool) -> None:
+    """Restore the settings file, byte for byte, and remove what `use` wrote.
+
+    The exit status is 0, or 1 if nothing was changed.
+    """
+    from pam_iampass.setup.sandbox_use import SETTINGS, SandboxUse
+
+    _require_root()
+    left = SandboxUse(_tell).leave(force=force)
+    line(f"{SETTINGS} is as it was before." if left else "No sandbox is in use: nothing to undo.")
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise click.ClickException("this changes root's files: run it as root")
+
+
+def _tell(word: str, what: str) -> None:
+    line(word.ljust(9), " ", what)

@@ -86,9 +86,9 @@ def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) 
 
 def _known_services() -> list[str]:
     """The PAM services of this machine that can be set up."""
+    from pam_iampass.pam.services import why_unsuitable
     from pam_iampass.pam.stack import PamFiles
     from pam_iampass.setup.services import SERVICES
-    from pam_iampass.setup.unsuitable import why_unsuitable
 
     names = [*SERVICES, "sudo-rs", *PamFiles().names()]
     return [name for name in dict.fromkeys(names) if why_unsuitable(name) is None]

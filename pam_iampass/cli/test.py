@@ -129,8 +129,8 @@ def _report(login: TestLogin, result: PamResult, records: list[AuditRecord] | No
         line("The journal has no record: the login ended before this module.")
     for record in records or ():
         text = f"Journal: outcome={record.outcome} result={record.result} user={record.user}"
-        text += f" caller={record.caller or '-'} approver={record.approver or '-'}"
-        text += f" service={record.service} elapsed_ms={record.elapsed_ms}"
+        text += f" service={record.service} caller={record.caller or '-'} approver={record.approver or '-'}"
+        text += f" elapsed_ms={record.elapsed_ms}"
         line(text + (f" reason={record.reason}" if record.reason else ""))
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pam_iampass.cli.output import Part, count, fields, line, progress, show_json, table
+from pam_iampass.cli.output import Part, count, fields, line, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option, token_option
+from pam_iampass.cli.phone_states import PHONES, ask_phones
 from pam_iampass.cli.user_login import STATES, login_words, show_login
 from pam_iampass.cli.user_remove import editor_of, remove_users
 from pam_iampass.config.value_types import METHODS
@@ -21,12 +22,6 @@ from pam_iampass.text import clean
 if TYPE_CHECKING:
     from pam_iampass.doctor.phones import PhoneState
 
-_PHONES: dict[str, Part] = {
-    "registered": ("registered", "green"),
-    "none": ("none", "bold red"),
-    "unknown": ("unknown at IAMPASS", "bold red"),
-    "not_asked": ("no answer", "yellow"),
-}
 _CHOICES = {
     "without-token": (UserState.DENIED, UserState.IGNORED),
     "without-account": (UserState.NO_ACCOUNT,),
@@ -77,7 +72,7 @@ def list_users(
     found = user_status(config)
     wanted = {state for choice in only for state in _CHOICES[choice]} or set(UserState)
     users = [user for user in found.users if user.state in wanted]
-    phones = _phones(replace(found, users=tuple(users)), config, as_json) if check_phones else None
+    phones = ask_phones(replace(found, users=tuple(users)), config, as_json) if check_phones else None
     if as_json:
         objects = [_as_object(user) for user in users]
         if phones is not None:
@@ -153,18 +148,6 @@ def add_user(
     show_login(config, name)
 
 
-def _phones(found: UserStatusReport, config: Path, as_json: bool) -> dict[str, PhoneState]:
-    """What IAMPASS says about each user who is asked."""
-    from pam_iampass.client import IampassError
-    from pam_iampass.doctor.phones import phones_of
-
-    try:
-        with progress(as_json) as show:
-            return phones_of(found, config, show)
-    except IampassError as error:
-        raise click.ClickException(error.diagnostics()) from None
-
-
 def _show_all(users: list[UserStatus], found: UserStatusReport, phones: dict[str, PhoneState] | None) -> None:
     if not users:
         line("No user.")
@@ -177,7 +160,7 @@ def _show_all(users: list[UserStatus], found: UserStatusReport, phones: dict[str
         headings.insert(3, "PHONE")
         for user, row in zip(users, rows):
             phone = phones.get(user.name)
-            row.insert(3, "-" if phone is None else _PHONES[phone.value])
+            row.insert(3, "-" if phone is None else PHONES[phone.value])
     table(headings, rows)
     parts = []
     for state, (_, _, one, many) in STATES.items():

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .deadline import Deadline
     from .errors import (
         BadSignature,
+        Cause,
         Declined,
         IampassError,
         LocalFailure,
@@ -31,6 +32,7 @@ __all__ = [
     "AuthenticationAPI",
     "AuthenticationMethod",
     "BadSignature",
+    "Cause",
     "Deadline",
     "Declined",
     "IampassError",

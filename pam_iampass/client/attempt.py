@@ -13,8 +13,9 @@ import time
 from typing import Any, Callable, TypeVar
 
 from .deadline import Deadline
-from .errors import IampassError, ProtocolError, TLSFailure, Unavailable
+from .errors import Cause, IampassError, LocalFailure, ProtocolError, TLSFailure, Unavailable
 from .origin import split_for_wire
+from .outage import cause_of
 from .request import SignedRequest
 
 # Some versions of requests make a TLS context when imported, and open the file that SSLKEYLOGFILE names.
@@ -110,21 +111,33 @@ class HttpAttempt(requests.PreparedRequest):  # type: ignore[misc, unused-ignore
     def invalid(self, what: str, **details: Any) -> ProtocolError:
         return ProtocolError(f"{self.call}: {what}", may_have_started=self.request_sent, **details)
 
-    def unavailable(self, what: str, **details: Any) -> Unavailable:
-        return Unavailable(f"{self.call}: {what}", may_have_started=self.request_sent, **details)
+    def unavailable(self, what: str, cause: Cause | None = None, **details: Any) -> Unavailable:
+        sent = self.request_sent
+        return Unavailable(
+            f"{self.call}: {what}", may_have_started=sent, cause=None if sent else cause, **details
+        )
+
+    def local_failure(self, reason: object) -> LocalFailure:
+        return LocalFailure(
+            f"{self.call}: this machine cannot connect: {reason}", may_have_started=self.request_sent
+        )
 
     def explain(self, error: Exception, peer: str, **details: Any) -> IampassError:
         """What an error in the exchange with the server or the proxy (`peer`) means to the caller."""
         if isinstance(error, ssl.SSLCertVerificationError):
             what = f"{self.call}: the certificate of {peer} is not trusted: {error.verify_message}"
             return TLSFailure(what)
-        if isinstance(error, socket.timeout):
-            return self.unavailable(f"{peer} did not respond in time", timed_out=True, **details)
-        if isinstance(error, ssl.SSLError) and not _is_end_of_stream(error):
+        cause = Cause.FAR_SIDE if self.ended else cause_of(error)
+        if cause is Cause.ANY_USER:
+            return self.unavailable(f"{peer} did not respond in time", cause, timed_out=True, **details)
+        if cause is not None:
+            what = f"{peer} closed the connection without a complete response"
+            return self.unavailable(what, cause, **details)
+        if isinstance(error, ssl.SSLError):
             what = f"{self.call}: TLS 1.2 or newer with {peer} failed: {error.reason or 'TLS error'}"
             return TLSFailure(what, may_have_started=self.request_sent)
-        if isinstance(error, OSError) or self.ended:
-            return self.unavailable(f"{peer} closed the connection without a complete response", **details)
+        if isinstance(error, OSError):
+            return self.local_failure(error.strerror or error)
         return self.invalid(f"{peer} sent an invalid response ({type(error).__name__})", **details)
 
 
@@ -158,11 +171,3 @@ class TLSSocket(ssl.SSLSocket):
     def __del__(self) -> None:
         # If the connection is reset before `wrap_socket`, that raises and leaves its new socket open.
         self.close()
-
-
-def _is_end_of_stream(error: ssl.SSLError) -> bool:
-    """Whether the other side just closed the connection, rather than break TLS."""
-    # Python 3.9 with OpenSSL 3 has no class of its own for an end without close_notify.
-    return isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)) or (
-        error.reason == "UNEXPECTED_EOF_WHILE_READING"
-    )

@@ -29,13 +29,13 @@ class AuthenticationAPI(BaseAPI):
 
         Without methods IAMPASS chooses; without a duration the session lasts 3600 s on the server. If IAMPASS
         cannot ask the user (no device, for example), the session has failed and has a `failure_reason`. Without a
-        deadline the call takes 30 s at most. It is retried only while it is certain that it has started
-        nothing. Raises IampassError, ValueError, TypeError.
+        deadline the call takes 30 s at most. It is retried only while no byte of it was sent. Raises
+        IampassError, ValueError, TypeError.
         """
         user = path_segment(user_id)
         query = _query(authentication_methods, duration_seconds)
         path = f"/authentication/authenticate_user/{self.application_id}/{user}{query}"
-        request = self._request("start", "POST", path, b"{}")
+        request = self._request("start", "POST", path, b"{}", rings=True)
         reply = self._call(request, deadline, attempts=attempts, pause=pause)
         return read_session(reply.json, self.transport, reply.clock_offset)
 

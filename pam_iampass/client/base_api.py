@@ -10,7 +10,7 @@ from typing import Callable
 from urllib.parse import quote_plus
 
 from .deadline import Deadline
-from .errors import Refused
+from .errors import Refused, Unavailable
 from .request import SignedRequest
 from .retries import ATTEMPTS
 from .transport import DEFAULT_SECONDS, Reply, Transport
@@ -60,7 +60,14 @@ class BaseAPI:
         self.transport.close()
 
     def _request(
-        self, name: str, method: str, path: str, body: bytes | None = None, *, idempotent: bool = False
+        self,
+        name: str,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        idempotent: bool = False,
+        rings: bool = False,
     ) -> SignedRequest:
         return SignedRequest(
             name=name,
@@ -71,6 +78,7 @@ class BaseAPI:
             body=body,
             content_type=None if body is None else "application/json",
             idempotent=idempotent,
+            rings=rings,
         )
 
     def _call(
@@ -95,6 +103,9 @@ class BaseAPI:
             return self.transport.call(request, deadline, attempts=attempts, pause=pause)
         except Refused:
             self.used_previous_secret = False
+            raise
+        except Unavailable as unavailable:
+            unavailable.cause = None  # the request was sent, and refused
             raise
 
 

@@ -13,20 +13,13 @@ from typing import cast
 
 from .attempt import HttpAttempt, PlainSocket, TLSSocket
 from .deadline import Deadline
-from .errors import IampassError, LocalFailure
+from .errors import Cause, IampassError
 from .origin import Origin
+from .outage import cause_of, no_route_to_name_servers, switched_off
 from .resolver import Address, Resolver
 
 # What each address of a name gets at least, as a share of the time for connecting.
 _LEAST_SHARE = 0.2
-
-# Faults of this machine and its configuration: no sign that IAMPASS is unreachable.
-_LOCAL = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT}
-)
-# glibc also reports an unknown name if it has no descriptor left for its query. If the name service is unreachable,
-# it reports EAI_AGAIN.
-_LOCAL_LOOKUP = frozenset({socket.EAI_MEMORY, socket.EAI_SYSTEM, socket.EAI_NONAME})
 
 
 @dataclass(frozen=True)
@@ -54,32 +47,26 @@ class Connector:
                 lambda seconds: self.resolver.addresses(target.host, target.port, seconds), allowance
             )
         except MemoryError:
-            raise _local_failure(attempt, "no thread can be started") from None
+            problem: IampassError = attempt.local_failure("no thread can be started")
         except OSError as error:
-            if error.errno in (_LOCAL_LOOKUP if isinstance(error, socket.gaierror) else _LOCAL):
-                raise _local_failure(attempt, error.strerror) from None
-            problem = error
-        what = f"looking up {target.host} failed: {problem.strerror or problem}"
-        raise attempt.unavailable(what, timed_out=isinstance(problem, socket.timeout))
+            problem = _lookup_error(target, error, attempt)
+        raise problem
 
     def _first_reachable(self, target: Origin, addresses: list[Address], attempt: HttpAttempt) -> PlainSocket:
         allowance = attempt.deadline.sooner(self.connect_seconds)
-        problem: OSError = OSError("the name has no address")
+        problems: list[OSError] = []
         for position, address in enumerate(addresses):
             left = allowance.remaining()
             if left <= 0.0:
+                problems.append(socket.timeout("timed out"))
                 break
             share = max(_LEAST_SHARE * self.connect_seconds, left / (len(addresses) - position))
             try:
                 return _open(address, attempt, allowance.sooner(share))
             except OSError as error:
-                if error.errno in _LOCAL:
-                    raise _local_failure(attempt, error.strerror) from None
-                problem = error
+                problems.append(switched_off(address[0], error))
         name = f"the proxy {target.authority}" if target is self.proxy else target.authority
-        timed_out = isinstance(problem, socket.timeout) or attempt.deadline.expired
-        what = f"connecting to {name} failed: {problem.strerror or problem}"
-        raise attempt.unavailable(what, timed_out=timed_out)
+        raise _connect_error(name, problems, attempt)
 
     def _start_tls(self, sock: PlainSocket, attempt: HttpAttempt) -> TLSSocket:
         self.context.sslsocket_class = TLSSocket
@@ -95,6 +82,30 @@ class Connector:
         except OSError as error:
             problem = attempt.explain(error, self.server.authority)
         raise problem
+
+
+def _lookup_error(target: Origin, error: OSError, attempt: HttpAttempt) -> IampassError:
+    cause = cause_of(error)
+    try:
+        if cause is not None and no_route_to_name_servers():
+            cause = Cause.FAR_SIDE
+    except OSError as failure:
+        cause, error = None, failure
+    if cause is None:
+        return attempt.local_failure(error.strerror or error)
+    what = f"looking up {target.host} failed: {error.strerror or error}"
+    return attempt.unavailable(what, cause, timed_out=isinstance(error, socket.timeout))
+
+
+def _connect_error(name: str, problems: list[OSError], attempt: HttpAttempt) -> IampassError:
+    """The error if no address could be connected to. One of them is enough for it to be no outage."""
+    by_cause = {cause_of(problem): problem for problem in problems or [OSError("the name has no address")]}
+    cause = next(each for each in (None, Cause.ANY_USER, Cause.FAR_SIDE) if each in by_cause)
+    reason = by_cause[cause].strerror or by_cause[cause]
+    if cause is None:
+        return attempt.local_failure(reason)
+    what = f"connecting to {name} failed: {reason}"
+    return attempt.unavailable(what, cause, timed_out=cause is Cause.ANY_USER)
 
 
 def _open(address: Address, attempt: HttpAttempt, allowance: Deadline) -> PlainSocket:
@@ -141,8 +152,8 @@ def _shake_hands(sock: TLSSocket, attempt: HttpAttempt) -> TLSSocket:
 def _open_tunnel(sock: PlainSocket, proxy: Origin, server: Origin, attempt: HttpAttempt) -> None:
     """Asks the proxy for a connection to the server (RFC 9110, 9.3.6).
 
-    A proxy that does not respond, closes the connection or responds with 5xx is an outage. One that refuses, or does
-    not speak HTTP, is misconfigured, there or here.
+    A proxy that does not respond or closes the connection can be an outage. Its 5xx is none: it also stands for limits
+    that a user of this machine can use up. One that refuses, or does not speak HTTP, is misconfigured, there or here.
     """
     target, name = server.authority, f"the proxy {proxy.authority}"
     remedy = f"Check `proxy`, and that this proxy may connect to {target}."
@@ -160,7 +171,3 @@ def _open_tunnel(sock: PlainSocket, proxy: Origin, server: Origin, attempt: Http
         problem = attempt.explain(error, name, remedy=remedy)
     if problem is not None:
         raise problem
-
-
-def _local_failure(attempt: HttpAttempt, reason: object) -> LocalFailure:
-    return LocalFailure(f"{attempt.call}: this machine cannot connect: {reason}")

@@ -1,12 +1,13 @@
 """The errors of this package.
 
     IampassError
-    ├── Unavailable      no response from IAMPASS (name lookup, connection, time-out), a 5xx or a lasting 429
+    ├── Unavailable      no response from IAMPASS (name lookup, connection, time-out), a 5xx or a 429
     ├── Refused          a complete 401 or 403
     ├── NotFound         a complete 404: IAMPASS does not know the application, the user or the session
     ├── Declined         a management call that IAMPASS understood and did not carry out
     ├── TLSFailure       an untrusted certificate, a wrong name, an old protocol version
-    ├── LocalFailure     this machine cannot connect: descriptors, memory, permissions, an unknown server name
+    ├── LocalFailure     this machine cannot connect: descriptors, ports, memory, permissions, an unknown server
+    │                    name, and any other errno that the far side cannot have caused
     ├── ProtocolError    an invalid response: malformed, wrong types, an unknown status, a URL of another
     │                    server, a redirect, another 4xx, larger than 64 KiB, compressed
     ├── BadSignature     a signed session that was changed, has expired, or was signed with another key
@@ -18,6 +19,8 @@ TypeError, not IampassError, before anything is sent.
 """
 
 from __future__ import annotations
+
+import enum
 
 
 def printable(text: str, limit: int = 200) -> str:
@@ -37,13 +40,22 @@ class IampassError(Exception):
         super().__init__(what)
         self.may_have_started = may_have_started
         """Whether IAMPASS may have carried out the call. False only if no byte of the request was sent, or if a
-        complete 4xx or 5xx was received."""
+        complete 4xx was received; a 429 proves that only for calls that ring no phone."""
         if remedy is not None:
             self.remedy = remedy
 
     def diagnostics(self) -> str:
         """What failed, why, and what to do about it."""
         return f"{self}. {self.remedy}"
+
+
+class Cause(enum.Enum):
+    """Who can have brought about that a request could not be sent."""
+
+    FAR_SIDE = "far side"
+    """Only the server or the network: the connection was refused, reset or closed, or there is no route."""
+    ANY_USER = "any user"
+    """Perhaps a user of this machine: nothing was answered in time, or the name lookup failed."""
 
 
 class Unavailable(IampassError):
@@ -60,6 +72,7 @@ class Unavailable(IampassError):
         status: int | None = None,
         retry_after: float | None = None,
         timed_out: bool = False,
+        cause: Cause | None = None,
     ) -> None:
         super().__init__(what, may_have_started=may_have_started, remedy=remedy)
         self.status = status
@@ -68,6 +81,9 @@ class Unavailable(IampassError):
         """Seconds that the server asks to wait (infinity for absurd ones), if it asks."""
         self.timed_out = timed_out
         """Whether the time ran out."""
+        self.cause = cause
+        """Why no byte of the request was sent. None if the request may have been sent, or was not sent for another
+        reason, such as the 5xx of a proxy: do not continue as if IAMPASS were out of service."""
 
 
 class Refused(IampassError):
@@ -117,7 +133,10 @@ class TLSFailure(IampassError):
 class LocalFailure(IampassError):
     """This machine cannot connect, whatever the state of IAMPASS. Never treat it as an outage."""
 
-    remedy = "Check the spelling of `server`, free descriptors and memory, and rules that forbid connections."
+    remedy = (
+        "Check the spelling of `server`, free descriptors, ports (ss -tuna) and memory, and rules that forbid "
+        "connections."
+    )
 
 
 class ProtocolError(IampassError):

@@ -27,6 +27,8 @@ class SignedRequest:
     """Session calls have one although they have no body; a management call without a body has none."""
     idempotent: bool = False
     """Whether it may be sent again although it may have been carried out."""
+    rings: bool = False
+    """Whether it makes a phone ring. Then not even a 429, perhaps a gateway's, proves that it was not carried out."""
 
     def headers(self, nonce: int, timestamp: int) -> dict[str, str]:
         """The signature and the type of the body."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .deadline import Deadline
 from .errors import IampassError, NotFound, ProtocolError, Refused, Unavailable
 from .json_object import JsonObject
+from .request import SignedRequest
 from .retries import http_time, retry_after_seconds
 
 if TYPE_CHECKING:
@@ -18,29 +19,28 @@ CLOCK_TOLERANCE = 30.0
 
 
 def json_object(
-    response: requests.Response, call: str, server: str, deadline: Deadline, now: float
+    response: requests.Response, request: SignedRequest, server: str, deadline: Deadline, now: float
 ) -> JsonObject:
     """The JSON object in a 2xx. `now` is our Unix time. Raises Refused, NotFound, Unavailable or ProtocolError."""
     if not 200 <= response.status_code < 300:
-        raise _error_of(response, call, server, deadline, now)
+        raise _error_of(response, request, server, deadline, now)
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
-        raise ProtocolError(
-            f"{call}: the response is compressed without being asked to", may_have_started=True
-        )
-    return JsonObject.parse(response.content, call)
+        what = f"{request.name}: the response is compressed without being asked to"
+        raise ProtocolError(what, may_have_started=True)
+    return JsonObject.parse(response.content, request.name)
 
 
 def _error_of(
-    response: requests.Response, call: str, server: str, deadline: Deadline, now: float
+    response: requests.Response, request: SignedRequest, server: str, deadline: Deadline, now: float
 ) -> IampassError:
-    status = response.status_code
+    status, call = response.status_code, request.name
     if status in (401, 403):
         return _refusal(response, call, server, now)
     if status == 404:
         return NotFound(f"{call}: {server} responded with {_named(status)}")
     if status == 429 or 500 <= status < 600:
-        return _outage(response, call, server, deadline, now)
+        return _outage(response, request, server, deadline, now)
     if 300 <= status < 400:
         return ProtocolError(f"{call}: {server} redirects ({_named(status)})", may_have_started=True)
     return ProtocolError(
@@ -68,10 +68,10 @@ def _clock_offset(response: requests.Response, now: float) -> float | None:
 
 
 def _outage(
-    response: requests.Response, call: str, server: str, deadline: Deadline, now: float
+    response: requests.Response, request: SignedRequest, server: str, deadline: Deadline, now: float
 ) -> Unavailable:
     status, headers = response.status_code, response.headers
-    text = f"{call}: {server} responded with {_named(status)}"
+    text = f"{request.name}: {server} responded with {_named(status)}"
     # A date counts from the server's own clock, if it sends its time.
     server_now = http_time(headers.get("Date"))
     wait = retry_after_seconds(headers.get("Retry-After"), now if server_now is None else server_now)
@@ -79,7 +79,9 @@ def _outage(
         asked = f"{wait:.0f} s" if wait < 1e9 else "an absurdly long time"
         too_long = ", longer than there is time" if wait >= deadline.remaining() else ""
         text = f"{text} and asks to wait {asked}{too_long}"
-    return Unavailable(text, status=status, retry_after=wait)
+    # A gateway may have passed the request on before it gave up.
+    begun = status != 429 or request.rings
+    return Unavailable(text, may_have_started=begun, status=status, retry_after=wait)
 
 
 def _named(status: int) -> str:

@@ -13,7 +13,7 @@ from .errors import Unavailable
 from .request import SignedRequest
 
 ATTEMPTS = 3
-"""Attempts at one request, the first included, unless the fault is a complete 429 with Retry-After."""
+"""Attempts at one request, the first included, unless it is rejected with a complete 429 with Retry-After."""
 _FIRST_BACKOFF = 0.25
 _LONGEST_BACKOFF = 2.0
 _TRANSIENT_STATUSES = frozenset({502, 503, 504})
@@ -39,10 +39,13 @@ class RetryPolicy:
         return wait if wait is not None and wait < self._deadline.remaining() else None
 
     def _is_requested(self, error: Unavailable) -> bool:
-        return self._attempts > 1 and error.status == _TOO_MANY_REQUESTS and error.retry_after is not None
+        return self._attempts > 1 and self._is_rejected(error) and error.retry_after is not None
+
+    def _is_rejected(self, error: Unavailable) -> bool:
+        return error.status == _TOO_MANY_REQUESTS and not self._request.rings
 
     def _requested(self, error: Unavailable) -> float:
-        """A complete 429 has started nothing, so any request may be sent again, as often as time allows."""
+        """A request that was rejected may be sent again as often as time allows."""
         # A server that says "now" again and again must not be answered in a tight loop.
         floor = self._backoff(self._obeyed - 1) if self._obeyed else 0.0
         self._obeyed += 1
@@ -57,7 +60,7 @@ class RetryPolicy:
     def _may_retry(self, error: Unavailable) -> bool:
         if error.status is not None:
             transient = error.status in _TRANSIENT_STATUSES and self._request.idempotent
-            return transient or error.status == _TOO_MANY_REQUESTS
+            return transient or self._is_rejected(error)
         if self._request.idempotent:
             return True
         # After a time-out of connecting, a person is waiting and another attempt would take as long again.

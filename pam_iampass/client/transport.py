@@ -104,8 +104,8 @@ class Transport:
     ) -> Reply:
         """Makes the call, within 30 s if no deadline is given. Raises IampassError.
 
-        The request is sent up to `attempts` times: again after a complete 429, and after other faults only if it is
-        idempotent or nothing was sent. With `attempts=1` there is no wait. Apart from that, a 401 by a
+        The request is sent up to `attempts` times: again only if it is idempotent, if nothing was sent, or after a
+        complete 429 to a request that rings no phone. With `attempts=1` there is no wait. Apart from that, a 401 by a
         server whose clock differs much from ours is answered by one more attempt with the server's time.
 
         `pause` replaces that of the transport. It is also called, with 0, twice a second while the server does not
@@ -125,6 +125,8 @@ class Transport:
             except Unavailable as unavailable:
                 wait = policy.wait_after(unavailable)
                 if wait is None:
+                    if clock_corrected:  # the request was sent, and refused
+                        unavailable.cause = None
                     raise
                 (pause or self._pause)(wait)
 
@@ -145,4 +147,4 @@ class Transport:
         response = self._adapter.send(HttpAttempt(request, headers, deadline, pause))
         now = self._wall_clock()
         self._last_date = (response.headers.get("Date"), now)
-        return json_object(response, request.name, self.origin.url, deadline, now)
+        return json_object(response, request, self.origin.url, deadline, now)

@@ -71,7 +71,9 @@ FOR_SERVICES = (
         ValueType("deny or ignore", value_types.choice(WhenUnavailable), "deny"),
         "deny",
         "What happens if IAMPASS is unreachable before the request was sent: `deny`, or `ignore` to continue "
-        "without a second factor.",
+        "without a second factor. `ignore` applies if the connection was refused or reset, or if there is no route; "
+        "after a time-out or a failed name lookup only if the application's real user is root (sshd, login; not sudo "
+        "and su); never after a 429 or 5xx response, also of a proxy.",
     ),
     Key(
         "timeout",

@@ -10,7 +10,11 @@ from pam_iampass.errors import Severity
 _error = partial(FindingKind, severity=Severity.ERROR)
 _warning = partial(FindingKind, severity=Severity.WARNING)
 _note = partial(FindingKind, severity=Severity.NOTE)
+_START_AGENT = "systemctl enable --now pam-iampass-agent.socket; without systemd: pam-iampass-agent --socket"
 _METHODS = "Set AuthenticationMethods publickey,keyboard-interactive:pam"
+
+ROADS = "Ways in without the phone"
+"""The section of findings about what does not ask the phone, which may be intended."""
 
 SECTIONS: dict[str, tuple[FindingKind, ...]] = {
     "Configuration and files": (
@@ -72,27 +76,34 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "agent-not-listening",
             "No agent listens on its socket",
-            "The socket is left over from an agent that has ended. Each login starts the helper instead.",
+            "The socket is left over from an agent that has ended. Each ssh login starts the helper instead.",
             "systemctl restart pam-iampass-agent.socket",
         ),
         _warning(
             "unit-off",
             "{unit} is {state}",
-            "Without its socket unit the agent is not available after a reboot. Each login starts the helper instead.",
+            "Without its socket unit the agent is not available after a reboot. sudo and su then deny every login, and"
+            " each ssh login starts the helper instead.",
             "systemctl enable --now {unit}",
         ),
         _note(
             "agent-off",
             "The agent is not running; each login starts the helper",
-            "Without the agent, each login starts `/usr/lib/pam-iampass/helper`. This is slower, and equally secure."
-            " Only the pam_python door does not work in set-uid programs, with or without the agent.",
-            "systemctl enable --now pam-iampass-agent.socket, if systemd is running",
+            "Without the agent, each ssh login starts `/usr/lib/pam-iampass/helper`. This is slower, and equally"
+            " secure. sudo, su and other set-uid programs need the agent.",
+            _START_AGENT,
+        ),
+        _error(
+            "agent-needed",
+            "The agent is not running: {services} denies every login",
+            "Only the agent serves set-uid programs. A process that they start would be in the hands of their caller.",
+            _START_AGENT,
         ),
         _error(
             "helper-missing",
             "The helper is missing",
-            "If no agent is listening, the door starts `/usr/bin/python3 -I -S /usr/lib/pam-iampass/helper`. One of"
-            " these two files is missing, so that such logins are denied.",
+            "If no agent is listening, sshd and login start `/usr/bin/python3 -I -S /usr/lib/pam-iampass/helper`."
+            " One of these two files is missing, so that such logins are denied.",
             "Install pam-iampass again; {path} must exist",
         ),
         _warning(
@@ -159,8 +170,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "service-local",
             "This machine cannot open a connection",
-            "The cause is on this machine: an unknown host name, too few descriptors, missing permission. This does not"
-            " count as an outage: every login is denied.",
+            "The cause is on this machine: an unknown host name, too few descriptors or ports, missing permission. This"
+            " does not count as an outage: every login is denied.",
             "{remedy}",
         ),
         _warning(
@@ -219,7 +230,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "no-device",
             "No phone is registered for {names}",
             "The table has a token, but IAMPASS has no device for it: such logins are denied with `no_device`.",
-            "pam-iampass enroll USER shows the link and the QR code",
+            "pam-iampass enroll USER shows the link and the QR code; for a lost phone: pam-iampass phone lost USER",
         ),
         _warning(
             "user-rests",
@@ -389,12 +400,6 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "`sshd -T` fails. A running sshd keeps its previous configuration; after a restart nobody can log in.",
             "Correct the named line; keep this shell open until sshd -t reports nothing",
         ),
-        _note(
-            "sshd-unprotected",
-            "ssh logins do not ask the phone",
-            "The PAM service that sshd uses does not name pam_iampass.",
-            "To protect ssh logins: pam-iampass setup sshd",
-        ),
         _error(
             "sshd-pam-off",
             "sshd does not use PAM",
@@ -479,18 +484,12 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "`visudo -c` fails. sudo may refuse everybody.",
             "Correct the named file with visudo",
         ),
-        _note(
-            "sudo-unprotected",
-            "sudo does not ask the phone",
-            "The PAM service that sudo uses does not name pam_iampass.",
-            "To protect sudo: pam-iampass setup sudo",
-        ),
         _error(
             "sudo-rule-bypasses",
             "{rule}: sudo asks for neither password nor phone: {names}",
             "`!authenticate` and `exempt_group` skip PAM's `auth` stack. The finding lists the users whom sudo allows"
             " some command and who would be asked otherwise: not those whom the settings exempt.",
-            "Remove it with visudo; users who need no phone belong into exempt in the settings",
+            "Remove it with visudo; to spare users the phone, name them in exempt in the settings",
         ),
         _error(
             "sudo-other-service",
@@ -512,12 +511,6 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "sudo remembers that a user was authenticated. If `timestamp_timeout` is negative, it does not forget.",
             "With visudo, set timestamp_timeout to some minutes",
         ),
-        _note(
-            "sudo-no-password",
-            "sudo runs some commands without a password and without the phone: {names}",
-            "The tag NOPASSWD skips PAM's `auth` stack. Users whom the settings exempt are not listed.",
-            "None if this is intended; otherwise remove NOPASSWD with visudo",
-        ),
         _error(
             "sudo-environment",
             "sudo's environment lets pam_python run a caller's code as root: {what}",
@@ -530,6 +523,58 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "sudoers has no secure_path",
             "pam_iampass.so is not affected, but sudo finds commands through the caller's PATH.",
             "Defaults secure_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        ),
+    ),
+    ROADS: (
+        _note(
+            "sshd-unprotected",
+            "ssh logins do not ask the phone",
+            "The PAM service that sshd uses does not name pam_iampass.",
+            "To protect ssh logins: pam-iampass setup sshd",
+        ),
+        _note(
+            "sudo-unprotected",
+            "sudo does not ask the phone",
+            "The PAM service that sudo uses does not name pam_iampass.",
+            "To protect sudo: pam-iampass setup sudo",
+        ),
+        _note(
+            "sudo-no-password",
+            "sudo runs some commands without a password and without the phone: {names}",
+            "The tag NOPASSWD skips PAM's `auth` stack. Users whom the settings exempt are not listed.",
+            "None if this is intended; otherwise remove NOPASSWD with visudo",
+        ),
+        _note(
+            "road-open",
+            "{program} does not ask the phone",
+            "doctor finds the set-uid programs that use PAM, and polkit, and simulates their PAM services: a right"
+            " password is enough, or not even that. `setup` of sudo or ssh does not change them.",
+            "To protect it: pam-iampass setup {name}",
+        ),
+        _note(
+            "road-console",
+            "{program} does not ask the phone",
+            "The console and the display managers: those PAM services that have a file.",
+            "Leave it open as the way in while IAMPASS is unreachable; or pam-iampass setup {name}",
+        ),
+        _note(
+            "road-unknown-program",
+            "An unknown set-uid program uses PAM, perhaps without asking the phone: {path}",
+            "It is not in doctor's list of programs, and there is no PAM service of the same name. Set-uid programs are"
+            " looked for in the folders of programs and libraries below /usr, and in /opt.",
+            "Find its PAM service in its documentation, then pam-iampass setup SERVICE",
+        ),
+        _note(
+            "road-other-services",
+            "Other PAM services do not ask the phone: {names}",
+            "Services such as file, mail or web servers. doctor does not know whether they are ways into this machine.",
+            "Leave those open that let nobody in; for others: pam-iampass setup SERVICE",
+        ),
+        _note(
+            "doas-no-password",
+            "doas asks for neither password nor phone: {rule}",
+            "The option `nopass` in /etc/doas.conf skips PAM's `auth` stack.",
+            "None if this is intended; otherwise remove nopass",
         ),
     ),
     "Being locked out": (
@@ -560,6 +605,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
     ),
 }
 """All kinds, by subject."""
+
+ROAD_KINDS = frozenset(kind.id for kind in SECTIONS[ROADS])
+"""The ids of that section."""
 
 KINDS = {kind.id: kind for kinds in SECTIONS.values() for kind in kinds}
 """All kinds, by id."""

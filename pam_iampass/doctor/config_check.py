@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Callable
 
 import yaml  # noqa: F401
 
+from pam_iampass.client.origin import Origin
 from pam_iampass.config import settings, user_table_check
 from pam_iampass.doctor import enrollment_advice
 from pam_iampass.errors import Problem, Severity, shown
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 SSHD_MARGIN = 30
 """Seconds of LoginGraceTime beyond `timeout`: for connecting, the key, the password and the prompt."""
 
+UNPRIVILEGED_PORTS = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 _OWN_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104")))
 NOT_ROOT = "was checked by a user who may be unable to read the secret and other files"
 
@@ -71,6 +73,7 @@ def check_config(
         problems += _advice(config, examination, examination.settings.exempt)
         problems += enrollment_advice.problems(examination.settings)
         problems += _grace_time(config, examination.settings, sshd_program)
+        problems += _proxy(config, examination.settings.proxy)
     if os.geteuid() != 0:
         problems.append(
             Problem(config, None, "", NOT_ROOT, "run pam-iampass check as root", Severity.WARNING)
@@ -119,6 +122,21 @@ def _grace_time(config: Path, found: settings.Settings, program: str) -> Iterato
     service = in_force.service
     remedy = f"set LoginGraceTime {needed:g} in sshd_config, or a shorter timeout for the service {service}"
     yield Problem(config, None, "timeout", what, remedy, Severity.WARNING)
+
+
+def _proxy(config: Path, proxy: str | None) -> Iterator[Problem]:
+    """Whether any user of this machine can take the place of the proxy while it does not run."""
+    if proxy is None:
+        return
+    origin = Origin.of_proxy(proxy)
+    try:
+        own = ipaddress.ip_address(origin.host).is_loopback
+    except ValueError:
+        own = origin.host == "localhost"
+    if own and origin.port >= int(Path(UNPRIVILEGED_PORTS).read_text()):
+        what = f"{shown(proxy)} is a port of this machine: any user can listen there while the proxy does not"
+        remedy = "use a proxy on another machine or on a port below 1024, or leave `unavailable` at deny"
+        yield Problem(config, None, "proxy", what, remedy, Severity.WARNING)
 
 
 def _is_known(look_up: Callable[[str], object], name: str) -> bool:

@@ -16,11 +16,12 @@ from pam_iampass.doctor.agent import AgentCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
 from pam_iampass.doctor.finding import Finding, merged
+from pam_iampass.doctor.roads import RoadsCheck
 from pam_iampass.doctor.service import ServiceCheck
 from pam_iampass.doctor.sshd import SshdCheck, rejected_finding
 from pam_iampass.doctor.stacks import SET_UID, Stacks, module_folders
 from pam_iampass.doctor.state_summary import StateSummary
-from pam_iampass.doctor.sudo import SudoCheck, SudoersRejected, checked_sudoers, su_findings
+from pam_iampass.doctor.sudo import SudoCheck, SudoersRejected, checked_sudoers
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.doctor.users import LockoutCheck, UsersCheck
 from pam_iampass.errors import ConfigurationError, StateError
@@ -74,12 +75,13 @@ class Doctor:
         steps: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
             ("configuration", self._configuration),
             ("files", self._files),
-            ("agent", AgentCheck().findings),
+            ("agent", self._agent),
             ("users", self._users),
             ("service", self._service),
             ("PAM stacks", self._stacks),
             ("sshd", self._sshd),
-            ("sudo and su", self._sudo),
+            ("sudo", self._sudo),
+            ("other roads", self._roads),
             ("lock-outs", self._lockouts),
         ]
         if os.geteuid() != 0:
@@ -211,6 +213,10 @@ class Doctor:
         ]
         yield from files.writable(path for path in (*files.PROGRAMS, *modules, *pam) if path.exists())
 
+    def _agent(self) -> Iterator[Finding]:
+        needed_by = self.stacks.set_uid & self.stacks.with_us.keys()
+        yield from AgentCheck(tuple(sorted(needed_by))).findings()
+
     def _users(self) -> Iterator[Finding]:
         check = self._users_check()
         if check is None:
@@ -256,7 +262,6 @@ class Doctor:
             yield from SshdCheck(self.sshd, self.stacks, self.settings, frozenset(self.asked)).findings()
 
     def _sudo(self) -> Iterator[Finding]:
-        yield from su_findings(self.stacks)
         try:
             found = self.sudoers
         except SudoersRejected as rejected:
@@ -270,14 +275,21 @@ class Doctor:
         more = self._known_users()
         yield from SudoCheck(found, self.stacks, self._without_phone, more, self.named).findings()
 
+    def _roads(self) -> Iterator[Finding]:
+        check = RoadsCheck(self.stacks)
+        yield from check.findings()
+        self.not_checked += check.unread
+
     def _without_phone(self, names: Iterable[str]) -> frozenset[str]:
         """Of some users, those whom the settings let pass without the phone."""
-        passing = (UserState.EXEMPT, UserState.IGNORED)
         try:
-            users = user_status(self.options.config, names).users
+            missing = [name for name in names if name not in self.users]
+            others = user_status(self.options.config, missing).users if missing else ()
         except ConfigurationError:
             return frozenset()
-        return frozenset(user.name for user in users if user.state in passing)
+        service = self.sudo_services[0]
+        states = {one.name: one.services.get(service, one.state) for one in (*self.users.values(), *others)}
+        return frozenset(name for name in names if states[name] in (UserState.EXEMPT, UserState.IGNORED))
 
     def _known_users(self) -> list[str]:
         """The users of the table, or the one that the command line names."""

@@ -60,7 +60,11 @@ class StackCheck:
         self.stack = stack
         self.missing = missing
         self.dialect = dialect
-        self.ours = next(handler for handler in stack if is_ours(handler))
+
+    @cached_property
+    def ours(self) -> Handler:
+        """Our first line; the stack must have one, except for `lets_in_unasked`."""
+        return next(handler for handler in self.stack if is_ours(handler))
 
     @cached_property
     def has_first_factor(self) -> bool:
@@ -78,6 +82,19 @@ class StackCheck:
         if self.has_first_factor:
             return False
         return any(login.passed for login in self._logins(False, PamCode.SUCCESS, _WITHOUT_OTHERS))
+
+    @property
+    def lets_in_unasked(self) -> bool:
+        """Whether the stack passes for anybody but root although the phone denies, or is not asked."""
+        return any(
+            login.passed
+            and not any(
+                login.scenario.conditions[name]
+                for name in login.scenario.conditions
+                if name[0] == _ROOT_ITSELF
+            )
+            for login in self._logins(True, PamCode.ABORT)
+        )
 
     def findings(self, fresh_setcred: bool) -> Iterator[Finding]:
         """Everything that is wrong.

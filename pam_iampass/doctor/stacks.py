@@ -64,13 +64,17 @@ class Stacks:
         found = {}
         for name, service in self.services.items():
             if isinstance(service, PamService) and any(map(is_ours, service.stacks[PamType.AUTH])):
-                stack = service.stacks[PamType.AUTH]
-                found[name] = StackCheck(name, stack, self._missing(stack), self.files.dialect)
+                found[name] = self._check(service)
         return found
 
     def asks(self, name: str) -> bool:
         """Whether the service's `auth` stack names us."""
         return name in self.with_us
+
+    def lets_in_unasked(self, name: str) -> bool:
+        """Whether a service lets in users whose phone denies, or is not asked. False if it cannot be read."""
+        service = self.services.get(name)
+        return isinstance(service, PamService) and self._check(service).lets_in_unasked
 
     def findings(self, sshd_service: str | None) -> Iterator[Finding]:
         """Everything that is wrong. Raises OSError."""
@@ -117,6 +121,10 @@ class Stacks:
                 yield finding("pam-python-set-uid", name, str(handler), place=handler.place)
             elif any((folder / "pam_iampass.so").exists() for folder in self.modules):
                 yield finding("pam-python-needless", name, str(handler), place=handler.place)
+
+    def _check(self, service: PamService) -> StackCheck:
+        stack = service.stacks[PamType.AUTH]
+        return StackCheck(service.name, stack, self._missing(stack), self.files.dialect)
 
     def _missing(self, stack: Sequence[Handler]) -> frozenset[str]:
         paths = {handler.path for handler in stack if handler.kind is HandlerKind.MODULE}

@@ -1,4 +1,4 @@
-"""The problems of sudo and su."""
+"""The problems of sudo."""
 
 from __future__ import annotations
 
@@ -112,16 +112,3 @@ class SudoCheck:
         if faults:
             what = ", ".join(faults)
             yield finding("sudo-environment", "sudo", f"cvtsudoers: {what}", what=what)
-
-
-def su_findings(stacks: Stacks) -> Iterator[Finding]:
-    """Whether `su -`, if it has a service of its own, avoids the phone check of `su`."""
-    if stacks.asks("su") and "su-l" in stacks.services and not stacks.asks("su-l"):
-        yield finding(
-            "sibling-unprotected",
-            "su",
-            f"{stacks.files.path('su')} names pam_iampass, {stacks.files.path('su-l')} does not",
-            asking="su",
-            other="su -",
-            remedy="Put the same auth lines into su-l",
-        )

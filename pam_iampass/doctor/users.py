@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding, names
+from pam_iampass.doctor.roads import CONSOLES
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport
 from pam_iampass.errors import Severity
 from pam_iampass.system.sshd import SshdSettings
-
-_CONSOLES = ("login", "gdm-password", "lightdm", "sddm")
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ class LockoutCheck:
         )
         if way_in or self.codes is None or any(self.codes.values()):
             return
-        consoles = [name for name in _CONSOLES if self.stacks.asks(name)]
+        consoles = [name for name in CONSOLES if self.stacks.asks(name)]
         if consoles:
             where = self.stacks.with_us[consoles[0]].ours.place
             yield finding("lockout-console", "lockout", f"{where}; unavailable: deny; no exempt users")

@@ -71,6 +71,11 @@ class EnrollmentService:
         registered = device is ManagementAPIResult.has_mobile_device
         return EnrollmentResult(user, token, added, file, registered)
 
+    def token_of(self, user: str) -> str | None:
+        """The token of the table, else that of the template in the settings. Raises ConfigurationError."""
+        entry = self.table.find(user)
+        return self._unlisted.token_for(user) if entry is None else entry.token
+
     @staticmethod
     def account(name: str) -> str:
         """The name as NSS has it. Raises EditRefused."""

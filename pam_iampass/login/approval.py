@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.client import AuthenticationMethod, Deadline, Status
-from pam_iampass.client.errors import IampassError, NotFound, Unavailable
+from pam_iampass.client.errors import Cause, IampassError, NotFound, ProtocolError, Unavailable
 from pam_iampass.login import decisions
 from pam_iampass.login.polling import next_poll
 
@@ -68,8 +68,7 @@ class PhoneRequest:
         try:
             session = self._start(lease.pause)
         except Unavailable as error:
-            stalled = error.timed_out and (delayed or self._caller_can_stall())
-            return decisions.unavailable(error, service, error.may_have_started or stalled, self._elapsed())
+            return decisions.unavailable(error, service, self._is_outage(error, delayed), self._elapsed())
         except NotFound as error:
             application = self._required.settings.application_id
             return decisions.unknown_to_iampass(error, application, self._required.approver, self._elapsed())
@@ -81,13 +80,16 @@ class PhoneRequest:
             return decisions.not_started(session.failure_reason, self._elapsed())
         self.may_have_notified = True
         cleanup.callback(_end, session, self._context.session_left_open)
+        if session.active:
+            unasked = ProtocolError("start: the session is active before anyone was asked")
+            return decisions.failed(unasked, self._elapsed())
         if session.in_progress:
             if not prompted:
                 conversation.say(f"Approve this on your phone within {decisions.seconds(service.timeout)}.")
             try:
                 self._poll(session, lease.pause, conversation)
             except Unavailable as error:
-                return decisions.unavailable(error, service, True, self._elapsed())
+                return decisions.unavailable(error, service, False, self._elapsed())
             except IampassError as error:
                 return decisions.failed(error, self._elapsed())
         return decisions.answered(session, service, self._elapsed())
@@ -136,9 +138,11 @@ class PhoneRequest:
         if failure is not None:
             raise failure
 
-    def _caller_can_stall(self) -> bool:
-        """Whether the caller may have used up the time of this process: a time-out is then no sign of an outage."""
-        return self._context.caller_can_stall and self._required.login.real_uid != 0
+    def _is_outage(self, error: Unavailable, delayed: bool) -> bool:
+        """Whether no user of this machine can have brought it about, unless root called."""
+        if error.cause is Cause.ANY_USER:
+            return self._required.login.real_uid == 0 and not delayed
+        return error.cause is Cause.FAR_SIDE
 
     def _elapsed(self) -> float:
         return self._context.clock() - self._began

@@ -58,10 +58,6 @@ class LoginContext:
 
     clock: Callable[[], float] = time.monotonic
 
-    caller_can_stall: bool = False
-    """Whether the caller may have slowed this process down: it serves this login alone and lives within the limits
-    (control group, niceness) of the application. A time-out is then no sign of an outage."""
-
     slowdown: Callable[[], float] = lambda: 1.0
     """The factor, 1 or more, by which the time between polls is stretched where many logins wait."""
 

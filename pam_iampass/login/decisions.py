@@ -154,11 +154,9 @@ def not_registered(before: Decision, problem: str, elapsed: float) -> Decision:
     return denied(Outcome.NO_DEVICE, reason, message, elapsed)
 
 
-def unavailable(
-    error: Unavailable, service: ServiceSettings, may_have_started: bool, elapsed: float
-) -> Decision:
-    """An outage: tolerated only where it is certain that no request can be on the phone."""
-    if service.unavailable.value == "ignore" and not may_have_started:
+def unavailable(error: Unavailable, service: ServiceSettings, outage: bool, elapsed: float) -> Decision:
+    """IAMPASS is unreachable: tolerated only where this is an outage, before a request was sent."""
+    if service.unavailable.value == "ignore" and outage:
         message = "IAMPASS is unreachable. Continuing without phone approval."
         return Decision(Outcome.UNAVAILABLE, Result.IGNORED, error.diagnostics(), message, elapsed)
     message = "IAMPASS is unreachable from this machine. Try again in a minute, or ask your administrator."

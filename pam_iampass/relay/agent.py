@@ -1,24 +1,31 @@
 """pam-iampass-agent: serves all logins of this machine from one unprivileged process, each in a thread.
 
-systemd passes it the listening socket `/run/iampass/pam.sock`, to which only root can connect. SIGTERM ends all
-pending logins and their IAMPASS sessions.
+It listens on `/run/iampass/pam.sock`, to which only root can connect. SIGTERM ends all pending logins and their IAMPASS
+sessions.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import os
 import select
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
 import types
 from typing import TYPE_CHECKING, Callable, Protocol
 
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
+from pam_iampass.audit.sinks import send_datagram
+from pam_iampass.errors import PamIampassError
 from pam_iampass.login.application import PamApplication
+from pam_iampass.relay import listener as listening
 from pam_iampass.relay.serve import serve
+from pam_iampass.system import paths
 
 #: Logins that may be pending; more are denied with a message.
 MOST_PENDING = 1000
@@ -144,18 +151,20 @@ class Agent:
             self._threads.discard(thread)
 
 
-def main(module: LoginModule) -> int:
-    """Serve on the socket that systemd passes. Returns the exit status: 0 after SIGTERM, 1 without a socket."""
-    from systemd import daemon
+def main(module: LoginModule, arguments: list[str]) -> int:
+    """Serve on the socket that systemd passes, or with `--socket` on one of its own.
 
+    Returns the exit status: 0 after SIGTERM, 1 without a socket.
+    """
     from pam_iampass.relay.agent_context import SharedContext
 
-    descriptors = daemon.listen_fds()
-    if len(descriptors) != 1:
-        Journal().note("pam-iampass-agent must be started by pam-iampass-agent.socket", ERROR)
+    options = _options(arguments)
+    try:
+        listener = listening.make(options.socket) if options.socket else listening.passed()
+    except PamIampassError as error:
+        print(f"Error: {error.diagnostics()}", file=sys.stderr)
         return 1
     threading.stack_size(STACK_SIZE)
-    listener = socket.socket(fileno=descriptors[0])
     agent = Agent(listener, Journal(), module, SharedContext)
 
     def stop(_number: int, _frame: types.FrameType | None) -> None:
@@ -163,14 +172,27 @@ def main(module: LoginModule) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    daemon.notify("READY=1")
-    agent.run(lambda: _tell_systemd(agent, daemon.notify), every=_watchdog_interval())
-    daemon.notify("STOPPING=1")
+    _notify("READY=1", patience=5.0)
+    agent.run(lambda: _notify(f"WATCHDOG=1\nSTATUS={agent.pending} logins pending"), _watchdog_interval())
+    _notify("STOPPING=1")
     return 0
 
 
-def _tell_systemd(agent: Agent, notify: Callable[[str], object]) -> None:
-    notify(f"WATCHDOG=1\nSTATUS={agent.pending} logins pending")
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("pam-iampass-agent", description="Decides the logins of this machine.")
+    what = "make the socket (default: %(const)s); without this option systemd passes it"
+    parser.add_argument("--socket", nargs="?", const=paths.AGENT_SOCKET, metavar="PATH", help=what)
+    return parser.parse_args(arguments)
+
+
+def _notify(state: str, patience: float = 0.0) -> None:
+    """Tell systemd the state of the service, if it asked for it: sd_notify(3), which could block."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    with contextlib.suppress(OSError):
+        if address:
+            send_datagram(
+                address.replace("@", "\0", 1) if address[0] == "@" else address, state.encode(), patience
+            )
 
 
 def _watchdog_interval() -> float:

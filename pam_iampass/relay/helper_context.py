@@ -32,7 +32,6 @@ def context(
         session_left_open=session_left_open,
         concurrency=ConcurrencyLimit(),
         dirs=dirs or StateDirs(),
-        caller_can_stall=True,
     )
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import trustme
 
 from pam_iampass.sandbox.errors import SandboxError
-from pam_iampass.sandbox.state_folder import StateFolder
+from pam_iampass.sandbox.state_folder import CA_FILE, StateFolder
 
-CA_FILE = "ca.pem"
 CA_KEY_FILE = "ca-key.pem"
 
 

@@ -10,6 +10,7 @@ from email.utils import formatdate
 from aiohttp import web
 
 from pam_iampass.sandbox.backend import Backend
+from pam_iampass.sandbox.bounded_handler import read_body
 from pam_iampass.sandbox.calls import Call
 from pam_iampass.sandbox.connection import ClientConnection
 from pam_iampass.sandbox.errors import Refusal
@@ -44,7 +45,7 @@ class Dispatcher:
 
     async def handle(self, http: web.BaseRequest, stopping: asyncio.Event) -> web.StreamResponse:
         """Answer a request of aiohttp's low-level server, which does not normalise paths."""
-        request = IncomingRequest(http.method, http.raw_path, http.headers, await http.read())
+        request = IncomingRequest(http.method, http.raw_path, http.headers, await read_body(http))
         route = find_route(request)
         fault = self._faults.take(route.kind)
         reply = ServiceReply.of({})
@@ -79,6 +80,7 @@ class Dispatcher:
         try:
             # A page of another site whose name resolves to this address must not control the phone.
             request.require_host(self._names)
+            request.require_few_headers()
             return route.handler(self._backend, request)
         except Refusal as refusal:
             what = f"{request.method} {request.target}"

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING
-
-from pam_iampass.sandbox.settings_file import CA, FOLDER, SECRET
 
 if TYPE_CHECKING:
     from pam_iampass.sandbox.sandbox import Sandbox
 
 
-def configuration_text(sandbox: Sandbox, users: Iterable[str]) -> str:
+def configuration_text(sandbox: Sandbox, users: Collection[str]) -> str:
     """The commands from the configuration to a first sudo."""
-    install = "install -o root -g"
-    tokens = [f"pam-iampass user add {_quoted(user)} --token {_quoted(user)}" for user in users]
     return "\n".join(
         [
-            f"# as root: make this machine's logins use the sandbox (keeps a backup of {FOLDER}/iampass.yaml)",
-            f"{install} iampass -m 0640 --backup=numbered {_quoted(sandbox.settings_file)} {FOLDER}/iampass.yaml",
-            f"{install} iampass -m 0640 {_quoted(sandbox.secret_file)} {SECRET}",
-            f"{install} root -m 0644 {_quoted(sandbox.ca_file)} {CA}",
-            *(tokens or ["# (start the sandbox with --user alice to see the command for alice's token)"]),
+            "# as root: make this machine's logins use the sandbox; `pam-iampass sandbox leave` undoes it",
+            f"pam-iampass sandbox use {_quoted(sandbox.folder)}",
+            *([] if users else ["# (start the sandbox with --user alice, and alice has a phone)"]),
             "pam-iampass check",
             "",
             "# as root: make sudo ask the phone, for ten minutes",

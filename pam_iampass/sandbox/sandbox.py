@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,8 +20,7 @@ from pam_iampass.sandbox.listening import LOOPBACK_NAMES, authority, is_unspecif
 from pam_iampass.sandbox.server import Server
 from pam_iampass.sandbox.service_state import ServiceState
 from pam_iampass.sandbox.sessions import EndedBy, SandboxSession, SessionOrUser, SessionStatus
-from pam_iampass.sandbox.settings_file import settings_text
-from pam_iampass.sandbox.state_folder import StateFolder
+from pam_iampass.sandbox.state_folder import SECRET_FILE, SERVICE_FILE, StateFolder
 from pam_iampass.sandbox.user_registry import Sms
 
 # An id is part of paths, and precedes a colon: these characters need no quoting in either.
@@ -62,7 +62,7 @@ class Sandbox(Behaviour):
         plain_polls: bool = False,
         listener: Listener = _ignore,
     ) -> None:
-        super().__init__(Auto(auto), delay, request_timeout, clock_skew, plain_polls)
+        super().__init__(Auto(auto), delay, request_timeout, clock_skew, plain_polls=plain_polls)
         if not _APPLICATION_ID.fullmatch(application_id) or application_secret == "":
             raise SandboxError("an application id is letters, digits and . _ ~ -; its secret is not empty")
         self._listen = listen
@@ -77,10 +77,8 @@ class Sandbox(Behaviour):
         self.application_id = application_id
         self.ca_file = self._authority.file
         """The certificate of the authority, PEM."""
-        self.secret_file = self._folder.path / "application-secret"
+        self.secret_file = self._folder.path / SECRET_FILE
         self.application_secret = self._folder.secret(self.secret_file.name, application_secret)
-        self.settings_file = self._folder.path / "iampass.yaml"
-        """An iampass.yaml for a machine that uses the sandbox."""
         self.control_token_file = self._folder.path / "control-token"
         """The bearer token of control calls."""
         self.phone_address_file = self._folder.path / "phone-address"
@@ -98,10 +96,11 @@ class Sandbox(Behaviour):
         context = self._authority.server_context(self._names)
         listener = open_listener(*self._listen, allow_remote=self._allow_remote)
         self.port = listener.getsockname()[1]
-        self._server = Server(self._dispatcher, listener, context)
+        self._server = Server(self._dispatcher, listener, context, self)
         self._server.start()
         self._folder.write(self.phone_address_file.name, f"{self.phone_url}\n".encode())
-        self._folder.write(self.settings_file.name, settings_text(self.application_id, self.url).encode())
+        service = {"application_id": self.application_id, "url": self.url}
+        self._folder.write(SERVICE_FILE, json.dumps(service).encode())
 
     def stop(self) -> None:
         """Close every connection, and delete a temporary state folder."""
@@ -119,6 +118,11 @@ class Sandbox(Behaviour):
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def folder(self) -> Path:
+        """The state folder, which ``pam-iampass sandbox use`` reads."""
+        return self._folder.path
 
     @property
     def url(self) -> str:

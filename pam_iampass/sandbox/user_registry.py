@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pam_iampass.sandbox.errors import SandboxError
 from pam_iampass.sandbox.events import Event, EventKind
 from pam_iampass.sandbox.notifier import Notifier
-from pam_iampass.sandbox.state_folder import StateFolder
-
-USERS_FILE = "accounts.json"
+from pam_iampass.sandbox.state_folder import USERS_FILE, StateFolder
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pam_iampass.pam.services import USES, why_unsuitable
 from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.manifest import LineEdit
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.snapshot import take
-from pam_iampass.setup.unsuitable import why_unsuitable
 
 SERVICES = ("sshd", "sudo", "su")
 """The services whose status is always shown; every other PAM service can be set up as well."""
@@ -30,8 +30,6 @@ _FIRST_FACTOR = re.compile(
     re.M,
 )
 _COPY = "# Written by `pam-iampass setup`: overrides {}.\n"
-_USES = {"su": ("su", "su-l"), "sudo-rs": ("sudo", "sudo-i"), "login": ("login", "remote")}
-"""The PAM services of a program that uses several, or one with another name. The first one must exist."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def wanted(name: str, choice: str, paths: Paths, *, chooses_service: bool) -> Wa
     unsuitable = why_unsuitable(name)
     if unsuitable is not None:
         raise SetupRefused(f"{name}: {unsuitable.reason}", unsuitable.remedy)
-    first, *others = _USES.get(name, (name,))
+    first, *others = USES.get(name, (name,))
     own_name = f"iampass-{name}"
     template = own_name if name == "su" else "iampass-service"
     content = _template(paths, f"{_family(paths)}/{template}").replace(b"SERVICE", first.encode())

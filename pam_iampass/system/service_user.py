@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pwd
+import select
+import signal
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -75,11 +78,14 @@ def become(name: str) -> None:
     os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
 
 
-def as_service_user(work: Callable[[], Any], name: str = SERVICE_USER) -> Any:
+def as_service_user(
+    work: Callable[[], Any], name: str = SERVICE_USER, *, patience: float | None = None
+) -> Any:
     """Run `work` in a child process that becomes the user `name`; returns its result, which JSON can hold.
 
     The user owns the module's state and can put links into it: root must not follow them, but as that user they lead
-    to nothing more than the user can reach anyway. Raises the StateError of `work`, and CannotSwitchUser.
+    to nothing more than the user can reach anyway. After `patience` seconds, if given, the child is killed: the user
+    may have stopped it. Raises the StateError of `work`, and CannotSwitchUser.
     """
     try:
         account = pwd.getpwnam(name)
@@ -96,9 +102,23 @@ def as_service_user(work: Callable[[], Any], name: str = SERVICE_USER) -> Any:
         _work_as(name, work, sending)
     os.close(sending)
     with os.fdopen(receiving, "rb") as pipe:
-        data = pipe.read()
+        data = _read(pipe.fileno(), patience)
+    if data is None:
+        os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return _result(data)
+
+
+def _read(pipe: int, patience: float | None) -> bytes | None:
+    """All that comes through the pipe; None if that takes more than `patience` seconds."""
+    until = None if patience is None else time.monotonic() + patience
+    data = b""
+    while select.select([pipe], [], [], None if until is None else max(0.0, until - time.monotonic()))[0]:
+        chunk = os.read(pipe, 65536)
+        if not chunk:
+            return data
+        data += chunk
+    return None
 
 
 def _work_as(name: str, work: Callable[[], Any], sending: int) -> NoReturn:
@@ -108,10 +128,8 @@ def _work_as(name: str, work: Callable[[], Any], sending: int) -> NoReturn:
         os.umask(0o077)
         become(name)
         reply: dict[str, Any] = {"result": work()}
-    except StateError as error:
-        reply = {"what": error.what, "remedy": error.remedy}
     except PamIampassError as error:
-        reply = {"what": str(error), "remedy": "run: pam-iampass check"}
+        reply = {"what": error.what, "remedy": error.remedy or "run: pam-iampass check"}
     except BaseException as error:  # noqa: BLE001 - the child ends here, whatever failed
         reply = {"what": f"failed with {type(error).__name__}", "remedy": "run: pam-iampass check"}
     try:
@@ -123,11 +141,11 @@ def _work_as(name: str, work: Callable[[], Any], sending: int) -> NoReturn:
         os._exit(0)
 
 
-def _result(data: bytes) -> Any:
+def _result(data: bytes | None) -> Any:
     import json
 
     try:
-        reply = json.loads(data)
+        reply = json.loads(data or b"")
     except ValueError:
         raise StateError("the child process was killed", "try again") from None
     if "result" not in reply:

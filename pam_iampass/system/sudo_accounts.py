@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import grp
 import os
@@ -76,14 +77,14 @@ def sudo_accounts(sudoers: Sudoers, more: Iterable[str] = ()) -> Iterator[SudoAc
     _group.cache_clear()
     known = {entry.pw_name: entry for entry in pwd.getpwall()}
     lists = [rule.users for rule in sudoers.rules] + [default.binding for default in sudoers.defaults]
-    for member in {member for members in lists for member in members}:
-        group = _group(member.name) if member.kind == "usergroup" else None
-        more = [*more, *([member.name] if member.kind == "username" else group.gr_mem if group else ())]
-    for name in {*more} - {*known}:
-        try:
+    named = {member for members in lists for member in members}
+    groups = (_group(member.name) for member in named if member.kind == "usergroup")
+    wanted = {member.name for member in named if member.kind == "username"}.union(
+        more, *(group.gr_mem for group in groups if group)
+    )
+    for name in wanted - {*known}:
+        with contextlib.suppress(KeyError, ValueError):
             known[name] = pwd.getpwnam(name)
-        except KeyError:
-            continue
     for name in sorted(known):
         if known[name].pw_uid != 0:
             yield SudoAccount(name, known[name].pw_uid, known[name].pw_gid)

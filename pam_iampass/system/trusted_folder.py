@@ -33,13 +33,14 @@ _TYPES = (
 
 
 @contextmanager
-def trusted_folder(path: str, owner: int) -> Iterator[int]:
+def trusted_folder(path: str, owner: int, *, sticky: bool = False) -> Iterator[int]:
     """An O_PATH descriptor of the folder at `path`; only root or `owner` can write it and its parents.
 
-    Raises UntrustedFile, MissingFile and UnreadableFile.
+    With `sticky`, others may write folders with the sticky bit, such as /tmp: they can create names there, but not
+    exchange those of root or `owner`. Raises UntrustedFile, MissingFile and UnreadableFile.
     """
     with explained("/", folder=True):
-        walk = _Walk({0, owner})
+        walk = _Walk({0, owner}, sticky)
     try:
         with explained(path, folder=True):
             walk.to(path)
@@ -51,8 +52,9 @@ def trusted_folder(path: str, owner: int) -> Iterator[int]:
 class _Walk:
     """A walk down from `/`, one folder at a time, that resolves links itself."""
 
-    def __init__(self, owners: Set[int]) -> None:
+    def __init__(self, owners: Set[int], sticky: bool) -> None:
         self.owners = owners
+        self.sticky = sticky
         self.links = 0
         self.here = "/"
         self.descriptor = os.open("/", _FOLDER_FLAGS)
@@ -73,6 +75,8 @@ class _Walk:
         with opened(step, _FOLDER_FLAGS, self.descriptor) as descriptor:
             status = os.fstat(descriptor)
             if stat.S_ISLNK(status.st_mode):
+                if self.sticky:  # elsewhere only a trusted user can have put it there
+                    self._check_owner(status, where, "symbolic link")
                 return self._target(descriptor, where)
             self._check(status, where)
             self._move(os.dup(descriptor), where)
@@ -96,11 +100,14 @@ class _Walk:
         if not stat.S_ISDIR(status.st_mode):
             what = f"is {kind_of(status.st_mode)}, not a folder"
             raise UntrustedFile(where, what, "name a file in a folder")
-        if status.st_uid not in self.owners:
-            what = f"is a folder that belongs to user {status.st_uid}, not to root"
-            raise UntrustedFile(where, what, _folder_remedy(status, where))
-        if status.st_mode & 0o022:
+        self._check_owner(status, where, "folder")
+        if status.st_mode & 0o022 and not (self.sticky and status.st_mode & stat.S_ISVTX):
             what = f"is a folder that users other than root can write ({mode_of(status)})"
+            raise UntrustedFile(where, what, _folder_remedy(status, where))
+
+    def _check_owner(self, status: os.stat_result, where: str, kind: str) -> None:
+        if status.st_uid not in self.owners:
+            what = f"is a {kind} that belongs to user {status.st_uid}, not to root"
             raise UntrustedFile(where, what, _folder_remedy(status, where))
 
 

@@ -6,9 +6,9 @@ import email.utils
 
 import pytest
 
-from pam_iampass.client import Refused
+from pam_iampass.client import Refused, Unavailable
 from tests.client.talk import USER, api_to, polled, session_on, started
-from tests.support.scripted_server import Step, answer, scripted_server
+from tests.support.scripted_server import ACCEPT, Step, answer, reset, scripted_server
 
 NOW = 1_700_000_000.0
 
@@ -95,3 +95,11 @@ def test_a_clock_that_is_set_right_during_a_session_is_noticed() -> None:
             session.get_status(attempts=1)
             session.get_status(attempts=1)
         assert timestamps(server) == [3600, 0, 0]
+
+
+def test_a_server_that_is_gone_after_its_refusal_is_no_outage_that_may_be_ignored() -> None:
+    with scripted_server(refusal(3600).then("close"), *[reset(ACCEPT)] * 3) as server:
+        with api_to(server, wall_clock=lambda: NOW) as api, pytest.raises(Unavailable) as caught:
+            api.authenticate_user(USER)
+        assert caught.value.cause is None
+        assert len(server.requests) == 1

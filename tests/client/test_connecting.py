@@ -12,17 +12,20 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.client import IampassError, LocalFailure, ProtocolError, Transport, Unavailable
+from pam_iampass.client import Cause, IampassError, LocalFailure, ProtocolError, Transport, Unavailable
 from tests.client.connect_proxy import connect_proxy
 from tests.client.talk import USER, api_to, polled, seconds, session_on
 from tests.support.scripted_server import authority, scripted_server
 
 pytestmark = pytest.mark.timed
 
+LOOKUP_FAILURES = {value for name, value in vars(socket).items() if name.startswith("EAI_")}
+
 
 def resolving_to(*addresses: tuple[str, int]) -> Any:
     def resolve(host: str, port: int, **options: Any) -> list[Any]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+        families = [socket.AF_INET6 if ":" in address[0] else socket.AF_INET for address in addresses]
+        return [(family, socket.SOCK_STREAM, 6, "", address) for family, address in zip(families, addresses)]
 
     return resolve
 
@@ -95,7 +98,7 @@ def test_look_ups_that_hang_cost_one_thread_however_many_wait() -> None:
     over.set()
 
 
-@pytest.mark.parametrize("number", [socket.EAI_SYSTEM, socket.EAI_MEMORY, socket.EAI_NONAME])
+@pytest.mark.parametrize("number", sorted(LOOKUP_FAILURES - {socket.EAI_AGAIN}))
 def test_a_look_up_that_fails_on_this_machine_is_no_outage(number: int) -> None:
     def resolve(*arguments: Any, **options: Any) -> list[Any]:
         raise socket.gaierror(number, "failed")
@@ -147,12 +150,12 @@ def test_a_name_that_cannot_be_looked_up_at_all_is_told() -> None:
         raise UnicodeError("label too long")
 
     with scripted_server() as server, api_to(server, resolve=resolve) as api:
-        with pytest.raises(Unavailable, match="localhost is not a host name") as caught:
+        with pytest.raises(LocalFailure, match="localhost is not a host name") as caught:
             api.authenticate_user(USER, deadline=seconds(5.0))
         assert caught.value.may_have_started is False
 
 
-def test_an_unknown_name_is_tried_again_and_then_unavailable() -> None:
+def test_a_failed_look_up_is_tried_again_and_then_unavailable() -> None:
     tries = []
 
     def resolve(*arguments: Any, **options: Any) -> list[Any]:
@@ -166,11 +169,11 @@ def test_an_unknown_name_is_tried_again_and_then_unavailable() -> None:
         assert len(tries) == 3
 
 
-def test_a_name_without_addresses_is_unavailable() -> None:
+def test_a_name_without_addresses_is_no_outage() -> None:
     with (
         scripted_server() as server,
         api_to(server, resolve=resolving_to()) as api,
-        pytest.raises(Unavailable, match="no address"),
+        pytest.raises(LocalFailure, match="no address"),
     ):
         api.authenticate_user(USER, deadline=seconds(5.0))
 
@@ -201,6 +204,37 @@ def test_dead_addresses_cost_the_time_for_connecting_and_a_start_is_not_tried_ag
             with pytest.raises(Unavailable, match="timed out") as caught:
                 api.authenticate_user(USER, deadline=seconds(20.0))
             assert 0.4 < time.monotonic() - before < 0.8
+            assert caught.value.may_have_started is False
+
+
+def test_one_address_that_does_not_respond_makes_the_outage_one_that_any_user_may_have_caused() -> None:
+    with scripted_server() as gone:
+        pass
+    refused = ("127.0.0.1", gone.port)
+    with black_hole() as nowhere, scripted_server() as server:
+        for addresses, cause in (
+            ([refused, refused], Cause.FAR_SIDE),
+            ([nowhere, refused], Cause.ANY_USER),
+            ([refused, nowhere], Cause.ANY_USER),
+        ):
+            options = {"resolve": resolving_to(*addresses), "connect_seconds": 0.2}
+            with api_to(server, **options) as api, pytest.raises(Unavailable) as caught:
+                api.authenticate_user(USER, deadline=seconds(5.0), attempts=1)
+            assert caught.value.cause is cause
+
+
+def test_one_address_to_which_this_machine_cannot_connect_makes_it_no_outage() -> None:
+    with scripted_server() as gone:
+        pass
+    # Without an interface, a link-local address is an invalid argument.
+    refused, impossible = ("127.0.0.1", gone.port), ("fe80::1", 443)
+    with scripted_server() as server:
+        for addresses in ([refused, impossible], [impossible, refused]):
+            with (
+                api_to(server, resolve=resolving_to(*addresses)) as api,
+                pytest.raises(LocalFailure, match="this machine cannot connect") as caught,
+            ):
+                api.authenticate_user(USER, deadline=seconds(5.0), attempts=1)
             assert caught.value.may_have_started is False
 
 
@@ -244,18 +278,23 @@ def test_a_proxy_that_refuses_is_no_outage(answer: bytes, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "said", "cause"),
     [
-        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "status 502"),
-        (b"HTTP/1.1 200 OK\r\nX: y\r\n", "closed the connection"),
-        (b"", "closed the connection"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "status 502", None),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "status 503", None),
+        (b"HTTP/1.1 200 OK\r\nX: y\r\n", "closed the connection", Cause.FAR_SIDE),
+        (b"", "closed the connection", Cause.FAR_SIDE),
     ],
 )
-def test_a_proxy_that_cannot_serve_is_an_outage(answer: bytes, said: str) -> None:
-    refused_by_proxy(answer, said, Unavailable)
+def test_a_proxy_that_cannot_serve_is_no_outage_unless_it_closes_the_connection(
+    answer: bytes, said: str, cause: Cause | None
+) -> None:
+    error = refused_by_proxy(answer, said, Unavailable)
+    assert isinstance(error, Unavailable)
+    assert error.cause is cause
 
 
-def refused_by_proxy(answer: bytes, said: str, kind: type[IampassError]) -> None:
+def refused_by_proxy(answer: bytes, said: str, kind: type[IampassError]) -> IampassError:
     """A start through a proxy that answers so: the error, and that it names the proxy."""
     with scripted_server() as server, connect_proxy(answer=answer) as proxy:
         with api_to(server, proxy=proxy.url) as api, pytest.raises(kind, match=said) as caught:
@@ -263,6 +302,7 @@ def refused_by_proxy(answer: bytes, said: str, kind: type[IampassError]) -> None
         assert caught.value.may_have_started is False
         assert f"the proxy {proxy.url[7:]}" in str(caught.value)
         assert server.connections == 0
+        return caught.value
 
 
 def test_a_proxy_that_says_nothing_ends_at_the_deadline() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.client import IampassError, NotFound, ProtocolError, Refused, Session, Unavailable
+from pam_iampass.client import Cause, IampassError, NotFound, ProtocolError, Refused, Session, Unavailable
 from tests.client.talk import CONFIDENTIAL, USER, api_to, seconds, session_on
 from tests.support.scripted_server import (
     ACCEPT,
@@ -106,14 +106,16 @@ COMPLETE_REFUSALS = {
     **{f"{status}": (answer(status, FINE), ProtocolError) for status in (400, 409, 418, 451, 499)},
     "404": (answer(404, FINE), NotFound),
     "404 and a sentence": (answer(404, body=b"Client Application x not found"), NotFound),
-    **{f"{status}": (answer(status, FINE), Unavailable) for status in (429, 500, 502, 503, 504, 599)},
-    "503 in HTML": (answer(503, body=b"<html>"), Unavailable),
-    "503 compressed": (answer(503, body=b"\x1f", headers={"Content-Encoding": "gzip"}), Unavailable),
-    "503 without length": (answer(503, body=b"sorry", length=False), Unavailable),
+}
+CANNOT_SERVE = {
+    **{f"{status}": answer(status, FINE) for status in (500, 502, 503, 504, 599)},
+    "503 in HTML": answer(503, body=b"<html>"),
+    "503 compressed": answer(503, body=b"\x1f", headers={"Content-Encoding": "gzip"}),
+    "503 without length": answer(503, body=b"sorry", length=False),
 }
 TABLE = [
     *[(name, step, Unavailable, False, 0) for name, step in BEFORE_THE_REQUEST.items()],
-    *[(name, step, Unavailable, True, 1) for name, step in AFTER_THE_REQUEST.items()],
+    *[(name, step, Unavailable, True, 1) for name, step in {**AFTER_THE_REQUEST, **CANNOT_SERVE}.items()],
     *[(name, step, ProtocolError, True, 1) for name, step in NONSENSE.items()],
     *[(name, step, kind, False, 1) for name, (step, kind) in COMPLETE_REFUSALS.items()],
 ]
@@ -145,10 +147,26 @@ def test_each_fault_is_its_error_in_time_after_one_try(
         elapsed = time.monotonic() - before
         assert type(caught.value) is kind, caught.value
         assert caught.value.may_have_started is may_have_started
+        if isinstance(caught.value, Unavailable):
+            assert caught.value.cause is (None if requests else _cause_of(step))
         assert elapsed < TIME + MARGIN
         assert (len(server.requests), server.connections) == (requests, 1)
         assert_nothing_confidential_in(caught.value)
         assert str(caught.value).startswith(f"{call}: ")
+
+
+def _cause_of(step: Step) -> Cause:
+    return Cause.FAR_SIDE if step.ending in ("reset", "cut") else Cause.ANY_USER
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_429_proves_that_nothing_was_carried_out_unless_a_phone_would_ring(call: str) -> None:
+    with scripted_server(answer(429, FINE)) as server:
+        with pytest.raises(Unavailable, match="429") as caught:
+            make_call(server, call)
+        assert caught.value.may_have_started is (call == "start")
+        assert caught.value.cause is None
+        assert len(server.requests) == 1
 
 
 def assert_nothing_confidential_in(error: IampassError) -> None:
@@ -166,6 +184,7 @@ def test_nothing_listens_where_the_server_should_be() -> None:
         with pytest.raises(Unavailable, match=r"connecting to localhost:.* refused") as caught:
             make_call(server, call)
         assert caught.value.may_have_started is False
+        assert caught.value.cause is Cause.FAR_SIDE
         assert_nothing_confidential_in(caught.value)
 
 
@@ -175,6 +194,7 @@ def test_a_call_without_time_left_touches_no_network() -> None:
             api.authenticate_user(USER, deadline=seconds(0.0))
         assert caught.value.may_have_started is False
         assert caught.value.timed_out
+        assert caught.value.cause is None
         assert server.connections == 0
 
 

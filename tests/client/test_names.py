@@ -31,6 +31,7 @@ def test_exported_names() -> None:
         "AuthenticationAPI",
         "AuthenticationMethod",
         "BadSignature",
+        "Cause",
         "Deadline",
         "Declined",
         "IampassError",

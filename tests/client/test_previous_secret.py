@@ -10,7 +10,7 @@ import pytest
 from pam_iampass.client import AuthenticationAPI, ManagementAPI, NotFound, Refused, Unavailable
 from tests.client.talk import APPLICATION, SECRET, USER, started, transport_to
 from tests.client.test_authentication import signature_holds
-from tests.support.scripted_server import ScriptedServer, Step, answer, scripted_server
+from tests.support.scripted_server import ACCEPT, ScriptedServer, Step, answer, reset, scripted_server
 
 NEW = "new-secret-text"
 REJECTED = answer(401)
@@ -85,3 +85,14 @@ def test_without_a_previous_secret_a_401_is_final() -> None:
         with pytest.raises(Refused):
             AuthenticationAPI(APPLICATION, NEW, transport=transport).authenticate_user(USER)
         assert signed_with(server) == [NEW]
+
+
+def test_a_server_that_is_gone_before_the_previous_secret_is_tried_is_no_outage_that_may_be_ignored() -> None:
+    with (
+        scripted_server(REJECTED.then("close"), *[reset(ACCEPT)] * 3) as server,
+        api_with_both(server) as api,
+    ):
+        with pytest.raises(Unavailable) as caught:
+            api.authenticate_user(USER)
+        assert caught.value.cause is None
+        assert len(server.requests) == 1

@@ -10,9 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pam_iampass.client import Unavailable
+from pam_iampass.client import ManagementAPI, ManagementAPIResult, Unavailable
 from pam_iampass.client.retries import http_time, retry_after_seconds
-from tests.client.talk import USER, api_to, polled, seconds, session_on, started
+from tests.client.talk import (
+    APPLICATION,
+    SECRET,
+    USER,
+    api_to,
+    polled,
+    seconds,
+    session_on,
+    started,
+    transport_to,
+)
 from tests.support.scripted_server import (
     ACCEPT,
     ANSWER,
@@ -75,7 +85,13 @@ def test_a_lasting_fault_is_not_repeated(fault: Step) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [reset(REQUEST), close(ANSWER), answer(500), answer(502), answer(503), answer(504)]
+    "fault",
+    [
+        reset(REQUEST),
+        close(ANSWER),
+        *map(answer, (429, 500, 502, 503, 504)),
+        answer(429, headers={"Retry-After": "0"}),
+    ],
 )
 def test_a_start_that_may_have_reached_the_service_is_never_repeated(fault: Step) -> None:
     with scripted_server(fault) as server, api_to(server) as api:
@@ -155,19 +171,20 @@ NOW = 1_700_000_000.0
         ({}, 0.25),
     ],
 )
-@pytest.mark.parametrize("call", ["start", "poll"])
-def test_a_429_is_obeyed_by_every_call(headers: dict[str, str], wait: float, call: str) -> None:
+@pytest.mark.parametrize("call", ["delete users", "poll"])
+def test_a_429_is_obeyed_by_calls_that_ring_no_phone(headers: dict[str, str], wait: float, call: str) -> None:
     waits: list[float] = []
     options: dict[str, Any] = {"pause": waits.append, "wall_clock": lambda: NOW}
     with scripted_server(answer(429, headers=headers)) as server:
-        if call == "start":
-            server.add(started(server))
-            with api_to(server, **options) as api:
-                assert api.authenticate_user(USER).in_progress
-        else:
+        if call == "poll":
             server.add(polled("active"))
             with session_on(server, **options) as session:
                 assert session.get_status().name == "active"
+        else:
+            server.add(answer(200, {"status": True}))
+            with transport_to(server, **options) as transport:
+                manager = ManagementAPI(APPLICATION, SECRET, transport=transport)
+                assert manager.delete_user(USER) == ManagementAPIResult.success
         assert len(server.requests) == 2
     assert waits == [wait]
 
@@ -179,10 +196,10 @@ def test_a_429_that_asks_for_more_time_than_there_is_ends_the_call_at_once(wait:
     waits: list[float] = []
     with scripted_server(answer(429, headers={"Retry-After": wait})) as server:
         with (
-            api_to(server, pause=waits.append, wall_clock=lambda: NOW) as api,
+            session_on(server, pause=waits.append, wall_clock=lambda: NOW) as session,
             pytest.raises(Unavailable, match="longer than there is time") as caught,
         ):
-            api.authenticate_user(USER, deadline=seconds(20.0))
+            session.get_status(seconds(20.0))
         assert len(server.requests) == 1
     assert waits == []
     assert caught.value.retry_after is not None
@@ -194,16 +211,18 @@ def test_a_429_that_asks_for_more_time_than_there_is_ends_the_call_at_once(wait:
 def test_a_server_that_always_says_now_is_not_asked_in_a_tight_loop() -> None:
     waits: list[float] = []
     faults = [answer(429, headers={"Retry-After": "0"})] * 6
-    with scripted_server(*faults) as server, api_to(server, pause=waits.append) as api:
-        server.add(started(server))
-        api.authenticate_user(USER)
+    with (
+        scripted_server(*faults, polled("active")) as server,
+        session_on(server, pause=waits.append) as session,
+    ):
+        session.get_status()
     assert waits == [0.0, 0.25, 0.5, 1.0, 2.0, 2.0]
 
 
 def test_429_without_a_time_is_given_up_after_the_attempts() -> None:
-    with scripted_server(*[answer(429)] * 5) as server, api_to(server) as api:
+    with scripted_server(*[answer(429)] * 5) as server, session_on(server) as session:
         with pytest.raises(Unavailable, match="429"):
-            api.authenticate_user(USER)
+            session.get_status()
         assert len(server.requests) == 3
 
 

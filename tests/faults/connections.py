@@ -11,15 +11,15 @@ from tests.client.connect_proxy import ESTABLISHED
 from tests.support.faults.case import Case, Expected, Requests
 from tests.support.faults.expected import (
     APPROVED,
-    APPROVED_AT_ONCE,
     MISCONFIGURED,
     NONSENSE,
     OUTAGE,
     TOLERATED,
 )
 from tests.support.faults.server import (
-    ACTIVE_AT_ONCE,
+    ACTIVE,
     ENDED,
+    PENDING,
     Part,
     Serving,
     by_proxy,
@@ -30,10 +30,12 @@ from tests.support.faults.server import (
 from tests.support.name_service import BROKEN, SILENT, SIX, UNKNOWN
 from tests.support.scripted_server import ACCEPT, HANDSHAKE, close, garble, hang, reset, slow_handshake
 
-FINE: tuple[Part, Part] = (ACTIVE_AT_ONCE, ENDED)
+FINE: tuple[Part, ...] = (PENDING, ACTIVE, ENDED)
 #: No request reached IAMPASS: this is an outage, and may be tolerated.
 UNTOUCHED = TOLERATED
 SLOW = TOLERATED.but(within=3.0)
+#: The same for a caller who may have caused it.
+LATE = OUTAGE.but(within=3.0)
 NONSENSE_BEFORE = NONSENSE.but(requests=Requests())
 
 
@@ -42,6 +44,7 @@ def table() -> Iterator[Case]:
     for what, (expected, server) in {**_names_and_routes(), **_tls(), **_proxies(), **_clocks()}.items():
         timeout = "2s" if expected.within == SLOW.within else "20s"
         yield Case(what, expected, server, {"unavailable": "ignore", "timeout": timeout})
+    yield from _by_a_user()
     nowhere = nobody("https://127.0.0.1:1")
     yield Case("the server refuses connections, and outages are not tolerated", OUTAGE, nowhere)
     silent = nobody(f"https://{SILENT}:{{port}}")
@@ -53,21 +56,50 @@ def table() -> Iterator[Case]:
     )
 
 
+def _by_a_user() -> Iterator[Case]:
+    """The same failures, if the caller is a user of this machine, who may have caused them."""
+    nowhere, silent = nobody("https://127.0.0.1:1"), nobody(f"https://{SILENT}:{{port}}")
+    rows: dict[str, tuple[Expected, Serving]] = {
+        "the server refuses connections": (UNTOUCHED, nowhere),
+        "there is no route to the server": (UNTOUCHED, nobody("https://192.0.2.1")),
+        "the server resets the connection in the TLS handshake": (
+            UNTOUCHED,
+            scripted(*[reset(HANDSHAKE)] * 3),
+        ),
+        "the server closes the connection in the TLS handshake": (
+            UNTOUCHED,
+            scripted(*[close(HANDSHAKE)] * 3),
+        ),
+        "the TLS handshake stalls": (LATE, scripted(hang(HANDSHAKE))),
+        "the server accepts the connection and sends nothing": (LATE, scripted(hang(ACCEPT))),
+        "the name service never responds": (LATE, silent),
+        "the name service fails": (OUTAGE, nobody(f"https://{BROKEN}:{{port}}")),
+        "the server's name does not exist": (MISCONFIGURED, nobody(f"https://{UNKNOWN}:{{port}}")),
+        "the proxy never responds": (LATE, by_proxy(b"", hangs=True)),
+    }
+    for what, (expected, server) in rows.items():
+        timeout = "2s" if expected is LATE else "20s"
+        settings = {"unavailable": "ignore", "timeout": timeout}
+        yield Case(f"{what}, and a user called sudo", expected, server, settings, caller=1000)
+
+
 def _names_and_routes() -> dict[str, tuple[Expected, Serving]]:
     return {
         "the server refuses connections": (UNTOUCHED, nobody("https://127.0.0.1:1")),
         "the name service never responds": (SLOW, nobody(f"https://{SILENT}:{{port}}")),
         "the name service fails": (UNTOUCHED, nobody(f"https://{BROKEN}:{{port}}")),
         "the server's name does not exist": (MISCONFIGURED, nobody(f"https://{UNKNOWN}:{{port}}")),
-        "the server has only an IPv6 address": (APPROVED_AT_ONCE, scripted(*FINE, host="::1", name=SIX)),
+        "there is no route to the server": (UNTOUCHED, nobody("https://192.0.2.1")),
+        "this machine cannot connect to the server's address": (MISCONFIGURED, nobody("https://[fe80::1]")),
+        "the server has only an IPv6 address": (APPROVED, scripted(*FINE, host="::1", name=SIX)),
         "the server URL has an IPv6 address": (
-            APPROVED_AT_ONCE,
+            APPROVED,
             scripted(*FINE, host="::1", name="[::1]"),
         ),
         "the server resets the connection after accepting it": (UNTOUCHED, scripted(*[reset(ACCEPT)] * 3)),
         "the server closes the connection after accepting it": (UNTOUCHED, scripted(*[close(ACCEPT)] * 3)),
         "the server resets the first connection after accepting it": (
-            APPROVED_AT_ONCE,
+            APPROVED,
             scripted(reset(ACCEPT), *FINE),
         ),
         "the server accepts the connection and sends nothing": (SLOW, scripted(hang(ACCEPT))),
@@ -106,13 +138,14 @@ def _proxies() -> dict[str, tuple[Expected, Serving]]:
         return f"HTTP/1.1 {line}\r\nContent-Length: 0\r\n\r\n".encode()
 
     return {
-        "the connection uses a proxy": (APPROVED_AT_ONCE, by_proxy(ESTABLISHED, *FINE)),
+        "the connection uses a proxy": (APPROVED, by_proxy(ESTABLISHED, *FINE)),
         "the proxy answers 403": (NONSENSE_BEFORE, by_proxy(says("403 Forbidden"))),
         "the proxy answers 407 and requires authentication": (
             NONSENSE_BEFORE,
             by_proxy(says("407 Authentication Required")),
         ),
-        "the proxy answers 502 because it cannot connect": (UNTOUCHED, by_proxy(says("502 Bad Gateway"))),
+        "the proxy answers 502 because it cannot connect": (OUTAGE, by_proxy(says("502 Bad Gateway"))),
+        "the proxy answers 503": (OUTAGE, by_proxy(says("503 Service Unavailable"))),
         "the proxy speaks another protocol": (NONSENSE_BEFORE, by_proxy(b"SSH-2.0-OpenSSH_10.0\r\n")),
         "the proxy closes the connection without a response": (UNTOUCHED, by_proxy(b"")),
         "the proxy never responds": (SLOW, by_proxy(b"", hangs=True)),

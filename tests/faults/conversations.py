@@ -15,16 +15,17 @@ from tests.support.faults.case import (
     Expected,
     Option,
 )
-from tests.support.faults.expected import APPROVED_AT_ONCE, BY_THE_DOOR
-from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, scripted
+from tests.support.faults.expected import APPROVED, AT_ONCE, BY_THE_DOOR
+from tests.support.faults.server import ACTIVE, ENDED, PENDING, scripted
 
 #: What makes an application look like sshd, where the user presses Enter before the request is sent.
 SSHD: dict[str, Option] = {"env": "SSH_AUTH_INFO_0="}
 CANCELLED = Expected(ABORT, "cancelled", "denied")
-SHOWN_NOTHING = APPROVED_AT_ONCE.but(message="")
+SHOWN_NOTHING = APPROVED.but(message="")
 _CRASH = "pam_python.so crashes in this conversation, and the application with it"
-#: The application dies of SIGSEGV at the prompt, and the module notices that.
+#: The application dies of SIGSEGV at the prompt or at the first message, and the module notices that.
 CRASHED_AT_THE_PROMPT = Expected(CRASHED, "cancelled", "denied")
+CRASHED_AT_A_MESSAGE = CRASHED_AT_THE_PROMPT.but(requests=AT_ONCE)
 
 
 def table() -> Iterator[Case]:
@@ -67,11 +68,8 @@ def _in_sshd() -> Iterator[Case]:
 def _elsewhere() -> Iterator[Case]:
     asked = {"prompt": "always"}
     crash = CRASHED_AT_THE_PROMPT
-    crash_at_message = APPROVED_AT_ONCE.but(code=CRASHED)
     yield _row("the conversation function fails at prompts", CANCELLED, crash, asked, conversation="error")
-    yield _row(
-        "the application answers the prompt with NULL", APPROVED_AT_ONCE, None, asked, conversation="null"
-    )
+    yield _row("the application answers the prompt with NULL", APPROVED, None, asked, conversation="null")
     yield _row(
         "there is no conversation function, and prompt is always",
         CANCELLED,
@@ -82,18 +80,16 @@ def _elsewhere() -> Iterator[Case]:
     yield _row(
         "there is no conversation function",
         SHOWN_NOTHING,
-        crash_at_message.but(message=""),
+        CRASHED_AT_A_MESSAGE,
         conversation="none",
     )
     yield _row(
         "the conversation function always fails",
-        APPROVED_AT_ONCE,
-        crash_at_message,
+        APPROVED,
+        CRASHED_AT_A_MESSAGE,
         conversation="error-always",
     )
-    yield _row(
-        "the application answers a message that is not a prompt", APPROVED_AT_ONCE, None, conversation="echo"
-    )
+    yield _row("the application answers a message that is not a prompt", APPROVED, None, conversation="echo")
     yield _row(
         "there is neither a conversation function nor a user",
         BY_THE_DOOR.but(record="reason=the application names no user"),
@@ -116,7 +112,7 @@ def _row(
     return Case(
         what,
         expected,
-        scripted(ACTIVE_AT_ONCE, ENDED),
+        scripted(PENDING, ACTIVE, ENDED),
         settings or {},
         application=application,
         about_pam=True,

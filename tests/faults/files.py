@@ -10,13 +10,13 @@ from typing import Callable
 
 from tests.support.faults.case import ABORT, NONE, Case, Expected, Requests
 from tests.support.faults.expected import (
-    APPROVED_AT_ONCE,
+    APPROVED,
     MISCONFIGURED,
     STARTED,
     UNLISTED,
 )
 from tests.support.faults.place import Place
-from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, sandbox, scripted
+from tests.support.faults.server import ACTIVE, ENDED, PENDING, sandbox, scripted
 from tests.support.installation import write
 
 MEBIBYTE = 1024 * 1024
@@ -117,7 +117,8 @@ def _secrets() -> Iterator[Case]:
     yield row("is world-readable", lambda file: file.chmod(0o644))
     yield row("is readable by another group", lambda file: shutil.chown(file, "root", "nogroup"))
     yield row("has a wrong secret", lambda file: write(file, "another\n"), STARTED)
-    yield row("has two lines", lambda file: write(file, "one\ntwo\n"))
+    yield row("has two wrong secrets", lambda file: write(file, "one\ntwo\n"), Requests(2))
+    yield row("has three lines", lambda file: write(file, "one\ntwo\nthree\n"))
 
 
 def _tables() -> Iterator[Case]:
@@ -125,7 +126,7 @@ def _tables() -> Iterator[Case]:
         def prepare(place: Place) -> None:
             write(place.table_file, text(place))
 
-        return Case(what, expected, scripted(ACTIVE_AT_ONCE, ENDED), settings, prepare=prepare)
+        return Case(what, expected, scripted(PENDING, ACTIVE, ENDED), settings, prepare=prepare)
 
     yield row(
         "the user table ends in the middle of an entry",
@@ -146,13 +147,13 @@ def _tables() -> Iterator[Case]:
     yield Case(
         "the user's file in users.d is invalid",
         MISCONFIGURED,
-        scripted(ACTIVE_AT_ONCE, ENDED),
+        scripted(PENDING, ACTIVE, ENDED),
         prepare=lambda place: _own_file(place, place.users[0]),
     )
     yield Case(
         "another user's file in users.d is invalid",
-        APPROVED_AT_ONCE,
-        scripted(ACTIVE_AT_ONCE, ENDED),
+        APPROVED,
+        scripted(PENDING, ACTIVE, ENDED),
         prepare=lambda place: _own_file(place, "somebody"),
     )
 
@@ -185,7 +186,7 @@ def _settings() -> Iterator[Case]:
         yield Case(
             f"the settings have {what}",
             MISCONFIGURED,
-            scripted(ACTIVE_AT_ONCE, ENDED),
+            scripted(PENDING, ACTIVE, ENDED),
             {"unavailable": "ignore", **settings},
         )
     yield Case(
@@ -196,6 +197,6 @@ def _settings() -> Iterator[Case]:
             "denied",
             "The phone check is misconfigured on this machine. Please ask your administrator.",
         ),
-        scripted(ACTIVE_AT_ONCE, ENDED),
+        scripted(PENDING, ACTIVE, ENDED),
         stack=("auth required {module} nullok",),
     )

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from tests.support.faults.case import Case, Difference
 from tests.support.faults.circumstances import FULL_LOGS, NO_HELPER, NO_JOURNAL, NO_LOG
-from tests.support.faults.expected import APPROVED_AT_ONCE, BY_THE_DOOR, MISCONFIGURED, NONSENSE
-from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, scripted
+from tests.support.faults.expected import APPROVED, BY_THE_DOOR, MISCONFIGURED, NONSENSE
+from tests.support.faults.server import ACTIVE, ENDED, PENDING, scripted
 from tests.support.scripted_server import answer
 from tests.support.ways import WITH_AGENT
 
-FINE = scripted(ACTIVE_AT_ONCE, ENDED)
+FINE = scripted(PENDING, ACTIVE, ENDED)
 
 
 def table() -> Iterator[Case]:
@@ -19,7 +19,7 @@ def table() -> Iterator[Case]:
     for circumstance in (NO_JOURNAL, NO_LOG, FULL_LOGS):
         recorded = circumstance is NO_JOURNAL
         for what, expected, server in (
-            ("IAMPASS approves", APPROVED_AT_ONCE, FINE),
+            ("IAMPASS approves", APPROVED, FINE),
             ("IAMPASS sends an invalid response", NONSENSE, scripted(answer(200))),
         ):
             yield Case(
@@ -40,5 +40,5 @@ def table() -> Iterator[Case]:
         BY_THE_DOOR.but(record="reason=the module closed the connection before it gave a result"),
         FINE,
         circumstance=NO_HELPER,
-        differs={WITH_AGENT: Difference("the agent needs no helper", APPROVED_AT_ONCE)},
+        differs={WITH_AGENT: Difference("the agent needs no helper", APPROVED)},
     )

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tests.support.faults.case import WITH_PAM_PYTHON, Case, Difference, Expected
-from tests.support.faults.expected import APPROVED_AT_ONCE, BY_THE_DOOR, NO_ACCOUNT
-from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, scripted
+from tests.support.faults.expected import APPROVED, BY_THE_DOOR, NO_ACCOUNT
+from tests.support.faults.server import ACTIVE, ENDED, PENDING, scripted
 
 NAMES: dict[str, tuple[bytes, str]] = {
     "is empty": (b"", '""'),
@@ -35,7 +35,7 @@ def table() -> Iterator[Case]:
     """All rows."""
     for what, (name, shown) in {**NAMES, "is not UTF-8": NOT_UTF_8}.items():
         user = replace(NO_ACCOUNT, record=f"user={shown} ")
-        host = replace(APPROVED_AT_ONCE, record=f"rhost={shown if name else '-'} ")
+        host = replace(APPROVED, record=f"rhost={shown if name else '-'} ")
         yield _row(f"the user name {what}", user, name, "user")
         yield _row(f"the remote host {what}", host, name, "rhost")
 
@@ -43,5 +43,5 @@ def table() -> Iterator[Case]:
 def _row(what: str, expected: Expected, value: bytes, item: str) -> Case:
     by_the_door = BY_THE_DOOR.but(record=f"reason=not UTF-8: {item}")
     differs = {WITH_PAM_PYTHON: Difference(_WHY, by_the_door)} if value == NOT_UTF_8[0] else {}
-    server = scripted(ACTIVE_AT_ONCE, ENDED)
+    server = scripted(PENDING, ACTIVE, ENDED)
     return Case(what, expected, server, application={item: value}, differs=differs)

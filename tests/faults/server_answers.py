@@ -13,20 +13,18 @@ from tests.client.talk import polled
 from tests.support.faults.case import ABORT, Case, Expected, Requests
 from tests.support.faults.expected import (
     APPROVED,
-    APPROVED_AT_ONCE,
+    AT_ONCE,
     DENIED,
     MISCONFIGURED,
     NO_DEVICE,
     NONSENSE,
     OUTAGE,
     STARTED,
-    TOLERATED,
     UNKNOWN,
     timed_out,
 )
 from tests.support.faults.server import (
     ACTIVE,
-    ACTIVE_AT_ONCE,
     ENDED,
     PENDING,
     Part,
@@ -47,7 +45,11 @@ WRONG_ENOUGH = b'"authentication_status": {"session_status": "active"}, "status"
 UNEXPECTED_STATUSES = {str(status): answer(status, {"reason": "x"}) for status in (400, 408, 409, 418)}
 NOT_FOUND = answer(404, body=b"Client Application x or User y not found")
 REFUSALS = {str(status): answer(status, {"reason": "x"}) for status in (401, 403)}
-OUTAGES = {str(status): answer(status, body=b"<html>sorry</html>") for status in (500, 501, 502, 503, 504)}
+OUTAGES = {
+    **{str(status): answer(status, body=b"<html>sorry</html>") for status in (429, 500, 501, 502, 503, 504)},
+    "429 and a Retry-After of one second": answer(429, headers={"Retry-After": "1"}),
+}
+"""Complete, but the request may have begun: never tolerated."""
 
 INVALID: dict[str, Step] = {
     "HTML": answer(200, body=b"<html>It works!</html>"),
@@ -156,21 +158,7 @@ def _at_the_start() -> Iterator[Case]:
     for what, step in REFUSALS.items():
         yield row(what, MISCONFIGURED.but(requests=STARTED), step)
     for what, step in OUTAGES.items():
-        yield row(what, TOLERATED.but(requests=STARTED), step)
-    yield Case(
-        "the start is answered with 503, and outages are not tolerated",
-        OUTAGE.but(requests=STARTED),
-        scripted(answer(503)),
-        stage="the start",
-    )
-    yield row(
-        "429 every time", TOLERATED.but(requests=Requests(3), within=4.0), *[answer(429)] * 3, timeout=4
-    )
-    yield row(
-        "429 once", APPROVED_AT_ONCE.but(requests=Requests(2, 0, 1)), answer(429), ACTIVE_AT_ONCE, ENDED
-    )
-    wait_long = answer(429, headers={"Retry-After": "86400"})
-    yield row("429 and a Retry-After of one day", TOLERATED.but(requests=STARTED), wait_long)
+        yield row(what, OUTAGE.but(requests=STARTED), step)
     for what, part in {**INVALID, **STARTS}.items():
         yield row(what, NONSENSE, part)
     for what, step in LOST_AT_ONCE.items():
@@ -191,7 +179,13 @@ def _at_the_start() -> Iterator[Case]:
         ),
         _not_begun("\x1b[2J\n\u202eok\x85"),
     )
-    yield row("an approval", APPROVED_AT_ONCE, ACTIVE_AT_ONCE, ENDED)
+    yield row(
+        "an approval before anyone was asked",
+        NONSENSE.but(requests=AT_ONCE),
+        start_with(session_status="active"),
+        ENDED,
+    )
+    yield row("a pending session", APPROVED, PENDING, ACTIVE, ENDED)
 
 
 def _not_begun(reason: str) -> Step:
@@ -259,8 +253,8 @@ def _at_the_end() -> Iterator[Case]:
     """The user is already logged in, and does not wait for it."""
 
     def row(what: str, ends: int, *parts: Part) -> Case:
-        expected = APPROVED_AT_ONCE.but(requests=Requests(1, 0, ends))
-        return _case("the end", what, expected, ACTIVE_AT_ONCE, *parts)
+        expected = APPROVED.but(requests=Requests(1, 1, ends))
+        return _case("the end", what, expected, PENDING, ACTIVE, *parts)
 
     repeated: dict[str, Step] = {
         "502": answer(502),

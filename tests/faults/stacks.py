@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.support.faults.case import AUTH_ERR, PERM_DENIED, SUCCESS, Case, Expected
-from tests.support.faults.expected import APPROVED_AT_ONCE, EXEMPT, MISCONFIGURED, NONSENSE
-from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, scripted
+from tests.support.faults.expected import APPROVED, EXEMPT, MISCONFIGURED, NONSENSE
+from tests.support.faults.server import ACTIVE, ENDED, PENDING, scripted
 from tests.support.scripted_server import answer
 from tests.support.world import PASSWORD
 
@@ -23,7 +23,7 @@ SKIPPED = Expected(SUCCESS, "", "")
 def table() -> Iterator[Case]:
     """All rows."""
     exempt = {"exempt": "{users: ['{user}']}"}
-    fine = scripted(ACTIVE_AT_ONCE, ENDED)
+    fine = scripted(PENDING, ACTIVE, ENDED)
     alone = EXEMPT.but(code=PERM_DENIED)
     yield Case(
         "the user is exempt, and the module is alone in its stack", alone, fine, exempt, stack=(OURS, "")
@@ -45,7 +45,7 @@ def _pair(what: str, stack: tuple[str, ...], right: Expected, wrong: Expected, *
         yield Case(
             f"{what}, and the password is {'right' if password == RIGHT else 'wrong'}",
             expected,
-            scripted(ACTIVE_AT_ONCE, ENDED),
+            scripted(PENDING, ACTIVE, ENDED),
             application={"typed": password},
             stack=stack,
             included=other,
@@ -53,14 +53,14 @@ def _pair(what: str, stack: tuple[str, ...], right: Expected, wrong: Expected, *
 
 
 def _behind_a_password() -> Iterator[Case]:
-    stopped, rings = SKIPPED.but(code=AUTH_ERR), APPROVED_AT_ONCE.but(code=AUTH_ERR)
+    stopped, rings = SKIPPED.but(code=AUTH_ERR), APPROVED.but(code=AUTH_ERR)
     for control, wrong in (
         ("required", rings),
         ("requisite", stopped),
         ("[success=ok default=die]", stopped),
     ):
         stack = (f"auth {control} {UNIX}", OURS, PERMIT)
-        yield from _pair(f"pam_unix comes before the module as {control}", stack, APPROVED_AT_ONCE, wrong)
+        yield from _pair(f"pam_unix comes before the module as {control}", stack, APPROVED, wrong)
 
 
 def _from_another_file() -> Iterator[Case]:
@@ -70,8 +70,8 @@ def _from_another_file() -> Iterator[Case]:
         yield from _pair(
             what,
             (f"auth {how} {{other}}", OURS, PERMIT),
-            SKIPPED if how == "include" else APPROVED_AT_ONCE,
-            APPROVED_AT_ONCE.but(code=AUTH_ERR),
+            SKIPPED if how == "include" else APPROVED,
+            APPROVED.but(code=AUTH_ERR),
             *upside_down,
         )
 

@@ -14,16 +14,15 @@ from tests.support.faults.case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expe
 from tests.support.faults.circumstances import STATE_BY_LINK, STATE_FOLDER
 from tests.support.faults.expected import (
     APPROVED,
-    APPROVED_AT_ONCE,
     DENIED,
     EXEMPT,
     MISCONFIGURED,
     OUTAGE,
 )
 from tests.support.faults.place import Place, from_two_origins, in_turn, newer_takes_over, with_code
-from tests.support.faults.server import ACTIVE_AT_ONCE, ENDED, nobody, sandbox, scripted
+from tests.support.faults.server import ACTIVE, ENDED, PENDING, nobody, sandbox, scripted
 
-FINE = scripted(ACTIVE_AT_ONCE, ENDED)
+FINE = scripted(PENDING, ACTIVE, ENDED)
 TEN = {"timeout": "10s"}
 REPLACED = Expected(
     ABORT,
@@ -60,7 +59,7 @@ WRONG_CODE = Expected(
 def table() -> Iterator[Case]:
     """All rows."""
     for circumstance in STATE_FOLDER:
-        expected = APPROVED_AT_ONCE if circumstance is STATE_BY_LINK else MISCONFIGURED
+        expected = APPROVED if circumstance is STATE_BY_LINK else MISCONFIGURED
         yield Case(str(circumstance), expected, FINE, circumstance=circumstance)
         exempt = {"exempt": "{users: ['{user}']}"}
         name = f"{circumstance}, and the user is exempt"
@@ -165,7 +164,7 @@ def _codes() -> Iterator[Case]:
     )
     yield Case(
         "the user's recovery codes are corrupt, and the user approves on the phone",
-        APPROVED_AT_ONCE,
+        APPROVED,
         FINE,
         prepare=lambda place: _write(place.codes_file(), b"{"),
     )

@@ -13,7 +13,7 @@ from tests.faults import (
     stacks,
     state,
 )
-from tests.support.faults.case import BY_PAM, WITH_NATIVE_HELPER, WITHOUT_PAM, Case
+from tests.support.faults.case import BY_PAM, WITHOUT_PAM, Case
 from tests.support.ways import Way
 
 SUBJECTS = {
@@ -36,7 +36,8 @@ def _for_every_door() -> frozenset[Case]:
     for subject, rows in SUBJECTS.items():
         for case in rows:
             kinds = tuple((each.code, each.outcome, each.message) for each in (case.expected, *case.others))
-            found.setdefault((subject, case.stage, kinds), case)
+            if case.caller == 0:
+                found.setdefault((subject, case.stage, kinds), case)
     return frozenset(found.values())
 
 
@@ -47,10 +48,7 @@ def ways(case: Case) -> tuple[Way, ...]:
     """The ways in which a case runs."""
     if case.needs_pam:
         return BY_PAM
-    if case in FOR_EVERY_DOOR:
-        return (WITHOUT_PAM, *BY_PAM)
-    # A time-out in the helper is judged by who started it.
-    return (WITHOUT_PAM, WITH_NATIVE_HELPER) if case.ends_at_deadline else (WITHOUT_PAM,)
+    return (WITHOUT_PAM, *BY_PAM) if case in FOR_EVERY_DOOR else (WITHOUT_PAM,)
 
 
 PLAYED = tuple((case, way) for case in CASES for way in ways(case))

@@ -46,13 +46,17 @@ class Mutant:
 
 _MODULE = "tests/unit/test_module.py::"
 _FAULT = "tests/client/test_faults.py::test_each_fault_is_its_error_in_time_after_one_try"
+_ATTACK = "tests/system/setuid/test_manufactured_outage.py::"
+_OUTAGE = "pam_iampass/client/outage.py"
 _VERIFICATION = "pam_iampass/login/verification.py"
 _APPROVAL = "pam_iampass/login/approval.py"
 _SETUP = "tests/unit/setup/test_other_services.py::"
 _SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
+_ROADS = "tests/system/setuid/test_roads.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
+_SINKS = "pam_iampass/audit/sinks.py"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 
 MUTANTS = (
@@ -72,6 +76,15 @@ MUTANTS = (
         "if session.active:",
         "if session.active or session.in_progress:",
         _MODULE + "test_nobody_answers_in_time",
+    ),
+    Mutant(
+        1,
+        "a session that is active before anyone was asked counts as an approval",
+        _APPROVAL,
+        "if session.active:\n            unasked = ProtocolError(",
+        "if False:\n            unasked = ProtocolError(",
+        "tests/unit/login/test_verification.py"
+        "::test_a_session_that_is_active_before_anyone_was_asked_is_no_approval_and_is_ended",
     ),
     Mutant(
         1,
@@ -136,9 +149,117 @@ MUTANTS = (
         2,
         "an outage is tolerated even if the request may be on the phone",
         _DECISIONS,
-        ' and not may_have_started:\n        message = "IAMPASS is unreachable. Continuing',
+        ' and outage:\n        message = "IAMPASS is unreachable. Continuing',
         ':\n        message = "IAMPASS is unreachable. Continuing',
         _MODULE + "test_polls_that_keep_failing_are_an_outage_that_is_never_tolerated",
+    ),
+    Mutant(
+        2,
+        "a user who takes all TCP ports makes an outage",
+        _OUTAGE,
+        "errno.ECONNRESET, errno.EPIPE})",
+        "errno.ECONNRESET, errno.EPIPE, errno.EADDRNOTAVAIL})",
+        _ATTACK + "test_who_takes_all_tcp_ports_makes_no_outage",
+    ),
+    Mutant(
+        2,
+        "a user who takes all UDP ports cuts off the name servers",
+        _OUTAGE,
+        "            raise failure from None\n",
+        "            pass\n",
+        _ATTACK + "test_who_takes_all_udp_ports_makes_no_outage[without a route to one]",
+    ),
+    Mutant(
+        2,
+        "every failed name lookup is an outage for every caller",
+        "pam_iampass/client/connector.py",
+        "if cause is not None and no_route_to_name_servers():",
+        "if cause is not None:",
+        "tests/system/test_name_lookup.py"
+        "::test_a_name_service_that_fails_may_be_the_work_of_a_user_unless_there_is_no_route",
+    ),
+    Mutant(
+        2,
+        "a time-out is an outage for every caller",
+        _APPROVAL,
+        "return self._required.login.real_uid == 0 and not delayed",
+        "return not delayed",
+        _MODULE + "test_a_time_out_is_an_outage_only_if_root_called",
+    ),
+    *(
+        Mutant(
+            2,
+            what,
+            _OUTAGE,
+            text,
+            replacement,
+            "tests/client/test_outage.py::test_only_what_the_far_side_can_cause_is_an_outage",
+        )
+        for what, text, replacement in (
+            (
+                "every failure to connect is an outage",
+                "error.errno in _ENDED | _NO_ROUTE else",
+                "error.errno else",
+            ),
+            ("ECONNREFUSED is no outage", "errno.ECONNREFUSED, ", ""),
+            ("ECONNRESET is no outage", "errno.ECONNRESET, ", ""),
+            ("EPIPE is no outage", ", errno.EPIPE})", "})"),
+            ("ENETUNREACH is no outage", "frozenset({errno.ENETUNREACH, ", "frozenset({"),
+            ("EHOSTUNREACH is no outage", "errno.EHOSTUNREACH, ", ""),
+            ("ENETDOWN is no outage", ", errno.ENETDOWN})", "})"),
+        )
+    ),
+    Mutant(
+        2,
+        "taken ports pass for IPv6 that is switched off",
+        _OUTAGE,
+        "error.errno == errno.EADDRNOTAVAIL and _has_no_ipv6_address()",
+        "error.errno == errno.EADDRNOTAVAIL",
+        "tests/client/test_outage.py::test_taken_ports_are_never_taken_for_a_missing_route",
+    ),
+    Mutant(
+        2,
+        "one address that refuses outweighs another that this machine cannot connect to",
+        "pam_iampass/client/connector.py",
+        "(None, Cause.ANY_USER, Cause.FAR_SIDE) if each in by_cause",
+        "(Cause.FAR_SIDE, Cause.ANY_USER, None) if each in by_cause",
+        "tests/client/test_connecting.py"
+        "::test_one_address_to_which_this_machine_cannot_connect_makes_it_no_outage",
+    ),
+    Mutant(
+        2,
+        "a gateway's 504, a proxy's 5xx or a late failure is an outage",
+        _APPROVAL,
+        "return error.cause is Cause.FAR_SIDE",
+        "return True",
+        _ATTACK + "test_a_request_that_a_gateway_gave_up_may_ring_and_is_no_outage",
+    ),
+    Mutant(
+        2,
+        "a proxy's 5xx is an outage",
+        "pam_iampass/client/connector.py",
+        "kind = attempt.unavailable if 500 <= response.status < 600 else attempt.invalid\n"
+        '            problem = kind(f"{name} refused with status {response.status}", remedy=remedy)',
+        'problem = attempt.unavailable(f"{name}: {response.status}", Cause.FAR_SIDE, remedy=remedy)',
+        "tests/client/test_connecting.py"
+        "::test_a_proxy_that_cannot_serve_is_no_outage_unless_it_closes_the_connection",
+    ),
+    Mutant(
+        2,
+        "a start that was answered with an error counts as not begun",
+        "pam_iampass/client/response_errors.py",
+        "begun = status != 429 or request.rings",
+        "begun = False",
+        _FAULT + "[503-start]",
+    ),
+    Mutant(
+        2,
+        "a failure after a refusal is an outage",
+        "pam_iampass/client/transport.py",
+        "                        unavailable.cause = None\n",
+        "                        pass\n",
+        "tests/client/test_clock.py"
+        "::test_a_server_that_is_gone_after_its_refusal_is_no_outage_that_may_be_ignored",
     ),
     Mutant(
         2,
@@ -239,6 +360,71 @@ MUTANTS = (
         "size == sizeof peer)",
         "tests/pam/native/test_connection.py::test_denied_where_somebody_else_listens",
     ),
+    Mutant(
+        3,
+        "root reads the folder of somebody's sandbox itself",
+        "pam_iampass/setup/sandbox_folder.py",
+        "as_service_user(lambda: _content(folder, path), owner, patience=_PATIENCE)",
+        "_content(folder, path)",
+        "tests/system/test_sandbox_use.py::test_a_secret_of_roots_behind_a_hard_link_is_not_read",
+    ),
+    Mutant(
+        3,
+        "links in the folder of somebody's sandbox are followed",
+        "pam_iampass/setup/sandbox_folder.py",
+        "_FILE = os.O_RDONLY | os.O_NOFOLLOW",
+        "_FILE = os.O_RDONLY",
+        "tests/system/test_sandbox_use.py::test_a_link_is_not_followed",
+    ),
+    Mutant(
+        3,
+        "a sandbox may be at an address of another machine",
+        "pam_iampass/setup/sandbox_folder.py",
+        r"https://(127(\.[0-9]{1,3}){3}|\[::1\]|localhost):[0-9]{1,5}",
+        r"https://.*",
+        "tests/system/test_sandbox_use.py::test_nothing_but_what_a_sandbox_writes_gets_through",
+    ),
+    Mutant(
+        3,
+        "root follows links of other users to the sandbox's state folder",
+        "pam_iampass/system/trusted_folder.py",
+        "if self.sticky:  # elsewhere",
+        "if False:  # elsewhere",
+        "tests/system/test_sandbox_use.py::test_root_follows_no_link_of_another_user",
+    ),
+    Mutant(
+        3,
+        "root runs a sandbox below folders that others can exchange",
+        "pam_iampass/sandbox/state_folder.py",
+        "if os.geteuid() != 0:",
+        "if True:",
+        "tests/system/test_sandbox_use.py::test_root_writes_nothing_below_a_folder_that_others_can_write",
+    ),
+    Mutant(
+        3,
+        "a set-uid program starts a helper in its caller's control group",
+        "doors/native/login.c",
+        "if (getuid() == 0) {",
+        "if (getuid() != (uid_t)-1) {",
+        "tests/pam/native/test_connection.py"
+        "::test_a_set_uid_program_without_an_agent_is_denied_and_told_how_to_start_it",
+    ),
+    Mutant(
+        3,
+        "the agent makes its socket in a directory that others can write",
+        "pam_iampass/relay/listener.py",
+        "        with trusted_folder(os.path.dirname(path), 0):\n",
+        "        with contextlib.nullcontext():\n",
+        "tests/system/setuid/test_agent_socket.py::test_a_folder_that_others_can_write_is_refused",
+    ),
+    Mutant(
+        3,
+        "the agent opens the socket that it makes to others",
+        "pam_iampass/relay/listener.py",
+        "os.umask(0o177)",
+        "os.umask(0o111)",
+        "tests/system/setuid/test_agent_socket.py::test_another_path_can_be_named",
+    ),
     # 4
     Mutant(
         4,
@@ -252,8 +438,16 @@ MUTANTS = (
         4,
         "a start whose response was lost is repeated",
         "pam_iampass/client/authentication.py",
-        'self._request("start", "POST", path, b"{}")',
-        '__import__("dataclasses").replace(self._request("start", "POST", path, b"{}"), idempotent=True)',
+        'self._request("start", "POST", path, b"{}", rings=True)',
+        'self._request("start", "POST", path, b"{}", rings=True, idempotent=True)',
+        "tests/client/test_retries.py::test_a_start_that_may_have_reached_the_service_is_never_repeated",
+    ),
+    Mutant(
+        4,
+        "a start that was answered with 429 is repeated",
+        "pam_iampass/client/retries.py",
+        "return error.status == _TOO_MANY_REQUESTS and not self._request.rings",
+        "return error.status == _TOO_MANY_REQUESTS",
         "tests/client/test_retries.py::test_a_start_that_may_have_reached_the_service_is_never_repeated",
     ),
     Mutant(
@@ -333,6 +527,14 @@ MUTANTS = (
         "login->stream.deadline = deadline_in(login->frame.number + GRACE_MS + 2000);",
         "tests/pam/native/test_time.py::test_the_deadline_holds_for_the_whole_wait",
     ),
+    Mutant(
+        5,
+        "a login waits for a log that is full",
+        _SINKS,
+        "sink.write(fields)\n",
+        "sink.write(fields, 9.0)\n",
+        "tests/unit/audit/test_sinks.py::test_a_full_log_delays_no_login_and_gets_the_records_later",
+    ),
     # 6
     Mutant(
         6,
@@ -385,6 +587,14 @@ MUTANTS = (
     ),
     Mutant(
         7,
+        "a record is lost if the journal has no room at once",
+        _SINKS,
+        "self._wait(fields)\n",
+        "pass\n",
+        "tests/unit/audit/test_sinks.py::test_a_full_log_delays_no_login_and_gets_the_records_later",
+    ),
+    Mutant(
+        7,
         "a record does not say who was asked",
         _VERIFICATION,
         "    login.participants.approver = approver.name\n",
@@ -415,6 +625,14 @@ MUTANTS = (
         "if (byte > ' ' && byte < 0x7f && byte != '\\\\')",
         "if (byte != 0)",
         "tests/pam/native/test_denial.py::test_no_name_can_forge_a_record",
+    ),
+    Mutant(
+        8,
+        "a value in a record can pass for further fields",
+        _SINKS,
+        'record += name.encode() + b"\\n" + len(data).to_bytes(8, "little") + data + b"\\n"',
+        'record += name.encode() + b"=" + data + b"\\n"',
+        "tests/unit/audit/test_sinks.py::test_a_value_cannot_pass_for_further_fields",
     ),
     # 9
     Mutant(
@@ -534,6 +752,38 @@ MUTANTS = (
         "return not self.limited and _has_all(self.commands) and _has_all(self.targets) and groups",
         "return True",
         _SUDO_UNIT + "test_a_later_rule_for_less_replaces_no_tag",
+    ),
+    Mutant(
+        12,
+        "a set-uid program that uses libpam is not found",
+        "pam_iampass/doctor/roads.py",
+        "status.st_mode & stat.S_ISUID and status.st_uid == 0",
+        "status.st_mode & stat.S_ISUID and status.st_uid != 0",
+        _ROADS + "test_a_road_is_listed_until_it_asks_the_phone",
+    ),
+    Mutant(
+        12,
+        "a PAM service that lets in by the password alone is no road",
+        "pam_iampass/doctor/stack_check.py",
+        "for login in self._logins(True, PamCode.ABORT)\n        )",
+        "for login in self._logins(False, PamCode.ABORT)\n        )",
+        _ROADS + "test_su_is_listed_where_it_does_not_ask_and_half_of_it_is_a_warning",
+    ),
+    Mutant(
+        12,
+        "nopass of doas is not looked for",
+        "pam_iampass/doctor/roads.py",
+        "if _DOAS_FREE.match(line):",
+        "if _DOAS_FREE.match(line) and False:",
+        _ROADS + "test_a_command_of_doas_without_a_password_is_listed_with_its_line",
+    ),
+    Mutant(
+        12,
+        "an unknown set-uid program is not mentioned",
+        "pam_iampass/doctor/roads.py",
+        "            elif _is_road(name):\n",
+        "            elif False:\n",
+        _ROADS + "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
     ),
     Mutant(
         12,

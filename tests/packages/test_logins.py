@@ -167,16 +167,22 @@ def test_sudo_in_a_shell_over_ssh(machine: Booted, people: People, sshd: str, cu
     ]
 
 
-def test_su_asks_the_one_who_calls(
+def test_su_asks_who_calls_for_root_and_the_target_otherwise(
     machine: Booted, administrator: Administrator, people: People, cursor: str
 ) -> None:
     administrator.configure(services="{su: {approver: caller}}")
     administrator.set_up("su")
-    login = people.su("alice", "bob", PASSWORD)
-    people.phone.approve("alice")
-    assert got_in(login, "bob")
+    for target, password, approver in (("root", "root's own", "alice"), ("bob", PASSWORD, "bob")):
+        login = people.su("alice", target, password)
+        people.phone.approve(approver)
+        assert got_in(login, target)
     administrator.undo("su")
-    assert outcomes(machine.journal(cursor)) == [("approved", "success", "bob", "su")]
+    records = machine.journal(cursor)
+    assert outcomes(records) == [("approved", "success", name, "su") for name in ("root", "bob")]
+    people_of = [
+        (each["IAMPASS_CALLER"], each["IAMPASS_APPROVER"]) for each in records if "IAMPASS_CALLER" in each
+    ]
+    assert people_of[-2:] == [("alice", "alice"), ("alice", "bob")]
 
 
 def test_scp_sftp_and_a_second_connection_through_the_first(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
-import shlex
 import signal
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +15,6 @@ from typing import Any, cast
 
 import pexpect
 import pytest
-import yaml
 
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.fault_options import FAULTS
@@ -125,37 +122,20 @@ def test_it_tells_what_happens_in_a_line_each(tmp_path: Path) -> None:
         assert "\x1b" not in "".join(command.lines)
 
 
-def test_the_configuration_that_it_prints_is_ready_to_paste(tmp_path: Path) -> None:
+def test_it_says_how_this_machine_uses_it(tmp_path: Path) -> None:
     state = tmp_path / "a state"
-    (tmp_path / "iampass.yaml").write_text("mine: kept\n")
-    modes = {"iampass.yaml": 0o640, "application-secret": 0o640, "sandbox-ca.pem": 0o644}
-    with running(state, "--user", "no", "--user", "bob:no-device", "--user", "a b") as command:
-        lines = [line for line in command.lines if line.startswith("install ")]
-        assert len(lines) == len(modes)
-        for line, (target, mode) in zip(lines, modes.items()):
-            here = re.sub("-o root -g (iampass|root)", "", line).replace("/etc/iampass", str(tmp_path))
-            subprocess.run(here, shell=True, check=True)
-            assert stat.S_IMODE((tmp_path / target).stat().st_mode) == mode
-        assert yaml.safe_load((tmp_path / "iampass.yaml").read_text()) == {
-            "application_id": "sandbox",
-            "application_secret_file": "/etc/iampass/application-secret",
-            "server": command.url,
-            "ca_file": "/etc/iampass/sandbox-ca.pem",
-            "users": "/etc/iampass/users.yaml",
-            "services": {"su": {"approver": "caller"}, "su-l": {"approver": "caller"}},
-        }
-        assert (tmp_path / "iampass.yaml.~1~").read_text() == "mine: kept\n"
-        assert added_users(command.lines) == {"no": "no", "bob": "bob", "a b": "a b"}
+    with running(state, "--user", "alice") as command:
+        assert f"pam-iampass sandbox use '{state}'" in command.lines
+        assert "pam-iampass check" in command.lines
+        assert "(start the sandbox with --user alice" not in "\n".join(command.lines)
         secret = (state / "application-secret").read_text()
-        assert (tmp_path / "application-secret").read_text() == secret
         assert secret.strip() not in "".join(command.lines)
-
-
-def added_users(lines: list[str]) -> dict[str, str]:
-    """Users and tokens of the commands that add them to the table."""
-    words = [shlex.split(line) for line in lines if line.startswith("pam-iampass user add ")]
-    assert {each[4] for each in words} <= {"--token"}
-    return {each[3]: each[5] for each in words}
+        service = json.loads((state / "service.json").read_text())
+        assert service == {"application_id": "sandbox", "url": command.url}
+    with running(state) as command:
+        assert "(start the sandbox with --user alice" not in "\n".join(command.lines)
+    with running(tmp_path / "another") as command:
+        assert "(start the sandbox with --user alice" in "\n".join(command.lines)
 
 
 def test_a_script_answers_with_the_command_that_was_printed(tmp_path: Path) -> None:
@@ -233,7 +213,6 @@ def test_a_device_that_was_registered_outlives_a_restart_of_the_same_command(tmp
         assert caller.get(caller.manage("has_registered_mobile_device", "bob")).json == {
             "device_registered": True
         }
-        assert added_users(command.lines) == {"alice": "alice", "bob": "bob", "carol": "carol"}
 
 
 def test_the_phone_key_is_shown_on_a_terminal_only(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_folder_and_files_are_for_their_owner_only(tmp_path: Path) -> None:
     assert mode(tmp_path / "state") == 0o700
     files = {path.name: mode(path) for path in (tmp_path / "state").iterdir()}
     names = ["ca.pem", "ca-key.pem", "application-secret", "control-token", "phone-address", "accounts.json"]
-    names.append("iampass.yaml")
+    names.append("service.json")
     assert files == dict.fromkeys(names, 0o600)
 
 

@@ -226,10 +226,6 @@ def test_urls_lead_to_the_name_that_was_called(caller: Caller) -> None:
     assert begun["logout_url"].startswith(origin + "/")
 
 
-def test_a_body_too_large_is_refused(caller: Caller) -> None:
-    assert start_with(caller, {}, b" " * (1024 * 1024 + 1)).status == 413
-
-
 @pytest.mark.parametrize("call", ["add_users", "delete_users"])
 @pytest.mark.parametrize(
     "value",

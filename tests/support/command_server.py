@@ -14,11 +14,13 @@ sys.path.append(sys.argv[1])
 
 import pam_iampass.cli
 import pam_iampass.cli.doctor
+import pam_iampass.cli.sandbox
 import pam_iampass.cli.setup
 import pam_iampass.cli.user
 import pam_iampass.config.settings
 import pam_iampass.doctor.report
 import pam_iampass.setup.operations
+import pam_iampass.setup.sandbox_use
 
 
 def serve(connection: socket.socket) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import socket
 import subprocess
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +55,24 @@ class Journald:
             self._process.terminate()
             self._process.wait(10)
             self._process = None
-        for socket in SOCKET.parent.iterdir():
-            if socket.is_socket():
-                socket.unlink()
+        for path in SOCKET.parent.iterdir():
+            if path.is_socket():
+                path.unlink()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Let it hang, with no room in its socket."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, suppress(BlockingIOError):
+                sender.setblocking(False)
+                sender.connect(str(SOCKET))
+                while True:
+                    sender.send(b"MESSAGE=filling\n")
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def clear(self) -> None:
         """Restart without any records."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ SILENT, UNKNOWN, BROKEN = "silent.example", "unknown.example", "broken.example"
 #: Has the address ::1, and no IPv4 address.
 SIX = "six.example"
 RESOLVER = Path("/etc/resolv.conf")
-_ADDRESS = ("127.20.0.1", 53)
+#: No loopback address: then it is a name server elsewhere, to which there is a route.
+ADDRESS = "192.0.2.53"
 _AAAA = 28
 #: Response codes (RFC 1035, 4.1.1).
 _CODES = {UNKNOWN: 3, BROKEN: 2}
@@ -24,9 +26,10 @@ _CODES = {UNKNOWN: 3, BROKEN: 2}
 def answering() -> Iterator[None]:
     """Serve as the only server in /etc/resolv.conf, without a search domain."""
     before = RESOLVER.read_text()
+    subprocess.run(["ip", "address", "replace", f"{ADDRESS}/32", "dev", "lo"], check=True)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(_ADDRESS)
-        RESOLVER.write_text(f"nameserver {_ADDRESS[0]}\nsearch .\noptions timeout:4 attempts:1\n")
+        server.bind((ADDRESS, 53))
+        RESOLVER.write_text(f"nameserver {ADDRESS}\nsearch .\noptions timeout:4 attempts:1\n")
         thread = threading.Thread(target=_serve, args=(server,), daemon=True)
         thread.start()
         try:
@@ -35,6 +38,7 @@ def answering() -> Iterator[None]:
             RESOLVER.write_text(before)
             _stop()
             thread.join(5)
+            subprocess.run(["ip", "address", "delete", f"{ADDRESS}/32", "dev", "lo"], check=True)
 
 
 def _serve(server: socket.socket) -> None:
@@ -69,4 +73,4 @@ def _encoded(name: str) -> bytes:
 def _stop() -> None:
     """Stop the server: an empty datagram marks the end."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.sendto(b"", _ADDRESS)
+        sender.sendto(b"", (ADDRESS, 53))

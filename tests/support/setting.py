@@ -26,7 +26,7 @@ class Records:
     def __init__(self) -> None:
         self.fields: list[dict[str, str]] = []
 
-    def write(self, fields: dict[str, str]) -> None:
+    def write(self, fields: dict[str, str], patience: float = 0.0) -> None:
         self.fields.append(fields)
 
 

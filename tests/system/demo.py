@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import ssl
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+import urllib.request
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +32,7 @@ from tests.support.terminal import Terminal
 
 COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 REMOTE_COMMAND = "echo You are $(id -un) on $(uname -n)."
-SHOWN_FIELDS = ("OUTCOME", "RESULT", "USER", "SERVICE", "RHOST", "REASON", "ELAPSED_MS")
+SHOWN_FIELDS = ("OUTCOME", "RESULT", "USER", "APPROVER", "SERVICE", "RHOST", "REASON", "ELAPSED_MS")
 PASSWORD = "correct horse"
 PASSWORD_PROMPT = "password for alice: "
 PAGE_PORT = 8443
@@ -51,6 +54,28 @@ class Scene:
     agent: bool = True
     answer_seconds: float = ANSWER_SECONDS
     """How long the sandbox waits for an answer."""
+    before: Callable[[Sandbox, str], None] = lambda _sandbox, _user: None
+    """What happens to the phone before the login."""
+
+
+def lose_phone(sandbox: Sandbox, user: str) -> None:
+    """What an administrator does when a phone is lost."""
+    command = ["pam-iampass", "phone", "lost", user, "--yes", "--no-wait"]
+    indented([f"# {' '.join(command)}"], "|")
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    indented(done.stdout.splitlines(), "|")
+
+
+def register_phone(sandbox: Sandbox, user: str) -> None:
+    """What the next phone does: it opens the link that the administrator gets."""
+    command = ["pam-iampass", "enroll", user, "--no-wait"]
+    indented([f"# {' '.join(command)}"], "|")
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    indented(done.stdout.splitlines(), "|")
+    (link,) = (line.strip() for line in done.stdout.splitlines() if "https://" in line)
+    request = urllib.request.Request(link, method="POST")
+    urllib.request.urlopen(request, context=ssl.create_default_context(cafile=str(sandbox.ca_file)))
+    indented(["(the next phone opens the link)"], "|")
 
 
 SCENES = (
@@ -61,7 +86,7 @@ SCENES = (
         "No phone: bob has a token, but no phone registered at IAMPASS", "bob", "approve", "no_device", False
     ),
     Scene(
-        "Without the agent: a helper process handles the login",
+        "Without the agent: a helper process handles the ssh login",
         "alice",
         "approve",
         "approved",
@@ -69,7 +94,23 @@ SCENES = (
         agent=False,
     ),
     Scene("sudo, approved", "alice", "approve", "approved", True, sudo=True),
-    Scene("sudo, denied, without the agent", "alice", "deny", "denied", False, sudo=True, agent=False),
+    Scene("sudo, denied", "alice", "deny", "denied", False, sudo=True),
+    Scene(
+        "A lost phone: disabled at IAMPASS, it approves nothing",
+        "alice",
+        "approve",
+        "no_device",
+        False,
+        before=lose_phone,
+    ),
+    Scene(
+        "The next phone: registered by a new link",
+        "alice",
+        "approve",
+        "approved",
+        True,
+        before=register_phone,
+    ),
 )
 
 YOURS = (
@@ -124,6 +165,7 @@ def play(scene: Scene, sandbox: Sandbox, sshd: Sshd, journald: Journald) -> bool
     """Run one login, show it, and return whether it had the expected result."""
     print("\n" + paint(scene.title, "1"))
     sandbox.auto, sandbox.delay, sandbox.request_timeout = scene.auto, 2.0, scene.answer_seconds
+    scene.before(sandbox, scene.user)
     cursor = journald.cursor()
     began = time.monotonic()
     with RunningAgent() if scene.agent else contextlib.nullcontext():

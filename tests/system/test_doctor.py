@@ -200,7 +200,7 @@ def silent_agent(clinic: Clinic) -> Iterator[None]:
 
 @contextlib.contextmanager
 def left_over_socket(clinic: Clinic) -> Iterator[None]:
-    clinic.agent.stop()
+    no_agent_and_no_sudo(clinic)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(SOCKET))
     SOCKET.chmod(0o600)
@@ -219,6 +219,13 @@ def unit_not_enabled(clinic: Clinic) -> Iterator[None]:
 
 def no_agent(clinic: Clinic) -> None:
     clinic.agent.stop()
+
+
+def no_agent_and_no_sudo(clinic: Clinic) -> None:
+    clinic.agent.stop()
+    for name in ("su", "su-l", "iampass-sudo"):
+        file = PAM / name
+        file.write_text("".join(line for line in file.read_text().splitlines(True) if "iampass" not in line))
 
 
 def no_helper(clinic: Clinic) -> None:
@@ -256,6 +263,14 @@ def another_authority(clinic: Clinic) -> None:
 
 def another_secret(clinic: Clinic) -> None:
     write(ETC / "application-secret", "another-secret\n")
+
+
+def another_secret_after_ours(clinic: Clinic) -> None:
+    write(ETC / "application-secret", f"{clinic.sandbox.application_secret}\nanother-secret\n")
+
+
+def another_secret_before_ours(clinic: Clinic) -> None:
+    write(ETC / "application-secret", f"another-secret\n{clinic.sandbox.application_secret}\n")
 
 
 def another_application(clinic: Clinic) -> None:
@@ -407,6 +422,22 @@ def append(file: Path, text: str) -> None:
     file.write_text(file.read_text() + text)
 
 
+@contextlib.contextmanager
+def unknown_program(clinic: Clinic) -> Iterator[None]:
+    program = Path("/usr/local/bin/become")
+    shutil.copy("/usr/bin/su", program)
+    program.chmod(0o4755)
+    yield
+    program.unlink()
+
+
+@contextlib.contextmanager
+def doas_without_a_password(clinic: Clinic) -> Iterator[None]:
+    Path("/etc/doas.conf").write_text("permit nopass alice\n")
+    yield
+    Path("/etc/doas.conf").unlink()
+
+
 def no_phone_for_me(clinic: Clinic) -> None:
     no_phone(clinic)
     clinic.environment["SUDO_USER"] = "bob"
@@ -453,13 +484,16 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "agent-silent": silent_agent,
     "agent-not-listening": left_over_socket,
     "unit-off": unit_not_enabled,
-    "agent-off": no_agent,
+    "agent-off": no_agent_and_no_sudo,
+    "agent-needed": no_agent,
     "helper-missing": no_helper,
     "selinux-no-policy": enforcing_selinux,
     "service-unreachable": nobody_there,
     "service-tls": another_authority,
     "application-unknown": another_application,
     "secret-refused": another_secret,
+    "previous-secret-left": another_secret_after_ours,
+    "previous-secret-in-use": another_secret_before_ours,
     "service-refused": every_signature_refused,
     "service-nonsense": junk,
     "service-local": a_name_that_nobody_knows,
@@ -508,6 +542,11 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sudo-no-password": edit(SUDOERS, "Defaults", "alice ALL=(ALL) NOPASSWD: /bin/ls\nDefaults"),
     "sudo-environment": interpreter_in_sudo,
     "sudo-no-secure-path": no_secure_path,
+    "road-open": lambda clinic: None,
+    "road-console": lambda clinic: None,
+    "road-unknown-program": unknown_program,
+    "road-other-services": lambda clinic: (PAM / "ftpd").write_text(f"{UNIX}\n"),
+    "doas-no-password": doas_without_a_password,
     "lockout-you": no_phone_for_me,
     "lockout-root": no_token_for_root,
     "lockout-no-way-back": nobody_exempt,
@@ -720,6 +759,16 @@ def test_without_a_terminal_each_finding_is_three_plain_lines_worst_first(clinic
     assert lines[2] == "    do: Set AuthenticationMethods publickey,keyboard-interactive:pam"
     assert lines[3] == "warning: users: No phone is registered for bob [no-device]"
     assert lines[-1] == "1 error, 1 warning."
+
+
+def test_ways_in_without_the_phone_are_listed_last_with_a_line_each(clinic: Clinic) -> None:
+    done = clinic.doctor("--offline")
+    lines = done.stdout.splitlines()
+    listed = lines[lines.index("Ways in without the phone:") + 1 :]
+    assert "    su does not ask the phone. To protect it: pam-iampass setup su. [road-open]" in listed
+    assert sum("[road-" in line for line in lines) == sum("[road-" in line for line in listed)
+    assert listed[-1] == "No problem was found."
+    assert done.returncode == 0
 
 
 def test_a_terminal_is_shown_colours_and_what_is_being_looked_at(clinic: Clinic) -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import re
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pam_iampass.audit.journal import MESSAGE_IDS, SESSION_LEFT_OPEN
+from pam_iampass.audit.sinks import JOURNAL_SOCKET, LONGEST_WAIT
+from pam_iampass.outcome import Outcome
 from pam_iampass.sandbox.faults import HttpStatus
 from tests.support import processes
 from tests.support.installation import ROOT
@@ -56,6 +61,58 @@ def test_a_session_that_cannot_be_ended_is_told_of_and_the_login_is_not_held_up(
 def test_every_kind_of_record_is_explained_and_nothing_else() -> None:
     explained = re.findall(r"^-- ([0-9a-f]{32})$", CATALOGUE.read_text(), re.MULTILINE)
     assert sorted(explained) == sorted([*MESSAGE_IDS.values(), SESSION_LEFT_OPEN])
+
+
+def test_a_journald_that_hangs_delays_no_login_and_gets_the_records_afterwards(
+    world: World, journald: Journald
+) -> None:
+    with journald.hanging():
+        logins = {user: world.login(user) for user in ("alice", "bob")}
+        for user, login in logins.items():
+            login.enter()
+            world.approve(user)
+        began = time.monotonic()
+        assert [login.finish() for login in logins.values()] == [0, 0]
+        assert time.monotonic() - began < LONGEST_WAIT
+    for user in logins:
+        record = world.record(user)
+        assert (record["IAMPASS_OUTCOME"], record["MESSAGE_ID"]) == (
+            "approved",
+            MESSAGE_IDS[Outcome.APPROVED],
+        )
+        assert record["_UID"] == str(pwd.getpwnam("iampass").pw_uid)
+        assert record["_COMM"] == "python3"
+
+
+#: Sends records as fast as it can, without waiting for room.
+FLOOD = f"""
+import socket
+sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+sender.setblocking(False)
+sender.connect({JOURNAL_SOCKET!r})
+print(flush=True)
+while True:
+    try:
+        sender.send(b"MESSAGE=flood\\n")
+    except BlockingIOError:
+        pass
+"""
+
+
+def test_a_user_who_floods_the_journal_swallows_no_record_of_another(world: World) -> None:
+    command = ["setpriv", "--reuid=mallory", "--clear-groups", "/usr/bin/python3", "-I", "-c", FLOOD]
+    with contextlib.ExitStack() as floods:
+        for _ in range(2):
+            flood = floods.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            floods.callback(flood.kill)
+            assert flood.stdout is not None
+            flood.stdout.readline()
+        login = world.login("alice")
+        login.enter()
+        world.approve("alice")
+        assert login.finish() == 0
+        world.settle()
+    assert world.outcome("alice") == ("approved", "success")
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.client import LocalFailure, Unavailable
+from pam_iampass.client import Cause, LocalFailure, Unavailable
+from pam_iampass.client.outage import no_route_to_name_servers
 from pam_iampass.client.resolver import Resolver
 from tests.client.talk import USER, api_to, polled, seconds, session_on
-from tests.support.name_service import BROKEN, RESOLVER, SIX, UNKNOWN, answering
+from tests.support.name_service import ADDRESS, BROKEN, RESOLVER, SIX, UNKNOWN, answering
 from tests.support.scripted_server import scripted_server
 
 HOSTS = Path("/etc/hosts")
@@ -66,3 +67,78 @@ def test_the_hosts_file_and_the_search_list_complete_what_only_they_can(search_l
     assert [where[0] for _, where in Resolver().addresses("localhost", 443, 2.0)][-1] == "127.0.0.1"
     RESOLVER.write_text(RESOLVER.read_text().replace("corp.example ", ""))
     assert [where[0] for _, where in Resolver().addresses("six", 443, 2.0)] == ["::1"]
+
+
+#: Nothing in the isolated root leads there (RFC 5737).
+NOWHERE = "198.51.100.1"
+
+
+@pytest.mark.parametrize(
+    ("lines", "no_route"),
+    [
+        ([], True),
+        (["nameserver 127.0.0.53", "nameserver ::1"], True),
+        ([f"nameserver {NOWHERE}", "nameserver 2001:db8::53"], True),
+        (["search example", "nameserver", "nameserver dns.example", f"nameserver {NOWHERE} # x"], True),
+        ([f"nameserver {NOWHERE}", f"nameserver {ADDRESS}"], False),
+        (["nameserver 127.0.0.53", f"nameserver {NOWHERE}"], False),
+        ([*[f"nameserver {NOWHERE}"] * 3, f"nameserver {ADDRESS}"], True),
+    ],
+)
+def test_no_route_to_any_name_server_is_told_from_a_name_server_that_does_not_respond(
+    search_list: None, tmp_path: Path, lines: list[str], no_route: bool
+) -> None:
+    resolv_conf = tmp_path / "resolv.conf"
+    resolv_conf.write_text("".join(f"{line}\n" for line in lines))
+    assert no_route_to_name_servers(str(resolv_conf)) is no_route
+
+
+def test_without_a_file_of_name_servers_this_machine_is_its_own(tmp_path: Path) -> None:
+    assert no_route_to_name_servers(str(tmp_path / "missing"))
+
+
+def test_a_name_service_that_fails_may_be_the_work_of_a_user_unless_there_is_no_route(
+    search_list: None,
+) -> None:
+    with scripted_server() as server, api_to(server, url=f"https://{BROKEN}") as api:
+        for line, cause in (
+            (f"nameserver {ADDRESS}", Cause.ANY_USER),
+            (f"nameserver {NOWHERE}", Cause.FAR_SIDE),
+        ):
+            RESOLVER.write_text(f"{line}\nsearch .\n")
+            with pytest.raises(Unavailable) as caught:
+                api.authenticate_user(USER, deadline=seconds(10.0), attempts=1)
+            assert caught.value.cause is cause
+
+
+def test_what_keeps_this_machine_from_finding_out_is_no_outage(search_list: None, tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        no_route_to_name_servers(str(tmp_path))
+    resolv_conf = tmp_path / "resolv.conf"
+    resolv_conf.write_text(f"nameserver {NOWHERE}\nnameserver fe80::1\n")  # link-local, on no interface
+    with pytest.raises(OSError, match="Invalid argument"):
+        no_route_to_name_servers(str(resolv_conf))
+    RESOLVER.write_text(resolv_conf.read_text())
+    with (
+        scripted_server() as server,
+        api_to(server, url=f"https://{BROKEN}") as api,
+        pytest.raises(LocalFailure, match="Invalid argument"),
+    ):
+        api.authenticate_user(USER, deadline=seconds(10.0), attempts=1)
+
+
+@pytest.fixture
+def no_ipv6() -> Iterator[None]:
+    """IPv6 is switched off."""
+    switch = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
+    switch.write_text("1\n")
+    yield
+    switch.write_text("0\n")
+
+
+def test_ipv6_that_is_switched_off_is_no_lack_of_ports(no_ipv6: None, tmp_path: Path) -> None:
+    assert no_route_to_name_servers(str(tmp_path / "missing"))
+    with scripted_server() as server, api_to(server, url="https://[2001:db8::1]") as api:
+        with pytest.raises(Unavailable) as caught:
+            api.authenticate_user(USER, deadline=seconds(10.0), attempts=1)
+        assert caught.value.cause is Cause.FAR_SIDE

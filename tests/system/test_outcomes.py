@@ -192,7 +192,7 @@ SCENES = (
     ),
     Scene("bob", "unavailable", "denied", "unlisted users pass, IAMPASS is away", sees=OUT_OF_REACH),
     Scene("alice", "unavailable", "ignored", "an outage is tolerated", priority=NOTICE),
-    Scene("alice", "unavailable", "ignored", "an outage is tolerated: 503", requests=1, priority=NOTICE),
+    Scene("alice", "unavailable", "denied", "an outage is tolerated: 503", sees=OUT_OF_REACH, requests=1),
     Scene(
         "alice",
         "unavailable",

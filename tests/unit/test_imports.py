@@ -56,7 +56,7 @@ def test_an_exempt_login_loads_no_network_library(world: Setting) -> None:
         "from pam_iampass.relay import helper_context\n"
         "from pam_iampass.relay.connection import RelayConnection\n"
         "class Nowhere:\n"
-        "    def write(self, fields): pass\n"
+        "    def write(self, fields, patience=0): pass\n"
         f"items = {{'user': {ME!r}, 'service': 'x'}}\n"
         "handle = RelayConnection(socket.socketpair()[0], items, contextlib.ExitStack())\n"
         f"argv = ['pam_iampass', 'config={world.folder / 'iampass.yaml'}']\n"

@@ -262,18 +262,35 @@ def test_an_outage_before_the_request_goes_as_the_policy_says(world: Setting, po
     assert world.outcome() == ("unavailable", "ignored" if policy == "ignore" else "denied")
 
 
-@pytest.mark.parametrize(("uid", "code"), [("0", PamCode.IGNORE), ("1000", PamCode.ABORT)])
-def test_time_that_the_caller_may_have_stolen_is_no_outage(world: Setting, uid: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("caller", "code"),
+    [({"uid": "0"}, PamCode.IGNORE), ({"uid": "1000"}, PamCode.ABORT), ({}, PamCode.ABORT)],
+)
+def test_a_time_out_is_an_outage_only_if_root_called(
+    world: Setting, caller: dict[str, Any], code: int
+) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         world.configure(unavailable="ignore", server=f"https://127.0.0.1:{silent.getsockname()[1]}")
-        assert world.login(uid=uid).code == code
+        assert world.login(**caller).code == code
 
 
-def test_a_refused_connection_is_an_outage_whoever_began_the_login(world: Setting) -> None:
+@pytest.mark.parametrize("caller", [{"uid": "0"}, {"uid": "1000"}, {}])
+def test_a_refused_connection_is_an_outage_for_everybody(world: Setting, caller: dict[str, Any]) -> None:
     world.configure(unavailable="ignore", server="https://127.0.0.1:1")
-    assert world.login(uid="1000").code == PamCode.IGNORE
+    assert world.login(**caller).code == PamCode.IGNORE
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_start_that_is_answered_with_an_error_may_have_rung_and_is_no_outage(
+    world: Setting, status: int
+) -> None:
+    world.configure(unavailable="ignore")
+    world.sandbox.misbehave("start", HttpStatus(status))
+    assert world.login(uid="0").code == PamCode.ABORT
+    assert world.outcome() == ("unavailable", "denied")
+    assert world.calls == ["start"]
 
 
 @pytest.mark.parametrize(
@@ -401,7 +418,7 @@ def test_for_su_to_root_the_caller_approves_and_the_record_says_so(world: Settin
     assert world.login(service="su", ruser="daemon", uid="1").code == PamCode.SUCCESS
     assert world.sandbox.sessions[-1].user == "token-of-daemon"
     assert participants(world) == (ME, "daemon", "daemon")
-    assert f" user={ME} caller=daemon approver=daemon " in world.only_record()["MESSAGE"]
+    assert " caller=daemon approver=daemon " in world.only_record()["MESSAGE"]
 
 
 @pytest.mark.parametrize("exempt", ["{}", "{users: [bin]}", "{groups: [bin]}"])

@@ -61,6 +61,7 @@ _ORDER = (
     "SessionSigner",
     "Deadline",
     "Transport",
+    "Cause",
 )
 
 

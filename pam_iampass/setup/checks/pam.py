@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pam_iampass.doctor.stacks import Stacks, module_folders
+from pam_iampass.doctor.stacks import SET_UID, Stacks, module_folders
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam import conf_dir
 from pam_iampass.pam.dialect import dialect
@@ -32,6 +32,8 @@ _BROKEN = frozenset(
 )
 """The codes of a stack that no user can pass."""
 _TIMEOUT = 30.0  # seconds
+_AGENT = "agent is not running"
+"""What the door of a set-uid program says without an agent (doors/native/login.c)."""
 
 
 def check(
@@ -86,7 +88,12 @@ def _module_answers(service: WantedService, found: PamService, who: Account, ser
         return error(what, "install pam-iampass again")
     probe = f"auth required {ours[0].path} first_factor=publickey\n"
     (services / _PROBE).write_text(probe, "utf-8")
-    result = run(PamRun(_PROBE, who.name, services, at_once=True), _no_answer, _TIMEOUT)
+    set_uid = SET_UID & {service.name, service.pam_service, *service.also}  # they depend on the agent
+    real_uid = _NOBODYS_UID if set_uid else 0
+    result = run(PamRun(_PROBE, who.name, services, real_uid=real_uid, at_once=True), _no_answer, _TIMEOUT)
+    if any(_AGENT in message.text for message in result.messages):
+        what = f"PAM: {service.pam_service} needs the agent, which is not running"
+        return error(what, "systemctl enable --now pam-iampass-agent.socket")
     if result.messages and result.code in (PamCode.MAXTRIES, PamCode.ABORT):
         return fine("PAM: the module is installed and answers")
     what = f"PAM: the module does not answer: {result.name}, {result.meaning}"

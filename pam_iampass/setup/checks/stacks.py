@@ -8,11 +8,11 @@ from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.errors import Severity
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.modules import our_lines
+from pam_iampass.pam.services import why_unsuitable
 from pam_iampass.pam.stack import Handler, PamFiles, PamType, UnusableService
 from pam_iampass.setup.checks import CheckResult, error, fine, lockout, warning
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.services import KEY, WantedService
-from pam_iampass.setup.unsuitable import why_unsuitable
 
 _NOT_MISSED = frozenset(
     f"pam_{name}.so"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pam.native.conftest import PAM_ABORT, PAM_SUCCESS, Application, Door, Playing
+from tests.pam.native.conftest import ERROR_MSG, PAM_ABORT, PAM_SUCCESS, Application, Door, Playing
 from tests.support.scripted_module import DoorConnection, ScriptedModule, result
 
 NOBODY = 65534
@@ -75,6 +75,24 @@ def test_a_helper_is_started_where_nobody_listens_at_the_socket(
             assert application.run().result == PAM_SUCCESS
         finally:
             door.agent_socket.unlink()
+
+
+@pytest.mark.parametrize("left_behind", [False, True], ids=["no socket", "nobody listens"])
+def test_a_set_uid_program_without_an_agent_is_denied_and_told_how_to_start_it(
+    application: Application, door: Door, no_helper: None, left_behind: bool
+) -> None:
+    with contextlib.ExitStack() as after:
+        if left_behind:
+            after.enter_context(socket.socket(socket.AF_UNIX)).bind(str(door.agent_socket))
+            door.agent_socket.chmod(0o600)
+            after.callback(door.agent_socket.unlink)
+        run = application.run(real_uid=1234)
+    assert run.result == PAM_ABORT
+    [(style, text)] = run.messages
+    assert style == ERROR_MSG
+    assert b"systemctl start pam-iampass-agent.socket" in text
+    assert b"pam-iampass-agent --socket" in text
+    assert run.reason.startswith(text.decode())
 
 
 @pytest.mark.parametrize("mode", [0o601, 0o602, 0o604, 0o610, 0o620, 0o640, 0o666], ids=oct)

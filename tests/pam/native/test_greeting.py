@@ -50,8 +50,8 @@ def test_bytes_are_never_converted(application: Application, agent: Playing, val
     assert (played.connection.items["user"], played.connection.items["rhost"]) == (value, value)
 
 
-def test_the_uid_is_the_real_one(application: Application, module: Playing) -> None:
-    with module(approves) as played:
+def test_the_uid_is_the_real_one(application: Application, agent: Playing) -> None:
+    with agent(approves) as played:
         run = application.run(real_uid=1234)
     assert played.connection.items["uid"] == b"1234"
     assert run.result == PAM_SUCCESS

@@ -15,7 +15,7 @@ __all__ = ["no_helper"]
 
 globals().update(
     shared("test_results")
-    | shared("test_connection")
+    | shared("test_connection", "test_a_set_uid_program_without_an_agent_is_denied_and_told_how_to_start_it")
     | shared(
         "test_conversation",
         "test_an_answer_is_bytes",
@@ -38,10 +38,7 @@ globals().update(
         "test_helper_process",
         # The helper leaves root itself:
         "test_the_interpreter_never_runs_as_root",
-        # This door does not serve set-uid programs, and the limits of all others are root's own:
-        "test_a_set_uid_application_makes_no_difference",
-        "test_the_callers_soft_limits_do_not_reach_it",
-        "test_the_callers_hard_limits_do_not_reach_it",
+        # The interpreter is in the application, and dies with it:
         "test_no_limit_makes_a_denial_a_success",
         "test_the_connection_never_takes_the_place_of_a_closed_standard_descriptor",
         # posix_spawn makes a child, which the helper leaves at once:

@@ -164,6 +164,8 @@ class Case:
     differs: Mapping[Way, Difference] = field(default_factory=dict)
     stage: str = ""
     """The step of a login that fails, if that is not the subject of the row."""
+    caller: int = 0
+    """The real user id of the application, if it runs without PAM."""
     about_pam: bool = False
     """Whether the case is about the application, a door or PAM, and so cannot run without PAM."""
 

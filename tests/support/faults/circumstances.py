@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
-from pam_iampass.audit.journal import JOURNAL_SOCKET
+from pam_iampass.audit.sinks import JOURNAL_SOCKET
 from pam_iampass.system.paths import RATE_LIMITS as STATE
 from tests.support import processes
 from tests.support.faults.case import Circumstance, Log

@@ -7,12 +7,11 @@ from tests.system.test_outcomes import NO_PHONE, NO_SENSE, NOT_SET_UP, OUT_OF_RE
 
 #: One request that was sent to the phone, polled and ended.
 ASKED = Requests(1, None, 1)
-#: A session that was approved before the first poll.
+#: A session that was over before the first poll.
 AT_ONCE = Requests(1, 0, 1)
 STARTED = Requests(1, 0, 0)
 
 APPROVED = Expected(SUCCESS, "approved", "success", "Approved on your phone.", ASKED, within=4.0)
-APPROVED_AT_ONCE = APPROVED.but(requests=AT_ONCE, within=1.0)
 DENIED = Expected(ABORT, "denied", "denied", "Denied on your phone.", ASKED, within=4.0)
 NO_DEVICE = Expected(ABORT, "no_device", "denied", NO_PHONE, STARTED)
 NO_ACCOUNT = Expected(ABORT, "denied", "denied", record='reason="no account on this machine"')

@@ -176,7 +176,8 @@ class Place:
     def _login_without_pam(
         self, *, user: Option, typed: Option = "", rhost: Option = "", env: Option = ""
     ) -> Ended:
-        items = {"user": _text(user), "service": self.service, "uid": "0", "rhost": _text(rhost)}
+        items = {"user": _text(user), "service": self.service, "rhost": _text(rhost)}
+        items["uid"] = str(self.case.caller)
         if env:
             name, _, value = _text(env).partition("=")
             assert name == "SSH_AUTH_INFO_0"

@@ -21,7 +21,6 @@ Part = Union[Step, Callable[[ScriptedServer], Step]]
 Serving = Callable[["Place"], AbstractContextManager[object]]
 
 PENDING: Part = started
-ACTIVE_AT_ONCE: Part = lambda server: started(server, session_status="active")  # noqa: E731
 ACTIVE = polled("active")
 ENDED = answer(200, {"status": True})
 

@@ -22,7 +22,7 @@ from tests.support.ways import Way
 from tests.support.world import PATIENCE, wait_until
 
 #: Concurrent logins. Most of them wait.
-AT_A_TIME = 10
+AT_A_TIME = 20
 
 _RECORD = re.compile(r"outcome=(\w+) result=(\w+) user=.* service=(\S+) rhost=")
 

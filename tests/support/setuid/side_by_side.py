@@ -9,20 +9,17 @@ from typing import Callable
 
 import pytest
 
-from tests.support.setuid.stage import Guest, Module, Stage
+from tests.support.setuid.stage import Guest, Stage
 
 Scene = Callable[[Guest], None]
-Outcomes = dict[tuple[Scene, Module], "Future[None]"]
+Outcomes = dict[Scene, "Future[None]"]
 
 
-def side_by_side(scene: Scene) -> Callable[[Outcomes, Module], None]:
-    """Make a test of a function with a guest; it runs concurrently with the other marked tests of its file.
+def side_by_side(scene: Scene) -> Callable[[Outcomes], None]:
+    """Make a test of a function with a guest; it runs concurrently with the other marked tests of its file."""
 
-    Each runs twice: with the agent and with the helper.
-    """
-
-    def test(outcomes: Outcomes, module: Module) -> None:
-        outcomes[scene, module].result()
+    def test(outcomes: Outcomes) -> None:
+        outcomes[scene].result()
 
     test.__doc__ = scene.__doc__
     test.scene = scene  # type: ignore[attr-defined]
@@ -31,10 +28,9 @@ def side_by_side(scene: Scene) -> Callable[[Outcomes, Module], None]:
 
 @contextmanager
 def played(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Outcomes]:
-    """Start all selected tests of a file, each with the agent and with the helper."""
+    """Start all selected tests of a file."""
     mine = (item for item in request.session.items if getattr(item, "module", None) is request.module)
     found = {getattr(getattr(item, "function", None), "scene", None) for item in mine}
     scenes: list[Scene] = [scene for scene in found if scene is not None]
-    wanted = [(scene, module) for scene in scenes for module in Module]
-    with ThreadPoolExecutor(len(wanted) + 1) as pool:
-        yield {(scene, module): pool.submit(scene, stage.guest(module=module)) for scene, module in wanted}
+    with ThreadPoolExecutor(len(scenes) + 1) as pool:
+        yield {scene: pool.submit(scene, stage.guest()) for scene in scenes}

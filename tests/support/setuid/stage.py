@@ -14,7 +14,6 @@ from pam_iampass.audit.journal import AUTHPRIV
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.events import Event, EventKind
 from pam_iampass.sandbox.sessions import EndedBy, SandboxSession
-from tests.support.agent import SOCKET
 from tests.support.journald import Journald
 from tests.support.setuid.people import AS_ROOT, PROGRAMS, UNTOUCHED, Person, Process, enter_password
 from tests.support.terminal import Terminal
@@ -24,24 +23,11 @@ from tests.support.world import PATIENCE, token_of, wait_until
 TIMEOUT = "3s"
 WITHIN = "Approve this on your phone within 3 seconds."
 
-#: A socket without a listener. It is mounted over the agent's socket in the application's mount namespace, so that the
-#: helper runs the module there while other applications use the agent.
-DEAD_SOCKET = "/run/nobody-listens.sock"
-BIND = f'mount --bind "$0" {SOCKET} && exec "$@"'
-NAMESPACE = ["--mount", "--propagation", "private", "sh", "-c", BIND]
-
-
-class Module(enum.Enum):
-    """What runs the module."""
-
-    AGENT = "agent"
-    HELPER = "helper"
-
 
 PHONE_ONLY = Path("/etc/pam.d/phone-only")
 """A PAM service that takes its caller's word for everything."""
-SPARED = {module: f"spared-{module.value}" for module in Module}
-"""A group for an exempt guest, for each way to run the module. At first without members."""
+SPARED = "spared"
+"""A group for an exempt guest. At first without members."""
 
 
 class Phone(enum.Enum):
@@ -83,9 +69,9 @@ class Stage:
     newcomers: Iterator[Person]
     cursor: str
 
-    def guest(self, phone: Phone = Phone.RINGS, module: Module = Module.AGENT) -> Guest:
+    def guest(self, phone: Phone = Phone.RINGS) -> Guest:
         """A user that no other test uses."""
-        guest = Guest(self, next(self.newcomers), module)
+        guest = Guest(self, next(self.newcomers))
         guest.set_phone(phone)
         return guest
 
@@ -104,12 +90,6 @@ class Guest:
 
     stage: Stage
     person: Person
-    module: Module
-
-    @property
-    def under(self) -> list[str]:
-        """The command that runs an application so that it reaches the module in this way."""
-        return ["unshare", *NAMESPACE, DEAD_SOCKET] if self.module is Module.HELPER else []
 
     @property
     def name(self) -> str:
@@ -133,7 +113,7 @@ class Guest:
 
     def run(self, *command: str, process: Process = UNTOUCHED) -> Terminal:
         """Start a program in a terminal."""
-        return self.person.run(*command, process=process, under=self.under)
+        return self.person.run(*command, process=process)
 
     def play(self, program: str, *words: str, process: Process = UNTOUCHED) -> Seen:
         """Run `sudo` or `su` with the right password to its end."""

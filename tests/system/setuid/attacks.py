@@ -9,18 +9,14 @@ from tests.support.setuid.people import Process
 from tests.support.setuid.stage import Phone
 from tests.support.setuid.traps import FOLDER, MARKS
 
-OWN_ENVIRONMENT = (
-    "the module is a separate process: the helper has only `PATH` and `LANG`, the agent systemd's environment"
-)
-NO_INTERPRETER = (
-    "the native door contains no interpreter; the helper's is started by absolute path, with a clean `PATH`"
-)
+OWN_ENVIRONMENT = "the module runs in the agent, which has the environment of systemd"
+NO_INTERPRETER = "the native door contains no interpreter, and starts none"
 NO_TRUST = "the client takes proxy and certificates from `iampass.yaml` only"
-LOADER = "the dynamic loader ignores it in a set-uid program; the helper does not get it"
-RESET = "the door resets the limits before it starts the helper; if it cannot, the login fails"
-OUT_OF_PLACE = "`python3 -I -S`, with `/` as the working directory"
-ABOVE_STANDARD = "the door uses descriptors above 2; the helper opens its own 0 to 2"
-SIGNALS = "the door depends on no signal (it waits for its child with `__WALL`); the helper starts with signals reset"
+LOADER = "the dynamic loader ignores it in a set-uid program, and the agent does not get it"
+LIMITS = "the limits do not hold for the agent; if the door lacks descriptors or memory, the login fails"
+OUT_OF_PLACE = "the door opens nothing by a relative path, and the agent has a working directory of its own"
+ABOVE_STANDARD = "the door uses descriptors above 2"
+SIGNALS = "the door depends on no signal, and starts no process"
 
 
 @dataclass(frozen=True)
@@ -238,7 +234,7 @@ def _everything() -> Attack:
 def limit(name: str, *values: int) -> tuple[Attack, ...]:
     """Attacks by a limit of setrlimit(2)."""
     return tuple(
-        Attack(f"`RLIMIT_{name.upper()}` {value}", RESET, Process(limits={name: value}), harmless=False)
+        Attack(f"`RLIMIT_{name.upper()}` {value}", LIMITS, Process(limits={name: value}), harmless=False)
         for value in values
     )
 
@@ -270,7 +266,7 @@ PROCESS = (
     *limit("data", 0),
     *limit("stack", 4096),
     *limit("sigpending", 0),
-    Attack("unlimited `RLIMIT_CORE`", RESET, Process(limits={"core": -1}, folder=str(MARKS / "tmp"))),
+    Attack("unlimited `RLIMIT_CORE`", LIMITS, Process(limits={"core": -1}, folder=str(MARKS / "tmp"))),
     Attack("SIGCHLD ignored", SIGNALS, ignoring(signal.SIGCHLD), harmless=False),
     Attack("SIGPIPE ignored", SIGNALS, ignoring(signal.SIGPIPE)),
     Attack("SIGALRM ignored", SIGNALS, ignoring(signal.SIGALRM)),
@@ -394,8 +390,8 @@ OTHERS = {
             "test_a_storm_of_signals_neither_shortens_nor_lengthens_the_wait",
         ),
         Tested(
-            "inspecting the program, the helper or the agent (ptrace, `/proc`), or sending signals to the latter two",
-            "the program is set-uid, the others run as the user `iampass`",
+            "inspecting the program or the agent (ptrace, `/proc`), or sending signals to the agent",
+            "the program is set-uid, the agent runs as the user `iampass`",
             "test_the_caller_can_look_into_neither_the_program_nor_the_module",
         ),
     ),

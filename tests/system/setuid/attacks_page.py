@@ -10,10 +10,9 @@ HEAD = """\
 # Attacks on sudo and su
 
 What an unprivileged user can try against sudo and su, what stops it, and the test that tries it. The tests use the real
-programs, the shipped files and the native door, once with the agent and once with the helper. The attacker knows the
-right password; the phone denies. No denial may become a success, nothing planted may be run, read or written, no server
-but IAMPASS may be contacted, and the login must end in time. Harmless variants are also tried with an approval, which
-must still work.
+programs, the shipped files, the native door and the agent. The attacker knows the right password; the phone denies. No
+denial may become a success, nothing planted may be run, read or written, no server but IAMPASS may be contacted, and
+the login must end in time. Harmless variants are also tried with an approval, which must still work.
 
 This page is made from the tests: `/usr/bin/python3 -m tests.system.setuid.attacks_page > docs/attacks.md`.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.setuid.people import Person, settle_people, table_of
 from tests.support.setuid.side_by_side import Outcomes, played
-from tests.support.setuid.stage import DEAD_SOCKET, PHONE_ONLY, SPARED, TIMEOUT, Module, Phones, Stage
+from tests.support.setuid.stage import PHONE_ONLY, SPARED, TIMEOUT, Phones, Stage
 from tests.support.terminal import Terminal
 from tests.support.world import token_of
 
@@ -89,7 +88,7 @@ def caller_approves(sudo_and_su: Installation) -> Iterator[None]:
     """su asks the caller's phone."""
     sudo_and_su.change(
         services=f"{{su: {{approver: caller}}, {PHONE_ONLY.name}: {{approver: caller}}}}",
-        exempt=f"{{groups: [{', '.join(SPARED.values())}]}}",
+        exempt=f"{{groups: [{SPARED}]}}",
     )
     PHONE_ONLY.write_text("auth required pam_iampass.so\n")
     yield
@@ -97,34 +96,16 @@ def caller_approves(sudo_and_su: Installation) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def dead_socket() -> Iterator[None]:
-    """The dead socket for applications that use the helper."""
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(DEAD_SOCKET)
-    Path(DEAD_SOCKET).chmod(0o600)
-    yield
-    Path(DEAD_SOCKET).unlink()
-
-
-@pytest.fixture(scope="module")
 def stage(
-    dead_socket: None,
     sudo_and_su: Installation,
     sandbox: Sandbox,
     journald: Journald,
     phones: Phones,
     newcomers: Iterator[Person],
 ) -> Iterator[Stage]:
-    """The stage for sudo and su, with the agent and with the helper."""
+    """The stage for sudo and su, with the agent."""
     with RunningAgent():
         yield Stage(sandbox, journald, phones, newcomers, journald.cursor())
-
-
-@pytest.fixture(params=Module, ids=lambda module: module.value)
-def module(request: pytest.FixtureRequest) -> Module:
-    """Each way to run the module."""
-    way: Module = request.param
-    return way
 
 
 @pytest.fixture(scope="module")

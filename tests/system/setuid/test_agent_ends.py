@@ -1,7 +1,8 @@
-"""The agent ends while sudo and su wait for the phone, or is not there at all."""
+"""The agent ends while sudo and su wait for the phone, or does not run: no other process takes its place."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 from collections.abc import Iterator
@@ -15,13 +16,12 @@ from tests.support.agent import SOCKET, RunningAgent
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.setuid.people import AS_ROOT, PROGRAMS, Person
-from tests.support.setuid.stage import Guest, Module, Phone, Phones, Stage, waiting
+from tests.support.setuid.stage import Guest, Phone, Phones, Stage, waiting
 from tests.support.terminal import Terminal
 
 
 @pytest.fixture
 def stage(
-    dead_socket: None,
     sudo_and_su: Installation,
     sandbox: Sandbox,
     journald: Journald,
@@ -50,9 +50,9 @@ def finish(logins: Logins) -> None:
         assert guest.starts() == 1
 
 
-def all_wait(stage: Stage, *modules: Module) -> Logins:
-    """Somebody waits in sudo and somebody else in su, for each of the modules."""
-    cases = [(program, stage.guest(module=module)) for program in PROGRAMS for module in modules]
+def all_wait(stage: Stage) -> Logins:
+    """Somebody waits in sudo and somebody else in su."""
+    cases = [(program, stage.guest()) for program in PROGRAMS]
     with ThreadPoolExecutor(len(cases)) as pool:
         terminals = list(pool.map(lambda case: waiting(*case), cases))
     return [(program, guest, terminal) for (program, guest), terminal in zip(cases, terminals)]
@@ -66,13 +66,11 @@ def time_enough(sudo_and_su: Installation) -> Iterator[None]:
     sudo_and_su.change()
 
 
-def test_a_killed_agent_or_helper_is_a_denial_by_the_door_with_its_record(
+def test_a_killed_agent_is_a_denial_by_the_door_with_its_record(
     time_enough: None, stage: Stage, agent: RunningAgent
 ) -> None:
-    logins = all_wait(stage, *Module)
+    logins = all_wait(stage)
     agent.stop(signal.SIGKILL)
-    for helper in processes.running(processes.HELPER):
-        processes.kill(helper)
     finish(logins)
     for program, guest, _ in logins:
         service = {"sudo": "iampass-sudo", "su": "su"}[program]
@@ -84,7 +82,7 @@ def test_a_killed_agent_or_helper_is_a_denial_by_the_door_with_its_record(
 def test_an_agent_that_is_stopped_denies_and_leaves_no_session_open(
     time_enough: None, stage: Stage, agent: RunningAgent
 ) -> None:
-    logins = all_wait(stage, Module.AGENT)
+    logins = all_wait(stage)
     agent.stop(signal.SIGTERM)
     finish(logins)
     for _, guest, terminal in logins:
@@ -93,19 +91,26 @@ def test_an_agent_that_is_stopped_denies_and_leaves_no_session_open(
         guest.ended()
 
 
-def test_where_nobody_listens_any_more_the_helper_does_it(time_enough: None, stage: Stage) -> None:
-    with socket.socket(socket.AF_UNIX) as left_behind:
-        left_behind.bind(str(SOCKET))
-    SOCKET.chmod(0o600)
-    try:
-        logins = all_wait(stage, Module.AGENT)
-        assert len(processes.running(processes.HELPER)) == len(logins)
-        for program, guest, terminal in logins:
-            stage.sandbox.approve(guest.request(program))
-            assert terminal.finish() == 0
-            assert AS_ROOT in terminal.shown
-    finally:
-        SOCKET.unlink()
+@pytest.mark.parametrize("left_behind", [False, True], ids=["no socket", "nobody listens"])
+def test_without_an_agent_nobody_gets_in_and_the_text_says_how_to_start_it(
+    stage: Stage, left_behind: bool
+) -> None:
+    with contextlib.ExitStack() as after:
+        SOCKET.unlink(missing_ok=True)
+        if left_behind:
+            after.enter_context(socket.socket(socket.AF_UNIX)).bind(str(SOCKET))
+            SOCKET.chmod(0o600)
+            after.callback(SOCKET.unlink)
+        for program in PROGRAMS:
+            guest = stage.guest(Phone.APPROVES)
+            seen = guest.play(program)
+            assert not seen.got_in
+            assert "systemctl start pam-iampass-agent.socket" in seen.shown
+            assert "pam-iampass-agent --socket" in seen.shown
+            assert guest.starts() == 0
+            assert guest.record().startswith("outcome=unavailable result=denied ")
+            assert "The IAMPASS agent is not running." in guest.record()
+    assert processes.running(processes.HELPER) == []
 
 
 def test_after_a_restart_the_next_login_is_approved(stage: Stage, agent: RunningAgent) -> None:

@@ -18,7 +18,9 @@ def test_the_callers_phone_is_asked_for_root_and_the_record_says_so(guest: Guest
     seen = guest.play("su")
     assert seen.got_in, seen
     assert [session.user for session in guest.sessions()] == [f"token-of-{guest.name}"]
-    assert f" user={guest.twin} caller={guest.name} approver={guest.name} " in guest.record()
+    record = guest.record()
+    assert f" user={guest.twin} service=su " in record
+    assert f" caller={guest.name} approver={guest.name} " in record
 
 
 @side_by_side

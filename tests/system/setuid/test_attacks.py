@@ -24,7 +24,7 @@ import pytest
 from pam_iampass.sandbox import Sandbox
 from tests.support.installation import Installation
 from tests.support.setuid.people import GROUP, HOME, PROGRAMS
-from tests.support.setuid.stage import Guest, Module, Phone, Stage
+from tests.support.setuid.stage import Guest, Phone, Stage
 from tests.support.setuid.traps import NAME_SERVER, Traps
 from tests.support.terminal import Terminal
 from tests.support.world import PASSWORD, wait_until
@@ -32,8 +32,8 @@ from tests.system.setuid.attacks import ATTACKS, Attack, aimed
 
 #: Only root can write into it: a file in it shows that root did.
 PROOFS = Path("/root/proofs")
-#: How many logins are played at the same time, and how many of them are on the way to where the phone rings: a helper
-#: that starts costs a good deal of CPU, and one that waits costs none.
+#: How many logins are played at the same time, and how many of them have not yet reached the phone: until then a login
+#: costs CPU (the password's hash), and later none.
 AT_ONCE, STARTING = 80, threading.Semaphore(8)
 #: Longer than the phone rings, with all that pam_unix and a busy machine add. Seconds.
 BOUND = 25.0
@@ -51,22 +51,13 @@ class Login:
     records: list[str]
 
 
-Case = tuple[str, str, Phone, Module]
-
-
-def programs(attack: Attack, module: Module) -> tuple[str, ...]:
-    """The programs that it is tried on. What the helper gets of the environment is the door's doing, whatever the
-    program is, and it is dear: a single variable is tried on su, which takes none away."""
-    return ("su",) if module is Module.HELPER and attack.variable else tuple(PROGRAMS)
+Case = tuple[str, str, Phone]
 
 
 CASES = [
-    pytest.param(
-        attack.name, program, phone, module, id=f"{module.value}-{attack.name}-{program}-{phone.value}"
-    )
-    for module in Module
+    pytest.param(attack.name, program, phone, id=f"{attack.name}-{program}-{phone.value}")
     for attack in ATTACKS
-    for program in programs(attack, module)
+    for program in PROGRAMS
     for phone in attack.phones
 ]
 ATTACK = {attack.name: attack for attack in ATTACKS}
@@ -102,7 +93,7 @@ def played(stage: Stage, traps: Traps, open_sudo: None) -> Iterator[dict[Case, L
     """All of them, some at once."""
     PROOFS.mkdir(mode=0o700)
     cases: list[Case] = [case.values for case in CASES]  # type: ignore[misc]
-    guests = [stage.guest(phone, module) for _, _, phone, module in cases]
+    guests = [stage.guest(phone) for _, _, phone in cases]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         ends = list(pool.map(lambda case, guest: play(case, guest, traps), cases, guests))
     records: dict[str, list[str]] = {}
@@ -119,7 +110,7 @@ def played(stage: Stage, traps: Traps, open_sudo: None) -> Iterator[dict[Case, L
 
 def play(case: Case, guest: Guest, traps: Traps) -> tuple[int, str, float]:
     """One login, to its end: status, what was shown, seconds."""
-    name, program, _, _ = case
+    name, program, _ = case
     command = guest.person.to_root(program, f"/usr/bin/id -u > {PROOFS / guest.name}")
     with STARTING:
         terminal = guest.run(*command, process=aimed(ATTACK[name].process, traps.server))
@@ -145,11 +136,9 @@ def echoes(terminal: Terminal) -> bool:
     return bool(termios.tcgetattr(terminal.child_fd)[3] & termios.ECHO)
 
 
-@pytest.mark.parametrize(("name", "program", "phone", "module"), CASES)
-def test_an_attack_changes_nothing(
-    played: dict[Case, Login], name: str, program: str, phone: Phone, module: Module
-) -> None:
-    login, attack = played[name, program, phone, module], ATTACK[name]
+@pytest.mark.parametrize(("name", "program", "phone"), CASES)
+def test_an_attack_changes_nothing(played: dict[Case, Login], name: str, program: str, phone: Phone) -> None:
+    login, attack = played[name, program, phone], ATTACK[name]
     assert login.seconds < BOUND, login
     assert login.starts <= 1, "one login, one request"
     assert len(login.records) <= 1, login
@@ -168,9 +157,9 @@ def test_no_trap_snapped(played: dict[Case, Login], traps: Traps) -> None:
 
 
 def test_logins_are_as_ever_afterwards(played: dict[Case, Login], stage: Stage) -> None:
-    guests = [stage.guest(Phone.APPROVES, module) for module in Module for _ in PROGRAMS]
+    guests = [stage.guest(Phone.APPROVES) for _ in PROGRAMS]
     with ThreadPoolExecutor(len(guests)) as pool:
-        seen = list(pool.map(Guest.play, guests, [program for _ in Module for program in PROGRAMS]))
+        seen = list(pool.map(Guest.play, guests, PROGRAMS))
     assert all(one.got_in for one in seen), seen
 
 

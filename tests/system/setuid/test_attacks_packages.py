@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.setuid.people import HOME, PROGRAMS
-from tests.support.setuid.stage import Guest, Module, Phone, Stage
+from tests.support.setuid.stage import Guest, Phone, Stage
 from tests.support.setuid.traps import MARKS, PYTHON, snap, write
 
 LOCAL = Path(f"/usr/local/lib/{PYTHON}/dist-packages")
@@ -52,11 +52,11 @@ def marks() -> set[str]:
 
 def test_a_login_runs_nothing_of_it(stage: Stage) -> None:
     marks()
-    cases = [(program, phone, module) for program in PROGRAMS for phone in ANSWERS for module in Module]
-    guests = [stage.guest(phone, module) for _, phone, module in cases]
+    cases = [(program, phone) for program in PROGRAMS for phone in ANSWERS]
+    guests = [stage.guest(phone) for _, phone in cases]
     with ThreadPoolExecutor(len(cases)) as pool:
-        seen = list(pool.map(Guest.play, guests, [program for program, _, _ in cases]))
-    assert [one.got_in for one in seen] == [phone is Phone.APPROVES for _, phone, _ in cases]
+        seen = list(pool.map(Guest.play, guests, [program for program, _ in cases]))
+    assert [one.got_in for one in seen] == [phone is Phone.APPROVES for _, phone in cases]
     assert [guest.starts() for guest in guests] == [1] * len(guests)
     assert marks() == set()
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.installation import Installation
 from tests.support.setuid.people import AS_ROOT, PROGRAMS
-from tests.support.setuid.stage import Guest, Module, Stage, waiting
+from tests.support.setuid.stage import Guest, Stage, waiting
 from tests.support.terminal import Terminal
 from tests.support.world import PATIENCE
 
@@ -32,28 +32,24 @@ INTERRUPTS: dict[str, Callable[[Terminal], object]] = {
     "a closed terminal": hang_up,
 }
 
-Logins = dict[tuple[str, str, Module], tuple[Guest, Terminal]]
+Logins = dict[tuple[str, str], tuple[Guest, Terminal]]
 
 
 @pytest.fixture(scope="module")
 def logins(sudo_and_su: Installation, stage: Stage) -> Logins:
     """Somebody waits for each of them, so that they have the machine to themselves when they are measured."""
     sudo_and_su.change(timeout="60s")
-    wanted = [
-        (program, interrupt, module) for program in PROGRAMS for interrupt in INTERRUPTS for module in Module
-    ]
-    guests = [stage.guest(module=module) for _, _, module in wanted]
+    wanted = [(program, interrupt) for program in PROGRAMS for interrupt in INTERRUPTS]
+    guests = [stage.guest() for _ in wanted]
     with ThreadPoolExecutor(len(wanted)) as pool:
-        terminals = list(pool.map(waiting, [program for program, _, _ in wanted], guests))
+        terminals = list(pool.map(waiting, [program for program, _ in wanted], guests))
     return dict(zip(wanted, zip(guests, terminals)))
 
 
 @pytest.mark.parametrize("interrupt", INTERRUPTS)
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_ends_the_request_within_a_second(
-    logins: Logins, program: str, interrupt: str, module: Module
-) -> None:
-    guest, terminal = logins[program, interrupt, module]
+def test_ends_the_request_within_a_second(logins: Logins, program: str, interrupt: str) -> None:
+    guest, terminal = logins[program, interrupt]
     began = time.monotonic()
     INTERRUPTS[interrupt](terminal)
     ended = guest.ended()
@@ -65,8 +61,8 @@ def test_ends_the_request_within_a_second(
 
 @pytest.mark.parametrize("interrupt", INTERRUPTS)
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_runs_nothing(logins: Logins, program: str, interrupt: str, module: Module) -> None:
-    _, terminal = logins[program, interrupt, module]
+def test_runs_nothing(logins: Logins, program: str, interrupt: str) -> None:
+    _, terminal = logins[program, interrupt]
     if terminal in Terminal.open:
         terminal.finish()
     assert terminal.process.wait(PATIENCE) != 0

@@ -12,6 +12,7 @@ import pexpect
 import pytest
 
 from pam_iampass.sandbox import Sandbox
+from tests.support.agent import RunningAgent
 from tests.support.command import run_command
 from tests.support.installation import Installation
 from tests.support.journald import Journald
@@ -33,6 +34,7 @@ class Administrator:
     sandbox: Sandbox
     sshd: Sshd
     machine: Installation
+    agent: RunningAgent
 
     def setup(self, *arguments: str, who: str = "alice", ok: bool | None = True) -> str:
         """Run `pam-iampass setup`; returns the output on both streams. `ok`: whether it must succeed."""
@@ -107,8 +109,17 @@ def own_sshd(nothing_is_set_up: None, folder: Path) -> Iterator[Sshd]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def agent(nothing_is_set_up: None) -> Iterator[RunningAgent]:
+    """The agent, which sudo and su need."""
+    with RunningAgent() as running:
+        yield running
+
+
 @pytest.fixture
-def administrator(own_sshd: Sshd, machine: Installation, sandbox: Sandbox) -> Iterator[Administrator]:
+def administrator(
+    own_sshd: Sshd, machine: Installation, sandbox: Sandbox, agent: RunningAgent
+) -> Iterator[Administrator]:
     """The administrator. Afterwards all changes of the test are undone."""
     sandbox.behave()
     sandbox.auto, sandbox.delay, sandbox.request_timeout, sandbox.clock_skew = "approve", 0.0, 60.0, 0.0
@@ -116,7 +127,7 @@ def administrator(own_sshd: Sshd, machine: Installation, sandbox: Sandbox) -> It
     machine.configure(sandbox, timeout="5s", services="{su: {approver: caller}, su-l: {approver: caller}}")
     machine.write_users(f"alice: {token_of('alice')}\n")
     before = everything()
-    admin = Administrator(sandbox, own_sshd, machine)
+    admin = Administrator(sandbox, own_sshd, machine, agent)
     admin.forget_refusals()
     yield admin
     admin.setup("undo", "--force", ok=None)

@@ -47,7 +47,7 @@ def test_what_the_module_wrote_is_read_back() -> None:
 def test_who_called_and_who_approved_are_read_back() -> None:
     login = Login("root", "su", participants=Participants(caller="al ice", approver="bob"))
     fields = written(Decision(Outcome.APPROVED, Result.SUCCESS), login)
-    assert ' user=root caller="al ice" approver=bob service=su ' in fields["MESSAGE"]
+    assert ' user=root service=su rhost=- caller="al ice" approver=bob ' in fields["MESSAGE"]
     found = read(**fields)
     assert found is not None
     assert (found.user, found.caller, found.approver) == ("root", "al ice", "bob")

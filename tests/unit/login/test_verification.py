@@ -38,11 +38,27 @@ def left_open(world: Setting) -> list[str]:
     ]
 
 
-def test_a_session_that_is_active_at_once_is_not_polled(world: Setting) -> None:
+def test_a_session_that_is_active_before_anyone_was_asked_is_no_approval_and_is_ended(world: Setting) -> None:
+    world.configure(unavailable="ignore")
     world.sandbox.misbehave("start", SessionState("active"))
-    told = world.login()
-    assert (told.code, told.said) == (PamCode.SUCCESS, ["Approved on your phone."])
+    assert world.login().code == PamCode.ABORT
+    assert world.outcome() == ("unavailable", "denied")
     assert world.calls == ["start", "end"]
+
+
+@pytest.mark.parametrize("status", ["walkaway", "closed"])
+def test_what_is_neither_pending_nor_identifying_at_the_start_is_not_polled(
+    world: Setting, status: str
+) -> None:
+    world.sandbox.misbehave("start", SessionState(status))
+    assert world.login().code == PamCode.ABORT
+    assert world.outcome() == ("denied", "denied")
+    assert world.calls == ["start", "end"]
+
+
+def test_a_session_that_is_identifying_at_the_start_can_be_approved(world: Setting) -> None:
+    world.sandbox.misbehave("start", SessionState("identifying"))
+    assert world.login().code == PamCode.SUCCESS
 
 
 @pytest.mark.parametrize(

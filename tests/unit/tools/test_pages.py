@@ -249,7 +249,8 @@ def test_the_command_is_spoken_of_as_it_is() -> None:
             assert found is not None, f"{where}: pam-iampass {' '.join(words)}"
             context = click.Context(found, info_name=words[0], parent=context)
             command, words = found, words[1:]
-        known = {option for parameter in command.get_params(context) for option in parameter.opts}
+        parameters = command.get_params(context)
+        known = {option for one in parameters for option in (*one.opts, *one.secondary_opts)}
         for word in words:
             if word.startswith("-") and word != "-":
                 option = word.partition("=")[0].rstrip(".,:)]")

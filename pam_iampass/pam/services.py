@@ -1,9 +1,12 @@
-"""PAM services that must not ask the phone, and why."""
+"""PAM services: which of them a program uses, which must not ask the phone, and why."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+
+USES = {"su": ("su", "su-l"), "sudo-rs": ("sudo", "sudo-i"), "login": ("login", "remote")}
+"""The PAM services of a program that uses several, or one with another name. The first one must exist."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]*")
 

@@ -1,0 +1,167 @@
+"""`pam-iampass phone lost`: takes a lost phone away, and registers the next one."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pam_iampass.audit.journal import NOTICE, Journal
+from pam_iampass.cli.output import duration, finding, line, show_json
+from pam_iampass.cli.parameters import DURATION, USER, Parsed, account, config_option, json_option
+from pam_iampass.enrollment.request import phone_number, plain_name
+from pam_iampass.errors import EditRefused, shown
+from pam_iampass.text import clean, quoted
+
+if TYPE_CHECKING:
+    from pam_iampass.cli.invitation import Invitation
+    from pam_iampass.client import ManagementAPI
+
+_EPILOG = """\b
+Examples:
+  pam-iampass phone lost alice                              shows a link for the next phone
+  pam-iampass phone lost alice --sms "+1 555 123 4567"      sends it
+  pam-iampass phone lost alice --no-wait --yes --json
+"""
+
+
+@click.command(epilog=_EPILOG, short_help="Take a lost phone away from a user.")
+@click.argument("user", type=USER)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--sms",
+    "number",
+    type=Parsed("number", phone_number),
+    help="Send the link for the next phone to this number instead of showing it.",
+)
+@click.option("--message", help="The text of the message before the link.")
+@click.option(
+    "--display-name",
+    type=Parsed("name", plain_name),
+    help="The name that the IAMPASS app shows.  [default: USER@MACHINE]",
+)
+@click.option(
+    "--wait/--no-wait",
+    "waits",
+    default=True,
+    show_default=True,
+    help="Wait until the next phone is registered.",
+)
+@click.option(
+    "--timeout", type=DURATION, default="10m", show_default=True, help="How long to wait: 90s, 10m, 2h."
+)
+@config_option
+@json_option
+@click.pass_context
+def lost(
+    ctx: click.Context,
+    user: str,
+    yes: bool,
+    number: str | None,
+    message: str | None,
+    display_name: str | None,
+    waits: bool,
+    timeout: float,
+    config: Path,
+    as_json: bool,
+) -> None:
+    """Disable the phone of USER at IAMPASS, and register another one.
+
+    From then on the lost phone approves nothing, on no machine. The command shows a link for the next phone, or sends
+    it (--sms), and waits until that phone is registered. Until then logins of USER are denied; recovery codes work:
+    pam-iampass recovery new USER.
+
+    Anyone who opens the link can approve the user's logins: verify the person first.
+
+    \b
+    Exit status:
+      0    the lost phone is disabled, and the next one is registered or was not waited for
+      1    something failed, or no phone was registered in time
+      130  interrupted; the lost phone may be disabled already
+    """
+    if message is not None and number is None:
+        raise click.UsageError("--message requires --sms.")
+
+    from pam_iampass.cli.invitation import Invitation
+    from pam_iampass.client import IampassError
+    from pam_iampass.enrollment.service import open_service
+
+    name = account(user) or user
+    service = open_service(config)
+    token = service.token_of(name)
+    if token is None:
+        raise EditRefused(f"{shown(name)} has no token", "see: pam-iampass user list")
+    if not yes:
+        _confirm(name)
+    invitation = Invitation(display_name or f"{name}@{platform.node()}", number, message, as_json)
+    replacement = _Replacement(service.manager, name, token, invitation, timeout if waits else 0.0)
+    try:
+        ctx.exit(replacement.run())
+    except IampassError as error:
+        raise click.ClickException(error.diagnostics()) from None
+
+
+def _confirm(name: str) -> None:
+    question = f"Disable the phone of {clean(name)} at IAMPASS? It then approves no login on any machine."
+    if not sys.stdin.isatty():
+        raise click.ClickException(f"{question} To confirm, give --yes.")
+    click.confirm(question, abort=True, err=True)
+
+
+@dataclass(frozen=True)
+class _Replacement:
+    """A lost phone and the next one."""
+
+    manager: ManagementAPI
+    user: str
+    token: str
+    invitation: Invitation
+    seconds: float
+    """How long to wait for the next phone; 0: not at all."""
+
+    def run(self) -> int:
+        """Returns the exit status. Raises IampassError."""
+        link: str | None = self.manager.lost_mobile_device(self.token)
+        Journal().note(f"the phone of {quoted(self.user)} was reported lost, and disabled at IAMPASS", NOTICE)
+        self._say(f"The phone of {self.user} is disabled at IAMPASS.", "green")
+        link = self.invitation.send(self.manager, self.token, waits=bool(self.seconds), link=link)
+        if not self.seconds:
+            return self._end(link, registered=False)
+        try:
+            registered = self._wait()
+        except BaseException:
+            self._say_how_to_continue()
+            raise
+        return self._end(link, registered, status=0 if registered else 1)
+
+    def _wait(self) -> bool:
+        from pam_iampass.cli.enroll_waiting import wait
+
+        if wait(self.manager, {self.token: self.user}, self.seconds, self.invitation.quiet):
+            self._say(f"No phone of {self.user} was registered within {duration(self.seconds)}.", "bold red")
+            return False
+        self._say(f"The next phone of {self.user} is registered.", "bold green")
+        return True
+
+    def _end(self, link: str | None, registered: bool, status: int = 0) -> int:
+        if self.invitation.quiet:
+            result = {"ok": status == 0, "user": self.user, "registered": registered}
+            show_json({**result, "link": link, "message_to": self.invitation.number})
+        elif not registered:
+            self._say_how_to_continue()
+        return status
+
+    def _say_how_to_continue(self) -> None:
+        if self.invitation.quiet:
+            return
+        line((f"Logins of {self.user} are denied until a phone is registered.", "yellow"))
+        finding(["For a new link:"], f"pam-iampass enroll {self.user}")
+        finding(["For logins without a phone until then:"], f"pam-iampass recovery new {self.user}")
+
+    def _say(self, text: str, style: str = "") -> None:
+        if not self.invitation.quiet:
+            line((text, style))

@@ -1,0 +1,161 @@
+"""The ways to become root, or to log in, that do not ask the phone, besides ssh and sudo."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pam_iampass.doctor.catalogue import finding
+from pam_iampass.doctor.finding import Finding, names
+from pam_iampass.doctor.stacks import Stacks
+from pam_iampass.pam.services import USES, why_unsuitable
+
+_GDM = ("gdm-password", "gdm-fingerprint", "gdm-smartcard")
+CONSOLES = ("login", *_GDM, "lightdm", "sddm", "lxdm", "xdm", "greetd")
+"""The PAM services of the console and of display managers."""
+
+_PROGRAMS = {
+    "su-rs": "su",
+    "pkexec": "polkit-1",
+    "polkit-agent-helper-1": "polkit-1",
+    "cockpit-session": "cockpit",
+}
+"""Set-uid programs whose PAM service has another name."""
+_TITLES = {"polkit-1": "polkit (pkexec, run0, dialogs of the desktop)", "login": "The console"}
+_HARMLESS = re.compile(
+    "gpasswd|newgrp|expiry|unix_chkpwd|pam_timestamp_check|at|crontab|screen|vlock-main|kcheckpass|kscreenlocker.*"
+    "|pppd|exim4?|sendmail"
+)
+"""Set-uid programs that make nobody root: they change the caller's own account or jobs, unlock the caller's own
+terminal, or send mail."""
+_ELSEWHERE = re.compile(r"sshd|sudo|sudo-i|ssh")
+"""PAM services that other checks of doctor are about."""
+_FOLDERS = (
+    *(("/usr/bin", 0), ("/usr/sbin", 0), ("/usr/local", 2), ("/usr/lib", 2), ("/usr/lib64", 2)),
+    *(("/usr/libexec", 2), ("/bin", 0), ("/sbin", 0), ("/opt", 3)),
+)
+"""Where set-uid programs are looked for, and how many levels below."""
+_DOAS = Path("/etc/doas.conf")
+_DOAS_FREE = re.compile(r"\s*permit\s+(?:(?:nolog|persist|keepenv|setenv\s*\{[^}]*\})\s+)*nopass\b")
+
+
+@dataclass(frozen=True)
+class RoadsCheck:
+    """The PAM stacks of the machine, and its set-uid programs."""
+
+    stacks: Stacks
+    unread: list[str] = field(default_factory=list)
+    """Programs that this process cannot read; filled in by `findings`."""
+
+    def findings(self) -> Iterator[Finding]:
+        """Every way that is open."""
+        roads: dict[str, str] = {}
+        for program in self._programs_with_pam():
+            name = _road(program)
+            if self.stacks.files.path(_services(name)[0]) is not None:
+                roads[name] = str(program)
+            elif _is_road(name):
+                yield finding(
+                    "road-unknown-program",
+                    "roads",
+                    f"{program} is set-uid root, and uses libpam",
+                    path=program,
+                )
+        for name in ("polkit-1", *CONSOLES):
+            if self.stacks.files.path(name) is not None:
+                roads.setdefault(name, str(self.stacks.files.path(name)))
+        for name, evidence in roads.items():
+            if _is_road(name):
+                yield from self._of_road(name, evidence)
+        yield from self._other_services(roads)
+        if "doas" in roads:
+            yield from _doas()
+
+    def _of_road(self, name: str, evidence: str) -> Iterator[Finding]:
+        services = [one for one in _services(name) if self.stacks.files.path(one) is not None]
+        unasked = [one for one in services if self.stacks.lets_in_unasked(one)]
+        title = _TITLES.get(name, name)
+        if unasked and len(unasked) < len(services):
+            yield finding(
+                "sibling-unprotected",
+                name,
+                f"{self.stacks.files.path(unasked[0])} lets users in without the phone",
+                asking=next(one for one in services if one not in unasked),
+                other=unasked[0],
+                remedy=f"pam-iampass setup {name}",
+            )
+        elif unasked:
+            kind = "road-console" if name in CONSOLES else "road-open"
+            yield finding(kind, "roads", evidence, program=title, name=name)
+
+    def _other_services(self, roads: dict[str, str]) -> Iterator[Finding]:
+        known = {service for road in roads for service in _services(road)}
+        others = [
+            name
+            for name in self.stacks.services
+            if name not in known | self.stacks.applications
+            and _is_road(name)
+            and not _ELSEWHERE.fullmatch(name)
+            and self.stacks.lets_in_unasked(name)
+        ]
+        if others:
+            yield finding(
+                "road-other-services", "roads", f"{self.stacks.files.path(others[0])}", names=names(others)
+            )
+
+    def _programs_with_pam(self) -> Iterator[Path]:
+        for program in dict.fromkeys(set_uid_programs()):
+            try:
+                if b"libpam.so" in program.read_bytes():
+                    yield program
+            except OSError as error:
+                self.unread.append(f"roads: {program}: {error.strerror}")
+
+
+def set_uid_programs() -> Iterator[Path]:
+    """The set-uid programs of root in the usual folders."""
+    for folder, levels in _FOLDERS:
+        if not Path(folder).is_symlink():
+            yield from _set_uid_below(folder, levels)
+
+
+def _set_uid_below(folder: str, levels: int) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            found = list(entries)
+    except OSError:
+        return
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            if levels:
+                yield from _set_uid_below(entry.path, levels - 1)
+        elif ".so" not in entry.name and entry.is_file(follow_symlinks=False):
+            status = entry.stat(follow_symlinks=False)
+            if status.st_mode & stat.S_ISUID and status.st_uid == 0:
+                yield Path(entry.path)
+
+
+def _road(program: Path) -> str:
+    """The name by which setup knows what uses the program."""
+    # sudo itself leaves PAM to a plug-in; the one that uses libpam is sudo-rs, also where it is called sudo.
+    return "sudo-rs" if program.name in ("sudo", "sudo-rs") else _PROGRAMS.get(program.name, program.name)
+
+
+def _is_road(name: str) -> bool:
+    """Whether a program or a PAM service may make somebody root, or let somebody in."""
+    return why_unsuitable(name) is None and not _HARMLESS.fullmatch(name)
+
+
+def _services(road: str) -> tuple[str, ...]:
+    return USES.get(road, (road,))
+
+
+def _doas() -> Iterator[Finding]:
+    lines = _DOAS.read_text("utf-8", "replace").splitlines() if _DOAS.exists() else []
+    for number, line in enumerate(lines, 1):
+        if _DOAS_FREE.match(line):
+            yield finding("doas-no-password", "roads", f"{_DOAS}:{number}", rule=line.strip())

@@ -1,0 +1,149 @@
+"""Other ways to root than sudo: doctor lists those that do not ask the phone, and no others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import run_command
+from tests.support.setuid.people import AS_ROOT, SHOW_WHO, SU, enter_password
+from tests.support.setuid.stage import Guest, Phone, Stage
+from tests.support.terminal import ENVIRONMENT, Terminal
+
+PAM = Path("/etc/pam.d")
+SHELL = ("/bin/sh", "-c", SHOW_WHO)
+DOAS = Path("/etc/doas.conf")
+SUDO_RS = "/usr/lib/cargo/bin/sudo"
+PROGRAMS = {"doas": ("/usr/bin/doas", *SHELL), "sudo-rs": (SUDO_RS, *SHELL)}
+SERVICES = {"doas": ("doas",), "sudo-rs": ("sudo", "sudo-i"), "su": ("su", "su-l"), "login": ("login",)}
+"""The PAM services of each road, by the name that setup knows."""
+
+
+@pytest.fixture
+def guest(stage: Stage) -> Iterator[Guest]:
+    """A user of all these programs, whose phone denies everything; the PAM files are put back afterwards."""
+    kept = {PAM / name: (PAM / name).read_bytes() for names in SERVICES.values() for name in names}
+    DOAS.write_text("permit :people\n")
+    yield stage.guest(Phone.DENIES)
+    DOAS.unlink()
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+
+def roads(guest: Guest) -> dict[str, str]:
+    """The findings about other roads: the title of each, and what it says to do."""
+    found = {}
+    report = json.loads(run_command("doctor", "--json", "--offline", guest.name).stdout)
+    for one in report["findings"]:
+        if one["id"].startswith(("road-", "doas-", "sibling-")):
+            assert one["severity"] == ("warning" if one["id"] == "sibling-unprotected" else "note")
+            found[one["title"]] = one["remedy"]
+    return found
+
+
+def close(*services: str) -> None:
+    """Make PAM services ask the phone after the password."""
+    for name in services:
+        text = (PAM / name).read_text()
+        assert "@include common-auth" in text
+        (PAM / name).write_text(text.replace("@include common-auth", "auth include iampass-su"))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_road_is_listed_until_it_asks_the_phone(guest: Guest, name: str) -> None:
+    assert enter(guest, *PROGRAMS[name]) == AS_ROOT
+    assert guest.starts() == 0
+    assert roads(guest)[f"{name} does not ask the phone"] == f"To protect it: pam-iampass setup {name}"
+    set_up = run_command("setup", name, environment={**ENVIRONMENT, "SUDO_USER": guest.name})
+    try:
+        assert set_up.returncode == 0, set_up.stdout + set_up.stderr
+        assert "Denied on your phone." in enter(guest, *PROGRAMS[name])
+        assert f"{name} does not ask the phone" not in roads(guest)
+    finally:
+        run_command("setup", "undo", name)
+
+
+def test_su_is_listed_where_it_does_not_ask_and_half_of_it_is_a_warning(guest: Guest) -> None:
+    assert not [title for title in roads(guest) if title.startswith("su ")]
+    su = (PAM / "su").read_text()
+    (PAM / "su-l").write_text(su.replace("auth include iampass-su", "@include common-auth"))
+    assert enter(guest, SU, "-", guest.twin, "-c", SHOW_WHO) == AS_ROOT
+    assert guest.starts() == 0
+    assert roads(guest)["su asks the phone, and su-l does not"] == "pam-iampass setup su"
+    (PAM / "su").write_bytes((PAM / "su-l").read_bytes())
+    assert enter(guest, SU, guest.twin, "-c", SHOW_WHO) == AS_ROOT
+    assert roads(guest)["su does not ask the phone"] == "To protect it: pam-iampass setup su"
+
+
+def test_a_command_of_doas_without_a_password_is_listed_with_its_line(guest: Guest) -> None:
+    DOAS.write_text(f"# permit nopass {guest.name}\npermit keepenv nopass {guest.name} cmd /bin/sh\n")
+    terminal = guest.run(*PROGRAMS["doas"])
+    assert (terminal.finish(), terminal.shown) == (0, f"{AS_ROOT}\n")
+    title = "doas asks for neither password nor phone: permit keepenv nopass"
+    assert [one for one in roads(guest) if one.startswith(title)] == [f"{title} {guest.name} cmd /bin/sh"]
+
+
+def test_the_console_may_stay_open_and_programs_that_change_accounts_are_no_roads(guest: Guest) -> None:
+    listed = roads(guest)
+    assert listed["The console does not ask the phone"].startswith(
+        "Leave it open as the way in while IAMPASS"
+    )
+    words = {word.strip(",") for title in listed for word in title.split()}
+    assert not words & {
+        "passwd",
+        "chfn",
+        "chsh",
+        "runuser",
+        "cron",
+        "systemd-user",
+        "iampass-sudo",
+        "sudo",
+        "other",
+    }
+    close("login")
+    assert "The console does not ask the phone" not in roads(guest)
+
+
+def test_polkit_is_a_road_where_its_file_is_in_another_folder(guest: Guest) -> None:
+    vendor = Path("/usr/lib/pam.d/polkit-1")
+    content = vendor.read_bytes() if vendor.exists() else None
+    vendor.write_text("@include common-auth\n@include common-account\n")
+    title = "polkit (pkexec, run0, dialogs of the desktop) does not ask the phone"
+    try:
+        assert roads(guest)[title] == "To protect it: pam-iampass setup polkit-1"
+        (PAM / "polkit-1").write_text("auth include iampass-su\n")
+        assert title not in roads(guest)
+    finally:
+        (PAM / "polkit-1").unlink()
+        vendor.unlink()
+        if content is not None:
+            vendor.write_bytes(content)
+
+
+def test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed(guest: Guest) -> None:
+    program, services = Path("/usr/local/sbin/become"), (PAM / "filed", PAM / "denier")
+    shutil.copy(SU, program)
+    program.chmod(0o4755)
+    services[0].write_text("auth sufficient pam_unix.so\nauth required pam_deny.so\n")
+    services[1].write_text("auth required pam_unix.so\nauth required pam_deny.so\n")
+    try:
+        listed = roads(guest)
+        program.chmod(0o755)
+        assert len(roads(guest)) == len(listed) - 1
+    finally:
+        for path in (program, *services):
+            path.unlink()
+    assert f"An unknown set-uid program uses PAM, perhaps without asking the phone: {program}" in listed
+    (others,) = (title for title in listed if title.startswith("Other PAM services do not ask the phone: "))
+    assert "filed" in others
+    assert "denier" not in others
+
+
+def enter(guest: Guest, *command: str) -> str:
+    """Run a program with the right password; returns the last line, or everything if it fails."""
+    terminal: Terminal = enter_password(guest.run(*command))
+    return str(terminal.lines[-1]) if terminal.finish() == 0 else terminal.shown

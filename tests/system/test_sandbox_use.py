@@ -1,0 +1,400 @@
+"""Root makes the machine use a sandbox, whose folder belongs to somebody who may not be trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.config import settings, user_table
+from pam_iampass.errors import StateError
+from pam_iampass.sandbox import Sandbox
+from pam_iampass.system.service_user import as_service_user, config_readers, service_group
+from tests.support.command import run_command
+from tests.support.installation import ETC, ROOT, Installation
+from tests.system.test_from_nothing import AS_ALICE
+
+FOLDER = Path("/home/alice/sandbox")
+OURS = ETC / "sandbox"
+KEPT = Path("/var/lib/pam-iampass/sandbox")
+SETUP = Path("/var/lib/pam-iampass/setup")
+
+
+@pytest.fixture
+def etc(machine: Installation) -> Iterator[Path]:
+    """What the packages leave in /etc/iampass, and nothing else."""
+    kept = ETC.with_name("iampass.kept")
+    ETC.rename(kept)
+    ETC.mkdir()
+    for name in ("iampass.yaml", "users.yaml"):
+        shutil.copy(ROOT / "config" / name, ETC)
+        shutil.chown(ETC / name, "root", "iampass")
+        (ETC / name).chmod(0o640)
+    yield ETC
+    shutil.rmtree(ETC)
+    shutil.rmtree(KEPT, ignore_errors=True)
+    kept.rename(ETC)
+
+
+@pytest.fixture
+def folder(etc: Path) -> Iterator[Path]:
+    """The folder of a sandbox of alice's, which knows alice and somebody without an account."""
+    made = Path("/var/lib/sandbox-of-alice")
+    with Sandbox(state=made) as sandbox:
+        for user in ("alice", "nobody-here", "no/name"):
+            sandbox.add_user(user)
+    shutil.move(made, FOLDER)
+    for path in (FOLDER, *FOLDER.iterdir()):
+        shutil.chown(path, "alice", "alice")
+    yield FOLDER
+    FOLDER.unlink() if FOLDER.is_symlink() else shutil.rmtree(FOLDER)
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return run_command("sandbox", *words, timeout=30)
+
+
+def everything() -> dict[str, tuple[bytes, int, int, int]]:
+    """Content, mode and owners of all that is in /etc/iampass."""
+    found = {}
+    for path in sorted(ETC.rglob("*")):
+        status = path.lstat()
+        content = path.read_bytes() if path.is_file() else b""
+        found[str(path)] = (content, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+    return found
+
+
+def refused(folder: Path, *because: str) -> None:
+    """`use` refuses the folder, and changes nothing."""
+    before = everything()
+    result = run("use", str(folder))
+    assert result.returncode == 1, result.stdout
+    assert all(text in result.stderr for text in because), result.stderr
+    assert everything() == before
+    assert not OURS.exists()
+
+
+def test_a_sandbox_is_used_and_left_byte_for_byte(folder: Path) -> None:
+    before = everything()
+    assert run("use", str(folder)).returncode == 0
+    used = settings.load(ETC / "iampass.yaml", readers=config_readers())
+    service = json.loads((folder / "service.json").read_text())
+    assert (used.application_id, used.server) == (service["application_id"], service["url"])
+    assert used.application_secret == (folder / "application-secret").read_text().strip()
+    assert user_table.read(used.users, 0).entries["alice"].token == "alice"
+    assert set(user_table.read(used.users, 0).entries) == {"alice"}
+    group = service_group()
+    modes = {path.name: (stat.S_IMODE(path.stat().st_mode), path.stat().st_gid) for path in OURS.iterdir()}
+    assert modes == {
+        "application-secret": (0o640, group),
+        "ca.pem": (0o644, 0),
+        "users.yaml": (0o640, group),
+    }
+    assert everything()[str(ETC / "users.yaml")] == before[str(ETC / "users.yaml")]
+    assert run("leave").returncode == 0
+    assert everything() == before
+    again = run("leave")
+    assert (again.returncode, again.stdout) == (0, "No sandbox is in use: nothing to undo.\n")
+
+
+def test_settings_that_have_nothing_to_do_with_it_stay(folder: Path) -> None:
+    text = "timeout: 33s\nproxy: http://127.0.0.1:3128\nexempt: {users: [bob]}\n"
+    (ETC / "iampass.yaml").write_text(text)
+    assert run("use", str(folder)).returncode == 0
+    used = settings.load(ETC / "iampass.yaml", readers=config_readers())
+    assert (used.service.timeout, used.exempt.users, used.proxy) == (33.0, frozenset({"bob"}), None)
+    assert run("leave").returncode == 0
+    assert (ETC / "iampass.yaml").read_text() == text
+
+
+def test_without_any_settings_it_is_used_and_left_too(folder: Path) -> None:
+    (ETC / "iampass.yaml").unlink()
+    assert run("use", str(folder)).returncode == 0
+    assert settings.check(ETC / "iampass.yaml", readers=config_readers()).settings is not None
+    assert run("leave").returncode == 0
+    assert not (ETC / "iampass.yaml").exists()
+
+
+def test_a_dry_run_shows_the_change_and_makes_none(folder: Path) -> None:
+    before = everything()
+    result = run("use", str(folder), "--dry-run")
+    assert result.returncode == 0
+    assert '+application_id: "sandbox"' in result.stdout
+    assert everything() == before
+
+
+def test_settings_that_are_in_use_are_replaced_only_with_force(folder: Path) -> None:
+    real = "application_id: real\nserver: https://iam-api.com\n"
+    (ETC / "iampass.yaml").write_text(real)
+    (ETC / "application-secret").write_text("the real secret\n")
+    refused(folder, "names an application", "--force")
+    assert run("use", str(folder), "--force").returncode == 0
+    assert settings.load(ETC / "iampass.yaml", readers=config_readers()).application_id == "sandbox"
+    assert (ETC / "application-secret").read_text() == "the real secret\n"
+    assert run("leave").returncode == 0
+    assert (ETC / "iampass.yaml").read_text() == real
+
+
+def test_settings_that_are_invalid_otherwise_are_left_alone(folder: Path) -> None:
+    (ETC / "iampass.yaml").write_text("timeout: soon\n")
+    refused(folder, "is invalid together with the sandbox's settings", "soon")
+    (ETC / "iampass.yaml").write_text('{"application_id": }\n')
+    refused(folder)
+
+
+def test_another_sandbox_can_follow_and_leave_restores_the_first_settings(folder: Path) -> None:
+    before = everything()
+    assert run("use", str(folder)).returncode == 0
+    (folder / "application-secret").write_text("another-secret\n")
+    assert run("use", str(folder)).returncode == 0
+    assert (OURS / "application-secret").read_text() == "another-secret\n"
+    assert run("leave").returncode == 0
+    assert everything() == before
+
+
+def test_edits_since_are_not_lost(folder: Path) -> None:
+    before = everything()
+    assert run("use", str(folder)).returncode == 0
+    with (ETC / "iampass.yaml").open("a") as file:
+        file.write("timeout: 20s\n")
+    for words in (("leave",), ("use", str(folder))):
+        result = run(*words)
+        assert result.returncode == 1
+        assert "was changed since the sandbox is in use" in result.stderr
+    assert run("leave", "--force").returncode == 0
+    assert everything() == before
+    assert (KEPT / "edited").read_text().endswith("timeout: 20s\n")
+
+
+def test_leaving_does_not_lock_out_whoever_is_still_asked_on_the_phone(folder: Path) -> None:
+    assert run("use", str(folder)).returncode == 0
+    SETUP.mkdir(parents=True, mode=0o700)
+    record = {"choice": "", "since": 0, "complete": True, "files": []}
+    (SETUP / "manifest.json").write_text(
+        json.dumps({"version": 1, "services": {"sudo": record}, "trial": None})
+    )
+    (SETUP / "manifest.json").chmod(0o600)
+    try:
+        result = run("leave")
+        assert result.returncode == 1
+        assert "sudo: would deny every login" in result.stderr
+        assert "run pam-iampass setup undo first" in result.stderr
+        assert run("leave", "--force").returncode == 0
+    finally:
+        shutil.rmtree(SETUP)
+
+
+def test_only_root_does_it(folder: Path) -> None:
+    for words in (["use", str(folder)], ["leave"]):
+        command = [*AS_ALICE, "pam-iampass", "sandbox", *words]
+        result = subprocess.run(command, capture_output=True, text=True, cwd="/")
+        assert result.returncode == 1
+        assert "run it as root" in result.stderr
+
+
+# What the owner of the folder can try.
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "application-secret", "service.json", "accounts.json"])
+def test_a_link_is_not_followed(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).symlink_to("/etc/shadow")
+    refused(folder, f"{folder / name}: Too many levels of symbolic links")
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "application-secret", "service.json", "accounts.json"])
+def test_a_file_that_only_root_can_read_is_not_read(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).write_text("root's own")
+    (folder / name).chmod(0o600)
+    refused(folder, f"{folder / name}: Permission denied")
+
+
+def test_a_secret_of_roots_behind_a_hard_link_is_not_read(folder: Path) -> None:
+    secret = folder.parent / "roots-secret"
+    secret.write_text("a-secret-of-roots\n")
+    secret.chmod(0o600)
+    (folder / "application-secret").unlink()
+    os.link(secret, folder / "application-secret")
+    try:
+        refused(folder, "Permission denied")
+    finally:
+        secret.unlink()
+
+
+def test_a_file_of_another_user_is_not_read(folder: Path) -> None:
+    shutil.chown(folder / "application-secret", "bob")
+    (folder / "application-secret").chmod(0o644)
+    refused(folder, "is not a regular file of the folder's owner")
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "accounts.json"])
+def test_a_pipe_is_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    shutil.chown(folder / name, "alice")
+    refused(folder, "is not a regular file")
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "application-secret", "service.json", "accounts.json"])
+def test_an_endless_file_is_not_read(folder: Path, name: str) -> None:
+    os.truncate(folder / name, 2**40)
+    refused(folder, "is larger than 65536 bytes")
+
+
+def test_a_link_to_a_folder_is_not_followed(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+    try:
+        folder.symlink_to(folder.with_name("elsewhere"))
+        refused(folder, "Not a directory")
+    finally:
+        folder.unlink()
+        folder.with_name("elsewhere").rename(folder)
+
+
+def test_a_folder_of_roots_is_not_used_behind_folders_of_somebody_else(folder: Path) -> None:
+    for path in (folder, *folder.iterdir()):
+        shutil.chown(path, "root", "root")
+    refused(folder, "/home/alice: is a folder that belongs to user", "not to root")
+
+
+def test_a_folder_that_others_can_write_is_not_used(folder: Path) -> None:
+    folder.chmod(0o770)
+    refused(folder, "other users can access it", "chmod 700")
+
+
+def test_a_folder_without_an_owner_is_not_used(folder: Path) -> None:
+    os.chown(folder, 54321, -1)
+    refused(folder, "belongs to user 54321, who has no account")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "because"),
+    [
+        ("service.json", '{"application_id": "x", "url": "https://evil.example:443"}', "the url"),
+        ("service.json", '{"application_id": "x", "url": "https://127.0.0.1:1@evil.example:1"}', "the url"),
+        ("service.json", '{"application_id": "x", "url": "http://127.0.0.1:8443"}', "the url"),
+        ("service.json", '{"application_id": "x\\nusers: /tmp/u", "url": "https://[::1]:1"}', "the app"),
+        ("service.json", "[]", "is not the folder of a sandbox"),
+        pytest.param("service.json", "[" * 60_000, "failed with RecursionError", id="nested"),
+        ("application-secret", "one two\n", "the secret"),
+        ("application-secret", "", "the secret"),
+        ("ca.pem", "root:$y$j9T$", "is not the folder of a sandbox"),
+        ("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "is not the folder"),
+        ("accounts.json", "[]", "is not the folder of a sandbox"),
+    ],
+)
+def test_nothing_but_what_a_sandbox_writes_gets_through(
+    folder: Path, name: str, content: str, because: str
+) -> None:
+    (folder / name).write_text(content)
+    refused(folder, because)
+
+
+def test_of_the_certificate_nothing_else_is_taken(folder: Path) -> None:
+    certificate = (folder / "ca.pem").read_text()
+    (folder / "ca.pem").write_text(f"{certificate}root:$y$j9T$:::\n{certificate}")
+    refused(folder)
+
+
+def test_a_server_certificate_is_no_authority(folder: Path) -> None:
+    import trustme
+
+    leaf = trustme.CA().issue_cert("127.0.0.1").cert_chain_pems[0].bytes()
+    (folder / "ca.pem").write_bytes(leaf)
+    refused(folder, "is not the folder of a sandbox")
+
+
+def test_a_reader_that_the_owner_stops_is_given_up(machine: Installation) -> None:
+    def stopped() -> None:  # whose ids are alice's: she may send it signals
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    with pytest.raises(StateError, match="was killed"):
+        as_service_user(stopped, "alice", patience=0.1)
+
+
+def test_the_reader_has_no_rights_but_the_owners(machine: Installation) -> None:
+    def rights() -> dict[str, list[int]]:
+        return {"user": list(os.getresuid()), "group": list(os.getresgid()), "groups": os.getgroups()}
+
+    alice = pwd.getpwnam("alice")
+    assert as_service_user(rights, "alice", patience=5.0) == {
+        "user": [alice.pw_uid] * 3,
+        "group": [alice.pw_gid] * 3,
+        "groups": [alice.pw_gid],
+    }
+
+
+# What others can try where root runs the sandbox.
+
+
+def state_of_roots(path: Path) -> str:
+    """Why root cannot run a sandbox with this state folder; empty if it can."""
+    script = "import sys; from pam_iampass.sandbox import Sandbox; Sandbox(state=sys.argv[1]).stop()"
+    command = ["/usr/bin/python3", "-c", script, str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    return result.stderr.splitlines()[-1] if result.returncode else ""
+
+
+def test_root_writes_nothing_below_a_folder_of_another_user(machine: Installation, tmp_path: Path) -> None:
+    for path in (Path("/home/alice/new"), Path("/home/alice/new/deeper")):
+        assert "/home/alice: is a folder that belongs to user" in state_of_roots(path)
+        assert "run the sandbox as that user" in state_of_roots(path)
+    assert not Path("/home/alice/new").exists()
+
+
+def test_root_follows_no_link_of_another_user(machine: Installation, folder: Path) -> None:
+    link, target = Path("/tmp/link-of-alice"), Path("/root/a-folder")
+    target.mkdir(mode=0o700)
+    link.symlink_to(target)
+    os.chown(link, pwd.getpwnam("alice").pw_uid, -1, follow_symlinks=False)
+    try:
+        assert "is a symbolic link that belongs to user" in state_of_roots(link / "state")
+        assert "Not a directory" in state_of_roots(link)
+        assert list(target.iterdir()) == []
+    finally:
+        link.unlink()
+        shutil.rmtree(target)
+
+
+def test_root_takes_no_folder_that_another_user_has_put_there(machine: Installation) -> None:
+    path = Path("/tmp/state-of-alice")
+    path.mkdir(mode=0o700)
+    shutil.chown(path, "alice")
+    try:
+        assert "must be a folder that belongs to you" in state_of_roots(path)
+        assert list(path.iterdir()) == []
+    finally:
+        path.rmdir()
+
+
+def test_root_writes_nothing_below_a_folder_that_others_can_write(machine: Installation) -> None:
+    parent = Path("/var/lib/for-everybody")
+    parent.mkdir()
+    parent.chmod(0o777)
+    try:
+        assert "is a folder that users other than root can write" in state_of_roots(parent / "state")
+        parent.chmod(0o1777)  # as /tmp: nobody else can exchange what root makes in it
+        assert state_of_roots(parent / "state") == ""
+    finally:
+        shutil.rmtree(parent)
+
+
+def test_a_state_folder_that_is_exchanged_while_the_sandbox_runs_gets_nothing(
+    machine: Installation, tmp_path: Path
+) -> None:
+    with Sandbox(state=tmp_path / "state") as sandbox:
+        (tmp_path / "state").rename(tmp_path / "moved")
+        (tmp_path / "other").mkdir(mode=0o700)
+        (tmp_path / "state").symlink_to(tmp_path / "other")
+        sandbox.add_user("alice")
+    assert list((tmp_path / "other").iterdir()) == []
+    assert "alice" in (tmp_path / "moved/accounts.json").read_text()
