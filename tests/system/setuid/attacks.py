@@ -453,6 +453,65 @@ OTHERS = {
     ),
 }
 
+AROUND = {
+    "test_sudoers": (
+        Tested(
+            "another rule of sudoers: `!authenticate`, `exempt_group`, another PAM service, for some users, groups, "
+            "hosts, commands or targets",
+            "nothing in sudo: the administrator wrote it",
+            "test_real_sudo_runs_the_command_and_no_phone_rings",
+        ),
+        Tested(
+            "the same",
+            "`doctor` reports it, with file, line and users",
+            "test_doctor_reports_each_rule_with_its_line_and_the_user",
+        ),
+        Tested(
+            "the same",
+            "`setup sudo` refuses other PAM services, and warns of the other rules",
+            "test_setup_refuses_services_that_do_not_ask_and_warns_of_the_other_rules",
+        ),
+        Tested(
+            "`targetpw`: another user's password and phone",
+            "the target user approves; `doctor` and `setup sudo` warn",
+            "test_with_targetpw_real_sudo_asks_the_phone_of_the_target",
+        ),
+    ),
+    "test_roads": (
+        Tested(
+            "doas, sudo-rs, which do not use sudo's PAM service",
+            "`doctor` lists them until the command that it names has set them up",
+            "test_a_road_is_listed_until_it_asks_the_phone",
+        ),
+        Tested(
+            "su, or only `su -`, with a PAM file that does not ask",
+            "`doctor` lists it; half of it is a warning",
+            "test_su_is_listed_where_it_does_not_ask_and_half_of_it_is_a_warning",
+        ),
+        Tested(
+            "`nopass` in doas.conf",
+            "`doctor` lists the line",
+            "test_a_command_of_doas_without_a_password_is_listed_with_its_line",
+        ),
+        Tested(
+            "polkit, whose PAM file is in /usr/lib/pam.d",
+            "`doctor` lists it",
+            "test_polkit_is_a_road_where_its_file_is_in_another_folder",
+        ),
+        Tested(
+            "a set-uid program or a PAM service that nobody knows",
+            "`doctor` lists it as unknown",
+            "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
+        ),
+        Tested(
+            "(control: the console, and programs that change accounts)",
+            "the console is listed as the way in during an outage; the others are not listed",
+            "test_the_console_may_stay_open_and_programs_that_change_accounts_are_no_roads",
+        ),
+    ),
+}
+"""Ways around sudo's phone: tests by file."""
+
 IN_PROCESS = (
     Tested(
         "`PATH` with a planted standard library",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.system.setuid.attacks import ATTACKS, IN_PROCESS, OTHERS
+from tests.system.setuid.attacks import AROUND, ATTACKS, IN_PROCESS, OTHERS
 
 HEAD = """\
 # Attacks on sudo and su
@@ -27,6 +27,13 @@ MIDDLE = """
 
 """
 
+BESIDE = """
+## Around the phone
+
+What the administrator has allowed, perhaps without knowing. Nothing stops it; it is made visible.
+
+"""
+
 INSIDE = """
 ## Against a module inside the program
 
@@ -39,14 +46,16 @@ The effect of these attacks on a plain Python module that pam_python runs inside
 def page() -> str:
     """The whole page."""
     before = [(attack.name, attack.stopped_by) for attack in ATTACKS]
-    around = [
-        (one.what, one.answer, f"`{file}.py::{one.test}`") for file, tests in OTHERS.items() for one in tests
-    ]
+    meanwhile, beside = (
+        [(one.what, one.answer, f"`{file}.py::{one.test}`") for file, tests in files.items() for one in tests]
+        for files in (OTHERS, AROUND)
+    )
     inside = [(one.what, one.answer, f"`{one.test}`") for one in IN_PROCESS]
     stops = ("attack", "what stops it", "test")
     parts = (
         (HEAD, _table(stops[:2], before)),
-        (MIDDLE, _table(stops, around)),
+        (MIDDLE, _table(stops, meanwhile)),
+        (BESIDE, _table(("way", "what is done about it", "test"), beside)),
         (INSIDE, _table(("attack", "result", "test"), inside)),
     )
     return "".join(text + table for text, table in parts)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.installation import ROOT
-from tests.system.setuid.attacks import ATTACKS, IN_PROCESS, OTHERS
+from tests.system.setuid.attacks import AROUND, ATTACKS, IN_PROCESS, OTHERS
 from tests.system.setuid.attacks_page import page
 
-TOLD = {**OTHERS, "test_in_process": IN_PROCESS}
+TOLD = {**OTHERS, **AROUND, "test_in_process": IN_PROCESS}
 
 
 def test_the_page_is_up_to_date() -> None:
