@@ -24,6 +24,13 @@ POLKIT_SANDBOX = (
 SERVICES = {"pkexec": "polkit-1", "doas": "doas", "su -l": "su-l"}
 if os.environ.get("PACKAGES_RELEASE") != "bookworm":  # which does not have them
     SERVICES |= {"run0": "polkit-1", "sudo-rs": "sudo"}
+COMMANDS = {
+    # pkexec's own text agent does not work on Debian 12, whatever the PAM file ("No session for cookie").
+    "pkexec": "{{ pkttyagent --process $$ --notify-fd 3 3>&1 >/dev/tty & }} | cat; "
+    "{} --disable-internal-agent sh -c '{}'; exit $?",
+    "sudo-rs": "{} -k sh -c '{}'",
+    "su -l": "{} root -c '{}'",
+}
 BYTES = "cd /etc/pam.d && ls -l --time-style=+ && sha256sum *"
 
 
@@ -57,8 +64,8 @@ def cursor(machine: Booted, programs: None) -> str:
 
 def started(people: People, program: str, password: str = PASSWORD) -> Terminal:
     """alice runs the program in an ssh session, and types the password; for su it is that of root."""
-    command = {"su -l": f"su -l root -c '{WHO}'", "sudo-rs": f"sudo-rs -k sh -c '{WHO}'"}
-    terminal = people.ssh("alice", command.get(program, f"{program} sh -c '{WHO}'"), options=(*KEY, "-tt"))
+    command = COMMANDS.get(program, "{} sh -c '{}'").format(program, WHO)
+    terminal = people.ssh("alice", command, options=(*KEY, "-tt"))
     if program == "su -l" and password == PASSWORD:
         password = "root's own"
     if SERVICES[program] == "polkit-1":  # which knows several administrators
