@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from pam_iampass.cli.output import line
 from pam_iampass.cli.parameters import Parsed
@@ -125,6 +126,8 @@ def command(
     The exit status is 0, or 1 if the server cannot be started.
     """
     if ctx.invoked_subcommand is not None:
+        if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ctx.params):
+            raise click.UsageError(f"`{ctx.invoked_subcommand}` has options of its own: name it first")
         return
     try:
         from pam_iampass.sandbox.sandbox import Sandbox

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,16 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from pam_iampass.config import settings
-from pam_iampass.config.validation import name_error, token_error
 from pam_iampass.errors import MissingFile
-from pam_iampass.setup import files
+from pam_iampass.setup import files, sandbox_settings
 from pam_iampass.setup.apply import Tell, undisturbed
 from pam_iampass.setup.errors import FileEdited, SetupError, SetupRefused
 from pam_iampass.setup.manifest import ManifestStore
 from pam_iampass.setup.sandbox_folder import SandboxAccess
 from pam_iampass.setup.snapshot import ABSENT, Snapshot, diff, take
 from pam_iampass.system import file_lock, paths, trusted_file
-from pam_iampass.system.accounts import Accounts, UnknownAccount
 from pam_iampass.system.service_user import SERVICE_USER, config_readers, service_group
 
 SETTINGS = Path(paths.SETTINGS)
@@ -48,7 +45,7 @@ class SandboxUse:
     def preview(self, access: SandboxAccess, *, force: bool) -> list[str]:
         """The change of the settings file as a unified diff. Raises as `use`."""
         before, now = self._before(force), take(SETTINGS).content
-        return diff(SETTINGS, now, _merged(before.content, access))
+        return diff(SETTINGS, now, sandbox_settings.merged(before.content, access, str(_OURS)))
 
     def use(self, access: SandboxAccess, *, force: bool) -> list[str]:
         """Use a sandbox; returns the users of this machine that it knows.
@@ -58,12 +55,12 @@ class SandboxUse:
         with undisturbed(), _locked():
             before = self._before(force)
             self._keep_edited(before)
-            content = _merged(before.content, access)
+            content = sandbox_settings.merged(before.content, access, str(_OURS))
             group = _group()
             first = not _RECORD.exists()
             self._save(before, content)
             try:
-                users = _users(access)
+                users = sandbox_settings.users(access)
                 self._write_own(access, users, group)
                 self._replace(
                     before if before.content is not None else Snapshot(None, 0o640, 0, group), content
@@ -103,7 +100,7 @@ class SandboxUse:
             return before
         if _OURS.exists():
             raise SetupRefused(f"{_OURS}: exists, but no sandbox is in use", "move it away")
-        if not force and _application_id(now.content):
+        if not force and sandbox_settings.names_application(now.content):
             what = f"{SETTINGS}: names an application; its logins would be answered by the sandbox instead"
             raise SetupRefused(what, "--force uses the sandbox all the same; `leave` restores the file")
         return now
@@ -129,8 +126,8 @@ class SandboxUse:
         secret = Snapshot(f"{access.secret}\n".encode(), 0o640, 0, group)
         self._commit(_OURS / "application-secret", secret)
         self._commit(_OURS / "ca.pem", Snapshot(access.certificate.encode()))
-        table = _yaml({user: user for user in users}) if users else "{}\n"
-        self._commit(_OURS / "users.yaml", Snapshot(table.encode(), 0o640, 0, group))
+        table = sandbox_settings.table(users).encode()
+        self._commit(_OURS / "users.yaml", Snapshot(table, 0o640, 0, group))
 
     def _replace(self, before: Snapshot, content: bytes) -> None:
         """Replace the settings file, once it is certain that the module can use the new one."""
@@ -221,46 +218,3 @@ def _group() -> int:
     if group is None:
         raise SetupRefused(f"there is no group {SERVICE_USER}", "run systemd-sysusers")
     return group
-
-
-def _users(access: SandboxAccess) -> list[str]:
-    """The sandbox's users who have an account here, in order."""
-    found = []
-    accounts = Accounts()
-    for user in access.users:
-        try:
-            if not name_error(user) and not token_error(user) and accounts.named(user).name == user:
-                found.append(user)
-        except UnknownAccount:
-            continue
-    return found
-
-
-def _application_id(content: bytes | None) -> bool:
-    """Whether the settings name an application; also for settings that only look like it."""
-    return re.search(rb"application_id['\"]?[ \t]*:[ \t]*[^\s#~]", content or b"") is not None
-
-
-def _merged(before: bytes | None, access: SandboxAccess) -> bytes:
-    """The settings with the keys that lead to the sandbox replaced; the others stay."""
-    text = (before or b"").decode("utf-8", "surrogateescape")
-    wanted = {
-        "application_id": access.application_id,
-        "application_secret_file": str(_OURS / "application-secret"),
-        "server": access.url,
-        "ca_file": str(_OURS / "ca.pem"),
-        "users": str(_OURS / "users.yaml"),
-    }
-    for key, value in wanted.items():
-        line = f"{key}: {json.dumps(value)}"
-        text, count = re.subn(rf"(?m)^{key}[ \t]*:.*$", line, text)
-        if not count:
-            text += ("" if text.endswith("\n") or not text else "\n") + f"{line}\n"
-    text = re.sub(r"(?m)^proxy[ \t]*:.*$", "proxy: null", text)
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _yaml(table: dict[str, str]) -> str:
-    import yaml
-
-    return str(yaml.safe_dump(table, allow_unicode=True, sort_keys=False, width=10_000))

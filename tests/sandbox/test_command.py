@@ -269,3 +269,9 @@ def test_a_reader_that_goes_away_does_not_stop_it(tmp_path: Path) -> None:
         begun = [caller.start("alice").authentication for _ in range(3)][-1]
         assert caller.end(begun) is True
         assert command.process.poll() is None
+
+
+def test_options_of_the_server_are_not_those_of_use() -> None:
+    result = run("--user", "alice", "use", "/nowhere")
+    assert result.returncode == 2
+    assert "`use` has options of its own" in result.stderr

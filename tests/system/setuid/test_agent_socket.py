@@ -62,11 +62,7 @@ def refused(*arguments: str, expected: str) -> None:
     assert expected in done.stderr
 
 
-@pytest.mark.parametrize("left_behind", [False, True], ids=["first start", "an old socket"])
-def test_sudo_and_su_are_approved(stage: Stage, left_behind: bool) -> None:
-    if left_behind:
-        with socket.socket(socket.AF_UNIX) as old:
-            old.bind(str(SOCKET))
+def test_sudo_and_su_are_approved(stage: Stage) -> None:
     with running() as agent:
         found = SOCKET.lstat()
         assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 0, 0o600)
@@ -78,8 +74,15 @@ def test_sudo_and_su_are_approved(stage: Stage, left_behind: bool) -> None:
         assert int(facts["CapEff"], 16) == int(facts["CapPrm"], 16) == 0
         for program in PROGRAMS:
             assert stage.guest(Phone.APPROVES).play(program).got_in
-            assert not stage.guest(Phone.DENIES).play(program).got_in
     assert agent.returncode == 0
+
+
+def test_the_socket_of_an_agent_that_has_ended_is_replaced(stage: Stage) -> None:
+    with running() as killed:
+        killed.kill()
+    assert not listens(SOCKET)
+    with running():
+        assert stage.guest(Phone.APPROVES).play("sudo").got_in
 
 
 def test_it_makes_the_directories_that_are_missing(stage: Stage) -> None:

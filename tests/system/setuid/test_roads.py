@@ -19,6 +19,8 @@ SHELL = ("/bin/sh", "-c", SHOW_WHO)
 DOAS = Path("/etc/doas.conf")
 SUDO_RS = "/usr/lib/cargo/bin/sudo"
 PROGRAMS = {"doas": ("/usr/bin/doas", *SHELL), "sudo-rs": (SUDO_RS, *SHELL)}
+if not Path(SUDO_RS).exists():  # Debian 12 does not have it
+    del PROGRAMS["sudo-rs"]
 SERVICES = {"doas": ("doas",), "sudo-rs": ("sudo", "sudo-i"), "su": ("su", "su-l"), "login": ("login",)}
 """The PAM services of each road, by the name that setup knows."""
 

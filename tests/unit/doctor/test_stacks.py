@@ -65,6 +65,9 @@ class Machine:
         files = PamFiles([self.pam], self.dialect)
         return merged(Stacks(files, [self.modules], self.applications, SET_UID).findings(sshd_service))
 
+    def lets_in_unasked(self, name: str) -> bool:
+        return Stacks(PamFiles([self.pam], self.dialect), [self.modules], frozenset()).lets_in_unasked(name)
+
     def ids(self, sshd_service: str | None = None) -> set[str]:
         return {finding.kind.id for finding in self.findings(sshd_service)}
 
@@ -265,3 +268,32 @@ def test_many_conditions_do_not_take_forever(machine: Machine) -> None:
     ]
     machine.write(vsftpd=stack(*conditions, UNIX, OURS, PERMIT))
     assert machine.ids() == set()
+
+
+ROOTOK = "auth sufficient pam_rootok.so"
+
+
+@pytest.mark.parametrize(
+    ("lines", "lets_in"),
+    [
+        ((UNIX,), True),
+        ((ROOTOK, UNIX), True),
+        (("auth sufficient pam_u2f.so", "auth required pam_deny.so"), True),
+        (("auth sufficient pam_unix.so", OURS), True),
+        ((UNIX, "auth optional pam_iampass.so"), True),
+        ((PERMIT,), True),
+        ((UNIX, OURS, PERMIT), False),
+        ((ROOTOK, UNIX, OURS), False),
+        ((UNIX, "auth required pam_deny.so"), False),
+        ((ROOTOK, "auth required pam_deny.so"), False),
+    ],
+)
+def test_a_service_lets_in_unasked_if_it_passes_although_the_phone_denies(
+    machine: Machine, lines: tuple[str, ...], lets_in: bool
+) -> None:
+    machine.write(road=stack(*lines))
+    assert machine.lets_in_unasked("road") is lets_in
+
+
+def test_a_service_without_a_file_is_no_way_in(machine: Machine) -> None:
+    assert not machine.lets_in_unasked("road")
