@@ -11,7 +11,7 @@ from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
 from tests.support.sshd import Sshd
 
-#: More users than concurrent logins: a newer login of a user from the same origin takes over from an older one.
+#: More users than concurrent logins: two logins of one user have their requests one after the other.
 PEOPLE = tuple(f"person{number}" for number in range(8))
 SCRIPT = "#!/bin/sh\necho\n"
 

@@ -11,14 +11,14 @@ from pam_iampass.audit.journal import Journal
 from pam_iampass.login.application import ApplicationGone, PamApplication, Stopping
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.login.conversation import Conversation
-from pam_iampass.outcome import Decision, Login, Outcome, PamCode, Result, denied
+from pam_iampass.outcome import Decision, Login, Outcome, PamCode, Phase, Result, denied
 
 if TYPE_CHECKING:
     from pam_iampass.login.context import ContextFactory
 
 
 def pam_sm_authenticate(pamh: PamApplication, flags: int, argv: list[str]) -> int:
-    """Decide a login, tell the person, write the audit record; return the PAM code.
+    """Decide a login in either phase, tell the person, write the audit record; return the PAM code.
 
     The helper calls this; the agent calls `authenticate` with a context of its own.
     """
@@ -32,9 +32,8 @@ def pam_sm_setcred(pamh: PamApplication, flags: int, argv: list[str]) -> int:
     return PamCode.IGNORE
 
 
-def pam_sm_acct_mgmt(pamh: PamApplication, flags: int, argv: list[str]) -> int:
-    """PAM_IGNORE: this module does not judge accounts."""
-    return PamCode.IGNORE
+#: In sshd's account phase (`pamh.phase`), the person is asked there.
+pam_sm_acct_mgmt = pam_sm_authenticate
 
 
 def pam_sm_open_session(pamh: PamApplication, flags: int, argv: list[str]) -> int:
@@ -89,6 +88,7 @@ def _login(pamh: PamApplication) -> Login:
         ruser=pamh.ruser or None,
         real_uid=pamh.real_uid,
         ssh_auth_info=pamh.env.get("SSH_AUTH_INFO_0"),
+        phase=pamh.phase,
     )
     login.participants.caller = caller_name(login, Accounts())
     return login
@@ -105,6 +105,9 @@ def _decide(
 
     if arguments.unknown:
         return decisions.misconfigured("unknown arguments on the PAM line: " + " ".join(arguments.unknown))
+    if arguments.first_factor is not None and login.phase is Phase.ACCOUNT:
+        reason = "first_factor belongs on an auth line: in the account phase sshd has seen to the first factor itself"
+        return decisions.misconfigured(reason)
     context = make_context(arguments.config, lambda reason: journal.left_open(login, reason))
     if arguments.debug:
         journal.note(f"login started: {login}")
@@ -131,7 +134,7 @@ def _tell(pamh: PamApplication, login: Login, decision: Decision) -> None:
         return
     conversation = Conversation(pamh)
     try:
-        if decision.result is Result.DENIED:
+        if decision.result is Result.DENIED or login.phase is Phase.ACCOUNT:
             conversation.say_error(decision.message)
         else:
             conversation.say(decision.message)

@@ -43,6 +43,16 @@ class PamCode(enum.IntEnum):
     INCOMPLETE = 31
 
 
+class Phase(enum.IntEnum):
+    """The PAM function that decides a login, by its number in the relay protocol."""
+
+    AUTHENTICATE = 1
+    """pam_sm_authenticate: the person can be asked."""
+
+    ACCOUNT = 2
+    """pam_sm_acct_mgmt in sshd: nothing can be asked, and what is said appears once it is over."""
+
+
 class Result(enum.Enum):
     """What the module reports to PAM."""
 
@@ -123,6 +133,8 @@ class Login:
     ssh_auth_info: str | None = None
     """`SSH_AUTH_INFO_0`: the methods that sshd has accepted, one a line; empty for none; None outside sshd."""
 
+    phase: Phase = Phase.AUTHENTICATE
+
     participants: Participants = field(default_factory=Participants, compare=False)
 
     @property
@@ -162,12 +174,14 @@ class Decision:
         """The code for PAM.
 
         A denial must end the login at once, or the application runs the stack again and sends another request to
-        the phone. PAM_MAXTRIES ends it in sshd, PAM_ABORT in sudo and su.
+        the phone. PAM_MAXTRIES ends it in sshd, PAM_ABORT in sudo and su; in sshd's account phase any denial does.
         """
         if self.result is Result.SUCCESS:
             return PamCode.SUCCESS
         if self.result is Result.IGNORED:
             return PamCode.IGNORE
+        if login.phase is Phase.ACCOUNT:
+            return PamCode.PERM_DENIED
         return PamCode.MAXTRIES if login.through_sshd else PamCode.ABORT
 
 

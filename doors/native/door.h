@@ -29,9 +29,11 @@
 #define IAMPASS_BUSY_MS 1000 /* how long it tries to connect to an agent whose queue is full */
 #endif
 
+enum phase { AUTHENTICATE = 1, ACCOUNT = 2 }; /* by their numbers in HELLO */
+
 /* login.c: lets the module decide. On success *result is its PAM code. Fails with ECANCELED if a signal
  * interrupted the login: the module then leaves the audit record. */
-bool login_decide(pam_handle_t *pamh, int flags, int argc, const char **argv, int *result,
+bool login_decide(pam_handle_t *pamh, enum phase phase, int flags, int argc, const char **argv, int *result,
                   struct failure *failure);
 
 /* application.c: libpam's items and the application's conversation. */

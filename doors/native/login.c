@@ -21,15 +21,13 @@ struct login {
     struct frame hello, items, frame;
 };
 
-static bool write_hello(struct frame *frame, int flags, int argc, const char **argv)
+static bool write_hello(struct frame *frame, enum phase phase, int flags, int argc, const char **argv)
 {
-    static const uint8_t version_and_phase[] = {1, 1}; /* phase 1: authenticate */
     uint32_t number = htobe32((uint32_t)flags);
     bool fits;
 
     frame_begin(frame, HELLO);
-    fits = frame_add(frame, version_and_phase, sizeof version_and_phase) &&
-           frame_add(frame, &number, sizeof number);
+    fits = frame_add(frame, (uint8_t[]){1, (uint8_t)phase}, 2) && frame_add(frame, &number, sizeof number);
     for (int i = 0; fits && i < argc; i++)
         fits = frame_add(frame, argv[i], strlen(argv[i]) + 1);
     return fits;
@@ -56,11 +54,11 @@ static bool write_items(struct frame *frame, pam_handle_t *pamh)
 }
 
 /* May ask for the user name, and so comes before connecting: the module waits only 2 s for both frames. */
-static bool write_greeting(struct login *login, int flags, int argc, const char **argv,
+static bool write_greeting(struct login *login, enum phase phase, int flags, int argc, const char **argv,
                            struct failure *failure)
 {
     return (application_has_user(login->pamh) || fail(failure, "the application names no user", 0)) &&
-           (write_hello(&login->hello, flags, argc, argv) ||
+           (write_hello(&login->hello, phase, flags, argc, argv) ||
             fail(failure, "the module arguments are too long", 0)) &&
            (write_items(&login->items, login->pamh) || fail(failure, "the PAM items are too long", 0));
 }
@@ -172,7 +170,7 @@ out:
     return decided;
 }
 
-bool login_decide(pam_handle_t *pamh, int flags, int argc, const char **argv, int *result,
+bool login_decide(pam_handle_t *pamh, enum phase phase, int flags, int argc, const char **argv, int *result,
                   struct failure *failure)
 {
     struct login *login = malloc(sizeof *login); /* not calloc: most pages of the frames are never touched */
@@ -184,7 +182,7 @@ bool login_decide(pam_handle_t *pamh, int flags, int argc, const char **argv, in
     }
     login->pamh = pamh;
     login->has_deadline = false;
-    if (!write_greeting(login, flags, argc, argv, failure) ||
+    if (!write_greeting(login, phase, flags, argc, argv, failure) ||
         !connect_to_module(pamh, &login->stream.socket, failure))
         goto out;
     login->stream.deadline = deadline_in(IAMPASS_PATIENCE_MS);

@@ -12,29 +12,56 @@ AGENT_FOLDER, AGENT_SOCKET = "/run/iampass", "/run/iampass/pam.sock"
 PYTHON, HELPER = "/usr/bin/python3", "/usr/lib/pam-iampass/helper"
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
-SUCCESS, AUTHINFO_UNAVAIL, MAXTRIES, IGNORE, ABORT = 0, 9, 11, 25, 26
-KNOWN_RESULTS = (SUCCESS, 6, AUTHINFO_UNAVAIL, MAXTRIES, IGNORE, ABORT)
+SUCCESS, PERM_DENIED, AUTHINFO_UNAVAIL, MAXTRIES, IGNORE, ABORT = 0, 6, 9, 11, 25, 26
+KNOWN_RESULTS = (SUCCESS, PERM_DENIED, AUTHINFO_UNAVAIL, MAXTRIES, IGNORE, ABORT)
 PROMPT_ECHO_OFF, PROMPT_ECHO_ON, ERROR_MSG, TEXT_INFO = 1, 2, 3, 4
 LONGEST_FRAME, MOST_FRAMES = 65536, 64
 FRAME_WAIT, BUSY_WAIT, GRACE, LONGEST_DEADLINE = 10.0, 1.0, 0.8, 300000
 LONGEST_NAME = 256
+AUTHENTICATE, ACCOUNT = 1, 2
 
 
 class Failure(Exception):
     """There is no result from the module; the text says why."""
 
 
+passed = (
+    None  # whether the auth phase of this login has let it pass; pam_python loads this file once a handle
+)
+
+
 def pam_sm_authenticate(pamh, flags, argv):
-    denial, who = ABORT, {}
+    global passed
+    code = decide(pamh, AUTHENTICATE, flags, argv)
+    passed = code in (SUCCESS, IGNORE)
+    return code
+
+
+def pam_sm_acct_mgmt(pamh, flags, argv):
+    if not in_sshd(pamh):  # nobody else has seen to a first factor
+        return IGNORE
+    if passed is None:
+        return decide(pamh, ACCOUNT, flags, argv)
+    return IGNORE if passed else PERM_DENIED
+
+
+def in_sshd(pamh):
+    return "SSH_AUTH_INFO_0" in pamh.env
+
+
+def decide(pamh, phase, flags, argv):
+    """The module's result, or without one a code that makes the application stop."""
+    denial, who = PERM_DENIED if phase == ACCOUNT else ABORT, {}
     try:
-        denial = MAXTRIES if "SSH_AUTH_INFO_0" in pamh.env else ABORT
+        if phase == AUTHENTICATE and in_sshd(pamh):
+            denial = MAXTRIES
         gather(pamh, who)
         if posix.geteuid() != 0:
             record(who, f"the application does not run as root: effective uid {posix.geteuid()}")
             return AUTHINFO_UNAVAIL
         if posix.getuid() != 0:
             raise Failure("pam_python must not serve a set-uid program: use pam_iampass.so")
-        return relay(pamh, hello(flags, argv[1:]), items(who))
+        return relay(pamh, hello(phase, flags, argv[1:]), items(who))
     except Failure as failure:
         record(who, failure.args[0])
     except BaseException as error:
@@ -46,7 +73,7 @@ def pam_sm_setcred(pamh, flags, argv):
     return IGNORE
 
 
-pam_sm_acct_mgmt = pam_sm_open_session = pam_sm_close_session = pam_sm_chauthtok = pam_sm_setcred
+pam_sm_open_session = pam_sm_close_session = pam_sm_chauthtok = pam_sm_setcred
 
 
 def gather(pamh, who):
@@ -69,9 +96,9 @@ def gather(pamh, who):
         raise Failure("not UTF-8: " + ", ".join(unreadable))
 
 
-def hello(flags, arguments):
+def hello(phase, flags, arguments):
     texts = b"".join(argument.encode() + b"\0" for argument in arguments)
-    return frame(b"H", b"\x01\x01" + (flags & 0xFFFFFFFF).to_bytes(4, "big") + texts)
+    return frame(b"H", bytes((1, phase)) + (flags & 0xFFFFFFFF).to_bytes(4, "big") + texts)
 
 
 def items(who):

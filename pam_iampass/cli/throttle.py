@@ -13,7 +13,8 @@ from pam_iampass.cli.parameters import USER, config_option, existing_account, js
 from pam_iampass.config.settings import load
 from pam_iampass.login.context import StateDirs
 from pam_iampass.login.decisions import wait_of
-from pam_iampass.login.rate_limit import RateLimit, since_boot
+from pam_iampass.login.rate_limit import RateLimit
+from pam_iampass.login.rate_limit_file import since_boot
 from pam_iampass.outcome import Login
 from pam_iampass.system.service_user import as_service_user
 
@@ -29,9 +30,9 @@ Examples:
 def command() -> None:
     """Show or reset the rate limit, which keeps a user's phone from ringing too often.
 
-    After requests that were denied, not answered or aborted, the same service and remote host has to wait before it
-    can send another one. The requests per user and hour are limited too. `throttle:` in iampass.yaml sets the limits.
-    Recovery codes work in the meantime.
+    One user has one request on the phone at a time; other logins wait for their turn. After requests that were not
+    approved, the same service and remote host has to wait before it can send another one. The requests per user and
+    hour are limited too. `throttle:` in iampass.yaml sets the limits. Recovery codes work in the meantime.
 
     The exit status is 0, or 1 if it failed.
     """
@@ -52,6 +53,7 @@ def show(user: str, config: Path, as_json: bool) -> None:
         show_json(found)
         return
     line(f"Pending requests on the phone of {name}: {found['pending']}.")
+    line(f"Logins that wait for their turn: {found['waiting']}.")
     requests = f"{found['requests_in_the_last_hour']} of at most {found['requests_per_hour']}"
     line(f"Requests in the last hour that were not approved: {requests}.")
     if found["seconds_until_next_request"]:
@@ -95,7 +97,8 @@ def _found(name: str, config: str) -> dict[str, Any]:
     ]
     return {
         "user": name,
-        "pending": sum(not login.decided for login in state.pending),
+        "pending": sum(login.has_turn and not login.decided for login in state.pending),
+        "waiting": sum(not login.has_turn for login in state.pending),
         "requests_in_the_last_hour": len(state.requests),
         "requests_per_hour": limits.requests_per_hour,
         "seconds_until_next_request": round(state.wait_for_cap(limits.requests_per_hour, now), 1),

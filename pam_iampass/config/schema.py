@@ -175,8 +175,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "cool_off",
                 _COOL_OFF,
                 "30s",
-                "Backoff after two consecutive requests from the same origin that were denied, not answered or "
-                "cancelled; doubles with each further one; reset by an approval or an idle hour. "
+                "Backoff after two consecutive requests from the same origin that were not approved, whatever the "
+                "reason; doubles with each further one; reset by an approval or an idle hour. "
                 f"From 0s (no backoff) to {value_types.LONGEST_COOL_OFF}s.",
             ),
             Key("longest_cool_off", replace(_COOL_OFF, example="15m"), "15m", "The maximum backoff."),
@@ -191,8 +191,15 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "logins_at_once",
                 _number(1000, "10"),
                 "10",
-                "The maximum number of concurrent logins of one user from one origin, including those at the prompt; "
-                "only one of them has a request on the phone.",
+                "The maximum number of concurrent logins of one user from one origin: so many at the prompt, and so "
+                "many after it. One login of a user has a request on the phone; the others wait for their turn.",
+            ),
+            Key(
+                "spacing",
+                ValueType(_SECONDS, value_types.duration(0, value_types.LONGEST_SPACING), "3s"),
+                "3s",
+                "The time between the end of a request and the next request to the same user, so that nobody approves "
+                f"one that has just taken the place of another. From 0s to {value_types.LONGEST_SPACING}s.",
             ),
         ),
         "Limits on the requests to a user's phone. An origin is a PAM service and a remote host.",
@@ -204,9 +211,9 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "ask",
                 ValueType("never, unavailable or unanswered", value_types.choice(AskForCode), "unanswered"),
                 "unanswered",
-                "When a user with recovery codes is asked for one, in applications without a prompt before the "
-                "request (sudo, su, login): `unavailable`, if no request could be sent; `unanswered`, also if the "
-                "phone did not answer; or `never`.",
+                "When users are asked for a recovery code in applications without a prompt before the request (sudo, "
+                "su, login): `unavailable`, if no request could be sent; `unanswered`, also if the phone did not "
+                "answer; or `never`. Nobody is asked until the first codes are made on the machine.",
             ),
             Key(
                 "attempts_per_hour",

@@ -53,7 +53,9 @@ class ThrottleSettings:
     requests_per_hour: int
     """Requests to one user that were not approved."""
     logins_at_once: int
-    """Of one user from one origin, in one agent."""
+    """Of one user from one origin, in one agent: so many at the prompt, and so many after it."""
+    spacing: float
+    """Seconds from the decision of a request to the next request of the same user."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,9 @@ LONGEST_TIMEOUT = 290
 LONGEST_COOL_OFF = 900
 """Seconds: the maximum backoff after a refusal."""
 
+LONGEST_SPACING = 30
+"""Seconds: the maximum time between two requests."""
+
 _E = TypeVar("_E", bound=enum.Enum)
 
 

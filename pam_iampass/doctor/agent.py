@@ -12,15 +12,15 @@ from pathlib import Path
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding
 from pam_iampass.errors import UntrustedFile
-from pam_iampass.relay.protocol import AUTHENTICATE, Hello
+from pam_iampass.relay.protocol import Frame, FrameType
 from pam_iampass.system import paths
 from pam_iampass.system.programs import CommandUnavailable, run
 from pam_iampass.system.trusted_folder import mode_of, trusted_folder
 
 _UNIT = "pam-iampass-agent.socket"
 _TIMEOUT = 3.0  # seconds
-_NO_PHASE = AUTHENTICATE + 100
-"""A phase that the module does not know: it closes the connection, without a request or an audit record."""
+_OUT_OF_TURN = Frame(FrameType.NO_ANSWER).encode()
+"""A frame that does not begin a login: the module closes the connection, without a request or an audit record."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class AgentCheck:
             connection.settimeout(_TIMEOUT)
             try:
                 connection.connect(str(self.socket_path))
-                connection.sendall(Hello(_NO_PHASE, 0, ()).encode().encode())
+                connection.sendall(_OUT_OF_TURN)
                 while connection.recv(4096):
                     pass
             except (ConnectionResetError, BrokenPipeError):  # it has answered, before it had read everything

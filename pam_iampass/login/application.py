@@ -9,6 +9,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import Protocol
 
+from pam_iampass.outcome import Phase
+
 
 class ApplicationGone(Exception):
     """The application ended or broke the protocol: nobody waits for the result."""
@@ -46,6 +48,7 @@ class PamApplication(Protocol):
     rhost: str | None
     tty: str | None
     ruser: str | None
+    phase: Phase
     env: dict[str, str]
     """Those variables of the PAM environment that the module reads."""
 

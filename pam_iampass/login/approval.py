@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.client import AuthenticationMethod, Deadline, Status
-from pam_iampass.client.errors import Cause, IampassError, NotFound, ProtocolError, Unavailable
+from pam_iampass.client.errors import (
+    Cause,
+    IampassError,
+    NotFound,
+    ProtocolError,
+    Refused,
+    Unavailable,
+)
 from pam_iampass.login import decisions
+from pam_iampass.login.conversation import Conversation
 from pam_iampass.login.polling import next_poll
 
 if TYPE_CHECKING:
     from pam_iampass.client import Session
-    from pam_iampass.config.settings import ServiceSettings, Settings
+    from pam_iampass.login.application import PamApplication
     from pam_iampass.login.context import LoginContext
-    from pam_iampass.login.conversation import Conversation
-    from pam_iampass.login.policy import Phone
-    from pam_iampass.login.rate_limit import Lease
-    from pam_iampass.outcome import Decision, Login
+    from pam_iampass.login.requirement import ApprovalRequired
+    from pam_iampass.outcome import Decision
 
 #: How long after the deadline IAMPASS ends the session, if this process dies or the response is lost. Seconds.
 SESSION_MARGIN = 30
@@ -33,68 +38,71 @@ REPLY_MARGIN = 0.2
 UNDELAYED = 0.25
 
 
-@dataclass(frozen=True)
-class ApprovalRequired:
-    """A login that a person must approve."""
-
-    login: Login
-    approver: str
-    """The account whose phone is asked."""
-    phone: Phone
-    settings: Settings
-    service: ServiceSettings
-
-
 class PhoneRequest:
     """One request. Its time runs from when it is made."""
 
-    def __init__(self, required: ApprovalRequired, context: LoginContext) -> None:
+    def __init__(
+        self,
+        required: ApprovalRequired,
+        application: PamApplication,
+        context: LoginContext,
+        *,
+        prompted: bool,
+    ) -> None:
+        """`prompted` is whether the person was told of the request before."""
         self._required = required
+        self._conversation = Conversation(application)
         self._context = context
+        self._prompted = prompted
         self._began = context.clock()
         self.deadline = Deadline(self._began + required.service.timeout - REPLY_MARGIN, context.clock)
-        self.may_have_notified = False
-        """Whether the request may have reached the phone."""
+        application.set_deadline(required.service.timeout)
+        self.cleanup = application.after_reply.enter_context(contextlib.ExitStack())
+        """Closing it ends the session, and whatever else was entered."""
+        self.may_have_left = False
+        """Whether the request may have left this machine, whatever became of it there."""
+        self.pause = application.pause
+        self.announce = None if required.login.through_sshd else self._conversation.say
+        """Shows a text at once; None in sshd, which would show it after the result."""
 
-    def ask(
-        self, conversation: Conversation, cleanup: contextlib.ExitStack, lease: Lease, *, prompted: bool
-    ) -> Decision:
-        """Start a session, tell the person unless `prompted`, wait for the answer.
+    def ask(self, *, waited: bool) -> Decision:
+        """Start a session, tell the person unless they know, wait for the answer. Raises what pausing raises.
 
-        When `cleanup` is closed the session is ended. Raises Superseded and what pausing raises.
+        `waited` is whether other logins came first: a time-out is then no sign of an outage.
         """
         service = self._required.service
-        delayed = lease.waited or self._elapsed() > UNDELAYED * service.timeout
+        delayed = waited or self.elapsed() > UNDELAYED * service.timeout
         try:
-            session = self._start(lease.pause)
+            session = self._start()
         except Unavailable as error:
-            return decisions.unavailable(error, service, self._is_outage(error, delayed), self._elapsed())
+            return decisions.unavailable(error, service, self._is_outage(error, delayed), self.elapsed())
         except NotFound as error:
             application = self._required.settings.application_id
-            return decisions.unknown_to_iampass(error, application, self._required.approver, self._elapsed())
+            return decisions.unknown_to_iampass(error, application, self._required.approver, self.elapsed())
         except IampassError as error:
-            return decisions.failed(error, self._elapsed())
+            return decisions.failed(error, self.elapsed())
         except ValueError as error:
             return decisions.misconfigured(f"the request to IAMPASS is invalid: {error}")
+        self.may_have_left = True
         if session.failure_reason is not None:
-            return decisions.not_started(session.failure_reason, self._elapsed())
-        self.may_have_notified = True
-        cleanup.callback(_end, session, self._context.session_left_open)
+            return decisions.not_started(session.failure_reason, self.elapsed())
+        self.cleanup.callback(_end, session, self._context.session_left_open)
         if session.active:
             unasked = ProtocolError("start: the session is active before anyone was asked")
-            return decisions.failed(unasked, self._elapsed())
+            return decisions.failed(unasked, self.elapsed())
         if session.in_progress:
-            if not prompted:
-                conversation.say(f"Approve this on your phone within {decisions.seconds(service.timeout)}.")
+            if not self._prompted:
+                left = float(int(self.deadline.remaining())) if waited else service.timeout
+                self._conversation.say(f"Approve this on your phone within {decisions.seconds(left)}.")
             try:
-                self._poll(session, lease.pause, conversation)
+                self._poll(session)
             except Unavailable as error:
-                return decisions.unavailable(error, service, False, self._elapsed())
+                return decisions.unavailable(error, service, False, self.elapsed())
             except IampassError as error:
-                return decisions.failed(error, self._elapsed())
-        return decisions.answered(session, service, self._elapsed())
+                return decisions.failed(error, self.elapsed())
+        return decisions.answered(session, service, self.elapsed())
 
-    def _start(self, pause: Callable[[float], None]) -> Session:
+    def _start(self) -> Session:
         """Start the session. Raises IampassError and ValueError."""
         required = self._required
         try:
@@ -103,38 +111,39 @@ class PhoneRequest:
                 [AuthenticationMethod[name] for name in required.phone.methods],
                 int(required.service.timeout) + SESSION_MARGIN,
                 deadline=self.deadline,
-                pause=pause,
+                pause=self.pause,
             )
         except IampassError as error:
-            self.may_have_notified = error.may_have_started
+            answered = isinstance(error, (Refused, NotFound, ProtocolError))
+            self.may_have_left = error.may_have_started or answered
             raise
 
-    def _poll(self, session: Session, pause: Callable[[float], None], conversation: Conversation) -> None:
+    def _poll(self, session: Session) -> None:
         """Poll until the phone has answered or the time is up; say when it is identifying the person.
 
         Raises Unavailable where the last poll failed, and any other IampassError at once.
         """
         failure: Unavailable | None = None
-        may_say = not self._required.login.through_sshd  # which would show it after the result
+        say = self.announce
         timeout = self.deadline.at - self._began
         phase = os.urandom(1)[0] / 256
         moment = next_poll(None, timeout)
         while moment is not None and moment < timeout:
-            pause(moment - self._elapsed())
-            began = self._elapsed()
+            self.pause(moment - self.elapsed())
+            began = self.elapsed()
             moment = next_poll(max(moment, began), timeout, self._context.slowdown(), phase)
             try:
-                session.get_status(deadline=self.deadline.sooner(POLL_TIMEOUT), attempts=1, pause=pause)
+                session.get_status(deadline=self.deadline.sooner(POLL_TIMEOUT), attempts=1, pause=self.pause)
                 failure = None
             except Unavailable as error:
                 failure = error
                 if moment is not None and error.retry_after is not None:
-                    moment = max(self._elapsed() + error.retry_after, moment)
+                    moment = max(self.elapsed() + error.retry_after, moment)
             if not session.in_progress:
                 return
-            if may_say and session.session_status is Status.identifying:
-                conversation.say("Your phone is checking that it is you.")
-                may_say = False
+            if say is not None and session.session_status is Status.identifying:
+                say("Your phone is checking that it is you.")
+                say = None
         if failure is not None:
             raise failure
 
@@ -144,7 +153,8 @@ class PhoneRequest:
             return self._required.login.real_uid == 0 and not delayed
         return error.cause is Cause.FAR_SIDE
 
-    def _elapsed(self) -> float:
+    def elapsed(self) -> float:
+        """Seconds since the request was made."""
         return self._context.clock() - self._began
 
 

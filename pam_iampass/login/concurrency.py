@@ -1,7 +1,8 @@
-"""The limit on simultaneous logins of one person from one origin (service and remote host) in one process.
+"""The limit on simultaneous logins of one person from one origin in one process.
 
 Without it, logins that are started and never finished could use up the agent's capacity. The limit is per origin, so
-that they cannot shut out the person who logs in from elsewhere.
+that they cannot shut out the person who logs in from elsewhere. Logins at the prompt are counted apart from those after
+it: otherwise a caller who fills the places could tell before the prompt whether another login waits.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from pam_iampass.login.origin import origin_of
 
 if TYPE_CHECKING:
     from pam_iampass.outcome import Login
@@ -28,9 +31,9 @@ class ConcurrencyLimit:
         self._logins: Counter[tuple[str, str, str]] = Counter()
 
     @contextlib.contextmanager
-    def acquire(self, user: str, login: Login, limit: int) -> Iterator[None]:
-        """Count a login of `user` for as long as the block lasts. Raises AtCapacity where `limit` are counted."""
-        key = (user, login.service, login.rhost or "")
+    def acquire(self, stage: str, user: str, login: Login, limit: int) -> Iterator[None]:
+        """Count a login of `user` at a stage for as long as the block lasts. Raises AtCapacity where `limit` are."""
+        key = (stage, user, origin_of(login))
         with self._lock:
             if self._logins[key] >= limit:
                 raise AtCapacity

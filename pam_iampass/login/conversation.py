@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from pam_iampass.login.application import ConversationFailed, PamMessage, PamResponse
+from pam_iampass.outcome import Phase
 from pam_iampass.text import clean
 
 #: What sshd answers in place of a person whom it has already refused, such as root under `PermitRootLogin
@@ -21,6 +22,8 @@ TEXT_INFO = 4
 class PamConversation(Protocol):
     """The conversation of `login.application.PamApplication`."""
 
+    phase: Phase
+
     def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:
         """Pass one message on, and wait at most `within` seconds for the answer."""
 
@@ -34,14 +37,20 @@ class Unanswered(Exception):
 
 
 class Conversation:
-    """The conversation with the person who logs in."""
+    """The conversation with the person who logs in.
+
+    In sshd's account phase it is silent but for errors: prompts fail there, and sshd shows texts as a banner once the
+    phase is over, when they are of no use to the person and in the way of scp and rsync.
+    """
 
     def __init__(self, pamh: PamConversation) -> None:
         self._pamh = pamh
+        self._silent = pamh.phase is Phase.ACCOUNT
 
     def say(self, text: str) -> None:
         """Show a line."""
-        self._pamh.conversation(PamMessage(TEXT_INFO, clean(text)))
+        if not self._silent:
+            self._pamh.conversation(PamMessage(TEXT_INFO, clean(text)))
 
     def say_error(self, text: str) -> None:
         """Show an error."""
@@ -54,6 +63,8 @@ class Conversation:
         program without a terminal) or `within` seconds are over, and AlreadyRefused where sshd answers in the
         person's place.
         """
+        if self._silent:
+            raise Unanswered
         style = PROMPT_ECHO_OFF if hidden else PROMPT_ECHO_ON
         try:
             answer = self._pamh.conversation(PamMessage(style, clean(prompt)), within).resp

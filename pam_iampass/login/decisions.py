@@ -46,7 +46,7 @@ def no_first_factor(method: str) -> Decision:
     return denied(Outcome.DENIED, reason, "This login also requires your key. " + ASK_THE_ADMINISTRATOR)
 
 
-def unlisted(user: str, ignore: bool) -> Decision:
+def unlisted(user: str, *, ignore: bool) -> Decision:
     """The user is in no table."""
     reason = f"{user} has no token in the user table"
     if ignore:
@@ -81,9 +81,13 @@ def at_capacity() -> Decision:
     )
 
 
-def superseded(reason: str, elapsed: float) -> Decision:
-    """Another login from the same origin has the request now, or does not release it."""
-    return denied(Outcome.THROTTLED, reason, f"No longer waiting: {reason}.", elapsed)
+def turn_did_not_come(elapsed: float) -> Decision:
+    """Other logins of this person took all the time."""
+    reason = "other logins of this user were decided first, and no time was left; no request was sent"
+    message = (
+        "Other logins in your name came first; no request was sent. Deny requests that you do not recognize."
+    )
+    return denied(Outcome.THROTTLED, reason, message, elapsed)
 
 
 def too_many_codes(reason: str, wait: float) -> Decision:

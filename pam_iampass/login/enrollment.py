@@ -20,9 +20,9 @@ from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswe
 
 if TYPE_CHECKING:
     from pam_iampass.login.application import PamApplication
-    from pam_iampass.login.approval import ApprovalRequired
     from pam_iampass.login.arguments import ModuleArguments
     from pam_iampass.login.context import LoginContext
+    from pam_iampass.login.requirement import ApprovalRequired
     from pam_iampass.outcome import Decision
 
 #: How often IAMPASS is asked whether the phone is registered. Seconds.

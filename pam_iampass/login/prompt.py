@@ -9,7 +9,6 @@ from pam_iampass.login.decisions import seconds
 
 if TYPE_CHECKING:
     from pam_iampass.config.settings import ServiceSettings
-    from pam_iampass.login.recovery_codes import RecoveryCodes
     from pam_iampass.outcome import Login
 
 
@@ -17,11 +16,10 @@ class PromptDeclined(Exception):
     """No request is to be sent; the text is the reason."""
 
 
-def before_request(
-    login: Login, service: ServiceSettings, conversation: Conversation, codes: RecoveryCodes
-) -> str | None:
-    """Ask the person to press Enter (or, if there are `codes`, to type a recovery code); return what they typed.
+def before_request(login: Login, service: ServiceSettings, conversation: Conversation) -> str | None:
+    """Ask the person to press Enter or to type a recovery code; return what they typed.
 
+    The text is the same for all, so that it does not tell who is listed, who has codes, or who logs in elsewhere.
     Returns None where they were not asked. sshd cannot show this prompt in its `password` method: the request is then
     sent without it. Elsewhere only the settings ask for the prompt, and no answer means that no request is wanted.
     Raises PromptDeclined.
@@ -29,10 +27,10 @@ def before_request(
     wanted = service.prompt.value
     if wanted == "never" or (wanted == "auto" and not login.through_sshd):
         return None
-    or_code = ", or type a recovery code" if codes.left() else ""
     try:
         return conversation.ask(
-            f"IAMPASS: press Enter to get a request on your phone{or_code}; you then have {seconds(service.timeout)}: "
+            "IAMPASS: press Enter to get a request on your phone, or type a recovery code; "
+            f"you then have {seconds(service.timeout)}: "
         )
     except AlreadyRefused:
         raise PromptDeclined("sshd had already refused this login") from None

@@ -6,25 +6,22 @@ boot, and is dropped. Origins are keyed by a salted hash.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Any
 
+MINUTE = 60.0
+"""Seconds; no next turn is later than that."""
 HOUR = 3600.0
 """Seconds after which everything is dropped."""
-LONGEST_LOGIN = 600.0
-"""Seconds. A login that is pending for longer is ignored: its process hangs, and must not lock users out."""
-MOST_ATTEMPTS = 500
-"""The number of wrong recovery codes that are kept; older ones are dropped, so that the file stays small."""
-
-
-class CorruptState(Exception):
-    """The content was not written by this module."""
+MOST_KEPT = 500
+"""The number of wrong recovery codes and of failing origins that are kept. Older ones are dropped, so that the file
+stays small."""
+TURN_PATIENCE = 2.0
+"""Seconds. A login that could have its turn and does not take it for so long is stopped: the next one goes first."""
 
 
 @dataclass
 class Failures:
-    """Consecutive requests of one origin that were refused, unanswered or abandoned."""
+    """Consecutive requests of one origin that were not approved."""
 
     count: int
     last: float
@@ -40,11 +37,15 @@ class SentRequest:
 
 @dataclass
 class Pending:
-    """A login that has sent a request, or is about to."""
+    """A login that waits for its turn, or has it."""
 
     origin: str
     lease: str
     since: float
+    until: float
+    """After that it is ignored: its process hangs, and must not lock users out."""
+    has_turn: bool = False
+    """Whether its request may be on the phone."""
     decided: bool = False
     """Whether the result of its request is known, and only its session remains to be ended."""
 
@@ -66,6 +67,10 @@ class RateLimitState:
     requests: list[SentRequest] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
+    turns: dict[str, float] = field(default_factory=dict)
+    """When each origin had its last turn."""
+    next_turn: float = 0.0
+    """When the next turn may begin."""
 
     def forget(self, now: float) -> None:
         """Drop what is too old to count, and what lies in the future."""
@@ -73,19 +78,59 @@ class RateLimitState:
             origin: found for origin, found in self.failures.items() if 0 <= now - found.last < HOUR
         }
         self.requests = [request for request in self.requests if 0 <= now - request.at < HOUR]
-        self.pending = [login for login in self.pending if 0 <= now - login.since < LONGEST_LOGIN]
+        self.pending = [login for login in self.pending if login.since <= now < login.until]
         self.attempts = [attempt for attempt in self.attempts if 0 <= now - attempt.at < HOUR]
+        self.turns = {origin: at for origin, at in self.turns.items() if 0 <= now - at < HOUR}
+        self.next_turn = self.next_turn if self.next_turn <= now + MINUTE else 0.0
 
     def fail(self, origin: str, now: float) -> None:
-        """Count a request of the origin that was refused, unanswered or abandoned."""
-        before = self.failures.get(origin)
+        """Count a request of the origin that was not approved."""
+        before = self.failures.pop(origin, None)
         self.failures[origin] = (
             Failures(before.count + 1, max(before.last, now)) if before else Failures(1, now)
         )
+        for oldest in list(self.failures)[:-MOST_KEPT]:
+            del self.failures[oldest]
 
     def withdraw(self, lease: str) -> None:
         """Do not count a request that was approved or not sent."""
         self.requests = [request for request in self.requests if request.lease != lease]
+
+    def turn_holder(self) -> Pending | None:
+        """The login that has its turn."""
+        return next((login for login in self.pending if login.has_turn), None)
+
+    def is_next(self, lease: str, now: float) -> bool:
+        """Whether it is the login's turn.
+
+        Turns go round by origin: the one whose last turn is longest ago goes first. Within it, who came first.
+        """
+        if self.turn_holder() is not None or now < self.next_turn:
+            return False
+        for login in sorted(self.pending, key=lambda each: (self.turns.get(each.origin, -1.0), each.since)):
+            if login.lease == lease:
+                return True
+            if now - max(self.next_turn, login.since) < TURN_PATIENCE:
+                return False
+        return False
+
+    def begin_turn(self, lease: str, now: float) -> bool:
+        """Give the turn to a login if it is its turn, and count its request; returns whether it is."""
+        if not self.is_next(lease, now):
+            return False
+        login = next(each for each in self.pending if each.lease == lease)
+        login.has_turn = True
+        self.turns[login.origin] = now
+        self.requests.append(SentRequest(lease, now))
+        return True
+
+    def end(self, login: Pending, now: float) -> None:
+        """A login has ended. If it had its turn and could not record the result, it counts as a failure."""
+        self.pending.remove(login)
+        if login.has_turn:
+            self.next_turn = max(self.next_turn, now)
+            if not login.decided:
+                self.fail(login.origin, login.since)
 
     def backoff(self, origin: str, first: float, longest: float, now: float) -> float:
         """Seconds until the next request of the origin may be sent. The first failure has no effect."""
@@ -109,77 +154,10 @@ class RateLimitState:
 
     def attempt(self, origin: str, now: float) -> None:
         """Count an attempt with a recovery code; it is wrong until it proves right."""
-        self.attempts = [*self.attempts, Attempt(origin, now)][-MOST_ATTEMPTS:]
+        self.attempts = [*self.attempts, Attempt(origin, now)][-MOST_KEPT:]
 
     def attempt_was_right(self, origin: str) -> None:
         """Do not count the last attempt of the origin."""
         mine = [attempt for attempt in self.attempts if attempt.origin == origin]
         if mine:
             self.attempts.remove(mine[-1])
-
-
-def encoded(state: RateLimitState) -> bytes:
-    """The content of a file."""
-    import json
-
-    return json.dumps(
-        {
-            "version": 1,
-            "salt": state.salt,
-            "failures": {origin: [found.count, found.last] for origin, found in state.failures.items()},
-            "requests": [[request.lease, request.at] for request in state.requests],
-            "pending": [[login.origin, login.lease, login.since, login.decided] for login in state.pending],
-            "attempts": [[attempt.origin, attempt.at] for attempt in state.attempts],
-        },
-        separators=(",", ":"),
-    ).encode("ascii")
-
-
-def decoded(data: bytes) -> RateLimitState:
-    """The state in the content of a file. Raises CorruptState."""
-    import json
-
-    try:
-        read = json.loads(data)
-        if read["version"] != 1:
-            raise CorruptState
-        return RateLimitState(
-            salt=_text(read["salt"]),
-            failures={
-                origin: Failures(_count(count), _moment(last))
-                for origin, (count, last) in read["failures"].items()
-            },
-            requests=[SentRequest(_text(lease), _moment(at)) for lease, at in read["requests"]],
-            pending=[
-                Pending(_text(origin), _text(lease), _moment(since), _truth(decided))
-                for origin, lease, since, decided in read["pending"]
-            ],
-            attempts=[Attempt(_text(origin), _moment(at)) for origin, at in read["attempts"]],
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise CorruptState from None
-
-
-def _text(value: Any) -> str:
-    """A name that this module made: letters and digits only, since some are parts of file names."""
-    if not isinstance(value, str) or not (value.isascii() and value.isalnum()):
-        raise CorruptState
-    return value
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or value < 1:
-        raise CorruptState
-    return value
-
-
-def _moment(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise CorruptState
-    return float(value)
-
-
-def _truth(value: Any) -> bool:
-    if type(value) is not bool:
-        raise CorruptState
-    return value

@@ -52,13 +52,16 @@ class CodeRedemption:
         return decisions.recovered(left, before)
 
     def is_offered_after(self, decision: Decision) -> bool:
-        """Whether to ask for a code now that the phone did not help. sshd's prompt has offered that before."""
+        """Whether to ask for a code now that the phone did not help. sshd's prompt has offered that before.
+
+        It does not depend on whether this person has codes, only on whether anybody on this machine was given some.
+        """
         ask = self.settings.ask.value
         no_request = decision.outcome in (Outcome.UNAVAILABLE, Outcome.NO_DEVICE, Outcome.THROTTLED)
         unanswered = decision.outcome is Outcome.TIMED_OUT and ask == "unanswered"
         if decision.result is not Result.DENIED or ask == "never" or not (no_request or unanswered):
             return False
-        return not self.login.through_sshd and self.codes.left() > 0
+        return not self.login.through_sshd and self.codes.in_use()
 
     def offer(self, decision: Decision, application: PamApplication) -> Decision:
         """Ask for a code and redeem it; `decision` stays where none is typed."""

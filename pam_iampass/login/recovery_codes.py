@@ -62,12 +62,20 @@ class RecoveryCodes:
             return self._read(folder)
 
     def left(self) -> int:
-        """The number of valid codes, 0 where it cannot be read: it only decides what a person is asked."""
+        """The number of valid codes, 0 where it cannot be read."""
         try:
             found = self.stored()
         except StateError:
             return 0
         return found.left if found else 0
+
+    def in_use(self) -> bool:
+        """Whether anybody on this machine has codes, or had some; False where it cannot be read."""
+        try:
+            with self._folder.opened(self._remedy) as folder:
+                return any(name.endswith(".json") for name in folder.names())
+        except StateError:
+            return False
 
     def renew(self) -> list[str]:
         """Replace all codes by new ones and return these, for the person only. Raises StateError."""

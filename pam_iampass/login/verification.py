@@ -6,26 +6,23 @@ sources: the status `active` of a session that this login started, and a recover
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from pam_iampass.errors import PamIampassError
 from pam_iampass.login import decisions, policy, prompt
 from pam_iampass.login.concurrency import AtCapacity
 from pam_iampass.login.conversation import Conversation
-from pam_iampass.outcome import Decision, Login, Outcome, Result
+from pam_iampass.login.requirement import ApprovalRequired, SecondFactorRequired
+from pam_iampass.outcome import Decision, Login, Outcome, Phase, Result
 from pam_iampass.system.accounts import LookupFailed, UnknownAccount
 
 if TYPE_CHECKING:
+    from pam_iampass.config.settings import ThrottleSettings
     from pam_iampass.login.application import PamApplication
-    from pam_iampass.login.approval import ApprovalRequired
+    from pam_iampass.login.approval import PhoneRequest
     from pam_iampass.login.arguments import ModuleArguments
     from pam_iampass.login.context import LoginContext
     from pam_iampass.login.rate_limit import RateLimit
-
-OTHER_LOGIN = (
-    "Another login in your name is also waiting for approval. Deny requests that you do not recognize."
-)
 
 
 def verify(
@@ -36,14 +33,21 @@ def verify(
         required = _who_must_approve(login, arguments, context)
         if isinstance(required, Decision):
             return required
-        return _get_approval(required, arguments, application, context)
+        typed = _prompt(required, application, context)
+        if not isinstance(required, ApprovalRequired):
+            return decisions.unlisted(required.approver, ignore=False)
+        return _get_approval(required, typed, arguments, application, context)
+    except prompt.PromptDeclined as declined:
+        return decisions.cancelled(str(declined))
+    except AtCapacity:
+        return decisions.at_capacity()
     except (PamIampassError, LookupFailed, policy.PolicyError) as error:
         return decisions.misconfigured(str(error))
 
 
 def _who_must_approve(
     login: Login, arguments: ModuleArguments, context: LoginContext
-) -> Decision | ApprovalRequired:
+) -> Decision | SecondFactorRequired:
     """Identify the person, require the first factor, ask the policy."""
     try:
         account = context.accounts.named(login.user)
@@ -59,97 +63,77 @@ def _who_must_approve(
         return Decision(Outcome.EXEMPT, Result.IGNORED, exemption)
     login.participants.approver = approver.name
     phone = policy.phone(approver, service, context.open_users(settings))
-    if isinstance(phone, policy.NotListed):
-        return decisions.unlisted(approver.name, phone.ignore)
-    from pam_iampass.login.approval import ApprovalRequired
+    if not isinstance(phone, policy.NotListed):
+        return ApprovalRequired(login, approver.name, settings, service, phone)
+    if phone.ignore:
+        return decisions.unlisted(approver.name, ignore=True)
+    return SecondFactorRequired(login, approver.name, settings, service)
 
-    return ApprovalRequired(login, approver.name, phone, settings, service)
+
+def _prompt(required: SecondFactorRequired, application: PamApplication, context: LoginContext) -> str | None:
+    """Show the prompt before the request, the same to all; return what was typed, None where there is no prompt.
+
+    Raises PromptDeclined and AtCapacity.
+    """
+    login, throttle = required.login, required.settings.throttle
+    with context.concurrency.acquire("prompt", required.approver, login, throttle.logins_at_once):
+        return prompt.before_request(login, required.service, Conversation(application))
 
 
 def _get_approval(
-    required: ApprovalRequired, arguments: ModuleArguments, application: PamApplication, context: LoginContext
+    required: ApprovalRequired,
+    typed: str | None,
+    arguments: ModuleArguments,
+    application: PamApplication,
+    context: LoginContext,
 ) -> Decision:
-    """Prompt; redeem a recovery code or ask the phone; offer what is left."""
-    from pam_iampass.login.rate_limit import Superseded
+    """Redeem a recovery code or ask the phone; offer what is left. Raises AtCapacity."""
+    from pam_iampass.login.approval import PhoneRequest
     from pam_iampass.login.recovery import CodeRedemption
 
-    login, service, user = required.login, required.service, required.approver
-    try:
-        application.after_reply.enter_context(
-            context.concurrency.acquire(user, login, required.settings.throttle.logins_at_once)
-        )
-    except AtCapacity:
-        return decisions.at_capacity()
-    conversation = Conversation(application)
-    rate_limit = context.dirs.rate_limit(user, login)
-    recovery = CodeRedemption(
-        login, required.settings.recovery, rate_limit, context.dirs.recovery_codes(user)
+    login, user, settings = required.login, required.approver, required.settings
+    application.after_reply.enter_context(
+        context.concurrency.acquire("request", user, login, settings.throttle.logins_at_once)
     )
-    warned = rate_limit.others_wait()
-    if warned:  # before the prompt: sshd holds back other text until then
-        conversation.say(OTHER_LOGIN)
-    try:
-        typed = prompt.before_request(login, service, conversation, recovery.codes)
-    except prompt.PromptDeclined as declined:
-        return decisions.cancelled(str(declined))
+    rate_limit = context.dirs.rate_limit(user, login)
+    recovery = CodeRedemption(login, settings.recovery, rate_limit, context.dirs.recovery_codes(user))
     code = recovery.code_in(typed)
     if code is not None:
         return recovery.redeem(code)
 
-    began = context.clock()
-    cleanup = application.after_reply.enter_context(contextlib.ExitStack())
-    prompted = typed is not None
-    try:
-        decision = _ask_phone(
-            required, rate_limit, cleanup, application, context, warned=warned, prompted=prompted
-        )
-    except Superseded as superseded:
-        return decisions.superseded(str(superseded), context.clock() - began)
+    request = PhoneRequest(required, application, context, prompted=typed is not None)
+    decision = _ask_in_turn(request, rate_limit, settings.throttle)
 
-    if decision.outcome is Outcome.NO_DEVICE and service.enroll_at_login and required.phone.listed:
+    enrolls = required.service.enroll_at_login and login.phase is Phase.AUTHENTICATE
+    may_enroll = enrolls and required.phone.listed
+    if decision.outcome is Outcome.NO_DEVICE and may_enroll:
         from pam_iampass.login.enrollment import offer_enrollment
 
-        cleanup.close()
+        request.cleanup.close()
         return offer_enrollment(required, arguments, decision, application, context)
     if recovery.is_offered_after(decision):
-        cleanup.close()
+        request.cleanup.close()
         return recovery.offer(decision, application)
     return decision
 
 
-def _ask_phone(
-    required: ApprovalRequired,
-    rate_limit: RateLimit,
-    cleanup: contextlib.ExitStack,
-    application: PamApplication,
-    context: LoginContext,
-    *,
-    warned: bool,
-    prompted: bool,
-) -> Decision:
-    """Ask the phone when the rate limit allows it, and tell the rate limit the result.
-
-    Closing `cleanup` ends the IAMPASS session and releases the lease. Waiting goes through `lease.pause`, which also
-    notices a newer login. Raises Superseded.
-    """
-    from pam_iampass.login.approval import PhoneRequest
+def _ask_in_turn(request: PhoneRequest, rate_limit: RateLimit, limits: ThrottleSettings) -> Decision:
+    """Wait for the turn, ask the phone, record the result. Raises AtCapacity."""
     from pam_iampass.login.rate_limit import Throttled, result_of
+    from pam_iampass.login.turn import TurnDidNotCome, wait_for_turn
 
-    conversation = Conversation(application)
-    request = PhoneRequest(required, context)
-    application.set_deadline(required.service.timeout)
+    remaining = request.deadline.remaining
     try:
-        lease = cleanup.enter_context(
-            rate_limit.lease(required.settings.throttle, application.pause, request.deadline.remaining)
-        )
+        queued = request.cleanup.enter_context(rate_limit.queued(limits, remaining()))
+        waited = wait_for_turn(queued, remaining, request.pause, request.announce)
     except Throttled as throttled:
         return decisions.throttled(str(throttled), throttled.wait)
+    except TurnDidNotCome:
+        return decisions.turn_did_not_come(request.elapsed())
     try:
-        if lease.others_wait and not warned:
-            conversation.say(OTHER_LOGIN)
-        decision = request.ask(conversation, cleanup, lease, prompted=prompted)
+        decision = request.ask(waited=waited)
     except BaseException as interruption:
-        lease.record(result_of(interruption, request.may_have_notified))
+        queued.record(result_of(interruption, request.may_have_left))
         raise
-    lease.record(result_of(decision, request.may_have_notified))
+    queued.record(result_of(decision, request.may_have_left))
     return decision

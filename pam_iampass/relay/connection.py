@@ -14,6 +14,7 @@ from pam_iampass.login.application import (
     PamResponse,
     Stopping,
 )
+from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.protocol import Frame, FrameError
 
@@ -39,11 +40,13 @@ class RelayConnection:
         items: dict[str, str],
         after_reply: contextlib.ExitStack,
         stop: int | None = None,
+        phase: Phase = Phase.AUTHENTICATE,
     ) -> None:
         """`stop` is a descriptor that becomes readable when all logins must end."""
         self._connection = connection
         self._items = items
         self._stop = stop
+        self.phase = phase
         self.after_reply = after_reply
         self.user = items.get("user")
         self.service = items.get("service")

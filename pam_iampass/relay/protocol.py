@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Callable
 
+from pam_iampass.outcome import Phase
+
 VERSION = 1
-AUTHENTICATE = 1
 LONGEST_PAYLOAD = 64 * 1024
 LONGEST_DEADLINE = 300.0
 KNOWN_ITEMS = frozenset({"user", "service", "rhost", "tty", "ruser", "uid", "ssh_auth_info"})
@@ -54,7 +55,7 @@ class Frame:
 class Hello:
     """The first frame: which PAM function was called, and how."""
 
-    phase: int
+    phase: Phase
     flags: int
     arguments: tuple[str, ...]
 
@@ -74,9 +75,9 @@ class Hello:
             raise FrameError(
                 f"version {version} of the relay protocol is not known here; this is version {VERSION}"
             )
-        if phase != AUTHENTICATE:
+        if phase not in set(Phase):
             raise FrameError(f"phase {phase} is not known")
-        return cls(phase, flags, tuple(_decode(part) for part in _parts(frame.payload[_HELLO.size :])))
+        return cls(Phase(phase), flags, tuple(_decode(part) for part in _parts(frame.payload[_HELLO.size :])))
 
 
 def encode_items(items: Mapping[str, bytes]) -> Frame:

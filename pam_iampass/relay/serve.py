@@ -15,7 +15,7 @@ Authenticate = Callable[[PamApplication, int, "list[str]"], int]
 
 
 def serve(connection: socket.socket, authenticate: Authenticate, stop: int | None = None) -> None:
-    """Read the greeting, call `authenticate`, send the result, then run the callbacks of `after_reply`.
+    """Read the greeting, call `authenticate` (in any phase), send the result, then run the callbacks of `after_reply`.
 
     `stop` is a descriptor that becomes readable when all logins must end.
     Where the door breaks the protocol no result is sent, and the door denies.
@@ -23,7 +23,7 @@ def serve(connection: socket.socket, authenticate: Authenticate, stop: int | Non
     with connection, contextlib.ExitStack() as after_reply:
         try:
             hello, items = greet(connection)
-            application = RelayConnection(connection, items, after_reply, stop)
+            application = RelayConnection(connection, items, after_reply, stop, hello.phase)
             code = authenticate(application, hello.flags, ["pam_iampass", *hello.arguments])
             application.send_result(code)
         except (ApplicationGone, FrameError):

@@ -129,6 +129,14 @@ class OpenStateDir:
         os.close(descriptor)
         return wait_for(name)
 
+    def names(self) -> list[str]:
+        """The names of all files. Raises StateError."""
+        try:
+            with atomic_write.open_folder(".", self._descriptor) as listing:
+                return os.listdir(listing)
+        except OSError as error:
+            self._fail("", f"cannot be read: {error.strerror}")
+
     def read(self, name: str) -> bytes | None:
         """The content of a file, None where there is none. Raises StateError."""
         try:

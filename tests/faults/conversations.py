@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 
 from tests.support.faults.case import (
     ABORT,
+    ALONE,
     AUTHINFO_UNAVAIL,
     CRASHED,
     MAXTRIES,
+    NORMAL,
     WITH_PAM_PYTHON,
     Case,
     Difference,
@@ -117,4 +119,6 @@ def _row(
         application=application,
         about_pam=True,
         differs={WITH_PAM_PYTHON: Difference(why, crash)} if crash else {},
+        # The crash must come before the first poll, which brings the approval.
+        circumstance=ALONE if crash is CRASHED_AT_A_MESSAGE else NORMAL,
     )

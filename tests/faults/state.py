@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass.login.verification import OTHER_LOGIN as OTHERS
+from pam_iampass.login.rate_limit_file import since_boot
+from pam_iampass.login.rate_limit_json import encoded
+from pam_iampass.login.rate_limit_state import RateLimitState, SentRequest
+from pam_iampass.login.turn import OTHER_LOGIN as OTHERS
 from tests.faults.conversations import SSHD
 from tests.support.faults.case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expected, Requests
 from tests.support.faults.circumstances import STATE_BY_LINK, STATE_FOLDER
@@ -19,19 +22,11 @@ from tests.support.faults.expected import (
     MISCONFIGURED,
     OUTAGE,
 )
-from tests.support.faults.place import Place, from_two_origins, in_turn, newer_takes_over, with_code
+from tests.support.faults.place import Place, both_approved, from_two_origins, in_turn, with_code
 from tests.support.faults.server import ACTIVE, ENDED, PENDING, nobody, sandbox, scripted
 
 FINE = scripted(PENDING, ACTIVE, ENDED)
 TEN = {"timeout": "10s"}
-REPLACED = Expected(
-    ABORT,
-    "throttled",
-    "denied",
-    "No longer waiting: another login from the same origin took over.",
-    Requests(2, None, 2),
-    within=10.0,
-)
 BACKOFF = Expected(
     ABORT,
     "throttled",
@@ -91,18 +86,30 @@ def _done(damage: Callable[[Path], object]) -> Callable[[Place], object]:
     return lambda place: damage(place.state_file())
 
 
+def _one_request() -> bytes:
+    return encoded(RateLimitState("00", requests=[SentRequest("00", since_boot())]))
+
+
 def _requests() -> Iterator[Case]:
     yield Case(
-        "the user logs in again from the same origin, and approves",
-        REPLACED,
+        "the hourly limit of the user is reached",
+        BACKOFF,
+        FINE,
+        {"throttle": "{requests_per_hour: 1}"},
+        prepare=lambda place: _write(place.state_file(), _one_request()),
+    )
+    twice = Requests(2, None, 2)
+    yield Case(
+        "two logins from the same origin: the user approves both",
+        APPROVED.but(requests=twice, within=10.0),
         sandbox("ask"),
         TEN,
-        play=newer_takes_over,
-        others=(APPROVED.but(within=10.0),),
+        play=both_approved,
+        others=(APPROVED.but(also=OTHERS, within=10.0),),
     )
     yield Case(
-        "two logins from different origins: the user denies one and approves the other",
-        DENIED.but(requests=Requests(2, None, 2), within=10.0),
+        "two logins from different origins: the user denies the first and approves the second",
+        DENIED.but(requests=twice, within=10.0),
         sandbox("ask"),
         TEN,
         play=from_two_origins,

@@ -8,7 +8,7 @@ INVARIANTS = (
     "PAM_SUCCESS means approved",
     "Only an outage can be tolerated, and only before the request was started",
     "The caller's environment is not trusted",
-    "One login, one request; one user and source, one pending request",
+    "One person, one request on the phone at a time",
     "One absolute deadline",
     "Every started session is ended",
     "One audit record per login",
@@ -58,6 +58,7 @@ _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
 _SINKS = "pam_iampass/audit/sinks.py"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
+_ACCOUNT = "tests/pam/native/test_account_phase.py::"
 
 MUTANTS = (
     # 1
@@ -452,14 +453,6 @@ MUTANTS = (
     ),
     Mutant(
         4,
-        "a newer login does not wait for the older login from the same origin",
-        "pam_iampass/login/rate_limit.py",
-        "if login.origin == origin else None",
-        "if False else None",
-        "tests/unit/login/test_rate_limit.py::test_a_newer_login_from_the_same_origin_waits_until_the_older_has_released_its_lease",
-    ),
-    Mutant(
-        4,
         "there is no backoff",
         "pam_iampass/login/rate_limit_state.py",
         "if found is None or found.count < 2:",
@@ -469,20 +462,124 @@ MUTANTS = (
     ),
     Mutant(
         4,
-        "a login that ends after the request was sent is not counted",
-        "pam_iampass/login/rate_limit.py",
-        "return RequestResult.LOST if isinstance(end, Stopping) else RequestResult.FAILED",
-        "return RequestResult.LOST",
-        "tests/unit/login/test_rate_limited_logins.py::test_repeated_requests_that_are_aborted_start_the_backoff",
+        "two logins of one person have a request at the same time",
+        "pam_iampass/login/rate_limit_state.py",
+        "if self.turn_holder() is not None or now < self.next_turn:",
+        "if now < self.next_turn:",
+        "tests/unit/login/test_turns.py::test_a_second_login_has_its_turn_when_the_first_has_ended",
     ),
     Mutant(
         4,
-        "a login that is superseded from the same origin is not counted",
-        "pam_iampass/login/rate_limit.py",
-        "return RequestResult.LOST if isinstance(end, Stopping) else RequestResult.FAILED",
-        "return RequestResult.LOST if isinstance(end, (Stopping, Superseded)) else RequestResult.FAILED",
+        "the next request is sent at once after a decision",
+        "pam_iampass/login/rate_limit_state.py",
+        "if self.turn_holder() is not None or now < self.next_turn:",
+        "if self.turn_holder() is not None:",
+        "tests/unit/login/test_turns.py::test_the_next_request_is_sent_some_seconds_after_the_decision",
+    ),
+    Mutant(
+        4,
+        "turns go by arrival and not round by origin",
+        "pam_iampass/login/rate_limit_state.py",
+        "key=lambda each: (self.turns.get(each.origin, -1.0), each.since)",
+        "key=lambda each: each.since",
         "tests/unit/login/test_rate_limited_logins.py"
-        "::test_repeated_superseding_from_the_same_origin_starts_the_backoff",
+        "::test_an_origin_that_starts_logins_all_the_time_does_not_keep_the_owner_out",
+    ),
+    Mutant(
+        4,
+        "a login that does not take its turn blocks all others",
+        "pam_iampass/login/rate_limit_state.py",
+        "if now - max(self.next_turn, login.since) < TURN_PATIENCE:",
+        "if True:",
+        "tests/unit/login/test_turns.py::test_a_process_that_is_stopped_while_it_waits_keeps_nobody_out",
+    ),
+    Mutant(
+        4,
+        "backoff and hourly limit are not checked again when the turn comes",
+        "pam_iampass/login/rate_limit.py",
+        "                _check(state, self._origin, self._limits, now)\n",
+        "                pass\n",
+        "tests/unit/login/test_turns.py::test_a_backoff_that_begins_while_a_login_waits_holds_for_it",
+    ),
+    Mutant(
+        4,
+        "a start that left this machine and was not approved is not counted",
+        "pam_iampass/login/rate_limit.py",
+        "return RequestResult.APPROVED if approved else RequestResult.FAILED",
+        "return RequestResult.APPROVED",
+        "tests/unit/login/test_rate_limited_logins.py"
+        "::test_every_start_that_left_this_machine_and_was_not_approved_counts_and_leads_to_the_backoff",
+    ),
+    Mutant(
+        4,
+        "a user without a phone is asked about without limit",
+        "pam_iampass/login/approval.py",
+        "        self.may_have_left = True\n        if session.failure_reason is not None:",
+        "        self.may_have_left = session.failure_reason is None\n        if session.failure_reason is not None:",
+        "tests/unit/login/test_rate_limited_logins.py"
+        "::test_every_start_that_left_this_machine_and_was_not_approved_counts_and_leads_to_the_backoff",
+    ),
+    Mutant(
+        4,
+        "a caller who hangs up while the phone rings is not counted",
+        "pam_iampass/login/rate_limit.py",
+        "    if isinstance(end, Stopping):\n",
+        "    if isinstance(end, (Stopping, ApplicationGone)):\n",
+        "tests/unit/login/test_rate_limited_logins.py"
+        "::test_repeated_requests_that_are_aborted_start_the_backoff",
+    ),
+    Mutant(
+        4,
+        "to find out whether another login waits costs nothing",
+        "pam_iampass/login/turn.py",
+        "failed=announced and isinstance(end, ApplicationGone)",
+        "failed=False",
+        "tests/unit/login/test_turns.py"
+        "::test_to_leave_after_having_read_that_another_login_waits_counts_as_a_failure",
+    ),
+    Mutant(
+        4,
+        "another login is named where nothing waits but the seconds after a decision",
+        "pam_iampass/login/rate_limit.py",
+        "return any(login.lease != self._lease and not login.decided for login in pending)",
+        "return True",
+        "tests/unit/login/test_turns.py::test_who_waits_only_for_the_seconds_after_a_decision_reads_nothing",
+    ),
+    Mutant(
+        4,
+        "a host has an origin for each of its IPv6 addresses",
+        "pam_iampass/login/origin.py",
+        "strict=False))",
+        "strict=False) and rhost)",
+        "tests/unit/login/test_turns.py"
+        "::test_an_origin_is_a_service_and_a_host_or_the_network_in_which_an_ipv6_host_chooses_its_address",
+    ),
+    Mutant(
+        4,
+        "logins that wait are counted before the prompt",
+        "pam_iampass/login/verification.py",
+        'context.concurrency.acquire("request", user',
+        'context.concurrency.acquire("prompt", user',
+        "tests/unit/login/test_rate_limited_logins.py"
+        "::test_before_the_prompt_is_answered_nothing_tells_whether_another_login_waits",
+    ),
+    Mutant(
+        4,
+        "an unlisted user is denied before the prompt",
+        "pam_iampass/login/verification.py",
+        "    if phone.ignore:\n        return decisions.unlisted(approver.name, ignore=True)\n",
+        "    return decisions.unlisted(approver.name, ignore=phone.ignore)\n",
+        "tests/unit/login/test_recovered_logins.py"
+        "::test_the_prompt_tells_neither_who_has_codes_nor_who_is_listed",
+    ),
+    Mutant(
+        4,
+        "only a user with recovery codes is asked for one",
+        "pam_iampass/login/recovery.py",
+        "self.codes.in_use()",
+        "self.codes.left() > 0",
+        "tests/unit/login/test_recovered_logins.py"
+        "::test_whether_a_user_has_codes_does_not_show_in_what_is_asked",
     ),
     Mutant(
         4,
@@ -494,6 +591,14 @@ MUTANTS = (
         "::test_of_two_who_pass_a_stopped_holder_by_at_the_same_moment_one_waits_for_the_other",
     ),
     # 5
+    Mutant(
+        5,
+        "a login sends a request although no time is left to answer it",
+        "pam_iampass/login/turn.py",
+        "if remaining() <= least:",
+        "if remaining() <= 0:",
+        "tests/unit/login/test_turns.py::test_a_login_whose_turn_does_not_come_is_told_once_sends_nothing_and_counts_for_nothing",
+    ),
     Mutant(
         5,
         "a stopped process that holds the lock of a user's state keeps the user out",
@@ -581,8 +686,8 @@ MUTANTS = (
         7,
         "the native door writes no audit record if it gets no result",
         "doors/native/door.c",
-        "    if (failure.error != ECANCELED)\n        audit_denial(pamh, &failure);",
-        "    (void)audit_denial;",
+        "        if (failure.error != ECANCELED)\n            audit_denial(pamh, &failure);",
+        "        (void)audit_denial;",
         "tests/pam/native/test_denial.py::test_leaves_one_audit_record",
     ),
     Mutant(
@@ -680,8 +785,8 @@ MUTANTS = (
         10,
         "a user of no table may register a phone at login",
         _VERIFICATION,
-        " and required.phone.listed:\n",
-        ":\n",
+        " and required.phone.listed\n",
+        "\n",
         "tests/system/test_enrollment_at_login.py"
         "::test_who_is_in_no_table_is_shown_no_link_though_a_template_makes_a_token",
     ),
@@ -871,5 +976,53 @@ MUTANTS = (
         "        if unsuitable is None is not None:",
         "tests/system/setup/test_other_services.py"
         "::test_a_screen_locker_that_includes_the_service_would_be_locked_for_good",
+    ),
+    Mutant(
+        4,
+        "the native door asks again in the account phase what was approved in the auth phase",
+        "doors/native/door.c",
+        "(void)pam_set_data(pamh, DECISION, passed ? (void *)DECISION : NULL, NULL);",
+        "(void)passed;",
+        _ACCOUNT + "test_a_login_that_passed_in_the_auth_phase_is_not_decided_again",
+    ),
+    Mutant(
+        4,
+        "the native door asks again in the account phase what was denied in the auth phase",
+        "doors/native/door.c",
+        "pam_get_data(pamh, DECISION, &passed) != PAM_SUCCESS)",
+        "(pam_get_data(pamh, DECISION, &passed) != PAM_SUCCESS || passed == NULL))",
+        _ACCOUNT + "test_a_login_that_was_denied_in_the_auth_phase_stays_denied_without_another_request",
+    ),
+    Mutant(
+        10,
+        "the native door asks in the account phase of programs that have required no first factor",
+        "doors/native/door.c",
+        "    if (in_sshd(pamh) && pam_get_data",
+        "    if (pam_get_data",
+        _ACCOUNT + "test_outside_of_sshd_the_account_is_not_judged",
+    ),
+    Mutant(
+        1,
+        "a denial in the account phase is no denial",
+        "pam_iampass/outcome.py",
+        "return PamCode.PERM_DENIED",
+        "return PamCode.IGNORE",
+        "tests/unit/test_outcome.py::test_success_is_for_approval_and_recovery_only",
+    ),
+    Mutant(
+        10,
+        "first_factor on an account line is ignored",
+        "pam_iampass/module.py",
+        "if arguments.first_factor is not None and login.phase is Phase.ACCOUNT:",
+        "if arguments.first_factor is not None and login.phase is None:",
+        "tests/unit/test_account_phase.py::test_a_line_that_requires_a_key_denies_because_sshd_has_not_told_of_it_yet",
+    ),
+    Mutant(
+        14,
+        "an expired password skips the phone in the account phase of sshd",
+        "config/pam.d/iampass-sshd-quiet",
+        "account    substack     common-account",
+        "account    include      common-account",
+        "tests/system/test_quiet.py::test_an_expired_password_does_not_skip_the_phone",
     ),
 )

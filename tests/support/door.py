@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Callable, Optional, Union
 
 from pam_iampass.login.application import ApplicationGone, PamApplication
+from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import receive
 from pam_iampass.relay.protocol import Frame, FrameError, FrameType, Hello
@@ -38,6 +39,8 @@ class Told:
 class Door:
     """One login, of a module in a thread or behind a connection. `answers` are typed in turn."""
 
+    phase = Phase.AUTHENTICATE
+
     def __init__(
         self,
         module: Callable[[PamApplication, int, list[str]], int] | socket.socket,
@@ -55,7 +58,7 @@ class Door:
             self._module.start()
         encoded = {name: value.encode("utf-8", "surrogateescape") for name, value in items.items()}
         with contextlib.suppress(BrokenPipeError):  # the module refused the connection; `finish` reports it
-            self.send(Hello(protocol.AUTHENTICATE, 0, arguments).encode())
+            self.send(Hello(self.phase, 0, arguments).encode())
             self.send(protocol.encode_items(encoded))
 
     def send(self, frame: Frame) -> None:
@@ -113,3 +116,9 @@ class Door:
             if answer is None
             else Frame(FrameType.ANSWER, answer.encode("utf-8", "surrogateescape"))
         )
+
+
+class AccountDoor(Door):
+    """A login in the account phase."""
+
+    phase = Phase.ACCOUNT

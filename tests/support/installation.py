@@ -38,6 +38,7 @@ class Installation:
             "application_id": sandbox.application_id,
             "server": sandbox.url,
             "ca_file": str(ETC / "ca.pem"),
+            "throttle": "{spacing: 0s}",  # tests need not wait between two logins
             **settings,
         }
         shutil.copy(sandbox.ca_file, ETC / "ca.pem")

@@ -54,6 +54,7 @@ class Setting:
         self.write("users.yaml", f"{ME}: {self.token}\n")
 
     token = "7f3c-root"
+    door_class: type[Door] = Door
 
     def write(self, name: str, text: str) -> None:
         path = self.folder / name
@@ -68,6 +69,7 @@ class Setting:
             "ca_file": str(self.folder / "ca.pem"),
             "users": str(self.folder / "users.yaml"),
             "timeout": "3s",
+            "throttle": "{spacing: 0s}",
             **settings,
         }
         self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))
@@ -80,7 +82,7 @@ class Setting:
 
     def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:
         settings = f"config={self.folder / 'iampass.yaml'}"
-        return Door(
+        return self.door_class(
             self.authenticate,
             settings,
             *arguments,

@@ -18,7 +18,6 @@ from pam_iampass.system.state_dir import HeldLock, file_stem
 STEPS = (
     "pam_iampass.system.state_dir:OpenStateDir.read",
     "pam_iampass.system.atomic_write:write_new",
-    "pam_iampass.system.atomic_write:create",
     "pam_iampass.system.state_dir:OpenStateDir._is_current",
     "pam_iampass.system.atomic_write:rename",
 )

@@ -70,7 +70,7 @@ def way(
 ) -> Iterator[RunningAgent | None]:
     """The way from sshd to the module; runs the agent if it is used."""
     found: Way = request.param
-    for name in ("iampass-sshd", "iampass-sshd-password"):
+    for name in ("iampass-sshd", "iampass-sshd-password", "iampass-sshd-quiet"):
         shipped = (ROOT / "config/pam.d" / name).read_text()
         door = shipped.replace(f"required     {NATIVE}", f"required     {found.line}")
         assert found.line == NATIVE or door != shipped

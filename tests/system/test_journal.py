@@ -153,7 +153,7 @@ def test_without_a_journal_the_record_is_a_line_of_syslog(world: World, syslog: 
     assert priority is not None
     assert divmod(int(priority[1]), 8) == (AUTHPRIV, 4)
     assert re.search(r" pam_iampass\[\d+\]: outcome=no_device result=denied user=dave ", line)
-    assert "service=iampass-sshd rhost=127.0.0.1 elapsed_ms=" in line
+    assert "service=iampass-sshd rhost=127.0.0.1 caller=" in line
     assert line.rstrip("\n\0").endswith("reason=NO_MOBILE_DEVICE")
 
 

@@ -154,9 +154,7 @@ SCENES = (
         reason="has no user with the token of erin",
     ),
     Scene("frank", "exempt", "ignored", prompted=False, priority=NOTICE, reason="frank is exempt"),
-    Scene(
-        "grace", "unlisted", "denied", prompted=False, sees="No phone is on record for you on this machine."
-    ),
+    Scene("grace", "unlisted", "denied", sees="No phone is on record for you on this machine."),
     Scene(
         "heidi",
         "cancelled",

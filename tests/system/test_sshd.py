@@ -36,7 +36,10 @@ def get_in(world: World, user: str, *options: str) -> Login:
 # What the person reads
 
 
-ASKED = "\r(alice@127.0.0.1) IAMPASS: press Enter to get a request on your phone; you then have 3 seconds: "
+ASKED = (
+    "\r(alice@127.0.0.1) IAMPASS: press Enter to get a request on your phone, or type a recovery code; "
+    "you then have 3 seconds: "
+)
 
 
 @pytest.mark.every_door

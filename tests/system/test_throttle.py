@@ -1,4 +1,4 @@
-"""Push fatigue with real ssh logins: cool-off, taking over, two places, and what the administrator sees of it."""
+"""Push fatigue with real ssh logins: backoff, turns, two addresses, and what the administrator sees of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.command import run_command
 from tests.support.recovery import new_codes
 from tests.support.sshd import PROMPT
 from tests.support.ways import WITH_HELPER
-from tests.support.world import World
+from tests.support.world import World, wait_until
 
 OFFER = (
     "IAMPASS: press Enter to get a request on your phone, or type a recovery code; you then have 3 seconds: "
@@ -85,33 +85,73 @@ def test_killing_the_helper_while_a_request_is_pending_starts_the_backoff(world:
     assert world.outcome("alice") == ("throttled", "denied")
 
 
-def test_a_second_connection_from_the_same_host_takes_over(world: World) -> None:
-    world.machine.change(timeout="20s")
-    older = world.login("alice")
-    older.enter()
-    first = world.request("alice")
-    newer = world.login("alice")
-    newer.enter()
-    second = world.sandbox.wait_for_request(first.user, 20.0, after=first)
-    assert second.started_at >= (world.sandbox.wait_for_end(first).ended_at or 0)
-    world.sandbox.approve(second)
-    assert newer.finish() == 0
-    assert older.finish() == 255
-    assert "another login from the same origin took over" in older.shown
-    assert sorted(record["IAMPASS_OUTCOME"] for record in world.records("alice")) == ["approved", "throttled"]
+def waiting(count: int) -> None:
+    """Wait until so many of alice's logins wait for their turn."""
+    wait_until(
+        lambda: json.loads(throttle("show", "alice", "--json"))["waiting"] == count, f"{count} logins wait"
+    )
 
 
-def test_a_login_from_another_address_goes_on_beside_and_reads_of_the_first(world: World) -> None:
-    world.machine.change(timeout="20s")
+def test_two_logins_from_two_addresses_are_each_approved_in_its_turn(world: World) -> None:
+    world.machine.change(timeout="20s", throttle="{spacing: 1s}")
     first = world.login("alice")
     first.enter()
     request = world.request("alice")
     second = world.login("alice", "BindAddress=127.0.0.2")
-    second.prompted()
-    assert "Another login in your name is also waiting for approval" in second.shown
-    second.sendline("")
-    other = world.sandbox.wait_for_request(request.user, 20.0, after=request)
-    world.sandbox.approve(other)
-    assert second.finish() == 0
+    second.enter()
+    waiting(1)
+    assert world.starts("alice") == 1
     world.sandbox.approve(request)
     assert first.finish() == 0
+    other = world.sandbox.wait_for_request(request.user, 20.0, after=request)
+    ended = world.sandbox.wait_for_end(request).ended_at
+    assert ended is not None
+    assert other.started_at > ended + 0.5
+    world.sandbox.approve(other)
+    assert second.finish() == 0
+    for login in (first, second):
+        assert "In as alice." in login.shown
+        assert "nother login" not in login.shown
+    assert [record["IAMPASS_OUTCOME"] for record in world.records("alice")] == ["approved"] * 2
+
+
+def test_three_logins_at_once_from_one_address_are_each_approved_in_their_turn(world: World) -> None:
+    world.machine.change(timeout="20s")
+    logins = [world.login("alice") for _ in range(3)]
+    for login in logins:
+        login.enter()
+    request = world.request("alice")
+    waiting(2)
+    world.sandbox.approve(request)
+    for _ in range(2):
+        request = world.sandbox.wait_for_request(request.user, 20.0, after=request)
+        world.sandbox.approve(request)
+    assert [login.finish() for login in logins] == [0] * 3
+
+
+def test_an_attacker_who_starts_logins_all_the_time_neither_keeps_the_owner_out_nor_sees_the_owner_log_in(
+    world: World,
+) -> None:
+    world.machine.change(timeout="20s")
+    options = ("BindAddress=127.0.0.2", "NumberOfPasswordPrompts=1")
+    attackers = [world.login("alice", *options) for _ in range(4)]
+    for attacker in attackers:
+        attacker.prompted()
+    alone = attackers[0].shown
+    for attacker in attackers:
+        attacker.sendline("")
+    request = world.request("alice")
+    owner = world.login("alice")
+    owner.enter()
+    waiting(4)
+    spy = world.login("alice", *options)
+    spy.prompted()
+    assert spy.shown == alone, "while the owner waits the prompt is the same as before"
+    spy.kill()
+    world.sandbox.deny(request)
+    owners = world.sandbox.wait_for_request(request.user, 20.0, after=request)
+    world.sandbox.approve(owners)
+    assert owner.finish() == 0
+    world.sandbox.deny(world.sandbox.wait_for_request(request.user, 20.0, after=owners))
+    assert [attacker.finish() for attacker in attackers] == [255] * 4
+    assert world.starts("alice") == 3, "after two refusals no further request is sent"

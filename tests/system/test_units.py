@@ -82,9 +82,9 @@ wanted = Filter(len(program) // 8, ctypes.addressof(buffer))
 assert libc.prctl(22, 2, ctypes.byref(wanted), 0, 0) == 0, ctypes.get_errno()
 dirs = StateDirs(folder + "/state", folder + "/codes")
 print(len(dirs.recovery_codes("alice").renew()))
-limits = ThrottleSettings(30.0, 900.0, 30, 10)
-with dirs.rate_limit("alice", Login("alice", "sshd")).lease(limits, lambda seconds: None, lambda: 1.0) as lease:
-    lease.record(rate_limit.RequestResult.FAILED)
+limits = ThrottleSettings(30.0, 900.0, 30, 10, 3.0)
+with dirs.rate_limit("alice", Login("alice", "sshd")).queued(limits, 1.0) as queued:
+    queued.record(rate_limit.RequestResult.FAILED)
 print(len(dirs.rate_limit("alice", Login("alice", "sshd")).state().failures))
 """
 

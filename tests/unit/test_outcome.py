@@ -6,10 +6,11 @@ import itertools
 
 import pytest
 
-from pam_iampass.outcome import RESULTS, Decision, Login, Outcome, PamCode, Result
+from pam_iampass.outcome import RESULTS, Decision, Login, Outcome, PamCode, Phase, Result
 
 IN_SSHD = Login("alice", "sshd", ssh_auth_info="")
 IN_SUDO = Login("alice", "sudo")
+IN_ACCOUNT = Login("alice", "sshd", ssh_auth_info="", phase=Phase.ACCOUNT)
 
 
 @pytest.mark.parametrize(("outcome", "result"), list(itertools.product(Outcome, Result)))
@@ -18,7 +19,7 @@ def test_success_is_for_approval_and_recovery_only(outcome: Outcome, result: Res
         with pytest.raises(ValueError, match="cannot have the result"):
             Decision(outcome, result)
         return
-    for login in (IN_SSHD, IN_SUDO):
+    for login in (IN_SSHD, IN_SUDO, IN_ACCOUNT):
         code = Decision(outcome, result).pam_code(login)
         assert (code is PamCode.SUCCESS) == (outcome in (Outcome.APPROVED, Outcome.RECOVERED))
         assert (code is PamCode.IGNORE) == (result is Result.IGNORED)
@@ -32,6 +33,7 @@ def test_a_denial_ends_the_login_at_once_in_each_application() -> None:
     denial = Decision(Outcome.DENIED, Result.DENIED)
     assert int(denial.pam_code(IN_SSHD)) == 11
     assert int(denial.pam_code(IN_SUDO)) == 26
+    assert int(denial.pam_code(IN_ACCOUNT)) == 6
 
 
 def test_sshd_is_known_by_its_information_even_where_that_is_empty() -> None:

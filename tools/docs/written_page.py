@@ -31,9 +31,9 @@ def _value(found: re.Match[str], root: Path) -> str:
     what, which = found.groups()
     if what == "file":
         return _indented((root / which).read_text(encoding="utf-8").rstrip().split("\n"))
-    if what == "auth":
+    if what in ("auth", "account"):
         lines = (root / "config/pam.d" / which).read_text(encoding="utf-8").split("\n")
-        return _indented([line for line in lines if re.match("auth |@include common-auth", line)])
+        return _indented([line for line in lines if re.match(f"{what} |@include common-{what}", line)])
     return {
         "outcomes": _outcomes(root),
         "session_left_open": SESSION_LEFT_OPEN,

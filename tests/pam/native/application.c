@@ -282,6 +282,8 @@ int main(int argc, char **argv)
     cpu_before = cpu_us();
     for (result = -1; calls > 0; calls--)
         result = call(pamh, phase, flags);
+    for (; optind + 1 < argc; optind++)
+        result = call(pamh, argv[optind + 1], flags);
     fprintf(report, "cpu %ld\n", (long)(cpu_us() - cpu_before));
     fprintf(report, "elapsed %ld\n", milliseconds() - began);
     fprintf(report, "memory %ld\n", memory_kib("Pss:"));

@@ -28,7 +28,8 @@ SERVICE = "under-test"
 #: The application has a /dev of its own, with the test's log in it.
 MOUNT_DEV = 'mount --bind "$0" /dev && exec "$@"'
 
-PAM_SUCCESS, PAM_AUTHINFO_UNAVAIL, PAM_MAXTRIES, PAM_IGNORE, PAM_ABORT = 0, 9, 11, 25, 26
+PAM_SUCCESS, PAM_PERM_DENIED, PAM_AUTHINFO_UNAVAIL = 0, 6, 9
+PAM_MAXTRIES, PAM_IGNORE, PAM_ABORT = 11, 25, 26
 TEXT_INFO, ERROR_MSG, ECHO_OFF, ECHO_ON = 4, 3, 1, 2
 
 Option = Union[str, bytes, int, bool]
@@ -94,7 +95,7 @@ class Application:
 
     def run(
         self,
-        phase: str = "authenticate",
+        phases: str = "authenticate",
         *,
         arguments: str = "",
         then: str = "",
@@ -102,8 +103,8 @@ class Application:
         log_kind: socket.SocketKind = socket.SOCK_DGRAM,
         **options: Option,
     ) -> Run:
-        """Call PAM. `options` are those of application.c, `arguments` the door's; `then` is the module
-        that follows it in the stack, `log_kind` what /dev/log is."""
+        """Call PAM, for several `phases` with the same handle. `options` are those of application.c, `arguments`
+        the door's; `then` is the module that follows it in the stack, `log_kind` what /dev/log is."""
         files = self._folder / "pam.d"
         modules = [f"{self._door.module} {arguments}", *([then] if then else [])]
         kinds = ("auth", "account", "session", "password")
@@ -124,7 +125,7 @@ class Application:
             MOUNT_DEV,
             str(self._folder / "dev"),
         ]
-        command = [*alone, str(self._program), *words, phase]
+        command = [*alone, str(self._program), *words, *phases.split()]
         with self._log(log_kind) as log:
             ended = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False

@@ -117,7 +117,7 @@ def test_an_unprivileged_application_is_told_so_and_nobody_is_asked(
     assert run.reason.startswith("the application does not run as root")
 
 
-@pytest.mark.parametrize("phase", ["setcred", "acct_mgmt", "open_session", "close_session", "chauthtok"])
+@pytest.mark.parametrize("phase", ["setcred", "open_session", "close_session", "chauthtok"])
 def test_the_other_phases_ignore_and_ask_nobody(
     application: Application, module: Playing, phase: str
 ) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
 
+from pam_iampass.login.rate_limit_json import decoded
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SandboxSession
 from pam_iampass.system.paths import RATE_LIMITS as STATE
@@ -24,6 +25,7 @@ from tests.support.door import Door
 from tests.support.faults.case import NONE, WITHOUT_PAM, Case, Option, Play, Requests
 from tests.support.installation import ETC, write
 from tests.support.ways import Way
+from tests.support.world import wait_until
 
 CASES = ETC / "cases"
 PAM = Path("/etc/pam.d")
@@ -69,6 +71,7 @@ class Place:
             "ca_file": str(self.folder / "ca.pem"),
             "users": str(self.folder / "table" / "users.yaml"),
             "timeout": "20s",
+            "throttle": "{spacing: 0s}",
         }
         for folder in (self.folder, *(self.folder / name for name in ("settings", "table", "secret"))):
             folder.mkdir(parents=True)
@@ -215,35 +218,32 @@ def killed_meanwhile(place: Place) -> list[Ended]:
     return [place.login(place.users[0], place.case.application, kill)]
 
 
-def newer_takes_over(place: Place) -> list[Ended]:
-    """The same user logs in twice from the same origin; the later login's request is approved."""
-    return _two(place, {}, {}, lambda sandbox, first, second: sandbox.approve(second))
+def both_approved(place: Place) -> list[Ended]:
+    """The same user logs in twice from the same origin, and approves both."""
+    return _two(place, {}, {}, lambda sandbox, first: sandbox.approve(first))
 
 
 def from_two_origins(place: Place) -> list[Ended]:
-    """The same user logs in from two origins; the later login's request is approved, the other one denied."""
-
-    def answer(sandbox: Sandbox, first: SandboxSession, second: SandboxSession) -> None:
-        sandbox.approve(second)
-        sandbox.deny(first)
-
-    return _two(place, {"rhost": "192.0.2.1"}, {"rhost": "192.0.2.2"}, answer)
+    """The same user logs in from two origins, denies the first and approves the second."""
+    first, second = {"rhost": "192.0.2.1"}, {"rhost": "192.0.2.2"}
+    return _two(place, first, second, lambda sandbox, request: sandbox.deny(request))
 
 
 def _two(
     place: Place,
     first: Mapping[str, Option],
     second: Mapping[str, Option],
-    answer: Callable[[Sandbox, SandboxSession, SandboxSession], object],
+    answer: Callable[[Sandbox, SandboxSession], object],
 ) -> list[Ended]:
     [user], sandbox = place.users, place.sandbox
     assert sandbox is not None
     with ThreadPoolExecutor(2) as pool:
         logins = [pool.submit(place.login, user, first)]
-        older = sandbox.wait_for_request(place.token(user), PATIENCE)
+        request = sandbox.wait_for_request(place.token(user), PATIENCE)
         logins.append(pool.submit(place.login, user, second))
-        newer = sandbox.wait_for_request(place.token(user), PATIENCE, after=older)
-        answer(sandbox, older, newer)
+        wait_until(lambda: len(decoded(place.state_file().read_bytes()).pending) == 2, "the second waits")
+        answer(sandbox, request)
+        sandbox.approve(sandbox.wait_for_request(place.token(user), PATIENCE, after=request))
         return [login.result() for login in logins]
 
 

@@ -67,6 +67,7 @@ def sudo_and_su(
         sandbox.add_user(token_of(person.name))
         sandbox.add_user(token_of(person.twin))
     machine.configure(sandbox, timeout=TIMEOUT)
+    machine.forget()  # where anybody has recovery codes, everybody is asked for one
     machine.write_users(table_of(crowd))
     kept = Path("/etc/pam.d/su").read_bytes()
     shutil.copy(ROOT / "config/pam.d/iampass-sudo", "/etc/pam.d/")

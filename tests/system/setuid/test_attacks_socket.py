@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
 from pam_iampass.sandbox import Sandbox
 from tests.support.agent import SOCKET, RunningAgent
@@ -215,7 +216,7 @@ except ConnectionError:
 def greeting(user: str) -> bytes:
     """What a door would send."""
     items = protocol.encode_items({"user": user.encode(), "service": b"sudo"})
-    return protocol.Hello(protocol.AUTHENTICATE, 0, ()).encode().encode() + items.encode()
+    return protocol.Hello(Phase.AUTHENTICATE, 0, ()).encode().encode() + items.encode()
 
 
 def test_another_user_can_neither_connect_to_the_agent_nor_fill_its_queue(stage: Stage) -> None:

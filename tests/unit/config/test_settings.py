@@ -93,7 +93,7 @@ def test_what_is_not_there_has_its_default(configuration: Configuration) -> None
     assert settings.users_folder == Path("/etc/iampass/users.d")
     assert settings.exempt.users == settings.exempt.groups == frozenset()
     assert settings.exempt.networks == ()
-    assert settings.throttle == ThrottleSettings(30.0, 900.0, 30, 10)
+    assert settings.throttle == ThrottleSettings(30.0, 900.0, 30, 10, 3.0)
     assert settings.recovery == RecoverySettings(AskForCode.UNANSWERED, 5)
     service = settings.for_service("sshd")
     assert service.timeout == 60.0
@@ -120,7 +120,7 @@ exempt:
   users: [backup, "no", null, 0123]
   groups: [Domain Users]
   networks: [192.0.2.0/24, 2001:db8::/32, 198.51.100.7]
-throttle: {{cool_off: 0s, longest_cool_off: 2m, requests_per_hour: 5, logins_at_once: 1}}
+throttle: {{cool_off: 0s, longest_cool_off: 2m, requests_per_hour: 5, logins_at_once: 1, spacing: 30s}}
 recovery: {{ask: never, attempts_per_hour: 100}}
 """)
     assert settings.server == "https://iam.example.com:8443"
@@ -133,7 +133,7 @@ recovery: {{ask: never, attempts_per_hour: 100}}
     assert settings.exempt.networks == tuple(
         ipaddress.ip_network(text) for text in ("192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32")
     )
-    assert settings.throttle == ThrottleSettings(0.0, 120.0, 5, 1)
+    assert settings.throttle == ThrottleSettings(0.0, 120.0, 5, 1, 30.0)
     assert settings.recovery == RecoverySettings(AskForCode.NEVER, 100)
     service = settings.for_service("any")
     assert service.timeout == 120.0

@@ -1,16 +1,17 @@
-"""How often a phone may ring: the rules with a clock of the test's own, on real files and locks."""
+"""How often a phone may ring: the rules with a clock of the test's own, on real files and locks.
+
+Who is next is in `test_turns.py`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import stat
 import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,51 +21,49 @@ from hypothesis import strategies as st
 from pam_iampass.config.settings import ThrottleSettings as Limits
 from pam_iampass.errors import StateError
 from pam_iampass.login.application import ApplicationGone, Stopping
-from pam_iampass.login.rate_limit import (
-    REMEDY,
-    Lease,
-    RateLimit,
-    RequestResult,
-    Superseded,
-    Throttled,
-    result_of,
-    since_boot,
-)
-from pam_iampass.login.rate_limit_state import MOST_ATTEMPTS, CorruptState, RateLimitState, decoded, encoded
+from pam_iampass.login.rate_limit import REMEDY, QueuedLogin, RateLimit, RequestResult, Throttled, result_of
+from pam_iampass.login.rate_limit_file import since_boot
+from pam_iampass.login.rate_limit_json import CorruptState, decoded, encoded
+from pam_iampass.login.rate_limit_state import MOST_KEPT, RateLimitState
 from pam_iampass.outcome import Decision, Login, Outcome, Result, denied
 from pam_iampass.system import state_dir
 from pam_iampass.system.state_dir import HeldLock, StateDir, file_stem
 from tests.support.state_files import STEPS, resume, stopped_before
 from tests.support.world import wait_until
 
-LIMITS = Limits(cool_off=30.0, longest_cool_off=900.0, requests_per_hour=30, logins_at_once=10)
+LIMITS = Limits(cool_off=30.0, longest_cool_off=900.0, requests_per_hour=30, logins_at_once=10, spacing=0.0)
 HERE = Login("alice", "sshd", rhost="192.0.2.1")
 ELSEWHERE = replace(HERE, rhost="192.0.2.2")
 
 
 @dataclass
 class World:
-    """A folder, and a clock that moves when somebody waits."""
+    """A folder, and a clock of the test's own."""
 
     folder: Path
     now: float = 100_000.0
-    waited: list[float] = field(default_factory=list)
 
     def throttle(self, login: Login = HERE, user: str = "alice") -> RateLimit:
         return RateLimit(StateDir(str(self.folder), REMEDY), user, login, lambda: self.now)
 
-    def wait(self, seconds: float) -> None:
-        self.waited.append(seconds)
-        self.now += seconds
+    @contextlib.contextmanager
+    def queued(
+        self, login: Login = HERE, user: str = "alice", limits: Limits = LIMITS
+    ) -> Iterator[QueuedLogin]:
+        with self.throttle(login, user).queued(limits, 60.0) as queued:
+            yield queued
 
     @contextlib.contextmanager
-    def request(self, login: Login = HERE, user: str = "alice", limits: Limits = LIMITS) -> Iterator[Lease]:
-        with self.throttle(login, user).lease(limits, self.wait, lambda: 5.0 - sum(self.waited)) as lease:
-            yield lease
+    def request(
+        self, login: Login = HERE, user: str = "alice", limits: Limits = LIMITS
+    ) -> Iterator[QueuedLogin]:
+        with self.queued(login, user, limits) as queued:
+            assert queued.has_turn
+            yield queued
 
     def play(self, ending: RequestResult, login: Login = HERE, limits: Limits = LIMITS) -> None:
-        with self.request(login, limits=limits) as lease:
-            lease.record(ending)
+        with self.request(login, limits=limits) as queued:
+            queued.record(ending)
 
     def files(self) -> list[str]:
         return sorted(os.listdir(self.folder))
@@ -118,7 +117,7 @@ def test_an_approval_ends_the_row(world: World) -> None:
         world.play(ending)
 
 
-@pytest.mark.parametrize("ending", [RequestResult.LOST, RequestResult.NOT_SENT])
+@pytest.mark.parametrize("ending", [RequestResult.STOPPED, RequestResult.NOT_SENT])
 def test_what_nobody_is_to_blame_for_is_no_failure(world: World, ending: RequestResult) -> None:
     for _ in range(10):
         world.play(ending)
@@ -151,8 +150,8 @@ def test_a_backoff_of_zero_disables_it(world: World) -> None:
 def test_another_person_is_not_kept_out(world: World) -> None:
     world.play(RequestResult.FAILED)
     world.play(RequestResult.FAILED)
-    with world.request(user="bob") as lease:
-        assert not lease.others_wait
+    with world.request(user="bob") as queued:
+        assert not queued.others_wait()
 
 
 @given(
@@ -188,12 +187,12 @@ def test_the_hourly_limit_counts_requests_from_all_origins(world: World) -> None
     few = replace(LIMITS, requests_per_hour=3)
     for number in range(3):
         world.now += 10
-        world.play(RequestResult.LOST, replace(HERE, rhost=f"192.0.2.{number}"), few)
+        world.play(RequestResult.STOPPED, replace(HERE, rhost=f"192.0.2.{number}"), few)
     with pytest.raises(Throttled, match="3 requests within an hour were not approved") as caught:
-        world.play(RequestResult.LOST, limits=few)
+        world.play(RequestResult.STOPPED, limits=few)
     assert caught.value.wait == 3600 - 20
     world.now += caught.value.wait
-    world.play(RequestResult.LOST, limits=few)
+    world.play(RequestResult.STOPPED, limits=few)
 
 
 @pytest.mark.parametrize("ending", [RequestResult.APPROVED, RequestResult.NOT_SENT])
@@ -212,116 +211,15 @@ def test_a_request_counts_from_its_beginning_so_that_a_killed_process_counts(wor
         pass
 
 
-# One pending request
+# Requests that are broken off
 
 
-def test_a_newer_login_from_the_same_origin_waits_until_the_older_has_released_its_lease(
+def test_a_login_that_ends_without_a_result_counts_as_a_failure_and_asking_again_makes_it_no_worse(
     world: World,
 ) -> None:
-    older = contextlib.ExitStack()
-    lease = older.enter_context(world.request())
-    assert not lease.superseded
-    noticed = []
-
-    def let_go(seconds: float) -> None:
-        noticed.append((seconds, lease.superseded))
-        older.close()
-
-    world.wait = let_go  # type: ignore[method-assign]
-    with world.request() as newer:
-        assert not newer.superseded
-    assert noticed == [(0.01, True)]
-
-
-def test_an_older_login_that_does_not_let_go_keeps_the_newer_one_waiting_and_no_longer_than_its_time(
-    world: World,
-) -> None:
-    with world.request() as lease:
-        with pytest.raises(Superseded, match="did not end in time"), world.request():
-            pass
-        assert lease.superseded
-    assert 4.5 < sum(world.waited) <= 5.0
-    assert len(world.throttle().state().requests) == 1, (
-        "the newer one has sent nothing, and counts for nothing"
-    )
-
-
-def test_of_three_logins_the_newest_goes_on_once_both_others_have_let_go(world: World) -> None:
-    going_on, leave = threading.Event(), threading.Event()
-    ended: list[str] = []
-
-    def log_in(name: str) -> None:
-        mine = World(world.folder)
-        mine.wait = lambda seconds: time.sleep(seconds)  # type: ignore[method-assign]
-        try:
-            with mine.request():
-                ended.append(f"{name} goes on")
-                going_on.set()
-                leave.wait(20)
-        except Superseded as replaced:
-            ended.append(f"{name}: {replaced}")
-
-    threads = [threading.Thread(target=log_in, args=(name,)) for name in ("second", "third")]
-    with world.request() as first:
-        threads[0].start()
-        wait_until(lambda: first.superseded, "the second waits")
-        threads[1].start()
-        threads[0].join(20)
-        assert ended == ["second: another login from the same origin took over"]
-        assert first.superseded
-        assert not going_on.is_set(), "the first has not let go"
-    assert going_on.wait(20)
-    leave.set()
-    threads[1].join(20)
-    assert ended[1:] == ["third goes on"]
-
-
-def test_a_login_from_another_origin_continues_and_is_announced(world: World) -> None:
-    with world.request() as here:
-        assert not world.throttle().others_wait()
-        assert world.throttle(ELSEWHERE).others_wait()
-        with world.request(ELSEWHERE) as there:
-            assert there.others_wait
-            assert not here.others_wait
-            assert not here.superseded
-            assert world.throttle().others_wait()
-    assert not world.throttle(ELSEWHERE).others_wait()
-    assert world.waited == []
-
-
-def test_a_login_that_is_decided_and_only_ends_its_session_is_not_told_of(world: World) -> None:
-    with world.request() as lease:
-        lease.record(RequestResult.APPROVED)
-        assert not world.throttle(ELSEWHERE).others_wait()
-
-
-def _hold(folder: Path, ready: object) -> None:
-    with World(folder).request():
-        ready.set()  # type: ignore[attr-defined]
-        threading.Event().wait()
-
-
-def test_a_process_that_is_killed_lets_go_by_that(world: World) -> None:
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    process = context.Process(target=_hold, args=(world.folder, ready))
-    process.start()
-    assert ready.wait(30)
-    assert world.throttle(ELSEWHERE).others_wait()
-    process.kill()
-    process.join()
-    assert not world.throttle(ELSEWHERE).others_wait()
-    with world.request() as lease:
-        assert not lease.others_wait
-    assert world.waited == []
-    assert not [name for name in world.files() if name not in (world.file.name, f"{file_stem('alice')}.lock")]
-
-
-def test_a_process_that_is_killed_while_its_request_is_pending_counts_as_a_failure(world: World) -> None:
-    """Nobody who can kill us may ring as often as they like."""
     for _ in range(2):
         with world.request():
-            pass  # and nothing more is heard of it
+            pass  # killed
     began = world.now
     for waited in (0.0, 10.0, 29.9):
         world.now = began + waited
@@ -332,56 +230,10 @@ def test_a_process_that_is_killed_while_its_request_is_pending_counts_as_a_failu
     world.play(RequestResult.APPROVED)
 
 
-def test_an_older_login_that_is_killed_while_a_newer_one_waits_counts_for_the_newer_one(world: World) -> None:
-    world.play(RequestResult.FAILED)
-    older = contextlib.ExitStack()
-    older.enter_context(world.request())
-    world.wait = lambda seconds: older.close()  # type: ignore[method-assign]
-    with pytest.raises(Throttled, match="2 consecutive requests"), world.request():
-        pass
-
-
-def test_a_process_that_is_stuck_locks_nobody_out_for_ever(world: World) -> None:
-    with world.request():
-        world.now += 601
-        with world.request(ELSEWHERE) as lease:
-            assert not lease.others_wait
-        with world.request():
-            assert world.waited == []
-
-
-def test_a_refusal_while_a_newer_login_waits_counts_for_the_newer_one(world: World) -> None:
-    world.play(RequestResult.FAILED)
-    older = contextlib.ExitStack()
-    lease = older.enter_context(world.request())
-
-    def refuse(seconds: float) -> None:
-        lease.record(RequestResult.FAILED)
-        older.close()
-
-    world.wait = refuse  # type: ignore[method-assign]
-    with pytest.raises(Throttled, match="2 consecutive requests"), world.request():
-        pass
-    assert len(world.throttle().state().requests) == 2
-
-
-def test_an_application_that_dies_while_it_waits_leaves_nothing_behind(world: World) -> None:
-    def dies(seconds: float) -> None:
-        raise ConnectionError
-
-    with world.request():
-        world.wait = dies  # type: ignore[method-assign]
-        with pytest.raises(ConnectionError), world.request():
-            pass
-    state = world.throttle().state()
-    assert state.pending == []
-    assert len(state.requests) == 1
-
-
 def test_many_writers_at_the_same_moment_lose_nothing(world: World) -> None:
     def log_in(number: int) -> None:
-        with World(world.folder).request(replace(HERE, rhost=f"192.0.2.{number}")) as lease:
-            lease.record(RequestResult.LOST)
+        with World(world.folder).queued(replace(HERE, rhost=f"192.0.2.{number}")) as queued:
+            queued.leave(failed=True)
 
     threads = [threading.Thread(target=log_in, args=(number,)) for number in range(20)]
     for thread in threads:
@@ -389,7 +241,7 @@ def test_many_writers_at_the_same_moment_lose_nothing(world: World) -> None:
     for thread in threads:
         thread.join()
     state = world.throttle().state()
-    assert len(state.requests) == 20
+    assert len(state.failures) == 20
     assert state.pending == []
 
 
@@ -416,8 +268,8 @@ def test_a_right_code_does_not_count(world: World) -> None:
 
 def test_codes_are_checked_during_backoff_at_the_cap_and_while_a_request_is_pending(world: World) -> None:
     world.play(RequestResult.FAILED)
-    with world.request(limits=replace(LIMITS, requests_per_hour=2)) as lease:
-        lease.record(RequestResult.FAILED)
+    with world.request(limits=replace(LIMITS, requests_per_hour=2)) as queued:
+        queued.record(RequestResult.FAILED)
         with pytest.raises(Throttled), world.request():
             pass
         world.throttle().attempt(1)
@@ -425,18 +277,20 @@ def test_codes_are_checked_during_backoff_at_the_cap_and_while_a_request_is_pend
 
 def test_only_so_many_attempts_are_remembered(world: World) -> None:
     state = RateLimitState("00")
-    for number in range(MOST_ATTEMPTS + 5):
+    for number in range(MOST_KEPT + 5):
         state.attempt(f"place{number}", 1.0)
-    assert len(state.attempts) == MOST_ATTEMPTS
-    assert state.attempts[-1].origin == f"place{MOST_ATTEMPTS + 4}"
+        state.fail(f"place{number}", 1.0)
+    assert len(state.attempts) == len(state.failures) == MOST_KEPT
+    assert f"place{MOST_KEPT + 4}" in state.failures
+    assert state.attempts[-1].origin == f"place{MOST_KEPT + 4}"
 
 
 # What is on the disk
 
 
 def test_no_name_and_no_address_stands_in_the_folder(world: World) -> None:
-    with world.request() as lease:
-        lease.record(RequestResult.FAILED)
+    with world.request() as queued:
+        queued.record(RequestResult.FAILED)
         names = " ".join(world.files())
         everything = names + "".join(path.read_text() for path in world.folder.iterdir())
     assert "alice" not in everything
@@ -448,8 +302,8 @@ def test_no_name_and_no_address_stands_in_the_folder(world: World) -> None:
 def test_the_same_origin_has_another_key_in_another_users_file(world: World) -> None:
     keys = []
     for user in ("alice", "bob"):
-        with world.request(user=user) as lease:
-            lease.record(RequestResult.FAILED)
+        with world.request(user=user) as queued:
+            queued.record(RequestResult.FAILED)
         keys += list(world.throttle(user=user).state().failures)
     assert len(set(keys)) == 2
 
@@ -464,25 +318,34 @@ def test_a_missing_folder_is_an_error_that_says_how_to_make_it(trusted_folder: P
 def test_a_folder_that_is_open_to_others_is_refused(world: World) -> None:
     world.folder.chmod(0o750)
     with pytest.raises(StateError, match="is open to others"):
-        world.throttle().others_wait()
+        world.throttle().state()
 
 
 def test_a_folder_of_somebody_else_is_refused(world: World) -> None:
     os.chown(world.folder, 1, 1)
     with pytest.raises(StateError, match="belongs to user 1"):
-        world.throttle().others_wait()
+        world.throttle().state()
 
 
 def test_a_folder_of_root_is_refused_where_the_module_is_not_root(world: World) -> None:
     os.seteuid(65534)
     try:
         with pytest.raises(StateError, match="belongs to user 0, not to user 65534"):
-            world.throttle().others_wait()
+            world.throttle().state()
     finally:
         os.seteuid(0)
 
 
-WHOLE = {"version": 1, "salt": "00", "failures": {}, "requests": [], "pending": [], "attempts": []}
+WHOLE = {
+    "version": 2,
+    "salt": "00",
+    "failures": {},
+    "requests": [],
+    "pending": [],
+    "attempts": [],
+    "turns": {},
+    "next_turn": 0,
+}
 
 
 @pytest.mark.parametrize(
@@ -500,7 +363,7 @@ WHOLE = {"version": 1, "salt": "00", "failures": {}, "requests": [], "pending": 
             json.dumps({name: value for name, value in WHOLE.items() if name != left_out})
             for left_out in WHOLE
         ),
-        json.dumps({**WHOLE, "version": 2}),
+        json.dumps({**WHOLE, "version": 3}),
         json.dumps({**WHOLE, "salt": 5}),
         json.dumps({**WHOLE, "failures": {"x": [0, 1.0]}}),
         json.dumps({**WHOLE, "failures": {"x": [1, "1"]}}),
@@ -509,7 +372,10 @@ WHOLE = {"version": 1, "salt": "00", "failures": {}, "requests": [], "pending": 
         json.dumps({**WHOLE, "failures": [1]}),
         json.dumps({**WHOLE, "requests": [["../../etc/passwd", 1.0]]}),
         json.dumps({**WHOLE, "requests": [["x"]]}),
-        json.dumps({**WHOLE, "pending": [["x", "y", 1.0, 1]]}),
+        json.dumps({**WHOLE, "pending": [["x", "y", 1.0, 2.0, 1, False]]}),
+        json.dumps({**WHOLE, "pending": [["x", "y", 1.0, 2.0]]}),
+        json.dumps({**WHOLE, "turns": {"x": None}}),
+        json.dumps({**WHOLE, "next_turn": "0"}),
         json.dumps({**WHOLE, "attempts": [["x", True]]}),
     ],
 )
@@ -553,8 +419,8 @@ def test_clearing_leaves_logins_that_are_pending(world: World) -> None:
     world.play(RequestResult.FAILED)
     with world.request(ELSEWHERE):
         world.throttle().clear()
-        assert world.throttle().others_wait()
-        world.play(RequestResult.APPROVED)
+        assert len(world.throttle().state().pending) == 1
+    world.play(RequestResult.APPROVED)
 
 
 def test_what_was_left_half_written_by_somebody_who_died_is_overwritten(world: World) -> None:
@@ -615,6 +481,20 @@ def test_whatever_bytes_a_file_has_it_is_a_state_or_broken(data: bytes) -> None:
         assert isinstance(decoded(data), RateLimitState)
 
 
+def test_the_counters_of_version_0_1_are_kept(world: World) -> None:
+    now = world.now - 1
+    origin = file_stem("00sshd\0from 192.0.2.1")
+    old = {"version": 1, "salt": "00", "failures": {origin: [2, now]}, "requests": [["a", now]]}
+    pending = [[origin, "a", now, False]]
+    world.file.write_text(json.dumps({**old, "pending": pending, "attempts": [[origin, now]]}))
+    world.file.chmod(0o600)
+    with pytest.raises(Throttled, match="2 consecutive requests"):
+        world.play(RequestResult.APPROVED)
+    world.play(RequestResult.FAILED, ELSEWHERE)
+    state = world.throttle().state()
+    assert (len(state.requests), len(state.attempts), state.pending) == (2, 1, [])
+
+
 def test_what_is_written_reads_the_same(world: World) -> None:
     state = RateLimitState("ab")
     state.fail("place", 1.5)
@@ -626,19 +506,24 @@ APPROVED = Decision(Outcome.APPROVED, Result.SUCCESS)
 
 
 @pytest.mark.parametrize(
-    ("end", "notified", "result"),
+    ("end", "left", "result"),
     [
         (APPROVED, True, RequestResult.APPROVED),
-        (denied(Outcome.DENIED, ""), True, RequestResult.FAILED),
-        (denied(Outcome.TIMED_OUT, ""), True, RequestResult.FAILED),
-        (denied(Outcome.UNAVAILABLE, ""), True, RequestResult.LOST),
-        (denied(Outcome.UNAVAILABLE, ""), False, RequestResult.NOT_SENT),
-        (denied(Outcome.NO_DEVICE, ""), False, RequestResult.NOT_SENT),
+        *(
+            (denied(outcome, ""), left, RequestResult.FAILED if left else RequestResult.NOT_SENT)
+            for outcome in (
+                Outcome.DENIED,
+                Outcome.TIMED_OUT,
+                Outcome.UNAVAILABLE,
+                Outcome.NO_DEVICE,
+                Outcome.MISCONFIGURED,
+            )
+            for left in (True, False)
+        ),
+        (Decision(Outcome.UNAVAILABLE, Result.IGNORED), False, RequestResult.NOT_SENT),
         (ApplicationGone(), True, RequestResult.FAILED),
         (ApplicationGone(), False, RequestResult.NOT_SENT),
-        (Superseded(), True, RequestResult.FAILED),
-        (Superseded(), False, RequestResult.NOT_SENT),
-        (Stopping(), True, RequestResult.LOST),
+        (Stopping(), True, RequestResult.STOPPED),
         (Stopping(), False, RequestResult.NOT_SENT),
         (SystemExit(), True, RequestResult.FAILED),
         (SystemExit(), False, RequestResult.FAILED),
@@ -646,7 +531,7 @@ APPROVED = Decision(Outcome.APPROVED, Result.SUCCESS)
     ],
     ids=repr,
 )
-def test_the_result_follows_from_the_end_and_from_what_the_phone_may_have_seen(
-    end: Decision | BaseException, notified: bool, result: RequestResult
+def test_every_request_that_may_have_left_this_machine_and_was_not_approved_is_a_failure(
+    end: Decision | BaseException, left: bool, result: RequestResult
 ) -> None:
-    assert result_of(end, notified) is result
+    assert result_of(end, left) is result

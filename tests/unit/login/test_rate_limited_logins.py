@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
 from pam_iampass.login.concurrency import AtCapacity, ConcurrencyLimit
-from pam_iampass.login.verification import OTHER_LOGIN as OTHERS
+from pam_iampass.login.turn import OTHER_LOGIN as OTHERS
 from pam_iampass.outcome import Login, PamCode
 from pam_iampass.relay.serve import serve
-from pam_iampass.sandbox.faults import HttpStatus
+from pam_iampass.sandbox.faults import HttpStatus, Junk
 from pam_iampass.sandbox.sessions import SandboxSession
 from pam_iampass.system.state_dir import file_stem
 from tests.support.door import Door
 from tests.support.setting import ME, Setting
 from tests.support.state_files import unwritable
+from tests.support.world import wait_until
 
 KEY = "publickey ssh-ed25519 AAAA\n"
 TOO_MANY = "Too many requests: none was sent. Wait {}, or use a recovery code."
@@ -64,9 +66,7 @@ def test_after_two_refusals_in_a_row_no_request_goes_out(world: Setting) -> None
     assert world.calls == calls
     assert outcomes(world) == ["denied", "denied", "throttled"]
     reason = world.records.fields[-1]["IAMPASS_REASON"]
-    assert reason.startswith(
-        "backoff: 2 consecutive requests from this origin were refused, unanswered or abandoned; "
-    )
+    assert reason.startswith("backoff: 2 consecutive requests from this origin were not approved; ")
 
 
 def test_in_sshd_the_backoff_is_displayed_after_enter_and_ends_the_connection(world: Setting) -> None:
@@ -96,21 +96,6 @@ def test_repeated_requests_that_are_aborted_start_the_backoff(world: Setting) ->
     assert world.login().code == PamCode.ABORT
     assert world.calls == calls
     assert outcomes(world) == ["cancelled", "cancelled", "throttled"]
-
-
-def test_repeated_superseding_from_the_same_origin_starts_the_backoff(world: Setting) -> None:
-    world.sandbox.auto = "ask"
-    world.configure(timeout="20s")
-    first = world.door()
-    request = world.sandbox.wait_for_request(Setting.token)
-    second = world.door()
-    world.sandbox.wait_for_request(Setting.token, after=request)
-    third = world.login()
-    assert re.fullmatch(TOO_MANY.format("(2[0-9]|30) seconds"), third.errors[0])
-    for door in (first, second):
-        assert door.finish().errors == ["No longer waiting: another login from the same origin took over."]
-    assert world.calls.count("start") == 2
-    assert world.open_sessions == 0
 
 
 def test_a_stop_of_the_agent_while_the_phone_rings_is_nobodys_refusal(world: Setting) -> None:
@@ -148,25 +133,53 @@ def test_an_approval_ends_the_row_of_refusals(world: Setting) -> None:
     assert outcomes(world) == ["denied", "approved", "denied", "approved"]
 
 
-def test_an_outage_is_nobodys_refusal(world: Setting) -> None:
-    world.sandbox.misbehave("start", HttpStatus(503), times=None)
+def no_phone(world: Setting) -> None:
+    world.sandbox.add_user(Setting.token, device=False)
+
+
+def status(number: int) -> Callable[[Setting], None]:
+    return lambda world: world.sandbox.misbehave("start", HttpStatus(number), times=None)
+
+
+def junk(world: Setting) -> None:
+    world.sandbox.misbehave("start", Junk(b"{", "application/json"), times=None)
+
+
+def unknown(world: Setting) -> None:
+    world.write("users.yaml", f"{ME}: nobody-knows-this\n")
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [no_phone, unknown, junk, *map(status, (401, 404, 429, 500, 502, 503, 504))],
+    ids=["no phone", "unknown", "junk", "401", "404", "429", "500", "502", "503", "504"],
+)
+def test_every_start_that_left_this_machine_and_was_not_approved_counts_and_leads_to_the_backoff(
+    world: Setting, prepare: Callable[[Setting], None]
+) -> None:
+    prepare(world)
+    for _ in range(2):
+        assert world.login().code == PamCode.ABORT
+    calls = world.calls
+    assert world.login().code == PamCode.ABORT
+    assert world.calls == calls
+    assert outcomes(world)[-1] == "throttled"
+    found = world.dirs.rate_limit(ME, Login(ME, "test")).state()
+    assert len(found.requests) == 2
+    assert [failures.count for failures in found.failures.values()] == [2]
+
+
+def test_an_outage_before_anything_has_left_this_machine_counts_for_nothing(world: Setting) -> None:
+    world.configure(server="https://127.0.0.1:1")
     for _ in range(4):
         world.login()
     assert outcomes(world) == ["unavailable"] * 4
-
-
-def test_no_phone_and_a_token_that_iampass_does_not_know_are_no_refusals(world: Setting) -> None:
-    world.sandbox.add_user(Setting.token, device=False)
-    for _ in range(3):
-        world.login()
-    world.write("users.yaml", f"{ME}: nobody-knows-this\n")
-    for _ in range(3):
-        world.login()
-    assert outcomes(world) == ["no_device"] * 3 + ["denied"] * 3
+    found = world.dirs.rate_limit(ME, Login(ME, "test")).state()
+    assert (found.requests, found.failures) == ([], {})
 
 
 def test_a_cap_on_requests_that_were_not_approved(world: Setting) -> None:
-    world.configure(throttle="{requests_per_hour: 2}")
+    world.configure(throttle="{spacing: 0s, requests_per_hour: 2}")
     world.login()
     world.sandbox.auto = "deny"
     for number in range(3):
@@ -175,64 +188,124 @@ def test_a_cap_on_requests_that_were_not_approved(world: Setting) -> None:
     assert told.errors == [TOO_MANY.format("60 minutes")]
 
 
-# One pending request
+# One request at a time
 
 
-def test_a_newer_login_from_the_same_origin_takes_over_once_the_older_session_has_ended(
+def test_two_logins_from_two_origins_are_approved_one_after_the_other(world: Setting) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="20s", throttle="{spacing: 1s}")
+    first = world.door(rhost="192.0.2.1")
+    request = world.sandbox.wait_for_request(Setting.token)
+    second = world.door(rhost="192.0.2.2")
+    assert second.wait_for_text() == OTHERS
+    assert world.calls.count("start") == 1
+    world.sandbox.approve(request)
+    told = first.finish()
+    assert (told.code, told.said.count(OTHERS)) == (PamCode.SUCCESS, 0)
+    ended = world.sandbox.wait_for_end(request)
+    other = world.sandbox.wait_for_request(Setting.token, after=request)
+    assert ended.ended_at is not None
+    assert other.started_at >= ended.ended_at + 0.5, "not at once"
+    world.sandbox.approve(other)
+    assert second.finish().code == PamCode.SUCCESS
+    assert outcomes(world) == ["approved", "approved"]
+
+
+def test_three_logins_from_one_origin_are_each_approved_in_their_turn(world: Setting) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="20s")
+    doors = [world.door() for _ in range(3)]
+    request = None
+    for _ in doors:
+        request = world.sandbox.wait_for_request(Setting.token, after=request)
+        assert world.open_sessions == 1
+        world.sandbox.approve(request)
+    assert [door.finish().code for door in doors] == [PamCode.SUCCESS] * 3
+
+
+def test_an_origin_that_starts_logins_all_the_time_does_not_keep_the_owner_out(world: Setting) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="20s")
+    attackers = [world.door(rhost="192.0.2.66") for _ in range(5)]
+    request = world.sandbox.wait_for_request(Setting.token)
+    owner = world.door(rhost="192.0.2.1")
+    assert owner.wait_for_text() == OTHERS
+    world.sandbox.deny(request)
+    owners = world.sandbox.wait_for_request(Setting.token, after=request)
+    world.sandbox.approve(owners)
+    assert owner.finish().code == PamCode.SUCCESS
+    world.sandbox.deny(world.sandbox.wait_for_request(Setting.token, after=owners))
+    assert [door.finish().code for door in attackers] == [PamCode.ABORT] * 5
+    assert world.calls.count("start") == 3, "after two refusals the others are not asked about"
+    assert sorted(outcomes(world)) == ["approved", "denied", "denied", *["throttled"] * 3]
+
+
+def test_before_the_prompt_is_answered_nothing_tells_whether_another_login_waits(world: Setting) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="20s", prompt="always", throttle="{spacing: 0s, logins_at_once: 1}")
+    alone = world.login(answers=(None,), rhost="192.0.2.1")
+    with ThreadPoolExecutor(1) as pool:
+        owner = pool.submit(world.door(rhost="192.0.2.1").finish)
+        request = world.sandbox.wait_for_request(Setting.token)
+        for rhost in ("192.0.2.1", "192.0.2.2"):
+            told = world.login(answers=(None,), rhost=rhost)
+            assert (told.shown, told.code) == (alone.shown, alone.code)
+        world.sandbox.approve(request)
+        assert owner.result().code == PamCode.SUCCESS
+    assert len(alone.shown) == 1
+
+
+def test_in_sshd_nothing_is_said_about_another_login_since_it_would_be_shown_after_the_result(
     world: Setting,
 ) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="20s")
-    older = world.door()
-    first = world.sandbox.wait_for_request(Setting.token)
-    newer = world.door()
-    second = world.sandbox.wait_for_request(Setting.token, after=first)
-    ended = world.sandbox.wait_for_end(first)
-    assert ended.ended_at is not None
-    assert ended.ended_at <= second.started_at
-    told = older.finish()
-    assert told.code == PamCode.ABORT
-    assert told.errors == ["No longer waiting: another login from the same origin took over."]
-    world.sandbox.approve(second)
-    assert newer.finish().code == PamCode.SUCCESS
-    assert outcomes(world) == ["throttled", "approved"]
-    assert [call for call in world.calls if call != "poll"] == ["start", "end", "start", "end"]
+    with ThreadPoolExecutor(1) as pool:
+        first = world.door(rhost="192.0.2.1")
+        request = world.sandbox.wait_for_request(Setting.token)
+        second = pool.submit(world.door(rhost="192.0.2.2", ssh_auth_info=KEY).finish)
+        throttle = world.dirs.rate_limit(ME, Login(ME, "test"))
+        wait_until(lambda: len(throttle.state().pending) == 2, "the second waits")
+        world.sandbox.approve(request)
+        assert first.finish().code == PamCode.SUCCESS
+        world.sandbox.approve(world.sandbox.wait_for_request(Setting.token, after=request))
+        told = second.result()
+    assert (told.shown, told.code) == (told.asked, PamCode.SUCCESS)
 
 
-def test_a_login_from_another_origin_leaves_the_first_alone_and_both_are_informed(world: Setting) -> None:
+def test_a_login_whose_turn_does_not_come_sends_nothing_and_says_why(world: Setting) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="20s")
     first = world.door(rhost="192.0.2.1")
     request = world.sandbox.wait_for_request(Setting.token)
-    second = world.door(rhost="192.0.2.2")
-    other = world.sandbox.wait_for_request(Setting.token, after=request)
-    third = world.door(rhost="192.0.2.3")
-    last = world.sandbox.wait_for_request(Setting.token, after=other)
-    for session in (request, other, last):
-        world.sandbox.approve(session)
-    told = [door.finish() for door in (first, second, third)]
-    assert [each.code for each in told] == [PamCode.SUCCESS] * 3
-    assert [each.said.count(OTHERS) for each in told] == [0, 1, 1]
+    world.configure(timeout="2s")
+    told = world.login(rhost="192.0.2.2")
+    assert told.code == PamCode.ABORT
+    assert told.errors == [
+        "Other logins in your name came first; no request was sent. Deny requests that you do not recognize."
+    ]
+    assert outcomes(world) == ["throttled"]
+    world.sandbox.approve(request)
+    assert first.finish().code == PamCode.SUCCESS
+    assert world.calls.count("start") == 1
 
 
-def test_in_sshd_the_other_login_is_told_of_before_the_prompt(world: Setting) -> None:
+def test_to_hang_up_after_reading_that_another_login_waits_counts_as_a_failure(world: Setting) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="20s")
-    said_at_the_prompt: list[int] = []
-    with contextlib.ExitStack() as ended:
-        other = world.door(rhost="192.0.2.1")
-        request = world.sandbox.wait_for_request(Setting.token)
-        ended.callback(other.finish)
-        ended.callback(world.sandbox.deny, request)
-
-        def press_enter() -> str:
-            said_at_the_prompt.append(world.calls.count("start"))
-            world.sandbox.auto = "approve"
-            return ""
-
-        told = world.login(answers=(press_enter,), rhost="192.0.2.2", ssh_auth_info=KEY)
-    assert said_at_the_prompt == [1]
-    assert told.said == [OTHERS]
+    owner = world.door(rhost="192.0.2.1")
+    request = world.sandbox.wait_for_request(Setting.token)
+    for _ in range(2):
+        attacker = world.door(rhost="192.0.2.66")
+        assert attacker.wait_for_text() == OTHERS
+        attacker.die()
+        attacker.wait()
+    told = world.login(rhost="192.0.2.66")
+    assert re.fullmatch(TOO_MANY.format("(2[0-9]|30) seconds"), told.errors[0])
+    assert told.said == []
+    world.sandbox.approve(request)
+    assert owner.finish().code == PamCode.SUCCESS
+    assert outcomes(world) == ["cancelled", "cancelled", "throttled", "approved"]
 
 
 def test_hanging_up_releases_the_lease_at_once(world: Setting) -> None:
@@ -316,20 +389,26 @@ def test_state_that_breaks_while_the_phone_rings_changes_no_decision(world: Sett
 def test_so_many_logins_of_one_person_and_origin_at_once_and_no_more() -> None:
     concurrency = ConcurrencyLimit()
     here, elsewhere = Login("alice", "sshd", "a"), Login("alice", "sshd", "b")
-    with concurrency.acquire("alice", here, 1):
-        with pytest.raises(AtCapacity), concurrency.acquire("alice", here, 1):
+    with concurrency.acquire("prompt", "alice", here, 1):
+        with pytest.raises(AtCapacity), concurrency.acquire("prompt", "alice", here, 1):
             pass
-        with concurrency.acquire("alice", elsewhere, 1), concurrency.acquire("bob", here, 1):
+        with (
+            concurrency.acquire("prompt", "alice", elsewhere, 1),
+            concurrency.acquire("prompt", "bob", here, 1),
+        ):
             pass
-    with concurrency.acquire("alice", here, 1):
+        with concurrency.acquire("request", "alice", here, 1):
+            pass
+    with concurrency.acquire("prompt", "alice", here, 1):
         pass
 
 
-def test_a_crowd_is_turned_away_before_any_prompt_and_from_that_origin_only(world: Setting) -> None:
-    world.configure(throttle="{logins_at_once: 1}")
-    with world.concurrency.acquire(ME, Login(ME, "test", "192.0.2.1"), 1):
+@pytest.mark.parametrize(("stage", "prompts"), [("prompt", 0), ("request", 1)])
+def test_a_crowd_is_turned_away_from_that_origin_only(world: Setting, stage: str, prompts: int) -> None:
+    world.configure(throttle="{spacing: 0s, logins_at_once: 1}")
+    with world.concurrency.acquire(stage, ME, Login(ME, "test", "192.0.2.1"), 1):
         told = world.login(ssh_auth_info=KEY, rhost="192.0.2.1")
-        assert told.asked == []
+        assert len(told.asked) == prompts
         assert told.errors == ["Too many logins in your name at once. Finish the others, then try again."]
         assert world.outcome() == ("throttled", "denied")
         assert world.calls == []

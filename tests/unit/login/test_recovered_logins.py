@@ -20,8 +20,9 @@ from tests.support.setting import ME, Setting
 from tests.support.state_files import unwritable
 
 KEY = "publickey ssh-ed25519 AAAA\n"
-PLAIN = "IAMPASS: press Enter to get a request on your phone; you then have 3 seconds: "
-OFFER = PLAIN.replace("phone;", "phone, or type a recovery code;")
+PROMPT = (
+    "IAMPASS: press Enter to get a request on your phone, or type a recovery code; you then have 3 seconds: "
+)
 QUESTION = "IAMPASS recovery code (Enter: none): "
 WRONG = "This recovery code is wrong or was already used."
 AWAY = "https://127.0.0.1:1"
@@ -47,7 +48,7 @@ def in_sshd(world: Setting, typed: Answer, **items: str) -> Told:
 def test_a_code_at_the_prompt_lets_in_and_no_phone_rings(world: Setting, codes: list[str]) -> None:
     told = in_sshd(world, codes[0])
     assert told.code == PamCode.SUCCESS
-    assert told.asked == [OFFER]
+    assert told.asked == [PROMPT]
     assert told.said == ["The recovery code was accepted: 9 recovery codes are left."]
     assert world.outcome() == ("recovered", "success")
     assert world.calls == []
@@ -80,10 +81,22 @@ def test_the_last_codes_come_with_advice(world: Setting, codes: list[str]) -> No
     assert said[9] == ["The recovery code was accepted: 0 recovery codes are left." + advice]
 
 
-def test_who_has_no_codes_left_is_not_reminded_of_them(world: Setting, codes: list[str]) -> None:
-    for code in codes:
-        in_sshd(world, code)
-    assert in_sshd(world, "").asked == [PLAIN]
+def test_the_prompt_tells_neither_who_has_codes_nor_who_is_listed(world: Setting) -> None:
+    asked = [in_sshd(world, "").asked]
+    codes = world.dirs.recovery_codes(ME).renew()
+    asked += [in_sshd(world, code).asked for code in codes]
+    asked.append(in_sshd(world, "").asked)
+    world.write("users.yaml", "somebody-else: token\n")
+    asked.append(in_sshd(world, "").asked)
+    assert asked == [[PROMPT]] * 13
+    assert world.records.fields[-1]["IAMPASS_OUTCOME"] == "unlisted"
+
+
+def test_a_code_of_a_user_who_is_no_longer_listed_is_not_looked_at(world: Setting, codes: list[str]) -> None:
+    world.write("users.yaml", "somebody-else: token\n")
+    assert in_sshd(world, codes[0]).code == PamCode.MAXTRIES
+    assert world.outcome() == ("unlisted", "denied")
+    assert left(world) == 10
 
 
 @pytest.mark.parametrize("typed", ["", " ", "yes", "hunter2", "\udcff", "1234-5678-9012", "a" * 17])
@@ -126,7 +139,7 @@ def test_wrong_codes_are_counted_for_each_origin_and_then_even_the_right_one_is_
 def test_a_code_works_during_backoff_at_the_cap_and_while_another_request_is_pending(
     world: Setting, codes: list[str]
 ) -> None:
-    world.configure(timeout="20s", throttle="{requests_per_hour: 2}")
+    world.configure(timeout="20s", throttle="{spacing: 0s, requests_per_hour: 2}")
     world.sandbox.auto = "deny"
     world.login(service="test")
     world.sandbox.auto = "ask"
@@ -177,7 +190,7 @@ def test_a_code_that_cannot_be_spent_or_counted_is_not_accepted(
 def test_codes_that_cannot_be_read_keep_nobody_from_the_phone(world: Setting, codes: list[str]) -> None:
     Path(world.dirs.codes).chmod(0o755)
     told = in_sshd(world, "")
-    assert (told.asked, told.code) == ([PLAIN], PamCode.SUCCESS)
+    assert (told.asked, told.code) == ([PROMPT], PamCode.SUCCESS)
     assert in_sshd(world, codes[0]).code == PamCode.MAXTRIES
     assert world.records.fields[-1]["IAMPASS_OUTCOME"] == "misconfigured"
 
@@ -269,31 +282,30 @@ def test_the_setting_says_when_a_code_is_asked_for(
     assert len(world.login().asked) == after_outage
 
 
-def test_who_has_no_codes_is_not_asked(world: Setting) -> None:
+def test_nobody_is_asked_where_there_were_never_any_codes(world: Setting) -> None:
     away(world)
     assert world.login().asked == []
 
 
+def test_whether_a_user_has_codes_does_not_show_in_what_is_asked(world: Setting, codes: list[str]) -> None:
+    world.dirs.recovery_codes("bob").renew()
+    away(world)
+    asked = [world.login(answers=("0" * 16,)).asked]
+    world.dirs.recovery_codes(ME).revoke()
+    told = world.login(answers=("0" * 16,))
+    assert [*asked, told.asked] == [[QUESTION]] * 2
+    assert told.errors[1:] == [WRONG]
+
+
 def test_in_sshd_nobody_is_asked_a_second_time(world: Setting, codes: list[str]) -> None:
     away(world)
-    assert in_sshd(world, "").asked == [OFFER]
+    assert in_sshd(world, "").asked == [PROMPT]
 
 
 def test_an_outage_that_is_tolerated_needs_no_code(world: Setting, codes: list[str]) -> None:
     away(world, unavailable="ignore")
     told = world.login()
     assert (told.code, told.asked) == (PamCode.IGNORE, [])
-
-
-def test_a_login_that_was_taken_over_asks_for_no_code(world: Setting, codes: list[str]) -> None:
-    world.sandbox.auto = "ask"
-    world.configure(timeout="20s")
-    older = world.door()
-    first = world.sandbox.wait_for_request(Setting.token)
-    newer = world.door()
-    world.sandbox.approve(world.sandbox.wait_for_request(Setting.token, after=first))
-    assert older.finish().asked == []
-    assert newer.finish().code == PamCode.SUCCESS
 
 
 def test_polls_that_fail_leave_the_way_by_a_code(world: Setting, codes: list[str]) -> None:

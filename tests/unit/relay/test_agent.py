@@ -16,7 +16,7 @@ import pytest
 
 from pam_iampass import module
 from pam_iampass.audit.journal import Journal
-from pam_iampass.outcome import PamCode
+from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.agent import Agent, notify
 from pam_iampass.relay.agent_context import SharedContext
@@ -192,7 +192,9 @@ def test_a_poll_that_hangs_hides_neither_the_end_of_the_application_nor_that_of_
 def test_stopping_also_ends_a_login_that_is_at_the_prompt(world: Setting) -> None:
     with running(world) as agent:
         connection = agent.connect()
-        connection.sendall(Hello(1, 0, (f"config={world.folder / 'iampass.yaml'}",)).encode().encode())
+        connection.sendall(
+            Hello(Phase.AUTHENTICATE, 0, (f"config={world.folder / 'iampass.yaml'}",)).encode().encode()
+        )
         connection.sendall(protocol.encode_items({"user": ME.encode(), "ssh_auth_info": b""}).encode())
         assert connection.recv(1) == b"Q"
         agent.agent.stop()

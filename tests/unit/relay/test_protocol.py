@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.protocol import Frame, FrameError, FrameType, Hello
 
@@ -50,7 +51,9 @@ def test_any_frame_in_any_place_is_read_or_a_frame_error(kind: FrameType, payloa
 @given(st.integers(0, 2**32 - 1), st.lists(TEXT_WITHOUT_NUL))
 def test_a_greeting_survives_with_any_bytes(flags: int, arguments: list[bytes]) -> None:
     texts = tuple(argument.decode("utf-8", "surrogateescape") for argument in arguments)
-    assert Hello.decode(Hello(1, flags, texts).encode()) == Hello(1, flags, texts)
+    assert Hello.decode(Hello(Phase.AUTHENTICATE, flags, texts).encode()) == Hello(
+        Phase.AUTHENTICATE, flags, texts
+    )
 
 
 @given(st.dictionaries(st.sampled_from(sorted(protocol.KNOWN_ITEMS)), TEXT_WITHOUT_NUL))
@@ -77,7 +80,7 @@ def test_a_cut_off_unknown_or_too_long_frame_is_an_error(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"\x01", b"\x02\x01\0\0\0\0", b"\x00\x01\0\0\0\0", b"\x01\x02\0\0\0\0", b"\x01\x01\0\0\0\0debug"],
+    [b"", b"\x01", b"\x02\x01\0\0\0\0", b"\x00\x01\0\0\0\0", b"\x01\x03\0\0\0\0", b"\x01\x01\0\0\0\0debug"],
 )
 def test_a_greeting_of_another_version_phase_or_shape_is_an_error(payload: bytes) -> None:
     with pytest.raises(FrameError):
@@ -115,7 +118,10 @@ def test_the_frames_on_the_wire_are_those_of_the_written_protocol() -> None:
     assert protocol.ask("Enter: ", echo=True).encode() == b"Q\0\0\0\x08\x01Enter: "
     assert protocol.say("a\0b").encode() == b"S\0\0\0\x02ab"
     assert protocol.say("no", error=True).encode() == b"E\0\0\0\x02no"
-    assert Hello(1, 0x8000, ("debug",)).encode().encode() == b"H\0\0\0\x0c\x01\x01\0\0\x80\0debug\0"
+    assert (
+        Hello(Phase.AUTHENTICATE, 0x8000, ("debug",)).encode().encode()
+        == b"H\0\0\0\x0c\x01\x01\0\0\x80\0debug\0"
+    )
 
 
 def test_a_frame_that_would_be_too_long_is_not_written() -> None:

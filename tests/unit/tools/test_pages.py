@@ -17,7 +17,7 @@ from pam_iampass.audit.journal import MESSAGE_IDS, SESSION_LEFT_OPEN, Journal
 from pam_iampass.cli import GROUPS, group
 from pam_iampass.config.schema import SCHEMA, Key, Section
 from pam_iampass.login.arguments import ModuleArguments
-from pam_iampass.outcome import RESULTS, Decision, Login, Outcome
+from pam_iampass.outcome import RESULTS, Decision, Login, Outcome, Phase
 from tests.support.man_page import ManPage, plain
 from tests.support.setting import Records
 
@@ -174,7 +174,8 @@ def test_every_module_argument_is_described_and_none_other(pages: Path) -> None:
 
 def test_every_result_code_is_described_and_none_other(pages: Path) -> None:
     terms = page(pages, "pam_iampass.8").terms("RETURN VALUES")
-    logins = Login("alice", "sudo"), Login("alice", "sshd", ssh_auth_info="")
+    in_sshd = Login("alice", "sshd", ssh_auth_info="")
+    logins = Login("alice", "sudo"), in_sshd, dataclasses.replace(in_sshd, phase=Phase.ACCOUNT)
     decisions = [Decision(outcome, result) for outcome, results in RESULTS.items() for result in results]
     returned = {decision.pam_code(login) for decision in decisions for login in logins}
     assert sorted(terms) == sorted(f"PAM_{code.name}" for code in returned)
@@ -206,7 +207,7 @@ def test_every_stack_that_is_shipped_is_shown(pages: Path) -> None:
     shown = described.shown(200)
     for file in sorted((ROOT / "config/pam.d").iterdir()):
         assert any(heading.endswith(f": {file.name}") for heading in described.parts())
-        lines = re.findall(r"^auth .*$", file.read_text(), re.MULTILINE)
+        lines = re.findall(r"^auth .*$|^account .*pam_iampass.*$", file.read_text(), re.MULTILINE)
         assert lines
         for line in lines:
             assert line in shown

@@ -1,0 +1,56 @@
+"""Waiting for the turn to ask the phone: one person has one request at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable
+
+from pam_iampass.login.application import ApplicationGone
+
+if TYPE_CHECKING:
+    from pam_iampass.login.rate_limit import QueuedLogin
+
+#: How often a login looks whether it is its turn, at first and later. Seconds.
+FIRST_INTERVAL = 0.02
+INTERVAL = 0.4
+#: The part of the time that must be left for the person to answer; a request with less is not sent.
+LEAST_LEFT = 1 / 6
+
+OTHER_LOGIN = (
+    "Another login in your name is decided before this one. Deny requests that you do not recognize."
+)
+
+
+class TurnDidNotCome(Exception):
+    """Other logins of the person took all the time."""
+
+
+def wait_for_turn(
+    queued: QueuedLogin,
+    remaining: Callable[[], float],
+    pause: Callable[[float], None],
+    announce: Callable[[str], None] | None,
+) -> bool:
+    """Wait until the login has its turn; returns whether it had to wait.
+
+    `remaining` returns the seconds that are left, `pause` waits for some. `announce` shows the person that another
+    login comes first; None where nothing can be shown. To leave after that counts as a failure: otherwise a caller
+    could find out again and again, for nothing, when the person logs in. Raises TurnDidNotCome, Throttled, StateError
+    and what `pause` raises.
+    """
+    announced, waited = False, False
+    interval, least = FIRST_INTERVAL, remaining() * LEAST_LEFT
+    try:
+        while not queued.has_turn:
+            waited = True
+            if announce is not None and not announced and queued.others_wait():
+                announced = True
+                announce(OTHER_LOGIN)
+            if remaining() <= least:
+                raise TurnDidNotCome
+            pause(interval)
+            interval = min(2 * interval, INTERVAL)
+            queued.try_turn()
+    except BaseException as end:
+        queued.leave(failed=announced and isinstance(end, ApplicationGone))
+        raise
+    return waited

@@ -1,0 +1,81 @@
+"""The module in sshd's account phase: no prompt, no word about an approval, and every denial with its reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from pam_iampass.outcome import PamCode
+from tests.support.door import AccountDoor, Told
+from tests.support.setting import ME, Setting
+
+
+def account(world: Setting, *arguments: str, rhost: str = "") -> Told:
+    """A login that is decided in the account phase, after a key."""
+    world.door_class = AccountDoor
+    return world.login(*arguments, ssh_auth_info="", rhost=rhost)
+
+
+def test_an_approval_lets_the_login_pass_without_a_word(world: Setting) -> None:
+    told = account(world)
+    assert told.code == PamCode.SUCCESS
+    assert told.shown == []
+    assert told.promised == [3.0]
+    assert world.outcome() == ("approved", "success")
+    assert world.open_sessions == 0
+
+
+@pytest.mark.parametrize("prompt", ["auto", "always", "never"])
+def test_nothing_is_asked_whatever_the_settings_say(world: Setting, prompt: str) -> None:
+    world.configure(prompt=prompt)
+    world.dirs.recovery_codes(ME).renew()
+    world.sandbox.auto = "deny"
+    told = account(world)
+    assert told.code == PamCode.PERM_DENIED
+    assert told.shown == ["Denied on your phone."]
+    assert world.calls.count("start") == 1
+
+
+def test_a_time_out_is_said(world: Setting) -> None:
+    world.configure(timeout="1s", recovery="{ask: unanswered}")
+    world.dirs.recovery_codes(ME).renew()
+    world.sandbox.auto = "ignore"
+    told = account(world)
+    assert told.code == PamCode.PERM_DENIED
+    assert told.shown == ["Nobody answered on your phone within 1 second."]
+    assert world.outcome() == ("timed_out", "denied")
+    assert world.open_sessions == 0
+
+
+@pytest.mark.parametrize(
+    ("unavailable", "code", "said"),
+    [("deny", PamCode.PERM_DENIED, "unreachable from"), ("ignore", PamCode.IGNORE, "Continuing without")],
+)
+def test_an_outage_is_said(world: Setting, unavailable: str, code: int, said: str) -> None:
+    world.configure(server="https://127.0.0.1:1", unavailable=unavailable)
+    told = account(world)
+    assert told.code == code
+    assert told.said == []
+    assert said in told.errors[0]
+
+
+def test_without_a_phone_nobody_is_offered_to_register_one(world: Setting) -> None:
+    world.configure(enroll_at_login="true")
+    world.sandbox.add_user(Setting.token, device=False)
+    told = account(world)
+    assert told.code == PamCode.PERM_DENIED
+    assert told.errors == ["No phone is registered for you at IAMPASS. Please ask your administrator."]
+    assert world.outcome() == ("no_device", "denied")
+
+
+def test_who_is_exempt_passes_without_a_call(world: Setting) -> None:
+    world.configure(exempt="{networks: [192.0.2.0/24]}")
+    told = account(world, rhost="192.0.2.7")
+    assert (told.code, told.shown, world.calls) == (PamCode.IGNORE, [], [])
+
+
+def test_a_line_that_requires_a_key_denies_because_sshd_has_not_told_of_it_yet(world: Setting) -> None:
+    told = account(world, "first_factor=publickey")
+    assert told.code == PamCode.PERM_DENIED
+    assert world.outcome() == ("misconfigured", "denied")
+    assert "first_factor belongs on an auth line" in world.only_record()["IAMPASS_REASON"]
+    assert world.calls == []
