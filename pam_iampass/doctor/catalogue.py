@@ -48,7 +48,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "The module cannot be loaded: {what}",
             "`/usr/bin/python3 -I -S` must find the module and its packages in the folder that the package was built"
             " for. An upgrade of Python can move them. Every login is denied.",
-            "Install pam-iampass, python3-requests, python3-yaml and python3-systemd for this Python",
+            "Install pam-iampass, python3-requests and python3-yaml for this Python",
         ),
         _error(
             "state-folder",
