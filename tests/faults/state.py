@@ -17,6 +17,7 @@ from tests.support.faults.case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expe
 from tests.support.faults.circumstances import STATE_BY_LINK, STATE_FOLDER
 from tests.support.faults.expected import (
     APPROVED,
+    BYPASSED,
     DENIED,
     EXEMPT,
     MISCONFIGURED,
@@ -61,6 +62,7 @@ def table() -> Iterator[Case]:
         yield Case(name, EXEMPT, FINE, exempt, circumstance=circumstance)
     for what, damage in DAMAGE.items():
         yield Case(f"the user's rate limit state {what}", MISCONFIGURED, FINE, prepare=_done(damage))
+    yield Case("the user is bypassed", BYPASSED, FINE, prepare=lambda place: place.bypass())
     yield from _requests()
     yield from _codes()
 
