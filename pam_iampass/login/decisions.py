@@ -67,6 +67,12 @@ def cancelled(reason: str) -> Decision:
     return denied(Outcome.CANCELLED, reason)
 
 
+def phone_lost(elapsed: float) -> Decision:
+    """An administrator reported the phone lost while the login waited for it."""
+    reason = "the phone was reported lost (pam-iampass phone lost)"
+    return denied(Outcome.DENIED, reason, "Your phone was reported lost. " + ASK_THE_ADMINISTRATOR, elapsed)
+
+
 def throttled(reason: str, wait: float) -> Decision:
     """No request may be sent now. The message is the same whether or not the person has recovery codes."""
     message = f"Too many requests: none was sent. Wait {wait_of(wait)}, or use a recovery code."

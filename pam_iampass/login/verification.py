@@ -119,7 +119,7 @@ def _get_approval(
 
 def _ask_in_turn(request: PhoneRequest, rate_limit: RateLimit, limits: ThrottleSettings) -> Decision:
     """Wait for the turn, ask the phone, record the result. Raises AtCapacity."""
-    from pam_iampass.login.rate_limit import Throttled, result_of
+    from pam_iampass.login.rate_limit import PhoneLost, Throttled, result_of
     from pam_iampass.login.turn import TurnDidNotCome, wait_for_turn
 
     remaining = request.deadline.remaining
@@ -130,8 +130,12 @@ def _ask_in_turn(request: PhoneRequest, rate_limit: RateLimit, limits: ThrottleS
         return decisions.throttled(str(throttled), throttled.wait)
     except TurnDidNotCome:
         return decisions.turn_did_not_come(request.elapsed())
+    except PhoneLost:
+        return decisions.phone_lost(request.elapsed())
     try:
-        decision = request.ask(waited=waited)
+        decision = request.ask(waited=waited, check=queued.check_phone)
+    except PhoneLost:
+        decision = decisions.phone_lost(request.elapsed())
     except BaseException as interruption:
         queued.record(result_of(interruption, request.may_have_left))
         raise

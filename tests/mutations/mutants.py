@@ -529,6 +529,15 @@ MUTANTS = (
         "::test_repeated_requests_that_are_aborted_start_the_backoff",
     ),
     Mutant(
+        1,
+        "a phone that was reported lost approves a login that waits for it",
+        "pam_iampass/login/approval.py",
+        "            check()\n",
+        "",
+        "tests/unit/login/test_rate_limited_logins.py"
+        "::test_a_login_that_waits_for_a_lost_phone_is_denied_although_the_phone_approves",
+    ),
+    Mutant(
         4,
         "to find out whether another login waits costs nothing",
         "pam_iampass/login/turn.py",
