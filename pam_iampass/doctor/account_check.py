@@ -9,7 +9,7 @@ from functools import cached_property
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding
 from pam_iampass.outcome import PamCode
-from pam_iampass.pam.controls import CODES
+from pam_iampass.pam.controls import CODES, Action
 from pam_iampass.pam.dialect import Dialect
 from pam_iampass.pam.modules import Role, demands_key, fixed_answer, is_ours, role, stem
 from pam_iampass.pam.simulation import Simulation, simulate
@@ -55,22 +55,22 @@ class AccountCheck:
             yield self._finding("account-skipped", f"ends at {skipped.asked[-1]}")
         asking = [results for results, run in passing if _asks(run)]
         yield from self._denied(asking)
-        if any(self._run(results, PamCode.IGNORE).result not in _PASSES for results in asking):
+        if asking and self._run(asking[0], PamCode.IGNORE).result not in _PASSES:
             yield self._finding("account-ignored-fails")
         yield from self._in_vain(run for _results, run in runs if _asks(run) and run.result not in _PASSES)
 
     def _denied(self, asking: Sequence[Results]) -> Iterator[Finding]:
         for code in PamCode:
-            if code in (PamCode.SUCCESS, PamCode.IGNORE, PamCode.INCOMPLETE):
+            if code in (*_PASSES, PamCode.IGNORE, PamCode.INCOMPLETE):
                 continue
-            if any(self._run(results, code).result in _PASSES for results in asking[:1]):
+            if any(self._run(results, code).result in _PASSES for results in asking):
                 yield self._finding("account-denial-passes", f"although we return {CODES[code]}")
                 return
 
     def _in_vain(self, runs: Iterator[Simulation]) -> Iterator[Finding]:
         for run in runs:
             for handler, code in zip(run.asked, run.answered.values()):
-                if code in _REFUSALS and stem(handler) != "pam_deny":
+                if code in _REFUSALS and _refuses(handler, code):
                     yield self._finding("account-rings-in-vain", f"refused by {handler}")
                     return
 
@@ -109,6 +109,13 @@ class AccountCheck:
 
 def _asks(run: Simulation) -> bool:
     return any(is_ours(handler) for handler in run.asked)
+
+
+def _refuses(handler: Handler, code: int) -> bool:
+    """Whether the module, rather than one after it, refuses the login."""
+    if stem(handler) == "pam_deny":
+        return False
+    return role(handler) is Role.FIRST_FACTOR or handler.actions[code] in (Action.BAD, Action.DIE)
 
 
 def _key(handler: Handler) -> str:

@@ -391,13 +391,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "An expired password, or a line before ours, skips the phone",
             "A line before ours in the `account` stack can end it (`done`, `sufficient`, a jump). Debian's"
             " common-account ends so for an expired password, Red Hat's password-auth for every local user.",
-            "Write substack instead of include for the file before our line: {place}",
+            "Move our line before the line that includes the shared file: {place}",
         ),
         _error(
             "account-denial-passes",
             "A denial in the account phase lets users in",
-            "The control of our line lets the `account` stack succeed even if the module denies or is missing.",
-            "Write `required` on the line at {place}",
+            "The control of our line lets the stack succeed even if the module denies or is missing, or a line before"
+            " ours has fixed the result `new_authtok_reqd`, with which sshd lets users in.",
+            "Write `requisite` on the line at {place}, and move it before the shared file",
         ),
         _error(
             "account-key-demanded",
@@ -416,7 +417,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "account-rings-in-vain",
             "The phone rings for logins that the account stack refuses",
             "A line after ours refuses the login, or one before it that does not end the stack at once.",
-            "Before our line, write that module with `requisite`: {place}",
+            "Before our line write that module with `requisite`, as the file that setup creates does: {place}",
         ),
         _error(
             "pam-python-set-uid",

@@ -1021,8 +1021,8 @@ MUTANTS = (
         14,
         "an expired password skips the phone in the account phase of sshd",
         "config/pam.d/iampass-sshd-quiet",
-        "account    substack     common-account",
-        "account    include      common-account",
+        "account    requisite    pam_iampass.so",
+        "@include common-account\naccount    requisite    pam_iampass.so",
         "tests/system/test_quiet.py::test_an_expired_password_does_not_skip_the_phone",
     ),
 )
