@@ -75,7 +75,7 @@ class AccountCheck:
                     return
 
     @cached_property
-    def _results(self) -> list[Results]:
+    def _results(self) -> Sequence[Results]:
         """Combinations of the results of all modules; if there are too many, each module is varied alone."""
         varied: dict[str, tuple[PamCode, ...]] = {}
         for handler in self.stack:

@@ -955,7 +955,7 @@ MUTANTS = (
         14,
         "setup does not look whether the files that it wrote lead to the module",
         "pam_iampass/setup/checks/stacks.py",
-        "if not _our_lines(files, service.pam_service):",
+        "if not _our_lines(files, service):",
         "if not service.pam_service:",
         _SETUP + "test_a_file_that_does_not_lead_to_the_module_once_it_is_written_is_an_error",
     ),
