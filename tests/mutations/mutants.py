@@ -58,6 +58,7 @@ _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
 _SINKS = "pam_iampass/audit/sinks.py"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
+_ACCOUNT_CHECK = "tests/unit/doctor/test_account_check.py::"
 _ACCOUNT = "tests/pam/native/test_account_phase.py::"
 
 MUTANTS = (
@@ -1024,5 +1025,30 @@ MUTANTS = (
         "account    requisite    pam_iampass.so",
         "@include common-account\naccount    requisite    pam_iampass.so",
         "tests/system/test_quiet.py::test_an_expired_password_does_not_skip_the_phone",
+    ),
+    Mutant(
+        12,
+        "doctor overlooks an account stack that ends before our line",
+        "pam_iampass/doctor/account_check.py",
+        "        if skipped is not None:",
+        "        if skipped is False:",
+        _ACCOUNT_CHECK + "test_with_an_include_every_local_user_of_red_hat_skips_the_phone",
+    ),
+    Mutant(
+        12,
+        "doctor overlooks an expired password that makes a denial count for nothing",
+        "pam_iampass/doctor/account_check.py",
+        "_PASSES = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD)",
+        "_PASSES = (PamCode.SUCCESS,)",
+        _ACCOUNT_CHECK
+        + "test_after_a_substack_that_fixes_the_result_for_an_expired_password_no_denial_counts",
+    ),
+    Mutant(
+        10,
+        "doctor overlooks that sshd lets in by the phone alone",
+        "pam_iampass/doctor/sshd.py",
+        "no_factor = not in_auth and not any(",
+        "no_factor = not in_auth and not all(",
+        _ACCOUNT_CHECK + "test_a_stack_without_a_password_leaves_the_phone_alone",
     ),
 )
