@@ -227,6 +227,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "None if this is intended; otherwise remove it from exempt in the settings",
         ),
         _warning(
+            "user-bypassed",
+            "{name} is let in without the phone for a while, through {service}",
+            "An administrator made a bypass. It ends after its time, which `pam-iampass bypass list` shows. The first"
+            " factor is still required.",
+            "None if this is intended; otherwise: pam-iampass bypass end {name}",
+        ),
+        _error(
+            "bypass-unusable",
+            "Bypasses do not count: their file cannot be used",
+            "`/run/iampass/bypasses.json` or `/etc/iampass/bypasses.json` is corrupt, or users other than root can"
+            " write it. The module ignores it, and asks the phone. Only `pam-iampass bypass` writes these files.",
+            "{remedy}; find out who changed it",
+        ),
+        _warning(
             "no-device",
             "No phone is registered for {names}",
             "The table has a token, but IAMPASS has no device for it: such logins are denied with `no_device`.",
