@@ -1117,7 +1117,7 @@ MUTANTS = (
         "doctor overlooks that sshd lets in by the phone alone",
         "pam_iampass/doctor/sshd.py",
         "no_factor = not in_auth and not any(",
-        "no_factor = not in_auth and not all(",
+        "no_factor = in_auth and not any(",
         _ACCOUNT_CHECK + "test_a_stack_without_a_password_leaves_the_phone_alone",
     ),
 )
