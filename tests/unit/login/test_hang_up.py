@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def client() -> Iterator[socket.socket]:
         yield made
 
 
-def as_sshd_names_it(client: socket.socket) -> dict[str, str]:
+def as_sshd_names_it(client: socket.socket) -> dict[str, Any]:
     own, server = client.getsockname(), client.getpeername()
     return {"ssh_auth_info": "", "ssh_connection": f"{own[0]} {own[1]} {server[0]} {server[1]}"}
 
