@@ -38,7 +38,7 @@ class AuditRecord:
     caller: str
     """Who started the application; empty if unknown, as in sshd."""
     approver: str
-    """Whose phone was asked, or whose recovery code was spent; empty if nobody had to approve."""
+    """Whose phone was asked, or whose recovery code was spent, or who was bypassed; empty if nobody had to approve."""
     service: str
     rhost: str
     """Empty for a local login, or if unknown."""

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_iampass.audit.journal import NOTICE, Journal
-from pam_iampass.cli.output import duration, finding, line, show_json
+from pam_iampass.cli.output import count, duration, finding, line, show_json
 from pam_iampass.cli.parameters import DURATION, USER, Parsed, account, config_option, json_option
 from pam_iampass.enrollment.request import phone_number, plain_name
-from pam_iampass.errors import EditRefused, shown
+from pam_iampass.errors import EditRefused, StateError, shown
+from pam_iampass.login.context import StateDirs
+from pam_iampass.outcome import Login
+from pam_iampass.system.service_user import as_service_user
 from pam_iampass.text import clean, quoted
 
 if TYPE_CHECKING:
@@ -71,7 +74,8 @@ def lost(
 ) -> None:
     """Disable the phone of USER at IAMPASS, and register another one.
 
-    From then on the lost phone approves nothing, on no machine. The command shows a link for the next phone, or sends
+    From then on the lost phone approves nothing, on no machine. Logins on this machine that wait for it are denied. The
+    command shows a link for the next phone, or sends
     it (--sms), and waits until that phone is registered. Until then logins of USER are denied; recovery codes work:
     pam-iampass recovery new USER.
 
@@ -128,6 +132,7 @@ class _Replacement:
         link: str | None = self.manager.lost_mobile_device(self.token)
         Journal().note(f"the phone of {quoted(self.user)} was reported lost, and disabled at IAMPASS", NOTICE)
         self._say(f"The phone of {self.user} is disabled at IAMPASS.", "green")
+        self._end_pending()
         link = self.invitation.send(self.manager, self.token, waits=bool(self.seconds), link=link)
         if not self.seconds:
             return self._end(link, registered=False)
@@ -137,6 +142,17 @@ class _Replacement:
             self._say_how_to_continue()
             raise
         return self._end(link, registered, status=0 if registered else 1)
+
+    def _end_pending(self) -> None:
+        """End logins on this machine that wait for the lost phone."""
+        rate_limit = StateDirs().rate_limit(self.user, Login(self.user, ""))
+        try:
+            ended = as_service_user(rate_limit.phone_lost)
+        except StateError as error:
+            line(error.diagnostics(), err=True)
+            return
+        if ended:
+            self._say(f"{count(ended, 'pending login')} ended.")
 
     def _wait(self) -> bool:
         from pam_iampass.cli.enroll_waiting import wait

@@ -7,10 +7,11 @@ import datetime
 import os
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from pam_iampass.cli.command_with_verbs import CommandWithVerbs, OwnArgument
 from pam_iampass.cli.output import STYLES, line, show_json
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.errors import Severity
@@ -42,41 +43,14 @@ _REMEDIES = {
 }
 
 
-class SetupGroup(click.Group):
-    """A command with arguments of its own that also has verbs.
+class SetupGroup(CommandWithVerbs):
+    """A verb may be written as a flag, anywhere among the arguments: version 0.1 had --undo, --status and --confirm."""
 
-    A verb may be written as a flag, anywhere among the arguments: version 0.1 had --undo, --status and --confirm.
-    """
-
-    allow_extra_args = False
-    allow_interspersed_args = True
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        for word in args:
-            verb = word[2:] if word.startswith("--") else word
-            if verb in self.commands:
-                args.remove(word)
-                ctx.args = [verb, *args]
-                return ctx.args
-        return click.Command.parse_args(self, ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        if not ctx.args:
-            return click.Command.invoke(self, ctx)
-        name, command, args = self.resolve_command(ctx, ctx.args)
-        assert command is not None  # noqa: S101 - parse_args has found it
-        with command.make_context(name, args, parent=ctx) as below:
-            return command.invoke(below)
-
-    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        return click.Command.collect_usage_pieces(self, ctx)
-
-
-class _Services(click.Argument):
-    """Services, which are not named before a verb."""
-
-    def get_usage_pieces(self, ctx: click.Context) -> list[str]:
-        return super().get_usage_pieces(ctx) if self in ctx.command.params else []
+    def find_verb(self, args: list[str]) -> str | None:
+        """The first word that is a verb."""
+        return next(
+            (word for word in args if (word[2:] if word.startswith("--") else word) in self.commands), None
+        )
 
 
 def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -102,7 +76,7 @@ def _known_services() -> list[str]:
 )
 @click.argument(
     "services",
-    cls=_Services,
+    cls=OwnArgument,
     nargs=-1,
     metavar="SERVICES...",
     shell_complete=_complete,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pam_iampass.cli.bypass import as_object
 from pam_iampass.cli.output import Part, count, fields, line, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option, token_option
 from pam_iampass.cli.phone_states import PHONES, ask_phones
@@ -217,6 +218,7 @@ def _as_object(user: UserStatus) -> dict[str, object]:
         "line": user.place[1] if user.place else None,
         "methods": None if methods is None else list(methods),
         "services": {name: state.value for name, state in user.services.items()},
+        "bypasses": [as_object(bypass) for bypass in user.bypasses],
     }
 
 

@@ -48,7 +48,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "The module cannot be loaded: {what}",
             "`/usr/bin/python3 -I -S` must find the module and its packages in the folder that the package was built"
             " for. An upgrade of Python can move them. Every login is denied.",
-            "Install pam-iampass, python3-requests, python3-yaml and python3-systemd for this Python",
+            "Install pam-iampass, python3-requests and python3-yaml for this Python",
         ),
         _error(
             "state-folder",
@@ -225,6 +225,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "{name} logs in without a second factor",
             "The user, one of the user's groups, or the network that the login comes from is exempt.",
             "None if this is intended; otherwise remove it from exempt in the settings",
+        ),
+        _warning(
+            "user-bypassed",
+            "{name} is let in without the phone for a while, through {service}",
+            "An administrator made a bypass. It ends after its time, which `pam-iampass bypass list` shows. The first"
+            " factor is still required.",
+            "None if this is intended; otherwise: pam-iampass bypass end {name}",
+        ),
+        _error(
+            "bypass-unusable",
+            "Bypasses do not count: their file cannot be used",
+            "`/run/iampass/bypasses.json` or `/etc/iampass/bypasses.json` is corrupt, or users other than root can"
+            " write it. The module ignores it, and asks the phone. Only `pam-iampass bypass` writes these files.",
+            "{remedy}; find out who changed it",
         ),
         _warning(
             "no-device",

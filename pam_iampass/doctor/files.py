@@ -22,7 +22,7 @@ STATE = (Path(paths.RATE_LIMITS), Path(paths.RECOVERY_CODES).parent, Path(paths.
 PROGRAMS = tuple(Path(paths.PROGRAMS) / name for name in ("helper", "agent", "pam_iampass.py"))
 
 _PACKAGES = re.compile(r'^sys\.path\.append\("([^"\n]+)"\)$', re.M)
-_IMPORTS = "import pam_iampass.login.verification, pam_iampass.relay.helper, requests, yaml, systemd.journal"
+_IMPORTS = "import pam_iampass.login.verification, pam_iampass.relay.helper, requests, yaml"
 
 
 def configuration(problems: Iterable[Problem]) -> Iterator[Finding]:

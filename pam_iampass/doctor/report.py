@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
-from pam_iampass.doctor import files, state_summary
+from pam_iampass.doctor import bypasses, files, state_summary
 from pam_iampass.doctor.agent import AgentCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
@@ -218,6 +218,7 @@ class Doctor:
         yield from AgentCheck(tuple(sorted(needed_by))).findings()
 
     def _users(self) -> Iterator[Finding]:
+        yield from bypasses.findings(named=self.named)
         check = self._users_check()
         if check is None:
             return

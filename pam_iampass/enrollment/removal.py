@@ -106,7 +106,9 @@ def _is_unknown(manager: ManagementAPI, token: str) -> bool:
 
 
 def _forget(name: str) -> bool:
-    """Delete the user's recovery codes and reset the rate limit. Returns whether there were codes."""
+    """End pending logins, delete the recovery codes, reset the rate limit. Returns whether there were codes."""
     dirs = StateDirs()
-    dirs.rate_limit(name, Login(name, "")).clear()
+    rate_limit = dirs.rate_limit(name, Login(name, ""))
+    rate_limit.clear()
+    rate_limit.phone_lost()
     return dirs.recovery_codes(name).revoke()

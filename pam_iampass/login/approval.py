@@ -18,6 +18,7 @@ from pam_iampass.client.errors import (
 from pam_iampass.login import decisions
 from pam_iampass.login.conversation import Conversation
 from pam_iampass.login.polling import next_poll
+from pam_iampass.outcome import Phase
 
 if TYPE_CHECKING:
     from pam_iampass.client import Session
@@ -62,13 +63,15 @@ class PhoneRequest:
         self.may_have_left = False
         """Whether the request may have left this machine, whatever became of it there."""
         self.pause = application.pause
-        self.announce = None if required.login.through_sshd else self._conversation.say
-        """Shows a text at once; None in sshd, which would show it after the result."""
+        silent = required.login.through_sshd or required.login.phase is Phase.ACCOUNT
+        self.announce = None if silent else self._conversation.say
+        """Shows a text at once; None in sshd, which would show it after the result, and in the account phase."""
 
-    def ask(self, *, waited: bool) -> Decision:
+    def ask(self, *, waited: bool, check: Callable[[], None]) -> Decision:
         """Start a session, tell the person unless they know, wait for the answer. Raises what pausing raises.
 
-        `waited` is whether other logins came first: a time-out is then no sign of an outage.
+        `waited` is whether other logins came first: a time-out is then no sign of an outage. `check` is called after
+        each poll; what it raises ends the request.
         """
         service = self._required.service
         delayed = waited or self.elapsed() > UNDELAYED * service.timeout
@@ -95,7 +98,7 @@ class PhoneRequest:
                 left = float(int(self.deadline.remaining())) if waited else service.timeout
                 self._conversation.say(f"Approve this on your phone within {decisions.seconds(left)}.")
             try:
-                self._poll(session)
+                self._poll(session, check)
             except Unavailable as error:
                 return decisions.unavailable(error, service, False, self.elapsed())
             except IampassError as error:
@@ -118,7 +121,7 @@ class PhoneRequest:
             self.may_have_left = error.may_have_started or answered
             raise
 
-    def _poll(self, session: Session) -> None:
+    def _poll(self, session: Session, check: Callable[[], None]) -> None:
         """Poll until the phone has answered or the time is up; say when it is identifying the person.
 
         Raises Unavailable where the last poll failed, and any other IampassError at once.
@@ -139,6 +142,7 @@ class PhoneRequest:
                 failure = error
                 if moment is not None and error.retry_after is not None:
                     moment = max(self.elapsed() + error.retry_after, moment)
+            check()
             if not session.in_progress:
                 return
             if say is not None and session.session_status is Status.identifying:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pam_iampass.client import Session
     from pam_iampass.client.errors import IampassError, NotFound, Unavailable
     from pam_iampass.config.settings import ServiceSettings
+    from pam_iampass.login.bypass import Bypass
 
 ASK_THE_ADMINISTRATOR = "Please ask your administrator."
 ENDED = "The request was ended before it was approved."
@@ -56,6 +57,15 @@ def unlisted(user: str, *, ignore: bool) -> Decision:
     )
 
 
+def bypassed(bypass: Bypass) -> Decision:
+    """An administrator lets the person in without the phone."""
+    reason = f"{bypass.user} is bypassed by {bypass.made_by}" + (
+        f": {bypass.reason}" if bypass.reason else ""
+    )
+    message = "Continuing without phone approval: your administrator allows it for now."
+    return Decision(Outcome.BYPASSED, Result.IGNORED, reason, message)
+
+
 def misconfigured(reason: str, elapsed: float = 0.0) -> Decision:
     """Something is wrong on this machine."""
     message = "The phone check is misconfigured on this machine. " + ASK_THE_ADMINISTRATOR
@@ -65,6 +75,12 @@ def misconfigured(reason: str, elapsed: float = 0.0) -> Decision:
 def cancelled(reason: str) -> Decision:
     """The application is gone, or the user declined the request."""
     return denied(Outcome.CANCELLED, reason)
+
+
+def phone_lost(elapsed: float) -> Decision:
+    """An administrator reported the phone lost while the login waited for it."""
+    reason = "the phone was reported lost (pam-iampass phone lost)"
+    return denied(Outcome.DENIED, reason, "Your phone was reported lost. " + ASK_THE_ADMINISTRATOR, elapsed)
 
 
 def throttled(reason: str, wait: float) -> Decision:

@@ -15,9 +15,10 @@ from pam_iampass.errors import StateError
 from pam_iampass.login.application import ApplicationGone, Stopping
 from pam_iampass.login.concurrency import AtCapacity
 from pam_iampass.login.origin import origin_of
-from pam_iampass.login.rate_limit_file import RateLimitFile, since_boot
+from pam_iampass.login.rate_limit_file import RateLimitFile
 from pam_iampass.login.rate_limit_state import Pending, RateLimitState
 from pam_iampass.outcome import Decision, Login, Outcome
+from pam_iampass.system.boot import since_boot
 from pam_iampass.system.state_dir import StateDir, file_stem
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class Throttled(Exception):
         super().__init__(reason)
         self.wait = wait
         """Seconds until one may."""
+
+
+class PhoneLost(Exception):
+    """The person's phone was reported lost after the login began."""
 
 
 def result_of(end: Decision | BaseException, may_have_left: bool) -> RequestResult:
@@ -90,7 +95,7 @@ class RateLimit:
                     raise AtCapacity
                 state.pending.append(Pending(origin, lease, now, now + time_left + END_TIME))
                 at_once = state.begin_turn(lease, now)
-            yield QueuedLogin(self._file, lease, origin, limits, has_turn=at_once)
+            yield QueuedLogin(self._file, lease, origin, limits, now, has_turn=at_once)
 
     def attempt(self, limit: int) -> None:
         """Count an attempt with a recovery code, before the code is looked at. Raises Throttled and StateError."""
@@ -105,6 +110,12 @@ class RateLimit:
         """Do not count the last attempt. Raises StateError."""
         with self._file.changed() as state:
             state.attempt_was_right(self._origin(state))
+
+    def phone_lost(self) -> int:
+        """End all pending logins of the person; returns how many there are. Raises StateError."""
+        with self._file.changed() as state:
+            state.lost = self._file.now()
+            return sum(not login.decided for login in state.pending)
 
     def clear(self) -> None:
         """Forget failures, requests and wrong codes, but not pending logins. Raises StateError.
@@ -131,20 +142,30 @@ class QueuedLogin:
     """One login in the queue of its person."""
 
     def __init__(
-        self, file: RateLimitFile, lease: str, origin: str, limits: ThrottleSettings, *, has_turn: bool
+        self,
+        file: RateLimitFile,
+        lease: str,
+        origin: str,
+        limits: ThrottleSettings,
+        since: float,
+        *,
+        has_turn: bool,
     ) -> None:
         self._file = file
         self._lease = lease
         self._origin = origin
         self._limits = limits
+        self._since = since
         self.has_turn = has_turn
         """Whether it may send its request, which counts from then on."""
 
     def try_turn(self) -> None:
         """Take the turn if it is this login's.
 
-        The limits are checked again: much may have happened while it waited. Raises Throttled and StateError.
+        The limits are checked again: much may have happened while it waited. Raises Throttled, PhoneLost and
+        StateError.
         """
+        self.check_phone()
         if not self._may_be_next():
             return
         with self._file.changed() as state:
@@ -152,6 +173,15 @@ class QueuedLogin:
             if state.is_next(self._lease, now):
                 _check(state, self._origin, self._limits, now)
             self.has_turn = state.begin_turn(self._lease, now)
+
+    def check_phone(self) -> None:
+        """Raises PhoneLost if the person's phone was reported lost since the login began.
+
+        State that cannot be read changes nothing: IAMPASS has disabled the phone, too.
+        """
+        with contextlib.suppress(StateError):
+            if self._file.read().lost >= self._since:
+                raise PhoneLost
 
     def others_wait(self) -> bool:
         """Whether the person has another login that is not decided. Raises StateError."""

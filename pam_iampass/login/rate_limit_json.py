@@ -26,6 +26,7 @@ def encoded(state: RateLimitState) -> bytes:
             "attempts": [astuple(attempt) for attempt in state.attempts],
             "turns": state.turns,
             "next_turn": state.next_turn,
+            "lost": state.lost,
         },
         separators=(",", ":"),
     ).encode("ascii")
@@ -50,6 +51,7 @@ def decoded(data: bytes) -> RateLimitState:
             attempts=[Attempt(_text(origin), _moment(at)) for origin, at in read["attempts"]],
             turns={origin: _moment(at) for origin, at in read["turns"].items()},
             next_turn=_moment(read["next_turn"]),
+            lost=_moment(read.get("lost", 0.0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise CorruptState from None

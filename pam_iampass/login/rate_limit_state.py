@@ -71,6 +71,8 @@ class RateLimitState:
     """When each origin had its last turn."""
     next_turn: float = 0.0
     """When the next turn may begin."""
+    lost: float = 0.0
+    """When the person's phone was last reported lost."""
 
     def forget(self, now: float) -> None:
         """Drop what is too old to count, and what lies in the future."""
@@ -82,6 +84,7 @@ class RateLimitState:
         self.attempts = [attempt for attempt in self.attempts if 0 <= now - attempt.at < HOUR]
         self.turns = {origin: at for origin, at in self.turns.items() if 0 <= now - at < HOUR}
         self.next_turn = self.next_turn if self.next_turn <= now + MINUTE else 0.0
+        self.lost = self.lost if self.lost <= now else 0.0
 
     def fail(self, origin: str, now: float) -> None:
         """Count a request of the origin that was not approved."""

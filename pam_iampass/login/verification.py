@@ -62,6 +62,9 @@ def _who_must_approve(
     if exemption is not None:
         return Decision(Outcome.EXEMPT, Result.IGNORED, exemption)
     login.participants.approver = approver.name
+    bypass = context.dirs.bypasses.find(approver, login.service)
+    if bypass is not None:
+        return decisions.bypassed(bypass)
     phone = policy.phone(approver, service, context.open_users(settings))
     if not isinstance(phone, policy.NotListed):
         return ApprovalRequired(login, approver.name, settings, service, phone)
@@ -119,7 +122,7 @@ def _get_approval(
 
 def _ask_in_turn(request: PhoneRequest, rate_limit: RateLimit, limits: ThrottleSettings) -> Decision:
     """Wait for the turn, ask the phone, record the result. Raises AtCapacity."""
-    from pam_iampass.login.rate_limit import Throttled, result_of
+    from pam_iampass.login.rate_limit import PhoneLost, Throttled, result_of
     from pam_iampass.login.turn import TurnDidNotCome, wait_for_turn
 
     remaining = request.deadline.remaining
@@ -130,8 +133,12 @@ def _ask_in_turn(request: PhoneRequest, rate_limit: RateLimit, limits: ThrottleS
         return decisions.throttled(str(throttled), throttled.wait)
     except TurnDidNotCome:
         return decisions.turn_did_not_come(request.elapsed())
+    except PhoneLost:
+        return decisions.phone_lost(request.elapsed())
     try:
-        decision = request.ask(waited=waited)
+        decision = request.ask(waited=waited, check=queued.check_phone)
+    except PhoneLost:
+        decision = decisions.phone_lost(request.elapsed())
     except BaseException as interruption:
         queued.record(result_of(interruption, request.may_have_left))
         raise

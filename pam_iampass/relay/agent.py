@@ -172,9 +172,9 @@ def main(module: LoginModule, arguments: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    _notify("READY=1", patience=5.0)
-    agent.run(lambda: _notify(f"WATCHDOG=1\nSTATUS={agent.pending} logins pending"), _watchdog_interval())
-    _notify("STOPPING=1")
+    notify("READY=1", patience=5.0)
+    agent.run(lambda: notify(f"WATCHDOG=1\nSTATUS={agent.pending} logins pending"), _watchdog_interval())
+    notify("STOPPING=1")
     return 0
 
 
@@ -185,7 +185,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _notify(state: str, patience: float = 0.0) -> None:
+def notify(state: str, patience: float = 0.0) -> None:
     """Tell systemd the state of the service, if it asked for it: sd_notify(3), which could block."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     with contextlib.suppress(OSError):

@@ -19,6 +19,7 @@ INVARIANTS = (
     "doctor and setup report the ways around the phone",
     "Nobody approves for another person, except to become root",
     "Setup refuses what would lock out or would not ask the phone, and restores the rest",
+    "A bypass is made by root, for one person, and ends",
 )
 
 
@@ -56,6 +57,8 @@ _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
 _ROADS = "tests/system/setuid/test_roads.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
+_BYPASS = "pam_iampass/login/bypass.py"
+_BYPASS_TESTS = "tests/unit/login/test_bypass.py::"
 _SINKS = "pam_iampass/audit/sinks.py"
 _HANG_UP = "tests/unit/login/test_hang_up.py::"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
@@ -530,6 +533,15 @@ MUTANTS = (
         "::test_repeated_requests_that_are_aborted_start_the_backoff",
     ),
     Mutant(
+        1,
+        "a phone that was reported lost approves a login that waits for it",
+        "pam_iampass/login/approval.py",
+        "            check()\n",
+        "",
+        "tests/unit/login/test_rate_limited_logins.py"
+        "::test_a_login_that_waits_for_a_lost_phone_is_denied_although_the_phone_approves",
+    ),
+    Mutant(
         4,
         "to find out whether another login waits costs nothing",
         "pam_iampass/login/turn.py",
@@ -1001,6 +1013,63 @@ MUTANTS = (
         "        if unsuitable is None is not None:",
         "tests/system/setup/test_other_services.py"
         "::test_a_screen_locker_that_includes_the_service_would_be_locked_for_good",
+    ),
+    # 15
+    Mutant(
+        15,
+        "a bypass survives a reboot",
+        _BYPASS,
+        "if now.boot is not None and now.boot == self.made.boot:",
+        "if now.since_boot >= self.made.since_boot:",
+        _BYPASS_TESTS + "test_it_survives_no_reboot",
+    ),
+    Mutant(
+        15,
+        "after a reboot, a clock that is set back prolongs a bypass",
+        _BYPASS,
+        "elapsed = max(now.wall - self.made.wall, now.since_boot)",
+        "elapsed = now.wall - self.made.wall",
+        _BYPASS_TESTS + "test_what_survives_a_reboot_lasts_no_longer_where_the_clock_was_set_back",
+    ),
+    Mutant(
+        15,
+        "a bypass lets in a new account of the same name",
+        _BYPASS,
+        "(self.user, self.uid) == (account.name, account.uid)",
+        "self.user == account.name",
+        _BYPASS_TESTS + "test_it_is_for_one_account_and_for_one_service_if_it_names_one",
+    ),
+    Mutant(
+        15,
+        "a bypass for one service holds for all",
+        _BYPASS,
+        "self.service in (None, service)",
+        "True",
+        _BYPASS_TESTS + "test_it_is_for_one_account_and_for_one_service_if_it_names_one",
+    ),
+    Mutant(
+        15,
+        "a bypass may last longer than a day",
+        _BYPASS,
+        "0 < seconds <= LONGEST",
+        "0 < seconds",
+        _BYPASS_TESTS + "test_a_file_that_was_not_written_so_grants_nothing_and_can_be_replaced",
+    ),
+    Mutant(
+        15,
+        "a bypass that others than root can write counts",
+        _BYPASS,
+        "trusted_file.read(path, owner=self.owner)",
+        'open(path, "rb").read()',
+        _BYPASS_TESTS + "test_a_file_that_others_can_have_written_grants_nothing",
+    ),
+    Mutant(
+        15,
+        "a bypassed user becomes another user without a phone",
+        _VERIFICATION,
+        "context.dirs.bypasses.find(approver, login.service)",
+        "context.dirs.bypasses.find(context.accounts.named(login.ruser or login.user), login.service)",
+        "tests/system/setuid/test_bypass.py::test_a_bypassed_caller_of_su_becomes_root_without_the_phone_and_nobody_else",
     ),
     Mutant(
         4,

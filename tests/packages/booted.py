@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pexpect
+from pexpect.fdpexpect import fdspawn
 
 from tests.support import processes
 from tests.support.terminal import Terminal
@@ -22,6 +27,7 @@ AGENT = "/usr/lib/pam-iampass/agent"
 #: The room on its /var, in MiB.
 VAR = 700
 
+_TIOCGPTN, _TIOCSPTLCK = 0x80045430, 0x40045431  # ioctl_tty(2)
 _NUMBERS = itertools.count(1)
 
 
@@ -33,6 +39,33 @@ class Screen(Terminal):
         self.close()
         self.open.discard(self)
         self.process.wait(PATIENCE)
+
+
+class Console(fdspawn):  # type: ignore[misc]
+    """A terminal of the machine with a getty. login hangs it up, which does not end it."""
+
+    def __init__(self, machine: Booted) -> None:
+        master = os.open(f"/proc/{machine.pid}/root/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+        (number,) = struct.unpack("i", fcntl.ioctl(master, _TIOCGPTN, struct.pack("i", 0)))
+        super().__init__(master, timeout=PATIENCE, encoding="utf-8", codec_errors="replace")
+        self._machine, self._unit = machine, f"container-getty@{number}.service"
+        machine.run("systemctl", "start", self._unit)
+
+    def read_nonblocking(self, size: int = 1, timeout: float | None = None) -> str:
+        """Read what is shown; between a hangup and the next opening there is nothing. Raises pexpect.TIMEOUT."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return str(super().read_nonblocking(size, timeout))
+            except pexpect.EOF:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End what runs there."""
+        self._machine.run("systemctl", "stop", self._unit)
+        self.close()
 
 
 class Booted:
@@ -130,6 +163,10 @@ class Booted:
         """Run a command in a terminal of the machine."""
         quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in command)
         return Screen(self.entered(["script", "-q", "-e", "-c", quoted, "/dev/null"]), timeout=PATIENCE)
+
+    def console(self) -> Console:
+        """Start a getty on a new terminal of the machine."""
+        return Console(self)
 
     def write(self, path: str, text: str, mode: int = 0o644, group: str = "root") -> None:
         """Write a file."""

@@ -25,8 +25,10 @@ for release in $releases; do
     # The installed packages; and, for apt without a network, the dependencies of the packages and the tests.
     asked=$(for package in "$packages/$release"/*.deb; do dpkg-deb -f "$package" Depends | tr ',' '\n'; done |
         sed 's/|.*//; s/(.*//; s/:any//; s/ //g' | grep -vE '(^|-)(pam-)?iampass|^systemd' | sort -u)
+    programs="polkitd pkexec opendoas" # which become root by a PAM service of their own
+    [ "$release" = bookworm ] || programs="$programs sudo-rs"
     root=$(packaging/root.sh make "$release" systemd systemd-sysv dbus libpam-systemd openssh-server openssh-client \
-        sudo procps ca-certificates -- $asked libpam-python pamtester ansible-core python3-apt)
+        sudo procps ca-certificates -- $asked libpam-python pamtester ansible-core python3-apt $programs)
     echo "Testing the packages on a booted Debian $(. "$root/etc/os-release" && echo "$VERSION")"
     PACKAGES_RELEASE=$release PACKAGES_FOLDER=$folder/$release PACKAGES_ROOT=$root \
         PYTHONDONTWRITEBYTECODE=1 unshare --mount --propagation private --pid --fork --kill-child --mount-proc \

@@ -418,7 +418,7 @@ def test_an_interruption_loses_nothing_and_nobody_gets_a_second_message(
 
 def test_a_message_that_was_not_sent_for_certain_is_sent_the_next_time(place: Place) -> None:
     file = place.csv(f"alice,,{NUMBER},", "carol,,+15550000000,")
-    place.sandbox.misbehave("registration_sms", HttpStatus(503))
+    place.sandbox.misbehave("registration_sms", HttpStatus(400))
     said = enroll("--from", str(file), status=1)
     assert "alice  failed: registration SMS: " in said
     assert "carol  was sent a message" in said

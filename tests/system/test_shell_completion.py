@@ -45,7 +45,7 @@ def test_a_verb_completes(shell: Terminal) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "rest"),
-    [("user rem", "ove"), ("setup conf", "irm"), ("setup sudo ssh", "d")],
+    [("user rem", "ove"), ("setup conf", "irm"), ("setup sudo ssh", "d"), ("setup logi", "n")],
     ids=lambda word: word,
 )
 def test_a_verb_of_a_verb_completes(shell: Terminal, typed: str, rest: str) -> None:

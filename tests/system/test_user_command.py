@@ -239,6 +239,7 @@ def test_the_list_can_say_who_has_a_phone(
     known: Callable[..., None], machine: Installation, sandbox: Sandbox
 ) -> None:
     known("alice", "carol")
+    sandbox.delete_user("b1")
     shown = user("list", "--check-phones")
     lines = {line.split()[0]: line for line in shown.splitlines()}
     assert "users.d/alice.yaml  registered " in lines["alice"]

@@ -414,3 +414,22 @@ def test_a_crowd_is_turned_away_from_that_origin_only(world: Setting, stage: str
         assert world.calls == []
         assert world.login(rhost="192.0.2.2").code == PamCode.SUCCESS
     assert world.login(rhost="192.0.2.1").code == PamCode.SUCCESS
+
+
+# A lost phone
+
+
+def test_a_login_that_waits_for_a_lost_phone_is_denied_although_the_phone_approves(world: Setting) -> None:
+    world.configure(timeout="20s")
+    world.sandbox.auto = "ask"
+    door = world.door()
+    request = world.sandbox.wait_for_request(Setting.token)
+    world.dirs.rate_limit(ME, Login(ME, "")).phone_lost()
+    world.sandbox.approve(request)
+    ended = door.finish()
+    assert ended.code == PamCode.ABORT
+    assert ended.errors == ["Your phone was reported lost. Please ask your administrator."]
+    assert (
+        world.records.fields[-1]["IAMPASS_REASON"] == "the phone was reported lost (pam-iampass phone lost)"
+    )
+    world.sandbox.wait_for_end(request)

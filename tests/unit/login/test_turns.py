@@ -19,7 +19,7 @@ from pam_iampass.errors import StateError
 from pam_iampass.login.application import ApplicationGone, Stopping
 from pam_iampass.login.concurrency import AtCapacity
 from pam_iampass.login.origin import origin_of
-from pam_iampass.login.rate_limit import MOST_PENDING, QueuedLogin, RequestResult, Throttled
+from pam_iampass.login.rate_limit import MOST_PENDING, PhoneLost, QueuedLogin, RequestResult, Throttled
 from pam_iampass.login.rate_limit_state import TURN_PATIENCE, Pending, RateLimitState
 from pam_iampass.login.turn import OTHER_LOGIN, TurnDidNotCome, wait_for_turn
 from pam_iampass.outcome import Login
@@ -404,3 +404,25 @@ def test_to_leave_after_having_read_that_another_login_waits_counts_as_a_failure
         state = world.throttle().state()
     assert sum(found.count for found in state.failures.values()) == failures
     assert (len(state.pending), len(state.requests)) == (1, 1)
+
+
+# A lost phone
+
+
+def test_a_lost_phone_ends_all_logins_that_are_pending_and_no_later_one(logins: Logins) -> None:
+    asking, waiting = logins.come("asking"), logins.come("waiting", ELSEWHERE)
+    asking.check_phone()
+    assert logins.world.throttle().phone_lost() == 2
+    with pytest.raises(PhoneLost):
+        asking.check_phone()
+    with pytest.raises(PhoneLost):
+        waiting.try_turn()
+    logins.world.now += 0.01
+    later = logins.come("later")
+    later.check_phone()
+
+
+def test_of_a_lost_phone_nothing_is_kept_from_before_a_reboot(logins: Logins) -> None:
+    logins.world.throttle().phone_lost()
+    logins.world.now = 10.0
+    logins.come("first").check_phone()

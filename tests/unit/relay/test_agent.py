@@ -18,7 +18,7 @@ from pam_iampass import module
 from pam_iampass.audit.journal import Journal
 from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.relay import protocol
-from pam_iampass.relay.agent import Agent
+from pam_iampass.relay.agent import Agent, notify
 from pam_iampass.relay.agent_context import SharedContext
 from pam_iampass.relay.protocol import Hello
 from pam_iampass.sandbox import Sandbox
@@ -260,3 +260,20 @@ def test_many_pending_logins_poll_more_slowly() -> None:
     assert parts.slowdown() == 1.0
     pending = 1000
     assert 1000 / (0.48 * parts.slowdown()) <= 320
+
+
+@pytest.mark.parametrize("name", ["@iampass-notify-test", "notify"], ids=["abstract", "a path"])
+def test_systemd_is_told_that_the_agent_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        address = name if name.startswith("@") else str(tmp_path / name)
+        systemd.bind(address.replace("@", "\0"))
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        notify("READY=1")
+        assert systemd.recv(100, socket.MSG_DONTWAIT) == b"READY=1"
+
+
+def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    notify("READY=1")
