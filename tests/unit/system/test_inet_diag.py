@@ -23,13 +23,23 @@ class Pair:
         self.listener.bind(("127.0.0.1" if kind == "IPv4" else "::", 0))
         self.listener.listen()
         self.port = self.listener.getsockname()[1]
-        self.client = socket.create_connection((LOCAL[kind], self.port))
+        self.address = LOCAL[kind]
+        self.holder = self.bound(0)  # so that no other process takes the client's port
+        self.client = self.bound(self.holder.getsockname()[1])
+        self.client.connect((self.address, self.port))
         self.server = self.listener.accept()[0]
         host, port = self.client.getsockname()[:2]
         self.name = f"{host} {port} {host} {self.port}"
 
+    def bound(self, port: int) -> socket.socket:
+        """A client's socket that may share its port."""
+        made = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind((self.address, port))
+        return made
+
     def close(self) -> None:
-        for one in (self.client, self.server, self.listener):
+        for one in (self.client, self.server, self.listener, self.holder):
             one.close()
 
 
@@ -87,9 +97,7 @@ def test_a_later_connection_with_the_same_addresses_is_another_one(pair: Pair) -
     for one in (pair.client, pair.server):
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         one.close()
-    with socket.socket(pair.client.family) as again:
-        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        again.bind(address)
+    with pair.bound(address[1]) as again:
         again.connect(peer)
         assert watch.has_hung_up()
         assert not PeerWatch(pair.name).has_hung_up()
