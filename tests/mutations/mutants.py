@@ -60,6 +60,7 @@ _DECISIONS = "pam_iampass/login/decisions.py"
 _BYPASS = "pam_iampass/login/bypass.py"
 _BYPASS_TESTS = "tests/unit/login/test_bypass.py::"
 _SINKS = "pam_iampass/audit/sinks.py"
+_HANG_UP = "tests/unit/login/test_hang_up.py::"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 _ACCOUNT_CHECK = "tests/unit/doctor/test_account_check.py::"
 _ACCOUNT = "tests/pam/native/test_account_phase.py::"
@@ -674,9 +675,33 @@ MUTANTS = (
         6,
         "the module does not detect that the application died",
         "pam_iampass/relay/connection.py",
-        'if self._readable(seconds):\n            raise ApplicationGone("the application ended")',
-        "self._readable(seconds)",
+        "if self._readable(min(until, self._next_look) - time.monotonic()):",
+        "if self._readable(min(until, self._next_look) - time.monotonic()) and False:",
         _MODULE + "test_when_the_application_dies_the_session_is_ended_within_a_second",
+    ),
+    Mutant(
+        6,
+        "a login does not notice that its ssh client has hung up",
+        "pam_iampass/relay/connection.py",
+        "if self._client.has_hung_up():",
+        "if self._client.has_hung_up() and False:",
+        _HANG_UP + "test_a_client_that_hangs_up_while_the_phone_rings_ends_the_request_and_is_denied",
+    ),
+    Mutant(
+        6,
+        "a connection that the module cannot see counts as closed, and ends a login",
+        "pam_iampass/system/inet_diag.py",
+        "return seen and found == errno.ENOENT",
+        "return found == errno.ENOENT",
+        _HANG_UP + "test_a_connection_that_cannot_be_seen_disturbs_no_login",
+    ),
+    Mutant(
+        6,
+        "a later connection with the same addresses passes for the one of the login",
+        "pam_iampass/system/inet_diag.py",
+        '    body += struct.pack("=I", own.interface or peer.interface) + cookie\n',
+        '    body += struct.pack("=I", own.interface or peer.interface) + _ANY_SOCKET\n',
+        "tests/unit/system/test_inet_diag.py::test_a_later_connection_with_the_same_addresses_is_another_one",
     ),
     # 7
     Mutant(
