@@ -206,7 +206,9 @@ class Doctor:
         yield from files.account()
         yield from files.packages()
         yield from files.state_folders()
-        services = [self.stacks.services[name] for name in self.stacks.with_us]
+        services = [
+            self.stacks.services[name] for name in {**self.stacks.with_us, **self.stacks.with_us_in_account}
+        ]
         pam = [file for one in services if isinstance(one, PamService) for file in one.files]
         modules = [
             folder / name for folder in module_folders() for name in ("pam_iampass.so", "pam_python.so")
