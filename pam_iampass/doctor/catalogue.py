@@ -545,6 +545,37 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " All others are asked in the account phase, without a prompt.",
             "Remove one of the two lines: {place}",
         ),
+        _note(
+            "sshd-startups",
+            "While {start} logins wait for their phones, sshd refuses {rate} % of further connections; while {full}"
+            " wait, all of them",
+            "`MaxStartups` counts connections that are not authenticated yet, and so all logins that wait for a phone."
+            " Clients report `Connection reset by peer`.",
+            "Set MaxStartups to more than the logins that may wait at once, such as 100:30:200",
+        ),
+        _warning(
+            "sshd-tries-few",
+            "sshd disconnects a client at its failed attempt number {tries}, before the phone is asked",
+            "`MaxAuthTries` counts every key that sshd does not accept. A client with several keys offers one after the"
+            " other, and most clients offer a key before they ask for the password.",
+            "Set MaxAuthTries 6, which is sshd's default",
+        ),
+        _note(
+            "sshd-penalties",
+            "After {failures} failed logins in quick succession, sshd refuses all connections from their address for"
+            " {least} s or longer",
+            "`PerSourcePenalties`: a denial or a time-out on the phone is a failed login for sshd. People behind the"
+            " same bastion, NAT or proxy share an address, and so its penalties.",
+            "Set PerSourcePenaltyExemptList to the addresses that many people share, if there are any",
+        ),
+        _note(
+            "sshd-match",
+            "A Match block gives {names} another setting: {change}",
+            "Users whom the block matches use another PAM service or other methods than everybody else, and so perhaps"
+            " not the phone. Users and groups are checked if the block names them; of addresses the first. Blocks in"
+            " the files that `setup` writes are not listed.",
+            "None if this is intended; otherwise correct the named line",
+        ),
         _warning(
             "sshd-stale",
             "The running sshd has not loaded its present configuration",

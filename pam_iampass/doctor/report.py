@@ -19,6 +19,7 @@ from pam_iampass.doctor.finding import Finding, merged
 from pam_iampass.doctor.roads import RoadsCheck
 from pam_iampass.doctor.service import ServiceCheck
 from pam_iampass.doctor.sshd import SshdCheck, rejected_finding
+from pam_iampass.doctor.sshd_match import match_blocks
 from pam_iampass.doctor.stacks import SET_UID, Stacks, module_folders
 from pam_iampass.doctor.state_summary import StateSummary
 from pam_iampass.doctor.sudo import SudoCheck, SudoersRejected, checked_sudoers
@@ -263,6 +264,8 @@ class Doctor:
             yield rejected_finding(self.sshd)
         else:
             yield from SshdCheck(self.sshd, self.stacks, self.settings, frozenset(self.asked)).findings()
+            if any(one.service in self.stacks.with_us for one in self.sshd.values()):
+                yield from match_blocks(self.options.address, self.named)
 
     def _sudo(self) -> Iterator[Finding]:
         try:

@@ -14,6 +14,8 @@ from pam_iampass.doctor.account_check import AccountCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import SSHD_MARGIN
 from pam_iampass.doctor.finding import Finding, names
+from pam_iampass.doctor.sshd_limits import limits
+from pam_iampass.doctor.sshd_match import configuration_files
 from pam_iampass.doctor.stack_check import StackCheck
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.errors import Severity
@@ -25,7 +27,6 @@ _KEYBOARD, _PASSWORD, _KEY = "keyboard-interactive", "password", "publickey"
 _SHOWS_TEXT = (10, 3)
 _FACTORS = (Role.FIRST_FACTOR, Role.OTHER_FACTOR)
 _HOW = {_KEY: "A key alone", "hostbased": "A host's key alone", "gssapi-with-mic": "A Kerberos ticket alone"}
-_CONFIGURATION = (Path("/etc/ssh/sshd_config"), Path("/etc/ssh/sshd_config.d"))
 _KEY_ONLY = ("prohibit-password", "forced-commands-only")
 _PID_FILES = (Path("/run/sshd.pid"), Path("/var/run/sshd.pid"))
 
@@ -84,7 +85,7 @@ class SshdCheck:
                 names=names(whom),
                 place=stack.ours.place,
             )
-        yield from self._grace(stack.service, next(iter(users.values())))
+        yield from self._limits(stack.service, next(iter(users.values())))
         yield from self._text(stack)
         enrolls = self.settings is not None and self.settings.for_service(stack.service).enroll_at_login
         if enrolls and not stack.demands_key:
@@ -140,9 +141,10 @@ class SshdCheck:
             yield finding(kind, "sshd", evidence, names=names(whom), place=stack.ours.place)
         if in_auth:
             yield finding("sshd-asks-in-both", "sshd", str(stack.ours), place=stack.ours.place)
-        yield from self._grace(stack.service, next(iter(users.values())))
+        yield from self._limits(stack.service, next(iter(users.values())))
 
-    def _grace(self, service: str, settings: SshdSettings) -> Iterator[Finding]:
+    def _limits(self, service: str, settings: SshdSettings) -> Iterator[Finding]:
+        yield from limits(settings)
         if self.settings is None or not settings.grace_time:
             return
         timeout = round(self.settings.for_service(service).timeout)
@@ -176,9 +178,7 @@ def _stale() -> Iterator[Finding]:
     started = next((moment for moment in map(_started, _PID_FILES) if moment is not None), None)
     if started is None:
         return
-    folder = _CONFIGURATION[1]
-    files = [_CONFIGURATION[0], *(folder.glob("*.conf") if folder.is_dir() else ())]
-    for file in files:
+    for file in configuration_files():
         if file.exists() and file.stat().st_mtime > started + 1:
             yield finding("sshd-stale", "sshd", f"{file} is newer than the running sshd")
             return

@@ -382,6 +382,17 @@ def password_method(clinic: Clinic) -> None:
     change(SSHD, "PasswordAuthentication no", "PasswordAuthentication yes")
 
 
+def match_block(criteria: str, setting: str) -> Callable[[Clinic], None]:
+    """A Match block of the administrator's, for all members of its group if it names one."""
+
+    def write_it(clinic: Clinic) -> None:
+        if criteria == "Group users-of-old":
+            append(Path("/etc/group"), "users-of-old:x:4242:bob\n")
+        append(Path("/etc/ssh/sshd_config"), f"Match {criteria}\n    {setting}\n")
+
+    return write_it
+
+
 @contextlib.contextmanager
 def old_sshd(clinic: Clinic) -> Iterator[None]:
     key = Path(os.environ["MACHINE_SCRATCH"]) / "doctor-host-key"
@@ -533,6 +544,10 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-text-hidden": lambda clinic: clinic.machine.change(prompt="never"),
     "sshd-no-enrolment": enrollment_without_a_key,
     "sshd-stale": old_sshd,
+    "sshd-startups": edit(SSHD, "UsePAM yes", "UsePAM yes\nMaxStartups 2:50:4"),
+    "sshd-tries-few": edit(SSHD, "UsePAM yes", "UsePAM yes\nMaxAuthTries 1"),
+    "sshd-penalties": edit(SSHD, "UsePAM yes", "UsePAM yes\nPerSourcePenalties authfail:30 min:60"),
+    "sshd-match": match_block("Group users-of-old", "PAMServiceName sshd"),
     "sudoers-broken": broken_sudoers,
     "sudo-unprotected": lambda clinic: SUDOERS.unlink(),
     "sudo-rule-bypasses": sudo_rule("Defaults:alice !authenticate"),
@@ -735,6 +750,36 @@ def test_a_match_block_counts_for_whom_it_is_meant(clinic: Clinic) -> None:
     SSHD.write_text(SSHD.read_text().replace("Match User bob", "Match Address 192.0.2.77"))
     assert "sshd-key-bypasses" not in clinic.doctor("alice").stdout
     assert "sshd-key-bypasses" in clinic.doctor("alice", "--from", "192.0.2.77").stdout
+
+
+def test_match_blocks_of_the_administrator_are_listed_with_those_whom_they_match(clinic: Clinic) -> None:
+    match_block("User=bob,carol,dave*", "AuthenticationMethods publickey")(clinic)
+    match_block("Address 198.51.100.0/24,203.0.113.1", "PAMServiceName sshd")(clinic)
+    match_block("Group no-such-group", "PAMServiceName sshd")(clinic)
+    match_block("User bob", "X11Forwarding no")(clinic)
+    SSHD.write_text(SSHD.read_text() + "Match User alice\n    AuthenticationMethods publickey\n")
+    found = [one for one in clinic.report()["findings"] if one["id"] == "sshd-match"]
+    assert {one["severity"] for one in found} == {"note"}
+    assert [one["title"] for one in found] == [
+        "A Match block gives bob, carol another setting: authenticationmethods publickey",
+        "A Match block gives some logins another setting: pamservicename sshd",
+    ]
+    assert "authenticationmethods publickey [sshd-match]" in clinic.doctor("bob").stdout
+    told = clinic.doctor("alice").stdout
+    assert "authenticationmethods publickey [sshd-match]" not in told
+    assert "gives alice another setting: pamservicename sshd [sshd-match]" in told, "from that address"
+
+
+def test_the_limits_of_sshd_are_notes_with_numbers_where_they_are_its_defaults(clinic: Clinic) -> None:
+    done = clinic.doctor()
+    assert done.returncode == 0
+    assert (
+        "While 10 logins wait for their phones, sshd refuses 30 % of further connections; while 100 wait, all"
+    ) in done.stdout
+    assert "After 4 failed logins in quick succession, sshd refuses all connections from their" in done.stdout
+    extended = "MaxStartups 200:30:400\nPerSourcePenaltyExemptList 192.0.2.0/24"
+    change(SSHD, "UsePAM yes", f"UsePAM yes\n{extended}")
+    assert not {"sshd-startups", "sshd-penalties"} & {one["id"] for one in clinic.report()["findings"]}
 
 
 def test_a_match_block_for_a_local_address_or_port_is_no_fault(clinic: Clinic) -> None:
