@@ -492,6 +492,15 @@ MUTANTS = (
     ),
     Mutant(
         4,
+        "logins from ever new addresses fill a person's state until it can no longer be read",
+        "pam_iampass/login/rate_limit_state.py",
+        "_drop_oldest(self.turns)",
+        "pass",
+        "tests/unit/login/test_rate_limit.py"
+        "::test_logins_from_ever_new_addresses_that_send_no_request_do_not_fill_the_state_of_the_person",
+    ),
+    Mutant(
+        4,
         "a login that does not take its turn blocks all others",
         "pam_iampass/login/rate_limit_state.py",
         "if now - max(self.next_turn, login.since) < TURN_PATIENCE:",
