@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pam_iampass.cli.bypass import bypass_words
 from pam_iampass.cli.output import line
 from pam_iampass.doctor.user_status import UserState, UserStatus, user_status
 
@@ -29,6 +30,8 @@ def login_words(status: UserStatus) -> tuple[str, str]:
     if status.reason:
         words += f": {status.reason}"
     services = "; ".join(f"{name}: {STATES[state][0]}" for name, state in status.services.items())
+    for bypass in status.bypasses:
+        words, style = f"{words}; {bypass_words(bypass)}", "bold red"
     return f"{words} ({services})" if services else words, style
 
 

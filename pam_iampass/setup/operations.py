@@ -172,7 +172,7 @@ class Setup:
 
     def _by_hand(self, name: str, manifest: Manifest) -> bool:
         """Whether the files that setup would write exist already."""
-        for choice in (services.KEY, services.PASSWORD):
+        for choice in (services.KEY, services.PASSWORD, services.QUIET):
             try:
                 if not self._plan(name, choice, manifest, True).changes:
                     return True
