@@ -868,7 +868,7 @@ MUTANTS = (
     Mutant(
         12,
         "exempt_group is not looked at",
-        "pam_iampass/doctor/sudo_bypass.py",
+        "pam_iampass/doctor/sudo_loopholes.py",
         "if default.value and account.is_in(str(default.value)):",
         "if False:",
         _SUDO_SYSTEM + "test_doctor_reports_each_rule_with_its_line_and_the_user",
@@ -877,7 +877,7 @@ MUTANTS = (
         12,
         "setup accepts a service of sudo for single users",
         "pam_iampass/setup/checks/sudo.py",
-        "level = error if bypass.kind is BypassKind.OTHER_SERVICE else warning",
+        "level = error if loophole.kind is LoopholeKind.OTHER_SERVICE else warning",
         "level = warning",
         _SUDO_SYSTEM + "test_setup_refuses_services_that_do_not_ask_and_warns_of_the_other_rules",
     ),
