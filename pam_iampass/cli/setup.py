@@ -34,7 +34,7 @@ Examples:
   pam-iampass setup undo                 restore everything
 """
 
-_STYLES = {**STYLES, "kept": "yellow", "to do": "bold yellow"}
+_STYLES = {**STYLES, "kept": "yellow", "left": "yellow", "to do": "bold yellow"}
 _WORDS = {"on": "green", "off": "", "by hand": "yellow", "broken off": "bold red", "changed": "bold yellow"}
 _CHOICES = {"key": "a key", "password": "the password", "quiet": "any first factor, no prompt,"}
 _SET_UP_AGAIN = "set it up again, or restore it: pam-iampass setup undo"
@@ -163,13 +163,17 @@ def command(
 
 @command.command(short_help="Restore the files of SERVICES, or of all.")
 @click.argument("services", nargs=-1, metavar="[SERVICES...]", shell_complete=_complete)
-@click.option("--force", is_flag=True, help="Restore edited files too; your versions are kept.")
+@click.option("--force", is_flag=True, hidden=True)  # version 0.1 needed it for edited files
 @click.pass_context
 def undo(ctx: click.Context, services: tuple[str, ...], force: bool) -> None:
-    """Restore the files of SERVICES, or of all services, and end a trial of them."""
+    """Restore the files of SERVICES, or of all services, and end a trial of them.
+
+    Files that were edited since are restored too; your versions are kept in /var/lib/pam-iampass/setup/edited. If a
+    service cannot be restored, the others are, and the exit status is 1.
+    """
     if set(services) & set(command.commands):
         raise click.UsageError("undo, confirm and status exclude each other", ctx)
-    done = _setup().undo(services or None, force=force)
+    done = _setup().undo(services or None)
     for name in services:
         if name not in done:
             _line("ok", f"{name} was not set up: nothing to undo")

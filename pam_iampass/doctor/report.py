@@ -81,7 +81,7 @@ class Doctor:
             ("PAM stacks", self._stacks),
             ("sshd", self._sshd),
             ("sudo", self._sudo),
-            ("other roads", self._roads),
+            ("other ways in", self._roads),
             ("lock-outs", self._lockouts),
         ]
         if os.geteuid() != 0:

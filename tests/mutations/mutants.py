@@ -492,6 +492,15 @@ MUTANTS = (
     ),
     Mutant(
         4,
+        "logins from ever new addresses fill a person's state until it can no longer be read",
+        "pam_iampass/login/rate_limit_state.py",
+        "_drop_oldest(self.turns)",
+        "pass",
+        "tests/unit/login/test_rate_limit.py"
+        "::test_logins_from_ever_new_addresses_that_send_no_request_do_not_fill_the_state_of_the_person",
+    ),
+    Mutant(
+        4,
         "a login that does not take its turn blocks all others",
         "pam_iampass/login/rate_limit_state.py",
         "if now - max(self.next_turn, login.since) < TURN_PATIENCE:",
@@ -859,7 +868,7 @@ MUTANTS = (
     Mutant(
         12,
         "exempt_group is not looked at",
-        "pam_iampass/doctor/sudo_bypass.py",
+        "pam_iampass/doctor/sudo_loopholes.py",
         "if default.value and account.is_in(str(default.value)):",
         "if False:",
         _SUDO_SYSTEM + "test_doctor_reports_each_rule_with_its_line_and_the_user",
@@ -868,7 +877,7 @@ MUTANTS = (
         12,
         "setup accepts a service of sudo for single users",
         "pam_iampass/setup/checks/sudo.py",
-        "level = error if bypass.kind is BypassKind.OTHER_SERVICE else warning",
+        "level = error if loophole.kind is LoopholeKind.OTHER_SERVICE else warning",
         "level = warning",
         _SUDO_SYSTEM + "test_setup_refuses_services_that_do_not_ask_and_warns_of_the_other_rules",
     ),
