@@ -91,8 +91,8 @@ def test_what_is_not_there_has_its_default(configuration: Configuration) -> None
     assert settings.proxy is None
     assert settings.users == Path("/etc/iampass/users.yaml")
     assert settings.users_folder == Path("/etc/iampass/users.d")
-    assert settings.exempt.users == settings.exempt.groups == frozenset()
-    assert settings.exempt.networks == ()
+    assert settings.service.exempt.users == settings.service.exempt.groups == frozenset()
+    assert settings.service.exempt.networks == ()
     assert settings.throttle == ThrottleSettings(30.0, 900.0, 30, 10, 3.0)
     assert settings.recovery == RecoverySettings(AskForCode.UNANSWERED, 5)
     service = settings.for_service("sshd")
@@ -128,9 +128,9 @@ recovery: {{ask: never, attempts_per_hour: 100}}
     assert settings.proxy == "http://proxy:3128"
     assert settings.users == Path("/srv/iampass/people.yaml")
     assert settings.users_folder == Path("/srv/iampass/users.d")
-    assert settings.exempt.users == {"backup", "no", "null", "0123"}
-    assert settings.exempt.groups == {"Domain Users"}
-    assert settings.exempt.networks == tuple(
+    assert settings.service.exempt.users == {"backup", "no", "null", "0123"}
+    assert settings.service.exempt.groups == {"Domain Users"}
+    assert settings.service.exempt.networks == tuple(
         ipaddress.ip_network(text) for text in ("192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32")
     )
     assert settings.throttle == ThrottleSettings(0.0, 120.0, 5, 1, 30.0)
