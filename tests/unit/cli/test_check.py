@@ -193,6 +193,22 @@ def test_names_that_this_machine_does_not_know_are_warned_of(installed: Installe
     ]
 
 
+def test_unknown_names_are_found_in_services_and_rules_and_are_errors_among_those_who_are_asked(
+    installed: Installed,
+) -> None:
+    installed.change("  rules: []", '  rules: ["user no-such-user from 127.0.0.0/8"]')
+    installed.change("asked:\n  users: []", "asked:\n  users: [root, no-such-user]")
+    installed.change("  su-l: {", "  login: {exempt: {groups: [no-such-group]}}\n  su-l: {")
+    found = [str(problem).partition(": ")[2] for problem in check_config(installed.file, ANYBODY).problems]
+    rule = 'exempt.rules: warning: "user no-such-user from 127.0.0.0/8"'
+    assert found == [
+        f"{rule} is not a user of this machine",
+        f"{rule} {OWN}",
+        'asked.users: "no-such-user" is not a user of this machine: users who are not listed are denied',
+        'services.login.exempt.groups: warning: "no-such-group" is not a group of this machine',
+    ]
+
+
 OWN = "contains this machine's own addresses: users who can forward a port are exempt"
 
 

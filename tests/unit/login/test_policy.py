@@ -192,7 +192,7 @@ def test_while_a_name_is_unknown_only_those_who_are_listed_otherwise_are_not_den
     unknown: dict[str, tuple[str, ...]],
 ) -> None:
     assert asked(ALICE, **unknown)
-    with pytest.raises(policy.PolicyError, match="`asked` names the .*, which this machine does not know"):
+    with pytest.raises(policy.PolicyError, match=r"`asked` names the .*, which this machine does not know"):
         asked(BOB, **unknown)
 
 
