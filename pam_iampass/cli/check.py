@@ -30,8 +30,8 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
     """Check settings, secret and user table, and report every problem.
 
     The files are read as the module would read them. Each problem is a line `file:line: key: what`, followed by its
-    remedy. If there is no error, the last line but one says how many users are asked, exempt or denied; `pam-iampass user
-    list` says who and why. Nothing is changed, and IAMPASS is not called.
+    remedy. If there is no error, a line says how many users are asked, exempt or denied; `pam-iampass user list` says
+    who and why. Nothing is changed, and IAMPASS is not called.
 
     The exit status is 0 if there is no error (warnings do not count), and 1 otherwise.
     """
@@ -55,10 +55,10 @@ def _show(report: ConfigReport, config: Path) -> None:
         line(f"With the accounts of this machine, {summary(user_status(config).users)}")
     errors, warnings = report.count(Severity.ERROR), count(report.count(Severity.WARNING), "warning")
     if errors:
-        summary = f"{count(errors, 'error')}, {warnings}: logins are denied until the errors are fixed."
+        verdict = f"{count(errors, 'error')}, {warnings}: logins are denied until the errors are fixed."
     else:
-        summary = f"No error, {warnings}." if report.problems else "All is well."
-    line((summary, "bold green" if report.ok else "bold red"))
+        verdict = f"No error, {warnings}." if report.problems else "All is well."
+    line((verdict, "bold green" if report.ok else "bold red"))
 
 
 def _as_object(report: ConfigReport) -> dict[str, object]:

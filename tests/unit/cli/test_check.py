@@ -182,7 +182,8 @@ def test_a_terminal_is_shown_colours_and_lines_are_not_cut(for_root: Installed) 
 
 def test_names_that_this_machine_does_not_know_are_warned_of(installed: Installed) -> None:
     installed.change(
-        "  users: []\n  groups: []", "  users: [root, no-such-user]\n  groups: [root,\n   no-such-group]"
+        "exempt:\n  users: []\n  groups: []",
+        "exempt:\n  users: [root, no-such-user]\n  groups: [root,\n   no-such-group]",
     )
     line = installed.file.read_text("utf-8").split("\n").index("  users: [root, no-such-user]") + 1
     user = '"no-such-user" is not a user of this machine'

@@ -198,7 +198,7 @@ services:
     ["carol", "carol from 192.0.2.0/24", "user carol", "user carol from here", "user from 192.0.2.0/24"],
 )
 def test_a_rule_names_a_user_or_a_group_and_a_network(configuration: Configuration, rule: str) -> None:
-    with pytest.raises(ConfigurationError, match="services.sudo.exempt.rules: .* is not a (rule|network)"):
+    with pytest.raises(ConfigurationError, match=r"services.sudo.exempt.rules: .* is not a (rule|network)"):
         configuration.load(f"services: {{sudo: {{exempt: {{rules: [{rule}]}}}}}}")
 
 
