@@ -26,15 +26,17 @@ Examples:
   pam-iampass setup sudo --dry-run       show every file that would change, and change nothing
   pam-iampass setup sudo --try 10        undo it after ten minutes, unless it is confirmed
   pam-iampass setup confirm              keep it, after a login has worked
-  pam-iampass setup sshd --key           ssh: a key, then the phone
-  pam-iampass setup sshd --password      ssh: the password, then the phone
+  pam-iampass setup sshd --quiet         ssh: any first factor, then the phone, without a prompt
+  pam-iampass setup sshd --key           ssh: a key, a prompt, then the phone
+  pam-iampass setup sshd --password      ssh: the password, a prompt, then the phone
   pam-iampass setup polkit-1 doas        pkexec, run0 and doas: the password, then the phone
   pam-iampass setup status
   pam-iampass setup undo                 restore everything
 """
 
-_STYLES = {**STYLES, "kept": "yellow", "to do": "bold yellow"}
+_STYLES = {**STYLES, "kept": "yellow", "left": "yellow", "to do": "bold yellow"}
 _WORDS = {"on": "green", "off": "", "by hand": "yellow", "broken off": "bold red", "changed": "bold yellow"}
+_CHOICES = {"key": "a key", "password": "the password", "quiet": "any first factor, no prompt,"}
 _SET_UP_AGAIN = "set it up again, or restore it: pam-iampass setup undo"
 _REMEDIES = {
     "broken off": f"the last setup was interrupted: {_SET_UP_AGAIN}",
@@ -81,8 +83,25 @@ def _known_services() -> list[str]:
     metavar="SERVICES...",
     shell_complete=_complete,
 )
-@click.option("--key", "choice", flag_value="key", help="For sshd: the phone after a key (the default).")
-@click.option("--password", "choice", flag_value="password", help="For sshd: the phone after the password.")
+@click.option(
+    "--quiet",
+    "choice",
+    flag_value="quiet",
+    help="For sshd: the phone after any first factor, without a prompt, for every client.",
+)
+@click.option(
+    "--prompt",
+    "--key",
+    "choice",
+    flag_value="key",
+    help="For sshd: a prompt after a key, then the phone (the default).",
+)
+@click.option(
+    "--password",
+    "choice",
+    flag_value="password",
+    help="For sshd: a prompt after the password, then the phone.",
+)
 @click.option("--dry-run", is_flag=True, help="Check, show every change as a diff, and change nothing.")
 @click.option(
     "--try",
@@ -131,7 +150,7 @@ def command(
     if not services:
         raise click.UsageError("name the services, such as sshd, sudo, su")
     if choice and "sshd" not in services:
-        raise click.UsageError(f"--{choice} is for sshd")
+        raise click.UsageError("--quiet, --prompt, --key and --password are for sshd")
     if dry_run and minutes:
         raise click.UsageError("--dry-run and --try exclude each other")
     ctx.exit(_set_up(_setup(), services, choice, dry_run, minutes, force))
@@ -139,13 +158,17 @@ def command(
 
 @command.command(short_help="Restore the files of SERVICES, or of all.")
 @click.argument("services", nargs=-1, metavar="[SERVICES...]", shell_complete=_complete)
-@click.option("--force", is_flag=True, help="Restore edited files too; your versions are kept.")
+@click.option("--force", is_flag=True, hidden=True)  # version 0.1 needed it for edited files
 @click.pass_context
 def undo(ctx: click.Context, services: tuple[str, ...], force: bool) -> None:
-    """Restore the files of SERVICES, or of all services, and end a trial of them."""
+    """Restore the files of SERVICES, or of all services, and end a trial of them.
+
+    Files that were edited since are restored too; your versions are kept in /var/lib/pam-iampass/setup/edited. If a
+    service cannot be restored, the others are, and the exit status is 1.
+    """
     if set(services) & set(command.commands):
         raise click.UsageError("undo, confirm and status exclude each other", ctx)
-    done = _setup().undo(services or None, force=force)
+    done = _setup().undo(services or None)
     for name in services:
         if name not in done:
             _line("ok", f"{name} was not set up: nothing to undo")
@@ -255,7 +278,7 @@ def _next_steps(names: Sequence[str], trial: Trial | None) -> str:
 def _show_service(service: ServiceStatus) -> None:
     text = service.word
     if service.choice:
-        text += f", {'a key' if service.choice == 'key' else 'the password'} and the phone"
+        text += f", {_CHOICES.get(service.choice, service.choice)} and the phone"
     if service.since is not None:
         text += f", since {_time(service.since)}"
     _line(service.name, text, _WORDS[service.word])

@@ -75,12 +75,7 @@ def list_users(
     users = [user for user in found.users if user.state in wanted]
     phones = ask_phones(replace(found, users=tuple(users)), config, as_json) if check_phones else None
     if as_json:
-        objects = [_as_object(user) for user in users]
-        if phones is not None:
-            for one in objects:
-                state = phones.get(str(one["user"]))
-                one["phone"] = None if state is None else state.value
-        show_json({"ok": found.ok, "users": objects})
+        show_json({"ok": found.ok, "users": [_as_object(user, phones) for user in users]})
     else:
         _show_all(users, found, phones)
     if phones and any(state.value == "not_asked" for state in phones.values()):
@@ -201,7 +196,8 @@ def _end(ctx: click.Context, found: UserStatusReport) -> None:
     ctx.exit(0 if found.ok else 1)
 
 
-def _as_object(user: UserStatus) -> dict[str, object]:
+def _as_object(user: UserStatus, phones: dict[str, PhoneState] | None = None) -> dict[str, object]:
+    phone = (phones or {}).get(user.name)
     methods = user.entry.methods if user.entry else None
     return {
         "user": user.name,
@@ -214,6 +210,7 @@ def _as_object(user: UserStatus) -> dict[str, object]:
         "methods": None if methods is None else list(methods),
         "services": {name: state.value for name, state in user.services.items()},
         "bypasses": [as_object(bypass) for bypass in user.bypasses],
+        **({} if phones is None else {"phone": None if phone is None else phone.value}),
     }
 
 

@@ -81,7 +81,7 @@ class Doctor:
             ("PAM stacks", self._stacks),
             ("sshd", self._sshd),
             ("sudo", self._sudo),
-            ("other roads", self._roads),
+            ("other ways in", self._roads),
             ("lock-outs", self._lockouts),
         ]
         if os.geteuid() != 0:
@@ -206,7 +206,9 @@ class Doctor:
         yield from files.account()
         yield from files.packages()
         yield from files.state_folders()
-        services = [self.stacks.services[name] for name in self.stacks.with_us]
+        services = [
+            self.stacks.services[name] for name in {**self.stacks.with_us, **self.stacks.with_us_in_account}
+        ]
         pam = [file for one in services if isinstance(one, PamService) for file in one.files]
         modules = [
             folder / name for folder in module_folders() for name in ("pam_iampass.so", "pam_python.so")

@@ -63,7 +63,9 @@ _POLICY_TESTS = "tests/unit/login/test_policy.py::"
 _BYPASS = "pam_iampass/login/bypass.py"
 _BYPASS_TESTS = "tests/unit/login/test_bypass.py::"
 _SINKS = "pam_iampass/audit/sinks.py"
+_HANG_UP = "tests/unit/login/test_hang_up.py::"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
+_ACCOUNT_CHECK = "tests/unit/doctor/test_account_check.py::"
 _ACCOUNT = "tests/pam/native/test_account_phase.py::"
 
 MUTANTS = (
@@ -321,9 +323,8 @@ MUTANTS = (
         2,
         "a user is exempt if the group lookup fails",
         "pam_iampass/login/policy.py",
-        "        own = accounts.groups(account)\n",
-        "        try:\n            own = accounts.groups(account)\n        except Exception:\n"
-        "            return 'perhaps'\n",
+        "    own = accounts.groups(account) if names else frozenset()\n",
+        "    try:\n        own = accounts.groups(account)\n    except Exception:\n        return 'perhaps'\n",
         "tests/unit/login/test_policy.py::test_groups_that_cannot_be_looked_up_exempt_nobody_and_let_nobody_pass",
     ),
     # 3
@@ -490,6 +491,15 @@ MUTANTS = (
         "key=lambda each: each.since",
         "tests/unit/login/test_rate_limited_logins.py"
         "::test_an_origin_that_starts_logins_all_the_time_does_not_keep_the_owner_out",
+    ),
+    Mutant(
+        4,
+        "logins from ever new addresses fill a person's state until it can no longer be read",
+        "pam_iampass/login/rate_limit_state.py",
+        "_drop_oldest(self.turns)",
+        "pass",
+        "tests/unit/login/test_rate_limit.py"
+        "::test_logins_from_ever_new_addresses_that_send_no_request_do_not_fill_the_state_of_the_person",
     ),
     Mutant(
         4,
@@ -676,9 +686,33 @@ MUTANTS = (
         6,
         "the module does not detect that the application died",
         "pam_iampass/relay/connection.py",
-        'if self._readable(seconds):\n            raise ApplicationGone("the application ended")',
-        "self._readable(seconds)",
+        "if self._readable(min(until, self._next_look) - time.monotonic()):",
+        "if self._readable(min(until, self._next_look) - time.monotonic()) and False:",
         _MODULE + "test_when_the_application_dies_the_session_is_ended_within_a_second",
+    ),
+    Mutant(
+        6,
+        "a login does not notice that its ssh client has hung up",
+        "pam_iampass/relay/connection.py",
+        "if self._client.has_hung_up():",
+        "if self._client.has_hung_up() and False:",
+        _HANG_UP + "test_a_client_that_hangs_up_while_the_phone_rings_ends_the_request_and_is_denied",
+    ),
+    Mutant(
+        6,
+        "a connection that the module cannot see counts as closed, and ends a login",
+        "pam_iampass/system/inet_diag.py",
+        "return seen and found == errno.ENOENT",
+        "return found == errno.ENOENT",
+        _HANG_UP + "test_a_connection_that_cannot_be_seen_disturbs_no_login",
+    ),
+    Mutant(
+        6,
+        "a later connection with the same addresses passes for the one of the login",
+        "pam_iampass/system/inet_diag.py",
+        '    body += struct.pack("=I", own.interface or peer.interface) + cookie\n',
+        '    body += struct.pack("=I", own.interface or peer.interface) + _ANY_SOCKET\n',
+        "tests/unit/system/test_inet_diag.py::test_a_later_connection_with_the_same_addresses_is_another_one",
     ),
     # 7
     Mutant(
@@ -836,7 +870,7 @@ MUTANTS = (
     Mutant(
         12,
         "exempt_group is not looked at",
-        "pam_iampass/doctor/sudo_bypass.py",
+        "pam_iampass/doctor/sudo_loopholes.py",
         "if default.value and account.is_in(str(default.value)):",
         "if False:",
         _SUDO_SYSTEM + "test_doctor_reports_each_rule_with_its_line_and_the_user",
@@ -845,7 +879,7 @@ MUTANTS = (
         12,
         "setup accepts a service of sudo for single users",
         "pam_iampass/setup/checks/sudo.py",
-        "level = error if bypass.kind is BypassKind.OTHER_SERVICE else warning",
+        "level = error if loophole.kind is LoopholeKind.OTHER_SERVICE else warning",
         "level = warning",
         _SUDO_SYSTEM + "test_setup_refuses_services_that_do_not_ask_and_warns_of_the_other_rules",
     ),
@@ -970,7 +1004,7 @@ MUTANTS = (
         14,
         "setup does not look whether the files that it wrote lead to the module",
         "pam_iampass/setup/checks/stacks.py",
-        "if not _our_lines(files, service.pam_service):",
+        "if not _our_lines(files, service):",
         "if not service.pam_service:",
         _SETUP + "test_a_file_that_does_not_lead_to_the_module_once_it_is_written_is_an_error",
     ),
@@ -1093,8 +1127,8 @@ MUTANTS = (
         14,
         "an expired password skips the phone in the account phase of sshd",
         "config/pam.d/iampass-sshd-quiet",
-        "account    substack     common-account",
-        "account    include      common-account",
+        "account    requisite    pam_iampass.so",
+        "@include common-account\naccount    requisite    pam_iampass.so",
         "tests/system/test_quiet.py::test_an_expired_password_does_not_skip_the_phone",
     ),
     # 16
@@ -1145,5 +1179,30 @@ MUTANTS = (
         "service.own_methods or methods)",
         "methods or service.own_methods)",
         _POLICY_TESTS + "test_the_methods_that_a_service_names_hold_whatever_the_users_are",
+    ),
+    Mutant(
+        12,
+        "doctor overlooks an account stack that ends before our line",
+        "pam_iampass/doctor/account_check.py",
+        "        if skipped is not None:",
+        "        if skipped is False:",
+        _ACCOUNT_CHECK + "test_with_an_include_every_local_user_of_red_hat_skips_the_phone",
+    ),
+    Mutant(
+        12,
+        "doctor overlooks an expired password that makes a denial count for nothing",
+        "pam_iampass/doctor/account_check.py",
+        "_PASSES = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD)",
+        "_PASSES = (PamCode.SUCCESS,)",
+        _ACCOUNT_CHECK
+        + "test_after_a_substack_that_fixes_the_result_for_an_expired_password_no_denial_counts",
+    ),
+    Mutant(
+        10,
+        "doctor overlooks that sshd lets in by the phone alone",
+        "pam_iampass/doctor/sshd.py",
+        "no_factor = not in_auth and not any(",
+        "no_factor = in_auth and not any(",
+        _ACCOUNT_CHECK + "test_a_stack_without_a_password_leaves_the_phone_alone",
     ),
 )

@@ -272,6 +272,28 @@ def test_an_expired_password_does_not_skip_the_phone(world: World) -> None:
     assert world.outcome("heidi") == ("denied", "denied")
 
 
+@pytest.mark.parametrize(
+    "control", ["required", "[success=ok new_authtok_reqd=done default=bad]", "[default=bad]"]
+)
+def test_whatever_the_shared_file_makes_of_an_expired_password_a_denial_counts(
+    world: World, folder: Path, control: str
+) -> None:
+    quiet = Path("/etc/pam.d/iampass-sshd-quiet").read_text()
+    expired = f"account {control} pam_debug.so acct=new_authtok_reqd"
+    service = Path("/etc/pam.d/expired")
+    service.write_text(quiet.replace("@include common-account", expired))
+    configuration = with_shipped("10-iampass-quiet.conf", folder)
+    options = "PAMServiceName=expired"
+    with Sshd(
+        folder / "expired", options, configuration=configuration, keys=folder / "key-and-phone"
+    ) as sshd:
+        login = sshd.login("niaj", REMOTE)
+        world.deny("niaj")
+        assert login.finish() == 255
+    service.unlink()
+    assert DENIED in login.shown
+
+
 # A login is decided once
 
 
