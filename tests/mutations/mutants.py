@@ -189,6 +189,15 @@ MUTANTS = (
     ),
     Mutant(
         2,
+        "without a default route a name server of this machine that is flooded is an outage",
+        _OUTAGE,
+        "if _is_in_a_network():",
+        "if False:",
+        _ATTACK
+        + "test_who_floods_the_resolver_of_this_machine_makes_no_outage_where_there_is_no_default_route",
+    ),
+    Mutant(
+        2,
         "a time-out is an outage for every caller",
         _APPROVAL,
         "return self._required.login.real_uid == 0 and not delayed",
