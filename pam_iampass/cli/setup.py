@@ -26,15 +26,15 @@ Examples:
   pam-iampass setup sudo --dry-run       show every file that would change, and change nothing
   pam-iampass setup sudo --try 10        undo it after ten minutes, unless it is confirmed
   pam-iampass setup confirm              keep it, after a login has worked
-  pam-iampass setup sshd --quiet         ssh: any first factor, then the phone, without a prompt
-  pam-iampass setup sshd --key           ssh: a key, a prompt, then the phone
+  pam-iampass setup sshd                 ssh: any first factor, then the phone, without a prompt
+  pam-iampass setup sshd --prompt        ssh: a key, a prompt, then the phone
   pam-iampass setup sshd --password      ssh: the password, a prompt, then the phone
   pam-iampass setup polkit-1 doas        pkexec, run0 and doas: the password, then the phone
   pam-iampass setup status
   pam-iampass setup undo                 restore everything
 """
 
-_STYLES = {**STYLES, "kept": "yellow", "to do": "bold yellow"}
+_STYLES = {**STYLES, "kept": "yellow", "left": "yellow", "to do": "bold yellow"}
 _WORDS = {"on": "green", "off": "", "by hand": "yellow", "broken off": "bold red", "changed": "bold yellow"}
 _CHOICES = {"key": "a key", "password": "the password", "quiet": "any first factor, no prompt,"}
 _SET_UP_AGAIN = "set it up again, or restore it: pam-iampass setup undo"
@@ -87,14 +87,14 @@ def _known_services() -> list[str]:
     "--quiet",
     "choice",
     flag_value="quiet",
-    help="For sshd: the phone after any first factor, without a prompt, for every client.",
+    help="For sshd: the phone after any first factor, without a prompt, for every client (the default).",
 )
 @click.option(
     "--prompt",
     "--key",
     "choice",
     flag_value="key",
-    help="For sshd: a prompt after a key, then the phone (the default).",
+    help="For sshd: a prompt after a key, then the phone.",
 )
 @click.option(
     "--password",
@@ -126,7 +126,7 @@ def command(
     trial_over: str | None,
     deadline: float | None,
 ) -> None:
-    """Make SERVICES ask the phone after the key or the password.
+    """Make SERVICES ask the phone after the first factor.
 
     SERVICES are sshd, sudo, su, or other PAM services, such as polkit-1 (pkexec and run0), doas, sudo-rs, login or
     lightdm. Services for which this would be useless or harmful are refused.
@@ -135,6 +135,11 @@ def command(
     /etc/ssh/sshd_config.d and /etc/sudoers.d. For other services, and for an sshd before 9.8, the line of the PAM file
     that asks for the password is replaced; a file in /usr/lib/pam.d is overridden by a copy in /etc/pam.d. The previous
     files are kept below /var/lib/pam-iampass/setup, and `undo` restores them.
+
+    sshd can ask in two ways. By default it asks the phone once it has accepted a key, a password or a ticket, without a
+    prompt, and every client can log in. With --prompt (or --key) and --password, a prompt comes first, at which a
+    recovery code can be typed instead; clients that answer no prompt cannot log in. A machine that is set up keeps its
+    way until another is named.
 
     Everything is checked first: the settings; whether you could still log in; the result, with sshd -T and visudo -c;
     and the new PAM files, in a run that contacts no phone. If a check fails, nothing is changed.
@@ -158,13 +163,17 @@ def command(
 
 @command.command(short_help="Restore the files of SERVICES, or of all.")
 @click.argument("services", nargs=-1, metavar="[SERVICES...]", shell_complete=_complete)
-@click.option("--force", is_flag=True, help="Restore edited files too; your versions are kept.")
+@click.option("--force", is_flag=True, hidden=True)  # version 0.1 needed it for edited files
 @click.pass_context
 def undo(ctx: click.Context, services: tuple[str, ...], force: bool) -> None:
-    """Restore the files of SERVICES, or of all services, and end a trial of them."""
+    """Restore the files of SERVICES, or of all services, and end a trial of them.
+
+    Files that were edited since are restored too; your versions are kept in /var/lib/pam-iampass/setup/edited. If a
+    service cannot be restored, the others are, and the exit status is 1.
+    """
     if set(services) & set(command.commands):
         raise click.UsageError("undo, confirm and status exclude each other", ctx)
-    done = _setup().undo(services or None, force=force)
+    done = _setup().undo(services or None)
     for name in services:
         if name not in done:
             _line("ok", f"{name} was not set up: nothing to undo")

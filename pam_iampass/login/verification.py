@@ -58,7 +58,7 @@ def _who_must_approve(
     settings = context.load_settings()
     service = settings.for_service(login.service)
     approver = policy.approver(login, account, service, context.accounts)
-    exemption = policy.exemption(approver, login, settings.exempt, context.accounts)
+    exemption = policy.exemption(approver, login, service, context.accounts)
     if exemption is not None:
         return Decision(Outcome.EXEMPT, Result.IGNORED, exemption)
     login.participants.approver = approver.name

@@ -276,6 +276,14 @@ def test_codes_are_checked_during_backoff_at_the_cap_and_while_a_request_is_pend
         world.throttle().attempt(1)
 
 
+def test_logins_from_ever_new_addresses_that_send_no_request_do_not_fill_the_state_of_the_person(
+    world: World,
+) -> None:
+    for number in range(MOST_KEPT + 5):
+        world.play(RequestResult.NOT_SENT, replace(HERE, rhost=f"2001:db8:{number:x}::1"))
+    assert len(world.throttle().state().turns) == MOST_KEPT
+
+
 def test_only_so_many_attempts_are_remembered(world: World) -> None:
     state = RateLimitState("00")
     for number in range(MOST_KEPT + 5):
