@@ -87,8 +87,8 @@ def change(file: Path, old: str, new: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def well(machine: Installation, sandbox: Sandbox) -> Iterator[None]:
-    """The shipped files in their places, for sshd with a key and for sudo; and put back afterwards."""
+def well(machine: Installation, sandbox: Sandbox) -> Iterator[Callable[[], None]]:
+    """The shipped files in their places, for sshd with a key and for sudo; the function puts back what a test changed."""
     Path("/run/sshd").mkdir(exist_ok=True)
     with kept():
         SSHD.unlink(missing_ok=True)
@@ -98,46 +98,52 @@ def well(machine: Installation, sandbox: Sandbox) -> Iterator[None]:
         SUDOERS.chmod(0o440)
         for file in (ROOT / "config/pam.d").iterdir():
             shutil.copy(file, PAM)
-        yield
+        with kept() as put_back:
+            yield put_back
 
 
 @contextlib.contextmanager
-def kept() -> Iterator[None]:
-    """What is changed meanwhile in the folders of configuration is put back."""
+def kept() -> Iterator[Callable[[], None]]:
+    """The folders of configuration are put back at the end, and whenever the function is called."""
     backup = Path(os.environ["MACHINE_SCRATCH"]) / f"kept-{time.monotonic_ns()}"
     backup.mkdir()
-    for path in KEPT:
-        subprocess.run(["cp", "-a", str(path), str(backup / path.name)], check=True)
+    subprocess.run(["cp", "-a", "--parents", *KEPT, str(backup)], check=True)
+
+    def put_back() -> None:
+        subprocess.run(["rm", "-rf", *KEPT], check=True)
+        subprocess.run(["cp", "-a", *backup.iterdir(), "/"], check=True)
+
     try:
-        yield
+        yield put_back
     finally:
-        for path in KEPT:
-            subprocess.run(["rm", "-rf", str(path)], check=True)
-            subprocess.run(["cp", "-a", str(backup / path.name), str(path)], check=True)
+        put_back()
         shutil.rmtree(backup)
 
 
 @pytest.fixture(scope="module")
-def agent(well: None) -> Iterator[RunningAgent]:
+def agent(well: Callable[[], None]) -> Iterator[RunningAgent]:
     """The agent, which a test may stop."""
     with RunningAgent() as running:
         yield running
 
 
 @pytest.fixture
-def clinic(well: None, machine: Installation, sandbox: Sandbox, agent: RunningAgent) -> Iterator[Clinic]:
+def clinic(
+    well: Callable[[], None], machine: Installation, sandbox: Sandbox, agent: RunningAgent
+) -> Iterator[Clinic]:
     """A machine that is well, for one test."""
-    with kept():
-        if agent.process is None:
-            agent.__enter__()
-        SOCKET.chmod(0o600)
-        sandbox.behave()
-        sandbox.clock_skew = 0.0
-        for user in USERS:
-            sandbox.add_user(token_of(user), device=True)
-        machine.configure(sandbox, exempt="{users: [daemon]}")
-        machine.write_users("".join(f"{user}: {token_of(user)}\n" for user in USERS))
-        yield Clinic(machine, sandbox, agent)
+    if agent.process is None:
+        agent.__enter__()
+    agent.wake()
+    SOCKET.chmod(0o600)
+    sandbox.behave()
+    sandbox.clock_skew = 0.0
+    for user in USERS:
+        sandbox.add_user(token_of(user), device=True)
+    machine.configure(sandbox, exempt="{users: [daemon]}")
+    machine.write_users("".join(f"{user}: {token_of(user)}\n" for user in USERS))
+    yield Clinic(machine, sandbox, agent)
+    well()
 
 
 def test_a_machine_that_is_well_has_no_error_and_no_warning(clinic: Clinic) -> None:
