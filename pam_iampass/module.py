@@ -125,12 +125,12 @@ def _finish(pamh: PamApplication, login: Login, decision: Decision, journal: Jou
 def _tell(pamh: PamApplication, login: Login, decision: Decision) -> None:
     """Tell the person the decision.
 
-    Not an approval in sshd: sshd would send the line as a banner, to scp and rsync as well, and repeat it before the
-    message of the day (OpenSSH, `auth2.c` and `session.c`, `loginmsg`).
+    Neither an approval nor a bypass in sshd: sshd would send the line as a banner, to scp and rsync as well, and
+    repeat it before the message of the day (OpenSSH, `auth2.c` and `session.c`, `loginmsg`).
     """
     if not decision.message or decision.outcome is Outcome.CANCELLED:
         return
-    if decision.outcome is Outcome.APPROVED and login.through_sshd:
+    if decision.outcome in (Outcome.APPROVED, Outcome.BYPASSED) and login.through_sshd:
         return
     conversation = Conversation(pamh)
     try:

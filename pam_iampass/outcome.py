@@ -67,6 +67,7 @@ class Outcome(enum.Enum):
     APPROVED = "approved"
     RECOVERED = "recovered"
     EXEMPT = "exempt"
+    BYPASSED = "bypassed"
     DENIED = "denied"
     TIMED_OUT = "timed_out"
     NO_DEVICE = "no_device"
@@ -86,6 +87,7 @@ RESULTS = {
     Outcome.APPROVED: _SUCCESS,
     Outcome.RECOVERED: _SUCCESS,
     Outcome.EXEMPT: _IGNORED,
+    Outcome.BYPASSED: _IGNORED,
     Outcome.UNLISTED: _IGNORED | _DENIED,
     Outcome.UNAVAILABLE: _IGNORED | _DENIED,
     Outcome.DENIED: _DENIED,
@@ -105,7 +107,7 @@ class Participants:
     """Who started the application (`login.policy.caller_name`)."""
 
     approver: str = ""
-    """Whose phone is asked, or whose recovery code is spent."""
+    """Whose phone is asked, or whose recovery code is spent, or who is bypassed."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ static bool write_items(struct frame *frame, pam_handle_t *pamh)
            add_item(frame, "rhost", application_item(pamh, PAM_RHOST)) &&
            add_item(frame, "tty", application_item(pamh, PAM_TTY)) &&
            add_item(frame, "ruser", application_item(pamh, PAM_RUSER)) && add_item(frame, "uid", uid) &&
-           add_item(frame, "ssh_auth_info", pam_getenv(pamh, "SSH_AUTH_INFO_0"));
+           add_item(frame, "ssh_auth_info", pam_getenv(pamh, "SSH_AUTH_INFO_0")) &&
+           add_item(frame, "ssh_connection", pam_getenv(pamh, "SSH_CONNECTION"));
 }
 
 /* May ask for the user name, and so comes before connecting: the module waits only 2 s for both frames. */

@@ -81,8 +81,9 @@ def gather(pamh, who):
     getters = {name: lambda name=name: getattr(pamh, name) for name in ("service", "rhost", "tty", "ruser")}
     getters["user"] = pamh.get_user
     getters["uid"] = lambda: str(posix.getuid())
-    if "SSH_AUTH_INFO_0" in pamh.env:
-        getters["ssh_auth_info"] = lambda: pamh.env["SSH_AUTH_INFO_0"]
+    for name, variable in (("ssh_auth_info", "SSH_AUTH_INFO_0"), ("ssh_connection", "SSH_CONNECTION")):
+        if variable in pamh.env:
+            getters[name] = lambda variable=variable: pamh.env[variable]
     unreadable = []
     for name, get in getters.items():
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from pam_iampass.audit.sinks import Delivery, JournalSink, Sink, SyslogSink
 from pam_iampass.outcome import Decision, Login, Outcome, Result
@@ -17,6 +18,7 @@ DEBUG, INFO, NOTICE, WARNING, ERROR = 7, 6, 5, 4, 3
 MESSAGE_IDS = {
     Outcome.APPROVED: "523576a4eec643df8145bec39979057a",
     Outcome.RECOVERED: "ee25852542e34f3dac6daab6e3a3c85b",
+    Outcome.BYPASSED: "59c9466df3094b8fae63c1bb5d55f27e",
     Outcome.EXEMPT: "b688c31154c046038449f506dd1fc48d",
     Outcome.DENIED: "6e65508231fb43308282523ef3854ca2",
     Outcome.TIMED_OUT: "2a9f48eb50134c26b9e07bcb8f3e2b98",
@@ -28,6 +30,8 @@ MESSAGE_IDS = {
     Outcome.CANCELLED: "e5e796369c37413d8fb130c5a9ec86d0",
 }
 SESSION_LEFT_OPEN = "896fc53d479b499c882d05946e95a6cb"
+BYPASS_MADE = "d24ea0ee48d549d4a0327840fe7a1637"
+BYPASS_ENDED = "a865918a2f3c4e4d9b0a899ab65ab585"
 
 _PRIORITIES = {Result.SUCCESS: INFO, Result.IGNORED: NOTICE, Result.DENIED: WARNING}
 
@@ -66,6 +70,11 @@ class Journal:
         }
         self._write(fields)
 
+    def bypass(self, message_id: str, text: str, fields: Mapping[str, str]) -> None:
+        """Record that a bypass was made or is over (BYPASS_MADE, BYPASS_ENDED)."""
+        cleaned = {name: clean(value) for name, value in fields.items()}
+        self._write({"MESSAGE": clean(text), "MESSAGE_ID": message_id, "PRIORITY": str(WARNING), **cleaned})
+
     def note(self, text: str, priority: int = DEBUG) -> None:
         """Write a line for troubleshooting that is not an audit record."""
         self._write({"MESSAGE": clean(text), "PRIORITY": str(priority)})
@@ -82,7 +91,8 @@ class Journal:
 def _priority(decision: Decision) -> int:
     if decision.outcome is Outcome.MISCONFIGURED:
         return ERROR
-    return WARNING if decision.outcome is Outcome.RECOVERED else _PRIORITIES[decision.result]
+    loud = decision.outcome in (Outcome.RECOVERED, Outcome.BYPASSED)
+    return WARNING if loud else _PRIORITIES[decision.result]
 
 
 def _fields(login: Login) -> dict[str, str]:

@@ -20,6 +20,7 @@ from pam_iampass.outcome import Outcome, Result
 FROM_MODULE = {"SYSLOG_IDENTIFIER": IDENTIFIER}
 FROM_DOOR = {"SYSLOG_FACILITY": str(AUTHPRIV), "PRIORITY": str(ERROR)}
 """Fields of every record of the module, and of the native door; other entries can have them too."""
+_FIELDS = ("outcome", "result", "user", "caller", "approver", "service", "rhost", "reason", "elapsed_ms")
 
 # The prefix of pam_syslog(3) on lines of the native door: the module's name, the service and the phase.
 _DOOR = re.compile(r"pam_iampass\([^()\s]*:[a-z]+\): (?=outcome=)")
@@ -38,7 +39,7 @@ class AuditRecord:
     caller: str
     """Who started the application; empty if unknown, as in sshd."""
     approver: str
-    """Whose phone was asked, or whose recovery code was spent; empty if nobody had to approve."""
+    """Whose phone was asked, or whose recovery code was spent, or who was bypassed; empty if nobody had to approve."""
     service: str
     rhost: str
     """Empty for a local login, or if unknown."""
@@ -88,18 +89,7 @@ def _of_module(entry: Mapping[str, Any]) -> dict[str, str]:
     if _text(entry.get("SYSLOG_IDENTIFIER")) != IDENTIFIER:
         return {}
     if "IAMPASS_OUTCOME" in entry:
-        names = (
-            "outcome",
-            "result",
-            "user",
-            "caller",
-            "approver",
-            "service",
-            "rhost",
-            "reason",
-            "elapsed_ms",
-        )
-        return {name: _text(entry.get(f"IAMPASS_{name.upper()}")) for name in names}
+        return {name: _text(entry.get(f"IAMPASS_{name.upper()}")) for name in _FIELDS}
     return _words(_text(entry.get("MESSAGE")))
 
 

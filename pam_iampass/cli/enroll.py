@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
 from pathlib import Path
 
 import click
 
-from pam_iampass.cli.parameters import DURATION, USER, Parsed, config_option, json_option, token_option
-from pam_iampass.enrollment.request import EnrollmentRequest, phone_number, plain_name
+from pam_iampass.cli.parameters import (
+    USER,
+    config_option,
+    display_name_option,
+    json_option,
+    message_option,
+    sms_option,
+    timeout_option,
+    token_option,
+)
+from pam_iampass.enrollment.request import EnrollmentRequest, default_display_name
 
 _EPILOG = """\b
 Examples:
@@ -58,18 +66,9 @@ Exit status:
     help="Enroll all users in this CSV file; see below.",
 )
 @token_option
-@click.option(
-    "--sms",
-    "number",
-    type=Parsed("number", phone_number),
-    help="Send the link to this phone instead of showing it.",
-)
-@click.option("--message", help="The text of the message before the link.")
-@click.option(
-    "--display-name",
-    type=Parsed("name", plain_name),
-    help="The name that the IAMPASS app shows.  [default: USER@MACHINE]",
-)
+@sms_option
+@message_option
+@display_name_option
 @click.option("--replace", is_flag=True, help="Replace an existing token.")
 @click.option("--new-device", is_flag=True, help="Register another phone. Does not wait for it.")
 @click.option("--resend", is_flag=True, help="With --from: send messages again, also to users who got one.")
@@ -79,9 +78,7 @@ Exit status:
     default=None,
     help="Wait until the phone is registered.  [default: wait for one user, not with --from]",
 )
-@click.option(
-    "--timeout", type=DURATION, default="10m", show_default=True, help="How long to wait: 90s, 10m, 2h."
-)
+@timeout_option
 @config_option
 @json_option
 @click.pass_context
@@ -149,4 +146,4 @@ def _named(request: EnrollmentRequest) -> EnrollmentRequest:
     """The request with the default display name, if it has none."""
     if request.display_name is not None:
         return request
-    return dataclasses.replace(request, display_name=f"{request.user}@{platform.node()}")
+    return dataclasses.replace(request, display_name=default_display_name(request.user))

@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from pam_iampass.config.settings import DEFAULT_PATH
+from pam_iampass.enrollment.request import phone_number, plain_name
 from pam_iampass.errors import PamIampassError, shown
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 
@@ -64,6 +65,18 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 token_option = click.option(
     "--token", help="The user's IAMPASS token. Other users of this machine can see it in the process list."
 )
+sms_option = click.option(
+    "--sms",
+    "number",
+    type=Parsed("number", phone_number),
+    help="Send the link to this phone number instead of showing it.",
+)
+message_option = click.option("--message", help="The text of the message before the link.")
+display_name_option = click.option(
+    "--display-name",
+    type=Parsed("name", plain_name),
+    help="The name that the IAMPASS app shows.  [default: USER@MACHINE]",
+)
 
 
 def account(name: str) -> str | None:
@@ -114,6 +127,9 @@ def point_in_time(text: str, now: datetime) -> datetime:
 
 
 DURATION = Parsed("time", seconds)
+timeout_option = click.option(
+    "--timeout", type=DURATION, default="10m", show_default=True, help="How long to wait: 90s, 10m, 2h."
+)
 POINT_IN_TIME = Parsed("time", lambda text: point_in_time(text, datetime.now().astimezone()))
 
 

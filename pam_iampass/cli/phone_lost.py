@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,17 @@ import click
 
 from pam_iampass.audit.journal import NOTICE, Journal
 from pam_iampass.cli.output import count, duration, finding, line, show_json
-from pam_iampass.cli.parameters import DURATION, USER, Parsed, account, config_option, json_option
-from pam_iampass.enrollment.request import phone_number, plain_name
+from pam_iampass.cli.parameters import (
+    USER,
+    account,
+    config_option,
+    display_name_option,
+    json_option,
+    message_option,
+    sms_option,
+    timeout_option,
+)
+from pam_iampass.enrollment.request import default_display_name
 from pam_iampass.errors import EditRefused, StateError, shown
 from pam_iampass.login.context import StateDirs
 from pam_iampass.outcome import Login
@@ -35,18 +43,9 @@ Examples:
 @click.command(epilog=_EPILOG, short_help="Take a lost phone away from a user.")
 @click.argument("user", type=USER)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option(
-    "--sms",
-    "number",
-    type=Parsed("number", phone_number),
-    help="Send the link for the next phone to this number instead of showing it.",
-)
-@click.option("--message", help="The text of the message before the link.")
-@click.option(
-    "--display-name",
-    type=Parsed("name", plain_name),
-    help="The name that the IAMPASS app shows.  [default: USER@MACHINE]",
-)
+@sms_option
+@message_option
+@display_name_option
 @click.option(
     "--wait/--no-wait",
     "waits",
@@ -54,9 +53,7 @@ Examples:
     show_default=True,
     help="Wait until the next phone is registered.",
 )
-@click.option(
-    "--timeout", type=DURATION, default="10m", show_default=True, help="How long to wait: 90s, 10m, 2h."
-)
+@timeout_option
 @config_option
 @json_option
 @click.pass_context
@@ -74,10 +71,9 @@ def lost(
 ) -> None:
     """Disable the phone of USER at IAMPASS, and register another one.
 
-    From then on the lost phone approves nothing, on no machine. Logins on this machine that wait for it are denied. The
-    command shows a link for the next phone, or sends
-    it (--sms), and waits until that phone is registered. Until then logins of USER are denied; recovery codes work:
-    pam-iampass recovery new USER.
+    From then on the lost phone approves nothing, on any machine. Logins on this machine that wait for it are denied.
+    The command shows a link for the next phone, or sends it (--sms), and waits until that phone is registered. Until
+    then logins of USER are denied, but recovery codes work: pam-iampass recovery new USER.
 
     Anyone who opens the link can approve the user's logins: verify the person first.
 
@@ -101,7 +97,7 @@ def lost(
         raise EditRefused(f"{shown(name)} has no token", "see: pam-iampass user list")
     if not yes:
         _confirm(name)
-    invitation = Invitation(display_name or f"{name}@{platform.node()}", number, message, as_json)
+    invitation = Invitation(display_name or default_display_name(name), number, message, as_json)
     replacement = _Replacement(service.manager, name, token, invitation, timeout if waits else 0.0)
     try:
         ctx.exit(replacement.run())

@@ -7,10 +7,11 @@ import datetime
 import os
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from pam_iampass.cli.command_with_verbs import CommandWithVerbs, OwnArgument
 from pam_iampass.cli.output import STYLES, line, show_json
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.errors import Severity
@@ -25,15 +26,17 @@ Examples:
   pam-iampass setup sudo --dry-run       show every file that would change, and change nothing
   pam-iampass setup sudo --try 10        undo it after ten minutes, unless it is confirmed
   pam-iampass setup confirm              keep it, after a login has worked
-  pam-iampass setup sshd --key           ssh: a key, then the phone
-  pam-iampass setup sshd --password      ssh: the password, then the phone
+  pam-iampass setup sshd                 ssh: any first factor, then the phone, without a prompt
+  pam-iampass setup sshd --prompt        ssh: a key, a prompt, then the phone
+  pam-iampass setup sshd --password      ssh: the password, a prompt, then the phone
   pam-iampass setup polkit-1 doas        pkexec, run0 and doas: the password, then the phone
   pam-iampass setup status
   pam-iampass setup undo                 restore everything
 """
 
-_STYLES = {**STYLES, "kept": "yellow", "to do": "bold yellow"}
+_STYLES = {**STYLES, "kept": "yellow", "left": "yellow", "to do": "bold yellow"}
 _WORDS = {"on": "green", "off": "", "by hand": "yellow", "broken off": "bold red", "changed": "bold yellow"}
+_CHOICES = {"key": "a key", "password": "the password", "quiet": "any first factor, no prompt,"}
 _SET_UP_AGAIN = "set it up again, or restore it: pam-iampass setup undo"
 _REMEDIES = {
     "broken off": f"the last setup was interrupted: {_SET_UP_AGAIN}",
@@ -42,41 +45,14 @@ _REMEDIES = {
 }
 
 
-class SetupGroup(click.Group):
-    """A command with arguments of its own that also has verbs.
+class SetupGroup(CommandWithVerbs):
+    """A verb may be written as a flag, anywhere among the arguments: version 0.1 had --undo, --status and --confirm."""
 
-    A verb may be written as a flag, anywhere among the arguments: version 0.1 had --undo, --status and --confirm.
-    """
-
-    allow_extra_args = False
-    allow_interspersed_args = True
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        for word in args:
-            verb = word[2:] if word.startswith("--") else word
-            if verb in self.commands:
-                args.remove(word)
-                ctx.args = [verb, *args]
-                return ctx.args
-        return click.Command.parse_args(self, ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        if not ctx.args:
-            return click.Command.invoke(self, ctx)
-        name, command, args = self.resolve_command(ctx, ctx.args)
-        assert command is not None  # noqa: S101 - parse_args has found it
-        with command.make_context(name, args, parent=ctx) as below:
-            return command.invoke(below)
-
-    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        return click.Command.collect_usage_pieces(self, ctx)
-
-
-class _Services(click.Argument):
-    """Services, which are not named before a verb."""
-
-    def get_usage_pieces(self, ctx: click.Context) -> list[str]:
-        return super().get_usage_pieces(ctx) if self in ctx.command.params else []
+    def find_verb(self, args: list[str]) -> str | None:
+        """The first word that is a verb."""
+        return next(
+            (word for word in args if (word[2:] if word.startswith("--") else word) in self.commands), None
+        )
 
 
 def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -102,13 +78,30 @@ def _known_services() -> list[str]:
 )
 @click.argument(
     "services",
-    cls=_Services,
+    cls=OwnArgument,
     nargs=-1,
     metavar="SERVICES...",
     shell_complete=_complete,
 )
-@click.option("--key", "choice", flag_value="key", help="For sshd: the phone after a key (the default).")
-@click.option("--password", "choice", flag_value="password", help="For sshd: the phone after the password.")
+@click.option(
+    "--quiet",
+    "choice",
+    flag_value="quiet",
+    help="For sshd: the phone after any first factor, without a prompt, for every client (the default).",
+)
+@click.option(
+    "--prompt",
+    "--key",
+    "choice",
+    flag_value="key",
+    help="For sshd: a prompt after a key, then the phone.",
+)
+@click.option(
+    "--password",
+    "choice",
+    flag_value="password",
+    help="For sshd: a prompt after the password, then the phone.",
+)
 @click.option("--dry-run", is_flag=True, help="Check, show every change as a diff, and change nothing.")
 @click.option(
     "--try",
@@ -133,7 +126,7 @@ def command(
     trial_over: str | None,
     deadline: float | None,
 ) -> None:
-    """Make SERVICES ask the phone after the key or the password.
+    """Make SERVICES ask the phone after the first factor.
 
     SERVICES are sshd, sudo, su, or other PAM services, such as polkit-1 (pkexec and run0), doas, sudo-rs, login or
     lightdm. Services for which this would be useless or harmful are refused.
@@ -142,6 +135,11 @@ def command(
     /etc/ssh/sshd_config.d and /etc/sudoers.d. For other services, and for an sshd before 9.8, the line of the PAM file
     that asks for the password is replaced; a file in /usr/lib/pam.d is overridden by a copy in /etc/pam.d. The previous
     files are kept below /var/lib/pam-iampass/setup, and `undo` restores them.
+
+    sshd can ask in two ways. By default it asks the phone once it has accepted a key, a certificate or a password,
+    without a prompt, and every client can log in. With --prompt (or --key) and --password, a prompt comes first, at
+    which a recovery code can be typed instead; clients that answer no prompt cannot log in. A machine that is set up
+    keeps its way until another is named.
 
     Everything is checked first: the settings; whether you could still log in; the result, with sshd -T and visudo -c;
     and the new PAM files, in a run that contacts no phone. If a check fails, nothing is changed.
@@ -157,7 +155,7 @@ def command(
     if not services:
         raise click.UsageError("name the services, such as sshd, sudo, su")
     if choice and "sshd" not in services:
-        raise click.UsageError(f"--{choice} is for sshd")
+        raise click.UsageError("--quiet, --prompt, --key and --password are for sshd")
     if dry_run and minutes:
         raise click.UsageError("--dry-run and --try exclude each other")
     ctx.exit(_set_up(_setup(), services, choice, dry_run, minutes, force))
@@ -165,13 +163,17 @@ def command(
 
 @command.command(short_help="Restore the files of SERVICES, or of all.")
 @click.argument("services", nargs=-1, metavar="[SERVICES...]", shell_complete=_complete)
-@click.option("--force", is_flag=True, help="Restore edited files too; your versions are kept.")
+@click.option("--force", is_flag=True, hidden=True)  # version 0.1 needed it for edited files
 @click.pass_context
 def undo(ctx: click.Context, services: tuple[str, ...], force: bool) -> None:
-    """Restore the files of SERVICES, or of all services, and end a trial of them."""
+    """Restore the files of SERVICES, or of all services, and end a trial of them.
+
+    Files that were edited since are restored too; your versions are kept in /var/lib/pam-iampass/setup/edited. If a
+    service cannot be restored, the others are, and the exit status is 1.
+    """
     if set(services) & set(command.commands):
         raise click.UsageError("undo, confirm and status exclude each other", ctx)
-    done = _setup().undo(services or None, force=force)
+    done = _setup().undo(services or None)
     for name in services:
         if name not in done:
             _line("ok", f"{name} was not set up: nothing to undo")
@@ -281,7 +283,7 @@ def _next_steps(names: Sequence[str], trial: Trial | None) -> str:
 def _show_service(service: ServiceStatus) -> None:
     text = service.word
     if service.choice:
-        text += f", {'a key' if service.choice == 'key' else 'the password'} and the phone"
+        text += f", {_CHOICES.get(service.choice, service.choice)} and the phone"
     if service.since is not None:
         text += f", since {_time(service.since)}"
     _line(service.name, text, _WORDS[service.word])

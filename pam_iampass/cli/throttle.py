@@ -14,8 +14,8 @@ from pam_iampass.config.settings import load
 from pam_iampass.login.context import StateDirs
 from pam_iampass.login.decisions import wait_of
 from pam_iampass.login.rate_limit import RateLimit
-from pam_iampass.login.rate_limit_file import since_boot
 from pam_iampass.outcome import Login
+from pam_iampass.system.boot import since_boot
 from pam_iampass.system.service_user import as_service_user
 
 _EPILOG = """\b

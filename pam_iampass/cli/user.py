@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pam_iampass.cli.bypass import as_object
 from pam_iampass.cli.output import Part, count, fields, line, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option, token_option
 from pam_iampass.cli.phone_states import PHONES, ask_phones
-from pam_iampass.cli.user_login import STATES, login_words, show_login
+from pam_iampass.cli.user_login import login_words, show_login, summary
 from pam_iampass.cli.user_remove import editor_of, remove_users
 from pam_iampass.config.value_types import METHODS
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
@@ -74,12 +75,7 @@ def list_users(
     users = [user for user in found.users if user.state in wanted]
     phones = ask_phones(replace(found, users=tuple(users)), config, as_json) if check_phones else None
     if as_json:
-        objects = [_as_object(user) for user in users]
-        if phones is not None:
-            for one in objects:
-                state = phones.get(str(one["user"]))
-                one["phone"] = None if state is None else state.value
-        show_json({"ok": found.ok, "users": objects})
+        show_json({"ok": found.ok, "users": [_as_object(user, phones) for user in users]})
     else:
         _show_all(users, found, phones)
     if phones and any(state.value == "not_asked" for state in phones.values()):
@@ -162,12 +158,7 @@ def _show_all(users: list[UserStatus], found: UserStatusReport, phones: dict[str
             phone = phones.get(user.name)
             row.insert(3, "-" if phone is None else PHONES[phone.value])
     table(headings, rows)
-    parts = []
-    for state, (_, _, one, many) in STATES.items():
-        number = sum(user.state is state for user in users)
-        if number:
-            parts.append(f"{number:,} {one if number == 1 else many}")
-    line(f"{count(len(users), 'user')}: {', '.join(parts)}.")
+    line(summary(users))
 
 
 def _uid(user: UserStatus) -> str:
@@ -205,7 +196,8 @@ def _end(ctx: click.Context, found: UserStatusReport) -> None:
     ctx.exit(0 if found.ok else 1)
 
 
-def _as_object(user: UserStatus) -> dict[str, object]:
+def _as_object(user: UserStatus, phones: dict[str, PhoneState] | None = None) -> dict[str, object]:
+    phone = (phones or {}).get(user.name)
     methods = user.entry.methods if user.entry else None
     return {
         "user": user.name,
@@ -217,6 +209,8 @@ def _as_object(user: UserStatus) -> dict[str, object]:
         "line": user.place[1] if user.place else None,
         "methods": None if methods is None else list(methods),
         "services": {name: state.value for name, state in user.services.items()},
+        "bypasses": [as_object(bypass) for bypass in user.bypasses],
+        **({} if phones is None else {"phone": None if phone is None else phone.value}),
     }
 
 

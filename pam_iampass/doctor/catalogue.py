@@ -227,6 +227,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "None if this is intended; otherwise remove it from exempt in the settings",
         ),
         _warning(
+            "user-bypassed",
+            "{name} is let in without the phone for a while, through {service}",
+            "An administrator made a bypass. It ends after its time, which `pam-iampass bypass list` shows. The first"
+            " factor is still required.",
+            "None if this is intended; otherwise: pam-iampass bypass end {name}",
+        ),
+        _error(
+            "bypass-unusable",
+            "Bypasses do not count: their file cannot be used",
+            "`/run/iampass/bypasses.json` or `/etc/iampass/bypasses.json` is corrupt, or users other than root can"
+            " write it. The module ignores it, and asks the phone. Only `pam-iampass bypass` writes these files.",
+            "{remedy}; find out who changed it",
+        ),
+        _warning(
             "no-device",
             "No phone is registered for {names}",
             "The table has a token, but IAMPASS has no device for it: such logins are denied with `no_device`.",
@@ -269,7 +283,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "stack-no-auth",
             "Our line is not an `auth` line, and asks nobody",
-            "Only `auth` lines ask for approval; in other lines the module returns PAM_IGNORE.",
+            "Only `auth` lines ask for approval and, in sshd, `account` lines; in others the module returns"
+            " PAM_IGNORE.",
             "Write auth at the start of the line at {place}",
         ),
         _error(
@@ -380,6 +395,45 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Before our line write: auth requisite pam_unix.so",
         ),
         _error(
+            "account-approved-fails",
+            "An approval in the account phase lets nobody in",
+            "The `account` stack fails even if every answer is right: a module is missing, or always denies.",
+            "Check the lines around {place}; compare with the file that pam-iampass setup sshd creates",
+        ),
+        _error(
+            "account-skipped",
+            "An expired password, or a line before ours, skips the phone",
+            "A line before ours in the `account` stack can end it (`done`, `sufficient`, a jump). Debian's"
+            " common-account ends so for an expired password, Red Hat's password-auth for every local user.",
+            "Move our line before the line that includes the shared file: {place}",
+        ),
+        _error(
+            "account-denial-passes",
+            "A denial in the account phase lets users in",
+            "The control of our line lets the stack succeed even if the module denies or is missing, or a line before"
+            " ours has fixed the result `new_authtok_reqd`, with which sshd lets users in.",
+            "Write `requisite` on the line at {place}, and move it before the shared file",
+        ),
+        _error(
+            "account-key-demanded",
+            "first_factor=publickey on an account line denies every login",
+            "In the account phase sshd has not yet told which key it has accepted. It has required the first factor"
+            " itself.",
+            "Remove first_factor=publickey from the line at {place}",
+        ),
+        _warning(
+            "account-ignored-fails",
+            "Users who need no second factor cannot log in",
+            "The module returns PAM_IGNORE for them. An `account` stack in which every module ignores the login fails.",
+            "After our line write: account required pam_permit.so",
+        ),
+        _warning(
+            "account-rings-in-vain",
+            "The phone rings for logins that the account stack refuses",
+            "A line after ours refuses the login, or one before it that does not end the stack at once.",
+            "Before our line write that module with `requisite`, as the file that setup creates does: {place}",
+        ),
+        _error(
             "pam-python-set-uid",
             "pam_python in a set-uid program lets its caller become root",
             "The interpreter finds its library through the caller's PATH: it runs an unprivileged user's code as root"
@@ -471,6 +525,27 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Write first_factor=publickey on our line, at {place}, or set enroll_at_login: false",
         ),
         _warning(
+            "sshd-phone-before-key",
+            "The phone rings before sshd has accepted the key: {names}",
+            "With keyboard-interactive sshd runs the `account` stack right after it, also if AuthenticationMethods"
+            " requires another method afterwards.",
+            "Write keyboard-interactive last in AuthenticationMethods, or remove it",
+        ),
+        _error(
+            "sshd-no-factor",
+            "The phone alone is enough for ssh, or nothing: {names}",
+            "sshd accepts keyboard-interactive, and the `auth` stack asks for no password: the `account` stack with"
+            " the phone follows without a first factor.",
+            "Write `@include common-auth` (Red Hat: auth substack password-auth) in the PAM file of {place}",
+        ),
+        _note(
+            "sshd-asks-in-both",
+            "The PAM service of sshd asks the phone in its auth and in its account stack",
+            "Users of keyboard-interactive and passwords are asked in the auth phase, with a prompt, and not again."
+            " All others are asked in the account phase, without a prompt.",
+            "Remove one of the two lines: {place}",
+        ),
+        _warning(
             "sshd-stale",
             "The running sshd has not loaded its present configuration",
             "A file of the configuration is newer than the running process.",
@@ -529,7 +604,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _note(
             "sshd-unprotected",
             "ssh logins do not ask the phone",
-            "The PAM service that sshd uses does not name pam_iampass.",
+            "The PAM service that sshd uses names pam_iampass neither in its auth stack nor in its account stack.",
             "To protect ssh logins: pam-iampass setup sshd",
         ),
         _note(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
-from pam_iampass.doctor import files, state_summary
+from pam_iampass.doctor import bypasses, files, state_summary
 from pam_iampass.doctor.agent import AgentCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
@@ -81,7 +81,7 @@ class Doctor:
             ("PAM stacks", self._stacks),
             ("sshd", self._sshd),
             ("sudo", self._sudo),
-            ("other roads", self._roads),
+            ("other ways in", self._roads),
             ("lock-outs", self._lockouts),
         ]
         if os.geteuid() != 0:
@@ -206,7 +206,9 @@ class Doctor:
         yield from files.account()
         yield from files.packages()
         yield from files.state_folders()
-        services = [self.stacks.services[name] for name in self.stacks.with_us]
+        services = [
+            self.stacks.services[name] for name in {**self.stacks.with_us, **self.stacks.with_us_in_account}
+        ]
         pam = [file for one in services if isinstance(one, PamService) for file in one.files]
         modules = [
             folder / name for folder in module_folders() for name in ("pam_iampass.so", "pam_python.so")
@@ -218,6 +220,7 @@ class Doctor:
         yield from AgentCheck(tuple(sorted(needed_by))).findings()
 
     def _users(self) -> Iterator[Finding]:
+        yield from bypasses.findings(named=self.named)
         check = self._users_check()
         if check is None:
             return

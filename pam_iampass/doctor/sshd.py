@@ -10,17 +10,20 @@ from pathlib import Path
 
 from pam_iampass.config.settings import Settings
 from pam_iampass.config.value_types import Prompt
+from pam_iampass.doctor.account_check import AccountCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import SSHD_MARGIN
 from pam_iampass.doctor.finding import Finding, names
 from pam_iampass.doctor.stack_check import StackCheck
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.errors import Severity
+from pam_iampass.pam.modules import Role, role
 from pam_iampass.system import sshd
 from pam_iampass.system.sshd import SshdConfigRejected, SshdSettings
 
 _KEYBOARD, _PASSWORD, _KEY = "keyboard-interactive", "password", "publickey"
 _SHOWS_TEXT = (10, 3)
+_FACTORS = (Role.FIRST_FACTOR, Role.OTHER_FACTOR)
 _HOW = {_KEY: "A key alone", "hostbased": "A host's key alone", "gssapi-with-mic": "A Kerberos ticket alone"}
 _CONFIGURATION = (Path("/etc/ssh/sshd_config"), Path("/etc/ssh/sshd_config.d"))
 _KEY_ONLY = ("prohibit-password", "forced-commands-only")
@@ -49,6 +52,8 @@ class SshdCheck:
                     name=service,
                     setting="PAMServiceName",
                 )
+            elif service in self.stacks.with_us_in_account:
+                yield from self._in_account(self.stacks.with_us_in_account[service], users)
             elif not self.stacks.asks(service):
                 where = f"{self.stacks.files.path(service)} does not name pam_iampass"
                 yield finding("sshd-unprotected", "sshd", where)
@@ -79,7 +84,7 @@ class SshdCheck:
                 names=names(whom),
                 place=stack.ours.place,
             )
-        yield from self._grace(stack, next(iter(users.values())))
+        yield from self._grace(stack.service, next(iter(users.values())))
         yield from self._text(stack)
         enrolls = self.settings is not None and self.settings.for_service(stack.service).enroll_at_login
         if enrolls and not stack.demands_key:
@@ -116,15 +121,36 @@ class SshdCheck:
         elif stack.phone_alone:
             yield ("sshd-key-not-insisted" if key_first else "sshd-phone-only"), evidence, ""
 
-    def _grace(self, stack: StackCheck, settings: SshdSettings) -> Iterator[Finding]:
+    def _in_account(self, stack: AccountCheck, users: dict[str, SshdSettings]) -> Iterator[Finding]:
+        """The faults of a service that asks in the account phase, after any first factor."""
+        grouped: dict[tuple[str, str], list[str]] = defaultdict(list)
+        auth = self.stacks.auth_stack(stack.service)
+        in_auth = self.stacks.asks(stack.service)
+        no_factor = not in_auth and not any(role(one) in _FACTORS for one in auth)
+        for user, settings in users.items():
+            evidence = f"sshd -T: authenticationmethods {settings.values.get('authenticationmethods', 'any')}"
+            if not settings.is_on("usepam"):
+                grouped["sshd-pam-off", "sshd -T: usepam no"].append(user)
+                continue
+            if any(_KEYBOARD in methods[:-1] for methods in settings.method_lists):
+                grouped["sshd-phone-before-key", evidence].append(user)
+            if no_factor and any(set(methods) <= {_KEYBOARD, _PASSWORD} for methods in settings.method_lists):
+                grouped["sshd-no-factor", evidence].append(user)
+        for (kind, evidence), whom in grouped.items():
+            yield finding(kind, "sshd", evidence, names=names(whom), place=stack.ours.place)
+        if in_auth:
+            yield finding("sshd-asks-in-both", "sshd", str(stack.ours), place=stack.ours.place)
+        yield from self._grace(stack.service, next(iter(users.values())))
+
+    def _grace(self, service: str, settings: SshdSettings) -> Iterator[Finding]:
         if self.settings is None or not settings.grace_time:
             return
-        timeout = round(self.settings.for_service(stack.service).timeout)
+        timeout = round(self.settings.for_service(service).timeout)
         if settings.grace_time < timeout + SSHD_MARGIN:
             yield finding(
                 "sshd-grace-short",
                 "sshd",
-                f"sshd -T: logingracetime {settings.grace_time}; timeout: {timeout}s for {stack.service}",
+                f"sshd -T: logingracetime {settings.grace_time}; timeout: {timeout}s for {service}",
                 Severity.ERROR if settings.grace_time <= timeout else None,
                 grace=settings.grace_time,
                 timeout=timeout,

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from pam_iampass.doctor.account_check import AccountCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding
 from pam_iampass.doctor.stack_check import StackCheck
 from pam_iampass.errors import shown
 from pam_iampass.login.arguments import ModuleArguments
-from pam_iampass.pam.modules import is_ours, is_pam_python, own_arguments
+from pam_iampass.pam.modules import is_ours, is_pam_python, our_lines, own_arguments
 from pam_iampass.pam.stack import Handler, HandlerKind, PamFiles, PamService, PamType, UnusableService
 
 _LIBRARIES = ("/usr/lib/*/security", "/lib/*/security", "/usr/lib64/security", "/usr/lib/security")
@@ -67,9 +68,24 @@ class Stacks:
                 found[name] = self._check(service)
         return found
 
-    def asks(self, name: str) -> bool:
-        """Whether the service's `auth` stack names us."""
-        return name in self.with_us
+    @cached_property
+    def with_us_in_account(self) -> dict[str, AccountCheck]:
+        """The services whose `account` stack names us, which counts in sshd only."""
+        found = {}
+        for name, service in self.services.items():
+            if isinstance(service, PamService) and our_lines(service, PamType.ACCOUNT):
+                stack = service.stacks[PamType.ACCOUNT]
+                found[name] = AccountCheck(name, stack, self._missing(stack), self.files.dialect)
+        return found
+
+    def auth_stack(self, name: str) -> Sequence[Handler]:
+        """The `auth` stack of a service; empty if it cannot be read."""
+        service = self.services.get(name)
+        return service.stacks[PamType.AUTH] if isinstance(service, PamService) else ()
+
+    def asks(self, name: str, *, in_sshd: bool = False) -> bool:
+        """Whether the service's `auth` stack names us or, in sshd, its `account` stack."""
+        return name in self.with_us or (in_sshd and name in self.with_us_in_account)
 
     def lets_in_unasked(self, name: str) -> bool:
         """Whether a service lets in users whose phone denies, or is not asked. False if it cannot be read."""
@@ -84,11 +100,17 @@ class Stacks:
                     yield finding("pam-broken", name, str(service))
             else:
                 yield from self._of_service(name, service, sshd_service)
-        if not self.with_us:
+        if not self.with_us and sshd_service not in self.with_us_in_account:
             yield finding("nothing-asks", "pam", f"{len(self.services)} services were checked")
 
     def _of_service(self, name: str, service: PamService, sshd_service: str | None) -> Iterator[Finding]:
+        in_account = self.with_us_in_account.get(name) if name == sshd_service else None
+        if in_account is not None:
+            yield from self._modules(name, in_account.stack)
+            yield from in_account.findings()
         if name not in self.with_us:
+            if in_account is not None:
+                return
             elsewhere = [one for one in service.handlers if is_ours(one)]
             if elsewhere:
                 yield finding("stack-no-auth", name, str(elsewhere[0]), place=elsewhere[0].place)

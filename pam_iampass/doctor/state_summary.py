@@ -10,6 +10,7 @@ from pam_iampass.config.settings import Settings
 from pam_iampass.login import rate_limit, rate_limit_file, recovery_codes  # noqa: F401 - as above
 from pam_iampass.login.context import StateDirs
 from pam_iampass.outcome import Login
+from pam_iampass.system.boot import since_boot
 from pam_iampass.system.service_user import as_service_user
 
 
@@ -37,6 +38,6 @@ def _of(name: str, settings: Settings) -> tuple[int, float]:
     dirs = StateDirs()
     stored = dirs.recovery_codes(name).stored()
     state = dirs.rate_limit(name, Login(name, "")).state()
-    now, limits = rate_limit_file.since_boot(), settings.throttle
+    now, limits = since_boot(), settings.throttle
     waits = [state.backoff(place, limits.cool_off, limits.longest_cool_off, now) for place in state.failures]
     return (stored.left if stored else 0), max([state.wait_for_cap(limits.requests_per_hour, now), *waits])

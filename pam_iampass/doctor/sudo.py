@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding
 from pam_iampass.doctor.stacks import Stacks
-from pam_iampass.doctor.sudo_bypass import bypasses
+from pam_iampass.doctor.sudo_loopholes import loopholes
 from pam_iampass.pam.modules import is_pam_python
 from pam_iampass.system import sudoers
 from pam_iampass.system.programs import CommandUnavailable
@@ -67,17 +67,17 @@ class SudoCheck:
             return
         yield from self._login_shell(services["pam_service"], services["pam_login_service"])
         yield from self._environment([name for name in services.values() if self.stacks.asks(name)])
-        yield from self._bypasses()
+        yield from self._loopholes()
 
-    def _bypasses(self) -> Iterator[Finding]:
+    def _loopholes(self) -> Iterator[Finding]:
         accounts = sudo_accounts(self.sudoers, self.more)
         wanted = (account for account in accounts if self.named in (None, account.name))
-        found = bypasses(self.sudoers, wanted, self.stacks.asks)
-        spared = self.without_phone({user for bypass in found for user in bypass.users}) if found else ()
-        for bypass in found:
-            users = tuple(user for user in bypass.users if user not in spared)
+        found = loopholes(self.sudoers, wanted, self.stacks.asks)
+        spared = self.without_phone({user for loophole in found for user in loophole.users}) if found else ()
+        for loophole in found:
+            users = tuple(user for user in loophole.users if user not in spared)
             if users:
-                yield replace(bypass, users=users).finding
+                yield replace(loophole, users=users).finding
 
     def _login_shell(self, service: str, login: str) -> Iterator[Finding]:
         if not self.stacks.asks(login):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-# ctypes, ipaddress and yaml are imported here, and not where they are used, since the module's user may be unable to
-# read them on a machine with Python in an unusual place.
+# ctypes, ipaddress, json and yaml are imported here, and not where they are used, since the module's user may be unable
+# to read them on a machine with Python in an unusual place.
 import ctypes  # noqa: F401
 import enum
 import ipaddress  # noqa: F401
+import json  # noqa: F401
 import os
 import pwd
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.user_file_name import LONGEST, file_name, user_of
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table import read as read_table
-from pam_iampass.errors import ConfigurationError, Problem, Severity, UntrustedFile
+from pam_iampass.errors import ConfigurationError, PamIampassError, Problem, Severity, UntrustedFile
 from pam_iampass.login import policy
+from pam_iampass.login.bypass import Bypass, Bypasses
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.login_accounts import LoginAccount, login_accounts
@@ -68,6 +70,8 @@ class UserStatus:
     """File and line of the entry."""
     services: Mapping[str, UserState]
     """The services for which the state is another."""
+    bypasses: tuple[Bypass, ...] = ()
+    """Those that let the user in without the phone now."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,14 @@ def _place(users: Path, folder: Path, name: str) -> Place | None:
     return None if line is None else (file, line)
 
 
+def _bypasses() -> list[Bypass]:
+    """Those that are in force, as far as they can be read."""
+    try:
+        return Bypasses().active()
+    except PamIampassError:
+        return []
+
+
 class _StatusResolver:
     """Decides as a login would."""
 
@@ -146,6 +158,7 @@ class _StatusResolver:
         self._settings = known
         self._table = table
         self._accounts = Accounts()
+        self._bypasses = _bypasses()
         self._entries: Mapping[str, Entry] | None = None
         self._listed: dict[str, Account] = {}
 
@@ -171,10 +184,12 @@ class _StatusResolver:
         if account.name != name:
             reason = f"the account is called {account.name}; the table is never searched for this name"
             return UserStatus(name, account.uid, UserState.NO_ACCOUNT, reason, entry, place, {})
-        state, reason = self._state(account, entry, broken)
-        return UserStatus(
-            name, account.uid, state, reason, entry, place, self._of_services(state, entry, broken)
+        state, reason = self._state(
+            self._settings.service if self._settings else None, account, entry, broken
         )
+        bypasses = tuple(one for one in self._bypasses if (one.user, one.uid) == (name, account.uid))
+        services = self._of_services(state, account, entry, broken)
+        return UserStatus(name, account.uid, state, reason, entry, place, services, bypasses)
 
     def _entry(self, name: str) -> tuple[Entry | None, str]:
         """The entry, and the reason why it could not be read."""
@@ -186,36 +201,39 @@ class _StatusResolver:
             self.problems += error.problems
             return None, str(error)
 
-    def _state(self, account: Account, entry: Entry | None, broken: str) -> tuple[UserState, str]:
-        if self._settings is None:
+    def _state(
+        self, service: settings.ServiceSettings | None, account: Account, entry: Entry | None, broken: str
+    ) -> tuple[UserState, str]:
+        """The state in logins through a service, from nowhere in particular; None for broken settings."""
+        if service is None:
             return UserState.BROKEN, "the settings are invalid"
         try:
-            exempt = policy.exemption(account, Login(account.name, ""), self._settings.exempt, self._accounts)
-        except LookupFailed as failure:
+            exempt = policy.exemption(account, Login(account.name, ""), service, self._accounts)
+            rules = [
+                rule for rule in service.exempt.rules if policy.is_named_by(rule, account, self._accounts)
+            ]
+        except (LookupFailed, policy.PolicyError) as failure:
             return UserState.BROKEN, str(failure)
         if exempt is not None:
             return UserState.EXEMPT, exempt
-        return self._without_exemption(self._settings.service, entry, broken)
-
-    def _without_exemption(
-        self, service: settings.ServiceSettings, entry: Entry | None, broken: str
-    ) -> tuple[UserState, str]:
         if broken:
             return UserState.BROKEN, broken
+        but = [f"exempt from {rule.network}" for rule in rules]
+        template = service.unlisted_users.template
         if entry is not None:
-            return UserState.ASKED, ""
-        if service.unlisted_users.template is not None:
-            return (
-                UserState.ASKED,
-                f"with the token that unlisted_users makes: {service.unlisted_users.template}",
-            )
-        return (UserState.IGNORED if service.unlisted_users.ignore else UserState.DENIED), "no token"
+            return UserState.ASKED, ", ".join(but)
+        if template is not None:
+            return UserState.ASKED, ", ".join([f"with the token that unlisted_users makes: {template}", *but])
+        ignored = service.unlisted_users.ignore
+        return (UserState.IGNORED if ignored else UserState.DENIED), ", ".join(["no token", *but])
 
-    def _of_services(self, state: UserState, entry: Entry | None, broken: str) -> dict[str, UserState]:
-        if self._settings is None or state in (UserState.EXEMPT, UserState.BROKEN):
-            return {}
+    def _of_services(
+        self, state: UserState, account: Account, entry: Entry | None, broken: str
+    ) -> dict[str, UserState]:
+        """The services in which the state is another."""
+        services = self._settings.services if self._settings else {}
         found = {
-            name: self._without_exemption(service, entry, broken)[0]
-            for name, service in sorted(self._settings.services.items())
+            name: self._state(service, account, entry, broken)[0]
+            for name, service in sorted(services.items())
         }
         return {name: other for name, other in found.items() if other is not state}

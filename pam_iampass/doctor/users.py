@@ -89,14 +89,15 @@ class LockoutCheck:
 
     def findings(self) -> Iterator[Finding]:
         """Everything that is wrong."""
-        asking = [name for name in self.services if self.stacks.asks(name)]
+        ssh = {settings.service for settings in self.sshd.values()}
+        asking = [name for name in self.services if self.stacks.asks(name, in_sshd=name in ssh)]
         if self.invoking not in (None, "root") and asking:
             why = self._why(str(self.invoking))
             if why:
                 evidence = f"PAM services that ask the phone: {', '.join(asking)}"
                 yield finding("lockout-you", "lockout", evidence, name=self.invoking, why=why)
         root = self.sshd.get("root")
-        if root is not None and root.root_login == "yes" and self.stacks.asks(root.service):
+        if root is not None and root.root_login == "yes" and self.stacks.asks(root.service, in_sshd=True):
             why = self._why("root")
             if why:
                 evidence = f"sshd -T: permitrootlogin {root.root_login}, pamservicename {root.service}"
@@ -106,8 +107,13 @@ class LockoutCheck:
     def _outage(self, asking: Sequence[str]) -> Iterator[Finding]:
         """Whether anybody can log in while IAMPASS is unreachable."""
         settings = self.settings
+        exempt, asked = settings.service.exempt, settings.service.asked
         way_in = (
-            settings.exempt.users or settings.exempt.groups or settings.service.unavailable.value != "deny"
+            exempt.users
+            or exempt.groups
+            or asked.users
+            or asked.groups
+            or settings.service.unavailable.value != "deny"
         )
         if way_in or self.codes is None or any(self.codes.values()):
             return

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Callable
 
 from pam_iampass.client import IampassError
-from pam_iampass.enrollment.failures import Failures
+from pam_iampass.enrollment.failure_streak import FailureStreak
 from pam_iampass.enrollment.request import EnrollmentRequest
 from pam_iampass.enrollment.sent_messages import SentMessages
 from pam_iampass.enrollment.service import EnrollmentService
@@ -57,7 +57,7 @@ class Batch:
         """`replace` replaces tokens in the table, `resend` sends messages again; `message` precedes the link."""
         self._service, self.manager = service, service.manager
         self._replace, self._resend, self._message = replace, resend, message
-        self._failures = Failures()
+        self._failures = FailureStreak()
         self.results = [BatchResult(request) for request in requests]
         self.stopped: str | None = None
         """Why it ended early."""

@@ -14,7 +14,7 @@ from typing import Callable
 from pam_iampass.client import Declined, IampassError, ManagementAPI, NotFound
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
-from pam_iampass.enrollment.failures import Failures
+from pam_iampass.enrollment.failure_streak import FailureStreak
 from pam_iampass.errors import PamIampassError
 from pam_iampass.login.context import StateDirs
 from pam_iampass.outcome import Login
@@ -61,9 +61,9 @@ class Removal:
         if self._manager is not None and entry is not None:
             try:
                 self._manager.delete_user(entry.token)
-            except (Declined, NotFound) as error:
+            except (Declined, NotFound):
                 if not _is_unknown(self._manager, entry.token):
-                    raise error
+                    raise
         codes = as_service_user(lambda: _forget(name))
         file = self._editor.remove(name)
         return RemovedUser(name, RemovalState.REMOVED, file, self._manager is not None, codes)
@@ -76,7 +76,7 @@ class Removal:
         Returns the result for each user, and the reason for which it stopped before the last one.
         """
         results = [RemovedUser(name) for name in names]
-        failures = Failures()
+        failures = FailureStreak()
         for number, name in enumerate(names):
             progress(number)
             try:

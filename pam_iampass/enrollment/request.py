@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from dataclasses import dataclass
 
@@ -21,6 +22,11 @@ class EnrollmentRequest:
     """The name that the IAMPASS app shows."""
     line: int | None = None
     """The line in the file of requests."""
+
+
+def default_display_name(user: str) -> str:
+    """The name that the app shows if none is given: several machines may have a user of that name."""
+    return f"{user}@{platform.node()}"
 
 
 def phone_number(text: str) -> str:

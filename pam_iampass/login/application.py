@@ -13,7 +13,7 @@ from pam_iampass.outcome import Phase
 
 
 class ApplicationGone(Exception):
-    """The application ended or broke the protocol: nobody waits for the result."""
+    """The application ended, broke the protocol or lost its ssh client: nobody waits for the result."""
 
 
 class Stopping(Exception):
@@ -70,4 +70,4 @@ class PamApplication(Protocol):
         """Promise the application its result within `seconds` from now."""
 
     def pause(self, seconds: float) -> None:
-        """Wait for `seconds`; end early, with an exception, when the application ends."""
+        """Wait for `seconds`; end early, with an exception, when the application ends or its ssh client hangs up."""

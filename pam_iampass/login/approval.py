@@ -18,6 +18,7 @@ from pam_iampass.client.errors import (
 from pam_iampass.login import decisions
 from pam_iampass.login.conversation import Conversation
 from pam_iampass.login.polling import next_poll
+from pam_iampass.outcome import Phase
 
 if TYPE_CHECKING:
     from pam_iampass.client import Session
@@ -62,8 +63,9 @@ class PhoneRequest:
         self.may_have_left = False
         """Whether the request may have left this machine, whatever became of it there."""
         self.pause = application.pause
-        self.announce = None if required.login.through_sshd else self._conversation.say
-        """Shows a text at once; None in sshd, which would show it after the result."""
+        silent = required.login.through_sshd or required.login.phase is Phase.ACCOUNT
+        self.announce = None if silent else self._conversation.say
+        """Shows a text at once; None in sshd, which would show it after the result, and in the account phase."""
 
     def ask(self, *, waited: bool, check: Callable[[], None]) -> Decision:
         """Start a session, tell the person unless they know, wait for the answer. Raises what pausing raises.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable
 
+from pam_iampass.login.bypass import Bypasses
 from pam_iampass.login.concurrency import ConcurrencyLimit
 from pam_iampass.outcome import Login
 from pam_iampass.system import paths
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StateDirs:
-    """The directories of what is kept between logins."""
+    """Where the things are that are kept between logins."""
 
     state: str = paths.RATE_LIMITS
     codes: str = paths.RECOVERY_CODES
+    bypasses: Bypasses = field(default_factory=Bypasses)
 
     def rate_limit(self, user: str, login: Login) -> RateLimit:
         """The rate limit of the user's logins from this origin."""

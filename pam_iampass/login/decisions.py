@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pam_iampass.client import Session
     from pam_iampass.client.errors import IampassError, NotFound, Unavailable
     from pam_iampass.config.settings import ServiceSettings
+    from pam_iampass.login.bypass import Bypass
 
 ASK_THE_ADMINISTRATOR = "Please ask your administrator."
 ENDED = "The request was ended before it was approved."
@@ -54,6 +55,15 @@ def unlisted(user: str, *, ignore: bool) -> Decision:
     return denied(
         Outcome.UNLISTED, reason, "No phone is on record for you on this machine. " + ASK_THE_ADMINISTRATOR
     )
+
+
+def bypassed(bypass: Bypass) -> Decision:
+    """An administrator lets the person in without the phone."""
+    reason = f"{bypass.user} is bypassed by {bypass.made_by}" + (
+        f": {bypass.reason}" if bypass.reason else ""
+    )
+    message = "Continuing without phone approval: your administrator allows it for now."
+    return Decision(Outcome.BYPASSED, Result.IGNORED, reason, message)
 
 
 def misconfigured(reason: str, elapsed: float = 0.0) -> Decision:

@@ -15,9 +15,10 @@ from pam_iampass.errors import StateError
 from pam_iampass.login.application import ApplicationGone, Stopping
 from pam_iampass.login.concurrency import AtCapacity
 from pam_iampass.login.origin import origin_of
-from pam_iampass.login.rate_limit_file import RateLimitFile, since_boot
+from pam_iampass.login.rate_limit_file import RateLimitFile
 from pam_iampass.login.rate_limit_state import Pending, RateLimitState
 from pam_iampass.outcome import Decision, Login, Outcome
+from pam_iampass.system.boot import since_boot
 from pam_iampass.system.state_dir import StateDir, file_stem
 
 if TYPE_CHECKING:

@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator
 from typing import Callable
 
 from pam_iampass.errors import StateError
 from pam_iampass.login.rate_limit_json import CorruptState, decoded, encoded
 from pam_iampass.login.rate_limit_state import RateLimitState
+from pam_iampass.system.boot import since_boot
 from pam_iampass.system.file_lock import lock
 from pam_iampass.system.state_dir import OpenStateDir, StateDir, file_stem
 from pam_iampass.system.trusted_folder import shell_word
-
-
-def since_boot() -> float:
-    """Seconds since the machine was booted, suspend included: a clock that cannot be set."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class RateLimitFile:

@@ -58,10 +58,13 @@ def _who_must_approve(
     settings = context.load_settings()
     service = settings.for_service(login.service)
     approver = policy.approver(login, account, service, context.accounts)
-    exemption = policy.exemption(approver, login, settings.exempt, context.accounts)
+    exemption = policy.exemption(approver, login, service, context.accounts)
     if exemption is not None:
         return Decision(Outcome.EXEMPT, Result.IGNORED, exemption)
     login.participants.approver = approver.name
+    bypass = context.dirs.bypasses.find(approver, login.service)
+    if bypass is not None:
+        return decisions.bypassed(bypass)
     phone = policy.phone(approver, service, context.open_users(settings))
     if not isinstance(phone, policy.NotListed):
         return ApprovalRequired(login, approver.name, settings, service, phone)

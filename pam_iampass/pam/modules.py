@@ -83,9 +83,9 @@ def demands_key(handler: Handler) -> bool:
     return DEMANDS_KEY in own_arguments(handler)
 
 
-def our_lines(service: PamService) -> list[Handler]:
-    """Our lines in the `auth` stack of a service."""
-    return [handler for handler in service.stacks[PamType.AUTH] if is_ours(handler)]
+def our_lines(service: PamService, kind: PamType = PamType.AUTH) -> list[Handler]:
+    """Our lines in a stack of a service."""
+    return [handler for handler in service.stacks[kind] if is_ours(handler)]
 
 
 def pam_python_line(service: PamService) -> Handler | None:
@@ -145,7 +145,7 @@ class Scenario:
             return PamCode.SUCCESS if self.first_factor.local else PamCode.PERM_DENIED
         if kind in (Role.CONDITION, Role.OTHER_FACTOR):
             return _success(handler) if self.conditions[condition_of(handler)] else PamCode.AUTH_ERR
-        return _fixed(handler)
+        return fixed_answer(handler)
 
 
 def _success(handler: Handler) -> int:
@@ -154,7 +154,8 @@ def _success(handler: Handler) -> int:
     return PamCode.SUCCESS if trusts else PamCode.IGNORE
 
 
-def _fixed(handler: Handler) -> int:
+def fixed_answer(handler: Handler) -> int:
+    """The return code of a module of the role `FIXED`."""
     name = stem(handler)
     if name == "pam_faillock":
         return PamCode.IGNORE if "authfail" in handler.arguments else PamCode.SUCCESS

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass.errors import PamIampassError, shown
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.modules import demands_key, our_lines, pam_python_line
 from pam_iampass.pam.run import PamRun
-from pam_iampass.pam.stack import PamFiles, PamService, UnusableService
+from pam_iampass.pam.stack import PamFiles, PamService, PamType, UnusableService
 from pam_iampass.system import sshd, sudoers
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.programs import CommandUnavailable
@@ -44,6 +44,9 @@ def prepare(user: str, service: str, rhost: str | None) -> TestLogin:
         raise CannotRun(what, remedy)
     ours = our_lines(found)
     run, how = _run(service, name, account, rhost, any(map(demands_key, ours)))
+    in_account = our_lines(found, PamType.ACCOUNT) if "SSH_AUTH_INFO_0" in run.environment else []
+    if in_account and not ours:
+        ours, run, how = in_account, replace(run, phase="account"), f"{how}, after any first factor"
     phone = "" if ours else ", which does not ask the phone"
     description = f"{how}, PAM service {name} ({file}){phone}:"
     return TestLogin(run, description, file, bool(ours), frozenset({account.name, run.user, user}))

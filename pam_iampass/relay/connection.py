@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import time
@@ -17,6 +18,7 @@ from pam_iampass.login.application import (
 from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.protocol import Frame, FrameError
+from pam_iampass.system.inet_diag import PeerWatch
 
 #: How long the module waits for the first two frames. Seconds.
 GREETING_TIMEOUT = 2.0
@@ -24,6 +26,8 @@ GREETING_TIMEOUT = 2.0
 ANSWER_TIMEOUT = 600.0
 #: How long the door may take to read a frame. Seconds.
 SEND_TIMEOUT = 5.0
+#: How often a login that waits looks whether its ssh client has hung up. Seconds.
+CLIENT_INTERVAL = 1.0
 
 
 class RelayConnection:
@@ -54,6 +58,8 @@ class RelayConnection:
         self.tty = items.get("tty")
         self.ruser = items.get("ruser")
         self.env = {"SSH_AUTH_INFO_0": items["ssh_auth_info"]} if "ssh_auth_info" in items else {}
+        self._client = PeerWatch(items.get("ssh_connection", ""))
+        self._next_look = 0.0 if "ssh_connection" in items else math.inf
 
     @property
     def real_uid(self) -> int | None:
@@ -82,15 +88,28 @@ class RelayConnection:
     def set_deadline(self, seconds: float) -> None:
         """See `PamApplication.set_deadline`."""
         self._send(protocol.deadline(seconds))
+        self._look_at_client()
 
     def pause(self, seconds: float) -> None:
         """See `PamApplication.pause`."""
-        if self._readable(seconds):
-            raise ApplicationGone("the application ended")
+        until = time.monotonic() + seconds
+        while True:
+            if self._readable(min(until, self._next_look) - time.monotonic()):
+                raise ApplicationGone("the application ended")
+            if time.monotonic() >= until:
+                return
+            self._look_at_client()
 
     def send_result(self, code: int) -> None:
         """Send the result. Raises ApplicationGone."""
         self._send(protocol.result(code))
+
+    def _look_at_client(self) -> None:
+        """Look whether the ssh client has hung up: nobody tells PAM. Raises ApplicationGone."""
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + CLIENT_INTERVAL
+            if self._client.has_hung_up():
+                raise ApplicationGone("the ssh client hung up")
 
     def _send(self, frame: Frame) -> None:
         send(self._connection, frame)

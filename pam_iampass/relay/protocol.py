@@ -13,7 +13,9 @@ from pam_iampass.outcome import Phase
 VERSION = 1
 LONGEST_PAYLOAD = 64 * 1024
 LONGEST_DEADLINE = 300.0
-KNOWN_ITEMS = frozenset({"user", "service", "rhost", "tty", "ruser", "uid", "ssh_auth_info"})
+KNOWN_ITEMS = frozenset(
+    {"user", "service", "rhost", "tty", "ruser", "uid", "ssh_auth_info", "ssh_connection"}
+)
 
 _HEADER = struct.Struct("!cI")
 _HELLO = struct.Struct("!BBI")

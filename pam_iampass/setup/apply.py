@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass.setup import files
-from pam_iampass.setup.errors import FileEdited, SetupError
+from pam_iampass.setup.errors import SetupError
 from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord
 from pam_iampass.setup.plan import Change, Plan
 from pam_iampass.setup.reload import Reloaded
@@ -81,22 +81,19 @@ def apply(plans: Sequence[Plan], manifest: Manifest, store: ManifestStore, machi
     return manifest
 
 
-def undo(
-    names: Sequence[str], manifest: Manifest, store: ManifestStore, machine: Machine, *, force: bool = False
-) -> Manifest:
-    """Restore the files of these services; returns the new manifest. The caller holds the lock.
+def undo(name: str, manifest: Manifest, store: ManifestStore, machine: Machine) -> Manifest:
+    """Restore the files of a service; returns the new manifest. The caller holds the lock.
 
-    Raises FileEdited for a file that was edited, unless `force`; nothing is changed then.
+    What a file held that was edited is kept in the state folder. Raises SetupError, UntrustedFile or OSError.
     """
-    records = [record for name in names for record in manifest.services[name].files]
-    changes = [_restoring(record, store, force, machine.tell) for record in records]
+    records = manifest.services[name].files
+    changes = [_restoring(record, store, machine.tell) for record in records]
     files.remove_temporary(record.path for record in records)
-    reloaded = _restore([change for change in changes if change], "sshd" in names, machine)
+    reloaded = _restore([change for change in changes if change], name == "sshd", machine)
     if reloaded is not None and not reloaded.done:
         remedy = "then repeat: pam-iampass setup undo. It removes the PAM file that sshd may still be using"
         raise SetupError(reloaded.what, remedy)
-    for name in names:
-        manifest = manifest.with_service(name, None)
+    manifest = manifest.with_service(name, None)
     if manifest.trial is not None and not set(manifest.trial.services) & set(manifest.services):
         manifest = replace(manifest, trial=None)
     store.save(manifest)
@@ -170,8 +167,8 @@ def _roll_back(plans: Sequence[Plan], machine: Machine) -> None:
     _restore(changes, enforced and any(plan.service.name == "sshd" for plan in plans), machine)
 
 
-def _restoring(record: FileRecord, store: ManifestStore, force: bool, tell: Tell) -> Change | None:
-    """What restores a file; None if it is as it was."""
+def _restoring(record: FileRecord, store: ManifestStore, tell: Tell) -> Change | None:
+    """What restores a file; None if it is as it was, or if it no longer includes our file."""
     current = take(record.path)
     if current == record.before:
         return None
@@ -179,12 +176,11 @@ def _restoring(record: FileRecord, store: ManifestStore, force: bool, tell: Tell
         without = unedited(current.content, record.edit)
         if without is not None:
             return Change(record.path, current, replace(current, content=without), record.enforcing)
-        if not force:
-            remedy = f"restore it by hand, or use --force: your version is then kept below {store.folder}"
-            details = diff(record.path, store.written(record), current.content)
-            raise FileEdited(f"{record.path}: was changed after it was set up", remedy, details)
+        if record.edit is not None and record.edit.own_file.encode() not in (current.content or b"").split():
+            tell("left", f"{record.path}: it was restored by hand, or by its package")
+            return None
         if current.content is not None:
-            tell("kept", str(store.keep_edited(record.path, current.content)))
+            tell("kept", f"{store.keep_edited(record.path, current.content)}: {record.path} as it was edited")
     return Change(record.path, current, record.before, record.enforcing)
 
 

@@ -31,6 +31,11 @@ class LineEdit:
     line: str
     instead: str
 
+    @property
+    def own_file(self) -> str:
+        """The name of our PAM file, which the replacement includes."""
+        return self.instead.split()[-1]
+
 
 @dataclass(frozen=True)
 class FileRecord:

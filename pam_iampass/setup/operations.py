@@ -63,7 +63,7 @@ class Setup:
         chosen, chooses = "", True
         if name == "sshd":
             earlier = manifest.services.get(name)
-            chosen = choice or (earlier.choice if earlier else services.KEY)
+            chosen = choice or (earlier.choice if earlier else services.QUIET)
             chooses = sshd.has_service_name()
         wanted = services.wanted(name, chosen, self.paths, chooses_service=chooses)
         return plan.make(wanted, manifest, time.time(), force=force)
@@ -109,12 +109,15 @@ class Setup:
                 raise
         return wanted
 
-    def undo(self, names: Sequence[str] | None, *, force: bool) -> list[str]:
-        """Restore the files of these services, or of all; returns which. Raises as `set_up`, and UntrustedFile."""
+    def undo(self, names: Sequence[str] | None) -> list[str]:
+        """Restore the files of these services, or of all; returns which.
+
+        Raises SetupError for the services for which that failed, after all others have been restored.
+        """
         if not self.store.folder.exists():
             return []
         with apply.undisturbed(), self.store.locked(10.0):
-            return self._undo(names, force)
+            return self._undo(names)
 
     def confirm(self, *, force: bool) -> Trial:
         """Keep what is on trial. Raises SetupRefused if nobody has logged in since, unless `force`."""
@@ -149,7 +152,7 @@ class Setup:
             running = self.store.load().trial
             if running is None or running.name != name:
                 return []
-            return self._undo(running.services, force=True)
+            return self._undo(running.services)
 
     def status(self) -> tuple[list[ServiceStatus], Trial | None]:
         """The status of each service, and the trial that runs. Raises SetupError and UntrustedFile."""
@@ -169,7 +172,7 @@ class Setup:
 
     def _by_hand(self, name: str, manifest: Manifest) -> bool:
         """Whether the files that setup would write exist already."""
-        for choice in (services.KEY, services.PASSWORD):
+        for choice in (services.KEY, services.PASSWORD, services.QUIET):
             try:
                 if not self._plan(name, choice, manifest, True).changes:
                     return True
@@ -177,13 +180,25 @@ class Setup:
                 continue
         return False
 
-    def _undo(self, names: Sequence[str] | None, force: bool) -> list[str]:
-        manifest = self.store.load()
+    def _undo(self, names: Sequence[str] | None) -> list[str]:
+        manifest = before = self.store.load()
         known = [name for name in manifest.services if names is None or name in names]
-        after = apply.undo(known, manifest, self.store, self._machine, force=force)
-        if after.trial is None:
-            if manifest.trial is not None and not known:
-                self.store.save(after)
+        failed: dict[str, str] = {}
+        for name in known:
+            try:
+                manifest = apply.undo(name, manifest, self.store, self._machine)
+            except PamIampassError as error:
+                failed[name] = f"{error.what}; {error.remedy}"
+            except OSError as error:
+                failed[name] = str(error)
+        if failed:
+            details = [f"{name}: {reason}" for name, reason in failed.items()]
+            done = _and([name for name in known if name not in failed])
+            what = f"{_and(list(failed))} could not be undone" + (f"; {done}: undone" if done else "")
+            raise SetupError(what, "remove the cause, then repeat: pam-iampass setup undo", details)
+        if manifest.trial is None:
+            if before.trial is not None and not known:
+                self.store.save(manifest)
             trial.stop(self.paths)
         return known
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pam_iampass.pam.services import USES, why_unsuitable
+from pam_iampass.pam.stack import PamType
 from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.manifest import LineEdit
 from pam_iampass.setup.paths import Paths
@@ -20,8 +21,8 @@ from pam_iampass.setup.snapshot import take
 SERVICES = ("sshd", "sudo", "su")
 """The services whose status is always shown; every other PAM service can be set up as well."""
 
-KEY, PASSWORD = "key", "password"
-"""The first factor of sshd."""
+KEY, PASSWORD, QUIET = "key", "password", "quiet"
+"""How sshd asks: with a prompt after the key or the password, or without one after any first factor."""
 
 _FIRST_FACTOR = re.compile(
     r"^(@include[ \t]+common-auth"
@@ -29,6 +30,12 @@ _FIRST_FACTOR = re.compile(
     r"(common-auth|system-auth|password-auth|iampass-sshd|iampass-sshd-password))[ \t]*$",
     re.M,
 )
+_ACCOUNT = re.compile(
+    r"^(@include[ \t]+common-account"
+    r"|account[ \t]+(?P<how>substack|include)[ \t]+(common-account|system-auth|password-auth))[ \t]*$",
+    re.M,
+)
+_SHARED = {"auth": _FIRST_FACTOR, "account": _ACCOUNT}
 _COPY = "# Written by `pam-iampass setup`: overrides {}.\n"
 
 
@@ -57,6 +64,11 @@ class WantedService:
     own_file: str
     """The name of our PAM file, with the complete stack."""
     files: tuple[WantedFile, ...]
+
+    @property
+    def asks_in(self) -> PamType:
+        """The type of our line."""
+        return PamType.ACCOUNT if self.choice == QUIET else PamType.AUTH
 
 
 def wanted(name: str, choice: str, paths: Paths, *, chooses_service: bool) -> WantedService:
@@ -98,18 +110,28 @@ def _asks(path: Path, own_name: str) -> bool:
 
 
 def _sshd(choice: str, paths: Paths, chooses_service: bool) -> WantedService:
-    suffix = "-password" if choice == PASSWORD else ""
+    suffix = "" if choice == KEY else f"-{choice}"
     own_name = f"iampass-sshd{suffix}"
     drop_in = _template(paths, f"sshd_config.d/10-iampass{suffix}.conf")
     edits: tuple[WantedFile, ...] = ()
     if not chooses_service:
         lines = drop_in.split(b"\n")
         drop_in = b"\n".join(line for line in lines if b"PAMServiceName" not in line)
-        edits = (_edited(paths, "sshd", own_name),)
+        _refuse_both(paths, choice)
+        edits = (_edited(paths, "sshd", own_name, "account" if choice == QUIET else "auth"),)
     enforcing = WantedFile(paths.sshd_drop_ins / "10-iampass.conf", drop_in, 0o644, True)
     pam_service = own_name if chooses_service else "sshd"
     files = (_own(paths, own_name), enforcing, *edits)
     return WantedService("sshd", choice, pam_service, (), own_name, files)
+
+
+def _refuse_both(paths: Paths, choice: str) -> None:
+    """Refuse to edit a second line of /etc/pam.d/sshd: a record of setup can restore one."""
+    words = (take(paths.pam / "sshd").content or b"").split()
+    others = (b"iampass-sshd", b"iampass-sshd-password") if choice == QUIET else (b"iampass-sshd-quiet",)
+    if any(other in words for other in others):
+        what = f"{paths.pam / 'sshd'}: asks the phone in the other way"
+        raise SetupRefused(what, "run pam-iampass setup undo sshd first")
 
 
 def _own(paths: Paths, name: str) -> WantedFile:
@@ -132,8 +154,8 @@ def _template(paths: Paths, name: str) -> bytes:
         raise SetupRefused(f"{paths.templates / name}: no such file", "reinstall pam-iampass") from None
 
 
-def _edited(paths: Paths, name: str, own_name: str) -> WantedFile:
-    """The file of a PAM service, with our file included in place of the line that asks for the password."""
+def _edited(paths: Paths, name: str, own_name: str, kind: str = "auth") -> WantedFile:
+    """The file of a PAM service, with our file included in place of the line that includes the shared one."""
     path, heading = paths.pam / name, ""
     content = take(path).content
     vendor = next((file for file in paths.vendor(name) if file.exists()), None)
@@ -142,24 +164,25 @@ def _edited(paths: Paths, name: str, own_name: str) -> WantedFile:
     if content is None:
         remedy = "install the package that contains it; ls /etc/pam.d /usr/lib/pam.d shows all PAM services"
         raise SetupRefused(f"{path}: no such file", remedy)
-    new, edit = _included(path, content.decode("utf-8", "surrogateescape"), own_name)
+    new, edit = _included(path, content.decode("utf-8", "surrogateescape"), own_name, kind)
     new = heading + new
     return WantedFile(path, new.encode("utf-8", "surrogateescape"), 0o644, True, None if heading else edit)
 
 
-def _included(path: Path, text: str, own_name: str) -> tuple[str, LineEdit | None]:
+def _included(path: Path, text: str, own_name: str, kind: str) -> tuple[str, LineEdit | None]:
     """The text with our file included, and the edit; None if it is included already."""
-    if any(f"auth       {how}      {own_name}" in text.split("\n") for how in ("include", "substack")):
+    if any(f"{kind:10} {how}      {own_name}" in text.split("\n") for how in ("include", "substack")):
         return text, None
-    found = list(_FIRST_FACTOR.finditer(text))
+    found = list(_SHARED[kind].finditer(text))
     how = (found[0]["how"] if found else None) or "include"
-    instead = f"auth       {how}      {own_name}"
+    instead = f"{kind:10} {how}      {own_name}"
     if len(found) != 1:
-        line = "@include common-auth" if "@include" in text else "auth substack system-auth"
-        number = "more than one line asks" if found else "no line asks"
+        line = f"@include common-{kind}" if "@include" in text else f"{kind} substack system-auth"
+        what = "asks for the password" if kind == "auth" else "checks the account"
+        number = "more than one line" if found else "no line"
         raise SetupRefused(
-            f"{path}: {number} for the password in the usual way ({line})",
-            f"by hand, replace the lines that ask with `{instead}`, and install our template as"
+            f"{path}: {number} {what} in the usual way ({line})",
+            f"by hand, replace the lines that do with `{instead}`, and install our template as"
             f" /etc/pam.d/{own_name}",
         )
     (match,) = found

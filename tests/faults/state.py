@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass.login.rate_limit_file import since_boot
 from pam_iampass.login.rate_limit_json import encoded
 from pam_iampass.login.rate_limit_state import RateLimitState, SentRequest
 from pam_iampass.login.turn import OTHER_LOGIN as OTHERS
+from pam_iampass.system.boot import since_boot
 from tests.faults.conversations import SSHD
 from tests.support.faults.case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expected, Requests
 from tests.support.faults.circumstances import STATE_BY_LINK, STATE_FOLDER
 from tests.support.faults.expected import (
     APPROVED,
+    BYPASSED,
     DENIED,
     EXEMPT,
     MISCONFIGURED,
@@ -61,6 +62,7 @@ def table() -> Iterator[Case]:
         yield Case(name, EXEMPT, FINE, exempt, circumstance=circumstance)
     for what, damage in DAMAGE.items():
         yield Case(f"the user's rate limit state {what}", MISCONFIGURED, FINE, prepare=_done(damage))
+    yield Case("the user is bypassed", BYPASSED, FINE, prepare=lambda place: place.bypass())
     yield from _requests()
     yield from _codes()
 

@@ -19,6 +19,8 @@ INVARIANTS = (
     "doctor and setup report the ways around the phone",
     "Nobody approves for another person, except to become root",
     "Setup refuses what would lock out or would not ask the phone, and restores the rest",
+    "A bypass is made by root, for one person, and ends",
+    "Who is exempt is what the settings say, and a name that cannot be looked up exempts nobody",
 )
 
 
@@ -56,8 +58,14 @@ _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
 _ROADS = "tests/system/setuid/test_roads.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
+_POLICY = "pam_iampass/login/policy.py"
+_POLICY_TESTS = "tests/unit/login/test_policy.py::"
+_BYPASS = "pam_iampass/login/bypass.py"
+_BYPASS_TESTS = "tests/unit/login/test_bypass.py::"
 _SINKS = "pam_iampass/audit/sinks.py"
+_HANG_UP = "tests/unit/login/test_hang_up.py::"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
+_ACCOUNT_CHECK = "tests/unit/doctor/test_account_check.py::"
 _ACCOUNT = "tests/pam/native/test_account_phase.py::"
 
 MUTANTS = (
@@ -178,6 +186,15 @@ MUTANTS = (
         "if cause is not None:",
         "tests/system/test_name_lookup.py"
         "::test_a_name_service_that_fails_may_be_the_work_of_a_user_unless_there_is_no_route",
+    ),
+    Mutant(
+        2,
+        "without a default route a name server of this machine that is flooded is an outage",
+        _OUTAGE,
+        "if _is_in_a_network():",
+        "if False:",
+        _ATTACK
+        + "test_who_floods_the_resolver_of_this_machine_makes_no_outage_where_there_is_no_default_route",
     ),
     Mutant(
         2,
@@ -315,9 +332,8 @@ MUTANTS = (
         2,
         "a user is exempt if the group lookup fails",
         "pam_iampass/login/policy.py",
-        "        own = accounts.groups(account)\n",
-        "        try:\n            own = accounts.groups(account)\n        except Exception:\n"
-        "            return 'perhaps'\n",
+        "    own = accounts.groups(account) if names else frozenset()\n",
+        "    try:\n        own = accounts.groups(account)\n    except Exception:\n        return 'perhaps'\n",
         "tests/unit/login/test_policy.py::test_groups_that_cannot_be_looked_up_exempt_nobody_and_let_nobody_pass",
     ),
     # 3
@@ -484,6 +500,15 @@ MUTANTS = (
         "key=lambda each: each.since",
         "tests/unit/login/test_rate_limited_logins.py"
         "::test_an_origin_that_starts_logins_all_the_time_does_not_keep_the_owner_out",
+    ),
+    Mutant(
+        4,
+        "logins from ever new addresses fill a person's state until it can no longer be read",
+        "pam_iampass/login/rate_limit_state.py",
+        "_drop_oldest(self.turns)",
+        "pass",
+        "tests/unit/login/test_rate_limit.py"
+        "::test_logins_from_ever_new_addresses_that_send_no_request_do_not_fill_the_state_of_the_person",
     ),
     Mutant(
         4,
@@ -670,9 +695,33 @@ MUTANTS = (
         6,
         "the module does not detect that the application died",
         "pam_iampass/relay/connection.py",
-        'if self._readable(seconds):\n            raise ApplicationGone("the application ended")',
-        "self._readable(seconds)",
+        "if self._readable(min(until, self._next_look) - time.monotonic()):",
+        "if self._readable(min(until, self._next_look) - time.monotonic()) and False:",
         _MODULE + "test_when_the_application_dies_the_session_is_ended_within_a_second",
+    ),
+    Mutant(
+        6,
+        "a login does not notice that its ssh client has hung up",
+        "pam_iampass/relay/connection.py",
+        "if self._client.has_hung_up():",
+        "if self._client.has_hung_up() and False:",
+        _HANG_UP + "test_a_client_that_hangs_up_while_the_phone_rings_ends_the_request_and_is_denied",
+    ),
+    Mutant(
+        6,
+        "a connection that the module cannot see counts as closed, and ends a login",
+        "pam_iampass/system/inet_diag.py",
+        "return seen and found == errno.ENOENT",
+        "return found == errno.ENOENT",
+        _HANG_UP + "test_a_connection_that_cannot_be_seen_disturbs_no_login",
+    ),
+    Mutant(
+        6,
+        "a later connection with the same addresses passes for the one of the login",
+        "pam_iampass/system/inet_diag.py",
+        '    body += struct.pack("=I", own.interface or peer.interface) + cookie\n',
+        '    body += struct.pack("=I", own.interface or peer.interface) + _ANY_SOCKET\n',
+        "tests/unit/system/test_inet_diag.py::test_a_later_connection_with_the_same_addresses_is_another_one",
     ),
     # 7
     Mutant(
@@ -830,7 +879,7 @@ MUTANTS = (
     Mutant(
         12,
         "exempt_group is not looked at",
-        "pam_iampass/doctor/sudo_bypass.py",
+        "pam_iampass/doctor/sudo_loopholes.py",
         "if default.value and account.is_in(str(default.value)):",
         "if False:",
         _SUDO_SYSTEM + "test_doctor_reports_each_rule_with_its_line_and_the_user",
@@ -839,7 +888,7 @@ MUTANTS = (
         12,
         "setup accepts a service of sudo for single users",
         "pam_iampass/setup/checks/sudo.py",
-        "level = error if bypass.kind is BypassKind.OTHER_SERVICE else warning",
+        "level = error if loophole.kind is LoopholeKind.OTHER_SERVICE else warning",
         "level = warning",
         _SUDO_SYSTEM + "test_setup_refuses_services_that_do_not_ask_and_warns_of_the_other_rules",
     ),
@@ -964,7 +1013,7 @@ MUTANTS = (
         14,
         "setup does not look whether the files that it wrote lead to the module",
         "pam_iampass/setup/checks/stacks.py",
-        "if not _our_lines(files, service.pam_service):",
+        "if not _our_lines(files, service):",
         "if not service.pam_service:",
         _SETUP + "test_a_file_that_does_not_lead_to_the_module_once_it_is_written_is_an_error",
     ),
@@ -985,6 +1034,63 @@ MUTANTS = (
         "        if unsuitable is None is not None:",
         "tests/system/setup/test_other_services.py"
         "::test_a_screen_locker_that_includes_the_service_would_be_locked_for_good",
+    ),
+    # 15
+    Mutant(
+        15,
+        "a bypass survives a reboot",
+        _BYPASS,
+        "if now.boot is not None and now.boot == self.made.boot:",
+        "if now.since_boot >= self.made.since_boot:",
+        _BYPASS_TESTS + "test_it_survives_no_reboot",
+    ),
+    Mutant(
+        15,
+        "after a reboot, a clock that is set back prolongs a bypass",
+        _BYPASS,
+        "elapsed = max(now.wall - self.made.wall, now.since_boot)",
+        "elapsed = now.wall - self.made.wall",
+        _BYPASS_TESTS + "test_what_survives_a_reboot_lasts_no_longer_where_the_clock_was_set_back",
+    ),
+    Mutant(
+        15,
+        "a bypass lets in a new account of the same name",
+        _BYPASS,
+        "(self.user, self.uid) == (account.name, account.uid)",
+        "self.user == account.name",
+        _BYPASS_TESTS + "test_it_is_for_one_account_and_for_one_service_if_it_names_one",
+    ),
+    Mutant(
+        15,
+        "a bypass for one service holds for all",
+        _BYPASS,
+        "self.service in (None, service)",
+        "True",
+        _BYPASS_TESTS + "test_it_is_for_one_account_and_for_one_service_if_it_names_one",
+    ),
+    Mutant(
+        15,
+        "a bypass may last longer than a day",
+        _BYPASS,
+        "0 < seconds <= LONGEST",
+        "0 < seconds",
+        _BYPASS_TESTS + "test_a_file_that_was_not_written_so_grants_nothing_and_can_be_replaced",
+    ),
+    Mutant(
+        15,
+        "a bypass that others than root can write counts",
+        _BYPASS,
+        "trusted_file.read(path, owner=self.owner)",
+        'open(path, "rb").read()',
+        _BYPASS_TESTS + "test_a_file_that_others_can_have_written_grants_nothing",
+    ),
+    Mutant(
+        15,
+        "a bypassed user becomes another user without a phone",
+        _VERIFICATION,
+        "context.dirs.bypasses.find(approver, login.service)",
+        "context.dirs.bypasses.find(context.accounts.named(login.ruser or login.user), login.service)",
+        "tests/system/setuid/test_bypass.py::test_a_bypassed_caller_of_su_becomes_root_without_the_phone_and_nobody_else",
     ),
     Mutant(
         4,
@@ -1030,8 +1136,82 @@ MUTANTS = (
         14,
         "an expired password skips the phone in the account phase of sshd",
         "config/pam.d/iampass-sshd-quiet",
-        "account    substack     common-account",
-        "account    include      common-account",
+        "account    requisite    pam_iampass.so",
+        "@include common-account\naccount    requisite    pam_iampass.so",
         "tests/system/test_quiet.py::test_an_expired_password_does_not_skip_the_phone",
+    ),
+    # 16
+    Mutant(
+        16,
+        "an exemption for one service holds for all",
+        "pam_iampass/config/settings.py",
+        "return self.services.get(name, self.service)",
+        "return self.services.get(name, next(iter(self.services.values()), self.service))",
+        "tests/system/setuid/test_teams.py::test_who_is_exempt_in_sudo_is_asked_in_su",
+    ),
+    Mutant(
+        16,
+        "a rule exempts its user wherever the login comes from",
+        _POLICY,
+        "if _network_of(login.rhost, (rule.network,)) and is_named_by(",
+        "if is_named_by(",
+        _POLICY_TESTS + "test_a_rule_exempts_its_user_or_group_in_its_network_only",
+    ),
+    Mutant(
+        16,
+        "a rule exempts everybody in its network",
+        _POLICY,
+        "(rule.network,)) and is_named_by(rule, account, accounts):",
+        "(rule.network,)):",
+        _POLICY_TESTS + "test_a_rule_exempts_its_user_or_group_in_its_network_only",
+    ),
+    Mutant(
+        16,
+        "while a name of `asked` is unknown, others pass as not asked",
+        _POLICY,
+        "    if unknown is not None:",
+        "    if unknown == name:",
+        _POLICY_TESTS + "test_while_a_name_is_unknown_only_those_who_are_listed_otherwise_are_not_denied",
+    ),
+    Mutant(
+        16,
+        "a group that a name service left out of a user's groups exempts its members",
+        _POLICY,
+        "if found in own or accounts.lists(name, account):",
+        "if found in own:",
+        _POLICY_TESTS + "test_members_of_a_named_group_are_asked_primary_supplementary_or_listed",
+    ),
+    Mutant(
+        16,
+        "a user's own methods go before those of a service",
+        _POLICY,
+        "service.own_methods or methods)",
+        "methods or service.own_methods)",
+        _POLICY_TESTS + "test_the_methods_that_a_service_names_hold_whatever_the_users_are",
+    ),
+    Mutant(
+        12,
+        "doctor overlooks an account stack that ends before our line",
+        "pam_iampass/doctor/account_check.py",
+        "        if skipped is not None:",
+        "        if skipped is False:",
+        _ACCOUNT_CHECK + "test_with_an_include_every_local_user_of_red_hat_skips_the_phone",
+    ),
+    Mutant(
+        12,
+        "doctor overlooks an expired password that makes a denial count for nothing",
+        "pam_iampass/doctor/account_check.py",
+        "_PASSES = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD)",
+        "_PASSES = (PamCode.SUCCESS,)",
+        _ACCOUNT_CHECK
+        + "test_after_a_substack_that_fixes_the_result_for_an_expired_password_no_denial_counts",
+    ),
+    Mutant(
+        10,
+        "doctor overlooks that sshd lets in by the phone alone",
+        "pam_iampass/doctor/sshd.py",
+        "no_factor = not in_auth and not any(",
+        "no_factor = in_auth and not any(",
+        _ACCOUNT_CHECK + "test_a_stack_without_a_password_leaves_the_phone_alone",
     ),
 )

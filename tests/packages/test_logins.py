@@ -66,7 +66,9 @@ def test_a_login_that_nobody_answers(
 def test_enrollment_makes_a_user_who_can_log_in(
     machine: Booted, administrator: Administrator, people: People, sshd: str, cursor: str
 ) -> None:
-    assert not got_in(people.ssh("carol"), "carol")
+    login = people.ssh("carol")
+    press_enter(login)
+    assert not got_in(login, "carol")
     enrollment = machine.terminal("pam-iampass", "enroll", "carol", "--timeout", "60s")
     enrollment.expect(re.escape(f"https://127.0.0.1:{PORT}") + r"(/register/[A-Za-z0-9_-]+)")
     people.phone.register(enrollment.match.group(1))
@@ -84,7 +86,9 @@ def test_enrollment_makes_a_user_who_can_log_in(
 
 
 def test_a_user_without_a_token(machine: Booted, people: People, sshd: str, cursor: str) -> None:
-    assert not got_in(people.ssh("carol"), "carol")
+    login = people.ssh("carol")
+    press_enter(login)
+    assert not got_in(login, "carol")
     assert outcomes(machine.journal(cursor)) == [("unlisted", "denied", "carol", sshd)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Callable
 from pam_iampass import module
 from pam_iampass.audit.journal import MESSAGE_IDS, Journal
 from pam_iampass.login.application import PamApplication
+from pam_iampass.login.bypass import Bypasses
 from pam_iampass.login.concurrency import ConcurrencyLimit
 from pam_iampass.login.context import LoginContext, StateDirs
 from pam_iampass.outcome import Outcome
@@ -34,7 +36,8 @@ def state_dirs_in(folder: Path) -> StateDirs:
     """State directories with the required owners and modes."""
     for name in ("state", "codes"):
         (folder / name).mkdir(mode=0o700)
-    return StateDirs(str(folder / "state"), str(folder / "codes"))
+    bypasses = Bypasses(str(folder / "bypasses"), str(folder / "lasting-bypasses"), os.geteuid())
+    return StateDirs(str(folder / "state"), str(folder / "codes"), bypasses)
 
 
 class Setting:

@@ -72,7 +72,7 @@ def way(
     found: Way = request.param
     for name in ("iampass-sshd", "iampass-sshd-password", "iampass-sshd-quiet"):
         shipped = (ROOT / "config/pam.d" / name).read_text()
-        door = shipped.replace(f"required     {NATIVE}", f"required     {found.line}")
+        door = shipped.replace(f"    {NATIVE}", f"    {found.line}")
         assert found.line == NATIVE or door != shipped
         (Path("/etc/pam.d") / name).write_text(door)
     with RunningAgent() if found.agent else contextlib.nullcontext() as agent:

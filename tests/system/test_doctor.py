@@ -383,6 +383,22 @@ SHIPPED_KEY, SHIPPED_SUDO = PAM / "iampass-sshd", PAM / "iampass-sudo"
 DEMAND = " first_factor=publickey"
 
 
+QUIET = (ROOT / "config/pam.d/iampass-sshd-quiet").read_text()
+OUR_ACCOUNT = "account    requisite    pam_iampass.so"
+SHARED_ACCOUNT = "@include common-account"
+
+
+def in_account(old: str, new: str, methods: str = "") -> Callable[[Clinic], None]:
+    """sshd asks in the account phase, with something else in the PAM file."""
+
+    def breaks(clinic: Clinic) -> None:
+        SHIPPED_KEY.write_text(QUIET)
+        change(SHIPPED_KEY, old, new)
+        change(SSHD, METHODS, methods)
+
+    return breaks
+
+
 def phone_only_ssh(clinic: Clinic) -> None:
     change(SSHD, METHODS, "AuthenticationMethods keyboard-interactive:pam")
     change(SHIPPED_KEY, "so" + DEMAND, "so")
@@ -535,6 +551,20 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "module-missing": lambda clinic: NATIVE.unlink(),
     "pam-python-set-uid": edit(SHIPPED_SUDO, "pam_iampass.so", DOOR),
     "pam-python-needless": edit(SHIPPED_KEY, "required     pam_iampass.so", f"required {DOOR}"),
+    "account-approved-fails": in_account(SHARED_ACCOUNT, "account required pam_deny.so"),
+    "account-skipped": in_account(OUR_ACCOUNT, f"{SHARED_ACCOUNT}\n{OUR_ACCOUNT}"),
+    "account-denial-passes": in_account(OUR_ACCOUNT, OUR_ACCOUNT.replace("requisite", "optional ")),
+    "account-key-demanded": in_account(OUR_ACCOUNT, OUR_ACCOUNT + DEMAND),
+    "account-ignored-fails": in_account(
+        f"{OUR_ACCOUNT}\n{SHARED_ACCOUNT}",
+        f"{OUR_ACCOUNT.replace('requisite', 'sufficient')}\naccount required pam_deny.so",
+    ),
+    "account-rings-in-vain": in_account("requisite    pam_nologin.so", "required     pam_nologin.so"),
+    "sshd-phone-before-key": in_account(
+        SHARED_ACCOUNT, SHARED_ACCOUNT, "AuthenticationMethods keyboard-interactive:pam,publickey"
+    ),
+    "sshd-no-factor": in_account("@include common-auth", PERMIT),
+    "sshd-asks-in-both": in_account("@include common-auth", f"@include common-auth\n{OURS}\n{PERMIT}"),
     "sshd-broken": lambda clinic: SSHD.write_text("Nonsense yes\n"),
     "sshd-unprotected": edit(SSHD, "PAMServiceName iampass-sshd", "PAMServiceName sshd"),
     "sshd-pam-off": edit(SSHD, "UsePAM yes", "UsePAM no"),

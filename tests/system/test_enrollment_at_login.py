@@ -87,6 +87,7 @@ def unlisted(world: World) -> Iterator[World]:
 def test_who_was_just_enrolled_by_an_administrator_logs_in(unlisted: World) -> None:
     world = unlisted
     login = world.login("bob")
+    login.enter()
     login.expect_exact("No phone is on record for you on this machine.")
     assert login.finish() != 0
     command = ["/usr/bin/pam-iampass", "enroll", "bob", "--token", "91aa-bob", "--no-wait", "--json"]

@@ -140,6 +140,30 @@ def test_root_gets_in_under_prohibit_password(world: World) -> None:
     assert world.outcome("root") == ("approved", "success")
 
 
+def test_a_certificate_is_a_first_factor_too(world: World, folder: Path) -> None:
+    world.sandbox.auto = "approve"
+    authority = folder / "authority"
+    key = world.sshd.client_key
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(authority)], check=True)
+    sign = ["ssh-keygen", "-q", "-s", str(authority), "-I", "peggy", "-n", "peggy", f"{key}.pub"]
+    subprocess.run(sign, check=True)
+    certificate = key.with_name("client-key-cert.pub")
+    options = (f"TrustedUserCAKeys={authority}.pub", "AuthorizedKeysFile=none")
+    configuration = with_shipped("10-iampass-quiet.conf", folder)
+    try:
+        with Sshd(
+            folder / "certificates", *options, configuration=configuration, keys=folder / "key-and-phone"
+        ) as sshd:
+            mine = (BATCH, f"CertificateFile={certificate}")
+            done = batch(world, *sshd.command("peggy", REMOTE, options=mine))
+            other = batch(world, *sshd.command("olivia", REMOTE, options=mine))
+    finally:
+        certificate.unlink()
+    assert (done.returncode, done.stdout) == (0, "In as peggy.\n"), done.stderr
+    assert other.returncode == 255
+    assert world.starts() == 1
+
+
 # With a password
 
 
@@ -270,6 +294,28 @@ def test_an_expired_password_does_not_skip_the_phone(world: World) -> None:
         subprocess.run(["chage", "--lastday", "-1", "heidi"], check=True)
     assert DENIED in login.shown
     assert world.outcome("heidi") == ("denied", "denied")
+
+
+@pytest.mark.parametrize(
+    "control", ["required", "[success=ok new_authtok_reqd=done default=bad]", "[default=bad]"]
+)
+def test_whatever_the_shared_file_makes_of_an_expired_password_a_denial_counts(
+    world: World, folder: Path, control: str
+) -> None:
+    quiet = Path("/etc/pam.d/iampass-sshd-quiet").read_text()
+    expired = f"account {control} pam_debug.so acct=new_authtok_reqd"
+    service = Path("/etc/pam.d/expired")
+    service.write_text(quiet.replace("@include common-account", expired))
+    configuration = with_shipped("10-iampass-quiet.conf", folder)
+    options = "PAMServiceName=expired"
+    with Sshd(
+        folder / "expired", options, configuration=configuration, keys=folder / "key-and-phone"
+    ) as sshd:
+        login = sshd.login("niaj", REMOTE)
+        world.deny("niaj")
+        assert login.finish() == 255
+    service.unlink()
+    assert DENIED in login.shown
 
 
 # A login is decided once

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -57,12 +58,13 @@ def test_the_folders_are_made_for_their_owners(machine: Installation) -> None:
 #: Forbids system calls by number, then does what a login does with the state below FOLDER.
 AS_THE_AGENT = """
 import ctypes, json, struct, sys
-numbers, folder, sys.path[:] = json.loads(sys.argv[1])
+numbers, families, call, folder, sys.path[:] = json.loads(sys.argv[1])
 from pam_iampass.config.settings import ThrottleSettings
 from pam_iampass.login import rate_limit, recovery_codes
 from pam_iampass.login.context import StateDirs
 from pam_iampass.outcome import Login
-import hashlib, hmac, json
+from pam_iampass.system.inet_diag import PeerWatch
+import hashlib, hmac, json, socket
 
 def step(code, true, false, value):
     return struct.pack("HBBI", code, true, false, value)
@@ -70,6 +72,10 @@ def step(code, true, false, value):
 program = step(0x20, 0, 0, 0)  # load the number of the system call
 for number in numbers:
     program += step(0x15, 0, 1, number) + step(0x06, 0, 0, 0x00050000 | 1)  # that one: EPERM
+program += step(0x15, 0, len(families) + 2, call) + step(0x20, 0, 0, 16)  # socket(): load the family
+for number, family in enumerate(families):
+    program += step(0x15, len(families) - number, 0, family)  # a family of the unit: allow
+program += step(0x06, 0, 0, 0x00050000 | 97)  # another one: EAFNOSUPPORT
 program += step(0x06, 0, 0, 0x7FFF0000)  # all others: allow
 buffer = ctypes.create_string_buffer(program)
 
@@ -86,10 +92,21 @@ limits = ThrottleSettings(30.0, 900.0, 30, 10, 3.0)
 with dirs.rate_limit("alice", Login("alice", "sshd")).queued(limits, 1.0) as queued:
     queued.record(rate_limit.RequestResult.FAILED)
 print(len(dirs.rate_limit("alice", Login("alice", "sshd")).state().failures))
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    client = socket.create_connection(listener.getsockname())
+    peer, server = client.getsockname(), listener.getsockname()
+    watch = PeerWatch(f"{peer[0]} {peer[1]} {server[0]} {server[1]}")
+    print(watch.has_hung_up())
+    client.close()
+    print(watch.has_hung_up())
+try:
+    socket.socket(socket.AF_PACKET)
+except OSError as error:
+    print(error.errno)
 """
 
 
-def test_the_agent_can_write_its_state_with_the_system_calls_that_its_unit_leaves(
+def test_the_agent_can_do_its_work_with_the_system_calls_and_sockets_that_its_unit_leaves(
     trusted_folder: Path,
 ) -> None:
     unit = (UNITS / "pam-iampass-agent.service").read_text()
@@ -103,14 +120,17 @@ def test_the_agent_can_write_its_state_with_the_system_calls_that_its_unit_leave
     numbers = dict(re.findall(r"^#define __NR_(\w+)\s+(\d+)$", header.read_text(), re.M))
     for name in ("state", "codes"):
         (trusted_folder / name).mkdir(mode=0o700)
+    families = re.findall(r"^RestrictAddressFamilies=(.*)$", unit, re.M)[0].split()
     wanted = [
         [int(numbers[name]) for name in sorted(denied & {*numbers})],
+        [int(getattr(socket, family)) for family in families],
+        int(numbers["socket"]),
         str(trusted_folder),
         [str(ROOT), *sys.path],
     ]
     command = [sys.executable, "-c", AS_THE_AGENT, json.dumps(wanted)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["10", "1"], done.stderr
+    assert done.stdout.split() == ["10", "1", "False", "True", "97"], done.stderr
 
 
 def calls_of(group: str) -> set[str]:

@@ -82,7 +82,7 @@ def _services(paths: Paths, folder: Path, changes: tuple[Change, ...]) -> PamFil
 
 def _module_answers(service: WantedService, found: PamService, who: Account, services: Path) -> CheckResult:
     """Run our line alone, with a demand for a key that is not fulfilled: the module denies without a request."""
-    ours = [line for line in our_lines(found) if line.name == NATIVE]
+    ours = [line for line in our_lines(found, service.asks_in) if line.name == NATIVE]
     if not ours:
         what = f"PAM: {service.pam_service} does not lead to pam_iampass.so"
         return error(what, "install pam-iampass again")

@@ -14,7 +14,7 @@ from pam_iampass.setup.checks import CheckResult, error, fine, lockout, warning
 from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Change
-from pam_iampass.setup.services import PASSWORD, WantedService
+from pam_iampass.setup.services import PASSWORD, QUIET, WantedService
 from pam_iampass.system import sshd
 from pam_iampass.system.accounts import Account
 from pam_iampass.system.programs import run
@@ -66,6 +66,14 @@ def _for(service: WantedService, who: Account, paths: Paths, configuration: Path
     for key, wanted, value in _differences(found, _expected(service, paths)):
         what = f"a Match block sets `{key} {value}` for {who.name} instead of `{key} {wanted}`"
         yield warning(what, f"check the Match blocks of {paths.sshd_config}")
+    if service.choice == QUIET:  # sshd itself has required the first factor
+        yield fine(
+            "sshd: every client can log in. Recovery codes and enroll_at_login need a prompt: --prompt"
+        )
+        return
+    yield fine(
+        "sshd: clients that answer no prompt (BatchMode, Ansible) cannot log in. They can with --quiet"
+    )
     permitted = found.values.get("permitrootlogin")
     if who.uid == 0 and permitted not in ("yes", "no"):
         what = (

@@ -12,7 +12,7 @@ from pam_iampass.pam.services import why_unsuitable
 from pam_iampass.pam.stack import Handler, PamFiles, PamType, UnusableService
 from pam_iampass.setup.checks import CheckResult, error, fine, lockout, warning
 from pam_iampass.setup.paths import Paths
-from pam_iampass.setup.services import KEY, WantedService
+from pam_iampass.setup.services import KEY, QUIET, WantedService
 
 _NOT_MISSED = frozenset(
     f"pam_{name}.so"
@@ -41,6 +41,8 @@ def simulated(service: WantedService, stacks: Stacks) -> Iterator[CheckResult]:
     names = (service.pam_service, *(file.path.name for file in service.files if file.enforcing))
     checks = [stacks.with_us[name] for name in dict.fromkeys(names) if name in stacks.with_us]
     found = [each for check in checks for each in check.findings(fresh_setcred=service.name == "sshd")]
+    if service.choice == QUIET and service.pam_service in stacks.with_us_in_account:
+        found += stacks.with_us_in_account[service.pam_service].findings()
     for finding in found:
         what = f"PAM: {finding.subject}: {finding.title} ({finding.evidence})"
         texts = [text.replace(*real_folder(stacks.files)) for text in (what, finding.remedy)]
@@ -48,7 +50,9 @@ def simulated(service: WantedService, stacks: Stacks) -> Iterator[CheckResult]:
             yield lockout(*texts)
         elif finding.severity is Severity.WARNING:
             yield warning(*texts)
-    if not found and service.choice != KEY:
+    if not found and service.choice == QUIET:
+        yield fine("PAM: in a simulation no account skips the phone, and a denial refuses every login")
+    elif not found and service.choice != KEY:
         yield fine("PAM: in a simulation the right password leads to the phone, and a wrong one nowhere")
 
 
@@ -77,7 +81,7 @@ def others(service: WantedService, stacks: Stacks) -> Iterator[CheckResult]:
 def left_out(service: WantedService, files: PamFiles) -> Iterator[CheckResult]:
     """Modules of the shared file that asks for the password, if our files cannot include it (Red Hat)."""
     shared = "password-auth" if service.name == "sshd" else "system-auth"
-    if (files.folders[0] / "common-auth").exists() or service.choice == KEY:
+    if (files.folders[0] / "common-auth").exists() or service.choice in (KEY, QUIET):
         return
     try:
         ours = {line.name for line in files.service(service.own_file).handlers}
@@ -96,7 +100,7 @@ def left_out(service: WantedService, files: PamFiles) -> Iterator[CheckResult]:
 def judged(service: WantedService, paths: Paths) -> Iterator[CheckResult]:
     """Whether the PAM files that are in force lead to our module."""
     files = PamFiles((paths.pam, *paths.vendor_pam), dialect())
-    if not _our_lines(files, service.pam_service):
+    if not _our_lines(files, service):
         yield error(f"PAM: {service.pam_service} does not lead to pam_iampass.so", "check its PAM file")
 
 
@@ -105,8 +109,8 @@ def real_folder(files: PamFiles) -> tuple[str, str]:
     return f"{files.folders[0]}/", "/etc/pam.d/"
 
 
-def _our_lines(files: PamFiles, name: str) -> list[Handler]:
+def _our_lines(files: PamFiles, service: WantedService) -> list[Handler]:
     try:
-        return our_lines(files.service(name))
+        return our_lines(files.service(service.pam_service), service.asks_in)
     except UnusableService:
         return []

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pam_iampass.doctor.sudo_bypass import BypassKind, bypasses
+from pam_iampass.doctor.sudo_loopholes import LoopholeKind, loopholes
 from pam_iampass.setup import staging
 from pam_iampass.setup.checks import CheckResult, error, fine, warning
 from pam_iampass.setup.errors import SetupRefused
@@ -68,9 +68,9 @@ def judged(file: Path) -> Iterator[CheckResult]:
             yield error(what, "remove it from the sudoers file that sets it after ours (the last one holds)")
     if set(chosen.values()) == {_OURS}:
         yield fine(f"cvtsudoers: sudo will use /etc/pam.d/{_OURS}")
-    for bypass in bypasses(found, sudo_accounts(found), lambda service: service == _OURS):
-        level = error if bypass.kind is BypassKind.OTHER_SERVICE else warning
-        yield level(f"{bypass.finding.title} ({bypass.evidence})", bypass.finding.remedy)
+    for loophole in loopholes(found, sudo_accounts(found), lambda service: service == _OURS):
+        level = error if loophole.kind is LoopholeKind.OTHER_SERVICE else warning
+        yield level(f"{loophole.finding.title} ({loophole.evidence})", loophole.finding.remedy)
 
 
 def _redirected(text: str, folder: Path, staged: Path) -> tuple[str, bool]:

@@ -28,6 +28,12 @@ def test_everything_that_pam_has_is_sent(application: Application, module: Playi
     }
 
 
+def test_the_connection_of_the_ssh_client_is_sent(application: Application, module: Playing) -> None:
+    with module(approves) as played:
+        application.run(user="alice", env="SSH_CONNECTION=192.0.2.7 1024 192.0.2.1 22")
+    assert played.connection.items["ssh_connection"] == b"192.0.2.7 1024 192.0.2.1 22"
+
+
 def test_an_item_that_pam_does_not_have_is_left_out(application: Application, module: Playing) -> None:
     with module(approves) as played:
         application.run(user="alice")

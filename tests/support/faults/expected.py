@@ -16,6 +16,12 @@ DENIED = Expected(ABORT, "denied", "denied", "Denied on your phone.", ASKED, wit
 NO_DEVICE = Expected(ABORT, "no_device", "denied", NO_PHONE, STARTED)
 NO_ACCOUNT = Expected(ABORT, "denied", "denied", record='reason="no account on this machine"')
 EXEMPT = Expected(IGNORE, "exempt", "ignored")
+BYPASSED = Expected(
+    IGNORE,
+    "bypassed",
+    "ignored",
+    "Continuing without phone approval: your administrator allows it for now.",
+)
 UNLISTED = Expected(
     ABORT,
     "unlisted",

@@ -37,7 +37,7 @@ def guest(stage: Stage) -> Iterator[Guest]:
 
 
 def roads(guest: Guest) -> dict[str, str]:
-    """The findings about other roads: the title of each, and what it says to do."""
+    """The findings about other ways in: the title of each, and what it says to do."""
     found = {}
     report = json.loads(run_command("doctor", "--json", "--offline", guest.name).stdout)
     for one in report["findings"]:

@@ -88,6 +88,17 @@ def test_a_key_leads_to_the_phone(administrator: Administrator, pam_d: Path) -> 
     assert (code, "requires your key" in said) == (11, True)
 
 
+def test_in_the_account_phase_the_phone_decides(administrator: Administrator, pam_d: Path) -> None:
+    wanted = PamRun(
+        "iampass-sshd-quiet", "alice", pam_d, phase="account", environment={"SSH_AUTH_INFO_0": ""}
+    )
+    passed = run(wanted, lambda message: None, 60)
+    assert (passed.code, passed.messages) == (0, ())
+    administrator.sandbox.auto = "deny"
+    denied = run(wanted, lambda message: None, 60)
+    assert (denied.code, [message.text for message in denied.messages]) == (6, ["Denied on your phone."])
+
+
 def test_modules_that_our_files_leave_out_are_told(pam_d: Path) -> None:
     (pam_d / "system-auth").write_text("auth required pam_faillock.so preauth\n" + SYSTEM_AUTH)
     sudo = services.WantedService("sudo", "", "iampass-sudo", (), "iampass-sudo", ())

@@ -73,7 +73,7 @@ def test_an_administrator_that_the_machine_does_not_know_is_refused(administrato
 def test_root_would_be_refused_by_sshd(administrator: Administrator) -> None:
     administrator.machine.change(exempt="{users: [root]}")
     assert "PermitRootLogin without-password accepts a key alone" in refused(
-        administrator, "sshd", who="root"
+        administrator, "sshd", "--key", who="root"
     )
 
 
@@ -155,13 +155,13 @@ def test_an_account_that_may_not_log_in_is_found_out(administrator: Administrato
 
 def test_settings_of_sshd_that_are_set_before_ours_are_found_out(administrator: Administrator) -> None:
     with file(DROP_INS / "05-site.conf", "PasswordAuthentication yes\n"):
-        told = refused(administrator, "sshd", "--force")
+        told = refused(administrator, "sshd", "--key", "--force")
     assert "`passwordauthentication yes` instead of `passwordauthentication no`" in told
 
 
 def test_a_match_block_for_the_administrator_is_told(administrator: Administrator) -> None:
     with file(DROP_INS / "20-site.conf", "Match User alice\n  AuthenticationMethods publickey\n"):
-        told = administrator.setup("sshd")
+        told = administrator.setup("sshd", "--key")
         administrator.setup("undo")
     assert "a Match block sets `authenticationmethods publickey` for alice" in told
 
@@ -190,15 +190,14 @@ def test_a_pam_service_that_is_set_after_ours_is_found_out(administrator: Admini
         assert "sudo would use `pam_service=other`" in refused(administrator, "sudo", "--force")
 
 
-def test_an_edited_file_is_shown_and_kept(administrator: Administrator) -> None:
+def test_an_edited_file_is_restored_and_kept(administrator: Administrator) -> None:
     administrator.setup("sudo")
     mine = Path("/etc/pam.d/iampass-sudo")
     mine.write_text(mine.read_text() + "# mine\n")
-    told = refused(administrator, "undo")
-    assert "/etc/pam.d/iampass-sudo: was changed after it was set up" in told
-    assert "+# mine" in told
-    assert "changed" in administrator.setup("status")
-    administrator.setup("undo", "--force")
+    status = administrator.setup("status")
+    assert "changed" in status
+    assert "+# mine" in status
+    assert "/etc/pam.d/iampass-sudo as it was edited" in administrator.setup("undo")
     (kept,) = (STATE / "setup/edited").iterdir()
     assert kept.read_text().endswith("# mine\n")
 

@@ -20,7 +20,7 @@ SSHD = Path("/usr/sbin/sshd")
 def test_sshd_asks_for_the_key_and_the_phone_until_it_is_undone(administrator: Administrator) -> None:
     before = everything()
     assert administrator.gets_in_by_key_alone()
-    told = administrator.setup("sshd")
+    told = administrator.setup("sshd", "--prompt")
     assert "reloaded sshd" in told
     login = administrator.ssh()
     login.enter()
@@ -51,6 +51,65 @@ def test_sshd_asks_for_the_password_and_the_phone_after_a_change_of_mind(
     assert "the password and the phone" in administrator.setup("status")
     administrator.setup("sshd")  # as it is, where nothing else is said
     assert "the password and the phone" in administrator.setup("status")
+
+
+def test_sshd_asks_the_phone_without_a_prompt_until_it_is_undone(administrator: Administrator) -> None:
+    before = everything()
+    told = administrator.setup("sshd")
+    assert "no account skips the phone" in told
+    assert administrator.gets_in_by_key_alone()
+    administrator.sandbox.auto = "deny"
+    login = administrator.ssh()
+    assert login.finish() != 0
+    assert "Denied on your phone." in login.shown
+    assert "any first factor, no prompt, and the phone" in administrator.setup("status")
+    administrator.setup("undo")
+    assert everything() == before
+    begun = len(administrator.sandbox.sessions)
+    assert administrator.gets_in_by_key_alone()
+    assert len(administrator.sandbox.sessions) == begun
+
+
+def test_the_quiet_way_replaces_the_prompt_and_stays_until_another_is_named(
+    administrator: Administrator,
+) -> None:
+    administrator.setup("sshd", "--prompt")
+    administrator.setup("sshd", "--quiet")
+    administrator.setup("sshd")
+    assert not Path("/etc/pam.d/iampass-sshd").exists()
+    begun = len(administrator.sandbox.sessions)
+    assert administrator.gets_in_by_key_alone()
+    assert len(administrator.sandbox.sessions) == begun + 1
+
+
+def test_doctor_and_test_know_the_quiet_way(administrator: Administrator) -> None:
+    administrator.setup("sshd", "--quiet")
+    found = json.loads(administrator.run("doctor", "--json").stdout)
+    ids = {each["id"] for each in found["findings"]}
+    assert not {name for name in ids if name.startswith(("account-", "stack-", "sshd-un", "nothing"))}, ids
+    tried = administrator.run("test", "alice", "--service", "sshd")
+    assert tried.returncode == 0, tried.stdout + tried.stderr
+    assert "after any first factor" in tried.stdout
+    administrator.sandbox.auto = "deny"
+    refused = administrator.run("test", "alice", "--service", "sshd")
+    assert refused.returncode == 1
+    assert "Denied on your phone." in refused.stdout
+
+
+def test_a_shared_file_that_undoes_a_denial_is_refused(administrator: Administrator) -> None:
+    """The line of our template is moved, as a careless packager might."""
+    template = Path("/usr/share/pam-iampass/pam.d/iampass-sshd-quiet")
+    shipped = template.read_text()
+    line = "account    requisite    pam_iampass.so\n"
+    template.write_text(
+        shipped.replace(line, "").replace("@include common-account\n", "@include common-account\n" + line)
+    )
+    try:
+        told = administrator.setup("sshd", "--quiet", ok=False)
+    finally:
+        template.write_text(shipped)
+    assert "skips the phone" in told
+    assert administrator.gets_in_by_key_alone()
 
 
 def test_sudo_asks_the_phone_until_it_is_undone(administrator: Administrator) -> None:
@@ -113,13 +172,21 @@ def old_sshd(own_sshd: Sshd) -> Iterator[None]:
 def test_an_older_sshd_asks_the_phone_by_an_edit_of_its_pam_file(
     administrator: Administrator, old_sshd: None
 ) -> None:
-    told = administrator.setup("sshd")
+    told = administrator.setup("sshd", "--prompt")
     assert "-@include common-auth" in told
     assert (
         "PAMServiceName" not in Path("/etc/ssh/sshd_config.d/10-iampass.conf").read_text().split("UsePAM")[1]
     )
     # The wrapper is not what runs, so that setup cannot know the process for sshd: it is told what to do instead.
     assert "to do" not in told or "kill -HUP" in told
+
+
+def test_an_older_sshd_asks_in_the_account_phase_by_an_edit_of_its_pam_file(
+    administrator: Administrator, old_sshd: None
+) -> None:
+    told = administrator.setup("sshd", "--quiet")
+    assert "-@include common-account" in told
+    assert "+account    include      iampass-sshd-quiet" in told
 
 
 def test_several_services_are_set_up_at_once_and_undone_one_by_one(administrator: Administrator) -> None:
@@ -136,7 +203,12 @@ def test_several_services_are_set_up_at_once_and_undone_one_by_one(administrator
 def test_a_dry_run_shows_every_file_and_changes_nothing(administrator: Administrator) -> None:
     before = everything()
     told = administrator.setup("sshd", "sudo", "su", "--dry-run")
-    for path in ("pam.d/iampass-sshd", "ssh/sshd_config.d/10-iampass.conf", "sudoers.d/iampass", "pam.d/su"):
+    for path in (
+        "pam.d/iampass-sshd-quiet",
+        "ssh/sshd_config.d/10-iampass.conf",
+        "sudoers.d/iampass",
+        "pam.d/su",
+    ):
         assert f"+++ /etc/{path}\n" in told
     assert "Nothing was changed" in told
     assert everything() == before

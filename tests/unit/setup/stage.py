@@ -73,9 +73,11 @@ class Stage:
         plans = [self.plan(name, choice, new_sshd=new_sshd, force=force)]
         return apply.apply(plans, self.store.load(), self.store, self.machine())
 
-    def undo(self, *names: str, force: bool = False) -> Manifest:
+    def undo(self, *names: str) -> Manifest:
         manifest = self.store.load()
-        return apply.undo(names or list(manifest.services), manifest, self.store, self.machine(), force=force)
+        for name in names or list(manifest.services):
+            manifest = apply.undo(name, manifest, self.store, self.machine())
+        return manifest
 
     def edit(self, path: Path, text: str) -> None:
         """A person adds a line."""

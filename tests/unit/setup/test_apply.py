@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.setup import apply
-from pam_iampass.setup.errors import FileEdited, SetupError
+from pam_iampass.setup.errors import SetupError
 from pam_iampass.setup.files import temporary
 from pam_iampass.setup.manifest import Manifest
 from pam_iampass.setup.plan import Plan
@@ -116,26 +116,33 @@ def test_a_file_that_was_there_before_is_put_back(stage: Stage) -> None:
     assert file.stat().st_mode & 0o777 == 0o400
 
 
-def test_what_somebody_wrote_is_not_undone(stage: Stage) -> None:
-    stage.set_up("sudo")
-    mine = stage.paths.pam / "iampass-sudo"
-    stage.edit(mine, "# mine\n")
-    before = stage.files()
-    with pytest.raises(FileEdited, match="was changed after it was set up") as edited:
-        stage.undo()
-    assert [line for line in edited.value.details if line.startswith("+# ") or line == "+# mine"] == [
-        "+# mine"
-    ]
-    assert stage.files() == before
-
-
-def test_with_force_it_is_undone_and_kept(stage: Stage) -> None:
+def test_an_edited_file_is_restored_and_the_edited_one_is_kept(stage: Stage) -> None:
     stage.set_up("sudo")
     stage.edit(stage.paths.pam / "iampass-sudo", "# mine\n")
-    stage.undo(force=True)
+    stage.undo()
     assert stage.files() == stage.before
     (kept,) = (stage.paths.state / "edited").iterdir()
     assert kept.read_text().endswith("# mine\n")
+    assert ("kept", f"{kept}: {stage.paths.pam / 'iampass-sudo'} as it was edited") in stage.told
+
+
+def test_an_edited_line_of_another_package_is_restored_and_kept(stage: Stage) -> None:
+    stage.set_up("su")
+    su = stage.paths.pam / "su"
+    su.write_text(su.read_text().replace("iampass-su\n", "iampass-su # mine\n"))
+    stage.undo()
+    assert stage.files() == stage.before
+    assert len(list((stage.paths.state / "edited").iterdir())) == 1
+
+
+def test_a_file_that_its_package_has_restored_is_left_as_it_is(stage: Stage) -> None:
+    stage.set_up("su")
+    su = stage.paths.pam / "su"
+    su.write_text("# su, a new version\n@include common-auth\n")
+    stage.undo()
+    assert su.read_text() == "# su, a new version\n@include common-auth\n"
+    assert not (stage.paths.pam / "iampass-su").exists()
+    assert ("left", f"{su}: it was restored by hand, or by its package") in stage.told
 
 
 def test_the_edited_line_goes_and_the_rest_of_what_somebody_wrote_stays(stage: Stage) -> None:

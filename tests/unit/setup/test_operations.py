@@ -54,11 +54,28 @@ def test_under_systemd_what_stands_in_the_way_is_an_error(stage: Stage) -> None:
     subprocess.run(["mount", "--bind", folder, folder], check=True)
     subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
     try:
-        with pytest.raises(OSError, match="Read-only"):
+        with pytest.raises(SetupError, match="sudo could not be undone"):
             Setup(lambda *_: None, stage.paths).end_trial(name, None)
     finally:
         subprocess.run(["umount", folder], check=True)
     assert Setup(lambda *_: None, stage.paths).end_trial(name, None) == ["sudo"]
+    assert stage.files() == stage.before
+
+
+def test_undo_restores_every_service_that_it_can_and_names_the_rest(stage: Stage) -> None:
+    stage.set_up("sudo")
+    stage.set_up("su")
+    folder = str(stage.paths.sudoers_drop_ins)
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
+    try:
+        with pytest.raises(SetupError, match="sudo could not be undone; su: undone") as left:
+            Setup(lambda *_: None, stage.paths).undo(None)
+    finally:
+        subprocess.run(["umount", folder], check=True)
+    assert "Read-only file system" in left.value.details[0]
+    assert set(stage.store.load().services) == {"sudo"}
+    assert Setup(lambda *_: None, stage.paths).undo(None) == ["sudo"]
     assert stage.files() == stage.before
 
 

@@ -52,6 +52,42 @@ def test_an_sshd_that_cannot_choose_has_one_line_of_its_pam_file_changed(stage: 
     assert sshd.then.mode == 0o640
 
 
+def test_the_quiet_way_has_files_of_its_own(stage: Stage) -> None:
+    own, drop_in = stage.plan("sshd", "quiet").changes
+    assert own.path.name == "iampass-sshd-quiet"
+    assert b"AuthenticationMethods" not in (drop_in.then.content or b"")
+
+
+def test_the_quiet_way_of_an_sshd_that_cannot_choose_changes_the_line_of_the_account(stage: Stage) -> None:
+    *_, sshd = stage.plan("sshd", "quiet", new_sshd=False).changes
+    wanted = SSHD.replace("@include common-account", "account    include      iampass-sshd-quiet")
+    assert sshd.then.content == wanted.encode()
+
+
+@pytest.mark.parametrize(("before", "after"), [("key", "quiet"), ("password", "quiet"), ("quiet", "key")])
+def test_of_an_sshd_that_cannot_choose_the_other_way_is_undone_first(
+    stage: Stage, before: str, after: str
+) -> None:
+    stage.set_up("sshd", before, new_sshd=False)
+    with pytest.raises(SetupRefused, match="asks the phone in the other way") as refused:
+        stage.plan("sshd", after, new_sshd=False)
+    assert refused.value.remedy == "run pam-iampass setup undo sshd first"
+    stage.undo()
+    stage.set_up("sshd", after, new_sshd=False)
+    stage.undo()
+    assert stage.files() == stage.before
+
+
+@pytest.mark.parametrize(("before", "after"), [("key", "quiet"), ("quiet", "password")])
+def test_one_way_replaces_the_other(stage: Stage, before: str, after: str) -> None:
+    stage.set_up("sshd", before)
+    stage.set_up("sshd", after)
+    names = {path for path in stage.files() if "iampass-sshd" in path}
+    assert names == {f"etc/pam.d/iampass-sshd-{after}"}
+    stage.undo()
+    assert stage.files() == stage.before
+
+
 def test_the_line_of_a_red_hat_is_found(stage: Stage) -> None:
     put(stage.paths.pam / "su", "auth\tsubstack\tsystem-auth\nauth\tinclude\tpostlogin\n")
     _, su = stage.plan("su").changes

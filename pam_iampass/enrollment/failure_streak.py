@@ -7,7 +7,7 @@ from pam_iampass.client import Declined, IampassError, ProtocolError, Unavailabl
 _MAX_FAILURES = 3  # in a row
 
 
-class Failures:
+class FailureStreak:
     """The failures in a row while many users are handled one after the other."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from pam_iampass.system.sudoers_rules import Scope, SudoersDefault, SudoersRule
 _OTHER_USER = ("rootpw", "targetpw", "runaspw")
 
 
-class BypassKind(enum.Enum):
+class LoopholeKind(enum.Enum):
     """How a rule keeps sudo from asking its caller's phone."""
 
     UNASKED = "sudo-rule-bypasses"
@@ -32,10 +32,10 @@ class BypassKind(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Bypass:
+class Loophole:
     """One rule, and those to whom it applies."""
 
-    kind: BypassKind
+    kind: LoopholeKind
     rule: str
     evidence: str
     """The lines of sudoers that set it."""
@@ -47,13 +47,15 @@ class Bypass:
         return finding(self.kind.value, "sudo", self.evidence, rule=self.rule, names=names(self.users))
 
 
-def bypasses(sudoers: Sudoers, accounts: Iterable[SudoAccount], asks: Callable[[str], bool]) -> list[Bypass]:
+def loopholes(
+    sudoers: Sudoers, accounts: Iterable[SudoAccount], asks: Callable[[str], bool]
+) -> list[Loophole]:
     """All rules that keep sudo from asking. `asks` says whether a PAM service asks the phone.
 
     Without the settings `pam_service` and `pam_login_service` for everybody, which are checked as a whole.
     """
     without_password: list[str] = []
-    found: dict[tuple[BypassKind, SudoersDefault], list[str]] = defaultdict(list)
+    found: dict[tuple[LoopholeKind, SudoersDefault], list[str]] = defaultdict(list)
     for account in accounts:
         rules = account.rules(sudoers)
         if any(rule.authenticate is False for rule in rules):
@@ -63,31 +65,31 @@ def bypasses(sudoers: Sudoers, accounts: Iterable[SudoAccount], asks: Callable[[
     result = []
     for (kind, default), users in found.items():
         evidence = sudoers.places(default.name, default) or f"cvtsudoers: {default}"
-        result.append(Bypass(kind, str(default), evidence, tuple(users)))
+        result.append(Loophole(kind, str(default), evidence, tuple(users)))
     if without_password:
-        kind, evidence = BypassKind.NO_PASSWORD, sudoers.places("NOPASSWD") or "cvtsudoers: NOPASSWD"
-        result.append(Bypass(kind, "NOPASSWD", evidence, tuple(without_password)))
+        kind, evidence = LoopholeKind.NO_PASSWORD, sudoers.places("NOPASSWD") or "cvtsudoers: NOPASSWD"
+        result.append(Loophole(kind, "NOPASSWD", evidence, tuple(without_password)))
     return result
 
 
 def _settings(
     sudoers: Sudoers, account: SudoAccount, rules: list[SudoersRule], asks: Callable[[str], bool]
-) -> Iterator[tuple[BypassKind, SudoersDefault]]:
+) -> Iterator[tuple[LoopholeKind, SudoersDefault]]:
     """The settings in force for an account that keep sudo from asking."""
     for default in account.settings(sudoers, "authenticate"):
         # The tags PASSWD and NOPASSWD hold before the setting.
         if not default.value and any(rule.authenticate is None for rule in rules):
-            yield BypassKind.UNASKED, default
+            yield LoopholeKind.UNASKED, default
     for default in account.settings(sudoers, "exempt_group"):
         if default.value and account.is_in(str(default.value)):
-            yield BypassKind.UNASKED, default
+            yield LoopholeKind.UNASKED, default
     for name in PAM_SERVICES:
         for default in account.settings(sudoers, name):
             whole = default.scope is Scope.EVERYTHING and name != "pam_askpass_service"
             if not whole and not asks(str(default.value)):
-                yield BypassKind.OTHER_SERVICE, default
+                yield LoopholeKind.OTHER_SERVICE, default
     for name in _OTHER_USER:
-        yield from ((BypassKind.OTHER_USER, one) for one in account.settings(sudoers, name) if one.value)
+        yield from ((LoopholeKind.OTHER_USER, one) for one in account.settings(sudoers, name) if one.value)
     for default in account.settings(sudoers, "timestamp_timeout"):
         if str(default.value).startswith("-"):
-            yield BypassKind.FOREVER, default
+            yield LoopholeKind.FOREVER, default

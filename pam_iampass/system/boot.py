@@ -1,0 +1,27 @@
+"""Which boot of the machine this is, and how long ago it was."""
+
+from __future__ import annotations
+
+import os
+import time
+
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+VARIABLE = "PAM_IAMPASS_BOOT_ID"
+
+
+def since_boot() -> float:
+    """Seconds since the machine was booted, suspend included: a clock that cannot be set."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot_id() -> str | None:
+    """The id of this boot, 32 hexadecimal digits (random(4)); None if it is unknown.
+
+    The agent cannot read the file (`ProcSubset=pid` in its unit), so the unit passes the id in a variable.
+    """
+    try:
+        with open(BOOT_ID, encoding="ascii") as file:
+            text = file.read()
+    except OSError:
+        text = os.environ.get(VARIABLE, "")
+    return text.strip().replace("-", "") or None

@@ -1,0 +1,91 @@
+"""Bypasses in real sudo and su: whom they let in, and who cannot make one."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests.support.agent import AS_IAMPASS
+from tests.support.command import run_command
+from tests.support.setuid.people import AS_ROOT
+from tests.support.setuid.side_by_side import side_by_side
+from tests.support.setuid.stage import Guest, Phone
+
+pytestmark = pytest.mark.usefixtures("caller_approves")
+
+
+def bypass(guest: Guest, *options: str) -> None:
+    done = run_command("bypass", guest.name, "--for", "15m", "--reason", "phone lost", *options)
+    assert done.returncode == 0, done.stderr
+
+
+@side_by_side
+def test_sudo_works_without_the_phone_until_the_bypass_is_ended(guest: Guest) -> None:
+    guest.set_phone(Phone.DENIES)
+    bypass(guest)
+    seen = guest.play("sudo")
+    assert seen.got_in, seen
+    assert "Continuing without phone approval" in seen.shown
+    assert guest.starts() == 0
+    record = guest.record()
+    assert record.startswith(f"outcome=bypassed result=ignored user={guest.name} service=iampass-sudo ")
+    assert f" approver={guest.name} " in record
+    assert ": phone lost" in record
+    assert run_command("bypass", "end", guest.name).returncode == 0
+    assert not guest.play("sudo", "-k", *guest.person.to_root("sudo")[1:]).got_in
+    assert guest.starts() == 1
+
+
+@side_by_side
+def test_the_password_is_required_all_the_same(guest: Guest) -> None:
+    bypass(guest)
+    terminal = guest.start("sudo")
+    for _ in range(3):
+        terminal.expect("assword")
+        terminal.sendline("wrong")
+    assert terminal.finish() == 1
+    assert AS_ROOT not in terminal.shown
+    assert guest.records(0) == []
+
+
+@side_by_side
+def test_a_bypass_for_another_service_does_not_help(guest: Guest) -> None:
+    guest.set_phone(Phone.DENIES)
+    bypass(guest, "--service", "su")
+    assert not guest.play("sudo").got_in
+    assert guest.starts() == 1
+
+
+@side_by_side
+def test_a_bypassed_caller_of_su_becomes_root_without_the_phone_and_nobody_else(guest: Guest) -> None:
+    friend = guest.stage.guest(Phone.DENIES)
+    guest.set_phone(Phone.APPROVES)
+    bypass(guest)
+    assert guest.play("su").got_in
+    assert guest.starts() == 0
+    assert guest.play("su", friend.name, "-c", "echo in").status == 1
+    assert friend.starts() == 1
+
+
+@side_by_side
+def test_the_user_of_the_agent_cannot_make_a_bypass(guest: Guest) -> None:
+    """Nor put a file or a folder in the place of root's."""
+    guest.set_phone(Phone.DENIES)
+    bypass(guest, "--service", "su")
+    forged = f'{{"version": 1, "bypasses": [{{"user": "{guest.name}"}}]}}'
+    for path in ("/run/iampass/bypasses.json", "/etc/iampass/bypasses.json"):
+        folder = path.rpartition("/")[0]
+        for attempt in (
+            f"echo '{forged}' > {path}",
+            f"echo '{forged}' > {folder}/x && mv -f {folder}/x {path}",
+            f"mv {folder} {folder}.old && mkdir {folder}",
+            f"rm -f {path} && test ! -e {path} && ln -s /tmp/x {path}",
+            f"exec 9>> {folder}/.bypasses.json.lock",
+        ):
+            assert subprocess.run([*AS_IAMPASS, "sh", "-c", attempt], check=False).returncode != 0, attempt
+    command = ["/usr/bin/pam-iampass", "bypass", guest.name, "--for", "15m"]
+    done = subprocess.run([*AS_IAMPASS, *command], capture_output=True, text=True, check=False)
+    assert (done.returncode, "only root can change who is bypassed" in done.stderr) == (1, True)
+    assert not guest.play("sudo").got_in
+    assert guest.starts() == 1

@@ -1,0 +1,143 @@
+"""`pam-iampass bypass`, as an administrator types it, and ssh logins that it lets in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.audit.journal import BYPASS_ENDED, BYPASS_MADE
+from tests.support.command import run_command
+from tests.support.world import World
+
+FILES = [Path("/run/iampass/bypasses.json"), Path("/etc/iampass/bypasses.json")]
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_bypassed(world: World) -> Iterator[None]:
+    yield
+    for file in FILES:
+        file.unlink(missing_ok=True)
+
+
+def told(*arguments: str, status: int = 0) -> str:
+    done = run_command("bypass", *arguments)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def of_kind(world: World, message_id: str) -> list[dict[str, str]]:
+    return [
+        record
+        for record in world.journald.everything(world._cursor)
+        if record.get("MESSAGE_ID") == message_id
+    ]
+
+
+def test_a_bypass_is_made_used_and_ended_and_the_journal_says_so(world: World) -> None:
+    shown = told("alice", "--for", "15m", "--reason", "phone lost")
+    assert "alice is let in without the phone for 15 minutes, through all services." in shown
+    [record] = of_kind(world, BYPASS_MADE)
+    assert (record["IAMPASS_APPROVER"], record["IAMPASS_REASON"], record["PRIORITY"]) == (
+        "alice",
+        "phone lost",
+        "4",
+    )
+    login = world.login("alice")
+    assert login.finish() == 0, login.shown
+    assert login.lines == ["In as alice."], "no prompt and no other text"
+    used = world.record("alice")
+    assert (used["IAMPASS_OUTCOME"], used["IAMPASS_RESULT"], used["PRIORITY"]) == ("bypassed", "ignored", "4")
+    assert world.starts() == 0
+    assert told("end", "alice") == "The phone of alice is asked again.\n"
+    [record] = of_kind(world, BYPASS_ENDED)
+    assert record["IAMPASS_REASON"].startswith("ended by ")
+    explained = world.explained()
+    for words in ("lets a user in without the phone", "second factor: bypassed", "needs the phone again"):
+        assert words in explained
+    login = world.login("alice")
+    login.enter()
+    world.deny("alice")
+    assert login.finish() != 0
+
+
+def test_without_the_key_a_bypass_lets_nobody_in(world: World) -> None:
+    told("alice", "--for", "15m")
+    login = world.login("alice", "PreferredAuthentications=keyboard-interactive")
+    assert login.finish() != 0
+    assert world.starts() == 0
+
+
+def test_the_list_says_who_until_when_by_whom_and_why() -> None:
+    assert told("list") == "Nobody is bypassed.\n"
+    told("alice", "--for", "2h", "--service", "iampass-sshd", "--reason", "ticket 47")
+    told("--for", "90s", "bob", "--survive-reboot")
+    bob, alice = told("list").splitlines()[1:]
+    assert re.match(r"bob +all +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +survives +\S+ +-$", bob)
+    assert re.match(r"alice +iampass-sshd +.* ends it +\S+ +ticket 47$", alice)
+    found = json.loads(told("list", "--json"))
+    assert [(one["user"], one["service"], one["survives_reboot"]) for one in found] == [
+        ("bob", None, True),
+        ("alice", "iampass-sshd", False),
+    ]
+    assert 80 <= found[0]["seconds_left"] <= 90
+
+
+def test_others_say_who_is_bypassed() -> None:
+    told("alice", "--for", "15m", "--service", "iampass-sshd")
+    shown = run_command("user", "show", "alice").stdout
+    assert re.search(
+        "login +asked on the phone; without the phone until .* through the service iampass-sshd", shown
+    )
+    listed = json.loads(run_command("user", "list", "--json").stdout)["users"]
+    assert [one["user"] for one in listed if one["bypasses"]] == ["alice"]
+    found = json.loads(run_command("doctor", "--offline", "--json").stdout)["findings"]
+    assert [one["title"] for one in found if one["id"] == "user-bypassed"] == [
+        "alice is let in without the phone for a while, through iampass-sshd"
+    ]
+
+
+def test_what_is_over_is_recorded_once(world: World) -> None:
+    told("alice", "--for", "1h")
+    file = FILES[0]
+    content = json.loads(file.read_text())
+    content["bypasses"][0]["seconds"] = 0.001
+    file.write_text(json.dumps(content))
+    assert told("list") == told("list") == "Nobody is bypassed.\n"
+    assert [record["IAMPASS_REASON"] for record in of_kind(world, BYPASS_ENDED)] == ["its time is over"]
+
+
+def test_a_corrupt_file_is_reported_and_grants_nothing(world: World) -> None:
+    FILES[1].write_text("{")
+    assert "is corrupt: its bypasses do not count" in told("list", status=1)
+    found = json.loads(run_command("doctor", "--offline", "--json").stdout)["findings"]
+    assert "bypass-unusable" in [one["id"] for one in found]
+    login = world.login("alice")
+    login.enter()
+    world.approve("alice")
+    assert login.finish() == 0
+    assert told("end", "alice") == "alice is not bypassed.\n"
+    assert told("list") == "Nobody is bypassed.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "why"),
+    [
+        (("alice",), 2, "Missing option '--for'"),
+        (("--for", "15m"), 2, "Missing argument 'USER'"),
+        (("alice", "--for", "25h"), 2, "is longer than a day"),
+        (("alice", "--for", "0s"), 2, "is not a duration"),
+        (("alice", "--for", "15"), 2, "is not a duration"),
+        (("alice", "--for", "15m", "--reason", "a\nb"), 2, "is not a text of one line"),
+        (("alice", "--for", "15m", "--reason", "x" * 201), 2, "is not a text of one line"),
+        (("alice", "--for", "15m", "--service", "../passwd"), 1, "there is no PAM service"),
+        (("zaphod", "--for", "15m"), 1, "is not an account of this machine"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_wrong_arguments_make_no_bypass(arguments: tuple[str, ...], status: int, why: str) -> None:
+    assert why in told(*arguments, status=status)
+    assert not any(file.exists() for file in FILES)

@@ -1,0 +1,161 @@
+"""A client that hangs up while the phone rings: the request is withdrawn, in both ways into sshd."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.sandbox import Sandbox
+from pam_iampass.sandbox.sessions import EndedBy, SandboxSession
+from tests.support.agent import RunningAgent
+from tests.support.installation import Installation
+from tests.support.journald import Journald
+from tests.support.sshd import Login, Sshd
+from tests.support.world import PATIENCE, World, token_of
+from tests.system.conftest import with_shipped
+from tests.system.test_throttle import waiting
+
+#: Seconds within which the request must be withdrawn.
+WITHIN = 2.0
+
+
+@pytest.fixture(scope="module")
+def quiet_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
+    """sshd that asks the phone in the account phase."""
+    configuration = with_shipped("10-iampass-quiet.conf", folder)
+    keys = folder / "key-and-phone"
+    with Sshd(folder / "quiet-hang-up", configuration=configuration, keys=keys) as running:
+        yield running
+
+
+@pytest.fixture(params=["prompt", "quiet"])
+def either(
+    request: pytest.FixtureRequest,
+    machine: Installation,
+    sandbox: Sandbox,
+    journald: Journald,
+    sshd: Sshd,
+    quiet_sshd: Sshd,
+    way: RunningAgent | None,
+) -> World:
+    """Everything, reset for each test, with each way into sshd."""
+    used = sshd if request.param == "prompt" else quiet_sshd
+    return World(machine, sandbox, journald, used, timeout="60s", agent=way)
+
+
+def begin(world: World, user: str = "alice", *options: str) -> Login:
+    """Begin a login, and press Enter where sshd asks for it."""
+    login = world.login(user, *options)
+    if "quiet" not in str(world.sshd.log):
+        login.enter()
+    return login
+
+
+def kill(login: Login) -> None:
+    login.process.kill()
+
+
+def close_the_terminal(login: Login) -> None:
+    Login.open.discard(login)
+    login.close()
+
+
+def assert_withdrawn(world: World, session: SandboxSession, since: float) -> None:
+    """The request was ended by us, not by its time limit, within two seconds."""
+    ended = world.sandbox.wait_for_end(session, PATIENCE)
+    assert ended.ended_by is EndedBy.CLIENT
+    assert ended.ended_at is not None
+    assert ended.ended_at - since < WITHIN
+
+
+@pytest.mark.timed
+@pytest.mark.every_door
+def test_a_client_that_is_killed_while_the_phone_rings_ends_the_request(either: World) -> None:
+    login = begin(either)
+    session = either.request("alice")
+    since = time.monotonic()
+    kill(login)
+    assert_withdrawn(either, session, since)
+    assert either.outcome() == ("cancelled", "denied")
+    assert either.record()["IAMPASS_REASON"] == "the ssh client hung up"
+    assert either.starts() == 1
+
+
+@pytest.mark.timed
+def test_a_terminal_that_is_closed_ends_the_request(either: World) -> None:
+    login = begin(either)
+    session = either.request("alice")
+    since = time.monotonic()
+    close_the_terminal(login)
+    assert_withdrawn(either, session, since)
+    login.process.wait(PATIENCE)
+
+
+@pytest.mark.timed
+def test_over_ipv6_too(world: World, folder: Path) -> None:
+    with Sshd(folder / "ipv6", "ListenAddress=::1", keys=folder / "key-and-phone") as sshd:
+        there = ("HostName=::1", f"HostKeyAlias=[127.0.0.1]:{sshd.port}")
+        world.machine.change(timeout="60s")
+        login = sshd.login("alice", options=there)
+        login.enter()
+        session = world.request("alice")
+        since = time.monotonic()
+        kill(login)
+        assert_withdrawn(world, session, since)
+        assert world.record()["IAMPASS_RHOST"] == "::1"
+
+
+@pytest.mark.timed
+def test_its_turn_goes_to_the_next_login(either: World) -> None:
+    first = begin(either)
+    session = either.request("alice")
+    second = begin(either)
+    since = time.monotonic()
+    kill(first)
+    assert_withdrawn(either, session, since)
+    either.sandbox.approve(either.sandbox.wait_for_request(token_of("alice"), PATIENCE, after=session))
+    assert second.finish() == 0, second.shown
+    outcomes = {record["IAMPASS_OUTCOME"] for record in either.records("alice")}
+    assert outcomes == {"approved", "cancelled"}
+
+
+def test_a_client_that_hangs_up_before_its_turn_disturbs_no_other_login(either: World) -> None:
+    first = begin(either)
+    session = either.request("alice")
+    second = begin(either)
+    waiting(1)
+    kill(second)
+    waiting(0)
+    either.sandbox.approve(session)
+    assert first.finish() == 0, first.shown
+    assert either.starts() == 1
+    assert sorted(record["IAMPASS_OUTCOME"] for record in either.records()) == ["approved", "cancelled"]
+
+
+def test_hanging_up_again_and_again_leads_to_the_backoff(either: World) -> None:
+    for _ in range(2):
+        login = begin(either)
+        session = either.request("alice")
+        kill(login)
+        either.sandbox.wait_for_end(session, PATIENCE)
+        either.settle()
+    login = begin(either)
+    assert login.finish() == 255
+    assert "Too many requests" in login.shown
+    assert either.starts() == 2
+
+
+def test_a_client_that_lives_but_answers_nothing_is_not_disturbed(either: World) -> None:
+    either.sandbox.auto, either.sandbox.delay = "approve", 2.5
+    login = begin(either)
+    session = either.request("alice")
+    os.kill(login.process.pid, signal.SIGSTOP)
+    either.sandbox.wait_for_end(session, PATIENCE)
+    os.kill(login.process.pid, signal.SIGCONT)
+    assert login.finish() == 0, login.shown
+    assert either.outcome() == ("approved", "success")

@@ -1,0 +1,167 @@
+"""What doctor finds in the account stack of sshd's PAM service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.doctor.sshd import SshdCheck
+from pam_iampass.doctor.stacks import SET_UID, Stacks
+from pam_iampass.pam.stack import PamFiles
+from pam_iampass.system.sshd import SshdSettings
+from tests.support.installation import ROOT
+from tests.unit.doctor.test_stacks import COMMON_AUTH, Machine, stack
+
+OURS = "account requisite pam_iampass.so"
+PERMIT = "account required pam_permit.so"
+NOLOGIN = "account requisite pam_nologin.so"
+GUARD = "account [acct_expired=die perm_denied=die default=ignore] pam_unix.so"
+COMMON_ACCOUNT = """\
+account [success=1 new_authtok_reqd=done default=ignore] pam_unix.so
+account requisite pam_deny.so
+account required pam_permit.so
+"""
+COMMON_ACCOUNT_SSS = COMMON_ACCOUNT + "account [success=ok new_authtok_reqd=done default=bad] pam_sss.so\n"
+PASSWORD_AUTH = """\
+account required pam_unix.so
+account sufficient pam_localuser.so
+account sufficient pam_usertype.so issystem
+account [default=bad success=ok user_unknown=ignore] pam_sss.so
+account required pam_permit.so
+"""
+SHARED = "@include common-account"
+
+CASES = {
+    "as it is shipped": (stack(NOLOGIN, GUARD, OURS, SHARED), set()),
+    "an include, which an expired password ends": (
+        stack(NOLOGIN, GUARD, SHARED, OURS),
+        {"account-skipped"},
+    ),
+    "first of all": (stack(OURS, NOLOGIN, SHARED), {"account-rings-in-vain"}),
+    "an expired account goes on": (stack(NOLOGIN, OURS, SHARED), {"account-rings-in-vain"}),
+    "nologin goes on": (
+        stack("account required pam_nologin.so", GUARD, OURS, SHARED),
+        {"account-rings-in-vain"},
+    ),
+    "optional": (
+        stack(NOLOGIN, GUARD, "account optional pam_iampass.so", SHARED),
+        {"account-denial-passes"},
+    ),
+    "sufficient": (
+        stack(NOLOGIN, GUARD, "account sufficient pam_iampass.so", SHARED),
+        {"account-denial-passes"},
+    ),
+    "alone": (stack(OURS), {"account-ignored-fails"}),
+    "nobody passes": (stack(OURS, "account required pam_deny.so"), {"account-approved-fails"}),
+    "a key that sshd has not told of": (
+        stack(NOLOGIN, GUARD, OURS + " first_factor=publickey", SHARED),
+        {"account-key-demanded"},
+    ),
+    "an argument that is unknown": (
+        stack(NOLOGIN, GUARD, OURS + " debugg", SHARED),
+        {"module-argument"},
+    ),
+}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Machine:
+    made = Machine(tmp_path)
+    made.write(common_auth=COMMON_AUTH, common_account=COMMON_ACCOUNT)
+    return made
+
+
+@pytest.mark.parametrize(("text", "ids"), CASES.values(), ids=list(CASES))
+def test_the_faults_of_a_stack_are_found(host: Machine, text: str, ids: set[str]) -> None:
+    host.write(sshd="@include common-auth\n" + text)
+    assert host.ids("sshd") == ids
+
+
+@pytest.mark.parametrize("family", ["pam.d", "pam.d-redhat"])
+@pytest.mark.parametrize("account", [COMMON_ACCOUNT, COMMON_ACCOUNT_SSS, PASSWORD_AUTH])
+def test_the_shipped_files_have_no_fault_with_any_shared_file(
+    host: Machine, family: str, account: str
+) -> None:
+    host.write(common_account=account, password_auth=COMMON_AUTH + account, postlogin="")
+    host.write(common_session="", common_password="", iampass_sshd_quiet=shipped(family))
+    host.applications = frozenset({"iampass-sshd-quiet"})
+    assert host.ids("iampass-sshd-quiet") == set()
+
+
+def shipped(family: str) -> str:
+    text = (ROOT / "config" / family / "iampass-sshd-quiet").read_text()
+    return "\n".join(line for line in text.splitlines() if not line.startswith("session"))
+
+
+def test_with_an_include_every_local_user_of_red_hat_skips_the_phone(host: Machine) -> None:
+    host.write(password_auth=PASSWORD_AUTH)
+    host.write(sshd=stack("auth required pam_unix.so", "account include password-auth", OURS))
+    assert "account-skipped" in host.ids("sshd")
+
+
+def test_after_a_substack_that_fixes_the_result_for_an_expired_password_no_denial_counts(
+    host: Machine,
+) -> None:
+    host.write(password_auth=PASSWORD_AUTH)
+    host.write(sshd=stack("auth required pam_unix.so", GUARD, "account substack password-auth", OURS))
+    assert "account-denial-passes" in host.ids("sshd")
+
+
+def test_an_account_line_outside_of_sshd_asks_nobody(host: Machine) -> None:
+    host.write(login="@include common-auth\n" + stack(SHARED, OURS))
+    assert host.ids("sshd") == {"stack-no-auth", "nothing-asks"}
+
+
+def of_sshd(host: Machine, **settings: str) -> set[str]:
+    """The ids of what is wrong with sshd's settings, with `settings` beside those of Debian."""
+    values = {
+        "usepam": "yes",
+        "pubkeyauthentication": "yes",
+        "passwordauthentication": "yes",
+        "kbdinteractiveauthentication": "yes",
+        "pamservicename": "quiet",
+        **settings,
+    }
+    stacks = Stacks(PamFiles([host.pam]), [host.modules], frozenset({"quiet"}), SET_UID)
+    found = SshdCheck({"alice": SshdSettings(values)}, stacks, None).findings()
+    return {finding.kind.id for finding in found} - {"sshd-stale"}
+
+
+QUIET = "@include common-auth\n" + stack(NOLOGIN, GUARD, OURS, SHARED)
+
+
+@pytest.mark.parametrize(
+    ("methods", "ids"),
+    [
+        ("any", set()),
+        ("publickey", set()),
+        ("publickey,keyboard-interactive:pam", set()),
+        ("publickey keyboard-interactive,publickey", {"sshd-phone-before-key"}),
+    ],
+)
+def test_the_phone_rings_after_the_last_method(host: Machine, methods: str, ids: set[str]) -> None:
+    host.write(quiet=QUIET)
+    assert of_sshd(host, authenticationmethods=methods) == ids
+
+
+def test_a_stack_without_a_password_leaves_the_phone_alone(host: Machine) -> None:
+    host.write(quiet="auth required pam_permit.so\n" + stack(NOLOGIN, GUARD, OURS, SHARED))
+    assert of_sshd(host) == {"sshd-no-factor"}
+    assert of_sshd(host, authenticationmethods="publickey") == set()
+
+
+def test_without_pam_nobody_is_asked(host: Machine) -> None:
+    host.write(quiet=QUIET)
+    assert of_sshd(host, usepam="no") == {"sshd-pam-off"}
+
+
+def test_a_service_that_asks_in_both_phases_is_noted(host: Machine) -> None:
+    asks = stack("auth required pam_iampass.so", "auth required pam_permit.so")
+    host.write(quiet="@include common-auth\n" + asks + stack(NOLOGIN, GUARD, OURS, SHARED))
+    assert of_sshd(host) == {"sshd-asks-in-both"}
+
+
+def test_a_service_that_asks_in_neither_is_noted(host: Machine) -> None:
+    host.write(quiet="@include common-auth\n" + stack(NOLOGIN, SHARED))
+    assert of_sshd(host) == {"sshd-unprotected"}

@@ -1,0 +1,54 @@
+"""An ssh client that hangs up: what the module does with the login."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pam_iampass.outcome import PamCode
+from tests.support.setting import Setting
+
+pytestmark = pytest.mark.timed
+
+
+@pytest.fixture
+def client() -> Iterator[socket.socket]:
+    """The client of a connection that a server has accepted."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener, socket.create_connection(listener.getsockname()) as made, listener.accept()[0]:
+        yield made
+
+
+def as_sshd_names_it(client: socket.socket) -> dict[str, Any]:
+    own, server = client.getsockname(), client.getpeername()
+    return {"ssh_auth_info": "", "ssh_connection": f"{own[0]} {own[1]} {server[0]} {server[1]}"}
+
+
+def test_a_client_that_hangs_up_while_the_phone_rings_ends_the_request_and_is_denied(
+    world: Setting, client: socket.socket
+) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="30s", prompt="never")
+    door = world.door(**as_sshd_names_it(client))
+    world.sandbox.wait_for_request(world.token)
+    client.close()
+    assert door.finish(5.0).code == PamCode.MAXTRIES
+    world.wait_for_ends()
+    assert world.outcome() == ("cancelled", "denied")
+
+
+def test_for_a_client_that_has_hung_up_already_no_phone_rings(world: Setting, client: socket.socket) -> None:
+    named = as_sshd_names_it(client)
+    client.close()
+    assert world.login(**named).code == PamCode.MAXTRIES
+    assert world.calls == []
+    assert world.outcome() == ("cancelled", "denied")
+
+
+def test_a_connection_that_cannot_be_seen_disturbs_no_login(world: Setting) -> None:
+    world.sandbox.auto, world.sandbox.delay = "approve", 1.1
+    told = world.login(ssh_auth_info="", ssh_connection="192.0.2.1 1024 192.0.2.2 22")
+    assert told.code == PamCode.SUCCESS

@@ -1,0 +1,135 @@
+"""Whether the peer of a connection has hung up: real sockets of both families."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from pam_iampass.system.inet_diag import PeerWatch
+
+LOCAL = {"IPv4": "127.0.0.1", "IPv6": "::1", "IPv4 on a socket of IPv6": "127.0.0.1"}
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: to close means to reset
+
+
+class Pair:
+    """A connection: the client, and the server's end of it, as sshd names it."""
+
+    def __init__(self, kind: str) -> None:
+        self.listener = socket.socket(socket.AF_INET if kind == "IPv4" else socket.AF_INET6)
+        self.listener.bind(("127.0.0.1" if kind == "IPv4" else "::", 0))
+        self.listener.listen()
+        self.port = self.listener.getsockname()[1]
+        self.address = LOCAL[kind]
+        self.holder = self.bound(0)  # so that no other process takes the client's port
+        self.client = self.bound(self.holder.getsockname()[1])
+        self.client.connect((self.address, self.port))
+        self.server = self.listener.accept()[0]
+        host, port = self.client.getsockname()[:2]
+        self.name = f"{host} {port} {host} {self.port}"
+
+    def bound(self, port: int) -> socket.socket:
+        """A client's socket that may share its port."""
+        made = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind((self.address, port))
+        return made
+
+    def close(self) -> None:
+        for one in (self.client, self.server, self.listener, self.holder):
+            one.close()
+
+
+@pytest.fixture(params=LOCAL)
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    with contextlib.closing(Pair(request.param)) as made:
+        yield made
+
+
+def test_a_client_that_is_there_has_not_hung_up(pair: Pair) -> None:
+    watch = PeerWatch(pair.name)
+    assert [watch.has_hung_up() for _ in range(3)] == [False] * 3
+
+
+@pytest.mark.parametrize("looked_before", [True, False])
+def test_a_client_that_closes_has_hung_up(pair: Pair, looked_before: bool) -> None:
+    watch = PeerWatch(pair.name)
+    assert not (looked_before and watch.has_hung_up())
+    pair.client.close()
+    assert watch.has_hung_up()
+
+
+def test_a_client_that_resets_the_connection_has_hung_up(pair: Pair) -> None:
+    """The kernel has no such connection any more, and would name the listener in its place."""
+    watch = PeerWatch(pair.name)
+    assert not watch.has_hung_up()
+    pair.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    pair.client.close()
+    assert watch.has_hung_up()
+
+
+def test_a_connection_that_was_never_seen_open_does_not_count(pair: Pair) -> None:
+    """sshd may run in another network namespace, where this one sees nothing, or only the listener."""
+    pair.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    pair.client.close()
+    watch = PeerWatch(pair.name)
+    assert not watch.has_hung_up()
+    pair.listener.close()
+    assert not watch.has_hung_up()
+
+
+def test_only_the_connection_itself_counts_and_no_other_of_the_same_client(pair: Pair) -> None:
+    watch = PeerWatch(pair.name)
+    family = pair.client.family
+    with socket.socket(family) as other:
+        other.connect((pair.client.getpeername()[0], pair.port))
+        assert not watch.has_hung_up()
+    assert not watch.has_hung_up()
+
+
+def test_a_later_connection_with_the_same_addresses_is_another_one(pair: Pair) -> None:
+    watch = PeerWatch(pair.name)
+    assert not watch.has_hung_up()
+    address, peer = pair.client.getsockname(), pair.client.getpeername()
+    for one in (pair.client, pair.server):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        one.close()
+    with pair.bound(address[1]) as again:
+        again.connect(peer)
+        assert watch.has_hung_up()
+        assert not PeerWatch(pair.name).has_hung_up()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "UNKNOWN 65535 UNKNOWN 65535",
+        "127.0.0.1 1 127.0.0.1",
+        "127.0.0.1 1 127.0.0.1 2 3",
+        "127.0.0.1 1 ::1 2",
+        "127.0.0.1 65536 127.0.0.1 2",
+        "127.0.0.1 -1 127.0.0.1 2",
+        "127.0.0.1 ² 127.0.0.1 2",
+        "127.0.0.1  127.0.0.1 2",
+        "127.0.0.1\0 1 127.0.0.1 2",
+        "fe80::1%no-such-interface 1 fe80::2 2",
+        "\udcff 1 \udcff 2",
+        "127.0.0.1 " + "1" * 5000 + " 127.0.0.1 2",
+    ],
+)
+def test_a_text_that_names_no_connection_watches_nothing(text: str) -> None:
+    assert not PeerWatch(text).has_hung_up()
+
+
+def test_where_the_kernel_cannot_be_asked_nobody_has_hung_up(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = PeerWatch(pair.name)
+    assert not watch.has_hung_up()
+    pair.client.close()
+    monkeypatch.setattr(socket, "AF_NETLINK", 45)  # no such family
+    assert not watch.has_hung_up()
