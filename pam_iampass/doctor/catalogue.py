@@ -520,8 +520,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "sshd-no-enrolment",
             "Users cannot register a phone at login, although enroll_at_login is set",
-            "`enroll_at_login` needs a prompt, and a first factor, since everybody who reaches the prompt can register a"
-            " phone. On an `account` line, and without `first_factor=publickey`, users without a phone are denied.",
+            "`enroll_at_login` needs a prompt, and a first factor, since everybody who reaches the prompt can register"
+            " a phone. On an `account` line, and without `first_factor=publickey`, users without a phone are denied.",
             "pam-iampass setup sshd --prompt, or set enroll_at_login: false",
         ),
         _warning(
