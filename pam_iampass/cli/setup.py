@@ -136,10 +136,10 @@ def command(
     that asks for the password is replaced; a file in /usr/lib/pam.d is overridden by a copy in /etc/pam.d. The previous
     files are kept below /var/lib/pam-iampass/setup, and `undo` restores them.
 
-    sshd can ask in two ways. By default it asks the phone once it has accepted a key, a password or a ticket, without a
-    prompt, and every client can log in. With --prompt (or --key) and --password, a prompt comes first, at which a
-    recovery code can be typed instead; clients that answer no prompt cannot log in. A machine that is set up keeps its
-    way until another is named.
+    sshd can ask in two ways. By default it asks the phone once it has accepted a key, a certificate or a password,
+    without a prompt, and every client can log in. With --prompt (or --key) and --password, a prompt comes first, at
+    which a recovery code can be typed instead; clients that answer no prompt cannot log in. A machine that is set up
+    keeps its way until another is named.
 
     Everything is checked first: the settings; whether you could still log in; the result, with sshd -T and visudo -c;
     and the new PAM files, in a run that contacts no phone. If a check fails, nothing is changed.
