@@ -20,6 +20,7 @@ from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.value_types import exempt_rule
 from pam_iampass.doctor import enrollment_advice
 from pam_iampass.errors import Problem, Severity, shown
+from pam_iampass.pam.services import USES
 from pam_iampass.system import sshd
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user
@@ -75,6 +76,7 @@ def check_config(
         problems += enrollment_advice.problems(examination.settings)
         problems += _grace_time(config, examination.settings, sshd_program)
         problems += _proxy(config, examination.settings.proxy)
+        problems += _siblings(config, examination.settings)
     if os.geteuid() != 0:
         problems.append(
             Problem(config, None, "", NOT_ROOT, "run pam-iampass check as root", Severity.WARNING)
@@ -152,6 +154,15 @@ def _proxy(config: Path, proxy: str | None) -> Iterator[Problem]:
         what = f"{shown(proxy)} is a port of this machine: any user can listen there while the proxy does not"
         remedy = "use a proxy on another machine or on a port below 1024, or leave `unavailable` at deny"
         yield Problem(config, None, "proxy", what, remedy, Severity.WARNING)
+
+
+def _siblings(config: Path, found: settings.Settings) -> Iterator[Problem]:
+    """PAM services with different settings, of which the caller chooses one, as with `su -`."""
+    for service, sibling in (USES["su"], USES["sudo-rs"]):
+        if found.for_service(service) != found.for_service(sibling):
+            what = f"differ from those of {sibling}: users choose between the two, with and without a login shell"
+            remedy = f"give {service} and {sibling} the same settings"
+            yield Problem(config, None, f"services.{service}", what, remedy, Severity.WARNING)
 
 
 def _is_known(look_up: Callable[[str], object], name: str) -> bool:

@@ -251,6 +251,25 @@ def test_a_proxy_on_another_machine_is_not_warned_of(installed: Installed, host:
     assert installed.warnings() == []
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "warned"),
+    [
+        ("su: {approver: caller}", "su: {approver: caller, methods: [facial]}", "su"),
+        ("su-l: {approver: caller}", "su-l: {unlisted_users: ignore}", "su"),
+        ("su: {approver: caller}", "su: {approver: caller}\n  sudo: {timeout: 30s}", "sudo"),
+        ("su: {approver: caller}", "su: {approver: caller}\n  iampass-sudo: {timeout: 30s}", None),
+    ],
+)
+def test_settings_that_a_caller_goes_around_with_a_login_shell_are_warned_of(
+    installed: Installed, old: str, new: str, warned: str | None
+) -> None:
+    installed.change(f"  {old}", f"  {new}")
+    sibling = {"su": "su-l", "sudo": "sudo-i"}.get(warned or "")
+    what = f"differ from those of {sibling}: users choose between the two, with and without a login shell"
+    wanted = [f"iampass.yaml: services.{warned}: warning: {what}"] if warned else []
+    assert installed.warnings() == wanted
+
+
 def test_whoever_is_not_root_is_told_that_this_may_be_why(installed: Installed) -> None:
     user = pwd.getpwnam(ANYBODY)
     os.seteuid(user.pw_uid)
@@ -304,7 +323,7 @@ def test_a_method_that_iampass_lacks_and_an_empty_network_are_errors(installed: 
 def test_an_sshd_that_gives_up_too_early_is_warned_of(
     installed: Installed, says: str, needed: int | None
 ) -> None:
-    installed.change("  su: {approver: caller}", "  iampass-sshd: {timeout: 2m}")
+    installed.change("  su: {approver: caller}", "  su: {approver: caller}\n  iampass-sshd: {timeout: 2m}")
     sshd = put(installed.folder / "sshd", f'#!/bin/sh\n[ "$*" = -T ] && printf "{says}"\n', 0o755)
     found = check_config(installed.file, ANYBODY, str(sshd))
     assert found.ok
