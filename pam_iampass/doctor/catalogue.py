@@ -520,9 +520,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "sshd-no-enrolment",
             "Users cannot register a phone at login, although enroll_at_login is set",
-            "`enroll_at_login` needs a first factor, since everybody who reaches the prompt can register a phone."
-            " Without `first_factor=publickey` on our line such logins are denied.",
-            "Write first_factor=publickey on our line, at {place}, or set enroll_at_login: false",
+            "`enroll_at_login` needs a prompt, and a first factor, since everybody who reaches the prompt can register"
+            " a phone. On an `account` line, and without `first_factor=publickey`, users without a phone are denied.",
+            "pam-iampass setup sshd --prompt, or set enroll_at_login: false",
         ),
         _warning(
             "sshd-phone-before-key",

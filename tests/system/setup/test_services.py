@@ -96,6 +96,14 @@ def test_doctor_and_test_know_the_quiet_way(administrator: Administrator) -> Non
     assert "Denied on your phone." in refused.stdout
 
 
+def test_doctor_tells_that_nobody_can_register_a_phone_without_a_prompt(administrator: Administrator) -> None:
+    administrator.setup("sshd", "--quiet")
+    administrator.machine.change(enroll_at_login="true")
+    found = json.loads(administrator.run("doctor", "--json").stdout)["findings"]
+    assert "sshd-no-enrolment" in {each["id"] for each in found}
+    administrator.machine.change(enroll_at_login="false")
+
+
 def test_a_shared_file_that_undoes_a_denial_is_refused(administrator: Administrator) -> None:
     """The line of our template is moved, as a careless packager might."""
     template = Path("/usr/share/pam-iampass/pam.d/iampass-sshd-quiet")
