@@ -335,6 +335,20 @@ def unknown_there(clinic: Clinic) -> None:
 
 
 @contextlib.contextmanager
+def bypassed(_clinic: Clinic) -> Iterator[None]:
+    run_command("bypass", "alice", "--for", "1h")
+    yield
+    run_command("bypass", "end", "alice")
+
+
+@contextlib.contextmanager
+def corrupt_bypasses(_clinic: Clinic) -> Iterator[None]:
+    (ETC / "bypasses.json").write_text("{")
+    yield
+    (ETC / "bypasses.json").unlink()
+
+
+@contextlib.contextmanager
 def refusals(clinic: Clinic) -> Iterator[None]:
     (PAM / "only-the-phone").write_text("auth required pam_iampass.so\n")
     clinic.sandbox.auto = "deny"
@@ -549,6 +563,8 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "users-without-token": lambda clinic: None,
     "users-without-phone-check": unlisted_pass,
     "user-exempt": named("daemon"),
+    "user-bypassed": bypassed,
+    "bypass-unusable": corrupt_bypasses,
     "no-device": no_phone,
     "not-at-iampass": unknown_there,
     "user-rests": refusals,
