@@ -122,7 +122,8 @@ def _get_approval(
 
 def _ask_in_turn(request: PhoneRequest, rate_limit: RateLimit, limits: ThrottleSettings) -> Decision:
     """Wait for the turn, ask the phone, record the result. Raises AtCapacity."""
-    from pam_iampass.login.rate_limit import PhoneLost, Throttled, result_of
+    from pam_iampass.login.rate_limit import PhoneLost, Throttled
+    from pam_iampass.login.request_result import result_of
     from pam_iampass.login.turn import TurnDidNotCome, wait_for_turn
 
     remaining = request.deadline.remaining

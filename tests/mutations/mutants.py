@@ -529,7 +529,7 @@ MUTANTS = (
     Mutant(
         4,
         "a start that left this machine and was not approved is not counted",
-        "pam_iampass/login/rate_limit.py",
+        "pam_iampass/login/request_result.py",
         "return RequestResult.APPROVED if approved else RequestResult.FAILED",
         "return RequestResult.APPROVED",
         "tests/unit/login/test_rate_limited_logins.py"
@@ -547,7 +547,7 @@ MUTANTS = (
     Mutant(
         4,
         "a caller who hangs up while the phone rings is not counted",
-        "pam_iampass/login/rate_limit.py",
+        "pam_iampass/login/request_result.py",
         "    if isinstance(end, Stopping):\n",
         "    if isinstance(end, (Stopping, ApplicationGone)):\n",
         "tests/unit/login/test_rate_limited_logins.py"

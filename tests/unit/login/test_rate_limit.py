@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from pam_iampass.config.settings import ThrottleSettings as Limits
 from pam_iampass.errors import StateError
 from pam_iampass.login.application import ApplicationGone, Stopping
-from pam_iampass.login.rate_limit import REMEDY, QueuedLogin, RateLimit, RequestResult, Throttled, result_of
+from pam_iampass.login.rate_limit import REMEDY, QueuedLogin, RateLimit, Throttled
 from pam_iampass.login.rate_limit_json import CorruptState, decoded, encoded
 from pam_iampass.login.rate_limit_state import MOST_KEPT, RateLimitState
+from pam_iampass.login.request_result import RequestResult, result_of
 from pam_iampass.outcome import Decision, Login, Outcome, Result, denied
 from pam_iampass.system import state_dir
 from pam_iampass.system.boot import since_boot
