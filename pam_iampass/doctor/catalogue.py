@@ -547,8 +547,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         _note(
             "sshd-startups",
-            "While {start} logins wait for their phones, sshd refuses {rate} % of further connections; while {full}"
-            " wait, all of them",
+            "While {start} logins wait, sshd refuses {rate} % of new connections; while {full} wait, all",
             "`MaxStartups` counts connections that are not authenticated yet, and so all logins that wait for a phone."
             " Clients report `Connection reset by peer`.",
             "Set MaxStartups to more than the logins that may wait at once, such as 100:30:200",
@@ -562,8 +561,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         _note(
             "sshd-penalties",
-            "After {failures} failed logins in quick succession, sshd refuses all connections from their address for"
-            " {least} s or longer",
+            "After {failures} quick failures sshd refuses all logins from that address, {least} s or longer",
             "`PerSourcePenalties`: a denial or a time-out on the phone is a failed login for sshd. People behind the"
             " same bastion, NAT or proxy share an address, and so its penalties.",
             "Set PerSourcePenaltyExemptList to the addresses that many people share, if there are any",
