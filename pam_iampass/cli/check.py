@@ -30,7 +30,8 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
     The files are read as the module would read them. Each problem is a line `file:line: key: what`, followed by its
     remedy. Nothing is changed, and IAMPASS is not called.
 
-    The exit status is 0 if there is no error (warnings do not count), and 1 otherwise.
+    The exit status is 0 if there is no error (warnings do not count), and 1 otherwise, also where a file could not be
+    read.
     """
     report = check_config(config)
     if as_json:
@@ -50,7 +51,7 @@ def _show(report: ConfigReport) -> None:
     line(f"The table lists {count(report.users, 'user')}.")
     errors, warnings = report.count(Severity.ERROR), count(report.count(Severity.WARNING), "warning")
     if errors:
-        summary = f"{count(errors, 'error')}, {warnings}: logins are denied until the errors are fixed."
+        summary = f"{count(errors, 'error')}, {warnings}: {report.denied}."
     else:
         summary = f"No error, {warnings}." if report.problems else "All is well."
     line((summary, "bold green" if report.ok else "bold red"))
