@@ -9,7 +9,9 @@ import click
 
 from pam_iampass.cli.output import STYLES, count, finding, line, show_json
 from pam_iampass.cli.parameters import config_option, json_option
+from pam_iampass.cli.user_login import summary
 from pam_iampass.doctor.config_check import ConfigReport, check_config
+from pam_iampass.doctor.user_status import user_status
 from pam_iampass.errors import Severity
 
 _EPILOG = """\b
@@ -28,7 +30,8 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
     """Check settings, secret and user table, and report every problem.
 
     The files are read as the module would read them. Each problem is a line `file:line: key: what`, followed by its
-    remedy. Nothing is changed, and IAMPASS is not called.
+    remedy. If there is no error, a line says how many users are asked, exempt or denied; `pam-iampass user list` says
+    who and why. Nothing is changed, and IAMPASS is not called.
 
     The exit status is 0 if there is no error (warnings do not count), and 1 otherwise, also where a file could not be
     read.
@@ -37,11 +40,11 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
     if as_json:
         show_json(_as_object(report))
     else:
-        _show(report)
+        _show(report, config)
     ctx.exit(0 if report.ok else 1)
 
 
-def _show(report: ConfigReport) -> None:
+def _show(report: ConfigReport, config: Path) -> None:
     for problem in report.problems:
         finding([(str(problem), STYLES[problem.severity.value])], problem.remedy)
     files = [str(file) for file in (*report.settings_files, *report.table_files)]
@@ -49,12 +52,14 @@ def _show(report: ConfigReport) -> None:
         files[5:] = [f"{len(files) - 5:,} more files"]
     line(f"Read {', '.join(files)}.")
     line(f"The table lists {count(report.users, 'user')}.")
+    if report.ok:
+        line(f"With the accounts of this machine, {summary(user_status(config).users)}")
     errors, warnings = report.count(Severity.ERROR), count(report.count(Severity.WARNING), "warning")
     if errors:
-        summary = f"{count(errors, 'error')}, {warnings}: {report.denied}."
+        verdict = f"{count(errors, 'error')}, {warnings}: {report.denied}."
     else:
-        summary = f"No error, {warnings}." if report.problems else "All is well."
-    line((summary, "bold green" if report.ok else "bold red"))
+        verdict = f"No error, {warnings}." if report.problems else "All is well."
+    line((verdict, "bold green" if report.ok else "bold red"))
 
 
 def _as_object(report: ConfigReport) -> dict[str, object]:

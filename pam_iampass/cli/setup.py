@@ -26,8 +26,8 @@ Examples:
   pam-iampass setup sudo --dry-run       show every file that would change, and change nothing
   pam-iampass setup sudo --try 10        undo it after ten minutes, unless it is confirmed
   pam-iampass setup confirm              keep it, after a login has worked
-  pam-iampass setup sshd --quiet         ssh: any first factor, then the phone, without a prompt
-  pam-iampass setup sshd --key           ssh: a key, a prompt, then the phone
+  pam-iampass setup sshd                 ssh: any first factor, then the phone, without a prompt
+  pam-iampass setup sshd --prompt        ssh: a key, a prompt, then the phone
   pam-iampass setup sshd --password      ssh: the password, a prompt, then the phone
   pam-iampass setup polkit-1 doas        pkexec, run0 and doas: the password, then the phone
   pam-iampass setup status
@@ -86,14 +86,14 @@ def _known_services() -> list[str]:
 @click.option(
     "--quiet",
     is_flag=True,
-    help="For sshd: the phone after any first factor, without a prompt, for every client.",
+    help="For sshd: the phone after any first factor, without a prompt, for every client (the default).",
 )
 @click.option(
     "--prompt",
     "--key",
     "key",
     is_flag=True,
-    help="For sshd: a prompt after a key, then the phone (the default).",
+    help="For sshd: a prompt after a key, then the phone.",
 )
 @click.option(
     "--password",
@@ -125,7 +125,7 @@ def command(
     deadline: float | None,
     **ways: bool,
 ) -> None:
-    """Make SERVICES ask the phone after the key or the password.
+    """Make SERVICES ask the phone after the first factor.
 
     SERVICES are sshd, sudo, su, or other PAM services, such as polkit-1 (pkexec and run0), doas, sudo-rs, login or
     lightdm. Services for which this would be useless or harmful are refused.
@@ -134,6 +134,11 @@ def command(
     /etc/ssh/sshd_config.d and /etc/sudoers.d. For other services, and for an sshd before 9.8, the line of the PAM file
     that asks for the password is replaced; a file in /usr/lib/pam.d is overridden by a copy in /etc/pam.d. The previous
     files are kept below /var/lib/pam-iampass/setup, and `undo` restores them.
+
+    sshd can ask in two ways. By default it asks the phone once it has accepted a key, a certificate or a password,
+    without a prompt, and every client can log in. With --prompt (or --key) and --password, a prompt comes first, at
+    which a recovery code can be typed instead; clients that answer no prompt cannot log in. A machine that is set up
+    keeps its way until another is named.
 
     Everything is checked first: the settings; whether you could still log in; the result, with sshd -T and visudo -c;
     and the new PAM files, in a run that contacts no phone. If a check fails, nothing is changed.

@@ -13,7 +13,7 @@ from pam_iampass.cli.bypass import as_object
 from pam_iampass.cli.output import Part, count, fields, line, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option, token_option
 from pam_iampass.cli.phone_states import PHONES, ask_phones
-from pam_iampass.cli.user_login import STATES, login_words, show_login
+from pam_iampass.cli.user_login import login_words, show_login, summary
 from pam_iampass.cli.user_remove import editor_of, remove_users
 from pam_iampass.config.value_types import METHODS
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
@@ -158,12 +158,7 @@ def _show_all(users: list[UserStatus], found: UserStatusReport, phones: dict[str
             phone = phones.get(user.name)
             row.insert(3, "-" if phone is None else PHONES[phone.value])
     table(headings, rows)
-    parts = []
-    for state, (_, _, one, many) in STATES.items():
-        number = sum(user.state is state for user in users)
-        if number:
-            parts.append(f"{number:,} {one if number == 1 else many}")
-    line(f"{count(len(users), 'user')}: {', '.join(parts)}.")
+    line(summary(users))
 
 
 def _uid(user: UserStatus) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pam_iampass.cli.bypass import bypass_words
-from pam_iampass.cli.output import line
+from pam_iampass.cli.output import count, line
 from pam_iampass.doctor.user_status import UserState, UserStatus, user_status
 
 STATES = {
@@ -33,6 +34,16 @@ def login_words(status: UserStatus) -> tuple[str, str]:
     for bypass in status.bypasses:
         words, style = f"{words}; {bypass_words(bypass)}", "bold red"
     return f"{words} ({services})" if services else words, style
+
+
+def summary(users: Sequence[UserStatus]) -> str:
+    """How many users there are in each state."""
+    parts = []
+    for state, (_, _, one, many) in STATES.items():
+        number = sum(user.state is state for user in users)
+        if number:
+            parts.append(f"{number:,} {one if number == 1 else many}")
+    return f"{count(len(users), 'user')}: {', '.join(parts)}."
 
 
 def show_login(config: Path, name: str) -> None:

@@ -6,6 +6,7 @@ can be an outage is listed here, and everything else is a failure of this machin
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -21,6 +22,8 @@ _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN})
 _ELSEWHERE = ["192.0.2.1", "2001:db8::1"]
 #: glibc ignores further ones (MAXNS, resolv.conf(5)).
 _MOST_NAME_SERVERS = 3
+#: The scope of an address in if_inet6 (IPV6_ADDR_LINKLOCAL, `net/ipv6.h`).
+_LINK_LOCAL = "20"
 
 
 def cause_of(error: Exception) -> Cause | None:
@@ -45,10 +48,13 @@ def _is_end_of_stream(error: ssl.SSLError) -> bool:
 def no_route_to_name_servers(resolv_conf: str = "/etc/resolv.conf") -> bool:
     """Whether this machine has no route to any of its name servers. Sends nothing.
 
+    What a name server on this machine asks is unknown, and a user can flood it: then there must be no network at all.
     Raises OSError if it cannot find out, for example for want of a port.
     """
     servers = _name_servers(resolv_conf)
     if all(ipaddress.ip_address(server).is_loopback for server in servers):
+        if _is_in_a_network():
+            return False
         servers = _ELSEWHERE
     # All of them: a lack of ports can show at any.
     routes = [_has_route(server) for server in servers]
@@ -95,6 +101,27 @@ def _has_route(address: str) -> bool:
             raise failure from None
         return False
     return True
+
+
+def _is_in_a_network() -> bool:
+    """Whether any interface but the loopback has a route of IPv4 or an address of IPv6, and is connected.
+
+    Raises OSError.
+    """
+    with open("/proc/self/net/route", encoding="utf-8") as file:
+        interfaces = {line.split()[0] for line in file.readlines()[1:]}
+    with contextlib.suppress(FileNotFoundError), open("/proc/self/net/if_inet6", encoding="utf-8") as file:
+        interfaces |= {words[5] for words in map(str.split, file) if words[3] != _LINK_LOCAL}
+    return any(_is_connected(interface) for interface in interfaces - {"lo"})
+
+
+def _is_connected(interface: str) -> bool:
+    """Whether the interface has a carrier; True if the kernel does not tell. A bridge without members has none."""
+    try:
+        with open(f"/sys/class/net/{interface}/carrier", encoding="utf-8") as file:
+            return file.read(1) != "0"
+    except OSError:
+        return True
 
 
 def _has_no_ipv6_address() -> bool:

@@ -22,6 +22,8 @@ class Key:
     default: Any
     """As written in the file: a text, None for null, () for an empty list; or REQUIRED."""
     doc: str
+    section: Section | None = None
+    """Where the value is a mapping: its keys."""
 
     @property
     def required(self) -> bool:
@@ -105,6 +107,52 @@ FOR_SERVICES = (
     ),
 )
 
+EXEMPT = Section(
+    "exempt",
+    (
+        Key("users", _names("[backup]"), (), "Users by name."),
+        Key("groups", _names("[operators]"), (), "Members of these groups, primary or supplementary."),
+        Key(
+            "networks",
+            ValueType("a list of networks", value_types.network, "[192.0.2.0/24]", many=True),
+            (),
+            "Logins from an address in one of these networks; a host name never matches.",
+        ),
+        Key(
+            "rules",
+            ValueType(
+                "a list of rules", value_types.exempt_rule, "[user backup from 192.0.2.0/24]", many=True
+            ),
+            (),
+            "A user or the members of a group, but only from a network: `user NAME from NETWORK`, "
+            "`group NAME from NETWORK`.",
+        ),
+    ),
+    "Logins that need no second factor.",
+)
+
+ASKED = Section(
+    "asked",
+    (
+        Key("users", _names("[alice]"), (), "Users by name."),
+        Key("groups", _names("[staff]"), (), "Members of these groups, primary or supplementary."),
+    ),
+    "Who needs the second factor; all others are exempt. If both lists are empty: everybody. `exempt` applies first. "
+    "While a name in these lists is unknown to the machine, users who are not in them are denied.",
+)
+
+
+def _as_above(section: Section, example: str) -> Key:
+    return Key(section.name, ValueType("a mapping", str, example), None, section.doc, section)
+
+
+SHARED: tuple[Key, ...] = (
+    *FOR_SERVICES,
+    _as_above(EXEMPT, "{groups: [operators]}"),
+    _as_above(ASKED, "{groups: [staff]}"),
+)
+"""The keys of the file that a service can have as well."""
+
 APPROVER = Key(
     "approver",
     ValueType("user or caller", value_types.choice(Approver), "caller", renamed={"ruser": "caller"}),
@@ -154,20 +202,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "The user table. The folder `users.d` next to it, with one file for each user, is read first.",
     ),
     *FOR_SERVICES,
-    Section(
-        "exempt",
-        (
-            Key("users", _names("[backup]"), (), "Users by name."),
-            Key("groups", _names("[operators]"), (), "Members of these groups, primary or supplementary."),
-            Key(
-                "networks",
-                ValueType("a list of networks", value_types.network, "[192.0.2.0/24]", many=True),
-                (),
-                "Logins from an address in one of these networks; a host name never matches.",
-            ),
-        ),
-        "Logins that need no second factor.",
-    ),
+    EXEMPT,
+    ASKED,
     Section(
         "throttle",
         (
@@ -226,8 +262,9 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     ),
     Section(
         "services",
-        (*FOR_SERVICES, APPROVER),
-        "Different settings for single PAM services, by the name of their file in `/etc/pam.d`.",
+        (*SHARED, APPROVER),
+        "Different settings for single PAM services, by the name of their file in `/etc/pam.d`. `exempt` and `asked` "
+        "replace the general ones. `methods`, if not empty, hold even for users with methods of their own.",
         named=True,
     ),
 )

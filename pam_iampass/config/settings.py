@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pam_iampass.config.node_reader import InvalidValue, NodeReader
-from pam_iampass.config.schema import APPROVER, FOR_SERVICES, SCHEMA, Key, KeyOrSection, Section
+from pam_iampass.config.schema import APPROVER, SCHEMA, SHARED, Key, KeyOrSection, Section
 from pam_iampass.config.value_types import service_name
 from pam_iampass.config.yaml_document import Node, ScalarNode, parse
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile, shown
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pam_iampass.config.value_types import (
         Approver,
         AskForCode,
+        ExemptRule,
         Network,
         Prompt,
         UnlistedUsers,
@@ -40,6 +41,15 @@ class ExemptSettings:
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
+    rules: tuple[ExemptRule, ...] = ()
+
+
+@dataclass(frozen=True)
+class AskedSettings:
+    """Who needs a second factor: everybody if both are empty."""
+
+    users: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,10 @@ class ServiceSettings:
     enroll_at_login: bool
     """Whether a user without a phone can register one at login, after sshd accepted a key."""
     approver: Approver
+    exempt: ExemptSettings = ExemptSettings()
+    asked: AskedSettings = AskedSettings()
+    own_methods: tuple[str, ...] = ()
+    """The methods that are set for this very service. If there are any they hold, whatever the user's are."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +111,6 @@ class Settings:
     """None: the system's certificates."""
     proxy: str | None
     users: Path
-    exempt: ExemptSettings
     throttle: ThrottleSettings
     recovery: RecoverySettings
     service: ServiceSettings
@@ -184,20 +197,22 @@ class _SettingsReader(NodeReader):
             self._trusted("ca_file", ca_file)
         if self.failed:
             return None
-        exempt, services = values.pop("exempt"), values.pop("services")
-        service = {key.name: values.pop(key.name) for key in FOR_SERVICES}
+        services = values.pop("services")
+        service = _for_service({key.name: values.pop(key.name) for key in SHARED})
         service["approver"] = APPROVER.default_value()
         return Settings(
             application_secret=secret,
             previous_secret=previous,
-            exempt=ExemptSettings(
-                frozenset(exempt["users"]), frozenset(exempt["groups"]), exempt["networks"]
-            ),
             throttle=ThrottleSettings(**values.pop("throttle")),
             recovery=RecoverySettings(**values.pop("recovery")),
             service=ServiceSettings(**service),
             services=MappingProxyType(
-                {name: ServiceSettings(**{**service, **own}) for name, own in services.items()}
+                {
+                    name: ServiceSettings(
+                        **{**service, **_for_service(own), "own_methods": own.get("methods", ())}
+                    )
+                    for name, own in services.items()
+                }
             ),
             files=tuple(path for path in (self.file, secret_file, ca_file) if path),
             **values,
@@ -229,9 +244,12 @@ class _SettingsReader(NodeReader):
             entry = known.get(name.text)
             if entry is None:
                 self._unknown(name, key, known)
+            elif isinstance(entry, Section) and entry.named:
+                values[entry.name] = self._named(value, entry)
             elif isinstance(entry, Section):
-                read = self._named(value, entry) if entry.named else self._section(value, entry.keys, key)
-                values[entry.name] = read
+                values[entry.name] = self._section(value, entry.keys, key)
+            elif entry.section is not None:
+                values[entry.name] = self._section(value, entry.section.keys, key)
             elif entry.required and isinstance(value, ScalarNode) and (value.is_null or not value.text):
                 values[entry.name] = None
                 self._not_set(name.line, entry)
@@ -284,3 +302,15 @@ class _SettingsReader(NodeReader):
         remedy = "write the secret into it, on one line, and below it at most the previous one"
         self.problem(self.key_lines.get(key), key, f"{path} {what}", remedy)
         return "", ""
+
+
+def _for_service(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a service, with its mappings as objects."""
+    found = dict(values)
+    if "exempt" in found:
+        exempt = found["exempt"]
+        users, groups = frozenset(exempt["users"]), frozenset(exempt["groups"])
+        found["exempt"] = ExemptSettings(users, groups, exempt["networks"], exempt["rules"])
+    if "asked" in found:
+        found["asked"] = AskedSettings(**{key: frozenset(names) for key, names in found["asked"].items()})
+    return found

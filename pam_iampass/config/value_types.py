@@ -195,6 +195,24 @@ def network(text: str) -> Network:
     return value
 
 
+@dataclass(frozen=True)
+class ExemptRule:
+    """A user or a group that is exempt in one network."""
+
+    text: str
+    is_group: bool
+    name: str
+    network: Network
+
+
+def exempt_rule(text: str) -> ExemptRule:
+    """`user NAME from NETWORK` or `group NAME from NETWORK`."""
+    match = re.fullmatch("(user|group) (.+) from ([^ ]+)", text)
+    if match is None:
+        raise InvalidValue("is not a rule", "write user NAME from NETWORK, or group NAME from NETWORK")
+    return ExemptRule(text, match[1] == "group", account_name(match[2]), network(match[3]))
+
+
 def account_name(text: str) -> str:
     """The name of a user or a group."""
     if text.startswith("!"):

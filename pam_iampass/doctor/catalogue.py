@@ -54,8 +54,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "state-full",
             "There is no room for the module's state in {path}",
             "In `/run/iampass` the module counts the requests to each phone: while it cannot, logins that need the"
-            " phone are denied. A recovery code does not help. In `/var/lib/iampass` it marks recovery codes as used: while"
-            " it cannot, they are not accepted.",
+            " phone are denied, with a recovery code too. In `/var/lib/iampass` it marks recovery codes as used:"
+            " while it cannot, they are not accepted.",
             "Make room there (df {path}), or remount it read-write; no restart is needed",
         ),
         _error(
@@ -535,9 +535,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "sshd-no-enrolment",
             "Users cannot register a phone at login, although enroll_at_login is set",
-            "`enroll_at_login` needs a first factor, since everybody who reaches the prompt can register a phone."
-            " Without `first_factor=publickey` on our line such logins are denied.",
-            "Write first_factor=publickey on our line, at {place}, or set enroll_at_login: false",
+            "`enroll_at_login` needs a prompt, and a first factor, since everybody who reaches the prompt can register"
+            " a phone. On an `account` line, and without `first_factor=publickey`, users without a phone are denied.",
+            "pam-iampass setup sshd --prompt, or set enroll_at_login: false",
         ),
         _warning(
             "sshd-phone-before-key",

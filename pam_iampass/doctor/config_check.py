@@ -17,14 +17,16 @@ import yaml  # noqa: F401
 
 from pam_iampass.client.origin import Origin
 from pam_iampass.config import settings, user_table_check
+from pam_iampass.config.value_types import exempt_rule
 from pam_iampass.doctor import enrollment_advice
 from pam_iampass.errors import RUN_AS_ROOT, Problem, Severity, shown
+from pam_iampass.pam.services import USES
 from pam_iampass.system import sshd
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pam_iampass.config.value_types import Network
 
@@ -83,10 +85,11 @@ def check_config(
             table = user_table_check.check(users, users.parent / settings.USERS_FOLDER)
     problems = [*examination.problems, *(table.problems if table else ())]
     if examination.settings is not None:
-        problems += _advice(config, examination, examination.settings.exempt)
+        problems += _advice(config, examination.lines)
         problems += enrollment_advice.problems(examination.settings)
         problems += _grace_time(config, examination.settings, sshd_program)
         problems += _proxy(config, examination.settings.proxy)
+        problems += _siblings(config, examination.settings)
     if os.geteuid() != 0:
         problems.append(Problem(config, None, "", NOT_ROOT, RUN_AS_ROOT, Severity.WARNING))
     return ConfigReport(
@@ -97,26 +100,40 @@ def check_config(
     )
 
 
-def _advice(
-    config: Path, examination: settings.SettingsReport, exempt: settings.ExemptSettings
-) -> Iterator[Problem]:
-    """Settings that are valid, and rarely intended."""
+def _advice(config: Path, lines: Mapping[tuple[str, str], int]) -> Iterator[Problem]:
+    """Settings that are valid, and rarely intended. `lines` are those of the items of lists."""
+    for (key, text), line in sorted(lines.items(), key=lambda item: item[1]):
+        section, kind = f".{key}".split(".")[-2:]
+        if (section, kind) == ("exempt", "rules"):
+            rule = exempt_rule(text)
+            faults = [
+                _unknown("groups" if rule.is_group else "users", rule.name),
+                _network_fault(rule.network),
+            ]
+        elif (section, kind) == ("exempt", "networks"):
+            faults = [_network_fault(ipaddress.ip_network(text))]
+        else:
+            faults = [_unknown(kind, text)] if section in ("exempt", "asked") else []
+        severity = Severity.WARNING
+        if section == "asked":
+            severity = Severity.ERROR
+            faults = [f"{fault}: users who are not listed are denied" for fault in faults if fault]
+        for what, remedy in ((fault, _REMEDIES[kind]) for fault in faults if fault):
+            yield Problem(config, line, key, f"{shown(text)} {what}", remedy, severity)
 
-    def warning(key: str, text: str, what: str, remedy: str) -> Problem:
-        line = examination.lines.get((key, text))
-        return Problem(config, line, key, f"{shown(text)} {what}", remedy, Severity.WARNING)
 
-    for user in sorted(exempt.users):
-        if not _is_known(pwd.getpwnam, user):
-            yield warning("exempt.users", user, "is not a user of this machine", "check getent passwd")
-    for group in sorted(exempt.groups):
-        if not _is_known(grp.getgrnam, group):
-            yield warning("exempt.groups", group, "is not a group of this machine", "check getent group")
-    for (key, text), _ in sorted(examination.lines.items(), key=lambda item: item[1]):
-        if key == "exempt.networks":
-            fault = _network_fault(ipaddress.ip_network(text))
-            if fault:
-                yield warning(key, text, fault, "name only networks that you trust as you trust the phone")
+_TRUSTED = "name only networks that you trust as you trust the phone"
+_REMEDIES = {
+    "users": "check getent passwd",
+    "groups": "check getent group",
+    "networks": _TRUSTED,
+    "rules": f"check getent passwd and getent group, and {_TRUSTED}",
+}
+
+
+def _unknown(kind: str, name: str) -> str | None:
+    look_up: Callable[[str], object] = grp.getgrnam if kind == "groups" else pwd.getpwnam
+    return None if _is_known(look_up, name) else f"is not a {kind[:-1]} of this machine"
 
 
 def _grace_time(config: Path, found: settings.Settings, program: str) -> Iterator[Problem]:
@@ -148,6 +165,15 @@ def _proxy(config: Path, proxy: str | None) -> Iterator[Problem]:
         what = f"{shown(proxy)} is a port of this machine: any user can listen there while the proxy does not"
         remedy = "use a proxy on another machine or on a port below 1024, or leave `unavailable` at deny"
         yield Problem(config, None, "proxy", what, remedy, Severity.WARNING)
+
+
+def _siblings(config: Path, found: settings.Settings) -> Iterator[Problem]:
+    """PAM services with different settings, of which the caller chooses one, as with `su -`."""
+    for service, sibling in (USES["su"], USES["sudo-rs"]):
+        if found.for_service(service) != found.for_service(sibling):
+            what = f"differ from those of {sibling}: users choose between the two, with and without a login shell"
+            remedy = f"give {service} and {sibling} the same settings"
+            yield Problem(config, None, f"services.{service}", what, remedy, Severity.WARNING)
 
 
 def _is_known(look_up: Callable[[str], object], name: str) -> bool:

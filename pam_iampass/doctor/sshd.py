@@ -87,9 +87,8 @@ class SshdCheck:
         yield from self._grace(stack.service, next(iter(users.values())))
         yield from self._text(stack)
         yield from self._exempt(users.values())
-        enrolls = self.settings is not None and self.settings.for_service(stack.service).enroll_at_login
-        if enrolls and not stack.demands_key:
-            yield finding("sshd-no-enrolment", "sshd", str(stack.ours), place=stack.ours.place)
+        if self._enrolls(stack.service) and not stack.demands_key:
+            yield finding("sshd-no-enrolment", "sshd", str(stack.ours))
 
     def _faults(self, stack: StackCheck, user: str, settings: SshdSettings) -> Iterator[tuple[str, str, str]]:
         """The kind of each fault, the evidence, and what lets users in."""
@@ -141,7 +140,12 @@ class SshdCheck:
             yield finding(kind, "sshd", evidence, names=names(whom), place=stack.ours.place)
         if in_auth:
             yield finding("sshd-asks-in-both", "sshd", str(stack.ours), place=stack.ours.place)
+        elif self._enrolls(stack.service):
+            yield finding("sshd-no-enrolment", "sshd", str(stack.ours))
         yield from self._grace(stack.service, next(iter(users.values())))
+
+    def _enrolls(self, service: str) -> bool:
+        return self.settings is not None and self.settings.for_service(service).enroll_at_login
 
     def _grace(self, service: str, settings: SshdSettings) -> Iterator[Finding]:
         if self.settings is None or not settings.grace_time:

@@ -184,9 +184,11 @@ class _StatusResolver:
         if account.name != name:
             reason = f"the account is called {account.name}; the table is never searched for this name"
             return UserStatus(name, account.uid, UserState.NO_ACCOUNT, reason, entry, place, {})
-        state, reason = self._state(account, entry, broken)
+        state, reason = self._state(
+            self._settings.service if self._settings else None, account, entry, broken
+        )
         bypasses = tuple(one for one in self._bypasses if (one.user, one.uid) == (name, account.uid))
-        services = self._of_services(state, entry, broken)
+        services = self._of_services(state, account, entry, broken)
         return UserStatus(name, account.uid, state, reason, entry, place, services, bypasses)
 
     def _entry(self, name: str) -> tuple[Entry | None, str]:
@@ -199,36 +201,39 @@ class _StatusResolver:
             self.problems += error.problems
             return None, str(error)
 
-    def _state(self, account: Account, entry: Entry | None, broken: str) -> tuple[UserState, str]:
-        if self._settings is None:
+    def _state(
+        self, service: settings.ServiceSettings | None, account: Account, entry: Entry | None, broken: str
+    ) -> tuple[UserState, str]:
+        """The state in logins through a service, from nowhere in particular; None for broken settings."""
+        if service is None:
             return UserState.BROKEN, "the settings are invalid"
         try:
-            exempt = policy.exemption(account, Login(account.name, ""), self._settings.exempt, self._accounts)
-        except LookupFailed as failure:
+            exempt = policy.exemption(account, Login(account.name, ""), service, self._accounts)
+            rules = [
+                rule for rule in service.exempt.rules if policy.is_named_by(rule, account, self._accounts)
+            ]
+        except (LookupFailed, policy.PolicyError) as failure:
             return UserState.BROKEN, str(failure)
         if exempt is not None:
             return UserState.EXEMPT, exempt
-        return self._without_exemption(self._settings.service, entry, broken)
-
-    def _without_exemption(
-        self, service: settings.ServiceSettings, entry: Entry | None, broken: str
-    ) -> tuple[UserState, str]:
         if broken:
             return UserState.BROKEN, broken
+        but = [f"exempt from {rule.network}" for rule in rules]
+        template = service.unlisted_users.template
         if entry is not None:
-            return UserState.ASKED, ""
-        if service.unlisted_users.template is not None:
-            return (
-                UserState.ASKED,
-                f"with the token that unlisted_users makes: {service.unlisted_users.template}",
-            )
-        return (UserState.IGNORED if service.unlisted_users.ignore else UserState.DENIED), "no token"
+            return UserState.ASKED, ", ".join(but)
+        if template is not None:
+            return UserState.ASKED, ", ".join([f"with the token that unlisted_users makes: {template}", *but])
+        ignored = service.unlisted_users.ignore
+        return (UserState.IGNORED if ignored else UserState.DENIED), ", ".join(["no token", *but])
 
-    def _of_services(self, state: UserState, entry: Entry | None, broken: str) -> dict[str, UserState]:
-        if self._settings is None or state in (UserState.EXEMPT, UserState.BROKEN):
-            return {}
+    def _of_services(
+        self, state: UserState, account: Account, entry: Entry | None, broken: str
+    ) -> dict[str, UserState]:
+        """The services in which the state is another."""
+        services = self._settings.services if self._settings else {}
         found = {
-            name: self._without_exemption(service, entry, broken)[0]
-            for name, service in sorted(self._settings.services.items())
+            name: self._state(service, account, entry, broken)[0]
+            for name, service in sorted(services.items())
         }
         return {name: other for name, other in found.items() if other is not state}

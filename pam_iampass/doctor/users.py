@@ -107,8 +107,13 @@ class LockoutCheck:
     def _outage(self, asking: Sequence[str]) -> Iterator[Finding]:
         """Whether anybody can log in while IAMPASS is unreachable."""
         settings = self.settings
+        exempt, asked = settings.service.exempt, settings.service.asked
         way_in = (
-            settings.exempt.users or settings.exempt.groups or settings.service.unavailable.value != "deny"
+            exempt.users
+            or exempt.groups
+            or asked.users
+            or asked.groups
+            or settings.service.unavailable.value != "deny"
         )
         if way_in or self.codes is None or any(self.codes.values()):
             return

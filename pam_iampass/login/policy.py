@@ -10,8 +10,9 @@ from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 
 if TYPE_CHECKING:
-    from pam_iampass.config.settings import ExemptSettings, ServiceSettings
+    from pam_iampass.config.settings import AskedSettings, ServiceSettings
     from pam_iampass.config.user_table import Entry
+    from pam_iampass.config.value_types import ExemptRule, Network
 
 
 class PolicyError(Exception):
@@ -81,24 +82,67 @@ def approver(login: Login, account: Account, service: ServiceSettings, accounts:
     return named
 
 
-def exemption(account: Account, login: Login, exempt: ExemptSettings, accounts: Accounts) -> str | None:
-    """The reason why a login that `account` must approve needs no second factor, or None. Raises LookupFailed."""
+def exemption(account: Account, login: Login, service: ServiceSettings, accounts: Accounts) -> str | None:
+    """The reason why a login that `account` must approve needs no second factor, or None.
+
+    Raises LookupFailed and PolicyError.
+    """
+    exempt = service.exempt
     if _is_one_of(account, exempt.users, accounts):
         return f"{account.name} is exempt"
-    if exempt.groups:
-        own = accounts.groups(account)
-        for group in sorted(exempt.groups):
-            if accounts.group_id(group) in own:
-                return f"{account.name} is in the exempt group {group}"
-    network = _network_of(login.rhost, exempt)
-    return f"the network {network} is exempt" if network else None
+    group = _group_of(account, exempt.groups, accounts)
+    if group is not None:
+        return f"{account.name} is in the exempt group {group}"
+    network = _network_of(login.rhost, exempt.networks)
+    if network is not None:
+        return f"the network {network} is exempt"
+    for rule in exempt.rules:
+        if _network_of(login.rhost, (rule.network,)) and is_named_by(rule, account, accounts):
+            return f"exempt by the rule: {rule.text}"
+    return None if _is_asked(account, service.asked, accounts) else f"{account.name} is not one of `asked`"
+
+
+def is_named_by(rule: ExemptRule, account: Account, accounts: Accounts) -> bool:
+    """Whether the rule is about the account, wherever the login comes from. Raises LookupFailed."""
+    names = frozenset({rule.name})
+    if rule.is_group:
+        return _group_of(account, names, accounts) is not None
+    return _is_one_of(account, names, accounts)
+
+
+def _is_asked(account: Account, asked: AskedSettings, accounts: Accounts) -> bool:
+    """Whether the account needs a second factor.
+
+    Who is not listed passes, so that a name service that does not answer must not look like one that has no such name:
+    a name that is unknown denies everybody but those who are listed otherwise. Raises LookupFailed and PolicyError.
+    """
+    if not (asked.users or asked.groups) or account.name in asked.users:
+        return True
+    unknown = None
+    for name in sorted(asked.users):
+        try:
+            if accounts.named(name).name == account.name:
+                return True
+        except UnknownAccount:
+            unknown = f"the user {name}"
+    own = accounts.groups(account) if asked.groups else frozenset()
+    for name in sorted(asked.groups):
+        found = accounts.group_id(name)
+        if found in own or accounts.lists(name, account):
+            return True
+        if found is None:
+            unknown = f"the group {name}"
+    if unknown is not None:
+        raise PolicyError(f"`asked` names {unknown}, which this machine does not know")
+    return False
 
 
 def phone(account: Account, service: ServiceSettings, users: Users) -> Phone | NotListed:
     """The phone of an account, or the policy for users without one. Raises ConfigurationError and PolicyError."""
     entry = users.find(account.name)
     if entry is not None:
-        return Phone(entry.token, entry.methods if entry.methods is not None else service.methods)
+        methods = entry.methods if entry.methods is not None else service.methods
+        return Phone(entry.token, service.own_methods or methods)
     token = service.unlisted_users.token_for(account.name)
     if token is None:
         return NotListed(service.unlisted_users.ignore)
@@ -120,9 +164,15 @@ def _is_one_of(account: Account, names: frozenset[str], accounts: Accounts) -> b
     return False
 
 
-def _network_of(rhost: str | None, exempt: ExemptSettings) -> str | None:
-    """The exempt network of a remote address. A host name is in none of them: DNS is not trusted for this."""
-    if not exempt.networks or not rhost:
+def _group_of(account: Account, names: frozenset[str], accounts: Accounts) -> str | None:
+    """Of some groups, one that the account is in. Raises LookupFailed."""
+    own = accounts.groups(account) if names else frozenset()
+    return next((name for name in sorted(names) if accounts.group_id(name) in own), None)
+
+
+def _network_of(rhost: str | None, networks: tuple[Network, ...]) -> str | None:
+    """Of some networks, that of a remote address. A host name is in none of them: DNS is not trusted for this."""
+    if not networks or not rhost:
         return None
     import ipaddress
 
@@ -131,4 +181,4 @@ def _network_of(rhost: str | None, exempt: ExemptSettings) -> str | None:
     except ValueError:
         return None
     address = getattr(address, "ipv4_mapped", None) or address
-    return next((str(network) for network in exempt.networks if address in network), None)
+    return next((str(network) for network in networks if address in network), None)

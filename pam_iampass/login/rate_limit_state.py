@@ -7,14 +7,15 @@ boot, and is dropped. Origins are keyed by a salted hash.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 MINUTE = 60.0
 """Seconds; no next turn is later than that."""
 HOUR = 3600.0
 """Seconds after which everything is dropped."""
 MOST_KEPT = 500
-"""The number of wrong recovery codes and of failing origins that are kept. Older ones are dropped, so that the file
-stays small."""
+"""The number of wrong recovery codes, of failing origins and of origins that had a turn that are kept. Older ones are
+dropped, so that the file stays small: one that is too large would deny every login of the person."""
 TURN_PATIENCE = 2.0
 """Seconds. A login that could have its turn and does not take it for so long is stopped: the next one goes first."""
 
@@ -92,8 +93,7 @@ class RateLimitState:
         self.failures[origin] = (
             Failures(before.count + 1, max(before.last, now)) if before else Failures(1, now)
         )
-        for oldest in list(self.failures)[:-MOST_KEPT]:
-            del self.failures[oldest]
+        _drop_oldest(self.failures)
 
     def withdraw(self, lease: str) -> None:
         """Do not count a request that was approved or not sent."""
@@ -123,7 +123,9 @@ class RateLimitState:
             return False
         login = next(each for each in self.pending if each.lease == lease)
         login.has_turn = True
+        self.turns.pop(login.origin, None)
         self.turns[login.origin] = now
+        _drop_oldest(self.turns)
         self.requests.append(SentRequest(lease, now))
         return True
 
@@ -164,3 +166,8 @@ class RateLimitState:
         mine = [attempt for attempt in self.attempts if attempt.origin == origin]
         if mine:
             self.attempts.remove(mine[-1])
+
+
+def _drop_oldest(by_origin: dict[str, Any]) -> None:
+    for oldest in list(by_origin)[:-MOST_KEPT]:
+        del by_origin[oldest]

@@ -58,7 +58,7 @@ def _who_must_approve(
     settings = context.load_settings()
     service = settings.for_service(login.service)
     approver = policy.approver(login, account, service, context.accounts)
-    exemption = policy.exemption(approver, login, settings.exempt, context.accounts)
+    exemption = policy.exemption(approver, login, service, context.accounts)
     if exemption is not None:
         return Decision(Outcome.EXEMPT, Result.IGNORED, exemption)
     login.participants.approver = approver.name
@@ -122,7 +122,8 @@ def _get_approval(
 
 def _ask_in_turn(request: PhoneRequest, rate_limit: RateLimit, limits: ThrottleSettings) -> Decision:
     """Wait for the turn, ask the phone, record the result. Raises AtCapacity."""
-    from pam_iampass.login.rate_limit import PhoneLost, Throttled, result_of
+    from pam_iampass.login.rate_limit import PhoneLost, Throttled
+    from pam_iampass.login.request_result import result_of
     from pam_iampass.login.turn import TurnDidNotCome, wait_for_turn
 
     remaining = request.deadline.remaining

@@ -63,7 +63,7 @@ class Setup:
         chosen, chooses = "", True
         if name == "sshd":
             earlier = manifest.services.get(name)
-            chosen = choice or (earlier.choice if earlier else services.KEY)
+            chosen = choice or (earlier.choice if earlier else services.QUIET)
             chooses = sshd.has_service_name()
         wanted = services.wanted(name, chosen, self.paths, chooses_service=chooses)
         return plan.make(wanted, manifest, time.time(), force=force)

@@ -81,3 +81,15 @@ class Accounts:
             return None
         except OSError as error:
             raise LookupFailed(f"looking up the group {name} failed: {error.strerror}") from None
+
+    def lists(self, group: str, account: Account) -> bool:
+        """Whether the entry of the group lists the account as a member. Raises LookupFailed.
+
+        getgrouplist(3) does not report a name service that fails: it leaves its groups out.
+        """
+        try:
+            return account.name in grp.getgrnam(group).gr_mem
+        except (KeyError, ValueError):
+            return False
+        except OSError as error:
+            raise LookupFailed(f"looking up the group {group} failed: {error.strerror}") from None

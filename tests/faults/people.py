@@ -35,6 +35,7 @@ def table() -> Iterator[Case]:
         APPROVED.but(requests=once, within=5.0),
         scripted(PENDING, LATE, ENDED),
         FOUR,
+        circumstance=ALONE,
     )
     yield Case("the user approves after the deadline", timed_out(2), sandbox(delay=2.1), {"timeout": "2s"})
     yield Case(

@@ -20,6 +20,7 @@ INVARIANTS = (
     "Nobody approves for another person, except to become root",
     "Setup refuses what would lock out or would not ask the phone, and restores the rest",
     "A bypass is made by root, for one person, and ends",
+    "Who is exempt is what the settings say, and a name that cannot be looked up exempts nobody",
 )
 
 
@@ -57,6 +58,8 @@ _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
 _ROADS = "tests/system/setuid/test_roads.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
+_POLICY = "pam_iampass/login/policy.py"
+_POLICY_TESTS = "tests/unit/login/test_policy.py::"
 _BYPASS = "pam_iampass/login/bypass.py"
 _BYPASS_TESTS = "tests/unit/login/test_bypass.py::"
 _SINKS = "pam_iampass/audit/sinks.py"
@@ -183,6 +186,15 @@ MUTANTS = (
         "if cause is not None:",
         "tests/system/test_name_lookup.py"
         "::test_a_name_service_that_fails_may_be_the_work_of_a_user_unless_there_is_no_route",
+    ),
+    Mutant(
+        2,
+        "without a default route a name server of this machine that is flooded is an outage",
+        _OUTAGE,
+        "if _is_in_a_network():",
+        "if False:",
+        _ATTACK
+        + "test_who_floods_the_resolver_of_this_machine_makes_no_outage_where_there_is_no_default_route",
     ),
     Mutant(
         2,
@@ -320,9 +332,8 @@ MUTANTS = (
         2,
         "a user is exempt if the group lookup fails",
         "pam_iampass/login/policy.py",
-        "        own = accounts.groups(account)\n",
-        "        try:\n            own = accounts.groups(account)\n        except Exception:\n"
-        "            return 'perhaps'\n",
+        "    own = accounts.groups(account) if names else frozenset()\n",
+        "    try:\n        own = accounts.groups(account)\n    except Exception:\n        return 'perhaps'\n",
         "tests/unit/login/test_policy.py::test_groups_that_cannot_be_looked_up_exempt_nobody_and_let_nobody_pass",
     ),
     # 3
@@ -492,6 +503,15 @@ MUTANTS = (
     ),
     Mutant(
         4,
+        "logins from ever new addresses fill a person's state until it can no longer be read",
+        "pam_iampass/login/rate_limit_state.py",
+        "_drop_oldest(self.turns)",
+        "pass",
+        "tests/unit/login/test_rate_limit.py"
+        "::test_logins_from_ever_new_addresses_that_send_no_request_do_not_fill_the_state_of_the_person",
+    ),
+    Mutant(
+        4,
         "a login that does not take its turn blocks all others",
         "pam_iampass/login/rate_limit_state.py",
         "if now - max(self.next_turn, login.since) < TURN_PATIENCE:",
@@ -509,7 +529,7 @@ MUTANTS = (
     Mutant(
         4,
         "a start that left this machine and was not approved is not counted",
-        "pam_iampass/login/rate_limit.py",
+        "pam_iampass/login/request_result.py",
         "return RequestResult.APPROVED if approved else RequestResult.FAILED",
         "return RequestResult.APPROVED",
         "tests/unit/login/test_rate_limited_logins.py"
@@ -527,7 +547,7 @@ MUTANTS = (
     Mutant(
         4,
         "a caller who hangs up while the phone rings is not counted",
-        "pam_iampass/login/rate_limit.py",
+        "pam_iampass/login/request_result.py",
         "    if isinstance(end, Stopping):\n",
         "    if isinstance(end, (Stopping, ApplicationGone)):\n",
         "tests/unit/login/test_rate_limited_logins.py"
@@ -1119,6 +1139,55 @@ MUTANTS = (
         "account    requisite    pam_iampass.so",
         "@include common-account\naccount    requisite    pam_iampass.so",
         "tests/system/test_quiet.py::test_an_expired_password_does_not_skip_the_phone",
+    ),
+    # 16
+    Mutant(
+        16,
+        "an exemption for one service holds for all",
+        "pam_iampass/config/settings.py",
+        "return self.services.get(name, self.service)",
+        "return self.services.get(name, next(iter(self.services.values()), self.service))",
+        "tests/system/setuid/test_teams.py::test_who_is_exempt_in_sudo_is_asked_in_su",
+    ),
+    Mutant(
+        16,
+        "a rule exempts its user wherever the login comes from",
+        _POLICY,
+        "if _network_of(login.rhost, (rule.network,)) and is_named_by(",
+        "if is_named_by(",
+        _POLICY_TESTS + "test_a_rule_exempts_its_user_or_group_in_its_network_only",
+    ),
+    Mutant(
+        16,
+        "a rule exempts everybody in its network",
+        _POLICY,
+        "(rule.network,)) and is_named_by(rule, account, accounts):",
+        "(rule.network,)):",
+        _POLICY_TESTS + "test_a_rule_exempts_its_user_or_group_in_its_network_only",
+    ),
+    Mutant(
+        16,
+        "while a name of `asked` is unknown, others pass as not asked",
+        _POLICY,
+        "    if unknown is not None:",
+        "    if unknown == name:",
+        _POLICY_TESTS + "test_while_a_name_is_unknown_only_those_who_are_listed_otherwise_are_not_denied",
+    ),
+    Mutant(
+        16,
+        "a group that a name service left out of a user's groups exempts its members",
+        _POLICY,
+        "if found in own or accounts.lists(name, account):",
+        "if found in own:",
+        _POLICY_TESTS + "test_members_of_a_named_group_are_asked_primary_supplementary_or_listed",
+    ),
+    Mutant(
+        16,
+        "a user's own methods go before those of a service",
+        _POLICY,
+        "service.own_methods or methods)",
+        "methods or service.own_methods)",
+        _POLICY_TESTS + "test_the_methods_that_a_service_names_hold_whatever_the_users_are",
     ),
     Mutant(
         12,

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
+
+from pam_iampass.relay.protocol import Frame, FrameType
 
 SOCKET = Path("/run/iampass/pam.sock")
 AS_IAMPASS = ["setpriv", "--reuid=iampass", "--regid=iampass", "--clear-groups", "--no-new-privs"]
 COMMAND = ["/usr/bin/python3", "-I", "-S", "/usr/lib/pam-iampass/agent"]
+OUT_OF_TURN = Frame(FrameType.NO_ANSWER).encode()
+"""A frame that begins no login: the agent closes the connection, without a request or an audit record."""
 
 
 class RunningAgent:
@@ -37,6 +43,16 @@ class RunningAgent:
         """The process id of the agent. Exists only after the first connection."""
         assert self.process is not None
         return self.process.pid
+
+    def wake(self) -> None:
+        """Let systemd start the agent, which it does at the first connection; returns once it has answered."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(60)
+            connection.connect(str(SOCKET))
+            with suppress(ConnectionResetError, BrokenPipeError):
+                connection.sendall(OUT_OF_TURN)
+                while connection.recv(4096):
+                    pass
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End the agent, and remove its socket."""

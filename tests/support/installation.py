@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from pam_iampass.sandbox import Sandbox
+from pam_iampass.system import paths
 
 ROOT = Path(__file__).parents[2]
 ETC = Path("/etc/iampass")
@@ -57,9 +58,10 @@ class Installation:
         write(ETC / "iampass.yaml", text)
 
     def forget(self) -> None:
-        """Delete the rate limit state and recovery codes, so that earlier tests do not throttle logins."""
+        """Delete the rate limit state, recovery codes and bypasses, so that earlier tests do not throttle logins."""
         for file in (*STATE.iterdir(), *CODES.iterdir()):
             file.unlink()
+        Path(paths.BYPASSES).unlink(missing_ok=True)
 
     def write_users(self, text: str) -> None:
         """Write `users.yaml` with this text."""

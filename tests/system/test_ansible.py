@@ -6,15 +6,19 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.agent import RunningAgent
 from tests.support.installation import ETC, ROOT, Installation
 
-PLAY = [{"hosts": "localhost", "connection": "local", "roles": ["pam_iampass"]}]
+PLAY = [{"hosts": "all", "gather_subset": ["min"], "roles": ["pam_iampass"]}]
 VARIABLES: dict[str, Any] = {
+    "ansible_connection": "local",
     "ansible_python_interpreter": "/usr/bin/python3",
     "pam_iampass_application_id": "demo",
     "pam_iampass_application_secret": "kept-to-ourselves",
@@ -30,21 +34,39 @@ FILES = ("iampass.yaml", "users.yaml", "application-secret")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _set_up(machine: Installation) -> None:
-    """The packages are there already, and root has no token in any earlier test's table."""
+def _set_up(machine: Installation) -> Iterator[None]:
+    """The packages are there already, the agent runs, and root has no token in any earlier test's table."""
+    with RunningAgent():
+        yield
 
 
-def play(folder: Path, **variables: Any) -> tuple[int, int, str]:
-    """Run the role; returns exit status, how many tasks changed something, and what was shown."""
+@dataclass(frozen=True)
+class Played:
+    """What a run of the role did to a host, and what was shown of all hosts."""
+
+    changed: int
+    """How many tasks changed something."""
+    failed: int
+    shown: str
+
+    @property
+    def ended(self) -> tuple[int, int]:
+        """How many tasks failed, and how many changed something."""
+        return self.failed, self.changed
+
+
+def play(folder: Path, hosts: dict[str, dict[str, Any]]) -> dict[str, Played]:
+    """Run the role for hosts, all of them this machine, each with variables of its own."""
     (folder / "play.yml").write_text(json.dumps(PLAY))
-    (folder / "variables.yml").write_text(json.dumps({**VARIABLES, **variables}))
+    (folder / "hosts.yml").write_text(json.dumps({"all": {"vars": VARIABLES, "hosts": hosts}}))
     run = subprocess.run(
-        ["ansible-playbook", "-i", "localhost,", "-e", f"@{folder / 'variables.yml'}", folder / "play.yml"],
+        ["ansible-playbook", "-i", folder / "hosts.yml", folder / "play.yml"],
         env={
             "PATH": os.defpath + ":/usr/sbin:/sbin",
             "LC_ALL": "C.UTF-8",
             "HOME": str(folder),
             "ANSIBLE_ROLES_PATH": str(ROOT / "packaging/ansible/roles"),
+            "ANSIBLE_PIPELINING": "1",
         },
         capture_output=True,
         text=True,
@@ -52,8 +74,15 @@ def play(folder: Path, **variables: Any) -> tuple[int, int, str]:
         check=False,
     )
     shown = run.stdout + run.stderr
-    changed = re.search(r"changed=(\d+)", shown)
-    return run.returncode, int(changed[1]) if changed else 0, shown
+    recap = re.findall(r"^(\S+)\s+: ok=\d+ +changed=(\d+) +unreachable=0 +failed=(\d+)", shown, re.MULTILINE)
+    played = {host: Played(int(changed), int(failed), shown) for host, changed, failed in recap}
+    assert set(played) == set(hosts), shown
+    return played
+
+
+def play_here(folder: Path, **variables: Any) -> Played:
+    """Run the role for this machine."""
+    return play(folder, {"localhost": variables})["localhost"]
 
 
 def states() -> dict[str, str]:
@@ -65,10 +94,10 @@ def states() -> dict[str, str]:
 
 def test_settings_come_first_then_services_and_bad_settings_change_nothing(tmp_path: Path) -> None:
     # That a second run changes nothing, and that what is on can be taken back: tests/packages/test_ansible.py.
-    status, _, shown = play(tmp_path)
-    assert status == 0, shown
-    assert "kept-to-ourselves" not in shown
-    assert "7f3c-alice" not in shown
+    first = play_here(tmp_path)
+    assert first.failed == 0, first.shown
+    assert "kept-to-ourselves" not in first.shown
+    assert "7f3c-alice" not in first.shown
     for name in FILES:
         found = (ETC / name).stat()
         assert (found.st_uid, found.st_mode & 0o777) == (0, 0o640)
@@ -76,30 +105,23 @@ def test_settings_come_first_then_services_and_bad_settings_change_nothing(tmp_p
     assert subprocess.run(["pam-iampass", "check"], check=False).returncode == 0
     assert states() == {"sshd": "off", "sudo": "off", "su": "off"}
 
-    assert play(tmp_path, pam_iampass_services=["sudo"])[:2] == (0, 1)
+    on = play_here(tmp_path, pam_iampass_services=["sudo"])
+    assert on.ended == (0, 1), on.shown
     assert states() == {"sshd": "off", "sudo": "on", "su": "off"}
 
     before = (ETC / "iampass.yaml").read_text()
-    status, changed, shown = play(
-        tmp_path, pam_iampass_services=["sudo"], pam_iampass_settings={"timeout": "never"}
-    )
-    assert (status, changed) == (2, 0)
-    assert "is not a duration" in shown
+    bad = play_here(tmp_path, pam_iampass_services=["sudo"], pam_iampass_settings={"timeout": "never"})
+    assert bad.ended == (1, 0), bad.shown
+    assert "is not a duration" in bad.shown
     assert (ETC / "iampass.yaml").read_text() == before
     subprocess.run(["pam-iampass", "setup", "undo"], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {"pam_iampass_application_secret": ""},
-        {"pam_iampass_services": ["--force"]},
-        {"pam_iampass_first_factor": "none"},
-    ],
-    ids=["no secret", "an option as a service", "an unknown first factor"],
-)
-def test_what_makes_no_sense_is_refused_before_anything_changes(
-    tmp_path: Path, variables: dict[str, Any]
-) -> None:
-    status, changed, _ = play(tmp_path, **variables)
-    assert (status, changed) == (2, 0)
+def test_what_makes_no_sense_is_refused_before_anything_changes(tmp_path: Path) -> None:
+    wrong: dict[str, dict[str, Any]] = {
+        "no-secret": {"pam_iampass_application_secret": ""},
+        "an-option-as-a-service": {"pam_iampass_services": ["--force"]},
+        "an-unknown-first-factor": {"pam_iampass_first_factor": "none"},
+    }
+    for host, played in play(tmp_path, wrong).items():
+        assert played.ended == (1, 0), (host, played.shown)

@@ -28,9 +28,10 @@ from tests.support.command import COMMAND, run_command
 from tests.support.installation import ROOT, Installation, write
 from tests.support.journald import Journald
 from tests.support.terminal import ENVIRONMENT, Terminal
-from tests.support.world import token_of
+from tests.support.world import PEOPLE, token_of
 
 USERS = ("root", "alice", "bob", "carol")
+WITHOUT_TOKEN = "dave"
 ETC = Path("/etc/iampass")
 PAM = Path("/etc/pam.d")
 SSHD = Path("/etc/ssh/sshd_config.d/10-iampass.conf")
@@ -87,8 +88,8 @@ def change(file: Path, old: str, new: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def well(machine: Installation, sandbox: Sandbox) -> Iterator[None]:
-    """The shipped files in their places, for sshd with a key and for sudo; and put back afterwards."""
+def well(machine: Installation, sandbox: Sandbox) -> Iterator[Callable[[], None]]:
+    """The shipped files in their places, for sshd with a key and for sudo; the function puts back what was changed."""
     Path("/run/sshd").mkdir(exist_ok=True)
     with kept():
         SSHD.unlink(missing_ok=True)
@@ -98,46 +99,61 @@ def well(machine: Installation, sandbox: Sandbox) -> Iterator[None]:
         SUDOERS.chmod(0o440)
         for file in (ROOT / "config/pam.d").iterdir():
             shutil.copy(file, PAM)
-        yield
+        remove_other_accounts()
+        with kept() as put_back:
+            yield put_back
+
+
+def remove_other_accounts() -> None:
+    """Of the accounts of all tests keep those of these tests: doctor runs `sshd -T` for each."""
+    passwd = Path("/etc/passwd")
+    others = set(PEOPLE) - {*USERS, WITHOUT_TOKEN}
+    lines = passwd.read_text().splitlines(keepends=True)
+    passwd.write_text("".join(line for line in lines if line.partition(":")[0] not in others))
 
 
 @contextlib.contextmanager
-def kept() -> Iterator[None]:
-    """What is changed meanwhile in the folders of configuration is put back."""
+def kept() -> Iterator[Callable[[], None]]:
+    """The folders of configuration are put back at the end, and whenever the function is called."""
     backup = Path(os.environ["MACHINE_SCRATCH"]) / f"kept-{time.monotonic_ns()}"
     backup.mkdir()
-    for path in KEPT:
-        subprocess.run(["cp", "-a", str(path), str(backup / path.name)], check=True)
+    subprocess.run(["cp", "-a", "--parents", *KEPT, str(backup)], check=True)
+
+    def put_back() -> None:
+        subprocess.run(["rm", "-rf", *KEPT], check=True)
+        subprocess.run(["cp", "-a", *backup.iterdir(), "/"], check=True)
+
     try:
-        yield
+        yield put_back
     finally:
-        for path in KEPT:
-            subprocess.run(["rm", "-rf", str(path)], check=True)
-            subprocess.run(["cp", "-a", str(backup / path.name), str(path)], check=True)
+        put_back()
         shutil.rmtree(backup)
 
 
 @pytest.fixture(scope="module")
-def agent(well: None) -> Iterator[RunningAgent]:
+def agent(well: Callable[[], None]) -> Iterator[RunningAgent]:
     """The agent, which a test may stop."""
     with RunningAgent() as running:
         yield running
 
 
 @pytest.fixture
-def clinic(well: None, machine: Installation, sandbox: Sandbox, agent: RunningAgent) -> Iterator[Clinic]:
+def clinic(
+    well: Callable[[], None], machine: Installation, sandbox: Sandbox, agent: RunningAgent
+) -> Iterator[Clinic]:
     """A machine that is well, for one test."""
-    with kept():
-        if agent.process is None:
-            agent.__enter__()
-        SOCKET.chmod(0o600)
-        sandbox.behave()
-        sandbox.clock_skew = 0.0
-        for user in USERS:
-            sandbox.add_user(token_of(user), device=True)
-        machine.configure(sandbox, exempt="{users: [daemon]}")
-        machine.write_users("".join(f"{user}: {token_of(user)}\n" for user in USERS))
-        yield Clinic(machine, sandbox, agent)
+    if agent.process is None:
+        agent.__enter__()
+    agent.wake()
+    SOCKET.chmod(0o600)
+    sandbox.behave()
+    sandbox.clock_skew = 0.0
+    for user in USERS:
+        sandbox.add_user(token_of(user), device=True)
+    machine.configure(sandbox, exempt="{users: [daemon]}")
+    machine.write_users("".join(f"{user}: {token_of(user)}\n" for user in USERS))
+    yield Clinic(machine, sandbox, agent)
+    well()
 
 
 def test_a_machine_that_is_well_has_no_error_and_no_warning(clinic: Clinic) -> None:
@@ -378,6 +394,22 @@ SHIPPED_KEY, SHIPPED_SUDO = PAM / "iampass-sshd", PAM / "iampass-sudo"
 DEMAND = " first_factor=publickey"
 
 
+QUIET = (ROOT / "config/pam.d/iampass-sshd-quiet").read_text()
+OUR_ACCOUNT = "account    requisite    pam_iampass.so"
+SHARED_ACCOUNT = "@include common-account"
+
+
+def in_account(old: str, new: str, methods: str = "") -> Callable[[Clinic], None]:
+    """sshd asks in the account phase, with something else in the PAM file."""
+
+    def breaks(clinic: Clinic) -> None:
+        SHIPPED_KEY.write_text(QUIET)
+        change(SHIPPED_KEY, old, new)
+        change(SSHD, METHODS, methods)
+
+    return breaks
+
+
 def phone_only_ssh(clinic: Clinic) -> None:
     change(SSHD, METHODS, "AuthenticationMethods keyboard-interactive:pam")
     change(SHIPPED_KEY, "so" + DEMAND, "so")
@@ -480,6 +512,9 @@ STACKS = {
     "stack-ignored-fails": [OURS],
     "stack-setcred-fails": [OURS],
     "stack-phone-only": [OURS, PERMIT],
+    "pam-fault": [UNIX, "auht required pam_env.so", OURS, PERMIT],
+    "other-module-missing": [UNIX, "auth optional pam_nowhere.so", OURS, PERMIT],
+    "module-argument": [UNIX, OURS + " frist_factor=publickey", PERMIT],
 }
 """A stack for each kind of finding about stacks."""
 
@@ -513,7 +548,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "proxy-ignored": proxy_in_the_environment,
     "user-unknown": named("nobody-of-that-name"),
     "entry-never-used": entry_of_nobody,
-    "user-without-token": named("dave"),
+    "user-without-token": named(WITHOUT_TOKEN),
     "users-without-token": lambda clinic: None,
     "users-without-phone-check": unlisted_pass,
     "user-exempt": named("daemon"),
@@ -522,15 +557,26 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "user-rests": refusals,
     "nothing-asks": nothing_set_up,
     "pam-broken": edit(SHIPPED_SUDO, "@include common-auth", "@include common-nowhere"),
-    "pam-fault": stack(UNIX, "auht required pam_env.so", OURS, PERMIT),
     "stack-no-auth": stack(UNIX, "account required pam_iampass.so"),
     "service-file-missing": edit(SUDOERS, "pam_service=iampass-sudo,", "pam_service=nowhere,"),
     "sibling-unprotected": edit(SUDOERS, ", pam_login_service=iampass-sudo", ""),
     "module-missing": lambda clinic: NATIVE.unlink(),
-    "other-module-missing": stack(UNIX, "auth optional pam_nowhere.so", OURS, PERMIT),
-    "module-argument": stack(UNIX, OURS + " frist_factor=publickey", PERMIT),
     "pam-python-set-uid": edit(SHIPPED_SUDO, "pam_iampass.so", DOOR),
     "pam-python-needless": edit(SHIPPED_KEY, "required     pam_iampass.so", f"required {DOOR}"),
+    "account-approved-fails": in_account(SHARED_ACCOUNT, "account required pam_deny.so"),
+    "account-skipped": in_account(OUR_ACCOUNT, f"{SHARED_ACCOUNT}\n{OUR_ACCOUNT}"),
+    "account-denial-passes": in_account(OUR_ACCOUNT, OUR_ACCOUNT.replace("requisite", "optional ")),
+    "account-key-demanded": in_account(OUR_ACCOUNT, OUR_ACCOUNT + DEMAND),
+    "account-ignored-fails": in_account(
+        f"{OUR_ACCOUNT}\n{SHARED_ACCOUNT}",
+        f"{OUR_ACCOUNT.replace('requisite', 'sufficient')}\naccount required pam_deny.so",
+    ),
+    "account-rings-in-vain": in_account("requisite    pam_nologin.so", "required     pam_nologin.so"),
+    "sshd-phone-before-key": in_account(
+        SHARED_ACCOUNT, SHARED_ACCOUNT, "AuthenticationMethods keyboard-interactive:pam,publickey"
+    ),
+    "sshd-no-factor": in_account("@include common-auth", PERMIT),
+    "sshd-asks-in-both": in_account("@include common-auth", f"@include common-auth\n{OURS}\n{PERMIT}"),
     "sshd-broken": lambda clinic: SSHD.write_text("Nonsense yes\n"),
     "sshd-unprotected": edit(SSHD, "PAMServiceName iampass-sshd", "PAMServiceName sshd"),
     "sshd-pam-off": edit(SSHD, "UsePAM yes", "UsePAM no"),
@@ -567,6 +613,23 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
 }
 """How each kind of finding comes about."""
 
+TOGETHER = {
+    "roads": (
+        *("road-open", "road-console", "road-unknown-program", "road-other-services", "doas-no-password"),
+        *("users-without-token",),
+    ),
+    "files": ("file-writable", "state-folder", "selinux-no-policy", "unit-off", "entry-never-used"),
+    "sudo": (
+        *("sudo-rule-bypasses", "sudo-other-service", "sudo-asks-another", "sudo-never-asks-again"),
+        *("sudo-no-password", "sudo-environment", "sibling-unprotected"),
+    ),
+    "sshd": ("sshd-grace-short", "sshd-root-refused", "pam-python-needless", "sshd-stale"),
+    "users": ("configuration-warning", "stack-no-auth", "no-device", "previous-secret-left", "clock-off"),
+}
+"""Kinds of finding that do not hide each other, by subject: one report is to find all of them."""
+
+ALONE = {kind: (kind,) for kind in BREAKAGES if kind not in sum(TOGETHER.values(), ())}
+
 
 def test_every_kind_of_finding_is_brought_about() -> None:
     assert set(KINDS) == {*BREAKAGES, *STACKS}
@@ -583,14 +646,18 @@ def test_what_is_wrong_with_stacks_is_found(clinic: Clinic) -> None:
         assert f"{PAM}/{name}:" in told[kind]
 
 
-@pytest.mark.parametrize("kind", BREAKAGES)
-def test_what_is_broken_is_found(clinic: Clinic, kind: str) -> None:
-    broken = BREAKAGES[kind](clinic)
-    with broken if isinstance(broken, contextlib.AbstractContextManager) else contextlib.nullcontext():
+@pytest.mark.parametrize(
+    "kinds", [pytest.param(kinds, id=name) for name, kinds in {**TOGETHER, **ALONE}.items()]
+)
+def test_what_is_broken_is_found(clinic: Clinic, kinds: tuple[str, ...]) -> None:
+    with contextlib.ExitStack() as until_reported:
+        for kind in kinds:
+            broken = BREAKAGES[kind](clinic)
+            if isinstance(broken, contextlib.AbstractContextManager):
+                until_reported.enter_context(broken)
         report = clinic.report()
-    found = [finding for finding in report["findings"] if finding["id"] == kind]
-    told = [(finding["id"], finding["evidence"]) for finding in report["findings"]]
-    assert found, (told, report["not_looked_at"])
+    told = {finding["id"]: finding["evidence"] for finding in report["findings"]}
+    assert set(kinds) <= set(told), (told, report["not_looked_at"])
     assert all(finding["evidence"] and finding["remedy"] for finding in report["findings"])
 
 

@@ -16,6 +16,7 @@ from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.faults import HttpStatus, Junk, Truncated
 from tests.support import processes
 from tests.support.agent import RunningAgent
+from tests.support.command import run_command
 from tests.support.installation import ETC, Installation, write
 from tests.support.journald import Journald
 from tests.support.recovery import new_codes
@@ -69,6 +70,9 @@ def _rung_already(world: World) -> None:
 STAGES = {
     "all is well": Stage({"exempt": "{users: [frank]}", "timeout": "4s"}, _phones),
     "judy has recovery codes": Stage({}, _codes),
+    "olivia is bypassed": Stage(
+        {}, lambda world: run_command("bypass", "olivia", "--for", "5m", "--reason", "phone lost")
+    ),
     "one request an hour, and niaj had it": Stage({"throttle": "{requests_per_hour: 1}"}, _rung_already),
     "unlisted users pass, IAMPASS is away": Stage(
         {"unlisted_users": "ignore", "server": NOBODY_HOME},
@@ -132,6 +136,14 @@ class Scene:
 
 
 SCENES = (
+    Scene(
+        "olivia",
+        "bypassed",
+        "ignored",
+        "olivia is bypassed",
+        prompted=False,
+        reason="phone lost",
+    ),
     Scene(
         "alice",
         "approved",

@@ -140,6 +140,30 @@ def test_root_gets_in_under_prohibit_password(world: World) -> None:
     assert world.outcome("root") == ("approved", "success")
 
 
+def test_a_certificate_is_a_first_factor_too(world: World, folder: Path) -> None:
+    world.sandbox.auto = "approve"
+    authority = folder / "authority"
+    key = world.sshd.client_key
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(authority)], check=True)
+    sign = ["ssh-keygen", "-q", "-s", str(authority), "-I", "peggy", "-n", "peggy", f"{key}.pub"]
+    subprocess.run(sign, check=True)
+    certificate = key.with_name("client-key-cert.pub")
+    options = (f"TrustedUserCAKeys={authority}.pub", "AuthorizedKeysFile=none")
+    configuration = with_shipped("10-iampass-quiet.conf", folder)
+    try:
+        with Sshd(
+            folder / "certificates", *options, configuration=configuration, keys=folder / "key-and-phone"
+        ) as sshd:
+            mine = (BATCH, f"CertificateFile={certificate}")
+            done = batch(world, *sshd.command("peggy", REMOTE, options=mine))
+            other = batch(world, *sshd.command("olivia", REMOTE, options=mine))
+    finally:
+        certificate.unlink()
+    assert (done.returncode, done.stdout) == (0, "In as peggy.\n"), done.stderr
+    assert other.returncode == 255
+    assert world.starts() == 1
+
+
 # With a password
 
 

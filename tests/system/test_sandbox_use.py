@@ -110,7 +110,7 @@ def test_settings_that_have_nothing_to_do_with_it_stay(folder: Path) -> None:
     (ETC / "iampass.yaml").write_text(text)
     assert run("use", str(folder)).returncode == 0
     used = settings.load(ETC / "iampass.yaml", readers=config_readers())
-    assert (used.service.timeout, used.exempt.users, used.proxy) == (33.0, frozenset({"bob"}), None)
+    assert (used.service.timeout, used.service.exempt.users, used.proxy) == (33.0, frozenset({"bob"}), None)
     assert run("leave").returncode == 0
     assert (ETC / "iampass.yaml").read_text() == text
 

@@ -24,15 +24,22 @@ def _table(machine: Installation, sandbox: Sandbox) -> None:
     machine.write_users("zaphod: z1\n")
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the shells find their files. zsh keeps there what it has found out about all completions."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "rc").write_text(f". /usr/share/bash-completion/bash_completion\nPS1='{READY}'\n")
+    (folder / ".zshrc").write_text(f"autoload -Uz compinit; compinit -u\nPS1='{READY}'\n")
+    return folder
+
+
 @pytest.fixture(params=["bash", "zsh"])
-def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
+def shell(request: pytest.FixtureRequest, home: Path) -> Iterator[Terminal]:
     """An interactive shell that loads the completions of the system, as a new account's does."""
     if request.param == "bash":
-        (tmp_path / "rc").write_text(f". /usr/share/bash-completion/bash_completion\nPS1='{READY}'\n")
-        terminal = Terminal(["bash", "--rcfile", str(tmp_path / "rc"), "-i"])
+        terminal = Terminal(["bash", "--rcfile", str(home / "rc"), "-i"])
     else:
-        (tmp_path / ".zshrc").write_text(f"autoload -Uz compinit; compinit -u\nPS1='{READY}'\n")
-        terminal = Terminal(["zsh", "-i"], environment={"ZDOTDIR": str(tmp_path)})
+        terminal = Terminal(["zsh", "-i"], environment={"ZDOTDIR": str(home)})
     terminal.expect_exact(READY)
     yield terminal
     terminal.kill()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pam_iampass.config.schema import FOR_SERVICES, SCHEMA, Key, Section
+from pam_iampass.config.schema import SCHEMA, SHARED, Key, Section
 from tools.docs import markdown
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _sections() -> Iterator[tuple[str, Section, Iterable[Key]]]:
     """Each section with its name, and with the keys in it that have been described before."""
     for entry in SCHEMA:
         if isinstance(entry, Section):
-            yield (f"{entry.name}.<name>", entry, FOR_SERVICES) if entry.named else (entry.name, entry, ())
+            yield (f"{entry.name}.<name>", entry, SHARED) if entry.named else (entry.name, entry, ())
 
 
 def _table(keys: Iterable[Key], shared: Iterable[Key] = ()) -> Iterator[str]:

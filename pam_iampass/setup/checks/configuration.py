@@ -65,14 +65,15 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
         asked = Accounts().named("root")
     login = Login(asked.name, pam_service)
     try:
-        exempt = policy.exemption(asked, login, loaded.exempt, Accounts())
+        exempt = policy.exemption(asked, login, wanted, Accounts())
         phone = policy.phone(asked, wanted, UserTable(loaded.users, loaded.users_folder))
     except (policy.PolicyError, LookupFailed, ConfigurationError) as error:
         yield lockout(f"{what_for}: {asked.name} would be denied: {error}", "correct that, and try again")
         return
     if exempt is not None:
         yield warning(
-            f"{what_for}: {asked.name} passes without the phone: {exempt}", "check exempt in the settings"
+            f"{what_for}: {asked.name} passes without the phone: {exempt}",
+            "check exempt and asked in the settings",
         )
     elif isinstance(phone, policy.Phone):
         yield fine(f"{what_for}: {asked.name} has a token, and is asked on the phone")

@@ -67,7 +67,13 @@ def _for(service: WantedService, who: Account, paths: Paths, configuration: Path
         what = f"a Match block sets `{key} {value}` for {who.name} instead of `{key} {wanted}`"
         yield warning(what, f"check the Match blocks of {paths.sshd_config}")
     if service.choice == QUIET:  # sshd itself has required the first factor
+        yield fine(
+            "sshd: every client can log in. Recovery codes and enroll_at_login need a prompt: --prompt"
+        )
         return
+    yield fine(
+        "sshd: clients that answer no prompt (BatchMode, Ansible) cannot log in. They can with --quiet"
+    )
     permitted = found.values.get("permitrootlogin")
     if who.uid == 0 and permitted not in ("yes", "no"):
         what = (

@@ -59,7 +59,7 @@ CASES = (
     Case("denied", phone=deny),
     Case("timed out"),
     Case("no device", device=False),
-    Case("exempt", IGNORE, {"exempt": f"{{users: [{USER}]}}"}),
+    Case("exempt", IGNORE, {"exempt": "{groups: [nogroup]}"}),
     Case("unlisted", listed=False),
     Case("unlisted, ignored", IGNORE, {"unlisted_users": "ignore"}, listed=False),
     Case("unavailable", settings=AWAY),
@@ -82,6 +82,12 @@ def folder() -> Iterator[Path]:
     install()
     made = Path("/var/lib/pam-iampass-test")
     made.mkdir(mode=0o755)
+    # Each of the cases, which are played at the same time, has a person of its own.
+    with Path("/etc/passwd").open("a") as passwd:
+        passwd.writelines(
+            f"{person(number)}:x:{3000 + number}:65534::/nonexistent:/usr/sbin/nologin\n"
+            for number in range(len(PLAYS))
+        )
     yield made
     shutil.rmtree(made)
 
@@ -93,7 +99,12 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
-def configure(folder: Path, sandbox: Sandbox, case: Case, token: str) -> Path:
+def person(number: int) -> str:
+    """The user of a case."""
+    return f"person{number}"
+
+
+def configure(folder: Path, sandbox: Sandbox, case: Case, token: str, user: str = USER) -> Path:
     """Write the settings and the table of one login; returns the settings' file."""
     folder.mkdir(mode=0o755)
     settings = {
@@ -108,7 +119,7 @@ def configure(folder: Path, sandbox: Sandbox, case: Case, token: str) -> Path:
     texts = {
         "application-secret": sandbox.application_secret,
         "ca.pem": sandbox.ca_file.read_text(),
-        "users.yaml": f"{USER if case.listed else 'somebody-else'}: {token}\n",
+        "users.yaml": f"{user if case.listed else 'another-user'}: {token}\n",
         "iampass.yaml": "".join(f"{key}: {value}\n" for key, value in settings.items()),
     }
     for name, text in texts.items():
@@ -118,13 +129,13 @@ def configure(folder: Path, sandbox: Sandbox, case: Case, token: str) -> Path:
     return folder / "iampass.yaml"
 
 
-def pamtester(folder: Path, service: str, *stack: str, environment: str = "") -> str:
+def pamtester(folder: Path, service: str, *stack: str, environment: str = "", user: str = USER) -> str:
     """Run pamtester with a stack under pam_wrapper, with Enter at every question; returns what it says."""
     services = folder / "pam.d"
     services.mkdir(exist_ok=True)
     (services / "other").write_text("auth required pam_deny.so\n")
     (services / service).write_text("".join(f"auth {line}\n" for line in stack))
-    command = ["pamtester", *(["-E", environment] if environment else []), service, USER, "authenticate"]
+    command = ["pamtester", *(["-E", environment] if environment else []), service, user, "authenticate"]
     done = subprocess.run(
         command, env=wrapped(folder), input="\n\n", capture_output=True, text=True, timeout=60, check=False
     )
@@ -148,19 +159,22 @@ def wrapped(folder: Path) -> dict[str, str]:
 def codes(folder: Path, sandbox: Sandbox) -> dict[tuple[str, str], str]:
     """What pamtester said of each case, in sshd and elsewhere. All are played at the same time."""
 
-    def play(case: Case, place: str) -> str:
+    def play(number: int) -> str:
+        case, place = PLAYS[number]
+        user = person(number)
         token = f"{case.outcome} {place}".replace(" ", "-").replace(",", "").replace(":", "")
         sandbox.add_user(token, device=case.device)
-        settings = configure(folder / token, sandbox, case, token)
+        settings = configure(folder / token, sandbox, case, token, user)
         line = f"required {DOOR} config={settings} {case.arguments}"
-        with ThreadPoolExecutor(1) as person:
-            answered = person.submit(case.phone, sandbox, token)
-            said = pamtester(folder, token, line, environment=SSHD if place == "sshd" else "")
+        with ThreadPoolExecutor(1) as phone:
+            answered = phone.submit(case.phone, sandbox, token)
+            environment = SSHD if place == "sshd" else ""
+            said = pamtester(folder, token, line, environment=environment, user=user)
             answered.result()
         return said
 
     with ThreadPoolExecutor(6) as pool:
-        said = pool.map(lambda each: play(*each), PLAYS)
+        said = pool.map(play, range(len(PLAYS)))
     return {(case.outcome, place): text for (case, place), text in zip(PLAYS, said)}
 
 
@@ -173,7 +187,7 @@ def test_pam_gets_the_code_of_the_outcome(codes: dict[tuple[str, str], str], cas
 def test_without_the_key_that_is_demanded_an_exempt_user_does_not_pass(
     folder: Path, sandbox: Sandbox
 ) -> None:
-    case = Case("no key", settings={"exempt": f"{{users: [{USER}]}}"})
+    case = Case("no key", settings={"exempt": "{groups: [nogroup]}"})
     settings = configure(folder / "no-key", sandbox, case, "no-key")
     stack = (f"required {DOOR} config={settings} first_factor=publickey", "required pam_permit.so")
     for environment, code in {"": ABORT, "SSH_AUTH_INFO_0=": MAXTRIES, SSHD: SUCCESS}.items():

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Callable, Protocol, Union
 
+from tests.support.undisturbed import undisturbed
 from tests.support.ways import WITH_AGENT, WITH_HELPER, Way
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _as_it_is(stage: Stage) -> AbstractContextManager[None]:
 
 NORMAL = Circumstance("normal", _as_it_is)
 #: For cases that need the machine for themselves.
-ALONE = Circumstance("alone", _as_it_is)
+ALONE = Circumstance("alone", lambda stage: undisturbed())
 
 
 @dataclass(frozen=True, eq=False)

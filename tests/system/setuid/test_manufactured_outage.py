@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,12 @@ for port in range({PORTS[0]}, {PORTS[1]} + 1):
 print("taken", flush=True)
 input()
 """
+FLOOD = """
+import socket
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for number in range(1000):
+    sender.sendto(bytes(1000), ("127.0.0.53", 53))
+"""
 
 
 @pytest.fixture
@@ -44,10 +51,9 @@ def all_ports_taken(guest: Guest, kind: str) -> Iterator[None]:
     """The user holds every ephemeral port, of which there are few, with `SOCK_STREAM` or `SOCK_DGRAM` sockets."""
     before = PORT_RANGE.read_text()
     PORT_RANGE.write_text(f"{PORTS[0]} {PORTS[1]}\n")
-    drop = ["setpriv", f"--reuid={guest.person.uid}", f"--regid={GROUP_ID}", "--clear-groups"]
-    program = ["/usr/bin/python3", "-I", "-c", TAKE_ALL.replace("KIND", kind)]
+    program = of_user(guest, TAKE_ALL.replace("KIND", kind))
     try:
-        with subprocess.Popen([*drop, *program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as attacker:
+        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as attacker:
             assert attacker.stdout is not None
             assert attacker.stdout.readline() == b"taken\n"
             try:
@@ -56,6 +62,41 @@ def all_ports_taken(guest: Guest, kind: str) -> Iterator[None]:
                 attacker.kill()
     finally:
         PORT_RANGE.write_text(before)
+
+
+def of_user(guest: Guest, program: str) -> list[str]:
+    """A command that runs a program as the user."""
+    drop = ["setpriv", f"--reuid={guest.person.uid}", f"--regid={GROUP_ID}", "--clear-groups"]
+    return [*drop, "/usr/bin/python3", "-I", "-c", program]
+
+
+@contextmanager
+def network_without_default_route() -> Iterator[None]:
+    """This machine is in a network from which nothing else is reached, as behind a proxy."""
+    subprocess.run(["ip", "link", "add", "lan", "type", "bridge"], check=True)
+    try:
+        subprocess.run(["ip", "address", "add", "10.77.0.10/24", "dev", "lan"], check=True)
+        subprocess.run(["ip", "link", "add", "cable", "type", "veth", "peer", "name", "plug"], check=True)
+        for name in ("cable", "plug", "lan"):
+            subprocess.run(["ip", "link", "set", name, "up"], check=True)
+        subprocess.run(["ip", "link", "set", "cable", "master", "lan"], check=True)
+        yield
+    finally:
+        subprocess.run(["ip", "link", "delete", "cable"], check=False)
+        subprocess.run(["ip", "link", "delete", "lan"], check=True)
+
+
+@contextmanager
+def resolver_of_this_machine() -> Iterator[None]:
+    """A resolver that is busy for a while, as with a flood of questions."""
+    before = RESOLVER.read_text()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver:
+        resolver.bind(("127.0.0.53", 53))
+        RESOLVER.write_text("nameserver 127.0.0.53\nsearch .\noptions timeout:1 attempts:1\n")
+        try:
+            yield
+        finally:
+            RESOLVER.write_text(before)
 
 
 def is_denied_unasked(guest: Guest) -> str:
@@ -85,6 +126,17 @@ def test_who_takes_all_udp_ports_makes_no_outage(
             record = is_denied_unasked(guest)
     assert record.startswith("outcome=misconfigured result=denied ")
     assert "this machine cannot connect: Resource temporarily unavailable" in record
+
+
+def test_who_floods_the_resolver_of_this_machine_makes_no_outage_where_there_is_no_default_route(
+    guest: Guest, sudo_and_su: Installation
+) -> None:
+    sudo_and_su.change(unavailable="ignore", server="https://iampass.example")
+    with network_without_default_route(), resolver_of_this_machine():
+        subprocess.run(of_user(guest, FLOOD), check=True)
+        record = is_denied_unasked(guest)
+    assert record.startswith("outcome=unavailable result=denied ")
+    assert "looking up iampass.example failed" in record
 
 
 @pytest.mark.parametrize("status", [429, 504])

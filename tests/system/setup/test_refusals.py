@@ -73,7 +73,7 @@ def test_an_administrator_that_the_machine_does_not_know_is_refused(administrato
 def test_root_would_be_refused_by_sshd(administrator: Administrator) -> None:
     administrator.machine.change(exempt="{users: [root]}")
     assert "PermitRootLogin without-password accepts a key alone" in refused(
-        administrator, "sshd", who="root"
+        administrator, "sshd", "--key", who="root"
     )
 
 
@@ -155,13 +155,13 @@ def test_an_account_that_may_not_log_in_is_found_out(administrator: Administrato
 
 def test_settings_of_sshd_that_are_set_before_ours_are_found_out(administrator: Administrator) -> None:
     with file(DROP_INS / "05-site.conf", "PasswordAuthentication yes\n"):
-        told = refused(administrator, "sshd", "--force")
+        told = refused(administrator, "sshd", "--key", "--force")
     assert "`passwordauthentication yes` instead of `passwordauthentication no`" in told
 
 
 def test_a_match_block_for_the_administrator_is_told(administrator: Administrator) -> None:
     with file(DROP_INS / "20-site.conf", "Match User alice\n  AuthenticationMethods publickey\n"):
-        told = administrator.setup("sshd")
+        told = administrator.setup("sshd", "--key")
         administrator.setup("undo")
     assert "a Match block sets `authenticationmethods publickey` for alice" in told
 

@@ -20,7 +20,7 @@ SSHD = Path("/usr/sbin/sshd")
 def test_sshd_asks_for_the_key_and_the_phone_until_it_is_undone(administrator: Administrator) -> None:
     before = everything()
     assert administrator.gets_in_by_key_alone()
-    told = administrator.setup("sshd")
+    told = administrator.setup("sshd", "--prompt")
     assert "reloaded sshd" in told
     login = administrator.ssh()
     login.enter()
@@ -55,7 +55,7 @@ def test_sshd_asks_for_the_password_and_the_phone_after_a_change_of_mind(
 
 def test_sshd_asks_the_phone_without_a_prompt_until_it_is_undone(administrator: Administrator) -> None:
     before = everything()
-    told = administrator.setup("sshd", "--quiet")
+    told = administrator.setup("sshd")
     assert "no account skips the phone" in told
     assert administrator.gets_in_by_key_alone()
     administrator.sandbox.auto = "deny"
@@ -75,7 +75,7 @@ def test_the_quiet_way_replaces_the_prompt_and_stays_until_another_is_named(
 ) -> None:
     administrator.setup("sshd", "--prompt")
     administrator.setup("sshd", "--quiet")
-    administrator.setup("sshd", "--force")
+    administrator.setup("sshd")
     assert not Path("/etc/pam.d/iampass-sshd").exists()
     begun = len(administrator.sandbox.sessions)
     assert administrator.gets_in_by_key_alone()
@@ -94,6 +94,14 @@ def test_doctor_and_test_know_the_quiet_way(administrator: Administrator) -> Non
     refused = administrator.run("test", "alice", "--service", "sshd")
     assert refused.returncode == 1
     assert "Denied on your phone." in refused.stdout
+
+
+def test_doctor_tells_that_nobody_can_register_a_phone_without_a_prompt(administrator: Administrator) -> None:
+    administrator.setup("sshd", "--quiet")
+    administrator.machine.change(enroll_at_login="true")
+    found = json.loads(administrator.run("doctor", "--json").stdout)["findings"]
+    assert "sshd-no-enrolment" in {each["id"] for each in found}
+    administrator.machine.change(enroll_at_login="false")
 
 
 def test_a_shared_file_that_undoes_a_denial_is_refused(administrator: Administrator) -> None:
@@ -172,7 +180,7 @@ def old_sshd(own_sshd: Sshd) -> Iterator[None]:
 def test_an_older_sshd_asks_the_phone_by_an_edit_of_its_pam_file(
     administrator: Administrator, old_sshd: None
 ) -> None:
-    told = administrator.setup("sshd")
+    told = administrator.setup("sshd", "--prompt")
     assert "-@include common-auth" in told
     assert (
         "PAMServiceName" not in Path("/etc/ssh/sshd_config.d/10-iampass.conf").read_text().split("UsePAM")[1]
@@ -203,7 +211,12 @@ def test_several_services_are_set_up_at_once_and_undone_one_by_one(administrator
 def test_a_dry_run_shows_every_file_and_changes_nothing(administrator: Administrator) -> None:
     before = everything()
     told = administrator.setup("sshd", "sudo", "su", "--dry-run")
-    for path in ("pam.d/iampass-sshd", "ssh/sshd_config.d/10-iampass.conf", "sudoers.d/iampass", "pam.d/su"):
+    for path in (
+        "pam.d/iampass-sshd-quiet",
+        "ssh/sshd_config.d/10-iampass.conf",
+        "sudoers.d/iampass",
+        "pam.d/su",
+    ):
         assert f"+++ /etc/{path}\n" in told
     assert "Nothing was changed" in told
     assert everything() == before

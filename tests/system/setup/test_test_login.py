@@ -32,7 +32,7 @@ def told(administrator: Administrator, *arguments: str, given: str = "") -> dict
 
 
 def test_an_approval_through_sshd_is_shown_with_its_record(administrator: Administrator) -> None:
-    administrator.setup("sshd")
+    administrator.setup("sshd", "--prompt")
     status, shown = rehearsed("alice", prompt=PROMPT, answer="")
     assert status == 0
     assert "As sshd would for alice from 127.0.0.1, whose key was accepted" in shown
@@ -90,7 +90,7 @@ def test_su_is_tried_as_the_caller_not_as_root(administrator: Administrator) -> 
 
 
 def test_json_holds_what_was_shown(administrator: Administrator) -> None:
-    administrator.setup("sshd")
+    administrator.setup("sshd", "--prompt")
     found = told(administrator, "alice", given="\n")
     assert (found["code"], found["service"], found["asks_the_phone"]) == ("PAM_SUCCESS", "iampass-sshd", True)
     messages = found["messages"]
@@ -107,7 +107,7 @@ def test_without_input_a_question_has_no_answer(administrator: Administrator) ->
 
 
 def test_an_account_that_has_expired_is_told(administrator: Administrator) -> None:
-    administrator.setup("sshd")
+    administrator.setup("sshd", "--prompt")
     subprocess.run(["chage", "-E", "0", "alice"], check=True)
     try:
         found = told(administrator, "alice", given="\n")
@@ -120,7 +120,7 @@ def test_an_account_that_has_expired_is_told(administrator: Administrator) -> No
 
 def test_an_exempt_network_is_tried_by_its_address(administrator: Administrator) -> None:
     administrator.machine.change(exempt='{networks: ["192.0.2.0/24"]}')
-    administrator.setup("sshd")
+    administrator.setup("sshd", "--prompt")
     (record,) = told(administrator, "alice", "--rhost", "192.0.2.7")["records"]
     assert record["outcome"] == "exempt"
 

@@ -81,10 +81,9 @@ def for_root(installed: Installed) -> Installed:
 
 def test_the_installed_files_are_well_once_the_application_id_is_filled_in(for_root: Installed) -> None:
     finished = for_root.check()
-    assert finished.stdout == (
-        f"Read {for_root.file}, {for_root.folder}/application-secret, {for_root.folder}/users.yaml.\n"
-        "The table lists 0 users.\nAll is well.\n"
-    )
+    read = f"Read {for_root.file}, {for_root.folder}/application-secret, {for_root.folder}/users.yaml."
+    accounts = "With the accounts of this machine, [0-9]+ users?: .* (is|are) denied[.]"
+    assert re.fullmatch(f"{read}\nThe table lists 0 users.\n{accounts}\nAll is well.\n", finished.stdout)
     assert (finished.returncode, finished.stderr) == (0, "")
 
 
@@ -144,7 +143,8 @@ def test_warnings_do_not_fail(for_root: Installed) -> None:
     finished = for_root.check()
     assert finished.returncode == 0
     assert f"{for_root.folder}/users.yaml:2: bob: warning: has the same token" in finished.stdout
-    assert finished.stdout.endswith("The table lists 2 users.\nNo error, 1 warning.\n")
+    assert "\nThe table lists 2 users.\n" in finished.stdout
+    assert finished.stdout.endswith("\nNo error, 1 warning.\n")
 
 
 def test_a_missing_file_is_an_error_with_a_remedy(for_root: Installed) -> None:
@@ -182,7 +182,8 @@ def test_a_terminal_is_shown_colours_and_lines_are_not_cut(for_root: Installed) 
 
 def test_names_that_this_machine_does_not_know_are_warned_of(installed: Installed) -> None:
     installed.change(
-        "  users: []\n  groups: []", "  users: [root, no-such-user]\n  groups: [root,\n   no-such-group]"
+        "exempt:\n  users: []\n  groups: []",
+        "exempt:\n  users: [root, no-such-user]\n  groups: [root,\n   no-such-group]",
     )
     line = installed.file.read_text("utf-8").split("\n").index("  users: [root, no-such-user]") + 1
     user = '"no-such-user" is not a user of this machine'
@@ -190,6 +191,22 @@ def test_names_that_this_machine_does_not_know_are_warned_of(installed: Installe
     assert installed.warnings() == [
         f"iampass.yaml:{line}: exempt.users: warning: {user}",
         f"iampass.yaml:{line + 2}: exempt.groups: warning: {group}",
+    ]
+
+
+def test_unknown_names_are_found_in_services_and_rules_and_are_errors_among_those_who_are_asked(
+    installed: Installed,
+) -> None:
+    installed.change("  rules: []", '  rules: ["user no-such-user from 127.0.0.0/8"]')
+    installed.change("asked:\n  users: []", "asked:\n  users: [root, no-such-user]")
+    installed.change("  su-l: {", "  login: {exempt: {groups: [no-such-group]}}\n  su-l: {")
+    found = [str(problem).partition(": ")[2] for problem in check_config(installed.file, ANYBODY).problems]
+    rule = 'exempt.rules: warning: "user no-such-user from 127.0.0.0/8"'
+    assert found == [
+        f"{rule} is not a user of this machine",
+        f"{rule} {OWN}",
+        'asked.users: "no-such-user" is not a user of this machine: users who are not listed are denied',
+        'services.login.exempt.groups: warning: "no-such-group" is not a group of this machine',
     ]
 
 
@@ -232,6 +249,25 @@ def test_a_proxy_whose_place_any_user_could_take_is_warned_of(
 def test_a_proxy_on_another_machine_is_not_warned_of(installed: Installed, host: str) -> None:
     installed.change("proxy: null", f'proxy: "http://{host}:3128"')
     assert installed.warnings() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "warned"),
+    [
+        ("su: {approver: caller}", "su: {approver: caller, methods: [facial]}", "su"),
+        ("su-l: {approver: caller}", "su-l: {unlisted_users: ignore}", "su"),
+        ("su: {approver: caller}", "su: {approver: caller}\n  sudo: {timeout: 30s}", "sudo"),
+        ("su: {approver: caller}", "su: {approver: caller}\n  iampass-sudo: {timeout: 30s}", None),
+    ],
+)
+def test_settings_that_a_caller_goes_around_with_a_login_shell_are_warned_of(
+    installed: Installed, old: str, new: str, warned: str | None
+) -> None:
+    installed.change(f"  {old}", f"  {new}")
+    sibling = {"su": "su-l", "sudo": "sudo-i"}.get(warned or "")
+    what = f"differ from those of {sibling}: users choose between the two, with and without a login shell"
+    wanted = [f"iampass.yaml: services.{warned}: warning: {what}"] if warned else []
+    assert installed.warnings() == wanted
 
 
 def test_whoever_is_not_root_is_told_that_this_may_be_why(installed: Installed) -> None:
@@ -287,7 +323,7 @@ def test_a_method_that_iampass_lacks_and_an_empty_network_are_errors(installed: 
 def test_an_sshd_that_gives_up_too_early_is_warned_of(
     installed: Installed, says: str, needed: int | None
 ) -> None:
-    installed.change("  su: {approver: caller}", "  iampass-sshd: {timeout: 2m}")
+    installed.change("  su: {approver: caller}", "  su: {approver: caller}\n  iampass-sshd: {timeout: 2m}")
     sshd = put(installed.folder / "sshd", f'#!/bin/sh\n[ "$*" = -T ] && printf "{says}"\n', 0o755)
     found = check_config(installed.file, ANYBODY, str(sshd))
     assert found.ok

@@ -18,7 +18,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pam_iampass.config import schema
-from pam_iampass.config.settings import RecoverySettings, Settings, ThrottleSettings, check, load
+from pam_iampass.config.settings import (
+    AskedSettings,
+    ExemptSettings,
+    RecoverySettings,
+    Settings,
+    ThrottleSettings,
+    check,
+    load,
+)
 from pam_iampass.config.value_types import (
     METHODS,
     Approver,
@@ -91,8 +99,8 @@ def test_what_is_not_there_has_its_default(configuration: Configuration) -> None
     assert settings.proxy is None
     assert settings.users == Path("/etc/iampass/users.yaml")
     assert settings.users_folder == Path("/etc/iampass/users.d")
-    assert settings.exempt.users == settings.exempt.groups == frozenset()
-    assert settings.exempt.networks == ()
+    assert settings.service.exempt.users == settings.service.exempt.groups == frozenset()
+    assert settings.service.exempt.networks == ()
     assert settings.throttle == ThrottleSettings(30.0, 900.0, 30, 10, 3.0)
     assert settings.recovery == RecoverySettings(AskForCode.UNANSWERED, 5)
     service = settings.for_service("sshd")
@@ -128,9 +136,9 @@ recovery: {{ask: never, attempts_per_hour: 100}}
     assert settings.proxy == "http://proxy:3128"
     assert settings.users == Path("/srv/iampass/people.yaml")
     assert settings.users_folder == Path("/srv/iampass/users.d")
-    assert settings.exempt.users == {"backup", "no", "null", "0123"}
-    assert settings.exempt.groups == {"Domain Users"}
-    assert settings.exempt.networks == tuple(
+    assert settings.service.exempt.users == {"backup", "no", "null", "0123"}
+    assert settings.service.exempt.groups == {"Domain Users"}
+    assert settings.service.exempt.networks == tuple(
         ipaddress.ip_network(text) for text in ("192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32")
     )
     assert settings.throttle == ThrottleSettings(0.0, 120.0, 5, 1, 30.0)
@@ -160,6 +168,38 @@ services:
     assert (sudo.unlisted_users, sudo.methods, sudo.prompt) == (UnlistedUsers.DENY, (), Prompt.NEVER)
     assert (sudo.unavailable, sudo.timeout, sudo.approver) == (WhenUnavailable.IGNORE, 30.0, Approver.USER)
     assert settings.for_service("login") == settings.for_service("elsewhere") == settings.service
+
+
+def test_a_service_has_its_own_exemptions_and_its_own_who_is_asked(configuration: Configuration) -> None:
+    settings = configuration.load("""
+exempt: {users: [backup], rules: [user carol from 192.0.2.0/24, "group Domain Users from 2001:db8::/32"]}
+asked: {groups: [staff]}
+methods: [facial]
+services:
+  sudo: {exempt: {groups: [operators]}, methods: [device]}
+  su: {exempt: {}, asked: {}}
+  login: {timeout: 30s}
+""")
+    general, sudo, su = settings.service, settings.for_service("sudo"), settings.for_service("su")
+    assert general.exempt.users == {"backup"}
+    assert [(rule.is_group, rule.name, str(rule.network)) for rule in general.exempt.rules] == [
+        (False, "carol", "192.0.2.0/24"),
+        (True, "Domain Users", "2001:db8::/32"),
+    ]
+    assert sudo.exempt == ExemptSettings(groups=frozenset({"operators"}))
+    assert (sudo.asked, general.asked) == (AskedSettings(groups=frozenset({"staff"})),) * 2
+    assert (su.exempt, su.asked) == (ExemptSettings(), AskedSettings())
+    assert settings.for_service("login").exempt == general.exempt
+    assert (general.own_methods, sudo.own_methods, su.own_methods) == ((), ("device",), ())
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["carol", "carol from 192.0.2.0/24", "user carol", "user carol from here", "user from 192.0.2.0/24"],
+)
+def test_a_rule_names_a_user_or_a_group_and_a_network(configuration: Configuration, rule: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"services.sudo.exempt.rules: .* is not a (rule|network)"):
+        configuration.load(f"services: {{sudo: {{exempt: {{rules: [{rule}]}}}}}}")
 
 
 def test_a_value_that_has_a_new_name_is_still_read_under_the_old_one(configuration: Configuration) -> None:

@@ -97,6 +97,33 @@ def test_who_is_exempt_is_not_asked_token_or_not(
         assert (found.state, found.reason) == (UserState.EXEMPT, reason)
 
 
+def test_who_is_not_asked_is_exempt_except_in_services_that_ask_everybody(
+    configuration: Configuration,
+) -> None:
+    put(configuration.folder / "users.yaml", "root: t\n")
+    configuration.configure("asked: {users: [daemon]}\nservices: {sudo: {asked: {}}, su: {timeout: 9s}}\n")
+    found = configuration.of("root")
+    assert (found.state, found.reason) == (UserState.EXEMPT, "root is not one of `asked`")
+    assert found.services == {"sudo": UserState.ASKED}
+
+
+def test_an_exemption_for_one_service_and_one_in_a_network_are_named(configuration: Configuration) -> None:
+    put(configuration.folder / "users.yaml", "root: t\n")
+    configuration.configure(
+        "exempt: {rules: [group root from 192.0.2.0/24]}\nservices: {sudo: {exempt: {users: [root]}}}\n"
+    )
+    found = configuration.of("root")
+    assert (found.state, found.reason) == (UserState.ASKED, "exempt from 192.0.2.0/24")
+    assert found.services == {"sudo": UserState.EXEMPT}
+
+
+def test_an_unknown_name_among_those_who_are_asked_denies_the_others(configuration: Configuration) -> None:
+    configuration.configure("asked: {groups: [no-such-group]}\n")
+    found = configuration.of("root")
+    assert found.state is UserState.BROKEN
+    assert "`asked` names the group no-such-group, which this machine does not know" in found.reason
+
+
 def test_a_token_without_an_account_is_never_looked_up(configuration: Configuration) -> None:
     put(configuration.folder / "users.yaml", "ghost: t\n")
     found = configuration.of("ghost")

@@ -52,10 +52,11 @@ def test_who_has_no_phone_registers_one_and_is_to_log_in_again(without_phone: Se
 
 def test_a_phone_that_is_registered_after_enter_counts(without_phone: Setting) -> None:
     world = without_phone
+    world.configure(enroll_at_login="true", timeout="60s")
     asked = sum(call.kind == "has_device" for call in world.sandbox.calls)
 
     def register() -> None:
-        world.sandbox.wait_for_calls("has_device", asked + 1, 10)
+        world.sandbox.wait_for_calls("has_device", asked + 1, 60)
         world.sandbox.add_user(world.token, device=True)
 
     person = threading.Thread(target=register)

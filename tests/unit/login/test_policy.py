@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import pytest
 
-from pam_iampass.config.settings import ExemptSettings, ServiceSettings
+from pam_iampass.config.settings import AskedSettings, ExemptSettings, ServiceSettings
 from pam_iampass.config.user_table import Entry
-from pam_iampass.config.value_types import Approver, Prompt, UnlistedUsers, WhenUnavailable
+from pam_iampass.config.value_types import Approver, Prompt, UnlistedUsers, WhenUnavailable, exempt_rule
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
@@ -35,7 +35,7 @@ class Directory(Accounts):
         **{"alice": ALICE, "a.lice@example.com": ALICE, "bob": BOB},
         **{"root": ROOT, "toor": Account("toor", 0, 0)},
     }
-    members: ClassVar[dict[str, int]] = {"operators": 500, "users": 100}
+    members: ClassVar[dict[str, int]] = {"operators": 500, "users": 100, "projects": 600}
     reachable = True
 
     def named(self, name: str) -> Account:
@@ -58,6 +58,9 @@ class Directory(Accounts):
     def group_id(self, name: str) -> int | None:
         return self.members.get(name)
 
+    def lists(self, group: str, account: Account) -> bool:
+        return (group, account) == ("projects", BOB)
+
 
 class Table:
     """A user table."""
@@ -70,7 +73,7 @@ class Table:
 
 
 def exempt(settings: ExemptSettings, who: Account = ALICE, rhost: str | None = None) -> str | None:
-    return policy.exemption(who, replace(LOGIN, rhost=rhost), settings, Directory())
+    return policy.exemption(who, replace(LOGIN, rhost=rhost), replace(SERVICE, exempt=settings), Directory())
 
 
 # Who is exempt
@@ -100,8 +103,9 @@ def test_groups_that_cannot_be_looked_up_exempt_nobody_and_let_nobody_pass() -> 
     class Away(Directory):
         reachable = False
 
+    operators = ExemptSettings(groups=frozenset({"operators"}))
     with pytest.raises(LookupFailed):
-        policy.exemption(ALICE, LOGIN, ExemptSettings(groups=frozenset({"operators"})), Away())
+        policy.exemption(ALICE, LOGIN, replace(SERVICE, exempt=operators), Away())
 
 
 @pytest.mark.parametrize(
@@ -132,13 +136,97 @@ def test_whatever_is_no_address_in_it_is_not(rhost: str | None) -> None:
     assert exempt(ExemptSettings(networks=networks), rhost=rhost) is None
 
 
+@pytest.mark.parametrize(
+    ("rule", "who", "rhost", "found"),
+    [
+        ("user alice from 192.0.2.0/24", ALICE, "192.0.2.1", True),
+        ("user ALICE from 192.0.2.0/24", ALICE, "192.0.2.1", True),
+        ("group operators from 192.0.2.0/24", ALICE, "192.0.2.1", True),
+        ("user alice from 192.0.2.0/24", ALICE, "192.0.3.1", False),
+        ("user alice from 192.0.2.0/24", ALICE, None, False),
+        ("user alice from 192.0.2.0/24", BOB, "192.0.2.1", False),
+        ("group operators from 192.0.2.0/24", BOB, "192.0.2.1", False),
+        ("group nobodys from 192.0.2.0/24", ALICE, "192.0.2.1", False),
+    ],
+)
+def test_a_rule_exempts_its_user_or_group_in_its_network_only(
+    rule: str, who: Account, rhost: str | None, found: bool
+) -> None:
+    settings = ExemptSettings(rules=(exempt_rule(rule),))
+    assert exempt(settings, who, rhost) == (f"exempt by the rule: {rule}" if found else None)
+
+
+# Who is asked
+
+
+def asked(who: Account, *, users: tuple[str, ...] = (), groups: tuple[str, ...] = ()) -> bool:
+    service = replace(SERVICE, asked=AskedSettings(frozenset(users), frozenset(groups)))
+    found = policy.exemption(who, LOGIN, service, Directory())
+    assert found in (None, f"{who.name} is not one of `asked`")
+    return found is None
+
+
+def test_where_nobody_is_named_everybody_is_asked() -> None:
+    assert asked(ALICE)
+    assert asked(BOB)
+
+
+@pytest.mark.parametrize("name", ["alice", "ALICE", "a.lice@example.com"])
+def test_who_is_named_is_asked_and_all_others_are_exempt(name: str) -> None:
+    assert asked(ALICE, users=(name,))
+    assert not asked(BOB, users=(name,))
+
+
+def test_members_of_a_named_group_are_asked_primary_supplementary_or_listed() -> None:
+    assert asked(ALICE, groups=("operators",))
+    assert not asked(BOB, groups=("operators",))
+    assert asked(BOB, groups=("operators", "users"))
+    assert asked(BOB, groups=("projects",)), "the entry lists bob, though getgrouplist does not say so"
+    assert not asked(ALICE, groups=("projects",))
+
+
+@pytest.mark.parametrize(
+    "unknown", [{"users": ("no-such", "alice")}, {"groups": ("nobodys", "operators")}], ids=str
+)
+def test_while_a_name_is_unknown_only_those_who_are_listed_otherwise_are_not_denied(
+    unknown: dict[str, tuple[str, ...]],
+) -> None:
+    assert asked(ALICE, **unknown)
+    with pytest.raises(policy.PolicyError, match=r"`asked` names the .*, which this machine does not know"):
+        asked(BOB, **unknown)
+
+
+def test_while_groups_cannot_be_looked_up_nobody_passes_as_not_asked() -> None:
+    class Away(Directory):
+        reachable = False
+
+    service = replace(SERVICE, asked=AskedSettings(groups=frozenset({"operators"})))
+    with pytest.raises(LookupFailed):
+        policy.exemption(BOB, LOGIN, service, Away())
+
+
+def test_who_is_exempt_is_not_asked_though_they_are_named() -> None:
+    service = replace(
+        SERVICE, exempt=ExemptSettings(users=frozenset({"alice"})), asked=AskedSettings(frozenset({"alice"}))
+    )
+    assert policy.exemption(ALICE, LOGIN, service, Directory()) == "alice is exempt"
+
+
 # Whose phone, and by which token
 
 
-def test_the_methods_of_the_user_go_before_those_of_the_service() -> None:
+def test_the_methods_of_the_user_go_before_the_general_ones() -> None:
     table = Table(alice=Entry("t-alice", ("facial",)), bob=Entry("t-bob", None))
     assert policy.phone(ALICE, SERVICE, table) == policy.Phone("t-alice", ("facial",))
     assert policy.phone(BOB, SERVICE, table) == policy.Phone("t-bob", ("acceptance",))
+
+
+@pytest.mark.parametrize("methods", [("acceptance",), (), None])
+def test_the_methods_that_a_service_names_hold_whatever_the_users_are(
+    methods: tuple[str, ...] | None,
+) -> None:
+    service = replace(SERVICE, own_methods=("device",))
+    assert policy.phone(ALICE, service, Table(alice=Entry("t", methods))) == policy.Phone("t", ("device",))
 
 
 def test_a_user_whose_methods_are_none_leaves_the_choice_to_iampass() -> None:

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from pam_iampass.config.settings import ThrottleSettings as Limits
 from pam_iampass.errors import StateError
 from pam_iampass.login.application import ApplicationGone, Stopping
-from pam_iampass.login.rate_limit import REMEDY, QueuedLogin, RateLimit, RequestResult, Throttled, result_of
+from pam_iampass.login.rate_limit import REMEDY, QueuedLogin, RateLimit, Throttled
 from pam_iampass.login.rate_limit_json import CorruptState, decoded, encoded
 from pam_iampass.login.rate_limit_state import MOST_KEPT, RateLimitState
+from pam_iampass.login.request_result import RequestResult, result_of
 from pam_iampass.outcome import Decision, Login, Outcome, Result, denied
 from pam_iampass.system import state_dir
 from pam_iampass.system.boot import since_boot
@@ -273,6 +274,14 @@ def test_codes_are_checked_during_backoff_at_the_cap_and_while_a_request_is_pend
         with pytest.raises(Throttled), world.request():
             pass
         world.throttle().attempt(1)
+
+
+def test_logins_from_ever_new_addresses_that_send_no_request_do_not_fill_the_state_of_the_person(
+    world: World,
+) -> None:
+    for number in range(MOST_KEPT + 5):
+        world.play(RequestResult.NOT_SENT, replace(HERE, rhost=f"2001:db8:{number:x}::1"))
+    assert len(world.throttle().state().turns) == MOST_KEPT
 
 
 def test_only_so_many_attempts_are_remembered(world: World) -> None:

@@ -16,7 +16,7 @@ from pam_iampass.config.settings import Settings
 from pam_iampass.config.settings import ThrottleSettings as Limits
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import LoginContext
-from pam_iampass.login.rate_limit import RequestResult
+from pam_iampass.login.request_result import RequestResult
 from pam_iampass.outcome import Login, PamCode
 from pam_iampass.relay import helper_context
 from pam_iampass.sandbox.faults import HttpStatus, Junk, SessionState
