@@ -52,7 +52,6 @@ EXPORTED int pam_sm_acct_mgmt(pam_handle_t *pamh, int flags, int argc, const cha
     return result;
 }
 
-/* Only an approval is a success. */
 EXPORTED int pam_sm_setcred(pam_handle_t *pamh UNUSED, int flags UNUSED, int argc UNUSED, const char **argv UNUSED)
 {
     return PAM_IGNORE;

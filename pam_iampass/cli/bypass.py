@@ -148,13 +148,18 @@ def end(user: str, as_json: bool) -> None:
     The exit status is 0, also if there was no bypass, or 1 if it failed.
     """
     name = account(user) or user
-    ended = BypassEditor(Bypasses()).end(name)
-    _record_ends(ended, f"ended by {_administrator()}")
-    number = sum(not one.expired for one in ended)
+    number = end_bypasses(name)
     if as_json:
         show_json({"user": name, "ended": number})
     else:
         line(f"The phone of {name} is asked again." if number else f"{name} is not bypassed.")
+
+
+def end_bypasses(name: str) -> int:
+    """End all bypasses of a user, and record that; returns how many were in force. Raises PamIampassError."""
+    ended = BypassEditor(Bypasses()).end(name)
+    _record_ends(ended, f"ended by {_administrator()}")
+    return sum(not one.expired for one in ended)
 
 
 def as_object(bypass: Bypass) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_iampass.audit.journal import NOTICE, Journal
+from pam_iampass.cli.bypass import end_bypasses
 from pam_iampass.cli.output import Part, Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option
 from pam_iampass.cli.user_login import show_login
@@ -61,8 +62,8 @@ def remove_users(
     config: Path,
     as_json: bool,
 ) -> None:
-    """Remove the token, the recovery codes and the rate limit of each USER, and delete the user with the phone at
-    IAMPASS.
+    """Remove the token, the recovery codes, the bypasses and the rate limit of each USER, and delete the user with
+    the phone at IAMPASS.
 
     The command asks before it deletes anything at IAMPASS: all machines with the same token lose the phone. If it
     cannot ask, because standard input is not a terminal, users stay at IAMPASS unless --yes is given. If IAMPASS does
@@ -86,7 +87,7 @@ def remove_users(
         removal = _removal(config, delete)
         if len(names) == 1 and file is None:
             result = removal.remove(names[0])
-            _note([result])
+            _finish([result])
             _show_one(result, config, as_json, asked=keep or yes or sys.stdin.isatty())
             return
         with progress(as_json) as show:
@@ -95,7 +96,7 @@ def remove_users(
             )
     except IampassError as error:
         raise click.ClickException(_with_way_out(error)) from None
-    _note(results)
+    _finish(results)
     ok = all(result.state.value in _DONE for result in results)
     if as_json:
         show_json({"ok": ok, "stopped": stopped, "users": [_as_object(result) for result in results]})
@@ -154,9 +155,11 @@ def _with_way_out(error: IampassError) -> str:
     return f"{error.diagnostics()}\nNothing was removed. To remove users here only, give --keep-at-iampass."
 
 
-def _note(results: list[RemovedUser]) -> None:
+def _finish(results: list[RemovedUser]) -> None:
+    """End the bypasses of the users who were removed, and note the removal in the journal."""
     for result in results:
         if result.state.value == "removed":
+            end_bypasses(result.name)
             where = "here and at IAMPASS" if result.at_iampass else "here, and kept at IAMPASS"
             Journal().note(f"{quoted(result.name)} was removed {where}", NOTICE)
 

@@ -346,6 +346,20 @@ def unknown_there(clinic: Clinic) -> None:
 
 
 @contextlib.contextmanager
+def bypassed(_clinic: Clinic) -> Iterator[None]:
+    run_command("bypass", "alice", "--for", "1h")
+    yield
+    run_command("bypass", "end", "alice")
+
+
+@contextlib.contextmanager
+def corrupt_bypasses(_clinic: Clinic) -> Iterator[None]:
+    (ETC / "bypasses.json").write_text("{")
+    yield
+    (ETC / "bypasses.json").unlink()
+
+
+@contextlib.contextmanager
 def refusals(clinic: Clinic) -> Iterator[None]:
     (PAM / "only-the-phone").write_text("auth required pam_iampass.so\n")
     clinic.sandbox.auto = "deny"
@@ -499,6 +513,13 @@ def console_asks(clinic: Clinic) -> None:
     change(PAM / "login", "@include common-auth", f"@include common-auth\n{OURS}")
 
 
+@contextlib.contextmanager
+def bypass(clinic: Clinic) -> Iterator[None]:
+    run_command("bypass", "carol", "--for", "15m").check_returncode()
+    yield
+    run_command("bypass", "end", "carol").check_returncode()
+
+
 STACKS = {
     "stack-approved-fails": [UNIX, OURS, "auth required pam_deny.so"],
     "stack-denial-passes": [UNIX, "auth optional pam_iampass.so", PERMIT],
@@ -549,9 +570,13 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "user-unknown": named("nobody-of-that-name"),
     "entry-never-used": entry_of_nobody,
     "user-without-token": named(WITHOUT_TOKEN),
+    "user-bypassed": bypass,
+    "bypass-unusable": lambda clinic: (ETC / "bypasses.json").write_text("{"),
     "users-without-token": lambda clinic: None,
     "users-without-phone-check": unlisted_pass,
     "user-exempt": named("daemon"),
+    "user-bypassed": bypassed,
+    "bypass-unusable": corrupt_bypasses,
     "no-device": no_phone,
     "not-at-iampass": unknown_there,
     "user-rests": refusals,
