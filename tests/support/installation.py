@@ -31,7 +31,8 @@ class Installation:
         """Create a local account."""
         subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", name], check=True)
         if password:
-            subprocess.run(["chpasswd"], input=f"{name}:{password}\n", text=True, check=True)
+            cheap = ["chpasswd", "--crypt-method", "SHA512", "--sha-rounds", "1000"]
+            subprocess.run(cheap, input=f"{name}:{password}\n", text=True, check=True)
 
     def configure(self, sandbox: Sandbox, **settings: str) -> None:
         """Write the settings for a sandbox; `settings` are further keys with their YAML text."""

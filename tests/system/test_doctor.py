@@ -513,13 +513,6 @@ def console_asks(clinic: Clinic) -> None:
     change(PAM / "login", "@include common-auth", f"@include common-auth\n{OURS}")
 
 
-@contextlib.contextmanager
-def bypass(clinic: Clinic) -> Iterator[None]:
-    run_command("bypass", "carol", "--for", "15m").check_returncode()
-    yield
-    run_command("bypass", "end", "carol").check_returncode()
-
-
 STACKS = {
     "stack-approved-fails": [UNIX, OURS, "auth required pam_deny.so"],
     "stack-denial-passes": [UNIX, "auth optional pam_iampass.so", PERMIT],
@@ -570,8 +563,6 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "user-unknown": named("nobody-of-that-name"),
     "entry-never-used": entry_of_nobody,
     "user-without-token": named(WITHOUT_TOKEN),
-    "user-bypassed": bypass,
-    "bypass-unusable": lambda clinic: (ETC / "bypasses.json").write_text("{"),
     "users-without-token": lambda clinic: None,
     "users-without-phone-check": unlisted_pass,
     "user-exempt": named("daemon"),
