@@ -30,6 +30,9 @@ def _line(text: str) -> str:
     return clean(text, 2000)
 
 
+RUN_AS_ROOT = "run it as root"
+"""The remedy where a file may be in order and only this user cannot read it."""
+
 _IN_ONE_LINE = 5  # problems; a user table can have a hundred thousand
 
 

@@ -95,6 +95,9 @@ def group() -> None:
     """A second factor for Linux logins: sshd, sudo and su ask for approval on the user's phone through IAMPASS.
 
     The settings are in /etc/iampass/iampass.yaml, the users in /etc/iampass/users.yaml and /etc/iampass/users.d.
+
+    When logins fail, read operations.md in /usr/share/doc/libpam-iampass (Debian) or /usr/share/doc/pam-iampass. In the
+    same folder are deploy.md, doctor.md (all findings) and settings.md.
     """
 
 

@@ -33,7 +33,8 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
     remedy. If there is no error, a line says how many users are asked, exempt or denied; `pam-iampass user list` says
     who and why. Nothing is changed, and IAMPASS is not called.
 
-    The exit status is 0 if there is no error (warnings do not count), and 1 otherwise.
+    The exit status is 0 if there is no error (warnings do not count), and 1 otherwise, also where a file could not be
+    read.
     """
     report = check_config(config)
     if as_json:
@@ -55,7 +56,7 @@ def _show(report: ConfigReport, config: Path) -> None:
         line(f"With the accounts of this machine, {summary(user_status(config).users)}")
     errors, warnings = report.count(Severity.ERROR), count(report.count(Severity.WARNING), "warning")
     if errors:
-        verdict = f"{count(errors, 'error')}, {warnings}: logins are denied until the errors are fixed."
+        verdict = f"{count(errors, 'error')}, {warnings}: {report.denied}."
     else:
         verdict = f"No error, {warnings}." if report.problems else "All is well."
     line((verdict, "bold green" if report.ok else "bold red"))

@@ -85,21 +85,19 @@ def _known_services() -> list[str]:
 )
 @click.option(
     "--quiet",
-    "choice",
-    flag_value="quiet",
+    is_flag=True,
     help="For sshd: the phone after any first factor, without a prompt, for every client (the default).",
 )
 @click.option(
     "--prompt",
     "--key",
-    "choice",
-    flag_value="key",
+    "key",
+    is_flag=True,
     help="For sshd: a prompt after a key, then the phone.",
 )
 @click.option(
     "--password",
-    "choice",
-    flag_value="password",
+    is_flag=True,
     help="For sshd: a prompt after the password, then the phone.",
 )
 @click.option("--dry-run", is_flag=True, help="Check, show every change as a diff, and change nothing.")
@@ -118,13 +116,14 @@ def _known_services() -> list[str]:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     services: tuple[str, ...],
-    choice: str | None,
     dry_run: bool,
     minutes: int | None,
     force: bool,
     trial_over: str | None,
     deadline: float | None,
+    **ways: bool,
 ) -> None:
     """Make SERVICES ask the phone after the first factor.
 
@@ -154,6 +153,10 @@ def command(
         return
     if not services:
         raise click.UsageError("name the services, such as sshd, sudo, su")
+    chosen = [way for way, wanted in ways.items() if wanted]
+    if len(chosen) > 1:
+        raise click.UsageError(f"--{' and --'.join(chosen)} exclude each other")
+    choice = chosen[0] if chosen else None
     if choice and "sshd" not in services:
         raise click.UsageError("--quiet, --prompt, --key and --password are for sshd")
     if dry_run and minutes:

@@ -51,6 +51,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Install pam-iampass, python3-requests and python3-yaml for this Python",
         ),
         _error(
+            "state-full",
+            "There is no room for the module's state in {path}",
+            "In `/run/iampass` the module counts the requests to each phone: while it cannot, logins that need the"
+            " phone are denied, with a recovery code too. In `/var/lib/iampass` it marks recovery codes as used:"
+            " while it cannot, they are not accepted.",
+            "Make room there (df {path}), or remount it read-write; no restart is needed",
+        ),
+        _error(
             "state-folder",
             "{path} {what}",
             "The module stores refusals and recovery codes there. The folder must belong to `iampass`, with mode 0700,"
@@ -466,6 +474,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "sshd does not run PAM's `auth` stack for a key. It asks for more only if every list of methods in"
             " AuthenticationMethods contains keyboard-interactive.",
             _METHODS,
+        ),
+        _note(
+            "sshd-exempt-prompted",
+            "Exempt users too need an ssh client that answers prompts",
+            "With this AuthenticationMethods, sshd requires the prompt of every user before the module can see that the"
+            " user is exempt. Ansible, `BatchMode=yes` and most scripts cannot log in.",
+            "For accounts of programs: a Match block with AuthenticationMethods publickey, or setup sshd --quiet",
         ),
         _error(
             "sshd-no-prompt",

@@ -19,7 +19,7 @@ from pam_iampass.client.origin import Origin
 from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.value_types import exempt_rule
 from pam_iampass.doctor import enrollment_advice
-from pam_iampass.errors import Problem, Severity, shown
+from pam_iampass.errors import RUN_AS_ROOT, Problem, Severity, shown
 from pam_iampass.pam.services import USES
 from pam_iampass.system import sshd
 from pam_iampass.system.programs import CommandUnavailable
@@ -52,6 +52,19 @@ class ConfigReport:
         return sum(problem.severity is severity for problem in self.problems)
 
     @property
+    def denied(self) -> str:
+        """Who is denied until the errors are fixed."""
+        errors = [problem for problem in self.problems if problem.severity is Severity.ERROR]
+        if any(problem.remedy == RUN_AS_ROOT for problem in errors):
+            return "not everything could be read: run it as root"
+        if all(problem.key == enrollment_advice.KEY for problem in errors):
+            lines = ", ".join(f"{problem.file}:{problem.line}" for problem in errors)
+            return f"users without a phone are denied by {lines}"
+        if all(problem.file.parent.name == settings.USERS_FOLDER for problem in errors):
+            return "only the users of these files are denied"
+        return "every service that uses these settings denies every login"
+
+    @property
     def ok(self) -> bool:
         """Whether the module can work with the configuration."""
         return not self.count(Severity.ERROR)
@@ -78,9 +91,7 @@ def check_config(
         problems += _proxy(config, examination.settings.proxy)
         problems += _siblings(config, examination.settings)
     if os.geteuid() != 0:
-        problems.append(
-            Problem(config, None, "", NOT_ROOT, "run pam-iampass check as root", Severity.WARNING)
-        )
+        problems.append(Problem(config, None, "", NOT_ROOT, RUN_AS_ROOT, Severity.WARNING))
     return ConfigReport(
         settings_files=examination.settings.files if examination.settings else (config,),
         table_files=table.files if table else (),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pam_iampass.config.settings import Settings
 
-_KEY = "enroll_at_login"
+KEY = "enroll_at_login"
 _WHAT = "needs first_factor=publickey on this line: without it, users who have no phone are denied"
 
 
@@ -38,7 +38,7 @@ def problems(settings: Settings, folders: Sequence[Path] = FOLDERS) -> Iterator[
             if any("pam_iampass" in text for text in files.texts(service)):
                 file = files.path(service) or files.folders[0] / service
                 what = f"the PAM service cannot be checked: {error}"
-                yield Problem(file, None, _KEY, what, "correct the PAM file", Severity.WARNING)
+                yield Problem(file, None, KEY, what, "correct the PAM file", Severity.WARNING)
             continue
         for line in ours:
             if not demands_key(line) and line.place not in reported:
@@ -51,7 +51,7 @@ def _problem(line: Handler, service: str) -> Problem:
         "add first_factor=publickey to the line if it is for sshd; otherwise set enroll_at_login "
         f"for the services of sshd only, or services: {{{service}: {{enroll_at_login: false}}}}"
     )
-    return Problem(line.file, line.line, _KEY, _WHAT, remedy, Severity.ERROR)
+    return Problem(line.file, line.line, KEY, _WHAT, remedy, Severity.ERROR)
 
 
 def _names(files: PamFiles) -> list[str]:

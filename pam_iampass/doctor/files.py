@@ -20,6 +20,8 @@ from pam_iampass.system.trusted_folder import mode_of, shell_word, trusted_folde
 
 STATE = (Path(paths.RATE_LIMITS), Path(paths.RECOVERY_CODES).parent, Path(paths.RECOVERY_CODES))
 PROGRAMS = tuple(Path(paths.PROGRAMS) / name for name in ("helper", "agent", "pam_iampass.py"))
+_NEEDED_BYTES = 64 * 1024
+_NEEDED_FILES = 16
 
 _PACKAGES = re.compile(r'^sys\.path\.append\("([^"\n]+)"\)$', re.M)
 _IMPORTS = "import pam_iampass.login.verification, pam_iampass.relay.helper, requests, yaml"
@@ -81,6 +83,25 @@ def packages(programs: Iterable[Path] = PROGRAMS) -> Iterator[Finding]:
             evidence = f"python3 -I -S, with {folder.group(1)}: {last}"
             yield finding("packages-missing", "files", evidence, what=last)
         return
+
+
+def space(folders: Iterable[Path] = STATE) -> Iterator[Finding]:
+    """Whether the module can write its state."""
+    for folder in folders:
+        try:
+            found = os.statvfs(folder)
+        except OSError:
+            continue
+        left = found.f_bavail * found.f_frsize
+        if found.f_flag & os.ST_RDONLY:
+            what = "is read-only"
+        elif left < _NEEDED_BYTES:
+            what = f"has {left} bytes left"
+        elif found.f_files and found.f_favail < _NEEDED_FILES:
+            what = f"has room for {found.f_favail} more files"
+        else:
+            continue
+        yield finding("state-full", "files", f"the file system {what}", path=folder)
 
 
 def state_folders(folders: Iterable[Path] = STATE, user: str = SERVICE_USER) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ from pam_iampass.doctor.state_summary import StateSummary
 from pam_iampass.doctor.sudo import SudoCheck, SudoersRejected, checked_sudoers
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.doctor.users import LockoutCheck, UsersCheck
-from pam_iampass.errors import ConfigurationError, StateError
+from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, StateError
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.stack import PamFiles, PamService
 from pam_iampass.system import sshd, sudoers
@@ -74,6 +74,7 @@ class Doctor:
         found: list[Finding] = []
         checked: list[str] = []
         steps: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+            ("space", files.space),
             ("configuration", self._configuration),
             ("files", self._files),
             ("agent", self._agent),
@@ -201,7 +202,9 @@ class Doctor:
 
     def _configuration(self) -> Iterator[Finding]:
         problems = check_config(self.options.config).problems
-        yield from files.configuration(problem for problem in problems if problem.what != NOT_ROOT)
+        unread = [str(problem) for problem in problems if problem.remedy == RUN_AS_ROOT]
+        self.not_checked += [what for what in unread if NOT_ROOT not in what]
+        yield from files.configuration(problem for problem in problems if problem.remedy != RUN_AS_ROOT)
 
     def _files(self) -> Iterator[Finding]:
         yield from files.account()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +87,7 @@ class SshdCheck:
             )
         yield from self._limits(stack.service, next(iter(users.values())))
         yield from self._text(stack)
+        yield from self._exempt(stack.service, users.values())
         if self._enrolls(stack.service) and not stack.demands_key:
             yield finding("sshd-no-enrolment", "sshd", str(stack.ours))
 
@@ -162,6 +163,14 @@ class SshdCheck:
                 timeout=timeout,
                 enough=timeout + SSHD_MARGIN,
             )
+
+    def _exempt(self, service: str, found: Iterable[SshdSettings]) -> Iterator[Finding]:
+        """Whether exempt users must answer a prompt."""
+        exempt = self.settings.for_service(service).exempt if self.settings else None
+        prompted = any(_KEYBOARD in methods for one in found for methods in one.method_lists)
+        if prompted and exempt and (exempt.users or exempt.groups or exempt.rules):
+            whom = names(sorted([*exempt.users, *exempt.groups]))
+            yield finding("sshd-exempt-prompted", "sshd", f"exempt: {whom or 'rules'}")
 
     def _text(self, stack: StackCheck) -> Iterator[Finding]:
         if self.settings is None or self.settings.for_service(stack.service).prompt is not Prompt.NEVER:

@@ -67,7 +67,7 @@ class UsersCheck:
             where = f"{self.report.table} does not list {name}; unlisted_users: ignore"
             yield finding("users-without-phone-check", "users", where, names=name)
         elif status.state is UserState.EXEMPT:
-            yield finding("user-exempt", "users", status.reason, name=name)
+            yield finding("user-exempt", "users", status.reason, Severity.WARNING, name=name)
 
 
 @dataclass(frozen=True)

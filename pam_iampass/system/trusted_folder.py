@@ -15,7 +15,7 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pam_iampass.errors import MissingFile, UnreadableFile, UntrustedFile
+from pam_iampass.errors import RUN_AS_ROOT, MissingFile, UnreadableFile, UntrustedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Set
@@ -133,6 +133,16 @@ def opened(name: str, flags: int, folder: int) -> Iterator[int]:
         os.close(descriptor)
 
 
+def _is_ordinary_user() -> bool:
+    """Whether this process belongs to neither root nor the user that the module runs as."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name not in ("root", "iampass")
+    except KeyError:
+        return True
+
+
 @contextmanager
 def explained(path: str, *, folder: bool = False) -> Iterator[None]:
     """Raise an UntrustedFile, or one of its kinds, for an error of the system."""
@@ -144,6 +154,8 @@ def explained(path: str, *, folder: bool = False) -> Iterator[None]:
     except PermissionError:
         word = shell_word(path)
         remedy = f"chmod o+x {word}" if folder else f"chown root:iampass {word}; chmod 0640 {word}"
+        if _is_ordinary_user():
+            remedy = RUN_AS_ROOT
         what = f"cannot be {'entered' if folder else 'read'} by user {os.geteuid()}, group {os.getegid()}"
         raise UnreadableFile(path, what, remedy) from None
     except OSError as error:

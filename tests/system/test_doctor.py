@@ -199,6 +199,17 @@ def open_state(clinic: Clinic) -> Iterator[None]:
     folder.chmod(0o700)
 
 
+@contextlib.contextmanager
+def full_run(clinic: Clinic) -> Iterator[None]:
+    """As a real login finds it: there is room for nothing more."""
+    folder = Path("/run/iampass/state")
+    options = f"size=4k,mode=700,uid={folder.stat().st_uid}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], check=True)
+    (folder / "full").write_bytes(b"x" * 4096)
+    yield
+    subprocess.run(["umount", str(folder)], check=True)
+
+
 def open_socket(clinic: Clinic) -> None:
     SOCKET.chmod(0o666)
 
@@ -539,6 +550,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "account-missing": no_account,
     "file-writable": writable_pam_file,
     "packages-missing": no_packages,
+    "state-full": full_run,
     "state-folder": open_state,
     "socket-wrong": open_socket,
     "agent-silent": silent_agent,
@@ -596,6 +608,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-unprotected": edit(SSHD, "PAMServiceName iampass-sshd", "PAMServiceName sshd"),
     "sshd-pam-off": edit(SSHD, "UsePAM yes", "UsePAM no"),
     "sshd-key-bypasses": edit(SSHD, METHODS, ""),
+    "sshd-exempt-prompted": lambda clinic: clinic.machine.change(exempt="{groups: [users]}"),
     "sshd-no-prompt": edit(SSHD, "KbdInteractiveAuthentication yes", "KbdInteractiveAuthentication no"),
     "sshd-password-method": password_method,
     "sshd-phone-only": phone_only_ssh,

@@ -54,7 +54,8 @@ def _login_uid() -> int:
 def check_second_factor(who: Account, service: str, pam_service: str, config: Path) -> Iterator[CheckResult]:
     """Whether `who` would pass the module through `service`, whose PAM service is `pam_service`."""
     if service in _PASSES_ROOT and who.uid == 0:
-        yield fine(f"{service} does not ask root; no other user was checked")
+        remedy = "run setup through sudo as the user who will use it, or name one: SUDO_USER=alice pam-iampass setup"
+        yield warning(f"{service} does not ask root, and no other user was checked", remedy)
         return
     what_for = "su -" if pam_service == "su-l" else service
     loaded = settings.load(config, readers=config_readers())

@@ -242,6 +242,8 @@ def test_only_root_may(administrator: Administrator) -> None:
     [
         (),
         ("sudo", "--key"),
+        ("sshd", "--key", "--password"),
+        ("sshd", "--quiet", "--prompt"),
         ("sudo", "--try", "0"),
         ("sudo", "--dry-run", "--try", "5"),
         ("undo", "confirm"),

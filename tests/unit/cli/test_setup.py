@@ -30,7 +30,7 @@ def test_services_and_options_come_in_any_order() -> None:
     context = parsed("sudo", "--try", "10", "sshd", "--password")
     assert context.args == []
     assert context.params["services"] == ("sudo", "sshd")
-    assert (context.params["minutes"], context.params["choice"]) == (10, "password")
+    assert (context.params["minutes"], context.params["password"]) == (10, True)
 
 
 @pytest.mark.parametrize("arguments", [["sudo", "--json"], ["sudo", "--try", "1441"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -287,3 +288,22 @@ def test_a_trial_that_cannot_be_armed_changes_nothing(stage: Stage) -> None:
         )
     assert stage.files() == stage.before
     assert stage.store.load() == Manifest()
+
+
+@pytest.mark.parametrize("new_sshd", [True, False])
+@pytest.mark.parametrize("choice", ["key", "password", "quiet"])
+def test_the_lines_of_the_operations_page_switch_everything_off(
+    stage: Stage, choice: str, new_sshd: bool
+) -> None:
+    """Typed in a shell with nothing but coreutils and sed."""
+    stage.set_up("sshd", choice, new_sshd=new_sshd)
+    stage.set_up("sudo")
+    stage.set_up("su")
+    page = (Path(__file__).parents[3] / "docs/operations.md").read_text()
+    [typed] = re.findall(r"do it by hand:\n\n((?:    .*\n)+)", page)
+    script = "\n".join(line.replace("/etc/", f"{stage.paths.root}/etc/") for line in typed.splitlines())
+    subprocess.run(["sh", "-euc", "systemctl() { :; }\n" + script], check=True, env={"PATH": "/usr/bin:/bin"})
+    after = {path: state for path, state in stage.files().items() if "/iampass-" not in path}
+    assert after == stage.before
+    stage.undo()
+    assert stage.files() == stage.before
