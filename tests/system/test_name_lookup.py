@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pam_iampass.client.outage import no_route_to_name_servers
 from pam_iampass.client.resolver import Resolver
 from tests.client.talk import USER, api_to, polled, seconds, session_on
 from tests.support.name_service import ADDRESS, BROKEN, RESOLVER, SIX, UNKNOWN, answering
+from tests.support.network import network_without_default_route
 from tests.support.scripted_server import scripted_server
 
 HOSTS = Path("/etc/hosts")
@@ -142,3 +144,12 @@ def test_ipv6_that_is_switched_off_is_no_lack_of_ports(no_ipv6: None, tmp_path: 
         with pytest.raises(Unavailable) as caught:
             api.authenticate_user(USER, deadline=seconds(10.0), attempts=1)
         assert caught.value.cause is Cause.FAR_SIDE
+
+
+def test_with_name_servers_of_its_own_a_machine_is_cut_off_only_without_any_network(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    with network_without_default_route():
+        assert not no_route_to_name_servers(missing)
+        subprocess.run(["ip", "link", "delete", "cable"], check=True)
+        assert no_route_to_name_servers(missing), "a bridge to which nothing is connected"
+    assert no_route_to_name_servers(missing)

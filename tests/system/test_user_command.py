@@ -308,4 +308,4 @@ def test_whoever_is_not_root_is_told_that_root_is_needed() -> None:
     done = subprocess.run([*command, "--token", "t"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("/etc/iampass/iampass.yaml: cannot be read by user")
-    assert done.stderr.endswith("You are not root: root can read the configuration and change it.\n")
+    assert done.stderr.endswith("\n    run it as root\n")

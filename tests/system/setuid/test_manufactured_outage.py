@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.installation import ETC, Installation
 from tests.support.name_service import RESOLVER, SIX, answering
+from tests.support.network import network_without_default_route
 from tests.support.scripted_server import answer, scripted_server
 from tests.support.setuid.people import GROUP_ID
 from tests.support.setuid.stage import Guest, Stage
@@ -68,22 +69,6 @@ def of_user(guest: Guest, program: str) -> list[str]:
     """A command that runs a program as the user."""
     drop = ["setpriv", f"--reuid={guest.person.uid}", f"--regid={GROUP_ID}", "--clear-groups"]
     return [*drop, "/usr/bin/python3", "-I", "-c", program]
-
-
-@contextmanager
-def network_without_default_route() -> Iterator[None]:
-    """This machine is in a network from which nothing else is reached, as behind a proxy."""
-    subprocess.run(["ip", "link", "add", "lan", "type", "bridge"], check=True)
-    try:
-        subprocess.run(["ip", "address", "add", "10.77.0.10/24", "dev", "lan"], check=True)
-        subprocess.run(["ip", "link", "add", "cable", "type", "veth", "peer", "name", "plug"], check=True)
-        for name in ("cable", "plug", "lan"):
-            subprocess.run(["ip", "link", "set", name, "up"], check=True)
-        subprocess.run(["ip", "link", "set", "cable", "master", "lan"], check=True)
-        yield
-    finally:
-        subprocess.run(["ip", "link", "delete", "cable"], check=False)
-        subprocess.run(["ip", "link", "delete", "lan"], check=True)
 
 
 @contextmanager

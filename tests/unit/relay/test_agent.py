@@ -99,9 +99,10 @@ def test_logins_one_after_the_other_share_a_connection(agent: Running) -> None:
 def test_logins_at_the_same_time_each_get_their_own_answer(agent: Running) -> None:
     sandbox = agent.world.sandbox
     sandbox.auto = "ask"
+    agent.world.configure(timeout="30s")
     doors = [agent.door(service=f"test-{number}") for number in range(6)]
     for number in range(6):
-        (sandbox.approve if number % 2 else sandbox.deny)(sandbox.wait_for_request(Setting.token))
+        (sandbox.approve if number % 2 else sandbox.deny)(sandbox.wait_for_request(Setting.token, 20.0))
     codes = sorted(door.finish().code or 0 for door in doors)
     assert codes == [PamCode.SUCCESS] * 3 + [PamCode.ABORT] * 3
     agent.world.wait_for_ends()
