@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,6 +149,4 @@ def test_with_name_servers_of_its_own_a_machine_is_cut_off_only_without_any_netw
     missing = str(tmp_path / "missing")
     with network_without_default_route():
         assert not no_route_to_name_servers(missing)
-        subprocess.run(["ip", "link", "delete", "cable"], check=True)
-        assert no_route_to_name_servers(missing), "a bridge to which nothing is connected"
     assert no_route_to_name_servers(missing)
