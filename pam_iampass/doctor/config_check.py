@@ -90,6 +90,7 @@ def check_config(
         problems += _grace_time(config, examination.settings, sshd_program)
         problems += _proxy(config, examination.settings.proxy)
         problems += _siblings(config, examination.settings)
+        problems += _previous_secret(config, examination.settings)
     if os.geteuid() != 0:
         problems.append(Problem(config, None, "", NOT_ROOT, RUN_AS_ROOT, Severity.WARNING))
     return ConfigReport(
@@ -98,6 +99,15 @@ def check_config(
         users=len(table.entries) if table else 0,
         problems=tuple(problems),
     )
+
+
+def _previous_secret(config: Path, found: settings.Settings) -> Iterator[Problem]:
+    """Whether the secret is being changed: which one is used is known only to who calls IAMPASS."""
+    if found.previous_secret:
+        key, file = "application_secret_file", found.files[1]
+        what = f"{file} has a second line, the previous secret: it is used while IAMPASS rejects the first"
+        remedy = "pam-iampass doctor says which one is used; delete the second line when it is the first"
+        yield Problem(config, None, key, what, remedy, Severity.WARNING)
 
 
 def _advice(config: Path, lines: Mapping[tuple[str, str], int]) -> Iterator[Problem]:
