@@ -260,16 +260,6 @@ def test_a_proxy_on_another_machine_is_not_warned_of(installed: Installed, host:
         ("su: {approver: caller}", "su: {approver: caller}\n  iampass-sudo: {timeout: 30s}", None),
     ],
 )
-def test_a_secret_that_is_being_changed_is_named(installed: Installed) -> None:
-    put(installed.folder / "application-secret", "n3w\n0ld\n", 0o640)
-    (warning,) = installed.warnings()
-    assert (
-        "application_secret_file: warning: application-secret has a second line, the previous secret"
-        in warning
-    )
-    assert "0ld" not in warning
-
-
 def test_settings_that_a_caller_goes_around_with_a_login_shell_are_warned_of(
     installed: Installed, old: str, new: str, warned: str | None
 ) -> None:
@@ -385,3 +375,13 @@ def test_many_files_are_counted_and_not_listed(for_root: Installed) -> None:
     assert "48 more files" in told
     assert "The table lists 50 users." in told
     assert len(told.split("\n")[0]) < 600
+
+
+def test_a_secret_that_is_being_changed_is_named(installed: Installed) -> None:
+    put(installed.folder / "application-secret", "n3w\n0ld\n", 0o640)
+    (warning,) = installed.warnings()
+    assert (
+        "application_secret_file: warning: application-secret has a second line, the previous secret"
+        in warning
+    )
+    assert "0ld" not in warning
