@@ -20,7 +20,8 @@ def boot_id() -> str | None:
     The agent cannot read the file (`ProcSubset=pid` in its unit), so the unit passes the id in a variable.
     """
     try:
-        with open(BOOT_ID, encoding="ascii") as file:
+        # UTF-8 needs no module: this process may be unable to read one, and Python would not look for it again.
+        with open(BOOT_ID, encoding="utf-8") as file:
             text = file.read()
     except OSError:
         text = os.environ.get(VARIABLE, "")

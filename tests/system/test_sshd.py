@@ -133,6 +133,7 @@ def test_a_second_connection_through_the_first_needs_no_second_approval(world: W
 # Time
 
 
+@pytest.mark.timed
 def test_an_approval_in_the_last_second_counts(world: World) -> None:
     world.machine.change(timeout="4s")
     world.sandbox.auto, world.sandbox.delay = "approve", 3.05
