@@ -67,6 +67,7 @@ def test_sudo_and_su_are_approved(stage: Stage) -> None:
         found = SOCKET.lstat()
         assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 0, 0o600)
         iampass = pwd.getpwnam("iampass")
+        wait_until(lambda: status(agent.pid)["Uid"].split()[0] != "0", "it becomes the user iampass")
         facts = status(agent.pid)
         assert facts["Uid"].split() == [str(iampass.pw_uid)] * 4
         assert facts["Gid"].split() == [str(iampass.pw_gid)] * 4
