@@ -146,7 +146,7 @@ def _road(program: Path) -> str:
 
 
 def _is_road(name: str) -> bool:
-    """Whether a program or a PAM service may make somebody root, or let somebody in."""
+    """Whether a program or a PAM service may make a user root, or let a user in."""
     return why_unsuitable(name) is None and not _HARMLESS.fullmatch(name)
 
 

@@ -75,7 +75,7 @@ def _remove_dead_socket(path: str) -> None:
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)
         with contextlib.suppress(ConnectionRefusedError):
-            with contextlib.suppress(BlockingIOError):  # nobody accepts, but somebody listens
+            with contextlib.suppress(BlockingIOError):  # a process listens, and accepts no connection now
                 probe.connect(path)
             raise StateError(f"another agent listens on {path}", "stop it first")
     os.unlink(path)

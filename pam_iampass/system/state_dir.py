@@ -22,7 +22,7 @@ LIMIT = 1024 * 1024
 """The largest file that is read, in bytes."""
 LOCK_PATIENCE = 2.0
 """How long to wait for a lock, in seconds. Each is held for about a millisecond. A process that holds one for longer is
-stopped or hangs, perhaps because somebody wants that: it loses the lock, so that nobody is kept out."""
+stopped or hangs, perhaps because a user stops it: it loses the lock, so that no user is kept out."""
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DISK = "look at the disk: is it full, or read-only?"
