@@ -97,16 +97,22 @@ def caller_approves(sudo_and_su: Installation) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def stage(
+def stage_without_agent(
     sudo_and_su: Installation,
     sandbox: Sandbox,
     journald: Journald,
     phones: Phones,
     newcomers: Iterator[Person],
-) -> Iterator[Stage]:
+) -> Stage:
+    """The stage for sudo and su."""
+    return Stage(sandbox, journald, phones, newcomers, journald.cursor())
+
+
+@pytest.fixture(scope="module")
+def stage(stage_without_agent: Stage) -> Iterator[Stage]:
     """The stage for sudo and su, with the agent."""
     with RunningAgent():
-        yield Stage(sandbox, journald, phones, newcomers, journald.cursor())
+        yield stage_without_agent
 
 
 @pytest.fixture(scope="module")

@@ -10,26 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.support import processes
 from tests.support.agent import SOCKET, RunningAgent
 from tests.support.installation import Installation
-from tests.support.journald import Journald
-from tests.support.setuid.people import AS_ROOT, PROGRAMS, Person
-from tests.support.setuid.stage import Guest, Phone, Phones, Stage, waiting
+from tests.support.setuid.people import AS_ROOT, PROGRAMS
+from tests.support.setuid.stage import Guest, Phone, Stage, waiting
 from tests.support.terminal import Terminal
 
 
 @pytest.fixture
-def stage(
-    sudo_and_su: Installation,
-    sandbox: Sandbox,
-    journald: Journald,
-    phones: Phones,
-    newcomers: Iterator[Person],
-) -> Stage:
+def stage(stage_without_agent: Stage) -> Stage:
     """Where people use sudo and su; whether there is an agent is up to the test."""
-    return Stage(sandbox, journald, phones, newcomers, journald.cursor())
+    return stage_without_agent
 
 
 @pytest.fixture

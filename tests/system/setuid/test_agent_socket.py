@@ -13,29 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.support.agent import SOCKET
-from tests.support.installation import Installation
-from tests.support.journald import Journald
 from tests.support.processes import status
-from tests.support.setuid.people import PROGRAMS, Person
-from tests.support.setuid.stage import Phone, Phones, Stage
+from tests.support.setuid.people import PROGRAMS
+from tests.support.setuid.stage import Phone, Stage
 from tests.support.world import wait_until
 
 AGENT = ["/usr/sbin/pam-iampass-agent", "--socket"]
 
 
 @pytest.fixture
-def stage(
-    sudo_and_su: Installation,
-    sandbox: Sandbox,
-    journald: Journald,
-    phones: Phones,
-    newcomers: Iterator[Person],
-) -> Stage:
+def stage(stage_without_agent: Stage) -> Stage:
     """Where people use sudo and su; the test starts the agent."""
     SOCKET.unlink(missing_ok=True)
-    return Stage(sandbox, journald, phones, newcomers, journald.cursor())
+    return stage_without_agent
 
 
 def listens(path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,10 @@ import pytest
 
 from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
-from pam_iampass.sandbox import Sandbox
 from tests.support.agent import SOCKET, RunningAgent
-from tests.support.installation import Installation
-from tests.support.journald import Journald
 from tests.support.planted_agent import PlantedAgent
 from tests.support.setuid.people import AS_ROOT, GROUP_ID, PROGRAMS, Person, enter_password
-from tests.support.setuid.stage import Guest, Phone, Phones, Stage
+from tests.support.setuid.stage import Guest, Phone, Stage
 
 #: In a namespace of its own a login finds another folder where the agent's would be.
 ELSEWHERE = [
@@ -89,15 +86,9 @@ PLANTED = {
 
 
 @pytest.fixture(scope="module")
-def stage(
-    sudo_and_su: Installation,
-    sandbox: Sandbox,
-    journald: Journald,
-    phones: Phones,
-    newcomers: Iterator[Person],
-) -> Stage:
+def stage(stage_without_agent: Stage) -> Stage:
     """Where people use sudo and su; what is at the socket is up to the test."""
-    return Stage(sandbox, journald, phones, newcomers, journald.cursor())
+    return stage_without_agent
 
 
 @dataclass(frozen=True)
