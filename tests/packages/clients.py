@@ -52,7 +52,7 @@ class Result:
         """The cell of the table."""
         if self.works is None:
             return f"cannot work: {self.reason}"
-        words = f"works with {self.setting}, otherwise not: {self.reason}" if self.setting else "works"
+        words = f"works with {self.setting}; otherwise not: {self.reason}" if self.setting else "works"
         return f"{words}; {self.note}" if self.note else words
 
 
@@ -77,11 +77,10 @@ class Client:
 
 
 HOST = "127.0.0.1"
+BEHIND = "127.0.0.2"
 BASTION = "10.0.0.5"
 """An address of the machine from which nobody is asked."""
 EXEMPT = "exempt"
-MATCH = f"Match User {EXEMPT}\n    AuthenticationMethods publickey\n"
-"""What an administrator writes for an automation account where sshd asks with a prompt."""
 
 _GOT = "&& cat got"
 _OPEN = f"ssh -fNM -o ControlPath=$PWD/open USER@{HOST} &&"
@@ -90,12 +89,12 @@ _SHARED = "-o ControlPath=$PWD/open"
 _PUTTY = '-hostkey "$(cat ~/fingerprint)" -i ~/key.ppk'
 _NO_METHOD = r"Permission denied \(keyboard-interactive\)"
 _BATCH = "BatchMode answers no prompt"
-_OPENED = "a `ControlMaster` connection that is open"
+_OPENED = "a connection that is open (below)"
 
 
-def _anywhere(name: str, command: str, note: str = "", **numbers: int) -> Client:
+def _anywhere(name: str, command: str, note: str = "", copies: int = 1, requests: int = 1) -> Client:
     """Gets in in both ways; the prompt is answered at a terminal."""
-    quiet, prompt = Run(command, **numbers), Run(command, terminal=True, **numbers)
+    quiet, prompt = (Run(command, terminal, copies, requests) for terminal in (False, True))
     return Client(name, Result(quiet, note=note), Result(prompt, note=note))
 
 
@@ -125,7 +124,7 @@ CLIENTS = (
     Client(
         "`ssh` without a terminal (cron, a program that starts it)",
         Result(Run(_SSH)),
-        Result(Run(_SSH), note="ssh answers the prompt with Enter"),
+        Result(Run(_SSH), note="it answers the prompt with Enter"),
     ),
     _shared(
         "`ssh -o BatchMode=yes`",
@@ -134,13 +133,13 @@ CLIENTS = (
     ),
     _shared(
         "`scp -B`",
-        f"scp -q -B USER@{HOST}:precious got {_GOT}",
-        f"scp -q -B {_SHARED} USER@{HOST}:precious got {_GOT}",
+        f"scp -B USER@{HOST}:precious got {_GOT}",
+        f"scp -B {_SHARED} USER@{HOST}:precious got {_GOT}",
     ),
     _shared(
         "`sftp -b`",
-        f"echo get precious got | sftp -q -b - USER@{HOST} {_GOT}",
-        f"echo get precious got | sftp -q -b - {_SHARED} USER@{HOST} {_GOT}",
+        f"echo get precious got | sftp -b - USER@{HOST} {_GOT}",
+        f"echo get precious got | sftp -b - {_SHARED} USER@{HOST} {_GOT}",
     ),
     _anywhere(
         "`ssh` with `ControlMaster`",
@@ -150,7 +149,7 @@ CLIENTS = (
     ),
     _anywhere(
         "`ssh -J`, both machines ask",
-        f"ssh -J USER@{HOST} USER@{HOST} cat precious",
+        f"ssh -J USER@{HOST} USER@{BEHIND} cat precious",
         "one request for each machine",
         requests=2,
     ),
@@ -181,21 +180,19 @@ CLIENTS = (
         Result(Run(_LFTP_QUIET)),
         Result(
             Run(f"export SSH_ASKPASS_REQUIRE=force SSH_ASKPASS=/bin/true; {_LFTP_QUIET}", terminal=True),
-            "`SSH_ASKPASS_REQUIRE=force SSH_ASKPASS=/bin/true`",
+            "`SSH_ASKPASS` (below)",
             Run(_LFTP_QUIET, terminal=True, requests=0, shows="max-retries|timeout"),
-            "it shows no prompt of ssh but that for a password",
+            "it hides ssh's prompt",
         ),
     ),
     _anywhere("`plink`", _PLINK % "-no-antispoof"),
     _anywhere("`pscp`", f"pscp -q {_PUTTY} USER@{HOST}:precious got {_GOT}"),
     Client(
-        "`plink -batch`, `pscp -batch`",
+        "`plink -batch`",
         Result(Run(_PLINK % "-batch")),
         Result(
             None,
-            fails=Run(
-                _PLINK % "-batch", requests=0, shows="Cannot answer interactive prompts in batch mode"
-            ),
+            fails=Run(_PLINK % "-batch", requests=0, shows="Cannot answer interactive prompts in batch mode"),
             reason="it answers no prompt",
         ),
     ),
@@ -205,9 +202,9 @@ CLIENTS = (
         Result(Run(_python("by-paramiko"))),
         Result(
             Run(_python("by-paramiko") + " ''"),
-            'a `password=""`',
+            '`password=""`',
             Run(_python("by-paramiko"), requests=0, shows="AuthenticationException"),
-            "it reads the answer from a terminal",
+            "it asks at the terminal, if it has one",
         ),
     ),
     Client(
@@ -215,9 +212,9 @@ CLIENTS = (
         Result(Run(_python("by-asyncssh"))),
         Result(
             Run(_python("by-asyncssh") + " handler"),
-            "a `client_factory` that answers the prompt",
+            "a handler for prompts (below)",
             Run(_python("by-asyncssh"), requests=0, shows="Permission denied for user"),
-            "it has no handler for prompts",
+            "without one it does not offer the method",
         ),
     ),
     Client(
@@ -231,6 +228,16 @@ CLIENTS = (
         user=EXEMPT,
     ),
 )
+
+ENTER = """\
+class Enter(asyncssh.SSHClient):
+    def kbdint_auth_requested(self):
+        return ""
+
+    def kbdint_challenge_received(self, name, instructions, lang, prompts):
+        return [""] * len(prompts)
+"""
+"""A handler that answers prompts with Enter."""
 
 PROGRAMS = {
     "by-paramiko": f"""\
@@ -251,13 +258,7 @@ import sys
 import asyncssh
 
 
-class Enter(asyncssh.SSHClient):
-    def kbdint_auth_requested(self):
-        return ""
-
-    def kbdint_challenge_received(self, name, instructions, lang, prompts):
-        return [""] * len(prompts)
-
+{ENTER}
 
 async def main():
     factory = {{"client_factory": Enter}} if "handler" in sys.argv else {{}}
