@@ -22,6 +22,7 @@ ORDER = (
     ("audit",),
     ("config",),
     ("client",),
+    ("enforcer",),
     ("system",),
     ("outcome",),
     ("errors",),
