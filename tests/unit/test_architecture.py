@@ -17,7 +17,7 @@ ORDER = (
     ("doctor",),
     ("relay",),
     ("login",),
-    ("pam",),
+    ("session", "pam"),
     ("sandbox",),
     ("audit",),
     ("config",),

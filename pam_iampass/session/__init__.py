@@ -1,0 +1,1 @@
+"""IAMPASS sessions that last as long as a login."""
