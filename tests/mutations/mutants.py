@@ -1183,6 +1183,23 @@ MUTANTS = (
     ),
     Mutant(
         16,
+        "a member of an asked group passes while the name service that knows the group is out of reach",
+        _POLICY,
+        "        accounts.check_groups(account)\n",
+        "        pass\n",
+        _POLICY_TESTS + "test_while_groups_cannot_be_looked_up_nobody_passes_as_not_asked",
+    ),
+    Mutant(
+        16,
+        "a name service that does not answer is taken for one that knows no groups",
+        "pam_iampass/system/name_services.py",
+        "in (_TRYAGAIN, _UNAVAIL)",
+        "in (_TRYAGAIN,)",
+        "tests/system/test_name_service.py"
+        "::test_while_a_name_service_fails_to_name_a_users_groups_nobody_passes_as_not_asked",
+    ),
+    Mutant(
+        16,
         "a user's own methods go before those of a service",
         _POLICY,
         "service.own_methods or methods)",
