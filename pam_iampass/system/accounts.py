@@ -94,7 +94,9 @@ class Accounts:
         except OSError as error:
             raise LookupFailed(f"{error.filename}: {error.strerror}") from None
         if failing is not None:
-            raise LookupFailed(f"looking up the user's groups failed: the name service {failing} is unavailable")
+            raise LookupFailed(
+                f"looking up the user's groups failed: the name service {failing} is unavailable"
+            )
 
     def lists(self, group: str, account: Account) -> bool:
         """Whether the entry of the group lists the account as a member. Raises LookupFailed."""

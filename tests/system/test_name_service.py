@@ -150,7 +150,9 @@ def test_a_name_service_that_takes_its_time_holds_up_nobody_else(slow_groups: No
     assert longest < 1.5
 
 
-def test_while_a_name_service_fails_to_name_a_users_groups_nobody_passes_as_not_asked(asked_group: None) -> None:
+def test_while_a_name_service_fails_to_name_a_users_groups_nobody_passes_as_not_asked(
+    asked_group: None,
+) -> None:
     """getgrouplist(3) says nothing of the failure."""
     not_asked = "alice is not one of `asked`\n"
     with name_service("broken", "group: files broken"):
