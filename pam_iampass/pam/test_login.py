@@ -15,7 +15,6 @@ from pam_iampass.system import sshd, sudoers
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.programs import CommandUnavailable
 
-
 _SERVICE_OF = {"sudo-rs": "sudo", "pkexec": "polkit-1", "run0": "polkit-1"}
 """The PAM service of a program that always uses one with another name."""
 
