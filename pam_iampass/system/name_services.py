@@ -38,8 +38,8 @@ def _status(service: str, user: str, gid: int) -> int:
     """What the service returns; 0 if it is not installed, or does not know such a question."""
     try:
         ask = getattr(ctypes.CDLL(f"libnss_{service}.so.2"), f"_nss_{service}_initgroups_dyn", None)
-    except OSError as error:
-        return 0 if _NOT_INSTALLED in str(error) else _UNAVAIL
+    except OSError as missing:
+        return 0 if _NOT_INSTALLED in str(missing) else _UNAVAIL
     if ask is None:
         return 0
     libc = ctypes.CDLL(None)
