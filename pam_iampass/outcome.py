@@ -44,13 +44,19 @@ class PamCode(enum.IntEnum):
 
 
 class Phase(enum.IntEnum):
-    """The PAM function that decides a login, by its number in the relay protocol."""
+    """The PAM function that was called, by its number in the relay protocol. Only the first two decide a login."""
 
     AUTHENTICATE = 1
     """pam_sm_authenticate: the person can be asked."""
 
     ACCOUNT = 2
     """pam_sm_acct_mgmt in sshd: nothing can be asked, and what is said appears once it is over."""
+
+    OPEN_SESSION = 3
+    """pam_sm_open_session of a login with a kept session."""
+
+    CLOSE_SESSION = 4
+    """pam_sm_close_session of the same."""
 
 
 class Result(enum.Enum):

@@ -1,1 +1,1 @@
-"""IAMPASS sessions that last as long as a login."""
+"""IAMPASS sessions that live as long as a login."""

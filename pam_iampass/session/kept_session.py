@@ -58,24 +58,18 @@ class EndedBy(enum.Enum):
 
 
 @dataclass(frozen=True)
-class AttachedLogin:
-    """One login session that a kept session belongs to, as the door reported it."""
+class StoredLogin:
+    """An attached login (`attached.AttachedLogin`), without its pidfd."""
 
     pid: int
-    """The process of the door in the session phase. When it ends, the login is over."""
     user: str
     uid: int
-    """The account of the login."""
     service: str
     audit_session: int | None = None
-    """The kernel's audit session (pam_loginuid); None if it has none."""
-    xdg_session: str = ""
-    """logind's session; empty for none."""
-    tty: str = ""
-    address: str = ""
-    """The client's address; empty outside sshd."""
-    key: str = ""
-    """The fingerprint of the key that sshd accepted; empty if it is unknown."""
+    xdg_session: str | None = None
+    tty: str | None = None
+    rhost: str | None = None
+    key: str | None = None
     since: float = 0.0
     """Unix time."""
 
@@ -121,8 +115,6 @@ class KeptSession:
     rhost: str
     address: str
     """The address of the ssh client (SSH_CONNECTION); empty outside sshd."""
-    key: str
-    """The fingerprint of the key, as far as it was known at the approval; else empty."""
     methods: tuple[str, ...]
     """The methods that the request allowed; empty if IAMPASS chose."""
     rules: Rules
@@ -132,7 +124,7 @@ class KeptSession:
     """When the phone approved it, in seconds since boot; 0 while it has not."""
     since: float
     """The same as Unix time, for people."""
-    attached: tuple[AttachedLogin, ...] = ()
+    attached: tuple[StoredLogin, ...] = ()
     status: str = ""
     """The last status that IAMPASS reported."""
     status_since: float = 0.0
@@ -181,7 +173,7 @@ def decode(data: bytes) -> KeptSession:
                 "state": State(members["state"]),
                 "methods": tuple(members["methods"]),
                 "rules": _rules(members["rules"]),
-                "attached": tuple(AttachedLogin(**_known(AttachedLogin, one)) for one in members["attached"]),
+                "attached": tuple(StoredLogin(**_known(StoredLogin, one)) for one in members["attached"]),
                 "ended_by": None if members.get("ended_by") is None else EndedBy(members["ended_by"]),
             }
         )

@@ -11,7 +11,7 @@ import pytest
 from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.errors import StateError
 from pam_iampass.session.kept_session import (
-    AttachedLogin,
+    StoredLogin,
     EndedBy,
     KeptSession,
     Rules,
@@ -23,7 +23,7 @@ from pam_iampass.session.kept_session import (
 )
 from pam_iampass.session.store import SessionStore
 
-LOGIN = AttachedLogin(4711, "alice", 1000, "iampass-sshd", 12, "c3", "pts/0", "192.0.2.7", "SHA256:abc", 1.5)
+LOGIN = StoredLogin(4711, "alice", 1000, "iampass-sshd", 12, "c3", "pts/0", "192.0.2.7", "SHA256:abc", 1.5)
 KEPT = KeptSession(
     id="5f0c" * 8,
     state=State.OPEN,
@@ -34,7 +34,6 @@ KEPT = KeptSession(
     service="iampass-sshd",
     rhost="192.0.2.7",
     address="192.0.2.7",
-    key="",
     methods=("facial",),
     rules=Rules.of(SessionSettings()),
     began=100.5,
@@ -108,7 +107,7 @@ def test_a_file_of_another_version_is_read() -> None:
     del members["covered"], members["attached"][0]["key"]
     members["more"] = members["attached"][1]["more"] = members["rules"]["more"] = 1
     found = decode(json.dumps(members).encode())
-    assert found == replace(KEPT, attached=(replace(LOGIN, key=""), KEPT.attached[1]))
+    assert found == replace(KEPT, attached=(replace(LOGIN, key=None), KEPT.attached[1]))
 
 
 def test_ids_are_random_and_checked() -> None:
