@@ -11,11 +11,11 @@ import pytest
 from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.errors import StateError
 from pam_iampass.session.kept_session import (
-    StoredLogin,
     EndedBy,
     KeptSession,
     Rules,
     State,
+    StoredLogin,
     decode,
     encode,
     is_id,
