@@ -739,8 +739,8 @@ MUTANTS = (
         7,
         "an error inside the module writes no audit record",
         "pam_iampass/module.py",
-        "except BaseException as error:",
-        "except ZeroDivisionError as error:",
+        "except BaseException as error:  # noqa: BLE001 - an entry point: SystemExit",
+        "except ZeroDivisionError as error:  # noqa: BLE001 - an entry point: SystemExit",
         _MODULE + "test_whatever_is_raised_inside_denies_and_leaves_a_record",
     ),
     Mutant(
@@ -1183,6 +1183,23 @@ MUTANTS = (
         "if found in own or accounts.lists(name, account):",
         "if found in own:",
         _POLICY_TESTS + "test_members_of_a_named_group_are_asked_primary_supplementary_or_listed",
+    ),
+    Mutant(
+        16,
+        "a member of an asked group passes while the name service that knows the group is out of reach",
+        _POLICY,
+        "        accounts.check_groups(account)\n",
+        "        pass\n",
+        _POLICY_TESTS + "test_while_groups_cannot_be_looked_up_nobody_passes_as_not_asked",
+    ),
+    Mutant(
+        16,
+        "a name service that does not answer is taken for one that knows no groups",
+        "pam_iampass/system/name_services.py",
+        "in (_TRYAGAIN, _UNAVAIL)",
+        "in (_TRYAGAIN,)",
+        "tests/system/test_name_service.py"
+        "::test_while_a_name_service_fails_to_name_a_users_groups_nobody_passes_as_not_asked",
     ),
     Mutant(
         16,

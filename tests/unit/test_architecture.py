@@ -17,6 +17,7 @@ ORDER = (
     ("doctor",),
     ("relay",),
     ("login",),
+    ("session",),
     ("pam",),
     ("sandbox",),
     ("audit",),
