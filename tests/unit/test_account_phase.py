@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from pam_iampass.outcome import PamCode
@@ -45,6 +47,15 @@ def test_a_time_out_is_said(world: Setting) -> None:
     assert told.shown == [NOBODY_ANSWERED]
     assert world.outcome() == ("timed_out", "denied")
     assert world.open_sessions == 0
+
+
+def test_during_a_backoff_no_recovery_code_is_mentioned_because_none_can_be_typed(world: Setting) -> None:
+    world.sandbox.auto = "deny"
+    for _ in range(2):
+        account(world)
+    told = account(world)
+    assert told.code == PamCode.PERM_DENIED
+    assert re.fullmatch("Too many requests: none was sent. Wait [0-9]+ seconds[.]", told.errors[0])
 
 
 @pytest.mark.parametrize(
