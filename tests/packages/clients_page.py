@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.packages.clients import CLIENTS, ENTER, Way
+from tests.packages.client_programs import ENTER
+from tests.packages.client_table import CLIENTS
+from tests.packages.clients import Way
 
 HEAD = """\
 # ssh clients

@@ -47,9 +47,9 @@ class Phone:
         """Approve the request, once it is there."""
         self._control("POST", f"/sandbox/requests/{self.request(user, token)}/approve")
 
-    def deny(self, user: str) -> None:
+    def deny(self, user: str = "", token: str = "") -> None:
         """Deny the request, once it is there."""
-        self._control("POST", f"/sandbox/requests/{self.request(user)}/deny")
+        self._control("POST", f"/sandbox/requests/{self.request(user, token)}/deny")
 
     def register(self, path: str) -> None:
         """Open a registration link, and press the button."""

@@ -93,7 +93,7 @@ def states() -> dict[str, str]:
 
 
 def test_settings_come_first_then_services_and_bad_settings_change_nothing(tmp_path: Path) -> None:
-    # That a second run changes nothing, and that what is on can be taken back: tests/packages/test_ansible.py.
+    # That a second run changes nothing, and that what is on can be taken back: tests/packages/test_deploy.py.
     first = play_here(tmp_path)
     assert first.failed == 0, first.shown
     assert "kept-to-ourselves" not in first.shown

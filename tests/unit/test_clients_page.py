@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.packages.clients import CLIENTS
+from tests.packages.client_table import CLIENTS
 from tests.packages.clients_page import page
 
 
