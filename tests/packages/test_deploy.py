@@ -51,7 +51,7 @@ class Controller:
         self.machine = machine
         self.secret = "not-known-yet"
 
-    def start(self, user: str, *services: str, variables: dict[str, Any]: dict[str, Any]) -> Terminal:
+    def start(self, user: str, *services: str, variables: dict[str, Any]) -> Terminal:
         """Run the role as the user, who types a password for sudo."""
         everything = {
             "ansible_become_password": PASSWORD,
@@ -177,9 +177,7 @@ def test_from_nobody_asked_to_everybody_asked_and_back(
     controller.run("sshd", "sudo", pam_iampass_settings=settings, **table)
     cursor = machine.cursor()
     machine.write("/etc/sudoers.d/alice", "Defaults:alice timestamp_type=global\n", 0o440)
-    run = controller.start(
-        "alice", "sshd", "sudo", variables={"pam_iampass_settings": settings, **table}
-    )
+    run = controller.start("alice", "sshd", "sudo", variables={"pam_iampass_settings": settings, **table})
     for _ in ("ssh", "sudo"):
         people.phone.approve(token=tokens["alice"])
     assert changed(run) == 0, "a second run changes nothing"
@@ -205,7 +203,9 @@ def test_from_nobody_asked_to_everybody_asked_and_back(
 
 
 @pytest.fixture(scope="module", params=Way, ids=lambda way: way.value)
-def way(request: pytest.FixtureRequest, administrator: Administrator, controller: Controller) -> Iterator[Way]:
+def way(
+    request: pytest.FixtureRequest, administrator: Administrator, controller: Controller
+) -> Iterator[Way]:
     """sshd asks in this way, everybody but the automation account."""
     found: Way = request.param
     administrator.configure(exempt="{groups: [automation]}", timeout="60s")
