@@ -96,6 +96,13 @@ LOCAL = (
     _anywhere("`sftp`", f"sftp -q USER@{HOST}:precious got {_GOT}"),
     _anywhere("`rsync`", f"rsync USER@{HOST}:precious got {_GOT}"),
     _anywhere("`git`", f"git clone -q USER@{HOST}:repository got && cat got/precious"),
+    _anywhere(
+        "`git`, three fetches at once",
+        f"for one in 1 2 3; do setsid git clone -q USER@{HOST}:repository $one & done; wait; cat [123]/precious",
+        "one request after the other, three in all",
+        copies=3,
+        requests=3,
+    ),
     _anywhere("`sshfs`", f"mkdir far && sshfs USER@{HOST}: far && cat far/precious && fusermount3 -u far"),
     Client(
         "`mosh`",
@@ -156,9 +163,9 @@ LOCAL = (
     ),
 )
 
-_ANSIBLE = f"ansible all -i {HOST}, -u USER -a 'cat precious' %s"
+_ANSIBLE = f"export ANSIBLE_SSH_CONTROL_PATH_DIR=$PWD; ansible all -i {HOST}, -u USER -a 'cat precious' %s"
 _BY_OPEN = """--ssh-common-args="-o ControlPath=$PWD/open" """
-_TWICE = "export ANSIBLE_SSH_CONTROL_PATH_DIR=$PWD; {0} && {0}"
+_TWICE = "{0} && {0}"
 _UNREACHABLE = f"UNREACHABLE(.|\n)*{_NO_METHOD}"
 _ANSIBLE_REASON = "it turns the method off"
 

@@ -133,6 +133,7 @@ def controller(machine: Booted, administrator: Administrator, people: People) ->
     return found
 
 
+@pytest.mark.timeout(900)
 def test_from_nobody_asked_to_everybody_asked_and_back(
     machine: Booted, administrator: Administrator, controller: Controller, people: People
 ) -> None:
