@@ -157,7 +157,12 @@ def report(pamh, phase, flags, argv):
 def register(pamh, path):
     """Note for the service that ends logins that this process has opened a login session."""
     account = pwd.getpwnam(pamh.user)
-    lines = {"user": account.pw_name, "uid": str(account.pw_uid), "service": pamh.service, "pid": str(posix.getpid())}
+    lines = {
+        "user": account.pw_name,
+        "uid": str(account.pw_uid),
+        "service": pamh.service,
+        "pid": str(posix.getpid()),
+    }
     lines["started"] = read_proc("stat").rpartition(")")[2].split()[19]  # proc_pid_stat(5)
     lines["audit_session"] = audit_session()
     lines["xdg_session"] = pamh.env["XDG_SESSION_ID"] if "XDG_SESSION_ID" in pamh.env else None
@@ -167,7 +172,9 @@ def register(pamh, path):
     temporary = f"{LOGINS_FOLDER}/.{kept}.{posix.getpid()}"
     if posix.access(temporary, posix.F_OK):
         posix.unlink(temporary)
-    file = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+    file = posix.open(
+        temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    )
     try:
         posix.fchmod(file, 0o644)
         if posix.write(file, text.encode()) != len(text.encode()):
