@@ -93,19 +93,14 @@ def pam_sm_close_session(pamh, flags, argv):
 
 def session_phase(pamh, phase, flags, argv):
     """Lets nobody in and makes no login fail."""
-    global kept
-    try:
-        kept = taken(pamh)
-        if kept is not None and posix.geteuid() == 0:
-            path = f"{LOGINS_FOLDER}/{kept}.{posix.getpid()}"
-            if phase == OPEN_SESSION:
-                attempt(register, pamh, path)
-            attempt(report, pamh, phase, flags, argv)
-            if phase == CLOSE_SESSION:
-                trust_logins()
-                posix.unlink(path)
-    except BaseException:
-        pass
+    attempt(take, pamh)
+    if kept is not None and posix.geteuid() == 0:
+        path = f"{LOGINS_FOLDER}/{kept}.{posix.getpid()}"
+        if phase == OPEN_SESSION:
+            attempt(register, pamh, path)
+        attempt(report, pamh, phase, flags, argv)
+        if phase == CLOSE_SESSION:
+            attempt(unregister, path)
     return IGNORE
 
 
@@ -113,27 +108,29 @@ def attempt(function, *arguments):
     try:
         function(*arguments)
     except BaseException:
-        pass
+        return
 
 
 def keep(pamh, session):
-    """Remember the session; sshd's keyboard-interactive method leaves nothing but the PAM environment of its process."""
+    """Remember the session. Of sshd's keyboard-interactive process only the PAM environment remains."""
     global kept
     kept = session
     if in_sshd(pamh):
         pamh.env[VARIABLE] = session
 
 
-def taken(pamh):
-    """The id of the kept session or None. The variable must not reach the user's environment."""
+def take(pamh):
+    """Take over the id from the variable, which must not reach the user's environment."""
+    global kept
     if VARIABLE not in pamh.env:
-        return kept
+        return
     try:
         value = pamh.env[VARIABLE]
     except UnicodeError:
         value = ""
     del pamh.env[VARIABLE]
-    return value if kept is None and in_sshd(pamh) and is_session_id(value) else kept
+    if kept is None and in_sshd(pamh) and is_session_id(value):
+        kept = value
 
 
 def is_session_id(text):
@@ -145,8 +142,8 @@ def report(pamh, phase, flags, argv):
     until, who = time.monotonic() + SESSION_WAIT, {}
     gather(pamh, who)
     who["session"] = kept
-    if "XDG_SESSION_ID" in pamh.env:
-        who["xdg_session"] = pamh.env["XDG_SESSION_ID"]
+    if xdg_session(pamh) is not None:
+        who["xdg_session"] = xdg_session(pamh)
     connection = to_agent()
     if connection is not None:
         send(connection, hello(phase, flags, argv[1:]) + items(who), until)
@@ -165,7 +162,7 @@ def register(pamh, path):
     }
     lines["started"] = read_proc("stat").rpartition(")")[2].split()[19]  # proc_pid_stat(5)
     lines["audit_session"] = audit_session()
-    lines["xdg_session"] = pamh.env["XDG_SESSION_ID"] if "XDG_SESSION_ID" in pamh.env else None
+    lines["xdg_session"] = xdg_session(pamh)
     lines["tty"] = pamh.tty
     text = "".join(f"{name}={value}\n" for name, value in lines.items() if value is not None and clean(value))
     trust_logins()
@@ -185,6 +182,17 @@ def register(pamh, path):
         raise
     finally:
         posix.close(file)
+
+
+def xdg_session(pamh):
+    if "XDG_SESSION_ID" in pamh.env:
+        return pamh.env["XDG_SESSION_ID"]
+    return None
+
+
+def unregister(path):
+    trust_logins()
+    posix.unlink(path)
 
 
 def trust_logins():
