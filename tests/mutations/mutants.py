@@ -751,7 +751,7 @@ MUTANTS = (
         7,
         "the native door writes no audit record if it gets no result",
         "doors/native/door.c",
-        "        if (failure.error != ECANCELED)\n            audit_denial(pamh, &failure);",
+        "        if (failure.error != ECANCELED)\n            audit_denial(call->pamh, &failure);",
         "        (void)audit_denial;",
         "tests/pam/native/test_denial.py::test_leaves_one_audit_record",
     ),
