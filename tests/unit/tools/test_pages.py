@@ -22,7 +22,7 @@ from tests.support.man_page import ManPage, plain
 from tests.support.setting import Records
 
 ROOT = Path(__file__).parents[3]
-PAGES = ("pam-iampass.1", "iampass.yaml.5", "pam_iampass.8", "pam-iampass-agent.8")
+PAGES = ("pam-iampass.1", "iampass.yaml.5", "pam_iampass.8", "pam-iampass-agent.8", "pam-iampass-enforcer.8")
 
 
 def made(folder: Path, epoch: str = "1795000000") -> Path:
