@@ -47,9 +47,7 @@ class Cover:
     """Whether it is a further connection, which is attached to the session."""
 
 
-def cover(
-    kept: KeptSession, request: CoverRequest, settings: SessionSettings, now: float
-) -> Cover | None:
+def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, now: float) -> Cover | None:
     """Whether a kept session covers a login, if IAMPASS confirms it.
 
     `settings` are those of the session's service as they are now, `now` is in seconds since boot.
@@ -60,7 +58,11 @@ def cover(
     if not same or _strength(request.methods) > _strength(kept.methods):
         return None
     age = now - kept.approved
-    if _is_within(kept, request) and request.service in settings.covers.services and 0 <= age < settings.covers.within:
+    if (
+        _is_within(kept, request)
+        and request.service in settings.covers.services
+        and 0 <= age < settings.covers.within
+    ):
         return Cover(kept.id, kept.service, age, connection=False)
     if settings.covers_connections and _is_further_connection(kept, request) and 0 <= age < settings.longest:
         return Cover(kept.id, kept.service, age, connection=True)

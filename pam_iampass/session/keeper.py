@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.audit.journal import WARNING
-from pam_iampass.client import Deadline
+from pam_iampass.client import Deadline, Status
 from pam_iampass.client.errors import IampassError
 from pam_iampass.enforcer import protocol as enforcer
 from pam_iampass.errors import PamIampassError, StateError
@@ -116,7 +115,9 @@ class KeptSessions:
         """The sessions that may cover a login, the youngest first. `settings` are those of a service now."""
         registry = self._registry
         with registry.lock:
-            kept = [entry.kept for entry in registry.entries.values() if entry.kept.approver == request.approver]
+            kept = [
+                entry.kept for entry in registry.entries.values() if entry.kept.approver == request.approver
+            ]
         now = registry.clock()
         found = [cover(each, request, settings(each.service), now) for each in kept]
         return sorted(filter(None, found), key=lambda each: each.age)
@@ -129,16 +130,17 @@ class KeptSessions:
         if entry is None:
             return False
         try:
-            active = status_of(entry.kept, self._connect, deadline).active
+            active = status_of(entry.kept, self._connect, deadline) is Status.active
         except (IampassError, PamIampassError, ValueError):
             return False
         with registry.lock:
             if not active and not entry.busy:
                 entry.poll_at = registry.clock()
                 registry.schedule(entry)
-            if not active or entry.kept.revoked:
-                return False
-            return registry.change(entry.kept.id, lambda kept: life.covered(kept, registry.wall_clock())) is not None
+            before = entry.kept.covered
+            if active:
+                registry.change(entry.kept.id, lambda kept: life.covered(kept, registry.wall_clock()))
+            return entry.kept.covered > before
 
     # The process
 
@@ -196,22 +198,25 @@ class KeptSessions:
     def _run(self) -> None:
         """Watch until there is no session any more."""
         registry, seen = self._registry, 0
-        while not self._is_finished():
+        while True:
             for process in self._descriptors.wait(min(registry.wait(), TICK)):
                 self._process_ended(process)
             if seen != (seen := registry.store.version()):
                 self._end_requested()
             for entry, task in registry.take_due():
                 self._hand_out(entry, task)
+            if self._is_finished():
+                return
 
     def _is_finished(self) -> bool:
         with self._registry.lock:
-            entries = self._registry.entries.values()
+            entries, now = self._registry.entries, self._registry.clock()
+            finished = not entries
             if self._stop_at is not None:
-                tells = any(entry.kept.state is State.ENDING and not entry.kept.told for entry in entries)
-                finished = not tells or time.monotonic() > self._stop_at
-            else:
-                finished = not entries
+                telling = (each.next_task() for each in entries.values() if each.kept.state is State.ENDING)
+                finished = time.monotonic() > self._stop_at or not any(
+                    task is Task.TELL and at <= now for at, task in telling
+                )
             if finished:
                 self._thread = None
             return finished

@@ -63,14 +63,20 @@ def not_approved(kept: KeptSession) -> Step:
 
 def opened(kept: KeptSession, login: StoredLogin) -> Step:
     """A login session was opened, and is attached. Where the session has been ended meanwhile, so is the login."""
-    if kept.state is State.ASKED or kept.ended_by in (EndCause.LOGIN, EndCause.NOT_OPENED, EndCause.NOT_APPROVED):
+    if kept.state is State.ASKED or kept.ended_by in (
+        EndCause.LOGIN,
+        EndCause.NOT_OPENED,
+        EndCause.NOT_APPROVED,
+    ):
         return Step(kept)
     others = tuple(each for each in kept.attached if each.pid != login.pid)
     kept = replace(kept, attached=(*others, login))
     if kept.state is State.ENDING:
         return Step(_enforcing(kept))
-    verb = "another login is attached" if others else ""
-    return Step(replace(kept, state=State.OPEN), SessionEvent.OPENED, verb)
+    if kept.away:
+        kept = replace(kept, wanted=_VERBS[kept.rules.when_away], why=Reason.AWAY)
+    reason = "another login is attached" if others else ""
+    return Step(replace(kept, state=State.OPEN), SessionEvent.OPENED, reason)
 
 
 def login_over(kept: KeptSession, pid: int) -> Step:
@@ -140,6 +146,8 @@ def closed(kept: KeptSession, status: str, since: float) -> Step:
 
 def covered(kept: KeptSession, now: float) -> Step:
     """It has covered a login, `now` in Unix time."""
+    if kept.revoked or kept.state not in (State.APPROVED, State.OPEN):
+        return Step(kept)
     return Step(replace(kept, covered=kept.covered + 1, last_covered=now))
 
 

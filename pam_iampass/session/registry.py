@@ -11,7 +11,7 @@ from pam_iampass.audit.journal import ERROR, Journal, SessionRecord
 from pam_iampass.errors import StateError
 from pam_iampass.outcome import SessionEvent
 from pam_iampass.session.entry import Entry, Task
-from pam_iampass.session.kept_session import EndCause, KeptSession, State
+from pam_iampass.session.kept_session import EndCause, KeptSession
 from pam_iampass.session.life import Step
 from pam_iampass.session.store import SessionStore
 from pam_iampass.system.boot import since_boot
@@ -55,7 +55,7 @@ class Registry:
             before, step = entry.kept, event(entry.kept)
             entry.kept = step.kept
             if step.record is not None:
-                self._record(step)
+                self._record(step.record, step)
             if step.kept.is_over:
                 self.forget(ident)
             elif step.kept != before:
@@ -120,14 +120,16 @@ class Registry:
         except StateError as error:  # it is kept all the same, until this process ends
             self.journal.note(error.diagnostics(), ERROR)
 
-    def _record(self, step: Step) -> None:
+    def _record(self, event: SessionEvent, step: Step) -> None:
         kept = step.kept
-        assert step.record is not None
-        quiet = kept.ended_by in (None, EndCause.LOGIN, EndCause.NOT_OPENED)
-        warning = step.record is SessionEvent.AWAY or (kept.state is State.ENDING and not quiet)
+        warning = event is SessionEvent.AWAY or kept.ended_by not in (
+            None,
+            EndCause.LOGIN,
+            EndCause.NOT_OPENED,
+        )
         self.journal.session(
             SessionRecord(
-                *(step.record, kept.id, kept.user, kept.approver, kept.service, kept.rhost),
+                *(event, kept.id, kept.user, kept.approver, kept.service, kept.rhost),
                 step.reason,
                 warning,
             )

@@ -7,7 +7,7 @@ from typing import Callable
 from pam_iampass.audit.journal import ERROR, WARNING, SessionRecord
 from pam_iampass.client import AuthenticationAPI, Deadline, Session, Status
 from pam_iampass.client.errors import IampassError, NotFound, Unavailable
-from pam_iampass.enforcer.protocol import EnforcerUnavailable, Reason, Reply, Request, Result, Verb
+from pam_iampass.enforcer.protocol import EnforcerUnavailable, Reason, Reply, Request, Result
 from pam_iampass.errors import PamIampassError
 from pam_iampass.outcome import SessionEvent
 from pam_iampass.session import life
@@ -88,7 +88,7 @@ class Tasks:
     def _answered(self, entry: Entry, status: Status) -> None:
         """Only what is reported twice in a row ends or locks anything."""
         registry, since, ident = self._registry, self._registry.wall_clock(), entry.kept.id
-        if status.active:
+        if status is Status.active:
             entry.suspect = None
             registry.change(ident, lambda kept: life.active(kept, since))
         elif status.in_progress:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.config.session_settings import SessionSettings
+from pam_iampass.enforcer.protocol import Verb
 from pam_iampass.errors import StateError
 from pam_iampass.session.kept_session import (
     EndCause,
@@ -52,7 +53,9 @@ def store(trusted_folder: Path) -> SessionStore:
 
 
 def test_what_is_written_is_read_back(store: SessionStore) -> None:
-    ending = replace(KEPT, id=new_id(), began=1.0, state=State.ENDING, ended_by=EndCause.PHONE, wanted=Verb.END)
+    ending = replace(
+        KEPT, id=new_id(), began=1.0, state=State.ENDING, ended_by=EndCause.PHONE, wanted=Verb.END
+    )
     store.write(KEPT)
     store.write(ending)
     assert store.all() == ([ending, KEPT], [])
