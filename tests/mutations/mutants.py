@@ -1355,8 +1355,8 @@ MUTANTS = (
         18,
         "outside of sshd a variable attaches a login to any kept session",
         _SESSION_C,
-        "if (variable != NULL && in_sshd(pamh) && is_session_id(variable) &&",
-        "if (variable != NULL && is_session_id(variable) &&",
+        "call->phase == OPEN_SESSION && in_sshd(pamh) && is_session_id",
+        "call->phase == OPEN_SESSION && is_session_id",
         _SESSION_PHASES + "test_outside_of_sshd_a_variable_means_nothing_and_is_removed",
     ),
     Mutant(
@@ -1382,5 +1382,13 @@ MUTANTS = (
         "if self._readable(0.0):",
         "if False and self._readable(0.0):",
         _SESSION_PHASES_OF_AGENT + "test_a_process_that_has_ended_gives_no_pidfd",
+    ),
+    Mutant(
+        18,
+        "a variable that the user sets closes the session of another login",
+        _SESSION_C,
+        "call->phase == OPEN_SESSION && in_sshd",
+        "in_sshd",
+        _SESSION_PHASES + "test_a_variable_that_is_set_after_the_session_was_opened_closes_no_other",
     ),
 )
