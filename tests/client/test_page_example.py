@@ -17,7 +17,9 @@ KEYS = """keys = {"application_id": "my-application", "application_secret": "its
 def run_examples(sandbox: Sandbox) -> dict[str, Any]:
     """Run the page's code, of which only the keys are others; returns its variables."""
     introduction = PAGE.read_text("utf-8").partition("\n## ")[0]
-    code = "\n".join(textwrap.dedent(block) for block in re.findall("(?:^(?: {4}.*)?\n)+", introduction, re.M))
+    code = "\n".join(
+        textwrap.dedent(block) for block in re.findall("(?:^(?: {4}.*)?\n)+", introduction, re.M)
+    )
     assert code.count(KEYS) == 1
     keys = {
         "application_id": sandbox.application_id,

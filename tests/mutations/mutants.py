@@ -1229,8 +1229,8 @@ MUTANTS = (
         17,
         "setup undo stops at the first service that it cannot restore",
         "pam_iampass/setup/operations.py",
-        '                failed[name] = f"{error.what}; {error.remedy}"\n',
-        '                failed[name] = f"{error.what}; {error.remedy}"\n                break\n',
+        "                failed[name] = str(error)\n",
+        "                failed[name] = str(error)\n                break\n",
         "tests/unit/setup/test_operations.py::test_undo_restores_every_service_that_it_can_and_names_the_rest",
     ),
     Mutant(

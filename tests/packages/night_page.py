@@ -24,7 +24,10 @@ class NightPage:
             blocks = re.findall("^ {4,}(?! )(.*)$", body, re.M)
             flowing = re.sub("^ {4,}.*$", "", body, flags=re.M).replace("\n", " ")
             commands = [re.split(" {2,}#", line)[0].rstrip() for line in blocks]
-            self.sections[title] = [*filter(_is_command, commands), *_INLINE.findall(re.sub(" +", " ", flowing))]
+            self.sections[title] = [
+                *filter(_is_command, commands),
+                *_INLINE.findall(re.sub(" +", " ", flowing)),
+            ]
         self.typed: set[str] = set()
 
     def command(self, section: str, start: str, user: str = "alice") -> str:

@@ -125,7 +125,9 @@ def test_a_stack_written_by_hand_keeps_the_package_from_going(
     ready.set_up("sshd", "sudo", "--key")
     machine.run("pam-auth-update", "--enable", "iampass")
     machine.write("/etc/pam.d/chsh", "auth required pam_iampass.so\nauth required pam_permit.so\n")
-    everything = "cd /etc; grep -q pam_iampass pam.d/common-auth; sha256sum pam.d/* ssh/sshd_config.d/* sudoers.d/*"
+    everything = (
+        "cd /etc; grep -q pam_iampass pam.d/common-auth; sha256sum pam.d/* ssh/sshd_config.d/* sudoers.d/*"
+    )
     before = machine.shell(everything)
     refused = machine.run("apt-get", "remove", "-y", "libpam-iampass", check=False)
     assert refused.returncode != 0

@@ -98,7 +98,12 @@ def denied_by_ssh(people: People, user: str = "alice") -> str:
 def denied_by_sudo(people: People, user: str = "alice") -> str:
     """What a denied user of sudo reads. Where a recovery code is asked for, none is typed."""
     login = people.sudo(user)
-    if login.expect(["IAMPASS recovery code[^:]*: ", "(?i)a password is required|authentication|denied|sorry"]) == 0:
+    if (
+        login.expect(
+            ["IAMPASS recovery code[^:]*: ", "(?i)a password is required|authentication|denied|sorry"]
+        )
+        == 0
+    ):
         login.sendline("")
     assert not got_in(login, "root")
     return str(login.shown)
@@ -158,7 +163,9 @@ def test_the_clock_is_wrong(machine: Booted, night: Administrator, people: Peopl
     assert logs_in(people)
     [reason] = reasons(machine, cursor)
     assert re.fullmatch("approved: this machine's clock is 41[0-9] s behind the server's", reason)
-    page.type(machine, "The clock is wrong", "timedatectl set-ntp", check=False)  # no time service in a container
+    page.type(
+        machine, "The clock is wrong", "timedatectl set-ntp", check=False
+    )  # no time service in a container
     assert "Local time" in page.type(machine, "The clock is wrong", "timedatectl status").stdout
     machine.shell("sed -i 's/ --clock-skew 412//' /etc/systemd/system/sandbox.service")
 
@@ -207,7 +214,9 @@ def test_a_bypass_ends_by_itself_and_systemd_records_that(
     cursor = machine.cursor()
     machine.run("pam-iampass", "bypass", "bob", "--for", "5s")
     machine.shell(
-        "until journalctl -q --grep 'the bypass of bob is over' --after-cursor='" + cursor + "'; do sleep 0.2; done"
+        "until journalctl -q --grep 'the bypass of bob is over' --after-cursor='"
+        + cursor
+        + "'; do sleep 0.2; done"
     )
     [over] = [each for each in machine.journal(cursor) if "is over" in str(each["MESSAGE"])]
     assert over["IAMPASS_REASON"] == "its time is over"
@@ -228,7 +237,9 @@ def test_a_person_leaves(machine: Booted, night: Administrator, people: People, 
     assert logs_in(people)
 
 
-def test_a_phone_rings_unasked(machine: Booted, night: Administrator, people: People, page: NightPage) -> None:
+def test_a_phone_rings_unasked(
+    machine: Booted, night: Administrator, people: People, page: NightPage
+) -> None:
     section = "Unexpected requests on a phone"
     for _ in range(2):
         login = people.ssh("alice")
@@ -374,7 +385,9 @@ def test_the_packages_files_are_damaged(
     assert damaged in page.type(machine, BROKEN, "dpkg --verify", check=False).stdout
     night.undo()  # Python itself works
     assert got_in(people.sudo("alice"), "root")
-    page.typed.add(page.command(BROKEN, "apt install --reinstall"))  # from the network; here from the packages' files
+    page.typed.add(
+        page.command(BROKEN, "apt install --reinstall")
+    )  # from the network; here from the packages' files
     here = " ".join(f"/root/packages/{each.name}" for each in PACKAGES.glob("*pam-iampass_*.deb"))
     machine.shell(f"DEBIAN_FRONTEND=noninteractive apt-get install -y --reinstall {here}")
     night.set_up("sshd", "sudo", "su", "--prompt")
