@@ -130,7 +130,10 @@ def recovered(left: int, before: Decision | None) -> Decision:
 
 
 def answered(session: Session, service: ServiceSettings, elapsed: float) -> Decision:
-    """The final status of the session. Only `active` is an approval. The reason names a clock that had to be corrected."""
+    """The final status of the session. Only `active` is an approval.
+
+    The reason names a clock that had to be corrected.
+    """
     from pam_iampass.client.errors import clock_difference
 
     clock = clock_difference(session.clock_offset) if session.clock_offset else ""

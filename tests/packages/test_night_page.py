@@ -5,17 +5,15 @@ The commands come from the page. Denials show what the page says that people see
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 
 import pytest
 
 from tests.packages.administrator import PACKAGES, PASSWORD, Administrator
-from tests.packages.booted import PATIENCE, Booted
+from tests.packages.booted import Booted
 from tests.packages.night_page import PAGE, START, NightPage
 from tests.packages.people import (
-    KEY,
     PROMPT,
     WHO,
     People,
