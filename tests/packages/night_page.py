@@ -10,7 +10,7 @@ from tests.packages.booted import Booted
 
 PAGE = Path(__file__).parents[2] / "docs/operations.md"
 START = "Operations"
-_PROGRAMS = "pam-iampass pam-iampass-agent pam-auth-update systemctl journalctl timedatectl ss dpkg apt"
+_PROGRAMS = "pam-iampass pam-iampass-agent(?=.--) pam-auth-update systemctl journalctl timedatectl ss dpkg apt"
 _INLINE = re.compile(f"`((?:{'|'.join(_PROGRAMS.split())}) [^`]+)`")
 
 
@@ -32,7 +32,8 @@ class NightPage:
 
     def command(self, section: str, start: str, user: str = "alice") -> str:
         """The command of a section that begins so, for a user in place of alice. It counts as typed."""
-        found = [each for each in dict.fromkeys(self.sections[section]) if each.startswith(start)]
+        commands = dict.fromkeys(self.sections[section])
+        found = [start] if start in commands else [each for each in commands if each.startswith(start)]
         assert len(found) == 1, f"{start!r} is not one command of {section!r}: {self.sections[section]}"
         self.typed.add(found[0])
         return found[0].replace("alice", user)

@@ -28,6 +28,7 @@ from tests.support.terminal import Terminal
 AGENT = ("pam-iampass-agent.socket", "pam-iampass-agent.service")
 SWITCH_OFF = "Switch it off"
 AWAY = "IAMPASS is unreachable"
+CLOCK = "The clock is wrong"
 LOST = "A phone is lost"
 BYPASS = "Let a person in without the phone for a while"
 FULL = "The disk is full"
@@ -57,8 +58,9 @@ def night(machine: Booted, administrator: Administrator, before: str) -> Adminis
     administrator.configure()
     administrator.start_iampass()
     administrator.set_up("sshd", "sudo", "su", "--prompt")
-    for user in ("alice", "bob"):
-        machine.run("pam-iampass", "throttle", "clear", user)
+    machine.shell(
+        "pam-iampass recovery revoke alice; for user in alice bob; do pam-iampass throttle clear $user; done"
+    )
     return administrator
 
 
@@ -66,7 +68,9 @@ def night(machine: Booted, administrator: Administrator, before: str) -> Adminis
 def well_again(machine: Booted) -> Iterator[None]:
     """What a test that failed has broken is mended for the next one."""
     yield
-    machine.shell("rm -f /run/full /var/full; chmod a+x /usr/bin/python3.[0-9]*")
+    machine.shell(
+        "rm -f /run/full /var/full; mount -o remount,size=64M /run; chmod a+x /usr/bin/python3.[0-9]*"
+    )
 
 
 def logs_in(people: People, user: str = "alice") -> bool:
@@ -138,6 +142,7 @@ def test_iampass_is_away(machine: Booted, night: Administrator, people: People, 
     assert "IAMPASS is unreachable from this machine." in denied_by_sudo(people)
     assert all("unavailable: start: " in each for each in reasons(machine, cursor))
     assert "unavailable" in page.type(machine, START, "pam-iampass log").stdout
+    assert "state" in page.type(machine, AWAY, "ss -tuanp").stdout.lower()
     found = page.type(machine, AWAY, "pam-iampass doctor", check=False)
     assert found.returncode == 1
     assert "[service-unreachable]" in found.stdout
@@ -161,11 +166,9 @@ def test_the_clock_is_wrong(machine: Booted, night: Administrator, people: Peopl
     assert logs_in(people)
     [reason] = reasons(machine, cursor)
     assert re.fullmatch("approved: this machine's clock is 41[0-9] s behind the server's", reason)
-    page.type(
-        machine, "The clock is wrong", "timedatectl set-ntp", check=False
-    )  # no time service in a container
-    assert "Local time" in page.type(machine, "The clock is wrong", "timedatectl status").stdout
-    machine.shell("sed -i 's/ --clock-skew 412//' /etc/systemd/system/sandbox.service")
+    page.type(machine, CLOCK, "timedatectl set-ntp", check=False)  # a container has no time service
+    assert "Local time" in page.type(machine, CLOCK, "timedatectl status").stdout
+    night.stop_iampass()
 
 
 def test_a_phone_is_lost(machine: Booted, night: Administrator, people: People, page: NightPage) -> None:
@@ -195,12 +198,13 @@ def test_a_person_is_let_in_without_the_phone(
     assert "phone broken, ticket 4711" in page.type(machine, BYPASS, "pam-iampass bypass list").stdout
     assert got_in(people.ssh("alice"), "alice")
     assert got_in(people.sudo("alice"), "root")
+    page.type(machine, BYPASS, "pam-iampass user list")
     page.type(machine, BYPASS, "pam-iampass bypass end")
     assert [each[:3] for each in outcomes(machine.journal(cursor))] == [("bypassed", "ignored", "alice")] * 2
     warnings = page.type(machine, BYPASS, "journalctl SYSLOG_IDENTIFIER").stdout
     assert "alice is let in without the phone until" in warnings
     assert "the bypass of alice is over" in warnings
-    assert page.type(machine, BYPASS, "pam-iampass log").stdout.count("bypassed") == 2
+    assert len(page.type(machine, BYPASS, "pam-iampass log").stdout.splitlines()) == 3, "with the heading"
     assert "bypass" in machine.explained(cursor)
     page.typed |= {"journalctl -x"}
     assert logs_in(people)
@@ -223,6 +227,13 @@ def test_a_bypass_ends_by_itself_and_systemd_records_that(
 
 
 def test_a_person_leaves(machine: Booted, night: Administrator, people: People, page: NightPage) -> None:
+    lost = machine.terminal("sh", "-c", page.command("A person leaves", "pam-iampass phone lost", "dave"))
+    lost.expect(r"\[y/N\]: ")
+    lost.sendline("y")
+    assert lost.finish() == 0, lost.shown
+    machine.shell(
+        "sed -i '/^dave:/d' /etc/iampass/users.yaml; pam-iampass user add dave --token token-of-dave"
+    )
     leave = machine.terminal("sh", "-c", page.command("A person leaves", "pam-iampass user remove", "dave"))
     leave.expect(r"\[y/N\]: ")
     leave.sendline("y")
@@ -341,12 +352,13 @@ def test_the_agent_is_dead(machine: Booted, night: Administrator, people: People
 def test_python_is_broken(
     machine: Booted, night: Administrator, people: People, page: NightPage, before: str
 ) -> None:
+    machine.run("pam-auth-update", "--enable", "iampass")
     machine.shell("chmod a-x /usr/bin/python3.[0-9]*; pkill -KILL -u iampass || :")
     login = people.ssh("alice")
     assert not got_in(login, "alice")
     print(denied_by_sudo(people))
     assert page.type(machine, SWITCH_OFF, "pam-iampass setup undo", check=False).returncode != 0
-    for start in ("rm -f", "sed -i", "systemctl reload ssh"):
+    for start in ("rm -f", "sed -i", "systemctl reload ssh", "pam-auth-update --disable"):
         page.type(machine, SWITCH_OFF, start)
     assert got_in(people.ssh("alice"), "alice")
     password = people.ssh("alice", options=("-o", "PubkeyAuthentication=no"))
@@ -383,9 +395,7 @@ def test_the_packages_files_are_damaged(
     assert damaged in page.type(machine, BROKEN, "dpkg --verify", check=False).stdout
     night.undo()  # Python itself works
     assert got_in(people.sudo("alice"), "root")
-    page.typed.add(
-        page.command(BROKEN, "apt install --reinstall")
-    )  # from the network; here from the packages' files
+    page.command(BROKEN, "apt install --reinstall")  # from the network; here from the packages' files
     here = " ".join(f"/root/packages/{each.name}" for each in PACKAGES.glob("*pam-iampass_*.deb"))
     machine.shell(f"DEBIAN_FRONTEND=noninteractive apt-get install -y --reinstall {here}")
     night.set_up("sshd", "sudo", "su", "--prompt")
@@ -426,4 +436,5 @@ def test_every_command_of_the_page_was_typed(request: pytest.FixtureRequest, pag
     here = [item for item in request.session.items if item.fspath == request.node.fspath]
     if len(here) < sum(name.startswith("test_") for name in vars(request.module)):
         pytest.skip("only some tests of the page were run")
-    assert page.not_typed() == []
+    elsewhere = {"systemctl reload sshd"}  # on Red Hat
+    assert set(page.not_typed()) == elsewhere
