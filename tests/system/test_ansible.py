@@ -121,7 +121,7 @@ def test_settings_come_first_then_services_and_bad_settings_change_nothing(tmp_p
     assert states() == {"sshd": "off", "sudo": "on", "su": "off"}
 
     before = (ETC / "iampass.yaml").read_text()
-    bad = play_here(tmp_path, pam_iampass_services=["sudo"], pam_iampass_settings={"timeout": "never"})
+    bad = play_here(tmp_path, **{**example(), "pam_iampass_settings": {"timeout": "never"}})
     assert bad.ended == (1, 0), bad.shown
     assert "is not a duration" in bad.shown
     assert (ETC / "iampass.yaml").read_text() == before
