@@ -83,9 +83,13 @@ def phone_lost(elapsed: float) -> Decision:
     return denied(Outcome.DENIED, reason, "Your phone was reported lost. " + ASK_THE_ADMINISTRATOR, elapsed)
 
 
-def throttled(reason: str, wait: float) -> Decision:
-    """No request may be sent now. The message is the same whether or not the person has recovery codes."""
-    message = f"Too many requests: none was sent. Wait {wait_of(wait)}, or use a recovery code."
+def throttled(reason: str, wait: float, *, can_type: bool) -> Decision:
+    """No request may be sent now. The message is the same whether or not the person has recovery codes.
+
+    `can_type`: whether the person can answer a prompt, and so type a code.
+    """
+    otherwise = ", or use a recovery code" if can_type else ""
+    message = f"Too many requests: none was sent. Wait {wait_of(wait)}{otherwise}."
     return denied(Outcome.THROTTLED, f"{reason}; {wait_of(wait)} to wait", message)
 
 

@@ -17,7 +17,6 @@ from pam_iampass.outcome import Decision, Login, Outcome, Phase, Result
 from pam_iampass.system.accounts import LookupFailed, UnknownAccount
 
 if TYPE_CHECKING:
-    from pam_iampass.config.settings import ThrottleSettings
     from pam_iampass.login.application import PamApplication
     from pam_iampass.login.approval import PhoneRequest
     from pam_iampass.login.arguments import ModuleArguments
@@ -105,7 +104,7 @@ def _get_approval(
         return recovery.redeem(code)
 
     request = PhoneRequest(required, application, context, prompted=typed is not None)
-    decision = _ask_in_turn(request, rate_limit, settings.throttle)
+    decision = _ask_in_turn(required, request, rate_limit)
 
     enrolls = required.service.enroll_at_login and login.phase is Phase.AUTHENTICATE
     may_enroll = enrolls and required.phone.listed
@@ -120,7 +119,7 @@ def _get_approval(
     return decision
 
 
-def _ask_in_turn(request: PhoneRequest, rate_limit: RateLimit, limits: ThrottleSettings) -> Decision:
+def _ask_in_turn(required: ApprovalRequired, request: PhoneRequest, rate_limit: RateLimit) -> Decision:
     """Wait for the turn, ask the phone, record the result. Raises AtCapacity."""
     from pam_iampass.login.rate_limit import PhoneLost, Throttled
     from pam_iampass.login.request_result import result_of
@@ -128,10 +127,11 @@ def _ask_in_turn(request: PhoneRequest, rate_limit: RateLimit, limits: ThrottleS
 
     remaining = request.deadline.remaining
     try:
-        queued = request.cleanup.enter_context(rate_limit.queued(limits, remaining()))
+        queued = request.cleanup.enter_context(rate_limit.queued(required.settings.throttle, remaining()))
         waited = wait_for_turn(queued, remaining, request.pause, request.announce)
     except Throttled as throttled:
-        return decisions.throttled(str(throttled), throttled.wait)
+        can_type = required.login.phase is Phase.AUTHENTICATE
+        return decisions.throttled(str(throttled), throttled.wait, can_type=can_type)
     except TurnDidNotCome:
         return decisions.turn_did_not_come(request.elapsed())
     except PhoneLost:

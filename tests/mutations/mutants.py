@@ -21,6 +21,7 @@ INVARIANTS = (
     "Setup refuses what would lock out or would not ask the phone, and restores the rest",
     "A bypass is made by root, for one person, and ends",
     "Who is exempt is what the settings say, and a name that cannot be looked up exempts nobody",
+    "Only a login session that a door, as root, has registered is ended or locked",
     "What an administrator relies on when nothing works does what it says",
 )
 
@@ -59,6 +60,8 @@ _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
 _ROADS = "tests/system/setuid/test_roads.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
+_ENFORCER = "tests/system/test_enforcer.py::"
+_REGISTRATIONS = "pam_iampass/enforcer/registrations.py"
 _POLICY = "pam_iampass/login/policy.py"
 _POLICY_TESTS = "tests/unit/login/test_policy.py::"
 _BYPASS = "pam_iampass/login/bypass.py"
@@ -738,8 +741,8 @@ MUTANTS = (
         7,
         "an error inside the module writes no audit record",
         "pam_iampass/module.py",
-        "except BaseException as error:",
-        "except ZeroDivisionError as error:",
+        "except BaseException as error:  # noqa: BLE001 - an entry point: SystemExit",
+        "except ZeroDivisionError as error:  # noqa: BLE001 - an entry point: SystemExit",
         _MODULE + "test_whatever_is_raised_inside_denies_and_leaves_a_record",
     ),
     Mutant(
@@ -1185,6 +1188,23 @@ MUTANTS = (
     ),
     Mutant(
         16,
+        "a member of an asked group passes while the name service that knows the group is out of reach",
+        _POLICY,
+        "        accounts.check_groups(account)\n",
+        "        pass\n",
+        _POLICY_TESTS + "test_while_groups_cannot_be_looked_up_nobody_passes_as_not_asked",
+    ),
+    Mutant(
+        16,
+        "a name service that does not answer is taken for one that knows no groups",
+        "pam_iampass/system/name_services.py",
+        "in (_TRYAGAIN, _UNAVAIL)",
+        "in (_TRYAGAIN,)",
+        "tests/system/test_name_service.py"
+        "::test_while_a_name_service_fails_to_name_a_users_groups_nobody_passes_as_not_asked",
+    ),
+    Mutant(
+        16,
         "a user's own methods go before those of a service",
         _POLICY,
         "service.own_methods or methods)",
@@ -1216,9 +1236,9 @@ MUTANTS = (
         "or account.name in asked.users:\n        return account.name not in asked.users\n",
         _POLICY_TESTS + "test_who_is_named_is_asked_and_all_others_are_exempt",
     ),
-    # 17
+    # 18
     Mutant(
-        17,
+        18,
         "a refused removal of the packages leaves the second factor off",
         "packaging/debian/libpam-iampass.prerm",
         '    refuse_if "$(foreign)"\n',
@@ -1226,7 +1246,7 @@ MUTANTS = (
         "tests/system/setup/test_removal.py::test_a_refused_removal_leaves_the_second_factor_on[_deb]",
     ),
     Mutant(
-        17,
+        18,
         "setup undo stops at the first service that it cannot restore",
         "pam_iampass/setup/operations.py",
         "                failed[name] = str(error)\n",
@@ -1234,7 +1254,7 @@ MUTANTS = (
         "tests/unit/setup/test_operations.py::test_undo_restores_every_service_that_it_can_and_names_the_rest",
     ),
     Mutant(
-        17,
+        18,
         "an edited file is lost when setup is undone",
         "pam_iampass/setup/apply.py",
         'store.keep_edited(record.path, current.content)}: {record.path} as it was edited")',
@@ -1242,7 +1262,7 @@ MUTANTS = (
         "tests/unit/setup/test_apply.py::test_an_edited_file_is_restored_and_the_edited_one_is_kept",
     ),
     Mutant(
-        17,
+        18,
         "doctor exits with 0 although /run is full",
         "pam_iampass/doctor/files.py",
         "        elif left < _NEEDED_BYTES:\n",
@@ -1250,7 +1270,7 @@ MUTANTS = (
         "tests/system/test_doctor.py::test_a_user_whose_logins_would_be_denied_because_run_is_full_is_not_well",
     ),
     Mutant(
-        17,
+        18,
         "with /run full, recovery codes are denied",
         "pam_iampass/login/recovery.py",
         "            return self._spend(code, before or decisions.misconfigured(str(error)))\n",
@@ -1266,7 +1286,7 @@ MUTANTS = (
         _CODES + "test_where_attempts_cannot_be_counted_a_code_is_good_once_all_the_same",
     ),
     Mutant(
-        17,
+        18,
         "with /run full, sudo asks for no recovery code",
         "pam_iampass/login/recovery.py",
         ", Outcome.MISCONFIGURED)",
@@ -1283,7 +1303,7 @@ MUTANTS = (
         _CODES + "test_where_no_request_can_be_counted_none_is_sent_and_a_code_is_asked_for",
     ),
     Mutant(
-        17,
+        18,
         "check says that an error in one user's file denies every login",
         "pam_iampass/doctor/denied.py",
         "elif problem.file.parent.name == USERS_FOLDER:",
@@ -1291,7 +1311,7 @@ MUTANTS = (
         "tests/unit/doctor/test_denied.py::test_an_error_in_the_file_of_a_user_denies_this_user",
     ),
     Mutant(
-        17,
+        18,
         "a clock that had to be corrected is not in the record",
         _DECISIONS,
         "if session.clock_offset else",
@@ -1322,5 +1342,53 @@ MUTANTS = (
         "no_factor = not in_auth and not any(",
         "no_factor = in_auth and not any(",
         _ACCOUNT_CHECK + "test_a_stack_without_a_password_leaves_the_phone_alone",
+    ),
+    Mutant(
+        17,
+        "a registration by the agent's user counts",
+        _REGISTRATIONS,
+        'trusted_file.read(f"{self.folder}/{name}", limit=_LIMIT)',
+        'open(f"{self.folder}/{name}", "rb").read()',
+        _ENFORCER + "test_a_registration_that_root_has_not_written_touches_nobody",
+    ),
+    Mutant(
+        17,
+        "a process with the id of one that has ended is taken for it",
+        _REGISTRATIONS,
+        "if process is None or process.started != registration.started:",
+        "if process is None:",
+        _ENFORCER + "test_a_process_id_that_was_used_again_is_another_process",
+    ),
+    Mutant(
+        17,
+        "su ends the session of the login that it was started in",
+        "pam_iampass/enforcer/logind.py",
+        'if values.get("Leader") != str(registration.pid):',
+        "if not values:",
+        _ENFORCER + "test_a_session_of_logind_is_ended_only_by_its_leader",
+    ),
+    Mutant(
+        17,
+        "any user may ask",
+        "pam_iampass/enforcer/service.py",
+        "if _peer_uid(connection) not in allowed_uids:",
+        "if not allowed_uids:",
+        _ENFORCER + "test_only_the_agents_user_and_root_may_ask",
+    ),
+    Mutant(
+        17,
+        "a user's name can lead to another file",
+        "pam_iampass/enforcer/actions.py",
+        'if user not in ("", ".", "..") and "/" not in user',
+        "if user",
+        _ENFORCER + "test_a_name_that_is_a_path_removes_no_other_file",
+    ),
+    Mutant(
+        17,
+        "a terminal counts by its number alone",
+        "pam_iampass/enforcer/terminals.py",
+        " and is_its_own:",
+        ":",
+        _ENFORCER + "test_the_terminal_of_another_person_with_the_same_number_gets_no_line",
     ),
 )

@@ -11,9 +11,9 @@ from typing import Callable, Optional, Union
 from pam_iampass.login.application import ApplicationGone, PamApplication
 from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
-from pam_iampass.relay.connection import receive
 from pam_iampass.relay.protocol import Frame, FrameError, FrameType, Hello
-from pam_iampass.relay.serve import serve
+from pam_iampass.relay.serve import login_phases, serve
+from pam_iampass.relay.stream import receive
 
 #: The answer to a prompt: a text, None if the application cannot prompt, or a function that returns one.
 Answer = Union[str, None, Callable[[], Optional[str]]]
@@ -54,7 +54,7 @@ class Door:
             self._connection = module
         else:
             self._connection, its = socket.socketpair()
-            self._module = threading.Thread(target=serve, args=(its, module), daemon=True)
+            self._module = threading.Thread(target=serve, args=(its, login_phases(module)), daemon=True)
             self._module.start()
         encoded = {name: value.encode("utf-8", "surrogateescape") for name, value in items.items()}
         with contextlib.suppress(BrokenPipeError):  # the module refused the connection; `finish` reports it
