@@ -10,7 +10,9 @@ from tests.packages.booted import Booted
 
 PAGE = Path(__file__).parents[2] / "docs/operations.md"
 START = "Operations"
-_PROGRAMS = "pam-iampass pam-iampass-agent(?=.--) pam-auth-update systemctl journalctl timedatectl ss dpkg apt"
+_PROGRAMS = (
+    "pam-iampass pam-iampass-agent(?=.--) pam-auth-update systemctl journalctl timedatectl ss dpkg apt"
+)
 _INLINE = re.compile(f"`((?:{'|'.join(_PROGRAMS.split())}) [^`]+)`")
 
 
