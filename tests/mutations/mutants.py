@@ -22,6 +22,7 @@ INVARIANTS = (
     "A bypass is made by root, for one person, and ends",
     "Who is exempt is what the settings say, and a name that cannot be looked up exempts nobody",
     "Only a login session that a door, as root, has registered is ended or locked",
+    "Nothing in the session phases lets anyone in or fails a login",
     "What an administrator relies on when nothing works does what it says",
 )
 
@@ -54,6 +55,9 @@ _ATTACK = "tests/system/setuid/test_manufactured_outage.py::"
 _OUTAGE = "pam_iampass/client/outage.py"
 _VERIFICATION = "pam_iampass/login/verification.py"
 _APPROVAL = "pam_iampass/login/approval.py"
+_SESSION_C = "doors/native/session.c"
+_SESSION_PHASES = "tests/pam/native/test_session_phases.py::"
+_SESSION_PHASES_OF_AGENT = "tests/unit/relay/test_session_phases.py::"
 _SETUP = "tests/unit/setup/test_other_services.py::"
 _SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
@@ -749,7 +753,7 @@ MUTANTS = (
         7,
         "the native door writes no audit record if it gets no result",
         "doors/native/door.c",
-        "        if (failure.error != ECANCELED)\n            audit_denial(pamh, &failure);",
+        "        if (failure.error != ECANCELED)\n            audit_denial(call->pamh, &failure);",
         "        (void)audit_denial;",
         "tests/pam/native/test_denial.py::test_leaves_one_audit_record",
     ),
@@ -1236,9 +1240,9 @@ MUTANTS = (
         "or account.name in asked.users:\n        return account.name not in asked.users\n",
         _POLICY_TESTS + "test_who_is_named_is_asked_and_all_others_are_exempt",
     ),
-    # 18
+    # 19
     Mutant(
-        18,
+        19,
         "a refused removal of the packages leaves the second factor off",
         "packaging/debian/libpam-iampass.prerm",
         '    refuse_if "$(foreign)"\n',
@@ -1246,7 +1250,7 @@ MUTANTS = (
         "tests/system/setup/test_removal.py::test_a_refused_removal_leaves_the_second_factor_on[_deb]",
     ),
     Mutant(
-        18,
+        19,
         "setup undo stops at the first service that it cannot restore",
         "pam_iampass/setup/operations.py",
         "                failed[name] = str(error)\n",
@@ -1254,7 +1258,7 @@ MUTANTS = (
         "tests/unit/setup/test_operations.py::test_undo_restores_every_service_that_it_can_and_names_the_rest",
     ),
     Mutant(
-        18,
+        19,
         "an edited file is lost when setup is undone",
         "pam_iampass/setup/apply.py",
         'store.keep_edited(record.path, current.content)}: {record.path} as it was edited")',
@@ -1262,7 +1266,7 @@ MUTANTS = (
         "tests/unit/setup/test_apply.py::test_an_edited_file_is_restored_and_the_edited_one_is_kept",
     ),
     Mutant(
-        18,
+        19,
         "doctor exits with 0 although /run is full",
         "pam_iampass/doctor/files.py",
         "        elif left < _NEEDED_BYTES:\n",
@@ -1270,7 +1274,7 @@ MUTANTS = (
         "tests/system/test_doctor.py::test_a_user_whose_logins_would_be_denied_because_run_is_full_is_not_well",
     ),
     Mutant(
-        18,
+        19,
         "with /run full, recovery codes are denied",
         "pam_iampass/login/recovery.py",
         "            return self._spend(code, before or decisions.misconfigured(str(error)))\n",
@@ -1286,7 +1290,7 @@ MUTANTS = (
         _CODES + "test_where_attempts_cannot_be_counted_a_code_is_good_once_all_the_same",
     ),
     Mutant(
-        18,
+        19,
         "with /run full, sudo asks for no recovery code",
         "pam_iampass/login/recovery.py",
         ", Outcome.MISCONFIGURED)",
@@ -1303,7 +1307,7 @@ MUTANTS = (
         _CODES + "test_where_no_request_can_be_counted_none_is_sent_and_a_code_is_asked_for",
     ),
     Mutant(
-        18,
+        19,
         "check says that an error in one user's file denies every login",
         "pam_iampass/doctor/denied.py",
         "elif problem.file.parent.name == USERS_FOLDER:",
@@ -1311,7 +1315,7 @@ MUTANTS = (
         "tests/unit/doctor/test_denied.py::test_an_error_in_the_file_of_a_user_denies_this_user",
     ),
     Mutant(
-        18,
+        19,
         "a clock that had to be corrected is not in the record",
         _DECISIONS,
         "if session.clock_offset else",
@@ -1390,5 +1394,102 @@ MUTANTS = (
         " and is_its_own:",
         ":",
         _ENFORCER + "test_the_terminal_of_another_person_with_the_same_number_gets_no_line",
+    ),
+    # 18
+    Mutant(
+        18,
+        "the native door lets a login in by its session phase",
+        "doors/native/door.c",
+        'OPEN_SESSION, flags, argc, argv, ""});\n    return PAM_IGNORE;',
+        'OPEN_SESSION, flags, argc, argv, ""});\n    return PAM_SUCCESS;',
+        _SESSION_PHASES + "test_a_phase_alone_is_ignored",
+    ),
+    Mutant(
+        18,
+        "the native door waits twenty seconds for the agent when a session opens",
+        "doors/native/door.h",
+        "IAMPASS_SESSION_MS 2000",
+        "IAMPASS_SESSION_MS 20000",
+        _SESSION_PHASES + "test_an_agent_that_hangs_delays_the_session_by_two_seconds_at_most",
+    ),
+    Mutant(
+        18,
+        "the native door starts a helper when a session opens",
+        "doors/native/login.c",
+        "!connected && !in_session(call) &&",
+        "!connected &&",
+        _SESSION_PHASES + "test_without_an_agent_the_session_opens_at_once_and_no_helper_is_started",
+    ),
+    Mutant(
+        18,
+        "the agent can ask a question when a session opens",
+        "doors/native/login.c",
+        "if (in_session(login->call) && login->frame.type != RESULT) {",
+        "if (in_session(login->call) && login->frame.type == HELLO) {",
+        _SESSION_PHASES + "test_whatever_the_agent_sends_the_session_opens_in_silence",
+    ),
+    Mutant(
+        18,
+        "a login dies of its caller's limit on the size of files when its session opens",
+        _SESSION_C,
+        "sigaddset(&too_large, SIGXFSZ);",
+        "sigaddset(&too_large, SIGUSR1);",
+        _SESSION_PHASES + "test_where_nothing_can_be_written_the_session_opens_and_nothing_is_left",
+    ),
+    Mutant(
+        18,
+        "a denied login keeps its session",
+        "doors/native/login.c",
+        "if (!decided || (*result != PAM_SUCCESS && *result != PAM_IGNORE))",
+        "if (!decided)",
+        _SESSION_PHASES + "test_a_denied_login_keeps_no_session",
+    ),
+    Mutant(
+        18,
+        "an error while a session opens is raised",
+        "pam_iampass/module.py",
+        "except BaseException as error:  # noqa: BLE001 - an entry point\n",
+        "except ZeroDivisionError as error:\n",
+        _SESSION_PHASES_OF_AGENT + "test_an_error_of_the_one_who_keeps_sessions_fails_no_login",
+    ),
+    Mutant(
+        18,
+        "the id of the kept session reaches the user's environment",
+        _SESSION_C,
+        "(void)pam_putenv(pamh, VARIABLE);",
+        "(void)0;",
+        _SESSION_PHASES + "test_in_sshd_the_id_is_in_the_pam_environment_until_the_session_opens",
+    ),
+    Mutant(
+        18,
+        "outside of sshd a variable attaches a login to any kept session",
+        _SESSION_C,
+        "if (variable != NULL && in_sshd(pamh) && is_session_id(variable) &&",
+        "if (variable != NULL && is_session_id(variable) &&",
+        _SESSION_PHASES + "test_outside_of_sshd_a_variable_means_nothing_and_is_removed",
+    ),
+    Mutant(
+        17,
+        "the door registers logins where others can write",
+        _SESSION_C,
+        "trusted = only_root_writes(IAMPASS_AGENT_FOLDER) && only_root_writes(IAMPASS_LOGINS_FOLDER);",
+        "trusted = true;",
+        _SESSION_PHASES + "test_a_folder_that_root_does_not_own_alone_gets_no_registration",
+    ),
+    Mutant(
+        17,
+        "a name adds a line to the registration of a login",
+        _SESSION_C,
+        "clean = (unsigned char)*byte >= ' ' && *byte != 0x7f;",
+        "clean = *byte != 0x7f;",
+        _SESSION_PHASES + "test_no_value_can_add_a_line_to_the_registration",
+    ),
+    Mutant(
+        17,
+        "a process that took the id of a dead application counts as the login",
+        "pam_iampass/relay/connection.py",
+        "if self._readable(0.0):",
+        "if False and self._readable(0.0):",
+        _SESSION_PHASES_OF_AGENT + "test_a_process_that_has_ended_gives_no_pidfd",
     ),
 )
