@@ -22,6 +22,8 @@ INVARIANTS = (
     "A bypass is made by root, for one person, and ends",
     "Who is exempt is what the settings say, and a name that cannot be looked up exempts nobody",
     "Only a login session that a door, as root, has registered is ended or locked",
+    "Nothing in the session phases lets anyone in or fails a login",
+    "What an administrator relies on when nothing works does what it says",
 )
 
 
@@ -53,6 +55,9 @@ _ATTACK = "tests/system/setuid/test_manufactured_outage.py::"
 _OUTAGE = "pam_iampass/client/outage.py"
 _VERIFICATION = "pam_iampass/login/verification.py"
 _APPROVAL = "pam_iampass/login/approval.py"
+_SESSION_C = "doors/native/session.c"
+_SESSION_PHASES = "tests/pam/native/test_session_phases.py::"
+_SESSION_PHASES_OF_AGENT = "tests/unit/relay/test_session_phases.py::"
 _SETUP = "tests/unit/setup/test_other_services.py::"
 _SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
@@ -69,6 +74,7 @@ _SINKS = "pam_iampass/audit/sinks.py"
 _HANG_UP = "tests/unit/login/test_hang_up.py::"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 _ACCOUNT_CHECK = "tests/unit/doctor/test_account_check.py::"
+_CODES = "tests/unit/login/test_recovered_logins.py::"
 _ACCOUNT = "tests/pam/native/test_account_phase.py::"
 
 MUTANTS = (
@@ -327,8 +333,8 @@ MUTANTS = (
         2,
         "an invalid configuration is tolerated",
         _VERIFICATION,
-        "return decisions.misconfigured(str(error))\n",
-        "return decisions.unlisted(login.user, True)\n",
+        "policy.PolicyError) as error:\n        return decisions.misconfigured(str(error))\n",
+        "policy.PolicyError) as error:\n        return decisions.unlisted(login.user, True)\n",
         _MODULE + "test_broken_settings_deny_whatever_the_policy_for_outages_says",
     ),
     Mutant(
@@ -682,7 +688,7 @@ MUTANTS = (
         6,
         "sessions are never ended",
         _APPROVAL,
-        "cleanup.callback(_end, session, self._context.session_left_open)",
+        "cleanup.callback(self._end, session)",
         "pass",
         _MODULE + "test_denied_on_the_phone_ends_the_login_at_once",
     ),
@@ -690,7 +696,7 @@ MUTANTS = (
         6,
         "a session stays on the server for an hour if the module dies",
         _APPROVAL,
-        "int(required.service.timeout) + SESSION_MARGIN",
+        "self._keeping.duration(required.service.timeout)",
         "3600",
         _MODULE + "test_the_session_ends_on_the_server_by_itself_should_we_die",
     ),
@@ -747,7 +753,7 @@ MUTANTS = (
         7,
         "the native door writes no audit record if it gets no result",
         "doors/native/door.c",
-        "        if (failure.error != ECANCELED)\n            audit_denial(pamh, &failure);",
+        "        if (failure.error != ECANCELED)\n            audit_denial(call->pamh, &failure);",
         "        (void)audit_denial;",
         "tests/pam/native/test_denial.py::test_leaves_one_audit_record",
     ),
@@ -1210,6 +1216,113 @@ MUTANTS = (
         _POLICY_TESTS + "test_the_methods_that_a_service_names_hold_whatever_the_users_are",
     ),
     Mutant(
+        15,
+        "a bypass has no end within a boot",
+        _BYPASS,
+        "return self.seconds - elapsed if 0 <= elapsed < self.seconds else 0.0",
+        "return max(self.seconds - elapsed, 1.0)",
+        _BYPASS_TESTS + "test_within_a_boot_it_lasts_its_time_however_the_clock_is_set",
+    ),
+    Mutant(
+        15,
+        "the first factor is not required of a bypassed user",
+        _VERIFICATION,
+        "    if arguments.first_factor is not None and not login.accepted(arguments.first_factor):\n",
+        "    if context.dirs.bypasses.find(account, login.service) is None and arguments.first_factor is not None "
+        "and not login.accepted(arguments.first_factor):\n",
+        _BYPASS_TESTS + "test_the_key_is_required_all_the_same",
+    ),
+    Mutant(
+        16,
+        "a user whom `asked` lists is not asked",
+        _POLICY,
+        "or account.name in asked.users:\n        return True\n",
+        "or account.name in asked.users:\n        return account.name not in asked.users\n",
+        _POLICY_TESTS + "test_who_is_named_is_asked_and_all_others_are_exempt",
+    ),
+    # 19
+    Mutant(
+        19,
+        "a refused removal of the packages leaves the second factor off",
+        "packaging/debian/libpam-iampass.prerm",
+        '    refuse_if "$(foreign)"\n',
+        "",
+        "tests/system/setup/test_removal.py::test_a_refused_removal_leaves_the_second_factor_on[_deb]",
+    ),
+    Mutant(
+        19,
+        "setup undo stops at the first service that it cannot restore",
+        "pam_iampass/setup/operations.py",
+        "                failed[name] = str(error)\n",
+        "                failed[name] = str(error)\n                break\n",
+        "tests/unit/setup/test_operations.py::test_undo_restores_every_service_that_it_can_and_names_the_rest",
+    ),
+    Mutant(
+        19,
+        "an edited file is lost when setup is undone",
+        "pam_iampass/setup/apply.py",
+        'store.keep_edited(record.path, current.content)}: {record.path} as it was edited")',
+        'record.path}: as it was edited")',
+        "tests/unit/setup/test_apply.py::test_an_edited_file_is_restored_and_the_edited_one_is_kept",
+    ),
+    Mutant(
+        19,
+        "doctor exits with 0 although /run is full",
+        "pam_iampass/doctor/files.py",
+        "        elif left < _NEEDED_BYTES:\n",
+        "        elif left < 0:\n",
+        "tests/system/test_doctor.py::test_a_user_whose_logins_would_be_denied_because_run_is_full_is_not_well",
+    ),
+    Mutant(
+        19,
+        "with /run full, recovery codes are denied",
+        "pam_iampass/login/recovery.py",
+        "            return self._spend(code, before or decisions.misconfigured(str(error)))\n",
+        "            return decisions.misconfigured(str(error))\n",
+        _CODES + "test_where_attempts_cannot_be_counted_a_code_is_good_once_all_the_same",
+    ),
+    Mutant(
+        1,
+        "with /run full, a recovery code is accepted without being looked at",
+        "pam_iampass/login/recovery.py",
+        "            return self._spend(code, before or decisions.misconfigured(str(error)))\n",
+        "            return decisions.recovered(9, decisions.misconfigured(str(error)))\n",
+        _CODES + "test_where_attempts_cannot_be_counted_a_code_is_good_once_all_the_same",
+    ),
+    Mutant(
+        19,
+        "with /run full, sudo asks for no recovery code",
+        "pam_iampass/login/recovery.py",
+        ", Outcome.MISCONFIGURED)",
+        ")",
+        _CODES + "test_where_no_request_can_be_counted_none_is_sent_and_a_code_is_asked_for",
+    ),
+    Mutant(
+        4,
+        "a request is sent although it cannot be counted",
+        "pam_iampass/login/rate_limit_file.py",
+        '            directory.write(f"{self._stem}.json", encoded(state), lock)\n',
+        "            with contextlib.suppress(StateError):\n"
+        '                directory.write(f"{self._stem}.json", encoded(state), lock)\n',
+        _CODES + "test_where_no_request_can_be_counted_none_is_sent_and_a_code_is_asked_for",
+    ),
+    Mutant(
+        19,
+        "check says that an error in one user's file denies every login",
+        "pam_iampass/doctor/denied.py",
+        "elif problem.file.parent.name == USERS_FOLDER:",
+        "elif problem.file.parent.name == problem.key:",
+        "tests/unit/doctor/test_denied.py::test_an_error_in_the_file_of_a_user_denies_this_user",
+    ),
+    Mutant(
+        19,
+        "a clock that had to be corrected is not in the record",
+        _DECISIONS,
+        "if session.clock_offset else",
+        "if session.clock_offset and False else",
+        _MODULE + "test_a_clock_that_had_to_be_corrected_is_named_in_the_record_of_the_login",
+    ),
+    Mutant(
         12,
         "doctor overlooks an account stack that ends before our line",
         "pam_iampass/doctor/account_check.py",
@@ -1281,5 +1394,110 @@ MUTANTS = (
         " and is_its_own:",
         ":",
         _ENFORCER + "test_the_terminal_of_another_person_with_the_same_number_gets_no_line",
+    ),
+    # 18
+    Mutant(
+        18,
+        "the native door lets a login in by its session phase",
+        "doors/native/door.c",
+        'OPEN_SESSION, flags, argc, argv, ""});\n    return PAM_IGNORE;',
+        'OPEN_SESSION, flags, argc, argv, ""});\n    return PAM_SUCCESS;',
+        _SESSION_PHASES + "test_a_phase_alone_is_ignored",
+    ),
+    Mutant(
+        18,
+        "the native door waits twenty seconds for the agent when a session opens",
+        "doors/native/door.h",
+        "IAMPASS_SESSION_MS 2000",
+        "IAMPASS_SESSION_MS 20000",
+        _SESSION_PHASES + "test_an_agent_that_hangs_delays_the_session_by_two_seconds_at_most",
+    ),
+    Mutant(
+        18,
+        "the native door starts a helper when a session opens",
+        "doors/native/login.c",
+        "!connected && !in_session(call) &&",
+        "!connected &&",
+        _SESSION_PHASES + "test_without_an_agent_the_session_opens_at_once_and_no_helper_is_started",
+    ),
+    Mutant(
+        18,
+        "the agent can ask a question when a session opens",
+        "doors/native/login.c",
+        "if (in_session(login->call) && login->frame.type != RESULT) {",
+        "if (in_session(login->call) && login->frame.type == HELLO) {",
+        _SESSION_PHASES + "test_whatever_the_agent_sends_the_session_opens_in_silence",
+    ),
+    Mutant(
+        18,
+        "a login dies of its caller's limit on the size of files when its session opens",
+        _SESSION_C,
+        "sigaddset(&too_large, SIGXFSZ);",
+        "sigaddset(&too_large, SIGUSR1);",
+        _SESSION_PHASES + "test_where_nothing_can_be_written_the_session_opens_and_nothing_is_left",
+    ),
+    Mutant(
+        18,
+        "a denied login keeps its session",
+        "doors/native/login.c",
+        "if (!decided || (*result != PAM_SUCCESS && *result != PAM_IGNORE))",
+        "if (!decided)",
+        _SESSION_PHASES + "test_a_denied_login_keeps_no_session",
+    ),
+    Mutant(
+        18,
+        "an error while a session opens is raised",
+        "pam_iampass/module.py",
+        "except BaseException as error:  # noqa: BLE001 - an entry point\n",
+        "except ZeroDivisionError as error:\n",
+        _SESSION_PHASES_OF_AGENT + "test_an_error_of_the_one_who_keeps_sessions_fails_no_login",
+    ),
+    Mutant(
+        18,
+        "the id of the kept session reaches the user's environment",
+        _SESSION_C,
+        "(void)pam_putenv(pamh, VARIABLE);",
+        "(void)0;",
+        _SESSION_PHASES + "test_in_sshd_the_id_is_in_the_pam_environment_until_the_session_opens",
+    ),
+    Mutant(
+        18,
+        "outside of sshd a variable attaches a login to any kept session",
+        _SESSION_C,
+        "call->phase == OPEN_SESSION && in_sshd(pamh) && is_session_id",
+        "call->phase == OPEN_SESSION && is_session_id",
+        _SESSION_PHASES + "test_outside_of_sshd_a_variable_means_nothing_and_is_removed",
+    ),
+    Mutant(
+        17,
+        "the door registers logins where others can write",
+        _SESSION_C,
+        "trusted = only_root_writes(IAMPASS_AGENT_FOLDER) && only_root_writes(IAMPASS_LOGINS_FOLDER);",
+        "trusted = true;",
+        _SESSION_PHASES + "test_a_folder_that_root_does_not_own_alone_gets_no_registration",
+    ),
+    Mutant(
+        17,
+        "a name adds a line to the registration of a login",
+        _SESSION_C,
+        "clean = (unsigned char)*byte >= ' ' && *byte != 0x7f;",
+        "clean = *byte != 0x7f;",
+        _SESSION_PHASES + "test_no_value_can_add_a_line_to_the_registration",
+    ),
+    Mutant(
+        17,
+        "a process that took the id of a dead application counts as the login",
+        "pam_iampass/relay/connection.py",
+        "if self._readable(0.0):",
+        "if False and self._readable(0.0):",
+        _SESSION_PHASES_OF_AGENT + "test_a_process_that_has_ended_gives_no_pidfd",
+    ),
+    Mutant(
+        18,
+        "a variable that the user sets closes the session of another login",
+        _SESSION_C,
+        "call->phase == OPEN_SESSION && in_sshd",
+        "in_sshd",
+        _SESSION_PHASES + "test_a_variable_that_is_set_after_the_session_was_opened_closes_no_other",
     ),
 )

@@ -110,6 +110,11 @@ def deadline(milliseconds: int) -> Frame:
     return Frame(b"D", struct.pack("!I", milliseconds))
 
 
+def keep(session: str) -> Frame:
+    """KEEP."""
+    return Frame(b"K", session.encode())
+
+
 def result(code: int) -> Frame:
     """RESULT."""
     return Frame(b"R", struct.pack("!I", code))
@@ -121,6 +126,10 @@ class DoorConnection:
     def __init__(self, connection: socket.socket, helper: dict[str, Any] | None = None) -> None:
         self._socket = connection
         self._socket.settimeout(PATIENCE)
+        #: The door's process (SO_PEERCRED).
+        self.pid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[
+            0
+        ]
         #: All bytes sent to the door.
         self.sent = b""
         #: All frames received from the door.
