@@ -99,6 +99,10 @@ class Administrator:
         """Whether sshd has PAMServiceName."""
         return self.machine.run("sshd", "-T", "-o", "PAMServiceName=sshd", check=False).returncode == 0
 
+    def has_penalties(self) -> bool:
+        """Whether sshd has PerSourcePenalties."""
+        return self.machine.run("sshd", "-T", "-o", "PerSourcePenalties=no", check=False).returncode == 0
+
     def set_up(self, *words: str) -> str:
         """`pam-iampass setup`; what it said. root has neither key nor token here, which setup warns of: --force."""
         return self.machine.run("pam-iampass", "setup", *words, "--force").stdout
