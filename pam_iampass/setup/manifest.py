@@ -32,6 +32,11 @@ class LineEdit:
     instead: str
 
     @property
+    def kind(self) -> str:
+        """The type of the PAM lines: `auth` or `account`."""
+        return self.instead.split()[0]
+
+    @property
     def own_file(self) -> str:
         """The name of our PAM file, which the replacement includes."""
         return self.instead.split()[-1]
@@ -47,8 +52,8 @@ class FileRecord:
     """The digests of everything that setup may have written there, the last one last."""
     enforcing: bool
     """Whether this file makes the service ask the phone. Such files are written last and removed first."""
-    edit: LineEdit | None = None
-    """The line that was changed, if the file belongs to another package."""
+    edits: tuple[LineEdit, ...] = ()
+    """The lines that were changed, if the file belongs to another package."""
 
     def knows(self, content: Snapshot) -> bool:
         """Whether this is what was there before or what setup has written, so that it was not edited."""
@@ -193,9 +198,16 @@ class ManifestStore:
         return Manifest(services, trial)
 
     def _file(self, found: dict[str, Any]) -> FileRecord:
-        edit = LineEdit(**found["edit"]) if found["edit"] else None
+        # `edit`, of a single line, is what version 0.1 wrote
+        edits = found["edits"] if "edits" in found else [found["edit"]] if found["edit"] else []
         before = self._before(found["before"])
-        return FileRecord(Path(found["path"]), before, tuple(found["written"]), found["enforcing"], edit)
+        return FileRecord(
+            Path(found["path"]),
+            before,
+            tuple(found["written"]),
+            found["enforcing"],
+            tuple(LineEdit(**each) for each in edits),
+        )
 
     def _before(self, found: dict[str, Any] | None) -> Snapshot:
         if found is None:
@@ -229,5 +241,5 @@ def _file_as_object(file: FileRecord) -> dict[str, Any]:
         "before": None if before.content is None else backup,
         "written": file.written,
         "enforcing": file.enforcing,
-        "edit": file.edit and vars(file.edit),
+        "edits": [vars(each) for each in file.edits],
     }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass.setup.errors import FileEdited
 from pam_iampass.setup.manifest import FileRecord, LineEdit, Manifest, ServiceRecord
-from pam_iampass.setup.services import WantedFile, WantedService
+from pam_iampass.setup.services import WantedFile, WantedService, unedited
 from pam_iampass.setup.snapshot import Snapshot, diff, take
 
 
@@ -77,20 +78,27 @@ def _record(file: WantedFile, current: Snapshot, earlier: FileRecord | None, for
     digest = str(Snapshot(file.content).digest)
     same = current.content == file.content
     if earlier is None:
-        if not (same or current.content is None or file.edit or force):
+        if not (same or current.content is None or file.edits or force):
             what = "exists already, with other content than setup would write"
             raise _edited(file.path, current, file.content, what)
-        return FileRecord(file.path, current, (digest,), file.enforcing, file.edit)
+        return FileRecord(file.path, current, (digest,), file.enforcing, file.edits)
     if not same:
-        if file.edit is not None and not earlier.knows(current):
-            # A person or a package restored the line: what is there now is what undo restores.
-            return replace(earlier, before=current, written=(*earlier.written, digest), edit=file.edit)
+        if file.edits and not earlier.knows(current):
+            # A person or a package restored a line: what is there now is what undo restores.
+            content = unedited(current.content, earlier.edits)
+            before = current if content is None else replace(current, content=content)
+            written = (*earlier.written, digest)
+            return replace(earlier, before=before, written=written, edits=_merged(earlier.edits, file.edits))
         _refuse_edited(earlier, current, force)
     written = (*(known for known in earlier.written if known != digest), digest)
-    edit = file.edit
-    if edit is not None and earlier.edit is not None:
-        edit = LineEdit(earlier.edit.line, edit.instead)  # the other of our files was included before
-    return replace(earlier, written=written, edit=edit or earlier.edit)
+    return replace(earlier, written=written, edits=_merged(earlier.edits, file.edits))
+
+
+def _merged(earlier: Iterable[LineEdit], new: Iterable[LineEdit]) -> tuple[LineEdit, ...]:
+    """All edits. Where another of our files was included before, its line is not what undo restores."""
+    known = {edit.kind: edit for edit in earlier}
+    edits = {edit.kind: LineEdit(known.get(edit.kind, edit).line, edit.instead) for edit in new}
+    return tuple({**known, **edits}.values())
 
 
 def _refuse_edited(record: FileRecord, current: Snapshot, force: bool) -> None:

@@ -8,9 +8,12 @@ sshd or sudo or, for every other PAM service, one line of its file. A file in /u
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pam_iampass.config.settings import ExemptSettings, Settings
+from pam_iampass.config.sshd_exceptions import SshdExceptions, exceptions
 from pam_iampass.pam.services import USES, why_unsuitable
 from pam_iampass.pam.stack import PamType
 from pam_iampass.setup.errors import SetupRefused
@@ -24,6 +27,9 @@ SERVICES = ("sshd", "sudo", "su")
 KEY, PASSWORD, QUIET = "key", "password", "quiet"
 """How sshd asks: with a prompt after the key or the password, or without one after any first factor."""
 
+EXEMPT_METHODS = {KEY: "publickey", PASSWORD: "publickey keyboard-interactive:pam"}
+"""What sshd demands of exempt accounts (AuthenticationMethods) in the ways with a prompt."""
+
 _FIRST_FACTOR = re.compile(
     r"^(@include[ \t]+common-auth"
     r"|auth[ \t]+(?P<how>substack|include)[ \t]+"
@@ -32,7 +38,8 @@ _FIRST_FACTOR = re.compile(
 )
 _ACCOUNT = re.compile(
     r"^(@include[ \t]+common-account"
-    r"|account[ \t]+(?P<how>substack|include)[ \t]+(common-account|system-auth|password-auth))[ \t]*$",
+    r"|account[ \t]+(?P<how>substack|include)[ \t]+"
+    r"(common-account|system-auth|password-auth|iampass-sshd|iampass-sshd-password))[ \t]*$",
     re.M,
 )
 _SHARED = {"auth": _FIRST_FACTOR, "account": _ACCOUNT}
@@ -48,7 +55,7 @@ class WantedFile:
     mode: int
     """For a new file; an existing one keeps its permissions."""
     enforcing: bool
-    edit: LineEdit | None = None
+    edits: tuple[LineEdit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,21 +71,28 @@ class WantedService:
     own_file: str
     """The name of our PAM file, with the complete stack."""
     files: tuple[WantedFile, ...]
+    exempt: ExemptSettings = ExemptSettings()
+    exceptions: SshdExceptions = SshdExceptions()
+    """The logins that sshd spares the prompt: those that are exempt."""
 
     @property
     def asks_in(self) -> PamType:
-        """The type of our line."""
+        """The type of our line; sshd's services that prompt also have one of the type account."""
         return PamType.ACCOUNT if self.choice == QUIET else PamType.AUTH
 
 
-def wanted(name: str, choice: str, paths: Paths, *, chooses_service: bool) -> WantedService:
+def wanted(
+    name: str, choice: str, paths: Paths, *, chooses_service: bool, settings: Settings | None = None
+) -> WantedService:
     """The files of a service. `chooses_service` says whether this sshd supports PAMServiceName.
+
+    `settings` say who is exempt.
 
     Raises SetupRefused if the service must not ask the phone, if the machine's PAM files are not understood, or if a
     template is missing.
     """
     if name == "sshd":
-        return _sshd(choice, paths, chooses_service)
+        return _sshd(choice, paths, chooses_service, settings)
     if name == "sudo":
         own = _own(paths, "iampass-sudo")
         drop_in = _template(paths, "sudoers.d/iampass")
@@ -109,20 +123,27 @@ def _asks(path: Path, own_name: str) -> bool:
     return own_name in text.split() or bool(_FIRST_FACTOR.search(text))
 
 
-def _sshd(choice: str, paths: Paths, chooses_service: bool) -> WantedService:
+def _sshd(choice: str, paths: Paths, chooses_service: bool, settings: Settings | None) -> WantedService:
     suffix = "" if choice == KEY else f"-{choice}"
     own_name = f"iampass-sshd{suffix}"
+    pam_service = own_name if chooses_service else "sshd"
     drop_in = _template(paths, f"sshd_config.d/10-iampass{suffix}.conf")
+    exempt, spared = ExemptSettings(), SshdExceptions()
+    if settings is not None and choice in EXEMPT_METHODS:
+        of_service = settings.for_service(pam_service)
+        exempt, spared = of_service.exempt, exceptions(of_service)
+        drop_in += spared.blocks(EXEMPT_METHODS[choice]).encode()
     edits: tuple[WantedFile, ...] = ()
     if not chooses_service:
         lines = drop_in.split(b"\n")
         drop_in = b"\n".join(line for line in lines if b"PAMServiceName" not in line)
         _refuse_both(paths, choice)
-        edits = (_edited(paths, "sshd", own_name, "account" if choice == QUIET else "auth"),)
+        edits = (
+            _edited(paths, "sshd", own_name, *(("account",) if choice == QUIET else ("auth", "account"))),
+        )
     enforcing = WantedFile(paths.sshd_drop_ins / "10-iampass.conf", drop_in, 0o644, True)
-    pam_service = own_name if chooses_service else "sshd"
     files = (_own(paths, own_name), enforcing, *edits)
-    return WantedService("sshd", choice, pam_service, (), own_name, files)
+    return WantedService("sshd", choice, pam_service, (), own_name, files, exempt, spared)
 
 
 def _refuse_both(paths: Paths, choice: str) -> None:
@@ -154,8 +175,8 @@ def _template(paths: Paths, name: str) -> bytes:
         raise SetupRefused(f"{paths.templates / name}: no such file", "reinstall pam-iampass") from None
 
 
-def _edited(paths: Paths, name: str, own_name: str, kind: str = "auth") -> WantedFile:
-    """The file of a PAM service, with our file included in place of the line that includes the shared one."""
+def _edited(paths: Paths, name: str, own_name: str, *kinds: str) -> WantedFile:
+    """The file of a PAM service, with our file included in place of the lines that include the shared ones."""
     path, heading = paths.pam / name, ""
     content = take(path).content
     vendor = next((file for file in paths.vendor(name) if file.exists()), None)
@@ -164,9 +185,11 @@ def _edited(paths: Paths, name: str, own_name: str, kind: str = "auth") -> Wante
     if content is None:
         remedy = "install the package that contains it; ls /etc/pam.d /usr/lib/pam.d shows all PAM services"
         raise SetupRefused(f"{path}: no such file", remedy)
-    new, edit = _included(path, content.decode("utf-8", "surrogateescape"), own_name, kind)
-    new = heading + new
-    return WantedFile(path, new.encode("utf-8", "surrogateescape"), 0o644, True, None if heading else edit)
+    new, edits = heading + content.decode("utf-8", "surrogateescape"), []
+    for kind in kinds or ("auth",):
+        new, edit = _included(path, new, own_name, kind)
+        edits += [edit] if edit and not heading else []
+    return WantedFile(path, new.encode("utf-8", "surrogateescape"), 0o644, True, tuple(edits))
 
 
 def _included(path: Path, text: str, own_name: str, kind: str) -> tuple[str, LineEdit | None]:
@@ -189,13 +212,16 @@ def _included(path: Path, text: str, own_name: str, kind: str) -> tuple[str, Lin
     return text[: match.start()] + instead + text[match.end() :], LineEdit(match.group(), instead)
 
 
-def unedited(content: bytes | None, edit: LineEdit | None) -> bytes | None:
-    """The content with an edit undone, whatever else has changed; None unless its line is there exactly once."""
-    if content is None or edit is None:
+def unedited(content: bytes | None, edits: Sequence[LineEdit]) -> bytes | None:
+    """The content with our edits undone, whatever else has changed; None unless one of their lines is there.
+
+    None as well if one of them is there more than once.
+    """
+    lines = (content or b"").split(b"\n")
+    numbers = [lines.count(edit.instead.encode()) for edit in edits]
+    if not any(numbers) or max(numbers) > 1:
         return None
-    lines = content.split(b"\n")
-    instead = edit.instead.encode()
-    if lines.count(instead) != 1:
-        return None
-    lines[lines.index(instead)] = edit.line.encode("utf-8", "surrogateescape")
+    for edit, number in zip(edits, numbers):
+        if number:
+            lines[lines.index(edit.instead.encode())] = edit.line.encode("utf-8", "surrogateescape")
     return b"\n".join(lines)
