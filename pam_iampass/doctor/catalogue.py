@@ -479,17 +479,17 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "sshd-exempt-prompted",
             "sshd demands the prompt of exempt users: {names}",
             "With this AuthenticationMethods, sshd requires the prompt before the module can see that the user is"
-            " exempt. Ansible, `BatchMode=yes` and most scripts cannot log in. `setup sshd` writes Match blocks for exempt"
-            " users. A Match block that is read before them takes precedence. They cannot contain a name with `*`, `?`,"
-            " `!` or a comma: exempt such users by a group.",
+            " exempt. Ansible, `BatchMode=yes` and most scripts cannot log in. `setup sshd` writes Match blocks for"
+            " exempt users. A Match block that is read before them takes precedence. They cannot contain a name with"
+            " `*`, `?`, `!` or a comma: exempt such users by a group.",
             "pam-iampass setup sshd",
         ),
         _error(
             "sshd-exceptions-outdated",
             "sshd's Match blocks for exempt accounts are not those of the settings",
-            "`setup sshd` with a prompt writes a Match block for `exempt` and one for `asked`. The settings were changed"
-            " since. Accounts that have no block must answer the prompt, so that Ansible and `BatchMode=yes` fail."
-            " Accounts that are no longer exempt log in without the prompt; the module asks their phone nevertheless.",
+            "`setup sshd` with a prompt writes Match blocks for `exempt` and `asked`. The settings were changed since."
+            " Accounts that have no block must answer the prompt, so that Ansible and `BatchMode=yes` fail. Accounts"
+            " that are no longer exempt log in without the prompt; the module asks their phone nevertheless.",
             "pam-iampass setup sshd",
         ),
         _error(

@@ -199,11 +199,10 @@ class ManifestStore:
 
     def _file(self, found: dict[str, Any]) -> FileRecord:
         # `edit`, of a single line, is what version 0.1 wrote
-        edits = found["edits"] if "edits" in found else [found["edit"]] if found["edit"] else []
-        before = self._before(found["before"])
+        edits = found["edits"] if "edits" in found else filter(None, [found["edit"]])
         return FileRecord(
             Path(found["path"]),
-            before,
+            self._before(found["before"]),
             tuple(found["written"]),
             found["enforcing"],
             tuple(LineEdit(**each) for each in edits),

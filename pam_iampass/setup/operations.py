@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from pam_iampass.audit.query import NoJournal, records_since
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
-from pam_iampass.audit.query import NoJournal, records_since
 from pam_iampass.errors import PamIampassError
 from pam_iampass.outcome import Result
 from pam_iampass.setup import apply, plan, services, trial

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pam_iampass.config.settings import ExemptSettings, Settings
@@ -71,8 +71,8 @@ class WantedService:
     own_file: str
     """The name of our PAM file, with the complete stack."""
     files: tuple[WantedFile, ...]
-    exempt: ExemptSettings = ExemptSettings()
-    exceptions: SshdExceptions = SshdExceptions()
+    exempt: ExemptSettings = field(default_factory=ExemptSettings)
+    exceptions: SshdExceptions = field(default_factory=SshdExceptions)
     """The logins that sshd spares the prompt: those that are exempt."""
 
     @property
