@@ -73,6 +73,7 @@ class Outcome(enum.Enum):
     APPROVED = "approved"
     RECOVERED = "recovered"
     EXEMPT = "exempt"
+    COVERED = "covered"
     BYPASSED = "bypassed"
     DENIED = "denied"
     TIMED_OUT = "timed_out"
@@ -84,6 +85,16 @@ class Outcome(enum.Enum):
     CANCELLED = "cancelled"
 
 
+class SessionEvent(enum.Enum):
+    """What happens to a kept session, apart from the logins that it covers."""
+
+    OPENED = "session_opened"
+    ENDED = "session_ended"
+    AWAY = "session_away"
+    BACK = "session_back"
+    SILENT = "session_silent"
+
+
 _SUCCESS = frozenset({Result.SUCCESS})
 _IGNORED = frozenset({Result.IGNORED})
 _DENIED = frozenset({Result.DENIED})
@@ -93,6 +104,7 @@ RESULTS = {
     Outcome.APPROVED: _SUCCESS,
     Outcome.RECOVERED: _SUCCESS,
     Outcome.EXEMPT: _IGNORED,
+    Outcome.COVERED: _IGNORED,
     Outcome.BYPASSED: _IGNORED,
     Outcome.UNLISTED: _IGNORED | _DENIED,
     Outcome.UNAVAILABLE: _IGNORED | _DENIED,
@@ -173,6 +185,9 @@ class Decision:
 
     elapsed: float = 0.0
     """Seconds from the request to IAMPASS until the decision; 0 if no request was made."""
+
+    session: str = ""
+    """The id of the kept session that the login began, or that covers it: ours, no secret. Empty for none."""
 
     def __post_init__(self) -> None:
         if self.result not in RESULTS[self.outcome]:

@@ -21,6 +21,7 @@ INVARIANTS = (
     "Setup refuses what would lock out or would not ask the phone, and restores the rest",
     "A bypass is made by root, for one person, and ends",
     "Who is exempt is what the settings say, and a name that cannot be looked up exempts nobody",
+    "Only a login session that a door, as root, has registered is ended or locked",
 )
 
 
@@ -58,6 +59,8 @@ _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
 _ROADS = "tests/system/setuid/test_roads.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
+_ENFORCER = "tests/system/test_enforcer.py::"
+_REGISTRATIONS = "pam_iampass/enforcer/registrations.py"
 _POLICY = "pam_iampass/login/policy.py"
 _POLICY_TESTS = "tests/unit/login/test_policy.py::"
 _BYPASS = "pam_iampass/login/bypass.py"
@@ -1230,5 +1233,53 @@ MUTANTS = (
         "no_factor = not in_auth and not any(",
         "no_factor = in_auth and not any(",
         _ACCOUNT_CHECK + "test_a_stack_without_a_password_leaves_the_phone_alone",
+    ),
+    Mutant(
+        17,
+        "a registration by the agent's user counts",
+        _REGISTRATIONS,
+        'trusted_file.read(f"{self.folder}/{name}", limit=_LIMIT)',
+        'open(f"{self.folder}/{name}", "rb").read()',
+        _ENFORCER + "test_a_registration_that_root_has_not_written_touches_nobody",
+    ),
+    Mutant(
+        17,
+        "a process with the id of one that has ended is taken for it",
+        _REGISTRATIONS,
+        "if process is None or process.started != registration.started:",
+        "if process is None:",
+        _ENFORCER + "test_a_process_id_that_was_used_again_is_another_process",
+    ),
+    Mutant(
+        17,
+        "su ends the session of the login that it was started in",
+        "pam_iampass/enforcer/logind.py",
+        'if values.get("Leader") != str(registration.pid):',
+        "if not values:",
+        _ENFORCER + "test_a_session_of_logind_is_ended_only_by_its_leader",
+    ),
+    Mutant(
+        17,
+        "any user may ask",
+        "pam_iampass/enforcer/service.py",
+        "if _peer_uid(connection) not in allowed_uids:",
+        "if not allowed_uids:",
+        _ENFORCER + "test_only_the_agents_user_and_root_may_ask",
+    ),
+    Mutant(
+        17,
+        "a user's name can lead to another file",
+        "pam_iampass/enforcer/actions.py",
+        'if user not in ("", ".", "..") and "/" not in user',
+        "if user",
+        _ENFORCER + "test_a_name_that_is_a_path_removes_no_other_file",
+    ),
+    Mutant(
+        17,
+        "a terminal counts by its number alone",
+        "pam_iampass/enforcer/terminals.py",
+        " and is_its_own:",
+        ":",
+        _ENFORCER + "test_the_terminal_of_another_person_with_the_same_number_gets_no_line",
     ),
 )

@@ -350,4 +350,5 @@ def test_no_session_is_left_open(login: Played, scene: Scene) -> None:
 
 
 def test_every_outcome_that_there_is_was_played() -> None:
-    assert {scene.outcome for scene in SCENES} == {outcome.value for outcome in Outcome}
+    covered = {Outcome.COVERED.value}  # within another login: test_sessions.py
+    assert {scene.outcome for scene in SCENES} == {outcome.value for outcome in Outcome} - covered

@@ -23,6 +23,7 @@ ORDER = (
     ("audit",),
     ("config",),
     ("client",),
+    ("enforcer",),
     ("system",),
     ("outcome",),
     ("errors",),
