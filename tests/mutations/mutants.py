@@ -69,6 +69,7 @@ _SINKS = "pam_iampass/audit/sinks.py"
 _HANG_UP = "tests/unit/login/test_hang_up.py::"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 _ACCOUNT_CHECK = "tests/unit/doctor/test_account_check.py::"
+_EXEMPT_SSH = "tests/system/setup/test_exempt_accounts.py::"
 _ACCOUNT = "tests/pam/native/test_account_phase.py::"
 
 MUTANTS = (
@@ -1200,6 +1201,23 @@ MUTANTS = (
         "in (_TRYAGAIN,)",
         "tests/system/test_name_service.py"
         "::test_while_a_name_service_fails_to_name_a_users_groups_nobody_passes_as_not_asked",
+    ),
+    Mutant(
+        10,
+        "whom sshd spares the prompt is not asked in the account phase",
+        "config/pam.d/iampass-sshd",
+        "account    requisite    pam_iampass.so\n",
+        "account    optional     pam_iampass.so\n",
+        _EXEMPT_SSH + "test_whom_sshd_spares_the_prompt_but_the_settings_do_not_exempt_is_asked_on_the_phone",
+    ),
+    Mutant(
+        10,
+        "a name of `exempt` that sshd takes for a pattern spares everybody the prompt",
+        "pam_iampass/config/sshd_exceptions.py",
+        """re.compile(r"(?:[\\w.@+$-]|""",
+        """re.compile(r"(?:[\\w.@+$*?,-]|""",
+        "tests/unit/config/test_sshd_exceptions.py"
+        "::test_a_name_that_sshd_takes_for_something_else_is_left_out",
     ),
     Mutant(
         16,

@@ -609,6 +609,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-pam-off": edit(SSHD, "UsePAM yes", "UsePAM no"),
     "sshd-key-bypasses": edit(SSHD, METHODS, ""),
     "sshd-exempt-prompted": lambda clinic: clinic.machine.change(exempt="{groups: [users]}"),
+    "sshd-exceptions-outdated": lambda clinic: clinic.machine.change(exempt="{users: [daemon]}"),
     "sshd-no-prompt": edit(SSHD, "KbdInteractiveAuthentication yes", "KbdInteractiveAuthentication no"),
     "sshd-password-method": password_method,
     "sshd-phone-only": phone_only_ssh,
