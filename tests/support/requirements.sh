@@ -21,6 +21,9 @@ packages="git mmdebstrap systemd-container iproute2 dpkg-dev python3-pytest pyth
 
 bench="$demo libpam-duo python3-matplotlib"
 
+# These would change the machine's PAM files. They are only downloaded; tests/support/directory.py unpacks them.
+unpacked="sssd-common sssd-proxy libpam-sss"
+
 case ${1-} in
     demo) wanted=$demo ;;
     bench) wanted=$bench ;;
@@ -37,7 +40,17 @@ for package in $wanted; do
     esac
 done
 tools() {
-    [ "$1" != test ] || "$(dirname "$0")/python-tools.sh" published-client browser
+    [ "$1" = test ] || return 0
+    "$(dirname "$0")/python-tools.sh" published-client browser
+    folder=${PAM_IAMPASS_TOOLS:-/var/tmp/pam-iampass-tools-$(id -u)}/unpacked
+    [ "$(cat "$folder/made-of" 2> /dev/null)" != "$unpacked" ] || return 0
+    echo "Downloading Debian packages: $unpacked"
+    mkdir -p "$folder"
+    rm -f "$folder"/*.deb
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends --download-only -o APT::Sandbox::User=root \
+        -o Dir::Cache::archives="$folder" $unpacked > /dev/null
+    echo "$unpacked" > "$folder/made-of"
 }
 [ -n "$missing" ] || { tools "$1"; exit 0; }
 

@@ -13,6 +13,7 @@ import pytest
 
 from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
+from tests.support.directory import sssd
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.kerberos import HOST, realm
@@ -168,3 +169,19 @@ def test_logins_of_several_programs_at_once_are_asked_one_after_the_other(world:
         ended = list(pool.map(lambda command: batch(*command), commands))
     assert [(one.returncode, one.stderr) for one in ended] == [(0, "")] * 3
     assert world.starts() == 3
+
+
+def test_whom_the_directory_service_refuses_makes_no_phone_ring(world: World) -> None:
+    """A real pam_sss on its line of the shipped file: an expired account, one without access, and one that is fine."""
+
+    def ssh(user: str) -> subprocess.CompletedProcess[str]:
+        return batch(*world.sshd.command(user, REMOTE, options=(BATCH,)))
+
+    world.sandbox.auto = "approve"
+    with sssd(expired="carol", refused="dave"):
+        assert [ssh(user).returncode for user in ("carol", "dave")] == [255, 255]
+        assert world.calls() == []
+        assert world.records() == []
+        assert ssh("alice").stdout == "In as alice.\n"
+    assert world.starts() == 1
+    assert ssh("dave").stdout == "In as dave.\n", "it was the directory that refused"
