@@ -26,9 +26,10 @@ if [ "${2-}" != --inside ]; then
 fi
 
 work=$(mktemp -d)
+rm -rf "$target.new"
 mount -t tmpfs -o mode=0755,size=4g image "$work"
-mkdir "$work/upper" "$work/work" "$work/root" "$target.new"
-mount -t overlay -o "lowerdir=$root,upperdir=$work/upper,workdir=$work/work" overlay "$work/root"
+mkdir "$target.new"
+cp -a "$root" "$work/root" # in an overlay, setfiles would take each file for one of another file system
 machine=$work/root
 mount -t proc proc "$machine/proc"
 mkdir "$machine/packages"
@@ -49,6 +50,7 @@ for user in alice bob carol dave; do
 done
 echo "root:root's own" | chpasswd
 semanage login -N -S default -a -s staff_u bob
+semanage port -N -S default -a -t ssh_port_t -p tcp 2222
 [ -e /root/key ] || ssh-keygen -q -t ed25519 -N '' -f /root/key
 for user in root alice bob carol dave; do
     home=$(getent passwd $user | cut -d : -f 6)
@@ -74,6 +76,8 @@ CONTROL
 cp /root/key.pub /etc/ssh/control_key.pub
 cat > /etc/systemd/system/control.service <<'CONTROL'
 [Service]
+ExecStartPre=/usr/sbin/ip link set eth0 up
+ExecStartPre=/usr/sbin/ip address add 10.0.2.15/24 dev eth0
 ExecStart=/usr/sbin/sshd -D -f /etc/ssh/control_config
 RuntimeDirectory=sshd
 RuntimeDirectoryPreserve=yes
@@ -82,21 +86,14 @@ KillMode=process
 WantedBy=multi-user.target
 CONTROL
 systemctl enable -q control.service ssh.service auditd.service
-systemctl disable -q fstrim.timer apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer
-cat > /etc/systemd/network/80-all.network <<'CONTROL'
-[Match]
-Type=ether
-[Network]
-Address=10.0.2.15/24
-Gateway=10.0.2.2
-CONTROL
-systemctl enable -q systemd-networkd.service
-systemctl mask -q systemd-networkd-wait-online.service
+systemctl disable -q fstrim.timer apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
 echo machine > /etc/hostname
 echo '127.0.0.1 localhost machine' > /etc/hosts
 echo '10.0.2.2 iampass.test' >> /etc/hosts
 : > /etc/fstab
 sed -i 's/^SELINUX=.*/SELINUX=enforcing/' /etc/selinux/config
+mkdir /root/packages
+cp /packages/*.deb /root/packages
 rm -rf /packages /var/cache/apt /var/lib/apt/lists
 END
 chroot "$machine" sh /packages/prepare > "$target.new/log" 2>&1 || { cat "$target.new/log" >&2; exit 1; }
@@ -109,7 +106,6 @@ cp "$machine/root/key" "$target.new/key"
 mke2fs -q -t ext4 -d "$machine" "$target.new/disk" 3G
 rm -rf "$root".vm-*[!w]
 mv "$target.new" "$target"
-umount --lazy "$machine"
 umount --lazy "$work"
 rmdir "$work"
 echo "$target"
