@@ -88,11 +88,12 @@ install: man completions ## Install from source, below DESTDIR if set
 	find $(DESTDIR)$(PACKAGES)/pam_iampass -name __pycache__ -prune -exec rm -r {} +
 	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass
 	$(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass $(DESTDIR)$(PACKAGES)/pam_iampass
-	for program in helper agent; do \
+	for program in helper agent enforcer; do \
 	    sed 's|@PACKAGES@|$(PACKAGES)|' doors/$$program.in > $(DESTDIR)$(LIBEXEC)/$$program || exit 1; \
 	    chmod 644 $(DESTDIR)$(LIBEXEC)/$$program; done
-	chmod 755 $(DESTDIR)$(LIBEXEC)/agent
-	ln -sf $(LIBEXEC)/agent $(DESTDIR)$(SBIN)/pam-iampass-agent
+	for program in agent enforcer; do \
+	    chmod 755 $(DESTDIR)$(LIBEXEC)/$$program && \
+	    ln -sf $(LIBEXEC)/$$program $(DESTDIR)$(SBIN)/pam-iampass-$$program || exit 1; done
 	install -m 644 doors/pam_python/pam_iampass.py $(DESTDIR)$(LIBEXEC)/
 	$(MAKE) -C doors/native install BUILD=$(abspath $(BUILD))/native DESTDIR=$(DESTDIR)
 	sed 's|@PACKAGES@|$(PACKAGES)|' doors/pam-iampass.in > $(DESTDIR)$(BIN)/pam-iampass
@@ -107,8 +108,7 @@ install: man completions ## Install from source, below DESTDIR if set
 	    install -m 644 config/$$folder/* $(DESTDIR)$(SHARE)/$$folder/ || exit 1; done
 	install -m 644 packaging/systemd/pam-iampass.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass.conf
 	install -m 644 packaging/systemd/pam-iampass.tmpfiles $(DESTDIR)$(UNITS)/tmpfiles.d/pam-iampass.conf
-	install -m 644 packaging/systemd/pam-iampass-agent.service packaging/systemd/pam-iampass-agent.socket \
-	    $(DESTDIR)$(UNITS)/systemd/system/
+	install -m 644 packaging/systemd/*.service packaging/systemd/*.socket $(DESTDIR)$(UNITS)/systemd/system/
 	install -m 644 packaging/systemd/pam_iampass.catalog $(DESTDIR)$(UNITS)/systemd/catalog/
 	for file in iampass.yaml users.yaml; do \
 	    [ -e $(DESTDIR)$(SYSCONF)/iampass/$$file ] || \

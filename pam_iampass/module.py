@@ -5,9 +5,9 @@ Nothing here raises: every failure denies the login and is recorded.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
-from pam_iampass.audit.journal import Journal
+from pam_iampass.audit.journal import ERROR, Journal
 from pam_iampass.login.application import ApplicationGone, PamApplication, Stopping
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.login.conversation import Conversation
@@ -15,6 +15,7 @@ from pam_iampass.outcome import Decision, Login, Outcome, PamCode, Phase, Result
 
 if TYPE_CHECKING:
     from pam_iampass.login.context import ContextFactory
+    from pam_iampass.session.attached import Attachments
 
 
 def pam_sm_authenticate(pamh: PamApplication, flags: int, argv: list[str]) -> int:
@@ -37,12 +38,12 @@ pam_sm_acct_mgmt = pam_sm_authenticate
 
 
 def pam_sm_open_session(pamh: PamApplication, flags: int, argv: list[str]) -> int:
-    """PAM_IGNORE: this module takes no part in sessions."""
+    """PAM_IGNORE: only the agent keeps sessions, and calls `open_session`."""
     return PamCode.IGNORE
 
 
 def pam_sm_close_session(pamh: PamApplication, flags: int, argv: list[str]) -> int:
-    """PAM_IGNORE: this module takes no part in sessions."""
+    """PAM_IGNORE: only the agent keeps sessions, and calls `close_session`."""
     return PamCode.IGNORE
 
 
@@ -74,6 +75,55 @@ def decline(pamh: PamApplication, journal: Journal, reason: str) -> int:
     """Deny a login that there is no capacity for."""
     decision = denied(Outcome.UNAVAILABLE, reason, "Too many logins at once. Please try again in a minute.")
     return _finish(pamh, _login(pamh), decision, journal)
+
+
+def open_session(pamh: PamApplication, journal: Journal, sessions: Attachments) -> int:
+    """Attach the login session to its kept session. Always PAM_IGNORE: the session phase lets nobody in or out."""
+    return _ignore_after(lambda: _open(pamh, sessions), "open", journal)
+
+
+def close_session(pamh: PamApplication, journal: Journal, sessions: Attachments) -> int:
+    """Note that the login session is over. Always PAM_IGNORE."""
+    return _ignore_after(lambda: _close(pamh, sessions), "close", journal)
+
+
+def _ignore_after(work: Callable[[], None], what: str, journal: Journal) -> int:
+    try:
+        work()
+    except (ApplicationGone, Stopping):
+        pass  # the pidfd of an attached login tells of its end
+    except BaseException as error:  # noqa: BLE001 - an entry point
+        journal.note(f"a login could not {what} its kept session: {_raised_at(error)}", ERROR)
+    return PamCode.IGNORE
+
+
+def _open(pamh: PamApplication, sessions: Attachments) -> None:
+    from pam_iampass.session.attached import AttachedLogin, key_fingerprint
+    from pam_iampass.system.accounts import Accounts
+
+    if pamh.session is None:
+        return
+    account = Accounts().named(pamh.user or "")
+    sessions.opened(
+        pamh.session,
+        AttachedLogin(
+            pidfd=pamh.pidfd(),
+            pid=pamh.peer_pid,
+            audit_session=pamh.audit_session,
+            xdg_session=pamh.xdg_session,
+            user=account.name,
+            uid=account.uid,
+            service=pamh.service or "",
+            tty=pamh.tty or None,
+            rhost=pamh.rhost or None,
+            key=key_fingerprint(pamh.env.get("SSH_AUTH_INFO_0")),
+        ),
+    )
+
+
+def _close(pamh: PamApplication, sessions: Attachments) -> None:
+    if pamh.session is not None:
+        sessions.closed(pamh.session, pamh.peer_pid)
 
 
 def _login(pamh: PamApplication) -> Login:

@@ -44,13 +44,19 @@ class PamCode(enum.IntEnum):
 
 
 class Phase(enum.IntEnum):
-    """The PAM function that decides a login, by its number in the relay protocol."""
+    """The PAM function that was called, by its number in the relay protocol. Only the first two decide a login."""
 
     AUTHENTICATE = 1
     """pam_sm_authenticate: the person can be asked."""
 
     ACCOUNT = 2
     """pam_sm_acct_mgmt in sshd: nothing can be asked, and what is said appears once it is over."""
+
+    OPEN_SESSION = 3
+    """pam_sm_open_session of a login with a kept session."""
+
+    CLOSE_SESSION = 4
+    """pam_sm_close_session of the same."""
 
 
 class Result(enum.Enum):
@@ -67,6 +73,7 @@ class Outcome(enum.Enum):
     APPROVED = "approved"
     RECOVERED = "recovered"
     EXEMPT = "exempt"
+    COVERED = "covered"
     BYPASSED = "bypassed"
     DENIED = "denied"
     TIMED_OUT = "timed_out"
@@ -78,6 +85,16 @@ class Outcome(enum.Enum):
     CANCELLED = "cancelled"
 
 
+class SessionEvent(enum.Enum):
+    """What happens to a kept session, apart from the logins that it covers."""
+
+    OPENED = "session_opened"
+    ENDED = "session_ended"
+    AWAY = "session_away"
+    BACK = "session_back"
+    SILENT = "session_silent"
+
+
 _SUCCESS = frozenset({Result.SUCCESS})
 _IGNORED = frozenset({Result.IGNORED})
 _DENIED = frozenset({Result.DENIED})
@@ -87,6 +104,7 @@ RESULTS = {
     Outcome.APPROVED: _SUCCESS,
     Outcome.RECOVERED: _SUCCESS,
     Outcome.EXEMPT: _IGNORED,
+    Outcome.COVERED: _IGNORED,
     Outcome.BYPASSED: _IGNORED,
     Outcome.UNLISTED: _IGNORED | _DENIED,
     Outcome.UNAVAILABLE: _IGNORED | _DENIED,
@@ -167,6 +185,9 @@ class Decision:
 
     elapsed: float = 0.0
     """Seconds from the request to IAMPASS until the decision; 0 if no request was made."""
+
+    session: str = ""
+    """The id of the kept session that the login began, or that covers it: ours, no secret. Empty for none."""
 
     def __post_init__(self) -> None:
         if self.result not in RESULTS[self.outcome]:

@@ -1,12 +1,14 @@
-"""Writes the audit records: one for each login, to the journal or, on machines without one, to syslog."""
+"""Writes the audit records, to the journal or, on machines without one, to syslog: one for each login, and those of
+kept sessions."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pam_iampass.audit.sinks import Delivery, JournalSink, Sink, SyslogSink
-from pam_iampass.outcome import Decision, Login, Outcome, Result
+from pam_iampass.outcome import Decision, Login, Outcome, Result, SessionEvent
 from pam_iampass.text import clean, quoted
 
 IDENTIFIER = "pam_iampass"
@@ -20,6 +22,7 @@ MESSAGE_IDS = {
     Outcome.RECOVERED: "ee25852542e34f3dac6daab6e3a3c85b",
     Outcome.BYPASSED: "59c9466df3094b8fae63c1bb5d55f27e",
     Outcome.EXEMPT: "b688c31154c046038449f506dd1fc48d",
+    Outcome.COVERED: "7e8d38ca42a7417fa9e2f2c13220cd1e",
     Outcome.DENIED: "6e65508231fb43308282523ef3854ca2",
     Outcome.TIMED_OUT: "2a9f48eb50134c26b9e07bcb8f3e2b98",
     Outcome.NO_DEVICE: "2001835b12bf477b91137dd7e50cfc1d",
@@ -29,11 +32,34 @@ MESSAGE_IDS = {
     Outcome.THROTTLED: "4d5f8db0a5f64d39a25eeafaf68e0457",
     Outcome.CANCELLED: "e5e796369c37413d8fb130c5a9ec86d0",
 }
+SESSION_IDS = {
+    SessionEvent.OPENED: "98c698ad0f1f434b9f7b1685c0fea92d",
+    SessionEvent.ENDED: "12ad9a7002df4c74abf1dff2abd08040",
+    SessionEvent.AWAY: "9c1989c77690476898297923dbbb7605",
+    SessionEvent.BACK: "924fcd01281e45cd8e97ea59ea25a439",
+    SessionEvent.SILENT: "9331695cdf244839a1a66c79129e0656",
+}
 SESSION_LEFT_OPEN = "896fc53d479b499c882d05946e95a6cb"
 BYPASS_MADE = "d24ea0ee48d549d4a0327840fe7a1637"
 BYPASS_ENDED = "a865918a2f3c4e4d9b0a899ab65ab585"
 
 _PRIORITIES = {Result.SUCCESS: INFO, Result.IGNORED: NOTICE, Result.DENIED: WARNING}
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """One event of a kept session, for its audit record. Texts are not cleaned."""
+
+    event: SessionEvent
+    session: str
+    """The id of the session: ours, no secret."""
+    user: str
+    approver: str
+    service: str
+    rhost: str = ""
+    reason: str = ""
+    warning: bool = False
+    """Whether an administrator should look at it."""
 
 
 class Journal:
@@ -55,6 +81,24 @@ class Journal:
             "IAMPASS_RHOST": clean(login.rhost or ""),
             "IAMPASS_REASON": clean(decision.reason, 2000),
             "IAMPASS_ELAPSED_MS": str(elapsed),
+        }
+        if decision.session:
+            fields["IAMPASS_SESSION"] = clean(decision.session)
+        self._write(fields)
+
+    def session(self, record: SessionRecord) -> None:
+        """Write the record of an event of a kept session."""
+        fields = {
+            "MESSAGE": _session_message(record),
+            "MESSAGE_ID": SESSION_IDS[record.event],
+            "PRIORITY": str(WARNING if record.warning else INFO),
+            "IAMPASS_EVENT": record.event.value,
+            "IAMPASS_SESSION": clean(record.session),
+            "IAMPASS_USER": clean(record.user),
+            "IAMPASS_APPROVER": clean(record.approver),
+            "IAMPASS_SERVICE": clean(record.service),
+            "IAMPASS_RHOST": clean(record.rhost),
+            "IAMPASS_REASON": clean(record.reason, 2000),
         }
         self._write(fields)
 
@@ -113,4 +157,15 @@ def _message(login: Login, decision: Decision, elapsed: int) -> str:
         f" service={quoted(login.service)} rhost={quoted(login.rhost)}"
         f" caller={quoted(people.caller or None)} approver={quoted(people.approver or None)} elapsed_ms={elapsed}"
     )
+    if decision.session:
+        line += f" session={quoted(decision.session)}"
     return f"{line} reason={quoted(decision.reason)}" if decision.reason else line
+
+
+def _session_message(record: SessionRecord) -> str:
+    """As `_message`."""
+    line = (
+        f"event={record.event.value} session={quoted(record.session)} user={quoted(record.user)}"
+        f" service={quoted(record.service)} rhost={quoted(record.rhost or None)} approver={quoted(record.approver)}"
+    )
+    return f"{line} reason={quoted(record.reason)}" if record.reason else line

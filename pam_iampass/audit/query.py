@@ -34,10 +34,16 @@ class Filter:
     outcomes: frozenset[str] = frozenset()
     since: datetime | None = None
     """With its time zone."""
+    session: str = ""
+    """The beginning of the id of a kept session."""
+    events: bool = False
+    """Whether to select events of kept sessions too, where no outcome is selected."""
 
     def __call__(self, record: AuditRecord) -> bool:
         return (
-            (not self.users or not self.users.isdisjoint({record.user, record.caller, record.approver}))
+            (not record.event or (self.events and not self.outcomes))
+            and record.session.startswith(self.session)
+            and (not self.users or not self.users.isdisjoint({record.user, record.caller, record.approver}))
             and (not self.services or record.service in self.services)
             and (not self.outcomes or record.outcome in self.outcomes)
             and (self.since is None or record.time >= self.since)

@@ -15,12 +15,15 @@ from datetime import datetime
 from typing import Any
 
 from pam_iampass.audit.journal import AUTHPRIV, ERROR, IDENTIFIER
-from pam_iampass.outcome import Outcome, Result
+from pam_iampass.outcome import Outcome, Result, SessionEvent
 
 FROM_MODULE = {"SYSLOG_IDENTIFIER": IDENTIFIER}
 FROM_DOOR = {"SYSLOG_FACILITY": str(AUTHPRIV), "PRIORITY": str(ERROR)}
 """Fields of every record of the module, and of the native door; other entries can have them too."""
-_FIELDS = ("outcome", "result", "user", "caller", "approver", "service", "rhost", "reason", "elapsed_ms")
+_FIELDS = (
+    *("outcome", "result", "event", "session", "user", "caller", "approver", "service", "rhost", "reason"),
+    "elapsed_ms",
+)
 
 # The prefix of pam_syslog(3) on lines of the native door: the module's name, the service and the phase.
 _DOOR = re.compile(r"pam_iampass\([^()\s]*:[a-z]+\): (?=outcome=)")
@@ -30,7 +33,7 @@ _ESCAPED = re.compile(r'\\(["\\])')
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """The result of one login. Texts are not cleaned: clean them before output."""
+    """The result of one login, or an event of a kept session. Texts are not cleaned: clean them before output."""
 
     time: datetime
     """With its time zone."""
@@ -44,9 +47,9 @@ class AuditRecord:
     rhost: str
     """Empty for a local login, or if unknown."""
     outcome: str
-    """One of `Outcome`."""
+    """One of `Outcome`; empty for an event of a session."""
     result: str
-    """One of `Result`."""
+    """One of `Result`; empty for an event of a session."""
     elapsed_ms: int
     """Milliseconds from the request until the decision; 0 if no request was made."""
     reason: str
@@ -54,6 +57,10 @@ class AuditRecord:
     """The writer, according to the journal."""
     verified: bool
     """Whether the writer is root or the module's user: otherwise the record may be forged."""
+    session: str = ""
+    """The id of the kept session that the login began or was covered by, or that the event is about."""
+    event: str = ""
+    """One of `SessionEvent`; empty for a login."""
 
 
 def interpret(entry: Mapping[str, Any], trusted: Set[int]) -> AuditRecord | None:
@@ -75,8 +82,10 @@ def interpret(entry: Mapping[str, Any], trusted: Set[int]) -> AuditRecord | None
         approver=_name(fields, "approver"),
         service=_name(fields, "service"),
         rhost=_name(fields, "rhost"),
-        outcome=fields["outcome"],
-        result=fields["result"],
+        outcome="" if fields.get("event") else fields["outcome"],
+        result="" if fields.get("event") else fields["result"],
+        session=_name(fields, "session"),
+        event=fields.get("event", ""),
         elapsed_ms=int(elapsed) if re.fullmatch("[0-9]{1,9}", elapsed) else 0,
         reason=fields.get("reason", ""),
         uid=uid if isinstance(uid, int) else None,
@@ -88,7 +97,7 @@ def _of_module(entry: Mapping[str, Any]) -> dict[str, str]:
     """The fields of a record of the module; from syslog they are in the message."""
     if _text(entry.get("SYSLOG_IDENTIFIER")) != IDENTIFIER:
         return {}
-    if "IAMPASS_OUTCOME" in entry:
+    if "IAMPASS_OUTCOME" in entry or "IAMPASS_EVENT" in entry:
         return {name: _text(entry.get(f"IAMPASS_{name.upper()}")) for name in _FIELDS}
     return _words(_text(entry.get("MESSAGE")))
 
@@ -101,6 +110,8 @@ def _of_door(start: re.Match[str]) -> dict[str, str]:
 
 
 def _is_valid(fields: Mapping[str, str]) -> bool:
+    if fields.get("event"):
+        return fields["event"] in {each.value for each in SessionEvent}
     outcomes, results = {each.value for each in Outcome}, {each.value for each in Result}
     return fields.get("outcome") in outcomes and fields.get("result") in results
 

@@ -121,7 +121,7 @@ def list_(as_json: bool) -> None:
         _record_ends(BypassEditor(Bypasses()).prune(), "")
     found = Bypasses().active()
     if as_json:
-        show_json([as_object(bypass) for bypass in found])
+        show_json({"bypasses": [as_object(bypass) for bypass in found]})
     elif not found:
         line("Nobody is bypassed.")
     else:

@@ -12,7 +12,7 @@ import click
 from pam_iampass.audit.query import AuditLog, Filter
 from pam_iampass.audit.record import AuditRecord
 from pam_iampass.cli.output import Row, count, line, show_json, table
-from pam_iampass.cli.parameters import POINT_IN_TIME, USER, account
+from pam_iampass.cli.parameters import POINT_IN_TIME, SESSION_ID, USER, account
 from pam_iampass.outcome import RESULTS, Outcome, Result
 
 _LAST = 50  # records, without a number or --since
@@ -34,6 +34,7 @@ Examples:
   pam-iampass log alice --since yesterday
   pam-iampass log --outcome denied --outcome timed_out --since 7d
   pam-iampass log --service iampass-sudo -n 5
+  pam-iampass log --session 5f0c               the whole story of one session
   pam-iampass log --follow                     each login as it is decided
   pam-iampass log --json --since today | jq -r 'select(.result == "denied") | .user'
 """
@@ -62,11 +63,18 @@ Examples:
     help="Only this PAM service. Can be repeated.",
 )
 @click.option(
+    "--session",
+    type=SESSION_ID,
+    default="",
+    metavar="ID",
+    help="Only the kept session whose id begins with ID: its login, what it covered, its events.",
+)
+@click.option(
     "-n",
     "--lines",
     type=click.IntRange(min=1),
     metavar="NUMBER",
-    help=f"Show the last NUMBER logins.  [default: {_LAST}; all with --since; {_FOLLOWED} with --follow]",
+    help=f"Show the last NUMBER logins.  [default: {_LAST}; all with --since or --session; {_FOLLOWED} with --follow]",
 )
 @click.option("-f", "--follow", is_flag=True, help="Show each login as it is decided, until Ctrl-C.")
 @click.option(
@@ -82,12 +90,14 @@ def command(
     since: datetime | None,
     outcomes: tuple[str, ...],
     services: tuple[str, ...],
+    session: str,
     lines: int | None,
     follow: bool,
     unverified: bool,
     as_json: bool,
 ) -> None:
     """Show the login results of USER, or of all users: when, from where, and how long the login took.
+    Without --outcome, also the events of kept sessions: opened, ended, away, back.
 
     USER is who logs in: in sudo the caller, in su the target. CALLER is who ran the program, if known: in sudo and su.
     APPROVER is whose phone was asked or whose recovery code was spent. The logins of USER are those in which USER is
@@ -104,11 +114,12 @@ def command(
     """
     names = frozenset() if user is None else frozenset({user, account(user) or user})
     try:
-        log = AuditLog(Filter(names, frozenset(services), frozenset(outcomes), since), unverified)
+        wanted = Filter(names, frozenset(services), frozenset(outcomes), since, session, events=True)
+        log = AuditLog(wanted, unverified)
     except ImportError as error:
         raise click.ClickException(f"the log needs the Python package {error.name}") from None
     records: Iterable[AuditRecord] = (
-        log.follow(lines or _FOLLOWED) if follow else log.last(lines if lines or since else _LAST)
+        log.follow(lines or _FOLLOWED) if follow else log.last(lines if lines or since or session else _LAST)
     )
     try:
         if as_json:
@@ -128,9 +139,13 @@ def command(
 
 
 def _row(record: AuditRecord) -> Row:
-    outcome, style, reason = record.outcome, _STYLES.get(record.result, ""), record.reason
-    if len(RESULTS[Outcome(outcome)]) > 1:
-        outcome += f", {record.result}"
+    outcome, style = record.event.replace("_", " "), "cyan"
+    if not record.event:
+        outcome, style = record.outcome, _STYLES.get(record.result, "")
+        if len(RESULTS[Outcome(outcome)]) > 1:
+            outcome += f", {record.result}"
+    session = f"session {record.session}" if record.session else ""
+    reason = "; ".join(filter(None, (record.reason, session)))
     if not record.verified:
         style, reason = "dim", f"unverified, written by user id {record.uid}: {reason}"
     return (

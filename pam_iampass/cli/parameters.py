@@ -53,6 +53,14 @@ class Parsed(click.ParamType):
 USER = UserName()
 
 
+def _session_id(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{1,32}", text):
+        raise ValueError("is not the beginning of a session id, which has 32 hexadecimal digits")
+    return text
+
+
+SESSION_ID = Parsed("session", _session_id)
+
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path, readable=False),

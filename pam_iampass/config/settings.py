@@ -9,11 +9,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from pam_iampass.config import session_settings
 from pam_iampass.config.node_reader import InvalidValue, NodeReader
 from pam_iampass.config.schema import APPROVER, SCHEMA, SHARED, Key, KeyOrSection, Section
+from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.config.value_types import service_name
 from pam_iampass.config.yaml_document import Node, ScalarNode, parse
-from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile, shown
+from pam_iampass.errors import ConfigurationError, Problem, Severity, UntrustedFile, shown
 from pam_iampass.system import paths, trusted_file
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ class ServiceSettings:
     enroll_at_login: bool
     """Whether a user without a phone can register one at login, after sshd accepted a key."""
     approver: Approver
+    session: SessionSettings = field(default_factory=SessionSettings)
     exempt: ExemptSettings = ExemptSettings()
     asked: AskedSettings = AskedSettings()
     own_methods: tuple[str, ...] = ()
@@ -195,10 +198,12 @@ class _SettingsReader(NodeReader):
         ca_file = values["ca_file"]
         if ca_file is not None:
             self._trusted("ca_file", ca_file)
+        self._check_sessions(values["session"], values["services"])
         if self.failed:
             return None
         services = values.pop("services")
-        service = _for_service({key.name: values.pop(key.name) for key in SHARED})
+        session = values["session"]
+        service = _for_service({key.name: values.pop(key.name) for key in SHARED}, session)
         service["approver"] = APPROVER.default_value()
         return Settings(
             application_secret=secret,
@@ -209,7 +214,7 @@ class _SettingsReader(NodeReader):
             services=MappingProxyType(
                 {
                     name: ServiceSettings(
-                        **{**service, **_for_service(own), "own_methods": own.get("methods", ())}
+                        **{**service, **_for_service(own, session), "own_methods": own.get("methods", ())}
                     )
                     for name, own in services.items()
                 }
@@ -224,13 +229,11 @@ class _SettingsReader(NodeReader):
         for entry in schema:
             if entry.name in values:
                 continue
-            if isinstance(entry, Section):
-                defaults = {} if entry.named else {key.name: key.default_value() for key in entry.keys}
-                values[entry.name] = defaults
+            if isinstance(entry, Key) and entry.required:
+                values[entry.name] = None
+                self._not_set(None, entry)
             else:
-                values[entry.name] = None if entry.required else entry.default_value()
-                if entry.required:
-                    self._not_set(None, entry)
+                values[entry.name] = entry.default_value()
         return values
 
     def _present(self, node: Node, schema: Iterable[KeyOrSection], parent: str) -> dict[str, Any]:
@@ -249,7 +252,9 @@ class _SettingsReader(NodeReader):
             elif isinstance(entry, Section):
                 values[entry.name] = self._section(value, entry.keys, key)
             elif entry.section is not None:
-                values[entry.name] = self._section(value, entry.section.keys, key)
+                whole = not (entry.section.merged and key.startswith("services."))
+                read = self._section if whole else self._present
+                values[entry.name] = read(value, entry.section.keys, key)
             elif entry.required and isinstance(value, ScalarNode) and (value.is_null or not value.text):
                 values[entry.name] = None
                 self._not_set(name.line, entry)
@@ -268,6 +273,12 @@ class _SettingsReader(NodeReader):
             except InvalidValue as invalid:
                 self.problem(name.line, key, f"{shown(name.text)} {invalid.what}", invalid.remedy)
         return values
+
+    def _check_sessions(self, general: dict[str, Any], services: dict[str, dict[str, Any]]) -> None:
+        own = {name: values["session"] for name, values in services.items() if "session" in values}
+        for found in session_settings.problems(general, own, self.key_lines):
+            severity = Severity.WARNING if found.warning else Severity.ERROR
+            self.problem(self.key_lines.get(found.key), found.key, found.what, found.remedy, severity)
 
     def _not_set(self, line: int | None, key: Key) -> None:
         self.problem(line, key.name, f"{key.name} is not set", f"write {key.name}: {key.type.example}")
@@ -304,8 +315,8 @@ class _SettingsReader(NodeReader):
         return "", ""
 
 
-def _for_service(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a service, with its mappings as objects."""
+def _for_service(values: Mapping[str, Any], session: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a service, with its mappings as objects. `session` are the general values of `session:`."""
     found = dict(values)
     if "exempt" in found:
         exempt = found["exempt"]
@@ -313,4 +324,6 @@ def _for_service(values: Mapping[str, Any]) -> dict[str, Any]:
         found["exempt"] = ExemptSettings(users, groups, exempt["networks"], exempt["rules"])
     if "asked" in found:
         found["asked"] = AskedSettings(**{key: frozenset(names) for key, names in found["asked"].items()})
+    if "session" in found:
+        found["session"] = session_settings.read(session_settings.merged(session, found["session"]))
     return found

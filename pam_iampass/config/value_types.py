@@ -32,6 +32,11 @@ LONGEST_COOL_OFF = 900
 LONGEST_SPACING = 30
 """Seconds: the maximum time between two requests."""
 
+LONGEST_SESSION = 24 * 3600
+"""Seconds: the longest that a session can be kept."""
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
 _E = TypeVar("_E", bound=enum.Enum)
 
 
@@ -63,6 +68,14 @@ class Approver(enum.Enum):
 
     USER = "user"
     CALLER = "caller"
+
+
+class Enforcement(enum.Enum):
+    """What happens to a login when its session was ended, or when the phone is no longer near."""
+
+    END = "end"
+    LOCK = "lock"
+    REVOKE = "revoke"
 
 
 @dataclass(frozen=True)
@@ -112,11 +125,13 @@ def duration(shortest: int, longest: int) -> Callable[[str], float]:
 
     def read(text: str) -> float:
         match = re.fullmatch("([0-9]{1,6})([a-z]*)", text)
-        if not match or match[2] not in ("", "s", "m"):
-            raise InvalidValue("is not a duration", "write whole seconds or minutes, such as 60s or 2m")
+        if not match or match[2] not in ("", *_UNITS):
+            raise InvalidValue(
+                "is not a duration", "write whole seconds, minutes or hours, such as 60s, 2m or 1h"
+            )
         if not match[2]:
             raise InvalidValue("has no unit", f"write {text}s for seconds, {text}m for minutes")
-        seconds = int(match[1]) * (60 if match[2] == "m" else 1)
+        seconds = int(match[1]) * _UNITS[match[2]]
         if not shortest <= seconds <= longest:
             raise InvalidValue("is out of range", f"write a duration from {shortest}s to {longest}s")
         return float(seconds)

@@ -56,9 +56,34 @@ class PamApplication(Protocol):
     """Callbacks that run once the application has its result or has died: work that nobody must wait for, such as
     ending the IAMPASS session."""
 
+    ssh_connection: str | None
+    """`SSH_CONNECTION` in the PAM environment: addresses and ports of client and server; None outside sshd."""
+
+    session: str | None
+    """In the session phases: the id of the kept session that the login belongs to, None without a valid one."""
+
+    xdg_session: str | None
+    """In the session phases: the id that logind gave to the login session, None where there is none."""
+
+    peer_pid: int
+    """The application's process, as the kernel knows it; 0 where it is in another PID namespace."""
+
     @property
     def real_uid(self) -> int | None:
         """The real user id of the application, None where it is unknown."""
+
+    @property
+    def audit_session(self) -> int | None:
+        """The audit session of the application's process (the kernel's, set by pam_loginuid), None without one."""
+
+    def keep(self, session: str) -> None:
+        """Give the application the id of a kept session, for its session phase. Only before success or PAM_IGNORE."""
+
+    def pidfd(self) -> int:
+        """A new pidfd (pidfd_open(2)) of the application's process, which still waits for its result.
+
+        Raises OSError where the kernel gives none.
+        """
 
     def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:
         """Show a message; for a prompt, wait for the answer, at most `within` seconds.

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pam_iampass.client.errors import IampassError, NotFound, Unavailable
     from pam_iampass.config.settings import ServiceSettings
     from pam_iampass.login.bypass import Bypass
+    from pam_iampass.session.covers import Cover
 
 ASK_THE_ADMINISTRATOR = "Please ask your administrator."
 ENDED = "The request was ended before it was approved."
@@ -66,6 +67,13 @@ def bypassed(bypass: Bypass) -> Decision:
     return Decision(Outcome.BYPASSED, Result.IGNORED, reason, message)
 
 
+def covered(cover: Cover, approver: str) -> Decision:
+    """A kept session covers the login."""
+    what = "further connection of" if cover.connection else "within"
+    reason = f"{what} the session that {approver} approved {cover.age:.0f} s ago through {cover.service}"
+    return Decision(Outcome.COVERED, Result.IGNORED, reason, session=cover.session)
+
+
 def misconfigured(reason: str, elapsed: float = 0.0) -> Decision:
     """Something is wrong on this machine."""
     message = "The phone check is misconfigured on this machine. " + ASK_THE_ADMINISTRATOR
@@ -83,9 +91,13 @@ def phone_lost(elapsed: float) -> Decision:
     return denied(Outcome.DENIED, reason, "Your phone was reported lost. " + ASK_THE_ADMINISTRATOR, elapsed)
 
 
-def throttled(reason: str, wait: float) -> Decision:
-    """No request may be sent now. The message is the same whether or not the person has recovery codes."""
-    message = f"Too many requests: none was sent. Wait {wait_of(wait)}, or use a recovery code."
+def throttled(reason: str, wait: float, *, can_type: bool) -> Decision:
+    """No request may be sent now. The message is the same whether or not the person has recovery codes.
+
+    `can_type`: whether the person can answer a prompt, and so type a code.
+    """
+    otherwise = ", or use a recovery code" if can_type else ""
+    message = f"Too many requests: none was sent. Wait {wait_of(wait)}{otherwise}."
     return denied(Outcome.THROTTLED, f"{reason}; {wait_of(wait)} to wait", message)
 
 

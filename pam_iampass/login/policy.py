@@ -113,8 +113,9 @@ def is_named_by(rule: ExemptRule, account: Account, accounts: Accounts) -> bool:
 def _is_asked(account: Account, asked: AskedSettings, accounts: Accounts) -> bool:
     """Whether the account needs a second factor.
 
-    Who is not listed passes, so that a name service that does not answer must not look like one that has no such name:
-    a name that is unknown denies everybody but those who are listed otherwise. Raises LookupFailed and PolicyError.
+    Who is not listed passes, so that a name service that does not answer must not look like one that has no such name
+    or no such member: a name that is unknown, and a name service that fails, deny everybody but those who are listed
+    otherwise. Raises LookupFailed and PolicyError.
     """
     if not (asked.users or asked.groups) or account.name in asked.users:
         return True
@@ -134,6 +135,8 @@ def _is_asked(account: Account, asked: AskedSettings, accounts: Accounts) -> boo
             unknown = f"the group {name}"
     if unknown is not None:
         raise PolicyError(f"`asked` names {unknown}, which this machine does not know")
+    if asked.groups:
+        accounts.check_groups(account)
     return False
 
 

@@ -17,7 +17,6 @@ from pam_iampass.outcome import Decision, Login, Outcome, Phase, Result
 from pam_iampass.system.accounts import LookupFailed, UnknownAccount
 
 if TYPE_CHECKING:
-    from pam_iampass.config.settings import ThrottleSettings
     from pam_iampass.login.application import PamApplication
     from pam_iampass.login.approval import PhoneRequest
     from pam_iampass.login.arguments import ModuleArguments
@@ -33,6 +32,9 @@ def verify(
         required = _who_must_approve(login, arguments, context)
         if isinstance(required, Decision):
             return required
+        covered = _cover(required, application, context)
+        if covered is not None:
+            return covered
         typed = _prompt(required, application, context)
         if not isinstance(required, ApprovalRequired):
             return decisions.unlisted(required.approver, ignore=False)
@@ -73,6 +75,19 @@ def _who_must_approve(
     return SecondFactorRequired(login, approver.name, settings, service)
 
 
+def _cover(
+    required: SecondFactorRequired, application: PamApplication, context: LoginContext
+) -> Decision | None:
+    """Look for a kept session that covers the login. Raises AtCapacity."""
+    if context.kept_sessions is None or not isinstance(required, ApprovalRequired):
+        return None
+    from pam_iampass.login.covering import Covering
+
+    login, throttle = required.login, required.settings.throttle
+    with context.concurrency.acquire("cover", required.approver, login, throttle.logins_at_once):
+        return Covering(required, application, context).find()
+
+
 def _prompt(required: SecondFactorRequired, application: PamApplication, context: LoginContext) -> str | None:
     """Show the prompt before the request, the same to all; return what was typed, None where there is no prompt.
 
@@ -105,7 +120,7 @@ def _get_approval(
         return recovery.redeem(code)
 
     request = PhoneRequest(required, application, context, prompted=typed is not None)
-    decision = _ask_in_turn(request, rate_limit, settings.throttle)
+    decision = _ask_in_turn(required, request, rate_limit)
 
     enrolls = required.service.enroll_at_login and login.phase is Phase.AUTHENTICATE
     may_enroll = enrolls and required.phone.listed
@@ -120,18 +135,23 @@ def _get_approval(
     return decision
 
 
-def _ask_in_turn(request: PhoneRequest, rate_limit: RateLimit, limits: ThrottleSettings) -> Decision:
+def _ask_in_turn(required: ApprovalRequired, request: PhoneRequest, rate_limit: RateLimit) -> Decision:
     """Wait for the turn, ask the phone, record the result. Raises AtCapacity."""
+    from pam_iampass.login.covering import Covered
     from pam_iampass.login.rate_limit import PhoneLost, Throttled
-    from pam_iampass.login.request_result import result_of
+    from pam_iampass.login.request_result import RequestResult, result_of
     from pam_iampass.login.turn import TurnDidNotCome, wait_for_turn
 
     remaining = request.deadline.remaining
     try:
-        queued = request.cleanup.enter_context(rate_limit.queued(limits, remaining()))
-        waited = wait_for_turn(queued, remaining, request.pause, request.announce)
+        queued = request.cleanup.enter_context(rate_limit.queued(required.settings.throttle, remaining()))
+        waited = wait_for_turn(queued, remaining, request.pause, request.announce, request.look_for_cover)
+    except Covered as found:
+        queued.record(RequestResult.NOT_SENT)
+        return found.decision
     except Throttled as throttled:
-        return decisions.throttled(str(throttled), throttled.wait)
+        can_type = required.login.phase is Phase.AUTHENTICATE
+        return decisions.throttled(str(throttled), throttled.wait, can_type=can_type)
     except TurnDidNotCome:
         return decisions.turn_did_not_come(request.elapsed())
     except PhoneLost:

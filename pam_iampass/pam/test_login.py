@@ -15,6 +15,9 @@ from pam_iampass.system import sshd, sudoers
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.programs import CommandUnavailable
 
+_SERVICE_OF = {"sudo-rs": "sudo", "pkexec": "polkit-1", "run0": "polkit-1"}
+"""The PAM service of a program that always uses one with another name."""
+
 
 class CannotRun(PamIampassError):
     """The stack cannot be run, or must not be run from here."""
@@ -33,7 +36,7 @@ class TestLogin:
 
 
 def prepare(user: str, service: str, rhost: str | None) -> TestLogin:
-    """How `service` (sshd, sudo, su or a PAM service) would run PAM for `user`. Raises CannotRun."""
+    """How `service` (sshd, sudo, su, sudo-rs, or a PAM service) would run PAM for `user`. Raises CannotRun."""
     account = _account(user)
     name = _pam_service(service, account.name)
     file, found = _read(name)
@@ -85,7 +88,7 @@ def _pam_service(service: str, user: str) -> str:
             return sudoers.read().service
     except (CommandUnavailable, sshd.SshdConfigRejected):  # its PAM file may be there nevertheless
         pass
-    return service
+    return _SERVICE_OF.get(service, service)
 
 
 def _run(service: str, name: str, who: Account, rhost: str | None, after_key: bool) -> tuple[PamRun, str]:
@@ -99,7 +102,7 @@ def _run(service: str, name: str, who: Account, rhost: str | None, after_key: bo
     if service in ("su", "su-l"):
         run = PamRun(name, "root", tty=tty, rhost=rhost, ruser=who.name, real_uid=who.uid)
         return run, f"As su would for {who.name}, who wants to be root"
-    if service == "sudo":
+    if service in ("sudo", "sudo-rs"):
         run = PamRun(name, who.name, tty=tty, rhost=rhost, ruser=who.name, real_uid=who.uid)
-        return run, f"As sudo would for {who.name}"
+        return run, f"As {service} would for {who.name}"
     return PamRun(name, who.name, tty=tty, rhost=rhost), f"For {who.name}"

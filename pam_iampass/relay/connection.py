@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import re
 import select
 import socket
 import time
+from typing import Callable
 
 from pam_iampass.login.application import (
     ApplicationGone,
@@ -18,16 +21,17 @@ from pam_iampass.login.application import (
 from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.protocol import Frame, FrameError
+from pam_iampass.relay.stream import GREETING_TIMEOUT, peer_credentials, receive, send
 from pam_iampass.system.inet_diag import PeerWatch
 
-#: How long the module waits for the first two frames. Seconds.
-GREETING_TIMEOUT = 2.0
 #: How long it waits for the answer to a prompt. Applications have shorter limits of their own. Seconds.
 ANSWER_TIMEOUT = 600.0
-#: How long the door may take to read a frame. Seconds.
-SEND_TIMEOUT = 5.0
 #: How often a login that waits looks whether its ssh client has hung up. Seconds.
 CLIENT_INTERVAL = 1.0
+#: The audit session of processes that have none (AUDIT_SID_UNSET).
+_NO_AUDIT_SESSION = 2**32 - 1
+#: What logind makes ids of (session_id_valid in systemd's src/basic/login-util.c).
+_XDG_SESSION = re.compile(r"[A-Za-z0-9]{1,64}")
 
 
 class RelayConnection:
@@ -58,14 +62,25 @@ class RelayConnection:
         self.tty = items.get("tty")
         self.ruser = items.get("ruser")
         self.env = {"SSH_AUTH_INFO_0": items["ssh_auth_info"]} if "ssh_auth_info" in items else {}
-        self._client = PeerWatch(items.get("ssh_connection", ""))
+        self.ssh_connection = items.get("ssh_connection")
+        self.session = _valid(items.get("session", ""), protocol.is_session_id)
+        self.xdg_session = _valid(
+            items.get("xdg_session", ""), lambda text: _XDG_SESSION.fullmatch(text) is not None
+        )
+        self.peer_pid = peer_credentials(connection)[0]
+        self._client = PeerWatch(self.ssh_connection or "")
         self._next_look = 0.0 if "ssh_connection" in items else math.inf
 
     @property
     def real_uid(self) -> int | None:
         """The real user id of the application, None where the door sent none or no valid one."""
-        text = self._items.get("uid", "")
-        return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
+        return self._number("uid")
+
+    @property
+    def audit_session(self) -> int | None:
+        """See `PamApplication.audit_session`."""
+        number = self._number("audit_session")
+        return number if number is not None and number < _NO_AUDIT_SESSION else None
 
     def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:
         """See `PamApplication.conversation`."""
@@ -100,6 +115,21 @@ class RelayConnection:
                 return
             self._look_at_client()
 
+    def keep(self, session: str) -> None:
+        """See `PamApplication.keep`."""
+        self._send(protocol.keep(session))
+
+    def pidfd(self) -> int:
+        """See `PamApplication.pidfd`."""
+        descriptor = os.pidfd_open(self.peer_pid)
+        try:
+            if self._readable(0.0):  # the process may have ended before, and its id be in use again
+                raise ApplicationGone("the application ended")
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
     def send_result(self, code: int) -> None:
         """Send the result. Raises ApplicationGone."""
         self._send(protocol.result(code))
@@ -110,6 +140,10 @@ class RelayConnection:
             self._next_look = time.monotonic() + CLIENT_INTERVAL
             if self._client.has_hung_up():
                 raise ApplicationGone("the ssh client hung up")
+
+    def _number(self, item: str) -> int | None:
+        text = self._items.get(item, "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
 
     def _send(self, frame: Frame) -> None:
         send(self._connection, frame)
@@ -126,34 +160,5 @@ class RelayConnection:
         return bool(ready)
 
 
-def greet(connection: socket.socket) -> tuple[protocol.Hello, dict[str, str]]:
-    """Read the first two frames. Raises ApplicationGone and FrameError."""
-    until = time.monotonic() + GREETING_TIMEOUT
-    hello = protocol.Hello.decode(receive(connection, until - time.monotonic()))
-    return hello, protocol.decode_items(receive(connection, until - time.monotonic()))
-
-
-def receive(connection: socket.socket, timeout: float) -> Frame:
-    """The next frame, whole within `timeout` seconds. Raises ApplicationGone and FrameError."""
-    until = time.monotonic() + timeout
-
-    def read(count: int) -> bytes:
-        connection.settimeout(max(until - time.monotonic(), 0.001))
-        return connection.recv(count)
-
-    try:
-        frame = protocol.read_frame(read)
-    except OSError as error:
-        raise ApplicationGone(f"nothing came from the door: {error.strerror or 'time-out'}") from None
-    if frame is None:
-        raise ApplicationGone("the application ended")
-    return frame
-
-
-def send(connection: socket.socket, frame: Frame) -> None:
-    """Send a frame. Raises ApplicationGone."""
-    try:
-        connection.settimeout(SEND_TIMEOUT)
-        connection.sendall(frame.encode())
-    except OSError:
-        raise ApplicationGone("the application ended") from None
+def _valid(text: str, check: Callable[[str], bool]) -> str | None:
+    return text if check(text) else None

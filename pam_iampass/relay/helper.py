@@ -11,14 +11,14 @@ import socket
 import sys
 import types
 
-from pam_iampass.relay.serve import Authenticate, serve
+from pam_iampass.relay.serve import PamFunction, login_phases, serve
 
 
-def main(authenticate: Authenticate) -> int:
+def main(authenticate: PamFunction) -> int:
     """Serve one login on descriptor 0. Returns the exit status: 0 where the login was served, whatever its result."""
     connection = socket.socket(fileno=0)
     signal.signal(signal.SIGTERM, _exit)
-    serve(connection, authenticate)
+    serve(connection, login_phases(authenticate))
     return 0
 
 

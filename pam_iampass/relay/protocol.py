@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from pam_iampass.outcome import Phase
 VERSION = 1
 LONGEST_PAYLOAD = 64 * 1024
 LONGEST_DEADLINE = 300.0
-KNOWN_ITEMS = frozenset(
-    {"user", "service", "rhost", "tty", "ruser", "uid", "ssh_auth_info", "ssh_connection"}
-)
+_ITEMS = "user service rhost tty ruser uid ssh_auth_info ssh_connection audit_session session xdg_session"
+KNOWN_ITEMS = frozenset(_ITEMS.split())
+_SESSION_ID = re.compile(r"[0-9a-f]{32}")
 
 _HEADER = struct.Struct("!cI")
 _HELLO = struct.Struct("!BBI")
@@ -36,6 +37,7 @@ class FrameType(enum.Enum):
     SAY = b"S"
     SAY_ERROR = b"E"
     ASK = b"Q"
+    KEEP = b"K"
     RESULT = b"R"
 
 
@@ -127,6 +129,18 @@ def deadline(seconds: float) -> Frame:
     return Frame(
         FrameType.DEADLINE, struct.pack("!I", round(min(max(seconds, 0.0), LONGEST_DEADLINE) * 1000))
     )
+
+
+def is_session_id(text: str) -> bool:
+    """Whether `text` is the id of a kept session: 32 hexadecimal digits."""
+    return _SESSION_ID.fullmatch(text) is not None
+
+
+def keep(session: str) -> Frame:
+    """The id of the kept session that the login is to be attached to. Raises FrameError where it is none."""
+    if not is_session_id(session):
+        raise FrameError("the id of a kept session is not 32 hexadecimal digits")
+    return Frame(FrameType.KEEP, session.encode())
 
 
 def result(code: int) -> Frame:

@@ -1,30 +1,40 @@
-"""One login on one connection: HELLO, RESULT, and what remains to be done after it."""
+"""One call of a PAM function on one connection: HELLO, RESULT, and what remains to be done after it."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Mapping
 from typing import Callable
 
 from pam_iampass.login.application import ApplicationGone, PamApplication
-from pam_iampass.relay.connection import RelayConnection, greet
+from pam_iampass.outcome import Phase
+from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.relay.protocol import FrameError
+from pam_iampass.relay.stream import greet
 
-#: `pam_iampass.module.pam_sm_authenticate`, or a substitute.
-Authenticate = Callable[[PamApplication, int, "list[str]"], int]
+#: A `pam_sm_*` function of `pam_iampass.module`, or a substitute.
+PamFunction = Callable[[PamApplication, int, "list[str]"], int]
 
 
-def serve(connection: socket.socket, authenticate: Authenticate, stop: int | None = None) -> None:
-    """Read the greeting, call `authenticate` (in any phase), send the result, then run the callbacks of `after_reply`.
+def login_phases(authenticate: PamFunction) -> dict[Phase, PamFunction]:
+    """The phases that decide a login, each served by `authenticate`."""
+    return {Phase.AUTHENTICATE: authenticate, Phase.ACCOUNT: authenticate}
+
+
+def serve(connection: socket.socket, functions: Mapping[Phase, PamFunction], stop: int | None = None) -> None:
+    """Read the greeting, call the function of its phase, send the result, then run the callbacks of `after_reply`.
 
     `stop` is a descriptor that becomes readable when all logins must end.
-    Where the door breaks the protocol no result is sent, and the door denies.
+    Where the door breaks the protocol or its phase has no function, no result is sent, and the door denies.
     """
     with connection, contextlib.ExitStack() as after_reply:
         try:
             hello, items = greet(connection)
+            if hello.phase not in functions:
+                return
             application = RelayConnection(connection, items, after_reply, stop, hello.phase)
-            code = authenticate(application, hello.flags, ["pam_iampass", *hello.arguments])
+            code = functions[hello.phase](application, hello.flags, ["pam_iampass", *hello.arguments])
             application.send_result(code)
         except (ApplicationGone, FrameError):
             return

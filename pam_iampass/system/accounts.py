@@ -82,11 +82,24 @@ class Accounts:
         except OSError as error:
             raise LookupFailed(f"looking up the group {name} failed: {error.strerror}") from None
 
-    def lists(self, group: str, account: Account) -> bool:
-        """Whether the entry of the group lists the account as a member. Raises LookupFailed.
+    def check_groups(self, account: Account) -> None:
+        """Make sure that `groups` leaves nothing out. Raises LookupFailed if a name service fails.
 
-        getgrouplist(3) does not report a name service that fails: it leaves its groups out.
+        getgrouplist(3) does not report that: it leaves the groups of that service out.
         """
+        from pam_iampass.system import name_services
+
+        try:
+            failing = name_services.failing(account.name, account.gid)
+        except OSError as error:
+            raise LookupFailed(f"{error.filename}: {error.strerror}") from None
+        if failing is not None:
+            raise LookupFailed(
+                f"looking up the user's groups failed: the name service {failing} is unavailable"
+            )
+
+    def lists(self, group: str, account: Account) -> bool:
+        """Whether the entry of the group lists the account as a member. Raises LookupFailed."""
         try:
             return account.name in grp.getgrnam(group).gr_mem
         except (KeyError, ValueError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.client.connect_proxy import ESTABLISHED
+from tests.support.deadline import DEADLINE
 from tests.support.faults.case import Case, Expected, Requests
 from tests.support.faults.expected import (
     APPROVED,
@@ -33,54 +34,47 @@ from tests.support.scripted_server import ACCEPT, HANDSHAKE, close, garble, hang
 FINE: tuple[Part, ...] = (PENDING, ACTIVE, ENDED)
 #: No request reached IAMPASS: this is an outage, and may be tolerated.
 UNTOUCHED = TOLERATED
-SLOW = TOLERATED.but(within=3.0)
+#: A time-out is tolerated only if the request was sent in the first quarter of the time: five seconds of twenty.
+SLOW = TOLERATED.but(within=21.0)
 #: The same for a caller who may have caused it.
-LATE = OUTAGE.but(within=3.0)
+LATE = OUTAGE.but(within=DEADLINE + 1.0)
 NONSENSE_BEFORE = NONSENSE.but(requests=Requests())
+
+#: Failures that also run with a user of this machine as the caller, who may have caused them.
+BY_A_USER: dict[str, Expected] = {
+    "the server refuses connections": UNTOUCHED,
+    "there is no route to the server": UNTOUCHED,
+    "the server resets the connection in the TLS handshake": UNTOUCHED,
+    "the server closes the connection in the TLS handshake": UNTOUCHED,
+    "the TLS handshake stalls": LATE,
+    "the server accepts the connection and sends nothing": LATE,
+    "the name service never responds": LATE,
+    "the name service fails": OUTAGE,
+    "the server's name does not exist": MISCONFIGURED,
+    "the proxy never responds": LATE,
+}
+#: Failures that also run where outages are not tolerated.
+NOT_TOLERATED: dict[str, Expected] = {
+    "the server refuses connections": OUTAGE,
+    "the name service never responds": LATE,
+}
 
 
 def table() -> Iterator[Case]:
     """All rows."""
-    for what, (expected, server) in {**_names_and_routes(), **_tls(), **_proxies(), **_clocks()}.items():
-        timeout = "2s" if expected.within == SLOW.within else "20s"
-        yield Case(what, expected, server, {"unavailable": "ignore", "timeout": timeout})
-    yield from _by_a_user()
-    nowhere = nobody("https://127.0.0.1:1")
-    yield Case("the server refuses connections, and outages are not tolerated", OUTAGE, nowhere)
-    silent = nobody(f"https://{SILENT}:{{port}}")
-    yield Case(
-        "the name service never responds, and outages are not tolerated",
-        OUTAGE.but(within=3.0),
-        silent,
-        {"timeout": "2s"},
-    )
-
-
-def _by_a_user() -> Iterator[Case]:
-    """The same failures, if the caller is a user of this machine, who may have caused them."""
-    nowhere, silent = nobody("https://127.0.0.1:1"), nobody(f"https://{SILENT}:{{port}}")
-    rows: dict[str, tuple[Expected, Serving]] = {
-        "the server refuses connections": (UNTOUCHED, nowhere),
-        "there is no route to the server": (UNTOUCHED, nobody("https://192.0.2.1")),
-        "the server resets the connection in the TLS handshake": (
-            UNTOUCHED,
-            scripted(*[reset(HANDSHAKE)] * 3),
-        ),
-        "the server closes the connection in the TLS handshake": (
-            UNTOUCHED,
-            scripted(*[close(HANDSHAKE)] * 3),
-        ),
-        "the TLS handshake stalls": (LATE, scripted(hang(HANDSHAKE))),
-        "the server accepts the connection and sends nothing": (LATE, scripted(hang(ACCEPT))),
-        "the name service never responds": (LATE, silent),
-        "the name service fails": (OUTAGE, nobody(f"https://{BROKEN}:{{port}}")),
-        "the server's name does not exist": (MISCONFIGURED, nobody(f"https://{UNKNOWN}:{{port}}")),
-        "the proxy never responds": (LATE, by_proxy(b"", hangs=True)),
-    }
+    rows = {**_names_and_routes(), **_tls(), **_proxies(), **_clocks()}
     for what, (expected, server) in rows.items():
-        timeout = "2s" if expected is LATE else "20s"
-        settings = {"unavailable": "ignore", "timeout": timeout}
-        yield Case(f"{what}, and a user called sudo", expected, server, settings, caller=1000)
+        yield Case(what, expected, server, _settings(expected, "ignore"))
+    for what, expected in BY_A_USER.items():
+        name = f"{what}, and a user called sudo"
+        yield Case(name, expected, rows[what][1], _settings(expected, "ignore"), caller=1000)
+    for what, expected in NOT_TOLERATED.items():
+        name = f"{what}, and outages are not tolerated"
+        yield Case(name, expected, rows[what][1], _settings(expected, "deny"))
+
+
+def _settings(expected: Expected, unavailable: str) -> dict[str, str]:
+    return {"unavailable": unavailable, "timeout": f"{DEADLINE if expected is LATE else 20}s"}
 
 
 def _names_and_routes() -> dict[str, tuple[Expected, Serving]]:

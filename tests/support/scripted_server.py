@@ -213,8 +213,10 @@ class ScriptedServer:
         tls_1_0: bool = False,
         host: str = "127.0.0.1",
         name: str = "localhost",
+        always: Mapping[str, Step] | None = None,
     ):
         self._steps = list(steps)
+        self._always = always or {}
         self._name = name
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -325,7 +327,7 @@ class ScriptedServer:
         with self._arrived:
             self.requests.append(request)
             self._arrived.notify_all()
-        step = self._take() or answer(500)
+        step = self._always.get(request.method) or self._take() or answer(500)
         if step.stage == ANSWER:
             stream.send(step.head, step.drip[0])
             stream.send(step.body, step.drip[1])

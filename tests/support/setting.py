@@ -17,6 +17,7 @@ from pam_iampass.login.context import LoginContext, StateDirs
 from pam_iampass.outcome import Outcome
 from pam_iampass.relay import helper_context
 from pam_iampass.sandbox import Sandbox
+from tests.support.deadline import TIMEOUT
 from tests.support.door import Answer, Door, Told
 
 ME = pwd.getpwuid(0).pw_name
@@ -71,7 +72,7 @@ class Setting:
             "server": self.sandbox.url,
             "ca_file": str(self.folder / "ca.pem"),
             "users": str(self.folder / "users.yaml"),
-            "timeout": "3s",
+            "timeout": TIMEOUT,
             "throttle": "{spacing: 0s}",
             **settings,
         }

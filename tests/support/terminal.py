@@ -42,7 +42,8 @@ class Terminal(fdspawn):  # type: ignore[misc]
         )
         os.close(slave)
         self.open.add(self)
-        super().__init__(master, timeout=timeout, encoding="utf-8", codec_errors="replace")
+        # Not by select(2), which knows no descriptor above 1023.
+        super().__init__(master, timeout=timeout, encoding="utf-8", codec_errors="replace", use_poll=True)
         self._shown = io.StringIO()
         self.logfile_read = self._shown
 

@@ -13,6 +13,7 @@ from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SandboxSession
 from tests.support import processes
 from tests.support.agent import RunningAgent
+from tests.support.deadline import TIMEOUT
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sshd import Login, Sshd
@@ -25,7 +26,7 @@ PASSWORD = "correct horse"
 #: The command that users run after the login.
 REMOTE = "echo In as $(id -un)."
 #: How many seconds tests wait for something that happens immediately on an idle machine.
-PATIENCE = 20.0
+PATIENCE = 40.0
 
 
 def token_of(user: str) -> str:
@@ -42,7 +43,7 @@ class World:
         sandbox: Sandbox,
         journald: Journald,
         sshd: Sshd,
-        timeout: str = "3s",
+        timeout: str = TIMEOUT,
         agent: RunningAgent | None = None,
     ) -> None:
         self._agent = agent

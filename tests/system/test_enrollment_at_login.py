@@ -63,7 +63,7 @@ def test_the_code_in_the_terminal_registers_the_phone_that_approves_the_next_log
 
 
 def test_who_only_presses_enter_gets_nowhere(without_phone: World) -> None:
-    without_phone.machine.change(enroll_at_login="true", timeout="2s")
+    without_phone.machine.change(enroll_at_login="true")
     login = without_phone.login("bob")
     login.enter()
     login.expect_exact(QUESTION)

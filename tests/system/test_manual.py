@@ -14,7 +14,10 @@ from tests.support.installation import Installation
 from tests.support.man_page import ManPage
 
 MAN = Path("/usr/share/man")
-PAGES = ("man1/pam-iampass.1", "man5/iampass.yaml.5", "man8/pam_iampass.8", "man8/pam-iampass-agent.8")
+PAGES = (
+    *("man1/pam-iampass.1", "man5/iampass.yaml.5", "man8/pam_iampass.8"),
+    *("man8/pam-iampass-agent.8", "man8/pam-iampass-enforcer.8"),
+)
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -49,6 +49,33 @@ def name_service(name: str, *lines: str) -> Iterator[None]:
     library.unlink()
 
 
+#: Whether a user of this name is asked, where only the members of the group `asked-group` are.
+POLICY = """\
+import sys
+from dataclasses import replace
+from pam_iampass.config.settings import AskedSettings
+from pam_iampass.login import policy
+from pam_iampass.outcome import Login
+from pam_iampass.system.accounts import Accounts, LookupFailed
+from tests.unit.login.test_policy import SERVICE
+accounts = Accounts()
+service = replace(SERVICE, asked=AskedSettings(groups=frozenset({"asked-group"})))
+try:
+    print(policy.exemption(accounts.named(sys.argv[1]), Login(sys.argv[1], "sshd"), service, accounts))
+except LookupFailed as failed:
+    print(failed)
+"""
+
+
+@pytest.fixture
+def asked_group(machine: Installation) -> Iterator[None]:
+    """A group that bob is in. Its entry lists no members, as with sssd's `ignore_group_members`."""
+    kept = Path("/etc/group").read_text()
+    Path("/etc/group").write_text(f"{kept}asked-group:x:{pwd.getpwnam('bob').pw_gid}:\n")
+    yield
+    Path("/etc/group").write_text(kept)
+
+
 @pytest.fixture
 def slow_groups(machine: Installation) -> Iterator[None]:
     """The slow name service knows of groups as well."""
@@ -121,3 +148,22 @@ def test_a_name_service_that_takes_its_time_holds_up_nobody_else(slow_groups: No
     groups, longest = json.loads(asked_anew(PROGRAM, "root"))
     assert 4711 in groups, "the slow name service was asked"
     assert longest < 1.5
+
+
+def test_while_a_name_service_fails_to_name_a_users_groups_nobody_passes_as_not_asked(
+    asked_group: None,
+) -> None:
+    """getgrouplist(3) says nothing of the failure."""
+    not_asked = "alice is not one of `asked`\n"
+    with name_service("broken", "group: files broken"):
+        assert json.loads(asked_anew(PROGRAM, "alice"))[0], "the usual look-up succeeds"
+        failed = asked_anew(POLICY, "alice")
+        assert failed == "looking up the user's groups failed: the name service broken is unavailable\n"
+        assert asked_anew(POLICY, "bob") == "None\n", "bob is asked all the same"
+        NSSWITCH.write_text(NSSWITCH.read_text() + "initgroups: files [NOTFOUND=continue] not-installed\n")
+        assert asked_anew(POLICY, "alice") == not_asked
+    assert asked_anew(POLICY, "alice") == not_asked
+
+
+def test_a_name_service_that_answers_is_no_failure(slow_groups: None, asked_group: None) -> None:
+    assert asked_anew(POLICY, "alice") == "alice is not one of `asked`\n"

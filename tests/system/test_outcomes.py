@@ -17,6 +17,7 @@ from pam_iampass.sandbox.faults import HttpStatus, Junk, Truncated
 from tests.support import processes
 from tests.support.agent import RunningAgent
 from tests.support.command import run_command
+from tests.support.deadline import DEADLINE, NOBODY_ANSWERED, TIMEOUT
 from tests.support.installation import ETC, Installation, write
 from tests.support.journald import Journald
 from tests.support.recovery import new_codes
@@ -68,7 +69,7 @@ def _rung_already(world: World) -> None:
 
 
 STAGES = {
-    "all is well": Stage({"exempt": "{users: [frank]}", "timeout": "4s"}, _phones),
+    "all is well": Stage({"exempt": "{users: [frank]}", "timeout": TIMEOUT}, _phones),
     "judy has recovery codes": Stage({}, _codes),
     "olivia is bypassed": Stage(
         {}, lambda world: run_command("bypass", "olivia", "--for", "5m", "--reason", "phone lost")
@@ -155,7 +156,7 @@ SCENES = (
     Scene(
         "bob", "denied", "denied", phone=denies, sees="Denied on your phone.", requests=1, reason="cancelled"
     ),
-    Scene("carol", "timed_out", "denied", sees="Nobody answered on your phone within 4 seconds.", requests=1),
+    Scene("carol", "timed_out", "denied", sees=NOBODY_ANSWERED, requests=1),
     Scene("dave", "no_device", "denied", sees=NO_PHONE, requests=1, reason="NO_MOBILE_DEVICE"),
     Scene(
         "erin",
@@ -321,7 +322,7 @@ def test_the_journal_has_one_record_of_it(scene: Scene, login: Played) -> None:
     assert [record["IAMPASS_OUTCOME"] for record in login.records] == [scene.outcome]
     [record] = login.records
     assert scene.reason in record.pop("IAMPASS_REASON")
-    assert int(record["IAMPASS_ELAPSED_MS"]) < 5000
+    assert int(record["IAMPASS_ELAPSED_MS"]) < 2 * DEADLINE * 1000
     nobody_approves = scene.outcome == "exempt" or scene.stage.endswith("broken settings")
     expected = {
         "IAMPASS_RESULT": scene.result,
@@ -350,4 +351,5 @@ def test_no_session_is_left_open(login: Played, scene: Scene) -> None:
 
 
 def test_every_outcome_that_there_is_was_played() -> None:
-    assert {scene.outcome for scene in SCENES} == {outcome.value for outcome in Outcome}
+    covered = {Outcome.COVERED.value}  # within another login: test_sessions.py
+    assert {scene.outcome for scene in SCENES} == {outcome.value for outcome in Outcome} - covered

@@ -10,13 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.installation import ROOT, Installation
 
 UNITS = ROOT / "packaging/systemd"
 
 
-def test_the_agent_is_hardened(machine: Installation) -> None:
-    unit = UNITS / "pam-iampass-agent.service"
+@pytest.mark.parametrize("service", ["pam-iampass-agent", "pam-iampass-enforcer@"])
+def test_the_services_are_hardened(machine: Installation, service: str) -> None:
+    unit = UNITS / f"{service}.service"
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20", str(unit)]
     judged = subprocess.run(command, capture_output=True, text=True, check=False)
     assert judged.returncode == 0, judged.stdout[-400:] + judged.stderr
@@ -26,6 +29,8 @@ def test_systemd_understands_the_units(machine: Installation) -> None:
     units = [
         "/usr/lib/systemd/system/pam-iampass-agent.socket",
         "/usr/lib/systemd/system/pam-iampass-agent.service",
+        "/usr/lib/systemd/system/pam-iampass-enforcer.socket",
+        "/usr/lib/systemd/system/pam-iampass-enforcer@.service",
     ]
     verified = subprocess.run(
         ["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False
@@ -40,6 +45,7 @@ def test_the_folders_are_made_for_their_owners(machine: Installation) -> None:
         "-c",
         "%n %U %G %a",
         "/run/iampass",
+        "/run/iampass/logins",
         "/run/iampass/state",
         "/var/lib/iampass",
         "/var/lib/iampass/recovery",
@@ -48,6 +54,7 @@ def test_the_folders_are_made_for_their_owners(machine: Installation) -> None:
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert shown == [
         "/run/iampass root root 755",
+        "/run/iampass/logins root root 755",
         "/run/iampass/state iampass iampass 700",
         "/var/lib/iampass iampass iampass 700",
         "/var/lib/iampass/recovery iampass iampass 700",

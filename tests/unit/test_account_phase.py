@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from pam_iampass.outcome import PamCode
+from tests.support.deadline import DEADLINE, NOBODY_ANSWERED
 from tests.support.door import AccountDoor, Told
 from tests.support.setting import ME, Setting
 
@@ -19,7 +22,7 @@ def test_an_approval_lets_the_login_pass_without_a_word(world: Setting) -> None:
     told = account(world)
     assert told.code == PamCode.SUCCESS
     assert told.shown == []
-    assert told.promised == [3.0]
+    assert told.promised == [DEADLINE]
     assert world.outcome() == ("approved", "success")
     assert world.open_sessions == 0
 
@@ -36,14 +39,23 @@ def test_nothing_is_asked_whatever_the_settings_say(world: Setting, prompt: str)
 
 
 def test_a_time_out_is_said(world: Setting) -> None:
-    world.configure(timeout="1s", recovery="{ask: unanswered}")
+    world.configure(recovery="{ask: unanswered}")
     world.dirs.recovery_codes(ME).renew()
-    world.sandbox.auto = "ignore"
+    world.sandbox.auto, world.sandbox.request_timeout = "ignore", 0.1
     told = account(world)
     assert told.code == PamCode.PERM_DENIED
-    assert told.shown == ["Nobody answered on your phone within 1 second."]
+    assert told.shown == [NOBODY_ANSWERED]
     assert world.outcome() == ("timed_out", "denied")
     assert world.open_sessions == 0
+
+
+def test_during_a_backoff_no_recovery_code_is_mentioned_because_none_can_be_typed(world: Setting) -> None:
+    world.sandbox.auto = "deny"
+    for _ in range(2):
+        account(world)
+    told = account(world)
+    assert told.code == PamCode.PERM_DENIED
+    assert re.fullmatch("Too many requests: none was sent. Wait [0-9]+ seconds[.]", told.errors[0])
 
 
 @pytest.mark.parametrize(

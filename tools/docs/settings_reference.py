@@ -30,7 +30,7 @@ symbolic link; folders may. Only root and the group `iampass` may be able to rea
 `chmod 0640`.
 
 The format is a strict form of YAML in UTF-8: each key at most once, and no anchors, aliases, tags or merge keys.
-Durations are written with their unit: `60s` or `2m`.
+Durations are written with their unit: `60s`, `2m` or `1h`.
 """
 
 _USERS = """
@@ -101,6 +101,9 @@ def _sections() -> Iterator[tuple[str, Section, Iterable[Key]]]:
     for entry in SCHEMA:
         if isinstance(entry, Section):
             yield (f"{entry.name}.<name>", entry, SHARED) if entry.named else (entry.name, entry, ())
+            for key in () if entry.named else entry.keys:
+                if key.section is not None:
+                    yield f"{entry.name}.{key.name}", key.section, ()
 
 
 def _table(keys: Iterable[Key], shared: Iterable[Key] = ()) -> Iterator[str]:
@@ -129,6 +132,8 @@ def _default(key: Key) -> str:
     """The value of a missing key; empty if the key is required."""
     if key.required:
         return ""
+    if key.section is not None:
+        return "see below"
     if key.default is None:
         return "`null`"
     return f"`{key.default}`" if isinstance(key.default, str) else "`[]`"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pam_iampass.audit.journal import MESSAGE_IDS, SESSION_LEFT_OPEN
+from pam_iampass.enforcer import actions
 from pam_iampass.outcome import RESULTS, Outcome
 from pam_iampass.relay import agent
 from tools.docs import markdown
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 TITLES = (
     ("pam_iampass", 8, "PAM module for approval on the user's phone through IAMPASS"),
     ("pam-iampass-agent", 8, "decides logins for pam_iampass"),
+    ("pam-iampass-enforcer", 8, "ends or locks login sessions for pam_iampass"),
 )
 
 
@@ -38,6 +40,7 @@ def _value(found: re.Match[str], root: Path) -> str:
         "outcomes": _outcomes(root),
         "session_left_open": SESSION_LEFT_OPEN,
         "most_pending": f"{agent.MOST_PENDING:,}",
+        "notice": f"{actions.NOTICE_SECONDS:g}",
         "last_wait": f"{agent.STOP_TIMEOUT:g}",
     }[what]
 

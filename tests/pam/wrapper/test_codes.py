@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.sandbox import Sandbox
+from tests.support.deadline import TIMEOUT
 from tests.support.installation import install
 
 DOOR = "pam_python.so /usr/lib/pam-iampass/pam_iampass.py"
@@ -113,7 +114,7 @@ def configure(folder: Path, sandbox: Sandbox, case: Case, token: str, user: str 
         "server": sandbox.url,
         "ca_file": str(folder / "ca.pem"),
         "users": str(folder / "users.yaml"),
-        "timeout": "4s",
+        "timeout": TIMEOUT,
         **case.settings,
     }
     texts = {

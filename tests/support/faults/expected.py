@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.support.deadline import DEADLINE
 from tests.support.faults.case import ABORT, IGNORE, NONE, SUCCESS, Expected, Requests
 from tests.system.test_outcomes import NO_PHONE, NO_SENSE, NOT_SET_UP, OUT_OF_REACH
 
@@ -46,7 +47,7 @@ BY_THE_DOOR = Expected(ABORT, "unavailable", "denied")
 """The door gets no result from the module, and displays nothing."""
 
 
-def timed_out(seconds: int) -> Expected:
+def timed_out(seconds: int = DEADLINE) -> Expected:
     """The request timed out."""
     message = f"Nobody answered on your phone within {seconds} seconds."
     return Expected(ABORT, "timed_out", "denied", message, ASKED, within=seconds + 1.0)

@@ -19,11 +19,6 @@ from tests.support.setuid.people import AS_ROOT, PROGRAMS, UNTOUCHED, Person, Pr
 from tests.support.terminal import Terminal
 from tests.support.world import PATIENCE, token_of, wait_until
 
-#: The timeout of a request, and the message about it.
-TIMEOUT = "3s"
-WITHIN = "Approve this on your phone within 3 seconds."
-
-
 PHONE_ONLY = Path("/etc/pam.d/phone-only")
 """A PAM service that takes its caller's word for everything."""
 SPARED = "spared"

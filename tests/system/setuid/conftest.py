@@ -10,11 +10,12 @@ import pytest
 
 from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
+from tests.support.deadline import TIMEOUT
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.setuid.people import Person, settle_people, table_of
 from tests.support.setuid.side_by_side import Outcomes, played
-from tests.support.setuid.stage import PHONE_ONLY, SPARED, TIMEOUT, Phones, Stage
+from tests.support.setuid.stage import PHONE_ONLY, SPARED, Phones, Stage
 from tests.support.terminal import Terminal
 from tests.support.world import token_of
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tests.support.deadline import APPROVE_WITHIN, NOBODY_ANSWERED
 from tests.support.setuid.people import AS_ROOT, SHOW_WHO, enter_password
 from tests.support.setuid.side_by_side import side_by_side
-from tests.support.setuid.stage import WITHIN, Guest, Phone
+from tests.support.setuid.stage import Guest, Phone
 
 
 @side_by_side
@@ -13,7 +14,11 @@ def test_an_approval_runs_the_command(guest: Guest) -> None:
     seen = guest.play("sudo")
     assert seen.got_in, seen
     assert seen.status == 0
-    assert seen.shown.index(WITHIN) < seen.shown.index("Approved on your phone.") < seen.shown.index(AS_ROOT)
+    assert (
+        seen.shown.index(APPROVE_WITHIN)
+        < seen.shown.index("Approved on your phone.")
+        < seen.shown.index(AS_ROOT)
+    )
     assert guest.starts() == 1
     assert guest.record().startswith(
         f"outcome=approved result=success user={guest.name} service=iampass-sudo"
@@ -37,7 +42,7 @@ def test_the_person_reads_once_that_the_phone_is_checking_who_they_are(guest: Gu
     sudo = enter_password(guest.start("sudo"))
     guest.stage.sandbox.identify(guest.request("sudo"))
     sudo.expect_exact("Your phone is checking that it is you.")
-    sudo.expect_exact("Nobody answered on your phone within 3 seconds.")
+    sudo.expect_exact(NOBODY_ANSWERED)
     assert sudo.finish() == 1
     assert sudo.shown.count("checking") == 1
 
@@ -46,7 +51,7 @@ def test_the_person_reads_once_that_the_phone_is_checking_who_they_are(guest: Gu
 def test_nobody_at_the_phone_runs_nothing_and_is_one_push(guest: Guest) -> None:
     seen = guest.play("sudo")
     assert (seen.status, seen.got_in) == (1, False)
-    assert "Nobody answered on your phone within 3 seconds." in seen.shown
+    assert NOBODY_ANSWERED in seen.shown
     assert guest.starts() == 1
     assert guest.record().startswith("outcome=timed_out result=denied ")
     guest.ended()
@@ -65,7 +70,7 @@ def test_a_wrong_password_rings_no_phone(guest: Guest) -> None:
 @side_by_side
 def test_the_person_is_told_of_the_request_before_it_is_answered(guest: Guest) -> None:
     sudo = enter_password(guest.start("sudo"))
-    sudo.expect_exact(WITHIN)
+    sudo.expect_exact(APPROVE_WITHIN)
     guest.stage.sandbox.approve(guest.request("sudo"))
     sudo.expect_exact(AS_ROOT)
     assert sudo.finish() == 0

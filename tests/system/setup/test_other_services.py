@@ -112,6 +112,9 @@ def test_sudo_and_sudo_rs_ask_the_phone_once_each(administrator: Administrator) 
         begun = len(administrator.sandbox.sessions)
         assert tried(service)[0]
         assert len(administrator.sandbox.sessions) - begun == 1
+    done = administrator.run("test", "alice", "--service", "sudo-rs", given=f"{PASSWORD}\n")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "As sudo-rs would for alice, PAM service sudo (/etc/pam.d/sudo):" in done.stdout
     administrator.setup("undo", "sudo-rs")
     assert "iampass" not in (PAM / "sudo").read_text() + (PAM / "sudo-i").read_text()
     administrator.setup("undo")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.deadline import APPROVE_WITHIN
 from tests.support.sshd import PROMPT
 from tests.support.terminal import Terminal
 from tests.support.world import PASSWORD, wait_until
@@ -63,7 +64,7 @@ def test_messages_come_while_the_phone_rings(administrator: Administrator) -> No
     terminal = Terminal(["pam-iampass", "test", "alice", "--service", "sudo"])
     terminal.expect("assword: ")
     terminal.sendline(PASSWORD)
-    terminal.expect("Approve this on your phone within 5 seconds.")
+    terminal.expect_exact(APPROVE_WITHIN)
     administrator.sandbox.approve(administrator.sandbox.wait_for_request("token-of-alice", 20))
     terminal.expect("PAM_SUCCESS")
     assert terminal.finish() == 0

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.audit.journal import Journal
+from pam_iampass.audit.journal import Journal, SessionRecord
+from pam_iampass.audit.query import Filter
 from pam_iampass.audit.record import AuditRecord, interpret
-from pam_iampass.outcome import Decision, Login, Outcome, Participants, Result
+from pam_iampass.outcome import Decision, Login, Outcome, Participants, Result, SessionEvent
 from tests.support.setting import Records
 
 TRUSTED = frozenset({0, 990})
@@ -146,3 +147,68 @@ def test_the_time_is_told_in_the_machines_zone() -> None:
     assert found.time.utcoffset() == WHEN.astimezone().utcoffset()
     assert found.time.utcoffset() is not None
     assert abs(found.time - WHEN) == timedelta(0)
+
+
+SESSION = SessionRecord(
+    SessionEvent.ENDED,
+    "5f0c" * 8,
+    "alice",
+    "alice",
+    "iampass-sshd",
+    "192.0.2.7",
+    'ended "on the phone"',
+    True,
+)
+
+
+def event_record(record: SessionRecord = SESSION) -> dict[str, str]:
+    """The fields of the record of an event."""
+    records = Records()
+    Journal(records).session(record)
+    return records.fields[0]
+
+
+def test_an_event_of_a_session_is_read_back() -> None:
+    found = read(**event_record())
+    assert found == AuditRecord(
+        *(WHEN, "alice", "", "alice", "iampass-sshd", "192.0.2.7"),
+        *("", "", 0, 'ended "on the phone"', 990, True),
+        session="5f0c" * 8,
+        event="session_ended",
+    )
+
+
+def test_the_line_of_an_event_says_the_same_as_its_fields() -> None:
+    fields = event_record()
+    line = {name: fields[name] for name in ("MESSAGE", "SYSLOG_IDENTIFIER")}
+    assert read(**line) == read(**fields)
+
+
+def test_an_event_that_is_unknown_or_that_anybody_can_have_written_is_no_record() -> None:
+    assert read(**{**event_record(), "IAMPASS_EVENT": "session_stolen"}) is None
+    assert read(uid=1000, **event_record()) is None
+
+
+def test_a_login_within_a_session_names_it() -> None:
+    decision = Decision(Outcome.COVERED, Result.IGNORED, "approved 12 s ago", session="5f0c" * 8)
+    fields = written(decision)
+    assert fields["IAMPASS_SESSION"] == "5f0c" * 8
+    found = read(**fields)
+    assert found is not None
+    assert (found.session, found.event, found.outcome) == ("5f0c" * 8, "", "covered")
+    line = {name: fields[name] for name in ("MESSAGE", "SYSLOG_IDENTIFIER")}
+    assert read(**line) == found
+
+
+def test_events_are_selected_where_no_outcome_is() -> None:
+    event = read(**event_record())
+    login = read(**written(Decision(Outcome.COVERED, Result.IGNORED, session="5f0c" * 8)))
+    other = read(**written(Decision(Outcome.APPROVED, Result.SUCCESS)))
+    assert event is not None
+    assert login is not None
+    assert other is not None
+    assert not Filter()(event)
+    assert Filter(events=True)(event)
+    assert not Filter(events=True, outcomes=frozenset({"covered"}))(event)
+    story = Filter(session="5f0c", events=True)
+    assert [story(record) for record in (event, login, other)] == [True, True, False]

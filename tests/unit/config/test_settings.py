@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pam_iampass.config import schema
+from pam_iampass.config.session_settings import CoverSettings, SessionSettings
 from pam_iampass.config.settings import (
     AskedSettings,
     ExemptSettings,
@@ -31,6 +32,7 @@ from pam_iampass.config.value_types import (
     METHODS,
     Approver,
     AskForCode,
+    Enforcement,
     Prompt,
     UnlistedUsers,
     WhenUnavailable,
@@ -193,6 +195,59 @@ services:
     assert (general.own_methods, sudo.own_methods, su.own_methods) == ((), ("device",), ())
 
 
+def test_sessions_are_not_kept_unless_that_is_set(configuration: Configuration) -> None:
+    assert configuration.load().service.session == SessionSettings()
+    assert not SessionSettings().keep
+
+
+def test_a_service_overrides_single_keys_of_the_session(configuration: Configuration) -> None:
+    settings = configuration.load("""
+session: {keep: true, longest: 8h, check: 1m, when_away: lock, covers: {services: [iampass-sudo]}}
+services:
+  su: {session: {keep: false, covers: {for: 5m}}}
+  login: {timeout: 30s, session: {}}
+  sshd: {session: {unlock_on_return: true, when_closed: revoke, covers_connections: true, covers: {services: []}}}
+""")
+    general = SessionSettings(
+        *(True, 28800.0, 60.0, Enforcement.END, Enforcement.LOCK, False, False),
+        CoverSettings(frozenset({"iampass-sudo"}), 900.0),
+    )
+    assert settings.service.session == settings.for_service("login").session == general
+    su = replace(general, keep=False, covers=CoverSettings(frozenset({"iampass-sudo"}), 300.0))
+    assert settings.for_service("su").session == su
+    assert settings.for_service("sshd").session == replace(
+        general,
+        unlock_on_return=True,
+        when_closed=Enforcement.REVOKE,
+        covers_connections=True,
+        covers=CoverSettings(frozenset(), 900.0),
+    )
+
+
+def test_a_cover_cannot_outlast_its_session(configuration: Configuration) -> None:
+    assert configuration.problems_in("""
+session: {longest: 10m}
+services:
+  su: {session: {longest: 1h}}
+  login: {session: {longest: 1h, covers: {for: 2h}}}
+  sshd: {session: {keep: true}}
+""") == [
+        "4: session.longest: covers.for (900s) is longer than session.longest (600s)",
+        "7: services.login.session.covers.for: covers.for (7200s) is longer than session.longest (3600s)",
+    ]
+
+
+def test_a_cover_without_a_kept_session_is_a_warning(configuration: Configuration) -> None:
+    configuration.load("session: {covers: {services: [iampass-sudo]}, covers_connections: true}")
+    found = check(configuration.file).problems
+    assert [(problem.key, problem.severity) for problem in found] == [
+        ("session.covers.services", Severity.WARNING),
+        ("session.covers_connections", Severity.WARNING),
+    ]
+    configuration.load("session: {covers: {services: [x]}}\nservices: {sshd: {session: {keep: true}}}")
+    assert not check(configuration.file).problems
+
+
 @pytest.mark.parametrize(
     "rule",
     ["carol", "carol from 192.0.2.0/24", "user carol", "user carol from here", "user from 192.0.2.0/24"],
@@ -314,7 +369,7 @@ WRONG: list[tuple[str, str]] = [
     ("timeout: 9999999s", '"9999999s" is not a duration'),
     ("timeout: -5s", '"-5s" is not a duration'),
     ("timeout: 1.5s", '"1.5s" is not a duration'),
-    ("timeout: 1h", '"1h" is not a duration'),
+    ("timeout: 1h", '"1h" is out of range'),
     ("timeout: 60 s", '"60 s" is not a duration'),
     ("timeout: ٦s", '"٦s" is not a duration'),
     ("timeout: [60s]", "is a list, not a duration of whole seconds or minutes"),
@@ -347,6 +402,36 @@ def test_a_wrong_value_is_told_with_file_line_and_key(
 
 
 WRONG_INSIDE: list[tuple[str, str, str]] = [
+    ("session: {keep: maybe}", "session.keep", '"maybe" is neither true nor false'),
+    ("session: {longest: 59s}", "session.longest", '"59s" is out of range'),
+    ("session: {longest: 8d}", "session.longest", '"8d" is not a duration'),
+    ("session: {check: 1s}", "session.check", '"1s" is out of range'),
+    ("session: {when_closed: kill}", "session.when_closed", '"kill" is unknown'),
+    (
+        "session: {when_away: end, when_closed: [end]}",
+        "session.when_closed",
+        "is a list, not end, lock or revoke",
+    ),
+    ("session: {unlock_on_return: 1}", "session.unlock_on_return", '"1" is neither true nor false'),
+    ("session: {covers: [sudo]}", "session.covers", "is a list, not a mapping"),
+    ("session: {covers: {services: sudo}}", "session.covers.services", "is a text, not a list"),
+    (
+        "session: {covers: {services: [a/b]}}",
+        "session.covers.services",
+        '"a/b" is not a valid PAM service name',
+    ),
+    (
+        "session: {covers: {for: 13h}}",
+        "session.covers.for",
+        "covers.for (46800s) is longer than session.longest (43200s)",
+    ),
+    ("session: {covers: {four: 1m}}", "session.covers.four", "is not a known key"),
+    ("session: {kept: true}", "session.kept", "is not a known key"),
+    (
+        "services: {su: {session: {covers: {for: no}}}}",
+        "services.su.session.covers.for",
+        '"no" is not a duration',
+    ),
     ("exempt: {users: alice}", "exempt.users", "is a text, not a list"),
     ("exempt: {users: ['']}", "exempt.users", '"" is empty'),
     ("exempt: {users: [a/b]}", "exempt.users", '"a/b" contains a slash'),
@@ -488,7 +573,7 @@ ca_file: /dev/null
         '8: exempt.networks: "10.0.0.1/8" has bits set after the prefix of 8',
         '9: exempt.networks: "" is not a network',
         '11: services.su.approver: "root" is unknown',
-        '11: services.su.timeout: "1h" is not a duration',
+        '11: services.su.timeout: "1h" is out of range',
         '12: services.Login: "Login" has capital letters, but PAM uses lower case',
         "13: an alias (*name) is not supported",
         "14: ca_file: /dev/null is a device, not a regular file",

@@ -13,6 +13,7 @@ from pam_iampass.doctor import enrollment_advice
 from pam_iampass.errors import Severity
 from pam_iampass.outcome import PamCode
 from pam_iampass.sandbox.faults import HttpStatus, ReplacedKey
+from tests.support.deadline import DEADLINE
 from tests.support.folders import put
 from tests.support.setting import ME, Setting
 
@@ -40,12 +41,12 @@ def test_who_has_no_phone_registers_one_and_is_to_log_in_again(without_phone: Se
     assert world.outcome() == ("no_device", "denied")
     assert "a phone was registered at this login" in world.only_record()["IAMPASS_REASON"]
     assert world.calls == ["start", "registration_link", "has_device"]
-    assert told.said[0] == "No phone is registered for you yet. You have 3 seconds to register one:"
+    assert told.said[0] == f"No phone is registered for you yet. You have {DEADLINE} seconds to register one:"
     assert told.said[2].startswith(f"{world.sandbox.url}/register/")
     assert len({len(line) for line in told.said[3:]}) == 1
     assert set("".join(told.said[3:])) == set("█▀▄ ")
     assert told.asked[-1] == "Once your phone is registered, press Enter: "
-    assert told.promised == [3.0, 3.0]
+    assert told.promised == [DEADLINE, DEADLINE]
     world.records.fields.clear()
     assert world.login("first_factor=publickey", **KEY).code == PamCode.SUCCESS
 

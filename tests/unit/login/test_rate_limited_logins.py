@@ -17,10 +17,11 @@ import pytest
 from pam_iampass.login.concurrency import AtCapacity, ConcurrencyLimit
 from pam_iampass.login.turn import OTHER_LOGIN as OTHERS
 from pam_iampass.outcome import Login, PamCode
-from pam_iampass.relay.serve import serve
+from pam_iampass.relay.serve import login_phases, serve
 from pam_iampass.sandbox.faults import HttpStatus, Junk
 from pam_iampass.sandbox.sessions import SandboxSession
 from pam_iampass.system.state_dir import file_stem
+from tests.support.deadline import TIMEOUT
 from tests.support.door import Door
 from tests.support.setting import ME, Setting
 from tests.support.state_files import unwritable
@@ -80,8 +81,7 @@ def test_in_sshd_the_backoff_is_displayed_after_enter_and_ends_the_connection(wo
 
 
 def test_silence_counts_like_a_refusal(world: Setting) -> None:
-    world.configure(timeout="1s")
-    world.sandbox.auto = "ignore"
+    world.sandbox.auto, world.sandbox.request_timeout = "ignore", 0.1
     for _ in range(3):
         world.login()
     assert outcomes(world) == ["timed_out", "timed_out", "throttled"]
@@ -104,7 +104,9 @@ def test_a_stop_of_the_agent_while_the_phone_rings_is_nobodys_refusal(world: Set
     for _ in range(3):
         its, ours = socket.socketpair()
         stopped, stopper = os.pipe()
-        login = threading.Thread(target=serve, args=(its, world.authenticate, stopped), daemon=True)
+        login = threading.Thread(
+            target=serve, args=(its, login_phases(world.authenticate), stopped), daemon=True
+        )
         login.start()
         door = Door(ours, f"config={world.folder / 'iampass.yaml'}", user=ME, service="test")
         world.sandbox.wait_for_request(Setting.token, after=last_session(world))
@@ -278,7 +280,7 @@ def test_a_login_whose_turn_does_not_come_sends_nothing_and_says_why(world: Sett
     world.configure(timeout="20s")
     first = world.door(rhost="192.0.2.1")
     request = world.sandbox.wait_for_request(Setting.token)
-    world.configure(timeout="2s")
+    world.configure(timeout=TIMEOUT)
     told = world.login(rhost="192.0.2.2")
     assert told.code == PamCode.ABORT
     assert told.errors == [

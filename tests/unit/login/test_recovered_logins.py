@@ -15,14 +15,12 @@ from pam_iampass.outcome import Login, PamCode
 from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.sandbox.faults import HttpStatus
+from tests.support.deadline import DEADLINE, PRESS_ENTER
 from tests.support.door import Answer, Told
 from tests.support.setting import ME, Setting
 from tests.support.state_files import unwritable
 
 KEY = "publickey ssh-ed25519 AAAA\n"
-PROMPT = (
-    "IAMPASS: press Enter to get a request on your phone, or type a recovery code; you then have 3 seconds: "
-)
 QUESTION = "IAMPASS recovery code (Enter: none): "
 WRONG = "This recovery code is wrong or was already used."
 AWAY = "https://127.0.0.1:1"
@@ -48,7 +46,7 @@ def in_sshd(world: Setting, typed: Answer, **items: str) -> Told:
 def test_a_code_at_the_prompt_lets_in_and_no_phone_rings(world: Setting, codes: list[str]) -> None:
     told = in_sshd(world, codes[0])
     assert told.code == PamCode.SUCCESS
-    assert told.asked == [PROMPT]
+    assert told.asked == [PRESS_ENTER]
     assert told.said == ["The recovery code was accepted: 9 recovery codes are left."]
     assert world.outcome() == ("recovered", "success")
     assert world.calls == []
@@ -88,7 +86,7 @@ def test_the_prompt_tells_neither_who_has_codes_nor_who_is_listed(world: Setting
     asked.append(in_sshd(world, "").asked)
     world.write("users.yaml", "somebody-else: token\n")
     asked.append(in_sshd(world, "").asked)
-    assert asked == [[PROMPT]] * 13
+    assert asked == [[PRESS_ENTER]] * 13
     assert world.records.fields[-1]["IAMPASS_OUTCOME"] == "unlisted"
 
 
@@ -190,7 +188,7 @@ def test_a_code_that_cannot_be_spent_or_counted_is_not_accepted(
 def test_codes_that_cannot_be_read_keep_nobody_from_the_phone(world: Setting, codes: list[str]) -> None:
     Path(world.dirs.codes).chmod(0o755)
     told = in_sshd(world, "")
-    assert (told.asked, told.code) == ([PROMPT], PamCode.SUCCESS)
+    assert (told.asked, told.code) == ([PRESS_ENTER], PamCode.SUCCESS)
     assert in_sshd(world, codes[0]).code == PamCode.MAXTRIES
     assert world.records.fields[-1]["IAMPASS_OUTCOME"] == "misconfigured"
 
@@ -207,7 +205,7 @@ def test_in_an_outage_a_code_is_asked_for_hidden_and_within_a_time(world: Settin
     told = world.login(answers=(codes[0],))
     assert told.code == PamCode.SUCCESS
     assert (told.asked, told.hidden) == ([QUESTION], [True])
-    assert told.promised == [3.0, 60.0]
+    assert told.promised == [DEADLINE, 60.0]
     assert told.errors[0].startswith("IAMPASS is unreachable")
     assert world.outcome() == ("recovered", "success")
     reason = world.only_record()["IAMPASS_REASON"]
@@ -236,8 +234,7 @@ def test_a_wrong_code_denies_and_says_what_went_before(world: Setting, codes: li
 def test_before_the_code_prompt_the_session_has_ended_and_its_lease_is_free(
     world: Setting, codes: list[str]
 ) -> None:
-    world.configure(timeout="1s")
-    world.sandbox.auto = "ignore"
+    world.sandbox.auto, world.sandbox.request_timeout = "ignore", 0.1
     seen: list[object] = []
 
     def type_it() -> str:
@@ -275,8 +272,8 @@ def test_a_refusal_is_an_answer_and_no_code_is_asked_for(world: Setting, codes: 
 def test_the_setting_says_when_a_code_is_asked_for(
     world: Setting, codes: list[str], ask: str, after_silence: int, after_outage: int
 ) -> None:
-    world.sandbox.auto = "ignore"
-    world.configure(timeout="1s", recovery=f"{{ask: {ask}}}")
+    world.sandbox.auto, world.sandbox.request_timeout = "ignore", 0.1
+    world.configure(recovery=f"{{ask: {ask}}}")
     assert len(world.login().asked) == after_silence
     away(world, recovery=f"{{ask: {ask}}}")
     assert len(world.login().asked) == after_outage
@@ -299,7 +296,7 @@ def test_whether_a_user_has_codes_does_not_show_in_what_is_asked(world: Setting,
 
 def test_in_sshd_nobody_is_asked_a_second_time(world: Setting, codes: list[str]) -> None:
     away(world)
-    assert in_sshd(world, "").asked == [PROMPT]
+    assert in_sshd(world, "").asked == [PRESS_ENTER]
 
 
 def test_an_outage_that_is_tolerated_needs_no_code(world: Setting, codes: list[str]) -> None:
@@ -309,6 +306,7 @@ def test_an_outage_that_is_tolerated_needs_no_code(world: Setting, codes: list[s
 
 
 def test_polls_that_fail_leave_the_way_by_a_code(world: Setting, codes: list[str]) -> None:
+    world.configure(timeout="3s")
     world.sandbox.misbehave("poll", HttpStatus(503), times=None)
     assert world.login(answers=(codes[0],)).code == PamCode.SUCCESS
     world.wait_for_ends()

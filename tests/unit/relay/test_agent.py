@@ -3,82 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pam_iampass import module
-from pam_iampass.audit.journal import Journal
 from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.relay import protocol
-from pam_iampass.relay.agent import Agent, notify
 from pam_iampass.relay.agent_context import SharedContext
 from pam_iampass.relay.protocol import Hello
+from pam_iampass.relay.service import notify
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.faults import Hang
-from tests.support.door import Door, Told
+from tests.support.running_agent import Running, running
 from tests.support.setting import ME, Setting
 
 pytestmark = pytest.mark.timed
-
-
-class Running:
-    """An agent that serves on a socket in a folder."""
-
-    def __init__(self, world: Setting, agent: Agent, path: Path) -> None:
-        self.world = world
-        self.agent = agent
-        self.path = path
-        self.beats = 0
-        self._thread = threading.Thread(target=agent.run, args=(self._beat, 0.2))
-
-    def _beat(self) -> None:
-        self.beats += 1
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self.agent.stop()
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-
-    def connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(self.path))
-        return connection
-
-    def door(self, **items: str) -> Door:
-        settings = f"config={self.world.folder / 'iampass.yaml'}"
-        named: dict[str, Any] = {"user": ME, "service": "test", **items}
-        return Door(self.connect(), settings, **named)
-
-    def login(self, **items: str) -> Told:
-        return self.door(**items).finish()
-
-
-@contextlib.contextmanager
-def running(world: Setting, most_pending: int = 1000, allowed_uid: int = 0) -> Iterator[Running]:
-    path = world.folder / "pam.sock"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen(1024)
-        journal = Journal(world.records)
-        parts = functools.partial(SharedContext, dirs=world.dirs)
-        agent = Agent(listener, journal, module, parts, most_pending=most_pending, allowed_uid=allowed_uid)
-        found = Running(world, agent, path)
-        found.start()
-        try:
-            yield found
-        finally:
-            found.stop()
 
 
 @pytest.fixture

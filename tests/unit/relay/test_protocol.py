@@ -80,7 +80,7 @@ def test_a_cut_off_unknown_or_too_long_frame_is_an_error(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"\x01", b"\x02\x01\0\0\0\0", b"\x00\x01\0\0\0\0", b"\x01\x03\0\0\0\0", b"\x01\x01\0\0\0\0debug"],
+    [b"", b"\x01", b"\x02\x01\0\0\0\0", b"\x00\x01\0\0\0\0", b"\x01\x05\0\0\0\0", b"\x01\x01\0\0\0\0debug"],
 )
 def test_a_greeting_of_another_version_phase_or_shape_is_an_error(payload: bytes) -> None:
     with pytest.raises(FrameError):

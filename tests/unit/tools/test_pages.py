@@ -22,7 +22,7 @@ from tests.support.man_page import ManPage, plain
 from tests.support.setting import Records
 
 ROOT = Path(__file__).parents[3]
-PAGES = ("pam-iampass.1", "iampass.yaml.5", "pam_iampass.8", "pam-iampass-agent.8")
+PAGES = ("pam-iampass.1", "iampass.yaml.5", "pam_iampass.8", "pam-iampass-agent.8", "pam-iampass-enforcer.8")
 
 
 def made(folder: Path, epoch: str = "1795000000") -> Path:
@@ -195,7 +195,7 @@ def test_every_outcome_is_described_with_its_message_id_and_none_other(pages: Pa
 
 def test_every_journal_field_is_described_and_none_other(pages: Path) -> None:
     records = Records()
-    decision = Decision(Outcome.APPROVED, next(iter(RESULTS[Outcome.APPROVED])))
+    decision = Decision(Outcome.APPROVED, next(iter(RESULTS[Outcome.APPROVED])), session="5f0c" * 8)
     Journal(records).record(Login("alice", "sshd"), decision)
     written = {name for name in records.fields[0] if name.startswith("IAMPASS_")}
     terms = page(pages, "pam_iampass.8").terms("JOURNAL FIELDS")

@@ -1,0 +1,131 @@
+"""What the enforcer does to registered login sessions, and to nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pam_iampass.enforcer import logind, terminals
+from pam_iampass.enforcer.protocol import Reason, Reply, Request, Result, Verb
+from pam_iampass.enforcer.registrations import RegisteredLogin, Registration, Registrations
+from pam_iampass.errors import MissingFile, UntrustedFile
+from pam_iampass.system.trusted_folder import trusted_folder
+
+TIMESTAMPS = ("/run/sudo/ts", "/run/sudo-rs/ts")
+"""Where sudo (sudoers_timestamp(5)) and sudo-rs keep who has typed the password: files named by user or user id."""
+NOTICE_SECONDS = 5.0
+"""How long a login session lasts after the line on its terminals."""
+TERMINATE_SECONDS = 10.0
+"""How long logind may take."""
+SIGNAL_SECONDS = 3.0
+"""How long a process may take after each signal."""
+#: su ends its shell on SIGTERM; sudo passes both on, and shells heed SIGHUP; sshd and login heed both.
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+
+_WHY = {
+    Reason.CLOSED: "The IAMPASS session of this login was ended on the phone.",
+    Reason.AWAY: "The phone that approved this login is no longer near.",
+    Reason.BACK: "The phone that approved this login is near again.",
+    Reason.ADMINISTRATOR: "An administrator has ended the IAMPASS session of this login.",
+    Reason.LONGEST: "This login has lasted as long as the settings of this machine allow.",
+}
+
+
+class _Failed(Exception):
+    """An action did not succeed; says what failed."""
+
+
+@dataclass(frozen=True)
+class Enforcer:
+    """Carries out requests."""
+
+    registrations: Registrations = field(default_factory=Registrations)
+    timestamps: Sequence[str] = TIMESTAMPS
+    notice_seconds: float = NOTICE_SECONDS
+    signal_seconds: float = SIGNAL_SECONDS
+
+    def carry_out(self, request: Request) -> Reply:
+        """Do what is asked to every registered login session of the kept session."""
+        try:
+            with self.registrations.running(request.session) as (logins, problems):
+                problems = [*problems, *self._act(request, logins)]
+        except UntrustedFile as error:
+            return Reply(Result.FAILED, str(error))
+        if problems:
+            return Reply(Result.FAILED, "; ".join(problems))
+        return Reply(Result.DONE if logins else Result.NOTHING)
+
+    def _act(self, request: Request, logins: Sequence[RegisteredLogin]) -> list[str]:
+        if request.verb is Verb.END:
+            self._give_notice(request.reason, logins)
+        act: Callable[[RegisteredLogin], None] = {
+            Verb.END: self._end,
+            Verb.LOCK: self._lock,
+            Verb.UNLOCK: self._unlock,
+            Verb.REVOKE: self._revoke,
+        }[request.verb]
+        problems = []
+        for login in logins:
+            try:
+                act(login)
+            except (_Failed, logind.LogindFailed, UntrustedFile, OSError) as error:
+                problems.append(f"process {login.registration.pid}: {error}")
+        return problems
+
+    def _give_notice(self, reason: Reason, logins: Sequence[RegisteredLogin]) -> None:
+        """Write the line to the terminals, and wait as long as any of the logins lasts."""
+        text = f"{_WHY[reason]} The login ends in {self.notice_seconds:g} seconds."
+        told = [login for login in logins if terminals.tell(login.registration, text)]
+        left = self.notice_seconds
+        for login in told:
+            if left > 0:
+                left -= _seconds_until_ended(login, left)
+
+    def _end(self, login: RegisteredLogin) -> None:
+        session = logind.session_of(login.registration)
+        if session is not None and not login.has_ended():
+            with contextlib.suppress(logind.LogindFailed):  # then without logind
+                session.terminate()
+                login.has_ended(TERMINATE_SECONDS)
+        for number in SIGNALS:
+            if login.has_ended():
+                return
+            login.send_signal(number)
+            login.has_ended(self.signal_seconds)
+        if not login.has_ended():
+            raise _Failed("does not end")
+
+    def _lock(self, login: RegisteredLogin) -> None:
+        session = logind.session_of(login.registration)
+        if session is not None and session.graphical:
+            session.lock()
+        else:
+            self._revoke(login)
+
+    def _unlock(self, login: RegisteredLogin) -> None:
+        session = logind.session_of(login.registration)
+        if session is not None and session.graphical:
+            session.unlock()
+
+    def _revoke(self, login: RegisteredLogin) -> None:
+        for folder in self.timestamps:
+            with contextlib.suppress(MissingFile), trusted_folder(folder, 0) as descriptor:
+                for name in _timestamp_names(login.registration):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=descriptor)  # a link would go itself, not what it points to
+
+
+def _timestamp_names(registration: Registration) -> list[str]:
+    user = registration.user
+    return [str(registration.uid), *([user] if user not in ("", ".", "..") and "/" not in user else [])]
+
+
+def _seconds_until_ended(login: RegisteredLogin, within: float) -> float:
+    import time
+
+    began = time.monotonic()
+    login.has_ended(within)
+    return time.monotonic() - began

@@ -1,0 +1,145 @@
+"""What the agent asks the enforcer: one line, `VERB SESSION REASON`, answered by one line."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import re
+import socket
+import time
+from dataclasses import dataclass
+
+from pam_iampass.errors import PamIampassError
+from pam_iampass.system import paths
+from pam_iampass.text import clean
+
+LINE_LIMIT = 256
+"""The longest line in bytes, in either direction."""
+PATIENCE = 60.0
+"""How long the agent waits for the answer: longer than the enforcer takes. Seconds."""
+
+SESSION_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+class EnforcerUnavailable(PamIampassError):
+    """The enforcer could not be asked, or gave no answer."""
+
+
+class InvalidRequest(ValueError):
+    """A line that is no request."""
+
+
+class Verb(enum.Enum):
+    """What happens to the login sessions of an IAMPASS session."""
+
+    END = "end"
+    """They end, after a line to their terminals."""
+    LOCK = "lock"
+    """Graphical ones are locked; for the others as `REVOKE`."""
+    UNLOCK = "unlock"
+    """Graphical ones are unlocked."""
+    REVOKE = "revoke"
+    """sudo asks their user for the password again."""
+
+
+class Reason(enum.Enum):
+    """Why; decides the line on the terminals."""
+
+    CLOSED = "closed"
+    """Ended on the phone or at IAMPASS."""
+    AWAY = "away"
+    """The phone is no longer near."""
+    BACK = "back"
+    """The phone is near again."""
+    ADMINISTRATOR = "administrator"
+    """`pam-iampass session end`, `pam-iampass phone lost`."""
+    LONGEST = "longest"
+    """The session has lasted as long as the settings allow."""
+
+
+class Result(enum.Enum):
+    """What came of a request."""
+
+    DONE = "done"
+    NOTHING = "nothing"
+    """No login session is registered, or those that were have ended."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request."""
+
+    verb: Verb
+    session: str
+    """The id of the kept session: 32 hexadecimal digits."""
+    reason: Reason
+
+    def encode(self) -> bytes:
+        """The line."""
+        return f"{self.verb.value} {self.session} {self.reason.value}\n".encode("ascii")
+
+    @staticmethod
+    def decode(line: bytes) -> Request:
+        """The request of a line that ends with a line feed. Raises InvalidRequest."""
+        try:
+            verb, session, reason = line.decode("ascii").removesuffix("\n").split(" ")
+            if not line.endswith(b"\n") or not SESSION_ID.fullmatch(session):
+                raise ValueError
+            return Request(Verb(verb), session, Reason(reason))
+        except ValueError:
+            raise InvalidRequest("invalid request") from None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to a request."""
+
+    result: Result
+    problem: str = ""
+    """What failed."""
+
+    def encode(self) -> bytes:
+        """The line, cut at LINE_LIMIT."""
+        problem = clean(self.problem, LINE_LIMIT // 2)
+        text = f"{self.result.value}: {problem}" if problem else self.result.value
+        return text.encode("utf-8", "replace")[: LINE_LIMIT - 1] + b"\n"
+
+    @staticmethod
+    def decode(line: bytes) -> Reply:
+        """The answer of a line. Raises ValueError."""
+        word, _colon, problem = line.decode("utf-8", "replace").removesuffix("\n").partition(": ")
+        return Reply(Result(word), clean(problem, LINE_LIMIT))
+
+
+def receive_line(connection: socket.socket, until: float) -> bytes:
+    """The first line, with its line feed; less if the stream ends or the line is too long.
+
+    `until` is a time of time.monotonic(). Raises OSError, also when that time has come.
+    """
+    line = b""
+    while not line.endswith(b"\n") and len(line) < LINE_LIMIT:
+        connection.settimeout(max(until - time.monotonic(), 0.001))
+        byte = connection.recv(1)
+        if not byte:
+            break
+        line += byte
+    return line
+
+
+def ask(request: Request, path: str = paths.ENFORCER_SOCKET, patience: float = PATIENCE) -> Reply:
+    """Ask the enforcer, and wait at most `patience` seconds for the answer. Raises EnforcerUnavailable."""
+    until = time.monotonic() + patience
+    remedy = "systemctl status pam-iampass-enforcer.socket"
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
+        try:
+            connection.settimeout(patience)
+            connection.connect(path)
+            connection.sendall(request.encode())
+            line = receive_line(connection, until)
+        except OSError as error:
+            raise EnforcerUnavailable(f"{path}: {error.strerror or 'no answer in time'}", remedy) from None
+    try:
+        return Reply.decode(line)
+    except ValueError:
+        raise EnforcerUnavailable(f"{path}: invalid answer", remedy) from None

@@ -1,0 +1,154 @@
+"""The login sessions that doors have registered: one file each, `SESSION.PID`, written by root.
+
+Only what such a file names is ever touched. The agent's user cannot write in the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pam_iampass.enforcer import processes
+from pam_iampass.errors import MissingFile, UntrustedFile
+from pam_iampass.system import paths, trusted_file
+from pam_iampass.system.trusted_folder import trusted_folder
+
+_LIMIT = 4096
+_NAME = re.compile(r"([0-9a-f]{32})\.([1-9][0-9]{0,9})", re.ASCII)
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,19}", re.ASCII)
+#: logind numbers its sessions; c1, c2 where the kernel has no audit session for them.
+_XDG_SESSION = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What the door wrote."""
+
+    user: str
+    uid: int
+    """Of `user`, the account that the login session is for."""
+    service: str
+    pid: int
+    """The process that called pam_open_session(3)."""
+    started: int
+    """When it was started: field 22 of /proc/PID/stat (proc(5))."""
+    xdg_session: str | None
+    """logind's session (pam_systemd(8)); it can be one that the process did not begin."""
+    tty: str | None
+
+
+class InvalidRegistration(ValueError):
+    """A file that no door can have written."""
+
+
+def decode(name: str, content: bytes) -> Registration:
+    """The registration in a file of that name. Raises InvalidRegistration."""
+    values: dict[str, str] = {}
+    try:
+        for line in content.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n"):
+            key, equals, value = line.partition("=")
+            if not equals or key in values:
+                raise InvalidRegistration(f"{name}: invalid line {line[:20]!r}")
+            values[key] = value
+        uid, pid, started = (_number(values[key]) for key in ("uid", "pid", "started"))
+        if name.rpartition(".")[2] != str(pid):
+            raise InvalidRegistration(f"{name}: is of process {pid}")
+        xdg_session = values.get("xdg_session")
+        if xdg_session is not None and not _XDG_SESSION.fullmatch(xdg_session):
+            xdg_session = None
+        user, service = values["user"], values["service"]
+    except KeyError as error:
+        raise InvalidRegistration(f"{name}: no {error.args[0]}") from None
+    return Registration(user, uid, service, pid, started, xdg_session, values.get("tty"))
+
+
+def _number(text: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise InvalidRegistration(f"{text[:20]!r} is not a number")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class RegisteredLogin:
+    """A registered login session whose process is running, or has ended since."""
+
+    registration: Registration
+    pidfd: int
+    """Refers to the process for good: its pid may be used again (pidfd_open(2))."""
+
+    def has_ended(self, within: float = 0.0) -> bool:
+        """Whether the process ends within so many seconds."""
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        return bool(poller.poll(within * 1000))
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send the process, and no other, a signal. Raises OSError unless it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, number)
+
+
+@dataclass(frozen=True)
+class Registrations:
+    """The folder with the files."""
+
+    folder: str = paths.LOGINS
+
+    @contextlib.contextmanager
+    def running(self, session: str) -> Iterator[tuple[list[RegisteredLogin], list[str]]]:
+        """The registered logins of a kept session that are running, and what is wrong with other files of it.
+
+        Removes the files of processes that have ended, also those of other sessions.
+        Raises UntrustedFile if users other than root can write the folder.
+        """
+        found: list[RegisteredLogin] = []
+        problems: list[str] = []
+        with contextlib.ExitStack() as descriptors:
+            for name in self._names():
+                match = _NAME.fullmatch(name)
+                if match is None or not os.path.exists(f"/proc/{match[2]}"):
+                    self._remove(name if match else None)
+                elif match[1] == session:
+                    try:
+                        login = _opened(self._read(name), descriptors)
+                    except (InvalidRegistration, UntrustedFile, OSError) as error:
+                        problems.append(str(error))
+                        continue
+                    if login is None:
+                        self._remove(name)
+                    else:
+                        found.append(login)
+            yield found, problems
+
+    def _names(self) -> list[str]:
+        try:
+            return trusted_file.names(self.folder)
+        except MissingFile:
+            return []
+
+    def _read(self, name: str) -> Registration:
+        return decode(name, trusted_file.read(f"{self.folder}/{name}", limit=_LIMIT))
+
+    def _remove(self, name: str | None) -> None:
+        if name is not None:
+            with trusted_folder(self.folder, 0) as folder, contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=folder)
+
+
+def _opened(registration: Registration, descriptors: contextlib.ExitStack) -> RegisteredLogin | None:
+    """The login with a pidfd of its process; None if that has ended. Raises OSError."""
+    try:
+        pidfd = os.pidfd_open(registration.pid)
+    except ProcessLookupError:
+        return None
+    descriptors.callback(os.close, pidfd)
+    # Looked at after the pidfd was made: if it is the process now, the pidfd is of that one.
+    process = processes.look(registration.pid)
+    if process is None or process.started != registration.started:
+        return None
+    return RegisteredLogin(registration, pidfd)

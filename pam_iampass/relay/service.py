@@ -1,0 +1,80 @@
+"""pam-iampass-agent(8) as a process: its options, its socket, its signals, and what it says to systemd."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+import types
+
+from pam_iampass.audit.journal import Journal
+from pam_iampass.audit.sinks import send_datagram
+from pam_iampass.errors import PamIampassError
+from pam_iampass.relay import listener as listening
+from pam_iampass.relay.agent import Agent, LoginModule
+from pam_iampass.system import paths
+
+#: Size of a thread's stack in bytes: 1,000 threads with the default of 8 MiB would not fit.
+STACK_SIZE = 512 * 1024
+
+
+def main(module: LoginModule, arguments: list[str]) -> int:
+    """Serve on the socket that systemd passes, or with `--socket` on one of its own.
+
+    Returns the exit status: 0 after SIGTERM, 1 without a socket.
+    """
+    from pam_iampass.relay.agent_context import SharedContext
+    from pam_iampass.session.descriptors import stored
+    from pam_iampass.session.keeper import KeptSessions
+    from pam_iampass.session.registry import Registry
+    from pam_iampass.session.store import SessionStore
+
+    options = _options(arguments)
+    try:
+        listener = listening.make(options.socket) if options.socket else listening.passed()
+    except PamIampassError as error:
+        print(f"Error: {error.diagnostics()}", file=sys.stderr)
+        return 1
+    threading.stack_size(STACK_SIZE)
+    journal = Journal()
+    context = SharedContext(lambda: agent.pending)
+    sessions = KeptSessions(Registry(SessionStore(), journal), context.connect)
+    context.kept_sessions = sessions
+    agent = Agent(listener, journal, module, lambda _pending: context, sessions=sessions)
+
+    def stop(_number: int, _frame: types.FrameType | None) -> None:
+        agent.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    sessions.start(stored())
+    notify("READY=1", patience=5.0)
+    agent.run(lambda: notify(f"WATCHDOG=1\nSTATUS={agent.pending} logins pending"), watchdog_interval())
+    notify("STOPPING=1")
+    sessions.stop()
+    return 0
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("pam-iampass-agent", description="Decides the logins of this machine.")
+    what = "make the socket (default: %(const)s); without this option systemd passes it"
+    parser.add_argument("--socket", nargs="?", const=paths.AGENT_SOCKET, metavar="PATH", help=what)
+    return parser.parse_args(arguments)
+
+
+def notify(state: str, patience: float = 0.0) -> None:
+    """Tell systemd the state of the service, if it asked for it: sd_notify(3), which could block."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    with contextlib.suppress(OSError):
+        if address:
+            send_datagram(
+                address.replace("@", "\0", 1) if address[0] == "@" else address, state.encode(), patience
+            )
+
+
+def watchdog_interval() -> float:
+    """Half of the watchdog time-out of systemd (sd_watchdog_enabled(3)), in seconds."""
+    return int(os.environ.get("WATCHDOG_USEC", "20000000")) / 2e6

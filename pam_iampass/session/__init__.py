@@ -1,0 +1,1 @@
+"""IAMPASS sessions that live as long as a login."""

@@ -1,0 +1,68 @@
+"""A login session that belongs to a kept session, and what keeps account of them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class AttachedLogin:
+    """A login session, as the door described it in the session phase. Texts come from PAM uncleaned."""
+
+    pidfd: int
+    """Of the application's process, which runs as long as the login session. Belongs to who is given this object."""
+
+    pid: int
+    """The same process: in the PID namespace of the agent."""
+
+    audit_session: int | None
+    """The kernel's audit session (`/proc/PID/sessionid`), None without one."""
+
+    xdg_session: str | None
+    """logind's id of the session, None without logind."""
+
+    user: str
+    """The account's name, as NSS has it."""
+
+    uid: int
+    service: str
+    tty: str | None
+    rhost: str | None
+
+    key: str | None
+    """The fingerprint of the ssh key that sshd has accepted (`key_fingerprint`)."""
+
+
+class Attachments(Protocol):
+    """What the session phase of a login tells to who keeps the sessions. Called in many threads."""
+
+    def opened(self, session: str, login: AttachedLogin) -> bool:
+        """`login` has opened its session. Returns whether there is such a kept session for it.
+
+        Takes over `login.pidfd` whatever it returns. The application waits for it, at most 2 s.
+        """
+
+    def closed(self, session: str, pid: int) -> None:
+        """The login session of the process `pid` is over. The application waits for it, at most 2 s."""
+
+
+def key_fingerprint(ssh_auth_info: str | None) -> str | None:
+    """The SHA256 fingerprint of the key in `SSH_AUTH_INFO_0`, as `ssh-keygen -l` shows it; None without one.
+
+    A line is `publickey TYPE BASE64`. Of several keys the last one counts. That of a certificate is the fingerprint of
+    the whole certificate.
+    """
+    found = None
+    for line in (ssh_auth_info or "").split("\n"):
+        words = line.split(" ")
+        if words[0] == "publickey" and len(words) >= 3:
+            try:
+                digest = hashlib.sha256(base64.b64decode(words[2], validate=True)).digest()
+            except (binascii.Error, ValueError):
+                continue
+            found = "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+    return found

@@ -1,0 +1,226 @@
+"""A kept session, and the logins that it belongs to, as they are stored between two starts of the agent."""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pam_iampass.config.value_types import Enforcement
+from pam_iampass.enforcer.protocol import Reason, Verb
+
+if TYPE_CHECKING:
+    from pam_iampass.config.session_settings import SessionSettings
+
+_E = TypeVar("_E", bound=enum.Enum)
+_ID = re.compile("[0-9a-f]{32}")
+
+
+def new_id() -> str:
+    """An id for a session. It is no secret: it gives no access to anything."""
+    return secrets.token_hex(16)
+
+
+def is_id(text: str) -> bool:
+    """Whether the text can be the id of a session."""
+    return _ID.fullmatch(text) is not None
+
+
+class State(enum.Enum):
+    """How far a kept session has come. `docs/sessions.md` has the table of all that can happen."""
+
+    ASKED = "asked"
+    """The request is on the phone. After a restart of the agent nobody waits for it."""
+    APPROVED = "approved"
+    """The application has been let in, and has not opened its login session yet."""
+    OPEN = "open"
+    """A login session is attached."""
+    ENDING = "ending"
+    """It covers nothing. IAMPASS has to be told, or login sessions have to be ended."""
+
+
+class EndCause(enum.Enum):
+    """What ended a kept session."""
+
+    LOGIN = "login"
+    """The last attached login is over."""
+    NOT_OPENED = "not opened"
+    """No login session was opened after the approval."""
+    PHONE = "phone"
+    """IAMPASS reports that it is over: it was ended on the phone, at IAMPASS, or by its duration there."""
+    AWAY = "away"
+    """The phone is no longer near, and the settings say that this ends the login."""
+    ADMINISTRATOR = "administrator"
+    LONGEST = "longest"
+    """It was kept as long as the settings allow."""
+    NOT_APPROVED = "not approved"
+    """The phone did not approve the login that began it."""
+
+
+@dataclass(frozen=True)
+class StoredLogin:
+    """An attached login (`attached.AttachedLogin`), without its pidfd."""
+
+    pid: int
+    user: str
+    uid: int
+    service: str
+    audit_session: int | None = None
+    xdg_session: str | None = None
+    tty: str | None = None
+    rhost: str | None = None
+    key: str | None = None
+    since: float = 0.0
+    """Unix time."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The settings that held at the approval, and hold for as long as the session is kept."""
+
+    longest: float
+    """Seconds from the request."""
+    check: float
+    """Seconds."""
+    when_closed: Enforcement
+    when_away: Enforcement
+    unlock_on_return: bool
+
+    @classmethod
+    def of(cls, settings: SessionSettings) -> Rules:
+        """The rules in the settings of a service."""
+        return cls(
+            settings.longest,
+            settings.check,
+            settings.when_closed,
+            settings.when_away,
+            settings.unlock_on_return,
+        )
+
+
+@dataclass(frozen=True)
+class KeptSession:
+    """A session at IAMPASS that lasts as long as the logins that are attached to it."""
+
+    id: str
+    state: State
+    session: str = field(repr=False)
+    """The session at IAMPASS as JSON, with its secret: never to be shown."""
+    config: str
+    """The settings file of the login."""
+    user: str
+    """Who logged in."""
+    approver: str
+    service: str
+    rhost: str
+    address: str
+    """The address of the ssh client (SSH_CONNECTION); empty outside sshd."""
+    key: str | None
+    """The fingerprint of the ssh key, where sshd had reported it at the approval."""
+    methods: tuple[str, ...]
+    """The methods that the request allowed; empty if IAMPASS chose."""
+    rules: Rules
+    began: float
+    """When the request was sent, in seconds since boot."""
+    approved: float
+    """When the phone approved it, in seconds since boot; 0 while it has not."""
+    since: float
+    """The same as Unix time, for people."""
+    attached: tuple[StoredLogin, ...] = ()
+    status: str = ""
+    """The last status that IAMPASS reported."""
+    status_since: float = 0.0
+    """Unix time of the first report of that status."""
+    revoked: bool = False
+    """Whether it covers nothing any more."""
+    away: bool = False
+    """Whether the phone is no longer near, and `when_away` was applied."""
+    locked: bool = False
+    """Whether we locked its logins."""
+    covered: int = 0
+    """How many logins it covered."""
+    last_covered: float = 0.0
+    """Unix time."""
+    ended_by: EndCause | None = None
+    """What ended it; None in any other state than ENDING."""
+    told: bool = False
+    """Whether nothing remains to be done at IAMPASS."""
+    wanted: Verb | None = None
+    """What the enforcer still has to do to the attached logins."""
+    why: Reason | None = None
+    """The reason for it."""
+
+    @property
+    def ends_at(self) -> float:
+        """When it has been kept as long as possible, in seconds since boot."""
+        return self.began + self.rules.longest
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing remains to be done for it."""
+        return self.state is State.ENDING and self.told and self.wanted is None and not self.attached
+
+    def public(self) -> dict[str, Any]:
+        """Everything but the session at IAMPASS, in types of JSON."""
+        members = asdict(self)
+        del members["session"]
+        return _plain(members)
+
+
+def encode(kept: KeptSession) -> bytes:
+    """The content of the file of a session, its secret included."""
+    return json.dumps({"session": kept.session, **kept.public()}).encode()
+
+
+def decode(data: bytes) -> KeptSession:
+    """The session in a file. Raises ValueError, whose text contains nothing of the file."""
+    try:
+        members = json.loads(data)
+        return KeptSession(
+            **{
+                **_known(KeptSession, members),
+                "state": State(members["state"]),
+                "methods": tuple(members["methods"]),
+                "rules": _rules(members["rules"]),
+                "attached": tuple(StoredLogin(**_known(StoredLogin, one)) for one in members["attached"]),
+                "ended_by": _optional(EndCause, members.get("ended_by")),
+                "wanted": _optional(Verb, members.get("wanted")),
+                "why": _optional(Reason, members.get("why")),
+            }
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass
+    raise ValueError(
+        "this is not the file of a kept session"
+    )  # outside of the handler, which holds the secret
+
+
+def _optional(kind: type[_E], value: Any) -> _E | None:
+    return None if value is None else kind(value)
+
+
+def _rules(members: Mapping[str, Any]) -> Rules:
+    enforcements = {name: Enforcement(members[name]) for name in ("when_closed", "when_away")}
+    return Rules(**{**_known(Rules, members), **enforcements})
+
+
+def _known(kind: type[Any], members: Mapping[str, Any]) -> dict[str, Any]:
+    """Those members that this version knows: another version may have written more."""
+    names = kind.__dataclass_fields__
+    return {name: value for name, value in members.items() if name in names}
+
+
+def _plain(members: dict[str, Any]) -> dict[str, Any]:
+    """The members with enums as their values."""
+    return {
+        name: value.value
+        if isinstance(value, enum.Enum)
+        else _plain(value)
+        if isinstance(value, dict)
+        else value
+        for name, value in members.items()
+    }

@@ -1,0 +1,410 @@
+"""The enforcer as root runs it: what the agent's user can make it do, and what not, on real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.enforcer.protocol import Reason, Reply, Request, Result, Verb, receive_line
+from tests.support.installation import Installation
+from tests.support.logins import LOGINS, READY, LoginSession, started, write
+from tests.support.world import PATIENCE, wait_until
+
+SOCKET = Path("/run/iampass/enforcer.sock")
+ENFORCER = ["/usr/sbin/pam-iampass-enforcer", "--socket"]
+SUDO = Path("/run/sudo/ts")
+DONE, NOTHING = Reply(Result.DONE), Reply(Result.NOTHING)
+INVALID = Reply(Result.FAILED, "invalid request")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def enforcer(machine: Installation) -> Iterator[subprocess.Popen[bytes]]:
+    """The service, and the folders of sudo and sudo-rs."""
+    for folder in (SUDO, Path("/run/sudo-rs/ts")):
+        folder.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen(ENFORCER) as process:
+        wait_until(SOCKET.exists, "the enforcer listens")
+        yield process
+        process.terminate()
+    SOCKET.unlink()
+
+
+@pytest.fixture
+def session() -> str:
+    """The id of a kept session."""
+    return secrets.token_hex(16)
+
+
+def asked(line: bytes, user: str = "iampass") -> Reply | None:
+    """What the enforcer answers a user who sends `line`; None if it hangs up."""
+    account = pwd.getpwnam(user)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE * 2)
+        os.seteuid(account.pw_uid)  # the ids of connect(2) are what the other end sees
+        try:
+            connection.connect(str(SOCKET))
+        finally:
+            os.seteuid(0)
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(line)
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            answer = receive_line(connection, time.monotonic() + PATIENCE * 2)
+    return Reply.decode(answer) if answer else None
+
+
+def ask(verb: Verb, session: str, reason: Reason = Reason.CLOSED, user: str = "iampass") -> Reply | None:
+    return asked(Request(verb, session, reason).encode(), user)
+
+
+# What it does
+
+
+def test_end_says_why_on_the_terminal_then_ends_that_login_and_no_other(session: str) -> None:
+    login, other, elsewhere = LoginSession("alice"), LoginSession("alice"), LoginSession("bob")
+    login.register(session)
+    other.register(secrets.token_hex(16))
+    began = time.monotonic()
+    assert ask(Verb.END, session) == DONE
+    assert time.monotonic() - began >= 5
+    login.finish()
+    assert login.lines[1:] == [
+        "The IAMPASS session of this login was ended on the phone. The login ends in 5 seconds.\r"
+    ]
+    assert (other.runs(), elsewhere.runs()) == (True, True)
+    for left in (other, elsewhere):
+        left.kill()
+        assert "IAMPASS" not in left.shown
+
+
+def test_every_login_of_the_kept_session_is_ended(session: str) -> None:
+    logins = [LoginSession("alice"), LoginSession("alice")]
+    for login in logins:
+        login.register(session)
+    assert ask(Verb.END, session, Reason.ADMINISTRATOR) == DONE
+    for login in logins:
+        login.finish()
+        assert "An administrator has ended the IAMPASS session of this login." in login.shown
+
+
+def test_a_process_that_heeds_no_signal_is_killed(session: str) -> None:
+    login = LoginSession("alice", f"trap '' TERM HUP; echo {READY}; while :; do sleep 1; done")
+    login.register(session)
+    assert ask(Verb.END, session) == DONE
+    assert login.process.wait(PATIENCE) == -signal.SIGKILL
+
+
+def test_a_login_that_ends_meanwhile_is_not_waited_for(session: str) -> None:
+    login = LoginSession("alice", f"echo {READY}; read line; exit 0")
+    login.register(session)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE)
+        connection.connect(str(SOCKET))
+        connection.sendall(Request(Verb.END, session, Reason.CLOSED).encode())
+        login.expect_exact("ended on the phone")
+        login.sendline("")
+        assert login.finish() == 0  # by itself
+        assert receive_line(connection, time.monotonic() + PATIENCE) == b"done\n"
+
+
+def test_a_login_that_is_over_is_forgotten(session: str) -> None:
+    login = LoginSession("alice")
+    file, other = login.register(session), write(secrets.token_hex(16), login.process.pid, "")
+    login.kill()
+    assert ask(Verb.END, session) == NOTHING
+    assert (file.exists(), other.exists()) == (False, False)
+
+
+@pytest.mark.parametrize("verb", [Verb.REVOKE, Verb.LOCK])
+def test_sudo_asks_for_the_password_again(session: str, verb: Verb) -> None:
+    login = LoginSession("alice")
+    login.register(session)
+    uid = str(pwd.getpwnam("alice").pw_uid)
+    gone = [SUDO / "alice", SUDO / uid, Path("/run/sudo-rs/ts") / uid]
+    others = [SUDO / "bob", SUDO / str(pwd.getpwnam("bob").pw_uid)]
+    for file in (*gone, *others):
+        file.touch(0o600)
+    assert ask(verb, session, Reason.AWAY) == DONE
+    assert [file for file in (*gone, *others) if file.exists()] == others
+    assert login.runs()
+    login.kill()
+
+
+def loginctl(sessions: str) -> Path:
+    """A loginctl that shows these lines of each session; returns where it writes the words of its other calls."""
+    calls = Path("/run/loginctl-calls")
+    calls.write_text("")
+    script = f"""#!/bin/sh
+if [ "$1" = show-session ]; then printf '{sessions}'; else echo "$@" >> {calls}; fi
+"""
+    path = Path("/usr/sbin/loginctl")  # before that of systemd, which needs logind
+    path.write_text(script)
+    path.chmod(0o755)
+    return calls
+
+
+@pytest.fixture
+def no_loginctl() -> Iterator[None]:
+    yield
+    Path("/usr/sbin/loginctl").unlink(missing_ok=True)
+
+
+@pytest.mark.usefixtures("no_loginctl")
+def test_a_session_of_logind_is_ended_only_by_its_leader(session: str) -> None:
+    for of_leader, expected in ((True, ["terminate-session --no-pager -- 7"]), (False, [])):
+        login = LoginSession("alice")
+        login.register(session, xdg_session="7")
+        calls = loginctl(f"Leader={login.process.pid if of_leader else 1}\\nType=tty\\n")
+        assert ask(Verb.END, session) == DONE
+        assert calls.read_text().splitlines() == expected
+        login.finish()
+
+
+@pytest.mark.usefixtures("no_loginctl")
+def test_a_graphical_session_is_locked_and_unlocked(session: str) -> None:
+    login = LoginSession("alice")
+    login.register(session, xdg_session="c3")
+    (SUDO / "alice").touch()
+    for kind, expected in (
+        ("wayland", ["lock-session --no-pager -- c3", "unlock-session --no-pager -- c3"]),
+        ("tty", []),
+    ):
+        calls = loginctl(f"Leader={login.process.pid}\\nType={kind}\\n")
+        assert (ask(Verb.LOCK, session), ask(Verb.UNLOCK, session)) == (DONE, DONE)
+        assert calls.read_text().splitlines() == expected
+        assert (SUDO / "alice").exists() == (kind == "wayland")
+    login.kill()
+
+
+# What nobody can make it do
+
+
+def test_without_a_registration_nothing_happens(session: str) -> None:
+    login = LoginSession("alice")
+    write(secrets.token_hex(16), login.process.pid, login.registration())
+    for verb in Verb:
+        assert ask(verb, session) == NOTHING
+    assert login.runs()
+    login.kill()
+    assert "IAMPASS" not in login.shown
+
+
+def test_the_agents_user_cannot_register_a_login(session: str) -> None:
+    os.seteuid(pwd.getpwnam("iampass").pw_uid)
+    try:
+        with pytest.raises(PermissionError):
+            (LOGINS / f"{session}.1").touch()
+        with pytest.raises(PermissionError):
+            LOGINS.rename("/run/iampass/state/logins")
+    finally:
+        os.seteuid(0)
+
+
+def texts(login: LoginSession) -> dict[str, str]:
+    """What is no registration of the login."""
+    right = login.registration()
+    return {
+        "of another process": login.registration(pid="1"),
+        "two processes": right + f"pid={login.process.pid}\n",
+        "without a start": "".join(line for line in right.splitlines(True) if line[:7] != "started"),
+        "no numbers": login.registration(uid="0x0"),
+        "too long": right + "tty=" + "x" * 5000 + "\n",
+        "garbled": "\0\n" * 20,
+        "empty": "",
+    }
+
+
+def owned_by_iampass(file: Path, _own: Path) -> None:
+    shutil.chown(file, "iampass", "iampass")
+
+
+def writable_by_others(file: Path, _own: Path) -> None:
+    file.chmod(0o666)
+
+
+def a_link(file: Path, own: Path) -> None:
+    file.unlink()
+    file.symlink_to(own)
+
+
+def a_hard_link(file: Path, own: Path) -> None:
+    file.unlink()
+    os.link(own, file)
+
+
+def a_pipe(file: Path, _own: Path) -> None:
+    file.unlink()
+    os.mkfifo(file, 0o644)
+
+
+NOT_BY_ROOT = (owned_by_iampass, writable_by_others, a_link, a_hard_link, a_pipe)
+INVALID_TEXTS = (
+    *("of another process", "two processes", "without a start", "no numbers", "too long", "garbled"),
+    "empty",
+)
+
+
+@pytest.mark.parametrize("forge", NOT_BY_ROOT, ids=lambda forge: forge.__name__)
+def test_a_registration_that_root_has_not_written_touches_nobody(
+    session: str, forge: Callable[[Path, Path], None]
+) -> None:
+    login = LoginSession("alice")
+    file = login.register(session)
+    own = Path("/run/iampass/state/registration")
+    own.unlink(missing_ok=True)
+    shutil.copy(file, own)
+    shutil.chown(own, "iampass", "iampass")
+    forge(file, own)
+    touches_nobody(session, login)
+
+
+@pytest.mark.parametrize("how", INVALID_TEXTS)
+def test_an_invalid_registration_touches_nobody(session: str, how: str) -> None:
+    login = LoginSession("alice")
+    write(session, login.process.pid, texts(login)[how])
+    touches_nobody(session, login)
+
+
+def touches_nobody(session: str, login: LoginSession) -> None:
+    (SUDO / "alice").touch()
+    for verb in (Verb.END, Verb.REVOKE):
+        reply = ask(verb, session)
+        assert reply is not None
+        assert reply.result is Result.FAILED
+    assert (login.runs(), (SUDO / "alice").exists()) == (True, True)
+    login.kill()
+    assert "IAMPASS" not in login.shown
+    (LOGINS / f"{session}.{login.process.pid}").unlink()
+
+
+def test_a_folder_that_others_can_write_registers_nobody(session: str) -> None:
+    login = LoginSession("alice")
+    login.register(session)
+    for owner, mode in (("iampass", 0o755), ("root", 0o777)):
+        shutil.chown(LOGINS, owner)
+        LOGINS.chmod(mode)
+        try:
+            reply = ask(Verb.END, session)
+        finally:
+            shutil.chown(LOGINS, "root")
+            LOGINS.chmod(0o755)
+        assert reply is not None
+        assert reply.result is Result.FAILED
+    assert login.runs()
+    login.kill()
+
+
+def test_a_process_id_that_was_used_again_is_another_process(session: str) -> None:
+    login = LoginSession("alice")
+    file = login.register(session, started="1")
+    assert ask(Verb.END, session) == NOTHING
+    assert login.runs()
+    assert not file.exists()
+    login.kill()
+
+
+def test_a_name_that_is_a_path_removes_no_other_file(session: str) -> None:
+    login = LoginSession("alice")
+    precious = SUDO.parent / "precious"
+    precious.touch()
+    link = SUDO / "alice"
+    link.unlink(missing_ok=True)
+    link.symlink_to(precious)
+    login.register(session)
+    login.register(session, user="../precious")
+    assert ask(Verb.REVOKE, session) == DONE
+    login.register(session)
+    assert ask(Verb.REVOKE, session) == DONE
+    assert (precious.exists(), os.path.lexists(link)) == (True, False)
+    login.kill()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\n",
+        b"end\n",
+        b"\0" * 100,
+        b"x" * 100_000,
+        b"end ../../etc/passwd closed\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+    ids=lambda line: repr(line[:30]),
+)
+def test_junk_is_no_request(session: str, line: bytes) -> None:
+    login = LoginSession("alice")
+    login.register(session)
+    assert asked(line) in (
+        INVALID,
+        None,
+    )  # None: the rest of the junk was not read, which resets the connection
+    assert login.runs()
+    login.kill()
+
+
+def test_only_the_agents_user_and_root_may_ask(session: str) -> None:
+    login = LoginSession("alice")
+    login.register(session)
+    with pytest.raises(PermissionError):
+        ask(Verb.END, session, user="alice")
+    SOCKET.chmod(0o666)
+    assert ask(Verb.END, session, user="alice") is None
+    SOCKET.chmod(0o600)
+    assert login.runs()
+    assert ask(Verb.REVOKE, session, user="root") == DONE
+    login.kill()
+
+
+def test_a_peer_that_sends_nothing_keeps_nobody_waiting(session: str) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            silent = stack.enter_context(socket.socket(socket.AF_UNIX))
+            silent.connect(str(SOCKET))
+        assert ask(Verb.END, session) == NOTHING
+        silent.settimeout(PATIENCE)
+        assert receive_line(silent, time.monotonic() + PATIENCE) == INVALID.encode()
+
+
+def test_the_terminal_of_another_person_with_the_same_number_gets_no_line(session: str) -> None:
+    stranger = LoginSession("bob")
+    number = int(stranger.device.name)
+    # alice makes terminals in a namespace of her own until she has one with the number of bob's.
+    script = f"""
+import fcntl, os, struct, subprocess, sys, termios
+for number in range({number} + 1):
+    master = os.open("/mnt/ptmx", os.O_RDWR)
+    fcntl.ioctl(master, 0x40045431, struct.pack("i", 0))
+    slave = os.open(f"/mnt/{{number}}", os.O_RDWR | os.O_NOCTTY)
+os.setsid()
+fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+os.set_inheritable(master, True)
+os.setresuid({pwd.getpwnam("alice").pw_uid}, {pwd.getpwnam("alice").pw_uid}, {pwd.getpwnam("alice").pw_uid})
+print("{READY}", flush=True)
+os.execvp("sleep", ["sleep", "1000"])
+"""
+    own = 'mount -t devpts -o newinstance,ptmxmode=0666 devpts /mnt && exec python3 -c "$0"'
+    with subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", own, script], stdout=subprocess.PIPE, text=True
+    ) as alice:
+        assert alice.stdout is not None
+        assert alice.stdout.readline().strip() == READY
+        login = LoginSession("alice")
+        write(session, alice.pid, login.registration(pid=str(alice.pid), started=started(alice.pid)))
+        assert ask(Verb.END, session) == DONE
+        alice.wait(PATIENCE)
+    stranger.kill()
+    login.kill()
+    assert "IAMPASS" not in stranger.shown

@@ -1,0 +1,111 @@
+"""What the agent and the enforcer say to each other."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.enforcer import protocol
+from pam_iampass.enforcer.protocol import (
+    EnforcerUnavailable,
+    InvalidRequest,
+    Reason,
+    Reply,
+    Request,
+    Result,
+    Verb,
+)
+
+ID = "0123456789abcdef0123456789abcdef"
+END = Request(Verb.END, ID, Reason.CLOSED)
+NOT_REQUESTS = (
+    b"",
+    b"\n",
+    b"end\n",
+    f"end {ID} closed".encode(),
+    f"end {ID} closed \n".encode(),
+    f"end  {ID} closed\n".encode(),
+    f"END {ID} closed\n".encode(),
+    f"kill {ID} closed\n".encode(),
+    f"end {ID} because\n".encode(),
+    f"end {ID.upper()} closed\n".encode(),
+    f"end {ID[:-1]} closed\n".encode(),
+    f"end {ID}0 closed\n".encode(),
+    f"end ../{ID[3:]} closed\n".encode(),
+    f"end {ID[:-1]}\n closed\n".encode(),
+    b"end " + "٣".encode() * 32 + b" closed\n",
+    b"\xff\xfe\0\n",
+    b"end " + b"0" * 1000,
+)
+
+
+def test_a_request_is_one_line() -> None:
+    assert END.encode() == f"end {ID} closed\n".encode()
+    for verb in Verb:
+        for reason in Reason:
+            request = Request(verb, ID, reason)
+            assert Request.decode(request.encode()) == request
+
+
+@pytest.mark.parametrize("line", NOT_REQUESTS, ids=repr)
+def test_anything_else_is_no_request(line: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        Request.decode(line)
+
+
+@pytest.mark.parametrize("reply", [Reply(Result.DONE), Reply(Result.NOTHING), Reply(Result.FAILED, "a: b")])
+def test_an_answer_is_one_line(reply: Reply) -> None:
+    assert Reply.decode(reply.encode()) == reply
+
+
+def test_an_answer_is_short_and_clean() -> None:
+    line = Reply(Result.FAILED, "a\nb\x1b[2J" + "ü" * 1000).encode()
+    assert len(line) <= protocol.LINE_LIMIT
+    assert line.startswith(b"failed: a\\x0ab\\x1b[2J")
+    assert line.count(b"\n") == 1
+
+
+def _answering(path: Path, answer: bytes) -> threading.Thread:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def answer_one() -> None:
+        with listener, listener.accept()[0] as connection:
+            connection.recv(protocol.LINE_LIMIT)
+            connection.sendall(answer)
+
+    thread = threading.Thread(target=answer_one)
+    thread.start()
+    return thread
+
+
+def test_the_agent_gets_the_answer(tmp_path: Path) -> None:
+    thread = _answering(tmp_path / "socket", b"nothing\n")
+    assert protocol.ask(END, str(tmp_path / "socket"), 20.0) == Reply(Result.NOTHING)
+    thread.join()
+
+
+@pytest.mark.parametrize("answer", [b"", b"perhaps\n", b"done" * 1000], ids=["none", "unknown", "too long"])
+def test_an_answer_that_is_none_is_an_error(tmp_path: Path, answer: bytes) -> None:
+    thread = _answering(tmp_path / "socket", answer)
+    with pytest.raises(EnforcerUnavailable):
+        protocol.ask(END, str(tmp_path / "socket"), 20.0)
+    thread.join()
+
+
+def test_an_enforcer_that_is_not_there_or_does_not_answer_is_an_error(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with pytest.raises(EnforcerUnavailable, match="No such file"):
+        protocol.ask(END, path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        began = time.monotonic()
+        with pytest.raises(EnforcerUnavailable, match="no answer in time"):
+            protocol.ask(END, path, 0.2)
+        assert time.monotonic() - began >= 0.2

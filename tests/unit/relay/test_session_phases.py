@@ -1,0 +1,212 @@
+"""The session phases of a login: what the agent hands over in them, and that nothing there fails a login."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from pam_iampass.login.application import ApplicationGone
+from pam_iampass.outcome import PamCode, Phase
+from pam_iampass.relay import protocol
+from pam_iampass.relay.connection import RelayConnection
+from pam_iampass.relay.protocol import FrameError, FrameType, Hello
+from pam_iampass.relay.stream import receive
+from pam_iampass.session.attached import AttachedLogin, key_fingerprint
+from tests.support.running_agent import Running, running
+from tests.support.setting import ME, Setting
+
+pytestmark = pytest.mark.timed
+
+SESSION = "0123456789abcdef0123456789abcdef"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE5vdCBhIGtleSBidXQgMzIgYnl0ZXMgb2YgdGV4dCEh"
+#: As ssh-keygen -l shows it.
+FINGERPRINT = "SHA256:riWfXC2EuxGZ15bOLlAWM9Ndp8I/K9vVlPYRc2/Jt7I"
+
+
+class Kept:
+    """Records what it is called with."""
+
+    def __init__(self) -> None:
+        self.logins: list[tuple[str, AttachedLogin]] = []
+        self.ended: list[tuple[str, int]] = []
+
+    def opened(self, session: str, login: AttachedLogin) -> bool:
+        self.logins.append((session, login))
+        return True
+
+    def closed(self, session: str, pid: int) -> None:
+        self.ended.append((session, pid))
+
+
+class Broken:
+    def opened(self, session: str, login: AttachedLogin) -> bool:
+        os.close(login.pidfd)
+        raise RuntimeError("a secret")
+
+    def closed(self, session: str, pid: int) -> None:
+        raise SystemExit(0)
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    found = Kept()
+    yield found
+    for _session, login in found.logins:
+        os.close(login.pidfd)
+
+
+def call(agent: Running, phase: Phase, **items: str) -> int | None:
+    """The result of one session phase; None where the agent gives none."""
+    with agent.connect() as connection:
+        greet(connection, phase, **items)
+        return outcome(connection)
+
+
+def greet(connection: socket.socket, phase: Phase, **items: str) -> None:
+    named = {"user": ME, "service": "sshd", **items}
+    connection.sendall(Hello(phase, 0, ()).encode().encode())
+    connection.sendall(
+        protocol.encode_items({name: value.encode() for name, value in named.items()}).encode()
+    )
+
+
+def outcome(connection: socket.socket) -> int | None:
+    with contextlib.suppress(ApplicationGone):
+        frame = receive(connection, 20.0)
+        assert frame.type is FrameType.RESULT
+        return int.from_bytes(frame.payload, "big")
+    return None
+
+
+def test_an_opened_session_is_handed_over_with_what_the_kernel_knows(world: Setting, kept: Kept) -> None:
+    items = {"xdg_session": "c7", "audit_session": "42", "tty": "ssh", "rhost": "192.0.2.7"}
+    with running(world, sessions=kept) as agent:
+        code = call(
+            agent, Phase.OPEN_SESSION, session=SESSION, ssh_auth_info=f"publickey {KEY}\n", uid="0", **items
+        )
+    assert code == PamCode.IGNORE
+    ((session, login),) = kept.logins
+    assert session == SESSION
+    assert (login.pid, login.user, login.uid, login.service) == (os.getpid(), ME, os.getuid(), "sshd")
+    assert (login.audit_session, login.xdg_session, login.tty, login.rhost) == (42, "c7", "ssh", "192.0.2.7")
+    assert login.key == FINGERPRINT
+    assert not select.select([login.pidfd], [], [], 0)[0]
+
+
+OPENS = """
+import socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+connection.sendall(bytes.fromhex(sys.argv[2]))
+print(connection.recv(100).hex(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_pidfd_tells_of_the_end_of_the_application(world: Setting, kept: Kept) -> None:
+    items = protocol.encode_items({"user": ME.encode(), "session": SESSION.encode()})
+    greeting = Hello(Phase.OPEN_SESSION, 0, ()).encode().encode() + items.encode()
+    with running(world, sessions=kept) as agent:
+        command = [sys.executable, "-c", OPENS, str(agent.path), greeting.hex()]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+            assert program.stdout is not None
+            assert bytes.fromhex(program.stdout.readline()) == protocol.result(PamCode.IGNORE).encode()
+            ((_session, login),) = kept.logins
+            assert login.pid == program.pid
+            assert not select.select([login.pidfd], [], [], 0)[0]
+            program.kill()
+            assert select.select([login.pidfd], [], [], 20.0)[0]
+
+
+def test_a_closed_session_is_handed_over(world: Setting, kept: Kept) -> None:
+    with running(world, sessions=kept) as agent:
+        assert call(agent, Phase.CLOSE_SESSION, session=SESSION) == PamCode.IGNORE
+    assert kept.ended == [(SESSION, os.getpid())]
+
+
+@pytest.mark.parametrize("phase", [Phase.OPEN_SESSION, Phase.CLOSE_SESSION])
+@pytest.mark.parametrize(
+    "session", [None, "", SESSION[1:], SESSION.upper(), SESSION + "\n", "../" + SESSION[3:]]
+)
+def test_without_a_valid_id_nothing_is_handed_over(
+    world: Setting, kept: Kept, phase: Phase, session: str | None
+) -> None:
+    with running(world, sessions=kept) as agent:
+        items = {} if session is None else {"session": session}
+        assert call(agent, phase, **items) == PamCode.IGNORE
+    assert (kept.logins, kept.ended) == ([], [])
+
+
+@pytest.mark.parametrize("phase", [Phase.OPEN_SESSION, Phase.CLOSE_SESSION])
+def test_an_error_of_the_one_who_keeps_sessions_fails_no_login(world: Setting, phase: Phase) -> None:
+    with running(world, sessions=Broken()) as agent:
+        assert call(agent, phase, session=SESSION) == PamCode.IGNORE
+    (note,) = [record["MESSAGE"] for record in world.records.fields]
+    assert "could not" in note
+    assert "secret" not in note
+
+
+def test_a_user_that_nss_does_not_know_gets_no_session(world: Setting, kept: Kept) -> None:
+    with running(world, sessions=kept) as agent:
+        assert call(agent, Phase.OPEN_SESSION, session=SESSION, user="no-such-user") == PamCode.IGNORE
+    assert kept.logins == []
+
+
+@pytest.mark.parametrize("phase", [Phase.OPEN_SESSION, Phase.CLOSE_SESSION])
+def test_where_no_sessions_are_kept_the_phase_has_no_result(world: Setting, phase: Phase) -> None:
+    with running(world) as agent:
+        assert call(agent, phase, session=SESSION) is None
+    assert world.records.fields == []
+
+
+def test_a_session_phase_is_never_a_login(world: Setting, kept: Kept) -> None:
+    with running(world, sessions=kept, most_pending=0) as agent:
+        assert call(agent, Phase.OPEN_SESSION, session=SESSION) == PamCode.IGNORE
+        assert world.calls == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "number"), [("0", 0), ("42", 42), ("4294967295", None), ("", None), ("-1", None), ("²", None)]
+)
+def test_the_audit_session_is_a_number_or_unset(sent: str, number: int | None) -> None:
+    ours, its = socket.socketpair()
+    with ours, its, contextlib.ExitStack() as later:
+        assert RelayConnection(its, {"audit_session": sent}, later).audit_session == number
+
+
+def test_only_an_id_is_kept() -> None:
+    ours, its = socket.socketpair()
+    with ours, its, contextlib.ExitStack() as later:
+        application = RelayConnection(its, {}, later)
+        application.keep(SESSION)
+        assert ours.recv(100) == b"K\0\0\0\x20" + SESSION.encode()
+        with pytest.raises(FrameError):
+            application.keep(SESSION + "0")
+
+
+def test_a_process_that_has_ended_gives_no_pidfd() -> None:
+    ours, its = socket.socketpair()
+    with its, contextlib.ExitStack() as later:
+        application = RelayConnection(its, {}, later)
+        os.close(application.pidfd())
+        ours.close()
+        with pytest.raises(ApplicationGone):
+            application.pidfd()
+
+
+@pytest.mark.parametrize(
+    "info", [None, "", "password", "publickey ssh-ed25519", "publickey ssh-ed25519 ?", f"hostbased {KEY}"]
+)
+def test_without_a_key_there_is_no_fingerprint(info: str | None) -> None:
+    assert key_fingerprint(info) is None
+
+
+def test_the_fingerprint_is_that_of_ssh_keygen() -> None:
+    assert key_fingerprint(f"password\npublickey {KEY}\n") == FINGERPRINT
