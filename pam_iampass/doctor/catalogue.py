@@ -372,6 +372,15 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Before our line write auth requisite pam_unix.so (or pam_sss.so) instead of the include",
         ),
         _error(
+            "stack-unprivileged",
+            "A program that is not root asks the phone: each of its logins is denied",
+            "Only root reaches the agent. A screen locker whose program is neither run by root nor set-uid root never"
+            " unlocks, and a server with a user of its own lets nobody in. The PAM file includes one that asks the"
+            " phone, such as common-auth after `pam-auth-update --enable iampass`, or login.",
+            "pam-auth-update --disable iampass, then name the services: pam-iampass setup sshd sudo. Or make"
+            " /etc/pam.d/{service} name pam_unix.so itself: auth required pam_unix.so",
+        ),
+        _error(
             "stack-skipped",
             "A right password gets in without the phone",
             "A line before ours ends the stack (`sufficient`, `done`, a jump): the module is not called.",

@@ -637,6 +637,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "road-unknown-program": unknown_program,
     "road-other-services": lambda clinic: (PAM / "ftpd").write_text(f"{UNIX}\n"),
     "doas-no-password": doas_without_a_password,
+    "stack-unprivileged": lambda clinic: (PAM / "swaylock").write_text(f"{UNIX}\n{OURS}\n{PERMIT}\n"),
     "lockout-you": no_phone_for_me,
     "lockout-root": no_token_for_root,
     "lockout-no-way-back": nobody_exempt,
@@ -647,7 +648,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
 TOGETHER = {
     "roads": (
         *("road-open", "road-console", "road-unknown-program", "road-other-services", "doas-no-password"),
-        *("users-without-token",),
+        *("users-without-token", "stack-unprivileged"),
     ),
     "files": ("file-writable", "state-folder", "selinux-no-policy", "unit-off", "entry-never-used"),
     "sudo": (

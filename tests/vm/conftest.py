@@ -11,17 +11,17 @@ import pytest
 from pam_iampass.sandbox import Sandbox
 from tests.support.needs import declare
 from tests.support.terminal import Terminal
-from tests.vm.machine import Machine
+from tests.vm.machine import SELINUX, Machine
 from tests.vm.site import PORT, Site
 
 
 @pytest.fixture(scope="module")
-def vm() -> Iterator[Machine]:
-    """A fresh machine, switched on."""
+def vm(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """A fresh machine, switched on; KERNEL of the module says with which policy."""
     assert os.environ.get("VM_IMAGE"), "run this through `make test-vm`"
     machine = Machine(Path(os.environ["VM_IMAGE"]))
     try:
-        machine.boot()
+        machine.boot(getattr(request.module, "KERNEL", SELINUX))
         yield machine
     finally:
         machine.close()

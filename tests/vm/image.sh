@@ -14,7 +14,7 @@ root=$(packaging/root.sh make $release systemd systemd-sysv udev dbus libpam-sys
     initramfs-tools openssh-server openssh-client sudo procps iproute2 ca-certificates strace \
     selinux-basics selinux-policy-default auditd setools policycoreutils policycoreutils-python-utils \
     libpam-runtime apparmor pamtester $dependencies)
-key=$(cat "$packages/commit" "$0" | sha256sum | cut -c 1-12)
+key=$(cat "$packages/commit" "$0" tests/vm/auditing.py | sha256sum | cut -c 1-12)
 target=$root.vm-$key
 if [ -d "$target" ]; then
     echo "$target"
@@ -35,6 +35,7 @@ mount -t proc proc "$machine/proc"
 mkdir "$machine/packages"
 cp "$packages"/*.deb "$machine/packages"
 rm -f "$machine"/packages/*-dbgsym_*
+cp tests/vm/auditing.py "$machine/packages"
 cat > "$machine/packages/prepare" <<'END'
 set -eu
 export DEBIAN_FRONTEND=noninteractive LANG=C.UTF-8
@@ -43,14 +44,24 @@ chmod 755 /usr/sbin/policy-rc.d
 dpkg -i /packages/*.deb
 rm /usr/sbin/policy-rc.d
 
-# The people: alice, dave and carol are as Debian makes them, bob is confined.
+# The people.
 for user in alice bob carol dave; do
     useradd --create-home --shell /bin/sh --groups sudo $user
     echo "$user:correct horse" | chpasswd
 done
 echo "root:root's own" | chpasswd
-semanage login -N -S default -a -s staff_u bob
-semanage port -N -S default -a -t ssh_port_t -p tcp 2222
+# bob is confined. Port 2222 is for the tests' own sshd.
+printf '%s\n' 'login -a -s staff_u -r s0-s0:c0.c1023 bob' 'port -a -t ssh_port_t -p tcp 2222' |
+    semanage import -N -S default
+# In the policy of Debian 13, logind may not take the pidfd that pam_systemd sends from a su of an unconfined user: it
+# loses its connection to D-Bus then, and each later login waits 25 s for it.
+echo '(allow systemd_logind_t unconfined_t (fd (use)))' > /packages/logind.cil
+# A second policy, which also records the use of our rules, is kept for the tests.
+/usr/libexec/selinux/hll/pp /usr/share/selinux/packages/pam_iampass.pp > /root/pam_iampass.cil
+python3 /packages/auditing.py < /root/pam_iampass.cil > /packages/auditing.cil
+semodule -n -s default -i /packages/logind.cil -i /packages/auditing.cil
+cp /etc/selinux/default/policy/policy.* /root/auditing-policy
+semodule -n -s default -r auditing
 [ -e /root/key ] || ssh-keygen -q -t ed25519 -N '' -f /root/key
 for user in root alice bob carol dave; do
     home=$(getent passwd $user | cut -d : -f 6)
@@ -60,7 +71,9 @@ done
 ssh-keygen -A
 sed 's/^/127.0.0.1 /' /etc/ssh/ssh_host_ed25519_key.pub > /root/known-hosts
 printf 'MaxStartups 100\nPerSourcePenalties no\n' >> /etc/ssh/sshd_config
-mkdir -p /var/log/journal
+mkdir -p /var/log/journal /etc/systemd/logind.conf.d
+# The manager of a user takes seconds to start on an emulated processor.
+printf '[Login]\nUserStopDelaySec=infinity\n' > /etc/systemd/logind.conf.d/tests.conf
 
 # How the tests get in: an sshd of their own, without PAM.
 cat > /etc/ssh/control_config <<'CONTROL'
@@ -104,7 +117,7 @@ cp "$machine"/boot/vmlinuz-* "$target.new/vmlinuz"
 cp "$machine"/boot/initrd.img-* "$target.new/initrd"
 cp "$machine/root/key" "$target.new/key"
 mke2fs -q -t ext4 -d "$machine" "$target.new/disk" 3G
-rm -rf "$root".vm-*[!w]
+find "$(dirname "$root")" -maxdepth 1 -name "*.vm-*" -mmin +60 -exec rm -rf {} +
 mv "$target.new" "$target"
 umount --lazy "$work"
 rmdir "$work"

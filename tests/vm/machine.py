@@ -17,6 +17,10 @@ from pexpect.fdpexpect import fdspawn
 from tests.support.terminal import Terminal
 from tests.vm.qemu import PATIENCE, Qemu, ssh, wait_for
 
+SELINUX = "security=selinux selinux=1"
+APPARMOR = "security=apparmor"
+"""Options of the kernel: which policy it enforces. AppArmor is Debian's default."""
+
 
 class Machine:
     """A machine with a disk of its own; `with` it, its disk exists."""
@@ -36,7 +40,7 @@ class Machine:
 
     # Power
 
-    def boot(self, options: str = "security=selinux selinux=1") -> None:
+    def boot(self, options: str = SELINUX) -> None:
         """Switch on, and wait until everything that starts at boot has."""
         self._qemu = Qemu(self._image, self.folder / "disk", options)
         wait_for(self._connected, "the machine starts its sshd", pause=1.0)
@@ -47,15 +51,22 @@ class Machine:
         if not self.qemu.runs:
             raise self.qemu.fail("the machine has switched itself off")
         command = [*self._ssh[:-1], "-M", "-N", "-f", "-o", "ConnectionAttempts=1", self._ssh[-1]]
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.run(command, check=False, timeout=PATIENCE, **quiet).returncode == 0
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+            timeout=PATIENCE,
+        )
+        return done.returncode == 0
 
-    def reboot(self) -> None:
+    def reboot(self, options: str = SELINUX) -> None:
         """Down in good order, and up again."""
         self.run("systemctl", "reboot", check=False)
         self.qemu.wait_for_end()
         self._disconnect()
-        self.boot()
+        self.boot(options)
 
     def lose_power(self) -> None:
         """Off at once."""
@@ -113,9 +124,10 @@ class Machine:
         """Read a file."""
         return self.run("cat", path).stdout
 
-    def wait(self, script: str, what: str) -> None:
-        """Wait until a script succeeds."""
-        wait_for(lambda: self.run("sh", "-euc", script, check=False).returncode == 0, what)
+    def wait(self, script: str, what: str, *arguments: str) -> None:
+        """Wait until a script with these arguments succeeds."""
+        command = ("sh", "-euc", script, "sh", *arguments)
+        wait_for(lambda: self.run(*command, check=False).returncode == 0, what)
 
     # The journal and the audit log
 
@@ -129,4 +141,3 @@ class Machine:
         self.run("journalctl", "--sync")
         command = ["journalctl", "--no-pager", "-q", "-o", "json", f"--after-cursor={cursor}"]
         return [json.loads(line) for line in self.run(*command).stdout.splitlines()]
-

@@ -30,10 +30,23 @@ class Qemu:
             base = ["-b", str(image / "disk"), "-F", "raw"]
             subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *base, str(disk)], check=True)
         kernel = f"root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 systemd.show_status=0 {options}"
-        command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1536", "-smp", "2"]
+        command = [
+            "qemu-system-x86_64",
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "max",
+            "-m",
+            "1536",
+            "-smp",
+            "2",
+        ]
         command += ["-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd"), "-append", kernel]
         command += ["-drive", f"file={disk},if=virtio,format=qcow2,cache=unsafe", "-display", "none"]
-        command += ["-chardev", f"socket,id=c,path={self.console_socket},server=on,wait=off,logfile={self.log}"]
+        command += [
+            "-chardev",
+            f"socket,id=c,path={self.console_socket},server=on,wait=off,logfile={self.log}",
+        ]
         command += ["-serial", "chardev:c", "-monitor", f"unix:{self.monitor_socket},server=on,wait=off"]
         command += ["-netdev", f"user,id=n,hostfwd=tcp:127.0.0.1:{CONTROL_PORT}-:{CONTROL_PORT}"]
         command += ["-device", "virtio-net,netdev=n", "-device", "virtio-rng-pci", "-no-reboot"]
@@ -84,12 +97,14 @@ class Qemu:
 def ssh(image: Path, control: Path) -> list[str]:
     """The beginning of an ssh command to the machine, over one shared connection."""
     options = ["-F", "none", "-q", "-i", str(image / "key"), "-p", str(CONTROL_PORT)]
-    settings = ("IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")
-    settings += (f"ControlPath={control}", "ConnectTimeout=20", "ServerAliveInterval=30")
+    settings = ["IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
+    settings += [f"ControlPath={control}", "ConnectTimeout=20", "ServerAliveInterval=30"]
     return ["ssh", *options, *(word for each in settings for word in ("-o", each)), "root@127.0.0.1"]
 
 
-def wait_for(condition: Callable[[], bool], what: str, patience: float = PATIENCE, pause: float = 0.2) -> None:
+def wait_for(
+    condition: Callable[[], bool], what: str, patience: float = PATIENCE, pause: float = 0.2
+) -> None:
     """Wait until a function returns something true. Raises AssertionError."""
     until = time.monotonic() + patience
     while not condition():

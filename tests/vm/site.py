@@ -24,7 +24,8 @@ class Site:
     def __init__(self, machine: Machine, iampass: Sandbox) -> None:
         self.machine = machine
         self.iampass = iampass
-        self._last: SandboxSession | None = None
+        self.last: SandboxSession | int = 0
+        """The newest request that was seen on a phone; 0 before there was one."""
         for user in PEOPLE:
             iampass.add_user(token_of(user))
 
@@ -37,7 +38,12 @@ class Site:
         self.machine.write(secret, sandbox.application_secret, 0o640, "iampass")
         self.machine.write("/etc/iampass/ca.pem", sandbox.ca_file.read_text())
         values = {"application_id": "demo", "server": f"https://iampass.test:{sandbox.port}"}
-        values |= {"ca_file": "/etc/iampass/ca.pem", "timeout": "60s", "throttle": "{spacing: 0s}", **settings}
+        values |= {
+            "ca_file": "/etc/iampass/ca.pem",
+            "timeout": "60s",
+            "throttle": "{spacing: 0s}",
+            **settings,
+        }
         text = "".join(f"{key}: {value}\n" for key, value in values.items())
         self.machine.write("/etc/iampass/iampass.yaml", text, 0o640, "iampass")
         users = "".join(f"{user}: {token_of(user)}\n" for user in PEOPLE)
@@ -75,8 +81,9 @@ class Site:
 
     def request(self, user: str) -> SandboxSession:
         """The request on the user's phone, once there is a new one."""
-        self._last = self.iampass.wait_for_request(token_of(user), PATIENCE, after=self._last)
-        return self._last
+        after = self.last if isinstance(self.last, SandboxSession) else None
+        self.last = self.iampass.wait_for_request(token_of(user), PATIENCE, after=after)
+        return self.last
 
     def approve(self, user: str) -> None:
         """Approve the request, once it is there."""

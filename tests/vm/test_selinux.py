@@ -11,6 +11,7 @@ import pytest
 from pam_iampass.sandbox import Sandbox
 from tests.packages.administrator import PASSWORD
 from tests.packages.people import PROMPT, WHO, got_in, outcomes, press_enter, type_password
+from tests.vm.auditing import rules, used
 from tests.vm.denials import Denial, denials
 from tests.vm.machine import Machine
 from tests.vm.site import Site, token_of
@@ -27,9 +28,9 @@ def at_the_console(site: Site, *, asked: bool = True) -> bool:
     type_password(console)
     if asked:
         site.approve("alice")
-    inside = console.expect([r"\$ ", "login: "]) == 0
+    inside: bool = console.expect([r"\$ ", "login: "]) == 0
     if inside:
-        console.sendline(WHO + " exit")
+        console.sendline(WHO + "; exit")
         console.expect("In as alice.")
         console.expect("login: ")
     console.close()
@@ -45,6 +46,9 @@ def usual(site: Site) -> set[Denial]:
     assert got_in(site.sudo_over_ssh("bob"), "root")
     assert got_in(site.su("alice", "dave", PASSWORD), "dave")
     assert at_the_console(site, asked=False)
+    # From now on, the use of our rules is recorded.
+    site.machine.shell("cp /root/auditing-policy /etc/selinux/default/policy/policy.*; load_policy")
+    site.machine.run("systemctl", "start", AGENT)  # which takes long here
     return denials(site.machine)
 
 
@@ -67,7 +71,9 @@ def cursor(site: Site, usual: set[Denial]) -> str:
 def test_the_policy_is_enforced_and_names_everything_of_ours(vm: Machine, site: Site) -> None:
     assert vm.run("getenforce").stdout == "Enforcing\n"
     assert vm.run("semodule", "-l").stdout.split().count("pam_iampass") == 1
-    shown = vm.run("matchpathcon", "-V", "/etc/iampass/users.yaml", "/run/iampass/pam.sock", "/var/lib/iampass")
+    shown = vm.run(
+        "matchpathcon", "-V", "/etc/iampass/users.yaml", "/run/iampass/pam.sock", "/var/lib/iampass"
+    )
     assert all(line.endswith("verified.") for line in shown.stdout.splitlines()), shown.stdout
 
 
@@ -179,7 +185,9 @@ def test_without_pam_iampass_sshd_no_ssh_login_reaches_the_agent(site: Site, boo
 
 @pytest.mark.parametrize("boolean", [("pam_iampass_local", "off")], indirect=True)
 @pytest.mark.denied("local_login_t", "staff_sudo_t")
-def test_without_pam_iampass_local_neither_login_nor_a_confined_sudo_reaches_it(site: Site, boolean: str) -> None:
+def test_without_pam_iampass_local_neither_login_nor_a_confined_sudo_reaches_it(
+    site: Site, boolean: str
+) -> None:
     site.machine.run("pam-iampass", "setup", "undo", "sshd")
     site.set_up("login", "sudo")
     assert not at_the_console(site, asked=False)
@@ -202,7 +210,9 @@ def test_without_agent_sshd_must_not_do_its_work(site: Site, no_agent: None) -> 
 
 
 @pytest.mark.parametrize("boolean", [("pam_iampass_without_agent", "on")], indirect=True)
-def test_with_pam_iampass_without_agent_it_does(site: Site, cursor: str, no_agent: None, boolean: str) -> None:
+def test_with_pam_iampass_without_agent_it_does(
+    site: Site, cursor: str, no_agent: None, boolean: str
+) -> None:
     login = site.ssh("alice")
     site.approve("alice")
     assert got_in(login, "alice")
@@ -227,8 +237,19 @@ def test_the_agent_connects_to_web_ports_only(site: Site, other_port: Sandbox, c
 
 
 @pytest.mark.parametrize("boolean", [("pam_iampass_any_port", "on")], indirect=True)
-def test_with_pam_iampass_any_port_it_connects_to_others(site: Site, other_port: Sandbox, boolean: str) -> None:
+def test_with_pam_iampass_any_port_it_connects_to_others(
+    site: Site, other_port: Sandbox, boolean: str
+) -> None:
     assert got_in(site.ssh("alice"), "alice")
+
+
+def test_every_rule_is_used(vm: Machine, site: Site) -> None:
+    log = vm.shell("cat /var/log/audit/audit.log*")
+    cil = vm.read("/root/pam_iampass.cil")
+    unused = set(rules(cil)) - used(log)
+    for each in sorted(used(log)):
+        print("used", each)
+    assert not unused, "\n".join(map(str, sorted(unused)))
 
 
 # The package
