@@ -120,6 +120,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "SELinux may block sshd from the agent's socket, and the agent from the network. Logins are then denied.",
             "Install pam-iampass-selinux; list denials with ausearch -m avc -ts recent",
         ),
+        _error(
+            "selinux-boolean-off",
+            "SELinux keeps logins from the agent: {boolean} is off",
+            "`pam_iampass_sshd` lets sshd connect to the agent, `pam_iampass_local` login, and sudo and su of confined"
+            " users. Such logins are denied while it is off.",
+            "setsebool -P {boolean} on",
+        ),
+        _error(
+            "selinux-label",
+            "SELinux keeps the agent from a file: it has the wrong label",
+            "A file that was moved keeps the label of its old place. The agent cannot read it, and denies logins as"
+            " misconfigured, although root can read it.",
+            "restorecon -R /etc/iampass /run/iampass /var/lib/iampass",
+        ),
     ),
     "The service": (
         _error(

@@ -164,6 +164,20 @@ def test_a_trial_of_setup_that_nobody_confirms_is_undone(site: Site) -> None:
     assert got_in(site.ssh("alice"), "alice")
 
 
+@pytest.mark.denied("pam_iampass_t")
+def test_doctor_finds_a_file_that_was_moved(site: Site) -> None:
+    vm = site.machine
+    site.set_up("sshd")
+    users = "/etc/iampass/users.yaml"
+    vm.shell(f"cp {users} /root; mv /root/users.yaml {users}; chgrp iampass {users}")
+    assert not got_in(site.ssh("alice"), "alice")
+    assert "/etc/iampass/users.yaml has context" in vm.run("pam-iampass", "doctor", check=False).stdout
+    vm.run("restorecon", "-R", "/etc/iampass")
+    login = site.ssh("alice")
+    site.approve("alice")
+    assert got_in(login, "alice")
+
+
 # What the booleans do
 
 
@@ -179,8 +193,9 @@ def boolean(site: Site, request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.parametrize("boolean", [("pam_iampass_sshd", "off")], indirect=True)
 @pytest.mark.denied("sshd_t")
 def test_without_pam_iampass_sshd_no_ssh_login_reaches_the_agent(site: Site, boolean: str) -> None:
-    site.set_up("sshd")
     assert not got_in(site.ssh("alice"), "alice")
+    doctor = site.machine.run("pam-iampass", "doctor", check=False).stdout
+    assert "SELinux keeps logins from the agent: pam_iampass_sshd is off" in doctor
 
 
 @pytest.mark.parametrize("boolean", [("pam_iampass_local", "off")], indirect=True)
