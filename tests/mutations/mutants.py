@@ -1488,8 +1488,8 @@ MUTANTS = (
         17,
         "a process that took the id of a dead application counts as the login",
         "pam_iampass/relay/connection.py",
-        "if self._readable(0.0):",
-        "if False and self._readable(0.0):",
+        "if poller.poll(0):",
+        "if False and poller.poll(0):",
         _SESSION_PHASES_OF_AGENT + "test_a_process_that_has_ended_gives_no_pidfd",
     ),
     Mutant(
