@@ -18,6 +18,7 @@ class EventKind(str, enum.Enum):
     TIMED_OUT = "timed out"
     NOT_RECOGNIZED = "not recognized"
     WALKED_AWAY = "walked away"
+    CAME_BACK = "came back"
     ENDED = "ended"
     EXPIRED = "expired"
     NOT_STARTED = "not started"

@@ -6,6 +6,7 @@ The page sends its key in a header. There is no cookie that another site could u
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Any
 
 from pam_iampass.sandbox.backend import Backend
@@ -21,6 +22,7 @@ _DECISIONS = {
     "fail": SessionStatus.FAILED,
     "identify": SessionStatus.IDENTIFYING,
 }
+_MOVES = ("end", "away", "back")
 
 
 def events(backend: Backend, request: IncomingRequest) -> ServiceReply:
@@ -38,6 +40,16 @@ def decide(backend: Backend, request: IncomingRequest) -> ServiceReply:
         raise Refusal(
             409, "NOT_PENDING", "this request no longer waits for an answer of this phone"
         ) from None
+    return ServiceReply.of({})
+
+
+def move(backend: Backend, request: IncomingRequest) -> ServiceReply:
+    """``POST /phone/sessions/<number>/end`` (or ``away``, ``back``): what becomes of an open session; no body."""
+    _require_page(backend, request)
+    try:
+        _move(backend, request)
+    except LookupError:
+        raise Refusal(409, "NOT_OPEN", "this session is over, or the phone is lost") from None
     return ServiceReply.of({})
 
 
@@ -81,6 +93,22 @@ def decide_for_script(backend: Backend, request: IncomingRequest) -> ServiceRepl
         raise Refusal(404, "NOT_PENDING", str(error)) from None
 
 
+def list_sessions_for_script(backend: Backend, request: IncomingRequest) -> ServiceReply:
+    """``GET /sandbox/sessions``: the open sessions."""
+    request.require_bearer(backend.control_token, "control token")
+    found = [_described(session) for session in backend.state.sessions.all if session.status.is_open]
+    return ServiceReply.of({"sessions": found})
+
+
+def move_for_script(backend: Backend, request: IncomingRequest) -> ServiceReply:
+    """``POST /sandbox/sessions/<number>/end`` (or ``away``, ``back``), no body."""
+    request.require_bearer(backend.control_token, "control token")
+    try:
+        return ServiceReply.of(_described(_move(backend, request)))
+    except LookupError as error:
+        raise Refusal(404, "NOT_OPEN", str(error)) from None
+
+
 def _require_page(backend: Backend, request: IncomingRequest) -> None:
     # A second line of defence: pages of other sites cannot even try keys.
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
@@ -89,11 +117,20 @@ def _require_page(backend: Backend, request: IncomingRequest) -> None:
 
 
 def _decide(backend: Backend, request: IncomingRequest) -> SandboxSession:
+    number, verb = _number_and_verb(request, _DECISIONS)
+    return backend.state.answer(number, _DECISIONS[verb])
+
+
+def _move(backend: Backend, request: IncomingRequest) -> SandboxSession:
+    return backend.state.move(*_number_and_verb(request, _MOVES))
+
+
+def _number_and_verb(request: IncomingRequest, verbs: Collection[str]) -> tuple[int, str]:
     request.require_no_body()
     number, verb = request.segments[2:]
-    if verb not in _DECISIONS or not (number.isascii() and number.isdigit() and len(number) < 10):
-        raise Refusal(404, "UNKNOWN_CALL", f"the decisions about a request are: {', '.join(_DECISIONS)}")
-    return backend.state.answer(int(number), _DECISIONS[verb])
+    if verb not in verbs or not (number.isascii() and number.isdigit() and len(number) < 10):
+        raise Refusal(404, "UNKNOWN_CALL", f"the last part of the path is one of: {', '.join(verbs)}")
+    return int(number), verb
 
 
 def _described(session: SandboxSession) -> dict[str, Any]:

@@ -36,6 +36,9 @@ def phone_view(state: ServiceState) -> View:
         decided = (session for session in reversed(sessions) if not session.undecided)
         return {
             "requests": [_request(state, session) for session in sessions if session.undecided],
+            "sessions": [_open(state, each) for each in reversed(sessions) if each.status.is_open][
+                :_USERS_SHOWN
+            ],
             "recent": [_decided(session) for session in islice(decided, _SHOWN)],
             "users": [_user(state, *each) for each in islice(users.items(), _USERS_SHOWN)],
             "users_total": len(users),
@@ -57,6 +60,16 @@ def _request(state: ServiceState, session: SandboxSession) -> View:
         "lost": state.users.is_lost(session.user),
         "started": session.started_at,
         "answer_by": session.answer_by,
+    }
+
+
+def _open(state: ServiceState, session: SandboxSession) -> View:
+    return {
+        "number": session.number,
+        "user": clean(session.user),
+        "away": session.status is SessionStatus.WALKAWAY,
+        "lost": state.users.is_lost(session.user),
+        "at": session.decided_at,
     }
 
 

@@ -51,10 +51,13 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/phone/events", CallKind.PHONE, phone_calls.events),
     Route("GET", "/phone/*", CallKind.PHONE, phone_page.asset),
     Route("POST", "/phone/requests/*/*", CallKind.PHONE, phone_calls.decide),
+    Route("POST", "/phone/sessions/*/*", CallKind.PHONE, phone_calls.move),
     Route("POST", "/phone/register/*", CallKind.PHONE, phone_calls.register),
     Route("POST", "/phone/devices/*/*", CallKind.PHONE, phone_calls.lose_or_find),
     Route("GET", "/sandbox/requests", CallKind.CONTROL, phone_calls.list_for_script),
     Route("POST", "/sandbox/requests/*/*", CallKind.CONTROL, phone_calls.decide_for_script),
+    Route("GET", "/sandbox/sessions", CallKind.CONTROL, phone_calls.list_sessions_for_script),
+    Route("POST", "/sandbox/sessions/*/*", CallKind.CONTROL, phone_calls.move_for_script),
 )
 
 

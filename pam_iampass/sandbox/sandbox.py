@@ -195,6 +195,14 @@ class Sandbox(Behaviour):
         """The user leaves an active session: ``walkaway``."""
         return self._state.sessions.walk_away(session)
 
+    def come_back(self, session: SessionOrUser) -> SandboxSession:
+        """The user returns to a session: ``active`` again."""
+        return self._state.sessions.come_back(session)
+
+    def close(self, session: SessionOrUser) -> SandboxSession:
+        """End an open session on the phone: ``closed``."""
+        return self._state.move(session, "end")
+
     # Watching
 
     @property

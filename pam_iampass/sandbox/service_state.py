@@ -7,13 +7,8 @@ from __future__ import annotations
 
 from pam_iampass.sandbox.events import Event, EventKind, Listener
 from pam_iampass.sandbox.notifier import Notifier
-from pam_iampass.sandbox.sessions import (
-    EndedBy,
-    SandboxSession,
-    SessionOrUser,
-    SessionRegistry,
-    SessionStatus,
-)
+from pam_iampass.sandbox.session_registry import SessionRegistry
+from pam_iampass.sandbox.sessions import EndedBy, SandboxSession, SessionOrUser, SessionStatus
 from pam_iampass.sandbox.state_folder import StateFolder
 from pam_iampass.sandbox.user_registry import UserRegistry
 
@@ -45,6 +40,21 @@ class ServiceState:
             if self.users.is_lost(session.user):
                 raise LookupError(f"the phone of {session.user!r} is lost")
             return self.sessions.decide(session, status)
+
+    def move(self, which: SessionOrUser, verb: str) -> SandboxSession:
+        """On the phone, end an open session (``end``), leave it (``away``) or return to it (``back``).
+
+        Raises LookupError if there is no such session, or the phone is lost.
+        """
+        with self.notifier:
+            session = self.sessions.open(which)
+            if self.users.is_lost(session.user):
+                raise LookupError(f"the phone of {session.user!r} is lost")
+            if verb == "end":
+                self.sessions.end(session.number, EndedBy.PHONE)
+                return self.sessions.numbered(session.number)
+            move = self.sessions.walk_away if verb == "away" else self.sessions.come_back
+            return move(session)
 
     def disable_device(self, user: str) -> None:
         """Disable the lost device of a known user, which can no longer answer. Raises LookupError."""

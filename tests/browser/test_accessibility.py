@@ -49,6 +49,10 @@ def answered(page: Page, sandbox: Sandbox, caller: Caller) -> None:
     sandbox.deny(2)
     sandbox.time_out(3)
     expect(page.locator("#recent li")).to_have_count(3)
+    caller.start("bob")
+    sandbox.approve(4)
+    sandbox.walk_away("bob")
+    expect(page.locator("#sessions li")).to_have_count(2)
 
 
 def lost_phone(page: Page, sandbox: Sandbox, caller: Caller) -> None:

@@ -353,3 +353,25 @@ def test_nothing_moves_for_those_who_do_not_want_it(
     animation, _ = card(page, "alice").evaluate(style)
     _, transition = card(page, "alice").locator(".bar span").evaluate(style)
     assert (animation != "none", transition != "0s") == (moves, moves)
+
+
+def test_a_session_is_left_returned_to_and_ended_on_the_page(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage
+) -> None:
+    page = open_page(sandbox.phone_url)
+    begun = caller.start("alice").authentication
+    page.get_by_role("button", name="Approve, alice").click()
+    row = page.locator("#sessions li")
+    expect(row).to_contain_text(re.compile(r"alice.*#1, active, began \d+ s ago"))
+    page.get_by_role("button", name="I walk away, alice, session 1").click()
+    expect(row).to_contain_text("away, began")
+    assert caller.poll(begun) == "walkaway"
+    page.get_by_role("button", name="I am back, alice, session 1").click()
+    expect(row).to_contain_text("active, began")
+    assert caller.poll(begun) == "active"
+    end = page.get_by_role("button", name="End, alice, session 1")
+    end.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Sessions")).to_be_hidden()
+    expect(page.get_by_role("heading", name="Requests")).to_be_focused()
+    assert caller.poll(begun) == "closed"

@@ -27,6 +27,8 @@ for release in $releases; do
         sed 's/|.*//; s/(.*//; s/:any//; s/ //g' | grep -vE '(^|-)(pam-)?iampass|^systemd' | sort -u)
     programs="polkitd pkexec opendoas" # which become root by a PAM service of their own
     [ "$release" = bookworm ] || programs="$programs sudo-rs"
+    # People's clients (clients.py)
+    programs="$programs putty-tools dropbear-bin rsync git sshfs mosh lftp python3-paramiko python3-asyncssh"
     root=$(packaging/root.sh make "$release" systemd systemd-sysv dbus libpam-systemd openssh-server openssh-client \
         sudo procps ca-certificates -- $asked libpam-python pamtester ansible-core python3-apt $programs)
     echo "Testing the packages on a booted Debian $(. "$root/etc/os-release" && echo "$VERSION")"

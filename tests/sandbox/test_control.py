@@ -27,6 +27,23 @@ def test_pending_requests_are_listed_and_answered(caller: Caller, token: dict[st
     assert caller.send("GET", "/sandbox/requests", token).json == {"requests": []}
 
 
+def test_open_sessions_are_listed_left_returned_to_and_ended(
+    sandbox: Sandbox, caller: Caller, token: dict[str, str]
+) -> None:
+    begun = [caller.start("alice").authentication for _ in range(2)]
+    assert caller.send("GET", "/sandbox/sessions", token).json == {"sessions": []}
+    sandbox.approve(1)
+    for verb, status in (("away", "walkaway"), ("back", "active"), ("end", "closed")):
+        listed = caller.send("GET", "/sandbox/sessions", token).json["sessions"]
+        assert [each["id"] for each in listed] == [1]
+        moved = caller.send("POST", f"/sandbox/sessions/1/{verb}", token)
+        assert (moved.status, moved.json["status"]) == (200, status)
+        assert [caller.poll(each) for each in begun] == [status, "pending"]
+    assert caller.send("GET", "/sandbox/sessions", token).json == {"sessions": []}
+    for number in (1, 2, 3):  # over, not yet begun, unknown
+        assert caller.send("POST", f"/sandbox/sessions/{number}/away", token).reason == "NOT_OPEN"
+
+
 @pytest.mark.parametrize("sent", [None, "Bearer", "Bearer wrong", "bearer {}", "{}"])
 def test_without_the_token_nothing_is_told_or_done(
     sandbox: Sandbox, caller: Caller, token: dict[str, str], sent: str | None
@@ -34,7 +51,12 @@ def test_without_the_token_nothing_is_told_or_done(
     caller.start("alice")
     word = token["Authorization"].split()[1]
     headers = {} if sent is None else {"Authorization": sent.format(word)}
-    for method, target in [("GET", "/sandbox/requests"), ("POST", "/sandbox/requests/1/approve")]:
+    for method, target in [
+        ("GET", "/sandbox/requests"),
+        ("POST", "/sandbox/requests/1/approve"),
+        ("GET", "/sandbox/sessions"),
+        ("POST", "/sandbox/sessions/1/end"),
+    ]:
         reply = caller.send(method, target, headers)
         assert (reply.status, reply.reason) == (401, "BAD_TOKEN")
     assert sandbox.sessions[0].undecided

@@ -303,3 +303,30 @@ def test_open_pages_are_counted_and_do_not_keep_the_sandbox_from_stopping() -> N
             sandbox.stop()
             with pytest.raises((AssertionError, OSError, http.client.HTTPException)):
                 page.next()
+
+
+def test_an_open_session_is_shown_until_it_is_over(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice").authentication
+    with listening(sandbox) as page:
+        assert page.next()["sessions"] == []
+        assert post(sandbox, "/phone/sessions/1/end").reason == "NOT_OPEN"  # it is still a request
+        sandbox.approve("alice")
+        (shown,) = page.until("sessions", 1)["sessions"]
+        assert (shown["number"], shown["user"], shown["away"]) == (1, "alice", False)
+        assert post(sandbox, "/phone/sessions/1/away").status == 200
+        while not page.next()["sessions"][0]["away"]:
+            pass
+        assert post(sandbox, "/phone/sessions/1/away").status == 409
+        assert post(sandbox, "/phone/sessions/1/eat").status == 404
+        assert post(sandbox, "/phone/sessions/1/end").status == 200
+        assert page.until("sessions", 0)["requests"] == []
+    assert caller.poll(begun) == "closed"
+
+
+def test_a_lost_phone_neither_ends_nor_leaves_a_session(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice").authentication
+    sandbox.approve("alice")
+    sandbox.lose_device("alice")
+    for verb in ("end", "away", "back"):
+        assert post(sandbox, f"/phone/sessions/1/{verb}").reason == "NOT_OPEN"
+    assert caller.poll(begun) == "active"

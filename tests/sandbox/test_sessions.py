@@ -45,6 +45,49 @@ def test_an_identifying_request_can_be_approved_and_walked_away_from(
     assert caller.poll(begun) == "walkaway"
 
 
+def test_a_session_that_was_walked_away_from_is_still_open_and_becomes_active_again(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    begun = caller.start("alice").authentication
+    with pytest.raises(LookupError, match="session that is active"):
+        sandbox.walk_away("alice")
+    sandbox.approve("alice")
+    with pytest.raises(LookupError, match="session that is walkaway"):
+        sandbox.come_back("alice")
+    for move, status in ((sandbox.walk_away, "walkaway"), (sandbox.come_back, "active")):
+        session = move("alice")
+        assert caller.poll(begun) == status
+        assert (session.ended_by, session.ended_at) == (None, None)
+    sandbox.walk_away("alice")
+    assert caller.end(begun) is True
+    assert caller.poll(begun) == "closed"
+    assert sandbox.sessions[0].ended_by is EndedBy.CLIENT
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_session_that_is_ended_on_the_phone_is_closed_and_stays_so(
+    sandbox: Sandbox, caller: Caller, away: bool
+) -> None:
+    begun = caller.start("alice").authentication
+    sandbox.approve("alice")
+    if away:
+        sandbox.walk_away("alice")
+    assert sandbox.close("alice").ended_by is EndedBy.PHONE
+    assert caller.poll(begun) == "closed"
+    assert caller.end(begun) is False
+    for move in (sandbox.close, sandbox.walk_away, sandbox.come_back):
+        with pytest.raises(LookupError):
+            move("alice")
+
+
+def test_a_session_that_was_walked_away_from_expires(sandbox: Sandbox, caller: Caller) -> None:
+    begun = caller.start("alice", "?duration_seconds=2").authentication
+    sandbox.approve("alice")
+    sandbox.walk_away("alice")
+    sandbox.wait_for_session(lambda session: session.ended_by is EndedBy.EXPIRY, 20)
+    assert caller.poll(begun) == "closed"
+
+
 def test_a_decided_request_cannot_be_decided_again(sandbox: Sandbox, caller: Caller) -> None:
     caller.start("alice")
     sandbox.deny("alice")

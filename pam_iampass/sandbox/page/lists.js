@@ -1,4 +1,4 @@
-// The lists beside the requests: messages, phones, and recent answers.
+// The lists beside the requests: sessions, messages, phones, and recent answers.
 
 import { seconds, text } from "./words.js";
 
@@ -48,17 +48,56 @@ function phoneWords({ device, lost }) {
 
 export class Lists {
   // register(token): registers a phone through a link; lose(quoted, lost): the user loses or finds the phone;
-  // now(): the sandbox's clock in seconds
-  constructor(register, lose, now) {
+  // move(number, verb): the user ends, leaves or returns to a session; now(): the sandbox's clock in seconds
+  constructor(register, lose, move, now) {
     this.register = register;
     this.lose = lose;
+    this.move = move;
     this.now = now;
   }
 
   show(view) {
+    this.showSessions(view.sessions);
     this.showMessages(view.messages);
     this.showUsers(view);
     this.showRecent(view.recent);
+  }
+
+  showSessions(sessions) {
+    const part = document.getElementById("sessions-part");
+    const held = part.contains(document.activeElement);
+    fill(document.getElementById("sessions"), sessions, ({ number }) => number, (session) => this.session(session),
+      (node, { number, user, away, lost, at }) => {
+        Object.assign(node.dataset, { at, away });
+        const move = node.querySelector(".move");
+        text(move, away ? "I am back" : "I walk away");
+        for (const button of node.querySelectorAll("button")) {
+          button.hidden = lost;
+          button.setAttribute("aria-label", `${button.textContent}, ${user}, session ${number}`);
+        }
+        this.sessionAge(node);
+      });
+    const lostFocus = held && document.activeElement === document.body;
+    part.hidden = sessions.length === 0;
+    if (lostFocus) document.getElementById(part.hidden ? "requests-title" : "sessions-title").focus();
+  }
+
+  session({ number, user }) {
+    const node = row(user);
+    const move = element("button", "move");
+    const end = element("button", "deny", "End");
+    move.type = end.type = "button";
+    move.addEventListener("click", () => this.move(number, node.dataset.away === "true" ? "back" : "away"));
+    end.addEventListener("click", () => this.move(number, "end"));
+    const buttons = element("span", "buttons");
+    buttons.append(move, end);
+    node.append(buttons);
+    return node;
+  }
+
+  sessionAge(node) {
+    const words = node.dataset.away === "true" ? "away, began" : "active, began";
+    text(node.querySelector(".quiet"), `#${node.dataset.key}, ${words} ${seconds(this.now() - Number(node.dataset.at))} ago`);
   }
 
   showMessages(messages) {
@@ -115,6 +154,7 @@ export class Lists {
 
   // Update the ages.
   tick() {
+    for (const node of document.getElementById("sessions").children) this.sessionAge(node);
     for (const node of document.getElementById("recent").children) this.age(node);
   }
 

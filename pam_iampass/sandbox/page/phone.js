@@ -13,7 +13,7 @@ let offset = 0; // the sandbox's clock, less ours
 const now = () => performance.now() / 1000 + offset;
 
 const requests = new Requests((number, verb) => stream.post(`/phone/requests/${number}/${verb}`), now);
-const lists = new Lists(register, lose, now);
+const lists = new Lists(register, lose, move, now);
 let lostUntil = 0;
 
 function showConnection(state, words) {
@@ -106,6 +106,14 @@ async function register(token) {
 async function lose(quoted, lost) {
   try {
     await stream.post(`/phone/devices/${lost ? "lost" : "found"}/${quoted}`);
+  } catch (error) {
+    announceAtOnce(`Not done: ${error.message}`);
+  }
+}
+
+async function move(number, verb) {
+  try {
+    await stream.post(`/phone/sessions/${number}/${verb}`);
   } catch (error) {
     announceAtOnce(`Not done: ${error.message}`);
   }

@@ -1,0 +1,155 @@
+"""ssh clients of all kinds, in each way into sshd: docs/clients.md says what this shows."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pexpect
+import pytest
+
+from tests.packages.administrator import Administrator
+from tests.packages.booted import Booted
+from tests.packages.clients import BASTION, BEHIND, CLIENTS, EXEMPT, HOST, PROGRAMS, Client, Run, Way
+from tests.packages.people import PROMPT, outcomes
+from tests.packages.phone import token_of
+
+ACCOUNTS = sorted({client.account for client in CLIENTS} - {EXEMPT})
+PACKAGES = (
+    *("putty-tools", "dropbear-bin", "rsync", "git", "sshfs", "mosh", "lftp"),
+    *("python3-paramiko", "python3-asyncssh"),
+)
+#: As many at a time: they wait most of the time.
+AT_A_TIME = 4
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run of a client that has ended."""
+
+    status: int
+    shown: str
+
+
+@pytest.fixture(scope="module")
+def laptop(machine: Booted, administrator: Administrator) -> Booted:
+    """The machine with the clients, their keys, and an account for each row of the table."""
+    accounts = " ".join(ACCOUNTS)
+    machine.shell(
+        f"""
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {" ".join(PACKAGES)}
+        puttygen ~/key -o ~/key.ppk
+        dropbearconvert openssh dropbear ~/key ~/key.dropbear
+        ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub | cut -d ' ' -f 2 > ~/fingerprint
+        sed -i 's/^{HOST} /{HOST},{BEHIND},{BASTION} /' ~/known-hosts
+        mkdir -p -m 700 ~/.ssh
+        printf '%s\\n' 'IdentityFile /root/key' 'UserKnownHostsFile /root/known-hosts' > ~/.ssh/config
+        umask 077
+        for user in {accounts}; do
+            useradd --create-home --shell /bin/sh $user
+            cp -R --preserve=mode /home/alice/.ssh /home/$user/
+        done
+        umask 022
+        for user in {accounts} {EXEMPT}; do
+            cd /home/$user
+            echo "precious of $user" > precious
+            git init -q -b main repository && cd repository && cp ../precious .
+            git add precious && git -c user.name=n -c user.email=e@example.com commit -q -m One
+            chown -R $user: /home/$user
+        done
+        """
+    )
+    for name, program in PROGRAMS.items():
+        machine.write(f"/root/{name}.py", program)
+    address = [
+        "nsenter",
+        "-t",
+        str(machine.pid),
+        "--net",
+        "ip",
+        "address",
+        "add",
+        f"{BASTION}/32",
+        "dev",
+        "lo",
+    ]
+    subprocess.run(address, check=True)
+    administrator.start_iampass("--auto=approve", *(f"--user={token_of(user)}" for user in ACCOUNTS))
+    administrator.configure(exempt=f"{{users: [{EXEMPT}], networks: [{BASTION}/32]}}", timeout="60s")
+    table = "".join(f"{user}: {token_of(user)}\n" for user in ACCOUNTS)
+    machine.write("/etc/iampass/users.yaml", table, 0o640, "iampass")
+    return machine
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of all runs in a way."""
+
+    way: Way
+    works: dict[str, Future[Ended]]
+    """The runs that must get in, by the name of the client."""
+    fails: dict[str, Future[Ended]]
+    requests: Counter[str]
+    """How many requests each user approved."""
+    others: list[tuple[str, ...]]
+    """The records of other logins: outcome, result, user and service."""
+
+
+@pytest.fixture(scope="module", params=Way, ids=lambda way: way.value)
+def played(request: pytest.FixtureRequest, laptop: Booted, administrator: Administrator) -> Iterator[Played]:
+    """All clients in a way, some at a time."""
+    way: Way = request.param
+    administrator.set_up("sshd", f"--{way.value}")
+    cursor = laptop.cursor()
+    works: dict[str, Future[Ended]] = {}
+    fails: dict[str, Future[Ended]] = {}
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        for client in CLIENTS:
+            result = client.result(way)
+            for run, ended in ((result.works, works), (result.fails, fails)):
+                if run is not None:
+                    ended[client.name] = pool.submit(play, laptop, run, client.account)
+    records = outcomes(laptop.journal(cursor))
+    approved = Counter(record[2] for record in records if record[0] == "approved")
+    yield Played(way, works, fails, approved, [record for record in records if record[0] != "approved"])
+    administrator.undo("sshd")
+
+
+def play(machine: Booted, run: Run, user: str) -> Ended:
+    """Run a client to its end."""
+    command = f"cd $(mktemp -d) && {run.command.replace('USER', user)}"
+    if not run.terminal:
+        done = machine.run("setsid", "--wait", "sh", "-c", command, check=False)
+        return Ended(done.returncode, done.stdout + done.stderr)
+    terminal = machine.terminal("sh", "-c", command)
+    while terminal.expect([PROMPT, pexpect.EOF]) == 0:
+        terminal.sendline("")
+    return Ended(terminal.finish(), terminal.shown)
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
+def test_a_client_gets_in_or_not_as_the_page_says(played: Played, client: Client) -> None:
+    result = client.result(played.way)
+    requests = 0
+    for run, futures in ((result.works, played.works), (result.fails, played.fails)):
+        if run is None:
+            continue
+        ended = futures[client.name].result()
+        print(ended.shown)
+        inside = run is result.works
+        assert (ended.status == 0) == inside, ended
+        assert ended.shown.count(f"precious of {client.account}") == (run.copies if inside else 0), ended
+        assert re.search(run.shows, ended.shown), ended
+        requests += run.requests
+    assert played.requests[client.account] == requests
+
+
+def test_nobody_is_refused_but_by_their_client(played: Played) -> None:
+    """Clients that leave at the prompt are the only ones that fail."""
+    assert {record[0] for record in played.others} - {"exempt"} == (
+        set() if played.way is Way.QUIET else {"cancelled"}
+    )
