@@ -59,11 +59,10 @@ class Installation:
         write(ETC / "iampass.yaml", text)
 
     def forget(self) -> None:
-        """Delete all state of logins, so that earlier tests do not throttle them."""
-        for folder in (STATE, Path(paths.SESSIONS), CODES):
-            for file in folder.iterdir():
-                if not file.is_dir():
-                    file.unlink()
+        """Delete the rate limit state, recovery codes and bypasses, so that earlier tests do not throttle logins."""
+        for file in (*STATE.rglob("*"), *CODES.iterdir()):
+            if not file.is_dir():
+                file.unlink()
         Path(paths.BYPASSES).unlink(missing_ok=True)
 
     def write_users(self, text: str) -> None:
