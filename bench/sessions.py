@@ -12,8 +12,8 @@ from pathlib import Path
 
 from bench.measure import Section
 from bench.pending import cpu_seconds, peak_mib, play_pending
-from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.client import AuthenticationAPI, Transport
+from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.session.kept_session import KeptSession, Rules, State, StoredLogin, encode, new_id
 from pam_iampass.system import paths
@@ -113,5 +113,7 @@ def _polls(sandbox: Sandbox, since: float) -> list[float]:
     """When kept sessions were polled."""
     kept = {session.path for session in sandbox.sessions if session.user.startswith("t-kept")}
     return [
-        call.at for call in sandbox.calls if call.kind == "poll" and call.at >= since and call.path.split("/")[-2] in kept
+        call.at
+        for call in sandbox.calls
+        if call.kind == "poll" and call.at >= since and call.path.split("/")[-2] in kept
     ]
