@@ -1,4 +1,4 @@
-"""Thousands of kept sessions in one agent, alone and beside a thousand pending logins: memory, CPU, spread of the polls."""
+"""Thousands of kept sessions in one agent, alone and beside pending logins: memory, CPU, spread of the polls."""
 
 from __future__ import annotations
 
@@ -112,8 +112,5 @@ def _figures(sandbox: Sandbox, pid: int, meanwhile: Callable[[], None]) -> dict[
 def _polls(sandbox: Sandbox, since: float) -> list[float]:
     """When kept sessions were polled."""
     kept = {session.path for session in sandbox.sessions if session.user.startswith("t-kept")}
-    return [
-        call.at
-        for call in sandbox.calls
-        if call.kind == "poll" and call.at >= since and call.path.split("/")[-2] in kept
-    ]
+    polls = (call for call in sandbox.calls if call.kind == "poll" and call.at >= since)
+    return [call.at for call in polls if call.path.split("/")[-2] in kept]
