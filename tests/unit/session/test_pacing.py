@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 from pam_iampass.client.errors import NotFound, Unavailable
-from pam_iampass.session.pacing import FAILURES, LONGEST_PAUSE, PAUSE, Pacing
+from pam_iampass.session.pacing import FAILURES, LONGEST_PAUSE, PAUSE, Pacing, PollBudget
 
 CHECK = 30.0
 COUNT = 3000
@@ -60,3 +60,13 @@ def test_iampass_can_ask_for_a_pause() -> None:
     assert pacing.paused_until == 160.0
     pacing.failed(Unavailable("poll", status=503, retry_after=float("inf")), 100.0)
     assert pacing.paused_until == 100.0 + LONGEST_PAUSE
+
+
+def test_after_a_stall_polls_catch_up_slowly() -> None:
+    budget, begun = PollBudget(), []
+    budget.refill(100.0, 160.0)
+    for step in range(1, 31):
+        budget.refill(160.0 + step / 10, 160.0)
+        begun.append(sum(budget.take() for _ in range(1000)))
+    assert begun[0] == 210  # of one second at most, whatever the stall
+    assert set(begun[1:]) <= {20, 21, 22}
