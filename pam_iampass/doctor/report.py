@@ -11,12 +11,13 @@ from pathlib import Path
 
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
-from pam_iampass.doctor import bypasses, files, sshd_exempt, state_summary
+from pam_iampass.doctor import bypasses, files, session_check, sshd_exempt, state_summary
 from pam_iampass.doctor.agent import AgentCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
 from pam_iampass.doctor.finding import Finding, merged
 from pam_iampass.doctor.roads import RoadsCheck
+from pam_iampass.doctor.selinux import SelinuxCheck
 from pam_iampass.doctor.service import ServiceCheck
 from pam_iampass.doctor.sshd import SshdCheck, rejected_finding
 from pam_iampass.doctor.sshd_match import match_blocks
@@ -223,6 +224,8 @@ class Doctor:
     def _agent(self) -> Iterator[Finding]:
         needed_by = self.stacks.set_uid & self.stacks.with_us.keys()
         yield from AgentCheck(tuple(sorted(needed_by))).findings()
+        sshd_asks = self.sshd_service is not None and self.stacks.asks(self.sshd_service, in_sshd=True)
+        yield from SelinuxCheck(sshd_asks, self.stacks.asks("login")).findings()
 
     def _users(self) -> Iterator[Finding]:
         yield from bypasses.findings(named=self.named)
@@ -257,6 +260,10 @@ class Doctor:
 
     def _stacks(self) -> Iterator[Finding]:
         yield from self.stacks.findings(self.sshd_service)
+        if self.settings is not None:
+            in_account = {self.sshd_service} & set(self.stacks.with_us_in_account)
+            asking = sorted({*self.stacks.with_us, *filter(None, in_account)})
+            yield from session_check.findings(self.stacks, self.settings, asking)
         self.not_checked += self.stacks.unread
 
     def _sshd(self) -> Iterator[Finding]:

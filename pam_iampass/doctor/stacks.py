@@ -15,13 +15,14 @@ from pam_iampass.doctor.stack_check import StackCheck
 from pam_iampass.errors import shown
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.pam.modules import is_ours, is_pam_python, our_lines, own_arguments
+from pam_iampass.pam.services import UNPRIVILEGED
 from pam_iampass.pam.stack import Handler, HandlerKind, PamFiles, PamService, PamType, UnusableService
 
 _LIBRARIES = ("/usr/lib/*/security", "/lib/*/security", "/usr/lib64/security", "/usr/lib/security")
 SET_UID = frozenset(
     (
         *("su", "su-l", "sudo", "sudo-i", "doas", "polkit-1", "passwd", "chsh", "chfn", "newgrp", "runuser"),
-        *("pkexec", "ksu", "super", "xscreensaver", "xlock", "i3lock", "swaylock", "vlock"),
+        *("pkexec", "ksu", "super", "xscreensaver"),
     )
 )
 _SHARED = re.compile(r"(common-|.*-auth(-ac)?$|.*-(ac|pc)$|system-|postlogin|password-auth)")
@@ -80,8 +81,15 @@ class Stacks:
 
     def auth_stack(self, name: str) -> Sequence[Handler]:
         """The `auth` stack of a service; empty if it cannot be read."""
+        return self._stack(name, PamType.AUTH)
+
+    def session_stack(self, name: str) -> Sequence[Handler]:
+        """The `session` stack of a service; empty if it cannot be read."""
+        return self._stack(name, PamType.SESSION)
+
+    def _stack(self, name: str, kind: PamType) -> Sequence[Handler]:
         service = self.services.get(name)
-        return service.stacks[PamType.AUTH] if isinstance(service, PamService) else ()
+        return service.stacks[kind] if isinstance(service, PamService) else ()
 
     def asks(self, name: str, *, in_sshd: bool = False) -> bool:
         """Whether the service's `auth` stack names us or, in sshd, its `account` stack."""
@@ -111,12 +119,15 @@ class Stacks:
         if name not in self.with_us:
             if in_account is not None:
                 return
-            elsewhere = [one for one in service.handlers if is_ours(one)]
+            in_session = service.stacks[PamType.SESSION]  # a service may have it from a file that it includes
+            elsewhere = [one for one in service.handlers if is_ours(one) and one not in in_session]
             if elsewhere:
                 yield finding("stack-no-auth", name, str(elsewhere[0]), place=elsewhere[0].place)
             return
         for error in service.errors:
             yield finding("pam-fault", name, error)
+        if UNPRIVILEGED.names.fullmatch(name):
+            yield finding("stack-unprivileged", name, str(self.with_us[name].ours), service=name)
         yield from self._modules(name, service.stacks[PamType.AUTH])
         yield from self.with_us[name].findings(fresh_setcred=name == sshd_service)
         if name != sshd_service and self.with_us[name].phone_alone and not self.with_us[name].demands_key:

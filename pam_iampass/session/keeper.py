@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 CALLERS = 8
 #: Threads that wait for the enforcer, which takes 5 s to end a login.
 ENFORCERS = 16
+#: Tasks that are due within so many seconds are handed out together.
+LEAST_WAIT = 0.1
 #: How often it is looked for what an administrator wants ended. Seconds.
 TICK = 0.5
 #: How long the agent, when it stops, tells IAMPASS of sessions that have just ended. Seconds.
@@ -176,6 +178,7 @@ class KeptSessions:
         with registry.lock:
             registry.entries[kept.id] = entry
             registry.schedule(entry)
+            registry.on_change(entry)
         registry.change(kept.id, life.not_approved)
         for login in kept.attached:
             process = Process(kept.id, login.pid)
@@ -199,7 +202,7 @@ class KeptSessions:
         """Watch until there is no session any more."""
         registry, seen = self._registry, 0
         while True:
-            for process in self._descriptors.wait(min(registry.wait(), TICK)):
+            for process in self._descriptors.wait(registry.wait(LEAST_WAIT, TICK)):
                 self._process_ended(process)
             if seen != (seen := registry.store.version()):
                 self._end_requested()

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass.setup import files
+from pam_iampass.setup.edits import unedited
 from pam_iampass.setup.errors import SetupError
 from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord
 from pam_iampass.setup.plan import Change, Plan
 from pam_iampass.setup.reload import Reloaded
-from pam_iampass.setup.services import unedited
 from pam_iampass.setup.snapshot import diff, take
 
 Tell = Callable[[str, str], None]
@@ -177,7 +177,7 @@ def _restoring(record: FileRecord, store: ManifestStore, tell: Tell) -> Change |
         if without is not None:
             return Change(record.path, current, replace(current, content=without), record.enforcing)
         words = (current.content or b"").split()
-        if record.edits and not any(edit.own_file.encode() in words for edit in record.edits):
+        if record.edits and not any(edit.own_name.encode() in words for edit in record.edits):
             tell("left", f"{record.path}: it was restored by hand, or by its package")
             return None
         if current.content is not None:

@@ -26,19 +26,14 @@ _LIMIT = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class LineEdit:
-    """One line of another package's file, and its replacement."""
+    """One line of another package's file, and its replacement: one line or more."""
 
     line: str
     instead: str
 
     @property
-    def kind(self) -> str:
-        """The type of the PAM lines: `auth` or `account`."""
-        return self.instead.split()[0]
-
-    @property
-    def own_file(self) -> str:
-        """The name of our PAM file, which the replacement includes."""
+    def own_name(self) -> str:
+        """The name of our PAM file, which the replacement includes, or of our module."""
         return self.instead.split()[-1]
 
 
@@ -198,15 +193,10 @@ class ManifestStore:
         return Manifest(services, trial)
 
     def _file(self, found: dict[str, Any]) -> FileRecord:
-        # `edit`, of a single line, is what version 0.1 wrote
-        edits = found["edits"] if "edits" in found else filter(None, [found["edit"]])
-        return FileRecord(
-            Path(found["path"]),
-            self._before(found["before"]),
-            tuple(found["written"]),
-            found["enforcing"],
-            tuple(LineEdit(**each) for each in edits),
-        )
+        edits = found["edit"] or []  # an earlier version wrote one edit or none
+        edits = tuple(LineEdit(**edit) for edit in (edits if isinstance(edits, list) else [edits]))
+        before = self._before(found["before"])
+        return FileRecord(Path(found["path"]), before, tuple(found["written"]), found["enforcing"], edits)
 
     def _before(self, found: dict[str, Any] | None) -> Snapshot:
         if found is None:
@@ -240,5 +230,5 @@ def _file_as_object(file: FileRecord) -> dict[str, Any]:
         "before": None if before.content is None else backup,
         "written": file.written,
         "enforcing": file.enforcing,
-        "edits": [vars(each) for each in file.edits],
+        "edit": [vars(edit) for edit in file.edits],
     }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pam_iampass.setup.edits import unedited
 from pam_iampass.setup.errors import FileEdited
 from pam_iampass.setup.manifest import FileRecord, LineEdit, Manifest, ServiceRecord
-from pam_iampass.setup.services import WantedFile, WantedService, unedited
+from pam_iampass.setup.services import WantedFile, WantedService
 from pam_iampass.setup.snapshot import Snapshot, diff, take
 
 
@@ -85,20 +85,22 @@ def _record(file: WantedFile, current: Snapshot, earlier: FileRecord | None, for
     if not same:
         if file.edits and not earlier.knows(current):
             # A person or a package restored a line: what is there now is what undo restores.
-            content = unedited(current.content, earlier.edits)
-            before = current if content is None else replace(current, content=content)
-            written = (*earlier.written, digest)
-            return replace(earlier, before=before, written=written, edits=_merged(earlier.edits, file.edits))
+            before = replace(current, content=unedited(current.content, earlier.edits) or current.content)
+            edits = _edits(earlier.edits, file.edits)
+            return replace(earlier, before=before, written=(*earlier.written, digest), edits=edits)
         _refuse_edited(earlier, current, force)
     written = (*(known for known in earlier.written if known != digest), digest)
-    return replace(earlier, written=written, edits=_merged(earlier.edits, file.edits))
+    return replace(earlier, written=written, edits=_edits(earlier.edits, file.edits))
 
 
-def _merged(earlier: Iterable[LineEdit], new: Iterable[LineEdit]) -> tuple[LineEdit, ...]:
-    """All edits. Where another of our files was included before, its line is not what undo restores."""
-    known = {edit.kind: edit for edit in earlier}
-    edits = {edit.kind: LineEdit(known.get(edit.kind, edit).line, edit.instead) for edit in new}
-    return tuple({**known, **edits}.values())
+def _edits(earlier: tuple[LineEdit, ...], later: tuple[LineEdit, ...]) -> tuple[LineEdit, ...]:
+    """The edits that lead from the file as it was before both to the file after both."""
+    original = {
+        edit.instead: edit.line for edit in earlier
+    }  # the other of our files may have been included before
+    later = tuple(LineEdit(original.get(edit.line, edit.line), edit.instead) for edit in later)
+    lines = {edit.line for edit in later}
+    return (*later, *(edit for edit in earlier if edit.line not in lines))
 
 
 def _refuse_edited(record: FileRecord, current: Snapshot, force: bool) -> None:

@@ -7,8 +7,6 @@ sshd or sudo or, for every other PAM service, one line of its file. A file in /u
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from pam_iampass.config.settings import ExemptSettings, Settings
 from pam_iampass.config.sshd_exceptions import SshdExceptions, exceptions
 from pam_iampass.pam.services import USES, why_unsuitable
 from pam_iampass.pam.stack import PamType
+from pam_iampass.setup.edits import FIRST_FACTOR, included, with_session
 from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.manifest import LineEdit
 from pam_iampass.setup.paths import Paths
@@ -30,19 +29,6 @@ KEY, PASSWORD, QUIET = "key", "password", "quiet"
 EXEMPT_METHODS = {KEY: "publickey", PASSWORD: "publickey keyboard-interactive:pam"}
 """What sshd demands of exempt accounts (AuthenticationMethods) in the ways with a prompt."""
 
-_FIRST_FACTOR = re.compile(
-    r"^(@include[ \t]+common-auth"
-    r"|auth[ \t]+(?P<how>substack|include)[ \t]+"
-    r"(common-auth|system-auth|password-auth|iampass-sshd|iampass-sshd-password))[ \t]*$",
-    re.M,
-)
-_ACCOUNT = re.compile(
-    r"^(@include[ \t]+common-account"
-    r"|account[ \t]+(?P<how>substack|include)[ \t]+"
-    r"(common-account|system-auth|password-auth|iampass-sshd|iampass-sshd-password))[ \t]*$",
-    re.M,
-)
-_SHARED = {"auth": _FIRST_FACTOR, "account": _ACCOUNT}
 _COPY = "# Written by `pam-iampass setup`: overrides {}.\n"
 
 
@@ -120,7 +106,7 @@ def _path(paths: Paths, name: str) -> Path | None:
 def _asks(path: Path, own_name: str) -> bool:
     """Whether a PAM file asks for the password, or includes our file since setup has changed it."""
     text = (take(path).content or b"").decode("utf-8", "surrogateescape")
-    return own_name in text.split() or bool(_FIRST_FACTOR.search(text))
+    return own_name in text.split() or bool(FIRST_FACTOR.search(text))
 
 
 def _sshd(choice: str, paths: Paths, chooses_service: bool, settings: Settings | None) -> WantedService:
@@ -185,43 +171,10 @@ def _edited(paths: Paths, name: str, own_name: str, *kinds: str) -> WantedFile:
     if content is None:
         remedy = "install the package that contains it; ls /etc/pam.d /usr/lib/pam.d shows all PAM services"
         raise SetupRefused(f"{path}: no such file", remedy)
-    new, edits = heading + content.decode("utf-8", "surrogateescape"), []
+    text, edits = content.decode("utf-8", "surrogateescape"), []
     for kind in kinds or ("auth",):
-        new, edit = _included(path, new, own_name, kind)
-        edits += [edit] if edit and not heading else []
-    return WantedFile(path, new.encode("utf-8", "surrogateescape"), 0o644, True, tuple(edits))
-
-
-def _included(path: Path, text: str, own_name: str, kind: str) -> tuple[str, LineEdit | None]:
-    """The text with our file included, and the edit; None if it is included already."""
-    if any(f"{kind:10} {how}      {own_name}" in text.split("\n") for how in ("include", "substack")):
-        return text, None
-    found = list(_SHARED[kind].finditer(text))
-    how = (found[0]["how"] if found else None) or "include"
-    instead = f"{kind:10} {how}      {own_name}"
-    if len(found) != 1:
-        line = f"@include common-{kind}" if "@include" in text else f"{kind} substack system-auth"
-        what = "asks for the password" if kind == "auth" else "checks the account"
-        number = "more than one line" if found else "no line"
-        raise SetupRefused(
-            f"{path}: {number} {what} in the usual way ({line})",
-            f"by hand, replace the lines that do with `{instead}`, and install our template as"
-            f" /etc/pam.d/{own_name}",
-        )
-    (match,) = found
-    return text[: match.start()] + instead + text[match.end() :], LineEdit(match.group(), instead)
-
-
-def unedited(content: bytes | None, edits: Sequence[LineEdit]) -> bytes | None:
-    """The content with our edits undone, whatever else has changed; None unless one of their lines is there.
-
-    None as well if one of them is there more than once.
-    """
-    lines = (content or b"").split(b"\n")
-    numbers = [lines.count(edit.instead.encode()) for edit in edits]
-    if not any(numbers) or max(numbers) > 1:
-        return None
-    for edit, number in zip(edits, numbers):
-        if number:
-            lines[lines.index(edit.instead.encode())] = edit.line.encode("utf-8", "surrogateescape")
-    return b"\n".join(lines)
+        text, including = included(path, text, own_name, kind)
+        edits.append(including)
+    text, attaching = with_session(text)
+    made = tuple(edit for edit in (*edits, attaching) if edit is not None and not heading)
+    return WantedFile(path, (heading + text).encode("utf-8", "surrogateescape"), 0o644, True, made)

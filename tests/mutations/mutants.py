@@ -23,6 +23,9 @@ INVARIANTS = (
     "Who is exempt is what the settings say, and a name that cannot be looked up exempts nobody",
     "Only a login session that a door, as root, has registered is ended or locked",
     "Nothing in the session phases lets anyone in or fails a login",
+    "What an administrator relies on when nothing works does what it says",
+    "Only a status that IAMPASS reports twice ends or locks a login, and nothing that was revoked comes back",
+    "A kept session covers its own login session only, while IAMPASS says that it is active",
 )
 
 
@@ -57,6 +60,11 @@ _APPROVAL = "pam_iampass/login/approval.py"
 _SESSION_C = "doors/native/session.c"
 _SESSION_PHASES = "tests/pam/native/test_session_phases.py::"
 _SESSION_PHASES_OF_AGENT = "tests/unit/relay/test_session_phases.py::"
+_LIFE = "pam_iampass/session/life.py"
+_COVERS = "pam_iampass/session/covers.py"
+_TASKS = "pam_iampass/session/tasks.py"
+_KEEPING = "tests/unit/session/test_keeping.py::"
+_COVERED = "tests/unit/session/test_covers.py::"
 _SETUP = "tests/unit/setup/test_other_services.py::"
 _SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
@@ -74,6 +82,7 @@ _HANG_UP = "tests/unit/login/test_hang_up.py::"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 _ACCOUNT_CHECK = "tests/unit/doctor/test_account_check.py::"
 _EXEMPT_SSH = "tests/system/setup/test_exempt_accounts.py::"
+_CODES = "tests/unit/login/test_recovered_logins.py::"
 _ACCOUNT = "tests/pam/native/test_account_phase.py::"
 
 MUTANTS = (
@@ -332,8 +341,8 @@ MUTANTS = (
         2,
         "an invalid configuration is tolerated",
         _VERIFICATION,
-        "return decisions.misconfigured(str(error))\n",
-        "return decisions.unlisted(login.user, True)\n",
+        "policy.PolicyError) as error:\n        return decisions.misconfigured(str(error))\n",
+        "policy.PolicyError) as error:\n        return decisions.unlisted(login.user, True)\n",
         _MODULE + "test_broken_settings_deny_whatever_the_policy_for_outages_says",
     ),
     Mutant(
@@ -1232,6 +1241,113 @@ MUTANTS = (
         _POLICY_TESTS + "test_the_methods_that_a_service_names_hold_whatever_the_users_are",
     ),
     Mutant(
+        15,
+        "a bypass has no end within a boot",
+        _BYPASS,
+        "return self.seconds - elapsed if 0 <= elapsed < self.seconds else 0.0",
+        "return max(self.seconds - elapsed, 1.0)",
+        _BYPASS_TESTS + "test_within_a_boot_it_lasts_its_time_however_the_clock_is_set",
+    ),
+    Mutant(
+        15,
+        "the first factor is not required of a bypassed user",
+        _VERIFICATION,
+        "    if arguments.first_factor is not None and not login.accepted(arguments.first_factor):\n",
+        "    if context.dirs.bypasses.find(account, login.service) is None and arguments.first_factor is not None "
+        "and not login.accepted(arguments.first_factor):\n",
+        _BYPASS_TESTS + "test_the_key_is_required_all_the_same",
+    ),
+    Mutant(
+        16,
+        "a user whom `asked` lists is not asked",
+        _POLICY,
+        "or account.name in asked.users:\n        return True\n",
+        "or account.name in asked.users:\n        return account.name not in asked.users\n",
+        _POLICY_TESTS + "test_who_is_named_is_asked_and_all_others_are_exempt",
+    ),
+    # 19
+    Mutant(
+        19,
+        "a refused removal of the packages leaves the second factor off",
+        "packaging/debian/libpam-iampass.prerm",
+        '    refuse_if "$(foreign)"\n',
+        "",
+        "tests/system/setup/test_removal.py::test_a_refused_removal_leaves_the_second_factor_on[_deb]",
+    ),
+    Mutant(
+        19,
+        "setup undo stops at the first service that it cannot restore",
+        "pam_iampass/setup/operations.py",
+        "                failed[name] = str(error)\n",
+        "                failed[name] = str(error)\n                break\n",
+        "tests/unit/setup/test_operations.py::test_undo_restores_every_service_that_it_can_and_names_the_rest",
+    ),
+    Mutant(
+        19,
+        "an edited file is lost when setup is undone",
+        "pam_iampass/setup/apply.py",
+        'store.keep_edited(record.path, current.content)}: {record.path} as it was edited")',
+        'record.path}: as it was edited")',
+        "tests/unit/setup/test_apply.py::test_an_edited_file_is_restored_and_the_edited_one_is_kept",
+    ),
+    Mutant(
+        19,
+        "doctor exits with 0 although /run is full",
+        "pam_iampass/doctor/files.py",
+        "        elif left < _NEEDED_BYTES:\n",
+        "        elif left < 0:\n",
+        "tests/system/test_doctor.py::test_a_user_whose_logins_would_be_denied_because_run_is_full_is_not_well",
+    ),
+    Mutant(
+        19,
+        "with /run full, recovery codes are denied",
+        "pam_iampass/login/recovery.py",
+        "            return self._spend(code, before or decisions.misconfigured(str(error)))\n",
+        "            return decisions.misconfigured(str(error))\n",
+        _CODES + "test_where_attempts_cannot_be_counted_a_code_is_good_once_all_the_same",
+    ),
+    Mutant(
+        1,
+        "with /run full, a recovery code is accepted without being looked at",
+        "pam_iampass/login/recovery.py",
+        "            return self._spend(code, before or decisions.misconfigured(str(error)))\n",
+        "            return decisions.recovered(9, decisions.misconfigured(str(error)))\n",
+        _CODES + "test_where_attempts_cannot_be_counted_a_code_is_good_once_all_the_same",
+    ),
+    Mutant(
+        19,
+        "with /run full, sudo asks for no recovery code",
+        "pam_iampass/login/recovery.py",
+        ", Outcome.MISCONFIGURED)",
+        ")",
+        _CODES + "test_where_no_request_can_be_counted_none_is_sent_and_a_code_is_asked_for",
+    ),
+    Mutant(
+        4,
+        "a request is sent although it cannot be counted",
+        "pam_iampass/login/rate_limit_file.py",
+        '            directory.write(f"{self._stem}.json", encoded(state), lock)\n',
+        "            with contextlib.suppress(StateError):\n"
+        '                directory.write(f"{self._stem}.json", encoded(state), lock)\n',
+        _CODES + "test_where_no_request_can_be_counted_none_is_sent_and_a_code_is_asked_for",
+    ),
+    Mutant(
+        19,
+        "check says that an error in one user's file denies every login",
+        "pam_iampass/doctor/denied.py",
+        "elif problem.file.parent.name == USERS_FOLDER:",
+        "elif problem.file.parent.name == problem.key:",
+        "tests/unit/doctor/test_denied.py::test_an_error_in_the_file_of_a_user_denies_this_user",
+    ),
+    Mutant(
+        19,
+        "a clock that had to be corrected is not in the record",
+        _DECISIONS,
+        "if session.clock_offset else",
+        "if session.clock_offset and False else",
+        _MODULE + "test_a_clock_that_had_to_be_corrected_is_named_in_the_record_of_the_login",
+    ),
+    Mutant(
         12,
         "doctor overlooks an account stack that ends before our line",
         "pam_iampass/doctor/account_check.py",
@@ -1373,8 +1489,8 @@ MUTANTS = (
         18,
         "outside of sshd a variable attaches a login to any kept session",
         _SESSION_C,
-        "if (variable != NULL && in_sshd(pamh) && is_session_id(variable) &&",
-        "if (variable != NULL && is_session_id(variable) &&",
+        "call->phase == OPEN_SESSION && in_sshd(pamh) && is_session_id",
+        "call->phase == OPEN_SESSION && is_session_id",
         _SESSION_PHASES + "test_outside_of_sshd_a_variable_means_nothing_and_is_removed",
     ),
     Mutant(
@@ -1397,8 +1513,163 @@ MUTANTS = (
         17,
         "a process that took the id of a dead application counts as the login",
         "pam_iampass/relay/connection.py",
-        "if self._readable(0.0):",
-        "if False and self._readable(0.0):",
+        "if poller.poll(0):",
+        "if False and poller.poll(0):",
         _SESSION_PHASES_OF_AGENT + "test_a_process_that_has_ended_gives_no_pidfd",
+    ),
+    Mutant(
+        18,
+        "a variable that the user sets closes the session of another login",
+        _SESSION_C,
+        "call->phase == OPEN_SESSION && in_sshd",
+        "in_sshd",
+        _SESSION_PHASES + "test_a_variable_that_is_set_after_the_session_was_opened_closes_no_other",
+    ),
+    # 6, kept sessions
+    Mutant(
+        6,
+        "a kept session outlasts its login",
+        _LIFE,
+        "    return _ended(kept, EndCause.LOGIN)\n",
+        "    return Step(kept)\n",
+        _KEEPING + "test_a_session_lasts_as_long_as_the_login_and_leaves_two_records",
+    ),
+    Mutant(
+        6,
+        "an approved login that opens no session keeps it",
+        _LIFE,
+        "return _ended(kept, EndCause.NOT_OPENED) if kept.state is State.APPROVED else Step(kept)",
+        "return Step(kept)",
+        _KEEPING + "test_a_session_whose_login_opens_nothing_ends",
+    ),
+    Mutant(
+        6,
+        "a killed agent leaves its requests open at IAMPASS",
+        "pam_iampass/session/keeper.py",
+        "registry.change(kept.id, life.not_approved)",
+        "pass",
+        _KEEPING + "test_a_request_that_nobody_waits_for_any_more_is_ended_by_the_next_agent",
+    ),
+    Mutant(
+        6,
+        "the end of a login while no agent runs is not noticed",
+        "pam_iampass/session/keeper.py",
+        "if pidfd is None:\n                registry.change(",
+        "if pidfd is not None:\n                registry.change(",
+        _KEEPING + "test_a_login_that_ends_while_no_agent_runs_is_noticed_by_the_next_one",
+    ),
+    Mutant(
+        6,
+        "IAMPASS is told of the end only once, however that fails",
+        _TASKS,
+        "if registry.clock() < kept.ends_at + SESSION_MARGIN:",
+        "if False:",
+        _KEEPING + "test_an_iampass_that_cannot_be_reached_is_told_of_the_end_later",
+    ),
+    # 20
+    Mutant(
+        20,
+        "a status that is reported once ends a login",
+        _TASKS,
+        "elif entry.suspect is None or entry.suspect.away is not status.away:",
+        "elif False:",
+        _KEEPING + "test_a_status_that_is_reported_once_ends_nothing",
+    ),
+    Mutant(
+        20,
+        "an error of IAMPASS ends a login",
+        _TASKS,
+        "            self._failed(entry, error)\n            return\n",
+        "            status = Status.closed\n",
+        _KEEPING + "test_an_outage_ends_nothing",
+    ),
+    Mutant(
+        20,
+        "a session covers again when the phone is back",
+        _LIFE,
+        "kept = replace(kept, away=False)",
+        "kept = replace(kept, away=False, revoked=False)",
+        _KEEPING + "test_who_walks_away_covers_nothing_any_more_and_is_seen_to_return",
+    ),
+    Mutant(
+        20,
+        "an end on the phone does not end the login",
+        _LIFE,
+        "return replace(kept, wanted=_VERBS[action], why=_REASONS[kept.ended_by])",
+        "return kept",
+        _KEEPING + "test_the_phone_ends_a_login",
+    ),
+    # 21
+    Mutant(
+        21,
+        "another login session of the user is covered",
+        _COVERS,
+        "any((login.audit_session, login.uid) == place for login in kept.attached)",
+        "any(login.uid == place[1] for login in kept.attached)",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "another user in the login session is covered",
+        _COVERS,
+        "any((login.audit_session, login.uid) == place for login in kept.attached)",
+        "any(login.audit_session == place[0] for login in kept.attached)",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "what has no audit session is covered",
+        _COVERS,
+        "request.audit_session is None or request.real_uid is None",
+        "request.real_uid is None",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "a session that was revoked covers",
+        _COVERS,
+        "kept.revoked or kept.away",
+        "kept.away",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "a session covers for as long as it lasts",
+        _COVERS,
+        "0 <= age < settings.covers.within",
+        "0 <= age",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "a weaker approval covers what requires a stronger one",
+        _COVERS,
+        "_strength(request.methods) > _strength(kept.methods)",
+        "False",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "a connection from another address is covered",
+        _COVERS,
+        "origin = request.address, request.user, request.service",
+        "origin = kept.address, request.user, request.service",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "a connection with another key is covered",
+        _COVERS,
+        "return request.key is None or",
+        "return True or",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "a session covers without IAMPASS being asked",
+        "pam_iampass/session/keeper.py",
+        "status_of(entry.kept, self._connect, deadline) is Status.active",
+        "True",
+        _COVERED + "test_without_an_active_session_at_this_moment_the_phone_is_asked",
     ),
 )

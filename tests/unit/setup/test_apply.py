@@ -336,7 +336,7 @@ def test_the_setup_of_an_earlier_version_gets_its_second_line_and_is_undone(stag
     sshd.write_text(one)
     known = json.loads(manifest.read_text())
     for file in known["services"]["sshd"]["files"]:
-        edits = file.pop("edits")
+        edits = file["edit"]
         file["edit"] = edits[0] if edits else None
         if edits:
             file["written"] = [Snapshot(one.encode()).digest]
@@ -348,3 +348,30 @@ def test_the_setup_of_an_earlier_version_gets_its_second_line_and_is_undone(stag
     stage.set_up("sshd", "key", new_sshd=False)
     stage.undo()
     assert stage.files() == stage.before
+
+
+def test_the_session_line_is_added_to_what_an_earlier_version_has_set_up(stage: Stage) -> None:
+    stage.set_up("su")
+    file, manifest = stage.paths.pam / "su", stage.store.file
+    without = file.read_text().replace("session    optional     pam_iampass.so\n", "")
+    file.write_text(without)
+    digest = Snapshot(without.encode()).digest
+    (stage.store.folder / "backups" / str(digest)).write_text(without)
+    recorded = json.loads(manifest.read_text())
+    for record in recorded["services"]["su"]["files"]:
+        if record["path"] == str(file):
+            record.update(written=[digest], edit=record["edit"][0])  # one edit, and no list
+    manifest.write_text(json.dumps(recorded))
+    stage.set_up("su")
+    assert "\n@include common-session\nsession    optional     pam_iampass.so\n" in file.read_text()
+    stage.edit(file, "# mine\n")
+    stage.undo()
+    assert file.read_text() == SU + "# mine\n"
+
+
+def test_a_session_line_that_was_removed_by_hand_stays_away_after_undo(stage: Stage) -> None:
+    stage.set_up("su")
+    file = stage.paths.pam / "su"
+    file.write_text(file.read_text().replace("session    optional     pam_iampass.so\n", "# mine\n"))
+    stage.undo()
+    assert file.read_text() == SU + "# mine\n"
