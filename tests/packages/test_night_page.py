@@ -413,9 +413,8 @@ def test_the_packages_files_are_damaged(
 
 
 def test_it_works_again(machine: Booted, night: Administrator, people: People, page: NightPage) -> None:
-    found = page.type(machine, AGAIN, "pam-iampass doctor", check=False)
-    assert found.returncode == 3, found.stdout  # dave has no phone
-    assert "1 warning" in found.stdout
+    machine.shell("sed -i '/^dave:/d' /etc/iampass/users.yaml")  # who has no phone
+    page.type(machine, AGAIN, "pam-iampass doctor")
     test = machine.terminal("sh", "-c", page.command(AGAIN, "pam-iampass test"))
     type_password(test)
     people.phone.approve("alice")
