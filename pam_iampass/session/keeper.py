@@ -43,6 +43,11 @@ class KeptSessions:
         self._pacing = pacing or Pacing()
         self._watcher = Watcher(registry, Tasks(registry, self._pacing, connect, ask), self._descriptors)
 
+    @property
+    def count(self) -> int:
+        """The number of kept sessions."""
+        return len(self._registry.entries)
+
     # The login that begins a session
 
     def begin(self, kept: KeptSession) -> None:
