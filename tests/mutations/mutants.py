@@ -1554,8 +1554,8 @@ MUTANTS = (
         6,
         "the end of a login while no agent runs is not noticed",
         "pam_iampass/session/keeper.py",
-        "if pidfd is None:\n                registry.change(",
-        "if pidfd is not None:\n                registry.change(",
+        "registry.change(kept.id, lambda each, pid=login.pid: life.login_over(each, pid))",
+        "pass",
         _KEEPING + "test_a_login_that_ends_while_no_agent_runs_is_noticed_by_the_next_one",
     ),
     Mutant(

@@ -17,6 +17,7 @@ import pytest
 
 from pam_iampass.sandbox.faults import SessionState
 from pam_iampass.system import paths
+from tests.support.command import run_command
 from tests.support.installation import ROOT, Installation
 from tests.support.sshd import Login
 from tests.support.world import PASSWORD, PATIENCE, World, uid_of, wait_until
@@ -123,6 +124,11 @@ def test_sudo_within_the_login_needs_no_second_approval_and_every_process_ends(k
         "within the session that alice approved [0-9]+ s ago through iampass-sshd", told[2]["IAMPASS_REASON"]
     )
     assert "Subject: Login covered by a kept session" in kept.explained()
+    shown = run_command("log", "--session", shell.id[:8], "--json").stdout
+    story = [json.loads(line) for line in shown.splitlines()]
+    assert [each["event"] or each["outcome"] for each in story] == events
+    assert {each["session"] for each in story} == {shell.id}
+    assert "session opened" in run_command("log", "--session", shell.id).stdout
 
 
 def test_the_password_is_needed_all_the_same(kept: World) -> None:

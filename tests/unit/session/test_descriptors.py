@@ -53,6 +53,32 @@ def test_the_end_of_a_process_is_noticed_however_it_ends(program: subprocess.Pop
     assert descriptors.wait(0.0) == []
 
 
+def test_a_number_that_is_used_again_is_not_taken_for_the_process_that_had_it(
+    program: subprocess.Popen[bytes],
+) -> None:
+    descriptors = Descriptors("")
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        number = os.pidfd_open(other.pid)
+        descriptors.add(Process(IDENT, other.pid), number)
+        other.kill()
+        poll = descriptors._epoll.poll
+
+        class Between:
+            """The end is seen, and before it is looked up the number belongs to another process."""
+
+            def poll(self, seconds: float) -> list[tuple[int, int]]:
+                ready = poll(20.0)
+                descriptors._epoll = epoll
+                descriptors.remove(Process(IDENT, other.pid))
+                again = os.pidfd_open(program.pid)
+                assert again == number
+                descriptors.add(Process(IDENT, program.pid), again)
+                return ready
+
+        epoll, descriptors._epoll = descriptors._epoll, Between()  # type: ignore[assignment]
+        assert descriptors.wait(20.0) == []
+
+
 def test_waiting_can_be_interrupted() -> None:
     descriptors = Descriptors("")
     descriptors.wake()
