@@ -13,14 +13,22 @@ static const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = IA
 _Static_assert(sizeof IAMPASS_AGENT_SOCKET <= sizeof address.sun_path,
                "the path of the agent's socket does not fit an address");
 
+bool only_root_writes(const char *folder)
+{
+    struct stat status;
+
+    return lstat(folder, &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == 0 &&
+           (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
 /* Only root can write the folder, so only root can replace the socket between this check and connect. */
 static bool check_path(struct failure *failure)
 {
-    struct stat folder, node;
+    struct stat node;
 
-    return ((lstat(IAMPASS_AGENT_FOLDER, &folder) == 0 && lstat(IAMPASS_AGENT_SOCKET, &node) == 0) ||
+    return (lstat(IAMPASS_AGENT_SOCKET, &node) == 0 ||
             fail(failure, "the agent's socket cannot be examined", errno)) &&
-           ((S_ISDIR(folder.st_mode) && folder.st_uid == 0 && (folder.st_mode & (S_IWGRP | S_IWOTH)) == 0) ||
+           (only_root_writes(IAMPASS_AGENT_FOLDER) ||
             fail(failure, "the folder of the agent's socket is not writable by root alone", 0)) &&
            ((S_ISSOCK(node.st_mode) && node.st_uid == 0 && (node.st_mode & (S_IRWXG | S_IRWXO)) == 0) ||
             fail(failure, "the agent's socket is not accessible to root alone", 0));

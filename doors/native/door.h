@@ -1,5 +1,6 @@
 /* What the files of the native door share. A login goes from door.c to login.c, which connects by agent.c or
- * helper.c and exchanges frames over stream.c; audit.c records a denial by the door itself. */
+ * helper.c and exchanges frames over stream.c; audit.c records a denial by the door itself. session.c is for
+ * logins whose IAMPASS session is kept. */
 #ifndef IAMPASS_DOOR_H
 #define IAMPASS_DOOR_H
 
@@ -13,6 +14,7 @@
 #define IAMPASS_AGENT_FOLDER "/run/iampass"
 #endif
 #define IAMPASS_AGENT_SOCKET IAMPASS_AGENT_FOLDER "/pam.sock"
+#define IAMPASS_LOGINS_FOLDER IAMPASS_AGENT_FOLDER "/logins"
 #ifndef IAMPASS_PYTHON
 #define IAMPASS_PYTHON "/usr/bin/python3"
 #endif
@@ -28,13 +30,30 @@
 #ifndef IAMPASS_BUSY_MS
 #define IAMPASS_BUSY_MS 1000 /* how long it tries to connect to an agent whose queue is full */
 #endif
+#define IAMPASS_SESSION_MS 2000 /* how long it waits for the agent in a session phase */
 
-enum phase { AUTHENTICATE = 1, ACCOUNT = 2 }; /* by their numbers in HELLO */
+#define in_sshd(pamh) (pam_getenv(pamh, "SSH_AUTH_INFO_0") != NULL)
+#define in_session(call) ((call)->phase >= OPEN_SESSION)
 
-/* login.c: lets the module decide. On success *result is its PAM code. Fails with ECANCELED if a signal
- * interrupted the login: the module then leaves the audit record. */
-bool login_decide(pam_handle_t *pamh, enum phase phase, int flags, int argc, const char **argv, int *result,
-                  struct failure *failure);
+enum phase { AUTHENTICATE = 1, ACCOUNT = 2, OPEN_SESSION = 3, CLOSE_SESSION = 4 }; /* by their numbers in HELLO */
+
+struct call { /* of a PAM function */
+    pam_handle_t *pamh;
+    enum phase phase;
+    int flags, argc;
+    const char **argv;
+    char session[SESSION_ID + 1]; /* the id of the kept session, or empty */
+};
+
+/* login.c: lets the module decide, or tells it of a session phase. On success *result is its PAM code; if the
+ * login passes, call->session is then what the module keeps. Fails with ECANCELED if a signal interrupted the
+ * login: the module then leaves the audit record. */
+bool login_decide(struct call *call, int *result, struct failure *failure);
+
+/* session.c */
+void session_keep(const struct call *call); /* remembers call->session for the session phases of this login */
+void session_phase(struct call *call);      /* opens or closes the login session */
+const char *audit_session(char *text, size_t size); /* of this process, in decimal; NULL without one */
 
 /* application.c: libpam's items and the application's conversation. */
 const void *application_item(pam_handle_t *pamh, int type); /* NULL if not set */
@@ -43,6 +62,9 @@ bool application_has_user(pam_handle_t *pamh);              /* asks for the name
 /* Shows `text`, or asks with it. *answer may be NULL on success too: nothing was typed. */
 bool application_converse(pam_handle_t *pamh, int style, const char *text, char **answer);
 void answer_erase(char *answer); /* and free it */
+
+/* agent.c: whether this is a folder that root alone can change. */
+bool only_root_writes(const char *folder);
 
 /* agent.c: fails with ENOENT or ECONNREFUSED if no agent runs. */
 bool agent_connect(int *connection, struct failure *failure);

@@ -19,6 +19,11 @@ static void set_length(struct frame *frame, size_t length)
     frame->length = length;
 }
 
+bool is_session_id(const char *text)
+{
+    return strlen(text) == SESSION_ID && strspn(text, "0123456789abcdef") == SESSION_ID;
+}
+
 bool frame_read(struct frame *frame, const struct stream *stream, struct failure *failure)
 {
     uint8_t *payload = frame->bytes + FRAME_HEADER;
@@ -30,7 +35,7 @@ bool frame_read(struct frame *frame, const struct stream *stream, struct failure
     frame->type = frame->bytes[0];
     frame->length = number_at(frame->bytes + 1);
     style_length = frame->type == ASK ? 1 : 0;
-    has_text = frame->type == SAY || frame->type == SAY_ERROR || frame->type == ASK;
+    has_text = frame->type == SAY || frame->type == SAY_ERROR || frame->type == ASK || frame->type == KEEP;
     if (!has_text && frame->type != DEADLINE && frame->type != RESULT) {
         fail(failure, "the module sent a frame of an unknown type", 0);
         goto out;
@@ -49,6 +54,8 @@ bool frame_read(struct frame *frame, const struct stream *stream, struct failure
         fail(failure, "the module sent a prompt of an unknown style", 0);
     else if (has_text && strlen(frame->text) != frame->length - style_length)
         fail(failure, "the module sent a text with a NUL", 0);
+    else if (frame->type == KEEP && !is_session_id(frame->text))
+        fail(failure, "the module sent an invalid id of a session", 0);
     else
         read = true;
 out:

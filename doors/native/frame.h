@@ -20,19 +20,22 @@ static inline bool fail(struct failure *failure, const char *reason, int error)
 }
 
 enum { FRAME_HEADER = 5, FRAME_LIMIT = 65536 };
-enum { HELLO = 'H', ITEMS = 'I', ANSWER = 'A', NO_ANSWER = 'N' };             /* to the module */
-enum { DEADLINE = 'D', SAY = 'S', SAY_ERROR = 'E', ASK = 'Q', RESULT = 'R' }; /* from the module */
+enum { SESSION_ID = 32 }; /* hexadecimal digits of the id of a kept session */
+enum { HELLO = 'H', ITEMS = 'I', ANSWER = 'A', NO_ANSWER = 'N' };                         /* to the module */
+enum { DEADLINE = 'D', SAY = 'S', SAY_ERROR = 'E', ASK = 'Q', KEEP = 'K', RESULT = 'R' }; /* from the module */
 
 struct frame {
     /* Of a frame that was read: */
     uint8_t type;
     uint32_t number;  /* DEADLINE, RESULT */
-    const char *text; /* SAY, SAY_ERROR, ASK: in `bytes`, NUL-terminated */
+    const char *text; /* SAY, SAY_ERROR, ASK, KEEP: in `bytes`, NUL-terminated */
     bool echo;        /* ASK: whether the answer may be shown */
     /* Of every frame: */
     size_t length;                                 /* of the payload */
     uint8_t bytes[FRAME_HEADER + FRAME_LIMIT + 1]; /* header, payload, and room for a NUL */
 };
+
+bool is_session_id(const char *text);
 
 struct stream; /* door.h */
 

@@ -15,21 +15,21 @@
 enum { FRAMES_LIMIT = 64, DEADLINE_LIMIT_MS = 300000, GRACE_MS = 800 };
 
 struct login {
-    pam_handle_t *pamh;
+    struct call *call;
     struct stream stream;
     bool has_deadline; /* from a DEADLINE frame */
     struct frame hello, items, frame;
 };
 
-static bool write_hello(struct frame *frame, enum phase phase, int flags, int argc, const char **argv)
+static bool write_hello(struct frame *frame, const struct call *call)
 {
-    uint32_t number = htobe32((uint32_t)flags);
+    uint32_t number = htobe32((uint32_t)call->flags);
     bool fits;
 
     frame_begin(frame, HELLO);
-    fits = frame_add(frame, (uint8_t[]){1, (uint8_t)phase}, 2) && frame_add(frame, &number, sizeof number);
-    for (int i = 0; fits && i < argc; i++)
-        fits = frame_add(frame, argv[i], strlen(argv[i]) + 1);
+    fits = frame_add(frame, (uint8_t[]){1, (uint8_t)call->phase}, 2) && frame_add(frame, &number, sizeof number);
+    for (int i = 0; fits && i < call->argc; i++)
+        fits = frame_add(frame, call->argv[i], strlen(call->argv[i]) + 1);
     return fits;
 }
 
@@ -39,9 +39,10 @@ static bool add_item(struct frame *frame, const char *name, const char *value)
                              frame_add(frame, value, strlen(value) + 1));
 }
 
-static bool write_items(struct frame *frame, pam_handle_t *pamh)
+static bool write_items(struct frame *frame, const struct call *call)
 {
-    char uid[24];
+    pam_handle_t *pamh = call->pamh;
+    char uid[24], audit[16];
 
     snprintf(uid, sizeof uid, "%ju", (uintmax_t)getuid());
     frame_begin(frame, ITEMS);
@@ -51,32 +52,35 @@ static bool write_items(struct frame *frame, pam_handle_t *pamh)
            add_item(frame, "tty", application_item(pamh, PAM_TTY)) &&
            add_item(frame, "ruser", application_item(pamh, PAM_RUSER)) && add_item(frame, "uid", uid) &&
            add_item(frame, "ssh_auth_info", pam_getenv(pamh, "SSH_AUTH_INFO_0")) &&
-           add_item(frame, "ssh_connection", pam_getenv(pamh, "SSH_CONNECTION"));
+           add_item(frame, "ssh_connection", pam_getenv(pamh, "SSH_CONNECTION")) &&
+           add_item(frame, "audit_session", audit_session(audit, sizeof audit)) &&
+           (!in_session(call) || (add_item(frame, "session", call->session) &&
+                                  add_item(frame, "xdg_session", pam_getenv(pamh, "XDG_SESSION_ID"))));
 }
 
 /* May ask for the user name, and so comes before connecting: the module waits only 2 s for both frames. */
-static bool write_greeting(struct login *login, enum phase phase, int flags, int argc, const char **argv,
-                           struct failure *failure)
+static bool write_greeting(struct login *login, struct failure *failure)
 {
-    return (application_has_user(login->pamh) || fail(failure, "the application names no user", 0)) &&
-           (write_hello(&login->hello, phase, flags, argc, argv) ||
-            fail(failure, "the module arguments are too long", 0)) &&
-           (write_items(&login->items, login->pamh) || fail(failure, "the PAM items are too long", 0));
+    const struct call *call = login->call;
+
+    return (application_has_user(call->pamh) || fail(failure, "the application names no user", 0)) &&
+           (write_hello(&login->hello, call) || fail(failure, "the module arguments are too long", 0)) &&
+           (write_items(&login->items, call) || fail(failure, "the PAM items are too long", 0));
 }
 
 /* A helper of a set-uid program would live in its caller's control group: the caller could freeze it while it
  * holds a lock, or slow it down, and its records would count against the caller's rate limit. */
-static bool connect_to_module(pam_handle_t *pamh, int *connection, struct failure *failure)
+static bool connect_to_module(const struct call *call, int *connection, struct failure *failure)
 {
     bool connected = agent_connect(connection, failure);
     char *answer;
 
-    if (!connected && (failure->error == ENOENT || failure->error == ECONNREFUSED)) {
+    if (!connected && !in_session(call) && (failure->error == ENOENT || failure->error == ECONNREFUSED)) {
         if (getuid() == 0) {
             connected = helper_start(connection, failure);
         } else {
             fail(failure, NO_AGENT, failure->error);
-            (void)application_converse(pamh, PAM_ERROR_MSG, NO_AGENT, &answer);
+            (void)application_converse(call->pamh, PAM_ERROR_MSG, NO_AGENT, &answer);
             answer_erase(answer);
         }
     }
@@ -93,7 +97,7 @@ static void say(struct login *login, int style)
 {
     char *answer;
 
-    (void)application_converse(login->pamh, style, login->frame.text, &answer);
+    (void)application_converse(login->call->pamh, style, login->frame.text, &answer);
     answer_erase(answer);
 }
 
@@ -107,7 +111,7 @@ static void ask(struct login *login)
     bool answered;
 
     stream_release_signals(&login->stream); /* at a prompt the application handles them */
-    answered = application_converse(login->pamh, style, login->frame.text, &answer);
+    answered = application_converse(login->call->pamh, style, login->frame.text, &answer);
     stream_hold_signals(&login->stream);
     login->stream.deadline = deadline_in((uint32_t)left);
     frame_begin(&login->frame, ANSWER);
@@ -143,6 +147,10 @@ static bool relay(struct login *login, int *result, struct failure *failure)
     for (int frames = 0; frames < FRAMES_LIMIT; frames++) {
         if (!frame_read(&login->frame, &login->stream, failure))
             goto out;
+        if (in_session(login->call) && login->frame.type != RESULT) {
+            fail(failure, "the module sent more than a result", 0);
+            goto out;
+        }
         switch (login->frame.type) {
         case SAY:
             say(login, PAM_TEXT_INFO);
@@ -152,6 +160,9 @@ static bool relay(struct login *login, int *result, struct failure *failure)
             break;
         case ASK:
             ask(login);
+            break;
+        case KEEP:
+            memcpy(login->call->session, login->frame.text, sizeof login->call->session);
             break;
         case DEADLINE:
             if (login->frame.number > DEADLINE_LIMIT_MS) {
@@ -171,8 +182,7 @@ out:
     return decided;
 }
 
-bool login_decide(pam_handle_t *pamh, enum phase phase, int flags, int argc, const char **argv, int *result,
-                  struct failure *failure)
+bool login_decide(struct call *call, int *result, struct failure *failure)
 {
     struct login *login = malloc(sizeof *login); /* not calloc: most pages of the frames are never touched */
     bool decided = false;
@@ -181,17 +191,20 @@ bool login_decide(pam_handle_t *pamh, enum phase phase, int flags, int argc, con
         fail(failure, "no memory", ENOMEM);
         goto out;
     }
-    login->pamh = pamh;
+    login->call = call;
     login->has_deadline = false;
-    if (!write_greeting(login, phase, flags, argc, argv, failure) ||
-        !connect_to_module(pamh, &login->stream.socket, failure))
+    if (!write_greeting(login, failure))
         goto out;
-    login->stream.deadline = deadline_in(IAMPASS_PATIENCE_MS);
+    login->stream.deadline = deadline_in(in_session(call) ? IAMPASS_SESSION_MS : IAMPASS_PATIENCE_MS);
+    if (!connect_to_module(call, &login->stream.socket, failure))
+        goto out;
     stream_hold_signals(&login->stream);
     decided = relay(login, result, failure);
     stream_release_signals(&login->stream);
     descriptor_close(login->stream.socket);
 out:
+    if (!decided || (*result != PAM_SUCCESS && *result != PAM_IGNORE))
+        call->session[0] = '\0';
     free(login);
     return decided;
 }

@@ -4,11 +4,13 @@
 import _socket
 import errno
 import posix
+import pwd
 import sys
 import syslog
 import time
 
 AGENT_FOLDER, AGENT_SOCKET = "/run/iampass", "/run/iampass/pam.sock"
+LOGINS_FOLDER = AGENT_FOLDER + "/logins"
 PYTHON, HELPER = "/usr/bin/python3", "/usr/lib/pam-iampass/helper"
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
@@ -17,17 +19,19 @@ KNOWN_RESULTS = (SUCCESS, PERM_DENIED, AUTHINFO_UNAVAIL, MAXTRIES, IGNORE, ABORT
 PROMPT_ECHO_OFF, PROMPT_ECHO_ON, ERROR_MSG, TEXT_INFO = 1, 2, 3, 4
 LONGEST_FRAME, MOST_FRAMES = 65536, 64
 FRAME_WAIT, BUSY_WAIT, GRACE, LONGEST_DEADLINE = 10.0, 1.0, 0.8, 300000
+SESSION_WAIT = 2.0
 LONGEST_NAME = 256
-AUTHENTICATE, ACCOUNT = 1, 2
+AUTHENTICATE, ACCOUNT, OPEN_SESSION, CLOSE_SESSION = 1, 2, 3, 4
+VARIABLE, NO_AUDIT_SESSION = "PAM_IAMPASS_SESSION", "4294967295"
 
 
 class Failure(Exception):
     """There is no result from the module; the text says why."""
 
 
-passed = (
-    None  # whether the auth phase of this login has let it pass; pam_python loads this file once a handle
-)
+# pam_python loads this file once a handle:
+passed = None  # whether the auth phase of this login has let it pass
+kept = None  # the id of the kept session that this login belongs to
 
 
 def pam_sm_authenticate(pamh, flags, argv):
@@ -61,7 +65,10 @@ def decide(pamh, phase, flags, argv):
             return AUTHINFO_UNAVAIL
         if posix.getuid() != 0:
             raise Failure("pam_python must not serve a set-uid program: use pam_iampass.so")
-        return relay(pamh, hello(phase, flags, argv[1:]), items(who))
+        code, session = relay(pamh, hello(phase, flags, argv[1:]), items(who))
+        if session is not None and code in (SUCCESS, IGNORE):
+            keep(pamh, session)
+        return code
     except Failure as failure:
         record(who, failure.args[0])
     except BaseException as error:
@@ -73,7 +80,145 @@ def pam_sm_setcred(pamh, flags, argv):
     return IGNORE
 
 
-pam_sm_open_session = pam_sm_close_session = pam_sm_chauthtok = pam_sm_setcred
+pam_sm_chauthtok = pam_sm_setcred
+
+
+def pam_sm_open_session(pamh, flags, argv):
+    return session_phase(pamh, OPEN_SESSION, flags, argv)
+
+
+def pam_sm_close_session(pamh, flags, argv):
+    return session_phase(pamh, CLOSE_SESSION, flags, argv)
+
+
+def session_phase(pamh, phase, flags, argv):
+    """Lets nobody in and makes no login fail."""
+    attempt(take, pamh)
+    if kept is not None and posix.geteuid() == 0:
+        path = f"{LOGINS_FOLDER}/{kept}.{posix.getpid()}"
+        if phase == OPEN_SESSION:
+            attempt(register, pamh, path)
+        attempt(report, pamh, phase, flags, argv)
+        if phase == CLOSE_SESSION:
+            attempt(unregister, path)
+    return IGNORE
+
+
+def attempt(function, *arguments):
+    try:
+        function(*arguments)
+    except BaseException:
+        return
+
+
+def keep(pamh, session):
+    """Remember the session. Of sshd's keyboard-interactive process only the PAM environment remains."""
+    global kept
+    kept = session
+    if in_sshd(pamh):
+        pamh.env[VARIABLE] = session
+
+
+def take(pamh):
+    """Take over the id from the variable, which must not reach the user's environment."""
+    global kept
+    if VARIABLE not in pamh.env:
+        return
+    try:
+        value = pamh.env[VARIABLE]
+    except UnicodeError:
+        value = ""
+    del pamh.env[VARIABLE]
+    if kept is None and in_sshd(pamh) and is_session_id(value):
+        kept = value
+
+
+def is_session_id(text):
+    return len(text) == 32 and not set(text) - set("0123456789abcdef")
+
+
+def report(pamh, phase, flags, argv):
+    """Tell the agent of a session phase."""
+    until, who = time.monotonic() + SESSION_WAIT, {}
+    gather(pamh, who)
+    who["session"] = kept
+    if xdg_session(pamh) is not None:
+        who["xdg_session"] = xdg_session(pamh)
+    connection = to_agent()
+    if connection is not None:
+        send(connection, hello(phase, flags, argv[1:]) + items(who), until)
+        receive(connection, until)
+        connection.close()
+
+
+def register(pamh, path):
+    """Note for the service that ends logins that this process has opened a login session."""
+    account = pwd.getpwnam(pamh.user)
+    lines = {
+        "user": account.pw_name,
+        "uid": str(account.pw_uid),
+        "service": pamh.service,
+        "pid": str(posix.getpid()),
+    }
+    lines["started"] = read_proc("stat").rpartition(")")[2].split()[19]  # proc_pid_stat(5)
+    lines["audit_session"] = audit_session()
+    lines["xdg_session"] = xdg_session(pamh)
+    lines["tty"] = pamh.tty
+    text = "".join(f"{name}={value}\n" for name, value in lines.items() if value is not None and clean(value))
+    trust_logins()
+    temporary = f"{LOGINS_FOLDER}/.{kept}.{posix.getpid()}"
+    if posix.access(temporary, posix.F_OK):
+        posix.unlink(temporary)
+    file = posix.open(
+        temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    )
+    try:
+        posix.fchmod(file, 0o644)
+        if posix.write(file, text.encode()) != len(text.encode()):
+            raise Failure("no room")
+        posix.rename(temporary, path)
+    except BaseException:
+        posix.unlink(temporary)
+        raise
+    finally:
+        posix.close(file)
+
+
+def xdg_session(pamh):
+    if "XDG_SESSION_ID" in pamh.env:
+        return pamh.env["XDG_SESSION_ID"]
+    return None
+
+
+def unregister(path):
+    trust_logins()
+    posix.unlink(path)
+
+
+def trust_logins():
+    for folder in (AGENT_FOLDER, LOGINS_FOLDER):
+        trust(folder, 0o040000, 0o022, "the folder of login sessions is not writable by root alone")
+
+
+def clean(value):
+    return not any(ord(character) < 32 or ord(character) == 127 for character in value)
+
+
+def read_proc(name):
+    file = posix.open("/proc/self/" + name, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return posix.read(file, 1024).decode("utf-8", "replace")
+    finally:
+        posix.close(file)
+
+
+def audit_session():
+    """The kernel's audit session of this process, in decimal; None without one."""
+    try:
+        number = read_proc("sessionid")
+    except OSError:
+        return None
+    return None if number == NO_AUDIT_SESSION else number
 
 
 def gather(pamh, who):
@@ -81,6 +226,7 @@ def gather(pamh, who):
     getters = {name: lambda name=name: getattr(pamh, name) for name in ("service", "rhost", "tty", "ruser")}
     getters["user"] = pamh.get_user
     getters["uid"] = lambda: str(posix.getuid())
+    getters["audit_session"] = audit_session
     for name, variable in (("ssh_auth_info", "SSH_AUTH_INFO_0"), ("ssh_connection", "SSH_CONNECTION")):
         if variable in pamh.env:
             getters[name] = lambda variable=variable: pamh.env[variable]
@@ -113,8 +259,8 @@ def frame(kind, payload):
 
 
 def relay(pamh, *greeting):
-    """Relay one login between the module and the application, until the RESULT."""
-    connection, helper = to_agent(), None
+    """Relay one login between the module and the application, until the RESULT; returns that and the kept session."""
+    connection, helper, session = to_agent(), None, None
     if connection is None:
         connection, helper = to_helper()
     try:
@@ -125,7 +271,7 @@ def relay(pamh, *greeting):
             kind, payload = receive(connection, until)
             now = time.monotonic()
             if kind == b"R":
-                return result(connection, payload)
+                return result(connection, payload), session
             if kind == b"D":
                 until, promised = now + deadline(payload) + GRACE, True
             elif kind == b"Q":
@@ -135,6 +281,10 @@ def relay(pamh, *greeting):
                     send(connection, answer, until)
                 except Failure:
                     pass  # if the module has closed, its RESULT may have arrived during the prompt: read on
+            elif kind == b"K":
+                session = text(payload)
+                if not is_session_id(session):
+                    raise Failure("the module sent an invalid id of a session")
             elif kind in (b"S", b"E"):
                 say(pamh, TEXT_INFO if kind == b"S" else ERROR_MSG, text(payload))
             else:

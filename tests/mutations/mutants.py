@@ -22,6 +22,7 @@ INVARIANTS = (
     "A bypass is made by root, for one person, and ends",
     "Who is exempt is what the settings say, and a name that cannot be looked up exempts nobody",
     "Only a login session that a door, as root, has registered is ended or locked",
+    "Nothing in the session phases lets anyone in or fails a login",
 )
 
 
@@ -53,6 +54,9 @@ _ATTACK = "tests/system/setuid/test_manufactured_outage.py::"
 _OUTAGE = "pam_iampass/client/outage.py"
 _VERIFICATION = "pam_iampass/login/verification.py"
 _APPROVAL = "pam_iampass/login/approval.py"
+_SESSION_C = "doors/native/session.c"
+_SESSION_PHASES = "tests/pam/native/test_session_phases.py::"
+_SESSION_PHASES_OF_AGENT = "tests/unit/relay/test_session_phases.py::"
 _SETUP = "tests/unit/setup/test_other_services.py::"
 _SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
@@ -747,7 +751,7 @@ MUTANTS = (
         7,
         "the native door writes no audit record if it gets no result",
         "doors/native/door.c",
-        "        if (failure.error != ECANCELED)\n            audit_denial(pamh, &failure);",
+        "        if (failure.error != ECANCELED)\n            audit_denial(call->pamh, &failure);",
         "        (void)audit_denial;",
         "tests/pam/native/test_denial.py::test_leaves_one_audit_record",
     ),
@@ -1281,5 +1285,102 @@ MUTANTS = (
         " and is_its_own:",
         ":",
         _ENFORCER + "test_the_terminal_of_another_person_with_the_same_number_gets_no_line",
+    ),
+    # 18
+    Mutant(
+        18,
+        "the native door lets a login in by its session phase",
+        "doors/native/door.c",
+        'OPEN_SESSION, flags, argc, argv, ""});\n    return PAM_IGNORE;',
+        'OPEN_SESSION, flags, argc, argv, ""});\n    return PAM_SUCCESS;',
+        _SESSION_PHASES + "test_a_phase_alone_is_ignored",
+    ),
+    Mutant(
+        18,
+        "the native door waits twenty seconds for the agent when a session opens",
+        "doors/native/door.h",
+        "IAMPASS_SESSION_MS 2000",
+        "IAMPASS_SESSION_MS 20000",
+        _SESSION_PHASES + "test_an_agent_that_hangs_delays_the_session_by_two_seconds_at_most",
+    ),
+    Mutant(
+        18,
+        "the native door starts a helper when a session opens",
+        "doors/native/login.c",
+        "!connected && !in_session(call) &&",
+        "!connected &&",
+        _SESSION_PHASES + "test_without_an_agent_the_session_opens_at_once_and_no_helper_is_started",
+    ),
+    Mutant(
+        18,
+        "the agent can ask a question when a session opens",
+        "doors/native/login.c",
+        "if (in_session(login->call) && login->frame.type != RESULT) {",
+        "if (in_session(login->call) && login->frame.type == HELLO) {",
+        _SESSION_PHASES + "test_whatever_the_agent_sends_the_session_opens_in_silence",
+    ),
+    Mutant(
+        18,
+        "a login dies of its caller's limit on the size of files when its session opens",
+        _SESSION_C,
+        "sigaddset(&too_large, SIGXFSZ);",
+        "sigaddset(&too_large, SIGUSR1);",
+        _SESSION_PHASES + "test_where_nothing_can_be_written_the_session_opens_and_nothing_is_left",
+    ),
+    Mutant(
+        18,
+        "a denied login keeps its session",
+        "doors/native/login.c",
+        "if (!decided || (*result != PAM_SUCCESS && *result != PAM_IGNORE))",
+        "if (!decided)",
+        _SESSION_PHASES + "test_a_denied_login_keeps_no_session",
+    ),
+    Mutant(
+        18,
+        "an error while a session opens is raised",
+        "pam_iampass/module.py",
+        "except BaseException as error:  # noqa: BLE001 - an entry point\n",
+        "except ZeroDivisionError as error:\n",
+        _SESSION_PHASES_OF_AGENT + "test_an_error_of_the_one_who_keeps_sessions_fails_no_login",
+    ),
+    Mutant(
+        18,
+        "the id of the kept session reaches the user's environment",
+        _SESSION_C,
+        "(void)pam_putenv(pamh, VARIABLE);",
+        "(void)0;",
+        _SESSION_PHASES + "test_in_sshd_the_id_is_in_the_pam_environment_until_the_session_opens",
+    ),
+    Mutant(
+        18,
+        "outside of sshd a variable attaches a login to any kept session",
+        _SESSION_C,
+        "if (variable != NULL && in_sshd(pamh) && is_session_id(variable) &&",
+        "if (variable != NULL && is_session_id(variable) &&",
+        _SESSION_PHASES + "test_outside_of_sshd_a_variable_means_nothing_and_is_removed",
+    ),
+    Mutant(
+        17,
+        "the door registers logins where others can write",
+        _SESSION_C,
+        "trusted = only_root_writes(IAMPASS_AGENT_FOLDER) && only_root_writes(IAMPASS_LOGINS_FOLDER);",
+        "trusted = true;",
+        _SESSION_PHASES + "test_a_folder_that_root_does_not_own_alone_gets_no_registration",
+    ),
+    Mutant(
+        17,
+        "a name adds a line to the registration of a login",
+        _SESSION_C,
+        "clean = (unsigned char)*byte >= ' ' && *byte != 0x7f;",
+        "clean = *byte != 0x7f;",
+        _SESSION_PHASES + "test_no_value_can_add_a_line_to_the_registration",
+    ),
+    Mutant(
+        17,
+        "a process that took the id of a dead application counts as the login",
+        "pam_iampass/relay/connection.py",
+        "if self._readable(0.0):",
+        "if False and self._readable(0.0):",
+        _SESSION_PHASES_OF_AGENT + "test_a_process_that_has_ended_gives_no_pidfd",
     ),
 )

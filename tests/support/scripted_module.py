@@ -110,6 +110,11 @@ def deadline(milliseconds: int) -> Frame:
     return Frame(b"D", struct.pack("!I", milliseconds))
 
 
+def keep(session: str) -> Frame:
+    """KEEP."""
+    return Frame(b"K", session.encode())
+
+
 def result(code: int) -> Frame:
     """RESULT."""
     return Frame(b"R", struct.pack("!I", code))
@@ -168,6 +173,11 @@ class DoorConnection:
     def close(self) -> None:
         """Close the module's end."""
         self._socket.close()
+
+    @property
+    def pid(self) -> int:
+        """The door's process (SO_PEERCRED)."""
+        return struct.unpack("3i", self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]  # type: ignore[no-any-return]
 
     @property
     def flags(self) -> int:

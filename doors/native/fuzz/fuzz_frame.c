@@ -49,6 +49,10 @@ static void check(const struct frame *frame)
         must(strlen(frame->text) + 1 == frame->length);
         must(frame->bytes[FRAME_HEADER] == (frame->echo ? 1 : 0));
         break;
+    case KEEP:
+        must(frame->length == SESSION_ID && strlen(frame->text) == SESSION_ID);
+        must(strspn(frame->text, "0123456789abcdef") == SESSION_ID);
+        break;
     case DEADLINE:
     case RESULT:
         must(frame->length == 4);

@@ -183,6 +183,8 @@ static int call(pam_handle_t *pamh, const char *phase, int flags)
         result = pam_close_session(pamh, flags);
     else if (strcmp(phase, "chauthtok") == 0)
         result = pam_chauthtok(pamh, flags);
+    else if (strchr(phase, '=') != NULL)
+        result = pam_putenv(pamh, phase);
     return result;
 }
 
@@ -208,6 +210,7 @@ int main(int argc, char **argv)
     };
     const char *folder = NULL, *service = "login", *rhost = NULL, *tty = NULL, *ruser = NULL;
     const char *environment = NULL, *phase;
+    char **variables;
     struct pam_conv conversation = {.conv = converse, .appdata_ptr = NULL};
     pam_handle_t *pamh = NULL;
     unsigned int beat_ms = 0, calls = 1;
@@ -287,6 +290,10 @@ int main(int argc, char **argv)
     fprintf(report, "cpu %ld\n", (long)(cpu_us() - cpu_before));
     fprintf(report, "elapsed %ld\n", milliseconds() - began);
     fprintf(report, "memory %ld\n", memory_kib("Pss:"));
+    variables = pam_getenvlist(pamh);
+    for (int i = 0; variables[i] != NULL; free(variables[i++]))
+        print_text("variable", 0, variables[i]);
+    free(variables);
     if (setresuid(0, 0, 0) != 0)
         return 2;
     pam_end(pamh, result);

@@ -63,6 +63,8 @@ class Run:
     memory: int = 0
     #: What the conversation was given: (style, text).
     messages: list[tuple[int, bytes]] = field(default_factory=list)
+    #: The PAM environment at the end.
+    environment: dict[str, str] = field(default_factory=dict)
     #: How often the application's handlers of SIGALRM and SIGCHLD were called.
     alarms: int = 0
     children: int = 0
@@ -86,7 +88,7 @@ class Run:
 
 
 class Application:
-    """Runs the application against a door."""
+    """Runs the application against a door, which has a PAM handle for all phases of one run."""
 
     def __init__(self, program: Path, folder: Path, door: Door) -> None:
         self._program = program
@@ -101,10 +103,14 @@ class Application:
         then: str = "",
         user: str | bytes = "alice",
         log_kind: socket.SocketKind = socket.SOCK_DGRAM,
+        before: str = "",
         **options: Option,
     ) -> Run:
-        """Call PAM, for several `phases` with the same handle. `options` are those of application.c, `arguments`
-        the door's; `then` is the module that follows it in the stack, `log_kind` what /dev/log is."""
+        """Call PAM, for several `phases` with the same handle; NAME=VALUE sets a variable of the PAM environment.
+
+        `options` are those of application.c, `arguments` the door's; `then` is the module that follows it in the stack,
+        `log_kind` what /dev/log is, `before` what a shell does in the application's process.
+        """
         files = self._folder / "pam.d"
         modules = [f"{self._door.module} {arguments}", *([then] if then else [])]
         kinds = ("auth", "account", "session", "password")
@@ -122,7 +128,7 @@ class Application:
             "private",
             "sh",
             "-c",
-            MOUNT_DEV,
+            f"{before or ':'}; {MOUNT_DEV}",
             str(self._folder / "dev"),
         ]
         command = [*alone, str(self._program), *words, *phases.split()]
@@ -155,6 +161,9 @@ def _understand(output: str, lines: list[tuple[bytes, int]]) -> Run:
         name, *values = line.split(" ")
         if name == "message":
             run.messages.append((int(values[0]), bytes.fromhex(values[1])))
+        elif name == "variable":
+            variable, _, value = bytes.fromhex(values[1]).decode(errors="replace").partition("=")
+            run.environment[variable] = value
         elif name == "open":
             run.standard_descriptors.append(values[1] == "1")
         else:

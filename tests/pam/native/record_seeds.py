@@ -18,6 +18,7 @@ from tests.support.scripted_module import (
     ScriptedModule,
     ask,
     deadline,
+    keep,
     result,
     say,
     say_error,
@@ -57,6 +58,12 @@ def ignored(door: DoorConnection) -> None:
     door.send(result(25))
 
 
+def kept(door: DoorConnection) -> None:
+    """Approved, and the session is kept."""
+    door.greeting()
+    door.send(deadline(60000), keep("0123456789abcdef" * 2), result(0))
+
+
 def secret_asked(door: DoorConnection) -> None:
     """A code that is not shown, and a long text."""
     door.greeting()
@@ -72,7 +79,7 @@ def garbled(door: DoorConnection) -> None:
         door.send_bytes(say("a").wire + b"Q\0\0\0\x02\2xR\0\0\0\4\0\0\0\7X\xff\xff\xff\xff")
 
 
-SCRIPTS: tuple[Script, ...] = (approved, approved_at_once, denied, ignored, secret_asked, garbled)
+SCRIPTS: tuple[Script, ...] = (approved, approved_at_once, denied, ignored, kept, secret_asked, garbled)
 
 
 def main() -> None:
