@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def no_sessions(machine: Installation) -> Iterator[None]:
         file.unlink()
 
 
-def kept(user: str = "alice", **changes: object) -> KeptSession:
+def kept(user: str = "alice", **changes: Any) -> KeptSession:
     """A session that was approved 10 minutes ago, and that an ssh login has opened."""
     session = KeptSession(
         id=secrets.token_hex(16),
@@ -54,7 +55,7 @@ def kept(user: str = "alice", **changes: object) -> KeptSession:
         attached=(StoredLogin(4711, user, 1000, "iampass-sshd", tty="/dev/pts/3"),),
         status="active",
     )
-    return replace(session, **changes)  # type: ignore[arg-type]
+    return replace(session, **changes)
 
 
 def store(*sessions: KeptSession) -> None:
@@ -102,7 +103,7 @@ def test_the_list_says_who_is_logged_in_from_where_and_for_how_long() -> None:
     assert first == {
         **{"id": alice.id, "user": "alice", "approver": "alice", "service": "iampass-sshd"},
         **{"from": "203.0.113.7", "since": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(alice.since))},
-        **{"status": "active", "covered": 2, "last_covered": "2026-11-18T10:26:40+0000"},
+        **{"status": "active", "covered": 2, "last_covered": "2026-11-18T11:06:40+0000"},
         "logins": [{"user": "alice", "service": "iampass-sshd", "tty": "/dev/pts/3", "pid": 4711}],
     }
 
@@ -116,7 +117,7 @@ def test_the_list_says_who_is_logged_in_from_where_and_for_how_long() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_status_says_what_a_session_still_is(changes: dict[str, object], status: str) -> None:
+def test_the_status_says_what_a_session_still_is(changes: dict[str, Any], status: str) -> None:
     store(kept(**changes))
     assert json.loads(session("list", "--json"))["sessions"][0]["status"] == status
 
