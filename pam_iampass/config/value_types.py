@@ -32,7 +32,7 @@ LONGEST_COOL_OFF = 900
 LONGEST_SPACING = 30
 """Seconds: the maximum time between two requests."""
 
-LONGEST_SESSION = 7 * 24 * 3600
+LONGEST_SESSION = 24 * 3600
 """Seconds: the longest that a session can be kept."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}

@@ -295,6 +295,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " PAM_IGNORE.",
             "Write auth at the start of the line at {place}",
         ),
+        _warning(
+            "session-line-missing",
+            "The session of {name} cannot be kept",
+            "`session.keep` is set for this service, and its `session` stack has no line of ours: nothing says when the"
+            " login begins and ends. IAMPASS ends the session two minutes after the approval.",
+            "pam-iampass setup adds the line; by hand, after pam_systemd: session optional pam_iampass.so",
+        ),
+        _warning(
+            "session-line-early",
+            "Kept sessions of {name} do not know their logind session",
+            "Our `session` line comes before pam_systemd, which makes that session: the login cannot be locked, and"
+            " ending it ends only the program that opened it.",
+            "Move the line at {place} after the line that includes pam_systemd",
+        ),
         _error(
             "service-file-missing",
             "There is no PAM file {name}, which {setting} names",

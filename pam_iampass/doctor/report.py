@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
-from pam_iampass.doctor import bypasses, files, state_summary
+from pam_iampass.doctor import bypasses, files, session_check, state_summary
 from pam_iampass.doctor.agent import AgentCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
@@ -256,6 +256,10 @@ class Doctor:
 
     def _stacks(self) -> Iterator[Finding]:
         yield from self.stacks.findings(self.sshd_service)
+        if self.settings is not None:
+            in_account = {self.sshd_service} & set(self.stacks.with_us_in_account)
+            asking = sorted({*self.stacks.with_us, *filter(None, in_account)})
+            yield from session_check.findings(self.stacks, self.settings, asking)
         self.not_checked += self.stacks.unread
 
     def _sshd(self) -> Iterator[Finding]:

@@ -80,8 +80,15 @@ class Stacks:
 
     def auth_stack(self, name: str) -> Sequence[Handler]:
         """The `auth` stack of a service; empty if it cannot be read."""
+        return self._stack(name, PamType.AUTH)
+
+    def session_stack(self, name: str) -> Sequence[Handler]:
+        """The `session` stack of a service; empty if it cannot be read."""
+        return self._stack(name, PamType.SESSION)
+
+    def _stack(self, name: str, kind: PamType) -> Sequence[Handler]:
         service = self.services.get(name)
-        return service.stacks[PamType.AUTH] if isinstance(service, PamService) else ()
+        return service.stacks[kind] if isinstance(service, PamService) else ()
 
     def asks(self, name: str, *, in_sshd: bool = False) -> bool:
         """Whether the service's `auth` stack names us or, in sshd, its `account` stack."""
@@ -111,7 +118,8 @@ class Stacks:
         if name not in self.with_us:
             if in_account is not None:
                 return
-            elsewhere = [one for one in service.handlers if is_ours(one)]
+            in_session = service.stacks[PamType.SESSION]  # a service may have it from a file that it includes
+            elsewhere = [one for one in service.handlers if is_ours(one) and one not in in_session]
             if elsewhere:
                 yield finding("stack-no-auth", name, str(elsewhere[0]), place=elsewhere[0].place)
             return

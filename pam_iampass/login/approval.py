@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.client import AuthenticationMethod, Deadline, Status
@@ -17,6 +18,8 @@ from pam_iampass.client.errors import (
 )
 from pam_iampass.login import decisions
 from pam_iampass.login.conversation import Conversation
+from pam_iampass.login.covering import Covering
+from pam_iampass.login.keeping import Keeping
 from pam_iampass.login.polling import next_poll
 from pam_iampass.outcome import Phase
 
@@ -27,8 +30,6 @@ if TYPE_CHECKING:
     from pam_iampass.login.requirement import ApprovalRequired
     from pam_iampass.outcome import Decision
 
-#: How long after the deadline IAMPASS ends the session, if this process dies or the response is lost. Seconds.
-SESSION_MARGIN = 30
 #: The longest that ending a session may take, after the application has its result. Seconds.
 END_TIMEOUT = 10.0
 #: The longest that one poll may take. Seconds.
@@ -63,9 +64,15 @@ class PhoneRequest:
         self.may_have_left = False
         """Whether the request may have left this machine, whatever became of it there."""
         self.pause = application.pause
+        self._keeping = Keeping(required, application, context)
+        self._covering = Covering(required, application, context)
         silent = required.login.through_sshd or required.login.phase is Phase.ACCOUNT
         self.announce = None if silent else self._conversation.say
         """Shows a text at once; None in sshd, which would show it after the result, and in the account phase."""
+
+    def look_for_cover(self) -> None:
+        """Raises Covered where a session that was approved meanwhile covers the login."""
+        self._covering.look(self.deadline.remaining())
 
     def ask(self, *, waited: bool, check: Callable[[], None]) -> Decision:
         """Start a session, tell the person unless they know, wait for the answer. Raises what pausing raises.
@@ -89,7 +96,8 @@ class PhoneRequest:
         self.may_have_left = True
         if session.failure_reason is not None:
             return decisions.not_started(session.failure_reason, self.elapsed())
-        self.cleanup.callback(_end, session, self._context.session_left_open)
+        self.cleanup.callback(self._end, session)
+        self._keeping.begin(session)
         if session.active:
             unasked = ProtocolError("start: the session is active before anyone was asked")
             return decisions.failed(unasked, self.elapsed())
@@ -103,7 +111,10 @@ class PhoneRequest:
                 return decisions.unavailable(error, service, False, self.elapsed())
             except IampassError as error:
                 return decisions.failed(error, self.elapsed())
-        return decisions.answered(session, service, self.elapsed())
+        decision = decisions.answered(session, service, self.elapsed())
+        if not session.active:
+            return decision
+        return replace(decision, session=self._keeping.approve(), reason=self._keeping.problem)
 
     def _start(self) -> Session:
         """Start the session. Raises IampassError and ValueError."""
@@ -112,7 +123,7 @@ class PhoneRequest:
             return self._context.connect(required.settings).authenticate_user(
                 required.phone.token,
                 [AuthenticationMethod[name] for name in required.phone.methods],
-                int(required.service.timeout) + SESSION_MARGIN,
+                self._keeping.duration(required.service.timeout),
                 deadline=self.deadline,
                 pause=self.pause,
             )
@@ -156,6 +167,12 @@ class PhoneRequest:
         if error.cause is Cause.ANY_USER:
             return self._required.login.real_uid == 0 and not delayed
         return error.cause is Cause.FAR_SIDE
+
+    def _end(self, session: Session) -> None:
+        """End the session, unless it outlives the approval."""
+        if not self._keeping.kept:
+            _end(session, self._context.session_left_open)
+            self._keeping.drop()
 
     def elapsed(self) -> float:
         """Seconds since the request was made."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pam_iampass.login.policy import Users
     from pam_iampass.login.rate_limit import RateLimit
     from pam_iampass.login.recovery_codes import RecoveryCodes
+    from pam_iampass.session.keeper import KeptSessions
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,12 @@ class LoginContext:
 
     concurrency: ConcurrencyLimit
     dirs: StateDirs
+
+    config: str = paths.SETTINGS
+    """The settings file."""
+
+    kept_sessions: KeptSessions | None = None
+    """Sessions that last as long as their logins; None in a process that serves one login."""
 
     clock: Callable[[], float] = time.monotonic
 

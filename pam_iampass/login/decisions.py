@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pam_iampass.client.errors import IampassError, NotFound, Unavailable
     from pam_iampass.config.settings import ServiceSettings
     from pam_iampass.login.bypass import Bypass
+    from pam_iampass.session.covers import Cover
 
 ASK_THE_ADMINISTRATOR = "Please ask your administrator."
 ENDED = "The request was ended before it was approved."
@@ -64,6 +65,13 @@ def bypassed(bypass: Bypass) -> Decision:
     )
     message = "Continuing without phone approval: your administrator allows it for now."
     return Decision(Outcome.BYPASSED, Result.IGNORED, reason, message)
+
+
+def covered(cover: Cover, approver: str) -> Decision:
+    """A kept session covers the login."""
+    what = "further connection of" if cover.connection else "within"
+    reason = f"{what} the session that {approver} approved {cover.age:.0f} s ago through {cover.service}"
+    return Decision(Outcome.COVERED, Result.IGNORED, reason, session=cover.session)
 
 
 def misconfigured(reason: str, elapsed: float = 0.0) -> Decision:

@@ -29,9 +29,11 @@ def wait_for_turn(
     remaining: Callable[[], float],
     pause: Callable[[float], None],
     announce: Callable[[str], None] | None,
+    look: Callable[[], None] = lambda: None,
 ) -> bool:
     """Wait until the login has its turn; returns whether it had to wait.
 
+    `look` is called again and again meanwhile, and once the turn has come; what it raises ends the waiting.
     `remaining` returns the seconds that are left, `pause` waits for some. `announce` shows the person that another
     login comes first; None where nothing can be shown. To leave after that counts as a failure: otherwise a caller
     could find out again and again, for nothing, when the person logs in. Raises TurnDidNotCome, Throttled, StateError
@@ -49,7 +51,10 @@ def wait_for_turn(
                 raise TurnDidNotCome
             pause(interval)
             interval = min(2 * interval, INTERVAL)
+            look()
             queued.try_turn()
+        if waited:
+            look()
     except BaseException as end:
         queued.leave(failed=announced and isinstance(end, ApplicationGone))
         raise

@@ -32,6 +32,9 @@ def verify(
         required = _who_must_approve(login, arguments, context)
         if isinstance(required, Decision):
             return required
+        covered = _cover(required, application, context)
+        if covered is not None:
+            return covered
         typed = _prompt(required, application, context)
         if not isinstance(required, ApprovalRequired):
             return decisions.unlisted(required.approver, ignore=False)
@@ -70,6 +73,19 @@ def _who_must_approve(
     if phone.ignore:
         return decisions.unlisted(approver.name, ignore=True)
     return SecondFactorRequired(login, approver.name, settings, service)
+
+
+def _cover(
+    required: SecondFactorRequired, application: PamApplication, context: LoginContext
+) -> Decision | None:
+    """Look for a kept session that covers the login. Raises AtCapacity."""
+    if context.kept_sessions is None or not isinstance(required, ApprovalRequired):
+        return None
+    from pam_iampass.login.covering import Covering
+
+    login, throttle = required.login, required.settings.throttle
+    with context.concurrency.acquire("cover", required.approver, login, throttle.logins_at_once):
+        return Covering(required, application, context).find()
 
 
 def _prompt(required: SecondFactorRequired, application: PamApplication, context: LoginContext) -> str | None:
@@ -121,14 +137,18 @@ def _get_approval(
 
 def _ask_in_turn(required: ApprovalRequired, request: PhoneRequest, rate_limit: RateLimit) -> Decision:
     """Wait for the turn, ask the phone, record the result. Raises AtCapacity."""
+    from pam_iampass.login.covering import Covered
     from pam_iampass.login.rate_limit import PhoneLost, Throttled
-    from pam_iampass.login.request_result import result_of
+    from pam_iampass.login.request_result import RequestResult, result_of
     from pam_iampass.login.turn import TurnDidNotCome, wait_for_turn
 
     remaining = request.deadline.remaining
     try:
         queued = request.cleanup.enter_context(rate_limit.queued(required.settings.throttle, remaining()))
-        waited = wait_for_turn(queued, remaining, request.pause, request.announce)
+        waited = wait_for_turn(queued, remaining, request.pause, request.announce, request.look_for_cover)
+    except Covered as found:
+        queued.record(RequestResult.NOT_SENT)
+        return found.decision
     except Throttled as throttled:
         can_type = required.login.phase is Phase.AUTHENTICATE
         return decisions.throttled(str(throttled), throttled.wait, can_type=can_type)

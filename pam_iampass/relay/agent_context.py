@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.client import AuthenticationAPI, TLSFailure, Transport
 from pam_iampass.client.tls import system_bundle
@@ -19,6 +19,9 @@ from pam_iampass.login.concurrency import ConcurrencyLimit
 from pam_iampass.login.context import LoginContext, StateDirs
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts
+
+if TYPE_CHECKING:
+    from pam_iampass.session.keeper import KeptSessions
 
 #: Connections to IAMPASS that are kept open. Calls are short: 1,000 pending logins use few at a time.
 CONNECTIONS = 16
@@ -49,6 +52,8 @@ class SharedContext:
         self._places = ConcurrencyLimit()
         self._lock = threading.Lock()
         self._kept: dict[str, Shared] = {}
+        self.kept_sessions: KeptSessions | None = None
+        """Keeps the sessions of logins; None where none is kept."""
 
     def __call__(self, config: str, session_left_open: Callable[[str], None]) -> LoginContext:
         """The context of one login, with the settings in the file `config`."""
@@ -67,7 +72,22 @@ class SharedContext:
             concurrency=self._places,
             dirs=self._dirs,
             slowdown=self.slowdown,
+            config=config,
+            kept_sessions=self.kept_sessions,
         )
+
+    def connect(self, config: str) -> AuthenticationAPI:
+        """The API of the settings in the file `config`; while these are invalid, of those before.
+
+        Raises ConfigurationError.
+        """
+        try:
+            return self._current(config).api
+        except ConfigurationError:
+            with self._lock:
+                if config not in self._kept:
+                    raise
+                return self._kept[config].api
 
     def slowdown(self) -> float:
         """The factor by which each login stretches the time between its polls, so that all get their share."""

@@ -32,6 +32,7 @@ def context(
         session_left_open=session_left_open,
         concurrency=ConcurrencyLimit(),
         dirs=dirs or StateDirs(),
+        config=config,
     )
 
 

@@ -15,12 +15,13 @@ from pam_iampass.system.trusted_folder import trusted_folder
 #: Connections that may wait to be accepted: `Backlog=` of pam-iampass-agent.socket.
 BACKLOG = 1024
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START
-_FILES_LIMIT = 4096  # LimitNOFILE= of pam-iampass-agent.service
+_FILES_LIMIT = 16384  # LimitNOFILE= of pam-iampass-agent.service
 
 
 def passed() -> socket.socket:
-    """The socket that systemd has passed (sd_listen_fds(3)). Raises StateError."""
-    if (os.environ.get("LISTEN_PID"), os.environ.get("LISTEN_FDS")) != (str(os.getpid()), "1"):
+    """The socket that systemd has passed (sd_listen_fds(3)), before what it has stored for us. Raises StateError."""
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit() or count == "0":
         what = "pam-iampass-agent was started without a socket"
         raise StateError(what, "systemctl start pam-iampass-agent.socket; without systemd: --socket")
     os.set_inheritable(_FIRST_PASSED, False)

@@ -27,6 +27,10 @@ def main(module: LoginModule, arguments: list[str]) -> int:
     Returns the exit status: 0 after SIGTERM, 1 without a socket.
     """
     from pam_iampass.relay.agent_context import SharedContext
+    from pam_iampass.session.descriptors import stored
+    from pam_iampass.session.keeper import KeptSessions
+    from pam_iampass.session.registry import Registry
+    from pam_iampass.session.store import SessionStore
 
     options = _options(arguments)
     try:
@@ -35,16 +39,22 @@ def main(module: LoginModule, arguments: list[str]) -> int:
         print(f"Error: {error.diagnostics()}", file=sys.stderr)
         return 1
     threading.stack_size(STACK_SIZE)
-    agent = Agent(listener, Journal(), module, SharedContext)
+    journal = Journal()
+    context = SharedContext(lambda: agent.pending)
+    sessions = KeptSessions(Registry(SessionStore(), journal), context.connect)
+    context.kept_sessions = sessions
+    agent = Agent(listener, journal, module, lambda _pending: context, sessions=sessions)
 
     def stop(_number: int, _frame: types.FrameType | None) -> None:
         agent.stop()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    sessions.start(stored())
     notify("READY=1", patience=5.0)
     agent.run(lambda: notify(f"WATCHDOG=1\nSTATUS={agent.pending} logins pending"), watchdog_interval())
     notify("STOPPING=1")
+    sessions.stop()
     return 0
 
 

@@ -8,13 +8,15 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pam_iampass.config.value_types import Enforcement
+from pam_iampass.enforcer.protocol import Reason, Verb
 
 if TYPE_CHECKING:
     from pam_iampass.config.session_settings import SessionSettings
 
+_E = TypeVar("_E", bound=enum.Enum)
 _ID = re.compile("[0-9a-f]{32}")
 
 
@@ -41,7 +43,7 @@ class State(enum.Enum):
     """It covers nothing. IAMPASS has to be told, or login sessions have to be ended."""
 
 
-class EndedBy(enum.Enum):
+class EndCause(enum.Enum):
     """What ended a kept session."""
 
     LOGIN = "login"
@@ -50,6 +52,8 @@ class EndedBy(enum.Enum):
     """No login session was opened after the approval."""
     PHONE = "phone"
     """IAMPASS reports that it is over: it was ended on the phone, at IAMPASS, or by its duration there."""
+    AWAY = "away"
+    """The phone is no longer near, and the settings say that this ends the login."""
     ADMINISTRATOR = "administrator"
     LONGEST = "longest"
     """It was kept as long as the settings allow."""
@@ -115,6 +119,8 @@ class KeptSession:
     rhost: str
     address: str
     """The address of the ssh client (SSH_CONNECTION); empty outside sshd."""
+    key: str | None
+    """The fingerprint of the ssh key, where sshd had reported it at the approval."""
     methods: tuple[str, ...]
     """The methods that the request allowed; empty if IAMPASS chose."""
     rules: Rules
@@ -139,17 +145,24 @@ class KeptSession:
     """How many logins it covered."""
     last_covered: float = 0.0
     """Unix time."""
-    ended_by: EndedBy | None = None
+    ended_by: EndCause | None = None
     """What ended it; None in any other state than ENDING."""
     told: bool = False
     """Whether nothing remains to be done at IAMPASS."""
-    enforced: bool = False
-    """Whether nothing remains to be done to the attached logins."""
+    wanted: Verb | None = None
+    """What the enforcer still has to do to the attached logins."""
+    why: Reason | None = None
+    """The reason for it."""
 
     @property
     def ends_at(self) -> float:
         """When it has been kept as long as possible, in seconds since boot."""
         return self.began + self.rules.longest
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing remains to be done for it."""
+        return self.state is State.ENDING and self.told and self.wanted is None and not self.attached
 
     def public(self) -> dict[str, Any]:
         """Everything but the session at IAMPASS, in types of JSON."""
@@ -174,7 +187,9 @@ def decode(data: bytes) -> KeptSession:
                 "methods": tuple(members["methods"]),
                 "rules": _rules(members["rules"]),
                 "attached": tuple(StoredLogin(**_known(StoredLogin, one)) for one in members["attached"]),
-                "ended_by": None if members.get("ended_by") is None else EndedBy(members["ended_by"]),
+                "ended_by": _optional(EndCause, members.get("ended_by")),
+                "wanted": _optional(Verb, members.get("wanted")),
+                "why": _optional(Reason, members.get("why")),
             }
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -182,6 +197,10 @@ def decode(data: bytes) -> KeptSession:
     raise ValueError(
         "this is not the file of a kept session"
     )  # outside of the handler, which holds the secret
+
+
+def _optional(kind: type[_E], value: Any) -> _E | None:
+    return None if value is None else kind(value)
 
 
 def _rules(members: Mapping[str, Any]) -> Rules:

@@ -77,6 +77,11 @@ class SessionStore:
             names = [name.partition(".") for name in folder.names()]
         return [ident for ident, _dot, kind in names if kind == "end" and is_id(ident)]
 
+    def end_is_seen(self, ident: str) -> None:
+        """The agent knows that the session is to be ended."""
+        with self._opened() as folder, contextlib.suppress(OSError):
+            folder.remove(f"{ident}.end")
+
     def version(self) -> int:
         """A number that changes when a file is made or removed; 0 if the folder cannot be examined."""
         try:

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass.setup import files
+from pam_iampass.setup.edits import unedited
 from pam_iampass.setup.errors import SetupError
 from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord
 from pam_iampass.setup.plan import Change, Plan
 from pam_iampass.setup.reload import Reloaded
-from pam_iampass.setup.services import unedited
 from pam_iampass.setup.snapshot import diff, take
 
 Tell = Callable[[str, str], None]
@@ -105,7 +105,7 @@ def conflicts(record: ServiceRecord, store: ManifestStore) -> list[tuple[Path, l
     found = []
     for file in record.files:
         current = take(file.path)
-        if not file.knows(current) and unedited(current.content, file.edit) is None:
+        if not file.knows(current) and unedited(current.content, file.edits) is None:
             found.append((file.path, diff(file.path, store.written(file), current.content)))
     return found
 
@@ -173,10 +173,11 @@ def _restoring(record: FileRecord, store: ManifestStore, tell: Tell) -> Change |
     if current == record.before:
         return None
     if not record.knows(current):
-        without = unedited(current.content, record.edit)
+        without = unedited(current.content, record.edits)
         if without is not None:
             return Change(record.path, current, replace(current, content=without), record.enforcing)
-        if record.edit is not None and record.edit.own_file.encode() not in (current.content or b"").split():
+        words = (current.content or b"").split()
+        if record.edits and not any(edit.own_name.encode() in words for edit in record.edits):
             tell("left", f"{record.path}: it was restored by hand, or by its package")
             return None
         if current.content is not None:

@@ -26,14 +26,14 @@ _LIMIT = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class LineEdit:
-    """One line of another package's file, and its replacement."""
+    """One line of another package's file, and its replacement: one line or more."""
 
     line: str
     instead: str
 
     @property
-    def own_file(self) -> str:
-        """The name of our PAM file, which the replacement includes."""
+    def own_name(self) -> str:
+        """The name of our PAM file, which the replacement includes, or of our module."""
         return self.instead.split()[-1]
 
 
@@ -47,8 +47,8 @@ class FileRecord:
     """The digests of everything that setup may have written there, the last one last."""
     enforcing: bool
     """Whether this file makes the service ask the phone. Such files are written last and removed first."""
-    edit: LineEdit | None = None
-    """The line that was changed, if the file belongs to another package."""
+    edits: tuple[LineEdit, ...] = ()
+    """The lines that were changed, if the file belongs to another package."""
 
     def knows(self, content: Snapshot) -> bool:
         """Whether this is what was there before or what setup has written, so that it was not edited."""
@@ -193,9 +193,10 @@ class ManifestStore:
         return Manifest(services, trial)
 
     def _file(self, found: dict[str, Any]) -> FileRecord:
-        edit = LineEdit(**found["edit"]) if found["edit"] else None
+        edits = found["edit"] or []  # an earlier version wrote one edit or none
+        edits = tuple(LineEdit(**edit) for edit in (edits if isinstance(edits, list) else [edits]))
         before = self._before(found["before"])
-        return FileRecord(Path(found["path"]), before, tuple(found["written"]), found["enforcing"], edit)
+        return FileRecord(Path(found["path"]), before, tuple(found["written"]), found["enforcing"], edits)
 
     def _before(self, found: dict[str, Any] | None) -> Snapshot:
         if found is None:
@@ -229,5 +230,5 @@ def _file_as_object(file: FileRecord) -> dict[str, Any]:
         "before": None if before.content is None else backup,
         "written": file.written,
         "enforcing": file.enforcing,
-        "edit": file.edit and vars(file.edit),
+        "edit": [vars(edit) for edit in file.edits],
     }

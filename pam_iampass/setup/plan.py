@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pam_iampass.setup.edits import unedited
 from pam_iampass.setup.errors import FileEdited
 from pam_iampass.setup.manifest import FileRecord, LineEdit, Manifest, ServiceRecord
 from pam_iampass.setup.services import WantedFile, WantedService
@@ -77,20 +78,29 @@ def _record(file: WantedFile, current: Snapshot, earlier: FileRecord | None, for
     digest = str(Snapshot(file.content).digest)
     same = current.content == file.content
     if earlier is None:
-        if not (same or current.content is None or file.edit or force):
+        if not (same or current.content is None or file.edits or force):
             what = "exists already, with other content than setup would write"
             raise _edited(file.path, current, file.content, what)
-        return FileRecord(file.path, current, (digest,), file.enforcing, file.edit)
+        return FileRecord(file.path, current, (digest,), file.enforcing, file.edits)
     if not same:
-        if file.edit is not None and not earlier.knows(current):
-            # A person or a package restored the line: what is there now is what undo restores.
-            return replace(earlier, before=current, written=(*earlier.written, digest), edit=file.edit)
+        if file.edits and not earlier.knows(current):
+            # A person or a package restored a line: what is there now is what undo restores.
+            before = replace(current, content=unedited(current.content, earlier.edits) or current.content)
+            edits = _edits(earlier.edits, file.edits)
+            return replace(earlier, before=before, written=(*earlier.written, digest), edits=edits)
         _refuse_edited(earlier, current, force)
     written = (*(known for known in earlier.written if known != digest), digest)
-    edit = file.edit
-    if edit is not None and earlier.edit is not None:
-        edit = LineEdit(earlier.edit.line, edit.instead)  # the other of our files was included before
-    return replace(earlier, written=written, edit=edit or earlier.edit)
+    return replace(earlier, written=written, edits=_edits(earlier.edits, file.edits))
+
+
+def _edits(earlier: tuple[LineEdit, ...], later: tuple[LineEdit, ...]) -> tuple[LineEdit, ...]:
+    """The edits that lead from the file as it was before both to the file after both."""
+    original = {
+        edit.instead: edit.line for edit in earlier
+    }  # the other of our files may have been included before
+    later = tuple(LineEdit(original.get(edit.line, edit.line), edit.instead) for edit in later)
+    lines = {edit.line for edit in later}
+    return (*later, *(edit for edit in earlier if edit.line not in lines))
 
 
 def _refuse_edited(record: FileRecord, current: Snapshot, force: bool) -> None:

@@ -7,12 +7,12 @@ sshd or sudo or, for every other PAM service, one line of its file. A file in /u
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from pam_iampass.pam.services import USES, why_unsuitable
 from pam_iampass.pam.stack import PamType
+from pam_iampass.setup.edits import FIRST_FACTOR, included, with_session
 from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.manifest import LineEdit
 from pam_iampass.setup.paths import Paths
@@ -24,18 +24,6 @@ SERVICES = ("sshd", "sudo", "su")
 KEY, PASSWORD, QUIET = "key", "password", "quiet"
 """How sshd asks: with a prompt after the key or the password, or without one after any first factor."""
 
-_FIRST_FACTOR = re.compile(
-    r"^(@include[ \t]+common-auth"
-    r"|auth[ \t]+(?P<how>substack|include)[ \t]+"
-    r"(common-auth|system-auth|password-auth|iampass-sshd|iampass-sshd-password))[ \t]*$",
-    re.M,
-)
-_ACCOUNT = re.compile(
-    r"^(@include[ \t]+common-account"
-    r"|account[ \t]+(?P<how>substack|include)[ \t]+(common-account|system-auth|password-auth))[ \t]*$",
-    re.M,
-)
-_SHARED = {"auth": _FIRST_FACTOR, "account": _ACCOUNT}
 _COPY = "# Written by `pam-iampass setup`: overrides {}.\n"
 
 
@@ -48,7 +36,7 @@ class WantedFile:
     mode: int
     """For a new file; an existing one keeps its permissions."""
     enforcing: bool
-    edit: LineEdit | None = None
+    edits: tuple[LineEdit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,7 +94,7 @@ def _path(paths: Paths, name: str) -> Path | None:
 def _asks(path: Path, own_name: str) -> bool:
     """Whether a PAM file asks for the password, or includes our file since setup has changed it."""
     text = (take(path).content or b"").decode("utf-8", "surrogateescape")
-    return own_name in text.split() or bool(_FIRST_FACTOR.search(text))
+    return own_name in text.split() or bool(FIRST_FACTOR.search(text))
 
 
 def _sshd(choice: str, paths: Paths, chooses_service: bool) -> WantedService:
@@ -164,38 +152,7 @@ def _edited(paths: Paths, name: str, own_name: str, kind: str = "auth") -> Wante
     if content is None:
         remedy = "install the package that contains it; ls /etc/pam.d /usr/lib/pam.d shows all PAM services"
         raise SetupRefused(f"{path}: no such file", remedy)
-    new, edit = _included(path, content.decode("utf-8", "surrogateescape"), own_name, kind)
-    new = heading + new
-    return WantedFile(path, new.encode("utf-8", "surrogateescape"), 0o644, True, None if heading else edit)
-
-
-def _included(path: Path, text: str, own_name: str, kind: str) -> tuple[str, LineEdit | None]:
-    """The text with our file included, and the edit; None if it is included already."""
-    if any(f"{kind:10} {how}      {own_name}" in text.split("\n") for how in ("include", "substack")):
-        return text, None
-    found = list(_SHARED[kind].finditer(text))
-    how = (found[0]["how"] if found else None) or "include"
-    instead = f"{kind:10} {how}      {own_name}"
-    if len(found) != 1:
-        line = f"@include common-{kind}" if "@include" in text else f"{kind} substack system-auth"
-        what = "asks for the password" if kind == "auth" else "checks the account"
-        number = "more than one line" if found else "no line"
-        raise SetupRefused(
-            f"{path}: {number} {what} in the usual way ({line})",
-            f"by hand, replace the lines that do with `{instead}`, and install our template as"
-            f" /etc/pam.d/{own_name}",
-        )
-    (match,) = found
-    return text[: match.start()] + instead + text[match.end() :], LineEdit(match.group(), instead)
-
-
-def unedited(content: bytes | None, edit: LineEdit | None) -> bytes | None:
-    """The content with an edit undone, whatever else has changed; None unless its line is there exactly once."""
-    if content is None or edit is None:
-        return None
-    lines = content.split(b"\n")
-    instead = edit.instead.encode()
-    if lines.count(instead) != 1:
-        return None
-    lines[lines.index(instead)] = edit.line.encode("utf-8", "surrogateescape")
-    return b"\n".join(lines)
+    text, including = included(path, content.decode("utf-8", "surrogateescape"), own_name, kind)
+    text, attaching = with_session(text)
+    edits = tuple(edit for edit in (including, attaching) if edit is not None and not heading)
+    return WantedFile(path, (heading + text).encode("utf-8", "surrogateescape"), 0o644, True, edits)

@@ -32,6 +32,8 @@ class Told:
     """For each prompt, whether the input is hidden."""
     shown: list[str] = field(default_factory=list)
     """All texts and prompts, in order."""
+    kept: str | None = None
+    """The id of the kept session."""
     promised: list[float] = field(default_factory=list)
     """The deadlines, in seconds."""
 
@@ -85,6 +87,8 @@ class Door:
                 break
             if frame.type is FrameType.RESULT:
                 told.code = int.from_bytes(frame.payload, "big")
+            elif frame.type is FrameType.KEEP:
+                told.kept = frame.payload.decode()
             elif frame.type is FrameType.DEADLINE:
                 told.promised.append(int.from_bytes(frame.payload, "big") / 1000)
             elif frame.type is FrameType.ASK:

@@ -14,7 +14,7 @@ import pytest
 
 from pam_iampass.config.value_types import Enforcement
 from pam_iampass.sandbox import Sandbox
-from pam_iampass.session.kept_session import EndedBy, KeptSession, Rules, State, StoredLogin
+from pam_iampass.session.kept_session import EndCause, KeptSession, Rules, State, StoredLogin
 from pam_iampass.session.store import SessionStore
 from pam_iampass.system import paths
 from pam_iampass.system.boot import since_boot
@@ -113,7 +113,7 @@ def test_the_list_says_who_is_logged_in_from_where_and_for_how_long() -> None:
     [
         ({"away": True, "status": "walkaway", "revoked": True}, "away"),
         ({"revoked": True}, "revoked"),
-        ({"state": State.ENDING, "ended_by": EndedBy.PHONE}, "ending"),
+        ({"state": State.ENDING, "ended_by": EndCause.PHONE}, "ending"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

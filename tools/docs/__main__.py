@@ -11,7 +11,14 @@ from typing import Callable
 import click
 
 from pam_iampass import __version__
-from tools.docs import client_reference, command_page, doctor_reference, settings_reference, written_page
+from tools.docs import (
+    client_reference,
+    command_page,
+    doctor_reference,
+    session_life,
+    settings_reference,
+    written_page,
+)
 from tools.docs.roff import Page
 
 ROOT = Path(__file__).parents[2]
@@ -42,10 +49,11 @@ def man(folder: Path) -> None:
 
 @main.command()
 def pages() -> None:
-    """Write docs/client.md, docs/doctor.md and docs/settings.md."""
+    """Write docs/client.md, docs/doctor.md, docs/session-life.md and docs/settings.md."""
     for name, module in (
         ("client", client_reference),
         ("doctor", doctor_reference),
+        ("session-life", session_life),
         ("settings", settings_reference),
     ):
         (ROOT / f"docs/{name}.md").write_text(module.page(), encoding="utf-8")

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.config.session_settings import SessionSettings
+from pam_iampass.enforcer.protocol import Verb
 from pam_iampass.errors import StateError
 from pam_iampass.session.kept_session import (
-    EndedBy,
+    EndCause,
     KeptSession,
     Rules,
     State,
@@ -34,6 +35,7 @@ KEPT = KeptSession(
     service="iampass-sshd",
     rhost="192.0.2.7",
     address="192.0.2.7",
+    key=None,
     methods=("facial",),
     rules=Rules.of(SessionSettings()),
     began=100.5,
@@ -51,7 +53,9 @@ def store(trusted_folder: Path) -> SessionStore:
 
 
 def test_what_is_written_is_read_back(store: SessionStore) -> None:
-    ending = replace(KEPT, id=new_id(), began=1.0, state=State.ENDING, ended_by=EndedBy.PHONE, revoked=True)
+    ending = replace(
+        KEPT, id=new_id(), began=1.0, state=State.ENDING, ended_by=EndCause.PHONE, wanted=Verb.END
+    )
     store.write(KEPT)
     store.write(ending)
     assert store.all() == ([ending, KEPT], [])

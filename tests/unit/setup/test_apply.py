@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from pam_iampass.setup.files import temporary
 from pam_iampass.setup.manifest import Manifest
 from pam_iampass.setup.plan import Plan
 from pam_iampass.setup.reload import Reloaded
+from pam_iampass.setup.snapshot import Snapshot
 from tests.support.folders import put
 from tests.unit.setup.stage import SU, Stage
 
@@ -307,3 +309,30 @@ def test_the_lines_of_the_operations_page_switch_everything_off(
     assert after == stage.before
     stage.undo()
     assert stage.files() == stage.before
+
+
+def test_the_session_line_is_added_to_what_an_earlier_version_has_set_up(stage: Stage) -> None:
+    stage.set_up("su")
+    file, manifest = stage.paths.pam / "su", stage.store.file
+    without = file.read_text().replace("session    optional     pam_iampass.so\n", "")
+    file.write_text(without)
+    digest = Snapshot(without.encode()).digest
+    (stage.store.folder / "backups" / str(digest)).write_text(without)
+    recorded = json.loads(manifest.read_text())
+    for record in recorded["services"]["su"]["files"]:
+        if record["path"] == str(file):
+            record.update(written=[digest], edit=record["edit"][0])  # one edit, and no list
+    manifest.write_text(json.dumps(recorded))
+    stage.set_up("su")
+    assert "\n@include common-session\nsession    optional     pam_iampass.so\n" in file.read_text()
+    stage.edit(file, "# mine\n")
+    stage.undo()
+    assert file.read_text() == SU + "# mine\n"
+
+
+def test_a_session_line_that_was_removed_by_hand_stays_away_after_undo(stage: Stage) -> None:
+    stage.set_up("su")
+    file = stage.paths.pam / "su"
+    file.write_text(file.read_text().replace("session    optional     pam_iampass.so\n", "# mine\n"))
+    stage.undo()
+    assert file.read_text() == SU + "# mine\n"

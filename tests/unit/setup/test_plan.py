@@ -29,14 +29,15 @@ def test_sudo_needs_a_pam_file_and_a_drop_in_and_edits_nothing(stage: Stage) -> 
     assert [change.then.mode for change in stage.plan("sudo").changes] == [0o644, 0o440]
 
 
-def test_su_has_one_line_of_its_file_changed(stage: Stage) -> None:
+def test_su_has_one_line_of_its_file_changed_and_one_added(stage: Stage) -> None:
     _, su = stage.plan("su").changes
-    assert (
-        su.then.content == SU.replace("@include common-auth", "auth       include      iampass-su").encode()
-    )
+    asking = SU.replace("@include common-auth", "auth       include      iampass-su")
+    attached = "@include common-session\nsession    optional     pam_iampass.so"
+    assert su.then.content == asking.replace("@include common-session", attached).encode()
     assert [line for line in su.diff if line[0] in "+-" and line[1] not in "+-"] == [
         "-@include common-auth",
         "+auth       include      iampass-su",
+        "+session    optional     pam_iampass.so",
     ]
 
 

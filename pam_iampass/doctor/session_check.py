@@ -1,0 +1,27 @@
+"""Checks the `session` stacks of the services whose IAMPASS sessions are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pam_iampass.config.settings import Settings
+from pam_iampass.doctor.catalogue import finding
+from pam_iampass.doctor.finding import Finding
+from pam_iampass.doctor.stacks import Stacks
+from pam_iampass.pam.modules import is_ours, stem
+
+
+def findings(stacks: Stacks, settings: Settings, asking: Iterable[str]) -> Iterator[Finding]:
+    """What keeps the sessions of the services `asking`, which ask the phone, from being kept. Raises OSError."""
+    for name in asking:
+        if settings.for_service(name).session.keep:
+            yield from _of_stack(stacks, name)
+
+
+def _of_stack(stacks: Stacks, name: str) -> Iterator[Finding]:
+    stack = stacks.session_stack(name)
+    ours = next((index for index, handler in enumerate(stack) if is_ours(handler)), None)
+    if ours is None:
+        yield finding("session-line-missing", name, "session.keep: true", name=name)
+    elif any(stem(handler) == "pam_systemd" for handler in stack[ours:]):
+        yield finding("session-line-early", name, str(stack[ours]), name=name, place=stack[ours].place)

@@ -1,0 +1,77 @@
+"""Logins that a kept session covers: they need no approval of their own (docs/sessions.md)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pam_iampass.client import Deadline
+from pam_iampass.login import decisions
+from pam_iampass.login.keeping import client_address
+from pam_iampass.session.attached import key_fingerprint
+from pam_iampass.session.covers import CoverRequest
+
+if TYPE_CHECKING:
+    from pam_iampass.login.application import PamApplication
+    from pam_iampass.login.context import LoginContext
+    from pam_iampass.login.requirement import ApprovalRequired
+    from pam_iampass.outcome import Decision
+
+#: The longest that IAMPASS may take to say that a session is active. Seconds.
+TIMEOUT = 5.0
+
+
+class Covered(Exception):
+    """A login that waited for its turn is covered."""
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__()
+        self.decision = decision
+
+
+class Covering:
+    """Looks for a kept session that covers one login. IAMPASS is asked once about each."""
+
+    def __init__(
+        self, required: ApprovalRequired, application: PamApplication, context: LoginContext
+    ) -> None:
+        self._required = required
+        self._application = application
+        self._sessions = context.kept_sessions
+        self._refused: set[str] = set()
+        login = required.login
+        self._request = CoverRequest(
+            config=context.config,
+            service=login.service,
+            user=login.user,
+            approver=required.approver,
+            methods=required.phone.methods,
+            real_uid=login.real_uid,
+            audit_session=application.audit_session,
+            address=client_address(application),
+            key=key_fingerprint(login.ssh_auth_info),
+        )
+
+    def find(self, time_left: float = TIMEOUT) -> Decision | None:
+        """The decision, if a session covers the login and IAMPASS, asked now, says that it is active.
+
+        Raises ApplicationGone.
+        """
+        if self._sessions is None:
+            return None
+        settings = self._required.settings
+        found = self._sessions.candidates(self._request, lambda name: settings.for_service(name).session)
+        for cover in found:
+            if cover.session in self._refused:
+                continue
+            if self._sessions.confirm(cover, Deadline.after(min(TIMEOUT, time_left))):
+                if cover.connection:
+                    self._application.keep(cover.session)
+                return decisions.covered(cover, self._required.approver)
+            self._refused.add(cover.session)
+        return None
+
+    def look(self, time_left: float) -> None:
+        """Raises Covered where `find` returns a decision, and ApplicationGone."""
+        decision = self.find(time_left)
+        if decision is not None:
+            raise Covered(decision)

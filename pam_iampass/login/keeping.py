@@ -1,0 +1,109 @@
+"""Whether the IAMPASS session of a request outlives its approval (docs/sessions.md)."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from pam_iampass.config.value_types import LONGEST_SESSION
+from pam_iampass.session.attached import key_fingerprint
+from pam_iampass.session.kept_session import KeptSession, Rules, State, new_id
+
+if TYPE_CHECKING:
+    from pam_iampass.client import Session
+    from pam_iampass.login.application import PamApplication
+    from pam_iampass.login.context import LoginContext
+    from pam_iampass.login.requirement import ApprovalRequired
+
+#: How long after the deadline, or after `session.longest`, IAMPASS ends the session by itself. Seconds.
+MARGIN = 30
+
+
+class Keeping:
+    """Hands the session of one request over to the keeper, once it is approved."""
+
+    def __init__(
+        self, required: ApprovalRequired, application: PamApplication, context: LoginContext
+    ) -> None:
+        self._required = required
+        self._application = application
+        wanted = required.service.session.keep
+        self._sessions = context.kept_sessions if wanted else None
+        self._config = context.config
+        self._ident = ""
+        self.problem = "the session is not kept: no agent runs" if wanted and self._sessions is None else ""
+        """Why the session cannot be kept, although the settings want it; empty if there is no reason."""
+        self.kept = False
+        """Whether the keeper ends the session."""
+
+    def duration(self, timeout: float) -> int:
+        """After how many seconds IAMPASS ends the session, if nobody else does."""
+        longest = timeout if self._sessions is None else max(self._required.service.session.longest, timeout)
+        return min(int(longest) + MARGIN, LONGEST_SESSION)
+
+    def begin(self, session: Session) -> None:
+        """The request is on the phone."""
+        from pam_iampass.client import Session as Sessions
+        from pam_iampass.errors import StateError
+        from pam_iampass.system.boot import since_boot
+
+        if self._sessions is None:
+            return
+        required, login = self._required, self._required.login
+        kept = KeptSession(
+            id=new_id(),
+            state=State.ASKED,
+            session=Sessions.Schema().dumps(session),
+            config=self._config,
+            user=login.user,
+            approver=required.approver,
+            service=login.service,
+            rhost=login.rhost or "",
+            address=client_address(self._application),
+            key=None,
+            methods=required.phone.methods,
+            rules=Rules.of(required.service.session),
+            began=since_boot(),
+            approved=0.0,
+            since=0.0,
+        )
+        try:
+            self._sessions.begin(kept)
+        except StateError as error:
+            self.problem = f"the session is not kept: {error.diagnostics()}"
+        else:
+            self._ident = kept.id
+
+    def approve(self) -> str:
+        """The phone has approved: the session is the keeper's. Returns its id; empty if it is not kept.
+
+        Raises ApplicationGone.
+        """
+        if self._sessions is None or not self._ident:
+            return ""
+        application, pidfd = self._application, None
+        if not self._required.login.through_sshd:  # sshd may authenticate in a process of its own
+            with contextlib.suppress(OSError):
+                pidfd = application.pidfd()
+        try:
+            application.keep(self._ident)
+        except BaseException:
+            if pidfd is not None:
+                import os
+
+                os.close(pidfd)
+            raise
+        key = key_fingerprint(self._required.login.ssh_auth_info)
+        self._sessions.approve(self._ident, pidfd, application.peer_pid, key)
+        self.kept = True
+        return self._ident
+
+    def drop(self) -> None:
+        """The login has ended the session."""
+        if self._sessions is not None and self._ident and not self.kept:
+            self._sessions.drop(self._ident)
+
+
+def client_address(application: PamApplication) -> str:
+    """The address of the ssh client; empty outside sshd."""
+    return (application.ssh_connection or "").partition(" ")[0]

@@ -1,0 +1,92 @@
+"""Which kept session covers a login: the rules, without the question to IAMPASS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pam_iampass.config.value_types import METHODS
+from pam_iampass.session.kept_session import KeptSession, State
+
+if TYPE_CHECKING:
+    from pam_iampass.config.session_settings import SessionSettings
+
+
+@dataclass(frozen=True)
+class CoverRequest:
+    """A login that may be covered. What identifies it comes from the kernel and from root, not from its environment."""
+
+    config: str
+    """The settings file of the login."""
+    service: str
+    user: str
+    approver: str
+    methods: tuple[str, ...]
+    """Those that a request for it would allow; empty if IAMPASS chooses."""
+    real_uid: int | None
+    """Of the application."""
+    audit_session: int | None
+    """The kernel's audit session of the application; None without one."""
+    address: str = ""
+    """The address of the ssh client; empty outside sshd."""
+    key: str | None = None
+    """The fingerprint of the ssh key, where sshd has reported it."""
+
+
+@dataclass(frozen=True)
+class Cover:
+    """A login is covered."""
+
+    session: str
+    """The id of the kept session."""
+    service: str
+    """Through which the session was approved."""
+    age: float
+    """Seconds since the approval."""
+    connection: bool
+    """Whether it is a further connection, which is attached to the session."""
+
+
+def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, now: float) -> Cover | None:
+    """Whether a kept session covers a login, if IAMPASS confirms it.
+
+    `settings` are those of the session's service as they are now, `now` is in seconds since boot.
+    """
+    if kept.revoked or kept.away or kept.approved == 0.0 or not settings.keep:
+        return None
+    same = kept.config == request.config and kept.approver == request.approver
+    if not same or _strength(request.methods) > _strength(kept.methods):
+        return None
+    age = now - kept.approved
+    if (
+        _is_within(kept, request)
+        and request.service in settings.covers.services
+        and 0 <= age < settings.covers.within
+    ):
+        return Cover(kept.id, kept.service, age, connection=False)
+    if settings.covers_connections and _is_further_connection(kept, request) and 0 <= age < settings.longest:
+        return Cover(kept.id, kept.service, age, connection=True)
+    return None
+
+
+def _is_within(kept: KeptSession, request: CoverRequest) -> bool:
+    """Whether the kernel says that the application runs in an attached login session, as the user of that login."""
+    if kept.state is not State.OPEN or request.audit_session is None or request.real_uid is None:
+        return False
+    place = request.audit_session, request.real_uid
+    return any((login.audit_session, login.uid) == place for login in kept.attached)
+
+
+def _is_further_connection(kept: KeptSession, request: CoverRequest) -> bool:
+    """Whether the same user comes through the same service from the same address, and with a key that is known."""
+    if kept.state not in (State.APPROVED, State.OPEN) or not request.address:
+        return False
+    origin = request.address, request.user, request.service
+    if origin != (kept.address, kept.user, kept.service):
+        return False
+    return request.key is None or request.key in {kept.key, *(login.key for login in kept.attached)}
+
+
+def _strength(methods: tuple[str, ...]) -> int:
+    """The place of the weakest method that is allowed. Where IAMPASS chooses, it can be the weakest of all."""
+    return min((METHODS.index(method) for method in methods), default=0)

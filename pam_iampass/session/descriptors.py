@@ -1,0 +1,140 @@
+"""The pidfds of attached logins: they become readable when the process ends, without any right over it (pidfd_open(2)).
+
+systemd keeps a copy of each over a restart of the agent (FDSTORE in sd_notify(3)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import socket
+import threading
+from dataclasses import dataclass
+
+#: How long systemd may take to accept a message. Seconds.
+PATIENCE = 1.0
+_FIRST_PASSED = 3  # SD_LISTEN_FDS_START
+_NAME = re.compile(r"([0-9a-f]{32})\.([1-9][0-9]{0,9})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process whose end is waited for."""
+
+    session: str
+    """The id of the kept session."""
+    pid: int
+    attached: bool = True
+    """Whether it is that of an attached login; otherwise the application whose login was approved."""
+
+    @property
+    def name(self) -> str:
+        """The name in systemd's store."""
+        return f"{self.session}.{self.pid}"
+
+
+class Descriptors:
+    """Watches processes. Every method may be called in any thread, `wait` in one at a time."""
+
+    def __init__(self, notify_socket: str | None = None) -> None:
+        """`notify_socket` is where systemd listens; None for that in the environment."""
+        address = os.environ.get("NOTIFY_SOCKET", "") if notify_socket is None else notify_socket
+        self._systemd = "\0" + address[1:] if address.startswith("@") else address
+        self._lock = threading.Lock()
+        self._epoll = select.epoll()
+        self._awake, self._waker = os.pipe()
+        for descriptor in (self._awake, self._waker):
+            os.set_blocking(descriptor, False)
+        self._epoll.register(self._awake, select.EPOLLIN)
+        self._processes: dict[int, Process] = {}
+        self._by_process: dict[Process, int] = {}
+
+    def add(self, process: Process, pidfd: int, *, stored: bool = False) -> None:
+        """Watch a process. Takes over `pidfd`. `stored` is whether systemd has it already."""
+        with self._lock:
+            self._forget(self._by_process.get(process))
+            self._processes[pidfd], self._by_process[process] = process, pidfd
+            self._epoll.register(pidfd, select.EPOLLIN)
+        if process.attached and not stored:
+            # FDPOLL=0: systemd would drop the descriptor when the process ends.
+            self._notify(f"FDSTORE=1\nFDPOLL=0\nFDNAME={process.name}", [pidfd])
+
+    def remove(self, process: Process) -> None:
+        """Watch a process no longer."""
+        with self._lock:
+            self._forget(self._by_process.get(process))
+        if process.attached:
+            self.discard(process.name)
+
+    def remove_all(self, session: str) -> None:
+        """Watch no process of the session any longer."""
+        with self._lock:
+            found = [process for process in self._by_process if process.session == session]
+        for process in found:
+            self.remove(process)
+
+    def remove_applications(self, session: str) -> None:
+        """The login session has been opened: whether the application ends matters no more by itself."""
+        with self._lock:
+            found = [each for each in self._by_process if each.session == session and not each.attached]
+        for process in found:
+            self.remove(process)
+
+    def discard(self, name: str) -> None:
+        """Have systemd close a descriptor in its store."""
+        self._notify(f"FDSTOREREMOVE=1\nFDNAME={name}", [])
+
+    def wake(self) -> None:
+        """Make `wait` return."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._waker, b".")
+
+    def wait(self, seconds: float) -> list[Process]:
+        """The processes that have ended, as soon as there are any, or after `seconds`. They are watched no longer."""
+        ready = [descriptor for descriptor, _event in self._epoll.poll(seconds)]
+        if self._awake in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._awake, 4096)
+        with self._lock:
+            ended = [self._processes[descriptor] for descriptor in ready if descriptor in self._processes]
+        for process in ended:
+            self.remove(process)
+        return ended
+
+    def _forget(self, descriptor: int | None) -> None:
+        if descriptor is not None:
+            self._epoll.unregister(descriptor)
+            del self._by_process[self._processes.pop(descriptor)]
+            os.close(descriptor)
+
+    def _notify(self, state: str, descriptors: list[int]) -> None:
+        if not self._systemd:
+            return
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.settimeout(PATIENCE)
+            sender.connect(self._systemd)
+            if descriptors:
+                socket.send_fds(sender, [state.encode()], descriptors)
+            else:
+                sender.send(state.encode())
+
+
+def stored() -> dict[str, int]:
+    """The descriptors that systemd has kept for this process, by name (sd_listen_fds_with_names(3)).
+
+    The agent's own socket is passed in the same way, under another name.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return {}
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    found: dict[str, int] = {}
+    for number, name in enumerate(names[: int(os.environ.get("LISTEN_FDS", "0"))]):
+        descriptor = _FIRST_PASSED + number
+        if _NAME.fullmatch(name):
+            os.set_inheritable(descriptor, False)
+            if name in found:
+                os.close(found[name])
+            found[name] = descriptor
+    return found

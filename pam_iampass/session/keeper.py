@@ -1,0 +1,254 @@
+"""Keeps IAMPASS sessions for as long as the logins that they belong to (docs/sessions.md). One in the agent."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Callable
+
+from pam_iampass.audit.journal import WARNING
+from pam_iampass.client import Deadline, Status
+from pam_iampass.client.errors import IampassError
+from pam_iampass.enforcer import protocol as enforcer
+from pam_iampass.errors import PamIampassError, StateError
+from pam_iampass.session import life
+from pam_iampass.session.covers import Cover, CoverRequest, cover
+from pam_iampass.session.descriptors import Descriptors, Process
+from pam_iampass.session.entry import Entry, Task
+from pam_iampass.session.kept_session import KeptSession, State, StoredLogin
+from pam_iampass.session.pacing import Pacing
+from pam_iampass.session.tasks import Ask, Connect, Tasks, status_of
+from pam_iampass.session.workers import Workers
+
+if TYPE_CHECKING:
+    from pam_iampass.config.session_settings import SessionSettings
+    from pam_iampass.session.attached import AttachedLogin
+    from pam_iampass.session.registry import Registry
+
+#: Threads that ask IAMPASS.
+CALLERS = 8
+#: Threads that wait for the enforcer, which takes 5 s to end a login.
+ENFORCERS = 16
+#: How often it is looked for what an administrator wants ended. Seconds.
+TICK = 0.5
+#: How long the agent, when it stops, tells IAMPASS of sessions that have just ended. Seconds.
+STOP_TIMEOUT = 8.0
+
+
+class KeptSessions:
+    """All kept sessions. Every method may be called in any thread."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        connect: Connect,
+        *,
+        ask: Ask = enforcer.ask,
+        descriptors: Descriptors | None = None,
+        pacing: Pacing | None = None,
+    ) -> None:
+        self._registry = registry
+        self._connect = connect
+        self._descriptors = descriptors or Descriptors()
+        self._pacing = pacing or Pacing()
+        self._tasks = Tasks(registry, self._pacing, connect, ask)
+        self._callers, self._enforcers = Workers(CALLERS), Workers(ENFORCERS)
+        self._thread: threading.Thread | None = None
+        self._stop_at: float | None = None
+        registry.on_change = self._changed
+
+    # The login that begins a session
+
+    def begin(self, kept: KeptSession) -> None:
+        """Remember a session whose request is on the phone, so that it is ended whatever happens to this process.
+
+        Raises StateError.
+        """
+        self._registry.add(Entry(kept, poll_at=float("inf")))
+
+    def approve(self, ident: str, application: int | None, pid: int, key: str | None) -> None:
+        """The phone has approved. `application` is a pidfd whose end means that no login session will be opened.
+
+        Takes over `application`.
+        """
+        registry = self._registry
+        if application is not None:
+            self._descriptors.add(Process(ident, pid, attached=False), application)
+        now, since = registry.clock(), registry.wall_clock()
+        registry.change(ident, lambda kept: life.approved(kept, now, since, key))
+
+    def drop(self, ident: str) -> None:
+        """The login was not approved, and has ended its session itself."""
+        self._registry.forget(ident)
+
+    # The session phase
+
+    def opened(self, session: str, login: AttachedLogin) -> bool:
+        """See `attached.Attachments`."""
+        registry = self._registry
+        stored = StoredLogin(
+            *(login.pid, login.user, login.uid, login.service, login.audit_session, login.xdg_session),
+            *(login.tty, login.rhost, login.key, registry.wall_clock()),
+        )
+        with registry.lock:
+            entry = registry.entries.get(session)
+            if entry is None or stored not in life.opened(entry.kept, stored).kept.attached:
+                os.close(login.pidfd)
+                return False
+            self._descriptors.add(Process(session, login.pid), login.pidfd)
+            self._descriptors.remove_applications(session)
+            if entry.kept.state is State.APPROVED:
+                entry.answered_at = registry.clock()
+                entry.poll_at = self._pacing.first(registry.clock(), entry.kept.rules.check)
+            registry.change(session, lambda kept: life.opened(kept, stored))
+        return True
+
+    def closed(self, session: str, pid: int) -> None:
+        """See `attached.Attachments`."""
+        self._descriptors.remove(Process(session, pid))
+        self._registry.change(session, lambda kept: life.login_over(kept, pid))
+
+    # Covers
+
+    def candidates(self, request: CoverRequest, settings: Callable[[str], SessionSettings]) -> list[Cover]:
+        """The sessions that may cover a login, the youngest first. `settings` are those of a service now."""
+        registry = self._registry
+        with registry.lock:
+            kept = [
+                entry.kept for entry in registry.entries.values() if entry.kept.approver == request.approver
+            ]
+        now = registry.clock()
+        found = [cover(each, request, settings(each.service), now) for each in kept]
+        return sorted(filter(None, found), key=lambda each: each.age)
+
+    def confirm(self, candidate: Cover, deadline: Deadline) -> bool:
+        """Ask IAMPASS whether the session is active; if so, it covers the login, which is counted."""
+        registry = self._registry
+        with registry.lock:
+            entry = registry.entries.get(candidate.session)
+        if entry is None:
+            return False
+        try:
+            active = status_of(entry.kept, self._connect, deadline) is Status.active
+        except (IampassError, PamIampassError, ValueError):
+            return False
+        with registry.lock:
+            if not active and not entry.busy:
+                entry.poll_at = registry.clock()
+                registry.schedule(entry)
+            before = entry.kept.covered
+            if active:
+                registry.change(entry.kept.id, lambda kept: life.covered(kept, registry.wall_clock()))
+            return entry.kept.covered > before
+
+    # The process
+
+    def start(self, descriptors: dict[str, int]) -> None:
+        """Go on with the sessions of an agent that has ended. `descriptors` are those that systemd has kept."""
+        registry = self._registry
+        try:
+            registry.store.make()
+            found, broken = registry.store.all()
+        except StateError as error:
+            registry.journal.note(error.diagnostics(), WARNING)
+            found, broken = [], []
+        for name in broken:
+            registry.journal.note(f"{registry.store.path}/{name} is not the file of a kept session", WARNING)
+        for kept in found:
+            self._resume(kept, descriptors)
+        for name, descriptor in descriptors.items():
+            os.close(descriptor)
+            self._descriptors.discard(name)
+
+    def stop(self) -> None:
+        """Tell IAMPASS of the sessions that have just ended. All others go on in the next agent."""
+        with self._registry.lock:
+            thread, self._stop_at = self._thread, time.monotonic() + STOP_TIMEOUT
+        if thread is not None:
+            self._descriptors.wake()
+            thread.join(STOP_TIMEOUT + 1.0)
+
+    def _resume(self, kept: KeptSession, descriptors: dict[str, int]) -> None:
+        registry = self._registry
+        now = registry.clock()
+        entry = Entry(kept, self._pacing.first(now, kept.rules.check), answered_at=now)
+        with registry.lock:
+            registry.entries[kept.id] = entry
+            registry.schedule(entry)
+        registry.change(kept.id, life.not_approved)
+        for login in kept.attached:
+            process = Process(kept.id, login.pid)
+            pidfd, known = descriptors.pop(process.name, None), True
+            if pidfd is None:
+                pidfd, known = _pidfd(login.pid), False
+            if pidfd is None:
+                registry.change(kept.id, lambda each, pid=login.pid: life.login_over(each, pid))  # type: ignore[misc]
+            else:
+                self._descriptors.add(process, pidfd, stored=known)
+
+    def _changed(self, entry: Entry) -> None:
+        if entry.kept.id not in self._registry.entries:
+            self._descriptors.remove_all(entry.kept.id)
+        if self._thread is None and self._registry.entries and self._stop_at is None:
+            self._thread = threading.Thread(target=self._run, daemon=True, name="sessions")
+            self._thread.start()
+        self._descriptors.wake()
+
+    def _run(self) -> None:
+        """Watch until there is no session any more."""
+        registry, seen = self._registry, 0
+        while True:
+            for process in self._descriptors.wait(min(registry.wait(), TICK)):
+                self._process_ended(process)
+            if seen != (seen := registry.store.version()):
+                self._end_requested()
+            for entry, task in registry.take_due():
+                self._hand_out(entry, task)
+            if self._is_finished():
+                return
+
+    def _is_finished(self) -> bool:
+        with self._registry.lock:
+            entries, now = self._registry.entries, self._registry.clock()
+            finished = not entries
+            if self._stop_at is not None:
+                telling = (each.next_task() for each in entries.values() if each.kept.state is State.ENDING)
+                finished = time.monotonic() > self._stop_at or not any(
+                    task is Task.TELL and at <= now for at, task in telling
+                )
+            if finished:
+                self._thread = None
+            return finished
+
+    def _process_ended(self, process: Process) -> None:
+        if process.attached:
+            self._registry.change(process.session, lambda kept: life.login_over(kept, process.pid))
+        else:
+            self._registry.change(process.session, life.not_opened)
+
+    def _end_requested(self) -> None:
+        registry = self._registry
+        try:
+            for ident in registry.store.to_end():
+                registry.change(ident, life.administrator)
+                registry.store.end_is_seen(ident)
+        except StateError as error:
+            registry.journal.note(error.diagnostics(), WARNING)
+
+    def _hand_out(self, entry: Entry, task: Task) -> None:
+        if self._stop_at is not None and task is not Task.TELL:
+            return
+        workers = self._enforcers if task is Task.ENFORCE else self._callers
+        try:
+            workers.submit(lambda: self._tasks.do(entry, task))
+        except RuntimeError:  # out of threads
+            self._registry.done(entry)
+
+
+def _pidfd(pid: int) -> int | None:
+    """A pidfd of a process whose descriptor was lost; None if it has ended."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None

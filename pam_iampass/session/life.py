@@ -1,0 +1,189 @@
+"""The life of a kept session: what each event changes, in which state. Pure functions; the keeper carries them out.
+
+Only `closed` and `away` come from IAMPASS, and only after it has reported them twice. An outage is no event.
+`docs/session-life.md` is made from these functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pam_iampass.config.value_types import Enforcement
+from pam_iampass.enforcer.protocol import Reason, Verb
+from pam_iampass.outcome import SessionEvent
+from pam_iampass.session.kept_session import EndCause, KeptSession, State, StoredLogin
+
+_VERBS = {Enforcement.END: Verb.END, Enforcement.LOCK: Verb.LOCK, Enforcement.REVOKE: Verb.REVOKE}
+_REASONS = {
+    EndCause.PHONE: Reason.CLOSED,
+    EndCause.AWAY: Reason.AWAY,
+    EndCause.ADMINISTRATOR: Reason.ADMINISTRATOR,
+    EndCause.LONGEST: Reason.LONGEST,
+}
+_WHAT = {
+    Verb.END: "its logins are ended",
+    Verb.LOCK: "its logins are locked",
+    Verb.UNLOCK: "its logins are unlocked",
+    Verb.REVOKE: "it covers nothing any more",
+}
+_ENDED = {
+    EndCause.LOGIN: "the login is over",
+    EndCause.NOT_OPENED: "no login session was opened after the approval",
+    EndCause.PHONE: "it was ended on the phone or at IAMPASS",
+    EndCause.AWAY: "the phone is no longer near",
+    EndCause.ADMINISTRATOR: "an administrator ended it",
+    EndCause.LONGEST: "it was kept as long as the settings allow",
+    EndCause.NOT_APPROVED: "the login that began it was not approved",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an event leads to."""
+
+    kept: KeptSession
+    """As it is afterwards."""
+    record: SessionEvent | None = None
+    """The audit record to write."""
+    reason: str = ""
+    """For that record."""
+
+
+def approved(kept: KeptSession, now: float, since: float, key: str | None) -> Step:
+    """The phone has approved the login, `now` in seconds since boot, `since` in Unix time."""
+    if kept.state is not State.ASKED:
+        return Step(kept)
+    return Step(replace(kept, state=State.APPROVED, approved=now, since=since, status_since=since, key=key))
+
+
+def not_approved(kept: KeptSession) -> Step:
+    """Nobody waits for the approval any more."""
+    return _ended(kept, EndCause.NOT_APPROVED) if kept.state is State.ASKED else Step(kept)
+
+
+def opened(kept: KeptSession, login: StoredLogin) -> Step:
+    """A login session was opened, and is attached. Where the session has been ended meanwhile, so is the login."""
+    if kept.state is State.ASKED or kept.ended_by in (
+        EndCause.LOGIN,
+        EndCause.NOT_OPENED,
+        EndCause.NOT_APPROVED,
+    ):
+        return Step(kept)
+    others = tuple(each for each in kept.attached if each.pid != login.pid)
+    kept = replace(kept, attached=(*others, login))
+    if kept.state is State.ENDING:
+        return Step(_enforcing(kept))
+    if kept.away:
+        kept = replace(kept, wanted=_VERBS[kept.rules.when_away], why=Reason.AWAY)
+    reason = "another login is attached" if others else ""
+    return Step(replace(kept, state=State.OPEN), SessionEvent.OPENED, reason)
+
+
+def login_over(kept: KeptSession, pid: int) -> Step:
+    """An attached login is over. With the last one the session ends."""
+    attached = tuple(each for each in kept.attached if each.pid != pid)
+    if len(attached) == len(kept.attached):
+        return Step(kept)
+    kept = replace(kept, attached=attached)
+    if attached:
+        return Step(kept)
+    if kept.state is State.ENDING:
+        return Step(replace(kept, wanted=None))
+    return _ended(kept, EndCause.LOGIN)
+
+
+def not_opened(kept: KeptSession) -> Step:
+    """The application has ended, or has opened no login session for too long."""
+    return _ended(kept, EndCause.NOT_OPENED) if kept.state is State.APPROVED else Step(kept)
+
+
+def longest(kept: KeptSession) -> Step:
+    """It has been kept as long as the settings allow."""
+    if kept.state not in (State.APPROVED, State.OPEN):
+        return Step(kept)
+    return _ended(kept, EndCause.LONGEST)
+
+
+def administrator(kept: KeptSession) -> Step:
+    """An administrator wants it ended."""
+    return Step(kept) if kept.state is State.ENDING else _ended(kept, EndCause.ADMINISTRATOR)
+
+
+def active(kept: KeptSession, since: float) -> Step:
+    """IAMPASS reports `active`."""
+    if kept.state is not State.OPEN:
+        return Step(kept)
+    kept = _reported(kept, "active", since)
+    if not kept.away:
+        return Step(kept)
+    kept = replace(kept, away=False)
+    if kept.locked and kept.rules.unlock_on_return:
+        kept = replace(kept, locked=False, wanted=Verb.UNLOCK, why=Reason.BACK)
+        return Step(kept, SessionEvent.BACK, _WHAT[Verb.UNLOCK])
+    return Step(kept, SessionEvent.BACK)
+
+
+def away(kept: KeptSession, since: float) -> Step:
+    """IAMPASS has reported twice that the phone is no longer near."""
+    if kept.state is not State.OPEN:
+        return Step(kept)
+    kept = _reported(kept, "walkaway", since)
+    if kept.away:
+        return Step(kept)
+    if kept.rules.when_away is Enforcement.END:
+        return _ended(kept, EndCause.AWAY)
+    verb = _VERBS[kept.rules.when_away]
+    kept = replace(kept, away=True, revoked=True, wanted=verb, why=Reason.AWAY, locked=verb is Verb.LOCK)
+    return Step(kept, SessionEvent.AWAY, _WHAT[verb])
+
+
+def closed(kept: KeptSession, status: str, since: float) -> Step:
+    """IAMPASS has reported twice that the session is over, with this status."""
+    if kept.state is not State.OPEN:
+        return Step(kept)
+    return _ended(replace(_reported(kept, status, since), told=True), EndCause.PHONE, f" (status {status})")
+
+
+def covered(kept: KeptSession, now: float) -> Step:
+    """It has covered a login, `now` in Unix time."""
+    if kept.revoked or kept.state not in (State.APPROVED, State.OPEN):
+        return Step(kept)
+    return Step(replace(kept, covered=kept.covered + 1, last_covered=now))
+
+
+def told(kept: KeptSession) -> Step:
+    """IAMPASS has ended the session, or knows it no longer."""
+    return Step(replace(kept, told=True))
+
+
+def enforced(kept: KeptSession, verb: Verb, *, anything: bool) -> Step:
+    """The enforcer has done `verb`; `anything` is whether there was a login session to do it to.
+
+    An end is wanted until the logins are over; what else was wanted has been done once and for all.
+    """
+    if kept.wanted is not verb or (verb is Verb.END and anything):
+        return Step(kept)
+    kept = replace(kept, wanted=None, why=None)
+    return Step(replace(kept, attached=()) if kept.state is State.ENDING else kept)
+
+
+def _ended(kept: KeptSession, cause: EndCause, detail: str = "") -> Step:
+    asked = kept.state is State.ASKED
+    kept = replace(kept, state=State.ENDING, ended_by=cause, revoked=True, away=False)
+    kept = _enforcing(replace(kept, wanted=None, why=None))
+    reason = _ENDED[cause] + detail
+    if kept.wanted is not None:
+        reason = f"{reason}; {_WHAT[kept.wanted]}"
+    return Step(kept) if asked else Step(kept, SessionEvent.ENDED, reason)
+
+
+def _enforcing(kept: KeptSession) -> KeptSession:
+    """An ended session, with what has to be done to its logins."""
+    if kept.ended_by not in _REASONS or not kept.attached:
+        return kept
+    action = kept.rules.when_away if kept.ended_by is EndCause.AWAY else kept.rules.when_closed
+    return replace(kept, wanted=_VERBS[action], why=_REASONS[kept.ended_by])
+
+
+def _reported(kept: KeptSession, status: str, since: float) -> KeptSession:
+    return kept if kept.status == status else replace(kept, status=status, status_since=since)

@@ -1,0 +1,55 @@
+"""When kept sessions are polled: spread over time, and hardly at all while IAMPASS cannot be reached."""
+
+from __future__ import annotations
+
+import random
+from typing import Callable
+
+from pam_iampass.client.errors import IampassError, Unavailable
+
+#: After so many failures in a row, of any sessions, all polls pause.
+FAILURES = 3
+#: How long they pause; then one poll finds out more. Seconds.
+PAUSE = 5.0
+#: The longest pause that IAMPASS can ask for. Seconds.
+LONGEST_PAUSE = 900.0
+#: How soon a status other than active is looked at again. Seconds.
+SECOND_LOOK = 2.0
+
+
+class Pacing:
+    """The times of polls, in seconds since boot. Guarded by the lock of the registry."""
+
+    def __init__(self, chance: Callable[[], float] = random.random) -> None:
+        """`chance` is a number from 0 to 1."""
+        self._chance = chance
+        self._failures = 0
+        self.paused_until = 0.0
+
+    def first(self, now: float, check: float) -> float:
+        """The first poll of a session: sessions that began together are not polled together."""
+        return now + check * self._chance()
+
+    def next(self, due: float, now: float, check: float) -> float:
+        """The poll after the one that was due at `due`. A session keeps its place within `check`, unless it is late."""
+        return due + check if now < due + check / 2 else self.first(now, check)
+
+    def postponed(self, now: float, check: float) -> float:
+        """The poll of a session that was due during a pause: spread over the time after it."""
+        return max(self.paused_until, now) + check * self._chance()
+
+    def answered(self) -> None:
+        """IAMPASS has answered a poll."""
+        self._failures, self.paused_until = 0, 0.0
+
+    def failed(self, error: Exception, now: float) -> None:
+        """A poll has failed."""
+        if not isinstance(error, IampassError):
+            return
+        asked = error.retry_after if isinstance(error, Unavailable) else None
+        if asked is not None:
+            self.paused_until = max(self.paused_until, now + min(asked, LONGEST_PAUSE))
+        if isinstance(error, Unavailable) and error.status is None:
+            self._failures += 1
+            if self._failures >= FAILURES:
+                self.paused_until = max(self.paused_until, now + PAUSE)

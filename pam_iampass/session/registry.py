@@ -1,0 +1,136 @@
+"""All kept sessions of the agent: in memory, in files, and in the order of what is due."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from typing import Callable
+
+from pam_iampass.audit.journal import ERROR, Journal, SessionRecord
+from pam_iampass.errors import StateError
+from pam_iampass.outcome import SessionEvent
+from pam_iampass.session.entry import Entry, Task
+from pam_iampass.session.kept_session import EndCause, KeptSession
+from pam_iampass.session.life import Step
+from pam_iampass.session.store import SessionStore
+from pam_iampass.system.boot import since_boot
+
+
+class Registry:
+    """The sessions. Every method may be called in any thread."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        journal: Journal,
+        *,
+        clock: Callable[[], float] = since_boot,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock` is in seconds since boot, `wall_clock` in Unix time."""
+        self.store = store
+        self.journal = journal
+        self.clock = clock
+        self.wall_clock = wall_clock
+        self.lock = threading.RLock()
+        self.entries: dict[str, Entry] = {}
+        self.on_change: Callable[[Entry], None] = lambda _entry: None
+        """Called under the lock where a session has changed, or is new or forgotten."""
+        self._due: list[tuple[float, str]] = []
+
+    def add(self, entry: Entry) -> None:
+        """A new session, or one that was read from its file. Raises StateError where it cannot be stored."""
+        with self.lock:
+            self.store.write(entry.kept)
+            self.entries[entry.kept.id] = entry
+            self.schedule(entry)
+
+    def change(self, ident: str, event: Callable[[KeptSession], Step]) -> KeptSession | None:
+        """Carry out an event (`life`); returns the session as it is then, None if it is unknown."""
+        with self.lock:
+            entry = self.entries.get(ident)
+            if entry is None:
+                return None
+            before, step = entry.kept, event(entry.kept)
+            entry.kept = step.kept
+            if step.record is not None:
+                self._record(step.record, step)
+            if step.kept.is_over:
+                self.forget(ident)
+            elif step.kept != before:
+                self._write(step.kept)
+                if step.kept.wanted is not before.wanted:
+                    entry.enforce_at, entry.enforcements = 0.0, 0
+                self.schedule(entry)
+            return step.kept
+
+    def forget(self, ident: str) -> None:
+        """Keep the session no longer."""
+        with self.lock:
+            entry = self.entries.pop(ident, None)
+            if entry is not None:
+                self.remove_file(ident)
+                self.on_change(entry)
+
+    def schedule(self, entry: Entry) -> None:
+        """Put the session in the order of what is due, after its times have changed."""
+        due, task = entry.next_task()
+        if task is not None:
+            heapq.heappush(self._due, (due, entry.kept.id))
+        self.on_change(entry)
+
+    def take_due(self) -> list[tuple[Entry, Task]]:
+        """The sessions with a task that is due now. They are busy until `done`."""
+        taken = []
+        with self.lock:
+            now = self.clock()
+            while self._due and self._due[0][0] <= now:
+                _due, ident = heapq.heappop(self._due)
+                entry = self.entries.get(ident)
+                if entry is None or entry.busy:
+                    continue
+                due, task = entry.next_task()
+                if task is not None and due <= now:
+                    entry.busy = True
+                    taken.append((entry, task))
+        return taken
+
+    def done(self, entry: Entry) -> None:
+        """The task of the session has been done, or was put off."""
+        with self.lock:
+            entry.busy = False
+            if entry.kept.id in self.entries:
+                self.schedule(entry)
+
+    def wait(self) -> float:
+        """Seconds until a task is due."""
+        with self.lock:
+            return max(self._due[0][0] - self.clock(), 0.0) if self._due else 3600.0
+
+    def remove_file(self, ident: str) -> None:
+        try:
+            self.store.remove(ident)
+        except StateError as error:
+            self.journal.note(error.diagnostics(), ERROR)
+
+    def _write(self, kept: KeptSession) -> None:
+        try:
+            self.store.write(kept)
+        except StateError as error:  # it is kept all the same, until this process ends
+            self.journal.note(error.diagnostics(), ERROR)
+
+    def _record(self, event: SessionEvent, step: Step) -> None:
+        kept = step.kept
+        warning = event is SessionEvent.AWAY or kept.ended_by not in (
+            None,
+            EndCause.LOGIN,
+            EndCause.NOT_OPENED,
+        )
+        self.journal.session(
+            SessionRecord(
+                *(event, kept.id, kept.user, kept.approver, kept.service, kept.rhost),
+                step.reason,
+                warning,
+            )
+        )

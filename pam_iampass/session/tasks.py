@@ -1,0 +1,165 @@
+"""What is done about kept sessions: asking IAMPASS, telling it, and having the enforcer act."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from pam_iampass.audit.journal import ERROR, WARNING, SessionRecord
+from pam_iampass.client import AuthenticationAPI, Deadline, Session, Status
+from pam_iampass.client.errors import IampassError, NotFound, Unavailable
+from pam_iampass.enforcer.protocol import EnforcerUnavailable, Reason, Reply, Request, Result
+from pam_iampass.errors import PamIampassError
+from pam_iampass.outcome import SessionEvent
+from pam_iampass.session import life
+from pam_iampass.session.entry import Entry, Task
+from pam_iampass.session.kept_session import KeptSession, State
+from pam_iampass.session.pacing import SECOND_LOOK, Pacing
+from pam_iampass.session.registry import Registry
+
+#: The longest that one call to IAMPASS may take. Seconds.
+CALL_TIMEOUT = 5.0
+#: How long IAMPASS keeps a session after `longest`. Seconds.
+SESSION_MARGIN = 30
+#: How long IAMPASS gives no usable answer before the journal says so. Seconds.
+SILENCE = 3600.0
+#: How long until the enforcer is asked again: an end takes 5 s and is wanted until the login is over. Seconds.
+ENFORCE_INTERVAL = 5.0
+LONGEST_ENFORCE_INTERVAL = 60.0
+
+#: The API of the settings in a file. Raises PamIampassError.
+Connect = Callable[[str], AuthenticationAPI]
+#: `enforcer.protocol.ask`, or a substitute.
+Ask = Callable[[Request], Reply]
+
+
+def status_of(kept: KeptSession, connect: Connect, deadline: Deadline) -> Status:
+    """What IAMPASS says about a session now. Raises IampassError, PamIampassError and ValueError."""
+    return _session(kept, connect).get_status(deadline, attempts=1)
+
+
+def _session(kept: KeptSession, connect: Connect) -> Session:
+    return Session.Schema(connect(kept.config)).loads(kept.session)
+
+
+class Tasks:
+    """Does the tasks of entries that are busy meanwhile. Nothing here raises."""
+
+    def __init__(self, registry: Registry, pacing: Pacing, connect: Connect, ask: Ask) -> None:
+        self._registry = registry
+        self._pacing = pacing
+        self._connect = connect
+        self._ask = ask
+        self._silence_reported = False
+
+    def do(self, entry: Entry, task: Task) -> None:
+        """Do a task, and put the entry back in order."""
+        try:
+            _DO[task](self, entry)
+        except Exception as error:  # noqa: BLE001 - one session must not end the keeping of the others
+            self._registry.journal.note(f"a kept session: {type(error).__name__} in {task.value}", ERROR)
+            later = self._registry.clock() + LONGEST_ENFORCE_INTERVAL
+            entry.poll_at, entry.tell_at, entry.enforce_at = (later,) * 3
+        finally:
+            self._registry.done(entry)
+
+    def _end_unopened(self, entry: Entry) -> None:
+        self._registry.change(entry.kept.id, life.not_opened)
+
+    def _end_longest(self, entry: Entry) -> None:
+        self._registry.change(entry.kept.id, life.longest)
+
+    def _poll(self, entry: Entry) -> None:
+        registry, pacing, kept = self._registry, self._pacing, entry.kept
+        now, check = registry.clock(), kept.rules.check
+        if now < pacing.paused_until:
+            entry.poll_at = pacing.postponed(now, check)
+            return
+        entry.poll_at = pacing.next(entry.poll_at, now, check)
+        try:
+            status = status_of(kept, self._connect, Deadline.after(CALL_TIMEOUT))
+        except (IampassError, PamIampassError, ValueError) as error:
+            self._failed(entry, error)
+            return
+        with registry.lock:
+            pacing.answered()
+            entry.answered_at = registry.clock()
+        self._answered(entry, status)
+
+    def _answered(self, entry: Entry, status: Status) -> None:
+        """Only what is reported twice in a row ends or locks anything."""
+        registry, since, ident = self._registry, self._registry.wall_clock(), entry.kept.id
+        if status is Status.active:
+            entry.suspect = None
+            registry.change(ident, lambda kept: life.active(kept, since))
+        elif status.in_progress:
+            entry.suspect = None
+        elif entry.suspect is None or entry.suspect.away is not status.away:
+            entry.suspect, entry.poll_at = status, registry.clock() + SECOND_LOOK
+        elif status.away:
+            registry.change(ident, lambda kept: life.away(kept, since))
+        else:
+            registry.change(ident, lambda kept: life.closed(kept, status.name, since))
+
+    def _failed(self, entry: Entry, error: Exception) -> None:
+        """Nothing happens to anybody; after an hour the journal says so, once."""
+        registry = self._registry
+        with registry.lock:
+            now = registry.clock()
+            self._pacing.failed(error, now)
+            entry.suspect = None
+            silent = [each for each in registry.entries.values() if _silent(each, now)]
+            report, self._silence_reported = bool(silent) and not self._silence_reported, bool(silent)
+        if report:
+            why = error.diagnostics() if isinstance(error, (IampassError, PamIampassError)) else str(error)
+            kept, count = silent[0].kept, len(silent)
+            others = f" (and about {count - 1} others)" if count > 1 else ""
+            people = kept.user, kept.approver, kept.service, kept.rhost
+            record = SessionRecord(SessionEvent.SILENT, kept.id, *people, f"{why}{others}", warning=True)
+            registry.journal.session(record)
+
+    def _tell(self, entry: Entry) -> None:
+        registry, kept = self._registry, entry.kept
+        try:
+            _session(kept, self._connect).destroy(Deadline.after(CALL_TIMEOUT), attempts=1)
+        except NotFound:
+            pass
+        except (IampassError, PamIampassError, ValueError) as error:
+            if registry.clock() < kept.ends_at + SESSION_MARGIN:
+                wait = error.retry_after if isinstance(error, Unavailable) else None
+                entry.tell_at = max(
+                    self._pacing.first(registry.clock() + CALL_TIMEOUT, kept.rules.check),
+                    registry.clock() + min(wait or 0.0, SILENCE),
+                )
+                return
+        registry.change(kept.id, life.told)
+
+    def _enforce(self, entry: Entry) -> None:
+        registry, kept, verb = self._registry, entry.kept, entry.kept.wanted
+        if verb is None:
+            return
+        try:
+            reply = self._ask(Request(verb, kept.id, kept.why or Reason.CLOSED))
+        except EnforcerUnavailable as unavailable:
+            reply = Reply(Result.FAILED, unavailable.diagnostics())
+        interval = min(ENFORCE_INTERVAL * 2**entry.enforcements, LONGEST_ENFORCE_INTERVAL)
+        entry.enforcements += 1
+        entry.enforce_at = registry.clock() + interval
+        if reply.result is not Result.FAILED:
+            anything = reply.result is Result.DONE
+            registry.change(kept.id, lambda each: life.enforced(each, verb, anything=anything))
+        elif entry.enforcements == 1:
+            text = f"the enforcer could not {verb.value} the logins of session {kept.id} of {kept.user}"
+            registry.journal.note(f"{text}: {reply.problem}. It is asked again", WARNING)
+
+
+def _silent(entry: Entry, now: float) -> bool:
+    return entry.kept.state is State.OPEN and now - entry.answered_at >= SILENCE
+
+
+_DO = {
+    Task.END_UNOPENED: Tasks._end_unopened,
+    Task.END_LONGEST: Tasks._end_longest,
+    Task.POLL: Tasks._poll,
+    Task.TELL: Tasks._tell,
+    Task.ENFORCE: Tasks._enforce,
+}

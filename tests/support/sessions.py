@@ -1,0 +1,197 @@
+"""An agent that keeps sessions, in a thread of the test, and login sessions that are processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pam_iampass import module
+from pam_iampass.audit.journal import Journal
+from pam_iampass.enforcer.protocol import Reply, Request, Result, Verb
+from pam_iampass.outcome import PamCode, Phase
+from pam_iampass.relay import protocol
+from pam_iampass.relay.agent import Agent
+from pam_iampass.relay.agent_context import SharedContext
+from pam_iampass.relay.protocol import Hello
+from pam_iampass.session.descriptors import Descriptors
+from pam_iampass.session.keeper import KeptSessions
+from pam_iampass.session.kept_session import KeptSession
+from pam_iampass.session.registry import Registry
+from pam_iampass.session.store import SessionStore
+from pam_iampass.system.boot import since_boot
+from tests.support.door import Door, Told
+from tests.support.setting import ME, Setting
+from tests.support.world import wait_until
+
+PATIENCE = 20.0
+#: The program of a login session: it opens it, says so, and ends with its standard input.
+OPENS = """
+import socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+connection.sendall(bytes.fromhex(sys.argv[2]))
+print(connection.recv(100).hex(), flush=True)
+connection.close()
+sys.stdin.read()
+"""
+
+
+class LoginSession:
+    """A process that has opened a login session."""
+
+    def __init__(self, path: Path, items: dict[str, str]) -> None:
+        encoded = protocol.encode_items({name: value.encode() for name, value in items.items()})
+        greeting = Hello(Phase.OPEN_SESSION, 0, ()).encode().encode() + encoded.encode()
+        command = [sys.executable, "-I", "-S", "-c", OPENS, str(path), greeting.hex()]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        answer = bytes.fromhex(self.process.stdout.readline())
+        assert answer == protocol.result(PamCode.IGNORE).encode()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def over(self) -> bool:
+        return self.process.poll() is not None
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """End it, as when the person logs out."""
+        self.process.send_signal(number)
+        self.process.communicate()
+
+
+class Keeping:
+    """The agent. It stands for the machine: `restart` starts another one on the same files."""
+
+    def __init__(self, world: Setting) -> None:
+        self.world = world
+        self.path = world.folder / "pam.sock"
+        self.store = SessionStore(str(world.folder / "sessions"))
+        self.asked: list[Request] = []
+        """What the enforcer was asked for."""
+        self.result = Result.DONE
+        self.logins: list[LoginSession] = []
+        self.ahead = 0.0
+        """Seconds that the machine's clocks are ahead."""
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.path))
+        self._listener.listen(64)
+        self.start()
+
+    def start(self, descriptors: dict[str, int] | None = None) -> None:
+        """Start the agent. `descriptors` are those that systemd has kept."""
+        journal = Journal(self.world.records)
+        self.registry = Registry(self.store, journal, clock=lambda: since_boot() + self.ahead)
+        context = SharedContext(lambda: self.agent.pending, self.world.dirs)
+        self.sessions = KeptSessions(
+            self.registry, context.connect, ask=self._enforce, descriptors=Descriptors("")
+        )
+        context.kept_sessions = self.sessions
+        self.agent = Agent(
+            self._listener.dup(),
+            journal,
+            module,
+            lambda _pending: context,
+            sessions=self.sessions,
+            allowed_uid=os.getuid(),
+        )
+        self.sessions.start(descriptors or {})
+        self._thread = threading.Thread(target=self.agent.run, args=(lambda: None, 0.2))
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.agent.stop()
+        self._thread.join(PATIENCE)
+        self.sessions.stop()
+
+    def restart(self) -> None:
+        """As an upgrade does it."""
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        self.stop()
+        for login in self.logins:
+            if not login.over:
+                login.end(signal.SIGKILL)
+        self._listener.close()
+
+    def _enforce(self, request: Request) -> Reply:
+        self.asked.append(request)
+        if request.verb is Verb.END and self.result is Result.DONE:
+            for login in self.logins:
+                if not login.over:
+                    login.end()
+        return Reply(self.result)
+
+    # Logins
+
+    def door(self, kind: type[Door] = Door, /, **items: str) -> Door:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self.path))
+        named: dict[str, Any] = {"user": ME, "service": "test", "uid": str(os.getuid()), **items}
+        return kind(connection, f"config={self.world.folder / 'iampass.yaml'}", **named)
+
+    def login(self, **items: str) -> Told:
+        return self.door(**items).finish()
+
+    def open(self, session: str, **items: str) -> LoginSession:
+        """The login session of an approved login."""
+        named = {"user": ME, "service": "test", "session": session, "audit_session": "42", **items}
+        login = LoginSession(self.path, named)
+        self.logins.append(login)
+        return login
+
+    def log_in(self, **items: str) -> tuple[str, LoginSession]:
+        """Log in, approved on the phone, and open the session; the id of the kept session."""
+        told = self.login(**items)
+        assert told.code == PamCode.SUCCESS, told
+        assert told.kept is not None
+        return told.kept, self.open(told.kept, **items)
+
+    # What is seen
+
+    def kept(self, session: str) -> KeptSession | None:
+        entry = self.registry.entries.get(session)
+        return None if entry is None else entry.kept
+
+    def wait_until_forgotten(self, session: str) -> None:
+        wait_until(lambda: self.kept(session) is None, "the session is still kept", PATIENCE)
+        assert session not in {kept.id for kept in self.store.all()[0]}
+
+    def events(self) -> list[str]:
+        """The events of sessions in the journal."""
+        return [fields["IAMPASS_EVENT"] for fields in self.world.records.fields if "IAMPASS_EVENT" in fields]
+
+    def wait_for_event(self, event: str) -> dict[str, str]:
+        """The first record of an event."""
+
+        def found() -> dict[str, str] | None:
+            return next(
+                (fields for fields in self.world.records.fields if fields.get("IAMPASS_EVENT") == event), None
+            )
+
+        fields: dict[str, str] = wait_until(found, f"no record of {event}", PATIENCE)
+        return fields
+
+
+@contextlib.contextmanager
+def keeping(world: Setting, **settings: str) -> Iterator[Keeping]:
+    """An agent that keeps the sessions of logins with the settings of `world`."""
+    world.configure(**{"session": "{keep: true, check: 2s, covers: {services: [sudo]}}", **settings})
+    (world.folder / "sessions").mkdir(mode=0o700)
+    found = Keeping(world)
+    try:
+        yield found
+    finally:
+        found.close()

@@ -1,0 +1,71 @@
+"""What doctor finds in the session stacks of services whose IAMPASS sessions are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.config.settings import load
+from pam_iampass.doctor.session_check import findings
+from pam_iampass.doctor.stacks import Stacks
+from pam_iampass.pam.dialect import DEBIAN
+from pam_iampass.pam.stack import PamFiles
+from tests.support.folders import put
+from tests.support.installation import ROOT
+
+SYSTEMD = "session optional pam_systemd.so\n"
+OURS = "session optional pam_iampass.so\n"
+IDS = {
+    SYSTEMD + OURS: [],
+    OURS: [],
+    SYSTEMD: ["session-line-missing"],
+    "session required pam_permit.so\n": ["session-line-missing"],
+    OURS + SYSTEMD: ["session-line-early"],
+    "auth required pam_iampass.so\n" + SYSTEMD: ["session-line-missing"],
+}
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.parametrize("stack", IDS)
+def test_a_kept_session_needs_our_line_after_pam_systemd(
+    trusted_folder: Path, stack: str, keeps: bool
+) -> None:
+    put(trusted_folder / "secret", "s3cret-of-ours\n", 0o600)
+    settings = (
+        f"application_id: app\napplication_secret_file: {trusted_folder / 'secret'}\nserver: https://x.test\n"
+    )
+    if keeps:
+        settings += "services: {sshd: {session: {keep: true}}}\n"
+    put(trusted_folder / "iampass.yaml", settings)
+    (trusted_folder / "pam.d").mkdir()
+    put(trusted_folder / "pam.d" / "common-session", stack)
+    put(trusted_folder / "pam.d" / "sshd", "@include common-session\n")
+    stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset())
+    found = findings(stacks, load(trusted_folder / "iampass.yaml"), ["sshd"])
+    assert [one.kind.id for one in found] == (IDS[stack] if keeps else [])
+
+
+@pytest.mark.parametrize(
+    "template", ["iampass-sshd", "iampass-sshd-password", "iampass-sshd-quiet", "iampass-sudo"]
+)
+@pytest.mark.parametrize("family", ["pam.d", "pam.d-redhat"])
+def test_our_files_have_the_line_where_it_belongs(trusted_folder: Path, family: str, template: str) -> None:
+    put(trusted_folder / "secret", "s3cret-of-ours\n", 0o600)
+    settings = f"application_id: app\napplication_secret_file: {trusted_folder / 'secret'}\nsession: {{keep: true}}\n"
+    put(trusted_folder / "iampass.yaml", settings)
+    (trusted_folder / "pam.d").mkdir()
+    put(trusted_folder / "pam.d" / template, (ROOT / "config" / family / template).read_text())
+    for shared in (
+        "common-auth",
+        "common-account",
+        "common-password",
+        "common-session-noninteractive",
+        "postlogin",
+    ):
+        put(trusted_folder / "pam.d" / shared, "")
+    for shared in ("common-session", "password-auth", "system-auth"):
+        put(trusted_folder / "pam.d" / shared, SYSTEMD)
+    stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset({template}))
+    assert list(findings(stacks, load(trusted_folder / "iampass.yaml"), [template])) == []
+    assert stacks.session_stack(template)

@@ -1,0 +1,204 @@
+"""Which logins a kept session covers, and which it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from pam_iampass.config.session_settings import CoverSettings, SessionSettings
+from pam_iampass.outcome import PamCode
+from pam_iampass.sandbox.faults import HttpStatus, Reset, SessionState
+from pam_iampass.session.covers import Cover, CoverRequest, cover
+from pam_iampass.session.kept_session import KeptSession, State, StoredLogin
+from tests.support.door import AccountDoor
+from tests.support.sessions import Keeping, keeping
+from tests.support.setting import Setting
+from tests.unit.session.test_store import KEPT
+
+SETTINGS = SessionSettings(
+    keep=True, covers_connections=True, covers=CoverSettings(frozenset({"sudo"}), within=60.0)
+)
+LOGIN = StoredLogin(4711, "alice", 1000, "iampass-sshd", 12, "c3", "pts/0", "192.0.2.7", "SHA256:abc", 1.5)
+OPEN = replace(KEPT, attached=(LOGIN,), approved=100.0)
+SUDO = CoverRequest(KEPT.config, "sudo", "alice", "alice", ("device",), real_uid=1000, audit_session=12)
+SSH = CoverRequest(
+    *(KEPT.config, "iampass-sshd", "alice", "alice", ("facial",)),
+    *(0, None, "192.0.2.7", "SHA256:abc"),
+)
+
+
+def covered(
+    kept: KeptSession = OPEN,
+    request: CoverRequest = SUDO,
+    settings: SessionSettings = SETTINGS,
+    now: float = 110.0,
+) -> Cover | None:
+    return cover(kept, request, settings, now)
+
+
+def test_sudo_within_the_login_is_covered() -> None:
+    assert covered() == Cover(KEPT.id, "iampass-sshd", 10.0, connection=False)
+
+
+NOT_COVERED: dict[str, tuple[KeptSession, CoverRequest, SessionSettings, float]] = {
+    "another login session": (OPEN, replace(SUDO, audit_session=13), SETTINGS, 110.0),
+    "no audit session, as in a container or a service": (
+        replace(OPEN, attached=(replace(LOGIN, audit_session=None),)),
+        replace(SUDO, audit_session=None),
+        SETTINGS,
+        110.0,
+    ),
+    "another user in the login session": (OPEN, replace(SUDO, real_uid=1001), SETTINGS, 110.0),
+    "an unknown user": (OPEN, replace(SUDO, real_uid=None), SETTINGS, 110.0),
+    "another approver": (OPEN, replace(SUDO, approver="bob"), SETTINGS, 110.0),
+    "another service": (OPEN, replace(SUDO, service="su"), SETTINGS, 110.0),
+    "other settings": (OPEN, replace(SUDO, config="/etc/other.yaml"), SETTINGS, 110.0),
+    "a stronger method": (
+        replace(OPEN, methods=("device", "facial")),
+        replace(SUDO, methods=("facial",)),
+        SETTINGS,
+        110.0,
+    ),
+    "a method where IAMPASS chose": (replace(OPEN, methods=()), SUDO, SETTINGS, 110.0),
+    "too old": (OPEN, SUDO, SETTINGS, 160.0),
+    "a clock that went back": (OPEN, SUDO, SETTINGS, 99.0),
+    "revoked": (replace(OPEN, revoked=True), SUDO, SETTINGS, 110.0),
+    "away": (replace(OPEN, away=True), SUDO, SETTINGS, 110.0),
+    "not opened": (replace(OPEN, state=State.APPROVED), SUDO, SETTINGS, 110.0),
+    "ending": (replace(OPEN, state=State.ENDING), SUDO, SETTINGS, 110.0),
+    "not approved": (replace(OPEN, state=State.ASKED, approved=0.0), SUDO, SETTINGS, 50.0),
+    "the login is over": (replace(OPEN, attached=()), SUDO, SETTINGS, 110.0),
+    "sessions are kept no longer": (OPEN, SUDO, replace(SETTINGS, keep=False), 110.0),
+    "covers are switched off": (OPEN, SUDO, replace(SETTINGS, covers=CoverSettings()), 110.0),
+    "ssh from another address": (OPEN, replace(SSH, address="192.0.2.8"), SETTINGS, 110.0),
+    "ssh without an address": (replace(OPEN, address=""), replace(SSH, address=""), SETTINGS, 110.0),
+    "ssh with another key": (OPEN, replace(SSH, key="SHA256:def"), SETTINGS, 110.0),
+    "ssh as another user": (OPEN, replace(SSH, user="bob"), SETTINGS, 110.0),
+    "ssh through another service": (OPEN, replace(SSH, service="sshd"), SETTINGS, 110.0),
+    "ssh, switched off": (OPEN, SSH, replace(SETTINGS, covers_connections=False), 110.0),
+    "ssh, revoked": (replace(OPEN, revoked=True), SSH, SETTINGS, 110.0),
+}
+
+
+@pytest.mark.parametrize("case", NOT_COVERED.values(), ids=NOT_COVERED.keys())
+def test_anything_else_is_not_covered(
+    case: tuple[KeptSession, CoverRequest, SessionSettings, float],
+) -> None:
+    assert covered(*case) is None
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [SSH, replace(SSH, key=None), replace(SSH, audit_session=99)],
+    ids=["the same key", "no key known", "whatever login session"],
+)
+def test_a_further_connection_is_covered_from_the_same_address(request_: CoverRequest) -> None:
+    assert covered(OPEN, request_) == Cover(KEPT.id, "iampass-sshd", 10.0, connection=True)
+
+
+def test_a_connection_that_waited_is_covered_before_the_first_has_opened_its_session() -> None:
+    waiting = replace(OPEN, state=State.APPROVED, attached=(), key="SHA256:abc")
+    assert covered(waiting, SSH) is not None
+    assert covered(replace(waiting, key=None), SSH) is None
+
+
+# Logins
+
+
+@pytest.fixture
+def agent(world: Setting) -> Iterator[Keeping]:
+    with keeping(
+        world, session="{keep: true, covers: {services: [sudo]}, covers_connections: true}"
+    ) as found:
+        yield found
+
+
+def outcome(agent: Keeping) -> dict[str, str]:
+    """The record of the last login."""
+    return [fields for fields in agent.world.records.fields if "IAMPASS_OUTCOME" in fields][-1]
+
+
+def test_a_covered_login_is_ignored_without_a_prompt_or_a_request(agent: Keeping) -> None:
+    ident, _login = agent.log_in()
+    told = agent.login(service="sudo", audit_session="42")
+    assert (told.code, told.shown, told.kept) == (PamCode.IGNORE, [], None)
+    assert agent.world.calls.count("start") == 1
+    record = outcome(agent)
+    assert (record["IAMPASS_OUTCOME"], record["IAMPASS_RESULT"]) == ("covered", "ignored")
+    assert record["IAMPASS_SESSION"] == ident
+    assert record["IAMPASS_REASON"].endswith(" s ago through test")
+    kept = agent.kept(ident)
+    assert kept is not None
+    assert kept.covered == 1
+
+
+@pytest.mark.parametrize(
+    "items",
+    [{"audit_session": "43"}, {}, {"audit_session": "4294967295"}, {"audit_session": "42", "uid": "1"}],
+    ids=["another login session", "none", "unset", "another user"],
+)
+def test_a_login_elsewhere_asks_the_phone(agent: Keeping, items: dict[str, str]) -> None:
+    agent.log_in()
+    told = agent.login(service="sudo", **items)
+    assert (told.code, agent.world.calls.count("start")) == (PamCode.SUCCESS, 2)
+    assert outcome(agent)["IAMPASS_OUTCOME"] == "approved"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [SessionState("walkaway"), SessionState("closed"), SessionState("pending"), HttpStatus(503), Reset()],
+    ids=str,
+)
+def test_without_an_active_session_at_this_moment_the_phone_is_asked(agent: Keeping, fault: object) -> None:
+    agent.log_in()
+    agent.world.sandbox.misbehave("poll", fault)  # type: ignore[arg-type]
+    told = agent.login(service="sudo", audit_session="42")
+    assert (told.code, agent.world.calls.count("start")) == (PamCode.SUCCESS, 2)
+
+
+def test_nothing_is_covered_after_the_login(agent: Keeping) -> None:
+    ident, login = agent.log_in()
+    login.end()
+    agent.wait_until_forgotten(ident)
+    assert agent.login(service="sudo", audit_session="42").code == PamCode.SUCCESS
+    assert agent.world.calls.count("start") == 2
+
+
+def test_a_cover_is_bounded_by_the_age_of_the_approval(agent: Keeping) -> None:
+    agent.log_in()
+    agent.ahead = 901.0
+    assert agent.login(service="sudo", audit_session="42").code == PamCode.SUCCESS
+
+
+SSHD = {"ssh_auth_info": "", "ssh_connection": "192.0.2.7 1 192.0.2.1 22", "rhost": "192.0.2.7"}
+
+
+def test_a_further_connection_belongs_to_the_same_session(agent: Keeping) -> None:
+    ident, first = agent.log_in(**SSHD, audit_session="42")
+    told = agent.login(**{**SSHD, "ssh_connection": "192.0.2.7 2 192.0.2.1 22"})
+    assert (told.code, told.kept, told.asked) == (PamCode.IGNORE, ident, [])
+    second = agent.open(ident, audit_session="43")
+    assert agent.login(service="sudo", audit_session="43").code == PamCode.IGNORE
+    first.end()
+    assert agent.login(service="sudo", audit_session="43").code == PamCode.IGNORE
+    assert agent.world.open_sessions == 1
+    second.end()
+    agent.wait_until_forgotten(ident)
+    agent.world.wait_for_ends()
+    assert agent.world.calls.count("start") == 1
+
+
+def test_connections_that_wait_for_their_turn_pass_with_the_first(agent: Keeping) -> None:
+    agent.world.sandbox.auto = "ask"
+    agent.world.configure(
+        session="{keep: true, covers_connections: true}", timeout="60s", throttle="{spacing: 0s}"
+    )
+    items = [{**SSHD, "ssh_connection": f"192.0.2.7 {port} 192.0.2.1 22"} for port in (1, 2, 3)]
+    doors = [agent.door(AccountDoor, **each) for each in items]
+    agent.world.sandbox.approve(agent.world.sandbox.wait_for_request(Setting.token, 20.0))
+    told = [door.finish(60.0) for door in doors]
+    assert sorted(each.code or 0 for each in told) == [PamCode.SUCCESS, PamCode.IGNORE, PamCode.IGNORE]
+    assert len({each.kept for each in told}) == 1
+    assert agent.world.calls.count("start") == 1

@@ -1,0 +1,229 @@
+"""Sessions that are kept: from the approval to the end of the login, whoever ends what."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from pam_iampass.enforcer.protocol import Reason, Request, Result, Verb
+from pam_iampass.outcome import PamCode
+from pam_iampass.sandbox.faults import HttpStatus, Junk, Reset, SessionState
+from pam_iampass.session.kept_session import State
+from tests.support.sessions import Keeping, keeping
+from tests.support.setting import Setting
+from tests.support.world import wait_until
+
+
+@pytest.fixture
+def agent(world: Setting) -> Iterator[Keeping]:
+    with keeping(world) as found:
+        yield found
+
+
+def ended(agent: Keeping) -> None:
+    """Wait until IAMPASS has been told of the end of every session."""
+    agent.world.wait_for_ends()
+
+
+def test_a_session_lasts_as_long_as_the_login_and_leaves_two_records(agent: Keeping) -> None:
+    ident, login = agent.log_in()
+    assert agent.world.open_sessions == 1
+    approved, opened = agent.world.records.fields
+    assert (approved["IAMPASS_OUTCOME"], approved["IAMPASS_SESSION"]) == ("approved", ident)
+    assert (opened["IAMPASS_EVENT"], opened["IAMPASS_SESSION"]) == ("session_opened", ident)
+    login.end(signal.SIGKILL)
+    assert agent.wait_for_event("session_ended")["IAMPASS_REASON"] == "the login is over"
+    agent.wait_until_forgotten(ident)
+    ended(agent)
+    assert agent.events() == ["session_opened", "session_ended"]
+    assert agent.asked == []
+    assert "secret" not in str(agent.world.records.fields)
+
+
+def test_a_login_whose_settings_do_not_keep_the_session_ends_it_at_once(agent: Keeping) -> None:
+    agent.world.configure()
+    told = agent.login()
+    assert (told.code, told.kept) == (PamCode.SUCCESS, None)
+    ended(agent)
+    assert agent.store.all() == ([], [])
+
+
+def test_a_login_that_is_not_approved_keeps_nothing(agent: Keeping) -> None:
+    agent.world.sandbox.auto = "deny"
+    told = agent.login()
+    assert (told.code, told.kept) == (PamCode.ABORT, None)
+    ended(agent)
+    wait_until(lambda: agent.store.all() == ([], []), "the session is still kept")
+    assert agent.events() == []
+
+
+def test_the_session_is_started_for_as_long_as_it_can_be_kept(agent: Keeping) -> None:
+    agent.log_in()
+    assert agent.world.sandbox.sessions[-1].duration == 43200 + 30
+
+
+def test_a_session_whose_login_opens_nothing_ends(agent: Keeping) -> None:
+    told = agent.login(ssh_auth_info="")
+    assert told.kept is not None
+    agent.ahead = 121.0
+    agent.sessions._descriptors.wake()
+    assert "no login session" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
+    agent.wait_until_forgotten(told.kept)
+    ended(agent)
+    agent.open(told.kept)
+    assert agent.events() == ["session_ended"]
+
+
+def test_the_phone_ends_a_login(agent: Keeping) -> None:
+    ident, login = agent.log_in()
+    agent.world.sandbox.misbehave("poll", SessionState("closed"), times=None)
+    record = agent.wait_for_event("session_ended")
+    assert record["IAMPASS_REASON"] == (
+        "it was ended on the phone or at IAMPASS (status closed); its logins are ended"
+    )
+    assert record["PRIORITY"] == "4"
+    agent.wait_until_forgotten(ident)
+    assert login.over
+    assert agent.asked[0] == Request(Verb.END, ident, Reason.CLOSED)
+
+
+def test_a_status_that_is_reported_once_ends_nothing(agent: Keeping) -> None:
+    ident, login = agent.log_in()
+    agent.world.sandbox.misbehave("poll", SessionState("closed"))
+    agent.world.sandbox.wait_for_calls("poll", len(polls(agent)) + 3, 20.0)
+    assert agent.events() == ["session_opened"]
+    assert (agent.asked, login.over) == ([], False)
+    assert agent.kept(ident) is not None
+
+
+def polls(agent: Keeping) -> list[str]:
+    return [call for call in agent.world.calls if call == "poll"]
+
+
+@pytest.mark.parametrize("fault", [HttpStatus(404), HttpStatus(503), Junk(), Reset()], ids=str)
+def test_an_outage_ends_nothing(agent: Keeping, fault: object) -> None:
+    ident, login = agent.log_in()
+    before = len(polls(agent))
+    agent.world.sandbox.misbehave("poll", fault, times=None)  # type: ignore[arg-type]
+    wait_until(lambda: len(polls(agent)) >= before + 3, "IAMPASS was not asked", 30.0)
+    assert agent.events() == ["session_opened"]
+    assert (agent.asked, login.over) == ([], False)
+    agent.world.sandbox.behave()
+    login.end()
+    agent.wait_until_forgotten(ident)
+    ended(agent)
+
+
+def test_after_an_hour_of_silence_the_journal_says_so_once(agent: Keeping) -> None:
+    agent.log_in()
+    agent.world.sandbox.misbehave("poll", HttpStatus(503), times=None)
+    agent.ahead = 3601.0
+    record = agent.wait_for_event("session_silent")
+    assert record["PRIORITY"] == "4"
+    before = len(polls(agent))
+    wait_until(lambda: len(polls(agent)) >= before + 2, "IAMPASS was not asked", 30.0)
+    assert agent.events() == ["session_opened", "session_silent"]
+
+
+def test_who_walks_away_covers_nothing_any_more_and_is_seen_to_return(agent: Keeping) -> None:
+    ident, login = agent.log_in()
+    agent.world.sandbox.misbehave("poll", SessionState("walkaway"), times=None)
+    assert agent.wait_for_event("session_away")["IAMPASS_REASON"] == "it covers nothing any more"
+    wait_until(lambda: agent.asked, "the enforcer was not asked")
+    agent.world.sandbox.behave()
+    agent.wait_for_event("session_back")
+    kept = agent.kept(ident)
+    assert kept is not None
+    assert (kept.revoked, kept.away, kept.wanted) == (True, False, None)
+    assert agent.asked == [Request(Verb.REVOKE, ident, Reason.AWAY)]
+    assert agent.events() == ["session_opened", "session_away", "session_back"]
+    assert not login.over
+
+
+def test_an_administrator_ends_a_login(agent: Keeping) -> None:
+    ident, login = agent.log_in()
+    agent.store.request_end(ident)
+    assert "an administrator" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
+    agent.wait_until_forgotten(ident)
+    ended(agent)
+    assert login.over
+    assert agent.asked[0] == Request(Verb.END, ident, Reason.ADMINISTRATOR)
+    assert agent.store.to_end() == []
+
+
+def test_a_session_ends_when_it_was_kept_as_long_as_the_settings_allow(agent: Keeping) -> None:
+    ident, login = agent.log_in()
+    agent.ahead = 43201.0
+    assert "as long as the settings allow" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
+    agent.wait_until_forgotten(ident)
+    assert login.over
+    assert agent.asked[0].reason is Reason.LONGEST
+
+
+def test_an_enforcer_that_fails_is_asked_again(agent: Keeping) -> None:
+    agent.result = Result.FAILED
+    ident, login = agent.log_in()
+    agent.store.request_end(ident)
+    wait_until(lambda: agent.asked, "the enforcer was not asked")
+    assert not login.over
+    agent.result = Result.DONE
+    agent.ahead = 6.0
+    agent.wait_until_forgotten(ident)
+    assert login.over
+    notes = [fields["MESSAGE"] for fields in agent.world.records.fields if "MESSAGE_ID" not in fields]
+    assert len([note for note in notes if "could not end the logins" in note]) == 1
+
+
+def test_an_iampass_that_cannot_be_reached_is_told_of_the_end_later(agent: Keeping) -> None:
+    ident, login = agent.log_in()
+    agent.world.sandbox.misbehave("end", HttpStatus(503))
+    login.end()
+    agent.wait_for_event("session_ended")
+    agent.world.sandbox.wait_for_calls("end", 1, 20.0)
+    assert agent.kept(ident) is not None
+    agent.ahead = 10.0
+    agent.wait_until_forgotten(ident)
+    ended(agent)
+
+
+# Another agent
+
+
+def test_a_restart_loses_no_session(agent: Keeping) -> None:
+    ident, login = agent.log_in()
+    agent.restart()
+    kept = agent.kept(ident)
+    assert kept is not None
+    assert (kept.state, [each.pid for each in kept.attached]) == (State.OPEN, [login.pid])
+    assert agent.world.open_sessions == 1
+    login.end()
+    agent.wait_until_forgotten(ident)
+    ended(agent)
+    assert agent.events() == ["session_opened", "session_ended"]
+
+
+def test_a_login_that_ends_while_no_agent_runs_is_noticed_by_the_next_one(agent: Keeping) -> None:
+    ident, login = agent.log_in()
+    agent.stop()
+    login.end(signal.SIGKILL)
+    agent.start()
+    agent.wait_until_forgotten(ident)
+    ended(agent)
+
+
+def test_a_request_that_nobody_waits_for_any_more_is_ended_by_the_next_agent(agent: Keeping) -> None:
+    agent.log_in()[1].end()
+    kept = agent.wait_for_event("session_ended")
+    agent.wait_until_forgotten(kept["IAMPASS_SESSION"])
+    agent.world.sandbox.auto = "ask"
+    door = agent.door()
+    request = agent.world.sandbox.wait_for_request(Setting.token, 20.0)
+    stored = wait_until(lambda: agent.store.all()[0], "no session is stored")
+    door.die()
+    agent.stop()
+    agent.store.write(stored[0])  # as an agent leaves it that is killed meanwhile
+    agent.start()
+    agent.wait_until_forgotten(stored[0].id)
+    agent.world.sandbox.wait_for_end(request, 20.0)

@@ -1,0 +1,125 @@
+"""The life of a kept session: every event in every state, and what no sequence of events can do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pam_iampass.config.value_types import Enforcement
+from pam_iampass.enforcer.protocol import Verb
+from pam_iampass.outcome import SessionEvent
+from pam_iampass.session import life
+from pam_iampass.session.kept_session import EndCause, State
+from tools.docs import session_life
+from tools.docs.session_life import BASE, EVENTS, LOGIN, STATES, effect
+
+ROOT = Path(__file__).parents[3]
+NAMES = list(EVENTS)
+
+ENDS = "→ ending; IAMPASS is told; record `session_ended`"
+ENFORCED = "→ ending; IAMPASS is told; enforcer: end; record `session_ended`"
+CLOSED = "→ ending; enforcer: {}; record `session_ended`"
+ATTACHED = "attached too; record `session_opened`"
+
+#: What happens in the states asked, approved, open, away and ending.
+EXPECTED = {
+    "the phone approves": ("→ approved", "-", "-", "-", "-"),
+    "the phone does not approve, or the agent was restarted": ("→ ending; IAMPASS is told", *"----"),
+    "no login session is opened, or the application ends": ("-", ENDS, "-", "-", "-"),
+    "a login session is opened": (
+        *("-", "→ open; record `session_opened`", ATTACHED),
+        "attached too; enforcer: revoke; record `session_opened`",
+        "attached too",
+    ),
+    "an attached login is over, not the last": ("-", "-", "-", "-", "-"),
+    "the last attached login is over": ("-", "-", ENDS, ENDS, "→ forgotten"),
+    "IAMPASS: `active`": ("-", "-", "-", "→ open; record `session_back`", "-"),
+    "the same, after `when_away: lock`, with `unlock_on_return`": (
+        *("-", "-", "-"),
+        "→ open; enforcer: unlock; record `session_back`",
+        "-",
+    ),
+    "IAMPASS twice: `walkaway`, `when_away: revoke`": (
+        *("-", "-", "→ away; enforcer: revoke; record `session_away`", "-", "-"),
+    ),
+    "the same, `when_away: lock`": ("-", "-", "→ away; enforcer: lock; record `session_away`", "-", "-"),
+    "the same, `when_away: end`": ("-", "-", ENFORCED, "-", "-"),
+    "IAMPASS twice: `closed`, `failed`, `timeout` or `cancelled`, `when_closed: end`": (
+        *("-", "-", CLOSED.format("end"), CLOSED.format("end"), "-"),
+    ),
+    "the same, `when_closed: lock`": ("-", "-", CLOSED.format("lock"), CLOSED.format("lock"), "-"),
+    "the same, `when_closed: revoke`": ("-", "-", CLOSED.format("revoke"), CLOSED.format("revoke"), "-"),
+    "`longest` is over, `when_closed: end`": ("-", ENDS, ENFORCED, ENFORCED, "-"),
+    "an administrator ends it, `when_closed: end`": (
+        *("→ ending; IAMPASS is told", ENDS, ENFORCED, ENFORCED, "-"),
+    ),
+    "it covers a login": ("-", "counted", "counted", "-", "-"),
+    "IAMPASS has been told": ("-", "-", "-", "-", "-"),
+    "the enforcer has ended the logins": ("-", "-", "-", "-", "-"),
+    "the enforcer knows no such login": ("-", "-", "-", "-", "→ forgotten"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_event_does_in_every_state_what_the_table_says(name: str) -> None:
+    assert tuple(effect(kept, EVENTS[name](kept)) for kept in STATES.values()) == EXPECTED[name]
+
+
+def test_the_page_shows_the_table() -> None:
+    assert (ROOT / "docs/session-life.md").read_text("utf-8") == session_life.page()
+
+
+#: What can make the enforcer act: IAMPASS (twice), an administrator, and the limit of the settings.
+POSITIVE = ("IAMPASS", "the same", "`longest`", "an administrator", "a login session is opened")
+
+
+@given(st.lists(st.sampled_from(NAMES), max_size=12))
+def test_no_sequence_of_events_ends_anything_without_a_positive_answer_or_gives_anything_back(
+    names: list[str],
+) -> None:
+    kept = BASE
+    for name in names:
+        before, step = kept, EVENTS[name](kept)
+        kept = step.kept
+        if kept.wanted is not None and kept.wanted is not before.wanted:
+            assert name.startswith(POSITIVE)
+        if kept.wanted in (Verb.END, Verb.LOCK):
+            assert any(each.startswith(("IAMPASS twice", *POSITIVE[1:4])) for each in names)
+        assert kept.revoked >= before.revoked
+        assert kept.told >= before.told
+        assert (kept.state is State.ENDING) >= (before.state is State.ENDING)
+        assert kept.approved == 0.0 or "the phone approves" in names
+        if step.record is SessionEvent.ENDED:
+            assert before.state is not State.ENDING
+
+
+def test_only_one_record_tells_of_the_end() -> None:
+    kept = STATES["open"]
+    step = life.closed(kept, "closed", 3.0)
+    assert step.record is SessionEvent.ENDED
+    assert "ended on the phone" in step.reason
+    over = life.login_over(step.kept, LOGIN.pid)
+    assert (over.record, over.kept.is_over) == (None, True)
+
+
+def test_what_was_locked_stays_locked_unless_the_settings_say_otherwise() -> None:
+    rules = replace(BASE.rules, when_away=Enforcement.LOCK)
+    away = life.away(replace(STATES["open"], rules=rules), 3.0).kept
+    locked = life.enforced(away, Verb.LOCK, anything=True).kept
+    assert (locked.locked, locked.wanted) == (True, None)
+    back = life.active(locked, 4.0)
+    assert (back.record, back.kept.wanted, back.kept.revoked) == (SessionEvent.BACK, None, True)
+    rules = replace(rules, unlock_on_return=True)
+    assert life.active(replace(locked, rules=rules), 4.0).kept.wanted is Verb.UNLOCK
+
+
+def test_a_login_that_is_opened_after_the_end_is_ended_as_well() -> None:
+    ended = life.closed(STATES["open"], "closed", 3.0).kept
+    done = life.enforced(ended, Verb.END, anything=True).kept
+    late = life.opened(done, replace(LOGIN, pid=9)).kept
+    assert (late.wanted, late.ended_by) == (Verb.END, EndCause.PHONE)
+    assert not life.login_over(late, LOGIN.pid).kept.is_over

@@ -1,0 +1,136 @@
+"""The page about the life of a kept session, `docs/session-life.md`: every event in every state, as the code has it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Callable
+
+from pam_iampass.config.session_settings import SessionSettings
+from pam_iampass.config.value_types import Enforcement
+from pam_iampass.enforcer.protocol import Verb
+from pam_iampass.session import life
+from pam_iampass.session.kept_session import EndCause, KeptSession, Rules, State, StoredLogin
+
+_HEAD = """\
+<!-- Made by `python3 -m tools.docs pages` from `pam_iampass/session/life.py`. -->
+# The life of a kept session
+
+What happens to a session that is kept as long as a login ([sessions.md](sessions.md)), for each event in each state.
+`-` means that nothing changes. An outage of IAMPASS, a 404, a 5xx or an invalid response is no event: nothing happens.
+
+| state | |
+| --- | --- |
+| asked | The request is on the phone. |
+| approved | The phone has approved, and the login session is not open yet: at most 120 seconds. |
+| open | A login session is attached. IAMPASS is asked every `check`. |
+| away | As open, after IAMPASS has reported twice that the phone is no longer near. It covers nothing any more. |
+| ending | It covers nothing. IAMPASS is told until it confirms; the enforcer is asked until the logins are over. |
+
+"""
+
+LOGIN = StoredLogin(1, "alice", 1000, "sshd", 7)
+_RULES = Rules.of(SessionSettings())
+BASE = KeptSession(
+    *("5f0c" * 8, State.ASKED, "", "", "alice", "alice", "sshd", "", "", None, ()),
+    *(_RULES, 1.0, 0.0, 0.0),
+)
+
+#: A session in each state, by its name.
+STATES = {
+    "asked": BASE,
+    "approved": replace(BASE, state=State.APPROVED, approved=2.0),
+    "open": replace(BASE, state=State.OPEN, approved=2.0, attached=(LOGIN,), status="active"),
+    "away": replace(
+        BASE, state=State.OPEN, approved=2.0, attached=(LOGIN,), status="walkaway", away=True, revoked=True
+    ),
+    "ending": replace(
+        *(BASE,),
+        state=State.ENDING,
+        approved=2.0,
+        attached=(LOGIN,),
+        revoked=True,
+        ended_by=EndCause.PHONE,
+        told=True,
+        wanted=Verb.END,
+    ),
+}
+
+Event = Callable[[KeptSession], life.Step]
+
+
+def _with(rules: dict[str, object], event: Event) -> Event:
+    return lambda kept: event(replace(kept, rules=replace(_RULES, **rules)))  # type: ignore[arg-type]
+
+
+def _back(kept: KeptSession) -> life.Step:
+    rules = replace(_RULES, unlock_on_return=True)
+    return life.active(replace(kept, rules=rules, locked=kept.away), 3.0)
+
+
+#: Every event, by its description.
+EVENTS: dict[str, Event] = {
+    "the phone approves": lambda kept: life.approved(kept, 2.0, 2.0, None),
+    "the phone does not approve, or the agent was restarted": life.not_approved,
+    "no login session is opened, or the application ends": life.not_opened,
+    "a login session is opened": lambda kept: life.opened(kept, replace(LOGIN, pid=2)),
+    "an attached login is over, not the last": lambda kept: life.login_over(
+        replace(kept, attached=(*kept.attached, replace(LOGIN, pid=3))) if kept.attached else kept, 3
+    ),
+    "the last attached login is over": lambda kept: life.login_over(kept, 1),
+    "IAMPASS: `active`": lambda kept: life.active(kept, 3.0),
+    "the same, after `when_away: lock`, with `unlock_on_return`": _back,
+    "IAMPASS twice: `walkaway`, `when_away: revoke`": lambda kept: life.away(kept, 3.0),
+    "the same, `when_away: lock`": _with({"when_away": Enforcement.LOCK}, lambda kept: life.away(kept, 3.0)),
+    "the same, `when_away: end`": _with({"when_away": Enforcement.END}, lambda kept: life.away(kept, 3.0)),
+    "IAMPASS twice: `closed`, `failed`, `timeout` or `cancelled`, `when_closed: end`": lambda kept: life.closed(
+        kept, "closed", 3.0
+    ),
+    "the same, `when_closed: lock`": _with(
+        {"when_closed": Enforcement.LOCK}, lambda kept: life.closed(kept, "closed", 3.0)
+    ),
+    "the same, `when_closed: revoke`": _with(
+        {"when_closed": Enforcement.REVOKE}, lambda kept: life.closed(kept, "closed", 3.0)
+    ),
+    "`longest` is over, `when_closed: end`": life.longest,
+    "an administrator ends it, `when_closed: end`": life.administrator,
+    "it covers a login": lambda kept: life.covered(kept, 3.0),
+    "IAMPASS has been told": life.told,
+    "the enforcer has ended the logins": lambda kept: life.enforced(kept, Verb.END, anything=True),
+    "the enforcer knows no such login": lambda kept: life.enforced(kept, Verb.END, anything=False),
+}
+
+
+def page() -> str:
+    """The page in docs/."""
+    rows = [f"| event | {' | '.join(STATES)} |", f"| --- |{' --- |' * len(STATES)}"]
+    for description, event in EVENTS.items():
+        cells = [effect(kept, event(kept)) for kept in STATES.values()]
+        rows.append(f"| {description} | {' | '.join(cells)} |")
+    return _HEAD + "\n".join(rows) + "\n"
+
+
+def effect(before: KeptSession, step: life.Step) -> str:
+    """What an event has changed, in words."""
+    after = step.kept
+    before = replace(before, rules=after.rules, locked=before.locked or (before.away and not after.away))
+    parts = []
+    state = _state(after)
+    if state != _state(before):
+        parts.append(f"→ {state}")
+    elif len(after.attached) > len(before.attached):
+        parts.append("attached too")
+    if after.covered != before.covered:
+        parts.append("counted")
+    if after.state is State.ENDING and not after.told and before.state is not State.ENDING:
+        parts.append("IAMPASS is told")
+    if after.wanted is not None and after.wanted is not before.wanted:
+        parts.append(f"enforcer: {after.wanted.value}")
+    if step.record is not None:
+        parts.append(f"record `{step.record.value}`")
+    return "; ".join(parts) or "-"
+
+
+def _state(kept: KeptSession) -> str:
+    if kept.is_over:
+        return "forgotten"
+    return "away" if kept.away else kept.state.value
