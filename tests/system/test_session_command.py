@@ -48,6 +48,7 @@ def kept(user: str = "alice", **changes: Any) -> KeptSession:
         rhost="203.0.113.7",
         address="203.0.113.7",
         methods=(),
+        key=None,
         rules=Rules(43200.0, 30.0, Enforcement.END, Enforcement.REVOKE, False),
         began=since_boot() - 630,
         approved=since_boot() - 595,
