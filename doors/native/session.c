@@ -120,13 +120,15 @@ void session_keep(const struct call *call)
     }
 }
 
-/* The variable must not reach the user's environment. Outside sshd we have not set it. */
-static const char *take(pam_handle_t *pamh)
+/* The variable must not reach the user's environment. Outside sshd we have not set it, and once the session is
+ * open it is what pam_env read from a file of the user. */
+static const char *take(const struct call *call)
 {
+    pam_handle_t *pamh = call->pamh;
     const void *kept = NULL;
     const char *variable = pam_getenv(pamh, VARIABLE);
 
-    if (variable != NULL && in_sshd(pamh) && is_session_id(variable) &&
+    if (variable != NULL && call->phase == OPEN_SESSION && in_sshd(pamh) && is_session_id(variable) &&
         pam_get_data(pamh, KEPT, &kept) != PAM_SUCCESS)
         remember(pamh, variable);
     if (variable != NULL)
@@ -137,7 +139,7 @@ static const char *take(pam_handle_t *pamh)
 void session_phase(struct call *call)
 {
     char temporary[PATH_LIMIT], path[PATH_LIMIT];
-    const char *kept = take(call->pamh);
+    const char *kept = take(call);
     struct failure ignored;
     bool trusted;
     int result;

@@ -93,7 +93,7 @@ def pam_sm_close_session(pamh, flags, argv):
 
 def session_phase(pamh, phase, flags, argv):
     """Lets nobody in and makes no login fail."""
-    attempt(take, pamh)
+    attempt(take, pamh, phase)
     if kept is not None and posix.geteuid() == 0:
         path = f"{LOGINS_FOLDER}/{kept}.{posix.getpid()}"
         if phase == OPEN_SESSION:
@@ -119,8 +119,11 @@ def keep(pamh, session):
         pamh.env[VARIABLE] = session
 
 
-def take(pamh):
-    """Take over the id from the variable, which must not reach the user's environment."""
+def take(pamh, phase):
+    """Take over the id from the variable, which must not reach the user's environment.
+
+    Once the session is open, the variable is what pam_env read from a file of the user.
+    """
     global kept
     if VARIABLE not in pamh.env:
         return
@@ -129,7 +132,7 @@ def take(pamh):
     except UnicodeError:
         value = ""
     del pamh.env[VARIABLE]
-    if kept is None and in_sshd(pamh) and is_session_id(value):
+    if kept is None and phase == OPEN_SESSION and in_sshd(pamh) and is_session_id(value):
         kept = value
 
 

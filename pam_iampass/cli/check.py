@@ -31,7 +31,8 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
 
     The files are read as the module would read them. Each problem is a line `file:line: key: what`, followed by its
     remedy. If there is no error, a line says how many users are asked, exempt or denied; `pam-iampass user list` says
-    who and why. Nothing is changed, and IAMPASS is not called.
+    who and why. If there are errors, the last line names the PAM services and the users whose logins they deny.
+    Nothing is changed, and IAMPASS is not called.
 
     The exit status is 0 if there is no error (warnings do not count), and 1 otherwise, also where a file could not be
     read.
@@ -67,6 +68,7 @@ def _as_object(report: ConfigReport) -> dict[str, object]:
         "ok": report.ok,
         "files": [str(file) for file in (*report.settings_files, *report.table_files)],
         "users": report.users,
+        "denied": report.denied or None,
         "problems": [
             {**asdict(problem), "file": str(problem.file), "severity": problem.severity.value}
             for problem in report.problems

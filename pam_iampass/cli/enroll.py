@@ -24,7 +24,7 @@ Examples:
   pam-iampass enroll alice                          shows a link and a code to scan
   pam-iampass enroll bob --sms "+1 555 123 4567"    sends the link to the phone
   pam-iampass enroll carol --token 91aa-carol       with this token
-  pam-iampass enroll alice --new-device             another phone, or a new one
+  pam-iampass enroll alice --new-device             another phone
   pam-iampass enroll --from team.csv                all users in a file
   pam-iampass enroll --from team.csv                again: who has registered a phone?
 

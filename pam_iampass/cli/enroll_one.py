@@ -46,6 +46,7 @@ class _Enrollment:
         self._say(f"The user table {where}.")
         if result.registered and not options.new_device:
             self._say(f"{user} already has a phone.", "green")
+            self._say(f"If it is lost: pam-iampass phone lost {user}")
             self._say("To register another one, give --new-device.")
             return self._end(registered=True)
         self._invite()

@@ -65,7 +65,6 @@ Examples:
 @click.option(
     "--session",
     type=SESSION_ID,
-    default="",
     metavar="ID",
     help="Only the kept session whose id begins with ID: its login, what it covered, its events.",
 )
@@ -90,7 +89,7 @@ def command(
     since: datetime | None,
     outcomes: tuple[str, ...],
     services: tuple[str, ...],
-    session: str,
+    session: str | None,
     lines: int | None,
     follow: bool,
     unverified: bool,
@@ -114,7 +113,7 @@ def command(
     """
     names = frozenset() if user is None else frozenset({user, account(user) or user})
     try:
-        wanted = Filter(names, frozenset(services), frozenset(outcomes), since, session, events=True)
+        wanted = Filter(names, frozenset(services), frozenset(outcomes), since, session or "", events=True)
         log = AuditLog(wanted, unverified)
     except ImportError as error:
         raise click.ClickException(f"the log needs the Python package {error.name}") from None

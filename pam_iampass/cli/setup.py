@@ -176,6 +176,8 @@ def undo(ctx: click.Context, services: tuple[str, ...], force: bool) -> None:
     """
     if set(services) & set(command.commands):
         raise click.UsageError("undo, confirm and status exclude each other", ctx)
+    from pam_iampass.setup import sandbox_use
+
     done = _setup().undo(services or None)
     for name in services:
         if name not in done:
@@ -184,6 +186,8 @@ def undo(ctx: click.Context, services: tuple[str, ...], force: bool) -> None:
         _say(f"{_and(done)} {'is as it was' if len(done) == 1 else 'are as they were'} before.", "bold")
     elif not services:
         _line("ok", "nothing was set up: nothing to undo")
+    if sandbox_use.is_in_use():
+        _line("left", "the settings lead to a sandbox: pam-iampass sandbox leave restores them", "yellow")
 
 
 @command.command(short_help="Keep what is on trial.")

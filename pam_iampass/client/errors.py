@@ -31,6 +31,13 @@ def printable(text: str, limit: int = 200) -> str:
     return cleaned if len(cleaned) <= limit else cleaned[: limit - 1] + "…"
 
 
+def clock_difference(offset: float) -> str:
+    """By how much this machine's clock differs, where the server's is `offset` seconds ahead."""
+    return (
+        f"this machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} the server's"
+    )
+
+
 class IampassError(Exception):
     """A call failed; `str()` says which one and why."""
 

@@ -6,7 +6,7 @@ import http
 from typing import TYPE_CHECKING
 
 from .deadline import Deadline
-from .errors import IampassError, NotFound, ProtocolError, Refused, Unavailable
+from .errors import IampassError, NotFound, ProtocolError, Refused, Unavailable, clock_difference
 from .json_object import JsonObject
 from .request import SignedRequest
 from .retries import http_time, retry_after_seconds
@@ -53,9 +53,8 @@ def _refusal(response: requests.Response, call: str, server: str, now: float) ->
     offset = _clock_offset(response, now) if response.status_code == 401 else None
     if offset is None:
         return Refused(text, status=response.status_code)
-    side = "behind" if offset > 0 else "ahead of"
     return Refused(
-        f"{text}; this machine's clock is {abs(offset):.0f} s {side} the server's",
+        f"{text}; {clock_difference(offset)}",
         status=response.status_code,
         clock_offset=offset,
         remedy="Set this machine's clock (timedatectl); if it is right, check application_id and the secret.",

@@ -340,8 +340,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 ValueType("never, unavailable or unanswered", value_types.choice(AskForCode), "unanswered"),
                 "unanswered",
                 "When users are asked for a recovery code in applications without a prompt before the request (sudo, "
-                "su, login): `unavailable`, if no request could be sent; `unanswered`, also if the phone did not "
-                "answer; or `never`. Nobody is asked until the first codes are made on the machine.",
+                "su, login): `unavailable`, if the phone could not be asked; `unanswered`, also if the "
+                "phone did not answer; or `never`. Nobody is asked until the first codes are made on the machine.",
             ),
             Key(
                 "attempts_per_hour",

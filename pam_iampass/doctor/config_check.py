@@ -19,14 +19,16 @@ from pam_iampass.client.origin import Origin
 from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.value_types import exempt_rule
 from pam_iampass.doctor import enrollment_advice
+from pam_iampass.doctor.denied import who_is_denied
 from pam_iampass.errors import RUN_AS_ROOT, Problem, Severity, shown
 from pam_iampass.pam.services import USES
+from pam_iampass.pam.stack import FOLDERS
 from pam_iampass.system import sshd
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pam_iampass.config.value_types import Network
 
@@ -46,23 +48,12 @@ class ConfigReport:
     table_files: tuple[Path, ...]
     users: int
     problems: tuple[Problem, ...]
+    denied: str = ""
+    """Which logins are denied until the errors are fixed, in words; empty without errors."""
 
     def count(self, severity: Severity) -> int:
         """The number of problems of this severity."""
         return sum(problem.severity is severity for problem in self.problems)
-
-    @property
-    def denied(self) -> str:
-        """Who is denied until the errors are fixed."""
-        errors = [problem for problem in self.problems if problem.severity is Severity.ERROR]
-        if any(problem.remedy == RUN_AS_ROOT for problem in errors):
-            return "not everything could be read: run it as root"
-        if all(problem.key == enrollment_advice.KEY for problem in errors):
-            lines = ", ".join(f"{problem.file}:{problem.line}" for problem in errors)
-            return f"users without a phone are denied by {lines}"
-        if all(problem.file.parent.name == settings.USERS_FOLDER for problem in errors):
-            return "only the users of these files are denied"
-        return "every service that uses these settings denies every login"
 
     @property
     def ok(self) -> bool:
@@ -71,7 +62,10 @@ class ConfigReport:
 
 
 def check_config(
-    config: Path, module_user: str = SERVICE_USER, sshd_program: str = sshd.SSHD
+    config: Path,
+    module_user: str = SERVICE_USER,
+    sshd_program: str = sshd.SSHD,
+    pam_folders: Sequence[Path] = FOLDERS,
 ) -> ConfigReport:
     """Check the settings in `config`, the table that they name, and what in PAM files and sshd contradicts them.
 
@@ -86,18 +80,21 @@ def check_config(
     problems = [*examination.problems, *(table.problems if table else ())]
     if examination.settings is not None:
         problems += _advice(config, examination.lines)
-        problems += enrollment_advice.problems(examination.settings)
+        problems += enrollment_advice.problems(examination.settings, pam_folders)
         problems += _grace_time(config, examination.settings, sshd_program)
         problems += _proxy(config, examination.settings.proxy)
         problems += _siblings(config, examination.settings)
         problems += _previous_secret(config, examination.settings)
     if os.geteuid() != 0:
         problems.append(Problem(config, None, "", NOT_ROOT, RUN_AS_ROOT, Severity.WARNING))
+    errors = [problem for problem in problems if problem.severity is Severity.ERROR]
+    usable = examination.settings is not None
     return ConfigReport(
         settings_files=examination.settings.files if examination.settings else (config,),
         table_files=table.files if table else (),
         users=len(table.entries) if table else 0,
         problems=tuple(problems),
+        denied=who_is_denied(config, errors, usable=usable, folders=pam_folders) if errors else "",
     )
 
 

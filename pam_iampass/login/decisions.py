@@ -142,15 +142,22 @@ def recovered(left: int, before: Decision | None) -> Decision:
 
 
 def answered(session: Session, service: ServiceSettings, elapsed: float) -> Decision:
-    """The final status of the session. Only `active` is an approval."""
+    """The final status of the session. Only `active` is an approval.
+
+    The reason names a clock that had to be corrected.
+    """
+    from pam_iampass.client.errors import clock_difference
+
+    clock = clock_difference(session.clock_offset) if session.clock_offset else ""
     if session.active:
-        return Decision(Outcome.APPROVED, Result.SUCCESS, "", "Approved on your phone.", elapsed)
+        return Decision(Outcome.APPROVED, Result.SUCCESS, clock, "Approved on your phone.", elapsed)
+    clock = clock and f"; {clock}"
     status = session.session_status.name
     if session.in_progress or status == "timeout":
         message = f"Nobody answered on your phone within {seconds(service.timeout)}."
-        return denied(Outcome.TIMED_OUT, "the phone did not answer in time", message, elapsed)
+        return denied(Outcome.TIMED_OUT, f"the phone did not answer in time{clock}", message, elapsed)
     why, message = _NOT_APPROVED[status]
-    return denied(Outcome.DENIED, f"{why} (status {status})", message, elapsed)
+    return denied(Outcome.DENIED, f"{why} (status {status}){clock}", message, elapsed)
 
 
 def not_started(reason: str, elapsed: float) -> Decision:

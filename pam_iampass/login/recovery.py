@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pam_iampass.errors import PamIampassError
+from pam_iampass.errors import PamIampassError, StateError
 from pam_iampass.login import decisions, recovery_code
 from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswered
 from pam_iampass.login.rate_limit import Throttled
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: How long a person may take to type a recovery code where there was no prompt before. Seconds.
 TIME_FOR_CODE = 60.0
+_NO_REQUEST = (Outcome.UNAVAILABLE, Outcome.NO_DEVICE, Outcome.THROTTLED, Outcome.MISCONFIGURED)
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,18 @@ class CodeRedemption:
     def redeem(self, code: str, before: Decision | None = None) -> Decision:
         """Redeem a code. `before` is why it was asked for.
 
-        The attempt is counted before the code is looked at, so that parallel guesses count too.
+        The attempt is counted before the code is looked at, so that parallel guesses count too. Where it cannot be
+        counted, as if /run is full, the code is checked all the same: 80 random bits need no limit.
         """
         try:
             self.rate_limit.attempt(self.settings.attempts_per_hour)
         except Throttled as throttled:
             return decisions.too_many_codes(str(throttled), throttled.wait)
+        except StateError as error:
+            return self._spend(code, before or decisions.misconfigured(str(error)))
+        return self._spend(code, before)
+
+    def _spend(self, code: str, before: Decision | None) -> Decision:
         left = self.codes.spend(code)
         if left is None:
             return decisions.wrong_code(before)
@@ -57,7 +64,7 @@ class CodeRedemption:
         It does not depend on whether this person has codes, only on whether anybody on this machine was given some.
         """
         ask = self.settings.ask.value
-        no_request = decision.outcome in (Outcome.UNAVAILABLE, Outcome.NO_DEVICE, Outcome.THROTTLED)
+        no_request = decision.outcome in _NO_REQUEST
         unanswered = decision.outcome is Outcome.TIMED_OUT and ask == "unanswered"
         if decision.result is not Result.DENIED or ask == "never" or not (no_request or unanswered):
             return False

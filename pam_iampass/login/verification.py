@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pam_iampass.errors import PamIampassError
+from pam_iampass.errors import PamIampassError, StateError
 from pam_iampass.login import decisions, policy, prompt
 from pam_iampass.login.concurrency import AtCapacity
 from pam_iampass.login.conversation import Conversation
@@ -156,6 +156,8 @@ def _ask_in_turn(required: ApprovalRequired, request: PhoneRequest, rate_limit: 
         return decisions.turn_did_not_come(request.elapsed())
     except PhoneLost:
         return decisions.phone_lost(request.elapsed())
+    except StateError as error:
+        return decisions.misconfigured(str(error))
     try:
         decision = request.ask(waited=waited, check=queued.check_phone)
     except PhoneLost:

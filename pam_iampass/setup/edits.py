@@ -25,6 +25,7 @@ _SESSION = re.compile(
     r"^(@include[ \t]+common-session|session[ \t]+include[ \t]+(common-session|system-auth|password-auth))[ \t]*$",
     re.M,
 )
+_JUMP = re.compile(r"^-?session[ \t]+\[[^]\n]*=[ \t]*[0-9]", re.M)
 _SESSION_LINE = "session    optional     pam_iampass.so"
 
 
@@ -51,10 +52,11 @@ def included(path: Path, text: str, own_name: str, kind: str) -> tuple[str, Line
 def with_session(text: str) -> tuple[str, LineEdit | None]:
     """The text with our session line, for `session.keep`, after the line that includes the shared session lines.
 
-    It follows pam_systemd there. A file without exactly one such line stays as it is: doctor says so if it matters.
+    It follows pam_systemd there. A file without exactly one such line, or with a jump that could then end elsewhere,
+    stays as it is: doctor says so if it matters.
     """
     found = list(_SESSION.finditer(text))
-    if len(found) != 1 or _SESSION_LINE in text.split("\n"):
+    if len(found) != 1 or _JUMP.search(text) or _SESSION_LINE in text.split("\n"):
         return text, None
     edit = LineEdit(found[0].group(), f"{found[0].group()}\n{_SESSION_LINE}")
     return text[: found[0].start()] + edit.instead + text[found[0].end() :], edit

@@ -33,6 +33,11 @@ _BEFORE = _KEPT / "iampass.yaml"
 _RECORD = _KEPT / "record.json"
 
 
+def is_in_use() -> bool:
+    """Whether `use` has changed the settings, and `leave` has not restored them."""
+    return _RECORD.exists()
+
+
 class SandboxUse:
     """The use of a sandbox by this machine; for root.
 
@@ -77,7 +82,7 @@ class SandboxUse:
         Raises FileEdited for a file that was edited since, and SetupRefused where every login would be denied, unless
         `force`; UntrustedFile, SetupError and OSError.
         """
-        if not _RECORD.exists():
+        if not is_in_use():
             return False
         with undisturbed(), _locked():
             before, now = _load(), take(SETTINGS)

@@ -23,6 +23,7 @@ INVARIANTS = (
     "Who is exempt is what the settings say, and a name that cannot be looked up exempts nobody",
     "Only a login session that a door, as root, has registered is ended or locked",
     "Nothing in the session phases lets anyone in or fails a login",
+    "What an administrator relies on when nothing works does what it says",
 )
 
 
@@ -73,6 +74,7 @@ _SINKS = "pam_iampass/audit/sinks.py"
 _HANG_UP = "tests/unit/login/test_hang_up.py::"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 _ACCOUNT_CHECK = "tests/unit/doctor/test_account_check.py::"
+_CODES = "tests/unit/login/test_recovered_logins.py::"
 _ACCOUNT = "tests/pam/native/test_account_phase.py::"
 
 MUTANTS = (
@@ -331,8 +333,8 @@ MUTANTS = (
         2,
         "an invalid configuration is tolerated",
         _VERIFICATION,
-        "return decisions.misconfigured(str(error))\n",
-        "return decisions.unlisted(login.user, True)\n",
+        "policy.PolicyError) as error:\n        return decisions.misconfigured(str(error))\n",
+        "policy.PolicyError) as error:\n        return decisions.unlisted(login.user, True)\n",
         _MODULE + "test_broken_settings_deny_whatever_the_policy_for_outages_says",
     ),
     Mutant(
@@ -1214,6 +1216,113 @@ MUTANTS = (
         _POLICY_TESTS + "test_the_methods_that_a_service_names_hold_whatever_the_users_are",
     ),
     Mutant(
+        15,
+        "a bypass has no end within a boot",
+        _BYPASS,
+        "return self.seconds - elapsed if 0 <= elapsed < self.seconds else 0.0",
+        "return max(self.seconds - elapsed, 1.0)",
+        _BYPASS_TESTS + "test_within_a_boot_it_lasts_its_time_however_the_clock_is_set",
+    ),
+    Mutant(
+        15,
+        "the first factor is not required of a bypassed user",
+        _VERIFICATION,
+        "    if arguments.first_factor is not None and not login.accepted(arguments.first_factor):\n",
+        "    if context.dirs.bypasses.find(account, login.service) is None and arguments.first_factor is not None "
+        "and not login.accepted(arguments.first_factor):\n",
+        _BYPASS_TESTS + "test_the_key_is_required_all_the_same",
+    ),
+    Mutant(
+        16,
+        "a user whom `asked` lists is not asked",
+        _POLICY,
+        "or account.name in asked.users:\n        return True\n",
+        "or account.name in asked.users:\n        return account.name not in asked.users\n",
+        _POLICY_TESTS + "test_who_is_named_is_asked_and_all_others_are_exempt",
+    ),
+    # 19
+    Mutant(
+        19,
+        "a refused removal of the packages leaves the second factor off",
+        "packaging/debian/libpam-iampass.prerm",
+        '    refuse_if "$(foreign)"\n',
+        "",
+        "tests/system/setup/test_removal.py::test_a_refused_removal_leaves_the_second_factor_on[_deb]",
+    ),
+    Mutant(
+        19,
+        "setup undo stops at the first service that it cannot restore",
+        "pam_iampass/setup/operations.py",
+        "                failed[name] = str(error)\n",
+        "                failed[name] = str(error)\n                break\n",
+        "tests/unit/setup/test_operations.py::test_undo_restores_every_service_that_it_can_and_names_the_rest",
+    ),
+    Mutant(
+        19,
+        "an edited file is lost when setup is undone",
+        "pam_iampass/setup/apply.py",
+        'store.keep_edited(record.path, current.content)}: {record.path} as it was edited")',
+        'record.path}: as it was edited")',
+        "tests/unit/setup/test_apply.py::test_an_edited_file_is_restored_and_the_edited_one_is_kept",
+    ),
+    Mutant(
+        19,
+        "doctor exits with 0 although /run is full",
+        "pam_iampass/doctor/files.py",
+        "        elif left < _NEEDED_BYTES:\n",
+        "        elif left < 0:\n",
+        "tests/system/test_doctor.py::test_a_user_whose_logins_would_be_denied_because_run_is_full_is_not_well",
+    ),
+    Mutant(
+        19,
+        "with /run full, recovery codes are denied",
+        "pam_iampass/login/recovery.py",
+        "            return self._spend(code, before or decisions.misconfigured(str(error)))\n",
+        "            return decisions.misconfigured(str(error))\n",
+        _CODES + "test_where_attempts_cannot_be_counted_a_code_is_good_once_all_the_same",
+    ),
+    Mutant(
+        1,
+        "with /run full, a recovery code is accepted without being looked at",
+        "pam_iampass/login/recovery.py",
+        "            return self._spend(code, before or decisions.misconfigured(str(error)))\n",
+        "            return decisions.recovered(9, decisions.misconfigured(str(error)))\n",
+        _CODES + "test_where_attempts_cannot_be_counted_a_code_is_good_once_all_the_same",
+    ),
+    Mutant(
+        19,
+        "with /run full, sudo asks for no recovery code",
+        "pam_iampass/login/recovery.py",
+        ", Outcome.MISCONFIGURED)",
+        ")",
+        _CODES + "test_where_no_request_can_be_counted_none_is_sent_and_a_code_is_asked_for",
+    ),
+    Mutant(
+        4,
+        "a request is sent although it cannot be counted",
+        "pam_iampass/login/rate_limit_file.py",
+        '            directory.write(f"{self._stem}.json", encoded(state), lock)\n',
+        "            with contextlib.suppress(StateError):\n"
+        '                directory.write(f"{self._stem}.json", encoded(state), lock)\n',
+        _CODES + "test_where_no_request_can_be_counted_none_is_sent_and_a_code_is_asked_for",
+    ),
+    Mutant(
+        19,
+        "check says that an error in one user's file denies every login",
+        "pam_iampass/doctor/denied.py",
+        "elif problem.file.parent.name == USERS_FOLDER:",
+        "elif problem.file.parent.name == problem.key:",
+        "tests/unit/doctor/test_denied.py::test_an_error_in_the_file_of_a_user_denies_this_user",
+    ),
+    Mutant(
+        19,
+        "a clock that had to be corrected is not in the record",
+        _DECISIONS,
+        "if session.clock_offset else",
+        "if session.clock_offset and False else",
+        _MODULE + "test_a_clock_that_had_to_be_corrected_is_named_in_the_record_of_the_login",
+    ),
+    Mutant(
         12,
         "doctor overlooks an account stack that ends before our line",
         "pam_iampass/doctor/account_check.py",
@@ -1355,8 +1464,8 @@ MUTANTS = (
         18,
         "outside of sshd a variable attaches a login to any kept session",
         _SESSION_C,
-        "if (variable != NULL && in_sshd(pamh) && is_session_id(variable) &&",
-        "if (variable != NULL && is_session_id(variable) &&",
+        "call->phase == OPEN_SESSION && in_sshd(pamh) && is_session_id",
+        "call->phase == OPEN_SESSION && is_session_id",
         _SESSION_PHASES + "test_outside_of_sshd_a_variable_means_nothing_and_is_removed",
     ),
     Mutant(
@@ -1382,5 +1491,13 @@ MUTANTS = (
         "if self._readable(0.0):",
         "if False and self._readable(0.0):",
         _SESSION_PHASES_OF_AGENT + "test_a_process_that_has_ended_gives_no_pidfd",
+    ),
+    Mutant(
+        18,
+        "a variable that the user sets closes the session of another login",
+        _SESSION_C,
+        "call->phase == OPEN_SESSION && in_sshd",
+        "in_sshd",
+        _SESSION_PHASES + "test_a_variable_that_is_set_after_the_session_was_opened_closes_no_other",
     ),
 )

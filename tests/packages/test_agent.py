@@ -10,7 +10,7 @@ import pytest
 
 from tests.packages.administrator import PACKAGES, Administrator, newer
 from tests.packages.booted import Booted
-from tests.packages.people import People, got_in, outcomes, press_enter
+from tests.packages.people import KEY, People, got_in, outcomes, press_enter, type_password
 
 AGENT = "pam-iampass-agent.service"
 
@@ -138,6 +138,25 @@ def test_with_a_full_run_nobody_is_let_in_and_afterwards_all_is_well(
     [outcome] = outcomes(machine.journal(cursor))
     assert outcome[:3] == ("misconfigured", "denied", "alice")
     assert log_in(people, "bob")
+
+
+def test_a_user_who_floods_the_journal_from_their_session_loses_no_record_of_their_sudo(
+    machine: Booted, people: People, cursor: str
+) -> None:
+    machine.write("/etc/systemd/journald.conf.d/flood.conf", "[Journal]\nRateLimitBurst=100\n")
+    machine.run("systemctl", "restart", "systemd-journald")
+    flood = "yes flood | head -n 20000 | logger; sudo -k sh -c 'logger after-sudo'"
+    login = people.ssh("alice", flood, options=(*KEY, "-tt"))
+    press_enter(login)
+    people.phone.approve("alice")
+    type_password(login)
+    people.phone.deny("alice")
+    login.finish()
+    records = machine.journal(cursor)
+    machine.shell("rm /etc/systemd/journald.conf.d/flood.conf; systemctl restart systemd-journald")
+    assert any("Suppressed" in str(each["MESSAGE"]) for each in records), "the flood had its effect"
+    assert not any("alice : " in str(each["MESSAGE"]) for each in records), "sudo's own record is lost"
+    assert [each[:2] for each in outcomes(records)] == [("approved", "success"), ("denied", "denied")]
 
 
 def test_the_agent_is_small_and_well_afterwards(machine: Booted, people: People, cursor: str) -> None:

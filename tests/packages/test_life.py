@@ -123,11 +123,17 @@ def test_a_stack_written_by_hand_keeps_the_package_from_going(
     machine: Booted, ready: Administrator, people: People
 ) -> None:
     ready.set_up("sshd", "sudo", "--key")
+    machine.run("pam-auth-update", "--enable", "iampass")
     machine.write("/etc/pam.d/chsh", "auth required pam_iampass.so\nauth required pam_permit.so\n")
+    everything = (
+        "cd /etc; grep -q pam_iampass pam.d/common-auth; sha256sum pam.d/* ssh/sshd_config.d/* sudoers.d/*"
+    )
+    before = machine.shell(everything)
     refused = machine.run("apt-get", "remove", "-y", "libpam-iampass", check=False)
     assert refused.returncode != 0
     assert "/etc/pam.d/chsh" in refused.stdout + refused.stderr
     assert machine.run("test", "-e", "/usr/lib/pam-iampass/agent").returncode == 0
+    assert machine.shell(everything) == before, "pam-auth-update has not run either"
     machine.run("rm", "/etc/pam.d/chsh")
 
 

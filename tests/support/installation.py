@@ -60,8 +60,9 @@ class Installation:
 
     def forget(self) -> None:
         """Delete the rate limit state, recovery codes and bypasses, so that earlier tests do not throttle logins."""
-        for file in (*STATE.iterdir(), *CODES.iterdir()):
-            file.unlink()
+        for file in (*STATE.rglob("*"), *CODES.iterdir()):
+            if not file.is_dir():
+                file.unlink()
         Path(paths.BYPASSES).unlink(missing_ok=True)
 
     def write_users(self, text: str) -> None:

@@ -126,6 +126,10 @@ class DoorConnection:
     def __init__(self, connection: socket.socket, helper: dict[str, Any] | None = None) -> None:
         self._socket = connection
         self._socket.settimeout(PATIENCE)
+        #: The door's process (SO_PEERCRED).
+        self.pid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[
+            0
+        ]
         #: All bytes sent to the door.
         self.sent = b""
         #: All frames received from the door.
@@ -173,11 +177,6 @@ class DoorConnection:
     def close(self) -> None:
         """Close the module's end."""
         self._socket.close()
-
-    @property
-    def pid(self) -> int:
-        """The door's process (SO_PEERCRED)."""
-        return struct.unpack("3i", self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]  # type: ignore[no-any-return]
 
     @property
     def flags(self) -> int:

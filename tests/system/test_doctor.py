@@ -900,6 +900,13 @@ def test_without_a_terminal_each_finding_is_three_plain_lines_worst_first(clinic
     assert lines[-1] == "1 error, 1 warning."
 
 
+def test_a_user_whose_logins_would_be_denied_because_run_is_full_is_not_well(clinic: Clinic) -> None:
+    with full_run(clinic):
+        done = clinic.doctor("alice")
+    assert done.returncode == 1
+    assert "[state-full]" in done.stdout.splitlines()[0]
+
+
 def test_ways_in_without_the_phone_are_listed_last_with_a_line_each(clinic: Clinic) -> None:
     done = clinic.doctor("--offline")
     lines = done.stdout.splitlines()

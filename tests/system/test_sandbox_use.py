@@ -192,6 +192,15 @@ def test_leaving_does_not_lock_out_whoever_is_still_asked_on_the_phone(folder: P
         shutil.rmtree(SETUP)
 
 
+def test_setup_undo_says_that_the_settings_still_lead_to_the_sandbox(folder: Path) -> None:
+    assert "sandbox" not in run_command("setup", "undo").stdout
+    assert run("use", str(folder)).returncode == 0
+    line = "left      the settings lead to a sandbox: pam-iampass sandbox leave restores them\n"
+    assert line in run_command("setup", "undo").stdout
+    assert run("leave").returncode == 0
+    assert "sandbox" not in run_command("setup", "undo").stdout
+
+
 def test_only_root_does_it(folder: Path) -> None:
     for words in (["use", str(folder)], ["leave"]):
         command = [*AS_ALICE, "pam-iampass", "sandbox", *words]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from typing import Any
@@ -371,6 +372,23 @@ def test_a_server_that_asks_for_peace_is_left_alone(world: Setting) -> None:
     assert world.login().code == PamCode.SUCCESS
     first, second = [call.at for call in world.sandbox.calls if call.kind == "poll"][-2:]
     assert second - first >= 1.0
+
+
+@pytest.mark.parametrize(
+    ("skew", "clock"), [(412.0, "41[0-9] s behind the server's"), (-412.0, "41[0-9] s ahead of the server's")]
+)
+@pytest.mark.parametrize(("answer", "reason"), [("approve", ""), ("deny", "the request was refused .*; ")])
+def test_a_clock_that_had_to_be_corrected_is_named_in_the_record_of_the_login(
+    world: Setting, skew: float, clock: str, answer: str, reason: str
+) -> None:
+    world.sandbox.auto = answer
+    world.sandbox.clock_skew = skew
+    try:
+        world.login()
+    finally:
+        world.sandbox.clock_skew = 0.0
+    written = world.only_record()["IAMPASS_REASON"]
+    assert re.fullmatch(f"{reason}this machine's clock is {clock}", written), written
 
 
 def test_a_refused_secret_is_no_outage(world: Setting) -> None:

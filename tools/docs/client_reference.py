@@ -26,29 +26,35 @@ _START = """\
 publishes. It uses https only, reads nothing from the environment, and keeps a deadline for each call. If a call
 fails, it raises an error that says why; the published client returns None.
 
+    import time
     from pam_iampass.client import AuthenticationAPI, ManagementAPI, ManagementAPIResult
 
-    keys = {"application_id": "my-application", "application_secret": secret}
+    keys = {"application_id": "my-application", "application_secret": "its secret"}
     manager = ManagementAPI(**keys)
     manager.add_user("alice")
     if manager.has_registered_mobile_device("alice") is ManagementAPIResult.no_mobile_device:
         print(manager.get_registration_link("alice", "Alice at example.com"))
 
-    session = AuthenticationAPI(**keys).authenticate_user("alice")
+    authenticator = AuthenticationAPI(**keys)
+    session = authenticator.authenticate_user("alice")
     while session.in_progress:
         time.sleep(2)
         session.get_status()
-    if session.active:
-        session.destroy()
+    print("approved" if session.active else session.failure_reason or session.session_status.name)
 
-A session can be stored and used later, also in another process:
+A session can be stored and used later, also in another process, until it is destroyed or ends at IAMPASS:
+
+    import secrets
+    from pam_iampass.client import Session, SessionSigner
 
     text = Session.Schema().dumps(session)
-    session = Session.Schema(authenticator).loads(text)     # authenticator: an AuthenticationAPI
+    session = Session.Schema(authenticator).loads(text)
 
+    key = secrets.token_urlsafe()                           # keep it, for the other process
     signer = SessionSigner(key, authenticator, max_age=600)
     token = signer.sign(session)                            # for a cookie or a link
     session = signer.verify(token)                          # BadSignature: changed, or expired
+    session.destroy()
 """
 
 _ORDER = (

@@ -249,6 +249,16 @@ def test_an_invalid_variable_means_nothing_and_is_removed(
     assert VARIABLE not in run.environment
 
 
+def test_a_variable_that_is_set_after_the_session_was_opened_closes_no_other(
+    application: Application, agent: Playing
+) -> None:
+    with agent(keeps()) as played:
+        told = f"open_session {VARIABLE}={OTHER} close_session"
+        run = application.run(told, env=IN_SSHD, then=PASSES, user=USER)
+    assert run.result == PAM_SUCCESS
+    assert played.connections == []
+
+
 def test_a_variable_never_takes_the_place_of_the_session_of_this_login(
     application: Application, agent: Playing
 ) -> None:

@@ -173,15 +173,38 @@ def test_two_logins_with_one_code_at_the_same_moment_are_one_success(
     assert left(world) == 9
 
 
-@pytest.mark.parametrize("store", ["codes", "state"])
-def test_a_code_that_cannot_be_spent_or_counted_is_not_accepted(
-    world: Setting, codes: list[str], store: str
-) -> None:
-    with unwritable(Path(getattr(world.dirs, store)), ME):
+def test_a_code_that_cannot_be_spent_is_not_accepted(world: Setting, codes: list[str]) -> None:
+    with unwritable(Path(world.dirs.codes), ME):
         told = in_sshd(world, codes[0])
     assert told.code == PamCode.MAXTRIES
     assert world.outcome() == ("misconfigured", "denied")
     assert codes[0] not in world.only_record()["IAMPASS_REASON"]
+    assert left(world) == 10
+
+
+def test_where_attempts_cannot_be_counted_a_code_is_good_once_all_the_same(
+    world: Setting, codes: list[str]
+) -> None:
+    with unwritable(Path(world.dirs.state), ME):
+        codes_typed = [codes[0], codes[0], "0" * 16]
+        results = [in_sshd(world, code).code for code in codes_typed]
+    assert results == [PamCode.SUCCESS, PamCode.MAXTRIES, PamCode.MAXTRIES]
+    assert left(world) == 9
+    first, second, third = (record["IAMPASS_REASON"] for record in world.records.fields)
+    assert first.startswith(f"9 recovery codes are left; before that: {world.dirs.state}/")
+    assert second == third
+    assert second.startswith("wrong recovery code; before that: ")
+    assert "cannot be written" in second
+
+
+def test_a_limit_that_is_reached_holds_although_no_further_attempt_can_be_counted(
+    world: Setting, codes: list[str]
+) -> None:
+    world.configure(recovery="{attempts_per_hour: 1}")
+    in_sshd(world, "0" * 16)
+    with unwritable(Path(world.dirs.state), ME):
+        assert in_sshd(world, codes[0]).code == PamCode.MAXTRIES
+    assert world.records.fields[-1]["IAMPASS_OUTCOME"] == "throttled"
     assert left(world) == 10
 
 
@@ -258,6 +281,17 @@ def test_without_a_registered_phone_and_during_backoff_a_code_is_asked_for(
     world.sandbox.add_user(Setting.token, device=False)
     told = world.login(answers=(codes[1],), rhost="192.0.2.1")
     assert (told.asked, told.code) == ([QUESTION], PamCode.SUCCESS)
+
+
+def test_where_no_request_can_be_counted_none_is_sent_and_a_code_is_asked_for(
+    world: Setting, codes: list[str]
+) -> None:
+    with unwritable(Path(world.dirs.state), ME):
+        told = world.login(answers=(codes[0],))
+    assert (told.asked, told.code) == ([QUESTION], PamCode.SUCCESS)
+    assert told.errors[0].startswith("The phone check is misconfigured on this machine.")
+    assert world.calls == []
+    assert world.outcome() == ("recovered", "success")
 
 
 def test_a_refusal_is_an_answer_and_no_code_is_asked_for(world: Setting, codes: list[str]) -> None:

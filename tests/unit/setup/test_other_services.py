@@ -28,6 +28,29 @@ def test_a_service_has_one_line_of_its_file_changed(stage: Stage) -> None:
     assert "SERVICE" not in found["iampass-doas"]
 
 
+@pytest.mark.parametrize(
+    ("session", "changed"),
+    [
+        ("@include common-session", True),
+        ("session include system-auth", True),
+        ("session\tinclude\tpassword-auth", True),
+        ("@include common-session-noninteractive", False),
+        ("@include common-session\n@include common-session", False),
+        ("session [success=1 default=ignore] pam_succeed_if.so quiet\n@include common-session", False),
+        ("session required pam_unix.so", False),
+    ],
+)
+def test_the_session_line_follows_the_shared_session_lines(stage: Stage, session: str, changed: bool) -> None:
+    put(stage.paths.pam / "doas", f"@include common-auth\n{session}\n# the end\n")
+    ours = f"{session}\nsession    optional     pam_iampass.so\n# the end\n"
+    assert contents(stage, "doas")["doas"].endswith(ours) is changed
+    assert ("pam_iampass.so" in contents(stage, "doas")["doas"]) is changed
+    before = stage.files()
+    stage.set_up("doas")
+    stage.undo()
+    assert stage.files() == before
+
+
 def test_a_substack_stays_a_substack(stage: Stage) -> None:
     """A jump over the line counts it as one."""
     text = "auth [success=1 default=ignore] pam_sss.so\nauth substack common-auth\n"

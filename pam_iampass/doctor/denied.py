@@ -1,0 +1,79 @@
+"""Which logins are denied until the errors of a configuration are fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pam_iampass.config.settings import USERS_FOLDER
+from pam_iampass.config.user_file_name import user_of
+from pam_iampass.doctor import enrollment_advice
+from pam_iampass.errors import RUN_AS_ROOT, Problem
+from pam_iampass.login.arguments import ModuleArguments
+from pam_iampass.pam.dialect import dialect
+from pam_iampass.pam.modules import our_lines, own_arguments
+from pam_iampass.pam.stack import FOLDERS, PamFiles, PamType, UnusableService
+from pam_iampass.text import clean
+
+_MOST_NAMES = 5
+
+
+def who_is_denied(
+    config: Path, errors: Sequence[Problem], *, usable: bool, folders: Sequence[Path] = FOLDERS
+) -> str:
+    """In words. `usable` is whether the settings themselves have no error."""
+    if any(problem.remedy == RUN_AS_ROOT for problem in errors):
+        return "not everything could be read: run it as root"
+    whom = _and(dict.fromkeys(_users(errors) if usable else ["every login is denied"]))
+    names = _services(config, folders)
+    if not names:
+        return f"no PAM service uses these settings; with them, {whom}"
+    return f"through {_and(names)}, {whom}"
+
+
+def _users(errors: Sequence[Problem]) -> Iterator[str]:
+    """The users who are denied, where the settings can be used: exempt users are not."""
+    single: dict[str, None] = {}
+    for problem in errors:
+        section = problem.key.rpartition(".")[0]
+        if problem.key == enrollment_advice.KEY:
+            yield f"users without a phone are denied by {problem.file}:{problem.line}"
+        elif section.rpartition(".")[2] == "asked":
+            yield f"users whom {section} does not list are denied"
+        elif problem.file.parent.name == USERS_FOLDER:
+            single[clean(user_of(problem.file.name) or problem.file.name, 40)] = None
+        elif problem.file.name == USERS_FOLDER:
+            yield "users who are not exempt are denied"
+        else:
+            yield f"users who are not exempt and have no file in {USERS_FOLDER} are denied"
+    if single:
+        yield f"{_and(single)} {'is' if len(single) == 1 else 'are'} denied"
+
+
+def _services(config: Path, folders: Sequence[Path]) -> list[str]:
+    """The PAM services whose lines name these settings. Those that libpam cannot use are left out."""
+    files, found = PamFiles(folders, dialect()), []
+    try:
+        names = files.names()
+    except OSError:
+        return []
+    for name in names:
+        try:
+            service = files.service(name)
+        except (OSError, UnusableService):
+            continue
+        lines = our_lines(service) + our_lines(service, PamType.ACCOUNT)
+        if any(_settings_of(own_arguments(line)) == str(config) for line in lines):
+            found.append(name)
+    return found
+
+
+def _settings_of(arguments: Sequence[str]) -> str:
+    return ModuleArguments.parse(["", *arguments]).config
+
+
+def _and(words: Sequence[str] | dict[str, None]) -> str:
+    names = list(words)
+    if len(names) > _MOST_NAMES:
+        names[_MOST_NAMES - 1 :] = [f"{len(names) - _MOST_NAMES + 1} more"]
+    return ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]

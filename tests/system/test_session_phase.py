@@ -1,0 +1,309 @@
+"""The session phase in real programs: the id of a kept session reaches it, and nothing else does.
+
+A script is the agent: it keeps the session of every login.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.agent import SOCKET
+from tests.support.installation import ROOT, Installation
+from tests.support.journald import Journald
+from tests.support.scripted_module import DoorConnection, ScriptedModule, keep, result
+from tests.support.sshd import Sshd
+from tests.support.terminal import ENVIRONMENT, Terminal
+from tests.support.ways import NATIVE, PAM_PYTHON
+from tests.support.world import PASSWORD, PATIENCE
+from tests.system.conftest import with_shipped
+
+SESSION, FORGED = "0123456789abcdef0123456789abcdef", "f" * 32
+VARIABLE = "PAM_IAMPASS_SESSION"
+LOGINS = Path("/run/iampass/logins")
+#: What the user of a login sees: the environment, and the audit session.
+SHOW = "env; echo audit=$(cat /proc/self/sessionid); ls /run/iampass/logins | sed s/^/registered=/"
+PAM = Path("/etc/pam.d")
+ASKPASS = Path("/var/lib/iampass-askpass")
+WAYS = {
+    "prompt": ("iampass-sshd", "10-iampass.conf"),
+    "password": ("iampass-sshd-password", "10-iampass-password.conf"),
+    "quiet": ("iampass-sshd-quiet", "10-iampass-quiet.conf"),
+}
+
+
+@pytest.fixture(scope="module")
+def sshds(machine: Installation, journald: Journald, folder: Path) -> Iterator[dict[str, Sshd]]:
+    """One sshd for each way, which accepts every variable of the client; alice may change her PAM environment."""
+    (Path("/home/alice") / ".pam_environment").write_text(f"{VARIABLE} DEFAULT={FORGED}\n")
+    ASKPASS.write_text(f"#!/bin/sh\necho {PASSWORD}\n")
+    ASKPASS.chmod(0o755)
+    running = {}
+    options = ("AcceptEnv=*", "PasswordAuthentication=yes", "KbdInteractiveAuthentication=yes", "UsePAM=yes")
+    for way, (_service, drop_in) in WAYS.items():
+        configuration = with_shipped(drop_in, folder)
+        keys = folder / "session-prompt"
+        running[way] = Sshd(folder / f"session-{way}", *options, configuration=configuration, keys=keys)
+        running[way].__enter__()
+    for user in ("alice", "root"):
+        running["prompt"].admit(user)
+    yield running
+    for sshd in running.values():
+        sshd.__exit__()
+    (Path("/home/alice") / ".pam_environment").unlink()
+    ASKPASS.unlink()
+
+
+@pytest.fixture(autouse=True)
+def files(machine: Installation) -> Iterator[None]:
+    """The shipped PAM files and no agent; afterwards no registration is left."""
+    SOCKET.unlink(missing_ok=True)
+    kept = {name: (PAM / name).read_bytes() for name in ("su", "login")}
+    for service, _drop_in in WAYS.values():
+        use(service)
+    yield
+    for name, content in kept.items():
+        (PAM / name).write_bytes(content)
+    os.chown(LOGINS, 0, 0)
+    assert list(LOGINS.iterdir()) == []
+
+
+def use(service: str, door: str = NATIVE) -> None:
+    """Install one of our PAM files with a door. Users may set variables of the PAM environment."""
+    text = (ROOT / "config/pam.d" / service).read_text().replace(NATIVE, door)
+    text = text.replace(
+        "session    required     pam_env.so\n", "session    required     pam_env.so user_readenv=1\n"
+    )
+    (PAM / service).write_text(text)
+
+
+def keeps(door: DoorConnection) -> None:
+    door.greeting()
+    if door.version_and_phase[1] <= 2:
+        door.send(keep(SESSION), result(0))
+    else:
+        door.registered = [file.read_text() for file in LOGINS.iterdir()]  # type: ignore[attr-defined]
+        door.send(result(25))
+
+
+def passes(door: DoorConnection) -> None:
+    """Keep no session."""
+    door.greeting()
+    door.send(result(0))
+
+
+def phases(played: ScriptedModule) -> list[int]:
+    return [connection.version_and_phase[1] for connection in played.connections]
+
+
+def wait_for(played: ScriptedModule, count: int) -> None:
+    """The session phase may end after the client has gone."""
+    until = time.monotonic() + PATIENCE
+    while len(played.connections) < count and time.monotonic() < until:
+        time.sleep(0.02)
+    while list(LOGINS.iterdir()) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert len(played.connections) == count
+
+
+def ssh(sshd: Sshd, way: str, command: str = SHOW, *options: str) -> subprocess.CompletedProcess[str]:
+    """Log in as alice."""
+    methods = {
+        "prompt": "publickey,keyboard-interactive",
+        "password": "keyboard-interactive",
+        "quiet": "publickey",
+    }
+    given = (f"PreferredAuthentications={methods[way]}", *options)
+    arguments = sshd.command("alice", command, options=given)
+    environment = {**ENVIRONMENT, "SSH_ASKPASS": str(ASKPASS), "SSH_ASKPASS_REQUIRE": "force"}
+    return subprocess.run(
+        arguments,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def shown(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    assert done.returncode == 0, done.stderr
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+@pytest.mark.parametrize("door", [NATIVE, PAM_PYTHON], ids=["native", "pam_python"])
+@pytest.mark.parametrize("way", WAYS)
+def test_in_sshd_the_id_reaches_the_session_and_not_the_user(
+    sshds: dict[str, Sshd], way: str, door: str
+) -> None:
+    use(WAYS[way][0], door)
+    with ScriptedModule.as_agent(SOCKET, keeps) as played:
+        seen = shown(ssh(sshds[way], way))
+        wait_for(played, 3)
+    _decided, opened, closed = played.connections
+    assert phases(played) == [2 if way == "quiet" else 1, 3, 4]
+    assert [one.items["session"] for one in (opened, closed)] == [SESSION.encode()] * 2
+    assert seen.get(VARIABLE) in (None, FORGED)  # what ~/.pam_environment sets later is the user's own
+    fields = dict(line.split("=", 1) for line in opened.registered[0].splitlines())  # type: ignore[attr-defined]
+    assert seen["registered"] == f"{SESSION}.{fields['pid']}"
+    assert (fields["user"], fields["service"]) == ("alice", WAYS[way][0])
+    assert fields["audit_session"] == seen["audit"] == opened.items["audit_session"].decode()
+    if way != "password":
+        assert b"publickey ssh-ed25519 " in opened.items["ssh_auth_info"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_environment_of_the_user_opens_a_session(sshds: dict[str, Sshd], way: str) -> None:
+    with ScriptedModule.as_agent(SOCKET, passes) as played:
+        seen = shown(ssh(sshds[way], way, SHOW, f"SetEnv={VARIABLE}={FORGED}"))
+    assert phases(played) == [2 if way == "quiet" else 1]
+    assert "registered" not in seen
+
+
+def hang(door: DoorConnection) -> None:
+    door.greeting()
+    if door.version_and_phase[1] <= 2:
+        door.send(keep(SESSION), result(0))
+    else:
+        assert door.door_closes()
+
+
+@pytest.mark.timed
+@pytest.mark.parametrize("way", ["prompt", "quiet"])
+def test_an_agent_that_hangs_delays_a_login_by_two_seconds(sshds: dict[str, Sshd], way: str) -> None:
+    with ScriptedModule.as_agent(SOCKET, hang) as played:
+        began = time.monotonic()
+        shown(ssh(sshds[way], way))
+        elapsed = time.monotonic() - began
+        wait_for(played, 3)
+    assert elapsed < 10
+
+
+def test_a_login_goes_on_without_the_agent(sshds: dict[str, Sshd]) -> None:
+    def once(door: DoorConnection) -> None:
+        SOCKET.unlink()
+        keeps(door)
+
+    with ScriptedModule.as_agent(SOCKET, once) as played:
+        seen = shown(ssh(sshds["quiet"], "quiet"))
+        wait_for(played, 1)
+        SOCKET.touch()  # which the fixture of the script removes
+    assert seen["registered"].startswith(SESSION)
+
+
+@pytest.mark.parametrize("trouble", ["another owner", "full"])
+def test_a_login_goes_on_without_a_registration(sshds: dict[str, Sshd], trouble: str) -> None:
+    if trouble == "full":
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,mode=755", "none", str(LOGINS)], check=True)
+        (LOGINS / "full").write_bytes(b"x" * 4096)
+    else:
+        shutil.chown(LOGINS, "iampass")
+    try:
+        with ScriptedModule.as_agent(SOCKET, keeps) as played:
+            seen = shown(ssh(sshds["quiet"], "quiet"))
+            until = time.monotonic() + PATIENCE
+            while len(played.connections) < 3 and time.monotonic() < until:
+                time.sleep(0.02)
+    finally:
+        if trouble == "full":
+            subprocess.run(["umount", str(LOGINS)], check=True)
+    assert phases(played) == [2, 3, 4]
+    assert SESSION not in seen.get("registered", "")
+
+
+# Other programs
+
+
+def program(name: str, own: str) -> None:
+    """Let a program use our files, as setup does."""
+    shutil.copy(ROOT / "config/pam.d" / own, PAM / own)
+    text = (PAM / name).read_text()
+    changed = text.replace("\n@include common-auth\n", f"\nauth include {own}\n").replace(
+        "\n@include common-session\n", "\n@include common-session\nsession optional pam_iampass.so\n"
+    )
+    assert changed.count("iampass") == 2
+    (PAM / name).write_text(changed)
+
+
+def in_a_terminal(command: list[str], typed: list[str]) -> str:
+    """What is shown until the program ends."""
+    terminal = Terminal(command)
+    for text in typed:
+        terminal.expect("assword")
+        terminal.expect(": ")
+        terminal.sendline(text)
+    terminal.finish()
+    return terminal.shown
+
+
+AS_ALICE = ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "env", f"{VARIABLE}={FORGED}"]
+
+
+def test_su_opens_and_closes_the_session_of_its_target(machine: Installation) -> None:
+    program("su", "iampass-su")
+    with ScriptedModule.as_agent(SOCKET, keeps) as played:
+        text = in_a_terminal([*AS_ALICE, "su", "-", "bob", "-c", SHOW], [PASSWORD])
+        wait_for(played, 3)
+    assert phases(played) == [1, 3, 4]
+    opened = played.connections[1]
+    fields = dict(line.split("=", 1) for line in opened.registered[0].splitlines())  # type: ignore[attr-defined]
+    assert fields["user"] == "bob"
+    assert f"registered={SESSION}.{opened.pid}" in text
+    assert VARIABLE not in text
+
+
+def test_sudo_opens_and_closes_the_session_of_its_caller(machine: Installation) -> None:
+    for name in ("iampass", "session-test"):
+        (Path("/etc/sudoers.d") / name).unlink(missing_ok=True)
+    shutil.copy(ROOT / "config/sudoers.d/iampass", "/etc/sudoers.d/iampass")
+    shutil.copy(ROOT / "config/pam.d/iampass-sudo", PAM / "iampass-sudo")
+    rules = "alice ALL=(ALL) ALL\nDefaults:alice !lecture, setenv, timestamp_timeout=0\n"
+    Path("/etc/sudoers.d/session-test").write_text(rules)
+    try:
+        with ScriptedModule.as_agent(SOCKET, keeps) as played:
+            text = in_a_terminal([*AS_ALICE, "sudo", "-i", "sh", "-c", SHOW], [PASSWORD])
+            wait_for(played, 3)
+            assert phases(played) == [1, 3, 4]
+            assert f"registered={SESSION}.{played.connections[1].pid}" in text
+            assert VARIABLE not in text
+        with ScriptedModule.as_agent(SOCKET, passes) as played:
+            in_a_terminal([*AS_ALICE, "sudo", "-E", f"{VARIABLE}={FORGED}", "true"], [PASSWORD])
+        assert len(played.connections) == 1
+    finally:
+        for name in ("iampass", "session-test"):
+            (Path("/etc/sudoers.d") / name).unlink()
+
+
+def read_until(terminal: Terminal, wanted: str) -> str:
+    """What login shows. It hangs its terminal up and opens it again, and until then reading fails."""
+    text, until = "", time.monotonic() + PATIENCE
+    while wanted not in text and time.monotonic() < until:
+        with contextlib.suppress(OSError):
+            if select.select([terminal.child_fd], [], [], 0.1)[0]:
+                text += os.read(terminal.child_fd, 4096).decode()
+    assert wanted in text
+    return text
+
+
+def test_login_opens_and_closes_the_session(machine: Installation) -> None:
+    program("login", "iampass-su")
+    with ScriptedModule.as_agent(SOCKET, keeps) as played:
+        terminal = Terminal(["login", "-p", "alice"], environment={VARIABLE: FORGED})
+        read_until(terminal, "assword: ")
+        terminal.sendline(PASSWORD)
+        read_until(terminal, "$ ")
+        terminal.sendline(f"{SHOW}; echo done=1; exit")
+        shown = read_until(terminal, "\ndone=1")
+        wait_for(played, 3)
+        terminal.kill()
+    assert phases(played) == [1, 3, 4]
+    assert f"registered={SESSION}.{played.connections[1].pid}" in shown
