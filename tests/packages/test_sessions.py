@@ -119,7 +119,7 @@ def test_one_approval_for_ssh_and_sudo_and_the_login_ends_when_the_person_walks_
     login.terminal.expect("In as root.")
     assert people.phone.requests() == []
     (found,) = (each for each in sessions(machine) if each["id"] == login.id)
-    assert (found["user"], found["service"][-4:], found["status"]) == ("alice", "sshd", "active")
+    assert (found["user"], found["approver"], found["status"]) == ("alice", "alice", "active")
     assert (found["from"], found["covered"]) == ("127.0.0.1", 1)
     people.phone.move(login.number, "away")
     login.terminal.expect_exact(
