@@ -11,7 +11,7 @@ from typing import Any, Callable, TypeVar
 
 import pytest
 
-from tests.packages.administrator import PACKAGES, Administrator, newer
+from tests.packages.administrator import NAMES, PACKAGES, Administrator, newer
 from tests.packages.booted import PATIENCE, Booted
 from tests.packages.people import KEY, WHO, People, type_password
 from tests.support.terminal import Terminal
@@ -28,9 +28,8 @@ Found = TypeVar("Found")
 def ready(machine: Booted, administrator: Administrator) -> Administrator:
     """sshd and sudo ask the phone, and keep what it approves."""
     # At a shutdown the sandbox goes last, and what it has said stays.
-    drop_in = f"[Unit]\nBefore={AGENT}\n[Service]\nStandardOutput=append:{SANDBOX_LOG}\n"
+    drop_in = f"[Unit]\nBefore={AGENT}\n[Service]\nExecStopPost=cp /run/sandbox.log {SANDBOX_LOG}\n"
     machine.write("/etc/systemd/system/sandbox.service.d/test.conf", drop_in)
-    machine.shell("ln -sf /var/log/sandbox.log /run/sandbox.log")
     administrator.start_iampass()
     administrator.configure(session=SETTINGS)
     administrator.set_up("sshd", "sudo", "--quiet")
@@ -183,9 +182,9 @@ def test_a_session_outlives_the_agent_however_that_ends(
     machine.run("systemctl", "kill", "-s", "KILL", AGENT)
     login.sudo()
     login.terminal.expect("In as root.")
-    (package,) = PACKAGES.glob("libpam-iampass_*.deb")
-    version = package.name.split("_")[1]
-    ready.install(newer(package, tmp_path, f"{version}.1"))
+    packages = [package for name in NAMES for package in PACKAGES.glob(f"{name}_*.deb")]
+    version = packages[0].name.split("_")[1]
+    ready.install(*(newer(package, tmp_path, f"{version}.1") for package in packages))
     assert login.lives()
     login.sudo()
     login.terminal.expect("In as root.")
@@ -253,13 +252,19 @@ def test_the_enforcer_is_confined(machine: Booted, ready: Administrator) -> None
     assert float(level) < 2.5, shown
     assert machine.run("systemctl", "is-enabled", "pam-iampass-enforcer.socket").stdout == "enabled\n"
     assert machine.run("stat", "-c", "%U %a", "/run/iampass/enforcer.sock").stdout == "iampass 600\n"
-    assert machine.run("systemctl", "--failed", "--plain", "--no-legend", "pam-iampass*").stdout == ""
+    assert (
+        machine.run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "pam-iampass*").stdout
+        == ""
+    )
 
 
 def test_a_shutdown_ends_the_sessions(
     machine: Booted, ready: Administrator, people: People, cursor: str
 ) -> None:
     login = Login(machine, people)
-    machine.shut_down()
+    try:
+        machine.shut_down()
+    finally:
+        print((machine.folder / "console").read_text())
     log = (machine.var / SANDBOX_LOG.removeprefix("/var/")).read_text()
     assert re.search(rf" ended +\S+ +#{login.number} +by client", log), log

@@ -45,6 +45,8 @@ class KeptLogin:
     """An ssh login of a user with a shell, the phone, and where the steps are announced."""
 
     sandbox: Sandbox
+    token: str
+    """The user's token."""
     terminal: Terminal
     password: str
     announce: Callable[[str], None]
@@ -64,7 +66,7 @@ class KeptLogin:
         )
 
     def _approve(self, after: SandboxSession | None = None) -> SandboxSession:
-        request = self.sandbox.wait_for_request(timeout=_PATIENCE, after=after)
+        request = self.sandbox.wait_for_request(self.token, _PATIENCE, after)
         time.sleep(1.0)
         self.announce("the user approves")
         return self.sandbox.approve(request)
@@ -78,8 +80,8 @@ class KeptLogin:
         self.terminal.expect_exact("uid=0(root)")
         self.terminal.expect(SHELL)
         self.announce(f"sudo was {what}")
-        asked = self.sandbox.sessions[-1].number != session.number
-        return asked == approve
+        last = [each.number for each in self.sandbox.sessions if each.user == self.token][-1]
+        return (last != session.number) == approve
 
     def _leave(self, session: SandboxSession) -> bool:
         self.sandbox.walk_away(session)
@@ -113,7 +115,7 @@ def play(
             show([*(line for line in screen[shown:].split("\n") if line.strip()), f"({step})"])
             shown = len(screen)
 
-        right = KeptLogin(sandbox, terminal, password, announce).play()
+        right = KeptLogin(sandbox, "7f3c-alice", terminal, password, announce).play()
         announce("the login is over")
         records = records_of_session(journald, cursor)
     return right and tuple(map(_what, records)) == EXPECTED, records
