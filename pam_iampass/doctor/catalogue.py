@@ -120,6 +120,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "SELinux may block sshd from the agent's socket, and the agent from the network. Logins are then denied.",
             "Install pam-iampass-selinux; list denials with ausearch -m avc -ts recent",
         ),
+        _error(
+            "selinux-boolean-off",
+            "SELinux keeps logins from the agent: {boolean} is off",
+            "`pam_iampass_sshd` lets sshd connect to the agent, `pam_iampass_local` login, and sudo and su of confined"
+            " users. Such logins are denied while it is off.",
+            "setsebool -P {boolean} on",
+        ),
+        _error(
+            "selinux-label",
+            "SELinux keeps the agent from a file: it has the wrong label",
+            "A file that was moved keeps the label of its old place. The agent cannot read it, and denies logins as"
+            " misconfigured, although root can read it.",
+            "restorecon -R /etc/iampass /run/iampass /var/lib/iampass",
+        ),
     ),
     "The service": (
         _error(
@@ -370,6 +384,15 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "`sufficient` in a file that is included with `include` ends the whole stack (as in RHEL's system-auth):"
             " our line is reached only with a wrong password.",
             "Before our line write auth requisite pam_unix.so (or pam_sss.so) instead of the include",
+        ),
+        _error(
+            "stack-unprivileged",
+            "A program that is not root asks the phone: each of its logins is denied",
+            "Only root reaches the agent. A screen locker whose program is neither run by root nor set-uid root never"
+            " unlocks, and a server with a user of its own lets nobody in. The PAM file includes one that asks the"
+            " phone, such as common-auth after `pam-auth-update --enable iampass`, or login.",
+            "pam-auth-update --disable iampass, then name the services: pam-iampass setup sshd sudo. Or make"
+            " /etc/pam.d/{service} name pam_unix.so itself: auth required pam_unix.so",
         ),
         _error(
             "stack-skipped",

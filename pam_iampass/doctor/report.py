@@ -17,6 +17,7 @@ from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
 from pam_iampass.doctor.finding import Finding, merged
 from pam_iampass.doctor.roads import RoadsCheck
+from pam_iampass.doctor.selinux import SelinuxCheck
 from pam_iampass.doctor.service import ServiceCheck
 from pam_iampass.doctor.sshd import SshdCheck, rejected_finding
 from pam_iampass.doctor.sshd_match import match_blocks
@@ -222,6 +223,8 @@ class Doctor:
     def _agent(self) -> Iterator[Finding]:
         needed_by = self.stacks.set_uid & self.stacks.with_us.keys()
         yield from AgentCheck(tuple(sorted(needed_by))).findings()
+        sshd_asks = self.sshd_service is not None and self.stacks.asks(self.sshd_service, in_sshd=True)
+        yield from SelinuxCheck(sshd_asks, self.stacks.asks("login")).findings()
 
     def _users(self) -> Iterator[Finding]:
         yield from bypasses.findings(named=self.named)

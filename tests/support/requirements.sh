@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the Debian packages that `make demo`, `make test` or `make bench` need and that are missing.
-# Usage, as root: requirements.sh demo|test|bench|packages
+# Usage, as root: requirements.sh demo|test|bench|packages|vm
 # Does not start or enable any service: a newly installed ssh server stays disabled.
 set -eu
 
@@ -18,14 +18,18 @@ version=${VERSION_ID:-13}
 
 packages="git mmdebstrap systemd-container iproute2 dpkg-dev python3-pytest python3-pytest-timeout python3-pexpect"
 
+vm="$packages qemu-system-x86 qemu-utils e2fsprogs openssh-client python3-aiohttp python3-trustme python3-click
+python3-rich python3-yaml"
+
 bench="$demo libpam-duo python3-matplotlib"
 
 case ${1-} in
     demo) wanted=$demo ;;
     bench) wanted=$bench ;;
     packages) wanted=$packages ;;
+    vm) wanted=$vm ;;
     test) wanted=$test ;;
-    *) echo "usage: requirements.sh demo|test|bench|packages" >&2; exit 2 ;;
+    *) echo "usage: requirements.sh demo|test|bench|packages|vm" >&2; exit 2 ;;
 esac
 
 missing=

@@ -261,15 +261,32 @@ def no_helper(clinic: Clinic) -> None:
 
 @contextlib.contextmanager
 def enforcing_selinux(clinic: Clinic) -> Iterator[None]:
-    """A stand-in for the kernel's file, and for the program that lists policies: few machines run SELinux."""
+    """The kernel's file, and the program that lists modules, as SELinux without ours has them: see tests/vm."""
+    with selinux_with("sshd"):
+        yield
+
+
+@contextlib.contextmanager
+def selinux_in_the_way(clinic: Clinic) -> Iterator[None]:
+    """Our module, with a boolean switched off, and a file that was moved; as SELinux shows them in tests/vm."""
+    with selinux_with("pam_iampass"):
+        yield
+
+
+@contextlib.contextmanager
+def selinux_with(module: str) -> Iterator[None]:
     subprocess.run(["mount", "-t", "tmpfs", "selinux", "/sys/fs"], check=True)
     Path("/sys/fs/selinux").mkdir()
     Path("/sys/fs/selinux/enforce").write_text("1")
-    semodule = Path("/usr/sbin/semodule")
-    semodule.write_text("#!/bin/sh\necho base\necho sshd\n")
-    semodule.chmod(0o755)
+    wrong = "$2 has context unconfined_u:object_r:admin_home_t:s0, should be system_u:object_r:pam_iampass_etc_t:s0"
+    programs = {"semodule": f"echo base; echo {module}", "getsebool": 'echo "$1 --> off"'}
+    programs["matchpathcon"] = f'echo "{wrong}"; exit 1'
+    for name, script in programs.items():
+        Path("/usr/sbin", name).write_text(f"#!/bin/sh\n{script}\n")
+        Path("/usr/sbin", name).chmod(0o755)
     yield
-    semodule.unlink()
+    for name in programs:
+        Path("/usr/sbin", name).unlink()
     subprocess.run(["umount", "/sys/fs"], check=True)
 
 
@@ -560,6 +577,8 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "agent-needed": no_agent,
     "helper-missing": no_helper,
     "selinux-no-policy": enforcing_selinux,
+    "selinux-boolean-off": selinux_in_the_way,
+    "selinux-label": lambda clinic: None,
     "service-unreachable": nobody_there,
     "service-tls": another_authority,
     "application-unknown": another_application,
@@ -637,6 +656,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "road-unknown-program": unknown_program,
     "road-other-services": lambda clinic: (PAM / "ftpd").write_text(f"{UNIX}\n"),
     "doas-no-password": doas_without_a_password,
+    "stack-unprivileged": lambda clinic: (PAM / "swaylock").write_text(f"{UNIX}\n{OURS}\n{PERMIT}\n"),
     "lockout-you": no_phone_for_me,
     "lockout-root": no_token_for_root,
     "lockout-no-way-back": nobody_exempt,
@@ -647,7 +667,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
 TOGETHER = {
     "roads": (
         *("road-open", "road-console", "road-unknown-program", "road-other-services", "doas-no-password"),
-        *("users-without-token",),
+        *("users-without-token", "stack-unprivileged"),
     ),
     "files": ("file-writable", "state-folder", "selinux-no-policy", "unit-off", "entry-never-used"),
     "sudo": (
@@ -655,6 +675,7 @@ TOGETHER = {
         *("sudo-no-password", "sudo-environment", "sibling-unprotected"),
     ),
     "sshd": ("sshd-grace-short", "sshd-root-refused", "pam-python-needless", "sshd-stale"),
+    "selinux": ("selinux-boolean-off", "selinux-label"),
     "users": ("configuration-warning", "stack-no-auth", "no-device", "previous-secret-left", "clock-off"),
 }
 """Kinds of finding that do not hide each other, by subject: one report is to find all of them."""

@@ -18,6 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pam_iampass.config import schema
+from pam_iampass.config.schema_keys import Section
 from pam_iampass.config.session_settings import CoverSettings, SessionSettings
 from pam_iampass.config.settings import (
     AskedSettings,
@@ -759,7 +760,7 @@ def test_the_page_of_all_settings_is_current() -> None:
 def test_the_page_names_every_key() -> None:
     page = settings_reference.page()
     for entry in schema.SCHEMA:
-        keys = entry.keys if isinstance(entry, schema.Section) else (entry,)
+        keys = entry.keys if isinstance(entry, Section) else (entry,)
         assert all(f"| `{key.name}` |" in page for key in keys)
 
 
