@@ -221,7 +221,8 @@ CLIENTS = (
         "an exempt account, `BatchMode=yes`",
         Result(Run(f"ssh -o BatchMode=yes USER@{HOST} cat precious", requests=0)),
         Result(
-            Run(f"ssh -o BatchMode=yes USER@{HOST} cat precious", requests=0), "a `Match` block of `setup`"
+            Run(f"ssh -o BatchMode=yes USER@{HOST} cat precious", requests=0),
+            note="`setup` writes a `Match` block",
         ),
         user=EXEMPT,
     ),
