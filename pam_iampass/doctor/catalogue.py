@@ -323,6 +323,12 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " ending it ends only the program that opened it.",
             "Move the line at {place} after the line that includes pam_systemd",
         ),
+        _warning(
+            "enforcer-off",
+            "Logins of {services} are neither ended nor locked by the phone",
+            "`session.keep` is set for them, and the service that ends and locks logins does not listen.",
+            "systemctl enable --now pam-iampass-enforcer.socket; without systemd: pam-iampass-enforcer --socket",
+        ),
         _error(
             "service-file-missing",
             "There is no PAM file {name}, which {setting} names",
