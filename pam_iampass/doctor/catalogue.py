@@ -512,12 +512,22 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " AuthenticationMethods contains keyboard-interactive.",
             _METHODS,
         ),
-        _note(
+        _error(
             "sshd-exempt-prompted",
-            "Exempt users too need an ssh client that answers prompts",
-            "With this AuthenticationMethods, sshd requires the prompt of every user before the module can see that the"
-            " user is exempt. Ansible, `BatchMode=yes` and most scripts cannot log in.",
-            "For accounts of programs: a Match block with AuthenticationMethods publickey, or setup sshd --quiet",
+            "sshd demands the prompt of exempt users: {names}",
+            "With this AuthenticationMethods, sshd requires the prompt before the module can see that the user is"
+            " exempt. Ansible, `BatchMode=yes` and most scripts cannot log in. `setup sshd` writes Match blocks for"
+            " exempt users. A Match block that is read before them takes precedence. They cannot contain a name with"
+            " `*`, `?`, `!` or a comma: exempt such users by a group.",
+            "pam-iampass setup sshd",
+        ),
+        _error(
+            "sshd-exceptions-outdated",
+            "sshd's Match blocks for exempt accounts are not those of the settings",
+            "`setup sshd` with a prompt writes Match blocks for `exempt` and `asked`. The settings were changed since."
+            " Accounts that have no block must answer the prompt, so that Ansible and `BatchMode=yes` fail. Accounts"
+            " that are no longer exempt log in without the prompt; the module asks their phone nevertheless.",
+            "pam-iampass setup sshd",
         ),
         _error(
             "sshd-no-prompt",
@@ -592,10 +602,10 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         _note(
             "sshd-asks-in-both",
-            "The PAM service of sshd asks the phone in its auth and in its account stack",
+            "sshd asks the phone with a prompt or without one, as the client chooses",
             "Users of keyboard-interactive and passwords are asked in the auth phase, with a prompt, and not again."
             " All others are asked in the account phase, without a prompt.",
-            "Remove one of the two lines: {place}",
+            "Remove one of the two lines, {place}, or set AuthenticationMethods: pam-iampass setup sshd does either",
         ),
         _note(
             "sshd-startups",

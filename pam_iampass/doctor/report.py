@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
-from pam_iampass.doctor import bypasses, files, session_check, state_summary
+from pam_iampass.doctor import bypasses, files, session_check, sshd_exempt, state_summary
 from pam_iampass.doctor.agent import AgentCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
@@ -205,7 +205,8 @@ class Doctor:
         problems = check_config(self.options.config).problems
         unread = [str(problem) for problem in problems if problem.remedy == RUN_AS_ROOT]
         self.not_checked += [what for what in unread if NOT_ROOT not in what]
-        yield from files.configuration(problem for problem in problems if problem.remedy != RUN_AS_ROOT)
+        told_below = (RUN_AS_ROOT, sshd_exempt.SET_UP)
+        yield from files.configuration(problem for problem in problems if problem.remedy not in told_below)
 
     def _files(self) -> Iterator[Finding]:
         yield from files.account()
@@ -273,9 +274,24 @@ class Doctor:
         elif isinstance(self.sshd, SshdConfigRejected):
             yield rejected_finding(self.sshd)
         else:
-            yield from SshdCheck(self.sshd, self.stacks, self.settings, frozenset(self.asked)).findings()
+            asked, prompted = frozenset(self.asked), self._prompted()
+            yield from SshdCheck(self.sshd, self.stacks, self.settings, asked, prompted).findings()
             if any(one.service in self.stacks.with_us for one in self.sshd.values()):
                 yield from match_blocks(self.options.address, self.named)
+
+    def _prompted(self) -> dict[str, str]:
+        """The exempt users from whom sshd demands a prompt, if sshd's PAM service asks in its auth stack."""
+        service = self.sshd_service
+        if self.settings is None or service is None or not self.stacks.asks(service):
+            return {}
+        exempt = sshd_exempt.exempt_users(self.settings.for_service(service).exempt)
+        try:
+            states = {name: one.services.get(service, one.state) for name, one in self.users.items()}
+        except ConfigurationError:
+            states = {}
+        exempt += [name for name, state in states.items() if state is UserState.EXEMPT]
+        wanted = [name for name in dict.fromkeys(exempt) if self.named in (None, name)]
+        return sshd_exempt.prompted(wanted, address=self.options.address)
 
     def _sudo(self) -> Iterator[Finding]:
         try:

@@ -81,6 +81,7 @@ _SINKS = "pam_iampass/audit/sinks.py"
 _HANG_UP = "tests/unit/login/test_hang_up.py::"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 _ACCOUNT_CHECK = "tests/unit/doctor/test_account_check.py::"
+_EXEMPT_SSH = "tests/system/setup/test_exempt_accounts.py::"
 _CODES = "tests/unit/login/test_recovered_logins.py::"
 _ACCOUNT = "tests/pam/native/test_account_phase.py::"
 
@@ -1029,7 +1030,7 @@ MUTANTS = (
         14,
         "setup does not look whether the files that it wrote lead to the module",
         "pam_iampass/setup/checks/stacks.py",
-        "if not _our_lines(files, service):",
+        "if not all(_our_lines(files, service, kind) for kind in kinds):",
         "if not service.pam_service:",
         _SETUP + "test_a_file_that_does_not_lead_to_the_module_once_it_is_written_is_an_error",
     ),
@@ -1215,6 +1216,23 @@ MUTANTS = (
         "::test_while_a_name_service_fails_to_name_a_users_groups_nobody_passes_as_not_asked",
     ),
     Mutant(
+        10,
+        "whom sshd spares the prompt is not asked in the account phase",
+        "config/pam.d/iampass-sshd",
+        "account    requisite    pam_iampass.so\n",
+        "account    optional     pam_iampass.so\n",
+        _EXEMPT_SSH + "test_whom_sshd_spares_the_prompt_but_the_settings_do_not_exempt_is_asked_on_the_phone",
+    ),
+    Mutant(
+        10,
+        "a name of `exempt` that sshd takes for a pattern spares everybody the prompt",
+        "pam_iampass/config/sshd_exceptions.py",
+        """re.compile(r"(?:[\\w.@+$-]|""",
+        """re.compile(r"(?:[\\w.@+$*?,-]|""",
+        "tests/unit/config/test_sshd_exceptions.py"
+        "::test_a_name_that_sshd_takes_for_something_else_is_left_out",
+    ),
+    Mutant(
         16,
         "a user's own methods go before those of a service",
         _POLICY,
@@ -1350,8 +1368,8 @@ MUTANTS = (
         10,
         "doctor overlooks that sshd lets in by the phone alone",
         "pam_iampass/doctor/sshd.py",
-        "no_factor = not in_auth and not any(",
-        "no_factor = in_auth and not any(",
+        "no_factor = not any(",
+        "no_factor = not users and not any(",
         _ACCOUNT_CHECK + "test_a_stack_without_a_password_leaves_the_phone_alone",
     ),
     Mutant(
