@@ -16,7 +16,6 @@ from pam_iampass.doctor.agent import AgentCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
 from pam_iampass.doctor.finding import Finding, merged
-from pam_iampass.doctor.roads import RoadsCheck
 from pam_iampass.doctor.selinux import SelinuxCheck
 from pam_iampass.doctor.service import ServiceCheck
 from pam_iampass.doctor.sshd import SshdCheck, rejected_finding
@@ -26,6 +25,7 @@ from pam_iampass.doctor.state_summary import StateSummary
 from pam_iampass.doctor.sudo import SudoCheck, SudoersRejected, checked_sudoers
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.doctor.users import LockoutCheck, UsersCheck
+from pam_iampass.doctor.ways_in import WaysInCheck
 from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, StateError
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.stack import PamFiles, PamService
@@ -84,7 +84,7 @@ class Doctor:
             ("PAM stacks", self._stacks),
             ("sshd", self._sshd),
             ("sudo", self._sudo),
-            ("other ways in", self._roads),
+            ("other ways in", self._ways_in),
             ("lock-outs", self._lockouts),
         ]
         if os.geteuid() != 0:
@@ -307,8 +307,8 @@ class Doctor:
         more = self._known_users()
         yield from SudoCheck(found, self.stacks, self._without_phone, more, self.named).findings()
 
-    def _roads(self) -> Iterator[Finding]:
-        check = RoadsCheck(self.stacks)
+    def _ways_in(self) -> Iterator[Finding]:
+        check = WaysInCheck(self.stacks)
         yield from check.findings()
         self.not_checked += check.unread
 

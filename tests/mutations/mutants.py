@@ -68,7 +68,7 @@ _COVERED = "tests/unit/session/test_covers.py::"
 _SETUP = "tests/unit/setup/test_other_services.py::"
 _SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
-_ROADS = "tests/system/setuid/test_roads.py::"
+_WAYS_IN = "tests/system/setuid/test_ways_in.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
 _ENFORCER = "tests/system/test_enforcer.py::"
@@ -936,14 +936,14 @@ MUTANTS = (
     Mutant(
         12,
         "a set-uid program that uses libpam is not found",
-        "pam_iampass/doctor/roads.py",
+        "pam_iampass/doctor/ways_in.py",
         "status.st_mode & stat.S_ISUID and status.st_uid == 0",
         "status.st_mode & stat.S_ISUID and status.st_uid != 0",
-        _ROADS + "test_a_road_is_listed_until_it_asks_the_phone",
+        _WAYS_IN + "test_a_way_in_is_listed_until_it_asks_the_phone",
     ),
     Mutant(
         12,
-        "a PAM service that lets in by the password alone is no road",
+        "a PAM service that lets in by the password alone is no way in",
         "pam_iampass/doctor/stack_check.py",
         "for login in self._logins(True, PamCode.ABORT)\n        )",
         "for login in self._logins(False, PamCode.ABORT)\n        )",
@@ -953,18 +953,18 @@ MUTANTS = (
     Mutant(
         12,
         "nopass of doas is not looked for",
-        "pam_iampass/doctor/roads.py",
+        "pam_iampass/doctor/ways_in.py",
         "if _DOAS_FREE.match(line):",
         "if _DOAS_FREE.match(line) and False:",
-        _ROADS + "test_a_command_of_doas_without_a_password_is_listed_with_its_line",
+        _WAYS_IN + "test_a_command_of_doas_without_a_password_is_listed_with_its_line",
     ),
     Mutant(
         12,
         "an unknown set-uid program is not mentioned",
-        "pam_iampass/doctor/roads.py",
-        "            elif _is_road(name):\n",
+        "pam_iampass/doctor/ways_in.py",
+        "            elif _is_way_in(name):\n",
         "            elif False:\n",
-        _ROADS + "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
+        _WAYS_IN + "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
     ),
     Mutant(
         12,

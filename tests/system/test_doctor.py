@@ -664,10 +664,10 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sudo-no-password": edit(SUDOERS, "Defaults", "alice ALL=(ALL) NOPASSWD: /bin/ls\nDefaults"),
     "sudo-environment": interpreter_in_sudo,
     "sudo-no-secure-path": no_secure_path,
-    "road-open": lambda clinic: None,
-    "road-console": lambda clinic: None,
-    "road-unknown-program": unknown_program,
-    "road-other-services": lambda clinic: (PAM / "ftpd").write_text(f"{UNIX}\n"),
+    "way-in-open": lambda clinic: None,
+    "way-in-console": lambda clinic: None,
+    "way-in-unknown-program": unknown_program,
+    "way-in-other-services": lambda clinic: (PAM / "ftpd").write_text(f"{UNIX}\n"),
     "doas-no-password": doas_without_a_password,
     "stack-unprivileged": lambda clinic: (PAM / "swaylock").write_text(f"{UNIX}\n{OURS}\n{PERMIT}\n"),
     "lockout-you": no_phone_for_me,
@@ -678,8 +678,14 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
 """How each kind of finding comes about."""
 
 TOGETHER = {
-    "roads": (
-        *("road-open", "road-console", "road-unknown-program", "road-other-services", "doas-no-password"),
+    "ways in": (
+        *(
+            "way-in-open",
+            "way-in-console",
+            "way-in-unknown-program",
+            "way-in-other-services",
+            "doas-no-password",
+        ),
         *("users-without-token", "stack-unprivileged"),
     ),
     "files": ("file-writable", "state-folder", "selinux-no-policy", "unit-off", "entry-never-used"),
@@ -946,8 +952,8 @@ def test_ways_in_without_the_phone_are_listed_last_with_a_line_each(clinic: Clin
     done = clinic.doctor("--offline")
     lines = done.stdout.splitlines()
     listed = lines[lines.index("Ways in without the phone:") + 1 :]
-    assert "    su does not ask the phone. To protect it: pam-iampass setup su. [road-open]" in listed
-    assert sum("[road-" in line for line in lines) == sum("[road-" in line for line in listed)
+    assert "    su does not ask the phone. To protect it: pam-iampass setup su. [way-in-open]" in listed
+    assert sum("[way-in-" in line for line in lines) == sum("[way-in-" in line for line in listed)
     assert listed[-1] == "No problem was found."
     assert done.returncode == 0
 
