@@ -22,7 +22,7 @@ BUILD = build
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Show real ssh and sudo logins: approved, denied, unanswered, without a phone (PHONE=1: you respond in a browser)
+demo: ## Show real ssh and sudo logins: approved, denied, unanswered, ended later (PHONE=1: you respond in a browser)
 	@tests/support/requirements.sh demo
 	@$(ISOLATED_ROOT) $(if $(PHONE),--shared-network) $(if $(NO_COLOR),env NO_COLOR=1) \
 	    $(PYTHON) -m tests.system.demo $(if $(PHONE),--phone)
@@ -34,7 +34,7 @@ T =
 K =
 test: ## Run all tests in isolated roots of this machine (T=PATH K=EXPRESSION: some of them, without coverage)
 	@tests/support/requirements.sh test
-	@$(if $(T)$(K),$(ISOLATED_ROOT) $(PYTHON) -m pytest -m "not needs_booted_machine" $(or $(T),tests) \
+	@$(if $(T)$(K),$(ISOLATED_ROOT) $(PYTHON) -m pytest -m "not (needs_booted_machine or needs_virtual_machine)" $(or $(T),tests) \
 	    $(if $(K),-k '$(K)'),tests/run.sh)
 
 mutants: ## Break each invariant in a copy of the code, and check that a test fails
@@ -114,7 +114,7 @@ install: man completions ## Install from source, below DESTDIR if set
 	    [ -e $(DESTDIR)$(SYSCONF)/iampass/$$file ] || \
 	    install -m 640 config/$$file $(DESTDIR)$(SYSCONF)/iampass/ || exit 1; done
 
-.PHONY: deb rpm test-system release
+.PHONY: deb rpm test-system test-vm release
 DEBIAN_RELEASES = bookworm trixie
 deb: ## Build Debian packages of the committed tree for each release, into build/deb
 	@tests/support/requirements.sh packages
@@ -127,6 +127,10 @@ rpm: ## Build rpm packages of the committed tree into build/rpm, and test their 
 test-system: ## Test the Debian packages on a booted machine of each release
 	@tests/support/requirements.sh packages
 	@tests/packages/run.sh $(BUILD)/deb $(DEBIAN_RELEASES)
+
+test-vm: ## Test the Debian packages on a virtual machine: SELinux, loss of power, a full disk (qemu, no KVM needed)
+	@tests/support/requirements.sh vm
+	@tests/vm/run.sh $(BUILD)/deb $(if $(T)$(K),$(or $(T),tests/vm) $(if $(K),-k '$(K)'))
 
 release: ## Check that version, changelog and tag agree; build all packages, checksums and an SBOM into build/release
 	@tests/support/requirements.sh packages

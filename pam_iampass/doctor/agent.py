@@ -1,4 +1,4 @@
-"""Whether the module can be reached: the agent's socket, the agent, the helper, the units, SELinux."""
+"""Whether the module can be reached: the agent's socket, the agent, the helper, the units."""
 
 from __future__ import annotations
 
@@ -32,12 +32,10 @@ class AgentCheck:
     socket_path: Path = Path(paths.AGENT_SOCKET)
     helper: tuple[Path, ...] = (Path("/usr/bin/python3"), Path(paths.PROGRAMS, "helper"))
     systemd: Path = Path("/run/systemd/system")
-    selinux: Path = Path("/sys/fs/selinux/enforce")
 
     def findings(self) -> Iterator[Finding]:
         """Everything that is wrong."""
         yield from self._units()
-        yield from self._selinux()
         for path in self.helper:
             if not path.exists():
                 yield finding("helper-missing", "agent", f"{path} does not exist", path=path)
@@ -101,13 +99,3 @@ class AgentCheck:
             if state not in good:
                 yield finding("unit-off", "agent", f"systemctl {verb}: {state}", unit=_UNIT, state=state)
                 return
-
-    def _selinux(self) -> Iterator[Finding]:
-        try:
-            enforcing = self.selinux.read_text("ascii").strip() == "1"
-            modules = run(["semodule", "-l"]) if enforcing else None
-        except (OSError, CommandUnavailable):
-            return
-        if modules is not None and modules.ok and "iampass" not in modules.output:
-            evidence = f"{self.selinux}: 1; semodule -l lists no module iampass"
-            yield finding("selinux-no-policy", "agent", evidence)

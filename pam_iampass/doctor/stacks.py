@@ -15,13 +15,14 @@ from pam_iampass.doctor.stack_check import StackCheck
 from pam_iampass.errors import shown
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.pam.modules import is_ours, is_pam_python, our_lines, own_arguments
+from pam_iampass.pam.services import UNPRIVILEGED
 from pam_iampass.pam.stack import Handler, HandlerKind, PamFiles, PamService, PamType, UnusableService
 
 _LIBRARIES = ("/usr/lib/*/security", "/lib/*/security", "/usr/lib64/security", "/usr/lib/security")
 SET_UID = frozenset(
     (
         *("su", "su-l", "sudo", "sudo-i", "doas", "polkit-1", "passwd", "chsh", "chfn", "newgrp", "runuser"),
-        *("pkexec", "ksu", "super", "xscreensaver", "xlock", "i3lock", "swaylock", "vlock"),
+        *("pkexec", "ksu", "super", "xscreensaver"),
     )
 )
 _SHARED = re.compile(r"(common-|.*-auth(-ac)?$|.*-(ac|pc)$|system-|postlogin|password-auth)")
@@ -125,6 +126,8 @@ class Stacks:
             return
         for error in service.errors:
             yield finding("pam-fault", name, error)
+        if UNPRIVILEGED.names.fullmatch(name):
+            yield finding("stack-unprivileged", name, str(self.with_us[name].ours), service=name)
         yield from self._modules(name, service.stacks[PamType.AUTH])
         yield from self.with_us[name].findings(fresh_setcred=name == sshd_service)
         if name != sshd_service and self.with_us[name].phone_alone and not self.with_us[name].demands_key:

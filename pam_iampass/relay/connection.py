@@ -122,12 +122,11 @@ class RelayConnection:
     def pidfd(self) -> int:
         """See `PamApplication.pidfd`."""
         descriptor = os.pidfd_open(self.peer_pid)
-        try:
-            if self._readable(0.0):  # the process may have ended before, and its id be in use again
-                raise ApplicationGone("the application ended")
-        except BaseException:
+        poller = select.poll()
+        poller.register(self._connection, select.POLLIN)
+        if poller.poll(0):  # the process may have ended before, and its id be in use again
             os.close(descriptor)
-            raise
+            raise ApplicationGone("the application ended")
         return descriptor
 
     def send_result(self, code: int) -> None:

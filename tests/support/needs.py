@@ -40,6 +40,10 @@ def demand(item: pytest.Item) -> None:
         if "PACKAGES_ROOT" not in os.environ:
             pytest.skip("needs booted machines: run `make test-system`")
         return
+    if item.get_closest_marker("needs_virtual_machine"):
+        if "VM_IMAGE" not in os.environ:
+            pytest.skip("needs a virtual machine: run `make test-vm`")
+        return
     if item.get_closest_marker("needs_isolated_root") and "MACHINE_COPY" not in os.environ:
         pytest.skip("needs an isolated root: `make test T=PATH` runs it in one")
     if item.get_closest_marker("needs_root") and os.geteuid() != 0:

@@ -95,6 +95,7 @@ def well(machine: Installation, sandbox: Sandbox) -> Iterator[Callable[[], None]
         SSHD.unlink(missing_ok=True)
         shutil.copy(ROOT / "config/sshd_config.d/10-iampass.conf", SSHD)
         change(SSHD, "UsePAM yes", "UsePAM yes\nPermitRootLogin yes")
+        append(SSHD, "Match User daemon\n    AuthenticationMethods publickey\nMatch all\n")
         shutil.copy(ROOT / "config/sudoers.d/iampass", SUDOERS)
         SUDOERS.chmod(0o440)
         for file in (ROOT / "config/pam.d").iterdir():
@@ -261,15 +262,32 @@ def no_helper(clinic: Clinic) -> None:
 
 @contextlib.contextmanager
 def enforcing_selinux(clinic: Clinic) -> Iterator[None]:
-    """A stand-in for the kernel's file, and for the program that lists policies: few machines run SELinux."""
+    """The kernel's file, and the program that lists modules, as SELinux without ours has them: see tests/vm."""
+    with selinux_with("sshd"):
+        yield
+
+
+@contextlib.contextmanager
+def selinux_in_the_way(clinic: Clinic) -> Iterator[None]:
+    """Our module, with a boolean switched off, and a file that was moved; as SELinux shows them in tests/vm."""
+    with selinux_with("pam_iampass"):
+        yield
+
+
+@contextlib.contextmanager
+def selinux_with(module: str) -> Iterator[None]:
     subprocess.run(["mount", "-t", "tmpfs", "selinux", "/sys/fs"], check=True)
     Path("/sys/fs/selinux").mkdir()
     Path("/sys/fs/selinux/enforce").write_text("1")
-    semodule = Path("/usr/sbin/semodule")
-    semodule.write_text("#!/bin/sh\necho base\necho sshd\n")
-    semodule.chmod(0o755)
+    wrong = "$2 has context unconfined_u:object_r:admin_home_t:s0, should be system_u:object_r:pam_iampass_etc_t:s0"
+    programs = {"semodule": f"echo base; echo {module}", "getsebool": 'echo "$1 --> off"'}
+    programs["matchpathcon"] = f'echo "{wrong}"; exit 1'
+    for name, script in programs.items():
+        Path("/usr/sbin", name).write_text(f"#!/bin/sh\n{script}\n")
+        Path("/usr/sbin", name).chmod(0o755)
     yield
-    semodule.unlink()
+    for name in programs:
+        Path("/usr/sbin", name).unlink()
     subprocess.run(["umount", "/sys/fs"], check=True)
 
 
@@ -439,6 +457,17 @@ def password_method(clinic: Clinic) -> None:
     change(SSHD, "PasswordAuthentication no", "PasswordAuthentication yes")
 
 
+def key_alone(clinic: Clinic) -> None:
+    """As version 0.1 set it up, and AuthenticationMethods is lost."""
+    asked_at_the_prompt_only()
+    change(SSHD, METHODS, "")
+
+
+def asked_at_the_prompt_only() -> None:
+    """As version 0.1 set it up: no account line."""
+    change(SHIPPED_KEY, OUR_ACCOUNT, "")
+
+
 def match_block(criteria: str, setting: str) -> Callable[[Clinic], None]:
     """A Match block of the administrator's, for all members of its group if it names one."""
 
@@ -560,6 +589,8 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "agent-needed": no_agent,
     "helper-missing": no_helper,
     "selinux-no-policy": enforcing_selinux,
+    "selinux-boolean-off": selinux_in_the_way,
+    "selinux-label": lambda clinic: None,
     "service-unreachable": nobody_there,
     "service-tls": another_authority,
     "application-unknown": another_application,
@@ -607,8 +638,9 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-broken": lambda clinic: SSHD.write_text("Nonsense yes\n"),
     "sshd-unprotected": edit(SSHD, "PAMServiceName iampass-sshd", "PAMServiceName sshd"),
     "sshd-pam-off": edit(SSHD, "UsePAM yes", "UsePAM no"),
-    "sshd-key-bypasses": edit(SSHD, METHODS, ""),
-    "sshd-exempt-prompted": lambda clinic: clinic.machine.change(exempt="{groups: [users]}"),
+    "sshd-key-bypasses": key_alone,
+    "sshd-exempt-prompted": lambda clinic: clinic.machine.change(exempt="{users: [alice, daemon]}"),
+    "sshd-exceptions-outdated": edit(SSHD, "Match User daemon", "Match User bin"),
     "sshd-no-prompt": edit(SSHD, "KbdInteractiveAuthentication yes", "KbdInteractiveAuthentication no"),
     "sshd-password-method": password_method,
     "sshd-phone-only": phone_only_ssh,
@@ -632,11 +664,12 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sudo-no-password": edit(SUDOERS, "Defaults", "alice ALL=(ALL) NOPASSWD: /bin/ls\nDefaults"),
     "sudo-environment": interpreter_in_sudo,
     "sudo-no-secure-path": no_secure_path,
-    "road-open": lambda clinic: None,
-    "road-console": lambda clinic: None,
-    "road-unknown-program": unknown_program,
-    "road-other-services": lambda clinic: (PAM / "ftpd").write_text(f"{UNIX}\n"),
+    "way-in-open": lambda clinic: None,
+    "way-in-console": lambda clinic: None,
+    "way-in-unknown-program": unknown_program,
+    "way-in-other-services": lambda clinic: (PAM / "ftpd").write_text(f"{UNIX}\n"),
     "doas-no-password": doas_without_a_password,
+    "stack-unprivileged": lambda clinic: (PAM / "swaylock").write_text(f"{UNIX}\n{OURS}\n{PERMIT}\n"),
     "lockout-you": no_phone_for_me,
     "lockout-root": no_token_for_root,
     "lockout-no-way-back": nobody_exempt,
@@ -645,9 +678,15 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
 """How each kind of finding comes about."""
 
 TOGETHER = {
-    "roads": (
-        *("road-open", "road-console", "road-unknown-program", "road-other-services", "doas-no-password"),
-        *("users-without-token",),
+    "ways in": (
+        *(
+            "way-in-open",
+            "way-in-console",
+            "way-in-unknown-program",
+            "way-in-other-services",
+            "doas-no-password",
+        ),
+        *("users-without-token", "stack-unprivileged"),
     ),
     "files": ("file-writable", "state-folder", "selinux-no-policy", "unit-off", "entry-never-used"),
     "sudo": (
@@ -655,6 +694,7 @@ TOGETHER = {
         *("sudo-no-password", "sudo-environment", "sibling-unprotected"),
     ),
     "sshd": ("sshd-grace-short", "sshd-root-refused", "pam-python-needless", "sshd-stale"),
+    "selinux": ("selinux-boolean-off", "selinux-label"),
     "users": ("configuration-warning", "stack-no-auth", "no-device", "previous-secret-left", "clock-off"),
 }
 """Kinds of finding that do not hide each other, by subject: one report is to find all of them."""
@@ -840,6 +880,7 @@ def test_a_user_who_was_asked_about_is_the_only_one_told_of(clinic: Clinic) -> N
 
 
 def test_a_match_block_counts_for_whom_it_is_meant(clinic: Clinic) -> None:
+    asked_at_the_prompt_only()
     SSHD.write_text(SSHD.read_text() + "Match User bob\n    AuthenticationMethods publickey\n")
     (found,) = (one for one in clinic.report()["findings"] if one["id"] == "sshd-key-bypasses")
     assert found["title"] == "A key alone gets in without the phone: bob"
@@ -879,14 +920,14 @@ def test_the_limits_of_sshd_are_notes_with_numbers_where_they_are_its_defaults(c
 def test_a_match_block_for_a_local_address_or_port_is_no_fault(clinic: Clinic) -> None:
     """sshd -T fails where its question leaves out what a Match block asks for."""
     for condition in ("LocalAddress 192.0.2.9", "LocalPort 2222"):
-        SSHD.write_text(SSHD.read_text() + f"Match {condition}\n    AuthenticationMethods publickey\n")
+        match_block(condition, "AuthenticationMethods publickey")(clinic)
     report = clinic.report()
     assert [found for found in report["findings"] if found["severity"] != "note"] == []
     assert report["not_looked_at"] == []
 
 
 def test_without_a_terminal_each_finding_is_three_plain_lines_worst_first(clinic: Clinic) -> None:
-    change(SSHD, METHODS, "")
+    key_alone(clinic)
     no_phone(clinic)
     done = clinic.doctor()
     lines = done.stdout.splitlines()
@@ -911,8 +952,8 @@ def test_ways_in_without_the_phone_are_listed_last_with_a_line_each(clinic: Clin
     done = clinic.doctor("--offline")
     lines = done.stdout.splitlines()
     listed = lines[lines.index("Ways in without the phone:") + 1 :]
-    assert "    su does not ask the phone. To protect it: pam-iampass setup su. [road-open]" in listed
-    assert sum("[road-" in line for line in lines) == sum("[road-" in line for line in listed)
+    assert "    su does not ask the phone. To protect it: pam-iampass setup su. [way-in-open]" in listed
+    assert sum("[way-in-" in line for line in lines) == sum("[way-in-" in line for line in listed)
     assert listed[-1] == "No problem was found."
     assert done.returncode == 0
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from pam_iampass import module
+from pam_iampass.audit.journal import Journal
 from pam_iampass.login.application import ApplicationGone
 from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.relay import protocol
@@ -21,8 +23,6 @@ from pam_iampass.relay.stream import receive
 from pam_iampass.session.attached import AttachedLogin, key_fingerprint
 from tests.support.running_agent import Running, running
 from tests.support.setting import ME, Setting
-
-pytestmark = pytest.mark.timed
 
 SESSION = "0123456789abcdef0123456789abcdef"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE5vdCBhIGtleSBidXQgMzIgYnl0ZXMgb2YgdGV4dCEh"
@@ -189,6 +189,19 @@ def test_only_an_id_is_kept() -> None:
         assert ours.recv(100) == b"K\0\0\0\x20" + SESSION.encode()
         with pytest.raises(FrameError):
             application.keep(SESSION + "0")
+
+
+def test_a_session_that_opens_while_the_agent_stops_is_handed_over(world: Setting, kept: Kept) -> None:
+    stopped, stop = os.pipe()
+    os.write(stop, b".")
+    ours, its = socket.socketpair()
+    with ours, its, contextlib.ExitStack() as later:
+        items = {"user": ME, "session": SESSION}
+        application = RelayConnection(its, items, later, stopped, Phase.OPEN_SESSION)
+        assert module.open_session(application, Journal(world.records), kept) == PamCode.IGNORE
+    assert len(kept.logins) == 1
+    for descriptor in (stopped, stop):
+        os.close(descriptor)
 
 
 def test_a_process_that_has_ended_gives_no_pidfd() -> None:

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Test the Debian packages of the committed tree on a virtual machine.
+# Usage, as root: run.sh PACKAGES [PYTEST-ARGUMENT...]; PACKAGES is the folder of `make deb`. The packages are built
+# again only if they are not from the current commit.
+set -eu
+cd "$(dirname "$0")/../.."
+packages=$1
+shift
+if [ "$(cat "$packages/trixie/commit" 2> /dev/null)" != "$(git rev-parse HEAD)" ]; then
+    packaging/deb.sh "$packages" trixie
+fi
+VM_IMAGE=$(tests/vm/image.sh "$packages/trixie")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+status=0
+tests/support/isolated-root.sh env VM_IMAGE="$VM_IMAGE" \
+    /usr/bin/python3 -m pytest -v --timeout 600 --durations=10 "${@:-tests/vm}" 2>&1 | tee "$folder/log" || :
+tail -n 1 "$folder/log" | grep -q ' passed' && ! tail -n 1 "$folder/log" | grep -qE 'failed|error' || status=1
+tests/support/count.sh "$status" "$folder/log"
+exit "$status"

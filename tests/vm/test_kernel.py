@@ -1,0 +1,99 @@
+"""On a kernel and a disk of its own, with AppArmor as Debian enables it: a full disk, a clock that stops or jumps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.packages.people import PROMPT, got_in, outcomes, press_enter
+from tests.vm.machine import APPARMOR, Machine
+from tests.vm.site import Site
+
+KERNEL = APPARMOR
+
+
+@pytest.fixture
+def cursor(site: Site) -> str:
+    """Where the journal ended when the test began; sshd and sudo ask the phone."""
+    site.set_up("sshd", "sudo", "--prompt")
+    site.machine.run("pam-iampass", "throttle", "clear", "alice")
+    return site.machine.cursor()
+
+
+def test_apparmor_is_on_and_confines_neither_the_doors_nor_the_agent(site: Site, cursor: str) -> None:
+    login = site.ssh("alice", "cat /proc/self/attr/current")
+    press_enter(login)
+    site.approve("alice")
+    login.expect("unconfined")
+    login.finish()
+    login = site.sudo("alice")
+    site.approve("alice")
+    assert got_in(login, "root")
+    vm = site.machine
+    assert vm.read("/sys/module/apparmor/parameters/enabled") == "Y\n"
+    agent = vm.run("systemctl", "show", "-P", "MainPID", "pam-iampass-agent").stdout.strip()
+    assert vm.read(f"/proc/{agent}/attr/current").strip() == "unconfined"
+    denied = vm.run("journalctl", "-q", "--no-pager", "-k", "-g", 'apparmor="DENIED"', check=False).stdout
+    assert denied == ""
+
+
+@pytest.fixture
+def codes(site: Site, cursor: str) -> Iterator[list[str]]:
+    """Recovery codes of alice."""
+    made = site.machine.run("pam-iampass", "recovery", "new", "alice", "--yes", "--json").stdout
+    yield json.loads(made)["codes"]
+    site.machine.run("pam-iampass", "recovery", "revoke", "alice")
+
+
+@pytest.fixture
+def full_disk(vm: Machine, codes: list[str]) -> Iterator[None]:
+    """No block of the disk is free, not even for root."""
+    vm.shell("cat /dev/zero > /full 2> /dev/null || :; sync; cat /dev/zero >> /full 2> /dev/null || :")
+    assert vm.run("df", "--output=avail", "/").stdout.split()[-1] == "0"
+    yield
+    vm.run("rm", "-f", "/full")
+
+
+def test_with_a_full_disk_the_phone_lets_in_and_a_code_that_cannot_be_redeemed_does_not(
+    vm: Machine, site: Site, codes: list[str], full_disk: None
+) -> None:
+    login = site.ssh("alice")
+    press_enter(login)
+    site.approve("alice")
+    assert got_in(login, "alice")
+    for expected in (False, True):
+        login = site.ssh("alice")
+        login.expect(PROMPT)
+        login.sendline(codes[0])
+        assert got_in(login, "alice") == expected
+        vm.run("rm", "-f", "/full")
+    assert not vm.shell("ls -A /var/lib/iampass/recovery | grep -v '[.]json$\\|[.]lock$' || :")
+
+
+def test_a_clock_that_jumps_neither_ends_a_request_nor_makes_one_last(
+    vm: Machine, site: Site, cursor: str
+) -> None:
+    login = site.ssh("alice")
+    press_enter(login)
+    site.request("alice")
+    for jump in ("+2 hours", "-4 hours"):
+        vm.run("date", "-s", jump)
+    site.iampass.approve(site.last)
+    assert got_in(login, "alice")
+    vm.run("date", "-s", "+2 hours")
+
+
+def test_a_request_that_was_approved_while_the_machine_slept_is_past_its_deadline(
+    vm: Machine, site: Site, cursor: str
+) -> None:
+    site.configure(timeout="20s")
+    login = site.ssh("alice")
+    press_enter(login)
+    site.request("alice")
+    vm.run("rtcwake", "-m", "mem", "-s", "40", timeout=300)
+    site.iampass.approve(site.last)
+    assert not got_in(login, "alice")
+    site.configure()
+    assert [each[0] for each in outcomes(vm.journal(cursor))] == ["timed_out"]
