@@ -148,7 +148,7 @@ LOCAL = (
         Result(
             Run(_python("by-asyncssh") + " handler"),
             "a handler for prompts (below)",
-            Run(_python("by-asyncssh"), shows="Permission denied for user"),
+            Run(_python("by-asyncssh"), shows="PermissionDenied"),
             "without one it does not offer the method",
         ),
     ),

@@ -72,16 +72,17 @@ class Controller:
 
     def run(self, *services: str, **variables: Any) -> int:
         """Run the role as the automation account; returns how many tasks changed something."""
-        return changed(self.start(AUTOMATION, *services, variables=variables))
+        return self.changed(self.start(AUTOMATION, *services, variables=variables))
 
-
-def changed(terminal: Terminal) -> int:
-    """How many tasks of a run changed something, once it has ended well."""
-    terminal.timeout = 250
-    status = terminal.finish()
-    assert status == 0, terminal.shown
-    [number] = re.findall(r"changed=(\d+)", terminal.shown)
-    return int(number)
+    def changed(self, terminal: Terminal) -> int:
+        """How many tasks of a run changed something, once it has ended well."""
+        terminal.timeout = 250
+        status = terminal.finish()
+        if status != 0:
+            print(self.machine.run("journalctl", "-n", "100", "-o", "short-monotonic").stdout)
+        assert status == 0, terminal.shown
+        [number] = re.findall(r"changed=(\d+)", terminal.shown)
+        return int(number)
 
 
 def token_in(machine: Booted, user: str) -> str:
@@ -191,7 +192,7 @@ def test_from_nobody_asked_to_everybody_asked_and_back(
     )
     for _ in ("ssh", "sudo"):
         people.phone.approve(token=tokens["alice"])
-    assert changed(by_alice) == 0, "a second run changes nothing"
+    assert controller.changed(by_alice) == 0, "a second run changes nothing"
     assert controller.secret not in by_alice.shown
     assert tokens["alice"] not in by_alice.shown
     denied = people.ssh("bob")
