@@ -239,6 +239,31 @@ def test_away_can_revoke_instead_and_sudo_asks_the_phone_again(
     login.terminal.finish()
 
 
+def test_a_graphical_session_is_locked_and_unlocked_when_the_person_is_back(
+    machine: Booted, ready: Administrator, people: People, cursor: str
+) -> None:
+    # logind takes pam_systemd's word for it; a desktop would listen for the signals that are listened for here.
+    machine.shell(
+        """
+        sed -i.before 's/pam_systemd.so/& type=x11/' /etc/pam.d/common-session
+        rule="type='signal',interface='org.freedesktop.login1.Session'"
+        systemd-run -q --unit=desktop sh -c "exec dbus-monitor --system \\"$rule\\" > /run/desktop"
+        timeout 60 sh -c 'until [ -s /run/desktop ]; do sleep 0.1; done'
+        """
+    )
+    lock = SETTINGS.replace("when_away: end", "when_away: lock, unlock_on_return: true")
+    ready.configure(session=lock)
+    login = Login(machine, people)
+    ready.configure(session=SETTINGS)
+    for verb, signal in (("away", "Lock"), ("back", "Unlock")):
+        people.phone.move(login.number, verb)
+        wait_for(lambda: f"member={signal}\n" in machine.read("/run/desktop"), signal)  # noqa: B023 - at once
+    assert login.lives()
+    login.terminal.sendline("exit")
+    login.terminal.finish()
+    machine.shell("systemctl stop desktop; mv /etc/pam.d/common-session.before /etc/pam.d/common-session")
+
+
 def test_the_enforcer_is_confined(machine: Booted, ready: Administrator) -> None:
     shown = machine.run("systemd-analyze", "security", "--no-pager", "pam-iampass-enforcer@1.service").stdout
     [level] = re.findall(r"Overall exposure level for pam-iampass-enforcer@1.service: ([0-9.]+)", shown)
