@@ -396,7 +396,7 @@ MUTANTS = (
     ),
     Mutant(
         3,
-        "root reads the folder of somebody's sandbox itself",
+        "root reads the folder of another user's sandbox itself",
         "pam_iampass/setup/sandbox_folder.py",
         "as_service_user(lambda: _content(folder, path), owner, patience=_PATIENCE)",
         "_content(folder, path)",
@@ -404,7 +404,7 @@ MUTANTS = (
     ),
     Mutant(
         3,
-        "links in the folder of somebody's sandbox are followed",
+        "links in the folder of another user's sandbox are followed",
         "pam_iampass/setup/sandbox_folder.py",
         "_FILE = os.O_RDONLY | os.O_NOFOLLOW",
         "_FILE = os.O_RDONLY",
