@@ -68,7 +68,7 @@ _COVERED = "tests/unit/session/test_covers.py::"
 _SETUP = "tests/unit/setup/test_other_services.py::"
 _SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
-_ROADS = "tests/system/setuid/test_roads.py::"
+_WAYS_IN = "tests/system/setuid/test_ways_in.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
 _ENFORCER = "tests/system/test_enforcer.py::"
@@ -81,6 +81,7 @@ _SINKS = "pam_iampass/audit/sinks.py"
 _HANG_UP = "tests/unit/login/test_hang_up.py::"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 _ACCOUNT_CHECK = "tests/unit/doctor/test_account_check.py::"
+_EXEMPT_SSH = "tests/system/setup/test_exempt_accounts.py::"
 _CODES = "tests/unit/login/test_recovered_logins.py::"
 _ACCOUNT = "tests/pam/native/test_account_phase.py::"
 
@@ -935,14 +936,14 @@ MUTANTS = (
     Mutant(
         12,
         "a set-uid program that uses libpam is not found",
-        "pam_iampass/doctor/roads.py",
+        "pam_iampass/doctor/ways_in.py",
         "status.st_mode & stat.S_ISUID and status.st_uid == 0",
         "status.st_mode & stat.S_ISUID and status.st_uid != 0",
-        _ROADS + "test_a_road_is_listed_until_it_asks_the_phone",
+        _WAYS_IN + "test_a_way_in_is_listed_until_it_asks_the_phone",
     ),
     Mutant(
         12,
-        "a PAM service that lets in by the password alone is no road",
+        "a PAM service that lets in by the password alone is no way in",
         "pam_iampass/doctor/stack_check.py",
         "for login in self._logins(True, PamCode.ABORT)\n        )",
         "for login in self._logins(False, PamCode.ABORT)\n        )",
@@ -952,18 +953,18 @@ MUTANTS = (
     Mutant(
         12,
         "nopass of doas is not looked for",
-        "pam_iampass/doctor/roads.py",
+        "pam_iampass/doctor/ways_in.py",
         "if _DOAS_FREE.match(line):",
         "if _DOAS_FREE.match(line) and False:",
-        _ROADS + "test_a_command_of_doas_without_a_password_is_listed_with_its_line",
+        _WAYS_IN + "test_a_command_of_doas_without_a_password_is_listed_with_its_line",
     ),
     Mutant(
         12,
         "an unknown set-uid program is not mentioned",
-        "pam_iampass/doctor/roads.py",
-        "            elif _is_road(name):\n",
+        "pam_iampass/doctor/ways_in.py",
+        "            elif _is_way_in(name):\n",
         "            elif False:\n",
-        _ROADS + "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
+        _WAYS_IN + "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
     ),
     Mutant(
         12,
@@ -1029,7 +1030,7 @@ MUTANTS = (
         14,
         "setup does not look whether the files that it wrote lead to the module",
         "pam_iampass/setup/checks/stacks.py",
-        "if not _our_lines(files, service):",
+        "if not all(_our_lines(files, service, kind) for kind in kinds):",
         "if not service.pam_service:",
         _SETUP + "test_a_file_that_does_not_lead_to_the_module_once_it_is_written_is_an_error",
     ),
@@ -1215,6 +1216,23 @@ MUTANTS = (
         "::test_while_a_name_service_fails_to_name_a_users_groups_nobody_passes_as_not_asked",
     ),
     Mutant(
+        10,
+        "whom sshd spares the prompt is not asked in the account phase",
+        "config/pam.d/iampass-sshd",
+        "account    requisite    pam_iampass.so\n",
+        "account    optional     pam_iampass.so\n",
+        _EXEMPT_SSH + "test_whom_sshd_spares_the_prompt_but_the_settings_do_not_exempt_is_asked_on_the_phone",
+    ),
+    Mutant(
+        10,
+        "a name of `exempt` that sshd takes for a pattern spares everybody the prompt",
+        "pam_iampass/config/sshd_exceptions.py",
+        """re.compile(r"(?:[\\w.@+$-]|""",
+        """re.compile(r"(?:[\\w.@+$*?,-]|""",
+        "tests/unit/config/test_sshd_exceptions.py"
+        "::test_a_name_that_sshd_takes_for_something_else_is_left_out",
+    ),
+    Mutant(
         16,
         "a user's own methods go before those of a service",
         _POLICY,
@@ -1350,8 +1368,8 @@ MUTANTS = (
         10,
         "doctor overlooks that sshd lets in by the phone alone",
         "pam_iampass/doctor/sshd.py",
-        "no_factor = not in_auth and not any(",
-        "no_factor = in_auth and not any(",
+        "no_factor = not any(",
+        "no_factor = not users and not any(",
         _ACCOUNT_CHECK + "test_a_stack_without_a_password_leaves_the_phone_alone",
     ),
     Mutant(
