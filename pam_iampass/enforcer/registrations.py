@@ -136,7 +136,10 @@ class Registrations:
             os.close(os.open(f"{login.name}{_LOCKED}", flags, 0o600, dir_fd=folder))
 
     def take_mark(self, login: RegisteredLogin) -> bool:
-        """Whether the screen was locked here, and has not been unlocked here since. Raises UntrustedFile and OSError."""
+        """Whether the screen was locked here, and has not been unlocked here since.
+
+        Raises UntrustedFile and OSError.
+        """
         with trusted_folder(self.folder, 0) as folder:
             try:
                 os.unlink(f"{login.name}{_LOCKED}", dir_fd=folder)
