@@ -1406,6 +1406,14 @@ MUTANTS = (
     ),
     Mutant(
         17,
+        "a login that /proc hides counts as over",
+        _REGISTRATIONS,
+        "if process is None and not login.has_ended()",
+        "if False",
+        _ENFORCER + "test_a_login_that_proc_hides_is_not_taken_for_one_that_is_over",
+    ),
+    Mutant(
+        17,
         "a screen that the person has locked is unlocked",
         "pam_iampass/enforcer/actions.py",
         "session.graphical and self.registrations.take_mark(login)",

@@ -193,6 +193,15 @@ def test_an_enforcer_that_fails_is_asked_again(agent: Keeping) -> None:
     assert len([note for note in notes if "could not end the logins" in note]) == 1
 
 
+def test_a_login_that_the_enforcer_does_not_know_goes_on_and_the_journal_says_so(agent: Keeping) -> None:
+    agent.result = Result.NOTHING
+    ident, login = agent.log_in()
+    agent.store.request_end(ident)
+    agent.wait_until_forgotten(ident)
+    assert not login.over
+    assert "the enforcer knows no login of session" in agent.world.records.fields[-1]["MESSAGE"]
+
+
 def test_an_iampass_that_cannot_be_reached_is_told_of_the_end_later(agent: Keeping) -> None:
     ident, login = agent.log_in()
     agent.world.sandbox.misbehave("end", HttpStatus(503))
