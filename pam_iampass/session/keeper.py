@@ -124,12 +124,13 @@ class KeptSessions:
         except (IampassError, PamIampassError, ValueError):
             return False
         with registry.lock:
-            if not active and not entry.busy:
+            if not active and not entry.busy and entry.suspect is None:
                 entry.poll_at = registry.clock()
                 registry.schedule(entry)
             before = entry.kept.covered
-            if active:
-                registry.change(entry.kept.id, lambda kept: life.covered(kept, registry.wall_clock()))
+            if active and candidate.holds(entry.kept):
+                now, connection = registry.wall_clock(), candidate.connection
+                registry.change(entry.kept.id, lambda kept: life.covered(kept, now, connection=connection))
             return entry.kept.covered > before
 
     # The process
