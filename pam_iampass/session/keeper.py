@@ -63,10 +63,10 @@ class KeptSessions:
         Takes over `application`.
         """
         registry = self._registry
-        if application is not None:
-            self._descriptors.add(Process(ident, pid, attached=False), application)
         now, since = registry.clock(), registry.wall_clock()
         registry.change(ident, lambda kept: life.approved(kept, now, since, key))
+        if application is not None:
+            self._descriptors.add(Process(ident, pid, attached=False), application)
 
     def drop(self, ident: str) -> None:
         """The login was not approved, and has ended its session itself."""
