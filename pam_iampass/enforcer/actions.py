@@ -94,6 +94,7 @@ class Enforcer:
             if login.has_ended():
                 return
             login.send_signal(number)
+            login.send_signal(signal.SIGCONT)  # su's caller can stop it, and it would not end its shell
             login.has_ended(self.signal_seconds)
         if not login.has_ended():
             raise _Failed("does not end")

@@ -124,17 +124,16 @@ class Descriptors:
         """Tell systemd what it does not know yet, without waiting: any user can fill its socket."""
         if not self._untold:
             return
-        with contextlib.suppress(OSError), self._lock:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-                sender.setblocking(False)
-                sender.connect(self._systemd)
-                while self._untold:
-                    state, process = self._untold[0]
-                    if process is None:
-                        sender.send(state.encode())
-                    elif process in self._by_process:
-                        socket.send_fds(sender, [state.encode()], [self._by_process[process]])
-                    self._untold.popleft()
+        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
+        with contextlib.suppress(OSError), self._lock, socket.socket(socket.AF_UNIX, kind) as sender:
+            sender.connect(self._systemd)
+            while self._untold:
+                state, process = self._untold[0]
+                if process is None:
+                    sender.send(state.encode())
+                elif process in self._by_process:
+                    socket.send_fds(sender, [state.encode()], [self._by_process[process]])
+                self._untold.popleft()
 
 
 def _is_readable(descriptor: int) -> bool:

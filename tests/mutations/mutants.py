@@ -1690,6 +1690,14 @@ MUTANTS = (
     ),
     Mutant(
         21,
+        "what the old phone approved covers after the token was replaced",
+        _COVERS,
+        "asked != (kept.config, kept.approver, kept.token)",
+        "asked[:2] != (kept.config, kept.approver)",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
         "who knows the id of a session attaches any number of logins",
         _LIFE,
         "awaited < 0 or ",

@@ -162,7 +162,8 @@ class Keeping:
     # What is seen
 
     def kept(self, session: str) -> KeptSession | None:
-        entry = self.registry.entries.get(session)
+        with self.registry.lock:
+            entry = self.registry.entries.get(session)
         return None if entry is None else entry.kept
 
     def wait_until_forgotten(self, session: str) -> None:

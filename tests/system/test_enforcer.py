@@ -107,6 +107,16 @@ def test_a_process_that_heeds_no_signal_is_killed(session: str) -> None:
     assert login.process.wait(PATIENCE) == -signal.SIGKILL
 
 
+def test_a_process_that_its_user_has_stopped_ends_what_it_has_started(session: str) -> None:
+    # As su does: it ends its shell on SIGTERM, and its caller can stop it.
+    script = f"sleep 1000 & trap 'kill $!; exit 3' TERM; echo {READY}; kill -STOP $$; wait"
+    login = LoginSession("alice", script)
+    wait_until(lambda: " T " in Path(f"/proc/{login.process.pid}/stat").read_text(), "it has not stopped")
+    login.register(session)
+    assert ask(Verb.END, session) == DONE
+    assert login.process.wait(PATIENCE) == 3
+
+
 def test_a_login_that_ends_meanwhile_is_not_waited_for(session: str) -> None:
     login = LoginSession("alice", f"echo {READY}; read line; exit 0")
     login.register(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -69,6 +70,26 @@ def test_a_session_that_cannot_be_stored_ends_and_the_record_says_why(agent: Kee
     ended(agent)
     assert "the session is not kept: " in agent.world.only_record()["IAMPASS_REASON"]
     (agent.world.folder / "sessions").chmod(0o700)
+
+
+def test_a_full_run_fails_no_login_and_loses_no_record(agent: Keeping) -> None:
+    folder = agent.world.folder / "sessions"
+    tmpfs = ["mount", "-t", "tmpfs", "-o", "size=16k,mode=700", "tmpfs", str(folder)]
+    subprocess.run(tmpfs, check=True)
+    try:
+        ident, login = agent.log_in()
+        with contextlib.suppress(OSError), (folder / "full").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        told = agent.login()
+        assert (told.code, told.kept) == (PamCode.SUCCESS, None)
+        assert "the session is not kept: " in agent.world.records.fields[-1]["IAMPASS_REASON"]
+        assert agent.login(service="sudo", audit_session="42").code == PamCode.IGNORE
+        login.end()
+        agent.wait_until_forgotten(ident)
+        assert agent.events() == ["session_opened", "session_ended"]
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_login_that_is_not_approved_keeps_nothing(agent: Keeping) -> None:
