@@ -8,10 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.packages.people import PROMPT, got_in, outcomes, press_enter
-from tests.vm.machine import APPARMOR, Machine
+from tests.vm.machine import Machine
 from tests.vm.site import Site
-
-KERNEL = APPARMOR
 
 
 @pytest.fixture

@@ -9,10 +9,8 @@ import pytest
 
 from tests.packages.people import PROMPT, got_in
 from tests.support.terminal import Terminal
-from tests.vm.machine import APPARMOR, Machine
+from tests.vm.machine import Machine
 from tests.vm.site import Site
-
-KERNEL = APPARMOR  # SELinux would not let strace hold the agent
 
 #: When the power fails: strace holds the process before or after the Nth time that it asks for what it has written to
 #: be on the disk (fsync). With it, how many of the ten codes may be left.
@@ -58,7 +56,7 @@ def lose_power(vm: Machine) -> None:
     vm.lose_power()
     for terminal in list(Terminal.open):
         terminal.kill()
-    vm.boot(KERNEL)
+    vm.boot()
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +132,7 @@ def test_a_trial_ends_although_the_machine_was_off(vm: Machine, site: Site, befo
     vm.run(*SETUP, "--try", "1")
     assert log_in(site)
     if how == "reboot":
-        vm.reboot(KERNEL)
+        vm.reboot()
     else:
         lose_power(vm)
     vm.wait("! test -e /etc/ssh/sshd_config.d/10-iampass.conf", "the trial is over")
