@@ -15,7 +15,6 @@ from tests.vm.site import Site
 #: When the power fails: strace holds the process before or after the Nth time that it asks for what it has written to
 #: be on the disk (fsync). With it, how many of the ten codes may be left.
 REDEEMED = {
-    "before its new file is on the disk": ("delay_enter", 1, {10}),
     "before that replaces the old one": ("delay_exit", 1, {10}),
     "before that is on the disk": ("delay_enter", 2, {9, 10}),
     "before the user is let in": ("delay_exit", 2, {9}),
@@ -111,7 +110,7 @@ def test_a_recovery_code_is_redeemed_on_the_disk_before_it_lets_anybody_in(
     assert got_in(login, "alice") == (found["left"] == 10)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.8])
+@pytest.mark.parametrize("share", [0.3, 0.7])
 def test_whatever_setup_had_done_logins_work_and_it_can_be_undone(
     vm: Machine, site: Site, undone: None, share: float
 ) -> None:

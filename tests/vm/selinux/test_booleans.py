@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from pam_iampass.sandbox import Sandbox
+from tests.client.connect_proxy import connect_proxy
 from tests.packages.people import got_in, outcomes
 from tests.vm.selinux.console import at_the_console
-from tests.vm.site import AGENT, Site, token_of
+from tests.vm.site import AGENT, PORT, Site, token_of
 
 
 @pytest.fixture
@@ -45,25 +46,34 @@ def test_without_pam_iampass_local_neither_login_nor_a_confined_sudo_reaches_it(
 @pytest.fixture
 def no_agent(site: Site) -> Iterator[None]:
     """A machine on which the agent does not run."""
-    site.set_up("sshd")
+    site.set_up("sshd", "login")
     site.machine.run("systemctl", "stop", f"{AGENT}.socket", f"{AGENT}.service")
     yield
     site.machine.run("systemctl", "start", f"{AGENT}.socket")
 
 
-@pytest.mark.denied("sshd_t")
-def test_without_agent_sshd_must_not_do_its_work(site: Site, no_agent: None) -> None:
+@pytest.mark.denied("sshd_t", "local_login_t")
+def test_without_agent_sshd_and_login_must_not_do_its_work(site: Site, no_agent: None) -> None:
     assert not got_in(site.ssh("alice"), "alice")
+    assert not at_the_console(site, asked=False)
 
 
 @pytest.mark.parametrize("boolean", [("pam_iampass_without_agent", "on")], indirect=True)
-def test_with_pam_iampass_without_agent_it_does(
+def test_with_pam_iampass_without_agent_they_do(
     site: Site, cursor: str, no_agent: None, boolean: str
 ) -> None:
     login = site.ssh("alice")
     site.approve("alice")
     assert got_in(login, "alice")
-    assert [each[0] for each in outcomes(site.machine.journal(cursor))] == ["approved"]
+    with connect_proxy(("127.0.0.1", PORT), port=3128):
+        site.configure(proxy="http://10.0.2.2:3128")
+        login = site.ssh("alice")
+        site.approve("alice")
+        assert got_in(login, "alice")
+        assert at_the_console(site)
+    site.configure()
+    assert at_the_console(site)
+    assert [each[0] for each in outcomes(site.machine.journal(cursor))] == ["approved"] * 4
 
 
 @pytest.fixture
@@ -80,7 +90,7 @@ def other_port(site: Site) -> Iterator[Sandbox]:
 @pytest.mark.denied("pam_iampass_t")
 def test_the_agent_connects_to_web_ports_only(site: Site, other_port: Sandbox, cursor: str) -> None:
     assert not got_in(site.ssh("alice"), "alice")
-    assert [each[0] for each in outcomes(site.machine.journal(cursor))] == ["unavailable"]
+    assert [each[0] for each in outcomes(site.machine.journal(cursor))] == ["misconfigured"]
 
 
 @pytest.mark.parametrize("boolean", [("pam_iampass_any_port", "on")], indirect=True)

@@ -7,11 +7,12 @@ import re
 
 import pytest
 
+from tests.client.connect_proxy import connect_proxy
 from tests.packages.administrator import PASSWORD
-from tests.packages.people import KEY, PROMPT, got_in, outcomes, press_enter
+from tests.packages.people import KEY, PROMPT, WHO, got_in, outcomes, press_enter, type_password
 from tests.vm.machine import Machine
 from tests.vm.selinux.console import at_the_console
-from tests.vm.site import AGENT, Site
+from tests.vm.site import AGENT, PORT, Site
 
 
 def test_the_policy_is_enforced_and_names_everything_of_ours(vm: Machine, site: Site) -> None:
@@ -92,6 +93,29 @@ def test_su_and_login_at_the_console(site: Site, cursor: str) -> None:
     ]
 
 
+def test_su_of_a_confined_user(site: Site, cursor: str) -> None:
+    login = site.ssh("bob", f"su dave -c '{WHO}'", options=(*KEY, "-tt"))  # runs in staff_su_t
+    type_password(login)
+    site.approve("dave")
+    assert got_in(login, "dave")
+    assert [each[2:] for each in outcomes(site.machine.journal(cursor))] == [("dave", "su")]
+
+
+def test_through_a_proxy_and_with_a_name_to_look_up(site: Site, cursor: str) -> None:
+    site.set_up("sshd")
+    with connect_proxy(("127.0.0.1", PORT), port=3128):
+        site.configure(proxy="http://10.0.2.2:3128")
+        login = site.ssh("alice")
+        site.approve("alice")
+        assert got_in(login, "alice")
+    site.machine.write("/etc/resolv.conf", "nameserver 10.0.2.2\n")
+    site.configure(server="https://no-such-name.example.com")
+    assert not got_in(site.ssh("alice"), "alice")
+    site.configure()
+    found = [outcome for outcome, *_ in outcomes(site.machine.journal(cursor))]
+    assert found == ["approved", "unavailable"]
+
+
 def test_check_and_doctor_find_the_machine_in_order(site: Site) -> None:
     for verb in ("check", "doctor"):
         done = site.machine.run("pam-iampass", verb, check=False)
@@ -106,7 +130,7 @@ def test_a_trial_of_setup_that_nobody_confirms_is_undone(site: Site) -> None:
     site.approve("alice")
     assert got_in(login, "alice")
     site.machine.wait("! test -e /etc/ssh/sshd_config.d/10-iampass.conf", "the trial is over")
-    site.machine.wait("! systemctl list-units --no-legend 'pam-iampass*' | grep -q try", "its unit has ended")
+    site.machine.wait("! test -e /etc/pam.d/iampass-sshd-quiet", "sshd has been reloaded")
     assert got_in(site.ssh("alice"), "alice")
 
 
