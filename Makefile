@@ -22,7 +22,7 @@ BUILD = build
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Show real ssh and sudo logins: approved, denied, unanswered, without a phone (PHONE=1: you respond in a browser)
+demo: ## Show real ssh and sudo logins: approved, denied, unanswered, ended later (PHONE=1: you respond in a browser)
 	@tests/support/requirements.sh demo
 	@$(ISOLATED_ROOT) $(if $(PHONE),--shared-network) $(if $(NO_COLOR),env NO_COLOR=1) \
 	    $(PYTHON) -m tests.system.demo $(if $(PHONE),--phone)

@@ -35,19 +35,14 @@ def measure(sandbox: Sandbox, count: int, timeout: float) -> Section:
         play(users[:1], 5.0)  # warm-up: imports, the first connection
         pid = agent.pid()
         cpu = cpu_seconds(pid)
-        people = _People(sandbox, {f"t-{user}": ANSWERS[number % 3] for number, user in enumerate(users)})
-        logins = play(users, timeout + 30, people)
+        logins, people = _play(sandbox, users, timeout)
         cpu = cpu_seconds(pid) - cpu
-        peak = _peak_mib(pid)
-    wrong = [login for number, login in enumerate(logins) if login.code != RIGHT[ANSWERS[number % 3]]]
-    late = max(login.ended - login.deadline for login in logins)
-    begin = max(login.begun - login.began for login in logins)
+        peak = peak_mib(pid)
+    outcomes = _outcomes(logins)
     section.add(
         "agent",
         **{
-            "wrong outcomes": len(wrong),
-            "latest after its deadline s": late,
-            "longest wait to begin s": begin,
+            **outcomes,
             "agent memory MiB": peak,
             "agent CPU ms per login": 1000 * cpu / count,
         },
@@ -57,6 +52,26 @@ def measure(sandbox: Sandbox, count: int, timeout: float) -> Section:
         f" 95th percentile {percentile(people.waits(logins), 95):.2f} s: polls slow down so that all get their share."
     )
     return section
+
+
+def play_pending(sandbox: Sandbox, count: int, timeout: float) -> dict[str, float]:
+    """Log so many users in at a running agent; how many outcomes were wrong, and how late the latest was."""
+    sandbox.auto = "ask"
+    return _outcomes(_play(sandbox, [f"bench{number}" for number in range(count)], timeout)[0])
+
+
+def _play(sandbox: Sandbox, users: list[str], timeout: float) -> tuple[list[Login], _People]:
+    people = _People(sandbox, {f"t-{user}": ANSWERS[number % 3] for number, user in enumerate(users)})
+    return play(users, timeout + 30, people), people
+
+
+def _outcomes(logins: list[Login]) -> dict[str, float]:
+    wrong = [login for number, login in enumerate(logins) if login.code != RIGHT[ANSWERS[number % 3]]]
+    return {
+        "wrong outcomes": len(wrong),
+        "latest after its deadline s": max(login.ended - login.deadline for login in logins),
+        "longest wait to begin s": max(login.begun - login.began for login in logins),
+    }
 
 
 class _People:
@@ -106,6 +121,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _peak_mib(pid: int) -> float:
+def peak_mib(pid: int) -> float:
+    """The most memory that a process has had."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import applications, latency, logins, pending, polls, report, tables
+from bench import applications, latency, logins, pending, polls, report, sessions, tables
 from bench.measure import Application, Section
 from bench.stand_in import duo_service
 from pam_iampass.sandbox import Sandbox
@@ -18,6 +18,7 @@ from tests.support.journald import Journald
 from tests.support.sshd import Sshd
 
 PEOPLE = 1000
+SESSIONS = 5000
 
 
 def main() -> None:
@@ -46,6 +47,8 @@ def main() -> None:
         machine.change(timeout="30s")
         sections.append(pending.measure(sandbox, 50 if quick else PEOPLE, 30.0))
         sections.append(polls.measure(5 if quick else 50))
+        kept, seconds = (100, 5.0) if quick else (SESSIONS, 60.0)
+        sections.append(sessions.measure(sandbox, kept, 50 if quick else PEOPLE, seconds))
     if quick:
         print("Nothing was written: a quick run gives no reliable numbers.")
     else:
@@ -97,7 +100,7 @@ def _agent_cpu(sandbox: Sandbox, machine: Installation, count: int) -> Section:
 
 def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
     """The bounds: (what, found, at most)."""
-    authenticate, setcred, table, _ssh, agent, _latency, many, poll = sections
+    authenticate, setcred, table, _ssh, agent, _latency, many, poll, keeping = sections
 
     def value(section: Section, row: str, column: str) -> float:
         return next(found.values[column] for found in section.rows if found.name == row)
@@ -136,6 +139,26 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
             f"agent with {PEOPLE:,} pending logins: latest answer after its deadline, s",
             value(many, "agent", "latest after its deadline s"),
             1,
+        ),
+        (
+            f"agent with {SESSIONS:,} kept sessions: CPU, % of one core",
+            value(keeping, "alone", "agent CPU of one core %"),
+            25,
+        ),
+        (
+            f"agent with {SESSIONS:,} kept sessions: most polls in one second, ratio to the mean",
+            value(keeping, "alone", "most polls in 1 s") / value(keeping, "alone", "polls per s"),
+            2,
+        ),
+        (
+            f"agent with {SESSIONS:,} kept sessions and {PEOPLE:,} pending logins: memory, MiB",
+            value(keeping, "with pending logins", "agent memory MiB"),
+            200,
+        ),
+        (
+            f"agent with {SESSIONS:,} kept sessions and {PEOPLE:,} pending logins: wrong outcomes",
+            value(keeping, "with pending logins", "wrong outcomes"),
+            0,
         ),
         ("100,000 users over 10: one file, agent, ms", value(table, "users.yaml, agent", largest), 5),
         ("100,000 users over 10: users.d/, agent, ms", value(table, "users.d/, agent", largest), 5),

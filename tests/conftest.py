@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from pam_iampass.sandbox import Sandbox
 from tests.support import needs
 from tests.support.folders import trusted_folder
 from tests.support.setting import Setting
-from tests.support.undisturbed import undisturbed
 
 __all__ = ["trusted_folder"]
 
@@ -35,13 +33,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     needs.demand(item)
-
-
-@pytest.fixture(autouse=True)
-def own_time(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that measures time (`timed`) does not depend on what else the machine does."""
-    with undisturbed() if request.node.get_closest_marker("timed") else nullcontext():
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 # Usage, as root: run.sh [GROUP...]; a group is the arguments of pytest: a directory or file of tests, and options.
 set -eu
 cd "$(dirname "$0")/.."
-AT_A_TIME=6
+AT_A_TIME=10
 
 # run_group FOLDER GROUP: run one group. Prints one line, or the whole log if a test failed.
 run_group() {
@@ -39,10 +39,11 @@ trap 'rm -rf "$folder"; rmdir build 2> /dev/null || :' EXIT
 whole=$#
 if [ $# -eq 0 ]; then
     # The longest first, and groups that mostly wait beside groups that need CPU.
-    set -- 'tests/unit --part=1/2' 'tests/unit --part=2/2' tests/system/setuid 'tests/system/test_[s-z]*.py' \
-        'tests/system/setup/test_[s-z]*.py' 'tests/system/test_[f-r]*.py' tests/browser tests/pam \
+    set -- 'tests/unit --part=1/3' 'tests/unit --part=2/3' 'tests/unit --part=3/3' tests/pam tests/faults \
+        tests/system/setuid 'tests/system/test_s*.py' 'tests/system/test_[t-z]*.py' \
+        'tests/system/setup/test_[s-z]*.py' 'tests/system/test_[f-r]*.py' tests/browser \
         'tests/system/setup/test_[a-r]*.py' tests/system/test_doctor.py \
-        'tests/system/test_[a-c]*.py tests/system/test_e*.py' tests/faults tests/client tests/sandbox
+        'tests/system/test_[a-c]*.py tests/system/test_e*.py' tests/client tests/sandbox
 fi
 echo "Testing in isolated roots: this machine is not changed. All tests take about five minutes."
 make -s install DESTDIR="$folder/staged" BUILD="$folder/build" > "$folder/installed" 2>&1 || { cat "$folder/installed"; exit 1; }

@@ -31,6 +31,7 @@ GROUPS = {
     },
     "Help users": {
         "phone": "Show who has a phone; replace a lost one.",
+        "session": "Show or end the sessions that last as long as a login.",
         "bypass": "Let a user in without the phone for a while.",
         "recovery": "Create, list or revoke recovery codes.",
         "throttle": "Show or reset the rate limit of a user.",

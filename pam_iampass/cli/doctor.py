@@ -10,7 +10,7 @@ import click
 
 from pam_iampass.cli.output import STYLES, Part, count, finding, line, progress, show_json
 from pam_iampass.cli.parameters import USER, Parsed, config_option, json_option
-from pam_iampass.doctor.catalogue import ROAD_KINDS, ROADS
+from pam_iampass.doctor.catalogue import WAY_IN_KINDS, WAYS_IN
 from pam_iampass.doctor.report import ADDRESS, Doctor, DoctorReport, Options
 from pam_iampass.errors import Severity
 from pam_iampass.text import clean
@@ -77,15 +77,15 @@ def command(
 
 def _show(report: DoctorReport, errors: int, warnings: int) -> None:
     for found in report.findings:
-        if found.kind.id not in ROAD_KINDS:
+        if found.kind.id not in WAY_IN_KINDS:
             severity = found.severity.value
             title = (f"{found.subject}: {found.title}", "bold")
             head: list[Part] = [(severity, STYLES[severity]), ": ", title, (f" [{found.kind.id}]", "dim")]
             finding(head, found.evidence, f"do: {found.remedy}")
-    roads = [found for found in report.findings if found.kind.id in ROAD_KINDS]
-    if roads:
-        line((f"{ROADS}:", "bold"))
-    for found in roads:
+    ways_in = [found for found in report.findings if found.kind.id in WAY_IN_KINDS]
+    if ways_in:
+        line((f"{WAYS_IN}:", "bold"))
+    for found in ways_in:
         line(f"    {found.title}. {found.remedy}.", (f" [{found.kind.id}]", "dim"))
     if report.checked:
         line((f"Checked: {', '.join(report.checked)}.", "dim"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pam_iampass.audit.journal import NOTICE, Journal
+from pam_iampass.cli import session_states
 from pam_iampass.cli.output import count, duration, finding, line, show_json
 from pam_iampass.cli.parameters import (
     USER,
@@ -22,7 +23,7 @@ from pam_iampass.cli.parameters import (
     timeout_option,
 )
 from pam_iampass.enrollment.request import default_display_name
-from pam_iampass.errors import EditRefused, StateError, shown
+from pam_iampass.errors import EditRefused, PamIampassError, StateError, shown
 from pam_iampass.login.context import StateDirs
 from pam_iampass.outcome import Login
 from pam_iampass.system.service_user import as_service_user
@@ -71,7 +72,8 @@ def lost(
 ) -> None:
     """Disable the phone of USER at IAMPASS, and register another one.
 
-    From then on the lost phone approves nothing, on any machine. Logins on this machine that wait for it are denied.
+    First the sessions on this machine that it has approved are ended (pam-iampass session). From then on the lost phone
+    approves nothing, on any machine. Logins on this machine that wait for it are denied.
     The command shows a link for the next phone, or sends it (--sms), and waits until that phone is registered. Until
     then logins of USER are denied, but recovery codes work: pam-iampass recovery new USER.
 
@@ -125,6 +127,7 @@ class _Replacement:
 
     def run(self) -> int:
         """Returns the exit status. Raises IampassError."""
+        self._end_sessions()
         link: str | None = self.manager.lost_mobile_device(self.token)
         Journal().note(f"the phone of {quoted(self.user)} was reported lost, and disabled at IAMPASS", NOTICE)
         self._say(f"The phone of {self.user} is disabled at IAMPASS.", "green")
@@ -138,6 +141,16 @@ class _Replacement:
             self._say_how_to_continue()
             raise
         return self._end(link, registered, status=0 if registered else 1)
+
+    def _end_sessions(self) -> None:
+        """End the logins on this machine that the lost phone has approved and that keep their session."""
+        try:
+            ended = session_states.end_of_user(self.user)
+        except PamIampassError as error:
+            line(error.diagnostics(), err=True)
+            return
+        if ended:
+            self._say(f"{count(ended, 'session')} of {self.user} ended.")
 
     def _end_pending(self) -> None:
         """End logins on this machine that wait for the lost phone."""

@@ -137,7 +137,8 @@ def command(
 
     sshd can ask in two ways. By default it asks the phone once it has accepted a key, a certificate or a password,
     without a prompt, and every client can log in. With --prompt (or --key) and --password, a prompt comes first, at
-    which a recovery code can be typed instead; clients that answer no prompt cannot log in. A machine that is set up
+    which a recovery code can be typed instead; clients that answer no prompt cannot log in. Only exempt accounts are
+    spared the prompt, by Match blocks: run setup again when `exempt` or `asked` has changed. A machine that is set up
     keeps its way until another is named.
 
     Everything is checked first: the settings; whether you could still log in; the result, with sshd -T and visudo -c;

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pam_iampass.config import session_settings
 from pam_iampass.config.node_reader import InvalidValue, NodeReader
-from pam_iampass.config.schema import APPROVER, SCHEMA, SHARED, Key, KeyOrSection, Section
+from pam_iampass.config.schema import APPROVER, SCHEMA, SHARED
+from pam_iampass.config.schema_keys import Key, KeyOrSection, Section
 from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.config.value_types import service_name
 from pam_iampass.config.yaml_document import Node, ScalarNode, parse

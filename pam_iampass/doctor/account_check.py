@@ -6,11 +6,10 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
-from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding
+from pam_iampass.doctor.simulated_stack import SimulatedStack
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.controls import CODES, Action
-from pam_iampass.pam.dialect import Dialect
 from pam_iampass.pam.modules import Role, demands_key, fixed_answer, is_ours, role, stem
 from pam_iampass.pam.simulation import Simulation, simulate
 from pam_iampass.pam.stack import Handler, HandlerKind
@@ -26,18 +25,8 @@ Results = Mapping[str, int]
 """The result of each module, by its name and arguments."""
 
 
-class AccountCheck:
+class AccountCheck(SimulatedStack):
     """Simulates one `account` stack that names us."""
-
-    def __init__(
-        self, service: str, stack: Sequence[Handler], missing: frozenset[str], dialect: Dialect
-    ) -> None:
-        """`missing` are the paths of modules, as the lines have them, that are not installed."""
-        self.service = service
-        self.stack = stack
-        self.missing = missing
-        self.dialect = dialect
-        self.ours = next(handler for handler in stack if is_ours(handler))
 
     def findings(self) -> Iterator[Finding]:
         """Everything that is wrong."""
@@ -101,10 +90,6 @@ class AccountCheck:
             return fixed_answer(handler) if found is None else found
 
         return simulate(self.stack, answer, dialect=self.dialect)
-
-    def _finding(self, kind: str, evidence: str = "") -> Finding:
-        text = f"{self.ours} ({evidence})" if evidence else str(self.ours)
-        return finding(kind, self.service, text, place=self.ours.place)
 
 
 def _asks(run: Simulation) -> bool:

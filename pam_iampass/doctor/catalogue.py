@@ -13,7 +13,7 @@ _note = partial(FindingKind, severity=Severity.NOTE)
 _START_AGENT = "systemctl enable --now pam-iampass-agent.socket; without systemd: pam-iampass-agent --socket"
 _METHODS = "Set AuthenticationMethods publickey,keyboard-interactive:pam"
 
-ROADS = "Ways in without the phone"
+WAYS_IN = "Ways in without the phone"
 """The section of findings about what does not ask the phone, which may be intended."""
 
 SECTIONS: dict[str, tuple[FindingKind, ...]] = {
@@ -323,6 +323,12 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " ending it ends only the program that opened it.",
             "Move the line at {place} after the line that includes pam_systemd",
         ),
+        _warning(
+            "enforcer-off",
+            "Logins of {services} are neither ended nor locked by the phone",
+            "`session.keep` is set for them, and the service that ends and locks logins does not listen.",
+            "systemctl enable --now pam-iampass-enforcer.socket; without systemd: pam-iampass-enforcer --socket",
+        ),
         _error(
             "service-file-missing",
             "There is no PAM file {name}, which {setting} names",
@@ -512,12 +518,22 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " AuthenticationMethods contains keyboard-interactive.",
             _METHODS,
         ),
-        _note(
+        _error(
             "sshd-exempt-prompted",
-            "Exempt users too need an ssh client that answers prompts",
-            "With this AuthenticationMethods, sshd requires the prompt of every user before the module can see that the"
-            " user is exempt. Ansible, `BatchMode=yes` and most scripts cannot log in.",
-            "For accounts of programs: a Match block with AuthenticationMethods publickey, or setup sshd --quiet",
+            "sshd demands the prompt of exempt users: {names}",
+            "With this AuthenticationMethods, sshd requires the prompt before the module can see that the user is"
+            " exempt. Ansible, `BatchMode=yes` and most scripts cannot log in. `setup sshd` writes Match blocks for"
+            " exempt users. A Match block that is read before them takes precedence. They cannot contain a name with"
+            " `*`, `?`, `!` or a comma: exempt such users by a group.",
+            "pam-iampass setup sshd",
+        ),
+        _error(
+            "sshd-exceptions-outdated",
+            "sshd's Match blocks for exempt accounts are not those of the settings",
+            "`setup sshd` with a prompt writes Match blocks for `exempt` and `asked`. The settings were changed since."
+            " Accounts that have no block must answer the prompt, so that Ansible and `BatchMode=yes` fail. Accounts"
+            " that are no longer exempt log in without the prompt; the module asks their phone nevertheless.",
+            "pam-iampass setup sshd",
         ),
         _error(
             "sshd-no-prompt",
@@ -592,10 +608,10 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         _note(
             "sshd-asks-in-both",
-            "The PAM service of sshd asks the phone in its auth and in its account stack",
+            "sshd asks the phone with a prompt or without one, as the client chooses",
             "Users of keyboard-interactive and passwords are asked in the auth phase, with a prompt, and not again."
             " All others are asked in the account phase, without a prompt.",
-            "Remove one of the two lines: {place}",
+            "Remove one of the two lines, {place}, or set AuthenticationMethods: pam-iampass setup sshd does either",
         ),
         _note(
             "sshd-startups",
@@ -681,7 +697,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Defaults secure_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         ),
     ),
-    ROADS: (
+    WAYS_IN: (
         _note(
             "sshd-unprotected",
             "ssh logins do not ask the phone",
@@ -701,27 +717,27 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "None if this is intended; otherwise remove NOPASSWD with visudo",
         ),
         _note(
-            "road-open",
+            "way-in-open",
             "{program} does not ask the phone",
             "doctor finds the set-uid programs that use PAM, and polkit, and simulates their PAM services: a right"
             " password is enough, or not even that. `setup` of sudo or ssh does not change them.",
             "To protect it: pam-iampass setup {name}",
         ),
         _note(
-            "road-console",
+            "way-in-console",
             "{program} does not ask the phone",
             "The console and the display managers: those PAM services that have a file.",
             "Leave it open as the way in while IAMPASS is unreachable; or pam-iampass setup {name}",
         ),
         _note(
-            "road-unknown-program",
+            "way-in-unknown-program",
             "An unknown set-uid program uses PAM, perhaps without asking the phone: {path}",
             "It is not in doctor's list of programs, and there is no PAM service of the same name. Set-uid programs are"
             " looked for in the folders of programs and libraries below /usr, and in /opt.",
             "Find its PAM service in its documentation, then pam-iampass setup SERVICE",
         ),
         _note(
-            "road-other-services",
+            "way-in-other-services",
             "Other PAM services do not ask the phone: {names}",
             "Services such as file, mail or web servers. doctor does not know whether they are ways into this machine.",
             "Leave those open that let nobody in; for others: pam-iampass setup SERVICE",
@@ -762,7 +778,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
 }
 """All kinds, by subject."""
 
-ROAD_KINDS = frozenset(kind.id for kind in SECTIONS[ROADS])
+WAY_IN_KINDS = frozenset(kind.id for kind in SECTIONS[WAYS_IN])
 """The ids of that section."""
 
 KINDS = {kind.id: kind for kinds in SECTIONS.values() for kind in kinds}

@@ -18,7 +18,7 @@ import yaml  # noqa: F401
 from pam_iampass.client.origin import Origin
 from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.value_types import exempt_rule
-from pam_iampass.doctor import enrollment_advice
+from pam_iampass.doctor import enrollment_advice, sshd_exempt
 from pam_iampass.doctor.denied import who_is_denied
 from pam_iampass.errors import RUN_AS_ROOT, Problem, Severity, shown
 from pam_iampass.pam.services import USES
@@ -85,6 +85,7 @@ def check_config(
         problems += _proxy(config, examination.settings.proxy)
         problems += _siblings(config, examination.settings)
         problems += _previous_secret(config, examination.settings)
+        problems += _exceptions(config, examination.settings)
     if os.geteuid() != 0:
         problems.append(Problem(config, None, "", NOT_ROOT, RUN_AS_ROOT, Severity.WARNING))
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]
@@ -172,6 +173,17 @@ def _proxy(config: Path, proxy: str | None) -> Iterator[Problem]:
         what = f"{shown(proxy)} is a port of this machine: any user can listen there while the proxy does not"
         remedy = "use a proxy on another machine or on a port below 1024, or leave `unavailable` at deny"
         yield Problem(config, None, "proxy", what, remedy, Severity.WARNING)
+
+
+def _exceptions(config: Path, found: settings.Settings) -> Iterator[Problem]:
+    """Whether sshd spares the users who are exempt now the prompt."""
+    try:
+        difference = sshd_exempt.outdated(found)
+    except OSError:
+        return
+    if difference is not None:
+        what = f"sshd does not follow yet: {sshd_exempt.DROP_IN} {difference}"
+        yield Problem(config, None, sshd_exempt.KEY, what, sshd_exempt.SET_UP, Severity.WARNING)
 
 
 def _siblings(config: Path, found: settings.Settings) -> Iterator[Problem]:

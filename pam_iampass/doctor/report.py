@@ -11,12 +11,11 @@ from pathlib import Path
 
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
-from pam_iampass.doctor import bypasses, files, session_check, state_summary
+from pam_iampass.doctor import bypasses, files, session_check, sshd_exempt, state_summary
 from pam_iampass.doctor.agent import AgentCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
 from pam_iampass.doctor.finding import Finding, merged
-from pam_iampass.doctor.roads import RoadsCheck
 from pam_iampass.doctor.selinux import SelinuxCheck
 from pam_iampass.doctor.service import ServiceCheck
 from pam_iampass.doctor.sshd import SshdCheck, rejected_finding
@@ -26,6 +25,7 @@ from pam_iampass.doctor.state_summary import StateSummary
 from pam_iampass.doctor.sudo import SudoCheck, SudoersRejected, checked_sudoers
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.doctor.users import LockoutCheck, UsersCheck
+from pam_iampass.doctor.ways_in import WaysInCheck
 from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, StateError
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.stack import PamFiles, PamService
@@ -84,7 +84,7 @@ class Doctor:
             ("PAM stacks", self._stacks),
             ("sshd", self._sshd),
             ("sudo", self._sudo),
-            ("other ways in", self._roads),
+            ("other ways in", self._ways_in),
             ("lock-outs", self._lockouts),
         ]
         if os.geteuid() != 0:
@@ -205,7 +205,8 @@ class Doctor:
         problems = check_config(self.options.config).problems
         unread = [str(problem) for problem in problems if problem.remedy == RUN_AS_ROOT]
         self.not_checked += [what for what in unread if NOT_ROOT not in what]
-        yield from files.configuration(problem for problem in problems if problem.remedy != RUN_AS_ROOT)
+        told_below = (RUN_AS_ROOT, sshd_exempt.SET_UP)
+        yield from files.configuration(problem for problem in problems if problem.remedy not in told_below)
 
     def _files(self) -> Iterator[Finding]:
         yield from files.account()
@@ -273,9 +274,24 @@ class Doctor:
         elif isinstance(self.sshd, SshdConfigRejected):
             yield rejected_finding(self.sshd)
         else:
-            yield from SshdCheck(self.sshd, self.stacks, self.settings, frozenset(self.asked)).findings()
+            asked, prompted = frozenset(self.asked), self._prompted()
+            yield from SshdCheck(self.sshd, self.stacks, self.settings, asked, prompted).findings()
             if any(one.service in self.stacks.with_us for one in self.sshd.values()):
                 yield from match_blocks(self.options.address, self.named)
+
+    def _prompted(self) -> dict[str, str]:
+        """The exempt users from whom sshd demands a prompt, if sshd's PAM service asks in its auth stack."""
+        service = self.sshd_service
+        if self.settings is None or service is None or not self.stacks.asks(service):
+            return {}
+        exempt = sshd_exempt.exempt_users(self.settings.for_service(service).exempt)
+        try:
+            states = {name: one.services.get(service, one.state) for name, one in self.users.items()}
+        except ConfigurationError:
+            states = {}
+        exempt += [name for name, state in states.items() if state is UserState.EXEMPT]
+        wanted = [name for name in dict.fromkeys(exempt) if self.named in (None, name)]
+        return sshd_exempt.prompted(wanted, address=self.options.address)
 
     def _sudo(self) -> Iterator[Finding]:
         try:
@@ -291,8 +307,8 @@ class Doctor:
         more = self._known_users()
         yield from SudoCheck(found, self.stacks, self._without_phone, more, self.named).findings()
 
-    def _roads(self) -> Iterator[Finding]:
-        check = RoadsCheck(self.stacks)
+    def _ways_in(self) -> Iterator[Finding]:
+        check = WaysInCheck(self.stacks)
         yield from check.findings()
         self.not_checked += check.unread
 

@@ -1,21 +1,32 @@
-"""Checks the `session` stacks of the services whose IAMPASS sessions are kept."""
+"""Checks what the services need whose IAMPASS sessions are kept: `session` stacks, and the enforcer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.pam.modules import is_ours, stem
+from pam_iampass.system import paths
 
 
-def findings(stacks: Stacks, settings: Settings, asking: Iterable[str]) -> Iterator[Finding]:
-    """What keeps the sessions of the services `asking`, which ask the phone, from being kept. Raises OSError."""
-    for name in asking:
-        if settings.for_service(name).session.keep:
-            yield from _of_stack(stacks, name)
+def findings(
+    stacks: Stacks, settings: Settings, asking: Iterable[str], enforcer: Path = Path(paths.ENFORCER_SOCKET)
+) -> Iterator[Finding]:
+    """What keeps the sessions of the services `asking`, which ask the phone, from being kept and ended.
+
+    `enforcer` is the socket of the service that ends logins. Raises OSError.
+    """
+    keeping = [name for name in asking if settings.for_service(name).session.keep]
+    for name in keeping:
+        yield from _of_stack(stacks, name)
+    if keeping and not enforcer.is_socket():
+        yield finding(
+            "enforcer-off", "session.keep", f"{enforcer} is not a socket", services=", ".join(keeping)
+        )
 
 
 def _of_stack(stacks: Stacks, name: str) -> Iterator[Finding]:

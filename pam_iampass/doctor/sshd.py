@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pam_iampass.config.settings import Settings
 from pam_iampass.config.value_types import Prompt
+from pam_iampass.doctor import sshd_exempt
 from pam_iampass.doctor.account_check import AccountCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import SSHD_MARGIN
@@ -40,6 +41,8 @@ class SshdCheck:
     settings: Settings | None
     with_token: frozenset[str] = frozenset()
     """The users who are asked on the phone."""
+    prompted: Mapping[str, str] = field(default_factory=dict)
+    """The exempt users whom sshd admits by no way without a prompt, with their AuthenticationMethods."""
 
     def findings(self) -> Iterator[Finding]:
         """Everything that is wrong."""
@@ -53,13 +56,14 @@ class SshdCheck:
                     name=service,
                     setting="PAMServiceName",
                 )
+            elif self.stacks.asks(service):
+                yield from self._of_service(self.stacks.with_us[service], users)
             elif service in self.stacks.with_us_in_account:
                 yield from self._in_account(self.stacks.with_us_in_account[service], users)
-            elif not self.stacks.asks(service):
+            else:
                 where = f"{self.stacks.files.path(service)} does not name pam_iampass"
                 yield finding("sshd-unprotected", "sshd", where)
-            else:
-                yield from self._of_service(self.stacks.with_us[service], users)
+        yield from self._exceptions()
         yield from _stale()
 
     def _of_service(self, stack: StackCheck, users: dict[str, SshdSettings]) -> Iterator[Finding]:
@@ -87,7 +91,8 @@ class SshdCheck:
             )
         yield from self._limits(stack.service, next(iter(users.values())))
         yield from self._text(stack)
-        yield from self._exempt(stack.service, users.values())
+        if self._asks_in_account(stack.service) and any(map(_takes_any, users.values())):
+            yield finding("sshd-asks-in-both", "sshd", str(stack.ours), place=stack.ours.place)
         if self._enrolls(stack.service) and not stack.demands_key:
             yield finding("sshd-no-enrolment", "sshd", str(stack.ours))
 
@@ -99,7 +104,7 @@ class SshdCheck:
         evidence = f"sshd -T: authenticationmethods {settings.values.get('authenticationmethods', 'any')}"
         for methods in settings.method_lists:
             if _KEYBOARD not in methods and _PASSWORD not in methods:
-                if set(methods) <= set(settings.offered):
+                if set(methods) <= set(settings.offered) and not self._asks_in_account(stack.service):
                     yield "sshd-key-bypasses", evidence, _HOW.get(methods[0], f"{methods[0]} alone")
                 continue
             if _KEYBOARD in methods and not settings.is_on("kbdinteractiveauthentication"):
@@ -125,9 +130,7 @@ class SshdCheck:
     def _in_account(self, stack: AccountCheck, users: dict[str, SshdSettings]) -> Iterator[Finding]:
         """The faults of a service that asks in the account phase, after any first factor."""
         grouped: dict[tuple[str, str], list[str]] = defaultdict(list)
-        auth = self.stacks.auth_stack(stack.service)
-        in_auth = self.stacks.asks(stack.service)
-        no_factor = not in_auth and not any(role(one) in _FACTORS for one in auth)
+        no_factor = not any(role(one) in _FACTORS for one in self.stacks.auth_stack(stack.service))
         for user, settings in users.items():
             evidence = f"sshd -T: authenticationmethods {settings.values.get('authenticationmethods', 'any')}"
             if not settings.is_on("usepam"):
@@ -139,9 +142,7 @@ class SshdCheck:
                 grouped["sshd-no-factor", evidence].append(user)
         for (kind, evidence), whom in grouped.items():
             yield finding(kind, "sshd", evidence, names=names(whom), place=stack.ours.place)
-        if in_auth:
-            yield finding("sshd-asks-in-both", "sshd", str(stack.ours), place=stack.ours.place)
-        elif self._enrolls(stack.service):
+        if self._enrolls(stack.service):
             yield finding("sshd-no-enrolment", "sshd", str(stack.ours))
         yield from self._limits(stack.service, next(iter(users.values())))
 
@@ -164,13 +165,19 @@ class SshdCheck:
                 enough=timeout + SSHD_MARGIN,
             )
 
-    def _exempt(self, service: str, found: Iterable[SshdSettings]) -> Iterator[Finding]:
-        """Whether exempt users must answer a prompt."""
-        exempt = self.settings.for_service(service).exempt if self.settings else None
-        prompted = any(_KEYBOARD in methods for one in found for methods in one.method_lists)
-        if prompted and exempt and (exempt.users or exempt.groups or exempt.rules):
-            whom = names(sorted([*exempt.users, *exempt.groups]))
-            yield finding("sshd-exempt-prompted", "sshd", f"exempt: {whom or 'rules'}")
+    def _asks_in_account(self, service: str) -> bool:
+        return service in self.stacks.with_us_in_account
+
+    def _exceptions(self) -> Iterator[Finding]:
+        """Whether sshd spares exempt users the prompt, and nobody else."""
+        if self.prompted:
+            user, methods = next(iter(self.prompted.items()))
+            evidence = f"sshd -T -C user={user}: authenticationmethods {methods}"
+            yield finding("sshd-exempt-prompted", "sshd", evidence, names=names(self.prompted))
+        difference = sshd_exempt.outdated(self.settings) if self.settings else None
+        if difference is not None:
+            evidence = f"{sshd_exempt.DROP_IN} {difference}"
+            yield finding("sshd-exceptions-outdated", "sshd", evidence)
 
     def _text(self, stack: StackCheck) -> Iterator[Finding]:
         if self.settings is None or self.settings.for_service(stack.service).prompt is not Prompt.NEVER:
@@ -178,6 +185,10 @@ class SshdCheck:
         version = sshd.version()
         if version is not None and version < _SHOWS_TEXT:
             yield finding("sshd-text-hidden", "sshd", f"OpenSSH {'.'.join(map(str, version))}; prompt: never")
+
+
+def _takes_any(settings: SshdSettings) -> bool:
+    return settings.values.get("authenticationmethods", "any").lower() == "any"
 
 
 def rejected_finding(rejected: SshdConfigRejected) -> Finding:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding, names
+from pam_iampass.doctor.simulated_stack import SimulatedStack
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.controls import CODES, ControlAction
-from pam_iampass.pam.dialect import Dialect
 from pam_iampass.pam.modules import (
     FirstFactor,
     Role,
@@ -49,22 +48,8 @@ class SimulatedLogin:
         return any(is_ours(handler) for handler in self.simulation.asked)
 
 
-class StackCheck:
-    """Simulates one `auth` stack that names us."""
-
-    def __init__(
-        self, service: str, stack: Sequence[Handler], missing: frozenset[str], dialect: Dialect
-    ) -> None:
-        """`missing` are the paths of modules, as the lines have them, that are not installed."""
-        self.service = service
-        self.stack = stack
-        self.missing = missing
-        self.dialect = dialect
-
-    @cached_property
-    def ours(self) -> Handler:
-        """Our first line; the stack must have one, except for `lets_in_unasked`."""
-        return next(handler for handler in self.stack if is_ours(handler))
+class StackCheck(SimulatedStack):
+    """Simulates one `auth` stack that names us, or, for `lets_in_unasked`, does not."""
 
     @cached_property
     def has_first_factor(self) -> bool:
@@ -199,10 +184,6 @@ class StackCheck:
                 if not simulation.passed:
                     yield self._finding("stack-setcred-fails", f"pam_setcred: {CODES[simulation.result]}")
                     return
-
-    def _finding(self, kind: str, evidence: str = "", condition: str = "") -> Finding:
-        text = f"{self.ours} ({evidence})" if evidence else str(self.ours)
-        return finding(kind, self.service, text, place=self.ours.place, condition=condition)
 
 
 def _cause(skipping: list[SimulatedLogin], logins: list[SimulatedLogin]) -> tuple[str, tuple[str, ...], bool]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding, names
-from pam_iampass.doctor.roads import CONSOLES
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport
+from pam_iampass.doctor.ways_in import CONSOLES
 from pam_iampass.errors import Severity
 from pam_iampass.system.sshd import SshdSettings
 

@@ -114,7 +114,10 @@ class PhoneRequest:
         decision = decisions.answered(session, service, self.elapsed())
         if not session.active:
             return decision
-        return replace(decision, session=self._keeping.approve(), reason=self._keeping.problem)
+        kept = self._keeping.approve()
+        return replace(
+            decision, session=kept, reason="; ".join(filter(None, (decision.reason, self._keeping.problem)))
+        )
 
     def _start(self) -> Session:
         """Start the session. Raises IampassError and ValueError."""

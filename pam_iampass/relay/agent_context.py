@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CONNECTIONS = 16
 #: Polls per second of all logins together; beyond that each login polls more slowly.
 POLLS_PER_SECOND = 300.0
+#: How long an API is used without a look at the settings: by kept sessions, which are polled often. Seconds.
+API_SECONDS = 1.0
 #: A file that changed this recently may change again without a new time stamp. Seconds.
 TIMESTAMP_TICK = 0.1
 
@@ -52,6 +54,7 @@ class SharedContext:
         self._places = ConcurrencyLimit()
         self._lock = threading.Lock()
         self._kept: dict[str, Shared] = {}
+        self._apis: dict[str, tuple[AuthenticationAPI, float]] = {}
         self.kept_sessions: KeptSessions | None = None
         """Keeps the sessions of logins; None where none is kept."""
 
@@ -81,13 +84,16 @@ class SharedContext:
 
         Raises ConfigurationError.
         """
-        try:
-            return self._current(config).api
-        except ConfigurationError:
-            with self._lock:
-                if config not in self._kept:
+        now = time.monotonic()
+        api, until = self._apis.get(config, (None, 0.0))
+        if api is None or now >= until:
+            try:
+                api = self._current(config).api
+            except ConfigurationError:
+                if api is None:
                     raise
-                return self._kept[config].api
+            self._apis[config] = api, now + API_SECONDS
+        return api
 
     def slowdown(self) -> float:
         """The factor by which each login stretches the time between its polls, so that all get their share."""

@@ -52,7 +52,10 @@ def main(module: LoginModule, arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, stop)
     sessions.start(stored())
     notify("READY=1", patience=5.0)
-    agent.run(lambda: notify(f"WATCHDOG=1\nSTATUS={agent.pending} logins pending"), watchdog_interval())
+    agent.run(
+        lambda: notify(f"WATCHDOG=1\nSTATUS={agent.pending} logins pending, {sessions.count} sessions kept"),
+        watchdog_interval(),
+    )
     notify("STOPPING=1")
     sessions.stop()
     return 0

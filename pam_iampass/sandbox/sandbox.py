@@ -216,7 +216,7 @@ class Sandbox(Behaviour):
         return self._dispatcher.calls
 
     def wait_for_session(
-        self, fits: Callable[[SandboxSession], bool], timeout: float = 5.0, what: str = "such a session"
+        self, fits: Callable[[SandboxSession], bool], timeout: float = 20.0, what: str = "such a session"
     ) -> SandboxSession:
         """Wait for a session that fits; returns the newest. Raises TimeoutError."""
 
@@ -226,7 +226,7 @@ class Sandbox(Behaviour):
         return self._state.notifier.wait_for(newest, timeout, what)
 
     def wait_for_request(
-        self, user: str | None = None, timeout: float = 5.0, after: SandboxSession | None = None
+        self, user: str | None = None, timeout: float = 20.0, after: SandboxSession | None = None
     ) -> SandboxSession:
         """Wait for an undecided request of a user, or of any; returns the newest. Raises TimeoutError.
 
@@ -239,7 +239,7 @@ class Sandbox(Behaviour):
 
         return self.wait_for_session(fits, timeout, f"a request for {user or 'any user'}")
 
-    def wait_for_end(self, which: SessionOrUser, timeout: float = 5.0) -> SandboxSession:
+    def wait_for_end(self, which: SessionOrUser, timeout: float = 20.0) -> SandboxSession:
         """Wait until the client has ended a session, of a user the newest. Raises TimeoutError."""
         key = which.number if isinstance(which, SandboxSession) else which
 
@@ -249,11 +249,11 @@ class Sandbox(Behaviour):
 
         return self._state.notifier.wait_for(ended, timeout, f"{which!r} ended by its client")
 
-    def wait_for_phone(self, timeout: float = 5.0) -> None:
+    def wait_for_phone(self, timeout: float = 20.0) -> None:
         """Wait until a phone page is open. Raises TimeoutError."""
         self._state.notifier.wait_for(lambda: self._backend.phone.open or None, timeout, "an open phone page")
 
-    def wait_for_calls(self, kind: CallKind | str, count: int = 1, timeout: float = 5.0) -> tuple[Call, ...]:
+    def wait_for_calls(self, kind: CallKind | str, count: int = 1, timeout: float = 20.0) -> tuple[Call, ...]:
         """Wait for a number of calls of a kind; returns all of them. Raises TimeoutError."""
 
         def enough() -> tuple[Call, ...]:

@@ -97,8 +97,10 @@ class Descriptors:
         if self._awake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._awake, 4096)
-        with self._lock:
-            ended = [self._processes[descriptor] for descriptor in ready if descriptor in self._processes]
+        with self._lock:  # meanwhile a number can have become that of another process
+            ended = [
+                self._processes[each] for each in ready if each in self._processes and _is_readable(each)
+            ]
         for process in ended:
             self.remove(process)
         return ended
@@ -119,6 +121,12 @@ class Descriptors:
                 socket.send_fds(sender, [state.encode()], descriptors)
             else:
                 sender.send(state.encode())
+
+
+def _is_readable(descriptor: int) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def stored() -> dict[str, int]:

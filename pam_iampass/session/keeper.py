@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.audit.journal import WARNING
@@ -15,25 +13,16 @@ from pam_iampass.errors import PamIampassError, StateError
 from pam_iampass.session import life
 from pam_iampass.session.covers import Cover, CoverRequest, cover
 from pam_iampass.session.descriptors import Descriptors, Process
-from pam_iampass.session.entry import Entry, Task
+from pam_iampass.session.entry import Entry
 from pam_iampass.session.kept_session import KeptSession, State, StoredLogin
 from pam_iampass.session.pacing import Pacing
 from pam_iampass.session.tasks import Ask, Connect, Tasks, status_of
-from pam_iampass.session.workers import Workers
+from pam_iampass.session.watcher import Watcher
 
 if TYPE_CHECKING:
     from pam_iampass.config.session_settings import SessionSettings
     from pam_iampass.session.attached import AttachedLogin
     from pam_iampass.session.registry import Registry
-
-#: Threads that ask IAMPASS.
-CALLERS = 8
-#: Threads that wait for the enforcer, which takes 5 s to end a login.
-ENFORCERS = 16
-#: How often it is looked for what an administrator wants ended. Seconds.
-TICK = 0.5
-#: How long the agent, when it stops, tells IAMPASS of sessions that have just ended. Seconds.
-STOP_TIMEOUT = 8.0
 
 
 class KeptSessions:
@@ -52,11 +41,12 @@ class KeptSessions:
         self._connect = connect
         self._descriptors = descriptors or Descriptors()
         self._pacing = pacing or Pacing()
-        self._tasks = Tasks(registry, self._pacing, connect, ask)
-        self._callers, self._enforcers = Workers(CALLERS), Workers(ENFORCERS)
-        self._thread: threading.Thread | None = None
-        self._stop_at: float | None = None
-        registry.on_change = self._changed
+        self._watcher = Watcher(registry, Tasks(registry, self._pacing, connect, ask), self._descriptors)
+
+    @property
+    def count(self) -> int:
+        """The number of kept sessions."""
+        return len(self._registry.entries)
 
     # The login that begins a session
 
@@ -163,11 +153,7 @@ class KeptSessions:
 
     def stop(self) -> None:
         """Tell IAMPASS of the sessions that have just ended. All others go on in the next agent."""
-        with self._registry.lock:
-            thread, self._stop_at = self._thread, time.monotonic() + STOP_TIMEOUT
-        if thread is not None:
-            self._descriptors.wake()
-            thread.join(STOP_TIMEOUT + 1.0)
+        self._watcher.stop()
 
     def _resume(self, kept: KeptSession, descriptors: dict[str, int]) -> None:
         registry = self._registry
@@ -176,79 +162,16 @@ class KeptSessions:
         with registry.lock:
             registry.entries[kept.id] = entry
             registry.schedule(entry)
+            registry.on_change(entry)
         registry.change(kept.id, life.not_approved)
         for login in kept.attached:
             process = Process(kept.id, login.pid)
-            pidfd, known = descriptors.pop(process.name, None), True
-            if pidfd is None:
-                pidfd, known = _pidfd(login.pid), False
-            if pidfd is None:
+            known = process.name in descriptors
+            try:
+                pidfd = descriptors.pop(process.name) if known else os.pidfd_open(login.pid)
+            except ProcessLookupError:
                 registry.change(kept.id, lambda each, pid=login.pid: life.login_over(each, pid))  # type: ignore[misc]
+            except OSError as error:  # it is over at `longest`, if not before
+                registry.journal.note(f"the end of a login cannot be seen: {error.strerror}", WARNING)
             else:
                 self._descriptors.add(process, pidfd, stored=known)
-
-    def _changed(self, entry: Entry) -> None:
-        if entry.kept.id not in self._registry.entries:
-            self._descriptors.remove_all(entry.kept.id)
-        if self._thread is None and self._registry.entries and self._stop_at is None:
-            self._thread = threading.Thread(target=self._run, daemon=True, name="sessions")
-            self._thread.start()
-        self._descriptors.wake()
-
-    def _run(self) -> None:
-        """Watch until there is no session any more."""
-        registry, seen = self._registry, 0
-        while True:
-            for process in self._descriptors.wait(min(registry.wait(), TICK)):
-                self._process_ended(process)
-            if seen != (seen := registry.store.version()):
-                self._end_requested()
-            for entry, task in registry.take_due():
-                self._hand_out(entry, task)
-            if self._is_finished():
-                return
-
-    def _is_finished(self) -> bool:
-        with self._registry.lock:
-            entries, now = self._registry.entries, self._registry.clock()
-            finished = not entries
-            if self._stop_at is not None:
-                telling = (each.next_task() for each in entries.values() if each.kept.state is State.ENDING)
-                finished = time.monotonic() > self._stop_at or not any(
-                    task is Task.TELL and at <= now for at, task in telling
-                )
-            if finished:
-                self._thread = None
-            return finished
-
-    def _process_ended(self, process: Process) -> None:
-        if process.attached:
-            self._registry.change(process.session, lambda kept: life.login_over(kept, process.pid))
-        else:
-            self._registry.change(process.session, life.not_opened)
-
-    def _end_requested(self) -> None:
-        registry = self._registry
-        try:
-            for ident in registry.store.to_end():
-                registry.change(ident, life.administrator)
-                registry.store.end_is_seen(ident)
-        except StateError as error:
-            registry.journal.note(error.diagnostics(), WARNING)
-
-    def _hand_out(self, entry: Entry, task: Task) -> None:
-        if self._stop_at is not None and task is not Task.TELL:
-            return
-        workers = self._enforcers if task is Task.ENFORCE else self._callers
-        try:
-            workers.submit(lambda: self._tasks.do(entry, task))
-        except RuntimeError:  # out of threads
-            self._registry.done(entry)
-
-
-def _pidfd(pid: int) -> int | None:
-    """A pidfd of a process whose descriptor was lost; None if it has ended."""
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        return None

@@ -13,8 +13,31 @@ FAILURES = 3
 PAUSE = 5.0
 #: The longest pause that IAMPASS can ask for. Seconds.
 LONGEST_PAUSE = 900.0
+#: How much faster than usual late polls are made up for, and how many polls a second there may be in any case.
+CATCH_UP, SPARE = 1.25, 10.0
 #: How soon a status other than active is looked at again. Seconds.
 SECOND_LOOK = 2.0
+
+
+class PollBudget:
+    """How many polls may begin: after a stall they catch up slowly. Guarded by the lock of the registry."""
+
+    def __init__(self) -> None:
+        self._left = 0.0
+        self._refilled = 0.0
+
+    def refill(self, now: float, rate: float) -> None:
+        """`rate` is how many polls there are each second if none is late; `now` is in seconds since boot."""
+        most = CATCH_UP * rate + SPARE
+        self._left = min(self._left + most * max(now - self._refilled, 0.0), most)
+        self._refilled = now
+
+    def take(self) -> bool:
+        """Whether one more may begin now."""
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
 
 
 class Pacing:

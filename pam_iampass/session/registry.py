@@ -11,10 +11,14 @@ from pam_iampass.audit.journal import ERROR, Journal, SessionRecord
 from pam_iampass.errors import StateError
 from pam_iampass.outcome import SessionEvent
 from pam_iampass.session.entry import Entry, Task
-from pam_iampass.session.kept_session import EndCause, KeptSession
+from pam_iampass.session.kept_session import EndCause, KeptSession, State
 from pam_iampass.session.life import Step
+from pam_iampass.session.pacing import PollBudget
 from pam_iampass.session.store import SessionStore
 from pam_iampass.system.boot import since_boot
+
+#: When a poll is tried again that there was no budget for. Seconds.
+LATER = 0.1
 
 
 class Registry:
@@ -36,8 +40,11 @@ class Registry:
         self.lock = threading.RLock()
         self.entries: dict[str, Entry] = {}
         self.on_change: Callable[[Entry], None] = lambda _entry: None
-        """Called under the lock where a session has changed, or is new or forgotten."""
+        """Called under the lock where a session is new or forgotten, or has a task before `wait` is over."""
         self._due: list[tuple[float, str]] = []
+        self._awake_at = 0.0
+        self._budget = PollBudget()
+        self._counted = (-1.0, 0.0)
 
     def add(self, entry: Entry) -> None:
         """A new session, or one that was read from its file. Raises StateError where it cannot be stored."""
@@ -45,6 +52,7 @@ class Registry:
             self.store.write(entry.kept)
             self.entries[entry.kept.id] = entry
             self.schedule(entry)
+            self.on_change(entry)
 
     def change(self, ident: str, event: Callable[[KeptSession], Step]) -> KeptSession | None:
         """Carry out an event (`life`); returns the session as it is then, None if it is unknown."""
@@ -78,23 +86,36 @@ class Registry:
         due, task = entry.next_task()
         if task is not None:
             heapq.heappush(self._due, (due, entry.kept.id))
-        self.on_change(entry)
+        if due < self._awake_at:
+            self.on_change(entry)
 
     def take_due(self) -> list[tuple[Entry, Task]]:
         """The sessions with a task that is due now. They are busy until `done`."""
         taken = []
         with self.lock:
             now = self.clock()
+            self._budget.refill(now, self._rate(now))
             while self._due and self._due[0][0] <= now:
                 _due, ident = heapq.heappop(self._due)
                 entry = self.entries.get(ident)
                 if entry is None or entry.busy:
                     continue
                 due, task = entry.next_task()
-                if task is not None and due <= now:
+                if task is Task.POLL and due <= now and not self._budget.take():
+                    heapq.heappush(self._due, (now + LATER, ident))
+                elif task is not None and due <= now:
                     entry.busy = True
                     taken.append((entry, task))
         return taken
+
+    def _rate(self, now: float) -> float:
+        """Polls per second if none is late; counted once a second."""
+        counted_at, rate = self._counted
+        if now - counted_at >= 1.0:
+            kept = (entry.kept for entry in self.entries.values())
+            rate = sum(1.0 / each.rules.check for each in kept if each.state is State.OPEN)
+            self._counted = now, rate
+        return rate
 
     def done(self, entry: Entry) -> None:
         """The task of the session has been done, or was put off."""
@@ -103,10 +124,14 @@ class Registry:
             if entry.kept.id in self.entries:
                 self.schedule(entry)
 
-    def wait(self) -> float:
-        """Seconds until a task is due."""
+    def wait(self, least: float, most: float) -> float:
+        """Seconds until a task is due, within bounds: tasks that are due soon after one another are done together."""
         with self.lock:
-            return max(self._due[0][0] - self.clock(), 0.0) if self._due else 3600.0
+            now = self.clock()
+            due = self._due[0][0] if self._due else now + most
+            seconds = min(max(due - now, least), most)
+            self._awake_at = now + seconds
+            return seconds
 
     def remove_file(self, ident: str) -> None:
         try:

@@ -17,7 +17,8 @@ FIRST_FACTOR = re.compile(
 )
 _ACCOUNT = re.compile(
     r"^(@include[ \t]+common-account"
-    r"|account[ \t]+(?P<how>substack|include)[ \t]+(common-account|system-auth|password-auth))[ \t]*$",
+    r"|account[ \t]+(?P<how>substack|include)[ \t]+"
+    r"(common-account|system-auth|password-auth|iampass-sshd|iampass-sshd-password))[ \t]*$",
     re.M,
 )
 _SHARED = {"auth": FIRST_FACTOR, "account": _ACCOUNT}
@@ -68,12 +69,12 @@ def unedited(content: bytes | None, edits: Iterable[LineEdit]) -> bytes | None:
     An edit that is gone, such as with the file of an upgraded package, is left out. None if none is left, or if one was
     changed.
     """
-    lines, found = b"\n" + (content or b"") + b"\n", False
+    lines, found, gone = b"\n" + (content or b"") + b"\n", False, []
     for edit in edits:
         instead = f"\n{edit.instead}\n".encode("utf-8", "surrogateescape")
         if lines.count(instead) == 1:
             lines = lines.replace(instead, f"\n{edit.line}\n".encode("utf-8", "surrogateescape"))
             found = True
-        elif edit.own_name.encode() in lines.split():
-            return None
-    return lines[1:-1] if found else None
+        else:
+            gone.append(edit.own_name.encode())
+    return lines[1:-1] if found and not set(gone) & set(lines.split()) else None

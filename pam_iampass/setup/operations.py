@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from pam_iampass.audit.query import NoJournal, records_since
+from pam_iampass.config import settings as settings_file
+from pam_iampass.config.settings import Settings
 from pam_iampass.errors import PamIampassError
 from pam_iampass.outcome import Result
 from pam_iampass.setup import apply, plan, services, trial
@@ -25,6 +27,7 @@ from pam_iampass.setup.snapshot import take
 from pam_iampass.system import sshd
 from pam_iampass.system.accounts import Account
 from pam_iampass.system.paths import SETTINGS
+from pam_iampass.system.service_user import config_readers
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,13 @@ class Setup:
             earlier = manifest.services.get(name)
             chosen = choice or (earlier.choice if earlier else services.QUIET)
             chooses = sshd.has_service_name()
-        wanted = services.wanted(name, chosen, self.paths, chooses_service=chooses)
+        settings = self._settings() if chosen in services.EXEMPT_METHODS else None
+        wanted = services.wanted(name, chosen, self.paths, chooses_service=chooses, settings=settings)
         return plan.make(wanted, manifest, time.time(), force=force)
+
+    def _settings(self) -> Settings | None:
+        """The settings; None if they are invalid, which `check` reports."""
+        return settings_file.check(self.config, readers=config_readers()).settings
 
     def check(self, plans: Sequence[Plan], who: Account) -> Iterator[CheckResult]:
         """Check everything before it is changed; yields what is found. An error in the settings ends it."""

@@ -7,9 +7,11 @@ sshd or sudo or, for every other PAM service, one line of its file. A file in /u
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pam_iampass.config.settings import ExemptSettings, Settings
+from pam_iampass.config.sshd_exceptions import SshdExceptions, exceptions
 from pam_iampass.pam.services import USES, why_unsuitable
 from pam_iampass.pam.stack import PamType
 from pam_iampass.setup.edits import FIRST_FACTOR, included, with_session
@@ -23,6 +25,9 @@ SERVICES = ("sshd", "sudo", "su")
 
 KEY, PASSWORD, QUIET = "key", "password", "quiet"
 """How sshd asks: with a prompt after the key or the password, or without one after any first factor."""
+
+EXEMPT_METHODS = {KEY: "publickey", PASSWORD: "publickey keyboard-interactive:pam"}
+"""What sshd demands of exempt accounts (AuthenticationMethods) in the ways with a prompt."""
 
 _COPY = "# Written by `pam-iampass setup`: overrides {}.\n"
 
@@ -52,21 +57,28 @@ class WantedService:
     own_file: str
     """The name of our PAM file, with the complete stack."""
     files: tuple[WantedFile, ...]
+    exempt: ExemptSettings = field(default_factory=ExemptSettings)
+    exceptions: SshdExceptions = field(default_factory=SshdExceptions)
+    """The logins that sshd spares the prompt: those that are exempt."""
 
     @property
     def asks_in(self) -> PamType:
-        """The type of our line."""
+        """The type of our line; sshd's services that prompt also have one of the type account."""
         return PamType.ACCOUNT if self.choice == QUIET else PamType.AUTH
 
 
-def wanted(name: str, choice: str, paths: Paths, *, chooses_service: bool) -> WantedService:
+def wanted(
+    name: str, choice: str, paths: Paths, *, chooses_service: bool, settings: Settings | None = None
+) -> WantedService:
     """The files of a service. `chooses_service` says whether this sshd supports PAMServiceName.
+
+    `settings` say who is exempt.
 
     Raises SetupRefused if the service must not ask the phone, if the machine's PAM files are not understood, or if a
     template is missing.
     """
     if name == "sshd":
-        return _sshd(choice, paths, chooses_service)
+        return _sshd(choice, paths, chooses_service, settings)
     if name == "sudo":
         own = _own(paths, "iampass-sudo")
         drop_in = _template(paths, "sudoers.d/iampass")
@@ -97,20 +109,27 @@ def _asks(path: Path, own_name: str) -> bool:
     return own_name in text.split() or bool(FIRST_FACTOR.search(text))
 
 
-def _sshd(choice: str, paths: Paths, chooses_service: bool) -> WantedService:
+def _sshd(choice: str, paths: Paths, chooses_service: bool, settings: Settings | None) -> WantedService:
     suffix = "" if choice == KEY else f"-{choice}"
     own_name = f"iampass-sshd{suffix}"
+    pam_service = own_name if chooses_service else "sshd"
     drop_in = _template(paths, f"sshd_config.d/10-iampass{suffix}.conf")
+    exempt, spared = ExemptSettings(), SshdExceptions()
+    if settings is not None and choice in EXEMPT_METHODS:
+        of_service = settings.for_service(pam_service)
+        exempt, spared = of_service.exempt, exceptions(of_service)
+        drop_in += spared.blocks(EXEMPT_METHODS[choice]).encode()
     edits: tuple[WantedFile, ...] = ()
     if not chooses_service:
         lines = drop_in.split(b"\n")
         drop_in = b"\n".join(line for line in lines if b"PAMServiceName" not in line)
         _refuse_both(paths, choice)
-        edits = (_edited(paths, "sshd", own_name, "account" if choice == QUIET else "auth"),)
+        edits = (
+            _edited(paths, "sshd", own_name, *(("account",) if choice == QUIET else ("auth", "account"))),
+        )
     enforcing = WantedFile(paths.sshd_drop_ins / "10-iampass.conf", drop_in, 0o644, True)
-    pam_service = own_name if chooses_service else "sshd"
     files = (_own(paths, own_name), enforcing, *edits)
-    return WantedService("sshd", choice, pam_service, (), own_name, files)
+    return WantedService("sshd", choice, pam_service, (), own_name, files, exempt, spared)
 
 
 def _refuse_both(paths: Paths, choice: str) -> None:
@@ -142,8 +161,8 @@ def _template(paths: Paths, name: str) -> bytes:
         raise SetupRefused(f"{paths.templates / name}: no such file", "reinstall pam-iampass") from None
 
 
-def _edited(paths: Paths, name: str, own_name: str, kind: str = "auth") -> WantedFile:
-    """The file of a PAM service, with our file included in place of the line that includes the shared one."""
+def _edited(paths: Paths, name: str, own_name: str, *kinds: str) -> WantedFile:
+    """The file of a PAM service, with our file included in place of the lines that include the shared ones."""
     path, heading = paths.pam / name, ""
     content = take(path).content
     vendor = next((file for file in paths.vendor(name) if file.exists()), None)
@@ -152,7 +171,10 @@ def _edited(paths: Paths, name: str, own_name: str, kind: str = "auth") -> Wante
     if content is None:
         remedy = "install the package that contains it; ls /etc/pam.d /usr/lib/pam.d shows all PAM services"
         raise SetupRefused(f"{path}: no such file", remedy)
-    text, including = included(path, content.decode("utf-8", "surrogateescape"), own_name, kind)
+    text, edits = content.decode("utf-8", "surrogateescape"), []
+    for kind in kinds or ("auth",):
+        text, including = included(path, text, own_name, kind)
+        edits.append(including)
     text, attaching = with_session(text)
-    edits = tuple(edit for edit in (including, attaching) if edit is not None and not heading)
-    return WantedFile(path, (heading + text).encode("utf-8", "surrogateescape"), 0o644, True, edits)
+    made = tuple(edit for edit in (*edits, attaching) if edit is not None and not heading)
+    return WantedFile(path, (heading + text).encode("utf-8", "surrogateescape"), 0o644, True, made)

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pam_iampass.sandbox import Sandbox
+from tests.browser import moving_picture
 from tests.browser.chromium import chromium
 from tests.sandbox.signer import Caller
 from tests.support.agent import RunningAgent
@@ -25,6 +26,7 @@ from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.sshd import PROMPT, Sshd
 from tests.support.terminal import Terminal
+from tests.system import demo_session
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -34,7 +36,7 @@ PASSWORD = "correct horse"
 SHELL = r"alice@server\S*\$\S* "  # with colours in between
 
 
-def set_up(sandbox: Sandbox) -> None:
+def set_up(sandbox: Sandbox) -> Installation:
     """A machine with alice on it, who logs in with a key and the phone, and becomes root with password and phone."""
     machine = Installation()
     machine.add_user("alice", PASSWORD)
@@ -51,6 +53,7 @@ def set_up(sandbox: Sandbox) -> None:
     Path("/etc/hosts").write_text("127.0.0.1 localhost server\n")
     for name in ("alice", "bob", "carol"):
         sandbox.add_user(name, device=name != "carol")
+    return machine
 
 
 def shell_that_knows(sshd: Sshd, folder: Path) -> Terminal:
@@ -138,11 +141,17 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(dir="/var/lib"))
     IMAGES.mkdir(exist_ok=True)
     with Sandbox(application_id="demo") as sandbox, Journald():
-        set_up(sandbox)
+        machine = set_up(sandbox)
         with RunningAgent(), Sshd(folder, "PrintLastLog=no") as sshd, chromium() as browser:
             sshd.admit("alice")
             try:
                 play(sandbox, sshd, folder, browser)
+                machine.change(session=demo_session.SETTINGS)
+                with demo_session.running_enforcer():
+                    frames = moving_picture.record(sandbox, "alice", PASSWORD)
+                (IMAGES / "session.svg").write_text(
+                    moving_picture.animation(frames, "session"), encoding="utf-8"
+                )
             finally:
                 for terminal in list(Terminal.open):  # of a session that went wrong
                     terminal.kill()

@@ -11,6 +11,8 @@ from tests.support.scripted_server import ScriptedServer, Step, answer
 
 APPLICATION, SECRET, USER = "test-application", "application-secret-text", "user-id-text"
 TOKEN, SESSION_SECRET = "session-token-text", "session-secret-text"
+#: Seconds until the deadline of a call that waits for it: more than a machine stalls.
+DEADLINE = 6.0
 CONFIDENTIAL = (SECRET, USER, TOKEN, SESSION_SECRET)
 
 

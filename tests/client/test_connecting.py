@@ -14,10 +14,9 @@ import pytest
 
 from pam_iampass.client import Cause, IampassError, LocalFailure, ProtocolError, Transport, Unavailable
 from tests.client.connect_proxy import connect_proxy
-from tests.client.talk import USER, api_to, polled, seconds, session_on
+from tests.client.talk import DEADLINE, USER, api_to, polled, seconds, session_on
+from tests.support.in_time import BUSY
 from tests.support.scripted_server import authority, scripted_server
-
-pytestmark = pytest.mark.timed
 
 LOOKUP_FAILURES = {value for name, value in vars(socket).items() if name.startswith("EAI_")}
 
@@ -53,14 +52,14 @@ def test_a_look_up_that_hangs_ends_at_the_deadline() -> None:
     release = threading.Event()
 
     def resolve(*arguments: Any, **options: Any) -> list[Any]:
-        release.wait(10.0)
+        release.wait(60)
         return []
 
     with scripted_server() as server, api_to(server, resolve=resolve) as api:
         before = time.monotonic()
         with pytest.raises(Unavailable, match="looking up localhost") as caught:
-            api.authenticate_user(USER, deadline=seconds(0.3))
-        assert time.monotonic() - before < 0.6
+            api.authenticate_user(USER, deadline=seconds(DEADLINE))
+        assert time.monotonic() - before < DEADLINE + BUSY
         assert caught.value.timed_out
         assert caught.value.may_have_started is False
         release.set()
@@ -70,14 +69,14 @@ def test_a_look_up_takes_no_more_than_the_time_for_connecting() -> None:
     over = threading.Event()
 
     def resolve(*arguments: Any, **options: Any) -> list[Any]:
-        over.wait(10)
+        over.wait(60)
         raise OSError("too late")
 
     with scripted_server() as server, api_to(server, resolve=resolve, connect_seconds=0.3) as api:
         before = time.monotonic()
         with pytest.raises(Unavailable, match="looking up"):
-            api.authenticate_user(USER, deadline=seconds(5.0), attempts=1)
-        assert time.monotonic() - before < 2
+            api.authenticate_user(USER, deadline=seconds(20.0), attempts=1)
+        assert time.monotonic() - before < 0.3 + BUSY
     over.set()
 
 
@@ -87,7 +86,7 @@ def test_look_ups_that_hang_cost_one_thread_however_many_wait() -> None:
 
     def resolve(*arguments: Any, **options: Any) -> list[Any]:
         started.append(arguments)
-        over.wait(10)
+        over.wait(60)
         raise OSError("too late")
 
     with scripted_server() as server, api_to(server, resolve=resolve) as api:
@@ -105,7 +104,7 @@ def test_a_look_up_that_fails_on_this_machine_is_no_outage(number: int) -> None:
 
     with scripted_server() as server, api_to(server, resolve=resolve) as api:
         with pytest.raises(LocalFailure, match="this machine cannot connect") as caught:
-            api.authenticate_user(USER, deadline=seconds(5.0))
+            api.authenticate_user(USER, deadline=seconds(20.0))
         assert caught.value.may_have_started is False
 
 
@@ -115,7 +114,7 @@ def test_running_out_of_descriptors_is_no_outage() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
         try:
             with pytest.raises(LocalFailure, match="cannot connect"):
-                api.authenticate_user(USER, deadline=seconds(5.0))
+                api.authenticate_user(USER, deadline=seconds(20.0))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
@@ -126,7 +125,7 @@ def test_running_out_of_threads_is_no_outage() -> None:
         threading.stack_size(1 << 47)  # more than there are addresses: no thread can have it
         try:
             with pytest.raises(LocalFailure, match="no thread can be started") as caught:
-                api.authenticate_user(USER, deadline=seconds(5.0))
+                api.authenticate_user(USER, deadline=seconds(20.0))
         finally:
             threading.stack_size(usual)
         assert caught.value.may_have_started is False
@@ -139,10 +138,10 @@ def test_after_a_look_up_without_a_thread_the_next_one_is_made() -> None:
         threading.stack_size(1 << 47)
         try:
             with pytest.raises(LocalFailure):
-                session.get_status(seconds(5.0))
+                session.get_status(seconds(20.0))
         finally:
             threading.stack_size(usual)
-        assert session.get_status(seconds(5.0)).name == "active"
+        assert session.get_status(seconds(20.0)).name == "active"
 
 
 def test_a_name_that_cannot_be_looked_up_at_all_is_told() -> None:
@@ -151,7 +150,7 @@ def test_a_name_that_cannot_be_looked_up_at_all_is_told() -> None:
 
     with scripted_server() as server, api_to(server, resolve=resolve) as api:
         with pytest.raises(LocalFailure, match="localhost is not a host name") as caught:
-            api.authenticate_user(USER, deadline=seconds(5.0))
+            api.authenticate_user(USER, deadline=seconds(20.0))
         assert caught.value.may_have_started is False
 
 
@@ -164,7 +163,7 @@ def test_a_failed_look_up_is_tried_again_and_then_unavailable() -> None:
 
     with scripted_server() as server, api_to(server, resolve=resolve) as api:
         with pytest.raises(Unavailable, match="Temporary failure in name resolution") as caught:
-            api.authenticate_user(USER, deadline=seconds(5.0))
+            api.authenticate_user(USER, deadline=seconds(20.0))
         assert caught.value.may_have_started is False
         assert len(tries) == 3
 
@@ -175,14 +174,14 @@ def test_a_name_without_addresses_is_no_outage() -> None:
         api_to(server, resolve=resolving_to()) as api,
         pytest.raises(LocalFailure, match="no address"),
     ):
-        api.authenticate_user(USER, deadline=seconds(5.0))
+        api.authenticate_user(USER, deadline=seconds(20.0))
 
 
 def test_a_dead_first_address_leaves_time_for_the_next() -> None:
     with black_hole() as nowhere, scripted_server(polled("active")) as server:
         resolve = resolving_to(nowhere, ("127.0.0.1", server.port))
-        with session_on(server, resolve=resolve, connect_seconds=0.6) as session:
-            assert session.get_status(seconds(5.0), attempts=1).name == "active"
+        with session_on(server, resolve=resolve, connect_seconds=12.0) as session:
+            assert session.get_status(seconds(20.0), attempts=1).name == "active"
 
 
 def test_a_refused_first_address_costs_nothing() -> None:
@@ -190,20 +189,20 @@ def test_a_refused_first_address_costs_nothing() -> None:
         pass
     with scripted_server(polled("active")) as server:
         resolve = resolving_to(("127.0.0.1", gone.port), ("127.0.0.1", server.port))
-        with session_on(server, resolve=resolve) as session:
+        with session_on(server, resolve=resolve, connect_seconds=20.0) as session:
             before = time.monotonic()
-            assert session.get_status(seconds(5.0), attempts=1).name == "active"
-            assert time.monotonic() - before < 0.5
+            assert session.get_status(seconds(40.0), attempts=1).name == "active"
+            assert time.monotonic() - before < BUSY
 
 
 def test_dead_addresses_cost_the_time_for_connecting_and_a_start_is_not_tried_again() -> None:
     with black_hole() as nowhere, scripted_server() as server:
         resolve = resolving_to(*[nowhere] * 8)
-        with api_to(server, resolve=resolve, connect_seconds=0.5) as api:
+        with api_to(server, resolve=resolve, connect_seconds=2.0) as api:
             before = time.monotonic()
             with pytest.raises(Unavailable, match="timed out") as caught:
-                api.authenticate_user(USER, deadline=seconds(20.0))
-            assert 0.4 < time.monotonic() - before < 0.8
+                api.authenticate_user(USER, deadline=seconds(40.0))
+            assert 1.9 < time.monotonic() - before < 2.0 + BUSY
             assert caught.value.may_have_started is False
 
 
@@ -212,14 +211,14 @@ def test_one_address_that_does_not_respond_makes_the_outage_one_that_any_user_ma
         pass
     refused = ("127.0.0.1", gone.port)
     with black_hole() as nowhere, scripted_server() as server:
-        for addresses, cause in (
-            ([refused, refused], Cause.FAR_SIDE),
-            ([nowhere, refused], Cause.ANY_USER),
-            ([refused, nowhere], Cause.ANY_USER),
+        for addresses, cause, within in (
+            ([refused, refused], Cause.FAR_SIDE, 20.0),
+            ([nowhere, refused], Cause.ANY_USER, 0.2),
+            ([refused, nowhere], Cause.ANY_USER, 0.2),
         ):
-            options = {"resolve": resolving_to(*addresses), "connect_seconds": 0.2}
+            options = {"resolve": resolving_to(*addresses), "connect_seconds": within}
             with api_to(server, **options) as api, pytest.raises(Unavailable) as caught:
-                api.authenticate_user(USER, deadline=seconds(5.0), attempts=1)
+                api.authenticate_user(USER, deadline=seconds(20.0), attempts=1)
             assert caught.value.cause is cause
 
 
@@ -234,7 +233,7 @@ def test_one_address_to_which_this_machine_cannot_connect_makes_it_no_outage() -
                 api_to(server, resolve=resolving_to(*addresses)) as api,
                 pytest.raises(LocalFailure, match="this machine cannot connect") as caught,
             ):
-                api.authenticate_user(USER, deadline=seconds(5.0), attempts=1)
+                api.authenticate_user(USER, deadline=seconds(20.0), attempts=1)
             assert caught.value.may_have_started is False
 
 
@@ -242,12 +241,12 @@ def test_the_deadline_holds_while_connecting() -> None:
     with (
         black_hole() as nowhere,
         scripted_server() as server,
-        api_to(server, resolve=resolving_to(nowhere)) as api,
+        api_to(server, resolve=resolving_to(nowhere), connect_seconds=60.0) as api,
     ):
         before = time.monotonic()
         with pytest.raises(Unavailable):
             api.authenticate_user(USER, deadline=seconds(0.3))
-        assert time.monotonic() - before < 0.6
+        assert time.monotonic() - before < 0.3 + BUSY
 
 
 def test_a_proxy_is_asked_for_a_tunnel_and_sees_nothing_of_the_request() -> None:
@@ -298,7 +297,7 @@ def refused_by_proxy(answer: bytes, said: str, kind: type[IampassError]) -> Iamp
     """A start through a proxy that answers so: the error, and that it names the proxy."""
     with scripted_server() as server, connect_proxy(answer=answer) as proxy:
         with api_to(server, proxy=proxy.url) as api, pytest.raises(kind, match=said) as caught:
-            api.authenticate_user(USER, deadline=seconds(5.0), attempts=1)
+            api.authenticate_user(USER, deadline=seconds(20.0), attempts=1)
         assert caught.value.may_have_started is False
         assert f"the proxy {proxy.url[7:]}" in str(caught.value)
         assert server.connections == 0
@@ -313,8 +312,8 @@ def test_a_proxy_that_says_nothing_ends_at_the_deadline() -> None:
     ):
         before = time.monotonic()
         with pytest.raises(Unavailable, match="did not respond in time"):
-            api.authenticate_user(USER, deadline=seconds(0.3))
-        assert time.monotonic() - before < 0.6
+            api.authenticate_user(USER, deadline=seconds(DEADLINE))
+        assert time.monotonic() - before < DEADLINE + BUSY
 
 
 def test_a_proxy_that_is_not_there_is_named() -> None:
@@ -324,7 +323,7 @@ def test_a_proxy_that_is_not_there_is_named() -> None:
         api_to(server, proxy=f"http://127.0.0.1:{server.port}") as api,
         pytest.raises(Unavailable, match="connecting to the proxy 127"),
     ):
-        api.authenticate_user(USER, deadline=seconds(5.0))
+        api.authenticate_user(USER, deadline=seconds(20.0))
 
 
 @pytest.mark.parametrize(

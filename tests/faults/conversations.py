@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 
 from tests.support.faults.case import (
     ABORT,
-    ALONE,
     AUTHINFO_UNAVAIL,
     CRASHED,
     MAXTRIES,
-    NORMAL,
     WITH_PAM_PYTHON,
     Case,
     Difference,
     Expected,
     Option,
+    Requests,
 )
-from tests.support.faults.expected import APPROVED, AT_ONCE, BY_THE_DOOR
-from tests.support.faults.server import ACTIVE, ENDED, PENDING, scripted
+from tests.support.faults.expected import APPROVED, BY_THE_DOOR
+from tests.support.faults.place import Place
+from tests.support.faults.server import ACTIVE, ENDED, PENDING, sandbox, scripted
 
 #: What makes an application look like sshd, where the user presses Enter before the request is sent.
 SSHD: dict[str, Option] = {"env": "SSH_AUTH_INFO_0="}
@@ -27,7 +28,15 @@ SHOWN_NOTHING = APPROVED.but(message="")
 _CRASH = "pam_python.so crashes in this conversation, and the application with it"
 #: The application dies of SIGSEGV at the prompt or at the first message, and the module notices that.
 CRASHED_AT_THE_PROMPT = Expected(CRASHED, "cancelled", "denied")
-CRASHED_AT_A_MESSAGE = CRASHED_AT_THE_PROMPT.but(requests=AT_ONCE)
+CRASHED_AT_A_MESSAGE = CRASHED_AT_THE_PROMPT.but(requests=Requests(1, None, 1, least=0))
+
+
+APPROVES = scripted(PENDING, ACTIVE, ENDED)
+
+
+def _unanswered_after_a_crash(place: Place) -> AbstractContextManager[object]:
+    """However late the module notices the crash, nobody has approved before."""
+    return (sandbox("ask") if place.way == WITH_PAM_PYTHON else APPROVES)(place)
 
 
 def table() -> Iterator[Case]:
@@ -114,11 +123,9 @@ def _row(
     return Case(
         what,
         expected,
-        scripted(PENDING, ACTIVE, ENDED),
+        _unanswered_after_a_crash if crash is CRASHED_AT_A_MESSAGE else APPROVES,
         settings or {},
         application=application,
         about_pam=True,
         differs={WITH_PAM_PYTHON: Difference(why, crash)} if crash else {},
-        # The crash must come before the first poll, which brings the approval.
-        circumstance=ALONE if crash is CRASHED_AT_A_MESSAGE else NORMAL,
     )

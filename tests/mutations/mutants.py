@@ -24,6 +24,8 @@ INVARIANTS = (
     "Only a login session that a door, as root, has registered is ended or locked",
     "Nothing in the session phases lets anyone in or fails a login",
     "What an administrator relies on when nothing works does what it says",
+    "Only a status that IAMPASS reports twice ends or locks a login, and nothing that was revoked comes back",
+    "A kept session covers its own login session only, while IAMPASS says that it is active",
 )
 
 
@@ -58,10 +60,15 @@ _APPROVAL = "pam_iampass/login/approval.py"
 _SESSION_C = "doors/native/session.c"
 _SESSION_PHASES = "tests/pam/native/test_session_phases.py::"
 _SESSION_PHASES_OF_AGENT = "tests/unit/relay/test_session_phases.py::"
+_LIFE = "pam_iampass/session/life.py"
+_COVERS = "pam_iampass/session/covers.py"
+_TASKS = "pam_iampass/session/tasks.py"
+_KEEPING = "tests/unit/session/test_keeping.py::"
+_COVERED = "tests/unit/session/test_covers.py::"
 _SETUP = "tests/unit/setup/test_other_services.py::"
 _SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
-_ROADS = "tests/system/setuid/test_roads.py::"
+_WAYS_IN = "tests/system/setuid/test_ways_in.py::"
 _SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
 _ENFORCER = "tests/system/test_enforcer.py::"
@@ -74,6 +81,7 @@ _SINKS = "pam_iampass/audit/sinks.py"
 _HANG_UP = "tests/unit/login/test_hang_up.py::"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 _ACCOUNT_CHECK = "tests/unit/doctor/test_account_check.py::"
+_EXEMPT_SSH = "tests/system/setup/test_exempt_accounts.py::"
 _CODES = "tests/unit/login/test_recovered_logins.py::"
 _ACCOUNT = "tests/pam/native/test_account_phase.py::"
 
@@ -928,14 +936,14 @@ MUTANTS = (
     Mutant(
         12,
         "a set-uid program that uses libpam is not found",
-        "pam_iampass/doctor/roads.py",
+        "pam_iampass/doctor/ways_in.py",
         "status.st_mode & stat.S_ISUID and status.st_uid == 0",
         "status.st_mode & stat.S_ISUID and status.st_uid != 0",
-        _ROADS + "test_a_road_is_listed_until_it_asks_the_phone",
+        _WAYS_IN + "test_a_way_in_is_listed_until_it_asks_the_phone",
     ),
     Mutant(
         12,
-        "a PAM service that lets in by the password alone is no road",
+        "a PAM service that lets in by the password alone is no way in",
         "pam_iampass/doctor/stack_check.py",
         "for login in self._logins(True, PamCode.ABORT)\n        )",
         "for login in self._logins(False, PamCode.ABORT)\n        )",
@@ -945,18 +953,18 @@ MUTANTS = (
     Mutant(
         12,
         "nopass of doas is not looked for",
-        "pam_iampass/doctor/roads.py",
+        "pam_iampass/doctor/ways_in.py",
         "if _DOAS_FREE.match(line):",
         "if _DOAS_FREE.match(line) and False:",
-        _ROADS + "test_a_command_of_doas_without_a_password_is_listed_with_its_line",
+        _WAYS_IN + "test_a_command_of_doas_without_a_password_is_listed_with_its_line",
     ),
     Mutant(
         12,
         "an unknown set-uid program is not mentioned",
-        "pam_iampass/doctor/roads.py",
-        "            elif _is_road(name):\n",
+        "pam_iampass/doctor/ways_in.py",
+        "            elif _is_way_in(name):\n",
         "            elif False:\n",
-        _ROADS + "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
+        _WAYS_IN + "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
     ),
     Mutant(
         12,
@@ -1022,7 +1030,7 @@ MUTANTS = (
         14,
         "setup does not look whether the files that it wrote lead to the module",
         "pam_iampass/setup/checks/stacks.py",
-        "if not _our_lines(files, service):",
+        "if not all(_our_lines(files, service, kind) for kind in kinds):",
         "if not service.pam_service:",
         _SETUP + "test_a_file_that_does_not_lead_to_the_module_once_it_is_written_is_an_error",
     ),
@@ -1208,6 +1216,23 @@ MUTANTS = (
         "::test_while_a_name_service_fails_to_name_a_users_groups_nobody_passes_as_not_asked",
     ),
     Mutant(
+        10,
+        "whom sshd spares the prompt is not asked in the account phase",
+        "config/pam.d/iampass-sshd",
+        "account    requisite    pam_iampass.so\n",
+        "account    optional     pam_iampass.so\n",
+        _EXEMPT_SSH + "test_whom_sshd_spares_the_prompt_but_the_settings_do_not_exempt_is_asked_on_the_phone",
+    ),
+    Mutant(
+        10,
+        "a name of `exempt` that sshd takes for a pattern spares everybody the prompt",
+        "pam_iampass/config/sshd_exceptions.py",
+        """re.compile(r"(?:[\\w.@+$-]|""",
+        """re.compile(r"(?:[\\w.@+$*?,-]|""",
+        "tests/unit/config/test_sshd_exceptions.py"
+        "::test_a_name_that_sshd_takes_for_something_else_is_left_out",
+    ),
+    Mutant(
         16,
         "a user's own methods go before those of a service",
         _POLICY,
@@ -1343,8 +1368,8 @@ MUTANTS = (
         10,
         "doctor overlooks that sshd lets in by the phone alone",
         "pam_iampass/doctor/sshd.py",
-        "no_factor = not in_auth and not any(",
-        "no_factor = in_auth and not any(",
+        "no_factor = not any(",
+        "no_factor = not users and not any(",
         _ACCOUNT_CHECK + "test_a_stack_without_a_password_leaves_the_phone_alone",
     ),
     Mutant(
@@ -1499,5 +1524,152 @@ MUTANTS = (
         "call->phase == OPEN_SESSION && in_sshd",
         "in_sshd",
         _SESSION_PHASES + "test_a_variable_that_is_set_after_the_session_was_opened_closes_no_other",
+    ),
+    # 6, kept sessions
+    Mutant(
+        6,
+        "a kept session outlasts its login",
+        _LIFE,
+        "    return _ended(kept, EndCause.LOGIN)\n",
+        "    return Step(kept)\n",
+        _KEEPING + "test_a_session_lasts_as_long_as_the_login_and_leaves_two_records",
+    ),
+    Mutant(
+        6,
+        "an approved login that opens no session keeps it",
+        _LIFE,
+        "return _ended(kept, EndCause.NOT_OPENED) if kept.state is State.APPROVED else Step(kept)",
+        "return Step(kept)",
+        _KEEPING + "test_a_session_whose_login_opens_nothing_ends",
+    ),
+    Mutant(
+        6,
+        "a killed agent leaves its requests open at IAMPASS",
+        "pam_iampass/session/keeper.py",
+        "registry.change(kept.id, life.not_approved)",
+        "pass",
+        _KEEPING + "test_a_request_that_nobody_waits_for_any_more_is_ended_by_the_next_agent",
+    ),
+    Mutant(
+        6,
+        "the end of a login while no agent runs is not noticed",
+        "pam_iampass/session/keeper.py",
+        "registry.change(kept.id, lambda each, pid=login.pid: life.login_over(each, pid))",
+        "pass",
+        _KEEPING + "test_a_login_that_ends_while_no_agent_runs_is_noticed_by_the_next_one",
+    ),
+    Mutant(
+        6,
+        "IAMPASS is told of the end only once, however that fails",
+        _TASKS,
+        "if registry.clock() < kept.ends_at + SESSION_MARGIN:",
+        "if False:",
+        _KEEPING + "test_an_iampass_that_cannot_be_reached_is_told_of_the_end_later",
+    ),
+    # 20
+    Mutant(
+        20,
+        "a status that is reported once ends a login",
+        _TASKS,
+        "elif entry.suspect is None or entry.suspect.away is not status.away:",
+        "elif False:",
+        _KEEPING + "test_a_status_that_is_reported_once_ends_nothing",
+    ),
+    Mutant(
+        20,
+        "an error of IAMPASS ends a login",
+        _TASKS,
+        "            self._failed(entry, error)\n            return\n",
+        "            status = Status.closed\n",
+        _KEEPING + "test_an_outage_ends_nothing",
+    ),
+    Mutant(
+        20,
+        "a session covers again when the phone is back",
+        _LIFE,
+        "kept = replace(kept, away=False)",
+        "kept = replace(kept, away=False, revoked=False)",
+        _KEEPING + "test_who_walks_away_covers_nothing_any_more_and_is_seen_to_return",
+    ),
+    Mutant(
+        20,
+        "an end on the phone does not end the login",
+        _LIFE,
+        "return replace(kept, wanted=_VERBS[action], why=_REASONS[kept.ended_by])",
+        "return kept",
+        _KEEPING + "test_the_phone_ends_a_login",
+    ),
+    # 21
+    Mutant(
+        21,
+        "another login session of the user is covered",
+        _COVERS,
+        "any((login.audit_session, login.uid) == place for login in kept.attached)",
+        "any(login.uid == place[1] for login in kept.attached)",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "another user in the login session is covered",
+        _COVERS,
+        "any((login.audit_session, login.uid) == place for login in kept.attached)",
+        "any(login.audit_session == place[0] for login in kept.attached)",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "what has no audit session is covered",
+        _COVERS,
+        "request.audit_session is None or request.real_uid is None",
+        "request.real_uid is None",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "a session that was revoked covers",
+        _COVERS,
+        "kept.revoked or kept.away",
+        "kept.away",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "a session covers for as long as it lasts",
+        _COVERS,
+        "0 <= age < settings.covers.within",
+        "0 <= age",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "a weaker approval covers what requires a stronger one",
+        _COVERS,
+        "_strength(request.methods) > _strength(kept.methods)",
+        "False",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "a connection from another address is covered",
+        _COVERS,
+        "origin = request.address, request.user, request.service",
+        "origin = kept.address, request.user, request.service",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "a connection with another key is covered",
+        _COVERS,
+        "return request.key is None or",
+        "return True or",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "a session covers without IAMPASS being asked",
+        "pam_iampass/session/keeper.py",
+        "status_of(entry.kept, self._connect, deadline) is Status.active",
+        "True",
+        _COVERED + "test_without_an_active_session_at_this_moment_the_phone_is_asked",
     ),
 )

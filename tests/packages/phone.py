@@ -51,6 +51,15 @@ class Phone:
         """Deny the request, once it is there."""
         self._control("POST", f"/sandbox/requests/{self.request(user)}/deny")
 
+    def sessions(self, user: str) -> list[int]:
+        """The numbers of the user's open sessions, the oldest first."""
+        found = self._control("GET", "/sandbox/sessions")["sessions"]
+        return [each["id"] for each in found if each["user"] == token_of(user)]
+
+    def move(self, session: int, verb: str) -> None:
+        """End an open session, leave it (`away`) or return to it (`back`)."""
+        self._control("POST", f"/sandbox/sessions/{session}/{verb}")
+
     def register(self, path: str) -> None:
         """Open a registration link, and press the button."""
         page = self._call("POST", path, {})

@@ -154,8 +154,8 @@ def test_a_user_who_floods_the_journal_from_their_session_loses_no_record_of_the
     login.finish()
     records = machine.journal(cursor)
     machine.shell("rm /etc/systemd/journald.conf.d/flood.conf; systemctl restart systemd-journald")
-    assert any("Suppressed" in str(each["MESSAGE"]) for each in records), "the flood had its effect"
-    assert not any("alice : " in str(each["MESSAGE"]) for each in records), "sudo's own record is lost"
+    assert 0 < sum(each["MESSAGE"] == "flood" for each in records) < 20000, "the rest was dropped"
+    assert not any(each.get("SYSLOG_IDENTIFIER") == "sudo" for each in records), "and what sudo itself says"
     assert [each[:2] for each in outcomes(records)] == [("approved", "success"), ("denied", "denied")]
 
 

@@ -56,7 +56,7 @@ def test_a_login_that_the_phone_denies(machine: Booted, people: People, sshd: st
 def test_a_login_that_nobody_answers(
     machine: Booted, administrator: Administrator, people: People, sshd: str, cursor: str
 ) -> None:
-    administrator.configure(timeout="2s")
+    administrator.configure(timeout="8s")
     login = people.ssh("alice")
     press_enter(login)
     assert not got_in(login, "alice")

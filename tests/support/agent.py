@@ -54,6 +54,11 @@ class RunningAgent:
                 while connection.recv(4096):
                     pass
 
+    def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End the agent, and start another one."""
+        self.stop(how)
+        self.__enter__()
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End the agent, and remove its socket."""
         if self.process is None:

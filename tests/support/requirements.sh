@@ -10,7 +10,8 @@ gcc make libc6-dev libpam0g-dev"
 test="$demo pamtester libpam-wrapper python3-pypamtest python3-pytest python3-pytest-timeout python3-coverage
 python3-hypothesis python3-itsdangerous python3-pyte python3-segno python3-venv python3-zbar ca-certificates mypy
 valgrind chromium fonts-dejavu-core opendoas
-clang libclang-rt-dev mandoc groff-base man-db bash-completion zsh fish ansible-core"
+clang libclang-rt-dev mandoc groff-base man-db bash-completion zsh fish ansible-core
+krb5-kdc krb5-admin-server krb5-user rsync"
 
 . /etc/os-release
 version=${VERSION_ID:-13}
@@ -22,6 +23,9 @@ vm="$packages qemu-system-x86 qemu-utils e2fsprogs openssh-client python3-aiohtt
 python3-rich python3-yaml"
 
 bench="$demo libpam-duo python3-matplotlib"
+
+# These would change the machine's PAM files. They are only downloaded; tests/support/directory.py unpacks them.
+unpacked="sssd-common sssd-proxy libpam-sss"
 
 case ${1-} in
     demo) wanted=$demo ;;
@@ -40,7 +44,17 @@ for package in $wanted; do
     esac
 done
 tools() {
-    [ "$1" != test ] || "$(dirname "$0")/python-tools.sh" published-client browser
+    [ "$1" = test ] || return 0
+    "$(dirname "$0")/python-tools.sh" published-client browser
+    folder=${PAM_IAMPASS_TOOLS:-/var/tmp/pam-iampass-tools-$(id -u)}/unpacked
+    [ "$(cat "$folder/made-of" 2> /dev/null)" != "$unpacked" ] || return 0
+    echo "Downloading Debian packages: $unpacked"
+    mkdir -p "$folder"
+    rm -f "$folder"/*.deb
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends --download-only -o APT::Sandbox::User=root \
+        -o Dir::Cache::archives="$folder" $unpacked > /dev/null
+    echo "$unpacked" > "$folder/made-of"
 }
 [ -n "$missing" ] || { tools "$1"; exit 0; }
 

@@ -29,6 +29,7 @@ from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.sshd import PROMPT, Sshd
 from tests.support.terminal import Terminal
+from tests.system import demo_session
 
 COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 REMOTE_COMMAND = "echo You are $(id -un) on $(uname -n)."
@@ -184,6 +185,20 @@ def play(scene: Scene, sandbox: Sandbox, sshd: Sshd, journald: Journald) -> bool
     return is_right(scene, status, screen, records)
 
 
+def play_session(machine: Installation, sandbox: Sandbox, sshd: Sshd, journald: Journald) -> bool:
+    """Run the login that keeps its session, show it, and return whether it had the expected result."""
+    print("\n" + paint(demo_session.TITLE, "1"))
+    machine.change(session=demo_session.SETTINGS)
+    indented(["$ ssh alice@this-machine"], "|")
+    right, records = demo_session.play(sandbox, sshd, journald, PASSWORD, lambda lines: indented(lines, "|"))
+    for record in records:
+        names = ("OUTCOME", "EVENT", "USER", "SERVICE", "SESSION", "REASON")
+        found = ((name, record.get("IAMPASS_" + name)) for name in names)
+        indented([" ".join(f"{name}={value}" for name, value in found if value)], "journal:")
+    print("  " + (paint("as expected", "32") if right else paint("WRONG", "31")))
+    return right
+
+
 def is_right(scene: Scene, status: int, screen: list[str], records: list[dict[str, Any]]) -> bool:
     """Whether the login had the expected result and exactly one record of it."""
     sign = "uid=0(root)" if scene.sudo else f"You are {scene.user} on"
@@ -223,7 +238,7 @@ def wait_for_person(sandbox: Sandbox) -> bool:
     return True
 
 
-def set_up(sandbox: Sandbox, timeout: str) -> None:
+def set_up(sandbox: Sandbox, timeout: str) -> Installation:
     """Install, configure, and enable pam-iampass for sshd and sudo."""
     machine = Installation()
     for user in ("alice", "bob", "carol"):
@@ -238,13 +253,14 @@ def set_up(sandbox: Sandbox, timeout: str) -> None:
     shutil.copy(ROOT / "config/sshd_config.d/10-iampass.conf", "/etc/ssh/sshd_config.d/")
     shutil.copy(ROOT / "config/sudoers.d/iampass", "/etc/sudoers.d/")
     Path("/etc/sudoers.d/alice").write_text("alice ALL=(ALL) ALL\n")
+    return machine
 
 
 def main() -> int:
     """Set everything up, run the scenes, and print the summary."""
     phone = sys.argv[1:] == ["--phone"]
     seconds, scenes = (ANSWER_SECONDS, YOURS) if phone else (5, SCENES)
-    length = "as long as you need" if phone else "less than a minute"
+    length = "as long as you need" if phone else "a minute"
     print(
         f"This runs in a temporary copy of this machine and takes {length}.",
         flush=True,
@@ -254,7 +270,7 @@ def main() -> int:
         sandbox = open_sandbox(phone)
         running.callback(sandbox.stop)
         journald = running.enter_context(Journald())
-        set_up(sandbox, f"{seconds}s")
+        machine = set_up(sandbox, f"{seconds}s")
         print(
             f"The sandbox at {sandbox.url} stands in for IAMPASS. sshd requires a key and the phone, sudo the password"
         )
@@ -265,6 +281,8 @@ def main() -> int:
             for user in ("alice", "bob", "carol"):
                 sshd.admit(user)
             right = [play(scene, sandbox, sshd, journald) for scene in scenes]
+            if not phone:
+                right.append(play_session(machine, sandbox, sshd, journald))
         left_open = [session for session in sandbox.sessions if session.ended_by is None]
     good = all(right) and not left_open
     verdict = (

@@ -95,6 +95,7 @@ def well(machine: Installation, sandbox: Sandbox) -> Iterator[Callable[[], None]
         SSHD.unlink(missing_ok=True)
         shutil.copy(ROOT / "config/sshd_config.d/10-iampass.conf", SSHD)
         change(SSHD, "UsePAM yes", "UsePAM yes\nPermitRootLogin yes")
+        append(SSHD, "Match User daemon\n    AuthenticationMethods publickey\nMatch all\n")
         shutil.copy(ROOT / "config/sudoers.d/iampass", SUDOERS)
         SUDOERS.chmod(0o440)
         for file in (ROOT / "config/pam.d").iterdir():
@@ -456,6 +457,17 @@ def password_method(clinic: Clinic) -> None:
     change(SSHD, "PasswordAuthentication no", "PasswordAuthentication yes")
 
 
+def key_alone(clinic: Clinic) -> None:
+    """As version 0.1 set it up, and AuthenticationMethods is lost."""
+    asked_at_the_prompt_only()
+    change(SSHD, METHODS, "")
+
+
+def asked_at_the_prompt_only() -> None:
+    """As version 0.1 set it up: no account line."""
+    change(SHIPPED_KEY, OUR_ACCOUNT, "")
+
+
 def match_block(criteria: str, setting: str) -> Callable[[Clinic], None]:
     """A Match block of the administrator's, for all members of its group if it names one."""
 
@@ -626,8 +638,9 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-broken": lambda clinic: SSHD.write_text("Nonsense yes\n"),
     "sshd-unprotected": edit(SSHD, "PAMServiceName iampass-sshd", "PAMServiceName sshd"),
     "sshd-pam-off": edit(SSHD, "UsePAM yes", "UsePAM no"),
-    "sshd-key-bypasses": edit(SSHD, METHODS, ""),
-    "sshd-exempt-prompted": lambda clinic: clinic.machine.change(exempt="{groups: [users]}"),
+    "sshd-key-bypasses": key_alone,
+    "sshd-exempt-prompted": lambda clinic: clinic.machine.change(exempt="{users: [alice, daemon]}"),
+    "sshd-exceptions-outdated": edit(SSHD, "Match User daemon", "Match User bin"),
     "sshd-no-prompt": edit(SSHD, "KbdInteractiveAuthentication yes", "KbdInteractiveAuthentication no"),
     "sshd-password-method": password_method,
     "sshd-phone-only": phone_only_ssh,
@@ -651,10 +664,10 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sudo-no-password": edit(SUDOERS, "Defaults", "alice ALL=(ALL) NOPASSWD: /bin/ls\nDefaults"),
     "sudo-environment": interpreter_in_sudo,
     "sudo-no-secure-path": no_secure_path,
-    "road-open": lambda clinic: None,
-    "road-console": lambda clinic: None,
-    "road-unknown-program": unknown_program,
-    "road-other-services": lambda clinic: (PAM / "ftpd").write_text(f"{UNIX}\n"),
+    "way-in-open": lambda clinic: None,
+    "way-in-console": lambda clinic: None,
+    "way-in-unknown-program": unknown_program,
+    "way-in-other-services": lambda clinic: (PAM / "ftpd").write_text(f"{UNIX}\n"),
     "doas-no-password": doas_without_a_password,
     "stack-unprivileged": lambda clinic: (PAM / "swaylock").write_text(f"{UNIX}\n{OURS}\n{PERMIT}\n"),
     "lockout-you": no_phone_for_me,
@@ -665,8 +678,14 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
 """How each kind of finding comes about."""
 
 TOGETHER = {
-    "roads": (
-        *("road-open", "road-console", "road-unknown-program", "road-other-services", "doas-no-password"),
+    "ways in": (
+        *(
+            "way-in-open",
+            "way-in-console",
+            "way-in-unknown-program",
+            "way-in-other-services",
+            "doas-no-password",
+        ),
         *("users-without-token", "stack-unprivileged"),
     ),
     "files": ("file-writable", "state-folder", "selinux-no-policy", "unit-off", "entry-never-used"),
@@ -861,6 +880,7 @@ def test_a_user_who_was_asked_about_is_the_only_one_told_of(clinic: Clinic) -> N
 
 
 def test_a_match_block_counts_for_whom_it_is_meant(clinic: Clinic) -> None:
+    asked_at_the_prompt_only()
     SSHD.write_text(SSHD.read_text() + "Match User bob\n    AuthenticationMethods publickey\n")
     (found,) = (one for one in clinic.report()["findings"] if one["id"] == "sshd-key-bypasses")
     assert found["title"] == "A key alone gets in without the phone: bob"
@@ -900,14 +920,14 @@ def test_the_limits_of_sshd_are_notes_with_numbers_where_they_are_its_defaults(c
 def test_a_match_block_for_a_local_address_or_port_is_no_fault(clinic: Clinic) -> None:
     """sshd -T fails where its question leaves out what a Match block asks for."""
     for condition in ("LocalAddress 192.0.2.9", "LocalPort 2222"):
-        SSHD.write_text(SSHD.read_text() + f"Match {condition}\n    AuthenticationMethods publickey\n")
+        match_block(condition, "AuthenticationMethods publickey")(clinic)
     report = clinic.report()
     assert [found for found in report["findings"] if found["severity"] != "note"] == []
     assert report["not_looked_at"] == []
 
 
 def test_without_a_terminal_each_finding_is_three_plain_lines_worst_first(clinic: Clinic) -> None:
-    change(SSHD, METHODS, "")
+    key_alone(clinic)
     no_phone(clinic)
     done = clinic.doctor()
     lines = done.stdout.splitlines()
@@ -932,8 +952,8 @@ def test_ways_in_without_the_phone_are_listed_last_with_a_line_each(clinic: Clin
     done = clinic.doctor("--offline")
     lines = done.stdout.splitlines()
     listed = lines[lines.index("Ways in without the phone:") + 1 :]
-    assert "    su does not ask the phone. To protect it: pam-iampass setup su. [road-open]" in listed
-    assert sum("[road-" in line for line in lines) == sum("[road-" in line for line in listed)
+    assert "    su does not ask the phone. To protect it: pam-iampass setup su. [way-in-open]" in listed
+    assert sum("[way-in-" in line for line in lines) == sum("[way-in-" in line for line in listed)
     assert listed[-1] == "No problem was found."
     assert done.returncode == 0
 

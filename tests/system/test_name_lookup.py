@@ -32,19 +32,18 @@ def search_list() -> Iterator[None]:
         yield
 
 
-@pytest.mark.timed
 def test_an_unknown_name_is_a_fault_of_this_machine_whatever_the_search_list(search_list: None) -> None:
     with scripted_server() as server, api_to(server, url=f"https://{UNKNOWN}") as api:
         began = time.monotonic()
         with pytest.raises(LocalFailure, match=r"cannot connect: Name or service not known"):
-            api.authenticate_user(USER, deadline=seconds(10.0), attempts=1)
-        assert time.monotonic() - began < 2  # one question to a search domain would take 4 s
+            api.authenticate_user(USER, deadline=seconds(60.0), attempts=1)
+        assert time.monotonic() - began < 10  # one question to a search domain would take 28 s
 
 
 def test_a_name_service_that_fails_is_an_outage_and_not_a_time_out(search_list: None) -> None:
     with scripted_server() as server, api_to(server, url=f"https://{BROKEN}") as api:
         with pytest.raises(Unavailable, match="Temporary failure in name resolution") as caught:
-            api.authenticate_user(USER, deadline=seconds(10.0), attempts=1)
+            api.authenticate_user(USER, deadline=seconds(60.0), attempts=1)
         assert not caught.value.timed_out
 
 
@@ -53,7 +52,7 @@ def test_the_dot_is_in_no_header_and_in_no_certificate(search_list: None) -> Non
         url = f"https://{SIX}:{server.port}"
         with session_on(server, url=url) as session:
             session.status_url = f"{url}/s"
-            assert session.get_status(seconds(10.0), attempts=1).name == "active"
+            assert session.get_status(seconds(60.0), attempts=1).name == "active"
         assert server.requests[0].header("Host") == f"{SIX}:{server.port}"
 
 
@@ -108,7 +107,7 @@ def test_a_name_service_that_fails_may_be_the_work_of_a_user_unless_there_is_no_
         ):
             RESOLVER.write_text(f"{line}\nsearch .\n")
             with pytest.raises(Unavailable) as caught:
-                api.authenticate_user(USER, deadline=seconds(10.0), attempts=1)
+                api.authenticate_user(USER, deadline=seconds(60.0), attempts=1)
             assert caught.value.cause is cause
 
 
@@ -125,7 +124,7 @@ def test_what_keeps_this_machine_from_finding_out_is_no_outage(search_list: None
         api_to(server, url=f"https://{BROKEN}") as api,
         pytest.raises(LocalFailure, match="Invalid argument"),
     ):
-        api.authenticate_user(USER, deadline=seconds(10.0), attempts=1)
+        api.authenticate_user(USER, deadline=seconds(60.0), attempts=1)
 
 
 @pytest.fixture
@@ -141,7 +140,7 @@ def test_ipv6_that_is_switched_off_is_no_lack_of_ports(no_ipv6: None, tmp_path: 
     assert no_route_to_name_servers(str(tmp_path / "missing"))
     with scripted_server() as server, api_to(server, url="https://[2001:db8::1]") as api:
         with pytest.raises(Unavailable) as caught:
-            api.authenticate_user(USER, deadline=seconds(10.0), attempts=1)
+            api.authenticate_user(USER, deadline=seconds(60.0), attempts=1)
         assert caught.value.cause is Cause.FAR_SIDE
 
 

@@ -348,7 +348,6 @@ def test_asked_in_the_auth_phase_a_login_is_not_asked_again_in_the_account_phase
     Path("/etc/pam.d/both-phases").unlink()
 
 
-@pytest.mark.timed
 @pytest.mark.every_door
 def test_when_sshd_is_killed_while_it_waits_the_session_is_ended(world: World) -> None:
     world.machine.change(timeout="60s")

@@ -177,7 +177,6 @@ def hang(door: DoorConnection) -> None:
         assert door.door_closes()
 
 
-@pytest.mark.timed
 @pytest.mark.parametrize("way", ["prompt", "quiet"])
 def test_an_agent_that_hangs_delays_a_login_by_two_seconds(sshds: dict[str, Sshd], way: str) -> None:
     with ScriptedModule.as_agent(SOCKET, hang) as played:

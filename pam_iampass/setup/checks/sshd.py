@@ -9,8 +9,11 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from pam_iampass.config.sshd_exceptions import without_blocks
+from pam_iampass.doctor.sshd_exempt import is_spared
 from pam_iampass.setup import staging
 from pam_iampass.setup.checks import CheckResult, error, fine, lockout, warning
+from pam_iampass.setup.checks.exempt_logins import spared_logins
 from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Change
@@ -63,7 +66,10 @@ def _for(service: WantedService, who: Account, paths: Paths, configuration: Path
         found = sshd.settings(file=configuration, user=who.name, create_folder=True)
     except SshdConfigRejected:
         return
+    spared = service.exceptions.criteria and is_spared(found)
     for key, wanted, value in _differences(found, _expected(service, paths)):
+        if key == "authenticationmethods" and spared:
+            continue
         what = f"a Match block sets `{key} {value}` for {who.name} instead of `{key} {wanted}`"
         yield warning(what, f"check the Match blocks of {paths.sshd_config}")
     if service.choice == QUIET:  # sshd itself has required the first factor
@@ -72,8 +78,10 @@ def _for(service: WantedService, who: Account, paths: Paths, configuration: Path
         )
         return
     yield fine(
-        "sshd: clients that answer no prompt (BatchMode, Ansible) cannot log in. They can with --quiet"
+        "sshd: clients that answer no prompt (BatchMode, Ansible) can log in to exempt accounts only. "
+        "With --quiet they can log in to all"
     )
+    yield from spared_logins(service, configuration)
     permitted = found.values.get("permitrootlogin")
     if who.uid == 0 and permitted not in ("yes", "no"):
         what = (
@@ -152,7 +160,8 @@ def _candidate(paths: Paths, folder: Path, changes: tuple[Change, ...]) -> Path:
 def _expected(service: WantedService, paths: Paths) -> dict[str, str]:
     """The settings of our file, as `sshd -T` prints them."""
     (drop_in,) = (file for file in service.files if file.path.parent == paths.sshd_drop_ins)
-    lines = (line for line in drop_in.content.decode().splitlines() if line and not line.startswith("#"))
+    text = without_blocks(drop_in.content.decode())
+    lines = (line for line in text.splitlines() if line and not line.startswith("#"))
     return sshd.keywords("\n".join(lines))
 
 

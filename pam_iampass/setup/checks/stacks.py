@@ -41,7 +41,7 @@ def simulated(service: WantedService, stacks: Stacks) -> Iterator[CheckResult]:
     names = (service.pam_service, *(file.path.name for file in service.files if file.enforcing))
     checks = [stacks.with_us[name] for name in dict.fromkeys(names) if name in stacks.with_us]
     found = [each for check in checks for each in check.findings(fresh_setcred=service.name == "sshd")]
-    if service.choice == QUIET and service.pam_service in stacks.with_us_in_account:
+    if service.name == "sshd" and service.pam_service in stacks.with_us_in_account:
         found += stacks.with_us_in_account[service.pam_service].findings()
     for finding in found:
         what = f"PAM: {finding.subject}: {finding.title} ({finding.evidence})"
@@ -100,7 +100,8 @@ def left_out(service: WantedService, files: PamFiles) -> Iterator[CheckResult]:
 def judged(service: WantedService, paths: Paths) -> Iterator[CheckResult]:
     """Whether the PAM files that are in force lead to our module."""
     files = PamFiles((paths.pam, *paths.vendor_pam), dialect())
-    if not _our_lines(files, service):
+    kinds = {service.asks_in, *((PamType.ACCOUNT,) if service.name == "sshd" else ())}
+    if not all(_our_lines(files, service, kind) for kind in kinds):
         yield error(f"PAM: {service.pam_service} does not lead to pam_iampass.so", "check its PAM file")
 
 
@@ -109,8 +110,8 @@ def real_folder(files: PamFiles) -> tuple[str, str]:
     return f"{files.folders[0]}/", "/etc/pam.d/"
 
 
-def _our_lines(files: PamFiles, service: WantedService) -> list[Handler]:
+def _our_lines(files: PamFiles, service: WantedService, kind: PamType) -> list[Handler]:
     try:
-        return our_lines(files.service(service.pam_service), service.asks_in)
+        return our_lines(files.service(service.pam_service), kind)
     except UnusableService:
         return []

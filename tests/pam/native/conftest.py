@@ -261,8 +261,8 @@ def door(request: pytest.FixtureRequest, folder: Path, native_defines: dict[str,
 @pytest.fixture(scope="session", params=["native"])
 def hasty_door(request: pytest.FixtureRequest, folder: Path, native_defines: dict[str, str | int]) -> Door:
     """Each door, with shorter time limits for tests of them."""
-    module = build_native(folder / "hasty", **native_defines, IAMPASS_PATIENCE_MS=1500, IAMPASS_BUSY_MS=300)
-    return _door(request.param, folder, module, patience=1.5, busy=0.3)
+    module = build_native(folder / "hasty", **native_defines, IAMPASS_PATIENCE_MS=5000, IAMPASS_BUSY_MS=300)
+    return _door(request.param, folder, module, patience=5.0, busy=0.3)
 
 
 def _door(name: str, folder: Path, module: Path, patience: float, busy: float) -> Door:

@@ -6,10 +6,9 @@ import contextlib
 
 import pytest
 
-from tests.pam.native.conftest import PAM_ABORT, PAM_SUCCESS, Application, Door, Playing
+from tests.pam.native.conftest import PAM_ABORT, PAM_SUCCESS, Application, Door, Playing, Run
+from tests.support.in_time import in_time
 from tests.support.scripted_module import DoorConnection, Frame, ask, deadline, result, say
-
-pytestmark = pytest.mark.timed
 
 #: After a DEADLINE a door waits so much longer, in seconds.
 GRACE = 0.8
@@ -28,9 +27,8 @@ def silent(door: DoorConnection) -> None:
 
 def test_denied_where_nothing_comes(application: Application, module: Playing, door: Door) -> None:
     with module(silent):
-        run = application.run()
+        run = in_time(application.run, door.patience + 1.0, least=door.patience - 0.1)
     assert run.result == PAM_ABORT
-    assert door.patience - 0.1 <= run.elapsed < door.patience + 0.5
     assert "in time" in run.reason
 
 
@@ -38,10 +36,12 @@ def test_denied_where_nobody_reads_the_greeting(application: Application, agent:
     def deaf(connection: DoorConnection) -> None:
         assert connection.door_closes()
 
+    def logs_in() -> Run:
+        return application.run(small_buffers=True, env=b"SSH_AUTH_INFO_0=" + b"x" * 65000)
+
     with agent(deaf):
-        run = application.run(small_buffers=True, env=b"SSH_AUTH_INFO_0=" + b"x" * 65000)
+        run = in_time(logs_in, door.patience + 1.0)
     assert run.result == 11
-    assert run.elapsed < door.patience + 0.5
     assert "in time" in run.reason
 
 
@@ -63,9 +63,8 @@ def test_the_deadline_holds_for_the_whole_wait(application: Application, module:
         assert door.door_closes()
 
     with module(promises):
-        run = application.run()
+        run = in_time(application.run, 2.5, least=1.0 + GRACE - 0.1)
     assert run.result == PAM_ABORT
-    assert 1.0 + GRACE - 0.1 <= run.elapsed < 2.0
 
 
 def test_a_deadline_may_be_further_away_than_the_doors_patience(
@@ -93,9 +92,8 @@ def test_frames_that_come_just_in_time_do_not_move_the_deadline(
                 door.send(say("Still waiting."))
 
     with agent(drips):
-        run = application.run()
+        run = in_time(application.run, 2.5)
     assert run.result == PAM_ABORT
-    assert run.elapsed < 2.0
 
 
 def test_bytes_that_come_just_in_time_do_not_move_the_deadline(
@@ -108,9 +106,8 @@ def test_bytes_that_come_just_in_time_do_not_move_the_deadline(
             door.drip(say("x" * 1000).wire, pause=0.1)
 
     with agent(drips):
-        run = application.run()
+        run = in_time(application.run, 2.0)
     assert run.result == PAM_ABORT
-    assert run.elapsed < 1.5
 
 
 def test_texts_do_not_renew_the_patience_that_a_door_has_without_a_deadline(
@@ -123,9 +120,8 @@ def test_texts_do_not_renew_the_patience_that_a_door_has_without_a_deadline(
                 connection.send(say("Still starting."))
 
     with agent(drips):
-        run = application.run()
+        run = in_time(application.run, door.patience + 1.0)
     assert run.result == PAM_ABORT
-    assert run.elapsed < door.patience + 0.5
 
 
 @pytest.mark.parametrize(("first", "second"), [(60000, 300), (300, 1000)], ids=["a nearer", "a further"])
@@ -138,9 +134,8 @@ def test_a_later_deadline_replaces_the_earlier_one(
         assert door.door_closes()
 
     with agent(thinks_again):
-        run = application.run()
+        run = in_time(application.run, second / 1000 + 1.5, least=second / 1000 + GRACE - 0.1)
     assert run.result == PAM_ABORT
-    assert second / 1000 + GRACE - 0.1 <= run.elapsed < second / 1000 + 1.0
 
 
 def test_a_result_that_comes_after_the_deadline_denies(application: Application, module: Playing) -> None:
@@ -162,7 +157,7 @@ def test_the_time_that_the_person_takes_does_not_count(
         connection.greeting()
         connection.send(ask("Press Enter"))
         assert connection.receive() == Frame(b"A", b"")
-        assert not connection.door_closes(within=door.patience - 0.5)
+        assert not connection.door_closes(within=1.0)
         connection.send(result(0))
 
     with agent(asks):
@@ -180,9 +175,9 @@ def test_the_patience_begins_anew_after_the_answer(
         assert connection.door_closes()
 
     with agent(asks):
-        run = application.run(pause=500)
+        least = 0.5 + door.patience - 0.1
+        run = in_time(lambda: application.run(pause=500), least + 1.1, least=least)
     assert run.result == PAM_ABORT
-    assert 0.5 + door.patience - 0.1 <= run.elapsed < 0.5 + door.patience + 0.5
 
 
 def test_a_prompt_after_the_deadline_only_stops_its_clock(application: Application, agent: Playing) -> None:
@@ -193,9 +188,8 @@ def test_a_prompt_after_the_deadline_only_stops_its_clock(application: Applicati
         assert door.door_closes()
 
     with agent(asks):
-        run = application.run(pause=1000)
+        run = in_time(lambda: application.run(pause=1000), 3.5, least=1.0 + 1.0 + GRACE - 0.1)
     assert run.result == PAM_ABORT
-    assert 1.0 + 1.0 + GRACE - 0.1 <= run.elapsed < 1.0 + 1.0 + 1.0
 
 
 def test_signals_neither_shorten_nor_lengthen_the_wait(application: Application, agent: Playing) -> None:
@@ -205,10 +199,9 @@ def test_signals_neither_shorten_nor_lengthen_the_wait(application: Application,
         assert door.door_closes()
 
     with agent(promises):
-        run = application.run(beat=3)
+        run = in_time(lambda: application.run(beat=3), 2.5, least=0.7 + GRACE - 0.1)
     assert run.result == PAM_ABORT
     assert run.alarms > 100, "the application's handler did not run"
-    assert 0.7 + GRACE - 0.1 <= run.elapsed < 1.7
 
 
 def test_signals_do_not_disturb_a_login(application: Application, module: Playing) -> None:
@@ -216,7 +209,7 @@ def test_signals_do_not_disturb_a_login(application: Application, module: Playin
         door.greeting()
         door.send(say("x" * 60000), ask("Code: "))
         assert len(door.receive().payload) == 60000
-        door.drip(deadline(5000).wire + result(0).wire, pause=0.02)
+        door.drip(deadline(60000).wire + result(0).wire, pause=0.02)
 
     with module(asks):
         run = application.run(beat=1, conversation="long", typed=60000)

@@ -22,7 +22,7 @@ def door(folder: Path) -> Door:
 @pytest.fixture(scope="session")
 def hasty_door(folder: Path) -> Door:
     """The door, with shorter time limits for tests of them."""
-    return _door(folder, "hasty", patience=1.5, busy=0.3)
+    return _door(folder, "hasty", patience=5.0, busy=0.3)
 
 
 def _door(folder: Path, name: str, patience: float, busy: float) -> Door:

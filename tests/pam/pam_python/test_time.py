@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.pam.native.test_time import door, pytestmark
+from tests.pam.native.test_time import door
 from tests.pam.pam_python.shared import shared
 
 globals().update(shared("test_time"))
-__all__ = ["door", "pytestmark"]
+__all__ = ["door"]

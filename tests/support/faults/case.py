@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Callable, Protocol, Union
 
-from tests.support.undisturbed import undisturbed
 from tests.support.ways import WITH_AGENT, WITH_HELPER, Way
 
 if TYPE_CHECKING:
@@ -47,22 +46,24 @@ class Requests:
 
     starts: int = 0
     polls: int | None = 0
-    """None: one or more, depending on time."""
+    """None: some, depending on time."""
     ends: int = 0
+    least: int = 1
+    """The smallest number of polls, if it depends on time."""
 
     @property
     def at_all(self) -> str:
         """As text for the page."""
         if self == Requests():
             return "0"
-        polls = "polls" if self.polls is None else f"{self.polls} poll"
+        polls = f"{self.polls} poll" if self.polls is not None else "polls" if self.least else "0 poll"
         parts = (f"{self.starts} start", polls, f"{self.ends} end")
         return ", ".join(part for part in parts if not part.startswith("0"))
 
     def fit(self, seen: Requests) -> bool:
         """Whether the server saw these requests."""
         polls = seen.polls or 0
-        right = polls >= 1 if self.polls is None else polls == self.polls
+        right = polls >= self.least if self.polls is None else polls == self.polls
         return (self.starts, self.ends) == (seen.starts, seen.ends) and right
 
 
@@ -132,8 +133,6 @@ def _as_it_is(stage: Stage) -> AbstractContextManager[None]:
 
 
 NORMAL = Circumstance("normal", _as_it_is)
-#: For cases that need the machine for themselves.
-ALONE = Circumstance("alone", lambda stage: undisturbed())
 
 
 @dataclass(frozen=True, eq=False)

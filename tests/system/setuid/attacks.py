@@ -477,11 +477,11 @@ AROUND = {
             "test_with_targetpw_real_sudo_asks_the_phone_of_the_target",
         ),
     ),
-    "test_roads": (
+    "test_ways_in": (
         Tested(
             "doas, sudo-rs, which do not use sudo's PAM service",
             "`doctor` lists them until the command that it names has set them up",
-            "test_a_road_is_listed_until_it_asks_the_phone",
+            "test_a_way_in_is_listed_until_it_asks_the_phone",
         ),
         Tested(
             "su, or only `su -`, with a PAM file that does not ask",
@@ -496,7 +496,7 @@ AROUND = {
         Tested(
             "polkit, whose PAM file is in /usr/lib/pam.d",
             "`doctor` lists it",
-            "test_polkit_is_a_road_where_its_file_is_in_another_folder",
+            "test_polkit_is_a_way_in_where_its_file_is_in_another_folder",
         ),
         Tested(
             "a set-uid program or a PAM service that nobody knows",
@@ -506,7 +506,7 @@ AROUND = {
         Tested(
             "(control: the console, and programs that change accounts)",
             "the console is listed as the way in during an outage; the others are not listed",
-            "test_the_console_may_stay_open_and_programs_that_change_accounts_are_no_roads",
+            "test_the_console_may_stay_open_and_programs_that_change_accounts_are_no_ways_in",
         ),
     ),
 }

@@ -16,6 +16,7 @@ from pam_iampass.audit import sinks
 from pam_iampass.audit.journal import Journal
 from pam_iampass.audit.sinks import Delivery, JournalSink, SyslogSink
 from pam_iampass.outcome import Decision, Login, Outcome, Result
+from tests.support.in_time import BUSY
 from tests.support.setting import Records
 
 APPROVED = Decision(Outcome.APPROVED, Result.SUCCESS, elapsed=1.5)
@@ -85,7 +86,6 @@ def test_syslog_gets_one_line(log: socket.socket) -> None:
     assert "\n" not in line
 
 
-@pytest.mark.timed
 @pytest.mark.parametrize("kind", [JournalSink, SyslogSink])
 def test_a_full_log_delays_no_login_and_gets_the_records_later(
     full: str, log: socket.socket, kind: type[JournalSink]
@@ -95,7 +95,7 @@ def test_a_full_log_delays_no_login_and_gets_the_records_later(
     began = time.monotonic()
     for _ in range(100):
         journal.record(LOGIN, APPROVED)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < BUSY
     arrived = 0
     while arrived < 100:
         datagram = log.recv(1 << 18)
@@ -103,7 +103,6 @@ def test_a_full_log_delays_no_login_and_gets_the_records_later(
     assert elsewhere.fields == []
 
 
-@pytest.mark.timed
 def test_a_log_that_stays_full_passes_the_record_to_the_next(
     full: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,12 +124,13 @@ def test_records_that_wait_are_bounded(
     delivery = Delivery([JournalSink(full)])
     for number in range(10):
         delivery.deliver({"NUMBER": str(number)})
-    log.settimeout(0.5)
-    datagrams = []
+    log.settimeout(20.0)
+    arrived = 0
     with contextlib.suppress(socket.timeout):
         while True:
-            datagrams.append(log.recv(1 << 18))
-    assert 2 <= len([one for one in datagrams if one != FILLING]) <= 3  # one may be on its way already
+            arrived += log.recv(1 << 18) != FILLING
+            log.settimeout(0.5 if arrived >= 2 else 20.0)
+    assert 2 <= arrived <= 3  # one may be on its way already
 
 
 @pytest.mark.parametrize("kind", [JournalSink, SyslogSink])

@@ -18,6 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pam_iampass.config import schema
+from pam_iampass.config.schema_keys import Section
 from pam_iampass.config.session_settings import CoverSettings, SessionSettings
 from pam_iampass.config.settings import (
     AskedSettings,
@@ -263,6 +264,48 @@ def test_a_value_that_has_a_new_name_is_still_read_under_the_old_one(configurati
     (problem,) = check(configuration.file).problems
     assert str(problem).endswith(': services.su.approver: warning: "ruser" is now called caller')
     assert (problem.remedy, problem.severity) == ("write caller", Severity.WARNING)
+
+
+#: Every key of version 0.1.0 but the first two, with values that it took.
+VERSION_0_1 = """\
+server: https://iam.example.com
+ca_file: null
+proxy: http://proxy.example.com:3128
+users: /srv/users.yaml
+unlisted_users: "{user}@example.com"
+unavailable: ignore
+timeout: 2m
+methods: [device]
+prompt: always
+enroll_at_login: true
+exempt: {users: [backup], groups: [operators], networks: [192.0.2.0/24]}
+throttle: {cool_off: 10s, longest_cool_off: 5m, requests_per_hour: 20, logins_at_once: 5}
+recovery: {ask: never, attempts_per_hour: 3}
+services:
+  su: {approver: ruser, timeout: 30s, methods: [facial], prompt: never, unlisted_users: ignore, unavailable: deny}
+  sudo: {enroll_at_login: false}
+"""
+
+
+def test_the_settings_of_version_0_1_mean_what_they_meant(configuration: Configuration) -> None:
+    settings = configuration.load(VERSION_0_1)
+    su, sudo = settings.for_service("su"), settings.for_service("sudo")
+    networks = (ipaddress.ip_network("192.0.2.0/24"),)
+    exempt = ExemptSettings(frozenset({"backup"}), frozenset({"operators"}), networks)
+    assert (settings.server, settings.ca_file) == ("https://iam.example.com", None)
+    assert (settings.proxy, settings.users) == ("http://proxy.example.com:3128", Path("/srv/users.yaml"))
+    assert settings.throttle == replace(settings.throttle, cool_off=10.0, longest_cool_off=300.0)
+    assert (settings.throttle.requests_per_hour, settings.throttle.logins_at_once) == (20, 5)
+    assert settings.recovery == RecoverySettings(AskForCode.NEVER, 3)
+    assert (sudo.timeout, sudo.methods, sudo.prompt) == (120.0, ("device",), Prompt.ALWAYS)
+    assert (sudo.unlisted_users.template, sudo.unavailable) == ("{user}@example.com", WhenUnavailable.IGNORE)
+    assert (settings.service.enroll_at_login, sudo.enroll_at_login) == (True, False)
+    assert (su.exempt, su.asked, su.session) == (exempt, AskedSettings(), SessionSettings())
+    assert (su.approver, su.timeout, su.methods) == (Approver.CALLER, 30.0, ("facial",))
+    assert (su.prompt, su.unlisted_users) == (Prompt.NEVER, UnlistedUsers.IGNORE)
+    assert su.unavailable is WhenUnavailable.DENY
+    (problem,) = check(configuration.file).problems
+    assert problem.severity is Severity.WARNING
 
 
 @pytest.mark.parametrize("null", ["null", "~", ""])
@@ -759,7 +802,7 @@ def test_the_page_of_all_settings_is_current() -> None:
 def test_the_page_names_every_key() -> None:
     page = settings_reference.page()
     for entry in schema.SCHEMA:
-        keys = entry.keys if isinstance(entry, schema.Section) else (entry,)
+        keys = entry.keys if isinstance(entry, Section) else (entry,)
         assert all(f"| `{key.name}` |" in page for key in keys)
 
 

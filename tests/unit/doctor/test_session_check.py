@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,26 @@ IDS = {
 }
 
 
+def enforcer(folder: Path) -> Path:
+    """A socket on which a process listens."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "enforcer.sock"))
+    return folder / "enforcer.sock"
+
+
+@pytest.mark.parametrize("keep", ["true", "false"])
+def test_a_kept_session_needs_the_service_that_ends_logins(trusted_folder: Path, keep: str) -> None:
+    put(trusted_folder / "secret", "s3cret-of-ours\n", 0o600)
+    settings = f"application_id: app\napplication_secret_file: {trusted_folder / 'secret'}\n"
+    put(trusted_folder / "iampass.yaml", f"{settings}session: {{keep: {keep}}}\n")
+    (trusted_folder / "pam.d").mkdir()
+    put(trusted_folder / "pam.d" / "sshd", SYSTEMD + OURS)
+    stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset())
+    for path, expected in ((trusted_folder / "none", ["enforcer-off"]), (enforcer(trusted_folder), [])):
+        found = findings(stacks, load(trusted_folder / "iampass.yaml"), ["sshd"], path)
+        assert [one.kind.id for one in found] == (expected if keep == "true" else [])
+
+
 @pytest.mark.parametrize("keeps", [True, False])
 @pytest.mark.parametrize("stack", IDS)
 def test_a_kept_session_needs_our_line_after_pam_systemd(
@@ -42,7 +63,7 @@ def test_a_kept_session_needs_our_line_after_pam_systemd(
     put(trusted_folder / "pam.d" / "common-session", stack)
     put(trusted_folder / "pam.d" / "sshd", "@include common-session\n")
     stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset())
-    found = findings(stacks, load(trusted_folder / "iampass.yaml"), ["sshd"])
+    found = findings(stacks, load(trusted_folder / "iampass.yaml"), ["sshd"], enforcer(trusted_folder))
     assert [one.kind.id for one in found] == (IDS[stack] if keeps else [])
 
 
@@ -67,5 +88,6 @@ def test_our_files_have_the_line_where_it_belongs(trusted_folder: Path, family: 
     for shared in ("common-session", "password-auth", "system-auth"):
         put(trusted_folder / "pam.d" / shared, SYSTEMD)
     stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset({template}))
-    assert list(findings(stacks, load(trusted_folder / "iampass.yaml"), [template])) == []
+    found = findings(stacks, load(trusted_folder / "iampass.yaml"), [template], enforcer(trusted_folder))
+    assert list(found) == []
     assert stacks.session_stack(template)

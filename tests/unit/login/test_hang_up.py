@@ -11,8 +11,6 @@ import pytest
 from pam_iampass.outcome import PamCode
 from tests.support.setting import Setting
 
-pytestmark = pytest.mark.timed
-
 
 @pytest.fixture
 def client() -> Iterator[socket.socket]:
@@ -35,7 +33,7 @@ def test_a_client_that_hangs_up_while_the_phone_rings_ends_the_request_and_is_de
     door = world.door(**as_sshd_names_it(client))
     world.sandbox.wait_for_request(world.token)
     client.close()
-    assert door.finish(5.0).code == PamCode.MAXTRIES
+    assert door.finish().code == PamCode.MAXTRIES
     world.wait_for_ends()
     assert world.outcome() == ("cancelled", "denied")
 

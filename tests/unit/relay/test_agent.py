@@ -18,10 +18,9 @@ from pam_iampass.relay.protocol import Hello
 from pam_iampass.relay.service import notify
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.faults import Hang
+from tests.support.in_time import BUSY
 from tests.support.running_agent import Running, running
 from tests.support.setting import ME, Setting
-
-pytestmark = pytest.mark.timed
 
 
 @pytest.fixture
@@ -106,7 +105,7 @@ def test_stopping_ends_pending_logins_and_leaves_no_session_open(world: Setting)
         began = time.monotonic()
         agent.agent.stop()
         told = [door.finish() for door in doors]
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < BUSY
     assert [answer.code for answer in told] == [PamCode.ABORT, PamCode.MAXTRIES]
     assert told[0].errors == ["The phone check is restarting. Please try again."]
     assert outcomes(world) == ["unavailable", "unavailable"]
@@ -128,7 +127,7 @@ def test_a_poll_that_hangs_hides_neither_the_end_of_the_application_nor_that_of_
             began = time.monotonic()
             way_to_end(door)
             world.sandbox.wait_for_end(session)
-            assert time.monotonic() - began < 1.5
+            assert time.monotonic() - began < 4.5  # the poll hangs for five
             door.die()
     assert outcomes(world) == ["cancelled", "unavailable"]
 
@@ -171,10 +170,10 @@ def test_a_peer_that_is_not_root_is_turned_away(world: Setting) -> None:
 
 def test_a_door_that_says_nothing_is_dropped_after_two_seconds(agent: Running) -> None:
     with agent.connect() as silent:
-        silent.settimeout(5)
+        silent.settimeout(20)
         began = time.monotonic()
         assert silent.recv(1) == b""
-        assert 1.8 < time.monotonic() - began < 3
+        assert 1.8 < time.monotonic() - began < 2 + BUSY
 
 
 @pytest.mark.parametrize(
@@ -183,7 +182,7 @@ def test_a_door_that_says_nothing_is_dropped_after_two_seconds(agent: Running) -
 def test_junk_is_dropped_and_the_next_login_is_served(agent: Running, junk: bytes) -> None:
     agent.world.configure(exempt=f"{{users: [{ME}]}}")
     with agent.connect() as odd:
-        odd.settimeout(5)
+        odd.settimeout(20)
         odd.sendall(junk)
         odd.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionResetError):  # where it closes on bytes that it did not read
@@ -192,7 +191,7 @@ def test_junk_is_dropped_and_the_next_login_is_served(agent: Running, junk: byte
 
 
 def test_it_keeps_telling_that_it_is_alive(agent: Running) -> None:
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while agent.beats < 4 and time.monotonic() < until:
         agent.login(user="nobody-there")
     assert agent.beats >= 4

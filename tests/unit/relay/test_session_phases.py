@@ -24,8 +24,6 @@ from pam_iampass.session.attached import AttachedLogin, key_fingerprint
 from tests.support.running_agent import Running, running
 from tests.support.setting import ME, Setting
 
-pytestmark = pytest.mark.timed
-
 SESSION = "0123456789abcdef0123456789abcdef"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE5vdCBhIGtleSBidXQgMzIgYnl0ZXMgb2YgdGV4dCEh"
 #: As ssh-keygen -l shows it.

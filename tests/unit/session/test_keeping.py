@@ -50,6 +50,23 @@ def test_a_login_whose_settings_do_not_keep_the_session_ends_it_at_once(agent: K
     assert agent.store.all() == ([], [])
 
 
+def test_without_an_agent_the_session_ends_and_the_record_says_why(world: Setting) -> None:
+    world.configure(session="{keep: true}")
+    told = world.login()
+    assert (told.code, told.kept) == (PamCode.SUCCESS, None)
+    world.wait_for_ends()
+    assert world.only_record()["IAMPASS_REASON"] == "the session is not kept: no agent runs"
+
+
+def test_a_session_that_cannot_be_stored_ends_and_the_record_says_why(agent: Keeping) -> None:
+    (agent.world.folder / "sessions").chmod(0o755)
+    told = agent.login()
+    assert (told.code, told.kept) == (PamCode.SUCCESS, None)
+    ended(agent)
+    assert "the session is not kept: " in agent.world.only_record()["IAMPASS_REASON"]
+    (agent.world.folder / "sessions").chmod(0o700)
+
+
 def test_a_login_that_is_not_approved_keeps_nothing(agent: Keeping) -> None:
     agent.world.sandbox.auto = "deny"
     told = agent.login()

@@ -20,7 +20,7 @@ from pam_iampass.setup.plan import Plan
 from pam_iampass.setup.reload import Reloaded
 from pam_iampass.setup.snapshot import Snapshot
 from tests.support.folders import put
-from tests.unit.setup.stage import SU, Stage
+from tests.unit.setup.stage import SSHD, SU, Stage
 
 EVERY = [
     ("sshd", "key", True),
@@ -307,6 +307,45 @@ def test_the_lines_of_the_operations_page_switch_everything_off(
     subprocess.run(["sh", "-euc", "systemctl() { :; }\n" + script], check=True, env={"PATH": "/usr/bin:/bin"})
     after = {path: state for path, state in stage.files().items() if "/iampass-" not in path}
     assert after == stage.before
+    stage.undo()
+    assert stage.files() == stage.before
+
+
+# Two lines of one file
+
+
+def test_of_two_changed_lines_the_one_that_is_left_is_restored(stage: Stage) -> None:
+    stage.set_up("sshd", "key", new_sshd=False)
+    sshd = stage.paths.pam / "sshd"
+    sshd.write_text(
+        sshd.read_text().replace("account    include      iampass-sshd", "@include common-account")
+    )
+    assert stage.plan("sshd", "key", new_sshd=False).changes[-1].path == sshd
+    stage.set_up("sshd", "key", new_sshd=False)
+    stage.set_up("sshd", "password", new_sshd=False)
+    stage.edit(sshd, "# mine\n")
+    stage.undo()
+    assert sshd.read_text() == SSHD + "# mine\n"
+
+
+def test_the_setup_of_an_earlier_version_gets_its_second_line_and_is_undone(stage: Stage) -> None:
+    """Version 0.1 changed one line, and recorded it as `edit`."""
+    stage.set_up("sshd", "key", new_sshd=False)
+    sshd, manifest = stage.paths.pam / "sshd", stage.paths.state / "manifest.json"
+    one = SSHD.replace("@include common-auth", "auth       include      iampass-sshd")
+    sshd.write_text(one)
+    known = json.loads(manifest.read_text())
+    for file in known["services"]["sshd"]["files"]:
+        edits = file["edit"]
+        file["edit"] = edits[0] if edits else None
+        if edits:
+            file["written"] = [Snapshot(one.encode()).digest]
+    manifest.write_text(json.dumps(known))
+    (change,) = stage.plan("sshd", "key", new_sshd=False).changes
+    assert [line for line in change.diff if line.startswith("+a")] == [
+        "+account    include      iampass-sshd"
+    ]
+    stage.set_up("sshd", "key", new_sshd=False)
     stage.undo()
     assert stage.files() == stage.before
 

@@ -140,7 +140,7 @@ def test_what_must_not_ask_the_phone_is_refused(stage: Stage, service: str, reas
 def test_the_password_of_sshd_is_checked_as_common_auth_says(stage: Stage) -> None:
     own = stage.plan("sshd", "password").changes[0].then.content or b""
     assert b"@include common-auth\nauth       required     pam_iampass.so\n" in own
-    assert b"pam_unix" not in own
+    assert b"auth       [success=2 default=ignore]   pam_unix.so" not in own
 
 
 def test_a_file_that_does_not_lead_to_the_module_once_it_is_written_is_an_error(stage: Stage) -> None:

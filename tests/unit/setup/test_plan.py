@@ -41,15 +41,14 @@ def test_su_has_one_line_of_its_file_changed_and_one_added(stage: Stage) -> None
     ]
 
 
-def test_an_sshd_that_cannot_choose_has_one_line_of_its_pam_file_changed(stage: Stage) -> None:
+def test_an_sshd_that_cannot_choose_has_two_lines_of_its_pam_file_changed(stage: Stage) -> None:
     own, drop_in, sshd = stage.plan("sshd", "key", new_sshd=False).changes
     assert own.path.name == "iampass-sshd"
     assert b"PAMServiceName" not in (drop_in.then.content or b"")
     assert b"AuthenticationMethods publickey,keyboard-interactive:pam" in (drop_in.then.content or b"")
-    assert (
-        sshd.then.content
-        == SSHD.replace("@include common-auth", "auth       include      iampass-sshd").encode()
-    )
+    wanted = SSHD.replace("@include common-auth", "auth       include      iampass-sshd")
+    wanted = wanted.replace("@include common-account", "account    include      iampass-sshd")
+    assert sshd.then.content == wanted.encode()
     assert sshd.then.mode == 0o640
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from pam_iampass.audit.journal import MESSAGE_IDS, SESSION_LEFT_OPEN, Journal
 from pam_iampass.cli import GROUPS, group
-from pam_iampass.config.schema import SCHEMA, Key, Section
+from pam_iampass.config.schema import SCHEMA
+from pam_iampass.config.schema_keys import Key, Section
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.outcome import RESULTS, Decision, Login, Outcome, Phase
 from tests.support.man_page import ManPage, plain

@@ -22,7 +22,7 @@ PROGRAMS = {"doas": ("/usr/bin/doas", *SHELL), "sudo-rs": (SUDO_RS, *SHELL)}
 if not Path(SUDO_RS).exists():  # Debian 12 does not have it
     del PROGRAMS["sudo-rs"]
 SERVICES = {"doas": ("doas",), "sudo-rs": ("sudo", "sudo-i"), "su": ("su", "su-l"), "login": ("login",)}
-"""The PAM services of each road, by the name that setup knows."""
+"""The PAM services of each way in, by the name that setup knows."""
 
 
 @pytest.fixture
@@ -36,12 +36,12 @@ def guest(stage: Stage) -> Iterator[Guest]:
         path.write_bytes(content)
 
 
-def roads(guest: Guest) -> dict[str, str]:
+def ways_in(guest: Guest) -> dict[str, str]:
     """The findings about other ways in: the title of each, and what it says to do."""
     found = {}
     report = json.loads(run_command("doctor", "--json", "--offline", guest.name).stdout)
     for one in report["findings"]:
-        if one["id"].startswith(("road-", "doas-", "sibling-")):
+        if one["id"].startswith(("way-in-", "doas-", "sibling-")):
             assert one["severity"] == ("warning" if one["id"] == "sibling-unprotected" else "note")
             found[one["title"]] = one["remedy"]
     return found
@@ -56,29 +56,29 @@ def close(*services: str) -> None:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_road_is_listed_until_it_asks_the_phone(guest: Guest, name: str) -> None:
+def test_a_way_in_is_listed_until_it_asks_the_phone(guest: Guest, name: str) -> None:
     assert enter(guest, *PROGRAMS[name]) == AS_ROOT
     assert guest.starts() == 0
-    assert roads(guest)[f"{name} does not ask the phone"] == f"To protect it: pam-iampass setup {name}"
+    assert ways_in(guest)[f"{name} does not ask the phone"] == f"To protect it: pam-iampass setup {name}"
     set_up = run_command("setup", name, environment={**ENVIRONMENT, "SUDO_USER": guest.name})
     try:
         assert set_up.returncode == 0, set_up.stdout + set_up.stderr
         assert "Denied on your phone." in enter(guest, *PROGRAMS[name])
-        assert f"{name} does not ask the phone" not in roads(guest)
+        assert f"{name} does not ask the phone" not in ways_in(guest)
     finally:
         run_command("setup", "undo", name)
 
 
 def test_su_is_listed_where_it_does_not_ask_and_half_of_it_is_a_warning(guest: Guest) -> None:
-    assert not [title for title in roads(guest) if title.startswith("su ")]
+    assert not [title for title in ways_in(guest) if title.startswith("su ")]
     su = (PAM / "su").read_text()
     (PAM / "su-l").write_text(su.replace("auth include iampass-su", "@include common-auth"))
     assert enter(guest, SU, "-", guest.twin, "-c", SHOW_WHO) == AS_ROOT
     assert guest.starts() == 0
-    assert roads(guest)["su asks the phone, and su-l does not"] == "pam-iampass setup su"
+    assert ways_in(guest)["su asks the phone, and su-l does not"] == "pam-iampass setup su"
     (PAM / "su").write_bytes((PAM / "su-l").read_bytes())
     assert enter(guest, SU, guest.twin, "-c", SHOW_WHO) == AS_ROOT
-    assert roads(guest)["su does not ask the phone"] == "To protect it: pam-iampass setup su"
+    assert ways_in(guest)["su does not ask the phone"] == "To protect it: pam-iampass setup su"
 
 
 def test_a_command_of_doas_without_a_password_is_listed_with_its_line(guest: Guest) -> None:
@@ -86,11 +86,11 @@ def test_a_command_of_doas_without_a_password_is_listed_with_its_line(guest: Gue
     terminal = guest.run(*PROGRAMS["doas"])
     assert (terminal.finish(), terminal.shown) == (0, f"{AS_ROOT}\n")
     title = "doas asks for neither password nor phone: permit keepenv nopass"
-    assert [one for one in roads(guest) if one.startswith(title)] == [f"{title} {guest.name} cmd /bin/sh"]
+    assert [one for one in ways_in(guest) if one.startswith(title)] == [f"{title} {guest.name} cmd /bin/sh"]
 
 
-def test_the_console_may_stay_open_and_programs_that_change_accounts_are_no_roads(guest: Guest) -> None:
-    listed = roads(guest)
+def test_the_console_may_stay_open_and_programs_that_change_accounts_are_no_ways_in(guest: Guest) -> None:
+    listed = ways_in(guest)
     assert listed["The console does not ask the phone"].startswith(
         "Leave it open as the way in while IAMPASS"
     )
@@ -107,18 +107,18 @@ def test_the_console_may_stay_open_and_programs_that_change_accounts_are_no_road
         "other",
     }
     close("login")
-    assert "The console does not ask the phone" not in roads(guest)
+    assert "The console does not ask the phone" not in ways_in(guest)
 
 
-def test_polkit_is_a_road_where_its_file_is_in_another_folder(guest: Guest) -> None:
+def test_polkit_is_a_way_in_where_its_file_is_in_another_folder(guest: Guest) -> None:
     vendor = Path("/usr/lib/pam.d/polkit-1")
     content = vendor.read_bytes() if vendor.exists() else None
     vendor.write_text("@include common-auth\n@include common-account\n")
     title = "polkit (pkexec, run0, dialogs of the desktop) does not ask the phone"
     try:
-        assert roads(guest)[title] == "To protect it: pam-iampass setup polkit-1"
+        assert ways_in(guest)[title] == "To protect it: pam-iampass setup polkit-1"
         (PAM / "polkit-1").write_text("auth include iampass-su\n")
-        assert title not in roads(guest)
+        assert title not in ways_in(guest)
     finally:
         (PAM / "polkit-1").unlink()
         vendor.unlink()
@@ -133,9 +133,9 @@ def test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed
     services[0].write_text("auth sufficient pam_unix.so\nauth required pam_deny.so\n")
     services[1].write_text("auth required pam_unix.so\nauth required pam_deny.so\n")
     try:
-        listed = roads(guest)
+        listed = ways_in(guest)
         program.chmod(0o755)
-        assert len(roads(guest)) == len(listed) - 1
+        assert len(ways_in(guest)) == len(listed) - 1
     finally:
         for path in (program, *services):
             path.unlink()

@@ -44,7 +44,7 @@ _DOAS_FREE = re.compile(r"\s*permit\s+(?:(?:nolog|persist|keepenv|setenv\s*\{[^}
 
 
 @dataclass(frozen=True)
-class RoadsCheck:
+class WaysInCheck:
     """The PAM stacks of the machine, and its set-uid programs."""
 
     stacks: Stacks
@@ -53,29 +53,29 @@ class RoadsCheck:
 
     def findings(self) -> Iterator[Finding]:
         """Every way that is open."""
-        roads: dict[str, str] = {}
+        ways_in: dict[str, str] = {}
         for program in self._programs_with_pam():
-            name = _road(program)
+            name = _way_in(program)
             if self.stacks.files.path(_services(name)[0]) is not None:
-                roads[name] = str(program)
-            elif _is_road(name):
+                ways_in[name] = str(program)
+            elif _is_way_in(name):
                 yield finding(
-                    "road-unknown-program",
-                    "roads",
+                    "way-in-unknown-program",
+                    "ways in",
                     f"{program} is set-uid root, and uses libpam",
                     path=program,
                 )
         for name in ("polkit-1", *CONSOLES):
             if self.stacks.files.path(name) is not None:
-                roads.setdefault(name, str(self.stacks.files.path(name)))
-        for name, evidence in roads.items():
-            if _is_road(name):
-                yield from self._of_road(name, evidence)
-        yield from self._other_services(roads)
-        if "doas" in roads:
+                ways_in.setdefault(name, str(self.stacks.files.path(name)))
+        for name, evidence in ways_in.items():
+            if _is_way_in(name):
+                yield from self._of_way_in(name, evidence)
+        yield from self._other_services(ways_in)
+        if "doas" in ways_in:
             yield from _doas()
 
-    def _of_road(self, name: str, evidence: str) -> Iterator[Finding]:
+    def _of_way_in(self, name: str, evidence: str) -> Iterator[Finding]:
         services = [one for one in _services(name) if self.stacks.files.path(one) is not None]
         unasked = [one for one in services if self.stacks.lets_in_unasked(one)]
         title = _TITLES.get(name, name)
@@ -89,22 +89,25 @@ class RoadsCheck:
                 remedy=f"pam-iampass setup {name}",
             )
         elif unasked:
-            kind = "road-console" if name in CONSOLES else "road-open"
-            yield finding(kind, "roads", evidence, program=title, name=name)
+            kind = "way-in-console" if name in CONSOLES else "way-in-open"
+            yield finding(kind, "ways in", evidence, program=title, name=name)
 
-    def _other_services(self, roads: dict[str, str]) -> Iterator[Finding]:
-        known = {service for road in roads for service in _services(road)}
+    def _other_services(self, ways_in: dict[str, str]) -> Iterator[Finding]:
+        known = {service for way_in in ways_in for service in _services(way_in)}
         others = [
             name
             for name in self.stacks.services
             if name not in known | self.stacks.applications
-            and _is_road(name)
+            and _is_way_in(name)
             and not _ELSEWHERE.fullmatch(name)
             and self.stacks.lets_in_unasked(name)
         ]
         if others:
             yield finding(
-                "road-other-services", "roads", f"{self.stacks.files.path(others[0])}", names=names(others)
+                "way-in-other-services",
+                "ways in",
+                f"{self.stacks.files.path(others[0])}",
+                names=names(others),
             )
 
     def _programs_with_pam(self) -> Iterator[Path]:
@@ -113,7 +116,7 @@ class RoadsCheck:
                 if b"libpam.so" in program.read_bytes():
                     yield program
             except OSError as error:
-                self.unread.append(f"roads: {program}: {error.strerror}")
+                self.unread.append(f"ways in: {program}: {error.strerror}")
 
 
 def set_uid_programs() -> Iterator[Path]:
@@ -139,23 +142,23 @@ def _set_uid_below(folder: str, levels: int) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def _road(program: Path) -> str:
+def _way_in(program: Path) -> str:
     """The name by which setup knows what uses the program."""
     # sudo itself leaves PAM to a plug-in; the one that uses libpam is sudo-rs, also where it is called sudo.
     return "sudo-rs" if program.name in ("sudo", "sudo-rs") else _PROGRAMS.get(program.name, program.name)
 
 
-def _is_road(name: str) -> bool:
+def _is_way_in(name: str) -> bool:
     """Whether a program or a PAM service may make a user root, or let a user in."""
     return why_unsuitable(name) is None and not _HARMLESS.fullmatch(name)
 
 
-def _services(road: str) -> tuple[str, ...]:
-    return USES.get(road, (road,))
+def _services(way_in: str) -> tuple[str, ...]:
+    return USES.get(way_in, (way_in,))
 
 
 def _doas() -> Iterator[Finding]:
     lines = _DOAS.read_text("utf-8", "replace").splitlines() if _DOAS.exists() else []
     for number, line in enumerate(lines, 1):
         if _DOAS_FREE.match(line):
-            yield finding("doas-no-password", "roads", f"{_DOAS}:{number}", rule=line.strip())
+            yield finding("doas-no-password", "ways in", f"{_DOAS}:{number}", rule=line.strip())

@@ -1,0 +1,116 @@
+"""`pam-iampass session`: the kept sessions, and their end by an administrator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import click
+
+from pam_iampass.cli import session_states
+from pam_iampass.cli.output import Row, count, line, show_json, table
+from pam_iampass.cli.parameters import json_option
+from pam_iampass.cli.session_states import ListedSession
+
+_WATCH_SECONDS = 1.0
+_HEADINGS = ("ID", "USER", "APPROVER", "SERVICE", "FROM", "SINCE", "STATUS", "LEFT", "COVERED")
+_STYLES = {"active": "green", "away": "yellow", "revoked": "yellow", "ending": "red"}
+_EPILOG = """\b
+Examples:
+  pam-iampass session list                 who is logged in with a session of IAMPASS, from where, for how long still
+  pam-iampass session list --watch
+  pam-iampass session end alice            end the logins of alice and those that alice has approved
+  pam-iampass session end 5f0c             end one session, by the beginning of its id
+  pam-iampass session end --all            end all
+  pam-iampass log --session 5f0c           what happened in a session
+"""
+
+
+@click.group(epilog=_EPILOG)
+def command() -> None:
+    """Show or end the sessions that last as long as a login (`session.keep` in iampass.yaml).
+
+    The exit status is 0, or 1 if it failed.
+    """
+
+
+@command.command("list", epilog=_EPILOG, short_help="Show the kept sessions.")
+@click.option("--watch", is_flag=True, help="Show them again whenever something changes, until Ctrl-C.")
+@json_option
+def list_(watch: bool, as_json: bool) -> None:
+    """Show the kept sessions of this machine, the oldest first.
+
+    STATUS is what IAMPASS reported last: active, or away if the phone is no longer near; revoked if the session covers
+    no further login; ending while the login is being ended. LEFT is the time until `session.longest` is over. COVERED
+    is how many logins, such as sudo, needed no approval of their own.
+
+    With --watch and --json, one object is printed per line and change.
+    """
+    before: object = None
+    while True:
+        found = session_states.listed()
+        shown = [session.facts for session in found]
+        if shown != before:
+            if watch and not as_json:
+                click.clear()  # does nothing unless this is a terminal
+            _show(found, as_json, None if watch else 2)
+        before = shown
+        if not watch:
+            return
+        time.sleep(_WATCH_SECONDS)
+
+
+@command.command(epilog=_EPILOG, short_help="End sessions and their logins.")
+@click.argument("who", required=False, metavar="[USER|ID]")
+@click.option("--all", "everything", is_flag=True, help="End all sessions of this machine.")
+@json_option
+@click.pass_context
+def end(ctx: click.Context, who: str | None, everything: bool, as_json: bool) -> None:
+    """End sessions at IAMPASS, and their login sessions as if they were ended on the phone (`session.when_closed`).
+
+    USER is who logged in or who approved it. ID is the id of a session, or its beginning.
+
+    The exit status is 0, also if there was no session, or 1 if the agent did not end them in time.
+    """
+    if (who is None) != everything:
+        raise click.UsageError("Give a user, the id of a session, or --all.")
+    found = [session.id for session in session_states.chosen(who)]
+    left = session_states.end(found)
+    if as_json:
+        show_json({"ended": [ident for ident in found if ident not in left], "not_ended": left})
+    elif not found:
+        line("There is no such session.")
+    else:
+        line(f"{count(len(found) - len(left), 'session')} ended.")
+    if left:
+        line((f"{count(len(left), 'session')} not ended yet: {', '.join(left)}", "bold red"), err=True)
+        line("Is the agent running? systemctl status pam-iampass-agent", err=True)
+    ctx.exit(1 if left else 0)
+
+
+def _show(found: Sequence[ListedSession], as_json: bool, indent: int | None) -> None:
+    if as_json:
+        show_json({"sessions": [session.as_object() for session in found]}, indent)
+    elif not found:
+        line("There are no sessions.")
+    else:
+        table(_HEADINGS, [_row(session) for session in found])
+
+
+def _row(session: ListedSession) -> Row:
+    return (
+        session.id[:8],
+        (session.user, "bold"),
+        session.approver,
+        session.service,
+        session.rhost or "-",
+        time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.since)),
+        (session.status, _STYLES.get(session.status, "")),
+        _short(session.seconds_left),
+        str(session.covered),
+    )
+
+
+def _short(seconds: float) -> str:
+    minutes = max(round(seconds), 0) // 60
+    return f"{minutes // 60}h{minutes % 60:02}m" if minutes >= 60 else f"{minutes}m"

@@ -1,0 +1,119 @@
+"""The thread that watches kept sessions: logins that end, tasks that are due, what an administrator wants ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from pam_iampass.audit.journal import ERROR, WARNING
+from pam_iampass.errors import StateError
+from pam_iampass.session import life
+from pam_iampass.session.entry import Entry, Task
+from pam_iampass.session.kept_session import State
+from pam_iampass.session.workers import Workers
+
+if TYPE_CHECKING:
+    from pam_iampass.session.descriptors import Descriptors, Process
+    from pam_iampass.session.registry import Registry
+    from pam_iampass.session.tasks import Tasks
+
+#: Threads that ask IAMPASS.
+CALLERS = 8
+#: Threads that wait for the enforcer, which takes 5 s to end a login.
+ENFORCERS = 16
+#: Tasks that are due within so many seconds are handed out together.
+LEAST_WAIT = 0.1
+#: How often it is looked for what an administrator wants ended. Seconds.
+TICK = 0.5
+#: How long the agent, when it stops, tells IAMPASS of sessions that have just ended. Seconds.
+STOP_TIMEOUT = 8.0
+
+
+class Watcher:
+    """Runs while there are sessions."""
+
+    def __init__(self, registry: Registry, tasks: Tasks, descriptors: Descriptors) -> None:
+        self._registry = registry
+        self._tasks = tasks
+        self._descriptors = descriptors
+        self._callers, self._enforcers = Workers(CALLERS), Workers(ENFORCERS)
+        self._thread: threading.Thread | None = None
+        self._stop_at: float | None = None
+        self._seen = 0
+        registry.on_change = self._changed
+
+    def stop(self) -> None:
+        """Tell IAMPASS of the sessions that have just ended, and end."""
+        with self._registry.lock:
+            thread, self._stop_at = self._thread, time.monotonic() + STOP_TIMEOUT
+        if thread is not None:
+            self._descriptors.wake()
+            thread.join(STOP_TIMEOUT + 1.0)
+
+    def _changed(self, entry: Entry) -> None:
+        if entry.kept.id not in self._registry.entries:
+            self._descriptors.remove_all(entry.kept.id)
+        if self._thread is None and self._registry.entries and self._stop_at is None:
+            self._thread = threading.Thread(target=self._run, daemon=True, name="sessions")
+            self._thread.start()
+        self._descriptors.wake()
+
+    def _run(self) -> None:
+        """Watch until there is no session any more."""
+        while True:
+            try:
+                self._watch()
+            except Exception as error:  # noqa: BLE001 - the sessions must go on being watched
+                self._registry.journal.note(f"kept sessions: {type(error).__name__} in their watcher", ERROR)
+                time.sleep(TICK)
+            if self._is_finished():
+                return
+
+    def _watch(self) -> None:
+        registry = self._registry
+        for process in self._descriptors.wait(registry.wait(LEAST_WAIT, TICK)):
+            self._process_ended(process)
+        version = registry.store.version()
+        if version != self._seen:
+            self._seen = version
+            self._end_requested()
+        for entry, task in registry.take_due():
+            self._hand_out(entry, task)
+
+    def _is_finished(self) -> bool:
+        with self._registry.lock:
+            entries, now = self._registry.entries, self._registry.clock()
+            finished = not entries
+            if self._stop_at is not None:
+                telling = (each.next_task() for each in entries.values() if each.kept.state is State.ENDING)
+                finished = time.monotonic() > self._stop_at or not any(
+                    task is Task.TELL and at <= now for at, task in telling
+                )
+            if finished:
+                self._thread = None
+            return finished
+
+    def _process_ended(self, process: Process) -> None:
+        if process.attached:
+            self._registry.change(process.session, lambda kept: life.login_over(kept, process.pid))
+        else:
+            self._registry.change(process.session, life.not_opened)
+
+    def _end_requested(self) -> None:
+        registry = self._registry
+        try:
+            for ident in registry.store.to_end():
+                registry.change(ident, life.administrator)
+                registry.store.end_is_seen(ident)
+        except StateError as error:
+            registry.journal.note(error.diagnostics(), WARNING)
+
+    def _hand_out(self, entry: Entry, task: Task) -> None:
+        if self._stop_at is not None and task is not Task.TELL:
+            return
+        workers = self._enforcers if task is Task.ENFORCE else self._callers
+        try:
+            workers.submit(lambda: self._tasks.do(entry, task))
+        except RuntimeError:  # out of threads
+            self._registry.done(entry)

@@ -1,0 +1,112 @@
+"""Kept sessions on a booted machine: whatever becomes of the agent, they end with the login, and not before."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.packages.administrator import PACKAGES, Administrator, newer
+from tests.packages.booted import PATIENCE, Booted
+from tests.packages.people import People, press_enter
+from tests.support.terminal import Terminal
+
+AGENT = "pam-iampass-agent.service"
+SESSIONS = "/run/iampass/state/sessions"
+IAMPASS_LOG = "/var/log/iampass.log"
+
+
+@pytest.fixture(scope="module")
+def ready(administrator: Administrator) -> Administrator:
+    """sshd asks the phone and keeps the sessions. IAMPASS runs until the agent has stopped."""
+    machine = administrator.machine
+    order = f"[Unit]\nBefore={AGENT}\n[Service]\nStandardError=append:{IAMPASS_LOG}\n"
+    machine.write("/etc/systemd/system/sandbox.service.d/order.conf", order)
+    administrator.start_iampass()
+    administrator.configure(session="{keep: true, check: 5s}")
+    administrator.set_up("sshd", "--key")
+    return administrator
+
+
+def log_in(people: People) -> Terminal:
+    """A login of alice's that stays."""
+    people.machine.run("pam-iampass", "throttle", "clear", "alice")
+    login = people.ssh("alice", "sleep 1000")
+    press_enter(login)
+    people.phone.approve("alice")
+    wait_until(lambda: [each["state"] for each in kept(people.machine)] == ["open"])
+    return login
+
+
+def kept(machine: Booted) -> list[dict[str, Any]]:
+    """The sessions that are kept."""
+    script = f'for file in {SESSIONS}/*.json; do [ ! -e "$file" ] || {{ cat "$file"; echo; }}; done'
+    return [json.loads(line) for line in machine.shell(script).splitlines()]
+
+
+def wait_until(happened: Any, patience: float = PATIENCE) -> None:
+    until = time.monotonic() + patience
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def events(machine: Booted, ident: str, *options: str) -> list[dict[str, Any]]:
+    """The events of a session in the journal, the oldest first."""
+    machine.run("journalctl", "--sync")
+    command = ("journalctl", "-q", "-o", "json", *options, f"IAMPASS_SESSION={ident}")
+    records = [json.loads(line) for line in machine.run(*command).stdout.splitlines()]
+    return [record for record in records if "IAMPASS_EVENT" in record]
+
+
+def stored(machine: Booted) -> str:
+    """How many descriptors systemd keeps for the agent."""
+    return machine.run("systemctl", "show", "-P", "NFileDescriptorStore", AGENT).stdout.strip()
+
+
+@pytest.mark.parametrize("how", ["restarted", "killed", "stopped", "upgraded"])
+def test_no_session_is_lost_when_the_agent_ends(
+    machine: Booted, ready: Administrator, people: People, how: str, tmp_path: Path
+) -> None:
+    login = log_in(people)
+    (session,) = kept(machine)
+    assert stored(machine) == "1"
+    before = machine.run("systemctl", "show", "-P", "MainPID", AGENT).stdout
+    if how == "restarted":
+        machine.run("systemctl", "restart", AGENT)
+    elif how == "killed":
+        machine.run("systemctl", "kill", "--signal=KILL", AGENT)
+    elif how == "stopped":
+        machine.run("systemctl", "stop", AGENT)
+        machine.run("systemctl", "start", AGENT)
+    else:
+        packages = [
+            newer(each, tmp_path, "9") for each in PACKAGES.glob("*.deb") if "dbgsym" not in each.name
+        ]
+        ready.install(*packages)
+    wait_until(lambda: machine.run("systemctl", "show", "-P", "MainPID", AGENT).stdout not in ("0\n", before))
+    wait_until(lambda: stored(machine) == "1")
+    assert [each["id"] for each in kept(machine)] == [session["id"]]
+    login.kill()
+    wait_until(lambda: not kept(machine))
+    assert [event["IAMPASS_EVENT"] for event in events(machine, session["id"])] == [
+        "session_opened",
+        "session_ended",
+    ]
+    assert stored(machine) == "0"
+
+
+def test_the_agent_sees_the_end_of_the_logins_at_shutdown_and_tells_iampass(
+    machine: Booted, ready: Administrator, people: People
+) -> None:
+    log_in(people)
+    (session,) = kept(machine)
+    machine.reboot()
+    opened, ended = events(machine, session["id"])
+    assert (opened["IAMPASS_EVENT"], ended["IAMPASS_EVENT"]) == ("session_opened", "session_ended")
+    assert ended["IAMPASS_REASON"] == "the login is over"
+    assert kept(machine) == []
+    assert "ended" in machine.read(IAMPASS_LOG).splitlines()[-1]

@@ -1,0 +1,263 @@
+"""Logins that keep their IAMPASS session: real sshd, sudo and logind, the agent, and the enforcer in its unit."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from typing import Any, Callable, TypeVar
+
+import pytest
+
+from tests.packages.administrator import Administrator
+from tests.packages.booted import PATIENCE, Booted
+from tests.packages.people import KEY, WHO, People, type_password
+from tests.support.terminal import Terminal
+
+AGENT = "pam-iampass-agent.service"
+SETTINGS = "{keep: true, check: 2s, when_away: end, covers: {services: [iampass-sudo], for: 15m}}"
+#: `check` a few times.
+SEVERAL_CHECKS = 8.0
+SANDBOX_LOG = "/var/log/sandbox.log"
+Found = TypeVar("Found")
+
+
+@pytest.fixture(scope="module")
+def ready(machine: Booted, administrator: Administrator) -> Administrator:
+    """sshd and sudo ask the phone, and keep what it approves."""
+    # At a shutdown the sandbox goes last, and what it has said stays.
+    drop_in = f"[Unit]\nBefore={AGENT}\n[Service]\nExecStopPost=cp /run/sandbox.log {SANDBOX_LOG}\n"
+    machine.write("/etc/systemd/system/sandbox.service.d/test.conf", drop_in)
+    administrator.start_iampass()
+    administrator.configure(session=SETTINGS)
+    administrator.set_up("sshd", "sudo", "--quiet")
+    return administrator
+
+
+@pytest.fixture
+def cursor(machine: Booted, ready: Administrator, people: People) -> Iterator[str]:
+    """Where the journal was when the test began, with nobody logged in and no phone in backoff."""
+    machine.run("pam-iampass", "throttle", "clear", "alice")
+    yield machine.cursor()
+    for terminal in list(Terminal.open):
+        terminal.kill()
+    machine.shell("loginctl kill-user -s KILL alice || :", check=False)
+    wait_for(lambda: not sessions(machine), "the sessions end")
+
+
+def wait_for(find: Callable[[], Found], what: str, seconds: float = PATIENCE) -> Found:
+    """What `find` returns as soon as it is true."""
+    until = time.monotonic() + seconds
+    while not (found := find()):
+        assert time.monotonic() < until, what
+        time.sleep(0.1)
+    return found
+
+
+def sessions(machine: Booted) -> list[dict[str, Any]]:
+    """What `pam-iampass session list` shows."""
+    shown = machine.run("pam-iampass", "session", "list", "--json").stdout
+    found: list[dict[str, Any]] = json.loads(shown)["sessions"]
+    return found
+
+
+def records(machine: Booted, cursor: str, session: str) -> list[str]:
+    """Outcomes and events of a session since `cursor`."""
+    machine.run("journalctl", "--sync")
+    command = ["journalctl", "--no-pager", "-q", "-o", "json", f"--after-cursor={cursor}"]
+    found = [json.loads(line) for line in machine.run(*command).stdout.splitlines()]
+    return [
+        each.get("IAMPASS_OUTCOME") or each.get("IAMPASS_EVENT")
+        for each in found
+        if each.get("IAMPASS_SESSION") == session
+    ]
+
+
+class Login:
+    """An ssh login of alice with a shell, and its session."""
+
+    def __init__(self, machine: Booted, people: People, *options: str) -> None:
+        before = {each["id"] for each in sessions(machine)}
+        known = people.phone.sessions("alice")
+        self.terminal = people.ssh("alice", "exec sh -i", options=(*KEY, *options, "-tt"))
+        people.phone.approve("alice")
+        self.terminal.expect(r"\$ ")
+        (self.session,) = wait_for(
+            lambda: [each for each in sessions(machine) if each["id"] not in before and each["logins"]],
+            "the session is listed",
+        )
+        (self.number,) = (each for each in people.phone.sessions("alice") if each not in known)
+        self.id: str = self.session["id"]
+        self.pid: int = self.session["logins"][0]["pid"]
+
+    def sudo(self) -> None:
+        """Type a sudo, and the password."""
+        self.terminal.sendline(f"sudo -k sh -c '{WHO}'")
+        type_password(self.terminal)
+
+    def lives(self) -> bool:
+        """Whether the shell answers."""
+        self.terminal.sendline("echo alive-$((40 + 2))")
+        return bool(self.terminal.expect(["alive-42", "closed"]) == 0)
+
+
+def ended(machine: Booted, people: People, login: Login) -> bool:
+    """Whether neither this machine nor IAMPASS knows the session any more."""
+    return login.number not in people.phone.sessions("alice") and login.id not in {
+        each["id"] for each in sessions(machine)
+    }
+
+
+def test_one_approval_for_ssh_and_sudo_and_the_login_ends_when_the_person_walks_away(
+    machine: Booted, people: People, cursor: str
+) -> None:
+    login, other = Login(machine, people), Login(machine, people)
+    login.sudo()
+    login.terminal.expect("In as root.")
+    assert people.phone.requests() == []
+    (found,) = (each for each in sessions(machine) if each["id"] == login.id)
+    assert (found["user"], found["approver"], found["status"]) == ("alice", "alice", "active")
+    assert (found["from"], found["covered"]) == ("127.0.0.1", 1)
+    people.phone.move(login.number, "away")
+    login.terminal.expect_exact(
+        "The phone that approved this login is no longer near. The login ends in 5 seconds."
+    )
+    login.terminal.finish()
+    wait_for(lambda: ended(machine, people, login), "the session ends")
+    assert records(machine, cursor, login.id) == ["approved", "session_opened", "covered", "session_ended"]
+    assert other.lives()
+    assert "no longer near" not in other.terminal.shown
+    assert [each["id"] for each in sessions(machine)] == [other.id]
+    told = machine.run(
+        "journalctl", "-x", "-q", f"--after-cursor={cursor}", "IAMPASS_EVENT=session_ended"
+    ).stdout
+    assert "the phone is no longer near" in told
+
+
+def test_a_login_ends_when_its_session_is_ended_on_the_phone(
+    machine: Booted, people: People, cursor: str
+) -> None:
+    login = Login(machine, people)
+    login.terminal.sendline("nohup sleep 12345 & sleep 54321")
+    people.phone.move(login.number, "end")
+    login.terminal.expect_exact("The IAMPASS session of this login was ended on the phone.")
+    login.terminal.finish()
+    wait_for(lambda: ended(machine, people, login), "the session ends")
+    # What was started in the login session ends with it, as docs/sessions.md says.
+    wait_for(lambda: not machine.shell("pgrep -f 'sleep (12345|54321)' || :"), "the jobs end")
+    assert machine.shell("ls /run/iampass/logins") == ""
+
+
+def test_without_the_network_nothing_happens_to_anybody(
+    machine: Booted, ready: Administrator, people: People, cursor: str
+) -> None:
+    login = Login(machine, people)
+    machine.run("systemctl", "kill", "-s", "STOP", "sandbox")  # packets get no answer
+    time.sleep(SEVERAL_CHECKS)
+    assert login.lives()
+    machine.run("systemctl", "kill", "-s", "CONT", "sandbox")
+    ready.stop_iampass()  # connections are refused
+    time.sleep(SEVERAL_CHECKS)
+    assert login.lives()
+    ready.start_iampass()  # it does not know the session: 404
+    time.sleep(SEVERAL_CHECKS)
+    assert login.lives()
+    assert [each["status"] for each in sessions(machine)] == ["active"]
+    login.sudo()  # not covered: an ordinary request
+    people.phone.approve("alice")
+    login.terminal.expect("In as root.")
+    assert records(machine, cursor, login.id) == ["approved", "session_opened"]
+    login.terminal.sendline("exit")
+    login.terminal.finish()
+
+
+def test_a_session_covers_sudo_also_after_the_agent_was_killed(
+    machine: Booted, people: People, cursor: str
+) -> None:
+    login = Login(machine, people)
+    machine.run("systemctl", "restart", AGENT)
+    assert login.lives()
+    machine.run("systemctl", "kill", "-s", "KILL", AGENT)
+    login.sudo()
+    login.terminal.expect("In as root.")
+    assert people.phone.requests() == []
+    assert [(each["id"], each["covered"]) for each in sessions(machine)] == [(login.id, 1)]
+    login.terminal.sendline("exit")
+    login.terminal.finish()
+    wait_for(lambda: ended(machine, people, login), "the session ends", 10)
+    assert records(machine, cursor, login.id)[-1] == "session_ended"
+
+
+def test_a_login_that_ends_while_the_agent_is_down_ends_its_session(
+    machine: Booted, people: People, cursor: str
+) -> None:
+    login = Login(machine, people)
+    machine.run("systemctl", "stop", AGENT)
+    machine.run("kill", "-KILL", str(login.pid))
+    machine.run("systemctl", "start", AGENT)
+    wait_for(lambda: ended(machine, people, login), "the session ends", 20)
+
+
+def test_a_lost_client_ends_the_session_within_seconds(machine: Booted, people: People, cursor: str) -> None:
+    login = Login(machine, people)
+    machine.run("kill", "-KILL", str(login.pid))
+    wait_for(lambda: ended(machine, people, login), "the session ends", 10)
+    assert records(machine, cursor, login.id) == ["approved", "session_opened", "session_ended"]
+
+
+def test_an_administrator_ends_one_login_and_then_all(machine: Booted, people: People, cursor: str) -> None:
+    first, second = Login(machine, people), Login(machine, people)
+    assert machine.run("pam-iampass", "session", "end", first.id[:8]).stdout == "1 session ended.\n"
+    first.terminal.finish()
+    assert "An administrator has ended the IAMPASS session of this login." in first.terminal.shown
+    assert second.lives()
+    assert machine.run("pam-iampass", "session", "end", "--all").stdout == "1 session ended.\n"
+    second.terminal.finish()
+    assert people.phone.sessions("alice") == []
+
+
+def test_away_can_revoke_instead_and_sudo_asks_the_phone_again(
+    machine: Booted, ready: Administrator, people: People, cursor: str
+) -> None:
+    ready.configure(session=SETTINGS.replace("when_away: end", "when_away: revoke"))
+    login = Login(machine, people)
+    ready.configure(session=SETTINGS)
+    login.terminal.sendline(f"sudo sh -c '{WHO}'")
+    type_password(login.terminal)
+    login.terminal.expect("In as root.")
+    assert machine.shell("ls /run/sudo/ts").split() != []
+    people.phone.move(login.number, "away")
+    wait_for(lambda: [each["status"] for each in sessions(machine)] == ["away"], "the session is away")
+    wait_for(lambda: machine.shell("ls /run/sudo/ts").split() == [], "sudo forgets the password")
+    assert login.lives()
+    login.terminal.sendline(f"sudo sh -c '{WHO}'")
+    type_password(login.terminal)
+    people.phone.approve("alice")
+    login.terminal.expect("In as root.")
+    login.terminal.sendline("exit")
+    login.terminal.finish()
+
+
+def test_the_enforcer_is_confined(machine: Booted, ready: Administrator) -> None:
+    shown = machine.run("systemd-analyze", "security", "--no-pager", "pam-iampass-enforcer@1.service").stdout
+    [level] = re.findall(r"Overall exposure level for pam-iampass-enforcer@1.service: ([0-9.]+)", shown)
+    assert float(level) < 2.5, shown
+    assert machine.run("systemctl", "is-enabled", "pam-iampass-enforcer.socket").stdout == "enabled\n"
+    assert machine.run("stat", "-c", "%U %a", "/run/iampass/enforcer.sock").stdout == "iampass 600\n"
+    assert (
+        machine.run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "pam-iampass*").stdout
+        == ""
+    )
+
+
+def test_a_shutdown_ends_the_sessions(
+    machine: Booted, ready: Administrator, people: People, cursor: str
+) -> None:
+    login = Login(machine, people)
+    try:
+        machine.shut_down()
+    finally:
+        print((machine.folder / "console").read_text())
+    log = (machine.var / SANDBOX_LOG.removeprefix("/var/")).read_text()
+    assert re.search(rf" ended +\S+ +#{login.number} +by client", log), log

@@ -1,0 +1,205 @@
+"""Kept sessions with real sshd, sudo and audit sessions: what is covered, and what an attacker cannot make of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pam_iampass.sandbox.faults import SessionState
+from pam_iampass.system import paths
+from tests.support.command import run_command
+from tests.support.installation import ROOT, Installation
+from tests.support.sshd import Login
+from tests.support.world import PASSWORD, PATIENCE, World, uid_of, wait_until
+
+SUDO = f"echo '{PASSWORD}' | sudo -k -S -p '' sh -c 'echo As $(id -un).'; echo status=$?"
+SESSIONS = Path(paths.SESSIONS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sudo(machine: Installation) -> Iterator[None]:
+    """sudo asks the phone of alice and bob."""
+    shutil.copy(ROOT / "config/pam.d/iampass-sudo", "/etc/pam.d/")
+    sudoers = Path("/etc/sudoers.d/iampass"), Path("/etc/sudoers.d/people")
+    shutil.copy(ROOT / "config/sudoers.d/iampass", sudoers[0])
+    sudoers[1].write_text("alice ALL=(ALL) ALL\nbob ALL=(ALL) ALL\nDefaults !lecture\n")
+    sudoers[1].chmod(0o440)
+    yield
+    for file in sudoers:
+        file.unlink()
+
+
+@pytest.fixture
+def kept(world: World, machine: Installation) -> World:
+    """sshd keeps sessions, which cover sudo."""
+    session = "{keep: true, check: 2s, covers: {services: [iampass-sudo]}}"
+    machine.change(timeout="20s", services=f"{{iampass-sshd: {{session: {session}}}}}")
+    return world
+
+
+class Shell:
+    """A shell of a user who has logged in by ssh, approved on the phone."""
+
+    def __init__(self, world: World, user: str = "alice") -> None:
+        self.world, self.user = world, user
+        self.login: Login = world.login(user, "RequestTTY=force", remote="sh")
+        self.login.enter()
+        self.request = world.approve(user)
+        self.run("stty -echo; echo Re''ady.", "Ready\\.")
+        (self.kept,) = stored(user)
+        self.id: str = self.kept["id"]
+
+    def run(self, command: str, expected: str) -> None:
+        self.login.sendline(command)
+        self.login.expect(expected)
+
+    def end(self) -> None:
+        """Log out, and wait until the session is over at IAMPASS."""
+        self.login.sendline("exit")
+        self.login.finish()
+        self.world.sandbox.wait_for_end(self.request, PATIENCE)
+        wait_until(lambda: not stored(self.user), "the session is still kept")
+
+
+def stored(user: str) -> list[dict[str, Any]]:
+    """The kept sessions of a user whose login session is open."""
+
+    def found() -> list[dict[str, Any]]:
+        members = [json.loads(file.read_bytes()) for file in SESSIONS.glob("*.json")]
+        return [each for each in members if each["user"] == user and each["state"] != "ending"]
+
+    return found()
+
+
+ELSEWHERE = """
+import os, sys
+user, audit, *command = sys.argv[1:]
+if audit != "none":
+    with open("/proc/self/loginuid", "w") as file:
+        file.write(audit)
+os.execvp("runuser", ["runuser", "-u", user, "--", *command])
+"""
+
+
+def sudo_elsewhere(user: str, audit: str, **environment: str) -> subprocess.Popen[str]:
+    """sudo of the user in another login session: one of its own (`audit` is the user id), or none."""
+    command = [sys.executable, "-c", ELSEWHERE, user, audit, "sh", "-c", SUDO]
+    return subprocess.Popen(
+        *(command,),
+        env={"PATH": os.environ["PATH"], **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def is_asked(world: World, user: str, program: subprocess.Popen[str]) -> bool:
+    """Whether the phone is asked, and only then sudo goes on."""
+    world.approve(user)
+    return "As root." in program.communicate(timeout=PATIENCE)[0]
+
+
+def test_sudo_within_the_login_needs_no_second_approval_and_every_process_ends(kept: World) -> None:
+    shell = Shell(kept)
+    shell.run(SUDO, "As root\\.\\s+status=0")
+    assert kept.starts("alice") == 1
+    (session,) = stored("alice")
+    assert (session["covered"], session["attached"][0]["user"]) == (1, "alice")
+    shell.end()
+    told = [record for record in kept.records() if record.get("IAMPASS_SESSION") == shell.id]
+    events = [record.get("IAMPASS_OUTCOME") or record["IAMPASS_EVENT"] for record in told]
+    assert events == ["approved", "session_opened", "covered", "session_ended"]
+    assert (told[2]["IAMPASS_RESULT"], told[2]["IAMPASS_CALLER"]) == ("ignored", "alice")
+    assert re.fullmatch(
+        "within the session that alice approved [0-9]+ s ago through iampass-sshd", told[2]["IAMPASS_REASON"]
+    )
+    assert "Subject: Login covered by a kept session" in kept.explained()
+    shown = run_command("log", "--session", shell.id[:8], "--json").stdout
+    story = [json.loads(line) for line in shown.splitlines()]
+    assert [each["event"] or each["outcome"] for each in story] == events
+    assert {each["session"] for each in story} == {shell.id}
+    assert "session opened" in run_command("log", "--session", shell.id).stdout
+
+
+def test_the_password_is_needed_all_the_same(kept: World) -> None:
+    shell = Shell(kept)
+    shell.run(SUDO.replace(PASSWORD, "wrong"), "status=1")
+    assert stored("alice")[0]["covered"] == 0
+    shell.end()
+
+
+def test_a_lost_connection_ends_the_session(kept: World) -> None:
+    shell = Shell(kept)
+    os.kill(shell.login.process.pid, signal.SIGKILL)
+    kept.sandbox.wait_for_end(shell.request, PATIENCE)
+    wait_until(lambda: not stored("alice"), "the session is still kept")
+
+
+# What an attacker with a process of the same user cannot do
+
+
+def test_nothing_outside_of_the_login_session_is_covered(kept: World) -> None:
+    shell = Shell(kept)
+    uid = str(uid_of("alice"))
+    # Another login session has an audit session of its own, and so have cron's jobs and `systemd --user`.
+    assert is_asked(kept, "alice", sudo_elsewhere("alice", uid))
+    # A container or a service of the machine has none.
+    assert is_asked(kept, "alice", sudo_elsewhere("alice", "none"))
+    # The environment is no witness.
+    own = Path(f"/proc/{shell.kept['attached'][0]['pid']}/sessionid").read_text()
+    forged = {
+        "PAM_IAMPASS_SESSION": shell.id,
+        "XDG_SESSION_ID": own,
+        "SSH_CONNECTION": "127.0.0.1 1 127.0.0.1 22",
+    }
+    assert is_asked(kept, "alice", sudo_elsewhere("alice", uid, **forged))
+    assert kept.starts("alice") == 4
+    assert stored("alice")[0]["covered"] == 0
+    shell.end()
+
+
+def test_another_user_in_the_login_session_is_not_covered(kept: World) -> None:
+    shell = Shell(kept)
+    shell.login.sendline(f"echo '{PASSWORD}' | su bob -c \"{SUDO.replace(chr(36), chr(92) + chr(36))}\"")
+    kept.deny("bob")
+    shell.login.expect("status=1")
+    assert stored("alice")[0]["covered"] == 0
+    shell.end()
+
+
+def test_after_the_phone_was_away_nothing_is_covered_any_more(kept: World) -> None:
+    shell = Shell(kept)
+    kept.sandbox.misbehave("poll", SessionState("walkaway"), times=2)
+    wait_until(lambda: stored("alice")[0]["revoked"], "the session still covers", 30.0)
+    wait_until(lambda: stored("alice")[0]["status"] == "active", "the phone is not back", 30.0)
+    shell.login.sendline(SUDO)
+    kept.deny("alice")
+    shell.login.expect("status=1")
+    shell.end()
+
+
+def test_a_process_that_is_made_to_act_within_the_login_session_is_covered_and_recorded(kept: World) -> None:
+    """ptrace of a process of the login session, or keys typed into its terminal, act as its user: a limitation."""
+    shell = Shell(kept)
+    shell.run(f"({SUDO}) < /dev/null 2>&1 | cat", "As root\\.")
+    covered = kept.journald.records(kept._cursor, IAMPASS_OUTCOME="covered")
+    assert [record["IAMPASS_SESSION"] for record in covered] == [shell.id]
+    shell.end()
+
+
+def test_an_agent_that_is_killed_loses_no_session(kept: World) -> None:
+    shell = Shell(kept)
+    assert kept._agent is not None
+    kept._agent.restart(signal.SIGKILL)
+    shell.run(SUDO, "As root\\.\\s+status=0")
+    shell.end()

@@ -1,0 +1,118 @@
+"""The ends of processes are noticed, and their descriptors outlive the agent."""
+
+from __future__ import annotations
+
+import array
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.session.descriptors import Descriptors, Process
+from tests.support.sessions import keeping
+from tests.support.setting import Setting
+
+IDENT = "5f0c" * 8
+
+
+@pytest.fixture
+def program() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "1000"]) as found:
+        yield found
+        found.kill()
+
+
+@pytest.fixture
+def systemd(trusted_folder: Path) -> Iterator[socket.socket]:
+    """Where systemd listens for sd_notify(3)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as found:
+        found.bind(str(trusted_folder / "notify"))
+        found.settimeout(20)
+        yield found
+
+
+def received(systemd: socket.socket) -> tuple[list[str], list[int]]:
+    """One message: its lines and its descriptors."""
+    data, ancillary, _flags, _address = systemd.recvmsg(4096, socket.CMSG_SPACE(4))
+    descriptors = array.array("i")
+    for _level, _type, content in ancillary:
+        descriptors.frombytes(content)
+    return data.decode().split("\n"), list(descriptors)
+
+
+def test_the_end_of_a_process_is_noticed_however_it_ends(program: subprocess.Popen[bytes]) -> None:
+    descriptors, process = Descriptors(""), Process(IDENT, program.pid)
+    descriptors.add(process, os.pidfd_open(program.pid))
+    assert descriptors.wait(0.0) == []
+    program.kill()
+    assert descriptors.wait(20.0) == [process]
+    assert descriptors.wait(0.0) == []
+
+
+def test_a_number_that_is_used_again_is_not_taken_for_the_process_that_had_it(
+    program: subprocess.Popen[bytes],
+) -> None:
+    descriptors = Descriptors("")
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        number = os.pidfd_open(other.pid)
+        descriptors.add(Process(IDENT, other.pid), number)
+        other.kill()
+        poll = descriptors._epoll.poll
+
+        class Between:
+            """The end is seen, and before it is looked up the number belongs to another process."""
+
+            def poll(self, seconds: float) -> list[tuple[int, int]]:
+                ready = poll(20.0)
+                descriptors._epoll = epoll
+                descriptors.remove(Process(IDENT, other.pid))
+                again = os.pidfd_open(program.pid)
+                assert again == number
+                descriptors.add(Process(IDENT, program.pid), again)
+                return ready
+
+        epoll, descriptors._epoll = descriptors._epoll, Between()  # type: ignore[assignment]
+        assert descriptors.wait(20.0) == []
+
+
+def test_waiting_can_be_interrupted() -> None:
+    descriptors = Descriptors("")
+    descriptors.wake()
+    descriptors.wake()
+    assert descriptors.wait(20.0) == []
+
+
+def test_systemd_keeps_the_descriptor_until_the_login_is_over(
+    program: subprocess.Popen[bytes], systemd: socket.socket
+) -> None:
+    descriptors, process = Descriptors(systemd.getsockname()), Process(IDENT, program.pid)
+    descriptors.add(process, os.pidfd_open(program.pid))
+    state, (kept,) = received(systemd)
+    assert state == ["FDSTORE=1", "FDPOLL=0", f"FDNAME={IDENT}.{program.pid}"]
+    # The next agent gets the copy, and sees the same end.
+    after = Descriptors(systemd.getsockname())
+    after.add(process, kept, stored=True)
+    descriptors.remove(process)
+    assert received(systemd) == (["FDSTOREREMOVE=1", f"FDNAME={IDENT}.{program.pid}"], [])
+    os.kill(program.pid, signal.SIGKILL)
+    assert after.wait(20.0) == [process]
+    assert received(systemd) == (["FDSTOREREMOVE=1", f"FDNAME={IDENT}.{program.pid}"], [])
+
+
+def test_a_descriptor_that_systemd_kept_is_used_by_the_next_agent(world: Setting) -> None:
+    with keeping(world) as agent:
+        ident, login = agent.log_in()
+        stored = os.pidfd_open(login.pid)
+        unknown = os.pidfd_open(os.getpid())
+        agent.stop()
+        agent.start({f"{ident}.{login.pid}": stored, f"{IDENT}.1": unknown})
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(unknown)
+        os.fstat(stored)
+        login.end(signal.SIGKILL)
+        agent.wait_until_forgotten(ident)
+    world.wait_for_ends()
