@@ -49,7 +49,7 @@ def no_agent(site: Site) -> Iterator[None]:
     site.set_up("sshd", "login")
     site.machine.run("systemctl", "stop", f"{AGENT}.socket", f"{AGENT}.service")
     yield
-    site.machine.run("systemctl", "start", f"{AGENT}.socket")
+    site.machine.run("systemctl", "start", f"{AGENT}.socket", f"{AGENT}.service")
 
 
 @pytest.mark.denied("sshd_t", "local_login_t")
