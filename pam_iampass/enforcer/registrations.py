@@ -20,6 +20,8 @@ from pam_iampass.system.trusted_folder import trusted_folder
 
 _LIMIT = 4096
 _NAME = re.compile(r"([0-9a-f]{32})\.([1-9][0-9]{0,9})", re.ASCII)
+#: The end of the name of the file that says that the screen of a login was locked here.
+_LOCKED = ".locked"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,19}", re.ASCII)
 #: logind numbers its sessions; c1, c2 where the kernel has no audit session for them.
 _XDG_SESSION = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
@@ -77,6 +79,8 @@ def _number(text: str) -> int:
 class RegisteredLogin:
     """A registered login session whose process is running, or has ended since."""
 
+    name: str
+    """Of its file."""
     registration: Registration
     pidfd: int
     """Refers to the process for good: its pid may be used again (pidfd_open(2))."""
@@ -115,7 +119,7 @@ class Registrations:
                     self._remove(name if match else None)
                 elif match[1] == session:
                     try:
-                        login = _opened(self._read(name), descriptors)
+                        login = _opened(name, self._read(name), descriptors)
                     except (InvalidRegistration, UntrustedFile, OSError) as error:
                         problems.append(str(error))
                         continue
@@ -124,6 +128,24 @@ class Registrations:
                     else:
                         found.append(login)
             yield found, problems
+
+    def mark_locked(self, login: RegisteredLogin) -> None:
+        """Note that the screen of a login is about to be locked here. Raises UntrustedFile and OSError."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with trusted_folder(self.folder, 0) as folder:
+            os.close(os.open(f"{login.name}{_LOCKED}", flags, 0o600, dir_fd=folder))
+
+    def take_mark(self, login: RegisteredLogin) -> bool:
+        """Whether the screen was locked here, and has not been unlocked here since.
+
+        Raises UntrustedFile and OSError.
+        """
+        with trusted_folder(self.folder, 0) as folder:
+            try:
+                os.unlink(f"{login.name}{_LOCKED}", dir_fd=folder)
+            except FileNotFoundError:
+                return False
+        return True
 
     def _names(self) -> list[str]:
         try:
@@ -140,7 +162,9 @@ class Registrations:
                 os.unlink(name, dir_fd=folder)
 
 
-def _opened(registration: Registration, descriptors: contextlib.ExitStack) -> RegisteredLogin | None:
+def _opened(
+    name: str, registration: Registration, descriptors: contextlib.ExitStack
+) -> RegisteredLogin | None:
     """The login with a pidfd of its process; None if that has ended. Raises OSError."""
     try:
         pidfd = os.pidfd_open(registration.pid)
@@ -151,4 +175,4 @@ def _opened(registration: Registration, descriptors: contextlib.ExitStack) -> Re
     process = processes.look(registration.pid)
     if process is None or process.started != registration.started:
         return None
-    return RegisteredLogin(registration, pidfd)
+    return RegisteredLogin(name, registration, pidfd)

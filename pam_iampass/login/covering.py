@@ -59,11 +59,14 @@ class Covering:
         if self._sessions is None:
             return None
         settings = self._required.settings
+        deadline = Deadline.after(min(TIMEOUT, time_left))
         found = self._sessions.candidates(self._request, lambda name: settings.for_service(name).session)
         for cover in found:
             if cover.session in self._refused:
                 continue
-            if self._sessions.confirm(cover, Deadline.after(min(TIMEOUT, time_left))):
+            if deadline.remaining() <= 0:
+                return None
+            if self._sessions.confirm(cover, deadline):
                 if cover.connection:
                     self._application.keep(cover.session)
                 return decisions.covered(cover, self._required.approver)

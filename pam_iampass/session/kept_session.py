@@ -130,6 +130,8 @@ class KeptSession:
     """When the phone approved it, in seconds since boot; 0 while it has not."""
     since: float
     """The same as Unix time, for people."""
+    awaited: int = 0
+    """How many logins may still be attached: one for the approval, one for each further connection that it covered."""
     attached: tuple[StoredLogin, ...] = ()
     status: str = ""
     """The last status that IAMPASS reported."""

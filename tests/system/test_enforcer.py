@@ -188,6 +188,24 @@ def test_a_graphical_session_is_locked_and_unlocked(session: str) -> None:
     login.kill()
 
 
+@pytest.mark.usefixtures("no_loginctl")
+def test_a_screen_that_the_person_locked_is_not_unlocked(session: str) -> None:
+    login = LoginSession("alice")
+    login.register(session, xdg_session="c3")
+    shown = f"Leader={login.process.pid}\\nType=wayland\\nLockedHint="
+    calls = loginctl(shown + "yes\\n")
+    assert ask(Verb.UNLOCK, session, Reason.BACK) == DONE
+    assert (ask(Verb.LOCK, session), ask(Verb.UNLOCK, session, Reason.BACK)) == (DONE, DONE)
+    assert calls.read_text().splitlines() == ["lock-session --no-pager -- c3"]
+    loginctl(shown + "no\\n")
+    assert ask(Verb.LOCK, session) == DONE
+    loginctl(shown + "yes\\n")
+    for _ in range(2):  # what it has locked, it unlocks once
+        assert ask(Verb.UNLOCK, session, Reason.BACK) == DONE
+    assert calls.read_text().splitlines() == ["unlock-session --no-pager -- c3"]
+    login.kill()
+
+
 # What nobody can make it do
 
 

@@ -1,18 +1,22 @@
-"""Sessions that are kept: from the approval to the end of the login, whoever ends what."""
+"""Sessions that are kept: from the approval to the end of the login, whatever ends it."""
 
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from pam_iampass.enforcer.protocol import Reason, Request, Result, Verb
-from pam_iampass.outcome import PamCode
+from pam_iampass.outcome import PamCode, Phase
+from pam_iampass.relay import protocol
+from pam_iampass.relay.protocol import Hello
 from pam_iampass.sandbox.faults import HttpStatus, Junk, Reset, SessionState
 from pam_iampass.session.kept_session import State
 from tests.support.sessions import Keeping, keeping
-from tests.support.setting import Setting
+from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
 
 
@@ -91,6 +95,28 @@ def test_a_session_whose_login_opens_nothing_ends(agent: Keeping) -> None:
     ended(agent)
     agent.open(told.kept)
     assert agent.events() == ["session_ended"]
+
+
+APPLICATION = """
+import socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+connection.sendall(bytes.fromhex(sys.argv[2]))
+while connection.recv(4096):
+    pass
+"""
+
+
+def test_a_session_whose_application_ends_before_it_opens_anything_ends_at_once(agent: Keeping) -> None:
+    items = {"user": ME, "service": "su", "uid": "0"}
+    arguments = (f"config={agent.world.folder / 'iampass.yaml'}",)
+    greeting = Hello(Phase.AUTHENTICATE, 0, arguments).encode().encode()
+    greeting += protocol.encode_items({name: text.encode() for name, text in items.items()}).encode()
+    command = [sys.executable, "-I", "-S", "-c", APPLICATION, str(agent.path), greeting.hex()]
+    subprocess.run(command, check=True, timeout=60)
+    assert "no login session" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
+    ended(agent)
+    wait_until(lambda: agent.store.all() == ([], []), "the session is still kept")
 
 
 def test_the_phone_ends_a_login(agent: Keeping) -> None:
