@@ -1,4 +1,4 @@
-"""Sessions that are kept: from the approval to the end of the login, whoever ends what."""
+"""Sessions that are kept: from the approval to the end of the login, whatever ends it."""
 
 from __future__ import annotations
 
