@@ -149,7 +149,7 @@ def test_the_phone_ends_a_login(agent: Keeping) -> None:
     )
     assert record["PRIORITY"] == "4"
     agent.wait_until_forgotten(ident)
-    assert login.over
+    wait_until(lambda: login.over, "the login is not over")
     assert agent.asked[0] == Request(Verb.END, ident, Reason.CLOSED)
 
 
@@ -212,7 +212,7 @@ def test_an_administrator_ends_a_login(agent: Keeping) -> None:
     assert "an administrator" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
     agent.wait_until_forgotten(ident)
     ended(agent)
-    assert login.over
+    wait_until(lambda: login.over, "the login is not over")
     assert agent.asked[0] == Request(Verb.END, ident, Reason.ADMINISTRATOR)
     assert agent.store.to_end() == []
 
@@ -222,7 +222,7 @@ def test_a_session_ends_when_it_was_kept_as_long_as_the_settings_allow(agent: Ke
     agent.ahead = 43201.0
     assert "as long as the settings allow" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
     agent.wait_until_forgotten(ident)
-    assert login.over
+    wait_until(lambda: login.over, "the login is not over")
     assert agent.asked[0].reason is Reason.LONGEST
 
 
@@ -235,7 +235,7 @@ def test_an_enforcer_that_fails_is_asked_again(agent: Keeping) -> None:
     agent.result = Result.DONE
     agent.ahead = 6.0
     agent.wait_until_forgotten(ident)
-    assert login.over
+    wait_until(lambda: login.over, "the login is not over")
     notes = [fields["MESSAGE"] for fields in agent.world.records.fields if "MESSAGE_ID" not in fields]
     assert len([note for note in notes if "could not end the logins" in note]) == 1
 
