@@ -66,9 +66,9 @@ def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, n
     if kept.revoked or kept.away or kept.approved == 0.0 or not settings.keep:
         return None
     asked = request.config, request.approver, request.token
-    if asked != (kept.config, kept.approver, kept.token) or _strength(request.methods) > _strength(
-        kept.methods
-    ):
+    if asked != (kept.config, kept.approver, kept.token):
+        return None
+    if _strength(request.methods) > _strength(kept.methods):
         return None
     age = now - kept.approved
     if (

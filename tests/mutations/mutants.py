@@ -1384,8 +1384,8 @@ MUTANTS = (
         17,
         "a process with the id of one that has ended is taken for it",
         _REGISTRATIONS,
-        "if process is None or process.started != registration.started:",
-        "if process is None:",
+        "process is not None and process.started == registration.started",
+        "process is not None",
         _ENFORCER + "test_a_process_id_that_was_used_again_is_another_process",
     ),
     Mutant(
