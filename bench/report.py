@@ -8,7 +8,7 @@ import platform
 from datetime import date
 from pathlib import Path
 
-from bench.measure import Section
+from bench.measure import Row, Section
 
 FOLDER = Path(__file__).parent
 
@@ -43,10 +43,14 @@ def _table(section: Section) -> list[str]:
         "| | " + " | ".join(section.columns) + " |",
         "| --- |" + " ---: |" * len(section.columns),
         *(
-            f"| {row.name} | " + " | ".join(_figure(row.values[column]) for column in section.columns) + " |"
+            f"| {row.name} | " + " | ".join(_cell(row, column) for column in section.columns) + " |"
             for row in section.rows
         ),
     ]
+
+
+def _cell(row: Row, column: str) -> str:
+    return _figure(row.values[column]) if column in row.values else ""
 
 
 def _figure(value: float) -> str:

@@ -94,6 +94,7 @@ class Enforcer:
             if login.has_ended():
                 return
             login.send_signal(number)
+            login.send_signal(signal.SIGCONT)  # su's caller can stop it, and it would not end its shell
             login.has_ended(self.signal_seconds)
         if not login.has_ended():
             raise _Failed("does not end")
@@ -101,13 +102,16 @@ class Enforcer:
     def _lock(self, login: RegisteredLogin) -> None:
         session = logind.session_of(login.registration)
         if session is not None and session.graphical:
+            if not session.locked:
+                self.registrations.mark_locked(login)
             session.lock()
         else:
             self._revoke(login)
 
     def _unlock(self, login: RegisteredLogin) -> None:
+        """Unlock what was locked here, and not what the person has locked."""
         session = logind.session_of(login.registration)
-        if session is not None and session.graphical:
+        if session is not None and session.graphical and self.registrations.take_mark(login):
             session.unlock()
 
     def _revoke(self, login: RegisteredLogin) -> None:

@@ -10,6 +10,7 @@ from pam_iampass.audit.journal import MESSAGE_IDS, SESSION_LEFT_OPEN
 from pam_iampass.enforcer import actions
 from pam_iampass.outcome import RESULTS, Outcome
 from pam_iampass.relay import agent
+from pam_iampass.session import watcher
 from tools.docs import markdown
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _value(found: re.Match[str], root: Path) -> str:
         "session_left_open": SESSION_LEFT_OPEN,
         "most_pending": f"{agent.MOST_PENDING:,}",
         "notice": f"{actions.NOTICE_SECONDS:g}",
-        "last_wait": f"{agent.STOP_TIMEOUT:g}",
+        "last_wait": f"{agent.STOP_TIMEOUT + watcher.STOP_TIMEOUT:g}",
     }[what]
 
 
