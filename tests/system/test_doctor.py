@@ -779,7 +779,7 @@ def test_files_are_looked_for_where_libpam_looks(clinic: Clinic) -> None:
 
 
 def passes(service: str) -> bool:
-    """Whether libpam lets somebody in through a service."""
+    """Whether libpam lets a user in through a service."""
     done = subprocess.run(["pamtester", service, "alice", "authenticate"], check=False, capture_output=True)
     return done.returncode == 0
 

@@ -9,15 +9,12 @@ import pytest
 
 from tests.packages.people import PROMPT, got_in
 from tests.support.terminal import Terminal
-from tests.vm.machine import APPARMOR, Machine
+from tests.vm.machine import Machine
 from tests.vm.site import Site
-
-KERNEL = APPARMOR  # SELinux would not let strace hold the agent
 
 #: When the power fails: strace holds the process before or after the Nth time that it asks for what it has written to
 #: be on the disk (fsync). With it, how many of the ten codes may be left.
 REDEEMED = {
-    "before its new file is on the disk": ("delay_enter", 1, {10}),
     "before that replaces the old one": ("delay_exit", 1, {10}),
     "before that is on the disk": ("delay_enter", 2, {9, 10}),
     "before the user is let in": ("delay_exit", 2, {9}),
@@ -58,7 +55,7 @@ def lose_power(vm: Machine) -> None:
     vm.lose_power()
     for terminal in list(Terminal.open):
         terminal.kill()
-    vm.boot(KERNEL)
+    vm.boot()
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +110,7 @@ def test_a_recovery_code_is_redeemed_on_the_disk_before_it_lets_anybody_in(
     assert got_in(login, "alice") == (found["left"] == 10)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.8])
+@pytest.mark.parametrize("share", [0.3, 0.7])
 def test_whatever_setup_had_done_logins_work_and_it_can_be_undone(
     vm: Machine, site: Site, undone: None, share: float
 ) -> None:
@@ -134,7 +131,7 @@ def test_a_trial_ends_although_the_machine_was_off(vm: Machine, site: Site, befo
     vm.run(*SETUP, "--try", "1")
     assert log_in(site)
     if how == "reboot":
-        vm.reboot(KERNEL)
+        vm.reboot()
     else:
         lose_power(vm)
     vm.wait("! test -e /etc/ssh/sshd_config.d/10-iampass.conf", "the trial is over")

@@ -138,7 +138,7 @@ CASES = {
         stack(UNIX, "auth sufficient pam_u2f.so", OURS, PERMIT),
         {"stack-skipped-sometimes"},
     ),
-    "root becomes somebody": (stack("auth sufficient pam_rootok.so", UNIX, OURS, PERMIT), set()),
+    "root becomes another user": (stack("auth sufficient pam_rootok.so", UNIX, OURS, PERMIT), set()),
     "nothing but the phone": (stack(OURS, PERMIT), {"stack-phone-only"}),
     "a key is demanded": (stack(OURS + " first_factor=publickey", PERMIT), set()),
     "an argument that nobody knows": (stack(UNIX, OURS + " config=relative", PERMIT), {"module-argument"}),

@@ -1,0 +1,24 @@
+"""A login at the serial console."""
+
+from __future__ import annotations
+
+from tests.packages.people import WHO, type_password
+from tests.vm.site import Site
+
+
+def at_the_console(site: Site, *, asked: bool = True) -> bool:
+    """A login of alice at the serial console, which the phone approves; whether she got in."""
+    console = site.machine.console()
+    console.sendline("")
+    console.expect("login: ")
+    console.sendline("alice")
+    type_password(console)
+    if asked:
+        site.approve("alice")
+    inside: bool = console.expect([r"\$ ", "login: "]) == 0
+    if inside:
+        console.sendline(WHO + "; exit")
+        console.expect("In as alice.")
+        console.expect("login: ")
+    console.close()
+    return inside
