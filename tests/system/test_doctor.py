@@ -907,6 +907,15 @@ def test_match_blocks_of_the_administrator_are_listed_with_those_whom_they_match
     assert "gives alice another setting: pamservicename sshd [sshd-match]" in told, "from that address"
 
 
+def test_a_match_block_that_leads_past_the_phone_is_listed_in_the_way_without_a_prompt_too(
+    clinic: Clinic,
+) -> None:
+    in_account(SHARED_ACCOUNT, SHARED_ACCOUNT)(clinic)
+    match_block("User nobody-here,bob", "PAMServiceName sshd")(clinic)
+    (found,) = (one for one in clinic.report()["findings"] if one["id"] == "sshd-match")
+    assert found["title"] == "A Match block gives nobody-here, bob another setting: pamservicename sshd"
+
+
 def test_the_limits_of_sshd_are_notes_with_numbers_where_they_are_its_defaults(clinic: Clinic) -> None:
     done = clinic.doctor()
     assert done.returncode == 0
