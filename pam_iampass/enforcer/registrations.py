@@ -45,7 +45,7 @@ class Registration:
 
 
 class InvalidRegistration(ValueError):
-    """A file that no door can have written."""
+    """A file that no door can have written, or of a process that cannot be looked at."""
 
 
 def decode(name: str, content: bytes) -> Registration:
@@ -115,7 +115,7 @@ class Registrations:
         with contextlib.ExitStack() as descriptors:
             for name in self._names():
                 match = _NAME.fullmatch(name)
-                if match is None or not os.path.exists(f"/proc/{match[2]}"):
+                if match is None or not _exists(int(match[2])):
                     self._remove(name if match else None)
                 elif match[1] == session:
                     try:
@@ -165,7 +165,7 @@ class Registrations:
 def _opened(
     name: str, registration: Registration, descriptors: contextlib.ExitStack
 ) -> RegisteredLogin | None:
-    """The login with a pidfd of its process; None if that has ended. Raises OSError."""
+    """The login with a pidfd of its process; None if that has ended. Raises InvalidRegistration and OSError."""
     try:
         pidfd = os.pidfd_open(registration.pid)
     except ProcessLookupError:
@@ -173,6 +173,18 @@ def _opened(
     descriptors.callback(os.close, pidfd)
     # Looked at after the pidfd was made: if it is the process now, the pidfd is of that one.
     process = processes.look(registration.pid)
-    if process is None or process.started != registration.started:
-        return None
-    return RegisteredLogin(name, registration, pidfd)
+    login = RegisteredLogin(name, registration, pidfd)
+    if process is None and not login.has_ended():
+        raise InvalidRegistration(f"/proc does not show process {registration.pid} (mount option hidepid=)")
+    return login if process is not None and process.started == registration.started else None
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is a process with this id, also one that /proc hides."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -9,6 +9,7 @@ from pam_iampass.login import decisions
 from pam_iampass.login.keeping import client_address
 from pam_iampass.session.attached import key_fingerprint
 from pam_iampass.session.covers import CoverRequest
+from pam_iampass.session.kept_session import token_digest
 
 if TYPE_CHECKING:
     from pam_iampass.login.application import PamApplication
@@ -49,6 +50,7 @@ class Covering:
             audit_session=application.audit_session,
             address=client_address(application),
             key=key_fingerprint(login.ssh_auth_info),
+            token=token_digest(required.phone.token),
         )
 
     def find(self, time_left: float = TIMEOUT) -> Decision | None:

@@ -34,6 +34,8 @@ class CoverRequest:
     """The address of the ssh client; empty outside sshd."""
     key: str | None = None
     """The fingerprint of the ssh key, where sshd has reported it."""
+    token: str = ""
+    """The digest of the token of the phone that would be asked."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,10 @@ def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, n
     """
     if kept.revoked or kept.away or kept.approved == 0.0 or not settings.keep:
         return None
-    same = kept.config == request.config and kept.approver == request.approver
-    if not same or _strength(request.methods) > _strength(kept.methods):
+    asked = request.config, request.approver, request.token
+    if asked != (kept.config, kept.approver, kept.token):
+        return None
+    if _strength(request.methods) > _strength(kept.methods):
         return None
     age = now - kept.approved
     if (

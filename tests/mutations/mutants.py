@@ -1384,8 +1384,8 @@ MUTANTS = (
         17,
         "a process with the id of one that has ended is taken for it",
         _REGISTRATIONS,
-        "if process is None or process.started != registration.started:",
-        "if process is None:",
+        "process is not None and process.started == registration.started",
+        "process is not None",
         _ENFORCER + "test_a_process_id_that_was_used_again_is_another_process",
     ),
     Mutant(
@@ -1403,6 +1403,14 @@ MUTANTS = (
         "if _peer_uid(connection) not in allowed_uids:",
         "if not allowed_uids:",
         _ENFORCER + "test_only_the_agents_user_and_root_may_ask",
+    ),
+    Mutant(
+        17,
+        "a login that /proc hides counts as over",
+        _REGISTRATIONS,
+        "if process is None and not login.has_ended()",
+        "if False",
+        _ENFORCER + "test_a_login_that_proc_hides_is_not_taken_for_one_that_is_over",
     ),
     Mutant(
         17,
@@ -1678,6 +1686,14 @@ MUTANTS = (
         _COVERS,
         "return kept.key is None",
         "return True",
+        _COVERED + "test_anything_else_is_not_covered",
+    ),
+    Mutant(
+        21,
+        "what the old phone approved covers after the token was replaced",
+        _COVERS,
+        "asked != (kept.config, kept.approver, kept.token)",
+        "asked[:2] != (kept.config, kept.approver)",
         _COVERED + "test_anything_else_is_not_covered",
     ),
     Mutant(

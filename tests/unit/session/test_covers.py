@@ -20,7 +20,7 @@ from pam_iampass.session.kept_session import KeptSession, State, StoredLogin
 from pam_iampass.session.tasks import status_of
 from tests.support.door import AccountDoor
 from tests.support.sessions import Keeping, keeping
-from tests.support.setting import Setting
+from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
 from tests.unit.session.test_store import KEPT
 
@@ -60,6 +60,7 @@ NOT_COVERED: dict[str, tuple[KeptSession, CoverRequest, SessionSettings, float]]
     "another user in the login session": (OPEN, replace(SUDO, real_uid=1001), SETTINGS, 110.0),
     "an unknown user": (OPEN, replace(SUDO, real_uid=None), SETTINGS, 110.0),
     "another approver": (OPEN, replace(SUDO, approver="bob"), SETTINGS, 110.0),
+    "another phone of the approver": (replace(OPEN, token="1"), replace(SUDO, token="2"), SETTINGS, 110.0),
     "another service": (OPEN, replace(SUDO, service="su"), SETTINGS, 110.0),
     "other settings": (OPEN, replace(SUDO, config="/etc/other.yaml"), SETTINGS, 110.0),
     "a stronger method": (
@@ -183,6 +184,13 @@ def test_nothing_is_covered_after_the_login(agent: Keeping) -> None:
     agent.wait_until_forgotten(ident)
     assert agent.login(service="sudo", audit_session="42").code == PamCode.SUCCESS
     assert agent.world.calls.count("start") == 2
+
+
+def test_whose_token_was_replaced_is_not_covered_by_what_the_old_phone_approved(agent: Keeping) -> None:
+    agent.log_in()
+    agent.world.write("users.yaml", f"{ME}: another-token\n")
+    agent.login(service="sudo", audit_session="42")
+    assert outcome(agent)["IAMPASS_OUTCOME"] != "covered"
 
 
 def test_a_cover_is_bounded_by_the_age_of_the_approval(agent: Keeping) -> None:

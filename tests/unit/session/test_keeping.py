@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -71,6 +72,26 @@ def test_a_session_that_cannot_be_stored_ends_and_the_record_says_why(agent: Kee
     (agent.world.folder / "sessions").chmod(0o700)
 
 
+def test_a_full_run_fails_no_login_and_loses_no_record(agent: Keeping) -> None:
+    folder = agent.world.folder / "sessions"
+    tmpfs = ["mount", "-t", "tmpfs", "-o", "size=16k,mode=700", "tmpfs", str(folder)]
+    subprocess.run(tmpfs, check=True)
+    try:
+        ident, login = agent.log_in()
+        with contextlib.suppress(OSError), (folder / "full").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        told = agent.login()
+        assert (told.code, told.kept) == (PamCode.SUCCESS, None)
+        assert "the session is not kept: " in agent.world.records.fields[-1]["IAMPASS_REASON"]
+        assert agent.login(service="sudo", audit_session="42").code == PamCode.IGNORE
+        login.end()
+        agent.wait_until_forgotten(ident)
+        assert agent.events() == ["session_opened", "session_ended"]
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
 def test_a_login_that_is_not_approved_keeps_nothing(agent: Keeping) -> None:
     agent.world.sandbox.auto = "deny"
     told = agent.login()
@@ -128,7 +149,7 @@ def test_the_phone_ends_a_login(agent: Keeping) -> None:
     )
     assert record["PRIORITY"] == "4"
     agent.wait_until_forgotten(ident)
-    assert login.over
+    wait_until(lambda: login.over, "the login is not over")
     assert agent.asked[0] == Request(Verb.END, ident, Reason.CLOSED)
 
 
@@ -191,7 +212,7 @@ def test_an_administrator_ends_a_login(agent: Keeping) -> None:
     assert "an administrator" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
     agent.wait_until_forgotten(ident)
     ended(agent)
-    assert login.over
+    wait_until(lambda: login.over, "the login is not over")
     assert agent.asked[0] == Request(Verb.END, ident, Reason.ADMINISTRATOR)
     assert agent.store.to_end() == []
 
@@ -201,7 +222,7 @@ def test_a_session_ends_when_it_was_kept_as_long_as_the_settings_allow(agent: Ke
     agent.ahead = 43201.0
     assert "as long as the settings allow" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
     agent.wait_until_forgotten(ident)
-    assert login.over
+    wait_until(lambda: login.over, "the login is not over")
     assert agent.asked[0].reason is Reason.LONGEST
 
 
@@ -214,9 +235,18 @@ def test_an_enforcer_that_fails_is_asked_again(agent: Keeping) -> None:
     agent.result = Result.DONE
     agent.ahead = 6.0
     agent.wait_until_forgotten(ident)
-    assert login.over
+    wait_until(lambda: login.over, "the login is not over")
     notes = [fields["MESSAGE"] for fields in agent.world.records.fields if "MESSAGE_ID" not in fields]
     assert len([note for note in notes if "could not end the logins" in note]) == 1
+
+
+def test_a_login_that_the_enforcer_does_not_know_goes_on_and_the_journal_says_so(agent: Keeping) -> None:
+    agent.result = Result.NOTHING
+    ident, login = agent.log_in()
+    agent.store.request_end(ident)
+    agent.wait_until_forgotten(ident)
+    assert not login.over
+    assert "the enforcer knows no login of session" in agent.world.records.fields[-1]["MESSAGE"]
 
 
 def test_an_iampass_that_cannot_be_reached_is_told_of_the_end_later(agent: Keeping) -> None:
