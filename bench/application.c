@@ -1,6 +1,7 @@
-/* A PAM application that prints the cost of one PAM call: application SERVICE USER authenticate|setcred
+/* A PAM application that prints the cost of one PAM call: application SERVICE USER PHASE
  * Prints: PAM code, CPU in microseconds, wall time in microseconds, peak of resident memory in KiB. */
 #include <security/pam_appl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,19 @@ static long peak_kib(void)
 	return peak;
 }
 
+static int call(pam_handle_t *handle, const char *phase)
+{
+	if (strcmp(phase, "authenticate") == 0)
+		return pam_authenticate(handle, 0);
+	if (strcmp(phase, "acct_mgmt") == 0)
+		return pam_acct_mgmt(handle, 0);
+	if (strcmp(phase, "setcred") == 0)
+		return pam_setcred(handle, PAM_ESTABLISH_CRED);
+	if (strcmp(phase, "open_session") == 0)
+		return pam_open_session(handle, 0);
+	return strcmp(phase, "close_session") == 0 ? pam_close_session(handle, 0) : PAM_SYSTEM_ERR;
+}
+
 int main(int argc, char **argv)
 {
 	const struct pam_conv conversation = { answer, NULL };
@@ -43,10 +57,13 @@ int main(int argc, char **argv)
 
 	if (argc != 4)
 		return 2;
+	const bool account = strcmp(argv[3], "acct_mgmt") == 0;
 	long long cpu = microseconds(CLOCK_PROCESS_CPUTIME_ID), wall = microseconds(CLOCK_MONOTONIC);
 	int code = pam_start(argv[1], argv[2], &conversation, &handle);
+	if (code == PAM_SUCCESS && account)
+		code = pam_putenv(handle, "SSH_AUTH_INFO_0="); /* as in sshd: elsewhere the module ignores this phase */
 	if (code == PAM_SUCCESS)
-		code = strcmp(argv[3], "setcred") == 0 ? pam_setcred(handle, PAM_ESTABLISH_CRED) : pam_authenticate(handle, 0);
+		code = call(handle, argv[3]);
 	cpu = microseconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
 	wall = microseconds(CLOCK_MONOTONIC) - wall;
 	printf("%d %lld %lld %ld\n", code, cpu, wall, peak_kib());

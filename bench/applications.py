@@ -1,4 +1,4 @@
-"""What each door costs the application that calls PAM: CPU, time and memory, for authenticate and for setcred.
+"""What each door costs the application that calls PAM: CPU, time and memory, in each phase of PAM.
 
 The application is `application.c`, which measures itself. IAMPASS approves at once, so that work is
 measured, not waiting.
@@ -14,6 +14,16 @@ from pathlib import Path
 from bench.measure import Application, Cost, Section, median
 from tests.support.agent import RunningAgent
 
+#: The phases in which the phone is asked, and those in which the module has nothing to do; with their titles.
+ASKING = {
+    "authenticate": "Cost of authenticate to the application",
+    "acct_mgmt": "Cost of the account phase, where the phone is asked in it",
+}
+SILENT = {
+    "setcred": "Cost of setcred",
+    "open_session": "Cost of opening a session that is not kept",
+    "close_session": "Cost of closing a session that is not kept",
+}
 PAM = Path("/etc/pam.d")
 DOOR = "/usr/lib/pam-iampass/pam_iampass.py"
 EMPTY = """
@@ -46,21 +56,26 @@ def measure(application: Application, folder: Path, duo: Path, rounds: int) -> l
     """Run all ways in random order in each round, with and without an agent."""
     lines = stacks(folder, duo)
     for number, line in enumerate(lines.values()):
-        (PAM / f"bench-{number}").write_text(f"auth required {line}\nauth required pam_permit.so\n")
+        lines_of_the_service = [
+            f"{facility} required {module}\n"
+            for facility in ("auth", "account", "session")
+            for module in (line, "pam_permit.so")
+        ]
+        (PAM / f"bench-{number}").write_text("".join(lines_of_the_service))
     services = {name: f"bench-{number}" for number, name in enumerate(lines)}
     ours = ("native door", "pam_python door")
-    authenticate, setcred = {}, {}
+    costs: dict[str, dict[str, list[Cost]]] = {}
     with _agent(True):
         ways = {f"{name}, agent" if name in ours else name: service for name, service in services.items()}
-        authenticate.update(_rounds(application, ways, "authenticate", rounds))
-        setcred.update(_rounds(application, services, "setcred", rounds))
+        for phase in ASKING:
+            costs[phase] = _rounds(application, ways, phase, rounds)
+        for phase in SILENT:
+            costs[phase] = _rounds(application, services, phase, rounds)
     with _agent(False):
         ways = {f"{name}, helper": services[name] for name in ours}
-        authenticate.update(_rounds(application, ways, "authenticate", max(rounds // 2, 3)))
-    return [
-        _section("Cost of authenticate to the application", authenticate),
-        _section("Cost of setcred", setcred),
-    ]
+        for phase in ASKING:
+            costs[phase].update(_rounds(application, ways, phase, max(rounds // 2, 3)))
+    return [_section(title, costs[phase]) for phase, title in {**ASKING, **SILENT}.items()]
 
 
 @contextmanager

@@ -8,14 +8,15 @@ import tempfile
 from pathlib import Path
 
 from bench import applications, latency, logins, pending, polls, report, sessions, tables
+from bench.at_once import first_poll_at_once
 from bench.measure import Application, Section
 from bench.stand_in import duo_service
 from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.faults import SessionState
 from tests.support.agent import RunningAgent
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sshd import Sshd
+from tests.system.conftest import with_shipped
 
 PEOPLE = 1000
 SESSIONS = 5000
@@ -35,12 +36,12 @@ def main() -> None:
         machine.configure(sandbox, timeout="60s")
         machine.write_users(table)
         application = Application(folder)
-        sandbox.misbehave("start", SessionState("active"), times=None)
-        sections = applications.measure(application, folder, duo, 5 if quick else 60)
-        sections.append(tables.measure(machine, application, 5 if quick else 40))
-        machine.write_users(table)
-        sections.append(_ssh_logins(sandbox, folder, 8 if quick else 60))
-        sandbox.behave()
+        sandbox.auto = "approve"
+        with first_poll_at_once():
+            sections = applications.measure(application, folder, duo, 5 if quick else 40)
+            sections.append(tables.measure(machine, application, 5 if quick else 40))
+            machine.write_users(table)
+            sections.append(_ssh_logins(folder, 8 if quick else 60))
         sections.append(_agent_cpu(sandbox, machine, 5 if quick else 20))
         machine.change(timeout="60s")
         sections.append(latency.measure(sandbox, 10 if quick else 100))
@@ -67,16 +68,22 @@ def _people(machine: Installation, sandbox: Sandbox) -> str:
     return "".join(f"{name}: t-{name}\n" for name in names)
 
 
-def _ssh_logins(sandbox: Sandbox, folder: Path, count: int) -> Section:
+def _ssh_logins(folder: Path, count: int) -> Section:
     shutil.copy("config/pam.d/iampass-sshd", "/etc/pam.d/")
     shutil.copy("config/sshd_config.d/10-iampass.conf", "/etc/ssh/sshd_config.d/")
     askpass = folder / "askpass"
     askpass.write_text(logins.SCRIPT)
     askpass.chmod(0o755)
-    with Sshd(folder, "MaxStartups=100") as sshd:
+    shutil.copy("config/pam.d/iampass-sshd-quiet", "/etc/pam.d/")
+    quiet = with_shipped("10-iampass-quiet.conf", folder)
+    with (
+        Sshd(folder, "MaxStartups=100") as prompting,
+        Sshd(folder / "quiet", "MaxStartups=100", configuration=quiet, keys=folder) as silent,
+    ):
         for name in logins.PEOPLE:
-            sshd.admit(name)
-        return logins.measure(sandbox, sshd, str(askpass), count)
+            prompting.admit(name)
+        sshds = {"Enter, auth phase": prompting, "no prompt, account phase": silent}
+        return logins.measure(sshds, str(askpass), count)
 
 
 def _agent_cpu(sandbox: Sandbox, machine: Installation, count: int) -> Section:
@@ -100,7 +107,9 @@ def _agent_cpu(sandbox: Sandbox, machine: Installation, count: int) -> Section:
 
 def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
     """The bounds: (what, found, at most)."""
-    authenticate, setcred, table, _ssh, agent, _latency, many, poll, keeping = sections
+    authenticate, account, setcred, opening, closing, table, _ssh, agent, _latency, many, poll, keeping = (
+        sections
+    )
 
     def value(section: Section, row: str, column: str) -> float:
         return next(found.values[column] for found in section.rows if found.name == row)
@@ -117,9 +126,21 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
             1.5,
         ),
         (
-            "setcred, native door: CPU above pam_permit, ms",
-            value(setcred, "native door", "above pam_permit ms"),
-            0.3,
+            "account phase, native door with agent: CPU above pam_permit, ms",
+            value(account, "native door, agent", "above pam_permit ms"),
+            1.5,
+        ),
+        *(
+            (
+                f"{phase}, native door: CPU above pam_permit, ms",
+                value(section, "native door", "above pam_permit ms"),
+                0.3,
+            )
+            for phase, section in (
+                ("setcred", setcred),
+                ("open_session", opening),
+                ("close_session", closing),
+            )
         ),
         (
             "setcred, pam_python door: CPU against an empty pam_python module, ratio",

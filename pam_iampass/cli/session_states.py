@@ -17,6 +17,8 @@ from pam_iampass.system.service_user import as_service_user
 
 PATIENCE = 20.0
 """How long to wait until the agent has ended sessions: longer than the time between a warning and the end. Seconds."""
+PATIENCE_FOR_EACH = 0.5
+"""How much longer for each session: the agent ends some at a time. Seconds."""
 _POLL_SECONDS = 0.2
 _SHORTEST_PREFIX = 4
 _READ_SECONDS = 10.0
@@ -86,7 +88,7 @@ def chosen(who: str | None) -> list[ListedSession]:
     return of_id
 
 
-def end(sessions: Sequence[str], patience: float = PATIENCE) -> list[str]:
+def end(sessions: Sequence[str]) -> list[str]:
     """Have the agent end sessions and their logins; returns those that it has not ended in time.
 
     Raises PamIampassError.
@@ -94,7 +96,7 @@ def end(sessions: Sequence[str], patience: float = PATIENCE) -> list[str]:
     if not sessions:
         return []
     as_service_user(lambda: _request_ends(sessions), patience=_READ_SECONDS)
-    until = time.monotonic() + patience
+    until = time.monotonic() + PATIENCE + PATIENCE_FOR_EACH * len(sessions)
     while left := [session.id for session in listed() if session.id in sessions]:
         if time.monotonic() >= until:
             return left

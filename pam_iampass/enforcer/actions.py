@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -79,10 +80,9 @@ class Enforcer:
         """Write the line to the terminals, and wait as long as any of the logins lasts."""
         text = f"{_WHY[reason]} The login ends in {self.notice_seconds:g} seconds."
         told = [login for login in logins if terminals.tell(login.registration, text)]
-        left = self.notice_seconds
+        until = time.monotonic() + self.notice_seconds
         for login in told:
-            if left > 0:
-                left -= _seconds_until_ended(login, left)
+            login.has_ended(max(until - time.monotonic(), 0.0))
 
     def _end(self, login: RegisteredLogin) -> None:
         session = logind.session_of(login.registration)
@@ -94,6 +94,7 @@ class Enforcer:
             if login.has_ended():
                 return
             login.send_signal(number)
+            login.send_signal(signal.SIGCONT)  # su's caller can stop it, and it would not end its shell
             login.has_ended(self.signal_seconds)
         if not login.has_ended():
             raise _Failed("does not end")
@@ -101,13 +102,16 @@ class Enforcer:
     def _lock(self, login: RegisteredLogin) -> None:
         session = logind.session_of(login.registration)
         if session is not None and session.graphical:
+            if not session.locked:
+                self.registrations.mark_locked(login)
             session.lock()
         else:
             self._revoke(login)
 
     def _unlock(self, login: RegisteredLogin) -> None:
+        """Unlock what was locked here, and not what the person has locked."""
         session = logind.session_of(login.registration)
-        if session is not None and session.graphical:
+        if session is not None and session.graphical and self.registrations.take_mark(login):
             session.unlock()
 
     def _revoke(self, login: RegisteredLogin) -> None:
@@ -121,11 +125,3 @@ class Enforcer:
 def _timestamp_names(registration: Registration) -> list[str]:
     user = registration.user
     return [str(registration.uid), *([user] if user not in ("", ".", "..") and "/" not in user else [])]
-
-
-def _seconds_until_ended(login: RegisteredLogin, within: float) -> float:
-    import time
-
-    began = time.monotonic()
-    login.has_ended(within)
-    return time.monotonic() - began

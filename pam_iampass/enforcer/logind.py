@@ -8,6 +8,7 @@ from pam_iampass.enforcer.registrations import Registration
 from pam_iampass.system import programs
 
 _GRAPHICAL = ("x11", "wayland", "mir")
+_SHOWN = ("--property=Leader", "--property=Type", "--property=LockedHint")
 
 
 class LogindFailed(Exception):
@@ -20,6 +21,8 @@ class LogindSession:
 
     id: str
     graphical: bool
+    locked: bool
+    """Whether the screen is locked, where the desktop says so (LockedHint)."""
 
     def terminate(self) -> None:
         """End every process of the session. Raises LogindFailed."""
@@ -42,13 +45,14 @@ def session_of(registration: Registration) -> LogindSession | None:
     if registration.xdg_session is None:
         return None
     try:
-        shown = _loginctl("show-session", registration.xdg_session, "--property=Leader", "--property=Type")
+        shown = _loginctl("show-session", registration.xdg_session, *_SHOWN)
     except LogindFailed:
         return None
     values = dict(line.partition("=")[::2] for line in shown.splitlines())
     if values.get("Leader") != str(registration.pid):
         return None
-    return LogindSession(registration.xdg_session, values.get("Type") in _GRAPHICAL)
+    graphical, locked = values.get("Type") in _GRAPHICAL, values.get("LockedHint") == "yes"
+    return LogindSession(registration.xdg_session, graphical, locked)
 
 
 def _loginctl(verb: str, session: str, *options: str) -> str:

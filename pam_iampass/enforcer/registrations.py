@@ -20,6 +20,8 @@ from pam_iampass.system.trusted_folder import trusted_folder
 
 _LIMIT = 4096
 _NAME = re.compile(r"([0-9a-f]{32})\.([1-9][0-9]{0,9})", re.ASCII)
+#: The end of the name of the file that says that the screen of a login was locked here.
+_LOCKED = ".locked"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,19}", re.ASCII)
 #: logind numbers its sessions; c1, c2 where the kernel has no audit session for them.
 _XDG_SESSION = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
@@ -43,7 +45,7 @@ class Registration:
 
 
 class InvalidRegistration(ValueError):
-    """A file that no door can have written."""
+    """A file that no door can have written, or of a process that cannot be looked at."""
 
 
 def decode(name: str, content: bytes) -> Registration:
@@ -77,6 +79,8 @@ def _number(text: str) -> int:
 class RegisteredLogin:
     """A registered login session whose process is running, or has ended since."""
 
+    name: str
+    """Of its file."""
     registration: Registration
     pidfd: int
     """Refers to the process for good: its pid may be used again (pidfd_open(2))."""
@@ -111,11 +115,11 @@ class Registrations:
         with contextlib.ExitStack() as descriptors:
             for name in self._names():
                 match = _NAME.fullmatch(name)
-                if match is None or not os.path.exists(f"/proc/{match[2]}"):
+                if match is None or not _exists(int(match[2])):
                     self._remove(name if match else None)
                 elif match[1] == session:
                     try:
-                        login = _opened(self._read(name), descriptors)
+                        login = _opened(name, self._read(name), descriptors)
                     except (InvalidRegistration, UntrustedFile, OSError) as error:
                         problems.append(str(error))
                         continue
@@ -124,6 +128,24 @@ class Registrations:
                     else:
                         found.append(login)
             yield found, problems
+
+    def mark_locked(self, login: RegisteredLogin) -> None:
+        """Note that the screen of a login is about to be locked here. Raises UntrustedFile and OSError."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with trusted_folder(self.folder, 0) as folder:
+            os.close(os.open(f"{login.name}{_LOCKED}", flags, 0o600, dir_fd=folder))
+
+    def take_mark(self, login: RegisteredLogin) -> bool:
+        """Whether the screen was locked here, and has not been unlocked here since.
+
+        Raises UntrustedFile and OSError.
+        """
+        with trusted_folder(self.folder, 0) as folder:
+            try:
+                os.unlink(f"{login.name}{_LOCKED}", dir_fd=folder)
+            except FileNotFoundError:
+                return False
+        return True
 
     def _names(self) -> list[str]:
         try:
@@ -140,8 +162,10 @@ class Registrations:
                 os.unlink(name, dir_fd=folder)
 
 
-def _opened(registration: Registration, descriptors: contextlib.ExitStack) -> RegisteredLogin | None:
-    """The login with a pidfd of its process; None if that has ended. Raises OSError."""
+def _opened(
+    name: str, registration: Registration, descriptors: contextlib.ExitStack
+) -> RegisteredLogin | None:
+    """The login with a pidfd of its process; None if that has ended. Raises InvalidRegistration and OSError."""
     try:
         pidfd = os.pidfd_open(registration.pid)
     except ProcessLookupError:
@@ -149,6 +173,18 @@ def _opened(registration: Registration, descriptors: contextlib.ExitStack) -> Re
     descriptors.callback(os.close, pidfd)
     # Looked at after the pidfd was made: if it is the process now, the pidfd is of that one.
     process = processes.look(registration.pid)
-    if process is None or process.started != registration.started:
-        return None
-    return RegisteredLogin(registration, pidfd)
+    login = RegisteredLogin(name, registration, pidfd)
+    if process is None and not login.has_ended():
+        raise InvalidRegistration(f"/proc does not show process {registration.pid} (mount option hidepid=)")
+    return login if process is not None and process.started == registration.started else None
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is a process with this id, also one that /proc hides."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True

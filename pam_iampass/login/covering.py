@@ -9,6 +9,7 @@ from pam_iampass.login import decisions
 from pam_iampass.login.keeping import client_address
 from pam_iampass.session.attached import key_fingerprint
 from pam_iampass.session.covers import CoverRequest
+from pam_iampass.session.kept_session import token_digest
 
 if TYPE_CHECKING:
     from pam_iampass.login.application import PamApplication
@@ -49,6 +50,7 @@ class Covering:
             audit_session=application.audit_session,
             address=client_address(application),
             key=key_fingerprint(login.ssh_auth_info),
+            token=token_digest(required.phone.token),
         )
 
     def find(self, time_left: float = TIMEOUT) -> Decision | None:
@@ -59,11 +61,14 @@ class Covering:
         if self._sessions is None:
             return None
         settings = self._required.settings
+        deadline = Deadline.after(min(TIMEOUT, time_left))
         found = self._sessions.candidates(self._request, lambda name: settings.for_service(name).session)
         for cover in found:
             if cover.session in self._refused:
                 continue
-            if self._sessions.confirm(cover, Deadline.after(min(TIMEOUT, time_left))):
+            if deadline.remaining() <= 0:
+                return None
+            if self._sessions.confirm(cover, deadline):
                 if cover.connection:
                     self._application.keep(cover.session)
                 return decisions.covered(cover, self._required.approver)

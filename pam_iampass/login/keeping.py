@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pam_iampass.config.value_types import LONGEST_SESSION
 from pam_iampass.session.attached import key_fingerprint
-from pam_iampass.session.kept_session import KeptSession, Rules, State, new_id
+from pam_iampass.session.kept_session import KeptSession, Rules, State, new_id, token_digest
 
 if TYPE_CHECKING:
     from pam_iampass.client import Session
@@ -66,6 +66,7 @@ class Keeping:
             began=since_boot(),
             approved=0.0,
             since=0.0,
+            token=token_digest(required.phone.token),
         )
         try:
             self._sessions.begin(kept)

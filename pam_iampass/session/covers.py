@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pam_iampass.config.value_types import METHODS
@@ -10,6 +10,9 @@ from pam_iampass.session.kept_session import KeptSession, State
 
 if TYPE_CHECKING:
     from pam_iampass.config.session_settings import SessionSettings
+
+#: How many logins are attached to one session by `covers_connections`: each costs a descriptor.
+MOST_ATTACHED = 100
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class CoverRequest:
     """The address of the ssh client; empty outside sshd."""
     key: str | None = None
     """The fingerprint of the ssh key, where sshd has reported it."""
+    token: str = ""
+    """The digest of the token of the phone that would be asked."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,12 @@ class Cover:
     """Seconds since the approval."""
     connection: bool
     """Whether it is a further connection, which is attached to the session."""
+    request: CoverRequest | None = field(default=None, compare=False, repr=False)
+    """What is covered."""
+
+    def holds(self, kept: KeptSession) -> bool:
+        """Whether the login session is still attached: asking IAMPASS takes time."""
+        return self.connection or (self.request is not None and _is_within(kept, self.request))
 
 
 def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, now: float) -> Cover | None:
@@ -54,8 +65,10 @@ def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, n
     """
     if kept.revoked or kept.away or kept.approved == 0.0 or not settings.keep:
         return None
-    same = kept.config == request.config and kept.approver == request.approver
-    if not same or _strength(request.methods) > _strength(kept.methods):
+    asked = request.config, request.approver, request.token
+    if asked != (kept.config, kept.approver, kept.token):
+        return None
+    if _strength(request.methods) > _strength(kept.methods):
         return None
     age = now - kept.approved
     if (
@@ -63,7 +76,7 @@ def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, n
         and request.service in settings.covers.services
         and 0 <= age < settings.covers.within
     ):
-        return Cover(kept.id, kept.service, age, connection=False)
+        return Cover(kept.id, kept.service, age, connection=False, request=request)
     if settings.covers_connections and _is_further_connection(kept, request) and 0 <= age < settings.longest:
         return Cover(kept.id, kept.service, age, connection=True)
     return None
@@ -78,13 +91,20 @@ def _is_within(kept: KeptSession, request: CoverRequest) -> bool:
 
 
 def _is_further_connection(kept: KeptSession, request: CoverRequest) -> bool:
-    """Whether the same user comes through the same service from the same address, and with a key that is known."""
+    """Whether the same user comes through the same service from the same address, and with a key that is known.
+
+    Where sshd reports no key, it must not have reported one at the approval either.
+    """
     if kept.state not in (State.APPROVED, State.OPEN) or not request.address:
+        return False
+    if len(kept.attached) >= MOST_ATTACHED:
         return False
     origin = request.address, request.user, request.service
     if origin != (kept.address, kept.user, kept.service):
         return False
-    return request.key is None or request.key in {kept.key, *(login.key for login in kept.attached)}
+    if request.key is None:
+        return kept.key is None  # otherwise a password would do where the approval was behind a key
+    return request.key in {kept.key, *(login.key for login in kept.attached)}
 
 
 def _strength(methods: tuple[str, ...]) -> int:

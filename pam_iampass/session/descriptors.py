@@ -11,10 +11,11 @@ import re
 import select
 import socket
 import threading
+from collections import deque
 from dataclasses import dataclass
 
-#: How long systemd may take to accept a message. Seconds.
-PATIENCE = 1.0
+#: How soon systemd is told again what its socket had no room for. Seconds.
+AGAIN = 0.05
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START
 _NAME = re.compile(r"([0-9a-f]{32})\.([1-9][0-9]{0,9})", re.ASCII)
 
@@ -50,6 +51,7 @@ class Descriptors:
         self._epoll.register(self._awake, select.EPOLLIN)
         self._processes: dict[int, Process] = {}
         self._by_process: dict[Process, int] = {}
+        self._untold: deque[tuple[str, Process | None]] = deque()
 
     def add(self, process: Process, pidfd: int, *, stored: bool = False) -> None:
         """Watch a process. Takes over `pidfd`. `stored` is whether systemd has it already."""
@@ -59,7 +61,7 @@ class Descriptors:
             self._epoll.register(pidfd, select.EPOLLIN)
         if process.attached and not stored:
             # FDPOLL=0: systemd would drop the descriptor when the process ends.
-            self._notify(f"FDSTORE=1\nFDPOLL=0\nFDNAME={process.name}", [pidfd])
+            self._notify(f"FDSTORE=1\nFDPOLL=0\nFDNAME={process.name}", process)
 
     def remove(self, process: Process) -> None:
         """Watch a process no longer."""
@@ -84,7 +86,7 @@ class Descriptors:
 
     def discard(self, name: str) -> None:
         """Have systemd close a descriptor in its store."""
-        self._notify(f"FDSTOREREMOVE=1\nFDNAME={name}", [])
+        self._notify(f"FDSTOREREMOVE=1\nFDNAME={name}")
 
     def wake(self) -> None:
         """Make `wait` return."""
@@ -93,7 +95,8 @@ class Descriptors:
 
     def wait(self, seconds: float) -> list[Process]:
         """The processes that have ended, as soon as there are any, or after `seconds`. They are watched no longer."""
-        ready = [descriptor for descriptor, _event in self._epoll.poll(seconds)]
+        self._tell()
+        ready = [event[0] for event in self._epoll.poll(min(seconds, AGAIN) if self._untold else seconds)]
         if self._awake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._awake, 4096)
@@ -111,16 +114,26 @@ class Descriptors:
             del self._by_process[self._processes.pop(descriptor)]
             os.close(descriptor)
 
-    def _notify(self, state: str, descriptors: list[int]) -> None:
-        if not self._systemd:
+    def _notify(self, state: str, process: Process | None = None) -> None:
+        """Tell systemd, with the descriptor of `process` if it is still watched then."""
+        if self._systemd:
+            self._untold.append((state, process))
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell systemd what it does not know yet, without waiting: any user can fill its socket."""
+        if not self._untold:
             return
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.settimeout(PATIENCE)
+        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
+        with contextlib.suppress(OSError), self._lock, socket.socket(socket.AF_UNIX, kind) as sender:
             sender.connect(self._systemd)
-            if descriptors:
-                socket.send_fds(sender, [state.encode()], descriptors)
-            else:
-                sender.send(state.encode())
+            while self._untold:
+                state, process = self._untold[0]
+                if process is None:
+                    sender.send(state.encode())
+                elif process in self._by_process:
+                    socket.send_fds(sender, [state.encode()], [self._by_process[process]])
+                self._untold.popleft()
 
 
 def _is_readable(descriptor: int) -> bool:

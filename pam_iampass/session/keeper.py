@@ -63,10 +63,10 @@ class KeptSessions:
         Takes over `application`.
         """
         registry = self._registry
-        if application is not None:
-            self._descriptors.add(Process(ident, pid, attached=False), application)
         now, since = registry.clock(), registry.wall_clock()
         registry.change(ident, lambda kept: life.approved(kept, now, since, key))
+        if application is not None:
+            self._descriptors.add(Process(ident, pid, attached=False), application)
 
     def drop(self, ident: str) -> None:
         """The login was not approved, and has ended its session itself."""
@@ -124,12 +124,13 @@ class KeptSessions:
         except (IampassError, PamIampassError, ValueError):
             return False
         with registry.lock:
-            if not active and not entry.busy:
+            if not active and not entry.busy and entry.suspect is None:
                 entry.poll_at = registry.clock()
                 registry.schedule(entry)
             before = entry.kept.covered
-            if active:
-                registry.change(entry.kept.id, lambda kept: life.covered(kept, registry.wall_clock()))
+            if active and candidate.holds(entry.kept):
+                now, connection = registry.wall_clock(), candidate.connection
+                registry.change(entry.kept.id, lambda kept: life.covered(kept, now, connection=connection))
             return entry.kept.covered > before
 
     # The process

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 import json
 import re
 import secrets
@@ -28,6 +29,11 @@ def new_id() -> str:
 def is_id(text: str) -> bool:
     """Whether the text can be the id of a session."""
     return _ID.fullmatch(text) is not None
+
+
+def token_digest(token: str) -> str:
+    """What a session remembers of a user's token: enough to tell it from another."""
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 class State(enum.Enum):
@@ -130,6 +136,10 @@ class KeptSession:
     """When the phone approved it, in seconds since boot; 0 while it has not."""
     since: float
     """The same as Unix time, for people."""
+    token: str = ""
+    """A digest of the token of the phone that approved it (`token_digest`)."""
+    awaited: int = 0
+    """How many logins may still be attached: one for the approval, one for each further connection that it covered."""
     attached: tuple[StoredLogin, ...] = ()
     status: str = ""
     """The last status that IAMPASS reported."""

@@ -26,6 +26,7 @@ _WHAT = {
     Verb.UNLOCK: "its logins are unlocked",
     Verb.REVOKE: "it covers nothing any more",
 }
+_NEVER_OPENED = (EndCause.LOGIN, EndCause.NOT_OPENED, EndCause.NOT_APPROVED)
 _ENDED = {
     EndCause.LOGIN: "the login is over",
     EndCause.NOT_OPENED: "no login session was opened after the approval",
@@ -53,7 +54,8 @@ def approved(kept: KeptSession, now: float, since: float, key: str | None) -> St
     """The phone has approved the login, `now` in seconds since boot, `since` in Unix time."""
     if kept.state is not State.ASKED:
         return Step(kept)
-    return Step(replace(kept, state=State.APPROVED, approved=now, since=since, status_since=since, key=key))
+    kept = replace(kept, approved=now, since=since, status_since=since, key=key)
+    return Step(replace(kept, state=State.APPROVED, awaited=1))
 
 
 def not_approved(kept: KeptSession) -> Step:
@@ -62,15 +64,15 @@ def not_approved(kept: KeptSession) -> Step:
 
 
 def opened(kept: KeptSession, login: StoredLogin) -> Step:
-    """A login session was opened, and is attached. Where the session has been ended meanwhile, so is the login."""
-    if kept.state is State.ASKED or kept.ended_by in (
-        EndCause.LOGIN,
-        EndCause.NOT_OPENED,
-        EndCause.NOT_APPROVED,
-    ):
-        return Step(kept)
+    """A login session was opened, and is attached. Where the session has been ended meanwhile, so is the login.
+
+    The id is known to all users of the machine: it opens as many logins as were approved or covered, and no more.
+    """
     others = tuple(each for each in kept.attached if each.pid != login.pid)
-    kept = replace(kept, attached=(*others, login))
+    awaited = kept.awaited - (len(others) == len(kept.attached))
+    if awaited < 0 or login.service != kept.service or kept.ended_by in _NEVER_OPENED:
+        return Step(kept)
+    kept = replace(kept, attached=(*others, login), awaited=awaited)
     if kept.state is State.ENDING:
         return Step(_enforcing(kept))
     if kept.away:
@@ -144,11 +146,12 @@ def closed(kept: KeptSession, status: str, since: float) -> Step:
     return _ended(replace(_reported(kept, status, since), told=True), EndCause.PHONE, f" (status {status})")
 
 
-def covered(kept: KeptSession, now: float) -> Step:
-    """It has covered a login, `now` in Unix time."""
+def covered(kept: KeptSession, now: float, *, connection: bool) -> Step:
+    """It has covered a login, `now` in Unix time, which is attached if it is a further connection."""
     if kept.revoked or kept.state not in (State.APPROVED, State.OPEN):
         return Step(kept)
-    return Step(replace(kept, covered=kept.covered + 1, last_covered=now))
+    awaited = kept.awaited + connection
+    return Step(replace(kept, covered=kept.covered + 1, last_covered=now, awaited=awaited))
 
 
 def told(kept: KeptSession) -> Step:

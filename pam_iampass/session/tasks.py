@@ -144,11 +144,15 @@ class Tasks:
         interval = min(ENFORCE_INTERVAL * 2**entry.enforcements, LONGEST_ENFORCE_INTERVAL)
         entry.enforcements += 1
         entry.enforce_at = registry.clock() + interval
+        logins = f"session {kept.id} of {kept.user}"
+        if reply.result is Result.NOTHING and entry.kept.attached:
+            goes_on = "unless they have just ended, they go on"
+            registry.journal.note(f"the enforcer knows no login of {logins}: {goes_on}", WARNING)
         if reply.result is not Result.FAILED:
             anything = reply.result is Result.DONE
             registry.change(kept.id, lambda each: life.enforced(each, verb, anything=anything))
         elif entry.enforcements == 1:
-            text = f"the enforcer could not {verb.value} the logins of session {kept.id} of {kept.user}"
+            text = f"the enforcer could not {verb.value} the logins of {logins}"
             registry.journal.note(f"{text}: {reply.problem}. It is asked again", WARNING)
 
 

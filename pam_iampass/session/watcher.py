@@ -56,7 +56,10 @@ class Watcher:
             self._descriptors.remove_all(entry.kept.id)
         if self._thread is None and self._registry.entries and self._stop_at is None:
             self._thread = threading.Thread(target=self._run, daemon=True, name="sessions")
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # out of threads: the next change tries again
+                self._thread = None
         self._descriptors.wake()
 
     def _run(self) -> None:

@@ -13,11 +13,11 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 class ConnectProxy:
     """`heads` are the requests that reached it. `target` is where a tunnel leads, whatever was asked for."""
 
-    def __init__(self, target: tuple[str, int], answer: bytes, hang: bool) -> None:
+    def __init__(self, target: tuple[str, int], answer: bytes, hang: bool, port: int) -> None:
         self.heads: list[str] = []
         self._target, self._answer, self._hang = target, answer, hang
         self._closing = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -76,9 +76,13 @@ def _pass_on(source: socket.socket, sink: socket.socket) -> None:
 
 @contextmanager
 def connect_proxy(
-    target: tuple[str, int] = ("127.0.0.1", 9), answer: bytes = ESTABLISHED, *, hang: bool = False
+    target: tuple[str, int] = ("127.0.0.1", 9),
+    answer: bytes = ESTABLISHED,
+    *,
+    hang: bool = False,
+    port: int = 0,
 ) -> Iterator[ConnectProxy]:
-    proxy = ConnectProxy(target, answer, hang)
+    proxy = ConnectProxy(target, answer, hang, port)
     try:
         yield proxy
     finally:

@@ -19,7 +19,7 @@ KEY = ("-i", "/root/key")
 
 
 class People:
-    """Whoever logs in to `machine`."""
+    """The users who log in to `machine`."""
 
     def __init__(self, machine: Booted) -> None:
         self.machine = machine

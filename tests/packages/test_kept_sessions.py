@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.packages.administrator import PACKAGES, Administrator, newer
+from tests.packages.administrator import NAMES, PACKAGES, Administrator, newer
 from tests.packages.booted import PATIENCE, Booted
 from tests.packages.people import People, press_enter
 from tests.support.terminal import Terminal
@@ -37,7 +37,8 @@ def log_in(people: People) -> Terminal:
     login = people.ssh("alice", "sleep 1000")
     press_enter(login)
     people.phone.approve("alice")
-    wait_until(lambda: [each["state"] for each in kept(people.machine)] == ["open"])
+    # The first login starts the user's systemd, for which pam_systemd waits.
+    wait_until(lambda: [each["state"] for each in kept(people.machine)] == ["open"], 3 * PATIENCE)
     return login
 
 
@@ -83,9 +84,8 @@ def test_no_session_is_lost_when_the_agent_ends(
         machine.run("systemctl", "stop", AGENT)
         machine.run("systemctl", "start", AGENT)
     else:
-        packages = [
-            newer(each, tmp_path, "9") for each in PACKAGES.glob("*.deb") if "dbgsym" not in each.name
-        ]
+        found = [package for name in NAMES for package in PACKAGES.glob(f"{name}_*.deb")]
+        packages = [newer(package, tmp_path, "9") for package in found]
         ready.install(*packages)
     wait_until(lambda: machine.run("systemctl", "show", "-P", "MainPID", AGENT).stdout not in ("0\n", before))
     wait_until(lambda: stored(machine) == "1")

@@ -19,16 +19,12 @@ AGENT = "pam-iampass-agent.service"
 SETTINGS = "{keep: true, check: 2s, when_away: end, covers: {services: [iampass-sudo], for: 15m}}"
 #: `check` a few times.
 SEVERAL_CHECKS = 8.0
-SANDBOX_LOG = "/var/log/sandbox.log"
 Found = TypeVar("Found")
 
 
 @pytest.fixture(scope="module")
 def ready(machine: Booted, administrator: Administrator) -> Administrator:
     """sshd and sudo ask the phone, and keep what it approves."""
-    # At a shutdown the sandbox goes last, and what it has said stays.
-    drop_in = f"[Unit]\nBefore={AGENT}\n[Service]\nExecStopPost=cp /run/sandbox.log {SANDBOX_LOG}\n"
-    machine.write("/etc/systemd/system/sandbox.service.d/test.conf", drop_in)
     administrator.start_iampass()
     administrator.configure(session=SETTINGS)
     administrator.set_up("sshd", "sudo", "--quiet")
@@ -129,10 +125,7 @@ def test_one_approval_for_ssh_and_sudo_and_the_login_ends_when_the_person_walks_
     assert other.lives()
     assert "no longer near" not in other.terminal.shown
     assert [each["id"] for each in sessions(machine)] == [other.id]
-    told = machine.run(
-        "journalctl", "-x", "-q", f"--after-cursor={cursor}", "IAMPASS_EVENT=session_ended"
-    ).stdout
-    assert "the phone is no longer near" in told
+    assert "the phone is no longer near" in machine.explained(cursor)
 
 
 def test_a_login_ends_when_its_session_is_ended_on_the_phone(
@@ -153,10 +146,10 @@ def test_without_the_network_nothing_happens_to_anybody(
     machine: Booted, ready: Administrator, people: People, cursor: str
 ) -> None:
     login = Login(machine, people)
-    machine.run("systemctl", "kill", "-s", "STOP", "sandbox")  # packets get no answer
+    machine.run("systemctl", "kill", "--kill-whom=main", "-s", "STOP", "sandbox")  # packets get no answer
     time.sleep(SEVERAL_CHECKS)
     assert login.lives()
-    machine.run("systemctl", "kill", "-s", "CONT", "sandbox")
+    machine.run("systemctl", "kill", "--kill-whom=main", "-s", "CONT", "sandbox")
     ready.stop_iampass()  # connections are refused
     time.sleep(SEVERAL_CHECKS)
     assert login.lives()
@@ -168,8 +161,6 @@ def test_without_the_network_nothing_happens_to_anybody(
     people.phone.approve("alice")
     login.terminal.expect("In as root.")
     assert records(machine, cursor, login.id) == ["approved", "session_opened"]
-    login.terminal.sendline("exit")
-    login.terminal.finish()
 
 
 def test_a_session_covers_sudo_also_after_the_agent_was_killed(
@@ -178,11 +169,12 @@ def test_a_session_covers_sudo_also_after_the_agent_was_killed(
     login = Login(machine, people)
     machine.run("systemctl", "restart", AGENT)
     assert login.lives()
-    machine.run("systemctl", "kill", "-s", "KILL", AGENT)
+    machine.run("systemctl", "kill", "--kill-whom=main", "-s", "KILL", AGENT)
     login.sudo()
     login.terminal.expect("In as root.")
     assert people.phone.requests() == []
     assert [(each["id"], each["covered"]) for each in sessions(machine)] == [(login.id, 1)]
+    login.terminal.expect(r"\$ ")
     login.terminal.sendline("exit")
     login.terminal.finish()
     wait_for(lambda: ended(machine, people, login), "the session ends", 10)
@@ -235,8 +227,6 @@ def test_away_can_revoke_instead_and_sudo_asks_the_phone_again(
     type_password(login.terminal)
     people.phone.approve("alice")
     login.terminal.expect("In as root.")
-    login.terminal.sendline("exit")
-    login.terminal.finish()
 
 
 def test_the_enforcer_is_confined(machine: Booted, ready: Administrator) -> None:
@@ -249,15 +239,3 @@ def test_the_enforcer_is_confined(machine: Booted, ready: Administrator) -> None
         machine.run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "pam-iampass*").stdout
         == ""
     )
-
-
-def test_a_shutdown_ends_the_sessions(
-    machine: Booted, ready: Administrator, people: People, cursor: str
-) -> None:
-    login = Login(machine, people)
-    try:
-        machine.shut_down()
-    finally:
-        print((machine.folder / "console").read_text())
-    log = (machine.var / SANDBOX_LOG.removeprefix("/var/")).read_text()
-    assert re.search(rf" ended +\S+ +#{login.number} +by client", log), log

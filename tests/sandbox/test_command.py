@@ -71,7 +71,7 @@ class Running:
 
 
 def caller_of(url: str, state: Path) -> Caller:
-    """A caller that knows what somebody knows who pasted the configuration."""
+    """A caller that knows only what the pasted configuration says."""
     known = SimpleNamespace(
         url=url,
         port=int(url.rpartition(":")[2]),

@@ -30,7 +30,7 @@ class RunningAgent:
         self.process = subprocess.Popen(
             [*listen, *AS_IAMPASS, *COMMAND], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not SOCKET.exists() and time.monotonic() < until:
             time.sleep(0.02)
         SOCKET.chmod(0o600)

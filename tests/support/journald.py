@@ -44,7 +44,7 @@ class Journald:
         """Start it and wait until it takes records."""
         SOCKET.parent.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen([DAEMON], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not SOCKET.exists() and time.monotonic() < until:
             time.sleep(0.02)
         assert SOCKET.exists(), "journald did not start"
@@ -53,7 +53,7 @@ class Journald:
         """Stop it; its sockets go too."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
         for path in SOCKET.parent.iterdir():
             if path.is_socket():
@@ -97,7 +97,7 @@ class Journald:
         return self._read(*(["--after-cursor", after] if after else []))
 
     def wait_for(
-        self, after: str, count: int = 1, timeout: float = 5.0, **fields: str
+        self, after: str, count: int = 1, timeout: float = 60.0, **fields: str
     ) -> list[dict[str, Any]]:
         """The records, once there are `count` of them."""
         until = time.monotonic() + timeout

@@ -32,6 +32,8 @@ from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
 
 PATIENCE = 20.0
+#: How fast the keeper's time goes by: nobody waits for a poll every 2 s.
+SPEED = 5.0
 #: The program of a login session: it opens it, says so, and ends with its standard input.
 OPENS = """
 import socket, sys
@@ -81,6 +83,7 @@ class Keeping:
         """What the enforcer was asked for."""
         self.result = Result.DONE
         self.logins: list[LoginSession] = []
+        self._began = since_boot()
         self.ahead = 0.0
         """Seconds that the machine's clocks are ahead."""
         self._listener = socket.socket(socket.AF_UNIX)
@@ -91,7 +94,7 @@ class Keeping:
     def start(self, descriptors: dict[str, int] | None = None) -> None:
         """Start the agent. `descriptors` are those that systemd has kept."""
         journal = Journal(self.world.records)
-        self.registry = Registry(self.store, journal, clock=lambda: since_boot() + self.ahead)
+        self.registry = Registry(self.store, journal, clock=self._clock)
         context = SharedContext(lambda: self.agent.pending, self.world.dirs)
         self.sessions = KeptSessions(
             self.registry, context.connect, ask=self._enforce, descriptors=Descriptors("")
@@ -108,6 +111,9 @@ class Keeping:
         self.sessions.start(descriptors or {})
         self._thread = threading.Thread(target=self.agent.run, args=(lambda: None, 0.2))
         self._thread.start()
+
+    def _clock(self) -> float:
+        return self._began + (since_boot() - self._began) * SPEED + self.ahead
 
     def stop(self) -> None:
         self.agent.stop()
@@ -162,7 +168,8 @@ class Keeping:
     # What is seen
 
     def kept(self, session: str) -> KeptSession | None:
-        entry = self.registry.entries.get(session)
+        with self.registry.lock:
+            entry = self.registry.entries.get(session)
         return None if entry is None else entry.kept
 
     def wait_until_forgotten(self, session: str) -> None:

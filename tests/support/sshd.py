@@ -87,7 +87,7 @@ class Sshd:
         for option in options:
             command += ["-o", option]
         self._process = subprocess.Popen(command)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while time.monotonic() < until:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -98,7 +98,7 @@ class Sshd:
     def __exit__(self, *_exc: object) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(60)
 
     def restart(self) -> None:
         """Restart it on another port."""
@@ -136,6 +136,6 @@ class Sshd:
         """The ssh command that logs in as `user`."""
         return ["ssh", *self.options(*options), f"{user}@127.0.0.1", *remote]
 
-    def login(self, user: str, *remote: str, options: tuple[str, ...] = (), timeout: float = 30) -> Login:
+    def login(self, user: str, *remote: str, options: tuple[str, ...] = (), timeout: float = 90) -> Login:
         """Log in as `user` in a terminal."""
         return Login(self.command(user, *remote, options=options), timeout)

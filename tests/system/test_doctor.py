@@ -423,6 +423,7 @@ OURS, UNIX, PERMIT = (
 DOOR = f"pam_python.so {LIBEXEC}/pam_iampass.py"
 METHODS = "AuthenticationMethods publickey,keyboard-interactive:pam"
 SHIPPED_KEY, SHIPPED_SUDO = PAM / "iampass-sshd", PAM / "iampass-sudo"
+OUR_SESSION = "session    optional     pam_iampass.so"
 DEMAND = " first_factor=publickey"
 
 
@@ -670,6 +671,9 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "way-in-other-services": lambda clinic: (PAM / "ftpd").write_text(f"{UNIX}\n"),
     "doas-no-password": doas_without_a_password,
     "stack-unprivileged": lambda clinic: (PAM / "swaylock").write_text(f"{UNIX}\n{OURS}\n{PERMIT}\n"),
+    "session-line-missing": edit(SHIPPED_SUDO, f"{OUR_SESSION}\n", ""),
+    "session-line-early": edit(SHIPPED_KEY, OUR_SESSION, f"{OUR_SESSION}\nsession optional pam_systemd.so"),
+    "enforcer-off": lambda clinic: clinic.machine.change(session="{keep: true}"),
     "lockout-you": no_phone_for_me,
     "lockout-root": no_token_for_root,
     "lockout-no-way-back": nobody_exempt,
@@ -695,6 +699,7 @@ TOGETHER = {
     ),
     "sshd": ("sshd-grace-short", "sshd-root-refused", "pam-python-needless", "sshd-stale"),
     "selinux": ("selinux-boolean-off", "selinux-label"),
+    "sessions": ("session-line-missing", "session-line-early", "enforcer-off"),
     "users": ("configuration-warning", "stack-no-auth", "no-device", "previous-secret-left", "clock-off"),
 }
 """Kinds of finding that do not hide each other, by subject: one report is to find all of them."""
@@ -779,7 +784,7 @@ def test_files_are_looked_for_where_libpam_looks(clinic: Clinic) -> None:
 
 
 def passes(service: str) -> bool:
-    """Whether libpam lets somebody in through a service."""
+    """Whether libpam lets a user in through a service."""
     done = subprocess.run(["pamtester", service, "alice", "authenticate"], check=False, capture_output=True)
     return done.returncode == 0
 

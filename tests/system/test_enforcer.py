@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.enforcer.protocol import Reason, Reply, Request, Result, Verb, receive_line
-from tests.support.installation import Installation
+from tests.support.installation import ROOT, Installation
 from tests.support.logins import LOGINS, READY, LoginSession, started, write
 from tests.support.world import PATIENCE, wait_until
 
@@ -106,6 +107,16 @@ def test_a_process_that_heeds_no_signal_is_killed(session: str) -> None:
     assert login.process.wait(PATIENCE) == -signal.SIGKILL
 
 
+def test_a_process_that_its_user_has_stopped_ends_what_it_has_started(session: str) -> None:
+    # As su does: it ends its shell on SIGTERM, and its caller can stop it.
+    script = f"sleep 1000 & trap 'kill $!; exit 3' TERM; echo {READY}; kill -STOP $$; wait"
+    login = LoginSession("alice", script)
+    wait_until(lambda: " T " in Path(f"/proc/{login.process.pid}/stat").read_text(), "it has not stopped")
+    login.register(session)
+    assert ask(Verb.END, session) == DONE
+    assert login.process.wait(PATIENCE) == 3
+
+
 def test_a_login_that_ends_meanwhile_is_not_waited_for(session: str) -> None:
     login = LoginSession("alice", f"echo {READY}; read line; exit 0")
     login.register(session)
@@ -185,6 +196,24 @@ def test_a_graphical_session_is_locked_and_unlocked(session: str) -> None:
         assert (ask(Verb.LOCK, session), ask(Verb.UNLOCK, session)) == (DONE, DONE)
         assert calls.read_text().splitlines() == expected
         assert (SUDO / "alice").exists() == (kind == "wayland")
+    login.kill()
+
+
+@pytest.mark.usefixtures("no_loginctl")
+def test_a_screen_that_the_person_locked_is_not_unlocked(session: str) -> None:
+    login = LoginSession("alice")
+    login.register(session, xdg_session="c3")
+    shown = f"Leader={login.process.pid}\\nType=wayland\\nLockedHint="
+    calls = loginctl(shown + "yes\\n")
+    assert ask(Verb.UNLOCK, session, Reason.BACK) == DONE
+    assert (ask(Verb.LOCK, session), ask(Verb.UNLOCK, session, Reason.BACK)) == (DONE, DONE)
+    assert calls.read_text().splitlines() == ["lock-session --no-pager -- c3"]
+    loginctl(shown + "no\\n")
+    assert ask(Verb.LOCK, session) == DONE
+    loginctl(shown + "yes\\n")
+    for _ in range(2):  # what it has locked, it unlocks once
+        assert ask(Verb.UNLOCK, session, Reason.BACK) == DONE
+    assert calls.read_text().splitlines() == ["unlock-session --no-pager -- c3"]
     login.kill()
 
 
@@ -312,6 +341,26 @@ def test_a_process_id_that_was_used_again_is_another_process(session: str) -> No
     assert ask(Verb.END, session) == NOTHING
     assert login.runs()
     assert not file.exists()
+    login.kill()
+
+
+def test_a_login_that_proc_hides_is_not_taken_for_one_that_is_over(session: str) -> None:
+    login = LoginSession("alice")
+    file = login.register(session)
+    group = str(pwd.getpwnam("bob").pw_gid)  # not the enforcer's, as where /proc is mounted with gid=proc
+    asks = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from pam_iampass.enforcer.actions import Enforcer
+from pam_iampass.enforcer.protocol import Request
+print(Enforcer().carry_out(Request.decode(b"end {session} closed\\n")).encode().decode())
+"""
+    hides = 'mount -t proc -o hidepid=2,gid="$0" proc /proc && exec setpriv "$@"'
+    rights = ["--bounding-set=-all,+kill,+dac_override", "--inh-caps=-all"]  # those of the service
+    command = ["unshare", "--mount", "sh", "-c", hides, group, *rights, sys.executable, "-c", asks]
+    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
+    assert told.startswith(f"failed: /proc does not show process {login.process.pid}")
+    assert (login.runs(), file.exists()) == (True, True)
     login.kill()
 
 

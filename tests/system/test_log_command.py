@@ -117,6 +117,8 @@ def test_json_says_the_same() -> None:
         "result": "denied",
         "elapsed_ms": 60000,
         "reason": "",
+        "session": "",
+        "event": "",
         "uid": pwd.getpwnam("iampass").pw_uid,
         "verified": True,
     }

@@ -1,4 +1,4 @@
-"""Root makes the machine use a sandbox, whose folder belongs to somebody who may not be trusted."""
+"""Root makes the machine use a sandbox, whose folder belongs to a user who may not be trusted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def etc(machine: Installation) -> Iterator[Path]:
 
 @pytest.fixture
 def folder(etc: Path) -> Iterator[Path]:
-    """The folder of a sandbox of alice's, which knows alice and somebody without an account."""
+    """The folder of a sandbox of alice's, which knows alice and a user without an account."""
     made = Path("/var/lib/sandbox-of-alice")
     with Sandbox(state=made) as sandbox:
         for user in ("alice", "nobody-here", "no/name"):

@@ -19,7 +19,7 @@ READY = "ready> "
 
 @pytest.fixture(autouse=True)
 def _table(machine: Installation, sandbox: Sandbox) -> None:
-    """Somebody in the table who has no account."""
+    """A user in the table who has no account."""
     machine.configure(sandbox)
     machine.write_users("zaphod: z1\n")
 

@@ -162,7 +162,7 @@ def test_no_account_of_this_machine_is_denied_before_any_prompt(world: Setting) 
 def test_unlisted_users_go_as_the_policy_says_and_never_by_success(
     world: Setting, policy: str, code: int
 ) -> None:
-    world.write("users.yaml", "somebody-else: token\n")
+    world.write("users.yaml", "another-user: token\n")
     world.configure(unlisted_users=policy)
     told = world.login(ssh_auth_info="") if policy == "ignore" else world.login()
     assert told.code == code
@@ -173,13 +173,13 @@ def test_unlisted_users_go_as_the_policy_says_and_never_by_success(
 
 def test_a_template_makes_the_token_of_an_unlisted_user(world: Setting) -> None:
     world.sandbox.add_user(f"{ME}@example.com", device=True)
-    world.write("users.yaml", "somebody-else: token\n")
+    world.write("users.yaml", "another-user: token\n")
     world.configure(unlisted_users='"{user}@example.com"')
     assert world.login().code == PamCode.SUCCESS
 
 
 def test_a_token_that_a_template_makes_is_checked(world: Setting) -> None:
-    world.write("users.yaml", "somebody-else: token\n")
+    world.write("users.yaml", "another-user: token\n")
     world.configure(unlisted_users='"' + "x" * 254 + '{user}"', unavailable="ignore")
     assert world.login().code == PamCode.ABORT
     assert world.outcome() == ("misconfigured", "denied")

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from pam_iampass.sandbox import Sandbox
 from tests.support.needs import declare
 from tests.support.terminal import Terminal
-from tests.vm.machine import SELINUX, Machine
-from tests.vm.site import PORT, Site
+from tests.vm.machine import APPARMOR, Machine, switched_on
+from tests.vm.site import AGENT, PORT, Site
 
 
 @pytest.fixture(scope="module")
-def vm(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """A fresh machine, switched on; KERNEL of the module says with which policy."""
-    assert os.environ.get("VM_IMAGE"), "run this through `make test-vm`"
-    machine = Machine(Path(os.environ["VM_IMAGE"]))
-    try:
-        machine.boot(getattr(request.module, "KERNEL", SELINUX))
-        yield machine
-    finally:
-        machine.close()
+def vm() -> Iterator[Machine]:
+    """A fresh machine, switched on, with AppArmor as Debian enables it."""
+    yield from switched_on(APPARMOR)
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +32,7 @@ def site(vm: Machine, iampass: Sandbox) -> Site:
     """The machine with settings; nothing asks the phone yet."""
     site = Site(vm, iampass)
     site.configure()
+    vm.run("systemctl", "start", AGENT)  # which takes longer here than a login waits for it
     return site
 
 

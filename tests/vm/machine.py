@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Machine:
 
     # Power
 
-    def boot(self, options: str = SELINUX) -> None:
+    def boot(self, options: str = APPARMOR) -> None:
         """Switch on, and wait until everything that starts at boot has."""
         self._qemu = Qemu(self._image, self.folder / "disk", options)
         wait_for(self._connected, "the machine starts its sshd", pause=1.0)
@@ -61,7 +62,7 @@ class Machine:
         )
         return done.returncode == 0
 
-    def reboot(self, options: str = SELINUX) -> None:
+    def reboot(self, options: str = APPARMOR) -> None:
         """Down in good order, and up again."""
         self.run("systemctl", "reboot", check=False)
         self.qemu.wait_for_end()
@@ -141,3 +142,14 @@ class Machine:
         self.run("journalctl", "--sync")
         command = ["journalctl", "--no-pager", "-q", "-o", "json", f"--after-cursor={cursor}"]
         return [json.loads(line) for line in self.run(*command).stdout.splitlines()]
+
+
+def switched_on(kernel: str) -> Iterator[Machine]:
+    """A fresh machine with these options of the kernel; at the end nothing of it is left."""
+    assert os.environ.get("VM_IMAGE"), "run this through `make test-vm`"
+    machine = Machine(Path(os.environ["VM_IMAGE"]))
+    try:
+        machine.boot(kernel)
+        yield machine
+    finally:
+        machine.close()

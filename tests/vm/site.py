@@ -10,6 +10,7 @@ from tests.vm.machine import Machine
 from tests.vm.qemu import PATIENCE
 
 PORT = 8443
+AGENT = "pam-iampass-agent"
 PEOPLE = ("alice", "bob", "dave")
 
 

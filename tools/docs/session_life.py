@@ -38,7 +38,7 @@ BASE = KeptSession(
 #: A session in each state, by its name.
 STATES = {
     "asked": BASE,
-    "approved": replace(BASE, state=State.APPROVED, approved=2.0),
+    "approved": replace(BASE, state=State.APPROVED, approved=2.0, awaited=1),
     "open": replace(BASE, state=State.OPEN, approved=2.0, attached=(LOGIN,), status="active"),
     "away": replace(
         BASE, state=State.OPEN, approved=2.0, attached=(LOGIN,), status="walkaway", away=True, revoked=True
@@ -67,12 +67,19 @@ def _back(kept: KeptSession) -> life.Step:
     return life.active(replace(kept, rules=rules, locked=kept.away), 3.0)
 
 
+def _awaited(kept: KeptSession) -> KeptSession:
+    return replace(kept, awaited=0 if kept.state is State.ASKED else 1)
+
+
 #: Every event, by its description.
 EVENTS: dict[str, Event] = {
     "the phone approves": lambda kept: life.approved(kept, 2.0, 2.0, None),
     "the phone does not approve, or the agent was restarted": life.not_approved,
     "no login session is opened, or the application ends": life.not_opened,
-    "a login session is opened": lambda kept: life.opened(kept, replace(LOGIN, pid=2)),
+    "a login session is opened": lambda kept: life.opened(_awaited(kept), replace(LOGIN, pid=2)),
+    "the same, of a login that was neither approved nor covered": lambda kept: life.opened(
+        replace(kept, awaited=0), replace(LOGIN, pid=2)
+    ),
     "an attached login is over, not the last": lambda kept: life.login_over(
         replace(kept, attached=(*kept.attached, replace(LOGIN, pid=3))) if kept.attached else kept, 3
     ),
@@ -93,7 +100,7 @@ EVENTS: dict[str, Event] = {
     ),
     "`longest` is over, `when_closed: end`": life.longest,
     "an administrator ends it, `when_closed: end`": life.administrator,
-    "it covers a login": lambda kept: life.covered(kept, 3.0),
+    "it covers a login": lambda kept: life.covered(kept, 3.0, connection=False),
     "IAMPASS has been told": life.told,
     "the enforcer has ended the logins": lambda kept: life.enforced(kept, Verb.END, anything=True),
     "the enforcer knows no such login": lambda kept: life.enforced(kept, Verb.END, anything=False),

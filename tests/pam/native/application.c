@@ -24,7 +24,7 @@ static unsigned int pause_ms;
 static bool small_buffers;
 static volatile sig_atomic_t alarms, children;
 
-/* In place of libc's: a socket that takes little before somebody reads. */
+/* In place of libc's: a socket that takes little before anything is read. */
 int socket(int domain, int type, int protocol)
 {
     int made = (int)syscall(SYS_socket, domain, type, protocol), size = 1;

@@ -43,7 +43,7 @@ def finish(logins: Logins) -> None:
 
 
 def all_wait(stage: Stage) -> Logins:
-    """Somebody waits in sudo and somebody else in su."""
+    """One user waits in sudo and another in su."""
     cases = [(program, stage.guest()) for program in PROGRAMS]
     with ThreadPoolExecutor(len(cases)) as pool:
         terminals = list(pool.map(lambda case: waiting(*case), cases))

@@ -30,7 +30,7 @@ def stage(stage_without_agent: Stage) -> Stage:
 
 
 def listens(path: Path) -> bool:
-    """Whether somebody accepts connections there."""
+    """Whether a process accepts connections there."""
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
 

@@ -32,11 +32,11 @@ ELSEWHERE = [
 
 @dataclass(frozen=True)
 class Planted:
-    """A socket at which somebody says yes to everything."""
+    """A socket whose listener says yes to everything."""
 
     owner_of_listener: int
     change: Callable[[Path, Person], object]
-    """What is done to the folder of the socket, which is root's, once somebody listens."""
+    """What is done to the folder of the socket, which is root's, once it has a listener."""
     reason: str
     """What the door says about it."""
 
@@ -56,15 +56,15 @@ def _file(folder: Path, person: Person) -> None:
     (folder / "pam.sock").touch(0o600)
 
 
-ROOT, SOMEBODY = 0, GROUP_ID + 999
+ROOT, STRANGER = 0, GROUP_ID + 999
 FOLDER_NOT_ROOTS = "the folder of the agent's socket is not writable by root alone"
 SOCKET_NOT_ROOTS = "the agent's socket is not accessible to root alone"
 PEER_NOT_ROOT = "the process that listens on the agent's socket is not root's"
 
 PLANTED = {
-    "a socket of another owner": Planted(SOMEBODY, lambda folder, person: None, SOCKET_NOT_ROOTS),
-    "a socket given to root, with somebody else at it": Planted(
-        SOMEBODY, lambda folder, person: os.chown(folder / "pam.sock", 0, 0), PEER_NOT_ROOT
+    "a socket of another owner": Planted(STRANGER, lambda folder, person: None, SOCKET_NOT_ROOTS),
+    "a socket given to root, with another user's listener": Planted(
+        STRANGER, lambda folder, person: os.chown(folder / "pam.sock", 0, 0), PEER_NOT_ROOT
     ),
     "a socket that others may connect to": Planted(
         ROOT, lambda folder, person: (folder / "pam.sock").chmod(0o666), SOCKET_NOT_ROOTS
@@ -76,7 +76,7 @@ PLANTED = {
         ROOT, lambda folder, person: os.chown(folder, person.uid, -1), FOLDER_NOT_ROOTS
     ),
     "a symbolic link to a socket": Planted(ROOT, _symbolic_link, SOCKET_NOT_ROOTS),
-    "a hard link to a socket of another owner": Planted(SOMEBODY, _hard_link, SOCKET_NOT_ROOTS),
+    "a hard link to a socket of another owner": Planted(STRANGER, _hard_link, SOCKET_NOT_ROOTS),
     "a file": Planted(
         ROOT,
         _file,

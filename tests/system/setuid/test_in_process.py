@@ -79,7 +79,7 @@ def traps(planted: Traps) -> Traps:
 
 @pytest.fixture
 def person(newcomers: Iterator[Person]) -> Person:
-    """Somebody."""
+    """A user."""
     return next(newcomers)
 
 

@@ -36,7 +36,7 @@ Logins = dict[tuple[str, str], tuple[Guest, Terminal]]
 
 @pytest.fixture(scope="module")
 def logins(sudo_and_su: Installation, stage: Stage) -> Logins:
-    """Somebody waits for each of them, so that they have the machine to themselves when they are measured."""
+    """A user waits for each of them; none is measured while another starts."""
     sudo_and_su.change(timeout="60s")
     wanted = [(program, interrupt) for program in PROGRAMS for interrupt in INTERRUPTS]
     guests = [stage.guest() for _ in wanted]

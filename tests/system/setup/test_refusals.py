@@ -20,7 +20,7 @@ DOOR = next(Path("/usr/lib").glob("*/security/pam_permit.so")).with_name("pam_ia
 
 @contextmanager
 def file(path: Path, text: str, mode: int = 0o644) -> Iterator[Path]:
-    """A file that somebody else has written."""
+    """A file that setup has not written."""
     kept = path.read_bytes() if path.exists() else None
     path.write_text(text)
     path.chmod(mode)

@@ -398,7 +398,7 @@ def test_a_file_that_is_torn_or_forged_denies_and_can_be_cleared(world: World, c
     world.play(RequestResult.APPROVED)
 
 
-@pytest.mark.parametrize("kind", ["link", "pipe", "open to others", "of somebody else", "too large"])
+@pytest.mark.parametrize("kind", ["link", "pipe", "open to others", "of another user", "too large"])
 def test_a_file_that_is_not_ours_is_refused(world: World, kind: str) -> None:
     if kind == "link":
         world.file.symlink_to("/etc/hostname")
@@ -407,7 +407,7 @@ def test_a_file_that_is_not_ours_is_refused(world: World, kind: str) -> None:
     else:
         world.file.write_bytes(b" " * (1024 * 1024 + 1 if kind == "too large" else 1))
         world.file.chmod(0o644 if kind == "open to others" else 0o600)
-        if kind == "of somebody else":
+        if kind == "of another user":
             os.chown(world.file, 1, 1)
     with pytest.raises(StateError):
         world.play(RequestResult.APPROVED)

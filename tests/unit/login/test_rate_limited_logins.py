@@ -324,14 +324,14 @@ def test_hanging_up_releases_the_lease_at_once(world: Setting) -> None:
 # State that cannot be used
 
 
-@pytest.fixture(params=["missing", "open to others", "of somebody else", "torn", "full"])
+@pytest.fixture(params=["missing", "open to others", "of another user", "torn", "full"])
 def broken(world: Setting, request: pytest.FixtureRequest) -> Iterator[Setting]:
     folder, stem = state(world), file_stem(ME)
     if request.param == "missing":
         folder.rmdir()
     elif request.param == "open to others":
         folder.chmod(0o755)
-    elif request.param == "of somebody else":
+    elif request.param == "of another user":
         os.chown(folder, 1, 1)
     elif request.param == "torn":
         (folder / f"{stem}.json").write_text('{"version": 1, "salt"')
@@ -362,7 +362,7 @@ def test_a_login_that_needs_no_state_asks_for_none(broken: Setting) -> None:
     broken.configure(exempt=f"{{users: [{ME}]}}")
     assert broken.login().code == PamCode.IGNORE
     broken.configure(unlisted_users="ignore")
-    broken.write("users.yaml", "somebody-else: token\n")
+    broken.write("users.yaml", "another-user: token\n")
     assert broken.login().code == PamCode.IGNORE
     broken.login(user="no-such-account")
     broken.login("first_factor=publickey")

@@ -84,14 +84,14 @@ def test_the_prompt_tells_neither_who_has_codes_nor_who_is_listed(world: Setting
     codes = world.dirs.recovery_codes(ME).renew()
     asked += [in_sshd(world, code).asked for code in codes]
     asked.append(in_sshd(world, "").asked)
-    world.write("users.yaml", "somebody-else: token\n")
+    world.write("users.yaml", "another-user: token\n")
     asked.append(in_sshd(world, "").asked)
     assert asked == [[PRESS_ENTER]] * 13
     assert world.records.fields[-1]["IAMPASS_OUTCOME"] == "unlisted"
 
 
 def test_a_code_of_a_user_who_is_no_longer_listed_is_not_looked_at(world: Setting, codes: list[str]) -> None:
-    world.write("users.yaml", "somebody-else: token\n")
+    world.write("users.yaml", "another-user: token\n")
     assert in_sshd(world, codes[0]).code == PamCode.MAXTRIES
     assert world.outcome() == ("unlisted", "denied")
     assert left(world) == 10

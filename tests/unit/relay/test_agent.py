@@ -91,7 +91,7 @@ def test_a_ca_file_without_certificates_is_a_wrong_configuration(agent: Running)
 
 def test_the_user_table_is_read_anew_when_it_changes(agent: Running) -> None:
     assert agent.login().code == PamCode.SUCCESS
-    agent.world.write("users.yaml", "somebody-else: token\n")
+    agent.world.write("users.yaml", "another-user: token\n")
     assert agent.login().code == PamCode.ABORT
     assert outcomes(agent.world) == ["approved", "unlisted"]
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from pam_iampass.client import Status
 from pam_iampass.config.session_settings import CoverSettings, SessionSettings
+from pam_iampass.login import covering
 from pam_iampass.outcome import PamCode
-from pam_iampass.sandbox.faults import HttpStatus, Reset, SessionState
+from pam_iampass.sandbox.faults import Hang, HttpStatus, Reset, SessionState
+from pam_iampass.session import keeper
 from pam_iampass.session.covers import Cover, CoverRequest, cover
 from pam_iampass.session.kept_session import KeptSession, State, StoredLogin
+from pam_iampass.session.tasks import status_of
 from tests.support.door import AccountDoor
 from tests.support.sessions import Keeping, keeping
-from tests.support.setting import Setting
+from tests.support.setting import ME, Setting
+from tests.support.world import wait_until
 from tests.unit.session.test_store import KEPT
 
 SETTINGS = SessionSettings(
@@ -53,6 +60,7 @@ NOT_COVERED: dict[str, tuple[KeptSession, CoverRequest, SessionSettings, float]]
     "another user in the login session": (OPEN, replace(SUDO, real_uid=1001), SETTINGS, 110.0),
     "an unknown user": (OPEN, replace(SUDO, real_uid=None), SETTINGS, 110.0),
     "another approver": (OPEN, replace(SUDO, approver="bob"), SETTINGS, 110.0),
+    "another phone of the approver": (replace(OPEN, token="1"), replace(SUDO, token="2"), SETTINGS, 110.0),
     "another service": (OPEN, replace(SUDO, service="su"), SETTINGS, 110.0),
     "other settings": (OPEN, replace(SUDO, config="/etc/other.yaml"), SETTINGS, 110.0),
     "a stronger method": (
@@ -75,6 +83,18 @@ NOT_COVERED: dict[str, tuple[KeptSession, CoverRequest, SessionSettings, float]]
     "ssh from another address": (OPEN, replace(SSH, address="192.0.2.8"), SETTINGS, 110.0),
     "ssh without an address": (replace(OPEN, address=""), replace(SSH, address=""), SETTINGS, 110.0),
     "ssh with another key": (OPEN, replace(SSH, key="SHA256:def"), SETTINGS, 110.0),
+    "ssh without a key, where the approval was behind one": (
+        replace(OPEN, key="SHA256:abc"),
+        replace(SSH, key=None),
+        SETTINGS,
+        110.0,
+    ),
+    "ssh where very many logins are attached already": (
+        replace(OPEN, attached=tuple(replace(LOGIN, pid=pid) for pid in range(1, 101))),
+        SSH,
+        SETTINGS,
+        110.0,
+    ),
     "ssh as another user": (OPEN, replace(SSH, user="bob"), SETTINGS, 110.0),
     "ssh through another service": (OPEN, replace(SSH, service="sshd"), SETTINGS, 110.0),
     "ssh, switched off": (OPEN, SSH, replace(SETTINGS, covers_connections=False), 110.0),
@@ -166,10 +186,36 @@ def test_nothing_is_covered_after_the_login(agent: Keeping) -> None:
     assert agent.world.calls.count("start") == 2
 
 
+def test_whose_token_was_replaced_is_not_covered_by_what_the_old_phone_approved(agent: Keeping) -> None:
+    agent.log_in()
+    agent.world.write("users.yaml", f"{ME}: another-token\n")
+    agent.login(service="sudo", audit_session="42")
+    assert outcome(agent)["IAMPASS_OUTCOME"] != "covered"
+
+
 def test_a_cover_is_bounded_by_the_age_of_the_approval(agent: Keeping) -> None:
     agent.log_in()
     agent.ahead = 901.0
     assert agent.login(service="sudo", audit_session="42").code == PamCode.SUCCESS
+
+
+def test_no_login_attaches_that_was_neither_approved_nor_covered(agent: Keeping) -> None:
+    ident, login = agent.log_in()
+    forged = agent.open(ident, audit_session="43")
+    assert agent.login(service="sudo", audit_session="43").code == PamCode.SUCCESS  # the phone is asked
+    assert agent.world.calls.count("start") == 2
+    login.end()
+    agent.wait_until_forgotten(ident)
+    assert not forged.over
+
+
+def test_no_login_through_another_service_attaches(agent: Keeping) -> None:
+    told = agent.login()
+    assert told.kept is not None
+    agent.open(told.kept, service="lightdm")
+    assert agent.login(service="sudo", audit_session="42").code == PamCode.SUCCESS
+    assert agent.world.calls.count("start") == 2
+    assert agent.events() == []
 
 
 SSHD = {"ssh_auth_info": "", "ssh_connection": "192.0.2.7 1 192.0.2.1 22", "rhost": "192.0.2.7"}
@@ -188,6 +234,44 @@ def test_a_further_connection_belongs_to_the_same_session(agent: Keeping) -> Non
     agent.wait_until_forgotten(ident)
     agent.world.wait_for_ends()
     assert agent.world.calls.count("start") == 1
+
+
+def test_a_login_that_ends_while_iampass_is_asked_covers_nothing(
+    agent: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ident, first = agent.log_in(**SSHD, audit_session="42")
+    agent.login(**{**SSHD, "ssh_connection": "192.0.2.7 2 192.0.2.1 22"})
+    agent.open(ident, audit_session="43")
+
+    def attached() -> int:
+        kept = agent.kept(ident)
+        return 0 if kept is None else len(kept.attached)
+
+    def ends_meanwhile(*arguments: Any) -> Status:
+        status = status_of(*arguments)
+        if not first.over:
+            first.end()
+            wait_until(lambda: attached() == 1, "the login is still attached")
+        return status
+
+    monkeypatch.setattr(keeper, "status_of", ends_meanwhile)
+    told = agent.login(service="sudo", audit_session="42")
+    assert (told.code, agent.world.calls.count("start")) == (PamCode.SUCCESS, 2)
+
+
+def test_an_iampass_that_hangs_is_asked_about_all_sessions_no_longer_than_about_one(
+    agent: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(covering, "TIMEOUT", 2.0)
+    agent.world.configure(session="{keep: true, covers: {services: [sudo]}}", throttle="{spacing: 0s}")
+    for _ in range(8):
+        agent.log_in()
+    agent.world.sandbox.misbehave("poll", Hang(), times=None)
+    began = time.monotonic()
+    door = agent.door(service="sudo", audit_session="42")
+    agent.world.sandbox.wait_for_calls("start", 9, 60.0)
+    assert time.monotonic() - began < 7.0
+    door.die()
 
 
 def test_connections_that_wait_for_their_turn_pass_with_the_first(agent: Keeping) -> None:

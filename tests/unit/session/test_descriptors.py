@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +44,29 @@ def received(systemd: socket.socket) -> tuple[list[str], list[int]]:
     for _level, _type, content in ancillary:
         descriptors.frombytes(content)
     return data.decode().split("\n"), list(descriptors)
+
+
+def test_who_floods_the_socket_of_systemd_delays_no_login_and_loses_no_descriptor(
+    systemd: socket.socket, program: subprocess.Popen[bytes]
+) -> None:
+    sent = 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as user:
+        user.connect(systemd.getsockname())
+        user.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sent += user.send(b".")
+    descriptors, process = Descriptors(systemd.getsockname()), Process(IDENT, program.pid)
+    began = time.monotonic()
+    descriptors.add(process, os.pidfd_open(program.pid))
+    assert time.monotonic() - began < 0.9
+    assert [received(systemd)[0] for _ in range(sent)] == [["."]] * sent
+    assert descriptors.wait(0.0) == []
+    lines, (pidfd,) = received(systemd)
+    assert lines == ["FDSTORE=1", "FDPOLL=0", f"FDNAME={process.name}"]
+    os.close(pidfd)
+    descriptors.remove(process)
+    assert received(systemd) == (["FDSTOREREMOVE=1", f"FDNAME={process.name}"], [])
 
 
 def test_the_end_of_a_process_is_noticed_however_it_ends(program: subprocess.Popen[bytes]) -> None:

@@ -1,18 +1,23 @@
-"""Sessions that are kept: from the approval to the end of the login, whoever ends what."""
+"""Sessions that are kept: from the approval to the end of the login, whatever ends it."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from pam_iampass.enforcer.protocol import Reason, Request, Result, Verb
-from pam_iampass.outcome import PamCode
+from pam_iampass.outcome import PamCode, Phase
+from pam_iampass.relay import protocol
+from pam_iampass.relay.protocol import Hello
 from pam_iampass.sandbox.faults import HttpStatus, Junk, Reset, SessionState
 from pam_iampass.session.kept_session import State
 from tests.support.sessions import Keeping, keeping
-from tests.support.setting import Setting
+from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
 
 
@@ -67,6 +72,26 @@ def test_a_session_that_cannot_be_stored_ends_and_the_record_says_why(agent: Kee
     (agent.world.folder / "sessions").chmod(0o700)
 
 
+def test_a_full_run_fails_no_login_and_loses_no_record(agent: Keeping) -> None:
+    folder = agent.world.folder / "sessions"
+    tmpfs = ["mount", "-t", "tmpfs", "-o", "size=16k,mode=700", "tmpfs", str(folder)]
+    subprocess.run(tmpfs, check=True)
+    try:
+        ident, login = agent.log_in()
+        with contextlib.suppress(OSError), (folder / "full").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        told = agent.login()
+        assert (told.code, told.kept) == (PamCode.SUCCESS, None)
+        assert "the session is not kept: " in agent.world.records.fields[-1]["IAMPASS_REASON"]
+        assert agent.login(service="sudo", audit_session="42").code == PamCode.IGNORE
+        login.end()
+        agent.wait_until_forgotten(ident)
+        assert agent.events() == ["session_opened", "session_ended"]
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
 def test_a_login_that_is_not_approved_keeps_nothing(agent: Keeping) -> None:
     agent.world.sandbox.auto = "deny"
     told = agent.login()
@@ -93,6 +118,28 @@ def test_a_session_whose_login_opens_nothing_ends(agent: Keeping) -> None:
     assert agent.events() == ["session_ended"]
 
 
+APPLICATION = """
+import socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+connection.sendall(bytes.fromhex(sys.argv[2]))
+while connection.recv(4096):
+    pass
+"""
+
+
+def test_a_session_whose_application_ends_before_it_opens_anything_ends_at_once(agent: Keeping) -> None:
+    items = {"user": ME, "service": "su", "uid": "0"}
+    arguments = (f"config={agent.world.folder / 'iampass.yaml'}",)
+    greeting = Hello(Phase.AUTHENTICATE, 0, arguments).encode().encode()
+    greeting += protocol.encode_items({name: text.encode() for name, text in items.items()}).encode()
+    command = [sys.executable, "-I", "-S", "-c", APPLICATION, str(agent.path), greeting.hex()]
+    subprocess.run(command, check=True, timeout=60)
+    assert "no login session" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
+    ended(agent)
+    wait_until(lambda: agent.store.all() == ([], []), "the session is still kept")
+
+
 def test_the_phone_ends_a_login(agent: Keeping) -> None:
     ident, login = agent.log_in()
     agent.world.sandbox.misbehave("poll", SessionState("closed"), times=None)
@@ -102,7 +149,7 @@ def test_the_phone_ends_a_login(agent: Keeping) -> None:
     )
     assert record["PRIORITY"] == "4"
     agent.wait_until_forgotten(ident)
-    assert login.over
+    wait_until(lambda: login.over, "the login is not over")
     assert agent.asked[0] == Request(Verb.END, ident, Reason.CLOSED)
 
 
@@ -165,7 +212,7 @@ def test_an_administrator_ends_a_login(agent: Keeping) -> None:
     assert "an administrator" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
     agent.wait_until_forgotten(ident)
     ended(agent)
-    assert login.over
+    wait_until(lambda: login.over, "the login is not over")
     assert agent.asked[0] == Request(Verb.END, ident, Reason.ADMINISTRATOR)
     assert agent.store.to_end() == []
 
@@ -175,7 +222,7 @@ def test_a_session_ends_when_it_was_kept_as_long_as_the_settings_allow(agent: Ke
     agent.ahead = 43201.0
     assert "as long as the settings allow" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
     agent.wait_until_forgotten(ident)
-    assert login.over
+    wait_until(lambda: login.over, "the login is not over")
     assert agent.asked[0].reason is Reason.LONGEST
 
 
@@ -188,9 +235,18 @@ def test_an_enforcer_that_fails_is_asked_again(agent: Keeping) -> None:
     agent.result = Result.DONE
     agent.ahead = 6.0
     agent.wait_until_forgotten(ident)
-    assert login.over
+    wait_until(lambda: login.over, "the login is not over")
     notes = [fields["MESSAGE"] for fields in agent.world.records.fields if "MESSAGE_ID" not in fields]
     assert len([note for note in notes if "could not end the logins" in note]) == 1
+
+
+def test_a_login_that_the_enforcer_does_not_know_goes_on_and_the_journal_says_so(agent: Keeping) -> None:
+    agent.result = Result.NOTHING
+    ident, login = agent.log_in()
+    agent.store.request_end(ident)
+    agent.wait_until_forgotten(ident)
+    assert not login.over
+    assert "the enforcer knows no login of session" in agent.world.records.fields[-1]["MESSAGE"]
 
 
 def test_an_iampass_that_cannot_be_reached_is_told_of_the_end_later(agent: Keeping) -> None:

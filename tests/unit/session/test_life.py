@@ -35,6 +35,7 @@ EXPECTED = {
         "attached too; enforcer: revoke; record `session_opened`",
         "attached too",
     ),
+    "the same, of a login that was neither approved nor covered": ("-", "-", "-", "-", "-"),
     "an attached login is over, not the last": ("-", "-", "-", "-", "-"),
     "the last attached login is over": ("-", "-", ENDS, ENDS, "→ forgotten"),
     "IAMPASS: `active`": ("-", "-", "-", "→ open; record `session_back`", "-"),
@@ -120,6 +121,6 @@ def test_what_was_locked_stays_locked_unless_the_settings_say_otherwise() -> Non
 def test_a_login_that_is_opened_after_the_end_is_ended_as_well() -> None:
     ended = life.closed(STATES["open"], "closed", 3.0).kept
     done = life.enforced(ended, Verb.END, anything=True).kept
-    late = life.opened(done, replace(LOGIN, pid=9)).kept
+    late = life.opened(replace(done, awaited=1), replace(LOGIN, pid=9)).kept
     assert (late.wanted, late.ended_by) == (Verb.END, EndCause.PHONE)
     assert not life.login_over(late, LOGIN.pid).kept.is_over

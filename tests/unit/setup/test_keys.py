@@ -1,4 +1,4 @@
-"""The look for a key of whoever sets up sshd: the file is that person's own."""
+"""The look for a key of the user who sets up sshd: the file is that user's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole setup, where something or somebody comes in between."""
+"""A whole setup, with interference by other processes and users."""
 
 from __future__ import annotations
 

@@ -1,0 +1,31 @@
+"""A login at the serial console."""
+
+from __future__ import annotations
+
+from tests.packages.people import WHO, type_password
+from tests.vm.site import Site
+
+
+def at_the_console(site: Site, *, asked: bool = True, code: str = "") -> bool:
+    """A login of alice at the serial console; whether she got in.
+
+    The phone approves it; or, if there is a recovery code, denies it.
+    """
+    console = site.machine.console()
+    console.sendline("")
+    console.expect("login: ")
+    console.sendline("alice")
+    type_password(console)
+    if code:
+        site.deny("alice")
+        console.expect("IAMPASS recovery code")
+        console.sendline(code)
+    elif asked:
+        site.approve("alice")
+    inside: bool = console.expect([r"\$ ", "login: "]) == 0
+    if inside:
+        console.sendline(WHO + "; exit")
+        console.expect("In as alice.")
+        console.expect("login: ")
+    console.close()
+    return inside

@@ -1,0 +1,118 @@
+"""What the booleans of our policy allow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from pam_iampass.sandbox import Sandbox
+from tests.client.connect_proxy import connect_proxy
+from tests.packages.people import PROMPT, got_in, outcomes
+from tests.vm.selinux.console import at_the_console
+from tests.vm.site import AGENT, PORT, Site, token_of
+
+
+@pytest.fixture
+def boolean(site: Site, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A boolean, set to the opposite of what it is at first."""
+    name, value = request.param
+    site.machine.run("setsebool", name, value)
+    yield name
+    site.machine.run("setsebool", name, "off" if value == "on" else "on")
+
+
+@pytest.mark.parametrize("boolean", [("pam_iampass_sshd", "off")], indirect=True)
+@pytest.mark.denied("sshd_t")
+def test_without_pam_iampass_sshd_no_ssh_login_reaches_the_agent(site: Site, boolean: str) -> None:
+    site.set_up("sshd")
+    assert not got_in(site.ssh("alice"), "alice")
+    doctor = site.machine.run("pam-iampass", "doctor", check=False).stdout
+    assert "SELinux keeps logins from the agent: pam_iampass_sshd is off" in doctor
+
+
+@pytest.mark.parametrize("boolean", [("pam_iampass_local", "off")], indirect=True)
+@pytest.mark.denied("local_login_t", "staff_sudo_t")
+def test_without_pam_iampass_local_neither_login_nor_a_confined_sudo_reaches_it(
+    site: Site, boolean: str
+) -> None:
+    site.machine.run("pam-iampass", "setup", "undo", "sshd")
+    site.set_up("login", "sudo")
+    assert not at_the_console(site, asked=False)
+    assert not got_in(site.sudo_over_ssh("bob"), "root")
+    site.machine.run("pam-iampass", "setup", "undo", "login", "sudo")
+
+
+@pytest.fixture
+def no_agent(site: Site) -> Iterator[None]:
+    """A machine on which the agent does not run."""
+    site.set_up("sshd", "login")
+    site.machine.run("systemctl", "stop", f"{AGENT}.socket", f"{AGENT}.service")
+    yield
+    site.machine.run("systemctl", "start", f"{AGENT}.socket", f"{AGENT}.service")
+
+
+@pytest.mark.denied("sshd_t", "local_login_t")
+def test_without_agent_sshd_and_login_must_not_do_its_work(site: Site, no_agent: None) -> None:
+    assert not got_in(site.ssh("alice"), "alice")
+    assert not at_the_console(site, asked=False)
+
+
+@pytest.mark.parametrize("boolean", [("pam_iampass_without_agent", "on")], indirect=True)
+def test_with_pam_iampass_without_agent_they_do(
+    site: Site, cursor: str, no_agent: None, boolean: str
+) -> None:
+    login = site.ssh("alice")
+    site.approve("alice")
+    assert got_in(login, "alice")
+    with connect_proxy(("127.0.0.1", PORT), port=3128):
+        site.configure(proxy="http://10.0.2.2:3128")
+        login = site.ssh("alice")
+        site.approve("alice")
+        assert got_in(login, "alice")
+        assert at_the_console(site)
+    site.configure()
+    assert at_the_console(site)
+    assert [each[0] for each in outcomes(site.machine.journal(cursor))] == ["approved"] * 4
+
+
+@pytest.mark.parametrize("boolean", [("pam_iampass_without_agent", "on")], indirect=True)
+def test_without_agent_recovery_codes_are_redeemed_too(
+    site: Site, cursor: str, no_agent: None, boolean: str
+) -> None:
+    site.set_up("sshd", "--prompt")
+    made = site.machine.run("pam-iampass", "recovery", "new", "alice", "--yes", "--json").stdout
+    codes = json.loads(made)["codes"]
+    login = site.ssh("alice")
+    login.expect(PROMPT)
+    login.sendline(codes[0])
+    assert got_in(login, "alice")
+    assert at_the_console(site, code=codes[1])
+    site.machine.run("pam-iampass", "recovery", "revoke", "alice")
+    site.machine.run("pam-iampass", "throttle", "clear", "alice")
+    assert [each[0] for each in outcomes(site.machine.journal(cursor))] == ["recovered"] * 2
+
+
+@pytest.fixture
+def other_port(site: Site) -> Iterator[Sandbox]:
+    """IAMPASS on a port that is not for the web."""
+    with Sandbox(application_id="demo", listen=("127.0.0.1", 9876), names=("iampass.test",)) as sandbox:
+        sandbox.add_user(token_of("alice"))
+        sandbox.auto = "approve"
+        site.configure(sandbox)
+        yield sandbox
+    site.configure()
+
+
+@pytest.mark.denied("pam_iampass_t")
+def test_the_agent_connects_to_web_ports_only(site: Site, other_port: Sandbox, cursor: str) -> None:
+    assert not got_in(site.ssh("alice"), "alice")
+    assert [each[0] for each in outcomes(site.machine.journal(cursor))] == ["misconfigured"]
+
+
+@pytest.mark.parametrize("boolean", [("pam_iampass_any_port", "on")], indirect=True)
+def test_with_pam_iampass_any_port_it_connects_to_others(
+    site: Site, other_port: Sandbox, boolean: str
+) -> None:
+    assert got_in(site.ssh("alice"), "alice")

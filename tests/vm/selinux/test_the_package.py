@@ -1,0 +1,23 @@
+"""Without the policy, and with it again. Last, because its use is not recorded afterwards."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.packages.people import got_in
+from tests.vm.site import Site
+
+
+@pytest.mark.denied("sshd_t", "unlabeled_t")  # the agent that still runs has no domain then
+def test_doctor_finds_that_the_policy_is_missing_and_the_package_mends_it(site: Site) -> None:
+    vm = site.machine
+    vm.run("dpkg", "-r", "pam-iampass-selinux", timeout=600)
+    doctor = vm.run("pam-iampass", "doctor", check=False).stdout
+    assert "SELinux is enforcing, and has no policy for pam-iampass" in doctor
+    assert not got_in(site.ssh("alice"), "alice")
+    vm.shell("dpkg -i /root/packages/pam-iampass-selinux_*.deb 2>&1")
+    doctor = vm.run("pam-iampass", "doctor", check=False).stdout
+    assert "SELinux" not in doctor
+    login = site.ssh("alice")
+    site.approve("alice")
+    assert got_in(login, "alice")
