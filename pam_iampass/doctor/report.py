@@ -276,7 +276,7 @@ class Doctor:
         else:
             asked, prompted = frozenset(self.asked), self._prompted()
             yield from SshdCheck(self.sshd, self.stacks, self.settings, asked, prompted).findings()
-            if any(one.service in self.stacks.with_us for one in self.sshd.values()):
+            if any(self.stacks.asks(one.service, in_sshd=True) for one in self.sshd.values()):
                 yield from match_blocks(self.options.address, self.named)
 
     def _prompted(self) -> dict[str, str]:

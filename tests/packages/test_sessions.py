@@ -38,7 +38,6 @@ def cursor(machine: Booted, ready: Administrator, people: People) -> Iterator[st
     yield machine.cursor()
     for terminal in list(Terminal.open):
         terminal.kill()
-    machine.shell("loginctl kill-user -s KILL alice || :", check=False)
     wait_for(lambda: not sessions(machine), "the sessions end")
 
 

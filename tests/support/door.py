@@ -67,7 +67,7 @@ class Door:
         """Send a frame to the module."""
         self._connection.sendall(frame.encode())
 
-    def wait_for_text(self, timeout: float = 20.0) -> str:
+    def wait_for_text(self, timeout: float = 60.0) -> str:
         """Read until the module sends a message, and return it."""
         while (frame := receive(self._connection, timeout)).type is not FrameType.SAY:
             pass
@@ -77,7 +77,7 @@ class Door:
         """The application is killed."""
         self._connection.close()
 
-    def finish(self, timeout: float = 20.0) -> Told:
+    def finish(self, timeout: float = 60.0) -> Told:
         """Run the login to its end, and wait until the module has finished its work after the reply."""
         told = Told()
         while told.code is None:
@@ -104,7 +104,7 @@ class Door:
         self.wait(timeout)
         return told
 
-    def wait(self, timeout: float = 20.0) -> None:
+    def wait(self, timeout: float = 60.0) -> None:
         """Wait until the module has finished its work after the reply."""
         if self._module is None:
             return

@@ -136,6 +136,6 @@ class Sshd:
         """The ssh command that logs in as `user`."""
         return ["ssh", *self.options(*options), f"{user}@127.0.0.1", *remote]
 
-    def login(self, user: str, *remote: str, options: tuple[str, ...] = (), timeout: float = 30) -> Login:
+    def login(self, user: str, *remote: str, options: tuple[str, ...] = (), timeout: float = 90) -> Login:
         """Log in as `user` in a terminal."""
         return Login(self.command(user, *remote, options=options), timeout)

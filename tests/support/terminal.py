@@ -29,7 +29,7 @@ class Terminal(fdspawn):  # type: ignore[misc]
     open: ClassVar[set[Terminal]] = set()
 
     def __init__(
-        self, command: Sequence[str], timeout: float = 30, environment: dict[str, str] | None = None
+        self, command: Sequence[str], timeout: float = 90, environment: dict[str, str] | None = None
     ) -> None:
         master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))

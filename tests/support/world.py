@@ -26,7 +26,7 @@ PASSWORD = "correct horse"
 #: The command that users run after the login.
 REMOTE = "echo In as $(id -un)."
 #: How many seconds tests wait for something that happens immediately on an idle machine.
-PATIENCE = 40.0
+PATIENCE = 90.0
 
 
 def token_of(user: str) -> str:

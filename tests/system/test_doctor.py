@@ -423,6 +423,7 @@ OURS, UNIX, PERMIT = (
 DOOR = f"pam_python.so {LIBEXEC}/pam_iampass.py"
 METHODS = "AuthenticationMethods publickey,keyboard-interactive:pam"
 SHIPPED_KEY, SHIPPED_SUDO = PAM / "iampass-sshd", PAM / "iampass-sudo"
+OUR_SESSION = "session    optional     pam_iampass.so"
 DEMAND = " first_factor=publickey"
 
 
@@ -670,6 +671,9 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "way-in-other-services": lambda clinic: (PAM / "ftpd").write_text(f"{UNIX}\n"),
     "doas-no-password": doas_without_a_password,
     "stack-unprivileged": lambda clinic: (PAM / "swaylock").write_text(f"{UNIX}\n{OURS}\n{PERMIT}\n"),
+    "session-line-missing": edit(SHIPPED_SUDO, f"{OUR_SESSION}\n", ""),
+    "session-line-early": edit(SHIPPED_KEY, OUR_SESSION, f"{OUR_SESSION}\nsession optional pam_systemd.so"),
+    "enforcer-off": lambda clinic: clinic.machine.change(session="{keep: true}"),
     "lockout-you": no_phone_for_me,
     "lockout-root": no_token_for_root,
     "lockout-no-way-back": nobody_exempt,
@@ -695,6 +699,7 @@ TOGETHER = {
     ),
     "sshd": ("sshd-grace-short", "sshd-root-refused", "pam-python-needless", "sshd-stale"),
     "selinux": ("selinux-boolean-off", "selinux-label"),
+    "sessions": ("session-line-missing", "session-line-early", "enforcer-off"),
     "users": ("configuration-warning", "stack-no-auth", "no-device", "previous-secret-left", "clock-off"),
 }
 """Kinds of finding that do not hide each other, by subject: one report is to find all of them."""
@@ -905,6 +910,15 @@ def test_match_blocks_of_the_administrator_are_listed_with_those_whom_they_match
     told = clinic.doctor("alice").stdout
     assert "authenticationmethods publickey [sshd-match]" not in told
     assert "gives alice another setting: pamservicename sshd [sshd-match]" in told, "from that address"
+
+
+def test_a_match_block_that_leads_past_the_phone_is_listed_in_the_way_without_a_prompt_too(
+    clinic: Clinic,
+) -> None:
+    in_account(SHARED_ACCOUNT, SHARED_ACCOUNT)(clinic)
+    match_block("User nobody-here,bob", "PAMServiceName sshd")(clinic)
+    (found,) = (one for one in clinic.report()["findings"] if one["id"] == "sshd-match")
+    assert found["title"] == "A Match block gives nobody-here, bob another setting: pamservicename sshd"
 
 
 def test_the_limits_of_sshd_are_notes_with_numbers_where_they_are_its_defaults(clinic: Clinic) -> None:

@@ -10,7 +10,7 @@ from pam_iampass.sandbox import Sandbox
 from tests.support.needs import declare
 from tests.support.terminal import Terminal
 from tests.vm.machine import APPARMOR, Machine, switched_on
-from tests.vm.site import PORT, Site
+from tests.vm.site import AGENT, PORT, Site
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,7 @@ def site(vm: Machine, iampass: Sandbox) -> Site:
     """The machine with settings; nothing asks the phone yet."""
     site = Site(vm, iampass)
     site.configure()
+    vm.run("systemctl", "start", AGENT)  # which takes longer here than a login waits for it
     return site
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.packages.people import PROMPT, got_in
 from tests.support.terminal import Terminal
 from tests.vm.machine import Machine
-from tests.vm.site import Site
+from tests.vm.site import AGENT, Site
 
 #: When the power fails: strace holds the process before or after the Nth time that it asks for what it has written to
 #: be on the disk (fsync). With it, how many of the ten codes may be left.
@@ -19,7 +19,7 @@ REDEEMED = {
     "before that is on the disk": ("delay_enter", 2, {9, 10}),
     "before the user is let in": ("delay_exit", 2, {9}),
 }
-AGENT = "/usr/bin/python3 -I -S /usr/lib/pam-iampass/agent"
+PROGRAM = "/usr/bin/python3 -I -S /usr/lib/pam-iampass/agent"
 SETUP = ("pam-iampass", "setup", "sshd", "sudo", "--prompt", "--force")
 FILES = "cd /etc; find pam.d ssh/sshd_config.d sudoers.d -type f | sort | xargs sha256sum"
 STOPPED = """
@@ -56,6 +56,7 @@ def lose_power(vm: Machine) -> None:
     for terminal in list(Terminal.open):
         terminal.kill()
     vm.boot()
+    vm.run("systemctl", "start", AGENT)
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +95,13 @@ def test_a_recovery_code_is_redeemed_on_the_disk_before_it_lets_anybody_in(
     codes = json.loads(vm.run("pam-iampass", "recovery", "new", "alice", "--yes", "--json").stdout)["codes"]
     assert log_in(site)  # the agent runs
     vm.run("sync")
-    agent = vm.run("pgrep", "-oxf", AGENT).stdout.strip()
+    agent = vm.run("pgrep", "-oxf", PROGRAM).stdout.strip()
     vm.run("systemd-run", "-q", "strace", "-p", agent, *inject(when, number))
     vm.wait('grep -q "^TracerPid:.[1-9]" /proc/$1/status', "strace traces the agent", agent)
     login = site.ssh("alice")
     login.expect(PROMPT)
     login.sendline(codes[0])
-    wait_until_held(vm, AGENT)
+    wait_until_held(vm, PROGRAM)
     lose_power(vm)
     found = json.loads(vm.run("pam-iampass", "recovery", "list", "alice", "--json").stdout)
     assert found["left"] in left
@@ -132,6 +133,7 @@ def test_a_trial_ends_although_the_machine_was_off(vm: Machine, site: Site, befo
     assert log_in(site)
     if how == "reboot":
         vm.reboot()
+        vm.run("systemctl", "start", AGENT)
     else:
         lose_power(vm)
     vm.wait("! test -e /etc/ssh/sshd_config.d/10-iampass.conf", "the trial is over")

@@ -37,7 +37,7 @@ HIDE_AGENT = [
     *("sh", "-c", f'mount --bind "$0" {SOCKET} && exec "$@"', DEAD_SOCKET),
 ]
 #: No PAM call of a test may take longer. Seconds.
-PATIENCE = 40.0
+PATIENCE = 60.0
 
 
 @dataclass

@@ -35,6 +35,13 @@ class Record:
     result: str
     line: str
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds that the module took."""
+        found = re.search(r" elapsed_ms=(\d+)", self.line)
+        assert found is not None, self.line
+        return int(found[1]) / 1000
+
 
 @dataclass(frozen=True)
 class Played:

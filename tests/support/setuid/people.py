@@ -71,7 +71,7 @@ class Person:
         return f"root-{self.name}"
 
     def run(
-        self, *command: str, process: Process = UNTOUCHED, timeout: float = 40.0, under: Sequence[str] = ()
+        self, *command: str, process: Process = UNTOUCHED, timeout: float = 90.0, under: Sequence[str] = ()
     ) -> Terminal:
         """Start a program in a terminal; `under` is a command that runs it as root."""
         wanted: dict[str, Any] = {**vars(process), "command": command, "uid": self.uid, "gid": GROUP_ID}

@@ -111,7 +111,7 @@ def test_after_a_change_of_exempt_check_and_doctor_say_what_to_do_and_setup_foll
     assert f"10-iampass.conf has no `Match User {ROBOT}`" in checked.stdout
     assert "pam-iampass setup sshd" in checked.stdout
     assert checked.returncode == 0
-    administrator.setup("sshd")
+    assert "does not follow" not in administrator.setup("sshd")
     assert gets_in(administrator, ROBOT)
     assert "sshd does not follow" not in administrator.run("check").stdout
     administrator.machine.change()

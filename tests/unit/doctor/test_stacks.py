@@ -292,9 +292,9 @@ ROOTOK = "auth sufficient pam_rootok.so"
 def test_a_service_lets_in_unasked_if_it_passes_although_the_phone_denies(
     machine: Machine, lines: tuple[str, ...], lets_in: bool
 ) -> None:
-    machine.write(way_in=stack(*lines))
-    assert machine.lets_in_unasked("way_in") is lets_in
+    machine.write(doas=stack(*lines))
+    assert machine.lets_in_unasked("doas") is lets_in
 
 
 def test_a_service_without_a_file_is_no_way_in(machine: Machine) -> None:
-    assert not machine.lets_in_unasked("way_in")
+    assert not machine.lets_in_unasked("doas")

@@ -6,14 +6,21 @@ from tests.packages.people import WHO, type_password
 from tests.vm.site import Site
 
 
-def at_the_console(site: Site, *, asked: bool = True) -> bool:
-    """A login of alice at the serial console, which the phone approves; whether she got in."""
+def at_the_console(site: Site, *, asked: bool = True, code: str = "") -> bool:
+    """A login of alice at the serial console; whether she got in.
+
+    The phone approves it; or, if there is a recovery code, denies it.
+    """
     console = site.machine.console()
     console.sendline("")
     console.expect("login: ")
     console.sendline("alice")
     type_password(console)
-    if asked:
+    if code:
+        site.deny("alice")
+        console.expect("IAMPASS recovery code")
+        console.sendline(code)
+    elif asked:
         site.approve("alice")
     inside: bool = console.expect([r"\$ ", "login: "]) == 0
     if inside:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
 from pam_iampass.sandbox import Sandbox
 from tests.client.connect_proxy import connect_proxy
-from tests.packages.people import got_in, outcomes
+from tests.packages.people import PROMPT, got_in, outcomes
 from tests.vm.selinux.console import at_the_console
 from tests.vm.site import AGENT, PORT, Site, token_of
 
@@ -74,6 +75,23 @@ def test_with_pam_iampass_without_agent_they_do(
     site.configure()
     assert at_the_console(site)
     assert [each[0] for each in outcomes(site.machine.journal(cursor))] == ["approved"] * 4
+
+
+@pytest.mark.parametrize("boolean", [("pam_iampass_without_agent", "on")], indirect=True)
+def test_without_agent_recovery_codes_are_redeemed_too(
+    site: Site, cursor: str, no_agent: None, boolean: str
+) -> None:
+    site.set_up("sshd", "--prompt")
+    made = site.machine.run("pam-iampass", "recovery", "new", "alice", "--yes", "--json").stdout
+    codes = json.loads(made)["codes"]
+    login = site.ssh("alice")
+    login.expect(PROMPT)
+    login.sendline(codes[0])
+    assert got_in(login, "alice")
+    assert at_the_console(site, code=codes[1])
+    site.machine.run("pam-iampass", "recovery", "revoke", "alice")
+    site.machine.run("pam-iampass", "throttle", "clear", "alice")
+    assert [each[0] for each in outcomes(site.machine.journal(cursor))] == ["recovered"] * 2
 
 
 @pytest.fixture

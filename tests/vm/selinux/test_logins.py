@@ -136,7 +136,8 @@ def test_a_trial_of_setup_that_nobody_confirms_is_undone(site: Site) -> None:
 
 def test_a_kept_session_that_is_closed_on_the_phone_ends_the_login(site: Site) -> None:
     site.configure(session="{keep: true, check: 5s}")
-    site.set_up("sshd")
+    site.set_up("sshd", "login")
+    assert at_the_console(site)
     login = site.ssh("alice", "echo In; exec sleep 1000", options=(*KEY, "-tt"))
     site.approve("alice")
     login.expect("In\\r\\n")
