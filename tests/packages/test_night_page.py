@@ -128,6 +128,12 @@ def reasons(machine: Booted, cursor: str) -> list[str]:
     ]
 
 
+def wait_for(machine: Booted, cursor: str, text: str) -> None:
+    """Wait until the journal has a message with the text since `cursor`."""
+    found = f'journalctl -q --grep "{text}" --after-cursor="{cursor}" | grep -q .'
+    machine.shell(f"timeout 60 sh -c 'until {found}; do sleep 0.2; done'")
+
+
 def fill(machine: Booted, mount: str) -> None:
     """Leave no room on a file system."""
     if mount == "/run":
@@ -219,11 +225,7 @@ def test_a_bypass_ends_by_itself_and_systemd_records_that(
 ) -> None:
     cursor = machine.cursor()
     machine.run("pam-iampass", "bypass", "bob", "--for", "5s")
-    machine.shell(
-        "until journalctl -q --grep 'the bypass of bob is over' --after-cursor='"
-        + cursor
-        + "'; do sleep 0.2; done"
-    )
+    wait_for(machine, cursor, "the bypass of bob is over")
     [over] = [each for each in machine.journal(cursor) if "is over" in str(each["MESSAGE"])]
     assert over["IAMPASS_REASON"] == "its time is over"
     assert str(over["_SYSTEMD_UNIT"]).startswith("run-")
@@ -362,8 +364,10 @@ def test_python_is_broken(
     assert not got_in(login, "alice")
     denied_by_sudo(people)
     assert page.type(machine, SWITCH_OFF, "pam-iampass setup undo", check=False).returncode != 0
+    cursor = machine.cursor()
     for start in ("rm -f", "sed -i", "systemctl reload ssh", "pam-auth-update --disable"):
         page.type(machine, SWITCH_OFF, start)
+    wait_for(machine, cursor, "Server listening")  # systemctl does not wait for sshd's new start
     assert got_in(people.ssh("alice"), "alice")
     options = ("-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=password")
     password = people.ssh("alice", options=options)
