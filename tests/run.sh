@@ -13,7 +13,7 @@ run_group() {
     status=0
     # Programs that a test starts are not measured, so it is useless where tests start programs.
     measured='-m coverage run'
-    case $group in tests/system/set* | tests/browser | tests/system/test_doctor.py) measured= ;; esac
+    case $group in tests/system/set* | tests/browser | 'tests/system/test_d*.py') measured= ;; esac
     # shellcheck disable=SC2086 # a group has words and patterns
     tests/support/isolated-root.sh env COVERAGE_FILE="$folder/coverage" PYTHONPYCACHEPREFIX="$folder/bytecode" \
         PAM_IAMPASS_STAGED="$folder/staged" \
@@ -41,9 +41,9 @@ if [ $# -eq 0 ]; then
     # The longest first, and groups that mostly wait beside groups that need CPU.
     set -- 'tests/unit --part=1/3' 'tests/unit --part=2/3' 'tests/unit --part=3/3' tests/pam tests/faults \
         tests/system/setuid 'tests/system/test_s*.py' 'tests/system/test_[t-z]*.py' \
-        'tests/system/setup/test_[s-z]*.py' 'tests/system/test_[f-r]*.py' tests/browser \
-        'tests/system/setup/test_[a-r]*.py' tests/system/test_doctor.py \
-        'tests/system/test_[a-c]*.py tests/system/test_e*.py' tests/client tests/sandbox
+        'tests/system/setup/test_[s-z]*.py' 'tests/system/test_[f-r]*.py' \
+        'tests/system/test_[a-c]*.py tests/system/test_e*.py' tests/browser \
+        'tests/system/setup/test_[a-r]*.py' 'tests/system/test_d*.py' tests/client tests/sandbox
 fi
 echo "Testing in isolated roots: this machine is not changed. All tests take about five minutes."
 make -s install DESTDIR="$folder/staged" BUILD="$folder/build" > "$folder/installed" 2>&1 || { cat "$folder/installed"; exit 1; }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import socket
 import stat
 import subprocess
@@ -91,7 +92,7 @@ def test_it_makes_the_directories_that_are_missing(stage: Stage) -> None:
                 assert (pwd.getpwuid(found.st_uid).pw_name, stat.S_IMODE(found.st_mode)) == (owner, mode)
     finally:
         for path in made:
-            path.rmdir()
+            shutil.rmtree(path)  # with the folder of kept sessions
             path.with_name("away").rename(path)
 
 
