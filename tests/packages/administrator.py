@@ -16,6 +16,13 @@ PACKAGES = Path(os.environ.get("PACKAGES_FOLDER", "build/deb/trixie"))
 NAMES = ("libpam-iampass", "python3-pam-iampass", "pam-iampass-sandbox")
 
 
+def built() -> tuple[Path, ...]:
+    """The packages that were built, without that for SELinux: it needs packages that these machines do not have."""
+    found = tuple(package for name in NAMES for package in PACKAGES.glob(f"{name}_*.deb"))
+    assert len(found) >= len(NAMES), f"no packages in {PACKAGES}"
+    return found
+
+
 class Administrator:
     """The administrator of a machine, and the accounts that they made: PEOPLE, with keys and passwords."""
 
@@ -57,8 +64,7 @@ class Administrator:
 
     def install(self, *packages: Path) -> str:
         """`apt install ./*.deb`; what apt said. The packages that were built, unless others are given."""
-        found = packages or tuple(package for name in NAMES for package in PACKAGES.glob(f"{name}_*.deb"))
-        assert len(found) >= len(NAMES) or packages, f"no packages in {PACKAGES}"
+        found = packages or built()
         for package in found:
             self.machine.copy_in(package, "/root/packages")
         here = " ".join("./" + shlex.quote(package.name) for package in found)

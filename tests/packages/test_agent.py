@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packages.administrator import PACKAGES, Administrator, newer
+from tests.packages.administrator import Administrator, built, newer
 from tests.packages.booted import Booted
 from tests.packages.people import KEY, People, got_in, outcomes, press_enter, type_password
 
@@ -98,10 +98,7 @@ def test_an_upgrade_in_the_middle_of_a_login(
     press_enter(login)
     people.phone.request("alice")
     before = main_pid(machine)
-    packages = [
-        newer(package, tmp_path, "9") for package in PACKAGES.glob("*.deb") if "dbgsym" not in package.name
-    ]
-    ready.install(*packages)
+    ready.install(*(newer(package, tmp_path, "9") for package in built()))
     assert not got_in(login, "alice")
     assert "The phone check is restarting. Please try again." in login.shown
     machine.run("pam-iampass", "throttle", "clear", "alice")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.packages.administrator import NAMES, PACKAGES, Administrator, newer
+from tests.packages.administrator import Administrator, built, newer
 from tests.packages.booted import PATIENCE, Booted
 from tests.packages.people import People, press_enter
 from tests.support.terminal import Terminal
@@ -80,9 +80,7 @@ def test_no_session_is_lost_when_the_agent_ends(
         machine.run("systemctl", "stop", AGENT)
         machine.run("systemctl", "start", AGENT)
     else:
-        found = [package for name in NAMES for package in PACKAGES.glob(f"{name}_*.deb")]
-        packages = [newer(package, tmp_path, "9") for package in found]
-        ready.install(*packages)
+        ready.install(*(newer(package, tmp_path, "9") for package in built()))
     wait_until(lambda: machine.run("systemctl", "show", "-P", "MainPID", AGENT).stdout not in ("0\n", before))
     wait_until(lambda: stored(machine) == "1")
     assert [each["id"] for each in kept(machine)] == [session["id"]]
