@@ -13,6 +13,9 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
 done
 [ $# -eq 0 ] || shift
 
+# Machines that are booted at the same time can share control groups: one would end the other's processes.
+exec 9> /var/tmp/pam-iampass-booted.lock
+flock --nonblock 9 || { echo "Waiting for the machines of another run to end"; flock 9; }
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 status=0
