@@ -16,15 +16,11 @@ from tests.support.terminal import Terminal
 
 AGENT = "pam-iampass-agent.service"
 SESSIONS = "/run/iampass/state/sessions"
-IAMPASS_LOG = "/var/log/iampass.log"
 
 
 @pytest.fixture(scope="module")
 def ready(administrator: Administrator) -> Administrator:
-    """sshd asks the phone and keeps the sessions. IAMPASS runs until the agent has stopped."""
-    machine = administrator.machine
-    order = f"[Unit]\nBefore={AGENT}\n[Service]\nStandardError=append:{IAMPASS_LOG}\n"
-    machine.write("/etc/systemd/system/sandbox.service.d/order.conf", order)
+    """sshd asks the phone and keeps the sessions."""
     administrator.start_iampass()
     administrator.configure(session="{keep: true, check: 5s}")
     administrator.set_up("sshd", "--key")
@@ -95,16 +91,3 @@ def test_no_session_is_lost_when_the_agent_ends(
         "session_ended",
     ]
     assert stored(machine) == "0"
-
-
-def test_the_agent_sees_the_end_of_the_logins_at_shutdown_and_tells_iampass(
-    machine: Booted, ready: Administrator, people: People
-) -> None:
-    log_in(people)
-    (session,) = kept(machine)
-    machine.reboot()
-    opened, ended = events(machine, session["id"])
-    assert (opened["IAMPASS_EVENT"], ended["IAMPASS_EVENT"]) == ("session_opened", "session_ended")
-    assert ended["IAMPASS_REASON"] == "the login is over"
-    assert kept(machine) == []
-    assert "ended" in machine.read(IAMPASS_LOG).splitlines()[-1]
