@@ -84,9 +84,8 @@ class KeptLogin:
         return (last != session.number) == approve
 
     def _leave(self, session: SandboxSession) -> bool:
-        self.sandbox.walk_away(session)
+        polls = self.sandbox.walk_away(session).polls
         self.announce("the user walks away with the phone")
-        polls = session.polls
         # Two polls in a row must report it.
         self.sandbox.wait_for_session(
             lambda each: each.number == session.number and each.polls >= polls + 3, _PATIENCE
