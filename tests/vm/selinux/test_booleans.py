@@ -88,7 +88,9 @@ def test_without_agent_recovery_codes_are_redeemed_too(
     login.expect(PROMPT)
     login.sendline(codes[0])
     assert got_in(login, "alice")
+    site.configure(timeout="10s")
     assert at_the_console(site, code=codes[1])
+    site.configure()
     site.machine.run("pam-iampass", "recovery", "revoke", "alice")
     site.machine.run("pam-iampass", "throttle", "clear", "alice")
     assert [each[0] for each in outcomes(site.machine.journal(cursor))] == ["recovered"] * 2
