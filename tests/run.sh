@@ -45,7 +45,7 @@ if [ $# -eq 0 ]; then
         'tests/system/test_[a-c]*.py tests/system/test_e*.py' tests/browser \
         'tests/system/setup/test_[a-r]*.py' 'tests/system/test_d*.py' tests/client tests/sandbox
 fi
-echo "Testing in isolated roots: this machine is not changed. All tests take about five minutes."
+echo "Testing in isolated roots: this machine is not changed. All tests take about six minutes."
 make -s install DESTDIR="$folder/staged" BUILD="$folder/build" > "$folder/installed" 2>&1 || { cat "$folder/installed"; exit 1; }
 status=0
 for group; do printf '%s\0' "$group"; done | xargs -0 -n 1 -P "$AT_A_TIME" tests/run.sh --group "$folder" || status=$?
