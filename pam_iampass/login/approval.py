@@ -138,9 +138,11 @@ class PhoneRequest:
     def _poll(self, session: Session, check: Callable[[], None]) -> None:
         """Poll until the phone has answered or the time is up; say when it is identifying the person.
 
-        Raises Unavailable where the last poll failed, and any other IampassError at once.
+        Raises Unavailable where the last poll failed, and any other IampassError at once. One that the deadline cut
+        off right after one that was answered is no failure: it is the person who has not answered.
         """
         failure: Unavailable | None = None
+        answered = False
         say = self.announce
         timeout = self.deadline.at - self._began
         phase = os.urandom(1)[0] / 256
@@ -151,9 +153,11 @@ class PhoneRequest:
             moment = next_poll(max(moment, began), timeout, self._context.slowdown(), phase)
             try:
                 session.get_status(deadline=self.deadline.sooner(POLL_TIMEOUT), attempts=1, pause=self.pause)
-                failure = None
+                failure, answered = None, True
             except Unavailable as error:
-                failure = error
+                if answered and self.deadline.remaining() <= 0:
+                    break
+                failure, answered = error, False
                 if moment is not None and error.retry_after is not None:
                     moment = max(self.elapsed() + error.retry_after, moment)
             check()

@@ -21,6 +21,7 @@ from tests.support.faults.ssh import ELSEWHERE, by_ssh
 AT_DEADLINE = {"timeout": f"{DEADLINE}s"}
 #: The response is complete three seconds after the poll.
 SLOW = ACTIVE.dripping(head=3.0 / len(ACTIVE.head))
+UNANSWERED = polled("pending")
 
 
 def table() -> Iterator[Case]:
@@ -29,6 +30,12 @@ def table() -> Iterator[Case]:
     yield Case("the user approves", APPROVED, sandbox("approve", delay=0.5))
     yield Case("the user denies", DENIED, sandbox("deny", delay=0.5))
     yield Case("the user does not respond", timed_out(), sandbox("ignore"), AT_DEADLINE)
+    yield Case(
+        "the user does not respond, and each response takes a second",
+        timed_out(),
+        scripted(PENDING, ENDED, always={"GET": UNANSWERED.dripping(head=1.0 / len(UNANSWERED.head))}),
+        AT_DEADLINE,
+    )
     yield Case("the user has no phone", NO_DEVICE, sandbox(device=False))
     yield Case(
         "the user approves, and the response takes three seconds",
