@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,15 @@ __all__ = ["trusted_folder"]
 # A shell that runs the tests in the background, or nohup, ignores signals; what the tests start would ignore them too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+with contextlib.suppress(ImportError):  # the booted tests do without it
+    import hypothesis
+
+    # How fast examples are made depends on what else the machine does.
+    hypothesis.settings.register_profile(
+        "busy machine", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None
+    )
+    hypothesis.settings.load_profile("busy machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
