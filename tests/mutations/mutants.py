@@ -664,7 +664,7 @@ MUTANTS = (
         "the timeout restarts with each byte",
         "pam_iampass/client/attempt.py",
         "left = self.deadline.remaining()",
-        "left = 5.0",
+        "left = _SLICE",
         _FAULT + "[dripping body-poll]",
     ),
     Mutant(
