@@ -1,4 +1,4 @@
-#include "door.h"
+#include "common.h"
 
 #include <paths.h>
 #include <security/pam_ext.h>

@@ -1,6 +1,6 @@
 /* pam_iampass.so: the functions that PAM calls. The module decides; docs/relay-protocol.md says what a door
  * does. */
-#include "door.h"
+#include "common.h"
 
 #include <errno.h>
 #include <unistd.h>

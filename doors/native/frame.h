@@ -37,7 +37,7 @@ struct frame {
 
 bool is_session_id(const char *text);
 
-struct stream; /* door.h */
+struct stream; /* common.h */
 
 /* Reads a frame from the module. On success the type is known, the length is valid for it, and the text has
  * no NUL inside. */

@@ -1,4 +1,4 @@
-#include "door.h"
+#include "common.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -65,7 +65,7 @@ def problems(
 ) -> Iterator[SessionProblem]:
     """What contradicts itself, in the general values and in those of each service.
 
-    `written` has the dotted keys that are in the file. A value that is None is invalid by itself, and was reported.
+    `written` has the dotted keys that are in the file. A value that is None is invalid, and was reported.
     """
     yield from _too_long("session", general, written)
     every = {name: merged(general, own) for name, own in services.items()}

@@ -58,7 +58,7 @@ class Reason(enum.Enum):
 
 
 class Result(enum.Enum):
-    """What came of a request."""
+    """The result of a request."""
 
     DONE = "done"
     NOTHING = "nothing"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pam_iampass.login.context import LoginContext
     from pam_iampass.login.requirement import ApprovalRequired
 
-#: How long after the deadline, or after `session.longest`, IAMPASS ends the session by itself. Seconds.
+#: How long after the deadline, or after `session.longest`, IAMPASS ends the session if we do not. Seconds.
 MARGIN = 30
 
 

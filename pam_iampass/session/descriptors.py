@@ -78,7 +78,7 @@ class Descriptors:
             self.remove(process)
 
     def remove_applications(self, session: str) -> None:
-        """The login session has been opened: whether the application ends matters no more by itself."""
+        """The login session has been opened: the end of the application alone no longer matters."""
         with self._lock:
             found = [each for each in self._by_process if each.session == session and not each.attached]
         for process in found:

@@ -1,4 +1,4 @@
-"""The name services that NSS asks for groups (nsswitch.conf(5)), each by itself.
+"""The name services that NSS asks for groups (nsswitch.conf(5)), each asked separately.
 
 getgrouplist(3) leaves out the groups of a service that fails, and says nothing. So each service is asked directly, by
 the function that glibc calls: `_nss_SERVICE_initgroups_dyn` (nss.h).

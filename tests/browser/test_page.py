@@ -157,7 +157,7 @@ def test_when_the_connection_is_lost_it_says_so_and_answers_nothing_until_it_is_
         expect(page.get_by_text(re.compile(r"Trying again in \d s|Trying now"))).to_be_visible()
         caller.start("bob")
         wire.mend()
-        # The page tries again by itself, too: the button may be gone, which a real click would wait for.
+        # The page tries again without a click, too: the button may be gone, which a real click would wait for.
         page.locator("#retry-now").dispatch_event("click")
         expect(page.locator("#connection")).to_have_text("Connected")
         expect(page.get_by_role("heading", name="The sandbox does not answer")).to_be_hidden()

@@ -1448,7 +1448,7 @@ MUTANTS = (
     Mutant(
         18,
         "the native door waits twenty seconds for the agent when a session opens",
-        "doors/native/door.h",
+        "doors/native/common.h",
         "IAMPASS_SESSION_MS 2000",
         "IAMPASS_SESSION_MS 20000",
         _SESSION_PHASES + "test_an_agent_that_hangs_delays_the_session_by_two_seconds_at_most",

@@ -81,7 +81,7 @@ def laptop(machine: Booted, administrator: Administrator) -> Booted:
 
 @dataclass(frozen=True)
 class Played:
-    """What came of all runs in a way."""
+    """The results of all runs in a way."""
 
     way: Way
     works: dict[str, Future[Ended]]

@@ -22,7 +22,7 @@ from tests.packages.phone import PORT
 from tests.support.terminal import Terminal
 
 ROLES = Path(__file__).parents[2] / "packaging/ansible/roles"
-#: Each is installed by itself: what another depends on comes first.
+#: Each is installed separately: what another depends on comes first.
 IN_ORDER = sorted(NAMES, key=lambda name: name != "python3-pam-iampass")
 #: Creates the group whose members are asked, and adds a team to it.
 SITE = """\

@@ -126,7 +126,7 @@ def test_a_login_that_ends_meanwhile_is_not_waited_for(session: str) -> None:
         connection.sendall(Request(Verb.END, session, Reason.CLOSED).encode())
         login.expect_exact("ended on the phone")
         login.sendline("")
-        assert login.finish() == 0  # by itself
+        assert login.finish() == 0  # it was not ended
         assert receive_line(connection, time.monotonic() + PATIENCE) == b"done\n"
 
 

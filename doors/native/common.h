@@ -1,8 +1,8 @@
 /* What the files of the native door share. A login goes from door.c to login.c, which connects by agent.c or
  * helper.c and exchanges frames over stream.c; audit.c records a denial by the door itself. session.c is for
  * logins whose IAMPASS session is kept. */
-#ifndef IAMPASS_DOOR_H
-#define IAMPASS_DOOR_H
+#ifndef IAMPASS_COMMON_H
+#define IAMPASS_COMMON_H
 
 #include "frame.h"
 
@@ -53,7 +53,10 @@ bool login_decide(struct call *call, int *result, struct failure *failure);
 /* session.c */
 void session_keep(const struct call *call); /* remembers call->session for the session phases of this login */
 void session_phase(struct call *call);      /* opens or closes the login session */
-const char *audit_session(char *text, size_t size); /* of this process, in decimal; NULL without one */
+
+/* process.c: in decimal, NULL if unknown. */
+const char *audit_session(char *text, size_t size); /* NULL without one, too */
+const char *start_time(char *text, size_t size);    /* field 22 of proc_pid_stat(5) */
 
 /* application.c: libpam's items and the application's conversation. */
 const void *application_item(pam_handle_t *pamh, int type); /* NULL if not set */
