@@ -1,0 +1,43 @@
+/* What /proc says of the application's process. */
+#include "common.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define NO_AUDIT_SESSION "4294967295"
+
+enum { START_TIME = 22 };
+
+/* Empty if it cannot be read, or if something else is mounted there. */
+static char *read_proc(const char *path, char *text, size_t size)
+{
+    struct statfs system;
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    bool trusted = file >= 0 && fstatfs(file, &system) == 0 && system.f_type == PROC_SUPER_MAGIC;
+    ssize_t length = trusted ? read(file, text, size - 1) : 0;
+
+    text[length > 0 ? length : 0] = '\0';
+    descriptor_close(file);
+    return text;
+}
+
+const char *audit_session(char *text, size_t size)
+{
+    read_proc("/proc/self/sessionid", text, size);
+    return text[0] == '\0' || strcmp(text, NO_AUDIT_SESSION) == 0 ? NULL : text;
+}
+
+/* proc_pid_stat(5): the program's name, in parentheses, may hold anything; numbers follow. */
+const char *start_time(char *text, size_t size)
+{
+    char *field = strrchr(read_proc("/proc/self/stat", text, size), ')');
+
+    for (int number = 2; field != NULL && number < START_TIME; number++)
+        field = strchr(field + 1, ' ');
+    if (field != NULL)
+        field[1 + strspn(field + 1, "0123456789")] = '\0';
+    return field == NULL ? NULL : field + 1;
+}
