@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 import click
 
@@ -23,7 +23,7 @@ from pam_iampass.cli.parameters import (
     timeout_option,
 )
 from pam_iampass.enrollment.request import default_display_name
-from pam_iampass.errors import EditRefused, PamIampassError, StateError, shown
+from pam_iampass.errors import EditRefused, PamIampassError, shown
 from pam_iampass.login.context import StateDirs
 from pam_iampass.outcome import Login
 from pam_iampass.system.service_user import as_service_user
@@ -114,6 +114,15 @@ def _confirm(name: str) -> None:
     click.confirm(question, abort=True, err=True)
 
 
+def _number(end: Callable[[], int]) -> int:
+    """The number that `end` returns; 0, and a message, where it fails: the phone is reported lost all the same."""
+    try:
+        return end()
+    except PamIampassError as error:
+        line(error.diagnostics(), err=True)
+        return 0
+
+
 @dataclass(frozen=True)
 class _Replacement:
     """A lost phone and the next one."""
@@ -144,22 +153,14 @@ class _Replacement:
 
     def _end_sessions(self) -> None:
         """End the logins on this machine that the lost phone has approved and that keep their session."""
-        try:
-            ended = session_states.end_of_user(self.user)
-        except PamIampassError as error:
-            line(error.diagnostics(), err=True)
-            return
+        ended = _number(lambda: session_states.end_of_user(self.user))
         if ended:
             self._say(f"{count(ended, 'session')} of {self.user} ended.")
 
     def _end_pending(self) -> None:
         """End logins on this machine that wait for the lost phone."""
         rate_limit = StateDirs().rate_limit(self.user, Login(self.user, ""))
-        try:
-            ended = as_service_user(rate_limit.phone_lost)
-        except StateError as error:
-            line(error.diagnostics(), err=True)
-            return
+        ended = _number(lambda: as_service_user(rate_limit.phone_lost))
         if ended:
             self._say(f"{count(ended, 'pending login')} ended.")
 

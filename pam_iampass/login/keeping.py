@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 
 from pam_iampass.config.value_types import LONGEST_SESSION
 from pam_iampass.session.attached import key_fingerprint
-from pam_iampass.session.kept_session import KeptSession, Rules, State, new_id, token_digest
+from pam_iampass.session.kept_session import SESSION_MARGIN, KeptSession, Rules, State, new_id, token_digest
 
 if TYPE_CHECKING:
     from pam_iampass.client import Session
     from pam_iampass.login.application import PamApplication
     from pam_iampass.login.context import LoginContext
     from pam_iampass.login.requirement import ApprovalRequired
-
-#: How long after the deadline, or after `session.longest`, IAMPASS ends the session if we do not. Seconds.
-MARGIN = 30
 
 
 class Keeping:
@@ -39,7 +36,7 @@ class Keeping:
     def duration(self, timeout: float) -> int:
         """After how many seconds IAMPASS ends the session, if nobody else does."""
         longest = timeout if self._sessions is None else max(self._required.service.session.longest, timeout)
-        return min(int(longest) + MARGIN, LONGEST_SESSION)
+        return min(int(longest) + SESSION_MARGIN, LONGEST_SESSION)
 
     def begin(self, session: Session) -> None:
         """The request is on the phone."""

@@ -8,24 +8,22 @@ import socket
 import stat
 
 from pam_iampass.errors import StateError
-from pam_iampass.system import paths
+from pam_iampass.system import passed_descriptors, paths
 from pam_iampass.system.service_user import SERVICE_USER, become
 from pam_iampass.system.trusted_folder import trusted_folder
 
 #: Connections that may wait to be accepted: `Backlog=` of pam-iampass-agent.socket.
 BACKLOG = 1024
-_FIRST_PASSED = 3  # SD_LISTEN_FDS_START
 _FILES_LIMIT = 16384  # LimitNOFILE= of pam-iampass-agent.service
 
 
 def passed() -> socket.socket:
     """The socket that systemd has passed (sd_listen_fds(3)), before what it has stored for us. Raises StateError."""
-    count = os.environ.get("LISTEN_FDS", "")
-    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit() or count == "0":
+    found = passed_descriptors.passed()
+    if not found:
         what = "pam-iampass-agent was started without a socket"
         raise StateError(what, "systemctl start pam-iampass-agent.socket; without systemd: --socket")
-    os.set_inheritable(_FIRST_PASSED, False)
-    return socket.socket(fileno=_FIRST_PASSED)
+    return socket.socket(fileno=found[0][1])
 
 
 def make(path: str) -> socket.socket:

@@ -14,9 +14,10 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
+from pam_iampass.system.passed_descriptors import passed
+
 #: How soon systemd is told again what its socket had no room for. Seconds.
 AGAIN = 0.05
-_FIRST_PASSED = 3  # SD_LISTEN_FDS_START
 _NAME = re.compile(r"([0-9a-f]{32})\.([1-9][0-9]{0,9})", re.ASCII)
 
 
@@ -147,14 +148,9 @@ def stored() -> dict[str, int]:
 
     The agent's own socket is passed in the same way, under another name.
     """
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return {}
-    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
     found: dict[str, int] = {}
-    for number, name in enumerate(names[: int(os.environ.get("LISTEN_FDS", "0"))]):
-        descriptor = _FIRST_PASSED + number
+    for name, descriptor in passed():
         if _NAME.fullmatch(name):
-            os.set_inheritable(descriptor, False)
             if name in found:
                 os.close(found[name])
             found[name] = descriptor

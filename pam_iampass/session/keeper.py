@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.audit.journal import WARNING
@@ -171,7 +172,7 @@ class KeptSessions:
             try:
                 pidfd = descriptors.pop(process.name) if known else os.pidfd_open(login.pid)
             except ProcessLookupError:
-                registry.change(kept.id, lambda each, pid=login.pid: life.login_over(each, pid))  # type: ignore[misc]
+                registry.change(kept.id, partial(life.login_over, pid=login.pid))
             except OSError as error:  # it is over at `longest`, if not before
                 registry.journal.note(f"the end of a login cannot be seen: {error.strerror}", WARNING)
             else:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pam_iampass.config.value_types import Enforcement
-from pam_iampass.enforcer.protocol import Reason, Verb
+from pam_iampass.enforcer.protocol import SESSION_ID, Reason, Verb
 
 if TYPE_CHECKING:
     from pam_iampass.config.session_settings import SessionSettings
 
 _E = TypeVar("_E", bound=enum.Enum)
-_ID = re.compile("[0-9a-f]{32}")
+
+#: How long after the deadline of a request, or after `longest`, IAMPASS ends the session if we do not. Seconds.
+SESSION_MARGIN = 30
 
 
 def new_id() -> str:
@@ -28,7 +29,7 @@ def new_id() -> str:
 
 def is_id(text: str) -> bool:
     """Whether the text can be the id of a session."""
-    return _ID.fullmatch(text) is not None
+    return SESSION_ID.fullmatch(text) is not None
 
 
 def token_digest(token: str) -> str:

@@ -12,14 +12,12 @@ from pam_iampass.errors import PamIampassError
 from pam_iampass.outcome import SessionEvent
 from pam_iampass.session import life
 from pam_iampass.session.entry import Entry, Task
-from pam_iampass.session.kept_session import KeptSession, State
+from pam_iampass.session.kept_session import SESSION_MARGIN, KeptSession, State
 from pam_iampass.session.pacing import SECOND_LOOK, Pacing
 from pam_iampass.session.registry import Registry
 
 #: The longest that one call to IAMPASS may take. Seconds.
 CALL_TIMEOUT = 5.0
-#: How long IAMPASS keeps a session after `longest`. Seconds.
-SESSION_MARGIN = 30
 #: How long IAMPASS gives no usable answer before the journal says so. Seconds.
 SILENCE = 3600.0
 #: How long until the enforcer is asked again: an end takes 5 s and is wanted until the login is over. Seconds.

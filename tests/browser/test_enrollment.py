@@ -25,8 +25,7 @@ def installation() -> Installation:
 @pytest.fixture(autouse=True)
 def nobody_stays() -> Iterator[None]:
     yield
-    for terminal in list(Terminal.open):
-        terminal.kill()
+    Terminal.kill_all()
 
 
 def test_the_message_that_enroll_sends_registers_the_phone(

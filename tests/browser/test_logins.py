@@ -71,8 +71,7 @@ def machine(parts: tuple[Sandbox, Journald, Sshd, Installation]) -> Iterator[Mac
     installation.configure(sandbox, timeout="60s")
     installation.forget()
     yield Machine(sandbox, journald, sshd, installation)
-    for terminal in list(Terminal.open):
-        terminal.kill()
+    Terminal.kill_all()
 
 
 def card(page: Page, user: str) -> Locator:

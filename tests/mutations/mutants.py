@@ -1570,7 +1570,7 @@ MUTANTS = (
         6,
         "the end of a login while no agent runs is not noticed",
         "pam_iampass/session/keeper.py",
-        "registry.change(kept.id, lambda each, pid=login.pid: life.login_over(each, pid))",
+        "registry.change(kept.id, partial(life.login_over, pid=login.pid))",
         "pass",
         _KEEPING + "test_a_login_that_ends_while_no_agent_runs_is_noticed_by_the_next_one",
     ),

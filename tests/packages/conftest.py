@@ -46,8 +46,7 @@ def people(machine: Booted) -> People:
 def nobody_stays() -> Iterator[None]:
     """Close the terminals that a test left open."""
     yield
-    for terminal in list(Terminal.open):
-        terminal.kill()
+    Terminal.kill_all()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from tests.packages.administrator import PASSWORD
 from tests.packages.booted import Booted
@@ -18,28 +18,43 @@ SSH = (
 KEY = ("-i", "/root/key")
 
 
-class People:
-    """The users who log in to `machine`."""
+class HasTerminals(Protocol):
+    """A machine on which programs run in terminals."""
 
-    def __init__(self, machine: Booted) -> None:
-        self.machine = machine
-        self.phone = Phone(machine)
+    def terminal(self, *command: str) -> Terminal:
+        """Run a program of the machine in a terminal."""
+
+
+class Users:
+    """How the users of a machine log in."""
+
+    def __init__(self, machine: HasTerminals) -> None:
+        self._machine = machine
 
     def ssh(self, user: str, *remote: str, options: tuple[str, ...] = KEY) -> Terminal:
         """ssh from the machine to itself."""
-        return self.machine.terminal("ssh", *options, *SSH, f"{user}@127.0.0.1", *(remote or (WHO,)))
+        return self._machine.terminal("ssh", *options, *SSH, f"{user}@127.0.0.1", *(remote or (WHO,)))
 
     def sudo(self, user: str) -> Terminal:
         """sudo at a terminal of the user's; the password is typed already."""
-        terminal = self.machine.terminal("runuser", "-u", user, "--", "sudo", "-k", "sh", "-c", WHO)
+        terminal = self._machine.terminal("runuser", "-u", user, "--", "sudo", "-k", "sh", "-c", WHO)
         type_password(terminal)
         return terminal
 
     def su(self, user: str, target: str, password: str) -> Terminal:
         """su from the user to another, with that one's password."""
-        terminal = self.machine.terminal("runuser", "-u", user, "--", "su", target, "-c", WHO)
+        terminal = self._machine.terminal("runuser", "-u", user, "--", "su", target, "-c", WHO)
         type_password(terminal, password)
         return terminal
+
+
+class People(Users):
+    """The users who log in to `machine`, with their phones."""
+
+    def __init__(self, machine: Booted) -> None:
+        super().__init__(machine)
+        self.machine = machine
+        self.phone = Phone(machine)
 
 
 def type_password(terminal: Terminal, password: str = PASSWORD) -> None:

@@ -36,8 +36,7 @@ def cursor(machine: Booted, ready: Administrator, people: People) -> Iterator[st
     """Where the journal was when the test began, with nobody logged in and no phone in backoff."""
     machine.run("pam-iampass", "throttle", "clear", "alice")
     yield machine.cursor()
-    for terminal in list(Terminal.open):
-        terminal.kill()
+    Terminal.kill_all()
     wait_for(lambda: not sessions(machine), "the sessions end")
 
 

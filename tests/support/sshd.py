@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.terminal import Terminal
+from tests.support.terminal import ENVIRONMENT, Terminal
 
 CONFIGURATION = Path("/etc/ssh/sshd_config")
 PROMPT = "IAMPASS: press Enter[^:]*: "
@@ -139,3 +139,16 @@ class Sshd:
     def login(self, user: str, *remote: str, options: tuple[str, ...] = (), timeout: float = 90) -> Login:
         """Log in as `user` in a terminal."""
         return Login(self.command(user, *remote, options=options), timeout)
+
+
+def without_terminal(command: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a client that has no terminal."""
+    return subprocess.run(
+        command,
+        env={**ENVIRONMENT, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

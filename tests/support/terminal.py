@@ -73,3 +73,9 @@ class Terminal(fdspawn):  # type: ignore[misc]
         """Kill the program, and read its output."""
         self.process.kill()
         self.finish()
+
+    @classmethod
+    def kill_all(cls) -> None:
+        """Kill the programs of all terminals that may still run."""
+        for terminal in list(cls.open):
+            terminal.kill()

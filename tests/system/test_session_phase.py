@@ -20,8 +20,8 @@ from tests.support.agent import SOCKET
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.scripted_module import DoorConnection, ScriptedModule, keep, result
-from tests.support.sshd import Sshd
-from tests.support.terminal import ENVIRONMENT, Terminal
+from tests.support.sshd import Sshd, without_terminal
+from tests.support.terminal import Terminal
 from tests.support.ways import NATIVE, PAM_PYTHON
 from tests.support.world import PASSWORD, PATIENCE
 from tests.system.conftest import with_shipped
@@ -123,16 +123,7 @@ def ssh(sshd: Sshd, way: str, command: str = SHOW, *options: str) -> subprocess.
     }
     given = (f"PreferredAuthentications={methods[way]}", *options)
     arguments = sshd.command("alice", command, options=given)
-    environment = {**ENVIRONMENT, "SSH_ASKPASS": str(ASKPASS), "SSH_ASKPASS_REQUIRE": "force"}
-    return subprocess.run(
-        arguments,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return without_terminal(arguments, SSH_ASKPASS=str(ASKPASS), SSH_ASKPASS_REQUIRE="force")
 
 
 def shown(done: subprocess.CompletedProcess[str]) -> dict[str, str]:

@@ -19,8 +19,7 @@ from tests.support.deadline import DEADLINE, PRESS_ENTER
 from tests.support.in_time import BUSY
 from tests.support.installation import Installation
 from tests.support.journald import Journald
-from tests.support.sshd import PROMPT, Login, Sshd
-from tests.support.terminal import ENVIRONMENT
+from tests.support.sshd import PROMPT, Login, Sshd, without_terminal
 from tests.support.ways import WITH_HELPER
 from tests.support.world import PASSWORD, PATIENCE, PEOPLE, REMOTE, World, uid_of
 from tests.system.conftest import with_shipped
@@ -373,18 +372,9 @@ def test_scp_sftp_and_ssh_without_a_terminal_work_too(world: World, folder: Path
         ["sftp", *options, "-o", "BatchMode=no", "-b", str(folder / "batch"), "bob@127.0.0.1"],
         ["ssh", "-T", *options, "carol@127.0.0.1", "echo a file > by-ssh"],
     ]
-    environment = {**ENVIRONMENT, "SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force"}
 
     def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return without_terminal(command, SSH_ASKPASS=str(askpass), SSH_ASKPASS_REQUIRE="force")
 
     with ThreadPoolExecutor() as pool:
         ended = list(pool.map(run, commands))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SandboxSession
-from tests.packages.people import KEY, SSH, WHO, type_password
+from tests.packages.people import KEY, WHO, Users, type_password
 from tests.support.terminal import Terminal
 from tests.vm.machine import Machine
 from tests.vm.qemu import PATIENCE
@@ -19,10 +19,11 @@ def token_of(user: str) -> str:
     return f"token-of-{user}"
 
 
-class Site:
+class Site(Users):
     """The machine of `machine`, whose users have phones at `iampass`."""
 
     def __init__(self, machine: Machine, iampass: Sandbox) -> None:
+        super().__init__(machine)
         self.machine = machine
         self.iampass = iampass
         self.last: SandboxSession | int = 0
@@ -56,26 +57,10 @@ class Site:
 
     # Those who log in
 
-    def ssh(self, user: str, *remote: str, options: tuple[str, ...] = KEY) -> Terminal:
-        """ssh from the machine to itself."""
-        return self.machine.terminal("ssh", *options, *SSH, f"{user}@127.0.0.1", *(remote or (WHO,)))
-
-    def sudo(self, user: str) -> Terminal:
-        """sudo at a terminal of the user's; the password has been typed."""
-        terminal = self.machine.terminal("runuser", "-u", user, "--", "sudo", "-k", "sh", "-c", WHO)
-        type_password(terminal)
-        return terminal
-
     def sudo_over_ssh(self, user: str) -> Terminal:
         """sudo in a login by ssh that nobody has to approve; the password has been typed."""
         terminal = self.ssh(user, f"sudo -k sh -c '{WHO}'", options=(*KEY, "-tt"))
         type_password(terminal)
-        return terminal
-
-    def su(self, user: str, target: str, password: str) -> Terminal:
-        """su from the user to another, whose password has been typed."""
-        terminal = self.machine.terminal("runuser", "-u", user, "--", "su", target, "-c", WHO)
-        type_password(terminal, password)
         return terminal
 
     # Their phones

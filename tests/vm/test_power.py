@@ -53,8 +53,7 @@ def wait_until_held(vm: Machine, command: str) -> None:
 def lose_power(vm: Machine) -> None:
     """The power fails, and comes back."""
     vm.lose_power()
-    for terminal in list(Terminal.open):
-        terminal.kill()
+    Terminal.kill_all()
     vm.boot()
     vm.run("systemctl", "start", AGENT)
 

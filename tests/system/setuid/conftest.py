@@ -30,8 +30,7 @@ Defaults:%people !lecture
 def nobody_stays() -> Iterator[None]:
     """Close the terminals left open at the end of a file; not before, since tests run concurrently."""
     yield
-    for terminal in list(Terminal.open):
-        terminal.kill()
+    Terminal.kill_all()
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sshd import Sshd
-from tests.support.terminal import ENVIRONMENT
+from tests.support.sshd import Sshd, without_terminal
 from tests.support.world import PASSWORD, token_of
 from tests.system.setup.conftest import REMOTE, Administrator, everything
 
@@ -23,15 +22,7 @@ BATCH = "BatchMode=yes"
 def batch(administrator: Administrator, user: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Log in with a client that answers no prompt."""
     command = administrator.sshd.command(user, REMOTE, options=(BATCH, *options))
-    return subprocess.run(
-        command,
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return without_terminal(command)
 
 
 def gets_in(administrator: Administrator, user: str, *options: str) -> bool:
