@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.client import AuthenticationMethod, Deadline, Status
@@ -53,6 +54,7 @@ class PhoneRequest:
     ) -> None:
         """`prompted` is whether the person was told of the request before."""
         self._required = required
+        self._application = application
         self._conversation = Conversation(application)
         self._context = context
         self._prompted = prompted
@@ -65,10 +67,14 @@ class PhoneRequest:
         """Whether the request may have left this machine, whatever became of it there."""
         self.pause = application.pause
         self._keeping = Keeping(required, application, context)
-        self._covering = Covering(required, application, context)
         silent = required.login.through_sshd or required.login.phase is Phase.ACCOUNT
         self.announce = None if silent else self._conversation.say
         """Shows a text at once; None in sshd, which would show it after the result, and in the account phase."""
+
+    @cached_property
+    def _covering(self) -> Covering:
+        """Made once the login waits for its turn: most do not."""
+        return Covering(self._required, self._application, self._context)
 
     def look_for_cover(self) -> None:
         """Raises Covered where a session that was approved meanwhile covers the login."""

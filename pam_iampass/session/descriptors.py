@@ -13,6 +13,7 @@ import socket
 import threading
 from collections import deque
 from dataclasses import dataclass
+from typing import Callable
 
 from pam_iampass.system.passed_descriptors import passed
 
@@ -73,17 +74,11 @@ class Descriptors:
 
     def remove_all(self, session: str) -> None:
         """Watch no process of the session any longer."""
-        with self._lock:
-            found = [process for process in self._by_process if process.session == session]
-        for process in found:
-            self.remove(process)
+        self._remove(lambda each: each.session == session)
 
     def remove_applications(self, session: str) -> None:
         """The login session has been opened: the end of the application alone no longer matters."""
-        with self._lock:
-            found = [each for each in self._by_process if each.session == session and not each.attached]
-        for process in found:
-            self.remove(process)
+        self._remove(lambda each: each.session == session and not each.attached)
 
     def discard(self, name: str) -> None:
         """Have systemd close a descriptor in its store."""
@@ -108,6 +103,12 @@ class Descriptors:
         for process in ended:
             self.remove(process)
         return ended
+
+    def _remove(self, wanted: Callable[[Process], bool]) -> None:
+        with self._lock:
+            found = list(filter(wanted, self._by_process))
+        for process in found:
+            self.remove(process)
 
     def _forget(self, descriptor: int | None) -> None:
         if descriptor is not None:

@@ -105,11 +105,7 @@ class KeptSessions:
     def candidates(self, request: CoverRequest, settings: Callable[[str], SessionSettings]) -> list[Cover]:
         """The sessions that may cover a login, the youngest first. `settings` are those of a service now."""
         registry = self._registry
-        with registry.lock:
-            kept = [
-                entry.kept for entry in registry.entries.values() if entry.kept.approver == request.approver
-            ]
-        now = registry.clock()
+        kept, now = registry.of_approver(request.approver), registry.clock()
         found = [cover(each, request, settings(each.service), now) for each in kept]
         return sorted(filter(None, found), key=lambda each: each.age)
 
@@ -161,10 +157,7 @@ class KeptSessions:
         registry = self._registry
         now = registry.clock()
         entry = Entry(kept, self._pacing.first(now, kept.rules.check), answered_at=now)
-        with registry.lock:
-            registry.entries[kept.id] = entry
-            registry.schedule(entry)
-            registry.on_change(entry)
+        registry.resume(entry)
         registry.change(kept.id, life.not_approved)
         for login in kept.attached:
             process = Process(kept.id, login.pid)

@@ -41,18 +41,30 @@ class Registry:
         self.entries: dict[str, Entry] = {}
         self.on_change: Callable[[Entry], None] = lambda _entry: None
         """Called under the lock where a session is new or forgotten, or has a task before `wait` is over."""
+        self._of_approver: dict[str, dict[str, Entry]] = {}
         self._due: list[tuple[float, str]] = []
         self._awake_at = 0.0
         self._budget = PollBudget()
         self._counted = (-1.0, 0.0)
 
     def add(self, entry: Entry) -> None:
-        """A new session, or one that was read from its file. Raises StateError where it cannot be stored."""
+        """A new session. Raises StateError where it cannot be stored."""
         with self.lock:
             self.store.write(entry.kept)
+            self.resume(entry)
+
+    def resume(self, entry: Entry) -> None:
+        """A session that was read from its file."""
+        with self.lock:
             self.entries[entry.kept.id] = entry
+            self._of_approver.setdefault(entry.kept.approver, {})[entry.kept.id] = entry
             self.schedule(entry)
             self.on_change(entry)
+
+    def of_approver(self, name: str) -> list[KeptSession]:
+        """The sessions that a user has approved. A login looks for them: there may be thousands of other people's."""
+        with self.lock:
+            return [entry.kept for entry in self._of_approver.get(name, {}).values()]
 
     def change(self, ident: str, event: Callable[[KeptSession], Step]) -> KeptSession | None:
         """Carry out an event (`life`); returns the session as it is then, None if it is unknown."""
@@ -78,6 +90,10 @@ class Registry:
         with self.lock:
             entry = self.entries.pop(ident, None)
             if entry is not None:
+                theirs = self._of_approver[entry.kept.approver]
+                del theirs[ident]
+                if not theirs:
+                    del self._of_approver[entry.kept.approver]
                 self.remove_file(ident)
                 self.on_change(entry)
 
