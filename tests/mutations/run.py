@@ -18,7 +18,7 @@ from queue import Queue
 from tests.mutations.mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[2]
-AT_A_TIME = 2
+AT_A_TIME = 5
 PYTEST = ("tests/support/isolated-root.sh", "/usr/bin/python3", "-m", "pytest", "-q", "-rf", "--tb=no")
 NOT_COPIED = shutil.ignore_patterns(".git", "build", "__pycache__", "*.pyc", ".mypy_cache")
 

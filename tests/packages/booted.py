@@ -18,6 +18,7 @@ from typing import Any
 import pexpect
 from pexpect.fdpexpect import fdspawn
 
+from tests.packages.control_group import ControlGroup
 from tests.support import processes
 from tests.support.terminal import Terminal
 
@@ -86,6 +87,7 @@ class Booted:
         mount("-t", "tmpfs", "-o", f"mode=0755,size={VAR}m", "var", str(self.var))
         subprocess.run(["cp", "-a", f"{self.root}/var/.", str(self.var)], check=True)
         (self.var / "log/journal").mkdir(exist_ok=True)
+        self._group = ControlGroup(f"pam-iampass-{self.folder.name}")
         self._nspawn: subprocess.Popen[bytes] | None = None
         self.pid = 0
 
@@ -97,7 +99,12 @@ class Booted:
         environment = {"PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
         with (self.folder / "console").open("ab") as console:
             self._nspawn = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=console
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                preexec_fn=self._group.enter,
             )
         until = time.monotonic() + PATIENCE
         children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
@@ -126,9 +133,9 @@ class Booted:
 
     def close(self) -> None:
         """Stop, however it is, and forget everything."""
-        if self._nspawn is not None and self._nspawn.poll() is None:
-            self._nspawn.kill()
-            self._nspawn.wait()
+        self._group.kill(PATIENCE)
+        if self._nspawn is not None:
+            self._nspawn.wait(PATIENCE)
         for path in (self.root, self.var, self.folder):
             subprocess.run(["umount", "--lazy", str(path)], check=True)
         self.folder.rmdir()

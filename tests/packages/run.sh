@@ -13,20 +13,14 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
 done
 [ $# -eq 0 ] || shift
 
-# Machines that are booted at the same time can share control groups: one would end the other's processes.
-exec 9> /var/tmp/pam-iampass-booted.lock
-flock --nonblock 9 || { echo "Waiting for the machines of another run to end"; flock 9; }
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-status=0
-for release in $releases; do
-    commit=$(git rev-parse HEAD)
-    if [ "$(cat "$packages/$release/commit" 2> /dev/null)" != "$commit" ]; then
-        packaging/deb.sh "$packages" "$release"
-    fi
-    cp -R "$packages/$release" "$folder/" # a build at the same time must not remove them
+# tested RELEASE FOLDER [PYTEST-ARGUMENT...]: test the packages in FOLDER/RELEASE; what pytest says is in
+# FOLDER/RELEASE.log.
+tested() {
+    release=$1
+    folder=$2
+    shift 2
     # The installed packages; and, for apt without a network, the dependencies of the packages and the tests.
-    asked=$(for package in "$packages/$release"/*.deb; do dpkg-deb -f "$package" Depends | tr ',' '\n'; done |
+    asked=$(for package in "$folder/$release"/*.deb; do dpkg-deb -f "$package" Depends | tr ',' '\n'; done |
         sed 's/|.*//; s/(.*//; s/:any//; s/ //g' | grep -vE '(^|-)(pam-)?iampass|^systemd' | sort -u)
     programs="polkitd pkexec opendoas" # which become root by a PAM service of their own
     [ "$release" = bookworm ] || programs="$programs sudo-rs"
@@ -39,10 +33,27 @@ for release in $releases; do
     PACKAGES_RELEASE=$release PACKAGES_FOLDER=$folder/$release PACKAGES_ROOT=$root \
         PYTHONDONTWRITEBYTECODE=1 unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
         sh -c 'mount -t tmpfs -o mode=0755 run /run; "$@"; exit "$?"' sh \
-        /usr/bin/python3 -m pytest -v --timeout 300 --durations=10 tests/packages "$@" 2>&1 | tee "$folder/$release.log" ||
-        :
-    tail -n 1 "$folder/$release.log" | grep -q ' passed' && ! tail -n 1 "$folder/$release.log" | grep -qE 'failed|error' ||
-        status=1
+        /usr/bin/python3 -m pytest -v --timeout 300 --durations=10 tests/packages "$@" 2>&1 | tee "$folder/$release.log"
+}
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+commit=$(git rev-parse HEAD)
+for release in $releases; do
+    if [ "$(cat "$packages/$release/commit" 2> /dev/null)" != "$commit" ]; then
+        packaging/deb.sh "$packages" "$release"
+    fi
+    cp -R "$packages/$release" "$folder/" # a build at the same time must not remove them
+done
+# At the same time: the tests mostly wait.
+for release in $releases; do
+    tested "$release" "$folder" "$@" 2>&1 | sed -u "s/^/$release: /" &
+done
+wait
+status=0
+for release in $releases; do
+    last=$(tail -n 1 "$folder/$release.log")
+    echo "$last" | grep -q ' passed' && ! echo "$last" | grep -qE 'failed|error' || status=1
 done
 tests/support/count.sh "$status" "$folder"/*.log
 exit "$status"

@@ -140,7 +140,9 @@ def test_with_a_full_run_nobody_is_let_in_and_afterwards_all_is_well(
 def test_a_user_who_floods_the_journal_from_their_session_loses_no_record_of_their_sudo(
     machine: Booted, people: People, cursor: str
 ) -> None:
-    machine.write("/etc/systemd/journald.conf.d/flood.conf", "[Journal]\nRateLimitBurst=100\n")
+    machine.write(
+        "/etc/systemd/journald.conf.d/flood.conf", "[Journal]\nRateLimitBurst=100\nRateLimitIntervalSec=1h\n"
+    )
     machine.run("systemctl", "restart", "systemd-journald")
     flood = "for severity in crit err warning notice; do yes flood | head -n 5000 | logger -p user.$severity; done"
     login = people.ssh("alice", f"{flood}; sudo -k true", options=(*KEY, "-tt"))

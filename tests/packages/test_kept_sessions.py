@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 from tests.packages.administrator import Administrator, built, newer
 from tests.packages.booted import PATIENCE, Booted
 from tests.packages.people import People, press_enter
-from tests.support.terminal import Terminal
 
 AGENT = "pam-iampass-agent.service"
 SESSIONS = "/run/iampass/state/sessions"
@@ -31,7 +31,19 @@ def ready(administrator: Administrator) -> Administrator:
     return administrator
 
 
-def log_in(people: People) -> Terminal:
+@pytest.fixture(autouse=True)
+def all_log_out(machine: Booted) -> Iterator[None]:
+    """No login outlives its test."""
+    yield
+    leave(machine)
+
+
+def leave(machine: Booted) -> None:
+    machine.run("pkill", "-x", "ssh", check=False)  # on Debian 12 it outlives its terminal
+    wait_until(lambda: not kept(machine))
+
+
+def log_in(people: People) -> None:
     """A login of alice's that stays."""
     people.machine.run("pam-iampass", "throttle", "clear", "alice")
     login = people.ssh("alice", "sleep 1000")
@@ -39,7 +51,6 @@ def log_in(people: People) -> Terminal:
     people.phone.approve("alice")
     # The first login starts the user's systemd, for which pam_systemd waits.
     wait_until(lambda: [each["state"] for each in kept(people.machine)] == ["open"], 3 * PATIENCE)
-    return login
 
 
 def kept(machine: Booted) -> list[dict[str, Any]]:
@@ -72,14 +83,14 @@ def stored(machine: Booted) -> str:
 def test_no_session_is_lost_when_the_agent_ends(
     machine: Booted, ready: Administrator, people: People, how: str, tmp_path: Path
 ) -> None:
-    login = log_in(people)
+    log_in(people)
     (session,) = kept(machine)
     assert stored(machine) == "1"
     before = machine.run("systemctl", "show", "-P", "MainPID", AGENT).stdout
     if how == "restarted":
         machine.run("systemctl", "restart", AGENT)
     elif how == "killed":
-        machine.run("systemctl", "kill", "--signal=KILL", AGENT)
+        machine.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", AGENT)
     elif how == "stopped":
         machine.run("systemctl", "stop", AGENT)
         machine.run("systemctl", "start", AGENT)
@@ -88,9 +99,7 @@ def test_no_session_is_lost_when_the_agent_ends(
     wait_until(lambda: machine.run("systemctl", "show", "-P", "MainPID", AGENT).stdout not in ("0\n", before))
     wait_until(lambda: stored(machine) == "1")
     assert [each["id"] for each in kept(machine)] == [session["id"]]
-    machine.run("pkill", "-x", "ssh")  # on Debian 12 it outlives its terminal
-    login.finish()
-    wait_until(lambda: not kept(machine))
+    leave(machine)
     assert [event["IAMPASS_EVENT"] for event in events(machine, session["id"])] == [
         "session_opened",
         "session_ended",
