@@ -30,19 +30,12 @@ class Qemu:
             base = ["-b", str(image / "disk"), "-F", "raw"]
             subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *base, str(disk)], check=True)
         kernel = f"root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 systemd.show_status=0 {options}"
-        command = [
-            "qemu-system-x86_64",
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-m",
-            "1536",
-            "-smp",
-            "2",
-        ]
+        command = ["nice", "-n", "10", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"]
+        command += ["-m", "1536", "-smp", "2"]
         command += ["-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd"), "-append", kernel]
-        command += ["-drive", f"file={disk},if=virtio,format=qcow2,cache=unsafe", "-display", "none"]
+        # Not cache=unsafe: qemu keeps the tables of the disk in its memory then, although the machine has asked for
+        # all to be written (fsync), and they are lost when it is killed.
+        command += ["-drive", f"file={disk},if=virtio,format=qcow2,cache=writeback", "-display", "none"]
         command += [
             "-chardev",
             f"socket,id=c,path={self.console_socket},server=on,wait=off,logfile={self.log}",

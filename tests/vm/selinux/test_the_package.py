@@ -13,7 +13,7 @@ def test_doctor_finds_that_the_policy_is_missing_and_the_package_mends_it(site: 
     vm = site.machine
     vm.run("dpkg", "-r", "pam-iampass-selinux", timeout=600)
     doctor = vm.run("pam-iampass", "doctor", check=False).stdout
-    assert "SELinux is enforcing, and has no policy for pam-iampass" in doctor
+    assert "SELinux keeps logins from the agent: it has no policy for pam-iampass" in doctor
     assert not got_in(site.ssh("alice"), "alice")
     vm.shell("dpkg -i /root/packages/pam-iampass-selinux_*.deb 2>&1")
     doctor = vm.run("pam-iampass", "doctor", check=False).stdout
