@@ -33,8 +33,7 @@ class Qemu:
         command = ["nice", "-n", "10", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"]
         command += ["-m", "1536", "-smp", "2"]
         command += ["-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd"), "-append", kernel]
-        # Not cache=unsafe: qemu keeps the tables of the disk in its memory then, although the machine has asked for
-        # all to be written (fsync), and they are lost when it is killed.
+        # writeback: what the machine has asked to be written (fsync) is in the file, even if qemu is killed.
         command += ["-drive", f"file={disk},if=virtio,format=qcow2,cache=writeback", "-display", "none"]
         command += [
             "-chardev",
