@@ -10,6 +10,8 @@ from pathlib import Path
 
 #: How long anything may take in a machine whose processor is emulated while others use the real one, in seconds.
 PATIENCE = 180.0
+#: How long it may take to start, in seconds: all its programs at once.
+BOOT_PATIENCE = 600.0
 CONTROL_PORT = 2222
 
 

@@ -7,7 +7,6 @@ import pytest
 from tests.packages.people import got_in
 from tests.vm.site import Site
 
-
 SEMODULE = 900.0
 """How long an emulated processor may take to put the policy together again, in seconds."""
 
