@@ -154,7 +154,7 @@ def test_a_user_who_floods_the_journal_from_their_session_loses_no_record_of_the
     records = machine.journal(cursor)
     machine.shell("rm /etc/systemd/journald.conf.d/flood.conf; systemctl restart systemd-journald")
     assert 0 < sum(each["MESSAGE"] == "flood" for each in records) < 20000, "the rest was dropped"
-    assert not any(each.get("SYSLOG_IDENTIFIER") == "sudo" for each in records), "and what sudo itself says"
+    assert [each["MESSAGE"] for each in records if each.get("SYSLOG_IDENTIFIER") == "sudo"] == []
     assert [each[:2] for each in outcomes(records)] == [("approved", "success"), ("denied", "denied")]
 
 
