@@ -146,7 +146,7 @@ def test_a_user_who_floods_the_journal_from_their_session_loses_no_record_of_the
     machine.run("systemctl", "restart", "systemd-journald")
     flood = "for severity in crit err warning notice; do yes flood | head -n 5000 | logger -p user.$severity; done"
     # journald knows the session only of a process that still runs when it reads the record.
-    later = "systemd-cat -t later sh -c 'echo later; exec sleep 1000' & sudo -k true; kill $!"
+    later = "systemd-cat -t later -p notice sh -c 'echo later; exec sleep 1000' & sudo -k true; kill $!"
     login = people.ssh("alice", f"{flood}; {later}", options=(*KEY, "-tt"))
     press_enter(login)
     people.phone.approve("alice")
