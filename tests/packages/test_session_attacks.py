@@ -140,7 +140,7 @@ def test_a_container_made_within_the_login_session_is_neither_covered_nor_heard(
     container = "unshare --user --map-root-user --pid --mount --fork"
     victim.terminal.sendline(f"{container} sh -c 'echo uid=$(id -u); sh attack; python3 connect'")
     victim.terminal.expect("uid=0\\s")
-    victim.terminal.expect_exact("PermissionError: [Errno 13]")
+    victim.terminal.expect_exact("[Errno 13] Permission denied")
     seen = result(machine)
     assert f"session {audit_session(machine, victim)}\n" in seen
     assert "status 1" in seen
