@@ -54,10 +54,12 @@ def measure(sandbox: Sandbox, count: int, timeout: float) -> Section:
     return section
 
 
-def play_pending(sandbox: Sandbox, count: int, timeout: float) -> dict[str, float]:
-    """Log so many users in at a running agent; how many outcomes were wrong, and how late the latest was."""
+def play_pending(sandbox: Sandbox, count: int, timeout: float) -> tuple[dict[str, float], list[float]]:
+    """Log so many users in at a running agent; how many outcomes were wrong, how late the latest was, and the
+    seconds from each answer on a phone to its result."""
     sandbox.auto = "ask"
-    return _outcomes(_play(sandbox, [f"bench{number}" for number in range(count)], timeout)[0])
+    logins, people = _play(sandbox, [f"bench{number}" for number in range(count)], timeout)
+    return _outcomes(logins), people.waits(logins)
 
 
 def _play(sandbox: Sandbox, users: list[str], timeout: float) -> tuple[list[Login], _People]:

@@ -1,12 +1,14 @@
-"""A local server for Debian's pam_duo, which answers every request with `allow`."""
+"""A local server for Debian's pam_duo: it lets everybody in at once, or after a push."""
 
 from __future__ import annotations
 
+import base64
 import http.server
 import json
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,15 +31,67 @@ def bson(document: dict[str, object]) -> bytes:
 ALLOW = {"stat": "OK", "response": {"result": "allow", "status": "Success."}}
 
 
-class _Allow(http.server.BaseHTTPRequestHandler):
+PUSH = {
+    "stat": "OK",
+    "response": {"result": "auth", "prompt": "1. Duo Push: ", "factors": {"default": "push1", "1": "push1"}},
+}
+#: Users of these keys are let in without a push.
+KEY, KEY_OF_PUSHES = "DI" + "X" * 18, "DI" + "P" * 18
+
+
+class DuoService(http.server.ThreadingHTTPServer):
+    """The server."""
+
+    delay = 0.0
+    """How long a person takes to answer a push, in seconds."""
+    requests = 0
+    shown = False
+    """Whether the user has read that the push is on the phone. One user at a time."""
+    folder: Path
+
+    @property
+    def push(self) -> Path:
+        """The configuration of a pam_duo that does a whole push."""
+        return self.configuration("push.conf", KEY_OF_PUSHES, "autopush=yes\nprompts=1\n")
+
+    def configuration(self, name: str, key: str = KEY, more: str = "") -> Path:
+        """Write a configuration file for pam_duo."""
+        file = self.folder / name
+        file.write_text(
+            f"[duo]\nikey={key}\nskey={'s' * 40}\nhost=localhost:{self.server_address[1]}\n"
+            f"cafile={self.folder / 'duo-ca.pem'}\nfailmode=secure\npushinfo=no\n{more}"
+        )
+        file.chmod(0o600)
+        return file
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server: DuoService
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        self.do_GET()
+        self.server.requests += 1
+        pushes = KEY_OF_PUSHES in base64.b64decode(self.headers["Authorization"].split()[1]).decode()
+        self._answer(self._pushed() if pushes else ALLOW)
 
-    def do_GET(self) -> None:
-        answer = bson(ALLOW) if ".bson" in self.path else json.dumps(ALLOW).encode()
+    do_GET = do_POST
+
+    def _pushed(self) -> dict[str, object]:
+        server = self.server
+        if "/preauth" in self.path:
+            return PUSH
+        if "/auth" in self.path:
+            server.shown = False
+            return {"stat": "OK", "response": {"txid": "1"}}
+        if not server.shown:
+            server.shown = True
+            return {"stat": "OK", "response": {"status": "Pushed a login request to your phone..."}}
+        time.sleep(server.delay)
+        return ALLOW
+
+    def _answer(self, document: dict[str, object]) -> None:
+        answer = bson(document) if ".bson" in self.path else json.dumps(document).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
@@ -48,24 +102,17 @@ class _Allow(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def duo_service(folder: Path) -> Iterator[Path]:
-    """Serve on loopback; yields a configuration file for pam_duo."""
+def duo_service(folder: Path) -> Iterator[DuoService]:
+    """Serve on loopback."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Allow)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    certificate = folder / "duo-ca.pem"
-    authority.cert_pem.write_to_path(str(certificate))
-    configuration = folder / "pam_duo.conf"
-    configuration.write_text(
-        f"[duo]\nikey=DI{'X' * 18}\nskey={'s' * 40}\nhost=localhost:{server.server_address[1]}\n"
-        f"cafile={certificate}\nfailmode=secure\npushinfo=no\n"
-    )
-    configuration.chmod(0o600)
-    try:
-        yield configuration
-    finally:
-        server.shutdown()
-        server.server_close()
+    authority.cert_pem.write_to_path(str(folder / "duo-ca.pem"))
+    with DuoService(("127.0.0.1", 0), _Answers) as server:
+        server.folder = folder
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()

@@ -36,7 +36,8 @@ static bool add_lines(int file, pam_handle_t *pamh)
            add_line(file, "started", start_time(text, sizeof text)) &&
            add_line(file, "audit_session", audit_session(text, sizeof text)) &&
            add_line(file, "xdg_session", pam_getenv(pamh, "XDG_SESSION_ID")) &&
-           add_line(file, "tty", application_item(pamh, PAM_TTY));
+           add_line(file, "tty", application_item(pamh, PAM_TTY)) &&
+           add_line(file, "ruser", application_item(pamh, PAM_RUSER));
 }
 
 /* For the service that ends logins. su keeps its caller's limit on the size of files, and writing beyond it is

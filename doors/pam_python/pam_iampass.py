@@ -167,6 +167,7 @@ def register(pamh, path):
     lines["audit_session"] = audit_session()
     lines["xdg_session"] = xdg_session(pamh)
     lines["tty"] = pamh.tty
+    lines["ruser"] = pamh.ruser
     text = "".join(f"{name}={value}\n" for name, value in lines.items() if value is not None and clean(value))
     trust_logins()
     temporary = f"{LOGINS_FOLDER}/.{kept}.{posix.getpid()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -123,5 +124,11 @@ class Enforcer:
 
 
 def _timestamp_names(registration: Registration) -> list[str]:
-    user = registration.user
-    return [str(registration.uid), *([user] if user not in ("", ".", "..") and "/" not in user else [])]
+    """The names of the files of the user who logged in, and of the one who ran su or sudo for it."""
+    names, uids = [registration.user], [registration.uid]
+    if registration.ruser:
+        names.append(registration.ruser)
+        with contextlib.suppress(KeyError, ValueError):
+            uids.append(pwd.getpwnam(registration.ruser).pw_uid)
+    files = [name for name in names if name not in ("", ".", "..") and "/" not in name]
+    return [*files, *(str(uid) for uid in uids)]

@@ -42,6 +42,8 @@ class Registration:
     xdg_session: str | None
     """logind's session (pam_systemd(8)); it can be one that the process did not begin."""
     tty: str | None
+    ruser: str | None = None
+    """The user who called su or sudo (PAM_RUSER). Elsewhere the remote side can choose it; older doors leave it out."""
 
 
 class InvalidRegistration(ValueError):
@@ -66,7 +68,8 @@ def decode(name: str, content: bytes) -> Registration:
         user, service = values["user"], values["service"]
     except KeyError as error:
         raise InvalidRegistration(f"{name}: no {error.args[0]}") from None
-    return Registration(user, uid, service, pid, started, xdg_session, values.get("tty"))
+    tty, ruser = values.get("tty"), values.get("ruser")
+    return Registration(user, uid, service, pid, started, xdg_session, tty, ruser)
 
 
 def _number(text: str) -> int:

@@ -65,6 +65,9 @@ class LoginContext:
     kept_sessions: KeptSessions | None = None
     """Sessions that last as long as their logins; None in a process that serves one login."""
 
+    cover_timeout: float = 5.0
+    """The longest that IAMPASS may take to say that one of them is active. Seconds."""
+
     clock: Callable[[], float] = time.monotonic
 
     slowdown: Callable[[], float] = lambda: 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from pam_iampass.client import Deadline
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from pam_iampass.login.context import LoginContext
     from pam_iampass.login.requirement import ApprovalRequired
     from pam_iampass.outcome import Decision
-
-#: The longest that IAMPASS may take to say that a session is active. Seconds.
-TIMEOUT = 5.0
 
 
 class Covered(Exception):
@@ -38,6 +36,7 @@ class Covering:
         self._required = required
         self._application = application
         self._sessions = context.kept_sessions
+        self._timeout = context.cover_timeout
         self._refused: set[str] = set()
         login = required.login
         self._request = CoverRequest(
@@ -53,7 +52,7 @@ class Covering:
             token=token_digest(required.phone.token),
         )
 
-    def find(self, time_left: float = TIMEOUT) -> Decision | None:
+    def find(self, time_left: float = math.inf) -> Decision | None:
         """The decision, if a session covers the login and IAMPASS, asked now, says that it is active.
 
         Raises ApplicationGone.
@@ -61,7 +60,7 @@ class Covering:
         if self._sessions is None:
             return None
         settings = self._required.settings
-        deadline = Deadline.after(min(TIMEOUT, time_left))
+        deadline = Deadline.after(min(self._timeout, time_left))
         found = self._sessions.candidates(self._request, lambda name: settings.for_service(name).session)
         for cover in found:
             if cover.session in self._refused:

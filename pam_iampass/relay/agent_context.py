@@ -23,8 +23,9 @@ from pam_iampass.system.accounts import Accounts
 if TYPE_CHECKING:
     from pam_iampass.session.keeper import KeptSessions
 
-#: Connections to IAMPASS that are kept open. Calls are short: 1,000 pending logins use few at a time.
-CONNECTIONS = 16
+#: Idle connections to IAMPASS that are kept open: 1,000 pending logins and 5,000 kept sessions have up to so many calls
+#: under way. A TLS handshake costs more than a poll.
+CONNECTIONS = 64
 #: Polls per second of all logins together; beyond that each login polls more slowly.
 POLLS_PER_SECOND = 300.0
 #: How long an API is used without a look at the settings: by kept sessions, which are polled often. Seconds.

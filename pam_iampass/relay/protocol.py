@@ -92,16 +92,19 @@ def encode_items(items: Mapping[str, bytes]) -> Frame:
 
 
 def decode_items(frame: Frame) -> dict[str, str]:
-    """Read the PAM items: name to text (UTF-8; other bytes as surrogates, PEP 383). Raises FrameError."""
+    """Read the PAM items: name to text (UTF-8; other bytes as surrogates, PEP 383). Raises FrameError.
+
+    Leaves out items that are not known here: the door can be newer (docs/relay-protocol.md says why that is safe).
+    """
     _expect(frame, FrameType.ITEMS)
     items: dict[str, str] = {}
     for part in _parts(frame.payload):
         name, equals, value = part.partition(b"=")
         key = _decode(name)
-        if not equals or key not in KNOWN_ITEMS or key in items:
-            raise FrameError("ITEMS holds an item that is unknown, repeated or has no value")
+        if not key or not equals or key in items:
+            raise FrameError("ITEMS holds an item that is repeated or has no name or value")
         items[key] = _decode(value)
-    return items
+    return {key: value for key, value in items.items() if key in KNOWN_ITEMS}
 
 
 def decode_answer(frame: Frame) -> str | None:

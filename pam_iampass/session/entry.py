@@ -40,8 +40,8 @@ class Entry:
     """A status other than active that was reported once."""
     answered_at: float = 0.0
     """When IAMPASS last gave a usable answer, or the session was opened."""
-    busy: bool = False
-    """Whether a task is being done."""
+    doing: Task | None = None
+    """The task that is being done."""
 
     def next_task(self) -> tuple[float, Task | None]:
         """The next task, and when it is due."""

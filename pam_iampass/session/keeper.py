@@ -17,7 +17,7 @@ from pam_iampass.session.descriptors import Descriptors, Process
 from pam_iampass.session.entry import Entry
 from pam_iampass.session.kept_session import KeptSession, State, StoredLogin
 from pam_iampass.session.pacing import Pacing
-from pam_iampass.session.tasks import Ask, Connect, Tasks, status_of
+from pam_iampass.session.tasks import Ask, AskStatus, Connect, Tasks, status_of
 from pam_iampass.session.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -35,11 +35,13 @@ class KeptSessions:
         connect: Connect,
         *,
         ask: Ask = enforcer.ask,
+        ask_status: AskStatus = status_of,
         descriptors: Descriptors | None = None,
         pacing: Pacing | None = None,
     ) -> None:
         self._registry = registry
         self._connect = connect
+        self._ask_status = ask_status
         self._descriptors = descriptors or Descriptors()
         self._pacing = pacing or Pacing()
         self._watcher = Watcher(registry, Tasks(registry, self._pacing, connect, ask), self._descriptors)
@@ -117,11 +119,11 @@ class KeptSessions:
         if entry is None:
             return False
         try:
-            active = status_of(entry.kept, self._connect, deadline) is Status.active
+            active = self._ask_status(entry.kept, self._connect, deadline) is Status.active
         except (IampassError, PamIampassError, ValueError):
             return False
         with registry.lock:
-            if not active and not entry.busy and entry.suspect is None:
+            if not active and entry.doing is None and entry.suspect is None:
                 entry.poll_at = registry.clock()
                 registry.schedule(entry)
             before = entry.kept.covered

@@ -15,6 +15,9 @@ PAUSE = 5.0
 LONGEST_PAUSE = 900.0
 #: How much faster than usual late polls are made up for, and how many polls a second there may be in any case.
 CATCH_UP, SPARE = 1.25, 10.0
+#: How many polls may begin together after a stall, and how many may be under way or wait for a thread of a busy
+#: process: those of so many seconds.
+TOGETHER = 0.5
 #: How soon a status other than active is looked at again. Seconds.
 SECOND_LOOK = 2.0
 
@@ -25,19 +28,27 @@ class PollBudget:
     def __init__(self) -> None:
         self._left = 0.0
         self._refilled = 0.0
+        self._together = SPARE
+        self._under_way = 0
 
     def refill(self, now: float, rate: float) -> None:
         """`rate` is how many polls there are each second if none is late; `now` is in seconds since boot."""
         most = CATCH_UP * rate + SPARE
-        self._left = min(self._left + most * max(now - self._refilled, 0.0), most)
+        self._together = max(most * TOGETHER, SPARE)
+        self._left = min(self._left + most * max(now - self._refilled, 0.0), self._together)
         self._refilled = now
 
     def take(self) -> bool:
-        """Whether one more may begin now."""
-        if self._left < 1.0:
+        """Whether one more may begin now; if so, `done` follows."""
+        if self._left < 1.0 or self._under_way >= self._together:
             return False
         self._left -= 1.0
+        self._under_way += 1
         return True
+
+    def done(self) -> None:
+        """A poll is over."""
+        self._under_way -= 1
 
 
 class Pacing:

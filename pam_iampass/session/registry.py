@@ -106,7 +106,7 @@ class Registry:
             self.on_change(entry)
 
     def take_due(self) -> list[tuple[Entry, Task]]:
-        """The sessions with a task that is due now. They are busy until `done`."""
+        """The sessions with a task that is due now, until `done` of no other."""
         taken = []
         with self.lock:
             now = self.clock()
@@ -114,13 +114,13 @@ class Registry:
             while self._due and self._due[0][0] <= now:
                 _due, ident = heapq.heappop(self._due)
                 entry = self.entries.get(ident)
-                if entry is None or entry.busy:
+                if entry is None or entry.doing is not None:
                     continue
                 due, task = entry.next_task()
                 if task is Task.POLL and due <= now and not self._budget.take():
                     heapq.heappush(self._due, (now + LATER, ident))
                 elif task is not None and due <= now:
-                    entry.busy = True
+                    entry.doing = task
                     taken.append((entry, task))
         return taken
 
@@ -136,7 +136,9 @@ class Registry:
     def done(self, entry: Entry) -> None:
         """The task of the session has been done, or was put off."""
         with self.lock:
-            entry.busy = False
+            if entry.doing is Task.POLL:
+                self._budget.done()
+            entry.doing = None
             if entry.kept.id in self.entries:
                 self.schedule(entry)
 

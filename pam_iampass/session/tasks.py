@@ -28,6 +28,8 @@ LONGEST_ENFORCE_INTERVAL = 60.0
 Connect = Callable[[str], AuthenticationAPI]
 #: `enforcer.protocol.ask`, or a substitute.
 Ask = Callable[[Request], Reply]
+#: `status_of`, or a substitute.
+AskStatus = Callable[[KeptSession, Connect, Deadline], Status]
 
 
 def status_of(kept: KeptSession, connect: Connect, deadline: Deadline) -> Status:

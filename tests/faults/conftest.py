@@ -63,6 +63,6 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
     if _COUNTED in config.stash:
         cases, by_pam, total = config.stash[_COUNTED]
         terminalreporter.write_line(
-            f"Fault table: {cases} cases; {by_pam} of them through PAM in {len(BY_PAM)} ways each, "
+            f"Fault table: {cases} cases; {by_pam} of them through PAM in up to {len(BY_PAM)} ways each, "
             f"{total} logins or groups of logins in all."
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.faults.table import CASES, SUBJECTS, ways
-from tests.support.faults.case import BY_PAM, CODES, Case, Expected
+from tests.support.faults.case import BY_PAM, CODES, EACH_DOOR, Case, Expected
 
 HEAD = """\
 # Failures and their effect on a login
@@ -13,9 +13,11 @@ HEAD = """\
 {cases} failures and how the login ends. `tests/faults/` reproduces each of them, and checks the PAM code, the audit
 record, the text that the user reads, the number of requests to the server, and the time.
 
-The {by_pam} that are marked with ● run through PAM, called by a small application or a real sshd, in {ways} ways:
-{names}. They are those about PAM, doors and applications, and of the others one for each step of a login and each way
-to end. All cases that need no PAM also run without it: the test speaks the relay protocol with the agent.
+The {by_pam} that are marked with ● or ○ run through PAM, called by a small application or a real sshd. They are those
+about PAM, doors and applications, and of the others one for each step of a login and each way to end. ● run in {ways}
+ways: {names}. ○ have the result and the outcome
+of a case with ● and run through each door once: {each_door}. All cases that need no PAM
+also run without it: the test speaks the relay protocol with the agent.
 
 "within" is the time that the login itself may take, in seconds, on an idle machine. PAM_IGNORE is the module's own
 result: a stack in which every module returns it fails, and the shipped PAM files end with pam_permit. If a way differs
@@ -31,9 +33,10 @@ def page() -> str:
     """The whole page."""
     head = HEAD.format(
         cases=len(CASES),
-        by_pam=sum(_is_by_pam(case) for case in CASES),
+        by_pam=sum(bool(_mark(case)) for case in CASES),
         ways=len(BY_PAM),
         names="; ".join(str(way) for way in BY_PAM),
+        each_door="; ".join(str(way) for way in EACH_DOOR),
     )
     return head + "".join(f"\n## {name}\n\n{_table(rows)}" for name, rows in SUBJECTS.items())
 
@@ -41,7 +44,7 @@ def page() -> str:
 def _table(cases: Sequence[Case]) -> str:
     lines = [COLUMNS, ("---",) * len(COLUMNS)]
     for case in cases:
-        lines.append((case.name + (" ●" if _is_by_pam(case) else ""), *_cells(case.expected)))
+        lines.append((case.name + _mark(case), *_cells(case.expected)))
         for number, other in enumerate(case.others, 2):
             lines.append((f"— login {number}", *_cells(other, requests="")))
         for way, difference in case.differs.items():
@@ -49,8 +52,10 @@ def _table(cases: Sequence[Case]) -> str:
     return "".join("| " + " | ".join(map(_escaped, line)) + " |\n" for line in lines)
 
 
-def _is_by_pam(case: Case) -> bool:
-    return set(BY_PAM) <= set(ways(case))
+def _mark(case: Case) -> str:
+    if set(BY_PAM) <= set(ways(case)):
+        return " ●"
+    return " ○" if set(EACH_DOOR) <= set(ways(case)) else ""
 
 
 def _cells(expected: Expected, requests: str | None = None) -> tuple[str, ...]:

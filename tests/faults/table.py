@@ -13,7 +13,7 @@ from tests.faults import (
     stacks,
     state,
 )
-from tests.support.faults.case import BY_PAM, WITHOUT_PAM, Case
+from tests.support.faults.case import BY_PAM, EACH_DOOR, WITHOUT_PAM, Case
 from tests.support.ways import Way
 
 SUBJECTS = {
@@ -42,13 +42,19 @@ def _for_every_door() -> frozenset[Case]:
 
 
 FOR_EVERY_DOOR = _for_every_door()
+FOR_EVERY_WAY = frozenset(
+    {(case.expected.code, case.expected.outcome): case for case in CASES if case in FOR_EVERY_DOOR}.values()
+)
+"""Of these, one case for each result: the native door speaks with a helper as with the agent."""
 
 
 def ways(case: Case) -> tuple[Way, ...]:
     """The ways in which a case runs."""
     if case.needs_pam:
         return BY_PAM
-    return (WITHOUT_PAM, *BY_PAM) if case in FOR_EVERY_DOOR else (WITHOUT_PAM,)
+    if case in FOR_EVERY_WAY:
+        return (WITHOUT_PAM, *BY_PAM)
+    return (WITHOUT_PAM, *EACH_DOOR) if case in FOR_EVERY_DOOR else (WITHOUT_PAM,)
 
 
 PLAYED = tuple((case, way) for case in CASES for way in ways(case))

@@ -26,6 +26,7 @@ tested() {
     [ "$release" = bookworm ] || programs="$programs sudo-rs"
     # People's clients (clients.py)
     programs="$programs putty-tools dropbear-bin rsync git sshfs mosh lftp python3-paramiko python3-asyncssh"
+    programs="$programs cron" # which runs jobs of attackers (test_session_attacks.py)
     root=$(packaging/root.sh make "$release" systemd systemd-sysv dbus libpam-systemd openssh-server openssh-client \
         sudo procps ca-certificates -- $asked libpam-python pamtester ansible-core python3-apt $programs)
     # The shell is process 1 there, and reaps what tests leave behind: a machine with such a process never powers off.

@@ -6,7 +6,8 @@ import pytest
 
 from tests.packages.administrator import PASSWORD, Administrator
 from tests.packages.booted import Booted
-from tests.packages.people import People, got_in, outcomes, press_enter
+from tests.packages.kept_logins import sessions, wait_for
+from tests.packages.people import People, got_in, outcomes, press_enter, type_password
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -119,6 +120,31 @@ def test_the_profile_of_pam_auth_update_makes_everything_ask(
     assert people.phone.requests() == []
 
 
+def test_its_profile_for_sessions_keeps_them_in_every_service(
+    machine: Booted, ready: Administrator, people: People
+) -> None:
+    ready.undo()
+    ready.configure(session="{keep: true}")
+    machine.run("pam-auth-update", "--enable", "iampass", "iampass-session")
+    modules = [
+        line.split()[2] for line in machine.read("/etc/pam.d/common-session").splitlines() if "so" in line
+    ]
+    assert modules.index("pam_systemd.so") < modules.index("pam_iampass.so")
+    assert "pam_iampass" not in machine.read("/etc/pam.d/common-session-noninteractive")
+    login = machine.terminal("runuser", "-u", "alice", "--", "su", "bob", "-c", "cat")
+    type_password(login)
+    people.phone.approve("bob")
+    (session,) = wait_for(
+        lambda: [each for each in sessions(machine) if each["logins"]], "the session is kept"
+    )
+    assert (session["user"], session["service"]) == ("bob", "su")
+    login.send("\x04")
+    login.finish()
+    wait_for(lambda: not sessions(machine), "the session ends")
+    machine.run("pam-auth-update", "--disable", "iampass-session")
+    ready.configure()
+
+
 def test_a_stack_written_by_hand_keeps_the_package_from_going(
     machine: Booted, ready: Administrator, people: People
 ) -> None:
@@ -142,7 +168,7 @@ def test_removal_takes_it_out_of_every_stack_first(
 ) -> None:
     machine.run("dpkg", "--configure", "-a")
     ready.set_up("sshd", "sudo", "su", "--key")
-    machine.run("pam-auth-update", "--enable", "iampass")
+    machine.run("pam-auth-update", "--enable", "iampass", "iampass-session")
     machine.run("apt-get", "remove", "-y", "libpam-iampass")
     assert machine.shell("grep -rl iampass /etc/pam.d /etc/ssh /etc/sudoers.d /etc/sudoers || :") == ""
     assert got_in(people.ssh("alice"), "alice")

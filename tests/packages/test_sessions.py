@@ -6,20 +6,28 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from typing import Any, Callable, TypeVar
 
 import pytest
 
 from tests.packages.administrator import Administrator
-from tests.packages.booted import PATIENCE, Booted
-from tests.packages.people import KEY, WHO, People, type_password
-from tests.support.terminal import Terminal
+from tests.packages.booted import Booted
+from tests.packages.desktop import Desktop, make_display_manager, signals, watch_signals
+from tests.packages.kept_logins import (
+    SETTINGS,
+    Login,
+    all_log_out,
+    ended,
+    listed,
+    records,
+    sessions,
+    wait_for,
+)
+from tests.packages.people import WHO, People, type_password
 
 AGENT = "pam-iampass-agent.service"
-SETTINGS = "{keep: true, check: 2s, when_away: end, covers: {services: [iampass-sudo], for: 15m}}"
+STATE = "/run/iampass/state/sessions"
 #: `check` a few times.
 SEVERAL_CHECKS = 8.0
-Found = TypeVar("Found")
 
 
 @pytest.fixture(scope="module")
@@ -36,71 +44,7 @@ def cursor(machine: Booted, ready: Administrator, people: People) -> Iterator[st
     """Where the journal was when the test began, with nobody logged in and no phone in backoff."""
     machine.run("pam-iampass", "throttle", "clear", "alice")
     yield machine.cursor()
-    Terminal.kill_all()
-    wait_for(lambda: not sessions(machine), "the sessions end")
-
-
-def wait_for(find: Callable[[], Found], what: str, seconds: float = PATIENCE) -> Found:
-    """What `find` returns as soon as it is true."""
-    until = time.monotonic() + seconds
-    while not (found := find()):
-        assert time.monotonic() < until, what
-        time.sleep(0.1)
-    return found
-
-
-def sessions(machine: Booted) -> list[dict[str, Any]]:
-    """What `pam-iampass session list` shows."""
-    shown = machine.run("pam-iampass", "session", "list", "--json").stdout
-    found: list[dict[str, Any]] = json.loads(shown)["sessions"]
-    return found
-
-
-def records(machine: Booted, cursor: str, session: str) -> list[str]:
-    """Outcomes and events of a session since `cursor`."""
-    machine.run("journalctl", "--sync")
-    command = ["journalctl", "--no-pager", "-q", "-o", "json", f"--after-cursor={cursor}"]
-    found = [json.loads(line) for line in machine.run(*command).stdout.splitlines()]
-    return [
-        each.get("IAMPASS_OUTCOME") or each.get("IAMPASS_EVENT")
-        for each in found
-        if each.get("IAMPASS_SESSION") == session
-    ]
-
-
-class Login:
-    """An ssh login of alice with a shell, and its session."""
-
-    def __init__(self, machine: Booted, people: People, *options: str) -> None:
-        before = {each["id"] for each in sessions(machine)}
-        known = people.phone.sessions("alice")
-        self.terminal = people.ssh("alice", "exec sh -i", options=(*KEY, *options, "-tt"))
-        people.phone.approve("alice")
-        self.terminal.expect(r"\$ ")
-        (self.session,) = wait_for(
-            lambda: [each for each in sessions(machine) if each["id"] not in before and each["logins"]],
-            "the session is listed",
-        )
-        (self.number,) = (each for each in people.phone.sessions("alice") if each not in known)
-        self.id: str = self.session["id"]
-        self.pid: int = self.session["logins"][0]["pid"]
-
-    def sudo(self) -> None:
-        """Type a sudo, and the password."""
-        self.terminal.sendline(f"sudo -k sh -c '{WHO}'")
-        type_password(self.terminal)
-
-    def lives(self) -> bool:
-        """Whether the shell answers."""
-        self.terminal.sendline("echo alive-$((40 + 2))")
-        return bool(self.terminal.expect(["alive-42", "closed"]) == 0)
-
-
-def ended(machine: Booted, people: People, login: Login) -> bool:
-    """Whether neither this machine nor IAMPASS knows the session any more."""
-    return login.number not in people.phone.sessions("alice") and login.id not in {
-        each["id"] for each in sessions(machine)
-    }
+    all_log_out(machine)
 
 
 def test_one_approval_for_ssh_and_sudo_and_the_login_ends_when_the_person_walks_away(
@@ -110,7 +54,7 @@ def test_one_approval_for_ssh_and_sudo_and_the_login_ends_when_the_person_walks_
     login.sudo()
     login.terminal.expect("In as root.")
     assert people.phone.requests() == []
-    (found,) = (each for each in sessions(machine) if each["id"] == login.id)
+    found = listed(machine, login.id)
     assert (found["user"], found["approver"], found["status"]) == ("alice", "alice", "active")
     assert (found["from"], found["covered"]) == ("127.0.0.1", 1)
     people.phone.move(login.number, "away")
@@ -225,6 +169,46 @@ def test_away_can_revoke_instead_and_sudo_asks_the_phone_again(
     type_password(login.terminal)
     people.phone.approve("alice")
     login.terminal.expect("In as root.")
+
+
+def test_a_screen_is_locked_while_the_phone_is_away_and_unlocked_only_if_the_person_had_not_locked_it(
+    machine: Booted, ready: Administrator, people: People, cursor: str
+) -> None:
+    ready.configure(session=SETTINGS.replace("when_away: end", "when_away: lock, unlock_on_return: true"))
+    make_display_manager(ready)
+    watch_signals(machine)
+    desktop, other, shell = Desktop(machine, people), Desktop(machine, people), Login(machine, people)
+    ready.configure(session=SETTINGS)
+    assert [(each.shows("Type"), each.shows("Seat")) for each in (desktop, other)] == [("x11", "seat0")] * 2
+
+    def move(moved: Desktop, verb: str, event: str) -> list[tuple[str, str]]:
+        """The phone leaves or returns; what logind said until the enforcer was done, only about that session."""
+        before = signals(machine)
+        people.phone.move(moved.number, verb)
+        wait_for(lambda: records(machine, cursor, moved.id)[-1] == event, f"{event} is recorded")
+        wait_for(lambda: json.loads(machine.read(f"{STATE}/{moved.id}.json"))["wanted"] is None, "it is done")
+        found = signals(machine)
+        assert found[: len(before)] == before
+        return found[len(before) :]
+
+    assert move(desktop, "away", "session_away") == [(desktop.path, "Lock")]
+    desktop.say_locked(True)  # as a desktop does on that signal
+    assert move(desktop, "back", "session_back") == [(desktop.path, "Unlock")]
+    # Whoever has locked the screen finds it locked.
+    assert move(desktop, "away", "session_away") == [(desktop.path, "Lock")]
+    assert move(desktop, "back", "session_back") == []
+    # Where the desktop has said nothing, the screen was not locked.
+    assert move(other, "away", "session_away") == [(other.path, "Lock")]
+    assert move(other, "back", "session_back") == [(other.path, "Unlock")]
+    assert shell.lives()
+    people.phone.move(shell.number, "away")  # its session has no screen: it covers nothing any more
+    wait_for(lambda: listed(machine, shell.id)["status"] == "away", "the session is away")
+    assert shell.lives()
+    for each in (desktop, other):
+        each.log_out()
+    wait_for(lambda: [each["id"] for each in sessions(machine)] == [shell.id], "the sessions end")
+    assert records(machine, cursor, desktop.id)[-1] == "session_ended"
+    assert signals(machine)[-1] == (other.path, "Unlock")
 
 
 def test_the_enforcer_is_confined(machine: Booted, ready: Administrator) -> None:

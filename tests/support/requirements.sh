@@ -9,7 +9,7 @@ python3-click python3-rich python3-aiohttp python3-trustme python3-pexpect syste
 gcc make libc6-dev libpam0g-dev"
 test="$demo pamtester libpam-wrapper python3-pypamtest python3-pytest python3-pytest-timeout python3-coverage
 python3-hypothesis python3-itsdangerous python3-pyte python3-segno python3-venv python3-zbar ca-certificates mypy
-valgrind chromium fonts-dejavu-core opendoas
+valgrind chromium-headless-shell fonts-dejavu-core opendoas
 clang libclang-rt-dev mandoc groff-base man-db bash-completion zsh fish ansible-core
 krb5-kdc krb5-admin-server krb5-user rsync"
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pam_iampass.session.keeper import KeptSessions
 from pam_iampass.session.kept_session import KeptSession
 from pam_iampass.session.registry import Registry
 from pam_iampass.session.store import SessionStore
+from pam_iampass.session.tasks import AskStatus, status_of
 from pam_iampass.system.boot import since_boot
 from tests.support.door import Door, Told
 from tests.support.setting import ME, Setting
@@ -83,6 +85,8 @@ class Keeping:
         """What the enforcer was asked for."""
         self.result = Result.DONE
         self.logins: list[LoginSession] = []
+        self.ask_status: AskStatus = status_of
+        self.cover_timeout = 5.0
         self._began = since_boot()
         self.ahead = 0.0
         """Seconds that the machine's clocks are ahead."""
@@ -97,14 +101,20 @@ class Keeping:
         self.registry = Registry(self.store, journal, clock=self._clock)
         context = SharedContext(lambda: self.agent.pending, self.world.dirs)
         self.sessions = KeptSessions(
-            self.registry, context.connect, ask=self._enforce, descriptors=Descriptors("")
+            self.registry,
+            context.connect,
+            ask=self._enforce,
+            ask_status=lambda *arguments: self.ask_status(*arguments),
+            descriptors=Descriptors(""),
         )
         context.kept_sessions = self.sessions
         self.agent = Agent(
             self._listener.dup(),
             journal,
             module,
-            lambda _pending: context,
+            lambda _pending: lambda *arguments: replace(
+                context(*arguments), cover_timeout=self.cover_timeout
+            ),
             sessions=self.sessions,
             allowed_uid=os.getuid(),
         )

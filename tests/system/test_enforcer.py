@@ -153,6 +153,21 @@ def test_sudo_asks_for_the_password_again(session: str, verb: Verb) -> None:
     login.kill()
 
 
+def test_sudo_forgets_the_password_of_the_user_who_ran_it(session: str) -> None:
+    """Of a kept `sudo -i`: PAM calls its session that of root."""
+    login = LoginSession("root")
+    login.register(session, ruser="alice")
+    uid = str(pwd.getpwnam("alice").pw_uid)
+    gone, other = [SUDO / "root", SUDO / "0", SUDO / "alice", Path("/run/sudo-rs/ts") / uid], SUDO / "bob"
+    for file in (*gone, other):
+        file.touch(0o600)
+    assert ask(Verb.REVOKE, session, Reason.AWAY) == DONE
+    assert [file for file in (*gone, other) if file.exists()] == [other]
+    login.register(session, ruser="../precious")  # where the remote side chooses it
+    assert ask(Verb.REVOKE, session, Reason.AWAY) == DONE
+    login.kill()
+
+
 def loginctl(sessions: str) -> Path:
     """A loginctl that shows these lines of each session; returns where it writes the words of its other calls."""
     calls = Path("/run/loginctl-calls")

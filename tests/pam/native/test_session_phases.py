@@ -108,13 +108,14 @@ def test_while_the_session_is_open_its_process_is_registered(
             "audit_session": audit,
             "xdg_session": "c7",
             "tty": "/dev/pts/7",
+            "ruser": "games",
         }
         found.append(file.name)
 
     with agent(keeps(seen=look)) as played:
         told = "authenticate XDG_SESSION_ID=c7 open_session close_session"
         before = f"umask 077; {NEW_AUDIT_SESSION}"
-        run = application.run(told, then=PASSES, user=USER, tty="/dev/pts/7", before=before)
+        run = application.run(told, then=PASSES, user=USER, tty="/dev/pts/7", ruser="games", before=before)
     assert run.result == PAM_SUCCESS
     assert phases(played.connections) == [1, 3, 4]
     assert len(found) == 2
@@ -148,6 +149,7 @@ def test_no_value_can_add_a_line_to_the_registration(
             then=PASSES,
             user=USER,
             tty=value,
+            ruser=value,
         )
     assert run.result == PAM_SUCCESS
     assert len(played.connections) == 3

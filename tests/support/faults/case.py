@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 WITH_NATIVE_HELPER, WITH_PAM_PYTHON = WITH_HELPER
 #: Through PAM: each door, the native one with the agent and with the helper.
 BY_PAM = (WITH_PAM_PYTHON, WITH_AGENT, WITH_NATIVE_HELPER)
+#: Through each door once: pam_python's with a helper, the native one with the agent.
+EACH_DOOR = (WITH_PAM_PYTHON, WITH_AGENT)
 #: The test speaks the relay protocol with the agent in place of a door.
 WITHOUT_PAM = Way("the agent, without PAM", "", agent=True)
 #: The PAM stack of a case that is about something else.

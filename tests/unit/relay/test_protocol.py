@@ -87,10 +87,17 @@ def test_a_greeting_of_another_version_phase_or_shape_is_an_error(payload: bytes
         Hello.decode(Frame(FrameType.HELLO, payload))
 
 
-@pytest.mark.parametrize("payload", [b"user=a", b"user\0", b"=x\0", b"user=a\0user=b\0", b"shell=/bin/sh\0"])
-def test_an_item_that_is_unknown_double_or_without_value_is_an_error(payload: bytes) -> None:
+@pytest.mark.parametrize(
+    "payload", [b"user=a", b"user\0", b"=x\0", b"user=a\0user=b\0", b"new=a\0new=b\0", b"new\0"]
+)
+def test_an_item_that_is_double_or_without_name_or_value_is_an_error(payload: bytes) -> None:
     with pytest.raises(FrameError):
         protocol.decode_items(Frame(FrameType.ITEMS, payload))
+
+
+def test_an_item_of_a_newer_door_is_left_out() -> None:
+    frame = Frame(FrameType.ITEMS, b"user=alice\0new=x\0uid=0\0")
+    assert protocol.decode_items(frame) == {"user": "alice", "uid": "0"}
 
 
 def test_an_empty_item_is_told_apart_from_one_that_is_not_set() -> None:
