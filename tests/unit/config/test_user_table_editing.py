@@ -164,7 +164,7 @@ def test_whatever_can_be_a_name_and_a_token_can_be_added_and_removed(
 # What is refused
 
 
-def test_a_user_who_has_a_token_keeps_it_unless_told_otherwise(table: EditedTable) -> None:
+def test_a_user_who_has_a_token_keeps_it_without_replace(table: EditedTable) -> None:
     table.editor.add("alice", "one")
     message = '"alice" already has a token, in users.d/alice.yaml\n    use --replace to replace it'
     assert table.refusal("alice", "two") == message
@@ -338,7 +338,7 @@ def test_a_full_disk_loses_nothing(table: EditedTable) -> None:
     assert (outside / "alice.yaml").read_text() == "alice: one\n"
 
 
-def test_a_disk_that_cannot_be_written_is_told(table: EditedTable) -> None:
+def test_a_disk_that_cannot_be_written_is_reported(table: EditedTable) -> None:
     table.editor.add("alice", "one")
     message = add_in_shell(
         table, f"mount --bind {table.root} {table.root}; mount -o remount,bind,ro {table.root}"
@@ -347,7 +347,7 @@ def test_a_disk_that_cannot_be_written_is_told(table: EditedTable) -> None:
     assert table.find("alice") == Entry("one")
 
 
-def test_whoever_is_not_root_is_told_that_root_is_needed(table: EditedTable) -> None:
+def test_another_user_than_root_reads_that_root_is_needed(table: EditedTable) -> None:
     table.editor.add("alice", "one")
     os.seteuid(pwd.getpwnam(ANYBODY).pw_uid)
     try:
