@@ -8,6 +8,7 @@ from typing import Any, Callable, TypeVar
 
 from tests.packages.booted import PATIENCE, Booted
 from tests.packages.people import KEY, WHO, People, type_password
+from tests.support.terminal import Terminal
 
 SETTINGS = "{keep: true, check: 2s, when_away: end, covers: {services: [iampass-sudo], for: 15m}}"
 Found = TypeVar("Found")
@@ -49,6 +50,14 @@ def records(machine: Booted, cursor: str, session: str) -> list[str]:
         for each in journal(machine, cursor)
         if each.get("IAMPASS_SESSION") == session
     ]
+
+
+def all_log_out(machine: Booted) -> None:
+    """Hang up, and wait until no session is kept."""
+    Terminal.kill_all()
+    machine.run("pkill", "-x", "ssh", check=False)  # on Debian 12 it outlives its terminal
+    machine.run("pkill", "-f", "/root/display_manager.py", check=False)
+    wait_for(lambda: not sessions(machine), "the sessions end")
 
 
 class NewSession:

@@ -10,9 +10,8 @@ import pytest
 
 from tests.packages.administrator import PASSWORD, Administrator
 from tests.packages.booted import Booted
-from tests.packages.kept_logins import SETTINGS, Login, journal, listed, records, sessions, wait_for
+from tests.packages.kept_logins import SETTINGS, Login, all_log_out, journal, listed, records, wait_for
 from tests.packages.people import People, outcomes
-from tests.support.terminal import Terminal
 
 #: The attacker knows the password, and what a kept session can be recognised by. `{}` is its id.
 ATTACK = f"""\
@@ -56,8 +55,7 @@ def cursor(machine: Booted, ready: Administrator) -> Iterator[str]:
     machine.run("pam-iampass", "throttle", "clear", "alice")
     machine.shell("rm -f /home/alice/attack.*")
     yield machine.cursor()
-    Terminal.kill_all()
-    wait_for(lambda: not sessions(machine), "the sessions end")
+    all_log_out(machine)
 
 
 @pytest.fixture

@@ -12,9 +12,17 @@ import pytest
 from tests.packages.administrator import Administrator
 from tests.packages.booted import Booted
 from tests.packages.desktop import Desktop, make_display_manager, signals, watch_signals
-from tests.packages.kept_logins import SETTINGS, Login, ended, listed, records, sessions, wait_for
+from tests.packages.kept_logins import (
+    SETTINGS,
+    Login,
+    all_log_out,
+    ended,
+    listed,
+    records,
+    sessions,
+    wait_for,
+)
 from tests.packages.people import WHO, People, type_password
-from tests.support.terminal import Terminal
 
 AGENT = "pam-iampass-agent.service"
 STATE = "/run/iampass/state/sessions"
@@ -36,8 +44,7 @@ def cursor(machine: Booted, ready: Administrator, people: People) -> Iterator[st
     """Where the journal was when the test began, with nobody logged in and no phone in backoff."""
     machine.run("pam-iampass", "throttle", "clear", "alice")
     yield machine.cursor()
-    Terminal.kill_all()
-    wait_for(lambda: not sessions(machine), "the sessions end")
+    all_log_out(machine)
 
 
 def test_one_approval_for_ssh_and_sudo_and_the_login_ends_when_the_person_walks_away(
