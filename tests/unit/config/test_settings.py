@@ -769,7 +769,9 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES))
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 def test_whatever_stands_in_the_file_gives_settings_or_a_configuration_error(
     configuration: Configuration, content: dict[str, Any]
 ) -> None:
@@ -782,7 +784,9 @@ def test_whatever_stands_in_the_file_gives_settings_or_a_configuration_error(
 @given(
     st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass"))
 )
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 def test_whatever_bytes_the_file_has_give_a_configuration_error(
     configuration: Configuration, data: bytes
 ) -> None:

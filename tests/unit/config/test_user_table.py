@@ -441,7 +441,7 @@ def test_a_token_is_neither_empty_nor_a_step_of_a_path_nor_controlling_nor_long(
 
 
 @given(st.dictionaries(NAMES, st.text(max_size=8) | st.lists(st.text(max_size=3))))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 def test_whatever_the_table_holds_is_found_or_a_configuration_error(
     table: Table, content: dict[str, object]
 ) -> None:

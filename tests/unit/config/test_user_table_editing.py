@@ -142,7 +142,11 @@ POSSIBLE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_siz
 
 
 @pytest.mark.needs_root
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(name=POSSIBLE, token=POSSIBLE, methods=st.none() | st.just(["device"]))
 def test_whatever_can_be_a_name_and_a_token_can_be_added_and_removed(
     name: str, token: str, methods: list[str] | None

@@ -129,7 +129,7 @@ def test_a_token_is_in_no_error(file: Path) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_file_is_read_or_refused_with_its_lines(file: Path, content: bytes) -> None:
     put(file, b"user,token,phone,display_name\n" + content)
     try:
