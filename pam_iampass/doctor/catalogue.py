@@ -469,7 +469,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "account-key-demanded",
             "first_factor=publickey on an account line denies every login",
-            "In the account phase sshd has not yet told which key it has accepted. It has required the first factor"
+            "In the account phase sshd has not yet reported which key it has accepted. It has required the first factor"
             " itself.",
             "Remove first_factor=publickey from the line at {place}",
         ),
