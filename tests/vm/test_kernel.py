@@ -1,4 +1,7 @@
-"""On a kernel and a disk of its own, with AppArmor as Debian enables it: a full disk, a clock that stops or jumps."""
+"""On a kernel and a disk of its own, with AppArmor as Debian enables it: a full disk, a clock that stops or jumps.
+
+And control groups (cgroups(7)) of a user, who can freeze and kill a set-uid program there.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.packages.people import PROMPT, got_in, outcomes, press_enter
+from tests.packages.people import PROMPT, WHO, got_in, outcomes, press_enter, type_password
+from tests.support.terminal import Terminal
 from tests.vm.machine import Machine
+from tests.vm.qemu import PATIENCE
 from tests.vm.site import Site
 
 
@@ -103,3 +108,63 @@ def test_the_time_for_an_answer_stands_still_while_the_machine_sleeps(
     assert got_in(login, "alice")
     assert [each[0] for each in outcomes(vm.journal(cursor))] == ["approved"]
     site.configure()
+
+
+class ControlGroup:
+    """A control group that a user made, with a sudo of the user in it."""
+
+    def __init__(self, vm: Machine, user: str) -> None:
+        self._vm = vm
+        runtime = vm.shell(f"echo /run/user/$(id -u {user})").strip()
+        self._as_user = ("runuser", "-u", user, "--", "env", f"XDG_RUNTIME_DIR={runtime}")
+        run = ("systemd-run", "--user", "--quiet", "--scope", "--unit=mine", "sudo", "-k", "sh", "-c", WHO)
+        self.sudo: Terminal = vm.terminal(*self._as_user, *run)
+        type_password(self.sudo)
+
+    def write(self, file: str, value: str) -> None:
+        """Write to a file of the control group, as the user."""
+        folder = "/sys/fs/cgroup$(systemctl --user show -P ControlGroup mine.scope)"
+        self._vm.run(*self._as_user, "sh", "-euc", f"echo {value} > {folder}/{file}")
+
+
+@pytest.fixture
+def group(vm: Machine, site: Site, cursor: str) -> Iterator[ControlGroup]:
+    """A control group of alice."""
+    vm.run("loginctl", "enable-linger", "alice")  # starts the manager of her services
+    vm.wait("systemctl is-active -q user@$(id -u alice)", "her manager of services runs")
+    site.configure(timeout="40s")
+    yield ControlGroup(vm, "alice")
+    site.configure()
+
+
+def next_login(site: Site) -> bool:
+    """A login of alice by ssh, which is asked for and approved; whether she got in."""
+    login = site.ssh("alice")
+    press_enter(login)
+    site.approve("alice")
+    return got_in(login, "alice")
+
+
+def test_a_sudo_that_its_user_freezes_keeps_no_login_waiting_and_lets_nobody_in_late(
+    vm: Machine, site: Site, cursor: str, group: ControlGroup
+) -> None:
+    site.request("alice")
+    group.write("cgroup.freeze", "1")
+    site.iampass.wait_for_end(site.last, PATIENCE)
+    site.configure()
+    assert next_login(site)
+    assert [each[0] for each in outcomes(vm.journal(cursor))] == ["timed_out", "approved"]
+    group.write("cgroup.freeze", "0")
+    assert not got_in(group.sudo, "root")
+
+
+def test_the_request_of_a_sudo_that_its_user_kills_is_ended_and_the_next_login_has_its_turn(
+    vm: Machine, site: Site, cursor: str, group: ControlGroup
+) -> None:
+    site.request("alice")
+    group.write("cgroup.kill", "1")
+    site.iampass.wait_for_end(site.last, PATIENCE)
+    assert not got_in(group.sudo, "root")
+    site.configure()
+    assert next_login(site)
+    assert [each[0] for each in outcomes(vm.journal(cursor))] == ["cancelled", "approved"]
