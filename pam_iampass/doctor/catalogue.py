@@ -114,10 +114,11 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " One of these two files is missing, so that such logins are denied.",
             "Install pam-iampass again; {path} must exist",
         ),
-        _warning(
+        _error(
             "selinux-no-policy",
-            "SELinux is enforcing, and has no policy for pam-iampass",
-            "SELinux may block sshd from the agent's socket, and the agent from the network. Logins are then denied.",
+            "SELinux keeps logins from the agent: it has no policy for pam-iampass",
+            "sshd and login may not connect to the agent while SELinux is enforcing without our policy, and deny each"
+            " login that asks the phone.",
             "Install pam-iampass-selinux; list denials with ausearch -m avc -ts recent",
         ),
         _error(
@@ -468,7 +469,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "account-key-demanded",
             "first_factor=publickey on an account line denies every login",
-            "In the account phase sshd has not yet told which key it has accepted. It has required the first factor"
+            "In the account phase sshd has not yet reported which key it has accepted. It has required the first factor"
             " itself.",
             "Remove first_factor=publickey from the line at {place}",
         ),

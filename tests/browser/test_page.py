@@ -41,7 +41,7 @@ def test_a_request_appears_at_once_with_user_age_and_countdown(
     expect(page.get_by_role("list").filter(has_text="Approved")).to_contain_text("alice")
 
 
-def test_nobody_known_yet_is_told(open_page: OpenPage) -> None:
+def test_a_server_without_users_says_so(open_page: OpenPage) -> None:
     with Sandbox() as sandbox:
         page = open_page(sandbox.phone_url, may_lose=True)
         expect(page.get_by_text("There are no users yet.")).to_be_visible()
@@ -49,7 +49,7 @@ def test_nobody_known_yet_is_told(open_page: OpenPage) -> None:
         expect(page.get_by_text("A request appears here when a user logs in.")).to_be_visible()
 
 
-def test_the_end_of_the_time_is_told_and_a_withdrawn_request_too(
+def test_the_end_of_the_time_is_reported_and_a_withdrawn_request_too(
     sandbox: Sandbox, caller: Caller, open_page: OpenPage
 ) -> None:
     page = open_page(sandbox.phone_url)

@@ -18,7 +18,7 @@ CONFIDENTIAL = (SECRET, USER, TOKEN, SESSION_SECRET)
 
 @contextmanager
 def transport_to(server: ScriptedServer, **options: Any) -> Iterator[Transport]:
-    """A transport to the server; it waits for nothing between two tries unless told otherwise."""
+    """A transport to the server; it waits for nothing between two tries unless a test wants it."""
     options = {"pause": lambda seconds: None, "jitter": lambda: 1.0, "ca_file": server.ca_file, **options}
     transport = Transport(options.pop("url", server.url), **options)
     try:

@@ -144,7 +144,7 @@ def test_after_a_look_up_without_a_thread_the_next_one_is_made() -> None:
         assert session.get_status(seconds(20.0)).name == "active"
 
 
-def test_a_name_that_cannot_be_looked_up_at_all_is_told() -> None:
+def test_a_name_that_cannot_be_looked_up_at_all_is_reported() -> None:
     def resolve(*arguments: Any, **options: Any) -> list[Any]:
         raise UnicodeError("label too long")
 

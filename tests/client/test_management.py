@@ -62,7 +62,7 @@ def test_a_user_is_added_once(sandbox: Sandbox, manager: ManagementAPI) -> None:
     assert sandbox.users == {"alice": True, "bob": False, "a b/ü": False, "carol": False}
 
 
-def test_users_are_deleted_and_a_stranger_is_told(sandbox: Sandbox, manager: ManagementAPI) -> None:
+def test_users_are_deleted_and_a_stranger_is_reported(sandbox: Sandbox, manager: ManagementAPI) -> None:
     manager.add_users(["bob", "carol"])
     assert manager.delete_user("bob") is ManagementAPIResult.success
     assert manager.delete_users(("carol", "alice")) is ManagementAPIResult.success

@@ -142,7 +142,7 @@ def test_an_origin_has_one_form(server: str, url: str) -> None:
     assert Origin.of(server).owns(f"{url}/path")
 
 
-def test_a_text_that_is_no_origin_is_told_with_a_remedy() -> None:
+def test_a_text_that_is_no_origin_is_reported_with_a_remedy() -> None:
     with pytest.raises(InvalidOrigin) as caught:
         Origin.of("https://host/path")
     assert str(caught.value) == "the origin has a path; write it without one: https://host"

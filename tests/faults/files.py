@@ -133,7 +133,7 @@ def _tables() -> Iterator[Case]:
         MISCONFIGURED,
         lambda place: f"{place.users[0]}: {{token: x, me",
     )
-    yield row("the user is not in the user table", UNLISTED, lambda place: "somebody: x\n")
+    yield row("the user is not in the user table", UNLISTED, lambda place: "stranger: x\n")
     yield row(
         "the user is in the user table twice", MISCONFIGURED, lambda place: f"{place.users[0]}: a\n" * 2
     )
@@ -154,7 +154,7 @@ def _tables() -> Iterator[Case]:
         "another user's file in users.d is invalid",
         APPROVED,
         scripted(PENDING, ACTIVE, ENDED),
-        prepare=lambda place: _own_file(place, "somebody"),
+        prepare=lambda place: _own_file(place, "stranger"),
     )
 
 

@@ -392,7 +392,7 @@ MUTANTS = (
         "doors/native/agent.c",
         "size == sizeof peer &&\n            peer.uid == 0)",
         "size == sizeof peer)",
-        "tests/pam/native/test_connection.py::test_denied_where_somebody_else_listens",
+        "tests/pam/native/test_connection.py::test_denied_where_another_user_listens",
     ),
     Mutant(
         3,
@@ -441,7 +441,7 @@ MUTANTS = (
         "if (getuid() == 0) {",
         "if (getuid() != (uid_t)-1) {",
         "tests/pam/native/test_connection.py"
-        "::test_a_set_uid_program_without_an_agent_is_denied_and_told_how_to_start_it",
+        "::test_a_set_uid_program_without_an_agent_is_denied_and_shown_how_to_start_it",
     ),
     Mutant(
         3,
@@ -648,7 +648,7 @@ MUTANTS = (
         "pam_iampass/login/turn.py",
         "if remaining() <= least:",
         "if remaining() <= 0:",
-        "tests/unit/login/test_turns.py::test_a_login_whose_turn_does_not_come_is_told_once_sends_nothing_and_counts_for_nothing",
+        "tests/unit/login/test_turns.py::test_a_login_whose_turn_does_not_come_says_so_once_sends_nothing_and_counts_for_nothing",
     ),
     Mutant(
         5,
@@ -998,7 +998,7 @@ MUTANTS = (
         "pam_iampass/login/policy.py",
         "    if named.uid != real.uid:\n",
         "    if False:\n",
-        _APPROVER + "test_a_caller_who_names_somebody_else_is_denied_and_nobody_is_asked",
+        _APPROVER + "test_a_caller_who_names_another_user_is_denied_and_nobody_is_asked",
     ),
     Mutant(
         13,
@@ -1147,7 +1147,7 @@ MUTANTS = (
         "pam_iampass/module.py",
         "if arguments.first_factor is not None and login.phase is Phase.ACCOUNT:",
         "if arguments.first_factor is not None and login.phase is None:",
-        "tests/unit/test_account_phase.py::test_a_line_that_requires_a_key_denies_because_sshd_has_not_told_of_it_yet",
+        "tests/unit/test_account_phase.py::test_a_line_that_requires_a_key_denies_because_sshd_has_not_reported_it_yet",
     ),
     Mutant(
         14,
@@ -1584,11 +1584,11 @@ MUTANTS = (
     ),
     Mutant(
         6,
-        "IAMPASS is told of the end only once, however that fails",
+        "IAMPASS is notified of the end only once, however that fails",
         _TASKS,
         "if registry.clock() < kept.ends_at + SESSION_MARGIN:",
         "if False:",
-        _KEEPING + "test_an_iampass_that_cannot_be_reached_is_told_of_the_end_later",
+        _KEEPING + "test_an_iampass_that_cannot_be_reached_is_notified_of_the_end_later",
     ),
     # 20
     Mutant(

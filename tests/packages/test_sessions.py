@@ -194,7 +194,7 @@ def test_a_screen_is_locked_while_the_phone_is_away_and_unlocked_only_if_the_per
     assert move(desktop, "away", "session_away") == [(desktop.path, "Lock")]
     desktop.say_locked(True)  # as a desktop does on that signal
     assert move(desktop, "back", "session_back") == [(desktop.path, "Unlock")]
-    # Whoever has locked the screen finds it locked.
+    # A screen that the user has locked stays locked.
     assert move(desktop, "away", "session_away") == [(desktop.path, "Lock")]
     assert move(desktop, "back", "session_back") == []
     # Where the desktop has said nothing, the screen was not locked.

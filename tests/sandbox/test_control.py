@@ -45,7 +45,7 @@ def test_open_sessions_are_listed_left_returned_to_and_ended(
 
 
 @pytest.mark.parametrize("sent", [None, "Bearer", "Bearer wrong", "bearer {}", "{}"])
-def test_without_the_token_nothing_is_told_or_done(
+def test_without_the_token_nothing_is_shown_or_done(
     sandbox: Sandbox, caller: Caller, token: dict[str, str], sent: str | None
 ) -> None:
     caller.start("alice")

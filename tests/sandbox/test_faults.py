@@ -190,7 +190,7 @@ def test_a_connection_outlives_faults_that_leave_it_alone(sandbox: Sandbox, call
     assert len({call.connection for call in sandbox.calls}) == 1
 
 
-def test_faults_come_in_order_each_as_often_as_told(sandbox: Sandbox, caller: Caller) -> None:
+def test_faults_come_in_order_each_as_often_as_requested(sandbox: Sandbox, caller: Caller) -> None:
     sandbox.misbehave("start", faults.HttpStatus(500), faults.HttpStatus(501), times=2)
     sandbox.misbehave("start", faults.HttpStatus(599), times=None)
     assert [caller.start("alice").status for _ in range(6)] == [500, 500, 501, 501, 599, 599]

@@ -26,7 +26,7 @@ def test_users_are_created_once(sandbox: Sandbox, caller: Caller) -> None:
     assert sandbox.users == {"alice": True, "bob": False, "carol": False, "dave": False}
 
 
-def test_users_are_deleted_and_a_stranger_among_them_is_told(sandbox: Sandbox, caller: Caller) -> None:
+def test_users_are_deleted_and_a_stranger_among_them_is_reported(sandbox: Sandbox, caller: Caller) -> None:
     assert caller.post(caller.manage("delete_users"), {"users": ["alice"]}).json == {"status": True}
     reply = caller.post(caller.manage("delete_users"), {"users": ["alice"]})
     assert (reply.status, reply.body) == (404, b"There is no user alice.")

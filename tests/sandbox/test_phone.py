@@ -1,4 +1,4 @@
-"""What the phone page calls, without a browser: who may call it, and what it is told."""
+"""What the phone page calls, without a browser: who may call it, and what it receives."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def listening(sandbox: Sandbox) -> Iterator[Listening]:
     connection.close()
 
 
-def test_requests_are_told_at_once_with_user_age_and_time_to_answer(sandbox: Sandbox, caller: Caller) -> None:
+def test_requests_are_reported_at_once_with_user_age_and_time_to_answer(
+    sandbox: Sandbox, caller: Caller
+) -> None:
     sandbox.request_timeout = 40.0
     with listening(sandbox) as page:
         assert page.next()["requests"] == []
@@ -107,7 +109,7 @@ def test_a_face_is_looked_at_before_it_is_approved(sandbox: Sandbox, caller: Cal
     assert caller.poll(begun) == "active"
 
 
-def test_expired_and_withdrawn_requests_are_told_apart(sandbox: Sandbox, caller: Caller) -> None:
+def test_expired_and_withdrawn_requests_are_distinguished(sandbox: Sandbox, caller: Caller) -> None:
     first, second = caller.start("alice").authentication, caller.start("alice").authentication
     sandbox.time_out(1)
     assert caller.end(second) is True
@@ -132,7 +134,7 @@ def test_a_request_is_answered_once(sandbox: Sandbox, caller: Caller) -> None:
     "target", ["/phone/events", "/phone/requests/1/approve", "/phone/register/x", "/phone/devices/lost/alice"]
 )
 @pytest.mark.parametrize("key", [None, "", "Bearer ", "Bearer wrong", "control"])
-def test_without_the_key_nothing_is_told_or_done(
+def test_without_the_key_nothing_is_shown_or_done(
     sandbox: Sandbox, caller: Caller, target: str, key: str | None
 ) -> None:
     caller.start("alice")

@@ -95,7 +95,7 @@ def test_a_decided_request_cannot_be_decided_again(sandbox: Sandbox, caller: Cal
         sandbox.approve("alice")
 
 
-def test_two_requests_of_one_user_must_be_told_apart(sandbox: Sandbox, caller: Caller) -> None:
+def test_two_requests_of_one_user_must_be_distinguished(sandbox: Sandbox, caller: Caller) -> None:
     first, second = (caller.start("alice").authentication for _ in range(2))
     with pytest.raises(LookupError, match="there are 2"):
         sandbox.approve("alice")
@@ -169,7 +169,7 @@ def test_auto_answers_after_its_delay(
     assert (session.decided_at or 0) - session.started_at > 0.19
 
 
-def test_auto_leaves_alone_what_somebody_was_faster_with(sandbox: Sandbox, caller: Caller) -> None:
+def test_auto_leaves_alone_what_a_person_was_faster_with(sandbox: Sandbox, caller: Caller) -> None:
     sandbox.auto, sandbox.delay = Auto.APPROVE, 1.5
     begun = caller.start("alice").authentication
     sandbox.deny("alice")

@@ -71,7 +71,7 @@ def link_of(caller: Caller, user: str) -> str:
     "content",
     ["", "[]", "{}", '{"devices": {"a": "yes"}, "links": {}}', '{"devices": {}, "links": {"t": 1}}', "\xff"],
 )
-def test_broken_users_are_told_and_left_alone(tmp_path: Path, content: str) -> None:
+def test_broken_users_are_reported_and_left_alone(tmp_path: Path, content: str) -> None:
     with Sandbox(state=tmp_path / "state"):
         pass
     file = tmp_path / "state" / "accounts.json"
@@ -123,7 +123,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, kind: str) -> None:
         Sandbox(state=path / "deeper" if kind == "below a file" else path)
 
 
-def test_a_broken_authority_is_told(tmp_path: Path) -> None:
+def test_a_broken_authority_is_reported(tmp_path: Path) -> None:
     with Sandbox(state=tmp_path / "state") as sandbox:
         pass
     sandbox.ca_file.write_text("junk")
@@ -171,7 +171,7 @@ def test_one_more_name_is_in_the_certificate_and_may_be_called() -> None:
         assert reply.reason == "BAD_TOKEN"
 
 
-def test_a_port_in_use_is_told() -> None:
+def test_a_port_in_use_is_reported() -> None:
     with Sandbox() as sandbox:
         second = Sandbox(listen=("127.0.0.1", sandbox.port))
         with pytest.raises(SandboxError, match="already in use"):
@@ -179,7 +179,7 @@ def test_a_port_in_use_is_told() -> None:
         second.stop()
 
 
-def test_a_name_that_is_none_is_told() -> None:
+def test_a_name_that_is_none_is_reported() -> None:
     with pytest.raises(SandboxError, match="cannot look up"), Sandbox(listen=("no.such.host.invalid", 0)):
         pass
 

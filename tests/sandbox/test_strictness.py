@@ -81,7 +81,7 @@ def test_the_largest_nonce_is_accepted_and_only_once(caller: Caller) -> None:
         assert (reply.status, reply.reason) == (401, "REPLAYED_NONCE")
 
 
-def test_a_nonce_cannot_be_used_up_by_somebody_who_cannot_sign(caller: Caller) -> None:
+def test_a_nonce_cannot_be_used_up_by_a_client_that_cannot_sign(caller: Caller) -> None:
     headers = caller.application(START, nonce="77")
     assert start_with(caller, {"Authentication": "hmac demo:77:wrong"}).reason == "BAD_SIGNATURE"
     assert start_with(caller, headers).status == 202

@@ -21,7 +21,7 @@ def witness_python() -> Path:
 
 
 class Witness:
-    """A process that makes the calls it is told to, one line of JSON each way."""
+    """A process that makes the requested calls, one line of JSON each way."""
 
     def __init__(self, python: Path, sandbox: Sandbox, application_secret: str | None = None) -> None:
         environment = {

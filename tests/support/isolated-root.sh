@@ -97,7 +97,7 @@ if ! [ -L /dev/log ]; then
     mount --rbind /dev "$copy/dev"
     mount -t tmpfs -o mode=0755 devices /dev
     for device in "$copy"/dev/*; do
-        entry=/dev/$(basename "$device")
+        entry=/dev/${device##*/}
         if [ -L "$device" ]; then
             cp -P "$device" "$entry"
         elif [ "$entry" = /dev/ptmx ]; then

@@ -73,12 +73,13 @@ class Sshd:
         self.port = _free_port()
         host_key = (folder / "host-key.pub").read_text()
         (folder / "known-hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}")
+        listening = folder / "sshd.pid"  # written once it listens on all of its addresses
         options = [
             *self._options,  # sshd uses the first value
             f"Port={self.port}",
             "ListenAddress=127.0.0.1",
             f"HostKey={folder / 'host-key'}",
-            f"PidFile={folder / 'sshd.pid'}",
+            f"PidFile={listening}",
             "PerSourcePenalties=no",
             "MaxStartups=100",
             "UseDNS=no",
@@ -86,12 +87,12 @@ class Sshd:
         command = [*self._under, "/usr/sbin/sshd", "-D", "-f", str(self._configuration), "-E", str(self.log)]
         for option in options:
             command += ["-o", option]
+        listening.unlink(missing_ok=True)
         self._process = subprocess.Popen(command)
         until = time.monotonic() + 60
         while time.monotonic() < until:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
+            if listening.exists():
+                return self
             time.sleep(0.02)
         raise AssertionError("sshd did not start:\n" + self.log.read_text())
 

@@ -824,7 +824,7 @@ def test_offline_calls_nobody(clinic: Clinic) -> None:
     assert report["not_looked_at"] == ["the service: --offline"]
 
 
-def test_no_secret_and_no_token_is_told(clinic: Clinic) -> None:
+def test_no_secret_and_no_token_is_shown(clinic: Clinic) -> None:
     no_phone(clinic)
     told = clinic.doctor("--json").stdout + clinic.doctor().stdout
     assert "No phone is registered for bob" in told
@@ -832,7 +832,7 @@ def test_no_secret_and_no_token_is_told(clinic: Clinic) -> None:
     assert token_of("bob") not in told
 
 
-def test_who_is_not_root_is_told_what_could_not_be_looked_at(clinic: Clinic) -> None:
+def test_another_user_than_root_reads_what_could_not_be_examined(clinic: Clinic) -> None:
     clinic.user = "alice"
     report = clinic.report()
     assert "what only root can read: run it as root" in report["not_looked_at"]
@@ -876,7 +876,7 @@ def test_an_empty_machine_is_no_traceback(clinic: Clinic) -> None:
     assert "Not checked: users: the settings are invalid." in done.stdout
 
 
-def test_a_user_who_was_asked_about_is_the_only_one_told_of(clinic: Clinic) -> None:
+def test_a_user_who_was_asked_about_is_the_only_one_reported(clinic: Clinic) -> None:
     no_phone(clinic)
     told = clinic.doctor("bob").stdout
     assert "No phone is registered for bob" in told

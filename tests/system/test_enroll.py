@@ -314,7 +314,7 @@ def test_with_json_the_link_comes_before_the_phone_is_waited_for(place: Place) -
         (["alice", "--display-name", "a\x1b[2J"], "contains invisible characters"),
     ],
 )
-def test_wrong_usage_is_told_and_nothing_is_done(place: Place, arguments: list[str], what: str) -> None:
+def test_wrong_usage_is_reported_and_nothing_is_done(place: Place, arguments: list[str], what: str) -> None:
     calls = len(place.sandbox.calls)
     done = run(*arguments)
     assert done.returncode == 2
@@ -328,7 +328,7 @@ def test_a_stranger_is_refused_before_anything_is_done(place: Place) -> None:
     assert len(place.sandbox.calls) == calls
 
 
-def test_a_refused_secret_is_told_with_what_to_do(place: Place) -> None:
+def test_a_refused_secret_is_reported_with_what_to_do(place: Place) -> None:
     (ETC / "application-secret").write_text("wrong\n")
     said = enroll("alice", status=1)
     assert "Error: add users:" in said
@@ -464,7 +464,7 @@ def test_phones_of_many_can_be_waited_for(place: Place) -> None:
         assert process.wait(30) == 0
 
 
-def test_who_has_no_phone_in_time_is_told(place: Place) -> None:
+def test_users_without_a_phone_in_time_are_counted(place: Place) -> None:
     file = place.csv("alice,,,")
     said = enroll("--from", str(file), "--wait", "--timeout", "1s", status=1)
     assert "1 user: 1 has a link to open." in said
@@ -496,7 +496,7 @@ def test_json_tells_of_everybody(place: Place) -> None:
     assert "not a user of this machine" in nobody["problem"]
 
 
-def test_a_wrong_file_is_told_line_by_line_and_nothing_is_done(place: Place) -> None:
+def test_a_wrong_file_is_reported_line_by_line_and_nothing_is_done(place: Place) -> None:
     file = place.csv("alice,,555,", "carol,..,,", "alice,,,", "dave,,")
     calls = len(place.sandbox.calls)
     said = enroll("--from", str(file), status=1)

@@ -30,7 +30,7 @@ CODES = {
     "permission": "Permission denied",
 }
 
-#: A module that writes down each call, and asks as it is told.
+#: A module that writes down each call, and asks what a test wants.
 WITNESS = """
 import json, posix
 def note(pamh, phase, **more):
@@ -198,7 +198,7 @@ def test_one_login_starts_the_module_four_times_in_three_processes(witness: Witn
     assert len({call["pid"] for call in witness.calls() + witness.calls("setcred")}) == 3
 
 
-def test_what_sshd_has_accepted_is_told_one_method_a_line(witness: Witness, folder: Path) -> None:
+def test_what_sshd_has_accepted_is_listed_one_method_a_line(witness: Witness, folder: Path) -> None:
     witness.does("pass", "0")
     with Sshd(
         folder / "key-first",

@@ -44,7 +44,7 @@ def test_journalctl_explains_a_record_and_names_who_it_is_about(world: World) ->
     assert "@IAMPASS_" not in explained
 
 
-def test_a_session_that_cannot_be_ended_is_told_of_and_the_login_is_not_held_up(world: World) -> None:
+def test_a_session_that_cannot_be_ended_is_reported_and_the_login_is_not_held_up(world: World) -> None:
     world.sandbox.misbehave("end", HttpStatus(500, acts=False), times=None)
     login = world.login("alice")
     login.enter()

@@ -157,7 +157,7 @@ def test_what_a_door_left_in_a_process_of_root_is_shown() -> None:
     assert (found["outcome"], found["service"], found["verified"]) == ("unavailable", "iampass-sudo", True)
 
 
-def test_what_a_door_may_have_left_in_a_process_of_a_user_is_told_of_and_shown_with_a_mark_where_wanted() -> (
+def test_what_a_door_may_have_left_in_a_process_of_a_user_is_mentioned_and_shown_with_a_mark_where_wanted() -> (
     None
 ):
     door_record("judy", "judy")
@@ -237,14 +237,14 @@ def test_following_shows_what_was_and_each_record_as_it_is_written_until_ctrl_c(
     subprocess.run(["journalctl", "-q", "--sync"], check=False)
     terminal = Terminal([COMMAND, "log", "grace", "--follow"])
     terminal.expect_exact("first")
-    record("mallory", "denied", reason="somebody else's")
+    record("mallory", "denied", reason="another user's")
     record("grace", "approved", reason="second", writer="mallory")
     record("grace", "approved", reason="third")
     terminal.expect_exact("third")
     terminal.send("\x03")
     assert terminal.finish() == 130
     assert "second" not in terminal.shown
-    assert "somebody else's" not in terminal.shown
+    assert "another user's" not in terminal.shown
     assert "Traceback" not in terminal.shown
 
 
@@ -268,7 +268,7 @@ def test_a_reader_that_has_seen_enough_ends_it() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_without_a_journal_one_is_told_where_to_look(journald: Journald) -> None:
+def test_without_a_journal_it_says_where_to_look(journald: Journald) -> None:
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
     hide = "mount -t tmpfs none /run/log; mount -t tmpfs none /var/log; exec pam-iampass log"
     done = subprocess.run([*command, hide], capture_output=True, text=True, check=False)
@@ -277,7 +277,7 @@ def test_without_a_journal_one_is_told_where_to_look(journald: Journald) -> None
     assert "search the authpriv log" in done.stderr
 
 
-def test_a_journal_that_libsystemd_was_not_built_for_is_told_of(journald: Journald) -> None:
+def test_a_journal_that_libsystemd_was_not_built_for_is_reported(journald: Journald) -> None:
     (file,) = Path("/run/log/journal").glob("*/system.journal")
     unknown = (
         "printf '\\377' | dd of={} bs=1 seek=15 conv=notrunc status=none"  # incompatible_flags, the last byte
@@ -292,7 +292,7 @@ def test_a_journal_that_libsystemd_was_not_built_for_is_told_of(journald: Journa
     assert done.stderr.startswith(f"libsystemd on this machine cannot read {file}\n    install libzstd1")
 
 
-def test_a_time_that_is_none_is_told_with_examples() -> None:
+def test_a_time_that_is_none_is_reported_with_examples() -> None:
     done = subprocess.run([COMMAND, "log", "--since", "soon"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "'soon' is not a point in time such as 2h" in done.stderr
@@ -310,7 +310,7 @@ def test_a_real_login_through_sshd_is_shown(world: World) -> None:
     assert found["elapsed_ms"] > 0
 
 
-def test_the_log_of_whoever_may_read_no_journal_says_why_it_is_empty() -> None:
+def test_the_log_of_a_user_who_may_read_no_journal_says_why_it_is_empty() -> None:
     as_alice = ["setpriv", "--reuid=alice", "--regid=alice", "--clear-groups", COMMAND, "log"]
     done = subprocess.run(as_alice, capture_output=True, text=True, check=False)
     assert "root" in done.stderr

@@ -85,7 +85,7 @@ NOWHERE = "198.51.100.1"
         ([*[f"nameserver {NOWHERE}"] * 3, f"nameserver {ADDRESS}"], True),
     ],
 )
-def test_no_route_to_any_name_server_is_told_from_a_name_server_that_does_not_respond(
+def test_no_route_to_any_name_server_is_distinguished_from_a_name_server_that_does_not_respond(
     search_list: None, tmp_path: Path, lines: list[str], no_route: bool
 ) -> None:
     resolv_conf = tmp_path / "resolv.conf"

@@ -126,7 +126,7 @@ def test_nobody_but_root_and_the_modules_user_may() -> None:
     assert run("recovery", "list", "alice", under=tuple(AS_IAMPASS)).returncode == 0
 
 
-def test_a_missing_folder_is_told_with_its_remedy() -> None:
+def test_a_missing_folder_is_reported_with_its_remedy() -> None:
     CODES.rename(CODES.with_name("elsewhere"))
     try:
         shown = told("recovery", "new", "alice", status=1)
@@ -147,7 +147,7 @@ def test_a_quiet_person_is_shown_in_four_lines() -> None:
     )
 
 
-def test_a_broken_file_is_told_and_cleared() -> None:
+def test_a_broken_file_is_reported_and_cleared() -> None:
     file = STATE / f"{file_stem('alice')}.json"
     file.write_text("torn")
     file.chmod(0o600)

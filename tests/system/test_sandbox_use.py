@@ -174,7 +174,7 @@ def test_edits_since_are_not_lost(folder: Path) -> None:
     assert (KEPT / "edited").read_text().endswith("timeout: 20s\n")
 
 
-def test_leaving_does_not_lock_out_whoever_is_still_asked_on_the_phone(folder: Path) -> None:
+def test_leaving_does_not_lock_out_users_who_are_still_asked_on_the_phone(folder: Path) -> None:
     assert run("use", str(folder)).returncode == 0
     SETUP.mkdir(parents=True, mode=0o700)
     record = {"choice": "", "since": 0, "complete": True, "files": []}
@@ -269,7 +269,7 @@ def test_a_link_to_a_folder_is_not_followed(folder: Path) -> None:
         folder.with_name("elsewhere").rename(folder)
 
 
-def test_a_folder_of_roots_is_not_used_behind_folders_of_somebody_else(folder: Path) -> None:
+def test_a_folder_of_roots_is_not_used_behind_folders_of_another_user(folder: Path) -> None:
     for path in (folder, *folder.iterdir()):
         shutil.chown(path, "root", "root")
     refused(folder, "/home/alice: is a folder that belongs to user", "not to root")

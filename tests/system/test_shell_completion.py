@@ -90,7 +90,7 @@ def test_fish_completes_verbs_options_and_users() -> None:
     assert in_fish("pam-iampass user remove zaph") == ["zaphod"]
 
 
-def test_somebody_who_may_not_read_the_table_is_offered_the_accounts() -> None:
+def test_a_user_who_may_not_read_the_table_is_offered_the_accounts() -> None:
     environment = {**os.environ, "COMP_WORDS": "pam-iampass log ", "COMP_CWORD": "2"}
     environment["_PAM_IAMPASS_COMPLETE"] = "bash_complete"
     as_alice = ["setpriv", "--reuid=alice", "--regid=alice", "--clear-groups", "pam-iampass"]

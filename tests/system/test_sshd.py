@@ -148,7 +148,7 @@ def test_an_approval_that_comes_too_late_does_not(world: World) -> None:
     assert login.finish() == 255
     assert world.outcome("alice") == ("timed_out", "denied")
     with pytest.raises(LookupError):
-        world.sandbox.approve(session)  # IAMPASS has been told
+        world.sandbox.approve(session)  # IAMPASS has been notified
 
 
 def test_an_answer_between_the_last_question_and_the_end_lets_nobody_in(world: World) -> None:

@@ -303,7 +303,7 @@ def test_a_terminal_is_shown_colours() -> None:
     assert "\x1b[32masked on the phone\x1b[0m" in terminal.shown
 
 
-def test_whoever_is_not_root_is_told_that_root_is_needed() -> None:
+def test_another_user_than_root_reads_that_root_is_needed() -> None:
     command = ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", COMMAND, "user", "add", "alice"]
     done = subprocess.run([*command, "--token", "t"], capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -85,7 +85,7 @@ def test_who_is_exempt_passes_without_a_call(world: Setting) -> None:
     assert (told.code, told.shown, world.calls) == (PamCode.IGNORE, [], [])
 
 
-def test_a_line_that_requires_a_key_denies_because_sshd_has_not_told_of_it_yet(world: Setting) -> None:
+def test_a_line_that_requires_a_key_denies_because_sshd_has_not_reported_it_yet(world: Setting) -> None:
     told = account(world, "first_factor=publickey")
     assert told.code == PamCode.PERM_DENIED
     assert world.outcome() == ("misconfigured", "denied")

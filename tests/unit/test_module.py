@@ -357,7 +357,7 @@ def test_the_person_reads_once_that_the_phone_is_at_work(world: Setting) -> None
     ]
 
 
-def test_sshd_which_holds_text_back_is_told_nothing_of_the_phone_at_work(world: Setting) -> None:
+def test_sshd_which_holds_text_back_is_sent_nothing_about_the_phone_at_work(world: Setting) -> None:
     world.sandbox.misbehave("poll", SessionState("identifying"), times=2)
     told = world.login(ssh_auth_info=KEY)
     assert told.code == PamCode.SUCCESS

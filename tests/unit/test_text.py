@@ -61,7 +61,7 @@ def test_a_name_cannot_close_its_quotes() -> None:
     assert quoted('x" result=success user="root') == '"x\\" result=success user=\\"root"'
 
 
-def test_nothing_is_told_apart_from_a_name_that_looks_like_nothing() -> None:
+def test_nothing_is_distinguished_from_a_name_that_looks_like_nothing() -> None:
     assert quoted(None) == "-"
     assert quoted("-") == '"-"'
     assert quoted("") == '""'

@@ -53,9 +53,9 @@ echo "root:root's own" | chpasswd
 # bob is confined. Port 2222 is for the tests' own sshd.
 printf '%s\n' 'login -a -s staff_u -r s0-s0:c0.c1023 bob' 'port -a -t ssh_port_t -p tcp 2222' |
     semanage import -N -S default
-# In the policy of Debian 13, logind may not take the pidfd that pam_systemd sends from a su of an unconfined user: it
-# loses its connection to D-Bus then, and each later login waits 25 s for it.
-echo '(allow systemd_logind_t unconfined_t (fd (use)))' > /packages/logind.cil
+# In the policy of Debian 13, logind may not take the pidfd that pam_systemd sends from su: it loses its connection to
+# D-Bus then, and each later login waits 25 s for it.
+printf '(allow systemd_logind_t %s (fd (use)))\n' unconfined_t staff_su_t > /packages/logind.cil
 # A second policy, which also records the use of our rules, is kept for the tests.
 /usr/libexec/selinux/hll/pp /usr/share/selinux/packages/pam_iampass.pp > /root/pam_iampass.cil
 python3 /packages/auditing.py < /root/pam_iampass.cil > /packages/auditing.cil

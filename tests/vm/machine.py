@@ -16,7 +16,7 @@ from typing import Any
 from pexpect.fdpexpect import fdspawn
 
 from tests.support.terminal import Terminal
-from tests.vm.qemu import PATIENCE, Qemu, ssh, wait_for
+from tests.vm.qemu import BOOT_PATIENCE, PATIENCE, Qemu, ssh, wait_for
 
 SELINUX = "security=selinux selinux=1"
 APPARMOR = "security=apparmor"
@@ -44,8 +44,9 @@ class Machine:
     def boot(self, options: str = APPARMOR) -> None:
         """Switch on, and wait until everything that starts at boot has."""
         self._qemu = Qemu(self._image, self.folder / "disk", options)
-        wait_for(self._connected, "the machine starts its sshd", pause=1.0)
-        state = self.run("systemctl", "is-system-running", "--wait", check=False).stdout.strip()
+        wait_for(self._connected, "the machine starts its sshd", BOOT_PATIENCE, pause=1.0)
+        started = ("systemctl", "is-system-running", "--wait")
+        state = self.run(*started, check=False, timeout=BOOT_PATIENCE).stdout.strip()
         assert state == "running", self.run("systemctl", "--failed", "--no-pager").stdout
 
     def _connected(self) -> bool:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 #: How long anything may take in a machine whose processor is emulated while others use the real one, in seconds.
 PATIENCE = 180.0
+#: How long it may take to start, in seconds: all its programs at once.
+BOOT_PATIENCE = 600.0
 CONTROL_PORT = 2222
 
 
@@ -30,19 +32,11 @@ class Qemu:
             base = ["-b", str(image / "disk"), "-F", "raw"]
             subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *base, str(disk)], check=True)
         kernel = f"root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 systemd.show_status=0 {options}"
-        command = [
-            "qemu-system-x86_64",
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-m",
-            "1536",
-            "-smp",
-            "2",
-        ]
+        command = ["nice", "-n", "10", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"]
+        command += ["-m", "1536", "-smp", "2"]
         command += ["-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd"), "-append", kernel]
-        command += ["-drive", f"file={disk},if=virtio,format=qcow2,cache=unsafe", "-display", "none"]
+        # writeback: what the machine has asked to be written (fsync) is in the file, even if qemu is killed.
+        command += ["-drive", f"file={disk},if=virtio,format=qcow2,cache=writeback", "-display", "none"]
         command += [
             "-chardev",
             f"socket,id=c,path={self.console_socket},server=on,wait=off,logfile={self.log}",

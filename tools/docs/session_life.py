@@ -24,7 +24,7 @@ What happens to a session that is kept as long as a login ([sessions.md](session
 | approved | The phone has approved, and the login session is not open yet: at most 120 seconds. |
 | open | A login session is attached. IAMPASS is asked every `check`. |
 | away | As open, after IAMPASS has reported twice that the phone is no longer near. It covers nothing any more. |
-| ending | It covers nothing. IAMPASS is told until it confirms; the enforcer is asked until the logins are over. |
+| ending | It covers nothing. IAMPASS is notified until it confirms; the enforcer is asked until the logins are over. |
 
 """
 
@@ -101,7 +101,7 @@ EVENTS: dict[str, Event] = {
     "`longest` is over, `when_closed: end`": life.longest,
     "an administrator ends it, `when_closed: end`": life.administrator,
     "it covers a login": lambda kept: life.covered(kept, 3.0, connection=False),
-    "IAMPASS has been told": life.told,
+    "IAMPASS has been notified": life.told,
     "the enforcer has ended the logins": lambda kept: life.enforced(kept, Verb.END, anything=True),
     "the enforcer knows no such login": lambda kept: life.enforced(kept, Verb.END, anything=False),
 }
@@ -129,7 +129,7 @@ def effect(before: KeptSession, step: life.Step) -> str:
     if after.covered != before.covered:
         parts.append("counted")
     if after.state is State.ENDING and not after.told and before.state is not State.ENDING:
-        parts.append("IAMPASS is told")
+        parts.append("IAMPASS is notified")
     if after.wanted is not None and after.wanted is not before.wanted:
         parts.append(f"enforcer: {after.wanted.value}")
     if step.record is not None:

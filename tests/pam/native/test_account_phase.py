@@ -34,7 +34,7 @@ def dies(door: DoorConnection) -> None:
     door.greeting()
 
 
-def test_in_sshd_the_module_decides_and_is_told_the_phase(application: Application, module: Playing) -> None:
+def test_in_sshd_the_module_decides_and_knows_the_phase(application: Application, module: Playing) -> None:
     with module(answers(PAM_SUCCESS)) as played:
         run = application.run("acct_mgmt", env=IN_SSHD, arguments="debug", rhost="192.0.2.7")
     assert run.result == PAM_SUCCESS

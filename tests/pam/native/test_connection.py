@@ -79,7 +79,7 @@ def test_a_helper_is_started_where_nobody_listens_at_the_socket(
 
 
 @pytest.mark.parametrize("left_behind", [False, True], ids=["no socket", "nobody listens"])
-def test_a_set_uid_program_without_an_agent_is_denied_and_told_how_to_start_it(
+def test_a_set_uid_program_without_an_agent_is_denied_and_shown_how_to_start_it(
     application: Application, door: Door, no_helper: None, left_behind: bool
 ) -> None:
     with contextlib.ExitStack() as after:
@@ -107,7 +107,7 @@ def test_denied_where_the_socket_is_open_to_others(
     assert "not accessible to root alone" in run.reason
 
 
-def test_denied_where_the_socket_belongs_to_somebody_else(
+def test_denied_where_the_socket_belongs_to_another_user(
     application: Application, door: Door, no_helper: None
 ) -> None:
     with ScriptedModule.as_agent(door.agent_socket, approves, owner=NOBODY) as played:
@@ -116,7 +116,7 @@ def test_denied_where_the_socket_belongs_to_somebody_else(
     assert played.connections == []
 
 
-def test_denied_where_somebody_else_listens(application: Application, door: Door, no_helper: None) -> None:
+def test_denied_where_another_user_listens(application: Application, door: Door, no_helper: None) -> None:
     def never(connection: DoorConnection) -> None:
         assert connection.door_closes()
         with pytest.raises(ConnectionError):

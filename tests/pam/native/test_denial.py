@@ -107,7 +107,7 @@ def test_a_long_name_does_not_drown_the_record(application: Application, agent: 
     assert "reason=the module" in run.record
 
 
-def test_an_unprivileged_application_is_told_so_and_nobody_is_asked(
+def test_an_unprivileged_application_is_denied_with_that_reason_and_nobody_is_asked(
     application: Application, module: Playing
 ) -> None:
     with module(dies) as played:

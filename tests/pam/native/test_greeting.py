@@ -63,7 +63,7 @@ def test_the_uid_is_the_real_one(application: Application, agent: Playing) -> No
     assert run.result == PAM_SUCCESS
 
 
-def test_the_version_the_phase_and_the_flags_are_told(application: Application, module: Playing) -> None:
+def test_the_version_the_phase_and_the_flags_are_sent(application: Application, module: Playing) -> None:
     with module(approves) as played:
         application.run(flags=0x8001)
     assert played.connection.version_and_phase == (1, 1)

@@ -68,7 +68,7 @@ def phases(connections: list[DoorConnection]) -> list[int]:
 @pytest.mark.parametrize(
     "first", ["authenticate", "acct_mgmt"], ids=["in the auth phase", "in the account phase"]
 )
-def test_the_agent_is_told_when_the_session_opens_and_closes(
+def test_the_agent_is_notified_when_the_session_opens_and_closes(
     application: Application, agent: Playing, first: str, code: int
 ) -> None:
     with agent(keeps(code)) as played:
@@ -383,7 +383,7 @@ def test_an_account_that_nss_does_not_know_is_not_registered(
     assert phases(played.connections) == [1, 3]
 
 
-def test_in_a_set_uid_program_the_agent_is_told_too(application: Application, agent: Playing) -> None:
+def test_in_a_set_uid_program_the_agent_is_notified_too(application: Application, agent: Playing) -> None:
     with agent(keeps()) as played:
         run = application.run(WHOLE, then=PASSES, user=USER, real_uid=1)
     assert run.result == PAM_SUCCESS

@@ -16,7 +16,7 @@ __all__ = ["no_helper"]
 globals().update(
     shared("test_results")
     | shared("test_account_phase")
-    | shared("test_connection", "test_a_set_uid_program_without_an_agent_is_denied_and_told_how_to_start_it")
+    | shared("test_connection", "test_a_set_uid_program_without_an_agent_is_denied_and_shown_how_to_start_it")
     | shared(
         "test_conversation",
         "test_an_answer_is_bytes",

@@ -12,6 +12,6 @@ globals().update(
         "test_session_phases",
         # pam_python is not for programs that keep their caller's limits:
         "test_where_nothing_can_be_written_the_session_opens_and_nothing_is_left",
-        "test_in_a_set_uid_program_the_agent_is_told_too",
+        "test_in_a_set_uid_program_the_agent_is_notified_too",
     )
 )

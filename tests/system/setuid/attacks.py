@@ -433,7 +433,7 @@ OTHERS = {
         Tested(
             "a set-uid program that names another user as its caller (PAM_RUSER)",
             "denied: PAM_RUSER must match the real user id",
-            "test_a_caller_who_names_somebody_else_is_denied_and_nobody_is_asked",
+            "test_a_caller_who_names_another_user_is_denied_and_nobody_is_asked",
         ),
         Tested(
             "(control: the same with the right name)",

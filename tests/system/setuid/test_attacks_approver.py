@@ -18,7 +18,7 @@ def become(guest: Guest, friend: Guest) -> Seen:
 
 
 def says(guest: Guest, ruser: str, *, real_uid: int) -> Seen:
-    """A program with root's rights that says `ruser` is its caller, and belongs to somebody."""
+    """A program with root's rights that says `ruser` is its caller, and belongs to a user."""
     arguments = ["-I", f"ruser={ruser}", PHONE_ONLY.name, guest.twin, "authenticate"]
     terminal = Terminal(["setpriv", f"--ruid={real_uid}", "pamtester", *arguments])
     return Seen(terminal.finish(), terminal.shown)
@@ -60,7 +60,7 @@ def test_an_exempt_caller_becomes_root_without_a_phone_and_no_other_user(guest: 
 
 
 @side_by_side
-def test_a_caller_who_names_somebody_else_is_denied_and_nobody_is_asked(guest: Guest) -> None:
+def test_a_caller_who_names_another_user_is_denied_and_nobody_is_asked(guest: Guest) -> None:
     friend = guest.stage.guest(Phone.APPROVES)
     seen = says(guest, friend.name, real_uid=guest.person.uid)
     assert seen.status == 1

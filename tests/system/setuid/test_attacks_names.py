@@ -50,7 +50,7 @@ def pamtester(user: str, **items: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def is_clean(text: str) -> bool:
-    """Whether a terminal can show it as one line without being told anything."""
+    """Whether a terminal can show it as one line as it is."""
     return text.isprintable()
 
 

@@ -84,7 +84,7 @@ def test_a_wrong_password_rings_no_phone(guest: Guest) -> None:
 
 
 @side_by_side
-def test_the_person_is_told_of_the_request_before_it_is_answered(guest: Guest) -> None:
+def test_the_person_reads_of_the_request_before_it_is_answered(guest: Guest) -> None:
     su = enter_password(guest.start("su"))
     su.expect_exact(APPROVE_WITHIN)
     guest.stage.sandbox.approve(guest.request("su"))

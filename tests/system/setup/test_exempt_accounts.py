@@ -174,7 +174,7 @@ def test_with_a_password_exempt_accounts_have_a_key_or_the_password(administrato
     assert not gets_in(administrator, "alice")
 
 
-def test_a_block_of_the_administrators_that_comes_first_is_told(administrator: Administrator) -> None:
+def test_a_block_of_the_administrators_that_comes_first_is_reported(administrator: Administrator) -> None:
     own = Path("/etc/ssh/sshd_config.d/05-own.conf")
     own.write_text(
         f"Match User {ROBOT}\n    AuthenticationMethods publickey,keyboard-interactive:pam\nMatch all\n"

@@ -74,7 +74,7 @@ def test_the_right_password_leads_to_the_phone_and_a_wrong_one_does_not(
     assert (code, "Denied on your phone." in said) == (26, True)
 
 
-def test_whoever_is_exempt_passes_with_the_password_alone(administrator: Administrator, pam_d: Path) -> None:
+def test_an_exempt_user_passes_with_the_password_alone(administrator: Administrator, pam_d: Path) -> None:
     administrator.machine.change(exempt="{users: [alice]}")
     assert outcome(pam_d, "iampass-sudo", PASSWORD) == (0, "Password: ")
     assert outcome(pam_d, "iampass-sudo", "wrong")[0] == 7
@@ -99,7 +99,7 @@ def test_in_the_account_phase_the_phone_decides(administrator: Administrator, pa
     assert (denied.code, [message.text for message in denied.messages]) == (6, ["Denied on your phone."])
 
 
-def test_modules_that_our_files_leave_out_are_told(pam_d: Path) -> None:
+def test_modules_that_our_files_leave_out_are_reported(pam_d: Path) -> None:
     (pam_d / "system-auth").write_text("auth required pam_faillock.so preauth\n" + SYSTEM_AUTH)
     sudo = services.WantedService("sudo", "", "iampass-sudo", (), "iampass-sudo", ())
     (told,) = stacks.left_out(sudo, PamFiles((pam_d,)))

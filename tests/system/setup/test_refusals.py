@@ -41,7 +41,7 @@ def refused(administrator: Administrator, *arguments: str, who: str = "alice") -
     return told
 
 
-def test_whoever_has_no_token_would_be_locked_out(administrator: Administrator) -> None:
+def test_a_user_without_a_token_would_be_locked_out(administrator: Administrator) -> None:
     told = refused(administrator, "sudo", who="bob")
     assert "bob has no token, and would be locked out" in told
     assert "give bob a token first" in told
@@ -77,13 +77,13 @@ def test_root_would_be_refused_by_sshd(administrator: Administrator) -> None:
     )
 
 
-def test_whoever_has_no_key_would_be_locked_out(administrator: Administrator) -> None:
+def test_a_user_without_a_key_would_be_locked_out(administrator: Administrator) -> None:
     administrator.machine.change(exempt="{users: [carol]}")
     assert "carol has no key" in refused(administrator, "sshd", "--key", who="carol")
     administrator.setup("sshd", "--password", who="carol")
 
 
-def test_whoever_has_no_password_would_be_locked_out(administrator: Administrator) -> None:
+def test_a_user_without_a_password_would_be_locked_out(administrator: Administrator) -> None:
     administrator.machine.change(exempt="{users: [carol]}")
     subprocess.run(["passwd", "-q", "-l", "carol"], check=True)
     try:
@@ -92,7 +92,7 @@ def test_whoever_has_no_password_would_be_locked_out(administrator: Administrato
         subprocess.run(["passwd", "-q", "-u", "carol"], check=True)
 
 
-def test_wrong_settings_are_told_with_their_lines(administrator: Administrator) -> None:
+def test_wrong_settings_are_reported_with_their_lines(administrator: Administrator) -> None:
     administrator.machine.change(timeout="60")
     told = refused(administrator, "sudo", "--force")
     assert "/etc/iampass/iampass.yaml:" in told
@@ -159,14 +159,14 @@ def test_settings_of_sshd_that_are_set_before_ours_are_found_out(administrator: 
     assert "`passwordauthentication yes` instead of `passwordauthentication no`" in told
 
 
-def test_a_match_block_for_the_administrator_is_told(administrator: Administrator) -> None:
+def test_a_match_block_for_the_administrator_is_reported(administrator: Administrator) -> None:
     with file(DROP_INS / "20-site.conf", "Match User alice\n  AuthenticationMethods publickey\n"):
         told = administrator.setup("sshd", "--key")
         administrator.setup("undo")
     assert "a Match block sets `authenticationmethods publickey` for alice" in told
 
 
-def test_what_sshd_refuses_is_told_by_its_own_path(administrator: Administrator) -> None:
+def test_what_sshd_refuses_is_reported_by_its_own_path(administrator: Administrator) -> None:
     with file(DROP_INS / "20-site.conf", "Nonsense yes\n"):
         told = refused(administrator, "sshd", "--force")
     assert "/etc/ssh/sshd_config.d/20-site.conf: line 1: Bad configuration option: Nonsense" in told
@@ -179,7 +179,7 @@ def test_an_sshd_that_includes_no_drop_ins_is_refused(administrator: Administrat
     assert "put the line `Include /etc/ssh/sshd_config.d/*.conf` at its top" in told
 
 
-def test_what_visudo_refuses_is_told_by_its_own_path(administrator: Administrator) -> None:
+def test_what_visudo_refuses_is_reported_by_its_own_path(administrator: Administrator) -> None:
     with file(Path("/etc/sudoers.d/site"), "alice ALL=(ALL ALL\n", 0o440):
         told = refused(administrator, "sudo", "--force")
     assert "visudo rejects the settings: /etc/sudoers.d/site:1" in told
@@ -210,7 +210,7 @@ def test_only_one_setup_runs_at_a_time(administrator: Administrator) -> None:
 
 
 @pytest.mark.parametrize("damage", ["{", "{}", '{"version": 9, "services": {}, "trial": null}'])
-def test_a_damaged_memory_is_told_and_nothing_is_done(administrator: Administrator, damage: str) -> None:
+def test_a_damaged_memory_is_reported_and_nothing_is_done(administrator: Administrator, damage: str) -> None:
     administrator.setup("su")
     manifest = STATE / "setup/manifest.json"
     kept = manifest.read_text()
@@ -222,7 +222,7 @@ def test_a_damaged_memory_is_told_and_nothing_is_done(administrator: Administrat
         manifest.write_text(kept)
 
 
-def test_a_folder_of_somebody_elses_is_not_used(administrator: Administrator) -> None:
+def test_a_folder_of_another_user_is_not_used(administrator: Administrator) -> None:
     (STATE / "setup").mkdir(parents=True)
     os.chown(STATE / "setup", 1, 1)
     assert "/var/lib/pam-iampass/setup: is a folder that belongs to user 1" in refused(administrator, "sudo")
@@ -272,7 +272,7 @@ def test_a_password_that_would_lead_past_the_phone_is_found_out(administrator: A
     assert "/etc/pam.d/common-auth" in told
 
 
-def test_a_line_of_su_that_leads_past_the_phone_is_told(administrator: Administrator) -> None:
+def test_a_line_of_su_that_leads_past_the_phone_is_reported(administrator: Administrator) -> None:
     su = Path("/etc/pam.d/su")
     trusting = su.read_text().replace(
         "# auth       sufficient pam_wheel.so trust", "auth sufficient pam_wheel.so trust"

@@ -185,7 +185,7 @@ def test_an_older_sshd_asks_the_phone_by_an_edit_of_its_pam_file(
     assert (
         "PAMServiceName" not in Path("/etc/ssh/sshd_config.d/10-iampass.conf").read_text().split("UsePAM")[1]
     )
-    # The wrapper is not what runs, so that setup cannot know the process for sshd: it is told what to do instead.
+    # The wrapper is not what runs, so setup cannot find the process of sshd: it says what to do instead.
     assert "to do" not in told or "kill -HUP" in told
 
 
@@ -263,7 +263,7 @@ def test_nothing_to_undo_is_no_error(administrator: Administrator) -> None:
     assert not STATE.exists()
 
 
-def test_files_that_were_put_there_by_hand_are_told(administrator: Administrator) -> None:
+def test_files_that_were_put_there_by_hand_are_reported(administrator: Administrator) -> None:
     administrator.setup("sudo")
     (STATE / "setup/manifest.json").unlink()
     try:

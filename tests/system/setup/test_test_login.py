@@ -107,7 +107,7 @@ def test_without_input_a_question_has_no_answer(administrator: Administrator) ->
     assert found["asks_the_phone"] is False
 
 
-def test_an_account_that_has_expired_is_told(administrator: Administrator) -> None:
+def test_an_account_that_has_expired_is_reported(administrator: Administrator) -> None:
     administrator.setup("sshd", "--prompt")
     subprocess.run(["chage", "-E", "0", "alice"], check=True)
     try:
@@ -144,7 +144,9 @@ def test_a_stack_with_pam_python_is_not_run(administrator: Administrator, crashi
     assert "/etc/pam.d/crashing-too:1: runs pam_python.so, which crashes in a Python program" in done.stderr
 
 
-def test_a_module_that_crashes_is_told_and_does_no_harm(administrator: Administrator, tmp_path: Path) -> None:
+def test_a_module_that_crashes_is_reported_and_does_no_harm(
+    administrator: Administrator, tmp_path: Path
+) -> None:
     source = tmp_path / "crash.c"
     source.write_text("int pam_sm_authenticate(void) { __builtin_trap(); }\n")
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", "/root/crash.so", str(source)], check=True)
@@ -165,7 +167,7 @@ def test_a_module_that_crashes_is_told_and_does_no_harm(administrator: Administr
         (("alice", "--service", "../pam.d/su"), "is not a valid name of a PAM service"),
     ],
 )
-def test_what_is_not_there_is_told(
+def test_what_does_not_exist_is_reported(
     administrator: Administrator, arguments: tuple[str, ...], what: str
 ) -> None:
     done = administrator.run("test", *arguments)

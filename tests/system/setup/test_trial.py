@@ -100,7 +100,7 @@ def test_it_is_confirmed_by_a_login_and_then_stays(administrator: Administrator)
     assert json.loads(administrator.setup("status", "--json"))["trial"] is None
 
 
-def test_a_record_that_somebody_made_up_confirms_nothing(administrator: Administrator) -> None:
+def test_a_record_that_a_user_made_up_confirms_nothing(administrator: Administrator) -> None:
     administrator.setup("sudo", "--try", "5")
     fields = (
         "IAMPASS_OUTCOME=approved\nIAMPASS_RESULT=success\nIAMPASS_USER=alice\nIAMPASS_SERVICE=iampass-sudo\n"

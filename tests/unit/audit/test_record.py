@@ -87,7 +87,7 @@ def test_what_the_pam_python_door_left_is_read() -> None:
 
 
 @pytest.mark.parametrize("uid", [1000, 65534, None, "0", [0, 1000]])
-def test_what_somebody_else_wrote_is_not_believed(uid: Any) -> None:
+def test_what_another_user_wrote_is_not_believed(uid: Any) -> None:
     assert read(uid=uid, **written(Decision(Outcome.APPROVED, Result.SUCCESS))) is None
     assert read(uid=uid, MESSAGE=DOOR) is None
 
@@ -99,7 +99,7 @@ def test_what_may_be_a_doors_in_the_process_of_a_user_is_marked() -> None:
 
 
 @pytest.mark.parametrize("uid", [0, 990, 1000])
-def test_a_door_never_says_that_somebody_got_in(uid: int) -> None:
+def test_a_door_never_says_that_a_user_got_in(uid: int) -> None:
     line = DOOR.replace("result=denied", "result=success")
     assert read(uid=uid, SYSLOG_IDENTIFIER="su", MESSAGE=f"pam_iampass(su:auth): {line}") is None
     line = DOOR.replace("unavailable", "approved")
@@ -140,7 +140,7 @@ def test_a_time_that_makes_no_sense_is_none(elapsed: str) -> None:
     assert found.elapsed_ms == 0
 
 
-def test_the_time_is_told_in_the_machines_zone() -> None:
+def test_the_time_is_shown_in_the_machines_zone() -> None:
     found = read(**written(Decision(Outcome.APPROVED, Result.SUCCESS)))
     assert found is not None
     assert found.time == WHEN

@@ -97,7 +97,7 @@ def test_an_unedited_file_is_a_clear_error(for_root: Installed) -> None:
     assert "no PAM service uses these settings; with them, every login is denied." in finished.stdout
 
 
-def test_errors_of_settings_and_table_are_told_together_line_by_line(for_root: Installed) -> None:
+def test_errors_of_settings_and_table_are_reported_together_line_by_line(for_root: Installed) -> None:
     for_root.change("timeout: 60s", "timeout: 60")
     put(for_root.folder / "users.yaml", "alice: a\nbob: ''\n")
     finished = for_root.check()
@@ -133,7 +133,7 @@ def test_json_of_good_files_is_ok(for_root: Installed) -> None:
     assert json.loads(finished.stdout)["ok"] is True
 
 
-def test_the_secret_is_never_told(for_root: Installed) -> None:
+def test_the_secret_is_never_shown(for_root: Installed) -> None:
     finished = for_root.check("--json")
     assert "s3cret" not in finished.stdout + for_root.check().stdout
 
@@ -270,7 +270,7 @@ def test_settings_that_a_caller_goes_around_with_a_login_shell_are_warned_of(
     assert installed.warnings() == wanted
 
 
-def test_whoever_is_not_root_is_told_that_this_may_be_why(installed: Installed) -> None:
+def test_another_user_than_root_reads_that_this_may_be_why(installed: Installed) -> None:
     user = pwd.getpwnam(ANYBODY)
     os.seteuid(user.pw_uid)
     try:

@@ -37,7 +37,7 @@ def status_of(error: BaseException) -> int:
     return int(caught.value.code or 0)
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_shown() -> None:
     assert run("--version").stdout == f"pam-iampass, version {__version__}\n"
 
 
@@ -137,7 +137,7 @@ def test_a_broken_verb_is_not_taken_for_one_that_is_not_installed(
 
 
 @pytest.mark.needs_root
-def test_a_configuration_error_is_told_with_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_configuration_error_is_reported_with_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
     problem = Problem(Path("/etc/iampass/iampass.yaml"), 7, "timeout", '"60" has no unit', "write 60s")
     assert status_of(ConfigurationError([problem])) == 1
     assert (
@@ -146,19 +146,19 @@ def test_a_configuration_error_is_told_with_its_remedy(capsys: pytest.CaptureFix
 
 
 @pytest.mark.needs_root
-def test_a_missing_file_is_told_with_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_is_reported_with_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(MissingFile("/etc/x", "is not there", "create the file", folder=False)) == 1
     assert capsys.readouterr().err == "/etc/x: is not there\n    create the file\n"
 
 
-def test_a_refusal_of_the_system_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_of_the_system_is_reported_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(PermissionError(13, "Permission denied", "/etc/shadow")) == 1
     assert capsys.readouterr().err.startswith("Error: /etc/shadow: Permission denied")
     assert status_of(OSError("odd")) == 1
     assert capsys.readouterr().err == "Error: odd\n"
 
 
-def test_ctrl_c_is_told_in_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_is_reported_in_a_word(capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(KeyboardInterrupt()) == 128 + signal.SIGINT
     assert capsys.readouterr().err.strip() == "Cancelled."
 

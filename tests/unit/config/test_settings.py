@@ -433,7 +433,7 @@ WRONG: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("line", "what"), WRONG, ids=[line for line, _ in WRONG])
-def test_a_wrong_value_is_told_with_file_line_and_key(
+def test_a_wrong_value_is_reported_with_file_line_and_key(
     configuration: Configuration, line: str, what: str
 ) -> None:
     text = "\n" + line
@@ -533,7 +533,7 @@ WRONG_INSIDE: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("line", "key", "what"), WRONG_INSIDE, ids=[line for line, _, _ in WRONG_INSIDE])
-def test_a_wrong_value_inside_is_told_with_a_dotted_key(
+def test_a_wrong_value_inside_is_reported_with_a_dotted_key(
     configuration: Configuration, line: str, key: str, what: str
 ) -> None:
     assert configuration.problems_in("\n" + line) == [f"4: {key}: {what}"]
@@ -562,7 +562,7 @@ def test_an_application_id_that_would_change_the_request_is_refused(
     assert problem.endswith("is not a valid application id")
 
 
-def test_an_unknown_key_is_told_with_the_near_one(configuration: Configuration) -> None:
+def test_an_unknown_key_is_reported_with_the_near_one(configuration: Configuration) -> None:
     configuration.write("time_out: 60s\nzzz: 1\nexempt: {user: [a]}\nservices: {su: {aprover: ruser}}\n")
     remedies = [problem.remedy for problem in check(configuration.file).problems]
     assert remedies[0] == "did you mean timeout?"
@@ -583,7 +583,7 @@ def test_the_remedies_say_what_to_write(configuration: Configuration) -> None:
 # Everything at once
 
 
-def test_everything_that_is_wrong_is_told_at_once_in_the_order_of_the_file(
+def test_everything_that_is_wrong_is_reported_at_once_in_the_order_of_the_file(
     configuration: Configuration,
 ) -> None:
     put(
@@ -719,14 +719,14 @@ def test_a_second_line_is_the_previous_secret(configuration: Configuration, cont
         (b"a" * 70_000, "is larger than 65536 bytes"),
     ],
 )
-def test_any_other_secret_is_refused_and_not_told(
+def test_any_other_secret_is_refused_and_not_shown(
     configuration: Configuration, content: bytes, what: str
 ) -> None:
     put(configuration.secret, content, 0o600)
     assert configuration.problems_in("") == [f"2: application_secret_file: {configuration.secret} {what}"]
 
 
-def test_a_secret_that_others_can_read_is_told_with_a_remedy(configuration: Configuration) -> None:
+def test_a_secret_that_others_can_read_is_reported_with_a_remedy(configuration: Configuration) -> None:
     configuration.secret.chmod(0o644)
     configuration.write("")
     (problem,) = check(configuration.file).problems
@@ -769,7 +769,9 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES))
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 def test_whatever_stands_in_the_file_gives_settings_or_a_configuration_error(
     configuration: Configuration, content: dict[str, Any]
 ) -> None:
@@ -782,7 +784,9 @@ def test_whatever_stands_in_the_file_gives_settings_or_a_configuration_error(
 @given(
     st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass"))
 )
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 def test_whatever_bytes_the_file_has_give_a_configuration_error(
     configuration: Configuration, data: bytes
 ) -> None:

@@ -163,7 +163,7 @@ def test_a_table_that_did_not_change_is_read_once(table: Table) -> None:
     assert same.find("user7") == Entry("other")
 
 
-def test_a_broken_table_is_told_again_and_again_until_it_is_mended(table: Table) -> None:
+def test_a_broken_table_is_reported_again_and_again_until_it_is_mended(table: Table) -> None:
     put(table.users, "alice: ''\n")
     same = UserTable(table.users, table.folder, clock=later)
     for _ in range(2):
@@ -283,7 +283,7 @@ def test_an_impossible_user_name_is_an_error(table: Table, text: str, problem: s
     assert table.problems_for("bob") == [f"users.yaml:{problem}"]
 
 
-def test_all_that_is_wrong_is_told_at_once(table: Table) -> None:
+def test_all_that_is_wrong_is_reported_at_once(table: Table) -> None:
     put(table.users, "a: ''\nb: .\nc: {tokn: x}\n'': x\nb: t\n")
     assert sorted(problem.split(":")[1] for problem in table.problems_for("z")) == [
         "1",
@@ -343,7 +343,7 @@ def test_a_folder_that_leads_nowhere_is_an_error_for_everybody(table: Table) -> 
 # What check tells besides
 
 
-def test_a_file_that_nobody_has_is_told_with_its_right_name(table: Table) -> None:
+def test_a_file_that_nobody_has_is_reported_with_its_right_name(table: Table) -> None:
     put(table.users, "")
     table.folder.mkdir()
     for name in (
@@ -441,7 +441,7 @@ def test_a_token_is_neither_empty_nor_a_step_of_a_path_nor_controlling_nor_long(
 
 
 @given(st.dictionaries(NAMES, st.text(max_size=8) | st.lists(st.text(max_size=3))))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 def test_whatever_the_table_holds_is_found_or_a_configuration_error(
     table: Table, content: dict[str, object]
 ) -> None:
@@ -507,7 +507,7 @@ def test_files_are_closed_after_every_look_up(table: Table) -> None:
         "alice: private-token: x",
     ],
 )
-def test_what_is_wrong_with_a_token_is_told_without_the_token(table: Table, text: str) -> None:
+def test_what_is_wrong_with_a_token_is_reported_without_the_token(table: Table, text: str) -> None:
     put(table.users, text)
     with pytest.raises(ConfigurationError) as caught:
         table.find("alice")

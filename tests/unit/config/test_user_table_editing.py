@@ -142,7 +142,11 @@ POSSIBLE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_siz
 
 
 @pytest.mark.needs_root
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(name=POSSIBLE, token=POSSIBLE, methods=st.none() | st.just(["device"]))
 def test_whatever_can_be_a_name_and_a_token_can_be_added_and_removed(
     name: str, token: str, methods: list[str] | None
@@ -164,7 +168,7 @@ def test_whatever_can_be_a_name_and_a_token_can_be_added_and_removed(
 # What is refused
 
 
-def test_a_user_who_has_a_token_keeps_it_unless_told_otherwise(table: EditedTable) -> None:
+def test_a_user_who_has_a_token_keeps_it_without_replace(table: EditedTable) -> None:
     table.editor.add("alice", "one")
     message = '"alice" already has a token, in users.d/alice.yaml\n    use --replace to replace it'
     assert table.refusal("alice", "two") == message
@@ -338,7 +342,7 @@ def test_a_full_disk_loses_nothing(table: EditedTable) -> None:
     assert (outside / "alice.yaml").read_text() == "alice: one\n"
 
 
-def test_a_disk_that_cannot_be_written_is_told(table: EditedTable) -> None:
+def test_a_disk_that_cannot_be_written_is_reported(table: EditedTable) -> None:
     table.editor.add("alice", "one")
     message = add_in_shell(
         table, f"mount --bind {table.root} {table.root}; mount -o remount,bind,ro {table.root}"
@@ -347,7 +351,7 @@ def test_a_disk_that_cannot_be_written_is_told(table: EditedTable) -> None:
     assert table.find("alice") == Entry("one")
 
 
-def test_whoever_is_not_root_is_told_that_root_is_needed(table: EditedTable) -> None:
+def test_another_user_than_root_reads_that_root_is_needed(table: EditedTable) -> None:
     table.editor.add("alice", "one")
     os.seteuid(pwd.getpwnam(ANYBODY).pw_uid)
     try:

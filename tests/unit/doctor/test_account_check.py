@@ -54,7 +54,7 @@ CASES = {
     ),
     "alone": (stack(OURS), {"account-ignored-fails"}),
     "nobody passes": (stack(OURS, "account required pam_deny.so"), {"account-approved-fails"}),
-    "a key that sshd has not told of": (
+    "a key that sshd has not reported": (
         stack(NOLOGIN, GUARD, OURS + " first_factor=publickey", SHARED),
         {"account-key-demanded"},
     ),

@@ -37,7 +37,7 @@ def test_titles_are_lines_and_remedies_say_what_to_do() -> None:
         assert not kind.remedy.endswith(".")
 
 
-def test_what_is_the_same_but_for_its_subject_is_told_once_and_the_worst_comes_first() -> None:
+def test_what_is_the_same_but_for_its_subject_is_reported_once_and_the_worst_comes_first() -> None:
     note, error = KINDS["agent-off"], KINDS["helper-missing"]
     found = merged(
         [

@@ -53,7 +53,7 @@ def test_an_application_that_is_not_known_is_named(trusted_folder: Path, tokens:
     ],
     ids=["another user is known", "nobody can be added", "the empty list is rejected"],
 )
-def test_a_token_that_is_not_known_is_told_from_an_application(
+def test_a_token_that_is_not_known_is_distinguished_from_an_application(
     trusted_folder: Path, answers: list[Step]
 ) -> None:
     with scripted_server(NOT_FOUND, *answers) as server:

@@ -188,7 +188,7 @@ def test_sufficient_in_an_included_file_is_upside_down(machine: Machine) -> None
     assert "stack-upside-down" in machine.ids("sshd")
 
 
-def test_what_many_services_include_is_told_once(machine: Machine) -> None:
+def test_what_many_services_include_is_reported_once(machine: Machine) -> None:
     machine.write(common_auth=stack("auth required pam_unix.so", OURS, PERMIT))
     machine.write(sshd="@include common-auth\n", login="@include common-auth\n", su="@include common-auth\n")
     (finding,) = machine.findings()
@@ -203,12 +203,12 @@ def test_a_missing_include_breaks_the_service(machine: Machine) -> None:
     assert f"{machine.pam}/sshd:1: nowhere cannot be included" in broken.evidence
 
 
-def test_a_broken_service_that_has_nothing_to_do_with_us_is_not_told(machine: Machine) -> None:
+def test_a_broken_service_that_has_nothing_to_do_with_us_is_not_reported(machine: Machine) -> None:
     machine.write(cups="@include nowhere\n", sshd=stack(UNIX, OURS, PERMIT))
     assert machine.findings() == []
 
 
-def test_modules_that_are_missing_are_told_of(machine: Machine) -> None:
+def test_modules_that_are_missing_are_reported(machine: Machine) -> None:
     machine.write(
         sshd=stack(UNIX, "auth optional pam_gnome_keyring.so", "-auth optional pam_kwallet5.so", OURS, PERMIT)
     )

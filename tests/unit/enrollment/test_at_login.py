@@ -68,7 +68,7 @@ def test_a_phone_that_is_registered_after_enter_counts(without_phone: Setting) -
     assert world.calls == ["start", "registration_link", "has_device", "has_device"]
 
 
-def test_who_registers_none_in_time_is_told(without_phone: Setting) -> None:
+def test_a_user_who_registers_none_in_time_reads_so(without_phone: Setting) -> None:
     told = without_phone.login("first_factor=publickey", **KEY)
     assert told.code == DENIED
     assert told.errors == ["No phone was registered. Log in again to retry, or ask your administrator."]

@@ -66,7 +66,7 @@ def test_a_token_is_text_as_it_stands(file: Path) -> None:
     assert [(each.user, each.token) for each in read_requests(file)] == [("no", "0123"), ("null", "1e3")]
 
 
-def test_everything_that_is_wrong_is_told_by_its_line(file: Path) -> None:
+def test_everything_that_is_wrong_is_reported_by_its_line(file: Path) -> None:
     content = "user,token,phone,display_name\na/b,..,5,\nalice,,,\n,,+1,x\nalice,a,b\nalice,,,\x1b[2J\n"
     assert faults(file, content) == [
         "file:2: user: contains a slash",
@@ -94,7 +94,7 @@ def test_everything_that_is_wrong_is_told_by_its_line(file: Path) -> None:
         ("user\n" + "a" * 200_000, "file:2: is not CSV: field larger than field limit (131072)"),
     ],
 )
-def test_a_file_that_is_none_of_ours_is_told(file: Path, content: str | bytes, what: str) -> None:
+def test_a_file_that_is_none_of_ours_is_reported(file: Path, content: str | bytes, what: str) -> None:
     assert faults(file, content)[0] == what
 
 
@@ -103,7 +103,7 @@ def test_a_file_that_others_can_write_is_refused(file: Path, mode: int) -> None:
     assert faults(file, "user\nalice\n", mode) == ["file: is writable by other users"]
 
 
-def test_a_file_of_somebody_else_is_refused(file: Path) -> None:
+def test_a_file_of_another_user_is_refused(file: Path) -> None:
     put(file, "user\nalice\n")
     os.chown(file, 1, 1)
     with pytest.raises(ConfigurationError, match="belongs to another user"):
@@ -129,7 +129,7 @@ def test_a_token_is_in_no_error(file: Path) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_file_is_read_or_refused_with_its_lines(file: Path, content: bytes) -> None:
     put(file, b"user,token,phone,display_name\n" + content)
     try:

@@ -75,7 +75,7 @@ def test_it_can_be_forgotten(file: Path) -> None:
     assert not note_of(file).exists()
 
 
-def test_what_somebody_else_put_there_is_not_touched(file: Path, tmp_path: Path) -> None:
+def test_what_another_user_put_there_is_not_touched(file: Path, tmp_path: Path) -> None:
     target = put(tmp_path / "target", "mine\n", 0o600)
     for make in (os.symlink, os.link):
         make(target, note_of(file))
@@ -92,6 +92,6 @@ def test_what_somebody_else_put_there_is_not_touched(file: Path, tmp_path: Path)
     assert target.read_text() == "mine\n"
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EditRefused, match="cannot record"), SentMessages(tmp_path / "nowhere" / "team.csv"):
         pass

@@ -13,7 +13,7 @@ from pam_iampass.sandbox.faults import HttpStatus
 
 
 class Wait:
-    """Waits with a clock that only the pauses move, and notes what is told."""
+    """Waits with a clock that only the pauses move, and notes what is reported."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -68,7 +68,7 @@ def test_who_has_a_phone_is_not_asked_about_again(wait: Wait) -> None:
     assert len(asked) == 2
 
 
-def test_an_outage_is_told_once_and_waited_for(wait: Wait) -> None:
+def test_an_outage_is_reported_once_and_waited_for(wait: Wait) -> None:
     wait.sandbox.misbehave("has_device", HttpStatus(503), times=7)
     wait.at = {30.0: "a"}
     assert wait.run("a") == []

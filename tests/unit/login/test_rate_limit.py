@@ -330,7 +330,7 @@ def test_a_folder_that_is_open_to_others_is_refused(world: World) -> None:
         world.throttle().state()
 
 
-def test_a_folder_of_somebody_else_is_refused(world: World) -> None:
+def test_a_folder_of_another_user_is_refused(world: World) -> None:
     os.chown(world.folder, 1, 1)
     with pytest.raises(StateError, match="belongs to user 1"):
         world.throttle().state()
@@ -432,7 +432,7 @@ def test_clearing_leaves_logins_that_are_pending(world: World) -> None:
     world.play(RequestResult.APPROVED)
 
 
-def test_what_was_left_half_written_by_somebody_who_died_is_overwritten(world: World) -> None:
+def test_what_a_process_that_died_left_half_written_is_overwritten(world: World) -> None:
     lock = world.folder / f"{file_stem('alice')}.lock"
     lock.touch(0o600)
     half = world.folder / HeldLock(lock.name, lock.stat().st_ino).temporary
@@ -453,7 +453,7 @@ def test_a_login_that_is_stopped_while_it_counts_keeps_nobody_out_and_counts_not
     assert len(world.throttle().state().requests) == 1
 
 
-def test_a_lock_that_was_replaced_while_somebody_waited_for_it_is_no_lock(world: World) -> None:
+def test_a_lock_that_was_replaced_while_another_waited_for_it_is_no_lock(world: World) -> None:
     """Two who each have one of their own would tear the file."""
     name, inside, entered = "x.lock", threading.Event(), []
 

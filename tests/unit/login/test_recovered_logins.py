@@ -242,7 +242,7 @@ def test_who_types_none_stays_out_with_the_outcome_that_was(
     away(world)
     told = world.login(answers=(answer,))
     assert told.code == PamCode.ABORT
-    assert len(told.errors) == 1, "it is told once"
+    assert len(told.errors) == 1, "it is shown once"
     assert world.outcome() == ("unavailable", "denied")
 
 

@@ -295,7 +295,7 @@ def test_a_file_that_is_torn_or_forged_takes_no_code_and_says_what_to_do(store: 
     assert store.codes().spend(store.new()[0]) == 9
 
 
-def test_codes_that_cannot_be_removed_are_told(store: Store) -> None:
+def test_codes_that_cannot_be_removed_are_reported(store: Store) -> None:
     store.file.mkdir()
     with pytest.raises(StateError, match="cannot be removed"):
         store.codes().revoke()

@@ -374,7 +374,7 @@ def test_who_waits_only_for_the_seconds_after_a_decision_reads_nothing(world: Wo
 
 
 @pytest.mark.parametrize("visible", [True, False])
-def test_a_login_whose_turn_does_not_come_is_told_once_sends_nothing_and_counts_for_nothing(
+def test_a_login_whose_turn_does_not_come_says_so_once_sends_nothing_and_counts_for_nothing(
     world: World, visible: bool
 ) -> None:
     with world.request(ELSEWHERE):

@@ -85,7 +85,7 @@ MODULE_LINES = st.tuples(TYPES, SPACE, st.one_of(BRACKETS, BRACKETS, WORDS, WORD
 
 
 # An include that names nothing makes libpam crash: there is nothing to compare with.
-# By their paths: Debian's libpam looks for what is included by name in /etc/pam.d, whatever folder it is told.
+# By their paths: Debian's libpam looks for what is included by name in /etc/pam.d, whatever folder it is given.
 def includes(*names: str) -> st.SearchStrategy[str]:
     # An include that names nothing makes libpam crash, and files that include each other make it read for minutes:
     # there is nothing to compare with.

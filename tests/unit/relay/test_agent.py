@@ -148,7 +148,7 @@ def test_stopping_also_ends_a_login_that_is_at_the_prompt(world: Setting) -> Non
     assert received.endswith(b"R\0\0\0\x04" + int(PamCode.MAXTRIES).to_bytes(4, "big"))
 
 
-def test_more_than_the_most_pending_are_told_to_come_back(world: Setting) -> None:
+def test_more_than_the_most_pending_are_asked_to_come_back(world: Setting) -> None:
     world.sandbox.auto = "ask"
     with running(world, most_pending=1) as agent:
         first = agent.door()
@@ -206,7 +206,7 @@ def test_many_pending_logins_poll_more_slowly() -> None:
 
 
 @pytest.mark.parametrize("name", ["@iampass-notify-test", "notify"], ids=["abstract", "a path"])
-def test_systemd_is_told_that_the_agent_is_ready(
+def test_systemd_is_notified_that_the_agent_is_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
@@ -217,6 +217,6 @@ def test_systemd_is_told_that_the_agent_is_ready(
         assert systemd.recv(100, socket.MSG_DONTWAIT) == b"READY=1"
 
 
-def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_systemd_nobody_is_notified(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     notify("READY=1")

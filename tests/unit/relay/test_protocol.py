@@ -100,7 +100,7 @@ def test_an_item_of_a_newer_door_is_left_out() -> None:
     assert protocol.decode_items(frame) == {"user": "alice", "uid": "0"}
 
 
-def test_an_empty_item_is_told_apart_from_one_that_is_not_set() -> None:
+def test_an_empty_item_is_distinguished_from_one_that_is_not_set() -> None:
     assert protocol.decode_items(Frame(FrameType.ITEMS, b"ssh_auth_info=\0")) == {"ssh_auth_info": ""}
     assert protocol.decode_items(Frame(FrameType.ITEMS, b"")) == {}
 

@@ -28,7 +28,7 @@ def agent(world: Setting) -> Iterator[Keeping]:
 
 
 def ended(agent: Keeping) -> None:
-    """Wait until IAMPASS has been told of the end of every session."""
+    """Wait until IAMPASS has been notified of the end of every session."""
     agent.world.wait_for_ends()
 
 
@@ -249,7 +249,7 @@ def test_a_login_that_the_enforcer_does_not_know_goes_on_and_the_journal_says_so
     assert "the enforcer knows no login of session" in agent.world.records.fields[-1]["MESSAGE"]
 
 
-def test_an_iampass_that_cannot_be_reached_is_told_of_the_end_later(agent: Keeping) -> None:
+def test_an_iampass_that_cannot_be_reached_is_notified_of_the_end_later(agent: Keeping) -> None:
     ident, login = agent.log_in()
     agent.world.sandbox.misbehave("end", HttpStatus(503))
     login.end()

@@ -20,15 +20,15 @@ from tools.docs.session_life import BASE, EVENTS, LOGIN, STATES, effect
 ROOT = Path(__file__).parents[3]
 NAMES = list(EVENTS)
 
-ENDS = "→ ending; IAMPASS is told; record `session_ended`"
-ENFORCED = "→ ending; IAMPASS is told; enforcer: end; record `session_ended`"
+ENDS = "→ ending; IAMPASS is notified; record `session_ended`"
+ENFORCED = "→ ending; IAMPASS is notified; enforcer: end; record `session_ended`"
 CLOSED = "→ ending; enforcer: {}; record `session_ended`"
 ATTACHED = "attached too; record `session_opened`"
 
 #: What happens in the states asked, approved, open, away and ending.
 EXPECTED = {
     "the phone approves": ("→ approved", "-", "-", "-", "-"),
-    "the phone does not approve, or the agent was restarted": ("→ ending; IAMPASS is told", *"----"),
+    "the phone does not approve, or the agent was restarted": ("→ ending; IAMPASS is notified", *"----"),
     "no login session is opened, or the application ends": ("-", ENDS, "-", "-", "-"),
     "a login session is opened": (
         *("-", "→ open; record `session_opened`", ATTACHED),
@@ -56,10 +56,10 @@ EXPECTED = {
     "the same, `when_closed: revoke`": ("-", "-", CLOSED.format("revoke"), CLOSED.format("revoke"), "-"),
     "`longest` is over, `when_closed: end`": ("-", ENDS, ENFORCED, ENFORCED, "-"),
     "an administrator ends it, `when_closed: end`": (
-        *("→ ending; IAMPASS is told", ENDS, ENFORCED, ENFORCED, "-"),
+        *("→ ending; IAMPASS is notified", ENDS, ENFORCED, ENFORCED, "-"),
     ),
     "it covers a login": ("-", "counted", "counted", "-", "-"),
-    "IAMPASS has been told": ("-", "-", "-", "-", "-"),
+    "IAMPASS has been notified": ("-", "-", "-", "-", "-"),
     "the enforcer has ended the logins": ("-", "-", "-", "-", "-"),
     "the enforcer knows no such login": ("-", "-", "-", "-", "→ forgotten"),
 }

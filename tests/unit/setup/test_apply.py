@@ -148,7 +148,7 @@ def test_a_file_that_its_package_has_restored_is_left_as_it_is(stage: Stage) -> 
     assert ("left", f"{su}: it was restored by hand, or by its package") in stage.told
 
 
-def test_the_edited_line_goes_and_the_rest_of_what_somebody_wrote_stays(stage: Stage) -> None:
+def test_the_edited_line_goes_and_the_rest_of_what_an_administrator_wrote_stays(stage: Stage) -> None:
     stage.set_up("su")
     stage.edit(stage.paths.pam / "su", "# mine\n")
     stage.undo()

@@ -86,7 +86,7 @@ def test_another_trial_is_left_alone(stage: Stage) -> None:
     assert stage.files() == after
 
 
-def test_a_trial_that_somebody_began_meanwhile_keeps_its_end(stage: Stage) -> None:
+def test_a_trial_that_began_meanwhile_keeps_its_end(stage: Stage) -> None:
     setup = Setup(lambda *_: None, stage.paths)
     plans = setup.plans(["su"], None, force=False)
     begun(stage)

@@ -119,7 +119,7 @@ def test_a_machine_whose_pam_files_are_not_known_is_refused(stage: Stage) -> Non
         stage.plan("sudo")
 
 
-def test_a_missing_folder_is_told_with_a_remedy(stage: Stage) -> None:
+def test_a_missing_folder_is_reported_with_a_remedy(stage: Stage) -> None:
     stage.paths.sudoers_drop_ins.rmdir()
     with pytest.raises(SetupRefused, match="no such folder") as refused:
         stage.plan("sudo")
@@ -138,7 +138,7 @@ def test_another_first_factor_takes_the_old_file_away(stage: Stage) -> None:
     assert changes["iampass-sshd"] is None
 
 
-def test_a_file_of_somebody_elses_is_not_overwritten(stage: Stage) -> None:
+def test_a_file_of_another_user_is_not_overwritten(stage: Stage) -> None:
     put(stage.paths.sudoers_drop_ins / "iampass", "alice ALL=(ALL) ALL\n", 0o440)
     with pytest.raises(FileEdited, match="exists already") as edited:
         stage.plan("sudo")

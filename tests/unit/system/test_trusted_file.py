@@ -84,7 +84,7 @@ def test_a_folder_may_be_reached_through_links(trusted_folder: Path) -> None:
 # The file itself
 
 
-def test_a_file_of_somebody_else_is_refused(trusted_folder: Path) -> None:
+def test_a_file_of_another_user_is_refused(trusted_folder: Path) -> None:
     file = put(trusted_folder / "file")
     os.chown(file, NOBODY, 0)
     error = refusal(file)
@@ -99,7 +99,7 @@ def test_a_file_that_others_can_write_is_refused(trusted_folder: Path, mode: int
     assert f"is writable by users other than root (mode {mode:04o})" in error.what
 
 
-def test_an_access_list_that_lets_somebody_write_is_refused(trusted_folder: Path) -> None:
+def test_an_access_list_that_lets_another_user_write_is_refused(trusted_folder: Path) -> None:
     file = put(trusted_folder / "file", mode=0o600)
     acl = b"\x02\0\0\0" + b"".join(
         tag.to_bytes(2, "little") + bits.to_bytes(2, "little") + who.to_bytes(4, "little")
@@ -187,13 +187,13 @@ def test_a_folder_above_that_others_can_write_is_refused(trusted_folder: Path, m
     assert "is a folder that users other than root can write" in error.what
 
 
-def test_nobody_is_told_to_change_the_modes_of_tmp() -> None:
+def test_nobody_is_advised_to_change_the_modes_of_tmp() -> None:
     error = refusal("/tmp/file")
     assert error.path == Path("/tmp")
     assert "chmod" not in error.remedy
 
 
-def test_a_folder_above_of_somebody_else_is_refused(trusted_folder: Path) -> None:
+def test_a_folder_above_of_another_user_is_refused(trusted_folder: Path) -> None:
     (trusted_folder / "outer").mkdir()
     file = put(trusted_folder / "outer" / "file")
     os.chown(trusted_folder / "outer", NOBODY, 0)
@@ -313,7 +313,7 @@ def test_the_own_group_may_read_the_secret(trusted_folder: Path) -> None:
 # What is not there, or cannot be read
 
 
-def test_a_missing_file_is_told_from_a_missing_folder(trusted_folder: Path) -> None:
+def test_a_missing_file_is_distinguished_from_a_missing_folder(trusted_folder: Path) -> None:
     file = refusal(trusted_folder / "missing")
     assert isinstance(file, MissingFile)
     assert not file.folder
@@ -330,7 +330,7 @@ def test_a_link_to_a_missing_folder_counts_as_a_missing_folder(trusted_folder: P
     assert error.folder
 
 
-def test_a_file_that_this_process_may_not_read_is_told_so_with_a_remedy(trusted_folder: Path) -> None:
+def test_a_file_that_this_process_may_not_read_is_reported_with_a_remedy(trusted_folder: Path) -> None:
     file = put(trusted_folder / "file", mode=0o600)
     with as_nobody():
         error = refusal(file)
@@ -339,7 +339,7 @@ def test_a_file_that_this_process_may_not_read_is_told_so_with_a_remedy(trusted_
     assert error.remedy == f"chown root:iampass {file}; chmod 0640 {file}"
 
 
-def test_a_folder_that_this_process_may_not_enter_is_told_so(trusted_folder: Path) -> None:
+def test_a_folder_that_this_process_may_not_enter_is_reported(trusted_folder: Path) -> None:
     (trusted_folder / "closed" / "inner").mkdir(parents=True)
     file = put(trusted_folder / "closed" / "inner" / "file")
     (trusted_folder / "closed").chmod(0o700)

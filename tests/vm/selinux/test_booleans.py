@@ -103,6 +103,7 @@ def other_port(site: Site) -> Iterator[Sandbox]:
         sandbox.add_user(token_of("alice"))
         sandbox.auto = "approve"
         site.configure(sandbox)
+        site.set_up("sshd")
         yield sandbox
     site.configure()
 
