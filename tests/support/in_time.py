@@ -19,7 +19,7 @@ class Timed(Protocol):
 T = TypeVar("T", bound=Timed)
 
 
-def in_time(play: Callable[[], T], within: float, *, least: float = 0.0, tries: int = 3) -> T:
+def in_time(play: Callable[[], T], within: float, *, least: float = 0.0, tries: int = 5) -> T:
     """Play something that takes from `least` to `within` seconds.
 
     It must never take less. It may take longer, if the machine is busy, but not each of a few times.
