@@ -52,9 +52,11 @@ class Sshd:
         configuration: Path = CONFIGURATION,
         keys: Path | None = None,
         under: Sequence[str] = (),
+        pid_file: Path | None = None,
     ) -> None:
-        """`folder` is for its files; `keys` is that of another sshd whose client key is also accepted; `under` is a
-        command that runs it."""
+        """`folder` is for its files, `pid_file` where the name of that one matters; `keys` is the folder of another
+        sshd whose client key is also accepted; `under` is a command that runs it."""
+        self._pid_file = pid_file or folder / "sshd.pid"
         self._under = under
         self._folder = folder
         self._options = options
@@ -73,13 +75,12 @@ class Sshd:
         self.port = _free_port()
         host_key = (folder / "host-key.pub").read_text()
         (folder / "known-hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}")
-        listening = folder / "sshd.pid"  # written once it listens on all of its addresses
         options = [
             *self._options,  # sshd uses the first value
             f"Port={self.port}",
             "ListenAddress=127.0.0.1",
             f"HostKey={folder / 'host-key'}",
-            f"PidFile={listening}",
+            f"PidFile={self._pid_file}",
             "PerSourcePenalties=no",
             "MaxStartups=100",
             "UseDNS=no",
@@ -87,11 +88,11 @@ class Sshd:
         command = [*self._under, "/usr/sbin/sshd", "-D", "-f", str(self._configuration), "-E", str(self.log)]
         for option in options:
             command += ["-o", option]
-        listening.unlink(missing_ok=True)
+        self._pid_file.unlink(missing_ok=True)
         self._process = subprocess.Popen(command)
         until = time.monotonic() + 60
         while time.monotonic() < until:
-            if listening.exists():
+            if self._pid_file.exists():  # it listens on all of its addresses
                 return self
             time.sleep(0.02)
         raise AssertionError("sshd did not start:\n" + self.log.read_text())

@@ -104,7 +104,7 @@ def nothing_is_set_up(machine: Installation, journald: Journald) -> Iterator[Non
 @pytest.fixture(scope="module")
 def own_sshd(nothing_is_set_up: None, folder: Path) -> Iterator[Sshd]:
     """The machine's sshd: it has a PidFile."""
-    with Sshd(folder / "own-sshd", f"PidFile={PIDFILE}") as running:
+    with Sshd(folder / "own-sshd", pid_file=PIDFILE) as running:
         for user in ("alice", "bob"):
             running.admit(user)
         yield running
