@@ -14,13 +14,12 @@ from pathlib import Path
 from bench.doors import play
 from bench.measure import Section, median, percentile
 from bench.pending import cpu_seconds, peak_mib, play_pending
-from pam_iampass.client import AuthenticationAPI, Transport
 from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.sandbox import Sandbox
-from pam_iampass.session.kept_session import KeptSession, Rules, State, StoredLogin, encode, new_id
+from pam_iampass.session.kept_session import StoredLogin, encode
 from pam_iampass.system import paths
-from pam_iampass.system.boot import since_boot
 from tests.support.agent import RunningAgent
+from tests.support.kept_sessions import kept_sessions
 from tests.support.world import wait_until
 
 ALONE, BESIDE, WITHOUT = "sessions alone", "sessions and pending logins", "pending logins alone"
@@ -105,39 +104,12 @@ def _beside(sandbox: Sandbox, pid: int, pending: int, waits: list[float]) -> dic
 
 def keep(sandbox: Sandbox, count: int) -> dict[str, bytes]:
     """The files of so many sessions that are active at IAMPASS, by name; all belong to this process."""
-    sandbox.auto, sandbox.delay = "approve", 0.0
-    api = AuthenticationAPI(
-        sandbox.application_id,
-        sandbox.application_secret,
-        transport=Transport(sandbox.url, sandbox.ca_file),
-    )
-    files = {}
-    for number in range(count):
-        user = f"t-kept{number}"
-        sandbox.add_user(user, device=True)
-        session = api.authenticate_user(user, duration_seconds=86400)
-        login = StoredLogin(os.getpid(), f"kept{number}", 1000, "iampass-sshd", 1000 + number)
-        kept = KeptSession(
-            id=new_id(),
-            state=State.OPEN,
-            session=session.Schema().dumps(session),
-            config=paths.SETTINGS,
-            user=f"kept{number}",
-            approver=f"kept{number}",
-            service="iampass-sshd",
-            rhost="192.0.2.7",
-            address="192.0.2.7",
-            key=None,
-            methods=(),
-            rules=Rules.of(SessionSettings(keep=True)),
-            began=since_boot(),
-            approved=since_boot(),
-            since=time.time(),
-            attached=(login,),
-        )
-        files[f"{kept.id}.json"] = encode(kept)
-    api.close()
-    return files
+    logins = [
+        StoredLogin(os.getpid(), f"kept{number}", 1000, "iampass-sshd", 1000 + number)
+        for number in range(count)
+    ]
+    found = kept_sessions(sandbox, paths.SETTINGS, logins, SessionSettings(keep=True))
+    return {f"{kept.id}.json": encode(kept) for kept in found}
 
 
 def _figures(sandbox: Sandbox, pid: int, meanwhile: Callable[[], None]) -> dict[str, float]:

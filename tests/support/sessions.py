@@ -49,16 +49,23 @@ sys.stdin.read()
 
 
 class LoginSession:
-    """A process that has opened a login session."""
+    """A process whose login session a kept session belongs to."""
 
-    def __init__(self, path: Path, items: dict[str, str]) -> None:
+    def __init__(self, session: str, process: subprocess.Popen[str]) -> None:
+        self.session = session
+        self.process = process
+
+    @classmethod
+    def opened(cls, path: Path, items: dict[str, str]) -> LoginSession:
+        """One that has opened it as a door does."""
         encoded = protocol.encode_items({name: value.encode() for name, value in items.items()})
         greeting = Hello(Phase.OPEN_SESSION, 0, ()).encode().encode() + encoded.encode()
         command = [sys.executable, "-I", "-S", "-c", OPENS, str(path), greeting.hex()]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        answer = bytes.fromhex(self.process.stdout.readline())
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        answer = bytes.fromhex(process.stdout.readline())
         assert answer == protocol.result(PamCode.IGNORE).encode()
+        return cls(items["session"], process)
 
     @property
     def pid(self) -> int:
@@ -146,7 +153,7 @@ class Keeping:
         self.asked.append(request)
         if request.verb is Verb.END and self.result is Result.DONE:
             for login in self.logins:
-                if not login.over:
+                if login.session == request.session and not login.over:
                     login.end()
         return Reply(self.result)
 
@@ -164,7 +171,7 @@ class Keeping:
     def open(self, session: str, **items: str) -> LoginSession:
         """The login session of an approved login."""
         named = {"user": ME, "service": "test", "session": session, "audit_session": "42", **items}
-        login = LoginSession(self.path, named)
+        login = LoginSession.opened(self.path, named)
         self.logins.append(login)
         return login
 
