@@ -87,6 +87,7 @@ def test_it_makes_the_directories_that_are_missing(stage: Stage) -> None:
         path.rename(path.with_name("away"))
     try:
         with running():
+            wait_until(lambda: all(path.exists() for path in made), "it makes them")
             for path, (owner, mode) in made.items():
                 found = path.stat()
                 assert (pwd.getpwuid(found.st_uid).pw_name, stat.S_IMODE(found.st_mode)) == (owner, mode)
