@@ -208,11 +208,15 @@ class Booted:
             while Path(f"/proc/{agent}").exists() and len(os.listdir(f"/proc/{agent}/task")) > 1:
                 assert time.monotonic() < until, "the agent is still at work"
                 time.sleep(0.05)
+        # With matches of its own, journalctl --after-cursor leaves out the first record that fits.
+        records = self.journal_now(cursor)
+        return [each for each in records if all(each.get(name) == value for name, value in fields.items())]
+
+    def journal_now(self, cursor: str) -> list[dict[str, Any]]:
+        """The records since `cursor`, while the agent works on: it may have sessions to watch."""
         self.run("journalctl", "--sync")
         command = ["journalctl", "--no-pager", "-q", "-o", "json", f"--after-cursor={cursor}"]
-        records = [json.loads(line) for line in self.run(*command).stdout.splitlines()]
-        # With matches of its own, journalctl --after-cursor leaves out the first record that fits.
-        return [each for each in records if all(each.get(name) == value for name, value in fields.items())]
+        return [json.loads(line) for line in self.run(*command).stdout.splitlines()]
 
     def explained(self, cursor: str) -> str:
         """What `journalctl -x` says of the records since `cursor`."""

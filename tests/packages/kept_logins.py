@@ -36,18 +36,11 @@ def listed(machine: Booted, session: str) -> dict[str, Any]:
     return found
 
 
-def journal(machine: Booted, cursor: str) -> list[dict[str, Any]]:
-    """The records since `cursor`. The agent works on, it has sessions to watch."""
-    machine.run("journalctl", "--sync")
-    command = ["journalctl", "--no-pager", "-q", "-o", "json", f"--after-cursor={cursor}"]
-    return [json.loads(line) for line in machine.run(*command).stdout.splitlines()]
-
-
 def records(machine: Booted, cursor: str, session: str) -> list[str]:
     """Outcomes and events of a session since `cursor`."""
     return [
         str(each.get("IAMPASS_OUTCOME") or each.get("IAMPASS_EVENT"))
-        for each in journal(machine, cursor)
+        for each in machine.journal_now(cursor)
         if each.get("IAMPASS_SESSION") == session
     ]
 

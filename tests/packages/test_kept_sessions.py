@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from tests.packages.administrator import Administrator, built, newer
 from tests.packages.booted import PATIENCE, Booted
+from tests.packages.kept_logins import all_log_out, wait_for
 from tests.packages.people import People, press_enter
 
 AGENT = "pam-iampass-agent.service"
@@ -32,15 +32,10 @@ def ready(administrator: Administrator) -> Administrator:
 
 
 @pytest.fixture(autouse=True)
-def all_log_out(machine: Booted) -> Iterator[None]:
+def nobody_stays_logged_in(machine: Booted) -> Iterator[None]:
     """No login outlives its test."""
     yield
-    leave(machine)
-
-
-def leave(machine: Booted) -> None:
-    machine.run("pkill", "-x", "ssh", check=False)  # on Debian 12 it outlives its terminal
-    wait_until(lambda: not kept(machine))
+    all_log_out(machine)
 
 
 def log_in(people: People) -> None:
@@ -50,20 +45,14 @@ def log_in(people: People) -> None:
     press_enter(login)
     people.phone.approve("alice")
     # The first login starts the user's systemd, for which pam_systemd waits.
-    wait_until(lambda: [each["state"] for each in kept(people.machine)] == ["open"], 3 * PATIENCE)
+    machine = people.machine
+    wait_for(lambda: [each["state"] for each in kept(machine)] == ["open"], "the session opens", 3 * PATIENCE)
 
 
 def kept(machine: Booted) -> list[dict[str, Any]]:
     """The sessions that are kept."""
     script = f'for file in {SESSIONS}/*.json; do cat "$file" 2> /dev/null && echo || :; done'
     return [json.loads(line) for line in machine.shell(script).splitlines()]
-
-
-def wait_until(happened: Any, patience: float = PATIENCE) -> None:
-    until = time.monotonic() + patience
-    while not happened():
-        assert time.monotonic() < until
-        time.sleep(0.2)
 
 
 def events(machine: Booted, ident: str, *options: str) -> list[dict[str, Any]]:
@@ -86,7 +75,8 @@ def test_no_session_is_lost_when_the_agent_ends(
     log_in(people)
     (session,) = kept(machine)
     assert stored(machine) == "1"
-    before = machine.run("systemctl", "show", "-P", "MainPID", AGENT).stdout
+    show = ("systemctl", "show", "-P", "MainPID", AGENT)
+    before = machine.run(*show).stdout
     if how == "restarted":
         machine.run("systemctl", "restart", AGENT)
     elif how == "killed":
@@ -96,10 +86,10 @@ def test_no_session_is_lost_when_the_agent_ends(
         machine.run("systemctl", "start", AGENT)
     else:
         ready.install(*(newer(package, tmp_path, "9") for package in built()))
-    wait_until(lambda: machine.run("systemctl", "show", "-P", "MainPID", AGENT).stdout not in ("0\n", before))
-    wait_until(lambda: stored(machine) == "1")
+    wait_for(lambda: machine.run(*show).stdout not in ("0\n", before), "another agent runs")
+    wait_for(lambda: stored(machine) == "1", "systemd keeps the descriptor")
     assert [each["id"] for each in kept(machine)] == [session["id"]]
-    leave(machine)
+    all_log_out(machine)
     assert [event["IAMPASS_EVENT"] for event in events(machine, session["id"])] == [
         "session_opened",
         "session_ended",

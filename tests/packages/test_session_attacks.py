@@ -10,7 +10,7 @@ import pytest
 
 from tests.packages.administrator import PASSWORD, Administrator
 from tests.packages.booted import Booted
-from tests.packages.kept_logins import SETTINGS, Login, all_log_out, journal, listed, records, wait_for
+from tests.packages.kept_logins import SETTINGS, Login, all_log_out, listed, records, wait_for
 from tests.packages.people import People, outcomes
 
 #: The attacker knows the password, and what a kept session can be recognised by. `{}` is its id.
@@ -102,7 +102,7 @@ def test_a_process_of_the_user_outside_of_the_login_session_is_not_covered(
     assert (session == NO_SESSION) is (where == "a service of the machine")
     assert listed(machine, victim.id)["covered"] == 0
     assert is_still_covered(victim, people)
-    found = outcomes(journal(machine, cursor))
+    found = outcomes(machine.journal_now(cursor))
     assert [(each[0], each[3]) for each in found[1:]] == [
         ("denied", "iampass-sudo"),
         ("covered", "iampass-sudo"),

@@ -110,7 +110,7 @@ def test_the_time_for_an_answer_stands_still_while_the_machine_sleeps(
     site.configure()
 
 
-class ControlGroup:
+class UserScope:
     """A control group that a user made, with a sudo of the user in it."""
 
     def __init__(self, vm: Machine, user: str) -> None:
@@ -128,12 +128,12 @@ class ControlGroup:
 
 
 @pytest.fixture
-def group(vm: Machine, site: Site, cursor: str) -> Iterator[ControlGroup]:
+def group(vm: Machine, site: Site, cursor: str) -> Iterator[UserScope]:
     """A control group of alice."""
     vm.run("loginctl", "enable-linger", "alice")  # starts the manager of her services
     vm.wait("systemctl is-active -q user@$(id -u alice)", "her manager of services runs")
     site.configure(timeout="40s")
-    yield ControlGroup(vm, "alice")
+    yield UserScope(vm, "alice")
     site.configure()
 
 
@@ -146,7 +146,7 @@ def next_login(site: Site) -> bool:
 
 
 def test_a_sudo_that_its_user_freezes_keeps_no_login_waiting_and_lets_nobody_in_late(
-    vm: Machine, site: Site, cursor: str, group: ControlGroup
+    vm: Machine, site: Site, cursor: str, group: UserScope
 ) -> None:
     site.request("alice")
     group.write("cgroup.freeze", "1")
@@ -159,7 +159,7 @@ def test_a_sudo_that_its_user_freezes_keeps_no_login_waiting_and_lets_nobody_in_
 
 
 def test_the_request_of_a_sudo_that_its_user_kills_is_ended_and_the_next_login_has_its_turn(
-    vm: Machine, site: Site, cursor: str, group: ControlGroup
+    vm: Machine, site: Site, cursor: str, group: UserScope
 ) -> None:
     site.request("alice")
     group.write("cgroup.kill", "1")

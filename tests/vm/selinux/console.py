@@ -26,9 +26,8 @@ def at_the_console(site: Site, *, asked: bool = True, code: str = "") -> bool:
     if inside:
         console.sendline(WHO)
         console.expect("In as alice.")
-        console.sendline(
-            "exit"
-        )  # not on the line above: what is on its way to the console is lost at the end
+        # Not on the line above: what is on its way to the console is lost at the end.
+        console.sendline("exit")
         console.expect("login: ")
     console.close()
     return inside
