@@ -1,5 +1,5 @@
 #!/bin/sh
-# Test the Debian packages of the committed tree on virtual machines: those with SELinux beside the others.
+# Test the Debian packages of the committed tree on virtual machines, three at a time.
 # Usage, as root: run.sh PACKAGES [PYTEST-ARGUMENT...]; PACKAGES is the folder of `make deb`. The packages are built
 # again only if they are not from the current commit.
 set -eu
@@ -25,7 +25,8 @@ if [ $# -gt 0 ]; then
     tested chosen "$@"
 else
     tested selinux tests/vm/selinux | sed -u 's/^/selinux: /' &
-    tested others tests/vm --ignore=tests/vm/selinux
+    tested power tests/vm/test_power.py | sed -u 's/^/power: /' &
+    tested others tests/vm --ignore=tests/vm/selinux --ignore=tests/vm/test_power.py | sed -u 's/^/others: /' &
     wait
 fi
 status=0

@@ -15,6 +15,7 @@ SEMODULE = 900.0
 @pytest.mark.denied("sshd_t", "unlabeled_t")  # the agent that still runs has no domain then
 def test_doctor_finds_that_the_policy_is_missing_and_the_package_mends_it(site: Site) -> None:
     vm = site.machine
+    site.set_up("sshd", "--quiet")
     vm.run("dpkg", "-r", "pam-iampass-selinux", timeout=SEMODULE)
     doctor = vm.run("pam-iampass", "doctor", check=False).stdout
     assert "SELinux keeps logins from the agent: it has no policy for pam-iampass" in doctor
