@@ -13,7 +13,7 @@ run_group() {
     status=0
     # Measuring nearly doubles the processor time. These tests are about the code whose coverage is checked below.
     case $group in
-    *tests/unit/login* | *tests/unit/system* | *tests/client*) measured='-m coverage run' ;;
+    *tests/unit/login* | *tests/unit/session* | *tests/unit/system* | *tests/client*) measured='-m coverage run' ;;
     *) measured= ;;
     esac
     # shellcheck disable=SC2086 # a group has words and patterns
