@@ -9,14 +9,14 @@ import pytest
 from pam_iampass.sandbox import Sandbox
 from tests.support.needs import declare
 from tests.support.terminal import Terminal
-from tests.vm.machine import APPARMOR, Machine, switched_on
+from tests.vm.machine import Machine, Policy, switched_on
 from tests.vm.site import AGENT, PORT, Site
 
 
 @pytest.fixture(scope="module")
 def vm() -> Iterator[Machine]:
     """A fresh machine, switched on, with AppArmor as Debian enables it."""
-    yield from switched_on(APPARMOR)
+    yield from switched_on(Policy.APPARMOR)
 
 
 @pytest.fixture(scope="session")

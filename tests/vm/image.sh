@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make the disk image of a Debian 13 machine with SELinux and our packages, and print the folder of image, kernel and
-# initrd. Usage, as root: image.sh PACKAGES; PACKAGES is a folder of build/deb.
+# Make the disk image of a Debian 13 machine with SELinux and our packages, and print the folder of image, kernel,
+# initrd and snapshots of the booted machine. Usage, as root: image.sh PACKAGES; PACKAGES is a folder of build/deb.
 #
 # The folder is in PAM_IAMPASS_ROOTS (default: /var/tmp/pam-iampass-roots), like the root from which the image is made
 # (packaging/root.sh). It is made again if packages, root or this script have changed; older ones are deleted.
@@ -14,7 +14,8 @@ root=$(packaging/root.sh make $release systemd systemd-sysv udev dbus libpam-sys
     initramfs-tools openssh-server openssh-client sudo procps iproute2 ca-certificates strace \
     selinux-basics selinux-policy-default auditd setools policycoreutils policycoreutils-python-utils \
     libpam-runtime apparmor pamtester $dependencies)
-key=$(cat "$packages/commit" "$0" tests/vm/auditing.py | sha256sum | cut -c 1-12)
+key=$({ cat "$packages/commit" "$0" tests/vm/auditing.py tests/vm/qemu.py; qemu-system-x86_64 --version; } |
+    sha256sum | cut -c 1-12)
 target=$root.vm-$key
 if [ -d "$target" ]; then
     echo "$target"
@@ -99,7 +100,9 @@ KillMode=process
 WantedBy=multi-user.target
 CONTROL
 systemctl enable -q control.service ssh.service auditd.service
-systemctl disable -q fstrim.timer apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
+# A snapshot goes on days later: nothing that was due in between starts then.
+systemctl mask -q fstrim.timer apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer logrotate.timer \
+    e2scrub_all.timer man-db.timer
 echo machine > /etc/hostname
 echo '127.0.0.1 localhost machine' > /etc/hosts
 echo '10.0.2.2 iampass.test' >> /etc/hosts
@@ -117,8 +120,9 @@ cp "$machine"/boot/vmlinuz-* "$target.new/vmlinuz"
 cp "$machine"/boot/initrd.img-* "$target.new/initrd"
 cp "$machine/root/key" "$target.new/key"
 mke2fs -q -t ext4 -d "$machine" "$target.new/disk" 3G
-find "$(dirname "$root")" -maxdepth 1 -name "*.vm-*" -mmin +60 -exec rm -rf {} +
-mv "$target.new" "$target"
 umount --lazy "$work"
 rmdir "$work"
+unshare --net sh -euc 'ip link set lo up; exec /usr/bin/python3 -m tests.vm.snapshots "$0"' "$target.new" >&2
+find "$(dirname "$root")" -maxdepth 1 -name "*.vm-*" -mmin +60 -exec rm -rf {} +
+mv "$target.new" "$target"
 echo "$target"

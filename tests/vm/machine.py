@@ -9,7 +9,9 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,17 @@ from pexpect.fdpexpect import fdspawn
 from tests.support.terminal import Terminal
 from tests.vm.qemu import BOOT_PATIENCE, PATIENCE, Qemu, ssh, wait_for
 
-SELINUX = "security=selinux selinux=1"
-APPARMOR = "security=apparmor"
-"""Options of the kernel: which policy it enforces. AppArmor is Debian's default."""
+
+class Policy(Enum):
+    """What the kernel enforces, with the options that make it do so. AppArmor is Debian's default."""
+
+    SELINUX = "security=selinux selinux=1"
+    APPARMOR = "security=apparmor"
+
+
+def snapshot(image: Path, policy: Policy) -> Path:
+    """The folder in which the machine that has just booted is kept: its disk, and its state."""
+    return image / policy.name.lower()
 
 
 class Machine:
@@ -41,9 +51,28 @@ class Machine:
 
     # Power
 
-    def boot(self, options: str = APPARMOR) -> None:
+    def resume(self, policy: Policy) -> None:
+        """Switch on, and go on from the moment after the boot at which the snapshot was taken."""
+        kept = snapshot(self._image, policy)
+        disk = self.folder / "disk"
+        shutil.copy(kept / "disk", disk)
+        base = ["-b", str(self._image / "disk"), "-F", "raw"]
+        subprocess.run(["qemu-img", "rebase", "-u", "-f", "qcow2", *base, str(disk)], check=True)
+        self._qemu = Qemu(self._image, disk, policy.value, kept / "state")
+        wait_for(self._connected, "the machine goes on", BOOT_PATIENCE)
+        self.run("date", "-s", f"@{time.time():.0f}")
+
+    def take_snapshot(self, policy: Policy) -> None:
+        """Keep the machine as it is for others to go on from, and switch it off."""
+        kept = snapshot(self._image, policy)
+        kept.mkdir()
+        self._disconnect()
+        self.qemu.save(kept / "state")
+        shutil.copy(self.folder / "disk", kept / "disk")
+
+    def boot(self, policy: Policy = Policy.APPARMOR) -> None:
         """Switch on, and wait until everything that starts at boot has."""
-        self._qemu = Qemu(self._image, self.folder / "disk", options)
+        self._qemu = Qemu(self._image, self.folder / "disk", policy.value)
         wait_for(self._connected, "the machine starts its sshd", BOOT_PATIENCE, pause=1.0)
         started = ("systemctl", "is-system-running", "--wait")
         state = self.run(*started, check=False, timeout=BOOT_PATIENCE).stdout.strip()
@@ -63,12 +92,12 @@ class Machine:
         )
         return done.returncode == 0
 
-    def reboot(self, options: str = APPARMOR) -> None:
+    def reboot(self) -> None:
         """Down in good order, and up again."""
         self.run("systemctl", "reboot", check=False)
         self.qemu.wait_for_end()
         self._disconnect()
-        self.boot(options)
+        self.boot()
 
     def lose_power(self) -> None:
         """Off at once."""
@@ -145,12 +174,12 @@ class Machine:
         return [json.loads(line) for line in self.run(*command).stdout.splitlines()]
 
 
-def switched_on(kernel: str) -> Iterator[Machine]:
-    """A fresh machine with these options of the kernel; at the end nothing of it is left."""
+def switched_on(policy: Policy) -> Iterator[Machine]:
+    """A machine that has just booted; at the end nothing of it is left."""
     assert os.environ.get("VM_IMAGE"), "run this through `make test-vm`"
     machine = Machine(Path(os.environ["VM_IMAGE"]))
     try:
-        machine.boot(kernel)
+        machine.resume(policy)
         yield machine
     finally:
         machine.close()

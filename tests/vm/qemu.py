@@ -21,9 +21,10 @@ class Qemu:
     :param image: the folder of image.sh
     :param disk: made from the image's disk if it does not exist
     :param options: more of the kernel's command line
+    :param state: goes on from a state that :meth:`save` wrote, instead of booting
     """
 
-    def __init__(self, image: Path, disk: Path, options: str = "") -> None:
+    def __init__(self, image: Path, disk: Path, options: str = "", state: Path | None = None) -> None:
         self.folder = disk.parent
         self.log = self.folder / "console.log"
         self.console_socket = self.folder / "console"
@@ -44,6 +45,7 @@ class Qemu:
         command += ["-serial", "chardev:c", "-monitor", f"unix:{self.monitor_socket},server=on,wait=off"]
         command += ["-netdev", f"user,id=n,hostfwd=tcp:127.0.0.1:{CONTROL_PORT}-:{CONTROL_PORT}"]
         command += ["-device", "virtio-net,netdev=n", "-device", "virtio-rng-pci", "-no-reboot"]
+        command += ["-incoming", f"file:{state}"] if state else []
         self.log.write_bytes(b"")
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
@@ -69,6 +71,15 @@ class Qemu:
         self._process.kill()
         self._process.wait()
 
+    def save(self, state: Path) -> None:
+        """Write the state of everything but the disk to a file, and end."""
+        self.monitor("migrate_set_parameter max-bandwidth 10G")
+        self.monitor(f"migrate file:{state}")
+        status = self.monitor("info migrate")
+        assert "Migration status: completed" in status, status
+        self.monitor("quit")
+        self.wait_for_end()
+
     def monitor(self, command: str) -> str:
         """A command of qemu's monitor, such as `stop` and `cont`; what it printed."""
         with socket.socket(socket.AF_UNIX) as connection:
@@ -83,7 +94,8 @@ class Qemu:
         read = b""
         while not read.endswith(b"(qemu) "):
             more = connection.recv(4096)
-            assert more, read
+            if not more:
+                break  # it has ended
             read += more
         return read.decode()
 

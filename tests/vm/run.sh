@@ -1,5 +1,5 @@
 #!/bin/sh
-# Test the Debian packages of the committed tree on a virtual machine.
+# Test the Debian packages of the committed tree on virtual machines: those with SELinux beside the others.
 # Usage, as root: run.sh PACKAGES [PYTEST-ARGUMENT...]; PACKAGES is the folder of `make deb`. The packages are built
 # again only if they are not from the current commit.
 set -eu
@@ -12,6 +12,20 @@ fi
 VM_IMAGE=$(tests/vm/image.sh "$packages/trixie")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-tests/support/isolated-root.sh env VM_IMAGE="$VM_IMAGE" \
-    /usr/bin/python3 -m pytest -v --timeout 1800 --durations=10 "${@:-tests/vm}" 2>&1 | tee "$folder/log" || :
-tests/support/count.sh 0 "$folder/log"
+
+# tested NAME PYTEST-ARGUMENT...: what pytest says is in NAME.log.
+tested() {
+    log=$folder/$1.log
+    shift
+    tests/support/isolated-root.sh env VM_IMAGE="$VM_IMAGE" \
+        /usr/bin/python3 -m pytest -v --timeout 1800 --durations=10 "$@" 2>&1 | tee "$log"
+}
+
+if [ $# -gt 0 ]; then
+    tested chosen "$@"
+else
+    tested selinux tests/vm/selinux | sed -u 's/^/selinux: /' &
+    tested others tests/vm --ignore=tests/vm/selinux
+    wait
+fi
+tests/support/count.sh 0 "$folder"/*.log

@@ -10,7 +10,7 @@ from pam_iampass.sandbox import Sandbox
 from tests.packages.administrator import PASSWORD
 from tests.packages.people import got_in
 from tests.vm.denials import Denial, denials
-from tests.vm.machine import SELINUX, Machine, switched_on
+from tests.vm.machine import Machine, Policy, switched_on
 from tests.vm.selinux.console import at_the_console
 from tests.vm.site import AGENT, Site
 
@@ -18,7 +18,7 @@ from tests.vm.site import AGENT, Site
 @pytest.fixture(scope="package")
 def vm() -> Iterator[Machine]:
     """A fresh machine, switched on, with SELinux enforcing."""
-    yield from switched_on(SELINUX)
+    yield from switched_on(Policy.SELINUX)
 
 
 @pytest.fixture(scope="package")

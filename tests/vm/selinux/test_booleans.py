@@ -26,7 +26,7 @@ def boolean(site: Site, request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.parametrize("boolean", [("pam_iampass_sshd", "off")], indirect=True)
 @pytest.mark.denied("sshd_t")
 def test_without_pam_iampass_sshd_no_ssh_login_reaches_the_agent(site: Site, boolean: str) -> None:
-    site.set_up("sshd")
+    site.set_up("sshd", "--quiet")
     assert not got_in(site.ssh("alice"), "alice")
     doctor = site.machine.run("pam-iampass", "doctor", check=False).stdout
     assert "SELinux keeps logins from the agent: pam_iampass_sshd is off" in doctor
@@ -47,7 +47,7 @@ def test_without_pam_iampass_local_neither_login_nor_a_confined_sudo_reaches_it(
 @pytest.fixture
 def no_agent(site: Site) -> Iterator[None]:
     """A machine on which the agent does not run."""
-    site.set_up("sshd", "login")
+    site.set_up("sshd", "login", "--quiet")
     site.machine.run("systemctl", "stop", f"{AGENT}.socket", f"{AGENT}.service")
     yield
     site.machine.run("systemctl", "start", f"{AGENT}.socket", f"{AGENT}.service")
@@ -103,7 +103,7 @@ def other_port(site: Site) -> Iterator[Sandbox]:
         sandbox.add_user(token_of("alice"))
         sandbox.auto = "approve"
         site.configure(sandbox)
-        site.set_up("sshd")
+        site.set_up("sshd", "--quiet")
         yield sandbox
     site.configure()
 
