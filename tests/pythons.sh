@@ -16,15 +16,16 @@ if [ "${1-}" = --on ]; then
     # At the same time: the tests mostly wait.
     for part in 'tests/unit/[a-k]*' 'tests/unit/[l-s]*' 'tests/unit/[t-z]*' tests/client; do
         log=$(mktemp "$environment/logs/XXXXXX")
+        # asyncio before Python 3.13 has no abort_clients: the sandbox may leave a connection to the garbage collector.
         # shellcheck disable=SC2086 # a part is a pattern
-        "$(dirname "$0")/support/isolated-root.sh" "$environment/bin/python" -m pytest -q $part > "$log" 2>&1 ||
-            touch "$environment/failed" &
+        "$(dirname "$0")/support/isolated-root.sh" "$environment/bin/python" -m pytest -q $part \
+            -W 'ignore:unclosed transport:ResourceWarning' > "$log" 2>&1 || touch "$environment/failed" &
     done
     wait
     "$2" --version
     [ ! -e "$environment/failed" ] || { status=1; cat "$environment"/logs/*; }
     "$(dirname "$0")/support/count.sh" "$status" "$environment"/logs/*
-    exit "$status"
+    exit
 fi
 
 list=$(mktemp)

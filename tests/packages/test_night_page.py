@@ -358,7 +358,7 @@ def test_the_agent_is_dead(machine: Booted, night: Administrator, people: People
 def test_python_is_broken(
     machine: Booted, night: Administrator, people: People, page: NightPage, before: str
 ) -> None:
-    machine.run("pam-auth-update", "--enable", "iampass")
+    machine.run("pam-auth-update", "--enable", "iampass", "iampass-session")
     machine.shell("chmod a-x /usr/bin/python3.[0-9]*; pkill -KILL -u iampass || :")
     login = people.ssh("alice")
     assert not got_in(login, "alice")

@@ -22,6 +22,7 @@ from pam_iampass.relay import protocol
 from pam_iampass.relay.agent import Agent
 from pam_iampass.relay.agent_context import SharedContext
 from pam_iampass.relay.protocol import Hello
+from pam_iampass.session import workers
 from pam_iampass.session.descriptors import Descriptors
 from pam_iampass.session.keeper import KeptSessions
 from pam_iampass.session.kept_session import KeptSession
@@ -85,6 +86,7 @@ class Keeping:
     """The agent. It stands for the machine: `restart` starts another one on the same files."""
 
     def __init__(self, world: Setting) -> None:
+        workers.IDLE = 0.05  # `close` waits for them
         self.world = world
         self.path = world.folder / "pam.sock"
         self.store = SessionStore(str(world.folder / "sessions"))
@@ -147,6 +149,10 @@ class Keeping:
         for login in self.logins:
             if not login.over:
                 login.end(signal.SIGKILL)
+        for thread in threading.enumerate():
+            if thread.name == "session":  # it may be about to write into the folder
+                thread.join(PATIENCE)
+                assert not thread.is_alive()
         self._listener.close()
 
     def _enforce(self, request: Request) -> Reply:

@@ -52,6 +52,9 @@ class Terminal(fdspawn):  # type: ignore[misc]
         """The output so far, with plain line ends."""
         return self._shown.getvalue().replace("\r\n", "\n")
 
+    def __str__(self) -> str:
+        return f"a terminal that shows:\n{self.shown}"  # in pexpect's errors
+
     @property
     def lines(self) -> list[str]:
         """Its lines, without the empty ones."""

@@ -35,9 +35,13 @@ def its_end(before: dict[str, tuple[object, ...]]) -> None:
 
 def test_it_ends_by_itself_and_logins_are_as_before(administrator: Administrator) -> None:
     before = everything()
-    began(administrator, "sshd", "sudo", seconds=6)
-    begun = len(administrator.sandbox.sessions)
-    assert administrator.gets_in_by_key_alone()
+    for seconds in (6, 30, 120):
+        began(administrator, "sshd", "sudo", seconds=seconds)
+        begun = len(administrator.sandbox.sessions)
+        got_in = administrator.gets_in_by_key_alone()
+        if MANIFEST.exists():
+            break  # otherwise the trial ended before the login did
+    assert got_in
     assert len(administrator.sandbox.sessions) == begun + 1
     its_end(before)
     assert administrator.gets_in_by_key_alone()
@@ -70,7 +74,7 @@ def test_it_ends_though_the_process_was_killed_in_the_middle(administrator: Admi
 
 def test_what_was_edited_meanwhile_is_put_back_and_kept(administrator: Administrator) -> None:
     before = everything()
-    began(administrator, "sudo", seconds=4)
+    began(administrator, "sudo", seconds=6)
     mine = Path("/etc/pam.d/iampass-sudo")
     mine.write_text(mine.read_text() + "# mine\n")
     its_end(before)
@@ -138,7 +142,7 @@ def test_what_is_set_up_for_good_is_not_put_on_trial(administrator: Administrato
 
 
 def test_the_next_trial_is_not_ended_by_the_process_of_the_last(administrator: Administrator) -> None:
-    began(administrator, "su", seconds=2)
+    began(administrator, "su", seconds=5)
     first = json.loads(MANIFEST.read_text())["trial"]["name"]
     administrator.setup("undo")
     administrator.setup("su", "--try", "5")
