@@ -13,7 +13,7 @@ dependencies=$(for package in "$packages"/*.deb; do dpkg-deb -f "$package" Depen
 root=$(packaging/root.sh make $release systemd systemd-sysv udev dbus libpam-systemd linux-image-cloud-amd64 \
     initramfs-tools openssh-server openssh-client sudo procps iproute2 ca-certificates strace \
     selinux-basics selinux-policy-default auditd setools policycoreutils policycoreutils-python-utils \
-    libpam-runtime apparmor pamtester $dependencies)
+    libpam-runtime apparmor pamtester polkitd pkexec $dependencies)
 key=$({ cat "$packages/commit" "$0" tests/vm/auditing.py tests/vm/qemu.py; qemu-system-x86_64 --version; } |
     sha256sum | cut -c 1-12)
 target=$root.vm-$key
