@@ -77,7 +77,7 @@ class Qemu:
         self.monitor(f"migrate file:{state}")
         status = self.monitor("info migrate")
         assert "Migration status: completed" in status, status
-        self.monitor("quit")
+        self._process.terminate()
         self.wait_for_end()
 
     def monitor(self, command: str) -> str:
@@ -94,8 +94,7 @@ class Qemu:
         read = b""
         while not read.endswith(b"(qemu) "):
             more = connection.recv(4096)
-            if not more:
-                break  # it has ended
+            assert more, read
             read += more
         return read.decode()
 
