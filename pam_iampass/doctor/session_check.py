@@ -23,7 +23,9 @@ def findings(
 
     `enforcer` is the socket of the service that ends logins. Raises OSError.
     """
-    keeping = [name for name in asking if name not in _ASKS_NOBODY and settings.for_service(name).session.keep]
+    keeping = [
+        name for name in asking if name not in _ASKS_NOBODY and settings.for_service(name).session.keep
+    ]
     for name in keeping:
         yield from _of_stack(stacks, name)
     if keeping and not enforcer.is_socket():
