@@ -63,8 +63,8 @@ LOCKERS = (
     ),
     Locker(
         "swaylock",
-        f"{_WAYLAND} systemd-run -q --unit=swaylock --uid=alice -E XDG_RUNTIME_DIR -E WAYLAND_DISPLAY swaylock",
-        "systemctl is-active swaylock",
+        f"{_WAYLAND} systemd-run -q --uid=alice -E XDG_RUNTIME_DIR -E WAYLAND_DISPLAY swaylock",
+        "pgrep -x swaylock",
         f"{_WAYLAND} runuser -u alice -- wtype -s 1000 -k Escape -d 50 '{{password}}' -k Return -s 500",
         "pkill -USR1 -x swaylock",
     ),
