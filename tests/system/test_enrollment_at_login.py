@@ -23,7 +23,7 @@ QUESTION = "Once your phone is registered, press Enter: "
 @pytest.fixture
 def without_phone(world: World) -> World:
     """Bob has a key and stands in the table, and has no phone yet."""
-    world.machine.change(enroll_at_login="true", timeout="20s")
+    world.machine.change(enroll_at_login="true")
     world.sandbox.add_user(token_of("bob"), device=False)
     return world
 

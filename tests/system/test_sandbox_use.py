@@ -59,7 +59,7 @@ def folder(etc: Path) -> Iterator[Path]:
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return run_command("sandbox", *words, timeout=30)
+    return run_command("sandbox", *words, timeout=90)
 
 
 def everything() -> dict[str, tuple[bytes, int, int, int]]:
