@@ -15,6 +15,7 @@ from tests.packages.desktop import Desktop, make_display_manager, signals, watch
 from tests.packages.kept_logins import (
     SETTINGS,
     Login,
+    NewSession,
     all_log_out,
     ended,
     listed,
@@ -169,6 +170,29 @@ def test_away_can_revoke_instead_and_sudo_asks_the_phone_again(
     type_password(login.terminal)
     people.phone.approve("alice")
     login.terminal.expect("In as root.")
+
+
+def test_a_root_shell_that_keeps_a_session_of_its_own_goes_on_when_away_revokes(
+    machine: Booted, ready: Administrator, people: People, cursor: str
+) -> None:
+    ready.configure(session="{keep: true, check: 2s, when_away: revoke}")
+    login = Login(machine, people)
+    begun = NewSession(machine, people)
+    login.terminal.sendline("sudo -i sh -i")
+    type_password(login.terminal)
+    people.phone.approve("alice")
+    login.terminal.expect("# ")
+    shell, number = begun.wait()
+    ready.configure(session=SETTINGS)
+    assert (shell["service"], shell["user"]) == ("iampass-sudo", "alice")
+    assert machine.shell("ls /run/sudo/ts").split() != []
+    people.phone.move(number, "away")
+    wait_for(lambda: machine.shell("ls /run/sudo/ts").split() == [], "sudo forgets the password")
+    login.terminal.sendline("id -u; exit")
+    login.terminal.expect(r"\s0\s")
+    wait_for(lambda: shell["id"] not in {each["id"] for each in sessions(machine)}, "the session ends")
+    assert listed(machine, login.id)["status"] == "active"
+    assert login.lives()
 
 
 def test_a_screen_is_locked_while_the_phone_is_away_and_unlocked_only_if_the_person_had_not_locked_it(
