@@ -185,7 +185,9 @@ def test_after_an_hour_of_silence_the_journal_says_so_once(agent: Keeping) -> No
     agent.log_in()
     before = len(polls(agent))
     agent.world.sandbox.misbehave("poll", HttpStatus(503), times=None)
-    wait_until(lambda: len(polls(agent)) >= before + 2, "IAMPASS was not asked", 30.0)  # no other is under way
+    wait_until(
+        lambda: len(polls(agent)) >= before + 2, "IAMPASS was not asked", 30.0
+    )  # no other is under way
     agent.ahead = 3601.0
     record = agent.wait_for_event("session_silent")
     assert record["PRIORITY"] == "4"
