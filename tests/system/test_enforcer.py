@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.enforcer.protocol import Reason, Reply, Request, Result, Verb, receive_line
-from tests.support.agent import listening
+from tests.support.agent import listeners
 from tests.support.installation import ROOT, Installation
 from tests.support.logins import LOGINS, READY, LoginSession, started, write
 from tests.support.world import PATIENCE, wait_until
@@ -36,7 +36,7 @@ def enforcer(machine: Installation) -> Iterator[subprocess.Popen[bytes]]:
     for folder in (SUDO, Path("/run/sudo-rs/ts")):
         folder.mkdir(parents=True, exist_ok=True)
     with subprocess.Popen(ENFORCER) as process:
-        wait_until(lambda: listening(SOCKET), "the enforcer listens")
+        wait_until(lambda: listeners(SOCKET), "the enforcer listens")
         yield process
         process.terminate()
     SOCKET.unlink()
