@@ -18,10 +18,10 @@ OUT_OF_TURN = Frame(FrameType.NO_ANSWER).encode()
 """A frame that begins no login: the agent closes the connection, without a request or an audit record."""
 
 
-def _listening() -> bool:
+def listening(path: Path) -> bool:
     """Whether a process listens at the socket: connecting to see it would start the agent."""
     sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
-    return any(words[-1] == str(SOCKET) and words[3] == "00010000" for words in sockets)  # __SO_ACCEPTCON
+    return any(words[-1] == str(path) and words[3] == "00010000" for words in sockets)  # __SO_ACCEPTCON
 
 
 class RunningAgent:
@@ -37,7 +37,7 @@ class RunningAgent:
             [*listen, *AS_IAMPASS, *COMMAND], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         until = time.monotonic() + 60
-        while not _listening() and time.monotonic() < until:
+        while not listening(SOCKET) and time.monotonic() < until:
             time.sleep(0.02)
         SOCKET.chmod(0o600)
         return self
