@@ -73,6 +73,6 @@ class RunningAgent:
         if self.process is None:
             return
         self.process.send_signal(how)
-        self.process.wait(30)
+        self.process.wait(90)
         self.process = None
         SOCKET.unlink(missing_ok=True)
