@@ -14,6 +14,7 @@ from pam_iampass.client import ManagementAPI, ManagementAPIResult, Unavailable
 from pam_iampass.client.retries import http_time, retry_after_seconds
 from tests.client.talk import (
     APPLICATION,
+    DEADLINE,
     SECRET,
     USER,
     api_to,
@@ -242,7 +243,7 @@ def test_a_503_that_names_a_time_is_obeyed_where_a_repeat_is_harmless() -> None:
 def test_a_hanging_try_is_not_repeated_as_no_time_is_left() -> None:
     with scripted_server(hang(REQUEST), polled("active")) as server, session_on(server) as session:
         with pytest.raises(Unavailable) as caught:
-            session.get_status(seconds(3.0))
+            session.get_status(seconds(DEADLINE))
         assert caught.value.timed_out
         assert len(server.requests) == 1
 
