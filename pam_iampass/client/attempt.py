@@ -65,7 +65,7 @@ class HttpAttempt(requests.PreparedRequest):  # type: ignore[misc, unused-ignore
         self._received = 0
 
     def encoded(self) -> bytes:
-        """The request as it is sent. Raises ValueError for a character that could end a header."""
+        """The request as it is sent. Raises ProtocolError for a character that could end a header."""
         lines = [
             f"{self.method} {self.target} HTTP/1.1",
             *(f"{key}: {text}" for key, text in self.headers.items()),
@@ -73,7 +73,7 @@ class HttpAttempt(requests.PreparedRequest):  # type: ignore[misc, unused-ignore
         if self.method == "POST":
             lines.append(f"Content-Length: {len(self.body or b'')}")
         if not all(line.isascii() and line.isprintable() for line in lines):
-            raise ValueError("the request contains characters that no header can have")
+            raise self.invalid("the request has characters that no header can have")
         return "\r\n".join([*lines, "", ""]).encode("ascii") + (self.body or b"")
 
     def time_left(self) -> float:
