@@ -66,48 +66,51 @@ class DeadlineAdapter(requests.adapters.BaseAdapter):  # type: ignore[misc, unus
             connection.close()
 
 
-class Connection(http.client.HTTPConnection):
+class Connection:
     """A connection to the server, opened by the connector for the first attempt that it carries."""
 
-    sock: TLSSocket | None
-
     def __init__(self, connector: Connector) -> None:
-        super().__init__(connector.server.host, connector.server.port)
         self._connector = connector
-        self._attempt: HttpAttempt
+        self._sock: TLSSocket | None = None
         self._idle_since = 0.0
 
-    def connect(self) -> None:
-        self.sock = self._connector.connect(self._attempt)
+    def close(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
 
     def is_stale(self, idle_seconds: float) -> bool:
         """Whether the server may be about to close it, has closed it, or has sent more than a response."""
-        if self.sock is None or time.monotonic() - self._idle_since >= idle_seconds or self.sock.pending():
+        if self._sock is None or time.monotonic() - self._idle_since >= idle_seconds or self._sock.pending():
             return True
         poller = select.poll()
-        poller.register(self.sock, select.POLLIN)
+        poller.register(self._sock, select.POLLIN)
         return bool(poller.poll(0))
 
     def exchange(self, attempt: HttpAttempt) -> requests.Response:
         """Sends the request and reads the response. Raises OSError, HTTPException or IampassError, and closes then."""
-        self._attempt = attempt
-        if self.sock is not None:
-            self.sock.attempt = attempt
         try:
-            self.request(attempt.method, attempt.target, attempt.body, attempt.headers)
-            with self.getresponse() as incoming:
+            sock = self._attached_to(attempt)
+            sock.sendall(attempt.encoded())
+            with http.client.HTTPResponse(sock, method=attempt.method) as incoming:
+                incoming.begin()
                 response = _read(incoming, attempt)
-                reusable = incoming.isclosed()
+                reusable = incoming.isclosed() and not incoming.will_close
         except BaseException:
             self.close()
             raise
-        if not reusable:
+        if reusable:
+            del sock.attempt  # an idle connection keeps nothing of a login
+        else:
             self.close()
-        elif self.sock is not None:
-            del self.sock.attempt  # an idle connection keeps nothing of a login
-        del self._attempt
         self._idle_since = time.monotonic()
         return response
+
+    def _attached_to(self, attempt: HttpAttempt) -> TLSSocket:
+        if self._sock is None:
+            self._sock = self._connector.connect(attempt)
+        self._sock.attempt = attempt
+        return self._sock
 
 
 def _read(incoming: http.client.HTTPResponse, attempt: HttpAttempt) -> requests.Response:

@@ -64,6 +64,18 @@ class HttpAttempt(requests.PreparedRequest):  # type: ignore[misc, unused-ignore
         self._asked = time.monotonic()
         self._received = 0
 
+    def encoded(self) -> bytes:
+        """The request as it is sent. Raises ProtocolError for a character that could end a header."""
+        lines = [
+            f"{self.method} {self.target} HTTP/1.1",
+            *(f"{key}: {text}" for key, text in self.headers.items()),
+        ]
+        if self.method == "POST":
+            lines.append(f"Content-Length: {len(self.body or b'')}")
+        if not all(line.isascii() and line.isprintable() for line in lines):
+            raise self.invalid("the request has characters that no header can have")
+        return "\r\n".join([*lines, "", ""]).encode("ascii") + (self.body or b"")
+
     def time_left(self) -> float:
         """Seconds for the next operation on a socket. Raises socket.timeout if none are left."""
         left = self.deadline.remaining()

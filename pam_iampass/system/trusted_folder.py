@@ -42,8 +42,10 @@ def trusted_folder(path: str, owner: int, *, sticky: bool = False) -> Iterator[i
     with explained("/", folder=True):
         walk = _Walk({0, owner}, sticky)
     try:
-        with explained(path, folder=True):
+        try:
             walk.to(path)
+        except (OSError, ValueError) as error:
+            raise _explanation(error, walk.at, folder=True) from None
         yield walk.descriptor
     finally:
         os.close(walk.descriptor)
@@ -56,30 +58,36 @@ class _Walk:
         self.owners = owners
         self.sticky = sticky
         self.links = 0
-        self.here = "/"
+        self.here = ""
+        """The path of the folder with `descriptor`, without a slash at its end."""
+        self.at = "/"
+        """The path of what is examined."""
         self.descriptor = os.open("/", _FOLDER_FLAGS)
 
     def to(self, path: str) -> None:
-        self._check(os.fstat(self.descriptor), "/")
+        self._check(os.fstat(self.descriptor), self.at)
         steps = _steps(path)
         while steps:
             step = steps.pop()
-            where = os.path.join(self.here, step)
-            with explained(where, folder=True):
-                target = self._step(step, where)
+            self.at = f"{self.here}/{step}"
+            target = self._step(step, self.at)
             if target is not None:
                 steps.extend(_steps(target))
 
     def _step(self, step: str, where: str) -> str | None:
         """Enter a folder; at a link stay, and return its target."""
-        with opened(step, _FOLDER_FLAGS, self.descriptor) as descriptor:
+        descriptor = os.open(step, _FOLDER_FLAGS, dir_fd=self.descriptor)
+        try:
             status = os.fstat(descriptor)
             if stat.S_ISLNK(status.st_mode):
                 if self.sticky:  # elsewhere only a trusted user can have put it there
                     self._check_owner(status, where, "symbolic link")
                 return self._target(descriptor, where)
             self._check(status, where)
-            self._move(os.dup(descriptor), where)
+            self.descriptor, descriptor = descriptor, self.descriptor
+            self.here = where
+        finally:
+            os.close(descriptor)
         return None
 
     def _target(self, link: int, where: str) -> str:
@@ -88,13 +96,10 @@ class _Walk:
             raise UntrustedFile(where, "follows too many symbolic links", "name the folder itself")
         target = os.readlink("", dir_fd=link)  # the empty path names the open link: readlinkat(2)
         if target.startswith("/"):
-            self._move(os.open("/", _FOLDER_FLAGS), "/")
+            root = os.open("/", _FOLDER_FLAGS)
+            os.close(self.descriptor)
+            self.descriptor, self.here = root, ""
         return target
-
-    def _move(self, descriptor: int, where: str) -> None:
-        os.close(self.descriptor)
-        self.descriptor = descriptor
-        self.here = where
 
     def _check(self, status: os.stat_result, where: str) -> None:
         if not stat.S_ISDIR(status.st_mode):
@@ -148,23 +153,26 @@ def explained(path: str, *, folder: bool = False) -> Iterator[None]:
     """Raise an UntrustedFile, or one of its kinds, for an error of the system."""
     try:
         yield
-    except FileNotFoundError:
+    except (OSError, ValueError) as error:
+        raise _explanation(error, path, folder=folder) from None
+
+
+def _explanation(error: OSError | ValueError, path: str, *, folder: bool) -> UntrustedFile:
+    if isinstance(error, FileNotFoundError):
         remedy = f"create the {'folder' if folder else 'file'}, or name another"
-        raise MissingFile(path, "does not exist", remedy, folder=folder) from None
-    except PermissionError:
+        return MissingFile(path, "does not exist", remedy, folder=folder)
+    if isinstance(error, PermissionError):
         word = shell_word(path)
         remedy = f"chmod o+x {word}" if folder else f"chown root:iampass {word}; chmod 0640 {word}"
         if _is_ordinary_user():
             remedy = RUN_AS_ROOT
         what = f"cannot be {'entered' if folder else 'read'} by user {os.geteuid()}, group {os.getegid()}"
-        raise UnreadableFile(path, what, remedy) from None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise UntrustedFile(path, "is a symbolic link", "replace it with the file") from None
-        what = f"cannot be read: {error.strerror}"
-        raise UnreadableFile(path, what, "check the disk and the path") from None
-    except ValueError:  # a NUL, or a character that cannot be encoded
-        raise UntrustedFile(path, "is not a valid path", "write another path") from None
+        return UnreadableFile(path, what, remedy)
+    if isinstance(error, ValueError):  # a NUL, or a character that cannot be encoded
+        return UntrustedFile(path, "is not a valid path", "write another path")
+    if error.errno == errno.ELOOP:
+        return UntrustedFile(path, "is a symbolic link", "replace it with the file")
+    return UnreadableFile(path, f"cannot be read: {error.strerror}", "check the disk and the path")
 
 
 def kind_of(mode: int) -> str:

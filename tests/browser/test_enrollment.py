@@ -50,8 +50,8 @@ def test_the_link_that_enroll_shows_is_opened_in_the_browser(
     installation.configure(sandbox)
     installation.write_users("")
     command = Terminal(["/usr/bin/pam-iampass", "enroll", "oscar"], 60)
-    command.expect(r"https://127\.0\.0\.1:\d+/register/[\w-]+")
-    page = open_page(command.match.group())
+    command.expect(r"(https://127\.0\.0\.1:\d+/register/[\w-]+)\s")
+    page = open_page(command.match.group(1))
     page.get_by_role("button", name="Register this device").click()
     expect(page.get_by_text("can now approve logins.")).to_be_visible()
     assert command.finish() == 0, command.shown

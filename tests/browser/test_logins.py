@@ -98,7 +98,7 @@ def test_a_login_is_denied_by_a_click(machine: Machine, open_page: OpenPage) -> 
 
 
 def test_a_login_that_nobody_answers_expires_on_the_page_too(machine: Machine, open_page: OpenPage) -> None:
-    machine.sandbox.request_timeout = 4.0
+    machine.sandbox.request_timeout = 8.0
     page = open_page(machine.sandbox.phone_url)
     login = machine.login("alice")
     expect(card(page, "alice")).to_contain_text(re.compile(r"\d s left"))

@@ -29,7 +29,7 @@ class ConnectProxy:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(5.0)
+            thread.join(60.0)
         for sock in [self._listener, *self._sockets]:
             sock.close()
 

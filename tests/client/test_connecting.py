@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import select
 import socket
 import threading
 import time
@@ -42,6 +43,7 @@ def black_hole() -> Iterator[tuple[str, int]]:
                 sock.setblocking(False)
                 sock.connect_ex(listener.getsockname())
                 waiting.append(sock)
+            assert select.select([], waiting, [], 60)[1]  # one is connected, and there is no room for more
             yield listener.getsockname()
         finally:
             for sock in waiting:

@@ -75,7 +75,7 @@ def test_a_failure_of_the_exchange_is_an_outage_only_before_the_request_was_sent
     number: int, kind: type[IampassError], cause: Cause | None, sent: bool
 ) -> None:
     request = SignedRequest("start", "POST", "https://localhost/x", "id", "secret")
-    attempt = HttpAttempt(request, {}, Deadline.after(1.0))
+    attempt = HttpAttempt(request, {}, Deadline.after(60.0))
     attempt.request_sent = sent
     error = attempt.explain(OSError(number, os.strerror(number)), "localhost:443")
     assert type(error) is kind

@@ -55,7 +55,7 @@ class Page:
 @pytest.fixture
 def page(shared_sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> Page:
     shared_sandbox.behave()
-    shared_sandbox.auto = "ask"
+    shared_sandbox.auto, shared_sandbox.request_timeout = "ask", 60.0
     for user in [user for user in shared_sandbox.users if user.startswith("MY USER")]:
         shared_sandbox.delete_user(user)
     return Page(shared_sandbox, capsys)

@@ -66,7 +66,7 @@ def test_a_proxys_name_is_absolute_too_and_the_proxy_is_asked_for_the_plain_name
         port = proxy.url.rpartition(":")[2]
         options = {"proxy": f"http://proxy.example:{port}", "url": "https://iampass.example"}
         with api_to(server, **options, resolve=asked_for(names)) as api, pytest.raises(Unavailable):
-            api.authenticate_user(USER, deadline=seconds(5.0), attempts=1)
+            api.authenticate_user(USER, deadline=seconds(20.0), attempts=1)
         assert proxy.heads == ["CONNECT iampass.example:443 HTTP/1.1\r\nHost: iampass.example:443\r\n\r\n"]
     assert names == ["proxy.example."]
 
@@ -78,4 +78,4 @@ def test_a_lookup_that_breaks_is_a_failure_of_this_machine_and_the_next_one_is_a
     resolver = Resolver(breaks)
     for _ in range(2):
         with pytest.raises(MemoryError):
-            resolver.addresses("iam-api.com", 443, 5.0)
+            resolver.addresses("iam-api.com", 443, 20.0)

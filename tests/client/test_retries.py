@@ -14,6 +14,7 @@ from pam_iampass.client import ManagementAPI, ManagementAPIResult, Unavailable
 from pam_iampass.client.retries import http_time, retry_after_seconds
 from tests.client.talk import (
     APPLICATION,
+    DEADLINE,
     SECRET,
     USER,
     api_to,
@@ -118,9 +119,12 @@ def test_each_try_has_a_signature_of_its_own() -> None:
 
 def test_no_wait_goes_beyond_the_deadline() -> None:
     waits: list[float] = []
-    with scripted_server(answer(503)) as server, session_on(server, pause=waits.append) as session:
+    with (
+        scripted_server(answer(503)) as server,
+        session_on(server, pause=waits.append, jitter=lambda: 100.0) as session,
+    ):
         with pytest.raises(Unavailable, match="503"):
-            session.get_status(seconds(0.2))
+            session.get_status(seconds(20.0))
         assert waits == []
 
 
@@ -239,7 +243,7 @@ def test_a_503_that_names_a_time_is_obeyed_where_a_repeat_is_harmless() -> None:
 def test_a_hanging_try_is_not_repeated_as_no_time_is_left() -> None:
     with scripted_server(hang(REQUEST), polled("active")) as server, session_on(server) as session:
         with pytest.raises(Unavailable) as caught:
-            session.get_status(seconds(0.3))
+            session.get_status(seconds(DEADLINE))
         assert caught.value.timed_out
         assert len(server.requests) == 1
 

@@ -110,7 +110,7 @@ def test_what_no_session_wrote_is_refused_without_showing_it(text: str) -> None:
 @pytest.fixture
 def api(shared_sandbox: Sandbox) -> Iterator[AuthenticationAPI]:
     shared_sandbox.behave()
-    shared_sandbox.auto = "ask"
+    shared_sandbox.auto, shared_sandbox.request_timeout = "ask", 60.0
     shared_sandbox.add_user("json", device=True)
     shared_sandbox.add_user("json without phone", device=False)
     sandbox = shared_sandbox

@@ -6,10 +6,14 @@ import base64
 import hashlib
 import hmac
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pam_iampass.client.request import authentication_headers
+from pam_iampass.client import Deadline
+from pam_iampass.client.attempt import HttpAttempt
+from pam_iampass.client.errors import ProtocolError
+from pam_iampass.client.request import SignedRequest, authentication_headers
 
 TEXT = st.text(st.characters(blacklist_categories=["Cs"]))
 
@@ -54,3 +58,11 @@ def test_every_signature_is_the_tables(secret: str, path: str, nonce: int, times
 def test_a_url_within_the_query_stays_part_of_what_is_signed() -> None:
     headers = authentication_headers("id", "s", "https://host/a?next=https://b/", nonce=1, timestamp=2)
     assert headers["Authentication"].endswith(expected_signature("1", "s", "host/a?next=https://b/", "2"))
+
+
+@pytest.mark.parametrize("text", ["a\r\nX: y", "a\nb", "a\0b", "a\x85b", "\u2028", "ü"])
+def test_no_text_can_begin_another_header(text: str) -> None:
+    request = SignedRequest("poll", "GET", "https://localhost/status", "id", "s3cret")
+    with pytest.raises(ProtocolError) as caught:
+        HttpAttempt(request, {"Authentication": text}, Deadline.after(1.0)).encoded()
+    assert not caught.value.may_have_started

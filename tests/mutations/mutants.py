@@ -784,6 +784,14 @@ MUTANTS = (
     # 8
     Mutant(
         8,
+        "a line break in a header's text begins another header of a request",
+        "pam_iampass/client/attempt.py",
+        "if not all(line.isascii() and line.isprintable() for line in lines):",
+        "if False:",
+        "tests/client/test_signing.py::test_no_text_can_begin_another_header",
+    ),
+    Mutant(
+        8,
         "unprintable characters are not escaped",
         "pam_iampass/text.py",
         "character if character.isprintable() else _escape(character)",

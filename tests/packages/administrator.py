@@ -32,7 +32,7 @@ class Administrator:
             "application_id": "demo",
             "server": f"https://127.0.0.1:{PORT}",
             "ca_file": "/etc/iampass/ca.pem",
-            "timeout": "20s",
+            "timeout": "60s",
         }
 
     def make_people(self) -> None:
@@ -83,7 +83,7 @@ class Administrator:
         self.machine.run("systemctl", "start", "sandbox")
         self.machine.shell(
             f"""
-            timeout 30 sh -c 'until grep -q "^Sandbox ready" /run/sandbox.log; do sleep 0.1; done'
+            timeout 120 sh -c 'until grep -q "^Sandbox ready" /run/sandbox.log; do sleep 0.1; done'
             install -m 0644 {STATE}/ca.pem /etc/iampass/ca.pem
             install -o root -g iampass -m 0640 {STATE}/application-secret /etc/iampass/application-secret
             """

@@ -44,6 +44,7 @@ class NightPage:
         self, machine: Booted, section: str, start: str, user: str = "alice", *, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Type that command at a root shell of the machine."""
+        machine.run("journalctl", "--sync")  # the command may show what has just been recorded
         return machine.run("sh", "-c", self.command(section, start, user), check=check)
 
     def not_typed(self) -> list[str]:

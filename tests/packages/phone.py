@@ -34,11 +34,12 @@ class Phone:
         """
         whose = token or token_of(user)
         until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
+        while (asked := time.monotonic()) < until:
             for each in self.requests():
-                begun = time.monotonic() - each["age_seconds"]
-                if each["user"] == whose and begun > self._newest.get(whose, 0.0) + 0.2:
-                    self._newest[whose] = begun
+                # Its age is that of a moment since `asked`: it began between these two.
+                earliest, latest = asked - each["age_seconds"], time.monotonic() - each["age_seconds"]
+                if each["user"] == whose and earliest > self._newest.get(whose, 0.0):
+                    self._newest[whose] = latest
                     return int(each["id"])
             time.sleep(0.1)
         raise TimeoutError(f"no request for {whose}")
@@ -110,7 +111,7 @@ def connect(pid: int, port: int) -> socket.socket:
         try:
             if libc.setns(namespace, _CLONE_NEWNET) != 0:
                 raise OSError(ctypes.get_errno(), "setns")
-            made.append(socket.create_connection(("127.0.0.1", port), 10))
+            made.append(socket.create_connection(("127.0.0.1", port), PATIENCE))
         except OSError as error:
             failed.append(error)
         finally:

@@ -66,7 +66,7 @@ def test_an_agent_that_ends_in_the_middle_of_a_login(
         machine.run("systemctl", "restart", AGENT)
     asked = time.monotonic()
     assert not got_in(login, "alice")
-    assert time.monotonic() - asked < 10
+    assert time.monotonic() - asked < 40  # the login has 60 seconds
     # The next one is as ever. It is bob's: alice's cannot tell that her request was given up, if the agent was killed.
     assert log_in(people, "bob")
     assert main_pid(machine) not in ("0", before)

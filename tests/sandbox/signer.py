@@ -59,7 +59,7 @@ class Caller:
     """Calls a sandbox as its application would, over one connection for each call."""
 
     sandbox: Sandbox
-    timeout: float = 10.0
+    timeout: float = 60.0
     context: ssl.SSLContext = field(init=False)
 
     def __post_init__(self) -> None:

@@ -32,7 +32,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=20,
+        timeout=60,
     )
 
 
@@ -66,7 +66,7 @@ class Running:
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=10)
+        out, err = self.process.communicate(timeout=60)
         return self.process.returncode, out, err
 
 
@@ -170,12 +170,12 @@ def test_on_a_terminal_requests_are_answered_by_typing(tmp_path: Path) -> None:
     arguments = [*COMMAND[1:], "--listen", "127.0.0.1:0", "--state", str(state), "--user", "alice"]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"}
     environment.pop("NO_COLOR", None)
-    options: Any = {"cwd": str(ROOT), "env": environment, "encoding": "utf-8", "timeout": 10, "echo": False}
+    options: Any = {"cwd": str(ROOT), "env": environment, "encoding": "utf-8", "timeout": 60, "echo": False}
     terminal = pexpect.spawn(COMMAND[0], arguments, **options)
     try:
-        terminal.expect(r"(https://127\.0\.0\.1:[0-9]+/phone#\S+)")
+        terminal.expect(r"(https://127\.0\.0\.1:[0-9]+/phone#\S+)\s")
         assert terminal.match.group(1) == (state / "phone-address").read_text().strip()
-        terminal.expect(r"Sandbox ready at (https://127\.0\.0\.1:[0-9]+)")
+        terminal.expect(r"Sandbox ready at (https://127\.0\.0\.1:[0-9]+)\s")
         caller = caller_of(str(terminal.match.group(1)), state)
         first, second = (caller.start("alice").authentication for _ in range(2))
         terminal.expect("answer: a 2 or d 2")

@@ -81,7 +81,7 @@ def test_a_session_that_is_ended_on_the_phone_is_closed_and_stays_so(
 
 
 def test_a_session_that_was_walked_away_from_expires(sandbox: Sandbox, caller: Caller) -> None:
-    begun = caller.start("alice", "?duration_seconds=2").authentication
+    begun = caller.start("alice", "?duration_seconds=6").authentication
     sandbox.approve("alice")
     sandbox.walk_away("alice")
     sandbox.wait_for_session(lambda session: session.ended_by is EndedBy.EXPIRY, 20)
@@ -139,8 +139,8 @@ def test_a_request_that_nobody_answers_times_out(sandbox: Sandbox, caller: Calle
 
 
 def test_a_session_expires_after_its_duration(sandbox: Sandbox, caller: Caller) -> None:
+    sandbox.auto = Auto.APPROVE
     begun = caller.start("alice", "?duration_seconds=1").authentication
-    sandbox.approve("alice")
     wait_for_status(sandbox, SessionStatus.CLOSED)
     session = sandbox.sessions[0]
     assert session.ended_by is EndedBy.EXPIRY
@@ -170,7 +170,7 @@ def test_auto_answers_after_its_delay(
 
 
 def test_auto_leaves_alone_what_a_person_was_faster_with(sandbox: Sandbox, caller: Caller) -> None:
-    sandbox.auto, sandbox.delay = Auto.APPROVE, 1.5
+    sandbox.auto, sandbox.delay = Auto.APPROVE, 5.0
     begun = caller.start("alice").authentication
     sandbox.deny("alice")
     caller.start("alice")

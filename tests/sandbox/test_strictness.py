@@ -111,7 +111,7 @@ def test_the_query_is_signed_too(caller: Caller) -> None:
 def test_a_wrong_secret_is_refused_with_the_time_of_the_server(caller: Caller) -> None:
     reply = start_with(caller, signed("demo", "wrong", caller.sandbox.url + START))
     assert (reply.status, reply.reason) == (401, "BAD_SIGNATURE")
-    assert abs(parsedate_to_datetime(reply.headers["Date"]).timestamp() - time.time()) < 5
+    assert abs(parsedate_to_datetime(reply.headers["Date"]).timestamp() - time.time()) < 60
 
 
 @pytest.mark.parametrize(
@@ -284,6 +284,6 @@ def test_a_skewed_clock_shows_in_date_and_decides_about_timestamps(sandbox: Sand
     sandbox.clock_skew = 1000.0
     reply = caller.start("alice")
     assert (reply.status, reply.reason) == (401, "STALE_TIMESTAMP")
-    assert abs(parsedate_to_datetime(reply.headers["Date"]).timestamp() - time.time() - 1000) < 5
+    assert abs(parsedate_to_datetime(reply.headers["Date"]).timestamp() - time.time() - 1000) < 60
     headers = caller.application(START, timestamp=int(time.time()) + 1000)
     assert start_with(caller, headers).status == 202

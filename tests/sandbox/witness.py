@@ -48,7 +48,7 @@ class Witness:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=60)
 
     def call(self, name: str, *arguments: Any, **named: Any) -> Any:
         """What the client's method returned."""

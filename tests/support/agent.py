@@ -18,10 +18,12 @@ OUT_OF_TURN = Frame(FrameType.NO_ANSWER).encode()
 """A frame that begins no login: the agent closes the connection, without a request or an audit record."""
 
 
-def _listening() -> bool:
-    """Whether a process listens at the socket: connecting to see it would start the agent."""
+def listeners(path: Path) -> set[str]:
+    """The sockets that listen by this name, also where another one has it now; connecting would start the agent."""
     sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
-    return any(words[-1] == str(SOCKET) and words[3] == "00010000" for words in sockets)  # __SO_ACCEPTCON
+    return {
+        words[6] for words in sockets if words[-1] == str(path) and words[3] == "00010000"
+    }  # __SO_ACCEPTCON
 
 
 class RunningAgent:
@@ -32,12 +34,13 @@ class RunningAgent:
 
     def __enter__(self) -> RunningAgent:
         SOCKET.unlink(missing_ok=True)
+        others = listeners(SOCKET)
         listen = ["systemd-socket-activate", f"--listen={SOCKET}"]
         self.process = subprocess.Popen(
             [*listen, *AS_IAMPASS, *COMMAND], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         until = time.monotonic() + 60
-        while not _listening() and time.monotonic() < until:
+        while listeners(SOCKET) <= others and time.monotonic() < until:
             time.sleep(0.02)
         SOCKET.chmod(0o600)
         return self
@@ -70,6 +73,6 @@ class RunningAgent:
         if self.process is None:
             return
         self.process.send_signal(how)
-        self.process.wait(30)
+        self.process.wait(90)
         self.process = None
         SOCKET.unlink(missing_ok=True)

@@ -58,7 +58,7 @@ def sssd(expired: str, refused: str) -> Iterator[None]:
         yield
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
         _MODULE.unlink()
         for name in ("directory", "directory-access"):
             (_PAM / name).unlink()

@@ -59,7 +59,7 @@ class Door:
             self._module = threading.Thread(target=serve, args=(its, login_phases(module)), daemon=True)
             self._module.start()
         encoded = {name: value.encode("utf-8", "surrogateescape") for name, value in items.items()}
-        with contextlib.suppress(BrokenPipeError):  # the module refused the connection; `finish` reports it
+        with contextlib.suppress(ConnectionError):  # the module refused the connection; `finish` reports it
             self.send(Hello(self.phase, 0, arguments).encode())
             self.send(protocol.encode_items(encoded))
 
@@ -95,7 +95,7 @@ class Door:
                 told.shown.append(frame.payload[1:].decode())
                 told.asked.append(frame.payload[1:].decode())
                 told.hidden.append(frame.payload[0] == 0)
-                with contextlib.suppress(BrokenPipeError):  # a RESULT may still be waiting
+                with contextlib.suppress(ConnectionError):  # a RESULT may still be waiting
                     self.send(self._answer())
             else:
                 told.shown.append(frame.payload.decode())

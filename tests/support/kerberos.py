@@ -61,7 +61,7 @@ def realm(folder: Path) -> Iterator[Realm]:
         yield Realm(folder)
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
         _KEYTAB.unlink()
         _CONFIGURATION.write_bytes(kept[0])
         _HOSTS.write_bytes(kept[1])
@@ -72,7 +72,7 @@ def _admin(query: str) -> None:
 
 
 def _wait_for(port: int) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

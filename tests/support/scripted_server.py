@@ -31,6 +31,9 @@ from typing import Any
 
 import trustme
 
+#: How long is waited for what a thread does at once. Seconds.
+PATIENCE = 60.0
+
 ACCEPT, HANDSHAKE, REQUEST, ANSWER = "accept", "handshake", "request", "answer"
 """When the failure occurs: at once; after the client's first TLS bytes; when a request is complete; in
 the middle of the answer (half of its bytes are sent)."""
@@ -250,12 +253,12 @@ class ScriptedServer:
         with self._lock:
             self._steps.extend(steps)
 
-    def wait_for_requests(self, count: int, seconds: float = 5.0) -> bool:
+    def wait_for_requests(self, count: int, seconds: float = PATIENCE) -> bool:
         """Waits until so many requests have arrived."""
         with self._arrived:
             return self._arrived.wait_for(lambda: len(self.requests) >= count, seconds)
 
-    def wait_for_endings(self, count: int, seconds: float = 5.0) -> bool:
+    def wait_for_endings(self, count: int, seconds: float = PATIENCE) -> bool:
         """Waits until this side has closed so many connections."""
         with self._arrived:
             return self._arrived.wait_for(lambda: self.endings >= count, seconds)
@@ -267,13 +270,13 @@ class ScriptedServer:
         self._closing.set()
         # A thread in accept() wakes on shutdown, not on close.
         _ignoring_errors(self._listener.shutdown, socket.SHUT_RDWR)
-        self._threads[0].join(5.0)
+        self._threads[0].join(PATIENCE)
         self._listener.close()
         self._reserved.close()
         for sock in self._sockets:
             _ignoring_errors(sock.shutdown, socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(5.0)
+            thread.join(PATIENCE)
             assert not thread.is_alive(), "a thread of the scripted server hangs"
         for sock in self._sockets:
             sock.close()
@@ -324,10 +327,11 @@ class ScriptedServer:
 
     def _serve_request(self, stream: _TLSStream, number: int) -> bool:
         request = _read_request(stream, number)
+        # First: a test that has waited for the request may send another one.
+        step = self._always.get(request.method) or self._take() or answer(500)
         with self._arrived:
             self.requests.append(request)
             self._arrived.notify_all()
-        step = self._always.get(request.method) or self._take() or answer(500)
         if step.stage == ANSWER:
             stream.send(step.head, step.drip[0])
             stream.send(step.body, step.drip[1])

@@ -86,7 +86,7 @@ class Keeping:
     """The agent. It stands for the machine: `restart` starts another one on the same files."""
 
     def __init__(self, world: Setting) -> None:
-        workers.IDLE = 0.05  # `close` waits for them
+        workers.IDLE = 0.05  # `stop` waits for them
         self.world = world
         self.path = world.folder / "pam.sock"
         self.store = SessionStore(str(world.folder / "sessions"))
@@ -138,6 +138,10 @@ class Keeping:
         self.agent.stop()
         self._thread.join(PATIENCE)
         self.sessions.stop()
+        for thread in threading.enumerate():
+            if thread.name == "session":  # it may be about to write into the folder
+                thread.join(PATIENCE)
+                assert not thread.is_alive()
 
     def restart(self) -> None:
         """As an upgrade does it."""
@@ -149,19 +153,16 @@ class Keeping:
         for login in self.logins:
             if not login.over:
                 login.end(signal.SIGKILL)
-        for thread in threading.enumerate():
-            if thread.name == "session":  # it may be about to write into the folder
-                thread.join(PATIENCE)
-                assert not thread.is_alive()
         self._listener.close()
 
     def _enforce(self, request: Request) -> Reply:
+        result = self.result  # first: a test that has waited for `asked` may set another
         self.asked.append(request)
-        if request.verb is Verb.END and self.result is Result.DONE:
+        if request.verb is Verb.END and result is Result.DONE:
             for login in self.logins:
                 if login.session == request.session and not login.over:
                     login.end()
-        return Reply(self.result)
+        return Reply(result)
 
     # Logins
 
@@ -202,6 +203,10 @@ class Keeping:
     def events(self) -> list[str]:
         """The events of sessions in the journal."""
         return [fields["IAMPASS_EVENT"] for fields in self.world.records.fields if "IAMPASS_EVENT" in fields]
+
+    def outcome(self) -> dict[str, str]:
+        """The record of the last login."""
+        return [fields for fields in self.world.records.fields if "IAMPASS_OUTCOME" in fields][-1]
 
     def wait_for_event(self, event: str) -> dict[str, str]:
         """The first record of an event."""

@@ -13,7 +13,7 @@ from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SandboxSession
 from tests.support import processes
 from tests.support.agent import RunningAgent
-from tests.support.deadline import TIMEOUT
+from tests.support.deadline import PLENTY
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sshd import Login, Sshd
@@ -43,7 +43,7 @@ class World:
         sandbox: Sandbox,
         journald: Journald,
         sshd: Sshd,
-        timeout: str = TIMEOUT,
+        timeout: str = f"{PLENTY}s",
         agent: RunningAgent | None = None,
     ) -> None:
         self._agent = agent

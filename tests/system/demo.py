@@ -82,7 +82,7 @@ def register_phone(sandbox: Sandbox, user: str) -> None:
 SCENES = (
     Scene("Approved: the user approves after two seconds", "alice", "approve", "approved", True),
     Scene("Denied: the user denies", "alice", "deny", "denied", False),
-    Scene("Unanswered: the user does not respond", "carol", "ignore", "timed_out", False),
+    Scene("Unanswered: the user does not respond within 5 seconds", "carol", "ignore", "timed_out", False),
     Scene(
         "No phone: bob has a token, but no phone registered at IAMPASS", "bob", "approve", "no_device", False
     ),
@@ -162,9 +162,10 @@ def answered(terminal: Terminal, prompt: str, answer: str) -> tuple[list[str], i
     return terminal.lines, status
 
 
-def play(scene: Scene, sandbox: Sandbox, sshd: Sshd, journald: Journald) -> bool:
+def play(scene: Scene, machine: Installation, sandbox: Sandbox, sshd: Sshd, journald: Journald) -> bool:
     """Run one login, show it, and return whether it had the expected result."""
     print("\n" + paint(scene.title, "1"))
+    machine.change(timeout="5s" if scene.auto == "ignore" else f"{ANSWER_SECONDS}s")
     sandbox.auto, sandbox.delay, sandbox.request_timeout = scene.auto, 2.0, scene.answer_seconds
     scene.before(sandbox, scene.user)
     cursor = journald.cursor()
@@ -238,7 +239,7 @@ def wait_for_person(sandbox: Sandbox) -> bool:
     return True
 
 
-def set_up(sandbox: Sandbox, timeout: str) -> Installation:
+def set_up(sandbox: Sandbox) -> Installation:
     """Install, configure, and enable pam-iampass for sshd and sudo."""
     machine = Installation()
     for user in ("alice", "bob", "carol"):
@@ -246,7 +247,7 @@ def set_up(sandbox: Sandbox, timeout: str) -> Installation:
     sandbox.add_user("7f3c-alice", device=True)
     sandbox.add_user("91aa-bob", device=False)
     sandbox.add_user("55d0-carol", device=True)
-    machine.configure(sandbox, timeout=timeout)
+    machine.configure(sandbox, timeout=f"{ANSWER_SECONDS}s")
     machine.write_users("alice: 7f3c-alice\nbob: 91aa-bob\ncarol: 55d0-carol\n")
     for service in ("iampass-sshd", "iampass-sudo"):
         shutil.copy(ROOT / "config/pam.d" / service, "/etc/pam.d/")
@@ -259,7 +260,7 @@ def set_up(sandbox: Sandbox, timeout: str) -> Installation:
 def main() -> int:
     """Set everything up, run the scenes, and print the summary."""
     phone = sys.argv[1:] == ["--phone"]
-    seconds, scenes = (ANSWER_SECONDS, YOURS) if phone else (5, SCENES)
+    scenes = YOURS if phone else SCENES
     length = "as long as you need" if phone else "a minute"
     print(
         f"This runs in a temporary copy of this machine and takes {length}.",
@@ -270,17 +271,17 @@ def main() -> int:
         sandbox = open_sandbox(phone)
         running.callback(sandbox.stop)
         journald = running.enter_context(Journald())
-        machine = set_up(sandbox, f"{seconds}s")
+        machine = set_up(sandbox)
         print(
             f"The sandbox at {sandbox.url} stands in for IAMPASS. sshd requires a key and the phone, sudo the password"
         )
-        print(f"and the phone. Requests expire after {seconds} seconds.")
+        print(f"and the phone. Requests expire after {ANSWER_SECONDS} seconds.")
         if phone and not wait_for_person(sandbox):
             return 1
         with Sshd(folder) as sshd:
             for user in ("alice", "bob", "carol"):
                 sshd.admit(user)
-            right = [play(scene, sandbox, sshd, journald) for scene in scenes]
+            right = [play(scene, machine, sandbox, sshd, journald) for scene in scenes]
             if not phone:
                 right.append(play_session(machine, sandbox, sshd, journald))
         left_open = [session for session in sandbox.sessions if session.ended_by is None]

@@ -13,7 +13,7 @@ from typing import Any
 from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SandboxSession
 from pam_iampass.system import paths
-from tests.support.agent import RunningAgent
+from tests.support.agent import RunningAgent, listeners
 from tests.support.journald import Journald
 from tests.support.sshd import PROMPT, Sshd
 from tests.support.terminal import Terminal
@@ -32,7 +32,7 @@ def running_enforcer() -> Iterator[None]:
     socket.unlink(missing_ok=True)
     with subprocess.Popen(["/usr/sbin/pam-iampass-enforcer", "--socket"]) as process:
         until = time.monotonic() + _PATIENCE
-        while not socket.exists() and time.monotonic() < until:
+        while not listeners(socket) and time.monotonic() < until:
             time.sleep(0.02)
         try:
             yield

@@ -28,7 +28,7 @@ from tests.support.command import COMMAND, run_command
 from tests.support.installation import ROOT, Installation, write
 from tests.support.journald import Journald
 from tests.support.terminal import ENVIRONMENT, Terminal
-from tests.support.world import PEOPLE, token_of
+from tests.support.world import PEOPLE, token_of, wait_until
 
 USERS = ("root", "alice", "bob", "carol")
 WITHOUT_TOKEN = "dave"
@@ -488,14 +488,12 @@ def old_sshd(clinic: Clinic) -> Iterator[None]:
     pid_file = Path("/run/sshd.pid")
     options = ["-o", f"HostKey={key}", "-o", "ListenAddress=127.0.0.1", "-o", "Port=22022"]
     running = subprocess.Popen(["/usr/sbin/sshd", "-D", *options])
-    until = time.monotonic() + 10
-    while not pid_file.exists() and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_until(pid_file.exists, "sshd listens")
     later = time.time() + 60
     os.utime(SSHD, (later, later))
     yield
     running.terminate()
-    running.wait(10)
+    running.wait(60)
     pid_file.unlink(missing_ok=True)
 
 

@@ -24,6 +24,7 @@ from tests.support.command import COMMAND, run_command
 from tests.support.installation import ETC, Installation
 from tests.support.qr_reader import read_codes
 from tests.support.terminal import Terminal
+from tests.support.world import PATIENCE
 
 CTRL_C = "\x03"
 NUMBER = "+15551234567"
@@ -212,7 +213,7 @@ def test_the_command_ends_when_the_phone_that_was_sent_a_message_is_registered(p
         assert sms.display_name == "A."
         place.open_link(sms.text.split()[-1])
         assert process.stdout.read() == "The phone of alice is registered.\n"
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_the_table_keeps_its_token(place: Place) -> None:
@@ -292,7 +293,7 @@ def test_with_json_the_link_comes_before_the_phone_is_waited_for(place: Place) -
     assert process.stderr is not None
     link = process.stderr.readline().strip()
     place.open_link(link)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (0, "")
     assert (json.loads(out)["registered"], json.loads(out)["link"]) == (True, link)
 
@@ -402,9 +403,9 @@ def test_an_interruption_loses_nothing_and_nobody_gets_a_second_message(
     before = sum(call.kind == "registration_sms" for call in place.sandbox.calls)
     command = [COMMAND, "enroll", "--from", str(file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
-        place.sandbox.wait_for_calls("registration_sms", before + 1, 30)
+        place.sandbox.wait_for_calls("registration_sms", before + 1, PATIENCE)
         process.send_signal(number)
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=PATIENCE)
     if number is signal.SIGINT:
         assert process.returncode == 130
         assert "3 users: 3 not tried yet." in out
@@ -461,7 +462,7 @@ def test_phones_of_many_can_be_waited_for(place: Place) -> None:
         assert process.stdout.readline() == "alice has registered a phone.\n"
         place.open_link(place.sandbox.messages[-1].text.split()[-1])
         assert "2 users: 2 have a phone." in process.stdout.read()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_users_without_a_phone_in_time_are_counted(place: Place) -> None:
@@ -515,7 +516,7 @@ def test_two_at_a_time_do_not_work_on_one_file(place: Place) -> None:
     place.sandbox.misbehave("registration_link", Hang(), times=1)
     before = sum(call.kind == "registration_link" for call in place.sandbox.calls)
     first = subprocess.Popen([COMMAND, "enroll", "--from", str(file)], stdout=subprocess.DEVNULL)
-    place.sandbox.wait_for_calls("registration_link", before + 1, 30)
+    place.sandbox.wait_for_calls("registration_link", before + 1, PATIENCE)
     assert "another process is enrolling users from this file" in enroll("--from", str(file), status=1)
     first.kill()
     first.wait()

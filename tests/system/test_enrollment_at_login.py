@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.deadline import TIMEOUT
 from tests.support.installation import ETC
 from tests.support.qr_reader import read_codes
 from tests.support.world import World, token_of
@@ -23,7 +24,7 @@ QUESTION = "Once your phone is registered, press Enter: "
 @pytest.fixture
 def without_phone(world: World) -> World:
     """Bob has a key and stands in the table, and has no phone yet."""
-    world.machine.change(enroll_at_login="true", timeout="20s")
+    world.machine.change(enroll_at_login="true")
     world.sandbox.add_user(token_of("bob"), device=False)
     return world
 
@@ -63,7 +64,7 @@ def test_the_code_in_the_terminal_registers_the_phone_that_approves_the_next_log
 
 
 def test_who_only_presses_enter_gets_nowhere(without_phone: World) -> None:
-    without_phone.machine.change(enroll_at_login="true")
+    without_phone.machine.change(enroll_at_login="true", timeout=TIMEOUT)
     login = without_phone.login("bob")
     login.enter()
     login.expect_exact(QUESTION)

@@ -46,7 +46,7 @@ def either(
 ) -> World:
     """Everything, reset for each test, with each way into sshd."""
     used = sshd if request.param == "prompt" else quiet_sshd
-    return World(machine, sandbox, journald, used, timeout="60s", agent=way)
+    return World(machine, sandbox, journald, used, agent=way)
 
 
 def begin(world: World, user: str = "alice", *options: str) -> Login:
@@ -98,7 +98,6 @@ def test_a_terminal_that_is_closed_ends_the_request(either: World) -> None:
 def test_over_ipv6_too(world: World, folder: Path) -> None:
     with Sshd(folder / "ipv6", "ListenAddress=::1", keys=folder / "key-and-phone") as sshd:
         there = ("HostName=::1", f"HostKeyAlias=[127.0.0.1]:{sshd.port}")
-        world.machine.change(timeout="60s")
         login = sshd.login("alice", options=there)
         login.enter()
         session = world.request("alice")

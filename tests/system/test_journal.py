@@ -22,7 +22,7 @@ from tests.support import processes
 from tests.support.installation import ROOT
 from tests.support.journald import Journald
 from tests.support.ways import WITH_HELPER
-from tests.support.world import World, token_of
+from tests.support.world import PEOPLE, World, token_of
 
 CATALOGUE = ROOT / "packaging/systemd/pam_iampass.catalog"
 SYSLOG = Path("/run/systemd/journal/dev-log")
@@ -67,15 +67,20 @@ def test_every_kind_of_record_is_explained_and_nothing_else() -> None:
 def test_a_journald_that_hangs_delays_no_login_and_gets_the_records_afterwards(
     world: World, journald: Journald
 ) -> None:
-    with journald.hanging():
-        logins = {user: world.login(user) for user in ("alice", "bob")}
-        for user, login in logins.items():
-            login.enter()
-            world.approve(user)
-        began = time.monotonic()
-        assert [login.finish() for login in logins.values()] == [0, 0]
-        assert time.monotonic() - began < LONGEST_WAIT
-    for user in logins:
+    for users in zip(PEOPLE[::2], PEOPLE[1::2]):
+        with journald.hanging():
+            logins = {user: world.login(user) for user in users}
+            for login in logins.values():
+                login.enter()
+            began = time.monotonic()
+            for user in users:
+                world.approve(user)
+            assert [login.finish() for login in logins.values()] == [0, 0]
+        took = time.monotonic() - began
+        if took < LONGEST_WAIT:
+            break  # otherwise the machine was busy, or else it always takes as long
+    assert took < LONGEST_WAIT
+    for user in users:
         record = world.record(user)
         assert (record["IAMPASS_OUTCOME"], record["MESSAGE_ID"]) == (
             "approved",

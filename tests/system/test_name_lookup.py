@@ -37,7 +37,7 @@ def test_an_unknown_name_is_a_fault_of_this_machine_whatever_the_search_list(sea
         began = time.monotonic()
         with pytest.raises(LocalFailure, match=r"cannot connect: Name or service not known"):
             api.authenticate_user(USER, deadline=seconds(60.0), attempts=1)
-        assert time.monotonic() - began < 10  # one question to a search domain would take 28 s
+        assert time.monotonic() - began < 25  # one question to a search domain would take 28 s
 
 
 def test_a_name_service_that_fails_is_an_outage_and_not_a_time_out(search_list: None) -> None:
@@ -61,12 +61,12 @@ def test_the_hosts_file_and_the_search_list_complete_what_only_they_can(search_l
     HOSTS.write_text(f"{before}\n127.0.0.9 iampass.internal.example alias.internal.example\n")
     try:
         for name in ("iampass.internal.example", "alias.internal.example"):
-            assert [where[0] for _, where in Resolver().addresses(name, 443, 2.0)] == ["127.0.0.9"]
+            assert [where[0] for _, where in Resolver().addresses(name, 443, 20.0)] == ["127.0.0.9"]
     finally:
         HOSTS.write_text(before)
-    assert [where[0] for _, where in Resolver().addresses("localhost", 443, 2.0)][-1] == "127.0.0.1"
+    assert [where[0] for _, where in Resolver().addresses("localhost", 443, 20.0)][-1] == "127.0.0.1"
     RESOLVER.write_text(RESOLVER.read_text().replace("corp.example ", ""))
-    assert [where[0] for _, where in Resolver().addresses("six", 443, 2.0)] == ["::1"]
+    assert [where[0] for _, where in Resolver().addresses("six", 443, 20.0)] == ["::1"]
 
 
 #: Nothing in the isolated root leads there (RFC 5737).

@@ -17,7 +17,7 @@ from pam_iampass.sandbox.faults import HttpStatus, Junk, Truncated
 from tests.support import processes
 from tests.support.agent import RunningAgent
 from tests.support.command import run_command
-from tests.support.deadline import DEADLINE, NOBODY_ANSWERED, TIMEOUT
+from tests.support.deadline import NOBODY_ANSWERED, PLENTY, TIMEOUT
 from tests.support.installation import ETC, Installation, write
 from tests.support.journald import Journald
 from tests.support.recovery import new_codes
@@ -69,10 +69,11 @@ def _rung_already(world: World) -> None:
 
 
 STAGES = {
-    "all is well": Stage({"exempt": "{users: [frank]}", "timeout": TIMEOUT}, _phones),
+    "all is well": Stage({"exempt": "{users: [frank]}"}, _phones),
     "judy has recovery codes": Stage({}, _codes),
-    "olivia is bypassed": Stage(
-        {}, lambda world: run_command("bypass", "olivia", "--for", "5m", "--reason", "phone lost")
+    "olivia is bypassed, nobody answers carol": Stage(
+        {"timeout": TIMEOUT},
+        lambda world: run_command("bypass", "olivia", "--for", "5m", "--reason", "phone lost"),
     ),
     "one request an hour, and niaj had it": Stage({"throttle": "{requests_per_hour: 1}"}, _rung_already),
     "unlisted users pass, IAMPASS is away": Stage(
@@ -141,7 +142,7 @@ SCENES = (
         "olivia",
         "bypassed",
         "ignored",
-        "olivia is bypassed",
+        "olivia is bypassed, nobody answers carol",
         prompted=False,
         reason="phone lost",
     ),
@@ -156,7 +157,14 @@ SCENES = (
     Scene(
         "bob", "denied", "denied", phone=denies, sees="Denied on your phone.", requests=1, reason="cancelled"
     ),
-    Scene("carol", "timed_out", "denied", sees=NOBODY_ANSWERED, requests=1),
+    Scene(
+        "carol",
+        "timed_out",
+        "denied",
+        "olivia is bypassed, nobody answers carol",
+        sees=NOBODY_ANSWERED,
+        requests=1,
+    ),
     Scene("dave", "no_device", "denied", sees=NO_PHONE, requests=1, reason="NO_MOBILE_DEVICE"),
     Scene(
         "erin",
@@ -322,7 +330,7 @@ def test_the_journal_has_one_record_of_it(scene: Scene, login: Played) -> None:
     assert [record["IAMPASS_OUTCOME"] for record in login.records] == [scene.outcome]
     [record] = login.records
     assert scene.reason in record.pop("IAMPASS_REASON")
-    assert int(record["IAMPASS_ELAPSED_MS"]) < 2 * DEADLINE * 1000
+    assert 0 <= int(record["IAMPASS_ELAPSED_MS"]) < PLENTY * 1000
     nobody_approves = scene.outcome == "exempt" or scene.stage.endswith("broken settings")
     expected = {
         "IAMPASS_RESULT": scene.result,

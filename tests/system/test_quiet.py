@@ -13,7 +13,7 @@ import pytest
 from pam_iampass.sandbox import Sandbox
 from tests.support import processes
 from tests.support.agent import RunningAgent
-from tests.support.deadline import NOBODY_ANSWERED
+from tests.support.deadline import NOBODY_ANSWERED, TIMEOUT
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sshd import Sshd
@@ -94,6 +94,7 @@ def test_after_a_refusal_no_other_method_is_tried(world: World) -> None:
 
 @pytest.mark.every_door
 def test_a_time_out_is_said(world: World) -> None:
+    world.machine.change(timeout=TIMEOUT)
     done = ssh(world, "alice", REMOTE)
     assert done.returncode == 255
     assert NOBODY_ANSWERED in done.stderr
@@ -218,7 +219,6 @@ def test_refused_after_keyboard_interactive_the_phone_rings_no_more_whatever_is_
 
 
 def test_scp_sftp_and_git_see_no_stray_byte(world: World, folder: Path) -> None:
-    world.machine.change(timeout="60s")
     world.sandbox.auto = "approve"
     (folder / "sent").write_text("a file")
     (folder / "batch").write_text(f"put {folder / 'sent'} by-sftp\n")
@@ -244,7 +244,6 @@ def test_scp_sftp_and_git_see_no_stray_byte(world: World, folder: Path) -> None:
 
 
 def test_forced_sftp_and_forwarding_alone_ask_the_phone_too(world: World, folder: Path) -> None:
-    world.machine.change(timeout="60s")
     keys = Path("/home/erin/.ssh/authorized_keys")
     kept = keys.read_text()
     keys.write_text(f'command="internal-sftp" {kept}')
@@ -350,7 +349,6 @@ def test_asked_in_the_auth_phase_a_login_is_not_asked_again_in_the_account_phase
 
 @pytest.mark.every_door
 def test_when_sshd_is_killed_while_it_waits_the_session_is_ended(world: World) -> None:
-    world.machine.change(timeout="60s")
     login = world.login("judy")
     session = world.request("judy")
     for pid in processes.running("sshd-session: judy [priv]"):

@@ -48,7 +48,7 @@ def world(
     machine: Installation, sandbox: Sandbox, journald: Journald, gate: Sshd, way: RunningAgent | None
 ) -> World:
     """Everything, reset for each test; logins go to the gate."""
-    return World(machine, sandbox, journald, gate, timeout="20s", agent=way)
+    return World(machine, sandbox, journald, gate, agent=way)
 
 
 def batch(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:

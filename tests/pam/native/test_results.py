@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from tests.pam.native.conftest import PAM_ABORT, PAM_MAXTRIES, PAM_SUCCESS, Application, Playing
-from tests.support.in_time import BUSY
+from tests.support.in_time import BUSY, in_time
 from tests.support.scripted_module import DoorConnection, Frame, ask, deadline, result, say
 
 #: Linux-PAM turns PAM_IGNORE of a stack with nothing else in it into PAM_PERM_DENIED.
@@ -113,9 +113,8 @@ def test_denied_by_the_door_itself_after(application: Application, module: Playi
         door.door_closes()
 
     with module(misbehaves):
-        run = application.run()
+        run = in_time(application.run, BUSY)  # it does not wait, where nothing can come any more
     assert run.result == PAM_ABORT
-    assert run.elapsed < BUSY, "it waited, where nothing could come any more"
     assert "outcome=unavailable result=denied" in run.record
     assert "module" in run.reason
 
@@ -138,9 +137,8 @@ def test_denied_where_the_module_dies_after(application: Application, module: Pl
         door.send_bytes(sent)
 
     with module(dies):
-        run = application.run()
+        run = in_time(application.run, BUSY)
     assert run.result == PAM_ABORT
-    assert run.elapsed < BUSY
     assert "closed the connection" in run.reason
 
 

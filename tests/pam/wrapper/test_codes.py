@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.sandbox import Sandbox
-from tests.support.deadline import TIMEOUT
+from tests.support.deadline import PLENTY, TIMEOUT
 from tests.support.installation import install
+from tests.support.world import PATIENCE
 
 DOOR = "pam_python.so /usr/lib/pam-iampass/pam_iampass.py"
 USER = "nobody"
@@ -44,11 +45,11 @@ class Case:
 
 
 def approve(sandbox: Sandbox, token: str) -> None:
-    sandbox.approve(sandbox.wait_for_request(token, 20))
+    sandbox.approve(sandbox.wait_for_request(token, PATIENCE))
 
 
 def deny(sandbox: Sandbox, token: str) -> None:
-    sandbox.deny(sandbox.wait_for_request(token, 20))
+    sandbox.deny(sandbox.wait_for_request(token, PATIENCE))
 
 
 AWAY = {"server": "https://127.0.0.1:1"}
@@ -114,7 +115,7 @@ def configure(folder: Path, sandbox: Sandbox, case: Case, token: str, user: str 
         "server": sandbox.url,
         "ca_file": str(folder / "ca.pem"),
         "users": str(folder / "users.yaml"),
-        "timeout": TIMEOUT,
+        "timeout": TIMEOUT if case.outcome == "timed out" else f"{PLENTY}s",
         **case.settings,
     }
     texts = {

@@ -10,7 +10,7 @@ import pytest
 
 from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
-from tests.support.deadline import TIMEOUT
+from tests.support.deadline import PLENTY, TIMEOUT
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.setuid.people import Person, settle_people, table_of
@@ -66,7 +66,7 @@ def sudo_and_su(
     for person in crowd:
         sandbox.add_user(token_of(person.name))
         sandbox.add_user(token_of(person.twin))
-    machine.configure(sandbox, timeout=TIMEOUT)
+    machine.configure(sandbox, timeout=f"{PLENTY}s")
     machine.forget()  # where anybody has recovery codes, everybody is asked for one
     machine.write_users(table_of(crowd))
     kept = Path("/etc/pam.d/su").read_bytes()
@@ -82,6 +82,12 @@ def sudo_and_su(
     Path("/etc/pam.d/su").write_bytes(kept)
     for file in sudoers:
         file.unlink()
+
+
+@pytest.fixture(scope="module")
+def nobody_answers(sudo_and_su: Installation) -> None:
+    """A login that waits for its time-out does not take long."""
+    sudo_and_su.change(timeout=TIMEOUT)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import pytest
 
 from tests.support import processes
 from tests.support.agent import SOCKET, RunningAgent
-from tests.support.installation import Installation
 from tests.support.setuid.people import AS_ROOT, PROGRAMS
 from tests.support.setuid.stage import Guest, Phone, Stage, waiting
 from tests.support.terminal import Terminal
@@ -50,17 +49,7 @@ def all_wait(stage: Stage) -> Logins:
     return [(program, guest, terminal) for (program, guest), terminal in zip(cases, terminals)]
 
 
-@pytest.fixture
-def time_enough(sudo_and_su: Installation) -> Iterator[None]:
-    """Nobody's time runs out before all wait."""
-    sudo_and_su.change(timeout="60s")
-    yield
-    sudo_and_su.change()
-
-
-def test_a_killed_agent_is_a_denial_by_the_door_with_its_record(
-    time_enough: None, stage: Stage, agent: RunningAgent
-) -> None:
+def test_a_killed_agent_is_a_denial_by_the_door_with_its_record(stage: Stage, agent: RunningAgent) -> None:
     logins = all_wait(stage)
     agent.stop(signal.SIGKILL)
     finish(logins)
@@ -72,7 +61,7 @@ def test_a_killed_agent_is_a_denial_by_the_door_with_its_record(
 
 
 def test_an_agent_that_is_stopped_denies_and_leaves_no_session_open(
-    time_enough: None, stage: Stage, agent: RunningAgent
+    stage: Stage, agent: RunningAgent
 ) -> None:
     logins = all_wait(stage)
     agent.stop(signal.SIGTERM)

@@ -49,7 +49,7 @@ def running(*arguments: str, path: Path = SOCKET) -> Iterator[subprocess.Popen[b
 
 def refused(*arguments: str, expected: str) -> None:
     """The agent does not start, and says why."""
-    done = subprocess.run([*AGENT, *arguments], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run([*AGENT, *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert expected in done.stderr
 
@@ -133,12 +133,12 @@ def test_another_path_can_be_named(stage: Stage, trusted_folder: Path) -> None:
 
 def test_only_root_can_start_it_so(stage: Stage) -> None:
     command = ["setpriv", "--reuid=iampass", "--clear-groups", *AGENT]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "must start as root" in done.stderr) == (1, True)
 
 
 def test_without_a_socket_it_says_how_to_start_it() -> None:
-    done = subprocess.run(AGENT[:1], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(AGENT[:1], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "systemctl start pam-iampass-agent.socket" in done.stderr
     assert "--socket" in done.stderr

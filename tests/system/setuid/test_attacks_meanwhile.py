@@ -6,9 +6,12 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from tests.support import processes
 from tests.support.agent import COMMAND
-from tests.support.deadline import APPROVE_WITHIN, DEADLINE, NOBODY_ANSWERED
+from tests.support.deadline import approve_within
+from tests.support.installation import Installation
 from tests.support.setuid.people import AS_ROOT, GROUP_ID, enter_password
 from tests.support.setuid.side_by_side import side_by_side
 from tests.support.setuid.stage import Guest
@@ -16,8 +19,16 @@ from tests.support.terminal import Terminal
 from tests.support.world import PATIENCE, wait_until
 
 SIGNALS_ANY_PROCESS_SURVIVES = (signal.SIGCONT, signal.SIGWINCH, signal.SIGURG)
+#: How long the phone rings: long enough for a busy machine to answer, and stop the program. Seconds.
+DEADLINE = 20
 #: Longer than the phone rings, and the door's grace after it.
 TOO_LATE = DEADLINE + 1.5
+
+
+@pytest.fixture(autouse=True, scope="module")
+def deadline(sudo_and_su: Installation) -> None:
+    """The setting."""
+    sudo_and_su.change(timeout=f"{DEADLINE}s")
 
 
 def as_caller(guest: Guest, program: str) -> list[str]:
@@ -40,7 +51,7 @@ def send(guest: Guest, terminal: Terminal, number: int) -> None:
 def rings(guest: Guest, program: str) -> Terminal:
     """Begin to log in, up to where the phone rings."""
     terminal = enter_password(guest.start(program))
-    terminal.expect_exact(APPROVE_WITHIN)
+    terminal.expect_exact(approve_within(DEADLINE))
     guest.request(program)
     return terminal
 
@@ -109,7 +120,7 @@ while True:
         running.kill()
     assert status == 1
     assert AS_ROOT not in terminal.shown
-    assert NOBODY_ANSWERED in terminal.shown
+    assert f"Nobody answered on your phone within {DEADLINE} seconds." in terminal.shown
     # The deadline, and the delay that pam_unix asks for.
     assert 2.0 < time.monotonic() - began < 2 * DEADLINE + 4
     assert guest.starts() == 1

@@ -194,7 +194,7 @@ for number, way in enumerate(ways):
 TALK = f"""
 import socket
 connection = socket.socket(socket.AF_UNIX)
-connection.settimeout(10)
+connection.settimeout(60)
 connection.connect({str(SOCKET)!r})
 try:
     connection.sendall(GREETING)

@@ -37,7 +37,6 @@ Logins = dict[tuple[str, str], tuple[Guest, Terminal]]
 @pytest.fixture(scope="module")
 def logins(sudo_and_su: Installation, stage: Stage) -> Logins:
     """A user waits for each of them; none is measured while another starts."""
-    sudo_and_su.change(timeout="60s")
     wanted = [(program, interrupt) for program in PROGRAMS for interrupt in INTERRUPTS]
     guests = [stage.guest() for _ in wanted]
     with ThreadPoolExecutor(len(wanted)) as pool:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
+import pytest
+
+from tests.support.deadline import TIMEOUT
+from tests.support.installation import Installation
 from tests.support.recovery import new_codes
 from tests.support.setuid.people import AS_ROOT, enter_password
 from tests.support.setuid.side_by_side import side_by_side
-from tests.support.setuid.stage import Guest, Phone, waiting
+from tests.support.setuid.stage import Guest, Phone, Stage, waiting
+from tests.support.world import PATIENCE
+
+pytestmark = pytest.mark.usefixtures("nobody_answers")
 
 QUESTION = "IAMPASS recovery code (Enter: none): "
 
@@ -55,32 +63,6 @@ def test_enter_leaves_it_at_the_silence(guest: Guest) -> None:
 
 
 @side_by_side
-def test_after_a_refusal_no_code_is_asked_for(guest: Guest) -> None:
-    new_codes(guest.name)
-    guest.set_phone(Phone.DENIES)
-    seen = guest.play("sudo")
-    assert (seen.status, seen.got_in) == (1, False)
-    assert QUESTION not in seen.shown
-
-
-@side_by_side
-def test_a_second_sudo_waits_for_its_turn_and_the_person_reads_that_another_login_comes_first(
-    guest: Guest,
-) -> None:
-    first = waiting("sudo", guest)
-    request = guest.sessions()[0]
-    second = enter_password(guest.start("sudo"))
-    second.expect_exact("Another login in your name is decided before this one.")
-    assert guest.starts() == 1
-    guest.stage.sandbox.approve(request)
-    assert first.finish() == 0, first.shown
-    guest.stage.sandbox.approve(guest.stage.sandbox.wait_for_request(request.user, 20.0, after=request))
-    assert second.finish() == 0, second.shown
-    assert "nother login" not in first.shown
-    assert [record.split()[0] for record in guest.records(2)] == ["outcome=approved"] * 2
-
-
-@side_by_side
 def test_after_two_silences_sudo_says_how_long_to_wait_and_no_phone_rings(guest: Guest) -> None:
     new_codes(guest.name)
     for _ in range(3):
@@ -92,3 +74,39 @@ def test_after_two_silences_sudo_says_how_long_to_wait_and_no_phone_rings(guest:
         "Too many requests: none was sent. Wait [0-9]+ seconds, or use a recovery code[.]", sudo.shown
     )
     assert guest.starts() == 2
+
+
+# These are answered, after all of the above
+
+
+@pytest.fixture
+def time_enough(sudo_and_su: Installation) -> Iterator[None]:
+    """Nobody's time runs out."""
+    sudo_and_su.change()
+    yield
+    sudo_and_su.change(timeout=TIMEOUT)
+
+
+def test_after_a_refusal_no_code_is_asked_for(time_enough: None, stage: Stage) -> None:
+    guest = stage.guest(Phone.DENIES)
+    new_codes(guest.name)
+    seen = guest.play("sudo")
+    assert (seen.status, seen.got_in) == (1, False)
+    assert QUESTION not in seen.shown
+
+
+def test_a_second_sudo_waits_for_its_turn_and_the_person_reads_that_another_login_comes_first(
+    time_enough: None, stage: Stage
+) -> None:
+    guest = stage.guest()
+    first = waiting("sudo", guest)
+    request = guest.sessions()[0]
+    second = enter_password(guest.start("sudo"))
+    second.expect_exact("Another login in your name is decided before this one.")
+    assert guest.starts() == 1
+    guest.stage.sandbox.approve(request)
+    assert first.finish() == 0, first.shown
+    guest.stage.sandbox.approve(guest.stage.sandbox.wait_for_request(request.user, PATIENCE, after=request))
+    assert second.finish() == 0, second.shown
+    assert "nother login" not in first.shown
+    assert [record.split()[0] for record in guest.records(2)] == ["outcome=approved"] * 2

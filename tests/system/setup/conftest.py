@@ -14,7 +14,7 @@ import pytest
 from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
 from tests.support.command import run_command
-from tests.support.deadline import TIMEOUT
+from tests.support.deadline import PLENTY
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sshd import Login, Sshd
@@ -125,7 +125,8 @@ def administrator(
     sandbox.behave()
     sandbox.auto, sandbox.delay, sandbox.request_timeout, sandbox.clock_skew = "approve", 0.0, 60.0, 0.0
     sandbox.add_user(token_of("alice"), device=True)
-    machine.configure(sandbox, timeout=TIMEOUT, services="{su: {approver: caller}, su-l: {approver: caller}}")
+    services = "{su: {approver: caller}, su-l: {approver: caller}}"
+    machine.configure(sandbox, timeout=f"{PLENTY}s", services=services)
     machine.write_users(f"alice: {token_of('alice')}\n")
     before = everything()
     admin = Administrator(sandbox, own_sshd, machine, agent)

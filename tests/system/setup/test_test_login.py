@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.deadline import APPROVE_WITHIN
+from tests.support.deadline import PLENTY, approve_within
 from tests.support.sshd import PROMPT
 from tests.support.terminal import Terminal
-from tests.support.world import PASSWORD, wait_until
+from tests.support.world import PASSWORD, PATIENCE, wait_until
 from tests.system.setup.conftest import Administrator
 
 
@@ -64,8 +64,8 @@ def test_messages_come_while_the_phone_rings(administrator: Administrator) -> No
     terminal = Terminal(["pam-iampass", "test", "alice", "--service", "sudo"])
     terminal.expect("assword: ")
     terminal.sendline(PASSWORD)
-    terminal.expect_exact(APPROVE_WITHIN)
-    administrator.sandbox.approve(administrator.sandbox.wait_for_request("token-of-alice", 20))
+    terminal.expect_exact(approve_within(PLENTY))
+    administrator.sandbox.approve(administrator.sandbox.wait_for_request("token-of-alice", PATIENCE))
     terminal.expect("PAM_SUCCESS")
     assert terminal.finish() == 0
 

@@ -15,7 +15,7 @@ from pam_iampass.setup.manifest import Trial
 from pam_iampass.setup.paths import Paths
 from tests.support.installation import ROOT
 from tests.support.terminal import Terminal
-from tests.support.world import wait_until
+from tests.support.world import PATIENCE, wait_until
 from tests.system.setup.conftest import STATE, Administrator, everything
 
 TRY = ["/usr/bin/python3", "-m", "tests.system.setup.trying"]
@@ -54,29 +54,42 @@ def test_it_ends_though_the_terminal_was_closed(administrator: Administrator) ->
     terminal = Terminal([*TRY, "4", "su"], environment={"PYTHONPATH": str(ROOT)})
     terminal.expect("on trial")
     terminal.close()  # and its processes get SIGHUP
-    terminal.process.wait(20)
+    terminal.process.wait(PATIENCE)
     Terminal.open.discard(terminal)
     its_end(before)
 
 
 def test_it_ends_though_the_process_was_killed_in_the_middle(administrator: Administrator) -> None:
     before = everything()
-    process = subprocess.Popen(
-        [*TRY, "4", "sudo", "--hang"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "wrote /etc/pam.d/iampass-sudo\n"
-    assert "broken off" in administrator.setup("status")
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    its_end(before)
+    for seconds in ("4", "30", "120"):
+        process = subprocess.Popen(
+            [*TRY, seconds, "sudo", "--hang"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "wrote /etc/pam.d/iampass-sudo\n"
+        status = administrator.setup("status")
+        on_trial = MANIFEST.exists()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        its_end(before)
+        if on_trial:
+            break  # otherwise the trial ended before its status was seen
+    assert "broken off" in status
 
 
 def test_what_was_edited_meanwhile_is_put_back_and_kept(administrator: Administrator) -> None:
     before = everything()
-    began(administrator, "sudo", seconds=6)
+    began(administrator, "sudo", seconds=300)
     mine = Path("/etc/pam.d/iampass-sudo")
     mine.write_text(mine.read_text() + "# mine\n")
+    name = json.loads(MANIFEST.read_text())["trial"]["name"]
+    administrator.setup(
+        "--trial-over", name, "--at", str(time.time())
+    )  # as the process that waits, at its end
     its_end(before)
     (kept,) = (STATE / "setup/edited").iterdir()
     assert kept.read_text().endswith("# mine\n")

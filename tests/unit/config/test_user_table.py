@@ -158,7 +158,7 @@ def test_a_table_that_did_not_change_is_read_once(table: Table) -> None:
     put(table.users, "".join(f"user{number}: token{number}\n" for number in range(20_000)))
     same = UserTable(table.users, table.folder, clock=later)
     first = cpu(lambda: same.find("user7"))
-    assert cpu(lambda: same.find("user19999")) < first / 10
+    assert min(cpu(lambda: same.find("user19999")) for _ in range(3)) < first / 10
     put(table.users, "user7: other\n")
     assert same.find("user7") == Entry("other")
 
@@ -461,9 +461,9 @@ def test_whatever_the_table_holds_is_found_or_a_configuration_error(
 
 
 def cpu(work: Callable[[], object]) -> float:
-    start = time.process_time()
+    start = time.thread_time()
     work()
-    return time.process_time() - start
+    return time.thread_time() - start
 
 
 def test_a_look_up_in_the_folder_reads_one_file_however_many_there_are(table: Table) -> None:
@@ -486,10 +486,16 @@ def test_files_are_closed_after_every_look_up(table: Table) -> None:
     put(table.users, "alice: token\n")
     same = table.table
     same.find("alice")
-    before = os.listdir("/proc/self/fd")
+    before = opened(table.root)
     for name in ("alice", "bob", "..", "x" * 300):
         same.find(name)
-    assert os.listdir("/proc/self/fd") == before
+    assert opened(table.root) == before
+
+
+def opened(folder: Path) -> list[str]:
+    """What this process has open of the folder; other threads open other files."""
+    paths = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    return [path for path in paths if path.startswith(str(folder))]
 
 
 @pytest.mark.parametrize(

@@ -392,16 +392,18 @@ def test_of_two_who_add_the_same_user_at_once_one_wins_and_the_others_users_are_
 
 def test_a_login_in_the_middle_of_a_change_finds_the_old_token_or_the_new_one(table: EditedTable) -> None:
     table.editor.add("alice", "0")
-    stop = threading.Event()
+    begun, stop = threading.Event(), threading.Event()
     found: set[Entry | None] = set()
 
     def look_up() -> None:
         reader = UserTable(table.users, table.folder)
         while not stop.is_set():
             found.add(reader.find("alice"))
+            begun.set()
 
     reader = threading.Thread(target=look_up)
     reader.start()
+    assert begun.wait(60)
     command = [sys.executable, "-c", ADD, str(table.root), "1", *["alice"] * 200]
     subprocess.run(command, cwd=ROOT, check=True)
     stop.set()
@@ -439,7 +441,7 @@ def test_an_editor_waits_for_another_one_and_not_for_one_that_was_killed(table: 
     assert table.find("alice") is None
     os.killpg(holder.pid, signal.SIGKILL)
     holder.communicate()
-    adding.join(10)
+    adding.join(60)
     assert table.find("alice") == Entry("t")
 
 

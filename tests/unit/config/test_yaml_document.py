@@ -168,10 +168,10 @@ def test_sixteen_levels_are_read_and_one_more_is_refused() -> None:
 
 
 def test_endless_nesting_ends_quickly() -> None:
-    start = time.monotonic()
+    start = time.process_time()
     assert problems_in("[" * 1_000_000)
     assert problems_in("a: " + "{b: " * 300_000)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 @given(st.text())

@@ -65,7 +65,8 @@ def test_a_phone_that_is_registered_after_enter_counts(without_phone: Setting) -
     told = world.login("first_factor=publickey", **KEY)
     person.join()
     assert told.errors == ["Your phone is registered. Log in again, and approve the login on it."]
-    assert world.calls == ["start", "registration_link", "has_device", "has_device"]
+    assert world.calls[:2] == ["start", "registration_link"]
+    assert set(world.calls[2:]) == {"has_device"}
 
 
 def test_a_user_who_registers_none_in_time_reads_so(without_phone: Setting) -> None:

@@ -13,11 +13,17 @@ from tests.support.setting import Setting
 
 
 @pytest.fixture
-def client() -> Iterator[socket.socket]:
-    """The client of a connection that a server has accepted."""
+def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The ends of the client and of the server."""
     listener = socket.create_server(("127.0.0.1", 0))
-    with listener, socket.create_connection(listener.getsockname()) as made, listener.accept()[0]:
-        yield made
+    with listener, socket.create_connection(listener.getsockname()) as made, listener.accept()[0] as accepted:
+        yield made, accepted
+
+
+@pytest.fixture
+def client(connection: tuple[socket.socket, socket.socket]) -> socket.socket:
+    """The client of a connection that a server has accepted."""
+    return connection[0]
 
 
 def as_sshd_names_it(client: socket.socket) -> dict[str, Any]:
@@ -38,9 +44,13 @@ def test_a_client_that_hangs_up_while_the_phone_rings_ends_the_request_and_is_de
     assert world.outcome() == ("cancelled", "denied")
 
 
-def test_for_a_client_that_has_hung_up_already_no_phone_rings(world: Setting, client: socket.socket) -> None:
+def test_for_a_client_that_has_hung_up_already_no_phone_rings(
+    world: Setting, connection: tuple[socket.socket, socket.socket]
+) -> None:
+    client, server = connection
     named = as_sshd_names_it(client)
     client.close()
+    assert server.recv(1) == b""
     assert world.login(**named).code == PamCode.MAXTRIES
     assert world.calls == []
     assert world.outcome() == ("cancelled", "denied")

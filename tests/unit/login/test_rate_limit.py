@@ -177,8 +177,8 @@ def test_no_clock_and_no_history_keeps_anybody_from_the_phone_for_longer_than_th
 
 
 def test_the_clock_is_that_of_the_machines_start(world: World) -> None:
-    uptime = float(Path("/proc/uptime").read_text().split()[0])
-    assert abs(since_boot() - uptime) < 5.0
+    before, uptime, after = since_boot(), Path("/proc/uptime").read_text().split()[0], since_boot()
+    assert before - 1.0 < float(uptime) < after + 1.0
 
 
 # The cap
@@ -231,7 +231,9 @@ def test_a_login_that_ends_without_a_result_counts_as_a_failure_and_asking_again
     world.play(RequestResult.APPROVED)
 
 
-def test_many_writers_at_the_same_moment_lose_nothing(world: World) -> None:
+def test_many_writers_at_the_same_moment_lose_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 60.0)
+
     def log_in(number: int) -> None:
         with World(world.folder).queued(replace(HERE, rhost=f"192.0.2.{number}")) as queued:
             queued.leave(failed=True)
@@ -453,8 +455,11 @@ def test_a_login_that_is_stopped_while_it_counts_keeps_nobody_out_and_counts_not
     assert len(world.throttle().state().requests) == 1
 
 
-def test_a_lock_that_was_replaced_while_another_waited_for_it_is_no_lock(world: World) -> None:
+def test_a_lock_that_was_replaced_while_another_waited_for_it_is_no_lock(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two who each have one of their own would tear the file."""
+    monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 60.0)
     name, inside, entered = "x.lock", threading.Event(), []
 
     def wait_for_the_old_one() -> None:

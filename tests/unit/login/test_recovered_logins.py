@@ -15,6 +15,7 @@ from pam_iampass.outcome import Login, PamCode
 from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.sandbox.faults import HttpStatus
+from pam_iampass.system import state_dir
 from tests.support.deadline import DEADLINE, PRESS_ENTER
 from tests.support.door import Answer, Told
 from tests.support.setting import ME, Setting
@@ -152,8 +153,9 @@ def test_a_code_works_during_backoff_at_the_cap_and_while_another_request_is_pen
 
 
 def test_two_logins_with_one_code_at_the_same_moment_are_one_success(
-    world: Setting, codes: list[str]
+    world: Setting, codes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 60.0)
     together = threading.Barrier(2)
     told: list[Told] = []
 
@@ -340,7 +342,6 @@ def test_an_outage_that_is_tolerated_needs_no_code(world: Setting, codes: list[s
 
 
 def test_polls_that_fail_leave_the_way_by_a_code(world: Setting, codes: list[str]) -> None:
-    world.configure(timeout="3s")
     world.sandbox.misbehave("poll", HttpStatus(503), times=None)
     assert world.login(answers=(codes[0],)).code == PamCode.SUCCESS
     world.wait_for_ends()

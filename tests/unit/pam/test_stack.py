@@ -109,7 +109,7 @@ TWICE = {
 
 
 @pytest.mark.parametrize("text", TWICE.values(), ids=TWICE.keys())
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 def test_a_service_that_includes_itself_twice_is_answered_at_once(folder: Path, text: str) -> None:
     for name in ("service", *(f"service{number}" for number in range(10))):
         (folder / name).write_text(text)
@@ -127,7 +127,7 @@ def test_a_service_that_includes_itself_twice_is_answered_at_once(folder: Path, 
         assert time.process_time() - began < 0.5  # for 11 services
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 def test_neither_a_fifo_nor_an_endless_device_nor_a_huge_file_blocks(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     assert modules(folder, f"@include {folder}/pipe\nauth required a.so\n") == ["auth a.so"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pam_iampass.login import approval
 from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.agent_context import SharedContext
@@ -21,6 +22,7 @@ from pam_iampass.sandbox.faults import Hang
 from tests.support.in_time import BUSY
 from tests.support.running_agent import Running, running
 from tests.support.setting import ME, Setting
+from tests.support.world import wait_until
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def test_logins_one_after_the_other_share_a_connection(agent: Running) -> None:
 def test_logins_at_the_same_time_each_get_their_own_answer(agent: Running) -> None:
     sandbox = agent.world.sandbox
     sandbox.auto = "ask"
-    agent.world.configure(timeout="30s")
+    agent.world.configure(timeout="60s")
     doors = [agent.door(service=f"test-{number}") for number in range(6)]
     for number in range(6):
         (sandbox.approve if number % 2 else sandbox.deny)(sandbox.wait_for_request(Setting.token, 20.0))
@@ -102,6 +104,7 @@ def test_stopping_ends_pending_logins_and_leaves_no_session_open(world: Setting)
     with running(world) as agent:
         doors = [agent.door(), agent.door(ssh_auth_info="")]
         world.sandbox.wait_for_request(Setting.token)
+        wait_until(lambda: agent.agent.pending == 2, "a login is not served")
         began = time.monotonic()
         agent.agent.stop()
         told = [door.finish() for door in doors]
@@ -113,10 +116,11 @@ def test_stopping_ends_pending_logins_and_leaves_no_session_open(world: Setting)
 
 
 def test_a_poll_that_hangs_hides_neither_the_end_of_the_application_nor_that_of_the_agent(
-    world: Setting,
+    world: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(approval, "POLL_TIMEOUT", 60.0)  # longer than the test waits for an end
     world.sandbox.auto = "ask"
-    world.configure(timeout="30s")
+    world.configure(timeout="60s")
     world.sandbox.misbehave("poll", Hang(), times=None)
     with running(world) as agent:
         for way_to_end in (lambda door: door.die(), lambda _door: agent.agent.stop()):
@@ -124,10 +128,8 @@ def test_a_poll_that_hangs_hides_neither_the_end_of_the_application_nor_that_of_
             door = agent.door()
             session = world.sandbox.wait_for_request(Setting.token)
             world.sandbox.wait_for_calls("poll", polls + 1)
-            began = time.monotonic()
             way_to_end(door)
             world.sandbox.wait_for_end(session)
-            assert time.monotonic() - began < 4.5  # the poll hangs for five
             door.die()
     assert outcomes(world) == ["cancelled", "unavailable"]
 
@@ -169,9 +171,9 @@ def test_a_peer_that_is_not_root_is_turned_away(world: Setting) -> None:
 
 
 def test_a_door_that_says_nothing_is_dropped_after_two_seconds(agent: Running) -> None:
+    began = time.monotonic()
     with agent.connect() as silent:
         silent.settimeout(20)
-        began = time.monotonic()
         assert silent.recv(1) == b""
         assert 1.8 < time.monotonic() - began < 2 + BUSY
 

@@ -10,7 +10,7 @@ import pytest
 
 from pam_iampass.client import Status
 from pam_iampass.config.session_settings import CoverSettings, SessionSettings
-from pam_iampass.outcome import PamCode
+from pam_iampass.outcome import Login, PamCode
 from pam_iampass.sandbox.faults import Hang, HttpStatus, Reset, SessionState
 from pam_iampass.session.covers import Cover, CoverRequest, cover
 from pam_iampass.session.kept_session import KeptSession, State, StoredLogin
@@ -132,17 +132,12 @@ def agent(world: Setting) -> Iterator[Keeping]:
         yield found
 
 
-def outcome(agent: Keeping) -> dict[str, str]:
-    """The record of the last login."""
-    return [fields for fields in agent.world.records.fields if "IAMPASS_OUTCOME" in fields][-1]
-
-
 def test_a_covered_login_is_ignored_without_a_prompt_or_a_request(agent: Keeping) -> None:
     ident, _login = agent.log_in()
     told = agent.login(service="sudo", audit_session="42")
     assert (told.code, told.shown, told.kept) == (PamCode.IGNORE, [], None)
     assert agent.world.calls.count("start") == 1
-    record = outcome(agent)
+    record = agent.outcome()
     assert (record["IAMPASS_OUTCOME"], record["IAMPASS_RESULT"]) == ("covered", "ignored")
     assert record["IAMPASS_SESSION"] == ident
     assert record["IAMPASS_REASON"].endswith(" s ago through test")
@@ -160,7 +155,7 @@ def test_a_login_elsewhere_asks_the_phone(agent: Keeping, items: dict[str, str])
     agent.log_in()
     told = agent.login(service="sudo", **items)
     assert (told.code, agent.world.calls.count("start")) == (PamCode.SUCCESS, 2)
-    assert outcome(agent)["IAMPASS_OUTCOME"] == "approved"
+    assert agent.outcome()["IAMPASS_OUTCOME"] == "approved"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +165,16 @@ def test_a_login_elsewhere_asks_the_phone(agent: Keeping, items: dict[str, str])
 )
 def test_without_an_active_session_at_this_moment_the_phone_is_asked(agent: Keeping, fault: object) -> None:
     agent.log_in()
-    agent.world.sandbox.misbehave("poll", fault)  # type: ignore[arg-type]
+    sandbox = agent.world.sandbox
+
+    def at_this_moment(*arguments: Any) -> Status:
+        sandbox.misbehave("poll", fault, times=None)  # type: ignore[arg-type]
+        try:
+            return status_of(*arguments)
+        finally:
+            sandbox.behave()
+
+    agent.ask_status = at_this_moment
     told = agent.login(service="sudo", audit_session="42")
     assert (told.code, agent.world.calls.count("start")) == (PamCode.SUCCESS, 2)
 
@@ -187,7 +191,7 @@ def test_whose_token_was_replaced_is_not_covered_by_what_the_old_phone_approved(
     agent.log_in()
     agent.world.write("users.yaml", f"{ME}: another-token\n")
     agent.login(service="sudo", audit_session="42")
-    assert outcome(agent)["IAMPASS_OUTCOME"] != "covered"
+    assert agent.outcome()["IAMPASS_OUTCOME"] != "covered"
 
 
 def test_a_cover_is_bounded_by_the_age_of_the_approval(agent: Keeping) -> None:
@@ -281,6 +285,8 @@ def test_connections_that_wait_for_their_turn_pass_with_the_first(agent: Keeping
     )
     items = [{**SSHD, "ssh_connection": f"192.0.2.7 {port} 192.0.2.1 22"} for port in (1, 2, 3)]
     doors = [agent.door(AccountDoor, **each) for each in items]
+    rate_limit = agent.world.dirs.rate_limit(ME, Login(ME, "test"))
+    wait_until(lambda: len(rate_limit.state().pending) == 3, "two do not wait")
     agent.world.sandbox.approve(agent.world.sandbox.wait_for_request(Setting.token, 20.0))
     told = [door.finish(60.0) for door in doors]
     assert sorted(each.code or 0 for each in told) == [PamCode.SUCCESS, PamCode.IGNORE, PamCode.IGNORE]

@@ -20,7 +20,7 @@ def test_a_line_that_is_no_comment_is_a_key(tmp_path: Path, text: str, found: bo
     assert not _has_line(tmp_path / "none")
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 def test_neither_a_pipe_nor_an_endless_device_holds_it_up(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert not _has_line(tmp_path / "pipe")

@@ -38,6 +38,14 @@ class Pair:
         made.bind((self.address, port))
         return made
 
+    def hang_up(self, *, reset: bool = False) -> None:
+        """The client ends the connection; returns once the server's end knows."""
+        if reset:
+            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.client.close()
+        with contextlib.suppress(ConnectionResetError):
+            self.server.recv(1)
+
     def close(self) -> None:
         for one in (self.client, self.server, self.listener, self.holder):
             one.close()
@@ -58,7 +66,7 @@ def test_a_client_that_is_there_has_not_hung_up(pair: Pair) -> None:
 def test_a_client_that_closes_has_hung_up(pair: Pair, looked_before: bool) -> None:
     watch = PeerWatch(pair.name)
     assert not (looked_before and watch.has_hung_up())
-    pair.client.close()
+    pair.hang_up()
     assert watch.has_hung_up()
 
 
@@ -66,15 +74,13 @@ def test_a_client_that_resets_the_connection_has_hung_up(pair: Pair) -> None:
     """The kernel has no such connection any more, and would name the listener in its place."""
     watch = PeerWatch(pair.name)
     assert not watch.has_hung_up()
-    pair.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    pair.client.close()
+    pair.hang_up(reset=True)
     assert watch.has_hung_up()
 
 
 def test_a_connection_that_was_never_seen_open_does_not_count(pair: Pair) -> None:
     """sshd may run in another network namespace, where this one sees nothing, or only the listener."""
-    pair.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    pair.client.close()
+    pair.hang_up(reset=True)
     watch = PeerWatch(pair.name)
     assert not watch.has_hung_up()
     pair.listener.close()
@@ -130,6 +136,6 @@ def test_where_the_kernel_cannot_be_asked_nobody_has_hung_up(
 ) -> None:
     watch = PeerWatch(pair.name)
     assert not watch.has_hung_up()
-    pair.client.close()
+    pair.hang_up()
     monkeypatch.setattr(socket, "AF_NETLINK", 45)  # no such family
     assert not watch.has_hung_up()

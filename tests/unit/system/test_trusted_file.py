@@ -243,14 +243,20 @@ def test_no_descriptor_is_left_open(trusted_folder: Path) -> None:
     file = put(trusted_folder / "file")
     (trusted_folder / "loop").symlink_to("loop")
     (trusted_folder / "link").symlink_to(trusted_folder)
-    before = os.listdir("/proc/self/fd")
+    before = opened()
     trusted_file.read(trusted_folder / "link" / "file")
     trusted_file.names(trusted_folder)
     refusal(trusted_folder / "loop" / "file")
     refusal(trusted_folder / "missing" / "file")
     refusal(file / "file")
     refusal("/tmp/file")
-    assert os.listdir("/proc/self/fd") == before
+    assert opened() == before
+
+
+def opened() -> list[str]:
+    """The files and folders that this process has open, without the sockets of other threads."""
+    paths = (os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd"))
+    return sorted(filter(os.path.exists, paths))
 
 
 # Secrets
@@ -375,8 +381,8 @@ for limit in range(3, 9):  # 0 to 2 are taken
         [sys.executable, "-c", program, str(file)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     told = finished.stdout.split("\n")
-    assert told[:3] == ["cannot be read: Too many open files"] * 3
-    assert told[3:-1] == ["8"] * 3
+    assert told[:2] == ["cannot be read: Too many open files"] * 2
+    assert told[2:-1] == ["8"] * 4
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "it's", "$(reboot)", "-rf", "ü", "a;b", '"'])
