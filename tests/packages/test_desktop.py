@@ -55,6 +55,7 @@ def test_the_greeter_says_that_the_phone_is_asked_and_a_denial_opens_nothing(
     assert lightdm.results() != ["Success"]
     assert (lightdm.session(), sessions(machine), people.phone.sessions("alice")) == ("", [], [])
     assert outcomes(machine.journal_now(cursor)) == [("denied", "denied", "alice", SERVICE)]
+    greeter_shows(lightdm, "Your password is incorrect. Please try again.")  # its own text, in place of ours
     # The text consoles do not ask: doctor does not say that nobody gets in during an outage.
     doctor = machine.run("pam-iampass", "doctor", check=False).stdout
     assert "lockout-console" not in doctor
