@@ -395,9 +395,10 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "stack-unprivileged",
             "A program that is not root asks the phone: each of its logins is denied",
-            "Only root reaches the agent. A screen locker whose program is neither run by root nor set-uid root never"
-            " unlocks, and a server with a user of its own lets nobody in. The PAM file includes one that asks the"
-            " phone, such as common-auth after `pam-auth-update --enable iampass`, or login.",
+            "Only root reaches the agent. A screen locker that is not root while it asks never unlocks, also if it is"
+            " set-uid root and gives that up first (xscreensaver); a server with a user of its own lets nobody in. The"
+            " PAM file includes one that asks the phone, such as common-auth after `pam-auth-update --enable iampass`,"
+            " or login.",
             "pam-auth-update --disable iampass, then name the services: pam-iampass setup sshd sudo. Or make"
             " /etc/pam.d/{service} name pam_unix.so itself: auth required pam_unix.so",
         ),

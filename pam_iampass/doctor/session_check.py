@@ -12,6 +12,9 @@ from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.pam.modules import is_ours, stem
 from pam_iampass.system import paths
 
+_ASKS_NOBODY = ("systemd-user",)
+"""Services whose programs open sessions only: their `auth` stack is that of `other`, and nothing calls it."""
+
 
 def findings(
     stacks: Stacks, settings: Settings, asking: Iterable[str], enforcer: Path = Path(paths.ENFORCER_SOCKET)
@@ -20,7 +23,9 @@ def findings(
 
     `enforcer` is the socket of the service that ends logins. Raises OSError.
     """
-    keeping = [name for name in asking if settings.for_service(name).session.keep]
+    keeping = [
+        name for name in asking if name not in _ASKS_NOBODY and settings.for_service(name).session.keep
+    ]
     for name in keeping:
         yield from _of_stack(stacks, name)
     if keeping and not enforcer.is_socket():

@@ -22,7 +22,7 @@ _LIBRARIES = ("/usr/lib/*/security", "/lib/*/security", "/usr/lib64/security", "
 SET_UID = frozenset(
     (
         *("su", "su-l", "sudo", "sudo-i", "doas", "polkit-1", "passwd", "chsh", "chfn", "newgrp", "runuser"),
-        *("pkexec", "ksu", "super", "xscreensaver"),
+        *("pkexec", "ksu", "super"),
     )
 )
 _SHARED = re.compile(r"(common-|.*-auth(-ac)?$|.*-(ac|pc)$|system-|postlogin|password-auth)")

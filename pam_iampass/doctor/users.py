@@ -10,7 +10,6 @@ from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.finding import Finding, names
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport
-from pam_iampass.doctor.ways_in import CONSOLES
 from pam_iampass.errors import Severity
 from pam_iampass.system.sshd import SshdSettings
 
@@ -117,9 +116,8 @@ class LockoutCheck:
         )
         if way_in or self.codes is None or any(self.codes.values()):
             return
-        consoles = [name for name in CONSOLES if self.stacks.asks(name)]
-        if consoles:
-            where = self.stacks.with_us[consoles[0]].ours.place
+        if self.stacks.asks("login"):  # where only a display manager asks, the text consoles are a way in
+            where = self.stacks.with_us["login"].ours.place
             yield finding("lockout-console", "lockout", f"{where}; unavailable: deny; no exempt users")
         elif asking:
             evidence = f"{', '.join(asking)} ask the phone; unavailable: deny; no exempt users"

@@ -23,6 +23,7 @@ _PROGRAMS = {
     "pkexec": "polkit-1",
     "polkit-agent-helper-1": "polkit-1",
     "cockpit-session": "cockpit",
+    "xscreensaver-auth": "xscreensaver",
 }
 """Set-uid programs whose PAM service has another name."""
 _TITLES = {"polkit-1": "polkit (pkexec, run0, dialogs of the desktop)", "login": "The console"}

@@ -25,12 +25,12 @@ def _of(names: str, reason: str, remedy: str) -> Unsuitable:
 
 
 UNPRIVILEGED = _of(
-    "i3lock swaylock hyprlock gtklock waylock xlock vlock kde(-.*)? (mate|cinnamon|xfce4|gnome)-screensaver"
+    "i3lock swaylock hyprlock gtklock waylock xlock vlock kde(-.*)? (x|(mate|cinnamon|xfce4|gnome)-)screensaver"
     " postgresql httpd nginx squid radiusd mosquitto",
-    "its program is neither run by root nor set-uid root, so that the module denies every login",
+    "its program does not ask as root, so that the module denies every login",
     "leave it as it is",
 )
-"""What locks a screen, and servers with a user of their own."""
+"""What locks a screen, and servers with a user of their own. xscreensaver is set-uid root, and gives that up first."""
 
 _UNSUITABLE = (
     UNPRIVILEGED,

@@ -95,6 +95,8 @@ class Booted:
         """Start, and wait until everything that starts at boot has."""
         command = ["systemd-nspawn", "--quiet", "-D", str(self.root), f"--bind={self.var}:/var", "--boot"]
         command += ["--console=passive", "--register=no", "--keep-unit", "--private-network"]
+        # As on a real machine, programs keep passwords out of the swap space: lightdm and i3lock insist on that.
+        command += ["--system-call-filter=@memlock"]
         command += ["--hostname=booted", f"--machine=booted-{next(_NUMBERS)}"]
         environment = {"PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
         with (self.folder / "console").open("ab") as console:

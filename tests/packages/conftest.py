@@ -14,6 +14,9 @@ from tests.packages.people import People
 from tests.support.needs import declare
 from tests.support.terminal import Terminal
 
+# Its machine has a desktop besides, which is made for one release only.
+collect_ignore = ["test_desktop.py"] if os.environ.get("PACKAGES_RELEASE") == "bookworm" else []
+
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Booted]:

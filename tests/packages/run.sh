@@ -27,11 +27,13 @@ tested() {
     # People's clients (clients.py)
     programs="$programs putty-tools dropbear-bin rsync git sshfs mosh lftp python3-paramiko python3-asyncssh"
     programs="$programs cron" # which runs jobs of attackers (test_session_attacks.py)
-    root=$(packaging/root.sh make "$release" systemd systemd-sysv dbus libpam-systemd openssh-server openssh-client \
-        sudo procps ca-certificates -- $asked libpam-python pamtester ansible-core python3-apt $programs)
+    system="systemd systemd-sysv dbus libpam-systemd openssh-server openssh-client sudo procps ca-certificates"
+    cached="$asked libpam-python pamtester ansible-core python3-apt $programs"
+    root=$(packaging/root.sh make "$release" $system -- $cached)
     # The shell is process 1 there, and reaps what tests leave behind: a machine with such a process never powers off.
     echo "Testing the packages on a booted Debian $(. "$root/etc/os-release" && echo "$VERSION")"
     PACKAGES_RELEASE=$release PACKAGES_FOLDER=$folder/$release PACKAGES_ROOT=$root \
+        PACKAGES_SYSTEM=$system PACKAGES_CACHED=$(echo $asked) \
         PYTHONDONTWRITEBYTECODE=1 unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
         sh -c 'mount -t tmpfs -o mode=0755 run /run; "$@"; exit "$?"' sh \
         /usr/bin/python3 -m pytest -v --timeout 300 --durations=10 tests/packages "$@" 2>&1 | tee "$folder/$release.log"

@@ -46,11 +46,12 @@ def sshds(machine: Installation, journald: Journald, folder: Path) -> Iterator[d
     (Path("/home/alice") / ".pam_environment").write_text(f"{VARIABLE} DEFAULT={FORGED}\n")
     ASKPASS.write_text(f"#!/bin/sh\necho {PASSWORD}\n")
     ASKPASS.chmod(0o755)
+    keys = folder / "key-and-phone"  # that of the other tests: alice's account keeps it
+    keys.mkdir(exist_ok=True)
     running = {}
     options = ("AcceptEnv=*", "PasswordAuthentication=yes", "KbdInteractiveAuthentication=yes", "UsePAM=yes")
     for way, (_service, drop_in) in WAYS.items():
         configuration = with_shipped(drop_in, folder)
-        keys = folder / "session-prompt"
         running[way] = Sshd(folder / f"session-{way}", *options, configuration=configuration, keys=keys)
         running[way].__enter__()
     for user in ("alice", "root"):

@@ -30,10 +30,10 @@ _NOT_MISSED = frozenset(
 """Modules that decide nothing, or that a password replaces."""
 _RINGS_IN_VAIN = ("stack-wrong-rings", "stack-rings-first")
 _KNOWN = (
-    *("sshd", "sudo", "sudo-rs", "su", "doas", "polkit-1", "login", "xscreensaver"),
+    *("sshd", "sudo", "sudo-rs", "su", "doas", "polkit-1", "login"),
     *("gdm-password", "lightdm", "sddm", "cockpit", "xrdp-sesman"),
 )
-"""Services whose programs are run by root or set-uid root."""
+"""Services whose programs ask as root."""
 
 
 def simulated(service: WantedService, stacks: Stacks) -> Iterator[CheckResult]:

@@ -91,3 +91,16 @@ def test_our_files_have_the_line_where_it_belongs(trusted_folder: Path, family: 
     found = findings(stacks, load(trusted_folder / "iampass.yaml"), [template], enforcer(trusted_folder))
     assert list(found) == []
     assert stacks.session_stack(template)
+
+
+def test_a_service_that_opens_sessions_without_asking_needs_no_line(trusted_folder: Path) -> None:
+    put(trusted_folder / "secret", "s3cret-of-ours\n", 0o600)
+    settings = f"application_id: app\napplication_secret_file: {trusted_folder / 'secret'}\nsession: {{keep: true}}\n"
+    put(trusted_folder / "iampass.yaml", settings)
+    (trusted_folder / "pam.d").mkdir()
+    put(trusted_folder / "pam.d" / "other", "auth required pam_iampass.so\n")
+    put(trusted_folder / "pam.d" / "systemd-user", SYSTEMD)
+    stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset())
+    assert "systemd-user" in stacks.with_us
+    asking = ["systemd-user"]
+    assert not list(findings(stacks, load(trusted_folder / "iampass.yaml"), asking, enforcer(trusted_folder)))
