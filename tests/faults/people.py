@@ -62,7 +62,7 @@ def table() -> Iterator[Case]:
     )
     yield Case(
         "the application is killed while the request is pending",
-        Expected(KILLED, "cancelled", "denied", "", Requests(1, 0, 1)),
+        Expected(KILLED, "cancelled", "denied", "", Requests(1, None, 1, least=0)),
         sandbox("ask"),
         {"timeout": "30s"},
         play=killed_meanwhile,
