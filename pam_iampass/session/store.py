@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 
 from pam_iampass.errors import StateError
@@ -17,6 +18,8 @@ from pam_iampass.system.state_dir import OpenStateDir, StateDir
 FOLDER_REMEDY = "systemctl restart pam-iampass-agent; without systemd: remove the folder, it is made again"
 FILE_REMEDY = "remove the file: the session is not kept any more, and expires at IAMPASS"
 _LOCK = "lock"
+_CLOCK_TICK = 20_000_000
+"""Nanoseconds, at most, between two times that the kernel gives to files (one divided by CONFIG_HZ)."""
 
 
 class SessionStore:
@@ -82,12 +85,16 @@ class SessionStore:
         with self._opened() as folder, contextlib.suppress(OSError):
             folder.remove(f"{ident}.end")
 
-    def version(self) -> int:
-        """A number that changes when a file is made or removed; 0 if the folder cannot be examined."""
+    def version(self) -> int | None:
+        """A number that changes when a file is made or removed; 0 if the folder cannot be examined.
+
+        None if one has just been made or removed: another one in the same tick of the clock would leave the number.
+        """
         try:
-            return os.stat(self.path).st_mtime_ns
+            changed = os.stat(self.path).st_mtime_ns
         except OSError:
             return 0
+        return changed if changed + _CLOCK_TICK < time.time_ns() else None
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[OpenStateDir]:

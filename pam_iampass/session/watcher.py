@@ -40,7 +40,7 @@ class Watcher:
         self._callers, self._enforcers = Workers(CALLERS), Workers(ENFORCERS)
         self._thread: threading.Thread | None = None
         self._stop_at: float | None = None
-        self._seen = 0
+        self._seen: int | None = 0
         registry.on_change = self._changed
 
     def stop(self) -> None:
@@ -78,7 +78,7 @@ class Watcher:
         for process in self._descriptors.wait(registry.wait(LEAST_WAIT, TICK)):
             self._process_ended(process)
         version = registry.store.version()
-        if version != self._seen:
+        if version is None or version != self._seen:
             self._seen = version
             self._end_requested()
         for entry, task in registry.take_due():

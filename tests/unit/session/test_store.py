@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,13 +78,20 @@ def test_a_file_that_cannot_be_read_hides_no_other(store: SessionStore) -> None:
 
 def test_a_session_that_an_administrator_wants_ended_is_found(store: SessionStore) -> None:
     store.write(KEPT)
-    before = store.version()
     assert store.to_end() == []
+    os.utime(store.path, ns=(0, 1))
+    assert store.version() == 1
     store.request_end(KEPT.id)
-    assert store.version() != before
+    assert store.version() != 1
     assert store.to_end() == [KEPT.id]
     store.remove(KEPT.id)
     assert (store.to_end(), store.all()) == ([], ([], []))
+
+
+def test_a_folder_that_has_just_changed_is_looked_at_again(store: SessionStore) -> None:
+    later = time.time_ns() + 60_000_000_000  # as after the clock was set back; at least not long ago
+    os.utime(store.path, ns=(later, later))
+    assert store.version() is None
 
 
 def test_an_end_is_requested_for_an_id_only(store: SessionStore) -> None:
