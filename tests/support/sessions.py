@@ -95,7 +95,7 @@ class Keeping:
         self.result = Result.DONE
         self.logins: list[LoginSession] = []
         self.ask_status: AskStatus = status_of
-        self.cover_timeout = 5.0
+        self.cover_timeout = 60.0
         self._began = since_boot()
         self.ahead = 0.0
         """Seconds that the machine's clocks are ahead."""
