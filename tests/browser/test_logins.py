@@ -58,7 +58,8 @@ def parts() -> Iterator[tuple[Sandbox, Journald, Sshd, Installation]]:
         shutil.copy(ROOT / "config/pam.d/iampass-sshd", "/etc/pam.d/")
         shutil.copy(ROOT / "config/sshd_config.d/10-iampass.conf", "/etc/ssh/sshd_config.d/")
         installation.configure(sandbox)
-        with RunningAgent(), Sshd(folder) as sshd:
+        with RunningAgent() as agent, Sshd(folder) as sshd:
+            agent.wake()
             for user in USERS:
                 sshd.admit(user)
             yield sandbox, journald, sshd, installation

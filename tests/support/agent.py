@@ -54,7 +54,10 @@ class RunningAgent:
         return self.process.pid
 
     def wake(self) -> None:
-        """Let systemd start the agent, which it does at the first connection; returns once it has answered."""
+        """Let systemd start the agent, which it does at the first connection; returns once it has answered.
+
+        A door waits for 10 seconds, in which an agent cannot always start while many tests run side by side.
+        """
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(60)
             connection.connect(str(SOCKET))

@@ -76,6 +76,8 @@ def way(
         assert found.line == NATIVE or door != shipped
         (Path("/etc/pam.d") / name).write_text(door)
     with RunningAgent() if found.agent else contextlib.nullcontext() as agent:
+        if agent is not None:
+            agent.wake()
         yield agent
 
 

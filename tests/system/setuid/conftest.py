@@ -117,7 +117,8 @@ def stage_without_agent(
 @pytest.fixture(scope="module")
 def stage(stage_without_agent: Stage) -> Iterator[Stage]:
     """The stage for sudo and su, with the agent."""
-    with RunningAgent():
+    with RunningAgent() as agent:
+        agent.wake()
         yield stage_without_agent
 
 

@@ -114,6 +114,7 @@ def own_sshd(nothing_is_set_up: None, folder: Path) -> Iterator[Sshd]:
 def agent(nothing_is_set_up: None) -> Iterator[RunningAgent]:
     """The agent, which sudo and su need."""
     with RunningAgent() as running:
+        running.wake()
         yield running
 
 
