@@ -19,10 +19,16 @@ collect_ignore = ["test_desktop.py"] if os.environ.get("PACKAGES_RELEASE") == "b
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Booted]:
-    """A fresh machine, booted."""
+def root() -> Path:
+    """What the machine is a copy of."""
     assert os.environ.get("PACKAGES_ROOT"), "run this through `make test-system`"
-    booted = Booted(Path(os.environ["PACKAGES_ROOT"]))
+    return Path(os.environ["PACKAGES_ROOT"])
+
+
+@pytest.fixture(scope="module")
+def machine(root: Path) -> Iterator[Booted]:
+    """A fresh machine, booted."""
+    booted = Booted(root)
     try:
         booted.boot()
         yield booted

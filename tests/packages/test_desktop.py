@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,14 +19,9 @@ I3LOCK = LOCKERS[0]
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Booted]:
-    """A machine with a display manager."""
-    booted = Booted(graphical_root())
-    try:
-        booted.boot()
-        yield booted
-    finally:
-        booted.close()
+def root() -> Path:
+    """That of a machine with a display manager."""
+    return graphical_root()
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,8 @@ OUT_OF_TURN = Frame(FrameType.NO_ANSWER).encode()
 def listeners(path: Path) -> set[str]:
     """The sockets that listen by this name, also where another one has it now; connecting would start the agent."""
     sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
-    return {
-        words[6] for words in sockets if words[-1] == str(path) and words[3] == "00010000"
-    }  # __SO_ACCEPTCON
+    accepting = "00010000"  # __SO_ACCEPTCON
+    return {words[6] for words in sockets if words[-1] == str(path) and words[3] == accepting}
 
 
 class RunningAgent:

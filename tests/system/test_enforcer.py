@@ -121,7 +121,7 @@ def test_a_process_that_its_user_has_stopped_ends_what_it_has_started(session: s
 
 
 def test_a_login_that_ends_meanwhile_is_not_waited_for(session: str) -> None:
-    # The signals come 5 seconds after the notice. Heeding none, it has 11 to end by itself, on a busy machine too.
+    # The signals come 5 seconds after the notice. Heeding none, it has 11 to end before it is killed.
     login = LoginSession("alice", f"trap '' TERM HUP; echo {READY}; read line; exit 0")
     login.register(session)
     with socket.socket(socket.AF_UNIX) as connection:

@@ -87,9 +87,7 @@ def test_what_was_edited_meanwhile_is_put_back_and_kept(administrator: Administr
     mine = Path("/etc/pam.d/iampass-sudo")
     mine.write_text(mine.read_text() + "# mine\n")
     name = json.loads(MANIFEST.read_text())["trial"]["name"]
-    administrator.setup(
-        "--trial-over", name, "--at", str(time.time())
-    )  # as the process that waits, at its end
+    administrator.setup("--trial-over", name, "--at", str(time.time()))  # as the process that waits does
     its_end(before)
     (kept,) = (STATE / "setup/edited").iterdir()
     assert kept.read_text().endswith("# mine\n")
