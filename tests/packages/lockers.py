@@ -84,4 +84,4 @@ def type_until(machine: Booted, locker: Locker, done: Callable[[], bool]) -> Non
         machine.run("sh", "-c", locker.keys.format(password=PASSWORD), check=False)
         tried = time.monotonic() + _TRY
         while not done() and time.monotonic() < tried:
-            time.sleep(0.3)
+            time.sleep(0.3)  # between two looks

@@ -231,9 +231,8 @@ def test_a_login_that_ends_without_a_result_counts_as_a_failure_and_asking_again
     world.play(RequestResult.APPROVED)
 
 
-def test_many_writers_at_the_same_moment_lose_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 60.0)
-
+@pytest.mark.usefixtures("patient")
+def test_many_writers_at_the_same_moment_lose_nothing(world: World) -> None:
     def log_in(number: int) -> None:
         with World(world.folder).queued(replace(HERE, rhost=f"192.0.2.{number}")) as queued:
             queued.leave(failed=True)
@@ -455,11 +454,9 @@ def test_a_login_that_is_stopped_while_it_counts_keeps_nobody_out_and_counts_not
     assert len(world.throttle().state().requests) == 1
 
 
-def test_a_lock_that_was_replaced_while_another_waited_for_it_is_no_lock(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("patient")
+def test_a_lock_that_was_replaced_while_another_waited_for_it_is_no_lock(world: World) -> None:
     """Two who each have one of their own would tear the file."""
-    monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 60.0)
     name, inside, entered = "x.lock", threading.Event(), []
 
     def wait_for_the_old_one() -> None:

@@ -15,7 +15,6 @@ from pam_iampass.outcome import Login, PamCode
 from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.sandbox.faults import HttpStatus
-from pam_iampass.system import state_dir
 from tests.support.deadline import DEADLINE, PRESS_ENTER
 from tests.support.door import Answer, Told
 from tests.support.setting import ME, Setting
@@ -152,10 +151,10 @@ def test_a_code_works_during_backoff_at_the_cap_and_while_another_request_is_pen
     assert outcomes == ["denied", "throttled", "recovered", "denied"]
 
 
+@pytest.mark.usefixtures("patient")
 def test_two_logins_with_one_code_at_the_same_moment_are_one_success(
-    world: Setting, codes: list[str], monkeypatch: pytest.MonkeyPatch
+    world: Setting, codes: list[str]
 ) -> None:
-    monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 60.0)
     together = threading.Barrier(2)
     told: list[Told] = []
 

@@ -154,10 +154,8 @@ def test_it_is_known_when_a_code_was_used(store: Store) -> None:
     assert [code.used_at for code in stored.codes] == [None, None, None, NOW] + [None] * 6
 
 
-def test_of_many_logins_with_one_code_at_the_same_moment_one_succeeds(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 60.0)
+@pytest.mark.usefixtures("patient")
+def test_of_many_logins_with_one_code_at_the_same_moment_one_succeeds(store: Store) -> None:
     code = store.new()[0]
     start = threading.Barrier(12)
     got: list[int | None] = []
