@@ -50,7 +50,8 @@ LOCKERS = (
     Locker(
         "i3lock",
         "loginctl lock-sessions",
-        "pgrep -x i3lock",
+        # Its helper that keeps the window on top may outlive it, if it is ended as soon as it starts.
+        "pgrep -x i3lock -P $(pgrep -x xss-lock)",
         f"{_X} xdotool key Escape; {_TYPE}",
         "loginctl unlock-sessions",
     ),
