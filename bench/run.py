@@ -45,7 +45,7 @@ def main() -> None:
             sections.append(tables.measure(machine, application, 5 if quick else 40))
             machine.write_users(table)
             sections.append(_ssh_logins(folder, 8 if quick else 60))
-        sections.append(whole_login.measure(application, sandbox, duo, 2 if quick else 20))
+        sections.append(whole_login.measure(application, sandbox, duo, 2 if quick else 30))
         sections.append(_agent_cpu(sandbox, machine, 5 if quick else 20))
         machine.change(timeout="60s")
         sections.append(latency.measure(sandbox, 10 if quick else 100))
@@ -130,7 +130,10 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
     def value(section: Section, row: str, column: str) -> float:
         return next(found.values[column] for found in section.rows if found.name == row)
 
-    at_once = {name: value(whole, f"{name}, answered after 0 s", "CPU ms") for name in (OURS, DUO)}
+    def against_duo(column: str) -> float:
+        ours, duo = (value(whole, f"{name}, answered after 0 s", column) for name in (OURS, DUO))
+        return ours / duo
+
     native = value(authenticate, "native door, agent", "CPU ms")
     duo = value(authenticate, "pam_duo, one request", "CPU ms")
     empty = value(setcred, "pam_python, empty module", "CPU ms")
@@ -139,7 +142,12 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
         ("authenticate, native door with agent: CPU against pam_duo, ratio", native / duo, 0.5),
         (
             "one approved login, application and agent: CPU against a push of pam_duo, ratio",
-            at_once[OURS] / at_once[DUO],
+            against_duo("CPU ms"),
+            0.6,
+        ),
+        (
+            "one approved login, door, agent and kernel: CPU above pam_permit against a push of pam_duo, ratio",
+            against_duo("above pam_permit ms"),
             0.6,
         ),
         (

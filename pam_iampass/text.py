@@ -16,6 +16,8 @@ def clean(text: str, limit: int = 300) -> str:
     C0, C1, DEL, line and paragraph separators, bidi controls, zero-width characters, lone surrogates (undecodable
     bytes) and unassigned code points become `\\xhh`, `\\uhhhh` or `\\Uhhhhhhhh`.
     """
+    if len(text) <= limit and text.isprintable():
+        return text
     shown = "".join(
         character if character.isprintable() else _escape(character) for character in text[: limit + 1]
     )

@@ -72,7 +72,8 @@ class HttpAttempt(requests.PreparedRequest):  # type: ignore[misc, unused-ignore
         ]
         if self.method == "POST":
             lines.append(f"Content-Length: {len(self.body or b'')}")
-        if not all(line.isascii() and line.isprintable() for line in lines):
+        text = "".join(lines)
+        if not (text.isascii() and text.isprintable()):
             raise self.invalid("the request has characters that no header can have")
         return "\r\n".join([*lines, "", ""]).encode("ascii") + (self.body or b"")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from .errors import ProtocolError
 
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _DIGITS_LIMIT = 20
 # Far below the depth at which json raises RecursionError, wherever on the stack we are.
 _DEPTH_LIMIT = 32
@@ -39,7 +41,7 @@ class JsonObject:
 
     def text(self, key: str) -> str:
         value: str = self._member(key, str)
-        if any("\ud800" <= character <= "\udfff" for character in value):
+        if _HALF_CHARACTER.search(value):
             raise self.error(f"{key} contains half a character (a lone surrogate)")
         return value
 

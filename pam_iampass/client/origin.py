@@ -62,7 +62,8 @@ class Origin:
     def owns(self, url: str) -> bool:
         """Whether this is a URL of this https origin that can be sent exactly as it is."""
         try:
-            return self.of(f"https://{split_for_wire(url)[0]}") == self
+            server = f"https://{split_for_wire(url)[0]}"
+            return server == self.url or self.of(server) == self
         except ValueError:
             return False
 

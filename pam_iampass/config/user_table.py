@@ -72,7 +72,7 @@ class UserTable:
     def _own_file(self, name: str) -> Entry | None:
         """The entry in the user's own file, or None without such a file."""
         own_name = file_name(name)
-        if len(own_name) > LONGEST:
+        if len(own_name) > LONGEST or not os.path.lexists(self._folder):
             return None
         path = self._folder / own_name
         try:

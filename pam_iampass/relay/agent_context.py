@@ -133,7 +133,7 @@ def _version(settings: Settings) -> Version | None:
         files = [str(file) for file in settings.files]
         if settings.ca_file is None:
             files.append(os.path.realpath(system_bundle()))
-        return tuple(trusted_file.version(file) for file in files)
+        return tuple(trusted_file.versions(files))
     except (UntrustedFile, TLSFailure):
         return None
 
