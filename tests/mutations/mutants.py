@@ -786,7 +786,7 @@ MUTANTS = (
         8,
         "a line break in a header's text begins another header of a request",
         "pam_iampass/client/attempt.py",
-        "if not all(line.isascii() and line.isprintable() for line in lines):",
+        "if not (text.isascii() and text.isprintable()):",
         "if False:",
         "tests/client/test_signing.py::test_no_text_can_begin_another_header",
     ),
