@@ -79,7 +79,8 @@ def _cover(
     required: SecondFactorRequired, application: PamApplication, context: LoginContext
 ) -> Decision | None:
     """Look for a kept session that covers the login. Raises AtCapacity."""
-    if context.kept_sessions is None or not isinstance(required, ApprovalRequired):
+    sessions = context.kept_sessions
+    if sessions is None or not sessions.count or not isinstance(required, ApprovalRequired):
         return None
     from pam_iampass.login.covering import Covering
 

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from pam_iampass.errors import StateError, UntrustedFile
 from pam_iampass.system import atomic_write, file_lock
-from pam_iampass.system.trusted_folder import mode_of, trusted_folder
+from pam_iampass.system.trusted_folder import mode_of, open_trusted_folder
 
 LIMIT = 1024 * 1024
 """The largest file that is read, in bytes."""
@@ -45,11 +45,11 @@ class StateDir:
     @contextlib.contextmanager
     def opened(self, file_remedy: str) -> Iterator[OpenStateDir]:
         """The folder, checked. `file_remedy` is the advice in an error about a file in it. Raises StateError."""
-        with contextlib.ExitStack() as stack:
-            try:
-                descriptor = stack.enter_context(trusted_folder(self.path, os.geteuid()))
-            except UntrustedFile as error:
-                raise StateError(str(error), self.remedy) from None
+        try:
+            descriptor = open_trusted_folder(self.path, os.geteuid())
+        except UntrustedFile as error:
+            raise StateError(str(error), self.remedy) from None
+        try:
             found = os.fstat(descriptor)
             if found.st_uid != os.geteuid():
                 self._refuse(
@@ -58,6 +58,8 @@ class StateDir:
             if found.st_mode & 0o077:
                 self._refuse(f"is open to others ({mode_of(found)})")
             yield OpenStateDir(self.path, descriptor, file_remedy)
+        finally:
+            os.close(descriptor)
 
     def _refuse(self, what: str) -> NoReturn:
         raise StateError(f"{self.path}: {what}", self.remedy)

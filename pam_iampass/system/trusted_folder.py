@@ -39,16 +39,25 @@ def trusted_folder(path: str, owner: int, *, sticky: bool = False) -> Iterator[i
     With `sticky`, others may write folders with the sticky bit, such as /tmp: they can create names there, but not
     exchange those of root or `owner`. Raises UntrustedFile, MissingFile and UnreadableFile.
     """
-    with explained("/", folder=True):
-        walk = _Walk({0, owner}, sticky)
+    descriptor = open_trusted_folder(path, owner, sticky=sticky)
     try:
-        try:
-            walk.to(path)
-        except (OSError, ValueError) as error:
-            raise _explanation(error, walk.at, folder=True) from None
-        yield walk.descriptor
+        yield descriptor
     finally:
-        os.close(walk.descriptor)
+        os.close(descriptor)
+
+
+def open_trusted_folder(path: str, owner: int, *, sticky: bool = False) -> int:
+    """The descriptor of `trusted_folder`, which the caller closes."""
+    walk = _Walk({0, owner}, sticky)
+    try:
+        walk.to(path)
+    except BaseException as error:
+        if walk.descriptor >= 0:
+            os.close(walk.descriptor)
+        if isinstance(error, (OSError, ValueError)):
+            raise _explanation(error, walk.at, folder=True) from None
+        raise
+    return walk.descriptor
 
 
 class _Walk:
@@ -62,9 +71,10 @@ class _Walk:
         """The path of the folder with `descriptor`, without a slash at its end."""
         self.at = "/"
         """The path of what is examined."""
-        self.descriptor = os.open("/", _FOLDER_FLAGS)
+        self.descriptor = -1
 
     def to(self, path: str) -> None:
+        self.descriptor = os.open("/", _FOLDER_FLAGS)
         self._check(os.fstat(self.descriptor), self.at)
         steps = _steps(path)
         while steps:
