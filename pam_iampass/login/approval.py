@@ -52,12 +52,12 @@ class PhoneRequest:
         *,
         prompted: bool,
     ) -> None:
-        """`prompted` is whether the person was told of the request before."""
+        """`prompted` is whether the person was told of the request before, in a prompt that they have answered."""
         self._required = required
         self._application = application
         self._conversation = Conversation(application)
         self._context = context
-        self._prompted = prompted
+        self.prompted = prompted
         self._began = context.clock()
         self.deadline = Deadline(self._began + required.service.timeout - REPLY_MARGIN, context.clock)
         application.set_deadline(required.service.timeout)
@@ -108,7 +108,7 @@ class PhoneRequest:
             unasked = ProtocolError("start: the session is active before anyone was asked")
             return decisions.failed(unasked, self.elapsed())
         if session.in_progress:
-            if not self._prompted:
+            if not self.prompted:
                 left = float(int(self.deadline.remaining())) if waited else service.timeout
                 self._conversation.say(f"Approve this on your phone within {decisions.seconds(left)}.")
             try:

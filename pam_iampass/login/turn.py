@@ -30,10 +30,13 @@ def wait_for_turn(
     pause: Callable[[float], None],
     announce: Callable[[str], None] | None,
     look: Callable[[], None] = lambda: None,
+    *,
+    prompted: bool = False,
 ) -> bool:
     """Wait until the login has its turn; returns whether it had to wait.
 
-    `look` is called again and again meanwhile, and once the turn has come; what it raises ends the waiting.
+    `look` is called again and again meanwhile, and once the turn has come; what it raises ends the waiting. Without a
+    wait it is called only if the login was `prompted`: much may have happened while the person did not answer.
     `remaining` returns the seconds that are left, `pause` waits for some. `announce` shows the person that another
     login comes first; None where nothing can be shown. To leave after that counts as a failure: otherwise a caller
     could find out again and again, for nothing, when the person logs in. Raises TurnDidNotCome, Throttled, StateError
@@ -53,7 +56,7 @@ def wait_for_turn(
             interval = min(2 * interval, INTERVAL)
             look()
             queued.try_turn()
-        if waited:
+        if waited or prompted:
             look()
     except BaseException as end:
         queued.leave(failed=announced and isinstance(end, ApplicationGone))

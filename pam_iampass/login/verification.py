@@ -146,7 +146,10 @@ def _ask_in_turn(required: ApprovalRequired, request: PhoneRequest, rate_limit: 
     remaining = request.deadline.remaining
     try:
         queued = request.cleanup.enter_context(rate_limit.queued(required.settings.throttle, remaining()))
-        waited = wait_for_turn(queued, remaining, request.pause, request.announce, request.look_for_cover)
+        waited = wait_for_turn(
+            *(queued, remaining, request.pause, request.announce, request.look_for_cover),
+            prompted=request.prompted,
+        )
     except Covered as found:
         queued.record(RequestResult.NOT_SENT)
         return found.decision

@@ -166,7 +166,7 @@ class Keeping:
 
     # Logins
 
-    def door(self, kind: type[Door] = Door, /, **items: str) -> Door:
+    def door(self, kind: type[Door] = Door, /, **items: Any) -> Door:
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(str(self.path))
         named: dict[str, Any] = {"user": ME, "service": "test", "uid": str(os.getuid()), **items}

@@ -292,3 +292,16 @@ def test_connections_that_wait_for_their_turn_pass_with_the_first(agent: Keeping
     assert sorted(each.code or 0 for each in told) == [PamCode.SUCCESS, PamCode.IGNORE, PamCode.IGNORE]
     assert len({each.kept for each in told}) == 1
     assert agent.world.calls.count("start") == 1
+
+
+def test_a_connection_at_the_prompt_passes_with_the_one_that_was_approved_meanwhile(agent: Keeping) -> None:
+    def first_of_all() -> str:
+        agent.log_in(**SSHD, audit_session="42")
+        return ""
+
+    at_the_prompt = agent.door(
+        answers=(first_of_all,), **{**SSHD, "ssh_connection": "192.0.2.7 2 192.0.2.1 22"}
+    )
+    told = at_the_prompt.finish(60.0)
+    assert (told.code, len(told.asked)) == (PamCode.IGNORE, 1)
+    assert agent.world.calls.count("start") == 1
