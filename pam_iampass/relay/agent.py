@@ -25,6 +25,8 @@ MOST_PENDING = 1000
 MOST_DECLINED = 100
 #: How long the agent waits for the end of pending logins when it stops. Seconds.
 STOP_TIMEOUT = 15.0
+#: How soon `alive` is called again where systemd's socket had no room: any user can fill it. Seconds.
+AGAIN = 0.05
 
 if TYPE_CHECKING:
     from pam_iampass.login.context import ContextFactory
@@ -83,18 +85,18 @@ class Agent:
         """The number of logins that are being served."""
         return len(self._threads)
 
-    def run(self, alive: Callable[[], None], every: float) -> None:
+    def run(self, alive: Callable[[], bool], every: float) -> None:
         """Serve until `stop` is called, then wait for the pending logins.
 
-        `alive` is called at least every `every` seconds.
+        `alive` is called at least every `every` seconds, and again soon where it returns False.
         """
         self._listener.setblocking(False)
         poller = select.poll()
         poller.register(self._listener, select.POLLIN)
         poller.register(self._stopped, select.POLLIN)
         while True:
-            alive()
-            ready = [descriptor for descriptor, _event in poller.poll(every * 1000)]
+            wait = every if alive() else min(every, AGAIN)
+            ready = [descriptor for descriptor, _event in poller.poll(wait * 1000)]
             if self._stopped in ready:
                 break
             if ready:

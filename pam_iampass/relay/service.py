@@ -51,9 +51,11 @@ def main(module: LoginModule, arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     sessions.start(stored())
-    notify("READY=1", patience=5.0)
     agent.run(
-        lambda: notify(f"WATCHDOG=1\nSTATUS={agent.pending} logins pending, {sessions.count} sessions kept"),
+        # READY=1 each time: systemd would end an agent whose first one found no room.
+        lambda: notify(
+            f"READY=1\nWATCHDOG=1\nSTATUS={agent.pending} logins pending, {sessions.count} sessions kept"
+        ),
         watchdog_interval(),
     )
     notify("STOPPING=1")
@@ -68,14 +70,20 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def notify(state: str, patience: float = 0.0) -> None:
-    """Tell systemd the state of the service, if it asked for it: sd_notify(3), which could block."""
+def notify(state: str) -> bool:
+    """Tell systemd the state of the service, if it asked for it: sd_notify(3), which could block.
+
+    Returns False where its socket has no room.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     with contextlib.suppress(OSError):
         if address:
-            send_datagram(
-                address.replace("@", "\0", 1) if address[0] == "@" else address, state.encode(), patience
-            )
+            path = address.replace("@", "\0", 1) if address[0] == "@" else address
+            try:
+                send_datagram(path, state.encode(), patience=0.0)
+            except BlockingIOError:
+                return False
+    return True
 
 
 def watchdog_interval() -> float:

@@ -47,7 +47,7 @@ class Entry:
         """The next task, and when it is due."""
         kept = self.kept
         options: list[tuple[float, Task | None]] = [(math.inf, None)]
-        if kept.state is State.APPROVED:
+        if kept.state is State.APPROVED or (kept.awaited and kept.told and not kept.attached):
             options.append((kept.approved + OPEN_TIMEOUT, Task.END_UNOPENED))
         if kept.state in (State.APPROVED, State.OPEN):
             options.append((kept.ends_at, Task.END_LONGEST))

@@ -172,8 +172,9 @@ class KeptSession:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing remains to be done for it."""
-        return self.state is State.ENDING and self.told and self.wanted is None and not self.attached
+        """Whether nothing remains to be done for it. A login that is still to be opened must be ended, too."""
+        is_done = self.told and self.wanted is None and not self.attached
+        return self.state is State.ENDING and is_done and not self.awaited
 
     def public(self) -> dict[str, Any]:
         """Everything but the session at IAMPASS, in types of JSON."""

@@ -66,11 +66,14 @@ def not_approved(kept: KeptSession) -> Step:
 def opened(kept: KeptSession, login: StoredLogin) -> Step:
     """A login session was opened, and is attached. Where the session has been ended meanwhile, so is the login.
 
-    The id is known to all users of the machine: it opens as many logins as were approved or covered, and no more.
+    The id is known to all users of the machine: it opens as many logins as were approved or covered, and no more. In
+    sshd it can be from a file of the user: there only who approved is attached (su and sudo open one for their target).
     """
     others = tuple(each for each in kept.attached if each.pid != login.pid)
     awaited = kept.awaited - (len(others) == len(kept.attached))
     if awaited < 0 or login.service != kept.service or kept.ended_by in _NEVER_OPENED:
+        return Step(kept)
+    if kept.address and login.user != kept.approver:
         return Step(kept)
     kept = replace(kept, attached=(*others, login), awaited=awaited)
     if kept.state is State.ENDING:
@@ -96,6 +99,8 @@ def login_over(kept: KeptSession, pid: int) -> Step:
 
 def not_opened(kept: KeptSession) -> Step:
     """The application has ended, or has opened no login session for too long."""
+    if kept.state is State.ENDING and not kept.attached:
+        return Step(replace(kept, awaited=0))
     return _ended(kept, EndCause.NOT_OPENED) if kept.state is State.APPROVED else Step(kept)
 
 
@@ -174,6 +179,8 @@ def _ended(kept: KeptSession, cause: EndCause, detail: str = "") -> Step:
     asked = kept.state is State.ASKED
     kept = replace(kept, state=State.ENDING, ended_by=cause, revoked=True, away=False)
     kept = _enforcing(replace(kept, wanted=None, why=None))
+    if cause in _NEVER_OPENED:
+        kept = replace(kept, awaited=0)
     reason = _ENDED[cause] + detail
     if kept.wanted is not None:
         reason = f"{reason}; {_WHAT[kept.wanted]}"

@@ -1722,6 +1722,14 @@ MUTANTS = (
     ),
     Mutant(
         21,
+        "who knows the id of a session attaches a login of another user in sshd",
+        _LIFE,
+        "if kept.address and login.user != kept.approver:",
+        "if False:",
+        _COVERED + "test_no_login_of_another_user_attaches_in_sshd",
+    ),
+    Mutant(
+        21,
         "a login session that ends while IAMPASS is asked is covered",
         "pam_iampass/session/keeper.py",
         "if active and candidate.holds(entry.kept)",

@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from pam_iampass import module
 from pam_iampass.audit.journal import Journal
@@ -23,15 +23,18 @@ from tests.support.setting import ME, Setting
 class Running:
     """An agent that serves on a socket in a folder."""
 
-    def __init__(self, world: Setting, agent: Agent, path: Path) -> None:
+    def __init__(
+        self, world: Setting, agent: Agent, path: Path, alive: Callable[[], bool] | None, every: float
+    ) -> None:
         self.world = world
         self.agent = agent
         self.path = path
         self.beats = 0
-        self._thread = threading.Thread(target=agent.run, args=(self._beat, 0.2))
+        self._thread = threading.Thread(target=agent.run, args=(alive or self._beat, every))
 
-    def _beat(self) -> None:
+    def _beat(self) -> bool:
         self.beats += 1
+        return True
 
     def start(self) -> None:
         self._thread.start()
@@ -61,8 +64,10 @@ def running(
     most_pending: int = 1000,
     allowed_uid: int | None = None,
     sessions: Attachments | None = None,
+    alive: Callable[[], bool] | None = None,
+    every: float = 0.2,
 ) -> Iterator[Running]:
-    """An agent for logins with the settings of `world`."""
+    """An agent for logins with the settings of `world`. `alive` and `every` are as for `Agent.run`."""
     path = world.folder / "pam.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -78,7 +83,7 @@ def running(
             most_pending=most_pending,
             allowed_uid=os.getuid() if allowed_uid is None else allowed_uid,
         )
-        found = Running(world, agent, path)
+        found = Running(world, agent, path, alive, every)
         found.start()
         try:
             yield found

@@ -128,7 +128,7 @@ class Keeping:
             allowed_uid=os.getuid(),
         )
         self.sessions.start(descriptors or {})
-        self._thread = threading.Thread(target=self.agent.run, args=(lambda: None, 0.2))
+        self._thread = threading.Thread(target=self.agent.run, args=(lambda: True, 0.2))
         self._thread.start()
 
     def _clock(self) -> float:

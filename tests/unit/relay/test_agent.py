@@ -219,6 +219,22 @@ def test_systemd_is_notified_that_the_agent_is_ready(
         assert systemd.recv(100, socket.MSG_DONTWAIT) == b"READY=1"
 
 
+def test_who_floods_the_socket_of_systemd_does_not_have_it_take_the_agent_for_dead(
+    world: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        flood = 0
+        while notify("."):
+            flood += 1
+        with running(world, alive=lambda: notify("WATCHDOG=1"), every=60.0) as agent:
+            assert agent.login().code == PamCode.SUCCESS
+            assert [systemd.recv(20) for _ in range(flood)] == [b"."] * flood
+            assert systemd.recv(20) == b"WATCHDOG=1"
+
+
 def test_without_systemd_nobody_is_notified(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    notify("READY=1")
+    assert notify("READY=1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -220,6 +221,22 @@ def test_no_login_through_another_service_attaches(agent: Keeping) -> None:
 
 
 SSHD = {"ssh_auth_info": "", "ssh_connection": "192.0.2.7 1 192.0.2.1 22", "rhost": "192.0.2.7"}
+
+
+def test_no_login_of_another_user_attaches_in_sshd(agent: Keeping) -> None:
+    told = agent.login(**SSHD)
+    assert told.kept is not None
+    other = agent.open(told.kept, **SSHD, user="daemon", audit_session="43")
+    assert agent.events() == []
+    # The other user knows the password, and runs su or sudo in their own login session.
+    uid = str(pwd.getpwnam("daemon").pw_uid)
+    assert agent.login(service="sudo", audit_session="43", uid=uid).code == PamCode.SUCCESS
+    assert agent.world.calls.count("start") == 2  # the phone is asked
+    login = agent.open(told.kept, **SSHD)
+    agent.wait_for_event("session_opened")
+    login.end()
+    agent.wait_until_forgotten(told.kept)
+    assert not other.over
 
 
 def test_a_further_connection_belongs_to_the_same_session(agent: Keeping) -> None:

@@ -222,6 +222,32 @@ def test_an_administrator_ends_a_login(agent: Keeping) -> None:
     assert agent.store.to_end() == []
 
 
+def test_a_login_that_opens_after_an_administrator_has_ended_its_session_is_ended(agent: Keeping) -> None:
+    told = agent.login()
+    assert told.kept is not None
+    agent.store.request_end(told.kept)
+    agent.wait_for_event("session_ended")
+    ended(agent)
+    login = agent.open(told.kept)
+    wait_until(lambda: login.over, "the login is not over")
+    assert agent.asked[0] == Request(Verb.END, told.kept, Reason.ADMINISTRATOR)
+    agent.wait_until_forgotten(told.kept)
+
+
+def test_a_session_that_was_ended_before_its_login_opened_is_kept_no_longer_than_the_login_may_take(
+    agent: Keeping,
+) -> None:
+    told = agent.login()
+    assert told.kept is not None
+    agent.store.request_end(told.kept)
+    agent.wait_for_event("session_ended")
+    ended(agent)
+    assert agent.kept(told.kept) is not None
+    agent.ahead = 121.0
+    agent.wait_until_forgotten(told.kept)
+    assert agent.asked == []
+
+
 def test_a_session_ends_when_it_was_kept_as_long_as_the_settings_allow(agent: Keeping) -> None:
     ident, login = agent.log_in()
     agent.ahead = 43201.0
