@@ -86,8 +86,8 @@ install: man completions ## Install from source, below DESTDIR if set
 	    $(DESTDIR)$(BASH_COMPLETIONS) $(DESTDIR)$(ZSH_COMPLETIONS) $(DESTDIR)$(FISH_COMPLETIONS)
 	cp -R pam_iampass $(DESTDIR)$(PACKAGES)/
 	find $(DESTDIR)$(PACKAGES)/pam_iampass -name __pycache__ -prune -exec rm -r {} +
-	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass
 	$(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass $(DESTDIR)$(PACKAGES)/pam_iampass
+	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass
 	for program in helper agent enforcer; do \
 	    sed 's|@PACKAGES@|$(PACKAGES)|' doors/$$program.in > $(DESTDIR)$(LIBEXEC)/$$program || exit 1; \
 	    chmod 644 $(DESTDIR)$(LIBEXEC)/$$program; done

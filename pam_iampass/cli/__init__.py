@@ -98,7 +98,7 @@ def group() -> None:
     The settings are in /etc/iampass/iampass.yaml, the users in /etc/iampass/users.yaml and /etc/iampass/users.d.
 
     When logins fail, read operations.md in /usr/share/doc/libpam-iampass (Debian) or /usr/share/doc/pam-iampass. In the
-    same folder are deploy.md, doctor.md (all findings), settings.md and client.md (the Python client).
+    same folder are deploy.md, sessions.md, doctor.md (all findings), settings.md and client.md (the Python client).
     """
 
 
@@ -113,6 +113,7 @@ def _not_installed(verb: str, error: ModuleNotFoundError) -> str:
 
 def main(arguments: list[str] | None = None, command: click.Command = group) -> None:
     """Run the command and exit with its status. An error is printed in a line or two, without a traceback."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for characters that the terminal cannot show
@@ -136,11 +137,27 @@ def main(arguments: list[str] | None = None, command: click.Command = group) -> 
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def _open_closed_streams() -> None:
+    """Open /dev/null in place of each standard stream that the caller has closed, which Python sets to None."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
 def _failed(error: OSError) -> int:
-    if error.errno == errno.EPIPE:  # the program that reads our output has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # discards what is still to be flushed
-    else:
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    name = error.filename or ("" if _flushed() else "standard output")
+    if error.errno != errno.EPIPE:  # the program that reads our output has ended
+        what = f"{name}: {error.strerror}" if name else str(error)
         hint = " (run it as root)" if isinstance(error, PermissionError) and os.geteuid() != 0 else ""
         click.echo(f"Error: {what}{hint}", err=True)
     return 1
+
+
+def _flushed() -> bool:
+    """Whether the output could be written. If not, the rest is discarded: it would fail again when Python exits."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return False
+    return True

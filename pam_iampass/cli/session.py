@@ -68,7 +68,7 @@ def list_(watch: bool, as_json: bool) -> None:
 def end(ctx: click.Context, who: str | None, everything: bool, as_json: bool) -> None:
     """End sessions at IAMPASS, and their login sessions as if they were ended on the phone (`session.when_closed`).
 
-    USER is who logged in or who approved it. ID is the id of a session, or its beginning.
+    USER is who logged in or who approved it. ID is the id of a session, or at least its first four digits.
 
     The exit status is 0, also if there was no session, or 1 if the agent did not end them in time.
     """

@@ -54,7 +54,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "state-full",
             "There is no room for the module's state in {path}",
             "In `/run/iampass` the module counts the requests to each phone: while it cannot, logins that need the"
-            " phone are denied, with a recovery code too. In `/var/lib/iampass` it marks recovery codes as used:"
+            " phone are denied, and only a recovery code helps. In `/var/lib/iampass` it marks recovery codes as used:"
             " while it cannot, they are not accepted.",
             "Make room there (df {path}), or remount it read-write; no restart is needed",
         ),
@@ -281,7 +281,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "IAMPASS does not know the tokens of {names}",
             "The application at IAMPASS has no user with this token: the token has a typing error, it is of another"
             " application, or the user was deleted there.",
-            "Compare the token with the one at IAMPASS, or make a new one: pam-iampass enroll USER",
+            "Compare the token with the one at IAMPASS, or add it there: pam-iampass enroll USER",
         ),
     ),
     "PAM stacks": (

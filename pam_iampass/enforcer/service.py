@@ -75,6 +75,7 @@ def listen(path: str) -> socket.socket:
     """Make the socket at `path`, for the agent's user alone. Raises PamIampassError and OSError."""
     if os.geteuid() != 0:
         raise StateError("pam-iampass-enforcer --socket must start as root", "it ends login sessions")
+    os.umask(0o022)  # the agent's user passes these folders, whatever root's umask is
     os.makedirs(paths.LOGINS, mode=0o755, exist_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     with trusted_folder(os.path.dirname(path), 0):

@@ -476,3 +476,14 @@ os.execvp("sleep", ["sleep", "1000"])
     stranger.kill()
     login.kill()
     assert "IAMPASS" not in stranger.shown
+
+
+def test_a_strict_umask_of_root_keeps_the_agent_out_of_no_folder() -> None:
+    alone = "mount -t tmpfs -o mode=0755 none /run && umask 077 && exec /usr/sbin/pam-iampass-enforcer --socket"
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", alone]
+    with subprocess.Popen(command) as process:
+        run = Path(f"/proc/{process.pid}/root/run/iampass")
+        wait_until((run / "enforcer.sock").exists, "the enforcer listens")
+        modes = [(run / name).stat().st_mode & 0o777 for name in (".", "logins")]
+        process.terminate()
+    assert modes == [0o755, 0o755]

@@ -57,6 +57,15 @@ def test_the_index_links_to_every_page() -> None:
     assert [name(page) for page in PAGES if page not in {*linked, index}] == []
 
 
+@pytest.mark.parametrize("package", ["debian/libpam-iampass.docs", "rpm/pam-iampass.spec"])
+def test_the_packages_have_every_page_for_administrators(package: str) -> None:
+    index = (DOCS / "README.md").read_text().partition("| for developers |")[0]
+    pages = [f"docs/{target}" for target, _ in LINK.findall(index) if "/" not in target]
+    assert "docs/operations.md" in pages
+    packaged = (ROOT / "packaging" / package).read_text().split()
+    assert [page for page in pages if page not in packaged] == []
+
+
 @pytest.mark.parametrize("page", DECISIONS, ids=name)
 def test_a_decision_is_a_short_page_with_its_status_and_date_as_in_the_index(page: Path) -> None:
     title, empty, status, *rest = page.read_text().splitlines()

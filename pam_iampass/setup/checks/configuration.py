@@ -82,7 +82,7 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
         yield fine(f"{what_for}: {asked.name} has a token, and is asked on the phone")
     elif phone.ignore:
         what = f"{what_for}: {asked.name} has no token and passes without the phone, as unlisted_users says"
-        yield warning(what, f"give {asked.name} a token: pam-iampass user add {asked.name} TOKEN")
+        yield warning(what, f"give {asked.name} a token: pam-iampass user add {asked.name}")
     else:
         remedy = f"give {asked.name} a token first (pam-iampass enroll {asked.name}), or exempt {asked.name}"
         if asked is not who:

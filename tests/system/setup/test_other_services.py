@@ -62,7 +62,9 @@ def test_login_asks_the_phone_until_it_is_undone(administrator: Administrator) -
 
 def test_settings_of_one_service_hold(administrator: Administrator) -> None:
     administrator.machine.change(services="{login: {unlisted_users: ignore}}")
-    assert "passes without the phone" in administrator.setup("login", who="bob")
+    told = administrator.setup("login", who="bob")
+    assert "passes without the phone" in told
+    assert "give bob a token: pam-iampass user add bob\n" in told
     assert tried("login", user="bob")[0]
 
 

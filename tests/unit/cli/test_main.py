@@ -190,6 +190,35 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert finished.returncode == 1
 
 
+def test_an_output_that_cannot_be_written_is_an_error_in_a_line() -> None:
+    with open("/dev/full", "w") as full:
+        finished = subprocess.run(
+            [*COMMAND, "check", "--config", "/nowhere"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert finished.stderr == "Error: standard output: No space left on device\n"
+    assert finished.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("closed", "shown"), [("<&-", ("out\n", "err\n")), (">&-", ("", "err\n")), ("2>&-", ("out\n", ""))]
+)
+def test_a_standard_stream_that_is_closed_is_no_error(closed: str, shown: tuple[str, str]) -> None:
+    program = (
+        "import sys\nimport click\nfrom pam_iampass.cli import main\nfrom pam_iampass.cli.output import line\n"
+        "def said():\n    sys.stdin.isatty()\n    line('out')\n    line('err', err=True)\n"
+        "main([], command=click.Command('x', callback=said))"
+    )
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", program]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (finished.stdout, finished.stderr) == shown
+    assert finished.returncode == 0
+
+
 def arguments(command: click.Command) -> list[click.Argument]:
     """The arguments of a verb, and of the verbs below it."""
     found = [parameter for parameter in command.params if isinstance(parameter, click.Argument)]
