@@ -9,7 +9,6 @@ from tests.support.setuid.people import AS_ROOT, SHOW_WHO, Process, enter_passwo
 from tests.support.setuid.side_by_side import side_by_side
 from tests.support.setuid.stage import Guest, Phone
 from tests.support.terminal import Terminal
-from tests.support.world import PATIENCE
 
 
 @side_by_side
@@ -37,36 +36,11 @@ def test_a_login_shell_asks_as_well(guest: Guest) -> None:
 
 
 @side_by_side
-def test_a_denial_runs_nothing_and_is_one_push(guest: Guest) -> None:
-    guest.set_phone(Phone.DENIES)
-    seen = guest.play("su")
-    assert (seen.status, seen.got_in) == (1, False)
-    assert "Denied on your phone." in seen.shown
-    assert guest.starts() == 1
-    assert guest.record().startswith("outcome=denied result=denied ")
-    guest.ended()
-
-
-@side_by_side
 def test_a_denied_login_shell_is_one_push(guest: Guest) -> None:
     guest.set_phone(Phone.DENIES)
     seen = guest.play("su", "-l", guest.twin, "-c", SHOW_WHO)
     assert (seen.status, seen.got_in) == (1, False)
     assert guest.starts() == 1
-
-
-@side_by_side
-def test_the_person_reads_once_that_the_phone_is_checking_who_they_are(guest: Guest) -> None:
-    su = enter_password(guest.start("su"))
-    request = guest.stage.sandbox.identify(guest.request("su"))
-    su.expect_exact("Your phone is checking that it is you.")
-    polls = request.polls + 4
-    guest.stage.sandbox.wait_for_session(
-        lambda each: each.number == request.number and each.polls >= polls, PATIENCE
-    )
-    guest.stage.sandbox.approve(request)
-    assert su.finish() == 0
-    assert su.shown.count("checking") == 1
 
 
 @side_by_side
@@ -76,15 +50,6 @@ def test_a_wrong_password_rings_no_phone(guest: Guest) -> None:
     assert su.finish() == 1
     assert guest.starts() == 0
     assert guest.records(expected=0) == []
-
-
-@side_by_side
-def test_the_person_reads_of_the_request_before_it_is_answered(guest: Guest) -> None:
-    su = enter_password(guest.start("su"))
-    su.expect_exact(approve_within(PLENTY))
-    guest.stage.sandbox.approve(guest.request("su"))
-    su.expect_exact(AS_ROOT)
-    assert su.finish() == 0
 
 
 @side_by_side

@@ -6,7 +6,6 @@ from tests.support.deadline import PLENTY, approve_within
 from tests.support.setuid.people import AS_ROOT, SHOW_WHO, enter_password
 from tests.support.setuid.side_by_side import side_by_side
 from tests.support.setuid.stage import Guest, Phone
-from tests.support.world import PATIENCE
 
 
 @side_by_side
@@ -28,31 +27,6 @@ def test_an_approval_runs_the_command(guest: Guest) -> None:
 
 
 @side_by_side
-def test_a_denial_runs_nothing_and_is_one_push(guest: Guest) -> None:
-    guest.set_phone(Phone.DENIES)
-    seen = guest.play("sudo")
-    assert (seen.status, seen.got_in) == (1, False)
-    assert "Denied on your phone." in seen.shown
-    assert guest.starts() == 1
-    assert guest.record().startswith("outcome=denied result=denied ")
-    guest.ended()
-
-
-@side_by_side
-def test_the_person_reads_once_that_the_phone_is_checking_who_they_are(guest: Guest) -> None:
-    sudo = enter_password(guest.start("sudo"))
-    request = guest.stage.sandbox.identify(guest.request("sudo"))
-    sudo.expect_exact("Your phone is checking that it is you.")
-    polls = request.polls + 4
-    guest.stage.sandbox.wait_for_session(
-        lambda each: each.number == request.number and each.polls >= polls, PATIENCE
-    )
-    guest.stage.sandbox.approve(request)
-    assert sudo.finish() == 0
-    assert sudo.shown.count("checking") == 1
-
-
-@side_by_side
 def test_a_wrong_password_rings_no_phone(guest: Guest) -> None:
     guest.set_phone(Phone.APPROVES)
     sudo = enter_password(guest.start("sudo"), "wrong")
@@ -60,15 +34,6 @@ def test_a_wrong_password_rings_no_phone(guest: Guest) -> None:
     sudo.kill()
     assert guest.starts() == 0
     assert guest.records(expected=0) == []
-
-
-@side_by_side
-def test_the_person_reads_of_the_request_before_it_is_answered(guest: Guest) -> None:
-    sudo = enter_password(guest.start("sudo"))
-    sudo.expect_exact(approve_within(PLENTY))
-    guest.stage.sandbox.approve(guest.request("sudo"))
-    sudo.expect_exact(AS_ROOT)
-    assert sudo.finish() == 0
 
 
 @side_by_side

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,14 +29,21 @@ def _rpm(folder: Path) -> list[str]:
     return ["sh", str(preun), "0"]
 
 
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("/etc/pam.d/mine", "auth required pam_iampass.so\nauth required pam_permit.so\n"),
+        ("/etc/ssh/sshd_config.d/mine.conf", "PAMServiceName iampass-sshd\n"),
+        ("/etc/sudoers.d/mine", "Defaults:bob pam_service=iampass-sudo\n"),
+    ],
+)
 @pytest.mark.parametrize("script", [_deb, _rpm])
 def test_a_refused_removal_leaves_the_second_factor_on(
-    administrator: Administrator, tmp_path: Path, script: object
+    administrator: Administrator, tmp_path: Path, script: Callable[[Path], list[str]], path: str, line: str
 ) -> None:
-    assert callable(script)
     administrator.setup("sudo", "su")
-    own = Path("/etc/pam.d/mine")
-    own.write_text("auth required pam_iampass.so\nauth required pam_permit.so\n")
+    own = Path(path)
+    own.write_text(line)
     before = everything()
     remove = script(tmp_path)
     # pam-auth-update rewrites the common files; on a machine where they were written by hand it would ask.
@@ -44,7 +52,7 @@ def test_a_refused_removal_leaves_the_second_factor_on(
     try:
         refused = subprocess.run(remove, capture_output=True, text=True, env=environment, check=False)
         assert refused.returncode == 1, refused
-        assert "/etc/pam.d/mine" in refused.stderr
+        assert path in refused.stderr
         assert "/etc/pam.d/su" not in refused.stderr
         assert everything() == before
     finally:
