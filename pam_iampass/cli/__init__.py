@@ -145,19 +145,10 @@ def _open_closed_streams() -> None:
 
 
 def _failed(error: OSError) -> int:
-    name = error.filename or ("" if _flushed() else "standard output")
-    if error.errno != errno.EPIPE:  # the program that reads our output has ended
-        what = f"{name}: {error.strerror}" if name else str(error)
+    if error.errno == errno.EPIPE:  # the program that reads our output has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # discards what is still to be flushed
+    else:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         hint = " (run it as root)" if isinstance(error, PermissionError) and os.geteuid() != 0 else ""
         click.echo(f"Error: {what}{hint}", err=True)
     return 1
-
-
-def _flushed() -> bool:
-    """Whether the output could be written. If not, the rest is discarded: it would fail again when Python exits."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return False
-    return True

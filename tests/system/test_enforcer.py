@@ -479,7 +479,9 @@ os.execvp("sleep", ["sleep", "1000"])
 
 
 def test_a_strict_umask_of_root_keeps_the_agent_out_of_no_folder() -> None:
-    alone = "mount -t tmpfs -o mode=0755 none /run && umask 077 && exec /usr/sbin/pam-iampass-enforcer --socket"
+    alone = (
+        "mount -t tmpfs -o mode=0755 none /run && umask 077 && exec /usr/sbin/pam-iampass-enforcer --socket"
+    )
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", alone]
     with subprocess.Popen(command) as process:
         run = Path(f"/proc/{process.pid}/root/run/iampass")

@@ -190,20 +190,6 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert finished.returncode == 1
 
 
-def test_an_output_that_cannot_be_written_is_an_error_in_a_line() -> None:
-    with open("/dev/full", "w") as full:
-        finished = subprocess.run(
-            [*COMMAND, "check", "--config", "/nowhere"],
-            cwd=ROOT,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert finished.stderr == "Error: standard output: No space left on device\n"
-    assert finished.returncode == 1
-
-
 @pytest.mark.parametrize(
     ("closed", "shown"), [("<&-", ("out\n", "err\n")), (">&-", ("", "err\n")), ("2>&-", ("out\n", ""))]
 )
