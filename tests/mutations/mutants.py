@@ -1280,7 +1280,7 @@ MUTANTS = (
         "packaging/debian/libpam-iampass.prerm",
         '    refuse_if "$(foreign)"\n',
         "",
-        "tests/system/setup/test_removal.py::test_a_refused_removal_leaves_the_second_factor_on[_deb]",
+        "tests/system/setup/test_removal.py::test_a_refused_removal_leaves_the_second_factor_on[_deb-a PAM file]",
     ),
     Mutant(
         19,

@@ -36,6 +36,7 @@ def _rpm(folder: Path) -> list[str]:
         ("/etc/ssh/sshd_config.d/mine.conf", "PAMServiceName iampass-sshd\n"),
         ("/etc/sudoers.d/mine", "Defaults:bob pam_service=iampass-sudo\n"),
     ],
+    ids=["a PAM file", "sshd", "sudoers"],
 )
 @pytest.mark.parametrize("script", [_deb, _rpm])
 def test_a_refused_removal_leaves_the_second_factor_on(
