@@ -141,7 +141,7 @@ def _open_closed_streams() -> None:
     """Open /dev/null in place of each standard stream that the caller has closed, which Python sets to None."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - until the process ends
 
 
 def _failed(error: OSError) -> int:

@@ -72,7 +72,7 @@ class UserTable:
     def _own_file(self, name: str) -> Entry | None:
         """The entry in the user's own file, or None without such a file."""
         own_name = file_name(name)
-        if len(own_name) > LONGEST or _is_missing(self._folder):
+        if len(own_name) > LONGEST or trusted_file.is_missing(self._folder):  # as on most machines
             return None
         path = self._folder / own_name
         try:
@@ -114,17 +114,6 @@ class TableFile:
         """Raises ConfigurationError if the file has problems."""
         if self.problems:
             raise ConfigurationError(self.problems)
-
-
-def _is_missing(folder: Path) -> bool:
-    """Whether there is no such folder, as on most machines. One that cannot be examined is not missing."""
-    try:
-        os.lstat(folder)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        pass  # explained when it is opened
-    return False
 
 
 def is_absent(error: UntrustedFile, folder: Path) -> bool:

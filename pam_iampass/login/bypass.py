@@ -6,7 +6,6 @@ make one. A file that is corrupt or that others can write grants nothing, and th
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
@@ -118,12 +117,8 @@ class Bypasses:
     def read(self, survives_reboot: bool) -> list[Bypass]:
         """What is in one of the files. Raises UntrustedFile and StateError."""
         path = self.files[survives_reboot]
-        try:
-            os.lstat(path)
-        except FileNotFoundError:  # as at nearly every login
+        if trusted_file.is_missing(path):  # as at nearly every login
             return []
-        except OSError:
-            pass  # explained below
         try:
             return _decoded(trusted_file.read(path, owner=self.owner), survives_reboot)
         except MissingFile:

@@ -88,6 +88,17 @@ def _version_in(folder: int, path: str) -> tuple[int, ...]:
     return (status.st_ctime_ns, status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev)
 
 
+def is_missing(path: PathLike) -> bool:
+    """Whether nothing is at `path`. What cannot be examined is not missing: opening it explains why."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def _absolute(path: PathLike) -> str:
     text = os.fspath(path)
     if not text.startswith("/"):

@@ -51,7 +51,7 @@ def open_trusted_folder(path: str, owner: int, *, sticky: bool = False) -> int:
     walk = _Walk({0, owner}, sticky)
     try:
         walk.to(path)
-    except BaseException as error:
+    except BaseException as error:  # whatever it is, no descriptor stays open
         if walk.descriptor >= 0:
             os.close(walk.descriptor)
         if isinstance(error, (OSError, ValueError)):
