@@ -51,6 +51,16 @@ class KeptSessions:
         """The number of kept sessions."""
         return len(self._registry.entries)
 
+    def all(self) -> list[KeptSession]:
+        """All kept sessions, the oldest first."""
+        with self._registry.lock:
+            found = [entry.kept for entry in self._registry.entries.values()]
+        return sorted(found, key=lambda kept: kept.began)
+
+    def change(self, ident: str, event: Callable[[KeptSession], life.Step]) -> KeptSession | None:
+        """Carry out an event (`life`); returns the session as it is then, None if it is unknown."""
+        return self._registry.change(ident, event)
+
     # The login that begins a session
 
     def begin(self, kept: KeptSession) -> None:
