@@ -49,19 +49,26 @@ class Severity(enum.Enum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong in one file."""
+    """One thing that is wrong, or worth knowing: where, and what to do."""
 
-    file: Path
+    file: Path | None
+    """None for a problem of no file, or one whose `evidence` says where it is."""
     line: int | None
     """Counted from 1; None for a problem of the whole file or of a missing key."""
     key: str
-    """The setting as a dotted path, or the user's name; empty for a problem of the whole file."""
+    """The setting as a dotted path, the user's name, or another subject such as sshd; empty for the whole file."""
     what: str
     remedy: str
     severity: Severity = Severity.ERROR
+    kind: str = ""
+    """Its id in `docs/doctor.md`; empty for what `check` finds in the configuration."""
+    evidence: str = ""
+    """What shows it."""
+    forcible: bool = False
+    """Whether `setup --force` goes on nevertheless: the machine works, but the administrator may be locked out."""
 
     def __str__(self) -> str:
-        place = str(self.file) if self.line is None else f"{self.file}:{self.line}"
+        place = str(self.file or "") if self.line is None else f"{self.file}:{self.line}"
         word = "warning" if self.severity is Severity.WARNING else ""
         return _line(": ".join(part for part in (place, self.key, word, self.what) if part))
 

@@ -7,6 +7,8 @@ character that does not print is shown as an escape.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._@%+:-/$")
 
 
@@ -39,6 +41,14 @@ def quoted(text: str | None) -> str:
     if text and text != "-" and len(text) <= 300 and _PLAIN.issuperset(text):
         return text
     return '"' + clean(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def names(all_names: Iterable[str], limit: int = 5) -> str:
+    """Return the first few names, cleaned, and how many more there are."""
+    found = list(all_names)
+    first = [clean(name, 64) for name in found[:limit]]
+    more = len(found) - len(first)
+    return ", ".join([*first, f"and {more:,} more"] if more else first)
 
 
 def _escape(character: str) -> str:

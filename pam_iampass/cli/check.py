@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -70,7 +69,14 @@ def _as_object(report: ConfigReport) -> dict[str, object]:
         "users": report.users,
         "denied": report.denied or None,
         "problems": [
-            {**asdict(problem), "file": str(problem.file), "severity": problem.severity.value}
+            {
+                "file": str(problem.file),
+                "line": problem.line,
+                "key": problem.key,
+                "what": problem.what,
+                "remedy": problem.remedy,
+                "severity": problem.severity.value,
+            }
             for problem in report.problems
         ],
     }

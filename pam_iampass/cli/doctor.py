@@ -77,16 +77,16 @@ def command(
 
 def _show(report: DoctorReport, errors: int, warnings: int) -> None:
     for found in report.findings:
-        if found.kind.id not in WAY_IN_KINDS:
+        if found.kind not in WAY_IN_KINDS:
             severity = found.severity.value
-            title = (f"{found.subject}: {found.title}", "bold")
-            head: list[Part] = [(severity, STYLES[severity]), ": ", title, (f" [{found.kind.id}]", "dim")]
+            title = (f"{found.key}: {found.what}", "bold")
+            head: list[Part] = [(severity, STYLES[severity]), ": ", title, (f" [{found.kind}]", "dim")]
             finding(head, found.evidence, f"do: {found.remedy}")
-    ways_in = [found for found in report.findings if found.kind.id in WAY_IN_KINDS]
+    ways_in = [found for found in report.findings if found.kind in WAY_IN_KINDS]
     if ways_in:
         line((f"{WAYS_IN}:", "bold"))
     for found in ways_in:
-        line(f"    {found.title}. {found.remedy}.", (f" [{found.kind.id}]", "dim"))
+        line(f"    {found.what}. {found.remedy}.", (f" [{found.kind}]", "dim"))
     if report.checked:
         line((f"Checked: {', '.join(report.checked)}.", "dim"))
     for missing in report.not_checked:
@@ -106,9 +106,12 @@ def _as_object(report: DoctorReport, errors: int, warnings: int) -> dict[str, An
         "warnings": warnings,
         "findings": [
             {
-                "id": found.kind.id,
+                "id": found.kind,
                 "severity": found.severity.value,
-                **{key: getattr(found, key) for key in ("subject", "title", "evidence", "remedy")},
+                "subject": found.key,
+                "title": found.what,
+                "evidence": found.evidence,
+                "remedy": found.remedy,
             }
             for found in report.findings
         ],

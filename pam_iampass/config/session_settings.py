@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pam_iampass.config.value_types import Enforcement
+from pam_iampass.errors import Problem, Severity
 
 Values = Mapping[str, Any]
 
@@ -36,17 +38,6 @@ class SessionSettings:
     covers: CoverSettings = field(default_factory=CoverSettings)
 
 
-@dataclass(frozen=True)
-class SessionProblem:
-    """Keys that contradict each other."""
-
-    key: str
-    """The dotted key in the file that is to be changed."""
-    what: str
-    remedy: str
-    warning: bool = False
-
-
 def merged(general: Values, own: Values) -> Values:
     """The values of a service: its own, and the general ones of the keys that it does not set."""
     covers = {**general["covers"], **(own.get("covers") or {})}
@@ -61,33 +52,28 @@ def read(values: Values) -> SessionSettings:
 
 
 def problems(
-    general: Values, services: Mapping[str, Values], written: Container[str]
-) -> Iterator[SessionProblem]:
-    """What contradicts itself, in the general values and in those of each service.
+    file: Path, general: Values, services: Mapping[str, Values], written: Mapping[str, int]
+) -> Iterator[Problem]:
+    """What contradicts itself in `file`, in the general values and in those of each service.
 
-    `written` has the dotted keys that are in the file. A value that is None is invalid, and was reported.
+    `written` has the dotted keys that are in the file, and their lines. A value that is None is invalid, and was
+    reported.
     """
-    yield from _too_long("session", general, written)
-    every = {name: merged(general, own) for name, own in services.items()}
-    for name, values in every.items():
-        yield from _too_long(f"services.{name}.session", values, written)
-    effective = (general, *every.values())
-    if not any(each["keep"] for each in effective):
-        if any(each["covers"]["services"] for each in effective):
-            yield _without_keep("session.covers.services")
-        if any(each["covers_connections"] for each in effective):
-            yield _without_keep("session.covers_connections")
-
-
-def _too_long(section: str, values: Values, written: Container[str]) -> Iterator[SessionProblem]:
-    """A cover that outlasts its session, if the section itself sets one of the two durations."""
-    within, longest = values["covers"]["for"], values["longest"]
-    key = next((key for key in (f"{section}.covers.for", f"{section}.longest") if key in written), None)
-    if key is not None and within is not None and longest is not None and within > longest:
-        what = f"covers.for ({within:g}s) is longer than session.longest ({longest:g}s)"
-        yield SessionProblem(key, what, f"write covers: {{for: {longest:g}s}} or less")
-
-
-def _without_keep(key: str) -> SessionProblem:
-    what = "has no effect, because no service has session.keep"
-    return SessionProblem(key, what, "write keep: true in session", warning=True)
+    sections = {"session": general}
+    sections.update((f"services.{name}.session", merged(general, own)) for name, own in services.items())
+    for section, values in sections.items():
+        within, longest = values["covers"]["for"], values["longest"]
+        # A section that sets neither of the two is not at fault.
+        key = next((key for key in (f"{section}.covers.for", f"{section}.longest") if key in written), None)
+        if key is not None and within is not None and longest is not None and within > longest:
+            what = f"covers.for ({within:g}s) is longer than session.longest ({longest:g}s)"
+            yield Problem(file, written[key], key, what, f"write covers: {{for: {longest:g}s}} or less")
+    if any(values["keep"] for values in sections.values()):
+        return
+    covering = {
+        "session.covers.services": any(values["covers"]["services"] for values in sections.values()),
+        "session.covers_connections": any(values["covers_connections"] for values in sections.values()),
+    }
+    for key in (key for key, used in covering.items() if used):
+        what, remedy = "has no effect, because no service has session.keep", "write keep: true in session"
+        yield Problem(file, written.get(key), key, what, remedy, Severity.WARNING)

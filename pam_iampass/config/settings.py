@@ -16,7 +16,7 @@ from pam_iampass.config.schema_keys import Key, KeyOrSection, Section
 from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.config.value_types import service_name
 from pam_iampass.config.yaml_document import Node, ScalarNode, parse
-from pam_iampass.errors import ConfigurationError, Problem, Severity, UntrustedFile, shown
+from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile, shown
 from pam_iampass.system import paths, trusted_file
 
 if TYPE_CHECKING:
@@ -277,9 +277,7 @@ class _SettingsReader(NodeReader):
 
     def _check_sessions(self, general: dict[str, Any], services: dict[str, dict[str, Any]]) -> None:
         own = {name: values["session"] for name, values in services.items() if "session" in values}
-        for found in session_settings.problems(general, own, self.key_lines):
-            severity = Severity.WARNING if found.warning else Severity.ERROR
-            self.problem(self.key_lines.get(found.key), found.key, found.what, found.remedy, severity)
+        self.problems += session_settings.problems(self.file, general, own, self.key_lines)
 
     def _not_set(self, line: int | None, key: Key) -> None:
         self.problem(line, key.name, f"{key.name} is not set", f"write {key.name}: {key.type.example}")

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
-from pam_iampass.doctor.finding import Finding
 from pam_iampass.doctor.simulated_stack import SimulatedStack
+from pam_iampass.errors import Problem
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.controls import CODES, Action
 from pam_iampass.pam.modules import Role, demands_key, fixed_answer, is_ours, role, stem
@@ -28,7 +28,7 @@ Results = Mapping[str, int]
 class AccountCheck(SimulatedStack):
     """Simulates one `account` stack that names us."""
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Problem]:
         """Everything that is wrong."""
         runs = [(results, self._run(results, PamCode.SUCCESS)) for results in self._results]
         passing = [(results, run) for results, run in runs if run.result in _PASSES]
@@ -48,7 +48,7 @@ class AccountCheck(SimulatedStack):
             yield self._finding("account-ignored-fails")
         yield from self._in_vain(run for _results, run in runs if _asks(run) and run.result not in _PASSES)
 
-    def _denied(self, asking: Sequence[Results]) -> Iterator[Finding]:
+    def _denied(self, asking: Sequence[Results]) -> Iterator[Problem]:
         for code in PamCode:
             if code in (*_PASSES, PamCode.IGNORE, PamCode.INCOMPLETE):
                 continue
@@ -56,7 +56,7 @@ class AccountCheck(SimulatedStack):
                 yield self._finding("account-denial-passes", f"although we return {CODES[code]}")
                 return
 
-    def _in_vain(self, runs: Iterator[Simulation]) -> Iterator[Finding]:
+    def _in_vain(self, runs: Iterator[Simulation]) -> Iterator[Problem]:
         for run in runs:
             for handler, code in zip(run.asked, run.answered.values()):
                 if code in _REFUSALS and _refuses(handler, code):

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.finding import Finding
-from pam_iampass.errors import UntrustedFile
+from pam_iampass.errors import Problem, UntrustedFile
 from pam_iampass.relay.protocol import Frame, FrameType
 from pam_iampass.system import paths
 from pam_iampass.system.programs import CommandUnavailable, run
@@ -33,7 +32,7 @@ class AgentCheck:
     helper: tuple[Path, ...] = (Path("/usr/bin/python3"), Path(paths.PROGRAMS, "helper"))
     systemd: Path = Path("/run/systemd/system")
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Problem]:
         """Everything that is wrong."""
         yield from self._units()
         for path in self.helper:
@@ -50,7 +49,7 @@ class AgentCheck:
         elif os.geteuid() == 0:
             yield from self._connection()
 
-    def _not_running(self, kind: str, evidence: str) -> Finding:
+    def _not_running(self, kind: str, evidence: str) -> Problem:
         if self.needed_by:
             return finding("agent-needed", "agent", evidence, services=", ".join(self.needed_by))
         return finding(kind, "agent", evidence)
@@ -68,7 +67,7 @@ class AgentCheck:
         except UntrustedFile as error:
             return f"is in a folder that other users can change: {error}"
 
-    def _connection(self) -> Iterator[Finding]:
+    def _connection(self) -> Iterator[Problem]:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_TIMEOUT)
             try:
@@ -86,7 +85,7 @@ class AgentCheck:
             except OSError as error:
                 yield finding("agent-silent", "agent", f"{self.socket_path}: {error.strerror or error}")
 
-    def _units(self) -> Iterator[Finding]:
+    def _units(self) -> Iterator[Problem]:
         """Whether systemd, if it runs, has the socket unit enabled and active."""
         if not self.systemd.is_dir():
             return

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.finding import Finding
-from pam_iampass.errors import PamIampassError, UnreadableFile
+from pam_iampass.errors import PamIampassError, Problem, UnreadableFile
 from pam_iampass.login.bypass import Bypasses
 
 
-def findings(bypasses: Bypasses | None = None, named: str | None = None) -> Iterator[Finding]:
+def findings(bypasses: Bypasses | None = None, named: str | None = None) -> Iterator[Problem]:
     """All bypasses, or those of the user `named`."""
     try:
         active = (bypasses or Bypasses()).active()

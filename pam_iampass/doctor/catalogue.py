@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
-from pam_iampass.doctor.finding import Finding, FindingKind
-from pam_iampass.errors import Severity
+from pam_iampass.errors import Problem, Severity
+from pam_iampass.system.trusted_folder import shell_word
+from pam_iampass.text import clean
+
+
+@dataclass(frozen=True)
+class FindingKind:
+    """A kind of finding: `docs/doctor.md` lists them all."""
+
+    id: str
+    title: str
+    """What is wrong, in a line; words in braces are filled in."""
+    meaning: str
+    """The explanation for the page."""
+    remedy: str
+    """What to do, in a line; words in braces are filled in."""
+    severity: Severity
+
 
 _error = partial(FindingKind, severity=Severity.ERROR)
 _warning = partial(FindingKind, severity=Severity.WARNING)
@@ -789,6 +806,19 @@ KINDS = {kind.id: kind for kinds in SECTIONS.values() for kind in kinds}
 
 def finding(
     kind_id: str, subject: str, evidence: str, severity: Severity | None = None, **words: object
-) -> Finding:
-    """A finding of a kind. `words` fill in its title and its remedy."""
-    return Finding.of(KINDS[kind_id], subject, evidence, severity, **words)
+) -> Problem:
+    """A finding of a kind. `words` fill in its title and its remedy; everything is cleaned."""
+    kind = KINDS[kind_id]
+    filled = {name: str(word) for name, word in words.items()}
+    # A remedy is pasted into a root shell, and names of a directory may contain anything.
+    pasted = {**filled, "name": shell_word(clean(filled.get("name", "")))}
+    return Problem(
+        None,
+        None,
+        clean(subject),
+        clean(kind.title.format(**filled), 2000),
+        clean(kind.remedy.format(**pasted), 2000),
+        severity or kind.severity,
+        kind.id,
+        clean(evidence, 2000),
+    )

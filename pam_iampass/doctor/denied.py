@@ -35,14 +35,14 @@ def _users(errors: Sequence[Problem]) -> Iterator[str]:
     """The users who are denied, where the settings can be used: exempt users are not."""
     single: dict[str, None] = {}
     for problem in errors:
-        section = problem.key.rpartition(".")[0]
+        section, file = problem.key.rpartition(".")[0], problem.file or Path()
         if problem.key == enrollment_advice.KEY:
-            yield f"users without a phone are denied by {problem.file}:{problem.line}"
+            yield f"users without a phone are denied by {file}:{problem.line}"
         elif section.rpartition(".")[2] == "asked":
             yield f"users whom {section} does not list are denied"
-        elif problem.file.parent.name == USERS_FOLDER:
-            single[clean(user_of(problem.file.name) or problem.file.name, 40)] = None
-        elif problem.file.name == USERS_FOLDER:
+        elif file.parent.name == USERS_FOLDER:
+            single[clean(user_of(file.name) or file.name, 40)] = None
+        elif file.name == USERS_FOLDER:
             yield "users who are not exempt are denied"
         else:
             yield f"users who are not exempt and have no file in {USERS_FOLDER} are denied"

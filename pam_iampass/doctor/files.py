@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.finding import Finding
 from pam_iampass.errors import MissingFile, Problem, Severity, UnreadableFile, UntrustedFile
 from pam_iampass.system import paths
 from pam_iampass.system.programs import CommandUnavailable, run
@@ -27,7 +26,7 @@ _PACKAGES = re.compile(r'^sys\.path\.append\("([^"\n]+)"\)$', re.M)
 _IMPORTS = "import pam_iampass.login.verification, pam_iampass.relay.helper, requests, yaml"
 
 
-def configuration(problems: Iterable[Problem]) -> Iterator[Finding]:
+def configuration(problems: Iterable[Problem]) -> Iterator[Problem]:
     """The problems that `pam-iampass check` reports."""
     for problem in problems:
         kind = "configuration-error" if problem.severity is Severity.ERROR else "configuration-warning"
@@ -37,7 +36,7 @@ def configuration(problems: Iterable[Problem]) -> Iterator[Finding]:
         yield finding(kind, "configuration", place, what=what, remedy=problem.remedy)
 
 
-def account(user: str = SERVICE_USER) -> Iterator[Finding]:
+def account(user: str = SERVICE_USER) -> Iterator[Problem]:
     """Whether the module's user exists."""
     try:
         pwd.getpwnam(user)
@@ -45,7 +44,7 @@ def account(user: str = SERVICE_USER) -> Iterator[Finding]:
         yield finding("account-missing", "files", f"getent passwd {user} finds nothing")
 
 
-def writable(files: Iterable[Path]) -> Iterator[Finding]:
+def writable(files: Iterable[Path]) -> Iterator[Problem]:
     """Those of the files that users other than root can change, or replace in a folder above."""
     for file in dict.fromkeys(files):
         try:
@@ -64,7 +63,7 @@ def writable(files: Iterable[Path]) -> Iterator[Finding]:
             yield finding("file-writable", "files", evidence, path=file, remedy=remedy)
 
 
-def packages(programs: Iterable[Path] = PROGRAMS) -> Iterator[Finding]:
+def packages(programs: Iterable[Path] = PROGRAMS) -> Iterator[Problem]:
     """Whether the Python of a login finds the module and the packages that it needs."""
     for program in programs:
         try:
@@ -85,7 +84,7 @@ def packages(programs: Iterable[Path] = PROGRAMS) -> Iterator[Finding]:
         return
 
 
-def space(folders: Iterable[Path] = STATE) -> Iterator[Finding]:
+def space(folders: Iterable[Path] = STATE) -> Iterator[Problem]:
     """Whether the module can write its state."""
     for folder in folders:
         try:
@@ -104,7 +103,7 @@ def space(folders: Iterable[Path] = STATE) -> Iterator[Finding]:
         yield finding("state-full", "files", f"the file system {what}", path=folder)
 
 
-def state_folders(folders: Iterable[Path] = STATE, user: str = SERVICE_USER) -> Iterator[Finding]:
+def state_folders(folders: Iterable[Path] = STATE, user: str = SERVICE_USER) -> Iterator[Problem]:
     """Whether the state folders exist and belong to the module's user alone."""
     try:
         owner = pwd.getpwnam(user).pw_uid

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from pam_iampass.doctor import bypasses, files, session_check, sshd_exempt, stat
 from pam_iampass.doctor.agent import AgentCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
-from pam_iampass.doctor.finding import Finding, merged
 from pam_iampass.doctor.selinux import SelinuxCheck
 from pam_iampass.doctor.service import ServiceCheck
 from pam_iampass.doctor.sshd import SshdCheck, rejected_finding
@@ -26,7 +25,7 @@ from pam_iampass.doctor.sudo import SudoCheck, SudoersRejected, checked_sudoers
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.doctor.users import LockoutCheck, UsersCheck
 from pam_iampass.doctor.ways_in import WaysInCheck
-from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, StateError
+from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, Problem, Severity, StateError
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.stack import PamFiles, PamService
 from pam_iampass.system import sshd, sudoers
@@ -56,7 +55,7 @@ class Options:
 class DoctorReport:
     """The findings, the worst first, and what could not be checked."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Problem, ...]
     not_checked: tuple[str, ...]
     checked: tuple[str, ...]
 
@@ -72,9 +71,9 @@ class Doctor:
 
     def report(self) -> DoctorReport:
         """Check everything. Raises nothing that the machine can cause."""
-        found: list[Finding] = []
+        found: list[Problem] = []
         checked: list[str] = []
-        steps: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+        steps: list[tuple[str, Callable[[], Iterable[Problem]]]] = [
             ("space", files.space),
             ("configuration", self._configuration),
             ("files", self._files),
@@ -201,14 +200,14 @@ class Doctor:
 
     # The subjects
 
-    def _configuration(self) -> Iterator[Finding]:
+    def _configuration(self) -> Iterator[Problem]:
         problems = check_config(self.options.config).problems
         unread = [str(problem) for problem in problems if problem.remedy == RUN_AS_ROOT]
         self.not_checked += [what for what in unread if NOT_ROOT not in what]
         told_below = (RUN_AS_ROOT, sshd_exempt.SET_UP)
         yield from files.configuration(problem for problem in problems if problem.remedy not in told_below)
 
-    def _files(self) -> Iterator[Finding]:
+    def _files(self) -> Iterator[Problem]:
         yield from files.account()
         yield from files.packages()
         yield from files.state_folders()
@@ -221,13 +220,13 @@ class Doctor:
         ]
         yield from files.writable(path for path in (*files.PROGRAMS, *modules, *pam) if path.exists())
 
-    def _agent(self) -> Iterator[Finding]:
+    def _agent(self) -> Iterator[Problem]:
         needed_by = self.stacks.set_uid & self.stacks.with_us.keys()
         yield from AgentCheck(tuple(sorted(needed_by))).findings()
         sshd_asks = self.sshd_service is not None and self.stacks.asks(self.sshd_service, in_sshd=True)
         yield from SelinuxCheck(sshd_asks, self.stacks.asks("login")).findings()
 
-    def _users(self) -> Iterator[Finding]:
+    def _users(self) -> Iterator[Problem]:
         yield from bypasses.findings(named=self.named)
         check = self._users_check()
         if check is None:
@@ -239,7 +238,7 @@ class Doctor:
             evidence = f"pam-iampass throttle show {self.named}"
             yield finding("user-rests", "users", evidence, names=self.named, seconds=f"{wait:.0f}")
 
-    def _service(self) -> Iterator[Finding]:
+    def _service(self) -> Iterator[Problem]:
         if self.options.offline:
             self.not_checked.append("the service: --offline")
             return
@@ -258,7 +257,7 @@ class Doctor:
         if check.unasked:
             self.not_checked.append(f"phones of {len(check.unasked)} users: there was no time, or no answer")
 
-    def _stacks(self) -> Iterator[Finding]:
+    def _stacks(self) -> Iterator[Problem]:
         yield from self.stacks.findings(self.sshd_service)
         if self.settings is not None:
             in_account = {self.sshd_service} & set(self.stacks.with_us_in_account)
@@ -266,7 +265,7 @@ class Doctor:
             yield from session_check.findings(self.stacks, self.settings, asking)
         self.not_checked += self.stacks.unread
 
-    def _sshd(self) -> Iterator[Finding]:
+    def _sshd(self) -> Iterator[Problem]:
         if not sshd.is_installed():
             self.not_checked.append("sshd: is not installed")
         elif isinstance(self.sshd, CommandUnavailable):
@@ -293,7 +292,7 @@ class Doctor:
         wanted = [name for name in dict.fromkeys(exempt) if self.named in (None, name)]
         return sshd_exempt.prompted(wanted, address=self.options.address)
 
-    def _sudo(self) -> Iterator[Finding]:
+    def _sudo(self) -> Iterator[Problem]:
         try:
             found = self.sudoers
         except SudoersRejected as rejected:
@@ -307,7 +306,7 @@ class Doctor:
         more = self._known_users()
         yield from SudoCheck(found, self.stacks, self._without_phone, more, self.named).findings()
 
-    def _ways_in(self) -> Iterator[Finding]:
+    def _ways_in(self) -> Iterator[Problem]:
         check = WaysInCheck(self.stacks)
         yield from check.findings()
         self.not_checked += check.unread
@@ -330,7 +329,7 @@ class Doctor:
         except ConfigurationError:
             return []
 
-    def _lockouts(self) -> Iterator[Finding]:
+    def _lockouts(self) -> Iterator[Problem]:
         if self.settings is None:
             self.not_checked.append("lock-outs: the settings are invalid")
             return
@@ -369,3 +368,16 @@ class Doctor:
             listed = []
         wanted = filter(None, ["root", self.invoking, *listed])
         return [name for name in dict.fromkeys(wanted) if "," not in name][:_MAX_USERS]
+
+
+def merged(findings: Iterable[Problem]) -> list[Problem]:
+    """The findings, the worst first. Findings that differ in their subjects only become one."""
+    same: dict[Problem, list[str]] = {}
+    for found in findings:
+        subjects = same.setdefault(replace(found, key=""), [])
+        if found.key not in subjects:
+            subjects.append(found.key)
+    return sorted(
+        (replace(found, key=", ".join(subjects)) for found, subjects in same.items()),
+        key=lambda found: [*Severity].index(found.severity),
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.finding import Finding
+from pam_iampass.errors import Problem
 from pam_iampass.system import paths
 from pam_iampass.system.programs import CommandUnavailable, run
 
@@ -24,7 +24,7 @@ class SelinuxCheck:
     labelled: tuple[Path, ...] = (Path("/etc/iampass"), Path(paths.AGENT_SOCKET), Path("/var/lib/iampass"))
     """Files, and folders with the files in them."""
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Problem]:
         """Everything that is wrong."""
         try:
             if self.enforce.read_text("ascii").strip() != "1":
@@ -42,14 +42,14 @@ class SelinuxCheck:
         except (OSError, CommandUnavailable):  # SELinux is not on, or this is no user who may ask
             return
 
-    def _booleans(self) -> Iterator[Finding]:
+    def _booleans(self) -> Iterator[Problem]:
         for boolean, asks in (("pam_iampass_sshd", self.sshd_asks), ("pam_iampass_local", self.login_asks)):
             result = run(["getsebool", boolean])
             if asks and result.output.split()[-1:] == ["off"]:
                 evidence = f"getsebool {boolean}: {result.output.strip()}"
                 yield finding("selinux-boolean-off", _SUBJECT, evidence, boolean=boolean)
 
-    def _labels(self) -> Iterator[Finding]:
+    def _labels(self) -> Iterator[Problem]:
         files = [file for path in self.labelled for file in (path, *sorted(path.glob("*"))) if file.exists()]
         result = run(["matchpathcon", "-V", *map(str, files)])
         wrong = [line for line in result.output.splitlines() if " should be " in line]

@@ -22,9 +22,10 @@ from pam_iampass.client import (
 )
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.finding import Finding, names
 from pam_iampass.doctor.phones import PhoneState, phone_states
+from pam_iampass.errors import Problem
 from pam_iampass.login.api import connect
+from pam_iampass.text import names
 
 _SECONDS = 15.0
 """For the first call, and for all others together."""
@@ -46,7 +47,7 @@ class ServiceCheck:
         self.unasked: list[str] = []
         """Users about whom IAMPASS was not asked, or did not answer."""
 
-    def findings(self, tokens: Mapping[str, str]) -> Iterator[Finding]:
+    def findings(self, tokens: Mapping[str, str]) -> Iterator[Problem]:
         """Everything that is wrong. `tokens` are those of the users whose devices are checked."""
         try:
             client = connect(ManagementAPI, self._settings)
@@ -58,7 +59,7 @@ class ServiceCheck:
         finally:
             client.close()
 
-    def _call(self, client: ManagementAPI, tokens: Mapping[str, str]) -> Iterator[Finding]:
+    def _call(self, client: ManagementAPI, tokens: Mapping[str, str]) -> Iterator[Problem]:
         self._progress(f"calling {self._settings.server}")
         problem: IampassError | None = None
         try:
@@ -106,7 +107,7 @@ class ServiceCheck:
         except IampassError:
             return False
 
-    def _refusal(self, client: ManagementAPI, error: Refused) -> Finding:
+    def _refusal(self, client: ManagementAPI, error: Refused) -> Problem:
         """The secret is wrong if IAMPASS answers an application that cannot exist in another way."""
         invented = ManagementAPI(_unknown_name(), secrets.token_hex(16), transport=client.transport)
         kind = "service-refused"
@@ -119,7 +120,7 @@ class ServiceCheck:
         file = self._settings.files[1] if len(self._settings.files) > 1 else Path("application_secret_file")
         return finding(kind, "service", str(error), secret_file=file)
 
-    def _failure(self, client: ManagementAPI, error: IampassError) -> Iterator[Finding]:
+    def _failure(self, client: ManagementAPI, error: IampassError) -> Iterator[Problem]:
         if isinstance(error, Refused):
             yield self._refusal(client, error)
             return
@@ -134,12 +135,12 @@ class ServiceCheck:
         if self._settings.proxy is None and proxy and kind in ("service-unreachable", "service-local"):
             yield finding("proxy-ignored", "service", f"{proxy} is set in the environment")
 
-    def _secret_in_use(self, client: ManagementAPI) -> Finding:
+    def _secret_in_use(self, client: ManagementAPI) -> Problem:
         """Which of the two secrets in the file IAMPASS accepts."""
         kind = "previous-secret-in-use" if client.used_previous_secret else "previous-secret-left"
         return finding(kind, "service", "a signed call was accepted", secret_file=self._settings.files[1])
 
-    def _off(self, offset: float) -> Finding:
+    def _off(self, offset: float) -> Problem:
         here = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
         return finding(
             "clock-off",
@@ -149,7 +150,7 @@ class ServiceCheck:
             side="behind" if offset > 0 else "ahead of",
         )
 
-    def _of(self, kind: str, error: IampassError) -> Finding:
+    def _of(self, kind: str, error: IampassError) -> Problem:
         return finding(kind, "service", str(error), remedy=error.remedy)
 
 

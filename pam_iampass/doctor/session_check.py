@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.finding import Finding
 from pam_iampass.doctor.stacks import Stacks
+from pam_iampass.errors import Problem
 from pam_iampass.pam.modules import is_ours, stem
 from pam_iampass.system import paths
 
@@ -18,7 +18,7 @@ _ASKS_NOBODY = ("systemd-user",)
 
 def findings(
     stacks: Stacks, settings: Settings, asking: Iterable[str], enforcer: Path = Path(paths.ENFORCER_SOCKET)
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     """What keeps the sessions of the services `asking`, which ask the phone, from being kept and ended.
 
     `enforcer` is the socket of the service that ends logins. Raises OSError.
@@ -34,7 +34,7 @@ def findings(
         )
 
 
-def _of_stack(stacks: Stacks, name: str) -> Iterator[Finding]:
+def _of_stack(stacks: Stacks, name: str) -> Iterator[Problem]:
     stack = stacks.session_stack(name)
     ours = next((index for index, handler in enumerate(stack) if is_ours(handler)), None)
     if ours is None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.finding import Finding
+from pam_iampass.errors import Problem
 from pam_iampass.pam.dialect import Dialect
 from pam_iampass.pam.modules import is_ours
 from pam_iampass.pam.stack import Handler
@@ -29,6 +29,6 @@ class SimulatedStack:
         """Our first line. Raises StopIteration if the stack has none."""
         return next(handler for handler in self.stack if is_ours(handler))
 
-    def _finding(self, kind: str, evidence: str = "", condition: str = "") -> Finding:
+    def _finding(self, kind: str, evidence: str = "", condition: str = "") -> Problem:
         text = f"{self.ours} ({evidence})" if evidence else str(self.ours)
         return finding(kind, self.service, text, place=self.ours.place, condition=condition)

@@ -14,15 +14,15 @@ from pam_iampass.doctor import sshd_exempt
 from pam_iampass.doctor.account_check import AccountCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import SSHD_MARGIN
-from pam_iampass.doctor.finding import Finding, names
 from pam_iampass.doctor.sshd_limits import limits
 from pam_iampass.doctor.sshd_match import configuration_files
 from pam_iampass.doctor.stack_check import StackCheck
 from pam_iampass.doctor.stacks import Stacks
-from pam_iampass.errors import Severity
+from pam_iampass.errors import Problem, Severity
 from pam_iampass.pam.modules import Role, role
 from pam_iampass.system import sshd
 from pam_iampass.system.sshd import SshdConfigRejected, SshdSettings
+from pam_iampass.text import names
 
 _KEYBOARD, _PASSWORD, _KEY = "keyboard-interactive", "password", "publickey"
 _SHOWS_TEXT = (10, 3)
@@ -44,7 +44,7 @@ class SshdCheck:
     prompted: Mapping[str, str] = field(default_factory=dict)
     """The exempt users whom sshd admits by no way without a prompt, with their AuthenticationMethods."""
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Problem]:
         """Everything that is wrong."""
         for service in dict.fromkeys(settings.service for settings in self.found.values()):
             users = {user: settings for user, settings in self.found.items() if settings.service == service}
@@ -66,7 +66,7 @@ class SshdCheck:
         yield from self._exceptions()
         yield from _stale()
 
-    def _of_service(self, stack: StackCheck, users: dict[str, SshdSettings]) -> Iterator[Finding]:
+    def _of_service(self, stack: StackCheck, users: dict[str, SshdSettings]) -> Iterator[Problem]:
         grouped: dict[tuple[str, str, str], list[str]] = defaultdict(list)
         for user, settings in users.items():
             if user == "root" and settings.root_login == "no":
@@ -127,7 +127,7 @@ class SshdCheck:
         elif stack.phone_alone:
             yield ("sshd-key-not-insisted" if key_first else "sshd-phone-only"), evidence, ""
 
-    def _in_account(self, stack: AccountCheck, users: dict[str, SshdSettings]) -> Iterator[Finding]:
+    def _in_account(self, stack: AccountCheck, users: dict[str, SshdSettings]) -> Iterator[Problem]:
         """The faults of a service that asks in the account phase, after any first factor."""
         grouped: dict[tuple[str, str], list[str]] = defaultdict(list)
         no_factor = not any(role(one) in _FACTORS for one in self.stacks.auth_stack(stack.service))
@@ -149,7 +149,7 @@ class SshdCheck:
     def _enrolls(self, service: str) -> bool:
         return self.settings is not None and self.settings.for_service(service).enroll_at_login
 
-    def _limits(self, service: str, settings: SshdSettings) -> Iterator[Finding]:
+    def _limits(self, service: str, settings: SshdSettings) -> Iterator[Problem]:
         yield from limits(settings)
         if self.settings is None or not settings.grace_time:
             return
@@ -168,7 +168,7 @@ class SshdCheck:
     def _asks_in_account(self, service: str) -> bool:
         return service in self.stacks.with_us_in_account
 
-    def _exceptions(self) -> Iterator[Finding]:
+    def _exceptions(self) -> Iterator[Problem]:
         """Whether sshd spares exempt users the prompt, and nobody else."""
         if self.prompted:
             user, methods = next(iter(self.prompted.items()))
@@ -179,7 +179,7 @@ class SshdCheck:
             evidence = f"{sshd_exempt.DROP_IN} {difference}"
             yield finding("sshd-exceptions-outdated", "sshd", evidence)
 
-    def _text(self, stack: StackCheck) -> Iterator[Finding]:
+    def _text(self, stack: StackCheck) -> Iterator[Problem]:
         if self.settings is None or self.settings.for_service(stack.service).prompt is not Prompt.NEVER:
             return
         version = sshd.version()
@@ -191,13 +191,13 @@ def _takes_any(settings: SshdSettings) -> bool:
     return settings.values.get("authenticationmethods", "any").lower() == "any"
 
 
-def rejected_finding(rejected: SshdConfigRejected) -> Finding:
+def rejected_finding(rejected: SshdConfigRejected) -> Problem:
     """The finding for a configuration that sshd rejects."""
     kind = "sshd-no-prompt" if f'"{_KEYBOARD}"' in str(rejected) else "sshd-broken"
     return finding(kind, "sshd", f"sshd -T: {rejected}", names="everybody")
 
 
-def _stale() -> Iterator[Finding]:
+def _stale() -> Iterator[Problem]:
     """Whether the running sshd is older than its configuration."""
     started = next((moment for moment in map(_started, _PID_FILES) if moment is not None), None)
     if started is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.finding import Finding
+from pam_iampass.errors import Problem
 from pam_iampass.system.sshd import SshdSettings
 
 _MANY = 100
@@ -14,7 +14,7 @@ _FEW_TRIES = 3
 """Clients with several keys, or a key before the password, need so many attempts."""
 
 
-def limits(settings: SshdSettings) -> Iterator[Finding]:
+def limits(settings: SshdSettings) -> Iterator[Problem]:
     """The limits that are low for logins that wait for a phone."""
     yield from _startups(settings.values.get("maxstartups", ""))
     tries = settings.values.get("maxauthtries", "")
@@ -24,7 +24,7 @@ def limits(settings: SshdSettings) -> Iterator[Finding]:
         yield from _penalties(settings.values.get("persourcepenalties", "no"))
 
 
-def _startups(value: str) -> Iterator[Finding]:
+def _startups(value: str) -> Iterator[Problem]:
     """MaxStartups, `start:rate:full`: refuses `rate` % beyond `start` unauthenticated connections, all at `full`."""
     numbers = value.split(":")
     if len(numbers) == 3 and all(map(str.isdigit, numbers)) and int(numbers[0]) < _MANY:
@@ -33,7 +33,7 @@ def _startups(value: str) -> Iterator[Finding]:
         yield finding("sshd-startups", "sshd", evidence, start=start, rate=rate, full=full)
 
 
-def _penalties(value: str) -> Iterator[Finding]:
+def _penalties(value: str) -> Iterator[Problem]:
     """PerSourcePenalties: failures add up to seconds, which are enforced once they are more than `min`."""
     seconds = dict(part.partition(":")[::2] for part in value.split())
     each, least = seconds.get("authfail", "0"), seconds.get("min", "15")

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.finding import Finding, names
+from pam_iampass.errors import Problem
 from pam_iampass.system import sshd
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.sshd import SshdConfigRejected
+from pam_iampass.text import names
 
 _KEYWORDS = ("pamservicename", "authenticationmethods", "usepam", "kbdinteractiveauthentication")
 _MOST = 40
@@ -64,7 +65,7 @@ def configuration_files() -> list[Path]:
     return [*(sorted(included.glob("*.conf")) if included.is_dir() else ()), _CONFIGURATION]
 
 
-def match_blocks(address: str, only: str | None) -> Iterator[Finding]:
+def match_blocks(address: str, only: str | None) -> Iterator[Problem]:
     """The blocks that change how users get in, or how the user `only` does; not those that we wrote.
 
     Raises CommandUnavailable and SshdConfigRejected.

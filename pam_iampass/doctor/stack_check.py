@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from pam_iampass.doctor.finding import Finding, names
 from pam_iampass.doctor.simulated_stack import SimulatedStack
+from pam_iampass.errors import Problem
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.controls import CODES, ControlAction
 from pam_iampass.pam.modules import (
@@ -23,6 +23,7 @@ from pam_iampass.pam.modules import (
 )
 from pam_iampass.pam.simulation import Simulation, simulate
 from pam_iampass.pam.stack import Handler
+from pam_iampass.text import names
 
 _COMMON_DENIALS = (PamCode.ABORT, PamCode.MAXTRIES, PamCode.MODULE_UNKNOWN)
 """The return codes of our doors for a denial, and that of libpam for a missing module."""
@@ -81,7 +82,7 @@ class StackCheck(SimulatedStack):
             for login in self._logins(True, PamCode.ABORT)
         )
 
-    def findings(self, fresh_setcred: bool) -> Iterator[Finding]:
+    def findings(self, fresh_setcred: bool) -> Iterator[Problem]:
         """Everything that is wrong.
 
         `fresh_setcred`: pam_setcred is also called in a process that has not called pam_authenticate (sshd does that).
@@ -97,7 +98,7 @@ class StackCheck(SimulatedStack):
             return
         skips = list(self._skips(passing))
         yield from skips
-        yield from self._wrong(upside_down=any(skip.kind.id == "stack-upside-down" for skip in skips))
+        yield from self._wrong(upside_down=any(skip.kind == "stack-upside-down" for skip in skips))
         yield from self._denials()
         asking = [login for login in passing if login.asked_us]
         yield from self._ignored(asking)
@@ -113,7 +114,7 @@ class StackCheck(SimulatedStack):
     def _login(self, scenario: Scenario) -> SimulatedLogin:
         return SimulatedLogin(scenario, simulate(self.stack, scenario.answer, dialect=self.dialect))
 
-    def _skips(self, passing: list[SimulatedLogin]) -> Iterator[Finding]:
+    def _skips(self, passing: list[SimulatedLogin]) -> Iterator[Problem]:
         for factor in dict.fromkeys(login.scenario.first_factor for login in passing):
             logins = [login for login in passing if login.scenario.first_factor == factor]
             skipping = [login for login in logins if not login.asked_us]
@@ -135,7 +136,7 @@ class StackCheck(SimulatedStack):
             if login.scenario.first_factor.checker == factor.checker
         )
 
-    def _wrong(self, upside_down: bool) -> Iterator[Finding]:
+    def _wrong(self, upside_down: bool) -> Iterator[Problem]:
         if not self.has_first_factor:
             return
         refused = [self._logins(False, code, _WITHOUT_OTHERS) for code in (PamCode.ABORT, PamCode.IGNORE)]
@@ -153,7 +154,7 @@ class StackCheck(SimulatedStack):
             else:
                 yield self._finding("stack-rings-first")
 
-    def _denials(self) -> Iterator[Finding]:
+    def _denials(self) -> Iterator[Problem]:
         results: dict[tuple[ControlAction, ...], bool] = {}
         passed = []
         for code in _DENIALS:
@@ -167,7 +168,7 @@ class StackCheck(SimulatedStack):
         if passed:
             yield self._finding("stack-denial-passes", "although we return " + names(passed, 3))
 
-    def _ignored(self, asking: list[SimulatedLogin]) -> Iterator[Finding]:
+    def _ignored(self, asking: list[SimulatedLogin]) -> Iterator[Problem]:
         for login in asking:
             simulation = self._login(replace(login.scenario, ours=PamCode.IGNORE)).simulation
             if not simulation.passed:
@@ -176,7 +177,7 @@ class StackCheck(SimulatedStack):
                 yield self._finding("stack-ignored-fails", ends)
                 return
 
-    def _setcred(self, asking: list[SimulatedLogin], fresh: bool) -> Iterator[Finding]:
+    def _setcred(self, asking: list[SimulatedLogin], fresh: bool) -> Iterator[Problem]:
         answers: Callable[[Handler], int] = lambda handler: setcred_answer(handler, self.missing)  # noqa: E731
         for login in asking:
             for frozen in (login.simulation.answered, *([{}] if fresh else [])):

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from pam_iampass.doctor.account_check import AccountCheck
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.finding import Finding
 from pam_iampass.doctor.stack_check import StackCheck
-from pam_iampass.errors import shown
+from pam_iampass.errors import Problem, shown
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.pam.modules import is_ours, is_pam_python, our_lines, own_arguments
 from pam_iampass.pam.services import UNPRIVILEGED
@@ -100,7 +99,7 @@ class Stacks:
         service = self.services.get(name)
         return isinstance(service, PamService) and self._check(service).lets_in_unasked
 
-    def findings(self, sshd_service: str | None) -> Iterator[Finding]:
+    def findings(self, sshd_service: str | None) -> Iterator[Problem]:
         """Everything that is wrong. Raises OSError."""
         for name, service in self.services.items():
             if isinstance(service, UnusableService):
@@ -111,7 +110,7 @@ class Stacks:
         if not self.with_us and sshd_service not in self.with_us_in_account:
             yield finding("nothing-asks", "pam", f"{len(self.services)} services were checked")
 
-    def _of_service(self, name: str, service: PamService, sshd_service: str | None) -> Iterator[Finding]:
+    def _of_service(self, name: str, service: PamService, sshd_service: str | None) -> Iterator[Problem]:
         in_account = self.with_us_in_account.get(name) if name == sshd_service else None
         if in_account is not None:
             yield from self._modules(name, in_account.stack)
@@ -133,7 +132,7 @@ class Stacks:
         if name != sshd_service and self.with_us[name].phone_alone and not self.with_us[name].demands_key:
             yield finding("stack-phone-only", name, str(self.with_us[name].ours))
 
-    def _modules(self, name: str, stack: Sequence[Handler]) -> Iterator[Finding]:
+    def _modules(self, name: str, stack: Sequence[Handler]) -> Iterator[Problem]:
         missing = self._missing(stack)
         for handler in dict.fromkeys(one for one in stack if one.kind is HandlerKind.MODULE):
             if handler.path in missing and (is_ours(handler) or not handler.text.startswith("-")):
@@ -142,7 +141,7 @@ class Stacks:
             if is_ours(handler):
                 yield from self._of_our_line(name, handler)
 
-    def _of_our_line(self, name: str, handler: Handler) -> Iterator[Finding]:
+    def _of_our_line(self, name: str, handler: Handler) -> Iterator[Problem]:
         unknown = ModuleArguments.parse(["pam_iampass", *own_arguments(handler)]).unknown
         if unknown:
             yield finding("module-argument", name, str(handler), arguments=", ".join(map(shown, unknown)))

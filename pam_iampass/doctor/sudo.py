@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.finding import Finding
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.doctor.sudo_loopholes import loopholes
+from pam_iampass.errors import Problem
 from pam_iampass.pam.modules import is_pam_python
 from pam_iampass.system import sudoers
 from pam_iampass.system.programs import CommandUnavailable
@@ -49,7 +49,7 @@ class SudoCheck:
     named: str | None = None
     """The user that the command line names."""
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Problem]:
         """Everything that is wrong."""
         services = {"pam_service": self.sudoers.service, "pam_login_service": self.sudoers.login_service}
         for setting in services:
@@ -69,7 +69,7 @@ class SudoCheck:
         yield from self._environment([name for name in services.values() if self.stacks.asks(name)])
         yield from self._loopholes()
 
-    def _loopholes(self) -> Iterator[Finding]:
+    def _loopholes(self) -> Iterator[Problem]:
         accounts = sudo_accounts(self.sudoers, self.more)
         wanted = (account for account in accounts if self.named in (None, account.name))
         found = loopholes(self.sudoers, wanted, self.stacks.asks)
@@ -79,7 +79,7 @@ class SudoCheck:
             if users:
                 yield replace(loophole, users=users).finding
 
-    def _login_shell(self, service: str, login: str) -> Iterator[Finding]:
+    def _login_shell(self, service: str, login: str) -> Iterator[Problem]:
         if not self.stacks.asks(login):
             yield finding(
                 "sibling-unprotected",
@@ -90,7 +90,7 @@ class SudoCheck:
                 remedy=f"In sudoers write Defaults pam_login_service={service}",
             )
 
-    def _environment(self, services: list[str]) -> Iterator[Finding]:
+    def _environment(self, services: list[str]) -> Iterator[Problem]:
         interpreter = any(
             is_pam_python(handler) for name in services for handler in self.stacks.with_us[name].stack
         )

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.finding import Finding, names
+from pam_iampass.errors import Problem
 from pam_iampass.system.sudo_accounts import SudoAccount
 from pam_iampass.system.sudoers import PAM_SERVICES, Sudoers
 from pam_iampass.system.sudoers_rules import Scope, SudoersDefault, SudoersRule
+from pam_iampass.text import names
 
 _OTHER_USER = ("rootpw", "targetpw", "runaspw")
 
@@ -42,7 +43,7 @@ class Loophole:
     users: tuple[str, ...]
 
     @property
-    def finding(self) -> Finding:
+    def finding(self) -> Problem:
         """The finding about it."""
         return finding(self.kind.value, "sudo", self.evidence, rule=self.rule, names=names(self.users))
 

@@ -120,10 +120,9 @@ def user_status(
 
 def _named(found: TableReport) -> set[str]:
     """All users in the table, and those whose own files are invalid."""
-    files = {
-        problem.file.name for problem in found.problems if problem.file.parent.name == settings.USERS_FOLDER
-    }
-    owners = {user_of(name) for name in files if name.endswith(".yaml")}
+    files = {problem.file for problem in found.problems if problem.file is not None}
+    own = {file.name for file in files if file.parent.name == settings.USERS_FOLDER}
+    owners = {user_of(name) for name in own if name.endswith(".yaml")}
     return set(found.entries) | {name for name in owners if name is not None}
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.finding import Finding, names
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport
-from pam_iampass.errors import Severity
+from pam_iampass.errors import Problem, Severity
 from pam_iampass.system.sshd import SshdSettings
+from pam_iampass.text import names
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class UsersCheck:
                     found[status.name] = token
         return found
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Problem]:
         """Everything that is wrong, as far as it is known without IAMPASS."""
         if self.named is not None:
             for status in self.report.users:
@@ -53,7 +53,7 @@ class UsersCheck:
                 evidence = f"{self.report.table} and this machine's accounts ({len(by_state[state])} of them)"
                 yield finding(kind, "users", evidence, names=whom, name=whom)
 
-    def _of_one(self, status: UserStatus) -> Iterator[Finding]:
+    def _of_one(self, status: UserStatus) -> Iterator[Problem]:
         name = status.name
         if status.uid is None:
             yield finding("user-unknown", "users", f"getent passwd {name} finds nothing", name=name)
@@ -86,7 +86,7 @@ class LockoutCheck:
     codes: Mapping[str, int] | None
     """The number of recovery codes that users have left; None if it is unknown."""
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Problem]:
         """Everything that is wrong."""
         ssh = {settings.service for settings in self.sshd.values()}
         asking = [name for name in self.services if self.stacks.asks(name, in_sshd=name in ssh)]
@@ -103,7 +103,7 @@ class LockoutCheck:
                 yield finding("lockout-root", "lockout", evidence, why=why)
         yield from self._outage(asking)
 
-    def _outage(self, asking: Sequence[str]) -> Iterator[Finding]:
+    def _outage(self, asking: Sequence[str]) -> Iterator[Problem]:
         """Whether anybody can log in while IAMPASS is unreachable."""
         settings = self.settings
         exempt, asked = settings.service.exempt, settings.service.asked

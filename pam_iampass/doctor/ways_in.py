@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.finding import Finding, names
 from pam_iampass.doctor.stacks import Stacks
+from pam_iampass.errors import Problem
 from pam_iampass.pam.services import USES, why_unsuitable
+from pam_iampass.text import names
 
 _GDM = ("gdm-password", "gdm-fingerprint", "gdm-smartcard")
 CONSOLES = ("login", *_GDM, "lightdm", "sddm", "lxdm", "xdm", "greetd")
@@ -52,7 +53,7 @@ class WaysInCheck:
     unread: list[str] = field(default_factory=list)
     """Programs that this process cannot read; filled in by `findings`."""
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Problem]:
         """Every way that is open."""
         ways_in: dict[str, str] = {}
         for program in self._programs_with_pam():
@@ -76,7 +77,7 @@ class WaysInCheck:
         if "doas" in ways_in:
             yield from _doas()
 
-    def _of_way_in(self, name: str, evidence: str) -> Iterator[Finding]:
+    def _of_way_in(self, name: str, evidence: str) -> Iterator[Problem]:
         services = [one for one in _services(name) if self.stacks.files.path(one) is not None]
         unasked = [one for one in services if self.stacks.lets_in_unasked(one)]
         title = _TITLES.get(name, name)
@@ -93,7 +94,7 @@ class WaysInCheck:
             kind = "way-in-console" if name in CONSOLES else "way-in-open"
             yield finding(kind, "ways in", evidence, program=title, name=name)
 
-    def _other_services(self, ways_in: dict[str, str]) -> Iterator[Finding]:
+    def _other_services(self, ways_in: dict[str, str]) -> Iterator[Problem]:
         known = {service for way_in in ways_in for service in _services(way_in)}
         others = [
             name
@@ -158,7 +159,7 @@ def _services(way_in: str) -> tuple[str, ...]:
     return USES.get(way_in, (way_in,))
 
 
-def _doas() -> Iterator[Finding]:
+def _doas() -> Iterator[Problem]:
     lines = _DOAS.read_text("utf-8", "replace").splitlines() if _DOAS.exists() else []
     for number, line in enumerate(lines, 1):
         if _DOAS_FREE.match(line):

@@ -1046,7 +1046,7 @@ MUTANTS = (
         14,
         "setup accepts a stack in which a wrong password rings the phone",
         "pam_iampass/setup/checks/stacks.py",
-        "finding.severity is Severity.ERROR or finding.kind.id in _RINGS_IN_VAIN",
+        "finding.severity is Severity.ERROR or finding.kind in _RINGS_IN_VAIN",
         "finding.severity is Severity.ERROR",
         "tests/system/setup/test_other_services.py"
         "::test_a_stack_in_which_a_wrong_password_reaches_the_phone_is_refused",
@@ -1343,7 +1343,7 @@ MUTANTS = (
         19,
         "check says that an error in one user's file denies every login",
         "pam_iampass/doctor/denied.py",
-        "elif problem.file.parent.name == USERS_FOLDER:",
+        "elif file.parent.name == USERS_FOLDER:",
         "elif problem.file.parent.name == problem.key:",
         "tests/unit/doctor/test_denied.py::test_an_error_in_the_file_of_a_user_denies_this_user",
     ),

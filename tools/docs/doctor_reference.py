@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pam_iampass.doctor.catalogue import SECTIONS
-from pam_iampass.doctor.finding import FindingKind
+from pam_iampass.doctor.catalogue import SECTIONS, FindingKind
 
 _START = """\
 <!-- Made by `python3 -m tools.docs pages`; change `pam_iampass/doctor/catalogue.py` instead. -->

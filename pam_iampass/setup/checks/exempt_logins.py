@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pam_iampass.doctor import sshd_exempt
-from pam_iampass.doctor.finding import names
 from pam_iampass.setup.checks import CheckResult, fine, warning
 from pam_iampass.setup.services import WantedService
 from pam_iampass.system.sshd import SshdConfigRejected
+from pam_iampass.text import names
 
 
 def spared_logins(service: WantedService, configuration: Path) -> Iterator[CheckResult]:

@@ -44,9 +44,9 @@ def simulated(service: WantedService, stacks: Stacks) -> Iterator[CheckResult]:
     if service.name == "sshd" and service.pam_service in stacks.with_us_in_account:
         found += stacks.with_us_in_account[service.pam_service].findings()
     for finding in found:
-        what = f"PAM: {finding.subject}: {finding.title} ({finding.evidence})"
+        what = f"PAM: {finding.key}: {finding.what} ({finding.evidence})"
         texts = [text.replace(*real_folder(stacks.files)) for text in (what, finding.remedy)]
-        if finding.severity is Severity.ERROR or finding.kind.id in _RINGS_IN_VAIN:
+        if finding.severity is Severity.ERROR or finding.kind in _RINGS_IN_VAIN:
             yield lockout(*texts)
         elif finding.severity is Severity.WARNING:
             yield warning(*texts)

@@ -70,7 +70,7 @@ def judged(file: Path) -> Iterator[CheckResult]:
         yield fine(f"cvtsudoers: sudo will use /etc/pam.d/{_OURS}")
     for loophole in loopholes(found, sudo_accounts(found), lambda service: service == _OURS):
         level = error if loophole.kind is LoopholeKind.OTHER_SERVICE else warning
-        yield level(f"{loophole.finding.title} ({loophole.evidence})", loophole.finding.remedy)
+        yield level(f"{loophole.finding.what} ({loophole.evidence})", loophole.finding.remedy)
 
 
 def _redirected(text: str, folder: Path, staged: Path) -> tuple[str, bool]:

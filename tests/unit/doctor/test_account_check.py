@@ -125,7 +125,7 @@ def of_sshd(host: Machine, **settings: str) -> set[str]:
     }
     stacks = Stacks(PamFiles([host.pam]), [host.modules], frozenset({"quiet"}), SET_UID)
     found = SshdCheck({"alice": SshdSettings(values)}, stacks, None).findings()
-    return {finding.kind.id for finding in found} - {"sshd-stale"}
+    return {finding.kind for finding in found} - {"sshd-stale"}
 
 
 QUIET = "@include common-auth\n" + stack(NOLOGIN, GUARD, OURS, SHARED)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from pam_iampass.doctor.catalogue import KINDS, SECTIONS
-from pam_iampass.doctor.finding import Finding, merged, names
+from pam_iampass.doctor.catalogue import KINDS, SECTIONS, finding
+from pam_iampass.doctor.report import merged
 from pam_iampass.errors import Severity
+from pam_iampass.text import names
 from tests.support.installation import ROOT
 from tools.docs import doctor_reference
 
@@ -38,16 +39,16 @@ def test_titles_are_lines_and_remedies_say_what_to_do() -> None:
 
 
 def test_what_is_the_same_but_for_its_subject_is_reported_once_and_the_worst_comes_first() -> None:
-    note, error = KINDS["agent-off"], KINDS["helper-missing"]
+    note, error = "agent-off", "socket-wrong"
     found = merged(
         [
-            Finding.of(note, "one", "evidence"),
-            Finding.of(error, "two", "evidence", path="/x"),
-            Finding.of(note, "three", "evidence"),
-            Finding.of(note, "one", "evidence"),
+            finding(note, "one", "evidence"),
+            finding(error, "two", "evidence", what="is open"),
+            finding(note, "three", "evidence"),
+            finding(note, "one", "evidence"),
         ]
     )
-    assert [(finding.severity, finding.subject) for finding in found] == [
+    assert [(one.severity, one.key) for one in found] == [
         (Severity.ERROR, "two"),
         (Severity.NOTE, "one, three"),
     ]
@@ -59,5 +60,5 @@ def test_many_names_are_cut_and_counted() -> None:
 
 
 def test_braces_in_what_a_file_says_are_text() -> None:
-    finding = Finding.of(KINDS["configuration-error"], "x", "{0}", what="{path}", remedy="{}")
-    assert (finding.title[-6:], finding.evidence, finding.remedy) == ("{path}", "{0}", "{}")
+    found = finding("configuration-error", "x", "{0}", what="{path}", remedy="{}")
+    assert (found.what[-6:], found.evidence, found.remedy) == ("{path}", "{0}", "{}")

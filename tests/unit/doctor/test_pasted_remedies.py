@@ -6,12 +6,11 @@ import shlex
 
 import pytest
 
-from pam_iampass.doctor.catalogue import KINDS
-from pam_iampass.doctor.finding import Finding
+from pam_iampass.doctor.catalogue import finding
 
 
 @pytest.mark.parametrize("name", ["alice", "a b", "x;reboot", "$(reboot)", "a'b"])
 def test_a_name_is_one_word_of_the_command(name: str) -> None:
-    found = Finding.of(KINDS["user-without-token"], "users", "", name=name)
+    found = finding("user-without-token", "users", "", name=name)
     assert shlex.split(found.remedy.partition(", or ")[0])[2:] == [name]
-    assert name in found.title
+    assert name in found.what

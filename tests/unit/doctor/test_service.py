@@ -31,7 +31,7 @@ def findings(
     found = list(ServiceCheck(read, lambda line: None, {}).findings(tokens))
     told = str(found)
     assert not any(token in told for token in (*tokens.values(), *secrets.split()))
-    return [(one.kind.id, one.title, one.remedy) for one in found]
+    return [(one.kind, one.what, one.remedy) for one in found]
 
 
 @pytest.mark.parametrize("tokens", [TOKENS, {}], ids=["with users", "without users"])

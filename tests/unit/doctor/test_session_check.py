@@ -44,7 +44,7 @@ def test_a_kept_session_needs_the_service_that_ends_logins(trusted_folder: Path,
     stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset())
     for path, expected in ((trusted_folder / "none", ["enforcer-off"]), (enforcer(trusted_folder), [])):
         found = findings(stacks, load(trusted_folder / "iampass.yaml"), ["sshd"], path)
-        assert [one.kind.id for one in found] == (expected if keep == "true" else [])
+        assert [one.kind for one in found] == (expected if keep == "true" else [])
 
 
 @pytest.mark.parametrize("keeps", [True, False])
@@ -64,7 +64,7 @@ def test_a_kept_session_needs_our_line_after_pam_systemd(
     put(trusted_folder / "pam.d" / "sshd", "@include common-session\n")
     stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset())
     found = findings(stacks, load(trusted_folder / "iampass.yaml"), ["sshd"], enforcer(trusted_folder))
-    assert [one.kind.id for one in found] == (IDS[stack] if keeps else [])
+    assert [one.kind for one in found] == (IDS[stack] if keeps else [])
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.doctor.finding import Finding, merged
+from pam_iampass.doctor.report import merged
 from pam_iampass.doctor.stacks import SET_UID, Stacks
-from pam_iampass.errors import Severity
+from pam_iampass.errors import Problem, Severity
 from pam_iampass.pam.dialect import DEBIAN, LINUX_PAM, Dialect
 from pam_iampass.pam.stack import PamFiles
 from tests.support.installation import ROOT
@@ -61,7 +61,7 @@ class Machine:
             for module in re.findall(r"\bpam_\w+\.so\b", text):
                 (self.modules / module).touch()
 
-    def findings(self, sshd_service: str | None = None) -> list[Finding]:
+    def findings(self, sshd_service: str | None = None) -> list[Problem]:
         files = PamFiles([self.pam], self.dialect)
         return merged(Stacks(files, [self.modules], self.applications, SET_UID).findings(sshd_service))
 
@@ -69,7 +69,7 @@ class Machine:
         return Stacks(PamFiles([self.pam], self.dialect), [self.modules], frozenset()).lets_in_unasked(name)
 
     def ids(self, sshd_service: str | None = None) -> set[str]:
-        return {finding.kind.id for finding in self.findings(sshd_service)}
+        return {finding.kind for finding in self.findings(sshd_service)}
 
 
 @pytest.fixture
@@ -192,14 +192,14 @@ def test_what_many_services_include_is_reported_once(machine: Machine) -> None:
     machine.write(common_auth=stack("auth required pam_unix.so", OURS, PERMIT))
     machine.write(sshd="@include common-auth\n", login="@include common-auth\n", su="@include common-auth\n")
     (finding,) = machine.findings()
-    assert finding.kind.id == "stack-wrong-rings"
-    assert finding.subject == "login, sshd, su"
+    assert finding.kind == "stack-wrong-rings"
+    assert finding.key == "login, sshd, su"
 
 
 def test_a_missing_include_breaks_the_service(machine: Machine) -> None:
     machine.write(sshd=stack("@include nowhere", OURS))
     (broken, nothing) = machine.findings()
-    assert (broken.kind.id, broken.subject, nothing.kind.id) == ("pam-broken", "sshd", "nothing-asks")
+    assert (broken.kind, broken.key, nothing.kind) == ("pam-broken", "sshd", "nothing-asks")
     assert f"{machine.pam}/sshd:1: nowhere cannot be included" in broken.evidence
 
 
@@ -251,7 +251,7 @@ def test_files_that_editors_and_packages_left_are_no_services(machine: Machine) 
 def test_what_stands_in_a_file_is_shown_cleaned(machine: Machine) -> None:
     machine.write(vsftpd=stack(UNIX, OURS + " \x1b[31mred\u202e", PERMIT))
     (finding,) = machine.findings()
-    assert "\x1b" not in finding.title + finding.evidence
+    assert "\x1b" not in finding.what + finding.evidence
     assert "\\x1b[31mred\\u202e" in finding.evidence
 
 

@@ -165,7 +165,10 @@ def test_check_finds_lines_without_the_argument(world: Setting, tmp_path: Path) 
         put(tmp_path / name, text)
     settings = load(world.folder / "iampass.yaml", readers={0})
     found = list(enrollment_advice.problems(settings, (tmp_path,)))
-    assert [(problem.file.name, problem.line) for problem in found] == [("without", 2), ("python", 1)]
+    assert [(problem.file and problem.file.name, problem.line) for problem in found] == [
+        ("without", 2),
+        ("python", 1),
+    ]
     assert all(problem.severity is Severity.ERROR for problem in found)
     world.configure()
     settings = load(world.folder / "iampass.yaml", readers={0})
