@@ -9,8 +9,8 @@ import time
 from bench.doors import play
 from bench.measure import Section, median, percentile
 from pam_iampass.client import AuthenticationAPI, Transport
-from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
+from tests.support.sandbox import Sandbox
 
 COLUMNS = ["median s", "95th percentile s", "polls median"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from bench.doors import Login, play
 from bench.measure import Section, median, percentile
 from pam_iampass.outcome import PamCode
-from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
+from tests.support.sandbox import Sandbox
 
 ANSWERS = ("approve", "deny", "nothing")
 RIGHT = {"approve": PamCode.SUCCESS, "deny": PamCode.ABORT, "nothing": PamCode.ABORT}

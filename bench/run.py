@@ -12,10 +12,10 @@ from bench.at_once import first_poll_at_once
 from bench.measure import Application, Section
 from bench.stand_in import duo_service
 from bench.whole_login import DUO, OURS
-from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
 from tests.support.installation import Installation
 from tests.support.journald import Journald
+from tests.support.sandbox import Sandbox
 from tests.support.sshd import Sshd
 from tests.system.conftest import with_shipped
 

@@ -15,11 +15,11 @@ from bench.doors import play
 from bench.measure import Section, median, percentile
 from bench.pending import cpu_seconds, peak_mib, play_pending
 from pam_iampass.config.session_settings import SessionSettings
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.session.kept_session import StoredLogin, encode
 from pam_iampass.system import paths
 from tests.support.agent import RunningAgent
 from tests.support.kept_sessions import kept_sessions
+from tests.support.sandbox import Sandbox
 from tests.support.world import wait_until
 
 ALONE, BESIDE, WITHOUT = "sessions alone", "sessions and pending logins", "pending logins alone"

@@ -13,8 +13,8 @@ from bench.applications import PAM
 from bench.measure import Application, Section, median
 from bench.pending import cpu_seconds
 from bench.stand_in import DuoService
-from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
+from tests.support.sandbox import Sandbox
 
 OURS, DUO, FLOOR = "pam_iampass, native door and agent", "pam_duo", "pam_permit"
 #: How long the person takes to answer, in seconds: the first poll sees it; both make four requests; as people do.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.support import needs
 from tests.support.folders import trusted_folder
+from tests.support.sandbox import Sandbox
 from tests.support.setting import Setting
 
 __all__ = ["trusted_folder"]

@@ -12,18 +12,14 @@ from click.core import ParameterSource
 from pam_iampass.cli.output import line
 from pam_iampass.cli.parameters import Parsed
 from pam_iampass.sandbox.errors import SandboxError
-from pam_iampass.sandbox.fault_options import PlannedFault, parse_fault, table_text
 
-_EPILOG = f"""Examples:
+_EPILOG = """Examples:
 
 \b
   Approve every login after two seconds:
     pam-iampass sandbox --user alice --auto approve --delay 2
   Answer yourself, in a browser or by typing a or d:
     pam-iampass sandbox --user alice --user bob:no-device
-  Be unavailable twice, then hang on the first poll:
-    pam-iampass sandbox --user alice \\
-      --fault start:status=503,times=2 --fault poll:hang
   Keep the users, and the certificate authority that machines trust:
     pam-iampass sandbox --state ~/.local/state/iampass-sandbox --user alice
   Make the logins of this machine use it, as root, and undo that:
@@ -31,9 +27,6 @@ _EPILOG = f"""Examples:
     pam-iampass sandbox leave
   Use a real phone in the same network:
     pam-iampass sandbox --listen 192.0.2.7:8443 --allow-remote --user alice
-
-\b
-{table_text()}
 """
 
 
@@ -43,13 +36,6 @@ def _address(text: str) -> tuple[str, int]:
     if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ValueError("is not HOST:PORT, such as 127.0.0.1:8443")
     return host, int(port)
-
-
-def _fault(text: str) -> PlannedFault:
-    try:
-        return parse_fault(text)
-    except ValueError as error:
-        raise ValueError(f"is not a fault: {error}\n\n{table_text()}") from None
 
 
 @click.group(invoke_without_command=True, subcommand_metavar="[use FOLDER | leave]", epilog=_EPILOG)
@@ -93,13 +79,6 @@ def _fault(text: str) -> PlannedFault:
     show_default=True,
     help="Seconds until an unanswered request times out.",
 )
-@click.option(
-    "--fault",
-    "faults",
-    type=Parsed("CALL:FAULT", _fault),
-    multiple=True,
-    help="Answer a call incorrectly; see below.",
-)
 @click.option("--clock-skew", type=float, default=0.0, help="Seconds by which the server's clock is ahead.")
 @click.option(
     "--plain-polls",
@@ -111,9 +90,7 @@ def _fault(text: str) -> PlannedFault:
     "--allow-remote", is_flag=True, help="Allow --listen on an address that other machines can reach."
 )
 @click.pass_context
-def command(
-    ctx: click.Context, /, users: tuple[str, ...], faults: tuple[PlannedFault, ...], **options: Any
-) -> None:
+def command(ctx: click.Context, /, users: tuple[str, ...], **options: Any) -> None:
     """Run a local IAMPASS server over https, for tests.
 
     It implements the whole protocol, strictly. At the start it prints the commands that make this machine use it, then
@@ -136,7 +113,7 @@ def command(
         raise click.ClickException(f"the sandbox needs aiohttp and trustme ({error})") from error
 
     try:
-        serve(lambda listener: Sandbox(**options, listener=listener), users, faults)
+        serve(lambda listener: Sandbox(**options, listener=listener), users)
     except SandboxError as error:
         raise click.ClickException(str(error)) from error
 

@@ -4,7 +4,7 @@
         sandbox.add_user("alice")
         ...
 
-``Sandbox`` needs aiohttp and trustme (the extra ``sandbox``); errors, events and faults do not.
+``Sandbox`` needs aiohttp and trustme (the extra ``sandbox``); errors and events do not.
 """
 
 from __future__ import annotations

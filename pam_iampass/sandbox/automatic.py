@@ -34,8 +34,6 @@ class Behaviour:
     """Seconds until a request without an answer becomes ``timeout``."""
     clock_skew: float = 0.0
     """Seconds by which the sandbox's clock is fast: in Date, and for the check of timestamps."""
-    receive_timeout: float = 10.0
-    """Seconds in which a TLS handshake, and then each request, must arrive."""
     plain_polls: bool = False
     """Whether polls are answered without the outer key, as in the service's documentation."""
 

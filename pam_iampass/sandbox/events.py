@@ -32,7 +32,6 @@ class EventKind(str, enum.Enum):
     DEVICE_DISABLED = "device disabled"
     SMS = "SMS"
     REFUSED = "refused"
-    FAULT = "fault"
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Callable, TypeVar
+from typing import Callable
 
 from pam_iampass.sandbox.events import Event, Listener
-
-Found = TypeVar("Found")
 
 
 class Notifier:
@@ -21,18 +19,17 @@ class Notifier:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._watchers: list[Callable[[], None]] = []
-        self._condition = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
 
     def __enter__(self) -> None:
-        self._condition.acquire()
+        self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._condition.release()
+        self._lock.release()
 
     def changed(self, event: Event | None = None) -> None:
-        """Report a change to all that wait for one, and the event to the listener."""
-        with self._condition:
-            self._condition.notify_all()
+        """Report a change to all that watch, and the event to the listener."""
+        with self._lock:
             for wake in self._watchers:
                 wake()
             if event is not None:
@@ -41,18 +38,10 @@ class Notifier:
     @contextmanager
     def watched(self, wake: Callable[[], None]) -> Iterator[None]:
         """Have ``wake`` called after each change, in whatever thread that happens; it must not block."""
-        with self._condition:
+        with self._lock:
             self._watchers.append(wake)
         try:
             yield
         finally:
-            with self._condition:
+            with self._lock:
                 self._watchers.remove(wake)
-
-    def wait_for(self, find: Callable[[], Found | None], timeout: float, what: str) -> Found:
-        """Call ``find`` after each change until it returns a result. Raises TimeoutError."""
-        with self._condition:
-            found = self._condition.wait_for(find, timeout)
-            if not found:
-                raise TimeoutError(f"not within {timeout} s: {what}")
-            return found

@@ -65,9 +65,3 @@ class ServiceReply:
             ("Cache-Control", "no-store"),
             *self.headers,
         )
-
-    def as_bytes(self, date: str) -> bytes:
-        """The whole HTTP/1.1 response, for faults that change its bytes."""
-        lines = [f"HTTP/1.1 {self.status} {self.reason_phrase}"]
-        lines += [f"{name}: {value}" for name, value in self.all_headers(date)]
-        return "\r\n".join([*lines, "", ""]).encode("latin-1") + self.body

@@ -14,8 +14,6 @@ from multidict import CIMultiDictProxy
 
 from pam_iampass.sandbox.errors import Refusal, bad_request, unauthorized
 
-_MOST_HEADERS = 64
-
 
 class IncomingRequest:
     """A complete request. The ``require_`` methods and those that read parts of it raise Refusal."""
@@ -45,11 +43,6 @@ class IncomingRequest:
             name = None
         if name not in names:
             raise Refusal(421, "WRONG_HOST", f"the names of this sandbox are: {', '.join(sorted(names))}")
-
-    def require_few_headers(self) -> None:
-        """Refuse a request (431) with more headers than any client sends."""
-        if len(self.headers) > _MOST_HEADERS:
-            raise Refusal(431, "TOO_MANY_HEADERS", f"a request has at most {_MOST_HEADERS} headers")
 
     def require_bearer(self, token: str, name: str) -> None:
         """Refuse a request (401) without this token. ``name`` names it for people."""

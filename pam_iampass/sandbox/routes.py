@@ -12,7 +12,6 @@ from pam_iampass.sandbox import (
     registration_page,
 )
 from pam_iampass.sandbox.backend import Backend
-from pam_iampass.sandbox.calls import CallKind
 from pam_iampass.sandbox.errors import Refusal
 from pam_iampass.sandbox.reply import ServiceReply
 from pam_iampass.sandbox.request import IncomingRequest
@@ -25,7 +24,6 @@ class Route(NamedTuple):
 
     method: str
     path: str
-    kind: CallKind
     handler: Handler
 
     def matches(self, request: IncomingRequest) -> bool:
@@ -36,28 +34,28 @@ class Route(NamedTuple):
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("POST", "/authentication/authenticate_user/*/*", CallKind.START, authentication_calls.start),
-    Route("GET", "/session/*/status", CallKind.POLL, authentication_calls.poll),
-    Route("POST", "/session/*/logout", CallKind.END, authentication_calls.end),
-    Route("POST", "/management/add_users/*", CallKind.ADD_USERS, management_calls.add_users),
-    Route("POST", "/management/delete_users/*", CallKind.DELETE_USERS, management_calls.delete_users),
-    Route("GET", "/management/device_registration_link/*/*", CallKind.LINK, management_calls.link),
-    Route("POST", "/management/send_registration_sms/*/*", CallKind.SMS, management_calls.sms),
-    Route("GET", "/management/has_registered_mobile_device/*/*", CallKind.DEVICE, management_calls.device),
-    Route("GET", "/management/lost_user_mobile_device/*/*", CallKind.LOST, management_calls.lost_device),
-    Route("GET", "/register/*", CallKind.PAGE, registration_page.show),
-    Route("POST", "/register/*", CallKind.PAGE, registration_page.register),
-    Route("GET", "/phone", CallKind.PHONE, phone_page.page),
-    Route("GET", "/phone/events", CallKind.PHONE, phone_calls.events),
-    Route("GET", "/phone/*", CallKind.PHONE, phone_page.asset),
-    Route("POST", "/phone/requests/*/*", CallKind.PHONE, phone_calls.decide),
-    Route("POST", "/phone/sessions/*/*", CallKind.PHONE, phone_calls.move),
-    Route("POST", "/phone/register/*", CallKind.PHONE, phone_calls.register),
-    Route("POST", "/phone/devices/*/*", CallKind.PHONE, phone_calls.lose_or_find),
-    Route("GET", "/sandbox/requests", CallKind.CONTROL, phone_calls.list_for_script),
-    Route("POST", "/sandbox/requests/*/*", CallKind.CONTROL, phone_calls.decide_for_script),
-    Route("GET", "/sandbox/sessions", CallKind.CONTROL, phone_calls.list_sessions_for_script),
-    Route("POST", "/sandbox/sessions/*/*", CallKind.CONTROL, phone_calls.move_for_script),
+    Route("POST", "/authentication/authenticate_user/*/*", authentication_calls.start),
+    Route("GET", "/session/*/status", authentication_calls.poll),
+    Route("POST", "/session/*/logout", authentication_calls.end),
+    Route("POST", "/management/add_users/*", management_calls.add_users),
+    Route("POST", "/management/delete_users/*", management_calls.delete_users),
+    Route("GET", "/management/device_registration_link/*/*", management_calls.link),
+    Route("POST", "/management/send_registration_sms/*/*", management_calls.sms),
+    Route("GET", "/management/has_registered_mobile_device/*/*", management_calls.device),
+    Route("GET", "/management/lost_user_mobile_device/*/*", management_calls.lost_device),
+    Route("GET", "/register/*", registration_page.show),
+    Route("POST", "/register/*", registration_page.register),
+    Route("GET", "/phone", phone_page.page),
+    Route("GET", "/phone/events", phone_calls.events),
+    Route("GET", "/phone/*", phone_page.asset),
+    Route("POST", "/phone/requests/*/*", phone_calls.decide),
+    Route("POST", "/phone/sessions/*/*", phone_calls.move),
+    Route("POST", "/phone/register/*", phone_calls.register),
+    Route("POST", "/phone/devices/*/*", phone_calls.lose_or_find),
+    Route("GET", "/sandbox/requests", phone_calls.list_for_script),
+    Route("POST", "/sandbox/requests/*/*", phone_calls.decide_for_script),
+    Route("GET", "/sandbox/sessions", phone_calls.list_sessions_for_script),
+    Route("POST", "/sandbox/sessions/*/*", phone_calls.move_for_script),
 )
 
 
@@ -78,4 +76,4 @@ def find_route(request: IncomingRequest) -> Route:
     def refuse(backend: Backend, request: IncomingRequest) -> ServiceReply:
         raise refusal
 
-    return Route(request.method, "", CallKind.UNKNOWN, refuse)
+    return Route(request.method, "", refuse)

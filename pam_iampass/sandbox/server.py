@@ -8,12 +8,9 @@ import ssl
 import sys
 import threading
 from concurrent.futures import Future
-from typing import Any
 
 from aiohttp import web
 
-from pam_iampass.sandbox.automatic import Behaviour
-from pam_iampass.sandbox.bounded_handler import BoundedHandler, bounded_request
 from pam_iampass.sandbox.dispatcher import Dispatcher
 
 # How long replies may take after the sandbox stops.
@@ -21,17 +18,7 @@ _SHUTDOWN_SECONDS = 1.0
 
 
 class _TidyServer(web.Server):
-    """Bounds what its connections receive, as `behaviour` says.
-
-    Closes its side when a client has closed the connection: asyncio before Python 3.11 warns otherwise.
-    """
-
-    def __init__(self, handler: Any, behaviour: Behaviour) -> None:
-        super().__init__(handler, request_factory=bounded_request)
-        self._behaviour = behaviour
-
-    def __call__(self) -> web.RequestHandler:
-        return BoundedHandler(self, self._behaviour)
+    """Closes its side when a client has closed the connection: asyncio before Python 3.11 warns otherwise."""
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         if handler.transport is not None:
@@ -42,14 +29,7 @@ class _TidyServer(web.Server):
 class Server:
     """Serves on a socket until it is stopped."""
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        listener: socket.socket,
-        context: ssl.SSLContext,
-        behaviour: Behaviour,
-    ) -> None:
-        self._behaviour = behaviour
+    def __init__(self, dispatcher: Dispatcher, listener: socket.socket, context: ssl.SSLContext) -> None:
         self._dispatcher = dispatcher
         self._listener = listener
         self._context = context
@@ -84,14 +64,9 @@ class Server:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._dispatcher.handle(request, stopping)
 
-        # The low-level server, which does not normalise paths.
-        server = _TidyServer(handle, self._behaviour)
-        acceptor = await self._loop.create_server(
-            server,
-            sock=self._listener,
-            ssl=self._context,
-            ssl_handshake_timeout=self._behaviour.receive_timeout,
-        )
+        # The low-level server, which does not normalise paths. By itself it takes bodies of 1 MiB at most.
+        server = _TidyServer(handle)
+        acceptor = await self._loop.create_server(server, sock=self._listener, ssl=self._context)
         self._ready.set_result(None)
         await stopping.wait()
         acceptor.close()

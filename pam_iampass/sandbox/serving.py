@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Callable
 
 import click
@@ -11,7 +11,6 @@ from rich.console import Console
 
 from pam_iampass.sandbox.automatic import Auto
 from pam_iampass.sandbox.events import Listener
-from pam_iampass.sandbox.fault_options import PlannedFault
 from pam_iampass.sandbox.foreground import signals_held_back, wait_for_signal
 from pam_iampass.sandbox.instructions import configuration_text, control_text, phone_text
 from pam_iampass.sandbox.sandbox import Sandbox
@@ -20,7 +19,7 @@ from pam_iampass.sandbox.terminal import HELP, EventPrinter, answer
 _NO_DEVICE = ":no-device"
 
 
-def serve(make: Callable[[Listener], Sandbox], users: Sequence[str], faults: Iterable[PlannedFault]) -> None:
+def serve(make: Callable[[Listener], Sandbox], users: Sequence[str]) -> None:
     """Serve until SIGTERM or SIGINT. Raises SandboxError where it cannot start.
 
     :param make: creates the sandbox for a listener.
@@ -36,19 +35,12 @@ def serve(make: Callable[[Listener], Sandbox], users: Sequence[str], faults: Ite
         if asks:
             click.echo(f"\n# here: {HELP}" if at_terminal else "\n" + control_text(sandbox))
         click.echo()
-        _prepare(sandbox, users, faults)
+        known = sandbox.users
+        for user, name in zip(users, named):
+            if name not in known:  # the state folder may have a device that was registered later
+                sandbox.add_user(name, device=name == user)
         click.echo(f"Sandbox ready at {sandbox.url}")
         wait_for_signal(_answering(sandbox) if asks and at_terminal else None)
-
-
-def _prepare(sandbox: Sandbox, users: Iterable[str], faults: Iterable[PlannedFault]) -> None:
-    known = sandbox.users
-    for user in users:
-        name = user.removesuffix(_NO_DEVICE)
-        if name not in known:  # the state folder may have a device that was registered later
-            sandbox.add_user(name, device=name == user)
-    for planned in faults:
-        sandbox.misbehave(planned.kind, planned.fault, times=planned.times)
 
 
 def _answering(sandbox: Sandbox) -> Callable[[str], None]:

@@ -22,7 +22,6 @@ _STYLES = {
     EventKind.TIMED_OUT: "yellow",
     EventKind.REFUSED: "red",
     EventKind.NOT_STARTED: "yellow",
-    EventKind.FAULT: "magenta",
 }
 _WIDTH = max(len(kind.value) for kind in EventKind)
 _ANSWER = re.compile(r"(?P<verb>[ad])(?:\s+(?P<number>[0-9]{1,9}))?", re.ASCII)

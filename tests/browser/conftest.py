@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.browser.chromium import chromium, provide
 from tests.sandbox.signer import Caller
 from tests.support.needs import declare
+from tests.support.sandbox import Sandbox
 
 provide()
 

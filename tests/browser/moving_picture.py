@@ -10,7 +10,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-from pam_iampass.sandbox import Sandbox
+from tests.support.sandbox import Sandbox
 from tests.support.terminal import Terminal
 from tests.system.demo_session import KeptLogin
 

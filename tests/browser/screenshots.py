@@ -17,13 +17,13 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-from pam_iampass.sandbox import Sandbox
 from tests.browser import moving_picture
 from tests.browser.chromium import chromium
 from tests.sandbox.signer import Caller
 from tests.support.agent import RunningAgent
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
+from tests.support.sandbox import Sandbox
 from tests.support.sshd import PROMPT, Sshd
 from tests.support.terminal import Terminal
 from tests.system import demo_session

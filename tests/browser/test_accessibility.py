@@ -8,9 +8,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from pam_iampass.sandbox import Sandbox
 from tests.browser.conftest import SMALL, WIDE, OpenPage
 from tests.sandbox.signer import Caller
+from tests.support.sandbox import Sandbox
 
 _ALL = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from pam_iampass.sandbox import Sandbox
 from tests.browser.conftest import OpenPage
 from tests.support.installation import Installation
+from tests.support.sandbox import Sandbox
 from tests.support.terminal import Terminal
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from pam_iampass.sandbox import Sandbox
 from tests.browser.conftest import OpenPage
 from tests.support.agent import RunningAgent
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
+from tests.support.sandbox import Sandbox
 from tests.support.sshd import Login, Sshd
 from tests.support.terminal import Terminal
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from pam_iampass.sandbox import Sandbox
 from tests.browser.conftest import SMALL, OpenPage
 from tests.browser.wire import Wire
 from tests.sandbox.signer import Caller
+from tests.support.sandbox import Sandbox
 
 
 def card(page: Page, user: str) -> Locator:

@@ -18,8 +18,8 @@ from pam_iampass.client import (
     Refused,
     Unavailable,
 )
-from pam_iampass.sandbox import Sandbox
 from tests.client.talk import APPLICATION, CONFIDENTIAL, SECRET, USER, transport_to
+from tests.support.sandbox import Sandbox
 from tests.support.scripted_server import REQUEST, ScriptedServer, Step, answer, hang, reset, scripted_server
 
 CALLS: list[tuple[str, tuple[Any, ...]]] = [

@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from pam_iampass.client import AuthenticationAPI, AuthenticationMethod, ManagementAPI, Session
-from pam_iampass.sandbox import Sandbox
 from tests.client.talk import APPLICATION, SECRET, SESSION_SECRET, TOKEN, started, transport_to
 from tests.client.test_authentication import signature_holds
 from tests.sandbox.witness import Witness, witness_python
+from tests.support.sandbox import Sandbox
 from tests.support.scripted_server import Request, ScriptedServer, Step, answer, scripted_server
 
 # What says which program calls, and over what kind of connection, differs by its nature.

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.client.test_reference import PAGE
+from tests.support.sandbox import Sandbox
 
 KEYS = """keys = {"application_id": "my-application", "application_secret": "its secret"}"""
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pam_iampass.client import Session
-from pam_iampass.sandbox import Sandbox
+from tests.support.sandbox import Sandbox
 
 FILE = Path(__file__).with_name("page_samples.txt")
 

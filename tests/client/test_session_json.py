@@ -15,9 +15,9 @@ from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
 
 from pam_iampass import client
 from pam_iampass.client import AuthenticationAPI, BadSignature, Session, SessionSigner, Status
-from pam_iampass.sandbox import Sandbox
 from tests.client.talk import SESSION_SECRET, TOKEN, api_to, polled, session_on
 from tests.sandbox.witness import Witness, witness_python
+from tests.support.sandbox import Sandbox
 from tests.support.scripted_server import scripted_server
 
 KEY = "a key that nobody knows"

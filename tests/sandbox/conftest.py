@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.sandbox.signer import Caller
+from tests.support.sandbox import Sandbox
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote_plus, urlsplit
 
-from pam_iampass.sandbox import Sandbox
+from tests.support.sandbox import Sandbox
 
 
 def signed(

@@ -16,9 +16,8 @@ from typing import Any, cast
 import pexpect
 import pytest
 
-from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.fault_options import FAULTS
 from tests.sandbox.signer import Caller
+from tests.support.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-W", "error", "-c", "from pam_iampass.cli.sandbox import command; command()"]
@@ -95,12 +94,10 @@ def running(state: Path, *arguments: str) -> Iterator[Running]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, number: int) -> None:
-    with running(tmp_path / "state", "--user", "alice", "--fault", "start:hang") as command:
-        connection = command.caller().connect()
-        connection.request("POST", "/authentication/authenticate_user/sandbox/alice")
-        command.read_until("fault")
+    with running(tmp_path / "state", "--user", "alice") as command:
+        command.caller().start("alice")
+        command.read_until("requested")
         assert command.stop(number) == (0, "", "")
-        connection.close()
 
 
 def test_it_tells_what_happens_in_a_line_each(tmp_path: Path) -> None:
@@ -154,10 +151,8 @@ def test_a_script_answers_with_the_command_that_was_printed(tmp_path: Path) -> N
 
 def test_options_reach_the_sandbox(tmp_path: Path) -> None:
     arguments = ["--user", "alice", "--request-timeout", "0.05", "--auto", "ignore"]
-    misbehaving = ["--clock-skew", "-1000", "--fault", "start:status=503,retry-after=2,times=2"]
-    with running(tmp_path / "state", *arguments, *misbehaving) as command:
-        caller = command.caller()
-        assert [caller.start("alice").status for _ in range(3)] == [503, 503, 401]
+    with running(tmp_path / "state", *arguments, "--clock-skew", "-1000") as command:
+        assert command.caller().start("alice").status == 401
         assert "STALE_TIMESTAMP" in command.read_until("refused")
     with running(tmp_path / "state", *arguments, "--application-secret", "mine") as command:
         assert (tmp_path / "state" / "application-secret").read_text() == "mine\n"
@@ -246,18 +241,10 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
     assert "is not HOST:PORT" in result.stderr
 
 
-def test_a_wrong_fault_is_refused_with_the_table() -> None:
-    result = run("--fault", "start:levitate")
-    assert result.returncode == 2
-    assert "'levitate' is no fault" in result.stderr
-    assert all(row.example in result.stderr for row in FAULTS)
-
-
-def test_help_shows_examples_and_every_fault() -> None:
+def test_help_shows_examples() -> None:
     result = run("--help")
     assert result.returncode == 0
     assert "pam-iampass sandbox --user alice --auto approve --delay 2" in result.stdout
-    assert all(row.example in result.stdout and row.meaning in result.stdout for row in FAULTS)
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
 
 

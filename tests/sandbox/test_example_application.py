@@ -15,9 +15,9 @@ import pytest
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from pam_iampass.client import AuthenticationAPI, Session
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SessionStatus
 from tests.sandbox.witness import Witness, witness_python
+from tests.support.sandbox import Sandbox
 
 
 class Client(Protocol):

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.sandbox.signer import Caller, Reply
+from tests.support.sandbox import Sandbox
 
 
 def link_of(caller: Caller, user: str, query: str = "") -> str:

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.sandbox.signer import Caller, Reply
+from tests.support.sandbox import Sandbox
 
 PAGE = Path(__file__).parents[2] / "pam_iampass/sandbox/page"
 

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from pam_iampass import client
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SessionStatus
 from tests.sandbox.signer import Caller
 from tests.sandbox.witness import Witness, witness_python
+from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.needs_published_client
 

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.automatic import Auto
 from pam_iampass.sandbox.sessions import EndedBy, SessionStatus
 from tests.sandbox.signer import Caller, signed
+from tests.support.sandbox import Sandbox
 
 
 def test_a_request_is_pending_until_it_is_approved(sandbox: Sandbox, caller: Caller) -> None:
@@ -276,7 +276,7 @@ def test_every_call_is_kept(sandbox: Sandbox, caller: Caller) -> None:
     assert call.path == "/authentication/authenticate_user/demo/alice"
     assert call.headers["content-TYPE"] == "application/json"
     assert call.at <= time.monotonic()
-    assert (other.kind, other.status) == ("unknown", 404)
+    assert (other.kind, other.status) == ("other", 404)
     assert sandbox.wait_for_calls("start") == (call,)
     with pytest.raises(TimeoutError):
         sandbox.wait_for_calls("poll", timeout=0.01)

@@ -9,9 +9,9 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.routes import ROUTES
 from tests.sandbox.signer import Caller, Reply, signed
+from tests.support.sandbox import Sandbox
 
 START = "/authentication/authenticate_user/demo/alice"
 JSON = {"Content-Type": "application/json"}
@@ -272,6 +272,10 @@ def test_a_get_has_no_body_and_no_unknown_parameter(caller: Caller, call: str) -
     target = caller.manage(call, "alice")
     assert caller.send("GET", target, caller.application(target), b"{}").reason == "UNEXPECTED_BODY"
     assert caller.get(target + "?colour=red").reason == "UNKNOWN_PARAMETER"
+
+
+def test_a_large_body_is_refused_before_it_is_read(caller: Caller) -> None:
+    assert start_with(caller, {}, b"x" * (1024 * 1024 + 1)).status == 413
 
 
 def test_every_refusal_is_json_with_a_reason_and_a_detail(caller: Caller) -> None:

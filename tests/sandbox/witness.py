@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pam_iampass.sandbox import Sandbox
+from tests.support.sandbox import Sandbox
 from tests.support.venv import python_of
 
 _DRIVER = Path(__file__).with_name("witness_driver.py")

@@ -8,8 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.system import paths
+from tests.support.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
 ETC = Path("/etc/iampass")

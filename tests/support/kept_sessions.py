@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from pam_iampass.client import AuthenticationAPI, Transport
 from pam_iampass.config.session_settings import SessionSettings
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.session.kept_session import KeptSession, Rules, State, StoredLogin, new_id
 from pam_iampass.system.boot import since_boot
+from tests.support.sandbox import Sandbox
 
 
 def kept_sessions(

@@ -16,9 +16,9 @@ from pam_iampass.login.concurrency import ConcurrencyLimit
 from pam_iampass.login.context import LoginContext, StateDirs
 from pam_iampass.outcome import Outcome
 from pam_iampass.relay import helper_context
-from pam_iampass.sandbox import Sandbox
 from tests.support.deadline import TIMEOUT
 from tests.support.door import Answer, Door, Told
+from tests.support.sandbox import Sandbox
 
 ME = pwd.getpwuid(0).pw_name
 
@@ -99,7 +99,7 @@ class Setting:
 
     @property
     def calls(self) -> list[str]:
-        return [call.kind.value for call in self.sandbox.calls[self._first_call :]]
+        return [call.kind for call in self.sandbox.calls[self._first_call :]]
 
     @property
     def open_sessions(self) -> int:

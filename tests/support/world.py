@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SandboxSession
 from tests.support import processes
 from tests.support.agent import RunningAgent
 from tests.support.deadline import PLENTY
 from tests.support.installation import Installation
 from tests.support.journald import Journald
+from tests.support.sandbox import Sandbox
 from tests.support.sshd import Login, Sshd
 
 PEOPLE = (
@@ -141,7 +141,7 @@ class World:
 
     def calls(self) -> list[str]:
         """The kinds of the calls to IAMPASS since the mark."""
-        return [call.kind.value for call in self.sandbox.calls[self._first_call :]]
+        return [call.kind for call in self.sandbox.calls[self._first_call :]]
 
     def left_open(self) -> list[SandboxSession]:
         """The sessions since the mark that have not ended."""

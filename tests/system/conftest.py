@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.needs import declare
+from tests.support.sandbox import Sandbox
 from tests.support.sshd import Sshd
 from tests.support.terminal import Terminal
 from tests.support.ways import NATIVE, WITH_AGENT, WITH_HELPER, Way

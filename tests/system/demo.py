@@ -22,11 +22,12 @@ from typing import Any
 
 import pexpect
 
-from pam_iampass.sandbox import Sandbox, SandboxError
+from pam_iampass.sandbox import SandboxError
 from pam_iampass.sandbox.phone_view import outcome as answer_on_the_phone
 from tests.support.agent import RunningAgent
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
+from tests.support.sandbox import Sandbox
 from tests.support.sshd import PROMPT, Sshd
 from tests.support.terminal import Terminal
 from tests.system import demo_session

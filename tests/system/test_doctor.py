@@ -21,12 +21,11 @@ from pam_iampass.outcome import PamCode
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.simulation import simulate
 from pam_iampass.pam.stack import Handler, PamFiles, PamType, UnusableService
-from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.faults import HttpStatus, Junk
 from tests.support.agent import SOCKET, RunningAgent
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import ROOT, Installation, write
 from tests.support.journald import Journald
+from tests.support.sandbox import HttpStatus, Junk, Sandbox
 from tests.support.terminal import ENVIRONMENT, Terminal
 from tests.support.world import PEOPLE, token_of, wait_until
 

@@ -18,11 +18,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from pam_iampass.config.user_table import Entry, UserTable
-from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.faults import Hang, HttpStatus
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import ETC, Installation
 from tests.support.qr_reader import read_codes
+from tests.support.sandbox import Hang, HttpStatus, Sandbox
 from tests.support.terminal import Terminal
 from tests.support.world import PATIENCE
 

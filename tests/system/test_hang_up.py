@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import EndedBy, SandboxSession
 from tests.support.agent import RunningAgent
 from tests.support.in_time import BUSY
 from tests.support.installation import Installation
 from tests.support.journald import Journald
+from tests.support.sandbox import Sandbox
 from tests.support.sshd import Login, Sshd
 from tests.support.world import PATIENCE, World, token_of
 from tests.system.conftest import with_shipped

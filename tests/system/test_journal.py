@@ -17,10 +17,10 @@ import pytest
 from pam_iampass.audit.journal import BYPASS_ENDED, BYPASS_MADE, MESSAGE_IDS, SESSION_IDS, SESSION_LEFT_OPEN
 from pam_iampass.audit.sinks import JOURNAL_SOCKET, LONGEST_WAIT
 from pam_iampass.outcome import Outcome
-from pam_iampass.sandbox.faults import HttpStatus
 from tests.support import processes
 from tests.support.installation import ROOT
 from tests.support.journald import Journald
+from tests.support.sandbox import HttpStatus
 from tests.support.ways import WITH_HELPER
 from tests.support.world import PEOPLE, World, token_of
 

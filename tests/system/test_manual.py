@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
 from tests.support.installation import Installation
 from tests.support.man_page import ManPage
+from tests.support.sandbox import Sandbox
 
 MAN = Path("/usr/share/man")
 PAGES = (

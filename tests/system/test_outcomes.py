@@ -12,8 +12,6 @@ import pytest
 
 from pam_iampass.audit.journal import MESSAGE_IDS
 from pam_iampass.outcome import Outcome
-from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.faults import HttpStatus, Junk, Truncated
 from tests.support import processes
 from tests.support.agent import RunningAgent
 from tests.support.command import run_command
@@ -21,6 +19,7 @@ from tests.support.deadline import NOBODY_ANSWERED, PLENTY, TIMEOUT
 from tests.support.installation import ETC, Installation, write
 from tests.support.journald import Journald
 from tests.support.recovery import new_codes
+from tests.support.sandbox import HttpStatus, Junk, Reset, Sandbox
 from tests.support.sshd import PROMPT, Login, Sshd
 from tests.support.world import World, token_of, uid_of
 
@@ -85,7 +84,7 @@ STAGES = {
         {"unavailable": "ignore"}, lambda world: world.sandbox.misbehave("start", HttpStatus(503), times=None)
     ),
     "an outage is tolerated: the answer to the request is lost": Stage(
-        {"unavailable": "ignore"}, lambda world: world.sandbox.misbehave("start", Truncated(), times=None)
+        {"unavailable": "ignore"}, lambda world: world.sandbox.misbehave("start", Reset(), times=None)
     ),
     "an outage is tolerated: junk": Stage(
         {"unavailable": "ignore"}, lambda world: world.sandbox.misbehave("start", Junk(acts=False))

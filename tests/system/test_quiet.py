@@ -10,12 +10,12 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.support import processes
 from tests.support.agent import RunningAgent
 from tests.support.deadline import NOBODY_ANSWERED, TIMEOUT
 from tests.support.installation import Installation
 from tests.support.journald import Journald
+from tests.support.sandbox import Sandbox
 from tests.support.sshd import Sshd
 from tests.support.terminal import ENVIRONMENT
 from tests.support.world import PASSWORD, PATIENCE, REMOTE, World, token_of

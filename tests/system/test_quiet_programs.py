@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
 from tests.support.directory import sssd
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.kerberos import HOST, realm
+from tests.support.sandbox import Sandbox
 from tests.support.sshd import Sshd
 from tests.support.terminal import ENVIRONMENT
 from tests.support.world import REMOTE, World, wait_until

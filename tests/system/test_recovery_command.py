@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.system.state_dir import HeldLock, file_stem
 from tests.support.agent import AS_IAMPASS
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import STATE, Installation
 from tests.support.recovery import new_codes
+from tests.support.sandbox import Sandbox
 from tests.support.terminal import Terminal
 
 CODES = Path("/var/lib/iampass/recovery")

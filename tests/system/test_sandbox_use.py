@@ -16,10 +16,10 @@ import pytest
 
 from pam_iampass.config import settings, user_table
 from pam_iampass.errors import StateError
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.system.service_user import as_service_user, config_readers, service_group
 from tests.support.command import run_command
 from tests.support.installation import ETC, ROOT, Installation
+from tests.support.sandbox import Sandbox
 from tests.system.test_from_nothing import AS_ALICE
 
 FOLDER = Path("/home/alice/sandbox")

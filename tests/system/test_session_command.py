@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from pam_iampass.config.value_types import Enforcement
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.session.kept_session import EndCause, KeptSession, Rules, State, StoredLogin
 from pam_iampass.session.store import SessionStore
 from pam_iampass.system import paths
@@ -21,6 +20,7 @@ from pam_iampass.system.boot import since_boot
 from pam_iampass.system.service_user import as_service_user
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import Installation
+from tests.support.sandbox import Sandbox
 from tests.support.terminal import Terminal
 
 SECRET = "the-secret-of-the-session"

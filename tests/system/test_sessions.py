@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.sandbox.faults import SessionState
 from pam_iampass.system import paths
 from tests.support.command import run_command
 from tests.support.installation import ROOT, Installation
+from tests.support.sandbox import SessionState
 from tests.support.sshd import Login
 from tests.support.world import PASSWORD, PATIENCE, World, uid_of, wait_until
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.support.installation import Installation
+from tests.support.sandbox import Sandbox
 from tests.support.terminal import Terminal
 
 TAB = "\t"

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.support import processes
 from tests.support.agent import RunningAgent
@@ -21,6 +20,7 @@ from tests.support.deadline import DEADLINE, PLENTY, TIMEOUT, press_enter
 from tests.support.in_time import BUSY
 from tests.support.installation import Installation
 from tests.support.journald import Journald
+from tests.support.sandbox import Sandbox
 from tests.support.sshd import PROMPT, Login, Sshd, without_terminal
 from tests.support.ways import WITH_HELPER
 from tests.support.world import PASSWORD, PATIENCE, PEOPLE, REMOTE, World, uid_of, wait_until

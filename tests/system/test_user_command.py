@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.faults import HttpStatus
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import ETC, Installation, write
 from tests.support.recovery import new_codes
+from tests.support.sandbox import HttpStatus, Sandbox
 from tests.support.terminal import Terminal
 from tests.support.world import uid_of
 

@@ -9,9 +9,9 @@ import pytest
 
 from pam_iampass.audit.journal import Journal
 from pam_iampass.outcome import Decision, Login, Outcome, Result
-from pam_iampass.sandbox.faults import Junk, SessionState
 from pam_iampass.text import clean
 from tests.support.door import Told
+from tests.support.sandbox import Junk, SessionState
 from tests.support.setting import ME, Records, Setting
 
 #: What could play with a terminal or a log, each once.

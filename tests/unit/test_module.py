@@ -14,11 +14,10 @@ from pam_iampass import module
 from pam_iampass.login.application import PamApplication
 from pam_iampass.outcome import PamCode
 from pam_iampass.relay.connection import RelayConnection
-from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.faults import HttpStatus, SessionState
 from tests.support.deadline import APPROVE_WITHIN, DEADLINE, NOBODY_ANSWERED, PRESS_ENTER
 from tests.support.door import Door, Told
 from tests.support.in_time import BUSY, in_time
+from tests.support.sandbox import HttpStatus, Sandbox, SessionState
 from tests.support.setting import ME, Setting
 
 KEY = "publickey ssh-ed25519 AAAA\n"

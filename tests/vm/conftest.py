@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.support.needs import declare
+from tests.support.sandbox import Sandbox
 from tests.support.terminal import Terminal
 from tests.vm.machine import Machine, Policy, switched_on
 from tests.vm.site import AGENT, PORT, Site

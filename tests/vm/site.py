@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SandboxSession
 from tests.packages.people import KEY, WHO, Users, type_password
+from tests.support.sandbox import Sandbox
 from tests.support.terminal import Terminal
 from tests.vm.machine import Machine
 from tests.vm.qemu import PATIENCE

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.support.deadline import PLENTY, TIMEOUT
 from tests.support.installation import install
+from tests.support.sandbox import Sandbox
 from tests.support.world import PATIENCE
 
 DOOR = "pam_python.so /usr/lib/pam-iampass/pam_iampass.py"

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Callable
 
 from pam_iampass.login.rate_limit_json import decoded
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SandboxSession
 from pam_iampass.system.paths import RATE_LIMITS as STATE
 from pam_iampass.system.paths import RECOVERY_CODES as CODES
@@ -24,6 +23,7 @@ from tests.support.agent import SOCKET
 from tests.support.door import Door
 from tests.support.faults.case import NONE, WITHOUT_PAM, Case, Option, Play, Requests
 from tests.support.installation import ETC, write
+from tests.support.sandbox import Sandbox
 from tests.support.ways import Way
 from tests.support.world import wait_until
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Callable, Union
 
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.events import Event, EventKind
 from tests.client.connect_proxy import ESTABLISHED, connect_proxy
 from tests.client.talk import polled, started
 from tests.support.faults.case import Requests
+from tests.support.sandbox import Sandbox
 from tests.support.scripted_server import ScriptedServer, Step, answer, scripted_server
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def sandbox(
             place.trust(str(running.ca_file))
             place.secret = running.application_secret
             place.settings["server"] = running.url
-            place.count = lambda: _sum(call.kind.value for call in running.calls)
+            place.count = lambda: _sum(call.kind for call in running.calls)
             yield
 
     return serve

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Callable
 
 from pam_iampass.audit.journal import AUTHPRIV
-from pam_iampass.sandbox import Sandbox
 from pam_iampass.sandbox.events import Event, EventKind
 from pam_iampass.sandbox.sessions import EndedBy, SandboxSession
 from tests.support.journald import Journald
+from tests.support.sandbox import Sandbox
 from tests.support.setuid.people import AS_ROOT, PROGRAMS, UNTOUCHED, Person, Process, enter_password
 from tests.support.terminal import Terminal
 from tests.support.world import PATIENCE, token_of, wait_until

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
 from tests.support.deadline import PLENTY, TIMEOUT
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
+from tests.support.sandbox import Sandbox
 from tests.support.setuid.people import Person, settle_people, table_of
 from tests.support.setuid.side_by_side import Outcomes, played
 from tests.support.setuid.stage import PHONE_ONLY, SPARED, Phones, Stage

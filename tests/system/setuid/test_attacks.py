@@ -21,8 +21,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.support.installation import Installation
+from tests.support.sandbox import Sandbox
 from tests.support.setuid.people import GROUP, HOME, PROGRAMS
 from tests.support.setuid.stage import Guest, Phone, Stage
 from tests.support.setuid.traps import NAME_SERVER, Traps

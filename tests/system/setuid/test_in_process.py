@@ -15,8 +15,8 @@ from typing import Any
 import pexpect
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.support.installation import Installation
+from tests.support.sandbox import Sandbox
 from tests.support.setuid.people import AS_ROOT, GROUP, PROGRAMS, Person, Process
 from tests.support.setuid.traps import FOLDER, MARKS, PYTHON, Traps, snap, write
 

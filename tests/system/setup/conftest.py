@@ -11,12 +11,12 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.support.agent import RunningAgent
 from tests.support.command import run_command
 from tests.support.deadline import PLENTY
 from tests.support.installation import Installation
 from tests.support.journald import Journald
+from tests.support.sandbox import Sandbox
 from tests.support.sshd import Login, Sshd
 from tests.support.terminal import ENVIRONMENT, Terminal
 from tests.support.world import PASSWORD, token_of

@@ -12,9 +12,9 @@ from pam_iampass.config.settings import load
 from pam_iampass.doctor import enrollment_advice
 from pam_iampass.errors import Severity
 from pam_iampass.outcome import PamCode
-from pam_iampass.sandbox.faults import HttpStatus, ReplacedKey
 from tests.support.deadline import DEADLINE
 from tests.support.folders import put
+from tests.support.sandbox import HttpStatus, ReplacedKey
 from tests.support.setting import ME, Setting
 
 KEY: dict[str, Any] = {"ssh_auth_info": "publickey ssh-ed25519 AAAA"}

@@ -8,8 +8,7 @@ import pytest
 
 from pam_iampass.client import Deadline, ManagementAPI, Refused, Unavailable
 from pam_iampass.enrollment.waiting import INTERVAL, wait_for_devices
-from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.faults import HttpStatus
+from tests.support.sandbox import HttpStatus, Sandbox
 
 
 class Wait:

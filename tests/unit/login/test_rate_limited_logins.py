@@ -17,11 +17,11 @@ from pam_iampass.login.concurrency import AtCapacity, ConcurrencyLimit
 from pam_iampass.login.turn import OTHER_LOGIN as OTHERS
 from pam_iampass.outcome import Login, PamCode
 from pam_iampass.relay.serve import login_phases, serve
-from pam_iampass.sandbox.faults import HttpStatus, Junk
 from pam_iampass.sandbox.sessions import SandboxSession
 from pam_iampass.system.state_dir import file_stem
 from tests.support.deadline import TIMEOUT
 from tests.support.door import Door
+from tests.support.sandbox import HttpStatus, Junk
 from tests.support.setting import ME, Setting
 from tests.support.state_files import unwritable
 from tests.support.world import wait_until

@@ -14,9 +14,9 @@ from pam_iampass.login.application import ConversationFailed, PamMessage
 from pam_iampass.outcome import Login, PamCode
 from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import RelayConnection
-from pam_iampass.sandbox.faults import HttpStatus
 from tests.support.deadline import DEADLINE, PRESS_ENTER
 from tests.support.door import Answer, Told
+from tests.support.sandbox import HttpStatus
 from tests.support.setting import ME, Setting
 from tests.support.state_files import unwritable
 

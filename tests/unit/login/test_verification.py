@@ -18,9 +18,9 @@ from pam_iampass.login.context import LoginContext
 from pam_iampass.login.request_result import RequestResult
 from pam_iampass.outcome import Login, PamCode
 from pam_iampass.relay import helper_context
-from pam_iampass.sandbox.faults import HttpStatus, Junk, SessionState
 from tests.support.deadline import DEADLINE, TIMEOUT
 from tests.support.door import Door
+from tests.support.sandbox import HttpStatus, Junk, SessionState
 from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
 

@@ -17,10 +17,9 @@ from pam_iampass.relay import protocol
 from pam_iampass.relay.agent_context import SharedContext
 from pam_iampass.relay.protocol import Hello
 from pam_iampass.relay.service import notify
-from pam_iampass.sandbox import Sandbox
-from pam_iampass.sandbox.faults import Hang
 from tests.support.in_time import BUSY
 from tests.support.running_agent import Running, running
+from tests.support.sandbox import Hang, Sandbox
 from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
 
@@ -124,7 +123,7 @@ def test_a_poll_that_hangs_hides_neither_the_end_of_the_application_nor_that_of_
     world.sandbox.misbehave("poll", Hang(), times=None)
     with running(world) as agent:
         for way_to_end in (lambda door: door.die(), lambda _door: agent.agent.stop()):
-            polls = sum(call.kind.value == "poll" for call in world.sandbox.calls)
+            polls = sum(call.kind == "poll" for call in world.sandbox.calls)
             door = agent.door()
             session = world.sandbox.wait_for_request(Setting.token)
             world.sandbox.wait_for_calls("poll", polls + 1)

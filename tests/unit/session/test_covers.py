@@ -12,11 +12,11 @@ import pytest
 from pam_iampass.client import Status
 from pam_iampass.config.session_settings import CoverSettings, SessionSettings
 from pam_iampass.outcome import Login, PamCode
-from pam_iampass.sandbox.faults import Hang, HttpStatus, Reset, SessionState
 from pam_iampass.session.covers import Cover, CoverRequest, cover
 from pam_iampass.session.kept_session import KeptSession, State, StoredLogin
 from pam_iampass.session.tasks import status_of
 from tests.support.door import AccountDoor
+from tests.support.sandbox import Hang, HttpStatus, Reset, SessionState
 from tests.support.sessions import Keeping, keeping
 from tests.support.setting import ME, Setting
 from tests.support.world import wait_until

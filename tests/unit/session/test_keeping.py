@@ -14,8 +14,8 @@ from pam_iampass.enforcer.protocol import Reason, Request, Result, Verb
 from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.protocol import Hello
-from pam_iampass.sandbox.faults import HttpStatus, Junk, Reset, SessionState
 from pam_iampass.session.kept_session import State
+from tests.support.sandbox import HttpStatus, Junk, Reset, SessionState
 from tests.support.sessions import Keeping, keeping
 from tests.support.setting import ME, Setting
 from tests.support.world import wait_until

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.packages.administrator import PASSWORD
 from tests.packages.people import got_in
+from tests.support.sandbox import Sandbox
 from tests.vm.denials import Denial, denials
 from tests.vm.machine import Machine, Policy, switched_on
 from tests.vm.selinux.console import at_the_console

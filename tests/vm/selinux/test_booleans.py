@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pam_iampass.sandbox import Sandbox
 from tests.client.connect_proxy import connect_proxy
 from tests.packages.people import PROMPT, got_in, outcomes
+from tests.support.sandbox import Sandbox
 from tests.vm.selinux.console import at_the_console
 from tests.vm.site import AGENT, PORT, Site, token_of
 
