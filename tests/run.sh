@@ -69,4 +69,5 @@ if [ "$whole" -eq 0 ]; then
              /^TOTAL/ { print "Branch coverage of the code that decides about a login: " $6 }
              END { exit low }' "$folder/decides" || { cat "$folder/decides"; status=1; }
 fi
+/usr/bin/python3 -m tests.reports
 tests/support/count.sh "$status" "$folder"/*.log

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 
+from tests import reports
 from tests.mutations.mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +42,7 @@ def main() -> int:
             untouched = pool.map(lambda tests: _without(copies, tests), _parts(wanted))
             noticed = list(pool.map(lambda mutant: _played(copies, mutant), wanted))
             sound = all(list(untouched))
+    reports.write()
     print(f"Mutants: {sum(noticed)} of {len(wanted)} noticed, in {time.monotonic() - began:.0f} s.")
     return 0 if sound and all(noticed) else 1
 

@@ -1,4 +1,4 @@
-"""What `make mutants` is to try: that it can be tried, and that docs/mutations.md tells of it."""
+"""What `make mutants` is to try can be tried, and the reports can be made."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.mutations.mutants import INVARIANTS, MUTANTS, Mutant
-from tests.mutations.page import page
+from tests.reports import REPORTS
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_page_is_up_to_date() -> None:
-    assert (ROOT / "docs/mutations.md").read_text(encoding="utf-8") == page()
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_report_is_a_page_with_tables(name: str) -> None:
+    assert re.match(r"# \w.*\n\n\w(.|\n)*\n## \w.*\n(.|\n)*\n\| --- \|", REPORTS[name]())
 
 
 def test_every_invariant_is_turned_off_somewhere() -> None:

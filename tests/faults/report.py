@@ -1,4 +1,4 @@
-"""Writes docs/faults.md: `/usr/bin/python3 -m tests.faults.page > docs/faults.md`."""
+"""The report of failures and their effect on a login: build/reports/faults.md."""
 
 from __future__ import annotations
 
@@ -22,15 +22,13 @@ also run without it: the test speaks the relay protocol with the agent.
 "within" is the time that the login itself may take, in seconds, on an idle machine. PAM_IGNORE is the module's own
 result: a stack in which every module returns it fails, and the shipped PAM files end with pam_permit. If a way differs
 from the others, the row below it says how and why.
-
-This page is made from the tests: `/usr/bin/python3 -m tests.faults.page > docs/faults.md`.
 """
 
 COLUMNS = ("case", "outcome, result", "PAM", "the user reads", "requests", "within")
 
 
-def page() -> str:
-    """The whole page."""
+def text() -> str:
+    """The whole report."""
     head = HEAD.format(
         cases=len(CASES),
         by_pam=sum(bool(_mark(case)) for case in CASES),
@@ -68,7 +66,3 @@ def _cells(expected: Expected, requests: str | None = None) -> tuple[str, ...]:
 
 def _escaped(cell: str) -> str:
     return cell.replace("\\", "\\\\").replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    print(page(), end="")

@@ -1,4 +1,4 @@
-"""Writes docs/attacks.md: `/usr/bin/python3 -m tests.system.setuid.attacks_page > docs/attacks.md`."""
+"""The report of attacks on sudo and su: build/reports/attacks.md."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ What an unprivileged user can try against sudo and su, what stops it, and the te
 programs, the shipped files, the native door and the agent. The attacker knows the right password; the phone denies. No
 denial may become a success, nothing planted may be run, read or written, no server but IAMPASS may be contacted, and
 the login must end in time. Harmless variants are also tried with an approval, which must still work.
-
-This page is made from the tests: `/usr/bin/python3 -m tests.system.setuid.attacks_page > docs/attacks.md`.
 
 ## Before the program starts
 
@@ -43,8 +41,8 @@ The effect of these attacks on a plain Python module that pam_python runs inside
 """
 
 
-def page() -> str:
-    """The whole page."""
+def text() -> str:
+    """The whole report."""
     before = [(attack.name, attack.stopped_by) for attack in ATTACKS]
     meanwhile, beside = (
         [(one.what, one.answer, f"`{file}.py::{one.test}`") for file, tests in files.items() for one in tests]
@@ -58,13 +56,9 @@ def page() -> str:
         (BESIDE, _table(("way", "what is done about it", "test"), beside)),
         (INSIDE, _table(("attack", "result", "test"), inside)),
     )
-    return "".join(text + table for text, table in parts)
+    return "".join(above + table for above, table in parts)
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
-
-
-if __name__ == "__main__":
-    print(page(), end="")

@@ -1,4 +1,4 @@
-"""Writes docs/mutations.md: `/usr/bin/python3 -m tests.mutations.page > docs/mutations.md`."""
+"""The report of what `make mutants` breaks: build/reports/mutations.md."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ HEAD = """\
 
 Each mutant disables one guarantee in a copy of the code. The test in its row must then fail, and pass without the
 mutant. `make mutants` runs them in about two minutes. `tests/mutations/mutants.py` has the exact changes.
-
-This page is made from the tests: `/usr/bin/python3 -m tests.mutations.page > docs/mutations.md`.
 """
 
 
-def page() -> str:
-    """The whole page."""
+def text() -> str:
+    """The whole report."""
     parts = [HEAD]
     for number, invariant in enumerate(INVARIANTS, 1):
         parts.append(
@@ -27,7 +25,3 @@ def page() -> str:
             if mutant.invariant == number
         ]
     return "".join(parts)
-
-
-if __name__ == "__main__":
-    print(page(), end="")
