@@ -1,4 +1,4 @@
-"""The socket on which the agent listens: passed by systemd, or made by the agent itself where there is no systemd."""
+"""The sockets on which the agent listens: passed by systemd, or made by the agent itself where there is no systemd."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import stat
+from dataclasses import dataclass
 
 from pam_iampass.errors import StateError
 from pam_iampass.system import passed_descriptors, paths
@@ -17,35 +18,59 @@ BACKLOG = 1024
 _FILES_LIMIT = 16384  # LimitNOFILE= of pam-iampass-agent.service
 
 
-def passed() -> socket.socket:
-    """The socket that systemd has passed (sd_listen_fds(3)), before what it has stored for us. Raises StateError."""
-    found = passed_descriptors.passed()
-    if not found:
+@dataclass(frozen=True)
+class Listeners:
+    """The sockets of the agent."""
+
+    doors: socket.socket
+    control: socket.socket | None
+    """None where systemd still has an older socket unit: logins go on."""
+
+
+def passed() -> Listeners:
+    """The sockets that systemd has passed (sd_listen_fds(3)), apart from what it has stored. Raises StateError."""
+    doors, control = None, None
+    for _name, descriptor in passed_descriptors.passed():
+        if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            found = socket.socket(fileno=descriptor)
+            if os.path.basename(found.getsockname()) == os.path.basename(paths.CONTROL_SOCKET):
+                control = found
+            else:
+                doors = found
+    if doors is None:
         what = "pam-iampass-agent was started without a socket"
         raise StateError(what, "systemctl start pam-iampass-agent.socket; without systemd: --socket")
-    return socket.socket(fileno=found[0][1])
+    return Listeners(doors, control)
 
 
-def make(path: str) -> socket.socket:
-    """Make the socket at `path`, for root alone, then become the service user for good. Raises PamIampassError.
+def make(path: str) -> Listeners:
+    """Make the socket at `path` and the control socket beside it, for root alone; then become the service user.
 
-    Listening begins as root: that is what the door checks of its peer (SO_PEERCRED, unix(7)).
+    Listening begins as root: that is what the door checks of its peer (SO_PEERCRED, unix(7)). Raises PamIampassError.
     """
     if os.geteuid() != 0:
         raise StateError("pam-iampass-agent --socket must start as root", "it becomes the user iampass")
     os.umask(0o177)
+    folder = os.path.dirname(path)
     try:
-        _make_folder(os.path.dirname(path), "root", 0o755)
+        _make_folder(folder, "root", 0o755)
         _make_folder(paths.RATE_LIMITS, SERVICE_USER, 0o700)
         _make_folder(os.path.dirname(paths.RECOVERY_CODES), SERVICE_USER, 0o700)
-        with trusted_folder(os.path.dirname(path), 0):
-            _remove_dead_socket(path)
-            listener = socket.socket(socket.AF_UNIX)
-            listener.bind(path)
-            listener.listen(BACKLOG)
+        with trusted_folder(folder, 0):
+            control = os.path.join(folder, os.path.basename(paths.CONTROL_SOCKET))
+            listeners = Listeners(_listen(path), _listen(control))
         _become_service_user()
     except OSError as error:
         raise StateError(f"{path}: {error.strerror}", "systemctl status pam-iampass-agent.socket") from None
+    return listeners
+
+
+def _listen(path: str) -> socket.socket:
+    """A socket that listens at `path`. Raises OSError and StateError."""
+    _remove_dead_socket(path)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(BACKLOG)
     return listener
 
 

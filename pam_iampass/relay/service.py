@@ -1,4 +1,4 @@
-"""pam-iampass-agent(8) as a process: its options, its socket, its signals, and what it says to systemd."""
+"""pam-iampass-agent(8) as a process: its options, its sockets, its signals, and what it says to systemd."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ STACK_SIZE = 512 * 1024
 
 
 def main(module: LoginModule, arguments: list[str]) -> int:
-    """Serve on the socket that systemd passes, or with `--socket` on one of its own.
+    """Serve on the sockets that systemd passes, or with `--socket` on those of its own.
 
-    Returns the exit status: 0 after SIGTERM, 1 without a socket.
+    Returns the exit status: 0 after SIGTERM, 1 without sockets.
     """
+    from pam_iampass.login.agent_state import AgentState
+    from pam_iampass.login.context import StateDirs
+    from pam_iampass.relay.administration import Administration
     from pam_iampass.relay.agent_context import SharedContext
+    from pam_iampass.relay.control_server import ControlServer
     from pam_iampass.session.descriptors import stored
     from pam_iampass.session.keeper import KeptSessions
     from pam_iampass.session.registry import Registry
@@ -33,7 +37,7 @@ def main(module: LoginModule, arguments: list[str]) -> int:
 
     options = _options(arguments)
     try:
-        listener = listening.make(options.socket) if options.socket else listening.passed()
+        listeners = listening.make(options.socket) if options.socket else listening.passed()
     except PamIampassError as error:
         print(f"Error: {error.diagnostics()}", file=sys.stderr)
         return 1
@@ -42,7 +46,10 @@ def main(module: LoginModule, arguments: list[str]) -> int:
     context = SharedContext(lambda: agent.pending)
     sessions = KeptSessions(Registry(SessionStore(), journal), context.connect)
     context.kept_sessions = sessions
-    agent = Agent(listener, journal, module, lambda _pending: context, sessions=sessions)
+    agent = Agent(listeners.doors, journal, module, lambda _pending: context, sessions=sessions)
+
+    administration = Administration(AgentState(StateDirs(), sessions), lambda: agent.pending)
+    control = listeners.control and ControlServer(listeners.control, administration.handlers, journal)
 
     def stop(_number: int, _frame: types.FrameType | None) -> None:
         agent.stop()
@@ -50,6 +57,8 @@ def main(module: LoginModule, arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     sessions.start(stored())
+    if control:
+        control.start()
     agent.run(
         # READY=1 each time: systemd would end an agent whose first one found no room.
         lambda: notify(
@@ -58,13 +67,15 @@ def main(module: LoginModule, arguments: list[str]) -> int:
         watchdog_interval(),
     )
     notify("STOPPING=1")
+    if control:
+        control.stop()
     sessions.stop()
     return 0
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("pam-iampass-agent", description="Decides the logins of this machine.")
-    what = "make the socket (default: %(const)s); without this option systemd passes it"
+    what = "make the socket (default: %(const)s), and control.sock beside it; without this option systemd passes both"
     parser.add_argument("--socket", nargs="?", const=paths.AGENT_SOCKET, metavar="PATH", help=what)
     return parser.parse_args(arguments)
 

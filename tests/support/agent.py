@@ -12,6 +12,7 @@ from pathlib import Path
 from pam_iampass.relay.protocol import Frame, FrameType
 
 SOCKET = Path("/run/iampass/pam.sock")
+CONTROL = Path("/run/iampass/control.sock")
 AS_IAMPASS = ["setpriv", "--reuid=iampass", "--regid=iampass", "--clear-groups", "--no-new-privs"]
 COMMAND = ["/usr/bin/python3", "-I", "-S", "/usr/lib/pam-iampass/agent"]
 OUT_OF_TURN = Frame(FrameType.NO_ANSWER).encode()
@@ -32,16 +33,18 @@ class RunningAgent:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> RunningAgent:
-        SOCKET.unlink(missing_ok=True)
-        others = listeners(SOCKET)
-        listen = ["systemd-socket-activate", f"--listen={SOCKET}"]
+        for path in (SOCKET, CONTROL):
+            path.unlink(missing_ok=True)
+        others = listeners(SOCKET) | listeners(CONTROL)
+        listen = ["systemd-socket-activate", f"--listen={SOCKET}", f"--listen={CONTROL}"]
         self.process = subprocess.Popen(
             [*listen, *AS_IAMPASS, *COMMAND], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         until = time.monotonic() + 60
-        while listeners(SOCKET) <= others and time.monotonic() < until:
+        while not (listeners(SOCKET) - others and listeners(CONTROL) - others) and time.monotonic() < until:
             time.sleep(0.02)
-        SOCKET.chmod(0o600)
+        for path in (SOCKET, CONTROL):
+            path.chmod(0o600)
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -71,10 +74,11 @@ class RunningAgent:
         self.__enter__()
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End the agent, and remove its socket."""
+        """End the agent, and remove its sockets."""
         if self.process is None:
             return
         self.process.send_signal(how)
         self.process.wait(90)
         self.process = None
-        SOCKET.unlink(missing_ok=True)
+        for path in (SOCKET, CONTROL):
+            path.unlink(missing_ok=True)

@@ -19,9 +19,25 @@ def test_the_policy_is_enforced_and_names_everything_of_ours(vm: Machine, site: 
     assert vm.run("getenforce").stdout == "Enforcing\n"
     assert vm.run("semodule", "-l").stdout.split().count("pam_iampass") == 1
     shown = vm.run(
-        "matchpathcon", "-V", "/etc/iampass/users.yaml", "/run/iampass/pam.sock", "/var/lib/iampass"
+        "matchpathcon",
+        "-V",
+        "/etc/iampass/users.yaml",
+        "/run/iampass/pam.sock",
+        "/run/iampass/control.sock",
+        "/var/lib/iampass",
     )
     assert all(line.endswith("verified.") for line in shown.stdout.splitlines()), shown.stdout
+
+
+def test_those_who_ask_for_a_login_may_not_ask_as_an_administrator(vm: Machine, site: Site) -> None:
+    assert (
+        vm.run("stat", "-c", "%C", "/run/iampass/control.sock").stdout.split(":")[2]
+        == "pam_iampass_control_t"
+    )
+    search = "sesearch -A -c sock_file -p write"
+    for domain in ("sshd_t", "local_login_t", "staff_sudo_t", "staff_su_t"):
+        assert vm.shell(f"{search} -s {domain} -t pam_iampass_runtime_t")
+        assert not vm.shell(f"{search} -s {domain} -t pam_iampass_control_t")
 
 
 def test_sshd_asks_in_the_account_phase(site: Site, cursor: str) -> None:

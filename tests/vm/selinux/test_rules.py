@@ -11,7 +11,7 @@ HAVE = {"pam_iampass_sshd_client": "sshd_t", "pam_iampass_local_client": "local_
 #: Rules that come with an interface of the policy, which is used all the same: to be started by init scripts, and by
 #: the path of a program (init_daemon_domain); to log (logging_send_syslog_msg) where there is no journal; labelled
 #: networks, systemd-resolved and the list of network interfaces (auth_use_nsswitch); /proc/meminfo and the like
-#: (kernel_read_system_state).
+#: (kernel_read_system_state); links in /proc (domain_read_all_domains_state), of which every domain is a case.
 WITH_INTERFACES = (
     *(("initrc_t", kind) for kind in ("fd", "fifo_file", "process")),
     *(("init_t", kind) for kind in ("fifo_file", "process")),
@@ -24,6 +24,7 @@ WITH_INTERFACES = (
         ("dns_port_t", "tcp_socket"),
     ),
     *(("netlabel_peer_t", kind) for kind in ("peer", "rawip_socket", "tcp_socket", "udp_socket")),
+    *(("domain", kind) for kind in ("dir", "file", "lnk_file")),
     *(("systemd_resolved_runtime_t", "file"), ("proc_t", "file"), ("self", "netlink_route_socket")),
 )
 
