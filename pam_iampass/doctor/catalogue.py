@@ -676,10 +676,18 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Correct the named file with visudo",
         ),
         _error(
+            "sudoers-unread",
+            "The rules of sudo cannot be read, and may lead around the phone",
+            "doctor reads sudoers with `visudo -c` and `cvtsudoers`, which belong to sudo. One of them is missing or"
+            " has failed.",
+            "{remedy}",
+        ),
+        _error(
             "sudo-rule-bypasses",
             "{rule}: sudo asks for neither password nor phone: {names}",
-            "`!authenticate` and `exempt_group` skip PAM's `auth` stack. The finding lists the users whom sudo allows"
-            " some command and who would be asked otherwise: not those whom the settings exempt.",
+            "`!authenticate` and `exempt_group` skip PAM's `auth` stack. The finding lists whom the line names, except"
+            " users whom the settings exempt. Whether sudo allows them anything, and whether another line replaces this"
+            " one for some of them, is not evaluated.",
             "Remove it with visudo; to spare users the phone, name them in exempt in the settings",
         ),
         _error(
@@ -701,13 +709,6 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "{rule}: an approval for sudo holds until the next boot: {names}",
             "sudo remembers that a user was authenticated. If `timestamp_timeout` is negative, it does not forget.",
             "With visudo, set timestamp_timeout to some minutes",
-        ),
-        _error(
-            "sudo-environment",
-            "sudo's environment lets pam_python run a caller's code as root: {what}",
-            "Without `secure_path`, or with PATH or variables of Python kept, the interpreter of pam_python loads its"
-            " library from the caller.",
-            "Use pam_iampass.so in sudo's stack; and set secure_path and env_reset in sudoers",
         ),
         _note(
             "sudo-no-secure-path",
@@ -731,8 +732,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         _note(
             "sudo-no-password",
-            "sudo runs some commands without a password and without the phone: {names}",
-            "The tag NOPASSWD skips PAM's `auth` stack. Users whom the settings exempt are not listed.",
+            "{rule}: sudo asks for neither password nor phone: {names}",
+            "The tag NOPASSWD skips PAM's `auth` stack for these commands. Users whom the settings exempt are not"
+            " listed.",
             "None if this is intended; otherwise remove NOPASSWD with visudo",
         ),
         _note(

@@ -21,7 +21,7 @@ from pam_iampass.doctor.sshd import SshdCheck, rejected_finding
 from pam_iampass.doctor.sshd_match import match_blocks
 from pam_iampass.doctor.stacks import SET_UID, Stacks, module_folders
 from pam_iampass.doctor.state_summary import StateSummary
-from pam_iampass.doctor.sudo import SudoCheck, SudoersRejected, checked_sudoers
+from pam_iampass.doctor.sudo import SudoCheck, loopholes
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.doctor.users import LockoutCheck, UsersCheck
 from pam_iampass.doctor.ways_in import WaysInCheck
@@ -32,7 +32,7 @@ from pam_iampass.system import sshd, sudoers
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import CannotSwitchUser, reading_as_service_user
 from pam_iampass.system.sshd import SshdConfigRejected, SshdSettings
-from pam_iampass.system.sudoers import Sudoers
+from pam_iampass.system.sudoers import SUDOERS_RS, Sudoers, SudoersRejected
 
 ADDRESS = "192.0.2.1"
 """The default address of an ssh login: one that nobody has (RFC 5737)."""
@@ -164,7 +164,7 @@ class Doctor:
     @cached_property
     def sudoers(self) -> Sudoers | None:
         """sudoers, None if sudo is not installed. Raises SudoersRejected and CommandUnavailable."""
-        return checked_sudoers() if sudoers.is_installed() else None
+        return sudoers.read() if sudoers.is_installed() else None
 
     @cached_property
     def sudo_services(self) -> tuple[str, ...]:
@@ -293,18 +293,23 @@ class Doctor:
         return sshd_exempt.prompted(wanted, address=self.options.address)
 
     def _sudo(self) -> Iterator[Problem]:
-        try:
-            found = self.sudoers
-        except SudoersRejected as rejected:
-            yield finding("sudoers-broken", "sudo", str(rejected))
-            return
-        if found is None:
+        if not sudoers.is_installed():
             self.not_checked.append("sudo: is not installed")
-            return
         for source in sudoers.directories():
             self.not_checked.append(f"rules of sudo from {source}: sudo -l -U USER lists them")
-        more = self._known_users()
-        yield from SudoCheck(found, self.stacks, self._without_phone, more, self.named).findings()
+        try:
+            found = self.sudoers
+            if found is not None:
+                yield from SudoCheck(found, self.stacks, self._without_phone, self.named).findings()
+            if SUDOERS_RS.exists() and self.stacks.asks("sudo"):
+                of_rs = sudoers.read(SUDOERS_RS)
+                yield from loopholes(of_rs, self.stacks.asks, self._without_phone, self.named)
+        except SudoersRejected as rejected:
+            yield finding("sudoers-broken", "sudo", str(rejected))
+        except CommandUnavailable as unavailable:
+            if unavailable.remedy == RUN_AS_ROOT:
+                raise
+            yield finding("sudoers-unread", "sudo", str(unavailable), remedy=unavailable.remedy)
 
     def _ways_in(self) -> Iterator[Problem]:
         check = WaysInCheck(self.stacks)
@@ -318,16 +323,9 @@ class Doctor:
             others = user_status(self.options.config, missing).users if missing else ()
         except ConfigurationError:
             return frozenset()
-        service = self.sudo_services[0]
+        service = next(iter(self.sudo_services), "sudo")
         states = {one.name: one.services.get(service, one.state) for one in (*self.users.values(), *others)}
         return frozenset(name for name in names if states[name] in (UserState.EXEMPT, UserState.IGNORED))
-
-    def _known_users(self) -> list[str]:
-        """The users of the table, or the one that the command line names."""
-        try:
-            return list(self.users)
-        except ConfigurationError:
-            return []
 
     def _lockouts(self) -> Iterator[Problem]:
         if self.settings is None:

@@ -1,39 +1,62 @@
-"""The problems of sudo."""
+"""The problems of sudo: its PAM services, and the lines of sudoers that lead around the phone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.stacks import Stacks
-from pam_iampass.doctor.sudo_loopholes import loopholes
 from pam_iampass.errors import Problem
-from pam_iampass.pam.modules import is_pam_python
-from pam_iampass.system import sudoers
-from pam_iampass.system.programs import CommandUnavailable
-from pam_iampass.system.sudo_accounts import sudo_accounts
-from pam_iampass.system.sudoers import Sudoers
-
-_DANGEROUS = frozenset(("PATH", "HOME", "LD_PRELOAD", "LD_LIBRARY_PATH"))
-"""Variables of the caller that make an interpreter load other code, besides those that begin with PYTHON."""
+from pam_iampass.system.sudoers import NO_PASSWORD, PAM_SERVICES, Scope, Sudoers, SudoersLine
+from pam_iampass.text import names
 
 
-class SudoersRejected(Exception):
-    """visudo rejects sudo's configuration."""
+def loophole(line: SudoersLine, asks: Callable[[str], bool]) -> str | None:
+    """The kind of finding about a line of sudoers, if it keeps sudo from asking the phone of its caller.
+
+    `asks` says whether a PAM service asks the phone.
+    """
+    name, value = line.name, line.value
+    if name == NO_PASSWORD:
+        return "sudo-no-password"
+    if (name == "authenticate" and value is False) or (name == "exempt_group" and value):
+        return "sudo-rule-bypasses"
+    if name in PAM_SERVICES and not asks(str(value)):
+        return "sudo-other-service"
+    if name in ("rootpw", "targetpw", "runaspw") and value:
+        return "sudo-asks-another"
+    if name == "timestamp_timeout" and str(value).startswith("-"):
+        return "sudo-never-asks-again"
+    return None
 
 
-def checked_sudoers() -> Sudoers:
-    """The contents of sudoers. Raises SudoersRejected and CommandUnavailable."""
-    result = sudoers.check()
-    text = result.errors + result.output
-    # visudo wants mode 0440; sudo itself accepts any file that nobody else can write.
-    if not result.ok and "bad permissions" not in text:
-        what = f"visudo -c: {result.complaint}"
-        if "ermission denied" in text:
-            raise CommandUnavailable(what, "run it as root")
-        raise SudoersRejected(what)
-    return sudoers.read(checked=result)
+def loopholes(
+    sudoers: Sudoers,
+    asks: Callable[[str], bool],
+    without_phone: Callable[[Iterable[str]], frozenset[str]],
+    named: str | None = None,
+) -> Iterator[Problem]:
+    """The lines that keep sudo from asking, but for those that name only users who need no phone anyway.
+
+    `without_phone` says who of some users that is. With `named`, those that may be about this user. Of lines that set
+    the same for the same users or targets, the last one holds; otherwise it is not decided which one does.
+    """
+    last = {
+        (line.name, line.scope, line.members, line.value if line.name == NO_PASSWORD else None): line
+        for line in sudoers.lines
+    }
+    for line in last.values():
+        kind = loophole(line, asks)
+        if kind is None or (line.name == "pam_login_service" and line.scope is Scope.EVERYTHING):
+            continue  # the service of `sudo -i` for everybody has a finding of its own
+        accounts, whom = line.accounts, ", ".join(map(str, line.users)) or "everybody"
+        if accounts is not None:
+            asked = accounts - without_phone(accounts)
+            if not asked or (named is not None and named not in asked):
+                continue
+            whom = names(sorted(asked))
+        yield finding(kind, "sudo", line.place or f"cvtsudoers: {line}", rule=line, names=whom)
 
 
 @dataclass(frozen=True)
@@ -44,8 +67,6 @@ class SudoCheck:
     stacks: Stacks
     without_phone: Callable[[Iterable[str]], frozenset[str]]
     """Of some users, those who need no phone according to the settings and the user table."""
-    more: Iterable[str] = ()
-    """Users whom NSS may not list."""
     named: str | None = None
     """The user that the command line names."""
 
@@ -61,23 +82,16 @@ class SudoCheck:
                     name=services[setting],
                     setting=setting,
                 )
-        if not self.stacks.asks(services["pam_service"]):
+        asks = self.stacks.asks(services["pam_service"])
+        if not asks and not self.stacks.asks("sudo"):
             where = f"{self.stacks.files.path(services['pam_service'])} does not name pam_iampass"
             yield finding("sudo-unprotected", "sudo", where)
             return
-        yield from self._login_shell(services["pam_service"], services["pam_login_service"])
-        yield from self._environment([name for name in services.values() if self.stacks.asks(name)])
-        yield from self._loopholes()
-
-    def _loopholes(self) -> Iterator[Problem]:
-        accounts = sudo_accounts(self.sudoers, self.more)
-        wanted = (account for account in accounts if self.named in (None, account.name))
-        found = loopholes(self.sudoers, wanted, self.stacks.asks)
-        spared = self.without_phone({user for loophole in found for user in loophole.users}) if found else ()
-        for loophole in found:
-            users = tuple(user for user in loophole.users if user not in spared)
-            if users:
-                yield replace(loophole, users=users).finding
+        yield from loopholes(self.sudoers, self.stacks.asks, self.without_phone, self.named)
+        if asks:
+            yield from self._login_shell(services["pam_service"], services["pam_login_service"])
+        if self.sudoers.text("secure_path") is None:
+            yield finding("sudo-no-secure-path", "sudo", "cvtsudoers: no secure_path")
 
     def _login_shell(self, service: str, login: str) -> Iterator[Problem]:
         if not self.stacks.asks(login):
@@ -89,26 +103,3 @@ class SudoCheck:
                 other="sudo -i",
                 remedy=f"In sudoers write Defaults pam_login_service={service}",
             )
-
-    def _environment(self, services: list[str]) -> Iterator[Problem]:
-        interpreter = any(
-            is_pam_python(handler) for name in services for handler in self.stacks.with_us[name].stack
-        )
-        secure_path = self.sudoers.text("secure_path") is not None
-        if not interpreter:
-            if not secure_path:
-                yield finding("sudo-no-secure-path", "sudo", "cvtsudoers: no secure_path")
-            return
-        kept = sorted(
-            name
-            for name in self.sudoers.listed("env_keep")
-            if name in _DANGEROUS or name.startswith("PYTHON") or name in ("*", "LD_*")
-        )
-        faults = [
-            *(["no secure_path"] if not secure_path else []),
-            *(["!env_reset"] if self.sudoers.is_off("env_reset") else []),
-            *(f"env_keep of {name}" for name in kept),
-        ]
-        if faults:
-            what = ", ".join(faults)
-            yield finding("sudo-environment", "sudo", f"cvtsudoers: {what}", what=what)

@@ -1,71 +1,115 @@
-"""What sudoers contains, according to `cvtsudoers -f json`, and whether sudo accepts it."""
+"""The settings and rules of sudoers that concern PAM, according to `cvtsudoers -f json`, with their lines."""
 
 from __future__ import annotations
 
+import enum
+import grp
 import json
+import os
+import pwd
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from pam_iampass.system.programs import CommandResult, CommandUnavailable, find, run
-from pam_iampass.system.sudoers_rules import Member, Scope, SudoersDefault, SudoersRule
+from pam_iampass.errors import RUN_AS_ROOT
+from pam_iampass.system.programs import CommandUnavailable, find, run
+from pam_iampass.text import names
 
 SUDOERS = Path("/etc/sudoers")
+
+SUDOERS_RS = Path("/etc/sudoers-rs")
+"""What sudo-rs reads instead, if it is there."""
 
 PAM_SERVICES = ("pam_service", "pam_login_service", "pam_askpass_service")
 """The settings that name the PAM service: usually, for `sudo -i`, and for `sudo -A`."""
 
+NO_PASSWORD = "NOPASSWD"  # noqa: S105 - a tag of sudoers
 _CHECKED_FILE = re.compile(r"^(/[^:]*): (?:parsed OK|bad permissions)", re.M)
 _LOGICAL_LINE = re.compile(r"(?:[^\\\n]|\\.|\\\n)+")
 
 
+class SudoersRejected(Exception):
+    """visudo rejects sudo's configuration."""
+
+
+class Scope(enum.Enum):
+    """What a `Defaults` line is bound to, with the character that says so (sudoers(5))."""
+
+    EVERYTHING = ""
+    USERS = ":"
+    HOSTS = "@"
+    TARGETS = ">"
+    COMMANDS = "!"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of a list of users, hosts, targets or commands."""
+
+    kind: str
+    """As cvtsudoers calls it: username, usergroup, userid, usergid, netgroup, hostname, networkaddr, command …"""
+    name: str
+    negated: bool = False
+
+    def __str__(self) -> str:
+        signs = {"usergroup": "%", "userid": "#", "usergid": "%#", "netgroup": "+", "nonunixgroup": "%:"}
+        sign = signs.get(self.kind, "")
+        return f"{'!' if self.negated else ''}{sign}{self.name}"
+
+
+@dataclass(frozen=True)
+class SudoersLine:
+    """One setting of a `Defaults` line, or one rule with the tag NOPASSWD."""
+
+    name: str
+    """The name of the setting; NOPASSWD for a rule."""
+    value: Any
+    """A text, True or False, or a list; the commands of a rule."""
+    scope: Scope = Scope.EVERYTHING
+    members: tuple[Member, ...] = ()
+    """To whom or what it applies; empty in the scope EVERYTHING."""
+    place: str = ""
+    """The lines that set it, with file and number; several if it cannot be told which one it is."""
+
+    def __str__(self) -> str:
+        whom = ", ".join(map(str, self.members))
+        if self.name == NO_PASSWORD:
+            return f"{whom} {NO_PASSWORD}: {self.value}"
+        value = "" if isinstance(self.value, bool) else f"={self.value}"
+        return f"Defaults{self.scope.value}{whom} {'' if self.value else '!'}{self.name}{value}"
+
+    @property
+    def users(self) -> tuple[Member, ...]:
+        """The users whom it names; empty if it may apply to any user."""
+        if self.name == "exempt_group":
+            return (Member("usergroup", str(self.value)),)
+        return self.members if self.scope is Scope.USERS else ()
+
+    @property
+    def accounts(self) -> frozenset[str] | None:
+        """The accounts of `users`, without root; None if they are not known, or may be all."""
+        found: set[str] = set()
+        for member in self.users:
+            named = None if member.negated else _accounts(member)
+            if named is None:
+                return None
+            found |= named
+        return frozenset(found) if self.users else None
+
+
 @dataclass(frozen=True)
 class Sudoers:
-    """The parts of sudoers that concern PAM."""
+    """The lines that count on this host. Which of several lines holds for a user is not decided here."""
 
-    defaults: tuple[SudoersDefault, ...]
-    rules: tuple[SudoersRule, ...]
-    lines: tuple[tuple[str, str], ...] = ()
-    """File and line number, and the text, of every line."""
+    lines: tuple[SudoersLine, ...]
 
     def text(self, name: str) -> str | None:
         """The last value that applies to everybody; None if there is none."""
-        found = [
-            default.value
-            for default in self.defaults
-            if default.name == name and default.scope is Scope.EVERYTHING
-        ]
+        found = [line.value for line in self.lines if line.name == name and line.scope is Scope.EVERYTHING]
         return str(found[-1]) if found and found[-1] else None
-
-    def is_off(self, name: str) -> bool:
-        """Whether a flag is switched off, for everybody or for some users."""
-        return any(default.name == name and default.value is False for default in self.defaults)
-
-    def listed(self, name: str) -> list[str]:
-        """All names that a list contains, for everybody or for some users."""
-        return [
-            str(one)
-            for default in self.defaults
-            if default.name == name and isinstance(default.value, list) and default.operation != "list_remove"
-            for one in default.value
-        ]
-
-    def places(self, word: str, default: SudoersDefault | None = None) -> str:
-        """The lines that contain a word, or that set a default, with their files; empty if there are none.
-
-        Lines are not known to cvtsudoers: where aliases stand for the names, other lines with that setting are too.
-        """
-        start = f"Defaults{default.scope.value}" if default else ""
-        wanted = re.compile(rf"(?!#[^0-9]){start}.*\b{word}\b")
-        found = [(place, text) for place, text in self.lines if wanted.match(text)]
-        value = [default.value] if default and isinstance(default.value, str) else []
-        names = [*value, *(one.name for one in default.binding)] if default else []
-        exact = [
-            line for line in found if all(re.search(rf"\b{re.escape(name)}\b", line[1]) for name in names)
-        ]
-        return "; ".join(f"{place}: {text}" for place, text in (exact or found)[:5])
 
     @property
     def service(self) -> str:
@@ -80,7 +124,7 @@ class Sudoers:
     @property
     def services(self) -> tuple[str, ...]:
         """The PAM services of sudo, of `sudo -i`, and those that only some users, commands and the like have."""
-        named = [str(default.value) for default in self.defaults if default.name in PAM_SERVICES]
+        named = [str(line.value) for line in self.lines if line.name in PAM_SERVICES]
         return tuple(dict.fromkeys([self.service, self.login_service, *named]))
 
 
@@ -96,21 +140,26 @@ def directories(nsswitch: Path = Path("/etc/nsswitch.conf")) -> list[str]:
     return [word for word in " ".join(found).split() if word.isalpha() and word != "files"]
 
 
-def check(file: Path | None = None) -> CommandResult:
-    """What visudo says of `file`, or of the configuration in force. Raises CommandUnavailable."""
-    return run(["visudo", "-c", *(["-f", str(file)] if file is not None else [])])
-
-
-def read(file: Path = SUDOERS, checked: CommandResult | None = None) -> Sudoers:
-    """The contents of a sudoers file and of what it includes. Raises CommandUnavailable.
-
-    With `checked`, what `check` said of the file, also the lines.
-    """
+def read(file: Path = SUDOERS) -> Sudoers:
+    """The contents of a sudoers file and of what it includes. Raises SudoersRejected and CommandUnavailable."""
+    checked = run(["visudo", "-c", *([] if file == SUDOERS else ["-f", str(file)])])
+    text = checked.errors + checked.output
+    # visudo wants mode 0440; sudo itself accepts any file that nobody else can write.
+    if not checked.ok and "bad permissions" not in text:
+        what = f"visudo -c: {checked.complaint}"
+        if "ermission denied" in text:
+            raise CommandUnavailable(what, RUN_AS_ROOT)
+        raise SudoersRejected(what)
+    written = [line for name in _CHECKED_FILE.findall(text) for line in _written(Path(name))]
     # In JSON, bindings to users and to targets look the same.
     document = _converted(file, "-d", "global,user,host,command")
     for_targets = _converted(file, "-d", "runas", "-s", "aliases,privileges")
-    defaults = (*_defaults(document), *_defaults(for_targets, Scope.TARGETS))
-    return Sudoers(defaults, tuple(_rules(document)), tuple(_lines(checked)) if checked else ())
+    lines = (
+        *_defaults(document, written),
+        *_defaults(for_targets, written, Scope.TARGETS),
+        *_rules(document, written),
+    )
+    return Sudoers(lines)
 
 
 def _converted(file: Path, *options: str) -> dict[str, Any]:
@@ -123,21 +172,33 @@ def _converted(file: Path, *options: str) -> dict[str, Any]:
     return document
 
 
-def _defaults(document: dict[str, Any], scope: Scope | None = None) -> Iterator[SudoersDefault]:
+def _defaults(
+    document: dict[str, Any], written: list[tuple[str, str]], scope: Scope | None = None
+) -> Iterator[SudoersLine]:
+    scopes = {"command": Scope.COMMANDS, "hostname": Scope.HOSTS, "networkaddr": Scope.HOSTS}
     for group in document.get("Defaults", ()):
         binding = _members(group.get("Binding", ()))
+        bound = scope or (scopes.get(binding[0].kind, Scope.USERS) if binding else Scope.EVERYTHING)
+        if bound is Scope.HOSTS and _are_elsewhere(binding):
+            continue
         for option in group.get("Options", ()):
-            operation = str(option.get("operation", ""))
             for name, value in option.items():
-                if name != "operation":
-                    yield SudoersDefault(name, value, operation, scope or _scope(binding), binding)
+                if name == "operation":
+                    continue
+                words = [*([value] if isinstance(value, str) else []), *(one.name for one in binding)]
+                place = _place(written, rf"Defaults{bound.value or ' '}.*\b{name}\b", words)
+                yield SudoersLine(name, value, bound, binding, place)
 
 
-def _scope(binding: Sequence[Member]) -> Scope:
-    if not binding:
-        return Scope.EVERYTHING
-    kinds = {"command": Scope.COMMANDS, "hostname": Scope.HOSTS, "networkaddr": Scope.HOSTS}
-    return kinds.get(binding[0].kind, Scope.USERS)
+def _rules(document: dict[str, Any], written: list[tuple[str, str]]) -> Iterator[SudoersLine]:
+    for spec in document.get("User_Specs", ()):
+        users = _members(spec.get("User_List", ()))
+        for commands in spec.get("Cmnd_Specs", ()):
+            tagged = any(option.get("authenticate") is False for option in commands.get("Options", ()))
+            if tagged and not _are_elsewhere(_members(spec.get("Host_List", ()))):
+                place = _place(written, rf".*\b{NO_PASSWORD}\b", [one.name for one in users])
+                allowed = names(map(str, _members(commands.get("Commands", ()))))
+                yield SudoersLine(NO_PASSWORD, allowed, Scope.USERS, users, place)
 
 
 def _members(found: Iterable[dict[str, Any]]) -> tuple[Member, ...]:
@@ -149,28 +210,50 @@ def _members(found: Iterable[dict[str, Any]]) -> tuple[Member, ...]:
     return tuple(members)
 
 
-def _rules(document: dict[str, Any]) -> Iterator[SudoersRule]:
-    for spec in document.get("User_Specs", ()):
-        users, hosts = _members(spec.get("User_List", ())), _members(spec.get("Host_List", ()))
-        for commands in spec.get("Cmnd_Specs", ()):
-            options = {
-                name: value for option in commands.get("Options", ()) for name, value in option.items()
-            }
-            yield SudoersRule(
-                users,
-                hosts,
-                _members(commands.get("runasusers", ())),
-                _members(commands.get("runasgroups", ())),
-                _members(commands.get("Commands", ())),
-                options.get("authenticate"),
-                limited="notbefore" in options or "notafter" in options,
-            )
+def _accounts(member: Member) -> set[str] | None:
+    """The accounts of a member of a list of users, without root; None if they are not known, or may be all."""
+    try:
+        if member.kind == "username" and member.name != "ALL":
+            entries = [pwd.getpwnam(member.name)]
+        elif member.kind == "userid":
+            entries = [pwd.getpwuid(int(member.name))]
+        elif member.kind in ("usergroup", "usergid"):
+            by_name = member.kind == "usergroup"
+            group = grp.getgrnam(member.name) if by_name else grp.getgrgid(int(member.name))
+            own = {entry.pw_name for entry in pwd.getpwall() if entry.pw_gid == group.gr_gid}
+            return {*own, *group.gr_mem} - {"root"} or None
+        else:
+            return None
+    except (KeyError, ValueError, OverflowError):
+        return None
+    return {entry.pw_name for entry in entries if entry.pw_uid != 0}
 
 
-def _lines(checked: CommandResult) -> Iterator[tuple[str, str]]:
-    """The lines of all files that visudo has read; a line that ends in a backslash goes on."""
-    for name in _CHECKED_FILE.findall(checked.output + checked.errors):
-        text = Path(name).read_text("utf-8", "replace")
-        for found in _LOGICAL_LINE.finditer(text):
-            number = text.count("\n", 0, found.start()) + 1
-            yield f"{name}:{number}", " ".join(found.group().replace("\\\n", " ").split())
+def _are_elsewhere(hosts: Iterable[Member]) -> bool:
+    """Whether a list of hosts does not mean this machine. Addresses, netgroups and negations may mean it."""
+    own = os.uname().nodename.lower().partition(".")[0]
+    return all(
+        host.kind == "hostname"
+        and not host.negated
+        and host.name != "ALL"
+        and not fnmatchcase(own, host.name.lower().partition(".")[0])
+        for host in hosts
+    )
+
+
+def _written(file: Path) -> Iterator[tuple[str, str]]:
+    """File and number, and the text, of each line; one that ends in a backslash goes on."""
+    text = file.read_text("utf-8", "replace")
+    for found in _LOGICAL_LINE.finditer(text):
+        number = text.count("\n", 0, found.start()) + 1
+        yield f"{file}:{number}", " ".join(found.group().replace("\\\n", " ").split())
+
+
+def _place(written: Iterable[tuple[str, str]], pattern: str, words: Iterable[str]) -> str:
+    """The lines that match, if possible those with all words in them: cvtsudoers does not know lines, nor aliases."""
+    wanted = re.compile(rf"(?!#[^0-9]){pattern}")
+    found = [line for line in written if wanted.match(line[1])]
+    exact = [
+        line for line in found if all(re.search(rf"(?<!\w){re.escape(word)}\b", line[1]) for word in words)
+    ]
+    return "; ".join(f"{place}: {text}" for place, text in (exact or found)[:5])

@@ -66,10 +66,10 @@ _TASKS = "pam_iampass/session/tasks.py"
 _KEEPING = "tests/unit/session/test_keeping.py::"
 _COVERED = "tests/unit/session/test_covers.py::"
 _SETUP = "tests/unit/setup/test_other_services.py::"
-_SUDO_ACCOUNTS = "pam_iampass/system/sudo_accounts.py"
+_SUDOERS = "pam_iampass/system/sudoers.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
 _WAYS_IN = "tests/system/setuid/test_ways_in.py::"
-_SUDO_UNIT = "tests/unit/system/test_sudo_accounts.py::"
+_SUDO_UNIT = "tests/unit/system/test_sudoers.py::"
 _DECISIONS = "pam_iampass/login/decisions.py"
 _ENFORCER = "tests/system/test_enforcer.py::"
 _REGISTRATIONS = "pam_iampass/enforcer/registrations.py"
@@ -920,51 +920,51 @@ MUTANTS = (
     # 12
     Mutant(
         12,
-        "settings of sudo for single users are not evaluated",
-        _SUDO_ACCOUNTS,
-        "            return listed(default.binding, self.matches)\n",
-        "            return False\n",
-        _SUDO_UNIT + "test_a_list_of_users_means_the_account",
-    ),
-    Mutant(
-        12,
         "exempt_group is not looked at",
-        "pam_iampass/doctor/sudo_loopholes.py",
-        "if default.value and account.is_in(str(default.value)):",
-        "if False:",
+        "pam_iampass/doctor/sudo.py",
+        '(name == "exempt_group" and value)',
+        "False",
         _SUDO_SYSTEM + "test_doctor_reports_each_rule_with_its_line_and_the_user",
     ),
     Mutant(
         12,
         "setup accepts a service of sudo for single users",
         "pam_iampass/setup/checks/sudo.py",
-        "level = error if loophole.kind is LoopholeKind.OTHER_SERVICE else warning",
+        'level = error if loophole.kind == "sudo-other-service" else warning',
         "level = warning",
         _SUDO_SYSTEM + "test_setup_refuses_services_that_do_not_ask_and_warns_of_the_other_rules",
     ),
     Mutant(
         12,
-        "settings of sudo for targets and commands are not evaluated",
-        _SUDO_ACCOUNTS,
-        "if default.scope is Scope.HOSTS else None",
-        "if default.scope is Scope.HOSTS else False",
-        _SUDO_UNIT + "test_a_line_that_may_apply_replaces_nothing",
+        "settings of sudo for targets are not read",
+        _SUDOERS,
+        "        *_defaults(for_targets, written, Scope.TARGETS),\n",
+        "",
+        _SUDO_UNIT + "test_settings_of_included_files_and_of_targets_are_read",
     ),
     Mutant(
         12,
-        "a setting that may apply hides the one before it",
-        _SUDO_ACCOUNTS,
-        "            if applies:\n                found = []\n",
-        "            if applies is not False:\n                found = []\n",
-        _SUDO_UNIT + "test_a_line_that_may_apply_replaces_nothing",
+        "a netgroup is taken for one without members",
+        _SUDOERS,
+        "            if named is None:\n                return None\n",
+        "            if named is None:\n                continue\n",
+        _SUDO_UNIT + "test_the_accounts_of_a_line_are_known_or_may_be_all",
     ),
     Mutant(
         12,
-        "a rule for less hides NOPASSWD",
-        "pam_iampass/system/sudoers_rules.py",
-        "return not self.limited and _has_all(self.commands) and _has_all(self.targets) and groups",
-        "return True",
-        _SUDO_UNIT + "test_a_later_rule_for_less_replaces_no_tag",
+        "a line of sudoers for an address is taken for one of another host",
+        _SUDOERS,
+        '        host.kind == "hostname"\n        and not host.negated\n',
+        "        not host.negated\n",
+        _SUDO_UNIT + "test_lines_for_other_hosts_do_not_count",
+    ),
+    Mutant(
+        12,
+        "rules of sudo that cannot be read are no finding",
+        "pam_iampass/doctor/report.py",
+        "            if unavailable.remedy == RUN_AS_ROOT:\n",
+        "            if True:\n",
+        "tests/system/test_doctor.py::test_what_is_broken_is_found[sudoers-unread]",
     ),
     Mutant(
         12,
@@ -998,14 +998,6 @@ MUTANTS = (
         "            elif _is_way_in(name):\n",
         "            elif False:\n",
         _WAYS_IN + "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
-    ),
-    Mutant(
-        12,
-        "a netgroup is taken for one without members",
-        _SUDO_ACCOUNTS,
-        "self._is_member(_group(int(member.name)))\n        return None\n",
-        "self._is_member(_group(int(member.name)))\n        return False\n",
-        _SUDO_UNIT + "test_a_list_of_users_means_the_account",
     ),
     # 13
     Mutant(

@@ -504,9 +504,12 @@ def no_secure_path(clinic: Clinic) -> None:
     SUDOERS.write_text(SUDOERS.read_text() + "Defaults !secure_path\n")
 
 
-def interpreter_in_sudo(clinic: Clinic) -> None:
-    change(SHIPPED_SUDO, "pam_iampass.so", DOOR)
-    no_secure_path(clinic)
+@contextlib.contextmanager
+def no_cvtsudoers(clinic: Clinic) -> Iterator[None]:
+    program, aside = Path("/usr/bin/cvtsudoers"), Path("/usr/bin/cvtsudoers-aside")
+    program.rename(aside)
+    yield
+    aside.rename(program)
 
 
 def sudo_rule(rule: str) -> Callable[[Clinic], None]:
@@ -654,13 +657,13 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-penalties": edit(SSHD, "UsePAM yes", "UsePAM yes\nPerSourcePenalties authfail:30 min:60"),
     "sshd-match": match_block("Group users-of-old", "PAMServiceName sshd"),
     "sudoers-broken": broken_sudoers,
+    "sudoers-unread": no_cvtsudoers,
     "sudo-unprotected": lambda clinic: SUDOERS.unlink(),
     "sudo-rule-bypasses": sudo_rule("Defaults:alice !authenticate"),
     "sudo-other-service": sudo_rule("Defaults:alice pam_service=sudo"),
     "sudo-asks-another": sudo_rule("Defaults:alice rootpw"),
     "sudo-never-asks-again": sudo_rule("Defaults:alice timestamp_timeout=-1"),
     "sudo-no-password": edit(SUDOERS, "Defaults", "alice ALL=(ALL) NOPASSWD: /bin/ls\nDefaults"),
-    "sudo-environment": interpreter_in_sudo,
     "sudo-no-secure-path": no_secure_path,
     "way-in-open": lambda clinic: None,
     "way-in-console": lambda clinic: None,
@@ -692,7 +695,7 @@ TOGETHER = {
     "files": ("file-writable", "state-folder", "selinux-no-policy", "unit-off", "entry-never-used"),
     "sudo": (
         *("sudo-rule-bypasses", "sudo-other-service", "sudo-asks-another", "sudo-never-asks-again"),
-        *("sudo-no-password", "sudo-environment", "sibling-unprotected"),
+        *("sudo-no-password", "sudo-no-secure-path", "sibling-unprotected"),
     ),
     "sshd": ("sshd-grace-short", "sshd-root-refused", "pam-python-needless", "sshd-stale"),
     "selinux": ("selinux-boolean-off", "selinux-label"),
@@ -743,14 +746,29 @@ def test_that_root_is_refused_is_a_note_where_root_has_no_token(clinic: Clinic) 
 
 
 def test_a_rule_of_sudo_for_users_who_need_no_phone_is_no_fault(clinic: Clinic) -> None:
-    sudo_rule("Defaults:alice !authenticate\nDefaults:bob !authenticate")(clinic)
-    assert "sudo-rule-bypasses" not in clinic.doctor("bob").stdout  # sudo allows bob nothing
+    sudo_rule("Defaults:alice !authenticate")(clinic)
+    assert "sudo-rule-bypasses" not in clinic.doctor("bob").stdout
     assert (
         "Defaults:alice !authenticate: sudo asks for neither password nor phone: alice"
         in clinic.doctor().stdout
     )
     clinic.machine.change(exempt="{users: [alice, daemon]}")
     assert "sudo-rule-bypasses" not in clinic.doctor().stdout
+
+
+def test_a_line_of_sudo_rs_and_a_service_for_everybody_are_found_where_the_file_of_sudo_asks(
+    clinic: Clinic,
+) -> None:
+    change(PAM / "sudo", "@include common-auth", f"@include common-auth\n{OURS}\n{PERMIT}")
+    SUDOERS.write_text("Defaults pam_service=su\n")
+    of_rs = Path("/etc/sudoers-rs")
+    of_rs.write_text("alice ALL=(ALL) NOPASSWD: ALL\n")
+    try:
+        told = {finding["id"]: finding["evidence"] for finding in clinic.report()["findings"]}
+    finally:
+        of_rs.unlink()
+    assert told["sudo-other-service"] == f"{SUDOERS}:1: Defaults pam_service=su"
+    assert told["sudo-no-password"] == f"{of_rs}:1: alice ALL=(ALL) NOPASSWD: ALL"
 
 
 def test_rules_of_sudo_that_no_file_contains_are_not_checked(clinic: Clinic) -> None:

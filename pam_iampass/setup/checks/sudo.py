@@ -7,15 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pam_iampass.doctor.sudo_loopholes import LoopholeKind, loopholes
+from pam_iampass.doctor.sudo import loopholes
 from pam_iampass.setup import staging
 from pam_iampass.setup.checks import CheckResult, error, fine, warning
 from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Change
 from pam_iampass.system import sudoers
-from pam_iampass.system.programs import CommandUnavailable, find
-from pam_iampass.system.sudo_accounts import sudo_accounts
+from pam_iampass.system.programs import CommandUnavailable
 
 _INCLUDE_FOLDER = re.compile(r"^([@#]includedir[ \t]+)(\S+)[ \t]*$", re.M)
 _OURS = "iampass-sudo"
@@ -37,30 +36,23 @@ def check(changes: Iterable[Change], paths: Paths) -> Iterator[CheckResult]:
         candidate.chmod(0o440)
         for result in judged(candidate):
             yield replace(result, what=result.what.replace(str(folder), str(paths.sudoers.parent)))
-    in_force = sudoers.check()
-    if not in_force.ok:
-        messages = "; ".join(line for line in in_force.lines if not line.endswith("parsed OK"))
-        yield warning(
-            f"visudo -c reports an error in the present settings: {messages}", "correct it with visudo"
-        )
+    try:
+        sudoers.read()
+    except sudoers.SudoersRejected as rejected:
+        yield warning(f"an error in the present settings: {rejected}", "correct it with visudo")
 
 
 def judged(file: Path) -> Iterator[CheckResult]:
     """Whether visudo accepts a sudoers file, and whether sudo will use our PAM service."""
-    result = sudoers.check(file)
-    if not result.ok:
-        messages = "; ".join(result.lines[-5:])
-        yield error(f"visudo rejects the settings: {messages}", "correct them with visudo, and try again")
-        return
-    yield fine("visudo -c: sudo accepts the settings")
-    if find("cvtsudoers") is None:
-        yield warning("cvtsudoers is not installed: other files were not checked for overriding ours", "")
-        return
     try:
-        found = sudoers.read(file, result)
+        found = sudoers.read(file)
+    except sudoers.SudoersRejected as rejected:
+        yield error(str(rejected), "correct them with visudo, and try again")
+        return
     except CommandUnavailable as failure:
         yield error(str(failure), failure.remedy)
         return
+    yield fine("visudo -c: sudo accepts the settings")
     chosen = {name: found.text(name) for name in ("pam_service", "pam_login_service")}
     for option, value in chosen.items():
         if value != _OURS:
@@ -68,9 +60,9 @@ def judged(file: Path) -> Iterator[CheckResult]:
             yield error(what, "remove it from the sudoers file that sets it after ours (the last one holds)")
     if set(chosen.values()) == {_OURS}:
         yield fine(f"cvtsudoers: sudo will use /etc/pam.d/{_OURS}")
-    for loophole in loopholes(found, sudo_accounts(found), lambda service: service == _OURS):
-        level = error if loophole.kind is LoopholeKind.OTHER_SERVICE else warning
-        yield level(f"{loophole.finding.what} ({loophole.evidence})", loophole.finding.remedy)
+    for loophole in loopholes(found, lambda service: service == _OURS, lambda names: frozenset()):
+        level = error if loophole.kind == "sudo-other-service" else warning
+        yield level(f"{loophole.what} ({loophole.evidence})", loophole.remedy)
 
 
 def _redirected(text: str, folder: Path, staged: Path) -> tuple[str, bool]:
