@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from pam_iampass.cli.output import line
 from pam_iampass.cli.parameters import Parsed
+from pam_iampass.errors import shown
 from pam_iampass.sandbox.errors import SandboxError
 
 _EPILOG = """Examples:
@@ -127,24 +128,24 @@ def use(folder: Path, force: bool, dry_run: bool) -> None:
 
     The owner of FOLDER can then approve every login. FOLDER is read with the owner's rights, and only an application
     id, a secret, the address of a sandbox on this machine and a certificate are taken from it. In
-    /etc/iampass/iampass.yaml only the keys that lead to the sandbox change. Its secret, certificate and user table are
-    written to /etc/iampass/sandbox; the users of the sandbox who have an account here are in the table.
+    /etc/iampass/iampass.yaml only the keys that lead to the sandbox change; the file from before stands aside as
+    iampass.yaml.before-sandbox. Secret, certificate and user table of the sandbox are written to /etc/iampass/sandbox;
+    the users of the sandbox who have an account here are in the table.
 
     The exit status is 0, or 1 if nothing was changed.
     """
-    from pam_iampass.setup.sandbox_folder import describe, read
-    from pam_iampass.setup.sandbox_use import SandboxUse
+    from pam_iampass.setup import sandbox_use
 
     _require_root()
-    access = read(folder.absolute())
-    machine = SandboxUse(_tell)
+    access = sandbox_use.read(folder.absolute())
     if dry_run:
-        for text in machine.preview(access, force=force):
+        for text in sandbox_use.preview(access, force=force):
             line(text)
         line("Nothing was changed (--dry-run).")
         return
-    users = machine.use(access, force=force)
-    line(f"This machine uses {describe(access)}. To undo it: pam-iampass sandbox leave")
+    users = sandbox_use.use(access, force=force)
+    what = f"the sandbox of {shown(access.owner)} at {access.url}, application {access.application_id}"
+    line(f"This machine uses {what}. To undo it: pam-iampass sandbox leave")
     line(
         f"Asked on the phone: {', '.join(users)}." if users else "No user of the sandbox has an account here."
     )
@@ -153,21 +154,19 @@ def use(folder: Path, force: bool, dry_run: bool) -> None:
 @command.command(short_help="Restore the settings from before `use`.")
 @click.option("--force", is_flag=True, help="Restore them even if they were edited or are incomplete.")
 def leave(force: bool) -> None:
-    """Restore the settings file, byte for byte, and remove what `use` wrote.
+    """Bring the settings file back as it was, and remove what `use` wrote.
+
+    Settings that were edited since are refused; with --force they are kept in /etc/iampass/iampass.yaml.edited.
 
     The exit status is 0, or 1 if nothing was changed.
     """
-    from pam_iampass.setup.sandbox_use import SETTINGS, SandboxUse
+    from pam_iampass.setup import sandbox_use
 
     _require_root()
-    left = SandboxUse(_tell).leave(force=force)
-    line(f"{SETTINGS} is as it was before." if left else "No sandbox is in use: nothing to undo.")
+    left = sandbox_use.leave(force=force)
+    line(f"{sandbox_use.SETTINGS} is as it was before." if left else "No sandbox is in use: nothing to undo.")
 
 
 def _require_root() -> None:
     if os.geteuid() != 0:
         raise click.ClickException("this changes root's files: run it as root")
-
-
-def _tell(word: str, what: str) -> None:
-    line(word.ljust(9), " ", what)

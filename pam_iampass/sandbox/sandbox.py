@@ -17,7 +17,7 @@ from pam_iampass.sandbox.listening import LOOPBACK_NAMES, authority, is_unspecif
 from pam_iampass.sandbox.server import Server
 from pam_iampass.sandbox.service_state import ServiceState
 from pam_iampass.sandbox.sessions import SandboxSession, SessionOrUser, SessionStatus
-from pam_iampass.sandbox.state_folder import SECRET_FILE, SERVICE_FILE, StateFolder
+from pam_iampass.sandbox.state_folder import CA_FILE, SERVICE_FILE, StateFolder
 
 # An id is part of paths, and precedes a colon: these characters need no quoting in either.
 _APPLICATION_ID = re.compile(r"[A-Za-z0-9._~-]+", re.ASCII)
@@ -72,7 +72,7 @@ class Sandbox(Behaviour):
         self.application_id = application_id
         self.ca_file = self._authority.file
         """The certificate of the authority, PEM."""
-        self.secret_file = self._folder.path / SECRET_FILE
+        self.secret_file = self._folder.path / "application-secret"
         self.application_secret = self._folder.secret(self.secret_file.name, application_secret)
         self.control_token_file = self._folder.path / "control-token"
         """The bearer token of control calls."""
@@ -92,7 +92,12 @@ class Sandbox(Behaviour):
         self._server = Server(self._dispatcher, listener, context)
         self._server.start()
         self._folder.write(self.phone_address_file.name, f"{self.phone_url}\n".encode())
-        service = {"application_id": self.application_id, "url": self.url}
+        service = {
+            "application_id": self.application_id,
+            "url": self.url,
+            "secret": self.application_secret,
+            "certificate": (self._folder.read(CA_FILE) or b"").decode(),
+        }
         self._folder.write(SERVICE_FILE, json.dumps(service).encode())
 
     def stop(self) -> None:

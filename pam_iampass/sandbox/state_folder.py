@@ -20,9 +20,8 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 CA_FILE = "ca.pem"
 """The certificate of the sandbox's authority, PEM."""
-SECRET_FILE = "application-secret"  # noqa: S105 - a file name
 SERVICE_FILE = "service.json"
-"""``application_id`` and ``url`` of the sandbox that ran last."""
+"""What ``pam-iampass sandbox use`` reads: id, URL, secret and certificate authority of the sandbox that ran last."""
 USERS_FILE = "accounts.json"
 
 

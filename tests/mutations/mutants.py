@@ -397,7 +397,7 @@ MUTANTS = (
     Mutant(
         3,
         "root reads the folder of another user's sandbox itself",
-        "pam_iampass/setup/sandbox_folder.py",
+        "pam_iampass/setup/sandbox_use.py",
         "as_service_user(lambda: _content(folder, path), owner, patience=_PATIENCE)",
         "_content(folder, path)",
         "tests/system/test_sandbox_use.py::test_a_secret_of_roots_behind_a_hard_link_is_not_read",
@@ -405,7 +405,7 @@ MUTANTS = (
     Mutant(
         3,
         "links in the folder of another user's sandbox are followed",
-        "pam_iampass/setup/sandbox_folder.py",
+        "pam_iampass/setup/sandbox_use.py",
         "_FILE = os.O_RDONLY | os.O_NOFOLLOW",
         "_FILE = os.O_RDONLY",
         "tests/system/test_sandbox_use.py::test_a_link_is_not_followed",
@@ -413,7 +413,7 @@ MUTANTS = (
     Mutant(
         3,
         "a sandbox may be at an address of another machine",
-        "pam_iampass/setup/sandbox_folder.py",
+        "pam_iampass/setup/sandbox_use.py",
         r"https://(127(\.[0-9]{1,3}){3}|\[::1\]|localhost):[0-9]{1,5}",
         r"https://.*",
         "tests/system/test_sandbox_use.py::test_nothing_but_what_a_sandbox_writes_gets_through",

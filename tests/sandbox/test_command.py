@@ -128,7 +128,13 @@ def test_it_says_how_this_machine_uses_it(tmp_path: Path) -> None:
         secret = (state / "application-secret").read_text()
         assert secret.strip() not in "".join(command.lines)
         service = json.loads((state / "service.json").read_text())
-        assert service == {"application_id": "sandbox", "url": command.url}
+        certificate = (state / "ca.pem").read_text()
+        assert service == {
+            "application_id": "sandbox",
+            "url": command.url,
+            "secret": secret.strip(),
+            "certificate": certificate,
+        }
     with running(state) as command:
         assert "(start the sandbox with --user alice" not in "\n".join(command.lines)
     with running(tmp_path / "another") as command:

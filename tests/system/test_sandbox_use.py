@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from pam_iampass.config import settings, user_table
 from pam_iampass.errors import StateError
@@ -24,7 +25,7 @@ from tests.system.test_from_nothing import AS_ALICE
 
 FOLDER = Path("/home/alice/sandbox")
 OURS = ETC / "sandbox"
-KEPT = Path("/var/lib/pam-iampass/sandbox")
+ASIDE = ETC / "iampass.yaml.before-sandbox"
 SETUP = Path("/var/lib/pam-iampass/setup")
 
 
@@ -40,7 +41,6 @@ def etc(machine: Installation) -> Iterator[Path]:
         (ETC / name).chmod(0o640)
     yield ETC
     shutil.rmtree(ETC)
-    shutil.rmtree(KEPT, ignore_errors=True)
     kept.rename(ETC)
 
 
@@ -72,6 +72,12 @@ def everything() -> dict[str, tuple[bytes, int, int, int]]:
     return found
 
 
+def rewrite(folder: Path, **members: str) -> None:
+    """Exchange what the sandbox says of itself."""
+    service = json.loads((folder / "service.json").read_text())
+    (folder / "service.json").write_text(json.dumps({**service, **members}))
+
+
 def refused(folder: Path, *because: str) -> None:
     """`use` refuses the folder, and changes nothing."""
     before = everything()
@@ -88,7 +94,7 @@ def test_a_sandbox_is_used_and_left_byte_for_byte(folder: Path) -> None:
     used = settings.load(ETC / "iampass.yaml", readers=config_readers())
     service = json.loads((folder / "service.json").read_text())
     assert (used.application_id, used.server) == (service["application_id"], service["url"])
-    assert used.application_secret == (folder / "application-secret").read_text().strip()
+    assert used.application_secret == service["secret"]
     assert user_table.read(used.users, 0).entries["alice"].token == "alice"
     assert set(user_table.read(used.users, 0).entries) == {"alice"}
     group = service_group()
@@ -96,6 +102,7 @@ def test_a_sandbox_is_used_and_left_byte_for_byte(folder: Path) -> None:
     assert modes == {
         "application-secret": (0o640, group),
         "ca.pem": (0o644, 0),
+        "iampass.yaml": (0o640, group),
         "users.yaml": (0o640, group),
     }
     assert everything()[str(ETC / "users.yaml")] == before[str(ETC / "users.yaml")]
@@ -153,7 +160,7 @@ def test_settings_that_are_invalid_otherwise_are_left_alone(folder: Path) -> Non
 def test_another_sandbox_can_follow_and_leave_restores_the_first_settings(folder: Path) -> None:
     before = everything()
     assert run("use", str(folder)).returncode == 0
-    (folder / "application-secret").write_text("another-secret\n")
+    rewrite(folder, secret="another-secret")
     assert run("use", str(folder)).returncode == 0
     assert (OURS / "application-secret").read_text() == "another-secret\n"
     assert run("leave").returncode == 0
@@ -170,8 +177,43 @@ def test_edits_since_are_not_lost(folder: Path) -> None:
         assert result.returncode == 1
         assert "was changed since the sandbox is in use" in result.stderr
     assert run("leave", "--force").returncode == 0
+    edited = ETC / "iampass.yaml.edited"
+    assert edited.read_text().endswith("timeout: 20s\n")
+    edited.unlink()
     assert everything() == before
-    assert (KEPT / "edited").read_text().endswith("timeout: 20s\n")
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["leave", "use"])
+def test_a_use_that_was_interrupted_loses_no_settings(folder: Path, leaves: bool) -> None:
+    before = everything()
+    os.link(ETC / "iampass.yaml", ASIDE)  # it ended just before it replaced the file
+    if not leaves:
+        assert run("use", str(folder)).returncode == 0
+        assert settings.load(ETC / "iampass.yaml", readers=config_readers()).application_id == "sandbox"
+    assert run("leave").returncode == 0
+    assert everything() == before
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["leave", "use"])
+def test_a_leave_that_was_interrupted_loses_no_settings(folder: Path, leaves: bool) -> None:
+    before = everything()
+    assert run("use", str(folder)).returncode == 0
+    ASIDE.rename(ETC / "iampass.yaml")  # it ended just after it had brought the file back
+    if not leaves:
+        assert run("use", str(folder)).returncode == 0
+    assert run("leave").returncode == 0
+    assert everything() == before
+
+
+def test_a_sandbox_that_is_gone_can_be_left(folder: Path) -> None:
+    before = everything()
+    assert run("use", str(folder)).returncode == 0
+    shutil.rmtree(folder)
+    shutil.rmtree(OURS)
+    folder.mkdir()  # for the end of the test
+    assert run("leave", "--force").returncode == 0
+    (ETC / "iampass.yaml.edited").unlink()  # whether it was edited cannot be told any more
+    assert everything() == before
 
 
 def test_leaving_does_not_lock_out_users_who_are_still_asked_on_the_phone(folder: Path) -> None:
@@ -212,14 +254,14 @@ def test_only_root_does_it(folder: Path) -> None:
 # What the owner of the folder can try.
 
 
-@pytest.mark.parametrize("name", ["ca.pem", "application-secret", "service.json", "accounts.json"])
+@pytest.mark.parametrize("name", ["service.json", "accounts.json"])
 def test_a_link_is_not_followed(folder: Path, name: str) -> None:
     (folder / name).unlink()
     (folder / name).symlink_to("/etc/shadow")
     refused(folder, f"{folder / name}: Too many levels of symbolic links")
 
 
-@pytest.mark.parametrize("name", ["ca.pem", "application-secret", "service.json", "accounts.json"])
+@pytest.mark.parametrize("name", ["service.json", "accounts.json"])
 def test_a_file_that_only_root_can_read_is_not_read(folder: Path, name: str) -> None:
     (folder / name).unlink()
     (folder / name).write_text("root's own")
@@ -231,8 +273,8 @@ def test_a_secret_of_roots_behind_a_hard_link_is_not_read(folder: Path) -> None:
     secret = folder.parent / "roots-secret"
     secret.write_text("a-secret-of-roots\n")
     secret.chmod(0o600)
-    (folder / "application-secret").unlink()
-    os.link(secret, folder / "application-secret")
+    (folder / "service.json").unlink()
+    os.link(secret, folder / "service.json")
     try:
         refused(folder, "Permission denied")
     finally:
@@ -240,12 +282,12 @@ def test_a_secret_of_roots_behind_a_hard_link_is_not_read(folder: Path) -> None:
 
 
 def test_a_file_of_another_user_is_not_read(folder: Path) -> None:
-    shutil.chown(folder / "application-secret", "bob")
-    (folder / "application-secret").chmod(0o644)
+    shutil.chown(folder / "service.json", "bob")
+    (folder / "service.json").chmod(0o644)
     refused(folder, "is not a regular file of the folder's owner")
 
 
-@pytest.mark.parametrize("name", ["ca.pem", "accounts.json"])
+@pytest.mark.parametrize("name", ["service.json", "accounts.json"])
 def test_a_pipe_is_not_waited_for(folder: Path, name: str) -> None:
     (folder / name).unlink()
     os.mkfifo(folder / name)
@@ -253,7 +295,7 @@ def test_a_pipe_is_not_waited_for(folder: Path, name: str) -> None:
     refused(folder, "is not a regular file")
 
 
-@pytest.mark.parametrize("name", ["ca.pem", "application-secret", "service.json", "accounts.json"])
+@pytest.mark.parametrize("name", ["service.json", "accounts.json"])
 def test_an_endless_file_is_not_read(folder: Path, name: str) -> None:
     os.truncate(folder / name, 2**40)
     refused(folder, "is larger than 65536 bytes")
@@ -286,40 +328,45 @@ def test_a_folder_without_an_owner_is_not_used(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "because"),
+    ("name", "value", "because"),
     [
-        ("service.json", '{"application_id": "x", "url": "https://evil.example:443"}', "the url"),
-        ("service.json", '{"application_id": "x", "url": "https://127.0.0.1:1@evil.example:1"}', "the url"),
-        ("service.json", '{"application_id": "x", "url": "http://127.0.0.1:8443"}', "the url"),
-        ("service.json", '{"application_id": "x\\nusers: /tmp/u", "url": "https://[::1]:1"}', "the app"),
-        ("service.json", "[]", "is not the folder of a sandbox"),
-        pytest.param("service.json", "[" * 60_000, "failed with RecursionError", id="nested"),
-        ("application-secret", "one two\n", "the secret"),
-        ("application-secret", "", "the secret"),
-        ("ca.pem", "root:$y$j9T$", "is not the folder of a sandbox"),
-        ("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "is not the folder"),
-        ("accounts.json", "[]", "is not the folder of a sandbox"),
+        ("url", "https://evil.example:443", "the url"),
+        ("url", "https://127.0.0.1:1@evil.example:1", "the url"),
+        ("url", "http://127.0.0.1:8443", "the url"),
+        ("application_id", "x\nusers: /tmp/u", "the app"),
+        ("secret", "one two", "the secret"),
+        ("secret", "", "the secret"),
+        ("certificate", "root:$y$j9T$", "is not the folder of a sandbox"),
+        (
+            "certificate",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "is not the folder",
+        ),
+        (
+            "certificate",
+            trustme.CA().issue_cert("a").cert_chain_pems[0].bytes().decode(),
+            "is not the folder",
+        ),
     ],
 )
 def test_nothing_but_what_a_sandbox_writes_gets_through(
-    folder: Path, name: str, content: str, because: str
+    folder: Path, name: str, value: str, because: str
 ) -> None:
-    (folder / name).write_text(content)
+    rewrite(folder, **{name: value})
     refused(folder, because)
 
 
-def test_of_the_certificate_nothing_else_is_taken(folder: Path) -> None:
-    certificate = (folder / "ca.pem").read_text()
-    (folder / "ca.pem").write_text(f"{certificate}root:$y$j9T$:::\n{certificate}")
+@pytest.mark.parametrize("name", ["service.json", "accounts.json"])
+@pytest.mark.parametrize("content", ["[]", "{}", "\xff", pytest.param("[" * 60_000, id="nested")])
+def test_a_file_of_another_form_is_refused(folder: Path, name: str, content: str) -> None:
+    (folder / name).write_text(content)
     refused(folder)
 
 
-def test_a_server_certificate_is_no_authority(folder: Path) -> None:
-    import trustme
-
-    leaf = trustme.CA().issue_cert("127.0.0.1").cert_chain_pems[0].bytes()
-    (folder / "ca.pem").write_bytes(leaf)
-    refused(folder, "is not the folder of a sandbox")
+def test_of_the_certificate_nothing_else_is_taken(folder: Path) -> None:
+    certificate = json.loads((folder / "service.json").read_text())["certificate"]
+    rewrite(folder, certificate=f"{certificate}root:$y$j9T$:::\n{certificate}")
+    refused(folder)
 
 
 def test_a_reader_that_the_owner_stops_is_given_up(machine: Installation) -> None:
