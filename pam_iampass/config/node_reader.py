@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
@@ -35,8 +35,6 @@ class ValueType:
     """Whether the setting is a list of such values."""
     nullable: bool = False
     """Whether the setting accepts `null`."""
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    """The values of older versions, which are still read, and their names now."""
 
 
 class NodeReader:
@@ -100,12 +98,8 @@ class NodeReader:
         if node.plain and not node.text:
             self.problem(node.line, key, "is empty", f"write for example {accepted.example}")
             return None
-        name = accepted.renamed.get(node.text)
-        if name is not None:
-            what, remedy = f"{shown(node.text)} is now called {name}", f"write {name}"
-            self.problem(node.line, key, what, remedy, Severity.WARNING)
         try:
-            return accepted.read(name or node.text)
+            return accepted.read(node.text)
         except InvalidValue as invalid:
             self.problem(node.line, key, f"{shown(node.text)} {invalid.what}", invalid.remedy)
             return None

@@ -117,7 +117,7 @@ SHARED: tuple[Key, ...] = (
 
 APPROVER = Key(
     "approver",
-    ValueType("user or caller", value_types.choice(Approver), "caller", renamed={"ruser": "caller"}),
+    ValueType("user or caller", value_types.choice(Approver), "caller"),
     "user",
     "Whose phone is asked, for su: `user`, that of the target; or `caller`, that of the caller if the target is root, "
     "else that of the target.",

@@ -258,16 +258,8 @@ def test_a_rule_names_a_user_or_a_group_and_a_network(configuration: Configurati
         configuration.load(f"services: {{sudo: {{exempt: {{rules: [{rule}]}}}}}}")
 
 
-def test_a_value_that_has_a_new_name_is_still_read_under_the_old_one(configuration: Configuration) -> None:
-    text = "services: {su: {approver: ruser}}"
-    assert configuration.load(text).for_service("su").approver is Approver.CALLER
-    (problem,) = check(configuration.file).problems
-    assert str(problem).endswith(': services.su.approver: warning: "ruser" is now called caller')
-    assert (problem.remedy, problem.severity) == ("write caller", Severity.WARNING)
-
-
-#: Every key of version 0.1.0 but the first two, with values that it took.
-VERSION_0_1 = """\
+#: Many keys with values of their own.
+OWN_VALUES = """\
 server: https://iam.example.com
 ca_file: null
 proxy: http://proxy.example.com:3128
@@ -282,13 +274,13 @@ exempt: {users: [backup], groups: [operators], networks: [192.0.2.0/24]}
 throttle: {cool_off: 10s, longest_cool_off: 5m, requests_per_hour: 20, logins_at_once: 5}
 recovery: {ask: never, attempts_per_hour: 3}
 services:
-  su: {approver: ruser, timeout: 30s, methods: [facial], prompt: never, unlisted_users: ignore, unavailable: deny}
+  su: {approver: caller, timeout: 30s, methods: [facial], prompt: never, unlisted_users: ignore, unavailable: deny}
   sudo: {enroll_at_login: false}
 """
 
 
-def test_the_settings_of_version_0_1_mean_what_they_meant(configuration: Configuration) -> None:
-    settings = configuration.load(VERSION_0_1)
+def test_values_of_one_service_and_of_all_are_read_together(configuration: Configuration) -> None:
+    settings = configuration.load(OWN_VALUES)
     su, sudo = settings.for_service("su"), settings.for_service("sudo")
     networks = (ipaddress.ip_network("192.0.2.0/24"),)
     exempt = ExemptSettings(frozenset({"backup"}), frozenset({"operators"}), networks)
@@ -304,8 +296,7 @@ def test_the_settings_of_version_0_1_mean_what_they_meant(configuration: Configu
     assert (su.approver, su.timeout, su.methods) == (Approver.CALLER, 30.0, ("facial",))
     assert (su.prompt, su.unlisted_users) == (Prompt.NEVER, UnlistedUsers.IGNORE)
     assert su.unavailable is WhenUnavailable.DENY
-    (problem,) = check(configuration.file).problems
-    assert problem.severity is Severity.WARNING
+    assert check(configuration.file).problems == ()
 
 
 @pytest.mark.parametrize("null", ["null", "~", ""])
