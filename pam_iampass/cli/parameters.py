@@ -11,10 +11,14 @@ from typing import Any, Callable
 import click
 from click.shell_completion import CompletionItem
 
+from pam_iampass.config import settings, user_table
 from pam_iampass.config.settings import DEFAULT_PATH
+from pam_iampass.config.user_file_name import user_of
 from pam_iampass.enrollment.request import phone_number, plain_name
 from pam_iampass.errors import PamIampassError, shown
+from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
+from pam_iampass.system.login_accounts import login_accounts
 
 _MAX_CHOICES = 500  # user names offered by shell completion
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -143,9 +147,6 @@ POINT_IN_TIME = Parsed("time", lambda text: point_in_time(text, datetime.now().a
 
 def _known(ctx: click.Context) -> set[str]:
     """The names to choose from. Errors are ignored: the user is still typing."""
-    from pam_iampass.config import settings
-    from pam_iampass.system.login_accounts import login_accounts
-
     names = {found.name for found in login_accounts()}
     users = settings.check(Path(ctx.params.get("config") or DEFAULT_PATH).absolute()).users
     return names if users is None else names | _listed(users, users.parent / settings.USERS_FOLDER)
@@ -153,10 +154,6 @@ def _known(ctx: click.Context) -> set[str]:
 
 def _listed(users: Path, folder: Path) -> set[str]:
     """The users in the table, without reading the files of single users."""
-    from pam_iampass.config import user_table
-    from pam_iampass.config.user_file_name import user_of
-    from pam_iampass.system import trusted_file
-
     names: set[str] = set()
     with suppress(PamIampassError):
         names |= set(user_table.read(users, 0).entries)

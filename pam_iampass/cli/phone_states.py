@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from pam_iampass.cli.output import Part, progress
-
-if TYPE_CHECKING:
-    from pam_iampass.doctor.phones import PhoneState
-    from pam_iampass.doctor.user_status import UserStatusReport
+from pam_iampass.client import IampassError
+from pam_iampass.doctor.phones import PhoneState, phones_of
+from pam_iampass.doctor.user_status import UserStatusReport
 
 PHONES: dict[str, Part] = {
     "registered": ("registered", "green"),
@@ -24,9 +22,6 @@ PHONES: dict[str, Part] = {
 
 def ask_phones(found: UserStatusReport, config: Path, quiet: bool) -> dict[str, PhoneState]:
     """What IAMPASS says about each user of the report who is asked on the phone. Raises ClickException."""
-    from pam_iampass.client import IampassError
-    from pam_iampass.doctor.phones import phones_of
-
     try:
         with progress(quiet) as show:
             return phones_of(found, config, show)

@@ -6,17 +6,17 @@ import getpass
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
 
 import click
 
+from pam_iampass.audit.query import NoJournal, records_since
+from pam_iampass.audit.record import AuditRecord
 from pam_iampass.cli.output import line, show_json
 from pam_iampass.cli.parameters import USER
-
-if TYPE_CHECKING:
-    from pam_iampass.audit.record import AuditRecord
-    from pam_iampass.pam.run import Message, PamResult
-    from pam_iampass.pam.test_login import TestLogin
+from pam_iampass.pam import run, test_login
+from pam_iampass.pam.run import Message, MessageKind, PamResult
+from pam_iampass.pam.test_login import TestLogin
+from pam_iampass.text import clean
 
 _EPILOG = """\b
 Examples:
@@ -52,8 +52,6 @@ def command(ctx: click.Context, user: str, service: str, rhost: str | None, as_j
 
     The exit status is 0 if the login would succeed, and 1 otherwise.
     """
-    from pam_iampass.pam import run, test_login
-
     if os.geteuid() != 0:
         raise click.ClickException("PAM must be run as root, as sshd and sudo do: run it as root")
     login = test_login.prepare(user, service, rhost)
@@ -76,8 +74,6 @@ class _Screen:
 
     def show(self, message: Message) -> str | None:
         """Show a message of the stack and return the answer to a question, None at the end of the input."""
-        from pam_iampass.pam.run import MessageKind
-
         *lines, last = message.text.rstrip("\n").split("\n")
         style = "red" if message.kind is MessageKind.SAY_ERROR else ""
         for text in lines:
@@ -92,8 +88,6 @@ class _Screen:
 
     def _answer(self, question: str, *, secretly: bool) -> str | None:
         """The line that is typed, or read from standard input; None at its end."""
-        from pam_iampass.text import clean
-
         question = clean(question, 2000)
         if not sys.stdin.isatty():
             answer = sys.stdin.readline()
@@ -111,8 +105,6 @@ class _Screen:
 
 def _records(began: float, login: TestLogin) -> list[AuditRecord] | None:
     """The journal records of this login; None if there is no journal."""
-    from pam_iampass.audit.query import NoJournal, records_since
-
     try:
         found = records_since(began, [login.run.service])
     except NoJournal:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -16,12 +15,10 @@ from pam_iampass.cli.phone_states import PHONES, ask_phones
 from pam_iampass.cli.user_login import login_words, show_login, summary
 from pam_iampass.cli.user_remove import editor_of, remove_users
 from pam_iampass.config.value_types import METHODS
+from pam_iampass.doctor.phones import PhoneState
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.errors import Severity, shown
 from pam_iampass.text import clean
-
-if TYPE_CHECKING:
-    from pam_iampass.doctor.phones import PhoneState
 
 _CHOICES = {
     "without-token": (UserState.DENIED, UserState.IGNORED),

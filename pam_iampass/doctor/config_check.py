@@ -9,9 +9,10 @@ import grp
 import ipaddress
 import os
 import pwd
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 import yaml  # noqa: F401
 
@@ -28,8 +29,6 @@ from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
     from pam_iampass.config.value_types import Network
 
 SSHD_MARGIN = 30

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from pam_iampass.config.settings import Settings
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.modules import demands_key, our_lines
 from pam_iampass.pam.stack import FOLDERS, Handler, PamFiles, UnusableService
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pam_iampass.config.settings import Settings
 
 KEY = "enroll_at_login"
 _WHAT = "needs first_factor=publickey on this line: without it, users who have no phone are denied"

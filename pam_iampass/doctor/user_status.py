@@ -10,10 +10,10 @@ import ipaddress  # noqa: F401
 import json  # noqa: F401
 import os
 import pwd
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml  # noqa: F401
 
@@ -21,6 +21,7 @@ from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.user_file_name import LONGEST, file_name, user_of
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table import read as read_table
+from pam_iampass.config.user_table_check import TableReport
 from pam_iampass.errors import ConfigurationError, PamIampassError, Problem, Severity, UntrustedFile
 from pam_iampass.login import policy
 from pam_iampass.login.bypass import Bypass, Bypasses
@@ -28,11 +29,6 @@ from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.login_accounts import LoginAccount, login_accounts
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from pam_iampass.config.user_table_check import TableReport
 
 Place = tuple[Path, int]
 """A file, and a line in it."""
