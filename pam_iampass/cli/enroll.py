@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from pam_iampass.cli.invitation import Invitation, wait
+from pam_iampass.cli.output import Row, count, duration, line, progress, show_json, table
 from pam_iampass.cli.parameters import (
     USER,
     config_option,
@@ -17,7 +23,11 @@ from pam_iampass.cli.parameters import (
     timeout_option,
     token_option,
 )
-from pam_iampass.enrollment.request import EnrollmentRequest, default_display_name
+from pam_iampass.client import Declined, IampassError, ProtocolError
+from pam_iampass.enrollment.request import EnrollmentRequest, default_display_name, read_requests
+from pam_iampass.enrollment.service import EnrollmentService, open_service
+from pam_iampass.errors import PamIampassError
+from pam_iampass.text import clean, one_line
 
 _EPILOG = """\b
 Examples:
@@ -43,9 +53,9 @@ A file for --from is CSV in UTF-8. Its first line names the columns:
   bob,91aa-bob,,
 Only `user` is required. Users with a phone number are sent a message; for the
 others the report has the links. The file must belong to root or you, and must
-not be writable by others: it decides whose phone approves whose logins. FILE.sent
-records the messages sent, so that none is sent twice. It is deleted when all
-users have a phone.
+not be writable by others: it decides whose phone approves whose logins.
+After an interruption, or to see who has registered a phone, run the command
+again: users whom IAMPASS knew before are sent no message, unless by --resend.
 
 \b
 Exit status:
@@ -71,7 +81,9 @@ Exit status:
 @display_name_option
 @click.option("--replace", is_flag=True, help="Replace an existing token.")
 @click.option("--new-device", is_flag=True, help="Register another phone. Does not wait for it.")
-@click.option("--resend", is_flag=True, help="With --from: send messages again, also to users who got one.")
+@click.option(
+    "--resend", is_flag=True, help="With --from: send messages also to users whom IAMPASS knew before."
+)
 @click.option(
     "--wait/--no-wait",
     "waits",
@@ -116,30 +128,32 @@ def command(
     if message is not None and user is not None and number is None:
         raise click.UsageError("--message requires --sms or --from.")
 
-    from pam_iampass.client import IampassError
-    from pam_iampass.enrollment.service import open_service
-
+    options = _Options(replace, new_device, resend, message, timeout, as_json)
     try:
         if user is not None:
-            from pam_iampass.cli import enroll_one as one
-
             service = open_service(config)
             request = _named(EnrollmentRequest(service.account(user), token, number, display_name))
-            options = one.EnrollOptions(
-                replace, new_device, message, 0.0 if waits is False else timeout, as_json
-            )
-            ctx.exit(one.enroll_one(service, request, options))
+            options = dataclasses.replace(options, seconds=0.0 if waits is False else timeout)
+            ctx.exit(_enroll_one(service, request, options))
         elif file is not None:
-            from pam_iampass.cli.enroll_many import enroll_many
-            from pam_iampass.enrollment.batch import Batch
-            from pam_iampass.enrollment.requests_file import read_requests
-
             requests = [_named(request) for request in read_requests(file)]
-            service = open_service(config)
-            batch = Batch(service, requests, replace=replace, resend=resend, message=message)
-            ctx.exit(enroll_many(batch, file, timeout if waits else 0.0, as_json))
+            options = dataclasses.replace(options, seconds=timeout if waits else 0.0)
+            ctx.exit(_enroll_many(open_service(config), requests, options))
     except IampassError as error:
         raise click.ClickException(error.diagnostics()) from None
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How users are enrolled."""
+
+    replace: bool
+    new_device: bool
+    resend: bool
+    message: str | None
+    seconds: float
+    """How long to wait for phones; 0: not at all."""
+    as_json: bool
 
 
 def _named(request: EnrollmentRequest) -> EnrollmentRequest:
@@ -147,3 +161,209 @@ def _named(request: EnrollmentRequest) -> EnrollmentRequest:
     if request.display_name is not None:
         return request
     return dataclasses.replace(request, display_name=default_display_name(request.user))
+
+
+# One user
+
+
+def _enroll_one(service: EnrollmentService, request: EnrollmentRequest, options: _Options) -> int:
+    """Enroll one user and report. Returns the exit status. Raises PamIampassError and IampassError."""
+
+    def say(text: str, style: str = "") -> None:
+        if not options.as_json:
+            line((text, style))
+
+    def say_how_to_continue() -> None:
+        say(f"Logins of {user} are denied until a phone is registered.", "yellow")
+        say(f"To check, or to get a new link: pam-iampass enroll {user}")
+
+    result = service.enroll(request, options.replace)
+    user, registered, link = result.user, result.registered, None
+    say(f"{user} is {'new' if result.added else 'already known'} at IAMPASS.")
+    where = "already has the token" if result.file is None else f"has the token, in {result.file}"
+    say(f"The user table {where}.")
+    invites = not registered or options.new_device
+    # If there is a phone already, IAMPASS does not show whether another one is registered.
+    waits = bool(options.seconds) and not registered
+    if invites:
+        invitation = Invitation(request.display_name, request.phone_number, options.message, options.as_json)
+        link = invitation.send(service.manager, result.token, waits=waits)
+    else:
+        say(f"{user} already has a phone.", "green")
+        say(f"If it is lost: pam-iampass phone lost {user}")
+        say("To register another one, give --new-device.")
+    if waits:
+        try:
+            registered = not wait(service.manager, {result.token: user}, options.seconds, options.as_json)
+        except BaseException:
+            say_how_to_continue()
+            raise
+        if registered:
+            say(f"The phone of {user} is registered.", "bold green")
+        else:
+            say(f"No phone of {user} was registered within {duration(options.seconds)}.", "bold red")
+    if not registered:
+        say_how_to_continue()
+    ok = registered or not waits
+    if options.as_json:
+        show_json(
+            {
+                "ok": ok,
+                "user": user,
+                "registered": registered,
+                "added": result.added,
+                "file": None if result.file is None else str(result.file),
+                "link": link,
+                "message_to": request.phone_number if invites else None,
+            }
+        )
+    return 0 if ok else 1
+
+
+# Many users
+
+
+class _State(enum.Enum):
+    """How far the enrollment of one user is: for programs, and as the end of a sentence about one and several."""
+
+    REGISTERED = ("registered", "has a phone", "have a phone", "green")
+    MESSAGE_SENT = ("message_sent", "was sent a message", "were sent a message", "")
+    INVITED_BEFORE = ("invited_before", "was invited before", "were invited before", "")
+    LINK = ("link", "has a link to open", "have a link to open", "")
+    FAILED = ("failed", "failed", "failed", "bold red")
+    NOT_TRIED = ("not_tried", "not tried yet", "not tried yet", "yellow")
+
+
+_INVITED = frozenset({_State.MESSAGE_SENT, _State.INVITED_BEFORE, _State.LINK})
+"""The states of users who can register a phone now."""
+
+
+@dataclass(frozen=True)
+class _Result:
+    """The result of one request."""
+
+    request: EnrollmentRequest
+    state: _State = _State.NOT_TRIED
+    token: str | None = None
+    link: str | None = None
+    problem: str | None = None
+
+
+def _enroll_many(service: EnrollmentService, requests: Sequence[EnrollmentRequest], options: _Options) -> int:
+    """Enroll users, wait for their phones, and report. Returns the exit status.
+
+    It ends early where the other users would fail, too. Users whom IAMPASS knew before are sent no message: that makes
+    a second run go on where the first was interrupted.
+    """
+    results = [_Result(request) for request in requests]
+    stopped: str | None = None
+    interrupted = False
+    try:
+        with progress(options.as_json) as show:
+            for number, request in enumerate(requests):
+                show(f"Enrolling {number + 1} of {len(requests)}: {request.user}")
+                try:
+                    results[number] = _invite(service, request, options)
+                except PamIampassError as error:
+                    problem = one_line(error.diagnostics())
+                    results[number] = _Result(request, _State.FAILED, problem=problem)
+                except IampassError as error:
+                    results[number] = _Result(request, _State.FAILED, problem=clean(str(error)))
+                    if not isinstance(error, (Declined, ProtocolError)):
+                        stopped = one_line(error.diagnostics())
+                        break
+        if options.seconds and not stopped:
+            results = _wait_for_many(service, results, options)
+    except IampassError as error:
+        stopped = one_line(error.diagnostics())
+    except KeyboardInterrupt:
+        interrupted, stopped = True, "interrupted"
+    good = {_State.REGISTERED} if options.seconds else {_State.REGISTERED, *_INVITED}
+    ok = not stopped and all(result.state in good for result in results)
+    if options.as_json:
+        show_json({"ok": ok, "stopped": stopped, "users": [_as_object(result) for result in results]})
+    else:
+        _report(results, stopped, interrupted)
+    return 130 if interrupted else 0 if ok else 1
+
+
+def _invite(service: EnrollmentService, request: EnrollmentRequest, options: _Options) -> _Result:
+    enrolled = service.enroll(request, options.replace)
+    token, manager = enrolled.token, service.manager
+    if enrolled.registered:
+        return _Result(request, _State.REGISTERED, token)
+    if request.phone_number is None:
+        link = manager.get_registration_link(token, request.display_name)
+        return _Result(request, _State.LINK, token, link)
+    if not enrolled.added and not options.resend:
+        return _Result(request, _State.INVITED_BEFORE, token)
+    try:
+        manager.send_registration_sms(token, request.display_name, request.phone_number, options.message)
+    except IampassError as error:
+        if enrolled.added and not error.may_have_started:  # the next run shall find the user new, and send it
+            with suppress(IampassError):
+                manager.delete_user(token)
+        raise
+    return _Result(request, _State.MESSAGE_SENT, token)
+
+
+def _wait_for_many(
+    service: EnrollmentService, results: Sequence[_Result], options: _Options
+) -> list[_Result]:
+    """The results after waiting. Raises IampassError."""
+    users = {each.token: each.request.user for each in results if each.token and each.state in _INVITED}
+    for each in results:
+        if each.state is _State.LINK and not options.as_json:
+            line(f"{each.request.user}: {each.link}")
+    missing = wait(service.manager, users, options.seconds, options.as_json) if users else set()
+    return [
+        dataclasses.replace(each, state=_State.REGISTERED)
+        if each.token in users and each.token not in missing
+        else each
+        for each in results
+    ]
+
+
+def _report(results: Sequence[_Result], stopped: str | None, interrupted: bool) -> None:
+    table(("LINE", "USER", "STATUS"), [_row(result) for result in results])
+    parts = []
+    for state in _State:
+        _, one, many, _ = state.value
+        number = sum(result.state is state for result in results)
+        if number:
+            parts.append(f"{number:,} {one if number == 1 else many}")
+    line(f"{count(len(results), 'user')}: {', '.join(parts)}.")
+    states = {result.state for result in results}
+    if _State.LINK in states:
+        line("Give each link to its user, and to nobody else.")
+    if interrupted:
+        line(("Interrupted. To continue, run the same command again.", "yellow"))
+    elif stopped:
+        line((f"Stopped: {stopped}", "bold red"))
+        line("When that is fixed, run the same command again to continue.")
+    elif states & _INVITED:
+        line("Run the same command again to see who has registered a phone. No message is sent twice.")
+        if _State.INVITED_BEFORE in states:
+            line("To send those who were invited before a message (again): --resend")
+
+
+def _row(result: _Result) -> Row:
+    request = result.request
+    _, one, _, style = result.state.value
+    status = {
+        _State.MESSAGE_SENT: f"{one}, to {request.phone_number}",
+        _State.INVITED_BEFORE: f"{one}; no phone yet",
+        _State.LINK: f"has to open {result.link}",
+        _State.FAILED: f"{one}: {result.problem}",
+    }.get(result.state, one)
+    return str(request.line), (request.user, "bold"), (status, style)
+
+
+def _as_object(result: _Result) -> dict[str, object]:
+    return {
+        "line": result.request.line,
+        "user": result.request.user,
+        "state": result.state.value[0],
+        "link": result.link,
+        "problem": result.problem,
+    }

@@ -1,15 +1,19 @@
-"""Gives a person the registration link: on the terminal with a QR code, or by SMS."""
+"""Gives people the registration link, on the terminal with a QR code or by SMS, and waits for their phones."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import click
 
-from pam_iampass.cli.output import finding, line
-from pam_iampass.client import ManagementAPI
+from pam_iampass.cli.output import duration, finding, line, progress
+from pam_iampass.client import Deadline, ManagementAPI, ManagementAPIResult, Unavailable
+
+_CALL = 10.0  # seconds for one question
 
 
 @dataclass(frozen=True)
@@ -75,3 +79,53 @@ def _code(link: str) -> list[str]:
         line(f"(A QR code needs {missing}.)", err=True)
         return []
     return code.coloured()
+
+
+def wait(manager: ManagementAPI, users: Mapping[str, str], seconds: float, quiet: bool = False) -> set[str]:
+    """Wait until each of `users`, names by token, has a phone. Returns the tokens without one at the deadline.
+
+    With `quiet` nothing is shown. Raises IampassError, but waits while IAMPASS is unreachable.
+    """
+    deadline = Deadline.after(seconds)
+    missing = dict(users)
+    several = len(users) > 1
+    whom = f"{len(users)} phones" if several else f"the phone of {next(iter(users.values()))}"
+    unreachable = False
+
+    with progress(quiet) as show:
+
+        def say(text: str) -> None:
+            if not quiet:
+                show("")
+                line(text)
+
+        def pause(seconds: float) -> None:
+            end = time.monotonic() + seconds
+            while (left := end - time.monotonic()) > 0:
+                done = f" ({len(users) - len(missing)} of {len(users)} registered)" if several else ""
+                minutes, rest = divmod(int(deadline.remaining()), 60)
+                show(f"Waiting for {whom}{done}, {minutes}:{rest:02} left. Ctrl-C stops waiting.")
+                time.sleep(min(left, 1.0))
+
+        if not sys.stdout.isatty():
+            say(
+                f"Waiting until {whom} {'are' if several else 'is'} registered, for {duration(seconds)} at most."
+            )
+        while missing and not deadline.expired:
+            try:
+                for token in list(missing):
+                    found = manager.has_registered_mobile_device(token, deadline=deadline.sooner(_CALL))
+                    if unreachable:
+                        unreachable = False
+                        say("IAMPASS answers again.")
+                    if found is ManagementAPIResult.has_mobile_device:
+                        user = missing.pop(token)
+                        if several:
+                            say(f"{user} has registered a phone.")
+            except Unavailable as error:
+                if not unreachable and not deadline.expired:
+                    unreachable = True
+                    say(f"IAMPASS is unreachable, still waiting: {error}.")
+            if missing:
+                pause(min(max(2.0, len(missing) / 20), deadline.remaining()))
+    return set(missing)

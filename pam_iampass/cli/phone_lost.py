@@ -165,7 +165,7 @@ class _Replacement:
             self._say(f"{count(ended, 'pending login')} ended.")
 
     def _wait(self) -> bool:
-        from pam_iampass.cli.enroll_waiting import wait
+        from pam_iampass.cli.invitation import wait
 
         if wait(self.manager, {self.token: self.user}, self.seconds, self.invitation.quiet):
             self._say(f"No phone of {self.user} was registered within {duration(self.seconds)}.", "bold red")

@@ -119,7 +119,7 @@ def _table_paths(config: Path) -> tuple[Path, Path]:
 
 
 def _from_file(file: Path) -> list[str]:
-    from pam_iampass.enrollment.requests_file import read_requests
+    from pam_iampass.enrollment.request import read_requests
 
     return [request.user for request in read_requests(file)]
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass.client import Declined, IampassError, ManagementAPI, NotFound
+from pam_iampass.client import Declined, IampassError, ManagementAPI, NotFound, ProtocolError
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
-from pam_iampass.enrollment.failure_streak import FailureStreak
 from pam_iampass.errors import PamIampassError
 from pam_iampass.login.context import StateDirs
 from pam_iampass.outcome import Login
@@ -76,7 +75,6 @@ class Removal:
         Returns the result for each user, and the reason for which it stopped before the last one.
         """
         results = [RemovedUser(name) for name in names]
-        failures = FailureStreak()
         for number, name in enumerate(names):
             progress(number)
             try:
@@ -84,14 +82,13 @@ class Removal:
                     results[number] = RemovedUser(name, RemovalState.NOT_LISTED)
                     continue
                 results[number] = self.remove(name)
-                failures.reset()
             except PamIampassError as error:
                 results[number] = RemovedUser(
                     name, RemovalState.FAILED, problem=one_line(error.diagnostics())
                 )
             except IampassError as error:
                 results[number] = RemovedUser(name, RemovalState.FAILED, problem=clean(str(error)))
-                if failures.affect_all(error):
+                if not isinstance(error, (Declined, ProtocolError)):  # the others would fail, too
                     return results, one_line(error.diagnostics())
         return results, None
 

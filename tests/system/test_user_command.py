@@ -214,7 +214,7 @@ def test_all_users_of_a_file_are_removed_and_a_second_run_continues(
     known("alice", "leaver")
     leavers = tmp_path / "leavers.csv"
     leavers.write_text("user\nalice\nbob\nleaver\n")
-    sandbox.misbehave("delete_users", HttpStatus(503))
+    sandbox.misbehave("delete_users", HttpStatus(400))
     results = json.loads(user("remove", "--from", str(leavers), "--yes", "--json", status=1))
     assert [one["state"] for one in results["users"]] == ["failed", "failed", "removed"]
     assert "users.yaml:2, which is only edited by hand" in results["users"][1]["problem"]

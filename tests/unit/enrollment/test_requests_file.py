@@ -9,8 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pam_iampass.enrollment.request import EnrollmentRequest, phone_number
-from pam_iampass.enrollment.requests_file import administrators, read_requests
+from pam_iampass.enrollment.request import EnrollmentRequest, administrators, phone_number, read_requests
 from pam_iampass.errors import ConfigurationError
 from tests.support.folders import put
 
