@@ -147,7 +147,7 @@ POINT_IN_TIME = Parsed("time", lambda text: point_in_time(text, datetime.now().a
 
 def _known(ctx: click.Context) -> set[str]:
     """The names to choose from. Errors are ignored: the user is still typing."""
-    names = {found.name for found in login_accounts()}
+    names = set(login_accounts())
     users = settings.check(Path(ctx.params.get("config") or DEFAULT_PATH).absolute()).users
     return names if users is None else names | _listed(users, users.parent / settings.USERS_FOLDER)
 

@@ -379,7 +379,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         _error(
             "stack-approved-fails",
-            "The right first factor and an approval do not let the user in",
+            "Users cannot log in, although their first factor is right and they approve",
             "The stack fails even if every answer is right: a module is missing, or always denies.",
             "Check the lines around {place}; compare with the file that pam-iampass setup creates",
         ),

@@ -27,7 +27,7 @@ def who_is_denied(
     whom = _and(dict.fromkeys(_users(errors) if usable else ["every login is denied"]))
     names = _services(config, folders)
     if not names:
-        return f"no PAM service uses these settings; with them, {whom}"
+        return f"{whom}, once a PAM service uses these settings"
     return f"through {_and(names)}, {whom}"
 
 

@@ -27,7 +27,7 @@ from pam_iampass.login import policy
 from pam_iampass.login.bypass import Bypass, Bypasses
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
-from pam_iampass.system.login_accounts import LoginAccount, login_accounts
+from pam_iampass.system.login_accounts import login_accounts
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user
 
 Place = tuple[Path, int]
@@ -88,7 +88,7 @@ class UserStatusReport:
 def user_status(
     config: Path,
     names: Iterable[str] | None = None,
-    people: Iterable[LoginAccount] | None = None,
+    people: Iterable[str] | None = None,
     module_user: str = SERVICE_USER,
 ) -> UserStatusReport:
     """The status of all users, or of those in `names`, according to the settings in `config`.
@@ -108,7 +108,7 @@ def user_status(
             return UserStatusReport(users, read.users, (*read.problems, *resolver.problems))
         found = user_table_check.check(read.users, folder)
         accounts = login_accounts() if people is None else people
-        everybody = {account.name for account in accounts} | _named(found)
+        everybody = {*accounts, *_named(found)}
         resolver.preload(found)
         users = tuple(resolver.status(name) for name in sorted(everybody))
     return UserStatusReport(users, read.users, (*read.problems, *found.problems))

@@ -73,7 +73,7 @@ class UsersCheck:
 class LockoutCheck:
     """Users who would be locked out at the next login."""
 
-    statuss: Mapping[str, UserStatus]
+    statuses: Mapping[str, UserStatus]
     has_device: Mapping[str, bool]
     stacks: Stacks
     settings: Settings
@@ -125,7 +125,7 @@ class LockoutCheck:
 
     def _why(self, name: str) -> str:
         """Why the user would be denied; empty if nothing is known against it."""
-        status = self.statuss.get(name)
+        status = self.statuses.get(name)
         if status is None:
             return ""
         if status.state is UserState.DENIED:

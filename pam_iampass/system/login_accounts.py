@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 LOGIN_DEFS = Path("/etc/login.defs")
 
@@ -18,31 +14,22 @@ _LOWEST, _HIGHEST = 1000, 60000  # defaults of useradd(8)
 _NO_SHELLS = frozenset({"nologin", "false", "true", "sync", "halt", "shutdown"})
 
 
-@dataclass(frozen=True)
-class LoginAccount:
-    """An account with a shell."""
-
-    name: str
-    uid: int
-    shell: str
-
-
 def login_accounts(
     accounts: Iterable[pwd.struct_passwd] | None = None, login_defs: Path = LOGIN_DEFS
-) -> list[LoginAccount]:
-    """root and every account of a person, sorted by name.
+) -> list[str]:
+    """The names of root and of every account of a person, sorted.
 
     A person's user id lies between UID_MIN and UID_MAX of `login_defs`, and the account has a login shell. By
     default `accounts` come from NSS: getpwent(3) lists none of a directory service that does not enumerate, as sssd
     by default.
     """
     lowest, highest = _range(login_defs)
-    people: dict[str, LoginAccount] = {}
+    people = set()
     for entry in pwd.getpwall() if accounts is None else accounts:
         shell = entry.pw_shell or "/bin/sh"  # passwd(5)
         if (entry.pw_uid == 0 or lowest <= entry.pw_uid <= highest) and is_login_shell(shell):
-            people.setdefault(entry.pw_name, LoginAccount(entry.pw_name, entry.pw_uid, shell))
-    return sorted(people.values(), key=lambda account: account.name)
+            people.add(entry.pw_name)
+    return sorted(people)
 
 
 def is_login_shell(shell: str) -> bool:

@@ -94,7 +94,7 @@ def test_an_unedited_file_is_a_clear_error(for_root: Installed) -> None:
     assert re.search(
         f"^{for_root.file}:[0-9]+: application_id: application_id is not set$", finished.stdout, re.M
     )
-    assert "no PAM service uses these settings; with them, every login is denied." in finished.stdout
+    assert "every login is denied, once a PAM service uses these settings." in finished.stdout
 
 
 def test_errors_of_settings_and_table_are_reported_together_line_by_line(for_root: Installed) -> None:

@@ -61,7 +61,7 @@ def test_a_secret_that_is_missing_does_too(config: Path) -> None:
 def test_settings_that_no_service_uses_yet_deny_nobody_yet(config: Path) -> None:
     new = config.parent / "new.yaml"
     put(new, config.read_text("utf-8") + "timeout: 60\n")
-    assert denied(new) == "no PAM service uses these settings; with them, every login is denied"
+    assert denied(new) == "every login is denied, once a PAM service uses these settings"
 
 
 def test_an_error_in_the_file_of_a_user_denies_this_user(config: Path) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.errors import ConfigurationError
-from pam_iampass.system.login_accounts import LoginAccount
 from tests.support.folders import put
 
 ANYBODY = "daemon"  # stands in for the user, and the group, that the module runs as
@@ -31,7 +30,7 @@ class Configuration:
         )
 
     def report(self, *names: str) -> UserStatusReport:
-        people = [LoginAccount("root", 0, "/bin/sh")]
+        people = ["root"]
         return user_status(self.folder / "iampass.yaml", names or None, people, ANYBODY)
 
     def of(self, name: str) -> UserStatus:
