@@ -61,7 +61,7 @@ class Problem:
     remedy: str
     severity: Severity = Severity.ERROR
     kind: str = ""
-    """Its id in `docs/doctor.md`; empty for what `check` finds in the configuration."""
+    """Its id in `docs/doctor.md`; empty for what only `check` finds."""
     evidence: str = ""
     """What shows it."""
     forcible: bool = False

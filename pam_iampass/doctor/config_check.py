@@ -156,7 +156,7 @@ def _grace_time(config: Path, found: settings.Settings, program: str) -> Iterato
     what = f"{timeout:g}s, plus {SSHD_MARGIN}s for the prompt, is longer than sshd's LoginGraceTime {grace}"
     service = in_force.service
     remedy = f"set LoginGraceTime {needed:g} in sshd_config, or a shorter timeout for the service {service}"
-    yield Problem(config, None, "timeout", what, remedy, Severity.WARNING)
+    yield Problem(config, None, "timeout", what, remedy, Severity.WARNING, "sshd-grace-short")
 
 
 def _proxy(config: Path, proxy: str | None) -> Iterator[Problem]:
@@ -182,7 +182,8 @@ def _exceptions(config: Path, found: settings.Settings) -> Iterator[Problem]:
         return
     if difference is not None:
         what = f"sshd does not follow yet: {sshd_exempt.DROP_IN} {difference}"
-        yield Problem(config, None, sshd_exempt.KEY, what, sshd_exempt.SET_UP, Severity.WARNING)
+        remedy, kind = sshd_exempt.SET_UP, "sshd-exceptions-outdated"
+        yield Problem(config, None, sshd_exempt.KEY, what, remedy, Severity.WARNING, kind)
 
 
 def _siblings(config: Path, found: settings.Settings) -> Iterator[Problem]:

@@ -204,8 +204,8 @@ class Doctor:
         problems = check_config(self.options.config).problems
         unread = [str(problem) for problem in problems if problem.remedy == RUN_AS_ROOT]
         self.not_checked += [what for what in unread if NOT_ROOT not in what]
-        told_below = (RUN_AS_ROOT, sshd_exempt.SET_UP)
-        yield from files.configuration(problem for problem in problems if problem.remedy not in told_below)
+        told = [problem for problem in problems if problem.remedy != RUN_AS_ROOT]
+        yield from files.configuration(problem for problem in told if not problem.kind)
 
     def _files(self) -> Iterator[Problem]:
         yield from files.account()

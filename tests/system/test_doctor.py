@@ -737,6 +737,14 @@ def test_what_is_broken_is_found(clinic: Clinic, kinds: tuple[str, ...]) -> None
     assert all(finding["evidence"] and finding["remedy"] for finding in report["findings"])
 
 
+def test_what_check_and_doctor_both_find_is_told_once(clinic: Clinic) -> None:
+    change(SSHD, "UsePAM yes", "UsePAM yes\nLoginGraceTime 61")
+    change(SSHD, "Match User daemon", "Match User bin")
+    found = {finding["id"]: finding["evidence"] for finding in clinic.report()["findings"]}
+    assert {"sshd-grace-short", "sshd-exceptions-outdated"} <= set(found)
+    assert "configuration-warning" not in found
+
+
 def test_that_root_is_refused_is_a_note_where_root_has_no_token(clinic: Clinic) -> None:
     change(SSHD, "PermitRootLogin yes", "PermitRootLogin prohibit-password")
     no_token_for_root(clinic)
