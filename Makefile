@@ -88,10 +88,8 @@ install: man completions ## Install from source, below DESTDIR if set
 	find $(DESTDIR)$(PACKAGES)/pam_iampass -name __pycache__ -prune -exec rm -r {} +
 	$(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass $(DESTDIR)$(PACKAGES)/pam_iampass
 	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass
-	for program in helper agent enforcer; do \
-	    sed 's|@PACKAGES@|$(PACKAGES)|' doors/$$program.in > $(DESTDIR)$(LIBEXEC)/$$program || exit 1; \
-	    chmod 644 $(DESTDIR)$(LIBEXEC)/$$program; done
 	for program in agent enforcer; do \
+	    sed 's|@PACKAGES@|$(PACKAGES)|' doors/$$program.in > $(DESTDIR)$(LIBEXEC)/$$program && \
 	    chmod 755 $(DESTDIR)$(LIBEXEC)/$$program && \
 	    ln -sf $(LIBEXEC)/$$program $(DESTDIR)$(SBIN)/pam-iampass-$$program || exit 1; done
 	install -m 644 doors/pam_python/pam_iampass.py $(DESTDIR)$(LIBEXEC)/

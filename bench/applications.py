@@ -7,8 +7,6 @@ measured, not waiting.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from bench.measure import Application, Cost, Section, median
@@ -63,28 +61,11 @@ def measure(application: Application, folder: Path, duo: Path, rounds: int) -> l
         ]
         (PAM / f"bench-{number}").write_text("".join(lines_of_the_service))
     services = {name: f"bench-{number}" for number, name in enumerate(lines)}
-    ours = ("native door", "pam_python door")
     costs: dict[str, dict[str, list[Cost]]] = {}
-    with _agent(True):
-        ways = {f"{name}, agent" if name in ours else name: service for name, service in services.items()}
-        for phase in ASKING:
-            costs[phase] = _rounds(application, ways, phase, rounds)
-        for phase in SILENT:
-            costs[phase] = _rounds(application, services, phase, rounds)
-    with _agent(False):
-        ways = {f"{name}, helper": services[name] for name in ours}
-        for phase in ASKING:
-            costs[phase].update(_rounds(application, ways, phase, max(rounds // 2, 3)))
-    return [_section(title, costs[phase]) for phase, title in {**ASKING, **SILENT}.items()]
-
-
-@contextmanager
-def _agent(wanted: bool) -> Iterator[None]:
-    if not wanted:
-        yield
-        return
     with RunningAgent():
-        yield
+        for phase in {**ASKING, **SILENT}:
+            costs[phase] = _rounds(application, services, phase, rounds)
+    return [_section(title, costs[phase]) for phase, title in {**ASKING, **SILENT}.items()]
 
 
 def _rounds(application: Application, ways: dict[str, str], phase: str, rounds: int) -> dict[str, list[Cost]]:

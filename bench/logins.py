@@ -24,8 +24,7 @@ def measure(sshds: Mapping[str, Sshd], askpass: str, count: int) -> Section:
     print(title)
     section = Section(title, ["logins per second", "one login s", "CPU in sshd ms"])
     for way, sshd in sshds.items():
-        _measure(section, f"{way}; agent", sshd, askpass, count, agent=True)
-        _measure(section, f"{way}; helper", sshd, askpass, count, agent=False)
+        _measure(section, way, sshd, askpass, count)
     return section
 
 
@@ -35,7 +34,7 @@ def cpu_of_children(pid: int) -> float:
     return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
 
-def _measure(section: Section, name: str, sshd: Sshd, askpass: str, count: int, agent: bool) -> None:
+def _measure(section: Section, name: str, sshd: Sshd, askpass: str, count: int) -> None:
     def log_in(number: int) -> float:
         began = time.monotonic()
         person = PEOPLE[number % len(PEOPLE)]
@@ -49,7 +48,7 @@ def _measure(section: Section, name: str, sshd: Sshd, askpass: str, count: int, 
         subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
         return time.monotonic() - began
 
-    def all_of_them() -> None:
+    with RunningAgent():
         log_in(0)
         began, before = time.monotonic(), cpu_of_children(sshd.pid)
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -58,9 +57,3 @@ def _measure(section: Section, name: str, sshd: Sshd, askpass: str, count: int, 
         cpu = (cpu_of_children(sshd.pid) - before) / count
         alone = median([log_in(number) for number in range(5)])
         section.add(name, **{"logins per second": rate, "one login s": alone, "CPU in sshd ms": 1000 * cpu})
-
-    if not agent:
-        all_of_them()
-        return
-    with RunningAgent():
-        all_of_them()

@@ -42,7 +42,7 @@ def main() -> None:
             sections = applications.measure(
                 application, folder, duo.configuration("pam_duo.conf"), 5 if quick else 40
             )
-            sections.append(tables.measure(machine, application, 5 if quick else 40))
+            sections.append(tables.measure(machine, 5 if quick else 40))
             machine.write_users(table)
             sections.append(_ssh_logins(folder, 8 if quick else 60))
         sections.append(whole_login.measure(application, sandbox, duo, 2 if quick else 30))
@@ -134,7 +134,7 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
         ours, duo = (value(whole, f"{name}, answered after 0 s", column) for name in (OURS, DUO))
         return ours / duo
 
-    native = value(authenticate, "native door, agent", "CPU ms")
+    native = value(authenticate, "native door", "CPU ms")
     duo = value(authenticate, "pam_duo, one request", "CPU ms")
     empty = value(setcred, "pam_python, empty module", "CPU ms")
     largest = "largest above smallest ms"
@@ -152,12 +152,12 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
         ),
         (
             "authenticate, native door with agent: CPU above pam_permit, ms",
-            value(authenticate, "native door, agent", "above pam_permit ms"),
+            value(authenticate, "native door", "above pam_permit ms"),
             1.5,
         ),
         (
             "account phase, native door with agent: CPU above pam_permit, ms",
-            value(account, "native door, agent", "above pam_permit ms"),
+            value(account, "native door", "above pam_permit ms"),
             1.5,
         ),
         *(
@@ -179,7 +179,7 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
         ),
         (
             "memory added to the application, native door with agent, MiB",
-            value(authenticate, "native door, agent", "memory above pam_permit KiB") / 1024,
+            value(authenticate, "native door", "memory above pam_permit KiB") / 1024,
             0.5,
         ),
         ("agent: CPU for one login with six polls, ms", value(agent, "agent", "CPU ms"), 15),
@@ -220,9 +220,8 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
             value(keeping, sessions.BESIDE, "wrong outcomes"),
             0,
         ),
-        ("100,000 users over 10: one file, agent, ms", value(table, "users.yaml, agent", largest), 5),
-        ("100,000 users over 10: users.d/, agent, ms", value(table, "users.d/, agent", largest), 5),
-        ("100,000 users over 10: users.d/, helper, ms", value(table, "users.d/, helper", largest), 5),
+        ("100,000 users over 10: one file, ms", value(table, "users.yaml", largest), 5),
+        ("100,000 users over 10: users.d/, ms", value(table, "users.d/", largest), 5),
     ]
 
 

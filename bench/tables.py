@@ -1,4 +1,4 @@
-"""The cost of a large user table for a login: in one file through the agent, and in `users.d/` through any door."""
+"""The cost of a large user table for a login: in one file, and in `users.d/`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.doors import play
-from bench.measure import Application, Section, median
+from bench.measure import Section, median
 from tests.support.agent import RunningAgent
 from tests.support.installation import ETC, Installation, write
 
@@ -17,21 +17,19 @@ Fill = Callable[[int], Path]
 COLUMNS = [f"{size:,} users" for size in SIZES]
 
 
-def measure(machine: Installation, application: Application, rounds: int) -> Section:
-    """Median wall time of a login whose phone approves at once, for each size and way."""
+def measure(machine: Installation, rounds: int) -> Section:
+    """Median wall time of a login whose phone approves at once, for each size."""
     title = "A login by the size of the user table, wall ms"
     print(title)
     section = Section(title, [*COLUMNS, "largest above smallest ms"])
     for where, fill in (("users.yaml", _one_file), ("users.d/", _own_files)):
-        for door, way in (("agent", _agent_ms), ("helper", _helper_ms)):
-            times = way(machine, application, fill, rounds)
-            row = {**dict(zip(COLUMNS, times)), "largest above smallest ms": times[-1] - times[0]}
-            section.add(f"{where}, {door}", **row)
+        times = _agent_ms(machine, fill, rounds)
+        section.add(where, **dict(zip(COLUMNS, times)), **{"largest above smallest ms": times[-1] - times[0]})
     machine.change()
     return section
 
 
-def _agent_ms(machine: Installation, application: Application, fill: Fill, rounds: int) -> list[float]:
+def _agent_ms(machine: Installation, fill: Fill, rounds: int) -> list[float]:
     times = []
     for size in SIZES:
         machine.change(users=str(fill(size)))
@@ -41,17 +39,6 @@ def _agent_ms(machine: Installation, application: Application, fill: Fill, round
             play(["alice"], 10.0)
             times.append(median([_through_agent() for _ in range(rounds)]))
     return times
-
-
-def _helper_ms(machine: Installation, application: Application, fill: Fill, rounds: int) -> list[float]:
-    """Alternate the sizes, so that other load affects them alike."""
-    tables = {size: str(fill(size)) for size in SIZES}
-    times: dict[int, list[float]] = {size: [] for size in SIZES}
-    for _ in range(rounds):
-        for size, table in tables.items():
-            machine.change(users=table)
-            times[size].append(application.call("bench-1", "alice", "authenticate").wall_ms)
-    return [median(times[size]) for size in SIZES]
 
 
 def _through_agent() -> float:

@@ -1,135 +1,122 @@
-"""The PAM module: the six functions that pam_python would call. `pamh` is the application, over a socket.
+"""The PAM module: the functions that pam_python would call. `pamh` is the application, over a socket.
 
 Nothing here raises: every failure denies the login and is recorded.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from typing import Callable
 
 from pam_iampass.audit.journal import ERROR, Journal
+from pam_iampass.login import decisions, verification
 from pam_iampass.login.application import ApplicationGone, PamApplication, Stopping
 from pam_iampass.login.arguments import ModuleArguments
+from pam_iampass.login.context import ContextFactory
 from pam_iampass.login.conversation import Conversation
+from pam_iampass.login.policy import caller_name
 from pam_iampass.outcome import Decision, Login, Outcome, PamCode, Phase, Result, denied
-
-if TYPE_CHECKING:
-    from pam_iampass.login.context import ContextFactory
-    from pam_iampass.session.attached import Attachments
+from pam_iampass.session.attached import AttachedLogin, Attachments, key_fingerprint
+from pam_iampass.system.accounts import Accounts
 
 
-def pam_sm_authenticate(pamh: PamApplication, flags: int, argv: list[str]) -> int:
-    """Decide a login in either phase, tell the person, write the audit record; return the PAM code.
+class Module:
+    """The functions, with what the agent has for them."""
 
-    The helper calls this; the agent calls `authenticate` with a context of its own.
-    """
-    from pam_iampass.relay import helper_context
+    def __init__(self, journal: Journal, make_context: ContextFactory, sessions: Attachments) -> None:
+        self._journal = journal
+        self._make_context = make_context
+        self._sessions = sessions
 
-    return authenticate(pamh, argv, Journal(), helper_context.context)
+    def pam_sm_authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
+        """Decide a login in either phase, tell the person, write the audit record; return the PAM code."""
+        login = Login("?", "?")
+        try:
+            login = _login(pamh)
+            decision = self._decide(login, ModuleArguments.parse(argv), pamh)
+        except ApplicationGone as gone:
+            decision = denied(Outcome.CANCELLED, str(gone))
+        except Stopping as stopping:
+            decision = denied(
+                Outcome.UNAVAILABLE, str(stopping), "The phone check is restarting. Please try again."
+            )
+        except BaseException as error:  # noqa: BLE001 - an entry point: SystemExit and KeyboardInterrupt deny as well
+            decision = denied(Outcome.UNAVAILABLE, _raised_at(error), "The phone check failed.")
+        return self._finish(pamh, login, decision)
 
+    #: In sshd's account phase (`pamh.phase`), the person is asked there.
+    pam_sm_acct_mgmt = pam_sm_authenticate
 
-def pam_sm_setcred(pamh: PamApplication, flags: int, argv: list[str]) -> int:
-    """PAM_IGNORE: this module sets no credentials, and only an approval is a success."""
-    return PamCode.IGNORE
+    def pam_sm_open_session(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
+        """Attach the login session to its kept session. Always PAM_IGNORE: the session phase lets nobody in or out."""
+        return self._ignore_after(lambda: self._open(pamh), "open")
 
+    def pam_sm_close_session(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
+        """Note that the login session is over. Always PAM_IGNORE."""
+        return self._ignore_after(lambda: self._close(pamh), "close")
 
-#: In sshd's account phase (`pamh.phase`), the person is asked there.
-pam_sm_acct_mgmt = pam_sm_authenticate
-
-
-def pam_sm_open_session(pamh: PamApplication, flags: int, argv: list[str]) -> int:
-    """PAM_IGNORE: only the agent keeps sessions, and calls `open_session`."""
-    return PamCode.IGNORE
-
-
-def pam_sm_close_session(pamh: PamApplication, flags: int, argv: list[str]) -> int:
-    """PAM_IGNORE: only the agent keeps sessions, and calls `close_session`."""
-    return PamCode.IGNORE
-
-
-def pam_sm_chauthtok(pamh: PamApplication, flags: int, argv: list[str]) -> int:
-    """PAM_IGNORE: this module changes no passwords."""
-    return PamCode.IGNORE
-
-
-def authenticate(
-    pamh: PamApplication, argv: list[str], journal: Journal, make_context: ContextFactory
-) -> int:
-    """`pam_sm_authenticate`, with the journal and the context passed in."""
-    login = Login("?", "?")
-    try:
-        login = _login(pamh)
-        decision = _decide(login, ModuleArguments.parse(argv), pamh, journal, make_context)
-    except ApplicationGone as gone:
-        decision = denied(Outcome.CANCELLED, str(gone))
-    except Stopping as stopping:
+    def decline(self, pamh: PamApplication, reason: str) -> int:
+        """Deny a login that there is no capacity for; return the PAM code."""
         decision = denied(
-            Outcome.UNAVAILABLE, str(stopping), "The phone check is restarting. Please try again."
+            Outcome.UNAVAILABLE, reason, "Too many logins at once. Please try again in a minute."
         )
-    except BaseException as error:  # noqa: BLE001 - an entry point: SystemExit and KeyboardInterrupt deny as well
-        decision = denied(Outcome.UNAVAILABLE, _raised_at(error), "The phone check failed.")
-    return _finish(pamh, login, decision, journal)
+        return self._finish(pamh, _login(pamh), decision)
 
+    def _decide(self, login: Login, arguments: ModuleArguments, pamh: PamApplication) -> Decision:
+        if arguments.unknown:
+            return decisions.misconfigured(
+                "unknown arguments on the PAM line: " + " ".join(arguments.unknown)
+            )
+        if arguments.first_factor is not None and login.phase is Phase.ACCOUNT:
+            return decisions.misconfigured(
+                "first_factor belongs on an auth line: in the account phase sshd has seen to the first factor itself"
+            )
+        context = self._make_context(arguments.config, lambda reason: self._journal.left_open(login, reason))
+        if arguments.debug:
+            self._journal.note(f"login started: {login}")
+        return verification.verify(login, arguments, pamh, context)
 
-def decline(pamh: PamApplication, journal: Journal, reason: str) -> int:
-    """Deny a login that there is no capacity for."""
-    decision = denied(Outcome.UNAVAILABLE, reason, "Too many logins at once. Please try again in a minute.")
-    return _finish(pamh, _login(pamh), decision, journal)
+    def _finish(self, pamh: PamApplication, login: Login, decision: Decision) -> int:
+        """Record the decision and tell the person; return the PAM code."""
+        self._journal.record(login, decision)
+        _tell(pamh, login, decision)
+        code = decision.pam_code(login)
+        return int(code) if type(code) is PamCode else PamCode.ABORT
 
+    def _ignore_after(self, work: Callable[[], None], what: str) -> int:
+        try:
+            work()
+        except (ApplicationGone, Stopping):
+            pass  # the pidfd of an attached login tells of its end
+        except BaseException as error:  # noqa: BLE001 - an entry point
+            self._journal.note(f"a login could not {what} its kept session: {_raised_at(error)}", ERROR)
+        return PamCode.IGNORE
 
-def open_session(pamh: PamApplication, journal: Journal, sessions: Attachments) -> int:
-    """Attach the login session to its kept session. Always PAM_IGNORE: the session phase lets nobody in or out."""
-    return _ignore_after(lambda: _open(pamh, sessions), "open", journal)
+    def _open(self, pamh: PamApplication) -> None:
+        if pamh.session is None:
+            return
+        account = Accounts().named(pamh.user or "")
+        self._sessions.opened(
+            pamh.session,
+            AttachedLogin(
+                pidfd=pamh.pidfd(),
+                pid=pamh.peer_pid,
+                audit_session=pamh.audit_session,
+                xdg_session=pamh.xdg_session,
+                user=account.name,
+                uid=account.uid,
+                service=pamh.service or "",
+                tty=pamh.tty or None,
+                rhost=pamh.rhost or None,
+                key=key_fingerprint(pamh.env.get("SSH_AUTH_INFO_0")),
+            ),
+        )
 
-
-def close_session(pamh: PamApplication, journal: Journal, sessions: Attachments) -> int:
-    """Note that the login session is over. Always PAM_IGNORE."""
-    return _ignore_after(lambda: _close(pamh, sessions), "close", journal)
-
-
-def _ignore_after(work: Callable[[], None], what: str, journal: Journal) -> int:
-    try:
-        work()
-    except (ApplicationGone, Stopping):
-        pass  # the pidfd of an attached login tells of its end
-    except BaseException as error:  # noqa: BLE001 - an entry point
-        journal.note(f"a login could not {what} its kept session: {_raised_at(error)}", ERROR)
-    return PamCode.IGNORE
-
-
-def _open(pamh: PamApplication, sessions: Attachments) -> None:
-    from pam_iampass.session.attached import AttachedLogin, key_fingerprint
-    from pam_iampass.system.accounts import Accounts
-
-    if pamh.session is None:
-        return
-    account = Accounts().named(pamh.user or "")
-    sessions.opened(
-        pamh.session,
-        AttachedLogin(
-            pidfd=pamh.pidfd(),
-            pid=pamh.peer_pid,
-            audit_session=pamh.audit_session,
-            xdg_session=pamh.xdg_session,
-            user=account.name,
-            uid=account.uid,
-            service=pamh.service or "",
-            tty=pamh.tty or None,
-            rhost=pamh.rhost or None,
-            key=key_fingerprint(pamh.env.get("SSH_AUTH_INFO_0")),
-        ),
-    )
-
-
-def _close(pamh: PamApplication, sessions: Attachments) -> None:
-    if pamh.session is not None:
-        sessions.closed(pamh.session, pamh.peer_pid)
+    def _close(self, pamh: PamApplication) -> None:
+        if pamh.session is not None:
+            self._sessions.closed(pamh.session, pamh.peer_pid)
 
 
 def _login(pamh: PamApplication) -> Login:
-    from pam_iampass.login.policy import caller_name
-    from pam_iampass.system.accounts import Accounts
-
     login = Login(
         user=pamh.user or "",
         service=pamh.service or "",
@@ -142,34 +129,6 @@ def _login(pamh: PamApplication) -> Login:
     )
     login.participants.caller = caller_name(login, Accounts())
     return login
-
-
-def _decide(
-    login: Login,
-    arguments: ModuleArguments,
-    pamh: PamApplication,
-    journal: Journal,
-    make_context: ContextFactory,
-) -> Decision:
-    from pam_iampass.login import decisions, verification
-
-    if arguments.unknown:
-        return decisions.misconfigured("unknown arguments on the PAM line: " + " ".join(arguments.unknown))
-    if arguments.first_factor is not None and login.phase is Phase.ACCOUNT:
-        reason = "first_factor belongs on an auth line: in the account phase sshd has seen to the first factor itself"
-        return decisions.misconfigured(reason)
-    context = make_context(arguments.config, lambda reason: journal.left_open(login, reason))
-    if arguments.debug:
-        journal.note(f"login started: {login}")
-    return verification.verify(login, arguments, pamh, context)
-
-
-def _finish(pamh: PamApplication, login: Login, decision: Decision, journal: Journal) -> int:
-    """Record the decision and tell the person; return the PAM code."""
-    journal.record(login, decision)
-    _tell(pamh, login, decision)
-    code = decision.pam_code(login)
-    return int(code) if type(code) is PamCode else PamCode.ABORT
 
 
 def _tell(pamh: PamApplication, login: Login, decision: Decision) -> None:

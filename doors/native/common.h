@@ -1,6 +1,6 @@
-/* What the files of the native door share. A login goes from door.c to login.c, which connects by agent.c or
- * helper.c and exchanges frames over stream.c; audit.c records a denial by the door itself. session.c is for
- * logins whose IAMPASS session is kept. */
+/* What the files of the native door share. A login goes from door.c to login.c, which connects by agent.c and
+ * exchanges frames over stream.c; audit.c records a denial by the door itself. session.c is for logins whose
+ * IAMPASS session is kept. */
 #ifndef IAMPASS_COMMON_H
 #define IAMPASS_COMMON_H
 
@@ -15,15 +15,6 @@
 #endif
 #define IAMPASS_AGENT_SOCKET IAMPASS_AGENT_FOLDER "/pam.sock"
 #define IAMPASS_LOGINS_FOLDER IAMPASS_AGENT_FOLDER "/logins"
-#ifndef IAMPASS_PYTHON
-#define IAMPASS_PYTHON "/usr/bin/python3"
-#endif
-#ifndef IAMPASS_HELPER
-#define IAMPASS_HELPER "/usr/lib/pam-iampass/helper"
-#endif
-#ifndef IAMPASS_USER
-#define IAMPASS_USER "iampass"
-#endif
 #ifndef IAMPASS_PATIENCE_MS
 #define IAMPASS_PATIENCE_MS 10000 /* how long the door waits for the module before it has a DEADLINE */
 #endif
@@ -71,9 +62,6 @@ bool only_root_writes(const char *folder);
 
 /* agent.c: fails with ENOENT or ECONNREFUSED if no agent runs. */
 bool agent_connect(int *connection, struct failure *failure);
-
-/* helper.c: if the helper cannot be executed, *connection is at its end. */
-bool helper_start(int *connection, struct failure *failure);
 
 /* audit.c: records a login that the door denied without a result from the module. */
 void audit_denial(pam_handle_t *pamh, const struct failure *failure);

@@ -68,21 +68,16 @@ static bool write_greeting(struct login *login, struct failure *failure)
            (write_items(&login->items, call) || fail(failure, "the PAM items are too long", 0));
 }
 
-/* A helper of a set-uid program would live in its caller's control group: the caller could freeze it while it
- * holds a lock, or slow it down, and its records would count against the caller's rate limit. */
-static bool connect_to_module(const struct call *call, int *connection, struct failure *failure)
+/* Without an agent the login is denied, and the person reads why. */
+static bool connect_to_agent(const struct call *call, int *connection, struct failure *failure)
 {
     bool connected = agent_connect(connection, failure);
     char *answer;
 
     if (!connected && !in_session(call) && (failure->error == ENOENT || failure->error == ECONNREFUSED)) {
-        if (getuid() == 0) {
-            connected = helper_start(connection, failure);
-        } else {
-            fail(failure, NO_AGENT, failure->error);
-            (void)application_converse(call->pamh, PAM_ERROR_MSG, NO_AGENT, &answer);
-            answer_erase(answer);
-        }
+        fail(failure, NO_AGENT, failure->error);
+        (void)application_converse(call->pamh, PAM_ERROR_MSG, NO_AGENT, &answer);
+        answer_erase(answer);
     }
     return connected;
 }
@@ -196,7 +191,7 @@ bool login_decide(struct call *call, int *result, struct failure *failure)
     if (!write_greeting(login, failure))
         goto out;
     login->stream.deadline = deadline_in(in_session(call) ? IAMPASS_SESSION_MS : IAMPASS_PATIENCE_MS);
-    if (!connect_to_module(call, &login->stream.socket, failure))
+    if (!connect_to_agent(call, &login->stream.socket, failure))
         goto out;
     stream_hold_signals(&login->stream);
     decided = relay(login, result, failure);

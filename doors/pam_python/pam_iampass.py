@@ -11,8 +11,6 @@ import time
 
 AGENT_FOLDER, AGENT_SOCKET = "/run/iampass", "/run/iampass/pam.sock"
 LOGINS_FOLDER = AGENT_FOLDER + "/logins"
-PYTHON, HELPER = "/usr/bin/python3", "/usr/lib/pam-iampass/helper"
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 SUCCESS, PERM_DENIED, AUTHINFO_UNAVAIL, MAXTRIES, IGNORE, ABORT = 0, 6, 9, 11, 25, 26
 KNOWN_RESULTS = (SUCCESS, PERM_DENIED, AUTHINFO_UNAVAIL, MAXTRIES, IGNORE, ABORT)
@@ -264,9 +262,7 @@ def frame(kind, payload):
 
 def relay(pamh, *greeting):
     """Relay one login between the module and the application, until the RESULT; returns that and the kept session."""
-    connection, helper, session = to_agent(), None, None
-    if connection is None:
-        connection, helper = to_helper()
+    connection, session = to_agent(), None
     try:
         until = time.monotonic() + FRAME_WAIT
         promised = False
@@ -296,16 +292,6 @@ def relay(pamh, *greeting):
         raise Failure("the module sent too many frames")
     finally:
         connection.close()
-        if helper is not None:
-            reap(helper)
-
-
-def reap(helper):
-    """Reap the helper's first process, which exited after its fork, unless the application has reaped it."""
-    try:
-        posix.waitpid(helper, posix.WNOHANG)
-    except OSError:
-        pass
 
 
 def say(pamh, style, message):
@@ -397,15 +383,13 @@ def trouble(error):
 
 
 def to_agent():
-    """A connection to the agent, or None if no agent runs. An untrusted socket denies."""
+    """A connection to the agent. An untrusted socket denies."""
     try:
         trust(AGENT_FOLDER, 0o040000, 0o022, "the folder of the agent's socket is not writable by root alone")
         trust(AGENT_SOCKET, 0o140000, 0o077, "the agent's socket is not accessible to root alone")
         connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         connect(connection)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
-            return None
         raise Failure(f"no connection to the agent (errno {error.errno})") from None
     peer = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
     if int.from_bytes(peer[4:8], sys.byteorder) != 0:
@@ -430,37 +414,6 @@ def connect(connection):
             if time.monotonic() > until:
                 raise Failure("the agent is busy") from None
             time.sleep(0.02)
-
-
-def to_helper():
-    """A connection to a new helper, and the id of its first process: root, and the application's child. The
-    helper changes both."""
-    ours, its = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    actions = [
-        (posix.POSIX_SPAWN_DUP2, its.fileno(), 0),
-        (posix.POSIX_SPAWN_OPEN, 1, "/dev/null", posix.O_WRONLY, 0),
-        (posix.POSIX_SPAWN_DUP2, 1, 2),
-    ]
-    actions += [
-        (posix.POSIX_SPAWN_CLOSE, int(number)) for number in posix.listdir("/proc/self/fd") if int(number) > 2
-    ]
-    signals = [number for number in range(1, 65) if number not in (9, 19, 32, 33)]
-    arguments = [PYTHON, "-I", "-S", HELPER]
-    try:
-        helper = posix.posix_spawn(
-            PYTHON,
-            arguments,
-            ENVIRONMENT,
-            file_actions=actions,
-            setsid=True,
-            setsigmask=[],
-            setsigdef=signals,
-        )
-    except OSError as error:
-        raise Failure(f"the helper cannot be started: {error.strerror}") from None
-    finally:
-        its.close()
-    return ours, helper
 
 
 def record(who, reason):

@@ -1,4 +1,4 @@
-"""Whether the module can be reached: the agent's socket, the agent, the helper, the units."""
+"""Whether the module can be reached: the agent's socket, the agent, the units."""
 
 from __future__ import annotations
 
@@ -26,33 +26,22 @@ _OUT_OF_TURN = Frame(FrameType.NO_ANSWER).encode()
 class AgentCheck:
     """The connection from a door to the module."""
 
-    needed_by: tuple[str, ...] = ()
-    """The PAM services of set-uid programs that ask the phone: only the agent serves them."""
     socket_path: Path = Path(paths.AGENT_SOCKET)
-    helper: tuple[Path, ...] = (Path("/usr/bin/python3"), Path(paths.PROGRAMS, "helper"))
     systemd: Path = Path("/run/systemd/system")
 
     def findings(self) -> Iterator[Problem]:
         """Everything that is wrong."""
         yield from self._units()
-        for path in self.helper:
-            if not path.exists():
-                yield finding("helper-missing", "agent", f"{path} does not exist", path=path)
         try:
             found = self.socket_path.lstat()
         except FileNotFoundError:
-            yield self._not_running("agent-off", f"{self.socket_path} does not exist")
+            yield finding("agent-off", "agent", f"{self.socket_path} does not exist")
             return
         fault = self._fault(found)
         if fault:
             yield finding("socket-wrong", "agent", f"{self.socket_path}: {fault}", what=fault)
         elif os.geteuid() == 0:
             yield from self._connection()
-
-    def _not_running(self, kind: str, evidence: str) -> Problem:
-        if self.needed_by:
-            return finding("agent-needed", "agent", evidence, services=", ".join(self.needed_by))
-        return finding(kind, "agent", evidence)
 
     def _fault(self, found: os.stat_result) -> str:
         if not stat.S_ISSOCK(found.st_mode):
@@ -78,7 +67,8 @@ class AgentCheck:
             except (ConnectionResetError, BrokenPipeError):  # it has answered, before it had read everything
                 pass
             except ConnectionRefusedError:
-                yield self._not_running("agent-not-listening", f"{self.socket_path}: connection refused")
+                what = f"{self.socket_path}: connection refused"
+                yield finding("agent-not-listening", "agent", what)
             except socket.timeout:
                 what = f"{self.socket_path}: no answer within {_TIMEOUT:.0f} s"
                 yield finding("agent-silent", "agent", what)

@@ -95,41 +95,27 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "agent-silent",
             "The agent does not answer",
-            "The agent accepts connections without answering. The helper is not used in this case: logins are denied.",
+            "The agent accepts connections without answering: logins are denied.",
             "systemctl restart pam-iampass-agent.socket pam-iampass-agent.service; journalctl -u pam-iampass-agent",
         ),
-        _warning(
+        _error(
             "agent-not-listening",
             "No agent listens on its socket",
-            "The socket is left over from an agent that has ended. Each ssh login starts the helper instead.",
+            "The socket is left over from an agent that has ended: every login that asks the phone is denied.",
             "systemctl restart pam-iampass-agent.socket",
         ),
-        _warning(
+        _error(
             "unit-off",
             "{unit} is {state}",
-            "Without its socket unit the agent is not available after a reboot. sudo and su then deny every login, and"
-            " each ssh login starts the helper instead.",
+            "Without its socket unit the agent is not available after a reboot: every login that asks the phone is then"
+            " denied.",
             "systemctl enable --now {unit}",
         ),
-        _note(
+        _error(
             "agent-off",
-            "The agent is not running; each login starts the helper",
-            "Without the agent, each ssh login starts `/usr/lib/pam-iampass/helper`. This is slower, and equally"
-            " secure. sudo, su and other set-uid programs need the agent.",
+            "The agent is not running",
+            "Only the agent decides logins. Without it, every login that asks the phone is denied.",
             _START_AGENT,
-        ),
-        _error(
-            "agent-needed",
-            "The agent is not running: {services} denies every login",
-            "Only the agent serves set-uid programs. A process that they start would be in the hands of their caller.",
-            _START_AGENT,
-        ),
-        _error(
-            "helper-missing",
-            "The helper is missing",
-            "If no agent is listening, sshd and login start `/usr/bin/python3 -I -S /usr/lib/pam-iampass/helper`."
-            " One of these two files is missing, so that such logins are denied.",
-            "Install pam-iampass again; {path} must exist",
         ),
         _error(
             "selinux-no-policy",

@@ -18,12 +18,12 @@ from pam_iampass.system.service_user import SERVICE_USER
 from pam_iampass.system.trusted_folder import mode_of, shell_word, trusted_folder
 
 STATE = (Path(paths.RATE_LIMITS), Path(paths.RECOVERY_CODES).parent, Path(paths.RECOVERY_CODES))
-PROGRAMS = tuple(Path(paths.PROGRAMS) / name for name in ("helper", "agent", "pam_iampass.py"))
+PROGRAMS = tuple(Path(paths.PROGRAMS) / name for name in ("agent", "pam_iampass.py"))
 _NEEDED_BYTES = 64 * 1024
 _NEEDED_FILES = 16
 
 _PACKAGES = re.compile(r'^sys\.path\.append\("([^"\n]+)"\)$', re.M)
-_IMPORTS = "import pam_iampass.login.verification, pam_iampass.relay.helper, requests, yaml"
+_IMPORTS = "import pam_iampass.module, pam_iampass.relay.service"
 
 
 def configuration(problems: Iterable[Problem]) -> Iterator[Problem]:

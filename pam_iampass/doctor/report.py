@@ -221,8 +221,7 @@ class Doctor:
         yield from files.writable(path for path in (*files.PROGRAMS, *modules, *pam) if path.exists())
 
     def _agent(self) -> Iterator[Problem]:
-        needed_by = self.stacks.set_uid & self.stacks.with_us.keys()
-        yield from AgentCheck(tuple(sorted(needed_by))).findings()
+        yield from AgentCheck().findings()
         sshd_asks = self.sshd_service is not None and self.stacks.asks(self.sshd_service, in_sshd=True)
         yield from SelinuxCheck(sshd_asks, self.stacks.asks("login")).findings()
 

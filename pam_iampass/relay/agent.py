@@ -11,12 +11,13 @@ import select
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Callable, Protocol
+from collections.abc import Mapping
+from typing import Callable, Protocol
 
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
 from pam_iampass.login.application import PamApplication
 from pam_iampass.outcome import Phase
-from pam_iampass.relay.serve import PamFunction, login_phases, serve
+from pam_iampass.relay.serve import PamFunction, serve
 from pam_iampass.relay.stream import peer_credentials
 
 #: Logins that may be pending; more are denied with a message.
@@ -28,27 +29,24 @@ STOP_TIMEOUT = 15.0
 #: How soon `alive` is called again where systemd's socket had no room: any user can fill it. Seconds.
 AGAIN = 0.05
 
-if TYPE_CHECKING:
-    from pam_iampass.login.context import ContextFactory
-    from pam_iampass.session.attached import Attachments
-
 
 class LoginModule(Protocol):
-    """The functions of `pam_iampass.module` that an agent calls."""
+    """The functions of `pam_iampass.module` that an agent calls. Each returns the PAM code."""
 
-    def authenticate(
-        self, pamh: PamApplication, argv: list[str], journal: Journal, make_context: ContextFactory
-    ) -> int:
-        """Decide a login; return the PAM code."""
+    def pam_sm_authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
+        """Decide a login."""
 
-    def decline(self, pamh: PamApplication, journal: Journal, reason: str) -> int:
-        """Deny a login that there is no capacity for; return the PAM code."""
+    def pam_sm_acct_mgmt(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
+        """Decide a login in sshd's account phase."""
 
-    def open_session(self, pamh: PamApplication, journal: Journal, sessions: Attachments) -> int:
-        """Attach a login session to its kept session; return PAM_IGNORE."""
+    def pam_sm_open_session(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
+        """Attach a login session to its kept session."""
 
-    def close_session(self, pamh: PamApplication, journal: Journal, sessions: Attachments) -> int:
-        """Note that an attached login session is over; return PAM_IGNORE."""
+    def pam_sm_close_session(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
+        """Note that an attached login session is over."""
+
+    def decline(self, pamh: PamApplication, reason: str) -> int:
+        """Deny a login that there is no capacity for."""
 
 
 class Agent:
@@ -59,21 +57,19 @@ class Agent:
         listener: socket.socket,
         journal: Journal,
         module: LoginModule,
-        context_factory: Callable[[Callable[[], int]], ContextFactory],
         *,
-        sessions: Attachments | None = None,
         most_pending: int = MOST_PENDING,
         allowed_uid: int = 0,
     ) -> None:
-        """`context_factory` receives a function that returns the number of pending logins.
-
-        `sessions` keeps IAMPASS sessions; without it the session phases of logins are not served.
-        """
         self._listener = listener
         self._journal = journal
         self._module = module
-        self._make_context = context_factory(lambda: self.pending)
-        self._sessions = sessions
+        self._functions: dict[Phase, PamFunction] = {
+            Phase.AUTHENTICATE: module.pam_sm_authenticate,
+            Phase.ACCOUNT: module.pam_sm_acct_mgmt,
+            Phase.OPEN_SESSION: module.pam_sm_open_session,
+            Phase.CLOSE_SESSION: module.pam_sm_close_session,
+        }
         self._most_pending = most_pending
         self._allowed_uid = allowed_uid
         self._lock = threading.Lock()
@@ -125,8 +121,9 @@ class Agent:
         ):
             connection.close()
             return
-        decide = self._authenticate if self.pending < self._most_pending else self._decline
-        functions = {**login_phases(decide), **self._session_phases()}
+        functions = self._functions
+        if self.pending >= self._most_pending:
+            functions = {**functions, Phase.AUTHENTICATE: self._decline, Phase.ACCOUNT: self._decline}
         thread = threading.Thread(target=self._serve, args=(connection, functions), daemon=True)
         with self._lock:
             self._threads.add(thread)
@@ -136,7 +133,7 @@ class Agent:
             self._forget(thread)
             connection.close()
 
-    def _serve(self, connection: socket.socket, functions: dict[Phase, PamFunction]) -> None:
+    def _serve(self, connection: socket.socket, functions: Mapping[Phase, PamFunction]) -> None:
         try:
             serve(connection, functions, self._stopped)
         except Exception as error:  # noqa: BLE001 - one login must not end the agent; its door denies
@@ -144,20 +141,8 @@ class Agent:
         finally:
             self._forget(threading.current_thread())
 
-    def _authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
-        return self._module.authenticate(pamh, argv, self._journal, self._make_context)
-
     def _decline(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
-        return self._module.decline(pamh, self._journal, f"{self._most_pending} logins are pending already")
-
-    def _session_phases(self) -> dict[Phase, PamFunction]:
-        sessions, module, journal = self._sessions, self._module, self._journal
-        if sessions is None:
-            return {}
-        return {
-            Phase.OPEN_SESSION: lambda pamh, _flags, _argv: module.open_session(pamh, journal, sessions),
-            Phase.CLOSE_SESSION: lambda pamh, _flags, _argv: module.close_session(pamh, journal, sessions),
-        }
+        return self._module.decline(pamh, f"{self._most_pending} logins are pending already")
 
     def _forget(self, thread: threading.Thread) -> None:
         with self._lock:

@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import Callable
 
 from pam_iampass.client import AuthenticationAPI, TLSFailure, Transport
 from pam_iampass.client.tls import system_bundle
@@ -17,11 +17,9 @@ from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
 from pam_iampass.login.api import connect
 from pam_iampass.login.concurrency import ConcurrencyLimit
 from pam_iampass.login.context import LoginContext, StateDirs
+from pam_iampass.session.keeper import KeptSessions
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts
-
-if TYPE_CHECKING:
-    from pam_iampass.session.keeper import KeptSessions
 
 #: Idle connections to IAMPASS that are kept open: 1,000 pending logins and 5,000 kept sessions have up to so many calls
 #: under way. A TLS handshake costs more than a poll.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
+import resource
 import socket
 import stat
 from dataclasses import dataclass
@@ -76,8 +78,6 @@ def _listen(path: str) -> socket.socket:
 
 def _make_folder(path: str, owner: str, mode: int) -> None:
     """Make the folder if it does not exist, in one that only root can write. Raises PamIampassError and OSError."""
-    import pwd
-
     try:
         account = pwd.getpwnam(owner)
     except KeyError:
@@ -107,8 +107,6 @@ def _remove_dead_socket(path: str) -> None:
 
 def _become_service_user() -> None:
     """What systemd does for the unit: the user, limits, the folder."""
-    import resource
-
     os.chdir("/")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold the application's secret
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

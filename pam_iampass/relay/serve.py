@@ -17,11 +17,6 @@ from pam_iampass.relay.stream import greet
 PamFunction = Callable[[PamApplication, int, "list[str]"], int]
 
 
-def login_phases(authenticate: PamFunction) -> dict[Phase, PamFunction]:
-    """The phases that decide a login, each served by `authenticate`."""
-    return {Phase.AUTHENTICATE: authenticate, Phase.ACCOUNT: authenticate}
-
-
 def serve(connection: socket.socket, functions: Mapping[Phase, PamFunction], stop: int | None = None) -> None:
     """Read the greeting, call the function of its phase, send the result, then run the callbacks of `after_reply`.
 

@@ -8,33 +8,36 @@ import signal
 import sys
 import threading
 import types
+from typing import Callable
 
 from pam_iampass.audit.journal import Journal
 from pam_iampass.audit.sinks import send_datagram
 from pam_iampass.errors import PamIampassError
+from pam_iampass.login.agent_state import AgentState
+from pam_iampass.login.context import ContextFactory, StateDirs
 from pam_iampass.relay import listener as listening
+from pam_iampass.relay.administration import Administration
 from pam_iampass.relay.agent import Agent, LoginModule
+from pam_iampass.relay.agent_context import SharedContext
+from pam_iampass.relay.control_server import ControlServer
+from pam_iampass.session.attached import Attachments
+from pam_iampass.session.descriptors import stored
+from pam_iampass.session.keeper import KeptSessions
+from pam_iampass.session.registry import Registry
+from pam_iampass.session.store import SessionStore
 from pam_iampass.system import paths
 
 #: Size of a thread's stack in bytes: 1,000 threads with the default of 8 MiB would not fit.
 STACK_SIZE = 512 * 1024
 
 
-def main(module: LoginModule, arguments: list[str]) -> int:
+def main(
+    make_module: Callable[[Journal, ContextFactory, Attachments], LoginModule], arguments: list[str]
+) -> int:
     """Serve on the sockets that systemd passes, or with `--socket` on those of its own.
 
     Returns the exit status: 0 after SIGTERM, 1 without sockets.
     """
-    from pam_iampass.login.agent_state import AgentState
-    from pam_iampass.login.context import StateDirs
-    from pam_iampass.relay.administration import Administration
-    from pam_iampass.relay.agent_context import SharedContext
-    from pam_iampass.relay.control_server import ControlServer
-    from pam_iampass.session.descriptors import stored
-    from pam_iampass.session.keeper import KeptSessions
-    from pam_iampass.session.registry import Registry
-    from pam_iampass.session.store import SessionStore
-
     options = _options(arguments)
     try:
         listeners = listening.make(options.socket) if options.socket else listening.passed()
@@ -46,7 +49,7 @@ def main(module: LoginModule, arguments: list[str]) -> int:
     context = SharedContext(lambda: agent.pending)
     sessions = KeptSessions(Registry(SessionStore(), journal), context.connect)
     context.kept_sessions = sessions
-    agent = Agent(listeners.doors, journal, module, lambda _pending: context, sessions=sessions)
+    agent = Agent(listeners.doors, journal, make_module(journal, context, sessions))
 
     administration = Administration(AgentState(StateDirs(), sessions), lambda: agent.pending)
     control = listeners.control and ControlServer(listeners.control, administration.handlers, journal)

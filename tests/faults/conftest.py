@@ -13,13 +13,12 @@ from _pytest.terminal import TerminalReporter
 
 from tests.faults.table import CASES, ways
 from tests.support.agent import RunningAgent
-from tests.support.faults.case import BY_PAM, Case
-from tests.support.faults.stage import Played, Stage, compiled, dead_socket
+from tests.support.faults.case import Case, Way
+from tests.support.faults.stage import Played, Stage, compiled
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.name_service import answering
 from tests.support.setuid.people import settle_people
-from tests.support.ways import Way
 
 Everything = dict[tuple[Case, Way], Played]
 _COUNTED = pytest.StashKey[tuple[int, int, int]]()
@@ -35,7 +34,7 @@ def stage() -> Iterator[Stage]:
     most = sum(case.people * len(ways(case)) for case in CASES)
     people = settle_people([f"p{number}" for number in range(most)])
     folder = Path(tempfile.mkdtemp(dir="/var/lib"))
-    with answering(), Journald() as journald, dead_socket(), RunningAgent() as agent:
+    with answering(), Journald() as journald, RunningAgent() as agent:
         yield Stage(journald, agent, compiled(folder), (person.name for person in people))
 
 
@@ -47,7 +46,7 @@ def everything(request: pytest.FixtureRequest, stage: Stage) -> Everything:
         with contextlib.suppress(AttributeError, KeyError):
             parameters = item.callspec.params  # type: ignore[attr-defined]
             wanted.append((parameters["case"], parameters["way"]))
-    by_pam = {case for case, way in wanted if way in BY_PAM}
+    by_pam = {case for case, way in wanted if way is Way.PAM}
     request.config.stash[_COUNTED] = len({case for case, _ in wanted}), len(by_pam), len(wanted)
     return stage.play(list(dict.fromkeys(wanted)))
 
@@ -63,6 +62,6 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
     if _COUNTED in config.stash:
         cases, by_pam, total = config.stash[_COUNTED]
         terminalreporter.write_line(
-            f"Fault table: {cases} cases; {by_pam} of them through PAM in up to {len(BY_PAM)} ways each, "
+            f"Fault table: {cases} cases; {by_pam} of them through PAM , "
             f"{total} logins or groups of logins in all."
         )

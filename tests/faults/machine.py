@@ -1,15 +1,14 @@
-"""The logs that audit records go to, and the helper."""
+"""The logs that audit records go to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.support.faults.case import Case, Difference
-from tests.support.faults.circumstances import FULL_LOGS, NO_HELPER, NO_JOURNAL, NO_LOG
-from tests.support.faults.expected import APPROVED, BY_THE_DOOR, MISCONFIGURED, NONSENSE
+from tests.support.faults.case import Case
+from tests.support.faults.circumstances import FULL_LOGS, NO_JOURNAL, NO_LOG
+from tests.support.faults.expected import APPROVED, MISCONFIGURED, NONSENSE
 from tests.support.faults.server import ACTIVE, ENDED, PENDING, scripted
 from tests.support.scripted_server import answer
-from tests.support.ways import WITH_AGENT
 
 FINE = scripted(PENDING, ACTIVE, ENDED)
 
@@ -35,10 +34,3 @@ def table() -> Iterator[Case]:
             prepare=lambda place: place.settings_file.unlink(),
             circumstance=circumstance,
         )
-    yield Case(
-        str(NO_HELPER),
-        BY_THE_DOOR.but(record="reason=the module closed the connection before it gave a result"),
-        FINE,
-        circumstance=NO_HELPER,
-        differs={WITH_AGENT: Difference("the agent needs no helper", APPROVED)},
-    )

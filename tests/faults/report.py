@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.faults.table import CASES, SUBJECTS, ways
-from tests.support.faults.case import BY_PAM, CODES, EACH_DOOR, Case, Expected
+from tests.support.faults.case import CODES, Case, Expected, Way
 
 HEAD = """\
 # Failures and their effect on a login
@@ -13,15 +13,12 @@ HEAD = """\
 {cases} failures and how the login ends. `tests/faults/` reproduces each of them, and checks the PAM code, the audit
 record, the text that the user reads, the number of requests to the server, and the time.
 
-The {by_pam} that are marked with ● or ○ run through PAM, called by a small application or a real sshd. They are those
-about PAM, doors and applications, and of the others one for each step of a login and each way to end. ● run in {ways}
-ways: {names}. ○ have the result and the outcome
-of a case with ● and run through each door once: {each_door}. All cases that need no PAM
-also run without it: the test speaks the relay protocol with the agent.
+The {by_pam} that are marked with ● run through PAM, called by a small application. They are those about PAM, the door
+and applications, and of the others one for each step of a login and each way to end. All cases that need no PAM also
+run without it: the test speaks the relay protocol with the agent.
 
 "within" is the time that the login itself may take, in seconds, on an idle machine. PAM_IGNORE is the module's own
-result: a stack in which every module returns it fails, and the shipped PAM files end with pam_permit. If a way differs
-from the others, the row below it says how and why.
+result: a stack in which every module returns it fails, and the shipped PAM files end with pam_permit.
 """
 
 COLUMNS = ("case", "outcome, result", "PAM", "the user reads", "requests", "within")
@@ -32,9 +29,6 @@ def text() -> str:
     head = HEAD.format(
         cases=len(CASES),
         by_pam=sum(bool(_mark(case)) for case in CASES),
-        ways=len(BY_PAM),
-        names="; ".join(str(way) for way in BY_PAM),
-        each_door="; ".join(str(way) for way in EACH_DOOR),
     )
     return head + "".join(f"\n## {name}\n\n{_table(rows)}" for name, rows in SUBJECTS.items())
 
@@ -45,15 +39,11 @@ def _table(cases: Sequence[Case]) -> str:
         lines.append((case.name + _mark(case), *_cells(case.expected)))
         for number, other in enumerate(case.others, 2):
             lines.append((f"— login {number}", *_cells(other, requests="")))
-        for way, difference in case.differs.items():
-            lines.append((f"— {way}: {difference.why}", *_cells(difference.expected)))
     return "".join("| " + " | ".join(map(_escaped, line)) + " |\n" for line in lines)
 
 
 def _mark(case: Case) -> str:
-    if set(BY_PAM) <= set(ways(case)):
-        return " ●"
-    return " ○" if set(EACH_DOOR) <= set(ways(case)) else ""
+    return " ●" if Way.PAM in ways(case) else ""
 
 
 def _cells(expected: Expected, requests: str | None = None) -> tuple[str, ...]:

@@ -13,14 +13,13 @@ from tests.faults import (
     stacks,
     state,
 )
-from tests.support.faults.case import BY_PAM, EACH_DOOR, WITHOUT_PAM, Case
-from tests.support.ways import Way
+from tests.support.faults.case import Case, Way
 
 SUBJECTS = {
     "Responses from IAMPASS": tuple(server_answers.table()),
     "Connections to IAMPASS": tuple(connections.table()),
     "Files": tuple(files.table()),
-    "Logs and the helper": tuple(machine.table()),
+    "Logs": tuple(machine.table()),
     "User names and remote hosts": tuple(names.table()),
     "Conversations": tuple(conversations.table()),
     "Rate limit and recovery codes": tuple(state.table()),
@@ -30,8 +29,8 @@ SUBJECTS = {
 CASES = tuple(case for rows in SUBJECTS.values() for case in rows)
 
 
-def _for_every_door() -> frozenset[Case]:
-    """One case for each stage and each kind of result: the doors handle the others of its kind alike."""
+def _one_of_each_kind() -> frozenset[Case]:
+    """One case for each stage and each kind of result: the door handles the others of its kind alike."""
     found: dict[tuple[object, ...], Case] = {}
     for subject, rows in SUBJECTS.items():
         for case in rows:
@@ -41,20 +40,14 @@ def _for_every_door() -> frozenset[Case]:
     return frozenset(found.values())
 
 
-FOR_EVERY_DOOR = _for_every_door()
-FOR_EVERY_WAY = frozenset(
-    {(case.expected.code, case.expected.outcome): case for case in CASES if case in FOR_EVERY_DOOR}.values()
-)
-"""Of these, one case for each result: the native door speaks with a helper as with the agent."""
+ONE_OF_EACH_KIND = _one_of_each_kind()
 
 
 def ways(case: Case) -> tuple[Way, ...]:
     """The ways in which a case runs."""
     if case.needs_pam:
-        return BY_PAM
-    if case in FOR_EVERY_WAY:
-        return (WITHOUT_PAM, *BY_PAM)
-    return (WITHOUT_PAM, *EACH_DOOR) if case in FOR_EVERY_DOOR else (WITHOUT_PAM,)
+        return (Way.PAM,)
+    return (Way.WITHOUT_PAM, Way.PAM) if case in ONE_OF_EACH_KIND else (Way.WITHOUT_PAM,)
 
 
 PLAYED = tuple((case, way) for case in CASES for way in ways(case))

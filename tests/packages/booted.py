@@ -202,7 +202,6 @@ class Booted:
 
     def journal(self, cursor: str, **fields: str) -> list[dict[str, Any]]:
         """The records with these fields since `cursor`: all, no login is still to leave one."""
-        processes.wait_for_end(processes.running(processes.HELPER), PATIENCE)
         until = time.monotonic() + PATIENCE
         for agent in processes.running(
             AGENT

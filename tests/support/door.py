@@ -12,7 +12,7 @@ from pam_iampass.login.application import ApplicationGone, PamApplication
 from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.protocol import Frame, FrameError, FrameType, Hello
-from pam_iampass.relay.serve import login_phases, serve
+from pam_iampass.relay.serve import serve
 from pam_iampass.relay.stream import receive
 
 #: The answer to a prompt: a text, None if the application cannot prompt, or a function that returns one.
@@ -56,7 +56,7 @@ class Door:
             self._connection = module
         else:
             self._connection, its = socket.socketpair()
-            self._module = threading.Thread(target=serve, args=(its, login_phases(module)), daemon=True)
+            self._module = threading.Thread(target=serve, args=(its, {self.phase: module}), daemon=True)
             self._module.start()
         encoded = {name: value.encode("utf-8", "surrogateescape") for name, value in items.items()}
         with contextlib.suppress(ConnectionError):  # the module refused the connection; `finish` reports it

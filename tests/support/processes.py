@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-HELPER = "/usr/lib/pam-iampass/helper"
-
 
 def command_line(pid: int) -> str:
     """The words of a process's command, separated by spaces; empty if it has ended."""

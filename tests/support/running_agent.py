@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import socket
 import threading
@@ -11,13 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
-from pam_iampass import module
 from pam_iampass.audit.journal import Journal
+from pam_iampass.module import Module
 from pam_iampass.relay.agent import Agent
-from pam_iampass.relay.agent_context import SharedContext
 from pam_iampass.session.attached import Attachments
 from tests.support.door import Door, Told
-from tests.support.setting import ME, Setting
+from tests.support.setting import ME, NoSessions, Setting
 
 
 class Running:
@@ -73,13 +71,10 @@ def running(
         listener.bind(str(path))
         listener.listen(1024)
         journal = Journal(world.records)
-        parts = functools.partial(SharedContext, dirs=world.dirs)
         agent = Agent(
             listener,
             journal,
-            module,
-            parts,
-            sessions=sessions,
+            Module(journal, world.context(), sessions or NoSessions()),
             most_pending=most_pending,
             allowed_uid=os.getuid() if allowed_uid is None else allowed_uid,
         )

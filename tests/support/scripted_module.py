@@ -13,9 +13,7 @@ that it works with. A script is a function that is given the connection:
 
 from __future__ import annotations
 
-import array
 import contextlib
-import json
 import os
 import select
 import socket
@@ -24,57 +22,10 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 #: Longer than any wait of a door. If a script waits that long, the test is wrong.
 PATIENCE = 30.0
-
-#: The one-shot helper for tests. It resets what the real one does, reports its process, hands its socket over at
-#: `rendezvous` in the folder above its own, and waits until the test has let go of it.
-HELPER = """
-import array, json, os, resource, signal, socket, sys
-
-def kind(number):
-    try:
-        return os.readlink(f"/proc/self/fd/{number}")
-    except OSError:
-        return None
-
-def status(name):
-    with open("/proc/self/status") as lines:
-        return next(line.split()[1] for line in lines if line.startswith(name + ":"))
-
-numbers = [int(name) for name in os.listdir("/proc/self/fd")]
-facts = {
-    "descriptors": {number: kind(number) for number in numbers if kind(number)},
-    "session": os.getsid(0) == os.getpid(), "uids_at_start": os.getresuid(),
-}
-# RESETS
-facts.update({
-    "argv": sys.orig_argv if hasattr(sys, "orig_argv") else [],
-    "isolated": sys.flags.isolated, "no_site": sys.flags.no_site,
-    "environment": dict(os.environ),
-    "blocked": status("SigBlk"), "ignored": status("SigIgn"), "caught": status("SigCgt"),
-    "umask": os.umask(0o77), "folder": os.getcwd(),
-    "uids": os.getresuid(), "gids": os.getresgid(), "groups": os.getgroups(),
-    "parent": os.getppid(), "process": os.getpid(),
-    "limits": {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource)
-               if name.startswith("RLIMIT_")},
-})
-rendezvous = socket.socket(socket.AF_UNIX)
-rendezvous.connect(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "rendezvous"))
-ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0]))]
-rendezvous.sendmsg([json.dumps(facts).encode()], ancillary)
-os.close(0)
-rendezvous.recv(1)
-"""
-
-
-def helper_program(user: str) -> str:
-    """HELPER, with the resets of doors/helper.in before it imports the package; `user` replaces iampass."""
-    resets = (Path(__file__).parents[2] / "doors/helper.in").read_text().partition("import sys")[0]
-    assert resets.count('"iampass"') == 1
-    return HELPER.replace("# RESETS", resets.replace('"iampass"', repr(user)))
 
 
 @dataclass(frozen=True)
@@ -123,7 +74,7 @@ def result(code: int) -> Frame:
 class DoorConnection:
     """The module's end of a connection, for use by a script."""
 
-    def __init__(self, connection: socket.socket, helper: dict[str, Any] | None = None) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._socket.settimeout(PATIENCE)
         #: The door's process (SO_PEERCRED).
@@ -134,8 +85,6 @@ class DoorConnection:
         self.sent = b""
         #: All frames received from the door.
         self.received: list[Frame] = []
-        #: What the helper reported about its process, if the door started one.
-        self.helper = helper
         #: Set once the door has closed its end.
         self.closed = threading.Event()
 
@@ -220,10 +169,9 @@ Script = Callable[[DoorConnection], None]
 class ScriptedModule:
     """Listens for doors, and runs a script on one connection after the other."""
 
-    def __init__(self, script: Script, listener: socket.socket, *, helper: bool) -> None:
+    def __init__(self, script: Script, listener: socket.socket) -> None:
         self._script = script
         self._listener = listener
-        self._helper = helper
         self._over = threading.Event()
         self._failures: list[BaseException] = []
         #: One for each login.
@@ -236,14 +184,7 @@ class ScriptedModule:
     ) -> Iterator[ScriptedModule]:
         """Be the agent that listens at `path`."""
         with _listener(path, mode, owner, listener_uid) as listener:
-            yield from cls(script, listener, helper=False)._play()
-
-    @classmethod
-    @contextlib.contextmanager
-    def as_helper(cls, rendezvous: Path, script: Script) -> Iterator[ScriptedModule]:
-        """Act as each helper that a door starts (it runs `helper_program`, which connects to `rendezvous`)."""
-        with _listener(rendezvous, 0o666, 0, 0) as listener:
-            yield from cls(script, listener, helper=True)._play()
+            yield from cls(script, listener)._play()
 
     @property
     def connection(self) -> DoorConnection:
@@ -277,7 +218,7 @@ class ScriptedModule:
                     self._failures.append(failure)
 
     def _converse(self, accepted: socket.socket) -> None:
-        connection = DoorConnection(*_handed_over(accepted)) if self._helper else DoorConnection(accepted)
+        connection = DoorConnection(accepted)
         self.connections.append(connection)
         try:
             self._script(connection)
@@ -299,15 +240,6 @@ def _listener(path: Path, mode: int, owner: int, listener_uid: int) -> Iterator[
         finally:
             os.seteuid(0)
         yield listener
-
-
-def _handed_over(accepted: socket.socket) -> tuple[socket.socket, dict[str, Any]]:
-    room = socket.CMSG_LEN(array.array("i", [0]).itemsize)
-    accepted.settimeout(PATIENCE)
-    data, ancillary, _, _ = accepted.recvmsg(1 << 16, room)
-    descriptors = array.array("i")
-    descriptors.frombytes(ancillary[0][2])
-    return socket.socket(fileno=descriptors[0]), json.loads(data)
 
 
 def _ended_by_nul(payload: bytes) -> list[bytes]:

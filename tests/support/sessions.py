@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pam_iampass import module
 from pam_iampass.audit.journal import Journal
 from pam_iampass.enforcer.protocol import Reply, Request, Result, Verb
+from pam_iampass.module import Module
 from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.agent import Agent
@@ -120,11 +120,11 @@ class Keeping:
         self.agent = Agent(
             self._listener.dup(),
             journal,
-            module,
-            lambda _pending: lambda *arguments: replace(
-                context(*arguments), cover_timeout=self.cover_timeout
+            Module(
+                journal,
+                lambda *arguments: replace(context(*arguments), cover_timeout=self.cover_timeout),
+                self.sessions,
             ),
-            sessions=self.sessions,
             allowed_uid=os.getuid(),
         )
         self.sessions.start(descriptors or {})

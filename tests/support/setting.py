@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass import module
 from pam_iampass.audit.journal import MESSAGE_IDS, Journal
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.bypass import Bypasses
 from pam_iampass.login.concurrency import ConcurrencyLimit
 from pam_iampass.login.context import LoginContext, StateDirs
+from pam_iampass.module import Module
 from pam_iampass.outcome import Outcome
-from pam_iampass.relay import helper_context
+from pam_iampass.relay.agent_context import SharedContext
+from pam_iampass.session.attached import AttachedLogin
 from tests.support.deadline import TIMEOUT
 from tests.support.door import Answer, Door, Told
 from tests.support.sandbox import Sandbox
@@ -31,6 +32,17 @@ class Records:
 
     def write(self, fields: dict[str, str], patience: float = 0.0) -> None:
         self.fields.append(fields)
+
+
+class NoSessions:
+    """No sessions are kept."""
+
+    def opened(self, session: str, login: AttachedLogin) -> bool:
+        os.close(login.pidfd)
+        return False
+
+    def closed(self, session: str, pid: int) -> None:
+        pass
 
 
 def state_dirs_in(folder: Path) -> StateDirs:
@@ -80,9 +92,13 @@ class Setting:
 
     def authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
         def parts(config: str, left_open: Callable[[str], None]) -> LoginContext:
-            return replace(helper_context.context(config, left_open, self.dirs), concurrency=self.concurrency)
+            return replace(self.context()(config, left_open), concurrency=self.concurrency)
 
-        return module.authenticate(pamh, argv, Journal(self.records), parts)
+        return Module(Journal(self.records), parts, NoSessions()).pam_sm_authenticate(pamh, flags, argv)
+
+    def context(self) -> SharedContext:
+        """What the logins of an agent share."""
+        return SharedContext(lambda: 1, self.dirs)
 
     def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:
         settings = f"config={self.folder / 'iampass.yaml'}"

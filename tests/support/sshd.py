@@ -51,13 +51,11 @@ class Sshd:
         *options: str,
         configuration: Path = CONFIGURATION,
         keys: Path | None = None,
-        under: Sequence[str] = (),
         pid_file: Path | None = None,
     ) -> None:
         """`folder` is for its files, `pid_file` where the name of that one matters; `keys` is the folder of another
-        sshd whose client key is also accepted; `under` is a command that runs it."""
+        sshd whose client key is also accepted."""
         self._pid_file = pid_file or folder / "sshd.pid"
-        self._under = under
         self._folder = folder
         self._options = options
         self._configuration = configuration
@@ -85,7 +83,7 @@ class Sshd:
             "MaxStartups=100",
             "UseDNS=no",
         ]
-        command = [*self._under, "/usr/sbin/sshd", "-D", "-f", str(self._configuration), "-E", str(self.log)]
+        command = ["/usr/sbin/sshd", "-D", "-f", str(self._configuration), "-E", str(self.log)]
         for option in options:
             command += ["-o", option]
         self._pid_file.unlink(missing_ok=True)

@@ -96,8 +96,7 @@ class World:
     # Results
 
     def settle(self) -> None:
-        """Wait until the module's process, or the agent's thread, has ended."""
-        processes.wait_for_end(processes.running(processes.HELPER), PATIENCE)
+        """Wait until the login's thread in the agent has ended."""
         if self._agent is not None:
             tasks = Path(f"/proc/{self._agent.pid()}/task")
             wait_until(lambda: len(list(tasks.iterdir())) == 1, "the agent is still at work")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import tempfile
@@ -18,7 +17,6 @@ from tests.support.needs import declare
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import Sshd
 from tests.support.terminal import Terminal
-from tests.support.ways import NATIVE, WITH_AGENT, WITH_HELPER, Way
 from tests.support.world import PASSWORD, PEOPLE, World
 
 SHIPPED = ROOT / "config/sshd_config.d"
@@ -56,29 +54,14 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    own = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
-    if "way" in metafunc.fixturenames and "way" not in own:
-        every = metafunc.definition.get_closest_marker("every_door")
-        ways = [WITH_AGENT, *WITH_HELPER] if every else [WITH_AGENT]
-        metafunc.parametrize("way", ways, indirect=True, ids=str, scope="session")
-
-
 @pytest.fixture(scope="session")
-def way(
-    request: pytest.FixtureRequest, machine: Installation, journald: Journald
-) -> Iterator[RunningAgent | None]:
-    """The way from sshd to the module; runs the agent if it is used."""
-    found: Way = request.param
+def agent(machine: Installation, journald: Journald) -> Iterator[RunningAgent]:
+    """The agent."""
     for name in ("iampass-sshd", "iampass-sshd-password", "iampass-sshd-quiet"):
-        shipped = (ROOT / "config/pam.d" / name).read_text()
-        door = shipped.replace(f"    {NATIVE}", f"    {found.line}")
-        assert found.line == NATIVE or door != shipped
-        (Path("/etc/pam.d") / name).write_text(door)
-    with RunningAgent() if found.agent else contextlib.nullcontext() as agent:
-        if agent is not None:
-            agent.wake()
-        yield agent
+        shutil.copy(ROOT / "config/pam.d" / name, "/etc/pam.d/")
+    with RunningAgent() as running:
+        running.wake()
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -110,18 +93,18 @@ def nobody_stays() -> Iterator[None]:
 
 @pytest.fixture
 def world(
-    machine: Installation, sandbox: Sandbox, journald: Journald, sshd: Sshd, way: RunningAgent | None
+    machine: Installation, sandbox: Sandbox, journald: Journald, sshd: Sshd, agent: RunningAgent
 ) -> World:
     """Everything, reset for each test; logins go to the sshd with a key and the phone."""
-    return World(machine, sandbox, journald, sshd, agent=way)
+    return World(machine, sandbox, journald, sshd, agent=agent)
 
 
 @pytest.fixture
 def password_world(
-    machine: Installation, sandbox: Sandbox, journald: Journald, password_sshd: Sshd, way: RunningAgent | None
+    machine: Installation, sandbox: Sandbox, journald: Journald, password_sshd: Sshd, agent: RunningAgent
 ) -> World:
     """The same; logins go to the sshd with the password and the phone."""
-    return World(machine, sandbox, journald, password_sshd, agent=way)
+    return World(machine, sandbox, journald, password_sshd, agent=agent)
 
 
 def with_shipped(name: str, folder: Path) -> Path:

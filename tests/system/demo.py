@@ -53,7 +53,6 @@ class Scene:
     """Empty if the user decides on the phone page."""
     gets_in: bool
     sudo: bool = False
-    agent: bool = True
     answer_seconds: float = ANSWER_SECONDS
     """How long the sandbox waits for an answer."""
     before: Callable[[Sandbox, str], None] = lambda _sandbox, _user: None
@@ -86,14 +85,6 @@ SCENES = (
     Scene("Unanswered: the user does not respond within 5 seconds", "carol", "ignore", "timed_out", False),
     Scene(
         "No phone: bob has a token, but no phone registered at IAMPASS", "bob", "approve", "no_device", False
-    ),
-    Scene(
-        "Without the agent: a helper process handles the ssh login",
-        "alice",
-        "approve",
-        "approved",
-        True,
-        agent=False,
     ),
     Scene("sudo, approved", "alice", "approve", "approved", True, sudo=True),
     Scene("sudo, denied", "alice", "deny", "denied", False, sudo=True),
@@ -171,7 +162,7 @@ def play(scene: Scene, machine: Installation, sandbox: Sandbox, sshd: Sshd, jour
     scene.before(sandbox, scene.user)
     cursor = journald.cursor()
     began = time.monotonic()
-    with RunningAgent() if scene.agent else contextlib.nullcontext():
+    with RunningAgent():
         screen, status = become_root(scene.user) if scene.sudo else log_in(sshd, scene.user)
     indented(screen, "|")
     indented([f"(ended with status {status} after {time.monotonic() - began:.1f} s)"], "|")

@@ -188,7 +188,7 @@ def writable_pam_file(clinic: Clinic) -> None:
 
 
 def no_packages(clinic: Clinic) -> None:
-    change(LIBEXEC / "helper", "/usr/lib/python3/dist-packages", "/usr/lib/nowhere")
+    change(LIBEXEC / "agent", "/usr/lib/python3/dist-packages", "/usr/lib/nowhere")
 
 
 @contextlib.contextmanager
@@ -227,7 +227,7 @@ def silent_agent(clinic: Clinic) -> Iterator[None]:
 
 @contextlib.contextmanager
 def left_over_socket(clinic: Clinic) -> Iterator[None]:
-    no_agent_and_no_sudo(clinic)
+    no_agent(clinic)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(SOCKET))
     SOCKET.chmod(0o600)
@@ -246,17 +246,6 @@ def unit_not_enabled(clinic: Clinic) -> Iterator[None]:
 
 def no_agent(clinic: Clinic) -> None:
     clinic.agent.stop()
-
-
-def no_agent_and_no_sudo(clinic: Clinic) -> None:
-    clinic.agent.stop()
-    for name in ("su", "su-l", "iampass-sudo"):
-        file = PAM / name
-        file.write_text("".join(line for line in file.read_text().splitlines(True) if "iampass" not in line))
-
-
-def no_helper(clinic: Clinic) -> None:
-    (LIBEXEC / "helper").unlink()
 
 
 @contextlib.contextmanager
@@ -586,9 +575,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "agent-silent": silent_agent,
     "agent-not-listening": left_over_socket,
     "unit-off": unit_not_enabled,
-    "agent-off": no_agent_and_no_sudo,
-    "agent-needed": no_agent,
-    "helper-missing": no_helper,
+    "agent-off": no_agent,
     "selinux-no-policy": enforcing_selinux,
     "selinux-boolean-off": selinux_in_the_way,
     "selinux-label": lambda clinic: None,

@@ -42,11 +42,11 @@ def either(
     journald: Journald,
     sshd: Sshd,
     quiet_sshd: Sshd,
-    way: RunningAgent | None,
+    agent: RunningAgent,
 ) -> World:
     """Everything, reset for each test, with each way into sshd."""
     used = sshd if request.param == "prompt" else quiet_sshd
-    return World(machine, sandbox, journald, used, agent=way)
+    return World(machine, sandbox, journald, used, agent=agent)
 
 
 def begin(world: World, user: str = "alice", *options: str) -> Login:
@@ -74,7 +74,6 @@ def assert_withdrawn(world: World, session: SandboxSession, since: float) -> Non
     assert ended.ended_at - since < WITHIN
 
 
-@pytest.mark.every_door
 def test_a_client_that_is_killed_while_the_phone_rings_ends_the_request(either: World) -> None:
     login = begin(either)
     session = either.request("alice")

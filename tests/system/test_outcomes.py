@@ -23,8 +23,6 @@ from tests.support.sandbox import HttpStatus, Junk, Reset, Sandbox
 from tests.support.sshd import PROMPT, Login, Sshd
 from tests.support.world import World, token_of, uid_of
 
-pytestmark = pytest.mark.every_door
-
 INFO, NOTICE, WARNING, ERROR = 6, 5, 4, 3
 #: What ssh says where sshd offers no method any more: only PAM_MAXTRIES brings that about.
 NO_METHOD_LEFT = "Permission denied ()."
@@ -284,12 +282,12 @@ def _play_all(world: World, scenes: list[Scene]) -> dict[Scene, Played]:
 
 @pytest.fixture(scope="module")
 def played(
-    machine: Installation, sandbox: Sandbox, journald: Journald, sshd: Sshd, way: RunningAgent | None
+    machine: Installation, sandbox: Sandbox, journald: Journald, sshd: Sshd, agent: RunningAgent
 ) -> dict[Scene, Played]:
     """All scenes, played."""
     everything: dict[Scene, Played] = {}
     for name, stage in STAGES.items():
-        world = World(machine, sandbox, journald, sshd, agent=way)
+        world = World(machine, sandbox, journald, sshd, agent=agent)
         machine.change(**stage.settings)
         stage.prepare(world)
         everything |= _play_all(world, [scene for scene in SCENES if scene.stage == name])

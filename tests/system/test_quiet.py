@@ -40,10 +40,10 @@ def quiet_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
 
 @pytest.fixture
 def world(
-    machine: Installation, sandbox: Sandbox, journald: Journald, quiet_sshd: Sshd, way: RunningAgent | None
+    machine: Installation, sandbox: Sandbox, journald: Journald, quiet_sshd: Sshd, agent: RunningAgent
 ) -> World:
     """Everything, reset for each test; logins go to the quiet sshd."""
-    return World(machine, sandbox, journald, quiet_sshd, agent=way)
+    return World(machine, sandbox, journald, quiet_sshd, agent=agent)
 
 
 def batch(world: World, *command: str, typed: str = "") -> subprocess.CompletedProcess[str]:
@@ -61,7 +61,6 @@ def ssh(world: World, user: str, remote: str, *options: str) -> subprocess.Compl
 # With a key
 
 
-@pytest.mark.every_door
 def test_a_key_and_an_approval_are_enough_and_nothing_is_said(world: World) -> None:
     world.sandbox.auto = "approve"
     done = ssh(world, "alice", REMOTE)
@@ -72,7 +71,6 @@ def test_a_key_and_an_approval_are_enough_and_nothing_is_said(world: World) -> N
     assert world.left_open() == []
 
 
-@pytest.mark.every_door
 def test_a_refusal_closes_the_connection_with_a_banner_after_one_request(world: World) -> None:
     world.sandbox.auto = "deny"
     done = ssh(world, "alice", REMOTE)
@@ -92,7 +90,6 @@ def test_after_a_refusal_no_other_method_is_tried(world: World) -> None:
     assert world.starts() == 1
 
 
-@pytest.mark.every_door
 def test_a_time_out_is_said(world: World) -> None:
     world.machine.change(timeout=TIMEOUT)
     done = ssh(world, "alice", REMOTE)
@@ -114,7 +111,6 @@ def test_an_outage_is_said_and_denies_or_lets_pass_as_the_settings_have_it(world
     assert passed.stdout == "In as alice.\n"
 
 
-@pytest.mark.every_door
 def test_who_is_exempt_logs_in_without_a_request_or_a_word(world: World) -> None:
     world.machine.change(exempt="{users: [alice]}")
     done = ssh(world, "alice", REMOTE)
@@ -179,7 +175,6 @@ def test_a_password_and_an_approval_are_enough(world: World) -> None:
     assert world.starts() == 1
 
 
-@pytest.mark.every_door
 def test_by_keyboard_interactive_too(world: World) -> None:
     login = world.login("alice", *BY_KEYBOARD)
     login.expect("assword: ")
@@ -200,7 +195,6 @@ def test_a_wrong_password_makes_no_phone_ring(world: World, way_in: tuple[str, .
     assert world.calls() == []
 
 
-@pytest.mark.every_door
 def test_refused_after_keyboard_interactive_the_phone_rings_no_more_whatever_is_tried(world: World) -> None:
     options = ("PreferredAuthentications=keyboard-interactive,publickey", "NumberOfPasswordPrompts=3")
     login = world.login("alice", *options, "PubkeyAuthentication=yes")
@@ -347,7 +341,6 @@ def test_asked_in_the_auth_phase_a_login_is_not_asked_again_in_the_account_phase
     Path("/etc/pam.d/both-phases").unlink()
 
 
-@pytest.mark.every_door
 def test_when_sshd_is_killed_while_it_waits_the_session_is_ended(world: World) -> None:
     login = world.login("judy")
     session = world.request("judy")

@@ -45,10 +45,10 @@ def gate(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
 
 @pytest.fixture
 def world(
-    machine: Installation, sandbox: Sandbox, journald: Journald, gate: Sshd, way: RunningAgent | None
+    machine: Installation, sandbox: Sandbox, journald: Journald, gate: Sshd, agent: RunningAgent
 ) -> World:
     """Everything, reset for each test; logins go to the gate."""
-    return World(machine, sandbox, journald, gate, agent=way)
+    return World(machine, sandbox, journald, gate, agent=agent)
 
 
 def batch(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:

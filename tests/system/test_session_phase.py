@@ -22,10 +22,10 @@ from tests.support.journald import Journald
 from tests.support.scripted_module import DoorConnection, ScriptedModule, keep, result
 from tests.support.sshd import Sshd, without_terminal
 from tests.support.terminal import Terminal
-from tests.support.ways import NATIVE, PAM_PYTHON
 from tests.support.world import PASSWORD, PATIENCE
 from tests.system.conftest import with_shipped
 
+NATIVE, PAM_PYTHON = "pam_iampass.so", "pam_python.so /usr/lib/pam-iampass/pam_iampass.py"
 SESSION, FORGED = "0123456789abcdef0123456789abcdef", "f" * 32
 VARIABLE = "PAM_IAMPASS_SESSION"
 LOGINS = Path("/run/iampass/logins")

@@ -22,8 +22,7 @@ from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import PROMPT, Login, Sshd, without_terminal
-from tests.support.ways import WITH_HELPER
-from tests.support.world import PASSWORD, PATIENCE, PEOPLE, REMOTE, World, uid_of, wait_until
+from tests.support.world import PASSWORD, PATIENCE, PEOPLE, REMOTE, World, wait_until
 from tests.system.conftest import with_shipped
 
 
@@ -42,7 +41,6 @@ def get_in(world: World, user: str, *options: str) -> Login:
 ASKED = f"\r(alice@127.0.0.1) {press_enter(PLENTY)}"
 
 
-@pytest.mark.every_door
 def test_the_person_reads_what_to_do_and_is_in(world: World) -> None:
     assert get_in(world, "alice").lines == [ASKED, "In as alice."]
 
@@ -60,7 +58,6 @@ def test_a_shell_begins_without_a_word_of_ours(world: World) -> None:
     assert world.outcome("alice") == ("approved", "success")
 
 
-@pytest.mark.every_door
 def test_the_phone_rings_only_after_enter(world: World) -> None:
     login = world.login("alice")
     login.prompted()
@@ -68,7 +65,6 @@ def test_the_phone_rings_only_after_enter(world: World) -> None:
     login.kill()
 
 
-@pytest.mark.every_door
 def test_who_leaves_at_the_prompt_is_not_asked_on_the_phone(world: World) -> None:
     login = world.login("alice")
     login.prompted()
@@ -81,7 +77,6 @@ def test_who_leaves_at_the_prompt_is_not_asked_on_the_phone(world: World) -> Non
 # One login, one request
 
 
-@pytest.mark.every_door
 def test_a_refusal_is_one_request_even_though_the_client_tries_again(world: World) -> None:
     login = world.login(
         "alice",
@@ -96,7 +91,6 @@ def test_a_refusal_is_one_request_even_though_the_client_tries_again(world: Worl
     assert world.outcome("alice") == ("denied", "denied")
 
 
-@pytest.mark.every_door
 def test_ten_logins_at_once_each_get_their_own_answer(world: World) -> None:
     people = PEOPLE[:10]
     logins = [world.login(user) for user in people]
@@ -170,7 +164,6 @@ def test_an_answer_between_the_last_question_and_the_end_lets_nobody_in(world: W
 # The application dies
 
 
-@pytest.mark.every_door
 def test_when_sshd_is_killed_the_session_is_ended_within_a_second(world: World) -> None:
     login = world.login("alice", "NumberOfPasswordPrompts=1")
     login.enter()
@@ -186,17 +179,16 @@ def test_when_sshd_is_killed_the_session_is_ended_within_a_second(world: World) 
     assert world.starts("alice") == 1
 
 
-@pytest.mark.every_door
 def test_when_the_grace_time_is_over_the_session_is_ended(
     machine: Installation,
     sandbox: Sandbox,
     journald: Journald,
     sshd: Sshd,
     folder: Path,
-    way: RunningAgent | None,
+    agent: RunningAgent,
 ) -> None:
     with Sshd(folder / "grace", keys=folder / "key-and-phone") as patient:
-        world = World(machine, sandbox, journald, patient, agent=way)
+        world = World(machine, sandbox, journald, patient, agent=agent)
         login = world.login("alice")
         login.enter()
         session = world.request("alice")
@@ -223,13 +215,12 @@ def forgetful_world(
     sandbox: Sandbox,
     journald: Journald,
     forgetful_sshd: Sshd,
-    way: RunningAgent | None,
+    agent: RunningAgent,
 ) -> World:
     """Logins go there, without a key."""
-    return World(machine, sandbox, journald, forgetful_sshd, agent=way)
+    return World(machine, sandbox, journald, forgetful_sshd, agent=agent)
 
 
-@pytest.mark.every_door
 @pytest.mark.parametrize("exempt", ["{}", "{users: [alice]}"], ids=["not exempt", "exempt"])
 def test_without_the_key_nobody_passes_although_sshd_would_allow_it(
     forgetful_world: World, exempt: str
@@ -243,7 +234,6 @@ def test_without_the_key_nobody_passes_although_sshd_would_allow_it(
     assert forgetful_world.outcome("alice") == ("denied", "denied")
 
 
-@pytest.mark.every_door
 def test_an_unknown_user_is_asked_nothing_and_no_phone_rings(forgetful_world: World) -> None:
     forgetful_world.machine.change(unlisted_users="'{user}@example.com'")
     login = forgetful_world.login("no-such-user", "PubkeyAuthentication=no")
@@ -253,7 +243,6 @@ def test_an_unknown_user_is_asked_nothing_and_no_phone_rings(forgetful_world: Wo
     assert forgetful_world.outcome("no-such-user") == ("denied", "denied")
 
 
-@pytest.mark.every_door
 def test_for_root_whom_sshd_has_refused_already_no_phone_rings(world: World) -> None:
     world.machine.write_users("root: token-of-root\n")
     world.sandbox.add_user("token-of-root")
@@ -314,10 +303,10 @@ def old_method_world(
     sandbox: Sandbox,
     journald: Journald,
     old_method_sshd: Sshd,
-    way: RunningAgent | None,
+    agent: RunningAgent,
 ) -> World:
     """Logins go there."""
-    return World(machine, sandbox, journald, old_method_sshd, agent=way)
+    return World(machine, sandbox, journald, old_method_sshd, agent=agent)
 
 
 BY_PASSWORD = "PreferredAuthentications=password"
@@ -333,7 +322,6 @@ def zombies(pid: int) -> list[int]:
     return found
 
 
-@pytest.mark.every_door
 def test_in_the_password_method_the_request_goes_out_without_a_prompt(old_method_world: World) -> None:
     world = old_method_world
     login = world.login("alice", BY_PASSWORD, remote=f"{REMOTE}; cat")
@@ -348,7 +336,6 @@ def test_in_the_password_method_the_request_goes_out_without_a_prompt(old_method
     assert world.outcome("alice") == ("approved", "success")
 
 
-@pytest.mark.every_door
 def test_in_the_password_method_too_a_refusal_is_one_request(old_method_world: World) -> None:
     login = old_method_world.login("alice", BY_PASSWORD)
     types_password(login)
@@ -391,56 +378,3 @@ def test_scp_sftp_and_ssh_without_a_terminal_work_too(world: World, folder: Path
     arrived = ("/home/alice/by-scp", "/home/bob/by-sftp", "/home/carol/by-ssh")
     assert [Path(file).read_text().strip() for file in arrived] == ["a file"] * 3
     assert world.starts() == 3
-
-
-# The process that decides
-
-
-@pytest.mark.parametrize("way", WITH_HELPER, indirect=True, ids=str)
-def test_one_login_starts_one_process_and_its_other_phases_none(world: World) -> None:
-    helper, starts = Path(processes.HELPER), Path("/run/helper-starts")
-    starts.touch()
-    starts.chmod(0o666)  # one door starts it as root, the other as the service's user
-    shipped = helper.read_text()
-    helper.write_text(f"print('x', file=open({str(starts)!r}, 'a'))\n{shipped}")
-    try:
-        get_in(world, "alice")
-    finally:
-        helper.write_text(shipped)
-    assert starts.read_text() == "x\n"
-    starts.unlink()
-
-
-@pytest.mark.parametrize("way", WITH_HELPER, indirect=True, ids=str)
-def test_the_process_has_no_privilege_and_nothing_of_its_caller(world: World) -> None:
-    login = world.login("alice", "SetEnv=LANG=de_DE.UTF-8")
-    login.enter()
-    wait_until(lambda: "poll" in world.calls(), "it polls")  # from then on it opens and closes no other file
-    [pid] = processes.running(processes.HELPER)
-    [sshd_child] = processes.running("sshd-session: alice [pam]")
-    state = processes.status(pid)
-    environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    opened = {
-        int(number): os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")
-    }
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    folder = os.readlink(f"/proc/{pid}/cwd")
-    sessions = os.getsid(pid), os.getsid(sshd_child)
-    world.approve("alice")
-    login.finish()
-    uid = str(uid_of("iampass"))
-    assert state["Uid"].split() == [uid] * 4
-    assert len(set(state["Gid"].split())) == len(state["Groups"].split()) == 1
-    assert state["CapEff"] == state["CapPrm"] == "0" * 16
-    assert state["Umask"] == "0077"
-    assert sorted(filter(None, environment)) == [b"LANG=C.UTF-8", b"PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
-    assert words[:4] == [b"/usr/bin/python3", b"-I", b"-S", processes.HELPER.encode()]
-    assert opened[0].startswith("socket:")
-    assert opened[1] == opened[2] == "/dev/null"
-    ours = ("socket:", "/run/iampass/state/")
-    assert all(number < 3 or target.startswith(ours) for number, target in opened.items()), opened
-    assert len(opened) == 5, (
-        opened
-    )  # the others are its connection to IAMPASS, and that its request is pending
-    assert folder == "/"
-    assert sessions[0] != sessions[1]

@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import re
 
-import pytest
-
-from tests.support import processes
 from tests.support.command import run_command
 from tests.support.deadline import PLENTY, press_enter
 from tests.support.recovery import new_codes
 from tests.support.sshd import PROMPT
-from tests.support.ways import WITH_HELPER
 from tests.support.world import PATIENCE, World, wait_until
 
 
@@ -61,24 +57,6 @@ def test_a_backoff_is_displayed_listed_and_cleared_and_a_code_works_during_it(wo
     login.enter()
     world.approve("alice")
     assert login.finish() == 0
-
-
-@pytest.mark.parametrize("way", WITH_HELPER, indirect=True, ids=str)
-def test_killing_the_helper_while_a_request_is_pending_starts_the_backoff(world: World) -> None:
-    for _ in range(2):
-        login = world.login("alice", "NumberOfPasswordPrompts=1")
-        login.enter()
-        world.request("alice")
-        [helper] = processes.running(processes.HELPER)
-        processes.kill(helper)
-        assert login.finish() == 255
-        world.mark()
-    login = world.login("alice")
-    login.enter()
-    assert login.finish() == 255
-    assert "Too many requests: none was sent. Wait " in login.shown
-    assert world.calls() == []
-    assert world.outcome("alice") == ("throttled", "denied")
 
 
 def waiting(count: int) -> None:

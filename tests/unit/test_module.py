@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from pam_iampass import module
 from pam_iampass.login.application import PamApplication
 from pam_iampass.outcome import PamCode
 from pam_iampass.relay.connection import RelayConnection
@@ -537,9 +536,3 @@ def test_a_hostile_name_cannot_make_a_second_line_in_the_log(world: Setting) -> 
     assert "\n" not in record["MESSAGE"]
     assert "\x1b" not in record["MESSAGE"]
     assert record["IAMPASS_OUTCOME"] == "denied"
-
-
-def test_the_other_phases_are_ignored() -> None:
-    phases = ("setcred", "open_session", "close_session", "chauthtok")
-    for phase in phases:
-        assert getattr(module, f"pam_sm_{phase}")(None, 0, []) == PamCode.IGNORE

@@ -17,13 +17,11 @@ from typing import Callable, Union
 
 import pytest
 
-from tests.support.scripted_module import Script, ScriptedModule, helper_program
+from tests.support.scripted_module import Script, ScriptedModule
 
 ROOT = Path(__file__).parents[3]
 #: Compiler flags such as -fsanitize=address: the whole suite then runs under them.
 SANITIZE = os.environ.get("IAMPASS_DOOR_SANITIZE", "")
-#: Who the helper becomes in these tests: a user that every machine has.
-HELPER_USER = "nobody"
 SERVICE = "under-test"
 #: The application has a /dev of its own, with the test's log in it.
 MOUNT_DEV = 'mount --bind "$0" /dev && exec "$@"'
@@ -44,9 +42,6 @@ class Door:
     module: str
     #: Where the agent listens.
     agent_socket: Path
-    #: The helper's file, and where it meets the test.
-    helper: Path
-    rendezvous: Path
     #: How long it waits before a DEADLINE came, and for a place in a full queue, in seconds.
     patience: float
     busy: float
@@ -207,9 +202,8 @@ def folder() -> Iterator[Path]:
     """A directory owned by root with a short name: a socket address holds 107 bytes."""
     made = Path(tempfile.mkdtemp(prefix="door-", dir=os.environ.get("MACHINE_SCRATCH", "/tmp")))
     made.chmod(0o711)
-    for name in ("agent", "helper", "pam.d", "dev"):
+    for name in ("agent", "pam.d", "dev"):
         (made / name).mkdir(mode=0o755)
-    (made / "helper" / "helper").write_text(helper_program(HELPER_USER))
     (made / "pam.d" / "other").write_text(
         "auth required pam_deny.so\n"
     )  # otherwise libpam logs that it is missing
@@ -243,11 +237,7 @@ def program(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def native_defines(folder: Path) -> dict[str, str | int]:
     """The paths for a variant of the native door within the tests' directory."""
-    return {
-        "IAMPASS_AGENT_FOLDER": str(folder / "agent"),
-        "IAMPASS_HELPER": str(folder / "helper" / "helper"),
-        "IAMPASS_USER": HELPER_USER,
-    }
+    return {"IAMPASS_AGENT_FOLDER": str(folder / "agent")}
 
 
 @pytest.fixture(scope="session", params=["native"])
@@ -266,8 +256,7 @@ def hasty_door(request: pytest.FixtureRequest, folder: Path, native_defines: dic
 
 
 def _door(name: str, folder: Path, module: Path, patience: float, busy: float) -> Door:
-    agent, helper = folder / "agent" / "pam.sock", folder / "helper" / "helper"
-    return Door(name, str(module), agent, helper, folder / "rendezvous", patience, busy)
+    return Door(name, str(module), folder / "agent" / "pam.sock", patience, busy)
 
 
 @pytest.fixture
@@ -283,15 +272,3 @@ Playing = Callable[[Script], contextlib.AbstractContextManager[ScriptedModule]]
 def agent(door: Door) -> Playing:
     """A module that listens as the agent."""
     return lambda script: ScriptedModule.as_agent(door.agent_socket, script)
-
-
-@pytest.fixture
-def helper(door: Door) -> Playing:
-    """A module that the door starts as its helper."""
-    return lambda script: ScriptedModule.as_helper(door.rendezvous, script)
-
-
-@pytest.fixture(params=["agent", "helper"])
-def module(request: pytest.FixtureRequest, agent: Playing, helper: Playing) -> Playing:
-    """A module, reached in either way."""
-    return agent if request.param == "agent" else helper

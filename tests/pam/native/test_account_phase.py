@@ -34,8 +34,8 @@ def dies(door: DoorConnection) -> None:
     door.greeting()
 
 
-def test_in_sshd_the_module_decides_and_knows_the_phase(application: Application, module: Playing) -> None:
-    with module(answers(PAM_SUCCESS)) as played:
+def test_in_sshd_the_module_decides_and_knows_the_phase(application: Application, agent: Playing) -> None:
+    with agent(answers(PAM_SUCCESS)) as played:
         run = application.run("acct_mgmt", env=IN_SSHD, arguments="debug", rhost="192.0.2.7")
     assert run.result == PAM_SUCCESS
     assert played.connection.version_and_phase == (1, 2)
@@ -62,16 +62,16 @@ def test_a_login_that_the_module_ignores_passes_where_the_stack_lets_it(
 
 
 def test_without_a_result_the_account_is_denied_and_a_record_left(
-    application: Application, module: Playing
+    application: Application, agent: Playing
 ) -> None:
-    with module(dies):
+    with agent(dies):
         run = application.run("acct_mgmt", env=IN_SSHD, then=PASSES)
     assert run.result == PAM_PERM_DENIED
     assert run.reason == "the module closed the connection before it gave a result"
 
 
-def test_outside_of_sshd_the_account_is_not_judged(application: Application, module: Playing) -> None:
-    with module(answers(PAM_PERM_DENIED)) as played:
+def test_outside_of_sshd_the_account_is_not_judged(application: Application, agent: Playing) -> None:
+    with agent(answers(PAM_PERM_DENIED)) as played:
         run = application.run("acct_mgmt", then=PASSES)
     assert run.result == PAM_SUCCESS
     assert played.connections == []
@@ -80,9 +80,9 @@ def test_outside_of_sshd_the_account_is_not_judged(application: Application, mod
 
 @pytest.mark.parametrize("code", [PAM_SUCCESS, PAM_IGNORE])
 def test_a_login_that_passed_in_the_auth_phase_is_not_decided_again(
-    application: Application, module: Playing, code: int
+    application: Application, agent: Playing, code: int
 ) -> None:
-    with module(answers(code)) as played:
+    with agent(answers(code)) as played:
         run = application.run("authenticate acct_mgmt", env=IN_SSHD, then=PASSES)
     assert run.result == PAM_SUCCESS
     assert played.connection.version_and_phase == (1, 1)
@@ -90,9 +90,9 @@ def test_a_login_that_passed_in_the_auth_phase_is_not_decided_again(
 
 @pytest.mark.parametrize("code", [PAM_MAXTRIES, PAM_ABORT, None], ids=str)
 def test_a_login_that_was_denied_in_the_auth_phase_stays_denied_without_another_request(
-    application: Application, module: Playing, code: int | None
+    application: Application, agent: Playing, code: int | None
 ) -> None:
-    with module(dies if code is None else answers(code)) as played:
+    with agent(dies if code is None else answers(code)) as played:
         run = application.run("authenticate acct_mgmt", env=IN_SSHD, then=PASSES)
     assert run.result == PAM_PERM_DENIED
     assert len(played.connections) == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pam.native.conftest import PAM_ABORT, ROOT, SANITIZE, Application, Door, Playing, build_native
+from tests.pam.native.conftest import ROOT, SANITIZE, Door, Playing, build_native
 from tests.support.scripted_module import DoorConnection, ask, deadline, result, say
 
 PHASES = ["acct_mgmt", "authenticate", "chauthtok", "close_session", "open_session", "setcred"]
@@ -58,33 +58,8 @@ def test_it_needs_libc_and_libpam_only(door: Door) -> None:
 def test_an_installation_has_no_path_of_the_tests_in_it(tmp_path: Path) -> None:
     module = build_native(tmp_path / "build")
     strings = module.read_bytes()
-    for path in (
-        b"/run/iampass/pam.sock\0",
-        b"/usr/bin/python3\0",
-        b"/usr/lib/pam-iampass/helper\0",
-        b"iampass\0",
-    ):
-        assert path in strings
-
-
-def test_denied_where_the_helpers_user_is_missing(
-    folder: Path, program: Path, door: Door, native_defines: dict[str, str | int]
-) -> None:
-    module = build_native(folder / "no-user", **{**native_defines, "IAMPASS_USER": "no-such-user"})
-    variant = Door("native", str(module), door.agent_socket, door.helper, door.rendezvous, 10.0, 1.0)
-    run = Application(program, folder, variant).run()
-    assert run.result == PAM_ABORT
-    assert "'no-such-user' does not exist" in run.reason
-
-
-def test_denied_where_python_is_missing(
-    folder: Path, program: Path, door: Door, native_defines: dict[str, str | int]
-) -> None:
-    module = build_native(folder / "no-python", **native_defines, IAMPASS_PYTHON="/no/such/python3")
-    variant = Door("native", str(module), door.agent_socket, door.helper, door.rendezvous, 10.0, 1.0)
-    run = Application(program, folder, variant).run()
-    assert run.result == PAM_ABORT
-    assert "closed the connection" in run.reason
+    assert b"/run/iampass/pam.sock\0" in strings
+    assert str(tmp_path).encode() not in strings
 
 
 def whole_login(door: DoorConnection) -> None:
@@ -98,7 +73,7 @@ def whole_login(door: DoorConnection) -> None:
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
 @pytest.mark.skipif(shutil.which("pamtester") is None, reason="needs pamtester and libpam-wrapper")
 def test_a_login_through_pamtester_leaves_valgrind_nothing_to_say(
-    folder: Path, door: Door, module: Playing, tmp_path: Path
+    folder: Path, door: Door, agent: Playing, tmp_path: Path
 ) -> None:
     log = tmp_path / "valgrind"
     (folder / "pam.d" / "pamtester").write_text(f"auth required {door.module} debug\n")
@@ -123,7 +98,7 @@ def test_a_login_through_pamtester_leaves_valgrind_nothing_to_say(
         "alice",
         "authenticate",
     ]
-    with module(whole_login) as played:
+    with agent(whole_login) as played:
         pipe, environment = subprocess.PIPE, {**os.environ, **wrapper}
         with subprocess.Popen(
             command, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT

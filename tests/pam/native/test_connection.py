@@ -1,4 +1,4 @@
-"""Whom a door speaks to: the agent, else a helper of its own, else nobody."""
+"""Whom a door speaks to: the agent, or nobody."""
 
 from __future__ import annotations
 
@@ -23,14 +23,6 @@ def approves(door: DoorConnection) -> None:
     door.send(result(0))
 
 
-@pytest.fixture
-def no_helper(helper: Playing) -> Iterator[None]:
-    """Sees to it that no helper is started."""
-    with helper(approves) as played:
-        yield
-    assert played.connections == [], "a helper was started"
-
-
 @contextlib.contextmanager
 def changed(path: Path, mode: int, owner: int = 0, group: int = 0) -> Iterator[None]:
     """A file or folder with another mode and owner for a while."""
@@ -44,50 +36,22 @@ def changed(path: Path, mode: int, owner: int = 0, group: int = 0) -> Iterator[N
         path.chmod(stat.S_IMODE(before.st_mode))
 
 
-def test_an_agent_that_is_there_is_asked(application: Application, agent: Playing, no_helper: None) -> None:
+def test_an_agent_that_is_there_is_asked(application: Application, agent: Playing) -> None:
     with agent(approves):
         assert application.run().result == PAM_SUCCESS
 
 
-def test_a_helper_is_started_where_no_socket_is(application: Application, helper: Playing) -> None:
-    with helper(approves) as played:
-        assert application.run().result == PAM_SUCCESS
-    assert played.connection.helper is not None
-
-
-def test_a_helper_is_started_where_no_folder_is(
-    application: Application, helper: Playing, door: Door
-) -> None:
-    door.agent_socket.parent.rmdir()
-    try:
-        with helper(approves):
-            assert application.run().result == PAM_SUCCESS
-    finally:
-        door.agent_socket.parent.mkdir(mode=0o755)
-
-
-def test_a_helper_is_started_where_nobody_listens_at_the_socket(
-    application: Application, helper: Playing, door: Door
-) -> None:
-    with socket.socket(socket.AF_UNIX) as left_behind, helper(approves):
-        left_behind.bind(str(door.agent_socket))
-        door.agent_socket.chmod(0o600)
-        try:
-            assert application.run().result == PAM_SUCCESS
-        finally:
-            door.agent_socket.unlink()
-
-
 @pytest.mark.parametrize("left_behind", [False, True], ids=["no socket", "nobody listens"])
-def test_a_set_uid_program_without_an_agent_is_denied_and_shown_how_to_start_it(
-    application: Application, door: Door, no_helper: None, left_behind: bool
+@pytest.mark.parametrize("real_uid", [0, 1234])
+def test_without_an_agent_a_login_is_denied_and_shown_how_to_start_it(
+    application: Application, door: Door, left_behind: bool, real_uid: int
 ) -> None:
     with contextlib.ExitStack() as after:
         if left_behind:
             after.enter_context(socket.socket(socket.AF_UNIX)).bind(str(door.agent_socket))
             door.agent_socket.chmod(0o600)
             after.callback(door.agent_socket.unlink)
-        run = application.run(real_uid=1234)
+        run = application.run(real_uid=real_uid)
     assert run.result == PAM_ABORT
     [(style, text)] = run.messages
     assert style == ERROR_MSG
@@ -97,9 +61,7 @@ def test_a_set_uid_program_without_an_agent_is_denied_and_shown_how_to_start_it(
 
 
 @pytest.mark.parametrize("mode", [0o601, 0o602, 0o604, 0o610, 0o620, 0o640, 0o666], ids=oct)
-def test_denied_where_the_socket_is_open_to_others(
-    application: Application, door: Door, no_helper: None, mode: int
-) -> None:
+def test_denied_where_the_socket_is_open_to_others(application: Application, door: Door, mode: int) -> None:
     with ScriptedModule.as_agent(door.agent_socket, approves, mode=mode) as played:
         run = application.run()
     assert run.result == PAM_ABORT
@@ -107,16 +69,14 @@ def test_denied_where_the_socket_is_open_to_others(
     assert "not accessible to root alone" in run.reason
 
 
-def test_denied_where_the_socket_belongs_to_another_user(
-    application: Application, door: Door, no_helper: None
-) -> None:
+def test_denied_where_the_socket_belongs_to_another_user(application: Application, door: Door) -> None:
     with ScriptedModule.as_agent(door.agent_socket, approves, owner=NOBODY) as played:
         run = application.run()
     assert run.result == PAM_ABORT
     assert played.connections == []
 
 
-def test_denied_where_another_user_listens(application: Application, door: Door, no_helper: None) -> None:
+def test_denied_where_another_user_listens(application: Application, door: Door) -> None:
     def never(connection: DoorConnection) -> None:
         assert connection.door_closes()
         with pytest.raises(ConnectionError):
@@ -130,7 +90,7 @@ def test_denied_where_another_user_listens(application: Application, door: Door,
 
 @pytest.mark.parametrize(("mode", "owner"), [(0o775, 0), (0o757, 0), (0o1777, 0), (0o755, NOBODY)])
 def test_denied_where_others_can_write_the_folder(
-    application: Application, agent: Playing, door: Door, no_helper: None, mode: int, owner: int
+    application: Application, agent: Playing, door: Door, mode: int, owner: int
 ) -> None:
     with agent(approves) as played, changed(door.agent_socket.parent, mode, owner):
         run = application.run()
@@ -139,9 +99,7 @@ def test_denied_where_others_can_write_the_folder(
     assert "folder" in run.reason
 
 
-def test_denied_where_the_folder_is_a_link(
-    application: Application, agent: Playing, door: Door, no_helper: None
-) -> None:
+def test_denied_where_the_folder_is_a_link(application: Application, agent: Playing, door: Door) -> None:
     folder = door.agent_socket.parent
     with agent(approves) as played:
         elsewhere = folder.rename(folder.with_name("elsewhere"))
@@ -155,7 +113,7 @@ def test_denied_where_the_folder_is_a_link(
     assert played.connections == []
 
 
-def test_denied_where_the_socket_is_a_link(application: Application, door: Door, no_helper: None) -> None:
+def test_denied_where_the_socket_is_a_link(application: Application, door: Door) -> None:
     elsewhere = door.agent_socket.with_name("elsewhere")
     with ScriptedModule.as_agent(elsewhere, approves) as played:
         door.agent_socket.symlink_to(elsewhere)
@@ -167,9 +125,7 @@ def test_denied_where_the_socket_is_a_link(application: Application, door: Door,
     assert played.connections == []
 
 
-def test_denied_where_a_file_is_in_the_sockets_place(
-    application: Application, door: Door, no_helper: None
-) -> None:
+def test_denied_where_a_file_is_in_the_sockets_place(application: Application, door: Door) -> None:
     door.agent_socket.touch(mode=0o600)
     try:
         assert application.run().result == PAM_ABORT
@@ -177,9 +133,7 @@ def test_denied_where_a_file_is_in_the_sockets_place(
         door.agent_socket.unlink()
 
 
-def test_denied_where_the_socket_is_of_another_type(
-    application: Application, door: Door, no_helper: None
-) -> None:
+def test_denied_where_the_socket_is_of_another_type(application: Application, door: Door) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
         other.bind(str(door.agent_socket))
         door.agent_socket.chmod(0o600)
@@ -206,24 +160,20 @@ def full_queue(path: Path) -> Iterator[socket.socket]:
             path.unlink()
 
 
-def test_denied_after_a_moment_where_the_agent_is_busy(
-    application: Application, door: Door, no_helper: None
-) -> None:
+def test_denied_after_a_moment_where_the_agent_is_busy(application: Application, door: Door) -> None:
     with full_queue(door.agent_socket):
         run = in_time(application.run, door.busy + BUSY, least=door.busy - 0.1)  # a silent agent has 10 s
     assert run.result == PAM_ABORT
     assert "busy" in run.reason
 
 
-def test_a_dead_agent_is_not_replaced_once_it_was_spoken_to(
-    application: Application, agent: Playing, no_helper: None
-) -> None:
+def test_denied_where_the_agent_dies(application: Application, agent: Playing) -> None:
     with agent(lambda connection: connection.close()):
         assert application.run().result == PAM_ABORT
 
 
-def test_no_descriptor_is_left_behind(application: Application, module: Playing) -> None:
-    with module(approves) as played:
+def test_no_descriptor_is_left_behind(application: Application, agent: Playing) -> None:
+    with agent(approves) as played:
         run = application.run(calls=30, nofile=110)
     assert run.result == PAM_SUCCESS
     assert len(played.connections) == 30

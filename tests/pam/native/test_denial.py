@@ -16,8 +16,8 @@ def dies(door: DoorConnection) -> None:
     door.greeting()
 
 
-def test_aborts_where_the_application_is_not_sshd(application: Application, module: Playing) -> None:
-    with module(dies):
+def test_aborts_where_the_application_is_not_sshd(application: Application, agent: Playing) -> None:
+    with agent(dies):
         assert application.run().result == PAM_ABORT
 
 
@@ -33,13 +33,13 @@ def test_waits_ten_seconds_for_a_module_that_says_nothing(application: Applicati
 
 
 @pytest.mark.parametrize("value", ["", "publickey ssh-ed25519 AAAA"], ids=["empty", "filled"])
-def test_ends_the_tries_of_sshd(application: Application, module: Playing, value: str) -> None:
-    with module(dies):
+def test_ends_the_tries_of_sshd(application: Application, agent: Playing, value: str) -> None:
+    with agent(dies):
         assert application.run(env=f"SSH_AUTH_INFO_0={value}").result == PAM_MAXTRIES
 
 
-def test_leaves_one_audit_record(application: Application, module: Playing) -> None:
-    with module(dies):
+def test_leaves_one_audit_record(application: Application, agent: Playing) -> None:
+    with agent(dies):
         run = application.run(user="alice", rhost="192.0.2.7")
     [(facility, priority, text)] = run.log
     assert (facility, priority) == (AUTHPRIV, ERROR)
@@ -52,9 +52,9 @@ def test_leaves_one_audit_record(application: Application, module: Playing) -> N
 
 
 def test_a_log_that_takes_no_datagrams_gets_the_record_all_the_same(
-    application: Application, module: Playing
+    application: Application, agent: Playing
 ) -> None:
-    with module(dies):
+    with agent(dies):
         run = application.run(user="alice", log_kind=socket.SOCK_STREAM)
     [(facility, priority, text)] = run.log
     assert (facility, priority) == (AUTHPRIV, ERROR)
@@ -107,9 +107,9 @@ def test_a_long_name_does_not_drown_the_record(application: Application, agent: 
 
 
 def test_an_unprivileged_application_is_denied_with_that_reason_and_nobody_is_asked(
-    application: Application, module: Playing
+    application: Application, agent: Playing
 ) -> None:
-    with module(dies) as played:
+    with agent(dies) as played:
         run = application.run(real_uid=1234, effective_uid=1234)
     assert run.result == PAM_AUTHINFO_UNAVAIL
     assert played.connections == []
@@ -117,13 +117,11 @@ def test_an_unprivileged_application_is_denied_with_that_reason_and_nobody_is_as
 
 
 @pytest.mark.parametrize("phase", ["setcred", "open_session", "close_session", "chauthtok"])
-def test_the_other_phases_ignore_and_ask_nobody(
-    application: Application, module: Playing, phase: str
-) -> None:
+def test_the_other_phases_ignore_and_ask_nobody(application: Application, agent: Playing, phase: str) -> None:
     def approves(door: DoorConnection) -> None:
         door.send(result(0))
 
-    with module(approves) as played:
+    with agent(approves) as played:
         run = application.run(phase)
     # A stack in which every module ignores fails; the code for it is libpam's.
     assert run.result != 0

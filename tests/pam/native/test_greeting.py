@@ -13,8 +13,8 @@ def approves(door: DoorConnection) -> None:
     door.send(result(0))
 
 
-def test_everything_that_pam_has_is_sent(application: Application, module: Playing) -> None:
-    with module(approves) as played:
+def test_everything_that_pam_has_is_sent(application: Application, agent: Playing) -> None:
+    with agent(approves) as played:
         told = "SSH_AUTH_INFO_0=publickey ssh-ed25519 AAAA\n"
         application.run(user="alice", rhost="192.0.2.7", tty="/dev/pts/3", ruser="root", env=told)
     assert played.connection.items == {
@@ -28,20 +28,20 @@ def test_everything_that_pam_has_is_sent(application: Application, module: Playi
     }
 
 
-def test_the_connection_of_the_ssh_client_is_sent(application: Application, module: Playing) -> None:
-    with module(approves) as played:
+def test_the_connection_of_the_ssh_client_is_sent(application: Application, agent: Playing) -> None:
+    with agent(approves) as played:
         application.run(user="alice", env="SSH_CONNECTION=192.0.2.7 1024 192.0.2.1 22")
     assert played.connection.items["ssh_connection"] == b"192.0.2.7 1024 192.0.2.1 22"
 
 
-def test_an_item_that_pam_does_not_have_is_left_out(application: Application, module: Playing) -> None:
-    with module(approves) as played:
+def test_an_item_that_pam_does_not_have_is_left_out(application: Application, agent: Playing) -> None:
+    with agent(approves) as played:
         application.run(user="alice")
     assert played.connection.items == {"user": b"alice", "service": b"under-test", "uid": b"0"}
 
 
-def test_an_item_that_is_empty_is_sent_empty(application: Application, module: Playing) -> None:
-    with module(approves) as played:
+def test_an_item_that_is_empty_is_sent_empty(application: Application, agent: Playing) -> None:
+    with agent(approves) as played:
         application.run(user="alice", rhost="", tty="", ruser="", env="SSH_AUTH_INFO_0=")
     sent = played.connection.items
     assert {name: sent.get(name) for name in ("rhost", "tty", "ruser", "ssh_auth_info")} == {
@@ -63,8 +63,8 @@ def test_the_uid_is_the_real_one(application: Application, agent: Playing) -> No
     assert run.result == PAM_SUCCESS
 
 
-def test_the_version_the_phase_and_the_flags_are_sent(application: Application, module: Playing) -> None:
-    with module(approves) as played:
+def test_the_version_the_phase_and_the_flags_are_sent(application: Application, agent: Playing) -> None:
+    with agent(approves) as played:
         application.run(flags=0x8001)
     assert played.connection.version_and_phase == (1, 1)
     assert played.connection.flags == 0x8001
@@ -83,9 +83,9 @@ def test_the_version_the_phase_and_the_flags_are_sent(application: Application, 
     ],
 )
 def test_arguments_are_passed_on_unread(
-    application: Application, module: Playing, written: str, sent: list[bytes]
+    application: Application, agent: Playing, written: str, sent: list[bytes]
 ) -> None:
-    with module(approves) as played:
+    with agent(approves) as played:
         run = application.run(arguments=written)
     assert played.connection.arguments == sent
     assert run.result == PAM_SUCCESS
@@ -118,26 +118,26 @@ def test_denied_where_no_user_can_be_had(application: Application, agent: Playin
 
 
 def test_denied_without_a_connection_where_the_items_do_not_fit_a_frame(
-    application: Application, module: Playing
+    application: Application, agent: Playing
 ) -> None:
-    with module(approves) as played:
+    with agent(approves) as played:
         run = application.run(env=b"SSH_AUTH_INFO_0=publickey " + b"x" * 65536)
     assert run.result == PAM_MAXTRIES
     assert played.connections == []
     assert "too long" in run.reason
 
 
-def test_items_that_just_fit_are_sent(application: Application, module: Playing) -> None:
+def test_items_that_just_fit_are_sent(application: Application, agent: Playing) -> None:
     other = len(b"user=alice\0service=under-test\0uid=0\0ssh_auth_info=\0")
-    with module(approves) as played:
+    with agent(approves) as played:
         run = application.run(env=b"SSH_AUTH_INFO_0=" + b"x" * (65536 - other))
     assert run.result == PAM_SUCCESS
     assert len(played.connection.items["ssh_auth_info"]) == 65536 - other
 
 
-def test_denied_where_the_items_are_one_byte_too_long(application: Application, module: Playing) -> None:
+def test_denied_where_the_items_are_one_byte_too_long(application: Application, agent: Playing) -> None:
     other = len(b"user=alice\0service=under-test\0uid=0\0ssh_auth_info=\0")
-    with module(approves) as played:
+    with agent(approves) as played:
         run = application.run(env=b"SSH_AUTH_INFO_0=" + b"x" * (65537 - other))
     assert run.result == PAM_MAXTRIES
     assert played.connections == []

@@ -15,58 +15,58 @@ PASSED_ON = {0: 0, 6: 6, 9: 9, 11: 11, 25: 6, 26: 26}
 
 
 @pytest.mark.parametrize(("code", "seen"), PASSED_ON.items())
-def test_a_known_result_is_passed_on(application: Application, module: Playing, code: int, seen: int) -> None:
+def test_a_known_result_is_passed_on(application: Application, agent: Playing, code: int, seen: int) -> None:
     def decides(door: DoorConnection) -> None:
         door.greeting()
         door.send(result(code))
 
-    with module(decides):
+    with agent(decides):
         run = application.run()
     assert run.result == seen
     assert run.log == []
 
 
-def test_the_door_closes_after_the_result(application: Application, module: Playing) -> None:
+def test_the_door_closes_after_the_result(application: Application, agent: Playing) -> None:
     def decides(door: DoorConnection) -> None:
         door.greeting()
         door.send(result(0))
         assert door.door_closes()
 
-    with module(decides) as played:
+    with agent(decides) as played:
         assert application.run().result == PAM_SUCCESS
     assert played.connection.closed.is_set()
 
 
 def test_a_conversation_that_comes_byte_by_byte_is_understood(
-    application: Application, module: Playing
+    application: Application, agent: Playing
 ) -> None:
     def drips(door: DoorConnection) -> None:
         door.greeting()
         door.drip(b"".join(frame.wire for frame in (deadline(5000), say("Wait."), result(0))), pause=0.005)
 
-    with module(drips):
+    with agent(drips):
         run = application.run()
     assert run.result == PAM_SUCCESS
     assert run.messages == [(4, b"Wait.")]
 
 
-def test_a_conversation_in_one_piece_is_understood(application: Application, module: Playing) -> None:
+def test_a_conversation_in_one_piece_is_understood(application: Application, agent: Playing) -> None:
     def hurries(door: DoorConnection) -> None:
         door.greeting()
         door.send(deadline(5000), say("a"), say("b"), result(0))
 
-    with module(hurries):
+    with agent(hurries):
         run = application.run()
     assert run.result == PAM_SUCCESS
     assert [text for _, text in run.messages] == [b"a", b"b"]
 
 
-def test_the_longest_text_is_shown_whole(application: Application, module: Playing) -> None:
+def test_the_longest_text_is_shown_whole(application: Application, agent: Playing) -> None:
     def talks(door: DoorConnection) -> None:
         door.greeting()
         door.send(say("x" * 65536), result(0))
 
-    with module(talks):
+    with agent(talks):
         run = application.run()
     assert run.result == PAM_SUCCESS
     assert run.messages == [(4, b"x" * 65536)]
@@ -105,14 +105,14 @@ MISBEHAVIOURS = {
 
 
 @pytest.mark.parametrize("sent", MISBEHAVIOURS.values(), ids=list(MISBEHAVIOURS))
-def test_denied_by_the_door_itself_after(application: Application, module: Playing, sent: bytes) -> None:
+def test_denied_by_the_door_itself_after(application: Application, agent: Playing, sent: bytes) -> None:
     def misbehaves(door: DoorConnection) -> None:
         door.greeting()
         with contextlib.suppress(ConnectionError):
             door.send_bytes(sent)
         door.door_closes()
 
-    with module(misbehaves):
+    with agent(misbehaves):
         run = in_time(application.run, BUSY)  # it does not wait, where nothing can come any more
     assert run.result == PAM_ABORT
     assert "outcome=unavailable result=denied" in run.record
@@ -131,32 +131,32 @@ CUT_OFF = {
 
 
 @pytest.mark.parametrize("sent", CUT_OFF.values(), ids=list(CUT_OFF))
-def test_denied_where_the_module_dies_after(application: Application, module: Playing, sent: bytes) -> None:
+def test_denied_where_the_module_dies_after(application: Application, agent: Playing, sent: bytes) -> None:
     def dies(door: DoorConnection) -> None:
         door.greeting()
         door.send_bytes(sent)
 
-    with module(dies):
+    with agent(dies):
         run = in_time(application.run, BUSY)
     assert run.result == PAM_ABORT
     assert "closed the connection" in run.reason
 
 
-def test_denied_where_the_module_dies_before_it_reads(application: Application, module: Playing) -> None:
-    with module(lambda door: None):
+def test_denied_where_the_module_dies_before_it_reads(application: Application, agent: Playing) -> None:
+    with agent(lambda door: None):
         run = application.run()
     assert run.result == PAM_ABORT
     assert "module" in run.reason
 
 
 def test_a_result_that_came_while_the_person_was_at_the_prompt_counts(
-    application: Application, module: Playing
+    application: Application, agent: Playing
 ) -> None:
     def gives_up(door: DoorConnection) -> None:
         door.greeting()
         door.send(ask("Press Enter"), say("Restarting."), result(PAM_MAXTRIES))
 
-    with module(gives_up):
+    with agent(gives_up):
         run = application.run()
     assert run.result == PAM_MAXTRIES
     assert run.messages[-1][1] == b"Restarting."

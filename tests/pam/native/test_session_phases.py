@@ -321,12 +321,17 @@ def test_an_agent_that_hangs_delays_the_session_by_two_seconds_at_most(
     left.unlink()
 
 
-def test_without_an_agent_the_session_opens_at_once_and_no_helper_is_started(
-    application: Application, helper: Playing
+def test_without_an_agent_the_session_opens_and_nothing_is_shown(
+    application: Application, agent: Playing, door: Door
 ) -> None:
-    with helper(keeps()) as played:
+    def keeps_and_goes(connection: DoorConnection) -> None:
+        door.agent_socket.rename(door.agent_socket.with_name("away"))
+        keeps()(connection)
+
+    with agent(keeps_and_goes) as played:
         run = application.run(WHOLE, env=IN_SSHD, then=PASSES, user=USER)
-    assert run.result == PAM_SUCCESS
+        door.agent_socket.with_name("away").rename(door.agent_socket)
+    assert (run.result, run.messages) == (PAM_SUCCESS, [])
     assert phases(played.connections) == [1]
 
 

@@ -27,8 +27,8 @@ def silent(door: DoorConnection) -> None:
     assert door.door_closes()
 
 
-def test_denied_where_nothing_comes(application: Application, module: Playing, door: Door) -> None:
-    with module(silent):
+def test_denied_where_nothing_comes(application: Application, agent: Playing, door: Door) -> None:
+    with agent(silent):
         run = in_time(application.run, door.patience + LATE, least=door.patience - 0.1)
     assert run.result == PAM_ABORT
     assert "in time" in run.reason
@@ -58,13 +58,13 @@ def test_a_greeting_that_is_read_slowly_arrives_whole(application: Application, 
     assert played.connection.items["ssh_auth_info"] == b"x" * 65000
 
 
-def test_the_deadline_holds_for_the_whole_wait(application: Application, module: Playing) -> None:
+def test_the_deadline_holds_for_the_whole_wait(application: Application, agent: Playing) -> None:
     def promises(door: DoorConnection) -> None:
         door.greeting()
         door.send(deadline(1000))
         assert door.door_closes()
 
-    with module(promises):
+    with agent(promises):
         run = in_time(application.run, 1.0 + GRACE + LATE, least=1.0 + GRACE - 0.1)
     assert run.result == PAM_ABORT
 
@@ -140,7 +140,7 @@ def test_a_later_deadline_replaces_the_earlier_one(
     assert run.result == PAM_ABORT
 
 
-def test_a_result_that_comes_after_the_deadline_denies(application: Application, module: Playing) -> None:
+def test_a_result_that_comes_after_the_deadline_denies(application: Application, agent: Playing) -> None:
     def late(door: DoorConnection) -> None:
         door.greeting()
         door.send(deadline(0))
@@ -148,7 +148,7 @@ def test_a_result_that_comes_after_the_deadline_denies(application: Application,
         with contextlib.suppress(ConnectionError):
             door.send(result(0))
 
-    with module(late):
+    with agent(late):
         assert application.run().result == PAM_ABORT
 
 
@@ -208,13 +208,13 @@ def test_signals_neither_shorten_nor_lengthen_the_wait(application: Application,
     assert run.alarms > 100, "the application's handler did not run"
 
 
-def test_signals_do_not_disturb_a_login(application: Application, module: Playing) -> None:
+def test_signals_do_not_disturb_a_login(application: Application, agent: Playing) -> None:
     def asks(door: DoorConnection) -> None:
         door.greeting()
         door.send(say("x" * 60000), ask("Code: "))
         assert len(door.receive().payload) == 60000
         door.drip(deadline(60000).wire + result(0).wire, pause=0.02)
 
-    with module(asks):
+    with agent(asks):
         run = application.run(beat=1, conversation="long", typed=60000)
     assert run.result == PAM_SUCCESS

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.pam.native.conftest import ROOT, Door, agent, application, folder, helper, module, program
+from tests.pam.native.conftest import ROOT, Door, agent, application, folder, program
 
-__all__ = ["agent", "application", "folder", "helper", "module", "program"]
+__all__ = ["agent", "application", "folder", "program"]
 
 SCRIPT = ROOT / "doors/pam_python/pam_iampass.py"
 
@@ -27,11 +27,10 @@ def hasty_door(folder: Path) -> Door:
 
 def _door(folder: Path, name: str, patience: float, busy: float) -> Door:
     """A copy of the script that stays within the tests' folder."""
-    socket, helper = folder / "agent" / "pam.sock", folder / "helper" / "helper"
+    socket = folder / "agent" / "pam.sock"
     text = SCRIPT.read_text()
     for shipped, other in {
         '"/run/iampass", "/run/iampass/pam.sock"': f'"{folder / "agent"}", "{socket}"',
-        '"/usr/lib/pam-iampass/helper"': f'"{helper}"',
         "FRAME_WAIT, BUSY_WAIT, GRACE, LONGEST_DEADLINE = 10.0, 1.0,": (
             f"FRAME_WAIT, BUSY_WAIT, GRACE, LONGEST_DEADLINE = {patience}, {busy},"
         ),
@@ -41,6 +40,4 @@ def _door(folder: Path, name: str, patience: float, busy: float) -> Door:
     script = folder / name / "pam_iampass.py"
     script.parent.mkdir()
     script.write_text(text)
-    return Door(
-        "pam_python", f"pam_python.so {script}", socket, helper, folder / "rendezvous", patience, busy
-    )
+    return Door("pam_python", f"pam_python.so {script}", socket, patience, busy)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tests.pam.native.conftest import PAM_ABORT, PAM_MAXTRIES, PAM_SUCCESS, Application, Playing
-from tests.pam.native.test_connection import no_helper
 from tests.pam.native.test_conversation import NO_ANSWER, asks
 from tests.pam.native.test_denial import HOSTILE
 from tests.pam.pam_python.shared import shared
 from tests.support.scripted_module import DoorConnection, Frame, ask, result
 
-__all__ = ["no_helper"]
-
 globals().update(
     shared("test_results")
     | shared("test_account_phase")
-    | shared("test_connection", "test_a_set_uid_program_without_an_agent_is_denied_and_shown_how_to_start_it")
+    | shared("test_connection", "test_without_an_agent_a_login_is_denied_and_shown_how_to_start_it")
     | shared(
         "test_conversation",
         "test_an_answer_is_bytes",
@@ -35,16 +32,6 @@ globals().update(
         "test_the_uid_is_the_real_one",
         "test_denied_where_there_is_neither_a_user_nor_a_conversation",  # libpam crashes, and Python cannot know before
     )
-    | shared(
-        "test_helper_process",
-        # The helper leaves root itself:
-        "test_the_interpreter_never_runs_as_root",
-        # The interpreter is in the application, and dies with it:
-        "test_no_limit_makes_a_denial_a_success",
-        "test_the_connection_never_takes_the_place_of_a_closed_standard_descriptor",
-        # posix_spawn makes a child, which the helper leaves at once:
-        "test_the_application_never_sees_a_child",
-    )
 )
 
 
@@ -58,8 +45,8 @@ def dies(door: DoorConnection) -> None:
 
 
 @pytest.mark.parametrize("kind", ["answer", "null"], ids=["Enter", "a NULL response"])
-def test_an_empty_answer_is_one(application: Application, module: Playing, kind: str) -> None:
-    with module(asks(ask("Press Enter"))) as played:
+def test_an_empty_answer_is_one(application: Application, agent: Playing, kind: str) -> None:
+    with agent(asks(ask("Press Enter"))) as played:
         run = application.run(conversation=kind, typed="")
     assert played.connection.received[2:] == [Frame(b"A", b"")]
     assert run.result == PAM_SUCCESS
@@ -81,9 +68,9 @@ def test_names_are_sent_as_they_are(application: Application, agent: Playing, va
 
 @pytest.mark.parametrize("item", ["user", "rhost", "tty", "ruser"])
 def test_a_name_that_is_not_utf_8_is_denied_and_nobody_is_asked(
-    application: Application, module: Playing, item: str
+    application: Application, agent: Playing, item: str
 ) -> None:
-    with module(approves) as played:
+    with agent(approves) as played:
         run = application.run(env="SSH_AUTH_INFO_0=", **{item: b"al\xffice"})  # type: ignore[arg-type]
     assert played.connections == []
     assert run.result == PAM_MAXTRIES
@@ -91,8 +78,8 @@ def test_a_name_that_is_not_utf_8_is_denied_and_nobody_is_asked(
     assert "service=under-test" in run.record
 
 
-def test_what_sshd_tells_is_denied_where_it_is_not_utf_8(application: Application, module: Playing) -> None:
-    with module(approves) as played:
+def test_what_sshd_tells_is_denied_where_it_is_not_utf_8(application: Application, agent: Playing) -> None:
+    with agent(approves) as played:
         run = application.run(env=b"SSH_AUTH_INFO_0=publickey \xff")
     assert played.connections == []
     assert run.result in (PAM_ABORT, PAM_MAXTRIES)
@@ -111,17 +98,9 @@ def test_no_name_forges_a_record(application: Application, agent: Playing, name:
     assert told.encode().decode("unicode_escape").encode("latin-1") == name.encode()
 
 
-def test_a_set_uid_program_is_denied_and_nobody_is_asked(application: Application, module: Playing) -> None:
-    with module(approves) as played:
+def test_a_set_uid_program_is_denied_and_nobody_is_asked(application: Application, agent: Playing) -> None:
+    with agent(approves) as played:
         run = application.run(real_uid=1234)
     assert run.result == PAM_ABORT
     assert played.connections == []
     assert "set-uid" in run.reason
-
-
-def test_an_application_that_takes_its_children_itself_is_approved_all_the_same(
-    application: Application, helper: Playing
-) -> None:
-    with helper(approves):
-        run = application.run(calls=5, children=True)
-    assert run.result == PAM_SUCCESS

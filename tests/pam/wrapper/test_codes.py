@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.agent import RunningAgent
 from tests.support.deadline import PLENTY, TIMEOUT
 from tests.support.installation import install
 from tests.support.sandbox import Sandbox
 from tests.support.world import PATIENCE
 
-DOOR = "pam_python.so /usr/lib/pam-iampass/pam_iampass.py"
+DOOR = "pam_iampass.so"
 USER = "nobody"
 SSHD = "SSH_AUTH_INFO_0=publickey ssh-ed25519 AAAA"
 
@@ -90,7 +91,9 @@ def folder() -> Iterator[Path]:
             f"{person(number)}:x:{3000 + number}:65534::/nonexistent:/usr/sbin/nologin\n"
             for number in range(len(PLAYS))
         )
-    yield made
+    with RunningAgent() as agent:
+        agent.wake()
+        yield made
     shutil.rmtree(made)
 
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Callable, Protocol, Union
 
-from tests.support.ways import WITH_AGENT, WITH_HELPER, Way
-
 if TYPE_CHECKING:
     from tests.support.faults.place import Ended, Place
     from tests.support.faults.stage import Stage
 
-WITH_NATIVE_HELPER, WITH_PAM_PYTHON = WITH_HELPER
-#: Through PAM: each door, the native one with the agent and with the helper.
-BY_PAM = (WITH_PAM_PYTHON, WITH_AGENT, WITH_NATIVE_HELPER)
-#: Through each door once: pam_python's with a helper, the native one with the agent.
-EACH_DOOR = (WITH_PAM_PYTHON, WITH_AGENT)
-#: The test speaks the relay protocol with the agent in place of a door.
-WITHOUT_PAM = Way("the agent, without PAM", "", agent=True)
+
+class Way(enum.Enum):
+    """How a login reaches the agent."""
+
+    PAM = "PAM and the door"
+    WITHOUT_PAM = "the test in place of a door"
+
+    def __str__(self) -> str:
+        return self.value
+
+
 #: The PAM stack of a case that is about something else.
 MODULE_ALONE = ("auth required {module}",)
 
@@ -98,14 +101,6 @@ class Expected:
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A different result in one way."""
-
-    why: str
-    expected: Expected
-
-
 #: Runs one or more logins in a place.
 Play = Callable[["Place"], "list[Ended]"]
 Option = Union[str, bytes, int, bool]
@@ -163,7 +158,6 @@ class Case:
     people: int = 1
     """The number of users."""
     circumstance: Circumstance = NORMAL
-    differs: Mapping[Way, Difference] = field(default_factory=dict)
     stage: str = ""
     """The step of a login that fails, if that is not the subject of the row."""
     caller: int = 0
@@ -177,7 +171,7 @@ class Case:
     @property
     def needs_pam(self) -> bool:
         """Whether it can run only through PAM."""
-        return self.about_pam or bool(self.differs) or self.stack != MODULE_ALONE
+        return self.about_pam or self.stack != MODULE_ALONE
 
     @property
     def ends_at_deadline(self) -> bool:
@@ -191,13 +185,9 @@ class Case:
 
     def code_of_the_stack(self, expected: Expected, way: Way) -> int:
         """The code that the application gets: a stack in which every module returns PAM_IGNORE fails."""
-        alone = expected.code == IGNORE and len(self.stack) == 1 and way != WITHOUT_PAM
+        alone = expected.code == IGNORE and len(self.stack) == 1 and way is Way.PAM
         return PERM_DENIED if alone else expected.code
 
-    def each(self, way: Way, logins: int) -> list[Expected]:
-        """The expected result of each login in this way."""
-        return [self.on(way), *self.others] if self.others else [self.on(way)] * logins
-
-    def on(self, way: Way) -> Expected:
-        """The expected result in this way."""
-        return self.differs[way].expected if way in self.differs else self.expected
+    def each(self, logins: int) -> list[Expected]:
+        """The expected result of each login."""
+        return [self.expected, *self.others] if self.others else [self.expected] * logins

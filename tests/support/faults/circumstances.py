@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.audit.sinks import JOURNAL_SOCKET
 from pam_iampass.system.paths import RATE_LIMITS as STATE
-from tests.support import processes
 from tests.support.faults.case import Circumstance, Log
 
 if TYPE_CHECKING:
@@ -110,17 +109,6 @@ def _full_logs(stage: Stage) -> Iterator[Log]:
 
 
 @contextmanager
-def _no_helper(stage: Stage) -> Iterator[None]:
-    helper = Path(processes.HELPER)
-    away = helper.with_name("helper-away")
-    helper.rename(away)
-    try:
-        yield
-    finally:
-        away.rename(helper)
-
-
-@contextmanager
 def _missing(stage: Stage) -> Iterator[None]:
     """The state directory is moved away."""
     DIRECTORY.rename(AWAY)
@@ -198,4 +186,3 @@ STATE_FOLDER = (
         _changed(lambda: DIRECTORY.chmod(0o777), lambda: DIRECTORY.chmod(0o700)),
     ),
 )
-NO_HELPER = Circumstance("the helper is not installed", _no_helper)

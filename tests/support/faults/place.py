@@ -21,21 +21,13 @@ from pam_iampass.system.paths import RECOVERY_CODES as CODES
 from pam_iampass.system.state_dir import file_stem
 from tests.support.agent import SOCKET
 from tests.support.door import Door
-from tests.support.faults.case import NONE, WITHOUT_PAM, Case, Option, Play, Requests
+from tests.support.faults.case import NONE, Case, Option, Play, Requests, Way
 from tests.support.installation import ETC, write
 from tests.support.sandbox import Sandbox
-from tests.support.ways import Way
 from tests.support.world import wait_until
 
 CASES = ETC / "cases"
 PAM = Path("/etc/pam.d")
-#: A socket without a listener. It is mounted over the agent's socket in the application's mount namespace, so that the
-#: helper runs the module there while other applications use the agent.
-DEAD_SOCKET = "/run/nobody-listens.sock"
-HIDE_AGENT = [
-    *("unshare", "--mount", "--propagation", "private"),
-    *("sh", "-c", f'mount --bind "$0" {SOCKET} && exec "$@"', DEAD_SOCKET),
-]
 #: No PAM call of a test may take longer. Seconds.
 PATIENCE = 60.0
 
@@ -112,12 +104,12 @@ class Place:
         write(self.settings_file, text.replace("{user}", self.users[0]))
         write(self.table_file, "".join(f"{user}: {self.token(user)}\n" for user in self.users))
         write(self.secret_file, self.secret + "\n")
-        if self.way != WITHOUT_PAM:
+        if self.way is Way.PAM:
             self._write_stack()
         self.case.prepare(self)
 
     def _write_stack(self) -> None:
-        module = f"{self.way.line} config={self.settings_file}"
+        module = f"pam_iampass.so config={self.settings_file}"
         for name, lines in ((self.service, self.case.stack), (f"{self.service}-other", self.case.included)):
             words = {"module": module, "other": f"{self.service}-other"}
             (PAM / name).write_text("".join(line.format(**words) + "\n" for line in lines))
@@ -155,7 +147,7 @@ class Place:
         meanwhile: Callable[[subprocess.Popen[bytes]], object] = lambda application: None,
     ) -> Ended:
         """One login by the application; `meanwhile` is called once it runs."""
-        if self.way == WITHOUT_PAM:
+        if self.way is Way.WITHOUT_PAM:
             return timed(lambda: self._login_without_pam(**{"user": user, **options}))
         words: list[str | bytes] = ["--service", self.service]
         for name, value in {"user": user, "typed": "", **options}.items():
@@ -163,9 +155,8 @@ class Place:
                 continue
             words.append("--" + name.replace("_", "-"))
             words += [] if value is True else [value if isinstance(value, bytes) else str(value)]
-        under = [] if self.way.agent else HIDE_AGENT
         with subprocess.Popen(
-            [*under, str(self.program), *words, "authenticate"],
+            [str(self.program), *words, "authenticate"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

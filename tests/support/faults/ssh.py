@@ -8,7 +8,7 @@ from typing import Callable
 import pexpect
 
 from tests.support.faults.case import AUTH_ERR, MAXTRIES, SUCCESS
-from tests.support.faults.place import HIDE_AGENT, Ended, Place
+from tests.support.faults.place import Ended, Place
 from tests.support.installation import write
 from tests.support.sshd import PROMPT, Sshd
 from tests.support.terminal import Terminal
@@ -37,7 +37,6 @@ def by_ssh(method: str, *options: str, root: bool = False, typed: str = "") -> C
             f"PasswordAuthentication={'yes' if method == 'password' else 'no'}",
             f"KbdInteractiveAuthentication={'yes' if method == 'keyboard-interactive' else 'no'}",
             *options,
-            under=() if place.way.agent else HIDE_AGENT,
         ) as sshd:
             ways = (f"PreferredAuthentications={method}", "NumberOfPasswordPrompts=1", "IdentityAgent=none")
             began = time.monotonic()

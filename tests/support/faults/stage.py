@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import processes
 from tests.support.agent import RunningAgent
-from tests.support.faults.case import NORMAL, Case, Circumstance, Requests
-from tests.support.faults.place import DEAD_SOCKET, Ended, Place
+from tests.support.faults.case import NORMAL, Case, Circumstance, Requests, Way
+from tests.support.faults.place import Ended, Place
 from tests.support.installation import ROOT
 from tests.support.journald import Journald
-from tests.support.ways import Way
-from tests.support.world import PATIENCE, wait_until
+from tests.support.world import wait_until
 
 #: Concurrent logins. Most of them wait.
 AT_A_TIME = 20
@@ -110,8 +106,7 @@ class Stage:
         return [str(entry.get("MESSAGE")) for entry in found if entry.get("SYSLOG_FACILITY") == "10"]
 
     def _settle(self) -> None:
-        """Wait until the helpers and the agent have finished."""
-        processes.wait_for_end(processes.running(processes.HELPER), PATIENCE)
+        """Wait until the agent has finished."""
         tasks = Path(f"/proc/{self.agent.pid()}/task")
         wait_until(lambda: len(list(tasks.iterdir())) == 1, "the agent is still at work")
 
@@ -123,16 +118,6 @@ def _by_service(lines: Sequence[str]) -> dict[str, list[Record]]:
         if match:
             found.setdefault(match[3], []).append(Record(match[1], match[2], line[match.start() :]))
     return found
-
-
-@contextmanager
-def dead_socket() -> Iterator[None]:
-    """A socket without a listener."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(DEAD_SOCKET)
-        os.chmod(DEAD_SOCKET, 0o600)
-    yield
-    os.unlink(DEAD_SOCKET)
 
 
 def compiled(folder: Path) -> Path:

@@ -68,7 +68,7 @@ def test_a_login_runs_nothing_of_it(stage: Stage) -> None:
         (["-I"], {"pth", "package-requests"}),
         (["-I", "-S"], set()),
     ],
-    ids=["as usual", "isolated", "as the helper and the agent"],
+    ids=["as usual", "isolated", "as the agent"],
 )
 def test_an_ordinary_interpreter_runs_it(options: list[str], snaps: set[str]) -> None:
     marks()

@@ -109,16 +109,6 @@ def test_a_missing_module_is_found_out_by_a_run(administrator: Administrator) ->
         away.rename(DOOR)
 
 
-def test_a_module_whose_python_side_is_broken_is_found_out(administrator: Administrator) -> None:
-    administrator.agent.stop()
-    try:
-        with file(Path("/usr/lib/pam-iampass/helper"), "raise SystemExit(1)\n"):
-            told = refused(administrator, "sshd", "--force")
-    finally:
-        administrator.agent.__enter__()
-    assert "PAM: the module does not answer: PAM_ABORT" in told
-
-
 def test_sudo_is_not_set_up_without_the_agent_that_it_needs(administrator: Administrator) -> None:
     administrator.agent.stop()
     try:

@@ -39,7 +39,7 @@ def test_titles_are_lines_and_remedies_say_what_to_do() -> None:
 
 
 def test_what_is_the_same_but_for_its_subject_is_reported_once_and_the_worst_comes_first() -> None:
-    note, error = "agent-off", "socket-wrong"
+    note, error = "sshd-unprotected", "socket-wrong"
     found = merged(
         [
             finding(note, "one", "evidence"),

@@ -15,8 +15,8 @@ import pytest
 
 from pam_iampass.login.concurrency import AtCapacity, ConcurrencyLimit
 from pam_iampass.login.turn import OTHER_LOGIN as OTHERS
-from pam_iampass.outcome import Login, PamCode
-from pam_iampass.relay.serve import login_phases, serve
+from pam_iampass.outcome import Login, PamCode, Phase
+from pam_iampass.relay.serve import serve
 from pam_iampass.sandbox.sessions import SandboxSession
 from pam_iampass.system.state_dir import file_stem
 from tests.support.deadline import TIMEOUT
@@ -105,7 +105,7 @@ def test_a_stop_of_the_agent_while_the_phone_rings_is_nobodys_refusal(world: Set
         its, ours = socket.socketpair()
         stopped, stopper = os.pipe()
         login = threading.Thread(
-            target=serve, args=(its, login_phases(world.authenticate), stopped), daemon=True
+            target=serve, args=(its, {Phase.AUTHENTICATE: world.authenticate}, stopped), daemon=True
         )
         login.start()
         door = Door(ours, f"config={world.folder / 'iampass.yaml'}", user=ME, service="test")

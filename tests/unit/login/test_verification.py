@@ -8,20 +8,18 @@ from typing import Callable
 
 import pytest
 
-from pam_iampass import module
 from pam_iampass.audit.journal import SESSION_LEFT_OPEN, Journal
 from pam_iampass.client import AuthenticationAPI
 from pam_iampass.config.settings import Settings
 from pam_iampass.config.settings import ThrottleSettings as Limits
-from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import LoginContext
 from pam_iampass.login.request_result import RequestResult
+from pam_iampass.module import Module
 from pam_iampass.outcome import Login, PamCode
-from pam_iampass.relay import helper_context
 from tests.support.deadline import DEADLINE, TIMEOUT
 from tests.support.door import Door
 from tests.support.sandbox import HttpStatus, Junk, SessionState
-from tests.support.setting import ME, Setting
+from tests.support.setting import ME, NoSessions, Setting
 from tests.support.world import wait_until
 
 KEY = "publickey ssh-ed25519 AAAA\n"
@@ -85,13 +83,11 @@ def test_what_the_client_cannot_send_is_a_wrong_configuration(world: Setting, er
         raise error
 
     def parts(config: str, left: Callable[[str], None]) -> LoginContext:
-        return replace(helper_context.context(config, left, world.dirs), connect=connect)
+        return replace(world.context()(config, left), connect=connect)
 
-    def authenticate(pamh: PamApplication, _flags: int, argv: list[str]) -> int:
-        return module.authenticate(pamh, argv, Journal(world.records), parts)
-
+    decider = Module(Journal(world.records), parts, NoSessions()).pam_sm_authenticate
     settings = f"config={world.folder / 'iampass.yaml'}"
-    assert Door(authenticate, settings, user=ME, service="test").finish().code == PamCode.ABORT
+    assert Door(decider, settings, user=ME, service="test").finish().code == PamCode.ABORT
     assert world.outcome() == ("misconfigured", "denied")
     assert world.dirs.rate_limit(ME, Login(ME, "test")).state().requests == []
 
@@ -108,14 +104,12 @@ def test_ending_the_process_while_the_request_is_sent_starts_the_backoff(
         raise error
 
     def parts(config: str, left: Callable[[str], None]) -> LoginContext:
-        return replace(helper_context.context(config, left, world.dirs), connect=connect)
+        return replace(world.context()(config, left), connect=connect)
 
-    def authenticate(pamh: PamApplication, _flags: int, argv: list[str]) -> int:
-        return module.authenticate(pamh, argv, Journal(world.records), parts)
-
+    decider = Module(Journal(world.records), parts, NoSessions()).pam_sm_authenticate
     settings = f"config={world.folder / 'iampass.yaml'}"
     for _ in range(3):
-        assert Door(authenticate, settings, user=ME, service="test").finish().code == PamCode.ABORT
+        assert Door(decider, settings, user=ME, service="test").finish().code == PamCode.ABORT
     assert len(began) == 2
     assert [record["IAMPASS_OUTCOME"] for record in world.records.fields] == ["unavailable"] * 2 + [
         "throttled"

@@ -20,7 +20,7 @@ from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.relay.protocol import FrameError, FrameType, Hello
-from pam_iampass.relay.serve import login_phases, serve
+from pam_iampass.relay.serve import serve
 from pam_iampass.relay.stream import greet
 
 SEEDS = sorted(
@@ -86,7 +86,7 @@ def test_a_login_never_answers_what_the_module_did_not_decide(data: bytes) -> No
     with ours:
         ours.sendall(data)
         ours.shutdown(socket.SHUT_WR)
-        serve(its, login_phases(authenticate))
+        serve(its, {Phase.AUTHENTICATE: authenticate, Phase.ACCOUNT: authenticate})
         received = b""
         with contextlib.suppress(ConnectionResetError):
             while chunk := ours.recv(65536):

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pam_iampass import module
 from pam_iampass.audit.journal import Journal
 from pam_iampass.login.application import ApplicationGone
+from pam_iampass.module import Module
 from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import RelayConnection
@@ -159,13 +159,6 @@ def test_a_user_that_nss_does_not_know_gets_no_session(world: Setting, kept: Kep
     assert kept.logins == []
 
 
-@pytest.mark.parametrize("phase", [Phase.OPEN_SESSION, Phase.CLOSE_SESSION])
-def test_where_no_sessions_are_kept_the_phase_has_no_result(world: Setting, phase: Phase) -> None:
-    with running(world) as agent:
-        assert call(agent, phase, session=SESSION) is None
-    assert world.records.fields == []
-
-
 def test_a_session_phase_is_never_a_login(world: Setting, kept: Kept) -> None:
     with running(world, sessions=kept, most_pending=0) as agent:
         assert call(agent, Phase.OPEN_SESSION, session=SESSION) == PamCode.IGNORE
@@ -198,7 +191,10 @@ def test_a_session_that_opens_while_the_agent_stops_is_handed_over(world: Settin
     with ours, its, contextlib.ExitStack() as later:
         items = {"user": ME, "session": SESSION}
         application = RelayConnection(its, items, later, stopped, Phase.OPEN_SESSION)
-        assert module.open_session(application, Journal(world.records), kept) == PamCode.IGNORE
+        assert (
+            Module(Journal(world.records), world.context(), kept).pam_sm_open_session(application, 0, [])
+            == PamCode.IGNORE
+        )
     assert len(kept.logins) == 1
     for descriptor in (stopped, stop):
         os.close(descriptor)

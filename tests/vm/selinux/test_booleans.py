@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
-from tests.client.connect_proxy import connect_proxy
-from tests.packages.people import PROMPT, got_in, outcomes
+from tests.packages.people import got_in, outcomes
 from tests.support.sandbox import Sandbox
 from tests.vm.selinux.console import at_the_console
-from tests.vm.site import AGENT, PORT, Site, token_of
+from tests.vm.site import Site, token_of
 
 
 @pytest.fixture
@@ -42,58 +40,6 @@ def test_without_pam_iampass_local_neither_login_nor_a_confined_sudo_reaches_it(
     assert not at_the_console(site, asked=False)
     assert not got_in(site.sudo_over_ssh("bob"), "root")
     site.machine.run("pam-iampass", "setup", "undo", "login", "sudo")
-
-
-@pytest.fixture
-def no_agent(site: Site) -> Iterator[None]:
-    """A machine on which the agent does not run."""
-    site.set_up("sshd", "login", "--quiet")
-    site.machine.run("systemctl", "stop", f"{AGENT}.socket", f"{AGENT}.service")
-    yield
-    site.machine.run("systemctl", "start", f"{AGENT}.socket", f"{AGENT}.service")
-
-
-@pytest.mark.denied("sshd_t", "local_login_t")
-def test_without_agent_sshd_and_login_must_not_do_its_work(site: Site, no_agent: None) -> None:
-    assert not got_in(site.ssh("alice"), "alice")
-    assert not at_the_console(site, asked=False)
-
-
-@pytest.mark.parametrize("boolean", [("pam_iampass_without_agent", "on")], indirect=True)
-def test_with_pam_iampass_without_agent_they_do(
-    site: Site, cursor: str, no_agent: None, boolean: str
-) -> None:
-    login = site.ssh("alice")
-    site.approve("alice")
-    assert got_in(login, "alice")
-    with connect_proxy(("127.0.0.1", PORT), port=3128):
-        site.configure(proxy="http://10.0.2.2:3128")
-        login = site.ssh("alice")
-        site.approve("alice")
-        assert got_in(login, "alice")
-        assert at_the_console(site)
-    site.configure()
-    assert at_the_console(site)
-    assert [each[0] for each in outcomes(site.machine.journal(cursor))] == ["approved"] * 4
-
-
-@pytest.mark.parametrize("boolean", [("pam_iampass_without_agent", "on")], indirect=True)
-def test_without_agent_recovery_codes_are_redeemed_too(
-    site: Site, cursor: str, no_agent: None, boolean: str
-) -> None:
-    site.set_up("sshd", "--prompt")
-    made = site.machine.run("pam-iampass", "recovery", "new", "alice", "--yes", "--json").stdout
-    codes = json.loads(made)["codes"]
-    login = site.ssh("alice")
-    login.expect(PROMPT)
-    login.sendline(codes[0])
-    assert got_in(login, "alice")
-    site.configure(timeout="10s")
-    assert at_the_console(site, code=codes[1])
-    site.configure()
-    site.machine.run("pam-iampass", "recovery", "revoke", "alice")
-    site.machine.run("pam-iampass", "throttle", "clear", "alice")
-    assert [each[0] for each in outcomes(site.machine.journal(cursor))] == ["recovered"] * 2
 
 
 @pytest.fixture
