@@ -86,8 +86,8 @@ def _pam_service(service: str, user: str) -> str:
             return sshd.settings(user=user, create_folder=True).service
         if service == "sudo":
             return sudoers.read().service
-    except (CommandUnavailable, sshd.SshdConfigRejected):  # its PAM file may be there nevertheless
-        pass
+    except (CommandUnavailable, sshd.SshdConfigRejected, sudoers.SudoersRejected):
+        pass  # its PAM file may be there nevertheless
     return _SERVICE_OF.get(service, service)
 
 

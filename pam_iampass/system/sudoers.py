@@ -18,8 +18,6 @@ from pam_iampass.errors import RUN_AS_ROOT
 from pam_iampass.system.programs import CommandUnavailable, find, run
 from pam_iampass.text import names
 
-SUDOERS = Path("/etc/sudoers")
-
 SUDOERS_RS = Path("/etc/sudoers-rs")
 """What sudo-rs reads instead, if it is there."""
 
@@ -140,9 +138,12 @@ def directories(nsswitch: Path = Path("/etc/nsswitch.conf")) -> list[str]:
     return [word for word in " ".join(found).split() if word.isalpha() and word != "files"]
 
 
-def read(file: Path = SUDOERS) -> Sudoers:
-    """The contents of a sudoers file and of what it includes. Raises SudoersRejected and CommandUnavailable."""
-    checked = run(["visudo", "-c", *([] if file == SUDOERS else ["-f", str(file)])])
+def read(file: Path | None = None) -> Sudoers:
+    """The contents of a sudoers file and of what it includes. Raises SudoersRejected and CommandUnavailable.
+
+    Without `file`, of the one that sudo reads: /etc/sudoers, or another one that sudo.conf(5) names.
+    """
+    checked = run(["visudo", "-c", *([] if file is None else ["-f", str(file)])])
     text = checked.errors + checked.output
     # visudo wants mode 0440; sudo itself accepts any file that nobody else can write.
     if not checked.ok and "bad permissions" not in text:
@@ -150,10 +151,13 @@ def read(file: Path = SUDOERS) -> Sudoers:
         if "ermission denied" in text:
             raise CommandUnavailable(what, RUN_AS_ROOT)
         raise SudoersRejected(what)
-    written = [line for name in _CHECKED_FILE.findall(text) for line in _written(Path(name))]
+    files = [Path(name) for name in _CHECKED_FILE.findall(text)]
+    if not files:
+        raise CommandUnavailable(f"visudo -c names no file: {checked.complaint}", "run it by hand")
+    written = [line for each in files for line in _written(each)]
     # In JSON, bindings to users and to targets look the same.
-    document = _converted(file, "-d", "global,user,host,command")
-    for_targets = _converted(file, "-d", "runas", "-s", "aliases,privileges")
+    document = _converted(files[0], "-d", "global,user,host,command")
+    for_targets = _converted(files[0], "-d", "runas", "-s", "aliases,privileges")
     lines = (
         *_defaults(document, written),
         *_defaults(for_targets, written, Scope.TARGETS),
