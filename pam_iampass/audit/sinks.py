@@ -5,6 +5,7 @@ systemd-python and syslog(3) are not used: their calls have no time-out, and kee
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections import deque
@@ -112,8 +113,6 @@ class Delivery:
 
 def send_datagram(path: str, datagram: bytes | bytearray, patience: float) -> None:
     """Send a datagram. Raises OSError. While it waits, other threads run."""
-    import socket
-
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.settimeout(patience)
         sender.connect(path)

@@ -5,30 +5,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pam_iampass.config import session_settings
 from pam_iampass.config.node_reader import InvalidValue, NodeReader
 from pam_iampass.config.schema import APPROVER, SCHEMA, SHARED
 from pam_iampass.config.schema_keys import Key, KeyOrSection, Section
 from pam_iampass.config.session_settings import SessionSettings
-from pam_iampass.config.value_types import service_name
+from pam_iampass.config.value_types import (
+    Approver,
+    AskForCode,
+    ExemptRule,
+    Network,
+    Prompt,
+    UnlistedUsers,
+    WhenUnavailable,
+    service_name,
+)
 from pam_iampass.config.yaml_document import Node, ScalarNode, parse
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile, shown
 from pam_iampass.system import paths, trusted_file
-
-if TYPE_CHECKING:
-    from pam_iampass.config.value_types import (
-        Approver,
-        AskForCode,
-        ExemptRule,
-        Network,
-        Prompt,
-        UnlistedUsers,
-        WhenUnavailable,
-    )
 
 DEFAULT_PATH = paths.SETTINGS
 """The settings file, unless the PAM line names another."""
@@ -283,8 +282,6 @@ class _SettingsReader(NodeReader):
         self.problem(line, key.name, f"{key.name} is not set", f"write {key.name}: {key.type.example}")
 
     def _unknown(self, name: ScalarNode, key: str, known: Iterable[str]) -> None:
-        from difflib import get_close_matches
-
         similar = get_close_matches(name.text, known, 1)
         remedy = f"did you mean {similar[0]}?" if similar else f"write one of {', '.join(known)}"
         self.problem(name.line, key, "is not a known key", remedy)

@@ -9,11 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pam_iampass.config.settings import AskedSettings, ServiceSettings
-    from pam_iampass.config.value_types import ExemptRule
+from pam_iampass.config.settings import AskedSettings, ServiceSettings
+from pam_iampass.config.value_types import ExemptRule
 
 _PLAIN = re.compile(r"(?:[\w.@+$-]|\\(?=\w))(?:[\w.@+$ -]|\\(?=\w))*")
 """What sshd takes literally, if need be in quotes: no pattern, no list, no comment, no escape."""

@@ -15,8 +15,9 @@ from __future__ import annotations
 import os
 import time
 from _thread import allocate_lock
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from pam_iampass.config.node_reader import NodeReader
 from pam_iampass.config.user_file_name import LONGEST, file_name
@@ -25,10 +26,6 @@ from pam_iampass.config.value_types import METHOD_LIST
 from pam_iampass.config.yaml_document import Node, ScalarNode, parse
 from pam_iampass.errors import ConfigurationError, MissingFile, Problem, UntrustedFile, shown
 from pam_iampass.system import trusted_file
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
 
 _TICK = 0.1  # seconds: much longer than the resolution of a file system's timestamps
 

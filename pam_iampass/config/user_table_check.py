@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from pam_iampass.config.user_file_name import SUFFIX, file_name, user_of
 from pam_iampass.config.user_table import Entry, TableFile, read, read_own
 from pam_iampass.config.validation import name_error
 from pam_iampass.errors import MissingFile, Problem, Severity, UntrustedFile, shown
 from pam_iampass.system import trusted_file
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 
 @dataclass(frozen=True)

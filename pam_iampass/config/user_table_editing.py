@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import yaml
 
 from pam_iampass.config.node_reader import InvalidValue
 from pam_iampass.config.user_file_name import LONGEST, file_name
@@ -21,9 +23,6 @@ from pam_iampass.errors import EditRefused, MissingFile, UnreadableFile, Untrust
 from pam_iampass.system import atomic_write, file_lock
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user, service_group
 from pam_iampass.system.trusted_folder import opened, shell_word, trusted_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 NEW = ".new.yaml"
 """The file while it is written. Only the holder of the lock creates it: an existing one is left from a crash."""
@@ -225,8 +224,6 @@ def _require_name(name: str) -> None:
 
 def _as_yaml(name: str, entry: Entry) -> bytes:
     """The content of the user's file, quoted where necessary."""
-    import yaml
-
     methods = None if entry.methods is None else list(entry.methods)
     value = entry.token if methods is None else {"token": entry.token, "methods": methods}
     text: str = yaml.safe_dump(

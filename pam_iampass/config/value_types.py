@@ -6,19 +6,18 @@ Each function takes the text of one YAML scalar and returns the value, or raises
 from __future__ import annotations
 
 import enum
+import ipaddress
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, ClassVar, TypeVar, Union
+from typing import Callable, ClassVar, TypeVar, Union
 
 from pam_iampass.client.origin import InvalidOrigin, Origin
 from pam_iampass.config.node_reader import InvalidValue, ValueType
 from pam_iampass.config.validation import name_error
 
-if TYPE_CHECKING:
-    from ipaddress import IPv4Network, IPv6Network
-
-    Network = Union[IPv4Network, IPv6Network]
+Network = Union[IPv4Network, IPv6Network]
 
 METHODS = ("acceptance", "device", "facial")
 """The authentication methods of IAMPASS."""
@@ -194,8 +193,6 @@ def _url(read: Callable[[str], Origin], text: str) -> str:
 
 
 def network(text: str) -> Network:
-    import ipaddress
-
     remedy = "write an address and a prefix length, such as 192.0.2.0/24 or 2001:db8::/32"
     address, slash, prefix = text.partition("/")
     if "%" in text or (slash and not re.fullmatch("[0-9]{1,3}", prefix)):

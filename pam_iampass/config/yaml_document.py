@@ -7,13 +7,13 @@ duplicate keys, anchors, aliases, tags, merge keys, several documents, invisible
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import Any, NamedTuple, Union
+
+import yaml
 
 from pam_iampass.errors import Problem
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 DEEPEST = 16
 """Maximum depth of nested mappings and lists."""
@@ -126,11 +126,9 @@ class _Builder:
         self.root: Node | None = None
 
     def build(self, text: str, loader: Any) -> None:
-        import yaml
-
         loader = loader or getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
-            self._build(yaml.parse(text, Loader=loader), yaml)
+            self._build(yaml.parse(text, Loader=loader))
         except _Stop:
             self.root = None
         except yaml.YAMLError as error:
@@ -141,7 +139,7 @@ class _Builder:
             what = "the file is not valid YAML: it contains an invalid number"
             self._problem(None, what, "look for a backslash or a %")
 
-    def _build(self, events: Iterable[Any], yaml: Any) -> None:
+    def _build(self, events: Iterable[Any]) -> None:
         scalar_event = yaml.ScalarEvent
         starts: dict[Any, type[MappingNode] | type[SequenceNode]] = {
             yaml.MappingStartEvent: MappingNode,

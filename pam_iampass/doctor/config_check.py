@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-# difflib and yaml are imported here, and not where they are used, since the module's user may be unable to read them
-# on a machine with Python in an unusual place.
-import difflib  # noqa: F401
 import grp
 import ipaddress
 import os
@@ -12,13 +9,10 @@ import pwd
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import yaml  # noqa: F401
 
 from pam_iampass.client.origin import Origin
 from pam_iampass.config import settings, user_table_check
-from pam_iampass.config.value_types import exempt_rule
+from pam_iampass.config.value_types import Network, exempt_rule
 from pam_iampass.doctor import enrollment_advice, sshd_exempt
 from pam_iampass.doctor.denied import who_is_denied
 from pam_iampass.errors import RUN_AS_ROOT, Problem, Severity, shown
@@ -27,9 +21,6 @@ from pam_iampass.pam.stack import FOLDERS
 from pam_iampass.system import sshd
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user
-
-if TYPE_CHECKING:
-    from pam_iampass.config.value_types import Network
 
 SSHD_MARGIN = 30
 """Seconds of LoginGraceTime beyond `timeout`: for connecting, the key, the password and the prompt."""

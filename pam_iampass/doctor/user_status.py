@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-# ctypes, ipaddress, json and yaml are imported here, and not where they are used, since the module's user may be unable
-# to read them on a machine with Python in an unusual place.
-import ctypes  # noqa: F401
 import enum
-import ipaddress  # noqa: F401
+
+# Used by `login.bypass`, when the module's user may be unable to read it on a machine with Python in an unusual place.
 import json  # noqa: F401
 import os
 import pwd
@@ -14,8 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import yaml  # noqa: F401
 
 from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.user_file_name import LONGEST, file_name, user_of

@@ -6,10 +6,13 @@ Every name that is compared or looked up is the `pw_name` that NSS returns for i
 
 from __future__ import annotations
 
+import ctypes
 import grp
 import os
 import pwd
 from dataclasses import dataclass
+
+from pam_iampass.system import name_services
 
 #: The most groups that Linux lets a process have (NGROUPS_MAX).
 MOST_GROUPS = 65536
@@ -61,8 +64,6 @@ class Accounts:
         os.getgrouplist holds the interpreter's lock during the look-up: a name service that hangs would block all
         other logins of the agent. ctypes releases the lock.
         """
-        import ctypes
-
         name, gid = os.fsencode(account.name), ctypes.c_uint32(account.gid)
         getgrouplist = ctypes.CDLL(None).getgrouplist
         count = ctypes.c_int(64)
@@ -87,8 +88,6 @@ class Accounts:
 
         getgrouplist(3) does not report that: it leaves the groups of that service out.
         """
-        from pam_iampass.system import name_services
-
         try:
             failing = name_services.failing(account.name, account.gid)
         except OSError as error:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, NoReturn, Union
+from collections.abc import Iterable, Set
+from typing import NoReturn, Union
 
 from pam_iampass.errors import UntrustedFile
 from pam_iampass.system.trusted_folder import explained, kind_of, mode_of, opened, shell_word, trusted_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Set
 
 LIMIT = 64 * 1024 * 1024
 """The largest file that is read, in bytes."""

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import stat
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from pam_iampass.errors import RUN_AS_ROOT, MissingFile, UnreadableFile, UntrustedFile
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Set
 
 _MOST_LINKS = 40  # what Linux itself allows: path_resolution(7)
 _FOLDER_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -150,7 +148,6 @@ def opened(name: str, flags: int, folder: int) -> Iterator[int]:
 
 def _is_ordinary_user() -> bool:
     """Whether this process belongs to neither root nor the user that the module runs as."""
-    import pwd
 
     try:
         return pwd.getpwuid(os.getuid()).pw_name not in ("root", "iampass")

@@ -6,8 +6,6 @@ import ipaddress
 import json
 import os
 import re
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -822,25 +820,3 @@ def test_the_installed_file_asks_for_the_application_id(configuration: Configura
 def test_the_methods_are_those_of_the_client() -> None:
     status = pytest.importorskip("pam_iampass.client.status")
     assert {method.value for method in status.AuthenticationMethod} == set(METHODS)
-
-
-def test_nothing_heavy_is_imported_until_a_file_is_read() -> None:
-    program = (
-        "import dataclasses, pathlib, sys; before = set(sys.modules)\n"  # pathlib brings ipaddress with it in 3.11
-        "import pam_iampass.config.settings, pam_iampass.config.user_table; print(*set(sys.modules) - before)"
-    )
-    command = [sys.executable, "-S", "-c", program]
-    loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    heavy = {
-        "yaml",
-        "ipaddress",
-        "difflib",
-        "shlex",
-        "requests",
-        "json",
-        "socket",
-        "subprocess",
-        "tempfile",
-        "logging",
-    }
-    assert not heavy & set(loaded)
