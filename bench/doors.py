@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pam_iampass.outcome import Phase
-from pam_iampass.relay import protocol
 from pam_iampass.relay.protocol import Hello
 from tests.support.agent import SOCKET
+from tests.support.frames import encode_items
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Login:
 def greeting(user: str) -> bytes:
     """HELLO and ITEMS of a login through a service that has no prompt."""
     items = {"user": user.encode(), "service": b"bench", "uid": b"0"}
-    return Hello(Phase.AUTHENTICATE, 0, ()).encode().encode() + protocol.encode_items(items).encode()
+    return Hello(Phase.AUTHENTICATE, 0, ()).encode().encode() + encode_items(items).encode()
 
 
 def play(users: list[str], timeout: float, meanwhile: Callable[[], None] = lambda: None) -> list[Login]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import re
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Callable
 
@@ -82,13 +81,6 @@ class Hello:
         if phase not in set(Phase):
             raise FrameError(f"phase {phase} is not known")
         return cls(Phase(phase), flags, tuple(_decode(part) for part in _parts(frame.payload[_HELLO.size :])))
-
-
-def encode_items(items: Mapping[str, bytes]) -> Frame:
-    """The frame with the PAM items that are set."""
-    return Frame(
-        FrameType.ITEMS, b"".join(_encode(name) + b"=" + value + b"\0" for name, value in items.items())
-    )
 
 
 def decode_items(frame: Frame) -> dict[str, str]:

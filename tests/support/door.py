@@ -10,10 +10,10 @@ from typing import Callable, Optional, Union
 
 from pam_iampass.login.application import ApplicationGone, PamApplication
 from pam_iampass.outcome import Phase
-from pam_iampass.relay import protocol
 from pam_iampass.relay.protocol import Frame, FrameError, FrameType, Hello
 from pam_iampass.relay.serve import serve
 from pam_iampass.relay.stream import receive
+from tests.support.frames import encode_items
 
 #: The answer to a prompt: a text, None if the application cannot prompt, or a function that returns one.
 Answer = Union[str, None, Callable[[], Optional[str]]]
@@ -61,7 +61,7 @@ class Door:
         encoded = {name: value.encode("utf-8", "surrogateescape") for name, value in items.items()}
         with contextlib.suppress(ConnectionError):  # the module refused the connection; `finish` reports it
             self.send(Hello(self.phase, 0, arguments).encode())
-            self.send(protocol.encode_items(encoded))
+            self.send(encode_items(encoded))
 
     def send(self, frame: Frame) -> None:
         """Send a frame to the module."""

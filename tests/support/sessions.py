@@ -31,6 +31,7 @@ from pam_iampass.session.store import SessionStore
 from pam_iampass.session.tasks import AskStatus, status_of
 from pam_iampass.system.boot import since_boot
 from tests.support.door import Door, Told
+from tests.support.frames import encode_items
 from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
 
@@ -59,7 +60,7 @@ class LoginSession:
     @classmethod
     def opened(cls, path: Path, items: dict[str, str]) -> LoginSession:
         """One that has opened it as a door does."""
-        encoded = protocol.encode_items({name: value.encode() for name, value in items.items()})
+        encoded = encode_items({name: value.encode() for name, value in items.items()})
         greeting = Hello(Phase.OPEN_SESSION, 0, ()).encode().encode() + encoded.encode()
         command = [sys.executable, "-I", "-S", "-c", OPENS, str(path), greeting.hex()]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

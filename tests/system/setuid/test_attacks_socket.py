@@ -14,6 +14,7 @@ import pytest
 from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
 from tests.support.agent import SOCKET, RunningAgent
+from tests.support.frames import encode_items
 from tests.support.planted_agent import PlantedAgent
 from tests.support.setuid.people import AS_ROOT, GROUP_ID, PROGRAMS, Person, enter_password
 from tests.support.setuid.stage import Guest, Phone, Stage
@@ -206,7 +207,7 @@ except ConnectionError:
 
 def greeting(user: str) -> bytes:
     """What a door would send."""
-    items = protocol.encode_items({"user": user.encode(), "service": b"sudo"})
+    items = encode_items({"user": user.encode(), "service": b"sudo"})
     return protocol.Hello(Phase.AUTHENTICATE, 0, ()).encode().encode() + items.encode()
 
 

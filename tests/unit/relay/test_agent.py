@@ -13,10 +13,10 @@ import pytest
 
 from pam_iampass.login import approval
 from pam_iampass.outcome import PamCode, Phase
-from pam_iampass.relay import protocol
 from pam_iampass.relay.agent_context import SharedContext
 from pam_iampass.relay.protocol import Hello
 from pam_iampass.relay.service import notify
+from tests.support.frames import encode_items
 from tests.support.in_time import BUSY
 from tests.support.running_agent import Running, running
 from tests.support.sandbox import Hang, Sandbox
@@ -139,7 +139,7 @@ def test_stopping_also_ends_a_login_that_is_at_the_prompt(world: Setting) -> Non
         connection.sendall(
             Hello(Phase.AUTHENTICATE, 0, (f"config={world.folder / 'iampass.yaml'}",)).encode().encode()
         )
-        connection.sendall(protocol.encode_items({"user": ME.encode(), "ssh_auth_info": b""}).encode())
+        connection.sendall(encode_items({"user": ME.encode(), "ssh_auth_info": b""}).encode())
         assert connection.recv(1) == b"Q"
         agent.agent.stop()
         received = b""

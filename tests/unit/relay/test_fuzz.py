@@ -22,12 +22,13 @@ from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.relay.protocol import FrameError, FrameType, Hello
 from pam_iampass.relay.serve import serve
 from pam_iampass.relay.stream import greet
+from tests.support.frames import encode_items
 
 SEEDS = sorted(
     path.read_bytes() for path in (Path(__file__).parents[3] / "doors/native/fuzz/seeds").iterdir()
 )
 GREETING = Hello(Phase.AUTHENTICATE, 0x8000, ("debug", "first_factor=publickey")).encode().encode()
-ITEMS = protocol.encode_items(
+ITEMS = encode_items(
     {"user": b"alice", "service": b"sshd", "ssh_auth_info": b"publickey ssh-ed25519 A"}
 ).encode()
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))

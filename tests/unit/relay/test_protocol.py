@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.protocol import Frame, FrameError, FrameType, Hello
+from tests.support.frames import encode_items
 
 TEXT_WITHOUT_NUL = st.binary(max_size=200).map(lambda data: data.replace(b"\0", b""))
 
@@ -58,7 +59,7 @@ def test_a_greeting_survives_with_any_bytes(flags: int, arguments: list[bytes]) 
 
 @given(st.dictionaries(st.sampled_from(sorted(protocol.KNOWN_ITEMS)), TEXT_WITHOUT_NUL))
 def test_items_survive_with_any_bytes(items: dict[str, bytes]) -> None:
-    read = protocol.decode_items(protocol.encode_items(items))
+    read = protocol.decode_items(encode_items(items))
     assert {name: value.encode("utf-8", "surrogateescape") for name, value in read.items()} == items
 
 

@@ -21,6 +21,7 @@ from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.relay.protocol import FrameError, FrameType, Hello
 from pam_iampass.relay.stream import receive
 from pam_iampass.session.attached import AttachedLogin, key_fingerprint
+from tests.support.frames import encode_items
 from tests.support.running_agent import Running, running
 from tests.support.setting import ME, Setting
 
@@ -72,9 +73,7 @@ def call(agent: Running, phase: Phase, **items: str) -> int | None:
 def greet(connection: socket.socket, phase: Phase, **items: str) -> None:
     named = {"user": ME, "service": "sshd", **items}
     connection.sendall(Hello(phase, 0, ()).encode().encode())
-    connection.sendall(
-        protocol.encode_items({name: value.encode() for name, value in named.items()}).encode()
-    )
+    connection.sendall(encode_items({name: value.encode() for name, value in named.items()}).encode())
 
 
 def outcome(connection: socket.socket) -> int | None:
@@ -111,7 +110,7 @@ sys.stdin.read()
 
 
 def test_the_pidfd_tells_of_the_end_of_the_application(world: Setting, kept: Kept) -> None:
-    items = protocol.encode_items({"user": ME.encode(), "session": SESSION.encode()})
+    items = encode_items({"user": ME.encode(), "session": SESSION.encode()})
     greeting = Hello(Phase.OPEN_SESSION, 0, ()).encode().encode() + items.encode()
     with running(world, sessions=kept) as agent:
         command = [sys.executable, "-c", OPENS, str(agent.path), greeting.hex()]

@@ -12,9 +12,9 @@ import pytest
 
 from pam_iampass.enforcer.protocol import Reason, Request, Result, Verb
 from pam_iampass.outcome import PamCode, Phase
-from pam_iampass.relay import protocol
 from pam_iampass.relay.protocol import Hello
 from pam_iampass.session.kept_session import State
+from tests.support.frames import encode_items
 from tests.support.sandbox import HttpStatus, Junk, Reset, SessionState
 from tests.support.sessions import Keeping, keeping
 from tests.support.setting import ME, Setting
@@ -132,7 +132,7 @@ def test_a_session_whose_application_ends_before_it_opens_anything_ends_at_once(
     items = {"user": ME, "service": "su", "uid": "0"}
     arguments = (f"config={agent.world.folder / 'iampass.yaml'}",)
     greeting = Hello(Phase.AUTHENTICATE, 0, arguments).encode().encode()
-    greeting += protocol.encode_items({name: text.encode() for name, text in items.items()}).encode()
+    greeting += encode_items({name: text.encode() for name, text in items.items()}).encode()
     command = [sys.executable, "-I", "-S", "-c", APPLICATION, str(agent.path), greeting.hex()]
     subprocess.run(command, check=True, timeout=60)
     assert "no login session" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
