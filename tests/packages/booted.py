@@ -20,6 +20,7 @@ from pexpect.fdpexpect import fdspawn
 
 from tests.packages.control_group import ControlGroup
 from tests.support import processes
+from tests.support.agent import AT_REST
 from tests.support.terminal import Terminal
 
 #: How long anything may take on a machine that has others to serve, in seconds.
@@ -206,7 +207,7 @@ class Booted:
         for agent in processes.running(
             AGENT
         ):  # there are no others: run.sh gives the tests a /proc of their own
-            while Path(f"/proc/{agent}").exists() and len(os.listdir(f"/proc/{agent}/task")) > 1:
+            while Path(f"/proc/{agent}").exists() and len(os.listdir(f"/proc/{agent}/task")) > AT_REST:
                 assert time.monotonic() < until, "the agent is still at work"
                 time.sleep(0.05)
         # With matches of its own, journalctl --after-cursor leaves out the first record that fits.

@@ -11,7 +11,7 @@ from typing import Any
 
 from pam_iampass.sandbox.sessions import SandboxSession
 from tests.support import processes
-from tests.support.agent import RunningAgent
+from tests.support.agent import AT_REST, RunningAgent
 from tests.support.deadline import PLENTY
 from tests.support.installation import Installation
 from tests.support.journald import Journald
@@ -99,7 +99,7 @@ class World:
         """Wait until the login's thread in the agent has ended."""
         if self._agent is not None:
             tasks = Path(f"/proc/{self._agent.pid()}/task")
-            wait_until(lambda: len(list(tasks.iterdir())) == 1, "the agent is still at work")
+            wait_until(lambda: len(list(tasks.iterdir())) == AT_REST, "the agent is still at work")
 
     def records(self, user: str | None = None) -> list[dict[str, Any]]:
         """All audit records (of this user) since the mark."""

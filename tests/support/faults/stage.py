@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.agent import RunningAgent
+from tests.support.agent import AT_REST, RunningAgent
 from tests.support.faults.case import NORMAL, Case, Circumstance, Requests, Way
 from tests.support.faults.place import Ended, Place
 from tests.support.installation import ROOT
@@ -108,7 +108,7 @@ class Stage:
     def _settle(self) -> None:
         """Wait until the agent has finished."""
         tasks = Path(f"/proc/{self.agent.pid()}/task")
-        wait_until(lambda: len(list(tasks.iterdir())) == 1, "the agent is still at work")
+        wait_until(lambda: len(list(tasks.iterdir())) == AT_REST, "the agent is still at work")
 
 
 def _by_service(lines: Sequence[str]) -> dict[str, list[Record]]:
