@@ -92,6 +92,25 @@ def test_an_answer_that_came_from_elsewhere_is_shown(
     expect(card(page, "alice").locator(".outcome")).to_have_text("Denied")
 
 
+@pytest.mark.parametrize(("verb", "status"), [("Approve", "active"), ("Deny", "cancelled")])
+def test_a_request_is_answered_by_keyboard_only(
+    sandbox: Sandbox, caller: Caller, open_page: OpenPage, verb: str, status: str
+) -> None:
+    page = open_page(sandbox.phone_url)
+    begun = caller.start("alice").authentication
+    button = page.get_by_role("button", name=f"{verb}, alice")
+    expect(button).to_be_visible()
+    pressed = 0
+    while not button.evaluate("node => node === document.activeElement"):
+        page.keyboard.press("Tab")
+        pressed += 1
+        assert pressed <= 2, "the answers are the first things that Tab comes to"
+    page.keyboard.press("Enter")
+    expect(card(page, "alice").locator(".outcome")).to_be_visible()
+    assert caller.poll(begun) == status
+    expect(page.get_by_role("heading", name="Requests")).to_be_focused()
+
+
 def test_focus_stays_where_it_is_when_requests_come_and_go(
     sandbox: Sandbox, caller: Caller, open_page: OpenPage
 ) -> None:

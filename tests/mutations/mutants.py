@@ -862,8 +862,7 @@ MUTANTS = (
         _VERIFICATION,
         " and required.phone.listed\n",
         "\n",
-        "tests/system/test_enrollment_at_login.py"
-        "::test_who_is_in_no_table_is_shown_no_link_though_a_template_makes_a_token",
+        "tests/unit/enrollment/test_at_login.py::test_who_is_in_no_table_is_shown_no_link",
     ),
     # 11
     Mutant(

@@ -225,13 +225,6 @@ def test_the_phone_key_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
         assert f"{tmp_path / 'state' / 'phone-address'}" in "\n".join(command.lines)
 
 
-def test_other_addresses_than_loopback_are_refused() -> None:
-    result = run("--listen", "0.0.0.0:0")
-    assert result.returncode == 1
-    assert "--allow-remote" in result.stderr
-    assert READY not in result.stdout
-
-
 def test_a_port_in_use_is_an_error_in_a_line() -> None:
     with Sandbox() as sandbox:
         result = run("--listen", f"127.0.0.1:{sandbox.port}")

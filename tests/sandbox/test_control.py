@@ -66,9 +66,3 @@ def test_without_the_token_nothing_is_shown_or_done(
 def test_what_is_not_there_cannot_be_answered(caller: Caller, token: dict[str, str], answer: str) -> None:
     caller.start("alice")
     assert caller.send("POST", f"/sandbox/requests/{answer}", token).status == 404
-
-
-def test_a_request_is_answered_once(caller: Caller, token: dict[str, str]) -> None:
-    caller.start("alice")
-    assert caller.send("POST", "/sandbox/requests/1/deny", token).status == 200
-    assert caller.send("POST", "/sandbox/requests/1/approve", token).reason == "NOT_PENDING"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import pytest
@@ -33,16 +32,6 @@ def test_what_becomes_of_a_request_is_what_a_poll_says(sandbox: Sandbox, caller:
         begun = caller.start("alice").authentication
         answer(sandbox.sessions[-1])
         assert caller.poll(begun) == status
-
-
-def test_an_identifying_request_can_be_approved_and_walked_away_from(
-    sandbox: Sandbox, caller: Caller
-) -> None:
-    begun = caller.start("alice").authentication
-    sandbox.identify("alice")
-    sandbox.approve("alice")
-    sandbox.walk_away("alice")
-    assert caller.poll(begun) == "walkaway"
 
 
 def test_a_session_that_was_walked_away_from_is_still_open_and_becomes_active_again(
@@ -78,14 +67,6 @@ def test_a_session_that_is_ended_on_the_phone_is_closed_and_stays_so(
     for move in (sandbox.close, sandbox.walk_away, sandbox.come_back):
         with pytest.raises(LookupError):
             move("alice")
-
-
-def test_a_session_that_was_walked_away_from_expires(sandbox: Sandbox, caller: Caller) -> None:
-    begun = caller.start("alice", "?duration_seconds=6").authentication
-    sandbox.approve("alice")
-    sandbox.walk_away("alice")
-    sandbox.wait_for_session(lambda session: session.ended_by is EndedBy.EXPIRY, 20)
-    assert caller.poll(begun) == "closed"
 
 
 def test_a_decided_request_cannot_be_decided_again(sandbox: Sandbox, caller: Caller) -> None:
@@ -245,20 +226,6 @@ def test_deleting_a_user_ends_its_sessions(sandbox: Sandbox, caller: Caller) -> 
     sandbox.delete_user("alice")
     assert caller.poll(begun) == "closed"
     assert sandbox.sessions[0].ended_by is EndedBy.REMOVAL
-
-
-def test_waiting_for_a_request_ends_as_soon_as_it_is_there(sandbox: Sandbox, caller: Caller) -> None:
-    thread = threading.Thread(target=caller.start, args=("alice",))
-    thread.start()
-    request = sandbox.wait_for_request("alice")
-    thread.join()
-    assert request.user == "alice"
-    with pytest.raises(TimeoutError):
-        sandbox.wait_for_request("alice", timeout=0.01, after=request)
-    with pytest.raises(TimeoutError):
-        sandbox.wait_for_request("bob", timeout=0.01)
-    with pytest.raises(TimeoutError):
-        sandbox.wait_for_end(request, timeout=0.01)
 
 
 def test_a_session_shows_no_secret_when_it_is_printed(sandbox: Sandbox, caller: Caller) -> None:

@@ -82,15 +82,6 @@ def test_broken_users_are_reported_and_left_alone(tmp_path: Path, content: str) 
     assert file.read_text(encoding="latin-1") == content
 
 
-def test_the_first_certificate_is_trusted_after_a_restart(tmp_path: Path) -> None:
-    with Sandbox(state=tmp_path / "state") as sandbox:
-        trusted = Caller(sandbox).context
-    with Sandbox(state=tmp_path / "state") as sandbox:
-        caller = Caller(sandbox)
-        caller.context = trusted
-        assert caller.start("alice").status == 404
-
-
 def test_another_sandbox_is_not_trusted() -> None:
     with Sandbox() as one, Sandbox() as other:
         caller = Caller(one)
@@ -170,14 +161,6 @@ def test_one_more_name_is_in_the_certificate_and_may_be_called() -> None:
             assert secured.version() in ("TLSv1.2", "TLSv1.3")
         reply = Caller(sandbox).send("GET", "/sandbox/requests", {"Host": "IAM-API.example:443"})
         assert reply.reason == "BAD_TOKEN"
-
-
-def test_a_port_in_use_is_reported() -> None:
-    with Sandbox() as sandbox:
-        second = Sandbox(listen=("127.0.0.1", sandbox.port))
-        with pytest.raises(SandboxError, match="already in use"):
-            second.start()
-        second.stop()
 
 
 def test_a_name_that_is_none_is_reported() -> None:

@@ -27,10 +27,6 @@ def start_with(
     return caller.send("POST", target, left, body)
 
 
-def test_a_right_start_is_answered(caller: Caller) -> None:
-    assert start_with(caller, {}).authentication["authenticated"] is True
-
-
 @pytest.mark.parametrize("header", ["Authentication", TIMESTAMP, VERSION])
 def test_a_missing_signing_header_is_refused(caller: Caller, header: str) -> None:
     reply = start_with(caller, {header: None})

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.deadline import TIMEOUT
 from tests.support.installation import ETC
 from tests.support.qr_reader import read_codes
 from tests.support.world import World, token_of
@@ -63,19 +62,6 @@ def test_the_code_in_the_terminal_registers_the_phone_that_approves_the_next_log
     assert login.finish() == 0
 
 
-def test_who_only_presses_enter_gets_nowhere(without_phone: World) -> None:
-    without_phone.machine.change(enroll_at_login="true", timeout=TIMEOUT)
-    login = without_phone.login("bob")
-    login.enter()
-    login.expect_exact(QUESTION)
-    login.sendline("")
-    login.expect_exact("No phone was registered.")
-    assert login.finish() != 0
-    assert "In as bob" not in login.shown
-    (record,) = without_phone.records("bob")
-    assert record["IAMPASS_OUTCOME"] == "no_device"
-
-
 @pytest.fixture
 def unlisted(world: World) -> Iterator[World]:
     """Nobody stands in the table; afterwards it is as it was."""
@@ -99,20 +85,6 @@ def test_who_was_just_enrolled_by_an_administrator_logs_in(unlisted: World) -> N
     world.sandbox.approve(world.sandbox.wait_for_request("91aa-bob", 20))
     login.expect_exact("In as bob.")
     assert login.finish() == 0
-
-
-def test_who_is_in_no_table_is_shown_no_link_though_a_template_makes_a_token(unlisted: World) -> None:
-    """With a stolen key of such a user, a phone of the thief's would be registered."""
-    world = unlisted
-    world.machine.change(enroll_at_login="true", unlisted_users=f'"{token_of("{user}")}"')
-    world.sandbox.add_user(token_of("bob"), device=False)
-    login = world.login("bob")
-    login.enter()
-    login.expect_exact("No phone is registered for you at IAMPASS.")
-    assert login.finish() != 0
-    assert "https://" not in login.shown
-    assert world.calls() == ["start"]
-    assert world.outcome("bob") == ("no_device", "denied")
 
 
 def test_check_calls_a_line_for_passwords_an_error(without_phone: World) -> None:
