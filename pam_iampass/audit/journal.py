@@ -3,6 +3,7 @@ kept sessions."""
 
 from __future__ import annotations
 
+import enum
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ SESSION_IDS = {
     SessionEvent.BACK: "924fcd01281e45cd8e97ea59ea25a439",
     SessionEvent.SILENT: "9331695cdf244839a1a66c79129e0656",
 }
+ADMINISTRATION = "c4e452241ae646aaa4181591dc684616"
 SESSION_LEFT_OPEN = "896fc53d479b499c882d05946e95a6cb"
 BYPASS_MADE = "d24ea0ee48d549d4a0327840fe7a1637"
 BYPASS_ENDED = "a865918a2f3c4e4d9b0a899ab65ab585"
@@ -60,6 +62,34 @@ class SessionRecord:
     reason: str = ""
     warning: bool = False
     """Whether an administrator should look at it."""
+
+
+class Act(enum.Enum):
+    """What an administrator does through the agent: the words of the command."""
+
+    THROTTLE_CLEAR = "throttle_clear"
+    RECOVERY_NEW = "recovery_new"
+    RECOVERY_REVOKE = "recovery_revoke"
+    SESSION_END = "session_end"
+    PHONE_LOST = "phone_lost"
+    USER_REMOVE = "user_remove"
+
+
+@dataclass(frozen=True)
+class ActRecord:
+    """One act of an administrator, for its audit record. Texts are not cleaned."""
+
+    act: Act
+    user: str
+    """Whom it concerns; empty for all."""
+    administrator: str
+    """The account that logged in and acted."""
+    rhost: str
+    """Where that login came from; empty if local or unknown."""
+    tty: str
+    reason: str = ""
+    """What came of it."""
+    failed: bool = False
 
 
 class Journal:
@@ -98,6 +128,28 @@ class Journal:
             "IAMPASS_APPROVER": clean(record.approver),
             "IAMPASS_SERVICE": clean(record.service),
             "IAMPASS_RHOST": clean(record.rhost),
+            "IAMPASS_REASON": clean(record.reason, 2000),
+        }
+        self._write(fields)
+
+    def act(self, record: ActRecord) -> None:
+        """Write the record of an act of an administrator."""
+        result = "failed" if record.failed else "success"
+        message = (
+            f"event={record.act.value} result={result} user={quoted(record.user or None)}"
+            f" caller={quoted(record.administrator)} rhost={quoted(record.rhost or None)}"
+            f" tty={quoted(record.tty or None)}"
+        )
+        fields = {
+            "MESSAGE": f"{message} reason={quoted(record.reason)}" if record.reason else message,
+            "MESSAGE_ID": ADMINISTRATION,
+            "PRIORITY": str(NOTICE),
+            "IAMPASS_EVENT": record.act.value,
+            "IAMPASS_RESULT": result,
+            "IAMPASS_USER": clean(record.user),
+            "IAMPASS_CALLER": clean(record.administrator),
+            "IAMPASS_RHOST": clean(record.rhost),
+            "IAMPASS_TTY": clean(record.tty),
             "IAMPASS_REASON": clean(record.reason, 2000),
         }
         self._write(fields)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pam_iampass.audit.journal import AUTHPRIV, ERROR, IDENTIFIER
+from pam_iampass.audit.journal import AUTHPRIV, ERROR, IDENTIFIER, Act
 from pam_iampass.outcome import Outcome, Result, SessionEvent
 
 FROM_MODULE = {"SYSLOG_IDENTIFIER": IDENTIFIER}
@@ -22,7 +22,7 @@ FROM_DOOR = {"SYSLOG_FACILITY": str(AUTHPRIV), "PRIORITY": str(ERROR)}
 """Fields of every record of the module, and of the native door; other entries can have them too."""
 _FIELDS = (
     *("outcome", "result", "event", "session", "user", "caller", "approver", "service", "rhost", "reason"),
-    "elapsed_ms",
+    *("tty", "elapsed_ms"),
 )
 
 # The prefix of pam_syslog(3) on lines of the native door: the module's name, the service and the phase.
@@ -33,23 +33,26 @@ _ESCAPED = re.compile(r'\\(["\\])')
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """The result of one login, or an event of a kept session. Texts are not cleaned: clean them before output."""
+    """The result of one login, an event of a kept session, or an act of an administrator.
+
+    Texts are not cleaned: clean them before output.
+    """
 
     time: datetime
     """With its time zone."""
     user: str
-    """Who logs in. In sudo the caller, in su the target."""
+    """Who logs in: in sudo the caller, in su the target. Whom an act concerns."""
     caller: str
-    """Who started the application; empty if unknown, as in sshd."""
+    """Who started the application; empty if unknown, as in sshd. Of an act, the administrator."""
     approver: str
     """Whose phone was asked, or whose recovery code was spent, or who was bypassed; empty if nobody had to approve."""
     service: str
     rhost: str
     """Empty for a local login, or if unknown."""
     outcome: str
-    """One of `Outcome`; empty for an event of a session."""
+    """One of `Outcome`; empty for an event and an act."""
     result: str
-    """One of `Result`; empty for an event of a session."""
+    """One of `Result`; for an act `success` or `failed`; empty for an event of a session."""
     elapsed_ms: int
     """Milliseconds from the request until the decision; 0 if no request was made."""
     reason: str
@@ -60,7 +63,9 @@ class AuditRecord:
     session: str = ""
     """The id of the kept session that the login began or was covered by, or that the event is about."""
     event: str = ""
-    """One of `SessionEvent`; empty for a login."""
+    """One of `SessionEvent` or `Act`; empty for a login."""
+    tty: str = ""
+    """The terminal of an administrator."""
 
 
 def interpret(entry: Mapping[str, Any], trusted: Set[int]) -> AuditRecord | None:
@@ -83,9 +88,10 @@ def interpret(entry: Mapping[str, Any], trusted: Set[int]) -> AuditRecord | None
         service=_name(fields, "service"),
         rhost=_name(fields, "rhost"),
         outcome="" if fields.get("event") else fields["outcome"],
-        result="" if fields.get("event") else fields["result"],
+        result=fields.get("result", ""),
         session=_name(fields, "session"),
         event=fields.get("event", ""),
+        tty=_name(fields, "tty"),
         elapsed_ms=int(elapsed) if re.fullmatch("[0-9]{1,9}", elapsed) else 0,
         reason=fields.get("reason", ""),
         uid=uid if isinstance(uid, int) else None,
@@ -111,7 +117,7 @@ def _of_door(start: re.Match[str]) -> dict[str, str]:
 
 def _is_valid(fields: Mapping[str, str]) -> bool:
     if fields.get("event"):
-        return fields["event"] in {each.value for each in SessionEvent}
+        return fields["event"] in {each.value for kind in (SessionEvent, Act) for each in kind}
     outcomes, results = {each.value for each in Outcome}, {each.value for each in Result}
     return fields.get("outcome") in outcomes and fields.get("result") in results
 

@@ -96,9 +96,12 @@ def command(
     as_json: bool,
 ) -> None:
     """Show the login results of USER, or of all users: when, from where, and how long the login took.
-    Without --outcome, also the events of kept sessions: opened, ended, away, back.
+    Without --outcome, also the events of kept sessions (opened, ended, away, back), and what administrators did to
+    users with this command (such as throttle clear or session end).
 
     USER is who logs in: in sudo the caller, in su the target. CALLER is who ran the program, if known: in sudo and su.
+    What an administrator did has as CALLER the administrator, as FROM where that login came from, as USER whom it
+    concerns.
     APPROVER is whose phone was asked or whose recovery code was spent. The logins of USER are those in which USER is
     any of the three.
 
@@ -139,7 +142,10 @@ def command(
 
 def _row(record: AuditRecord) -> Row:
     outcome, style = record.event.replace("_", " "), "cyan"
-    if not record.event:
+    if record.event:
+        failed = record.result == "failed"
+        outcome, style = (f"{outcome}, failed", "red") if failed else (outcome, style)
+    else:
         outcome, style = record.outcome, _STYLES.get(record.result, "")
         if len(RESULTS[Outcome(outcome)]) > 1:
             outcome += f", {record.result}"
@@ -153,7 +159,7 @@ def _row(record: AuditRecord) -> Row:
         record.caller or "-",
         record.approver or "-",
         record.service or "-",
-        record.rhost or "-",
+        record.rhost or record.tty or "-",
         (outcome, style),
         f"{record.elapsed_ms / 1000:.1f} s" if record.elapsed_ms else "-",
         reason,

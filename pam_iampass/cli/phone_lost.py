@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from pam_iampass.audit.journal import NOTICE, Journal
-from pam_iampass.cli import session_states
-from pam_iampass.cli.output import count, duration, finding, line, show_json
+from pam_iampass.cli.output import count, duration, finding, line, progress, show_json
 from pam_iampass.cli.parameters import (
     USER,
     account,
@@ -22,11 +21,10 @@ from pam_iampass.cli.parameters import (
     sms_option,
     timeout_option,
 )
+from pam_iampass.cli.session import say_what_is_left
 from pam_iampass.enrollment.request import default_display_name
 from pam_iampass.errors import EditRefused, PamIampassError, shown
-from pam_iampass.login.context import StateDirs
-from pam_iampass.outcome import Login
-from pam_iampass.system.service_user import as_service_user
+from pam_iampass.relay.control import ask
 from pam_iampass.text import clean, quoted
 
 if TYPE_CHECKING:
@@ -72,10 +70,11 @@ def lost(
 ) -> None:
     """Disable the phone of USER at IAMPASS, and register another one.
 
-    First the sessions on this machine that it has approved are ended (pam-iampass session). From then on the lost phone
-    approves nothing, on any machine. Logins on this machine that wait for it are denied.
-    The command shows a link for the next phone, or sends it (--sms), and waits until that phone is registered. Until
-    then logins of USER are denied, but recovery codes work: pam-iampass recovery new USER.
+    First, logins on this machine that wait for the phone are denied, and sessions that it has approved are ended
+    (pam-iampass session). Then IAMPASS disables the phone: it approves nothing any more, on any machine.
+    The command waits until the sessions are over, and shows a link for the next phone, or sends it (--sms). It waits
+    until that phone is registered. Until then logins of USER are denied, but recovery codes work: pam-iampass recovery
+    new USER.
 
     Anyone who opens the link can approve the user's logins: verify the person first.
 
@@ -114,15 +113,6 @@ def _confirm(name: str) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def _number(end: Callable[[], int]) -> int:
-    """The number that `end` returns; 0, and a message, where it fails: the phone is reported lost all the same."""
-    try:
-        return end()
-    except PamIampassError as error:
-        line(error.diagnostics(), err=True)
-        return 0
-
-
 @dataclass(frozen=True)
 class _Replacement:
     """A lost phone and the next one."""
@@ -136,33 +126,48 @@ class _Replacement:
 
     def run(self) -> int:
         """Returns the exit status. Raises IampassError."""
-        self._end_sessions()
+        sessions, ok = self._mark()
         link: str | None = self.manager.lost_mobile_device(self.token)
         Journal().note(f"the phone of {quoted(self.user)} was reported lost, and disabled at IAMPASS", NOTICE)
         self._say(f"The phone of {self.user} is disabled at IAMPASS.", "green")
-        self._end_pending()
+        ok = self._wait_for_ends(sessions) and ok
         link = self.invitation.send(self.manager, self.token, waits=bool(self.seconds), link=link)
         if not self.seconds:
-            return self._end(link, registered=False)
+            return self._end(link, registered=False, status=0 if ok else 1)
         try:
             registered = self._wait()
         except BaseException:
             self._say_how_to_continue()
             raise
-        return self._end(link, registered, status=0 if registered else 1)
+        return self._end(link, registered, status=0 if registered and ok else 1)
 
-    def _end_sessions(self) -> None:
-        """End the logins on this machine that the lost phone has approved and that keep their session."""
-        ended = _number(lambda: session_states.end_of_user(self.user))
-        if ended:
-            self._say(f"{count(ended, 'session')} of {self.user} ended.")
+    def _mark(self) -> tuple[list[str], bool]:
+        """Have the agent deny what waits for the phone and begin to end the sessions that it has approved.
 
-    def _end_pending(self) -> None:
-        """End logins on this machine that wait for the lost phone."""
-        rate_limit = StateDirs().rate_limit(self.user, Login(self.user, ""))
-        ended = _number(lambda: as_service_user(rate_limit.phone_lost))
-        if ended:
-            self._say(f"{count(ended, 'pending login')} ended.")
+        Returns these, and whether it worked: IAMPASS disables the phone all the same.
+        """
+        try:
+            found = ask("phone lost", user=self.user)
+        except PamIampassError as error:
+            click.echo(error.diagnostics(), err=True)
+            return [], False
+        if found["pending"]:
+            self._say(f"{count(found['pending'], 'pending login')} denied.")
+        return found["sessions"], True
+
+    def _wait_for_ends(self, sessions: list[str]) -> bool:
+        """Wait until these sessions are over; returns whether all are."""
+        if not sessions:
+            return True
+        try:
+            with progress(self.invitation.quiet) as show:
+                left = ask("session wait", show, sessions=sessions)
+        except PamIampassError as error:
+            click.echo(error.diagnostics(), err=True)
+            return False
+        self._say(f"{count(len(sessions) - len(left), 'session')} of {self.user} ended.")
+        say_what_is_left(left)
+        return not left
 
     def _wait(self) -> bool:
         from pam_iampass.cli.invitation import wait

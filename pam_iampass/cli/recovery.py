@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib  # noqa: F401 - loaded while this process may still read everything
 import sys
 import time
-from typing import Any
 
 import click
 
-from pam_iampass.audit.journal import NOTICE, Journal
 from pam_iampass.cli.output import finding, line, show_json
 from pam_iampass.cli.parameters import USER, account, existing_account, json_option
-from pam_iampass.login.context import StateDirs
-from pam_iampass.login.recovery_codes import RecoveryCodes
-from pam_iampass.system.service_user import as_service_user
-from pam_iampass.text import clean, quoted
+from pam_iampass.relay.control import ask
+from pam_iampass.text import clean
 
 _EPILOG = """\b
 Examples:
@@ -47,14 +42,13 @@ def new(user: str, yes: bool, as_json: bool) -> None:
     nobody else can read.
     """
     name = existing_account(user)
-    left = as_service_user(lambda: _codes(name).left())
+    left = ask("recovery list", user=name)["left"]
     if left and not yes:
         question = f"{clean(name)} has {left} unused codes. Replace them?"
         if not sys.stdin.isatty():
             raise click.ClickException(f"{question} To confirm, give --yes.")
         click.confirm(question, abort=True, err=True)
-    codes = as_service_user(lambda: _codes(name).renew())
-    Journal().note(f"new recovery codes were made for {quoted(name)}", NOTICE)
+    codes = ask("recovery new", user=name)
     if as_json:
         show_json({"user": name, "codes": codes})
         return
@@ -70,7 +64,7 @@ def new(user: str, yes: bool, as_json: bool) -> None:
 def list_(user: str, as_json: bool) -> None:
     """Show how many codes USER has left, and when the others were used. The codes cannot be shown."""
     name = existing_account(user)
-    found = as_service_user(lambda: _found(name))
+    found = ask("recovery list", user=name)
     if as_json:
         show_json(found)
     elif not found["codes"]:
@@ -87,29 +81,11 @@ def list_(user: str, as_json: bool) -> None:
 def revoke(user: str, as_json: bool) -> None:
     """Revoke all codes of USER. The account need not exist any more."""
     name = account(user) or user
-    revoked = as_service_user(lambda: _codes(name).revoke())
-    if revoked:
-        Journal().note(f"the recovery codes of {quoted(name)} were revoked", NOTICE)
+    revoked = ask("recovery revoke", user=name)
     if as_json:
         show_json({"user": name, "revoked": revoked})
     else:
         line(f"Revoked the codes of {name}." if revoked else f"{name} has no codes.")
-
-
-def _codes(name: str) -> RecoveryCodes:
-    return StateDirs().recovery_codes(name)
-
-
-def _found(name: str) -> dict[str, Any]:
-    stored = _codes(name).stored()
-    codes = stored.codes if stored else ()
-    return {
-        "user": name,
-        "codes": len(codes),
-        "left": stored.left if stored else 0,
-        "made_at": stored.made_at if stored else None,
-        "used_at": sorted(code.used_at for code in codes if code.used_at is not None),
-    }
 
 
 def _date(moment: float) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
-from pam_iampass.cli import session_states
-from pam_iampass.cli.output import Row, count, line, show_json, table
+from pam_iampass.cli.output import Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import json_option
-from pam_iampass.cli.session_states import ListedSession
+from pam_iampass.relay.control import ask
 
 _WATCH_SECONDS = 1.0
 _HEADINGS = ("ID", "USER", "APPROVER", "SERVICE", "FROM", "SINCE", "STATUS", "LEFT", "COVERED")
@@ -48,8 +48,8 @@ def list_(watch: bool, as_json: bool) -> None:
     """
     before: object = None
     while True:
-        found = session_states.listed()
-        shown = [session.facts for session in found]
+        found = ask("session list")
+        shown = [{**session, "seconds_left": 0} for session in found]
         if shown != before:
             if watch and not as_json:
                 click.clear()  # does nothing unless this is a terminal
@@ -70,45 +70,65 @@ def end(ctx: click.Context, who: str | None, everything: bool, as_json: bool) ->
 
     USER is who logged in or who approved it. ID is the id of a session, or at least its first four digits.
 
-    The exit status is 0, also if there was no session, or 1 if the agent did not end them in time.
+    The exit status is 0, also if there was no session, or 1 if the agent could not end them in time.
     """
     if (who is None) != everything:
         raise click.UsageError("Give a user, the id of a session, or --all.")
-    found = [session.id for session in session_states.chosen(who)]
-    left = session_states.end(found)
+    with progress(as_json) as show:
+        found = ask("session end", show, who=who or "", all=everything)
+    left = found["not_ended"]
     if as_json:
-        show_json({"ended": [ident for ident in found if ident not in left], "not_ended": left})
-    elif not found:
+        show_json(found)
+    elif not found["ended"] + left:
         line("There is no such session.")
     else:
-        line(f"{count(len(found) - len(left), 'session')} ended.")
-    if left:
-        line((f"{count(len(left), 'session')} not ended yet: {', '.join(left)}", "bold red"), err=True)
-        line("Is the agent running? systemctl status pam-iampass-agent", err=True)
+        line(f"{count(len(found['ended']), 'session')} ended.")
+    say_what_is_left(left)
     ctx.exit(1 if left else 0)
 
 
-def _show(found: Sequence[ListedSession], as_json: bool, indent: int | None) -> None:
+def say_what_is_left(sessions: Sequence[str]) -> None:
+    """Say that these sessions could not be ended in time."""
+    if sessions:
+        line(
+            (f"{count(len(sessions), 'session')} not ended yet: {', '.join(sessions)}", "bold red"), err=True
+        )
+        line(
+            "The agent goes on trying. See: journalctl -u pam-iampass-agent -u 'pam-iampass-enforcer@*'",
+            err=True,
+        )
+
+
+def _show(found: Sequence[dict[str, Any]], as_json: bool, indent: int | None) -> None:
     if as_json:
-        show_json({"sessions": [session.as_object() for session in found]}, indent)
+        show_json({"sessions": [_as_object(session) for session in found]}, indent)
     elif not found:
         line("There are no sessions.")
     else:
         table(_HEADINGS, [_row(session) for session in found])
 
 
-def _row(session: ListedSession) -> Row:
+def _as_object(session: dict[str, Any]) -> dict[str, Any]:
+    times = {name: _timestamp(session[name]) if session[name] else None for name in ("since", "last_covered")}
+    return {**session, **times}
+
+
+def _row(session: dict[str, Any]) -> Row:
     return (
-        session.id[:8],
-        (session.user, "bold"),
-        session.approver,
-        session.service,
-        session.rhost or "-",
-        time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.since)),
-        (session.status, _STYLES.get(session.status, "")),
-        _short(session.seconds_left),
-        str(session.covered),
+        session["id"][:8],
+        (session["user"], "bold"),
+        session["approver"],
+        session["service"],
+        session["from"] or "-",
+        time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session["since"])),
+        (session["status"], _STYLES.get(session["status"], "")),
+        _short(session["seconds_left"]),
+        str(session["covered"]),
     )
+
+
+def _timestamp(unix_time: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(unix_time))
 
 
 def _short(seconds: float) -> str:

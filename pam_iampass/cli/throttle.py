@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib  # noqa: F401 - loaded while this process may still read everything
 from pathlib import Path
-from typing import Any
 
 import click
 
 from pam_iampass.cli.output import count, line, show_json
 from pam_iampass.cli.parameters import USER, config_option, existing_account, json_option
-from pam_iampass.config.settings import load
-from pam_iampass.login.context import StateDirs
 from pam_iampass.login.decisions import wait_of
-from pam_iampass.login.rate_limit import RateLimit
-from pam_iampass.outcome import Login
-from pam_iampass.system.boot import since_boot
-from pam_iampass.system.service_user import as_service_user
+from pam_iampass.relay.control import ask
 
 _EPILOG = """\b
 Examples:
@@ -48,7 +41,7 @@ def show(user: str, config: Path, as_json: bool) -> None:
     The origins themselves cannot be shown: only hashes are stored.
     """
     name = existing_account(user)
-    found = as_service_user(lambda: _found(name, str(config)))
+    found = ask("throttle show", user=name, config=str(config))
     if as_json:
         show_json(found)
         return
@@ -69,39 +62,10 @@ def show(user: str, config: Path, as_json: bool) -> None:
 @click.argument("user", type=USER)
 @json_option
 def clear(user: str, as_json: bool) -> None:
-    """Forget all failed requests and wrong recovery codes of USER. Pending logins go on.
-
-    Also repairs a corrupt state file.
-    """
+    """Forget all failed requests and wrong recovery codes of USER. Pending logins go on."""
     name = existing_account(user)
-    as_service_user(lambda: _throttle(name).clear())
+    ask("throttle clear", user=name)
     if as_json:
         show_json({"user": name, "cleared": True})
     else:
         line(f"Cleared for {name}.")
-
-
-def _throttle(name: str) -> RateLimit:
-    return StateDirs().rate_limit(name, Login(name, ""))
-
-
-def _found(name: str, config: str) -> dict[str, Any]:
-    limits = load(config).throttle
-    state, now = _throttle(name).state(), since_boot()
-    places = [
-        {
-            "failures": failures.count,
-            "seconds_left": round(state.backoff(place, limits.cool_off, limits.longest_cool_off, now), 1),
-        }
-        for place, failures in state.failures.items()
-    ]
-    return {
-        "user": name,
-        "pending": sum(login.has_turn and not login.decided for login in state.pending),
-        "waiting": sum(not login.has_turn for login in state.pending),
-        "requests_in_the_last_hour": len(state.requests),
-        "requests_per_hour": limits.requests_per_hour,
-        "seconds_until_next_request": round(state.wait_for_cap(limits.requests_per_hour, now), 1),
-        "places": sorted(places, key=lambda place: -place["seconds_left"]),
-        "wrong_codes_in_the_last_hour": len(state.attempts),
-    }

@@ -25,12 +25,12 @@ from pam_iampass.doctor.sudo import SudoCheck, loopholes
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.doctor.users import LockoutCheck, UsersCheck
 from pam_iampass.doctor.ways_in import WaysInCheck
-from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, Problem, Severity, StateError
+from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, PamIampassError, Problem, Severity
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.stack import PamFiles, PamService
 from pam_iampass.system import sshd, sudoers
 from pam_iampass.system.programs import CommandUnavailable
-from pam_iampass.system.service_user import CannotSwitchUser, reading_as_service_user
+from pam_iampass.system.service_user import reading_as_service_user
 from pam_iampass.system.sshd import SshdConfigRejected, SshdSettings
 from pam_iampass.system.sudoers import SUDOERS_RS, Sudoers, SudoersRejected
 
@@ -156,8 +156,8 @@ class Doctor:
         if self.settings is None:
             return None
         try:
-            return state_summary.summarize(self.asked, self.settings)
-        except (CannotSwitchUser, StateError) as error:
+            return state_summary.summarize(self.asked, self.options.config)
+        except PamIampassError as error:
             self.not_checked.append(f"recovery codes and throttle: {error}")
             return None
 

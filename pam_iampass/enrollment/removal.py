@@ -15,9 +15,7 @@ from pam_iampass.client import Declined, IampassError, ManagementAPI, NotFound, 
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
 from pam_iampass.errors import PamIampassError
-from pam_iampass.login.context import StateDirs
-from pam_iampass.outcome import Login
-from pam_iampass.system.service_user import as_service_user
+from pam_iampass.relay.control import ask
 from pam_iampass.text import clean, one_line
 
 
@@ -63,7 +61,7 @@ class Removal:
             except (Declined, NotFound):
                 if not _is_unknown(self._manager, entry.token):
                     raise
-        codes = as_service_user(lambda: _forget(name))
+        codes = ask("user forget", user=name)
         file = self._editor.remove(name)
         return RemovedUser(name, RemovalState.REMOVED, file, self._manager is not None, codes)
 
@@ -100,12 +98,3 @@ def _is_unknown(manager: ManagementAPI, token: str) -> bool:
     except (Declined, NotFound):
         return manager.knows_application()
     return False
-
-
-def _forget(name: str) -> bool:
-    """End pending logins, delete the recovery codes, reset the rate limit. Returns whether there were codes."""
-    dirs = StateDirs()
-    rate_limit = dirs.rate_limit(name, Login(name, ""))
-    rate_limit.clear()
-    rate_limit.phone_lost()
-    return dirs.recovery_codes(name).revoke()

@@ -84,7 +84,7 @@ class PhoneRequest:
         """Start a session, tell the person unless they know, wait for the answer. Raises what pausing raises.
 
         `waited` is whether other logins came first: a time-out is then no sign of an outage. `check` is called after
-        each poll; what it raises ends the request.
+        each poll and once the session is kept; what it raises ends the request.
         """
         service = self._required.service
         delayed = waited or self.elapsed() > UNDELAYED * service.timeout
@@ -121,6 +121,11 @@ class PhoneRequest:
         if not session.active:
             return decision
         kept = self._keeping.approve()
+        try:
+            check()  # again: who reports the phone lost from now on finds the kept session, and ends it
+        except BaseException:
+            self._keeping.give_back()
+            raise
         return replace(
             decision, session=kept, reason="; ".join(filter(None, (decision.reason, self._keeping.problem)))
         )

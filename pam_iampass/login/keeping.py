@@ -96,6 +96,10 @@ class Keeping:
         self.kept = True
         return self._ident
 
+    def give_back(self) -> None:
+        """The login is denied all the same, and ends the session itself."""
+        self.kept = False
+
     def drop(self) -> None:
         """The login has ended the session."""
         if self._sessions is not None and self._ident and not self.kept:

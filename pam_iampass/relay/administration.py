@@ -1,24 +1,39 @@
-"""What an administrator can ask of the agent, by the names of the requests on the control socket."""
+"""What an administrator can ask of the agent, by the names of the requests on the control socket.
+
+What changes something (an act) is done when it is answered, and leaves a record.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 
 from pam_iampass import __version__
+from pam_iampass.audit.journal import Act, ActRecord, Journal
+from pam_iampass.config.settings import ThrottleSettings, load
+from pam_iampass.errors import PamIampassError, shown
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.relay.control_server import Handler, Request
-from pam_iampass.session.kept_session import KeptSession
+from pam_iampass.session.kept_session import KeptSession, State
 from pam_iampass.system.boot import since_boot
+
+PATIENCE = 20.0
+"""How long to wait until sessions have ended: longer than the time between a warning and the end. Seconds."""
+PATIENCE_FOR_EACH = 0.5
+"""How much longer for each session: some are ended at a time. Seconds."""
+_LOOK = 1.0  # how often there is news of those that are still to end
+_SHORTEST_PREFIX = 4
 
 
 class Administration:
     """The requests of an administrator."""
 
-    def __init__(self, state: AgentState, pending: Callable[[], int]) -> None:
+    def __init__(self, state: AgentState, journal: Journal, pending: Callable[[], int]) -> None:
         """`pending` returns the number of pending logins."""
         self._state = state
+        self._journal = journal
         self._pending = pending
         self._started = time.monotonic()
 
@@ -27,8 +42,20 @@ class Administration:
         """Each request with what answers it."""
         return {
             "agent status": self._agent_status,
+            "state summary": self._state_summary,
+            "throttle show": self._throttle_show,
+            "throttle clear": self._throttle_clear,
+            "recovery list": self._recovery_list,
+            "recovery new": self._recovery_new,
+            "recovery revoke": self._recovery_revoke,
             "session list": self._session_list,
+            "session end": self._session_end,
+            "session wait": self._session_wait,
+            "phone lost": self._phone_lost,
+            "user forget": self._user_forget,
         }
+
+    # doctor and check
 
     def _agent_status(self, _request: Request) -> dict[str, Any]:
         return {
@@ -38,9 +65,181 @@ class Administration:
             "problem": self._state.problem,
         }
 
+    def _state_summary(self, request: Request) -> list[list[float]]:
+        """For each of the users `names`: how many codes are left, and how long no request is sent (seconds)."""
+        limits, now = load(request.text("config")).throttle, since_boot()
+        found = []
+        for name in request.texts("names"):
+            codes, state = self._state.codes(name), self._state.throttle(name)
+            waits = [
+                state.backoff(place, limits.cool_off, limits.longest_cool_off, now)
+                for place in state.failures
+            ]
+            waits.append(state.wait_for_cap(limits.requests_per_hour, now))
+            found.append([codes.left if codes else 0, max(waits)])
+        return found
+
+    # throttle
+
+    def _throttle_show(self, request: Request) -> dict[str, Any]:
+        return self._throttle(request.text("user"), load(request.text("config")).throttle)
+
+    def _throttle(self, name: str, limits: ThrottleSettings) -> dict[str, Any]:
+        state, now = self._state.throttle(name), since_boot()
+        places = [
+            {
+                "failures": failures.count,
+                "seconds_left": round(state.backoff(place, limits.cool_off, limits.longest_cool_off, now), 1),
+            }
+            for place, failures in state.failures.items()
+        ]
+        return {
+            "user": name,
+            "pending": sum(login.has_turn and not login.decided for login in state.pending),
+            "waiting": sum(not login.has_turn for login in state.pending),
+            "requests_in_the_last_hour": len(state.requests),
+            "requests_per_hour": limits.requests_per_hour,
+            "seconds_until_next_request": round(state.wait_for_cap(limits.requests_per_hour, now), 1),
+            "places": sorted(places, key=lambda place: -place["seconds_left"]),
+            "wrong_codes_in_the_last_hour": len(state.attempts),
+        }
+
+    def _throttle_clear(self, request: Request) -> None:
+        name = request.text("user")
+        with self._recorded(Act.THROTTLE_CLEAR, request, name):
+            self._state.clear_throttle(name)
+
+    # recovery
+
+    def _recovery_list(self, request: Request) -> dict[str, Any]:
+        name = request.text("user")
+        stored = self._state.codes(name)
+        codes = stored.codes if stored else ()
+        return {
+            "user": name,
+            "codes": len(codes),
+            "left": stored.left if stored else 0,
+            "made_at": stored.made_at if stored else None,
+            "used_at": sorted(code.used_at for code in codes if code.used_at is not None),
+        }
+
+    def _recovery_new(self, request: Request) -> list[str]:
+        name = request.text("user")
+        with self._recorded(Act.RECOVERY_NEW, request, name):
+            return self._state.make_codes(name)
+
+    def _recovery_revoke(self, request: Request) -> bool:
+        name = request.text("user")
+        with self._recorded(Act.RECOVERY_REVOKE, request, name) as facts:
+            revoked = self._state.revoke_codes(name)
+            if not revoked:
+                facts.append("there were none")
+            return revoked
+
+    # session
+
     def _session_list(self, _request: Request) -> list[dict[str, Any]]:
         return [_listed(kept) for kept in self._state.kept_sessions()]
 
+    def _session_end(self, request: Request) -> dict[str, Any]:
+        """End the sessions of the user or with the id `who`, or `all`; answers when their logins are over."""
+        who = None if request.flag("all") else request.text("who")
+        chosen = [kept.id for kept in _chosen(self._state.kept_sessions(), who)]
+        with self._recorded(Act.SESSION_END, request, who or "") as facts:
+            left = self._end(chosen, request)
+            facts.append(f"{len(chosen) - len(left)} of {len(chosen)} sessions ended")
+        return {"ended": [ident for ident in chosen if ident not in left], "not_ended": left}
+
+    def _session_wait(self, request: Request) -> list[str]:
+        """Wait until `sessions` have ended; the ids of those that have not ended in time."""
+        return self._end(request.texts("sessions"), request)
+
+    def _end(self, sessions: Sequence[str], request: Request) -> list[str]:
+        """End sessions, or go on with that; the ids of those that have not ended in time."""
+        until = time.monotonic() + PATIENCE + PATIENCE_FOR_EACH * len(sessions)
+        left = self._state.end_sessions(sessions, min(_LOOK, PATIENCE))
+        while left and time.monotonic() < until:
+            request.progress(f"{len(sessions) - len(left)} of {len(sessions)} sessions ended")
+            left = self._state.end_sessions(left, _LOOK)
+        return list(left)
+
+    # phone lost, user remove
+
+    def _phone_lost(self, request: Request) -> dict[str, Any]:
+        """From now on no login of the user that has begun is approved, and no session is kept. Does not wait."""
+        name = request.text("user")
+        with self._recorded(Act.PHONE_LOST, request, name) as facts:
+            pending = self._state.phone_lost(name)  # before: a login that is approved meanwhile finds it
+            sessions = [kept.id for kept in self._state.kept_sessions() if kept.approver == name]
+            self._state.end_sessions(sessions, 0.0)
+            facts.append(f"{pending} pending logins denied, {len(sessions)} sessions ended")
+        return {"pending": pending, "sessions": sessions}
+
+    def _user_forget(self, request: Request) -> bool:
+        """End the user's pending logins, remove recovery codes and limits; whether there were codes."""
+        name = request.text("user")
+        with self._recorded(Act.USER_REMOVE, request, name):
+            self._state.clear_throttle(name)
+            self._state.phone_lost(name)
+            return self._state.revoke_codes(name)
+
+    @contextlib.contextmanager
+    def _recorded(self, act: Act, request: Request, user: str) -> Iterator[list[str]]:
+        """Record what the block does. It may add to the list what came of it."""
+        facts: list[str] = []
+        failed = True
+        try:
+            yield facts
+            failed = False
+        except PamIampassError as error:
+            facts.append(error.what)
+            raise
+        finally:
+            by = request.administrator
+            if by.sudo_user not in ("", by.name):
+                facts.append(f"by sudo of {by.sudo_user}")
+            reason = "; ".join(facts)
+            self._journal.act(ActRecord(act, user, by.name, by.rhost, by.tty, reason, failed=failed))
+
+
+def _chosen(sessions: Sequence[KeptSession], who: str | None) -> list[KeptSession]:
+    """The sessions of a user, or of an id or its beginning; all for None. Raises PamIampassError for two ids."""
+    if who is None:
+        return list(sessions)
+    of_user = [kept for kept in sessions if who in (kept.user, kept.approver)]
+    if of_user or len(who) < _SHORTEST_PREFIX:
+        return of_user
+    of_id = [kept for kept in sessions if kept.id.startswith(who)]
+    if len(of_id) > 1:
+        raise PamIampassError(
+            f"the ids of {len(of_id)} sessions begin with {shown(who)}", "give more of the id"
+        )
+    return of_id
+
 
 def _listed(kept: KeptSession) -> dict[str, Any]:
-    return {**kept.public(), "seconds_left": kept.ends_at - since_boot()}
+    """A session without its secrets."""
+    return {
+        "id": kept.id,
+        "user": kept.user,
+        "approver": kept.approver,
+        "service": kept.service,
+        "from": kept.rhost,
+        "since": kept.since,
+        "status": _status(kept),
+        "seconds_left": round(kept.ends_at - since_boot()),
+        "covered": kept.covered,
+        "last_covered": kept.last_covered,
+        "logins": [
+            {"user": login.user, "service": login.service, "tty": login.tty, "pid": login.pid}
+            for login in kept.attached
+        ],
+    }
+
+
+def _status(kept: KeptSession) -> str:
+    if kept.state is State.ENDING:
+        return "ending"
+    if kept.away:
+        return "away"
+    return "revoked" if kept.revoked else "active"

@@ -75,6 +75,10 @@ class Request:
         """An argument that is a text. Raises PamIampassError."""
         return _checked_text(name, self._arguments.get(name))
 
+    def flag(self, name: str) -> bool:
+        """Whether an argument is true."""
+        return self._arguments.get(name) is True
+
     def texts(self, name: str) -> list[str]:
         """An argument that is a list of texts. Raises PamIampassError."""
         value = self._arguments.get(name)

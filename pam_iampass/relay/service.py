@@ -51,7 +51,7 @@ def main(
     context.kept_sessions = sessions
     agent = Agent(listeners.doors, journal, make_module(journal, context, sessions))
 
-    administration = Administration(AgentState(StateDirs(), sessions), lambda: agent.pending)
+    administration = Administration(AgentState(StateDirs(), sessions), journal, lambda: agent.pending)
     control = listeners.control and ControlServer(listeners.control, administration.handlers, journal)
 
     def stop(_number: int, _frame: types.FrameType | None) -> None:

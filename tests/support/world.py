@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pam_iampass.audit.journal import ADMINISTRATION
 from pam_iampass.sandbox.sessions import SandboxSession
 from tests.support import processes
 from tests.support.agent import AT_REST, RunningAgent
@@ -102,9 +103,14 @@ class World:
             wait_until(lambda: len(list(tasks.iterdir())) == AT_REST, "the agent is still at work")
 
     def records(self, user: str | None = None) -> list[dict[str, Any]]:
-        """All audit records (of this user) since the mark."""
+        """All audit records (of this user) since the mark, but those of what an administrator did."""
         self.settle()
-        return self.journald.records(self._cursor, **({"IAMPASS_USER": user} if user else {}))
+        found = self.journald.records(self._cursor, **({"IAMPASS_USER": user} if user else {}))
+        return [record for record in found if record.get("MESSAGE_ID") != ADMINISTRATION]
+
+    def acts(self) -> list[dict[str, Any]]:
+        """The records of what an administrator did since the mark."""
+        return self.journald.records(self._cursor, MESSAGE_ID=ADMINISTRATION)
 
     def record(self, user: str | None = None) -> dict[str, Any]:
         """The only audit record."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.agent import SOCKET
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
@@ -119,6 +120,7 @@ def test_json_says_the_same() -> None:
         "reason": "",
         "session": "",
         "event": "",
+        "tty": "",
         "uid": pwd.getpwnam("iampass").pw_uid,
         "verified": True,
     }
@@ -178,7 +180,12 @@ def su_without_a_module() -> Iterator[None]:
     kept = su.read_bytes()
     phases = "".join(f"{phase} required pam_permit.so\n" for phase in ("auth", "account", "session"))
     su.write_text(f"auth required pam_iampass.so\n{phases}")
+    aside = SOCKET.with_name("pam.aside")
+    if SOCKET.exists():
+        SOCKET.rename(aside)
     yield
+    if aside.exists():
+        aside.rename(SOCKET)
     su.write_bytes(kept)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.agent import RunningAgent
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import ETC, Installation, write
 from tests.support.qr_reader import read_codes
@@ -20,7 +21,7 @@ from tests.system.test_enroll import CTRL_C, NUMBER, Place
 
 
 @pytest.fixture
-def place(machine: Installation, sandbox: Sandbox, tmp_path: Path) -> Iterator[Place]:
+def place(machine: Installation, sandbox: Sandbox, agent: RunningAgent, tmp_path: Path) -> Iterator[Place]:
     """bob has a phone, carol has none, alice has no token."""
     place = Place(machine, sandbox, tmp_path)
     machine.write_users("bob: b1\ncarol: c1\n")

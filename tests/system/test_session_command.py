@@ -1,4 +1,4 @@
-"""`pam-iampass session`, as an administrator types it: what it shows of the files of kept sessions, and asks for."""
+"""`pam-iampass session` and `phone lost`, as an administrator types them, and the agent that they ask."""
 
 from __future__ import annotations
 
@@ -12,27 +12,47 @@ from typing import Any
 
 import pytest
 
+from pam_iampass.audit.journal import ADMINISTRATION, Journal
 from pam_iampass.config.value_types import Enforcement
+from pam_iampass.login.agent_state import AgentState
+from pam_iampass.outcome import PamCode
+from pam_iampass.relay import administration
+from pam_iampass.relay.administration import Administration
+from pam_iampass.relay.control_server import ControlServer
+from pam_iampass.session.entry import Entry
 from pam_iampass.session.kept_session import EndCause, KeptSession, Rules, State, StoredLogin
-from pam_iampass.session.store import SessionStore
-from pam_iampass.system import paths
+from pam_iampass.session.life import Step
 from pam_iampass.system.boot import since_boot
-from pam_iampass.system.service_user import as_service_user
 from tests.support.command import COMMAND, run_command
+from tests.support.control import control_socket
 from tests.support.installation import Installation
 from tests.support.sandbox import Sandbox
+from tests.support.sessions import Keeping, keeping
+from tests.support.setting import ME, Setting
 from tests.support.terminal import Terminal
 
 SECRET = "the-secret-of-the-session"
-FOLDER = Path(paths.SESSIONS)
 
 
-@pytest.fixture(autouse=True)
-def no_sessions(machine: Installation) -> Iterator[None]:
-    """Nobody keeps a session before and after a test."""
-    yield
-    for file in FOLDER.iterdir():
-        file.unlink()
+@pytest.fixture
+def setting(shared_sandbox: Sandbox, trusted_folder: Path) -> Setting:
+    """What a login of the module needs, in this process."""
+    shared_sandbox.behave()
+    shared_sandbox.auto = "approve"
+    shared_sandbox.add_user(Setting.token, device=True)
+    return Setting(trusted_folder, shared_sandbox)
+
+
+@pytest.fixture
+def agent(machine: Installation, setting: Setting) -> Iterator[Keeping]:
+    """An agent in a thread of the test, which root's command asks."""
+    with keeping(setting) as agent, control_socket() as listener:
+        journal = Journal(setting.records)
+        asked = Administration(AgentState(setting.dirs, agent.sessions), journal, lambda: 0)
+        server = ControlServer(listener, asked.handlers, journal)
+        server.start()
+        yield agent
+        server.stop()
 
 
 def kept(user: str = "alice", **changes: Any) -> KeptSession:
@@ -59,14 +79,10 @@ def kept(user: str = "alice", **changes: Any) -> KeptSession:
     return replace(session, **changes)
 
 
-def store(*sessions: KeptSession) -> None:
-    """Write the files as the agent does."""
-
-    def write() -> None:
-        for session in sessions:
-            SessionStore().write(session)
-
-    as_service_user(write)
+def begun(agent: Keeping, *sessions: KeptSession) -> None:
+    """Have the agent keep sessions that no login has begun; IAMPASS is not asked about them."""
+    for one in sessions:
+        agent.registry.resume(Entry(one))
 
 
 def session(*arguments: str, status: int = 0) -> str:
@@ -77,20 +93,28 @@ def session(*arguments: str, status: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def requested() -> set[str]:
-    """The ids of the sessions that the agent is asked to end."""
-    return {file.stem for file in FOLDER.glob("*.end")}
+def ending(agent: Keeping) -> set[str]:
+    """The ids of the sessions that the agent ends."""
+    return {one.id for one in agent.sessions.all() if one.state is State.ENDING}
 
 
-def test_nobody_keeps_a_session() -> None:
+def acts(agent: Keeping) -> list[tuple[str, str, str, str]]:
+    """The records of acts of an administrator."""
+    names = ("EVENT", "RESULT", "USER", "REASON")
+    records = [fields for fields in agent.world.records.fields if fields.get("MESSAGE_ID") == ADMINISTRATION]
+    return [tuple(fields[f"IAMPASS_{name}"] for name in names) for fields in records]  # type: ignore[misc]
+
+
+def test_nobody_keeps_a_session(agent: Keeping) -> None:
     assert session("list") == "There are no sessions.\n"
     assert json.loads(session("list", "--json")) == {"sessions": []}
     assert session("end", "alice") == session("end", "--all") == "There is no such session.\n"
 
 
-def test_the_list_says_who_is_logged_in_from_where_and_for_how_long() -> None:
-    alice, bob = kept("alice", covered=2, last_covered=1795000000.0), kept("bob", rhost="", service="login")
-    store(alice, bob, kept("carol", state=State.ASKED))  # carol's phone has not answered yet
+def test_the_list_says_who_is_logged_in_from_where_and_for_how_long(agent: Keeping) -> None:
+    alice = kept("alice", covered=2, last_covered=1795000000.0)
+    bob = kept("bob", rhost="", service="login", began=alice.began + 1)
+    begun(agent, bob, alice, kept("carol", state=State.ASKED))  # carol's phone has not answered yet
     headings, *rows = [line.split() for line in session("list").splitlines()]
     assert headings == [
         *("ID", "USER", "APPROVER", "SERVICE", "FROM", "SINCE", "STATUS", "LEFT", "COVERED"),
@@ -100,7 +124,7 @@ def test_the_list_says_who_is_logged_in_from_where_and_for_how_long() -> None:
         ([bob.id[:8], "bob", "bob", "login", "-"], ["active", "11h49m", "0"]),
     ]
     first = json.loads(session("list", "--json"))["sessions"][0]
-    assert 42400 < first.pop("seconds_left") < 42650
+    assert 42300 < first.pop("seconds_left") < 42650
     assert first == {
         **{"id": alice.id, "user": "alice", "approver": "alice", "service": "iampass-sshd"},
         **{"from": "203.0.113.7", "since": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(alice.since))},
@@ -118,23 +142,25 @@ def test_the_list_says_who_is_logged_in_from_where_and_for_how_long() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_status_says_what_a_session_still_is(changes: dict[str, Any], status: str) -> None:
-    store(kept(**changes))
+def test_the_status_says_what_a_session_still_is(
+    agent: Keeping, changes: dict[str, Any], status: str
+) -> None:
+    begun(agent, kept(**changes))
     assert json.loads(session("list", "--json"))["sessions"][0]["status"] == status
 
 
-def test_a_hostile_name_is_shown_as_text() -> None:
-    store(kept(rhost="\x1b[2J\nevil"))
+def test_a_hostile_name_is_shown_as_text(agent: Keeping) -> None:
+    begun(agent, kept(rhost="\x1b[2J\nevil"))
     assert "\\x1b[2J\\x0aevil" in session("list")
 
 
-def test_watching_shows_each_change_until_it_is_interrupted() -> None:
+def test_watching_shows_each_change_until_it_is_interrupted(agent: Keeping) -> None:
     watching = Terminal([COMMAND, "session", "list", "--watch"])
     watching.expect_exact("There are no sessions.")
     alice = kept()
-    store(alice)
+    begun(agent, alice)
     watching.expect("alice.*active")
-    store(replace(alice, away=True))
+    agent.registry.change(alice.id, lambda one: Step(replace(one, away=True)))
     watching.expect("alice.*away")
     watching.send("\x03")
     assert watching.finish() == 130
@@ -145,29 +171,71 @@ def test_end_needs_a_user_a_session_or_all(arguments: tuple[str, ...]) -> None:
     assert "Give a user, the id of a session, or --all." in session("end", *arguments, status=2)
 
 
-def test_the_beginning_of_two_ids_is_refused() -> None:
-    store(kept(id="5f0c" + "0" * 28), kept("bob", id="5f0c" + "1" * 28))
+def test_the_beginning_of_two_ids_is_refused(agent: Keeping) -> None:
+    begun(agent, kept(id="5f0c" + "0" * 28), kept("bob", id="5f0c" + "1" * 28))
     assert 'the ids of 2 sessions begin with "5f0c"' in session("end", "5f0c", status=1)
     assert session("end", "5f0") == "There is no such session.\n"  # too short for an id
-    assert requested() == set()
+    assert session("end", "") == "There is no such session.\n"
+    assert ending(agent) == set()
 
 
-def test_a_session_that_the_agent_does_not_end_is_an_error() -> None:
+def test_a_session_is_over_with_its_login_when_the_command_says_so(agent: Keeping) -> None:
+    ident, login = agent.log_in()
+    assert session("end", ident[:6]) == "1 session ended.\n"
+    assert login.over
+    assert agent.kept(ident) is None
+    agent.world.wait_for_ends()
+    assert acts(agent) == [("session_end", "success", ident[:6], "1 of 1 sessions ended")]
+
+
+def test_a_session_that_the_agent_cannot_end_in_time_is_an_error(
+    agent: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(administration, "PATIENCE", 0.5)  # it would wait for 21 s
     sessions = kept("alice", approver="bob"), kept("bob"), kept("carol")
-    store(*sessions)
+    begun(agent, *sessions)  # their settings are not there, so that IAMPASS cannot be told
     shown = session("end", "bob", status=1)
     assert "2 sessions not ended yet" in shown
-    assert "systemctl status pam-iampass-agent" in shown
-    assert requested() == {sessions[0].id, sessions[1].id}
+    assert "journalctl -u pam-iampass-agent" in shown
+    assert ending(agent) == {sessions[0].id, sessions[1].id}
+    assert acts(agent) == [("session_end", "success", "bob", "0 of 2 sessions ended")]
 
 
-def test_a_lost_phone_ends_the_sessions_that_it_has_approved(machine: Installation, sandbox: Sandbox) -> None:
+def test_a_lost_phone_ends_the_sessions_that_it_has_approved_and_what_waits_for_it(
+    agent: Keeping, machine: Installation, sandbox: Sandbox
+) -> None:
+    machine.configure(sandbox)
+    machine.write_users(f"{ME}: b1\n")
+    sandbox.add_user("b1", device=True)
+    ident, login = agent.log_in()
+    begun(agent, other := kept(ME, approver="carol"))
+    agent.world.sandbox.auto = "ask"
+    waiting = agent.door()
+    agent.world.sandbox.wait_for_request(Setting.token)
+    done = run_command("phone", "lost", ME, "--yes", "--no-wait")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(
+        f"1 pending login denied.\nThe phone of {ME} is disabled at IAMPASS.\n1 session of {ME} ended.\n"
+    )
+    assert login.over
+    assert agent.kept(ident) is None
+    assert agent.kept(other.id) == other
+    agent.world.sandbox.deny(agent.world.sandbox.wait_for_request(Setting.token))
+    assert waiting.finish().code == PamCode.ABORT
+    assert agent.outcome()["IAMPASS_REASON"] == "the phone was reported lost (pam-iampass phone lost)"
+    assert acts(agent) == [("phone_lost", "success", ME, "1 pending logins denied, 1 sessions ended")]
+
+
+def test_without_an_agent_a_lost_phone_is_disabled_at_iampass_all_the_same(
+    machine: Installation, sandbox: Sandbox
+) -> None:
     machine.configure(sandbox)
     machine.write_users("bob: b1\n")
     sandbox.add_user("b1", device=True)
-    sessions = kept("alice", approver="bob"), kept("bob"), kept("bob", approver="carol")
-    store(*sessions)
-    done = run_command("phone", "lost", "bob", "--yes", "--no-wait")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("2 sessions of bob ended.\n")
-    assert requested() == {sessions[0].id, sessions[1].id}
+    with control_socket() as listener:
+        listener.close()
+        done = run_command("phone", "lost", "bob", "--yes", "--no-wait")
+    assert done.returncode == 1
+    assert "Connection refused\n    systemctl start pam-iampass-agent.socket" in done.stderr
+    assert "The phone of bob is disabled at IAMPASS." in done.stdout
+    assert not sandbox.users["b1"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.agent import RunningAgent
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import ETC, Installation, write
 from tests.support.recovery import new_codes
@@ -37,7 +38,7 @@ def listed(*arguments: str) -> dict[str, dict[str, object]]:
 
 
 @pytest.fixture(autouse=True)
-def table(machine: Installation, sandbox: Sandbox) -> Iterator[Path]:
+def table(machine: Installation, sandbox: Sandbox, agent: RunningAgent) -> Iterator[Path]:
     """A table that a person wrote; afterwards as it was."""
     machine.configure(sandbox)
     machine.write_users(WRITTEN)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pam_iampass.audit.journal import MESSAGE_IDS, SESSION_LEFT_OPEN
+from pam_iampass.audit.journal import ADMINISTRATION, MESSAGE_IDS, SESSION_LEFT_OPEN
 from pam_iampass.enforcer import actions
 from pam_iampass.outcome import RESULTS, Outcome
 from pam_iampass.relay import agent
@@ -40,6 +40,7 @@ def _value(found: re.Match[str], root: Path) -> str:
     return {
         "outcomes": _outcomes(root),
         "session_left_open": SESSION_LEFT_OPEN,
+        "administration": ADMINISTRATION,
         "most_pending": f"{agent.MOST_PENDING:,}",
         "notice": f"{actions.NOTICE_SECONDS:g}",
         "last_wait": f"{agent.STOP_TIMEOUT + watcher.STOP_TIMEOUT:g}",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.audit.journal import Journal, SessionRecord
+from pam_iampass.audit.journal import Act, ActRecord, Journal, SessionRecord
 from pam_iampass.audit.query import Filter
 from pam_iampass.audit.record import AuditRecord, interpret
 from pam_iampass.outcome import Decision, Login, Outcome, Participants, Result, SessionEvent
@@ -52,6 +52,23 @@ def test_who_called_and_who_approved_are_read_back() -> None:
     found = read(**fields)
     assert found is not None
     assert (found.user, found.caller, found.approver) == ("root", "al ice", "bob")
+
+
+@pytest.mark.parametrize("through_syslog", [False, True])
+def test_the_act_of_an_administrator_is_read_back(through_syslog: bool) -> None:
+    records = Records()
+    Journal(records).act(
+        ActRecord(
+            Act.SESSION_END, "bob", "alice", "203.0.113.7", "/dev/pts/1", "2 of 2 sessions ended", failed=True
+        )
+    )
+    [fields] = records.fields
+    assert fields["PRIORITY"] == "5"
+    found = read(**({"MESSAGE": fields["MESSAGE"]} if through_syslog else fields))
+    assert found is not None
+    assert (found.event, found.result, found.user, found.caller) == ("session_end", "failed", "bob", "alice")
+    assert (found.rhost, found.tty, found.reason) == ("203.0.113.7", "/dev/pts/1", "2 of 2 sessions ended")
+    assert (found.outcome, found.session, found.verified) == ("", "", True)
 
 
 def test_a_record_of_an_older_version_is_read() -> None:

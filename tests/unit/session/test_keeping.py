@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from pam_iampass.enforcer.protocol import Reason, Request, Result, Verb
-from pam_iampass.outcome import PamCode, Phase
+from pam_iampass.outcome import Login, PamCode, Phase
 from pam_iampass.relay.protocol import Hello
 from pam_iampass.session.kept_session import State
 from tests.support.frames import encode_items
@@ -232,6 +233,23 @@ def test_a_login_that_opens_after_an_administrator_has_ended_its_session_is_ende
     wait_until(lambda: login.over, "the login is not over")
     assert agent.asked[0] == Request(Verb.END, told.kept, Reason.ADMINISTRATOR)
     agent.wait_until_forgotten(told.kept)
+
+
+def test_a_phone_that_is_reported_lost_while_its_approval_arrives_approves_and_keeps_nothing(
+    agent: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve = agent.sessions.approve
+
+    def reported_meanwhile(*arguments: Any) -> None:
+        agent.world.dirs.rate_limit(ME, Login(ME, "")).phone_lost()
+        approve(*arguments)
+
+    monkeypatch.setattr(agent.sessions, "approve", reported_meanwhile)  # the moment cannot be hit otherwise
+    told = agent.login()
+    assert told.code == PamCode.ABORT
+    ended(agent)
+    wait_until(lambda: agent.store.all() == ([], []), "the session is still kept")
+    assert agent.events() == []
 
 
 def test_a_session_that_was_ended_before_its_login_opened_is_kept_no_longer_than_the_login_may_take(

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from pam_iampass.audit.journal import MESSAGE_IDS, SESSION_LEFT_OPEN, Journal
+from pam_iampass.audit.journal import ADMINISTRATION, MESSAGE_IDS, SESSION_LEFT_OPEN, Journal
 from pam_iampass.cli import GROUPS, group
 from pam_iampass.config.schema import SCHEMA
 from pam_iampass.config.schema_keys import Key, Section
@@ -186,7 +186,7 @@ def test_every_outcome_is_described_with_its_message_id_and_none_other(pages: Pa
     described = page(pages, "pam_iampass.8")
     assert described.terms("OUTCOMES") == [outcome.value for outcome in Outcome]
     ids = re.findall(r"\b[0-9a-f]{32}\b", plain(described.source))
-    assert sorted(ids) == sorted([*MESSAGE_IDS.values(), SESSION_LEFT_OPEN])
+    assert sorted(ids) == sorted([*MESSAGE_IDS.values(), SESSION_LEFT_OPEN, ADMINISTRATION])
     shown = described.shown(1000)
     for outcome, results in RESULTS.items():
         said = re.search(rf"Result: ([a-z ]+)\. MESSAGE_ID: {MESSAGE_IDS[outcome]}", shown)
