@@ -81,7 +81,7 @@ def register_phone(sandbox: Sandbox, user: str) -> None:
 
 SCENES = (
     Scene("Approved: the user approves after two seconds", "alice", "approve", "approved", True),
-    Scene("Denied: the user denies", "alice", "deny", "denied", False),
+    Scene("Denied: the user denies", "carol", "deny", "denied", False),
     Scene("Unanswered: the user does not respond within 5 seconds", "carol", "ignore", "timed_out", False),
     Scene(
         "No phone: bob has a token, but no phone registered at IAMPASS", "bob", "approve", "no_device", False
