@@ -10,11 +10,16 @@ from pathlib import Path
 from pam_iampass.sandbox.automatic import Auto, Behaviour
 from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.certificates import CertificateAuthority
-from pam_iampass.sandbox.dispatcher import Dispatcher
 from pam_iampass.sandbox.errors import SandboxError
 from pam_iampass.sandbox.events import Event, Listener
-from pam_iampass.sandbox.listening import LOOPBACK_NAMES, authority, is_unspecified, open_listener
-from pam_iampass.sandbox.server import Server
+from pam_iampass.sandbox.server import (
+    LOOPBACK_NAMES,
+    Dispatcher,
+    Server,
+    authority,
+    is_unspecified,
+    open_listener,
+)
 from pam_iampass.sandbox.service_state import ServiceState
 from pam_iampass.sandbox.sessions import SandboxSession, SessionOrUser, SessionStatus
 from pam_iampass.sandbox.state_folder import CA_FILE, SERVICE_FILE, StateFolder

@@ -1,20 +1,106 @@
-"""Runs the https server in a thread with an event loop of its own."""
+"""The https server: the socket that it listens on, its thread with an event loop of its own, and its requests."""
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 import sys
 import threading
 from concurrent.futures import Future
+from email.utils import formatdate
 
 from aiohttp import web
+from multidict import CIMultiDict
 
-from pam_iampass.sandbox.dispatcher import Dispatcher
+from pam_iampass.sandbox.backend import Backend
+from pam_iampass.sandbox.errors import Refusal, SandboxError
+from pam_iampass.sandbox.events import EventKind
+from pam_iampass.sandbox.reply import ServiceReply
+from pam_iampass.sandbox.request import IncomingRequest
+from pam_iampass.sandbox.routes import Route, find_route
 
+LOOPBACK_NAMES = ("127.0.0.1", "::1", "localhost")
 # How long replies may take after the sandbox stops.
 _SHUTDOWN_SECONDS = 1.0
+
+
+def open_listener(host: str, port: int, allow_remote: bool = False) -> socket.socket:
+    """A listening TCP socket. Raises SandboxError."""
+    try:
+        results = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise SandboxError(f"cannot look up {host}: {error.strerror}") from error
+    family, _, _, _, address = results[0]
+    if not allow_remote and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
+        raise SandboxError(
+            f"{host} is not a loopback address: everybody who can reach the sandbox could approve logins."
+            " Listen on 127.0.0.1, or use --allow-remote"
+        )
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        what = f"cannot listen on {host} port {port}: {error.strerror}"
+        raise SandboxError(f"{what}; choose another with --listen") from error
+    return listener
+
+
+def authority(host: str, port: int) -> str:
+    """Host and port for a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_unspecified(host: str) -> bool:
+    """Whether this means every address of the machine, and is not a name for clients."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return not host
+
+
+class Dispatcher:
+    """Answers requests.
+
+    :param names: the host names of the sandbox, in lower case.
+    """
+
+    def __init__(self, backend: Backend, names: frozenset[str]) -> None:
+        self._backend = backend
+        self._names = names
+
+    async def handle(self, http: web.BaseRequest, stopping: asyncio.Event) -> web.StreamResponse:
+        """Answer a request of aiohttp's low-level server, which does not normalise paths.
+
+        Raises HTTPRequestEntityTooLarge (413), which aiohttp answers.
+
+        :param stopping: is set when the sandbox stops.
+        """
+        request = IncomingRequest(http.method, http.raw_path, http.headers, await http.read())
+        reply = self._reply(find_route(request), request)
+        if reply.stream is not None:
+            return await reply.stream(http, stopping)
+        return self._response(reply)
+
+    def _reply(self, route: Route, request: IncomingRequest) -> ServiceReply:
+        try:
+            # A page of another site whose name resolves to this address must not control the phone.
+            request.require_host(self._names)
+            return route.handler(self._backend, request)
+        except Refusal as refusal:
+            what = f"{request.method} {request.target}"
+            why = f"{refusal.status} {refusal.reason}, {refusal.detail}"
+            self._backend.state.report(EventKind.REFUSED, detail=f"{what}: {why}")
+            return ServiceReply.refusing(refusal)
+
+    def _response(self, reply: ServiceReply) -> web.Response:
+        """The response. Its Date is the sandbox's, which may be wrong on purpose."""
+        headers = CIMultiDict(reply.all_headers(formatdate(self._backend.now(), usegmt=True)))
+        return web.Response(status=reply.status, reason=reply.reason_phrase, body=reply.body, headers=headers)
 
 
 class _TidyServer(web.Server):

@@ -1,22 +1,44 @@
-"""Runs the command: start, print instructions, report events, stop on a signal."""
+"""Runs the command: start, print instructions, report events, take typed answers, stop on a signal."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Callable
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from pam_iampass.sandbox.automatic import Auto
-from pam_iampass.sandbox.events import Listener
-from pam_iampass.sandbox.foreground import signals_held_back, wait_for_signal
-from pam_iampass.sandbox.instructions import configuration_text, control_text, phone_text
+from pam_iampass.sandbox.events import Event, EventKind, Listener
 from pam_iampass.sandbox.sandbox import Sandbox
-from pam_iampass.sandbox.terminal import HELP, EventPrinter, answer
+from pam_iampass.sandbox.sessions import SandboxSession
+from pam_iampass.text import clean, quoted
 
 _NO_DEVICE = ":no-device"
+_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+_STYLES = {
+    EventKind.REQUESTED: "bold cyan",
+    EventKind.APPROVED: "bold green",
+    EventKind.DENIED: "bold red",
+    EventKind.NOT_RECOGNIZED: "bold red",
+    EventKind.TIMED_OUT: "yellow",
+    EventKind.REFUSED: "red",
+    EventKind.NOT_STARTED: "yellow",
+}
+_WIDTH = max(len(kind.value) for kind in EventKind)
+_ANSWER = re.compile(r"(?P<verb>[ad])(?:\s+(?P<number>[0-9]{1,9}))?", re.ASCII)
+
+HELP = "a NUMBER approves, d NUMBER denies; a or d alone if only one request waits"
 
 
 def serve(make: Callable[[Listener], Sandbox], users: Sequence[str]) -> None:
@@ -40,13 +62,133 @@ def serve(make: Callable[[Listener], Sandbox], users: Sequence[str]) -> None:
             if name not in known:  # the state folder may have a device that was registered later
                 sandbox.add_user(name, device=name == user)
         click.echo(f"Sandbox ready at {sandbox.url}")
-        wait_for_signal(_answering(sandbox) if asks and at_terminal else None)
+
+        def typed(line: str) -> None:
+            reply = answer(sandbox, line)
+            if reply is not None:
+                click.echo(reply)
+
+        wait_for_signal(typed if asks and at_terminal else None)
 
 
-def _answering(sandbox: Sandbox) -> Callable[[str], None]:
-    def typed(line: str) -> None:
-        reply = answer(sandbox, line)
-        if reply is not None:
-            click.echo(reply)
+def configuration_text(sandbox: Sandbox, users: Collection[str]) -> str:
+    """The commands from the configuration to a first sudo."""
+    return "\n".join(
+        [
+            "# as root: make this machine's logins use the sandbox; `pam-iampass sandbox leave` undoes it",
+            f"pam-iampass sandbox use {_quoted(sandbox.folder)}",
+            *([] if users else ["# (start the sandbox with --user alice, and alice has a phone)"]),
+            "pam-iampass check",
+            "",
+            "# as root: make sudo ask the phone, for ten minutes",
+            "pam-iampass setup sudo --try 10",
+        ]
+    )
 
-    return typed
+
+def control_text(sandbox: Sandbox) -> str:
+    """How a script answers requests, without the token in an argument list."""
+    token = f"printf 'Authorization: Bearer '; cat {_quoted(sandbox.control_token_file)}"
+    curl = f"curl --cacert {_quoted(sandbox.ca_file)} -H @-"
+    return (
+        "# answer requests from a script: GET …/sandbox/requests lists them\n"
+        f"{{ {token}; }} | {curl} -X POST {sandbox.url}/sandbox/requests/1/approve"
+    )
+
+
+def phone_text(sandbox: Sandbox, private: bool) -> str:
+    """The address of the phone page. It contains the key, so only private output shows it."""
+    if not private:
+        return (
+            f"# the phone, in a browser: its address, with a key, is in {_quoted(sandbox.phone_address_file)}"
+        )
+    return (
+        f"# the phone, in a browser:\n{sandbox.phone_url}\n"
+        "# the browser warns about the sandbox's own certificate, with this SHA-256 fingerprint:\n"
+        f"# {sandbox.certificate_fingerprint}"
+    )
+
+
+def _quoted(value: object) -> str:
+    return shlex.quote(str(value))
+
+
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Hold SIGTERM and SIGINT back for ``wait_for_signal``, in this thread and in those that it starts."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        while signal.sigtimedwait(_SIGNALS, 0):
+            pass  # further ones must not interrupt the end of the program
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+def wait_for_signal(typed: Callable[[str], None] | None) -> None:
+    """Return after a signal, even if it arrived before the call.
+
+    :param typed: called in another thread with each line of standard input; None not to read it.
+    """
+    if typed is not None:
+        threading.Thread(target=_read_lines, args=(sys.stdin.fileno(), typed), daemon=True).start()
+    signal.sigwait(_SIGNALS)
+
+
+def _read_lines(descriptor: int, typed: Callable[[str], None]) -> None:
+    # Not through sys.stdin: the interpreter could not close it at exit while this thread reads.
+    rest = b""
+    while chunk := os.read(descriptor, 4096):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            typed(line.decode("utf-8", "replace"))
+
+
+def line_of(event: Event, asks: bool) -> Text:
+    """One line with the time, the kind of event, the user and the details.
+
+    :param asks: whether requests are answered at this terminal.
+    """
+    number = f"#{event.number}" if event.number else ""
+    waits = asks and event.kind is EventKind.REQUESTED
+    hint = f"answer: a {event.number} or d {event.number}" if waits else ""
+    user = quoted(event.user) if event.user else ""
+    rest = "  ".join(part for part in (user, number, clean(event.detail, 1000), hint) if part)
+    line = Text(time.strftime("%H:%M:%S  ", time.localtime(event.at)), style="")
+    return line.append(f"{event.kind.value:{_WIDTH}}", style=_STYLES.get(event.kind, "")).append(f"  {rest}")
+
+
+class EventPrinter:
+    """Prints each event as it happens; the listener of a sandbox."""
+
+    def __init__(self, console: Console, asks: bool) -> None:
+        self._console = console
+        self._asks = asks
+
+    def __call__(self, event: Event) -> None:
+        # A closed output must not stop the sandbox; rich would end the program.
+        with contextlib.suppress(OSError, SystemExit):
+            self._console.print(line_of(event, self._asks), soft_wrap=True)
+
+
+def answer(sandbox: Sandbox, typed: str) -> str | None:
+    """Execute a typed line. Returns a message, or None if the event is enough."""
+    match = _ANSWER.fullmatch(typed.strip())
+    if match is None:
+        return HELP if typed.strip() else None
+    try:
+        number = _which(sandbox, match.group("number"))
+        _ = sandbox.approve(number) if match.group("verb") == "a" else sandbox.deny(number)
+    except LookupError as error:
+        return str(error.args[0])
+    return None
+
+
+def _which(sandbox: Sandbox, number: str | None) -> int:
+    if number is not None:
+        return int(number)
+    waiting: list[SandboxSession] = [session for session in sandbox.sessions if session.undecided]
+    if len(waiting) != 1:
+        names = ", ".join(f"{session.number} ({quoted(session.user)})" for session in waiting)
+        raise LookupError(f"which one? waiting: {names or 'none'}")
+    return waiting[0].number

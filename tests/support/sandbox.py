@@ -21,10 +21,10 @@ from aiohttp import web
 
 from pam_iampass.sandbox import authentication_calls, management_calls, sandbox
 from pam_iampass.sandbox.backend import Backend
-from pam_iampass.sandbox.dispatcher import Dispatcher
 from pam_iampass.sandbox.reply import ServiceReply
 from pam_iampass.sandbox.request import IncomingRequest
 from pam_iampass.sandbox.routes import Handler, find_route
+from pam_iampass.sandbox.server import Dispatcher
 from pam_iampass.sandbox.sessions import EndedBy, SandboxSession, SessionOrUser, SessionStatus
 from pam_iampass.sandbox.user_registry import Sms
 
