@@ -7,15 +7,12 @@ import os
 import sys
 from importlib import import_module
 from io import TextIOWrapper
-from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
 from pam_iampass import __version__
 from pam_iampass.errors import PamIampassError
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
 
 GROUPS = {
     "Set up": {
@@ -73,8 +70,6 @@ class LazyGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The verbs and options that begin with `incomplete`, without importing a verb."""
-        from click.shell_completion import CompletionItem
-
         verbs = [
             CompletionItem(verb, help=summary)
             for verb, summary in sorted(VERBS.items())

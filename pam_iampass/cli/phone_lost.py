@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from pam_iampass.audit.journal import NOTICE, Journal
+from pam_iampass.cli.invitation import Invitation, wait
 from pam_iampass.cli.output import count, duration, finding, line, progress, show_json
 from pam_iampass.cli.parameters import (
     USER,
@@ -22,14 +22,12 @@ from pam_iampass.cli.parameters import (
     timeout_option,
 )
 from pam_iampass.cli.session import say_what_is_left
+from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.enrollment.request import default_display_name
+from pam_iampass.enrollment.service import open_service
 from pam_iampass.errors import EditRefused, PamIampassError, shown
 from pam_iampass.relay.control import ask
 from pam_iampass.text import clean, quoted
-
-if TYPE_CHECKING:
-    from pam_iampass.cli.invitation import Invitation
-    from pam_iampass.client import ManagementAPI
 
 _EPILOG = """\b
 Examples:
@@ -86,10 +84,6 @@ def lost(
     """
     if message is not None and number is None:
         raise click.UsageError("--message requires --sms.")
-
-    from pam_iampass.cli.invitation import Invitation
-    from pam_iampass.client import IampassError
-    from pam_iampass.enrollment.service import open_service
 
     name = account(user) or user
     service = open_service(config)
@@ -170,8 +164,6 @@ class _Replacement:
         return not left
 
     def _wait(self) -> bool:
-        from pam_iampass.cli.invitation import wait
-
         if wait(self.manager, {self.token: self.user}, self.seconds, self.invitation.quiet):
             self._say(f"No phone of {self.user} was registered within {duration(self.seconds)}.", "bold red")
             return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,15 +12,16 @@ from pam_iampass.cli.bypass import end_bypasses
 from pam_iampass.cli.output import Part, Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option
 from pam_iampass.cli.user_login import show_login
+from pam_iampass.client import IampassError
 from pam_iampass.config import settings
+from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
 from pam_iampass.doctor.user_status import user_status
+from pam_iampass.enrollment.removal import Removal, RemovedUser
+from pam_iampass.enrollment.request import read_requests
+from pam_iampass.enrollment.service import open_service
 from pam_iampass.errors import ConfigurationError
 from pam_iampass.text import clean, quoted
-
-if TYPE_CHECKING:
-    from pam_iampass.client import IampassError
-    from pam_iampass.enrollment.removal import Removal, RemovedUser
 
 _DONE = ("removed", "not_listed")
 """The states after which nothing is left to do."""
@@ -78,9 +78,6 @@ def remove_users(
     if yes and keep:
         raise click.UsageError("--yes and --keep-at-iampass exclude each other.")
     names = _from_file(file) if file is not None else list(dict.fromkeys(users))
-
-    from pam_iampass.client import IampassError
-
     names = _as_in_table(config, names)
     try:
         delete = not keep and (yes or _confirmed(names))
@@ -119,8 +116,6 @@ def _table_paths(config: Path) -> tuple[Path, Path]:
 
 
 def _from_file(file: Path) -> list[str]:
-    from pam_iampass.enrollment.request import read_requests
-
     return [request.user for request in read_requests(file)]
 
 
@@ -141,10 +136,6 @@ def _confirmed(names: list[str]) -> bool:
 
 
 def _removal(config: Path, delete: bool) -> Removal:
-    from pam_iampass.config.user_table import UserTable
-    from pam_iampass.enrollment.removal import Removal
-    from pam_iampass.enrollment.service import open_service
-
     if delete:
         service = open_service(config)
         return Removal(service.table, service.editor, service.manager)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import grp
+import json
 import os
 import pwd
 import select
 import signal
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from pam_iampass.errors import PamIampassError, StateError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 SERVICE_USER = "iampass"
 """The user, and the group, that the module runs as."""
@@ -56,8 +56,6 @@ def service_group(name: str = SERVICE_USER) -> int | None:
         return pwd.getpwnam(name).pw_gid
     except KeyError:
         pass
-    import grp
-
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
@@ -133,8 +131,6 @@ def _work_as(name: str, work: Callable[[], Any], sending: int) -> NoReturn:
     except BaseException as error:  # noqa: BLE001 - the child ends here, whatever failed
         reply = {"what": f"failed with {type(error).__name__}", "remedy": "run: pam-iampass check"}
     try:
-        import json
-
         with os.fdopen(sending, "wb") as pipe:
             pipe.write(json.dumps(reply).encode())
     finally:
@@ -142,8 +138,6 @@ def _work_as(name: str, work: Callable[[], Any], sending: int) -> NoReturn:
 
 
 def _result(data: bytes | None) -> Any:
-    import json
-
     try:
         reply = json.loads(data or b"")
     except ValueError:
