@@ -18,6 +18,7 @@ from pam_iampass.errors import RUN_AS_ROOT
 from pam_iampass.system.programs import CommandUnavailable, find, run
 from pam_iampass.text import names
 
+SUDOERS = Path("/etc/sudoers")
 SUDOERS_RS = Path("/etc/sudoers-rs")
 """What sudo-rs reads instead, if it is there."""
 
@@ -154,10 +155,15 @@ def read(file: Path | None = None) -> Sudoers:
     files = [Path(name) for name in _CHECKED_FILE.findall(text)]
     if not files:
         raise CommandUnavailable(f"visudo -c names no file: {checked.complaint}", "run it by hand")
+    main = file or (SUDOERS if SUDOERS in files else files[0])
+    if (
+        main not in (file, SUDOERS) and not checked.ok
+    ):  # which file includes the others cannot be told any more
+        raise CommandUnavailable(f"visudo -c: {checked.complaint}", "set the mode, as root: chmod 0440")
     written = [line for each in files for line in _written(each)]
     # In JSON, bindings to users and to targets look the same.
-    document = _converted(files[0], "-d", "global,user,host,command")
-    for_targets = _converted(files[0], "-d", "runas", "-s", "aliases,privileges")
+    document = _converted(main, "-d", "global,user,host,command")
+    for_targets = _converted(main, "-d", "runas", "-s", "aliases,privileges")
     lines = (
         *_defaults(document, written),
         *_defaults(for_targets, written, Scope.TARGETS),
