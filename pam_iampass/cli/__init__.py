@@ -99,8 +99,6 @@ def group() -> None:
 
 def _not_installed(verb: str, error: ModuleNotFoundError) -> str:
     """The message about a missing package. Raises the error again if a part of ours is missing: that is a bug."""
-    if error.name == "pam_iampass.sandbox":
-        return "the sandbox is not installed; distributions package it as pam-iampass-sandbox"
     if error.name is None or error.name.startswith("pam_iampass"):
         raise error
     return f"{verb} needs the Python package {error.name}, which is not installed"

@@ -12,7 +12,6 @@ from click.core import ParameterSource
 from pam_iampass.cli.output import line
 from pam_iampass.cli.parameters import Parsed
 from pam_iampass.errors import shown
-from pam_iampass.sandbox.errors import SandboxError
 
 _EPILOG = """Examples:
 
@@ -107,11 +106,13 @@ def command(ctx: click.Context, /, users: tuple[str, ...], **options: Any) -> No
         if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ctx.params):
             raise click.UsageError(f"`{ctx.invoked_subcommand}` has options of its own: name it first")
         return
-    try:
+    try:  # it is a package of its own, without which `leave` works all the same
+        from pam_iampass.sandbox.errors import SandboxError
         from pam_iampass.sandbox.sandbox import Sandbox
         from pam_iampass.sandbox.serving import serve
     except ImportError as error:
-        raise click.ClickException(f"the sandbox needs aiohttp and trustme ({error})") from error
+        what = "the sandbox is not installed; distributions package it as pam-iampass-sandbox"
+        raise click.ClickException(f"{what} ({error})") from error
 
     try:
         serve(lambda listener: Sandbox(**options, listener=listener), users)

@@ -29,7 +29,6 @@ import yaml
 from pam_iampass.config import settings
 from pam_iampass.config.validation import name_error, token_error
 from pam_iampass.errors import StateError
-from pam_iampass.sandbox.state_folder import SERVICE_FILE, USERS_FILE
 from pam_iampass.setup import files
 from pam_iampass.setup.errors import FileEdited, SetupError, SetupRefused
 from pam_iampass.setup.manifest import ManifestStore
@@ -47,6 +46,9 @@ _OURS = Path(paths.SANDBOX_SETTINGS)
 _WRITTEN = _OURS / "iampass.yaml"
 """What `use` has written to the settings file."""
 
+# As in `sandbox.state_folder`, which may not be installed: `leave` and `setup undo` work without it.
+_SERVICE_FILE = "service.json"
+_USERS_FILE = "accounts.json"
 _LIMIT = 64 * 1024
 _MOST_USERS = 1000
 _PATIENCE = 10.0  # seconds: the owner's file system may answer slowly, or never
@@ -120,7 +122,7 @@ def _start(path: Path) -> str:
 
 def _content(folder: int, path: Path) -> dict[str, Any]:
     """The content of the files, as JSON can hold it. Raises StateError."""
-    service, accounts = (_read(folder, name, path) for name in (SERVICE_FILE, USERS_FILE))
+    service, accounts = (_read(folder, name, path) for name in (_SERVICE_FILE, _USERS_FILE))
     try:
         found = {name: str(json.loads(service)[name]) for name in _FORMS}
         encoded = ssl.PEM_cert_to_DER_cert(found["certificate"].strip())

@@ -125,3 +125,9 @@ def test_client_and_sandbox_can_be_used_alone(room: str) -> None:
         if _room(imported) not in ALONE[room]
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_only_the_verb_that_runs_it_needs_the_sandbox() -> None:
+    """It is a package of its own: what else imported it, such as `setup undo`, would fail without that package."""
+    importing = {module for module, found in IMPORTS.items() if "sandbox" in map(_room, found)}
+    assert {module for module in importing if _room(module) != "sandbox"} == {"pam_iampass.cli.sandbox"}

@@ -121,8 +121,12 @@ def test_without_the_sandbox_its_verb_says_where_it_is(tmp_path: Path) -> None:
         "import runpy, sys; sys.meta_path = [each for each in sys.meta_path if 'editable' not in str(each)];"
         "runpy.run_module('pam_iampass.cli', run_name='__main__', alter_sys=True)"
     )
-    for verb, told in (("sandbox", "as pam-iampass-sandbox"), ("--help", "Try out")):
-        command = [sys.executable, "-c", program, verb]
+    for words, told in (
+        (["sandbox"], "as pam-iampass-sandbox"),
+        (["--help"], "Try out"),
+        (["sandbox", "leave", "--help"], "Bring the settings file back"),
+    ):
+        command = [sys.executable, "-c", program, *words]
         finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert told in finished.stdout + finished.stderr
         assert "Traceback" not in finished.stderr
