@@ -101,9 +101,8 @@ install: man completions ## Install from source, below DESTDIR if set
 	install -m 644 $(BUILD)/completions/bash $(DESTDIR)$(BASH_COMPLETIONS)/pam-iampass
 	install -m 644 $(BUILD)/completions/zsh $(DESTDIR)$(ZSH_COMPLETIONS)/_pam-iampass
 	install -m 644 $(BUILD)/completions/fish $(DESTDIR)$(FISH_COMPLETIONS)/pam-iampass.fish
-	for folder in pam.d pam.d-redhat sshd_config.d sudoers.d; do \
-	    install -d $(DESTDIR)$(SHARE)/$$folder && \
-	    install -m 644 config/$$folder/* $(DESTDIR)$(SHARE)/$$folder/ || exit 1; done
+	install -d $(DESTDIR)$(SHARE)/sshd_config.d
+	install -m 644 config/sshd_config.d/* $(DESTDIR)$(SHARE)/sshd_config.d/
 	install -m 644 packaging/systemd/pam-iampass.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass.conf
 	install -m 644 packaging/systemd/pam-iampass.tmpfiles $(DESTDIR)$(UNITS)/tmpfiles.d/pam-iampass.conf
 	install -m 644 packaging/systemd/*.service packaging/systemd/*.socket $(DESTDIR)$(UNITS)/systemd/system/

@@ -15,9 +15,9 @@ from bench.whole_login import DUO, OURS
 from tests.support.agent import RunningAgent
 from tests.support.installation import Installation
 from tests.support.journald import Journald
+from tests.support.pam_files import write
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import Sshd
-from tests.system.conftest import with_shipped
 
 PEOPLE = 1000
 SESSIONS = 5000
@@ -73,16 +73,14 @@ def _people(machine: Installation, sandbox: Sandbox) -> str:
 
 
 def _ssh_logins(folder: Path, count: int) -> Section:
-    shutil.copy("config/pam.d/iampass-sshd", "/etc/pam.d/")
+    write("sshd", "key")
     shutil.copy("config/sshd_config.d/10-iampass.conf", "/etc/ssh/sshd_config.d/")
     askpass = folder / "askpass"
     askpass.write_text(logins.SCRIPT)
     askpass.chmod(0o755)
-    shutil.copy("config/pam.d/iampass-sshd-quiet", "/etc/pam.d/")
-    quiet = with_shipped("10-iampass-quiet.conf", folder)
     with (
         Sshd(folder, "MaxStartups=100") as prompting,
-        Sshd(folder / "quiet", "MaxStartups=100", configuration=quiet, keys=folder) as silent,
+        Sshd(folder / "quiet", "MaxStartups=100", way="quiet", keys=folder) as silent,
     ):
         for name in logins.PEOPLE:
             prompting.admit(name)

@@ -105,8 +105,7 @@ def _beside(sandbox: Sandbox, pid: int, pending: int, waits: list[float]) -> dic
 def keep(sandbox: Sandbox, count: int) -> dict[str, bytes]:
     """The files of so many sessions that are active at IAMPASS, by name; all belong to this process."""
     logins = [
-        StoredLogin(os.getpid(), f"kept{number}", 1000, "iampass-sshd", 1000 + number)
-        for number in range(count)
+        StoredLogin(os.getpid(), f"kept{number}", 1000, "sshd", 1000 + number) for number in range(count)
     ]
     found = kept_sessions(sandbox, paths.SETTINGS, logins, SessionSettings(keep=True))
     return {f"{kept.id}.json": encode(kept) for kept in found}

@@ -29,7 +29,7 @@ _EPILOG = """\b
 Examples:
   pam-iampass bypass alice --for 15m
   pam-iampass bypass alice --for 8h --reason 'phone broken, ticket 4711'
-  pam-iampass bypass deploy --for 1h --service iampass-sshd
+  pam-iampass bypass deploy --for 1h --service sshd
   pam-iampass bypass list                who is let in without the phone, why, and for how long
   pam-iampass bypass end alice           ask the phone of alice again, from now on
 """
@@ -72,7 +72,7 @@ def _complete_service(_ctx: click.Context, _parameter: click.Parameter, incomple
     "--service",
     metavar="SERVICE",
     shell_complete=_complete_service,
-    help="Only logins through this PAM service, such as iampass-sudo.  [default: all]",
+    help="Only logins through this PAM service, such as sudo.  [default: all]",
 )
 @click.option("--reason", type=Parsed("text", _reason_of), help="For the journal and the list.")
 @click.option("--survive-reboot", is_flag=True, help="Do not end the bypass if the machine is restarted.")

@@ -13,16 +13,10 @@ class CommandWithVerbs(click.Group):
     allow_extra_args = False
     allow_interspersed_args = True
 
-    def find_verb(self, args: list[str]) -> str | None:
-        """The word among the arguments that stands for a verb, if there is one."""
-        return args[0] if args and args[0] in self.commands else None
-
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        word = self.find_verb(args)
-        if word is None:
+        if not args or args[0] not in self.commands:
             return click.Command.parse_args(self, ctx, args)
-        args.remove(word)
-        ctx.args = [word[2:] if word.startswith("--") else word, *args]
+        ctx.args = list(args)
         return ctx.args
 
     def invoke(self, ctx: click.Context) -> Any:

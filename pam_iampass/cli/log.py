@@ -22,7 +22,7 @@ _HEADINGS = ("WHEN", "USER", "CALLER", "APPROVER", "SERVICE", "FROM", "OUTCOME",
 _SIZES = (
     (
         *("2026-11-24 17:30:00", "wolfgang", "wolfgang", "wolfgang"),
-        *("iampass-sshd", "203.0.113.255", "misconfigured", "59.9 s", ""),
+        *("sshd", "203.0.113.255", "misconfigured", "59.9 s", ""),
     ),
 )
 _STYLES = {Result.SUCCESS.value: "green", Result.IGNORED.value: "yellow", Result.DENIED.value: "red"}
@@ -33,7 +33,7 @@ Examples:
   pam-iampass log                              the last 50 logins
   pam-iampass log alice --since yesterday
   pam-iampass log --outcome denied --outcome timed_out --since 7d
-  pam-iampass log --service iampass-sudo -n 5
+  pam-iampass log --service sudo -n 5
   pam-iampass log --session 5f0c               the whole story of one session
   pam-iampass log --follow                     each login as it is decided
   pam-iampass log --json --since today | jq -r 'select(.result == "denied") | .user'

@@ -31,7 +31,7 @@ Examples:
   pam-iampass setup sshd --password      ssh: the password, a prompt, then the phone
   pam-iampass setup polkit-1 doas        pkexec, run0 and doas: the password, then the phone
   pam-iampass setup status
-  pam-iampass setup undo                 restore everything
+  pam-iampass setup undo                 take all lines away again
 """
 
 _STYLES = {**STYLES, "kept": "yellow", "left": "yellow", "to do": "bold yellow"}
@@ -40,19 +40,9 @@ _CHOICES = {"key": "a key", "password": "the password", "quiet": "any first fact
 _SET_UP_AGAIN = "set it up again, or restore it: pam-iampass setup undo"
 _REMEDIES = {
     "broken off": f"the last setup was interrupted: {_SET_UP_AGAIN}",
-    "changed": f"files were changed since: {_SET_UP_AGAIN}",
-    "by hand": "setup did not write these files, and cannot undo them",
+    "changed": f"lines were changed since: {_SET_UP_AGAIN}",
+    "by hand": "the lines are there, and setup has no record of them: to undo them, set it up again first",
 }
-
-
-class SetupGroup(CommandWithVerbs):
-    """A verb may be written as a flag, anywhere among the arguments: version 0.1 had --undo, --status and --confirm."""
-
-    def find_verb(self, args: list[str]) -> str | None:
-        """The first word that is a verb."""
-        return next(
-            (word for word in args if (word[2:] if word.startswith("--") else word) in self.commands), None
-        )
 
 
 def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -66,12 +56,12 @@ def _known_services() -> list[str]:
     from pam_iampass.pam.stack import PamFiles
     from pam_iampass.setup.services import SERVICES
 
-    names = [*SERVICES, "sudo-rs", *PamFiles().names()]
+    names = [*SERVICES, *PamFiles().names()]
     return [name for name in dict.fromkeys(names) if why_unsuitable(name) is None]
 
 
 @click.group(
-    cls=SetupGroup,
+    cls=CommandWithVerbs,
     invoke_without_command=True,
     epilog=_EPILOG,
     short_help="Make PAM services ask the phone, or undo that.",
@@ -112,7 +102,6 @@ def _known_services() -> list[str]:
     "--force", is_flag=True, help="Go on even if you might be locked out, or a file has been edited."
 )
 @click.option("--trial-over", metavar="NAME", hidden=True)
-@click.option("--at", "deadline", type=float, hidden=True)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -122,35 +111,34 @@ def command(
     minutes: int | None,
     force: bool,
     trial_over: str | None,
-    deadline: float | None,
     **ways: bool,
 ) -> None:
     """Make SERVICES ask the phone after the first factor.
 
-    SERVICES are sshd, sudo, su, or other PAM services, such as polkit-1 (pkexec and run0), doas, sudo-rs, login or
-    lightdm. Services for which this would be useless or harmful are refused.
+    SERVICES are sshd, sudo, su, or other PAM services, such as polkit-1 (pkexec and run0), doas, login or lightdm. sudo
+    includes sudo-rs and `sudo -i`, su includes `su -`. Services for which this would be useless or harmful are refused.
 
-    Our own PAM files are written to /etc/pam.d. For sshd and sudo they are chosen by one drop-in each, in
-    /etc/ssh/sshd_config.d and /etc/sudoers.d. For other services, and for an sshd before 9.8, the line of the PAM file
-    that asks for the password is replaced; a file in /usr/lib/pam.d is overridden by a copy in /etc/pam.d. The previous
-    files are kept below /var/lib/pam-iampass/setup, and `undo` restores them.
+    Lines are added to the file of the service in /etc/pam.d; each ends in a mark, `# pam-iampass`. What stood there
+    stays; where a line has to change, the old one stays as a comment. A file in /usr/lib/pam.d is not touched: one in
+    /etc/pam.d includes it. `undo` takes the lines away, whatever else was changed in the file meanwhile.
 
     sshd can ask in two ways. By default it asks the phone once it has accepted a key, a certificate or a password,
     without a prompt, and every client can log in. With --prompt (or --key) and --password, a prompt comes first, at
     which a recovery code can be typed instead; clients that answer no prompt cannot log in. Only exempt accounts are
-    spared the prompt, by Match blocks: run setup again when `exempt` or `asked` has changed. A machine that is set up
-    keeps its way until another is named.
+    spared the prompt, by Match blocks in a drop-in of sshd_config: run setup again when `exempt` or `asked` has
+    changed. A machine that is set up keeps its way until another is named.
 
-    Everything is checked first: the settings; whether you could still log in; the result, with sshd -T and visudo -c;
-    and the new PAM files, in a run that contacts no phone. If a check fails, nothing is changed.
+    Everything is checked first: the settings; whether you could still log in; sshd's settings, with sshd -T; and the
+    new PAM files, in a simulation: each way in must lead to the phone. If a check fails, nothing is changed.
+    `pam-iampass test` tries a login for real.
 
     With --try, everything is undone after some minutes unless you confirm it, from a new login that has gone through
-    the phone. This works even if the terminal is closed and, with systemd, after a reboot.
+    the phone. This works even if the terminal is closed, and after a reboot. It needs systemd.
 
     The exit status is 0 if it was done, 1 if not, 2 for wrong usage.
     """
     if trial_over is not None:
-        _setup().end_trial(trial_over, deadline)
+        _setup().end_trial(trial_over)
         return
     if not services:
         raise click.UsageError("name the services, such as sshd, sudo, su")
@@ -167,24 +155,25 @@ def command(
 
 @command.command(short_help="Restore the files of SERVICES, or of all.")
 @click.argument("services", nargs=-1, metavar="[SERVICES...]", shell_complete=_complete)
-@click.option("--force", is_flag=True, hidden=True)  # version 0.1 needed it for edited files
 @click.pass_context
-def undo(ctx: click.Context, services: tuple[str, ...], force: bool) -> None:
-    """Restore the files of SERVICES, or of all services, and end a trial of them.
+def undo(ctx: click.Context, services: tuple[str, ...]) -> None:
+    """Take our lines out of the files of SERVICES, or of all services, and end a trial of them.
 
-    Files that were edited since are restored too; your versions are kept in /var/lib/pam-iampass/setup/edited. If a
-    service cannot be restored, the others are, and the exit status is 1.
+    It needs neither the agent nor IAMPASS. Other changes of these files stay. Where a line of ours was changed, the
+    file is kept in /var/lib/pam-iampass/setup/edited. If a service cannot be restored, the others are, and the exit
+    status is 1.
     """
     if set(services) & set(command.commands):
         raise click.UsageError("undo, confirm and status exclude each other", ctx)
     from pam_iampass.setup import sandbox_use
+    from pam_iampass.setup.operations import SAME_AS
 
     done = _setup().undo(services or None)
     for name in services:
-        if name not in done:
+        if SAME_AS.get(name, name) not in done:
             _line("ok", f"{name} was not set up: nothing to undo")
     if done:
-        _say(f"{_and(done)} {'is as it was' if len(done) == 1 else 'are as they were'} before.", "bold")
+        _say(f"{_and(done)} {'no longer asks' if len(done) == 1 else 'no longer ask'} the phone.", "bold")
     elif not services:
         _line("ok", "nothing was set up: nothing to undo")
     if sandbox_use.is_in_use():
@@ -273,19 +262,12 @@ def _next_steps(names: Sequence[str], trial: Trial | None) -> str:
         test = "Keep this terminal open, and log in from another one." if "sshd" in names else "Test it now."
         return f"{asks}. {test} To undo it: pam-iampass setup undo"
     from pam_iampass.setup.operations import how_to_try
-    from pam_iampass.setup.trial import PROCESS_BACKEND
 
     way = how_to_try(names)
-    text = (
+    return (
         f"{asks}, on trial until {_time(trial.deadline)}: then it is undone.\n"
         f"{way[0].upper()}{way[1:]}.\nIf that works, keep it with: pam-iampass setup confirm"
     )
-    if trial.backend == PROCESS_BACKEND:
-        text += (
-            "\nThere is no systemd here: a process waits to undo it, and does not survive a reboot."
-            "\nIn that case run: pam-iampass setup undo"
-        )
-    return text
 
 
 def _show_service(service: ServiceStatus) -> None:
@@ -319,7 +301,6 @@ def _as_object(services: Sequence[ServiceStatus], trial: Trial | None) -> dict[s
             "started": _iso(trial.started),
             "until": _iso(trial.deadline),
             "over": trial.deadline < time.time(),
-            "kept_by": trial.backend,
         },
     }
 

@@ -228,7 +228,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         (*SHARED, APPROVER),
         "Different settings for single PAM services, by the name of their file in `/etc/pam.d`. `exempt` and `asked` "
         "replace the general ones; of `session`, single keys do. `methods`, if not empty, hold even for users with "
-        "methods of their own.",
+        "methods of their own. The settings of `sudo` also hold for `sudo-i`, those of `su` for `su-l`, unless these "
+        "are named.",
         named=True,
     ),
 )

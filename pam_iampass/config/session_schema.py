@@ -19,9 +19,9 @@ COVERS = Section(
     (
         Key(
             "services",
-            ValueType("a list of PAM services", value_types.service_name, "[iampass-sudo]", many=True),
+            ValueType("a list of PAM services", value_types.service_name, "[sudo]", many=True),
             (),
-            "The PAM services, by the name of their file in `/etc/pam.d`.",
+            "The PAM services, by the name of their file in `/etc/pam.d`. `sudo` includes `sudo-i`, and `su` `su-l`.",
         ),
         Key(
             "for",
@@ -79,7 +79,7 @@ SESSION = Section(
             "false",
             "Whether a login that was locked because the phone was no longer near is unlocked when the phone returns.",
         ),
-        mapping(COVERS, "{services: [iampass-sudo]}"),
+        mapping(COVERS, "{services: [sudo]}"),
         Key(
             "covers_connections",
             _BOOLEAN,

@@ -129,7 +129,12 @@ class Settings:
 
     def for_service(self, name: str) -> ServiceSettings:
         """The settings for the PAM service `name`."""
-        return self.services.get(name, self.service)
+        return self.services.get(name, self.services.get(same_program(name), self.service))
+
+
+def same_program(name: str) -> str:
+    """The PAM service whose settings hold for one without: `sudo` for that of `sudo -i`, `su` for that of `su -`."""
+    return {"sudo-i": "sudo", "su-l": "su"}.get(name, name)
 
 
 @dataclass(frozen=True)

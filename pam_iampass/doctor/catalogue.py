@@ -333,12 +333,6 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "`session.keep` is set for them, and the service that ends and locks logins does not listen.",
             "systemctl enable --now pam-iampass-enforcer.socket; without systemd: pam-iampass-enforcer --socket",
         ),
-        _error(
-            "service-file-missing",
-            "There is no PAM file {name}, which {setting} names",
-            "libpam uses the stack of `other` instead: nobody can log in, or users log in without the phone.",
-            "Correct {setting}, or create the file in /etc/pam.d",
-        ),
         _warning(
             "sibling-unprotected",
             "{asking} asks the phone, and {other} does not",
@@ -367,7 +361,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "stack-approved-fails",
             "Users cannot log in, although their first factor is right and they approve",
             "The stack fails even if every answer is right: a module is missing, or always denies.",
-            "Check the lines around {place}; compare with the file that pam-iampass setup creates",
+            "Check the lines around {place}; pam_iampass(8) shows what pam-iampass setup writes",
         ),
         _error(
             "stack-denial-passes",
@@ -454,7 +448,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "account-approved-fails",
             "An approval in the account phase lets nobody in",
             "The `account` stack fails even if every answer is right: a module is missing, or always denies.",
-            "Check the lines around {place}; compare with the file that pam-iampass setup sshd creates",
+            "Check the lines around {place}; pam_iampass(8) shows what pam-iampass setup writes",
         ),
         _error(
             "account-skipped",
@@ -487,7 +481,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "account-rings-in-vain",
             "The phone rings for logins that the account stack refuses",
             "A line after ours refuses the login, or one before it that does not end the stack at once.",
-            "Before our line write that module with `requisite`, as the file that setup creates does: {place}",
+            "Before our line write that module with `requisite`, as pam-iampass setup does: {place}",
         ),
         _error(
             "pam-python-set-uid",

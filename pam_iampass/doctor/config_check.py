@@ -179,7 +179,7 @@ def _exceptions(config: Path, found: settings.Settings) -> Iterator[Problem]:
 
 def _siblings(config: Path, found: settings.Settings) -> Iterator[Problem]:
     """PAM services with different settings, of which the caller chooses one, as with `su -`."""
-    for service, sibling in (USES["su"], USES["sudo-rs"]):
+    for service, sibling in (USES["su"], USES["sudo"]):
         if found.for_service(service) != found.for_service(sibling):
             what = f"differ from those of {sibling}: users choose between the two, with and without a login shell"
             remedy = f"give {service} and {sibling} the same settings"

@@ -48,15 +48,7 @@ class SshdCheck:
         """Everything that is wrong."""
         for service in dict.fromkeys(settings.service for settings in self.found.values()):
             users = {user: settings for user, settings in self.found.items() if settings.service == service}
-            if self.stacks.files.path(service) is None:
-                yield finding(
-                    "service-file-missing",
-                    "sshd",
-                    f"sshd -T: pamservicename {service}",
-                    name=service,
-                    setting="PAMServiceName",
-                )
-            elif self.stacks.asks(service):
+            if self.stacks.asks(service):
                 yield from self._of_service(self.stacks.with_us[service], users)
             elif service in self.stacks.with_us_in_account:
                 yield from self._in_account(self.stacks.with_us_in_account[service], users)

@@ -82,6 +82,12 @@ class StackCheck(SimulatedStack):
             for login in self._logins(True, PamCode.ABORT)
         )
 
+    @property
+    def needs_permit(self) -> bool:
+        """Whether nothing in the stack succeeds where we ignore a login."""
+        asking = [login for login in self._logins(True, PamCode.SUCCESS) if login.passed and login.asked_us]
+        return any(self._ignored(asking)) or any(self._setcred(asking, fresh=True))
+
     def findings(self, fresh_setcred: bool) -> Iterator[Problem]:
         """Everything that is wrong.
 

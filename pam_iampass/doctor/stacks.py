@@ -27,7 +27,6 @@ SET_UID = frozenset(
 _SHARED = re.compile(r"(common-|.*-auth(-ac)?$|.*-(ac|pc)$|system-|postlogin|password-auth)")
 """Files for other files to include, not for applications."""
 _LEFT_BEHIND = re.compile(r".*(~|\.(bak|old|orig|new|save|dpkg-\w+|rpm\w+|ucf-\w+|pam-\w+))$")
-_SHIPPED = "iampass-"
 
 
 def module_folders() -> list[Path]:
@@ -176,5 +175,4 @@ class Stacks:
 
     def _is_no_service(self, name: str) -> bool:
         shared = _SHARED.match(name) and name not in self.set_uid
-        unused = name.startswith(_SHIPPED) and name not in self.applications
-        return name == "other" or bool(_LEFT_BEHIND.match(name)) or bool(shared) or unused
+        return name == "other" or bool(_LEFT_BEHIND.match(name)) or bool(shared)

@@ -73,15 +73,6 @@ class SudoCheck:
     def findings(self) -> Iterator[Problem]:
         """Everything that is wrong."""
         services = {"pam_service": self.sudoers.service, "pam_login_service": self.sudoers.login_service}
-        for setting in services:
-            if self.sudoers.text(setting) is not None and self.stacks.files.path(services[setting]) is None:
-                yield finding(
-                    "service-file-missing",
-                    "sudo",
-                    f"sudoers: {setting}={services[setting]}",
-                    name=services[setting],
-                    setting=setting,
-                )
         asks = self.stacks.asks(services["pam_service"])
         if not asks and not self.stacks.asks("sudo"):
             where = f"{self.stacks.files.path(services['pam_service'])} does not name pam_iampass"
@@ -95,11 +86,13 @@ class SudoCheck:
 
     def _login_shell(self, service: str, login: str) -> Iterator[Problem]:
         if not self.stacks.asks(login):
+            own = self.sudoers.text("pam_login_service") is None
+            remedy = "pam-iampass setup sudo" if own else f"Remove pam_login_service={login} with visudo"
             yield finding(
                 "sibling-unprotected",
                 "sudo",
                 f"PAM service {service} names pam_iampass, {login} does not",
                 asking="sudo",
                 other="sudo -i",
-                remedy=f"In sudoers write Defaults pam_login_service={service}",
+                remedy=remedy,
             )

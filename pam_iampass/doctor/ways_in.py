@@ -20,6 +20,7 @@ CONSOLES = ("login", *_GDM, "lightdm", "sddm", "lxdm", "xdm", "greetd")
 """The PAM services of the console and of display managers."""
 
 _PROGRAMS = {
+    "sudo-rs": "sudo",
     "su-rs": "su",
     "pkexec": "polkit-1",
     "polkit-agent-helper-1": "polkit-1",
@@ -146,8 +147,7 @@ def _set_uid_below(folder: str, levels: int) -> Iterator[Path]:
 
 def _way_in(program: Path) -> str:
     """The name by which setup knows what uses the program."""
-    # sudo itself leaves PAM to a plug-in; the one that uses libpam is sudo-rs, also where it is called sudo.
-    return "sudo-rs" if program.name in ("sudo", "sudo-rs") else _PROGRAMS.get(program.name, program.name)
+    return _PROGRAMS.get(program.name, program.name)
 
 
 def _is_way_in(name: str) -> bool:

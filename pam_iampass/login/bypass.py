@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
+from pam_iampass.config.settings import same_program
 from pam_iampass.errors import MissingFile, PamIampassError, StateError
 from pam_iampass.system import paths, trusted_file
 from pam_iampass.system.boot import boot_id, since_boot
@@ -75,7 +76,8 @@ class Bypass:
 
     def covers(self, account: Account, service: str) -> bool:
         """Whether it is for a login that `account` would have to approve."""
-        return (self.user, self.uid) == (account.name, account.uid) and self.service in (None, service)
+        meant = self.service in (None, service, same_program(service))
+        return meant and (self.user, self.uid) == (account.name, account.uid)
 
 
 class Bypasses:

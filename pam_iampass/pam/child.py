@@ -46,7 +46,12 @@ def _run(wanted: dict[str, Any], wire: Any) -> dict[str, Any]:
     handle = bindings.PamHandle()
     if wanted["real_uid"]:
         os.setresuid(wanted["real_uid"], 0, 0)  # as a set-uid program has it
-    code = _start(libpam, wanted, conversation, handle)
+    code = libpam.pam_start(
+        os.fsencode(wanted["service"]),
+        os.fsencode(wanted["user"]),
+        ctypes.byref(conversation),
+        ctypes.byref(handle),
+    )
     started, authenticated = code == _SUCCESS, False
     if started:
         for item, key in ((_TTY, "tty"), (_RHOST, "rhost"), (_RUSER, "ruser")):
@@ -63,17 +68,6 @@ def _run(wanted: dict[str, Any], wire: Any) -> dict[str, Any]:
             code = libpam.pam_acct_mgmt(handle, 0)
         libpam.pam_end(handle, code)
     return {"kind": "result", "code": code, "started": started, "authenticated": authenticated}
-
-
-def _start(libpam: Any, wanted: dict[str, Any], conversation: Any, handle: Any) -> int:
-    """Call pam_start(3), or pam_start_confdir(3) if the services are in a folder of their own."""
-    arguments = [os.fsencode(wanted["service"]), os.fsencode(wanted["user"]), ctypes.byref(conversation)]
-    if wanted["folder"] is None:
-        return int(libpam.pam_start(*arguments, ctypes.byref(handle)))
-    start_in_folder = ctypes.CDLL(ctypes.util.find_library("pam")).pam_start_confdir
-    *types, handle_type = libpam.pam_start.argtypes
-    start_in_folder.argtypes = [*types, ctypes.c_char_p, handle_type]
-    return int(start_in_folder(*arguments, os.fsencode(wanted["folder"]), ctypes.byref(handle)))
 
 
 #: For PAM_FAIL_DELAY (pam_fail_delay(3)): do not wait.

@@ -19,6 +19,8 @@ class PamLine:
     text: str
     words: tuple[str, ...]
     """Text in brackets is one word, without the brackets."""
+    end: int = 0
+    """The number of its last line in the file."""
 
 
 def lines(content: str) -> tuple[list[PamLine], bool]:
@@ -36,7 +38,7 @@ def lines(content: str) -> tuple[list[PamLine], bool]:
         text = "".join(parts)
         parts = []
         if text:
-            found.append(PamLine(start, text.strip(), tuple(_words(text))))
+            found.append(PamLine(start, text.strip(), tuple(_words(text)), number))
     return found, not continues
 
 

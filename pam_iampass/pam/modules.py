@@ -48,10 +48,12 @@ _CONDITIONS = _modules(
 _FIXED: dict[str, PamCode] = {
     "pam_deny": PamCode.AUTH_ERR,
     **dict.fromkeys(
-        _modules("permit env faildelay umask keyinit gnome_keyring kwallet5"),
+        _modules("permit umask keyinit gnome_keyring kwallet5"),
         PamCode.SUCCESS,
     ),
-    **dict.fromkeys(_modules("warn echo issue motd nologin cap group systemd_loadkey"), PamCode.IGNORE),
+    **dict.fromkeys(
+        _modules("env faildelay warn echo issue motd nologin cap group systemd_loadkey"), PamCode.IGNORE
+    ),
 }
 
 
@@ -105,6 +107,11 @@ def role(handler: Handler) -> Role:
     if name in _CONDITIONS:
         return Role.CONDITION
     return Role.FIXED if name in _FIXED or name in ("pam_faillock", "pam_debug") else Role.OTHER_FACTOR
+
+
+def may_refuse(handler: Handler) -> bool:
+    """Whether the module decides about logins, and does not only prepare them."""
+    return role(handler) is not Role.FIXED or stem(handler) in ("pam_nologin", "pam_faillock", "pam_deny")
 
 
 @dataclass(frozen=True)

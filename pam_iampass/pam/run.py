@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pam_iampass.outcome import PamCode
 
@@ -48,8 +47,6 @@ class PamRun:
 
     service: str
     user: str
-    folder: Path | None = None
-    """The folder of the service files; None: those of Linux-PAM."""
     phase: str = "both"
     """`both`: authenticate and, after success, account; or `auth` or `account` alone."""
     tty: str | None = None
@@ -132,8 +129,7 @@ def _talk(
 ) -> tuple[list[Message], dict[str, object]]:
     messages: list[Message] = []
     wire = connection.makefile("rw", encoding="utf-8", errors="surrogateescape")
-    folder = str(wanted.folder) if wanted.folder else None
-    wire.write(json.dumps({**vars(wanted), "folder": folder}) + "\n")
+    wire.write(json.dumps(vars(wanted)) + "\n")
     wire.flush()
     try:
         for line in wire:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-USES = {"su": ("su", "su-l"), "sudo-rs": ("sudo", "sudo-i"), "login": ("login", "remote")}
-"""The PAM services of a program that uses several, or one with another name. The first one must exist."""
+USES = {"su": ("su", "su-l"), "sudo": ("sudo", "sudo-i"), "login": ("login", "remote")}
+"""The PAM services of a program that uses several. The first one must exist."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]*")
 
@@ -36,9 +36,8 @@ _UNSUITABLE = (
     UNPRIVILEGED,
     _of("pkexec run0", "it uses the PAM service polkit-1", "pam-iampass setup polkit-1"),
     _of("su-l su-rs", "it is set up together with su", "pam-iampass setup su"),
-    _of("sudo-i", "sudo-rs uses it, and sudo does not once it is set up", "pam-iampass setup sudo-rs"),
-    _of("ssh openssh iampass-sshd.*", "it belongs to sshd", "pam-iampass setup sshd"),
-    _of("iampass-.*", "setup itself writes this file", "name the service without iampass-"),
+    _of("sudo-i sudo-rs", "it is set up together with sudo", "pam-iampass setup sudo"),
+    _of("ssh openssh", "it belongs to sshd", "pam-iampass setup sshd"),
     _of(
         "common-.* system-.* password-auth.* postlogin.* (fingerprint|smartcard)-auth.*",
         "other PAM files include it, also those of jobs that no person starts",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +64,8 @@ class Handler:
     line: int
     text: str
     """The line itself."""
+    top: int = 0
+    """The line of the service's own file that leads to it."""
 
     @property
     def name(self) -> str:
@@ -109,10 +111,22 @@ class _Reading:
 class PamFiles:
     """The PAM files of a machine. Each file is read once."""
 
-    def __init__(self, folders: Sequence[Path] = FOLDERS, dialect: Dialect = DEBIAN) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path] = FOLDERS,
+        dialect: Dialect = DEBIAN,
+        instead: Mapping[Path, str] | None = None,
+    ) -> None:
+        """`instead` are the contents of files that differ from those on the disk, or are not there yet."""
         self.folders = tuple(folders)
         self.dialect = dialect
-        self._read: dict[Path, tuple[str, list[PamLine], bool]] = {}
+        self._read = {file: (text, *lines(text)) for file, text in (instead or {}).items()}
+
+    def with_contents(self, instead: Mapping[Path, str]) -> PamFiles:
+        """The same, some files with other contents."""
+        other = PamFiles(self.folders, self.dialect, instead)
+        other._read = {**self._read, **other._read}
+        return other
 
     def names(self) -> list[str]:
         """All services that have a file, which libpam requires to be lower case. Raises OSError."""
@@ -120,19 +134,23 @@ class PamFiles:
         for folder in self.folders:
             if folder.is_dir():
                 found |= {entry.name for entry in folder.iterdir() if entry.is_file()}
+            found |= {file.name for file in self._read if file.parent == folder}
         return sorted(name for name in found if name == name.lower())
 
     def path(self, name: str) -> Path | None:
         """The file of the service `name`, None if there is none."""
-        return _first(folder / name for folder in self.folders)
+        return self._first(folder / name for folder in self.folders)
 
     def included(self, name: str) -> Path | None:
         """The file that a line includes as `name`, None if there is none."""
         if name.startswith("/"):
-            return _first([Path(name)])
-        return _first(
+            return self._first([Path(name)])
+        return self._first(
             folder / name for folder in self.folders[: None if self.dialect.includes_from_everywhere else 1]
         )
+
+    def _first(self, places: Iterable[Path]) -> Path | None:
+        return next((place for place in places if place in self._read or place.exists()), None)
 
     def content(self, file: Path) -> tuple[str, list[PamLine], bool]:
         """Text and lines of a file, and whether it is complete. Raises UnusableService and OSError."""
@@ -176,10 +194,6 @@ class PamFiles:
                     pending.append(self.included(words[2]))
 
 
-def _first(places: Iterable[Path]) -> Path | None:
-    return next((place for place in places if place.exists()), None)
-
-
 def _text(file: Path) -> str:
     """The file's text. A FIFO or a device does not block."""
     with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as opened:
@@ -195,6 +209,7 @@ class _ServiceReader:
     def __init__(self, pam_files: PamFiles, reading: _Reading) -> None:
         self.pam_files = pam_files
         self.reading = reading
+        self.top = 0
 
     def read(self, file: Path, only: PamType | None, depth: int, level: int) -> bool:
         """Whether libpam would accept the file. Of an included one only lines of the type `only` count."""
@@ -211,7 +226,9 @@ class _ServiceReader:
         return all(self._line(file, line, only, depth, level) for line in found) and complete
 
     def _line(self, file: Path, line: PamLine, only: PamType | None, depth: int, level: int) -> bool:
-        parsed = _ParsedLine(file, line, only, level)
+        if depth == 0:
+            self.top = line.number
+        parsed = _ParsedLine(file, line, only, level, self.top)
         if parsed.includes_all and self.pam_files.dialect.at_include:
             return self._include(parsed, only, parsed.first_argument, depth, level)
         if parsed.error:
@@ -263,8 +280,8 @@ class _ServiceReader:
 class _ParsedLine:
     """A line, interpreted as far as possible."""
 
-    def __init__(self, file: Path, line: PamLine, only: PamType | None, level: int) -> None:
-        self.file, self.line, self.level = file, line, level
+    def __init__(self, file: Path, line: PamLine, only: PamType | None, level: int, top: int) -> None:
+        self.file, self.line, self.level, self.top = file, line, level, top
         self.error = ""
         first, rest = (line.words[0], line.words[1:]) if line.words else ("", ())
         # a leading dash: a missing module is not logged
@@ -291,5 +308,5 @@ class _ParsedLine:
         usable = self.first_argument is not None and self.control not in _INCLUDES
         actions = control(self.first_argument) if usable and self.first_argument is not None else ALL_BAD
         return Handler(
-            kind, self.level, actions, path, arguments, self.file, self.line.number, self.line.text
+            kind, self.level, actions, path, arguments, self.file, self.line.number, self.line.text, self.top
         )

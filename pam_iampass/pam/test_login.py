@@ -92,7 +92,7 @@ def _pam_service(service: str, user: str) -> str:
 
 
 def _run(service: str, name: str, who: Account, rhost: str | None, after_key: bool) -> tuple[PamRun, str]:
-    if service == "sshd" or name.startswith("iampass-sshd"):
+    if service == "sshd":
         accepted = {"SSH_AUTH_INFO_0": "publickey of pam-iampass test" if after_key else ""}
         address = rhost or "127.0.0.1"
         run = PamRun(name, who.name, tty="ssh", rhost=address, environment=accepted)

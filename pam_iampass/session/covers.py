@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pam_iampass.config.settings import same_program
 from pam_iampass.config.value_types import METHODS
 from pam_iampass.session.kept_session import KeptSession, State
 
@@ -73,7 +74,7 @@ def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, n
     age = now - kept.approved
     if (
         _is_within(kept, request)
-        and request.service in settings.covers.services
+        and {request.service, same_program(request.service)} & settings.covers.services
         and 0 <= age < settings.covers.within
     ):
         return Cover(kept.id, kept.service, age, connection=False, request=request)

@@ -1,80 +1,287 @@
-"""The lines of other packages' PAM files that setup changes, and how they are changed back."""
+"""The lines that make a PAM file ask the phone, and how they are taken away again.
+
+Each line of ours ends in a mark. A line that goes out of force, or is replaced, stays in the file as a comment that
+begins with another mark. So the file itself says how it was before, whatever else was changed in it meanwhile.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
+from pam_iampass.doctor.stack_check import StackCheck
+from pam_iampass.outcome import PamCode
+from pam_iampass.pam.controls import WORDS, Action
+from pam_iampass.pam.dialect import Dialect
+from pam_iampass.pam.lines import lines
+from pam_iampass.pam.modules import DEMANDS_KEY, NATIVE, Role, is_ours, may_refuse, role, stem
+from pam_iampass.pam.stack import OTHER, Handler, HandlerKind, PamFiles, PamType, UnusableService
 from pam_iampass.setup.errors import SetupRefused
-from pam_iampass.setup.manifest import LineEdit
 
-FIRST_FACTOR = re.compile(
-    r"^(@include[ \t]+common-auth"
-    r"|auth[ \t]+(?P<how>substack|include)[ \t]+"
-    r"(common-auth|system-auth|password-auth|iampass-sshd|iampass-sshd-password))[ \t]*$",
-    re.M,
+KEY, PASSWORD, QUIET = "key", "password", "quiet"
+"""How sshd asks: with a prompt after the key or the password, or without one after any first factor."""
+
+MARK = "# pam-iampass"
+"""The end of each line of ours."""
+OUT = "#pam-iampass: "
+"""The beginning of each line that was there before, and is out of force."""
+
+_HEADING = "# Written by `pam-iampass setup`: all lines of {}, and ours.\n"
+_MARKED = re.compile(r"#[ \t]*pam-iampass[ \t\r]*$")
+_TYPE_AND_CONTROL = re.compile(r"(\S+)\s+(\[(?:\\\]|[^\]])*\]|\S+)\s*(.*)", re.S)
+_GUARD = (
+    "[acct_expired=die authtok_expired=die cred_expired=die perm_denied=die auth_err=die maxtries=die"
+    " default=ignore]"
 )
-_ACCOUNT = re.compile(
-    r"^(@include[ \t]+common-account"
-    r"|account[ \t]+(?P<how>substack|include)[ \t]+"
-    r"(common-account|system-auth|password-auth|iampass-sshd|iampass-sshd-password))[ \t]*$",
-    re.M,
-)
-_SHARED = {"auth": FIRST_FACTOR, "account": _ACCOUNT}
-_SESSION = re.compile(
-    r"^(@include[ \t]+common-session|session[ \t]+include[ \t]+(common-session|system-auth|password-auth))[ \t]*$",
-    re.M,
-)
-_JUMP = re.compile(r"^-?session[ \t]+\[[^]\n]*=[ \t]*[0-9]", re.M)
-_SESSION_LINE = "session    optional     pam_iampass.so"
+"""It ends the stack for what would be refused anyway, and decides nothing else. Never `default=die`: for an expired
+password the stack would then end without the phone, and sshd lets in to change it."""
+_ENDS = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD)
 
 
-def included(path: Path, text: str, own_name: str, kind: str) -> tuple[str, LineEdit | None]:
-    """The text with our file included, and the edit; None if it is included already."""
-    if any(f"{kind:10} {how}      {own_name}" in text.split("\n") for how in ("include", "substack")):
-        return text, None
-    found = list(_SHARED[kind].finditer(text))
-    how = (found[0]["how"] if found else None) or "include"
-    instead = f"{kind:10} {how}      {own_name}"
-    if len(found) != 1:
-        line = f"@include common-{kind}" if "@include" in text else f"{kind} substack system-auth"
-        what = "asks for the password" if kind == "auth" else "checks the account"
-        number = "more than one line" if found else "no line"
-        raise SetupRefused(
-            f"{path}: {number} {what} in the usual way ({line})",
-            f"by hand, replace the lines that do with `{instead}`, and install our template as"
-            f" /etc/pam.d/{own_name}",
+def marked(text: str) -> list[str]:
+    """The lines of ours, those that a person has commented out among them."""
+    return [line for line in text.split("\n") if _MARKED.search(line)]
+
+
+def is_edited(text: str) -> bool:
+    """Whether anything of ours is in the file."""
+    return any(line.startswith(OUT) or _MARKED.search(line) for line in text.split("\n"))
+
+
+def unedited(text: str) -> str:
+    """The file without our lines, and with those in force that went out of force for them."""
+    kept = [line for line in text.split("\n") if not _MARKED.search(line)]
+    return "\n".join(line[len(OUT) :] if line.startswith(OUT) else line for line in kept)
+
+
+def including(source: Path, dialect: Dialect) -> str:
+    """A file in /etc/pam.d that overrides `source`, in another folder, and has the same lines."""
+    if dialect.at_include:
+        return _HEADING.format(source) + f"@include {source}\n"
+    kinds = ("auth", "account", "password", "session")
+    return _HEADING.format(source) + "".join(f"{kind:<10} include     {source}\n" for kind in kinds)
+
+
+def without_us(path: Path, text: str) -> str | None:
+    """A PAM file without our lines; None if it then only includes the one that it overrides."""
+    before = unedited(text)
+    first, *rest = before.split("\n")
+    made = first.startswith(_HEADING.partition("{")[0])
+    return None if made and all(line.endswith(f"/{path.name}") for line in rest if line.strip()) else before
+
+
+def with_us(path: Path, text: str, files: PamFiles, way: str = "") -> str:
+    """A PAM file without our lines, with them. `way` is one of sshd's, empty for other services.
+
+    `files` are the PAM files of the machine; this one need not be among them. Raises SetupRefused.
+    """
+    editor = Editor(path, text, files)
+    if way == KEY:
+        editor.ask_after_key()
+    elif way != QUIET:
+        editor.ask_after_password()
+    if way:
+        editor.ask_in_account()
+    editor.follow_sessions()
+    return editor.result()
+
+
+class Editor:
+    """Puts our lines into a PAM file that has none."""
+
+    def __init__(self, path: Path, text: str, files: PamFiles) -> None:
+        """`files` are the PAM files of the machine; this one need not be among them. Raises SetupRefused."""
+        self.path = path
+        self.text = text
+        self._files = files
+        self._lines = {line.number: line for line in lines(text)[0]}
+        self._stacks = self._read(text)
+        self._out: set[int] = set()
+        self._before: dict[int, list[str]] = defaultdict(list)
+        self._after: dict[int, list[str]] = defaultdict(list)
+        self._refuse_twice()
+
+    def ask_after_password(self) -> None:
+        """Our `auth` line follows the line that asks for the password. Raises SetupRefused."""
+        top = self._asking()[-1]
+        included = [handler for handler in self._stacks[PamType.AUTH] if handler.top == top]
+        self._end_at_refusals(PamType.AUTH, top + 1)
+        # After `sufficient` in the shared file nothing that follows its include is reached; after a substack, all is.
+        substack = included[0].kind is HandlerKind.SUBSTACK
+        ends = any(handler.actions[PamCode.SUCCESS] is Action.DONE for handler in included)
+        if self._includes(top) and (substack or ends):
+            self._take_out(top)
+            self._after[top] += _written_out(included[1:] if substack else included)
+        ours = _line("auth", "required", NATIVE)
+        self._after[top].append(ours)
+        check = StackCheck(
+            self.path.name, self._read(self.result())[PamType.AUTH], frozenset(), self._files.dialect
         )
-    (match,) = found
-    return text[: match.start()] + instead + text[match.end() :], LineEdit(match.group(), instead)
+        if check.needs_permit:
+            self._after[top].append(_line("auth", "required", "pam_permit.so"))
 
+    def ask_after_key(self) -> None:
+        """Our `auth` line stands for the one that asks for the password: sshd has seen a key. Raises SetupRefused."""
+        tops = self._asking()
+        for top in tops:
+            if any(
+                handler.top == top
+                for kind in PamType
+                if kind is not PamType.AUTH
+                for handler in self._stacks[kind]
+            ):
+                what = (
+                    f"{self.path}:{top}: the line includes other lines than those that ask for the password"
+                )
+                raise SetupRefused(what, "name the shared files one by one, such as @include common-auth")
+            self._take_out(top)
+        self._end_at_refusals(PamType.AUTH, tops[-1])
+        self._after[tops[-1]] += [
+            _line("auth", "required", f"{NATIVE} {DEMANDS_KEY}"),
+            _line("auth", "required", "pam_permit.so"),
+        ]
 
-def with_session(text: str) -> tuple[str, LineEdit | None]:
-    """The text with our session line, for `session.keep`, after the line that includes the shared session lines.
-
-    It follows pam_systemd there. A file without exactly one such line, or with a jump that could then end elsewhere,
-    stays as it is: doctor says so if it matters.
-    """
-    found = list(_SESSION.finditer(text))
-    if len(found) != 1 or _JUMP.search(text) or _SESSION_LINE in text.split("\n"):
-        return text, None
-    edit = LineEdit(found[0].group(), f"{found[0].group()}\n{_SESSION_LINE}")
-    return text[: found[0].start()] + edit.instead + text[found[0].end() :], edit
-
-
-def unedited(content: bytes | None, edits: Iterable[LineEdit]) -> bytes | None:
-    """The content with our edits undone, whatever else has changed.
-
-    An edit that is gone, such as with the file of an upgraded package, is left out. None if none is left, or if one was
-    changed.
-    """
-    lines, found, gone = b"\n" + (content or b"") + b"\n", False, []
-    for edit in edits:
-        instead = f"\n{edit.instead}\n".encode("utf-8", "surrogateescape")
-        if lines.count(instead) == 1:
-            lines = lines.replace(instead, f"\n{edit.line}\n".encode("utf-8", "surrogateescape"))
-            found = True
+    def ask_in_account(self) -> None:
+        """Our `account` line stands before what may end the stack, and after what refuses. Raises SetupRefused."""
+        stack = self._stacks[PamType.ACCOUNT]
+        if not stack:
+            raise SetupRefused(
+                f"{self.path}: has no account line", "@include common-account, or account include"
+            )
+        top = next((handler.top for handler in stack if _may_end(handler)), None)
+        own = [handler for handler in stack if self._is_own(handler)]
+        later = [one for one in own if top is not None and one.top > top and _refuses_alone(one)]
+        guards = [_with_control(one.text, "requisite") for one in later]
+        if not any(stem(handler) == "pam_nologin" for handler in stack if handler in (*later, *own)):
+            guards.append(_line("account", "requisite", "pam_nologin.so"))
+        guards += [
+            _line("account", _GUARD, "pam_unix.so"),
+            _line("-account", _GUARD, "pam_sss.so"),
+            _line("account", "requisite", NATIVE),
+        ]
+        if top is None:
+            self._end_at_refusals(PamType.ACCOUNT, stack[-1].top + 1)
+            self._after[stack[-1].top] += guards
         else:
-            gone.append(edit.own_name.encode())
-    return lines[1:-1] if found and not set(gone) & set(lines.split()) else None
+            self._end_at_refusals(PamType.ACCOUNT, top)
+            self._before[top] += guards
+
+    def follow_sessions(self) -> None:
+        """A `session` line follows pam_systemd, or all others. Without a place that is sure, there is none."""
+        stack = self._stacks[PamType.SESSION]
+        jumps = any(isinstance(action, int) for one in stack if self._is_own(one) for action in one.actions)
+        if not stack or jumps or any(map(is_ours, stack)):
+            return
+        systemd = [handler.top for handler in stack if stem(handler) == "pam_systemd"]
+        self._after[(systemd or [stack[-1].top])[-1]].append(_line("session", "optional", NATIVE))
+
+    def result(self) -> str:
+        """The new text."""
+        found = []
+        ends = {line.end: line.number for line in self._lines.values()}
+        out_of_force = 0
+        for number, raw in enumerate(self.text.split("\n"), 1):
+            found += self._before[number]
+            if number in self._out:
+                out_of_force = self._lines[number].end
+            found.append(OUT + raw if number <= out_of_force else raw)
+            found += self._after[ends.get(number, 0)]
+        return "\n".join(found)
+
+    def _read(self, text: str) -> dict[PamType, list[Handler]]:
+        """The stacks of the file alone, without what `other` has for types that it lacks."""
+        instead = {self.path: text, self.path.parent / OTHER: ""}
+        try:
+            return self._files.with_contents(instead).service(self.path.name).stacks
+        except UnusableService as unusable:
+            raise SetupRefused(
+                f"PAM: {self.path.name} does not work: {unusable}", "correct the PAM file"
+            ) from None
+
+    def _refuse_twice(self) -> None:
+        """Refuse a file that leads to us already: the phone would ring twice."""
+        asking = [
+            one for kind in (PamType.AUTH, PamType.ACCOUNT) for one in self._stacks[kind] if is_ours(one)
+        ]
+        if asking:
+            shared = asking[0].file.name.startswith("common-")
+            remedy = (
+                "pam-auth-update --disable iampass iampass-session" if shared else "remove that line first"
+            )
+            raise SetupRefused(
+                f"{asking[0].place}: {self.path.name} asks the phone by this line already", remedy
+            )
+
+    def _asking(self) -> list[int]:
+        """The lines that ask for the password, or include one that does."""
+        found = {one.top for one in self._stacks[PamType.AUTH] if role(one) is Role.FIRST_FACTOR}
+        if not found:
+            what = f"{self.path}: no line asks for the password"
+            raise SetupRefused(what, "such as @include common-auth, or auth include system-auth")
+        return sorted(found)
+
+    def _end_at_refusals(self, kind: PamType, end: int) -> None:
+        """Make the `required` lines before `end` that can refuse `requisite`: after a failed `required` the phone
+        would ring in vain."""
+        for handler in self._stacks[kind]:
+            if handler.top < end and self._is_own(handler) and _is_required(handler) and may_refuse(handler):
+                self._take_out(handler.top)
+                self._after[handler.top].insert(0, _with_control(handler.text, "requisite"))
+
+    def _includes(self, top: int) -> bool:
+        words = self._lines[top].words
+        return len(words) > 1 and words[1].lower() in ("include", "substack")
+
+    def _is_own(self, handler: Handler) -> bool:
+        return handler.file == self.path and handler.kind is HandlerKind.MODULE
+
+    def _take_out(self, top: int) -> None:
+        self._out.add(top)
+
+
+def _line(kind: str, control: str, module: str) -> str:
+    return f"{kind:<10} {control:<11} {module}  {MARK}"
+
+
+def _with_control(text: str, control: str) -> str:
+    """A line of a PAM file with another control."""
+    kind, _, rest = _TYPE_AND_CONTROL.fullmatch(text).groups()  # type: ignore[union-attr]
+    return _line(kind, control, rest.strip())
+
+
+def _is_required(handler: Handler) -> bool:
+    return handler.actions == WORDS["required"]
+
+
+def _refuses_alone(handler: Handler) -> bool:
+    """Whether the line refuses by a condition that may be asked twice."""
+    ends = handler.actions in (WORDS["required"], WORDS["requisite"])
+    return ends and (role(handler) is Role.CONDITION or stem(handler) == "pam_nologin")
+
+
+def _may_end(handler: Handler) -> bool:
+    """Whether an `account` line is, or includes, what may end the stack before ours, or decides about the account."""
+    if handler.kind is not HandlerKind.MODULE or role(handler) in (Role.FIRST_FACTOR, Role.LOCAL_USER):
+        return True
+    return any(handler.actions[code] is Action.DONE for code in _ENDS)
+
+
+def _written_out(included: Sequence[Handler]) -> list[str]:
+    """The included lines, which lead to the line after them where they would have ended the stack."""
+    found = []
+    for place, handler in enumerate(included, 1):
+        if handler.kind is not HandlerKind.MODULE:
+            what = f"{handler.place}: a substack cannot be written out: {handler.text}"
+            raise SetupRefused(what, "write our line by hand")
+        onward = str(len(included) - place or "ok")
+        control = _TYPE_AND_CONTROL.fullmatch(handler.text)[2]  # type: ignore[index]
+        if handler.actions == WORDS["sufficient"]:
+            control = f"[success={onward} new_authtok_reqd={onward} default=ignore]"
+        elif Action.DONE in handler.actions:
+            control = re.sub(r"=\s*done\b", f"={onward}", control)
+        elif _is_required(handler) and may_refuse(handler):
+            control = "requisite"
+        found.append(_with_control(handler.text, control))
+    return found

@@ -16,25 +16,13 @@ from typing import Any
 
 from pam_iampass.errors import MissingFile, UntrustedFile
 from pam_iampass.setup import files
+from pam_iampass.setup.edits import without_us
 from pam_iampass.setup.errors import SetupError, SetupRefused
-from pam_iampass.setup.snapshot import ABSENT, Snapshot
+from pam_iampass.setup.snapshot import ABSENT, Snapshot, content_of, text_of
 from pam_iampass.system import file_lock, trusted_file
 
 _VERSION = 1
 _LIMIT = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class LineEdit:
-    """One line of another package's file, and its replacement: one line or more."""
-
-    line: str
-    instead: str
-
-    @property
-    def own_name(self) -> str:
-        """The name of our PAM file, which the replacement includes, or of our module."""
-        return self.instead.split()[-1]
 
 
 @dataclass(frozen=True)
@@ -43,16 +31,22 @@ class FileRecord:
 
     path: Path
     before: Snapshot
+    """What was there the first time."""
     written: tuple[str, ...]
     """The digests of everything that setup may have written there, the last one last."""
-    enforcing: bool
-    """Whether this file makes the service ask the phone. Such files are written last and removed first."""
-    edits: tuple[LineEdit, ...] = ()
-    """The lines that were changed, if the file belongs to another package."""
+    edited: bool
+    """Whether it is a PAM file with our lines in it, rather than a file of ours."""
 
     def knows(self, content: Snapshot) -> bool:
-        """Whether this is what was there before or what setup has written, so that it was not edited."""
+        """Whether this is what was there before or what setup has written, so that nobody has changed it."""
         return content.digest in (*self.written, self.before.digest)
+
+    def restored(self, current: Snapshot) -> Snapshot:
+        """The file without what setup has done, whatever else has changed in it."""
+        if not self.edited:
+            return self.before
+        text = None if current.content is None else without_us(self.path, text_of(current.content))
+        return ABSENT if text is None else replace(current, content=content_of(text))
 
 
 @dataclass(frozen=True)
@@ -60,11 +54,13 @@ class ServiceRecord:
     """One service that was set up."""
 
     choice: str
-    """`key` or `password` for sshd; empty for the others."""
+    """`key`, `password` or `quiet` for sshd; empty for the others."""
     since: float
     complete: bool
     """False from before the first change until after the last."""
     files: tuple[FileRecord, ...]
+    renewed: tuple[float, ...] = ()
+    """When files that had lost our lines were edited anew, in the last hour."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +72,6 @@ class Trial:
     services: tuple[str, ...]
     started: float
     deadline: float
-    backend: str
-    """What undoes it: `systemd` or `process`."""
 
 
 @dataclass(frozen=True)
@@ -183,20 +177,21 @@ class ManifestStore:
         if found["version"] != _VERSION:
             raise ValueError
         services = {
-            name: ServiceRecord(**{**record, "files": tuple(map(self._file, record["files"]))})
+            name: ServiceRecord(
+                **{
+                    **record,
+                    "files": tuple(map(self._file, record["files"])),
+                    "renewed": tuple(map(float, record["renewed"])),
+                }
+            )
             for name, record in found["services"].items()
         }
         trial = found["trial"]
-        if trial:
-            names, backend = tuple(trial.pop("services")), trial.pop("keeper")
-            trial = Trial(**trial, services=names, backend=backend)
-        return Manifest(services, trial)
+        return Manifest(services, trial and Trial(**{**trial, "services": tuple(trial["services"])}))
 
     def _file(self, found: dict[str, Any]) -> FileRecord:
-        edits = found["edit"] or []  # an earlier version wrote one edit or none
-        edits = tuple(LineEdit(**edit) for edit in (edits if isinstance(edits, list) else [edits]))
         before = self._before(found["before"])
-        return FileRecord(Path(found["path"]), before, tuple(found["written"]), found["enforcing"], edits)
+        return FileRecord(Path(found["path"]), before, tuple(found["written"]), found["edited"])
 
     def _before(self, found: dict[str, Any] | None) -> Snapshot:
         if found is None:
@@ -212,14 +207,11 @@ class ManifestStore:
 
 
 def _as_object(manifest: Manifest) -> dict[str, Any]:
-    trial = dict(vars(manifest.trial)) if manifest.trial else None
-    if trial:
-        trial["keeper"] = trial.pop("backend")  # as earlier versions wrote it
     services = {
         name: {**vars(record), "files": [_file_as_object(file) for file in record.files]}
         for name, record in manifest.services.items()
     }
-    return {"version": _VERSION, "services": services, "trial": trial}
+    return {"version": _VERSION, "services": services, "trial": manifest.trial and vars(manifest.trial)}
 
 
 def _file_as_object(file: FileRecord) -> dict[str, Any]:
@@ -229,6 +221,5 @@ def _file_as_object(file: FileRecord) -> dict[str, Any]:
         "path": str(file.path),
         "before": None if before.content is None else backup,
         "written": file.written,
-        "enforcing": file.enforcing,
-        "edit": [vars(edit) for edit in file.edits],
+        "edited": file.edited,
     }

@@ -11,23 +11,28 @@ from pathlib import Path
 from pam_iampass.audit.query import NoJournal, records_since
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
+from pam_iampass.doctor.stacks import module_folders
 from pam_iampass.errors import PamIampassError
 from pam_iampass.outcome import Result
+from pam_iampass.pam.services import USES
 from pam_iampass.setup import apply, plan, services, trial
 from pam_iampass.setup.apply import Machine, Tell
-from pam_iampass.setup.checks import CheckResult, configuration, pam, stacks
+from pam_iampass.setup.checks import CheckResult, configuration, stacks
 from pam_iampass.setup.checks import sshd as sshd_check
 from pam_iampass.setup.checks import sudo as sudo_check
+from pam_iampass.setup.edits import KEY, PASSWORD, QUIET
 from pam_iampass.setup.errors import SetupError, SetupRefused
 from pam_iampass.setup.manifest import Manifest, ManifestStore, Trial
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Plan
 from pam_iampass.setup.reload import reload_sshd
 from pam_iampass.setup.snapshot import take
-from pam_iampass.system import sshd
 from pam_iampass.system.accounts import Account
 from pam_iampass.system.paths import SETTINGS
 from pam_iampass.system.service_user import config_readers
+
+SAME_AS = {"sudo-rs": "sudo"}
+"""Programs that use the PAM service of another one."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Setup:
     """The setup of one machine."""
 
     def __init__(self, tell: Tell, paths: Paths | None = None, config: Path = Path(SETTINGS)) -> None:
-        """`tell` is called for each thing that is done. `config` has the settings that the shipped PAM files use."""
+        """`tell` is called for each thing that is done. `config` has the settings that our lines use."""
         self.paths = paths or Paths()
         self.store = ManifestStore(self.paths.state)
         self.config = config
@@ -56,6 +61,7 @@ class Setup:
     def plans(self, names: Sequence[str], choice: str | None, *, force: bool) -> list[Plan]:
         """What has to be done for these services. Raises SetupError and UntrustedFile."""
         manifest = self.store.load()
+        names = list(dict.fromkeys(SAME_AS.get(name, name) for name in names))
         if manifest.trial is not None:
             remedy = "pam-iampass setup confirm keeps it, pam-iampass setup undo ends it"
             raise SetupRefused(f"a trial of {_and(manifest.trial.services)} is not over yet", remedy)
@@ -63,13 +69,12 @@ class Setup:
         return [self._plan(name, choice, manifest, force) for name in names]
 
     def _plan(self, name: str, choice: str | None, manifest: Manifest, force: bool) -> Plan:
-        chosen, chooses = "", True
+        chosen = ""
         if name == "sshd":
             earlier = manifest.services.get(name)
-            chosen = choice or (earlier.choice if earlier else services.QUIET)
-            chooses = sshd.has_service_name()
+            chosen = choice or (earlier.choice if earlier else QUIET)
         settings = self._settings() if chosen in services.EXEMPT_METHODS else None
-        wanted = services.wanted(name, chosen, self.paths, chooses_service=chooses, settings=settings)
+        wanted = services.wanted(name, chosen, self.paths, settings)
         return plan.make(wanted, manifest, time.time(), force=force)
 
     def _settings(self) -> Settings | None:
@@ -84,13 +89,14 @@ class Setup:
             return
         for each in plans:
             service = each.service
-            for name in (service.pam_service, *service.also):
+            for name in service.pam_services:
                 yield from configuration.check_second_factor(who, service.name, name, self.config)
             if service.name == "sshd":
                 yield from sshd_check.check(service, each.changes, who, self.paths)
             if service.name == "sudo":
-                yield from sudo_check.check(each.changes, self.paths)
-            yield from pam.check(service, each.changes, who, self.paths)
+                yield from sudo_check.check()
+            yield from stacks.check_module(service)
+            yield from stacks.check(service, self.paths, module_folders())
 
     def set_up(self, plans: Sequence[Plan], minutes: float | None) -> Trial | None:
         """Make the changes, for good or on trial for some minutes. Raises SetupError and OSError."""
@@ -140,22 +146,11 @@ class Setup:
             trial.stop(self.paths)
         return running
 
-    def end_trial(self, name: str, deadline: float | None, pause: float = 30.0) -> list[str]:
+    def end_trial(self, name: str) -> list[str]:
         """Undo the trial `name`, even if its files were edited; returns its services.
 
-        With a `deadline`, wait for it, and retry every `pause` seconds until it is done. Without one, raise what
-        prevents it: systemd retries.
+        What prevents it is raised: systemd tries again.
         """
-        if deadline is None:
-            return self._end_trial(name)
-        trial.wait_until(deadline)
-        while True:
-            try:
-                return self._end_trial(name)
-            except (PamIampassError, OSError):
-                time.sleep(pause)
-
-    def _end_trial(self, name: str) -> list[str]:
         with apply.undisturbed(), self.store.locked(60.0, regardless=True):
             running = self.store.load().trial
             if running is None or running.name != name:
@@ -174,13 +169,13 @@ class Setup:
             return ServiceStatus(name, "by hand" if self._by_hand(name, manifest) else "off")
         conflicts = tuple(apply.conflicts(record, self.store))
         word = "on" if record.complete else "broken off"
-        if record.complete and (conflicts or not apply.in_force(record)):
+        if record.complete and conflicts:
             word = "changed"
         return ServiceStatus(name, word, record.choice, record.since, conflicts)
 
     def _by_hand(self, name: str, manifest: Manifest) -> bool:
         """Whether the files that setup would write exist already."""
-        for choice in (services.KEY, services.PASSWORD, services.QUIET):
+        for choice in (KEY, PASSWORD, QUIET):
             try:
                 if not self._plan(name, choice, manifest, True).changes:
                     return True
@@ -190,7 +185,8 @@ class Setup:
 
     def _undo(self, names: Sequence[str] | None) -> list[str]:
         manifest = before = self.store.load()
-        known = [name for name in manifest.services if names is None or name in names]
+        wanted = None if names is None else {SAME_AS.get(name, name) for name in names}
+        known = [name for name in manifest.services if wanted is None or name in wanted]
         failed: dict[str, str] = {}
         for name in known:
             try:
@@ -215,8 +211,6 @@ class Setup:
         found = list(stacks.judged(each.service, self.paths))
         if each.service.name == "sshd":
             found += list(sshd_check.judged(each.service, self.paths, self.paths.sshd_config))
-        if each.service.name == "sudo":
-            found += list(sudo_check.judged(self.paths.sudoers))
         for finding in found:
             if finding.stops:
                 raise SetupError(f"{finding.what}; the changes were undone", finding.remedy)
@@ -229,11 +223,11 @@ class Setup:
             raise SetupRefused(what, remedy)
 
     def _must_have_worked(self, running: Trial, manifest: Manifest) -> None:
-        names = {
-            name: _pam_services(name, manifest) for name in running.services if name in manifest.services
-        }
+        names = {name: {*USES.get(name, (name,))} for name in running.services if name in manifest.services}
         try:
-            records = records_since(running.started, frozenset().union(*names.values()))
+            records = records_since(
+                running.started, frozenset(one for each in names.values() for one in each)
+            )
         except NoJournal as error:
             remedy = f"{how_to_try(list(names))}; if it works, confirm with --force"
             raise SetupRefused(f"there is no record of logins: {error}", remedy) from None
@@ -244,15 +238,6 @@ class Setup:
             raise SetupRefused(what, f"{how_to_try(missing)}, then confirm. --force confirms without a login")
 
 
-def _pam_services(name: str, manifest: Manifest) -> frozenset[str]:
-    """The PAM services that the program uses since it was set up."""
-    record = manifest.services[name]
-    chosen = {file.path.name for file in record.files if file.enforcing and file.path.parent.name == "pam.d"}
-    if name == "su":
-        chosen.add("su-l")
-    return frozenset(chosen or (file.path.name for file in record.files if not file.enforcing))
-
-
 def _and(names: Sequence[str]) -> str:
     return " and ".join(names)
 
@@ -261,7 +246,6 @@ _WAYS = {
     "sshd": "log in with ssh from another terminal",
     "sudo": "run `sudo -k true` as a user who has to give a password",
     "su": "run `su` as a user other than root",
-    "sudo-rs": "run sudo-rs as a user who has to give a password",
     "polkit-1": "run `pkexec true` as a user other than root",
     "doas": "run `doas true` as a user who has to give a password",
     "login": "log in at a console",

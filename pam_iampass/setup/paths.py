@@ -18,8 +18,6 @@ class Paths:
         """Folders of PAM files that those in /etc/pam.d override."""
         self.sshd_config = root / "etc/ssh/sshd_config"
         self.sshd_drop_ins = root / "etc/ssh/sshd_config.d"
-        self.sudoers = root / "etc/sudoers"
-        self.sudoers_drop_ins = root / "etc/sudoers.d"
         self.units = root / "etc/systemd/system"
         self.state = root / paths.SETUP_STATE.lstrip("/")
         clone = Path(__file__).resolve().parents[2]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pam_iampass.setup.edits import unedited
 from pam_iampass.setup.errors import FileEdited
-from pam_iampass.setup.manifest import FileRecord, LineEdit, Manifest, ServiceRecord
+from pam_iampass.setup.manifest import FileRecord, Manifest, ServiceRecord
 from pam_iampass.setup.services import WantedFile, WantedService
 from pam_iampass.setup.snapshot import Snapshot, diff, take
 
@@ -19,22 +18,16 @@ class Change:
     path: Path
     now: Snapshot
     then: Snapshot
-    enforcing: bool
 
     @property
     def diff(self) -> list[str]:
         """The change as a unified diff."""
         return diff(self.path, self.now.content, self.then.content)
 
-    @property
-    def is_cleanup(self) -> bool:
-        """Whether it removes a file that nothing chooses any more; sshd may use it until it is reloaded."""
-        return self.then.content is None and not self.enforcing
-
 
 @dataclass(frozen=True)
 class Plan:
-    """All changes for one service."""
+    """All changes for one service, in order."""
 
     service: WantedService
     changes: tuple[Change, ...]
@@ -45,7 +38,7 @@ class Plan:
 
 
 def make(service: WantedService, manifest: Manifest, now: float, *, force: bool = False) -> Plan:
-    """The plan for a service. Raises FileEdited for a file that was edited, unless `force`."""
+    """The plan for a service. Raises FileEdited for a file of ours that was edited, unless `force`."""
     earlier = manifest.services.get(service.name)
     known = {file.path: file for file in earlier.files} if earlier else {}
     changes, during, after = [], [], []
@@ -56,14 +49,15 @@ def make(service: WantedService, manifest: Manifest, now: float, *, force: bool 
         if current.content is not None:
             then = replace(current, content=file.content)
         if current.content != file.content:
-            changes.append(Change(file.path, current, then, file.enforcing))
+            changes.append(Change(file.path, current, then))
         during.append(record)
         after.append(replace(record, written=record.written[-1:]))
-    for record in known.values():  # no longer needed, such as the file of the other first factor
+    for record in known.values():  # no longer needed, such as the drop-in of the way with a prompt
         current = take(record.path)
-        if current != record.before:
+        restored = record.restored(current)
+        if restored != current:
             _refuse_edited(record, current, force)
-            changes.append(Change(record.path, current, record.before, record.enforcing))
+            changes.append(Change(record.path, current, restored))
         during.append(record)
     since = earlier.since if earlier and not changes else now
     return Plan(
@@ -78,33 +72,18 @@ def _record(file: WantedFile, current: Snapshot, earlier: FileRecord | None, for
     digest = str(Snapshot(file.content).digest)
     same = current.content == file.content
     if earlier is None:
-        if not (same or current.content is None or file.edits or force):
+        if not (same or current.content is None or file.edited or force):
             what = "exists already, with other content than setup would write"
             raise _edited(file.path, current, file.content, what)
-        return FileRecord(file.path, current, (digest,), file.enforcing, file.edits)
+        return FileRecord(file.path, current, (digest,), file.edited)
     if not same:
-        if file.edits and not earlier.knows(current):
-            # A person or a package restored a line: what is there now is what undo restores.
-            before = replace(current, content=unedited(current.content, earlier.edits) or current.content)
-            edits = _edits(earlier.edits, file.edits)
-            return replace(earlier, before=before, written=(*earlier.written, digest), edits=edits)
         _refuse_edited(earlier, current, force)
     written = (*(known for known in earlier.written if known != digest), digest)
-    return replace(earlier, written=written, edits=_edits(earlier.edits, file.edits))
-
-
-def _edits(earlier: tuple[LineEdit, ...], later: tuple[LineEdit, ...]) -> tuple[LineEdit, ...]:
-    """The edits that lead from the file as it was before both to the file after both."""
-    original = {
-        edit.instead: edit.line for edit in earlier
-    }  # the other of our files may have been included before
-    later = tuple(LineEdit(original.get(edit.line, edit.line), edit.instead) for edit in later)
-    lines = {edit.line for edit in later}
-    return (*later, *(edit for edit in earlier if edit.line not in lines))
+    return replace(earlier, written=written)
 
 
 def _refuse_edited(record: FileRecord, current: Snapshot, force: bool) -> None:
-    if not force and not record.knows(current):
+    if not (force or record.edited or record.knows(current)):
         raise _edited(record.path, current, record.before.content, "was changed after it was set up")
 
 

@@ -35,6 +35,16 @@ class Snapshot:
 ABSENT = Snapshot(None)
 
 
+def text_of(content: bytes | None) -> str:
+    """The text of a file, from which `content_of` makes the same bytes."""
+    return (content or b"").decode("utf-8", "surrogateescape")
+
+
+def content_of(text: str) -> bytes:
+    """The bytes of a text."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def take(path: Path) -> Snapshot:
     """What `path` holds now.
 
@@ -61,4 +71,4 @@ def diff(path: Path, before: bytes | None, after: bytes | None) -> list[str]:
 
 
 def _lines(content: bytes | None) -> list[str]:
-    return (content or b"").decode("utf-8", "surrogateescape").splitlines()
+    return text_of(content).splitlines()

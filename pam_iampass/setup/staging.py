@@ -17,7 +17,7 @@ _ABOVE = "/run"  # belongs to root, is in memory, and is not cleaned up
 def scratch() -> Iterator[Path]:
     """A temporary folder that only root can enter.
 
-    TMPDIR is ignored: the owner of the folder above could replace the PAM files in it, which root is about to run.
+    TMPDIR is ignored: the owner of the folder above could replace the files in it.
     """
     folder = Path(tempfile.mkdtemp(prefix="pam-iampass-setup-", dir=_ABOVE))
     try:

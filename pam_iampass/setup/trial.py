@@ -1,28 +1,25 @@
 """Ends a trial at its deadline, unless it is confirmed: everything that was set up is undone.
 
-This depends neither on the terminal, nor on the process that set things up, nor on the machine staying up. With
-systemd, a timer is enabled, which survives a reboot; without, a process waits, which does not. Either is started before
-the first file is changed.
+This depends neither on the terminal, nor on the process that set things up, nor on the machine staying up: a timer of
+systemd, which survives a reboot, is started before the first file is changed.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from pam_iampass.setup import files
-from pam_iampass.setup.errors import SetupError
+from pam_iampass.setup.errors import SetupError, SetupRefused
 from pam_iampass.setup.manifest import Trial
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.reload import SYSTEMD
 from pam_iampass.system import programs
 
-SYSTEMD_BACKEND, PROCESS_BACKEND = "systemd", "process"
 _NAME = "pam-iampass-trial"
 _PATIENCE = 120.0
 """Seconds for systemd to read its units again: a machine that starts is busy."""
@@ -66,16 +63,16 @@ WantedBy=timers.target
 
 
 def new(services: Sequence[str], minutes: float, now: float) -> Trial:
-    """A trial that starts now."""
-    backend = SYSTEMD_BACKEND if SYSTEMD.is_dir() else PROCESS_BACKEND
-    return Trial(secrets.token_hex(8), tuple(services), now, now + 60 * minutes, backend)
+    """A trial that starts now. Raises SetupRefused if nothing could end it."""
+    if not SYSTEMD.is_dir():
+        raise SetupRefused(
+            "--try needs systemd, which does not run here", "omit --try, and keep a root shell open"
+        )
+    return Trial(secrets.token_hex(8), tuple(services), now, now + 60 * minutes)
 
 
 def start(trial: Trial, paths: Paths, manifest: Path) -> None:
     """Start what ends the trial. Raises SetupError or OSError; nothing is started then."""
-    if trial.backend == PROCESS_BACKEND:
-        _start_process(trial)
-        return
     for path, text in units(trial, paths, manifest).items():
         files.write(path, text.encode(), 0o644)
     for command in (["daemon-reload"], ["enable", "--now", f"{_NAME}.timer"]):
@@ -86,7 +83,7 @@ def start(trial: Trial, paths: Paths, manifest: Path) -> None:
 
 
 def stop(paths: Paths) -> None:
-    """Remove the timer of a trial, if there is one. A waiting process notices that its trial is over."""
+    """Remove the timer of a trial, if there is one."""
     wants = paths.units / "timers.target.wants" / f"{_NAME}.timer"
     units = [wants, *(paths.units / f"{_NAME}.{kind}" for kind in ("timer", "service"))]
     if not any(os.path.lexists(path) for path in units):
@@ -121,30 +118,6 @@ def own_command() -> tuple[list[str], Path]:
     if program.name == "pam-iampass" and program.is_absolute() and os.access(program, os.X_OK):
         return [str(program)], Path("/")
     return [sys.executable, "-m", "pam_iampass.cli"], Path(__file__).resolve().parents[2]
-
-
-def _start_process(trial: Trial) -> None:
-    command, folder = own_command()
-    subprocess.Popen(  # noqa: S603
-        [*command, "setup", "--trial-over", trial.name, "--at", str(trial.deadline)],
-        cwd=folder,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def wait_until(deadline: float) -> None:
-    """Sleep until the deadline, however the clock is set meanwhile: at most as long as it is away now."""
-    boottime = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # counts while the machine sleeps
-    end = time.clock_gettime(boottime) + max(0.0, deadline - time.time())
-    while True:
-        left = min(end - time.clock_gettime(boottime), deadline - time.time())
-        if left <= 0:
-            return
-        time.sleep(min(left, 30.0))
 
 
 def _quoted(word: str) -> str:

@@ -114,14 +114,6 @@ def settings(
     return SshdSettings(keywords(result.output))
 
 
-def has_service_name() -> bool:
-    """Whether this sshd knows PAMServiceName (OpenSSH 9.8). Raises CommandUnavailable."""
-    result = _run(["-o", "UsePAM=yes", "-o", "PAMServiceName=sshd"], SSHD, create_folder=True)
-    return not any(
-        "PAMServiceName" in line or "Unsupported option" in line for line in result.errors.splitlines()
-    )
-
-
 def keywords(text: str) -> dict[str, str]:
     """The values in the lines of an sshd_config, by the keyword in lower case; the first one of each holds."""
     values: dict[str, str] = {}

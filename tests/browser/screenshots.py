@@ -23,6 +23,7 @@ from tests.sandbox.signer import Caller
 from tests.support.agent import RunningAgent
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
+from tests.support.pam_files import write
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import PROMPT, Sshd
 from tests.support.terminal import Terminal
@@ -43,10 +44,9 @@ def set_up(sandbox: Sandbox) -> Installation:
     subprocess.run(["usermod", "--shell", "/bin/bash", "alice"], check=True)
     machine.configure(sandbox, timeout="60s")
     machine.write_users("alice: alice\n")
-    for service in ("iampass-sshd", "iampass-sudo"):
-        shutil.copy(ROOT / "config/pam.d" / service, "/etc/pam.d/")
+    for service, choice in (("sshd", "key"), ("sudo", "")):
+        write(service, choice)
     shutil.copy(ROOT / "config/sshd_config.d/10-iampass.conf", "/etc/ssh/sshd_config.d/")
-    shutil.copy(ROOT / "config/sudoers.d/iampass", "/etc/sudoers.d/")
     Path("/etc/sudoers.d/alice").write_text("alice ALL=(ALL) ALL\nDefaults lecture=never\n")
     # No message of the day: it tells of the machine that the picture is made on.
     Path("/home/alice/.hushlogin").touch()

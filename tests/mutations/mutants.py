@@ -66,6 +66,7 @@ _TASKS = "pam_iampass/session/tasks.py"
 _KEEPING = "tests/unit/session/test_keeping.py::"
 _COVERED = "tests/unit/session/test_covers.py::"
 _SETUP = "tests/unit/setup/test_other_services.py::"
+_EDITS = "tests/unit/setup/test_edits.py::"
 _SUDOERS = "pam_iampass/system/sudoers.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
 _WAYS_IN = "tests/system/setuid/test_ways_in.py::"
@@ -1011,25 +1012,33 @@ MUTANTS = (
     ),
     Mutant(
         14,
-        "the PAM file of sshd leaves out what common-auth adds",
-        "config/pam.d/iampass-sshd-password",
-        "@include common-auth\n",
-        "auth requisite pam_unix.so\n",
-        _SETUP + "test_the_password_of_sshd_is_checked_as_common_auth_says",
+        "a wrong password reaches the phone where a shared file is written out",
+        "pam_iampass/setup/edits.py",
+        '        elif _is_required(handler) and may_refuse(handler):\n            control = "requisite"\n',
+        "",
+        _EDITS + "test_a_wrong_password_rings_no_phone[red hat-sudo-]",
+    ),
+    Mutant(
+        14,
+        "our line comes before the password",
+        "pam_iampass/setup/edits.py",
+        "        self._after[top].append(ours)\n",
+        "        self._before[top].append(ours)\n",
+        _EDITS + "test_a_wrong_password_rings_no_phone[debian-sudo-]",
     ),
     Mutant(
         14,
         "setup does not look whether the files that it wrote lead to the module",
         "pam_iampass/setup/checks/stacks.py",
-        "if not all(_our_lines(files, service, kind) for kind in kinds):",
-        "if not service.pam_service:",
+        "if not all(our_lines(found, kind) for kind in kinds):",
+        "if not kinds:",
         _SETUP + "test_a_file_that_does_not_lead_to_the_module_once_it_is_written_is_an_error",
     ),
     Mutant(
         14,
         "setup accepts a stack in which a wrong password rings the phone",
         "pam_iampass/setup/checks/stacks.py",
-        "finding.severity is Severity.ERROR or finding.kind in _RINGS_IN_VAIN",
+        "finding.severity is Severity.ERROR or finding.kind in _REFUSED",
         "finding.severity is Severity.ERROR",
         "tests/system/setup/test_other_services.py"
         "::test_a_stack_in_which_a_wrong_password_reaches_the_phone_is_refused",
@@ -1072,7 +1081,7 @@ MUTANTS = (
         15,
         "a bypass for one service holds for all",
         _BYPASS,
-        "self.service in (None, service)",
+        "self.service in (None, service, same_program(service))",
         "True",
         _BYPASS_TESTS + "test_it_is_for_one_account_and_for_one_service_if_it_names_one",
     ),
@@ -1143,17 +1152,25 @@ MUTANTS = (
     Mutant(
         14,
         "an expired password skips the phone in the account phase of sshd",
-        "config/pam.d/iampass-sshd-quiet",
-        "account    requisite    pam_iampass.so",
-        "@include common-account\naccount    requisite    pam_iampass.so",
-        "tests/system/test_quiet.py::test_an_expired_password_does_not_skip_the_phone",
+        "pam_iampass/setup/edits.py",
+        "            self._before[top] += guards\n",
+        "            self._after[top] += guards\n",
+        _EDITS + "test_an_expired_password_does_not_skip_the_phone[debian-quiet]",
+    ),
+    Mutant(
+        14,
+        "a guard ends the account stack for an expired password, before the phone is asked",
+        "pam_iampass/setup/edits.py",
+        '    " default=ignore]"\n',
+        '    " default=die]"\n',
+        _EDITS + "test_an_expired_password_does_not_skip_the_phone[debian-quiet]",
     ),
     # 16
     Mutant(
         16,
         "an exemption for one service holds for all",
         "pam_iampass/config/settings.py",
-        "return self.services.get(name, self.service)",
+        "return self.services.get(name, self.services.get(same_program(name), self.service))",
         "return self.services.get(name, next(iter(self.services.values()), self.service))",
         "tests/system/setuid/test_teams.py::test_who_is_exempt_in_sudo_is_asked_in_su",
     ),
@@ -1209,9 +1226,9 @@ MUTANTS = (
     Mutant(
         10,
         "whom sshd spares the prompt is not asked in the account phase",
-        "config/pam.d/iampass-sshd",
-        "account    requisite    pam_iampass.so\n",
-        "account    optional     pam_iampass.so\n",
+        "pam_iampass/setup/edits.py",
+        '_line("account", "requisite", NATIVE)',
+        '_line("account", "optional", NATIVE)',
         _EXEMPT_SSH + "test_whom_sshd_spares_the_prompt_but_the_settings_do_not_exempt_is_asked_on_the_phone",
     ),
     Mutant(
@@ -1263,7 +1280,7 @@ MUTANTS = (
         "packaging/debian/libpam-iampass.prerm",
         '    refuse_if "$(foreign)"\n',
         "",
-        "tests/system/setup/test_removal.py::test_a_refused_removal_leaves_the_second_factor_on[_deb-a PAM file]",
+        "tests/system/setup/test_removal.py::test_a_refused_removal_leaves_the_second_factor_on[_deb]",
     ),
     Mutant(
         19,
@@ -1279,7 +1296,7 @@ MUTANTS = (
         "pam_iampass/setup/apply.py",
         'store.keep_edited(record.path, current.content)}: {record.path} as it was edited")',
         'record.path}: as it was edited")',
-        "tests/unit/setup/test_apply.py::test_an_edited_file_is_restored_and_the_edited_one_is_kept",
+        "tests/unit/setup/test_apply.py::test_an_edited_drop_in_is_restored_and_the_edited_one_is_kept",
     ),
     Mutant(
         19,

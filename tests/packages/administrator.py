@@ -101,10 +101,6 @@ class Administrator:
         users = "".join(f"{user}: {token_of(user)}\n" for user in PEOPLE if user != "carol")
         self.machine.write("/etc/iampass/users.yaml", users, 0o640, "iampass")
 
-    def has_service_names(self) -> bool:
-        """Whether sshd has PAMServiceName."""
-        return self.machine.run("sshd", "-T", "-o", "PAMServiceName=sshd", check=False).returncode == 0
-
     def has_penalties(self) -> bool:
         """Whether sshd has PerSourcePenalties."""
         return self.machine.run("sshd", "-T", "-o", "PerSourcePenalties=no", check=False).returncode == 0
@@ -114,8 +110,8 @@ class Administrator:
         return self.machine.run("pam-iampass", "setup", *words, "--force").stdout
 
     def undo(self, *services: str) -> str:
-        """`pam-iampass setup --undo`."""
-        return self.machine.run("pam-iampass", "setup", "--undo", *services).stdout
+        """`pam-iampass setup undo`."""
+        return self.machine.run("pam-iampass", "setup", "undo", *services).stdout
 
 
 def newer(package: Path, folder: Path, version: str) -> Path:

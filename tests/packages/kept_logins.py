@@ -10,7 +10,7 @@ from tests.packages.booted import PATIENCE, Booted
 from tests.packages.people import KEY, WHO, People, type_password
 from tests.support.terminal import Terminal
 
-SETTINGS = "{keep: true, check: 2s, when_away: end, covers: {services: [iampass-sudo], for: 15m}}"
+SETTINGS = "{keep: true, check: 2s, when_away: end, covers: {services: [sudo], for: 15m}}"
 Found = TypeVar("Found")
 
 

@@ -87,9 +87,9 @@ def test_the_pam_python_door(machine: Booted, people: People) -> None:
     machine.shell(
         """
         DEBIAN_FRONTEND=noninteractive apt-get install -y libpam-python
-        cp /etc/pam.d/iampass-sshd /root/iampass-sshd
-        sed -i 's|pam_iampass.so|pam_python.so /usr/lib/pam-iampass/pam_iampass.py|' /etc/pam.d/iampass-sshd
-        grep -q pam_python /etc/pam.d/iampass-sshd
+        cp /etc/pam.d/sshd /root/sshd
+        sed -i 's|pam_iampass.so|pam_python.so /usr/lib/pam-iampass/pam_iampass.py|' /etc/pam.d/sshd
+        grep -q pam_python /etc/pam.d/sshd
         """
     )
     cursor = machine.cursor()
@@ -98,7 +98,7 @@ def test_the_pam_python_door(machine: Booted, people: People) -> None:
     press_enter(denied)
     people.phone.deny("alice")
     assert not got_in(denied, "alice")
-    machine.run("mv", "/root/iampass-sshd", "/etc/pam.d/iampass-sshd")
+    machine.run("mv", "/root/sshd", "/etc/pam.d/sshd")
     machine.run("pam-iampass", "throttle", "clear", "alice")
     found = [outcome[:2] for outcome in outcomes(machine.journal(cursor))]
     assert found == [("approved", "success"), ("denied", "denied")]

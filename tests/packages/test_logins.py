@@ -20,7 +20,7 @@ def sshd(administrator: Administrator) -> str:
     administrator.start_iampass()
     administrator.configure()
     administrator.set_up("sshd", "sudo", "--key")
-    return "iampass-sshd" if administrator.has_service_names() else "sshd"
+    return "sshd"
 
 
 @pytest.fixture
@@ -148,14 +148,14 @@ def test_sudo_approved(machine: Booted, people: People, cursor: str) -> None:
     login = people.sudo("alice")
     people.phone.approve("alice")
     assert got_in(login, "root")
-    assert outcomes(machine.journal(cursor)) == [("approved", "success", "alice", "iampass-sudo")]
+    assert outcomes(machine.journal(cursor)) == [("approved", "success", "alice", "sudo")]
 
 
 def test_sudo_denied(machine: Booted, people: People, cursor: str) -> None:
     login = people.sudo("alice")
     people.phone.deny("alice")
     assert not got_in(login, "root")
-    assert outcomes(machine.journal(cursor)) == [("denied", "denied", "alice", "iampass-sudo")]
+    assert outcomes(machine.journal(cursor)) == [("denied", "denied", "alice", "sudo")]
 
 
 def test_sudo_in_a_shell_over_ssh(machine: Booted, people: People, sshd: str, cursor: str) -> None:
@@ -167,7 +167,7 @@ def test_sudo_in_a_shell_over_ssh(machine: Booted, people: People, sshd: str, cu
     assert got_in(login, "root")
     assert outcomes(machine.journal(cursor)) == [
         ("approved", "success", "alice", sshd),
-        ("approved", "success", "alice", "iampass-sudo"),
+        ("approved", "success", "alice", "sudo"),
     ]
 
 
@@ -233,8 +233,7 @@ def test_a_password_and_the_phone(
     type_password(wrong, "wrong")
     assert not got_in(wrong, "alice")
     administrator.set_up("sshd", "--key")
-    service = "iampass-sshd-password" if sshd == "iampass-sshd" else "sshd"
-    assert outcomes(machine.journal(cursor)) == [("approved", "success", "alice", service)]
+    assert outcomes(machine.journal(cursor)) == [("approved", "success", "alice", sshd)]
 
 
 def test_without_the_key_nobody_gets_to_the_phone(

@@ -272,7 +272,7 @@ def test_a_phone_rings_unasked(
 def test_sshd_penalizes_an_address(
     machine: Booted, night: Administrator, people: People, page: NightPage
 ) -> None:
-    if not night.has_service_names():
+    if not night.has_penalties():
         pytest.skip("sshd has no PerSourcePenalties before 9.8")
     machine.shell("sed -i '/PerSourcePenalties/d' /etc/ssh/sshd_config.d/00-test.conf; systemctl reload ssh")
     login = people.ssh("nobody-here")

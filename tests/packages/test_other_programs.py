@@ -38,7 +38,7 @@ BYTES = "cd /etc/pam.d && ls -l --time-style=+ && sha256sum *"
 def programs(machine: Booted, administrator: Administrator) -> None:
     """The programs, installed and set up to ask the phone."""
     administrator.start_iampass()
-    administrator.configure(services="{su: {approver: caller}, su-l: {approver: caller}}")
+    administrator.configure(services="{su: {approver: caller}}")
     more = "sudo-rs" if "sudo-rs" in SERVICES else ""
     machine.shell(
         f"""

@@ -104,8 +104,8 @@ def test_a_process_of_the_user_outside_of_the_login_session_is_not_covered(
     assert is_still_covered(victim, people)
     found = outcomes(machine.journal_now(cursor))
     assert [(each[0], each[3]) for each in found[1:]] == [
-        ("denied", "iampass-sudo"),
-        ("covered", "iampass-sudo"),
+        ("denied", "sudo"),
+        ("covered", "sudo"),
     ]
 
 

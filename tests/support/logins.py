@@ -35,7 +35,7 @@ class LoginSession(Terminal):
         lines = {
             "user": self.user,
             "uid": str(pwd.getpwnam(self.user).pw_uid),
-            "service": "iampass-sshd",
+            "service": "sshd",
             "pid": str(self.process.pid),
             "started": started(self.process.pid),
             **changes,

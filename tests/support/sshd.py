@@ -11,9 +11,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.support.pam_files import SSHD, sshd_file
 from tests.support.terminal import ENVIRONMENT, Terminal
 
 CONFIGURATION = Path("/etc/ssh/sshd_config")
+DROP_INS = Path(__file__).parents[2] / "config/sshd_config.d"
 PROMPT = "IAMPASS: press Enter[^:]*: "
 
 
@@ -42,6 +44,23 @@ class Login(Terminal):
         self.sendline("")
 
 
+def _settings(way: str, folder: Path, more: str) -> Path:
+    """A file for sshd: Debian's own, with the drop-in of this way instead of sshd_config.d."""
+    drop_in = {"key": "10-iampass.conf", "password": "10-iampass-password.conf"}.get(way)
+    debian = CONFIGURATION.read_text()
+    include = "Include /etc/ssh/sshd_config.d/*.conf"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "sshd_config"
+    file.write_text(debian.replace(include, f"Include {DROP_INS / drop_in}" if drop_in else "") + more)
+    return file
+
+
+def _with_pam_file(file: Path) -> list[str]:
+    """A command that runs another one for which `file` stands in the place of /etc/pam.d/sshd."""
+    script = f'mount --bind "$0" {SSHD} && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, str(file)] if file != SSHD else []
+
+
 class Sshd:
     """sshd on its own port, with the host's configuration or another."""
 
@@ -52,13 +71,17 @@ class Sshd:
         configuration: Path = CONFIGURATION,
         keys: Path | None = None,
         pid_file: Path | None = None,
+        way: str = "",
+        more: str = "",
     ) -> None:
-        """`folder` is for its files, `pid_file` where the name of that one matters; `keys` is the folder of another
-        sshd whose client key is also accepted."""
+        """`way` is one of setup's (`key`, `password`, `quiet`), with settings and a PAM file of its own; without one
+        sshd has the machine's. `more` are lines for these settings. `folder` is for its files, `pid_file` where the
+        name of that one matters; `keys` is the folder of another sshd whose client key is also accepted."""
         self._pid_file = pid_file or folder / "sshd.pid"
+        self._under = _with_pam_file(sshd_file(way)) if way else []
         self._folder = folder
         self._options = options
-        self._configuration = configuration
+        self._configuration = _settings(way, folder, more) if way else configuration
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.log = folder / "sshd.log"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,15 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.agent import RunningAgent
-from tests.support.installation import ROOT, Installation
+from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.needs import declare
+from tests.support.pam_files import write_sshd_file
 from tests.support.sandbox import Sandbox
-from tests.support.sshd import Sshd
+from tests.support.sshd import DROP_INS, Sshd
 from tests.support.terminal import Terminal
 from tests.support.world import PASSWORD, PEOPLE, World
-
-SHIPPED = ROOT / "config/sshd_config.d"
 
 
 @pytest.fixture(scope="session")
@@ -57,8 +55,8 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def agent(machine: Installation, journald: Journald) -> Iterator[RunningAgent]:
     """The agent."""
-    for name in ("iampass-sshd", "iampass-sshd-password", "iampass-sshd-quiet"):
-        shutil.copy(ROOT / "config/pam.d" / name, "/etc/pam.d/")
+    for choice in ("key", "password", "quiet"):
+        write_sshd_file(choice)
     with RunningAgent() as running:
         running.wake()
         yield running
@@ -66,8 +64,9 @@ def agent(machine: Installation, journald: Journald) -> Iterator[RunningAgent]:
 
 @pytest.fixture(scope="session")
 def sshd(machine: Installation, journald: Journald, folder: Path) -> Iterator[Sshd]:
-    """sshd with a key and the phone, as an administrator sets it up: with the shipped files."""
-    shutil.copy(SHIPPED / "10-iampass.conf", "/etc/ssh/sshd_config.d/")
+    """sshd with a key and the phone, as setup does it."""
+    shutil.copy(DROP_INS / "10-iampass.conf", "/etc/ssh/sshd_config.d/")
+    write_sshd_file("key")
     with Sshd(folder / "key-and-phone") as running:
         for user in ("root", *PEOPLE):
             running.admit(user)
@@ -76,10 +75,8 @@ def sshd(machine: Installation, journald: Journald, folder: Path) -> Iterator[Ss
 
 @pytest.fixture(scope="session")
 def password_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
-    """sshd with the password and the phone, from the shipped files."""
-    with Sshd(
-        folder / "password-and-phone", configuration=with_shipped("10-iampass-password.conf", folder)
-    ) as running:
+    """sshd with the password and the phone."""
+    with Sshd(folder / "password-and-phone", way="password") as running:
         yield running
 
 
@@ -105,14 +102,6 @@ def password_world(
 ) -> World:
     """The same; logins go to the sshd with the password and the phone."""
     return World(machine, sandbox, journald, password_sshd, agent=agent)
-
-
-def with_shipped(name: str, folder: Path) -> Path:
-    """A file for sshd: Debian's own, with one of the shipped files instead of sshd_config.d."""
-    debian = Path("/etc/ssh/sshd_config").read_text()
-    file = folder / f"sshd_config-{os.path.basename(name)}"
-    file.write_text(debian.replace("Include /etc/ssh/sshd_config.d/*.conf", f"Include {SHIPPED / name}"))
-    return file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -27,6 +27,7 @@ from pam_iampass.sandbox.phone_view import outcome as answer_on_the_phone
 from tests.support.agent import RunningAgent
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
+from tests.support.pam_files import write
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import PROMPT, Sshd
 from tests.support.terminal import Terminal
@@ -241,10 +242,9 @@ def set_up(sandbox: Sandbox) -> Installation:
     sandbox.add_user("55d0-carol", device=True)
     machine.configure(sandbox, timeout=f"{ANSWER_SECONDS}s")
     machine.write_users("alice: 7f3c-alice\nbob: 91aa-bob\ncarol: 55d0-carol\n")
-    for service in ("iampass-sshd", "iampass-sudo"):
-        shutil.copy(ROOT / "config/pam.d" / service, "/etc/pam.d/")
+    for service, choice in (("sshd", "key"), ("sudo", "")):
+        write(service, choice)
     shutil.copy(ROOT / "config/sshd_config.d/10-iampass.conf", "/etc/ssh/sshd_config.d/")
-    shutil.copy(ROOT / "config/sudoers.d/iampass", "/etc/sudoers.d/")
     Path("/etc/sudoers.d/alice").write_text("alice ALL=(ALL) ALL\n")
     return machine
 

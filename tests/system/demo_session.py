@@ -18,7 +18,7 @@ from tests.support.sandbox import Sandbox
 from tests.support.sshd import PROMPT, Sshd
 from tests.support.terminal import Terminal
 
-SETTINGS = "{keep: true, check: 2s, when_away: revoke, covers: {services: [iampass-sudo], for: 15m}}"
+SETTINGS = "{keep: true, check: 2s, when_away: revoke, covers: {services: [sudo], for: 15m}}"
 TITLE = "A session that lasts as long as the login: sudo needs no approval of its own, until the phone leaves"
 EXPECTED = ("approved", "session_opened", "covered", "session_away", "session_ended")
 SHELL = r"[$] $"

@@ -73,30 +73,28 @@ def test_without_the_key_a_bypass_lets_nobody_in(world: World) -> None:
 
 def test_the_list_says_who_until_when_by_whom_and_why() -> None:
     assert told("list") == "Nobody is bypassed.\n"
-    told("alice", "--for", "2h", "--service", "iampass-sshd", "--reason", "ticket 47")
+    told("alice", "--for", "2h", "--service", "sshd", "--reason", "ticket 47")
     told("--for", "90s", "bob", "--survive-reboot")
     bob, alice = told("list").splitlines()[1:]
     assert re.match(r"bob +all +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +survives +\S+ +-$", bob)
-    assert re.match(r"alice +iampass-sshd +.* ends it +\S+ +ticket 47$", alice)
+    assert re.match(r"alice +sshd +.* ends it +\S+ +ticket 47$", alice)
     found = json.loads(told("list", "--json"))["bypasses"]
     assert [(one["user"], one["service"], one["survives_reboot"]) for one in found] == [
         ("bob", None, True),
-        ("alice", "iampass-sshd", False),
+        ("alice", "sshd", False),
     ]
     assert 30 <= found[0]["seconds_left"] <= 90
 
 
 def test_others_say_who_is_bypassed() -> None:
-    told("alice", "--for", "15m", "--service", "iampass-sshd")
+    told("alice", "--for", "15m", "--service", "sshd")
     shown = run_command("user", "show", "alice").stdout
-    assert re.search(
-        "login +asked on the phone; without the phone until .* through the service iampass-sshd", shown
-    )
+    assert re.search("login +asked on the phone; without the phone until .* through the service sshd", shown)
     listed = json.loads(run_command("user", "list", "--json").stdout)["users"]
     assert [one["user"] for one in listed if one["bypasses"]] == ["alice"]
     found = json.loads(run_command("doctor", "--offline", "--json").stdout)["findings"]
     assert [one["title"] for one in found if one["id"] == "user-bypassed"] == [
-        "alice is let in without the phone for a while, through iampass-sshd"
+        "alice is let in without the phone for a while, through sshd"
     ]
 
 

@@ -25,6 +25,7 @@ from tests.support.agent import SOCKET, RunningAgent
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import ROOT, Installation, write
 from tests.support.journald import Journald
+from tests.support.pam_files import edited
 from tests.support.sandbox import HttpStatus, Junk, Sandbox
 from tests.support.terminal import ENVIRONMENT, Terminal
 from tests.support.world import PEOPLE, token_of, wait_until
@@ -34,7 +35,7 @@ WITHOUT_TOKEN = "dave"
 ETC = Path("/etc/iampass")
 PAM = Path("/etc/pam.d")
 SSHD = Path("/etc/ssh/sshd_config.d/10-iampass.conf")
-SUDOERS = Path("/etc/sudoers.d/iampass")
+SUDOERS = Path("/etc/sudoers.d/people")
 LIBEXEC = Path("/usr/lib/pam-iampass")
 NATIVE = next(Path("/usr/lib").glob("*/security/pam_permit.so")).with_name("pam_iampass.so")
 KEPT = (
@@ -95,13 +96,20 @@ def well(machine: Installation, sandbox: Sandbox) -> Iterator[Callable[[], None]
         shutil.copy(ROOT / "config/sshd_config.d/10-iampass.conf", SSHD)
         change(SSHD, "UsePAM yes", "UsePAM yes\nPermitRootLogin yes")
         append(SSHD, "Match User daemon\n    AuthenticationMethods publickey\nMatch all\n")
-        shutil.copy(ROOT / "config/sudoers.d/iampass", SUDOERS)
+        SUDOERS.write_text("")
         SUDOERS.chmod(0o440)
-        for file in (ROOT / "config/pam.d").iterdir():
-            shutil.copy(file, PAM)
+        QUIET.write_text(asking("sshd", "quiet")[SHIPPED_KEY])
+        for name, choice in (("sshd", "key"), ("sudo", "")):
+            for file, text in asking(name, choice).items():
+                file.write_text(text)
         remove_other_accounts()
         with kept() as put_back:
             yield put_back
+
+
+def asking(name: str, choice: str = "") -> dict[Path, str]:
+    """The PAM files of a service with our lines, which have no mark here: tests write on behind them."""
+    return {file: text.replace("  # pam-iampass", "") for file, text in edited(name, choice).items()}
 
 
 def remove_other_accounts() -> None:
@@ -184,7 +192,7 @@ def no_account(clinic: Clinic) -> None:
 
 
 def writable_pam_file(clinic: Clinic) -> None:
-    (PAM / "iampass-sudo").chmod(0o666)
+    (PAM / "sudo").chmod(0o666)
 
 
 def no_packages(clinic: Clinic) -> None:
@@ -387,7 +395,19 @@ def refusals(clinic: Clinic) -> Iterator[None]:
 
 def nothing_set_up(clinic: Clinic) -> None:
     SSHD.unlink()
-    SUDOERS.unlink()
+    for name in ("sshd", "sudo", "sudo-i"):
+        asks_nothing(name)
+
+
+def asks_nothing(name: str) -> None:
+    """Take our lines out of a PAM file."""
+    file = PAM / name
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if "iampass" not in line))
+
+
+def sudo_asks_nothing(clinic: Clinic) -> None:
+    for name in ("sudo", "sudo-i"):
+        asks_nothing(name)
 
 
 def stack(*lines: str) -> Callable[[Clinic], None]:
@@ -410,13 +430,13 @@ OURS, UNIX, PERMIT = (
 )
 DOOR = f"pam_python.so {LIBEXEC}/pam_iampass.py"
 METHODS = "AuthenticationMethods publickey,keyboard-interactive:pam"
-SHIPPED_KEY, SHIPPED_SUDO = PAM / "iampass-sshd", PAM / "iampass-sudo"
-OUR_SESSION = "session    optional     pam_iampass.so"
+SHIPPED_KEY, SHIPPED_SUDO = PAM / "sshd", PAM / "sudo"
+OUR_SESSION = "session    optional    pam_iampass.so"
 DEMAND = " first_factor=publickey"
 
 
-QUIET = (ROOT / "config/pam.d/iampass-sshd-quiet").read_text()
-OUR_ACCOUNT = "account    requisite    pam_iampass.so"
+QUIET = Path("/var/lib/sshd-that-asks-in-the-account-phase")
+OUR_ACCOUNT = "account    requisite   pam_iampass.so"
 SHARED_ACCOUNT = "@include common-account"
 
 
@@ -424,7 +444,7 @@ def in_account(old: str, new: str, methods: str = "") -> Callable[[Clinic], None
     """sshd asks in the account phase, with something else in the PAM file."""
 
     def breaks(clinic: Clinic) -> None:
-        SHIPPED_KEY.write_text(QUIET)
+        SHIPPED_KEY.write_text(QUIET.read_text())
         change(SHIPPED_KEY, old, new)
         change(SSHD, METHODS, methods)
 
@@ -604,11 +624,10 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "nothing-asks": nothing_set_up,
     "pam-broken": edit(SHIPPED_SUDO, "@include common-auth", "@include common-nowhere"),
     "stack-no-auth": stack(UNIX, "account required pam_iampass.so"),
-    "service-file-missing": edit(SUDOERS, "pam_service=iampass-sudo,", "pam_service=nowhere,"),
-    "sibling-unprotected": edit(SUDOERS, ", pam_login_service=iampass-sudo", ""),
+    "sibling-unprotected": lambda clinic: asks_nothing("sudo-i"),
     "module-missing": lambda clinic: NATIVE.unlink(),
     "pam-python-set-uid": edit(SHIPPED_SUDO, "pam_iampass.so", DOOR),
-    "pam-python-needless": edit(SHIPPED_KEY, "required     pam_iampass.so", f"required {DOOR}"),
+    "pam-python-needless": edit(SHIPPED_KEY, "required    pam_iampass.so", f"required {DOOR}"),
     "account-approved-fails": in_account(SHARED_ACCOUNT, "account required pam_deny.so"),
     "account-skipped": in_account(OUR_ACCOUNT, f"{SHARED_ACCOUNT}\n{OUR_ACCOUNT}"),
     "account-denial-passes": in_account(OUR_ACCOUNT, OUR_ACCOUNT.replace("requisite", "optional ")),
@@ -617,14 +636,14 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
         f"{OUR_ACCOUNT}\n{SHARED_ACCOUNT}",
         f"{OUR_ACCOUNT.replace('requisite', 'sufficient')}\naccount required pam_deny.so",
     ),
-    "account-rings-in-vain": in_account("requisite    pam_nologin.so", "required     pam_nologin.so"),
+    "account-rings-in-vain": in_account("requisite   pam_nologin.so", "required    pam_nologin.so"),
     "sshd-phone-before-key": in_account(
         SHARED_ACCOUNT, SHARED_ACCOUNT, "AuthenticationMethods keyboard-interactive:pam,publickey"
     ),
     "sshd-no-factor": in_account("@include common-auth", PERMIT),
     "sshd-asks-in-both": in_account("@include common-auth", f"@include common-auth\n{OURS}\n{PERMIT}"),
     "sshd-broken": lambda clinic: SSHD.write_text("Nonsense yes\n"),
-    "sshd-unprotected": edit(SSHD, "PAMServiceName iampass-sshd", "PAMServiceName sshd"),
+    "sshd-unprotected": lambda clinic: asks_nothing("sshd"),
     "sshd-pam-off": edit(SSHD, "UsePAM yes", "UsePAM no"),
     "sshd-key-bypasses": key_alone,
     "sshd-exempt-prompted": lambda clinic: clinic.machine.change(exempt="{users: [alice, daemon]}"),
@@ -642,15 +661,15 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-startups": edit(SSHD, "UsePAM yes", "UsePAM yes\nMaxStartups 2:50:4"),
     "sshd-tries-few": edit(SSHD, "UsePAM yes", "UsePAM yes\nMaxAuthTries 1"),
     "sshd-penalties": edit(SSHD, "UsePAM yes", "UsePAM yes\nPerSourcePenalties authfail:30 min:60"),
-    "sshd-match": match_block("Group users-of-old", "PAMServiceName sshd"),
+    "sshd-match": match_block("Group users-of-old", "PAMServiceName su"),
     "sudoers-broken": broken_sudoers,
     "sudoers-unread": no_cvtsudoers,
-    "sudo-unprotected": lambda clinic: SUDOERS.unlink(),
+    "sudo-unprotected": sudo_asks_nothing,
     "sudo-rule-bypasses": sudo_rule("Defaults:alice !authenticate"),
-    "sudo-other-service": sudo_rule("Defaults:alice pam_service=sudo"),
+    "sudo-other-service": sudo_rule("Defaults:alice pam_service=login"),
     "sudo-asks-another": sudo_rule("Defaults:alice rootpw"),
     "sudo-never-asks-again": sudo_rule("Defaults:alice timestamp_timeout=-1"),
-    "sudo-no-password": edit(SUDOERS, "Defaults", "alice ALL=(ALL) NOPASSWD: /bin/ls\nDefaults"),
+    "sudo-no-password": sudo_rule("alice ALL=(ALL) NOPASSWD: /bin/ls"),
     "sudo-no-secure-path": no_secure_path,
     "way-in-open": lambda clinic: None,
     "way-in-console": lambda clinic: None,
@@ -921,20 +940,20 @@ def test_a_match_block_counts_for_whom_it_is_meant(clinic: Clinic) -> None:
 
 def test_match_blocks_of_the_administrator_are_listed_with_those_whom_they_match(clinic: Clinic) -> None:
     match_block("User=bob,carol,dave*", "AuthenticationMethods publickey")(clinic)
-    match_block("Address 198.51.100.0/24,203.0.113.1", "PAMServiceName sshd")(clinic)
-    match_block("Group no-such-group", "PAMServiceName sshd")(clinic)
+    match_block("Address 198.51.100.0/24,203.0.113.1", "PAMServiceName su")(clinic)
+    match_block("Group no-such-group", "PAMServiceName su")(clinic)
     match_block("User bob", "X11Forwarding no")(clinic)
     SSHD.write_text(SSHD.read_text() + "Match User alice\n    AuthenticationMethods publickey\n")
     found = [one for one in clinic.report()["findings"] if one["id"] == "sshd-match"]
     assert {one["severity"] for one in found} == {"note"}
     assert [one["title"] for one in found] == [
         "A Match block gives bob, carol another setting: authenticationmethods publickey",
-        "A Match block gives some logins another setting: pamservicename sshd",
+        "A Match block gives some logins another setting: pamservicename su",
     ]
     assert "authenticationmethods publickey [sshd-match]" in clinic.doctor("bob").stdout
     told = clinic.doctor("alice").stdout
     assert "authenticationmethods publickey [sshd-match]" not in told
-    assert "gives alice another setting: pamservicename sshd [sshd-match]" in told, "from that address"
+    assert "gives alice another setting: pamservicename su [sshd-match]" in told, "from that address"
 
 
 def test_a_match_block_that_leads_past_the_phone_is_listed_in_the_way_without_a_prompt_too(
@@ -943,7 +962,7 @@ def test_a_match_block_that_leads_past_the_phone_is_listed_in_the_way_without_a_
     in_account(SHARED_ACCOUNT, SHARED_ACCOUNT)(clinic)
     match_block("User nobody-here,bob", "PAMServiceName sshd")(clinic)
     (found,) = (one for one in clinic.report()["findings"] if one["id"] == "sshd-match")
-    assert found["title"] == "A Match block gives nobody-here, bob another setting: pamservicename sshd"
+    assert found["title"] == "A Match block gives nobody-here, bob another setting: pamservicename su"
 
 
 def test_the_limits_of_sshd_are_notes_with_numbers_where_they_are_its_defaults(clinic: Clinic) -> None:

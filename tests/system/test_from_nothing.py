@@ -99,7 +99,7 @@ def test_what_readme_says_leads_to_an_approved_sudo(nothing: None) -> None:
         assert "Approved on your phone." in sudo.shown
 
         log, confirmed, undone, left = map(typed, last)
-        assert re.search(r"alice +iampass-sudo +- +approved", log)
+        assert re.search(r"alice +sudo +- +approved", log)
         assert last[2] in confirmed
         assert "sudo is as it was before." in undone
         assert "/etc/iampass/iampass.yaml is as it was before." in left

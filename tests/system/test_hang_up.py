@@ -18,7 +18,6 @@ from tests.support.journald import Journald
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import Login, Sshd
 from tests.support.world import PATIENCE, World, token_of
-from tests.system.conftest import with_shipped
 from tests.system.test_throttle import waiting
 
 #: Seconds within which the request must be withdrawn.
@@ -28,9 +27,8 @@ WITHIN = 2.0 + BUSY
 @pytest.fixture(scope="module")
 def quiet_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
     """sshd that asks the phone in the account phase."""
-    configuration = with_shipped("10-iampass-quiet.conf", folder)
     keys = folder / "key-and-phone"
-    with Sshd(folder / "quiet-hang-up", configuration=configuration, keys=keys) as running:
+    with Sshd(folder / "quiet-hang-up", way="quiet", keys=keys) as running:
         yield running
 
 

@@ -37,7 +37,7 @@ def test_journalctl_explains_a_record_and_names_who_it_is_about(world: World) ->
     explained = world.explained()
     assert "Subject: No phone registered" in explained
     assert "Register a phone: pam-iampass enroll dave" in explained
-    assert 'A login of dave through iampass-sshd from "127.0.0.1" was denied.' in explained
+    assert 'A login of dave through sshd from "127.0.0.1" was denied.' in explained
     assert "dave must\n░░ approve it and has a token" in explained
     assert 'Caller: "".' in explained
     assert "@IAMPASS_" not in explained
@@ -158,7 +158,7 @@ def test_without_a_journal_the_record_is_a_line_of_syslog(world: World, syslog: 
     assert priority is not None
     assert divmod(int(priority[1]), 8) == (AUTHPRIV, 4)
     assert re.search(r" pam_iampass\[\d+\]: outcome=no_device result=denied user=dave ", line)
-    assert "service=iampass-sshd rhost=127.0.0.1 caller=" in line
+    assert "service=sshd rhost=127.0.0.1 caller=" in line
     assert line.rstrip("\n\0").endswith("reason=NO_MOBILE_DEVICE")
 
 
@@ -171,10 +171,8 @@ def test_with_neither_the_login_works_all_the_same(world: World, no_journal: Non
 
 
 def test_nothing_secret_is_written_or_to_be_seen_anywhere(world: World) -> None:
-    Path("/etc/pam.d/iampass-sshd").write_text(
-        (service := Path("/etc/pam.d/iampass-sshd").read_text()).replace(
-            "=publickey\n", "=publickey debug\n", 1
-        )
+    Path("/etc/pam.d/sshd").write_text(
+        (service := Path("/etc/pam.d/sshd").read_text()).replace("=publickey\n", "=publickey debug\n", 1)
     )
     try:
         login = world.login("alice")
@@ -190,7 +188,7 @@ def test_nothing_secret_is_written_or_to_be_seen_anywhere(world: World) -> None:
         world.approve("alice")
         assert login.finish() == 0
     finally:
-        Path("/etc/pam.d/iampass-sshd").write_text(service)
+        Path("/etc/pam.d/sshd").write_text(service)
     world.settle()
     seen["journal"] = world.everything_logged()
     seen["sshd's log"] = "\n".join(world.sshd_log())

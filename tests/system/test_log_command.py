@@ -32,7 +32,7 @@ login = Login(sys.argv[1], sys.argv[3], sys.argv[4] or None, participants=Partic
 Journal().record(login, Decision(outcome, result, sys.argv[5], elapsed=float(sys.argv[6])))
 """
 
-DOOR = "pam_iampass(iampass-sudo:auth): outcome=unavailable result=denied user={} service=iampass-sudo rhost= reason=x"
+DOOR = "pam_iampass(sudo:auth): outcome=unavailable result=denied user={} service=sudo rhost= reason=x"
 
 
 def as_user(user: str, *command: str) -> None:
@@ -44,7 +44,7 @@ def as_user(user: str, *command: str) -> None:
 def record(
     user: str,
     outcome: str = "approved",
-    service: str = "iampass-sshd",
+    service: str = "sshd",
     rhost: str = "192.0.2.7",
     reason: str = "",
     elapsed: float = 0.0,
@@ -95,7 +95,7 @@ def test_a_record_of_the_module_is_a_line_of_the_table() -> None:
         "alice",
         "-",
         "alice",
-        "iampass-sshd",
+        "sshd",
         "192.0.2.7",
         "denied",
         "3.2 s",
@@ -104,7 +104,7 @@ def test_a_record_of_the_module_is_a_line_of_the_table() -> None:
 
 
 def test_json_says_the_same() -> None:
-    record("alice", "timed_out", service="iampass-sudo", rhost="", elapsed=60)
+    record("alice", "timed_out", service="sudo", rhost="", elapsed=60)
     (found,) = objects("alice", "-n", "1")
     when = datetime.fromisoformat(str(found.pop("time")))
     assert when.tzinfo is not None
@@ -112,7 +112,7 @@ def test_json_says_the_same() -> None:
         "user": "alice",
         "caller": "",
         "approver": "alice",
-        "service": "iampass-sudo",
+        "service": "sudo",
         "rhost": "",
         "outcome": "timed_out",
         "result": "denied",
@@ -156,7 +156,7 @@ def test_a_record_that_an_ordinary_user_wrote_is_not_shown() -> None:
 def test_what_a_door_left_in_a_process_of_root_is_shown() -> None:
     door_record("ivan", "root")
     (found,) = objects("ivan")
-    assert (found["outcome"], found["service"], found["verified"]) == ("unavailable", "iampass-sudo", True)
+    assert (found["outcome"], found["service"], found["verified"]) == ("unavailable", "sudo", True)
 
 
 def test_what_a_door_may_have_left_in_a_process_of_a_user_is_mentioned_and_shown_with_a_mark_where_wanted() -> (
@@ -312,7 +312,7 @@ def test_a_real_login_through_sshd_is_shown(world: World) -> None:
     assert login.finish() == 0
     world.settle()
     (found,) = objects("bob", "-n", "1")
-    assert (found["service"], found["rhost"], found["outcome"]) == ("iampass-sshd", "127.0.0.1", "approved")
+    assert (found["service"], found["rhost"], found["outcome"]) == ("sshd", "127.0.0.1", "approved")
     assert isinstance(found["elapsed_ms"], int)
     assert found["elapsed_ms"] > 0
 

@@ -334,7 +334,7 @@ def test_the_journal_has_one_record_of_it(scene: Scene, login: Played) -> None:
         "IAMPASS_USER": scene.user,
         "IAMPASS_CALLER": "",
         "IAMPASS_APPROVER": "" if nobody_approves else scene.user,
-        "IAMPASS_SERVICE": "iampass-sshd",
+        "IAMPASS_SERVICE": "sshd",
         "IAMPASS_RHOST": "127.0.0.1",
         "MESSAGE_ID": MESSAGE_IDS[Outcome(scene.outcome)],
         "PRIORITY": str(scene.priority),

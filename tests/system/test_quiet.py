@@ -15,11 +15,11 @@ from tests.support.agent import RunningAgent
 from tests.support.deadline import NOBODY_ANSWERED, TIMEOUT
 from tests.support.installation import Installation
 from tests.support.journald import Journald
+from tests.support.pam_files import sshd_file
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import Sshd
 from tests.support.terminal import ENVIRONMENT
 from tests.support.world import PASSWORD, PATIENCE, REMOTE, World, token_of
-from tests.system.conftest import with_shipped
 
 BATCH = "BatchMode=yes"
 BY_PASSWORD = ("PubkeyAuthentication=no", "PreferredAuthentications=password", "NumberOfPasswordPrompts=1")
@@ -30,11 +30,8 @@ DENIED = "Denied on your phone."
 @pytest.fixture(scope="module")
 def quiet_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
     """sshd with the shipped files, for every first factor."""
-    configuration = with_shipped("10-iampass-quiet.conf", folder)
     options = ("PasswordAuthentication=yes", "KbdInteractiveAuthentication=yes", "LogLevel=DEBUG1")
-    with Sshd(
-        folder / "quiet", *options, configuration=configuration, keys=folder / "key-and-phone"
-    ) as running:
+    with Sshd(folder / "quiet", *options, way="quiet", keys=folder / "key-and-phone") as running:
         yield running
 
 
@@ -65,7 +62,7 @@ def test_a_key_and_an_approval_are_enough_and_nothing_is_said(world: World) -> N
     world.sandbox.auto = "approve"
     done = ssh(world, "alice", REMOTE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "In as alice.\n", "")
-    assert world.record("alice")["IAMPASS_SERVICE"] == "iampass-sshd-quiet"
+    assert world.record("alice")["IAMPASS_SERVICE"] == "sshd"
     assert world.outcome("alice") == ("approved", "success")
     assert world.starts() == 1
     assert world.left_open() == []
@@ -146,11 +143,8 @@ def test_a_certificate_is_a_first_factor_too(world: World, folder: Path) -> None
     subprocess.run(sign, check=True)
     certificate = key.with_name("client-key-cert.pub")
     options = (f"TrustedUserCAKeys={authority}.pub", "AuthorizedKeysFile=none")
-    configuration = with_shipped("10-iampass-quiet.conf", folder)
     try:
-        with Sshd(
-            folder / "certificates", *options, configuration=configuration, keys=folder / "key-and-phone"
-        ) as sshd:
+        with Sshd(folder / "certificates", *options, way="quiet", keys=folder / "key-and-phone") as sshd:
             mine = (BATCH, f"CertificateFile={certificate}")
             done = batch(world, *sshd.command("peggy", REMOTE, options=mine))
             other = batch(world, *sshd.command("olivia", REMOTE, options=mine))
@@ -297,15 +291,12 @@ def test_an_expired_password_does_not_skip_the_phone(world: World) -> None:
 def test_whatever_the_shared_file_makes_of_an_expired_password_a_denial_counts(
     world: World, folder: Path, control: str
 ) -> None:
-    quiet = Path("/etc/pam.d/iampass-sshd-quiet").read_text()
+    quiet = sshd_file("quiet").read_text()
     expired = f"account {control} pam_debug.so acct=new_authtok_reqd"
     service = Path("/etc/pam.d/expired")
     service.write_text(quiet.replace("@include common-account", expired))
-    configuration = with_shipped("10-iampass-quiet.conf", folder)
     options = "PAMServiceName=expired"
-    with Sshd(
-        folder / "expired", options, configuration=configuration, keys=folder / "key-and-phone"
-    ) as sshd:
+    with Sshd(folder / "expired", options, way="quiet", keys=folder / "key-and-phone") as sshd:
         login = sshd.login("niaj", REMOTE)
         world.deny("niaj")
         assert login.finish() == 255
@@ -320,14 +311,13 @@ def test_asked_in_the_auth_phase_a_login_is_not_asked_again_in_the_account_phase
     world: World, folder: Path
 ) -> None:
     """For keyboard-interactive and `password`, both with a stack that asks in both phases."""
-    quiet = Path("/etc/pam.d/iampass-sshd-quiet").read_text()
+    quiet = sshd_file("quiet").read_text()
     line = "auth required pam_iampass.so\nauth required pam_permit.so\n"
     Path("/etc/pam.d/both-phases").write_text(
         quiet.replace("@include common-auth\n", f"@include common-auth\n{line}")
     )
     options = ("PAMServiceName=both-phases", "PasswordAuthentication=yes", "KbdInteractiveAuthentication=yes")
-    configuration = with_shipped("10-iampass-quiet.conf", folder)
-    with Sshd(folder / "both", *options, configuration=configuration, keys=folder / "key-and-phone") as both:
+    with Sshd(folder / "both", *options, way="quiet", keys=folder / "key-and-phone") as both:
         for way_in in (BY_PASSWORD, BY_KEYBOARD):
             world.mark()
             login = both.login("ivan", REMOTE, options=way_in)

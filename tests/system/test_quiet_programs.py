@@ -20,7 +20,6 @@ from tests.support.sandbox import Sandbox
 from tests.support.sshd import Sshd
 from tests.support.terminal import ENVIRONMENT
 from tests.support.world import REMOTE, World, wait_until
-from tests.system.conftest import with_shipped
 
 BATCH = "BatchMode=yes"
 DENIED = "Denied on your phone."
@@ -28,18 +27,19 @@ DENIED = "Denied on your phone."
 
 @pytest.fixture(scope="module")
 def gate(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
-    """sshd with the shipped files of the quiet way, Kerberos tickets, and a jail for judy."""
-    configuration = with_shipped("10-iampass-quiet.conf", folder)
+    """sshd that asks in the quiet way, Kerberos tickets, and a jail for judy."""
     jail = folder / "jail"
-    jailed = configuration.with_name("sshd_config-jail")
-    jailed.write_text(
-        configuration.read_text()
-        + f"\nMatch User judy\n    ChrootDirectory {jail}\n    ForceCommand internal-sftp\n    AllowTcpForwarding no\n"
+    jailed = "".join(
+        f"{line}\n"
+        for line in (
+            *("Match User judy", f"ChrootDirectory {jail}", "ForceCommand internal-sftp"),
+            "AllowTcpForwarding no",
+        )
     )
     (jail / "files").mkdir(parents=True)
     (jail / "files/listed").write_text("in the jail")
     options = ("GSSAPIAuthentication=yes", "GSSAPIStrictAcceptorCheck=no")
-    with Sshd(folder / "gate", *options, configuration=jailed, keys=folder / "key-and-phone") as running:
+    with Sshd(folder / "gate", *options, way="quiet", more=jailed, keys=folder / "key-and-phone") as running:
         yield running
 
 

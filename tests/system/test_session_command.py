@@ -64,7 +64,7 @@ def kept(user: str = "alice", **changes: Any) -> KeptSession:
         config="/etc/iampass/iampass.yaml",
         user=user,
         approver=user,
-        service="iampass-sshd",
+        service="sshd",
         rhost="203.0.113.7",
         address="203.0.113.7",
         methods=(),
@@ -73,7 +73,7 @@ def kept(user: str = "alice", **changes: Any) -> KeptSession:
         began=since_boot() - 630,
         approved=since_boot() - 595,
         since=time.time() - 595,
-        attached=(StoredLogin(4711, user, 1000, "iampass-sshd", tty="/dev/pts/3"),),
+        attached=(StoredLogin(4711, user, 1000, "sshd", tty="/dev/pts/3"),),
         status="active",
     )
     return replace(session, **changes)
@@ -120,16 +120,16 @@ def test_the_list_says_who_is_logged_in_from_where_and_for_how_long(agent: Keepi
         *("ID", "USER", "APPROVER", "SERVICE", "FROM", "SINCE", "STATUS", "LEFT", "COVERED"),
     ]
     assert [(row[:5], row[7:]) for row in rows] == [
-        ([alice.id[:8], "alice", "alice", "iampass-sshd", "203.0.113.7"], ["active", "11h49m", "2"]),
+        ([alice.id[:8], "alice", "alice", "sshd", "203.0.113.7"], ["active", "11h49m", "2"]),
         ([bob.id[:8], "bob", "bob", "login", "-"], ["active", "11h49m", "0"]),
     ]
     first = json.loads(session("list", "--json"))["sessions"][0]
     assert 42300 < first.pop("seconds_left") < 42650
     assert first == {
-        **{"id": alice.id, "user": "alice", "approver": "alice", "service": "iampass-sshd"},
+        **{"id": alice.id, "user": "alice", "approver": "alice", "service": "sshd"},
         **{"from": "203.0.113.7", "since": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(alice.since))},
         **{"status": "active", "covered": 2, "last_covered": "2026-11-18T11:06:40+0000"},
-        "logins": [{"user": "alice", "service": "iampass-sshd", "tty": "/dev/pts/3", "pid": 4711}],
+        "logins": [{"user": "alice", "service": "sshd", "tty": "/dev/pts/3", "pid": 4711}],
     }
 
 

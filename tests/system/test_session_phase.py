@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -17,13 +18,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.agent import SOCKET
-from tests.support.installation import ROOT, Installation
+from tests.support.installation import Installation
 from tests.support.journald import Journald
+from tests.support.pam_files import asking, sshd_file, write_sshd_file
 from tests.support.scripted_module import DoorConnection, ScriptedModule, keep, result
 from tests.support.sshd import Sshd, without_terminal
 from tests.support.terminal import Terminal
 from tests.support.world import PASSWORD, PATIENCE
-from tests.system.conftest import with_shipped
 
 NATIVE, PAM_PYTHON = "pam_iampass.so", "pam_python.so /usr/lib/pam-iampass/pam_iampass.py"
 SESSION, FORGED = "0123456789abcdef0123456789abcdef", "f" * 32
@@ -34,9 +35,9 @@ SHOW = "env; echo audit=$(cat /proc/self/sessionid); ls /run/iampass/logins | se
 PAM = Path("/etc/pam.d")
 ASKPASS = Path("/var/lib/iampass-askpass")
 WAYS = {
-    "prompt": ("iampass-sshd", "10-iampass.conf"),
-    "password": ("iampass-sshd-password", "10-iampass-password.conf"),
-    "quiet": ("iampass-sshd-quiet", "10-iampass-quiet.conf"),
+    "prompt": "key",
+    "password": "password",
+    "quiet": "quiet",
 }
 
 
@@ -50,9 +51,8 @@ def sshds(machine: Installation, journald: Journald, folder: Path) -> Iterator[d
     keys.mkdir(exist_ok=True)
     running = {}
     options = ("AcceptEnv=*", "PasswordAuthentication=yes", "KbdInteractiveAuthentication=yes", "UsePAM=yes")
-    for way, (_service, drop_in) in WAYS.items():
-        configuration = with_shipped(drop_in, folder)
-        running[way] = Sshd(folder / f"session-{way}", *options, configuration=configuration, keys=keys)
+    for way, choice in WAYS.items():
+        running[way] = Sshd(folder / f"session-{way}", *options, way=choice, keys=keys)
         running[way].__enter__()
     for user in ("alice", "root"):
         running["prompt"].admit(user)
@@ -65,25 +65,22 @@ def sshds(machine: Installation, journald: Journald, folder: Path) -> Iterator[d
 
 @pytest.fixture(autouse=True)
 def files(machine: Installation) -> Iterator[None]:
-    """The shipped PAM files and no agent; afterwards no registration is left."""
+    """The PAM files of setup and no agent; afterwards no registration is left."""
     SOCKET.unlink(missing_ok=True)
-    kept = {name: (PAM / name).read_bytes() for name in ("su", "login")}
-    for service, _drop_in in WAYS.values():
-        use(service)
-    yield
-    for name, content in kept.items():
-        (PAM / name).write_bytes(content)
+    for choice in WAYS.values():
+        use(choice)
+    with asking("su", "sudo", "login"):
+        yield
     os.chown(LOGINS, 0, 0)
     assert list(LOGINS.iterdir()) == []
 
 
-def use(service: str, door: str = NATIVE) -> None:
-    """Install one of our PAM files with a door. Users may set variables of the PAM environment."""
-    text = (ROOT / "config/pam.d" / service).read_text().replace(NATIVE, door)
-    text = text.replace(
-        "session    required     pam_env.so\n", "session    required     pam_env.so user_readenv=1\n"
+def use(choice: str, door: str = NATIVE) -> None:
+    """Let sshd ask in one of its ways with a door. Users may set variables of the PAM environment."""
+    text = write_sshd_file(choice, door)
+    sshd_file(choice).write_text(
+        re.sub(r"(session +required +pam_env.so)( #.*)?\n", r"\1 user_readenv=1\n", text)
     )
-    (PAM / service).write_text(text)
 
 
 def keeps(door: DoorConnection) -> None:
@@ -137,7 +134,7 @@ def shown(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
 def test_in_sshd_the_id_reaches_the_session_and_not_the_user(
     sshds: dict[str, Sshd], way: str, door: str
 ) -> None:
-    use(WAYS[way][0], door)
+    use(WAYS[way], door)
     with ScriptedModule.as_agent(SOCKET, keeps) as played:
         seen = shown(ssh(sshds[way], way))
         wait_for(played, 3)
@@ -147,7 +144,7 @@ def test_in_sshd_the_id_reaches_the_session_and_not_the_user(
     assert seen.get(VARIABLE) in (None, FORGED)  # what ~/.pam_environment sets later is the user's own
     fields = dict(line.split("=", 1) for line in opened.registered[0].splitlines())  # type: ignore[attr-defined]
     assert seen["registered"] == f"{SESSION}.{fields['pid']}"
-    assert (fields["user"], fields["service"]) == ("alice", WAYS[way][0])
+    assert (fields["user"], fields["service"]) == ("alice", "sshd")
     assert fields["audit_session"] == seen["audit"] == opened.items["audit_session"].decode()
     if way != "password":
         assert b"publickey ssh-ed25519 " in opened.items["ssh_auth_info"]
@@ -191,11 +188,16 @@ def test_a_login_goes_on_without_the_agent(sshds: dict[str, Sshd]) -> None:
     assert seen["registered"].startswith(SESSION)
 
 
+def inside(sshd: Sshd, script: str) -> None:
+    """Run commands among the mounts of an sshd."""
+    subprocess.run(["nsenter", "-t", str(sshd.pid), "-m", "sh", "-euc", script], check=True)
+
+
 @pytest.mark.parametrize("trouble", ["another owner", "full"])
 def test_a_login_goes_on_without_a_registration(sshds: dict[str, Sshd], trouble: str) -> None:
     if trouble == "full":
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,mode=755", "none", str(LOGINS)], check=True)
-        (LOGINS / "full").write_bytes(b"x" * 4096)
+        fill = f"mount -t tmpfs -o size=4k,mode=755 none {LOGINS}; head -c 4096 /dev/zero > {LOGINS}/full"
+        inside(sshds["quiet"], fill)
     else:
         shutil.chown(LOGINS, "iampass")
     try:
@@ -206,23 +208,12 @@ def test_a_login_goes_on_without_a_registration(sshds: dict[str, Sshd], trouble:
                 time.sleep(0.02)
     finally:
         if trouble == "full":
-            subprocess.run(["umount", "--lazy", str(LOGINS)], check=True)  # sshd may be looking into it
+            inside(sshds["quiet"], f"umount --lazy {LOGINS}")  # sshd may be looking into it
     assert phases(played) == [2, 3, 4]
     assert SESSION not in seen.get("registered", "")
 
 
 # Other programs
-
-
-def program(name: str, own: str) -> None:
-    """Let a program use our files, as setup does."""
-    shutil.copy(ROOT / "config/pam.d" / own, PAM / own)
-    text = (PAM / name).read_text()
-    changed = text.replace("\n@include common-auth\n", f"\nauth include {own}\n").replace(
-        "\n@include common-session\n", "\n@include common-session\nsession optional pam_iampass.so\n"
-    )
-    assert changed.count("iampass") == 2
-    (PAM / name).write_text(changed)
 
 
 def in_a_terminal(command: list[str], typed: list[str]) -> str:
@@ -240,7 +231,6 @@ AS_ALICE = ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "env",
 
 
 def test_su_opens_and_closes_the_session_of_its_target(machine: Installation) -> None:
-    program("su", "iampass-su")
     with ScriptedModule.as_agent(SOCKET, keeps) as played:
         text = in_a_terminal([*AS_ALICE, "su", "-", "bob", "-c", SHOW], [PASSWORD])
         wait_for(played, 3)
@@ -253,10 +243,6 @@ def test_su_opens_and_closes_the_session_of_its_target(machine: Installation) ->
 
 
 def test_sudo_opens_and_closes_the_session_of_its_caller(machine: Installation) -> None:
-    for name in ("iampass", "session-test"):
-        (Path("/etc/sudoers.d") / name).unlink(missing_ok=True)
-    shutil.copy(ROOT / "config/sudoers.d/iampass", "/etc/sudoers.d/iampass")
-    shutil.copy(ROOT / "config/pam.d/iampass-sudo", PAM / "iampass-sudo")
     rules = "alice ALL=(ALL) ALL\nDefaults:alice !lecture, setenv, timestamp_timeout=0\n"
     Path("/etc/sudoers.d/session-test").write_text(rules)
     try:
@@ -270,8 +256,7 @@ def test_sudo_opens_and_closes_the_session_of_its_caller(machine: Installation) 
             in_a_terminal([*AS_ALICE, "sudo", "-E", f"{VARIABLE}={FORGED}", "true"], [PASSWORD])
         assert len(played.connections) == 1
     finally:
-        for name in ("iampass", "session-test"):
-            (Path("/etc/sudoers.d") / name).unlink()
+        Path("/etc/sudoers.d/session-test").unlink()
 
 
 def read_until(terminal: Terminal, wanted: str) -> str:
@@ -286,7 +271,6 @@ def read_until(terminal: Terminal, wanted: str) -> str:
 
 
 def test_login_opens_and_closes_the_session(machine: Installation) -> None:
-    program("login", "iampass-su")
     with ScriptedModule.as_agent(SOCKET, keeps) as played:
         terminal = Terminal(["login", "-p", "alice"], environment={VARIABLE: FORGED})
         read_until(terminal, "assword: ")

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,8 @@ import pytest
 
 from pam_iampass.system import paths
 from tests.support.command import run_command
-from tests.support.installation import ROOT, Installation
+from tests.support.installation import Installation
+from tests.support.pam_files import asking
 from tests.support.sandbox import SessionState
 from tests.support.sshd import Login
 from tests.support.world import PASSWORD, PATIENCE, World, uid_of, wait_until
@@ -30,21 +30,19 @@ SESSIONS = Path(paths.SESSIONS)
 @pytest.fixture(scope="module", autouse=True)
 def sudo(machine: Installation) -> Iterator[None]:
     """sudo asks the phone of alice and bob."""
-    shutil.copy(ROOT / "config/pam.d/iampass-sudo", "/etc/pam.d/")
-    sudoers = Path("/etc/sudoers.d/iampass"), Path("/etc/sudoers.d/people")
-    shutil.copy(ROOT / "config/sudoers.d/iampass", sudoers[0])
-    sudoers[1].write_text("alice ALL=(ALL) ALL\nbob ALL=(ALL) ALL\nDefaults !lecture\n")
-    sudoers[1].chmod(0o440)
-    yield
-    for file in sudoers:
-        file.unlink()
+    sudoers = Path("/etc/sudoers.d/people")
+    sudoers.write_text("alice ALL=(ALL) ALL\nbob ALL=(ALL) ALL\nDefaults !lecture\n")
+    sudoers.chmod(0o440)
+    with asking("sudo"):
+        yield
+    sudoers.unlink()
 
 
 @pytest.fixture
 def kept(world: World, machine: Installation) -> World:
     """sshd keeps sessions, which cover sudo."""
-    session = "{keep: true, check: 2s, covers: {services: [iampass-sudo]}}"
-    machine.change(services=f"{{iampass-sshd: {{session: {session}}}}}")
+    session = "{keep: true, check: 2s, covers: {services: [sudo]}}"
+    machine.change(services=f"{{sshd: {{session: {session}}}}}")
     return world
 
 
@@ -122,7 +120,7 @@ def test_sudo_within_the_login_needs_no_second_approval_and_every_process_ends(k
     assert events == ["approved", "session_opened", "covered", "session_ended"]
     assert (told[2]["IAMPASS_RESULT"], told[2]["IAMPASS_CALLER"]) == ("ignored", "alice")
     assert re.fullmatch(
-        "within the session that alice approved [0-9]+ s ago through iampass-sshd", told[2]["IAMPASS_REASON"]
+        "within the session that alice approved [0-9]+ s ago through sshd", told[2]["IAMPASS_REASON"]
     )
     assert "Subject: Login covered by a kept session" in kept.explained()
     shown = run_command("log", "--session", shell.id[:8], "--json").stdout

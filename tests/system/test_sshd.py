@@ -23,7 +23,6 @@ from tests.support.journald import Journald
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import PROMPT, Login, Sshd, without_terminal
 from tests.support.world import PASSWORD, PATIENCE, PEOPLE, REMOTE, World, wait_until
-from tests.system.conftest import with_shipped
 
 
 def get_in(world: World, user: str, *options: str) -> Login:
@@ -271,7 +270,7 @@ def test_after_the_password_comes_the_phone(password_world: World) -> None:
     password_world.approve("alice")
     assert login.finish() == 0
     assert "In as alice." in login.shown
-    assert password_world.record("alice")["IAMPASS_SERVICE"] == "iampass-sshd-password"
+    assert password_world.record("alice")["IAMPASS_SERVICE"] == "sshd"
     assert password_world.outcome("alice") == ("approved", "success")
 
 
@@ -292,8 +291,7 @@ def old_method_sshd(sshd: Sshd, folder: Path) -> Iterator[Sshd]:
         "KbdInteractiveAuthentication=no",
         "AuthenticationMethods=password",
     )
-    configuration = with_shipped("10-iampass-password.conf", folder)
-    with Sshd(folder / "old-method", *options, configuration=configuration) as running:
+    with Sshd(folder / "old-method", *options, way="password") as running:
         yield running
 
 

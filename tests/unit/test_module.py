@@ -485,7 +485,7 @@ def test_an_exempt_caller_becomes_root_and_the_record_says_who_is_exempt(world: 
 
 def test_a_login_that_ends_early_says_who_was_asked(world: Setting) -> None:
     world.sandbox.auto = "ask"
-    door = world.door(service="iampass-sudo", ruser=ME, uid="0")
+    door = world.door(service="sudo", ruser=ME, uid="0")
     world.sandbox.wait_for_request(world.token, 10)
     door.die()
     door.wait()

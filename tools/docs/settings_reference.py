@@ -62,7 +62,7 @@ The phone for all users, an exempt user for backups, and more time for sudo:
     application_id: my-application
     exempt: {users: [backup]}
     services:
-      iampass-sudo: {timeout: 2m}
+      sudo: {timeout: 2m}
 
 ## See also
 

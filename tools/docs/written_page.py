@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 from pam_iampass.audit.journal import ADMINISTRATION, MESSAGE_IDS, SESSION_LEFT_OPEN
 from pam_iampass.enforcer import actions
 from pam_iampass.outcome import RESULTS, Outcome
+from pam_iampass.pam.dialect import DEBIAN
+from pam_iampass.pam.stack import PamFiles
 from pam_iampass.relay import agent
 from pam_iampass.session import watcher
+from pam_iampass.setup.edits import with_us
 from tools.docs import markdown
 
 if TYPE_CHECKING:
@@ -21,6 +24,15 @@ TITLES = (
     ("pam-iampass-agent", 8, "decides logins for pam_iampass"),
     ("pam-iampass-enforcer", 8, "ends or locks login sessions for pam_iampass"),
 )
+
+_DEBIAN = {
+    "common-auth": "auth requisite pam_unix.so\nauth required pam_permit.so\n",
+    "common-account": "account [success=1 new_authtok_reqd=done default=ignore] pam_unix.so",
+    "other": "",
+    "sshd": "@include common-auth\naccount    required     pam_nologin.so\n@include common-account\n",
+    "su": "auth       sufficient pam_rootok.so\n@include common-auth\n@include common-account\n",
+}
+"""PAM files of Debian, as far as they matter here."""
 
 
 def fill(page: Page, root: Path, title: tuple[str, int, str]) -> None:
@@ -34,9 +46,9 @@ def _value(found: re.Match[str], root: Path) -> str:
     what, which = found.groups()
     if what == "file":
         return _indented((root / which).read_text(encoding="utf-8").rstrip().split("\n"))
-    if what in ("auth", "account"):
-        lines = (root / "config/pam.d" / which).read_text(encoding="utf-8").split("\n")
-        return _indented([line for line in lines if re.match(f"{what} |@include common-{what}", line)])
+    if what == "setup":
+        name, _, way = which.partition(" ")
+        return _indented(_set_up(name, way).rstrip().split("\n"))
     return {
         "outcomes": _outcomes(root),
         "session_left_open": SESSION_LEFT_OPEN,
@@ -45,6 +57,14 @@ def _value(found: re.Match[str], root: Path) -> str:
         "notice": f"{actions.NOTICE_SECONDS:g}",
         "last_wait": f"{agent.STOP_TIMEOUT + watcher.STOP_TIMEOUT:g}",
     }[what]
+
+
+def _set_up(name: str, way: str) -> str:
+    """A PAM file of Debian as setup changes it, but for its session lines."""
+    folder = Path("/etc/pam.d")
+    contents = {folder / file: text for file, text in _DEBIAN.items()}
+    files = PamFiles([folder], DEBIAN, contents)
+    return with_us(folder / name, contents[folder / name], files, way)
 
 
 def _indented(lines: list[str]) -> str:

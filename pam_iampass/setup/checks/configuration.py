@@ -17,7 +17,7 @@ from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.service_user import config_readers
 
-_PASSES_ROOT = ("sudo", "sudo-rs", "doas", "polkit-1")
+_PASSES_ROOT = ("sudo", "doas", "polkit-1")
 _NOBODY = 0xFFFFFFFF  # loginuid of processes that no login has started
 
 
@@ -86,7 +86,5 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
     else:
         remedy = f"give {asked.name} a token first (pam-iampass enroll {asked.name}), or exempt {asked.name}"
         if asked is not who:
-            remedy += (
-                ", or have the caller asked: `services: {su: {approver: caller}, su-l: {approver: caller}}`"
-            )
+            remedy += ", or have the caller asked: `services: {su: {approver: caller}}`"
         yield lockout(f"{what_for}: {asked.name} has no token, and would be locked out", remedy)

@@ -14,10 +14,11 @@ from pam_iampass.doctor.sshd_exempt import is_spared
 from pam_iampass.setup import staging
 from pam_iampass.setup.checks import CheckResult, error, fine, lockout, warning
 from pam_iampass.setup.checks.exempt_logins import spared_logins
+from pam_iampass.setup.edits import PASSWORD, QUIET
 from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Change
-from pam_iampass.setup.services import PASSWORD, QUIET, WantedService
+from pam_iampass.setup.services import WantedService
 from pam_iampass.system import sshd
 from pam_iampass.system.accounts import Account
 from pam_iampass.system.programs import run
@@ -31,6 +32,10 @@ def check(
     service: WantedService, changes: Iterable[Change], who: Account, paths: Paths
 ) -> Iterator[CheckResult]:
     """Check the changes before they are made."""
+    if service.choice == QUIET and all(change.path.parent != paths.sshd_drop_ins for change in changes):
+        yield from judged(service, paths, paths.sshd_config)
+        yield from _for(service, who, paths, paths.sshd_config)
+        return
     with staging.scratch() as folder:
         candidate = _candidate(paths, folder, tuple(changes))
         found = list(judged(service, paths, candidate))
@@ -49,15 +54,18 @@ def judged(service: WantedService, paths: Paths, configuration: Path) -> Iterato
         yield error(f"sshd rejects its settings: {messages}", "correct /etc/ssh, and try again")
         return
     yield fine("sshd -T: sshd accepts the settings")
-    wrong = _differences(found, _expected(service, paths))
-    if not wrong:
+    if found.service != "sshd":
+        what = (
+            f"sshd uses the PAM service {found.service} (PAMServiceName), and setup changes the file of sshd"
+        )
+        yield error(what, f"remove PAMServiceName from {paths.sshd_config} and what it includes")
+    wrong = _differences(found, _expected(service))
+    if not wrong and service.choice != QUIET:
         yield fine(f"sshd -T: {paths.sshd_drop_ins / '10-iampass.conf'} is in force")
     for key, wanted, value in wrong:
-        what = (
-            f"sshd would use `{key} {value}` instead of `{key} {wanted}`: it is set before our file is read"
-        )
-        remedy = f"remove {key} from {paths.sshd_config}, and from what it includes before 10-iampass.conf"
-        yield error(what, remedy)
+        what = f"sshd would use `{key} {value}` instead of `{key} {wanted}`"
+        where = " before 10-iampass.conf" if service.choice != QUIET else ""
+        yield error(what, f"remove {key} from {paths.sshd_config}, and from what it includes{where}")
 
 
 def _for(service: WantedService, who: Account, paths: Paths, configuration: Path) -> Iterator[CheckResult]:
@@ -67,7 +75,7 @@ def _for(service: WantedService, who: Account, paths: Paths, configuration: Path
     except SshdConfigRejected:
         return
     spared = service.exceptions.criteria and is_spared(found)
-    for key, wanted, value in _differences(found, _expected(service, paths)):
+    for key, wanted, value in _differences(found, _expected(service)):
         if key == "authenticationmethods" and spared:
             continue
         what = f"a Match block sets `{key} {value}` for {who.name} instead of `{key} {wanted}`"
@@ -157,9 +165,11 @@ def _candidate(paths: Paths, folder: Path, changes: tuple[Change, ...]) -> Path:
     return candidate
 
 
-def _expected(service: WantedService, paths: Paths) -> dict[str, str]:
-    """The settings of our file, as `sshd -T` prints them."""
-    (drop_in,) = (file for file in service.files if file.path.parent == paths.sshd_drop_ins)
+def _expected(service: WantedService) -> dict[str, str]:
+    """The settings of our file, as `sshd -T` prints them; in the quiet way, what it needs."""
+    if service.choice == QUIET:
+        return {"usepam": "yes"}
+    (drop_in,) = (file for file in service.files if not file.edited)
     text = without_blocks(drop_in.content.decode())
     lines = (line for line in text.splitlines() if line and not line.startswith("#"))
     return sshd.keywords("\n".join(lines))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import pytest
 
 from tests.support.agent import RunningAgent
 from tests.support.deadline import PLENTY, TIMEOUT
-from tests.support.installation import ROOT, Installation
+from tests.support.installation import Installation
 from tests.support.journald import Journald
+from tests.support.pam_files import asking
 from tests.support.sandbox import Sandbox
 from tests.support.setuid.people import Person, settle_people, table_of
 from tests.support.setuid.side_by_side import Outcomes, played
@@ -62,26 +62,18 @@ def newcomers(crowd: list[Person]) -> Iterator[Person]:
 def sudo_and_su(
     machine: Installation, sandbox: Sandbox, journald: Journald, crowd: list[Person]
 ) -> Iterator[Installation]:
-    """sudo and su ask the phone; the files are the shipped ones."""
+    """sudo and su ask the phone; as setup makes them."""
     for person in crowd:
         sandbox.add_user(token_of(person.name))
         sandbox.add_user(token_of(person.twin))
     machine.configure(sandbox, timeout=f"{PLENTY}s")
     machine.forget()  # where anybody has recovery codes, everybody is asked for one
     machine.write_users(table_of(crowd))
-    kept = Path("/etc/pam.d/su").read_bytes()
-    shutil.copy(ROOT / "config/pam.d/iampass-sudo", "/etc/pam.d/")
-    shutil.copy(ROOT / "config/pam.d/iampass-su", "/etc/pam.d/")
-    own = kept.replace(b"\n@include common-auth\n", b"\nauth include iampass-su\n")
-    assert own != kept
-    Path("/etc/pam.d/su").write_bytes(own)
-    sudoers = [Path("/etc/sudoers.d") / name for name in ("iampass", "people")]
-    shutil.copy(ROOT / "config/sudoers.d/iampass", sudoers[0])
-    sudoers[1].write_text(SUDOERS)
-    yield machine
-    Path("/etc/pam.d/su").write_bytes(kept)
-    for file in sudoers:
-        file.unlink()
+    sudoers = Path("/etc/sudoers.d/people")
+    sudoers.write_text(SUDOERS)
+    with asking("sudo", "su"):
+        yield machine
+    sudoers.unlink()
 
 
 @pytest.fixture(scope="module")

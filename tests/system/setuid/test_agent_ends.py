@@ -53,7 +53,7 @@ def test_a_killed_agent_is_a_denial_by_the_door_with_its_record(stage: Stage, ag
     agent.stop(signal.SIGKILL)
     finish(logins)
     for program, guest, _ in logins:
-        service = {"sudo": "iampass-sudo", "su": "su"}[program]
+        service = {"sudo": "sudo", "su": "su"}[program]
         wanted = f"outcome=unavailable result=denied user={guest.approver(program)} service={service} "
         assert wanted in guest.record()
         assert "reason=the module closed the connection before it gave a result" in guest.record()

@@ -29,7 +29,7 @@ def test_sudo_works_without_the_phone_until_the_bypass_is_ended(guest: Guest) ->
     assert "Continuing without phone approval" in seen.shown
     assert guest.starts() == 0
     record = guest.record()
-    assert record.startswith(f"outcome=bypassed result=ignored user={guest.name} service=iampass-sudo ")
+    assert record.startswith(f"outcome=bypassed result=ignored user={guest.name} service=sudo ")
     assert f" approver={guest.name} " in record
     assert ": phone lost" in record
     assert run_command("bypass", "end", guest.name).returncode == 0

@@ -48,8 +48,7 @@ def naive(sudo_and_su: Installation, sandbox: Sandbox) -> Iterator[None]:
     """sudo and su with the naive module. sudo has no `secure_path`."""
     SCRIPT.write_text(NAIVE % sandbox.port)
     services = {
-        Path("/etc/pam.d") / name: STACK + "session required pam_permit.so\n"
-        for name in ("su", "iampass-sudo")
+        Path("/etc/pam.d") / name: STACK + "session required pam_permit.so\n" for name in ("su", "sudo")
     }
     kept = {path: path.read_text() for path in services}
     for path, text in services.items():

@@ -20,9 +20,7 @@ def test_an_approval_runs_the_command(guest: Guest) -> None:
         < seen.shown.index(AS_ROOT)
     )
     assert guest.starts() == 1
-    assert guest.record().startswith(
-        f"outcome=approved result=success user={guest.name} service=iampass-sudo"
-    )
+    assert guest.record().startswith(f"outcome=approved result=success user={guest.name} service=sudo")
     guest.ended()
 
 

@@ -23,7 +23,7 @@ def guest(stage: Stage) -> Guest:
 
 def test_who_is_exempt_in_sudo_is_asked_in_su(guest: Guest, sudo_and_su: Installation) -> None:
     users = f"[{guest.name}, {guest.twin}]"
-    sudo_and_su.change(services=f"{{iampass-sudo: {{exempt: {{users: {users}}}}}}}")
+    sudo_and_su.change(services=f"{{sudo: {{exempt: {{users: {users}}}}}}}")
     assert guest.play("sudo").got_in
     assert guest.starts() == 0
     assert not guest.play("su").got_in
@@ -33,7 +33,7 @@ def test_who_is_exempt_in_sudo_is_asked_in_su(guest: Guest, sudo_and_su: Install
 def test_a_service_without_exemptions_asks_those_who_are_exempt_elsewhere(
     guest: Guest, sudo_and_su: Installation
 ) -> None:
-    sudo_and_su.change(exempt=f"{{users: [{guest.name}]}}", services="{iampass-sudo: {exempt: {}}}")
+    sudo_and_su.change(exempt=f"{{users: [{guest.name}]}}", services="{sudo: {exempt: {}}}")
     assert not guest.play("sudo").got_in
     assert guest.starts() == 1
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pam_iampass.setup.edits import unedited
 from tests.support.command import run_command
 from tests.support.setuid.people import AS_ROOT, SHOW_WHO, SU, enter_password
 from tests.support.setuid.stage import Guest, Phone, Stage
@@ -16,12 +17,10 @@ from tests.support.terminal import ENVIRONMENT, Terminal
 
 PAM = Path("/etc/pam.d")
 SHELL = ("/bin/sh", "-c", SHOW_WHO)
+ASKING = "@include common-auth\nauth required pam_iampass.so"
 DOAS = Path("/etc/doas.conf")
-SUDO_RS = "/usr/lib/cargo/bin/sudo"
-PROGRAMS = {"doas": ("/usr/bin/doas", *SHELL), "sudo-rs": (SUDO_RS, *SHELL)}
-if not Path(SUDO_RS).exists():  # Debian 12 does not have it
-    del PROGRAMS["sudo-rs"]
-SERVICES = {"doas": ("doas",), "sudo-rs": ("sudo", "sudo-i"), "su": ("su", "su-l"), "login": ("login",)}
+PROGRAMS = {"doas": ("/usr/bin/doas", *SHELL)}
+SERVICES = {"doas": ("doas",), "su": ("su", "su-l"), "login": ("login",)}
 """The PAM services of each way in, by the name that setup knows."""
 
 
@@ -52,7 +51,7 @@ def close(*services: str) -> None:
     for name in services:
         text = (PAM / name).read_text()
         assert "@include common-auth" in text
-        (PAM / name).write_text(text.replace("@include common-auth", "auth include iampass-su"))
+        (PAM / name).write_text(text.replace("@include common-auth", ASKING))
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -72,7 +71,7 @@ def test_a_way_in_is_listed_until_it_asks_the_phone(guest: Guest, name: str) -> 
 def test_su_is_listed_where_it_does_not_ask_and_half_of_it_is_a_warning(guest: Guest) -> None:
     assert not [title for title in ways_in(guest) if title.startswith("su ")]
     su = (PAM / "su").read_text()
-    (PAM / "su-l").write_text(su.replace("auth include iampass-su", "@include common-auth"))
+    (PAM / "su-l").write_text(unedited(su))
     assert enter(guest, SU, "-", guest.twin, "-c", SHOW_WHO) == AS_ROOT
     assert guest.starts() == 0
     assert ways_in(guest)["su asks the phone, and su-l does not"] == "pam-iampass setup su"
@@ -102,7 +101,6 @@ def test_the_console_may_stay_open_and_programs_that_change_accounts_are_no_ways
         "runuser",
         "cron",
         "systemd-user",
-        "iampass-sudo",
         "sudo",
         "other",
     }
@@ -117,7 +115,7 @@ def test_polkit_is_a_way_in_where_its_file_is_in_another_folder(guest: Guest) ->
     title = "polkit (pkexec, run0, dialogs of the desktop) does not ask the phone"
     try:
         assert ways_in(guest)[title] == "To protect it: pam-iampass setup polkit-1"
-        (PAM / "polkit-1").write_text("auth include iampass-su\n")
+        (PAM / "polkit-1").write_text(f"{ASKING}\n")
         assert title not in ways_in(guest)
     finally:
         (PAM / "polkit-1").unlink()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from pam_iampass.setup.edits import is_edited, unedited
 from tests.support.agent import RunningAgent
 from tests.support.command import run_command
 from tests.support.deadline import PLENTY
@@ -86,11 +87,14 @@ def everything() -> dict[str, tuple[object, ...]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_is_set_up(machine: Installation, journald: Journald) -> Iterator[None]:
-    """Moves away the files that other tests put at the paths of setup's files."""
-    places = [Path("/etc/ssh/sshd_config.d/10-iampass.conf"), *Path("/etc/pam.d").glob("iampass-*")]
-    kept = {path: path.read_bytes() for path in places if path.exists()}
-    for path in kept:
-        path.unlink()
+    """Takes away what other tests put at the paths of setup's files."""
+    places = [Path("/etc/ssh/sshd_config.d/10-iampass.conf"), *Path("/etc/pam.d").iterdir()]
+    kept = {path: path.read_bytes() for path in places if path.is_file()}
+    for path, content in kept.items():
+        if path.suffix == ".conf":
+            path.unlink()
+        elif is_edited(content.decode()):
+            path.write_text(unedited(content.decode()))
     sudoers = Path("/etc/sudoers.d/people")
     sudoers.write_text("alice ALL=(ALL) ALL\nDefaults !lecture\n")
     sudoers.chmod(0o440)
@@ -126,13 +130,13 @@ def administrator(
     sandbox.behave()
     sandbox.auto, sandbox.delay, sandbox.request_timeout, sandbox.clock_skew = "approve", 0.0, 60.0, 0.0
     sandbox.add_user(token_of("alice"), device=True)
-    services = "{su: {approver: caller}, su-l: {approver: caller}}"
+    services = "{su: {approver: caller}}"
     machine.configure(sandbox, timeout=f"{PLENTY}s", services=services)
     machine.write_users(f"alice: {token_of('alice')}\n")
     before = everything()
     admin = Administrator(sandbox, own_sshd, machine, agent)
     admin.forget_refusals()
     yield admin
-    admin.setup("undo", "--force", ok=None)
+    admin.setup("undo", ok=None)
     shutil.rmtree(STATE, ignore_errors=True)
     assert everything() == before

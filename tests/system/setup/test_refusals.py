@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.agent import SOCKET
 from tests.system.setup.conftest import STATE, Administrator, everything
 
 SSHD_CONFIG = Path("/etc/ssh/sshd_config")
@@ -99,23 +100,25 @@ def test_wrong_settings_are_reported_with_their_lines(administrator: Administrat
     assert '"60" has no unit' in told
 
 
-def test_a_missing_module_is_found_out_by_a_run(administrator: Administrator) -> None:
+def test_a_missing_module_is_found_out(administrator: Administrator) -> None:
     away = DOOR.rename(DOOR.with_suffix(".away"))
     try:
-        assert "PAM: the module does not answer: PAM_MODULE_UNKNOWN" in refused(
-            administrator, "sudo", "--force"
-        )
+        assert "PAM: pam_iampass.so is not installed" in refused(administrator, "sudo", "--force")
     finally:
         away.rename(DOOR)
 
 
-def test_sudo_is_not_set_up_without_the_agent_that_it_needs(administrator: Administrator) -> None:
+@pytest.mark.parametrize("service", ["sudo", "sshd"])
+def test_nothing_is_set_up_without_the_agent_that_it_needs(
+    administrator: Administrator, service: str
+) -> None:
     administrator.agent.stop()
+    SOCKET.unlink(missing_ok=True)
     try:
-        told = refused(administrator, "sudo", "--force")
+        told = refused(administrator, service, "--force")
     finally:
         administrator.agent.__enter__()
-    assert "PAM: iampass-sudo needs the agent, which is not running" in told
+    assert f"PAM: {service} needs the agent, and nothing listens on {SOCKET}" in told
     assert "systemctl enable --now pam-iampass-agent.socket" in told
 
 
@@ -126,21 +129,32 @@ def test_a_pam_file_that_includes_what_is_not_there_is_found_out(administrator: 
         told = refused(administrator, "sudo", "--force")
     finally:
         away.rename(shared)
-    assert "PAM: iampass-sudo does not work" in told
+    assert "PAM: sudo does not work" in told
 
 
 def test_a_stack_that_lets_everybody_in_is_found_out(administrator: Administrator) -> None:
-    lax = Path("/etc/pam.d/common-auth")
-    with file(lax, "auth sufficient pam_permit.so\n"):
-        assert "iampass-sudo lets in a user that does not exist" in refused(administrator, "sudo", "--force")
+    with file(Path("/etc/pam.d/common-auth"), "auth sufficient pam_permit.so\nauth required pam_unix.so\n"):
+        assert "without the phone" in refused(administrator, "sudo")
 
 
-def test_an_account_that_may_not_log_in_is_found_out(administrator: Administrator) -> None:
-    subprocess.run(["chage", "-E", "0", "alice"], check=True)
-    try:
-        assert "the account lines of iampass-sudo deny alice" in refused(administrator, "sudo")
-    finally:
-        subprocess.run(["chage", "-E", "-1", "alice"], check=True)
+def test_a_profile_of_pam_auth_update_and_setup_exclude_each_other(administrator: Administrator) -> None:
+    shared = Path("/etc/pam.d/common-auth")
+    with file(shared, shared.read_text() + "auth required pam_iampass.so\n"):
+        for service in ("sudo", "sshd"):
+            told = refused(administrator, service, "--force")
+            assert "asks the phone by this line already" in told
+            assert "pam-auth-update --disable iampass iampass-session" in told
+
+
+def test_another_pam_service_of_sshd_is_found_out(administrator: Administrator) -> None:
+    with file(DROP_INS / "05-site.conf", "PAMServiceName other\n"):
+        assert "sshd uses the PAM service other (PAMServiceName)" in refused(administrator, "sshd", "--force")
+
+
+def test_an_sshd_without_pam_is_found_out(administrator: Administrator) -> None:
+    with file(DROP_INS / "05-site.conf", "UsePAM no\n"):
+        told = refused(administrator, "sshd", "--force")
+    assert "sshd would use `usepam no` instead of `usepam yes`" in told
 
 
 def test_settings_of_sshd_that_are_set_before_ours_are_found_out(administrator: Administrator) -> None:
@@ -164,32 +178,27 @@ def test_what_sshd_refuses_is_reported_by_its_own_path(administrator: Administra
 
 def test_an_sshd_that_includes_no_drop_ins_is_refused(administrator: Administrator) -> None:
     with file(SSHD_CONFIG, "UsePAM yes\n"):
-        told = refused(administrator, "sshd", "--force")
+        told = refused(administrator, "sshd", "--prompt", "--force")
     assert "does not include /etc/ssh/sshd_config.d" in told
     assert "put the line `Include /etc/ssh/sshd_config.d/*.conf` at its top" in told
 
 
-def test_what_visudo_refuses_is_reported_by_its_own_path(administrator: Administrator) -> None:
-    with file(Path("/etc/sudoers.d/site"), "alice ALL=(ALL ALL\n", 0o440):
-        told = refused(administrator, "sudo", "--force")
-    assert "visudo rejects the settings: /etc/sudoers.d/site:1" in told
+@pytest.mark.parametrize("setting", ["pam_service=other", "pam_login_service=other"])
+def test_another_pam_service_of_sudo_is_found_out(administrator: Administrator, setting: str) -> None:
+    with file(Path("/etc/sudoers.d/site"), f"Defaults {setting}\n", 0o440):
+        assert setting.partition("=")[0] in refused(administrator, "sudo", "--force")
 
 
-def test_a_pam_service_that_is_set_after_ours_is_found_out(administrator: Administrator) -> None:
-    with file(Path("/etc/sudoers.d/site"), "Defaults pam_service=other\n", 0o440):
-        assert "sudo would use `pam_service=other`" in refused(administrator, "sudo", "--force")
-
-
-def test_an_edited_file_is_restored_and_kept(administrator: Administrator) -> None:
-    administrator.setup("sudo")
-    mine = Path("/etc/pam.d/iampass-sudo")
-    mine.write_text(mine.read_text() + "# mine\n")
+def test_a_line_of_ours_that_was_changed_is_shown_and_the_file_kept(administrator: Administrator) -> None:
+    administrator.setup("su")
+    su = Path("/etc/pam.d/su")
+    su.write_text(su.read_text().replace("pam_iampass.so  #", "pam_iampass.so debug  #", 1))
     status = administrator.setup("status")
     assert "changed" in status
-    assert "+# mine" in status
-    assert "/etc/pam.d/iampass-sudo as it was edited" in administrator.setup("undo")
+    assert "+auth       required    pam_iampass.so debug" in status
+    assert "/etc/pam.d/su as it was edited" in administrator.setup("undo")
     (kept,) = (STATE / "setup/edited").iterdir()
-    assert kept.read_text().endswith("# mine\n")
+    assert "pam_iampass.so debug" in kept.read_text()
 
 
 def test_only_one_setup_runs_at_a_time(administrator: Administrator) -> None:
@@ -237,7 +246,7 @@ def test_only_root_may(administrator: Administrator) -> None:
         ("sudo", "--try", "0"),
         ("sudo", "--dry-run", "--try", "5"),
         ("undo", "confirm"),
-        ("--undo", "--confirm"),
+        ("--undo",),
         ("status", "sudo"),
         ("sudo", "--json"),
     ],
@@ -246,13 +255,6 @@ def test_nonsense_is_wrong_usage(administrator: Administrator, arguments: tuple[
     done = administrator.run("setup", *arguments)
     assert done.returncode == 2, done.stdout
     assert "Usage:" in done.stderr
-
-
-def test_what_su_includes_is_run_as_it_will_be(administrator: Administrator) -> None:
-    """It is not in /etc/pam.d yet, where Linux-PAM looks for what is included."""
-    lax = Path("/etc/pam.d/common-auth")
-    with file(lax, "auth sufficient pam_permit.so\n"):
-        assert "PAM: su lets in a user that does not exist" in refused(administrator, "su", "--force")
 
 
 def test_a_password_that_would_lead_past_the_phone_is_found_out(administrator: Administrator) -> None:
@@ -268,7 +270,7 @@ def test_a_line_of_su_that_leads_past_the_phone_is_reported(administrator: Admin
         "# auth       sufficient pam_wheel.so trust", "auth sufficient pam_wheel.so trust"
     )
     with file(su, trusting):
-        assert "PAM: su: A wrong password gets in" in refused(administrator, "su")
+        assert "PAM: su: " in refused(administrator, "su")
         administrator.setup("su", "--force")
         administrator.setup("undo")
         assert su.read_text() == trusting

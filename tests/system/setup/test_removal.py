@@ -29,22 +29,13 @@ def _rpm(folder: Path) -> list[str]:
     return ["sh", str(preun), "0"]
 
 
-@pytest.mark.parametrize(
-    ("path", "line"),
-    [
-        ("/etc/pam.d/mine", "auth required pam_iampass.so\nauth required pam_permit.so\n"),
-        ("/etc/ssh/sshd_config.d/mine.conf", "PAMServiceName iampass-sshd\n"),
-        ("/etc/sudoers.d/mine", "Defaults:bob pam_service=iampass-sudo\n"),
-    ],
-    ids=["a PAM file", "sshd", "sudoers"],
-)
 @pytest.mark.parametrize("script", [_deb, _rpm])
 def test_a_refused_removal_leaves_the_second_factor_on(
-    administrator: Administrator, tmp_path: Path, script: Callable[[Path], list[str]], path: str, line: str
+    administrator: Administrator, tmp_path: Path, script: Callable[[Path], list[str]]
 ) -> None:
     administrator.setup("sudo", "su")
-    own = Path(path)
-    own.write_text(line)
+    own = Path("/etc/pam.d/mine")
+    own.write_text("auth required pam_iampass.so\nauth required pam_permit.so\n")
     before = everything()
     remove = script(tmp_path)
     # pam-auth-update rewrites the common files; on a machine where they were written by hand it would ask.
@@ -53,11 +44,11 @@ def test_a_refused_removal_leaves_the_second_factor_on(
     try:
         refused = subprocess.run(remove, capture_output=True, text=True, env=environment, check=False)
         assert refused.returncode == 1, refused
-        assert path in refused.stderr
+        assert str(own) in refused.stderr
         assert "/etc/pam.d/su" not in refused.stderr
         assert everything() == before
     finally:
         own.unlink()
     removed = subprocess.run(remove, capture_output=True, text=True, env=environment, check=False)
     assert removed.returncode == 0, removed
-    assert not Path("/etc/sudoers.d/iampass").exists()
+    assert "iampass" not in Path("/etc/pam.d/sudo").read_text()

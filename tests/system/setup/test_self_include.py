@@ -70,5 +70,5 @@ def test_setup_refuses_a_stack_that_leads_to_it(twice: Administrator) -> None:
     finally:
         shared.write_text(kept)
     assert done.returncode == 1
-    assert "PAM: iampass-sudo does not work: /etc/pam.d/iampass-twice: " in done.stdout
-    assert WHAT in done.stdout
+    assert "PAM: sudo does not work: /etc/pam.d/iampass-twice: " in done.stderr
+    assert WHAT in done.stderr

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.sshd import Sshd
+from pam_iampass.setup.edits import unedited
 from tests.support.world import PASSWORD
 from tests.system.setup.conftest import STATE, Administrator, everything
 
-SSHD = Path("/usr/sbin/sshd")
+PAM_SSHD = Path("/etc/pam.d/sshd")
 
 
 def test_sshd_asks_for_the_key_and_the_phone_until_it_is_undone(administrator: Administrator) -> None:
@@ -41,7 +39,7 @@ def test_sshd_asks_for_the_password_and_the_phone_after_a_change_of_mind(
 ) -> None:
     administrator.setup("sshd", "--key")
     administrator.setup("sshd", "--password")
-    assert not Path("/etc/pam.d/iampass-sshd").exists()
+    assert "first_factor" not in PAM_SSHD.read_text()
     login = administrator.ssh()
     login.expect("assword: ")
     login.sendline(PASSWORD)
@@ -76,7 +74,7 @@ def test_the_quiet_way_replaces_the_prompt_and_stays_until_another_is_named(
     administrator.setup("sshd", "--prompt")
     administrator.setup("sshd", "--quiet")
     administrator.setup("sshd")
-    assert not Path("/etc/pam.d/iampass-sshd").exists()
+    assert "first_factor" not in PAM_SSHD.read_text()
     begun = len(administrator.sandbox.sessions)
     assert administrator.gets_in_by_key_alone()
     assert len(administrator.sandbox.sessions) == begun + 1
@@ -102,22 +100,6 @@ def test_doctor_tells_that_nobody_can_register_a_phone_without_a_prompt(administ
     found = json.loads(administrator.run("doctor", "--json").stdout)["findings"]
     assert "sshd-no-enrolment" in {each["id"] for each in found}
     administrator.machine.change(enroll_at_login="false")
-
-
-def test_a_shared_file_that_undoes_a_denial_is_refused(administrator: Administrator) -> None:
-    """The line of our template is moved, as a careless packager might."""
-    template = Path("/usr/share/pam-iampass/pam.d/iampass-sshd-quiet")
-    shipped = template.read_text()
-    line = "account    requisite    pam_iampass.so\n"
-    template.write_text(
-        shipped.replace(line, "").replace("@include common-account\n", "@include common-account\n" + line)
-    )
-    try:
-        told = administrator.setup("sshd", "--quiet", ok=False)
-    finally:
-        template.write_text(shipped)
-    assert "skips the phone" in told
-    assert administrator.gets_in_by_key_alone()
 
 
 def test_sudo_asks_the_phone_until_it_is_undone(administrator: Administrator) -> None:
@@ -158,45 +140,6 @@ def test_a_wrong_password_rings_no_phone(administrator: Administrator) -> None:
     assert len(administrator.sandbox.sessions) == begun
 
 
-@pytest.fixture
-def old_sshd(own_sshd: Sshd) -> Iterator[None]:
-    """sshd as it was before it could choose its PAM service."""
-    real = SSHD.with_name("sshd-real")
-    shutil.copy2(SSHD, real)
-    SSHD.unlink()
-    SSHD.write_text(
-        "#!/bin/sh\n"
-        'for word; do case $word in PAMServiceName=*) echo "command-line: line 0: Bad configuration option:'
-        ' PAMServiceName" >&2; exit 1 ;; esac; done\n'
-        f'exec {real} "$@"\n'
-    )
-    SSHD.chmod(0o755)
-    yield
-    SSHD.unlink()
-    real.rename(SSHD)
-    own_sshd.restart()  # where it began anew it was by the other name
-
-
-def test_an_older_sshd_asks_the_phone_by_an_edit_of_its_pam_file(
-    administrator: Administrator, old_sshd: None
-) -> None:
-    told = administrator.setup("sshd", "--prompt")
-    assert "-@include common-auth" in told
-    assert (
-        "PAMServiceName" not in Path("/etc/ssh/sshd_config.d/10-iampass.conf").read_text().split("UsePAM")[1]
-    )
-    # The wrapper is not what runs, so setup cannot find the process of sshd: it says what to do instead.
-    assert "to do" not in told or "kill -HUP" in told
-
-
-def test_an_older_sshd_asks_in_the_account_phase_by_an_edit_of_its_pam_file(
-    administrator: Administrator, old_sshd: None
-) -> None:
-    told = administrator.setup("sshd", "--quiet")
-    assert "-@include common-account" in told
-    assert "+account    include      iampass-sshd-quiet" in told
-
-
 def test_several_services_are_set_up_at_once_and_undone_one_by_one(administrator: Administrator) -> None:
     administrator.setup("su", "sshd", "sudo")
     told = json.loads(administrator.setup("status", "--json"))
@@ -210,11 +153,11 @@ def test_several_services_are_set_up_at_once_and_undone_one_by_one(administrator
 
 def test_a_dry_run_shows_every_file_and_changes_nothing(administrator: Administrator) -> None:
     before = everything()
-    told = administrator.setup("sshd", "sudo", "su", "--dry-run")
+    told = administrator.setup("sshd", "--prompt", "sudo", "su", "--dry-run")
     for path in (
-        "pam.d/iampass-sshd-quiet",
+        "pam.d/sshd",
         "ssh/sshd_config.d/10-iampass.conf",
-        "sudoers.d/iampass",
+        "pam.d/sudo",
         "pam.d/su",
     ):
         assert f"+++ /etc/{path}\n" in told
@@ -238,18 +181,6 @@ def test_what_is_remembered_is_roots_alone(administrator: Administrator) -> None
         assert (at.st_uid, stat.S_IMODE(at.st_mode) & 0o077) == (0, 0), path
 
 
-def test_verbs_are_taken_as_flags_too(administrator: Administrator) -> None:
-    before = everything()
-    administrator.setup("su", "--try", "5")
-    assert json.loads(administrator.setup("--json", "--status")) == json.loads(
-        administrator.setup("status", "--json")
-    )
-    administrator.setup("--force", "--confirm")
-    assert "nothing to undo" in administrator.setup("--undo", "sudo")
-    administrator.setup("--undo", "su", "--force")
-    assert everything() == before
-
-
 def test_setting_up_twice_changes_nothing_more(administrator: Administrator) -> None:
     administrator.setup("sudo")
     after = everything()
@@ -270,5 +201,6 @@ def test_files_that_were_put_there_by_hand_are_reported(administrator: Administr
         assert "by hand" in administrator.setup("status")
         assert "nothing to change" in administrator.setup("sudo")
     finally:
-        Path("/etc/sudoers.d/iampass").unlink()
-        Path("/etc/pam.d/iampass-sudo").unlink()
+        for name in ("sudo", "sudo-i"):
+            file = Path("/etc/pam.d") / name
+            file.write_text(unedited(file.read_text()))

@@ -37,9 +37,9 @@ def test_an_approval_through_sshd_is_shown_with_its_record(administrator: Admini
     status, shown = rehearsed("alice", prompt=PROMPT, answer="")
     assert status == 0
     assert "As sshd would for alice from 127.0.0.1, whose key was accepted" in shown
-    assert "PAM service iampass-sshd (/etc/pam.d/iampass-sshd)" in shown
+    assert "PAM service sshd (/etc/pam.d/sshd)" in shown
     assert shown.index("IAMPASS: press Enter") < shown.index("PAM_SUCCESS: the login succeeds")
-    assert "outcome=approved result=success user=alice service=iampass-sshd" in shown
+    assert "outcome=approved result=success user=alice service=sshd" in shown
 
 
 def test_a_denial_is_shown_with_its_code_and_what_it_means(administrator: Administrator) -> None:
@@ -49,7 +49,7 @@ def test_a_denial_is_shown_with_its_code_and_what_it_means(administrator: Admini
     assert status == 1
     assert "Denied on your phone." in shown
     assert "PAM_ABORT: denied at once: how this module denies in sudo and su" in shown
-    assert "outcome=denied result=denied user=alice service=iampass-sudo" in shown
+    assert "outcome=denied result=denied user=alice service=sudo" in shown
 
 
 def test_the_password_is_not_shown(administrator: Administrator) -> None:
@@ -93,7 +93,7 @@ def test_su_is_tried_as_the_caller_not_as_root(administrator: Administrator) -> 
 def test_json_holds_what_was_shown(administrator: Administrator) -> None:
     administrator.setup("sshd", "--prompt")
     found = told(administrator, "alice", given="\n")
-    assert (found["code"], found["service"], found["asks_the_phone"]) == ("PAM_SUCCESS", "iampass-sshd", True)
+    assert (found["code"], found["service"], found["asks_the_phone"]) == ("PAM_SUCCESS", "sshd", True)
     messages = found["messages"]
     assert isinstance(messages, list)
     assert [message["kind"] for message in messages] == ["ask"]

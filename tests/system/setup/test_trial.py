@@ -1,11 +1,14 @@
-"""A trial ends by itself, whatever becomes of the terminal and of the process that began it. Here without systemd."""
+"""A trial ends at its deadline, whatever becomes of the terminal and of the process that began it.
+
+Here systemd is a script that does nothing, and the tests call what its timer calls; `tests/packages` has the real one.
+"""
 
 from __future__ import annotations
 
 import json
-import signal
+import shutil
 import subprocess
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,92 +16,75 @@ import pytest
 from pam_iampass.setup import trial
 from pam_iampass.setup.manifest import Trial
 from pam_iampass.setup.paths import Paths
-from tests.support.installation import ROOT
-from tests.support.terminal import Terminal
-from tests.support.world import PATIENCE, wait_until
 from tests.system.setup.conftest import STATE, Administrator, everything
 
-TRY = ["/usr/bin/python3", "-m", "tests.system.setup.trying"]
 MANIFEST = STATE / "setup/manifest.json"
+SYSTEMD, SYSTEMCTL = Path("/run/systemd/system"), Path("/usr/bin/systemctl")
+UNITS = Path("/etc/systemd/system")
 
 
-def began(administrator: Administrator, *names: str, seconds: float = 3) -> None:
-    done = subprocess.run([*TRY, str(seconds), *names], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines()[-1:] == ["on trial"], done.stdout + done.stderr
+@pytest.fixture(autouse=True)
+def systemd(administrator: Administrator) -> Iterator[None]:
+    """As where systemd runs, and sshd is none of its services."""
+    SYSTEMD.mkdir(parents=True)
+    real = SYSTEMCTL.with_name("systemctl-real")
+    shutil.copy2(SYSTEMCTL, real)
+    SYSTEMCTL.unlink()
+    SYSTEMCTL.write_text("#!/bin/sh\ncase $1 in is-active) exit 3 ;; esac\n")
+    SYSTEMCTL.chmod(0o755)
+    yield
+    administrator.setup("undo", ok=None)
+    SYSTEMCTL.unlink()
+    real.rename(SYSTEMCTL)
+    SYSTEMD.rmdir()
 
 
-def its_end(before: dict[str, tuple[object, ...]]) -> None:
-    """Wait until everything is back."""
-    wait_until(lambda: not MANIFEST.exists(), "the trial did not end")
+def over(administrator: Administrator) -> None:
+    """What the timer's service runs."""
+    name = json.loads(MANIFEST.read_text())["trial"]["name"]
+    assert f"setup --trial-over {name}" in (UNITS / "pam-iampass-trial.service").read_text()
+    administrator.setup("--trial-over", name)
+
+
+def test_without_systemd_there_is_no_trial(administrator: Administrator) -> None:
+    SYSTEMD.rmdir()
+    before = everything()
+    try:
+        assert "--try needs systemd" in administrator.setup("sudo", "--try", "5", ok=False)
+    finally:
+        SYSTEMD.mkdir()
     assert everything() == before
 
 
-def test_it_ends_by_itself_and_logins_are_as_before(administrator: Administrator) -> None:
+def test_logins_are_as_before_when_it_is_over(administrator: Administrator) -> None:
     before = everything()
-    for seconds in (6, 30, 120):
-        began(administrator, "sshd", "sudo", seconds=seconds)
-        begun = len(administrator.sandbox.sessions)
-        got_in = administrator.gets_in_by_key_alone()
-        if MANIFEST.exists():
-            break  # otherwise the trial ended before the login did
-    assert got_in
+    administrator.setup("sshd", "sudo", "--try", "5")
+    begun = len(administrator.sandbox.sessions)
+    assert administrator.gets_in_by_key_alone()
     assert len(administrator.sandbox.sessions) == begun + 1
-    its_end(before)
+    over(administrator)
+    assert everything() == before
     assert administrator.gets_in_by_key_alone()
     status, shown = administrator.become_root("sudo", "-k", "id", "-un")
     assert (status, "phone" in shown) == (0, False)
 
 
-def test_it_ends_though_the_terminal_was_closed(administrator: Administrator) -> None:
-    before = everything()
-    terminal = Terminal([*TRY, "4", "su"], environment={"PYTHONPATH": str(ROOT)})
-    terminal.expect("on trial")
-    terminal.close()  # and its processes get SIGHUP
-    terminal.process.wait(PATIENCE)
-    Terminal.open.discard(terminal)
-    its_end(before)
-
-
-def test_it_ends_though_the_process_was_killed_in_the_middle(administrator: Administrator) -> None:
-    before = everything()
-    for seconds in ("4", "30", "120"):
-        process = subprocess.Popen(
-            [*TRY, seconds, "sudo", "--hang"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == "wrote /etc/pam.d/iampass-sudo\n"
-        status = administrator.setup("status")
-        on_trial = MANIFEST.exists()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        its_end(before)
-        if on_trial:
-            break  # otherwise the trial ended before its status was seen
-    assert "broken off" in status
-
-
-def test_what_was_edited_meanwhile_is_put_back_and_kept(administrator: Administrator) -> None:
-    before = everything()
-    began(administrator, "sudo", seconds=300)
-    mine = Path("/etc/pam.d/iampass-sudo")
-    mine.write_text(mine.read_text() + "# mine\n")
-    name = json.loads(MANIFEST.read_text())["trial"]["name"]
-    administrator.setup("--trial-over", name, "--at", str(time.time()))  # as the process that waits does
-    its_end(before)
-    (kept,) = (STATE / "setup/edited").iterdir()
-    assert kept.read_text().endswith("# mine\n")
+def test_what_was_edited_meanwhile_stays(administrator: Administrator) -> None:
+    administrator.setup("sudo", "--try", "5")
+    sudo = Path("/etc/pam.d/sudo")
+    kept = sudo.read_text()
+    sudo.write_text(kept + "# mine\n")
+    over(administrator)
+    assert sudo.read_text().endswith("# mine\n")
+    assert "pam_iampass" not in sudo.read_text()
+    sudo.write_text(sudo.read_text().replace("# mine\n", ""))
 
 
 def test_it_is_confirmed_by_a_login_and_then_stays(administrator: Administrator) -> None:
     told = administrator.setup("sudo", "--try", "5")
     assert "on trial until" in told
-    assert "In that case run: pam-iampass setup undo" in told
     state = json.loads(administrator.setup("status", "--json"))["trial"]
-    assert (state["services"], state["over"], state["kept_by"]) == (["sudo"], False, "process")
+    assert (state["services"], state["over"]) == (["sudo"], False)
     told = administrator.setup("confirm", ok=False)
     assert "no login through sudo since the trial began" in told
     administrator.sandbox.auto = "deny"
@@ -110,16 +96,14 @@ def test_it_is_confirmed_by_a_login_and_then_stays(administrator: Administrator)
     name = json.loads(MANIFEST.read_text())["trial"]["name"]
     assert "no longer on trial" in administrator.setup("confirm")
     after = everything()
-    administrator.setup("--trial-over", name, "--at", str(time.time()))  # the process that waited, at its end
+    administrator.setup("--trial-over", name)  # by a timer that was late
     assert everything() == after
     assert json.loads(administrator.setup("status", "--json"))["trial"] is None
 
 
 def test_a_record_that_a_user_made_up_confirms_nothing(administrator: Administrator) -> None:
     administrator.setup("sudo", "--try", "5")
-    fields = (
-        "IAMPASS_OUTCOME=approved\nIAMPASS_RESULT=success\nIAMPASS_USER=alice\nIAMPASS_SERVICE=iampass-sudo\n"
-    )
+    fields = "IAMPASS_OUTCOME=approved\nIAMPASS_RESULT=success\nIAMPASS_USER=alice\nIAMPASS_SERVICE=sudo\n"
     subprocess.run(
         ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "logger", "--journald"],
         input=f"{fields}SYSLOG_IDENTIFIER=pam_iampass\nMESSAGE=outcome=approved result=success\n",
@@ -152,31 +136,13 @@ def test_what_is_set_up_for_good_is_not_put_on_trial(administrator: Administrato
     assert everything() == after
 
 
-def test_the_next_trial_is_not_ended_by_the_process_of_the_last(administrator: Administrator) -> None:
-    began(administrator, "su", seconds=5)
-    first = json.loads(MANIFEST.read_text())["trial"]["name"]
-    administrator.setup("undo")
-    administrator.setup("su", "--try", "5")
-
-    def waits() -> bool:
-        return (
-            subprocess.run(
-                ["pgrep", "-f", f"trial-over {first}"], capture_output=True, check=False
-            ).returncode
-            == 0
-        )
-
-    wait_until(lambda: not waits(), "the first process did not end")
-    assert "on, since" in administrator.setup("status")
-
-
 # With systemd
 
 
 @pytest.fixture
 def units(administrator: Administrator) -> dict[str, str]:
     """The unit files of a trial of ten minutes."""
-    about = Trial("abc", ("sshd",), 1_800_000_000.0, 1_800_000_600.0, trial.SYSTEMD_BACKEND)
+    about = Trial("abc", ("sshd",), 1_800_000_000.0, 1_800_000_600.0)
     written = trial.units(about, Paths(), MANIFEST)
     return {path.name: text for path, text in written.items()}
 

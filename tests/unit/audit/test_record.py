@@ -16,7 +16,7 @@ from tests.support.setting import Records
 TRUSTED = frozenset({0, 990})
 WHEN = datetime(2026, 11, 24, 17, 30, tzinfo=timezone.utc)
 
-LOGIN = Login("alice", "iampass-sshd", "192.0.2.7")
+LOGIN = Login("alice", "sshd", "192.0.2.7")
 DOOR = "outcome=unavailable result=denied user=alice service=su rhost= reason=the module gave no result (errno 2)"
 
 
@@ -40,7 +40,7 @@ def test_what_the_module_wrote_is_read_back() -> None:
     decision = Decision(Outcome.DENIED, Result.DENIED, "USER_DECLINED", elapsed=3.25)
     found = read(**written(decision))
     assert found == AuditRecord(
-        *(WHEN, "alice", "", "", "iampass-sshd", "192.0.2.7"),
+        *(WHEN, "alice", "", "", "sshd", "192.0.2.7"),
         *("denied", "denied", 3250, "USER_DECLINED", 990, True),
     )
 
@@ -171,7 +171,7 @@ SESSION = SessionRecord(
     "5f0c" * 8,
     "alice",
     "alice",
-    "iampass-sshd",
+    "sshd",
     "192.0.2.7",
     'ended "on the phone"',
     True,
@@ -188,7 +188,7 @@ def event_record(record: SessionRecord = SESSION) -> dict[str, str]:
 def test_an_event_of_a_session_is_read_back() -> None:
     found = read(**event_record())
     assert found == AuditRecord(
-        *(WHEN, "alice", "", "alice", "iampass-sshd", "192.0.2.7"),
+        *(WHEN, "alice", "", "alice", "sshd", "192.0.2.7"),
         *("", "", 0, 'ended "on the phone"', 990, True),
         session="5f0c" * 8,
         event="session_ended",

@@ -199,7 +199,7 @@ def test_unknown_names_are_found_in_services_and_rules_and_are_errors_among_thos
 ) -> None:
     installed.change("  rules: []", '  rules: ["user no-such-user from 127.0.0.0/8"]')
     installed.change("asked:\n  users: []", "asked:\n  users: [root, no-such-user]")
-    installed.change("  su-l: {", "  login: {exempt: {groups: [no-such-group]}}\n  su-l: {")
+    installed.change("  su: {", "  login: {exempt: {groups: [no-such-group]}}\n  su: {")
     found = [str(problem).partition(": ")[2] for problem in check_config(installed.file, ANYBODY).problems]
     rule = 'exempt.rules: warning: "user no-such-user from 127.0.0.0/8"'
     assert found == [
@@ -254,10 +254,10 @@ def test_a_proxy_on_another_machine_is_not_warned_of(installed: Installed, host:
 @pytest.mark.parametrize(
     ("old", "new", "warned"),
     [
-        ("su: {approver: caller}", "su: {approver: caller, methods: [facial]}", "su"),
-        ("su-l: {approver: caller}", "su-l: {unlisted_users: ignore}", "su"),
-        ("su: {approver: caller}", "su: {approver: caller}\n  sudo: {timeout: 30s}", "sudo"),
-        ("su: {approver: caller}", "su: {approver: caller}\n  iampass-sudo: {timeout: 30s}", None),
+        ("su: {approver: caller}", "su: {approver: caller, methods: [facial]}", None),
+        ("su: {approver: caller}", "su: {approver: caller}\n  su-l: {unlisted_users: ignore}", "su"),
+        ("su: {approver: caller}", "su: {approver: caller}\n  sudo-i: {timeout: 30s}", "sudo"),
+        ("su: {approver: caller}", "su: {approver: caller}\n  sudo: {timeout: 30s}", None),
     ],
 )
 def test_settings_that_a_caller_goes_around_with_a_login_shell_are_warned_of(
@@ -317,13 +317,13 @@ def test_a_method_that_iampass_lacks_and_an_empty_network_are_errors(installed: 
         ("logingracetime 0\n", None),
         ("loglevel INFO\n", None),
         ("logingracetime soon\n", None),
-        ("logingracetime 120\npamservicename iampass-sshd\n", 150),
+        ("logingracetime 120\npamservicename other\n", 150),
     ],
 )
 def test_an_sshd_that_gives_up_too_early_is_warned_of(
     installed: Installed, says: str, needed: int | None
 ) -> None:
-    installed.change("  su: {approver: caller}", "  su: {approver: caller}\n  iampass-sshd: {timeout: 2m}")
+    installed.change("  su: {approver: caller}", "  su: {approver: caller}\n  other: {timeout: 2m}")
     sshd = put(installed.folder / "sshd", f'#!/bin/sh\n[ "$*" = -T ] && printf "{says}"\n', 0o755)
     found = check_config(installed.file, ANYBODY, str(sshd))
     assert found.ok

@@ -10,7 +10,6 @@ from pam_iampass.doctor.sshd import SshdCheck
 from pam_iampass.doctor.stacks import SET_UID, Stacks
 from pam_iampass.pam.stack import PamFiles
 from pam_iampass.system.sshd import SshdSettings
-from tests.support.installation import ROOT
 from tests.unit.doctor.test_stacks import COMMON_AUTH, Machine, stack
 
 OURS = "account requisite pam_iampass.so"
@@ -76,22 +75,6 @@ def host(tmp_path: Path) -> Machine:
 def test_the_faults_of_a_stack_are_found(host: Machine, text: str, ids: set[str]) -> None:
     host.write(sshd="@include common-auth\n" + text)
     assert host.ids("sshd") == ids
-
-
-@pytest.mark.parametrize("family", ["pam.d", "pam.d-redhat"])
-@pytest.mark.parametrize("account", [COMMON_ACCOUNT, COMMON_ACCOUNT_SSS, PASSWORD_AUTH])
-def test_the_shipped_files_have_no_fault_with_any_shared_file(
-    host: Machine, family: str, account: str
-) -> None:
-    host.write(common_account=account, password_auth=COMMON_AUTH + account, postlogin="")
-    host.write(common_session="", common_password="", iampass_sshd_quiet=shipped(family))
-    host.applications = frozenset({"iampass-sshd-quiet"})
-    assert host.ids("iampass-sshd-quiet") == set()
-
-
-def shipped(family: str) -> str:
-    text = (ROOT / "config" / family / "iampass-sshd-quiet").read_text()
-    return "\n".join(line for line in text.splitlines() if not line.startswith("session"))
 
 
 def test_with_an_include_every_local_user_of_red_hat_skips_the_phone(host: Machine) -> None:

@@ -12,7 +12,7 @@ from tests.support.folders import put
 MODULE_USER = "no-such-user"
 SUDO = "auth required pam_unix.so\nauth required pam_iampass.so config={settings}\n"
 QUIET = "account requisite pam_iampass.so config={settings}\naccount required pam_unix.so\n"
-WHOLE = "through iampass-sshd-quiet and iampass-sudo, "
+WHOLE = "through sshd and sudo, "
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def config(trusted_folder: Path) -> Path:
     (folder / "users.d").mkdir()
     settings = folder / "iampass.yaml"
     (folder / "pam.d").mkdir()
-    for name, text in {"iampass-sudo": SUDO, "iampass-sshd-quiet": QUIET}.items():
+    for name, text in {"sudo": SUDO, "sshd": QUIET}.items():
         put(folder / "pam.d" / name, text.format(settings=settings))
     put(folder / "pam.d/su", "auth required pam_iampass.so\n")
     put(folder / "pam.d/broken", "auth required\n")
@@ -90,7 +90,7 @@ def test_a_folder_that_others_can_write_denies_all_who_are_not_exempt(config: Pa
     ("more", "section"),
     [
         ("asked: {users: [no-such-user]}\n", "asked"),
-        ("services: {iampass-sudo: {asked: {groups: [no-such-group]}}}\n", "services.iampass-sudo.asked"),
+        ("services: {sudo: {asked: {groups: [no-such-group]}}}\n", "services.sudo.asked"),
     ],
 )
 def test_an_unknown_name_among_those_who_are_asked_denies_those_who_are_not_listed(
@@ -101,8 +101,8 @@ def test_an_unknown_name_among_those_who_are_asked_denies_those_who_are_not_list
 
 
 def test_enrolling_at_login_without_a_key_denies_users_without_a_phone_by_this_line(config: Path) -> None:
-    write(config, "services: {iampass-sudo: {enroll_at_login: true}}\n")
-    line = f"{config.parent}/pam.d/iampass-sudo:2"
+    write(config, "services: {sudo: {enroll_at_login: true}}\n")
+    line = f"{config.parent}/pam.d/sudo:2"
     assert denied(config) == WHOLE + f"users without a phone are denied by {line}"
     put(config.parent / "users.d/bob.yaml", "bob:\n")
     both = denied(config)

@@ -13,7 +13,6 @@ from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.pam.dialect import DEBIAN
 from pam_iampass.pam.stack import PamFiles
 from tests.support.folders import put
-from tests.support.installation import ROOT
 
 SYSTEMD = "session optional pam_systemd.so\n"
 OURS = "session optional pam_iampass.so\n"
@@ -65,32 +64,6 @@ def test_a_kept_session_needs_our_line_after_pam_systemd(
     stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset())
     found = findings(stacks, load(trusted_folder / "iampass.yaml"), ["sshd"], enforcer(trusted_folder))
     assert [one.kind for one in found] == (IDS[stack] if keeps else [])
-
-
-@pytest.mark.parametrize(
-    "template", ["iampass-sshd", "iampass-sshd-password", "iampass-sshd-quiet", "iampass-sudo"]
-)
-@pytest.mark.parametrize("family", ["pam.d", "pam.d-redhat"])
-def test_our_files_have_the_line_where_it_belongs(trusted_folder: Path, family: str, template: str) -> None:
-    put(trusted_folder / "secret", "s3cret-of-ours\n", 0o600)
-    settings = f"application_id: app\napplication_secret_file: {trusted_folder / 'secret'}\nsession: {{keep: true}}\n"
-    put(trusted_folder / "iampass.yaml", settings)
-    (trusted_folder / "pam.d").mkdir()
-    put(trusted_folder / "pam.d" / template, (ROOT / "config" / family / template).read_text())
-    for shared in (
-        "common-auth",
-        "common-account",
-        "common-password",
-        "common-session-noninteractive",
-        "postlogin",
-    ):
-        put(trusted_folder / "pam.d" / shared, "")
-    for shared in ("common-session", "password-auth", "system-auth"):
-        put(trusted_folder / "pam.d" / shared, SYSTEMD)
-    stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset({template}))
-    found = findings(stacks, load(trusted_folder / "iampass.yaml"), [template], enforcer(trusted_folder))
-    assert list(found) == []
-    assert stacks.session_stack(template)
 
 
 def test_a_service_that_opens_sessions_without_asking_needs_no_line(trusted_folder: Path) -> None:

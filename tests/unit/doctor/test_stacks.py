@@ -12,7 +12,6 @@ from pam_iampass.doctor.stacks import SET_UID, Stacks
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.pam.dialect import DEBIAN, LINUX_PAM, Dialect
 from pam_iampass.pam.stack import PamFiles
-from tests.support.installation import ROOT
 
 OURS = "auth required pam_iampass.so"
 UNIX = "auth requisite pam_unix.so"
@@ -158,18 +157,6 @@ def test_a_stack_is_found_to_be_what_it_is(machine: Machine, text: str, expected
     assert machine.ids() == expected
 
 
-@pytest.mark.parametrize("common", [COMMON_AUTH, COMMON_AUTH_SSS], ids=["local users", "with sssd"])
-def test_what_we_ship_is_well(machine: Machine, common: str) -> None:
-    machine.write(common_auth=common, common_account="", common_session="", common_password="")
-    machine.write(common_session_noninteractive="")
-    shipped = set((ROOT / "config/pam.d").iterdir()) - {ROOT / "config/pam.d/iampass-sshd-quiet"}
-    for file in shipped:
-        machine.write(**{file.name.replace("-", "_"): file.read_text()})
-    machine.applications = frozenset(file.name for file in shipped)
-    assert machine.findings("iampass-sshd") == []
-    assert machine.findings("iampass-sshd-password") == []
-
-
 @pytest.mark.parametrize("dialect", [DEBIAN, LINUX_PAM], ids=lambda dialect: dialect.name)
 def test_the_usual_system_auth_is_upside_down_behind_include(machine: Machine, dialect: Dialect) -> None:
     machine.dialect = dialect
@@ -243,7 +230,7 @@ def test_other_scripts_of_pam_python_are_not_ours(machine: Machine) -> None:
 def test_files_that_editors_and_packages_left_are_no_services(machine: Machine) -> None:
     bad = stack("auth optional pam_iampass.so", PERMIT)
     machine.write(sshd=stack(UNIX, OURS, PERMIT))
-    for name in ("sshd~", "sshd.bak", "sshd.dpkg-old", "sshd.rpmsave", "SSHD", "iampass-sudo"):
+    for name in ("sshd~", "sshd.bak", "sshd.dpkg-old", "sshd.rpmsave", "SSHD"):
         (machine.pam / name).write_text(bad)
     assert machine.findings() == []
 

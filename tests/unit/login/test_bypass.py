@@ -103,16 +103,16 @@ def test_where_the_file_is_hidden_the_unit_names_the_boot(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("account", "service", "found"),
     [
-        (ALICE, "iampass-sudo", True),
-        (ALICE, "iampass-sshd", False),
-        (Account("bob", 1000, 100), "iampass-sudo", False),
-        (Account("alice", 1001, 100), "iampass-sudo", False),
+        (ALICE, "sudo", True),
+        (ALICE, "sshd", False),
+        (Account("bob", 1000, 100), "sudo", False),
+        (Account("alice", 1001, 100), "sudo", False),
     ],
 )
 def test_it_is_for_one_account_and_for_one_service_if_it_names_one(
     bypasses: Bypasses, account: Account, service: str, found: bool
 ) -> None:
-    bypass = replace(BYPASS, service="iampass-sudo")
+    bypass = replace(BYPASS, service="sudo")
     editor(bypasses).add(bypass)
     assert bypasses.find(account, service) == (bypass if found else None)
 

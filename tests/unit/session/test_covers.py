@@ -25,11 +25,11 @@ from tests.unit.session.test_store import KEPT
 SETTINGS = SessionSettings(
     keep=True, covers_connections=True, covers=CoverSettings(frozenset({"sudo"}), within=60.0)
 )
-LOGIN = StoredLogin(4711, "alice", 1000, "iampass-sshd", 12, "c3", "pts/0", "192.0.2.7", "SHA256:abc", 1.5)
+LOGIN = StoredLogin(4711, "alice", 1000, "sshd", 12, "c3", "pts/0", "192.0.2.7", "SHA256:abc", 1.5)
 OPEN = replace(KEPT, attached=(LOGIN,), approved=100.0)
 SUDO = CoverRequest(KEPT.config, "sudo", "alice", "alice", ("device",), real_uid=1000, audit_session=12)
 SSH = CoverRequest(
-    *(KEPT.config, "iampass-sshd", "alice", "alice", ("facial",)),
+    *(KEPT.config, "sshd", "alice", "alice", ("facial",)),
     *(0, None, "192.0.2.7", "SHA256:abc"),
 )
 
@@ -44,7 +44,7 @@ def covered(
 
 
 def test_sudo_within_the_login_is_covered() -> None:
-    assert covered() == Cover(KEPT.id, "iampass-sshd", 10.0, connection=False)
+    assert covered() == Cover(KEPT.id, "sshd", 10.0, connection=False)
 
 
 NOT_COVERED: dict[str, tuple[KeptSession, CoverRequest, SessionSettings, float]] = {
@@ -94,7 +94,7 @@ NOT_COVERED: dict[str, tuple[KeptSession, CoverRequest, SessionSettings, float]]
         110.0,
     ),
     "ssh as another user": (OPEN, replace(SSH, user="bob"), SETTINGS, 110.0),
-    "ssh through another service": (OPEN, replace(SSH, service="sshd"), SETTINGS, 110.0),
+    "ssh through another service": (OPEN, replace(SSH, service="login"), SETTINGS, 110.0),
     "ssh, switched off": (OPEN, SSH, replace(SETTINGS, covers_connections=False), 110.0),
     "ssh, revoked": (replace(OPEN, revoked=True), SSH, SETTINGS, 110.0),
 }
@@ -113,7 +113,7 @@ def test_anything_else_is_not_covered(
     ids=["the same key", "no key known", "whatever login session"],
 )
 def test_a_further_connection_is_covered_from_the_same_address(request_: CoverRequest) -> None:
-    assert covered(OPEN, request_) == Cover(KEPT.id, "iampass-sshd", 10.0, connection=True)
+    assert covered(OPEN, request_) == Cover(KEPT.id, "sshd", 10.0, connection=True)
 
 
 def test_a_connection_that_waited_is_covered_before_the_first_has_opened_its_session() -> None:

@@ -26,7 +26,7 @@ from pam_iampass.session.kept_session import (
 )
 from pam_iampass.session.store import SessionStore
 
-LOGIN = StoredLogin(4711, "alice", 1000, "iampass-sshd", 12, "c3", "pts/0", "192.0.2.7", "SHA256:abc", 1.5)
+LOGIN = StoredLogin(4711, "alice", 1000, "sshd", 12, "c3", "pts/0", "192.0.2.7", "SHA256:abc", 1.5)
 KEPT = KeptSession(
     id="5f0c" * 8,
     state=State.OPEN,
@@ -34,7 +34,7 @@ KEPT = KeptSession(
     config="/etc/iampass/iampass.yaml",
     user="alice",
     approver="alice",
-    service="iampass-sshd",
+    service="sshd",
     rhost="192.0.2.7",
     address="192.0.2.7",
     key=None,

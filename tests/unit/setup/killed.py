@@ -12,7 +12,7 @@ from pam_iampass.setup.manifest import Manifest
 from tests.unit.setup.stage import Stage
 
 
-def main(root: str, name: str, choice: str, new_sshd: str, moment: str, number: str) -> None:
+def main(root: str, name: str, choice: str, moment: str, number: str) -> None:
     """The arguments are those of the command line."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever began the tests may ignore it
     stage = Stage(Path(root))
@@ -23,7 +23,7 @@ def main(root: str, name: str, choice: str, new_sshd: str, moment: str, number: 
         if len(told) > int(moment):
             os.kill(os.getpid(), int(number))
 
-    plans = [stage.plan(name, choice, new_sshd=new_sshd == "True")]
+    plans = [stage.plan(name, choice)]
     machine = stage.machine()
     with apply.undisturbed():
         apply.apply(plans, Manifest(), stage.store, apply.Machine(machine.reload, machine.judge, tell))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from pam_iampass.setup import apply, plan, services
@@ -22,7 +23,32 @@ session    required   pam_env.so readenv=1
 @include common-account
 @include common-session
 """
-SSHD = "# sshd\n@include common-auth\naccount required pam_nologin.so\n@include common-account\n"
+SSHD = """\
+# sshd
+@include common-auth
+account    required     pam_nologin.so
+@include common-account
+session    required     pam_loginuid.so
+@include common-session
+session    optional     pam_motd.so
+"""
+SUDO = "session required pam_limits.so\n@include common-auth\n@include common-account\n"
+COMMON = {
+    "common-auth": """\
+auth [success=1 default=ignore] pam_unix.so nullok
+auth requisite pam_deny.so
+auth required pam_permit.so
+""",
+    "common-account": """\
+account [success=1 new_authtok_reqd=done default=ignore] pam_unix.so
+account requisite pam_deny.so
+account required pam_permit.so
+""",
+    "common-session": "session required pam_unix.so\nsession optional pam_systemd.so\n",
+    "other": "@include common-auth\n@include common-account\n@include common-session\n",
+}
+LINE = "auth       required    pam_iampass.so  # pam-iampass"
+SESSION = "session    optional    pam_iampass.so  # pam-iampass"
 
 
 class Stage:
@@ -33,26 +59,20 @@ class Stage:
         self.store = ManifestStore(self.paths.state)
         self.told: list[tuple[str, str]] = []
         self.reloaded = Reloaded(True, "reloaded")
-        self.reloads: list[dict[str, str]] = []
-        """What was in the folders at each reload of sshd."""
         for folder in (
-            *(self.paths.pam, self.paths.sshd_drop_ins, self.paths.sudoers_drop_ins),
+            *(self.paths.pam, self.paths.sshd_drop_ins, self.paths.vendor_pam[0]),
             *(self.paths.units, self.paths.state.parent.parent),
         ):
             folder.mkdir(parents=True, exist_ok=True)
-        put(self.paths.pam / "common-auth", "auth required pam_unix.so\n")
-        put(self.paths.pam / "su", SU)
+        put(root / "etc/debian_version", "13.0\n")
+        for name, text in {**COMMON, "su": SU, "sudo": SUDO}.items():
+            put(self.paths.pam / name, text)
         put(self.paths.pam / "sshd", SSHD, 0o640)
         put(self.paths.sshd_config, "Include /etc/ssh/sshd_config.d/*.conf\n")
-        put(self.paths.sudoers, "@includedir /etc/sudoers.d\n", 0o440)
         self.before = self.files()
 
-    def machine(self, judge: object = None) -> Machine:
-        return Machine(self._reload, judge or (lambda _plan: None), lambda *done: self.told.append(done))  # type: ignore[arg-type]
-
-    def _reload(self) -> Reloaded:
-        self.reloads.append({path: content for path, (content, *_) in self.files().items()})
-        return self.reloaded
+    def machine(self, judge: Callable[[Plan], None] = lambda _plan: None) -> Machine:
+        return Machine(lambda: self.reloaded, judge, lambda *done: self.told.append(done))
 
     def files(self) -> dict[str, tuple[str, int, int, int]]:
         """Everything below /etc: content, mode, owners."""
@@ -65,12 +85,16 @@ class Stage:
                 found[where] = (path.read_text(), at.st_mode & 0o7777, at.st_uid, at.st_gid)
         return found
 
-    def plan(self, name: str, choice: str = "", *, new_sshd: bool = True, force: bool = False) -> Plan:
-        wanted = services.wanted(name, choice, self.paths, chooses_service=new_sshd)
+    def text(self, name: str) -> str:
+        """A PAM file."""
+        return (self.paths.pam / name).read_text()
+
+    def plan(self, name: str, choice: str = "", *, force: bool = False) -> Plan:
+        wanted = services.wanted(name, choice, self.paths)
         return plan.make(wanted, self.store.load(), 1000.0, force=force)
 
-    def set_up(self, name: str, choice: str = "", *, new_sshd: bool = True, force: bool = False) -> Manifest:
-        plans = [self.plan(name, choice, new_sshd=new_sshd, force=force)]
+    def set_up(self, name: str, choice: str = "", *, force: bool = False) -> Manifest:
+        plans = [self.plan(name, choice, force=force)]
         return apply.apply(plans, self.store.load(), self.store, self.machine())
 
     def undo(self, *names: str) -> Manifest:

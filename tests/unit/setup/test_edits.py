@@ -1,0 +1,364 @@
+"""What our lines make of PAM files, as a simulation has it: who gets in, and whose phone rings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pam_iampass.outcome import PamCode
+from pam_iampass.pam.dialect import DEBIAN
+from pam_iampass.pam.modules import fixed_answer, is_ours, stem
+from pam_iampass.pam.simulation import simulate
+from pam_iampass.pam.stack import Handler, PamFiles, PamType
+from pam_iampass.setup.checks import stacks
+from pam_iampass.setup.edits import is_edited, marked, unedited, with_us
+from pam_iampass.setup.errors import SetupRefused
+from pam_iampass.setup.services import pam_files, wanted
+from pam_iampass.setup.snapshot import content_of
+from tests.support.folders import put
+from tests.unit.doctor.test_stacks import SYSTEM_AUTH
+from tests.unit.setup.stage import COMMON, SSHD, SU, SUDO, Stage
+
+PASSWORD_AUTH = (
+    SYSTEM_AUTH
+    + """\
+account     required      pam_unix.so
+account     sufficient    pam_localuser.so
+account     sufficient    pam_usertype.so issystem
+account     [default=bad success=ok user_unknown=ignore] pam_sss.so
+account     required      pam_permit.so
+password    required      pam_deny.so
+session     optional      pam_keyinit.so revoke
+-session    optional      pam_systemd.so
+session     [success=1 default=ignore] pam_succeed_if.so service in crond quiet use_uid
+session     required      pam_unix.so
+"""
+)
+FAILLOCK = "auth required pam_faillock.so preauth silent\n" + PASSWORD_AUTH.replace(
+    "auth        required                                     pam_deny.so",
+    "auth required pam_faillock.so authfail\nauth required pam_deny.so",
+)
+RED_HAT = {
+    "system-auth": PASSWORD_AUTH,
+    "password-auth": PASSWORD_AUTH,
+    "postlogin": "session optional pam_umask.so silent\n",
+    "sshd": """\
+auth       substack     password-auth
+auth       include      postlogin
+account    required     pam_sepermit.so
+account    required     pam_nologin.so
+account    include      password-auth
+password   include      password-auth
+session    required     pam_selinux.so close
+session    required     pam_loginuid.so
+session    include      password-auth
+session    include      postlogin
+""",
+    "sudo": "".join(f"{kind} include system-auth\n" for kind in ("auth", "account", "password", "session")),
+    "sudo-i": "".join(f"{kind} include sudo\n" for kind in ("auth", "account", "password", "session")),
+    "su": """\
+auth            required        pam_env.so
+auth            sufficient      pam_rootok.so
+auth            substack        system-auth
+auth            include         postlogin
+account         sufficient      pam_succeed_if.so uid = 0 use_uid quiet
+account         include         system-auth
+session         include         system-auth
+""",
+}
+SYSTEMS = ("debian", "red hat", "red hat with faillock")
+RIGHT = {"pam_unix": PamCode.SUCCESS}
+MODULES = [
+    *(
+        "pam_iampass",
+        "pam_unix",
+        "pam_sss",
+        "pam_deny",
+        "pam_permit",
+        "pam_env",
+        "pam_faildelay",
+        "pam_usertype",
+    ),
+    *("pam_localuser", "pam_rootok", "pam_nologin", "pam_sepermit", "pam_faillock", "pam_succeed_if"),
+    *("pam_access", "pam_wheel"),
+]
+
+
+@pytest.fixture(params=SYSTEMS)
+def system(request: pytest.FixtureRequest, stage: Stage) -> Stage:
+    if request.param != "debian":
+        for file in (*stage.paths.pam.iterdir(), stage.paths.root / "etc/debian_version"):
+            file.unlink()
+        for name, text in RED_HAT.items():
+            put(stage.paths.pam / name, text)
+        if "faillock" in request.param:
+            for name in ("system-auth", "password-auth"):
+                put(stage.paths.pam / name, FAILLOCK)
+    return stage
+
+
+def findings(stage: Stage, name: str, choice: str = "") -> list[str]:
+    """What setup's simulation says of a service."""
+    modules = stage.paths.root / "security"
+    modules.mkdir(exist_ok=True)
+    for module in MODULES:
+        (modules / f"{module}.so").touch()
+    found = stacks.check(wanted(name, choice, stage.paths), stage.paths, [modules])
+    return [result.what for result in found if result.stops]
+
+
+def login(
+    stage: Stage, name: str, kind: PamType, ours: int = PamCode.SUCCESS, **answers: int
+) -> tuple[int, bool]:
+    """The result of a stack, and whether the phone rang. `answers` are those of modules, the others are content."""
+    files = pam_files(stage.paths)
+    stack = files.service(name).stacks[kind]
+
+    def answer(handler: Handler) -> int:
+        if is_ours(handler):
+            return ours
+        usual = {
+            "pam_sss": PamCode.USER_UNKNOWN,
+            "pam_rootok": PamCode.AUTH_ERR,
+            "pam_usertype": PamCode.SUCCESS,
+        }
+        usual |= {
+            "pam_localuser": PamCode.SUCCESS,
+            "pam_succeed_if": PamCode.AUTH_ERR,
+            "pam_unix": PamCode.SUCCESS,
+        }
+        usual |= {
+            "pam_access": PamCode.SUCCESS,
+            "pam_wheel": PamCode.SUCCESS,
+            "pam_sepermit": PamCode.SUCCESS,
+        }
+        if stem(handler) in answers:
+            return answers[stem(handler)]
+        return usual[stem(handler)] if stem(handler) in usual else fixed_answer(handler)
+
+    run = simulate(stack, answer, dialect=files.dialect)
+    return run.result, any(map(is_ours, run.asked))
+
+
+OK, AUTH_ERR, IGNORE, ABORT = PamCode.SUCCESS, PamCode.AUTH_ERR, PamCode.IGNORE, PamCode.ABORT
+EVERY = [("sshd", "quiet"), ("sshd", "key"), ("sshd", "password"), ("sudo", ""), ("su", "")]
+
+
+@pytest.mark.parametrize(("name", "choice"), EVERY)
+def test_every_way_in_leads_to_the_phone(system: Stage, name: str, choice: str) -> None:
+    before = system.files()
+    assert findings(system, name, choice) == []
+    system.set_up(name, choice)
+    for kind in (PamType.AUTH, PamType.ACCOUNT)[choice == "quiet" :][: 2 if name == "sshd" else 1]:
+        assert login(system, name, kind) == (OK, True)
+        assert login(system, name, kind, ours=IGNORE) == (OK, True), "an exempt user"
+        assert login(system, name, kind, ours=ABORT)[0] != OK
+    system.undo()
+    assert system.files() == before
+
+
+@pytest.mark.parametrize(("name", "choice"), [("sshd", "password"), ("sudo", ""), ("su", "")])
+def test_a_wrong_password_rings_no_phone(system: Stage, name: str, choice: str) -> None:
+    system.set_up(name, choice)
+    for code in (AUTH_ERR, PamCode.USER_UNKNOWN, PamCode.MAXTRIES):
+        result, rang = login(system, name, PamType.AUTH, pam_unix=code)
+        assert (result == OK, rang) == (False, False)
+
+
+@pytest.mark.parametrize("name", ["sshd", "sudo", "su"])
+def test_an_account_that_faillock_has_locked_rings_no_phone(system: Stage, name: str) -> None:
+    system.set_up(name, "password" if name == "sshd" else "")
+    if "faillock" in system.text(
+        "system-auth" if (system.paths.pam / "system-auth").exists() else "common-auth"
+    ):
+        result, rang = login(system, name, PamType.AUTH, pam_faillock=AUTH_ERR)
+        assert (result == OK, rang) == (False, False)
+
+
+@pytest.mark.parametrize("choice", ["quiet", "key", "password"])
+def test_an_expired_password_does_not_skip_the_phone(system: Stage, choice: str) -> None:
+    """sshd lets in for it, to change the password: the phone must have been asked."""
+    system.set_up("sshd", choice)
+    result, rang = login(system, "sshd", PamType.ACCOUNT, pam_unix=PamCode.NEW_AUTHTOK_REQD)
+    assert (result, rang) == (PamCode.NEW_AUTHTOK_REQD, True)
+    for denied in (PamCode.PERM_DENIED, PamCode.MAXTRIES):
+        result, rang = login(system, "sshd", PamType.ACCOUNT, ours=denied, pam_unix=PamCode.NEW_AUTHTOK_REQD)
+        assert result not in (OK, PamCode.NEW_AUTHTOK_REQD)
+
+
+REFUSALS: Mapping[str, Mapping[str, int]] = {
+    "an expired account": {"pam_unix": PamCode.ACCT_EXPIRED},
+    "a locked account": {"pam_unix": PamCode.PERM_DENIED},
+    "a password that may not be changed any more": {"pam_unix": PamCode.AUTHTOK_EXPIRED},
+    "expired, as sssd says": {"pam_unix": PamCode.USER_UNKNOWN, "pam_sss": PamCode.ACCT_EXPIRED},
+    "denied by sssd": {"pam_unix": PamCode.USER_UNKNOWN, "pam_sss": PamCode.PERM_DENIED},
+    "nologin": {"pam_nologin": PamCode.AUTH_ERR},
+    "pam_access": {"pam_access": PamCode.PERM_DENIED},
+}
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("answers", REFUSALS.values(), ids=list(REFUSALS))
+def test_what_is_refused_anyway_rings_no_phone(system: Stage, answers: Mapping[str, int], place: str) -> None:
+    """Also where the administrator has written pam_access after the shared file."""
+    access = "account required pam_access.so\n"
+    text = system.text("sshd")
+    put(system.paths.pam / "sshd", access + text if place == "before" else text + access)
+    before = system.text("sshd")
+    assert findings(system, "sshd", "quiet") == []
+    system.set_up("sshd", "quiet")
+    assert login(system, "sshd", PamType.ACCOUNT) == (OK, True)
+    result, rang = login(system, "sshd", PamType.ACCOUNT, **answers)
+    assert (result in (OK, PamCode.NEW_AUTHTOK_REQD), rang) == (False, False)
+    system.undo()
+    assert system.text("sshd") == before
+
+
+@pytest.mark.parametrize("module", ["pam_wheel.so", "pam_succeed_if.so uid >= 1000", "pam_access.so"])
+def test_lines_ahead_that_refuse_end_the_login(system: Stage, module: str) -> None:
+    text = f"auth\trequired  {module} # [1]\n" + system.text("sudo")
+    put(system.paths.pam / "sudo", text)
+    assert findings(system, "sudo") == []
+    system.set_up("sudo")
+    assert f"#pam-iampass: auth\trequired  {module} # [1]\n" in system.text("sudo")
+    name = module.split(".")[0]
+    assert login(system, "sudo", PamType.AUTH, **{name: OK}) == (OK, True)
+    result, rang = login(system, "sudo", PamType.AUTH, **{name: AUTH_ERR})
+    assert (result == OK, rang) == (False, False)
+    system.undo()
+    assert system.text("sudo") == text
+
+
+def test_root_becomes_another_user_without_the_phone(system: Stage) -> None:
+    system.set_up("su")
+    assert login(system, "su", PamType.AUTH, pam_rootok=OK, ours=ABORT) == (OK, False)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("auth sufficient pam_wheel.so trust", "A wrong password gets in"),
+        ("auth sufficient pam_succeed_if.so user ingroup nopasswdlogin", "su:"),
+        ("auth [success=done default=ignore] pam_unix.so", "su:"),
+    ],
+)
+def test_a_line_that_leads_past_the_phone_is_refused_with_its_place(
+    system: Stage, line: str, told: str
+) -> None:
+    put(system.paths.pam / "su", f"{line}\n" + system.text("su"))
+    found = findings(system, "su")
+    assert any(told in what for what in found), found
+    assert any("pam.d/su" in what for what in found)
+
+
+def test_a_shared_file_that_ends_with_sufficient_is_refused_where_it_cannot_be_written_out(
+    stage: Stage,
+) -> None:
+    put(stage.paths.pam / "common-auth", "auth sufficient pam_unix.so\nauth required pam_deny.so\n")
+    assert any("A right password skips the phone" in what for what in findings(stage, "sudo"))
+
+
+def test_a_wrong_password_that_goes_on_in_the_shared_file_is_refused(stage: Stage) -> None:
+    put(stage.paths.pam / "common-auth", "auth required pam_unix.so\nauth required pam_permit.so\n")
+    assert any("A wrong password rings the phone" in what for what in findings(stage, "sudo"))
+
+
+def test_a_password_in_the_file_itself_ends_the_login_if_it_is_wrong(stage: Stage) -> None:
+    put(stage.paths.pam / "doas", "auth required pam_unix.so\naccount required pam_unix.so\n")
+    assert findings(stage, "doas") == []
+    stage.set_up("doas")
+    assert login(stage, "doas", PamType.AUTH) == (OK, True)
+    assert login(stage, "doas", PamType.AUTH, pam_unix=AUTH_ERR) == (AUTH_ERR, False)
+
+
+def test_a_substack_in_what_would_be_written_out_is_refused(system: Stage) -> None:
+    if not (system.paths.pam / "system-auth").exists():
+        return
+    put(system.paths.pam / "system-auth", "auth sufficient pam_unix.so\nauth substack password-auth\n")
+    with pytest.raises(SetupRefused, match="system-auth:2: a substack cannot be written out"):
+        system.plan("sudo")
+
+
+def test_the_session_line_comes_after_pam_systemd_or_last(stage: Stage) -> None:
+    stage.set_up("sshd", "quiet")
+    after = stage.text("sshd").split("@include common-session\n")[1]
+    assert (
+        after == "session    optional    pam_iampass.so  # pam-iampass\nsession    optional     pam_motd.so\n"
+    )
+    stage.set_up("sudo")
+    assert stage.text("sudo").startswith(
+        "session required pam_limits.so\nsession    optional    pam_iampass.so  # pam-iampass\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "session",
+    ["", "session [success=1 default=ignore] pam_succeed_if.so quiet\nsession required pam_limits.so\n"],
+)
+def test_without_a_sure_place_there_is_no_session_line(stage: Stage, session: str) -> None:
+    put(stage.paths.pam / "doas", f"@include common-auth\n@include common-account\n{session}")
+    stage.set_up("doas")
+    assert "session    optional    pam_iampass.so" not in stage.text("doas")
+
+
+def test_a_key_leaves_account_and_session_of_an_included_file_in_force(stage: Stage) -> None:
+    put(stage.paths.pam / "everything", SSHD)
+    put(stage.paths.pam / "sshd", "@include everything\n")
+    with pytest.raises(SetupRefused, match="sshd:1: the line includes other lines"):
+        stage.plan("sshd", "key")
+
+
+def test_a_line_on_several_lines_of_the_file_is_replaced_and_restored(stage: Stage) -> None:
+    text = SUDO.replace(
+        "@include common-auth", "auth required \\\n  pam_wheel.so \\\n  deny\n@include common-auth"
+    )
+    put(stage.paths.pam / "sudo", text)
+    stage.set_up("sudo")
+    assert "auth       requisite   pam_wheel.so  deny  # pam-iampass\n" in stage.text("sudo")
+    assert login(stage, "sudo", PamType.AUTH, pam_wheel=AUTH_ERR) == (AUTH_ERR, False)
+    stage.undo()
+    assert stage.text("sudo") == text
+
+
+PIECES = [
+    *(*SSHD.splitlines(), *SU.splitlines(), *SUDO.splitlines()),
+    *(
+        "auth required pam_wheel.so",
+        "account required \\",
+        "  pam_access.so",
+        "",
+        "  # a comment \\",
+        "\t",
+        "\udcff",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pam.d")
+    for name, text in COMMON.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=12),
+    st.sampled_from(["\n", ""]),
+    st.sampled_from(["key", "password", ""]),
+)
+def test_whatever_is_in_a_file_it_is_restored_to_the_byte(
+    shared: Path, pieces: list[str], end: str, way: str
+) -> None:
+    text = "\n".join(pieces) + end
+    try:
+        made = with_us(shared / "sshd", text, PamFiles([shared], DEBIAN), way)
+    except SetupRefused:
+        return
+    assert is_edited(made)
+    assert marked(made)
+    assert content_of(unedited(made)) == content_of(text)
