@@ -171,6 +171,14 @@ MUTANTS = (
         "tests/unit/system/test_state_dir.py"
         "::test_a_holder_that_is_stopped_is_passed_by_and_overwrites_nothing_when_it_wakes",
     ),
+    Mutant(
+        1,
+        "a login whose approval arrives while the phone is reported lost is approved",
+        _APPROVAL,
+        "            check()  # again: who reports the phone lost from now on finds the kept session, and ends it\n",
+        "            pass\n",
+        _KEEPING + "test_a_phone_that_is_reported_lost_while_its_approval_arrives_approves_and_keeps_nothing",
+    ),
     # 2
     Mutant(
         2,

@@ -42,6 +42,14 @@ def test_apparmor_is_on_and_confines_neither_the_doors_nor_the_agent(site: Site,
     assert denied == ""
 
 
+def test_what_an_administrator_does_is_recorded_with_their_login(site: Site, cursor: str) -> None:
+    """The machine is administered through ssh, so that the kernel has an audit session and logind an address."""
+    site.machine.run("pam-iampass", "throttle", "clear", "bob")
+    [record] = [one for one in site.machine.journal(cursor) if one.get("IAMPASS_EVENT") == "throttle_clear"]
+    assert (record["IAMPASS_USER"], record["IAMPASS_CALLER"]) == ("bob", "root")
+    assert record["IAMPASS_RHOST"] == "10.0.2.2"
+
+
 @pytest.fixture
 def codes(site: Site, cursor: str) -> Iterator[list[str]]:
     """Recovery codes of alice."""
