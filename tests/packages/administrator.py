@@ -24,10 +24,11 @@ def built() -> tuple[Path, ...]:
 
 
 class Administrator:
-    """The administrator of a machine, and the accounts that they made: PEOPLE, with keys and passwords."""
+    """The administrator of a machine, and the accounts that they made, with keys and passwords."""
 
-    def __init__(self, machine: Booted) -> None:
+    def __init__(self, machine: Booted, people: tuple[str, ...] = PEOPLE) -> None:
         self.machine = machine
+        self.people = people
         self.settings = {
             "application_id": "demo",
             "server": f"https://127.0.0.1:{PORT}",
@@ -39,7 +40,7 @@ class Administrator:
         """Accounts with passwords and a key; all of them may use sudo, with the password."""
         run = self.machine.run
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/root/key")
-        for user in ("exempt", *PEOPLE):
+        for user in ("exempt", *self.people):
             run("useradd", "--create-home", "--shell", "/bin/sh", "--groups", "sudo", user)
             run("chpasswd", stdin=f"{user}:{PASSWORD}\n")
             run("install", "-d", "-m", "700", "-o", user, "-g", user, f"/home/{user}/.ssh")
@@ -74,7 +75,7 @@ class Administrator:
 
     def start_iampass(self, *options: str) -> None:
         """A sandbox in which everybody but dave has a phone, and the files that lead to it."""
-        users = [f"--user={token_of(user)}" for user in PEOPLE if user != "dave"]
+        users = [f"--user={token_of(user)}" for user in self.people if user != "dave"]
         command = f"pam-iampass sandbox --listen 127.0.0.1:{PORT} --application-id demo --state {STATE}"
         words = [command, *users, f"--user={token_of('dave')}:no-device", *options]
         unit = f"[Service]\nExecStart={' '.join(words)}\nStandardOutput=truncate:/run/sandbox.log\n"
@@ -98,7 +99,7 @@ class Administrator:
         chosen = {**self.settings, **settings}
         text = "".join(f"{key}: {value}\n" for key, value in chosen.items())
         self.machine.write("/etc/iampass/iampass.yaml", text, 0o640, "iampass")
-        users = "".join(f"{user}: {token_of(user)}\n" for user in PEOPLE if user != "carol")
+        users = "".join(f"{user}: {token_of(user)}\n" for user in self.people if user != "carol")
         self.machine.write("/etc/iampass/users.yaml", users, 0o640, "iampass")
 
     def has_penalties(self) -> bool:

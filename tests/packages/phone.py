@@ -46,11 +46,15 @@ class Phone:
 
     def approve(self, user: str = "", token: str = "") -> None:
         """Approve the request, once it is there."""
-        self._control("POST", f"/sandbox/requests/{self.request(user, token)}/approve")
+        self.answer(self.request(user, token), "approve")
 
     def deny(self, user: str = "", token: str = "") -> None:
         """Deny the request, once it is there."""
-        self._control("POST", f"/sandbox/requests/{self.request(user, token)}/deny")
+        self.answer(self.request(user, token), "deny")
+
+    def answer(self, request: int, verb: str) -> None:
+        """`approve` or `deny` a request, if it still waits."""
+        self._control("POST", f"/sandbox/requests/{request}/{verb}")
 
     def sessions(self, user: str) -> list[int]:
         """The numbers of the user's open sessions, the oldest first."""

@@ -99,14 +99,6 @@ def test_a_user_without_a_phone(machine: Booted, people: People, sshd: str, curs
     assert outcomes(machine.journal(cursor)) == [("no_device", "denied", "dave", sshd)]
 
 
-def test_an_exempt_user(
-    machine: Booted, administrator: Administrator, people: People, sshd: str, cursor: str
-) -> None:
-    administrator.configure(exempt="{users: [exempt]}")
-    assert got_in(people.ssh("exempt"), "exempt")
-    assert outcomes(machine.journal(cursor)) == [("exempt", "ignored", "exempt", sshd)]
-
-
 @pytest.mark.parametrize(("policy", "result"), [("deny", "denied"), ("ignore", "ignored")])
 def test_iampass_is_down(
     machine: Booted,
@@ -142,20 +134,6 @@ def test_a_recovery_code_instead_of_the_phone(
     [first, second] = outcomes(machine.journal(cursor))
     assert first == ("recovered", "success", "alice", sshd)
     assert second[1:] == ("denied", "alice", sshd)
-
-
-def test_sudo_approved(machine: Booted, people: People, cursor: str) -> None:
-    login = people.sudo("alice")
-    people.phone.approve("alice")
-    assert got_in(login, "root")
-    assert outcomes(machine.journal(cursor)) == [("approved", "success", "alice", "sudo")]
-
-
-def test_sudo_denied(machine: Booted, people: People, cursor: str) -> None:
-    login = people.sudo("alice")
-    people.phone.deny("alice")
-    assert not got_in(login, "root")
-    assert outcomes(machine.journal(cursor)) == [("denied", "denied", "alice", "sudo")]
 
 
 def test_sudo_in_a_shell_over_ssh(machine: Booted, people: People, sshd: str, cursor: str) -> None:
@@ -217,23 +195,6 @@ def test_scp_sftp_and_a_second_connection_through_the_first(
     assert got_in(people.ssh("alice", options=(*KEY, *control)), "alice")
     first.kill()
     assert outcomes(machine.journal(cursor)) == [("approved", "success", "alice", sshd)] * 3
-
-
-def test_a_password_and_the_phone(
-    machine: Booted, administrator: Administrator, people: People, sshd: str, cursor: str
-) -> None:
-    administrator.set_up("sshd", "--password")
-    options = ("-o", "PubkeyAuthentication=no")
-    login = people.ssh("alice", options=options)
-    type_password(login)
-    press_enter(login)
-    people.phone.approve("alice")
-    assert got_in(login, "alice")
-    wrong = people.ssh("alice", options=options)
-    type_password(wrong, "wrong")
-    assert not got_in(wrong, "alice")
-    administrator.set_up("sshd", "--key")
-    assert outcomes(machine.journal(cursor)) == [("approved", "success", "alice", sshd)]
 
 
 def test_without_the_key_nobody_gets_to_the_phone(
