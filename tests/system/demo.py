@@ -160,10 +160,10 @@ def play(scene: Scene, machine: Installation, sandbox: Sandbox, sshd: Sshd, jour
     print("\n" + paint(scene.title, "1"))
     machine.change(timeout="5s" if scene.auto == "ignore" else f"{ANSWER_SECONDS}s")
     sandbox.auto, sandbox.delay, sandbox.request_timeout = scene.auto, 2.0, scene.answer_seconds
-    scene.before(sandbox, scene.user)
-    cursor = journald.cursor()
-    began = time.monotonic()
     with RunningAgent():
+        scene.before(sandbox, scene.user)
+        cursor = journald.cursor()
+        began = time.monotonic()
         screen, status = become_root(scene.user) if scene.sudo else log_in(sshd, scene.user)
     indented(screen, "|")
     indented([f"(ended with status {status} after {time.monotonic() - began:.1f} s)"], "|")

@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.command import run_command
 from tests.support.installation import ETC
+from tests.support.pam_files import asking
 from tests.support.qr_reader import read_codes
 from tests.support.world import World, token_of
 
@@ -88,11 +90,12 @@ def test_who_was_just_enrolled_by_an_administrator_logs_in(unlisted: World) -> N
 
 
 def test_check_calls_a_line_for_passwords_an_error(without_phone: World) -> None:
-    done = subprocess.run(["/usr/bin/pam-iampass", "check"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "/etc/pam.d/sudo:" in done.stdout
-    assert "needs first_factor=publickey on this line" in done.stdout
-    assert "/etc/pam.d/sshd:" not in done.stdout
-    without_phone.machine.change(services="{sshd: {enroll_at_login: true}}")
-    done = subprocess.run(["/usr/bin/pam-iampass", "check"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    with asking("sudo"):
+        done = run_command("check")
+        assert done.returncode == 1
+        assert "/etc/pam.d/sudo:" in done.stdout
+        assert "needs first_factor=publickey on this line" in done.stdout
+        assert "/etc/pam.d/sshd:" not in done.stdout
+        without_phone.machine.change(services="{sshd: {enroll_at_login: true}}")
+        done = run_command("check")
+        assert done.returncode == 0, done.stdout
