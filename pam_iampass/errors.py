@@ -45,6 +45,8 @@ class Severity(enum.Enum):
     """It works, but not as intended, or not for everybody."""
     NOTE = "note"
     """Information."""
+    OK = "ok"
+    """Nothing is wrong: what `setup` has checked."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class Problem:
     """What shows it."""
     forcible: bool = False
     """Whether `setup --force` goes on nevertheless: the machine works, but the administrator may be locked out."""
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is an error."""
+        return self.severity is Severity.ERROR
 
     def __str__(self) -> str:
         place = str(self.file or "") if self.line is None else f"{self.file}:{self.line}"

@@ -7,19 +7,20 @@ import datetime
 import os
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import click
 
 from pam_iampass.cli.command_with_verbs import CommandWithVerbs, OwnArgument
 from pam_iampass.cli.output import STYLES, line, show_json
 from pam_iampass.cli.parameters import json_option
-from pam_iampass.errors import Severity
-
-if TYPE_CHECKING:
-    from pam_iampass.setup.checks import CheckResult
-    from pam_iampass.setup.manifest import Trial
-    from pam_iampass.setup.operations import ServiceStatus, Setup
+from pam_iampass.errors import Problem
+from pam_iampass.pam.services import why_unsuitable
+from pam_iampass.pam.stack import PamFiles
+from pam_iampass.setup import sandbox_use
+from pam_iampass.setup.checks.configuration import admin
+from pam_iampass.setup.manifest import Trial
+from pam_iampass.setup.operations import SAME_AS, ServiceStatus, Setup, how_to_try
+from pam_iampass.setup.services import SERVICES
 
 _EPILOG = """\b
 Examples:
@@ -52,10 +53,6 @@ def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) 
 
 def _known_services() -> list[str]:
     """The PAM services of this machine that can be set up."""
-    from pam_iampass.pam.services import why_unsuitable
-    from pam_iampass.pam.stack import PamFiles
-    from pam_iampass.setup.services import SERVICES
-
     names = [*SERVICES, *PamFiles().names()]
     return [name for name in dict.fromkeys(names) if why_unsuitable(name) is None]
 
@@ -165,9 +162,6 @@ def undo(ctx: click.Context, services: tuple[str, ...]) -> None:
     """
     if set(services) & set(command.commands):
         raise click.UsageError("undo, confirm and status exclude each other", ctx)
-    from pam_iampass.setup import sandbox_use
-    from pam_iampass.setup.operations import SAME_AS
-
     done = _setup().undo(services or None)
     for name in services:
         if SAME_AS.get(name, name) not in done:
@@ -207,8 +201,6 @@ def status(as_json: bool) -> None:
 
 def _setup() -> Setup:
     """Setup, for root."""
-    from pam_iampass.setup.operations import Setup
-
     if os.geteuid() != 0:
         raise click.ClickException("this reads and changes root's files: run it as root")
     return Setup(_tell)
@@ -217,8 +209,6 @@ def _setup() -> Setup:
 def _set_up(
     setup: Setup, services: Sequence[str], choice: str | None, dry_run: bool, minutes: int | None, force: bool
 ) -> int:
-    from pam_iampass.setup.checks.configuration import admin
-
     names = list(dict.fromkeys(services))
     plans = setup.plans(names, choice, force=force)
     changes = [change for plan in plans for change in plan.changes]
@@ -239,15 +229,14 @@ def _set_up(
     return 0
 
 
-def _check(findings: Iterable[CheckResult], force: bool) -> str:
+def _check(findings: Iterable[Problem], force: bool) -> str:
     """Show the findings; returns why not to go on, or nothing."""
     errors = []
     for finding in findings:
-        word = {None: "ok", Severity.WARNING: "warning", Severity.ERROR: "error"}[finding.severity]
-        _line(word, finding.what)
+        _line(finding.severity.value, finding.what)
         if finding.remedy:
             _line("", finding.remedy)
-        if finding.stops and not (finding.forcible and force):
+        if finding.is_error and not (finding.forcible and force):
             errors.append(finding)
     if not errors:
         return ""
@@ -261,8 +250,6 @@ def _next_steps(names: Sequence[str], trial: Trial | None) -> str:
     if trial is None:
         test = "Keep this terminal open, and log in from another one." if "sshd" in names else "Test it now."
         return f"{asks}. {test} To undo it: pam-iampass setup undo"
-    from pam_iampass.setup.operations import how_to_try
-
     way = how_to_try(names)
     return (
         f"{asks}, on trial until {_time(trial.deadline)}: then it is undone.\n"

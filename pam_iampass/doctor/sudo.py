@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.errors import Problem
-from pam_iampass.system.sudoers import NO_PASSWORD, PAM_SERVICES, Scope, Sudoers, SudoersLine
+from pam_iampass.system.sudoers import NO_PASSWORD, PAM_SERVICES, Sudoers, SudoersLine
 from pam_iampass.text import names
 
 
@@ -48,8 +48,8 @@ def loopholes(
     }
     for line in last.values():
         kind = loophole(line, asks)
-        if kind is None or (line.name == "pam_login_service" and line.scope is Scope.EVERYTHING):
-            continue  # the service of `sudo -i` for everybody has a finding of its own
+        if kind is None:
+            continue
         accounts, whom = line.accounts, ", ".join(map(str, line.users)) or "everybody"
         if accounts is not None:
             asked = accounts - without_phone(accounts)
@@ -72,27 +72,21 @@ class SudoCheck:
 
     def findings(self) -> Iterator[Problem]:
         """Everything that is wrong."""
-        services = {"pam_service": self.sudoers.service, "pam_login_service": self.sudoers.login_service}
-        asks = self.stacks.asks(services["pam_service"])
+        service, login = self.sudoers.service, self.sudoers.login_service
+        asks = self.stacks.asks(service)
         if not asks and not self.stacks.asks("sudo"):
-            where = f"{self.stacks.files.path(services['pam_service'])} does not name pam_iampass"
+            where = f"{self.stacks.files.path(service)} does not name pam_iampass"
             yield finding("sudo-unprotected", "sudo", where)
             return
         yield from loopholes(self.sudoers, self.stacks.asks, self.without_phone, self.named)
-        if asks:
-            yield from self._login_shell(services["pam_service"], services["pam_login_service"])
-        if self.sudoers.text("secure_path") is None:
-            yield finding("sudo-no-secure-path", "sudo", "cvtsudoers: no secure_path")
-
-    def _login_shell(self, service: str, login: str) -> Iterator[Problem]:
-        if not self.stacks.asks(login):
-            own = self.sudoers.text("pam_login_service") is None
-            remedy = "pam-iampass setup sudo" if own else f"Remove pam_login_service={login} with visudo"
+        if asks and self.sudoers.text("pam_login_service") is None and not self.stacks.asks(login):
             yield finding(
                 "sibling-unprotected",
                 "sudo",
                 f"PAM service {service} names pam_iampass, {login} does not",
                 asking="sudo",
                 other="sudo -i",
-                remedy=remedy,
+                remedy="pam-iampass setup sudo",
             )
+        if self.sudoers.text("secure_path") is None:
+            yield finding("sudo-no-secure-path", "sudo", "cvtsudoers: no secure_path")

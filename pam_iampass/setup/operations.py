@@ -12,12 +12,12 @@ from pam_iampass.audit.query import NoJournal, records_since
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.stacks import module_folders
-from pam_iampass.errors import PamIampassError
+from pam_iampass.errors import PamIampassError, Problem
 from pam_iampass.outcome import Result
 from pam_iampass.pam.services import USES
 from pam_iampass.setup import apply, plan, services, trial
 from pam_iampass.setup.apply import Machine, Tell
-from pam_iampass.setup.checks import CheckResult, configuration, stacks
+from pam_iampass.setup.checks import configuration, stacks
 from pam_iampass.setup.checks import sshd as sshd_check
 from pam_iampass.setup.checks import sudo as sudo_check
 from pam_iampass.setup.edits import KEY, PASSWORD, QUIET
@@ -81,11 +81,11 @@ class Setup:
         """The settings; None if they are invalid, which `check` reports."""
         return settings_file.check(self.config, readers=config_readers()).settings
 
-    def check(self, plans: Sequence[Plan], who: Account) -> Iterator[CheckResult]:
+    def check(self, plans: Sequence[Plan], who: Account) -> Iterator[Problem]:
         """Check everything before it is changed; yields what is found. An error in the settings ends it."""
         found = list(configuration.check_settings(self.config))
         yield from found
-        if any(finding.stops for finding in found):
+        if any(finding.is_error for finding in found):
             return
         for each in plans:
             service = each.service
@@ -212,7 +212,7 @@ class Setup:
         if each.service.name == "sshd":
             found += list(sshd_check.judged(each.service, self.paths, self.paths.sshd_config))
         for finding in found:
-            if finding.stops:
+            if finding.is_error:
                 raise SetupError(f"{finding.what}; the changes were undone", finding.remedy)
 
     def _must_be_new(self, plans: Sequence[Plan]) -> None:

@@ -152,15 +152,8 @@ def read(file: Path | None = None) -> Sudoers:
         if "ermission denied" in text:
             raise CommandUnavailable(what, RUN_AS_ROOT)
         raise SudoersRejected(what)
-    files = [Path(name) for name in _CHECKED_FILE.findall(text)]
-    if not files:
-        raise CommandUnavailable(f"visudo -c names no file: {checked.complaint}", "run it by hand")
-    main = file or (SUDOERS if SUDOERS in files else files[0])
-    if (
-        main not in (file, SUDOERS) and not checked.ok
-    ):  # which file includes the others cannot be told any more
-        raise CommandUnavailable(f"visudo -c: {checked.complaint}", "set the mode, as root: chmod 0440")
-    written = [line for each in files for line in _written(each)]
+    written = [line for name in _CHECKED_FILE.findall(text) for line in _written(Path(name))]
+    main = file or _in_force()
     # In JSON, bindings to users and to targets look the same.
     document = _converted(main, "-d", "global,user,host,command")
     for_targets = _converted(main, "-d", "runas", "-s", "aliases,privileges")
@@ -170,6 +163,13 @@ def read(file: Path | None = None) -> Sudoers:
         *_rules(document, written),
     )
     return Sudoers(lines)
+
+
+def _in_force(configuration: Path = Path("/etc/sudo.conf")) -> Path:
+    """The file that sudo reads: /etc/sudoers, or the one that sudo.conf(5) gives to its plug-in."""
+    text = configuration.read_text("utf-8", "replace") if configuration.exists() else ""
+    named = re.search(r"^[ \t]*Plugin[ \t].*[ \t]sudoers_file=(\S+)", text, re.M)
+    return Path(named[1]) if named else SUDOERS
 
 
 def _converted(file: Path, *options: str) -> dict[str, Any]:

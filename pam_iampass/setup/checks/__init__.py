@@ -1,44 +1,25 @@
-"""The checks before a change, and after it."""
+"""The checks before a change, and after it. They yield what is wrong, and what is in order (Severity.OK)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from pam_iampass.errors import Severity
+from pam_iampass.errors import Problem, Severity
 
 
-@dataclass(frozen=True)
-class CheckResult:
-    """The result of one check. An ERROR stops setup."""
-
-    what: str
-    severity: Severity | None = None
-    """None: no problem."""
-    remedy: str = ""
-    forcible: bool = False
-    """Whether --force continues nevertheless: the administrator may be locked out, but the machine works."""
-
-    @property
-    def stops(self) -> bool:
-        """Whether it is an error."""
-        return self.severity is Severity.ERROR
-
-
-def fine(what: str) -> CheckResult:
+def fine(what: str) -> Problem:
     """No problem."""
-    return CheckResult(what)
+    return Problem(None, None, "", what, "", Severity.OK)
 
 
-def warning(what: str, remedy: str) -> CheckResult:
+def warning(what: str, remedy: str) -> Problem:
     """A problem that does not stop setup."""
-    return CheckResult(what, Severity.WARNING, remedy)
+    return Problem(None, None, "", what, remedy, Severity.WARNING)
 
 
-def error(what: str, remedy: str) -> CheckResult:
+def error(what: str, remedy: str) -> Problem:
     """A problem that stops setup."""
-    return CheckResult(what, Severity.ERROR, remedy)
+    return Problem(None, None, "", what, remedy)
 
 
-def lockout(what: str, remedy: str) -> CheckResult:
+def lockout(what: str, remedy: str) -> Problem:
     """The administrator could be locked out."""
-    return CheckResult(what, Severity.ERROR, remedy, forcible=True)
+    return Problem(None, None, "", what, remedy, forcible=True)

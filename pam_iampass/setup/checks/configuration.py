@@ -9,10 +9,10 @@ from pam_iampass.config import settings
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.doctor import sshd_exempt
 from pam_iampass.doctor.config_check import check_config
-from pam_iampass.errors import ConfigurationError, Severity
+from pam_iampass.errors import ConfigurationError, Problem, Severity
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login
-from pam_iampass.setup.checks import CheckResult, error, fine, lockout, warning
+from pam_iampass.setup.checks import error, fine, lockout, warning
 from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.service_user import config_readers
@@ -21,7 +21,7 @@ _PASSES_ROOT = ("sudo", "doas", "polkit-1")
 _NOBODY = 0xFFFFFFFF  # loginuid of processes that no login has started
 
 
-def check_settings(config: Path) -> Iterator[CheckResult]:
+def check_settings(config: Path) -> Iterator[Problem]:
     """The problems that `pam-iampass check` reports."""
     found = check_config(config)
     for problem in found.problems:
@@ -54,7 +54,7 @@ def _login_uid() -> int:
     return 0 if uid == _NOBODY else uid
 
 
-def check_second_factor(who: Account, service: str, pam_service: str, config: Path) -> Iterator[CheckResult]:
+def check_second_factor(who: Account, service: str, pam_service: str, config: Path) -> Iterator[Problem]:
     """Whether `who` would pass the module through `service`, whose PAM service is `pam_service`."""
     if service in _PASSES_ROOT and who.uid == 0:
         remedy = "run setup through sudo as the user who will use it, or name one: SUDO_USER=alice pam-iampass setup"

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pam_iampass.doctor import sshd_exempt
-from pam_iampass.setup.checks import CheckResult, fine, warning
+from pam_iampass.errors import Problem
+from pam_iampass.setup.checks import fine, warning
 from pam_iampass.setup.services import WantedService
 from pam_iampass.system.sshd import SshdConfigRejected
 from pam_iampass.text import names
 
 
-def spared_logins(service: WantedService, configuration: Path) -> Iterator[CheckResult]:
+def spared_logins(service: WantedService, configuration: Path) -> Iterator[Problem]:
     """What sshd says for each of them with a configuration (sshd -T -C)."""
     if service.exceptions.left_out:
         what = f"sshd: sshd_config cannot name {names(service.exceptions.left_out)}: they have to answer the prompt"

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from pam_iampass.config.sshd_exceptions import without_blocks
 from pam_iampass.doctor.sshd_exempt import is_spared
+from pam_iampass.errors import Problem
 from pam_iampass.setup import staging
-from pam_iampass.setup.checks import CheckResult, error, fine, lockout, warning
+from pam_iampass.setup.checks import error, fine, lockout, warning
 from pam_iampass.setup.checks.exempt_logins import spared_logins
 from pam_iampass.setup.edits import PASSWORD, QUIET
 from pam_iampass.setup.errors import SetupRefused
@@ -28,9 +29,7 @@ _INCLUDE = re.compile(r"^([ \t]*Include[ \t=]+)(.*)$", re.M | re.I)
 _MOST_KEYS = 1024 * 1024  # bytes
 
 
-def check(
-    service: WantedService, changes: Iterable[Change], who: Account, paths: Paths
-) -> Iterator[CheckResult]:
+def check(service: WantedService, changes: Iterable[Change], who: Account, paths: Paths) -> Iterator[Problem]:
     """Check the changes before they are made."""
     if service.choice == QUIET and all(change.path.parent != paths.sshd_drop_ins for change in changes):
         yield from judged(service, paths, paths.sshd_config)
@@ -40,11 +39,11 @@ def check(
         candidate = _candidate(paths, folder, tuple(changes))
         found = list(judged(service, paths, candidate))
         yield from found
-        if not any(result.stops for result in found):
+        if not any(result.is_error for result in found):
             yield from _for(service, who, paths, candidate)
 
 
-def judged(service: WantedService, paths: Paths, configuration: Path) -> Iterator[CheckResult]:
+def judged(service: WantedService, paths: Paths, configuration: Path) -> Iterator[Problem]:
     """Whether sshd accepts a configuration, and whether our settings are in force."""
     try:
         found = sshd.settings(file=configuration, create_folder=True)
@@ -68,7 +67,7 @@ def judged(service: WantedService, paths: Paths, configuration: Path) -> Iterato
         yield error(what, f"remove {key} from {paths.sshd_config}, and from what it includes{where}")
 
 
-def _for(service: WantedService, who: Account, paths: Paths, configuration: Path) -> Iterator[CheckResult]:
+def _for(service: WantedService, who: Account, paths: Paths, configuration: Path) -> Iterator[Problem]:
     """The same for a login of the administrator, with Match blocks."""
     try:
         found = sshd.settings(file=configuration, user=who.name, create_folder=True)
@@ -102,7 +101,7 @@ def _for(service: WantedService, who: Account, paths: Paths, configuration: Path
         yield from _key(who, found)
 
 
-def _key(who: Account, found: SshdSettings) -> Iterator[CheckResult]:
+def _key(who: Account, found: SshdSettings) -> Iterator[Problem]:
     if found.values.get("authorizedkeyscommand", "none") != "none":
         yield fine(f"sshd: keys of {who.name} come from a command")
         return
@@ -129,7 +128,7 @@ def _has_line(file: Path) -> bool:
     return any(line.strip() and not line.lstrip().startswith(b"#") for line in text.splitlines())
 
 
-def _password(who: Account) -> Iterator[CheckResult]:
+def _password(who: Account) -> Iterator[Problem]:
     words = run(["passwd", "-S", who.name]).output.split()
     if len(words) > 1 and words[1] not in ("P", "PS"):
         what = f"sshd: {who.name} has no password here, which sshd demands before the phone"

@@ -10,7 +10,7 @@ from pam_iampass.errors import Problem, Severity
 from pam_iampass.pam.modules import NATIVE, our_lines
 from pam_iampass.pam.services import why_unsuitable
 from pam_iampass.pam.stack import PamService, PamType, UnusableService
-from pam_iampass.setup.checks import CheckResult, error, fine, lockout, warning
+from pam_iampass.setup.checks import error, fine, lockout, warning
 from pam_iampass.setup.edits import KEY, QUIET
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.services import WantedService, pam_files
@@ -25,7 +25,7 @@ _KNOWN = (
 """Services whose programs ask as root."""
 
 
-def check_module(service: WantedService) -> Iterator[CheckResult]:
+def check_module(service: WantedService) -> Iterator[Problem]:
     """Whether what the new lines need is there: the module, and the agent."""
     if not any((folder / NATIVE).exists() for folder in module_folders()):
         yield error(f"PAM: {NATIVE} is not installed", "install pam-iampass again")
@@ -34,7 +34,7 @@ def check_module(service: WantedService) -> Iterator[CheckResult]:
         yield error(what, "systemctl enable --now pam-iampass-agent.socket")
 
 
-def check(service: WantedService, paths: Paths, modules: Sequence[Path]) -> Iterator[CheckResult]:
+def check(service: WantedService, paths: Paths, modules: Sequence[Path]) -> Iterator[Problem]:
     """Simulate the PAM files before they are written. `modules` are the folders of libpam's modules."""
     stacks = Stacks(service.pam_files(paths), modules, frozenset(service.pam_services))
     unusable = [
@@ -47,7 +47,7 @@ def check(service: WantedService, paths: Paths, modules: Sequence[Path]) -> Iter
     yield from _others(service, stacks)
 
 
-def _simulated(service: WantedService, stacks: Stacks) -> Iterator[CheckResult]:
+def _simulated(service: WantedService, stacks: Stacks) -> Iterator[Problem]:
     """Doctor's findings for the stacks."""
     found = list(_findings(service, stacks))
     for finding in found:
@@ -70,7 +70,7 @@ def _findings(service: WantedService, stacks: Stacks) -> Iterator[Problem]:
             yield from stacks.with_us_in_account[name].findings()
 
 
-def _others(service: WantedService, stacks: Stacks) -> Iterator[CheckResult]:
+def _others(service: WantedService, stacks: Stacks) -> Iterator[Problem]:
     """Other PAM services of the program that do not ask the phone, and of other programs that would ask it too."""
     first, *also = service.pam_services
     for other in also:
@@ -94,7 +94,7 @@ def _others(service: WantedService, stacks: Stacks) -> Iterator[CheckResult]:
         )
 
 
-def judged(service: WantedService, paths: Paths) -> Iterator[CheckResult]:
+def judged(service: WantedService, paths: Paths) -> Iterator[Problem]:
     """Whether the PAM files that are in force lead to our module."""
     files = pam_files(paths)
     kinds = {service.asks_in, *((PamType.ACCOUNT,) if service.name == "sshd" else ())}

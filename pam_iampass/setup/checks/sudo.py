@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pam_iampass.doctor.sudo import loopholes
-from pam_iampass.setup.checks import CheckResult, error, warning
+from pam_iampass.errors import Problem
+from pam_iampass.setup.checks import error, warning
 from pam_iampass.system import sudoers
 from pam_iampass.system.programs import CommandUnavailable
 
 
-def check() -> Iterator[CheckResult]:
+def check() -> Iterator[Problem]:
     """What in sudoers leads sudo around the phone, for everybody or for some."""
     if not sudoers.is_installed():  # sudo-rs alone
         return
@@ -22,9 +23,6 @@ def check() -> Iterator[CheckResult]:
     except CommandUnavailable as failure:
         yield warning(f"sudoers was not checked: {failure}", failure.remedy)
         return
-    if found.login_service not in ("sudo", "sudo-i"):
-        what = f"sudo -i uses the PAM service {found.login_service} (pam_login_service), which setup does not change"
-        yield error(what, "remove it with visudo")
     for loophole in loopholes(
         found, lambda service: service in ("sudo", "sudo-i"), lambda names: frozenset()
     ):

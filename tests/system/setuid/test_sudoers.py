@@ -17,6 +17,9 @@ from tests.support.terminal import ENVIRONMENT, Terminal
 from tests.support.world import PASSWORD, token_of
 
 SUDOERS = Path("/etc/sudoers.d/site")
+UNASKED_SERVICE = Path("/etc/pam.d/unasked")
+PLAIN = "auth requisite pam_unix.so\nauth required pam_permit.so\naccount required pam_permit.so\n"
+"""A PAM file that asks for the password, and not the phone."""
 ASKPASS = Path("/usr/local/bin/answer-sudo")
 SHELL = ("/bin/sh", "-c", SHOW_WHO)
 
@@ -45,13 +48,15 @@ RULES = {
     "target": Rule(UNASKED, "Defaults>{twin} !authenticate", ("-u", "{twin}", *SHELL)),
     "command": Rule(UNASKED, "Defaults!/usr/bin/dirname !authenticate", ("dirname", "in/x"), shown="in"),
     "exempt group": Rule(UNASKED, "Defaults exempt_group=of-{user}"),
-    "service": Rule(SERVICE, "Defaults:{user} pam_service=sudo", password=True),
-    "service of sudo -i": Rule(SERVICE, "Defaults:{user} pam_login_service=sudo-i", ("-i", *SHELL), True),
-    "service of sudo -A": Rule(SERVICE, "Defaults@server pam_askpass_service=sudo", ("-A", *SHELL)),
+    "service": Rule(SERVICE, "Defaults:{user} pam_service=unasked", password=True),
+    "service of sudo -i": Rule(SERVICE, "Defaults:{user} pam_login_service=unasked", ("-i", *SHELL), True),
+    "service of sudo -A": Rule(SERVICE, "Defaults@server pam_askpass_service=unasked", ("-A", *SHELL)),
     "service of a command": Rule(
-        SERVICE, "Defaults!/usr/bin/basename pam_service=sudo", ("basename", "x/in"), True, "in"
+        SERVICE, "Defaults!/usr/bin/basename pam_service=unasked", ("basename", "x/in"), True, "in"
     ),
-    "service of a target": Rule(SERVICE, "Defaults>{twin} pam_service=sudo", ("-u", "{twin}", *SHELL), True),
+    "service of a target": Rule(
+        SERVICE, "Defaults>{twin} pam_service=unasked", ("-u", "{twin}", *SHELL), True
+    ),
     "password of the target": Rule(
         "sudo-asks-another", "Defaults:{user} targetpw", ("-u", "{twin}", *SHELL), True
     ),
@@ -70,10 +75,12 @@ def cast(stage: Stage) -> Iterator[Cast]:
         subprocess.run(["groupadd", "--users", guest.name, f"of-{guest.name}"], check=True)
     SUDOERS.write_text("".join(filled(rule.text, found[name]) + "\n" for name, rule in RULES.items()))
     SUDOERS.chmod(0o440)
+    UNASKED_SERVICE.write_text(PLAIN)
     ASKPASS.write_text(f"#!/bin/sh\necho {PASSWORD}\n")
     ASKPASS.chmod(0o755)
     yield found
     SUDOERS.unlink()
+    UNASKED_SERVICE.unlink()
     for guest in found.values():
         subprocess.run(["groupdel", f"of-{guest.name}"], check=True)
 
@@ -121,13 +128,14 @@ def test_doctor_reports_each_rule_with_its_line_and_the_user(cast: Cast) -> None
 
 
 def test_setup_refuses_services_that_do_not_ask_and_warns_of_the_other_rules(cast: Cast) -> None:
-    drop_in = SUDOERS.with_name("iampass")
-    content = drop_in.read_bytes()
-    drop_in.unlink()
+    asking = {file: file.read_bytes() for file in map(Path, ("/etc/pam.d/sudo", "/etc/pam.d/sudo-i"))}
+    for file in asking:
+        file.write_text(PLAIN)
     try:
         done = run_command("setup", "sudo", "--dry-run")
     finally:
-        drop_in.write_bytes(content)
+        for file, content in asking.items():
+            file.write_bytes(content)
     lines = (done.stdout + done.stderr).splitlines()
     assert done.returncode == 1
     for name, rule in RULES.items():

@@ -63,8 +63,8 @@ def test_the_last_of_lines_for_the_same_users_holds_and_every_command_counts() -
     assert len(found(line("NOPASSWD", "/bin/ls", BIN), line("NOPASSWD", "/bin/cat", BIN))) == 2
 
 
-def test_a_service_for_everybody_that_does_not_ask_is_a_fault_and_that_of_sudo_i_is_told_elsewhere() -> None:
-    assert found(line("pam_service", "su")) == [
-        "Defaults pam_service=su: sudo uses a PAM service that does not ask the phone: everybody"
+@pytest.mark.parametrize("name", ["pam_service", "pam_login_service", "pam_askpass_service"])
+def test_a_service_for_everybody_that_does_not_ask_is_a_fault(name: str) -> None:
+    assert found(line(name, "su")) == [
+        f"Defaults {name}=su: sudo uses a PAM service that does not ask the phone: everybody"
     ]
-    assert found(line("pam_login_service", "su")) == []

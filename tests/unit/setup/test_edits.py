@@ -108,7 +108,7 @@ def findings(stage: Stage, name: str, choice: str = "") -> list[str]:
     for module in MODULES:
         (modules / f"{module}.so").touch()
     found = stacks.check(wanted(name, choice, stage.paths), stage.paths, [modules])
-    return [result.what for result in found if result.stops]
+    return [result.what for result in found if result.is_error]
 
 
 def login(

@@ -82,7 +82,7 @@ def test_a_file_that_does_not_lead_to_the_module_once_it_is_written_is_an_error(
     put(stage.paths.pam / "doas", "@include common-auth\n")
     wanted = stage.plan("doas").service
     (found,) = stacks.judged(wanted, stage.paths)
-    assert (found.stops, found.what) == (True, "PAM: doas does not lead to pam_iampass.so")
+    assert (found.is_error, found.what) == (True, "PAM: doas does not lead to pam_iampass.so")
     stage.set_up("doas")
     assert list(stacks.judged(wanted, stage.paths)) == []
 
