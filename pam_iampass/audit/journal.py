@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pam_iampass.audit.administrator import Administrator
 from pam_iampass.audit.sinks import Delivery, JournalSink, Sink, SyslogSink
 from pam_iampass.outcome import Decision, Login, Outcome, Result, SessionEvent
 from pam_iampass.text import clean, quoted
@@ -82,11 +83,7 @@ class ActRecord:
     act: Act
     user: str
     """Whom it concerns; empty for all."""
-    administrator: str
-    """The account that logged in and acted."""
-    rhost: str
-    """Where that login came from; empty if local or unknown."""
-    tty: str
+    by: Administrator
     reason: str = ""
     """What came of it."""
     failed: bool = False
@@ -134,23 +131,24 @@ class Journal:
 
     def act(self, record: ActRecord) -> None:
         """Write the record of an act of an administrator."""
-        result = "failed" if record.failed else "success"
+        by, result = record.by, "failed" if record.failed else "success"
         message = (
             f"event={record.act.value} result={result} user={quoted(record.user or None)}"
-            f" caller={quoted(record.administrator)} rhost={quoted(record.rhost or None)}"
-            f" tty={quoted(record.tty or None)}"
+            f" caller={quoted(by.name)} rhost={quoted(by.rhost or None)} tty={quoted(by.tty or None)}"
         )
+        sudo = f"by sudo of {by.sudo_user}" if by.sudo_user not in ("", by.name) else ""
+        reason = "; ".join(filter(None, (record.reason, sudo)))
         fields = {
-            "MESSAGE": f"{message} reason={quoted(record.reason)}" if record.reason else message,
+            "MESSAGE": f"{message} reason={quoted(reason)}" if reason else message,
             "MESSAGE_ID": ADMINISTRATION,
             "PRIORITY": str(NOTICE),
             "IAMPASS_EVENT": record.act.value,
             "IAMPASS_RESULT": result,
             "IAMPASS_USER": clean(record.user),
-            "IAMPASS_CALLER": clean(record.administrator),
-            "IAMPASS_RHOST": clean(record.rhost),
-            "IAMPASS_TTY": clean(record.tty),
-            "IAMPASS_REASON": clean(record.reason, 2000),
+            "IAMPASS_CALLER": clean(by.name),
+            "IAMPASS_RHOST": clean(by.rhost),
+            "IAMPASS_TTY": clean(by.tty),
+            "IAMPASS_REASON": clean(reason, 2000),
         }
         self._write(fields)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from pam_iampass.audit.journal import NOTICE, Journal
+from pam_iampass.audit.administrator import administrator
+from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.cli.invitation import Invitation, wait
 from pam_iampass.cli.output import count, duration, finding, line, progress, show_json
 from pam_iampass.cli.parameters import (
@@ -27,7 +28,7 @@ from pam_iampass.enrollment.request import default_display_name
 from pam_iampass.enrollment.service import open_service
 from pam_iampass.errors import EditRefused, PamIampassError, shown
 from pam_iampass.relay.control import ask
-from pam_iampass.text import clean, quoted
+from pam_iampass.text import clean
 
 _EPILOG = """\b
 Examples:
@@ -122,7 +123,7 @@ class _Replacement:
         """Returns the exit status. Raises IampassError."""
         sessions, ok = self._mark()
         link: str | None = self.manager.lost_mobile_device(self.token)
-        Journal().note(f"the phone of {quoted(self.user)} was reported lost, and disabled at IAMPASS", NOTICE)
+        Journal().act(ActRecord(Act.PHONE_LOST, self.user, administrator(), "disabled at IAMPASS"))
         self._say(f"The phone of {self.user} is disabled at IAMPASS.", "green")
         ok = self._wait_for_ends(sessions) and ok
         link = self.invitation.send(self.manager, self.token, waits=bool(self.seconds), link=link)

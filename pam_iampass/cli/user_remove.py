@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from pam_iampass.audit.journal import NOTICE, Journal
+from pam_iampass.audit.administrator import administrator
+from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.cli.bypass import end_bypasses
 from pam_iampass.cli.output import Part, Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option
@@ -21,7 +22,7 @@ from pam_iampass.enrollment.removal import Removal, RemovedUser
 from pam_iampass.enrollment.request import read_requests
 from pam_iampass.enrollment.service import open_service
 from pam_iampass.errors import ConfigurationError
-from pam_iampass.text import clean, quoted
+from pam_iampass.text import clean
 
 _DONE = ("removed", "not_listed")
 """The states after which nothing is left to do."""
@@ -152,7 +153,7 @@ def _finish(results: list[RemovedUser]) -> None:
         if result.state.value == "removed":
             end_bypasses(result.name)
             where = "here and at IAMPASS" if result.at_iampass else "here, and kept at IAMPASS"
-            Journal().note(f"{quoted(result.name)} was removed {where}", NOTICE)
+            Journal().act(ActRecord(Act.USER_REMOVE, result.name, administrator(), f"removed {where}"))
 
 
 def _show_one(result: RemovedUser, config: Path, as_json: bool, asked: bool) -> None:

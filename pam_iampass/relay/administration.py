@@ -195,11 +195,7 @@ class Administration:
             facts.append(error.what)
             raise
         finally:
-            by = request.administrator
-            if by.sudo_user not in ("", by.name):
-                facts.append(f"by sudo of {by.sudo_user}")
-            reason = "; ".join(facts)
-            self._journal.act(ActRecord(act, user, by.name, by.rhost, by.tty, reason, failed=failed))
+            self._journal.act(ActRecord(act, user, request.administrator, "; ".join(facts), failed))
 
 
 def _chosen(sessions: Sequence[KeptSession], who: str | None) -> list[KeptSession]:

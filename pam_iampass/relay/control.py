@@ -6,7 +6,6 @@ of lines of progress, then with a result or an error. Each is one line, all but 
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import re
@@ -15,10 +14,10 @@ import stat
 import time
 from typing import Any, Callable
 
+from pam_iampass.audit.administrator import administrator
 from pam_iampass.errors import RUN_AS_ROOT, PamIampassError, UntrustedFile
 from pam_iampass.relay.stream import peer_credentials
-from pam_iampass.system import paths, programs
-from pam_iampass.system.programs import CommandUnavailable
+from pam_iampass.system import paths
 from pam_iampass.system.trusted_folder import trusted_folder
 
 GREETING = "pam-iampass-control 1"
@@ -98,9 +97,10 @@ def ask(
             if not re.fullmatch(re.escape(GREETING.encode()) + b" [0-9a-f]{32}", greeting):
                 return _result(json.loads(greeting))  # the agent is too busy for a conversation
             connection.settimeout(PATIENCE)
-            connection.sendall(
-                greeting + b"\n" + encode({"request": request, "arguments": arguments, **_whence()})
-            )
+            by = administrator()
+            message = {"request": request, "arguments": arguments}
+            seen = {"sudo_user": by.sudo_user, "tty": by.tty, "rhost": by.rhost}
+            connection.sendall(greeting + b"\n" + encode({**message, **seen}))
             return _answer(reader, progress)
         except EOFError:
             what = f"{path}: the agent closed the connection before it had answered"
@@ -153,27 +153,3 @@ def _result(message: dict[str, Any]) -> Any:
     if "error" in message:
         raise PamIampassError(str(message["error"]["what"]), str(message["error"]["remedy"]))
     return message["result"]
-
-
-@functools.cache
-def _whence() -> dict[str, str]:
-    """Who asks, from where, as far as the agent cannot see it itself: for the record."""
-    found = {"sudo_user": os.environ.get("SUDO_USER", ""), "tty": _terminal(), "rhost": ""}
-    try:
-        with open("/proc/self/sessionid", encoding="ascii") as file:
-            session = file.read().strip()
-        if session != str(2**32 - 1):
-            command = ["loginctl", "show-session", session, "--property=RemoteHost", "--value"]
-            found["rhost"] = programs.run(command, timeout=3.0).output.strip()
-    except (OSError, CommandUnavailable):
-        pass
-    return found
-
-
-def _terminal() -> str:
-    for descriptor in range(3):
-        try:
-            return os.ttyname(descriptor)
-        except OSError:
-            continue
-    return ""

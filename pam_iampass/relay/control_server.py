@@ -9,17 +9,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import secrets
 import select
 import socket
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
+from pam_iampass.audit.administrator import Administrator, login_uid, name_of
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
 from pam_iampass.errors import PamIampassError
 from pam_iampass.relay.control import (
@@ -43,21 +42,7 @@ STOP_TIMEOUT = 2.0
 #: At most one note about strangers in so many seconds.
 NOTE_INTERVAL = 60.0
 _LONGEST_TEXT = 1000
-_NO_LOGIN = 2**32 - 1  # AUDIT_UID_UNSET
 _SO_PEERPIDFD = 77  # since Linux 6.5
-
-
-@dataclass(frozen=True)
-class Administrator:
-    """Who asks. Texts are not cleaned."""
-
-    name: str
-    """The account that logged in, as the kernel's audit session has it; else the caller of sudo, else root."""
-    sudo_user: str = ""
-    """The caller of sudo."""
-    tty: str = ""
-    rhost: str = ""
-    """Where the login came from, as logind has it."""
 
 
 class Request:
@@ -152,8 +137,8 @@ class ControlServer:
         self._listener.close()
 
     def _receive(self, connection: socket.socket) -> None:
-        login_uid = _login_uid(connection, self._allowed_uid)
-        if login_uid is None:
+        uid = _login_uid_of_root(connection, self._allowed_uid)
+        if uid is None:
             connection.close()
             if time.monotonic() >= self._note_at:  # a user can have this happen as often as they like
                 self._note_at = time.monotonic() + NOTE_INTERVAL
@@ -164,7 +149,7 @@ class ControlServer:
         if self.requests >= self._most_requests:
             _refuse(connection, "the agent answers too many requests at the moment", "try again")
             return
-        thread = threading.Thread(target=self._serve, args=(connection, login_uid), daemon=True)
+        thread = threading.Thread(target=self._serve, args=(connection, uid), daemon=True)
         self._threads.add(thread)
         try:
             thread.start()
@@ -172,14 +157,14 @@ class ControlServer:
             self._threads.discard(thread)
             _refuse(connection, "the agent has no thread for the request", "try again")
 
-    def _serve(self, connection: socket.socket, login_uid: int) -> None:
+    def _serve(self, connection: socket.socket, uid: int) -> None:
         try:
             with connection, contextlib.suppress(OSError, EOFError, LineTooLong):
-                self._answer(connection, login_uid)
+                self._answer(connection, uid)
         finally:
             self._threads.discard(threading.current_thread())
 
-    def _answer(self, connection: socket.socket, login_uid: int) -> None:
+    def _answer(self, connection: socket.socket, uid: int) -> None:
         """Raises OSError, EOFError and LineTooLong where the other side does not keep to the protocol."""
         greeting = f"{GREETING} {secrets.token_hex(16)}".encode("ascii")
         reader, until = LineReader(connection), time.monotonic() + self._request_timeout
@@ -187,11 +172,11 @@ class ControlServer:
         connection.sendall(greeting + b"\n")
         if reader.line(LARGEST_GREETING, until) != greeting:
             return
-        answer = self._result(connection, reader.line(LARGEST_REQUEST, until), login_uid)
+        answer = self._result(connection, reader.line(LARGEST_REQUEST, until), uid)
         connection.settimeout(SEND_TIMEOUT)
         connection.sendall(encode(answer))
 
-    def _result(self, connection: socket.socket, line: bytes, login_uid: int) -> dict[str, Any]:
+    def _result(self, connection: socket.socket, line: bytes, uid: int) -> dict[str, Any]:
         def progress(text: str) -> None:
             with contextlib.suppress(OSError):  # what was asked is done, whether or not anybody looks
                 connection.settimeout(SEND_TIMEOUT)
@@ -206,7 +191,7 @@ class ControlServer:
                 )
             arguments = message.get("arguments")
             request = Request(
-                _administrator(login_uid, message), arguments if isinstance(arguments, dict) else {}, progress
+                _administrator(uid, message), arguments if isinstance(arguments, dict) else {}, progress
             )
             return {"result": handler(request)}
         except PamIampassError as error:
@@ -216,8 +201,8 @@ class ControlServer:
             return {"error": {"what": f"the agent failed with {type(error).__name__}", "remedy": ""}}
 
 
-def _login_uid(connection: socket.socket, allowed_uid: int) -> int | None:
-    """The login uid (loginuid, _NO_LOGIN for none) of the process at the other end.
+def _login_uid_of_root(connection: socket.socket, allowed_uid: int) -> int | None:
+    """The login uid of the process at the other end.
 
     None where it has ended, or one of its real, effective and saved user ids is another than `allowed_uid`.
     """
@@ -231,11 +216,11 @@ def _login_uid(connection: socket.socket, allowed_uid: int) -> int | None:
     try:
         status = Path(f"/proc/{pid}/status").read_text("utf-8", "replace")
         (ids,) = [line.split()[1:4] for line in status.splitlines() if line.startswith("Uid:")]
-        login_uid = _audit_uid(pid)
+        uid = login_uid(pid)
         poller = select.poll()
         poller.register(pidfd, select.POLLIN)
         has_ended = bool(poller.poll(0))  # while it lives no other process has its id
-        return login_uid if ids == [str(allowed_uid)] * 3 and not has_ended else None
+        return uid if ids == [str(allowed_uid)] * 3 and not has_ended else None
     except (OSError, ValueError):
         return None
     finally:
@@ -253,25 +238,12 @@ def _pidfd(connection: socket.socket, pid: int) -> int:
         return os.pidfd_open(pid)
 
 
-def _audit_uid(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/loginuid").read_text("ascii"))
-    except OSError:  # a kernel without audit
-        return _NO_LOGIN
-
-
-def _administrator(login_uid: int, message: Mapping[str, Any]) -> Administrator:
+def _administrator(uid: int, message: Mapping[str, Any]) -> Administrator:
     """Raises PamIampassError."""
     sudo_user, tty, rhost = (
         _checked_text(name, message.get(name, "")) for name in ("sudo_user", "tty", "rhost")
     )
-    name = sudo_user or "root"
-    if login_uid != _NO_LOGIN:
-        try:
-            name = pwd.getpwuid(login_uid).pw_name
-        except KeyError:
-            name = f"uid {login_uid}"
-    return Administrator(name, sudo_user, tty, rhost)
+    return Administrator(name_of(uid, sudo_user), sudo_user, tty, rhost)
 
 
 def _decoded(line: bytes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pam_iampass.audit.administrator import Administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal, SessionRecord
 from pam_iampass.audit.query import Filter
 from pam_iampass.audit.record import AuditRecord, interpret
@@ -56,18 +57,18 @@ def test_who_called_and_who_approved_are_read_back() -> None:
 
 @pytest.mark.parametrize("through_syslog", [False, True])
 def test_the_act_of_an_administrator_is_read_back(through_syslog: bool) -> None:
-    records = Records()
-    Journal(records).act(
-        ActRecord(
-            Act.SESSION_END, "bob", "alice", "203.0.113.7", "/dev/pts/1", "2 of 2 sessions ended", failed=True
-        )
-    )
+    records, by = Records(), Administrator("alice", "carol", "/dev/pts/1", "203.0.113.7")
+    Journal(records).act(ActRecord(Act.SESSION_END, "bob", by, "2 of 2 sessions ended", failed=True))
     [fields] = records.fields
     assert fields["PRIORITY"] == "5"
     found = read(**({"MESSAGE": fields["MESSAGE"]} if through_syslog else fields))
     assert found is not None
     assert (found.event, found.result, found.user, found.caller) == ("session_end", "failed", "bob", "alice")
-    assert (found.rhost, found.tty, found.reason) == ("203.0.113.7", "/dev/pts/1", "2 of 2 sessions ended")
+    assert (found.rhost, found.tty, found.reason) == (
+        "203.0.113.7",
+        "/dev/pts/1",
+        "2 of 2 sessions ended; by sudo of carol",
+    )
     assert (found.outcome, found.session, found.verified) == ("", "", True)
 
 

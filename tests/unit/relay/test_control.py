@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis.strategies import binary, booleans
 
 from pam_iampass.audit.journal import Journal
 from pam_iampass.errors import PamIampassError
@@ -23,6 +25,7 @@ from pam_iampass.relay.control import (
     ask,
 )
 from pam_iampass.relay.control_server import ControlServer, Handler, Request
+from tests.support.folders import root_only_folder
 from tests.support.in_time import BUSY
 from tests.support.setting import Records
 from tests.support.world import wait_until
@@ -85,6 +88,12 @@ def running(folder: Path, **options: Any) -> Iterator[Agent]:
 @pytest.fixture
 def agent(trusted_folder: Path) -> Iterator[Agent]:
     with running(trusted_folder) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Agent]:
+    with root_only_folder() as folder, running(folder) as found:
         yield found
 
 
@@ -288,3 +297,13 @@ def test_an_answer_that_is_none_is_an_error(trusted_folder: Path) -> None:
         with pytest.raises(AgentUnavailable, match="answer is invalid"):
             ask("echo", path=str(path), owner=os.getuid())
         thread.join(BUSY)
+
+
+@given(data=binary(max_size=300), greets=booleans())
+def test_whatever_is_sent_the_agent_answers_the_next_one(shared: Agent, data: bytes, greets: bool) -> None:
+    connection, greeting = shared.greeted()
+    connection.sendall(greeting + data if greets else data)
+    connection.shutdown(socket.SHUT_WR)
+    answer = sent_after(connection, b"")
+    assert answer == b"" or (greets and "what" in json.loads(answer)["error"])
+    assert shared.ask("echo", word="x") == "x"
