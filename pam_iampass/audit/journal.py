@@ -66,8 +66,12 @@ class SessionRecord:
 
 
 class Act(enum.Enum):
-    """What an administrator does through the agent: the words of the command."""
+    """What an administrator does: the words of the command."""
 
+    SETUP = "setup"
+    SETUP_UNDO = "setup_undo"
+    ENROLL = "enroll"
+    USER_ADD = "user_add"
     THROTTLE_CLEAR = "throttle_clear"
     RECOVERY_NEW = "recovery_new"
     RECOVERY_REVOKE = "recovery_revoke"
@@ -82,7 +86,7 @@ class ActRecord:
 
     act: Act
     user: str
-    """Whom it concerns; empty for all."""
+    """Whom it concerns; empty for all, or for nobody in particular."""
     by: Administrator
     reason: str = ""
     """What came of it."""

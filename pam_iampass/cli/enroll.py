@@ -11,6 +11,8 @@ from pathlib import Path
 
 import click
 
+from pam_iampass.audit.administrator import administrator
+from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.cli.invitation import Invitation, wait
 from pam_iampass.cli.output import Row, count, duration, line, progress, show_json, table
 from pam_iampass.cli.parameters import (
@@ -188,6 +190,7 @@ def _enroll_one(service: EnrollmentService, request: EnrollmentRequest, options:
     if invites:
         invitation = Invitation(request.display_name, request.phone_number, options.message, options.as_json)
         link = invitation.send(service.manager, result.token, waits=waits)
+        _record(user, "was sent a message" if request.phone_number else "a link was shown")
     else:
         say(f"{user} already has a phone.", "green")
         say(f"If it is lost: pam-iampass phone lost {user}")
@@ -218,6 +221,10 @@ def _enroll_one(service: EnrollmentService, request: EnrollmentRequest, options:
             }
         )
     return 0 if ok else 1
+
+
+def _record(user: str, what: str) -> None:
+    Journal().act(ActRecord(Act.ENROLL, user, administrator(), what))
 
 
 # Many users
@@ -264,6 +271,7 @@ def _enroll_many(service: EnrollmentService, requests: Sequence[EnrollmentReques
                 show(f"Enrolling {number + 1} of {len(requests)}: {request.user}")
                 try:
                     results[number] = _invite(service, request, options)
+                    _record(request.user, results[number].state.value[1])
                 except PamIampassError as error:
                     problem = one_line(error.diagnostics())
                     results[number] = _Result(request, _State.FAILED, problem=problem)

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+from pam_iampass.audit.administrator import administrator
+from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.cli.command_with_verbs import CommandWithVerbs, OwnArgument
 from pam_iampass.cli.output import STYLES, line, show_json
 from pam_iampass.cli.parameters import json_option
@@ -167,6 +169,7 @@ def undo(ctx: click.Context, services: tuple[str, ...]) -> None:
         if SAME_AS.get(name, name) not in done:
             _line("ok", f"{name} was not set up: nothing to undo")
     if done:
+        Journal().act(ActRecord(Act.SETUP_UNDO, "", administrator(), _and(done)))
         _say(f"{_and(done)} {'no longer asks' if len(done) == 1 else 'no longer ask'} the phone.", "bold")
     elif not services:
         _line("ok", "nothing was set up: nothing to undo")
@@ -225,7 +228,9 @@ def _set_up(
     if dry_run:
         _say("Nothing was changed (--dry-run).", "bold")
         return 0
-    _say(_next_steps(names, setup.set_up(plans, minutes)), "bold")
+    trial = setup.set_up(plans, minutes)
+    Journal().act(ActRecord(Act.SETUP, "", administrator(), _and(names) + (", on trial" if trial else "")))
+    _say(_next_steps(names, trial), "bold")
     return 0
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from pam_iampass.audit.administrator import administrator
+from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.cli.bypass import as_object
 from pam_iampass.cli.output import Part, count, fields, line, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option, token_option
@@ -137,7 +139,9 @@ def add_user(
         question = f"IAMPASS token of {clean(name)}"
         typed = click.prompt(question, err=True) if sys.stdin.isatty() else sys.stdin.readline()
         token = str(typed).strip()
-    line(f"{name} has a token, in {editor.add(name, token, methods or None, replace)}.")
+    file = editor.add(name, token, methods or None, replace)
+    Journal().act(ActRecord(Act.USER_ADD, name, administrator(), f"a token, in {file}"))
+    line(f"{name} has a token, in {file}.")
     show_login(config, name)
 
 

@@ -21,6 +21,7 @@ from pam_iampass.relay.stream import receive
 from tests.support.agent import SOCKET
 from tests.support.command import COMMAND, run_command
 from tests.support.frames import encode_items
+from tests.support.installation import ETC
 from tests.support.terminal import Terminal
 from tests.support.world import World, uid_of, wait_until
 
@@ -50,6 +51,20 @@ def test_without_a_login_the_record_names_the_caller_of_sudo_or_root(world: Worl
     records = wait_until(lambda: found if len(found := world.acts()) == 2 else None, "the records")
     assert [record["IAMPASS_CALLER"] for record in records] == ["carol", "root"]
     assert records[0]["IAMPASS_REASON"] == "there were none"
+
+
+def test_what_the_command_does_without_the_agent_is_recorded_too(world: World) -> None:
+    file = ETC / "users.d/newcomer.yaml"
+    added = run_command("user", "add", "newcomer", "--token", "secret-token", "--no-account")
+    invited = run_command("enroll", "bob", "--no-wait", "--new-device", environment={"SUDO_USER": "carol"})
+    file.unlink()
+    assert (added.returncode, invited.returncode) == (0, 0), added.stderr + invited.stderr
+    records = wait_until(lambda: found if len(found := world.acts()) == 2 else None, "the records")
+    names = ("EVENT", "USER", "CALLER", "REASON")
+    assert [tuple(record[f"IAMPASS_{name}"] for name in names) for record in records] == [
+        ("user_add", "newcomer", "root", f"a token, in {file}"),
+        ("enroll", "bob", "carol", "a link was shown"),
+    ]
 
 
 @pytest.fixture
