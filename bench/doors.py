@@ -29,7 +29,7 @@ class Login:
     received: bytearray = field(default_factory=bytearray)
 
 
-def greeting(user: str) -> bytes:
+def hello(user: str) -> bytes:
     """HELLO and ITEMS of a login through a service that has no prompt."""
     items = {"user": user.encode(), "service": b"bench", "uid": b"0"}
     return Hello(Phase.AUTHENTICATE, 0, ()).encode().encode() + encode_items(items).encode()
@@ -43,7 +43,7 @@ def play(users: list[str], timeout: float, meanwhile: Callable[[], None] = lambd
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(str(SOCKET))
         login = Login(user, began=time.monotonic())
-        connection.sendall(greeting(user))
+        connection.sendall(hello(user))
         connection.setblocking(False)
         selector.register(connection, selectors.EVENT_READ, login)
         logins.append(login)

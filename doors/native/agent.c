@@ -1,12 +1,9 @@
 #include "common.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-
-enum { BUSY_PAUSE_MS = 20 };
 
 static const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = IAMPASS_AGENT_SOCKET};
 
@@ -34,21 +31,6 @@ static bool check_path(struct failure *failure)
             fail(failure, "the agent's socket is not accessible to root alone", 0));
 }
 
-/* EAGAIN means that the queue is full: others are logging in, and a short wait may help. */
-static bool connect_patiently(int connection, struct failure *failure)
-{
-    int64_t deadline = deadline_in(IAMPASS_BUSY_MS);
-    int error;
-
-    do {
-        error = connect(connection, (const struct sockaddr *)&address, sizeof address) == 0 ? 0 : errno;
-        if (error == EAGAIN)
-            poll(NULL, 0, BUSY_PAUSE_MS);
-    } while ((error == EAGAIN || error == EINTR) && milliseconds_until(deadline) > 0);
-    return error == 0 ||
-           fail(failure, error == EAGAIN ? "the agent is busy" : "no connection to the agent", error);
-}
-
 static bool check_peer(int connection, struct failure *failure)
 {
     struct ucred peer = {.uid = (uid_t)-1};
@@ -59,24 +41,53 @@ static bool check_peer(int connection, struct failure *failure)
            fail(failure, "the process that listens on the agent's socket is not root's", 0);
 }
 
-bool agent_connect(int *connection, struct failure *failure)
+static bool read_greeting(const struct stream *stream, struct frame *frame, struct failure *failure)
 {
-    int made = -1;
+    return frame_read(frame, stream, failure) &&
+           (frame->type == GREETING || fail(failure, "the agent did not greet first", 0)) &&
+           (frame->number == VERSION || fail(failure, "the agent has another version of the protocol", 0));
+}
+
+static bool try_once(struct stream *stream, struct frame *frame, struct failure *failure)
+{
     bool connected = false;
 
+    stream->socket = -1;
     if (!check_path(failure))
         goto out;
-    made = descriptor_above_standard(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (made < 0) {
+    stream->socket =
+        descriptor_above_standard(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (stream->socket < 0) {
         fail(failure, "no socket for the agent", errno);
         goto out;
     }
-    if (!connect_patiently(made, failure) || !check_peer(made, failure))
+    if (connect(stream->socket, (const struct sockaddr *)&address, sizeof address) != 0) {
+        fail(failure, "no connection to the agent", errno);
         goto out;
-    *connection = made;
-    connected = true;
+    }
+    connected = check_peer(stream->socket, failure) && read_greeting(stream, frame, failure);
 out:
     if (!connected)
-        descriptor_close(made);
+        descriptor_close(stream->socket);
+    return connected;
+}
+
+/* systemd may be starting it, or starting it again after its end; its queue may be full (EAGAIN); it may have
+ * ended (EPIPE) or hang (ETIMEDOUT) before it greeted. Any other failure is not that of a missing agent. */
+static bool may_come(int error)
+{
+    return error == ENOENT || error == ECONNREFUSED || error == EAGAIN || error == EPIPE ||
+           error == ETIMEDOUT || error == EINTR;
+}
+
+bool agent_connect(struct stream *stream, struct frame *frame, bool *no_agent, struct failure *failure)
+{
+    bool connected;
+
+    do {
+        connected = try_once(stream, frame, failure);
+        *no_agent = !connected && may_come(failure->error);
+    } while (*no_agent && stream_pause(stream, failure));
+    *no_agent = *no_agent && failure->error != ECANCELED;
     return connected;
 }

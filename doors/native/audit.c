@@ -35,11 +35,11 @@ static void escape(pam_handle_t *pamh, int item, char escaped[ESCAPED_LIMIT])
 }
 
 /* Sends a record to the log with our effective ids; returns whether the log took it. */
-static bool send_record(char *record)
+static bool send_record(int priority, char *record)
 {
     char tag[64];
     struct iovec parts[] = {
-        {tag, (size_t)snprintf(tag, sizeof tag, "<%d>pam_iampass[%d]: ", LOG_AUTHPRIV | LOG_ERR, getpid())},
+        {tag, (size_t)snprintf(tag, sizeof tag, "<%d>pam_iampass[%d]: ", LOG_AUTHPRIV | priority, getpid())},
         {record, strlen(record)},
     };
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = _PATH_LOG};
@@ -70,7 +70,7 @@ static bool send_record(char *record)
  * record would look like one that the caller forged. So we send it ourselves, and use pam_syslog only
  * if that fails. openlog would change the application's own logging. The errno stays a number, since the
  * caller of sudo chooses the language of its text. */
-void audit_denial(pam_handle_t *pamh, const struct failure *failure)
+void audit(pam_handle_t *pamh, int priority, const char *result, const struct failure *failure)
 {
     char user[ESCAPED_LIMIT], service[ESCAPED_LIMIT], rhost[ESCAPED_LIMIT], record[RECORD_LIMIT];
     char error[sizeof " (errno 2147483647)"] = "";
@@ -80,9 +80,8 @@ void audit_denial(pam_handle_t *pamh, const struct failure *failure)
     escape(pamh, PAM_RHOST, rhost);
     if (failure->error != 0)
         snprintf(error, sizeof error, " (errno %d)", failure->error);
-    snprintf(record, sizeof record,
-             "outcome=unavailable result=denied user=%s service=%s rhost=%s reason=%s%s", user, service,
-             rhost, failure->reason, error);
-    if (!send_record(record))
-        pam_syslog(pamh, LOG_ERR, "%s", record);
+    snprintf(record, sizeof record, "outcome=unavailable result=%s user=%s service=%s rhost=%s reason=%s%s",
+             result, user, service, rhost, failure->reason, error);
+    if (!send_record(priority, record))
+        pam_syslog(pamh, priority, "%s", record);
 }

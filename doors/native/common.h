@@ -1,6 +1,6 @@
 /* What the files of the native door share. A login goes from door.c to login.c, which connects by agent.c and
- * exchanges frames over stream.c; audit.c records a denial by the door itself. session.c is for logins whose
- * IAMPASS session is kept. */
+ * exchanges frames over stream.c; audit.c records what the door decides itself, rescue.c says who may pass
+ * without an agent. session.c is for logins whose IAMPASS session is kept. */
 #ifndef IAMPASS_COMMON_H
 #define IAMPASS_COMMON_H
 
@@ -18,27 +18,33 @@
 #ifndef IAMPASS_PATIENCE_MS
 #define IAMPASS_PATIENCE_MS 10000 /* how long the door waits for the module before it has a DEADLINE */
 #endif
-#ifndef IAMPASS_BUSY_MS
-#define IAMPASS_BUSY_MS 1000 /* how long it tries to connect to an agent whose queue is full */
+#ifndef IAMPASS_GREETING_MS
+#define IAMPASS_GREETING_MS 5000 /* how long it waits for an agent to greet it */
 #endif
-#define IAMPASS_SESSION_MS 2000 /* how long it waits for the agent in a session phase */
+#define IAMPASS_SESSION_MS 2000 /* how long it waits for the agent in a session phase, for all of it */
 
 #define in_sshd(pamh) (pam_getenv(pamh, "SSH_AUTH_INFO_0") != NULL)
 #define in_session(call) ((call)->phase >= OPEN_SESSION)
 
-enum phase { AUTHENTICATE = 1, ACCOUNT = 2, OPEN_SESSION = 3, CLOSE_SESSION = 4 }; /* by their numbers in HELLO */
+enum phase {
+    AUTHENTICATE = 1,
+    ACCOUNT = 2,
+    OPEN_SESSION = 3,
+    CLOSE_SESSION = 4
+}; /* by their numbers in HELLO */
 
 struct call { /* of a PAM function */
     pam_handle_t *pamh;
     enum phase phase;
     int flags, argc;
     const char **argv;
+    bool no_agent;                /* none has greeted the door */
     char session[SESSION_ID + 1]; /* the id of the kept session, or empty */
 };
 
 /* login.c: lets the module decide, or tells it of a session phase. On success *result is its PAM code; if the
  * login passes, call->session is then what the module keeps. Fails with ECANCELED if a signal interrupted the
- * login: the module then leaves the audit record. */
+ * login: the module then leaves the audit record. Sets call->no_agent. */
 bool login_decide(struct call *call, int *result, struct failure *failure);
 
 /* session.c */
@@ -60,11 +66,12 @@ void answer_erase(char *answer); /* and free it */
 /* agent.c: whether this is a folder that root alone can change. */
 bool only_root_writes(const char *folder);
 
-/* agent.c: fails with ENOENT or ECONNREFUSED if no agent runs. */
-bool agent_connect(int *connection, struct failure *failure);
+/* rescue.c: whether the arguments of the PAM line let this user in without an agent. */
+bool rescues(const struct call *call);
 
-/* audit.c: records a login that the door denied without a result from the module. */
-void audit_denial(pam_handle_t *pamh, const struct failure *failure);
+/* audit.c: records a login that the door decided without a result from the module. `priority` and `result` are
+ * those of the record. */
+void audit(pam_handle_t *pamh, int priority, const char *result, const struct failure *failure);
 
 /* stream.c: the connection to the module (for stream_receive see frame.h). */
 struct stream {
@@ -75,6 +82,13 @@ struct stream {
 };
 
 bool stream_send(const struct stream *stream, const uint8_t *bytes, size_t length, struct failure *failure);
+
+/* Waits for a moment. Fails with ECANCELED, and at the deadline. */
+bool stream_pause(const struct stream *stream, struct failure *failure);
+
+/* agent.c: connects stream->socket to an agent that greets the door, by stream->deadline. `frame` is
+ * overwritten. *no_agent: whether none has done so, and nothing else is wrong. */
+bool agent_connect(struct stream *stream, struct frame *frame, bool *no_agent, struct failure *failure);
 
 /* Between these two, SIGINT, SIGQUIT, SIGHUP and SIGTERM stay pending, and receiving and sending fail with
  * ECANCELED once one arrives. */

@@ -3,12 +3,38 @@
 #include "common.h"
 
 #include <errno.h>
+#include <syslog.h>
 #include <unistd.h>
+
+#define NOT_RUNNING                                                                                          \
+    "The IAMPASS agent is not running. As root: systemctl start pam-iampass-agent.socket (without systemd: " \
+    "pam-iampass-agent --socket)"
+#define NOT_ANSWERING                                                                                        \
+    "The IAMPASS agent does not answer. As root: systemctl restart pam-iampass-agent.service"
+#define RESCUED "no agent decides: rescue= on the PAM line let this user in without the phone"
 
 #define DECISION "pam_iampass_decision"
 #define EXPORTED __attribute__((visibility("default")))
 #define UNUSED __attribute__((unused))
-#define IGNORES(function) EXPORTED __typeof__(pam_sm_setcred) function __attribute__((alias("pam_sm_setcred")))
+#define IGNORES(function)                                                                                    \
+    EXPORTED __typeof__(pam_sm_setcred) function __attribute__((alias("pam_sm_setcred")))
+
+/* Denies, and the person reads why, unless the PAM line lets this user in. */
+static int without_agent(const struct call *call, int denial, const struct failure *failure)
+{
+    const char *text =
+        failure->error == ENOENT || failure->error == ECONNREFUSED ? NOT_RUNNING : NOT_ANSWERING;
+    bool rescued = rescues(call);
+    char *answer;
+
+    audit(call->pamh, rescued ? LOG_ALERT : LOG_ERR, rescued ? "ignored" : "denied",
+          &(struct failure){rescued ? RESCUED : text, failure->error});
+    if (!rescued) {
+        (void)application_converse(call->pamh, PAM_ERROR_MSG, text, &answer);
+        answer_erase(answer);
+    }
+    return rescued ? PAM_IGNORE : denial;
+}
 
 /* The module's result, or without one `denial`, which makes the application stop. */
 static int decide(struct call *call, int denial)
@@ -18,11 +44,11 @@ static int decide(struct call *call, int denial)
 
     if (geteuid() != 0) {
         fail(&failure, "the application does not run as root", 0);
-        audit_denial(call->pamh, &failure);
+        audit(call->pamh, LOG_ERR, "denied", &failure);
     } else if (!login_decide(call, &result, &failure)) {
-        result = denial;
-        if (failure.error != ECANCELED)
-            audit_denial(call->pamh, &failure);
+        result = call->no_agent ? without_agent(call, denial, &failure) : denial;
+        if (!call->no_agent && failure.error != ECANCELED)
+            audit(call->pamh, LOG_ERR, "denied", &failure);
     }
     session_keep(call);
     return result;
@@ -31,7 +57,7 @@ static int decide(struct call *call, int denial)
 EXPORTED int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
     /* sshd would try again after PAM_ABORT, sudo after PAM_MAXTRIES, and each time the phone would ring again. */
-    struct call call = {pamh, AUTHENTICATE, flags, argc, argv, ""};
+    struct call call = {pamh, AUTHENTICATE, flags, argc, argv, false, ""};
     int result = decide(&call, in_sshd(pamh) ? PAM_MAXTRIES : PAM_ABORT);
     bool passed = result == PAM_SUCCESS || result == PAM_IGNORE;
 
@@ -43,7 +69,7 @@ EXPORTED int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const 
  * has decided for this login stands, and the phone does not ring again. */
 EXPORTED int pam_sm_acct_mgmt(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
-    struct call call = {pamh, ACCOUNT, flags, argc, argv, ""};
+    struct call call = {pamh, ACCOUNT, flags, argc, argv, false, ""};
     const void *passed;
     int result = PAM_IGNORE;
 
@@ -54,7 +80,8 @@ EXPORTED int pam_sm_acct_mgmt(pam_handle_t *pamh, int flags, int argc, const cha
     return result;
 }
 
-EXPORTED int pam_sm_setcred(pam_handle_t *pamh UNUSED, int flags UNUSED, int argc UNUSED, const char **argv UNUSED)
+EXPORTED int pam_sm_setcred(pam_handle_t *pamh UNUSED, int flags UNUSED, int argc UNUSED,
+                            const char **argv UNUSED)
 {
     return PAM_IGNORE;
 }
@@ -62,12 +89,12 @@ IGNORES(pam_sm_chauthtok);
 
 EXPORTED int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
-    session_phase(&(struct call){pamh, OPEN_SESSION, flags, argc, argv, ""});
+    session_phase(&(struct call){pamh, OPEN_SESSION, flags, argc, argv, false, ""});
     return PAM_IGNORE;
 }
 
 EXPORTED int pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
-    session_phase(&(struct call){pamh, CLOSE_SESSION, flags, argc, argv, ""});
+    session_phase(&(struct call){pamh, CLOSE_SESSION, flags, argc, argv, false, ""});
     return PAM_IGNORE;
 }

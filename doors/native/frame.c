@@ -36,7 +36,7 @@ bool frame_read(struct frame *frame, const struct stream *stream, struct failure
     frame->length = number_at(frame->bytes + 1);
     style_length = frame->type == ASK ? 1 : 0;
     has_text = frame->type == SAY || frame->type == SAY_ERROR || frame->type == ASK || frame->type == KEEP;
-    if (!has_text && frame->type != DEADLINE && frame->type != RESULT) {
+    if (!has_text && frame->type != GREETING && frame->type != DEADLINE && frame->type != RESULT) {
         fail(failure, "the module sent a frame of an unknown type", 0);
         goto out;
     }

@@ -21,13 +21,22 @@ static inline bool fail(struct failure *failure, const char *reason, int error)
 
 enum { FRAME_HEADER = 5, FRAME_LIMIT = 65536 };
 enum { SESSION_ID = 32 }; /* hexadecimal digits of the id of a kept session */
-enum { HELLO = 'H', ITEMS = 'I', ANSWER = 'A', NO_ANSWER = 'N' };                         /* to the module */
-enum { DEADLINE = 'D', SAY = 'S', SAY_ERROR = 'E', ASK = 'Q', KEEP = 'K', RESULT = 'R' }; /* from the module */
+enum { VERSION = 1 };
+enum { HELLO = 'H', ITEMS = 'I', ANSWER = 'A', NO_ANSWER = 'N' }; /* to the module */
+enum {                                                            /* from the module */
+       GREETING = 'G',
+       DEADLINE = 'D',
+       SAY = 'S',
+       SAY_ERROR = 'E',
+       ASK = 'Q',
+       KEEP = 'K',
+       RESULT = 'R',
+};
 
 struct frame {
     /* Of a frame that was read: */
     uint8_t type;
-    uint32_t number;  /* DEADLINE, RESULT */
+    uint32_t number;  /* GREETING, DEADLINE, RESULT */
     const char *text; /* SAY, SAY_ERROR, ASK, KEEP: in `bytes`, NUL-terminated */
     bool echo;        /* ASK: whether the answer may be shown */
     /* Of every frame: */

@@ -8,10 +8,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define NO_AGENT                                                                                             \
-    "The IAMPASS agent is not running. As root: systemctl start pam-iampass-agent.socket (without systemd: " \
-    "pam-iampass-agent --socket)"
-
 enum { FRAMES_LIMIT = 64, DEADLINE_LIMIT_MS = 300000, GRACE_MS = 800 };
 
 struct login {
@@ -27,7 +23,8 @@ static bool write_hello(struct frame *frame, const struct call *call)
     bool fits;
 
     frame_begin(frame, HELLO);
-    fits = frame_add(frame, (uint8_t[]){1, (uint8_t)call->phase}, 2) && frame_add(frame, &number, sizeof number);
+    fits = frame_add(frame, (uint8_t[]){VERSION, (uint8_t)call->phase}, 2) &&
+           frame_add(frame, &number, sizeof number);
     for (int i = 0; fits && i < call->argc; i++)
         fits = frame_add(frame, call->argv[i], strlen(call->argv[i]) + 1);
     return fits;
@@ -59,27 +56,13 @@ static bool write_items(struct frame *frame, const struct call *call)
 }
 
 /* May ask for the user name, and so comes before connecting: the module waits only 2 s for both frames. */
-static bool write_greeting(struct login *login, struct failure *failure)
+static bool write_login(struct login *login, struct failure *failure)
 {
     const struct call *call = login->call;
 
     return (application_has_user(call->pamh) || fail(failure, "the application names no user", 0)) &&
            (write_hello(&login->hello, call) || fail(failure, "the module arguments are too long", 0)) &&
            (write_items(&login->items, call) || fail(failure, "the PAM items are too long", 0));
-}
-
-/* Without an agent the login is denied, and the person reads why. */
-static bool connect_to_agent(const struct call *call, int *connection, struct failure *failure)
-{
-    bool connected = agent_connect(connection, failure);
-    char *answer;
-
-    if (!connected && !in_session(call) && (failure->error == ENOENT || failure->error == ECONNREFUSED)) {
-        fail(failure, NO_AGENT, failure->error);
-        (void)application_converse(call->pamh, PAM_ERROR_MSG, NO_AGENT, &answer);
-        answer_erase(answer);
-    }
-    return connected;
 }
 
 static bool send_frame(struct login *login, const struct frame *frame, struct failure *failure)
@@ -167,8 +150,11 @@ static bool relay(struct login *login, int *result, struct failure *failure)
             login->stream.deadline = deadline_in(login->frame.number + GRACE_MS);
             login->has_deadline = true;
             break;
-        default: /* RESULT, the only other type that frame_read accepts */
+        case RESULT:
             decided = take_result(login, result, failure);
+            goto out;
+        default: /* GREETING, the only other type that frame_read accepts */
+            fail(failure, "the module sent a frame out of turn", 0);
             goto out;
         }
     }
@@ -188,15 +174,19 @@ bool login_decide(struct call *call, int *result, struct failure *failure)
     }
     login->call = call;
     login->has_deadline = false;
-    if (!write_greeting(login, failure))
-        goto out;
-    login->stream.deadline = deadline_in(in_session(call) ? IAMPASS_SESSION_MS : IAMPASS_PATIENCE_MS);
-    if (!connect_to_agent(call, &login->stream.socket, failure))
+    if (!write_login(login, failure))
         goto out;
     stream_hold_signals(&login->stream);
-    decided = relay(login, result, failure);
+    login->stream.deadline = deadline_in(in_session(call) ? IAMPASS_SESSION_MS : IAMPASS_GREETING_MS);
+    if (agent_connect(&login->stream, &login->frame, &call->no_agent, failure)) {
+        if (!in_session(call))
+            login->stream.deadline = deadline_in(IAMPASS_PATIENCE_MS);
+        decided = relay(login, result, failure);
+        descriptor_close(login->stream.socket);
+    } else if (failure->error == ECANCELED) {
+        failure->error = EINTR; /* no module knows of this login: the door leaves the record */
+    }
     stream_release_signals(&login->stream);
-    descriptor_close(login->stream.socket);
 out:
     if (!decided || (*result != PAM_SUCCESS && *result != PAM_IGNORE))
         call->session[0] = '\0';

@@ -9,6 +9,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#define CLOSED "the module closed the connection before it gave a result"
+#define INTERRUPTED "the login was interrupted"
+
+enum { PAUSE_MS = 20 };
+
 static int64_t now(void)
 {
     struct timespec clock = {0, 0};
@@ -59,9 +64,9 @@ static bool wait_for(const struct stream *stream, short events, int error, struc
     if (error == EAGAIN && poll(polled, 2, milliseconds_until(stream->deadline)) < 0)
         error = errno;
     if (polled[1].revents != 0)
-        ready = fail(failure, "the login was interrupted", ECANCELED);
+        ready = fail(failure, INTERRUPTED, ECANCELED);
     else if (error == EPIPE || error == ECONNRESET)
-        ready = fail(failure, "the module closed the connection before it gave a result", 0);
+        ready = fail(failure, CLOSED, EPIPE);
     else if (error != EAGAIN && error != EINTR)
         ready = fail(failure, "the connection to the module failed", error);
     return ready;
@@ -76,7 +81,7 @@ static bool transfer(const struct stream *stream, uint8_t *into, const uint8_t *
     for (size_t done = 0; done < length;) {
         ssize_t count;
         if (milliseconds_until(stream->deadline) == 0) {
-            fail(failure, "the module did not answer in time", 0);
+            fail(failure, "the module did not answer in time", ETIMEDOUT);
             goto out;
         }
         count = into != NULL ? recv(stream->socket, into + done, length - done, MSG_DONTWAIT)
@@ -99,6 +104,15 @@ bool stream_receive(const struct stream *stream, uint8_t *buffer, size_t length,
 bool stream_send(const struct stream *stream, const uint8_t *bytes, size_t length, struct failure *failure)
 {
     return transfer(stream, NULL, bytes, length, failure);
+}
+
+bool stream_pause(const struct stream *stream, struct failure *failure)
+{
+    struct pollfd polled = {.fd = stream->interrupts, .events = POLLIN};
+    int left = milliseconds_until(stream->deadline);
+
+    poll(&polled, 1, left < PAUSE_MS ? left : PAUSE_MS);
+    return (polled.revents == 0 || fail(failure, INTERRUPTED, ECANCELED)) && left > 0;
 }
 
 /* sudo blocks the signals of the keyboard while it authenticates and only notes the others, so the door looks

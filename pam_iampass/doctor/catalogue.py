@@ -354,7 +354,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "module-argument",
             "Our line has unknown arguments: {arguments}",
-            "Only `config=/PATH`, `first_factor=publickey` and `debug` are valid. Otherwise every login is denied.",
+            "Only `config=/PATH`, `first_factor=publickey`, `rescue=NAME` and `debug` are valid, each once. Otherwise"
+            " every login is denied.",
             "Correct the arguments of the line",
         ),
         _error(

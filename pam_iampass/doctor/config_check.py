@@ -13,7 +13,7 @@ from pathlib import Path
 from pam_iampass.client.origin import Origin
 from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.value_types import Network, exempt_rule
-from pam_iampass.doctor import enrollment_advice, sshd_exempt
+from pam_iampass.doctor import enrollment_advice, rescue, sshd_exempt
 from pam_iampass.doctor.denied import who_is_denied
 from pam_iampass.errors import RUN_AS_ROOT, Problem, Severity, shown
 from pam_iampass.pam.services import USES
@@ -71,6 +71,7 @@ def check_config(
     if examination.settings is not None:
         problems += _advice(config, examination.lines)
         problems += enrollment_advice.problems(examination.settings, pam_folders)
+        problems += rescue.problems(examination.settings, pam_folders)
         problems += _grace_time(config, examination.settings, sshd_program)
         problems += _proxy(config, examination.settings.proxy)
         problems += _siblings(config, examination.settings)

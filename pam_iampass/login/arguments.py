@@ -17,6 +17,9 @@ class ModuleArguments:
     first_factor: str | None = None
     """The method that sshd must have accepted before (`publickey`), or None."""
 
+    rescue: str | None = None
+    """The account that the door lets in where no agent runs, or None. It means nothing here."""
+
     debug: bool = False
 
     unknown: tuple[str, ...] = ()
@@ -32,6 +35,7 @@ class ModuleArguments:
             valid = {
                 "config": value.startswith("/"),
                 "first_factor": value == "publickey",
+                "rescue": value != "",
                 "debug": argument == "debug",
             }.get(name, False)
             if valid and name not in values:
@@ -39,5 +43,9 @@ class ModuleArguments:
             else:
                 unknown.append(argument)
         return cls(
-            values.get("config", SETTINGS), values.get("first_factor"), "debug" in values, tuple(unknown)
+            values.get("config", SETTINGS),
+            values.get("first_factor"),
+            values.get("rescue"),
+            "debug" in values,
+            tuple(unknown),
         )

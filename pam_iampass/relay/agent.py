@@ -6,6 +6,7 @@ sessions.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -17,6 +18,7 @@ from typing import Callable, Protocol
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
 from pam_iampass.login.application import PamApplication
 from pam_iampass.outcome import Phase
+from pam_iampass.relay.protocol import GREETING
 from pam_iampass.relay.serve import PamFunction, serve
 from pam_iampass.relay.stream import peer_credentials
 
@@ -115,10 +117,12 @@ class Agent:
             self._journal.note(f"a connection could not be accepted: {error.strerror}", WARNING)
             time.sleep(0.05)
             return
-        if (
-            peer_credentials(connection)[1] != self._allowed_uid
-            or self.pending >= self._most_pending + MOST_DECLINED
-        ):
+        if peer_credentials(connection)[1] != self._allowed_uid:
+            connection.close()
+            return
+        with contextlib.suppress(OSError):  # the door has gone already
+            connection.sendall(GREETING.encode())
+        if self.pending >= self._most_pending + MOST_DECLINED:
             connection.close()
             return
         functions = self._functions

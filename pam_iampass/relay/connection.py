@@ -21,7 +21,7 @@ from pam_iampass.login.application import (
 from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.protocol import Frame, FrameError
-from pam_iampass.relay.stream import GREETING_TIMEOUT, peer_credentials, receive, send
+from pam_iampass.relay.stream import LOGIN_TIMEOUT, peer_credentials, receive, send
 from pam_iampass.system.inet_diag import PeerWatch
 
 #: How long it waits for the answer to a prompt. Applications have shorter limits of their own. Seconds.
@@ -93,7 +93,7 @@ class RelayConnection:
                 raise ConversationFailed("the prompt was not answered in time")
             raise ApplicationGone("the prompt was not answered in time")
         try:
-            answer = protocol.decode_answer(receive(self._connection, GREETING_TIMEOUT))
+            answer = protocol.decode_answer(receive(self._connection, LOGIN_TIMEOUT))
         except FrameError as error:
             raise ApplicationGone(str(error)) from None
         if answer is None:

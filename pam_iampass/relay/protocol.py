@@ -32,6 +32,7 @@ class FrameType(enum.Enum):
     ITEMS = b"I"
     ANSWER = b"A"
     NO_ANSWER = b"N"
+    GREETING = b"G"
     DEADLINE = b"D"
     SAY = b"S"
     SAY_ERROR = b"E"
@@ -124,6 +125,10 @@ def deadline(seconds: float) -> Frame:
     return Frame(
         FrameType.DEADLINE, struct.pack("!I", round(min(max(seconds, 0.0), LONGEST_DEADLINE) * 1000))
     )
+
+
+#: What the agent sends first, as soon as a door has connected.
+GREETING = Frame(FrameType.GREETING, struct.pack("!I", VERSION))
 
 
 def is_session_id(text: str) -> bool:

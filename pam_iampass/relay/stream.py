@@ -11,15 +11,15 @@ from pam_iampass.relay import protocol
 from pam_iampass.relay.protocol import Frame
 
 #: How long the module waits for the first two frames. Seconds.
-GREETING_TIMEOUT = 2.0
+LOGIN_TIMEOUT = 2.0
 #: How long the door may take to read a frame. Seconds.
 SEND_TIMEOUT = 5.0
 _CREDENTIALS = struct.Struct("3i")
 
 
-def greet(connection: socket.socket) -> tuple[protocol.Hello, dict[str, str]]:
+def receive_login(connection: socket.socket) -> tuple[protocol.Hello, dict[str, str]]:
     """Read the first two frames. Raises ApplicationGone and FrameError."""
-    until = time.monotonic() + GREETING_TIMEOUT
+    until = time.monotonic() + LOGIN_TIMEOUT
     hello = protocol.Hello.decode(receive(connection, until - time.monotonic()))
     return hello, protocol.decode_items(receive(connection, until - time.monotonic()))
 

@@ -58,6 +58,7 @@ _OUTAGE = "pam_iampass/client/outage.py"
 _VERIFICATION = "pam_iampass/login/verification.py"
 _APPROVAL = "pam_iampass/login/approval.py"
 _SESSION_C = "doors/native/session.c"
+_RESCUE = "tests/pam/native/test_rescue.py::"
 _SESSION_PHASES = "tests/pam/native/test_session_phases.py::"
 _SESSION_PHASES_OF_AGENT = "tests/unit/relay/test_session_phases.py::"
 _LIFE = "pam_iampass/session/life.py"
@@ -770,8 +771,8 @@ MUTANTS = (
         7,
         "the native door writes no audit record if it gets no result",
         "doors/native/door.c",
-        "        if (failure.error != ECANCELED)\n            audit_denial(call->pamh, &failure);",
-        "        (void)audit_denial;",
+        '            audit(call->pamh, LOG_ERR, "denied", &failure);\n    }\n    session_keep',
+        "            (void)audit;\n    }\n    session_keep",
         "tests/pam/native/test_denial.py::test_leaves_one_audit_record",
     ),
     Mutant(
@@ -872,6 +873,38 @@ MUTANTS = (
         " and required.phone.listed\n",
         "\n",
         "tests/unit/enrollment/test_at_login.py::test_who_is_in_no_table_is_shown_no_link",
+    ),
+    Mutant(
+        10,
+        "where no agent runs, rescue= lets in on an auth line without a key",
+        "doors/native/rescue.c",
+        "arguments.first_factor && key_accepted(call->pamh);",
+        "arguments.first_factor;",
+        _RESCUE + "test_on_an_auth_line_only_behind_a_key_that_sshd_has_accepted",
+    ),
+    Mutant(
+        10,
+        "where no agent runs, rescue= lets in on an auth line that demands no key",
+        "doors/native/rescue.c",
+        "arguments.first_factor && key_accepted(call->pamh);",
+        "key_accepted(call->pamh);",
+        _RESCUE + "test_an_auth_line_that_demands_no_key_lets_nobody_in",
+    ),
+    Mutant(
+        10,
+        "where no agent runs, rescue= lets in whoever calls a set-uid program",
+        "doors/native/rescue.c",
+        "if (getuid() != 0 || user == NULL",
+        "if (user == NULL",
+        _RESCUE + "test_only_where_the_application_runs_as_root",
+    ),
+    Mutant(
+        10,
+        "rescue= lets in when an agent has denied",
+        "doors/native/door.c",
+        "result = call->no_agent ? without_agent(call, denial, &failure) : denial;",
+        "result = without_agent(call, denial, &failure);",
+        _RESCUE + "test_an_agent_that_dies_in_the_login_lets_nobody_in",
     ),
     # 11
     Mutant(
@@ -1465,8 +1498,8 @@ MUTANTS = (
         18,
         "the native door lets a login in by its session phase",
         "doors/native/door.c",
-        'OPEN_SESSION, flags, argc, argv, ""});\n    return PAM_IGNORE;',
-        'OPEN_SESSION, flags, argc, argv, ""});\n    return PAM_SUCCESS;',
+        'OPEN_SESSION, flags, argc, argv, false, ""});\n    return PAM_IGNORE;',
+        'OPEN_SESSION, flags, argc, argv, false, ""});\n    return PAM_SUCCESS;',
         _SESSION_PHASES + "test_a_phase_alone_is_ignored",
     ),
     Mutant(
@@ -1476,14 +1509,6 @@ MUTANTS = (
         "IAMPASS_SESSION_MS 2000",
         "IAMPASS_SESSION_MS 20000",
         _SESSION_PHASES + "test_an_agent_that_hangs_delays_the_session_by_two_seconds_at_most",
-    ),
-    Mutant(
-        18,
-        "the native door tells the person of a missing agent when a session opens",
-        "doors/native/login.c",
-        "!connected && !in_session(call) &&",
-        "!connected &&",
-        _SESSION_PHASES + "test_without_an_agent_the_session_opens_and_nothing_is_shown",
     ),
     Mutant(
         18,

@@ -87,6 +87,8 @@ class Door:
                 break
             if frame.type is FrameType.RESULT:
                 told.code = int.from_bytes(frame.payload, "big")
+            elif frame.type is FrameType.GREETING:
+                continue
             elif frame.type is FrameType.KEEP:
                 told.kept = frame.payload.decode()
             elif frame.type is FrameType.DEADLINE:

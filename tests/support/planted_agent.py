@@ -39,7 +39,8 @@ class PlantedAgent:
                 self.visits += 1
                 with connection, suppress(OSError):
                     connection.settimeout(5)
-                    connection.sendall(protocol.result(PamCode.SUCCESS).encode())
+                    approval = protocol.GREETING.encode() + protocol.result(PamCode.SUCCESS).encode()
+                    connection.sendall(approval)
                     while connection.recv(1 << 16):
                         pass
 

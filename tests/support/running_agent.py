@@ -13,6 +13,7 @@ from typing import Any, Callable
 from pam_iampass.audit.journal import Journal
 from pam_iampass.module import Module
 from pam_iampass.relay.agent import Agent
+from pam_iampass.relay.protocol import GREETING
 from pam_iampass.session.attached import Attachments
 from tests.support.door import Door, Told
 from tests.support.setting import ME, NoSessions, Setting
@@ -43,8 +44,10 @@ class Running:
         assert not self._thread.is_alive()
 
     def connect(self) -> socket.socket:
+        """A connection that the agent has greeted, or closed."""
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(str(self.path))
+        assert connection.recv(9) in (GREETING.encode(), b"")
         return connection
 
     def door(self, **items: str) -> Door:

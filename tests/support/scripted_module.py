@@ -4,7 +4,7 @@ It has its own notion of the frames of docs/relay-protocol.md, so that a door is
 that it works with. A script is a function that is given the connection:
 
     def approves(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(say("Approved."), result(0))
 
     with ScriptedModule.as_agent(path, approves) as module: …
@@ -66,6 +66,11 @@ def keep(session: str) -> Frame:
     return Frame(b"K", session.encode())
 
 
+def greeting(version: int = 1) -> Frame:
+    """GREETING."""
+    return Frame(b"G", struct.pack("!I", version))
+
+
 def result(code: int) -> Frame:
     """RESULT."""
     return Frame(b"R", struct.pack("!I", code))
@@ -88,7 +93,7 @@ class DoorConnection:
         #: Set once the door has closed its end.
         self.closed = threading.Event()
 
-    def greeting(self) -> None:
+    def hello(self) -> None:
         """Read HELLO and ITEMS."""
         assert [self.receive().kind, self.receive().kind] == [b"H", b"I"]
 
@@ -169,9 +174,10 @@ Script = Callable[[DoorConnection], None]
 class ScriptedModule:
     """Listens for doors, and runs a script on one connection after the other."""
 
-    def __init__(self, script: Script, listener: socket.socket) -> None:
+    def __init__(self, script: Script, listener: socket.socket, greets: bool) -> None:
         self._script = script
         self._listener = listener
+        self._greets = greets
         self._over = threading.Event()
         self._failures: list[BaseException] = []
         #: One for each login.
@@ -180,11 +186,18 @@ class ScriptedModule:
     @classmethod
     @contextlib.contextmanager
     def as_agent(
-        cls, path: Path, script: Script, *, mode: int = 0o600, owner: int = 0, listener_uid: int = 0
+        cls,
+        path: Path,
+        script: Script,
+        *,
+        mode: int = 0o600,
+        owner: int = 0,
+        listener_uid: int = 0,
+        greets: bool = True,
     ) -> Iterator[ScriptedModule]:
-        """Be the agent that listens at `path`."""
+        """Be the agent that listens at `path`. Unless it `greets`, the script does."""
         with _listener(path, mode, owner, listener_uid) as listener:
-            yield from cls(script, listener)._play()
+            yield from cls(script, listener, greets)._play()
 
     @property
     def connection(self) -> DoorConnection:
@@ -221,6 +234,9 @@ class ScriptedModule:
         connection = DoorConnection(accepted)
         self.connections.append(connection)
         try:
+            if self._greets:
+                with contextlib.suppress(ConnectionError):
+                    connection.send(greeting())
             self._script(connection)
         finally:
             connection.close()

@@ -44,6 +44,7 @@ import socket, sys
 connection = socket.socket(socket.AF_UNIX)
 connection.connect(sys.argv[1])
 connection.sendall(bytes.fromhex(sys.argv[2]))
+assert connection.recv(9)[:1] == b"G"
 print(connection.recv(100).hex(), flush=True)
 connection.close()
 sys.stdin.read()
@@ -61,8 +62,8 @@ class LoginSession:
     def opened(cls, path: Path, items: dict[str, str]) -> LoginSession:
         """One that has opened it as a door does."""
         encoded = encode_items({name: value.encode() for name, value in items.items()})
-        greeting = Hello(Phase.OPEN_SESSION, 0, ()).encode().encode() + encoded.encode()
-        command = [sys.executable, "-I", "-S", "-c", OPENS, str(path), greeting.hex()]
+        hello = Hello(Phase.OPEN_SESSION, 0, ()).encode().encode() + encoded.encode()
+        command = [sys.executable, "-I", "-S", "-c", OPENS, str(path), hello.hex()]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         answer = bytes.fromhex(process.stdout.readline())

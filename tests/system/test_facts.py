@@ -123,7 +123,7 @@ def test_python_pam_answers_with_the_password_or_with_nothing(
     stack(f"auth required {door}", "auth required pam_permit.so")
 
     def asks(connection: DoorConnection) -> None:
-        connection.greeting()
+        connection.hello()
         for echo in (True, False):
             connection.send(ask("Question: ", echo=echo))
             connection.receive()

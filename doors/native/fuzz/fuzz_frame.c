@@ -53,6 +53,7 @@ static void check(const struct frame *frame)
         must(frame->length == SESSION_ID && strlen(frame->text) == SESSION_ID);
         must(strspn(frame->text, "0123456789abcdef") == SESSION_ID);
         break;
+    case GREETING:
     case DEADLINE:
     case RESULT:
         must(frame->length == 4);
@@ -73,8 +74,7 @@ static void check_answer(const struct frame *frame, struct frame *answer)
         must(answer->length == frame->length - 1);
         must(answer->bytes[0] == ANSWER && header_length(answer) == answer->length);
         must(memcmp(answer->bytes + FRAME_HEADER, frame->text, answer->length) == 0);
-        must(frame_add(answer, frame->text, frame->length - 1) ==
-             (2 * (frame->length - 1) <= FRAME_LIMIT));
+        must(frame_add(answer, frame->text, frame->length - 1) == (2 * (frame->length - 1) <= FRAME_LIMIT));
     }
 }
 

@@ -42,9 +42,9 @@ class Door:
     module: str
     #: Where the agent listens.
     agent_socket: Path
-    #: How long it waits before a DEADLINE came, and for a place in a full queue, in seconds.
+    #: How long it waits before a DEADLINE came, and for the agent to greet it, in seconds.
     patience: float
-    busy: float
+    greeting: float
 
 
 @dataclass
@@ -237,26 +237,24 @@ def program(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def native_defines(folder: Path) -> dict[str, str | int]:
     """The paths for a variant of the native door within the tests' directory."""
-    return {"IAMPASS_AGENT_FOLDER": str(folder / "agent")}
+    return {"IAMPASS_AGENT_FOLDER": str(folder / "agent"), "IAMPASS_GREETING_MS": 1000}
 
 
 @pytest.fixture(scope="session", params=["native"])
 def door(request: pytest.FixtureRequest, folder: Path, native_defines: dict[str, str | int]) -> Door:
-    """Each door, with its normal time limits."""
-    return _door(
-        request.param, folder, build_native(folder / "native", **native_defines), patience=10.0, busy=1.0
-    )
+    """Each door; it waits for the agent only one second."""
+    return _door(request.param, folder, build_native(folder / "native", **native_defines), patience=10.0)
 
 
 @pytest.fixture(scope="session", params=["native"])
 def hasty_door(request: pytest.FixtureRequest, folder: Path, native_defines: dict[str, str | int]) -> Door:
     """Each door, with shorter time limits for tests of them."""
-    module = build_native(folder / "hasty", **native_defines, IAMPASS_PATIENCE_MS=5000, IAMPASS_BUSY_MS=300)
-    return _door(request.param, folder, module, patience=5.0, busy=0.3)
+    module = build_native(folder / "hasty", **native_defines, IAMPASS_PATIENCE_MS=5000)
+    return _door(request.param, folder, module, patience=5.0)
 
 
-def _door(name: str, folder: Path, module: Path, patience: float, busy: float) -> Door:
-    return Door(name, str(module), folder / "agent" / "pam.sock", patience, busy)
+def _door(name: str, folder: Path, module: Path, patience: float) -> Door:
+    return Door(name, str(module), folder / "agent" / "pam.sock", patience, 1.0)
 
 
 @pytest.fixture

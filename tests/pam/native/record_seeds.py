@@ -29,7 +29,7 @@ NATIVE = Path(__file__).resolve().parents[3] / "doors" / "native"
 
 def approved(door: DoorConnection) -> None:
     """With a prompt, as in sshd."""
-    door.greeting()
+    door.hello()
     door.send(ask("IAMPASS: press Enter and approve the login on your phone, or type a recovery code: "))
     door.receive()
     door.send(deadline(60000))
@@ -40,13 +40,13 @@ def approved(door: DoorConnection) -> None:
 
 def approved_at_once(door: DoorConnection) -> None:
     """Without a prompt, as in sudo."""
-    door.greeting()
+    door.hello()
     door.send(deadline(60000), say("Approve this on your phone …"), say("Zatwierdzono ✓"), result(0))
 
 
 def denied(door: DoorConnection) -> None:
     """Denied on the phone."""
-    door.greeting()
+    door.hello()
     door.send(
         deadline(30000), say("Approve this on your phone."), say_error("Denied on the phone."), result(11)
     )
@@ -54,19 +54,19 @@ def denied(door: DoorConnection) -> None:
 
 def ignored(door: DoorConnection) -> None:
     """Exempt: nothing but a result."""
-    door.greeting()
+    door.hello()
     door.send(result(25))
 
 
 def kept(door: DoorConnection) -> None:
     """Approved, and the session is kept."""
-    door.greeting()
+    door.hello()
     door.send(deadline(60000), keep("0123456789abcdef" * 2), result(0))
 
 
 def secret_asked(door: DoorConnection) -> None:
     """A code that is not shown, and a long text."""
-    door.greeting()
+    door.hello()
     door.send(ask("Recovery code: ", echo=False))
     door.receive()
     door.send(say("x" * 2000), say_error(""), result(26))
@@ -74,7 +74,7 @@ def secret_asked(door: DoorConnection) -> None:
 
 def garbled(door: DoorConnection) -> None:
     """What no module should send."""
-    door.greeting()
+    door.hello()
     with contextlib.suppress(ConnectionError):
         door.send_bytes(say("a").wire + b"Q\0\0\0\x02\2xR\0\0\0\4\0\0\0\7X\xff\xff\xff\xff")
 

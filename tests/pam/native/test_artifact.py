@@ -63,7 +63,7 @@ def test_an_installation_has_no_path_of_the_tests_in_it(tmp_path: Path) -> None:
 
 
 def whole_login(door: DoorConnection) -> None:
-    door.greeting()
+    door.hello()
     door.send(ask("Press Enter to be asked on your phone: "))
     door.receive()
     door.send(deadline(60000), say("Approve this on your phone …"), say("Approved."), result(0))

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.pam.native.conftest import ERROR_MSG, PAM_ABORT, PAM_SUCCESS, Application, Door, Playing
+from tests.pam.native.conftest import (
+    ERROR_MSG,
+    PAM_ABORT,
+    PAM_MAXTRIES,
+    PAM_PERM_DENIED,
+    PAM_SUCCESS,
+    Application,
+    Door,
+    Playing,
+)
 from tests.support.in_time import BUSY, in_time
-from tests.support.scripted_module import DoorConnection, ScriptedModule, result
+from tests.support.scripted_module import DoorConnection, Frame, ScriptedModule, greeting, result, say
 
 NOBODY = 65534
+NOT_ANSWERING = b"The IAMPASS agent does not answer. As root: systemctl restart pam-iampass-agent.service"
 
 
 def approves(door: DoorConnection) -> None:
-    door.greeting()
+    door.hello()
     door.send(result(0))
 
 
@@ -41,23 +53,128 @@ def test_an_agent_that_is_there_is_asked(application: Application, agent: Playin
         assert application.run().result == PAM_SUCCESS
 
 
+@pytest.mark.parametrize("phase", ["authenticate", "acct_mgmt"])
 @pytest.mark.parametrize("left_behind", [False, True], ids=["no socket", "nobody listens"])
 @pytest.mark.parametrize("real_uid", [0, 1234])
 def test_without_an_agent_a_login_is_denied_and_shown_how_to_start_it(
-    application: Application, door: Door, left_behind: bool, real_uid: int
+    application: Application, door: Door, left_behind: bool, real_uid: int, phase: str
 ) -> None:
     with contextlib.ExitStack() as after:
         if left_behind:
             after.enter_context(socket.socket(socket.AF_UNIX)).bind(str(door.agent_socket))
             door.agent_socket.chmod(0o600)
             after.callback(door.agent_socket.unlink)
-        run = application.run(real_uid=real_uid)
-    assert run.result == PAM_ABORT
+        run = in_time(
+            lambda: application.run(phase, env="SSH_AUTH_INFO_0=", real_uid=real_uid),
+            door.greeting + BUSY,
+            least=door.greeting - 0.1,
+        )
+    assert run.result == (PAM_MAXTRIES if phase == "authenticate" else PAM_PERM_DENIED)
     [(style, text)] = run.messages
     assert style == ERROR_MSG
     assert b"systemctl start pam-iampass-agent.socket" in text
     assert b"pam-iampass-agent --socket" in text
     assert run.reason.startswith(text.decode())
+
+
+@contextlib.contextmanager
+def starting_after(seconds: float, path: Path) -> Iterator[None]:
+    """A listener that was left behind, and an agent that takes its place after a while."""
+    with socket.socket(socket.AF_UNIX) as left_behind, contextlib.ExitStack() as agent:
+        left_behind.bind(str(path))
+        path.chmod(0o600)
+
+        def start() -> None:
+            path.unlink()
+            agent.enter_context(ScriptedModule.as_agent(path, approves))
+
+        timer = threading.Timer(seconds, start)
+        timer.start()
+        yield
+        timer.join()
+
+
+def test_an_agent_that_starts_meanwhile_is_asked(application: Application, door: Door) -> None:
+    with starting_after(door.greeting / 2, door.agent_socket):
+        assert application.run().result == PAM_SUCCESS
+
+
+def test_an_agent_that_ends_before_it_greets_is_asked_again(application: Application, door: Door) -> None:
+    met = []
+
+    def is_killed_once(connection: DoorConnection) -> None:
+        met.append(connection)
+        if len(met) > 1:
+            connection.send(greeting())
+            approves(connection)
+
+    with ScriptedModule.as_agent(door.agent_socket, is_killed_once, greets=False):
+        assert application.run().result == PAM_SUCCESS
+    assert len(met) == 2
+
+
+def never_greets(connection: DoorConnection) -> None:
+    assert connection.door_closes()
+
+
+def test_an_agent_that_says_nothing_is_none(application: Application, door: Door) -> None:
+    with ScriptedModule.as_agent(door.agent_socket, never_greets, greets=False):
+        run = in_time(application.run, door.greeting + BUSY, least=door.greeting - 0.1)
+    assert run.result == PAM_ABORT
+    assert [text for _style, text in run.messages] == [NOT_ANSWERING]
+    assert run.reason.startswith(NOT_ANSWERING.decode())
+
+
+def test_a_greeting_that_drips_does_not_move_the_deadline(application: Application, door: Door) -> None:
+    with ScriptedModule.as_agent(
+        door.agent_socket, lambda one: one.drip(greeting().wire, pause=0.3), greets=False
+    ):
+        run = in_time(application.run, door.greeting + BUSY, least=door.greeting - 0.1)
+    assert run.result == PAM_ABORT
+
+
+@pytest.mark.parametrize(
+    "first",
+    [greeting(2), result(0), say("Hello."), Frame(b"G", b"\1"), Frame(b"X")],
+    ids=lambda one: repr(one.wire),
+)
+def test_denied_at_once_where_anything_but_our_greeting_comes_first(
+    application: Application, door: Door, first: Frame
+) -> None:
+    def begins(connection: DoorConnection) -> None:
+        connection.send(first, result(0))
+        assert connection.door_closes()
+
+    with ScriptedModule.as_agent(door.agent_socket, begins, greets=False) as played:
+        run = application.run()
+    assert run.result == PAM_ABORT
+    assert len(played.connections) == 1
+    assert run.messages == []
+
+
+def test_denied_where_the_agent_greets_twice(application: Application, agent: Playing) -> None:
+    def greets_again(connection: DoorConnection) -> None:
+        connection.hello()
+        connection.send(greeting(), result(0))
+
+    with agent(greets_again):
+        run = application.run()
+    assert run.result == PAM_ABORT
+    assert "out of turn" in run.reason
+
+
+def test_a_signal_ends_the_wait_for_a_greeting_and_the_door_leaves_the_record(
+    application: Application, door: Door
+) -> None:
+    def is_interrupted(connection: DoorConnection) -> None:
+        os.kill(connection.pid, signal.SIGINT)
+        assert connection.door_closes()
+
+    with ScriptedModule.as_agent(door.agent_socket, is_interrupted, greets=False):
+        run = application.run(block_signals=True)
+    assert run.result == PAM_ABORT
+    assert run.reason.startswith("the login was interrupted")
+    assert run.messages == []
 
 
 @pytest.mark.parametrize("mode", [0o601, 0o602, 0o604, 0o610, 0o620, 0o640, 0o666], ids=oct)
@@ -160,11 +277,11 @@ def full_queue(path: Path) -> Iterator[socket.socket]:
             path.unlink()
 
 
-def test_denied_after_a_moment_where_the_agent_is_busy(application: Application, door: Door) -> None:
+def test_an_agent_whose_queue_stays_full_is_none(application: Application, door: Door) -> None:
     with full_queue(door.agent_socket):
-        run = in_time(application.run, door.busy + BUSY, least=door.busy - 0.1)  # a silent agent has 10 s
+        run = in_time(application.run, door.greeting + BUSY, least=door.greeting - 0.1)
     assert run.result == PAM_ABORT
-    assert "busy" in run.reason
+    assert run.reason.startswith(NOT_ANSWERING.decode())
 
 
 def test_denied_where_the_agent_dies(application: Application, agent: Playing) -> None:

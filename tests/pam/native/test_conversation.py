@@ -20,7 +20,7 @@ NO_ANSWER = Frame(b"N")
 
 def asks(*prompts: Frame) -> Script:
     def script(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         for prompt in prompts:
             door.send(prompt)
             door.receive()
@@ -30,7 +30,7 @@ def asks(*prompts: Frame) -> Script:
 
 
 def _says_then_asks(door: DoorConnection) -> None:
-    door.greeting()
+    door.hello()
     door.send(say("Hello."), ask("Press Enter"))
     door.receive()
     door.send(result(26))
@@ -38,7 +38,7 @@ def _says_then_asks(door: DoorConnection) -> None:
 
 def test_texts_are_shown_as_they_are_and_in_their_order(application: Application, agent: Playing) -> None:
     def talks(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(
             say("Approve this on your phone …"),
             say_error("100 %s %n of it\ttook too long"),
@@ -108,7 +108,7 @@ def test_an_answer_that_is_longer_than_a_frame_is_no_answer(application: Applica
 
 def test_an_answer_to_a_mere_text_is_not_sent(application: Application, agent: Playing) -> None:
     def talks(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(say("Hello."), ask("Press Enter"))
         door.receive()
         door.send(result(0))

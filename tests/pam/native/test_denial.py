@@ -13,7 +13,7 @@ AUTHPRIV, ERROR = 10, 3
 
 
 def dies(door: DoorConnection) -> None:
-    door.greeting()
+    door.hello()
 
 
 def test_aborts_where_the_application_is_not_sshd(application: Application, agent: Playing) -> None:
@@ -23,7 +23,7 @@ def test_aborts_where_the_application_is_not_sshd(application: Application, agen
 
 def test_waits_ten_seconds_for_a_module_that_says_nothing(application: Application, agent: Playing) -> None:
     def silent(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         assert door.door_closes()
 
     with agent(silent):

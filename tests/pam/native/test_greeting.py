@@ -9,7 +9,7 @@ from tests.support.scripted_module import DoorConnection, result
 
 
 def approves(door: DoorConnection) -> None:
-    door.greeting()
+    door.hello()
     door.send(result(0))
 
 
@@ -103,7 +103,7 @@ def test_the_user_is_asked_for_where_the_application_left_it_to_pam(
 def test_denied_where_there_is_neither_a_user_nor_a_conversation(
     application: Application, agent: Playing
 ) -> None:
-    with agent(lambda door: door.greeting()) as played:
+    with agent(lambda door: door.hello()) as played:
         run = application.run(user="", conversation="none")
     assert run.result == PAM_ABORT
     assert run.reason == "the application names no user"

@@ -17,7 +17,7 @@ PASSED_ON = {0: 0, 6: 6, 9: 9, 11: 11, 25: 6, 26: 26}
 @pytest.mark.parametrize(("code", "seen"), PASSED_ON.items())
 def test_a_known_result_is_passed_on(application: Application, agent: Playing, code: int, seen: int) -> None:
     def decides(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(result(code))
 
     with agent(decides):
@@ -28,7 +28,7 @@ def test_a_known_result_is_passed_on(application: Application, agent: Playing, c
 
 def test_the_door_closes_after_the_result(application: Application, agent: Playing) -> None:
     def decides(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(result(0))
         assert door.door_closes()
 
@@ -41,7 +41,7 @@ def test_a_conversation_that_comes_byte_by_byte_is_understood(
     application: Application, agent: Playing
 ) -> None:
     def drips(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.drip(b"".join(frame.wire for frame in (deadline(5000), say("Wait."), result(0))), pause=0.005)
 
     with agent(drips):
@@ -52,7 +52,7 @@ def test_a_conversation_that_comes_byte_by_byte_is_understood(
 
 def test_a_conversation_in_one_piece_is_understood(application: Application, agent: Playing) -> None:
     def hurries(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(deadline(5000), say("a"), say("b"), result(0))
 
     with agent(hurries):
@@ -63,7 +63,7 @@ def test_a_conversation_in_one_piece_is_understood(application: Application, age
 
 def test_the_longest_text_is_shown_whole(application: Application, agent: Playing) -> None:
     def talks(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(say("x" * 65536), result(0))
 
     with agent(talks):
@@ -107,7 +107,7 @@ MISBEHAVIOURS = {
 @pytest.mark.parametrize("sent", MISBEHAVIOURS.values(), ids=list(MISBEHAVIOURS))
 def test_denied_by_the_door_itself_after(application: Application, agent: Playing, sent: bytes) -> None:
     def misbehaves(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         with contextlib.suppress(ConnectionError):
             door.send_bytes(sent)
         door.door_closes()
@@ -133,7 +133,7 @@ CUT_OFF = {
 @pytest.mark.parametrize("sent", CUT_OFF.values(), ids=list(CUT_OFF))
 def test_denied_where_the_module_dies_after(application: Application, agent: Playing, sent: bytes) -> None:
     def dies(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send_bytes(sent)
 
     with agent(dies):
@@ -153,7 +153,7 @@ def test_a_result_that_came_while_the_person_was_at_the_prompt_counts(
     application: Application, agent: Playing
 ) -> None:
     def gives_up(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(ask("Press Enter"), say("Restarting."), result(PAM_MAXTRIES))
 
     with agent(gives_up):

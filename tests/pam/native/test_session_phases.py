@@ -51,7 +51,7 @@ def keeps(code: int = PAM_SUCCESS, *frames: Frame, seen: Script = lambda door: N
     """Keep a session in the phases that decide the login; send `frames`, or ignore, in the session phases."""
 
     def play(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         if door.version_and_phase[1] <= 2:
             door.send(keep(SESSION), result(code))
         else:
@@ -106,7 +106,6 @@ def test_while_the_session_is_open_its_process_is_registered(
             "service": "under-test",
             "pid": str(door.pid),
             "started": started,
-            "audit_session": audit,
             "xdg_session": "c7",
             "tty": "/dev/pts/7",
             "ruser": "games",
@@ -136,7 +135,7 @@ def test_no_value_can_add_a_line_to_the_registration(
     def look(_door: DoorConnection) -> None:
         (file,) = logins.iterdir()
         names = [line.partition("=")[0] for line in file.read_text().splitlines()]
-        assert [name for name in names if name != "audit_session"] == [
+        assert names == [
             "user",
             "uid",
             "service",
@@ -163,7 +162,7 @@ def test_a_login_without_a_kept_session_makes_no_connection_and_writes_nothing(
     before = logins.stat().st_mtime_ns
 
     def approves(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(result(PAM_SUCCESS))
 
     with agent(approves) as played:
@@ -184,7 +183,7 @@ def test_a_denied_login_keeps_no_session(application: Application, agent: Playin
 
 def test_a_module_that_dies_after_keep_keeps_no_session(application: Application, agent: Playing) -> None:
     def dies(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(keep(SESSION))
 
     with agent(dies) as played:
@@ -198,7 +197,7 @@ def test_a_module_that_dies_after_keep_keeps_no_session(application: Application
 )
 def test_denied_where_the_id_is_none(application: Application, agent: Playing, session: str) -> None:
     def sends(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(keep(session), result(PAM_SUCCESS))
 
     with agent(sends):
@@ -306,7 +305,7 @@ def test_an_agent_that_hangs_delays_the_session_by_two_seconds_at_most(
     application: Application, agent: Playing, logins: Path
 ) -> None:
     def hangs(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         if door.version_and_phase[1] == 1:
             door.send(keep(SESSION), result(PAM_SUCCESS))
         else:

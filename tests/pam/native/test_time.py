@@ -23,7 +23,7 @@ def door(hasty_door: Door) -> Door:
 
 
 def silent(door: DoorConnection) -> None:
-    door.greeting()
+    door.hello()
     assert door.door_closes()
 
 
@@ -49,7 +49,7 @@ def test_denied_where_nobody_reads_the_greeting(application: Application, agent:
 
 def test_a_greeting_that_is_read_slowly_arrives_whole(application: Application, agent: Playing) -> None:
     def slow(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(result(0))
 
     with agent(slow) as played:
@@ -60,7 +60,7 @@ def test_a_greeting_that_is_read_slowly_arrives_whole(application: Application, 
 
 def test_the_deadline_holds_for_the_whole_wait(application: Application, agent: Playing) -> None:
     def promises(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(deadline(1000))
         assert door.door_closes()
 
@@ -73,7 +73,7 @@ def test_a_deadline_may_be_further_away_than_the_doors_patience(
     application: Application, agent: Playing, door: Door
 ) -> None:
     def promises(connection: DoorConnection) -> None:
-        connection.greeting()
+        connection.hello()
         connection.send(deadline(30000))
         assert not connection.door_closes(within=door.patience + 1)
         connection.send(result(0))
@@ -87,7 +87,7 @@ def test_frames_that_come_just_in_time_do_not_move_the_deadline(
     application: Application, agent: Playing
 ) -> None:
     def drips(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(deadline(1000))
         while not door.door_closes(within=0.2):
             with contextlib.suppress(ConnectionError):
@@ -102,7 +102,7 @@ def test_bytes_that_come_just_in_time_do_not_move_the_deadline(
     application: Application, agent: Playing
 ) -> None:
     def drips(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(deadline(500))
         with contextlib.suppress(ConnectionError):
             door.drip(say("x" * 1000).wire, pause=0.1)
@@ -116,7 +116,7 @@ def test_texts_do_not_renew_the_patience_that_a_door_has_without_a_deadline(
     application: Application, agent: Playing, door: Door
 ) -> None:
     def drips(connection: DoorConnection) -> None:
-        connection.greeting()
+        connection.hello()
         while not connection.door_closes(within=door.patience / 5):
             with contextlib.suppress(ConnectionError):
                 connection.send(say("Still starting."))
@@ -131,7 +131,7 @@ def test_a_later_deadline_replaces_the_earlier_one(
     application: Application, agent: Playing, first: int, second: int
 ) -> None:
     def thinks_again(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(deadline(first), deadline(second))
         assert door.door_closes()
 
@@ -142,7 +142,7 @@ def test_a_later_deadline_replaces_the_earlier_one(
 
 def test_a_result_that_comes_after_the_deadline_denies(application: Application, agent: Playing) -> None:
     def late(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(deadline(0))
         assert door.door_closes()
         with contextlib.suppress(ConnectionError):
@@ -156,7 +156,7 @@ def test_the_time_that_the_person_takes_does_not_count(
     application: Application, agent: Playing, door: Door
 ) -> None:
     def asks(connection: DoorConnection) -> None:
-        connection.greeting()
+        connection.hello()
         connection.send(ask("Press Enter"))
         assert connection.receive() == Frame(b"A", b"")
         assert not connection.door_closes(within=1.0)
@@ -171,7 +171,7 @@ def test_the_patience_begins_anew_after_the_answer(
     application: Application, agent: Playing, door: Door
 ) -> None:
     def asks(connection: DoorConnection) -> None:
-        connection.greeting()
+        connection.hello()
         connection.send(ask("Press Enter"))
         connection.receive()
         assert connection.door_closes()
@@ -184,7 +184,7 @@ def test_the_patience_begins_anew_after_the_answer(
 
 def test_a_prompt_after_the_deadline_only_stops_its_clock(application: Application, agent: Playing) -> None:
     def asks(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(deadline(1000), ask("Code: "))
         door.receive()
         assert door.door_closes()
@@ -198,7 +198,7 @@ def test_a_prompt_after_the_deadline_only_stops_its_clock(application: Applicati
 
 def test_signals_neither_shorten_nor_lengthen_the_wait(application: Application, agent: Playing) -> None:
     def promises(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(deadline(700))
         assert door.door_closes()
 
@@ -210,7 +210,7 @@ def test_signals_neither_shorten_nor_lengthen_the_wait(application: Application,
 
 def test_signals_do_not_disturb_a_login(application: Application, agent: Playing) -> None:
     def asks(door: DoorConnection) -> None:
-        door.greeting()
+        door.hello()
         door.send(say("x" * 60000), ask("Code: "))
         assert len(door.receive().payload) == 60000
         door.drip(deadline(60000).wire + result(0).wire, pause=0.02)

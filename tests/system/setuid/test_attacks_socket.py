@@ -198,14 +198,14 @@ connection = socket.socket(socket.AF_UNIX)
 connection.settimeout(60)
 connection.connect({str(SOCKET)!r})
 try:
-    connection.sendall(GREETING)
+    connection.sendall(HELLO)
     print(connection.recv(100))
 except ConnectionError:
     print(b"")
 """
 
 
-def greeting(user: str) -> bytes:
+def hello(user: str) -> bytes:
     """What a door would send."""
     items = encode_items({"user": user.encode(), "service": b"sudo"})
     return protocol.Hello(Phase.AUTHENTICATE, 0, ()).encode().encode() + items.encode()
@@ -229,7 +229,7 @@ def test_the_agent_itself_turns_away_who_is_not_root(stage: Stage) -> None:
         assert stage.guest(Phone.APPROVES).play("su").got_in
         SOCKET.chmod(0o666)
         guest = stage.guest(Phone.APPROVES)
-        assert attempt(guest.person, TALK.replace("GREETING", repr(greeting(guest.name)))) == "b''\n"
+        assert attempt(guest.person, TALK.replace("HELLO", repr(hello(guest.name)))) == "b''\n"
         assert guest.starts() == 0
         SOCKET.chmod(0o600)
         assert stage.guest(Phone.APPROVES).play("su").got_in

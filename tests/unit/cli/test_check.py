@@ -385,3 +385,31 @@ def test_a_secret_that_is_being_changed_is_named(installed: Installed) -> None:
         in warning
     )
     assert "0ld" not in warning
+
+
+# rescue=NAME on a PAM line
+
+
+@pytest.mark.parametrize(
+    ("rescue", "exempt", "fault"),
+    [
+        ("daemon", "{users: [daemon]}", ""),
+        ("daemon", "{groups: [daemon]}", ""),
+        ("daemon", "{users: [root]}", "but daemon is not exempt"),
+        ("daemon", "{networks: [192.0.2.0/24]}", "but daemon is not exempt"),
+        ("no-such-user", "{users: [daemon]}", "but no-such-user is not an account of this machine"),
+    ],
+)
+@pytest.mark.parametrize(
+    "line", ["auth required pam_iampass.so first_factor=publickey", "account required pam_iampass.so"]
+)
+def test_a_line_that_lets_in_an_account_without_an_agent_needs_it_to_be_exempt(
+    installed: Installed, tmp_path: Path, line: str, rescue: str, exempt: str, fault: str
+) -> None:
+    (tmp_path / "sshd").write_text(f"{line} rescue={rescue}\nauth required pam_permit.so\n")
+    settings = re.sub(r"\nexempt:\n( .*\n)*", f"\nexempt: {exempt}\n", installed.file.read_text("utf-8"))
+    put(installed.file, settings)
+    found = check_config(installed.file, ANYBODY, pam_folders=(tmp_path,)).problems
+    told = [problem for problem in found if problem.key == "rescue"]
+    assert [problem.severity for problem in told] == ([Severity.ERROR] if fault else [])
+    assert all(fault in str(problem) and f"{tmp_path}/sshd:1" in str(problem) for problem in told)

@@ -21,13 +21,13 @@ from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.relay.protocol import FrameError, FrameType, Hello
 from pam_iampass.relay.serve import serve
-from pam_iampass.relay.stream import greet
+from pam_iampass.relay.stream import receive_login
 from tests.support.frames import encode_items
 
 SEEDS = sorted(
     path.read_bytes() for path in (Path(__file__).parents[3] / "doors/native/fuzz/seeds").iterdir()
 )
-GREETING = Hello(Phase.AUTHENTICATE, 0x8000, ("debug", "first_factor=publickey")).encode().encode()
+HELLO = Hello(Phase.AUTHENTICATE, 0x8000, ("debug", "first_factor=publickey")).encode().encode()
 ITEMS = encode_items(
     {"user": b"alice", "service": b"sshd", "ssh_auth_info": b"publickey ssh-ed25519 A"}
 ).encode()
@@ -37,7 +37,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
 @st.composite
 def streams(draw: st.DrawFn) -> bytes:
     """Bytes of real logins, taken apart and put together otherwise, with single bytes changed."""
-    sources = st.sampled_from([*SEEDS, GREETING, ITEMS, GREETING + ITEMS])
+    sources = st.sampled_from([*SEEDS, HELLO, ITEMS, HELLO + ITEMS])
     data = bytearray(b"".join(draw(st.lists(sources, min_size=1, max_size=4))))
     for _ in range(draw(st.integers(0, 6))):
         if data:
@@ -59,13 +59,13 @@ def test_there_are_seeds() -> None:
 
 @fuzzed
 @given(streams())
-def test_a_greeting_is_understood_or_refused(data: bytes) -> None:
+def test_what_a_door_sends_first_is_understood_or_refused(data: bytes) -> None:
     ours, its = socket.socketpair()
     with ours, its:
         ours.sendall(data)
         ours.shutdown(socket.SHUT_WR)
         try:
-            hello, items = greet(its)
+            hello, items = receive_login(its)
         except (FrameError, ApplicationGone):
             return
     assert hello.phase in Phase

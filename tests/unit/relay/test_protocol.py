@@ -50,7 +50,7 @@ def test_any_frame_in_any_place_is_read_or_a_frame_error(kind: FrameType, payloa
 
 
 @given(st.integers(0, 2**32 - 1), st.lists(TEXT_WITHOUT_NUL))
-def test_a_greeting_survives_with_any_bytes(flags: int, arguments: list[bytes]) -> None:
+def test_a_hello_survives_with_any_bytes(flags: int, arguments: list[bytes]) -> None:
     texts = tuple(argument.decode("utf-8", "surrogateescape") for argument in arguments)
     assert Hello.decode(Hello(Phase.AUTHENTICATE, flags, texts).encode()) == Hello(
         Phase.AUTHENTICATE, flags, texts
@@ -83,7 +83,7 @@ def test_a_cut_off_unknown_or_too_long_frame_is_an_error(data: bytes) -> None:
     "payload",
     [b"", b"\x01", b"\x02\x01\0\0\0\0", b"\x00\x01\0\0\0\0", b"\x01\x05\0\0\0\0", b"\x01\x01\0\0\0\0debug"],
 )
-def test_a_greeting_of_another_version_phase_or_shape_is_an_error(payload: bytes) -> None:
+def test_a_hello_of_another_version_phase_or_shape_is_an_error(payload: bytes) -> None:
     with pytest.raises(FrameError):
         Hello.decode(Frame(FrameType.HELLO, payload))
 

@@ -104,6 +104,7 @@ import socket, sys
 connection = socket.socket(socket.AF_UNIX)
 connection.connect(sys.argv[1])
 connection.sendall(bytes.fromhex(sys.argv[2]))
+assert connection.recv(9)[:1] == b"G"
 print(connection.recv(100).hex(), flush=True)
 sys.stdin.read()
 """
@@ -111,9 +112,9 @@ sys.stdin.read()
 
 def test_the_pidfd_tells_of_the_end_of_the_application(world: Setting, kept: Kept) -> None:
     items = encode_items({"user": ME.encode(), "session": SESSION.encode()})
-    greeting = Hello(Phase.OPEN_SESSION, 0, ()).encode().encode() + items.encode()
+    hello = Hello(Phase.OPEN_SESSION, 0, ()).encode().encode() + items.encode()
     with running(world, sessions=kept) as agent:
-        command = [sys.executable, "-c", OPENS, str(agent.path), greeting.hex()]
+        command = [sys.executable, "-c", OPENS, str(agent.path), hello.hex()]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
             assert program.stdout is not None
             assert bytes.fromhex(program.stdout.readline()) == protocol.result(PamCode.IGNORE).encode()

@@ -132,9 +132,9 @@ while connection.recv(4096):
 def test_a_session_whose_application_ends_before_it_opens_anything_ends_at_once(agent: Keeping) -> None:
     items = {"user": ME, "service": "su", "uid": "0"}
     arguments = (f"config={agent.world.folder / 'iampass.yaml'}",)
-    greeting = Hello(Phase.AUTHENTICATE, 0, arguments).encode().encode()
-    greeting += encode_items({name: text.encode() for name, text in items.items()}).encode()
-    command = [sys.executable, "-I", "-S", "-c", APPLICATION, str(agent.path), greeting.hex()]
+    hello = Hello(Phase.AUTHENTICATE, 0, arguments).encode().encode()
+    hello += encode_items({name: text.encode() for name, text in items.items()}).encode()
+    command = [sys.executable, "-I", "-S", "-c", APPLICATION, str(agent.path), hello.hex()]
     subprocess.run(command, check=True, timeout=60)
     assert "no login session" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
     ended(agent)
