@@ -16,7 +16,7 @@ import urllib3
 
 from bench.measure import Section, median
 from pam_iampass.client import Deadline, Session, Status, Transport
-from pam_iampass.client.request import authentication_headers
+from pam_iampass.client.call import signature
 from tests.support.scripted_server import ScriptedServer, answer, scripted_server
 
 POLLS = 100
@@ -63,7 +63,7 @@ def _url(server: ScriptedServer) -> str:
 
 
 def _headers(server: ScriptedServer) -> dict[str, str]:
-    return authentication_headers("session-token", "secret", _url(server), nonce=7, timestamp=1_700_000_000)
+    return signature("session-token", "secret", _url(server), 7, 1_700_000_000)
 
 
 @contextmanager

@@ -20,8 +20,6 @@ TypeError, not IampassError, before anything is sent.
 
 from __future__ import annotations
 
-import enum
-
 
 def printable(text: str, limit: int = 200) -> str:
     """At most `limit` characters of text from outside, safe for a terminal or a log."""
@@ -56,15 +54,6 @@ class IampassError(Exception):
         return f"{self}. {self.remedy}"
 
 
-class Cause(enum.Enum):
-    """Who can have brought about that a request could not be sent."""
-
-    FAR_SIDE = "far side"
-    """Only the server or the network: the connection was refused, reset or closed, or there is no route."""
-    ANY_USER = "any user"
-    """Perhaps a user of this machine: nothing was answered in time, or the name lookup failed."""
-
-
 class Unavailable(IampassError):
     """IAMPASS is unreachable, did not respond in time, or says that it cannot serve now."""
 
@@ -79,7 +68,7 @@ class Unavailable(IampassError):
         status: int | None = None,
         retry_after: float | None = None,
         timed_out: bool = False,
-        cause: Cause | None = None,
+        outage: bool = False,
     ) -> None:
         super().__init__(what, may_have_started=may_have_started, remedy=remedy)
         self.status = status
@@ -88,9 +77,11 @@ class Unavailable(IampassError):
         """Seconds that the server asks to wait (infinity for absurd ones), if it asks."""
         self.timed_out = timed_out
         """Whether the time ran out."""
-        self.cause = cause
-        """Why no byte of the request was sent. None if the request may have been sent, or was not sent for another
-        reason, such as the 5xx of a proxy: do not continue as if IAMPASS were out of service."""
+        self.outage = outage
+        """Whether no byte of the request was sent, for one of five reasons that the far side can have: the connection
+        was refused, there is no route to the host or to its network, connecting timed out, or the name could not be
+        looked up although this machine has UDP sockets left. Only then may a caller continue as if IAMPASS were out of
+        service; a user of this machine can cause some of these too."""
 
 
 class Refused(IampassError):

@@ -1,22 +1,37 @@
-"""A session: one request for approval on the phone, and its result."""
+"""A session: one request for approval on the phone, and its result.
+
+Its calls are built and read without I/O (`poll`, `end`); `get_status` and `destroy` also make them.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Callable
+from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar
 
-from . import session_json
-from .base_api import BaseAPI
+from .call import ATTEMPTS, Call
 from .deadline import Deadline
 from .errors import printable
 from .json_object import JsonObject
 from .origin import Origin
-from .request import SignedRequest
-from .retries import ATTEMPTS
 from .status import FAILED, TOKEN, Status
-from .transport import Transport
+
+if TYPE_CHECKING:
+    from .http import Transport
 
 _OUTER = "authentication_status"
+_STARTED = ("session_token", "session_secret", "logout_url", "status_url")
+_OPTIONAL = "failure_reason"
+_NAMES = frozenset({*_STARTED, _OPTIONAL, "session_status"})
+
+T = TypeVar("T")
+
+
+class APIObject(Protocol):
+    """AuthenticationAPI or ManagementAPI."""
+
+    transport: Transport
 
 
 @dataclass
@@ -73,10 +88,9 @@ class Session:
         """Asks IAMPASS (within 30 s without a deadline) and stores the status in `session_status`, which
         stays unchanged if the call raises an IampassError. With `attempts=1` a failed poll is not
         retried. A session that was never started stays failed, without a call."""
-        if self.status_url is None:
-            return self.session_status
-        response = self._call("poll", "GET", self.status_url, deadline, attempts, pause)
-        self.session_status = _read_poll(response)
+        call = self.poll()
+        if call is not None:
+            self.session_status = self._make(call, deadline, attempts, pause)
         return self.session_status
 
     def destroy(
@@ -88,12 +102,19 @@ class Session:
     ) -> bool:
         """Ends the session; True if IAMPASS confirms it. A session that was never started gives False,
         without a call. Raises IampassError."""
-        if self.logout_url is None:
-            return False
-        return self._call("end", "POST", self.logout_url, deadline, attempts, pause).boolean("status")
+        call = self.end()
+        return call is not None and self._make(call, deadline, attempts, pause)
+
+    def poll(self) -> Call[Status] | None:
+        """The call that asks for the status; None if the session was never started."""
+        return self._call("poll", "GET", self.status_url, _read_poll)
+
+    def end(self) -> Call[bool] | None:
+        """The call that ends the session; None if the session was never started."""
+        return self._call("end", "POST", self.logout_url, lambda response: response.boolean("status"))
 
     @staticmethod
-    def Schema(api: BaseAPI | None = None) -> SessionSchema:
+    def Schema(api: APIObject | None = None) -> SessionSchema:
         """Writes (`dumps`) and reads (`loads`) sessions as JSON, in the form of the published client.
 
         Sessions that are read belong to `api`, an API object; without one they make no calls.
@@ -101,36 +122,43 @@ class Session:
         return SessionSchema(api)
 
     def _call(
+        self, name: str, method: str, url: str | None, result: Callable[[JsonObject], T]
+    ) -> Call[T] | None:
+        if url is None:
+            return None
+        if self.session_token is None or self.session_secret is None:
+            raise ValueError("this session has no token and no secret")
+        return Call(name, method, url, self.session_token, self.session_secret, result, idempotent=True)
+
+    def _make(
         self,
-        name: str,
-        method: str,
-        url: str,
+        call: Call[T],
         deadline: Deadline | None,
         attempts: int,
         pause: Callable[[float], None] | None,
-    ) -> JsonObject:
-        if self.transport is None or self.session_token is None or self.session_secret is None:
+    ) -> T:
+        if self.transport is None:
             raise ValueError("this session belongs to no API object; read it with Session.Schema(api)")
-        if not self.transport.origin.owns(url):
+        if not self.transport.origin.owns(call.url):
             raise ValueError("this session belongs to another server")
-        request = SignedRequest(name, method, url, self.session_token, self.session_secret, idempotent=True)
         reply = self.transport.call(
-            request, deadline, attempts=attempts, pause=pause, clock_offset=self.clock_offset
+            call, deadline, attempts=attempts, pause=pause, clock_offset=self.clock_offset
         )
         self.clock_offset = reply.clock_offset
-        return reply.json
+        return reply.result
 
 
 class SessionSchema:
     """Writes sessions as JSON, and reads them back. The JSON contains the secret of the session."""
 
-    def __init__(self, api: BaseAPI | None = None) -> None:
+    def __init__(self, api: APIObject | None = None) -> None:
         """Sessions that are read belong to `api`; without one they make no calls."""
         self._transport = None if api is None else api.transport
 
     def dumps(self, session: Session) -> str:
         """The session as JSON, the secret included."""
-        return session_json.encode(session)
+        members = {name: getattr(session, name) for name in (*_STARTED, _OPTIONAL)}
+        return json.dumps({**members, "session_status": session.session_status.name})
 
     def loads(self, text: str) -> Session:
         """The session in the JSON.
@@ -138,15 +166,44 @@ class SessionSchema:
         Raises ValueError for anything that `dumps`, here or in the published client, cannot have written, and
         for a session of another server than that of `api`.
         """
+        members: Any = None
+        try:
+            members = json.loads(text)
+            problem = None if isinstance(members, dict) else "not an object"
+        except (ValueError, TypeError, RecursionError):
+            problem = "not JSON"
+        problem = problem or _problem(members)
+        if problem:  # outside of the handler, whose error contains the text and its secret
+            raise ValueError(f"this is not a session: {problem}")
         origin = None if self._transport is None else self._transport.origin
-        return Session(**session_json.decode(text, origin), transport=self._transport)
+        started = members["session_token"] is not None
+        if origin is not None and started and not all(origin.owns(members[name]) for name in _STARTED[2:]):
+            raise ValueError(f"this session does not belong to {origin.url}")
+        members["session_status"] = Status[members["session_status"]]
+        return Session(**members, transport=self._transport)
 
 
-def read_session(response: JsonObject, transport: Transport, clock_offset: float) -> Session:
+def _problem(members: Mapping[str, Any]) -> str | None:
+    if not _NAMES - {_OPTIONAL} <= set(members) <= _NAMES:
+        return "it has other members than those of a session"
+    status = members["session_status"]
+    if not isinstance(status, str) or status not in Status.__members__:
+        return "unknown session_status"
+    if not isinstance(members.get(_OPTIONAL), (str, type(None))):
+        return "failure_reason is neither text nor null"
+    started = [members[name] for name in _STARTED]
+    if all(value is None for value in started):
+        return None if Status[status] in FAILED else "it was never started, and has not failed"
+    if not all(isinstance(value, str) for value in started):
+        return "it has some of token, secret and URLs, but not all"
+    return None if TOKEN.fullmatch(started[0]) else "session_token has characters that no header can have"
+
+
+def read_session(response: JsonObject, origin: Origin) -> Session:
     """The session in the response to a start. Raises ProtocolError."""
     members = response.child(_OUTER)
     if not members.boolean("authenticated"):
-        return Session(Status.failed, None, None, None, None, members.text("reason"), transport)
+        return Session(Status.failed, None, None, None, None, members.text("reason"))
     token = members.text("session_token")
     if not TOKEN.fullmatch(token):
         raise members.error("session_token is empty or has characters that no header can have")
@@ -154,10 +211,8 @@ def read_session(response: JsonObject, transport: Transport, clock_offset: float
         session_status=_read_status(members),
         session_token=token,
         session_secret=members.text("session_secret"),
-        logout_url=_own_url(members, "logout_url", transport.origin),
-        status_url=_own_url(members, "status_url", transport.origin),
-        transport=transport,
-        clock_offset=clock_offset,
+        logout_url=_own_url(members, "logout_url", origin),
+        status_url=_own_url(members, "status_url", origin),
     )
 
 

@@ -6,9 +6,8 @@ import hashlib
 import time
 from typing import Callable
 
-from .base_api import BaseAPI
 from .errors import BadSignature
-from .session import Session, SessionSchema
+from .session import APIObject, Session, SessionSchema
 
 _PURPOSE = "pam_iampass.client.session"
 
@@ -26,7 +25,7 @@ class SessionSigner:
     def __init__(
         self,
         key: str,
-        api: BaseAPI | None = None,
+        api: APIObject | None = None,
         max_age: int = 3600,
         *,
         clock: Callable[[], float] = time.time,

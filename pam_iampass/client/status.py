@@ -1,4 +1,4 @@
-"""What IAMPASS says about a session, and the ways in which it can authenticate a person."""
+"""What IAMPASS says about sessions and users, and the ways in which it can authenticate a person."""
 
 from __future__ import annotations
 
@@ -61,6 +61,17 @@ class AuthenticationMethod(enum.Enum):
     acceptance = "acceptance"
     device = "device"
     facial = "facial"
+
+
+class ManagementAPIResult(enum.IntEnum):
+    """The result of a management call. Names and values are those of the published client."""
+
+    success = 0
+    failed = 1
+    """Never returned here: a failure is raised, and says why."""
+    user_exists = 2
+    has_mobile_device = 3
+    no_mobile_device = 4
 
 
 FAILED = frozenset({Status.failed, Status.timeout, Status.cancelled})

@@ -37,10 +37,10 @@ FOR_SERVICES = (
         "unavailable",
         ValueType("deny or ignore", value_types.choice(WhenUnavailable), "deny"),
         "deny",
-        "What happens if IAMPASS is unreachable before the request was sent: `deny`, or `ignore` to continue "
-        "without a second factor. `ignore` applies if the connection was refused or reset, or if there is no route; "
-        "after a time-out or a failed name lookup only if the application's real user is root (sshd, login; not sudo "
-        "and su); never after a 429 or 5xx response, also of a proxy.",
+        "What happens if IAMPASS is unreachable before anything of the request was sent: `deny`, or `ignore` to "
+        "continue without a second factor. `ignore` applies to sshd and login only, and if the connection was refused "
+        "or timed out, there is no route, or the server's name cannot be looked up. A user of this machine can cause "
+        "some of these too, and then log in as anyone whose first factor they have.",
     ),
     Key(
         "timeout",

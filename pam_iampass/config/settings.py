@@ -16,6 +16,7 @@ from pam_iampass.config.schema import APPROVER, SCHEMA, SHARED
 from pam_iampass.config.schema_keys import Key, KeyOrSection, Section
 from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.config.value_types import (
+    OUTAGE_SERVICES,
     Approver,
     AskForCode,
     ExemptRule,
@@ -204,6 +205,7 @@ class _SettingsReader(NodeReader):
         if ca_file is not None:
             self._trusted("ca_file", ca_file)
         self._check_sessions(values["session"], values["services"])
+        self._check_outages(values["services"])
         if self.failed:
             return None
         services = values.pop("services")
@@ -282,6 +284,14 @@ class _SettingsReader(NodeReader):
     def _check_sessions(self, general: dict[str, Any], services: dict[str, dict[str, Any]]) -> None:
         own = {name: values["session"] for name, values in services.items() if "session" in values}
         self.problems += session_settings.problems(self.file, general, own, self.key_lines)
+
+    def _check_outages(self, services: dict[str, dict[str, Any]]) -> None:
+        for name, own in services.items():
+            if own.get("unavailable") is WhenUnavailable.IGNORE and name not in OUTAGE_SERVICES:
+                key = f"services.{name}.unavailable"
+                what = f"has no effect: an outage is never ignored in {name}, whose callers can cause one themselves"
+                remedy = "delete this line; in an outage, users can type a recovery code, or `pam-iampass bypass` helps"
+                self.problem(self.key_lines.get(key), key, what, remedy)
 
     def _not_set(self, line: int | None, key: Key) -> None:
         self.problem(line, key.name, f"{key.name} is not set", f"write {key.name}: {key.type.example}")

@@ -47,6 +47,11 @@ class Prompt(enum.Enum):
     NEVER = "never"
 
 
+#: The PAM services for which `unavailable: ignore` has an effect. Others are called by users, who can cause an outage
+#: for themselves.
+OUTAGE_SERVICES = ("sshd", "login")
+
+
 class WhenUnavailable(enum.Enum):
     """What happens if IAMPASS is unreachable."""
 

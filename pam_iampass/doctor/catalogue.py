@@ -65,7 +65,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "The module cannot be loaded: {what}",
             "`/usr/bin/python3 -I -S` must find the module and its packages in the folder that the package was built"
             " for. An upgrade of Python can move them. Every login is denied.",
-            "Install pam-iampass, python3-requests and python3-yaml for this Python",
+            "Install pam-iampass and python3-yaml for this Python",
         ),
         _error(
             "state-full",
@@ -144,7 +144,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "service-unreachable",
             "IAMPASS is unreachable",
             "The name look-up, the connection or the response failed. Meanwhile logins are denied, or allowed without"
-            " the phone if `unavailable: ignore` is set.",
+            " the phone in sshd and login if `unavailable: ignore` is set.",
             "{remedy}",
         ),
         _error(

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam_iampass.client.origin import Origin
 from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.value_types import Network, exempt_rule
 from pam_iampass.doctor import enrollment_advice, rescue, sshd_exempt
@@ -25,7 +24,6 @@ from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_use
 SSHD_MARGIN = 30
 """Seconds of LoginGraceTime beyond `timeout`: for connecting, the key, the password and the prompt."""
 
-UNPRIVILEGED_PORTS = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 _OWN_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104")))
 NOT_ROOT = "was checked by a user who may be unable to read the secret and other files"
 
@@ -73,7 +71,6 @@ def check_config(
         problems += enrollment_advice.problems(examination.settings, pam_folders)
         problems += rescue.problems(examination.settings, pam_folders)
         problems += _grace_time(config, examination.settings, sshd_program)
-        problems += _proxy(config, examination.settings.proxy)
         problems += _siblings(config, examination.settings)
         problems += _previous_secret(config, examination.settings)
         problems += _exceptions(config, examination.settings)
@@ -149,21 +146,6 @@ def _grace_time(config: Path, found: settings.Settings, program: str) -> Iterato
     service = in_force.service
     remedy = f"set LoginGraceTime {needed:g} in sshd_config, or a shorter timeout for the service {service}"
     yield Problem(config, None, "timeout", what, remedy, Severity.WARNING, "sshd-grace-short")
-
-
-def _proxy(config: Path, proxy: str | None) -> Iterator[Problem]:
-    """Whether any user of this machine can take the place of the proxy while it does not run."""
-    if proxy is None:
-        return
-    origin = Origin.of_proxy(proxy)
-    try:
-        own = ipaddress.ip_address(origin.host).is_loopback
-    except ValueError:
-        own = origin.host == "localhost"
-    if own and origin.port >= int(Path(UNPRIVILEGED_PORTS).read_text()):
-        what = f"{shown(proxy)} is a port of this machine: any user can listen there while the proxy does not"
-        remedy = "use a proxy on another machine or on a port below 1024, or leave `unavailable` at deny"
-        yield Problem(config, None, "proxy", what, remedy, Severity.WARNING)
 
 
 def _exceptions(config: Path, found: settings.Settings) -> Iterator[Problem]:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.client import AuthenticationMethod, Deadline, Status
 from pam_iampass.client.errors import (
-    Cause,
     IampassError,
     NotFound,
     ProtocolError,
     Refused,
     Unavailable,
 )
+from pam_iampass.config.value_types import OUTAGE_SERVICES
 from pam_iampass.login import decisions
 from pam_iampass.login.conversation import Conversation
 from pam_iampass.login.covering import Covering
@@ -37,8 +37,6 @@ END_TIMEOUT = 10.0
 POLL_TIMEOUT = 5.0
 #: How long before the deadline of the door the request must be over: time to deliver the result. Seconds.
 REPLY_MARGIN = 0.2
-#: The part of the time that may pass before the request is sent, for a time-out of it to count as an outage.
-UNDELAYED = 0.25
 
 
 class PhoneRequest:
@@ -83,15 +81,14 @@ class PhoneRequest:
     def ask(self, *, waited: bool, check: Callable[[], None]) -> Decision:
         """Start a session, tell the person unless they know, wait for the answer. Raises what pausing raises.
 
-        `waited` is whether other logins came first: a time-out is then no sign of an outage. `check` is called after
-        each poll and once the session is kept; what it raises ends the request.
+        `waited` is whether other logins came first. `check` is called after each poll and once the session is kept;
+        what it raises ends the request.
         """
         service = self._required.service
-        delayed = waited or self.elapsed() > UNDELAYED * service.timeout
         try:
             session = self._start()
         except Unavailable as error:
-            return decisions.unavailable(error, service, self._is_outage(error, delayed), self.elapsed())
+            return decisions.unavailable(error, service, self._may_ignore(error), self.elapsed())
         except NotFound as error:
             application = self._required.settings.application_id
             return decisions.unknown_to_iampass(error, application, self._required.approver, self.elapsed())
@@ -180,11 +177,10 @@ class PhoneRequest:
         if failure is not None:
             raise failure
 
-    def _is_outage(self, error: Unavailable, delayed: bool) -> bool:
-        """Whether no user of this machine can have brought it about, unless root called."""
-        if error.cause is Cause.ANY_USER:
-            return self._required.login.real_uid == 0 and not delayed
-        return error.cause is Cause.FAR_SIDE
+    def _may_ignore(self, error: Unavailable) -> bool:
+        """Whether this is an outage, of a login that its person cannot have made fail by themselves."""
+        login = self._required.login
+        return error.outage and login.service in OUTAGE_SERVICES and login.real_uid == 0
 
     def _end(self, session: Session) -> None:
         """End the session, unless it outlives the approval."""

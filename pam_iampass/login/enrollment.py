@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pam_iampass.client import Deadline
+from pam_iampass.client import Deadline, ManagementAPI, ManagementAPIResult
 from pam_iampass.client.errors import IampassError
-from pam_iampass.client.management import ManagementAPI, ManagementAPIResult
 from pam_iampass.login import decisions
 from pam_iampass.login.api import connect
 from pam_iampass.login.approval import REPLY_MARGIN

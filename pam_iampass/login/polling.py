@@ -5,7 +5,7 @@ from __future__ import annotations
 #: Seconds until the first poll: nobody answers faster.
 FIRST = 1.5
 #: Seconds between polls while most people answer. Half of it is the median delay of an approval.
-SHORT_INTERVAL = 0.49
+SHORT_INTERVAL = 0.6
 #: How long polls are that frequent, in seconds after the request.
 SHORT_UNTIL = 20.0
 #: Seconds between later polls.
@@ -20,7 +20,7 @@ def next_poll(
     """The time of the next poll of a login that waits `timeout` seconds, or None where there is no further poll.
 
     Times are in seconds after the request; `previous` is when the previous poll began, None for the first one. There
-    are at most 60 polls in 60 seconds, fewer where they are slow. The last is as late as its response can still count.
+    are at most 53 polls in 60 seconds, fewer where they are slow. The last is as late as its response can still count.
 
     Where many logins wait, `slowdown` (1 or more) stretches the intervals, and `phase` (0 to 1, random per login)
     spreads the last polls, so that logins that began together do not all poll together at the end.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Callable
 
 from pam_iampass.client import AuthenticationAPI, TLSFailure, Transport
-from pam_iampass.client.tls import system_bundle
+from pam_iampass.client.connection import system_bundle
 from pam_iampass.config.settings import Settings, load
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pam_iampass import __version__
 from pam_iampass.client import AuthenticationAPI, AuthenticationMethod, ProtocolError, Status
-from pam_iampass.client.base_api import path_segment
+from pam_iampass.client.application import path_segment
 from tests.client.talk import APPLICATION, SECRET, USER, api_to, started, started_members
 from tests.client.test_signing import expected_signature
 from tests.support.scripted_server import answer, authority, scripted_server

@@ -101,5 +101,5 @@ def test_a_server_that_is_gone_after_its_refusal_is_no_outage_that_may_be_ignore
     with scripted_server(refusal(3600).then("close"), *[reset(ACCEPT)] * 3) as server:
         with api_to(server, wall_clock=lambda: NOW) as api, pytest.raises(Unavailable) as caught:
             api.authenticate_user(USER)
-        assert caught.value.cause is None
+        assert caught.value.outage is False
         assert len(server.requests) == 1

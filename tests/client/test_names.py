@@ -31,7 +31,6 @@ def test_exported_names() -> None:
         "AuthenticationAPI",
         "AuthenticationMethod",
         "BadSignature",
-        "Cause",
         "Deadline",
         "Declined",
         "IampassError",
@@ -93,11 +92,6 @@ def test_the_tree_of_errors_is_the_one_that_is_drawn() -> None:
     assert errors.__doc__ is not None
     drawn = [line.split()[1] for line in errors.__doc__.splitlines() if "── " in line]
     assert drawn == [kind.__name__ for kind in kinds]
-
-
-def test_the_package_has_nothing_else_than_it_names() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'management_api'"):
-        _ = pam_iampass.client.management_api
 
 
 @pytest.mark.parametrize("kind", [IampassError, Unavailable, TLSFailure, ProtocolError, SessionFailed])

@@ -5,79 +5,67 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import ssl
+from typing import Any
 
 import pytest
 
-from pam_iampass.client import Cause, Deadline, IampassError, LocalFailure, Unavailable
-from pam_iampass.client.attempt import HttpAttempt
-from pam_iampass.client.outage import cause_of, switched_off
-from pam_iampass.client.request import SignedRequest
+from pam_iampass.client import Deadline, IampassError, LocalFailure, Unavailable
+from pam_iampass.client.call import Call
+from pam_iampass.client.connection import Connector, Exchange, Resolver, tls_context
+from pam_iampass.client.origin import Origin
+from tests.support.scripted_server import authority
 
-FAR_SIDE = {"ECONNREFUSED", "ECONNRESET", "EPIPE", "ENETUNREACH", "EHOSTUNREACH", "ENETDOWN"}
+FAR_SIDE = {"ECONNREFUSED", "ENETUNREACH", "EHOSTUNREACH", "ETIMEDOUT"}
+#: The other side ended a connection that it had accepted.
+ENDED = {"ECONNRESET", "ECONNABORTED", "EPIPE", "ESHUTDOWN"}
+LOOKUP_FAILURES = {value for name, value in vars(socket).items() if name.startswith("EAI_")}
+TIME_FOR_CONNECTING = 5.0
+SERVER = Origin.of("https://iampass.example")
+
+
+def failed(resolve: Any, left: float = 60.0, *, sent: bool = False) -> IampassError:
+    """The error of an attempt to connect for which so much time is left."""
+    connector = Connector(
+        SERVER, tls_context(authority().ca_file), None, Resolver(resolve), TIME_FOR_CONNECTING
+    )
+    call = Call("start", "POST", f"{SERVER.url}/x", "id", "secret", lambda response: response)
+    exchange = Exchange(call, Deadline.after(left), None)
+    exchange.sent = sent
+    with pytest.raises(IampassError) as caught:
+        connector.connect(exchange)
+    assert caught.value.may_have_started is sent
+    return caught.value
+
+
+def raising(error: Exception) -> Any:
+    def resolve(*_arguments: Any, **_named: Any) -> list[Any]:
+        raise error
+
+    return resolve
 
 
 @pytest.mark.parametrize(("number", "name"), sorted(errno.errorcode.items()))
 def test_only_what_the_far_side_can_cause_is_an_outage(number: int, name: str) -> None:
-    expected = Cause.FAR_SIDE if name in FAR_SIDE else Cause.ANY_USER if name == "ETIMEDOUT" else None
-    assert cause_of(OSError(number, os.strerror(number))) is expected
+    error = failed(raising(OSError(number, os.strerror(number))))
+    assert type(error) is (Unavailable if name in FAR_SIDE | ENDED else LocalFailure)
+    assert getattr(error, "outage", False) is (name in FAR_SIDE)
 
 
-def tls_error(kind: type[ssl.SSLError], number: int, reason: str | None) -> ssl.SSLError:
-    error = kind(number, "TLS failed")
-    error.reason = reason  # type: ignore[assignment]
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "cause"),
-    [
-        (socket.timeout("timed out"), Cause.ANY_USER),
-        (socket.gaierror(socket.EAI_AGAIN, "again"), Cause.ANY_USER),
-        (socket.gaierror(socket.EAI_SYSTEM, "error"), None),
-        (tls_error(ssl.SSLEOFError, ssl.SSL_ERROR_EOF, None), Cause.FAR_SIDE),
-        (tls_error(ssl.SSLError, ssl.SSL_ERROR_SSL, "UNEXPECTED_EOF_WHILE_READING"), Cause.FAR_SIDE),
-        (tls_error(ssl.SSLSyscallError, ssl.SSL_ERROR_SYSCALL, None), None),
-        (tls_error(ssl.SSLError, ssl.SSL_ERROR_SSL, "WRONG_VERSION_NUMBER"), None),
-        (OSError("without a number"), None),
-        (MemoryError(), None),
-    ],
-    ids=str,
-)
-def test_only_the_end_of_a_connection_and_the_lack_of_a_response_count_besides(
-    error: Exception, cause: Cause | None
-) -> None:
-    assert cause_of(error) is cause
-
-
-@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
-@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.EAGAIN])
-def test_taken_ports_are_never_taken_for_a_missing_route(family: int, number: int) -> None:
-    with socket.socket(socket.AF_INET6) as six:
-        try:
-            six.bind(("::1", 0))
-        except OSError:
-            pytest.skip("this machine has no IPv6")
-    assert switched_off(family, OSError(number, "x")).errno == number
+@pytest.mark.parametrize("number", sorted(LOOKUP_FAILURES))
+def test_a_failed_look_up_is_an_outage_only_if_the_name_may_exist(number: int) -> None:
+    error = failed(raising(socket.gaierror(number, "failed")))
+    assert getattr(error, "outage", False) is (number == socket.EAI_AGAIN)
 
 
 @pytest.mark.parametrize(
-    ("number", "kind", "cause"),
-    [
-        (errno.ENOBUFS, LocalFailure, None),
-        (errno.EADDRNOTAVAIL, LocalFailure, None),
-        (errno.ECONNRESET, Unavailable, Cause.FAR_SIDE),
-        (errno.ETIMEDOUT, Unavailable, Cause.ANY_USER),
-    ],
+    "error", [OSError("without a number"), MemoryError(), UnicodeError("label too long")]
 )
-@pytest.mark.parametrize("sent", [False, True])
-def test_a_failure_of_the_exchange_is_an_outage_only_before_the_request_was_sent(
-    number: int, kind: type[IampassError], cause: Cause | None, sent: bool
-) -> None:
-    request = SignedRequest("start", "POST", "https://localhost/x", "id", "secret")
-    attempt = HttpAttempt(request, {}, Deadline.after(60.0))
-    attempt.request_sent = sent
-    error = attempt.explain(OSError(number, os.strerror(number)), "localhost:443")
-    assert type(error) is kind
-    assert error.may_have_started is sent
-    assert getattr(error, "cause", None) is (None if sent else cause)
+def test_a_failure_of_this_machine_is_no_outage(error: Exception) -> None:
+    assert type(failed(raising(error))) is LocalFailure
+
+
+@pytest.mark.parametrize(("left", "outage"), [(TIME_FOR_CONNECTING + 60.0, True), (0.3, False)])
+def test_a_time_out_is_an_outage_only_if_connecting_had_all_its_time(left: float, outage: bool) -> None:
+    error = failed(raising(socket.timeout("timed out")), left)
+    assert isinstance(error, Unavailable)
+    assert (error.timed_out, error.outage) == (True, outage)

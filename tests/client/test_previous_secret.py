@@ -94,5 +94,5 @@ def test_a_server_that_is_gone_before_the_previous_secret_is_tried_is_no_outage_
     ):
         with pytest.raises(Unavailable) as caught:
             api.authenticate_user(USER)
-        assert caught.value.cause is None
+        assert caught.value.outage is False
         assert len(server.requests) == 1

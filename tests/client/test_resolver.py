@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pam_iampass.client import Unavailable
-from pam_iampass.client.resolver import Resolver, absolute_name
+from pam_iampass.client.connection import Resolver, absolute_name
 from tests.client.connect_proxy import connect_proxy
 from tests.client.talk import USER, api_to, seconds
 from tests.support.scripted_server import scripted_server

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pam_iampass.client import Deadline, Unavailable
-from pam_iampass.client.attempt import HttpAttempt
-from pam_iampass.client.request import SignedRequest
+from pam_iampass.client import Unavailable
 from tests.client.talk import (
-    CONFIDENTIAL,
     DEADLINE,
-    SESSION_SECRET,
-    TOKEN,
     USER,
     api_to,
     polled,
@@ -88,10 +82,3 @@ def test_a_call_that_hangs_keeps_no_other_from_its_own_deadline() -> None:
         assert outcome == []
         thread.join()
         assert DEADLINE - 0.1 < outcome[0] < DEADLINE + BUSY
-
-
-def test_no_operation_on_a_socket_begins_after_the_deadline() -> None:
-    request = SignedRequest("poll", "GET", "https://localhost/s", TOKEN, SESSION_SECRET)
-    with pytest.raises(socket.timeout):
-        HttpAttempt(request, {}, Deadline(0.0, lambda: 1.0)).time_left()
-    assert not any(secret in repr(request) for secret in CONFIDENTIAL)

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pam_iampass.client import Deadline
-from pam_iampass.client.attempt import HttpAttempt
+from pam_iampass.client.call import Call, signature
 from pam_iampass.client.errors import ProtocolError
-from pam_iampass.client.request import SignedRequest, authentication_headers
 
 TEXT = st.text(st.characters(blacklist_categories=["Cs"]))
 
@@ -32,13 +30,8 @@ def expected_signature(nonce: str, secret: str, signed_url: str, timestamp: str)
 
 def test_a_fixed_request_has_the_signature_that_was_worked_out_by_hand() -> None:
     # printf 12345678901234567890s3cret | sha256sum | cut -c1-32 gives the key for openssl's hmac.
-    headers = authentication_headers(
-        "my-app",
-        "s3cret",
-        "https://iam-api.com/authentication/authenticate_user/my-app/alice?methods=facial",
-        nonce=12345678901234567890,
-        timestamp=1700000000,
-    )
+    url = "https://iam-api.com/authentication/authenticate_user/my-app/alice?methods=facial"
+    headers = signature("my-app", "s3cret", url, 12345678901234567890, 1700000000)
     assert headers == {
         "Authentication": "hmac my-app:12345678901234567890:yRFeSM/mx4uYN2mUGGQQYw==",
         "X-IAMPASS-Authentication-Timestamp": "1700000000",
@@ -48,21 +41,20 @@ def test_a_fixed_request_has_the_signature_that_was_worked_out_by_hand() -> None
 
 @given(secret=TEXT, path=TEXT, nonce=st.integers(0, 2**64 - 1), timestamp=st.integers(0, 2**33))
 def test_every_signature_is_the_tables(secret: str, path: str, nonce: int, timestamp: int) -> None:
-    headers = authentication_headers(
-        "id", secret, f"https://host:8443/{path}", nonce=nonce, timestamp=timestamp
-    )
-    signature = expected_signature(str(nonce), secret, f"host:8443/{path}", str(timestamp))
-    assert headers["Authentication"] == f"hmac id:{nonce}:{signature}"
+    headers = signature("id", secret, f"https://host:8443/{path}", nonce, timestamp)
+    expected = expected_signature(str(nonce), secret, f"host:8443/{path}", str(timestamp))
+    assert headers["Authentication"] == f"hmac id:{nonce}:{expected}"
 
 
 def test_a_url_within_the_query_stays_part_of_what_is_signed() -> None:
-    headers = authentication_headers("id", "s", "https://host/a?next=https://b/", nonce=1, timestamp=2)
+    headers = signature("id", "s", "https://host/a?next=https://b/", 1, 2)
     assert headers["Authentication"].endswith(expected_signature("1", "s", "host/a?next=https://b/", "2"))
 
 
 @pytest.mark.parametrize("text", ["a\r\nX: y", "a\nb", "a\0b", "a\x85b", "\u2028", "ü"])
 def test_no_text_can_begin_another_header(text: str) -> None:
-    request = SignedRequest("poll", "GET", "https://localhost/status", "id", "s3cret")
+    call = Call("poll", "GET", "https://localhost/status", text, "s3cret", lambda response: response)
     with pytest.raises(ProtocolError) as caught:
-        HttpAttempt(request, {"Authentication": text}, Deadline.after(1.0)).encoded()
+        call.headers(1, 2)
     assert not caught.value.may_have_started
+    assert not any(secret in repr(call) for secret in ("s3cret", "https"))

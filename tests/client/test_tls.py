@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from pam_iampass.client import AuthenticationAPI, TLSFailure, Transport
-from pam_iampass.client.tls import tls_context
+from pam_iampass.client.connection import tls_context
 from tests.client.talk import CONFIDENTIAL, USER, api_to, polled, seconds, session_on
 from tests.support.scripted_server import (
     ACCEPT,

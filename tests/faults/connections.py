@@ -1,6 +1,7 @@
 """The connection to IAMPASS: names, routes, proxies, certificates, TLS, and the two clocks.
 
-The settings of these rows tolerate an outage, unless the row says otherwise.
+The settings of these rows tolerate an outage. The logins are denied all the same: their services are neither sshd nor
+login. Which failures sshd and login would tolerate is tested in tests/client/test_outage.py.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from tests.support.faults.expected import (
     MISCONFIGURED,
     NONSENSE,
     OUTAGE,
-    TOLERATED,
 )
 from tests.support.faults.server import (
     ACTIVE,
@@ -32,71 +32,39 @@ from tests.support.name_service import BROKEN, SILENT, SIX, UNKNOWN
 from tests.support.scripted_server import ACCEPT, HANDSHAKE, close, garble, hang, reset, slow_handshake
 
 FINE: tuple[Part, ...] = (PENDING, ACTIVE, ENDED)
-#: No request reached IAMPASS: this is an outage, and may be tolerated.
-UNTOUCHED = TOLERATED
-#: A time-out is tolerated only if the request was sent in the first quarter of the time: five seconds of twenty.
-SLOW = TOLERATED.but(within=21.0)
-#: The same for a caller who may have caused it.
+#: The server does not respond until the deadline.
 LATE = OUTAGE.but(within=DEADLINE + 1.0)
 NONSENSE_BEFORE = NONSENSE.but(requests=Requests())
-
-#: Failures that also run with a user of this machine as the caller, who may have caused them.
-BY_A_USER: dict[str, Expected] = {
-    "the server refuses connections": UNTOUCHED,
-    "there is no route to the server": UNTOUCHED,
-    "the server resets the connection in the TLS handshake": UNTOUCHED,
-    "the server closes the connection in the TLS handshake": UNTOUCHED,
-    "the TLS handshake stalls": LATE,
-    "the server accepts the connection and sends nothing": LATE,
-    "the name service never responds": LATE,
-    "the name service fails": OUTAGE,
-    "the server's name does not exist": MISCONFIGURED,
-    "the proxy never responds": LATE,
-}
-#: Failures that also run where outages are not tolerated.
-NOT_TOLERATED: dict[str, Expected] = {
-    "the server refuses connections": OUTAGE,
-    "the name service never responds": LATE,
-}
 
 
 def table() -> Iterator[Case]:
     """All rows."""
     rows = {**_names_and_routes(), **_tls(), **_proxies(), **_clocks()}
     for what, (expected, server) in rows.items():
-        yield Case(what, expected, server, _settings(expected, "ignore"))
-    for what, expected in BY_A_USER.items():
-        name = f"{what}, and a user called sudo"
-        yield Case(name, expected, rows[what][1], _settings(expected, "ignore"), caller=1000)
-    for what, expected in NOT_TOLERATED.items():
-        name = f"{what}, and outages are not tolerated"
-        yield Case(name, expected, rows[what][1], _settings(expected, "deny"))
-
-
-def _settings(expected: Expected, unavailable: str) -> dict[str, str]:
-    return {"unavailable": unavailable, "timeout": f"{DEADLINE if expected is LATE else 20}s"}
+        timeout = f"{DEADLINE if expected is LATE else 20}s"
+        yield Case(what, expected, server, {"unavailable": "ignore", "timeout": timeout})
 
 
 def _names_and_routes() -> dict[str, tuple[Expected, Serving]]:
     return {
-        "the server refuses connections": (UNTOUCHED, nobody("https://127.0.0.1:1")),
-        "the name service never responds": (SLOW, nobody(f"https://{SILENT}:{{port}}")),
-        "the name service fails": (UNTOUCHED, nobody(f"https://{BROKEN}:{{port}}")),
+        "the server refuses connections": (OUTAGE, nobody("https://127.0.0.1:1")),
+        "the name service never responds": (LATE, nobody(f"https://{SILENT}:{{port}}")),
+        "the name service fails": (OUTAGE, nobody(f"https://{BROKEN}:{{port}}")),
         "the server's name does not exist": (MISCONFIGURED, nobody(f"https://{UNKNOWN}:{{port}}")),
-        "there is no route to the server": (UNTOUCHED, nobody("https://192.0.2.1")),
+        "there is no route to the server": (OUTAGE, nobody("https://192.0.2.1")),
         "this machine cannot connect to the server's address": (MISCONFIGURED, nobody("https://[fe80::1]")),
         "the server has only an IPv6 address": (APPROVED, scripted(*FINE, host="::1", name=SIX)),
         "the server URL has an IPv6 address": (
             APPROVED,
             scripted(*FINE, host="::1", name="[::1]"),
         ),
-        "the server resets the connection after accepting it": (UNTOUCHED, scripted(*[reset(ACCEPT)] * 3)),
-        "the server closes the connection after accepting it": (UNTOUCHED, scripted(*[close(ACCEPT)] * 3)),
+        "the server resets the connection after accepting it": (OUTAGE, scripted(*[reset(ACCEPT)] * 3)),
+        "the server closes the connection after accepting it": (OUTAGE, scripted(*[close(ACCEPT)] * 3)),
         "the server resets the first connection after accepting it": (
             APPROVED,
             scripted(reset(ACCEPT), *FINE),
         ),
-        "the server accepts the connection and sends nothing": (SLOW, scripted(hang(ACCEPT))),
+        "the server accepts the connection and sends nothing": (LATE, scripted(hang(ACCEPT))),
     }
 
 
@@ -115,15 +83,15 @@ def _tls() -> dict[str, tuple[Expected, Serving]]:
         "the server supports only TLS 1.0": (MISCONFIGURED, scripted(*FINE, tls_1_0=True)),
         "the server does not use TLS": (MISCONFIGURED, scripted(garble(ACCEPT))),
         "the server resets the connection in the TLS handshake": (
-            UNTOUCHED,
+            OUTAGE,
             scripted(*[reset(HANDSHAKE)] * 3),
         ),
         "the server closes the connection in the TLS handshake": (
-            UNTOUCHED,
+            OUTAGE,
             scripted(*[close(HANDSHAKE)] * 3),
         ),
-        "the TLS handshake stalls": (SLOW, scripted(hang(HANDSHAKE))),
-        "the TLS handshake arrives byte by byte": (SLOW, scripted(slow_handshake(0.05))),
+        "the TLS handshake stalls": (LATE, scripted(hang(HANDSHAKE))),
+        "the TLS handshake arrives byte by byte": (LATE, scripted(slow_handshake(0.05))),
     }
 
 
@@ -141,9 +109,9 @@ def _proxies() -> dict[str, tuple[Expected, Serving]]:
         "the proxy answers 502 because it cannot connect": (OUTAGE, by_proxy(says("502 Bad Gateway"))),
         "the proxy answers 503": (OUTAGE, by_proxy(says("503 Service Unavailable"))),
         "the proxy speaks another protocol": (NONSENSE_BEFORE, by_proxy(b"SSH-2.0-OpenSSH_10.0\r\n")),
-        "the proxy closes the connection without a response": (UNTOUCHED, by_proxy(b"")),
-        "the proxy never responds": (SLOW, by_proxy(b"", hangs=True)),
-        "the proxy refuses connections": (UNTOUCHED, by_proxy(gone=True)),
+        "the proxy closes the connection without a response": (OUTAGE, by_proxy(b"")),
+        "the proxy never responds": (LATE, by_proxy(b"", hangs=True)),
+        "the proxy refuses connections": (OUTAGE, by_proxy(gone=True)),
     }
 
 

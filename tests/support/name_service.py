@@ -17,6 +17,8 @@ SIX = "six.example"
 RESOLVER = Path("/etc/resolv.conf")
 #: No loopback address: then it is a name server elsewhere, to which there is a route.
 ADDRESS = "192.0.2.53"
+#: With an address of both families, names are looked up in both (AI_ADDRCONFIG, getaddrinfo(3)).
+OWN = (f"{ADDRESS}/32", "2001:db8::53/128")
 _AAAA = 28
 #: Response codes (RFC 1035, 4.1.1).
 _CODES = {UNKNOWN: 3, BROKEN: 2}
@@ -26,7 +28,8 @@ _CODES = {UNKNOWN: 3, BROKEN: 2}
 def answering() -> Iterator[None]:
     """Serve as the only server in /etc/resolv.conf, without a search domain."""
     before = RESOLVER.read_text()
-    subprocess.run(["ip", "address", "replace", f"{ADDRESS}/32", "dev", "lo"], check=True)
+    for address in OWN:
+        subprocess.run(["ip", "address", "replace", address, "dev", "lo"], check=True)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind((ADDRESS, 53))
         RESOLVER.write_text(f"nameserver {ADDRESS}\nsearch .\noptions timeout:28 attempts:1\n")
@@ -38,7 +41,9 @@ def answering() -> Iterator[None]:
             RESOLVER.write_text(before)
             _stop()
             thread.join(5)
-            subprocess.run(["ip", "address", "delete", f"{ADDRESS}/32", "dev", "lo"], check=True)
+            for address in OWN:
+                # Switching IPv6 off has deleted its addresses.
+                subprocess.run(["ip", "address", "delete", address, "dev", "lo"], check=address != OWN[1])
 
 
 def _serve(server: socket.socket) -> None:

@@ -12,10 +12,10 @@ from tests.support.door import AccountDoor, Told
 from tests.support.setting import ME, Setting
 
 
-def account(world: Setting, *arguments: str, rhost: str = "") -> Told:
+def account(world: Setting, *arguments: str, rhost: str = "", service: str = "sshd", uid: str = "0") -> Told:
     """A login that is decided in the account phase, after a key."""
     world.door_class = AccountDoor
-    return world.login(*arguments, ssh_auth_info="", rhost=rhost)
+    return world.login(*arguments, ssh_auth_info="", rhost=rhost, service=service, uid=uid)
 
 
 def test_an_approval_lets_the_login_pass_without_a_word(world: Setting) -> None:

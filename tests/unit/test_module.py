@@ -265,39 +265,41 @@ def test_a_missing_file_denies_and_is_named(world: Setting, name: str) -> None:
 
 
 @pytest.mark.parametrize(("policy", "code"), [("deny", PamCode.ABORT), ("ignore", PamCode.IGNORE)])
-def test_an_outage_before_the_request_goes_as_the_policy_says(world: Setting, policy: str, code: int) -> None:
+@pytest.mark.parametrize("service", ["sshd", "login"])
+def test_an_outage_before_the_request_goes_as_the_policy_says(
+    world: Setting, service: str, policy: str, code: int
+) -> None:
     world.configure(unavailable=policy, server="https://127.0.0.1:1")
-    assert world.login().code == code
+    assert world.login(service=service, uid="0").code == code
     assert world.outcome() == ("unavailable", "ignored" if policy == "ignore" else "denied")
 
 
 @pytest.mark.parametrize(
-    ("caller", "timeout", "code"),
+    "caller",
     [
-        (
-            {"uid": "0"},
-            "20s",
-            PamCode.IGNORE,
-        ),  # in the first quarter of the time the request must have been sent
-        ({"uid": "1000"}, "1s", PamCode.ABORT),
-        ({}, "1s", PamCode.ABORT),
+        {"service": "sshd", "uid": "1000"},
+        {"service": "sshd"},
+        {"service": "sudo", "uid": "1000"},
+        {"service": "sudo", "uid": "0"},
+        {"service": "su-l", "uid": "0"},
     ],
+    ids=str,
 )
-def test_a_time_out_is_an_outage_only_if_root_called(
-    world: Setting, caller: dict[str, Any], timeout: str, code: int
+def test_an_outage_is_ignored_in_sshd_and_login_only_and_only_if_root_called(
+    world: Setting, caller: dict[str, Any]
 ) -> None:
+    world.configure(unavailable="ignore", server="https://127.0.0.1:1")
+    assert world.login(**caller).code == PamCode.ABORT
+    assert world.outcome() == ("unavailable", "denied")
+
+
+def test_a_server_that_accepts_a_connection_and_says_nothing_is_no_outage(world: Setting) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         server = f"https://127.0.0.1:{silent.getsockname()[1]}"
-        world.configure(unavailable="ignore", server=server, timeout=timeout)
-        assert world.login(**caller).code == code
-
-
-@pytest.mark.parametrize("caller", [{"uid": "0"}, {"uid": "1000"}, {}])
-def test_a_refused_connection_is_an_outage_for_everybody(world: Setting, caller: dict[str, Any]) -> None:
-    world.configure(unavailable="ignore", server="https://127.0.0.1:1")
-    assert world.login(**caller).code == PamCode.IGNORE
+        world.configure(unavailable="ignore", server=server, timeout="1s")
+        assert world.login(service="login", uid="0").code == PamCode.ABORT
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
@@ -306,7 +308,7 @@ def test_a_start_that_is_answered_with_an_error_may_have_rung_and_is_no_outage(
 ) -> None:
     world.configure(unavailable="ignore")
     world.sandbox.misbehave("start", HttpStatus(status))
-    assert world.login(uid="0").code == PamCode.ABORT
+    assert world.login(service="login", uid="0").code == PamCode.ABORT
     assert world.outcome() == ("unavailable", "denied")
     assert world.calls == ["start"]
 

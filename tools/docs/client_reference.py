@@ -16,7 +16,7 @@ from typing import Any
 
 from pam_iampass import client
 from pam_iampass.client import errors
-from pam_iampass.client.base_api import BaseAPI
+from pam_iampass.client.api import BaseAPI
 
 _START = """\
 <!-- Made by `python3 -m tools.docs pages`; change the docstrings in `pam_iampass/client/` instead. -->
@@ -67,7 +67,6 @@ _ORDER = (
     "SessionSigner",
     "Deadline",
     "Transport",
-    "Cause",
 )
 
 

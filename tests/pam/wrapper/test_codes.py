@@ -66,7 +66,7 @@ CASES = (
     Case("unlisted", listed=False),
     Case("unlisted, ignored", IGNORE, {"unlisted_users": "ignore"}, listed=False),
     Case("unavailable", settings=AWAY),
-    Case("unavailable, ignored", IGNORE, {**AWAY, "unavailable": "ignore"}),
+    Case("unavailable, to be ignored in sshd and login only", settings={**AWAY, "unavailable": "ignore"}),
     Case("misconfigured", settings={"methods": "[telepathy]"}),
     Case("misconfigured: an unknown argument", arguments="no_such_argument"),
 )

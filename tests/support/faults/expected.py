@@ -29,9 +29,6 @@ UNLISTED = Expected(
     "denied",
     "No phone is on record for you on this machine. Please ask your administrator.",
 )
-TOLERATED = Expected(
-    IGNORE, "unavailable", "ignored", "IAMPASS is unreachable. Continuing without phone approval.", NONE
-)
 OUTAGE = Expected(ABORT, "unavailable", "denied", OUT_OF_REACH, NONE)
 NONSENSE = Expected(ABORT, "unavailable", "denied", NO_SENSE, STARTED)
 MISCONFIGURED = Expected(ABORT, "misconfigured", "denied", NOT_SET_UP, NONE)

@@ -234,23 +234,6 @@ def test_a_network_that_exempts_more_than_meant_is_warned_of(
     assert warning.endswith(f'exempt.networks: warning: "{network}" {what}')
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "[::1]", "localhost"])
-@pytest.mark.parametrize(("port", "anybody"), [(1023, False), (1024, True), (3128, True)])
-def test_a_proxy_whose_place_any_user_could_take_is_warned_of(
-    installed: Installed, host: str, port: int, anybody: bool
-) -> None:
-    proxy = f"http://{host}:{port}"
-    installed.change("proxy: null", f'proxy: "{proxy}"')
-    what = "is a port of this machine: any user can listen there while the proxy does not"
-    assert installed.warnings() == [f'iampass.yaml: proxy: warning: "{proxy}" {what}'] * anybody
-
-
-@pytest.mark.parametrize("host", ["proxy.example.com", "192.0.2.1", "[2001:db8::1]"])
-def test_a_proxy_on_another_machine_is_not_warned_of(installed: Installed, host: str) -> None:
-    installed.change("proxy: null", f'proxy: "http://{host}:3128"')
-    assert installed.warnings() == []
-
-
 @pytest.mark.parametrize(
     ("old", "new", "warned"),
     [

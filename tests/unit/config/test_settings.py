@@ -160,14 +160,16 @@ methods: [facial]
 unlisted_users: ignore
 services:
   su: {approver: caller, timeout: 45s}
-  sudo: {unlisted_users: deny, methods: [], prompt: never, unavailable: ignore}
+  sudo: {unlisted_users: deny, methods: [], prompt: never}
+  sshd: {unavailable: ignore}
   login: {}
 """)
     su, sudo = settings.for_service("su"), settings.for_service("sudo")
     assert (su.approver, su.timeout, su.methods) == (Approver.CALLER, 45.0, ("facial",))
     assert su.unlisted_users == UnlistedUsers.IGNORE
     assert (sudo.unlisted_users, sudo.methods, sudo.prompt) == (UnlistedUsers.DENY, (), Prompt.NEVER)
-    assert (sudo.unavailable, sudo.timeout, sudo.approver) == (WhenUnavailable.IGNORE, 30.0, Approver.USER)
+    assert (sudo.unavailable, sudo.timeout, sudo.approver) == (WhenUnavailable.DENY, 30.0, Approver.USER)
+    assert settings.for_service("sshd").unavailable is WhenUnavailable.IGNORE
     assert settings.for_service("login") == settings.for_service("elsewhere") == settings.service
 
 
@@ -431,6 +433,14 @@ def test_a_wrong_value_is_reported_with_file_line_and_key(
         assert configuration.problems() == [f"4: application_secret_file: {what}"]
         return
     assert configuration.problems_in(text) == [f"4: {line.partition(':')[0]}: {what}"]
+
+
+@pytest.mark.parametrize("service", ["sudo", "su", "polkit-1", "elsewhere"])
+def test_only_sshd_and_login_can_ignore_an_outage(configuration: Configuration, service: str) -> None:
+    text = f"\nservices:\n  login: {{unavailable: ignore}}\n  {service}: {{unavailable: ignore}}"
+    what = f"has no effect: an outage is never ignored in {service}"
+    (problem,) = configuration.problems_in(text)
+    assert problem.startswith(f"6: services.{service}.unavailable: {what}")
 
 
 WRONG_INSIDE: list[tuple[str, str, str]] = [

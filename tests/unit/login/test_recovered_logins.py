@@ -336,7 +336,7 @@ def test_in_sshd_nobody_is_asked_a_second_time(world: Setting, codes: list[str])
 
 def test_an_outage_that_is_tolerated_needs_no_code(world: Setting, codes: list[str]) -> None:
     away(world, unavailable="ignore")
-    told = world.login()
+    told = world.login(service="login", uid="0")
     assert (told.code, told.asked) == (PamCode.IGNORE, [])
 
 

@@ -1,0 +1,185 @@
+"""The calls of one IAMPASS application, without I/O: each is built here, and its response read to a result."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Callable, TypeVar
+from urllib.parse import quote_plus
+
+from .call import Call
+from .errors import Declined, printable
+from .json_object import JsonObject
+from .origin import Origin
+from .session import Session, read_session
+from .status import AuthenticationMethod, ManagementAPIResult
+
+# The id stands in a header, where a colon ends it, and unquoted in a path.
+_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~@!$&'()*+,;=-]+")
+# What RFC 3986 allows in a URL. We never call this one: it is shown to a person.
+_LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Application:
+    """An application at a server, and the secret that signs its calls. Its methods raise ValueError and TypeError for
+    invalid arguments; what they are for is said in `api.py`."""
+
+    origin: Origin
+    id: str
+    secret: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.id):
+            raise ValueError("application_id is empty or has characters that no id can have")
+        if not self.secret:
+            raise ValueError("application_secret is empty")
+
+    def start(
+        self, user: str, methods: Sequence[AuthenticationMethod] | None, duration: int | None
+    ) -> Call[Session]:
+        query = _start_query(methods, duration)
+        path = f"authentication/authenticate_user/{self.id}/{path_segment(user)}{query}"
+        return self._call("start", path, lambda response: read_session(response, self.origin), {}, rings=True)
+
+    def add_users(self, users: Iterable[str]) -> Call[tuple[list[str], list[str]]]:
+        def read(response: JsonObject) -> tuple[list[str], list[str]]:
+            found = _confirmed("add users", response).child("users")
+            return list(found.texts("created")), list(found.texts("existing"))
+
+        return self._call("add users", f"management/add_users/{self.id}", read, {"users": _user_ids(users)})
+
+    def delete_users(self, users: Iterable[str]) -> Call[ManagementAPIResult]:
+        def read(response: JsonObject) -> ManagementAPIResult:
+            _confirmed("delete users", response)
+            return ManagementAPIResult.success
+
+        body = {"users": _user_ids(users)}
+        return self._call("delete users", f"management/delete_users/{self.id}", read, body)
+
+    def registration_link(self, user: str, display_name: str | None) -> Call[str]:
+        query = f"?display_name={quote_plus(display_name)}" if display_name else ""
+        path = f"management/device_registration_link/{self.id}/{path_segment(user)}{query}"
+        name = "registration link"
+        return self._call(name, path, lambda response: _link(name, response), idempotent=True)
+
+    def lost_device(self, user: str) -> Call[str]:
+        path = f"management/lost_user_mobile_device/{self.id}/{path_segment(user)}"
+        return self._call("lost device", path, lambda response: _link("lost device", response))
+
+    def registration_sms(
+        self, user: str, display_name: str | None, phone_number: str, message: str | None
+    ) -> Call[bool]:
+        if not phone_number:
+            raise ValueError("phone_number is empty")
+        body = {"phone_number": phone_number, "display_name": display_name, "message": message}
+        given = {key: value for key, value in body.items() if value is not None}
+        path = f"management/send_registration_sms/{self.id}/{path_segment(user)}"
+        name = "registration SMS"
+
+        def read(response: JsonObject) -> bool:
+            _confirmed(name, response)
+            return True
+
+        return self._call(name, path, read, given)
+
+    def has_device(self, user: str) -> Call[ManagementAPIResult]:
+        def read(response: JsonObject) -> ManagementAPIResult:
+            # IAMPASS leaves the key out if the call failed.
+            if "device_registered" not in response:
+                raise _declined("device", response)
+            registered = response.boolean("device_registered")
+            return (
+                ManagementAPIResult.has_mobile_device if registered else ManagementAPIResult.no_mobile_device
+            )
+
+        path = f"management/has_registered_mobile_device/{self.id}/{path_segment(user)}"
+        return self._call("device", path, read, idempotent=True)
+
+    def nothing(self) -> Call[None]:
+        """Adds no users: unlike calls about a user, it can only be answered with 404 because of the application."""
+        path = f"management/add_users/{self.id}"
+        return self._call("application", path, lambda _response: None, {"users": []})
+
+    def _call(
+        self,
+        name: str,
+        path: str,
+        result: Callable[[JsonObject], T],
+        body: dict[str, Any] | None = None,
+        **options: bool,
+    ) -> Call[T]:
+        return Call(
+            name,
+            "GET" if body is None else "POST",
+            f"{self.origin.url}/{path}",
+            self.id,
+            self.secret,
+            result,
+            None if body is None else json.dumps(body).encode("ascii"),
+            None if body is None else "application/json",
+            **options,
+        )
+
+
+def path_segment(user_id: str) -> str:
+    """A user id quoted for a path. Raises TypeError, or ValueError for an id that would name another path."""
+    if not isinstance(user_id, str):
+        raise TypeError("user_id must be text")
+    if user_id in ("", ".", ".."):
+        raise ValueError('user_id must not be empty, "." or ".."')
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in user_id):
+        raise ValueError("user_id must not contain control characters or lone surrogates")
+    return quote_plus(user_id)
+
+
+def _start_query(methods: Sequence[AuthenticationMethod] | None, duration: int | None) -> str:
+    parts = []
+    if methods:
+        if not all(isinstance(method, AuthenticationMethod) for method in methods):
+            raise TypeError("authentication_methods must be AuthenticationMethod members")
+        parts.append("methods=" + ",".join(method.name for method in methods))
+    if duration is not None:
+        if type(duration) is not int:
+            raise TypeError("duration_seconds must be a whole number")
+        if duration <= 0:
+            raise ValueError("duration_seconds must be more than 0")
+        parts.append(f"duration_seconds={duration}")
+    return "?" + "&".join(parts) if parts else ""
+
+
+def _user_ids(users: Iterable[Any]) -> list[str]:
+    if isinstance(users, str):
+        raise TypeError("users must be a list of ids, not one id")
+    ids = [user for user in users if user is not ...]
+    if not ids:
+        raise ValueError("users is empty")
+    for user in ids:
+        path_segment(user)  # raises for an id that no other call could use
+    return ids
+
+
+def _confirmed(name: str, response: JsonObject) -> JsonObject:
+    """The response, if it says that the call was carried out."""
+    if not response.boolean("status"):
+        raise _declined(name, response)
+    return response
+
+
+def _link(name: str, response: JsonObject) -> str:
+    link = _confirmed(name, response).text("register_url")
+    if not _LINK.fullmatch(link):
+        raise response.error("register_url is not a URL")
+    return link
+
+
+def _declined(name: str, response: JsonObject) -> Declined:
+    if "reason" not in response:
+        return Declined(f"{name}: IAMPASS declined, without a reason")
+    reason = response.text("reason")
+    return Declined(f"{name}: IAMPASS declined: {printable(reason)}", reason=reason)

@@ -1,0 +1,135 @@
+"""A call of IAMPASS without I/O: how its request is built and signed, and what a response to it means.
+
+What sends it is apart (`http.py`); another program may send it with any other library.
+Source: the table "Signing" of the wire protocol. The body is not signed.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import email.utils
+import hashlib
+import hmac
+import math
+import re
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Callable, Generic, TypeVar
+
+from .errors import IampassError, NotFound, ProtocolError, Refused, Unavailable, clock_difference
+from .json_object import JsonObject
+from .origin import split_for_wire
+
+T = TypeVar("T")
+
+ATTEMPTS = 3
+"""Attempts at one call, the first included, unless it is rejected with a complete 429 with Retry-After."""
+CLOCK_TOLERANCE = 30.0
+"""Seconds by which clocks may differ before the clock is blamed for a refusal."""
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """A request, with the id and the secret to sign it with: the application's, or a session's token and secret."""
+
+    name: str
+    """What messages call it: start, poll, end, add users, …"""
+    method: str
+    url: str = field(repr=False)
+    """Signed and sent byte for byte."""
+    client_id: str = field(repr=False)
+    secret: str = field(repr=False)
+    result: Callable[[JsonObject], T] = field(repr=False)
+    """Reads the object of a 2xx. Raises IampassError."""
+    body: bytes | None = field(default=None, repr=False)
+    content_type: str | None = "application/json"
+    """Session calls have one although they have no body; a management call without a body has none."""
+    idempotent: bool = False
+    """Whether it may be sent again although it may have been carried out."""
+    rings: bool = False
+    """Whether it makes a phone ring. Then not even a 429, perhaps a gateway's, proves that it was not carried out."""
+
+    def headers(self, nonce: int, timestamp: int) -> dict[str, str]:
+        """All headers but those of the connection. `nonce` is a random unsigned 64-bit integer, `timestamp` Unix time
+        in whole seconds. Raises ProtocolError for a character that could end a header."""
+        host, target = split_for_wire(self.url)
+        headers = {"Host": host, **signature(self.client_id, self.secret, self.url, nonce, timestamp)}
+        if self.content_type is not None:
+            headers["Content-Type"] = self.content_type
+        text = "".join((target, *headers.values()))
+        if not (text.isascii() and text.isprintable()):
+            raise ProtocolError(f"{self.name}: the request has characters that no header can have")
+        return headers
+
+    def read(self, status: int, headers: Any, body: bytes, now: float) -> T:
+        """The result in a complete response. `headers.get` ignores the case of a name; `now` is our Unix time.
+
+        Raises Refused, NotFound, Unavailable, ProtocolError, or what `result` raises.
+        """
+        if not 200 <= status < 300:
+            raise self._error_of(status, headers, now)
+        if headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+            what = f"{self.name}: the response is compressed without being asked to"
+            raise ProtocolError(what, may_have_started=True)
+        return self.result(JsonObject.parse(body, self.name))
+
+    def _error_of(self, status: int, headers: Any, now: float) -> IampassError:
+        phrase = f" {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else ""
+        text = f"{self.name}: https://{split_for_wire(self.url)[0]} responded with {status}{phrase}"
+        theirs = http_time(headers.get("Date"))
+        if status in (401, 403):
+            offset = theirs - now if status == 401 and theirs is not None else 0.0
+            if abs(offset) <= CLOCK_TOLERANCE:
+                return Refused(text, status=status)
+            remedy = (
+                "Set this machine's clock (timedatectl); if it is right, check application_id and the secret."
+            )
+            what = f"{text}; {clock_difference(offset)}"
+            return Refused(what, status=status, clock_offset=offset, remedy=remedy)
+        if status == 404:
+            return NotFound(text)
+        if status == 429 or 500 <= status < 600:
+            # A date counts from the server's own clock, if it sends its time.
+            wait = retry_after_seconds(headers.get("Retry-After"), now if theirs is None else theirs)
+            if wait is not None:
+                text += f" and asks to wait {f'{wait:.0f} s' if wait < 1e9 else 'an absurdly long time'}"
+            # A gateway may have passed the request on before it gave up.
+            started = status != 429 or self.rings
+            return Unavailable(text, may_have_started=started, status=status, retry_after=wait)
+        what = f"{text} and redirects, which is not followed" if 300 <= status < 400 else text
+        return ProtocolError(what, may_have_started=not 400 <= status < 500)
+
+
+def signature(client_id: str, secret: str, url: str, nonce: int, timestamp: int) -> dict[str, str]:
+    """The headers that sign a request to `url`, the full URL as it is sent."""
+    signed_url = url.partition("://")[2]
+    key = hashlib.sha256(f"{nonce}{secret}".encode()).digest()[:16]
+    digest = hmac.digest(key, f"{nonce}{signed_url}{timestamp}".encode(), "sha256")[:16]
+    return {
+        "Authentication": f"hmac {client_id}:{nonce}:{base64.b64encode(digest).decode('ascii')}",
+        "X-IAMPASS-Authentication-Timestamp": str(timestamp),
+        # The service knows this header by its misspelt name only.
+        "X-IAMOASS-Authentication-Version": "1",
+    }
+
+
+def http_time(text: str | None) -> float | None:
+    """Unix time of an HTTP date; None if it is not one."""
+    try:
+        moment = email.utils.parsedate_to_datetime(text or "")
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.timezone.utc)
+        return moment.timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def retry_after_seconds(text: str | None, now: float) -> float | None:
+    """The wait that a Retry-After header asks for (RFC 9110, 10.2.3): 0 for a past date, infinity for an
+    absurd number, None if it is missing or malformed. `now` is the Unix time that a date counts from."""
+    text = (text or "").strip()
+    if re.fullmatch(r"[0-9]+", text):
+        return float(text) if len(text) <= 9 else math.inf
+    moment = http_time(text)
+    return None if moment is None else max(0.0, moment - now)
