@@ -30,8 +30,8 @@ LARGEST_ANSWER = 1 << 26
 """Bytes: 10,000 kept sessions are about 5 MiB."""
 PATIENCE = 10.0
 """How long the command waits for the agent's greeting: systemd may have to start the agent. Seconds."""
-LONGEST = 3600.0
-"""How long it waits for the answer. Seconds."""
+SILENCE = 60.0
+"""How long it waits for the answer or the next line of progress. Seconds."""
 _START = "systemctl start pam-iampass-agent.socket; without systemd: pam-iampass-agent --socket"
 
 
@@ -142,10 +142,11 @@ def _connect(connection: socket.socket, path: str, owner: int) -> None:
 
 def _answer(reader: LineReader, progress: Callable[[str], None]) -> Any:
     """Raises PamIampassError, and what `LineReader.line` and `_result` raise."""
-    until = time.monotonic() + LONGEST
-    while "progress" in (message := json.loads(reader.line(LARGEST_ANSWER, until))):
+    while True:
+        message = json.loads(reader.line(LARGEST_ANSWER, time.monotonic() + SILENCE))
+        if "progress" not in message:
+            return _result(message)
         progress(str(message["progress"]))
-    return _result(message)
 
 
 def _result(message: dict[str, Any]) -> Any:

@@ -18,6 +18,7 @@ from hypothesis.strategies import binary, booleans
 
 from pam_iampass.audit.journal import Journal
 from pam_iampass.errors import PamIampassError
+from pam_iampass.relay import control
 from pam_iampass.relay.control import (
     GREETING,
     LARGEST_REQUEST,
@@ -278,6 +279,16 @@ def test_a_socket_of_others_is_not_asked(trusted_folder: Path, agent: Agent) -> 
     trusted_folder.chmod(0o777)
     with pytest.raises(AgentUnavailable, match="users other than root can write"):
         agent.ask("echo", word="x")
+
+
+def test_an_agent_that_hangs_is_given_up(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "SILENCE", 0.2)  # it would wait for a minute
+    go_on = threading.Event()
+    agent.handlers["hang"] = lambda _request: go_on.wait(BUSY)
+    with pytest.raises(AgentUnavailable, match="does not answer") as caught:
+        agent.ask("hang")
+    go_on.set()
+    assert caught.value.remedy == "systemctl status pam-iampass-agent"
 
 
 def test_an_answer_that_is_none_is_an_error(trusted_folder: Path) -> None:
