@@ -17,6 +17,7 @@ import trustme
 
 from pam_iampass.config import settings, user_table
 from pam_iampass.errors import StateError
+from pam_iampass.setup.manifest import Manifest, ManifestStore, ServiceRecord
 from pam_iampass.system.service_user import as_service_user, config_readers, service_group
 from tests.support.command import run_command
 from tests.support.installation import ETC, ROOT, Installation
@@ -218,12 +219,8 @@ def test_a_sandbox_that_is_gone_can_be_left(folder: Path) -> None:
 
 def test_leaving_does_not_lock_out_users_who_are_still_asked_on_the_phone(folder: Path) -> None:
     assert run("use", str(folder)).returncode == 0
-    SETUP.mkdir(parents=True, mode=0o700)
-    record = {"choice": "", "since": 0, "complete": True, "files": []}
-    (SETUP / "manifest.json").write_text(
-        json.dumps({"version": 1, "services": {"sudo": record}, "trial": None})
-    )
-    (SETUP / "manifest.json").chmod(0o600)
+    record = ServiceRecord(choice="", since=0.0, complete=True, files=())
+    ManifestStore(SETUP).save(Manifest({"sudo": record}))
     try:
         result = run("leave")
         assert result.returncode == 1
