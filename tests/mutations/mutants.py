@@ -581,9 +581,9 @@ MUTANTS = (
     Mutant(
         1,
         "a phone that was reported lost approves a login that waits for it",
-        "pam_iampass/login/approval.py",
-        "            check()\n",
-        "",
+        _VERIFICATION,
+        "check=queued.check_phone",
+        "check=lambda: None",
         "tests/unit/login/test_rate_limited_logins.py"
         "::test_a_login_that_waits_for_a_lost_phone_is_denied_although_the_phone_approves",
     ),

@@ -207,7 +207,7 @@ def test_a_process_with_another_user_id_than_its_effective_one_gets_nothing(
 
 
 def test_a_process_that_has_ended_gets_nothing(trusted_folder: Path) -> None:
-    """Whoever holds the connection then is another process."""
+    """Whoever holds the connection then is another process; its id is still the one that has ended, a zombie's."""
     listener = socket.socket(socket.AF_UNIX)
     path = str(trusted_folder / "other.sock")
     listener.bind(path)
@@ -220,13 +220,14 @@ def test_a_process_that_has_ended_gets_nothing(trusted_folder: Path) -> None:
         socket.send_fds(theirs, [b"x"], [made.fileno()])
         os._exit(0)
     _data, descriptors, _flags, _address = socket.recv_fds(ours, 1, 1)
-    os.waitpid(child, 0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     server = ControlServer(listener, {}, Journal(Records()), allowed_uid=os.getuid())
     server.start()
     with socket.socket(fileno=descriptors[0]) as inherited:
         inherited.settimeout(BUSY)
         assert inherited.recv(100) == b""
     server.stop()
+    os.waitpid(child, 0)
     for each in (ours, theirs):
         each.close()
 
