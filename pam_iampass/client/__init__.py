@@ -12,14 +12,13 @@ from .errors import (
     NotFound,
     ProtocolError,
     Refused,
-    SealBroken,
     SessionFailed,
     TLSFailure,
     Unavailable,
 )
 from .http import Transport
 from .session import Session
-from .signed_tokens import SessionSealer, SessionSigner
+from .signed_tokens import SessionSigner
 from .status import AuthenticationMethod, ManagementAPIResult, Status
 
 __all__ = [
@@ -35,10 +34,8 @@ __all__ = [
     "NotFound",
     "ProtocolError",
     "Refused",
-    "SealBroken",
     "Session",
     "SessionFailed",
-    "SessionSealer",
     "SessionSigner",
     "Status",
     "TLSFailure",

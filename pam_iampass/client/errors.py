@@ -149,9 +149,6 @@ class BadSignature(IampassError):
     remedy = "Start a new session."
 
 
-SealBroken = BadSignature
-
-
 class SessionFailed(IampassError):
     """The session ended without an approval."""
 

@@ -18,8 +18,6 @@ class SessionSigner:
     Needs the package itsdangerous. The signature prevents changes, it does not hide anything: the token contains the
     secret of the session, with which its holder can poll the session and end it. So give the token only to the
     person whose session it is, over https.
-
-    The former names of `sign` and `verify`, `seal` and `open`, also work.
     """
 
     def __init__(
@@ -67,9 +65,3 @@ class SessionSigner:
         if problem is not None:  # outside of the handler, whose error contains what was signed
             raise BadSignature(f"verify: the token is refused: {problem}")
         return self._schema.loads(text)
-
-    seal = sign
-    open = verify
-
-
-SessionSealer = SessionSigner

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
 
-from pam_iampass import client
 from pam_iampass.client import AuthenticationAPI, BadSignature, Session, SessionSigner, Status
 from tests.client.talk import SESSION_SECRET, TOKEN, api_to, polled, session_on
 from tests.sandbox.witness import Witness, witness_python
@@ -220,10 +219,3 @@ def test_nothing_shows_a_secret() -> None:
     assert TOKEN not in repr(SessionSigner(KEY))
     assert SESSION_SECRET not in repr(Session.Schema())
     assert KEY not in repr(SessionSigner(KEY))
-
-
-def test_the_names_of_the_first_release_go_on_working() -> None:
-    assert client.SessionSealer is SessionSigner
-    assert client.SealBroken is BadSignature
-    signer = SessionSigner(KEY)
-    assert signer.open(signer.seal(BEGUN)) == BEGUN
