@@ -105,7 +105,8 @@ install: man completions ## Install from source, below DESTDIR if set
 	install -m 644 config/sshd_config.d/* $(DESTDIR)$(SHARE)/sshd_config.d/
 	install -m 644 packaging/systemd/pam-iampass.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass.conf
 	install -m 644 packaging/systemd/pam-iampass.tmpfiles $(DESTDIR)$(UNITS)/tmpfiles.d/pam-iampass.conf
-	install -m 644 packaging/systemd/*.service packaging/systemd/*.socket $(DESTDIR)$(UNITS)/systemd/system/
+	install -m 644 packaging/systemd/*.service packaging/systemd/*.socket \
+	    packaging/systemd/*.path packaging/systemd/*.timer $(DESTDIR)$(UNITS)/systemd/system/
 	install -m 644 packaging/systemd/pam_iampass.catalog $(DESTDIR)$(UNITS)/systemd/catalog/
 	for file in iampass.yaml users.yaml; do \
 	    [ -e $(DESTDIR)$(SYSCONF)/iampass/$$file ] || \

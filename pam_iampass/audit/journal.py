@@ -16,7 +16,7 @@ from pam_iampass.text import clean, quoted
 IDENTIFIER = "pam_iampass"
 AUTHPRIV = 10
 
-DEBUG, INFO, NOTICE, WARNING, ERROR = 7, 6, 5, 4, 3
+DEBUG, INFO, NOTICE, WARNING, ERROR, CRITICAL = 7, 6, 5, 4, 3, 2
 
 #: A MESSAGE_ID for each kind of event; `packaging/systemd/pam_iampass.catalog` explains them.
 MESSAGE_IDS = {
@@ -45,6 +45,21 @@ ADMINISTRATION = "c4e452241ae646aaa4181591dc684616"
 SESSION_LEFT_OPEN = "896fc53d479b499c882d05946e95a6cb"
 BYPASS_MADE = "d24ea0ee48d549d4a0327840fe7a1637"
 BYPASS_ENDED = "a865918a2f3c4e4d9b0a899ab65ab585"
+
+
+class PamFileEvent(enum.Enum):
+    """What became of a PAM file that setup has changed, by the name in the record."""
+
+    RENEWED = "pam_file_renewed"
+    OUT_OF_FORCE = "pam_file_out_of_force"
+    OFF = "pam_file_off"
+
+
+PAM_FILE_IDS = {
+    PamFileEvent.RENEWED: "7cb7d543752c4dfc9b883fa6364f7e59",
+    PamFileEvent.OUT_OF_FORCE: "36556ef57deb4e4e8292287d2faae885",
+    PamFileEvent.OFF: "d2dc2049f61a417288e710adb6a3eff4",
+}
 
 _PRIORITIES = {Result.SUCCESS: INFO, Result.IGNORED: NOTICE, Result.DENIED: WARNING}
 
@@ -91,6 +106,16 @@ class ActRecord:
     reason: str = ""
     """What came of it."""
     failed: bool = False
+
+
+@dataclass(frozen=True)
+class PamFileRecord:
+    """What became of a PAM file that setup has changed. Texts are not cleaned."""
+
+    event: PamFileEvent
+    service: str
+    """As setup names it."""
+    reason: str
 
 
 class Journal:
@@ -153,6 +178,19 @@ class Journal:
             "IAMPASS_RHOST": clean(by.rhost),
             "IAMPASS_TTY": clean(by.tty),
             "IAMPASS_REASON": clean(reason, 2000),
+        }
+        self._write(fields)
+
+    def pam_file(self, record: PamFileRecord) -> None:
+        """Write the record of what became of a PAM file."""
+        priority = CRITICAL if record.event is PamFileEvent.OFF else WARNING
+        fields = {
+            "MESSAGE": f"event={record.event.value} service={quoted(record.service)} reason={quoted(record.reason)}",
+            "MESSAGE_ID": PAM_FILE_IDS[record.event],
+            "PRIORITY": str(priority),
+            "IAMPASS_EVENT": record.event.value,
+            "IAMPASS_SERVICE": clean(record.service),
+            "IAMPASS_REASON": clean(record.reason, 2000),
         }
         self._write(fields)
 

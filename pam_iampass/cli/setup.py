@@ -101,6 +101,7 @@ def _known_services() -> list[str]:
     "--force", is_flag=True, help="Go on even if you might be locked out, or a file has been edited."
 )
 @click.option("--trial-over", metavar="NAME", hidden=True)
+@click.option("--watch", is_flag=True, hidden=True)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -110,6 +111,7 @@ def command(
     minutes: int | None,
     force: bool,
     trial_over: str | None,
+    watch: bool,
     **ways: bool,
 ) -> None:
     """Make SERVICES ask the phone after the first factor.
@@ -119,7 +121,8 @@ def command(
 
     Lines are added to the file of the service in /etc/pam.d; each ends in a mark, `# pam-iampass`. What stood there
     stays; where a line has to change, the old one stays as a comment. A file in /usr/lib/pam.d is not touched: one in
-    /etc/pam.d includes it. `undo` takes the lines away, whatever else was changed in the file meanwhile.
+    /etc/pam.d includes it. `undo` takes the lines away, whatever else was changed in the file meanwhile. If a
+    package or a program restores such a file, the lines are added again.
 
     sshd can ask in two ways. By default it asks the phone once it has accepted a key, a certificate or a password,
     without a prompt, and every client can log in. With --prompt (or --key) and --password, a prompt comes first, at
@@ -138,6 +141,10 @@ def command(
     """
     if trial_over is not None:
         _setup().end_trial(trial_over)
+        return
+    if watch:  # by systemd and the package managers, when something is written below /etc/pam.d
+        for record in _setup().watch(Journal()):
+            _line(record.event.value, f"{record.service}: {record.reason}")
         return
     if not services:
         raise click.UsageError("name the services, such as sshd, sudo, su")

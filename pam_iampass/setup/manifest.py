@@ -61,6 +61,8 @@ class ServiceRecord:
     files: tuple[FileRecord, ...]
     renewed: tuple[float, ...] = ()
     """When files that had lost our lines were edited anew, in the last hour."""
+    reported: float = 0.0
+    """When it was last said that a line of ours is out of force."""
 
 
 @dataclass(frozen=True)

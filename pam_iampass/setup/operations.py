@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from pam_iampass.audit.journal import Journal, PamFileRecord
 from pam_iampass.audit.query import NoJournal, records_since
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
@@ -25,11 +26,15 @@ from pam_iampass.setup.errors import SetupError, SetupRefused
 from pam_iampass.setup.manifest import Manifest, ManifestStore, Trial
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Plan
-from pam_iampass.setup.reload import reload_sshd
+from pam_iampass.setup.reload import SYSTEMD, reload_sshd
 from pam_iampass.setup.snapshot import take
+from pam_iampass.setup.watch import Watch
+from pam_iampass.system import programs
 from pam_iampass.system.accounts import Account
 from pam_iampass.system.paths import SETTINGS
 from pam_iampass.system.service_user import config_readers
+
+_WATCH = ("pam-iampass-watch.path", "pam-iampass-watch.timer")
 
 SAME_AS = {"sudo-rs": "sudo"}
 """Programs that use the PAM service of another one."""
@@ -121,7 +126,15 @@ class Setup:
             except BaseException:
                 trial.stop(self.paths)
                 raise
+            self._start_watch()
         return wanted
+
+    def _start_watch(self) -> None:
+        """Have systemd put the lines back if something else writes the files."""
+        if SYSTEMD.is_dir():
+            done = programs.run(["systemctl", "enable", "--now", *_WATCH], timeout=60)
+            if not done.ok:
+                self._machine.tell("to do", f"systemctl enable --now {' '.join(_WATCH)} ({done.complaint})")
 
     def undo(self, names: Sequence[str] | None) -> list[str]:
         """Restore the files of these services, or of all; returns which.
@@ -156,6 +169,13 @@ class Setup:
             if running is None or running.name != name:
                 return []
             return self._undo(running.services)
+
+    def watch(self, journal: Journal) -> list[PamFileRecord]:
+        """Put our lines back into files that were restored without them; returns what was recorded."""
+        if not self.store.file.exists():
+            return []
+        with apply.undisturbed(), self.store.locked(60.0):
+            return Watch(self.paths, self.store, self._machine, journal).look()
 
     def status(self) -> tuple[list[ServiceStatus], Trial | None]:
         """The status of each service, and the trial that runs. Raises SetupError and UntrustedFile."""

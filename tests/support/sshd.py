@@ -106,7 +106,7 @@ class Sshd:
             "MaxStartups=100",
             "UseDNS=no",
         ]
-        command = ["/usr/sbin/sshd", "-D", "-f", str(self._configuration), "-E", str(self.log)]
+        command = [*self._under, "/usr/sbin/sshd", "-D", "-f", str(self._configuration), "-E", str(self.log)]
         for option in options:
             command += ["-o", option]
         self._pid_file.unlink(missing_ok=True)
