@@ -32,7 +32,7 @@ from pam_iampass.system import sshd, sudoers
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import reading_as_service_user
 from pam_iampass.system.sshd import SshdConfigRejected, SshdSettings
-from pam_iampass.system.sudoers import SUDOERS_RS, Sudoers, SudoersRejected
+from pam_iampass.system.sudoers import Sudoers, SudoersRejected
 
 ADDRESS = "192.0.2.1"
 """The default address of an ssh login: one that nobody has (RFC 5737)."""
@@ -300,9 +300,10 @@ class Doctor:
             found = self.sudoers
             if found is not None:
                 yield from SudoCheck(found, self.stacks, self._without_phone, self.named).findings()
-            if SUDOERS_RS.exists() and self.stacks.asks("sudo"):
-                of_rs = sudoers.read(SUDOERS_RS)
-                yield from loopholes(of_rs, self.stacks.asks, self._without_phone, self.named)
+            of_rs = sudoers.of_sudo_rs()
+            if of_rs is not None and self.stacks.asks("sudo"):
+                lines = sudoers.read(of_rs)
+                yield from loopholes(lines, self.stacks.asks, self._without_phone, self.named)
         except SudoersRejected as rejected:
             yield finding("sudoers-broken", "sudo", str(rejected))
         except CommandUnavailable as unavailable:

@@ -132,6 +132,13 @@ def is_installed() -> bool:
     return find("sudo") is not None
 
 
+def of_sudo_rs() -> Path | None:
+    """The file that sudo-rs reads; None if it is not installed, or reads sudo's."""
+    if SUDOERS_RS.exists():
+        return SUDOERS_RS
+    return SUDOERS if find("sudo-rs") is not None and not is_installed() else None
+
+
 def directories(nsswitch: Path = Path("/etc/nsswitch.conf")) -> list[str]:
     """The sources of rules other than files, as sss (sudoers.ldap(5)). cvtsudoers does not read them."""
     text = nsswitch.read_text("utf-8", "replace") if nsswitch.exists() else ""

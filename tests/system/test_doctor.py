@@ -842,6 +842,24 @@ def test_a_machine_without_sshd_and_sudo_is_looked_at_all_the_same(clinic: Clini
     assert "PAM stacks" in report["looked_at"]
 
 
+def test_where_there_is_sudo_rs_alone_its_rules_are_not_taken_for_harmless(clinic: Clinic) -> None:
+    moved = [Path("/usr/bin/sudo"), Path("/usr/sbin/visudo"), Path("/usr/bin/cvtsudoers")]
+    alone = Path("/usr/bin/sudo-rs")
+    had_it = alone.exists()
+    for path in moved:
+        path.rename(path.with_name(path.name + ".away"))
+    if not had_it:
+        shutil.copy("/usr/bin/true", alone)
+    try:
+        told = {found["id"]: found["evidence"] for found in clinic.report()["findings"]}
+    finally:
+        for path in moved:
+            path.with_name(path.name + ".away").rename(path)
+        if not had_it:
+            alone.unlink()
+    assert told["sudoers-unread"] == "visudo is not installed"
+
+
 def test_one_service_that_may_not_be_read_hides_no_other(clinic: Clinic) -> None:
     (PAM / "secret").write_text("auth required pam_deny.so\n")
     (PAM / "secret").chmod(0o600)
