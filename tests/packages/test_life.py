@@ -145,6 +145,7 @@ def test_its_profile_for_sessions_keeps_them_in_every_service(
 def test_a_stack_written_by_hand_keeps_the_package_from_going(
     machine: Booted, ready: Administrator, people: People
 ) -> None:
+    machine.run("pam-auth-update", "--disable", "iampass")
     ready.set_up("sshd", "sudo", "--key")
     machine.run("pam-auth-update", "--enable", "iampass")
     machine.write("/etc/pam.d/chsh", "auth required pam_iampass.so\nauth required pam_permit.so\n")
@@ -164,6 +165,7 @@ def test_removal_takes_it_out_of_every_stack_first(
     machine: Booted, ready: Administrator, people: People
 ) -> None:
     machine.run("dpkg", "--configure", "-a")
+    machine.run("pam-auth-update", "--disable", "iampass")
     ready.set_up("sshd", "sudo", "su", "--key")
     machine.run("pam-auth-update", "--enable", "iampass", "iampass-session")
     machine.run("apt-get", "remove", "-y", "libpam-iampass")

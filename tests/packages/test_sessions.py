@@ -184,7 +184,7 @@ def test_a_root_shell_that_keeps_a_session_of_its_own_goes_on_when_away_revokes(
     login.terminal.expect("# ")
     shell, number = begun.wait()
     ready.configure(session=SETTINGS)
-    assert (shell["service"], shell["user"]) == ("sudo", "alice")
+    assert (shell["service"], shell["user"]) == ("sudo-i", "alice")
     assert machine.shell("ls /run/sudo/ts").split() != []
     people.phone.move(number, "away")
     wait_for(lambda: machine.shell("ls /run/sudo/ts").split() == [], "sudo forgets the password")
