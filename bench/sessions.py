@@ -15,8 +15,11 @@ from bench.doors import play
 from bench.measure import Section, median, percentile
 from bench.pending import cpu_seconds, peak_mib, play_pending
 from pam_iampass.config.session_settings import SessionSettings
-from pam_iampass.session.kept_session import StoredLogin, encode
+from pam_iampass.relay.control import ask
+from pam_iampass.session.kept_session import KeptSession, StoredLogin
+from pam_iampass.session.store import SessionStore
 from pam_iampass.system import paths
+from pam_iampass.system.database import Database
 from tests.support.agent import RunningAgent
 from tests.support.kept_sessions import kept_sessions
 from tests.support.sandbox import Sandbox
@@ -45,13 +48,13 @@ def measure(sandbox: Sandbox, count: int, pending: int, seconds: float, rounds: 
         ],
     )
     resource.setrlimit(resource.RLIMIT_NOFILE, (16384, 16384))
-    files = keep(sandbox, count)
-    with _agent(sandbox, files) as agent:
+    sessions = keep(sandbox, count)
+    with _agent(sandbox, sessions) as agent:
         section.add(ALONE, **_figures(sandbox, agent, lambda: time.sleep(seconds)))
     found: dict[str, list[dict[str, float]]] = {WITHOUT: [], BESIDE: []}
     waits: dict[str, list[float]] = {WITHOUT: [], BESIDE: []}
     for _ in range(rounds):
-        for name, kept in ((WITHOUT, {}), (BESIDE, files)):
+        for name, kept in ((WITHOUT, []), (BESIDE, sessions)):
             with _agent(sandbox, kept) as agent:
                 found[name].append(_beside(sandbox, agent, pending, waits[name]))
     for name, figures in found.items():
@@ -65,32 +68,32 @@ def measure(sandbox: Sandbox, count: int, pending: int, seconds: float, rounds: 
 
 
 @contextmanager
-def _agent(sandbox: Sandbox, files: dict[str, bytes]) -> Iterator[int]:
+def _agent(sandbox: Sandbox, sessions: list[KeptSession]) -> Iterator[int]:
     """An agent that keeps these sessions and polls them; its process id."""
-    owner = pwd.getpwnam("iampass")
-    folder = Path(paths.SESSIONS)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    os.chown(folder, owner.pw_uid, owner.pw_gid)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-        (folder / name).chmod(0o600)
-        os.chown(folder / name, owner.pw_uid, owner.pw_gid)
+    os.seteuid(pwd.getpwnam("iampass").pw_uid)
+    database = Database()
+    store = SessionStore(database)
+    for kept in sessions:
+        store.write(kept)
+    database.close()
+    os.seteuid(0)
     began = time.monotonic()
     with RunningAgent() as agent:
         sandbox.auto = "approve"
         play(["alice"], 30.0)  # the imports and the first connection of logins
-        if files:
+        if sessions:
             wait_until(lambda: _polls(sandbox, began), "no session was polled", 120.0)
         yield agent.pid()
-    for file in folder.glob("*.json"):
+    for file in Path(paths.STATE).parent.glob("state.db*"):
         file.unlink()
 
 
 def _beside(sandbox: Sandbox, pid: int, pending: int, waits: list[float]) -> dict[str, float]:
     outcomes: dict[str, float] = {}
     starts = len(sandbox.sessions)
-    for file in filter(Path.is_file, Path(paths.RATE_LIMITS).iterdir()):
-        file.unlink()  # who was denied before would not be asked
+    for account in pwd.getpwall():
+        if account.pw_uid >= 1000:
+            ask("throttle clear", user=account.pw_name)  # who was denied before would not be asked
 
     def meanwhile() -> None:
         found, more = play_pending(sandbox, pending, 30.0)
@@ -102,13 +105,12 @@ def _beside(sandbox: Sandbox, pid: int, pending: int, waits: list[float]) -> dic
     return {**figures, **outcomes}
 
 
-def keep(sandbox: Sandbox, count: int) -> dict[str, bytes]:
-    """The files of so many sessions that are active at IAMPASS, by name; all belong to this process."""
+def keep(sandbox: Sandbox, count: int) -> list[KeptSession]:
+    """So many sessions that are active at IAMPASS; all belong to this process."""
     logins = [
         StoredLogin(os.getpid(), f"kept{number}", 1000, "sshd", 1000 + number) for number in range(count)
     ]
-    found = kept_sessions(sandbox, paths.SETTINGS, logins, SessionSettings(keep=True))
-    return {f"{kept.id}.json": encode(kept) for kept in found}
+    return kept_sessions(sandbox, paths.SETTINGS, logins, SessionSettings(keep=True))
 
 
 def _figures(sandbox: Sandbox, pid: int, meanwhile: Callable[[], None]) -> dict[str, float]:

@@ -52,8 +52,10 @@ def shared_sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def world(shared_sandbox: Sandbox, trusted_folder: Path) -> Setting:
+def world(shared_sandbox: Sandbox, trusted_folder: Path) -> Iterator[Setting]:
     shared_sandbox.behave()
     shared_sandbox.auto, shared_sandbox.delay, shared_sandbox.request_timeout = "approve", 0.3, 60.0
     shared_sandbox.add_user(Setting.token, device=True)
-    return Setting(trusted_folder, shared_sandbox)
+    setting = Setting(trusted_folder, shared_sandbox)
+    yield setting
+    setting.state.database.close()

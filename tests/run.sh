@@ -62,7 +62,7 @@ if [ "$whole" -eq 0 ]; then
         cat "$folder/combined"
     decides=pam_iampass/login/verification.py,pam_iampass/login/recovery.py,pam_iampass/login/policy.py,pam_iampass/login/decisions.py
     decides=$decides,pam_iampass/login/rate_limit.py,pam_iampass/login/rate_limit_state.py,pam_iampass/login/recovery_codes.py
-    decides=$decides,pam_iampass/system/state_dir.py,pam_iampass/system/trusted_file.py,pam_iampass/system/atomic_write.py
+    decides=$decides,pam_iampass/system/database.py,pam_iampass/system/trusted_file.py,pam_iampass/system/atomic_write.py
     decides=$decides,pam_iampass/system/file_lock.py,"pam_iampass/client/*"
     /usr/bin/python3 -m coverage report --data-file="$folder/coverage" --include="$decides" > "$folder/decides" 2>&1 &&
         awk '/^pam_iampass/ && $6 + 0 < 95 { print "Coverage of " $1 " is " $6 ", but must be at least 95%"; low = 1 }

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
 import click
 
-from pam_iampass.audit.journal import BYPASS_ENDED, BYPASS_MADE, Journal
 from pam_iampass.cli.command_with_verbs import CommandWithVerbs, OwnArgument
 from pam_iampass.cli.output import duration, line, show_json, table
 from pam_iampass.cli.parameters import USER, Parsed, account, existing_account, json_option, seconds
 from pam_iampass.errors import shown
-from pam_iampass.login.bypass import LONGEST, Bypass, Bypasses, Moment
-from pam_iampass.login.bypass_editing import BypassEditor, Ended
+from pam_iampass.login.bypass import LONGEST, Bypass, Moment
 from pam_iampass.pam.stack import PamFiles
-from pam_iampass.system import programs
-from pam_iampass.system.accounts import Accounts
-from pam_iampass.system.programs import CommandUnavailable
-from pam_iampass.text import quoted
+from pam_iampass.relay.control import ask
 
 _LONGEST_REASON = 200
-_SYSTEMD = "/run/systemd/system"
 _EPILOG = """\b
 Examples:
   pam-iampass bypass alice --for 15m
@@ -92,13 +83,16 @@ def command(
     """
     if service is not None and service not in PamFiles().names():
         raise click.ClickException(f"there is no PAM service {shown(service)}: /etc/pam.d has no such file")
-    name, made_by = existing_account(user), _administrator()
-    uid, now = Accounts().named(name).uid, Moment.now()
-    bypass = Bypass(name, uid, service, time_left, now, made_by, reason or "", survive_reboot)
-    _record_ends(BypassEditor(Bypasses()).add(bypass), f"replaced by {made_by}")
-    text = f"{quoted(name)} is let in without the phone until {_until(bypass)}"
-    _record(BYPASS_MADE, bypass, text, bypass.reason)
-    _schedule_end(time_left)
+    name = existing_account(user)
+    answer = ask(
+        "bypass add",
+        user=name,
+        service=service or "",
+        seconds=time_left,
+        reason=reason or "",
+        survives_reboot=survive_reboot,
+    )
+    bypass = Bypass.of(answer)
     if as_json:
         show_json(as_object(bypass))
         return
@@ -112,14 +106,9 @@ def command(
 def list_(as_json: bool) -> None:
     """Show who is let in without the phone, until when, by whom, and why.
 
-    Run by root, it also removes bypasses whose time is over, and writes that to the journal. systemd runs it when one
-    ends.
-
-    The exit status is 0, or 1 if a file of bypasses cannot be used. Its bypasses do not count then.
+    The exit status is 0, or 1 if the agent cannot be asked: then nobody is let in.
     """
-    if os.geteuid() == 0:
-        _record_ends(BypassEditor(Bypasses()).prune(), "")
-    found = Bypasses().active()
+    found = [Bypass.of(members) for members in ask("bypass list")]
     if as_json:
         show_json({"bypasses": [as_object(bypass) for bypass in found]})
     elif not found:
@@ -143,23 +132,16 @@ def list_(as_json: bool) -> None:
 @click.argument("user", type=USER)
 @json_option
 def end(user: str, as_json: bool) -> None:
-    """End all bypasses of USER. The account need not exist any more. Also repairs a corrupt file.
+    """End all bypasses of USER. The account need not exist any more.
 
     The exit status is 0, also if there was no bypass, or 1 if it failed.
     """
     name = account(user) or user
-    number = end_bypasses(name)
+    number = ask("bypass end", user=name)
     if as_json:
         show_json({"user": name, "ended": number})
     else:
         line(f"The phone of {name} is asked again." if number else f"{name} is not bypassed.")
-
-
-def end_bypasses(name: str) -> int:
-    """End all bypasses of a user, and record that; returns how many were in force. Raises PamIampassError."""
-    ended = BypassEditor(Bypasses()).end(name)
-    _record_ends(ended, f"ended by {_administrator()}")
-    return sum(not one.expired for one in ended)
 
 
 def as_object(bypass: Bypass) -> dict[str, Any]:
@@ -186,42 +168,3 @@ def _through(bypass: Bypass) -> str:
 
 def _until(bypass: Bypass) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(bypass.until(Moment.now())))
-
-
-def _administrator() -> str:
-    """Who runs this command: the user who logged in, as the kernel's audit session has it, else the caller of sudo."""
-    try:
-        return os.getlogin()
-    except OSError:
-        return os.environ.get("SUDO_USER") or "root"
-
-
-def _record_ends(ended: Iterable[Ended], why: str) -> None:
-    for one in ended:
-        reason = "its time is over" if one.expired else why
-        _record(BYPASS_ENDED, one.bypass, f"the bypass of {quoted(one.bypass.user)} is over", reason)
-
-
-def _record(message_id: str, bypass: Bypass, text: str, reason: str) -> None:
-    fields = {
-        "IAMPASS_APPROVER": bypass.user,
-        "IAMPASS_SERVICE": bypass.service or "all",
-        "IAMPASS_ADMINISTRATOR": bypass.made_by,
-        "IAMPASS_UNTIL": _until(bypass),
-        "IAMPASS_REASON": reason,
-    }
-    about = f"service={quoted(bypass.service or 'all')} by={quoted(bypass.made_by)} reason={quoted(reason)}"
-    Journal().bypass(message_id, f"{text}: {about}", fields)
-
-
-def _schedule_end(time_left: float) -> None:
-    """Have systemd run `bypass list` when the time is over, so that the journal says so; else the next change does."""
-    if os.path.isdir(_SYSTEMD):
-        unit = [
-            "--quiet",
-            "--collect",
-            f"--on-active={time_left + 1:.0f}s",
-            "--timer-property=AccuracySec=1s",
-        ]
-        with suppress(CommandUnavailable):
-            programs.run(["systemd-run", *unit, "/usr/bin/pam-iampass", "bypass", "list"])

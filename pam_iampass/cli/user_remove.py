@@ -9,7 +9,6 @@ import click
 
 from pam_iampass.audit.administrator import administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal
-from pam_iampass.cli.bypass import end_bypasses
 from pam_iampass.cli.output import Part, Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option
 from pam_iampass.cli.user_login import show_login
@@ -148,10 +147,9 @@ def _with_way_out(error: IampassError) -> str:
 
 
 def _finish(results: list[RemovedUser]) -> None:
-    """End the bypasses of the users who were removed, and note the removal in the journal."""
+    """Note the removal of users in the journal."""
     for result in results:
         if result.state.value == "removed":
-            end_bypasses(result.name)
             where = "here and at IAMPASS" if result.at_iampass else "here, and kept at IAMPASS"
             Journal().act(ActRecord(Act.USER_REMOVE, result.name, administrator(), f"removed {where}"))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.errors import Problem, UntrustedFile
+from pam_iampass.relay.control import AgentUnavailable, ask
 from pam_iampass.relay.protocol import Frame, FrameType
 from pam_iampass.system import paths
 from pam_iampass.system.programs import CommandUnavailable, run
@@ -42,6 +43,7 @@ class AgentCheck:
             yield finding("socket-wrong", "agent", f"{self.socket_path}: {fault}", what=fault)
         elif os.geteuid() == 0:
             yield from self._connection()
+            yield from self._state()
 
     def _fault(self, found: os.stat_result) -> str:
         if not stat.S_ISSOCK(found.st_mode):
@@ -74,6 +76,16 @@ class AgentCheck:
                 yield finding("agent-silent", "agent", what)
             except OSError as error:
                 yield finding("agent-silent", "agent", f"{self.socket_path}: {error.strerror or error}")
+
+    def _state(self) -> Iterator[Problem]:
+        """Whether the agent can use its state, as it says itself."""
+        try:
+            status = ask("agent status", path=str(self.socket_path.with_name("control.sock")))
+        except AgentUnavailable:
+            return
+        if status["problem"]:
+            what, _, remedy = status["problem"].partition("; ")
+            yield finding("state-unusable", "agent", what, remedy=remedy)
 
     def _units(self) -> Iterator[Problem]:
         """Whether systemd, if it runs, has the socket unit enabled and active."""

@@ -69,22 +69,22 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         _error(
             "state-full",
-            "There is no room for the module's state in {path}",
-            "In `/run/iampass` the module counts the requests to each phone: while it cannot, logins that need the"
-            " phone are denied, and only a recovery code helps. In `/var/lib/iampass` it marks recovery codes as used:"
-            " while it cannot, they are not accepted.",
+            "There is no room for the agent's state in {path}",
+            "The agent's file has a reserve, so nothing stops at once. When that is used up, or on a read-only disk,"
+            " recovery codes are refused and new sessions are not kept; logins by phone go on. A restart of the agent"
+            " forgets what it could not write.",
             "Make room there (df {path}), or remount it read-write; no restart is needed",
-        ),
-        _error(
-            "state-folder",
-            "{path} {what}",
-            "The module stores refusals and recovery codes there. The folder must belong to `iampass`, with mode 0700,"
-            " and all folders above it to root.",
-            "systemd-tmpfiles --create /usr/lib/tmpfiles.d/pam-iampass.conf; chown iampass: {path}; chmod"
-            " 0700 {path}",
         ),
     ),
     "Agent": (
+        _error(
+            "state-unusable",
+            "The agent cannot use its state",
+            "It remembers limits, recovery codes, bypasses and kept sessions in `/var/lib/iampass/state.db`. While it"
+            " cannot, recovery codes are refused, no bypass is made, new sessions are not kept and limits are in its"
+            " memory only; logins by phone go on. [state.md](state.md) says what happens when.",
+            "{remedy}",
+        ),
         _error(
             "socket-wrong",
             "The agent's socket {what}",
@@ -258,13 +258,6 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "An administrator made a bypass. It ends after its time, which `pam-iampass bypass list` shows. The first"
             " factor is still required.",
             "None if this is intended; otherwise: pam-iampass bypass end {name}",
-        ),
-        _error(
-            "bypass-unusable",
-            "Bypasses do not count: their file cannot be used",
-            "`/run/iampass/bypasses.json` or `/etc/iampass/bypasses.json` is corrupt, or users other than root can"
-            " write it. The module ignores it, and asks the phone. Only `pam-iampass bypass` writes these files.",
-            "{remedy}; find out who changed it",
         ),
         _warning(
             "no-device",

@@ -1,4 +1,4 @@
-"""The module's files: the configuration, the programs that root runs, and the state folders."""
+"""The module's files: the configuration, the programs that root runs, and room for the agent's state."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import json
 import os
 import pwd
 import re
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.errors import MissingFile, Problem, Severity, UnreadableFile, UntrustedFile
 from pam_iampass.system import paths
+from pam_iampass.system.database import RESERVE
 from pam_iampass.system.programs import CommandUnavailable, run
 from pam_iampass.system.service_user import SERVICE_USER
 from pam_iampass.system.trusted_folder import mode_of, shell_word, trusted_folder
 
-STATE = (Path(paths.RATE_LIMITS), Path(paths.RECOVERY_CODES).parent, Path(paths.RECOVERY_CODES))
+STATE = Path(paths.STATE).parent
 PROGRAMS = tuple(Path(paths.PROGRAMS) / name for name in ("agent", "pam_iampass.py"))
-_NEEDED_BYTES = 64 * 1024
+_NEEDED_BYTES = 4 * RESERVE
 _NEEDED_FILES = 16
 
 _PACKAGES = re.compile(r'^sys\.path\.append\("([^"\n]+)"\)$', re.M)
@@ -84,45 +84,19 @@ def packages(programs: Iterable[Path] = PROGRAMS) -> Iterator[Problem]:
         return
 
 
-def space(folders: Iterable[Path] = STATE) -> Iterator[Problem]:
-    """Whether the module can write its state."""
-    for folder in folders:
-        try:
-            found = os.statvfs(folder)
-        except OSError:
-            continue
-        left = found.f_bavail * found.f_frsize
-        if found.f_flag & os.ST_RDONLY:
-            what = "is read-only"
-        elif left < _NEEDED_BYTES:
-            what = f"has {left} bytes left"
-        elif found.f_files and found.f_favail < _NEEDED_FILES:
-            what = f"has room for {found.f_favail} more files"
-        else:
-            continue
-        yield finding("state-full", "files", f"the file system {what}", path=folder)
-
-
-def state_folders(folders: Iterable[Path] = STATE, user: str = SERVICE_USER) -> Iterator[Problem]:
-    """Whether the state folders exist and belong to the module's user alone."""
+def space(folder: Path = STATE) -> Iterator[Problem]:
+    """Whether the agent can write its state, beyond the reserve in its file."""
     try:
-        owner = pwd.getpwnam(user).pw_uid
-    except KeyError:
+        found = os.statvfs(folder)
+    except OSError:
         return
-    for folder in folders:
-        what = ""
-        try:
-            found = folder.lstat()
-        except FileNotFoundError:
-            what = "does not exist"
-        except PermissionError:
-            continue
-        else:
-            if not stat.S_ISDIR(found.st_mode):
-                what = "is not a folder"
-            elif found.st_uid != owner:
-                what = f"belongs to user {found.st_uid}, not to {user}"
-            elif stat.S_IMODE(found.st_mode) & 0o077:
-                what = f"is open to other users (mode {mode_of(found)})"
-        if what:
-            yield finding("state-folder", "files", f"{folder}: {what}", path=folder, what=what)
+    left = found.f_bavail * found.f_frsize
+    if found.f_flag & os.ST_RDONLY:
+        what = "is read-only"
+    elif left < _NEEDED_BYTES:
+        what = f"has {left} bytes left"
+    elif found.f_files and found.f_favail < _NEEDED_FILES:
+        what = f"has room for {found.f_favail} more files"
+    else:
+        return
+    yield finding("state-full", "files", f"the file system {what}", path=folder)

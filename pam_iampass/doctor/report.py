@@ -210,7 +210,6 @@ class Doctor:
     def _files(self) -> Iterator[Problem]:
         yield from files.account()
         yield from files.packages()
-        yield from files.state_folders()
         services = [
             self.stacks.services[name] for name in {**self.stacks.with_us, **self.stacks.with_us_in_account}
         ]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import enum
-
-# Used by `login.bypass`, when the module's user may be unable to read it on a machine with Python in an unusual place.
-import json  # noqa: F401
 import os
 import pwd
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,9 +15,10 @@ from pam_iampass.config.user_file_name import LONGEST, file_name, user_of
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table import read as read_table
 from pam_iampass.config.user_table_check import TableReport
-from pam_iampass.errors import ConfigurationError, PamIampassError, Problem, Severity, UntrustedFile
+from pam_iampass.doctor.bypasses import in_force
+from pam_iampass.errors import ConfigurationError, Problem, Severity, UntrustedFile
 from pam_iampass.login import policy
-from pam_iampass.login.bypass import Bypass, Bypasses
+from pam_iampass.login.bypass import Bypass
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.login_accounts import login_accounts
@@ -92,13 +90,14 @@ def user_status(
     `people` are the accounts that people log in with. Everything is read as `module_user` would. Raises
     ConfigurationError if not even the path of the table can be read.
     """
+    bypasses = in_force()  # as root: afterwards the agent does not answer
     with reading_as_service_user(module_user) as readers:
         read = settings.check(config, readers=readers)
         if read.users is None:
             raise ConfigurationError(read.problems)
         folder = read.users.parent / settings.USERS_FOLDER
         table = UserTable(read.users, folder)
-        resolver = _StatusResolver(read.settings, table, partial(_place, read.users, folder))
+        resolver = _StatusResolver(read.settings, table, partial(_place, read.users, folder), bypasses)
         if names is not None:
             users = tuple(resolver.status(name) for name in sorted(names))
             return UserStatusReport(users, read.users, (*read.problems, *resolver.problems))
@@ -129,19 +128,15 @@ def _place(users: Path, folder: Path, name: str) -> Place | None:
     return None if line is None else (file, line)
 
 
-def _bypasses() -> list[Bypass]:
-    """Those that are in force, as far as they can be read."""
-    try:
-        return Bypasses().active()
-    except PamIampassError:
-        return []
-
-
 class _StatusResolver:
     """Decides as a login would."""
 
     def __init__(
-        self, known: settings.Settings | None, table: UserTable, place: Callable[[str], Place | None]
+        self,
+        known: settings.Settings | None,
+        table: UserTable,
+        place: Callable[[str], Place | None],
+        bypasses: Sequence[Bypass],
     ) -> None:
         self.problems: list[Problem] = []
         """The reasons why entries could not be read."""
@@ -149,7 +144,7 @@ class _StatusResolver:
         self._settings = known
         self._table = table
         self._accounts = Accounts()
-        self._bypasses = _bypasses()
+        self._bypasses = bypasses
         self._entries: Mapping[str, Entry] | None = None
         self._listed: dict[str, Account] = {}
 

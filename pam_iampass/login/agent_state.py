@@ -10,17 +10,19 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pam_iampass.login.context import StateDirs
+from pam_iampass.audit.journal import CRITICAL, NOTICE, Journal
+from pam_iampass.errors import StateError
+from pam_iampass.login.bypass import Bypass, Bypasses, Ended
+from pam_iampass.login.rate_limit import RateLimit, RateLimits
+from pam_iampass.login.rate_limit_state import RateLimitState
+from pam_iampass.login.recovery_codes import CodeList, RecoveryCodes
 from pam_iampass.outcome import Login
 from pam_iampass.session import life
 from pam_iampass.session.kept_session import State
+from pam_iampass.system import paths
+from pam_iampass.system.database import Database
 
 if TYPE_CHECKING:
-    from pam_iampass.login.bypass import Bypass
-    from pam_iampass.login.bypass_editing import Ended
-    from pam_iampass.login.rate_limit import RateLimit
-    from pam_iampass.login.rate_limit_state import RateLimitState
-    from pam_iampass.login.recovery_codes import CodeList
     from pam_iampass.session.keeper import KeptSessions
     from pam_iampass.session.kept_session import KeptSession
 
@@ -29,33 +31,51 @@ _LOOK = 0.1
 
 
 class AgentState:
-    """The state of the agent. `sessions` is None where none are kept."""
+    """The state of the agent, in the file at `path`."""
 
-    def __init__(self, dirs: StateDirs, sessions: KeptSessions | None = None) -> None:
-        self._dirs = dirs
-        self._sessions = sessions
+    def __init__(self, journal: Journal, path: str = paths.STATE) -> None:
+        self._journal = journal
+        self.database = Database(path, report=self._report)
+        self.rate_limits = RateLimits(self.database)
+        self.recovery_codes = RecoveryCodes(self.database)
+        self.bypass_table = Bypasses(self.database)
+        self.sessions: KeptSessions | None = None
+        """None until the agent keeps sessions."""
+
+    def keep(self, sessions: KeptSessions) -> None:
+        """Keep sessions: logins that wait look whether one covers them, once it is open."""
+        self.sessions = sessions
+        sessions.on_opened = self.rate_limits.wake
 
     @property
     def problem(self) -> str:
         """Why the state cannot be read or written, with the remedy; empty if it can."""
-        return ""
+        return "" if self.database.problem is None else str(self.database.problem)
+
+    def _report(self, problem: StateError | None) -> None:
+        if problem is None:
+            self._journal.note("the agent's state can be written again", NOTICE)
+        else:
+            what = "no recovery code is accepted, and a restart of the agent forgets what it has counted"
+            self._journal.note(f"{what}: {problem}", CRITICAL)
 
     # throttle
 
     def throttle(self, person: str) -> RateLimitState:
-        """The person's requests, failures, wrong codes and pending logins now. Raises StateError."""
-        return self._limit(person).state()
+        """The person's requests, failures, wrong codes and pending logins now, as a copy."""
+        return self.rate_limit(person).state()
 
     def clear_throttle(self, person: str) -> None:
-        """Forget failures, requests and wrong codes; pending logins go on. Raises StateError."""
-        self._limit(person).clear()
+        """Forget failures, requests and wrong codes; pending logins go on."""
+        self.rate_limit(person).clear()
 
     def phone_lost(self, person: str) -> int:
-        """End all pending logins of the person; returns how many there are. Raises StateError."""
-        return self._limit(person).phone_lost()
+        """End all pending logins of the person; returns how many there are."""
+        return self.rate_limit(person).phone_lost()
 
-    def _limit(self, person: str) -> RateLimit:
-        return self._dirs.rate_limit(person, Login(person, ""))
+    def rate_limit(self, person: str, login: Login | None = None) -> RateLimit:
+        """The rate limit of the person, and of the origin of a login."""
+        return RateLimit(self.rate_limits, person, login or Login(person, ""))
 
     # recovery
 
@@ -64,18 +84,18 @@ class AgentState:
 
         They are on the disk when this returns.
         """
-        return self._dirs.recovery_codes(person).renew()
+        return self.recovery_codes.renew(person)
 
     def codes(self, person: str) -> CodeList | None:
         """The person's recovery codes, as hashes, with the moments at which they were used; None without any.
 
         Raises StateError.
         """
-        return self._dirs.recovery_codes(person).stored()
+        return self.recovery_codes.stored(person)
 
     def revoke_codes(self, person: str) -> bool:
         """Remove all recovery codes; return whether there were any. Raises StateError."""
-        return self._dirs.recovery_codes(person).revoke()
+        return self.recovery_codes.revoke(person)
 
     # bypass
 
@@ -84,28 +104,28 @@ class AgentState:
 
         It is on the disk when this returns. Raises StateError: then there is none.
         """
-        raise NotImplementedError
+        return self.bypass_table.add(bypass)
 
     def bypasses(self) -> list[Bypass]:
         """All bypasses that are not over, those that end first first."""
-        return self._dirs.bypasses.active()
+        return self.bypass_table.active()
 
     def end_bypasses(self, person: str) -> list[Ended]:
         """End all bypasses of a person; returns those that are over now.
 
         Raises StateError where that could not be written: they are over all the same, until the agent starts again.
         """
-        raise NotImplementedError
+        return self.bypass_table.end(person)
 
     def prune_bypasses(self) -> list[Ended]:
         """Remove the bypasses whose time is over, and return them. Raises StateError."""
-        raise NotImplementedError
+        return self.bypass_table.prune()
 
     # session
 
     def kept_sessions(self) -> list[KeptSession]:
         """The approved sessions, the oldest first. `KeptSession.public` is what may be shown of one."""
-        found = self._sessions.all() if self._sessions is not None else []
+        found = self.sessions.all() if self.sessions is not None else []
         return [kept for kept in found if kept.state is not State.ASKED]
 
     def end_sessions(self, idents: Sequence[str], patience: float) -> list[str]:
@@ -113,26 +133,14 @@ class AgentState:
 
         Waits `patience` seconds at most, until IAMPASS knows and the logins are over; 0 does not wait.
         """
-        if self._sessions is None:
+        if self.sessions is None:
             return []
         for ident in idents:
-            self._sessions.change(ident, life.administrator)
+            self.sessions.change(ident, life.administrator)
         until = time.monotonic() + patience
         while True:
-            known = {kept.id for kept in self._sessions.all()}
+            known = {kept.id for kept in self.sessions.all()}
             left = [ident for ident in idents if ident in known]
             if not left or time.monotonic() >= until:
                 return left
             time.sleep(_LOOK)
-
-    # user remove
-
-    def forget(self, person: str) -> tuple[bool, list[Ended]]:
-        """End the person's pending logins and bypasses, remove recovery codes, forget the limits.
-
-        Returns whether there were codes, and the bypasses that are over now. Raises StateError.
-        """
-        self.clear_throttle(person)
-        self.phone_lost(person)
-        codes = self.revoke_codes(person)
-        return codes, self.end_bypasses(person)

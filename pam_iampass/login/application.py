@@ -94,5 +94,8 @@ class PamApplication(Protocol):
     def set_deadline(self, seconds: float) -> None:
         """Promise the application its result within `seconds` from now."""
 
-    def pause(self, seconds: float) -> None:
-        """Wait for `seconds`; end early, with an exception, when the application ends or its ssh client hangs up."""
+    def pause(self, seconds: float, woken: int | None = None, /) -> None:
+        """Wait for `seconds`; end early, with an exception, when the application ends or its ssh client hangs up.
+
+        It also ends early when the descriptor `woken` becomes readable.
+        """

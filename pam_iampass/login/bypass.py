@@ -1,19 +1,19 @@
 """Bypasses: root lets one person in without the phone for a while. The first factor is still required.
 
-Only root writes the files, in folders that only root can change: a process of the module can use a bypass, and cannot
-make one. A file that is corrupt or that others can write grants nothing, and the phone is asked.
+Where the agent's file cannot be read nobody is bypassed, and the phone is asked.
 """
 
 from __future__ import annotations
 
+import sqlite3
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
 from pam_iampass.config.settings import same_program
-from pam_iampass.errors import MissingFile, PamIampassError, StateError
-from pam_iampass.system import paths, trusted_file
 from pam_iampass.system.boot import boot_id, since_boot
+from pam_iampass.system.database import Database, decoded, encoded
 
 if TYPE_CHECKING:
     from pam_iampass.system.accounts import Account
@@ -56,6 +56,15 @@ class Bypass:
     """Empty if none was given."""
     survives_reboot: bool
 
+    def members(self) -> dict[str, Any]:
+        """In types of JSON."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, members: Mapping[str, Any]) -> Bypass:
+        """The bypass with these `members`."""
+        return cls(**{**members, "made": Moment(**members["made"])})
+
     def left(self, now: Moment) -> float:
         """The seconds that are left, 0 if it is over.
 
@@ -80,109 +89,123 @@ class Bypass:
         return meant and (self.user, self.uid) == (account.name, account.uid)
 
 
-class Bypasses:
-    """The bypasses of this machine, in one file for each kind."""
+@dataclass(frozen=True)
+class Ended:
+    """A bypass that is over."""
 
-    def __init__(
-        self,
-        until_reboot: str = paths.BYPASSES,
-        lasting: str = paths.LASTING_BYPASSES,
-        owner: int = 0,
-        clock: Callable[[], Moment] = Moment.now,
-    ) -> None:
-        """`owner` is as for `trusted_file.read`."""
-        self.files = {False: until_reboot, True: lasting}
-        """By whether their bypasses survive a reboot."""
-        self.owner = owner
-        self.clock = clock
+    bypass: Bypass
+    expired: bool
+    """Whether its time was over, and nobody ended it."""
+
+
+class Bypasses:
+    """The bypasses of this machine, in memory and in the agent's file. Every method may be called in any thread."""
+
+    def __init__(self, database: Database, clock: Callable[[], Moment] = Moment.now) -> None:
+        self._database = database
+        self._clock = clock
+        self._all: list[Bypass] = []
+        database.on_open.append(self._read)
 
     def find(self, account: Account, service: str) -> Bypass | None:
         """The bypass for a login that `account` would have to approve, or None."""
-        for survives in self.files:
-            try:
-                found = self.read(survives)
-            except PamIampassError:
-                continue
-            if found:
-                now = self.clock()
-                for bypass in found:
-                    if bypass.covers(account, service) and bypass.left(now) > 0:
-                        return bypass
-        return None
+        if not self._all:  # as at nearly every login
+            return None
+        with self._database.lock:
+            now = self._clock()
+            found = [one for one in self._all if one.covers(account, service) and one.left(now) > 0]
+            return found[0] if found else None
 
     def active(self) -> list[Bypass]:
-        """All that are not over, those that end first first. Raises UntrustedFile and StateError."""
-        now = self.clock()
-        found = [bypass for survives in self.files for bypass in self.read(survives) if bypass.left(now) > 0]
-        return sorted(found, key=lambda bypass: bypass.left(now))
+        """All that are not over, those that end first first."""
+        with self._database.lock:
+            now = self._clock()
+            return sorted((one for one in self._all if one.left(now) > 0), key=lambda one: one.left(now))
 
-    def read(self, survives_reboot: bool) -> list[Bypass]:
-        """What is in one of the files. Raises UntrustedFile and StateError."""
-        path = self.files[survives_reboot]
-        if trusted_file.is_missing(path):  # as at nearly every login
-            return []
-        try:
-            return _decoded(trusted_file.read(path, owner=self.owner), survives_reboot)
-        except MissingFile:
-            return []
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise StateError(f"{path} is corrupt: its bypasses do not count", f"rm {path}") from None
+    def add(self, bypass: Bypass) -> list[Ended]:
+        """Make a bypass, in place of others for the same person and service; returns those that are over.
+
+        It is on the disk when this returns. Raises StateError: then nothing has changed.
+        """
+        if not 0 < bypass.seconds <= LONGEST:
+            raise ValueError(bypass.seconds)
+        with self._database.lock:
+            kept, ended = self._divided(
+                lambda other: (other.user, other.service) == (bypass.user, bypass.service)
+            )
+            self._write([*kept, bypass])
+            return ended
+
+    def end(self, person: str) -> list[Ended]:
+        """End all bypasses of a person; returns those that are over.
+
+        Raises StateError where that cannot be written: they are over all the same, until the agent starts again.
+        """
+        with self._database.lock:
+            kept, ended = self._divided(lambda bypass: bypass.user == person)
+            if ended:
+                self._all = kept
+                self._write(kept)
+            return ended
+
+    def prune(self) -> list[Ended]:
+        """Remove the bypasses whose time is over, and return them. Raises StateError."""
+        with self._database.lock:
+            kept, ended = self._divided(lambda _bypass: False)
+            if ended:
+                self._write(kept)
+            return ended
+
+    def _divided(self, ends: Callable[[Bypass], bool]) -> tuple[list[Bypass], list[Ended]]:
+        """The bypasses that go on, and those that are over or that `ends` says to end."""
+        now = self._clock()
+        ended = [Ended(one, one.left(now) <= 0) for one in self._all if one.left(now) <= 0 or ends(one)]
+        gone = [one.bypass for one in ended]
+        return [one for one in self._all if one not in gone], ended
+
+    def _write(self, bypasses: list[Bypass]) -> None:
+        with self._database.transaction(durable=True) as connection:
+            connection.execute("DELETE FROM bypasses")
+            connection.executemany(
+                "INSERT INTO bypasses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, bypasses)
+            )
+        self._all = bypasses
+
+    def _read(self, connection: sqlite3.Connection) -> None:
+        self._all = [_bypass(*row) for row in connection.execute("SELECT * FROM bypasses")]
 
 
-def encoded(bypasses: list[Bypass]) -> bytes:
-    """The content of a file."""
-    import json
-
-    stored = [
-        {
-            "user": bypass.user,
-            "uid": bypass.uid,
-            "service": bypass.service,
-            "seconds": bypass.seconds,
-            "boot": bypass.made.boot,
-            "since_boot": bypass.made.since_boot,
-            "wall": bypass.made.wall,
-            "made_by": bypass.made_by,
-            "reason": bypass.reason,
-        }
-        for bypass in bypasses
-    ]
-    return json.dumps({"version": 1, "bypasses": stored}, indent=1).encode("ascii")
-
-
-def _decoded(data: bytes, survives_reboot: bool) -> list[Bypass]:
-    """Raises ValueError, KeyError, TypeError and RecursionError for anything that `encoded` does not write."""
-    import json
-
-    read = json.loads(data)
-    if read["version"] != 1:
-        raise ValueError
-    return [_bypass(item, survives_reboot) for item in read["bypasses"]]
-
-
-def _bypass(item: dict[str, Any], survives_reboot: bool) -> Bypass:
-    seconds = _number(item["seconds"])
-    if not 0 < seconds <= LONGEST or type(item["uid"]) is not int:
-        raise ValueError
-    return Bypass(
-        user=_text(item["user"]),
-        uid=item["uid"],
-        service=None if item["service"] is None else _text(item["service"]),
-        seconds=seconds,
-        made=Moment(_text(item["boot"]), _number(item["since_boot"]), _number(item["wall"])),
-        made_by=_text(item["made_by"]),
-        reason=_text(item["reason"]),
-        survives_reboot=survives_reboot,
+def _row(bypass: Bypass) -> tuple[object, ...]:
+    made = bypass.made
+    return (
+        *(encoded(bypass.user), bypass.uid, encoded(bypass.service or ""), bypass.seconds),
+        *(made.boot, made.since_boot, made.wall, encoded(bypass.made_by), bypass.reason),
+        bypass.survives_reboot,
     )
 
 
-def _number(value: object) -> float:
-    if type(value) not in (int, float) or not 0 <= value < 1e12:  # type: ignore[operator]
-        raise ValueError
-    return float(value)  # type: ignore[arg-type]
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
+def _bypass(
+    user: bytes,
+    uid: int,
+    service: bytes,
+    seconds: float,
+    boot: str | None,
+    since_boot: float,
+    wall: float,
+    made_by: bytes,
+    reason: str,
+    survives_reboot: int,
+) -> Bypass:
+    """The bypass in a row. Raises ValueError and TypeError."""
+    if not 0 < seconds <= LONGEST:
+        raise ValueError(seconds)
+    return Bypass(
+        user=decoded(user),
+        uid=int(uid),
+        service=decoded(service) or None,
+        seconds=seconds,
+        made=Moment(boot, float(since_boot), float(wall)),
+        made_by=decoded(made_by),
+        reason=str(reason),
+        survives_reboot=survives_reboot == 1,
+    )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
 
-from pam_iampass.login.bypass import Bypasses
+from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.concurrency import ConcurrencyLimit
-from pam_iampass.outcome import Login
 from pam_iampass.system import paths
 from pam_iampass.system.accounts import Accounts
 
@@ -16,32 +15,7 @@ if TYPE_CHECKING:
     from pam_iampass.client import AuthenticationAPI
     from pam_iampass.config.settings import Settings
     from pam_iampass.login.policy import Users
-    from pam_iampass.login.rate_limit import RateLimit
-    from pam_iampass.login.recovery_codes import RecoveryCodes
     from pam_iampass.session.keeper import KeptSessions
-
-
-@dataclass(frozen=True)
-class StateDirs:
-    """Where the things are that are kept between logins."""
-
-    state: str = paths.RATE_LIMITS
-    codes: str = paths.RECOVERY_CODES
-    bypasses: Bypasses = field(default_factory=Bypasses)
-
-    def rate_limit(self, user: str, login: Login) -> RateLimit:
-        """The rate limit of the user's logins from this origin."""
-        from pam_iampass.login.rate_limit import REMEDY, RateLimit
-        from pam_iampass.system.state_dir import StateDir
-
-        return RateLimit(StateDir(self.state, REMEDY), user, login)
-
-    def recovery_codes(self, user: str) -> RecoveryCodes:
-        """The user's recovery codes."""
-        from pam_iampass.login.recovery_codes import REMEDY, RecoveryCodes
-        from pam_iampass.system.state_dir import StateDir
-
-        return RecoveryCodes(StateDir(self.codes, REMEDY), user)
 
 
 @dataclass(frozen=True)
@@ -57,7 +31,7 @@ class LoginContext:
     """Called with the reason where an IAMPASS session could not be ended."""
 
     concurrency: ConcurrencyLimit
-    dirs: StateDirs
+    state: AgentState
 
     config: str = paths.SETTINGS
     """The settings file."""

@@ -1,34 +1,39 @@
 """How often a phone is asked: one request per person at a time, a backoff after failures, an hourly cap.
 
 An origin is a PAM service and a remote host (`origin`). The logins of one person wait for their turn; a login ends no
-other one.
+other one. Turns and waiting logins are in the agent's memory; what is counted is in its file as well, so that a restart
+forgets nothing. Where the file cannot be written, counting goes on in memory.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
+import sqlite3
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.errors import StateError
 from pam_iampass.login.concurrency import AtCapacity
 from pam_iampass.login.origin import origin_of
-from pam_iampass.login.rate_limit_file import RateLimitFile
-from pam_iampass.login.rate_limit_state import Pending, RateLimitState
+from pam_iampass.login.rate_limit_state import HOUR, Attempt, Failures, Pending, RateLimitState, SentRequest
 from pam_iampass.login.request_result import RequestResult
 from pam_iampass.outcome import Login
 from pam_iampass.system.boot import since_boot
-from pam_iampass.system.state_dir import StateDir, file_stem
+from pam_iampass.system.database import Database, encoded
 
 if TYPE_CHECKING:
     from pam_iampass.config.settings import ThrottleSettings
 
-REMEDY = "systemd-tmpfiles --create"
-
 MOST_PENDING = 100
-"""Logins of one person that wait. Each reads the state a few times a second."""
+"""Logins of one person that wait."""
 END_TIME = 15.0
 """Seconds after its deadline in which a login ends its session and records its result."""
+
+_Row = tuple[str, str, int, float]
+"""Kind, name, count and time: what is stored of one failure, request or attempt."""
 
 
 class Throttled(Exception):
@@ -44,163 +49,298 @@ class PhoneLost(Exception):
     """The person's phone was reported lost after the login began."""
 
 
+class RateLimits:
+    """The limits of all people. Every method may be called in any thread; none raises because of the file."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = since_boot) -> None:
+        """`clock` is in seconds since boot; what was written in another boot is dropped."""
+        self._database = database
+        self.now = clock
+        self._states: dict[bytes, RateLimitState] = {}
+        self._stored: dict[bytes, set[_Row]] = {}
+        """The rows in the file. They differ from the state where a change could not be written."""
+        self._waiting: dict[bytes, set[QueuedLogin]] = {}
+        self._next_sweep = 0.0
+        database.on_open.append(self._read)
+
+    @contextlib.contextmanager
+    def changed(self, user: str) -> Iterator[RateLimitState]:
+        """The state of a person, to be changed: it is written when the block ends, unless that raises."""
+        person = encoded(user)
+        with self._database.lock:
+            if self.now() >= self._next_sweep:
+                self._sweep()
+            state = self._current(person)
+            yield state
+            self._write(person, state)
+
+    @contextlib.contextmanager
+    def seen(self, user: str) -> Iterator[RateLimitState]:
+        """The state of a person, to be looked at."""
+        with self._database.lock:
+            yield self._current(encoded(user))
+
+    def wake(self, user: str) -> None:
+        """Have all waiting logins of the person look whether something has changed for them."""
+        with self._database.lock:
+            for queued in self._waiting.get(encoded(user), ()):
+                queued.wake()
+
+    def add_waiting(self, user: str, queued: QueuedLogin) -> None:
+        with self._database.lock:
+            self._waiting.setdefault(encoded(user), set()).add(queued)
+
+    def remove_waiting(self, user: str, queued: QueuedLogin) -> None:
+        with self._database.lock:
+            others = self._waiting.get(encoded(user), set())
+            others.discard(queued)
+            if not others:
+                self._waiting.pop(encoded(user), None)
+
+    def _current(self, person: bytes) -> RateLimitState:
+        state = self._states.setdefault(person, RateLimitState())
+        state.forget(self.now())
+        return state
+
+    def _sweep(self) -> None:
+        """Once an hour, forget the people of whom nothing counts any more."""
+        self._next_sweep = self.now() + HOUR
+        for person, state in list(self._states.items()):
+            state.forget(self.now())
+            self._write(person, state)
+            if state.is_empty and not self._stored.get(person):
+                del self._states[person]
+                self._stored.pop(person, None)
+
+    def _write(self, person: bytes, state: RateLimitState) -> None:
+        """Bring the rows of a person up to date. A problem is reported by the database, and changes nothing here."""
+        rows = _rows(state)
+        stored = self._stored.get(person, set())
+        if rows == stored:
+            return
+        gone, new = stored - rows, rows - stored
+        with contextlib.suppress(StateError):
+            with self._database.transaction() as connection:
+                connection.executemany(
+                    "DELETE FROM limits WHERE person = ? AND kind = ? AND name = ? AND at = ?",
+                    [(person, kind, name, at) for kind, name, _count, at in gone],
+                )
+                connection.executemany(
+                    "INSERT OR REPLACE INTO limits VALUES (?, ?, ?, ?, ?, ?)",
+                    [(self._database.boot, person, *row) for row in new],
+                )
+            self._stored[person] = rows
+
+    def _read(self, connection: sqlite3.Connection) -> None:
+        """What the file has of this boot. The state in memory, if there is one, is newer."""
+        connection.execute("DELETE FROM limits WHERE boot != ?", (self._database.boot,))
+        self._stored = {}
+        for person, *row in connection.execute(
+            "SELECT person, kind, name, count, at FROM limits ORDER BY at"
+        ):
+            kind, name, count, at = row
+            self._stored.setdefault(bytes(person), set()).add((str(kind), str(name), int(count), float(at)))
+        for person, rows in self._stored.items():
+            self._states.setdefault(person, _state(rows))
+
+
 class RateLimit:
     """The requests of one person from one origin. `user` is the account's name, as NSS has it."""
 
-    def __init__(
-        self, directory: StateDir, user: str, login: Login, clock: Callable[[], float] = since_boot
-    ) -> None:
-        self._file = RateLimitFile(directory, user, clock)
-        self._origin_text = origin_of(login)
+    def __init__(self, limits: RateLimits, user: str, login: Login) -> None:
+        self.limits = limits
+        self.user = user
+        self.origin = hashlib.sha256(encoded(f"{user}\0{origin_of(login)}")).hexdigest()
 
     @contextlib.contextmanager
-    def queued(self, limits: ThrottleSettings, time_left: float) -> Iterator[QueuedLogin]:
+    def queued(self, settings: ThrottleSettings, time_left: float) -> Iterator[QueuedLogin]:
         """A place in the queue, until the block ends; the IAMPASS session must be over by then.
 
-        The login has to be over in `time_left` seconds. Raises Throttled, AtCapacity and StateError.
+        The login has to be over in `time_left` seconds. Raises Throttled and AtCapacity.
         """
-        with self._file.lease() as lease:
-            with self._file.changed() as state:
-                origin, now = self._origin(state), self._file.now()
-                _check(state, origin, limits, now)
-                if len(state.pending) >= MOST_PENDING:
-                    raise AtCapacity
-                state.pending.append(Pending(origin, lease, now, now + time_left + END_TIME))
-                at_once = state.begin_turn(lease, now)
-            yield QueuedLogin(self._file, lease, origin, limits, now, has_turn=at_once)
+        ident = os.urandom(8).hex()
+        with self.limits.changed(self.user) as state:
+            now = self.limits.now()
+            _check(state, self.origin, settings, now)
+            if len(state.pending) >= MOST_PENDING:
+                raise AtCapacity
+            state.pending.append(Pending(self.origin, ident, now, now + time_left + END_TIME))
+            queued = QueuedLogin(self, ident, settings, now, has_turn=state.begin_turn(ident, now))
+        try:
+            with contextlib.nullcontext() if queued.has_turn else queued.awake():
+                yield queued
+        finally:
+            queued.end()
 
     def attempt(self, limit: int) -> None:
-        """Count an attempt with a recovery code, before the code is looked at. Raises Throttled and StateError."""
-        with self._file.changed() as state:
-            origin, now = self._origin(state), self._file.now()
-            wait = state.wait_for_attempt(origin, limit, now)
+        """Count an attempt with a recovery code, before the code is looked at. Raises Throttled."""
+        with self.limits.changed(self.user) as state:
+            now = self.limits.now()
+            wait = state.wait_for_attempt(self.origin, limit, now)
             if wait:
                 raise Throttled(f"{limit} wrong recovery codes within an hour from this origin", wait)
-            state.attempt(origin, now)
+            state.attempt(self.origin, now)
 
     def attempt_was_right(self) -> None:
-        """Do not count the last attempt. Raises StateError."""
-        with self._file.changed() as state:
-            state.attempt_was_right(self._origin(state))
+        """Do not count the last attempt."""
+        with self.limits.changed(self.user) as state:
+            state.attempt_was_right(self.origin)
 
     def phone_lost(self) -> int:
-        """End all pending logins of the person; returns how many there are. Raises StateError."""
-        with self._file.changed() as state:
-            state.lost = self._file.now()
-            return sum(not login.decided for login in state.pending)
+        """End all pending logins of the person; returns how many there are."""
+        with self.limits.changed(self.user) as state:
+            state.lost = self.limits.now()
+            ended = sum(not login.decided for login in state.pending)
+        self.limits.wake(self.user)
+        return ended
 
     def clear(self) -> None:
-        """Forget failures, requests and wrong codes, but not pending logins. Raises StateError.
-
-        Also repairs a corrupt file.
-        """
-        try:
-            with self._file.changed() as state:
-                state.failures, state.requests, state.attempts, state.next_turn = {}, [], [], 0.0
-        except StateError:
-            self._file.remove()
+        """Forget failures, requests and wrong codes, but not pending logins."""
+        with self.limits.changed(self.user) as state:
+            state.failures, state.requests, state.attempts, state.next_turn = {}, [], [], 0.0
+        self.limits.wake(self.user)
 
     def state(self) -> RateLimitState:
-        """The state, with those logins only that are really pending. Raises StateError."""
-        state = self._file.read()
-        state.pending = [login for login in state.pending if self._file.is_held(login.lease)]
-        return state
-
-    def _origin(self, state: RateLimitState) -> str:
-        return file_stem(state.salt + self._origin_text)
+        """A copy of the state of the person now."""
+        with self.limits.seen(self.user) as state:
+            return deepcopy(state)
 
 
 class QueuedLogin:
     """One login in the queue of its person."""
 
     def __init__(
-        self,
-        file: RateLimitFile,
-        lease: str,
-        origin: str,
-        limits: ThrottleSettings,
-        since: float,
-        *,
-        has_turn: bool,
+        self, limit: RateLimit, ident: str, settings: ThrottleSettings, since: float, *, has_turn: bool
     ) -> None:
-        self._file = file
-        self._lease = lease
-        self._origin = origin
-        self._limits = limits
+        self._limit = limit
+        self._limits = limit.limits
+        self._user = limit.user
+        self._ident = ident
+        self._settings = settings
         self._since = since
         self.has_turn = has_turn
         """Whether it may send its request, which counts from then on."""
+        self._pipe: tuple[int, int] | None = None
+
+    @contextlib.contextmanager
+    def awake(self) -> Iterator[None]:
+        """As long as the block lasts, others can wake it."""
+        self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._limits.add_waiting(self._user, self)
+        try:
+            yield
+        finally:
+            self._limits.remove_waiting(self._user, self)
+            for descriptor in self._pipe:
+                os.close(descriptor)
+
+    @property
+    def woken(self) -> int | None:
+        """A descriptor that becomes readable when it may be this login's turn; None where it need not wait."""
+        return None if self._pipe is None else self._pipe[0]
+
+    def wake(self) -> None:
+        """Make `woken` readable. Only under the lock of the limits."""
+        if self._pipe is not None:
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._pipe[1], b".")
+
+    def patience(self) -> float:
+        """Seconds until it may be this login's turn although nothing happens before."""
+        with self._limits.seen(self._user) as state:
+            return state.next_chance(self._limits.now())
 
     def try_turn(self) -> None:
         """Take the turn if it is this login's.
 
-        The limits are checked again: much may have happened while it waited. Raises Throttled, PhoneLost and
-        StateError.
+        The limits are checked again: much may have happened while it waited. Raises Throttled and PhoneLost.
         """
+        if self._pipe is not None:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._pipe[0], 4096)
         self.check_phone()
-        if not self._may_be_next():
-            return
-        with self._file.changed() as state:
-            now = self._file.now()
-            if state.is_next(self._lease, now):
-                _check(state, self._origin, self._limits, now)
-            self.has_turn = state.begin_turn(self._lease, now)
+        with self._limits.changed(self._user) as state:
+            now = self._limits.now()
+            if state.is_next(self._ident, now):
+                _check(state, self._limit.origin, self._settings, now)
+                self.has_turn = state.begin_turn(self._ident, now)
 
     def check_phone(self) -> None:
-        """Raises PhoneLost if the person's phone was reported lost since the login began.
-
-        State that cannot be read changes nothing: IAMPASS has disabled the phone, too.
-        """
-        with contextlib.suppress(StateError):
-            if self._file.read().lost >= self._since:
+        """Raises PhoneLost if the person's phone was reported lost since the login began."""
+        with self._limits.seen(self._user) as state:
+            if state.lost >= self._since:
                 raise PhoneLost
 
     def others_wait(self) -> bool:
-        """Whether the person has another login that is not decided. Raises StateError."""
-        pending = self._file.read().pending
-        return any(login.lease != self._lease and not login.decided for login in pending)
+        """Whether the person has another login that is not decided."""
+        with self._limits.seen(self._user) as state:
+            return any(login.ident != self._ident and not login.decided for login in state.pending)
 
     def leave(self, *, failed: bool) -> None:
         """Give the place up before the turn came; `failed` if that counts as a failure."""
-        with contextlib.suppress(StateError), self._file.changed() as state:
-            state.pending = [login for login in state.pending if login.lease != self._lease]
+        with self._limits.changed(self._user) as state:
+            state.pending = [login for login in state.pending if login.ident != self._ident]
             if failed:
-                state.fail(self._origin, self._file.now())
+                state.fail(self._limit.origin, self._limits.now())
+        self._limits.wake(self._user)
 
     def record(self, result: RequestResult) -> None:
-        """Record the result of the request.
-
-        A failure to write it is ignored: the request was counted when the turn began, and as long as nothing can be
-        written no other one is sent.
-        """
-        with contextlib.suppress(StateError), self._file.changed() as state:
-            now = self._file.now()
+        """Record the result of the request."""
+        with self._limits.changed(self._user) as state:
+            now = self._limits.now()
             for login in state.pending:
-                login.decided = login.decided or login.lease == self._lease
+                login.decided = login.decided or login.ident == self._ident
             if result is RequestResult.FAILED:
-                state.fail(self._origin, now)
+                state.fail(self._limit.origin, now)
             if result is RequestResult.APPROVED:
-                state.failures.pop(self._origin, None)
+                state.failures.pop(self._limit.origin, None)
             if result in (RequestResult.APPROVED, RequestResult.NOT_SENT):
-                state.withdraw(self._lease)
+                state.withdraw(self._ident)
             if result is not RequestResult.NOT_SENT:
-                state.next_turn = now + self._limits.spacing
+                state.next_turn = now + self._settings.spacing
+        self._limits.wake(self._user)
 
-    def _may_be_next(self) -> bool:
-        """Whether a try for the turn is worth a lock."""
-        state = self._file.read()
-        holder = state.turn_holder()
-        if holder is not None:
-            return not self._file.is_held(holder.lease)
-        return state.is_next(self._lease, self._file.now())
+    def end(self) -> None:
+        """Leave the queue. A login that had its turn and recorded no result counts as a failure."""
+        with self._limits.changed(self._user) as state:
+            for login in state.pending:
+                if login.ident == self._ident:
+                    state.end(login, self._limits.now())
+                    break
+        self._limits.wake(self._user)
 
 
-def _check(state: RateLimitState, origin: str, limits: ThrottleSettings, now: float) -> None:
-    wait = state.backoff(origin, limits.cool_off, limits.longest_cool_off, now)
+def _check(state: RateLimitState, origin: str, settings: ThrottleSettings, now: float) -> None:
+    wait = state.backoff(origin, settings.cool_off, settings.longest_cool_off, now)
     if wait:
         count = state.failures[origin].count
         raise Throttled(f"backoff: {count} consecutive requests from this origin were not approved", wait)
-    wait = state.wait_for_cap(limits.requests_per_hour, now)
+    wait = state.wait_for_cap(settings.requests_per_hour, now)
     if wait:
-        reason = f"{limits.requests_per_hour} requests within an hour were not approved (throttle.requests_per_hour)"
+        reason = f"{settings.requests_per_hour} requests within an hour were not approved (throttle.requests_per_hour)"
         raise Throttled(reason, wait)
+
+
+def _rows(state: RateLimitState) -> set[_Row]:
+    """What is stored of a state; turns and pending logins end with the process."""
+    rows: set[_Row] = {
+        ("failure", origin, found.count, found.last) for origin, found in state.failures.items()
+    }
+    rows |= {("request", request.ident, 1, request.at) for request in state.requests}
+    rows |= {("attempt", attempt.origin, 1, attempt.at) for attempt in state.attempts}
+    return rows
+
+
+def _state(rows: set[_Row]) -> RateLimitState:
+    """The state that was stored."""
+    state = RateLimitState()
+    for kind, name, count, at in sorted(rows, key=lambda row: row[3]):
+        if kind == "failure":
+            state.failures[name] = Failures(count, at)
+        elif kind == "request":
+            state.requests.append(SentRequest(name, at))
+        elif kind == "attempt":
+            state.attempts.append(Attempt(name, at))
+        else:
+            raise ValueError(kind)
+    return state

@@ -15,7 +15,7 @@ HOUR = 3600.0
 """Seconds after which everything is dropped."""
 MOST_KEPT = 500
 """The number of wrong recovery codes, of failing origins and of origins that had a turn that are kept. Older ones are
-dropped, so that the file stays small: one that is too large would deny every login of the person."""
+dropped, so that the state stays small."""
 TURN_PATIENCE = 2.0
 """Seconds. A login that could have its turn and does not take it for so long is stopped: the next one goes first."""
 
@@ -32,7 +32,8 @@ class Failures:
 class SentRequest:
     """A request that was not approved, or is not yet."""
 
-    lease: str
+    ident: str
+    """Of the login."""
     at: float
 
 
@@ -41,10 +42,10 @@ class Pending:
     """A login that waits for its turn, or has it."""
 
     origin: str
-    lease: str
+    ident: str
     since: float
     until: float
-    """After that it is ignored: its process hangs, and must not lock users out."""
+    """After that it is ignored: its thread hangs, and must not lock users out."""
     has_turn: bool = False
     """Whether its request may be on the phone."""
     decided: bool = False
@@ -63,7 +64,6 @@ class Attempt:
 class RateLimitState:
     """The state of one person."""
 
-    salt: str
     failures: dict[str, Failures] = field(default_factory=dict)
     requests: list[SentRequest] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
@@ -74,6 +74,11 @@ class RateLimitState:
     """When the next turn may begin."""
     lost: float = 0.0
     """When the person's phone was last reported lost."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing in it has an effect."""
+        return not (self.failures or self.requests or self.pending or self.attempts or self.turns)
 
     def forget(self, now: float) -> None:
         """Drop what is too old to count, and what lies in the future."""
@@ -95,15 +100,15 @@ class RateLimitState:
         )
         _drop_oldest(self.failures)
 
-    def withdraw(self, lease: str) -> None:
+    def withdraw(self, ident: str) -> None:
         """Do not count a request that was approved or not sent."""
-        self.requests = [request for request in self.requests if request.lease != lease]
+        self.requests = [request for request in self.requests if request.ident != ident]
 
     def turn_holder(self) -> Pending | None:
         """The login that has its turn."""
         return next((login for login in self.pending if login.has_turn), None)
 
-    def is_next(self, lease: str, now: float) -> bool:
+    def is_next(self, ident: str, now: float) -> bool:
         """Whether it is the login's turn.
 
         Turns go round by origin: the one whose last turn is longest ago goes first. Within it, who came first.
@@ -111,22 +116,29 @@ class RateLimitState:
         if self.turn_holder() is not None or now < self.next_turn:
             return False
         for login in sorted(self.pending, key=lambda each: (self.turns.get(each.origin, -1.0), each.since)):
-            if login.lease == lease:
+            if login.ident == ident:
                 return True
             if now - max(self.next_turn, login.since) < TURN_PATIENCE:
                 return False
         return False
 
-    def begin_turn(self, lease: str, now: float) -> bool:
+    def next_chance(self, now: float) -> float:
+        """Seconds until a login that waits may be next, if nothing happens before."""
+        holder = self.turn_holder()
+        if holder is not None:
+            return holder.until - now
+        return self.next_turn - now if now < self.next_turn else TURN_PATIENCE
+
+    def begin_turn(self, ident: str, now: float) -> bool:
         """Give the turn to a login if it is its turn, and count its request; returns whether it is."""
-        if not self.is_next(lease, now):
+        if not self.is_next(ident, now):
             return False
-        login = next(each for each in self.pending if each.lease == lease)
+        login = next(each for each in self.pending if each.ident == ident)
         login.has_turn = True
         self.turns.pop(login.origin, None)
         self.turns[login.origin] = now
         _drop_oldest(self.turns)
-        self.requests.append(SentRequest(lease, now))
+        self.requests.append(SentRequest(ident, now))
         return True
 
     def end(self, login: Pending, now: float) -> None:

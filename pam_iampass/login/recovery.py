@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pam_iampass.errors import PamIampassError, StateError
 from pam_iampass.login import decisions, recovery_code
 from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswered
 from pam_iampass.login.rate_limit import Throttled
@@ -28,6 +26,7 @@ class CodeRedemption:
     """Redeems the recovery codes of the person who logs in."""
 
     login: Login
+    person: str
     settings: RecoverySettings
     rate_limit: RateLimit
     codes: RecoveryCodes
@@ -39,23 +38,16 @@ class CodeRedemption:
     def redeem(self, code: str, before: Decision | None = None) -> Decision:
         """Redeem a code. `before` is why it was asked for.
 
-        The attempt is counted before the code is looked at, so that parallel guesses count too. Where it cannot be
-        counted, as if /run is full, the code is checked all the same: 80 random bits need no limit.
+        The attempt is counted before the code is looked at, so that parallel guesses count too. Raises StateError.
         """
         try:
             self.rate_limit.attempt(self.settings.attempts_per_hour)
         except Throttled as throttled:
             return decisions.too_many_codes(str(throttled), throttled.wait)
-        except StateError as error:
-            return self._spend(code, before or decisions.misconfigured(str(error)))
-        return self._spend(code, before)
-
-    def _spend(self, code: str, before: Decision | None) -> Decision:
-        left = self.codes.spend(code)
+        left = self.codes.spend(self.person, code)
         if left is None:
             return decisions.wrong_code(before)
-        with contextlib.suppress(PamIampassError):  # the code is spent: the person is let in all the same
-            self.rate_limit.attempt_was_right()
+        self.rate_limit.attempt_was_right()
         return decisions.recovered(left, before)
 
     def is_offered_after(self, decision: Decision) -> bool:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Protocol
 
 from pam_iampass.login.application import ApplicationGone
 
 if TYPE_CHECKING:
     from pam_iampass.login.rate_limit import QueuedLogin
 
-#: How often a login looks whether it is its turn, at first and later. Seconds.
-FIRST_INTERVAL = 0.02
-INTERVAL = 0.4
 #: The part of the time that must be left for the person to answer; a request with less is not sent.
 LEAST_LEFT = 1 / 6
 
@@ -24,10 +21,16 @@ class TurnDidNotCome(Exception):
     """Other logins of the person took all the time."""
 
 
+class Pause(Protocol):
+    """`PamApplication.pause`."""
+
+    def __call__(self, seconds: float, woken: int | None = None, /) -> None: ...
+
+
 def wait_for_turn(
     queued: QueuedLogin,
     remaining: Callable[[], float],
-    pause: Callable[[float], None],
+    pause: Pause,
     announce: Callable[[str], None] | None,
     look: Callable[[], None] = lambda: None,
     *,
@@ -35,25 +38,25 @@ def wait_for_turn(
 ) -> bool:
     """Wait until the login has its turn; returns whether it had to wait.
 
-    `look` is called again and again meanwhile, and once the turn has come; what it raises ends the waiting. Without a
-    wait it is called only if the login was `prompted`: much may have happened while the person did not answer.
-    `remaining` returns the seconds that are left, `pause` waits for some. `announce` shows the person that another
-    login comes first; None where nothing can be shown. To leave after that counts as a failure: otherwise a caller
-    could find out again and again, for nothing, when the person logs in. Raises TurnDidNotCome, Throttled, StateError
-    and what `pause` raises.
+    `look` is called whenever something has changed for the person, and once the turn has come; what it raises ends the
+    waiting. Without a wait it is called only if the login was `prompted`: much may have happened while the person did
+    not answer. `remaining` returns the seconds that are left, `pause` waits for some. `announce` shows the person that
+    another login comes first; None where nothing can be shown. To leave after that counts as a failure: otherwise a
+    caller could find out again and again, for nothing, when the person logs in. Raises TurnDidNotCome, Throttled,
+    PhoneLost and what `pause` raises.
     """
     announced, waited = False, False
-    interval, least = FIRST_INTERVAL, remaining() * LEAST_LEFT
+    least = remaining() * LEAST_LEFT
     try:
         while not queued.has_turn:
             waited = True
             if announce is not None and not announced and queued.others_wait():
                 announced = True
                 announce(OTHER_LOGIN)
-            if remaining() <= least:
+            left = remaining() - least
+            if left <= 0:
                 raise TurnDidNotCome
-            pause(interval)
-            interval = min(2 * interval, INTERVAL)
+            pause(min(queued.patience(), left), queued.woken)
             look()
             queued.try_turn()
         if waited or prompted:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pam_iampass.errors import PamIampassError, StateError
+from pam_iampass.errors import PamIampassError
 from pam_iampass.login import decisions, policy, prompt
 from pam_iampass.login.concurrency import AtCapacity
 from pam_iampass.login.conversation import Conversation
@@ -64,7 +64,7 @@ def _who_must_approve(
     if exemption is not None:
         return Decision(Outcome.EXEMPT, Result.IGNORED, exemption)
     login.participants.approver = approver.name
-    bypass = context.dirs.bypasses.find(approver, login.service)
+    bypass = context.state.bypass_table.find(approver, login.service)
     if bypass is not None:
         return decisions.bypassed(bypass)
     phone = policy.phone(approver, service, context.open_users(settings))
@@ -114,8 +114,8 @@ def _get_approval(
     application.after_reply.enter_context(
         context.concurrency.acquire("request", user, login, settings.throttle.logins_at_once)
     )
-    rate_limit = context.dirs.rate_limit(user, login)
-    recovery = CodeRedemption(login, settings.recovery, rate_limit, context.dirs.recovery_codes(user))
+    rate_limit = context.state.rate_limit(user, login)
+    recovery = CodeRedemption(login, user, settings.recovery, rate_limit, context.state.recovery_codes)
     code = recovery.code_in(typed)
     if code is not None:
         return recovery.redeem(code)
@@ -160,8 +160,6 @@ def _ask_in_turn(required: ApprovalRequired, request: PhoneRequest, rate_limit: 
         return decisions.turn_did_not_come(request.elapsed())
     except PhoneLost:
         return decisions.phone_lost(request.elapsed())
-    except StateError as error:
-        return decisions.misconfigured(str(error))
     try:
         decision = request.ask(waited=waited, check=queued.check_phone)
     except PhoneLost:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable
 
 from pam_iampass import __version__
-from pam_iampass.audit.journal import Act, ActRecord, Journal
+from pam_iampass.audit.journal import BYPASS_ENDED, BYPASS_MADE, Act, ActRecord, Journal
 from pam_iampass.config.settings import ThrottleSettings, load
-from pam_iampass.errors import PamIampassError, shown
+from pam_iampass.errors import PamIampassError, StateError, shown
 from pam_iampass.login.agent_state import AgentState
+from pam_iampass.login.bypass import LONGEST, Bypass, Ended, Moment
 from pam_iampass.relay.control_server import Handler, Request
 from pam_iampass.session.kept_session import KeptSession, State
+from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.boot import since_boot
+from pam_iampass.text import quoted
 
 PATIENCE = 20.0
 """How long to wait until sessions have ended: longer than the time between a warning and the end. Seconds."""
@@ -48,6 +51,9 @@ class Administration:
             "recovery list": self._recovery_list,
             "recovery new": self._recovery_new,
             "recovery revoke": self._recovery_revoke,
+            "bypass add": self._bypass_add,
+            "bypass list": self._bypass_list,
+            "bypass end": self._bypass_end,
             "session list": self._session_list,
             "session end": self._session_end,
             "session wait": self._session_wait,
@@ -136,6 +142,64 @@ class Administration:
                 facts.append("there were none")
             return revoked
 
+    # bypass
+
+    def _bypass_add(self, request: Request) -> dict[str, Any]:
+        """Let `user` in without the phone for `seconds`, through `service` or, if that is empty, all services."""
+        name, seconds, by = request.text("user"), request.number("seconds"), request.administrator.name
+        if not 0 < seconds <= LONGEST:
+            raise PamIampassError("a bypass lasts at most 24 h", "give a shorter time")
+        try:
+            account = Accounts().named(name)
+        except (UnknownAccount, LookupFailed):
+            raise PamIampassError(f"{shown(name)} is not an account of this machine") from None
+        bypass = Bypass(
+            *(account.name, account.uid, request.text("service") or None, seconds, Moment.now(), by),
+            reason=request.text("reason"),
+            survives_reboot=request.flag("survives_reboot"),
+        )
+        ended = self._state.add_bypass(bypass)
+        self._record_ends(ended, f"replaced by {by}")
+        until = f"{quoted(bypass.user)} is let in without the phone until {_until(bypass)}"
+        self._record_bypass(BYPASS_MADE, bypass, until, bypass.reason)
+        return bypass.members()
+
+    def _bypass_list(self, _request: Request) -> list[dict[str, Any]]:
+        self.record_ended_bypasses()
+        return [bypass.members() for bypass in self._state.bypasses()]
+
+    def _bypass_end(self, request: Request) -> int:
+        """End the bypasses of `user`; how many were in force."""
+        return self._end_bypasses(request.text("user"), request)
+
+    def _end_bypasses(self, name: str, request: Request) -> int:
+        ended = self._state.end_bypasses(name)
+        self._record_ends(ended, f"ended by {request.administrator.name}")
+        return sum(not one.expired for one in ended)
+
+    def record_ended_bypasses(self) -> None:
+        """Remove bypasses whose time is over, and record that."""
+        with contextlib.suppress(StateError):
+            self._record_ends(self._state.prune_bypasses(), "")
+
+    def _record_ends(self, ended: Iterable[Ended], why: str) -> None:
+        for one in ended:
+            text = f"the bypass of {quoted(one.bypass.user)} is over"
+            reason = "its time is over" if one.expired else why
+            self._record_bypass(BYPASS_ENDED, one.bypass, text, reason)
+
+    def _record_bypass(self, message_id: str, bypass: Bypass, text: str, reason: str) -> None:
+        service = bypass.service or "all"
+        fields = {
+            "IAMPASS_APPROVER": bypass.user,
+            "IAMPASS_SERVICE": service,
+            "IAMPASS_ADMINISTRATOR": bypass.made_by,
+            "IAMPASS_UNTIL": _until(bypass),
+            "IAMPASS_REASON": reason,
+        }
+        about = f"service={quoted(service)} by={quoted(bypass.made_by)} reason={quoted(reason)}"
+        self._journal.bypass(message_id, f"{text}: {about}", fields)
+
     # session
 
     def _session_list(self, _request: Request) -> list[dict[str, Any]]:
@@ -176,11 +240,12 @@ class Administration:
         return {"pending": pending, "sessions": sessions}
 
     def _user_forget(self, request: Request) -> bool:
-        """End the user's pending logins, remove recovery codes and limits; whether there were codes."""
+        """End the user's pending logins and bypasses, remove recovery codes and limits; whether there were codes."""
         name = request.text("user")
         with self._recorded(Act.USER_REMOVE, request, name):
             self._state.clear_throttle(name)
             self._state.phone_lost(name)
+            self._end_bypasses(name, request)
             return self._state.revoke_codes(name)
 
     @contextlib.contextmanager
@@ -196,6 +261,10 @@ class Administration:
             raise
         finally:
             self._journal.act(ActRecord(act, user, request.administrator, "; ".join(facts), failed))
+
+
+def _until(bypass: Bypass) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(bypass.until(Moment.now())))
 
 
 def _chosen(sessions: Sequence[KeptSession], who: str | None) -> list[KeptSession]:

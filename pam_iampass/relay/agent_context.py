@@ -14,9 +14,10 @@ from pam_iampass.client.connection import system_bundle
 from pam_iampass.config.settings import Settings, load
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
+from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.api import connect
 from pam_iampass.login.concurrency import ConcurrencyLimit
-from pam_iampass.login.context import LoginContext, StateDirs
+from pam_iampass.login.context import LoginContext
 from pam_iampass.session.keeper import KeptSessions
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts
@@ -47,9 +48,9 @@ class Shared:
 class SharedContext:
     """Makes the context of each login. `pending` returns the number of pending logins."""
 
-    def __init__(self, pending: Callable[[], int], dirs: StateDirs | None = None) -> None:
+    def __init__(self, pending: Callable[[], int], state: AgentState) -> None:
         self._pending = pending
-        self._dirs = dirs or StateDirs()
+        self._state = state
         self._places = ConcurrencyLimit()
         self._lock = threading.Lock()
         self._kept: dict[str, Shared] = {}
@@ -72,7 +73,7 @@ class SharedContext:
             connect=lambda _settings: current[0].api,
             session_left_open=session_left_open,
             concurrency=self._places,
-            dirs=self._dirs,
+            state=self._state,
             slowdown=self.slowdown,
             config=config,
             kept_sessions=self.kept_sessions,

@@ -105,13 +105,14 @@ class RelayConnection:
         self._send(protocol.deadline(seconds))
         self._look_at_client()
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, woken: int | None = None, /) -> None:
         """See `PamApplication.pause`."""
         until = time.monotonic() + seconds
         while True:
-            if self._readable(min(until, self._next_look) - time.monotonic()):
+            ready = self._wait(min(until, self._next_look) - time.monotonic(), woken)
+            if self._connection.fileno() in ready:
                 raise ApplicationGone("the application ended")
-            if time.monotonic() >= until:
+            if woken in ready or time.monotonic() >= until:
                 return
             self._look_at_client()
 
@@ -149,14 +150,20 @@ class RelayConnection:
 
     def _readable(self, seconds: float) -> bool:
         """Whether data or the end of the stream came from the door within `seconds`. Raises Stopping."""
+        return bool(self._wait(seconds))
+
+    def _wait(self, seconds: float, woken: int | None = None) -> list[int]:
+        """Wait for the door, or for the descriptor `woken`; returns those that are readable. Raises Stopping."""
         poller = select.poll()
         poller.register(self._connection, select.POLLIN | select.POLLHUP | select.POLLERR)
         if self._stop is not None:
             poller.register(self._stop, select.POLLIN)
+        if woken is not None:
+            poller.register(woken, select.POLLIN)
         ready = [descriptor for descriptor, _event in poller.poll(max(seconds, 0.0) * 1000)]
         if self._stop in ready:
             raise Stopping("pam-iampass-agent is being stopped")
-        return bool(ready)
+        return ready
 
 
 def _valid(text: str, check: Callable[[str], bool]) -> str | None:

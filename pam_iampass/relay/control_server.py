@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import select
@@ -63,6 +64,13 @@ class Request:
     def flag(self, name: str) -> bool:
         """Whether an argument is true."""
         return self._arguments.get(name) is True
+
+    def number(self, name: str) -> float:
+        """An argument that is a number. Raises PamIampassError."""
+        value = self._arguments.get(name)
+        if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+            raise PamIampassError(f"the argument {name} of the request is no number")
+        return float(value)  # type: ignore[arg-type]
 
     def texts(self, name: str) -> list[str]:
         """An argument that is a list of texts. Raises PamIampassError."""

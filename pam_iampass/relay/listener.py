@@ -56,8 +56,7 @@ def make(path: str) -> Listeners:
     folder = os.path.dirname(path)
     try:
         _make_folder(folder, "root", 0o755)
-        _make_folder(paths.RATE_LIMITS, SERVICE_USER, 0o700)
-        _make_folder(os.path.dirname(paths.RECOVERY_CODES), SERVICE_USER, 0o700)
+        _make_folder(os.path.dirname(paths.STATE), SERVICE_USER, 0o700)
         with trusted_folder(folder, 0):
             control = os.path.join(folder, os.path.basename(paths.CONTROL_SOCKET))
             listeners = Listeners(_listen(path), _listen(control))
@@ -114,5 +113,3 @@ def _become_service_user() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
     become(SERVICE_USER)
     os.umask(0o077)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(paths.RECOVERY_CODES, 0o700)

@@ -14,7 +14,7 @@ from pam_iampass.audit.journal import Journal
 from pam_iampass.audit.sinks import send_datagram
 from pam_iampass.errors import PamIampassError
 from pam_iampass.login.agent_state import AgentState
-from pam_iampass.login.context import ContextFactory, StateDirs
+from pam_iampass.login.context import ContextFactory
 from pam_iampass.relay import listener as listening
 from pam_iampass.relay.administration import Administration
 from pam_iampass.relay.agent import Agent, LoginModule
@@ -46,12 +46,14 @@ def main(
         return 1
     threading.stack_size(STACK_SIZE)
     journal = Journal()
-    context = SharedContext(lambda: agent.pending)
-    sessions = KeptSessions(Registry(SessionStore(), journal), context.connect)
+    state = AgentState(journal)
+    context = SharedContext(lambda: agent.pending, state)
+    sessions = KeptSessions(Registry(SessionStore(state.database), journal), context.connect)
     context.kept_sessions = sessions
+    state.keep(sessions)
     agent = Agent(listeners.doors, journal, make_module(journal, context, sessions))
 
-    administration = Administration(AgentState(StateDirs(), sessions), journal, lambda: agent.pending)
+    administration = Administration(state, journal, lambda: agent.pending)
     control = listeners.control and ControlServer(listeners.control, administration.handlers, journal)
 
     def stop(_number: int, _frame: types.FrameType | None) -> None:
@@ -59,20 +61,23 @@ def main(
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    state.database.open()
     sessions.start(stored())
     if control:
         control.start()
-    agent.run(
+
+    def alive() -> bool:
+        administration.record_ended_bypasses()
         # READY=1 each time: systemd would end an agent whose first one found no room.
-        lambda: notify(
-            f"READY=1\nWATCHDOG=1\nSTATUS={agent.pending} logins pending, {sessions.count} sessions kept"
-        ),
-        watchdog_interval(),
-    )
+        counts = f"{agent.pending} logins pending, {sessions.count} sessions kept"
+        return notify(f"READY=1\nWATCHDOG=1\nSTATUS={counts}")
+
+    agent.run(alive, watchdog_interval())
     notify("STOPPING=1")
     if control:
         control.stop()
     sessions.stop()
+    state.database.close()
     return 0
 
 

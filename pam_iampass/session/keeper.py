@@ -44,6 +44,8 @@ class KeptSessions:
         self._ask_status = ask_status
         self._descriptors = descriptors or Descriptors()
         self._pacing = pacing or Pacing()
+        self.on_opened: Callable[[str], None] = lambda _approver: None
+        """Called with the approver's name where a login session is attached: it may cover logins that wait."""
         self._watcher = Watcher(registry, Tasks(registry, self._pacing, connect, ask), self._descriptors)
 
     @property
@@ -105,6 +107,7 @@ class KeptSessions:
                 entry.answered_at = registry.clock()
                 entry.poll_at = self._pacing.first(registry.clock(), entry.kept.rules.check)
             registry.change(session, lambda kept: life.opened(kept, stored))
+        self.on_opened(entry.kept.approver)
         return True
 
     def closed(self, session: str, pid: int) -> None:
@@ -148,13 +151,11 @@ class KeptSessions:
         """Go on with the sessions of an agent that has ended. `descriptors` are those that systemd has kept."""
         registry = self._registry
         try:
-            registry.store.make()
             found, broken = registry.store.all()
-        except StateError as error:
-            registry.journal.note(error.diagnostics(), WARNING)
+        except StateError:
             found, broken = [], []
         for name in broken:
-            registry.journal.note(f"{registry.store.path}/{name} is not the file of a kept session", WARNING)
+            registry.journal.note(f"the session {name} cannot be read, and is kept no longer", WARNING)
         for kept in found:
             self._resume(kept, descriptors)
         for name, descriptor in descriptors.items():

@@ -183,13 +183,13 @@ class KeptSession:
         return _plain(members)
 
 
-def encode(kept: KeptSession) -> bytes:
-    """The content of the file of a session, its secret included."""
-    return json.dumps({"session": kept.session, **kept.public()}).encode()
+def encode(kept: KeptSession) -> str:
+    """A session as it is stored, its secret included."""
+    return json.dumps({"session": kept.session, **kept.public()})
 
 
-def decode(data: bytes) -> KeptSession:
-    """The session in a file. Raises ValueError, whose text contains nothing of the file."""
+def decode(data: str) -> KeptSession:
+    """The session that was stored. Raises ValueError, whose text contains nothing of it."""
     try:
         members = json.loads(data)
         return KeptSession(
@@ -206,9 +206,7 @@ def decode(data: bytes) -> KeptSession:
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
-    raise ValueError(
-        "this is not the file of a kept session"
-    )  # outside of the handler, which holds the secret
+    raise ValueError("this is not a kept session")  # outside of the handler, which holds the secret
 
 
 def _optional(kind: type[_E], value: Any) -> _E | None:

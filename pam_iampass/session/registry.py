@@ -1,13 +1,14 @@
-"""All kept sessions of the agent: in memory, in files, and in the order of what is due."""
+"""All kept sessions of the agent: in memory, in its file, and in the order of what is due."""
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import threading
 import time
 from typing import Callable
 
-from pam_iampass.audit.journal import ERROR, Journal, SessionRecord
+from pam_iampass.audit.journal import Journal, SessionRecord
 from pam_iampass.errors import StateError
 from pam_iampass.outcome import SessionEvent
 from pam_iampass.session.entry import Entry, Task
@@ -54,7 +55,7 @@ class Registry:
             self.resume(entry)
 
     def resume(self, entry: Entry) -> None:
-        """A session that was read from its file."""
+        """A session that was stored."""
         with self.lock:
             self.entries[entry.kept.id] = entry
             self._of_approver.setdefault(entry.kept.approver, {})[entry.kept.id] = entry
@@ -94,7 +95,7 @@ class Registry:
                 del theirs[ident]
                 if not theirs:
                     del self._of_approver[entry.kept.approver]
-                self.remove_file(ident)
+                self._remove(ident)
                 self.on_change(entry)
 
     def schedule(self, entry: Entry) -> None:
@@ -151,17 +152,13 @@ class Registry:
             self._awake_at = now + seconds
             return seconds
 
-    def remove_file(self, ident: str) -> None:
-        try:
+    def _remove(self, ident: str) -> None:
+        with contextlib.suppress(StateError):
             self.store.remove(ident)
-        except StateError as error:
-            self.journal.note(error.diagnostics(), ERROR)
 
     def _write(self, kept: KeptSession) -> None:
-        try:
+        with contextlib.suppress(StateError):  # it is kept all the same, until this process ends
             self.store.write(kept)
-        except StateError as error:  # it is kept all the same, until this process ends
-            self.journal.note(error.diagnostics(), ERROR)
 
     def _record(self, event: SessionEvent, step: Step) -> None:
         kept = step.kept

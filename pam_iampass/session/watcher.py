@@ -1,4 +1,4 @@
-"""The thread that watches kept sessions: logins that end, tasks that are due, what an administrator wants ended."""
+"""The thread that watches kept sessions: logins that end, and tasks that are due."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from pam_iampass.audit.journal import ERROR, WARNING
-from pam_iampass.errors import StateError
+from pam_iampass.audit.journal import ERROR
 from pam_iampass.session import life
 from pam_iampass.session.entry import Entry, Task
 from pam_iampass.session.kept_session import State
@@ -24,7 +23,7 @@ CALLERS = 8
 ENFORCERS = 16
 #: Tasks that are due within so many seconds are handed out together.
 LEAST_WAIT = 0.1
-#: How often it is looked for what an administrator wants ended. Seconds.
+#: The longest that it waits, and how long after an error. Seconds.
 TICK = 0.5
 #: How long the agent, when it stops, tells IAMPASS of sessions that have just ended. Seconds.
 STOP_TIMEOUT = 8.0
@@ -40,7 +39,6 @@ class Watcher:
         self._callers, self._enforcers = Workers(CALLERS), Workers(ENFORCERS)
         self._thread: threading.Thread | None = None
         self._stop_at: float | None = None
-        self._seen: int | None = 0
         registry.on_change = self._changed
 
     def stop(self) -> None:
@@ -77,10 +75,6 @@ class Watcher:
         registry = self._registry
         for process in self._descriptors.wait(registry.wait(LEAST_WAIT, TICK)):
             self._process_ended(process)
-        version = registry.store.version()
-        if version is None or version != self._seen:
-            self._seen = version
-            self._end_requested()
         for entry, task in registry.take_due():
             self._hand_out(entry, task)
 
@@ -102,15 +96,6 @@ class Watcher:
             self._registry.change(process.session, lambda kept: life.login_over(kept, process.pid))
         else:
             self._registry.change(process.session, life.not_opened)
-
-    def _end_requested(self) -> None:
-        registry = self._registry
-        try:
-            for ident in registry.store.to_end():
-                registry.change(ident, life.administrator)
-                registry.store.end_is_seen(ident)
-        except StateError as error:
-            registry.journal.note(error.diagnostics(), WARNING)
 
     def _hand_out(self, entry: Entry, task: Task) -> None:
         if self._stop_at is not None and task is not Task.TELL:

@@ -17,14 +17,13 @@ def test_the_packages_install_without_a_complaint(machine: Booted, administrator
 
 def test_files_have_their_owners(machine: Booted, administrator: Administrator) -> None:
     paths = ["/etc/iampass", "/etc/iampass/iampass.yaml", "/etc/iampass/users.yaml", "/run/iampass"]
-    paths += ["/run/iampass/state", "/run/iampass/pam.sock", "/var/lib/iampass"]
+    paths += ["/run/iampass/pam.sock", "/var/lib/iampass"]
     shown = machine.run("stat", "-c", "%n %U:%G %a", *paths).stdout.splitlines()
     assert shown == [
         "/etc/iampass root:root 755",
         "/etc/iampass/iampass.yaml root:iampass 640",
         "/etc/iampass/users.yaml root:iampass 640",
         "/run/iampass root:root 755",
-        "/run/iampass/state iampass:iampass 700",
         "/run/iampass/pam.sock root:root 600",
         "/var/lib/iampass iampass:iampass 700",
     ]

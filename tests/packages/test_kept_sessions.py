@@ -11,11 +11,10 @@ import pytest
 
 from tests.packages.administrator import Administrator, built, newer
 from tests.packages.booted import PATIENCE, Booted
-from tests.packages.kept_logins import all_log_out, wait_for
+from tests.packages.kept_logins import all_log_out, sessions, wait_for
 from tests.packages.people import People, press_enter
 
 AGENT = "pam-iampass-agent.service"
-SESSIONS = "/run/iampass/state/sessions"
 IAMPASS_LOG = "/var/log/iampass.log"
 
 
@@ -46,13 +45,9 @@ def log_in(people: People) -> None:
     people.phone.approve("alice")
     # The first login starts the user's systemd, for which pam_systemd waits.
     machine = people.machine
-    wait_for(lambda: [each["state"] for each in kept(machine)] == ["open"], "the session opens", 3 * PATIENCE)
-
-
-def kept(machine: Booted) -> list[dict[str, Any]]:
-    """The sessions that are kept."""
-    script = f'for file in {SESSIONS}/*.json; do cat "$file" 2> /dev/null && echo || :; done'
-    return [json.loads(line) for line in machine.shell(script).splitlines()]
+    wait_for(
+        lambda: [len(each["logins"]) for each in sessions(machine)] == [1], "the session opens", 3 * PATIENCE
+    )
 
 
 def events(machine: Booted, ident: str, *options: str) -> list[dict[str, Any]]:
@@ -73,7 +68,7 @@ def test_no_session_is_lost_when_the_agent_ends(
     machine: Booted, ready: Administrator, people: People, how: str, tmp_path: Path
 ) -> None:
     log_in(people)
-    (session,) = kept(machine)
+    (session,) = sessions(machine)
     wait_for(lambda: stored(machine) == "1", "systemd keeps the descriptor")
     show = ("systemctl", "show", "-P", "MainPID", AGENT)
     before = machine.run(*show).stdout
@@ -88,7 +83,7 @@ def test_no_session_is_lost_when_the_agent_ends(
         ready.install(*(newer(package, tmp_path, "9") for package in built()))
     wait_for(lambda: machine.run(*show).stdout not in ("0\n", before), "another agent runs")
     wait_for(lambda: stored(machine) == "1", "systemd keeps the descriptor")
-    assert [each["id"] for each in kept(machine)] == [session["id"]]
+    assert [each["id"] for each in sessions(machine)] == [session["id"]]
     all_log_out(machine)
     assert [event["IAMPASS_EVENT"] for event in events(machine, session["id"])] == [
         "session_opened",
@@ -101,10 +96,10 @@ def test_the_agent_sees_the_end_of_the_logins_at_shutdown_and_tells_iampass(
     machine: Booted, ready: Administrator, people: People
 ) -> None:
     log_in(people)
-    (session,) = kept(machine)
+    (session,) = sessions(machine)
     machine.reboot()
     opened, ended = events(machine, session["id"])
     assert (opened["IAMPASS_EVENT"], ended["IAMPASS_EVENT"]) == ("session_opened", "session_ended")
     assert ended["IAMPASS_REASON"] == "the login is over"
-    assert kept(machine) == []
+    assert sessions(machine) == []
     assert "ended" in machine.read(IAMPASS_LOG).splitlines()[-1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -26,7 +25,14 @@ from tests.packages.kept_logins import (
 from tests.packages.people import WHO, People, type_password
 
 AGENT = "pam-iampass-agent.service"
-STATE = "/run/iampass/state/sessions"
+#: Returns once no enforcer works any more.
+IDLE = """
+for round in $(seq 100); do
+    systemctl list-units --plain --no-legend 'pam-iampass-enforcer@*.service' | grep -q . || exit 0
+    sleep 0.1
+done
+exit 1
+"""
 #: `check` a few times.
 SEVERAL_CHECKS = 8.0
 
@@ -210,7 +216,7 @@ def test_a_screen_is_locked_while_the_phone_is_away_and_unlocked_only_if_the_per
         before = signals(machine)
         people.phone.move(moved.number, verb)
         wait_for(lambda: records(machine, cursor, moved.id)[-1] == event, f"{event} is recorded")
-        wait_for(lambda: json.loads(machine.read(f"{STATE}/{moved.id}.json"))["wanted"] is None, "it is done")
+        machine.shell(IDLE)
         found = signals(machine)
         assert found[: len(before)] == before
         return found[len(before) :]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from pam_iampass.relay.protocol import Frame, FrameType
+from pam_iampass.system import paths
 
 SOCKET = Path("/run/iampass/pam.sock")
 CONTROL = Path("/run/iampass/control.sock")
@@ -26,6 +29,16 @@ def listeners(path: Path) -> set[str]:
     sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
     accepting = "00010000"  # __SO_ACCEPTCON
     return {words[6] for words in sockets if words[-1] == str(path) and words[3] == accepting}
+
+
+@contextmanager
+def state_of(agent: RunningAgent) -> Iterator[sqlite3.Connection]:
+    """The agent's file, to look at or to change, while the agent is stopped."""
+    agent.stop()
+    with closing(sqlite3.connect(paths.STATE)) as connection, connection:
+        yield connection
+    agent.__enter__()
+    agent.wake()
 
 
 class RunningAgent:

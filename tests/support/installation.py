@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
+import pwd
 import shutil
 import subprocess
 from pathlib import Path
 
+from pam_iampass.relay.control import ask
 from pam_iampass.system import paths
+from tests.support.agent import CONTROL, listeners
 from tests.support.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
 ETC = Path("/etc/iampass")
-STATE = Path("/run/iampass/state")
-CODES = Path("/var/lib/iampass/recovery")
+STATE = Path(paths.STATE)
 
 
 class Installation:
@@ -59,11 +61,14 @@ class Installation:
         write(ETC / "iampass.yaml", text)
 
     def forget(self) -> None:
-        """Delete the rate limit state, recovery codes and bypasses, so that earlier tests do not throttle logins."""
-        for file in (*STATE.rglob("*"), *CODES.iterdir()):
-            if not file.is_dir():
+        """Have the agent forget limits, recovery codes and bypasses, so that earlier tests do not throttle logins."""
+        if listeners(CONTROL):
+            for account in pwd.getpwall():
+                if account.pw_uid == 0 or 1000 <= account.pw_uid < 60000:
+                    ask("user forget", user=account.pw_name)
+        else:
+            for file in STATE.parent.glob("state.db*"):
                 file.unlink()
-        Path(paths.BYPASSES).unlink(missing_ok=True)
 
     def write_users(self, text: str) -> None:
         """Write `users.yaml` with this text."""

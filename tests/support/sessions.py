@@ -91,7 +91,7 @@ class Keeping:
         workers.IDLE = 0.05  # `stop` waits for them
         self.world = world
         self.path = world.folder / "pam.sock"
-        self.store = SessionStore(str(world.folder / "sessions"))
+        self.store = SessionStore(world.state.database)
         self.asked: list[Request] = []
         """What the enforcer was asked for."""
         self.result = Result.DONE
@@ -110,7 +110,7 @@ class Keeping:
         """Start the agent. `descriptors` are those that systemd has kept."""
         journal = Journal(self.world.records)
         self.registry = Registry(self.store, journal, clock=self._clock)
-        context = SharedContext(lambda: self.agent.pending, self.world.dirs)
+        context = SharedContext(lambda: self.agent.pending, self.world.state)
         self.sessions = KeptSessions(
             self.registry,
             context.connect,
@@ -119,6 +119,7 @@ class Keeping:
             descriptors=Descriptors(""),
         )
         context.kept_sessions = self.sessions
+        self.world.state.keep(self.sessions)
         self.agent = Agent(
             self._listener.dup(),
             journal,
@@ -226,7 +227,6 @@ class Keeping:
 def keeping(world: Setting, **settings: str) -> Iterator[Keeping]:
     """An agent that keeps the sessions of logins with the settings of `world`."""
     world.configure(**{"session": "{keep: true, check: 2s, covers: {services: [sudo]}}", **settings})
-    (world.folder / "sessions").mkdir(mode=0o700)
     found = Keeping(world)
     try:
         yield found

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Callable
 
 from pam_iampass.audit.journal import MESSAGE_IDS, Journal
+from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.application import PamApplication
-from pam_iampass.login.bypass import Bypasses
 from pam_iampass.login.concurrency import ConcurrencyLimit
-from pam_iampass.login.context import LoginContext, StateDirs
+from pam_iampass.login.context import LoginContext
 from pam_iampass.module import Module
 from pam_iampass.outcome import Outcome
 from pam_iampass.relay.agent_context import SharedContext
@@ -45,12 +45,10 @@ class NoSessions:
         pass
 
 
-def state_dirs_in(folder: Path) -> StateDirs:
-    """State directories with the required owners and modes."""
-    for name in ("state", "codes"):
-        (folder / name).mkdir(mode=0o700)
-    bypasses = Bypasses(str(folder / "bypasses"), str(folder / "lasting-bypasses"), os.geteuid())
-    return StateDirs(str(folder / "state"), str(folder / "codes"), bypasses)
+def state_in(folder: Path, records: Records | None = None) -> AgentState:
+    """An agent's state, in a folder with the required owner and mode."""
+    (folder / "state").mkdir(mode=0o700, exist_ok=True)
+    return AgentState(Journal(records or Records()), str(folder / "state" / "state.db"))
 
 
 class Setting:
@@ -60,7 +58,7 @@ class Setting:
         self.folder = folder
         self.sandbox = sandbox
         self.records = Records()
-        self.dirs = state_dirs_in(folder)
+        self.state = state_in(folder, self.records)
         self.concurrency = ConcurrencyLimit()
         self._first_session = len(sandbox.sessions)
         self._first_call = len(sandbox.calls)
@@ -98,7 +96,7 @@ class Setting:
 
     def context(self) -> SharedContext:
         """What the logins of an agent share."""
-        return SharedContext(lambda: 1, self.dirs)
+        return SharedContext(lambda: 1, self.state)
 
     def door(self, *arguments: str, answers: tuple[Answer, ...] = ("",) * 3, **items: str) -> Door:
         settings = f"config={self.folder / 'iampass.yaml'}"

@@ -23,7 +23,7 @@ from pam_iampass.pam.simulation import simulate
 from pam_iampass.pam.stack import Handler, PamFiles, PamType, UnusableService
 from tests.support.agent import SOCKET, RunningAgent
 from tests.support.command import COMMAND, run_command
-from tests.support.installation import ROOT, Installation, write
+from tests.support.installation import ROOT, STATE, Installation, write
 from tests.support.journald import Journald
 from tests.support.pam_files import edited
 from tests.support.sandbox import Junk, Sandbox
@@ -201,21 +201,25 @@ def no_packages(clinic: Clinic) -> None:
 
 @contextlib.contextmanager
 def open_state(clinic: Clinic) -> Iterator[None]:
-    folder = Path("/var/lib/iampass")
+    folder = STATE.parent
     folder.chmod(0o755)
+    clinic.agent.restart()
     yield
     folder.chmod(0o700)
+    clinic.agent.restart()
 
 
 @contextlib.contextmanager
-def full_run(clinic: Clinic) -> Iterator[None]:
-    """As a real login finds it: there is room for nothing more."""
-    folder = Path("/run/iampass/state")
-    options = f"size=4k,mode=700,uid={folder.stat().st_uid}"
+def full_disk(clinic: Clinic) -> Iterator[None]:
+    folder = STATE.parent
+    clinic.agent.stop()
+    options = f"size=1m,mode=700,uid={folder.stat().st_uid}"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], check=True)
-    (folder / "full").write_bytes(b"x" * 4096)
+    clinic.agent.__enter__()
     yield
+    clinic.agent.stop()
     subprocess.run(["umount", str(folder)], check=True)
+    clinic.agent.__enter__()
 
 
 def open_socket(clinic: Clinic) -> None:
@@ -352,13 +356,6 @@ def bypassed(_clinic: Clinic) -> Iterator[None]:
     run_command("bypass", "alice", "--for", "1h")
     yield
     run_command("bypass", "end", "alice")
-
-
-@contextlib.contextmanager
-def corrupt_bypasses(_clinic: Clinic) -> Iterator[None]:
-    (ETC / "bypasses.json").write_text("{")
-    yield
-    (ETC / "bypasses.json").unlink()
 
 
 @contextlib.contextmanager
@@ -558,8 +555,8 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "account-missing": no_account,
     "file-writable": writable_pam_file,
     "packages-missing": no_packages,
-    "state-full": full_run,
-    "state-folder": open_state,
+    "state-full": full_disk,
+    "state-unusable": open_state,
     "socket-wrong": open_socket,
     "agent-silent": silent_agent,
     "agent-not-listening": left_over_socket,
@@ -583,7 +580,6 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "users-without-phone-check": unlisted_pass,
     "user-exempt": named("daemon"),
     "user-bypassed": bypassed,
-    "bypass-unusable": corrupt_bypasses,
     "no-device": no_phone,
     "not-at-iampass": unknown_there,
     "user-rests": refusals,
@@ -641,7 +637,7 @@ TOGETHER = {
         ),
         *("users-without-token", "stack-unprivileged"),
     ),
-    "files": ("file-writable", "state-folder", "selinux-no-policy", "unit-off", "entry-never-used"),
+    "files": ("file-writable", "state-unusable", "selinux-no-policy", "unit-off", "entry-never-used"),
     "sudo": ("sudo-rule-bypasses", "sudo-no-password", "sudo-no-secure-path", "sibling-unprotected"),
     "sshd": ("sshd-grace-short", "sshd-root-refused", "sshd-stale"),
     "selinux": ("selinux-boolean-off", "selinux-label"),
@@ -958,8 +954,8 @@ def test_without_a_terminal_each_finding_is_three_plain_lines_worst_first(clinic
     assert lines[-1] == "1 error, 1 warning."
 
 
-def test_a_user_whose_logins_would_be_denied_because_run_is_full_is_not_well(clinic: Clinic) -> None:
-    with full_run(clinic):
+def test_a_full_disk_is_named_first(clinic: Clinic) -> None:
+    with full_disk(clinic):
         done = clinic.doctor("alice")
     assert done.returncode == 1
     assert "[state-full]" in done.stdout.splitlines()[0]

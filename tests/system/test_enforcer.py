@@ -255,7 +255,7 @@ def test_the_agents_user_cannot_register_a_login(session: str) -> None:
         with pytest.raises(PermissionError):
             (LOGINS / f"{session}.1").touch()
         with pytest.raises(PermissionError):
-            LOGINS.rename("/run/iampass/state/logins")
+            LOGINS.rename("/var/lib/iampass/logins")
     finally:
         os.seteuid(0)
 
@@ -310,7 +310,7 @@ def test_a_registration_that_root_has_not_written_touches_nobody(
 ) -> None:
     login = LoginSession("alice")
     file = login.register(session)
-    own = Path("/run/iampass/state/registration")
+    own = Path("/run/registration")
     own.unlink(missing_ok=True)
     shutil.copy(file, own)
     shutil.chown(own, "iampass", "iampass")

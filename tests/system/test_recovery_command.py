@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from pam_iampass.system.state_dir import file_stem
-from tests.support.agent import AS_IAMPASS, CONTROL, RunningAgent
+from tests.support.agent import AS_IAMPASS, CONTROL, RunningAgent, state_of
 from tests.support.command import COMMAND, run_command
 from tests.support.installation import STATE, Installation
 from tests.support.recovery import new_codes
 from tests.support.sandbox import Sandbox
 from tests.support.terminal import Terminal
 
-CODES = Path("/var/lib/iampass/recovery")
 ONLY_ROOT = f"{CONTROL}: Permission denied\n    run it as root\n"
 CODE = re.compile("    ([0-9a-hjkmnp-tv-z]{4}(-[0-9a-hjkmnp-tv-z]{4}){3})")
 
@@ -26,9 +22,12 @@ CODE = re.compile("    ([0-9a-hjkmnp-tv-z]{4}(-[0-9a-hjkmnp-tv-z]{4}){3})")
 @pytest.fixture(autouse=True)
 def nobody_has_codes(machine: Installation, sandbox: Sandbox, agent: RunningAgent) -> None:
     machine.configure(sandbox)
-    for file in CODES.iterdir():
-        file.unlink()
     machine.forget()
+
+
+def hashes(agent: RunningAgent, user: str) -> list[tuple[str]]:
+    with state_of(agent) as connection:
+        return connection.execute("SELECT hash FROM codes WHERE person = ?", (user.encode(),)).fetchall()
 
 
 def run(*arguments: str, under: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -57,9 +56,9 @@ def test_ten_codes_are_shown_once_on_a_terminal() -> None:
     assert re.fullmatch(r"alice has 10 of 10 codes left, made on \d{4}-\d\d-\d\d at \d\d:\d\d\.\n", listed)
 
 
-def test_codes_that_are_there_are_replaced_only_if_one_says_so() -> None:
+def test_codes_that_are_there_are_replaced_only_if_one_says_so(agent: RunningAgent) -> None:
     new_codes("alice")
-    before = file_of("alice").read_bytes()
+    before = hashes(agent, "alice")
     assert "alice has 10 unused codes. Replace them? To confirm, give --yes." in told(
         "recovery", "new", "alice", status=1
     )
@@ -67,17 +66,18 @@ def test_codes_that_are_there_are_replaced_only_if_one_says_so() -> None:
     terminal.expect_exact("Replace them? [y/N]: ")
     terminal.sendline("")
     assert terminal.finish() == 130
-    assert file_of("alice").read_bytes() == before
+    assert hashes(agent, "alice") == before
     told("recovery", "new", "alice", "--yes")
-    assert file_of("alice").read_bytes() != before
+    assert hashes(agent, "alice") != before
 
 
-def test_the_list_says_when_codes_were_used_and_who_has_none() -> None:
+def test_the_list_says_when_codes_were_used_and_who_has_none(agent: RunningAgent) -> None:
     assert told("recovery", "list", "bob") == "bob has no recovery codes.\n    pam-iampass recovery new bob\n"
     new_codes("bob")
-    data = json.loads(file_of("bob").read_text())
-    data["codes"][0][2] = 1_700_000_000.0
-    file_of("bob").write_text(json.dumps(data))
+    with state_of(agent) as connection:
+        connection.execute(
+            "UPDATE codes SET used_at = 1700000000.0 WHERE person = CAST('bob' AS BLOB) AND place = 0"
+        )
     shown = told("recovery", "list", "bob")
     assert "bob has 9 of 10 codes left" in shown
     assert "\nOne was used on 2023-11-1" in shown
@@ -85,14 +85,15 @@ def test_the_list_says_when_codes_were_used_and_who_has_none() -> None:
     assert (as_object["left"], as_object["used_at"]) == (9, [1_700_000_000.0])
 
 
-def test_revoked_codes_are_gone_also_those_of_an_account_that_is_gone() -> None:
+def test_revoked_codes_are_gone_also_those_of_an_account_that_is_gone(agent: RunningAgent) -> None:
     new_codes("alice")
     assert told("recovery", "revoke", "alice") == "Revoked the codes of alice.\n"
     assert told("recovery", "revoke", "alice") == "alice has no codes.\n"
     new_codes("bob")
-    file_of("bob").rename(file_of("left-long-ago"))
+    with state_of(agent) as connection:
+        connection.execute("UPDATE codes SET person = CAST('left-long-ago' AS BLOB)")
     assert json.loads(told("recovery", "revoke", "left-long-ago", "--json"))["revoked"] is True
-    assert not file_of("left-long-ago").exists()
+    assert hashes(agent, "left-long-ago") == []
 
 
 @pytest.mark.parametrize("verb", [("recovery", "new"), ("recovery", "list"), ("throttle", "show")])
@@ -100,11 +101,10 @@ def test_an_unknown_name_is_an_error_in_a_line(verb: tuple[str, str]) -> None:
     assert told(*verb, "no\x1bsuch", status=1) == 'Error: "no\\x1bsuch" is not an account of this machine\n'
 
 
-def test_the_files_belong_to_the_modules_user_and_name_nobody() -> None:
+def test_the_file_belongs_to_the_modules_user() -> None:
     new_codes("alice")
-    found = [(path.owner(), oct(path.stat().st_mode)[-3:]) for path in CODES.iterdir()]
-    assert found == [("iampass", "600")] * 2
-    assert "alice" not in "".join(path.name for path in CODES.iterdir())
+    found = {path.name: (path.owner(), oct(path.stat().st_mode)[-3:]) for path in STATE.parent.iterdir()}
+    assert found == {"state.db": ("iampass", "600"), "state.db-wal": ("iampass", "600")}
 
 
 def test_nobody_but_root_may() -> None:
@@ -124,13 +124,18 @@ def test_without_an_agent_the_error_says_how_to_start_it(agent: RunningAgent) ->
     )
 
 
-def test_a_missing_folder_is_reported_with_its_remedy() -> None:
-    CODES.rename(CODES.with_name("elsewhere"))
+def test_a_missing_folder_is_reported_with_its_remedy(agent: RunningAgent) -> None:
+    folder = STATE.parent
+    agent.stop()
+    folder.rename(folder.with_name("elsewhere"))
+    agent.__enter__()
     try:
         shown = told("recovery", "new", "alice", status=1)
     finally:
-        CODES.with_name("elsewhere").rename(CODES)
-    assert shown == f"{CODES}: does not exist\n    systemd-tmpfiles --create\n"
+        folder.with_name("elsewhere").rename(folder)
+        agent.restart()
+        agent.wake()
+    assert shown == f"{folder}: does not exist\n    systemd-tmpfiles --create\n"
 
 
 # throttle
@@ -143,19 +148,3 @@ def test_a_quiet_person_is_shown_in_four_lines() -> None:
         "Requests in the last hour that were not approved: 0 of at most 30.\n"
         "Wrong recovery codes in the last hour: 0.\n"
     )
-
-
-def test_a_broken_file_is_reported_and_cleared() -> None:
-    file = STATE / f"{file_stem('alice')}.json"
-    file.write_text("torn")
-    file.chmod(0o600)
-    os.chown(file, CODES.stat().st_uid, CODES.stat().st_gid)
-    assert told("throttle", "show", "alice", status=1) == (
-        f"{file} is corrupt\n    pam-iampass throttle clear alice\n"
-    )
-    assert told("throttle", "clear", "alice") == "Cleared for alice.\n"
-    told("throttle", "show", "alice")
-
-
-def file_of(user: str) -> Path:
-    return CODES / f"{file_stem(user)}.json"

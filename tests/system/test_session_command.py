@@ -14,7 +14,6 @@ import pytest
 
 from pam_iampass.audit.journal import ADMINISTRATION, Journal
 from pam_iampass.config.value_types import Enforcement
-from pam_iampass.login.agent_state import AgentState
 from pam_iampass.outcome import PamCode
 from pam_iampass.relay import administration
 from pam_iampass.relay.administration import Administration
@@ -35,12 +34,14 @@ SECRET = "the-secret-of-the-session"
 
 
 @pytest.fixture
-def setting(shared_sandbox: Sandbox, trusted_folder: Path) -> Setting:
+def setting(shared_sandbox: Sandbox, trusted_folder: Path) -> Iterator[Setting]:
     """What a login of the module needs, in this process."""
     shared_sandbox.behave()
     shared_sandbox.auto = "approve"
     shared_sandbox.add_user(Setting.token, device=True)
-    return Setting(trusted_folder, shared_sandbox)
+    found = Setting(trusted_folder, shared_sandbox)
+    yield found
+    found.state.database.close()
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def agent(machine: Installation, setting: Setting) -> Iterator[Keeping]:
     """An agent in a thread of the test, which root's command asks."""
     with keeping(setting) as agent, control_socket() as listener:
         journal = Journal(setting.records)
-        asked = Administration(AgentState(setting.dirs, agent.sessions), journal, lambda: 0)
+        asked = Administration(setting.state, journal, lambda: 0)
         server = ControlServer(listener, asked.handlers, journal)
         server.start()
         yield agent

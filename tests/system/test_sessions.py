@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.system import paths
+from pam_iampass.relay.control import ask
 from tests.support.command import run_command
 from tests.support.installation import Installation
 from tests.support.pam_files import asking
@@ -24,7 +23,6 @@ from tests.support.sshd import Login
 from tests.support.world import PASSWORD, PATIENCE, World, uid_of, wait_until
 
 SUDO = f"echo '{PASSWORD}' | sudo -k -S -p '' sh -c 'echo As $(id -un).'; echo status=$?"
-SESSIONS = Path(paths.SESSIONS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,12 +70,7 @@ class Shell:
 
 def stored(user: str) -> list[dict[str, Any]]:
     """The kept sessions of a user whose login session is open."""
-
-    members = []
-    for file in SESSIONS.glob("*.json"):
-        with contextlib.suppress(FileNotFoundError):  # the session is over
-            members.append(json.loads(file.read_bytes()))
-    return [each for each in members if each["user"] == user and each["state"] != "ending"]
+    return [each for each in ask("session list") if each["user"] == user and each["status"] != "ending"]
 
 
 ELSEWHERE = """
@@ -113,7 +106,7 @@ def test_sudo_within_the_login_needs_no_second_approval_and_every_process_ends(k
     shell.run(SUDO, "As root\\.\\s+status=0")
     assert kept.starts("alice") == 1
     (session,) = stored("alice")
-    assert (session["covered"], session["attached"][0]["user"]) == (1, "alice")
+    assert (session["covered"], session["logins"][0]["user"]) == (1, "alice")
     shell.end()
     told = [record for record in kept.records() if record.get("IAMPASS_SESSION") == shell.id]
     events = [record.get("IAMPASS_OUTCOME") or record["IAMPASS_EVENT"] for record in told]
@@ -155,7 +148,7 @@ def test_nothing_outside_of_the_login_session_is_covered(kept: World) -> None:
     # A container or a service of the machine has none.
     assert is_asked(kept, "alice", sudo_elsewhere("alice", "none"))
     # The environment is no witness.
-    own = Path(f"/proc/{shell.kept['attached'][0]['pid']}/sessionid").read_text()
+    own = Path(f"/proc/{shell.kept['logins'][0]['pid']}/sessionid").read_text()
     forged = {
         "PAM_IAMPASS_SESSION": shell.id,
         "XDG_SESSION_ID": own,
@@ -179,8 +172,8 @@ def test_another_user_in_the_login_session_is_not_covered(kept: World) -> None:
 def test_after_the_phone_was_away_nothing_is_covered_any_more(kept: World) -> None:
     shell = Shell(kept)
     kept.sandbox.misbehave("poll", SessionState("walkaway"), times=2)
-    wait_until(lambda: stored("alice")[0]["revoked"], "the session still covers")
-    wait_until(lambda: stored("alice")[0]["status"] == "active", "the phone is not back")
+    wait_until(lambda: stored("alice")[0]["status"] == "away", "the session still covers")
+    wait_until(lambda: stored("alice")[0]["status"] == "revoked", "the phone is not back")
     shell.login.sendline(SUDO)
     kept.deny("alice")
     shell.login.expect("status=1")

@@ -47,20 +47,14 @@ def test_the_folders_are_made_for_their_owners(machine: Installation) -> None:
         "%n %U %G %a",
         "/run/iampass",
         "/run/iampass/logins",
-        "/run/iampass/state",
-        "/run/iampass/state/sessions",
         "/var/lib/iampass",
-        "/var/lib/iampass/recovery",
         "/etc/iampass",
     ]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert shown == [
         "/run/iampass root root 755",
         "/run/iampass/logins root root 755",
-        "/run/iampass/state iampass iampass 700",
-        "/run/iampass/state/sessions iampass iampass 700",
         "/var/lib/iampass iampass iampass 700",
-        "/var/lib/iampass/recovery iampass iampass 700",
         "/etc/iampass root iampass 755",
     ]
 
@@ -70,11 +64,11 @@ AS_THE_AGENT = """
 import ctypes, json, struct, sys
 numbers, families, call, folder, sys.path[:] = json.loads(sys.argv[1])
 from pam_iampass.config.settings import ThrottleSettings
-from pam_iampass.login import rate_limit, recovery_codes
-from pam_iampass.login.context import StateDirs
-from pam_iampass.outcome import Login
+from pam_iampass.audit.journal import Journal
+from pam_iampass.login.agent_state import AgentState
+from pam_iampass.login.request_result import RequestResult
 from pam_iampass.system.inet_diag import PeerWatch
-import hashlib, hmac, json, socket
+import json, socket
 
 def step(code, true, false, value):
     return struct.pack("HBBI", code, true, false, value)
@@ -96,12 +90,13 @@ libc = ctypes.CDLL(None, use_errno=True)
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 wanted = Filter(len(program) // 8, ctypes.addressof(buffer))
 assert libc.prctl(22, 2, ctypes.byref(wanted), 0, 0) == 0, ctypes.get_errno()
-dirs = StateDirs(folder + "/state", folder + "/codes")
-print(len(dirs.recovery_codes("alice").renew()))
+state = AgentState(Journal(), folder + "/state/state.db")
+print(len(state.make_codes("alice")))
 limits = ThrottleSettings(30.0, 900.0, 30, 10, 3.0)
-with dirs.rate_limit("alice", Login("alice", "sshd")).queued(limits, 1.0) as queued:
-    queued.record(rate_limit.RequestResult.FAILED)
-print(len(dirs.rate_limit("alice", Login("alice", "sshd")).state().failures))
+with state.rate_limit("alice").queued(limits, 1.0) as queued:
+    queued.record(RequestResult.FAILED)
+state.database.close()
+print(state.problem or len(state.throttle("alice").failures))
 with socket.create_server(("127.0.0.1", 0)) as listener:
     client = socket.create_connection(listener.getsockname())
     peer, server = client.getsockname(), listener.getsockname()
@@ -128,8 +123,7 @@ def test_the_agent_can_do_its_work_with_the_system_calls_and_sockets_that_its_un
     if not header.exists():
         header = Path("/usr/include/asm-generic/unistd.h")
     numbers = dict(re.findall(r"^#define __NR_(\w+)\s+(\d+)$", header.read_text(), re.M))
-    for name in ("state", "codes"):
-        (trusted_folder / name).mkdir(mode=0o700)
+    (trusted_folder / "state").mkdir(mode=0o700)
     families = re.findall(r"^RestrictAddressFamilies=(.*)$", unit, re.M)[0].split()
     wanted = [
         [int(numbers[name]) for name in sorted(denied & {*numbers})],

@@ -72,20 +72,18 @@ def full_disk(vm: Machine, codes: list[str]) -> Iterator[None]:
     vm.run("rm", "-f", "/full")
 
 
-def test_with_a_full_disk_the_phone_lets_in_and_a_code_that_cannot_be_redeemed_does_not(
+def test_with_a_full_disk_the_phone_lets_in_and_a_code_is_good_once(
     vm: Machine, site: Site, codes: list[str], full_disk: None
 ) -> None:
     login = site.ssh("alice")
     press_enter(login)
     site.approve("alice")
     assert got_in(login, "alice")
-    for expected in (False, True):
+    for expected in (True, False):
         login = site.ssh("alice")
         login.expect(PROMPT)
         login.sendline(codes[0])
         assert got_in(login, "alice") == expected
-        vm.run("rm", "-f", "/full")
-    assert not vm.shell("ls -A /var/lib/iampass/recovery | grep -v '[.]json$\\|[.]lock$' || :")
 
 
 def test_a_clock_that_jumps_neither_ends_a_request_nor_makes_one_last(

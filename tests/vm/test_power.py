@@ -12,12 +12,12 @@ from tests.support.terminal import Terminal
 from tests.vm.machine import Machine
 from tests.vm.site import AGENT, Site
 
-#: When the power fails: strace holds the process before or after the Nth time that it asks for what it has written to
-#: be on the disk (fsync). With it, how many of the ten codes may be left.
+#: When the power fails: strace holds the process before or after it writes to the log of its file, or asks for that to
+#: be on the disk. With it, how many of the ten codes may be left.
 REDEEMED = {
-    "before that replaces the old one": ("delay_exit", 1, {10}),
-    "before that is on the disk": ("delay_enter", 2, {9, 10}),
-    "before the user is let in": ("delay_exit", 2, {9}),
+    "before anything is written": ("delay_enter", "pwrite64", {10}),
+    "before that is on the disk": ("delay_enter", "fdatasync", {9, 10}),
+    "before the user is let in": ("delay_exit", "fdatasync", {9}),
 }
 PROGRAM = "/usr/bin/python3 -I -S /usr/lib/pam-iampass/agent"
 SETUP = ("pam-iampass", "setup", "sshd", "sudo", "--prompt", "--force")
@@ -33,16 +33,16 @@ FAST = "--seccomp-bpf"  # strace is not asked about other system calls: emulated
 FOR_EVER = 3_000_000_000  # microseconds; less than 2**32
 
 
-def inject(when: str, number: int) -> list[str]:
-    """The options of strace that hold a process at a moment."""
+def inject(when: str, number: int, call: str = "fsync") -> list[str]:
+    """The options of strace that hold a process at a moment: the Nth time that it makes a system call."""
     return [
         "-f",
         "-o",
         "/run/strace",
         "-e",
-        "trace=fsync",
+        f"trace={call}",
         "-e",
-        f"inject=fsync:{when}={FOR_EVER}:when={number}",
+        f"inject={call}:{when}={FOR_EVER}:when={number}",
     ]
 
 
@@ -90,13 +90,13 @@ def log_in(site: Site) -> bool:
 def test_a_recovery_code_is_redeemed_on_the_disk_before_it_lets_anybody_in(
     vm: Machine, site: Site, undone: None, moment: str
 ) -> None:
-    when, number, left = REDEEMED[moment]
+    when, call, left = REDEEMED[moment]
     vm.run(*SETUP)
     codes = json.loads(vm.run("pam-iampass", "recovery", "new", "alice", "--yes", "--json").stdout)["codes"]
     assert log_in(site)  # the agent runs
     vm.run("sync")
     agent = vm.run("pgrep", "-oxf", PROGRAM).stdout.strip()
-    vm.run("systemd-run", "-q", "strace", "-p", agent, *inject(when, number))
+    vm.run("systemd-run", "-q", "strace", "-p", agent, *inject(when, 1, call))
     vm.wait('grep -q "^TracerPid:.[1-9]" /proc/$1/status', "strace traces the agent", agent)
     login = site.ssh("alice")
     login.expect(PROMPT)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import pwd
-import shutil
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -13,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
 from pam_iampass.audit.sinks import JOURNAL_SOCKET
-from pam_iampass.system.paths import RATE_LIMITS as STATE
+from pam_iampass.system.paths import STATE
 from tests.support.faults.case import Circumstance, Log
 
 if TYPE_CHECKING:
     from tests.support.faults.stage import Stage
 
 Make = Callable[["Stage"], "AbstractContextManager[Log | None]"]
-DIRECTORY, AWAY = Path(STATE), Path(STATE).with_name("state-away")
+FOLDER = Path(STATE).parent
 #: The target of /dev/log.
 SYSLOG = Path("/run/systemd/journal/dev-log")
 
@@ -110,79 +107,15 @@ def _full_logs(stage: Stage) -> Iterator[Log]:
 
 @contextmanager
 def _missing(stage: Stage) -> Iterator[None]:
-    """The state directory is moved away."""
-    DIRECTORY.rename(AWAY)
+    away = FOLDER.with_name("state-away")
+    FOLDER.rename(away)
     try:
         yield
     finally:
-        AWAY.rename(DIRECTORY)
-
-
-@contextmanager
-def _link(stage: Stage) -> Iterator[None]:
-    with _missing(stage):
-        DIRECTORY.symlink_to(AWAY)
-        try:
-            yield
-        finally:
-            DIRECTORY.unlink()
-
-
-@contextmanager
-def _read_only(stage: Stage) -> Iterator[None]:
-    with _mounted("--bind", str(DIRECTORY)):
-        subprocess.run(["mount", "-o", "remount,bind,ro", str(DIRECTORY)], check=True)
-        yield
-
-
-@contextmanager
-def _full(stage: Stage) -> Iterator[None]:
-    """A few files can be created, but not written."""
-    owner = pwd.getpwnam("iampass")
-    options = f"size=16k,mode=0700,uid={owner.pw_uid},gid={owner.pw_gid}"
-    with _mounted("-t", "tmpfs", "-o", options, "state"):
-        with suppress(OSError), (DIRECTORY / "filling").open("wb", buffering=0) as filling:
-            while True:
-                filling.write(bytes(4096))
-        yield
-
-
-@contextmanager
-def _mounted(*what: str) -> Iterator[None]:
-    subprocess.run(["mount", *what, str(DIRECTORY)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(DIRECTORY)], check=True)
-
-
-def _changed(change: Callable[[], object], back: Callable[[], object]) -> Make:
-    @contextmanager
-    def make(stage: Stage) -> Iterator[None]:
-        change()
-        try:
-            yield
-        finally:
-            back()
-
-    return make
+        away.rename(FOLDER)
 
 
 NO_JOURNAL = Circumstance("syslog is running but not journald", _syslog_only)
 NO_LOG = Circumstance("neither journald nor syslog is running", _no_log)
 FULL_LOGS = Circumstance("the journald and syslog sockets are full", _full_logs)
-STATE_BY_LINK = Circumstance("the rate limit directory is a symbolic link made by root", _link)
-STATE_FOLDER = (
-    Circumstance("the rate limit directory is missing", _missing),
-    STATE_BY_LINK,
-    Circumstance("the rate limit directory is read-only", _read_only),
-    Circumstance("the rate limit directory is full", _full),
-    Circumstance(
-        "the rate limit directory is owned by root",
-        _changed(lambda: shutil.chown(DIRECTORY, "root"), lambda: shutil.chown(DIRECTORY, "iampass")),
-    ),
-    Circumstance(
-        "the rate limit directory is world-writable",
-        _changed(lambda: DIRECTORY.chmod(0o777), lambda: DIRECTORY.chmod(0o700)),
-    ),
-)
+NO_STATE = Circumstance("the folder of the agent's state is gone", _missing)

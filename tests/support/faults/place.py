@@ -14,11 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass.login.rate_limit_json import decoded
 from pam_iampass.sandbox.sessions import SandboxSession
-from pam_iampass.system.paths import RATE_LIMITS as STATE
-from pam_iampass.system.paths import RECOVERY_CODES as CODES
-from pam_iampass.system.state_dir import file_stem
 from tests.support.agent import SOCKET
 from tests.support.door import Door
 from tests.support.faults.case import NONE, Case, Option, Play, Requests, Way
@@ -114,13 +110,11 @@ class Place:
             words = {"module": module, "other": f"{self.service}-other"}
             (PAM / name).write_text("".join(line.format(**words) + "\n" for line in lines))
 
-    def state_file(self) -> Path:
-        """The user's rate limit state."""
-        return Path(STATE) / f"{file_stem(self.users[0])}.json"
-
-    def codes_file(self) -> Path:
-        """The user's recovery codes."""
-        return Path(CODES) / f"{file_stem(self.users[0])}.json"
+    def pending(self) -> int:
+        """How many logins of the user ask the phone or wait for their turn."""
+        command = ["pam-iampass", "throttle", "show", "--json", self.users[0]]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        return int(found["pending"]) + int(found["waiting"])
 
     def new_recovery_codes(self) -> list[str]:
         """Make ten."""
@@ -237,7 +231,7 @@ def _two(
         logins = [pool.submit(place.login, user, first)]
         request = sandbox.wait_for_request(place.token(user), PATIENCE)
         logins.append(pool.submit(place.login, user, second))
-        wait_until(lambda: len(decoded(place.state_file().read_bytes()).pending) == 2, "the second waits")
+        wait_until(lambda: place.pending() == 2, "the second waits")
         answer(sandbox, request)
         sandbox.approve(sandbox.wait_for_request(place.token(user), PATIENCE, after=request))
         return [login.result() for login in logins]

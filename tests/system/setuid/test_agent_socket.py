@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.agent import SOCKET
+from tests.support.installation import STATE
 from tests.support.processes import status
 from tests.support.setuid.people import PROGRAMS
 from tests.support.setuid.stage import Phone, Stage
@@ -78,23 +79,18 @@ def test_the_socket_of_an_agent_that_has_ended_is_replaced(stage: Stage) -> None
         assert stage.guest(Phone.APPROVES).play("sudo").got_in
 
 
-def test_it_makes_the_directories_that_are_missing(stage: Stage) -> None:
-    made = {
-        Path("/run/iampass/state"): ("iampass", 0o700),
-        Path("/var/lib/iampass/recovery"): ("iampass", 0o700),
-    }
-    for path in made:
-        path.rename(path.with_name("away"))
+def test_it_makes_the_folder_of_its_state(stage: Stage) -> None:
+    folder = STATE.parent
+    folder.rename(folder.with_name("away"))
     try:
         with running():
-            wait_until(lambda: all(path.exists() for path in made), "it makes them")
-            for path, (owner, mode) in made.items():
+            wait_until(STATE.exists, "it makes it")
+            for path, mode in ((folder, 0o700), (STATE, 0o600)):
                 found = path.stat()
-                assert (pwd.getpwuid(found.st_uid).pw_name, stat.S_IMODE(found.st_mode)) == (owner, mode)
+                assert (pwd.getpwuid(found.st_uid).pw_name, stat.S_IMODE(found.st_mode)) == ("iampass", mode)
     finally:
-        for path in made:
-            shutil.rmtree(path)  # with the folder of kept sessions
-            path.with_name("away").rename(path)
+        shutil.rmtree(folder)
+        folder.with_name("away").rename(folder)
 
 
 def test_a_second_agent_does_not_take_the_socket_of_the_first(stage: Stage) -> None:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
-import pwd
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pam_iampass.errors import StateError, UntrustedFile
-from pam_iampass.login.bypass import LONGEST, Bypass, Bypasses, Moment
-from pam_iampass.login.bypass_editing import BypassEditor, Ended
+from pam_iampass.errors import StateError
+from pam_iampass.login.bypass import LONGEST, Bypass, Bypasses, Ended, Moment
 from pam_iampass.outcome import PamCode
 from pam_iampass.system import boot
 from pam_iampass.system.accounts import Account
+from pam_iampass.system.database import Database
 from tests.support.setting import ME, Setting
+from tests.support.state_file import unwritable
 
 NOW = Moment("boot", 1000.0, 1_800_000_000.0)
 ALICE = Account("alice", 1000, 100)
 BYPASS = Bypass("alice", 1000, None, 900.0, NOW, "root", "phone lost", survives_reboot=False)
 LASTING = replace(BYPASS, survives_reboot=True)
-ANYBODY = "daemon"  # stands in for the user that the module runs as
 
 
 def later(seconds: float, wall: float | None = None, boot_id: str | None = "boot") -> Moment:
@@ -35,14 +33,40 @@ def rebooted(uptime: float, wall: float) -> Moment:
     return Moment("next boot", uptime, NOW.wall + wall)
 
 
+class Clock:
+    """The clocks of the machine."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> Moment:
+        return self.now
+
+
 @pytest.fixture
-def bypasses(trusted_folder: Path) -> Bypasses:
-    return Bypasses(str(trusted_folder / "run"), str(trusted_folder / "etc"), os.geteuid(), lambda: NOW)
+def clock() -> Clock:
+    return Clock()
 
 
-def editor(bypasses: Bypasses, now: Moment = NOW) -> BypassEditor:
-    bypasses.clock = lambda: now
-    return BypassEditor(bypasses, ANYBODY)
+@pytest.fixture
+def database(trusted_folder: Path) -> Iterator[Database]:
+    (trusted_folder / "state").mkdir(mode=0o700)
+    found = Database(str(trusted_folder / "state" / "state.db"))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def bypasses(database: Database, clock: Clock) -> Bypasses:
+    return Bypasses(database, clock)
+
+
+def restarted(database: Database, clock: Clock) -> Bypasses:
+    """What another agent reads."""
+    database.close()
+    found = Bypasses(database, clock)
+    database.open()
+    return found
 
 
 # How long
@@ -113,107 +137,91 @@ def test_it_is_for_one_account_and_for_one_service_if_it_names_one(
     bypasses: Bypasses, account: Account, service: str, found: bool
 ) -> None:
     bypass = replace(BYPASS, service="sudo")
-    editor(bypasses).add(bypass)
+    bypasses.add(bypass)
     assert bypasses.find(account, service) == (bypass if found else None)
 
 
 # Made, replaced, ended
 
 
-def test_what_is_made_is_read_back_and_ends(bypasses: Bypasses) -> None:
-    change = editor(bypasses)
-    assert change.add(BYPASS) == []
-    assert change.add(replace(LASTING, service="sudo")) == []
-    assert bypasses.active() == [BYPASS, replace(LASTING, service="sudo")]
-    assert change.end("bob") == []
-    assert change.end("alice") == [Ended(BYPASS, False), Ended(replace(LASTING, service="sudo"), False)]
+def test_what_is_made_is_read_back_and_ends(bypasses: Bypasses, database: Database, clock: Clock) -> None:
+    other = replace(LASTING, service="sudo", made_by="j\udcfcrgen")
+    assert bypasses.add(BYPASS) == []
+    assert bypasses.add(other) == []
+    assert bypasses.active() == [BYPASS, other]
+    assert restarted(database, clock).active() == [BYPASS, other]
+    assert bypasses.end("bob") == []
+    assert bypasses.end("alice") == [Ended(BYPASS, False), Ended(other, False)]
     assert bypasses.active() == []
-    assert not any(Path(path).exists() for path in bypasses.files.values())
+    assert restarted(database, clock).active() == []
 
 
 def test_a_new_one_replaces_one_of_the_same_person_and_service_of_either_kind(bypasses: Bypasses) -> None:
-    editor(bypasses).add(BYPASS)
-    assert editor(bypasses).add(replace(LASTING, seconds=60.0)) == [Ended(BYPASS, False)]
-    assert bypasses.active() == [replace(LASTING, seconds=60.0)]
+    bypasses.add(BYPASS)
+    shorter = replace(LASTING, seconds=60.0)
+    assert bypasses.add(shorter) == [Ended(BYPASS, False)]
+    assert bypasses.active() == [shorter]
 
 
-def test_what_is_over_is_removed_once(bypasses: Bypasses) -> None:
-    editor(bypasses).add(BYPASS)
-    assert editor(bypasses, later(899)).prune() == []
-    assert editor(bypasses, later(900)).prune() == [Ended(BYPASS, True)]
-    assert editor(bypasses, later(900)).prune() == []
+def test_those_whose_time_is_over_are_removed_and_returned(bypasses: Bypasses, clock: Clock) -> None:
+    bypasses.add(BYPASS)
+    bypasses.add(replace(LASTING, user="bob", seconds=3600.0))
+    clock.now = later(900.0)
+    assert bypasses.find(ALICE, "sudo") is None
+    assert bypasses.prune() == [Ended(BYPASS, True)]
+    assert bypasses.prune() == []
+    assert [one.user for one in bypasses.active()] == ["bob"]
 
 
-def test_only_root_changes_them(bypasses: Bypasses) -> None:
-    bypasses.owner = os.geteuid() + 1
-    with pytest.raises(StateError, match="only root"):
-        editor(bypasses).add(BYPASS)
+def test_after_a_reboot_only_what_was_meant_to_survive_it_is_left(
+    bypasses: Bypasses, database: Database, clock: Clock
+) -> None:
+    bypasses.add(BYPASS)
+    bypasses.add(replace(LASTING, user="bob"))
+    clock.now = rebooted(20.0, 300.0)
+    found = restarted(database, clock)
+    assert [one.user for one in found.active()] == ["bob"]
+    assert found.prune() == [Ended(BYPASS, True)]
 
 
-def test_the_module_can_read_the_file_and_others_cannot(bypasses: Bypasses) -> None:
-    editor(bypasses).add(BYPASS)
-    found = Path(bypasses.files[False]).stat()
-    assert (found.st_mode & 0o777, found.st_uid) == (0o640, os.geteuid())
-    assert found.st_gid == pwd.getpwnam(ANYBODY).pw_gid
+@pytest.mark.parametrize("seconds", [0.0, -1.0, LONGEST + 1, float("nan")])
+def test_none_is_longer_than_a_day(bypasses: Bypasses, seconds: float) -> None:
+    with pytest.raises(ValueError, match=str(seconds)):
+        bypasses.add(replace(BYPASS, seconds=seconds))
+    assert bypasses.active() == []
 
 
-# Files that grant nothing
+def test_one_that_cannot_be_written_is_not_made(bypasses: Bypasses, database: Database) -> None:
+    bypasses.add(BYPASS)
+    with unwritable(database), pytest.raises(StateError):
+        bypasses.add(replace(BYPASS, user="bob"))
+    assert bypasses.active() == [BYPASS]
+
+
+def test_one_that_is_ended_is_over_although_that_cannot_be_written(
+    bypasses: Bypasses, database: Database, clock: Clock
+) -> None:
+    bypasses.add(BYPASS)
+    with unwritable(database), pytest.raises(StateError):
+        bypasses.end("alice")
+    assert bypasses.active() == []
+    assert bypasses.find(ALICE, "sudo") is None
+    assert restarted(database, clock).active() == [BYPASS]
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [
-        {"seconds": LONGEST + 1},
-        {"seconds": -1},
-        {"seconds": "900"},
-        {"seconds": True},
-        {"since_boot": None},
-        {"uid": "1000"},
-        {"boot": None},
-        {"user": 7},
-    ],
-    ids=str,
+    ["seconds = 86401", "seconds = -1", "seconds = 'x'", "uid = 'x'", "since_boot = 'x'", "person = 5"],
 )
-def test_a_file_that_was_not_written_so_grants_nothing_and_can_be_replaced(
-    bypasses: Bypasses, wrong: dict[str, object]
+def test_a_row_that_was_not_written_so_is_a_damaged_file_and_grants_nothing(
+    bypasses: Bypasses, database: Database, clock: Clock, wrong: str
 ) -> None:
-    editor(bypasses).add(BYPASS)
-    path = Path(bypasses.files[False])
-    content = json.loads(path.read_text())
-    content["bypasses"][0].update(wrong)
-    path.write_text(json.dumps(content))
-    assert bypasses.find(ALICE, "sudo") is None
-    with pytest.raises(StateError, match="is corrupt"):
-        bypasses.active()
-    with pytest.raises(StateError, match="is corrupt"):
-        editor(bypasses).prune()
-    editor(bypasses).add(BYPASS)
-    assert bypasses.active() == [BYPASS]
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"version": 2, "bypasses": []}', "[" * 100_000])
-def test_junk_grants_nothing(bypasses: Bypasses, text: str) -> None:
-    Path(bypasses.files[True]).write_text(text)
-    assert bypasses.find(ALICE, "sudo") is None
-
-
-@pytest.mark.parametrize("how", ["owner", "mode", "link", "folder"])
-def test_a_file_that_others_can_have_written_grants_nothing(bypasses: Bypasses, how: str) -> None:
-    editor(bypasses).add(BYPASS)
-    assert bypasses.find(ALICE, "sudo") == BYPASS
-    path = Path(bypasses.files[False])
-    if how == "owner":
-        os.chown(path, pwd.getpwnam(ANYBODY).pw_uid, -1)
-    elif how == "mode":
-        path.chmod(0o660)
-    elif how == "link":
-        path.rename(path.with_name("elsewhere"))
-        path.symlink_to("elsewhere")
-    else:
-        path.parent.chmod(0o777)
-    assert bypasses.find(ALICE, "sudo") is None
-    with pytest.raises(UntrustedFile):
-        bypasses.active()
+    bypasses.add(BYPASS)
+    with database.transaction() as connection:
+        connection.execute(f"UPDATE bypasses SET {wrong}")
+    found = restarted(database, clock)
+    assert found.find(ALICE, "sudo") is None
+    assert "is damaged" in str(database.problem)
 
 
 # Logins
@@ -221,7 +229,7 @@ def test_a_file_that_others_can_have_written_grants_nothing(bypasses: Bypasses, 
 
 def bypass_me(world: Setting, **changes: object) -> None:
     made = Bypass(ME, 0, None, 900.0, Moment.now(), "carol", "phone lost", survives_reboot=False)
-    BypassEditor(world.dirs.bypasses, ANYBODY).add(replace(made, **changes))  # type: ignore[arg-type]
+    world.state.add_bypass(replace(made, **changes))  # type: ignore[arg-type]
 
 
 def test_a_login_in_a_bypass_is_ignored_recorded_and_calls_nobody(world: Setting) -> None:
@@ -264,11 +272,6 @@ def test_a_bypass_of_another_kind_does_not_help(world: Setting, changes: dict[st
     bypass_me(world, **changes)
     assert world.login().code == PamCode.SUCCESS
     assert world.outcome() == ("approved", "success")
-
-
-def test_a_corrupt_file_changes_nothing_for_anybody(world: Setting) -> None:
-    Path(world.dirs.bypasses.files[False]).write_text("{")
-    assert world.login().code == PamCode.SUCCESS
 
 
 def test_broken_settings_deny_all_the_same(world: Setting) -> None:

@@ -1,4 +1,4 @@
-"""How often a phone may ring: the rules with a clock of the test's own, on real files and locks.
+"""How often a phone may ring: the rules with a clock of the test's own, and the agent's file.
 
 Who is next is in `test_turns.py`.
 """
@@ -6,12 +6,10 @@ Who is next is in `test_turns.py`.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import stat
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,33 +17,41 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pam_iampass.config.settings import ThrottleSettings as Limits
-from pam_iampass.errors import StateError
 from pam_iampass.login.application import ApplicationGone, Stopping
-from pam_iampass.login.rate_limit import REMEDY, QueuedLogin, RateLimit, Throttled
-from pam_iampass.login.rate_limit_json import CorruptState, decoded, encoded
+from pam_iampass.login.rate_limit import QueuedLogin, RateLimit, RateLimits, Throttled
 from pam_iampass.login.rate_limit_state import MOST_KEPT, RateLimitState
 from pam_iampass.login.request_result import RequestResult, result_of
 from pam_iampass.outcome import Decision, Login, Outcome, Result, denied
-from pam_iampass.system import state_dir
 from pam_iampass.system.boot import since_boot
-from pam_iampass.system.state_dir import HeldLock, StateDir, file_stem
-from tests.support.state_files import STEPS, resume, stopped_before
-from tests.support.world import wait_until
+from pam_iampass.system.database import Database
 
 LIMITS = Limits(cool_off=30.0, longest_cool_off=900.0, requests_per_hour=30, logins_at_once=10, spacing=0.0)
 HERE = Login("alice", "sshd", rhost="192.0.2.1")
 ELSEWHERE = replace(HERE, rhost="192.0.2.2")
 
 
-@dataclass
 class World:
-    """A folder, and a clock of the test's own."""
+    """The limits in a file in a folder, and a clock of the test's own."""
 
-    folder: Path
-    now: float = 100_000.0
+    def __init__(self, folder: Path, boot: str = "b00") -> None:
+        self.folder = folder
+        self.file = folder / "state" / "state.db"
+        self.file.parent.mkdir(mode=0o700, exist_ok=True)
+        self.now = 100_000.0
+        self.start(boot)
+
+    def start(self, boot: str = "b00") -> None:
+        """Start, as an agent does."""
+        self.database = Database(str(self.file), boot=boot)
+        self.limits = RateLimits(self.database, lambda: self.now)
+        self.database.open()
+
+    def restart(self, boot: str = "b00") -> None:
+        self.database.close()
+        self.start(boot)
 
     def throttle(self, login: Login = HERE, user: str = "alice") -> RateLimit:
-        return RateLimit(StateDir(str(self.folder), REMEDY), user, login, lambda: self.now)
+        return RateLimit(self.limits, user, login)
 
     @contextlib.contextmanager
     def queued(
@@ -66,19 +72,12 @@ class World:
         with self.request(login, limits=limits) as queued:
             queued.record(ending)
 
-    def files(self) -> list[str]:
-        return sorted(os.listdir(self.folder))
-
-    @property
-    def file(self) -> Path:
-        return self.folder / f"{file_stem('alice')}.json"
-
 
 @pytest.fixture
-def world(trusted_folder: Path) -> World:
-    folder = trusted_folder / "state"
-    folder.mkdir(mode=0o700)
-    return World(folder)
+def world(trusted_folder: Path) -> Iterator[World]:
+    found = World(trusted_folder)
+    yield found
+    found.database.close()
 
 
 # Cool-off
@@ -165,7 +164,7 @@ def test_another_person_is_not_kept_out(world: World) -> None:
 def test_no_clock_and_no_history_keeps_anybody_from_the_phone_for_longer_than_the_limits(
     history: list[tuple[RequestResult, float]],
 ) -> None:
-    state, now = RateLimitState("00"), 0.0
+    state, now = RateLimitState(), 0.0
     for ending, step in history:
         now += step
         state.forget(now)
@@ -231,10 +230,9 @@ def test_a_login_that_ends_without_a_result_counts_as_a_failure_and_asking_again
     world.play(RequestResult.APPROVED)
 
 
-@pytest.mark.usefixtures("patient")
 def test_many_writers_at_the_same_moment_lose_nothing(world: World) -> None:
     def log_in(number: int) -> None:
-        with World(world.folder).queued(replace(HERE, rhost=f"192.0.2.{number}")) as queued:
+        with world.queued(replace(HERE, rhost=f"192.0.2.{number}")) as queued:
             queued.leave(failed=True)
 
     threads = [threading.Thread(target=log_in, args=(number,)) for number in range(20)]
@@ -286,7 +284,7 @@ def test_logins_from_ever_new_addresses_that_send_no_request_do_not_fill_the_sta
 
 
 def test_only_so_many_attempts_are_remembered(world: World) -> None:
-    state = RateLimitState("00")
+    state = RateLimitState()
     for number in range(MOST_KEPT + 5):
         state.attempt(f"place{number}", 1.0)
         state.fail(f"place{number}", 1.0)
@@ -298,15 +296,69 @@ def test_only_so_many_attempts_are_remembered(world: World) -> None:
 # What is on the disk
 
 
-def test_no_name_and_no_address_stands_in_the_folder(world: World) -> None:
+def test_no_address_of_a_login_is_in_the_file(world: World) -> None:
     with world.request() as queued:
         queued.record(RequestResult.FAILED)
-        names = " ".join(world.files())
-        everything = names + "".join(path.read_text() for path in world.folder.iterdir())
-    assert "alice" not in everything
-    assert "192.0.2" not in everything
-    assert "sshd" not in everything
-    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in world.folder.iterdir())
+        everything = b"".join(path.read_bytes() for path in world.file.parent.iterdir())
+    assert b"alice" in everything
+    assert b"192.0.2" not in everything
+    assert b"sshd" not in everything
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in world.file.parent.iterdir())
+
+
+def test_an_agent_that_starts_again_has_counted_what_was_before_and_nobody_waits(world: World) -> None:
+    for _ in range(2):
+        world.play(RequestResult.FAILED)
+        world.now += 1.0
+    world.throttle().attempt(5)
+    with world.request(ELSEWHERE):
+        before = world.throttle().state()
+        world.restart()
+    with pytest.raises(Throttled, match="2 consecutive requests"):
+        world.play(RequestResult.APPROVED)
+    state = world.throttle().state()
+    assert (state.failures, state.requests, state.attempts) == (
+        before.failures,
+        before.requests,
+        before.attempts,
+    )
+    assert state.pending == []
+
+
+def test_an_approval_leaves_nothing_in_the_file(world: World) -> None:
+    for ending in (RequestResult.FAILED, RequestResult.APPROVED, RequestResult.NOT_SENT):
+        world.play(ending)
+    with world.database.reading() as connection:
+        kinds = connection.execute("SELECT kind, count(*) FROM limits GROUP BY kind").fetchall()
+    assert kinds == [("request", 1)], "the failed one counts against the hour"
+
+
+def test_after_a_reboot_everything_is_forgotten(world: World) -> None:
+    world.play(RequestResult.FAILED)
+    world.play(RequestResult.FAILED)
+    world.restart(boot="b01")
+    world.play(RequestResult.APPROVED)
+    with world.database.reading() as connection:
+        assert connection.execute("SELECT count(*) FROM limits").fetchone() == (0,)
+
+
+def test_a_name_that_is_no_utf_8_counts_as_any_other(world: World) -> None:
+    name = "b\udcfcrger"
+    with world.request(user=name) as queued:
+        queued.record(RequestResult.FAILED)
+    world.restart()
+    assert len(world.throttle(user=name).state().failures) == 1
+
+
+def test_people_of_whom_nothing_counts_any_more_are_forgotten(world: World) -> None:
+    for number in range(5):
+        with world.request(user=f"user{number}") as queued:
+            queued.record(RequestResult.FAILED)
+    world.now += 3700
+    world.play(RequestResult.FAILED)
+    assert set(world.limits._states) == {b"alice"}
+    with world.database.reading() as connection:
+        assert connection.execute("SELECT DISTINCT person FROM limits").fetchall() == [(b"alice",)]
 
 
 def test_the_same_origin_has_another_key_in_another_users_file(world: World) -> None:
@@ -318,112 +370,6 @@ def test_the_same_origin_has_another_key_in_another_users_file(world: World) -> 
     assert len(set(keys)) == 2
 
 
-def test_a_missing_folder_is_an_error_that_says_how_to_make_it(trusted_folder: Path) -> None:
-    with pytest.raises(StateError) as caught:
-        World(trusted_folder / "nothing").play(RequestResult.APPROVED)
-    assert str(caught.value).endswith("does not exist; systemd-tmpfiles --create")
-    assert caught.value.diagnostics().endswith("\n    systemd-tmpfiles --create")
-
-
-def test_a_folder_that_is_open_to_others_is_refused(world: World) -> None:
-    world.folder.chmod(0o750)
-    with pytest.raises(StateError, match="is open to others"):
-        world.throttle().state()
-
-
-def test_a_folder_of_another_user_is_refused(world: World) -> None:
-    os.chown(world.folder, 1, 1)
-    with pytest.raises(StateError, match="belongs to user 1"):
-        world.throttle().state()
-
-
-def test_a_folder_of_root_is_refused_where_the_module_is_not_root(world: World) -> None:
-    os.seteuid(65534)
-    try:
-        with pytest.raises(StateError, match="belongs to user 0, not to user 65534"):
-            world.throttle().state()
-    finally:
-        os.seteuid(0)
-
-
-WHOLE = {
-    "version": 2,
-    "salt": "00",
-    "failures": {},
-    "requests": [],
-    "pending": [],
-    "attempts": [],
-    "turns": {},
-    "next_turn": 0,
-}
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "{",
-        "null",
-        "[]",
-        "\0" * 20,
-        "\xff",
-        "[" * 100_000,
-        "{}",
-        *(
-            json.dumps({name: value for name, value in WHOLE.items() if name != left_out})
-            for left_out in WHOLE
-        ),
-        json.dumps({**WHOLE, "version": 3}),
-        json.dumps({**WHOLE, "salt": 5}),
-        json.dumps({**WHOLE, "failures": {"x": [0, 1.0]}}),
-        json.dumps({**WHOLE, "failures": {"x": [1, "1"]}}),
-        json.dumps({**WHOLE, "failures": {"x": [1, float("nan")]}}),
-        json.dumps({**WHOLE, "failures": {"x": [1, 10**400]}}),
-        json.dumps({**WHOLE, "failures": [1]}),
-        json.dumps({**WHOLE, "requests": [["../../etc/passwd", 1.0]]}),
-        json.dumps({**WHOLE, "requests": [["x"]]}),
-        json.dumps({**WHOLE, "pending": [["x", "y", 1.0, 2.0, 1, False]]}),
-        json.dumps({**WHOLE, "pending": [["x", "y", 1.0, 2.0]]}),
-        json.dumps({**WHOLE, "turns": {"x": None}}),
-        json.dumps({**WHOLE, "next_turn": "0"}),
-        json.dumps({**WHOLE, "attempts": [["x", True]]}),
-    ],
-)
-def test_a_file_that_is_torn_or_forged_denies_and_can_be_cleared(world: World, content: str) -> None:
-    world.file.write_text(content, encoding="latin-1")
-    world.file.chmod(0o600)
-    with pytest.raises(StateError) as caught:
-        world.play(RequestResult.APPROVED)
-    assert str(caught.value).endswith("; pam-iampass throttle clear alice")
-    world.throttle().clear()
-    world.play(RequestResult.APPROVED)
-
-
-@pytest.mark.parametrize("kind", ["link", "pipe", "open to others", "of another user", "too large"])
-def test_a_file_that_is_not_ours_is_refused(world: World, kind: str) -> None:
-    if kind == "link":
-        world.file.symlink_to("/etc/hostname")
-    elif kind == "pipe":
-        os.mkfifo(world.file, 0o600)
-    else:
-        world.file.write_bytes(b" " * (1024 * 1024 + 1 if kind == "too large" else 1))
-        world.file.chmod(0o644 if kind == "open to others" else 0o600)
-        if kind == "of another user":
-            os.chown(world.file, 1, 1)
-    with pytest.raises(StateError):
-        world.play(RequestResult.APPROVED)
-    world.throttle().clear()
-    world.play(RequestResult.APPROVED)
-
-
-def test_a_folder_in_the_place_of_the_file_cannot_be_cleared_and_says_so(world: World) -> None:
-    world.file.mkdir()
-    with pytest.raises(StateError, match="is not a regular file"):
-        world.play(RequestResult.APPROVED)
-    with pytest.raises(StateError, match="cannot be removed"):
-        world.throttle().clear()
-
-
 def test_clearing_leaves_logins_that_are_pending(world: World) -> None:
     world.play(RequestResult.FAILED)
     world.play(RequestResult.FAILED)
@@ -431,85 +377,6 @@ def test_clearing_leaves_logins_that_are_pending(world: World) -> None:
         world.throttle().clear()
         assert len(world.throttle().state().pending) == 1
     world.play(RequestResult.APPROVED)
-
-
-def test_what_a_process_that_died_left_half_written_is_overwritten(world: World) -> None:
-    lock = world.folder / f"{file_stem('alice')}.lock"
-    lock.touch(0o600)
-    half = world.folder / HeldLock(lock.name, lock.stat().st_ino).temporary
-    half.write_text("half")
-    world.play(RequestResult.FAILED)
-    assert half.name not in world.files()
-    assert len(world.throttle().state().requests) == 1
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_login_that_is_stopped_while_it_counts_keeps_nobody_out_and_counts_nothing_when_it_wakes(
-    world: World, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 0.2)
-    with stopped_before(step, World.play, world, RequestResult.FAILED) as stopped:
-        world.play(RequestResult.FAILED)
-        assert resume(stopped) == 1
-    assert len(world.throttle().state().requests) == 1
-
-
-@pytest.mark.usefixtures("patient")
-def test_a_lock_that_was_replaced_while_another_waited_for_it_is_no_lock(world: World) -> None:
-    """Two who each have one of their own would tear the file."""
-    name, inside, entered = "x.lock", threading.Event(), []
-
-    def wait_for_the_old_one() -> None:
-        with StateDir(str(world.folder), REMEDY).opened("") as folder, folder.locked(name):
-            entered.append("old")
-            inside.set()
-
-    with StateDir(str(world.folder), REMEDY).opened("") as folder:
-        waiting = threading.Thread(target=wait_for_the_old_one)
-        with contextlib.ExitStack() as first:
-            first.enter_context(folder.locked(name))
-            waiting.start()
-            wait_until(lambda: _opened(world.folder / name) == 2, "the second waits")
-            second = contextlib.ExitStack()
-            second.enter_context(folder.locked("next"))
-            (world.folder / "next").rename(world.folder / name)
-        with second:
-            assert not inside.wait(0.3), "the new lock is held"
-    waiting.join(20)
-    assert entered == ["old"]
-
-
-def _opened(file: Path) -> int:
-    return sum(
-        os.path.realpath(f"/proc/self/fd/{number}") == str(file) for number in os.listdir("/proc/self/fd")
-    )
-
-
-@given(st.binary(max_size=200))
-def test_whatever_bytes_a_file_has_it_is_a_state_or_broken(data: bytes) -> None:
-    with contextlib.suppress(CorruptState):
-        assert isinstance(decoded(data), RateLimitState)
-
-
-def test_the_counters_of_version_0_1_are_kept(world: World) -> None:
-    now = world.now - 1
-    origin = file_stem("00sshd\0from 192.0.2.1")
-    old = {"version": 1, "salt": "00", "failures": {origin: [2, now]}, "requests": [["a", now]]}
-    pending = [[origin, "a", now, False]]
-    world.file.write_text(json.dumps({**old, "pending": pending, "attempts": [[origin, now]]}))
-    world.file.chmod(0o600)
-    with pytest.raises(Throttled, match="2 consecutive requests"):
-        world.play(RequestResult.APPROVED)
-    world.play(RequestResult.FAILED, ELSEWHERE)
-    state = world.throttle().state()
-    assert (len(state.requests), len(state.attempts), state.pending) == (2, 1, [])
-
-
-def test_what_is_written_reads_the_same(world: World) -> None:
-    state = RateLimitState("ab")
-    state.fail("place", 1.5)
-    state.attempt("place", 2.5)
-    assert decoded(encoded(state)) == state
 
 
 APPROVED = Decision(Outcome.APPROVED, Result.SUCCESS)

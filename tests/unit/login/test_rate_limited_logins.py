@@ -18,25 +18,19 @@ from pam_iampass.login.turn import OTHER_LOGIN as OTHERS
 from pam_iampass.outcome import Login, PamCode, Phase
 from pam_iampass.relay.serve import serve
 from pam_iampass.sandbox.sessions import SandboxSession
-from pam_iampass.system.state_dir import file_stem
 from tests.support.deadline import TIMEOUT
 from tests.support.door import Door
 from tests.support.sandbox import HttpStatus, Junk
-from tests.support.setting import ME, Setting
-from tests.support.state_files import unwritable
+from tests.support.setting import ME, Setting, state_in
+from tests.support.state_file import unwritable
 from tests.support.world import wait_until
 
 KEY = "publickey ssh-ed25519 AAAA\n"
 TOO_MANY = "Too many requests: none was sent. Wait {}, or use a recovery code."
-NOT_SET_UP = "The phone check is misconfigured on this machine. Please ask your administrator."
 
 
 def outcomes(world: Setting) -> list[str]:
-    return [record["IAMPASS_OUTCOME"] for record in world.records.fields]
-
-
-def state(world: Setting) -> Path:
-    return Path(world.dirs.state)
+    return [record["IAMPASS_OUTCOME"] for record in world.records.fields if "IAMPASS_OUTCOME" in record]
 
 
 def last_session(world: Setting) -> SandboxSession | None:
@@ -166,7 +160,7 @@ def test_every_start_that_left_this_machine_and_was_not_approved_counts_and_lead
     assert world.login().code == PamCode.ABORT
     assert world.calls == calls
     assert outcomes(world)[-1] == "throttled"
-    found = world.dirs.rate_limit(ME, Login(ME, "test")).state()
+    found = world.state.throttle(ME)
     assert len(found.requests) == 2
     assert [failures.count for failures in found.failures.values()] == [2]
 
@@ -176,7 +170,7 @@ def test_an_outage_before_anything_has_left_this_machine_counts_for_nothing(worl
     for _ in range(4):
         world.login()
     assert outcomes(world) == ["unavailable"] * 4
-    found = world.dirs.rate_limit(ME, Login(ME, "test")).state()
+    found = world.state.throttle(ME)
     assert (found.requests, found.failures) == ([], {})
 
 
@@ -268,7 +262,7 @@ def test_in_sshd_nothing_is_said_about_another_login_since_it_would_be_shown_aft
         first = world.door(rhost="192.0.2.1")
         request = world.sandbox.wait_for_request(Setting.token)
         second = pool.submit(world.door(rhost="192.0.2.2", ssh_auth_info=KEY).finish)
-        throttle = world.dirs.rate_limit(ME, Login(ME, "test"))
+        throttle = world.state.rate_limit(ME)
         wait_until(lambda: len(throttle.state().pending) == 2, "the second waits")
         world.sandbox.approve(request)
         assert first.finish().code == PamCode.SUCCESS
@@ -312,7 +306,7 @@ def test_to_hang_up_after_reading_that_another_login_waits_counts_as_a_failure(w
     assert outcomes(world) == ["cancelled", "cancelled", "throttled", "approved"]
 
 
-def test_hanging_up_releases_the_lease_at_once(world: Setting) -> None:
+def test_hanging_up_gives_the_turn_up_at_once(world: Setting) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="20s")
     hang_up_when_it_rings(world)
@@ -326,55 +320,60 @@ def test_hanging_up_releases_the_lease_at_once(world: Setting) -> None:
 # State that cannot be used
 
 
-@pytest.fixture(params=["missing", "open to others", "of another user", "torn", "full"])
+@pytest.fixture(params=["missing", "open to others", "of another user", "a link", "damaged", "full"])
 def broken(world: Setting, request: pytest.FixtureRequest) -> Iterator[Setting]:
-    folder, stem = state(world), file_stem(ME)
-    if request.param == "missing":
-        folder.rmdir()
-    elif request.param == "open to others":
-        folder.chmod(0o755)
-    elif request.param == "of another user":
-        os.chown(folder, 1, 1)
-    elif request.param == "torn":
-        (folder / f"{stem}.json").write_text('{"version": 1, "salt"')
-        (folder / f"{stem}.json").chmod(0o600)
-    else:
-        with unwritable(folder, ME):
+    database = world.state.database
+    file = Path(database.path)
+    if request.param == "full":
+        with unwritable(database):
             yield world
-            return
+        return
+    if request.param == "missing":
+        file.parent.rmdir()
+    elif request.param == "open to others":
+        file.parent.chmod(0o755)
+    elif request.param == "of another user":
+        os.chown(file.parent, 1, 1)
+    elif request.param == "a link":
+        file.symlink_to("/etc/hostname")
+    else:
+        file.write_bytes(b"SQLite format 3" + bytes(8000))
+        file.chmod(0o600)
     yield world
 
 
-@pytest.mark.parametrize("policy", ["deny", "ignore"])
-def test_state_that_cannot_be_used_denies_with_a_remedy_and_makes_no_phone_ring(
-    broken: Setting, policy: str
-) -> None:
-    broken.configure(unavailable=policy, unlisted_users=policy)
-    told = broken.login()
-    assert (told.code, told.errors) == (PamCode.ABORT, [NOT_SET_UP])
-    assert broken.outcome() == ("misconfigured", "denied")
-    reason = broken.only_record()["IAMPASS_REASON"]
+def test_where_the_state_cannot_be_used_the_phone_decides_and_limits_hold_in_memory(broken: Setting) -> None:
+    assert broken.login().code == PamCode.SUCCESS
+    broken.sandbox.auto = "deny"
+    for _ in range(3):
+        broken.login()
+    assert outcomes(broken) == ["approved", "denied", "denied", "throttled"]
+    (problem,) = (fields for fields in broken.records.fields if fields.get("PRIORITY") == "2")
+    assert broken.state.problem in problem["MESSAGE"]
     assert any(
-        remedy in reason for remedy in ("systemd-tmpfiles --create", "throttle clear", "look at the disk")
+        remedy in broken.state.problem
+        for remedy in ("systemd-tmpfiles --create", "chown", "chmod", "look at the disk", "rm ")
     )
-    assert broken.calls == []
 
 
-def test_a_login_that_needs_no_state_asks_for_none(broken: Setting) -> None:
-    broken.configure(exempt=f"{{users: [{ME}]}}")
-    assert broken.login().code == PamCode.IGNORE
-    broken.configure(unlisted_users="ignore")
-    broken.write("users.yaml", "another-user: token\n")
-    assert broken.login().code == PamCode.IGNORE
-    broken.login(user="no-such-account")
-    broken.login("first_factor=publickey")
-    assert outcomes(broken) == ["exempt", "unlisted", "denied", "denied"]
+def test_once_it_can_be_written_again_everything_that_was_counted_is_there(world: Setting) -> None:
+    world.sandbox.auto = "deny"
+    with unwritable(world.state.database):
+        world.login()
+    world.login()
+    notes = [fields["MESSAGE"] for fields in world.records.fields if fields.get("PRIORITY") == "5"]
+    assert notes == ["the agent's state can be written again"]
+    world.state.database.close()
+    started_again = state_in(world.folder)
+    started_again.database.open()
+    assert len(started_again.throttle(ME).requests) == 2
+    started_again.database.close()
 
 
 def test_an_exempt_login_leaves_no_state(world: Setting) -> None:
     world.configure(exempt=f"{{users: [{ME}]}}")
     world.login()
-    assert list(state(world).iterdir()) == []
+    assert world.state.throttle(ME).is_empty
 
 
 def test_state_that_breaks_while_the_phone_rings_changes_no_decision(world: Setting) -> None:
@@ -382,9 +381,10 @@ def test_state_that_breaks_while_the_phone_rings_changes_no_decision(world: Sett
     world.configure(timeout="20s")
     door = world.door()
     request = world.sandbox.wait_for_request(Setting.token)
-    state(world).rename(world.folder / "away")
+    Path(world.state.database.path).parent.rename(world.folder / "away")
     world.sandbox.approve(request)
     assert door.finish().code == PamCode.SUCCESS
+    assert "was replaced or removed" in world.state.problem
 
 
 # Places
@@ -428,7 +428,7 @@ def test_a_login_that_waits_for_a_lost_phone_is_denied_although_the_phone_approv
     world.sandbox.auto = "ask"
     door = world.door()
     request = world.sandbox.wait_for_request(Setting.token)
-    world.dirs.rate_limit(ME, Login(ME, "")).phone_lost()
+    world.state.phone_lost(ME)
     world.sandbox.approve(request)
     ended = door.finish()
     assert ended.code == PamCode.ABORT

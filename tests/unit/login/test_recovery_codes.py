@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import contextlib
 import stat
 import threading
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,39 +15,42 @@ from hypothesis import strategies as st
 from pam_iampass.errors import StateError
 from pam_iampass.login import recovery_code
 from pam_iampass.login.conversation import SSHD_REFUSED
-from pam_iampass.login.recovery_codes import HOW_MANY, REMEDY, RecoveryCodes
-from pam_iampass.system import state_dir
-from pam_iampass.system.state_dir import StateDir, file_stem
-from tests.support.state_files import STEPS, resume, stopped_before
+from pam_iampass.login.recovery_codes import HOW_MANY, RecoveryCodes
+from pam_iampass.system.database import Database
+from tests.support.state_file import unwritable
 
 NOW = 1_800_000_000.0
 
 
-@dataclass
 class Store:
-    """A folder with the codes of people."""
+    """A file with the codes of people."""
 
-    folder: Path
-
-    def codes(self, user: str = "alice") -> RecoveryCodes:
-        return RecoveryCodes(StateDir(str(self.folder), REMEDY), user, lambda: NOW)
-
-    @property
-    def file(self) -> Path:
-        return self.folder / f"{file_stem('alice')}.json"
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "state.db"
+        self.database = Database(str(self.file))
+        self.codes = RecoveryCodes(self.database, lambda: NOW)
 
     def new(self, user: str = "alice") -> list[str]:
         """New codes as the module reads what a person types."""
-        read = [recovery_code.read(text) for text in self.codes(user).renew()]
+        read = [recovery_code.read(text) for text in self.codes.renew(user)]
         assert None not in read
         return [code for code in read if code]
 
+    def spend(self, code: str, user: str = "alice") -> int | None:
+        return self.codes.spend(user, code)
+
+    def left(self) -> int:
+        stored = self.codes.stored("alice")
+        return stored.left if stored else 0
+
 
 @pytest.fixture
-def store(trusted_folder: Path) -> Store:
-    folder = trusted_folder / "codes"
+def store(trusted_folder: Path) -> Iterator[Store]:
+    folder = trusted_folder / "state"
     folder.mkdir(mode=0o700)
-    return Store(folder)
+    found = Store(folder)
+    yield found
+    found.database.close()
 
 
 # As text
@@ -118,43 +120,42 @@ def test_whatever_is_typed_is_a_whole_code_or_none(text: str) -> None:
 def test_each_of_ten_codes_is_good_once(store: Store) -> None:
     codes = store.new()
     assert len(codes) == HOW_MANY == 10
-    assert [store.codes().spend(code) for code in codes] == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
-    assert [store.codes().spend(code) for code in codes] == [None] * 10
-    assert store.codes().left() == 0
+    assert [store.spend(code) for code in codes] == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
+    assert [store.spend(code) for code in codes] == [None] * 10
+    assert store.left() == 0
 
 
 def test_another_persons_code_is_wrong(store: Store) -> None:
     codes = store.new("bob")
     store.new("alice")
-    assert store.codes("alice").spend(codes[0]) is None
-    assert store.codes("carol").spend(codes[0]) is None
-    assert store.codes("bob").spend(codes[0]) == 9
+    assert store.spend(codes[0], "alice") is None
+    assert store.spend(codes[0], "carol") is None
+    assert store.spend(codes[0], "bob") == 9
 
 
 def test_new_codes_take_the_place_of_the_old(store: Store) -> None:
     old = store.new()
     store.new()
-    assert store.codes().spend(old[0]) is None
-    assert store.codes().left() == 10
+    assert store.spend(old[0]) is None
+    assert store.left() == 10
 
 
 def test_revoked_codes_are_good_no_more(store: Store) -> None:
     codes = store.new()
-    assert store.codes().revoke()
-    assert store.codes().spend(codes[0]) is None
-    assert not store.codes().revoke()
-    assert store.codes().stored() is None
+    assert store.codes.revoke("alice")
+    assert store.spend(codes[0]) is None
+    assert not store.codes.revoke("alice")
+    assert store.codes.stored("alice") is None
 
 
 def test_it_is_known_when_a_code_was_used(store: Store) -> None:
-    store.codes().spend(store.new()[3])
-    stored = store.codes().stored()
+    store.spend(store.new()[3])
+    stored = store.codes.stored("alice")
     assert stored is not None
     assert stored.made_at == NOW
     assert [code.used_at for code in stored.codes] == [None, None, None, NOW] + [None] * 6
 
 
-@pytest.mark.usefixtures("patient")
 def test_of_many_logins_with_one_code_at_the_same_moment_one_succeeds(store: Store) -> None:
     code = store.new()[0]
     start = threading.Barrier(12)
@@ -162,7 +163,7 @@ def test_of_many_logins_with_one_code_at_the_same_moment_one_succeeds(store: Sto
 
     def log_in() -> None:
         start.wait(20)
-        got.append(store.codes().spend(code))
+        got.append(store.spend(code))
 
     threads = [threading.Thread(target=log_in) for _ in range(12)]
     for thread in threads:
@@ -172,131 +173,67 @@ def test_of_many_logins_with_one_code_at_the_same_moment_one_succeeds(store: Sto
     assert sorted(got, key=str) == [9] + [None] * 11
 
 
-def _spend(folder: Path, code: str, results: object) -> None:
-    results.put(Store(folder).codes().spend(code))  # type: ignore[attr-defined]
-
-
-def test_of_two_processes_with_one_code_one_succeeds(store: Store) -> None:
-    code = store.new()[0]
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    processes = [context.Process(target=_spend, args=(store.folder, code, results)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    got = {results.get(timeout=30) for _ in processes}
-    for process in processes:
-        process.join()
-    assert got == {9, None}
-
-
-def _is_first(folder: Path, code: str) -> None:
-    assert Store(folder).codes().spend(code) == 9
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_login_that_is_stopped_while_it_spends_a_code_keeps_nobody_out_and_spends_it_no_second_time(
-    store: Store, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    code, other = store.new()[:2]
-    monkeypatch.setattr(state_dir, "LOCK_PATIENCE", 0.2)
-    with stopped_before(step, _is_first, store.folder, code) as stopped:
-        assert store.codes().spend(code) == 9
-        assert store.codes().spend(other) == 8
-        assert resume(stopped) == 1
-    assert store.codes().left() == 8
-
-
 # On the disk
 
 
-def test_no_code_and_no_name_stands_on_the_disk(store: Store) -> None:
+def test_no_code_stands_on_the_disk(store: Store) -> None:
     codes = store.new()
-    everything = "".join(path.name + path.read_text() for path in store.folder.iterdir())
-    assert "alice" not in everything
+    store.spend(codes[0])
+    everything = b"".join(path.read_bytes() for path in store.file.parent.iterdir())
     for code in codes:
-        assert code not in everything
-        assert recovery_code.shown(code) not in everything
-    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in store.folder.iterdir())
+        assert code.encode() not in everything
+        assert recovery_code.shown(code).encode() not in everything
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in store.file.parent.iterdir())
+
+
+def test_codes_that_were_revoked_leave_no_hash_behind(store: Store) -> None:
+    store.new()
+    stored = store.codes.stored("alice")
+    assert stored is not None
+    store.codes.revoke("alice")
+    store.database.close()
+    assert not any(code.hash.encode() in store.file.read_bytes() for code in stored.codes)
 
 
 def test_every_code_has_a_salt_of_its_own(store: Store) -> None:
     store.new()
-    stored = store.codes().stored()
+    stored = store.codes.stored("alice")
     assert stored is not None
     assert len({code.salt for code in stored.codes}) == 10
 
 
-def test_a_code_is_spent_on_the_disk_before_it_counts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every step in order: the file, its name, and both on the disk."""
+def test_a_code_that_was_spent_is_spent_for_the_next_agent(store: Store) -> None:
     code = store.new()[0]
-    steps = []
-
-    def noted(name: str, real: object) -> object:
-        def call(*args: object, **kwargs: object) -> object:
-            steps.append(name)
-            return real(*args, **kwargs)  # type: ignore[operator]
-
-        return call
-
-    for name in ("fsync", "rename"):
-        monkeypatch.setattr(os, name, noted(name, getattr(os, name)))
-    assert store.codes().spend(code) == 9
-    assert steps == ["fsync", "rename", "fsync"]
+    assert store.spend(code) == 9
+    store.database.close()
+    assert store.spend(code) is None
+    assert store.left() == 9
 
 
-@pytest.mark.parametrize("step", ["fsync", "rename", "write"])
-def test_a_code_that_cannot_be_spent_on_the_disk_is_not_accepted(
-    store: Store, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
+def test_a_code_that_cannot_be_spent_on_the_disk_is_not_accepted(store: Store) -> None:
     code = store.new()[0]
-
-    def full(*args: object, **kwargs: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as disk:
-        disk.setattr(os, step, full)
-        with pytest.raises(StateError, match="No space left on device"):
-            store.codes().spend(code)
-    assert store.codes().left() == 10
-    assert sorted(os.listdir(store.folder)) == sorted([store.file.name, f"{file_stem('alice')}.lock"])
-    assert store.codes().spend(code) == 9
+    with unwritable(store.database), pytest.raises(StateError, match="cannot be read or written"):
+        store.spend(code)
+    assert store.left() == 10
+    assert store.spend(code) == 9
 
 
-def test_a_folder_that_cannot_be_used_has_no_codes_to_offer_and_takes_none(store: Store) -> None:
+def test_where_the_file_cannot_be_used_there_are_no_codes_to_offer_and_none_is_taken(store: Store) -> None:
     code = store.new()[0]
-    store.folder.chmod(0o755)
-    assert store.codes().left() == 0
+    assert store.codes.in_use()
+    store.database.close()
+    store.file.chmod(0o640)
+    assert not store.codes.in_use()
     with pytest.raises(StateError, match="is open to others"):
-        store.codes().spend(code)
+        store.spend(code)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "{}",
-        "[]",
-        "null",
-        '{"version": 2, "made_at": 1, "codes": []}',
-        '{"version": 1, "made_at": -1, "codes": []}',
-        '{"version": 1, "made_at": true, "codes": []}',
-        '{"version": 1, "made_at": NaN, "codes": []}',
-        '{"version": 1, "made_at": 1, "codes": [["x", "y", null]]}',
-        '{"version": 1, "made_at": 1, "codes": [[1, 2, 3]]}',
-        '{"version": 1, "made_at": 1, "codes": [[]]}',
-    ],
-)
-def test_a_file_that_is_torn_or_forged_takes_no_code_and_says_what_to_do(store: Store, content: str) -> None:
-    store.new()
-    store.file.write_text(content)
-    assert store.codes().left() == 0
-    with pytest.raises(StateError, match="is corrupt; pam-iampass recovery revoke alice"):
-        store.codes().spend("0" * 16)
-    store.codes().revoke()
-    assert store.codes().spend(store.new()[0]) == 9
-
-
-def test_codes_that_cannot_be_removed_are_reported(store: Store) -> None:
-    store.file.mkdir()
-    with pytest.raises(StateError, match="cannot be removed"):
-        store.codes().revoke()
+@pytest.mark.parametrize("change", ["hash = salt", "hash = ''", "hash = 5", "hash = x'00'", "used_at = 'x'"])
+def test_a_row_that_was_not_written_so_is_no_valid_code(store: Store, change: str) -> None:
+    code = store.new()[0]
+    with store.database.transaction() as connection:
+        connection.execute(f"UPDATE codes SET {change}")
+    result: int | None = None
+    with contextlib.suppress(TypeError):
+        result = store.spend(code)
+    assert result is None

@@ -1,11 +1,9 @@
-"""Whose turn it is to ask the phone: one request per person at a time, by origin, on real files and locks."""
+"""Whose turn it is to ask the phone: one request per person at a time, by origin."""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
-import signal
+import select
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -15,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pam_iampass.errors import StateError
 from pam_iampass.login.application import ApplicationGone, Stopping
 from pam_iampass.login.concurrency import AtCapacity
 from pam_iampass.login.origin import origin_of
@@ -30,10 +27,10 @@ SPACED = replace(LIMITS, spacing=3.0)
 
 
 @pytest.fixture
-def world(trusted_folder: Path) -> World:
-    folder = trusted_folder / "state"
-    folder.mkdir(mode=0o700)
-    return World(folder)
+def world(trusted_folder: Path) -> Iterator[World]:
+    found = World(trusted_folder)
+    yield found
+    found.database.close()
 
 
 class Logins:
@@ -158,14 +155,14 @@ def test_logins_of_one_origin_have_their_turns_in_the_order_in_which_they_came(l
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), min_size=1, max_size=12))
 def test_while_an_origin_waits_every_other_one_has_at_most_one_turn(arrivals: list[tuple[int, int]]) -> None:
-    state, now, number, history = RateLimitState("00"), 0.0, 0, []
+    state, now, number, history = RateLimitState(), 0.0, 0, []
     for origin, count in arrivals:
         for _ in range(count):
             number, now = number + 1, now + 1e-6
             state.pending.append(Pending(str(origin), str(number), now, 1e9))
         while state.pending and state.turn_holder() is None:
             now += 1e-6
-            assert sum(state.begin_turn(login.lease, now) for login in state.pending) == 1
+            assert sum(state.begin_turn(login.ident, now) for login in state.pending) == 1
             holder = state.turn_holder()
             assert holder is not None
             waiting = {login.origin for login in state.pending if login is not holder}
@@ -232,29 +229,8 @@ def test_a_login_that_hangs_with_its_turn_is_ignored_some_seconds_after_its_time
     assert waiting.has_turn
 
 
-def _hold(folder: Path, login: Login, ready: object) -> None:
-    with World(folder).queued(login):
-        ready.set()  # type: ignore[attr-defined]
-        signal.pause()
-
-
-@contextlib.contextmanager
-def _process(world: World, login: Login) -> Iterator[int]:
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    process = context.Process(target=_hold, args=(world.folder, login, ready))
-    process.start()
-    try:
-        assert ready.wait(30)
-        assert process.pid is not None
-        yield process.pid
-    finally:
-        process.kill()
-        process.join()
-
-
-def test_a_process_that_is_killed_with_its_turn_gives_it_up_and_counts_as_a_failure(world: World) -> None:
-    with _process(world, HERE), world.queued(ELSEWHERE) as waiting:
+def test_a_login_that_breaks_off_with_its_turn_gives_it_up_and_counts_as_a_failure(world: World) -> None:
+    with world.queued(HERE), world.queued(ELSEWHERE) as waiting:
         waiting.try_turn()
         assert not waiting.has_turn
     with world.request(ELSEWHERE):
@@ -263,27 +239,14 @@ def test_a_process_that_is_killed_with_its_turn_gives_it_up_and_counts_as_a_fail
     assert len(state.requests) == 2, "the phone may ring"
 
 
-def test_a_process_that_is_killed_while_it_waits_counts_for_nothing(world: World) -> None:
+def test_a_login_that_breaks_off_while_it_waits_counts_for_nothing(world: World) -> None:
     with world.request(ELSEWHERE) as held:
-        with _process(world, HERE):
+        with world.queued(HERE):
             pass
         held.record(RequestResult.APPROVED)
         assert len(world.throttle().state().pending) == 1
     with world.request():
         assert world.throttle().state().failures == {}
-
-
-def test_a_process_that_is_stopped_while_it_waits_keeps_nobody_out(logins: Logins) -> None:
-    logins.come("holder", replace(HERE, rhost="192.0.2.3"))
-    with _process(logins.world, HERE) as pid:
-        os.kill(pid, signal.SIGSTOP)
-        waiting = logins.come("waiting", ELSEWHERE)
-        logins.end("holder")
-        waiting.try_turn()
-        assert not waiting.has_turn
-        logins.world.now += TURN_PATIENCE
-        waiting.try_turn()
-        assert waiting.has_turn
 
 
 def test_of_a_hundred_logins_that_wait_no_more_are_taken(world: World) -> None:
@@ -292,9 +255,6 @@ def test_of_a_hundred_logins_that_wait_no_more_are_taken(world: World) -> None:
             waiting.enter_context(world.queued())
         with pytest.raises(AtCapacity), world.queued(ELSEWHERE):
             pass
-    assert world.files() == sorted(name for name in world.files() if name.endswith((".json", ".lock"))), (
-        "no lease is left"
-    )
 
 
 # What is checked again
@@ -344,7 +304,7 @@ class Waiting:
     pauses: list[float] = field(default_factory=list)
     ends: BaseException | None = None
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, _woken: int | None = None, /) -> None:
         self.pauses.append(seconds)
         self.world.now += seconds
         self.left -= seconds
@@ -392,7 +352,7 @@ def test_a_login_whose_turn_does_not_come_says_so_once_sends_nothing_and_counts_
         (ApplicationGone(), True, 1),
         (ApplicationGone(), False, 0),
         (Stopping(), True, 0),
-        (StateError("", ""), True, 0),
+        (PhoneLost(), True, 0),
     ],
     ids=repr,
 )
@@ -405,6 +365,47 @@ def test_to_leave_after_having_read_that_another_login_waits_counts_as_a_failure
         state = world.throttle().state()
     assert sum(found.count for found in state.failures.values()) == failures
     assert (len(state.pending), len(state.requests)) == (1, 1)
+
+
+def test_a_login_that_waits_is_woken_when_the_turn_is_over_and_by_nothing_before(logins: Logins) -> None:
+    logins.come("first")
+    waiting = logins.come("waiting", ELSEWHERE)
+    assert waiting.woken is not None
+    assert waiting.patience() > 60.0, "nobody looks at the clock meanwhile"
+
+    def is_woken() -> bool:
+        return bool(select.select([waiting.woken], [], [], 0)[0])
+
+    with logins.world.request(user="bob"):
+        pass
+    assert not is_woken()
+    logins.end("first")
+    assert is_woken()
+    waiting.try_turn()
+    assert waiting.has_turn
+
+
+def test_of_logins_in_many_threads_one_at_a_time_has_the_turn_and_all_have_it(world: World) -> None:
+    at_once, most, done = [], [], []
+
+    def log_in(number: int) -> None:
+        def pause(seconds: float, woken: int | None = None, /) -> None:
+            select.select([] if woken is None else [woken], [], [], min(seconds, 20.0))
+
+        with world.queued(replace(HERE, rhost=f"192.0.2.{number}")) as queued:
+            wait_for_turn(queued, lambda: 60.0, pause, None)
+            at_once.append(number)
+            most.append(len(at_once))
+            done.append(number)
+            queued.record(RequestResult.APPROVED)
+            at_once.remove(number)
+
+    threads = [threading.Thread(target=log_in, args=(number,)) for number in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert (max(most), sorted(done)) == (1, list(range(30)))
 
 
 # A lost phone

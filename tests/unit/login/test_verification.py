@@ -16,7 +16,7 @@ from pam_iampass.config.settings import ThrottleSettings as Limits
 from pam_iampass.login.context import LoginContext
 from pam_iampass.login.request_result import RequestResult
 from pam_iampass.module import Module
-from pam_iampass.outcome import Login, PamCode
+from pam_iampass.outcome import PamCode
 from tests.support.black_hole import black_hole
 from tests.support.deadline import DEADLINE
 from tests.support.door import Door
@@ -91,7 +91,7 @@ def test_what_the_client_cannot_send_is_a_wrong_configuration(world: Setting, er
     settings = f"config={world.folder / 'iampass.yaml'}"
     assert Door(decider, settings, user=ME, service="test").finish().code == PamCode.ABORT
     assert world.outcome() == ("misconfigured", "denied")
-    assert world.dirs.rate_limit(ME, Login(ME, "test")).state().requests == []
+    assert world.state.throttle(ME).requests == []
 
 
 @pytest.mark.parametrize("error", [SystemExit(1), RuntimeError("a fault of ours")], ids=["SIGTERM", "fault"])
@@ -128,7 +128,7 @@ def test_who_hangs_up_before_the_request_has_gone_out_counts_for_nothing(world: 
         door.die()
         door.wait()
         connection.close()
-    state = world.dirs.rate_limit(ME, Login(ME, "test")).state()
+    state = world.state.throttle(ME)
     assert (state.failures, state.requests) == ({}, [])
     assert world.outcome() == ("cancelled", "denied")
 
@@ -137,7 +137,7 @@ def test_a_time_out_after_waiting_for_another_login_is_no_outage(world: Setting)
     """Or a user who keeps the other one from ending would pass without the phone."""
     with black_hole() as (host, port):
         world.configure(unavailable="ignore", server=f"https://{host}:{port}", timeout="6s")
-        rate_limit = world.dirs.rate_limit(ME, Login(ME, "test"))
+        rate_limit = world.state.rate_limit(ME)
         with rate_limit.queued(Limits(30.0, 900.0, 30, 10, 0.0), DEADLINE) as older:
             older.record(RequestResult.NOT_SENT)
             door = world.door(service="login", uid="0")

@@ -198,9 +198,9 @@ def test_it_keeps_telling_that_it_is_alive(agent: Running) -> None:
     assert agent.beats >= 4
 
 
-def test_many_pending_logins_poll_more_slowly() -> None:
+def test_many_pending_logins_poll_more_slowly(world: Setting) -> None:
     pending = 1
-    parts = SharedContext(lambda: pending)
+    parts = SharedContext(lambda: pending, world.state)
     assert parts.slowdown() == 1.0
     pending = 1000
     assert 1000 / (0.48 * parts.slowdown()) <= 320

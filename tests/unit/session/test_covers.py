@@ -11,7 +11,7 @@ import pytest
 
 from pam_iampass.client import Status
 from pam_iampass.config.session_settings import CoverSettings, SessionSettings
-from pam_iampass.outcome import Login, PamCode
+from pam_iampass.outcome import PamCode
 from pam_iampass.session.covers import Cover, CoverRequest, cover
 from pam_iampass.session.kept_session import KeptSession, State, StoredLogin
 from pam_iampass.session.tasks import status_of
@@ -302,7 +302,7 @@ def test_connections_that_wait_for_their_turn_pass_with_the_first(agent: Keeping
     )
     items = [{**SSHD, "ssh_connection": f"192.0.2.7 {port} 192.0.2.1 22"} for port in (1, 2, 3)]
     doors = [agent.door(AccountDoor, **each) for each in items]
-    rate_limit = agent.world.dirs.rate_limit(ME, Login(ME, "test"))
+    rate_limit = agent.world.state.rate_limit(ME)
     wait_until(lambda: len(rate_limit.state().pending) == 3, "two do not wait")
     agent.world.sandbox.approve(agent.world.sandbox.wait_for_request(Setting.token, 20.0))
     told = [door.finish(60.0) for door in doors]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import subprocess
 import sys
@@ -12,13 +11,14 @@ from typing import Any
 import pytest
 
 from pam_iampass.enforcer.protocol import Reason, Request, Result, Verb
-from pam_iampass.outcome import Login, PamCode, Phase
+from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.relay.protocol import Hello
 from pam_iampass.session.kept_session import State
 from tests.support.frames import encode_items
 from tests.support.sandbox import HttpStatus, Junk, Reset, SessionState
 from tests.support.sessions import Keeping, keeping
 from tests.support.setting import ME, Setting
+from tests.support.state_file import unwritable
 from tests.support.world import wait_until
 
 
@@ -64,33 +64,19 @@ def test_without_an_agent_the_session_ends_and_the_record_says_why(world: Settin
     assert world.only_record()["IAMPASS_REASON"] == "the session is not kept: no agent runs"
 
 
-def test_a_session_that_cannot_be_stored_ends_and_the_record_says_why(agent: Keeping) -> None:
-    (agent.world.folder / "sessions").chmod(0o755)
-    told = agent.login()
-    assert (told.code, told.kept) == (PamCode.SUCCESS, None)
-    ended(agent)
-    assert "the session is not kept: " in agent.world.only_record()["IAMPASS_REASON"]
-    (agent.world.folder / "sessions").chmod(0o700)
-
-
-def test_a_full_run_fails_no_login_and_loses_no_record(agent: Keeping) -> None:
-    folder = agent.world.folder / "sessions"
-    tmpfs = ["mount", "-t", "tmpfs", "-o", "size=16k,mode=700", "tmpfs", str(folder)]
-    subprocess.run(tmpfs, check=True)
-    try:
-        ident, login = agent.log_in()
-        with contextlib.suppress(OSError), (folder / "full").open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
+def test_where_nothing_can_be_written_no_login_fails_no_record_is_lost_and_no_new_session_is_kept(
+    agent: Keeping,
+) -> None:
+    ident, login = agent.log_in()
+    with unwritable(agent.world.state.database):
         told = agent.login()
         assert (told.code, told.kept) == (PamCode.SUCCESS, None)
         assert "the session is not kept: " in agent.outcome()["IAMPASS_REASON"]
         assert agent.login(service="sudo", audit_session="42").code == PamCode.IGNORE
-        login.end()
-        agent.wait_until_forgotten(ident)
-        assert agent.events() == ["session_opened", "session_ended"]
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a thread may still look into it
+        assert agent.kept(ident) is not None, "what was kept stays"
+    login.end()
+    agent.wait_until_forgotten(ident)
+    assert agent.events() == ["session_opened", "session_ended"]
 
 
 def test_a_login_that_is_not_approved_keeps_nothing(agent: Keeping) -> None:
@@ -214,19 +200,18 @@ def test_who_walks_away_covers_nothing_any_more_and_is_seen_to_return(agent: Kee
 
 def test_an_administrator_ends_a_login(agent: Keeping) -> None:
     ident, login = agent.log_in()
-    agent.store.request_end(ident)
+    agent.world.state.end_sessions([ident], 0.0)
     assert "an administrator" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
     agent.wait_until_forgotten(ident)
     ended(agent)
     wait_until(lambda: login.over, "the login is not over")
     assert agent.asked[0] == Request(Verb.END, ident, Reason.ADMINISTRATOR)
-    assert agent.store.to_end() == []
 
 
 def test_a_login_that_opens_after_an_administrator_has_ended_its_session_is_ended(agent: Keeping) -> None:
     told = agent.login()
     assert told.kept is not None
-    agent.store.request_end(told.kept)
+    agent.world.state.end_sessions([told.kept], 0.0)
     agent.wait_for_event("session_ended")
     ended(agent)
     login = agent.open(told.kept)
@@ -241,7 +226,7 @@ def test_a_phone_that_is_reported_lost_while_its_approval_arrives_approves_and_k
     approve = agent.sessions.approve
 
     def reported_meanwhile(*arguments: Any) -> None:
-        agent.world.dirs.rate_limit(ME, Login(ME, "")).phone_lost()
+        agent.world.state.phone_lost(ME)
         approve(*arguments)
 
     monkeypatch.setattr(agent.sessions, "approve", reported_meanwhile)  # the moment cannot be hit otherwise
@@ -257,7 +242,7 @@ def test_a_session_that_was_ended_before_its_login_opened_is_kept_no_longer_than
 ) -> None:
     told = agent.login()
     assert told.kept is not None
-    agent.store.request_end(told.kept)
+    agent.world.state.end_sessions([told.kept], 0.0)
     agent.wait_for_event("session_ended")
     ended(agent)
     assert agent.kept(told.kept) is not None
@@ -278,7 +263,7 @@ def test_a_session_ends_when_it_was_kept_as_long_as_the_settings_allow(agent: Ke
 def test_an_enforcer_that_fails_is_asked_again(agent: Keeping) -> None:
     agent.result = Result.FAILED
     ident, login = agent.log_in()
-    agent.store.request_end(ident)
+    agent.world.state.end_sessions([ident], 0.0)
     wait_until(lambda: agent.asked, "the enforcer was not asked")
     assert not login.over
     agent.result = Result.DONE
@@ -292,7 +277,7 @@ def test_an_enforcer_that_fails_is_asked_again(agent: Keeping) -> None:
 def test_a_login_that_the_enforcer_does_not_know_goes_on_and_the_journal_says_so(agent: Keeping) -> None:
     agent.result = Result.NOTHING
     ident, login = agent.log_in()
-    agent.store.request_end(ident)
+    agent.world.state.end_sessions([ident], 0.0)
     agent.wait_until_forgotten(ident)
     assert not login.over
     assert "the enforcer knows no login of session" in agent.world.records.fields[-1]["MESSAGE"]

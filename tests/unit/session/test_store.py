@@ -1,10 +1,9 @@
-"""The files of kept sessions."""
+"""Kept sessions in the agent's file."""
 
 from __future__ import annotations
 
 import json
-import os
-import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 
 from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.enforcer.protocol import Verb
-from pam_iampass.errors import StateError
 from pam_iampass.session.kept_session import (
     EndCause,
     KeptSession,
@@ -25,6 +23,7 @@ from pam_iampass.session.kept_session import (
     new_id,
 )
 from pam_iampass.session.store import SessionStore
+from pam_iampass.system.database import Database
 
 LOGIN = StoredLogin(4711, "alice", 1000, "sshd", 12, "c3", "pts/0", "192.0.2.7", "SHA256:abc", 1.5)
 KEPT = KeptSession(
@@ -48,10 +47,16 @@ KEPT = KeptSession(
 
 
 @pytest.fixture
-def store(trusted_folder: Path) -> SessionStore:
-    store = SessionStore(str(trusted_folder / "sessions"))
-    store.make()
-    return store
+def database(trusted_folder: Path) -> Iterator[Database]:
+    (trusted_folder / "state").mkdir(mode=0o700)
+    found = Database(str(trusted_folder / "state" / "state.db"))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def store(database: Database) -> SessionStore:
+    return SessionStore(database)
 
 
 def test_what_is_written_is_read_back(store: SessionStore) -> None:
@@ -67,59 +72,47 @@ def test_what_is_written_is_read_back(store: SessionStore) -> None:
     assert store.all() == ([ending], [])
 
 
-def test_a_file_that_cannot_be_read_hides_no_other(store: SessionStore) -> None:
+def test_a_row_that_cannot_be_read_hides_no_other(store: SessionStore, database: Database) -> None:
     store.write(KEPT)
-    for number, text in enumerate(("", "{}", "[]", "x" * 100, encode(KEPT).decode())):
-        file = Path(store.path, f"{number}{'0' * 31}.json")
-        file.write_text(text)
-        file.chmod(0o600)
-    assert store.all() == ([KEPT], [f"{number}{'0' * 31}.json" for number in range(5)])
+    with database.transaction() as connection:
+        for number, text in enumerate(("", "{}", "[]", "x" * 100, encode(KEPT), b"\xff", 5)):
+            connection.execute(
+                "INSERT INTO sessions VALUES (?, ?, ?)", (f"{number}{'0' * 31}", database.boot, text)
+            )
+    assert store.all() == ([KEPT], [f"{number}{'0' * 31}" for number in range(7)])
 
 
-def test_a_session_that_an_administrator_wants_ended_is_found(store: SessionStore) -> None:
+def test_after_a_reboot_no_session_is_left(store: SessionStore, database: Database) -> None:
     store.write(KEPT)
-    assert store.to_end() == []
-    os.utime(store.path, ns=(0, 1))
-    assert store.version() == 1
-    store.request_end(KEPT.id)
-    assert store.version() != 1
-    assert store.to_end() == [KEPT.id]
+    database.close()
+    next_boot = Database(database.path, boot="another")
+    assert SessionStore(next_boot).all() == ([], [])
+    next_boot.close()
+    assert store.all() == ([], []), "they are deleted"
+
+
+def test_the_secret_of_a_session_that_is_over_is_in_the_file_no_more(
+    store: SessionStore, database: Database
+) -> None:
+    store.write(KEPT)
     store.remove(KEPT.id)
-    assert (store.to_end(), store.all()) == ([], ([], []))
-
-
-def test_a_folder_that_has_just_changed_is_looked_at_again(store: SessionStore) -> None:
-    later = time.time_ns() + 60_000_000_000  # as after the clock was set back; at least not long ago
-    os.utime(store.path, ns=(later, later))
-    assert store.version() is None
-
-
-def test_an_end_is_requested_for_an_id_only(store: SessionStore) -> None:
-    with pytest.raises(ValueError, match="not the id"):
-        store.request_end("../x")
-
-
-def test_only_the_agents_user_can_read_the_files(store: SessionStore) -> None:
-    store.write(KEPT)
-    assert {file.stat().st_mode & 0o777 for file in Path(store.path).glob("*.json")} == {0o600}
-    Path(store.path).chmod(0o755)
-    with pytest.raises(StateError, match="open to others"):
-        store.all()
+    database.close()
+    assert b"s3cret" not in Path(database.path).read_bytes()
 
 
 def test_the_secret_is_only_in_the_file() -> None:
-    assert b"s3cret" in encode(KEPT)
+    assert "s3cret" in encode(KEPT)
     assert "s3cret" not in repr(KEPT) + json.dumps(KEPT.public())
-    with pytest.raises(ValueError, match="not the file") as caught:
-        decode(encode(KEPT).replace(b'"open"', b'"opened"'))
+    with pytest.raises(ValueError, match="not a kept") as caught:
+        decode(encode(KEPT).replace('"open"', '"opened"'))
     assert "s3cret" not in repr(caught.value.__context__) + str(caught.value)
 
 
-def test_a_file_of_another_version_is_read() -> None:
+def test_what_another_version_wrote_is_read() -> None:
     members = json.loads(encode(KEPT))
     del members["covered"], members["attached"][0]["key"]
     members["more"] = members["attached"][1]["more"] = members["rules"]["more"] = 1
-    found = decode(json.dumps(members).encode())
+    found = decode(json.dumps(members))
     assert found == replace(KEPT, attached=(replace(LOGIN, key=None), KEPT.attached[1]))
 
 
