@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from pam_iampass.cli.output import line
 from pam_iampass.cli.parameters import Parsed
 from pam_iampass.errors import shown
+from pam_iampass.setup import sandbox_use
 
 _EPILOG = """Examples:
 
@@ -135,8 +136,6 @@ def use(folder: Path, force: bool, dry_run: bool) -> None:
 
     The exit status is 0, or 1 if nothing was changed.
     """
-    from pam_iampass.setup import sandbox_use
-
     _require_root()
     access = sandbox_use.read(folder.absolute())
     if dry_run:
@@ -161,8 +160,6 @@ def leave(force: bool) -> None:
 
     The exit status is 0, or 1 if nothing was changed.
     """
-    from pam_iampass.setup import sandbox_use
-
     _require_root()
     left = sandbox_use.leave(force=force)
     line(f"{sandbox_use.SETTINGS} is as it was before." if left else "No sandbox is in use: nothing to undo.")

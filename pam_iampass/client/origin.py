@@ -5,6 +5,7 @@ The settings use it too, on the way of every login: this file imports no network
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -98,7 +99,6 @@ def _parse(text: str, scheme: str, example: str) -> Origin:
 def _normal_host(host: str) -> str | None:
     if not host.startswith("["):
         return host.lower() if all(_LABEL.fullmatch(label) for label in host.split(".")) else None
-    import ipaddress
 
     try:
         return ipaddress.IPv6Address(host[1:-1]).compressed

@@ -21,7 +21,6 @@ account [success=1 new_authtok_reqd=done default=ignore] pam_unix.so
 account requisite pam_deny.so
 account required pam_permit.so
 """
-COMMON_ACCOUNT_SSS = COMMON_ACCOUNT + "account [success=ok new_authtok_reqd=done default=bad] pam_sss.so\n"
 PASSWORD_AUTH = """\
 account required pam_unix.so
 account sufficient pam_localuser.so

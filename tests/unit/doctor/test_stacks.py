@@ -17,18 +17,11 @@ OURS = "auth required pam_iampass.so"
 UNIX = "auth requisite pam_unix.so"
 PERMIT = "auth required pam_permit.so"
 
-#: Debian's common-auth, and that of a machine whose users are in a directory.
+#: Debian's common-auth.
 COMMON_AUTH = """\
 auth [success=1 default=ignore] pam_unix.so nullok
 auth requisite pam_deny.so
 auth required pam_permit.so
-"""
-COMMON_AUTH_SSS = """\
-auth [success=2 default=ignore] pam_unix.so nullok
-auth [success=1 default=ignore] pam_sss.so use_first_pass
-auth requisite pam_deny.so
-auth required pam_permit.so
-auth optional pam_cap.so
 """
 #: RHEL's system-auth, as authselect makes it for sssd.
 SYSTEM_AUTH = """\
