@@ -16,7 +16,8 @@ from bench.measure import Section, median, percentile
 from bench.pending import cpu_seconds, peak_mib, play_pending
 from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.relay.control import ask
-from pam_iampass.session.kept_session import KeptSession, StoredLogin
+from pam_iampass.session.attached import AttachedLogin
+from pam_iampass.session.kept_session import KeptSession
 from pam_iampass.session.store import SessionStore
 from pam_iampass.system import paths
 from pam_iampass.system.database import Database
@@ -108,7 +109,7 @@ def _beside(sandbox: Sandbox, pid: int, pending: int, waits: list[float]) -> dic
 def keep(sandbox: Sandbox, count: int) -> list[KeptSession]:
     """So many sessions that are active at IAMPASS; all belong to this process."""
     logins = [
-        StoredLogin(os.getpid(), f"kept{number}", 1000, "sshd", 1000 + number) for number in range(count)
+        AttachedLogin(os.getpid(), f"kept{number}", 1000, "sshd", 1000 + number) for number in range(count)
     ]
     return kept_sessions(sandbox, paths.SETTINGS, logins, SessionSettings(keep=True))
 

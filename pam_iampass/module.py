@@ -98,7 +98,6 @@ class Module:
         self._sessions.opened(
             pamh.session,
             AttachedLogin(
-                pidfd=pamh.pidfd(),
                 pid=pamh.peer_pid,
                 audit_session=pamh.audit_session,
                 xdg_session=pamh.xdg_session,
@@ -109,6 +108,7 @@ class Module:
                 rhost=pamh.rhost or None,
                 key=key_fingerprint(pamh.env.get("SSH_AUTH_INFO_0")),
             ),
+            pamh.pidfd(),
         )
 
     def _close(self, pamh: PamApplication) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pam_iampass.config.value_types import LONGEST_SESSION
 from pam_iampass.session.attached import key_fingerprint
-from pam_iampass.session.kept_session import SESSION_MARGIN, KeptSession, Rules, State, new_id, token_digest
+from pam_iampass.session.kept_session import SESSION_MARGIN, KeptSession, State, new_id, token_digest
 
 if TYPE_CHECKING:
     from pam_iampass.client import Session
@@ -59,7 +59,7 @@ class Keeping:
             address=client_address(self._application),
             key=None,
             methods=required.phone.methods,
-            rules=Rules.of(required.service.session),
+            rules=required.service.session,
             began=since_boot(),
             approved=0.0,
             since=0.0,

@@ -13,37 +13,39 @@ from typing import Protocol
 class AttachedLogin:
     """A login session, as the door described it in the session phase. Texts come from PAM uncleaned."""
 
-    pidfd: int
-    """Of the application's process, which runs as long as the login session. Belongs to who is given this object."""
-
     pid: int
-    """The same process: in the PID namespace of the agent."""
-
-    audit_session: int | None
-    """The kernel's audit session (`/proc/PID/sessionid`), None without one."""
-
-    xdg_session: str | None
-    """logind's id of the session, None without logind."""
+    """The application's process, which runs as long as the login session, in the PID namespace of the agent."""
 
     user: str
     """The account's name, as NSS has it."""
 
     uid: int
     service: str
-    tty: str | None
-    rhost: str | None
 
-    key: str | None
+    audit_session: int | None = None
+    """The kernel's audit session (`/proc/PID/sessionid`), None without one."""
+
+    xdg_session: str | None = None
+    """logind's id of the session, None without logind."""
+
+    tty: str | None = None
+    rhost: str | None = None
+
+    key: str | None = None
     """The fingerprint of the ssh key that sshd has accepted (`key_fingerprint`)."""
+
+    since: float = 0.0
+    """Unix time at which it was attached."""
 
 
 class Attachments(Protocol):
     """What the session phase of a login tells to who keeps the sessions. Called in many threads."""
 
-    def opened(self, session: str, login: AttachedLogin) -> bool:
+    def opened(self, session: str, login: AttachedLogin, pidfd: int) -> bool:
         """`login` has opened its session. Returns whether there is such a kept session for it.
 
-        Takes over `login.pidfd` whatever it returns. The application waits for it, at most 2 s.
+        Takes over `pidfd`, which is that of its process, whatever it returns. The application waits for it, at most
+        2 s.
         """
 
     def closed(self, session: str, pid: int) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.config.settings import same_program
 from pam_iampass.config.value_types import METHODS
 from pam_iampass.session.kept_session import KeptSession, State
-
-if TYPE_CHECKING:
-    from pam_iampass.config.session_settings import SessionSettings
 
 #: How many logins are attached to one session by `covers_connections`: each costs a descriptor.
 MOST_ATTACHED = 100

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Callable
+from typing import Callable
 
 from pam_iampass.audit.journal import WARNING
 from pam_iampass.client import Deadline, Status
 from pam_iampass.client.errors import IampassError
+from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.enforcer import protocol as enforcer
 from pam_iampass.errors import PamIampassError, StateError
 from pam_iampass.session import life
+from pam_iampass.session.attached import AttachedLogin
 from pam_iampass.session.covers import Cover, CoverRequest, cover
 from pam_iampass.session.descriptors import Descriptors, Process
 from pam_iampass.session.entry import Entry
-from pam_iampass.session.kept_session import KeptSession, State, StoredLogin
+from pam_iampass.session.kept_session import KeptSession, State
 from pam_iampass.session.pacing import Pacing
+from pam_iampass.session.registry import Registry
 from pam_iampass.session.tasks import Ask, AskStatus, Connect, Tasks, status_of
 from pam_iampass.session.watcher import Watcher
-
-if TYPE_CHECKING:
-    from pam_iampass.config.session_settings import SessionSettings
-    from pam_iampass.session.attached import AttachedLogin
-    from pam_iampass.session.registry import Registry
 
 
 class KeptSessions:
@@ -89,24 +88,21 @@ class KeptSessions:
 
     # The session phase
 
-    def opened(self, session: str, login: AttachedLogin) -> bool:
+    def opened(self, session: str, login: AttachedLogin, pidfd: int) -> bool:
         """See `attached.Attachments`."""
         registry = self._registry
-        stored = StoredLogin(
-            *(login.pid, login.user, login.uid, login.service, login.audit_session, login.xdg_session),
-            *(login.tty, login.rhost, login.key, registry.wall_clock()),
-        )
+        login = replace(login, since=registry.wall_clock())
         with registry.lock:
             entry = registry.entries.get(session)
-            if entry is None or stored not in life.opened(entry.kept, stored).kept.attached:
-                os.close(login.pidfd)
+            if entry is None or login not in life.opened(entry.kept, login).kept.attached:
+                os.close(pidfd)
                 return False
-            self._descriptors.add(Process(session, login.pid), login.pidfd)
+            self._descriptors.add(Process(session, login.pid), pidfd)
             self._descriptors.remove_applications(session)
             if entry.kept.state is State.APPROVED:
                 entry.answered_at = registry.clock()
                 entry.poll_at = self._pacing.first(registry.clock(), entry.kept.rules.check)
-            registry.change(session, lambda kept: life.opened(kept, stored))
+            registry.change(session, lambda kept: life.opened(kept, login))
         self.on_opened(entry.kept.approver)
         return True
 

@@ -8,13 +8,12 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from pam_iampass.config.session_settings import CoverSettings, SessionSettings
 from pam_iampass.config.value_types import Enforcement
 from pam_iampass.enforcer.protocol import SESSION_ID, Reason, Verb
-
-if TYPE_CHECKING:
-    from pam_iampass.config.session_settings import SessionSettings
+from pam_iampass.session.attached import AttachedLogin
 
 _E = TypeVar("_E", bound=enum.Enum)
 
@@ -69,47 +68,6 @@ class EndCause(enum.Enum):
 
 
 @dataclass(frozen=True)
-class StoredLogin:
-    """An attached login (`attached.AttachedLogin`), without its pidfd."""
-
-    pid: int
-    user: str
-    uid: int
-    service: str
-    audit_session: int | None = None
-    xdg_session: str | None = None
-    tty: str | None = None
-    rhost: str | None = None
-    key: str | None = None
-    since: float = 0.0
-    """Unix time."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The settings that held at the approval, and hold for as long as the session is kept."""
-
-    longest: float
-    """Seconds from the request."""
-    check: float
-    """Seconds."""
-    when_closed: Enforcement
-    when_away: Enforcement
-    unlock_on_return: bool
-
-    @classmethod
-    def of(cls, settings: SessionSettings) -> Rules:
-        """The rules in the settings of a service."""
-        return cls(
-            settings.longest,
-            settings.check,
-            settings.when_closed,
-            settings.when_away,
-            settings.unlock_on_return,
-        )
-
-
-@dataclass(frozen=True)
 class KeptSession:
     """A session at IAMPASS that lasts as long as the logins that are attached to it."""
 
@@ -130,7 +88,8 @@ class KeptSession:
     """The fingerprint of the ssh key, where sshd had reported it at the approval."""
     methods: tuple[str, ...]
     """The methods that the request allowed; empty if IAMPASS chose."""
-    rules: Rules
+    rules: SessionSettings
+    """The settings that held at the approval. What is covered depends on those that hold now."""
     began: float
     """When the request was sent, in seconds since boot."""
     approved: float
@@ -141,7 +100,7 @@ class KeptSession:
     """A digest of the token of the phone that approved it (`token_digest`)."""
     awaited: int = 0
     """How many logins may still be attached: one for the approval, one for each further connection that it covered."""
-    attached: tuple[StoredLogin, ...] = ()
+    attached: tuple[AttachedLogin, ...] = ()
     status: str = ""
     """The last status that IAMPASS reported."""
     status_since: float = 0.0
@@ -180,7 +139,8 @@ class KeptSession:
         """Everything but the session at IAMPASS, in types of JSON."""
         members = asdict(self)
         del members["session"]
-        return _plain(members)
+        plain: dict[str, Any] = json.loads(json.dumps(members, default=_plain))
+        return plain
 
 
 def encode(kept: KeptSession) -> str:
@@ -198,7 +158,7 @@ def decode(data: str) -> KeptSession:
                 "state": State(members["state"]),
                 "methods": tuple(members["methods"]),
                 "rules": _rules(members["rules"]),
-                "attached": tuple(StoredLogin(**_known(StoredLogin, one)) for one in members["attached"]),
+                "attached": tuple(AttachedLogin(**_known(AttachedLogin, one)) for one in members["attached"]),
                 "ended_by": _optional(EndCause, members.get("ended_by")),
                 "wanted": _optional(Verb, members.get("wanted")),
                 "why": _optional(Reason, members.get("why")),
@@ -213,9 +173,10 @@ def _optional(kind: type[_E], value: Any) -> _E | None:
     return None if value is None else kind(value)
 
 
-def _rules(members: Mapping[str, Any]) -> Rules:
+def _rules(members: Mapping[str, Any]) -> SessionSettings:
     enforcements = {name: Enforcement(members[name]) for name in ("when_closed", "when_away")}
-    return Rules(**{**_known(Rules, members), **enforcements})
+    covers = CoverSettings(frozenset(members["covers"]["services"]), members["covers"]["within"])
+    return SessionSettings(**{**_known(SessionSettings, members), **enforcements, "covers": covers})
 
 
 def _known(kind: type[Any], members: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,13 +185,5 @@ def _known(kind: type[Any], members: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if name in names}
 
 
-def _plain(members: dict[str, Any]) -> dict[str, Any]:
-    """The members with enums as their values."""
-    return {
-        name: value.value
-        if isinstance(value, enum.Enum)
-        else _plain(value)
-        if isinstance(value, dict)
-        else value
-        for name, value in members.items()
-    }
+def _plain(value: enum.Enum | frozenset[str]) -> Any:
+    return value.value if isinstance(value, enum.Enum) else sorted(value)

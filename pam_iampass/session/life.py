@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pam_iampass.config.value_types import Enforcement
 from pam_iampass.enforcer.protocol import Reason, Verb
 from pam_iampass.outcome import SessionEvent
-from pam_iampass.session.kept_session import EndCause, KeptSession, State, StoredLogin
+from pam_iampass.session.attached import AttachedLogin
+from pam_iampass.session.kept_session import EndCause, KeptSession, State
 
 _VERBS = {Enforcement.END: Verb.END, Enforcement.LOCK: Verb.LOCK, Enforcement.REVOKE: Verb.REVOKE}
 _REASONS = {
@@ -63,7 +64,7 @@ def not_approved(kept: KeptSession) -> Step:
     return _ended(kept, EndCause.NOT_APPROVED) if kept.state is State.ASKED else Step(kept)
 
 
-def opened(kept: KeptSession, login: StoredLogin) -> Step:
+def opened(kept: KeptSession, login: AttachedLogin) -> Step:
     """A login session was opened, and is attached. Where the session has been ended meanwhile, so is the login.
 
     The id is known to all users of the machine: it opens as many logins as were approved or covered, and no more. In

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from pam_iampass.audit.journal import ERROR
 from pam_iampass.session import life
+from pam_iampass.session.descriptors import Descriptors, Process
 from pam_iampass.session.entry import Entry, Task
 from pam_iampass.session.kept_session import State
+from pam_iampass.session.registry import Registry
+from pam_iampass.session.tasks import Tasks
 from pam_iampass.session.workers import Workers
-
-if TYPE_CHECKING:
-    from pam_iampass.session.descriptors import Descriptors, Process
-    from pam_iampass.session.registry import Registry
-    from pam_iampass.session.tasks import Tasks
 
 #: Threads that ask IAMPASS.
 CALLERS = 8

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from pam_iampass.client import AuthenticationAPI, Transport
 from pam_iampass.config.session_settings import SessionSettings
-from pam_iampass.session.kept_session import KeptSession, Rules, State, StoredLogin, new_id
+from pam_iampass.session.attached import AttachedLogin
+from pam_iampass.session.kept_session import KeptSession, State, new_id
 from pam_iampass.system.boot import since_boot
 from tests.support.sandbox import Sandbox
 
 
 def kept_sessions(
-    sandbox: Sandbox, settings_file: str, logins: Sequence[StoredLogin], settings: SessionSettings
+    sandbox: Sandbox, settings_file: str, logins: Sequence[AttachedLogin], settings: SessionSettings
 ) -> list[KeptSession]:
     """One approved session for each login. Adds the users to IAMPASS; their tokens are `t-` and the name."""
     sandbox.auto, sandbox.delay = "approve", 0.0
@@ -39,7 +40,7 @@ def kept_sessions(
             address="192.0.2.7",
             key=None,
             methods=(),
-            rules=Rules.of(settings),
+            rules=settings,
             began=since_boot(),
             approved=since_boot(),
             since=time.time(),

@@ -37,8 +37,8 @@ class Records:
 class NoSessions:
     """No sessions are kept."""
 
-    def opened(self, session: str, login: AttachedLogin) -> bool:
-        os.close(login.pidfd)
+    def opened(self, session: str, login: AttachedLogin, pidfd: int) -> bool:
+        os.close(pidfd)
         return False
 
     def closed(self, session: str, pid: int) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from pam_iampass.audit.journal import ADMINISTRATION, Journal
-from pam_iampass.config.value_types import Enforcement
+from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.outcome import PamCode
 from pam_iampass.relay import administration
 from pam_iampass.relay.administration import Administration
 from pam_iampass.relay.control_server import ControlServer
+from pam_iampass.session.attached import AttachedLogin
 from pam_iampass.session.entry import Entry
-from pam_iampass.session.kept_session import EndCause, KeptSession, Rules, State, StoredLogin
+from pam_iampass.session.kept_session import EndCause, KeptSession, State
 from pam_iampass.session.life import Step
 from pam_iampass.system.boot import since_boot
 from tests.support.command import COMMAND, run_command
@@ -70,11 +71,11 @@ def kept(user: str = "alice", **changes: Any) -> KeptSession:
         address="203.0.113.7",
         methods=(),
         key=None,
-        rules=Rules(43200.0, 30.0, Enforcement.END, Enforcement.REVOKE, False),
+        rules=SessionSettings(keep=True),
         began=since_boot() - 630,
         approved=since_boot() - 595,
         since=time.time() - 595,
-        attached=(StoredLogin(4711, user, 1000, "sshd", tty="/dev/pts/3"),),
+        attached=(AttachedLogin(4711, user, 1000, "sshd", tty="/dev/pts/3"),),
         status="active",
     )
     return replace(session, **changes)

@@ -9,7 +9,8 @@ from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.config.value_types import Enforcement
 from pam_iampass.enforcer.protocol import Verb
 from pam_iampass.session import life
-from pam_iampass.session.kept_session import EndCause, KeptSession, Rules, State, StoredLogin
+from pam_iampass.session.attached import AttachedLogin
+from pam_iampass.session.kept_session import EndCause, KeptSession, State
 
 _HEAD = """\
 <!-- Made by `python3 -m tools.docs pages` from `pam_iampass/session/life.py`. -->
@@ -28,8 +29,8 @@ What happens to a session that is kept as long as a login ([sessions.md](session
 
 """
 
-LOGIN = StoredLogin(1, "alice", 1000, "sshd", 7)
-_RULES = Rules.of(SessionSettings())
+LOGIN = AttachedLogin(1, "alice", 1000, "sshd", 7)
+_RULES = SessionSettings()
 BASE = KeptSession(
     *("5f0c" * 8, State.ASKED, "", "", "alice", "alice", "sshd", "", "", None, ()),
     *(_RULES, 1.0, 0.0, 0.0),

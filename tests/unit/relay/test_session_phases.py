@@ -35,11 +35,11 @@ class Kept:
     """Records what it is called with."""
 
     def __init__(self) -> None:
-        self.logins: list[tuple[str, AttachedLogin]] = []
+        self.logins: list[tuple[str, AttachedLogin, int]] = []
         self.ended: list[tuple[str, int]] = []
 
-    def opened(self, session: str, login: AttachedLogin) -> bool:
-        self.logins.append((session, login))
+    def opened(self, session: str, login: AttachedLogin, pidfd: int) -> bool:
+        self.logins.append((session, login, pidfd))
         return True
 
     def closed(self, session: str, pid: int) -> None:
@@ -47,8 +47,8 @@ class Kept:
 
 
 class Broken:
-    def opened(self, session: str, login: AttachedLogin) -> bool:
-        os.close(login.pidfd)
+    def opened(self, session: str, login: AttachedLogin, pidfd: int) -> bool:
+        os.close(pidfd)
         raise RuntimeError("a secret")
 
     def closed(self, session: str, pid: int) -> None:
@@ -59,8 +59,8 @@ class Broken:
 def kept() -> Iterator[Kept]:
     found = Kept()
     yield found
-    for _session, login in found.logins:
-        os.close(login.pidfd)
+    for _session, _login, pidfd in found.logins:
+        os.close(pidfd)
 
 
 def call(agent: Running, phase: Phase, **items: str) -> int | None:
@@ -91,12 +91,12 @@ def test_an_opened_session_is_handed_over_with_what_the_kernel_knows(world: Sett
             agent, Phase.OPEN_SESSION, session=SESSION, ssh_auth_info=f"publickey {KEY}\n", uid="0", **items
         )
     assert code == PamCode.IGNORE
-    ((session, login),) = kept.logins
+    ((session, login, pidfd),) = kept.logins
     assert session == SESSION
     assert (login.pid, login.user, login.uid, login.service) == (os.getpid(), ME, os.getuid(), "sshd")
     assert (login.audit_session, login.xdg_session, login.tty, login.rhost) == (42, "c7", "ssh", "192.0.2.7")
     assert login.key == FINGERPRINT
-    assert not select.select([login.pidfd], [], [], 0)[0]
+    assert not select.select([pidfd], [], [], 0)[0]
 
 
 OPENS = """
@@ -118,11 +118,11 @@ def test_the_pidfd_tells_of_the_end_of_the_application(world: Setting, kept: Kep
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
             assert program.stdout is not None
             assert bytes.fromhex(program.stdout.readline()) == protocol.result(PamCode.IGNORE).encode()
-            ((_session, login),) = kept.logins
+            ((_session, login, pidfd),) = kept.logins
             assert login.pid == program.pid
-            assert not select.select([login.pidfd], [], [], 0)[0]
+            assert not select.select([pidfd], [], [], 0)[0]
             program.kill()
-            assert select.select([login.pidfd], [], [], 20.0)[0]
+            assert select.select([pidfd], [], [], 20.0)[0]
 
 
 def test_a_closed_session_is_handed_over(world: Setting, kept: Kept) -> None:

@@ -12,8 +12,9 @@ import pytest
 from pam_iampass.client import Status
 from pam_iampass.config.session_settings import CoverSettings, SessionSettings
 from pam_iampass.outcome import PamCode
+from pam_iampass.session.attached import AttachedLogin
 from pam_iampass.session.covers import Cover, CoverRequest, cover
-from pam_iampass.session.kept_session import KeptSession, State, StoredLogin
+from pam_iampass.session.kept_session import KeptSession, State
 from pam_iampass.session.tasks import status_of
 from tests.support.door import AccountDoor
 from tests.support.sandbox import Hang, HttpStatus, Reset, SessionState
@@ -25,7 +26,7 @@ from tests.unit.session.test_store import KEPT
 SETTINGS = SessionSettings(
     keep=True, covers_connections=True, covers=CoverSettings(frozenset({"sudo"}), within=60.0)
 )
-LOGIN = StoredLogin(4711, "alice", 1000, "sshd", 12, "c3", "pts/0", "192.0.2.7", "SHA256:abc", 1.5)
+LOGIN = AttachedLogin(4711, "alice", 1000, "sshd", 12, "c3", "pts/0", "192.0.2.7", "SHA256:abc", 1.5)
 OPEN = replace(KEPT, attached=(LOGIN,), approved=100.0)
 SUDO = CoverRequest(KEPT.config, "sudo", "alice", "alice", ("device",), real_uid=1000, audit_session=12)
 SSH = CoverRequest(

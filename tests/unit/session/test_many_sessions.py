@@ -11,7 +11,8 @@ import pytest
 from pam_iampass.config.session_settings import SessionSettings
 from pam_iampass.enforcer.protocol import Verb
 from pam_iampass.sandbox.sessions import EndedBy
-from pam_iampass.session.kept_session import KeptSession, StoredLogin
+from pam_iampass.session.attached import AttachedLogin
+from pam_iampass.session.kept_session import KeptSession
 from tests.support.kept_sessions import kept_sessions
 from tests.support.sessions import PATIENCE, Keeping, LoginSession, keeping
 from tests.support.setting import Setting
@@ -47,7 +48,7 @@ def crowd(world: Setting) -> Iterator[Crowd]:
         agent.stop()
         programs = [subprocess.Popen(["sleep", "1000"], text=True) for _ in range(COUNT)]
         logins = [
-            StoredLogin(program.pid, f"many{number}", 1000, "test", 1000 + number)
+            AttachedLogin(program.pid, f"many{number}", 1000, "test", 1000 + number)
             for number, program in enumerate(programs)
         ]
         sessions = kept_sessions(world.sandbox, str(world.folder / "iampass.yaml"), logins, SETTINGS)

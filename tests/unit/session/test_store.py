@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.config.session_settings import SessionSettings
+from pam_iampass.config.session_settings import CoverSettings, SessionSettings
 from pam_iampass.enforcer.protocol import Verb
+from pam_iampass.session.attached import AttachedLogin
 from pam_iampass.session.kept_session import (
     EndCause,
     KeptSession,
-    Rules,
     State,
-    StoredLogin,
     decode,
     encode,
     is_id,
@@ -25,7 +24,7 @@ from pam_iampass.session.kept_session import (
 from pam_iampass.session.store import SessionStore
 from pam_iampass.system.database import Database
 
-LOGIN = StoredLogin(4711, "alice", 1000, "sshd", 12, "c3", "pts/0", "192.0.2.7", "SHA256:abc", 1.5)
+LOGIN = AttachedLogin(4711, "alice", 1000, "sshd", 12, "c3", "pts/0", "192.0.2.7", "SHA256:abc", 1.5)
 KEPT = KeptSession(
     id="5f0c" * 8,
     state=State.OPEN,
@@ -38,7 +37,7 @@ KEPT = KeptSession(
     address="192.0.2.7",
     key=None,
     methods=("facial",),
-    rules=Rules.of(SessionSettings()),
+    rules=SessionSettings(),
     began=100.5,
     approved=107.25,
     since=1764115200.0,
@@ -60,8 +59,15 @@ def store(database: Database) -> SessionStore:
 
 
 def test_what_is_written_is_read_back(store: SessionStore) -> None:
+    rules = SessionSettings(keep=True, covers=CoverSettings(frozenset({"sudo", "su"}), 60.0))
     ending = replace(
-        KEPT, id=new_id(), began=1.0, state=State.ENDING, ended_by=EndCause.PHONE, wanted=Verb.END
+        KEPT,
+        id=new_id(),
+        began=1.0,
+        state=State.ENDING,
+        rules=rules,
+        ended_by=EndCause.PHONE,
+        wanted=Verb.END,
     )
     store.write(KEPT)
     store.write(ending)
