@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pam_iampass.audit.administrator import Administrator
@@ -43,8 +42,7 @@ SESSION_IDS = {
 }
 ADMINISTRATION = "c4e452241ae646aaa4181591dc684616"
 SESSION_LEFT_OPEN = "896fc53d479b499c882d05946e95a6cb"
-BYPASS_MADE = "d24ea0ee48d549d4a0327840fe7a1637"
-BYPASS_ENDED = "a865918a2f3c4e4d9b0a899ab65ab585"
+BYPASS_OVER = "a865918a2f3c4e4d9b0a899ab65ab585"
 
 
 class PamFileEvent(enum.Enum):
@@ -90,6 +88,10 @@ class Act(enum.Enum):
     THROTTLE_CLEAR = "throttle_clear"
     RECOVERY_NEW = "recovery_new"
     RECOVERY_REVOKE = "recovery_revoke"
+    BYPASS = "bypass"
+    BYPASS_END = "bypass_end"
+    BYPASS_OVER = "bypass_over"
+    """Its time is over: the administrator is who made it."""
     SESSION_END = "session_end"
     PHONE_LOST = "phone_lost"
     USER_REMOVE = "user_remove"
@@ -106,6 +108,8 @@ class ActRecord:
     reason: str = ""
     """What came of it."""
     failed: bool = False
+    service: str = ""
+    """The PAM service of a bypass, or `all`."""
 
 
 @dataclass(frozen=True)
@@ -163,17 +167,19 @@ class Journal:
         by, result = record.by, "failed" if record.failed else "success"
         message = (
             f"event={record.act.value} result={result} user={quoted(record.user or None)}"
+            f" service={quoted(record.service or None)}"
             f" caller={quoted(by.name)} rhost={quoted(by.rhost or None)} tty={quoted(by.tty or None)}"
         )
         sudo = f"by sudo of {by.sudo_user}" if by.sudo_user not in ("", by.name) else ""
         reason = "; ".join(filter(None, (record.reason, sudo)))
         fields = {
             "MESSAGE": f"{message} reason={quoted(reason)}" if reason else message,
-            "MESSAGE_ID": ADMINISTRATION,
-            "PRIORITY": str(NOTICE),
+            "MESSAGE_ID": BYPASS_OVER if record.act is Act.BYPASS_OVER else ADMINISTRATION,
+            "PRIORITY": str(WARNING if record.act.value.startswith("bypass") else NOTICE),
             "IAMPASS_EVENT": record.act.value,
             "IAMPASS_RESULT": result,
             "IAMPASS_USER": clean(record.user),
+            "IAMPASS_SERVICE": clean(record.service),
             "IAMPASS_CALLER": clean(by.name),
             "IAMPASS_RHOST": clean(by.rhost),
             "IAMPASS_TTY": clean(by.tty),
@@ -205,11 +211,6 @@ class Journal:
             "IAMPASS_REASON": clean(reason),
         }
         self._write(fields)
-
-    def bypass(self, message_id: str, text: str, fields: Mapping[str, str]) -> None:
-        """Record that a bypass was made or is over (BYPASS_MADE, BYPASS_ENDED)."""
-        cleaned = {name: clean(value) for name, value in fields.items()}
-        self._write({"MESSAGE": clean(text), "MESSAGE_ID": message_id, "PRIORITY": str(WARNING), **cleaned})
 
     def note(self, text: str, priority: int = DEBUG) -> None:
         """Write a line for troubleshooting that is not an audit record."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pam_iampass import __version__
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.errors import Problem, UntrustedFile
 from pam_iampass.relay.control import AgentUnavailable, ask
@@ -43,7 +44,7 @@ class AgentCheck:
             yield finding("socket-wrong", "agent", f"{self.socket_path}: {fault}", what=fault)
         elif os.geteuid() == 0:
             yield from self._connection()
-            yield from self._state()
+            yield from self._status()
 
     def _fault(self, found: os.stat_result) -> str:
         if not stat.S_ISSOCK(found.st_mode):
@@ -77,12 +78,17 @@ class AgentCheck:
             except OSError as error:
                 yield finding("agent-silent", "agent", f"{self.socket_path}: {error.strerror or error}")
 
-    def _state(self) -> Iterator[Problem]:
-        """Whether the agent can use its state, as it says itself."""
+    def _status(self) -> Iterator[Problem]:
+        """Whether the agent answers this command, is the installed version, and can use its state."""
         try:
             status = ask("agent status", path=str(self.socket_path.with_name("control.sock")))
-        except AgentUnavailable:
+        except AgentUnavailable as error:
+            yield finding("control-silent", "agent", error.what, remedy=error.remedy)
             return
+        if status["version"] != __version__:
+            evidence = f"pam-iampass-agent {status['version']} has been running for {status['uptime']:.0f} s"
+            versions = {"running": status["version"], "installed": __version__}
+            yield finding("agent-outdated", "agent", evidence, **versions)
         if status["problem"]:
             what, _, remedy = status["problem"].partition("; ")
             yield finding("state-unusable", "agent", what, remedy=remedy)

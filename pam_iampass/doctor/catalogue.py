@@ -98,6 +98,19 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "The agent accepts connections without answering: logins are denied.",
             "systemctl restart pam-iampass-agent.socket pam-iampass-agent.service; journalctl -u pam-iampass-agent",
         ),
+        _warning(
+            "control-silent",
+            "The agent does not answer root's command",
+            "Logins are decided. `throttle`, `recovery`, `bypass`, `session`, `phone lost` and `user remove` ask the"
+            " agent on `/run/iampass/control.sock`, and fail.",
+            "{remedy}",
+        ),
+        _warning(
+            "agent-outdated",
+            "The agent runs version {running}; {installed} is installed",
+            "An upgrade restarts the agent. This one was started before, and decides logins as its version does.",
+            "systemctl restart pam-iampass-agent.service",
+        ),
         _error(
             "agent-not-listening",
             "No agent listens on its socket",

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 
 from pam_iampass import __version__
-from pam_iampass.audit.journal import BYPASS_ENDED, BYPASS_MADE, Act, ActRecord, Journal
+from pam_iampass.audit.administrator import Administrator
+from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.config.settings import ThrottleSettings, load
 from pam_iampass.errors import PamIampassError, StateError, shown
 from pam_iampass.login.agent_state import AgentState
@@ -20,7 +21,6 @@ from pam_iampass.relay.control_server import Handler, Request
 from pam_iampass.session.kept_session import KeptSession, State
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.boot import since_boot
-from pam_iampass.text import quoted
 
 PATIENCE = 20.0
 """How long to wait until sessions have ended: longer than the time between a warning and the end. Seconds."""
@@ -146,22 +146,25 @@ class Administration:
 
     def _bypass_add(self, request: Request) -> dict[str, Any]:
         """Let `user` in without the phone for `seconds`, through `service` or, if that is empty, all services."""
-        name, seconds, by = request.text("user"), request.number("seconds"), request.administrator.name
-        if not 0 < seconds <= LONGEST:
-            raise PamIampassError("a bypass lasts at most 24 h", "give a shorter time")
-        try:
-            account = Accounts().named(name)
-        except (UnknownAccount, LookupFailed):
-            raise PamIampassError(f"{shown(name)} is not an account of this machine") from None
-        bypass = Bypass(
-            *(account.name, account.uid, request.text("service") or None, seconds, Moment.now(), by),
-            reason=request.text("reason"),
-            survives_reboot=request.flag("survives_reboot"),
-        )
-        ended = self._state.add_bypass(bypass)
-        self._record_ends(ended, f"replaced by {by}")
-        until = f"{quoted(bypass.user)} is let in without the phone until {_until(bypass)}"
-        self._record_bypass(BYPASS_MADE, bypass, until, bypass.reason)
+        name, service, seconds = request.text("user"), request.text("service"), request.number("seconds")
+        with self._recorded(Act.BYPASS, request, name, service or "all") as facts:
+            if not 0 < seconds <= LONGEST:
+                raise PamIampassError("a bypass lasts at most 24 h", "give a shorter time")
+            try:
+                account = Accounts().named(name)
+            except (UnknownAccount, LookupFailed):
+                raise PamIampassError(f"{shown(name)} is not an account of this machine") from None
+            bypass = Bypass(
+                *(account.name, account.uid, service or None, seconds, Moment.now()),
+                request.administrator.name,
+                reason=request.text("reason"),
+                survives_reboot=request.flag("survives_reboot"),
+            )
+            replaced = self._ended_early(self._state.add_bypass(bypass))
+            until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(bypass.until(Moment.now())))
+            facts += filter(
+                None, (f"until {until}", "replaces another one" if replaced else "", bypass.reason)
+            )
         return bypass.members()
 
     def _bypass_list(self, _request: Request) -> list[dict[str, Any]]:
@@ -170,35 +173,25 @@ class Administration:
 
     def _bypass_end(self, request: Request) -> int:
         """End the bypasses of `user`; how many were in force."""
-        return self._end_bypasses(request.text("user"), request)
-
-    def _end_bypasses(self, name: str, request: Request) -> int:
-        ended = self._state.end_bypasses(name)
-        self._record_ends(ended, f"ended by {request.administrator.name}")
-        return sum(not one.expired for one in ended)
+        name = request.text("user")
+        with self._recorded(Act.BYPASS_END, request, name) as facts:
+            ended = self._ended_early(self._state.end_bypasses(name))
+            facts.append(f"{ended} ended")
+        return ended
 
     def record_ended_bypasses(self) -> None:
         """Remove bypasses whose time is over, and record that."""
         with contextlib.suppress(StateError):
-            self._record_ends(self._state.prune_bypasses(), "")
+            self._ended_early(self._state.prune_bypasses())
 
-    def _record_ends(self, ended: Iterable[Ended], why: str) -> None:
+    def _ended_early(self, ended: Sequence[Ended]) -> int:
+        """How many of these were ended by somebody. That the time of the others is over is recorded."""
         for one in ended:
-            text = f"the bypass of {quoted(one.bypass.user)} is over"
-            reason = "its time is over" if one.expired else why
-            self._record_bypass(BYPASS_ENDED, one.bypass, text, reason)
-
-    def _record_bypass(self, message_id: str, bypass: Bypass, text: str, reason: str) -> None:
-        service = bypass.service or "all"
-        fields = {
-            "IAMPASS_APPROVER": bypass.user,
-            "IAMPASS_SERVICE": service,
-            "IAMPASS_ADMINISTRATOR": bypass.made_by,
-            "IAMPASS_UNTIL": _until(bypass),
-            "IAMPASS_REASON": reason,
-        }
-        about = f"service={quoted(service)} by={quoted(bypass.made_by)} reason={quoted(reason)}"
-        self._journal.bypass(message_id, f"{text}: {about}", fields)
+            if one.expired:
+                by, service = Administrator(one.bypass.made_by), one.bypass.service or "all"
+                over = ActRecord(Act.BYPASS_OVER, one.bypass.user, by, "its time is over", service=service)
+                self._journal.act(over)
+        return sum(not one.expired for one in ended)
 
     # session
 
@@ -245,11 +238,11 @@ class Administration:
         with self._recorded(Act.USER_REMOVE, request, name):
             self._state.clear_throttle(name)
             self._state.phone_lost(name)
-            self._end_bypasses(name, request)
+            self._ended_early(self._state.end_bypasses(name))
             return self._state.revoke_codes(name)
 
     @contextlib.contextmanager
-    def _recorded(self, act: Act, request: Request, user: str) -> Iterator[list[str]]:
+    def _recorded(self, act: Act, request: Request, user: str, service: str = "") -> Iterator[list[str]]:
         """Record what the block does. It may add to the list what came of it."""
         facts: list[str] = []
         failed = True
@@ -260,11 +253,8 @@ class Administration:
             facts.append(error.what)
             raise
         finally:
-            self._journal.act(ActRecord(act, user, request.administrator, "; ".join(facts), failed))
-
-
-def _until(bypass: Bypass) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(bypass.until(Moment.now())))
+            reason = "; ".join(facts)
+            self._journal.act(ActRecord(act, user, request.administrator, reason, failed, service))
 
 
 def _chosen(sessions: Sequence[KeptSession], who: str | None) -> list[KeptSession]:

@@ -215,23 +215,23 @@ def test_a_person_is_let_in_without_the_phone(
     page.type(machine, BYPASS, "pam-iampass bypass end")
     assert [each[:3] for each in outcomes(machine.journal(cursor))] == [("bypassed", "ignored", "alice")] * 2
     warnings = page.type(machine, BYPASS, "journalctl SYSLOG_IDENTIFIER").stdout
-    assert "alice is let in without the phone until" in warnings
-    assert "the bypass of alice is over" in warnings
+    assert "event=bypass result=success user=alice" in warnings
+    assert "event=bypass_end result=success user=alice" in warnings
     assert len(page.type(machine, BYPASS, "pam-iampass log").stdout.splitlines()) == 3, "with the heading"
     assert "bypass" in machine.explained(cursor)
     page.typed |= {"journalctl -x"}
     assert logs_in(people)
 
 
-def test_a_bypass_ends_by_itself_and_systemd_records_that(
+def test_a_bypass_ends_by_itself_and_the_agent_records_that(
     machine: Booted, night: Administrator, people: People
 ) -> None:
     cursor = machine.cursor()
     machine.run("pam-iampass", "bypass", "bob", "--for", "5s")
-    wait_for(machine, cursor, "the bypass of bob is over")
-    [over] = [each for each in machine.journal(cursor) if "is over" in str(each["MESSAGE"])]
+    wait_for(machine, cursor, "event=bypass_over result=success user=bob")
+    [over] = [each for each in machine.journal(cursor) if each.get("IAMPASS_EVENT") == "bypass_over"]
     assert over["IAMPASS_REASON"] == "its time is over"
-    assert str(over["_SYSTEMD_UNIT"]).startswith("run-")
+    assert over["_SYSTEMD_UNIT"] == "pam-iampass-agent.service"
     assert logs_in(people, "bob")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from pam_iampass.audit.journal import BYPASS_ENDED, BYPASS_MADE
+from pam_iampass.audit.journal import BYPASS_OVER
 from tests.support.command import run_command
 from tests.support.world import World, wait_until
 
@@ -25,23 +26,17 @@ def told(*arguments: str, status: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def of_kind(world: World, message_id: str) -> list[dict[str, str]]:
-    return [
-        record
-        for record in world.journald.everything(world._cursor)
-        if record.get("MESSAGE_ID") == message_id
-    ]
+def ended(world: World) -> list[dict[str, Any]]:
+    """The records of bypasses whose time was over."""
+    return [one for one in world.journald.everything(world._cursor) if one.get("MESSAGE_ID") == BYPASS_OVER]
 
 
 def test_a_bypass_is_made_used_and_ended_and_the_journal_says_so(world: World) -> None:
     shown = told("alice", "--for", "15m", "--reason", "phone lost")
     assert "alice is let in without the phone for 15 minutes, through all services." in shown
-    [record] = of_kind(world, BYPASS_MADE)
-    assert (record["IAMPASS_APPROVER"], record["IAMPASS_REASON"], record["PRIORITY"]) == (
-        "alice",
-        "phone lost",
-        "4",
-    )
+    [record] = world.acts()
+    assert (record["IAMPASS_EVENT"], record["IAMPASS_USER"], record["PRIORITY"]) == ("bypass", "alice", "4")
+    assert re.fullmatch(r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d; phone lost", record["IAMPASS_REASON"])
     login = world.login("alice")
     assert login.finish() == 0, login.shown
     assert login.lines == ["In as alice."], "no prompt and no other text"
@@ -49,10 +44,10 @@ def test_a_bypass_is_made_used_and_ended_and_the_journal_says_so(world: World) -
     assert (used["IAMPASS_OUTCOME"], used["IAMPASS_RESULT"], used["PRIORITY"]) == ("bypassed", "ignored", "4")
     assert world.starts() == 0
     assert told("end", "alice") == "The phone of alice is asked again.\n"
-    [record] = of_kind(world, BYPASS_ENDED)
-    assert record["IAMPASS_REASON"].startswith("ended by ")
+    [_, record] = world.acts()
+    assert (record["IAMPASS_EVENT"], record["IAMPASS_REASON"]) == ("bypass_end", "1 ended")
     explained = world.explained()
-    for words in ("lets a user in without the phone", "second factor: bypassed", "needs the phone again"):
+    for words in ("ran `pam-iampass bypass` ", "second factor: bypassed", "ran `pam-iampass bypass_end` "):
         assert words in explained
     login = world.login("alice")
     login.enter()
@@ -98,12 +93,15 @@ def test_what_is_over_is_recorded_once(world: World) -> None:
     told("alice", "--for", "1s")
     wait_until(lambda: told("list") == "Nobody is bypassed.\n", "the bypass is over")
     assert told("list") == "Nobody is bypassed.\n"
-    assert [record["IAMPASS_REASON"] for record in of_kind(world, BYPASS_ENDED)] == ["its time is over"]
+    [record] = ended(world)
+    assert record["IAMPASS_REASON"] == "its time is over"
+    assert "A user needs the phone again" in world.explained()
+    assert " bypass over " in run_command("log", "alice").stdout
 
 
 def test_the_agent_records_the_end_by_itself(world: World) -> None:
     told("alice", "--for", "1s")
-    wait_until(lambda: of_kind(world, BYPASS_ENDED), "the end is recorded", 60.0)
+    wait_until(lambda: ended(world), "the end is recorded", 60.0)
 
 
 @pytest.mark.parametrize(
