@@ -56,7 +56,8 @@ def _show(report: ConfigReport, config: Path) -> None:
         line(f"With the accounts of this machine, {summary(user_status(config).users)}")
     errors, warnings = report.count(Severity.ERROR), count(report.count(Severity.WARNING), "warning")
     if errors:
-        verdict = f"{count(errors, 'error')}, {warnings}: {report.denied}."
+        denied = f": {report.denied}" if report.denied else ""
+        verdict = f"{count(errors, 'error')}, {warnings}{denied}."
     else:
         verdict = f"No error, {warnings}." if report.problems else "All is well."
     line((verdict, "bold green" if report.ok else "bold red"))

@@ -223,6 +223,8 @@ def _set_up(
     plans = setup.plans(names, choice, force=force)
     changes = [change for plan in plans for change in plan.changes]
     if not changes:
+        if not dry_run:
+            setup.set_up(plans, None)  # records what a person has added to our lines
         _line("ok", "nothing to change: it is set up already")
         return 0
     for text in (text for change in changes for text in change.diff):

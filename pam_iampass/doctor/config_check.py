@@ -15,8 +15,10 @@ from pam_iampass.config.value_types import Network, exempt_rule
 from pam_iampass.doctor import enrollment_advice, rescue, sshd_exempt
 from pam_iampass.doctor.denied import who_is_denied
 from pam_iampass.errors import RUN_AS_ROOT, Problem, Severity, shown
+from pam_iampass.pam.dialect import dialect
+from pam_iampass.pam.modules import our_lines
 from pam_iampass.pam.services import USES
-from pam_iampass.pam.stack import FOLDERS
+from pam_iampass.pam.stack import FOLDERS, PamFiles, UnusableService
 from pam_iampass.system import sshd
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user
@@ -24,6 +26,9 @@ from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_use
 SSHD_MARGIN = 30
 """Seconds of LoginGraceTime beyond `timeout`: for connecting, the key, the password and the prompt."""
 
+_NO_SERVICE = "correct the name, or remove it: ls /etc/pam.d /usr/lib/pam.d"
+_TWICE = "pam-auth-update --disable iampass iampass-session, or pam-iampass setup undo"
+_DENY_NOBODY = (_NO_SERVICE, _TWICE)
 _OWN_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104")))
 NOT_ROOT = "was checked by a user who may be unable to read the secret and other files"
 
@@ -74,9 +79,13 @@ def check_config(
         problems += _siblings(config, examination.settings)
         problems += _previous_secret(config, examination.settings)
         problems += _exceptions(config, examination.settings)
+        problems += _services(config, examination.settings, pam_folders)
+    problems += _asked_twice(pam_folders)
     if os.geteuid() != 0:
         problems.append(Problem(config, None, "", NOT_ROOT, RUN_AS_ROOT, Severity.WARNING))
-    errors = [problem for problem in problems if problem.severity is Severity.ERROR]
+    errors = [
+        each for each in problems if each.severity is Severity.ERROR and each.remedy not in _DENY_NOBODY
+    ]
     usable = examination.settings is not None
     return ConfigReport(
         settings_files=examination.settings.files if examination.settings else (config,),
@@ -167,6 +176,39 @@ def _siblings(config: Path, found: settings.Settings) -> Iterator[Problem]:
             what = f"differ from those of {sibling}: users choose between the two, with and without a login shell"
             remedy = f"give {service} and {sibling} the same settings"
             yield Problem(config, None, f"services.{service}", what, remedy, Severity.WARNING)
+
+
+def _services(config: Path, found: settings.Settings, folders: Sequence[Path]) -> Iterator[Problem]:
+    """Names of PAM services that lead to none: what is said of them holds for nobody."""
+    files = PamFiles(folders, dialect())
+    named = {name: f"services.{name}" for name in found.services}
+    for service in (found.service, *found.services.values()):
+        for name in sorted(service.session.covers.services):
+            named.setdefault(name, "session.covers.services")
+    for name, key in named.items():
+        if files.path(name) is None:
+            what = f"{shown(name)} is no PAM service of this machine: there is no such file in /etc/pam.d"
+            yield Problem(config, None, key, what, _NO_SERVICE)
+
+
+def _asked_twice(folders: Sequence[Path]) -> Iterator[Problem]:
+    """PAM services whose `auth` lines lead to us twice, such as by the profile of pam-auth-update and by setup."""
+    files = PamFiles(folders, dialect())
+    told: set[str] = set()
+    try:
+        names = files.names()
+    except OSError:
+        return
+    for name in names:
+        try:
+            ours = our_lines(files.service(name))
+        except (OSError, UnusableService):
+            continue
+        for line in ours[1:]:
+            if line.place not in told:
+                told.add(line.place)
+                what = f"the phone of a login through {name} would ring twice: {ours[0].place} asks it, too"
+                yield Problem(line.file, line.line, "", what, _TWICE)
 
 
 def _is_known(look_up: Callable[[str], object], name: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pam_iampass.doctor.stack_check import StackCheck
@@ -56,6 +56,16 @@ def unedited(text: str) -> str:
     return "\n".join(line[len(OUT) :] if line.startswith(OUT) else line for line in kept)
 
 
+def arguments(text: str) -> dict[str, str]:
+    """What a person has added to our lines of each type, such as `rescue=NAME`."""
+    found = {}
+    for line in marked(text):
+        words = line.partition("#")[0].split()
+        if len(words) > 3 and words[2] == NATIVE:
+            found[words[0]] = " ".join(word for word in words[3:] if word != DEMANDS_KEY)
+    return found
+
+
 def including(source: Path, dialect: Dialect) -> str:
     """A file in /etc/pam.d that overrides `source`, in another folder, and has the same lines."""
     if dialect.at_include:
@@ -72,12 +82,15 @@ def without_us(path: Path, text: str) -> str | None:
     return None if made and all(line.endswith(f"/{path.name}") for line in rest if line.strip()) else before
 
 
-def with_us(path: Path, text: str, files: PamFiles, way: str = "") -> str:
+def with_us(
+    path: Path, text: str, files: PamFiles, way: str = "", kept: Mapping[str, str] | None = None
+) -> str:
     """A PAM file without our lines, with them. `way` is one of sshd's, empty for other services.
 
-    `files` are the PAM files of the machine; this one need not be among them. Raises SetupRefused.
+    `files` are the PAM files of the machine; this one need not be among them. `kept` are further arguments of our
+    lines, by type. Raises SetupRefused.
     """
-    editor = Editor(path, text, files)
+    editor = Editor(path, text, files, kept or {})
     if way == KEY:
         editor.ask_after_key()
     elif way != QUIET:
@@ -91,8 +104,9 @@ def with_us(path: Path, text: str, files: PamFiles, way: str = "") -> str:
 class Editor:
     """Puts our lines into a PAM file that has none."""
 
-    def __init__(self, path: Path, text: str, files: PamFiles) -> None:
-        """`files` are the PAM files of the machine; this one need not be among them. Raises SetupRefused."""
+    def __init__(self, path: Path, text: str, files: PamFiles, kept: Mapping[str, str]) -> None:
+        """The arguments are those of `with_us`. Raises SetupRefused."""
+        self._kept = kept
         self.path = path
         self.text = text
         self._files = files
@@ -114,8 +128,7 @@ class Editor:
         if self._includes(top) and (substack or ends):
             self._take_out(top)
             self._after[top] += _written_out(included[1:] if substack else included)
-        ours = _line("auth", "required", NATIVE)
-        self._after[top].append(ours)
+        self._after[top].append(self._ours("auth", "required"))
         check = StackCheck(
             self.path.name, self._read(self.result())[PamType.AUTH], frozenset(), self._files.dialect
         )
@@ -139,7 +152,7 @@ class Editor:
             self._take_out(top)
         self._end_at_refusals(PamType.AUTH, tops[-1])
         self._after[tops[-1]] += [
-            _line("auth", "required", f"{NATIVE} {DEMANDS_KEY}"),
+            self._ours("auth", "required", DEMANDS_KEY),
             _line("auth", "required", "pam_permit.so"),
         ]
 
@@ -159,7 +172,7 @@ class Editor:
         guards += [
             _line("account", _GUARD, "pam_unix.so"),
             _line("-account", _GUARD, "pam_sss.so"),
-            _line("account", "requisite", NATIVE),
+            self._ours("account", "requisite"),
         ]
         if top is None:
             self._end_at_refusals(PamType.ACCOUNT, stack[-1].top + 1)
@@ -175,7 +188,7 @@ class Editor:
         if not stack or jumps or any(map(is_ours, stack)):
             return
         systemd = [handler.top for handler in stack if stem(handler) == "pam_systemd"]
-        self._after[(systemd or [stack[-1].top])[-1]].append(_line("session", "optional", NATIVE))
+        self._after[(systemd or [stack[-1].top])[-1]].append(self._ours("session", "optional"))
 
     def result(self) -> str:
         """The new text."""
@@ -236,6 +249,9 @@ class Editor:
 
     def _is_own(self, handler: Handler) -> bool:
         return handler.file == self.path and handler.kind is HandlerKind.MODULE
+
+    def _ours(self, kind: str, control: str, *arguments: str) -> str:
+        return _line(kind, control, " ".join([NATIVE, *arguments, *self._kept.get(kind, "").split()]))
 
     def _take_out(self, top: int) -> None:
         self._out.add(top)

@@ -6,6 +6,7 @@ A file in /usr/lib/pam.d stays as it is: one in /etc/pam.d overrides it, and inc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pam_iampass.pam.dialect import Dialect, dialect
 from pam_iampass.pam.modules import Role, is_ours, role
 from pam_iampass.pam.services import USES, why_unsuitable
 from pam_iampass.pam.stack import PamFiles, PamType, UnusableService
-from pam_iampass.setup.edits import KEY, PASSWORD, QUIET, including, unedited, with_us
+from pam_iampass.setup.edits import KEY, PASSWORD, QUIET, arguments, including, is_edited, unedited, with_us
 from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.snapshot import content_of, take, text_of
@@ -64,8 +65,17 @@ class WantedService:
         return pam_files(paths, {file.path: text_of(file.content) for file in self.files if file.edited})
 
 
-def wanted(name: str, choice: str, paths: Paths, settings: Settings | None = None) -> WantedService:
+def wanted(
+    name: str,
+    choice: str,
+    paths: Paths,
+    settings: Settings | None = None,
+    written: Mapping[Path, str] | None = None,
+) -> WantedService:
     """The files of a service. `choice` is a way of sshd, `settings` say who is exempt.
+
+    What a person has added to our lines (`rescue=NAME`) is kept: as it is in the file or, if that has lost our lines,
+    as it was in what was `written`.
 
     Raises SetupRefused if the service must not ask the phone, if its PAM file is not understood, or if a template is
     missing; UntrustedFile.
@@ -78,7 +88,7 @@ def wanted(name: str, choice: str, paths: Paths, settings: Settings | None = Non
     for one in names:
         files = pam_files(paths, {file.path: text_of(file.content) for file in edited})
         if one == name or _needs_lines(files, one):
-            edited.append(_edited(paths, one, choice, files))
+            edited.append(_edited(paths, one, choice, files, (written or {}).get(paths.pam / one, "")))
     if choice not in EXEMPT_METHODS:
         return WantedService(name, choice, tuple(names), tuple(edited))
     drop_in = _template(paths, f"sshd_config.d/{_DROP_INS[choice]}")
@@ -96,7 +106,7 @@ def pam_files(paths: Paths, instead: dict[Path, str] | None = None) -> PamFiles:
     return PamFiles((paths.pam, *paths.vendor_pam), _dialect(paths), instead)
 
 
-def _edited(paths: Paths, name: str, choice: str, files: PamFiles) -> WantedFile:
+def _edited(paths: Paths, name: str, choice: str, files: PamFiles, written: str) -> WantedFile:
     """The PAM file of a service with our lines."""
     path = paths.pam / name
     source = _source(paths, name)
@@ -104,8 +114,10 @@ def _edited(paths: Paths, name: str, choice: str, files: PamFiles) -> WantedFile
         remedy = "install the package that contains it; ls /etc/pam.d /usr/lib/pam.d shows all PAM services"
         raise SetupRefused(f"{path}: no such file", remedy)
     own = source == path
-    text = unedited(text_of(take(path).content)) if own else including(source, files.dialect)
-    return WantedFile(path, content_of(with_us(path, text, files, choice)))
+    current = text_of(take(path).content)
+    text = unedited(current) if own else including(source, files.dialect)
+    kept = arguments(current if is_edited(current) else written)
+    return WantedFile(path, content_of(with_us(path, text, files, choice, kept)))
 
 
 def _source(paths: Paths, name: str) -> Path | None:

@@ -88,7 +88,8 @@ class Watch:
         now: float,
     ) -> Manifest:
         """Edit the lost files anew. Raises SetupError, UntrustedFile or OSError."""
-        service = services.wanted(name, record.choice, self.paths)
+        written = {file.path: text_of(self.store.written(file)) for file in record.files if file.edited}
+        service = services.wanted(name, record.choice, self.paths, written=written)
         # What is wrong with a shared file does not keep the phone off: only what no login would survive does.
         broken = [
             found

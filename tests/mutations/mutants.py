@@ -1060,8 +1060,8 @@ MUTANTS = (
         14,
         "our line comes before the password",
         "pam_iampass/setup/edits.py",
-        "        self._after[top].append(ours)\n",
-        "        self._before[top].append(ours)\n",
+        "        self._after[top].append(self._ours(",
+        "        self._before[top].append(self._ours(",
         _EDITS + "test_a_wrong_password_rings_no_phone[debian-sudo-]",
     ),
     Mutant(
@@ -1265,8 +1265,8 @@ MUTANTS = (
         10,
         "whom sshd spares the prompt is not asked in the account phase",
         "pam_iampass/setup/edits.py",
-        '_line("account", "requisite", NATIVE)',
-        '_line("account", "optional", NATIVE)',
+        'self._ours("account", "requisite")',
+        'self._ours("account", "optional")',
         _EXEMPT_SSH + "test_whom_sshd_spares_the_prompt_but_the_settings_do_not_exempt_is_asked_on_the_phone",
     ),
     Mutant(

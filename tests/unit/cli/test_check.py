@@ -396,3 +396,36 @@ def test_a_line_that_lets_in_an_account_without_an_agent_needs_it_to_be_exempt(
     told = [problem for problem in found if problem.key == "rescue"]
     assert [problem.severity for problem in told] == ([Severity.ERROR] if fault else [])
     assert all(fault in str(problem) and f"{tmp_path}/sshd:1" in str(problem) for problem in told)
+
+
+# Names of PAM services, and PAM files
+
+
+def test_a_name_that_leads_to_no_pam_service_is_an_error(installed: Installed) -> None:
+    installed.change("  su: {approver: caller}", "  su: {approver: caller}\n  iampass-sudo: {timeout: 30s}")
+    installed.change("services: []", "services: [sudo, sodu]")
+    found = check_config(installed.file, ANYBODY)
+    errors = [problem for problem in found.problems if problem.severity is Severity.ERROR]
+    assert [problem.key for problem in errors] == ["services.iampass-sudo", "session.covers.services"]
+    assert '"sodu" is no PAM service of this machine' in errors[1].what
+    assert found.denied == ""
+
+
+def test_a_profile_for_all_services_and_the_lines_of_setup_together_are_an_error(
+    installed: Installed,
+) -> None:
+    pam = installed.folder / "pam.d"
+    pam.mkdir()
+    ours = "auth required pam_iampass.so\n"
+    put(pam / "su", "")
+    put(pam / "common-auth", f"auth requisite pam_unix.so\n{ours}")
+    for name in ("sudo", "doas"):
+        put(pam / name, f"auth include {pam / 'common-auth'}\n{ours}")
+    put(pam / "login", f"auth include {pam / 'common-auth'}\n")
+    found = check_config(installed.file, ANYBODY, pam_folders=[pam])
+    assert [(str(problem.file), problem.line, problem.severity) for problem in found.problems] == [
+        (str(pam / name), 2, Severity.ERROR) for name in ("doas", "sudo")
+    ]
+    assert f"{pam / 'common-auth'}:2 asks it, too" in found.problems[0].what
+    assert "pam-auth-update --disable iampass" in found.problems[0].remedy
+    assert found.denied == ""

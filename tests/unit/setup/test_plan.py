@@ -8,7 +8,7 @@ import pytest
 
 from pam_iampass.setup.errors import FileEdited, SetupRefused
 from tests.support.folders import put
-from tests.unit.setup.stage import LINE, SESSION, SU, SUDO, Stage
+from tests.unit.setup.stage import LINE, SESSION, SSHD, SU, SUDO, Stage
 
 DROP_IN = "etc/ssh/sshd_config.d/10-iampass.conf"
 
@@ -160,3 +160,17 @@ def test_a_file_that_leads_to_us_already_is_refused(stage: Stage, name: str, cho
     put(stage.paths.pam / name, stage.text(name) + "auth required pam_iampass.so\n")
     with pytest.raises(SetupRefused, match=rf"{name}:\d+: .* already"):
         stage.plan(name, choice)
+
+
+@pytest.mark.parametrize("choice", ["quiet", "key"])
+def test_an_argument_that_a_person_has_added_to_our_line_is_kept(stage: Stage, choice: str) -> None:
+    stage.set_up("sshd", choice)
+    file = stage.paths.pam / "sshd"
+    ours = "account    requisite   pam_iampass.so"
+    file.write_text(file.read_text().replace(ours, f"{ours} rescue=root"))
+    assert changed(stage, "sshd", choice) == []
+    stage.set_up("sshd", "password")
+    assert f"{ours} rescue=root  # pam-iampass\n" in file.read_text()
+    assert "first_factor" not in file.read_text()
+    stage.undo()
+    assert stage.text("sshd") == SSHD

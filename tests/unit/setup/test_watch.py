@@ -177,3 +177,14 @@ def test_a_write_that_fails_is_rolled_back_and_said(
     monkeypatch.undo()
     assert stage.store.load() == replace(manifest)
     assert look() == [(RENEWED, "su")]
+
+
+def test_an_argument_that_a_person_had_added_comes_back_with_the_line(stage: Stage, look: Look) -> None:
+    stage.set_up("sshd", "quiet")
+    file = stage.paths.pam / "sshd"
+    text = file.read_text().replace("requisite   pam_iampass.so", "requisite   pam_iampass.so rescue=root")
+    file.write_text(text)
+    stage.set_up("sshd", "quiet")
+    put(file, SSHD, 0o640)
+    assert look() == [(RENEWED, "sshd")]
+    assert stage.text("sshd") == text
