@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import http.client
 import os
+import select
 import socket
 import ssl
 import threading
@@ -45,14 +46,25 @@ SYSTEM_BUNDLES = (
 
 T = TypeVar("T")
 
+_thread = threading.local()
+
 
 class Exchange:
     """One attempt at a call: by when it must be over, whether it is still wanted, and how far it has come."""
 
-    def __init__(self, call: Call[Any], deadline: Deadline, pause: Callable[[float], None] | None) -> None:
+    def __init__(
+        self,
+        call: Call[Any],
+        deadline: Deadline,
+        pause: Callable[[float], None] | None,
+        connector: Connector,
+    ) -> None:
         """`pause(0)` raises an exception if the call is no longer wanted."""
         self.call = call
         self.deadline = deadline
+        self.connector = connector
+        self.peer = connector.server.authority
+        """Whom the connection leads to at the moment: the server or the proxy."""
         self.sent = False
         """Whether a byte of the request may have been sent."""
         self.ended = False
@@ -60,6 +72,18 @@ class Exchange:
         self._pause = pause
         self._asked = time.monotonic()
         self._received = 0
+
+    def __enter__(self) -> Exchange:
+        _thread.exchange = self
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        del _thread.exchange
+
+    @staticmethod
+    def running() -> Exchange:
+        """The exchange that this thread is in: urllib3 passes nothing on to its connections."""
+        return cast(Exchange, _thread.exchange)
 
     def wait(self, operation: Callable[[float], T], until: Deadline | None = None) -> T:
         """The result of `operation`, which gets the seconds that it may take and raises socket.timeout after them.
@@ -95,36 +119,48 @@ class Exchange:
     def unavailable(self, what: str, **details: Any) -> Unavailable:
         return Unavailable(f"{self.call.name}: {what}", may_have_started=self.sent, **details)
 
-    def failed(self, error: Exception, peer: str, **details: Any) -> IampassError:
-        """What an error after TCP has connected to the server or the proxy (`peer`) means: no outage."""
+    def failed(self, error: OSError, **details: Any) -> IampassError:
+        """What an error after TCP has connected to the server or the proxy means: no outage."""
         if isinstance(error, ssl.SSLCertVerificationError):
-            what = f"{self.call.name}: the certificate of {peer} is not trusted: {error.verify_message}"
+            what = f"{self.call.name}: the certificate of {self.peer} is not trusted: {error.verify_message}"
             return TLSFailure(what)
         if _is_timeout(error):
-            return self.unavailable(f"{peer} did not respond in time", timed_out=True, **details)
+            return self.unavailable(f"{self.peer} did not respond in time", timed_out=True, **details)
         # Python 3.9 with OpenSSL 3 has no class of its own for an end without close_notify.
         ends = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
         cut_off = isinstance(error, ends) or getattr(error, "reason", "") == "UNEXPECTED_EOF_WHILE_READING"
         if isinstance(error, ssl.SSLError) and not (cut_off or self.ended):
-            what = f"{self.call.name}: TLS 1.2 or newer with {peer} failed: {error.reason or 'TLS error'}"
+            what = (
+                f"{self.call.name}: TLS 1.2 or newer with {self.peer} failed: {error.reason or 'TLS error'}"
+            )
             return TLSFailure(what, may_have_started=self.sent)
-        if isinstance(error, OSError) or self.ended:
-            what = f"{peer} closed the connection without a complete response"
-            return self.unavailable(what, **details)
-        return self.invalid(f"{peer} sent an invalid response ({type(error).__name__})", **details)
+        return self.cut_off(**details)
+
+    def unreadable(self, error: Exception, **details: Any) -> IampassError:
+        """What it means that a library cannot read the response."""
+        if self.ended:
+            return self.cut_off(**details)
+        return self.invalid(f"{self.peer} sent an invalid response ({type(error).__name__})", **details)
+
+    def cut_off(self, **details: Any) -> Unavailable:
+        return self.unavailable(f"{self.peer} closed the connection without a complete response", **details)
 
 
 class _Waiting:
-    """A socket whose operations are those of an exchange, of one after another."""
-
-    exchange: Exchange
+    """A socket whose operations are those of the exchange that the thread is in. They raise IampassError, which no
+    library on the way takes for an error of its own."""
 
     def recv_into(self, buffer: Any, nbytes: Any = 0, flags: int = 0) -> int:
         def operation(seconds: float) -> int:
             self.settimeout(seconds)  # type: ignore[attr-defined]
             return super(_Waiting, self).recv_into(buffer, nbytes or 0, flags)  # type: ignore[misc, no-any-return]
 
-        return self.exchange.received(self.exchange.wait(operation))
+        exchange = Exchange.running()
+        try:
+            return exchange.received(exchange.wait(operation))
+        except OSError as error:
+            problem = exchange.failed(error)
+        raise problem
 
 
 class PlainSocket(_Waiting, socket.socket):
@@ -134,10 +170,32 @@ class PlainSocket(_Waiting, socket.socket):
 class TLSSocket(_Waiting, ssl.SSLSocket):
     """A TLS connection. `sendall` of the base class uses `send`, `makefile` uses `recv_into`."""
 
+    used: float | None = None
+    """When it was last read from, on the monotonic clock."""
+
+    def recv_into(self, buffer: Any, nbytes: Any = 0, flags: int = 0) -> int:
+        self.used = time.monotonic()
+        return super().recv_into(buffer, nbytes, flags)
+
     def send(self, data: Any, flags: int = 0) -> int:
-        self.settimeout(self.exchange.deadline.remaining() or 1e-6)
-        self.exchange.sent = True  # before the operation: one that fails may have sent a part
-        return super().send(data, flags)
+        exchange = Exchange.running()
+        self.settimeout(exchange.deadline.remaining() or 1e-6)
+        exchange.sent = True  # before the operation: one that fails may have sent a part
+        try:
+            return super().send(data, flags)
+        except OSError as error:
+            problem = exchange.failed(error)
+        raise problem
+
+    def is_stale(self, idle_seconds: float) -> bool:
+        """Whether the server may be about to close it, has closed it, or has sent more than a response."""
+        if self.used is None:
+            return False
+        if time.monotonic() - self.used >= idle_seconds or self.pending():
+            return True
+        poller = select.poll()
+        poller.register(self, select.POLLIN)
+        return bool(poller.poll(0))
 
 
 @dataclass(frozen=True)
@@ -150,6 +208,8 @@ class Connector:
     resolver: Resolver
     seconds: float
     """For the lookup, and again for all addresses of a name together."""
+    idle_seconds: float
+    """After which a connection is not used again."""
 
     def connect(self, exchange: Exchange) -> TLSSocket:
         """A connection for the exchange. Raises Unavailable, TLSFailure, LocalFailure or ProtocolError."""
@@ -159,10 +219,11 @@ class Connector:
         connecting = f"connecting to {'the proxy ' if self.proxy else ''}{target.authority}"
         sock = self._step(connecting, exchange, lambda until: _first_reachable(addresses, until))
         with sock:
-            sock.exchange = exchange
             if self.proxy is not None:
-                _open_tunnel(sock, self.proxy, self.server)
-            return self._start_tls(sock)
+                exchange.peer = f"the proxy {self.proxy.authority}"
+                _open_tunnel(exchange, sock, self.proxy, self.server)
+            exchange.peer = self.server.authority
+            return self._start_tls(exchange, sock)
 
     def _step(self, name: str, exchange: Exchange, action: Callable[[Deadline], T]) -> T:
         """The result of a step. What the far side can have caused is an outage; a time-out only where the step had all
@@ -189,8 +250,7 @@ class Connector:
                 _take_udp_socket()
             raise
 
-    def _start_tls(self, sock: PlainSocket) -> TLSSocket:
-        exchange = sock.exchange
+    def _start_tls(self, exchange: Exchange, sock: PlainSocket) -> TLSSocket:
         # An end of the stream without close_notify must be noticed: it may have cut off the response.
         encrypted = cast(
             TLSSocket,
@@ -213,7 +273,7 @@ class Connector:
             encrypted.close()
             if not isinstance(error, OSError):
                 raise
-            problem = exchange.failed(error, self.server.authority)
+            problem = exchange.failed(error)
         raise problem
 
 
@@ -252,30 +312,33 @@ def _take_udp_socket() -> None:
         probe.bind(("", 0))
 
 
-def _open_tunnel(sock: PlainSocket, proxy: Origin, server: Origin) -> None:
+def _open_tunnel(exchange: Exchange, sock: PlainSocket, proxy: Origin, server: Origin) -> None:
     """Asks the proxy for a connection to the server (RFC 9110, 9.3.6).
 
     Whatever it answers is no outage: its 5xx also stands for limits that a user of this machine can use up.
     """
-    exchange, name = sock.exchange, f"the proxy {proxy.authority}"
     remedy = f"Check `proxy`, and that this proxy may connect to {server.authority}."
     asking = http.client.HTTPConnection(proxy.host, proxy.port)
-    asking.sock = plain = sock.dup()  # closed with the response, which has no length
-    plain.exchange = exchange
+    asking.sock = sock.dup()  # closed with the response, which has no length
     try:
         asking.putrequest("CONNECT", server.authority, skip_host=True, skip_accept_encoding=True)
         asking.putheader("Host", server.authority)
         asking.endheaders()
         with asking.getresponse() as response:
             if exchange.ended:
-                raise http.client.RemoteDisconnected("the connection ended in the headers")
-    except (OSError, http.client.HTTPException) as error:
-        raise exchange.failed(error, name, remedy=remedy) from None
+                raise exchange.cut_off()
+    except IampassError as error:
+        error.remedy = remedy
+        raise
+    except OSError as error:
+        raise exchange.failed(error, remedy=remedy) from None
+    except http.client.HTTPException as error:
+        raise exchange.unreadable(error, remedy=remedy) from None
     finally:
         asking.close()
     if not 200 <= response.status < 300:
         kind = exchange.unavailable if 500 <= response.status < 600 else exchange.invalid
-        raise kind(f"{name} refused with status {response.status}", remedy=remedy)
+        raise kind(f"{exchange.peer} refused with status {response.status}", remedy=remedy)
 
 
 def tls_context(

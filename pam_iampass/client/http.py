@@ -1,14 +1,11 @@
-"""Sends calls to one server, each with a deadline, over connections that are kept alive."""
+"""Sends calls to one server with requests, each with a deadline, over connections that are kept alive."""
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import os
-import queue
 import random
 import secrets
-import select
 import socket
 import time
 from collections.abc import Sequence
@@ -18,10 +15,22 @@ from typing import Any, Callable, Generic, TypeVar
 from pam_iampass import __version__
 
 from .call import ATTEMPTS, CLOCK_TOLERANCE, Call, http_time
-from .connection import BODY_LIMIT, Connector, Exchange, Resolver, TLSSocket, tls_context
+from .connection import BODY_LIMIT, Connector, Exchange, Resolver, TLSSocket, system_bundle, tls_context
 from .deadline import Deadline
 from .errors import Refused, Unavailable
 from .origin import Origin, split_for_wire
+
+# Some versions of requests make a TLS context when imported, and open the file that SSLKEYLOGFILE names.
+_key_log = os.environ.pop("SSLKEYLOGFILE", None)
+try:
+    from requests import PreparedRequest, RequestException
+    from requests.adapters import HTTPAdapter
+    from urllib3.connection import HTTPSConnection
+    from urllib3.connectionpool import HTTPSConnectionPool
+    from urllib3.exceptions import HTTPError
+finally:
+    if _key_log is not None:
+        os.environ["SSLKEYLOGFILE"] = _key_log
 
 DEFAULT_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
@@ -66,11 +75,12 @@ class Transport:
         an invalid argument, and TLSFailure if there are no certificates to trust."""
         self.origin = Origin.of(server)
         tunnel = Origin.of_proxy(proxy) if proxy is not None else None
+        self._bundle = system_bundle() if ca_file is None else os.fspath(ca_file)
         self._connector = Connector(
-            self.origin, tls_context(ca_file), tunnel, Resolver(resolve), connect_seconds
+            self.origin, tls_context(self._bundle), tunnel, Resolver(resolve), connect_seconds, idle_seconds
         )
-        self._idle: queue.LifoQueue[_Connection] = queue.LifoQueue(connections)
-        self._idle_seconds = idle_seconds
+        # An adapter without a session: nothing follows redirects, keeps cookies or reads the environment.
+        self._adapter = _Adapter(pool_connections=1, pool_maxsize=connections, max_retries=0)
         self._wall_clock = wall_clock
         self._pause = pause
         self._jitter = jitter
@@ -79,9 +89,7 @@ class Transport:
 
     def close(self) -> None:
         """Closes the idle connections."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._idle.get_nowait().close()
+        self._adapter.close()
 
     @property
     def clock_offset(self) -> float | None:
@@ -146,89 +154,75 @@ class Transport:
             raise Unavailable(f"{call.name}: no time is left for it", timed_out=True)
         headers = call.headers(self._nonce(), int(self._wall_clock() + clock_offset))
         headers.update({"Accept-Encoding": "identity", "User-Agent": f"pam-iampass/{__version__}"})
-        exchange = Exchange(call, deadline, pause)
-        connection = self._take() or _Connection(self._connector)
-        try:
-            response, body = connection.carry(exchange, headers)
-        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an invalid chunk
-            connection.close()
-            problem = exchange.failed(error, self.origin.authority)
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            self._keep(connection)
-            now = self._wall_clock()
-            self._last_date = response.headers.get("Date"), now
-            return call.read(response.status, response.headers, body, now)
+        request = PreparedRequest()
+        request.prepare_method(call.method)
+        request.url = call.url  # prepare_url would rewrite what is signed
+        request.prepare_headers(headers)
+        request.prepare_body(call.body, None)
+        with Exchange(call, deadline, pause, self._connector) as exchange:
+            try:
+                status, answer_headers, body = self._carry(request, exchange)
+            except (RequestException, HTTPError, http.client.HTTPException, ValueError) as error:
+                problem = exchange.unreadable(error)
+            else:
+                now = self._wall_clock()
+                self._last_date = answer_headers.get("Date"), now
+                return call.read(status, answer_headers, body, now)
         raise problem
 
-    def _take(self) -> _Connection | None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                connection = self._idle.get_nowait()
-                if not connection.is_stale(self._idle_seconds):
-                    return connection
-                connection.close()
-        return None
+    def _carry(self, request: PreparedRequest, exchange: Exchange) -> tuple[int, Any, bytes]:
+        """Status, headers and body of the response. Only a 2xx, 4xx or 5xx has a body.
 
-    def _keep(self, connection: _Connection) -> None:
-        try:
-            if connection.sock is not None:
-                self._idle.put_nowait(connection)
-        except queue.Full:
-            connection.close()
-
-
-class _Connection(http.client.HTTPSConnection):
-    """A connection to the server, opened by the connector for the first call that it carries."""
-
-    def __init__(self, connector: Connector) -> None:
-        super().__init__(connector.server.host, connector.server.port, context=connector.context)
-        self.sock: TLSSocket | None = None
-        self._connector = connector
-        self._idle_since = 0.0
-
-    def __del__(self) -> None:
-        self.close()
-
-    def is_stale(self, idle_seconds: float) -> bool:
-        """Whether the server may be about to close it, has closed it, or has sent more than a response."""
-        if self.sock is None or time.monotonic() - self._idle_since >= idle_seconds or self.sock.pending():
-            return True
-        poller = select.poll()
-        poller.register(self.sock, select.POLLIN)
-        return bool(poller.poll(0))
-
-    def carry(self, exchange: Exchange, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
-        """Sends the request and reads the response. Only a 2xx, 4xx or 5xx has a body.
-
-        Raises OSError, HTTPException, ValueError or IampassError; the connection must be closed then.
+        Raises IampassError, RequestException, HTTPError, HTTPException and ValueError; the connection is closed then.
         """
-        if self.sock is None:
-            self.sock = self._connector.connect(exchange)
-        self.sock.exchange = exchange
-        call = exchange.call
-        self.request(call.method, split_for_wire(call.url)[1], call.body, headers)
-        with self.getresponse() as response:
+        response = self._adapter.send(request, stream=True, verify=self._bundle).raw
+        try:
             if exchange.ended:
-                raise http.client.RemoteDisconnected("the connection ended in the headers")
-            lengths = set(response.headers.get_all("Content-Length", []))
+                raise exchange.cut_off()
+            lengths = set(response.headers.getlist("Content-Length"))
             if len(lengths) > 1:
                 raise exchange.invalid("the response has two lengths")
             body = b""
             if 200 <= response.status < 300 or 400 <= response.status < 600:
-                body = response.read(BODY_LIMIT + 1)
+                body = response.read(BODY_LIMIT + 1, decode_content=False)
                 if len(body) > BODY_LIMIT:
                     raise exchange.too_large()
                 if lengths and len(body) < int(lengths.pop()) and "Transfer-Encoding" not in response.headers:
-                    raise http.client.IncompleteRead(body)
-            else:
-                self.close()
-        if self.sock is not None:
-            del self.sock.exchange  # an idle connection keeps nothing of a login
-            self._idle_since = time.monotonic()
-        return response, body
+                    raise exchange.cut_off()
+                response.release_conn()
+            return response.status, response.headers, body
+        finally:
+            response.close()  # with the connection, unless the response was read to its end
+
+
+class _Connection(HTTPSConnection):
+    """A connection to the server, which the connector of the exchange opens that needs it."""
+
+    sock: TLSSocket | None
+
+    def connect(self) -> None:
+        """Called by urllib3 and http.client."""
+        exchange = Exchange.running()
+        self.sock = exchange.connector.connect(exchange)
+        self.is_verified = True
+
+    def request(self, method: str, url: str, *arguments: Any, **options: Any) -> None:
+        """Called by urllib3. The target is sent as it was signed: urllib3 would write %2f as %2F."""
+        exchange = Exchange.running()
+        if self.sock is not None and self.sock.is_stale(exchange.connector.idle_seconds):
+            self.close()  # it is opened again when the request is sent
+        super().request(method, split_for_wire(exchange.call.url)[1], *arguments, **options)
+
+
+class _Pool(HTTPSConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _Adapter(HTTPAdapter):  # type: ignore[misc]
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """Called by requests."""
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = {"https": _Pool}
 
 
 def _may_repeat(call: Call[T], error: Unavailable) -> bool:

@@ -67,6 +67,20 @@ def test_the_environment_cannot_add_an_authority(tmp_path: Path) -> None:
         assert server.requests == []
 
 
+def test_the_import_leaves_the_environment_as_it_was(tmp_path: Path) -> None:
+    program = "import os, pam_iampass.client.http; print(os.environ['SSLKEYLOGFILE'])"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "SSLKEYLOGFILE": str(tmp_path / "keys"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == environment["SSLKEYLOGFILE"]
+    assert not (tmp_path / "keys").exists()
+
+
 PURE = {"call", "session", "application", "json_object", "origin", "status", "errors", "deadline"}
 
 

@@ -26,10 +26,10 @@ SERVER = Origin.of("https://iampass.example")
 def failed(resolve: Any, left: float = 60.0, *, sent: bool = False) -> IampassError:
     """The error of an attempt to connect for which so much time is left."""
     connector = Connector(
-        SERVER, tls_context(authority().ca_file), None, Resolver(resolve), TIME_FOR_CONNECTING
+        SERVER, tls_context(authority().ca_file), None, Resolver(resolve), TIME_FOR_CONNECTING, 4.0
     )
     call = Call("start", "POST", f"{SERVER.url}/x", "id", "secret", lambda response: response)
-    exchange = Exchange(call, Deadline.after(left), None)
+    exchange = Exchange(call, Deadline.after(left), None, connector)
     exchange.sent = sent
     with pytest.raises(IampassError) as caught:
         connector.connect(exchange)

@@ -291,8 +291,8 @@ MUTANTS = (
         2,
         "a proxy's 5xx is an outage",
         _CONNECTION,
-        'raise kind(f"{name} refused with status {response.status}", remedy=remedy)',
-        'raise exchange.unavailable(f"{name} refused with status {response.status}", outage=True)',
+        'raise kind(f"{exchange.peer} refused with status {response.status}", remedy=remedy)',
+        'raise exchange.unavailable(f"{exchange.peer} refused with {response.status}", outage=True)',
         "tests/client/test_connecting.py::test_a_proxy_that_cannot_serve_is_no_outage",
     ),
     Mutant(
@@ -316,8 +316,8 @@ MUTANTS = (
         2,
         "a lost response counts as if no request had been sent",
         _CONNECTION,
-        "self.exchange.sent = True",
-        "self.exchange.sent = False",
+        "exchange.sent = True",
+        "exchange.sent = False",
         _FAULT + "[reset after the request-start]",
     ),
     Mutant(
