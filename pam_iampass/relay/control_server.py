@@ -7,6 +7,7 @@ must be root's. A process of root that is led here by a name does not repeat the
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -223,7 +224,7 @@ def _login_uid_of_root(connection: socket.socket, allowed_uid: int) -> int | Non
         return None
     try:
         status = Path(f"/proc/{pid}/status").read_text("utf-8", "replace")
-        (ids,) = [line.split()[1:4] for line in status.splitlines() if line.startswith("Uid:")]
+        (ids,) = [line.split()[1:4] for line in status.split("\n") if line.startswith("Uid:")]
         uid = login_uid(pid)
         poller = select.poll()
         poller.register(pidfd, select.POLLIN)
@@ -236,13 +237,13 @@ def _login_uid_of_root(connection: socket.socket, allowed_uid: int) -> int | Non
 
 
 def _pidfd(connection: socket.socket, pid: int) -> int:
-    """A pidfd of the process that connected. Raises OSError.
-
-    Before Linux 6.5 the id may already be another process's. That one does not read the nonce, which is sent later.
-    """
+    """A pidfd of the process that connected. Raises OSError."""
     try:
         return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
+        # Before Linux 6.5. The id may be another process's by now: that one does not read the nonce.
         return os.pidfd_open(pid)
 
 

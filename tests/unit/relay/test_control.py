@@ -18,7 +18,7 @@ from hypothesis.strategies import binary, booleans
 
 from pam_iampass.audit.journal import Journal
 from pam_iampass.errors import PamIampassError
-from pam_iampass.relay import control
+from pam_iampass.relay import control, control_server
 from pam_iampass.relay.control import (
     GREETING,
     LARGEST_REQUEST,
@@ -206,6 +206,19 @@ def test_a_process_with_another_user_id_than_its_effective_one_gets_nothing(
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@pytest.fixture(params=["peer's pidfd", "before Linux 6.5"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without SO_PEERPIDFD; the kernel cannot be another one."""
+    if request.param == "before Linux 6.5":
+        monkeypatch.setattr(control_server, "_SO_PEERPIDFD", 9999)
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_process_of_the_right_user_is_answered_on_each_kernel(agent: Agent) -> None:
+    assert agent.ask("echo", word="x") == "x"
+
+
+@pytest.mark.usefixtures("kernel")
 def test_a_process_that_has_ended_gets_nothing(trusted_folder: Path) -> None:
     """Whoever holds the connection then is another process; its id is still the one that has ended, a zombie's."""
     listener = socket.socket(socket.AF_UNIX)
