@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +34,8 @@ FILES = ("iampass.yaml", "users.yaml", "application-secret")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _set_up(machine: Installation) -> Iterator[None]:
+def _set_up(machine: Installation, agent: RunningAgent) -> None:
     """The packages are there already, the agent runs, and root has no token in any earlier test's table."""
-    with RunningAgent():
-        yield
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ def example() -> dict[str, Any]:
 
 def states() -> dict[str, str]:
     """What `pam-iampass setup` says is switched on."""
-    command = ["pam-iampass", "setup", "--status", "--json"]
+    command = ["pam-iampass", "setup", "status", "--json"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return {name: service["state"] for name, service in json.loads(said)["services"].items()}
 

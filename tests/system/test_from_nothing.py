@@ -54,7 +54,7 @@ def systemd(machine: Installation) -> Iterator[None]:
 
 
 @pytest.fixture
-def nothing(machine: Installation, journald: Journald, systemd: None) -> Iterator[None]:
+def nothing(machine: Installation, journald: Journald, systemd: None, agent: RunningAgent) -> Iterator[None]:
     """What the packages leave: settings that nobody has filled in, an empty table, and alice, who may use sudo."""
     kept = {path: path.read_bytes() for path in ETC.iterdir() if path.is_file()}
     sudoers = Path("/etc/sudoers.d/people")
@@ -87,39 +87,36 @@ def test_what_readme_says_leads_to_an_approved_sudo(nothing: None) -> None:
     ]
     before = {path.name: path.read_bytes() for path in ETC.iterdir()}
     began = time.monotonic()
-    with RunningAgent():
-        (serve,) = first
-        # Of the ports any will do, since the machine's own may be taken: whatever is printed and installed has it.
-        sandbox = Terminal([*AS_ALICE, *shlex.split(serve), "--listen", "127.0.0.1:0"])
-        assert sandbox.expect(["Sandbox ready", pexpect.EOF]) == 0, sandbox.shown
-        assert [line for line in second if line not in sandbox.lines] == [], (
-            "the sandbox says what comes next"
-        )
+    (serve,) = first
+    # Of the ports any will do, since the machine's own may be taken: whatever is printed and installed has it.
+    sandbox = Terminal([*AS_ALICE, *shlex.split(serve), "--listen", "127.0.0.1:0"])
+    assert sandbox.expect(["Sandbox ready", pexpect.EOF]) == 0, sandbox.shown
+    assert [line for line in second if line not in sandbox.lines] == [], "the sandbox says what comes next"
 
-        told = [typed(command) for command in second]
-        assert "Asked on the phone: alice." in told[-3]
-        assert "All is well." in told[-2]
-        assert "sudo now asks the phone, on trial until" in told[-1]
-        (login,) = third
-        assert f"`{login}`" in told[-1], "setup says how to try it"
-        assert last[1] in told[-1], "and how to keep it"
+    told = [typed(command) for command in second]
+    assert "Asked on the phone: alice." in told[-3]
+    assert "All is well." in told[-2]
+    assert "sudo now asks the phone, on trial until" in told[-1]
+    (login,) = third
+    assert f"`{login}`" in told[-1], "setup says how to try it"
+    assert last[1] in told[-1], "and how to keep it"
 
-        sudo = Terminal([*AS_ALICE, *shlex.split(login)])
-        sudo.expect("assword[^:]*: ")
-        sudo.sendline(PASSWORD)
-        sandbox.expect("answer: a 1")
-        sandbox.sendline("a")
-        assert sudo.finish() == 0, sudo.shown
-        assert "Approved on your phone." in sudo.shown
+    sudo = Terminal([*AS_ALICE, *shlex.split(login)])
+    sudo.expect("assword[^:]*: ")
+    sudo.sendline(PASSWORD)
+    sandbox.expect("answer: a 1")
+    sandbox.sendline("a")
+    assert sudo.finish() == 0, sudo.shown
+    assert "Approved on your phone." in sudo.shown
 
-        log, confirmed, undone, left = map(typed, last)
-        assert re.search(r"alice +sudo +- +approved", log)
-        assert last[2] in confirmed
-        assert "sudo no longer asks the phone." in undone
-        assert "/etc/iampass/iampass.yaml is as it was before." in left
-        assert {path.name: path.read_bytes() for path in ETC.iterdir()} == before
-        sandbox.send("\x03")
-        assert sandbox.finish() == 0
+    log, confirmed, undone, left = map(typed, last)
+    assert re.search(r"alice +sudo +- +approved", log)
+    assert last[2] in confirmed
+    assert "sudo no longer asks the phone." in undone
+    assert "/etc/iampass/iampass.yaml is as it was before." in left
+    assert {path.name: path.read_bytes() for path in ETC.iterdir()} == before
+    sandbox.send("\x03")
+    assert sandbox.finish() == 0
     assert time.monotonic() - began < MINUTES * 60
 
 

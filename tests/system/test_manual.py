@@ -30,14 +30,15 @@ def test_man_shows_a_page(machine: Installation, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_file_that_a_page_names_is_there(machine: Installation, sandbox: Sandbox, name: str) -> None:
+def test_every_file_that_a_page_names_is_there(
+    machine: Installation, sandbox: Sandbox, agent: RunningAgent, name: str
+) -> None:
     machine.configure(sandbox)
     machine.write_users("{}\n")
     page = ManPage.of(MAN / name)
     if "FILES" not in page.parts():
         return
     created = {"/etc/iampass/users.d"}  # by the command, with the first user who is added
-    with RunningAgent():
-        named = [path for term in page.terms("FILES") for path in term.split(", ")]
-        assert named
-        assert [path for path in named if path not in created and not os.path.lexists(path)] == []
+    named = [path for term in page.terms("FILES") for path in term.split(", ")]
+    assert named
+    assert [path for path in named if path not in created and not os.path.lexists(path)] == []
