@@ -64,23 +64,13 @@ def write_new(
         os.close(descriptor)
 
 
-def write(
-    folder: int,
-    name: str,
-    content: bytes,
-    temporary: str,
-    *,
-    durable: bool = True,
-    confirm: Callable[[], None] = lambda: None,
-) -> None:
+def write(folder: int, name: str, content: bytes, temporary: str, *, durable: bool = True) -> None:
     """Replace a file, by way of the name `temporary`, which no other writer may use at the same time.
 
-    `confirm` is called before the rename, and raises where it must not happen. Raises OSError. The file is unchanged
-    then, unless the disk failed after the rename.
+    Raises OSError. The file is unchanged then, unless the disk failed after the rename.
     """
     write_new(folder, temporary, content, durable=durable)
     try:
-        confirm()
         rename(folder, temporary, name)
     except BaseException:
         with contextlib.suppress(OSError):

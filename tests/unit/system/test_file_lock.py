@@ -19,33 +19,6 @@ def test_a_lock_is_held_until_its_descriptor_is_closed(tmp_path: Path) -> None:
     os.close(file_lock.acquire(None, tmp_path / "lock", 0.0))
 
 
-def test_a_file_that_is_removed_before_it_is_locked_is_created_anew(tmp_path: Path) -> None:
-    path, checked = tmp_path / "lock", []
-
-    def remove_once(descriptor: int) -> None:
-        checked.append(descriptor)
-        if len(checked) == 1:
-            path.unlink()
-
-    descriptor = file_lock.acquire(None, path, 0.0, check=remove_once)
-    assert len(checked) == 2
-    assert os.fstat(descriptor).st_ino == path.stat().st_ino
-    os.close(descriptor)
-
-
-def test_what_fails_the_check_is_not_kept_open(tmp_path: Path) -> None:
-    seen = []
-
-    def refuse(descriptor: int) -> None:
-        seen.append(descriptor)
-        raise ValueError
-
-    with pytest.raises(ValueError):  # noqa: PT011 - the one that was raised above
-        file_lock.acquire(None, tmp_path / "lock", 0.0, check=refuse)
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(seen[0])
-
-
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to("target")
     with pytest.raises(OSError, match="symbolic links"):
