@@ -112,7 +112,8 @@ class Place:
 
     def pending(self) -> int:
         """How many logins of the user ask the phone or wait for their turn."""
-        command = ["pam-iampass", "throttle", "show", "--json", self.users[0]]
+        settings = ("--config", str(self.settings_file))
+        command = ["pam-iampass", "throttle", "show", "--json", *settings, self.users[0]]
         found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
         return int(found["pending"]) + int(found["waiting"])
 
