@@ -255,7 +255,7 @@ def test_the_agents_user_cannot_register_a_login(session: str) -> None:
         with pytest.raises(PermissionError):
             (LOGINS / f"{session}.1").touch()
         with pytest.raises(PermissionError):
-            LOGINS.rename("/var/lib/iampass/logins")
+            LOGINS.rename("/run/iampass/elsewhere")
     finally:
         os.seteuid(0)
 
