@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from pam_iampass.audit.journal import CRITICAL, NOTICE, Journal
 from pam_iampass.errors import StateError
@@ -18,13 +17,10 @@ from pam_iampass.login.rate_limit_state import RateLimitState
 from pam_iampass.login.recovery_codes import CodeList, RecoveryCodes
 from pam_iampass.outcome import Login
 from pam_iampass.session import life
-from pam_iampass.session.kept_session import State
+from pam_iampass.session.keeper import KeptSessions
+from pam_iampass.session.kept_session import KeptSession, State
 from pam_iampass.system import paths
 from pam_iampass.system.database import Database
-
-if TYPE_CHECKING:
-    from pam_iampass.session.keeper import KeptSessions
-    from pam_iampass.session.kept_session import KeptSession
 
 #: How often it is looked whether sessions have ended. Seconds.
 _LOOK = 0.1

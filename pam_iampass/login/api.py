@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from pam_iampass.client import Transport
+from pam_iampass.client import AuthenticationAPI, ManagementAPI, Transport
+from pam_iampass.config.settings import Settings
 
-if TYPE_CHECKING:
-    from pam_iampass.client import AuthenticationAPI, ManagementAPI
-    from pam_iampass.config.settings import Settings
-
-    _API = TypeVar("_API", AuthenticationAPI, ManagementAPI)
+_API = TypeVar("_API", AuthenticationAPI, ManagementAPI)
 
 
 def connect(api: type[_API], settings: Settings, transport: Transport | None = None) -> _API:

@@ -6,9 +6,9 @@ import contextlib
 import os
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Callable
+from typing import Callable
 
-from pam_iampass.client import AuthenticationMethod, Deadline, Status
+from pam_iampass.client import AuthenticationMethod, Deadline, Session, Status
 from pam_iampass.client.errors import (
     IampassError,
     NotFound,
@@ -18,18 +18,14 @@ from pam_iampass.client.errors import (
 )
 from pam_iampass.config.value_types import OUTAGE_SERVICES
 from pam_iampass.login import decisions
+from pam_iampass.login.application import PamApplication
+from pam_iampass.login.context import LoginContext
 from pam_iampass.login.conversation import Conversation
 from pam_iampass.login.covering import Covering
 from pam_iampass.login.keeping import Keeping
 from pam_iampass.login.polling import next_poll
-from pam_iampass.outcome import Phase
-
-if TYPE_CHECKING:
-    from pam_iampass.client import Session
-    from pam_iampass.login.application import PamApplication
-    from pam_iampass.login.context import LoginContext
-    from pam_iampass.login.requirement import ApprovalRequired
-    from pam_iampass.outcome import Decision
+from pam_iampass.login.requirement import ApprovalRequired
+from pam_iampass.outcome import Decision, Phase
 
 #: The longest that ending a session may take, after the application has its result. Seconds.
 END_TIMEOUT = 10.0

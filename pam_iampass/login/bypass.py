@@ -9,14 +9,12 @@ import sqlite3
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable
 
 from pam_iampass.config.settings import same_program
+from pam_iampass.system.accounts import Account
 from pam_iampass.system.boot import boot_id, since_boot
 from pam_iampass.system.database import Database, decoded, encoded
-
-if TYPE_CHECKING:
-    from pam_iampass.system.accounts import Account
 
 LONGEST = 86400.0
 """The longest that a bypass may last. Seconds."""

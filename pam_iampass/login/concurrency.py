@@ -11,12 +11,9 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from pam_iampass.login.origin import origin_of
-
-if TYPE_CHECKING:
-    from pam_iampass.outcome import Login
+from pam_iampass.outcome import Login
 
 
 class AtCapacity(Exception):

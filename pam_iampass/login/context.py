@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable
+from typing import Callable
 
+from pam_iampass.client import AuthenticationAPI
+from pam_iampass.config.settings import Settings
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.concurrency import ConcurrencyLimit
+from pam_iampass.login.policy import Users
+from pam_iampass.session.keeper import KeptSessions
 from pam_iampass.system import paths
 from pam_iampass.system.accounts import Accounts
-
-if TYPE_CHECKING:
-    from pam_iampass.client import AuthenticationAPI
-    from pam_iampass.config.settings import Settings
-    from pam_iampass.login.policy import Users
-    from pam_iampass.session.keeper import KeptSessions
 
 
 @dataclass(frozen=True)

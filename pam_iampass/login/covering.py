@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from pam_iampass.client import Deadline
 from pam_iampass.login import decisions
+from pam_iampass.login.application import PamApplication
+from pam_iampass.login.context import LoginContext
 from pam_iampass.login.keeping import client_address
+from pam_iampass.login.requirement import ApprovalRequired
+from pam_iampass.outcome import Decision
 from pam_iampass.session.attached import key_fingerprint
 from pam_iampass.session.covers import CoverRequest
 from pam_iampass.session.kept_session import token_digest
-
-if TYPE_CHECKING:
-    from pam_iampass.login.application import PamApplication
-    from pam_iampass.login.context import LoginContext
-    from pam_iampass.login.requirement import ApprovalRequired
-    from pam_iampass.outcome import Decision
 
 
 class Covered(Exception):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
+from pam_iampass.client import Session
+from pam_iampass.client.errors import IampassError, NotFound, ProtocolError, Unavailable, clock_difference
+from pam_iampass.config.settings import ServiceSettings
+from pam_iampass.login.bypass import Bypass
 from pam_iampass.outcome import Decision, Outcome, Result, denied
-
-if TYPE_CHECKING:
-    from pam_iampass.client import Session
-    from pam_iampass.client.errors import IampassError, NotFound, Unavailable
-    from pam_iampass.config.settings import ServiceSettings
-    from pam_iampass.login.bypass import Bypass
-    from pam_iampass.session.covers import Cover
+from pam_iampass.session.covers import Cover
 
 ASK_THE_ADMINISTRATOR = "Please ask your administrator."
 ENDED = "The request was ended before it was approved."
@@ -146,8 +143,6 @@ def answered(session: Session, service: ServiceSettings, elapsed: float) -> Deci
 
     The reason names a clock that had to be corrected.
     """
-    from pam_iampass.client.errors import clock_difference
-
     clock = clock_difference(session.clock_offset) if session.clock_offset else ""
     if session.active:
         return Decision(Outcome.APPROVED, Result.SUCCESS, clock, "Approved on your phone.", elapsed)
@@ -204,8 +199,6 @@ def unavailable(error: Unavailable, service: ServiceSettings, outage: bool, elap
 
 def failed(error: IampassError, elapsed: float) -> Decision:
     """An error that is no outage: never tolerated."""
-    from pam_iampass.client.errors import NotFound, ProtocolError
-
     if isinstance(error, NotFound):
         return denied(Outcome.DENIED, f"{error}: IAMPASS no longer knows the session", ENDED, elapsed)
     if isinstance(error, ProtocolError):

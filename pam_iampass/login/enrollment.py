@@ -8,21 +8,18 @@ with a prompt, and IAMPASS is asked for the phone after the answer.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from pam_iampass.client import Deadline, ManagementAPI, ManagementAPIResult
 from pam_iampass.client.errors import IampassError
 from pam_iampass.login import decisions
 from pam_iampass.login.api import connect
+from pam_iampass.login.application import PamApplication
 from pam_iampass.login.approval import REPLY_MARGIN
+from pam_iampass.login.arguments import ModuleArguments
+from pam_iampass.login.context import LoginContext
 from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswered
-
-if TYPE_CHECKING:
-    from pam_iampass.login.application import PamApplication
-    from pam_iampass.login.arguments import ModuleArguments
-    from pam_iampass.login.context import LoginContext
-    from pam_iampass.login.requirement import ApprovalRequired
-    from pam_iampass.outcome import Decision
+from pam_iampass.login.requirement import ApprovalRequired
+from pam_iampass.outcome import Decision
 
 #: How often IAMPASS is asked whether the phone is registered. Seconds.
 INTERVAL = 2.0

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import os
 
+from pam_iampass.client import Session
 from pam_iampass.config.value_types import LONGEST_SESSION
+from pam_iampass.errors import StateError
+from pam_iampass.login.application import PamApplication
+from pam_iampass.login.context import LoginContext
+from pam_iampass.login.requirement import ApprovalRequired
 from pam_iampass.session.attached import key_fingerprint
 from pam_iampass.session.kept_session import SESSION_MARGIN, KeptSession, State, new_id, token_digest
-
-if TYPE_CHECKING:
-    from pam_iampass.client import Session
-    from pam_iampass.login.application import PamApplication
-    from pam_iampass.login.context import LoginContext
-    from pam_iampass.login.requirement import ApprovalRequired
+from pam_iampass.system.boot import since_boot
 
 
 class Keeping:
@@ -40,17 +40,13 @@ class Keeping:
 
     def begin(self, session: Session) -> None:
         """The request is on the phone."""
-        from pam_iampass.client import Session as Sessions
-        from pam_iampass.errors import StateError
-        from pam_iampass.system.boot import since_boot
-
         if self._sessions is None:
             return
         required, login = self._required, self._required.login
         kept = KeptSession(
             id=new_id(),
             state=State.ASKED,
-            session=Sessions.Schema().dumps(session),
+            session=Session.Schema().dumps(session),
             config=self._config,
             user=login.user,
             approver=required.approver,
@@ -87,8 +83,6 @@ class Keeping:
             application.keep(self._ident)
         except BaseException:
             if pidfd is not None:
-                import os
-
                 os.close(pidfd)
             raise
         key = key_fingerprint(self._required.login.ssh_auth_info)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ipaddress
 
-if TYPE_CHECKING:
-    from pam_iampass.outcome import Login
+from pam_iampass.outcome import Login
 
 
 def origin_of(login: Login) -> str:
@@ -19,7 +18,6 @@ def origin_of(login: Login) -> str:
 def _network(rhost: str) -> str:
     if ":" not in rhost:
         return rhost
-    import ipaddress
 
     try:
         address = ipaddress.IPv6Address(rhost.partition("%")[0])

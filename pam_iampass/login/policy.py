@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from pam_iampass.config.settings import AskedSettings, ServiceSettings
+from pam_iampass.config.user_table import Entry
 from pam_iampass.config.validation import token_error
+from pam_iampass.config.value_types import ExemptRule, Network
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
-
-if TYPE_CHECKING:
-    from pam_iampass.config.settings import AskedSettings, ServiceSettings
-    from pam_iampass.config.user_table import Entry
-    from pam_iampass.config.value_types import ExemptRule, Network
 
 
 class PolicyError(Exception):
@@ -177,7 +176,6 @@ def _network_of(rhost: str | None, networks: tuple[Network, ...]) -> str | None:
     """Of some networks, that of a remote address. A host name is in none of them: DNS is not trusted for this."""
     if not networks or not rhost:
         return None
-    import ipaddress
 
     try:
         address = ipaddress.ip_address(rhost)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from pam_iampass.config.settings import ServiceSettings
 from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswered
 from pam_iampass.login.decisions import seconds
-
-if TYPE_CHECKING:
-    from pam_iampass.config.settings import ServiceSettings
-    from pam_iampass.outcome import Login
+from pam_iampass.outcome import Login
 
 
 class PromptDeclined(Exception):

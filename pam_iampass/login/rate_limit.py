@@ -13,8 +13,9 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from copy import deepcopy
-from typing import TYPE_CHECKING, Callable
+from typing import Callable
 
+from pam_iampass.config.settings import ThrottleSettings
 from pam_iampass.errors import StateError
 from pam_iampass.login.concurrency import AtCapacity
 from pam_iampass.login.origin import origin_of
@@ -23,9 +24,6 @@ from pam_iampass.login.request_result import RequestResult
 from pam_iampass.outcome import Login
 from pam_iampass.system.boot import since_boot
 from pam_iampass.system.database import Database, encoded
-
-if TYPE_CHECKING:
-    from pam_iampass.config.settings import ThrottleSettings
 
 MOST_PENDING = 100
 """Logins of one person that wait."""

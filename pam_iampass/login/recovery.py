@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+from pam_iampass.config.settings import RecoverySettings
 from pam_iampass.login import decisions, recovery_code
+from pam_iampass.login.application import PamApplication
 from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswered
-from pam_iampass.login.rate_limit import Throttled
+from pam_iampass.login.rate_limit import RateLimit, Throttled
+from pam_iampass.login.recovery_codes import RecoveryCodes
 from pam_iampass.outcome import Decision, Login, Outcome, Result
-
-if TYPE_CHECKING:
-    from pam_iampass.config.settings import RecoverySettings
-    from pam_iampass.login.application import PamApplication
-    from pam_iampass.login.rate_limit import RateLimit
-    from pam_iampass.login.recovery_codes import RecoveryCodes
 
 #: How long a person may take to type a recovery code where there was no prompt before. Seconds.
 TIME_FOR_CODE = 60.0

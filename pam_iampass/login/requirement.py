@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pam_iampass.config.settings import ServiceSettings, Settings
-    from pam_iampass.login.policy import Phone
-    from pam_iampass.outcome import Login
+from pam_iampass.config.settings import ServiceSettings, Settings
+from pam_iampass.login.policy import Phone
+from pam_iampass.outcome import Login
 
 
 @dataclass(frozen=True)

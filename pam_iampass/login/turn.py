@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Protocol
+from typing import Callable, Protocol
 
 from pam_iampass.login.application import ApplicationGone
-
-if TYPE_CHECKING:
-    from pam_iampass.login.rate_limit import QueuedLogin
+from pam_iampass.login.rate_limit import QueuedLogin
 
 #: The part of the time that must be left for the person to answer; a request with less is not sent.
 LEAST_LEFT = 1 / 6

@@ -6,22 +6,23 @@ sources: the status `active` of a session that this login started, and a recover
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pam_iampass.errors import PamIampassError
 from pam_iampass.login import decisions, policy, prompt
+from pam_iampass.login.application import PamApplication
+from pam_iampass.login.approval import PhoneRequest
+from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.login.concurrency import AtCapacity
+from pam_iampass.login.context import LoginContext
 from pam_iampass.login.conversation import Conversation
+from pam_iampass.login.covering import Covered, Covering
+from pam_iampass.login.enrollment import offer_enrollment
+from pam_iampass.login.rate_limit import PhoneLost, RateLimit, Throttled
+from pam_iampass.login.recovery import CodeRedemption
+from pam_iampass.login.request_result import RequestResult, result_of
 from pam_iampass.login.requirement import ApprovalRequired, SecondFactorRequired
+from pam_iampass.login.turn import TurnDidNotCome, wait_for_turn
 from pam_iampass.outcome import Decision, Login, Outcome, Phase, Result
 from pam_iampass.system.accounts import LookupFailed, UnknownAccount
-
-if TYPE_CHECKING:
-    from pam_iampass.login.application import PamApplication
-    from pam_iampass.login.approval import PhoneRequest
-    from pam_iampass.login.arguments import ModuleArguments
-    from pam_iampass.login.context import LoginContext
-    from pam_iampass.login.rate_limit import RateLimit
 
 
 def verify(
@@ -82,7 +83,6 @@ def _cover(
     sessions = context.kept_sessions
     if sessions is None or not sessions.count or not isinstance(required, ApprovalRequired):
         return None
-    from pam_iampass.login.covering import Covering
 
     login, throttle = required.login, required.settings.throttle
     with context.concurrency.acquire("cover", required.approver, login, throttle.logins_at_once):
@@ -107,9 +107,6 @@ def _get_approval(
     context: LoginContext,
 ) -> Decision:
     """Redeem a recovery code or ask the phone; offer what is left. Raises AtCapacity."""
-    from pam_iampass.login.approval import PhoneRequest
-    from pam_iampass.login.recovery import CodeRedemption
-
     login, user, settings = required.login, required.approver, required.settings
     application.after_reply.enter_context(
         context.concurrency.acquire("request", user, login, settings.throttle.logins_at_once)
@@ -126,8 +123,6 @@ def _get_approval(
     enrolls = required.service.enroll_at_login and login.phase is Phase.AUTHENTICATE
     may_enroll = enrolls and required.phone.listed
     if decision.outcome is Outcome.NO_DEVICE and may_enroll:
-        from pam_iampass.login.enrollment import offer_enrollment
-
         request.cleanup.close()
         return offer_enrollment(required, arguments, decision, application, context)
     if recovery.is_offered_after(decision):
@@ -138,11 +133,6 @@ def _get_approval(
 
 def _ask_in_turn(required: ApprovalRequired, request: PhoneRequest, rate_limit: RateLimit) -> Decision:
     """Wait for the turn, ask the phone, record the result. Raises AtCapacity."""
-    from pam_iampass.login.covering import Covered
-    from pam_iampass.login.rate_limit import PhoneLost, Throttled
-    from pam_iampass.login.request_result import RequestResult, result_of
-    from pam_iampass.login.turn import TurnDidNotCome, wait_for_turn
-
     remaining = request.deadline.remaining
     try:
         queued = request.cleanup.enter_context(rate_limit.queued(required.settings.throttle, remaining()))
