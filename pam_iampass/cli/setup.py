@@ -21,7 +21,7 @@ from pam_iampass.pam.stack import PamFiles
 from pam_iampass.setup import sandbox_use
 from pam_iampass.setup.checks.configuration import admin
 from pam_iampass.setup.manifest import Trial
-from pam_iampass.setup.operations import SAME_AS, ServiceStatus, Setup, how_to_try
+from pam_iampass.setup.operations import ServiceStatus, Setup, how_to_try
 from pam_iampass.setup.services import SERVICES
 
 _EPILOG = """\b
@@ -173,7 +173,7 @@ def undo(ctx: click.Context, services: tuple[str, ...]) -> None:
         raise click.UsageError("undo, confirm and status exclude each other", ctx)
     done = _setup().undo(services or None)
     for name in services:
-        if SAME_AS.get(name, name) not in done:
+        if name not in done:
             _line("ok", f"{name} was not set up: nothing to undo")
     if done:
         Journal().act(ActRecord(Act.SETUP_UNDO, "", administrator(), _and(done)))

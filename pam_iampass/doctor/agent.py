@@ -19,6 +19,7 @@ from pam_iampass.system.programs import CommandUnavailable, run
 from pam_iampass.system.trusted_folder import mode_of, trusted_folder
 
 _UNIT = "pam-iampass-agent.socket"
+_WATCH = "pam-iampass-watch.path"
 _TIMEOUT = 3.0  # seconds
 _OUT_OF_TURN = Frame(FrameType.NO_ANSWER).encode()
 """A frame that does not begin a login: the module closes the connection, without a request or an audit record."""
@@ -30,6 +31,7 @@ class AgentCheck:
 
     socket_path: Path = Path(paths.AGENT_SOCKET)
     systemd: Path = Path("/run/systemd/system")
+    manifest: Path = Path(paths.SETUP_STATE, "manifest.json")
 
     def findings(self) -> Iterator[Problem]:
         """Everything that is wrong."""
@@ -94,15 +96,20 @@ class AgentCheck:
             yield finding("state-unusable", "agent", what, remedy=remedy)
 
     def _units(self) -> Iterator[Problem]:
-        """Whether systemd, if it runs, has the socket unit enabled and active."""
-        if not self.systemd.is_dir():
+        """Whether systemd, if it runs, has the agent's socket, and what watches the files of setup, on."""
+        if self.systemd.is_dir():
+            yield from _unit("unit-off", _UNIT)
+            if self.manifest.exists():
+                yield from _unit("watch-off", _WATCH)
+
+
+def _unit(kind: str, unit: str) -> Iterator[Problem]:
+    for verb, good in (("is-enabled", ("enabled", "static", "alias")), ("is-active", ("active",))):
+        try:
+            result = run(["systemctl", verb, unit])
+        except CommandUnavailable:
             return
-        for verb, good in (("is-enabled", ("enabled", "static", "alias")), ("is-active", ("active",))):
-            try:
-                result = run(["systemctl", verb, _UNIT])
-            except CommandUnavailable:
-                return
-            state = result.output.strip() or result.complaint
-            if state not in good:
-                yield finding("unit-off", "agent", f"systemctl {verb}: {state}", unit=_UNIT, state=state)
-                return
+        state = result.output.strip() or result.complaint
+        if state not in good:
+            yield finding(kind, "agent", f"systemctl {verb}: {state}", unit=unit, state=state)
+            return

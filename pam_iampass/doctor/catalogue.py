@@ -124,6 +124,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " denied.",
             "systemctl enable --now {unit}",
         ),
+        _warning(
+            "watch-off",
+            "{unit} is {state}: a PAM file that loses our lines does not get them again",
+            "A package or a role can write a PAM file that `setup` has changed without our lines. Its logins do not ask"
+            " the phone then, until the package managers or the hourly timer look.",
+            "systemctl enable --now {unit}",
+        ),
         _error(
             "agent-off",
             "The agent is not running",

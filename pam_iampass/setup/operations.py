@@ -36,9 +36,6 @@ from pam_iampass.system.service_user import config_readers
 
 _WATCH = ("pam-iampass-watch.path", "pam-iampass-watch.timer")
 
-SAME_AS = {"sudo-rs": "sudo"}
-"""Programs that use the PAM service of another one."""
-
 
 @dataclass(frozen=True)
 class ServiceStatus:
@@ -66,7 +63,6 @@ class Setup:
     def plans(self, names: Sequence[str], choice: str | None, *, force: bool) -> list[Plan]:
         """What has to be done for these services. Raises SetupError and UntrustedFile."""
         manifest = self.store.load()
-        names = list(dict.fromkeys(SAME_AS.get(name, name) for name in names))
         if manifest.trial is not None:
             remedy = "pam-iampass setup confirm keeps it, pam-iampass setup undo ends it"
             raise SetupRefused(f"a trial of {_and(manifest.trial.services)} is not over yet", remedy)
@@ -205,8 +201,7 @@ class Setup:
 
     def _undo(self, names: Sequence[str] | None) -> list[str]:
         manifest = before = self.store.load()
-        wanted = None if names is None else {SAME_AS.get(name, name) for name in names}
-        known = [name for name in manifest.services if wanted is None or name in wanted]
+        known = [name for name in manifest.services if names is None or name in names]
         failed: dict[str, str] = {}
         for name in known:
             try:

@@ -68,6 +68,7 @@ _TASKS = "pam_iampass/session/tasks.py"
 _KEEPING = "tests/unit/session/test_keeping.py::"
 _COVERED = "tests/unit/session/test_covers.py::"
 _SETUP = "tests/unit/setup/test_other_services.py::"
+_WATCH = "tests/unit/setup/test_watch.py::"
 _EDITS = "tests/unit/setup/test_edits.py::"
 _SUDOERS = "pam_iampass/system/sudoers.py"
 _SUDO_SYSTEM = "tests/system/setuid/test_sudoers.py::"
@@ -1080,6 +1081,14 @@ MUTANTS = (
         "finding.severity is Severity.ERROR",
         "tests/system/setup/test_other_services.py"
         "::test_a_stack_in_which_a_wrong_password_reaches_the_phone_is_refused",
+    ),
+    Mutant(
+        14,
+        "a PAM file that was restored without our lines stays without",
+        "pam_iampass/setup/watch.py",
+        "return not is_edited(text_of(current.content))",
+        "return False",
+        _WATCH + "test_a_new_version_of_a_file_gets_the_lines_and_keeps_its_own",
     ),
     Mutant(
         14,

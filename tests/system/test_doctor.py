@@ -37,6 +37,7 @@ PAM = Path("/etc/pam.d")
 SSHD = Path("/etc/ssh/sshd_config.d/10-iampass.conf")
 SUDOERS = Path("/etc/sudoers.d/people")
 LIBEXEC = Path("/usr/lib/pam-iampass")
+MANIFEST = Path("/var/lib/pam-iampass/setup/manifest.json")
 NATIVE = next(Path("/usr/lib").glob("*/security/pam_permit.so")).with_name("pam_iampass.so")
 KEPT = (
     *(PAM, Path("/etc/ssh"), Path("/etc/sudoers.d"), Path("/etc/sudoers"), ETC, LIBEXEC, NATIVE),
@@ -252,7 +253,10 @@ def unit_not_enabled(clinic: Clinic) -> Iterator[None]:
     """systemctl reads the unit files by itself where systemd does not run."""
     running = Path("/run/systemd/system")
     running.mkdir(parents=True)
+    MANIFEST.parent.mkdir(parents=True)
+    MANIFEST.write_text("{}")
     yield
+    shutil.rmtree(MANIFEST.parent)
     running.rmdir()
 
 
@@ -561,6 +565,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "agent-silent": silent_agent,
     "agent-not-listening": left_over_socket,
     "unit-off": unit_not_enabled,
+    "watch-off": unit_not_enabled,
     "agent-off": no_agent,
     "selinux-no-policy": enforcing_selinux,
     "selinux-boolean-off": selinux_in_the_way,

@@ -102,8 +102,8 @@ def test_a_file_of_the_administrators_own_keeps_overriding_that_of_the_vendor(
 
 def test_sudo_holds_for_its_other_services_and_for_sudo_rs(administrator: Administrator) -> None:
     before = everything()
-    administrator.setup("sudo-rs")
-    assert "nothing to change" in administrator.setup("sudo")
+    assert "set up together with sudo" in administrator.setup("sudo-rs", ok=False)
+    administrator.setup("sudo")
     begun = len(administrator.sandbox.sessions)
     status, shown = administrator.become_root("sudo", "-k", "id", "-un")
     assert (status, len(administrator.sandbox.sessions) - begun) == (0, 1), shown
@@ -114,7 +114,7 @@ def test_sudo_holds_for_its_other_services_and_for_sudo_rs(administrator: Admini
     done = administrator.run("test", "alice", "--service", "sudo-rs", given=f"{PASSWORD}\n")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "As sudo-rs would for alice, PAM service sudo (/etc/pam.d/sudo):" in done.stdout
-    administrator.setup("undo", "sudo-rs")
+    administrator.setup("undo", "sudo")
     assert everything() == before
 
 
