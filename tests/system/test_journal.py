@@ -181,7 +181,7 @@ def test_with_neither_the_login_works_all_the_same(world: World, no_journal: Non
 
 def test_nothing_secret_is_written_or_to_be_seen_anywhere(world: World) -> None:
     Path("/etc/pam.d/sshd").write_text(
-        (service := Path("/etc/pam.d/sshd").read_text()).replace("=publickey\n", "=publickey debug\n", 1)
+        (service := Path("/etc/pam.d/sshd").read_text()).replace("=publickey", "=publickey debug", 1)
     )
     try:
         login = world.login("alice")
