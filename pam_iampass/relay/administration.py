@@ -13,7 +13,7 @@ from typing import Any, Callable
 from pam_iampass import __version__
 from pam_iampass.audit.administrator import Administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal
-from pam_iampass.config.settings import ThrottleSettings, load
+from pam_iampass.config.settings import load
 from pam_iampass.errors import PamIampassError, StateError, shown
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.bypass import LONGEST, Bypass, Ended, Moment
@@ -88,9 +88,7 @@ class Administration:
     # throttle
 
     def _throttle_show(self, request: Request) -> dict[str, Any]:
-        return self._throttle(request.text("user"), load(request.text("config")).throttle)
-
-    def _throttle(self, name: str, limits: ThrottleSettings) -> dict[str, Any]:
+        name, limits = request.text("user"), load(request.text("config")).throttle
         state, now = self._state.throttle(name), since_boot()
         places = [
             {
@@ -155,10 +153,14 @@ class Administration:
             except (UnknownAccount, LookupFailed):
                 raise PamIampassError(f"{shown(name)} is not an account of this machine") from None
             bypass = Bypass(
-                *(account.name, account.uid, service or None, seconds, Moment.now()),
+                account.name,
+                account.uid,
+                service or None,
+                seconds,
+                Moment.now(),
                 request.administrator.name,
-                reason=request.text("reason"),
-                survives_reboot=request.flag("survives_reboot"),
+                request.text("reason"),
+                request.flag("survives_reboot"),
             )
             replaced = self._ended_early(self._state.add_bypass(bypass))
             until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(bypass.until(Moment.now())))

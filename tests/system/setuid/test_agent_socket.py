@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agent import SOCKET
+from pam_iampass.relay.control import ask
+from tests.support.agent import CONTROL, SOCKET
 from tests.support.installation import STATE
 from tests.support.processes import status
 from tests.support.setuid.people import PROGRAMS
@@ -69,6 +70,15 @@ def test_sudo_and_su_are_approved(stage: Stage) -> None:
         for program in PROGRAMS:
             assert stage.guest(Phone.APPROVES).play(program).got_in
     assert agent.returncode == 0
+
+
+def test_roots_command_can_ask_it(stage: Stage) -> None:
+    with running():
+        assert ask("agent status")["pending"] == 0
+        found = CONTROL.lstat()
+        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 0, 0o600)
+        refused(expected="another agent listens")
+        assert ask("agent status")["pending"] == 0
 
 
 def test_the_socket_of_an_agent_that_has_ended_is_replaced(stage: Stage) -> None:
