@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -43,10 +43,6 @@ class ServiceReply:
             return cls(refusal.status, refusal.detail.encode(), "text/plain; charset=utf-8")
         value = {"reason": refusal.reason, "detail": refusal.detail}
         return cls.of(value, refusal.status, refusal.headers)
-
-    def with_body(self, body: bytes) -> ServiceReply:
-        """The same reply with another body."""
-        return replace(self, body=body)
 
     @property
     def reason_phrase(self) -> str:

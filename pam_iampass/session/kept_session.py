@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pam_iampass.config.session_settings import CoverSettings, SessionSettings
 from pam_iampass.config.value_types import Enforcement
-from pam_iampass.enforcer.protocol import SESSION_ID, Reason, Verb
+from pam_iampass.enforcer.protocol import Reason, Verb
 from pam_iampass.session.attached import AttachedLogin
 
 _E = TypeVar("_E", bound=enum.Enum)
@@ -24,11 +24,6 @@ SESSION_MARGIN = 30
 def new_id() -> str:
     """An id for a session. It is no secret: it gives no access to anything."""
     return secrets.token_hex(16)
-
-
-def is_id(text: str) -> bool:
-    """Whether the text can be the id of a session."""
-    return SESSION_ID.fullmatch(text) is not None
 
 
 def token_digest(token: str) -> str:

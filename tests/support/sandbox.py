@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, TypeVar
 
 from aiohttp import web
@@ -133,7 +133,7 @@ def _with_key(reply: ServiceReply, key: str, value: Any) -> ServiceReply:
             return content
         return {name: value if name == key else edited(each) for name, each in content.items()}
 
-    return reply.with_body(json.dumps(edited(json.loads(reply.body))).encode())
+    return replace(reply, body=json.dumps(edited(json.loads(reply.body))).encode())
 
 
 @dataclass(frozen=True)
