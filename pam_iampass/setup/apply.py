@@ -41,17 +41,19 @@ class Machine:
     """What is outside the files."""
 
     reload: Callable[[], Reloaded]
-    judge: Callable[[Plan], None]
-    """Checks what is in force now; raises SetupError if it has to be undone."""
     tell: Tell
-    arm: Callable[[], None] = lambda: None
+    arm: Callable[[], object] = lambda: None
     """Starts what ends the trial; called before the first change."""
 
 
-def apply(plans: Sequence[Plan], manifest: Manifest, store: ManifestStore, machine: Machine) -> Manifest:
-    """Make the changes; returns the new manifest. The caller holds the lock.
+@contextmanager
+def applied(
+    plans: Sequence[Plan], manifest: Manifest, store: ManifestStore, machine: Machine
+) -> Iterator[None]:
+    """Make the changes, for the caller to check what is in force then; an exception undoes them.
 
-    Raises SetupError or OSError; everything is then as it was before, or the error says what is not.
+    The caller holds the lock. Raises SetupError or OSError; everything is then as it was before, or the error says what
+    is not.
     """
     earlier = replace(manifest, trial=None)
     for plan in plans:
@@ -64,8 +66,8 @@ def apply(plans: Sequence[Plan], manifest: Manifest, store: ManifestStore, machi
         machine.arm()
         _keep_changed(plans, store, machine.tell)
         _make(changes, machine)
+        yield
         for plan in plans:
-            machine.judge(plan)
             manifest = manifest.with_service(plan.service.name, plan.after)
         store.save(manifest, contents)
     except BaseException:
@@ -73,7 +75,6 @@ def apply(plans: Sequence[Plan], manifest: Manifest, store: ManifestStore, machi
         with contextlib.suppress(OSError):  # such as a full disk; the manifest on it describes this state too
             store.save(earlier)
         raise
-    return manifest
 
 
 def undo(name: str, manifest: Manifest, store: ManifestStore, machine: Machine) -> Manifest:

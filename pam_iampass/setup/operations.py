@@ -57,7 +57,7 @@ class Setup:
         self.paths = paths or Paths()
         self.store = ManifestStore(self.paths.state)
         self.config = config
-        self._machine = Machine(reload_sshd, self._judge, tell)
+        self._machine = Machine(reload_sshd, tell)
         self._planned_from: Manifest | None = None
 
     def plans(self, names: Sequence[str], choice: str | None, *, force: bool) -> list[Plan]:
@@ -118,7 +118,9 @@ class Setup:
                 manifest = replace(manifest, trial=wanted)
                 machine = replace(machine, arm=partial(trial.start, wanted, self.paths, self.store.file))
             try:
-                apply.apply(plans, manifest, self.store, machine)
+                with apply.applied(plans, manifest, self.store, machine):
+                    for each in plans:
+                        self._judge(each)
             except BaseException:
                 trial.stop(self.paths)
                 raise

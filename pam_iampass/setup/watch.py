@@ -18,7 +18,7 @@ from pam_iampass.setup import apply, plan, services
 from pam_iampass.setup.apply import Machine
 from pam_iampass.setup.checks import stacks
 from pam_iampass.setup.edits import is_edited, marked
-from pam_iampass.setup.errors import SetupRefused
+from pam_iampass.setup.errors import SetupError, SetupRefused
 from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.snapshot import take, text_of
@@ -108,7 +108,10 @@ class Watch:
         )
         changes = tuple(change for change in planned.changes if change.path in lost)
         planned = replace(planned, changes=changes, during=during, after=after)
-        return apply.apply([planned], manifest, self.store, self.machine)
+        with apply.applied([planned], manifest, self.store, self.machine):
+            for found in stacks.judged(service, self.paths):
+                raise SetupError(found.what, found.remedy)
+        return self.store.load()
 
     def _is_lost(self, file: FileRecord) -> bool:
         """Whether nothing of ours is in the file, and the program still has one."""

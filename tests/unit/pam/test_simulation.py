@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from pam_iampass.outcome import PamCode
 from pam_iampass.pam.controls import CODES
 from pam_iampass.pam.simulation import Simulation, simulate
 from pam_iampass.pam.stack import Handler, PamFiles, PamType, UnusableService
+from pam_iampass.setup.edits import with_us
 from tests.support import libpam
 
 SERVICE = "under-test"
@@ -207,3 +209,77 @@ def test_the_second_folder_counts_where_the_first_has_no_such_file(tmp_path: Pat
     assert [handler.name for handler in found.service("both").stacks[PamType.AUTH]] == ["pam_deny.so"]
     assert [handler.name for handler in found.service("one").stacks[PamType.AUTH]] == ["pam_permit.so"]
     assert found.names() == ["both", "one"]
+
+
+# Account stacks, as setup writes them: pam_debug plays what each module says
+
+
+ACCOUNT_ANSWERS = st.sampled_from(
+    [*(code for code in CODES if code != "incomplete"), *["success"] * 8, *["new_authtok_reqd"] * 4, "ignore"]
+)
+ACCOUNT_LINES = st.tuples(st.one_of(BRACKETS, WORDS), ACCOUNT_ANSWERS).map(
+    lambda parts: f"account {parts[0]} pam_debug.so acct={parts[1]}"
+)
+
+
+def agree_on_accounts(contents: dict[str, str]) -> int:
+    """What libpam says of pam_acct_mgmt, which is what the simulation says."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        write(folder, contents)
+        stack = PamFiles([folder]).service(SERVICE).stacks[PamType.ACCOUNT]
+        result = simulate(stack, _answer("acct")).result if stack else PamCode.PERM_DENIED
+        [theirs] = libpam.results(folder, SERVICE, ["pam_acct_mgmt"])
+        assert result == theirs
+        return theirs
+    finally:
+        shutil.rmtree(folder)
+
+
+@RANDOM
+@given(st.lists(ACCOUNT_LINES, max_size=5), st.lists(ACCOUNT_LINES, max_size=4), st.integers(0, 5))
+def test_random_account_stacks_are_played_as_libpam_plays_them(
+    top: list[str], shared: list[str], place: int
+) -> None:
+    lines = [*top[:place], "account include FOLDER/one", *top[place:]]
+    agree_on_accounts({SERVICE: "\n".join(lines) + "\n", "one": "\n".join(shared) + "\n", "other": ""})
+
+
+SHARED = {
+    "Debian": "account [success=1 new_authtok_reqd=done default=ignore] UNIX\n"
+    "account requisite pam_deny.so\naccount required pam_permit.so\n",
+    "Red Hat": "account required UNIX\naccount sufficient pam_permit.so\naccount required pam_permit.so\n",
+}
+PASSES = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD)
+
+
+@pytest.mark.parametrize(
+    "unix", ["success", "new_authtok_reqd", "acct_expired", "perm_denied", "authtok_expired"]
+)
+@pytest.mark.parametrize("shared", SHARED)
+def test_libpam_itself_lets_nobody_past_a_denial_in_the_file_that_setup_writes(
+    shared: str, unix: str
+) -> None:
+    """The modules of the edited file are played by pam_debug: an expired password does not skip ours (fact 80)."""
+    stock = "account required pam_nologin.so\n@include one\n"
+    files = PamFiles(
+        [Path("/pam.d")],
+        instead={
+            Path("/pam.d/sshd"): f"auth requisite pam_unix.so\n{stock}",
+            Path("/pam.d/one"): SHARED[shared].replace("UNIX", "pam_unix.so"),
+        },
+    )
+    text = with_us(Path("/pam.d/sshd"), f"auth requisite pam_unix.so\n{stock}", files, "quiet")
+    for ours in ("success", "ignore", "perm_denied", "abort", "module_unknown"):
+        played = text.replace("pam_nologin.so", "pam_debug.so acct=ignore").replace(
+            "@include one", "@include FOLDER/one"
+        )
+        played = played.replace("pam_unix.so", f"pam_debug.so acct={unix}")
+        played = played.replace("-account", "account").replace("pam_sss.so", "pam_debug.so acct=user_unknown")
+        played = played.replace("pam_iampass.so", f"pam_debug.so acct={ours}")
+        unix_line = f"pam_debug.so acct={unix}"
+        result = agree_on_accounts(
+            {SERVICE: played, "one": SHARED[shared].replace("UNIX", unix_line), "other": ""}
+        )
+        lets_in = ours in ("success", "ignore") and unix in ("success", "new_authtok_reqd")
+        assert (result in PASSES) is lets_in

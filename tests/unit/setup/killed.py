@@ -25,8 +25,11 @@ def main(root: str, name: str, choice: str, moment: str, number: str) -> None:
 
     plans = [stage.plan(name, choice)]
     machine = stage.machine()
-    with apply.undisturbed():
-        apply.apply(plans, Manifest(), stage.store, apply.Machine(machine.reload, machine.judge, tell))
+    with (
+        apply.undisturbed(),
+        apply.applied(plans, Manifest(), stage.store, apply.Machine(machine.reload, tell)),
+    ):
+        pass
 
 
 if __name__ == "__main__":

@@ -71,8 +71,8 @@ class Stage:
         put(self.paths.sshd_config, "Include /etc/ssh/sshd_config.d/*.conf\n")
         self.before = self.files()
 
-    def machine(self, judge: Callable[[Plan], None] = lambda _plan: None) -> Machine:
-        return Machine(lambda: self.reloaded, judge, lambda *done: self.told.append(done))
+    def machine(self, arm: Callable[[], object] = lambda: None) -> Machine:
+        return Machine(lambda: self.reloaded, lambda *done: self.told.append(done), arm)
 
     def files(self) -> dict[str, tuple[str, int, int, int]]:
         """Everything below /etc: content, mode, owners."""
@@ -95,7 +95,9 @@ class Stage:
 
     def set_up(self, name: str, choice: str = "", *, force: bool = False) -> Manifest:
         plans = [self.plan(name, choice, force=force)]
-        return apply.apply(plans, self.store.load(), self.store, self.machine())
+        with apply.applied(plans, self.store.load(), self.store, self.machine()):
+            pass
+        return self.store.load()
 
     def undo(self, *names: str) -> Manifest:
         manifest = self.store.load()

@@ -15,7 +15,6 @@ from pam_iampass.setup import apply
 from pam_iampass.setup.errors import SetupError
 from pam_iampass.setup.files import temporary
 from pam_iampass.setup.manifest import Manifest
-from pam_iampass.setup.plan import Plan
 from pam_iampass.setup.reload import Reloaded
 from tests.support.folders import put
 from tests.unit.setup.stage import LINE, SU, Stage
@@ -138,11 +137,12 @@ def test_a_drop_in_that_was_removed_by_hand_is_no_trouble(stage: Stage) -> None:
 
 
 def test_what_the_programs_refuse_is_put_back(stage: Stage) -> None:
-    def refuse(_plan: Plan) -> None:
+    plans = [stage.plan("sudo"), stage.plan("su")]
+    with (
+        pytest.raises(SetupError, match="sshd says no"),
+        apply.applied(plans, Manifest(), stage.store, stage.machine()),
+    ):
         raise SetupError("sshd says no", "mend it")
-
-    with pytest.raises(SetupError, match="sshd says no"):
-        apply.apply([stage.plan("sudo"), stage.plan("su")], Manifest(), stage.store, stage.machine(refuse))
     assert stage.files() == stage.before
     assert stage.store.load() == Manifest()
 
@@ -151,11 +151,12 @@ def test_a_refused_change_of_the_first_factor_leaves_the_old_one(stage: Stage) -
     stage.set_up("sshd", "key")
     before, known = stage.files(), stage.store.load()
 
-    def refuse(_plan: Plan) -> None:
+    plans = [stage.plan("sshd", "password")]
+    with (
+        pytest.raises(SetupError, match="sshd says no"),
+        apply.applied(plans, known, stage.store, stage.machine()),
+    ):
         raise SetupError("sshd says no", "mend it")
-
-    with pytest.raises(SetupError, match="sshd says no"):
-        apply.apply([stage.plan("sshd", "password")], known, stage.store, stage.machine(refuse))
     assert stage.files() == before
     assert stage.store.load() == known
     stage.undo()
@@ -243,9 +244,9 @@ def test_what_a_killed_process_left_on_its_way_is_removed(stage: Stage) -> None:
 
 def test_the_trial_is_armed_before_the_first_change(stage: Stage) -> None:
     seen = []
-    machine = stage.machine()
-    armed = apply.Machine(machine.reload, machine.judge, machine.tell, lambda: seen.append(stage.files()))
-    apply.apply([stage.plan("sudo")], Manifest(), stage.store, armed)
+    machine = stage.machine(lambda: seen.append(stage.files()))
+    with apply.applied([stage.plan("sudo")], Manifest(), stage.store, machine):
+        pass
     assert seen == [stage.before]
 
 
@@ -253,14 +254,11 @@ def test_a_trial_that_cannot_be_armed_changes_nothing(stage: Stage) -> None:
     def arm() -> None:
         raise SetupError("no timer", "try without --try")
 
-    machine = stage.machine()
-    with pytest.raises(SetupError, match="no timer"):
-        apply.apply(
-            [stage.plan("sudo")],
-            Manifest(),
-            stage.store,
-            apply.Machine(machine.reload, machine.judge, machine.tell, arm),
-        )
+    with (
+        pytest.raises(SetupError, match="no timer"),
+        apply.applied([stage.plan("sudo")], Manifest(), stage.store, stage.machine(arm)),
+    ):
+        pass
     assert stage.files() == stage.before
     assert stage.store.load() == Manifest()
 
