@@ -18,7 +18,7 @@ from pam_iampass.errors import RUN_AS_ROOT, Problem, Severity, shown
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.modules import our_lines
 from pam_iampass.pam.services import USES
-from pam_iampass.pam.stack import FOLDERS, PamFiles, UnusableService
+from pam_iampass.pam.stack import FOLDERS, PamFiles
 from pam_iampass.system import sshd
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user
@@ -71,16 +71,17 @@ def check_config(
             users = examination.users
             table = user_table_check.check(users, users.parent / settings.USERS_FOLDER)
     problems = [*examination.problems, *(table.problems if table else ())]
+    files = PamFiles(pam_folders, dialect())
     if examination.settings is not None:
         problems += _advice(config, examination.lines)
-        problems += enrollment_advice.problems(examination.settings, pam_folders)
-        problems += rescue.problems(examination.settings, pam_folders)
+        problems += enrollment_advice.problems(examination.settings, files)
+        problems += rescue.problems(examination.settings, files)
         problems += _grace_time(config, examination.settings, sshd_program)
         problems += _siblings(config, examination.settings)
         problems += _previous_secret(config, examination.settings)
         problems += _exceptions(config, examination.settings)
-        problems += _services(config, examination.settings, pam_folders)
-    problems += _asked_twice(pam_folders)
+        problems += _services(config, examination.settings, files)
+    problems += _asked_twice(files)
     if os.geteuid() != 0:
         problems.append(Problem(config, None, "", NOT_ROOT, RUN_AS_ROOT, Severity.WARNING))
     errors = [
@@ -92,7 +93,7 @@ def check_config(
         table_files=table.files if table else (),
         users=len(table.entries) if table else 0,
         problems=tuple(problems),
-        denied=who_is_denied(config, errors, usable=usable, folders=pam_folders) if errors else "",
+        denied=who_is_denied(config, errors, usable=usable, files=files) if errors else "",
     )
 
 
@@ -178,9 +179,8 @@ def _siblings(config: Path, found: settings.Settings) -> Iterator[Problem]:
             yield Problem(config, None, f"services.{service}", what, remedy, Severity.WARNING)
 
 
-def _services(config: Path, found: settings.Settings, folders: Sequence[Path]) -> Iterator[Problem]:
+def _services(config: Path, found: settings.Settings, files: PamFiles) -> Iterator[Problem]:
     """Names of PAM services that lead to none: what is said of them holds for nobody."""
-    files = PamFiles(folders, dialect())
     named = {name: f"services.{name}" for name in found.services}
     for service in (found.service, *found.services.values()):
         for name in sorted(service.session.covers.services):
@@ -191,23 +191,15 @@ def _services(config: Path, found: settings.Settings, folders: Sequence[Path]) -
             yield Problem(config, None, key, what, _NO_SERVICE)
 
 
-def _asked_twice(folders: Sequence[Path]) -> Iterator[Problem]:
+def _asked_twice(files: PamFiles) -> Iterator[Problem]:
     """PAM services whose `auth` lines lead to us twice, such as by the profile of pam-auth-update and by setup."""
-    files = PamFiles(folders, dialect())
     told: set[str] = set()
-    try:
-        names = files.names()
-    except OSError:
-        return
-    for name in names:
-        try:
-            ours = our_lines(files.service(name))
-        except (OSError, UnusableService):
-            continue
+    for service in files.usable():
+        ours = our_lines(service)
         for line in ours[1:]:
             if line.place not in told:
                 told.add(line.place)
-                what = f"the phone of a login through {name} would ring twice: {ours[0].place} asks it, too"
+                what = f"the phone of a login through {service.name} would ring twice: {ours[0].place} asks it, too"
                 yield Problem(line.file, line.line, "", what, _TWICE)
 
 

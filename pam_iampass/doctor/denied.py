@@ -10,22 +10,19 @@ from pam_iampass.config.user_file_name import user_of
 from pam_iampass.doctor import enrollment_advice
 from pam_iampass.errors import RUN_AS_ROOT, Problem
 from pam_iampass.login.arguments import ModuleArguments
-from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.modules import our_lines, own_arguments
-from pam_iampass.pam.stack import FOLDERS, PamFiles, PamType, UnusableService
+from pam_iampass.pam.stack import PamFiles, PamType
 from pam_iampass.text import clean
 
 _MOST_NAMES = 5
 
 
-def who_is_denied(
-    config: Path, errors: Sequence[Problem], *, usable: bool, folders: Sequence[Path] = FOLDERS
-) -> str:
+def who_is_denied(config: Path, errors: Sequence[Problem], *, usable: bool, files: PamFiles) -> str:
     """In words. `usable` is whether the settings themselves have no error."""
     if any(problem.remedy == RUN_AS_ROOT for problem in errors):
         return "not everything could be read: run it as root"
     whom = _and(dict.fromkeys(_users(errors) if usable else ["every login is denied"]))
-    names = _services(config, folders)
+    names = _services(config, files)
     if not names:
         return f"{whom}, once a PAM service uses these settings"
     return f"through {_and(names)}, {whom}"
@@ -50,26 +47,14 @@ def _users(errors: Sequence[Problem]) -> Iterator[str]:
         yield f"{_and(single)} {'is' if len(single) == 1 else 'are'} denied"
 
 
-def _services(config: Path, folders: Sequence[Path]) -> list[str]:
+def _services(config: Path, files: PamFiles) -> list[str]:
     """The PAM services whose lines name these settings. Those that libpam cannot use are left out."""
-    files, found = PamFiles(folders, dialect()), []
-    try:
-        names = files.names()
-    except OSError:
-        return []
-    for name in names:
-        try:
-            service = files.service(name)
-        except (OSError, UnusableService):
-            continue
+    found = []
+    for service in files.usable():
         lines = our_lines(service) + our_lines(service, PamType.ACCOUNT)
-        if any(_settings_of(own_arguments(line)) == str(config) for line in lines):
-            found.append(name)
+        if any(ModuleArguments.parse(["", *own_arguments(line)]).config == str(config) for line in lines):
+            found.append(service.name)
     return found
-
-
-def _settings_of(arguments: Sequence[str]) -> str:
-    return ModuleArguments.parse(["", *arguments]).config
 
 
 def _and(words: Sequence[str] | dict[str, None]) -> str:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 from pam_iampass.config.settings import Settings
 from pam_iampass.errors import Problem, Severity
-from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.modules import demands_key, our_lines
-from pam_iampass.pam.stack import FOLDERS, Handler, PamFiles, UnusableService
+from pam_iampass.pam.stack import Handler, PamFiles, UnusableService
 
 KEY = "enroll_at_login"
 _WHAT = "needs first_factor=publickey on this line: without it, users who have no phone are denied"
 
 
-def problems(settings: Settings, folders: Sequence[Path] = FOLDERS) -> Iterator[Problem]:
+def problems(settings: Settings, files: PamFiles) -> Iterator[Problem]:
     """A problem for each of our PAM lines without `first_factor=publickey` in a service that enrolls at login.
 
     A service that names us and that libpam cannot use is a problem as well. Files that cannot be read are left out.
     """
-    files = PamFiles(folders, dialect())
     reported: set[str] = set()
     for service in _names(files):
         if not settings.for_service(service).enroll_at_login:

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 from pam_iampass.config.settings import Settings
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.login.policy import PolicyError, exemption
 from pam_iampass.outcome import Login
-from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.modules import our_lines, own_arguments
-from pam_iampass.pam.stack import FOLDERS, PamFiles, PamType, UnusableService
+from pam_iampass.pam.stack import PamFiles, PamType
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 
 
-def problems(settings: Settings, folders: Sequence[Path] = FOLDERS) -> Iterator[Problem]:
+def problems(settings: Settings, files: PamFiles) -> Iterator[Problem]:
     """A problem for each such line. Files that cannot be read, or that libpam cannot use, are left out."""
-    files = PamFiles(folders, dialect())
-    try:
-        names = files.names()
-    except OSError:
-        return
-    for service in names:
-        try:
-            found = files.service(service)
-        except (OSError, UnusableService):
-            continue
-        for line in (*our_lines(found), *our_lines(found, PamType.ACCOUNT)):
+    for service in files.usable():
+        for line in (*our_lines(service), *our_lines(service, PamType.ACCOUNT)):
             name = ModuleArguments.parse(["", *own_arguments(line)]).rescue
-            why = _not_exempt(name, service, settings) if name else None
+            why = _not_exempt(name, service.name, settings) if name else None
             if why:
                 what = f"rescue={name} lets {name} in without the phone while no agent runs, but {name} {why}"
                 remedy = f"exempt it, for instance exempt: {{users: [{name}]}}, or remove the argument"

@@ -173,6 +173,19 @@ class PamFiles:
         stacks = {kind: own.stacks[kind] or others.stacks[kind] for kind in PamType}
         return PamService(name, stacks, tuple(dict.fromkeys(own.files)), tuple(own.errors))
 
+    def usable(self) -> Iterator[PamService]:
+        """All services that can be read, and that libpam can use."""
+        try:
+            names = self.names()
+        except OSError:
+            return
+        for name in names:
+            try:
+                service = self.service(name)
+            except (OSError, UnusableService):
+                continue
+            yield service
+
     def texts(self, name: str) -> Iterator[str]:
         """The texts of all files that a service leads to, whether or not libpam can use them. Raises OSError."""
         pending = [self.path(name)]
