@@ -789,6 +789,14 @@ MUTANTS = (
         "",
         _MODULE + "test_a_login_that_ends_early_says_who_was_asked",
     ),
+    Mutant(
+        7,
+        "what an administrator does leaves no record",
+        "pam_iampass/relay/administration.py",
+        "self._journal.act(ActRecord(act, user, request.administrator, reason, failed, service))",
+        "pass",
+        "tests/system/test_session_command.py::test_a_session_is_over_with_its_login_when_the_command_says_so",
+    ),
     # 8
     Mutant(
         8,
