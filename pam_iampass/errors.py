@@ -6,7 +6,7 @@
     │   └── UnreadableFile       this process cannot read the file
     ├── ConfigurationError       a configuration file is invalid; holds every Problem found
     ├── EditRefused              a change to the user table was not made
-    └── StateError               the module's state cannot be read or written
+    └── StateError               the agent cannot use its state, its socket or its file
 
 The errors of the IAMPASS service are in `pam_iampass.client.errors`.
 """
@@ -145,7 +145,7 @@ class EditRefused(PamIampassError):
 
 
 class StateError(PamIampassError):
-    """The module's state below /run/iampass or /var/lib/iampass cannot be read or written.
+    """The state of the agent or of the enforcer cannot be read or written.
 
     As a string it is one line, with the remedy.
     """

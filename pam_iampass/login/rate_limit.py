@@ -68,7 +68,8 @@ class RateLimits:
         with self._database.lock:
             if self.now() >= self._next_sweep:
                 self._sweep()
-            state = self._current(person)
+            state = self._states.setdefault(person, RateLimitState())
+            state.forget(self.now())
             yield state
             self._write(person, state)
 
@@ -76,7 +77,9 @@ class RateLimits:
     def seen(self, user: str) -> Iterator[RateLimitState]:
         """The state of a person, to be looked at."""
         with self._database.lock:
-            yield self._current(encoded(user))
+            state = self._states.get(encoded(user)) or RateLimitState()
+            state.forget(self.now())
+            yield state
 
     def wake(self, user: str) -> None:
         """Have all waiting logins of the person look whether something has changed for them."""
@@ -94,11 +97,6 @@ class RateLimits:
             others.discard(queued)
             if not others:
                 self._waiting.pop(encoded(user), None)
-
-    def _current(self, person: bytes) -> RateLimitState:
-        state = self._states.setdefault(person, RateLimitState())
-        state.forget(self.now())
-        return state
 
     def _sweep(self) -> None:
         """Once an hour, forget the people of whom nothing counts any more."""
