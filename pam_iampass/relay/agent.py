@@ -26,8 +26,8 @@ from pam_iampass.relay.stream import peer_credentials
 MOST_PENDING = 1000
 #: Denials with a message that may be pending; beyond them a connection is closed, and the door denies.
 MOST_DECLINED = 100
-#: How long the agent waits for the end of pending logins when it stops. Seconds.
-STOP_TIMEOUT = 15.0
+#: How long the agent waits for the end of pending logins when it stops. Seconds: a door waits 5 s for the next agent.
+STOP_TIMEOUT = 2.0
 #: How soon `alive` is called again where systemd's socket had no room: any user can fill it. Seconds.
 AGAIN = 0.05
 

@@ -75,17 +75,6 @@ def test_an_agent_that_ends_in_the_middle_of_a_login(
     assert len([line for line in said if "outcome=unavailable result=denied user=alice" in line]) == 1, said
 
 
-def test_an_agent_that_ends_many_times_in_a_row_is_started_again(
-    machine: Booted, people: People, cursor: str
-) -> None:
-    for _ in range(8):
-        machine.run("systemctl", "restart", AGENT, check=False)
-    assert log_in(people, "bob")
-    [record] = machine.journal(cursor, SYSLOG_IDENTIFIER="pam_iampass")
-    assert record["_SYSTEMD_UNIT"] == AGENT
-    assert machine.run("systemctl", "is-active", "pam-iampass-agent.socket").stdout == "active\n"
-
-
 def test_an_upgrade_in_the_middle_of_a_login(
     machine: Booted, ready: Administrator, people: People, cursor: str, tmp_path: Path
 ) -> None:
