@@ -91,10 +91,10 @@ def test_junk_from_one_application_is_no_matter_for_the_login_of_another(
     machine: Booted, people: People, cursor: str
 ) -> None:
     login = people.ssh("alice")
-    people.phone.request("alice")
+    request = people.phone.request("alice")
     before = main_pid(machine)
     machine.run("/usr/bin/python3", "-c", JUNK)
-    people.phone.approve("alice")
+    people.phone.answer(request, "approve")
     assert got_in(login, "alice")
     assert main_pid(machine) == before
 
@@ -121,7 +121,7 @@ def test_an_upgrade_while_logins_run_keeps_no_exempt_account_out(
     over = threading.Event()
 
     def log_in_all_the_time() -> list[bool]:
-        found = []
+        found: list[bool] = []
         while not over.is_set() or not found:
             found.append(exempt_gets_in(people))
         return found
@@ -146,7 +146,7 @@ def test_while_python_is_half_gone_a_running_agent_decides_and_afterwards_only_t
     machine.shell(
         "sed -i '/pam_iampass.so/s/$/ rescue=exempt/' /etc/pam.d/sshd; grep -q rescue=exempt /etc/pam.d/sshd"
     )
-    machine.run("mv", "/usr/lib/python3/dist-packages/requests", "/root/requests")
+    machine.run("mv", "/usr/lib/python3/dist-packages/yaml", "/root/yaml")
     try:
         assert log_in(people, "bob")
         assert exempt_gets_in(people)
@@ -158,7 +158,7 @@ def test_while_python_is_half_gone_a_running_agent_decides_and_afterwards_only_t
         sudo = people.sudo("bob")
         assert not got_in(sudo, "root")
     finally:
-        machine.run("mv", "/root/requests", "/usr/lib/python3/dist-packages/requests")
+        machine.run("mv", "/root/yaml", "/usr/lib/python3/dist-packages/yaml")
         machine.shell("sed -i 's/ rescue=exempt//' /etc/pam.d/sshd")
     alerts = [one for one in machine.journal_now(cursor) if one.get("PRIORITY") == "1"]
     assert [one["MESSAGE"].partition(" rhost")[0] for one in alerts] == [

@@ -14,7 +14,7 @@ from tests.packages.people import PROMPT, WHO, got_in, outcomes, press_enter, ty
 from tests.support.terminal import Terminal
 from tests.vm.machine import Machine
 from tests.vm.qemu import PATIENCE
-from tests.vm.site import Site
+from tests.vm.site import AGENT, Site
 
 
 @pytest.fixture
@@ -114,6 +114,31 @@ def test_the_time_for_an_answer_stands_still_while_the_machine_sleeps(
     assert got_in(login, "alice")
     assert [each[0] for each in outcomes(vm.journal(cursor))] == ["approved"]
     site.configure()
+
+
+#: Takes all the memory there is, page by page.
+HOG = "held = []\nwhile True: held.append(b'x' * (1 << 24))"
+#: The kernel's order (proc(5)): what has the largest number goes first, what has 0 never.
+SCORES = "for each in /proc/[0-9]*; do echo $(cat $each/oom_score) ${each#/proc/}; done 2> /dev/null"
+
+
+def test_when_memory_runs_out_the_agent_goes_last(vm: Machine, site: Site, cursor: str) -> None:
+    def agent() -> str:
+        return vm.run("systemctl", "show", "-P", "MainPID", AGENT).stdout.strip()
+
+    before = agent()
+    scores = [line.split() for line in vm.shell(SCORES).splitlines() if len(line.split()) == 2]
+    assert min((int(score), pid) for score, pid in scores if score != "0")[1] == before
+    vm.run("sysctl", "vm.overcommit_memory=1")
+    assert vm.run("runuser", "-u", "bob", "--", "python3", "-c", HOG, check=False).returncode != 0
+    killed = vm.run("journalctl", "-q", "--no-pager", "-k", "-g", "Out of memory: Killed process").stdout
+    assert "(python3)" in killed
+    assert f"Killed process {before} " not in killed
+    assert agent() == before
+    login = site.ssh("alice")
+    press_enter(login)
+    site.approve("alice")
+    assert got_in(login, "alice")
 
 
 class UserScope:
