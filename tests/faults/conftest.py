@@ -62,6 +62,6 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
     if _COUNTED in config.stash:
         cases, by_pam, total = config.stash[_COUNTED]
         terminalreporter.write_line(
-            f"Fault table: {cases} cases; {by_pam} of them through PAM , "
+            f"Fault table: {cases} cases; {by_pam} of them through PAM, "
             f"{total} logins or groups of logins in all."
         )

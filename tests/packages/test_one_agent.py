@@ -144,7 +144,7 @@ def test_while_python_is_half_gone_a_running_agent_decides_and_afterwards_only_t
     """As in the middle of an upgrade of the release: the modules of Python cannot be imported."""
     assert log_in(people, "alice")
     machine.shell(
-        "sed -i '/pam_iampass.so/s/$/ rescue=exempt/' /etc/pam.d/sshd; grep -q rescue=exempt /etc/pam.d/sshd"
+        "sed -i 's/pam_iampass.so/& rescue=exempt/' /etc/pam.d/sshd; grep -q rescue= /etc/pam.d/sshd"
     )
     machine.run("mv", "/usr/lib/python3/dist-packages/yaml", "/root/yaml")
     try:
@@ -160,7 +160,8 @@ def test_while_python_is_half_gone_a_running_agent_decides_and_afterwards_only_t
     finally:
         machine.run("mv", "/root/yaml", "/usr/lib/python3/dist-packages/yaml")
         machine.shell("sed -i 's/ rescue=exempt//' /etc/pam.d/sshd")
-    alerts = [one for one in machine.journal_now(cursor) if one.get("PRIORITY") == "1"]
+    ours = [one for one in machine.journal_now(cursor) if one.get("SYSLOG_IDENTIFIER") == "pam_iampass"]
+    alerts = [one for one in ours if one["PRIORITY"] == "1"]
     assert [one["MESSAGE"].partition(" rhost")[0] for one in alerts] == [
         "outcome=unavailable result=ignored user=exempt service=sshd"
     ]
