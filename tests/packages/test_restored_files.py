@@ -1,0 +1,183 @@
+"""A PAM file that loses our lines has them again within seconds, or a record of priority crit says that it has not.
+
+Packages, roles and people write the file. It is edited anew three times an hour at most, and never against the will of
+a person.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.packages.booted import Booted
+from tests.packages.switched_on import FILES, WAYS, Site
+
+RELEASE = os.environ.get("PACKAGES_RELEASE", "trixie")
+PACKAGES = {"sshd": "openssh-server", "sudo": "sudo"}
+#: How each service lets a person in who has nothing special.
+LOGINS = {"sshd": "quiet:key", "sudo": "sudo"}
+#: How long a file may be without our lines, in seconds.
+SOON = 10.0
+OURS = re.compile(r"^[^#\n]*pam_iampass\.so", re.M)
+
+EVENTS = {
+    "the package is installed again": "apt-get install -y --reinstall PACKAGE",
+    "an upgrade asks, and the file is kept": "echo n | dpkg --install NEWER",
+    "an upgrade asks, and the file is replaced": "echo y | dpkg --install NEWER",
+    "an upgrade is told to keep the file": "dpkg --force-confold --install NEWER < /dev/null",
+    "an upgrade is told to replace the file": "dpkg --force-confnew --install NEWER < /dev/null",
+    "an upgrade cannot ask, and is completed later": """
+        ! dpkg --install NEWER < /dev/null
+        dpkg --force-confdef --force-confold --configure --pending < /dev/null""",
+    "a role writes its file": "cat /root/role/FILE > /etc/pam.d/FILE",
+    "a role moves its file there": "cp /root/role/FILE /etc/pam.d/.new; mv /etc/pam.d/.new /etc/pam.d/FILE",
+}
+"""What happens to FILE of PACKAGE, of which there is a newer version with another file."""
+
+
+class Newer:
+    """Newer versions of packages, each with another PAM file."""
+
+    def __init__(self, machine: Booted, root: Path, folder: Path) -> None:
+        self._machine, self._root, self._folder = machine, root, folder
+        self._number = 0
+
+    def of(self, service: str) -> str:
+        """The path on the machine."""
+        self._number += 1
+        [current] = (self._root / "var/cache/apt/archives").glob(f"{PACKAGES[service]}_*.deb")
+        tree, made = self._folder / "tree", self._folder / f"{PACKAGES[service]}-{self._number}.deb"
+        subprocess.run(["dpkg-deb", "--raw-extract", str(current), str(tree)], check=True)
+        control = tree / "DEBIAN/control"
+        control.write_text(re.sub(r"(?m)^(Version: .*)$", rf"\1+new{self._number}", control.read_text()))
+        with (tree / "etc/pam.d" / service).open("a") as file:
+            file.write(f"# As of version {self._number}.\n")
+        build = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(tree), str(made)]
+        subprocess.run(build, check=True, capture_output=True)
+        subprocess.run(["rm", "-rf", str(tree)], check=True)
+        self._machine.copy_in(made, "/root/newer")
+        return f"/root/newer/{made.name}"
+
+
+@pytest.fixture(scope="module")
+def site(machine: Booted) -> Iterator[Site]:
+    """A machine on which everybody approves; below /root/role are the files as a role would write them."""
+    site = Site(machine, RELEASE)
+    site.prepare()
+    site.administrator.undo()
+    machine.shell("mkdir /root/role; cp /etc/pam.d/sshd /etc/pam.d/sudo /root/role")
+    with site.answering():
+        yield site
+
+
+@pytest.fixture
+def switched_on(site: Site) -> Site:
+    """sshd and sudo ask the phone, as if they had just been set up."""
+    site.administrator.undo()
+    site.administrator.set_up("sshd", "sudo")
+    return site
+
+
+@pytest.fixture(scope="module")
+def newer(machine: Booted, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Newer:
+    """Packages for upgrades."""
+    return Newer(machine, root, tmp_path_factory.mktemp("newer"))
+
+
+def happens(site: Site, event: str, service: str, newer: str = "") -> None:
+    """Let an event happen to the file of a service."""
+    words = {"PACKAGE": PACKAGES[service], "NEWER": newer, "FILE": service}
+    script = re.sub("|".join(words), lambda match: words[match.group()], EVENTS[event])
+    site.machine.shell(f"export DEBIAN_FRONTEND=noninteractive\n{script}")
+
+
+def is_on(site: Site, service: str) -> bool:
+    """Whether a line of ours is in force in the service's file."""
+    return bool(OURS.search(site.machine.read(f"/etc/pam.d/{service}")))
+
+
+def is_soon_on(site: Site, service: str) -> bool:
+    """Whether it is within seconds."""
+    until = time.monotonic() + SOON
+    while not is_on(site, service) and time.monotonic() < until:
+        time.sleep(0.2)
+    return is_on(site, service)
+
+
+def login(site: Site, service: str) -> str:
+    """What a login through the service comes to (switched_on.Seen)."""
+    [way] = (way for way in WAYS if way.name == LOGINS[service])
+    return site.log_in("good", way).cell
+
+
+def alarms(site: Site, cursor: str, service: str) -> list[str]:
+    """The messages of priority crit about the service's file."""
+    records = site.machine.journal_now(cursor)
+    return [
+        record["MESSAGE"]
+        for record in records
+        if record["PRIORITY"] == "2" and f"/etc/pam.d/{service}" in record["MESSAGE"]
+    ]
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_the_phone_is_on_again_within_seconds_when(switched_on: Site, newer: Newer, event: str) -> None:
+    for service in PACKAGES:
+        happens(switched_on, event, service, newer.of(service) if "NEWER" in EVENTS[event] else "")
+        assert is_soon_on(switched_on, service)
+        assert login(switched_on, service) == "in*"
+
+
+def test_a_file_that_is_written_while_others_are_looked_at_is_not_missed(switched_on: Site) -> None:
+    for _ in range(2):
+        switched_on.machine.shell(
+            "cat /root/role/sshd > /etc/pam.d/sshd; sleep 0.5; cat /root/role/sudo > /etc/pam.d/sudo"
+        )
+        assert [is_soon_on(switched_on, service) for service in PACKAGES] == [True, True]
+
+
+def test_a_file_that_something_keeps_writing_is_reported_after_three_edits(switched_on: Site) -> None:
+    cursor = switched_on.machine.cursor()
+    for _ in range(3):
+        happens(switched_on, "a role writes its file", "sshd")
+        assert is_soon_on(switched_on, "sshd")
+    assert alarms(switched_on, cursor, "sshd") == []
+    happens(switched_on, "a role writes its file", "sshd")
+    until = time.monotonic() + SOON
+    while not alarms(switched_on, cursor, "sshd") and time.monotonic() < until:
+        time.sleep(0.2)
+    assert alarms(switched_on, cursor, "sshd")
+    assert not is_on(switched_on, "sshd")
+    assert login(switched_on, "sudo") == "in*"
+
+
+def test_a_line_of_ours_that_a_person_has_commented_out_stays_out(switched_on: Site, newer: Newer) -> None:
+    machine = switched_on.machine
+    machine.run("sed", "-i", r"s/^[^#].*pam_iampass\.so/#&/", "/etc/pam.d/sudo")
+    machine.run("dpkg", "--force-confold", "--install", newer.of("sudo"))
+    happens(switched_on, "a role writes its file", "sshd")
+    assert is_soon_on(switched_on, "sshd")  # so it was looked at both
+    assert not is_on(switched_on, "sudo")
+    assert login(switched_on, "sudo") == "in"
+
+
+def test_what_was_undone_is_not_edited_anew(switched_on: Site) -> None:
+    switched_on.administrator.undo("sudo")
+    happens(switched_on, "a role writes its file", "sudo")
+    happens(switched_on, "a role writes its file", "sshd")
+    assert is_soon_on(switched_on, "sshd")
+    assert not is_on(switched_on, "sudo")
+    assert login(switched_on, "sudo") == "in"
+
+
+def test_what_setup_itself_writes_is_left_alone(switched_on: Site) -> None:
+    files = switched_on.machine.shell(FILES)
+    happens(switched_on, "a role writes its file", "sshd")
+    assert is_soon_on(switched_on, "sshd")
+    assert switched_on.machine.shell(FILES) == files
