@@ -1,7 +1,8 @@
 """Puts our lines back into PAM files that were restored or written anew without them.
 
 A package, a role or a hardening script may write `/etc/pam.d/sshd` anew, and the phone would be off. What a person has
-put out of force by a `#` stays so, and is reported once a day.
+put out of force by a `#` stays so, and is reported once a day. Where the lines of a shared file were written out (Red
+Hat), they follow that file.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pam_iampass.setup.edits import is_edited, marked
 from pam_iampass.setup.errors import SetupError, SetupRefused
 from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord
 from pam_iampass.setup.paths import Paths
+from pam_iampass.setup.services import WantedFile, WantedService
 from pam_iampass.setup.snapshot import take, text_of
 
 MOST = 3
@@ -32,7 +34,16 @@ _DAY = 86400.0 - 600.0  # a run that is a little early counts
 class Watch:
     """One look at all files that setup has changed. The caller holds the lock."""
 
-    def __init__(self, paths: Paths, store: ManifestStore, machine: Machine, journal: Journal) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        store: ManifestStore,
+        machine: Machine,
+        journal: Journal,
+        modules: Sequence[Path] | None = None,
+    ) -> None:
+        """`modules` are the folders of libpam's modules; those of this machine if they are not given."""
+        self.modules = module_folders() if modules is None else modules
         self.paths = paths
         self.store = store
         self.machine = machine
@@ -57,7 +68,9 @@ class Watch:
         if lost:
             return self._put_back(name, lost, manifest, now)
         out = [line for file in edited for line in self._out_of_force(file)]
-        if not out or now - record.reported < _DAY:
+        if not out:
+            return self._follow(name, manifest, now)
+        if now - record.reported < _DAY:
             return manifest, []
         manifest = manifest.with_service(name, replace(record, reported=now))
         self.store.save(manifest)
@@ -78,6 +91,25 @@ class Watch:
             return manifest, [PamFileRecord(PamFileEvent.OFF, name, f"{what}: {error}")]
         return manifest, [PamFileRecord(PamFileEvent.RENEWED, name, what)]
 
+    def _follow(self, name: str, manifest: Manifest, now: float) -> tuple[Manifest, list[PamFileRecord]]:
+        """Change our lines where the shared files ask for others, or a file of the program is new."""
+        record = manifest.services[name]
+        try:
+            service = self._wanted(name, record)
+            old = [file.path for file in service.files if file.edited and not _has_lines_of(file)]
+            if not old or any(found.is_error for found in stacks.check(service, self.paths, self.modules)):
+                return manifest, []  # doctor says what is wrong with the shared file
+            manifest = self._apply(name, record, old, record.renewed, manifest, now)
+        except (PamIampassError, OSError):
+            return manifest, []
+        what = f"{', '.join(map(str, old))}: as the files have changed that it includes"
+        return manifest, [PamFileRecord(PamFileEvent.RENEWED, name, what)]
+
+    def _wanted(self, name: str, record: ServiceRecord) -> WantedService:
+        """The files of a service as they should be. Raises SetupRefused and UntrustedFile."""
+        written = {file.path: text_of(self.store.written(file)) for file in record.files if file.edited}
+        return services.wanted(name, record.choice, self.paths, written=written)
+
     def _apply(
         self,
         name: str,
@@ -88,12 +120,11 @@ class Watch:
         now: float,
     ) -> Manifest:
         """Edit the lost files anew. Raises SetupError, UntrustedFile or OSError."""
-        written = {file.path: text_of(self.store.written(file)) for file in record.files if file.edited}
-        service = services.wanted(name, record.choice, self.paths, written=written)
+        service = self._wanted(name, record)
         # What is wrong with a shared file does not keep the phone off: only what no login would survive does.
         broken = [
             found
-            for found in stacks.check(service, self.paths, module_folders())
+            for found in stacks.check(service, self.paths, self.modules)
             if found.is_error and not found.forcible
         ]
         if broken:
@@ -129,3 +160,9 @@ class Watch:
         return [
             f"{file.path}: {line}" for line in marked(text_of(self.store.written(file))) if line not in there
         ]
+
+
+def _has_lines_of(file: WantedFile) -> bool:
+    """Whether the file has the lines of ours that it should have, wherever a person has moved them."""
+    there = marked(text_of(take(file.path).content))
+    return sorted(there) == sorted(marked(text_of(file.content)))

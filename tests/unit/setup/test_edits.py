@@ -101,13 +101,18 @@ def system(request: pytest.FixtureRequest, stage: Stage) -> Stage:
     return stage
 
 
-def findings(stage: Stage, name: str, choice: str = "") -> list[str]:
-    """What setup's simulation says of a service."""
+def modules_in(stage: Stage) -> Path:
+    """A folder with the modules that these files name."""
     modules = stage.paths.root / "security"
     modules.mkdir(exist_ok=True)
     for module in MODULES:
         (modules / f"{module}.so").touch()
-    found = stacks.check(wanted(name, choice, stage.paths), stage.paths, [modules])
+    return modules
+
+
+def findings(stage: Stage, name: str, choice: str = "") -> list[str]:
+    """What setup's simulation says of a service."""
+    found = stacks.check(wanted(name, choice, stage.paths), stage.paths, [modules_in(stage)])
     return [result.what for result in found if result.is_error]
 
 

@@ -14,6 +14,7 @@ from pam_iampass.setup.watch import MOST, Watch
 from tests.support.folders import put
 from tests.support.setting import Records
 from tests.unit.setup.stage import LINE, SSHD, SU, SUDO, Stage
+from tests.unit.setup.test_edits import FAILLOCK, RED_HAT, modules_in
 
 RENEWED, OUT, OFF = PamFileEvent.RENEWED, PamFileEvent.OUT_OF_FORCE, PamFileEvent.OFF
 NOW = 1_800_000_000.0
@@ -26,7 +27,8 @@ def look(stage: Stage) -> Look:
     journal = Journal(Records())
 
     def look(after: float = 0.0) -> list[tuple[PamFileEvent, str]]:
-        found = Watch(stage.paths, stage.store, stage.machine(), journal).look(NOW + after)
+        modules = [modules_in(stage)]
+        found = Watch(stage.paths, stage.store, stage.machine(), journal, modules).look(NOW + after)
         return [(record.event, record.service) for record in found]
 
     return look
@@ -188,3 +190,53 @@ def test_an_argument_that_a_person_had_added_comes_back_with_the_line(stage: Sta
     put(file, SSHD, 0o640)
     assert look() == [(RENEWED, "sshd")]
     assert stage.text("sshd") == text
+
+
+def red_hat(stage: Stage) -> None:
+    for file in (*stage.paths.pam.iterdir(), stage.paths.root / "etc/debian_version"):
+        file.unlink()
+    for name, text in RED_HAT.items():
+        put(stage.paths.pam / name, text)
+
+
+def test_what_was_written_out_follows_the_shared_file(stage: Stage, look: Look) -> None:
+    red_hat(stage)
+    before = stage.files()
+    stage.set_up("sudo")
+    assert look() == []
+    put(stage.paths.pam / "system-auth", FAILLOCK)
+    assert look() == [(RENEWED, "sudo")]
+    assert "auth       requisite   pam_faillock.so preauth silent  # pam-iampass\n" in stage.text("sudo")
+    assert look() == []
+    put(stage.paths.pam / "system-auth", RED_HAT["system-auth"])
+    assert look() == [(RENEWED, "sudo")]
+    stage.undo()
+    assert stage.files() == before
+
+
+def test_a_shared_file_that_leads_past_the_phone_is_not_followed(stage: Stage, look: Look) -> None:
+    red_hat(stage)
+    stage.set_up("sudo")
+    text = stage.text("sudo")
+    put(stage.paths.pam / "system-auth", "auth optional pam_unix.so\nauth sufficient pam_permit.so\n")
+    assert look() == []
+    assert stage.text("sudo") == text
+
+
+def test_another_file_of_the_program_that_is_new_gets_its_lines(stage: Stage, look: Look) -> None:
+    stage.set_up("sudo")
+    put(stage.paths.pam / "sudo-i", SUDO)
+    assert look() == [(RENEWED, "sudo")]
+    assert LINE in stage.text("sudo-i").split("\n")
+    stage.undo()
+    assert stage.text("sudo-i") == SUDO
+
+
+def test_a_line_of_ours_that_a_person_moved_stays_where_it_is(stage: Stage, look: Look) -> None:
+    stage.set_up("sudo")
+    lines = stage.text("sudo").split("\n")
+    lines.remove(LINE)
+    text = "\n".join([LINE, *lines])
+    put(stage.paths.pam / "sudo", text)
+    assert look() == []
+    assert stage.text("sudo") == text
