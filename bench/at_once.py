@@ -14,7 +14,7 @@ INSTALLED = Path("/usr/lib/python3/dist-packages/pam_iampass/login/polling.py")
 def first_poll_at_once() -> Iterator[None]:
     """The installed module polls at once instead of after 1.5 seconds, while nobody could have answered."""
     shipped = INSTALLED.read_text()
-    _write(shipped.replace("\nFIRST = 1.5\n", "\nFIRST = 0.0\n"))
+    _write(shipped.replace("\nFIRST = 1.6\n", "\nFIRST = 0.0\n"))
     try:
         yield
     finally:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 #: Seconds until the first poll: nobody answers faster.
-FIRST = 1.5
+FIRST = 1.6
+#: Seconds between the first polls: only few answer as fast as that.
+EARLY_INTERVAL = 0.86
+#: How long polls are that rare, in seconds after the request.
+EARLY_UNTIL = 4.5
 #: Seconds between polls while most people answer. Half of it is the median delay of an approval.
-SHORT_INTERVAL = 0.6
+SHORT_INTERVAL = 0.55
 #: How long polls are that frequent, in seconds after the request.
 SHORT_UNTIL = 20.0
 #: Seconds between later polls.
@@ -20,7 +24,7 @@ def next_poll(
     """The time of the next poll of a login that waits `timeout` seconds, or None where there is no further poll.
 
     Times are in seconds after the request; `previous` is when the previous poll began, None for the first one. There
-    are at most 53 polls in 60 seconds, fewer where they are slow. The last is as late as its response can still count.
+    are at most 54 polls in 60 seconds, fewer where they are slow. The last is as late as its response can still count.
 
     Where many logins wait, `slowdown` (1 or more) stretches the intervals, and `phase` (0 to 1, random per login)
     spreads the last polls, so that logins that began together do not all poll together at the end.
@@ -30,7 +34,6 @@ def next_poll(
         return None
     if previous is None:
         return min(FIRST, last)
-    next_time = previous + max(
-        SHORT_INTERVAL * slowdown, SHORT_INTERVAL if previous < SHORT_UNTIL else LONG_INTERVAL
-    )
+    early = EARLY_INTERVAL if previous < EARLY_UNTIL else SHORT_INTERVAL
+    next_time = previous + max(SHORT_INTERVAL * slowdown, early if previous < SHORT_UNTIL else LONG_INTERVAL)
     return next_time if next_time < last - SHORT_INTERVAL / 2 else last
