@@ -127,7 +127,10 @@ class Editor:
         ends = any(handler.actions[PamCode.SUCCESS] is Action.DONE for handler in included)
         if self._includes(top) and (substack or ends):
             self._take_out(top)
-            self._after[top] += _written_out(included[1:] if substack else included)
+            written = _written_out(included[1:] if substack else included)
+            if substack:
+                self._lengthen_jumps(top, len(written) - 1)
+            self._after[top] += written
         self._after[top].append(self._ours("auth", "required"))
         check = StackCheck(
             self.path.name, self._read(self.result())[PamType.AUTH], frozenset(), self._files.dialect
@@ -242,6 +245,21 @@ class Editor:
             if handler.top < end and self._is_own(handler) and _is_required(handler) and may_refuse(handler):
                 self._take_out(handler.top)
                 self._after[handler.top].insert(0, _with_control(handler.text, "requisite"))
+
+    def _lengthen_jumps(self, top: int, more: int) -> None:
+        """Make jumps over the substack at `top`, which counts as one line, as long as its lines need."""
+        before = [one for one in self._stacks[PamType.AUTH] if one.top < top and one.level == 0]
+        for place, handler in enumerate(before, 1):
+            between = len(before) - place
+            jumps = [action for action in handler.actions if isinstance(action, int) and action > between]
+            if jumps and self._is_own(handler):
+                control = re.sub(
+                    r"=\s*([0-9]+)",
+                    lambda found: f"={int(found[1]) + more * (int(found[1]) > between)}",  # noqa: B023
+                    _TYPE_AND_CONTROL.fullmatch(handler.text)[2],  # type: ignore[index]
+                )
+                self._take_out(handler.top)
+                self._after[handler.top].insert(0, _with_control(handler.text, control))
 
     def _includes(self, top: int) -> bool:
         words = self._lines[top].words

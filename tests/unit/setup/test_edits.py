@@ -288,6 +288,24 @@ def test_a_substack_in_what_would_be_written_out_is_refused(system: Stage) -> No
         system.plan("sudo")
 
 
+def test_a_jump_over_a_substack_goes_on_leading_behind_it(stage: Stage) -> None:
+    """As cockpit's and gdm's files have it: a substack counts as one line, and its lines are written out."""
+    text = (
+        "auth [success=2 default=ignore] pam_sss.so\nauth optional pam_env.so\nauth substack common-auth\n"
+        "auth optional pam_group.so\naccount required pam_unix.so\n"
+    )
+    put(stage.paths.pam / "cockpit", text)
+    assert findings(stage, "cockpit") == []
+    stage.set_up("cockpit")
+    assert "auth       [success=4 default=ignore] pam_sss.so  # pam-iampass\n" in stage.text("cockpit")
+    assert login(stage, "cockpit", PamType.AUTH) == (OK, True)
+    assert login(stage, "cockpit", PamType.AUTH, pam_unix=AUTH_ERR, pam_sss=OK) == (OK, True)
+    assert login(stage, "cockpit", PamType.AUTH, pam_unix=AUTH_ERR, pam_sss=OK, ours=ABORT)[0] != OK
+    assert login(stage, "cockpit", PamType.AUTH, pam_unix=AUTH_ERR) == (AUTH_ERR, False)
+    stage.undo()
+    assert stage.text("cockpit") == text
+
+
 def test_the_session_line_comes_after_pam_systemd_or_last(stage: Stage) -> None:
     stage.set_up("sshd", "quiet")
     after = stage.text("sshd").split("@include common-session\n")[1]
