@@ -540,7 +540,7 @@ MUTANTS = (
         "where no agent runs, rescue= lets in on an auth line without a key",
         "doors/native/rescue.c",
         "arguments.first_factor && key_accepted(call->pamh);",
-        "arguments.first_factor;",
+        "arguments.first_factor && (key_accepted(call->pamh) || true);",
         _RESCUE + "test_on_an_auth_line_only_behind_a_key_that_sshd_has_accepted",
     ),
     Mutant(
