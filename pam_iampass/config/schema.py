@@ -93,7 +93,8 @@ EXEMPT = Section(
             "`group NAME from NETWORK`.",
         ),
     ),
-    "Logins that need no second factor.",
+    "Logins that need no second factor. The agent decides them too; for the account that gets in if no agent runs, see "
+    "`rescue=NAME` in `pam_iampass`(8).",
 )
 
 ASKED = Section(

@@ -89,8 +89,10 @@ def _options(arguments: list[str]) -> argparse.Namespace:
 
 
 def notify(state: str) -> bool:
-    """Tell systemd the state of the service, if it asked for it: sd_notify(3), which could block.
+    """Tell systemd the state of the service, if it asked for it, as sd_notify(3).
 
+    Any user can fill that socket. sd_notify(3) then blocks, and systemd.daemon.notify with it, while it holds the
+    interpreter's lock: no thread of the agent would go on (seen with systemd-python 235, 2026-11-27).
     Returns False where its socket has no room.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
