@@ -112,52 +112,6 @@ def test_without_the_network_nothing_happens_to_anybody(
     assert records(machine, cursor, login.id) == ["approved", "session_opened"]
 
 
-def test_a_session_covers_sudo_also_after_the_agent_was_killed(
-    machine: Booted, people: People, cursor: str
-) -> None:
-    login = Login(machine, people)
-    machine.run("systemctl", "restart", AGENT)
-    assert login.lives()
-    machine.run("systemctl", "kill", "--kill-whom=main", "-s", "KILL", AGENT)
-    login.sudo()
-    login.terminal.expect("In as root.")
-    assert people.phone.requests() == []
-    assert [(each["id"], each["covered"]) for each in sessions(machine)] == [(login.id, 1)]
-    login.terminal.expect(r"\$ ")
-    login.terminal.sendline("exit")
-    login.terminal.finish()
-    wait_for(lambda: ended(machine, people, login), "the session ends")
-    assert records(machine, cursor, login.id)[-1] == "session_ended"
-
-
-def test_a_login_that_ends_while_the_agent_is_down_ends_its_session(
-    machine: Booted, people: People, cursor: str
-) -> None:
-    login = Login(machine, people)
-    machine.run("systemctl", "stop", AGENT)
-    machine.run("kill", "-KILL", str(login.pid))
-    machine.run("systemctl", "start", AGENT)
-    wait_for(lambda: ended(machine, people, login), "the session ends")
-
-
-def test_a_lost_client_ends_the_session_within_seconds(machine: Booted, people: People, cursor: str) -> None:
-    login = Login(machine, people)
-    machine.run("kill", "-KILL", str(login.pid))
-    wait_for(lambda: ended(machine, people, login), "the session ends")
-    assert records(machine, cursor, login.id) == ["approved", "session_opened", "session_ended"]
-
-
-def test_an_administrator_ends_one_login_and_then_all(machine: Booted, people: People, cursor: str) -> None:
-    first, second = Login(machine, people), Login(machine, people)
-    assert machine.run("pam-iampass", "session", "end", first.id[:8]).stdout == "1 session ended.\n"
-    first.terminal.finish()
-    assert "An administrator has ended the IAMPASS session of this login." in first.terminal.shown
-    assert second.lives()
-    assert machine.run("pam-iampass", "session", "end", "--all").stdout == "1 session ended.\n"
-    second.terminal.finish()
-    assert people.phone.sessions("alice") == []
-
-
 def test_away_can_revoke_instead_and_sudo_asks_the_phone_again(
     machine: Booted, ready: Administrator, people: People, cursor: str
 ) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from tests.support.deadline import DEADLINE
 from tests.support.faults.case import ABORT, IGNORE, NONE, SUCCESS, Expected, Requests
-from tests.system.test_outcomes import NO_PHONE, NO_SENSE, NOT_SET_UP, OUT_OF_REACH
+
+NO_PHONE = "No phone is registered for you at IAMPASS. Please ask your administrator."
+OUT_OF_REACH = "IAMPASS is unreachable from this machine. Try again in a minute, or ask your administrator."
+NOT_SET_UP = "The phone check is misconfigured on this machine. Please ask your administrator."
+NO_SENSE = "IAMPASS sent an invalid response. Please ask your administrator."
 
 #: One request that was sent to the phone, polled and ended.
 ASKED = Requests(1, None, 1)

@@ -132,11 +132,6 @@ def test_a_pam_file_that_includes_what_is_not_there_is_found_out(administrator: 
     assert "PAM: sudo does not work" in told
 
 
-def test_a_stack_that_lets_everybody_in_is_found_out(administrator: Administrator) -> None:
-    with file(Path("/etc/pam.d/common-auth"), "auth sufficient pam_permit.so\nauth required pam_unix.so\n"):
-        assert "without the phone" in refused(administrator, "sudo")
-
-
 def test_a_profile_of_pam_auth_update_and_setup_exclude_each_other(administrator: Administrator) -> None:
     shared = Path("/etc/pam.d/common-auth")
     with file(shared, shared.read_text() + "auth required pam_iampass.so\n"):

@@ -6,13 +6,8 @@ import json
 import stat
 from pathlib import Path
 
-import pytest
-
 from pam_iampass.setup.edits import unedited
-from tests.support.world import PASSWORD
 from tests.system.setup.conftest import STATE, Administrator, everything
-
-PAM_SSHD = Path("/etc/pam.d/sshd")
 
 
 def test_sshd_asks_for_the_key_and_the_phone_until_it_is_undone(administrator: Administrator) -> None:
@@ -34,23 +29,6 @@ def test_sshd_asks_for_the_key_and_the_phone_until_it_is_undone(administrator: A
     assert administrator.gets_in_by_key_alone()
 
 
-def test_sshd_asks_for_the_password_and_the_phone_after_a_change_of_mind(
-    administrator: Administrator,
-) -> None:
-    administrator.setup("sshd", "--key")
-    administrator.setup("sshd", "--password")
-    assert "first_factor" not in PAM_SSHD.read_text()
-    login = administrator.ssh()
-    login.expect("assword: ")
-    login.sendline(PASSWORD)
-    login.enter()
-    assert login.finish() == 0
-    assert "In as alice." in login.shown
-    assert "the password and the phone" in administrator.setup("status")
-    administrator.setup("sshd")  # as it is, where nothing else is said
-    assert "the password and the phone" in administrator.setup("status")
-
-
 def test_sshd_asks_the_phone_without_a_prompt_until_it_is_undone(administrator: Administrator) -> None:
     before = everything()
     told = administrator.setup("sshd")
@@ -66,18 +44,6 @@ def test_sshd_asks_the_phone_without_a_prompt_until_it_is_undone(administrator: 
     begun = len(administrator.sandbox.sessions)
     assert administrator.gets_in_by_key_alone()
     assert len(administrator.sandbox.sessions) == begun
-
-
-def test_the_quiet_way_replaces_the_prompt_and_stays_until_another_is_named(
-    administrator: Administrator,
-) -> None:
-    administrator.setup("sshd", "--prompt")
-    administrator.setup("sshd", "--quiet")
-    administrator.setup("sshd")
-    assert "first_factor" not in PAM_SSHD.read_text()
-    begun = len(administrator.sandbox.sessions)
-    assert administrator.gets_in_by_key_alone()
-    assert len(administrator.sandbox.sessions) == begun + 1
 
 
 def test_doctor_and_test_know_the_quiet_way(administrator: Administrator) -> None:
@@ -100,44 +66,6 @@ def test_doctor_tells_that_nobody_can_register_a_phone_without_a_prompt(administ
     found = json.loads(administrator.run("doctor", "--json").stdout)["findings"]
     assert "sshd-no-enrolment" in {each["id"] for each in found}
     administrator.machine.change(enroll_at_login="false")
-
-
-def test_sudo_asks_the_phone_until_it_is_undone(administrator: Administrator) -> None:
-    administrator.setup("sudo")
-    status, shown = administrator.become_root("sudo", "-k", "id", "-un")
-    assert (status, "Approved on your phone." in shown) == (0, True)
-    administrator.sandbox.auto = "deny"
-    status, shown = administrator.become_root("sudo", "-k", "id", "-un")
-    assert status == 1
-    assert "Denied on your phone." in shown
-    administrator.setup("undo", "sudo")
-    status, shown = administrator.become_root("sudo", "-k", "id", "-un")
-    assert (status, "phone" in shown) == (0, False)
-
-
-@pytest.mark.parametrize("arguments", [("-c", "id -un"), ("-", "-c", "id -un")])
-def test_su_asks_the_phone_until_it_is_undone(
-    administrator: Administrator, arguments: tuple[str, ...]
-) -> None:
-    administrator.setup("su")
-    status, shown = administrator.become_root("su", *arguments)
-    assert status == 0, shown
-    assert shown.split()[-1] == "root"
-    assert "Approved on your phone." in shown
-    administrator.sandbox.auto = "deny"
-    status, shown = administrator.become_root("su", *arguments)
-    assert status != 0
-    administrator.setup("undo")
-    status, shown = administrator.become_root("su", *arguments)
-    assert (status, "phone" in shown) == (0, False)
-
-
-def test_a_wrong_password_rings_no_phone(administrator: Administrator) -> None:
-    administrator.setup("su")
-    begun = len(administrator.sandbox.sessions)
-    status, _ = administrator.become_root("su", "-c", "id -un", password="wrong")
-    assert status != 0
-    assert len(administrator.sandbox.sessions) == begun
 
 
 def test_several_services_are_set_up_at_once_and_undone_one_by_one(administrator: Administrator) -> None:
