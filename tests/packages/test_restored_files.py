@@ -23,7 +23,7 @@ PACKAGES = {"sshd": "openssh-server", "sudo": "sudo"}
 #: How each service lets a person in who has nothing special.
 LOGINS = {"sshd": "quiet:key", "sudo": "sudo"}
 #: How long a file may be without our lines, in seconds.
-SOON = 10.0
+SOON = 20.0
 OURS = re.compile(r"^[^#\n]*pam_iampass\.so", re.M)
 
 EVENTS = {
