@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,7 @@ from tests.support.in_time import BUSY
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sandbox import Sandbox
-from tests.support.sshd import PROMPT, Login, Sshd, without_terminal
+from tests.support.sshd import PROMPT, Login, Sshd
 from tests.support.world import PASSWORD, PATIENCE, PEOPLE, REMOTE, World, wait_until
 
 
@@ -342,37 +340,3 @@ def test_in_the_password_method_too_a_refusal_is_one_request(old_method_world: W
     login.kill()
     assert old_method_world.starts() == 1
     assert old_method_world.outcome("alice") == ("denied", "denied")
-
-
-# Other programs
-
-
-@pytest.fixture
-def askpass(folder: Path) -> Path:
-    """A program that answers ssh's questions with Enter, as a desktop's window would."""
-    program = folder / "askpass"
-    program.write_text("#!/bin/sh\necho\n")
-    program.chmod(0o755)
-    return program
-
-
-def test_scp_sftp_and_ssh_without_a_terminal_work_too(world: World, folder: Path, askpass: Path) -> None:
-    world.sandbox.auto = "approve"
-    (folder / "sent").write_text("a file")
-    (folder / "batch").write_text(f"put {folder / 'sent'} by-sftp\n")
-    options = world.sshd.options()
-    commands = [
-        ["scp", *options, str(folder / "sent"), "alice@127.0.0.1:by-scp"],
-        ["sftp", *options, "-o", "BatchMode=no", "-b", str(folder / "batch"), "bob@127.0.0.1"],
-        ["ssh", "-T", *options, "carol@127.0.0.1", "echo a file > by-ssh"],
-    ]
-
-    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-        return without_terminal(command, SSH_ASKPASS=str(askpass), SSH_ASKPASS_REQUIRE="force")
-
-    with ThreadPoolExecutor() as pool:
-        ended = list(pool.map(run, commands))
-    assert [one.returncode for one in ended] == [0, 0, 0], ended
-    arrived = ("/home/alice/by-scp", "/home/bob/by-sftp", "/home/carol/by-ssh")
-    assert [Path(file).read_text().strip() for file in arrived] == ["a file"] * 3
-    assert world.starts() == 3

@@ -88,19 +88,6 @@ def test_two_logins_from_two_addresses_are_each_approved_in_its_turn(world: Worl
     assert [record["IAMPASS_OUTCOME"] for record in world.records("alice")] == ["approved"] * 2
 
 
-def test_three_logins_at_once_from_one_address_are_each_approved_in_their_turn(world: World) -> None:
-    logins = [world.login("alice") for _ in range(3)]
-    for login in logins:
-        login.enter()
-    request = world.request("alice")
-    waiting(2)
-    world.sandbox.approve(request)
-    for _ in range(2):
-        request = world.sandbox.wait_for_request(request.user, PATIENCE, after=request)
-        world.sandbox.approve(request)
-    assert [login.finish() for login in logins] == [0] * 3
-
-
 def test_an_attacker_who_starts_logins_all_the_time_neither_keeps_the_owner_out_nor_sees_the_owner_log_in(
     world: World,
 ) -> None:

@@ -104,12 +104,6 @@ def test_nobody_answers_in_time(world: Setting) -> None:
     assert world.open_sessions == 0
 
 
-def test_iampass_itself_waits_no_longer(world: Setting) -> None:
-    world.sandbox.auto, world.sandbox.request_timeout = "ignore", 0.5
-    assert world.login().code == PamCode.ABORT
-    assert world.outcome() == ("timed_out", "denied")
-
-
 def test_a_user_without_a_device(world: Setting) -> None:
     world.sandbox.add_user(Setting.token, device=False)
     told = world.login()
@@ -370,18 +364,6 @@ def test_polls_that_keep_failing_are_an_outage_that_is_never_tolerated(world: Se
     assert world.login().code == PamCode.ABORT
     assert world.outcome() == ("unavailable", "denied")
     world.wait_for_ends()
-
-
-def test_a_few_polls_that_fail_do_no_harm(world: Setting) -> None:
-    world.sandbox.misbehave("poll", HttpStatus(503), HttpStatus(500), times=1)
-    assert world.login().code == PamCode.SUCCESS
-
-
-def test_a_server_that_asks_for_peace_is_left_alone(world: Setting) -> None:
-    world.sandbox.misbehave("poll", HttpStatus(429, retry_after="1"))
-    assert world.login().code == PamCode.SUCCESS
-    first, second = [call.at for call in world.sandbox.calls if call.kind == "poll"][-2:]
-    assert second - first >= 1.0
 
 
 @pytest.mark.parametrize(

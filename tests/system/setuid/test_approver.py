@@ -7,7 +7,6 @@ import pytest
 from tests.support.setuid.people import SHOW_WHO
 from tests.support.setuid.side_by_side import side_by_side
 from tests.support.setuid.stage import Guest, Phone
-from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.usefixtures("caller_approves")
 
@@ -29,17 +28,3 @@ def test_the_callers_denial_counts(guest: Guest) -> None:
     seen = guest.play("su", "-", guest.twin, "-c", SHOW_WHO)
     assert (seen.status, seen.got_in) == (1, False)
     assert guest.starts() == 1
-
-
-@side_by_side
-def test_root_is_asked_nothing(guest: Guest) -> None:
-    su = Terminal(["su", guest.name, "-c", "/usr/bin/id -un"])
-    assert (su.finish(), su.shown) == (0, f"{guest.name}\n")
-    assert guest.starts() == 0
-
-
-@side_by_side
-def test_sudo_asks_the_caller_as_ever(guest: Guest) -> None:
-    guest.set_phone(Phone.APPROVES)
-    assert guest.play("sudo").got_in
-    assert [session.user for session in guest.sessions()] == [f"token-of-{guest.name}"]

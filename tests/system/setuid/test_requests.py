@@ -6,7 +6,6 @@ from tests.support.deadline import PLENTY, approve_within
 from tests.support.setuid.people import AS_ROOT, enter_password
 from tests.support.setuid.side_by_side import side_by_side
 from tests.support.setuid.stage import Guest, Phone
-from tests.support.world import PATIENCE
 
 
 def is_denied_after_one_push(guest: Guest, program: str) -> None:
@@ -27,19 +26,6 @@ def reads_of_the_request(guest: Guest, program: str) -> None:
     assert login.finish() == 0
 
 
-def reads_once_of_the_check(guest: Guest, program: str) -> None:
-    login = enter_password(guest.start(program))
-    request = guest.stage.sandbox.identify(guest.request(program))
-    login.expect_exact("Your phone is checking that it is you.")
-    polls = request.polls + 4
-    guest.stage.sandbox.wait_for_session(
-        lambda each: each.number == request.number and each.polls >= polls, PATIENCE
-    )
-    guest.stage.sandbox.approve(request)
-    assert login.finish() == 0
-    assert login.shown.count("checking") == 1
-
-
 @side_by_side
 def test_a_denial_of_sudo_runs_nothing_and_is_one_push(guest: Guest) -> None:
     is_denied_after_one_push(guest, "sudo")
@@ -58,13 +44,3 @@ def test_the_person_reads_of_the_request_of_sudo_before_it_is_answered(guest: Gu
 @side_by_side
 def test_the_person_reads_of_the_request_of_su_before_it_is_answered(guest: Guest) -> None:
     reads_of_the_request(guest, "su")
-
-
-@side_by_side
-def test_in_sudo_the_person_reads_once_that_the_phone_is_checking_who_they_are(guest: Guest) -> None:
-    reads_once_of_the_check(guest, "sudo")
-
-
-@side_by_side
-def test_in_su_the_person_reads_once_that_the_phone_is_checking_who_they_are(guest: Guest) -> None:
-    reads_once_of_the_check(guest, "su")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from tests.support.deadline import PLENTY, approve_within
-from tests.support.setuid.people import AS_ROOT, SHOW_WHO, Process, enter_password
+from tests.support.setuid.people import AS_ROOT, Process, enter_password
 from tests.support.setuid.side_by_side import side_by_side
 from tests.support.setuid.stage import Guest, Phone
 from tests.support.terminal import Terminal
@@ -25,31 +25,6 @@ def test_an_approval_of_the_target_runs_the_command(guest: Guest) -> None:
     assert guest.starts() == 1
     assert guest.record().startswith(f"outcome=approved result=success user={guest.twin} service=su ")
     guest.ended()
-
-
-@side_by_side
-def test_a_login_shell_asks_as_well(guest: Guest) -> None:
-    guest.set_phone(Phone.APPROVES)
-    seen = guest.play("su", "-", guest.twin, "-c", SHOW_WHO)
-    assert seen.got_in, seen
-    assert guest.starts() == 1
-
-
-@side_by_side
-def test_a_denied_login_shell_is_one_push(guest: Guest) -> None:
-    guest.set_phone(Phone.DENIES)
-    seen = guest.play("su", "-l", guest.twin, "-c", SHOW_WHO)
-    assert (seen.status, seen.got_in) == (1, False)
-    assert guest.starts() == 1
-
-
-@side_by_side
-def test_a_wrong_password_rings_no_phone(guest: Guest) -> None:
-    guest.set_phone(Phone.APPROVES)
-    su = enter_password(guest.start("su"), "wrong")
-    assert su.finish() == 1
-    assert guest.starts() == 0
-    assert guest.records(expected=0) == []
 
 
 @side_by_side

@@ -25,16 +25,6 @@ def test_an_approval_runs_the_command(guest: Guest) -> None:
 
 
 @side_by_side
-def test_a_wrong_password_rings_no_phone(guest: Guest) -> None:
-    guest.set_phone(Phone.APPROVES)
-    sudo = enter_password(guest.start("sudo"), "wrong")
-    sudo.expect("try again")
-    sudo.kill()
-    assert guest.starts() == 0
-    assert guest.records(expected=0) == []
-
-
-@side_by_side
 def test_for_another_target_the_caller_is_asked(guest: Guest) -> None:
     guest.set_phone(Phone.APPROVES)
     seen = guest.play("sudo", "-u", "bob", "/usr/bin/id", "-un")

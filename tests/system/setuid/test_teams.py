@@ -30,23 +30,6 @@ def test_who_is_exempt_in_sudo_is_asked_in_su(guest: Guest, sudo_and_su: Install
     assert guest.starts() == 1
 
 
-def test_a_service_without_exemptions_asks_those_who_are_exempt_elsewhere(
-    guest: Guest, sudo_and_su: Installation
-) -> None:
-    sudo_and_su.change(exempt=f"{{users: [{guest.name}]}}", services="{sudo: {exempt: {}}}")
-    assert not guest.play("sudo").got_in
-    assert guest.starts() == 1
-
-
-def test_only_those_who_are_named_are_asked(guest: Guest, stage: Stage, sudo_and_su: Installation) -> None:
-    other = stage.guest(Phone.DENIES)
-    sudo_and_su.change(asked=f"{{users: [{other.name}]}}")
-    assert guest.play("sudo").got_in
-    assert not other.play("sudo").got_in
-    assert (guest.starts(), other.starts()) == (0, 1)
-    assert guest.record().startswith("outcome=exempt result=ignored ")
-
-
 def test_while_a_group_is_unknown_nobody_passes_as_not_asked(guest: Guest, sudo_and_su: Installation) -> None:
     sudo_and_su.change(asked="{groups: [no-such-group]}")
     assert not guest.play("sudo").got_in
