@@ -23,7 +23,7 @@ from pam_iampass.pam.simulation import simulate
 from pam_iampass.pam.stack import Handler, PamFiles, PamType, UnusableService
 from tests.support.agent import SOCKET, RunningAgent
 from tests.support.command import COMMAND, run_command
-from tests.support.installation import ROOT, STATE, Installation, write
+from tests.support.installation import ROOT, STATE, Installation
 from tests.support.journald import Journald
 from tests.support.pam_files import edited
 from tests.support.sandbox import Junk, Sandbox
@@ -76,9 +76,6 @@ class Clinic:
         errors, warnings = report["errors"], report["warnings"]
         assert done.returncode == (1 if errors else 3 if warnings else 0)
         return report
-
-    def pam(self, name: str, old: str, new: str) -> None:
-        change(PAM / name, old, new)
 
 
 def change(file: Path, old: str, new: str) -> None:
@@ -201,16 +198,6 @@ def no_packages(clinic: Clinic) -> None:
 
 
 @contextlib.contextmanager
-def open_state(clinic: Clinic) -> Iterator[None]:
-    folder = STATE.parent
-    folder.chmod(0o755)
-    clinic.agent.restart()
-    yield
-    folder.chmod(0o700)
-    clinic.agent.restart()
-
-
-@contextlib.contextmanager
 def full_disk(clinic: Clinic) -> Iterator[None]:
     folder = STATE.parent
     clinic.agent.stop()
@@ -310,14 +297,6 @@ def another_authority(clinic: Clinic) -> None:
     trustme.CA().cert_pem.write_to_path(str(ETC / "ca.pem"))
 
 
-def another_secret(clinic: Clinic) -> None:
-    write(ETC / "application-secret", "another-secret\n")
-
-
-def another_secret_after_ours(clinic: Clinic) -> None:
-    write(ETC / "application-secret", f"{clinic.sandbox.application_secret}\nanother-secret\n")
-
-
 def junk(clinic: Clinic) -> None:
     clinic.sandbox.misbehave("has_device", Junk(), times=None)
 
@@ -349,10 +328,6 @@ def unlisted_pass(clinic: Clinic) -> None:
 def no_phone(clinic: Clinic) -> None:
     clinic.sandbox.delete_user(token_of("bob"))
     clinic.sandbox.add_user(token_of("bob"), device=False)
-
-
-def unknown_there(clinic: Clinic) -> None:
-    clinic.sandbox.delete_user(token_of("bob"))
 
 
 @contextlib.contextmanager
@@ -411,9 +386,8 @@ OURS, UNIX, PERMIT = (
     "auth requisite pam_unix.so",
     "auth required pam_permit.so",
 )
-DOOR = f"pam_python.so {LIBEXEC}/pam_iampass.py"
 METHODS = "AuthenticationMethods publickey,keyboard-interactive:pam"
-SHIPPED_KEY, SHIPPED_SUDO = PAM / "sshd", PAM / "sudo"
+SHIPPED_KEY = PAM / "sshd"
 DEMAND = " first_factor=publickey"
 
 
@@ -545,14 +519,6 @@ def console_asks(clinic: Clinic) -> None:
     change(PAM / "login", "@include common-auth", f"@include common-auth\n{OURS}")
 
 
-STACKS = {
-    "stack-upside-down": ["auth sufficient pam_unix.so", OURS],
-    "stack-wrong-rings": ["auth required pam_unix.so", OURS, PERMIT],
-    "pam-fault": [UNIX, "auht required pam_env.so", OURS, PERMIT],
-}
-"""A stack for some kinds of findings about stacks."""
-
-
 BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "configuration-error": bad_setting,
     "configuration-warning": ghost_exempt,
@@ -560,7 +526,6 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "file-writable": writable_pam_file,
     "packages-missing": no_packages,
     "state-full": full_disk,
-    "state-unusable": open_state,
     "socket-wrong": open_socket,
     "agent-silent": silent_agent,
     "agent-not-listening": left_over_socket,
@@ -572,8 +537,6 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "selinux-label": lambda clinic: None,
     "service-unreachable": nobody_there,
     "service-tls": another_authority,
-    "secret-refused": another_secret,
-    "previous-secret-left": another_secret_after_ours,
     "service-nonsense": junk,
     "service-local": a_name_that_nobody_knows,
     "clock-off": another_time,
@@ -586,15 +549,10 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "user-exempt": named("daemon"),
     "user-bypassed": bypassed,
     "no-device": no_phone,
-    "not-at-iampass": unknown_there,
     "user-rests": refusals,
-    "pam-broken": edit(SHIPPED_SUDO, "@include common-auth", "@include common-nowhere"),
-    "sibling-unprotected": lambda clinic: asks_nothing("sudo-i"),
-    "pam-python-set-uid": edit(SHIPPED_SUDO, "pam_iampass.so", DOOR),
-    "account-skipped": in_account(OUR_ACCOUNT, f"{SHARED_ACCOUNT}\n{OUR_ACCOUNT}"),
     "sshd-broken": lambda clinic: SSHD.write_text("Nonsense yes\n"),
-    "sshd-unprotected": lambda clinic: asks_nothing("sshd"),
     "sshd-key-bypasses": key_alone,
+    "sibling-unprotected": lambda clinic: asks_nothing("sudo-i"),
     "sshd-exempt-prompted": lambda clinic: clinic.machine.change(exempt="{users: [alice, daemon]}"),
     "sshd-exceptions-outdated": edit(SSHD, "Match User daemon", "Match User bin"),
     "sshd-no-prompt": edit(SSHD, "KbdInteractiveAuthentication yes", "KbdInteractiveAuthentication no"),
@@ -615,7 +573,6 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sudoers-unread": no_cvtsudoers,
     "sudo-unprotected": sudo_asks_nothing,
     "sudo-rule-bypasses": sudo_rule("Defaults:alice !authenticate"),
-    "sudo-no-password": sudo_rule("alice ALL=(ALL) NOPASSWD: /bin/ls"),
     "sudo-no-secure-path": no_secure_path,
     "way-in-open": lambda clinic: None,
     "way-in-console": lambda clinic: None,
@@ -623,7 +580,6 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "way-in-other-services": lambda clinic: (PAM / "ftpd").write_text(f"{UNIX}\n"),
     "doas-no-password": doas_without_a_password,
     "stack-unprivileged": lambda clinic: (PAM / "swaylock").write_text(f"{UNIX}\n{OURS}\n{PERMIT}\n"),
-    "enforcer-off": lambda clinic: clinic.machine.change(session="{keep: true}"),
     "lockout-you": no_phone_for_me,
     "lockout-root": no_token_for_root,
     "lockout-no-way-back": nobody_exempt,
@@ -642,11 +598,11 @@ TOGETHER = {
         ),
         *("users-without-token", "stack-unprivileged"),
     ),
-    "files": ("file-writable", "state-unusable", "selinux-no-policy", "unit-off", "entry-never-used"),
-    "sudo": ("sudo-rule-bypasses", "sudo-no-password", "sudo-no-secure-path", "sibling-unprotected"),
+    "files": ("file-writable", "selinux-no-policy", "unit-off", "entry-never-used"),
+    "sudo": ("sudo-rule-bypasses", "sudo-no-secure-path", "sibling-unprotected"),
     "sshd": ("sshd-grace-short", "sshd-root-refused", "sshd-stale"),
     "selinux": ("selinux-boolean-off", "selinux-label"),
-    "users": ("configuration-warning", "enforcer-off", "no-device", "previous-secret-left", "clock-off"),
+    "users": ("configuration-warning", "no-device", "clock-off"),
 }
 """Kinds of finding that do not hide each other, by subject: one report is to find all of them."""
 
@@ -656,18 +612,8 @@ ALONE = {kind: (kind,) for kind in BREAKAGES if kind not in sum(TOGETHER.values(
 def test_every_kind_of_finding_is_brought_about_here_or_in_a_unit_test() -> None:
     files = [file for file in (ROOT / "tests/unit/doctor").glob("test_*.py") if file.stem != "test_catalogue"]
     unit = "".join(file.read_text() for file in files)
-    assert {*BREAKAGES, *STACKS} <= set(KINDS)
-    assert [kind for kind in set(KINDS) - {*BREAKAGES, *STACKS} if f'"{kind}"' not in unit] == []
-
-
-def test_what_is_wrong_with_stacks_is_found(clinic: Clinic) -> None:
-    for kind, lines in STACKS.items():
-        (PAM / f"service-with-{kind}").write_text("\n".join(lines) + "\n")
-    found = clinic.report()["findings"]
-    for kind in STACKS:
-        name = f"service-with-{kind}"
-        told = {one["id"]: one["evidence"] for one in found if one["subject"] == name}
-        assert f"{PAM}/{name}:" in told[kind]
+    assert set(BREAKAGES) <= set(KINDS)
+    assert [kind for kind in set(KINDS) - set(BREAKAGES) if f'"{kind}"' not in unit] == []
 
 
 @pytest.mark.parametrize(
@@ -699,17 +645,6 @@ def test_that_root_is_refused_is_a_note_where_root_has_no_token(clinic: Clinic) 
     severities = {found["id"]: found["severity"] for found in clinic.report()["findings"]}
     assert severities["sshd-root-refused"] == "note"
     assert "lockout-root" not in severities
-
-
-def test_a_rule_of_sudo_for_users_who_need_no_phone_is_no_fault(clinic: Clinic) -> None:
-    sudo_rule("Defaults:alice !authenticate")(clinic)
-    assert "sudo-rule-bypasses" not in clinic.doctor("bob").stdout
-    assert (
-        "Defaults:alice !authenticate: sudo asks for neither password nor phone: alice"
-        in clinic.doctor().stdout
-    )
-    clinic.machine.change(exempt="{users: [alice, daemon]}")
-    assert "sudo-rule-bypasses" not in clinic.doctor().stdout
 
 
 def test_a_line_of_sudo_rs_and_a_service_for_everybody_are_found_where_the_file_of_sudo_asks(
@@ -864,7 +799,7 @@ def test_where_there_is_sudo_rs_alone_its_rules_are_not_taken_for_harmless(clini
 def test_one_service_that_may_not_be_read_hides_no_other(clinic: Clinic) -> None:
     (PAM / "secret").write_text("auth required pam_deny.so\n")
     (PAM / "secret").chmod(0o600)
-    stack(*STACKS["stack-wrong-rings"])(clinic)
+    stack("auth required pam_unix.so", OURS, PERMIT)(clinic)
     clinic.user = "alice"
     report = clinic.report()
     assert f"PAM service secret: {PAM}/secret: Permission denied" in report["not_looked_at"]
