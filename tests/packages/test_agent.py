@@ -45,13 +45,6 @@ def main_pid(machine: Booted) -> str:
     return machine.run("systemctl", "show", "-P", "MainPID", AGENT).stdout.strip()
 
 
-def test_the_first_login_starts_the_agent(machine: Booted, people: People, cursor: str) -> None:
-    machine.run("systemctl", "stop", AGENT)
-    assert main_pid(machine) == "0"
-    assert log_in(people, "alice")
-    assert main_pid(machine) != "0"
-
-
 @pytest.mark.parametrize("how", ["killed", "restarted"])
 def test_an_agent_that_ends_in_the_middle_of_a_login(
     machine: Booted, people: People, cursor: str, how: str
@@ -100,17 +93,6 @@ def test_an_upgrade_in_the_middle_of_a_login(
         "systemctl", "show", "-P", "ActiveEnterTimestampMonotonic", "pam-iampass-agent.socket"
     ).stdout
     assert shown == socket  # it was open all the while
-
-
-def test_with_a_full_var_logins_go_on(machine: Booted, people: People, cursor: str) -> None:
-    machine.shell("cat /dev/zero > /var/full 2> /dev/null || :")
-    denied = people.ssh("alice")
-    press_enter(denied)
-    people.phone.deny("alice")
-    assert not got_in(denied, "alice")
-    assert log_in(people, "bob")
-    machine.run("rm", "/var/full")
-    assert log_in(people, "bob")
 
 
 def test_with_a_full_run_nobody_is_let_in_and_afterwards_all_is_well(

@@ -72,17 +72,6 @@ def test_after_a_reboot_the_phone_is_asked_as_before(
     assert units == {"pam-iampass-agent.service"}
 
 
-def test_where_the_socket_is_off_ssh_and_sudo_are_denied_and_sudo_says_how_to_start_the_agent(
-    machine: Booted, people: People
-) -> None:
-    machine.run("systemctl", "disable", "--now", "pam-iampass-agent.socket")
-    assert not got_in(people.ssh("alice"), "alice")
-    sudo = people.sudo("alice")
-    sudo.expect_exact("systemctl start pam-iampass-agent.socket")
-    assert not got_in(sudo, "root")
-    machine.run("systemctl", "enable", "--now", "pam-iampass-agent.socket")
-
-
 def test_the_pam_python_door(machine: Booted, people: People) -> None:
     machine.shell(
         """

@@ -142,26 +142,6 @@ def test_a_name_that_sshd_takes_for_a_pattern_spares_nobody(administrator: Admin
     assert not gets_in(administrator, "alice")
 
 
-def test_networks_and_rules_are_followed(administrator: Administrator) -> None:
-    administrator.machine.change(
-        exempt=f"{{rules: ['user {ROBOT} from 127.0.0.0/8', 'user alice from 192.0.2.0/24']}}"
-    )
-    administrator.setup("sshd", "--prompt")
-    assert gets_in(administrator, ROBOT)
-    assert not gets_in(administrator, "alice")
-    administrator.machine.change(exempt="{networks: [127.0.0.0/8]}")
-    administrator.setup("sshd")
-    assert gets_in(administrator, "alice")
-
-
-def test_where_only_some_are_asked_all_others_log_in_with_their_key(administrator: Administrator) -> None:
-    administrator.machine.change(asked="{users: [alice], groups: [crew]}")
-    administrator.setup("sshd", "--prompt")
-    assert gets_in(administrator, ROBOT)
-    assert not gets_in(administrator, "alice")
-    assert not gets_in(administrator, "bob")
-
-
 def test_with_a_password_exempt_accounts_have_a_key_or_the_password(administrator: Administrator) -> None:
     administrator.machine.change(exempt=f"{{users: [{ROBOT}]}}")
     administrator.setup("sshd", "--password")

@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.setup import trial
-from pam_iampass.setup.manifest import Trial
-from pam_iampass.setup.paths import Paths
 from tests.system.setup.conftest import STATE, Administrator, everything
 
 MANIFEST = STATE / "setup/manifest.json"
@@ -134,48 +132,6 @@ def test_what_is_set_up_for_good_is_not_put_on_trial(administrator: Administrato
     told = administrator.setup("sshd", "--password", "--try", "5", ok=False)
     assert "sshd is set up already" in told
     assert everything() == after
-
-
-# With systemd
-
-
-@pytest.fixture
-def units(administrator: Administrator) -> dict[str, str]:
-    """The unit files of a trial of ten minutes."""
-    about = Trial("abc", ("sshd",), 1_800_000_000.0, 1_800_000_600.0)
-    written = trial.units(about, Paths(), MANIFEST)
-    return {path.name: text for path, text in written.items()}
-
-
-def test_the_timer_survives_a_reboot(units: dict[str, str]) -> None:
-    timer = units["pam-iampass-trial.timer"].splitlines()
-    assert "OnCalendar=2027-01-15 08:10:00 UTC" in timer
-    assert "Persistent=yes" in timer
-    assert "OnActiveSec=600" in timer
-    assert "WantedBy=timers.target" in timer
-
-
-def test_systemd_understands_the_units(units: dict[str, str], tmp_path: Path) -> None:
-    folder = Path("/etc/systemd/system")
-    for name, text in units.items():
-        (folder / name).write_text(text.replace("/usr/bin/python3", "/usr/bin/python3"))
-    paths = [str(folder / name) for name in units]
-    try:
-        judged = subprocess.run(
-            ["systemd-analyze", "verify", "--man=no", *paths], capture_output=True, text=True, check=False
-        )
-        moment = subprocess.run(
-            ["systemd-analyze", "calendar", "2027-01-15 08:10:00 UTC"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    finally:
-        for path in paths:
-            Path(path).unlink()
-    assert "pam-iampass" not in judged.stderr
-    assert judged.returncode == 0, judged.stderr
-    assert "2027-01-15 08:10:00 UTC" in moment.stdout
 
 
 def test_words_of_the_command_are_quoted_for_systemd() -> None:
