@@ -185,13 +185,16 @@ class Editor:
             self._before[top] += guards
 
     def follow_sessions(self) -> None:
-        """A `session` line follows pam_systemd, or all others. Without a place that is sure, there is none."""
+        """A `session` line follows pam_systemd. Without that, it comes last, but ahead of pam_env: a file of the user
+        could set the variable in which sshd's authentication leaves the id of the session (`doors/native/session.c`).
+        Without a place that is sure, there is none."""
         stack = self._stacks[PamType.SESSION]
         jumps = any(isinstance(action, int) for one in stack if self._is_own(one) for action in one.actions)
         if not stack or jumps or any(map(is_ours, stack)):
             return
         systemd = [handler.top for handler in stack if stem(handler) == "pam_systemd"]
-        self._after[(systemd or [stack[-1].top])[-1]].append(self._ours("session", "optional"))
+        environment = next((place for place, one in enumerate(stack) if stem(one) == "pam_env"), 0)
+        self._after[(systemd or [stack[environment - 1].top])[-1]].append(self._ours("session", "optional"))
 
     def result(self) -> str:
         """The new text."""

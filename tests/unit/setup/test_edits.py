@@ -318,6 +318,17 @@ def test_the_session_line_comes_after_pam_systemd_or_last(stage: Stage) -> None:
     )
 
 
+def test_without_pam_systemd_the_session_line_is_ahead_of_a_file_of_the_user(stage: Stage) -> None:
+    """It could forge the variable that carries the id of the session."""
+    put(stage.paths.pam / "common-session", "session required pam_unix.so\n")
+    put(stage.paths.pam / "sshd", f"{stage.text('sshd')}session required pam_env.so user_readenv=1\n")
+    stage.set_up("sshd", "quiet")
+    ours, environment = (
+        stage.text("sshd").index(text) for text in ("optional    pam_iampass.so", "pam_env.so")
+    )
+    assert stage.text("sshd").index("@include common-session\n") < ours < environment
+
+
 @pytest.mark.parametrize(
     "session",
     ["", "session [success=1 default=ignore] pam_succeed_if.so quiet\nsession required pam_limits.so\n"],
