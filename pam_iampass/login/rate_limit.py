@@ -2,7 +2,7 @@
 
 An origin is a PAM service and a remote host (`origin`). The logins of one person wait for their turn; a login ends no
 other one. Turns and waiting logins are in the agent's memory; what is counted is in its file as well, so that a restart
-forgets nothing. Where the file cannot be written, counting goes on in memory.
+forgets nothing. Where the file cannot be written, or not soon, counting goes on in memory.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Callable
@@ -29,6 +30,8 @@ MOST_PENDING = 100
 """Logins of one person that wait."""
 END_TIME = 15.0
 """Seconds after its deadline in which a login ends its session and records its result."""
+PATIENCE = 1.0
+"""How long a login waits for the file, which a slow disk can keep busy for long. Seconds."""
 
 _Row = tuple[str, str, int, float]
 """Kind, name, count and time: what is stored of one failure, request or attempt."""
@@ -54,10 +57,14 @@ class RateLimits:
         """`clock` is in seconds since boot; what was written in another boot is dropped."""
         self._database = database
         self.now = clock
+        self._lock = threading.RLock()
+        """Guards what is in memory. Whoever has it never waits for the file."""
         self._states: dict[bytes, RateLimitState] = {}
-        self._stored: dict[bytes, set[_Row]] = {}
-        """The rows in the file. They differ from the state where a change could not be written."""
         self._waiting: dict[bytes, set[QueuedLogin]] = {}
+        self._unwritten: set[bytes] = set()
+        """People whose state has changed since their rows were written."""
+        self._stored: dict[bytes, set[_Row]] = {}
+        """The rows in the file, under its lock. They differ from the state where a change could not be written."""
         self._next_sweep = 0.0
         database.on_open.append(self._read)
 
@@ -65,52 +72,69 @@ class RateLimits:
     def changed(self, user: str) -> Iterator[RateLimitState]:
         """The state of a person, to be changed: it is written when the block ends, unless that raises."""
         person = encoded(user)
-        with self._database.lock:
-            if self.now() >= self._next_sweep:
-                self._sweep()
+        with self._lock:
             state = self._states.setdefault(person, RateLimitState())
             state.forget(self.now())
             yield state
-            self._write(person, state)
+            self._unwritten.add(person)
+        self.write()
 
     @contextlib.contextmanager
     def seen(self, user: str) -> Iterator[RateLimitState]:
         """The state of a person, to be looked at."""
-        with self._database.lock:
+        with self._lock:
             state = self._states.get(encoded(user)) or RateLimitState()
             state.forget(self.now())
             yield state
 
+    def write(self) -> None:
+        """Write all that has changed. Where the file is busy for longer than PATIENCE, a later call does it."""
+        if not self._database.lock.acquire(timeout=PATIENCE):
+            return
+        try:
+            is_time_to_sweep = self.now() >= self._next_sweep
+            if is_time_to_sweep:
+                self._next_sweep = self.now() + HOUR
+                with self._lock:
+                    self._unwritten.update(self._states)
+            while self._unwritten:  # only here people are taken out
+                self._write(self._unwritten.pop())
+            if is_time_to_sweep:
+                self._forget_people()
+        finally:
+            self._database.lock.release()
+
     def wake(self, user: str) -> None:
         """Have all waiting logins of the person look whether something has changed for them."""
-        with self._database.lock:
+        with self._lock:
             for queued in self._waiting.get(encoded(user), ()):
                 queued.wake()
 
     def add_waiting(self, user: str, queued: QueuedLogin) -> None:
-        with self._database.lock:
+        with self._lock:
             self._waiting.setdefault(encoded(user), set()).add(queued)
 
     def remove_waiting(self, user: str, queued: QueuedLogin) -> None:
-        with self._database.lock:
+        with self._lock:
             others = self._waiting.get(encoded(user), set())
             others.discard(queued)
             if not others:
                 self._waiting.pop(encoded(user), None)
 
-    def _sweep(self) -> None:
-        """Once an hour, forget the people of whom nothing counts any more."""
-        self._next_sweep = self.now() + HOUR
-        for person, state in list(self._states.items()):
-            state.forget(self.now())
-            self._write(person, state)
-            if state.is_empty and not self._stored.get(person):
-                del self._states[person]
-                self._stored.pop(person, None)
+    def _forget_people(self) -> None:
+        """Forget the people of whom nothing counts any more."""
+        with self._lock:
+            for person, state in list(self._states.items()):
+                if state.is_empty and not self._stored.get(person):
+                    del self._states[person]
+                    self._stored.pop(person, None)
 
-    def _write(self, person: bytes, state: RateLimitState) -> None:
+    def _write(self, person: bytes) -> None:
         """Bring the rows of a person up to date. A problem is reported by the database, and changes nothing here."""
-        rows = _rows(state)
+        with self._lock:
+            state = self._states.get(person) or RateLimitState()
+            state.forget(self.now())
+            rows = _rows(state)
         stored = self._stored.get(person, set())
         if rows == stored:
             return
@@ -136,8 +160,9 @@ class RateLimits:
         ):
             kind, name, count, at = row
             self._stored.setdefault(bytes(person), set()).add((str(kind), str(name), int(count), float(at)))
-        for person, rows in self._stored.items():
-            self._states.setdefault(person, _state(rows))
+        with self._lock:
+            for person, rows in self._stored.items():
+                self._states.setdefault(person, _state(rows))
 
 
 class RateLimit:

@@ -29,6 +29,8 @@ from pam_iampass.system import paths
 
 #: Size of a thread's stack in bytes: 1,000 threads with the default of 8 MiB would not fit.
 STACK_SIZE = 512 * 1024
+#: How often what is over is removed from the agent's file, and what a slow disk held up is written. Seconds.
+HOUSEKEEPING = 5.0
 
 
 def main(
@@ -66,8 +68,16 @@ def main(
     if control:
         control.start()
 
+    def keep_house() -> None:
+        while not over.wait(HOUSEKEEPING):
+            administration.record_ended_bypasses()
+            state.rate_limits.write()
+
+    over = threading.Event()
+    threading.Thread(target=keep_house, daemon=True).start()
+
     def alive() -> bool:
-        administration.record_ended_bypasses()
+        # Waits for nothing: a slow disk must neither hold up the next login nor have systemd take the agent for dead.
         # READY=1 each time: systemd would end an agent whose first one found no room.
         counts = f"{agent.pending} logins pending, {sessions.count} sessions kept"
         return notify(f"READY=1\nWATCHDOG=1\nSTATUS={counts}")
@@ -77,6 +87,8 @@ def main(
     if control:
         control.stop()
     sessions.stop()
+    over.set()
+    state.rate_limits.write()
     state.database.close()
     return 0
 

@@ -343,6 +343,15 @@ MUTANTS = (
     ),
     Mutant(
         4,
+        "what a login counts while the file is busy is never written",
+        "pam_iampass/login/rate_limit.py",
+        "            self._unwritten.add(person)\n        self.write()\n",
+        "        self.write()\n",
+        "tests/unit/login/test_rate_limited_logins.py"
+        "::test_while_a_slow_disk_keeps_the_file_busy_logins_by_phone_go_on_and_are_counted_in_it_later",
+    ),
+    Mutant(
+        4,
         "backoff and hourly limit are not checked again when the turn comes",
         "pam_iampass/login/rate_limit.py",
         "                _check(state, self._limit.origin, self._settings, now)\n",

@@ -1,8 +1,9 @@
-"""An agent's file in which nothing can be written."""
+"""An agent's file in which nothing can be written, or that a slow disk keeps busy."""
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 from pam_iampass.system.database import Database
@@ -18,3 +19,23 @@ def unwritable(database: Database) -> Iterator[None]:
     finally:
         with database.reading() as connection:
             connection.execute("PRAGMA query_only = OFF")
+
+
+@contextlib.contextmanager
+def busy(database: Database) -> Iterator[None]:
+    """Another thread is in the middle of a change, as while the disk does not answer."""
+    begun, over = threading.Event(), threading.Event()
+
+    def change() -> None:
+        with database.transaction():
+            begun.set()
+            over.wait(60)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    assert begun.wait(20)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

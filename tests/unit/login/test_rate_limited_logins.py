@@ -13,6 +13,7 @@ from typing import Callable
 
 import pytest
 
+from pam_iampass.login import rate_limit
 from pam_iampass.login.concurrency import AtCapacity, ConcurrencyLimit
 from pam_iampass.login.turn import OTHER_LOGIN as OTHERS
 from pam_iampass.outcome import Login, PamCode, Phase
@@ -22,7 +23,7 @@ from tests.support.deadline import TIMEOUT
 from tests.support.door import Door
 from tests.support.sandbox import HttpStatus, Junk
 from tests.support.setting import ME, Setting, state_in
-from tests.support.state_file import unwritable
+from tests.support.state_file import busy, unwritable
 from tests.support.world import wait_until
 
 KEY = "publickey ssh-ed25519 AAAA\n"
@@ -437,3 +438,21 @@ def test_a_login_that_waits_for_a_lost_phone_is_denied_although_the_phone_approv
         world.records.fields[-1]["IAMPASS_REASON"] == "the phone was reported lost (pam-iampass phone lost)"
     )
     world.sandbox.wait_for_end(request)
+
+
+def test_while_a_slow_disk_keeps_the_file_busy_logins_by_phone_go_on_and_are_counted_in_it_later(
+    world: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate_limit, "PATIENCE", 0.1)
+    world.sandbox.auto = "approve"
+    with busy(world.state.database):
+        assert world.login().code == PamCode.SUCCESS
+        world.sandbox.auto = "deny"
+        assert world.login().code == PamCode.ABORT
+        assert len(world.state.throttle(ME).failures) == 1
+    world.state.rate_limits.write()
+    with world.state.database.reading() as connection:
+        assert connection.execute("SELECT kind FROM limits ORDER BY kind").fetchall() == [
+            ("failure",),
+            ("request",),
+        ]

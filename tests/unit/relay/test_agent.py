@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,15 +14,21 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.login import approval
+from pam_iampass.login.bypass import Bypass, Moment
+from pam_iampass.module import Module
 from pam_iampass.outcome import PamCode, Phase
+from pam_iampass.relay import agent as agent_module
+from pam_iampass.relay import listener as listening
+from pam_iampass.relay import service
 from pam_iampass.relay.agent_context import SharedContext
-from pam_iampass.relay.protocol import Hello
+from pam_iampass.relay.protocol import GREETING, Hello
 from pam_iampass.relay.service import notify
 from tests.support.frames import encode_items
 from tests.support.in_time import BUSY
 from tests.support.running_agent import Running, running
 from tests.support.sandbox import Hang, Sandbox
 from tests.support.setting import ME, Setting
+from tests.support.state_file import busy
 from tests.support.world import wait_until
 
 
@@ -232,6 +240,52 @@ def test_who_floods_the_socket_of_systemd_does_not_have_it_take_the_agent_for_de
             assert agent.login().code == PamCode.SUCCESS
             assert [systemd.recv(20) for _ in range(flood)] == [b"."] * flood
             assert systemd.recv(20) == b"WATCHDOG=1"
+
+
+def test_a_slow_disk_holds_up_neither_the_next_login_nor_the_news_that_the_agent_is_alive(
+    world: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.state.add_bypass(Bypass(ME, 0, None, 600.0, Moment.now(), "root", "", survives_reboot=False))
+    door, systemd = str(tmp_path / "pam.sock"), str(tmp_path / "notify")
+    seen: list[bytes] = []
+
+    def log_in() -> None:
+        try:
+            told.recv(200)
+            with busy(world.state.database), socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(5)
+                connection.connect(door)
+                seen.append(connection.recv(9))
+                seen.append(told.recv(200))  # what may have been sent before the file was busy
+                seen.append(told.recv(200))
+                seen.append(told.recv(200))
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        listener.bind(door)
+        listener.listen()
+        told.bind(systemd)
+        told.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", systemd)
+        monkeypatch.setenv("WATCHDOG_USEC", "400000")
+        monkeypatch.setattr(service, "HOUSEKEEPING", 0.01, raising=False)
+        monkeypatch.setattr(service, "AgentState", lambda _journal: world.state)
+        monkeypatch.setattr(service, "STACK_SIZE", 0)
+        monkeypatch.setattr(listening, "passed", lambda: listening.Listeners(listener, None))
+        monkeypatch.setattr(agent_module, "peer_credentials", lambda _connection: (os.getpid(), 0, 0))
+        handlers = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+        thread = threading.Thread(target=log_in)
+        try:
+            thread.start()
+            assert service.main(Module, []) == 0
+        finally:
+            thread.join()
+            for number, handler in handlers:
+                signal.signal(number, handler)
+    assert seen[0] == GREETING.encode()
+    assert all(news.startswith(b"READY=1\nWATCHDOG=1\n") for news in seen[1:])
+    assert len(seen) == 4
 
 
 def test_without_systemd_nobody_is_notified(monkeypatch: pytest.MonkeyPatch) -> None:
