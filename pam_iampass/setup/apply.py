@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pam_iampass.setup import files
 from pam_iampass.setup.edits import is_edited, marked
-from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord
+from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord, Trial
 from pam_iampass.setup.plan import Change, Plan
 from pam_iampass.setup.reload import Reloaded
 from pam_iampass.setup.snapshot import Snapshot, diff, take, text_of
@@ -48,14 +48,19 @@ class Machine:
 
 @contextmanager
 def applied(
-    plans: Sequence[Plan], manifest: Manifest, store: ManifestStore, machine: Machine
+    plans: Sequence[Plan],
+    earlier: Manifest,
+    store: ManifestStore,
+    machine: Machine,
+    trial: Trial | None = None,
 ) -> Iterator[None]:
     """Make the changes, for the caller to check what is in force then; an exception undoes them.
 
+    `earlier` is what was recorded before; `trial` begins with the changes. One that runs already goes on.
     The caller holds the lock. Raises SetupError or OSError; everything is then as it was before, or the error says what
     is not.
     """
-    earlier = replace(manifest, trial=None)
+    manifest = replace(earlier, trial=trial or earlier.trial)
     for plan in plans:
         manifest = manifest.with_service(plan.service.name, plan.during)
     changes = [change for plan in plans for change in plan.changes]

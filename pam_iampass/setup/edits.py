@@ -30,6 +30,7 @@ OUT = "#pam-iampass: "
 
 _HEADING = "# Written by `pam-iampass setup`: all lines of {}, and ours.\n"
 _MARKED = re.compile(r"#[ \t]*pam-iampass[ \t\r]*$")
+_ASKING = re.compile(rf"[#\s]*-?(auth|account)\s.*{re.escape(NATIVE)}", re.I)
 _TYPE_AND_CONTROL = re.compile(r"(\S+)\s+(\[(?:\\\]|[^\]])*\]|\S+)\s*(.*)", re.S)
 _GUARD = (
     "[acct_expired=die authtok_expired=die cred_expired=die perm_denied=die auth_err=die maxtries=die"
@@ -43,6 +44,11 @@ _ENDS = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD)
 def marked(text: str) -> list[str]:
     """The lines of ours, those that a person has commented out among them."""
     return [line for line in text.split("\n") if _MARKED.search(line)]
+
+
+def has_asking_line(text: str) -> bool:
+    """Whether a line of ours asks the phone, or would if a person had not commented it out."""
+    return any(_ASKING.match(line) for line in marked(text))
 
 
 def is_edited(text: str) -> bool:

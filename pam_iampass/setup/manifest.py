@@ -60,9 +60,11 @@ class ServiceRecord:
     """False from before the first change until after the last."""
     files: tuple[FileRecord, ...]
     renewed: tuple[float, ...] = ()
-    """When files that had lost our lines were edited anew, in the last hour."""
+    """When the watch began to edit its files anew, in the last hour."""
+    said: str = ""
+    """What the watch has last said is wrong with it; empty if all is well."""
     reported: float = 0.0
-    """When it was last said that a line of ours is out of force."""
+    """When it has said so."""
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class Setup:
         """Make the changes, for good or on trial for some minutes. Raises SetupError and OSError."""
         if minutes is not None:
             self._must_be_new(plans)
-        with apply.undisturbed(), self.store.locked():
+        with apply.undisturbed(), self.store.locked(10.0):  # the watch may look just now
             manifest = self.store.load()
             # The plan was made before the lock was taken. If another setup has begun a trial since, to save over its
             # manifest would keep it from ending.
@@ -115,10 +115,9 @@ class Setup:
             wanted, machine = None, self._machine
             if minutes is not None:
                 wanted = trial.new([each.service.name for each in plans], minutes, time.time())
-                manifest = replace(manifest, trial=wanted)
                 machine = replace(machine, arm=partial(trial.start, wanted, self.paths, self.store.file))
             try:
-                with apply.applied(plans, manifest, self.store, machine):
+                with apply.applied(plans, manifest, self.store, machine, wanted):
                     for each in plans:
                         self._judge(each)
             except BaseException:
@@ -169,11 +168,20 @@ class Setup:
             return self._undo(running.services)
 
     def watch(self, journal: Journal) -> list[PamFileRecord]:
-        """Put our lines back into files that were restored without them; returns what was recorded."""
+        """Put our lines back into files that were restored without them; returns what was recorded.
+
+        It also ends a trial that is over: setup may have been killed before there was a timer.
+        """
         if not self.store.file.exists():
             return []
         with apply.undisturbed(), self.store.locked(60.0):
-            return Watch(self.paths, self.store, self._machine, journal).look()
+            running = self.store.load().trial
+            try:
+                if running is not None and time.time() > running.deadline:
+                    self._undo(running.services)
+            finally:
+                found = Watch(self.paths, self.store, self._machine, journal).look()
+        return found
 
     def status(self) -> tuple[list[ServiceStatus], Trial | None]:
         """The status of each service, and the trial that runs. Raises SetupError and UntrustedFile."""

@@ -1,34 +1,38 @@
 """Puts our lines back into PAM files that were restored or written anew without them.
 
 A package, a role or a hardening script may write `/etc/pam.d/sshd` anew, and the phone would be off. What a person has
-put out of force by a `#` stays so, and is reported once a day. Where the lines of a shared file were written out (Red
-Hat), they follow that file.
+put out of force by a `#` stays so, and so does what a setup that was broken off has left; both are reported once a day.
+Where the lines of a shared file were written out (Red Hat), they follow that file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pam_iampass.audit.journal import Journal, PamFileEvent, PamFileRecord
-from pam_iampass.doctor.stacks import module_folders
-from pam_iampass.errors import PamIampassError
+from pam_iampass.doctor.stacks import Stacks, module_folders
+from pam_iampass.errors import PamIampassError, Problem
+from pam_iampass.pam.modules import NATIVE
+from pam_iampass.pam.stack import OTHER
 from pam_iampass.setup import apply, plan, services
 from pam_iampass.setup.apply import Machine
 from pam_iampass.setup.checks import stacks
-from pam_iampass.setup.edits import is_edited, marked
+from pam_iampass.setup.edits import has_asking_line, marked
 from pam_iampass.setup.errors import SetupError, SetupRefused
 from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord
 from pam_iampass.setup.paths import Paths
-from pam_iampass.setup.services import WantedFile, WantedService
+from pam_iampass.setup.services import WantedFile, WantedService, pam_files
 from pam_iampass.setup.snapshot import take, text_of
 
 MOST = 3
-"""How often in an hour the lines of a service are put back: more often, something else insists on taking them out."""
+"""How often in an hour the files of a service are edited: more often, something else insists on taking lines out."""
 _HOUR = 3600.0
-_DAY = 86400.0 - 600.0  # a run that is a little early counts
+_DAY = 24 * _HOUR
+_EARLY = 600.0  # a run that is a little early counts
 
 
 class Watch:
@@ -53,88 +57,122 @@ class Watch:
         """Put back what is missing; returns what was recorded. Raises SetupError and UntrustedFile."""
         now = time.time() if now is None else now
         manifest = self.store.load()
+        over = manifest.trial.services if manifest.trial and now > manifest.trial.deadline else ()
         records = []
         for name in manifest.services:
-            manifest, found = self._service(name, manifest, now)
+            if name in over:
+                continue  # it is to end, not to be mended
+            try:
+                found = self._service(name, now)
+            except (PamIampassError, OSError) as error:
+                found = self._said(PamFileEvent.OFF, name, str(error), now)
+            for record in found:
+                self.journal.pam_file(record)
             records += found
-        for record in records:
-            self.journal.pam_file(record)
         return records
 
-    def _service(self, name: str, manifest: Manifest, now: float) -> tuple[Manifest, list[PamFileRecord]]:
-        record = manifest.services[name]
+    def _service(self, name: str, now: float) -> list[PamFileRecord]:
+        record = self.store.load().services[name]
+        if not record.complete:
+            reason = f"setup was broken off: pam-iampass setup {name}, or pam-iampass setup undo {name}"
+            return self._said(PamFileEvent.OFF, name, reason, now, _DAY)
         edited = [file for file in record.files if file.edited]
-        lost = [file for file in edited if self._is_lost(file)]
-        if lost:
-            return self._put_back(name, lost, manifest, now)
+        if lost := [file for file in edited if self._is_lost(file)]:
+            return self._put_back(name, lost, now)
+        gone = [str(file.path) for file in edited if take(file.path).content is None]
+        if gone and self._other_lets_in():
+            what = f"{', '.join(gone)}: no such file, and /etc/pam.d/{OTHER} lets in without the phone"
+            reason = f"{what}; if no program uses it any more: pam-iampass setup undo {name}"
+            return self._said(PamFileEvent.OFF, name, reason, now, _DAY)
         out = [line for file in edited for line in self._out_of_force(file)]
-        if not out:
-            return self._follow(name, manifest, now)
-        if now - record.reported < _DAY:
-            return manifest, []
-        manifest = manifest.with_service(name, replace(record, reported=now))
-        self.store.save(manifest)
-        return manifest, [PamFileRecord(PamFileEvent.OUT_OF_FORCE, name, "; ".join(out))]
+        if out:
+            return self._said(PamFileEvent.OUT_OF_FORCE, name, "; ".join(out), now, _DAY)
+        return self._follow(name, now)
 
-    def _put_back(
-        self, name: str, lost: Sequence[FileRecord], manifest: Manifest, now: float
-    ) -> tuple[Manifest, list[PamFileRecord]]:
-        record = manifest.services[name]
+    def _said(
+        self, event: PamFileEvent, name: str, reason: str, now: float, pause: float = _HOUR
+    ) -> list[PamFileRecord]:
+        """A record, unless it was the last one about this service, less than `pause` ago."""
+        record = self.store.load().services[name]
+        if record.said == reason and 0 <= now - record.reported < pause - _EARLY:
+            return []
+        self._remember(name, replace(record, said=reason, reported=now))
+        return [PamFileRecord(event, name, reason)]
+
+    def _remember(self, name: str, record: ServiceRecord) -> None:
+        with contextlib.suppress(OSError):  # such as a full disk: then something is recorded twice
+            self.store.save(self.store.load().with_service(name, record))
+
+    def _put_back(self, name: str, lost: Sequence[FileRecord], now: float) -> list[PamFileRecord]:
         what = ", ".join(str(file.path) for file in lost)
-        recent = tuple(moment for moment in record.renewed if 0 <= now - moment < _HOUR)
-        if len(recent) >= MOST:
-            reason = f"{what}: restored again, after {MOST} times within an hour: pam-iampass setup {name}"
-            return manifest, [PamFileRecord(PamFileEvent.OFF, name, reason)]
         try:
-            manifest = self._apply(name, record, [file.path for file in lost], (*recent, now), manifest, now)
+            wrong = self._apply(name, [file.path for file in lost], now)
         except (PamIampassError, OSError) as error:
-            return manifest, [PamFileRecord(PamFileEvent.OFF, name, f"{what}: {error}")]
-        return manifest, [PamFileRecord(PamFileEvent.RENEWED, name, what)]
+            return self._said(PamFileEvent.OFF, name, f"{what}: {error}", now)
+        if wrong:
+            return self._said(PamFileEvent.OFF, name, f"{what}: put back, but {wrong[0].what}", now)
+        return [PamFileRecord(PamFileEvent.RENEWED, name, what)]
 
-    def _follow(self, name: str, manifest: Manifest, now: float) -> tuple[Manifest, list[PamFileRecord]]:
+    def _follow(self, name: str, now: float) -> list[PamFileRecord]:
         """Change our lines where the shared files ask for others, or a file of the program is new."""
-        record = manifest.services[name]
+        record = self.store.load().services[name]
         try:
             service = self._wanted(name, record)
             old = [file.path for file in service.files if file.edited and not _has_lines_of(file)]
-            if not old or any(found.is_error for found in stacks.check(service, self.paths, self.modules)):
-                return manifest, []  # doctor says what is wrong with the shared file
-            manifest = self._apply(name, record, old, record.renewed, manifest, now)
+            if not old and not record.said:
+                return []
+            if any(found.is_error for found in stacks.check(service, self.paths, self.modules)):
+                return []  # doctor says what is wrong with the shared file
         except (PamIampassError, OSError):
-            return manifest, []
+            return []
+        if not old:
+            self._remember(name, replace(record, said="", reported=0.0))  # all is well again
+            return []
         what = f"{', '.join(map(str, old))}: as the files have changed that it includes"
-        return manifest, [PamFileRecord(PamFileEvent.RENEWED, name, what)]
+        try:
+            self._apply(name, old, now)
+        except (PamIampassError, OSError) as error:
+            return self._said(PamFileEvent.OFF, name, f"{what}: {error}", now)
+        return [PamFileRecord(PamFileEvent.RENEWED, name, what)]
 
     def _wanted(self, name: str, record: ServiceRecord) -> WantedService:
         """The files of a service as they should be. Raises SetupRefused and UntrustedFile."""
         written = {file.path: text_of(self.store.written(file)) for file in record.files if file.edited}
         return services.wanted(name, record.choice, self.paths, written=written)
 
-    def _apply(
-        self,
-        name: str,
-        record: ServiceRecord,
-        lost: Sequence[Path],
-        renewed: tuple[float, ...],
-        manifest: Manifest,
-        now: float,
-    ) -> Manifest:
-        """Edit the lost files anew. Raises SetupError, UntrustedFile or OSError."""
+    def _apply(self, name: str, lost: Sequence[Path], now: float) -> list[Problem]:
+        """Edit the lost files anew; returns what leads past the phone all the same.
+
+        Raises SetupError, UntrustedFile or OSError.
+        """
+        manifest = self.store.load()
+        record = manifest.services[name]
+        recent = tuple(moment for moment in record.renewed if 0 <= now - moment < _HOUR)
+        if len(recent) >= MOST:
+            raise SetupError(f"given up, after {MOST} attempts within an hour", f"pam-iampass setup {name}")
+        if not any((folder / NATIVE).exists() for folder in self.modules):
+            raise SetupRefused(
+                f"{NATIVE} is not installed: no login would succeed", "install pam-iampass again"
+            )
         service = self._wanted(name, record)
         # What is wrong with a shared file does not keep the phone off: only what no login would survive does.
-        broken = [
-            found
-            for found in stacks.check(service, self.paths, self.modules)
-            if found.is_error and not found.forcible
-        ]
-        if broken:
-            raise SetupRefused(broken[0].what, broken[0].remedy)
+        wrong = [found for found in stacks.check(service, self.paths, self.modules) if found.is_error]
+        for found in wrong:
+            if not found.forcible:
+                raise SetupRefused(found.what, found.remedy)
+        # Before anything is written: the attempt wakes the watch again, also if it fails.
+        record = replace(record, renewed=(*recent, now))
+        manifest = manifest.with_service(name, record)
+        self.store.save(manifest)
         others = tuple(file for file in record.files if not file.edited)
         edited = tuple(file for file in record.files if file.edited)
         service = replace(service, files=tuple(file for file in service.files if file.edited))
         planned = plan.make(service, Manifest({name: replace(record, files=edited)}), now)
+        # Complete also meanwhile: if this is killed, the next run goes on.
         during, after = (
-            replace(each, files=(*each.files, *others), since=record.since, renewed=renewed)
+            replace(
+                each, complete=True, files=(*each.files, *others), since=record.since, renewed=record.renewed
+            )
             for each in (planned.during, planned.after)
         )
         changes = tuple(change for change in planned.changes if change.path in lost)
@@ -142,14 +180,18 @@ class Watch:
         with apply.applied([planned], manifest, self.store, self.machine):
             for found in stacks.judged(service, self.paths):
                 raise SetupError(found.what, found.remedy)
-        return self.store.load()
+        return wrong
 
     def _is_lost(self, file: FileRecord) -> bool:
-        """Whether nothing of ours is in the file, and the program still has one."""
+        """Whether no line of ours that asks is in the file, not even behind a `#`, and the program still has one."""
         current = take(file.path)
         if current.content is None:
             return any(path.exists() for path in self.paths.vendor(file.path.name))
-        return not is_edited(text_of(current.content))
+        return not has_asking_line(text_of(current.content))
+
+    def _other_lets_in(self) -> bool:
+        """Whether a program whose PAM file is gone lets in without the phone: libpam uses `other` then."""
+        return Stacks(pam_files(self.paths), self.modules, frozenset([OTHER])).lets_in_unasked(OTHER)
 
     def _out_of_force(self, file: FileRecord) -> list[str]:
         """The lines of ours that were taken out of force."""

@@ -272,6 +272,10 @@ def test_the_lines_of_the_operations_page_switch_everything_off(stage: Stage, ch
     page = (Path(__file__).parents[3] / "docs/operations.md").read_text()
     [typed] = re.findall(r"do it by hand:\n\n((?:    .*\n)+)", page)
     script = re.sub(r"(?<= )/(?=etc/|var/)", f"{stage.paths.root}/", typed)
+    linked, elsewhere = stage.paths.pam / "su", stage.paths.root / "elsewhere"
+    linked.rename(elsewhere)
+    linked.symlink_to(elsewhere)  # as authselect does
     subprocess.run(["sh", "-euc", "systemctl() { :; }\n" + script], check=True, env={"PATH": "/usr/bin:/bin"})
     assert stage.files() == stage.before
     assert stage.store.load() == Manifest()
+    assert linked.readlink() == elsewhere

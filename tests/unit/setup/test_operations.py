@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
+from pam_iampass.audit.journal import Journal
 from pam_iampass.setup.errors import SetupError
 from pam_iampass.setup.manifest import Trial
 from pam_iampass.setup.operations import Setup
-from tests.unit.setup.stage import Stage
+from tests.support.folders import put
+from tests.support.setting import Records
+from tests.unit.setup.stage import SSHD, Stage
 
 
 def begun(stage: Stage) -> str:
@@ -68,3 +74,45 @@ def test_a_trial_that_began_meanwhile_keeps_its_end(stage: Stage) -> None:
         setup.set_up(plans, None)
     assert (stage.store.load(), stage.files()) == (theirs, files)
     assert theirs.trial is not None
+
+
+def test_the_watch_ends_a_trial_that_is_over_and_has_no_timer(stage: Stage) -> None:
+    begun(stage)
+    put(stage.paths.pam / "sshd", SSHD, 0o640)
+    assert Setup(lambda *_: None, stage.paths).watch(Journal(Records())) == []
+    assert stage.files() == stage.before
+    assert not stage.store.file.exists()
+
+
+def test_a_trial_that_cannot_be_ended_keeps_no_other_service_from_being_mended(stage: Stage) -> None:
+    stage.set_up("su")
+    begun(stage)
+    put(stage.paths.pam / "su", "auth required pam_permit.so\n")
+    records = Records()
+    folder = str(stage.paths.sshd_drop_ins)
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
+    try:
+        with pytest.raises(SetupError, match="sshd could not be undone"):
+            Setup(lambda *_: None, stage.paths).watch(Journal(records))
+    finally:
+        subprocess.run(["umount", folder], check=True)
+    assert [fields["IAMPASS_SERVICE"] for fields in records.fields] == ["su"]
+    assert stage.store.load().trial is not None
+
+
+def test_setup_waits_until_the_watch_has_looked(stage: Stage) -> None:
+    setup = Setup(lambda *_: None, stage.paths)
+    plans = setup.plans(["su"], None, force=False)
+    looks = threading.Event()
+
+    def look() -> None:
+        with stage.store.locked():
+            looks.set()
+            time.sleep(0.5)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(look)
+        looks.wait(10)
+        setup.set_up(plans, None)
+    assert set(stage.store.load().services) == {"su"}
