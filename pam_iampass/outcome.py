@@ -108,10 +108,10 @@ RESULTS = {
     Outcome.BYPASSED: _IGNORED,
     Outcome.UNLISTED: _IGNORED | _DENIED,
     Outcome.UNAVAILABLE: _IGNORED | _DENIED,
+    Outcome.MISCONFIGURED: _IGNORED | _DENIED,
     Outcome.DENIED: _DENIED,
     Outcome.TIMED_OUT: _DENIED,
     Outcome.NO_DEVICE: _DENIED,
-    Outcome.MISCONFIGURED: _DENIED,
     Outcome.THROTTLED: _DENIED,
     Outcome.CANCELLED: _DENIED,
 }

@@ -15,7 +15,7 @@ from pam_iampass.text import clean, quoted
 IDENTIFIER = "pam_iampass"
 AUTHPRIV = 10
 
-DEBUG, INFO, NOTICE, WARNING, ERROR, CRITICAL = 7, 6, 5, 4, 3, 2
+DEBUG, INFO, NOTICE, WARNING, ERROR, CRITICAL, ALERT = 7, 6, 5, 4, 3, 2, 1
 
 #: A MESSAGE_ID for each kind of event; `packaging/systemd/pam_iampass.catalog` explains them.
 MESSAGE_IDS = {
@@ -227,7 +227,7 @@ class Journal:
 
 def _priority(decision: Decision) -> int:
     if decision.outcome is Outcome.MISCONFIGURED:
-        return ERROR
+        return ERROR if decision.result is Result.DENIED else ALERT  # rescue= on the PAM line let somebody in
     loud = decision.outcome in (Outcome.RECOVERED, Outcome.BYPASSED)
     return WARNING if loud else _PRIORITIES[decision.result]
 

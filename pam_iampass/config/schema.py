@@ -93,8 +93,8 @@ EXEMPT = Section(
             "`group NAME from NETWORK`.",
         ),
     ),
-    "Logins that need no second factor. The agent decides them too; for the account that gets in if no agent runs, see "
-    "`rescue=NAME` in `pam_iampass`(8).",
+    "Logins that need no second factor. The agent decides them too, by these settings; for the account that gets in if "
+    "no agent runs, or if a mistake in this file denies all logins, see `rescue=NAME` in `pam_iampass`(8).",
 )
 
 ASKED = Section(

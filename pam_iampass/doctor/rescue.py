@@ -21,7 +21,8 @@ def problems(settings: Settings, files: PamFiles) -> Iterator[Problem]:
             name = ModuleArguments.parse(["", *own_arguments(line)]).rescue
             why = _not_exempt(name, service.name, settings) if name else None
             if why:
-                what = f"rescue={name} lets {name} in without the phone while no agent runs, but {name} {why}"
+                when = "while no agent runs or the settings are invalid"
+                what = f"rescue={name} lets {name} in without the phone {when}, but {name} {why}"
                 remedy = f"exempt it, for instance exempt: {{users: [{name}]}}, or remove the argument"
                 yield Problem(line.file, line.line, "rescue", what, remedy, Severity.ERROR)
 

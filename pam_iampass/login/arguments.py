@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pam_iampass.outcome import Login, Phase
 from pam_iampass.system.paths import SETTINGS
 
 
@@ -18,12 +19,22 @@ class ModuleArguments:
     """The method that sshd must have accepted before (`publickey`), or None."""
 
     rescue: str | None = None
-    """The account that the door lets in where no agent runs, or None. It means nothing here."""
+    """The account that gets in where no agent runs or the settings cannot be used, or None."""
 
     debug: bool = False
 
     unknown: tuple[str, ...] = ()
     """Arguments that are unknown, malformed or repeated: the login is denied because of them."""
+
+    def rescues(self, login: Login) -> bool:
+        """Whether `rescue` lets this login in where the settings cannot be used: the rule of the door (`rescue.c`)."""
+        if self.rescue is None or self.unknown or login.real_uid != 0 or not login.through_sshd:
+            return False
+        if login.phase is Phase.ACCOUNT:
+            behind_first_factor = self.first_factor is None  # sshd has seen to it
+        else:
+            behind_first_factor = self.first_factor is not None and login.accepted(self.first_factor)
+        return behind_first_factor and login.user == self.rescue
 
     @classmethod
     def parse(cls, argv: list[str]) -> ModuleArguments:

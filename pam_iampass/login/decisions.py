@@ -77,6 +77,14 @@ def misconfigured(reason: str, elapsed: float = 0.0) -> Decision:
     return denied(Outcome.MISCONFIGURED, reason, message, elapsed)
 
 
+def rescued(reason: str) -> Decision:
+    """The settings cannot be used, and the PAM line names this user for that. Nothing is shown."""
+    reason = (
+        f"the settings cannot be used: rescue= on the PAM line let this user in without the phone: {reason}"
+    )
+    return Decision(Outcome.MISCONFIGURED, Result.IGNORED, reason)
+
+
 def cancelled(reason: str) -> Decision:
     """The application is gone, or the user declined the request."""
     return denied(Outcome.CANCELLED, reason)

@@ -6,7 +6,7 @@ sources: the status `active` of a session that this login started, and a recover
 
 from __future__ import annotations
 
-from pam_iampass.errors import PamIampassError
+from pam_iampass.errors import ConfigurationError, PamIampassError
 from pam_iampass.login import decisions, policy, prompt
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.approval import PhoneRequest
@@ -58,7 +58,12 @@ def _who_must_approve(
         return decisions.no_account()
     if arguments.first_factor is not None and not login.accepted(arguments.first_factor):
         return decisions.no_first_factor(arguments.first_factor)
-    settings = context.load_settings()
+    try:
+        settings = context.load_settings()
+    except ConfigurationError as error:
+        if arguments.rescues(login):
+            return decisions.rescued(str(error))
+        raise
     service = settings.for_service(login.service)
     approver = policy.approver(login, account, service, context.accounts)
     exemption = policy.exemption(approver, login, service, context.accounts)
