@@ -243,7 +243,8 @@ def _pidfd(connection: socket.socket, pid: int) -> int:
     except OSError as error:
         if error.errno != errno.ENOPROTOOPT:
             raise
-        # Before Linux 6.5. The id may be another process's by now: that one does not read the nonce.
+        # Before Linux 6.5. The id may be another process's by now. A child that has inherited the connection reads the
+        # nonce: that takes a set-uid program that leaks it, and whose id a process of root gets.
         return os.pidfd_open(pid)
 
 

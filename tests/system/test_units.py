@@ -41,6 +41,18 @@ def test_systemd_understands_the_units(machine: Installation) -> None:
     assert verified.returncode == 0
 
 
+def test_the_agent_is_back_within_a_second_after_twenty_ends_and_ever_after_before_a_door_gives_up() -> None:
+    """It waits longer each time: one that ends at each start must not fill the journal."""
+    unit = (UNITS / "pam-iampass-agent.service").read_text()
+    first, steps, most = (
+        float(re.findall(rf"^{key}=([0-9]+)", unit, re.M)[0])
+        for key in ("RestartSec", "RestartSteps", "RestartMaxDelaySec")
+    )
+    first /= 1000  # RestartSec= is in milliseconds
+    assert first * (most / first) ** (20 / steps) < 0.5
+    assert 1.0 < most < 5.0 / 2
+
+
 def test_the_folders_are_made_for_their_owners(machine: Installation) -> None:
     command = [
         "stat",

@@ -28,20 +28,21 @@ PAGE = Path(__file__).parents[3] / "docs/state.md"
 
 
 class Agent:
-    """An agent with a spent and nine valid codes, a bypass of somebody, a kept session and a wrong code that counts."""
+    """An agent with a spent and nine valid codes, a bypass and one that was ended, a kept session and a wrong code."""
 
     def __init__(self, world: Setting) -> None:
         self.world = world
         self.file = Path(world.state.database.path)
         self.store = SessionStore(world.state.database)
+        world.state.add_bypass(_bypass("bin", 2))
         self.codes = [read(code) or "" for code in world.state.make_codes(ME)]
         self.copy = self.file.with_name("copy")
         world.state.database.close()
         shutil.copy(self.file, self.copy)
         world.state.database.open()
         world.state.recovery_codes.spend(ME, self.codes[0])
-        made = Bypass("daemon", 1, None, 900.0, Moment.now(), "root", "", survives_reboot=False)
-        world.state.add_bypass(made)
+        world.state.end_bypasses("bin")
+        world.state.add_bypass(_bypass("daemon", 1))
         world.state.rate_limit(ME).attempt(5)
         self.store.write(KEPT)
         self.kept = [KEPT.id]
@@ -74,16 +75,21 @@ class Agent:
             (False, False): "refused",
             (True, True): "accepted, **also one that was spent since**",
         }[codes[0], codes[1]]
+        bypasses = {("daemon",): "holds", (): "is over", ("bin",): "**one that was ended since holds again**"}
         cells = [
             situation,
             "goes on",
             accepted,
-            "holds" if state.bypasses() else "is over",
+            bypasses[tuple(bypass.user for bypass in state.bypasses())],
             "stays" if self.kept else "is kept no longer",
             "counts" if state.throttle(ME).attempts else "forgotten",
             "yes" if any(fields.get("PRIORITY") == "2" for fields in self.world.records.fields) else "no",
         ]
         return f"| {' | '.join(cells)} |"
+
+
+def _bypass(user: str, uid: int) -> Bypass:
+    return Bypass(user, uid, None, 900.0, Moment.now(), "root", "", survives_reboot=False)
 
 
 Situation = Callable[[Agent], "contextlib.AbstractContextManager[None]"]
