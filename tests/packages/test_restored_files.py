@@ -181,3 +181,18 @@ def test_what_setup_itself_writes_is_left_alone(switched_on: Site) -> None:
     happens(switched_on, "a role writes its file", "sshd")
     assert is_soon_on(switched_on, "sshd")
     assert switched_on.machine.shell(FILES) == files
+
+
+def test_a_trial_that_is_over_and_has_lost_its_timer_is_ended(switched_on: Site) -> None:
+    machine, files = switched_on.machine, "cat /etc/pam.d/sshd; ls /etc/ssh/sshd_config.d /etc/systemd/system"
+    switched_on.administrator.undo("sshd")
+    before = machine.shell(files)
+    switched_on.administrator.set_up("sshd", "--key", "--try", "5")
+    assert machine.shell(files) != before
+    machine.run("systemctl", "disable", "--now", "pam-iampass-trial.timer")
+    machine.shell(
+        'sed -i \'s/"deadline": [0-9.]*/"deadline": 1.0/\' /var/lib/pam-iampass/setup/manifest.json'
+    )
+    machine.run("systemctl", "start", "pam-iampass-watch.service")
+    assert machine.shell(files) == before
+    assert is_on(switched_on, "sudo")
