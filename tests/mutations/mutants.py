@@ -407,8 +407,8 @@ MUTANTS = (
         5,
         "the timeout restarts with each byte",
         _CONNECTION,
-        "while (left := (until or self.deadline).remaining()) > 0.0:",
-        "while left := _SLICE:",
+        "self.ended = self.ended or count == 0",
+        "self.deadline = self.deadline if count == 0 else Deadline.after(6.0)",
         _FAULT + "[dripping body-poll]",
     ),
     Mutant(

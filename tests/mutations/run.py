@@ -22,6 +22,7 @@ from tests.mutations.mutants import MUTANTS, Mutant
 ROOT = Path(__file__).parents[2]
 AT_A_TIME = 6  # they mostly wait
 PYTEST = ("/usr/bin/python3", "-m", "pytest", "-q", "-rf", "--tb=no")
+TIME_LIMIT = ("timeout", "--kill-after=10", "900")  # for a mutant that hangs: it counts as not noticed
 PACKAGES = "usr/lib/python3/dist-packages"
 _TIMES = itertools.count(1)
 NOT_COPIED = shutil.ignore_patterns(".git", "build", "__pycache__", "*.pyc", ".mypy_cache")
@@ -103,7 +104,7 @@ def _pytest(copy: Path, *arguments: str, staged: bool = True) -> subprocess.Comp
     environment = [f"PYTHONPYCACHEPREFIX={copy}/build/bytecode"]  # only what has changed is compiled again
     environment += [f"PAM_IAMPASS_STAGED={copy}/build/staged"] if staged else []
     return subprocess.run(
-        ["tests/support/isolated-root.sh", "env", *environment, *PYTEST, *arguments],
+        [*TIME_LIMIT, "tests/support/isolated-root.sh", "env", *environment, *PYTEST, *arguments],
         cwd=copy,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
