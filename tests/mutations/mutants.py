@@ -432,7 +432,7 @@ MUTANTS = (
         6,
         "sessions are never ended",
         _APPROVAL,
-        "cleanup.callback(self._end, session)",
+        "self.cleanup.callback(self._end, session)",
         "pass",
         _MODULE + "test_denied_on_the_phone_ends_the_login_at_once",
     ),
