@@ -444,6 +444,7 @@ def test_while_a_slow_disk_keeps_the_file_busy_logins_by_phone_go_on_and_are_cou
     world: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rate_limit, "PATIENCE", 0.1)
+    world.state.rate_limits.write()  # once an hour it writes what has not changed too
     world.sandbox.auto = "approve"
     with busy(world.state.database):
         assert world.login().code == PamCode.SUCCESS

@@ -7,7 +7,8 @@ from typing import Any, Callable
 import pytest
 
 from pam_iampass.audit.journal import ALERT, ERROR
-from pam_iampass.outcome import PamCode, Phase
+from pam_iampass.login.arguments import ModuleArguments
+from pam_iampass.outcome import Login, PamCode, Phase
 from tests.support.door import AccountDoor, Door
 from tests.support.running_agent import running
 from tests.support.setting import ME, Setting
@@ -99,6 +100,9 @@ def test_only_where_the_application_runs_as_root(world: Setting, phase: Phase, u
 def test_on_an_auth_line_only_behind_a_key_that_sshd_has_accepted(world: Setting, accepted: str) -> None:
     break_them(world)
     assert not rescued(world, Phase.AUTHENTICATE, ssh_auth_info=accepted)
+    line = ModuleArguments.parse(["", *LINES[Phase.AUTHENTICATE]])  # by itself, before any other check
+    assert not line.rescues(Login(ME, "sshd", real_uid=0, ssh_auth_info=accepted))
+    assert line.rescues(Login(ME, "sshd", real_uid=0, ssh_auth_info=KEY))
 
 
 def test_an_auth_line_that_demands_no_key_lets_nobody_in(world: Setting) -> None:
