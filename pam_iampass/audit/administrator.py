@@ -68,6 +68,6 @@ def _remote_host() -> str:
         if session == str(NO_LOGIN):
             return ""
         command = ["loginctl", "show-session", session, "--property=RemoteHost", "--value"]
-        return programs.run(command, timeout=3.0).output.strip()
+        return programs.run(command, timeout=10.0).output.strip()
     except (OSError, CommandUnavailable):
         return ""
