@@ -139,7 +139,7 @@ class _Replacement:
     def _mark(self) -> tuple[list[str], bool]:
         """Have the agent deny what waits for the phone and begin to end the sessions that it has approved.
 
-        Returns these, and whether it worked: IAMPASS disables the phone all the same.
+        Returns these, and whether it worked: IAMPASS disables the phone either way.
         """
         try:
             found = ask("phone lost", user=self.user)

@@ -107,7 +107,7 @@ def command(ctx: click.Context, /, users: tuple[str, ...], **options: Any) -> No
         if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ctx.params):
             raise click.UsageError(f"`{ctx.invoked_subcommand}` has options of its own: name it first")
         return
-    try:  # it is a package of its own, without which `leave` works all the same
+    try:  # it is a package of its own, and `leave` works without it
         from pam_iampass.sandbox.errors import SandboxError
         from pam_iampass.sandbox.sandbox import Sandbox
         from pam_iampass.sandbox.serving import serve

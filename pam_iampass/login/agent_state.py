@@ -109,7 +109,7 @@ class AgentState:
     def end_bypasses(self, person: str) -> list[Ended]:
         """End all bypasses of a person; returns those that are over now.
 
-        Raises StateError where that could not be written: they are over all the same, until the agent starts again.
+        Raises StateError where that could not be written: they are over nevertheless, until the agent starts again.
         """
         return self.bypass_table.end(person)
 

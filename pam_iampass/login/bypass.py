@@ -136,7 +136,7 @@ class Bypasses:
     def end(self, person: str) -> list[Ended]:
         """End all bypasses of a person; returns those that are over.
 
-        Raises StateError where that cannot be written: they are over all the same, until the agent starts again.
+        Raises StateError where that cannot be written: they are over nevertheless, until the agent starts again.
         """
         with self._database.lock:
             kept, ended = self._divided(lambda bypass: bypass.user == person)

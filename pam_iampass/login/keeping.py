@@ -91,7 +91,7 @@ class Keeping:
         return self._ident
 
     def give_back(self) -> None:
-        """The login is denied all the same, and ends the session itself."""
+        """The login is denied nevertheless, and ends the session itself."""
         self.kept = False
 
     def drop(self) -> None:

@@ -58,7 +58,7 @@ class RateLimits:
         self._database = database
         self.now = clock
         self._lock = threading.RLock()
-        """Guards what is in memory. Whoever has it never waits for the file."""
+        """Guards what is in memory. A thread that holds it never waits for the file."""
         self._states: dict[bytes, RateLimitState] = {}
         self._waiting: dict[bytes, set[QueuedLogin]] = {}
         self._unwritten: set[bytes] = set()

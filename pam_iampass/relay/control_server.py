@@ -41,7 +41,7 @@ REQUEST_TIMEOUT = 5.0
 SEND_TIMEOUT = 5.0
 #: How long the agent waits for requests that are under way when it stops. Seconds.
 STOP_TIMEOUT = 2.0
-#: At most one note about strangers in so many seconds.
+#: Between two notes about strangers. Seconds.
 NOTE_INTERVAL = 60.0
 _LONGEST_TEXT = 1000
 _SO_PEERPIDFD = 77  # since Linux 6.5

@@ -28,7 +28,7 @@ VERSION = 1
 RESERVE = 1024 * 1024
 """Bytes that are free in the file, and as many again in its log: what a full disk cannot take."""
 LOG_PAGES = 128
-"""After so many pages the log is written to the file and begins anew, long before it is longer than the reserve."""
+"""With this number of pages the log is written to the file and begins anew, long before it outgrows the reserve."""
 OPEN_INTERVAL = 5.0
 """Where the file cannot be opened, how long until it is tried again. Seconds."""
 
