@@ -80,12 +80,6 @@ def _address(text: str) -> tuple[str, int]:
     show_default=True,
     help="Seconds until an unanswered request times out.",
 )
-@click.option("--clock-skew", type=float, default=0.0, help="Seconds by which the server's clock is ahead.")
-@click.option(
-    "--plain-polls",
-    is_flag=True,
-    help="Answer polls in the form of the service's documentation, without the outer key.",
-)
 @click.option("--name", "names", multiple=True, help="Another host name in the server's certificate.")
 @click.option(
     "--allow-remote", is_flag=True, help="Allow --listen on an address that other machines can reach."

@@ -50,7 +50,7 @@ def poll(backend: Backend, request: IncomingRequest) -> ServiceReply:
         "authenticated": session.status is SessionStatus.ACTIVE,
         "session_status": session.status.value,
     }
-    return ServiceReply.of(status if backend.behaviour.plain_polls else {"authentication_status": status})
+    return ServiceReply.of({"authentication_status": status})
 
 
 def end(backend: Backend, request: IncomingRequest) -> ServiceReply:

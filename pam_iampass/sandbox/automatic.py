@@ -24,7 +24,7 @@ class Auto(str, enum.Enum):
 
 @dataclass(eq=False)
 class Behaviour:
-    """How users and the clock behave. It may be changed at any time, for the requests that begin afterwards."""
+    """How users behave. It may be changed at any time, for the requests that begin afterwards."""
 
     auto: Auto | str = Auto.ASK
     """The automatic answer; see Auto."""
@@ -32,10 +32,6 @@ class Behaviour:
     """Seconds until ``auto`` answers."""
     request_timeout: float = 60.0
     """Seconds until a request without an answer becomes ``timeout``."""
-    clock_skew: float = 0.0
-    """Seconds by which the sandbox's clock is fast: in Date, and for the check of timestamps."""
-    plain_polls: bool = False
-    """Whether polls are answered without the outer key, as in the service's documentation."""
 
 
 _DECISIONS = {Auto.APPROVE: SessionStatus.ACTIVE, Auto.DENY: SessionStatus.CANCELLED}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-import time
+from typing import Callable
 
 from pam_iampass.sandbox.automatic import Behaviour
 from pam_iampass.sandbox.errors import Unknown
@@ -17,24 +17,28 @@ class Backend:
     """The service with its one application.
 
     :param control_token: the bearer token of control calls.
+    :param clock: returns the service's Unix time in seconds.
     """
 
     def __init__(
-        self, application_id: str, secret: str, state: ServiceState, behaviour: Behaviour, control_token: str
+        self,
+        application_id: str,
+        secret: str,
+        state: ServiceState,
+        behaviour: Behaviour,
+        control_token: str,
+        clock: Callable[[], float],
     ) -> None:
         self.application_id = application_id
         self.secret = secret
         self.state = state
         self.behaviour = behaviour
         self.control_token = control_token
+        self.clock = clock
         # New for each run: a page from an earlier run must not control this one.
         self.phone_key = secrets.token_urlsafe(18)
         self.phone = PhoneStream(state)
-        self._signatures = SignatureCheck(self.now)
-
-    def now(self) -> float:
-        """The service's Unix time, which can be wrong on purpose."""
-        return time.time() + self.behaviour.clock_skew
+        self._signatures = SignatureCheck(clock)
 
     def require_application(self, request: IncomingRequest) -> None:
         """Raises Refusal unless the path names the application, and the application signed the request."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,11 +60,9 @@ class Sandbox(Behaviour):
         request_timeout: float = 60.0,
         names: Sequence[str] = (),
         allow_remote: bool = False,
-        clock_skew: float = 0.0,
-        plain_polls: bool = False,
         listener: Listener = _ignore,
     ) -> None:
-        super().__init__(Auto(auto), delay, request_timeout, clock_skew, plain_polls=plain_polls)
+        super().__init__(Auto(auto), delay, request_timeout)
         if not _APPLICATION_ID.fullmatch(application_id) or application_secret == "":
             raise SandboxError("an application id is letters, digits and . _ ~ -; its secret is not empty")
         self._listen = listen
@@ -84,10 +83,16 @@ class Sandbox(Behaviour):
         self.phone_address_file = self._folder.path / "phone-address"
         """A file with ``phone_url``."""
         control_token = self._folder.secret(self.control_token_file.name)
-        self._backend = Backend(application_id, self.application_secret, self._state, self, control_token)
+        self._backend = Backend(
+            application_id, self.application_secret, self._state, self, control_token, self._now
+        )
         own = () if is_unspecified(listen[0]) else (listen[0],)
         self._names = tuple(dict.fromkeys((*own, *names, *LOOPBACK_NAMES)))
         self._dispatcher = Dispatcher(self._backend, frozenset(name.lower() for name in self._names))
+
+    def _now(self) -> float:
+        """The service's Unix time."""
+        return time.time()
 
     def start(self) -> None:
         """Listen. Returns when connections are accepted."""

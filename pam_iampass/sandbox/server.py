@@ -98,8 +98,8 @@ class Dispatcher:
             return ServiceReply.refusing(refusal)
 
     def _response(self, reply: ServiceReply) -> web.Response:
-        """The response. Its Date is the sandbox's, which may be wrong on purpose."""
-        headers = CIMultiDict(reply.all_headers(formatdate(self._backend.now(), usegmt=True)))
+        """The response, with the date of the sandbox's clock."""
+        headers = CIMultiDict(reply.all_headers(formatdate(self._backend.clock(), usegmt=True)))
         return web.Response(status=reply.status, reason=reply.reason_phrase, body=reply.body, headers=headers)
 
 

@@ -73,10 +73,10 @@ class Administrator:
             f"cd /root/packages && DEBIAN_FRONTEND=noninteractive apt-get install -y {here} 2>&1"
         )
 
-    def start_iampass(self, *options: str) -> None:
+    def start_iampass(self, *options: str, program: str = "pam-iampass") -> None:
         """A sandbox in which everybody but dave has a phone, and the files that lead to it."""
         users = [f"--user={token_of(user)}" for user in self.people if user != "dave"]
-        command = f"pam-iampass sandbox --listen 127.0.0.1:{PORT} --application-id demo --state {STATE}"
+        command = f"{program} sandbox --listen 127.0.0.1:{PORT} --application-id demo --state {STATE}"
         words = [command, *users, f"--user={token_of('dave')}:no-device", *options]
         unit = f"[Service]\nExecStart={' '.join(words)}\nStandardOutput=truncate:/run/sandbox.log\n"
         self.machine.write("/etc/systemd/system/sandbox.service", unit)

@@ -17,7 +17,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from pam_iampass.client import AuthenticationAPI, Session
 from pam_iampass.sandbox.sessions import SessionStatus
 from tests.sandbox.witness import Witness, witness_python
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import DocumentedPoll, Sandbox
 
 
 class Client(Protocol):
@@ -95,7 +95,8 @@ def client_of(which: str, sandbox: Sandbox) -> Iterator[Client]:
             yield witness
         return
     ours = OurClient(sandbox)
-    sandbox.plain_polls = which == "ours, polls as documented"
+    if which == "ours, polls as documented":
+        sandbox.misbehave("poll", DocumentedPoll(), times=None)
     yield ours
     ours.api.close()
 

@@ -175,16 +175,6 @@ def test_an_unknown_user_gets_no_session(sandbox: Sandbox, caller: Caller) -> No
     assert sandbox.sessions == ()
 
 
-def test_polls_can_be_answered_without_the_outer_key(sandbox: Sandbox, caller: Caller) -> None:
-    begun = caller.start("alice").authentication
-    sandbox.plain_polls = True
-    plain = caller.session("GET", begun, "status_url").json
-    assert plain == {"authenticated": False, "session_status": "pending"}
-    sandbox.approve("alice")
-    plain = caller.session("GET", begun, "status_url").json
-    assert plain == {"authenticated": True, "session_status": "active"}
-
-
 def test_the_application_cannot_speak_for_a_session(caller: Caller) -> None:
     begun = caller.start("alice").authentication
     target = begun["status_url"][len(caller.sandbox.url) :]

@@ -117,6 +117,16 @@ class ReplacedKey(Fault):
 
 
 @dataclass(frozen=True)
+class DocumentedPoll(Fault):
+    """Polls are answered as in the service's documentation: without the outer key that the published client expects."""
+
+    acts: bool = True
+
+    def change(self, reply: ServiceReply) -> ServiceReply:
+        return replace(reply, body=json.dumps(json.loads(reply.body)["authentication_status"]).encode())
+
+
+@dataclass(frozen=True)
 class SessionState(Fault):
     """Another ``session_status``, known or not."""
 
@@ -205,11 +215,17 @@ class _FaultyDispatcher(Dispatcher):
 class Sandbox(sandbox.Sandbox):
     """A sandbox whose users do what a test says, and that misbehaves when it is told to."""
 
+    clock_skew = 0.0
+    """Seconds by which its clock is fast: in Date, and for the check of timestamps."""
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._dispatcher: _FaultyDispatcher = _FaultyDispatcher(
             self._backend, frozenset(name.lower() for name in self._names)
         )
+
+    def _now(self) -> float:
+        return super()._now() + self.clock_skew
 
     def __enter__(self) -> Sandbox:
         super().__enter__()

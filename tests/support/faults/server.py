@@ -62,7 +62,8 @@ def sandbox(
             if event.kind is EventKind.REQUESTED and jump:
                 running.clock_skew = jump
 
-        running = Sandbox("demo", auto=auto, delay=delay, clock_skew=ahead, listener=hear)
+        running = Sandbox("demo", auto=auto, delay=delay, listener=hear)
+        running.clock_skew = ahead
         place.sandbox = running
         with running:
             for user in place.users:
