@@ -1,9 +1,12 @@
-"""The events of the sandbox, as people read them."""
+"""The events of the sandbox, as people read them, and the lock of its state, which makes them known."""
 
 from __future__ import annotations
 
 import enum
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Callable
 
@@ -50,3 +53,40 @@ class Event:
 
 Listener = Callable[[Event], None]
 """Called in the thread in which the event happens; must not block."""
+
+
+class Notifier:
+    """Hold it (``with``) to read or change the state; a thread may hold it more than once.
+
+    :param listener: called with every event.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._watchers: list[Callable[[], None]] = []
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def changed(self, event: Event | None = None) -> None:
+        """Report a change to all that watch, and the event to the listener."""
+        with self._lock:
+            for wake in self._watchers:
+                wake()
+            if event is not None:
+                self._listener(event)
+
+    @contextmanager
+    def watched(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Have ``wake`` called after each change, in whatever thread that happens; it must not block."""
+        with self._lock:
+            self._watchers.append(wake)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._watchers.remove(wake)

@@ -1,4 +1,4 @@
-"""The https server: the socket that it listens on, its thread with an event loop of its own, and its requests."""
+"""The https server: the table of calls, the socket that it listens on, its thread with an event loop of its own."""
 
 from __future__ import annotations
 
@@ -10,16 +10,79 @@ import sys
 import threading
 from concurrent.futures import Future
 from email.utils import formatdate
+from typing import Callable, NamedTuple
 
 from aiohttp import web
 from multidict import CIMultiDict
 
+from pam_iampass.sandbox import calls, phone
 from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.errors import Refusal, SandboxError
 from pam_iampass.sandbox.events import EventKind
-from pam_iampass.sandbox.reply import ServiceReply
-from pam_iampass.sandbox.request import IncomingRequest
-from pam_iampass.sandbox.routes import Route, find_route
+from pam_iampass.sandbox.protocol import IncomingRequest, ServiceReply
+
+Handler = Callable[[Backend, IncomingRequest], ServiceReply]
+
+
+class Route(NamedTuple):
+    """A method, a path in which ``*`` matches one segment, and the handler."""
+
+    method: str
+    path: str
+    handler: Handler
+
+    def matches(self, request: IncomingRequest) -> bool:
+        """Whether the path matches. Segments are compared without decoding."""
+        pattern = self.path.split("/")[1:]
+        same = all(part in ("*", segment) for part, segment in zip(pattern, request.segments))
+        return len(pattern) == len(request.segments) and same
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("POST", "/authentication/authenticate_user/*/*", calls.start),
+    Route("GET", "/session/*/status", calls.poll),
+    Route("POST", "/session/*/logout", calls.end),
+    Route("POST", "/management/add_users/*", calls.add_users),
+    Route("POST", "/management/delete_users/*", calls.delete_users),
+    Route("GET", "/management/device_registration_link/*/*", calls.link),
+    Route("POST", "/management/send_registration_sms/*/*", calls.sms),
+    Route("GET", "/management/has_registered_mobile_device/*/*", calls.device),
+    Route("GET", "/management/lost_user_mobile_device/*/*", calls.lost_device),
+    Route("GET", "/register/*", phone.registration),
+    Route("POST", "/register/*", phone.register_by_link),
+    Route("GET", "/phone", phone.page),
+    Route("GET", "/phone/events", phone.events),
+    Route("GET", "/phone/*", phone.asset),
+    Route("POST", "/phone/requests/*/*", phone.decide),
+    Route("POST", "/phone/sessions/*/*", phone.move),
+    Route("POST", "/phone/register/*", phone.register),
+    Route("POST", "/phone/devices/*/*", phone.lose_or_find),
+    Route("GET", "/sandbox/requests", phone.list_for_script),
+    Route("POST", "/sandbox/requests/*/*", phone.decide_for_script),
+    Route("GET", "/sandbox/sessions", phone.list_sessions_for_script),
+    Route("POST", "/sandbox/sessions/*/*", phone.move_for_script),
+)
+
+
+def find_route(request: IncomingRequest) -> Route:
+    """The route of a request; without one, a route that refuses it with 404 or 405."""
+    matching: dict[str, Route] = {}
+    for each in ROUTES:
+        if each.matches(request):
+            matching.setdefault(each.method, each)
+    route: Route | None = matching.get(request.method)
+    if route is not None:
+        return route
+    refusal = Refusal(404, "UNKNOWN_CALL", "there is no such call")
+    if matching:
+        allow = (("Allow", ", ".join(matching)),)
+        refusal = Refusal(405, "WRONG_METHOD", f"the method of this call is {' or '.join(matching)}", allow)
+
+    def refuse(backend: Backend, request: IncomingRequest) -> ServiceReply:
+        raise refusal
+
+    return Route(request.method, "", refuse)
+
 
 LOOPBACK_NAMES = ("127.0.0.1", "::1", "localhost")
 # How long replies may take after the sandbox stops.
@@ -99,8 +162,10 @@ class Dispatcher:
 
     def _response(self, reply: ServiceReply) -> web.Response:
         """The response, with the date of the sandbox's clock."""
-        headers = CIMultiDict(reply.all_headers(formatdate(self._backend.clock(), usegmt=True)))
-        return web.Response(status=reply.status, reason=reply.reason_phrase, body=reply.body, headers=headers)
+        date = formatdate(self._backend.clock(), usegmt=True)
+        own = (("Date", date), ("Content-Type", reply.content_type), ("Cache-Control", "no-store"))
+        headers = CIMultiDict((*own, *reply.headers))
+        return web.Response(status=reply.status, body=reply.body, headers=headers)
 
 
 class _TidyServer(web.Server):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
-from typing import Union
+import secrets
+import time
+from dataclasses import dataclass, field, replace
+from typing import Callable, Union
+
+from pam_iampass.sandbox.events import Event, EventKind, Notifier
 
 DEFAULT_DURATION_SECONDS = 3600
 LONGEST_DURATION_SECONDS = 86400
@@ -80,3 +84,147 @@ class SandboxSession:
 
 SessionOrUser = Union[SandboxSession, int, str]
 """A session, its number, or a user with exactly one matching session."""
+
+
+_EVENTS = {
+    SessionStatus.ACTIVE: EventKind.APPROVED,
+    SessionStatus.FAILED: EventKind.NOT_RECOGNIZED,
+    SessionStatus.TIMEOUT: EventKind.TIMED_OUT,
+    SessionStatus.CANCELLED: EventKind.DENIED,
+    SessionStatus.IDENTIFYING: EventKind.IDENTIFYING,
+}
+
+
+class SessionRegistry:
+    """The sessions; each change replaces a session by a new snapshot."""
+
+    def __init__(self, notifier: Notifier) -> None:
+        self._notifier = notifier
+        self._sessions: dict[int, SandboxSession] = {}
+        self._numbers: dict[str, int] = {}
+
+    @property
+    def all(self) -> tuple[SandboxSession, ...]:
+        """Every session so far, the oldest first."""
+        with self._notifier:
+            return tuple(self._sessions.values())
+
+    def numbered(self, number: int) -> SandboxSession:
+        """The session with this number. Raises LookupError."""
+        with self._notifier:
+            if number not in self._sessions:
+                raise LookupError(f"there is no request {number}")
+            return self._sessions[number]
+
+    def at_path(self, path: str) -> SandboxSession | None:
+        """The session whose URLs contain this path."""
+        with self._notifier:
+            number = self._numbers.get(path)
+            return None if number is None else self._sessions[number]
+
+    def begin(
+        self, user: str, methods: tuple[str, ...], duration: int | None, patience: float
+    ) -> SandboxSession:
+        """A new pending session, which times out after ``patience`` seconds or its duration."""
+        length = DEFAULT_DURATION_SECONDS if duration is None else duration
+        with self._notifier:
+            now = time.monotonic()
+            session = SandboxSession(
+                number=len(self._sessions) + 1,
+                user=user,
+                methods=methods,
+                duration=length,
+                duration_given=duration is not None,
+                started_at=now,
+                answer_by=now + min(patience, length),
+                path=secrets.token_hex(8),
+                token=secrets.token_urlsafe(18),
+                secret=secrets.token_urlsafe(24),
+            )
+            self._numbers[session.path] = session.number
+            return self._put(session, EventKind.REQUESTED, ", ".join(methods))
+
+    def undecided(self, which: SessionOrUser) -> SandboxSession:
+        """The undecided request. Raises LookupError unless there is exactly one."""
+        return self._only(which, lambda each: each.undecided, "undecided request")
+
+    def decide(self, which: SessionOrUser, status: SessionStatus) -> SandboxSession:
+        """Answer an undecided request. Raises LookupError if there is none."""
+        with self._notifier:
+            session = self.undecided(which)
+            decided_at = None if status.undecided else time.monotonic()
+            approved = status is SessionStatus.ACTIVE
+            decided = replace(session, status=status, decided_at=decided_at, approved=approved)
+            return self._put(decided, _EVENTS[status])
+
+    def walk_away(self, which: SessionOrUser) -> SandboxSession:
+        """The user leaves an active session, which stays open. Raises LookupError if none is active."""
+        return self._move(which, SessionStatus.ACTIVE, SessionStatus.WALKAWAY, EventKind.WALKED_AWAY)
+
+    def come_back(self, which: SessionOrUser) -> SandboxSession:
+        """The user returns to a session: it is active again. Raises LookupError if none was left."""
+        return self._move(which, SessionStatus.WALKAWAY, SessionStatus.ACTIVE, EventKind.CAME_BACK)
+
+    def open(self, which: SessionOrUser) -> SandboxSession:
+        """The open session. Raises LookupError unless there is exactly one."""
+        return self._only(which, lambda each: each.status.is_open, "open session")
+
+    def count_poll(self, number: int) -> SandboxSession:
+        """Count one more poll of a session, and return the session."""
+        with self._notifier:
+            session = self.numbered(number)
+            self._sessions[number] = session = replace(session, polls=session.polls + 1)
+            self._notifier.changed()
+            return session
+
+    def end(self, number: int, by: EndedBy) -> bool:
+        """End a session; False if it has ended already. A denied or timed-out session keeps that status."""
+        with self._notifier:
+            session, now = self.numbered(number), time.monotonic()
+            if session.ended_by is not None:
+                return False
+            if session.undecided:
+                session = replace(session, status=SessionStatus.CLOSED, decided_at=now)
+            if session.status.is_open:
+                session = replace(session, status=SessionStatus.CLOSED)
+            kind = EventKind.EXPIRED if by is EndedBy.EXPIRY else EventKind.ENDED
+            self._put(replace(session, ended_at=now, ended_by=by), kind, f"by {by.value}")
+            return True
+
+    def time_out(self, number: int) -> None:
+        """The time to answer is over; an answered request does not change."""
+        with self._notifier:
+            if self.numbered(number).undecided:
+                self.decide(number, SessionStatus.TIMEOUT)
+
+    def expire(self, number: int) -> None:
+        """The session's duration is over."""
+        with self._notifier:
+            self.time_out(number)
+            if self.numbered(number).status.is_open:
+                self.end(number, EndedBy.EXPIRY)
+
+    def _move(
+        self, which: SessionOrUser, old: SessionStatus, new: SessionStatus, kind: EventKind
+    ) -> SandboxSession:
+        with self._notifier:
+            session = self._only(which, lambda each: each.status is old, f"session that is {old.value}")
+            return self._put(replace(session, status=new), kind)
+
+    def _only(
+        self, which: SessionOrUser, fits: Callable[[SandboxSession], bool], what: str
+    ) -> SandboxSession:
+        if isinstance(which, str):
+            candidates = [session for session in self.all if session.user == which]
+        else:
+            candidates = [self.numbered(which if isinstance(which, int) else which.number)]
+        matching = [session for session in candidates if fits(session)]
+        if len(matching) != 1:
+            name = f"request {which.number}" if isinstance(which, SandboxSession) else repr(which)
+            raise LookupError(f"there must be one {what} for {name}; there are {len(matching)}")
+        return matching[0]
+
+    def _put(self, session: SandboxSession, kind: EventKind, detail: str = "") -> SandboxSession:
+        self._sessions[session.number] = session
+        self._notifier.changed(Event(kind, session.user, detail, session.number))
+        return session

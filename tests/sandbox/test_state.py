@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pam_iampass.sandbox import SandboxError
+from pam_iampass.sandbox.errors import SandboxError
 from pam_iampass.sandbox.state_folder import StateFolder
 from tests.sandbox.signer import Caller
 from tests.support.sandbox import Sandbox

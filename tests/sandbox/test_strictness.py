@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from pam_iampass.sandbox.routes import ROUTES
+from pam_iampass.sandbox.server import ROUTES
 from tests.sandbox.signer import Caller, Reply, signed
 from tests.support.sandbox import Sandbox
 

@@ -19,27 +19,25 @@ from typing import Any, Callable, TypeVar
 
 from aiohttp import web
 
-from pam_iampass.sandbox import authentication_calls, management_calls, sandbox
+from pam_iampass.sandbox import calls, sandbox
 from pam_iampass.sandbox.backend import Backend
-from pam_iampass.sandbox.reply import ServiceReply
-from pam_iampass.sandbox.request import IncomingRequest
-from pam_iampass.sandbox.routes import Handler, find_route
-from pam_iampass.sandbox.server import Dispatcher
+from pam_iampass.sandbox.protocol import IncomingRequest, ServiceReply
+from pam_iampass.sandbox.server import Dispatcher, Handler, find_route
 from pam_iampass.sandbox.sessions import EndedBy, SandboxSession, SessionOrUser, SessionStatus
-from pam_iampass.sandbox.user_registry import Sms
+from pam_iampass.sandbox.state import Sms
 
 Found = TypeVar("Found")
 
 _KINDS: Mapping[Handler, str] = {
-    authentication_calls.start: "start",
-    authentication_calls.poll: "poll",
-    authentication_calls.end: "end",
-    management_calls.add_users: "add_users",
-    management_calls.delete_users: "delete_users",
-    management_calls.link: "registration_link",
-    management_calls.sms: "registration_sms",
-    management_calls.device: "has_device",
-    management_calls.lost_device: "lost_device",
+    calls.start: "start",
+    calls.poll: "poll",
+    calls.end: "end",
+    calls.add_users: "add_users",
+    calls.delete_users: "delete_users",
+    calls.link: "registration_link",
+    calls.sms: "registration_sms",
+    calls.device: "has_device",
+    calls.lost_device: "lost_device",
 }
 """The calls of the wire protocol, which can be answered with a fault. All other requests are of the kind ``other``."""
 

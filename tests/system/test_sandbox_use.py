@@ -391,7 +391,7 @@ def test_the_reader_has_no_rights_but_the_owners(machine: Installation) -> None:
 
 def state_of_roots(path: Path) -> str:
     """Why root cannot run a sandbox with this state folder; empty if it can."""
-    script = "import sys; from pam_iampass.sandbox import Sandbox; Sandbox(state=sys.argv[1]).stop()"
+    script = "import sys; from pam_iampass.sandbox.sandbox import Sandbox; Sandbox(state=sys.argv[1]).stop()"
     command = ["/usr/bin/python3", "-c", script, str(path)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     return result.stderr.splitlines()[-1] if result.returncode else ""

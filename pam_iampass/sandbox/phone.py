@@ -1,18 +1,20 @@
-"""Calls that answer requests: those of the phone page, and control calls for scripts.
+"""The phone: its page, the page behind a registration link, the calls of both, and those of scripts instead.
 
-The page sends its key in a header. There is no cookie that another site could use.
+The page sends its key in a header. There is no cookie that another site could use. Its files are static, without any
+data from requests.
 """
 
 from __future__ import annotations
 
+import html
 import time
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.errors import Refusal
-from pam_iampass.sandbox.reply import ServiceReply
-from pam_iampass.sandbox.request import IncomingRequest
+from pam_iampass.sandbox.protocol import Headers, IncomingRequest, ServiceReply
 from pam_iampass.sandbox.sessions import SandboxSession, SessionStatus
 from pam_iampass.text import clean
 
@@ -141,3 +143,89 @@ def _described(session: SandboxSession) -> dict[str, Any]:
         "methods": list(session.methods),
         "age_seconds": round(time.monotonic() - session.started_at, 3),
     }
+
+
+_FOLDER = Path(__file__).with_name("page")
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'",
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+)
+HEADERS: Headers = (
+    ("Content-Security-Policy", "; ".join(_POLICY)),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+)
+"""For every page of the sandbox: loads only its own files, in no frame, and sends no referrer."""
+
+
+def page(backend: Backend, request: IncomingRequest) -> ServiceReply:
+    """``GET /phone``: the page."""
+    return _file("phone.html")
+
+
+def asset(backend: Backend, request: IncomingRequest) -> ServiceReply:
+    """``GET /phone/<file>``: a style sheet, script or picture."""
+    return _file(request.segments[1])
+
+
+def _file(name: str) -> ServiceReply:
+    # The name is compared with those of the files, and never becomes part of a path.
+    files = {path.name: path for path in _FOLDER.iterdir() if path.suffix in _TYPES}
+    if name not in files:
+        raise Refusal(404, "UNKNOWN_CALL", "there is no such file")
+    return ServiceReply(200, files[name].read_bytes(), _TYPES[files[name].suffix], HEADERS)
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="/phone/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/phone/phone.css">
+<title>{title} · IAMPASS sandbox</title>
+</head>
+<body class="one-thing"><main><div class="card"><h1>{title}</h1>{content}</div></main></body>
+</html>
+"""
+_BUTTON = (
+    "<p>It will be the phone of <strong><bdi>{user}</bdi></strong> in the IAMPASS sandbox."
+    " Continue only if that is you.</p>"
+    '<form method="post"><button class="approve" type="submit">Register this device</button></form>'
+)
+_DONE = (
+    "<p><strong><bdi>{user}</bdi></strong> can now approve logins.</p>"
+    '<p><a href="/phone">Open the phone page</a></p>'
+)
+
+
+def registration(backend: Backend, request: IncomingRequest) -> ServiceReply:
+    """``GET /register/<token>``: the page with the button."""
+    user = backend.state.users.user_of_link(request.segments[1])
+    return _used() if user is None else _page("Register this device", _BUTTON, user)
+
+
+def register_by_link(backend: Backend, request: IncomingRequest) -> ServiceReply:
+    """``POST /register/<token>``: registers the device; a link works once."""
+    request.require_no_body()
+    user = backend.state.users.use_link(request.segments[1])
+    return _used() if user is None else _page("Device registered", _DONE, user)
+
+
+def _used() -> ServiceReply:
+    return _page("This link is not valid", "<p>It has been used, or its user was deleted.</p>", "", 410)
+
+
+def _page(title: str, content: str, user: str, status: int = 200) -> ServiceReply:
+    body = _PAGE.format(title=title, content=content.format(user=html.escape(clean(user))))
+    return ServiceReply(status, body.encode(), "text/html; charset=utf-8", HEADERS)
