@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.packages.people import PROMPT, WHO, got_in, outcomes, press_enter, type_password
+from tests.packages.people import KEY, PROMPT, WHO, got_in, outcomes, press_enter, type_password
 from tests.support.terminal import Terminal
 from tests.vm.machine import Machine
 from tests.vm.qemu import PATIENCE
@@ -43,11 +43,14 @@ def test_apparmor_is_on_and_confines_neither_the_doors_nor_the_agent(site: Site,
 
 
 def test_what_an_administrator_does_is_recorded_with_their_login(site: Site, cursor: str) -> None:
-    """The machine is administered through ssh, so that the kernel has an audit session and logind an address."""
-    site.machine.run("pam-iampass", "throttle", "clear", "bob")
+    """Here the kernel has an audit session, and logind the address from which it was begun."""
+    site.machine.run("pam-iampass", "setup", "undo", "sshd", "sudo")
+    login = site.ssh("alice", "sudo -k pam-iampass throttle clear bob", options=(*KEY, "-tt"))
+    type_password(login)
+    assert login.finish() == 0, login.shown
     [record] = [one for one in site.machine.journal(cursor) if one.get("IAMPASS_EVENT") == "throttle_clear"]
-    assert (record["IAMPASS_USER"], record["IAMPASS_CALLER"]) == ("bob", "root")
-    assert record["IAMPASS_RHOST"] == "10.0.2.2"
+    assert (record["IAMPASS_USER"], record["IAMPASS_CALLER"]) == ("bob", "alice")
+    assert record["IAMPASS_RHOST"] == "127.0.0.1"
 
 
 @pytest.fixture
