@@ -52,8 +52,8 @@ void session_keep(const struct call *call); /* remembers call->session for the s
 void session_phase(struct call *call);      /* opens or closes the login session */
 
 /* process.c: in decimal, NULL if unknown. */
-const char *audit_session(char *text, size_t size); /* NULL without one, too */
-const char *start_time(char *text, size_t size);    /* field 22 of proc_pid_stat(5) */
+const char *audit_session(uid_t owner, char *text, size_t size); /* NULL without one of the owner's, too */
+const char *start_time(char *text, size_t size);                 /* field 22 of proc_pid_stat(5) */
 
 /* application.c: libpam's items and the application's conversation. */
 const void *application_item(pam_handle_t *pamh, int type); /* NULL if not set */

@@ -2,6 +2,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <security/pam_modutil.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,10 +37,26 @@ static bool add_item(struct frame *frame, const char *name, const char *value)
                              frame_add(frame, value, strlen(value) + 1));
 }
 
+/* That of the login session which the process is in: of the user once it is open and, before, of the caller of sudo
+ * or su. sshd, before, is in no user's. */
+static const char *audit_session_of(const struct call *call, char *text, size_t size)
+{
+    const struct passwd *account = NULL;
+    const char *found = NULL;
+
+    if (in_session(call))
+        account = pam_modutil_getpwnam(call->pamh, application_item(call->pamh, PAM_USER));
+    if (account != NULL)
+        found = audit_session(account->pw_uid, text, size);
+    else if (!in_session(call) && !in_sshd(call->pamh))
+        found = audit_session(getuid(), text, size);
+    return found;
+}
+
 static bool write_items(struct frame *frame, const struct call *call)
 {
     pam_handle_t *pamh = call->pamh;
-    char uid[24], audit[16];
+    char uid[24], audit[24];
 
     snprintf(uid, sizeof uid, "%ju", (uintmax_t)getuid());
     frame_begin(frame, ITEMS);
@@ -50,7 +67,7 @@ static bool write_items(struct frame *frame, const struct call *call)
            add_item(frame, "ruser", application_item(pamh, PAM_RUSER)) && add_item(frame, "uid", uid) &&
            add_item(frame, "ssh_auth_info", pam_getenv(pamh, "SSH_AUTH_INFO_0")) &&
            add_item(frame, "ssh_connection", pam_getenv(pamh, "SSH_CONNECTION")) &&
-           add_item(frame, "audit_session", audit_session(audit, sizeof audit)) &&
+           add_item(frame, "audit_session", audit_session_of(call, audit, sizeof audit)) &&
            (!in_session(call) || (add_item(frame, "session", call->session) &&
                                   add_item(frame, "xdg_session", pam_getenv(pamh, "XDG_SESSION_ID"))));
 }

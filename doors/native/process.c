@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -24,9 +25,17 @@ static char *read_proc(const char *path, char *text, size_t size)
     return text;
 }
 
-const char *audit_session(char *text, size_t size)
+/* Whose it is, pam_loginuid has said when it began. Where it could not, as in many containers, all logins share
+ * that of whoever has started the machine. */
+const char *audit_session(uid_t owner, char *text, size_t size)
 {
-    read_proc("/proc/self/sessionid", text, size);
+    char uid[24];
+
+    snprintf(uid, sizeof uid, "%ju", (uintmax_t)owner);
+    if (strcmp(read_proc("/proc/self/loginuid", text, size), uid) == 0)
+        read_proc("/proc/self/sessionid", text, size);
+    else
+        text[0] = '\0';
     return text[0] == '\0' || strcmp(text, NO_AUDIT_SESSION) == 0 ? NULL : text;
 }
 

@@ -3,7 +3,6 @@
 import _socket
 import posix
 import pwd
-import sys
 import syslog
 import time
 
@@ -97,9 +96,8 @@ def register(pamh, path):
     """Note for the service that ends logins that this process has opened a login session."""
     account = pwd.getpwnam(pamh.user)
     fields = {item: getattr(pamh, item) for item in ("service", "tty", "ruser")}
-    fields.update(user=account.pw_name, uid=account.pw_uid, pid=posix.getpid())
-    fields["started"] = read_proc("stat").rpartition(")")[2].split()[19]  # proc_pid_stat(5)
-    fields["xdg_session"] = pamh.env.get("XDG_SESSION_ID")
+    fields.update(user=account.pw_name, uid=account.pw_uid, xdg_session=pamh.env.get("XDG_SESSION_ID"))
+    fields.update(pid=posix.getpid(), started=read_proc("stat").rpartition(")")[2].split()[19])  # proc(5)
     lines = [f"{name}={value}" for name, value in fields.items() if value is not None]
     with open(path, "xb") as file:
         file.write("".join(line + "\n" for line in lines if line.isprintable()).encode())
@@ -109,10 +107,12 @@ def register(pamh, path):
 def relay(pamh, phase, flags, argv):
     """One call of the module: its result, and the kept session or None."""
     items = {item: getattr(pamh, item) for item in ("service", "rhost", "tty", "ruser")}
-    items.update(user=pamh.get_user(), uid=str(posix.getuid()), audit_session=read_proc("sessionid"))
+    items.update(user=pamh.get_user(), uid=str(posix.getuid()))
     items.update(ssh_auth_info=pamh.env.get(SSHD), ssh_connection=pamh.env.get("SSH_CONNECTION"))
     if phase >= OPEN_SESSION:
         items.update(session=kept, xdg_session=pamh.env.get("XDG_SESSION_ID"))
+        if read_proc("loginuid") == str(pwd.getpwnam(pamh.user).pw_uid):  # else it is nobody's, or another's
+            items["audit_session"] = read_proc("sessionid")
     texts = "".join(f"{name}={value}\0" for name, value in items.items() if value is not None)
     arguments = "".join(argument + "\0" for argument in argv[1:])
     until = time.monotonic() + (2.0 if phase >= OPEN_SESSION else 5.0)
@@ -152,8 +152,7 @@ def to_agent(until):
             connection.settimeout(until - time.monotonic())
             connection.connect(SOCKET)
             peer = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
-            uid = int.from_bytes(peer[4:8], sys.byteorder)
-            if uid != 0 or receive(connection, until) != (b"G", b"\0\0\0\1"):
+            if peer[4:8] != bytes(4) or receive(connection, until) != (b"G", b"\0\0\0\1"):  # uid 0
                 raise Failure("what listens on the agent's socket is not root's, or no agent of this version")
             return connection
         except OSError:

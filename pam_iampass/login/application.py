@@ -74,7 +74,8 @@ class PamApplication(Protocol):
 
     @property
     def audit_session(self) -> int | None:
-        """The audit session of the application's process (the kernel's, set by pam_loginuid), None without one."""
+        """The kernel's audit session of the application's process, None if pam_loginuid has not begun it for who is
+        logged in there: the user in a session phase, else the caller."""
 
     def keep(self, session: str) -> None:
         """Give the application the id of a kept session, for its session phase. Only before success or PAM_IGNORE."""

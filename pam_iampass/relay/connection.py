@@ -9,6 +9,7 @@ import re
 import select
 import socket
 import time
+from pathlib import Path
 from typing import Callable
 
 from pam_iampass.login.application import (
@@ -78,9 +79,13 @@ class RelayConnection:
 
     @property
     def audit_session(self) -> int | None:
-        """See `PamApplication.audit_session`."""
+        """See `PamApplication.audit_session`. That of this process is no login's: the machine was started in it."""
         number = self._number("audit_session")
-        return number if number is not None and number < _NO_AUDIT_SESSION else None
+        try:
+            own = int(Path("/proc/self/sessionid").read_text("ascii"))
+        except FileNotFoundError:  # a kernel without audit
+            own = _NO_AUDIT_SESSION
+        return number if number is not None and number < _NO_AUDIT_SESSION and number != own else None
 
     def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:
         """See `PamApplication.conversation`."""

@@ -23,7 +23,7 @@ class AttachedLogin:
     service: str
 
     audit_session: int | None = None
-    """The kernel's audit session (`/proc/PID/sessionid`), None without one."""
+    """The kernel's audit session (`/proc/PID/sessionid`), None without one that pam_loginuid began for this account."""
 
     xdg_session: str | None = None
     """logind's id of the session, None without logind."""

@@ -987,6 +987,22 @@ MUTANTS = (
     ),
     Mutant(
         21,
+        "an audit session counts whoever it was begun for",
+        "doors/native/process.c",
+        'strcmp(read_proc("/proc/self/loginuid", text, size), uid) == 0',
+        'uid[0] != read_proc("/proc/self/loginuid", text, size)[0] + 10',
+        _SESSION_PHASES + "test_an_audit_session_is_sent_only_of_who_is_logged_in_there",
+    ),
+    Mutant(
+        21,
+        "the audit session that the agent itself has counts",
+        "pam_iampass/relay/connection.py",
+        " and number != own else None",
+        " and own else None",
+        _SESSION_PHASES_OF_AGENT + "test_the_audit_session_of_the_agent_is_that_of_no_login",
+    ),
+    Mutant(
+        21,
         "a session that was revoked covers",
         _COVERS,
         "kept.revoked or kept.away",

@@ -121,11 +121,24 @@ def test_while_the_session_is_open_its_process_is_registered(
     assert len(found) == 2
 
 
-def test_without_an_audit_session_none_is_sent(application: Application, agent: Playing) -> None:
+@pytest.mark.parametrize(
+    ("before", "env", "sent"),
+    [
+        (NEW_AUDIT_SESSION, "NONE=1", [False, True]),
+        ("echo 2 > /proc/self/loginuid", "NONE=1", [False, False]),
+        ("echo 0 > /proc/self/loginuid", "NONE=1", [True, False]),
+        ("echo 0 > /proc/self/loginuid", IN_SSHD, [False, False]),
+        (":", "NONE=1", [False, False]),
+    ],
+    ids=["of the user", "of another", "of the caller", "of who started sshd", "none"],
+)
+def test_an_audit_session_is_sent_only_of_who_is_logged_in_there(
+    application: Application, agent: Playing, before: str, env: str, sent: list[bool]
+) -> None:
+    """Where pam_loginuid could set nothing, all logins have the same one. The caller here is root."""
     with agent(keeps()) as played:
-        application.run("authenticate", user=USER)
-    has_none = Path("/proc/self/sessionid").read_text() == "4294967295"
-    assert ("audit_session" not in played.connection.items) == has_none
+        application.run(WHOLE, then=PASSES, user=USER, before=before, env=env)
+    assert ["audit_session" in one.items for one in played.connections[:2]] == sent
 
 
 @pytest.mark.parametrize("value", ["a\nuid=0", "\x1b[31m", "\x7f"])

@@ -174,6 +174,24 @@ def test_the_audit_session_is_a_number_or_unset(sent: str, number: int | None) -
         assert RelayConnection(its, {"audit_session": sent}, later).audit_session == number
 
 
+@pytest.mark.needs_root
+def test_the_audit_session_of_the_agent_is_that_of_no_login() -> None:
+    """As in a container that was started from a login session, where pam_loginuid may set nothing."""
+    script = (
+        "import contextlib, socket; from pathlib import Path\n"
+        "from pam_iampass.relay.connection import RelayConnection\n"
+        "Path('/proc/self/loginuid').write_text('0')\n"
+        "own, its = int(Path('/proc/self/sessionid').read_text()), socket.socketpair()[1]\n"
+        "for sent in (own, own + 1):\n"
+        "    items = {'audit_session': str(sent)}\n"
+        "    print(RelayConnection(its, items, contextlib.ExitStack()).audit_session == sent)\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    assert said.split() == ["False", "True"]
+
+
 def test_only_an_id_is_kept() -> None:
     ours, its = socket.socketpair()
     with ours, its, contextlib.ExitStack() as later:
