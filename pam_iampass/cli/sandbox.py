@@ -122,8 +122,8 @@ def command(ctx: click.Context, /, users: tuple[str, ...], **options: Any) -> No
 def use(folder: Path, force: bool, dry_run: bool) -> None:
     """Make the logins of this machine use the sandbox whose --state is FOLDER, until `leave`.
 
-    The owner of FOLDER can then approve every login. FOLDER is read with the owner's rights, and only an application
-    id, a secret, the address of a sandbox on this machine and a certificate are taken from it. In
+    The owner of FOLDER can then approve every login. Only the owner's own files are read, and only an application id, a
+    secret, the address of a sandbox on this machine, a certificate and the users are taken from them. In
     /etc/iampass/iampass.yaml only the keys that lead to the sandbox change; the file from before stands aside as
     iampass.yaml.before-sandbox. Secret, certificate and user table of the sandbox are written to /etc/iampass/sandbox;
     the users of the sandbox who have an account here are in the table.

@@ -4,9 +4,8 @@ The settings file is put aside as it is, under another name, and comes back by a
 only in the keys that lead to the sandbox; secret, certificate and user table of the sandbox are in a folder of their
 own, so that the real ones stay as they are.
 
-The sandbox's folder belongs to a user who can put links, pipes and anything else into it. It is read with that user's
-rights, and only what has the right form is taken from it: an application id, a secret, an https URL of this machine,
-one certificate of an authority, encoded anew, and names of users.
+Whoever owns the sandbox's folder approves every login from then on, but must not get at root's files by what they put
+into the folder: only regular files of the owner's are read from it.
 """
 
 from __future__ import annotations
@@ -19,27 +18,25 @@ import re
 import shutil
 import ssl
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from pam_iampass.config import settings
-from pam_iampass.config.validation import name_error, token_error
-from pam_iampass.errors import StateError
+from pam_iampass.config.validation import name_error
 from pam_iampass.setup import files
 from pam_iampass.setup.errors import FileEdited, SetupError, SetupRefused
 from pam_iampass.setup.manifest import ManifestStore
-from pam_iampass.setup.snapshot import ABSENT, Snapshot, diff, take
+from pam_iampass.setup.snapshot import Snapshot, content_of, diff, take, text_of
 from pam_iampass.system import paths
 from pam_iampass.system.accounts import Accounts, UnknownAccount
-from pam_iampass.system.service_user import SERVICE_USER, as_service_user, config_readers, service_group
-from pam_iampass.system.trusted_folder import shell_word, trusted_folder
+from pam_iampass.system.service_user import SERVICE_USER, config_readers, service_group
+from pam_iampass.system.trusted_folder import opened, shell_word
 
 SETTINGS = Path(paths.SETTINGS)
 ASIDE = SETTINGS.with_name("iampass.yaml.before-sandbox")
+"""The settings from before, while a sandbox is in use."""
 EDITED = SETTINGS.with_name("iampass.yaml.edited")
 """A copy of the settings that were edited while a sandbox was in use, and then replaced."""
 _OURS = Path(paths.SANDBOX_SETTINGS)
@@ -50,113 +47,81 @@ _WRITTEN = _OURS / "iampass.yaml"
 _SERVICE_FILE = "service.json"
 _USERS_FILE = "accounts.json"
 _LIMIT = 64 * 1024
-_MOST_USERS = 1000
-_PATIENCE = 10.0  # seconds: the owner's file system may answer slowly, or never
-_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-_FORMS = {
-    "application_id": r"[A-Za-z0-9._~-]{1,256}",
-    "url": r"https://(127(\.[0-9]{1,3}){3}|\[::1\]|localhost):[0-9]{1,5}",
-    "secret": r"[!-~]{1,256}",
-    "certificate": r"-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]{1,65536}\n-----END CERTIFICATE-----\n",
-}
+_URL = r"https://(127(\.[0-9]{1,3}){3}|\[::1\]|localhost):[0-9]{1,5}"
 
 
 @dataclass(frozen=True)
 class SandboxAccess:
-    """What a machine needs to use a sandbox."""
+    """What a machine needs to use a sandbox. Texts are neither checked nor cleaned."""
 
     owner: str
     """The user who runs it, and can approve every login."""
     application_id: str
     url: str
+    """Of this machine."""
     secret: str
     certificate: str
-    """Of the sandbox's authority, PEM."""
+    """One certificate, PEM."""
     users: tuple[str, ...]
-    """The users that the sandbox knows. Not cleaned."""
+    """The users that the sandbox knows."""
 
 
 def read(path: Path) -> SandboxAccess:
-    """What is in a sandbox's folder. Raises SetupRefused, UntrustedFile and CannotSwitchUser."""
-    with _opened(path) as (folder, owner):
-        try:
-            found = as_service_user(lambda: _content(folder, path), owner, patience=_PATIENCE)
-        except StateError as error:
-            raise SetupRefused(error.what, error.remedy) from None
-    for name, form in _FORMS.items():
-        if not re.fullmatch(form, found[name], re.ASCII):
-            raise SetupRefused(f"{path}: the {name} is not one of a sandbox on this machine", _start(path))
-    return SandboxAccess(owner, **{**found, "users": tuple(found["users"])})
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[int, str]]:
-    """The folder, which cannot be exchanged from now on, and the name of its owner."""
+    """What is in a sandbox's folder. Raises SetupRefused."""
+    start = f"start the sandbox first: pam-iampass sandbox --state {shell_word(str(path))}"
     try:
         folder = os.open(path, _FOLDER)
     except OSError as error:
-        raise SetupRefused(f"{path}: {error.strerror}", _start(path)) from None
+        raise SetupRefused(f"{path}: {error.strerror}", start) from None
     try:
         status = os.fstat(folder)
         if status.st_mode & 0o077:
             raise SetupRefused(f"{path}: other users can access it", f"chmod 700 {shell_word(str(path))}")
-        if status.st_uid == 0:
-            # Root follows the path itself, so nobody else may be able to lead it elsewhere.
-            with trusted_folder(str(path), 0, sticky=True) as trusted:
-                yield trusted, "root"
-            return
-        try:
-            owner = pwd.getpwuid(status.st_uid).pw_name
-        except KeyError:
-            what = f"{path}: belongs to user {status.st_uid}, who has no account"
-            raise SetupRefused(what, _start(path)) from None
-        yield folder, owner
+        service, accounts = (_content(folder, path / name) for name in (_SERVICE_FILE, _USERS_FILE))
+        found = json.loads(service)
+        certificate = ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(found["certificate"].strip()))
+        ssl.create_default_context(cadata=certificate)
+        if not re.fullmatch(_URL, found["url"], re.ASCII):
+            raise SetupRefused(f"{path}: the url is not one of a sandbox on this machine", start)
+        return SandboxAccess(
+            owner=pwd.getpwuid(status.st_uid).pw_name,
+            application_id=str(found["application_id"]),
+            url=found["url"],
+            secret=str(found["secret"]),
+            certificate=certificate,
+            users=tuple(map(str, json.loads(accounts)["devices"] if accounts else ())),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ssl.SSLError):
+        raise SetupRefused(f"{path}: is not the folder of a sandbox", start) from None
+    except OSError as error:
+        raise SetupRefused(f"{path / str(error.filename)}: {error.strerror}", start) from None
     finally:
         os.close(folder)
 
 
-def _start(path: Path) -> str:
-    return f"start the sandbox first: pam-iampass sandbox --state {shell_word(str(path))}"
+def _content(folder: int, path: Path) -> bytes:
+    """The content of a file in the folder; empty if there is none. Raises SetupRefused and OSError.
 
-
-def _content(folder: int, path: Path) -> dict[str, Any]:
-    """The content of the files, as JSON can hold it. Raises StateError."""
-    service, accounts = (_read(folder, name, path) for name in (_SERVICE_FILE, _USERS_FILE))
-    try:
-        found = {name: str(json.loads(service)[name]) for name in _FORMS}
-        encoded = ssl.PEM_cert_to_DER_cert(found["certificate"].strip())
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(cadata=encoded)
-        if context.cert_store_stats() != {"x509": 1, "crl": 0, "x509_ca": 1}:
-            raise ValueError("not the certificate of one authority")
-        users = [str(user) for user in json.loads(accounts or b'{"devices": {}}')["devices"]]
-        return {**found, "certificate": ssl.DER_cert_to_PEM_cert(encoded), "users": users[:_MOST_USERS]}
-    except (ValueError, TypeError, KeyError, ssl.SSLError):
-        raise StateError(f"{path}: is not the folder of a sandbox", _start(path)) from None
-
-
-def _read(folder: int, name: str, path: Path) -> bytes:
-    """A regular file of the user that this process is; empty if it does not exist. Raises StateError."""
-    try:
-        with os.fdopen(os.open(name, _FILE, dir_fd=folder), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-                what = f"{path / name}: is not a regular file of the folder's owner"
-                raise StateError(what, _start(path))
-            content = file.read(_LIMIT + 1)
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise StateError(f"{path / name}: {error.strerror}", _start(path)) from None
-    if len(content) > _LIMIT:
-        raise StateError(f"{path / name}: is larger than {_LIMIT} bytes", _start(path))
-    return content
+    Only of a regular file, so that nothing is waited for, and of the folder's owner: anything else may be a name that
+    the owner has given to somebody else's file.
+    """
+    owner, remedy = os.fstat(folder).st_uid, "look at what is in the folder"
+    with contextlib.suppress(FileNotFoundError), opened(path.name, _FILE, folder) as file:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != owner:
+            raise SetupRefused(f"{path}: is not a regular file of the folder's owner", remedy)
+        content = os.read(file, _LIMIT + 1)
+        if len(content) > _LIMIT:
+            raise SetupRefused(f"{path}: is larger than {_LIMIT} bytes", remedy)
+        return content
+    return b""
 
 
 def is_in_use() -> bool:
     """Whether `use` has changed the settings, and `leave` has not restored them."""
-    return ASIDE.exists() or _OURS.exists()
+    return ASIDE.exists()
 
 
 def preview(access: SandboxAccess, *, force: bool) -> list[str]:
@@ -173,8 +138,7 @@ def use(access: SandboxAccess, *, force: bool) -> list[str]:
     before, group = _before(force), service_group()
     if group is None:
         raise SetupRefused(f"there is no group {SERVICE_USER}", "run systemd-sysusers")
-    content, users, first = _merged(before.content, access), _users(access), not _OURS.exists()
-    _keep_edits(before)
+    content, users = _merged(before.content, access), _users(access)
     try:
         _OURS.mkdir(mode=0o700, exist_ok=True)
         os.chown(_OURS, 0, group)
@@ -193,13 +157,15 @@ def use(access: SandboxAccess, *, force: bool) -> list[str]:
             what = f"{SETTINGS}: is invalid together with the sandbox's settings"
             raise SetupError(what, "run pam-iampass check, or move the file away", details)
     except BaseException:
-        if first:
+        if not is_in_use():
             shutil.rmtree(_OURS, ignore_errors=True)
         raise
-    (_OURS / "next.yaml").rename(_WRITTEN)
+    _keep_edits()
     if before.content is None:
         before = Snapshot(b"", 0o640, 0, group)
-    elif not ASIDE.exists():
+        _write(SETTINGS, b"", before.mode, before.uid, before.gid)
+    (_OURS / "next.yaml").rename(_WRITTEN)
+    if not ASIDE.exists():
         os.link(SETTINGS, ASIDE)  # the file itself: with owner, mode and attributes
     _write(SETTINGS, content, before.mode, before.uid, before.gid)
     return users
@@ -211,35 +177,26 @@ def leave(*, force: bool) -> bool:
     Raises FileEdited for a file that was edited since, and SetupRefused where every login would be denied, unless
     `force`; UntrustedFile and OSError.
     """
-    if not is_in_use():
-        return False
-    aside = ASIDE.exists()
-    if aside or _is_written():
-        before = _before(force)
+    in_use = is_in_use()
+    if in_use:
+        _before(force)
         if not force:
             _require_usable()
-        _keep_edits(before)
-        if aside:
-            ASIDE.replace(SETTINGS)
-            ASIDE.unlink(missing_ok=True)  # a rename does nothing where both are the same file still
-        else:
-            SETTINGS.unlink()
-    # Otherwise an earlier `leave`, or `use`, was interrupted: the settings do not lead here.
+        _keep_edits()
+        ASIDE.replace(SETTINGS)
+        ASIDE.unlink(missing_ok=True)  # a rename does nothing where both are the same file still
     shutil.rmtree(_OURS, ignore_errors=True)
-    return True
+    return in_use
 
 
 def _before(force: bool) -> Snapshot:
-    """The settings file as it was before any sandbox."""
-    now = take(SETTINGS)
-    if ASIDE.exists():
-        before = take(ASIDE)
-        if not force and _edited(before):
+    """The settings file as it was before any sandbox. Raises FileEdited and SetupRefused, unless `force`."""
+    if is_in_use():
+        if _edited() and not force:
             remedy = "note your changes, then repeat with --force: it keeps a copy of the file"
             raise FileEdited(f"{SETTINGS}: was changed since the sandbox is in use", remedy)
-        return before
-    if _is_written():
-        return ABSENT
+        return take(ASIDE)
+    now = take(SETTINGS)
     # Also where the settings only look as if they named one.
     named = re.search(rb"application_id['\"]?[ \t]*:[ \t]*[^\s#~]", now.content or b"")
     if named and not force:
@@ -248,18 +205,14 @@ def _before(force: bool) -> Snapshot:
     return now
 
 
-def _is_written() -> bool:
-    """Whether the settings file has what `use` wrote to it."""
-    return _WRITTEN.exists() and take(SETTINGS).content == take(_WRITTEN).content
+def _edited() -> bool:
+    """Whether somebody else has written to the settings file since a sandbox is in use."""
+    written = take(_WRITTEN).content if _OURS.exists() else None
+    return is_in_use() and take(SETTINGS).content not in (None, written, take(ASIDE).content)
 
 
-def _edited(before: Snapshot) -> bool:
-    now = take(SETTINGS).content
-    return now not in (None, before.content) and not _is_written()
-
-
-def _keep_edits(before: Snapshot) -> None:
-    if ASIDE.exists() and _edited(before):
+def _keep_edits() -> None:
+    if _edited():
         now = take(SETTINGS)
         _write(EDITED, now.content or b"", now.mode, now.uid, now.gid)
 
@@ -274,30 +227,29 @@ def _require_usable() -> None:
 
 def _merged(before: bytes | None, access: SandboxAccess) -> bytes:
     """The settings with the keys that lead to the sandbox replaced; the others stay."""
-    text = (before or b"").decode("utf-8", "surrogateescape")
+    text = text_of(before)
     wanted = {
         "application_id": access.application_id,
         "application_secret_file": f"{_OURS}/application-secret",
         "server": access.url,
         "ca_file": f"{_OURS}/ca.pem",
         "users": f"{_OURS}/users.yaml",
+        "proxy": None,
     }
     for key, value in wanted.items():
         line = f"{key}: {json.dumps(value)}"
-        text, count = re.subn(rf"(?m)^{key}[ \t]*:.*$", line, text)
+        text, count = re.subn(rf"(?m)^{key}[ \t]*:.*$", line.replace("\\", r"\\"), text)
         if not count:
             text += ("" if text.endswith("\n") or not text else "\n") + f"{line}\n"
-    text = re.sub(r"(?m)^proxy[ \t]*:.*$", "proxy: null", text)
-    return text.encode("utf-8", "surrogateescape")
+    return content_of(text)
 
 
 def _users(access: SandboxAccess) -> list[str]:
     """The sandbox's users who have an account here, in order."""
     found = []
-    accounts = Accounts()
     for user in access.users:
         with contextlib.suppress(UnknownAccount):
-            if not name_error(user) and not token_error(user) and accounts.named(user).name == user:
+            if not name_error(user) and Accounts().named(user).name == user:
                 found.append(user)
     return found
 
