@@ -65,7 +65,7 @@ SESSION = Section(
             "end",
             "What happens to a login whose session was ended on the phone or at IAMPASS: `end`, the login session is "
             "terminated; `lock`, it is locked if it is graphical, otherwise as `revoke`; `revoke`, it covers nothing "
-            "any more and sudo forgets the user's password.",
+            "any more, and sudo and doas forget the user's password.",
         ),
         Key(
             "when_away",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -14,16 +15,19 @@ from pam_iampass.enforcer import logind, terminals
 from pam_iampass.enforcer.protocol import Reason, Reply, Request, Result, Verb
 from pam_iampass.enforcer.registrations import RegisteredLogin, Registration, Registrations
 from pam_iampass.errors import MissingFile, UntrustedFile
+from pam_iampass.system import trusted_file
 from pam_iampass.system.trusted_folder import trusted_folder
 
-TIMESTAMPS = ("/run/sudo/ts", "/run/sudo-rs/ts")
-"""Where sudo (sudoers_timestamp(5)) and sudo-rs keep who has typed the password: files named by user or user id."""
+TIMESTAMPS = ("/run/sudo/ts", "/run/sudo-rs/ts", "/run/doas")
+"""Where sudo (sudoers_timestamp(5)), sudo-rs and doas keep who has typed the password: files named by user or user id,
+those of doas by the process and terminal that it was called from, and the user id."""
 NOTICE_SECONDS = 5.0
 """How long a login session lasts after the line on its terminals."""
 TERMINATE_SECONDS = 10.0
 """How long logind may take."""
 SIGNAL_SECONDS = 3.0
 """How long a process may take after each signal."""
+_OF_DOAS = re.compile(r"(?:-?[0-9]+-){4}([0-9]+)", re.ASCII)
 #: su ends its shell on SIGTERM; sudo passes both on, and shells heed SIGHUP; sshd and login heed both.
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 
@@ -116,19 +120,23 @@ class Enforcer:
             session.unlock()
 
     def _revoke(self, login: RegisteredLogin) -> None:
+        owners = _timestamp_owners(login.registration)
         for folder in self.timestamps:
             with contextlib.suppress(MissingFile), trusted_folder(folder, 0) as descriptor:
-                for name in _timestamp_names(login.registration):
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(name, dir_fd=descriptor)  # a link would go itself, not what it points to
+                for name in trusted_file.names(folder):
+                    of_doas = _OF_DOAS.fullmatch(name)
+                    if (of_doas[1] if of_doas else name) in owners:
+                        with contextlib.suppress(FileNotFoundError):
+                            os.unlink(
+                                name, dir_fd=descriptor
+                            )  # a link would go itself, not what it points to
 
 
-def _timestamp_names(registration: Registration) -> list[str]:
-    """The names of the files of the user who logged in, and of the one who ran su or sudo for it."""
-    names, uids = [registration.user], [registration.uid]
+def _timestamp_owners(registration: Registration) -> set[str]:
+    """Names and ids of the user who logged in, and of the one who ran su, sudo or doas for it."""
+    owners = {registration.user, str(registration.uid)}
     if registration.ruser:
-        names.append(registration.ruser)
+        owners.add(registration.ruser)
         with contextlib.suppress(KeyError, ValueError):
-            uids.append(pwd.getpwnam(registration.ruser).pw_uid)
-    files = [name for name in names if name not in ("", ".", "..") and "/" not in name]
-    return [*files, *(str(uid) for uid in uids)]
+            owners.add(str(pwd.getpwnam(registration.ruser).pw_uid))
+    return owners

@@ -39,7 +39,7 @@ class Verb(enum.Enum):
     UNLOCK = "unlock"
     """Graphical ones are unlocked."""
     REVOKE = "revoke"
-    """sudo asks their user for the password again."""
+    """sudo, sudo-rs and doas ask their user for the password again."""
 
 
 class Reason(enum.Enum):

@@ -870,6 +870,14 @@ MUTANTS = (
         _ENFORCER + "test_a_process_id_that_was_used_again_is_another_process",
     ),
     Mutant(
+        21,
+        "doas goes on with a password that was typed before the phone was away",
+        "pam_iampass/enforcer/actions.py",
+        "(of_doas[1] if of_doas else name) in owners",
+        "name in owners",
+        _ENFORCER + "test_a_program_that_remembers_the_password_asks_for_it_again[doas]",
+    ),
+    Mutant(
         17,
         "any user may ask",
         "pam_iampass/enforcer/service.py",

@@ -21,20 +21,21 @@ from pam_iampass.enforcer.protocol import Reason, Reply, Request, Result, Verb, 
 from tests.support.agent import listeners
 from tests.support.installation import ROOT, Installation
 from tests.support.logins import LOGINS, READY, LoginSession, started, write
-from tests.support.world import PATIENCE, wait_until
+from tests.support.world import PASSWORD, PATIENCE, wait_until
 
 SOCKET = Path("/run/iampass/enforcer.sock")
 ENFORCER = ["/usr/sbin/pam-iampass-enforcer", "--socket"]
 SUDO = Path("/run/sudo/ts")
+DOAS = Path("/run/doas")
 DONE, NOTHING = Reply(Result.DONE), Reply(Result.NOTHING)
 INVALID = Reply(Result.FAILED, "invalid request")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def enforcer(machine: Installation) -> Iterator[subprocess.Popen[bytes]]:
-    """The service, and the folders of sudo and sudo-rs."""
-    for folder in (SUDO, Path("/run/sudo-rs/ts")):
-        folder.mkdir(parents=True, exist_ok=True)
+    """The service, and the folders of sudo, sudo-rs and doas."""
+    for folder in (SUDO, Path("/run/sudo-rs/ts"), DOAS):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with subprocess.Popen(ENFORCER) as process:
         wait_until(lambda: listeners(SOCKET), "the enforcer listens")
         yield process
@@ -147,14 +148,43 @@ def test_sudo_asks_for_the_password_again(session: str, verb: Verb) -> None:
     login = LoginSession("alice")
     login.register(session)
     uid = str(pwd.getpwnam("alice").pw_uid)
-    gone = [SUDO / "alice", SUDO / uid, Path("/run/sudo-rs/ts") / uid]
-    others = [SUDO / "bob", SUDO / str(pwd.getpwnam("bob").pw_uid)]
+    bob = str(pwd.getpwnam("bob").pw_uid)
+    gone = [SUDO / "alice", SUDO / uid, Path("/run/sudo-rs/ts") / uid, DOAS / f"12-11-34816-4567-{uid}"]
+    others = [SUDO / "bob", SUDO / bob, DOAS / f"{uid}-11-34816-4567-{bob}"]
     for file in (*gone, *others):
         file.touch(0o600)
     assert ask(verb, session, Reason.AWAY) == DONE
     assert [file for file in (*gone, *others) if file.exists()] == others
     assert login.runs()
     login.kill()
+
+
+@pytest.mark.parametrize("program", ["sudo", "sudo-rs", "doas"])
+def test_a_program_that_remembers_the_password_asks_for_it_again(session: str, program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip("Debian 12 has no sudo-rs")
+    rules = {
+        Path("/etc/doas.conf"): "permit persist alice as root\n",
+        Path("/etc/sudoers.d/alice"): "alice ALL=(ALL) ALL\nDefaults:alice !lecture\n",
+    }
+    for file, text in rules.items():
+        file.write_text(text)
+    again = f"{program} -n id -u"
+    script = (
+        f"echo {READY}; {program} id -u; {again} && echo remembers; read line; {again} || echo asks again"
+    )
+    login = LoginSession("alice", script)
+    login.register(session)
+    login.expect("(?i)password[^:]*: ")
+    login.sendline(PASSWORD)
+    login.expect("remembers|asks again")
+    assert login.after == "remembers"
+    assert ask(Verb.REVOKE, session, Reason.AWAY) == DONE
+    login.sendline("")
+    login.finish()
+    assert login.lines[-1] == "asks again"
+    for file in rules:
+        file.unlink()
 
 
 def test_sudo_forgets_the_password_of_the_user_who_ran_it(session: str) -> None:
