@@ -690,6 +690,15 @@ MUTANTS = (
     # 14
     Mutant(
         14,
+        "setup opens as root what a link of a user names",
+        "pam_iampass/setup/checks/sshd.py",
+        "with reading_as_service_user(user), open(",
+        "with open(",
+        "tests/unit/setup/test_keys.py::"
+        "test_a_link_of_the_user_leads_root_to_nothing_that_only_root_can_read",
+    ),
+    Mutant(
+        14,
         "setup accepts services that must not ask the phone",
         "pam_iampass/setup/services.py",
         "if unsuitable is not None:",

@@ -23,6 +23,7 @@ from pam_iampass.setup.services import WantedService
 from pam_iampass.system import sshd
 from pam_iampass.system.accounts import Account
 from pam_iampass.system.programs import run
+from pam_iampass.system.service_user import reading_as_service_user
 from pam_iampass.system.sshd import SshdConfigRejected, SshdSettings
 
 _INCLUDE = re.compile(r"^([ \t]*Include[ \t=]+)(.*)$", re.M | re.I)
@@ -110,17 +111,21 @@ def _key(who: Account, found: SshdSettings) -> Iterator[Problem]:
         for token, meaning in (("%h", home), ("%u", who.name), ("%U", str(who.uid)), ("%%", "%")):
             name = name.replace(token, meaning)
         file = Path(home) / name
-        if _has_line(file):
+        if _has_line(file, who.name):
             yield fine(f"sshd: {who.name} has a key ({file})")
             return
     what = f"sshd: {who.name} has no key, which sshd demands before the phone"
     yield lockout(what, f"give {who.name} a key (ssh-copy-id), or use --password")
 
 
-def _has_line(file: Path) -> bool:
-    """Whether a file contains a key. The user controls the file: a FIFO or a device must not block."""
+def _has_line(file: Path, user: str) -> bool:
+    """Whether a file contains a key that sshd, which reads it as the user, can read.
+
+    The user controls the file: a FIFO or a device must not block, and no link leads to what is not the user's.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
-        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as opened:
+        with reading_as_service_user(user), open(os.open(file, flags), "rb") as opened:
             regular = stat.S_ISREG(os.fstat(opened.fileno()).st_mode)
             text = opened.read(_MOST_KEYS) if regular else b""
     except OSError:
