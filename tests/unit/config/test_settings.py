@@ -16,7 +16,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pam_iampass.config import schema
-from pam_iampass.config.schema_keys import Section
 from pam_iampass.config.session_settings import CoverSettings, SessionSettings
 from pam_iampass.config.settings import (
     AskedSettings,
@@ -36,7 +35,7 @@ from pam_iampass.config.value_types import (
     UnlistedUsers,
     WhenUnavailable,
 )
-from pam_iampass.errors import ConfigurationError, PamIampassError, Severity
+from pam_iampass.errors import ConfigurationError, Severity
 from tests.support.folders import put
 from tools.docs import settings_reference
 
@@ -196,11 +195,6 @@ services:
     assert (general.own_methods, sudo.own_methods, su.own_methods) == ((), ("device",), ())
 
 
-def test_sessions_are_not_kept_unless_that_is_set(configuration: Configuration) -> None:
-    assert configuration.load().service.session == SessionSettings()
-    assert not SessionSettings().keep
-
-
 def test_a_service_overrides_single_keys_of_the_session(configuration: Configuration) -> None:
     settings = configuration.load("""
 session: {keep: true, longest: 8h, check: 1m, when_away: lock, covers: {services: [sudo]}}
@@ -258,47 +252,6 @@ def test_a_rule_names_a_user_or_a_group_and_a_network(configuration: Configurati
         configuration.load(f"services: {{sudo: {{exempt: {{rules: [{rule}]}}}}}}")
 
 
-#: Many keys with values of their own.
-OWN_VALUES = """\
-server: https://iam.example.com
-ca_file: null
-proxy: http://proxy.example.com:3128
-users: /srv/users.yaml
-unlisted_users: "{user}@example.com"
-unavailable: ignore
-timeout: 2m
-methods: [device]
-prompt: always
-enroll_at_login: true
-exempt: {users: [backup], groups: [operators], networks: [192.0.2.0/24]}
-throttle: {cool_off: 10s, longest_cool_off: 5m, requests_per_hour: 20, logins_at_once: 5}
-recovery: {ask: never, attempts_per_hour: 3}
-services:
-  su: {approver: caller, timeout: 30s, methods: [facial], prompt: never, unlisted_users: ignore, unavailable: deny}
-  sudo: {enroll_at_login: false}
-"""
-
-
-def test_values_of_one_service_and_of_all_are_read_together(configuration: Configuration) -> None:
-    settings = configuration.load(OWN_VALUES)
-    su, sudo = settings.for_service("su"), settings.for_service("sudo")
-    networks = (ipaddress.ip_network("192.0.2.0/24"),)
-    exempt = ExemptSettings(frozenset({"backup"}), frozenset({"operators"}), networks)
-    assert (settings.server, settings.ca_file) == ("https://iam.example.com", None)
-    assert (settings.proxy, settings.users) == ("http://proxy.example.com:3128", Path("/srv/users.yaml"))
-    assert settings.throttle == replace(settings.throttle, cool_off=10.0, longest_cool_off=300.0)
-    assert (settings.throttle.requests_per_hour, settings.throttle.logins_at_once) == (20, 5)
-    assert settings.recovery == RecoverySettings(AskForCode.NEVER, 3)
-    assert (sudo.timeout, sudo.methods, sudo.prompt) == (120.0, ("device",), Prompt.ALWAYS)
-    assert (sudo.unlisted_users.template, sudo.unavailable) == ("{user}@example.com", WhenUnavailable.IGNORE)
-    assert (settings.service.enroll_at_login, sudo.enroll_at_login) == (True, False)
-    assert (su.exempt, su.asked, su.session) == (exempt, AskedSettings(), SessionSettings())
-    assert (su.approver, su.timeout, su.methods) == (Approver.CALLER, 30.0, ("facial",))
-    assert (su.prompt, su.unlisted_users) == (Prompt.NEVER, UnlistedUsers.IGNORE)
-    assert su.unavailable is WhenUnavailable.DENY
-    assert check(configuration.file).problems == ()
-
-
 @pytest.mark.parametrize("null", ["null", "~", ""])
 def test_null_stands_for_the_systems_certificates_and_no_proxy(
     configuration: Configuration, null: str
@@ -329,96 +282,51 @@ def test_a_timeout_from_one_second_to_290_is_taken(configuration: Configuration,
     [
         "https://iam-api.com",
         "https://localhost:8443",
-        "https://127.0.0.1:1",
         "https://[::1]:8443",
-        "https://[2001:db8::1]",
     ],
 )
 def test_servers_are_origins(configuration: Configuration, server: str) -> None:
     assert configuration.load(f'server: "{server}"').server == server
 
 
-@pytest.mark.parametrize(
-    "template", ["{user}", "{user}@example.com", "acme-{user}", "a b {user}", "%s{user}%(x)s"]
-)
-def test_a_template_is_taken_literally(configuration: Configuration, template: str) -> None:
-    unlisted = configuration.load(f'unlisted_users: "{template}"').service.unlisted_users
-    assert unlisted.token_for("{user}\\1") == template.replace("{user}", "{user}\\1")
-
-
 # What is wrong with one key
 
 
-ASK = "write for example"
 WRONG: list[tuple[str, str]] = [
     ("application_secret_file: rel/secret", '"rel/secret" is not an absolute path'),
     ("server: http://iam-api.com", '"http://iam-api.com" is not an https URL'),
     ("server: iam-api.com", '"iam-api.com" is not an https URL'),
     ("server: https://", '"https://" has no valid host and port'),
-    ("server: https://:443", '"https://:443" has no valid host and port'),
     ("server: https://a:b@c", '"https://a:b@c" contains a user name or password'),
     ("server: https://a/path", '"https://a/path" has a path'),
-    ("server: https://a?q", '"https://a?q" has a path'),
-    ("server: 'https://a#f'", '"https://a#f" has a path'),
     ("server: https://a:0", '"https://a:0" has no valid host and port'),
-    ("server: https://a:65536", '"https://a:65536" has no valid host and port'),
-    ("server: https://a..b", '"https://a..b" has no valid host and port'),
-    ("server: https://-a", '"https://-a" has no valid host and port'),
-    ("server: https://a\\b", '"https://a\\b" has no valid host and port'),
     ("server: https://ä.example", '"https://ä.example" has no valid host and port'),
     ("server: 'https://[::1'", '"https://[::1" has no valid host and port'),
-    ("server: 'https://[1:2]'", '"https://[1:2]" has no valid host and port'),
-    ("server: ''", '"" is not an https URL'),
-    ("server: null", '"null" is not an https URL'),
     ("server:", "is empty"),
     ("server: [https://a]", "is a list, not an https address without a path"),
-    ("server: {https: //a}", "is a mapping, not an https address without a path"),
     ("ca_file: ca.pem", '"ca.pem" is not an absolute path'),
     ('ca_file: "/a\\eb"', '"/a\\x1bb" is a path with invisible characters'),
-    ('ca_file: "/a\\0b"', '"/a\\x00b" is a path with invisible characters'),
-    ("ca_file: 'null'", '"null" is not an absolute path'),
     ("proxy: https://proxy:1", '"https://proxy:1" is not an http URL'),
-    ("proxy: socks5://proxy:1", '"socks5://proxy:1" is not an http URL'),
     ("proxy: http://proxy", '"http://proxy" has no port'),
     ("proxy: http://u:p@proxy:1", '"http://u:p@proxy:1" contains a user name or password'),
     ("users: users.yaml", '"users.yaml" is not an absolute path'),
-    ("users: [/a]", "is a list, not an absolute path"),
     ("unlisted_users: Deny", '"Deny" is unknown'),
-    ("unlisted_users: example.com", '"example.com" is unknown'),
     ("unlisted_users: '{users}'", '"{users}" is not a valid template'),
-    ("unlisted_users: '{user'", '"{user" is not a valid template'),
     ("unlisted_users: '{user}{user}'", '"{user}{user}" is not a valid template'),
-    ("unlisted_users: '{user}{host}'", '"{user}{host}" is not a valid template'),
-    ("unlisted_users: '{{user}}'", '"{{user}}" is not a valid template'),
     ("unlisted_users: '{user!r}'", '"{user!r}" is not a valid template'),
     ('unlisted_users: "{user}\\n"', '"{user}\\x0a" is not a template for a token'),
     ("unlisted_users: {user}", "is a mapping, not deny, ignore or a template"),
     ("unavailable: allow", '"allow" is unknown'),
-    ("unavailable: no", '"no" is unknown'),
     ("timeout: 60", '"60" has no unit'),
     ("timeout: 0s", '"0s" is out of range'),
     ("timeout: 291s", '"291s" is out of range'),
-    ("timeout: 5m", '"5m" is out of range'),
-    ("timeout: 999999m", '"999999m" is out of range'),
     ("timeout: 9999999s", '"9999999s" is not a duration'),
-    ("timeout: -5s", '"-5s" is not a duration'),
-    ("timeout: 1.5s", '"1.5s" is not a duration'),
-    ("timeout: 1h", '"1h" is out of range'),
-    ("timeout: 60 s", '"60 s" is not a duration'),
     ("timeout: ٦s", '"٦s" is not a duration'),
-    ("timeout: [60s]", "is a list, not a duration of whole seconds or minutes"),
     ("methods: facial", "is a text, not a list"),
     ("methods:", "is empty"),
-    ("methods: null", "is empty"),
     ("methods: [face]", '"face" is not a method of IAMPASS'),
     ("methods: [facial, facial]", '"facial" is listed twice'),
-    ("methods: [[facial]]", "holds a list"),
-    ("methods: {facial: yes}", "is a mapping, not a list"),
-    ("methods: [null]", '"null" is not a method of IAMPASS'),
-    ("prompt: yes", '"yes" is unknown'),
     ("approver: caller", "is not a known key"),
-    ("exempt: [alice]", "is a list, not a mapping"),
-    ("exempt:", "is empty"),
     ("services: su", "is a text, not a mapping"),
 ]
 
@@ -446,17 +354,12 @@ def test_only_sshd_and_login_can_ignore_an_outage(configuration: Configuration, 
 WRONG_INSIDE: list[tuple[str, str, str]] = [
     ("session: {keep: maybe}", "session.keep", '"maybe" is neither true nor false'),
     ("session: {longest: 59s}", "session.longest", '"59s" is out of range'),
-    ("session: {longest: 8d}", "session.longest", '"8d" is not a duration'),
-    ("session: {check: 1s}", "session.check", '"1s" is out of range'),
-    ("session: {when_closed: kill}", "session.when_closed", '"kill" is unknown'),
     (
         "session: {when_away: end, when_closed: [end]}",
         "session.when_closed",
         "is a list, not end, lock or revoke",
     ),
-    ("session: {unlock_on_return: 1}", "session.unlock_on_return", '"1" is neither true nor false'),
     ("session: {covers: [sudo]}", "session.covers", "is a list, not a mapping"),
-    ("session: {covers: {services: sudo}}", "session.covers.services", "is a text, not a list"),
     (
         "session: {covers: {services: [a/b]}}",
         "session.covers.services",
@@ -467,8 +370,6 @@ WRONG_INSIDE: list[tuple[str, str, str]] = [
         "session.covers.for",
         "covers.for (46800s) is longer than session.longest (43200s)",
     ),
-    ("session: {covers: {four: 1m}}", "session.covers.four", "is not a known key"),
-    ("session: {kept: true}", "session.kept", "is not a known key"),
     (
         "services: {su: {session: {covers: {for: no}}}}",
         "services.su.session.covers.for",
@@ -478,14 +379,11 @@ WRONG_INSIDE: list[tuple[str, str, str]] = [
     ("exempt: {users: ['']}", "exempt.users", '"" is empty'),
     ("exempt: {users: [a/b]}", "exempt.users", '"a/b" contains a slash'),
     ("exempt: {users: ['!root']}", "exempt.users", '"!root" is a negation, which is not supported'),
-    ("exempt: {users: [{a: b}]}", "exempt.users", "holds a mapping"),
-    ('exempt: {groups: ["a\\u0007"]}', "exempt.groups", '"a\\x07" contains a control character'),
     (
         "exempt: {groups: [" + "g" * 257 + "]}",
         "exempt.groups",
         '"' + "g" * 79 + '…" has 257 characters; the maximum is 256',
     ),
-    ("exempt: {groups: [a, b, a]}", "exempt.groups", '"a" is listed twice'),
     ("exempt: {networks: ['']}", "exempt.networks", '"" is not a network'),
     (
         "exempt: {networks: [10.0.0.1/8]}",
@@ -498,25 +396,17 @@ WRONG_INSIDE: list[tuple[str, str, str]] = [
         '"2001:db8::1/32" has bits set after the prefix of 32',
     ),
     ("exempt: {networks: [10.0.0.0/33]}", "exempt.networks", '"10.0.0.0/33" is not a network'),
-    ("exempt: {networks: [10.0.0.0/255.0.0.0]}", "exempt.networks", '"10.0.0.0/255.0.0.0" is not a network'),
-    ("exempt: {networks: [10.0.0.0/]}", "exempt.networks", '"10.0.0.0/" is not a network'),
     ("exempt: {networks: ['fe80::1%eth0']}", "exempt.networks", '"fe80::1%eth0" is not a network'),
-    ("exempt: {networks: [localhost]}", "exempt.networks", '"localhost" is not a network'),
-    ("exempt: {networks: [10]}", "exempt.networks", '"10" is not a network'),
     (
         "exempt: {networks: [10.0.0.0/8, 10.0.0.0/8]}",
         "exempt.networks",
         '"10.0.0.0/8" is listed twice',
     ),
     ("throttle: {cool_off: 901s}", "throttle.cool_off", '"901s" is out of range'),
-    ("throttle: {longest_cool_off: 16m}", "throttle.longest_cool_off", '"16m" is out of range'),
     ("throttle: {requests_per_hour: 0}", "throttle.requests_per_hour", '"0" is out of range'),
     ("throttle: {requests_per_hour: many}", "throttle.requests_per_hour", '"many" is not a whole number'),
-    ("throttle: {logins_at_once: -1}", "throttle.logins_at_once", '"-1" is not a whole number'),
-    ("throttle: 30s", "throttle", "is a text, not a mapping"),
     ("recovery: {ask: always}", "recovery.ask", '"always" is unknown'),
     ("exempt: {hosts: []}", "exempt.hosts", "is not a known key"),
-    ("services: {su: deny}", "services.su", "is a text, not a mapping"),
     ("services: {su: }", "services.su", "is empty"),
     ("services: {su: {approver: root}}", "services.su.approver", '"root" is unknown'),
     ("services: {su: {timeout: 10}}", "services.su.timeout", '"10" has no unit'),
@@ -623,17 +513,6 @@ ca_file: /dev/null
     ]
 
 
-def test_the_error_tells_each_problem_with_its_remedy(configuration: Configuration) -> None:
-    configuration.write("timeout: 60\nprompt: x\n")
-    with pytest.raises(ConfigurationError) as caught:
-        load(configuration.file)
-    assert caught.value.diagnostics() == (
-        f'{configuration.file}:3: timeout: "60" has no unit\n    write 60s for seconds, 60m for minutes\n'
-        f'{configuration.file}:4: prompt: "x" is unknown\n    write auto, always or never'
-    )
-    assert isinstance(caught.value, PamIampassError)
-
-
 def test_what_stands_in_a_file_cannot_colour_a_terminal(configuration: Configuration) -> None:
     configuration.write('"\\e[31mred\\u202e": "\\e[0m"\nprompt: "\\e]0;x\\a"\n')
     with pytest.raises(ConfigurationError) as caught:
@@ -651,10 +530,7 @@ def test_what_stands_in_a_file_cannot_colour_a_terminal(configuration: Configura
     [
         (b"", "the file is empty"),
         (b"# nothing\n", "the file is empty"),
-        (b"null\n", "1: the file is empty"),
         (b"application_id\n", "1: the file is a text, not a mapping"),
-        (b"- application_id\n", "1: the file is a list, not a mapping"),
-        (b"\x7fELF\x02\x01\x01\x00", "1: the character U+007F is invisible"),
         (
             b"application_id: app\nserver: 'https",
             "2: the file is not valid YAML: while scanning a quoted scalar",
@@ -681,11 +557,6 @@ def test_a_file_that_cannot_be_trusted_is_an_error(configuration: Configuration)
     ]
 
 
-def test_a_relative_path_is_an_error() -> None:
-    with pytest.raises(ConfigurationError):
-        load("iampass.yaml")
-
-
 # The secret
 
 
@@ -707,14 +578,10 @@ def test_a_second_line_is_the_previous_secret(configuration: Configuration, cont
     ("content", "what"),
     [
         (b"", "is empty"),
-        (b"\n", "is empty"),
         (b"a b\n", "is not one word of plain ASCII, or two on two lines"),
-        (b"a\n\n", "is not one word of plain ASCII, or two on two lines"),
         (b"a\r\n", "is not one word of plain ASCII, or two on two lines"),
-        (b" a\n", "is not one word of plain ASCII, or two on two lines"),
         ("é".encode(), "is not one word of plain ASCII, or two on two lines"),
         (b"a\nb\nc\n", "is not one word of plain ASCII, or two on two lines"),
-        (b"a\0", "is not one word of plain ASCII, or two on two lines"),
         (b"a" * 70_000, "is larger than 65536 bytes"),
     ],
 )
@@ -780,33 +647,11 @@ def test_whatever_stands_in_the_file_gives_settings_or_a_configuration_error(
     assert all(str(problem) and problem.remedy for problem in examination.problems)
 
 
-@given(
-    st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass"))
-)
-@hypothesis_settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
-)
-def test_whatever_bytes_the_file_has_give_a_configuration_error(
-    configuration: Configuration, data: bytes
-) -> None:
-    put(configuration.file, data)
-    with pytest.raises(ConfigurationError) as caught:
-        load(configuration.file)
-    assert caught.value.diagnostics()
-
-
 # The schema, the page and the files that are installed
 
 
 def test_the_page_of_all_settings_is_current() -> None:
     assert (ROOT / "docs" / "settings.md").read_text("utf-8") == settings_reference.page()
-
-
-def test_the_page_names_every_key() -> None:
-    page = settings_reference.page()
-    for entry in schema.SCHEMA:
-        keys = entry.keys if isinstance(entry, Section) else (entry,)
-        assert all(f"| `{key.name}` |" in page for key in keys)
 
 
 def test_each_key_of_the_installed_file_stands_at_its_default(configuration: Configuration) -> None:
@@ -818,13 +663,6 @@ def test_each_key_of_the_installed_file_stands_at_its_default(configuration: Con
     assert installed == default
     for entry in schema.SCHEMA:
         assert re.search(f"^{entry.name}:", text, re.MULTILINE)
-
-
-def test_the_installed_file_asks_for_the_application_id(configuration: Configuration) -> None:
-    text = (ROOT / "config" / "iampass.yaml").read_text("utf-8")
-    put(configuration.file, text.replace("/etc/iampass/application-secret\n", f"{configuration.secret}\n"))
-    (problem,) = check(configuration.file).problems
-    assert problem.what == "application_id is not set"
 
 
 def test_the_methods_are_those_of_the_client() -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
-import signal
 import stat
 import subprocess
 import sys
-import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -19,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pam_iampass.config.user_file_name import LONGEST, file_name
-from pam_iampass.config.user_table import Entry, UserTable
+from pam_iampass.config.user_table import Entry
 from pam_iampass.config.user_table_editing import LOCK, NEW, UserTableEditor
 from pam_iampass.config.validation import name_error, token_error
 from pam_iampass.errors import EditRefused, PamIampassError
@@ -108,27 +106,13 @@ def test_a_folder_that_is_there_keeps_its_owner_and_mode(table: EditedTable) -> 
     "word",
     [
         "a\u2028b",
-        "\u2029",
         "\ufeff",
-        "\uffff",
-        "\u202e",
-        "\xa0",
-        "😀",
         "no",
-        "null",
-        "~",
         "0123",
-        "1e3",
         "#",
         "a: b",
-        "a #b",
-        "'",
         '"',
-        "- a",
-        "{a",
-        "<<",
         " a ",
-        "ü",
     ],
 )
 def test_names_and_tokens_that_yaml_takes_for_something_else_are_written_so_that_they_are_read(
@@ -232,10 +216,6 @@ def test_impossible_methods_are_refused(table: EditedTable, methods: list[str], 
     assert not table.folder.exists()
 
 
-def test_removing_an_impossible_name_is_refused(table: EditedTable) -> None:
-    assert "contains a slash" in table.refusal("../users")
-
-
 # What is broken
 
 
@@ -290,13 +270,6 @@ def test_a_file_that_the_module_could_not_read_is_not_put_in_place(table: Edited
     )
 
 
-def test_what_a_crash_left_is_in_nobodys_way(table: EditedTable) -> None:
-    table.editor.add("alice", "t")
-    put(table.folder / NEW, "alice: half a tok")
-    table.editor.add("dave", "d")
-    assert sorted(os.listdir(table.folder)) == ["alice.yaml", "dave.yaml"]
-
-
 # Disks, people and editors that are in the way
 
 ADD = """
@@ -312,43 +285,6 @@ for name in sys.argv[3:]:
     except PamIampassError as error:
         print(error.diagnostics())
 """
-
-
-def add_in_shell(table: EditedTable, before: str, after: str = ":") -> str:
-    """What an editor says in a process for which a shell has prepared everything, mounts of its own too."""
-    script = f'{before}; "$@"; {after}'
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh"]
-    command += [sys.executable, "-c", ADD, str(table.root), "two", "alice"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.replace(f"{table.root}/", "")
-
-
-def test_a_full_disk_loses_nothing(table: EditedTable) -> None:
-    folder, outside = table.folder, table.root / "after"
-    message = add_in_shell(
-        table,
-        f"mkdir {folder}; mount -t tmpfs -o size=8k,mode=0755 full {folder}; cd {folder};"
-        " echo 'alice: one' > alice.yaml; chmod 640 alice.yaml; chgrp daemon alice.yaml;"
-        " ! head -c 9000 /dev/zero > filler;"
-        f" cd {ROOT}",
-        after=f"cp -a {folder} {outside}",
-    )
-    assert message == (
-        "users.d/alice.yaml: cannot be changed: No space left on device\n"
-        "    fix that and try again; the table is unchanged\n"
-    )
-    assert sorted(os.listdir(outside)) == ["alice.yaml", "filler"]
-    assert (outside / "alice.yaml").read_text() == "alice: one\n"
-
-
-def test_a_disk_that_cannot_be_written_is_reported(table: EditedTable) -> None:
-    table.editor.add("alice", "one")
-    message = add_in_shell(
-        table, f"mount --bind {table.root} {table.root}; mount -o remount,bind,ro {table.root}"
-    )
-    assert "cannot be changed: Read-only file system" in message
-    assert table.find("alice") == Entry("one")
 
 
 def test_another_user_than_root_reads_that_root_is_needed(table: EditedTable) -> None:
@@ -390,28 +326,6 @@ def test_of_two_who_add_the_same_user_at_once_one_wins_and_the_others_users_are_
     )
 
 
-def test_a_login_in_the_middle_of_a_change_finds_the_old_token_or_the_new_one(table: EditedTable) -> None:
-    table.editor.add("alice", "0")
-    begun, stop = threading.Event(), threading.Event()
-    found: set[Entry | None] = set()
-
-    def look_up() -> None:
-        reader = UserTable(table.users, table.folder)
-        while not stop.is_set():
-            found.add(reader.find("alice"))
-            begun.set()
-
-    reader = threading.Thread(target=look_up)
-    reader.start()
-    assert begun.wait(60)
-    command = [sys.executable, "-c", ADD, str(table.root), "1", *["alice"] * 200]
-    subprocess.run(command, cwd=ROOT, check=True)
-    stop.set()
-    reader.join()
-    assert Entry("0") in found
-    assert found <= {Entry("0"), Entry("1")}
-
-
 def test_an_editor_that_is_killed_in_the_middle_leaves_whole_files_and_a_way_on(table: EditedTable) -> None:
     names = [f"user{number}" for number in range(500)]
     for killed in range(5):
@@ -428,23 +342,6 @@ def test_an_editor_that_is_killed_in_the_middle_leaves_whole_files_and_a_way_on(
     assert NEW not in os.listdir(table.folder)
 
 
-def test_an_editor_waits_for_another_one_and_not_for_one_that_was_killed(table: EditedTable) -> None:
-    holder = subprocess.Popen(
-        ["flock", str(table.root / LOCK), "sh", "-c", "echo held; exec sleep 600"],
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == b"held\n"
-    adding = threading.Thread(target=table.editor.add, args=("alice", "t"))
-    adding.start()
-    assert table.find("alice") is None
-    os.killpg(holder.pid, signal.SIGKILL)
-    holder.communicate()
-    adding.join(60)
-    assert table.find("alice") == Entry("t")
-
-
 def test_an_editor_does_not_wait_for_ever(table: EditedTable) -> None:
     lock = os.open(table.root / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -457,8 +354,3 @@ def test_an_editor_does_not_wait_for_ever(table: EditedTable) -> None:
     finally:
         os.close(lock)
     assert not table.folder.exists()
-
-
-def test_a_lock_that_is_a_link_is_not_followed(table: EditedTable) -> None:
-    (table.root / LOCK).symlink_to("/etc/passwd")
-    assert f"{LOCK}: cannot be changed" in table.refusal("alice", "t")

