@@ -80,14 +80,6 @@ def test_a_transport_knows_by_how_much_the_clocks_differ(offset: int) -> None:
         assert api.transport.clock_offset is None
 
 
-@pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Foo 2020 99:99:99 GMT"])
-def test_a_refusal_without_a_readable_date_is_final(date: str) -> None:
-    with scripted_server(answer(401, headers={"Date": date})) as server, api_to(server) as api:
-        with pytest.raises(Refused):
-            api.authenticate_user(USER)
-        assert len(server.requests) == 1
-
-
 def test_a_clock_that_is_set_right_during_a_session_is_noticed() -> None:
     with scripted_server(refusal(0), polled("active"), polled("active")) as server:
         with session_on(server, wall_clock=lambda: NOW) as session:

@@ -23,7 +23,7 @@ from pam_iampass.client import (
     errors,
 )
 from pam_iampass.client.errors import printable
-from pam_iampass.client.origin import InvalidOrigin, Origin, split_for_wire
+from pam_iampass.client.origin import InvalidOrigin, Origin
 
 
 def test_exported_names() -> None:
@@ -139,9 +139,3 @@ def test_a_text_that_is_no_origin_is_reported_with_a_remedy() -> None:
         Origin.of("https://host/path")
     assert str(caught.value) == "the origin has a path; write it without one: https://host"
     assert (caught.value.problem, caught.value.remedy) == ("has a path", "write it without one: https://host")
-
-
-def test_a_url_without_a_path_cannot_be_sent() -> None:
-    for url in ("https://host", "https://host?x", "https://ho st/", "junk"):
-        with pytest.raises(ValueError, match="as it is"):
-            split_for_wire(url)

@@ -10,7 +10,7 @@ import pytest
 from pam_iampass.client import AuthenticationAPI, ManagementAPI, NotFound, Refused, Unavailable
 from tests.client.talk import APPLICATION, SECRET, USER, started, transport_to
 from tests.client.test_authentication import signature_holds
-from tests.support.scripted_server import ACCEPT, ScriptedServer, Step, answer, reset, scripted_server
+from tests.support.scripted_server import ACCEPT, ScriptedServer, answer, reset, scripted_server
 
 NEW = "new-secret-text"
 REJECTED = answer(401)
@@ -77,14 +77,6 @@ def test_no_secret_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert NEW not in shown
     assert SECRET not in shown
-
-
-def test_without_a_previous_secret_a_401_is_final() -> None:
-    step: Step = REJECTED
-    with scripted_server(step) as server, transport_to(server) as transport:
-        with pytest.raises(Refused):
-            AuthenticationAPI(APPLICATION, NEW, transport=transport).authenticate_user(USER)
-        assert signed_with(server) == [NEW]
 
 
 def test_a_server_that_is_gone_before_the_previous_secret_is_tried_is_no_outage_that_may_be_ignored() -> None:

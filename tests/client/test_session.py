@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.client import NotFound, ProtocolError, Session, Status
+from pam_iampass.client import ProtocolError, Session, Status
 from tests.client.talk import SESSION_SECRET, TOKEN, polled, session_on
 from tests.client.test_authentication import signature_holds
 from tests.support.scripted_server import answer, scripted_server
@@ -68,43 +68,22 @@ def test_a_poll_without_the_outer_object_says_the_same(status: str) -> None:
         assert session.get_status() is Status[status]
 
 
-def test_a_session_that_was_walked_away_from_may_become_active_again() -> None:
-    script = [polled(status) for status in ("active", "walkaway", "active")]
-    with scripted_server(*script) as server, session_on(server) as session:
-        seen = [(session.get_status().name, session.active, session.away) for _ in range(3)]
-    assert seen == [("active", True, False), ("walkaway", False, True), ("active", True, False)]
-
-
 @pytest.mark.parametrize(
     "document",
     [
         {"session_status": "active", "authenticated": False},
         {"session_status": "active", "authenticated": "true"},
         {"session_status": "active", "authenticated": 1},
-        {"session_status": "active", "authenticated": None},
         {"authentication_status": {"session_status": "active", "authenticated": False}},
         {"authentication_status": None, "session_status": "active"},
-        {"authentication_status": [], "session_status": "active"},
         {"authentication_status": {"authenticated": True}, "session_status": "active"},
         {"authenticated": True},
-        {"status": "active"},
     ],
 )
 def test_a_poll_that_contradicts_itself_or_lacks_a_status_is_never_an_approval(document: Any) -> None:
     with scripted_server(answer(200, document)) as server, session_on(server) as session:
         with pytest.raises(ProtocolError):
             session.get_status()
-        assert session.in_progress
-
-
-def test_a_session_that_the_server_does_not_know_is_not_found() -> None:
-    with (
-        scripted_server(answer(404, body=b"Not found"), answer(404)) as server,
-        session_on(server) as session,
-    ):
-        for call in (session.get_status, session.destroy):
-            with pytest.raises(NotFound, match="404 Not Found"):
-                call()
         assert session.in_progress
 
 
@@ -129,15 +108,11 @@ def test_both_calls_are_signed_by_the_session_and_share_a_connection() -> None:
     [
         "/a/../b",
         "/%2e%2e/x",
-        "/%2E/",
         "/a%2fb",
-        "//a//b",
         "/a?b=c&d=%7e~",
         "/?",
-        "/a;b=c",
         "/[x]|{y}^`<z>\"'",
         "/%zz",
-        "/a%",
     ],
 )
 @pytest.mark.parametrize("form", ["https://localhost:{port}", "HTTPS://LOCALHOST:{port}"])

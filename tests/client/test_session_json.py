@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -22,7 +21,6 @@ from tests.support.scripted_server import scripted_server
 KEY = "a key that nobody knows"
 BEGUN = Session(Status.pending, "tok", "s3cr3t", "https://localhost/l", "https://localhost/s")
 NEVER_BEGUN = Session(Status.failed, None, None, None, None, "NO_MOBILE_DEVICE")
-ENDED = dataclasses.replace(BEGUN, session_status=Status.closed)
 
 
 _NO_STATUS: tuple[Any, ...] = ("approved", 1, None, [], "__class__")
@@ -38,11 +36,6 @@ def test_the_json_is_that_of_the_protocol() -> None:
         '{"session_token": "tok", "session_secret": "s3cr3t", "logout_url": "https://localhost/l", '
         '"status_url": "https://localhost/s", "failure_reason": null, "session_status": "pending"}'
     )
-
-
-@pytest.mark.parametrize("session", [BEGUN, NEVER_BEGUN, ENDED])
-def test_a_session_comes_back_as_it_was(session: Session) -> None:
-    assert Session.Schema().loads(Session.Schema().dumps(session)) == session
 
 
 def test_a_reason_need_not_be_there() -> None:
@@ -82,11 +75,8 @@ def test_a_session_of_another_server_is_not_read(name: str, url: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
         "{",
         "[]",
-        "null",
-        '"text"',
         pytest.param("[" * 100_000, id="nested without end"),
         text_of(more=1),
         *[text_of(**{name: ...}) for name in ("session_token", "status_url", "session_status")],
@@ -169,12 +159,6 @@ def test_a_token_is_valid_for_its_time_and_no_longer() -> None:
     with pytest.raises(BadSignature, match="expired") as caught:
         signer.verify(token)
     assert caught.value.__context__ is None
-
-
-def test_a_session_of_a_verified_token_can_be_asked_about() -> None:
-    with scripted_server(polled("active")) as server, session_on(server) as begun, api_to(server) as api:
-        signer = SessionSigner(KEY, api)
-        assert signer.verify(signer.sign(begun)).get_status() is Status.active
 
 
 def test_every_changed_character_breaks_the_signature() -> None:

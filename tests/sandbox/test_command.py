@@ -213,15 +213,6 @@ def test_a_device_that_was_registered_outlives_a_restart_of_the_same_command(tmp
         }
 
 
-def test_the_phone_key_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
-    with running(tmp_path / "state") as command:
-        address = (tmp_path / "state" / "phone-address").read_text().strip()
-        page, _, key = address.partition("#")
-        assert page == f"{command.url}/phone"
-        assert key not in "\n".join(command.lines)
-        assert f"{tmp_path / 'state' / 'phone-address'}" in "\n".join(command.lines)
-
-
 def test_a_port_in_use_is_an_error_in_a_line() -> None:
     with Sandbox() as sandbox:
         result = run("--listen", f"127.0.0.1:{sandbox.port}")
@@ -235,13 +226,6 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
     result = run("--listen", address)
     assert result.returncode == 2
     assert "is not HOST:PORT" in result.stderr
-
-
-def test_help_shows_examples() -> None:
-    result = run("--help")
-    assert result.returncode == 0
-    assert "pam-iampass sandbox --user alice --auto approve --delay 2" in result.stdout
-    assert max(len(line) for line in result.stdout.splitlines()) <= 80
 
 
 def test_a_reader_that_goes_away_does_not_stop_it(tmp_path: Path) -> None:

@@ -19,24 +19,12 @@ def device_of(caller: Caller, user: str) -> object:
     return caller.get(caller.manage("has_registered_mobile_device", user)).json
 
 
-def test_users_are_created_once(sandbox: Sandbox, caller: Caller) -> None:
-    reply = caller.post(caller.manage("add_users"), {"users": ["carol", "alice", "dave", "carol"]})
-    assert reply.status == 201
-    assert reply.json == {"status": True, "users": {"created": ["carol", "dave"], "existing": ["alice"]}}
-    assert sandbox.users == {"alice": True, "bob": False, "carol": False, "dave": False}
-
-
 def test_users_are_deleted_and_a_stranger_among_them_is_reported(sandbox: Sandbox, caller: Caller) -> None:
     assert caller.post(caller.manage("delete_users"), {"users": ["alice"]}).json == {"status": True}
     reply = caller.post(caller.manage("delete_users"), {"users": ["alice"]})
     assert (reply.status, reply.body) == (404, b"There is no user alice.")
     assert caller.post(caller.manage("delete_users"), {"users": ["alice", "bob"]}).json == {"status": False}
     assert sandbox.users == {}
-
-
-def test_whether_a_device_is_registered(caller: Caller) -> None:
-    assert device_of(caller, "alice") == {"device_registered": True}
-    assert device_of(caller, "bob") == {"device_registered": False}
 
 
 def test_a_link_shows_a_button_and_registers_a_device_once(sandbox: Sandbox, caller: Caller) -> None:

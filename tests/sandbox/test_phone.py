@@ -101,14 +101,6 @@ def test_an_answer_reaches_the_client(
         assert page.next()["recent"][0]["outcome"] == outcome
 
 
-def test_a_face_is_looked_at_before_it_is_approved(sandbox: Sandbox, caller: Caller) -> None:
-    begun = caller.start("alice", "?methods=facial").authentication
-    assert post(sandbox, "/phone/requests/1/identify").status == 200
-    assert caller.poll(begun) == "identifying"
-    assert post(sandbox, "/phone/requests/1/approve").status == 200
-    assert caller.poll(begun) == "active"
-
-
 def test_expired_and_withdrawn_requests_are_distinguished(sandbox: Sandbox, caller: Caller) -> None:
     first, second = caller.start("alice").authentication, caller.start("alice").authentication
     sandbox.time_out(1)
@@ -207,18 +199,6 @@ def test_every_file_of_the_page_is_fixed_text_that_loads_nothing_from_elsewhere(
 )
 def test_nothing_but_the_files_of_the_page_is_served(caller: Caller, target: str) -> None:
     assert caller.send("GET", target, {}).status == 404
-
-
-def test_a_device_is_registered_through_a_link_once(sandbox: Sandbox, caller: Caller) -> None:
-    link = caller.get(caller.manage("device_registration_link", "bob")).json["register_url"]
-    token = link.rpartition("/")[2]
-    assert post(sandbox, f"/phone/register/{token}").json == {"user": "bob"}
-    assert sandbox.users["bob"] is True
-    again = post(sandbox, f"/phone/register/{token}")
-    assert (again.status, again.reason) == (410, "LINK_NOT_VALID")
-    assert caller.get(caller.manage("has_registered_mobile_device", "bob")).json == {
-        "device_registered": True
-    }
 
 
 def test_a_lost_phone_answers_nothing_until_it_is_found(sandbox: Sandbox, caller: Caller) -> None:

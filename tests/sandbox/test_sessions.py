@@ -12,15 +12,6 @@ from tests.sandbox.signer import Caller, signed
 from tests.support.sandbox import Sandbox
 
 
-def test_a_request_is_pending_until_it_is_approved(sandbox: Sandbox, caller: Caller) -> None:
-    begun = caller.start("alice").authentication
-    assert begun["session_status"] == "pending"
-    assert caller.poll(begun) == "pending"
-    sandbox.approve("alice")
-    assert caller.poll(begun) == "active"
-    assert sandbox.sessions[0].polls == 2
-
-
 def test_what_becomes_of_a_request_is_what_a_poll_says(sandbox: Sandbox, caller: Caller) -> None:
     for answer, status in [
         (sandbox.deny, "cancelled"),
@@ -67,13 +58,6 @@ def test_a_session_that_is_ended_on_the_phone_is_closed_and_stays_so(
     for move in (sandbox.close, sandbox.walk_away, sandbox.come_back):
         with pytest.raises(LookupError):
             move("alice")
-
-
-def test_a_decided_request_cannot_be_decided_again(sandbox: Sandbox, caller: Caller) -> None:
-    caller.start("alice")
-    sandbox.deny("alice")
-    with pytest.raises(LookupError):
-        sandbox.approve("alice")
 
 
 def test_two_requests_of_one_user_must_be_distinguished(sandbox: Sandbox, caller: Caller) -> None:
@@ -128,12 +112,6 @@ def test_a_session_expires_after_its_duration(sandbox: Sandbox, caller: Caller) 
     assert (session.ended_at or 0) - session.started_at > 0.9
     assert caller.poll(begun) == "closed"
     assert caller.end(begun) is False
-
-
-def test_a_pending_request_does_not_outlive_its_duration(sandbox: Sandbox, caller: Caller) -> None:
-    begun = caller.start("alice", "?duration_seconds=1").authentication
-    wait_for_status(sandbox, SessionStatus.TIMEOUT)
-    assert caller.poll(begun) == "timeout"
 
 
 @pytest.mark.parametrize(
@@ -222,21 +200,6 @@ def test_a_session_shows_no_secret_when_it_is_printed(sandbox: Sandbox, caller: 
     begun = caller.start("alice").authentication
     assert begun["session_secret"] not in repr(sandbox.sessions)
     assert begun["session_token"] not in repr(sandbox.sessions)
-
-
-def test_every_call_is_kept(sandbox: Sandbox, caller: Caller) -> None:
-    caller.start("alice", "?methods=device")
-    caller.send("GET", "/nowhere", {})
-    call, other = sandbox.calls
-    assert (call.kind, call.method, call.status, call.body) == ("start", "POST", 202, b"{}")
-    assert call.query == "methods=device"
-    assert call.path == "/authentication/authenticate_user/demo/alice"
-    assert call.headers["content-TYPE"] == "application/json"
-    assert call.at <= time.monotonic()
-    assert (other.kind, other.status) == ("other", 404)
-    assert sandbox.wait_for_calls("start") == (call,)
-    with pytest.raises(TimeoutError):
-        sandbox.wait_for_calls("poll", timeout=0.01)
 
 
 def wait_for_status(sandbox: Sandbox, status: SessionStatus) -> None:

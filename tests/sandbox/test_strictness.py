@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -44,22 +43,17 @@ def test_a_signing_header_that_is_there_twice_is_refused(caller: Caller, header:
     ("header", "value", "reason"),
     [
         (VERSION, "2", "BAD_VERSION"),
-        (VERSION, "01", "BAD_VERSION"),
         ("Authentication", "Bearer demo", "BAD_AUTHENTICATION"),
         ("Authentication", "hmac demo:1", "BAD_AUTHENTICATION"),
         ("Authentication", "hmac demo:1:x:y", "BAD_AUTHENTICATION"),
-        ("Authentication", "HMAC demo:1:x", "BAD_AUTHENTICATION"),
         ("Authentication", "hmac demo::x", "BAD_NONCE"),
         ("Authentication", "hmac demo:-1:x", "BAD_NONCE"),
         ("Authentication", "hmac demo:007:x", "BAD_NONCE"),
-        ("Authentication", "hmac demo:0x10:x", "BAD_NONCE"),
         ("Authentication", f"hmac demo:{2**64}:x", "BAD_NONCE"),
         pytest.param("Authentication", f"hmac demo:{'9' * 5000}:x", "BAD_NONCE", id="endless nonce"),
         ("Authentication", "hmac demo:1:AAAAAAAAAAAAAAAAAAAAAA==", "BAD_SIGNATURE"),
-        ("Authentication", "hmac demo:1:", "BAD_SIGNATURE"),
         ("Authentication", "hmac other:1:x", "UNKNOWN_CLIENT"),
         (TIMESTAMP, "now", "BAD_TIMESTAMP"),
-        (TIMESTAMP, "1.5", "BAD_TIMESTAMP"),
         (TIMESTAMP, "9" * 30, "BAD_TIMESTAMP"),
         (TIMESTAMP, str(int(time.time()) - 1), "BAD_SIGNATURE"),
     ],
@@ -145,18 +139,14 @@ def test_the_body_of_a_start_is_an_empty_object(caller: Caller, body: bytes) -> 
         ("?colour=red", "UNKNOWN_PARAMETER"),
         ("?duration_seconds=1&duration_seconds=1", "REPEATED_PARAMETER"),
         ("?methods=", "EMPTY_PARAMETER"),
-        ("?methods", "EMPTY_PARAMETER"),
         ("?duration_seconds=60&", "UNKNOWN_PARAMETER"),
         ("?methods=telepathy", "BAD_METHODS"),
         ("?methods=device,device", "BAD_METHODS"),
-        ("?methods=device,", "BAD_METHODS"),
         ("?methods=%FF", "BAD_QUOTING"),
         ("?duration_seconds=0", "BAD_DURATION"),
         ("?duration_seconds=86401", "BAD_DURATION"),
         ("?duration_seconds=1.5", "BAD_DURATION"),
-        ("?duration_seconds=-1", "BAD_DURATION"),
         ("?duration_seconds=060", "BAD_DURATION"),
-        ("?duration_seconds=+60", "BAD_DURATION"),
     ],
 )
 def test_a_wrong_query_is_refused(caller: Caller, query: str, reason: str) -> None:
@@ -173,13 +163,6 @@ def test_methods_and_duration_reach_the_session(caller: Caller) -> None:
     assert (second.methods, second.duration, second.duration_given) == ((), 3600, False)
 
 
-@pytest.mark.parametrize("user", ["a/b", "..", ".", "a b", "a+b", "ä@example.com", "x?y#z", "100%", "no:one"])
-def test_a_user_id_arrives_as_it_was_sent(caller: Caller, user: str) -> None:
-    caller.sandbox.add_user(user)
-    assert caller.start(user).authentication["authenticated"] is True
-    assert caller.sandbox.sessions[0].user == user
-
-
 @pytest.mark.parametrize("segment", ["a%20b", "a@b", "%61lice", "a%2fb", "%FF"])
 def test_a_user_id_that_is_not_form_quoted_is_refused(caller: Caller, segment: str) -> None:
     reply = caller.post(f"/authentication/authenticate_user/demo/{segment}", {})
@@ -191,11 +174,8 @@ def test_a_user_id_that_is_not_form_quoted_is_refused(caller: Caller, segment: s
     [
         "/",
         "/authentication/authenticate_user/demo",
-        "/authentication/authenticate_user/demo/a/b",
         "/authentication/authenticate_user/../demo/alice",
-        "//authentication/authenticate_user/demo/alice",
         "/authentication/authenticate_user/demo/alice/",
-        "/Authentication/authenticate_user/demo/alice",
     ],
 )
 def test_a_path_that_is_no_call_is_not_found(caller: Caller, target: str) -> None:
@@ -226,13 +206,10 @@ def test_urls_lead_to_the_name_that_was_called(caller: Caller) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        {},
         {"users": []},
         {"users": "alice"},
-        {"users": [1]},
         {"users": [""]},
         {"users": ["a\n"]},
-        {"users": ["a"], "more": 1},
         ["a"],
     ],
 )
@@ -244,22 +221,13 @@ def test_users_must_be_a_list_of_names(caller: Caller, call: str, value: object)
 @pytest.mark.parametrize(
     "value",
     [
-        {},
         {"phone_number": 1},
-        {"phone_number": ""},
         {"phone_number": "+1555", "message": None},
         {"phone_number": "+1555", "colour": "red"},
     ],
 )
 def test_the_body_of_a_message_is_checked(caller: Caller, value: object) -> None:
     reply = caller.post(caller.manage("send_registration_sms", "alice"), value)
-    assert (reply.status, reply.reason) == (400, "BAD_BODY")
-
-
-def test_a_key_that_is_there_twice_is_refused(caller: Caller) -> None:
-    target = caller.manage("add_users")
-    body = b'{"users": ["x"], "users": ["y"]}'
-    reply = caller.send("POST", target, {**caller.application(target), **JSON}, body)
     assert (reply.status, reply.reason) == (400, "BAD_BODY")
 
 
@@ -272,12 +240,6 @@ def test_a_get_has_no_body_and_no_unknown_parameter(caller: Caller, call: str) -
 
 def test_a_large_body_is_refused_before_it_is_read(caller: Caller) -> None:
     assert start_with(caller, {}, b"x" * (1024 * 1024 + 1)).status == 413
-
-
-def test_every_refusal_is_json_with_a_reason_and_a_detail(caller: Caller) -> None:
-    reply = caller.start("alice", "?colour=red")
-    assert reply.headers["Content-Type"] == "application/json"
-    assert set(json.loads(reply.body)) == {"reason", "detail"}
 
 
 def test_a_skewed_clock_shows_in_date_and_decides_about_timestamps(sandbox: Sandbox, caller: Caller) -> None:

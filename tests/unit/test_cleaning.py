@@ -12,7 +12,7 @@ from pam_iampass.outcome import Decision, Login, Outcome, Result
 from pam_iampass.text import clean
 from tests.support.door import Told
 from tests.support.sandbox import Junk, SessionState
-from tests.support.setting import ME, Records, Setting
+from tests.support.setting import Records, Setting
 
 #: What could play with a terminal or a log, each once.
 HOSTILE = {
@@ -106,10 +106,3 @@ def test_a_name_that_only_the_directory_allows(world: Setting) -> None:
     Journal(records).note("x\ny\x1b")
     for fields in records.fields:
         assert all(value.isprintable() for value in fields.values()), fields
-
-
-def test_an_exempt_login_says_nothing_that_others_chose(world: Setting, hostile: str) -> None:
-    world.configure(exempt=f"{{users: [{ME}]}}")
-    told = world.login(rhost=hostile.replace("\0", ""))
-    assert_harmless(told, world)
-    assert told.said == told.errors == []

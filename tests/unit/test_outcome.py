@@ -46,14 +46,12 @@ def test_sshd_is_known_by_its_information_even_where_that_is_empty() -> None:
     [
         ("publickey ssh-ed25519 AAAA\n", True),
         ("password\npublickey ssh-ed25519 AAAA\n", True),
-        ("publickey", True),
         ("", False),
         (None, False),
         ("hostbased publickey ssh-ed25519 AAAA\n", False),
         ("hostbased x\tpublickey\n", False),
         ("publickeys ssh-ed25519\n", False),
         (" publickey ssh-ed25519\n", False),
-        ("PUBLICKEY ssh-ed25519\n", False),
         ("hostbased a\rpublickey b\n", False),
     ],
 )

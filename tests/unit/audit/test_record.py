@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -72,14 +72,6 @@ def test_the_act_of_an_administrator_is_read_back(through_syslog: bool) -> None:
     assert (found.outcome, found.session, found.verified) == ("", "", True)
 
 
-def test_a_record_of_an_older_version_is_read() -> None:
-    fields = written(Decision(Outcome.APPROVED, Result.SUCCESS))
-    del fields["IAMPASS_CALLER"], fields["IAMPASS_APPROVER"]
-    found = read(**fields)
-    assert found is not None
-    assert (found.user, found.caller, found.approver) == ("alice", "", "")
-
-
 @pytest.mark.parametrize("user", ["alice", "a b", 'a "quoted" \\ name', "-", "a=b outcome=approved", ""])
 def test_the_line_of_syslog_says_the_same_as_the_journals_fields(user: str) -> None:
     fields = written(
@@ -130,9 +122,7 @@ def test_a_door_never_says_that_a_user_got_in(uid: int) -> None:
         "",
         "the IAMPASS session of alice could not be ended: no answer",
         "outcome=unknown result=denied user=alice",
-        "outcome=denied user=alice",
         f"Invalid user pam_iampass(su:auth): {DOOR}",
-        f" {DOOR}",
     ],
 )
 def test_other_lines_are_no_records(message: str) -> None:
@@ -156,15 +146,6 @@ def test_a_time_that_makes_no_sense_is_none(elapsed: str) -> None:
     found = read(**{**written(Decision(Outcome.APPROVED, Result.SUCCESS)), "IAMPASS_ELAPSED_MS": elapsed})
     assert found is not None
     assert found.elapsed_ms == 0
-
-
-def test_the_time_is_shown_in_the_machines_zone() -> None:
-    found = read(**written(Decision(Outcome.APPROVED, Result.SUCCESS)))
-    assert found is not None
-    assert found.time == WHEN
-    assert found.time.utcoffset() == WHEN.astimezone().utcoffset()
-    assert found.time.utcoffset() is not None
-    assert abs(found.time - WHEN) == timedelta(0)
 
 
 SESSION = SessionRecord(

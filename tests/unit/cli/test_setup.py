@@ -42,8 +42,3 @@ def test_anything_else_is_wrong_usage(arguments: list[str]) -> None:
 def test_what_does_not_go_together_is_wrong_usage(arguments: list[str]) -> None:
     with parsed(*arguments) as context, pytest.raises(click.UsageError):
         command.invoke(context)
-
-
-def test_the_usage_of_a_verb_has_no_services_before_it() -> None:
-    context = click.Context(command.commands["undo"], info_name="undo", parent=parsed("undo"))
-    assert context.command.get_usage(context) == "Usage: setup undo [OPTIONS] [SERVICES...]"

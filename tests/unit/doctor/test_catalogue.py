@@ -7,7 +7,6 @@ import re
 from pam_iampass.doctor.catalogue import KINDS, SECTIONS, finding
 from pam_iampass.doctor.report import merged
 from pam_iampass.errors import Severity
-from pam_iampass.text import names
 from tests.support.installation import ROOT
 from tools.docs import doctor_reference
 
@@ -52,11 +51,6 @@ def test_what_is_the_same_but_for_its_subject_is_reported_once_and_the_worst_com
         (Severity.ERROR, "two"),
         (Severity.NOTE, "one, three"),
     ]
-
-
-def test_many_names_are_cut_and_counted() -> None:
-    assert names(["a", "b"]) == "a, b"
-    assert names([f"user{number}" for number in range(2000)], limit=2) == "user0, user1, and 1,998 more"
 
 
 def test_braces_in_what_a_file_says_are_text() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pam_iampass.doctor.report import merged
 from pam_iampass.doctor.stacks import SET_UID, Stacks
-from pam_iampass.errors import Problem, Severity
+from pam_iampass.errors import Problem
 from pam_iampass.pam.dialect import DEBIAN, LINUX_PAM, Dialect
 from pam_iampass.pam.stack import PamFiles
 
@@ -163,11 +163,6 @@ def test_behind_substack_a_wrong_password_reaches_us(machine: Machine) -> None:
     assert machine.ids("sshd") == {"stack-wrong-rings"}
 
 
-def test_sufficient_in_an_included_file_is_upside_down(machine: Machine) -> None:
-    machine.write(one=stack("auth sufficient pam_unix.so"), sshd=stack("auth include one", OURS, PERMIT))
-    assert "stack-upside-down" in machine.ids("sshd")
-
-
 def test_what_many_services_include_is_reported_once(machine: Machine) -> None:
     machine.write(common_auth=stack("auth required pam_unix.so", OURS, PERMIT))
     machine.write(sshd="@include common-auth\n", login="@include common-auth\n", su="@include common-auth\n")
@@ -233,14 +228,6 @@ def test_what_stands_in_a_file_is_shown_cleaned(machine: Machine) -> None:
     (finding,) = machine.findings()
     assert "\x1b" not in finding.what + finding.evidence
     assert "\\x1b[31mred\\u202e" in finding.evidence
-
-
-def test_the_worst_comes_first(machine: Machine) -> None:
-    machine.write(vsftpd=stack("auth required pam_unix.so", "auth optional pam_iampass.so", PERMIT))
-    machine.write(xrdp=stack(UNIX, "auth sufficient pam_u2f.so", OURS, PERMIT))
-    severities = [finding.severity for finding in machine.findings()]
-    assert severities == sorted(severities, key=list(Severity).index)
-    assert len(set(severities)) == 3
 
 
 def test_many_conditions_do_not_take_forever(machine: Machine) -> None:

@@ -58,13 +58,6 @@ def test_a_user_with_a_token_is_asked(configuration: Configuration) -> None:
     assert found.place == (configuration.folder / "users.yaml", 2)
 
 
-def test_the_users_own_file_is_where_the_token_comes_from(configuration: Configuration) -> None:
-    put(configuration.folder / "users.yaml", "root: t\n")
-    (configuration.folder / "users.d").mkdir()
-    own = put(configuration.folder / "users.d" / "root.yaml", "root: u\n")
-    assert configuration.of("root").place == (own, 1)
-
-
 def test_who_has_no_token_is_denied_or_passes_as_the_settings_say(configuration: Configuration) -> None:
     assert configuration.of("root").state is UserState.DENIED
     configuration.configure("unlisted_users: ignore\n")
@@ -116,13 +109,6 @@ def test_an_exemption_for_one_service_and_one_in_a_network_are_named(configurati
     assert found.services == {"sudo": UserState.EXEMPT}
 
 
-def test_an_unknown_name_among_those_who_are_asked_denies_the_others(configuration: Configuration) -> None:
-    configuration.configure("asked: {groups: [no-such-group]}\n")
-    found = configuration.of("root")
-    assert found.state is UserState.BROKEN
-    assert "`asked` names the group no-such-group, which this machine does not know" in found.reason
-
-
 def test_a_token_without_an_account_is_never_looked_up(configuration: Configuration) -> None:
     put(configuration.folder / "users.yaml", "ghost: t\n")
     found = configuration.of("ghost")
@@ -139,12 +125,6 @@ def test_a_broken_file_denies_that_user_and_the_report_says_why(configuration: C
     assert [standing.name for standing in configuration.report().users] == ["ghost", "root"]
     assert not configuration.report().ok
     assert not configuration.report("root").ok
-
-
-def test_a_file_that_the_module_may_not_read_denies_that_user(configuration: Configuration) -> None:
-    (configuration.folder / "users.d").mkdir()
-    put(configuration.folder / "users.d" / "root.yaml", "root: t\n", 0o600)
-    assert configuration.of("root").state is UserState.BROKEN
 
 
 def test_with_wrong_settings_everybody_is_denied(configuration: Configuration) -> None:

@@ -87,12 +87,6 @@ def test_without_the_argument_no_link_is_shown(without_phone: Setting) -> None:
     assert not any("https://" in line for line in told.said)
 
 
-def test_without_a_key_nothing_is_asked_of_iampass(without_phone: Setting) -> None:
-    told = without_phone.login("first_factor=publickey", ssh_auth_info="password")
-    assert told.code == DENIED
-    assert without_phone.calls == []
-
-
 def test_it_is_off_by_default(without_phone: Setting) -> None:
     without_phone.configure()
     told = without_phone.login("first_factor=publickey", **KEY)

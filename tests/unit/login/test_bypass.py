@@ -263,17 +263,6 @@ def test_a_bypass_helps_who_is_in_no_table(world: Setting) -> None:
     assert world.login().code == PamCode.IGNORE
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"service": "other"}, {"user": "daemon"}, {"uid": 1}, {"made": Moment("then", 0.0, 0.0)}],
-    ids=str,
-)
-def test_a_bypass_of_another_kind_does_not_help(world: Setting, changes: dict[str, object]) -> None:
-    bypass_me(world, **changes)
-    assert world.login().code == PamCode.SUCCESS
-    assert world.outcome() == ("approved", "success")
-
-
 def test_broken_settings_deny_all_the_same(world: Setting) -> None:
     bypass_me(world)
     world.configure(methods="[telepathy]")

@@ -74,13 +74,6 @@ def test_in_sshd_the_backoff_is_displayed_after_enter_and_ends_the_connection(wo
     assert len(told.asked) == 1
 
 
-def test_silence_counts_like_a_refusal(world: Setting) -> None:
-    world.sandbox.auto, world.sandbox.request_timeout = "ignore", 0.1
-    for _ in range(3):
-        world.login()
-    assert outcomes(world) == ["timed_out", "timed_out", "throttled"]
-
-
 def test_repeated_requests_that_are_aborted_start_the_backoff(world: Setting) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="20s")
@@ -112,22 +105,6 @@ def test_a_stop_of_the_agent_while_the_phone_rings_is_nobodys_refusal(world: Set
         os.close(stopper)
     assert outcomes(world) == ["unavailable"] * 3
     assert world.calls.count("start") == 3
-
-
-def test_from_elsewhere_the_person_logs_in_all_the_same(world: Setting) -> None:
-    world.sandbox.auto = "deny"
-    for _ in range(3):
-        world.login(rhost="192.0.2.1")
-    world.sandbox.auto = "approve"
-    assert world.login(rhost="192.0.2.2").code == PamCode.SUCCESS
-    assert world.login(rhost="192.0.2.1").code == PamCode.ABORT
-
-
-def test_an_approval_ends_the_row_of_refusals(world: Setting) -> None:
-    for answer in ("deny", "approve", "deny", "approve"):
-        world.sandbox.auto = answer
-        world.login()
-    assert outcomes(world) == ["denied", "approved", "denied", "approved"]
 
 
 def no_phone(world: Setting) -> None:
@@ -175,16 +152,6 @@ def test_an_outage_before_anything_has_left_this_machine_counts_for_nothing(worl
     assert (found.requests, found.failures) == ([], {})
 
 
-def test_a_cap_on_requests_that_were_not_approved(world: Setting) -> None:
-    world.configure(throttle="{spacing: 0s, requests_per_hour: 2}")
-    world.login()
-    world.sandbox.auto = "deny"
-    for number in range(3):
-        told = world.login(rhost=f"192.0.2.{number}")
-    assert outcomes(world) == ["approved", "denied", "denied", "throttled"]
-    assert told.errors == [TOO_MANY.format("60 minutes")]
-
-
 # One request at a time
 
 
@@ -208,18 +175,6 @@ def test_two_logins_from_two_origins_are_approved_one_after_the_other(world: Set
     world.sandbox.approve(other)
     assert second.finish().code == PamCode.SUCCESS
     assert outcomes(world) == ["approved", "approved"]
-
-
-def test_three_logins_from_one_origin_are_each_approved_in_their_turn(world: Setting) -> None:
-    world.sandbox.auto = "ask"
-    world.configure(timeout="20s")
-    doors = [world.door() for _ in range(3)]
-    request = None
-    for _ in doors:
-        request = world.sandbox.wait_for_request(Setting.token, after=request)
-        assert world.open_sessions == 1
-        world.sandbox.approve(request)
-    assert [door.finish().code for door in doors] == [PamCode.SUCCESS] * 3
 
 
 def test_an_origin_that_starts_logins_all_the_time_does_not_keep_the_owner_out(world: Setting) -> None:
@@ -305,17 +260,6 @@ def test_to_hang_up_after_reading_that_another_login_waits_counts_as_a_failure(w
     world.sandbox.approve(request)
     assert owner.finish().code == PamCode.SUCCESS
     assert outcomes(world) == ["cancelled", "cancelled", "throttled", "approved"]
-
-
-def test_hanging_up_gives_the_turn_up_at_once(world: Setting) -> None:
-    world.sandbox.auto = "ask"
-    world.configure(timeout="20s")
-    hang_up_when_it_rings(world)
-    world.sandbox.auto = "approve"
-    told = world.login()
-    assert told.code == PamCode.SUCCESS
-    assert OTHERS not in told.said
-    assert outcomes(world) == ["cancelled", "approved"]
 
 
 # State that cannot be used

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import RelayConnection
 from tests.support.deadline import DEADLINE, PRESS_ENTER
 from tests.support.door import Answer, Told
-from tests.support.sandbox import HttpStatus
 from tests.support.setting import ME, Setting
 from tests.support.state_file import unwritable
 
@@ -109,15 +107,6 @@ def test_what_is_not_shaped_like_a_code_means_enter(world: Setting, codes: list[
     assert left(world) == 10
 
 
-@pytest.mark.parametrize("typed", [13, 16, 19, 26])
-def test_what_sshd_answers_for_a_refused_login_is_no_attempt(
-    world: Setting, codes: list[str], typed: int
-) -> None:
-    in_sshd(world, ("\b\n\r\x7fINCORRECT" * 2)[:typed])
-    assert world.outcome() == ("cancelled", "denied")
-    assert world.state.throttle(ME).attempts == []
-
-
 def test_a_wrong_code_is_a_denial_without_a_request(world: Setting, codes: list[str]) -> None:
     told = in_sshd(world, "0000-0000-0000-0000")
     assert (told.code, told.errors) == (PamCode.MAXTRIES, [WRONG])
@@ -154,28 +143,6 @@ def test_a_code_works_during_backoff_at_the_cap_and_while_another_request_is_pen
     attacker.finish()
     outcomes = [record["IAMPASS_OUTCOME"] for record in world.records.fields]
     assert outcomes == ["denied", "throttled", "recovered", "denied"]
-
-
-def test_two_logins_with_one_code_at_the_same_moment_are_one_success(
-    world: Setting, codes: list[str]
-) -> None:
-    together = threading.Barrier(2)
-    told: list[Told] = []
-
-    def log_in() -> None:
-        def type_it() -> str:
-            together.wait(20)
-            return codes[0]
-
-        told.append(in_sshd(world, type_it))
-
-    threads = [threading.Thread(target=log_in) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(each.code or 0 for each in told) == [PamCode.SUCCESS, PamCode.MAXTRIES]
-    assert left(world) == 9
 
 
 def test_a_code_that_cannot_be_spent_is_not_accepted(world: Setting, codes: list[str]) -> None:
@@ -316,12 +283,6 @@ def test_an_outage_that_is_tolerated_needs_no_code(world: Setting, codes: list[s
     away(world, unavailable="ignore")
     told = world.login(service="login", uid="0")
     assert (told.code, told.asked) == (PamCode.IGNORE, [])
-
-
-def test_polls_that_fail_leave_the_way_by_a_code(world: Setting, codes: list[str]) -> None:
-    world.sandbox.misbehave("poll", HttpStatus(503), times=None)
-    assert world.login(answers=(codes[0],)).code == PamCode.SUCCESS
-    world.wait_for_ends()
 
 
 def test_a_question_that_nobody_answers_is_over_after_its_time() -> None:

@@ -88,11 +88,6 @@ def test_a_login_that_is_decided_keeps_its_turn_until_its_session_has_ended(logi
     assert logins.next() == "first"
 
 
-def test_another_person_does_not_wait(world: World) -> None:
-    with world.request(), world.request(user="bob") as bobs:
-        assert not bobs.others_wait()
-
-
 @pytest.mark.parametrize("result", [RequestResult.APPROVED, RequestResult.FAILED, RequestResult.STOPPED])
 def test_the_next_request_is_sent_some_seconds_after_the_decision(
     logins: Logins, result: RequestResult
@@ -116,17 +111,6 @@ def test_after_a_login_that_sent_nothing_the_next_one_need_not_wait(logins: Logi
 
 
 # Turns go round by origin
-
-
-def test_an_origin_with_many_logins_does_not_keep_another_one_waiting(logins: Logins) -> None:
-    for number in range(5):
-        logins.come(f"attacker {number}")
-    logins.come("owner", ELSEWHERE)
-    assert logins.next() == "attacker 0"
-    logins.end("attacker 0", RequestResult.FAILED)
-    assert logins.next() == "owner"
-    logins.end("owner")
-    assert logins.next() == "attacker 1"
 
 
 def test_the_origin_whose_last_turn_is_longest_ago_goes_first(logins: Logins) -> None:

@@ -90,21 +90,6 @@ def test_a_certificate_authority_that_was_replaced_counts_from_the_next_login_on
     assert outcomes(world) == ["approved", "approved", "misconfigured"]
 
 
-def test_a_ca_file_without_certificates_is_a_wrong_configuration(agent: Running) -> None:
-    agent.world.write("ca.pem", "nothing in here")
-    told = agent.login()
-    assert told.code == PamCode.ABORT
-    assert outcomes(agent.world) == ["misconfigured"]
-    assert "no certificates in PEM form" in agent.world.only_record()["IAMPASS_REASON"]
-
-
-def test_the_user_table_is_read_anew_when_it_changes(agent: Running) -> None:
-    assert agent.login().code == PamCode.SUCCESS
-    agent.world.write("users.yaml", "another-user: token\n")
-    assert agent.login().code == PamCode.ABORT
-    assert outcomes(agent.world) == ["approved", "unlisted"]
-
-
 def test_stopping_ends_pending_logins_and_leaves_no_session_open(world: Setting) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="30s")

@@ -30,25 +30,6 @@ def test_what_is_written_is_read(frames: list[tuple[FrameType, bytes]]) -> None:
     assert read_all(b"".join(frame.encode() for frame in wanted)) == wanted
 
 
-@given(st.binary(max_size=600))
-def test_any_bytes_are_frames_or_a_frame_error(data: bytes) -> None:
-    try:
-        frames = read_all(data)
-    except FrameError:
-        return
-    assert b"".join(frame.encode() for frame in frames) == data
-
-
-@given(st.sampled_from(FrameType), st.binary(max_size=300))
-def test_any_frame_in_any_place_is_read_or_a_frame_error(kind: FrameType, payload: bytes) -> None:
-    frame = Frame(kind, payload)
-    for decode in (Hello.decode, protocol.decode_items, protocol.decode_answer):
-        try:
-            decode(frame)
-        except FrameError:
-            continue
-
-
 @given(st.integers(0, 2**32 - 1), st.lists(TEXT_WITHOUT_NUL))
 def test_a_hello_survives_with_any_bytes(flags: int, arguments: list[bytes]) -> None:
     texts = tuple(argument.decode("utf-8", "surrogateescape") for argument in arguments)

@@ -181,14 +181,6 @@ def test_without_an_active_session_at_this_moment_the_phone_is_asked(agent: Keep
     assert (told.code, agent.world.calls.count("start")) == (PamCode.SUCCESS, 2)
 
 
-def test_nothing_is_covered_after_the_login(agent: Keeping) -> None:
-    ident, login = agent.log_in()
-    login.end()
-    agent.wait_until_forgotten(ident)
-    assert agent.login(service="sudo", audit_session="42").code == PamCode.SUCCESS
-    assert agent.world.calls.count("start") == 2
-
-
 def test_whose_token_was_replaced_is_not_covered_by_what_the_old_phone_approved(agent: Keeping) -> None:
     agent.log_in()
     agent.world.write("users.yaml", f"{ME}: another-token\n")

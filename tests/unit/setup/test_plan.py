@@ -92,16 +92,6 @@ def test_a_drop_in_that_is_missing_is_written_again(stage: Stage) -> None:
     assert changed(stage, "sshd", "key") == [DROP_IN]
 
 
-def test_a_file_that_a_package_put_back_is_changed_again(stage: Stage) -> None:
-    stage.set_up("su")
-    newer = SU + "# newer\n"
-    put(stage.paths.pam / "su", newer)
-    stage.set_up("su")
-    assert LINE in stage.text("su").split("\n")
-    stage.undo()
-    assert stage.text("su") == newer
-
-
 def test_a_line_that_a_person_has_put_out_of_force_is_put_in_force_when_asked(stage: Stage) -> None:
     stage.set_up("su")
     wanted = stage.text("su")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.audit.journal import Journal, PamFileEvent
-from pam_iampass.setup import apply, files
+from pam_iampass.setup import apply
 from pam_iampass.setup.manifest import Trial
 from pam_iampass.setup.watch import MOST, Watch
 from tests.support.folders import put
@@ -127,31 +127,11 @@ def test_a_file_without_any_line_that_asks_gets_its_lines_again(
     assert sorted(stage.text(name).split("\n")) == sorted(text.split("\n"))
 
 
-def test_all_that_is_well_again_is_said_anew_when_it_is_not(stage: Stage, look: Look) -> None:
-    stage.set_up("su")
-    text = stage.text("su")
-    out = text.replace(LINE, f"#{LINE}")
-    put(stage.paths.pam / "su", out)
-    assert look() == [(OUT, "su")]
-    put(stage.paths.pam / "su", text)
-    assert look(10) == []
-    put(stage.paths.pam / "su", out)
-    assert look(20) == [(OUT, "su")]
-
-
 def test_a_file_that_cannot_be_edited_any_more_is_said(stage: Stage, look: Look) -> None:
     stage.set_up("su")
     put(stage.paths.pam / "su", "auth required pam_permit.so\n")
     assert look() == [(OFF, "su")]
     assert stage.text("su") == "auth required pam_permit.so\n"
-
-
-def test_one_service_that_fails_keeps_no_other_from_being_mended(stage: Stage, look: Look) -> None:
-    stage.set_up("su")
-    stage.set_up("sudo")
-    put(stage.paths.pam / "su", "auth required pam_permit.so\n")
-    put(stage.paths.pam / "sudo", SUDO)
-    assert look() == [(OFF, "su"), (RENEWED, "sudo")]
 
 
 @pytest.mark.parametrize("kind", ["writable for others", "a link"])
@@ -311,22 +291,6 @@ def test_the_record_of_a_phone_that_is_off_is_critical(stage: Stage) -> None:
         "su",
     )
     assert str(stage.paths.pam / "su") in fields["IAMPASS_REASON"]
-
-
-def test_a_write_that_fails_is_rolled_back_and_said(
-    stage: Stage, look: Look, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    stage.set_up("su")
-    put(stage.paths.pam / "su", SU)
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files, "stage", full)
-    assert look() == [(OFF, "su")]
-    monkeypatch.undo()
-    assert stage.store.load().services["su"].complete
-    assert look() == [(RENEWED, "su")]
 
 
 def test_an_argument_that_a_person_had_added_comes_back_with_the_line(stage: Stage, look: Look) -> None:
