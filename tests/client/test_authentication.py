@@ -57,20 +57,6 @@ def test_a_start_is_sent_as_the_protocol_has_it() -> None:
         assert session.in_progress
 
 
-@pytest.mark.parametrize(
-    "user", ["a", "..a", "%2e%2e", "a/../b", "//a", "http://x/?q#f", "ünï", "~", "a:b@c", "\\"]
-)
-def test_what_goes_over_the_wire_is_what_is_signed(user: str) -> None:
-    with scripted_server() as server, api_to(server) as api:
-        server.add(started(server))
-        api.authenticate_user(user)
-        (request,) = server.requests
-        assert signature_holds(request, APPLICATION, SECRET)
-        prefix, _, sent = request.target.rpartition("/")
-        assert prefix == f"/authentication/authenticate_user/{APPLICATION}"
-        assert unquote_plus(sent) == user
-
-
 @given(IDS)
 def test_any_text_survives_the_path(user: str) -> None:
     segment = path_segment(user)

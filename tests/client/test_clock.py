@@ -67,19 +67,6 @@ def test_a_403_is_no_matter_of_clocks() -> None:
         assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("offset", [0, 10, -3600])
-def test_a_transport_knows_by_how_much_the_clocks_differ(offset: int) -> None:
-    script = refusal(offset, 403), answer(403)
-    with scripted_server(*script) as server, api_to(server, wall_clock=lambda: NOW) as api:
-        assert api.transport.clock_offset is None
-        with pytest.raises(Refused):
-            api.authenticate_user(USER)
-        assert api.transport.clock_offset == offset
-        with pytest.raises(Refused):
-            api.authenticate_user(USER)
-        assert api.transport.clock_offset is None
-
-
 def test_a_clock_that_is_set_right_during_a_session_is_noticed() -> None:
     with scripted_server(refusal(0), polled("active"), polled("active")) as server:
         with session_on(server, wall_clock=lambda: NOW) as session:

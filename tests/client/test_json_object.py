@@ -77,10 +77,3 @@ def test_half_a_character_is_no_text() -> None:
     with pytest.raises(ProtocolError, match="half a character"):
         document.text("a")
     assert document.text("b") == "\N{GRINNING FACE}"
-
-
-def test_a_wrong_type_is_named() -> None:
-    document = JsonObject.parse(b'{"a": 1, "b": {}, "c": null}', "poll")
-    for key, said in {"a": "a number", "b": "an object", "c": "null", "d": "no d"}.items():
-        with pytest.raises(ProtocolError, match=said):
-            document.boolean(key)

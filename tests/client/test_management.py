@@ -11,13 +11,11 @@ import pytest
 from pam_iampass.client import (
     Declined,
     ManagementAPI,
-    ManagementAPIResult,
     NotFound,
     ProtocolError,
     Unavailable,
 )
 from tests.client.talk import APPLICATION, CONFIDENTIAL, SECRET, USER, transport_to
-from tests.support.sandbox import Sandbox
 from tests.support.scripted_server import REQUEST, ScriptedServer, Step, answer, reset, scripted_server
 
 CALLS: list[tuple[str, tuple[Any, ...]]] = [
@@ -37,59 +35,6 @@ CHANGING = [call for call in CALLS if not call[0].startswith(("get_", "has_"))]
 def manager_of(server: ScriptedServer) -> Iterator[ManagementAPI]:
     with transport_to(server) as transport:
         yield ManagementAPI(APPLICATION, SECRET, transport=transport)
-
-
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(application_id="demo") as running:
-        running.add_user("alice", device=True)
-        yield running
-
-
-@pytest.fixture
-def manager(sandbox: Sandbox) -> Iterator[ManagementAPI]:
-    api = ManagementAPI("demo", sandbox.application_secret, sandbox.url, sandbox.ca_file)
-    yield api
-    api.close()
-
-
-def test_a_user_is_added_once(sandbox: Sandbox, manager: ManagementAPI) -> None:
-    assert manager.add_user("bob") is ManagementAPIResult.success
-    assert manager.add_user("bob") is ManagementAPIResult.user_exists
-    assert manager.add_users(["bob", "a b/ü", "carol"]) == (["a b/ü", "carol"], ["bob"])
-    assert sandbox.users == {"alice": True, "bob": False, "a b/ü": False, "carol": False}
-
-
-def test_users_are_deleted_and_a_stranger_is_reported(sandbox: Sandbox, manager: ManagementAPI) -> None:
-    manager.add_users(["bob", "carol"])
-    assert manager.delete_user("bob") is ManagementAPIResult.success
-    assert manager.delete_users(("carol", "alice")) is ManagementAPIResult.success
-    with pytest.raises(NotFound):
-        manager.delete_user("bob")
-    assert sandbox.users == {}
-
-
-def test_a_device_comes_by_link_or_message(sandbox: Sandbox, manager: ManagementAPI) -> None:
-    manager.add_user("bob")
-    assert manager.has_registered_mobile_device("bob") is ManagementAPIResult.no_mobile_device
-    assert manager.has_registered_mobile_device("alice") is ManagementAPIResult.has_mobile_device
-    assert manager.get_registration_link("bob").startswith(f"{sandbox.url}/register/")
-    assert manager.send_registration_sms("bob", "Bob", "+15551234567", "Hello:") is True
-    (message,) = sandbox.messages
-    assert (message.user, message.display_name) == ("bob", "Bob")
-    assert message.text.startswith(f"Hello: {sandbox.url}/register/")
-
-
-@pytest.mark.parametrize(("name", "arguments"), CALLS[4:])
-def test_an_unknown_user_is_not_found(manager: ManagementAPI, name: str, arguments: tuple[Any, ...]) -> None:
-    with pytest.raises(NotFound) as caught:
-        getattr(manager, name)(*arguments)
-    assert caught.value.may_have_started is False
-
-
-def test_a_number_that_is_none_is_declined(manager: ManagementAPI) -> None:
-    with pytest.raises(Declined, match="registration SMS: IAMPASS declined: INVALID_PHONE_NUMBER"):
-        manager.send_registration_sms("alice", None, "+1XXXYYYY")
 
 
 @pytest.mark.parametrize(("name", "arguments"), CALLS)

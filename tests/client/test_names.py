@@ -23,7 +23,7 @@ from pam_iampass.client import (
     errors,
 )
 from pam_iampass.client.errors import printable
-from pam_iampass.client.origin import InvalidOrigin, Origin
+from pam_iampass.client.origin import Origin
 
 
 def test_exported_names() -> None:
@@ -132,10 +132,3 @@ def test_an_origin_has_one_form(server: str, url: str) -> None:
     assert Origin.of(server).url == url
     assert Origin.of(url) == Origin.of(server)
     assert Origin.of(server).owns(f"{url}/path")
-
-
-def test_a_text_that_is_no_origin_is_reported_with_a_remedy() -> None:
-    with pytest.raises(InvalidOrigin) as caught:
-        Origin.of("https://host/path")
-    assert str(caught.value) == "the origin has a path; write it without one: https://host"
-    assert (caught.value.problem, caught.value.remedy) == ("has a path", "write it without one: https://host")

@@ -11,12 +11,3 @@ PAGE = Path(__file__).parents[2] / "docs" / "client.md"
 
 def test_the_page_is_what_the_docstrings_say() -> None:
     assert PAGE.read_text("utf-8") == page(), "run: python3 -m tools.docs pages"
-
-
-def test_nothing_on_the_page_is_left_without_a_text() -> None:
-    lines = page().split("\n")
-    for place, line in enumerate(lines):
-        if line.startswith("#"):
-            assert lines[place + 1] == ""
-            assert lines[place + 2], line
-            assert not lines[place + 2].startswith("#"), line

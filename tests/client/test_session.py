@@ -14,28 +14,6 @@ from tests.support.scripted_server import answer, scripted_server
 
 
 @pytest.mark.parametrize(
-    ("status", "in_progress", "active", "failed"),
-    [
-        ("pending", True, False, False),
-        ("identifying", True, False, False),
-        ("active", False, True, False),
-        ("failed", False, False, True),
-        ("timeout", False, False, True),
-        ("cancelled", False, False, True),
-        ("closed", False, False, False),
-        ("walkaway", False, False, False),
-    ],
-)
-def test_a_poll_tells_and_remembers_the_status(
-    status: str, in_progress: bool, active: bool, failed: bool
-) -> None:
-    with scripted_server(polled(status)) as server, session_on(server) as session:
-        assert session.get_status() is Status[status]
-        assert session.session_status is Status[status]
-        assert (session.in_progress, session.active, session.failed) == (in_progress, active, failed)
-
-
-@pytest.mark.parametrize(
     "status", ["approved", "ACTIVE", "", None, True, 6, ["active"], "\x1b[2Jactive\n" + "x" * 999]
 )
 def test_an_unknown_status_is_never_an_approval(status: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -119,28 +118,6 @@ def test_it_tells_what_happens_in_a_line_each(tmp_path: Path) -> None:
         assert "\x1b" not in "".join(command.lines)
 
 
-def test_it_says_how_this_machine_uses_it(tmp_path: Path) -> None:
-    state = tmp_path / "a state"
-    with running(state, "--user", "alice") as command:
-        assert f"pam-iampass sandbox use '{state}'" in command.lines
-        assert "pam-iampass check" in command.lines
-        assert "(start the sandbox with --user alice" not in "\n".join(command.lines)
-        secret = (state / "application-secret").read_text()
-        assert secret.strip() not in "".join(command.lines)
-        service = json.loads((state / "service.json").read_text())
-        certificate = (state / "ca.pem").read_text()
-        assert service == {
-            "application_id": "sandbox",
-            "url": command.url,
-            "secret": secret.strip(),
-            "certificate": certificate,
-        }
-    with running(state) as command:
-        assert "(start the sandbox with --user alice" not in "\n".join(command.lines)
-    with running(tmp_path / "another") as command:
-        assert "(start the sandbox with --user alice" in "\n".join(command.lines)
-
-
 def test_a_script_answers_with_the_command_that_was_printed(tmp_path: Path) -> None:
     with running(tmp_path / "state", "--user", "alice") as command:
         caller = command.caller()
@@ -196,21 +173,6 @@ def test_on_a_terminal_requests_are_answered_by_typing(tmp_path: Path) -> None:
     finally:
         terminal.close(force=True)
     assert terminal.exitstatus == 0
-
-
-def test_a_device_that_was_registered_outlives_a_restart_of_the_same_command(tmp_path: Path) -> None:
-    arguments = ("--user", "alice", "--user", "bob:no-device")
-    with running(tmp_path / "state", *arguments) as command:
-        caller = command.caller()
-        caller.post(caller.manage("add_users"), {"users": ["carol"]})
-        link = caller.get(caller.manage("device_registration_link", "bob")).json["register_url"]
-        assert caller.send("POST", link.removeprefix(command.url), {}).status == 200
-        command.stop()
-    with running(tmp_path / "state", *arguments) as command:
-        caller = command.caller()
-        assert caller.get(caller.manage("has_registered_mobile_device", "bob")).json == {
-            "device_registered": True
-        }
 
 
 def test_a_port_in_use_is_an_error_in_a_line() -> None:

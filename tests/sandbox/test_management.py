@@ -19,14 +19,6 @@ def device_of(caller: Caller, user: str) -> object:
     return caller.get(caller.manage("has_registered_mobile_device", user)).json
 
 
-def test_users_are_deleted_and_a_stranger_among_them_is_reported(sandbox: Sandbox, caller: Caller) -> None:
-    assert caller.post(caller.manage("delete_users"), {"users": ["alice"]}).json == {"status": True}
-    reply = caller.post(caller.manage("delete_users"), {"users": ["alice"]})
-    assert (reply.status, reply.body) == (404, b"There is no user alice.")
-    assert caller.post(caller.manage("delete_users"), {"users": ["alice", "bob"]}).json == {"status": False}
-    assert sandbox.users == {}
-
-
 def test_a_link_shows_a_button_and_registers_a_device_once(sandbox: Sandbox, caller: Caller) -> None:
     link = link_of(caller, "bob", "?display_name=Bob+B%26B")
     assert link.startswith(sandbox.url + "/register/")
@@ -58,33 +50,10 @@ def test_the_page_shows_a_user_name_as_text(sandbox: Sandbox, caller: Caller) ->
     assert b"&lt;script&gt;{user}" in page.body
 
 
-def test_a_message_is_recorded_with_its_link(sandbox: Sandbox, caller: Caller) -> None:
-    value = {"phone_number": "+15551234567", "display_name": "Bob", "message": "Come in:"}
-    assert caller.post(caller.manage("send_registration_sms", "bob"), value).json == {"status": True}
-    (message,) = sandbox.messages
-    assert (message.user, message.phone_number, message.display_name) == ("bob", "+15551234567", "Bob")
-    assert message.text.startswith(f"Come in: {sandbox.url}/register/")
-    assert open_link(caller, "POST", message.text.split()[-1]).status == 200
-
-
 @pytest.mark.parametrize("number", ["5551234567", "+0555123456", "+1555", "+1 555 1234567", "+1" + 15 * "5"])
 def test_a_malformed_number_gets_no_message(sandbox: Sandbox, caller: Caller, number: str) -> None:
     reply = caller.post(caller.manage("send_registration_sms", "bob"), {"phone_number": number})
     assert reply.json == {"status": False, "reason": "INVALID_PHONE_NUMBER"}
-    assert sandbox.messages == ()
-
-
-@pytest.mark.parametrize(
-    "call", ["device_registration_link", "has_registered_mobile_device", "lost_user_mobile_device"]
-)
-def test_an_unknown_user_is_not_found(caller: Caller, call: str) -> None:
-    reply = caller.get(caller.manage(call, "carol"))
-    assert (reply.status, reply.body) == (404, b"There is no user carol.")
-
-
-def test_an_unknown_user_gets_no_message(sandbox: Sandbox, caller: Caller) -> None:
-    target = caller.manage("send_registration_sms", "carol")
-    assert caller.post(target, {"phone_number": "+15551234567"}).status == 404
     assert sandbox.messages == ()
 
 

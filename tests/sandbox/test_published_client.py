@@ -84,12 +84,6 @@ def test_it_polls_until_the_person_approves_and_ends_the_session(sandbox: Sandbo
     assert witness.call("destroy") is False
 
 
-def test_methods_and_duration_reach_the_sandbox(sandbox: Sandbox, witness: Witness) -> None:
-    witness.call("authenticate_user", "alice", ["acceptance", "facial"], 120)
-    (session,) = sandbox.sessions
-    assert (session.methods, session.duration) == (("acceptance", "facial"), 120)
-
-
 def test_it_learns_of_a_denial(sandbox: Sandbox, witness: Witness) -> None:
     witness.call("authenticate_user", "alice")
     sandbox.deny("alice")

@@ -25,25 +25,6 @@ def test_what_becomes_of_a_request_is_what_a_poll_says(sandbox: Sandbox, caller:
         assert caller.poll(begun) == status
 
 
-def test_a_session_that_was_walked_away_from_is_still_open_and_becomes_active_again(
-    sandbox: Sandbox, caller: Caller
-) -> None:
-    begun = caller.start("alice").authentication
-    with pytest.raises(LookupError, match="session that is active"):
-        sandbox.walk_away("alice")
-    sandbox.approve("alice")
-    with pytest.raises(LookupError, match="session that is walkaway"):
-        sandbox.come_back("alice")
-    for move, status in ((sandbox.walk_away, "walkaway"), (sandbox.come_back, "active")):
-        session = move("alice")
-        assert caller.poll(begun) == status
-        assert (session.ended_by, session.ended_at) == (None, None)
-    sandbox.walk_away("alice")
-    assert caller.end(begun) is True
-    assert caller.poll(begun) == "closed"
-    assert sandbox.sessions[0].ended_by is EndedBy.CLIENT
-
-
 @pytest.mark.parametrize("away", [False, True])
 def test_a_session_that_is_ended_on_the_phone_is_closed_and_stays_so(
     sandbox: Sandbox, caller: Caller, away: bool
@@ -126,15 +107,6 @@ def test_auto_answers_after_its_delay(
     wait_for_status(sandbox, status)
     session = sandbox.sessions[0]
     assert (session.decided_at or 0) - session.started_at > 0.19
-
-
-def test_auto_leaves_alone_what_a_person_was_faster_with(sandbox: Sandbox, caller: Caller) -> None:
-    sandbox.auto, sandbox.delay = Auto.APPROVE, 5.0
-    begun = caller.start("alice").authentication
-    sandbox.deny("alice")
-    caller.start("alice")
-    wait_for_status(sandbox, SessionStatus.ACTIVE)
-    assert caller.poll(begun) == "cancelled"
 
 
 def test_a_start_is_accepted_and_a_user_without_a_device_is_not_asked(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 import stat
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -80,14 +79,6 @@ def test_broken_users_are_reported_and_left_alone(tmp_path: Path, content: str) 
     with pytest.raises(SandboxError, match="remove it to begin without users"):
         Sandbox(state=tmp_path / "state")
     assert file.read_text(encoding="latin-1") == content
-
-
-def test_another_sandbox_is_not_trusted() -> None:
-    with Sandbox() as one, Sandbox() as other:
-        caller = Caller(one)
-        caller.context = Caller(other).context
-        with pytest.raises(ssl.SSLCertVerificationError):
-            caller.start("alice")
 
 
 def test_a_temporary_folder_is_gone_afterwards() -> None:

@@ -58,18 +58,6 @@ def test_during_a_backoff_no_recovery_code_is_mentioned_because_none_can_be_type
     assert re.fullmatch("Too many requests: none was sent. Wait [0-9]+ seconds[.]", told.errors[0])
 
 
-@pytest.mark.parametrize(
-    ("unavailable", "code", "said"),
-    [("deny", PamCode.PERM_DENIED, "unreachable from"), ("ignore", PamCode.IGNORE, "Continuing without")],
-)
-def test_an_outage_is_said(world: Setting, unavailable: str, code: int, said: str) -> None:
-    world.configure(server="https://127.0.0.1:1", unavailable=unavailable)
-    told = account(world)
-    assert told.code == code
-    assert told.said == []
-    assert said in told.errors[0]
-
-
 def test_without_a_phone_nobody_is_offered_to_register_one(world: Setting) -> None:
     world.configure(enroll_at_login="true")
     world.sandbox.add_user(Setting.token, device=False)

@@ -167,20 +167,6 @@ def test_a_terminal_is_shown_colours_and_lines_are_not_cut(for_root: Installed) 
 # What check warns of
 
 
-def test_names_that_this_machine_does_not_know_are_warned_of(installed: Installed) -> None:
-    installed.change(
-        "exempt:\n  users: []\n  groups: []",
-        "exempt:\n  users: [root, no-such-user]\n  groups: [root,\n   no-such-group]",
-    )
-    line = installed.file.read_text("utf-8").split("\n").index("  users: [root, no-such-user]") + 1
-    user = '"no-such-user" is not a user of this machine'
-    group = '"no-such-group" is not a group of this machine'
-    assert installed.warnings() == [
-        f"iampass.yaml:{line}: exempt.users: warning: {user}",
-        f"iampass.yaml:{line + 2}: exempt.groups: warning: {group}",
-    ]
-
-
 def test_unknown_names_are_found_in_services_and_rules_and_are_errors_among_those_who_are_asked(
     installed: Installed,
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -597,24 +596,6 @@ def test_a_secret_that_others_can_read_is_reported_with_a_remedy(configuration: 
     configuration.write("")
     (problem,) = check(configuration.file).problems
     assert problem.remedy == f"chown root:iampass {configuration.secret}; chmod 0640 {configuration.secret}"
-
-
-def test_the_groups_that_may_read_the_secret_can_be_given(configuration: Configuration) -> None:
-    os.chown(configuration.secret, 0, 4321)
-    configuration.secret.chmod(0o640)
-    configuration.write("")
-    assert load(configuration.file, readers=frozenset({4321})).application_secret
-    with pytest.raises(ConfigurationError):
-        load(configuration.file)
-
-
-def test_a_trusted_owner_can_be_given(configuration: Configuration) -> None:
-    configuration.write("")
-    for path in (configuration.folder, configuration.file, configuration.secret):
-        os.chown(path, 4321, 0)
-    assert load(configuration.file, owner=4321).application_secret
-    with pytest.raises(ConfigurationError):
-        load(configuration.file)
 
 
 def test_certificates_that_others_can_write_are_refused(configuration: Configuration) -> None:

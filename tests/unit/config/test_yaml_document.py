@@ -50,12 +50,6 @@ def test_scalars_stay_text_as_keys_and_as_values(word: str) -> None:
     assert plain(read(f"{word}: {word}").root) == {word: word}
 
 
-@pytest.mark.parametrize("text", ["", "# only a comment\n", "\n\n"])
-def test_an_empty_file_has_no_root_and_no_problem(text: str) -> None:
-    assert read(text).root is None
-    assert not read(text).problems
-
-
 @pytest.mark.parametrize(
     ("text", "is_null"), [("null", True), ("~", True), ("", True), ("'null'", False), ("Null", False)]
 )

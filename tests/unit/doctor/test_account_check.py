@@ -46,19 +46,11 @@ CASES = {
         stack(NOLOGIN, GUARD, "account optional pam_iampass.so", SHARED),
         {"account-denial-passes"},
     ),
-    "sufficient": (
-        stack(NOLOGIN, GUARD, "account sufficient pam_iampass.so", SHARED),
-        {"account-denial-passes"},
-    ),
     "alone": (stack(OURS), {"account-ignored-fails"}),
     "nobody passes": (stack(OURS, "account required pam_deny.so"), {"account-approved-fails"}),
     "a key that sshd has not reported": (
         stack(NOLOGIN, GUARD, OURS + " first_factor=publickey", SHARED),
         {"account-key-demanded"},
-    ),
-    "an argument that is unknown": (
-        stack(NOLOGIN, GUARD, OURS + " debugg", SHARED),
-        {"module-argument"},
     ),
 }
 

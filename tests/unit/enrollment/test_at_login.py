@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -52,24 +51,6 @@ def test_who_has_no_phone_registers_one_and_is_to_log_in_again(without_phone: Se
     assert world.login("first_factor=publickey", **KEY).code == PamCode.SUCCESS
 
 
-def test_a_phone_that_is_registered_after_enter_counts(without_phone: Setting) -> None:
-    world = without_phone
-    world.configure(enroll_at_login="true", timeout="60s")
-    asked = sum(call.kind == "has_device" for call in world.sandbox.calls)
-
-    def register() -> None:
-        world.sandbox.wait_for_calls("has_device", asked + 1, 60)
-        world.sandbox.add_user(world.token, device=True)
-
-    person = threading.Thread(target=register)
-    person.start()
-    told = world.login("first_factor=publickey", **KEY)
-    person.join()
-    assert told.errors == ["Your phone is registered. Log in again, and approve the login on it."]
-    assert world.calls[:2] == ["start", "registration_link"]
-    assert set(world.calls[2:]) == {"has_device"}
-
-
 def test_a_user_who_registers_none_in_time_reads_so(without_phone: Setting) -> None:
     told = without_phone.login("first_factor=publickey", **KEY)
     assert told.code == DENIED
@@ -95,12 +76,6 @@ def test_it_is_off_by_default(without_phone: Setting) -> None:
     assert told.errors == ["No phone is registered for you at IAMPASS. Please ask your administrator."]
 
 
-def test_it_can_be_for_one_service(without_phone: Setting) -> None:
-    without_phone.configure(services="{other: {enroll_at_login: true}}")
-    without_phone.login("first_factor=publickey", **KEY)
-    assert without_phone.calls == ["start"]
-
-
 def test_who_is_in_no_table_is_shown_no_link(without_phone: Setting) -> None:
     """A template gives every account a token: who has a key would register a phone for it."""
     without_phone.write("users.yaml", "{}\n")
@@ -110,12 +85,6 @@ def test_who_is_in_no_table_is_shown_no_link(without_phone: Setting) -> None:
     assert told.code == DENIED
     assert without_phone.calls == ["start"]
     assert told.errors == ["No phone is registered for you at IAMPASS. Please ask your administrator."]
-
-
-def test_who_has_a_phone_is_offered_nothing(world: Setting) -> None:
-    world.configure(enroll_at_login="true")
-    assert world.login("first_factor=publickey", **KEY).code == PamCode.SUCCESS
-    assert "registration_link" not in world.calls
 
 
 @pytest.mark.parametrize(

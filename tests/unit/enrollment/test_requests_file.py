@@ -144,7 +144,7 @@ def test_numbers_as_people_write_them(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "+", "5551234567", "+0555123456", "+1555", "+1" + 15 * "5", "+1XXXYYYY", "+１２３４５６７８"]
+    "text", ["", "5551234567", "+0555123456", "+1" + 15 * "5", "+1XXXYYYY", "+１２３４５６７８"]
 )
 def test_what_is_no_number(text: str) -> None:
     with pytest.raises(ValueError, match="not a phone number"):

@@ -96,17 +96,6 @@ def test_the_first_failure_in_a_row_is_free_and_then_the_wait_doubles_up_to_its_
     assert waits == [0, 30, 60, 120, 240, 480, 900, 900, 900]
 
 
-def test_a_moment_before_its_end_the_backoff_still_holds(world: World) -> None:
-    world.play(RequestResult.FAILED)
-    world.play(RequestResult.FAILED)
-    world.now += 29.9
-    with pytest.raises(Throttled, match="2 consecutive requests") as caught:
-        world.play(RequestResult.APPROVED)
-    assert 0 < caught.value.wait <= 0.11
-    world.now += 0.1
-    world.play(RequestResult.APPROVED)
-
-
 def test_an_approval_ends_the_row(world: World) -> None:
     for ending in (
         RequestResult.FAILED,
@@ -264,15 +253,6 @@ def test_a_right_code_does_not_count(world: World) -> None:
         world.throttle().attempt(1)
         world.throttle().attempt_was_right()
     world.throttle(ELSEWHERE).attempt_was_right()
-
-
-def test_codes_are_checked_during_backoff_at_the_cap_and_while_a_request_is_pending(world: World) -> None:
-    world.play(RequestResult.FAILED)
-    with world.request(limits=replace(LIMITS, requests_per_hour=2)) as queued:
-        queued.record(RequestResult.FAILED)
-        with pytest.raises(Throttled), world.request():
-            pass
-        world.throttle().attempt(1)
 
 
 def test_logins_from_ever_new_addresses_that_send_no_request_do_not_fill_the_state_of_the_person(

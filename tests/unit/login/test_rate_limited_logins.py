@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Callable
 
 import pytest
 
 from pam_iampass.login import rate_limit
-from pam_iampass.login.concurrency import AtCapacity, ConcurrencyLimit
 from pam_iampass.login.turn import OTHER_LOGIN as OTHERS
-from pam_iampass.outcome import Login, PamCode, Phase
-from pam_iampass.relay.serve import serve
+from pam_iampass.outcome import Login, PamCode
 from pam_iampass.sandbox.sessions import SandboxSession
 from tests.support.deadline import TIMEOUT
-from tests.support.door import Door
 from tests.support.sandbox import HttpStatus, Junk
 from tests.support.setting import ME, Setting, state_in
 from tests.support.state_file import busy, unwritable
-from tests.support.world import wait_until
 
 KEY = "publickey ssh-ed25519 AAAA\n"
 TOO_MANY = "Too many requests: none was sent. Wait {}, or use a recovery code."
@@ -64,16 +55,6 @@ def test_after_two_refusals_in_a_row_no_request_goes_out(world: Setting) -> None
     assert reason.startswith("backoff: 2 consecutive requests from this origin were not approved; ")
 
 
-def test_in_sshd_the_backoff_is_displayed_after_enter_and_ends_the_connection(world: Setting) -> None:
-    world.sandbox.auto = "deny"
-    for _ in range(2):
-        world.login(ssh_auth_info=KEY)
-    told = world.login(ssh_auth_info=KEY)
-    assert told.code == PamCode.MAXTRIES
-    assert re.fullmatch(TOO_MANY.format("(2[0-9]|30) seconds"), told.errors[0])
-    assert len(told.asked) == 1
-
-
 def test_repeated_requests_that_are_aborted_start_the_backoff(world: Setting) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="20s")
@@ -83,28 +64,6 @@ def test_repeated_requests_that_are_aborted_start_the_backoff(world: Setting) ->
     assert world.login().code == PamCode.ABORT
     assert world.calls == calls
     assert outcomes(world) == ["cancelled", "cancelled", "throttled"]
-
-
-def test_a_stop_of_the_agent_while_the_phone_rings_is_nobodys_refusal(world: Setting) -> None:
-    world.sandbox.auto = "ask"
-    world.configure(timeout="20s")
-    for _ in range(3):
-        last = last_session(world)
-        its, ours = socket.socketpair()
-        stopped, stopper = os.pipe()
-        login = threading.Thread(
-            target=serve, args=(its, {Phase.AUTHENTICATE: world.authenticate}, stopped), daemon=True
-        )
-        login.start()
-        door = Door(ours, f"config={world.folder / 'iampass.yaml'}", user=ME, service="test")
-        world.sandbox.wait_for_request(Setting.token, after=last)
-        os.write(stopper, b".")
-        assert door.finish().code == PamCode.ABORT
-        login.join(20)
-        os.close(stopped)
-        os.close(stopper)
-    assert outcomes(world) == ["unavailable"] * 3
-    assert world.calls.count("start") == 3
 
 
 def no_phone(world: Setting) -> None:
@@ -209,24 +168,6 @@ def test_before_the_prompt_is_answered_nothing_tells_whether_another_login_waits
     assert len(alone.shown) == 1
 
 
-def test_in_sshd_nothing_is_said_about_another_login_since_it_would_be_shown_after_the_result(
-    world: Setting,
-) -> None:
-    world.sandbox.auto = "ask"
-    world.configure(timeout="20s")
-    with ThreadPoolExecutor(1) as pool:
-        first = world.door(rhost="192.0.2.1")
-        request = world.sandbox.wait_for_request(Setting.token)
-        second = pool.submit(world.door(rhost="192.0.2.2", ssh_auth_info=KEY).finish)
-        throttle = world.state.rate_limit(ME)
-        wait_until(lambda: len(throttle.state().pending) == 2, "the second waits")
-        world.sandbox.approve(request)
-        assert first.finish().code == PamCode.SUCCESS
-        world.sandbox.approve(world.sandbox.wait_for_request(Setting.token, after=request))
-        told = second.result()
-    assert (told.shown, told.code) == (told.asked, PamCode.SUCCESS)
-
-
 def test_a_login_whose_turn_does_not_come_sends_nothing_and_says_why(world: Setting) -> None:
     world.sandbox.auto = "ask"
     world.configure(timeout="20s")
@@ -265,42 +206,6 @@ def test_to_hang_up_after_reading_that_another_login_waits_counts_as_a_failure(w
 # State that cannot be used
 
 
-@pytest.fixture(params=["missing", "open to others", "of another user", "a link", "damaged", "full"])
-def broken(world: Setting, request: pytest.FixtureRequest) -> Iterator[Setting]:
-    database = world.state.database
-    file = Path(database.path)
-    if request.param == "full":
-        with unwritable(database):
-            yield world
-        return
-    if request.param == "missing":
-        file.parent.rmdir()
-    elif request.param == "open to others":
-        file.parent.chmod(0o755)
-    elif request.param == "of another user":
-        os.chown(file.parent, 1, 1)
-    elif request.param == "a link":
-        file.symlink_to("/etc/hostname")
-    else:
-        file.write_bytes(b"SQLite format 3" + bytes(8000))
-        file.chmod(0o600)
-    yield world
-
-
-def test_where_the_state_cannot_be_used_the_phone_decides_and_limits_hold_in_memory(broken: Setting) -> None:
-    assert broken.login().code == PamCode.SUCCESS
-    broken.sandbox.auto = "deny"
-    for _ in range(3):
-        broken.login()
-    assert outcomes(broken) == ["approved", "denied", "denied", "throttled"]
-    (problem,) = (fields for fields in broken.records.fields if fields.get("PRIORITY") == "2")
-    assert broken.state.problem.partition(";")[0] in problem["MESSAGE"]  # the paths of tests are long
-    assert any(
-        remedy in broken.state.problem
-        for remedy in ("systemd-tmpfiles --create", "chown", "chmod", "look at the disk", "rm ")
-    )
-
-
 def test_once_it_can_be_written_again_everything_that_was_counted_is_there(world: Setting) -> None:
     world.sandbox.auto = "deny"
     with unwritable(world.state.database):
@@ -321,35 +226,7 @@ def test_an_exempt_login_leaves_no_state(world: Setting) -> None:
     assert world.state.throttle(ME).is_empty
 
 
-def test_state_that_breaks_while_the_phone_rings_changes_no_decision(world: Setting) -> None:
-    world.sandbox.auto = "ask"
-    world.configure(timeout="20s")
-    door = world.door()
-    request = world.sandbox.wait_for_request(Setting.token)
-    Path(world.state.database.path).parent.rename(world.folder / "away")
-    world.sandbox.approve(request)
-    assert door.finish().code == PamCode.SUCCESS
-    assert "was replaced or removed" in world.state.problem
-
-
 # Places
-
-
-def test_so_many_logins_of_one_person_and_origin_at_once_and_no_more() -> None:
-    concurrency = ConcurrencyLimit()
-    here, elsewhere = Login("alice", "sshd", "a"), Login("alice", "sshd", "b")
-    with concurrency.acquire("prompt", "alice", here, 1):
-        with pytest.raises(AtCapacity), concurrency.acquire("prompt", "alice", here, 1):
-            pass
-        with (
-            concurrency.acquire("prompt", "alice", elsewhere, 1),
-            concurrency.acquire("prompt", "bob", here, 1),
-        ):
-            pass
-        with concurrency.acquire("request", "alice", here, 1):
-            pass
-    with concurrency.acquire("prompt", "alice", here, 1):
-        pass
 
 
 @pytest.mark.parametrize(("stage", "prompts"), [("prompt", 0), ("request", 1)])

@@ -196,14 +196,6 @@ def test_every_code_has_a_salt_of_its_own(store: Store) -> None:
     assert len({code.salt for code in stored.codes}) == 10
 
 
-def test_a_code_that_was_spent_is_spent_for_the_next_agent(store: Store) -> None:
-    code = store.new()[0]
-    assert store.spend(code) == 9
-    store.database.close()
-    assert store.spend(code) is None
-    assert store.left() == 9
-
-
 def test_a_code_that_cannot_be_spent_on_the_disk_is_not_accepted(store: Store) -> None:
     code = store.new()[0]
     with unwritable(store.database), pytest.raises(StateError, match="cannot be read or written"):

@@ -113,22 +113,6 @@ def test_after_a_login_that_sent_nothing_the_next_one_need_not_wait(logins: Logi
 # Turns go round by origin
 
 
-def test_the_origin_whose_last_turn_is_longest_ago_goes_first(logins: Logins) -> None:
-    third = replace(HERE, service="sudo")
-    for name, login in (("a", HERE), ("b", ELSEWHERE), ("c", third)):
-        logins.come(name, login)
-        logins.end(name)
-    logins.come("holder", replace(HERE, rhost="192.0.2.9"))
-    for name, login in (("c", third), ("b", ELSEWHERE), ("a", HERE)):
-        logins.come(name, login)
-    order = []
-    for name in ("holder", "a", "b", "c"):
-        assert logins.next() == name
-        logins.end(name)
-        order.append(name)
-    assert len(order) == 4
-
-
 def test_logins_of_one_origin_have_their_turns_in_the_order_in_which_they_came(logins: Logins) -> None:
     for name in ("first", "second", "third"):
         logins.come(name)
@@ -251,17 +235,6 @@ def test_a_backoff_that_begins_while_a_login_waits_holds_for_it(logins: Logins) 
         assert logins.next() == name
         logins.end(name, RequestResult.FAILED)
     with pytest.raises(Throttled, match="2 consecutive requests"):
-        logins.next()
-
-
-def test_an_hourly_limit_that_is_reached_while_a_login_waits_holds_for_it(logins: Logins) -> None:
-    two = replace(LIMITS, requests_per_hour=2)
-    for number in range(3):
-        logins.come(str(number), replace(HERE, rhost=f"192.0.2.{number}"), two)
-    for number in range(2):
-        assert logins.next() == str(number)
-        logins.end(str(number), RequestResult.FAILED)
-    with pytest.raises(Throttled, match="2 requests within an hour"):
         logins.next()
 
 

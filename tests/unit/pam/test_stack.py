@@ -48,26 +48,6 @@ def test_included_lines_stand_in_their_places(folder: Path) -> None:
     assert found == ["auth a.so", "auth b.so", "auth d.so", "account c.so", "account other"]
 
 
-def test_an_include_of_one_kind_brings_nothing_of_another_even_further_down(folder: Path) -> None:
-    found = modules(
-        folder, "auth include x\n", x="@include y\n", y="auth required a.so\nsession required b.so\n"
-    )
-    assert found == ["auth a.so"]
-
-
-def test_comments_and_continued_lines(folder: Path) -> None:
-    assert modules(folder, "# auth required a.so\nauth \\\n required \\\n b.so # c.so\n") == ["auth b.so"]
-
-
-def test_a_line_is_put_together_as_libpam_does_it(folder: Path) -> None:
-    assert modules(folder, "auth required a.so # goes on \\\nauth required b.so\n") == [
-        "auth a.so",
-        "auth b.so",
-    ]
-    with pytest.raises(UnusableService, match="the last line ends in a backslash"):
-        modules(folder, "auth [success=ok] a.so\nauth required b.so \\")
-
-
 def test_lines_that_libpam_cannot_interpret_are_errors(folder: Path) -> None:
     found = read(folder, "auth required\nauht required a.so\n")
     assert found.errors == (
@@ -80,16 +60,6 @@ def test_a_service_that_does_not_exist_cannot_be_used(folder: Path) -> None:
     with pytest.raises(UnusableService, match="neither nothing nor other has a file"):
         PamFiles((folder,)).service("nothing")
     assert PamFiles((folder,)).path("nothing") is None
-
-
-def test_the_first_folder_that_has_it_counts(folder: Path) -> None:
-    vendor = folder / "vendor"
-    vendor.mkdir()
-    (vendor / "service").write_text("auth required vendor.so\n")
-    files = PamFiles((folder, vendor))
-    assert [handler.path for handler in files.service("service").handlers] == ["vendor.so"]
-    (folder / "service").write_text("auth required own.so\n")
-    assert [handler.path for handler in files.service("service").handlers] == ["own.so"]
 
 
 def test_pam_python_is_found_where_it_is_included(folder: Path) -> None:

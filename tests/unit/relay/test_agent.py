@@ -42,11 +42,6 @@ def outcomes(world: Setting) -> list[str]:
     return sorted(record["IAMPASS_OUTCOME"] for record in world.records.fields if "IAMPASS_OUTCOME" in record)
 
 
-def test_logins_one_after_the_other_share_a_connection(agent: Running) -> None:
-    assert [agent.login().code for _ in range(2)] == [PamCode.SUCCESS] * 2
-    assert outcomes(agent.world) == ["approved", "approved"]
-
-
 def test_logins_at_the_same_time_each_get_their_own_answer(agent: Running) -> None:
     sandbox = agent.world.sandbox
     sandbox.auto = "ask"
@@ -184,31 +179,12 @@ def test_junk_is_dropped_and_the_next_login_is_served(agent: Running, junk: byte
     assert agent.login().code == PamCode.IGNORE
 
 
-def test_it_keeps_telling_that_it_is_alive(agent: Running) -> None:
-    until = time.monotonic() + 30
-    while agent.beats < 4 and time.monotonic() < until:
-        agent.login(user="nobody-there")
-    assert agent.beats >= 4
-
-
 def test_many_pending_logins_poll_more_slowly(world: Setting) -> None:
     pending = 1
     parts = SharedContext(lambda: pending, world.state)
     assert parts.slowdown() == 1.0
     pending = 1000
     assert 1000 / (0.48 * parts.slowdown()) <= 320
-
-
-@pytest.mark.parametrize("name", ["@iampass-notify-test", "notify"], ids=["abstract", "a path"])
-def test_systemd_is_notified_that_the_agent_is_ready(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        address = name if name.startswith("@") else str(tmp_path / name)
-        systemd.bind(address.replace("@", "\0"))
-        monkeypatch.setenv("NOTIFY_SOCKET", address)
-        notify("READY=1")
-        assert systemd.recv(100, socket.MSG_DONTWAIT) == b"READY=1"
 
 
 def test_who_floods_the_socket_of_systemd_does_not_have_it_take_the_agent_for_dead(

@@ -6,8 +6,6 @@ import contextlib
 import os
 import select
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +14,6 @@ from pam_iampass.audit.journal import Journal
 from pam_iampass.login.application import ApplicationGone
 from pam_iampass.module import Module
 from pam_iampass.outcome import PamCode, Phase
-from pam_iampass.relay import protocol
 from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.relay.protocol import FrameError, FrameType, Hello
 from pam_iampass.relay.stream import receive
@@ -97,32 +94,6 @@ def test_an_opened_session_is_handed_over_with_what_the_kernel_knows(world: Sett
     assert (login.audit_session, login.xdg_session, login.tty, login.rhost) == (42, "c7", "ssh", "192.0.2.7")
     assert login.key == FINGERPRINT
     assert not select.select([pidfd], [], [], 0)[0]
-
-
-OPENS = """
-import socket, sys
-connection = socket.socket(socket.AF_UNIX)
-connection.connect(sys.argv[1])
-connection.sendall(bytes.fromhex(sys.argv[2]))
-assert connection.recv(9)[:1] == b"G"
-print(connection.recv(100).hex(), flush=True)
-sys.stdin.read()
-"""
-
-
-def test_the_pidfd_tells_of_the_end_of_the_application(world: Setting, kept: Kept) -> None:
-    items = encode_items({"user": ME.encode(), "session": SESSION.encode()})
-    hello = Hello(Phase.OPEN_SESSION, 0, ()).encode().encode() + items.encode()
-    with running(world, sessions=kept) as agent:
-        command = [sys.executable, "-c", OPENS, str(agent.path), hello.hex()]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
-            assert program.stdout is not None
-            assert bytes.fromhex(program.stdout.readline()) == protocol.result(PamCode.IGNORE).encode()
-            ((_session, login, pidfd),) = kept.logins
-            assert login.pid == program.pid
-            assert not select.select([pidfd], [], [], 0)[0]
-            program.kill()
-            assert select.select([pidfd], [], [], 20.0)[0]
 
 
 def test_a_closed_session_is_handed_over(world: Setting, kept: Kept) -> None:

@@ -135,23 +135,6 @@ def test_waiting_can_be_interrupted() -> None:
     assert descriptors.wait(20.0) == []
 
 
-def test_systemd_keeps_the_descriptor_until_the_login_is_over(
-    program: subprocess.Popen[bytes], systemd: socket.socket
-) -> None:
-    descriptors, process = Descriptors(systemd.getsockname()), Process(IDENT, program.pid)
-    descriptors.add(process, os.pidfd_open(program.pid))
-    state, (kept,) = received(systemd)
-    assert state == ["FDSTORE=1", "FDPOLL=0", f"FDNAME={IDENT}.{program.pid}"]
-    # The next agent gets the copy, and sees the same end.
-    after = Descriptors(systemd.getsockname())
-    after.add(process, kept, stored=True)
-    descriptors.remove(process)
-    assert received(systemd) == (["FDSTOREREMOVE=1", f"FDNAME={IDENT}.{program.pid}"], [])
-    os.kill(program.pid, signal.SIGKILL)
-    assert after.wait(20.0) == [process]
-    assert received(systemd) == (["FDSTOREREMOVE=1", f"FDNAME={IDENT}.{program.pid}"], [])
-
-
 def test_a_descriptor_that_systemd_kept_is_used_by_the_next_agent(world: Setting) -> None:
     with keeping(world) as agent:
         ident, login = agent.log_in()

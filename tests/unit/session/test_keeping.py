@@ -208,6 +208,16 @@ def test_an_administrator_ends_a_login(agent: Keeping) -> None:
     assert agent.asked[0] == Request(Verb.END, ident, Reason.ADMINISTRATOR)
 
 
+def test_the_end_of_one_session_ends_no_other(agent: Keeping) -> None:
+    (ended_one, login), (ident, other) = agent.log_in(), agent.log_in()
+    agent.world.sandbox.close(agent.world.sandbox.sessions[-2])
+    agent.wait_until_forgotten(ended_one)
+    assert (login.over, other.over) == (True, False)
+    other.end()
+    agent.wait_until_forgotten(ident)
+    assert {request.session for request in agent.asked} == {ended_one}
+
+
 def test_a_login_that_opens_after_an_administrator_has_ended_its_session_is_ended(agent: Keeping) -> None:
     told = agent.login()
     assert told.kept is not None

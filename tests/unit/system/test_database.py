@@ -10,7 +10,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
@@ -97,15 +96,6 @@ def test_a_change_that_fails_changes_nothing(file: File) -> None:
         connection.execute("DELETE FROM sessions")
         connection.execute("INSERT INTO nowhere VALUES (1)")
     assert file.names() == ["a"]
-
-
-def test_threads_that_write_at_the_same_moment_all_write(file: File) -> None:
-    threads = [threading.Thread(target=file.add, args=(f"{number:02}",)) for number in range(30)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(file.names()) == 30
 
 
 def test_only_the_agents_user_can_read_what_is_in_the_folder(file: File) -> None:

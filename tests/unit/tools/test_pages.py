@@ -14,9 +14,9 @@ import click
 import pytest
 
 from pam_iampass.audit.journal import ADMINISTRATION, MESSAGE_IDS, SESSION_LEFT_OPEN, Journal
-from pam_iampass.cli import GROUPS, group
+from pam_iampass.cli import group
 from pam_iampass.config.schema import SCHEMA
-from pam_iampass.config.schema_keys import Key, Section
+from pam_iampass.config.schema_keys import Section
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.outcome import RESULTS, Decision, Login, Outcome, Phase
 from tests.support.man_page import ManPage, plain
@@ -41,10 +41,6 @@ def page(pages: Path, name: str) -> ManPage:
     return ManPage.of(pages / name)
 
 
-def test_these_are_the_pages(pages: Path) -> None:
-    assert sorted(os.listdir(pages)) == sorted(PAGES)
-
-
 @pytest.mark.parametrize("name", PAGES)
 def test_neither_mandoc_nor_groff_finds_fault_with_a_page(pages: Path, name: str) -> None:
     lint = subprocess.run(
@@ -56,12 +52,6 @@ def test_neither_mandoc_nor_groff_finds_fault_with_a_page(pages: Path, name: str
     groff = subprocess.run(command, cwd=pages, env=environment, capture_output=True, text=True, check=True)
     assert groff.stderr == ""
     assert "\n" in groff.stdout
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_whatis_knows_what_a_page_is_about(pages: Path, name: str) -> None:
-    stem = name.rpartition(".")[0]
-    assert re.match(rf"\n{stem} - \w.*\n$", plain(page(pages, name).parts()["NAME"]))
 
 
 def test_a_page_is_the_same_whenever_it_is_made_from_the_same_sources(pages: Path, tmp_path: Path) -> None:
@@ -96,13 +86,6 @@ def commands() -> Iterator[tuple[str, click.Command, click.Context]]:
             yield from below(found, top, verb)
 
 
-def test_every_verb_has_its_part_and_nothing_else_has(pages: Path) -> None:
-    parts = page(pages, "pam-iampass.1").parts()
-    described = [heading for heading in parts if heading.startswith("pam-iampass ")]
-    assert sorted(described) == sorted(path for path, _, _ in commands())
-    assert {heading.upper() for heading in GROUPS} <= set(parts)
-
-
 def test_every_option_of_every_verb_is_described_and_none_other(pages: Path) -> None:
     described = page(pages, "pam-iampass.1")
     for path, command, _ in commands():
@@ -121,14 +104,6 @@ def test_every_option_of_every_verb_is_described_and_none_other(pages: Path) -> 
     assert described.terms("Options") == ["--version", "-h, --help"]
 
 
-def test_every_verb_stands_in_the_synopsis_with_its_arguments(pages: Path) -> None:
-    synopsis = plain(page(pages, "pam-iampass.1").parts()["SYNOPSIS"])
-    for path, command, context in commands():
-        if not isinstance(command, click.Group):
-            line = " ".join([path, *command.collect_usage_pieces(context)])
-            assert line in synopsis.split("\n")
-
-
 def test_help_and_page_say_the_same(pages: Path) -> None:
     parts = page(pages, "pam-iampass.1").parts()
     for path, command, _ in commands():
@@ -139,20 +114,6 @@ def test_help_and_page_say_the_same(pages: Path) -> None:
 
 
 # iampass.yaml(5)
-
-
-def test_every_setting_is_described_and_none_other(pages: Path) -> None:
-    described = page(pages, "iampass.yaml.5")
-
-    def names(heading: str) -> list[str]:
-        return sorted(name for term in described.terms(heading) for name in term.split(", "))
-
-    assert names("KEYS OF IAMPASS.YAML") == sorted(entry.name for entry in SCHEMA if isinstance(entry, Key))
-    for section in (entry for entry in SCHEMA if isinstance(entry, Section)):
-        heading = f"{section.name}.<name>" if section.named else section.name
-        assert names(heading) == sorted(key.name for key in section.keys)
-    parts = described.parts()
-    assert {"exempt", "services.<name>"} <= set(parts)
 
 
 def test_every_setting_is_described_in_the_words_of_its_own_documentation(pages: Path) -> None:
