@@ -49,7 +49,6 @@ def all_log_out(machine: Booted) -> None:
     """Hang up, and wait until no session is kept."""
     Terminal.kill_all()
     machine.run("pkill", "-x", "ssh", check=False)  # on Debian 12 it outlives its terminal
-    machine.run("pkill", "-f", "/root/display_manager.py", check=False)
     wait_for(lambda: not sessions(machine), "the sessions end")
 
 

@@ -92,8 +92,3 @@ class Lightdm:
         """How alice's logins ended, in lightdm's words."""
         begin = "Authenticate result for user alice: "
         return [line.split(begin)[1] for line in self._machine.read(_LOG).splitlines() if begin in line]
-
-    def log_out(self) -> None:
-        """End alice's session, and wait for the greeter."""
-        self._machine.run("loginctl", "terminate-user", "alice")
-        wait_for(lambda: _NAME in self.shown(), "the greeter is back")

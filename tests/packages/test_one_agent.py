@@ -15,6 +15,11 @@ from tests.packages.people import People, got_in
 from tests.support.world import wait_until
 
 AGENT = "pam-iampass-agent.service"
+#: What an upgrade leaves alone: the files, and the socket, which is open all the while.
+KEPT = """
+cd /etc; sha256sum iampass/*.yaml pam.d/* ssh/sshd_config.d/*; stat -c '%U:%G %a' iampass/iampass.yaml
+systemctl show -P ActiveEnterTimestampMonotonic pam-iampass-agent.socket
+"""
 
 
 @pytest.fixture(scope="module")
@@ -87,37 +92,13 @@ def test_an_agent_that_is_killed_is_back_within_a_second_twenty_times_in_a_row(
     assert [one["IAMPASS_OUTCOME"] for one in records] == ["exempt"] * 21 + ["approved"]
 
 
-def test_junk_from_one_application_is_no_matter_for_the_login_of_another(
-    machine: Booted, people: People, cursor: str
-) -> None:
-    login = people.ssh("alice")
-    request = people.phone.request("alice")
-    before = main_pid(machine)
-    machine.run("/usr/bin/python3", "-c", JUNK)
-    people.phone.answer(request, "approve")
-    assert got_in(login, "alice")
-    assert main_pid(machine) == before
-
-
-#: Frames of no login, and logins that end in the middle.
-JUNK = r"""
-import os, socket
-hello = b"H\0\0\0\x06\1\1\0\0\0\0"
-begun = hello + b"I\0\0\0\x0cuser=exempt\0"
-for sent in (b"", b"\xff" * 9, hello, hello * 2, begun, begun * 3, b"H\xff\xff\xff\xff" + os.urandom(5000)):
-    for _ in range(20):
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect("/run/iampass/pam.sock")
-            try:
-                connection.sendall(sent)
-            except ConnectionError:
-                pass
-"""
-
-
-def test_an_upgrade_while_logins_run_keeps_no_exempt_account_out(
+def test_an_upgrade_while_logins_run_keeps_no_exempt_account_out_and_changes_no_settings(
     machine: Booted, ready: Administrator, people: People, cursor: str, tmp_path: Path
 ) -> None:
+    machine.shell("echo '# edited' | tee -a /etc/iampass/iampass.yaml >> /etc/iampass/users.yaml")
+    before = machine.shell(KEPT)
+    waiting = people.ssh("alice")
+    people.phone.request("alice")
     over = threading.Event()
 
     def log_in_all_the_time() -> list[bool]:
@@ -135,7 +116,25 @@ def test_an_upgrade_while_logins_run_keeps_no_exempt_account_out(
         results = [got for login in logins for got in login.result()]
     assert len(results) > 6
     assert all(results), results
+    assert not got_in(waiting, "alice")
+    assert "The phone check is restarting. Please try again." in waiting.shown
+    assert machine.shell(KEPT) == before
+    assert machine.run("dpkg-query", "-W", "-f", "${Version}", "libpam-iampass").stdout == "8"
     assert log_in(people, "bob")
+
+
+def test_with_a_full_run_logins_go_on(machine: Booted, people: People, cursor: str) -> None:
+    machine.shell("mount -o remount,size=16M /run; cat /dev/zero > /run/full 2> /dev/null || :")
+    assert log_in(people, "alice")
+    machine.run("rm", "/run/full")
+
+
+def test_the_watchdog_is_content_with_an_idle_agent(machine: Booted, people: People, cursor: str) -> None:
+    assert log_in(people, "bob")
+    cursor, before = machine.cursor(), main_pid(machine)
+    period = machine.run("systemctl", "show", "-P", "WatchdogUSec", AGENT).stdout.strip()
+    time.sleep(int(period.removesuffix("s")) + 3)
+    assert (main_pid(machine), machine.journal(cursor, _SYSTEMD_UNIT=AGENT)) == (before, [])
 
 
 def test_while_python_is_half_gone_a_running_agent_decides_and_afterwards_only_the_rescued_account_gets_in(

@@ -6,7 +6,7 @@ import pytest
 
 from tests.packages.administrator import Administrator
 from tests.packages.booted import Booted
-from tests.packages.people import WHO, People, outcomes, type_password
+from tests.packages.people import People, outcomes, type_password
 
 # polkit-agent-helper@.service of polkit 127: the helper is no longer set-uid root.
 POLKIT_SANDBOX = (
@@ -36,27 +36,6 @@ def cursor(machine: Booted, programs: None) -> str:
     """Where the journal was when the test began, with nobody's phone in backoff."""
     machine.run("pam-iampass", "throttle", "clear", "alice")
     return machine.cursor()
-
-
-def test_a_login_at_a_console(machine: Booted, people: People, cursor: str) -> None:
-    for approved in (True, False):
-        console = machine.console()
-        console.expect("login: ")
-        console.sendline("alice")
-        type_password(console)
-        if approved:
-            people.phone.approve("alice")
-            console.expect(r"\$ ")
-            console.sendline(WHO + " exit")
-            console.expect("In as alice.")
-        else:
-            people.phone.deny("alice")
-            console.expect("login: ")  # begins again
-        console.stop()
-    assert outcomes(machine.journal(cursor)) == [
-        ("approved", "success", "alice", "login"),
-        ("denied", "denied", "alice", "login"),
-    ]
 
 
 def test_the_helper_of_polkit_reaches_the_agent_from_its_sandbox(

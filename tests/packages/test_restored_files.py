@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.packages.booted import Booted
-from tests.packages.switched_on import FILES, WAYS, Site
+from tests.packages.switched_on import WAYS, Site
 
 RELEASE = os.environ.get("PACKAGES_RELEASE", "trixie")
 PACKAGES = {"sshd": "openssh-server", "sudo": "sudo"}
@@ -116,16 +116,6 @@ def login(site: Site, service: str) -> str:
     return site.log_in("good", way).cell
 
 
-def alarms(site: Site, cursor: str, service: str) -> list[str]:
-    """The messages of priority crit about the service's file."""
-    records = site.machine.journal_now(cursor)
-    return [
-        record["MESSAGE"]
-        for record in records
-        if record["PRIORITY"] == "2" and f"/etc/pam.d/{service}" in record["MESSAGE"]
-    ]
-
-
 @pytest.mark.parametrize("event", EVENTS)
 def test_the_phone_is_on_again_within_seconds_when(switched_on: Site, newer: Newer, event: str) -> None:
     for service in PACKAGES:
@@ -140,59 +130,3 @@ def test_a_file_that_is_written_while_others_are_looked_at_is_not_missed(switche
             "cat /root/role/sshd > /etc/pam.d/sshd; sleep 0.5; cat /root/role/sudo > /etc/pam.d/sudo"
         )
         assert [is_soon_on(switched_on, service) for service in PACKAGES] == [True, True]
-
-
-def test_a_file_that_something_keeps_writing_is_reported_after_three_edits(switched_on: Site) -> None:
-    cursor = switched_on.machine.cursor()
-    for _ in range(3):
-        happens(switched_on, "a role writes its file", "sshd")
-        assert is_soon_on(switched_on, "sshd")
-    assert alarms(switched_on, cursor, "sshd") == []
-    happens(switched_on, "a role writes its file", "sshd")
-    until = time.monotonic() + SOON
-    while not alarms(switched_on, cursor, "sshd") and time.monotonic() < until:
-        time.sleep(0.2)
-    assert alarms(switched_on, cursor, "sshd")
-    assert not is_on(switched_on, "sshd")
-    assert login(switched_on, "sudo") == "in*"
-
-
-def test_a_line_of_ours_that_a_person_has_commented_out_stays_out(switched_on: Site, newer: Newer) -> None:
-    machine = switched_on.machine
-    machine.run("sed", "-i", r"s/^[^#].*pam_iampass\.so/#&/", "/etc/pam.d/sudo")
-    machine.run("dpkg", "--force-confold", "--install", newer.of("sudo"))
-    happens(switched_on, "a role writes its file", "sshd")
-    assert is_soon_on(switched_on, "sshd")  # so it was looked at both
-    assert not is_on(switched_on, "sudo")
-    assert login(switched_on, "sudo") == "in"
-
-
-def test_what_was_undone_is_not_edited_anew(switched_on: Site) -> None:
-    switched_on.administrator.undo("sudo")
-    happens(switched_on, "a role writes its file", "sudo")
-    happens(switched_on, "a role writes its file", "sshd")
-    assert is_soon_on(switched_on, "sshd")
-    assert not is_on(switched_on, "sudo")
-    assert login(switched_on, "sudo") == "in"
-
-
-def test_what_setup_itself_writes_is_left_alone(switched_on: Site) -> None:
-    files = switched_on.machine.shell(FILES)
-    happens(switched_on, "a role writes its file", "sshd")
-    assert is_soon_on(switched_on, "sshd")
-    assert switched_on.machine.shell(FILES) == files
-
-
-def test_a_trial_that_is_over_and_has_lost_its_timer_is_ended(switched_on: Site) -> None:
-    machine, files = switched_on.machine, "cat /etc/pam.d/sshd; ls /etc/ssh/sshd_config.d /etc/systemd/system"
-    switched_on.administrator.undo("sshd")
-    before = machine.shell(files)
-    switched_on.administrator.set_up("sshd", "--key", "--try", "5")
-    assert machine.shell(files) != before
-    machine.run("systemctl", "disable", "--now", "pam-iampass-trial.timer")
-    machine.shell(
-        'sed -i \'s/"deadline": [0-9.]*/"deadline": 1.0/\' /var/lib/pam-iampass/setup/manifest.json'
-    )
-    machine.run("systemctl", "start", "pam-iampass-watch.service")
-    assert machine.shell(files) == before
-    assert is_on(switched_on, "sudo")
