@@ -44,11 +44,8 @@ def _in_sshd() -> Iterator[Case]:
         return _row(what + ", in sshd", expected, **SSHD, **application)  # type: ignore[arg-type]
 
     yield row("the conversation function fails at prompts", SHOWN_NOTHING, conversation="error")
-    yield row("the application answers the prompt with NULL", SHOWN_NOTHING, conversation="null")
-    yield row("the conversation function returns no responses", SHOWN_NOTHING, conversation="no-array")
     yield row("the conversation function always fails", SHOWN_NOTHING, conversation="error-always")
     yield row("there is no conversation function", SHOWN_NOTHING, conversation="none")
-    yield row("the user types 100,000 characters", SHOWN_NOTHING, conversation="long", typed=100_000)
     yield row("the user types bytes that are not UTF-8", SHOWN_NOTHING, typed=b"\xff\xfe")
     refused = Expected(MAXTRIES, "cancelled", "denied")
     yield row(
@@ -99,5 +96,4 @@ def _row(
         APPROVES,
         settings or {},
         application=application,
-        about_pam=True,
     )

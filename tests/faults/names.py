@@ -12,18 +12,12 @@ from tests.support.faults.server import ACTIVE, ENDED, PENDING, scripted
 NAMES: dict[str, tuple[bytes, str]] = {
     "is empty": (b"", '""'),
     "has 256 characters": (b"u" * 256, "u" * 256),
-    "has 5,000 characters": (b"u" * 5000, '"' + "u" * 299 + '…"'),
     "is not ASCII": ("anna-ödön".encode(), '"anna-ödön"'),
     "has a right-to-left override": ("\u202etoor".encode(), '"\\u202etoor"'),
-    "has a zero-width character": ("ro\u200bot".encode(), '"ro\\u200bot"'),
-    "is `..`": (b"..", ".."),
     "is a path": (b"../../etc/shadow", "../../etc/shadow"),
     "has a line break": (b"x\noutcome=approved", '"x\\x0aoutcome=approved"'),
     "has a further field": (b"x result=success", '"x result=success"'),
-    "has quotation marks": (b'x" result="success', '"x\\" result=\\"success"'),
     "has escape sequences": (b"\x1b[2J\x1b]0;x\x07", '"\\x1b[2J\\x1b]0;x\\x07"'),
-    "has a C1 control character": ("\u009b2J".encode(), '"\\x9b2J"'),
-    "ends with a backspace": (b"root\x08\x7f", '"root\\x08\\x7f"'),
 }
 """The bytes that are sent, and how the record shows them."""
 

@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from pam_iampass.login.turn import OTHER_LOGIN as OTHERS
 from tests.faults.conversations import SSHD
 from tests.support.faults.case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expected, Requests
-from tests.support.faults.circumstances import NO_STATE
 from tests.support.faults.expected import (
     APPROVED,
     BYPASSED,
     DENIED,
-    MISCONFIGURED,
     OUTAGE,
 )
-from tests.support.faults.place import both_approved, from_two_origins, in_turn, with_code
+from tests.support.faults.place import both_approved, in_turn, with_code
 from tests.support.faults.server import ACTIVE, ENDED, PENDING, nobody, sandbox, scripted
 
 FINE = scripted(PENDING, ACTIVE, ENDED)
@@ -46,15 +44,6 @@ WRONG_CODE = Expected(
 
 def table() -> Iterator[Case]:
     """All rows."""
-    yield Case(str(NO_STATE), APPROVED, FINE, circumstance=NO_STATE)
-    wrong = {"typed": "0123-4567-89ab-cdef", **SSHD}
-    yield Case(
-        f"{NO_STATE}, and the user types a recovery code",
-        MISCONFIGURED.but(code=MAXTRIES),
-        FINE,
-        circumstance=NO_STATE,
-        application=wrong,
-    )
     yield Case("the user is bypassed", BYPASSED, FINE, prepare=lambda place: place.bypass())
     yield from _requests()
     yield from _codes()
@@ -79,32 +68,16 @@ def _requests() -> Iterator[Case]:
         others=(APPROVED.but(also=OTHERS, within=10.0),),
     )
     yield Case(
-        "two logins from different origins: the user denies the first and approves the second",
-        DENIED.but(requests=twice, within=10.0),
-        sandbox("ask"),
-        TEN,
-        play=from_two_origins,
-        others=(APPROVED.but(also=OTHERS, within=10.0),),
-    )
-    yield Case(
         "the user logs in again after two denials",
         DENIED.but(requests=Requests(2, None, 2)),
         sandbox("deny"),
         play=in_turn({}, {}, {}),
         others=(DENIED, BACKOFF),
     )
-    yield Case(
-        "the user logs in from another origin after two denials",
-        DENIED.but(requests=Requests(3, None, 3)),
-        sandbox("deny"),
-        play=in_turn({}, {}, {"rhost": "192.0.2.9"}),
-        others=(DENIED, DENIED),
-    )
 
 
 def _codes() -> Iterator[Case]:
     code = {"typed": "CODE", **SSHD}
-    yield Case("the user types a recovery code in sshd", RECOVERED, FINE, play=with_code(code))
     yield Case(
         "the user types the same recovery code twice",
         RECOVERED,
@@ -113,21 +86,12 @@ def _codes() -> Iterator[Case]:
         others=(WRONG_CODE,),
     )
     yield Case(
-        "three logins use the same recovery code at the same time",
-        RECOVERED.but(within=4.0),
-        FINE,
-        play=with_code(code, code, code, at_once=True),
-        others=(WRONG_CODE.but(within=4.0),) * 2,
-    )
-    yield Case(
         "the user types a recovery code during backoff",
         DENIED.but(code=MAXTRIES, requests=Requests(2, None, 2)),
         sandbox("deny"),
         play=with_code(SSHD, SSHD, SSHD, code),
         others=(DENIED.but(code=MAXTRIES), BACKOFF.but(code=MAXTRIES), RECOVERED),
     )
-    wrong = {"typed": "0123-4567-89ab-cdef", **SSHD}
-    yield Case("the user types a wrong recovery code", WRONG_CODE, FINE, play=with_code(wrong))
     yield Case(
         "IAMPASS is unreachable outside sshd, and the user types a recovery code",
         RECOVERED.but(also=OUTAGE.message),

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Callable, Protocol, Union
+from typing import TYPE_CHECKING, Callable, Union
 
 if TYPE_CHECKING:
     from tests.support.faults.place import Ended, Place
-    from tests.support.faults.stage import Stage
-
-
-class Way(enum.Enum):
-    """How a login reaches the agent."""
-
-    PAM = "PAM and the door"
-    WITHOUT_PAM = "the test in place of a door"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 #: The PAM stack of a case that is about something else.
@@ -93,8 +81,6 @@ class Expected:
     """A part of the audit record's line."""
     also: str = ""
     """What the user reads before that, besides instructions."""
-    recorded: bool = True
-    """Whether there is a log for the audit record to be in."""
 
     def but(self, **changes: object) -> Expected:
         """The same with changes."""
@@ -104,32 +90,6 @@ class Expected:
 #: Runs one or more logins in a place.
 Play = Callable[["Place"], "list[Ended]"]
 Option = Union[str, bytes, int, bool]
-
-
-class Log(Protocol):
-    """Where audit records go."""
-
-    def lines(self) -> list[str]:
-        """The lines received so far."""
-
-
-@dataclass(frozen=True)
-class Circumstance:
-    """A condition of the whole machine while its cases run; the other cases wait."""
-
-    name: str
-    make: Callable[[Stage], AbstractContextManager[Log | None]]
-    """Yields the log that records go to, if that is not the journal."""
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def _as_it_is(stage: Stage) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
-NORMAL = Circumstance("normal", _as_it_is)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,21 +117,9 @@ class Case:
     """Seconds that the module keeps working after its reply."""
     people: int = 1
     """The number of users."""
-    circumstance: Circumstance = NORMAL
-    stage: str = ""
-    """The step of a login that fails, if that is not the subject of the row."""
-    caller: int = 0
-    """The real user id of the application, if it runs without PAM."""
-    about_pam: bool = False
-    """Whether the case is about the application, a door or PAM, and so cannot run without PAM."""
 
     def __str__(self) -> str:
         return self.name
-
-    @property
-    def needs_pam(self) -> bool:
-        """Whether it can run only through PAM."""
-        return self.about_pam or self.stack != MODULE_ALONE
 
     @property
     def ends_at_deadline(self) -> bool:
@@ -183,9 +131,9 @@ class Case:
         """The approximate total time, in seconds."""
         return self.expected.within + self.lingers
 
-    def code_of_the_stack(self, expected: Expected, way: Way) -> int:
+    def code_of_the_stack(self, expected: Expected) -> int:
         """The code that the application gets: a stack in which every module returns PAM_IGNORE fails."""
-        alone = expected.code == IGNORE and len(self.stack) == 1 and way is Way.PAM
+        alone = expected.code == IGNORE and len(self.stack) == 1
         return PERM_DENIED if alone else expected.code
 
     def each(self, logins: int) -> list[Expected]:

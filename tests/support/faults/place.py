@@ -1,23 +1,18 @@
-"""The environment in which one case of the fault table runs in one way: its own files, users and PAM service."""
+"""The environment in which one case of the fault table runs: its own files, users and PAM service."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass.sandbox.sessions import SandboxSession
-from tests.support.agent import SOCKET
-from tests.support.door import Door
-from tests.support.faults.case import NONE, Case, Option, Play, Requests, Way
+from tests.support.faults.case import NONE, Case, Option, Play, Requests
 from tests.support.installation import ETC, write
 from tests.support.sandbox import Sandbox
 from tests.support.world import wait_until
@@ -43,9 +38,8 @@ class Ended:
 class Place:
     """See the module's docstring. `program` is the compiled application."""
 
-    def __init__(self, case: Case, way: Way, service: str, users: list[str], program: Path) -> None:
+    def __init__(self, case: Case, service: str, users: list[str], program: Path) -> None:
         self.case = case
-        self.way = way
         self.service = service
         self.users = users
         self.program = program
@@ -100,8 +94,7 @@ class Place:
         write(self.settings_file, text.replace("{user}", self.users[0]))
         write(self.table_file, "".join(f"{user}: {self.token(user)}\n" for user in self.users))
         write(self.secret_file, self.secret + "\n")
-        if self.way is Way.PAM:
-            self._write_stack()
+        self._write_stack()
         self.case.prepare(self)
 
     def _write_stack(self) -> None:
@@ -142,8 +135,6 @@ class Place:
         meanwhile: Callable[[subprocess.Popen[bytes]], object] = lambda application: None,
     ) -> Ended:
         """One login by the application; `meanwhile` is called once it runs."""
-        if self.way is Way.WITHOUT_PAM:
-            return timed(lambda: self._login_without_pam(**{"user": user, **options}))
         words: list[str | bytes] = ["--service", self.service]
         for name, value in {"user": user, "typed": "", **options}.items():
             if value is False:
@@ -166,25 +157,6 @@ class Place:
         assert application.returncode <= 0, (application.returncode, output, errors.decode())
         ended = _understood(output.decode())
         return ended if application.returncode == 0 else replace(ended, code=application.returncode)
-
-    def _login_without_pam(
-        self, *, user: Option, typed: Option = "", rhost: Option = "", env: Option = ""
-    ) -> Ended:
-        items = {"user": _text(user), "service": self.service, "rhost": _text(rhost)}
-        items["uid"] = str(self.case.caller)
-        if env:
-            name, _, value = _text(env).partition("=")
-            assert name == "SSH_AUTH_INFO_0"
-            items["ssh_auth_info"] = value
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(SOCKET))
-            settings = f"config={self.settings_file}"
-            result = Door(connection, settings, answers=(_text(typed),) * 5, **items).finish(PATIENCE)
-        return Ended(-1 if result.code is None else result.code, result.shown)
-
-
-def _text(value: Option) -> str:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
 def one(place: Place) -> list[Ended]:
@@ -211,29 +183,14 @@ def killed_meanwhile(place: Place) -> list[Ended]:
 
 def both_approved(place: Place) -> list[Ended]:
     """The same user logs in twice from the same origin, and approves both."""
-    return _two(place, {}, {}, lambda sandbox, first: sandbox.approve(first))
-
-
-def from_two_origins(place: Place) -> list[Ended]:
-    """The same user logs in from two origins, denies the first and approves the second."""
-    first, second = {"rhost": "192.0.2.1"}, {"rhost": "192.0.2.2"}
-    return _two(place, first, second, lambda sandbox, request: sandbox.deny(request))
-
-
-def _two(
-    place: Place,
-    first: Mapping[str, Option],
-    second: Mapping[str, Option],
-    answer: Callable[[Sandbox, SandboxSession], object],
-) -> list[Ended]:
     [user], sandbox = place.users, place.sandbox
     assert sandbox is not None
     with ThreadPoolExecutor(2) as pool:
-        logins = [pool.submit(place.login, user, first)]
+        logins = [pool.submit(place.login, user, {})]
         request = sandbox.wait_for_request(place.token(user), PATIENCE)
-        logins.append(pool.submit(place.login, user, second))
+        logins.append(pool.submit(place.login, user, {}))
         wait_until(lambda: place.pending() == 2, "the second waits")
-        answer(sandbox, request)
+        sandbox.approve(request)
         sandbox.approve(sandbox.wait_for_request(place.token(user), PATIENCE, after=request))
         return [login.result() for login in logins]
 
@@ -243,17 +200,15 @@ def in_turn(*options: Mapping[str, Option]) -> Play:
     return lambda place: [place.login(place.users[0], {**place.case.application, **one}) for one in options]
 
 
-def with_code(*options: Mapping[str, Option], at_once: bool = False) -> Play:
-    """The same with `CODE` replaced by a recovery code; or all at the same time, sorted so that success is first."""
+def with_code(*options: Mapping[str, Option]) -> Play:
+    """The same with `CODE` replaced by a recovery code."""
 
     def play(place: Place) -> list[Ended]:
         code = place.new_recovery_codes()[0]
         filled = [
             {name: code if value == "CODE" else value for name, value in one.items()} for one in options
         ]
-        with ThreadPoolExecutor(len(filled) if at_once else 1) as pool:
-            ended = list(pool.map(lambda one: place.login(place.users[0], one), filled))
-        return sorted(ended, key=lambda one: one.code) if at_once else ended
+        return [place.login(place.users[0], one) for one in filled]
 
     return play
 
@@ -267,12 +222,4 @@ def _understood(output: str) -> Ended:
             ended.elapsed = int(values[0]) / 1000
         elif name == "result":
             ended.code = int(values[0])
-    return ended
-
-
-def timed(action: Callable[[], Ended]) -> Ended:
-    """Measure the time that the login takes."""
-    began = time.monotonic()
-    ended = action()
-    ended.elapsed = time.monotonic() - began
     return ended

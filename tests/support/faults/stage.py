@@ -1,4 +1,4 @@
-"""Runs the cases of the fault table in all ways, many at a time, and keeps the results."""
+"""Runs the cases of the fault table, many at a time, and keeps the results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.agent import AT_REST, RunningAgent
-from tests.support.faults.case import NORMAL, Case, Circumstance, Requests, Way
+from tests.support.faults.case import Case, Requests
 from tests.support.faults.place import Ended, Place
 from tests.support.installation import ROOT
 from tests.support.journald import Journald
@@ -41,7 +41,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Played:
-    """The result of one case in one way."""
+    """The result of one case."""
 
     logins: Future[list[Ended]]
     records: list[Record]
@@ -62,41 +62,26 @@ class Stage:
     program: Path
     people: Iterator[str]
 
-    def play(self, wanted: Sequence[tuple[Case, Way]]) -> dict[tuple[Case, Way], Played]:
-        """Run them; those with the same circumstance run concurrently."""
-        played: dict[tuple[Case, Way], Played] = {}
-        circumstances = dict.fromkeys((NORMAL, *(case.circumstance for case, _ in wanted)))
-        for circumstance in circumstances:
-            played |= self._play_in(
-                circumstance, [one for one in wanted if one[0].circumstance == circumstance]
-            )
-        return played
-
-    def _play_in(
-        self, circumstance: Circumstance, wanted: list[tuple[Case, Way]]
-    ) -> dict[tuple[Case, Way], Played]:
-        if not wanted:
-            return {}
+    def play(self, wanted: Sequence[Case]) -> dict[Case, Played]:
+        """Run them at the same time."""
         cursor = self.journald.cursor()
         with ExitStack() as open_until_done:
-            changed = open_until_done.enter_context(circumstance.make(self))
-            places = [self._place(case, way, open_until_done) for case, way in wanted]
+            places = {case: self._place(case, open_until_done) for case in wanted}
             # The longest first, so that they do not run alone at the end.
-            order = sorted(range(len(places)), key=lambda number: -wanted[number][0].takes)
+            order = sorted(wanted, key=lambda case: -case.takes)
             with ThreadPoolExecutor(AT_A_TIME) as pool:
-                futures = {number: pool.submit(places[number].play) for number in order}
+                futures = {case: pool.submit(places[case].play) for case in order}
             self._settle()
-            requests = [place.count() for place in places]
-            lines = changed.lines() if changed is not None else self._journal_since(cursor)
-        records = _by_service(lines)
+            requests = {case: place.count() for case, place in places.items()}
+            records = _by_service(self._journal_since(cursor))
         return {
-            one: Played(futures[number], records.get(place.service, []), requests[number])
-            for number, (one, place) in enumerate(zip(wanted, places))
+            case: Played(futures[case], records.get(place.service, []), requests[case])
+            for case, place in places.items()
         }
 
-    def _place(self, case: Case, way: Way, servers: ExitStack) -> Place:
+    def _place(self, case: Case, servers: ExitStack) -> Place:
         users = [next(self.people) for _ in range(case.people)]
-        place = Place(case, way, f"case-{users[0]}", users, self.program)
+        place = Place(case, f"case-{users[0]}", users, self.program)
         servers.enter_context(case.server(place))
         place.furnish()
         return place
