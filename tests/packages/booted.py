@@ -18,7 +18,6 @@ from typing import Any
 import pexpect
 from pexpect.fdpexpect import fdspawn
 
-from tests.packages.control_group import ControlGroup
 from tests.support import processes
 from tests.support.agent import AT_REST
 from tests.support.terminal import Terminal
@@ -223,6 +222,40 @@ class Booted:
     def explained(self, cursor: str) -> str:
         """What `journalctl -x` says of the records since `cursor`."""
         return self.run("journalctl", "--no-pager", "-q", "-x", f"--after-cursor={cursor}").stdout
+
+
+class ControlGroup:
+    """A control group (cgroups(7), version 2) that holds one machine: two of them would end each other's processes."""
+
+    def __init__(self, name: str) -> None:
+        self.path = _own() / name
+        self.path.mkdir()
+
+    def enter(self) -> None:
+        """Move this process there."""
+        (self.path / "cgroup.procs").write_text(str(os.getpid()))
+
+    def kill(self, patience: float) -> None:
+        """End all that runs there, wait for it, and remove the group."""
+        (self.path / "cgroup.kill").write_text("1")
+        until = time.monotonic() + patience
+        while "populated 1" in (self.path / "cgroup.events").read_text():
+            assert time.monotonic() < until, f"{self.path} still has processes"
+            time.sleep(0.05)
+        for folder, _folders, _files in os.walk(self.path, topdown=False):
+            os.rmdir(folder)
+
+
+def _own() -> Path:
+    """The folder of the group that this process is in."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _separator, after = line.partition(" - ")
+        if after.startswith("cgroup2 "):
+            mounted = Path(before.split()[4])
+            for entry in Path("/proc/self/cgroup").read_text().splitlines():
+                if entry.startswith("0::/"):
+                    return mounted / entry[len("0::/") :]
+    raise AssertionError("no control groups of version 2 are mounted here")
 
 
 def mount(*arguments: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -128,24 +127,3 @@ def test_nobody_is_refused_but_by_their_client(played: Played) -> None:
     assert {record[0] for record in played.others} - {"exempt"} == (
         set() if played.way is Way.QUIET else {"cancelled"}
     )
-
-
-def test_with_its_own_limits_sshd_drops_who_was_denied_often_and_not_who_was_approved(
-    machine: Booted, administrator: Administrator, played: Played
-) -> None:
-    if not administrator.has_penalties():
-        pytest.skip("this sshd has no PerSourcePenalties")
-    machine.shell("mv /etc/ssh/sshd_config.d/00-test.conf /root/; systemctl restart ssh")
-    logins = f"for user in %s; do ssh $user@{HOST} cat precious & done 2>&1; wait"
-    try:
-        shown = machine.shell(f"setsid --wait sh -c '{logins % ' '.join(ACCOUNTS[:6])}'")
-        assert shown.count("precious of") == 6
-        cursor = machine.cursor()
-        machine.shell(f"setsid --wait sh -c '{logins % ' '.join(['carol'] * 8)}'")
-        dropped = machine.run("ssh", f"{ACCOUNTS[0]}@{HOST}", "true", check=False)
-        assert re.search("Connection (reset|closed)", dropped.stderr)
-        records = machine.journal(cursor)
-        assert {outcome[0] for outcome in outcomes(records)} == {"unlisted"}
-        assert "penalty: failed authentication" in str([record["MESSAGE"] for record in records])
-    finally:
-        machine.shell("mv /root/00-test.conf /etc/ssh/sshd_config.d/; systemctl restart ssh")
