@@ -102,34 +102,3 @@ def _is_accessible(page: Page, options: Mapping[str, object], *checked: str) -> 
         rule["id"]
         for rule in found.response["passes"] + found.response["incomplete"] + found.response["inapplicable"]
     }
-
-
-def test_roles_and_names_tell_the_whole_story(sandbox: Sandbox, caller: Caller, open_page: OpenPage) -> None:
-    page = open_page(sandbox.phone_url)
-    caller.start("alice")
-    expect(page.get_by_role("button", name="Approve, alice")).to_be_visible()
-    expect(page.get_by_role("main")).to_match_aria_snapshot(
-        """
-        - main:
-          - region "Requests":
-            - heading "Requests" [level=1]
-            - list:
-              - listitem:
-                - heading "alice" [level=2]
-                - paragraph: Are you logging in?
-                - paragraph: /\\d+ s left/
-                - button "Deny, alice"
-                - button "Approve, alice"
-          - region "Phones":
-            - heading "Phones" [level=2]
-            - list:
-              - listitem:
-                - text: alice has a phone
-                - button "Lose phone, alice"
-              - listitem:
-                - text: bob has a phone
-                - button "Lose phone, bob"
-            - textbox "Register a phone"
-            - button "Register"
-        """
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -41,14 +40,6 @@ def test_a_request_appears_at_once_with_user_age_and_countdown(
     expect(page.get_by_role("list").filter(has_text="Approved")).to_contain_text("alice")
 
 
-def test_a_server_without_users_says_so(open_page: OpenPage) -> None:
-    with Sandbox() as sandbox:
-        page = open_page(sandbox.phone_url, may_lose=True)
-        expect(page.get_by_text("There are no users yet.")).to_be_visible()
-        sandbox.add_user("alice")
-        expect(page.get_by_text("A request appears here when a user logs in.")).to_be_visible()
-
-
 def test_the_end_of_the_time_is_reported_and_a_withdrawn_request_too(
     sandbox: Sandbox, caller: Caller, open_page: OpenPage
 ) -> None:
@@ -81,15 +72,6 @@ def test_a_face_is_played_in_two_steps(
     page.get_by_role("button", name=button).click()
     expect(card(page, "alice").locator(".outcome")).to_be_visible()
     assert caller.poll(begun) == status
-
-
-def test_an_answer_that_came_from_elsewhere_is_shown(
-    sandbox: Sandbox, caller: Caller, open_page: OpenPage
-) -> None:
-    page, other = open_page(sandbox.phone_url), open_page(sandbox.phone_url)
-    caller.start("alice")
-    other.get_by_role("button", name="Deny, alice").click()
-    expect(card(page, "alice").locator(".outcome")).to_have_text("Denied")
 
 
 @pytest.mark.parametrize(("verb", "status"), [("Approve", "active"), ("Deny", "cancelled")])
@@ -209,30 +191,6 @@ def test_a_connection_that_is_dead_without_a_word_is_noticed(sandbox: Sandbox, o
         expect(page.locator("#connection")).to_have_text("Not connected")
 
 
-def test_another_run_of_the_sandbox_wants_its_own_address(open_page: OpenPage, tmp_path: Path) -> None:
-    with Sandbox(state=tmp_path / "state") as first:
-        page = open_page(first.phone_url, may_lose=True)
-        expect(page.locator("#connection")).to_have_text("Connected")
-    expect(page.locator("#connection")).to_have_text("Not connected")
-    with Sandbox(state=tmp_path / "state", listen=("127.0.0.1", first.port)) as second:
-        expect(page.get_by_role("heading", name="This page is locked")).to_be_visible()
-        expect(page.get_by_role("alert")).to_contain_text("The sandbox was restarted")
-        page.get_by_label("Address, or the part of it after #").fill(second.phone_url)
-        page.keyboard.press("Enter")
-        expect(page.locator("#connection")).to_have_text("Connected")
-        page.reload()
-        expect(page.locator("#connection")).to_have_text("Connected")
-
-
-def test_without_the_key_the_page_shows_nothing(
-    sandbox: Sandbox, caller: Caller, open_page: OpenPage
-) -> None:
-    caller.start("alice")
-    page = open_page(sandbox.url + "/phone")
-    expect(page.get_by_role("heading", name="This page is locked")).to_be_visible()
-    assert "alice" not in page.content()
-
-
 def test_the_key_leaves_the_address_bar_and_sets_no_cookie(sandbox: Sandbox, open_page: OpenPage) -> None:
     page = open_page(sandbox.phone_url)
     expect(page.locator("#connection")).to_have_text("Connected")
@@ -253,22 +211,6 @@ def test_what_others_chose_is_shown_as_text(sandbox: Sandbox, caller: Caller, op
     page.goto(link)
     expect(page.get_by_text(name)).to_be_visible()
     assert page.locator("main img, main script").count() == 0
-
-
-def test_a_phone_is_registered_by_opening_the_link(
-    sandbox: Sandbox, caller: Caller, open_page: OpenPage
-) -> None:
-    sandbox.add_user("carol", device=False)
-    page = open_page(sandbox.phone_url)
-    row = page.locator("#users li", has_text="carol")
-    expect(row).to_contain_text("no phone yet")
-    link = link_of(caller, "carol")
-    page.goto(link)
-    page.get_by_role("button", name="Register this device").click()
-    expect(page.get_by_role("heading", name="Device registered")).to_be_visible()
-    page.get_by_role("link", name="Open the phone page").click()
-    expect(row).to_contain_text("has a phone")
-    assert sandbox.users["carol"] is True
 
 
 def test_a_phone_is_registered_by_pasting_the_link_once(
@@ -302,21 +244,6 @@ def test_a_registration_message_arrives_and_its_button_registers(
     expect(bubble).to_contain_text("The link has been used.")
     expect(bubble.get_by_role("button")).to_be_hidden()
     assert sandbox.users["carol"] is True
-
-
-def test_a_lost_phone_answers_nothing_until_it_is_found(
-    sandbox: Sandbox, caller: Caller, open_page: OpenPage
-) -> None:
-    page = open_page(sandbox.phone_url)
-    caller.start("alice")
-    row = page.locator("#users li", has_text="alice")
-    page.get_by_role("button", name="Lose phone, alice").click()
-    expect(row).to_contain_text("lost the phone")
-    expect(card(page, "alice")).to_contain_text("This phone is lost: nobody sees the request.")
-    expect(card(page, "alice").get_by_role("button")).to_have_count(0)
-    page.get_by_role("button", name="Find phone, alice").click()
-    page.get_by_role("button", name="Approve, alice").click()
-    sandbox.wait_for_session(lambda session: session.approved)
 
 
 def test_a_lost_phone_that_was_disabled_is_replaced_through_the_new_link(

@@ -55,13 +55,6 @@ def test_a_bypass_is_made_used_and_ended_and_the_journal_says_so(world: World) -
     assert login.finish() != 0
 
 
-def test_without_the_key_a_bypass_lets_nobody_in(world: World) -> None:
-    told("alice", "--for", "15m")
-    login = world.login("alice", "PreferredAuthentications=keyboard-interactive")
-    assert login.finish() != 0
-    assert world.starts() == 0
-
-
 def test_the_list_says_who_until_when_by_whom_and_why() -> None:
     assert told("list") == "Nobody is bypassed.\n"
     told("alice", "--for", "2h", "--service", "sshd", "--reason", "ticket 47")

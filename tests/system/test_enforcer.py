@@ -429,30 +429,6 @@ def test_a_name_that_is_a_path_removes_no_other_file(session: str) -> None:
     login.kill()
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"",
-        b"\n",
-        b"end\n",
-        b"\0" * 100,
-        b"x" * 100_000,
-        b"end ../../etc/passwd closed\n",
-        b"GET / HTTP/1.1\r\n\r\n",
-    ],
-    ids=lambda line: repr(line[:30]),
-)
-def test_junk_is_no_request(session: str, line: bytes) -> None:
-    login = LoginSession("alice")
-    login.register(session)
-    assert asked(line) in (
-        INVALID,
-        None,
-    )  # None: the rest of the junk was not read, which resets the connection
-    assert login.runs()
-    login.kill()
-
-
 def test_only_the_agents_user_and_root_may_ask(session: str) -> None:
     login = LoginSession("alice")
     login.register(session)

@@ -151,17 +151,6 @@ def test_a_window_that_is_too_narrow_for_the_code_shows_the_link(place: Place) -
     assert f"    {place.sandbox.url}/register/" in terminal.shown
 
 
-def test_a_terminal_without_the_characters_for_the_code_shows_the_link(place: Place) -> None:
-    command = ["/usr/bin/python3", "-m", "pam_iampass.cli", "enroll", "alice"]
-    terminal = Terminal(command, environment={"PYTHONIOENCODING": "latin-1"})
-    terminal.expect("Waiting for the phone of alice")
-    terminal.send(CTRL_C)
-    assert terminal.finish() == 130
-    assert "A QR code needs a terminal in UTF-8; this one is in " in terminal.shown
-    assert terminal.shown.isascii()
-    assert "\\u" not in terminal.shown
-
-
 def test_an_outage_while_waiting_is_waited_for(place: Place) -> None:
     terminal = typed("alice")
     terminal.expect("Waiting for the phone")
@@ -201,43 +190,10 @@ def test_a_message_is_sent_to_the_phone(place: Place) -> None:
     assert "https://" not in said
 
 
-def test_the_command_ends_when_the_phone_that_was_sent_a_message_is_registered(place: Place) -> None:
-    command = [COMMAND, "enroll", "alice", "--sms", NUMBER, "--display-name", "A."]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("Waiting"):
-                break
-        sms = place.sandbox.messages[-1]
-        assert sms.display_name == "A."
-        place.open_link(sms.text.split()[-1])
-        assert process.stdout.read() == "The phone of alice is registered.\n"
-        assert process.wait(PATIENCE) == 0
-
-
 def test_the_table_keeps_its_token(place: Place) -> None:
     assert "The user table already has the token." in enroll("bob", "--no-wait")
     assert list(place.sandbox.users) == ["b1"]
     assert not (ETC / "users.d").exists()
-
-
-def test_another_token_needs_a_clear_word(place: Place) -> None:
-    assert "already has another token" in enroll("bob", "--token", "b2", status=1)
-    assert place.sandbox.users == {}
-    enroll("bob", "--token", "b2", "--replace", "--no-wait")
-    assert place.find("bob") == Entry("b2")
-
-
-def test_methods_outlive_a_new_token(place: Place) -> None:
-    place.machine.write_users("bob: {token: b1, methods: [facial]}\n")
-    enroll("bob", "--token", "b2", "--replace", "--no-wait")
-    assert place.find("bob") == Entry("b2", ("facial",))
-
-
-def test_a_template_makes_the_token_that_logins_have_used(place: Place) -> None:
-    place.machine.change(unlisted_users='"{user}@example.com"')
-    enroll("alice", "--no-wait")
-    assert place.find("alice") == Entry("alice@example.com")
 
 
 def test_a_new_token_is_a_long_random_one(place: Place) -> None:
@@ -282,21 +238,6 @@ def test_json_says_all_and_holds_no_token(place: Place) -> None:
     assert place.sent == []
 
 
-def test_with_json_the_link_comes_before_the_phone_is_waited_for(place: Place) -> None:
-    process = subprocess.Popen(
-        [COMMAND, "enroll", "alice", "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
-    assert process.stderr is not None
-    link = process.stderr.readline().strip()
-    place.open_link(link)
-    out, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, err) == (0, "")
-    assert (json.loads(out)["registered"], json.loads(out)["link"]) == (True, link)
-
-
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
@@ -326,23 +267,6 @@ def test_a_stranger_is_refused_before_anything_is_done(place: Place) -> None:
     calls = len(place.sandbox.calls)
     assert '"nobody-here" is not a user of this machine' in enroll("nobody-here", status=1)
     assert len(place.sandbox.calls) == calls
-
-
-def test_a_refused_secret_is_reported_with_what_to_do(place: Place) -> None:
-    (ETC / "application-secret").write_text("wrong\n")
-    said = enroll("alice", status=1)
-    assert "Error: add users:" in said
-    assert "401" in said
-    assert "Check application_id, the application secret" in said
-    assert "Traceback" not in said
-    assert place.find("alice") is None
-
-
-def test_nobody_but_root_can_enroll(place: Place) -> None:
-    command = ["setpriv", "--reuid=daemon", "--clear-groups", COMMAND, "enroll", "alice"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("only root can enroll users\n    run it as root\n")
 
 
 def test_a_table_that_cannot_be_written_leaves_nobody_at_iampass(place: Place) -> None:
@@ -415,18 +339,6 @@ def test_an_interruption_loses_nobody_and_nobody_gets_a_second_message(
     assert sorted(place.sent) == sorted((place.token(user), NUMBER) for user in users)
 
 
-def test_a_message_that_was_not_sent_for_certain_is_sent_the_next_time(place: Place) -> None:
-    file = place.csv(f"alice,,{NUMBER},", "carol,,+15550000000,")
-    place.sandbox.misbehave("registration_sms", HttpStatus(400))
-    said = enroll("--from", str(file), status=1)
-    assert "alice  failed: registration SMS: " in said
-    assert "carol  was sent a message" in said
-    said = enroll("--from", str(file))
-    assert f"alice  was sent a message, to {NUMBER}" in said
-    assert "carol  was invited before" in said
-    assert len(place.sent) == 2
-
-
 def test_it_stops_where_iampass_is_down(place: Place) -> None:
     file = place.csv(*(f"{user},,," for user in ("alice", "carol", "dave", "erin")))
     place.sandbox.misbehave("add_users", HttpStatus(503), times=None)
@@ -435,14 +347,6 @@ def test_it_stops_where_iampass_is_down(place: Place) -> None:
     assert "Stopped: add users: " in said
     place.sandbox.behave()
     assert "4 users: 4 have a link to open." in enroll("--from", str(file))
-
-
-def test_a_refused_secret_stops_at_once(place: Place) -> None:
-    (ETC / "application-secret").write_text("wrong\n")
-    file = place.csv("alice,,,", "carol,,,")
-    said = enroll("--from", str(file), status=1)
-    assert "2 users: 1 failed, 1 not tried yet." in said
-    assert "Check application_id" in said
 
 
 def test_phones_of_many_can_be_waited_for(place: Place) -> None:
@@ -461,27 +365,6 @@ def test_phones_of_many_can_be_waited_for(place: Place) -> None:
         place.open_link(place.sandbox.messages[-1].text.split()[-1])
         assert "2 users: 2 have a phone." in process.stdout.read()
         assert process.wait(PATIENCE) == 0
-
-
-def test_users_without_a_phone_in_time_are_counted(place: Place) -> None:
-    file = place.csv("alice,,,")
-    said = enroll("--from", str(file), "--wait", "--timeout", "1s", status=1)
-    assert "1 user: 1 has a link to open." in said
-
-
-def test_many_on_a_terminal(place: Place) -> None:
-    file = place.csv("alice,,,", f"carol,,{NUMBER},")
-    terminal = typed("--from", str(file))
-    assert terminal.finish() == 0
-    assert "2 users: 1 was sent a message, 1 has a link to open." in terminal.shown
-    terminal = typed("--from", str(file), "--wait")
-    terminal.expect("Waiting for 2 phones \\(0 of 2 registered\\), 9:[0-9][0-9] left")
-    place.sandbox.add_user(place.token("alice"), device=True)
-    terminal.expect("alice has registered a phone")
-    terminal.expect("1 of 2 registered")
-    terminal.send(CTRL_C)
-    assert terminal.finish() == 130
-    assert "To continue, run the same command again." in terminal.shown
 
 
 def test_json_tells_of_everybody(place: Place) -> None:

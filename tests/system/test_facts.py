@@ -190,14 +190,6 @@ def witness(folder: Path, plain_sshd: Sshd) -> Witness:
     return Witness(folder, plain_sshd)
 
 
-def test_one_login_starts_the_module_four_times_in_three_processes(witness: Witness) -> None:
-    witness.does("pass", "0")
-    assert witness.login(*WITHOUT_KEY).finish() == 0
-    assert len(witness.calls()) == 1
-    assert len(witness.calls("setcred")) == 3
-    assert len({call["pid"] for call in witness.calls() + witness.calls("setcred")}) == 3
-
-
 def test_what_sshd_has_accepted_is_listed_one_method_a_line(witness: Witness, folder: Path) -> None:
     witness.does("pass", "0")
     with Sshd(

@@ -17,7 +17,7 @@ from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import Login, Sshd
-from tests.support.world import PATIENCE, World, token_of
+from tests.support.world import PATIENCE, World
 from tests.system.test_throttle import waiting
 
 #: Seconds within which the request must be withdrawn.
@@ -59,11 +59,6 @@ def kill(login: Login) -> None:
     login.process.kill()
 
 
-def close_the_terminal(login: Login) -> None:
-    Login.open.discard(login)
-    login.close()
-
-
 def assert_withdrawn(world: World, session: SandboxSession, since: float) -> None:
     """The request was ended by us, not by its time limit, within two seconds."""
     ended = world.sandbox.wait_for_end(session, PATIENCE)
@@ -83,15 +78,6 @@ def test_a_client_that_is_killed_while_the_phone_rings_ends_the_request(either: 
     assert either.starts() == 1
 
 
-def test_a_terminal_that_is_closed_ends_the_request(either: World) -> None:
-    login = begin(either)
-    session = either.request("alice")
-    since = time.monotonic()
-    close_the_terminal(login)
-    assert_withdrawn(either, session, since)
-    login.process.wait(PATIENCE)
-
-
 def test_over_ipv6_too(world: World, folder: Path) -> None:
     with Sshd(folder / "ipv6", "ListenAddress=::1", keys=folder / "key-and-phone") as sshd:
         there = ("HostName=::1", f"HostKeyAlias=[127.0.0.1]:{sshd.port}")
@@ -102,19 +88,6 @@ def test_over_ipv6_too(world: World, folder: Path) -> None:
         kill(login)
         assert_withdrawn(world, session, since)
         assert world.record()["IAMPASS_RHOST"] == "::1"
-
-
-def test_its_turn_goes_to_the_next_login(either: World) -> None:
-    first = begin(either)
-    session = either.request("alice")
-    second = begin(either)
-    since = time.monotonic()
-    kill(first)
-    assert_withdrawn(either, session, since)
-    either.sandbox.approve(either.sandbox.wait_for_request(token_of("alice"), PATIENCE, after=session))
-    assert second.finish() == 0, second.shown
-    outcomes = {record["IAMPASS_OUTCOME"] for record in either.records("alice")}
-    assert outcomes == {"approved", "cancelled"}
 
 
 def test_a_client_that_hangs_up_before_its_turn_disturbs_no_other_login(either: World) -> None:

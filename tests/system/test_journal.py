@@ -171,14 +171,6 @@ def test_without_a_journal_the_record_is_a_line_of_syslog(world: World, syslog: 
     assert line.rstrip("\n\0").endswith("reason=NO_MOBILE_DEVICE")
 
 
-def test_with_neither_the_login_works_all_the_same(world: World, no_journal: None) -> None:
-    login = world.login("alice")
-    login.enter()
-    world.approve("alice")
-    assert login.finish() == 0
-    assert world.left_open() == []
-
-
 def test_nothing_secret_is_written_or_to_be_seen_anywhere(world: World) -> None:
     Path("/etc/pam.d/sshd").write_text(
         (service := Path("/etc/pam.d/sshd").read_text()).replace("=publickey", "=publickey debug", 1)

@@ -18,7 +18,7 @@ from tests.support.command import COMMAND, run_command
 from tests.support.installation import ROOT, Installation
 from tests.support.journald import Journald
 from tests.support.terminal import Terminal
-from tests.support.world import World, uid_of
+from tests.support.world import uid_of
 
 # Writes audit records as the module does, as the user it is run as.
 RECORD = """
@@ -153,12 +153,6 @@ def test_a_record_that_an_ordinary_user_wrote_is_not_shown() -> None:
     )  # the forged one is in the journal
 
 
-def test_what_a_door_left_in_a_process_of_root_is_shown() -> None:
-    door_record("ivan", "root")
-    (found,) = objects("ivan")
-    assert (found["outcome"], found["service"], found["verified"]) == ("unavailable", "sudo", True)
-
-
 def test_what_a_door_may_have_left_in_a_process_of_a_user_is_mentioned_and_shown_with_a_mark_where_wanted() -> (
     None
 ):
@@ -213,14 +207,6 @@ def test_records_can_be_chosen_by_outcome_service_number_and_time() -> None:
     assert objects("carol", "--since", "now") == []
 
 
-def test_fifty_are_shown_where_nobody_says_how_many() -> None:
-    program = RECORD.replace("Journal().record", "for _ in range(60): Journal().record")
-    as_user("iampass", sys.executable, "-c", program, "niaj", "denied", "s", "", "", "0", "")
-    assert len(objects("niaj")) == 50
-    assert len(objects("niaj", "--since", "1h")) == 60
-    assert len(objects("niaj", "-n", "55")) == 55
-
-
 def test_text_from_outside_can_neither_write_on_the_terminal_nor_style_itself() -> None:
     record(
         "erin", "denied", rhost="\x1b[2Jevil\u202e", reason="[bold]big[/bold] :warning:\n2026 root approved"
@@ -231,12 +217,6 @@ def test_text_from_outside_can_neither_write_on_the_terminal_nor_style_itself() 
     assert "\\x1b[2Jevil\\u202e" in terminal.shown
     assert "\x1b[2J" not in terminal.shown
     assert "\x1b[31mdenied" in terminal.shown
-
-
-def test_unlisted_and_unavailable_are_shown_with_what_came_of_it() -> None:
-    record("frank", "unlisted")
-    record("frank", "exempt")
-    assert [re.split(" {2,}", line)[6] for line in lines("frank")] == ["unlisted, denied", "exempt"]
 
 
 def test_following_shows_what_was_and_each_record_as_it_is_written_until_ctrl_c() -> None:
@@ -253,26 +233,6 @@ def test_following_shows_what_was_and_each_record_as_it_is_written_until_ctrl_c(
     assert "second" not in terminal.shown
     assert "another user's" not in terminal.shown
     assert "Traceback" not in terminal.shown
-
-
-def test_following_a_user_who_never_logged_in_waits_for_the_first_login() -> None:
-    terminal = Terminal([COMMAND, "log", "peggy", "--follow"])
-    terminal.expect_exact("REASON")
-    record("peggy", "approved", reason="at last")
-    terminal.expect_exact("at last")
-    terminal.kill()
-
-
-def test_a_reader_that_has_seen_enough_ends_it() -> None:
-    record("olivia")
-    done = subprocess.run(
-        ["sh", "-c", f"{COMMAND} log olivia --since 1h | head -n 1"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.startswith("WHEN")
-    assert "Traceback" not in done.stderr
 
 
 def test_without_a_journal_it_says_where_to_look(journald: Journald) -> None:
@@ -297,24 +257,6 @@ def test_a_journal_that_libsystemd_was_not_built_for_is_reported(journald: Journ
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(f"libsystemd on this machine cannot read {file}\n    install libzstd1")
-
-
-def test_a_time_that_is_none_is_reported_with_examples() -> None:
-    done = subprocess.run([COMMAND, "log", "--since", "soon"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "'soon' is not a point in time such as 2h" in done.stderr
-
-
-def test_a_real_login_through_sshd_is_shown(world: World) -> None:
-    login = world.login("bob")
-    login.enter()
-    world.approve("bob")
-    assert login.finish() == 0
-    world.settle()
-    (found,) = objects("bob", "-n", "1")
-    assert (found["service"], found["rhost"], found["outcome"]) == ("sshd", "127.0.0.1", "approved")
-    assert isinstance(found["elapsed_ms"], int)
-    assert found["elapsed_ms"] > 0
 
 
 def test_the_log_of_a_user_who_may_read_no_journal_says_why_it_is_empty() -> None:

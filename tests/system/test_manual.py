@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,6 @@ PAGES = (
     *("man1/pam-iampass.1", "man5/iampass.yaml.5", "man8/pam_iampass.8"),
     *("man8/pam-iampass-agent.8", "man8/pam-iampass-enforcer.8"),
 )
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_man_shows_a_page(machine: Installation, name: str) -> None:
-    stem, _, section = os.path.basename(name).rpartition(".")
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", "MANPAGER": "cat"}
-    done = subprocess.run(["man", section, stem], env=environment, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    assert f"{stem.upper()}({section})" in done.stdout
 
 
 @pytest.mark.parametrize("name", PAGES)

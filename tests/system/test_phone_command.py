@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from tests.support.installation import ETC, Installation, write
 from tests.support.qr_reader import read_codes
 from tests.support.sandbox import HttpStatus, Sandbox
 from tests.support.terminal import Terminal
-from tests.system.test_enroll import CTRL_C, NUMBER, Place
+from tests.system.test_enroll import NUMBER, Place
 
 
 @pytest.fixture
@@ -95,21 +94,6 @@ def test_the_link_can_be_sent(place: Place) -> None:
     assert "b1" not in shown
 
 
-def test_json_has_the_link(place: Place) -> None:
-    found = json.loads(run_command("phone", "lost", "bob", "--yes", "--no-wait", "--json").stdout)
-    assert re.fullmatch(f"{place.sandbox.url}/register/.+", found.pop("link"))
-    assert found == {"ok": True, "user": "bob", "registered": False, "message_to": None}
-
-
-def test_an_interrupted_wait_says_how_to_go_on(place: Place) -> None:
-    terminal = Terminal([COMMAND, "phone", "lost", "bob", "--yes"])
-    terminal.expect_exact("Ctrl-C stops waiting")
-    terminal.send(CTRL_C)
-    assert terminal.finish() == 130
-    assert "    pam-iampass enroll bob" in terminal.shown
-    assert not place.sandbox.users["b1"]
-
-
 def test_what_cannot_be_done_is_said_and_nothing_is_changed(place: Place) -> None:
     assert '"alice" has no token' in phone("lost", "alice", "--yes", status=1)
     place.sandbox.misbehave("lost_device", HttpStatus(503))
@@ -119,9 +103,3 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(place: Place) -> Non
     assert refused.returncode == 1
     assert "run it as root" in refused.stderr
     assert place.sandbox.users["b1"]
-
-
-def test_a_new_link_for_a_phone_that_was_lost_comes_from_enroll(place: Place) -> None:
-    phone("lost", "bob", "--yes", "--no-wait")
-    shown = run_command("enroll", "bob", "--no-wait").stdout
-    assert f"{place.sandbox.url}/register/" in shown

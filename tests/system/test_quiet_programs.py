@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,7 +16,7 @@ from tests.support.kerberos import HOST, realm
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import Sshd
 from tests.support.terminal import ENVIRONMENT
-from tests.support.world import REMOTE, World, wait_until
+from tests.support.world import REMOTE, World
 
 BATCH = "BatchMode=yes"
 DENIED = "Denied on your phone."
@@ -91,84 +88,6 @@ def test_a_kerberos_ticket_is_a_first_factor_and_the_phone_is_asked_after_it(
         assert ssh("grace").returncode == 255, "the ticket is not hers"
         assert world.starts() == 2
     assert any("gssapi-with-mic" in line and "heidi" in line for line in world.sshd_log("Accepted "))
-
-
-def test_a_jailed_sftp_account_is_asked_before_its_jail(world: World, folder: Path) -> None:
-    (folder / "in-jail").write_text("ls files\n")
-    command = ["sftp", *world.sshd.options(BATCH), "-b", str(folder / "in-jail"), "judy@127.0.0.1"]
-    world.sandbox.auto = "approve"
-    done = batch(*command)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "files/listed" in done.stdout
-    world.sandbox.auto = "deny"
-    refused = batch(*command)
-    assert refused.returncode == 255
-    assert DENIED in refused.stderr
-    assert "listed" not in refused.stdout
-    assert world.starts() == 2
-
-
-def test_rsync_moves_files_both_ways_and_sees_no_stray_byte(world: World, folder: Path) -> None:
-    source = folder / "to-send"
-    source.mkdir()
-    (source / "one").write_text("1" * 70000)
-    (source / "two").write_text("2")
-    ssh = " ".join(["ssh", *world.sshd.options(BATCH)])
-    world.sandbox.auto = "approve"
-    sent = batch("rsync", "-a", "-e", ssh, f"{source}/", "ivan@127.0.0.1:arrived/")
-    back = batch("rsync", "-a", "-e", ssh, "ivan@127.0.0.1:arrived/", str(folder / "back"))
-    for done in (sent, back):
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert {file.name: len(file.read_text()) for file in (folder / "back").iterdir()} == {
-        "one": 70000,
-        "two": 1,
-    }
-    assert world.starts() == 2
-
-
-def _send_once(service: socket.socket) -> None:
-    with service.accept()[0] as connection:
-        connection.sendall(b"through")
-
-
-def test_forwarding_alone_carries_bytes_only_after_an_approval(world: World) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as service, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        threading.Thread(target=_send_once, args=(service,), daemon=True).start()
-        forward = f"LocalForward={port} 127.0.0.1:{service.getsockname()[1]}"
-        client = world.sshd.login(
-            "niaj", options=(BATCH, "SessionType=none", "ExitOnForwardFailure=yes", forward)
-        )
-        request = world.request("niaj")
-        with socket.socket() as early:
-            assert early.connect_ex(("127.0.0.1", port)) != 0, "forwarding begins before the approval"
-        world.sandbox.approve(request)
-
-        def arrives() -> bool:
-            with socket.socket() as connection:
-                return connection.connect_ex(("127.0.0.1", port)) == 0 and connection.recv(7) == b"through"
-
-        wait_until(arrives, "nothing comes through the tunnel")
-        client.kill()
-    assert world.outcome("niaj") == ("approved", "success")
-
-
-def test_logins_of_several_programs_at_once_are_asked_one_after_the_other(world: World, folder: Path) -> None:
-    """As a file manager and an editor open them."""
-    (folder / "at-once").write_text("pwd\n")
-    options = world.sshd.options(BATCH)
-    commands = [
-        ["ssh", *options, "mallory@127.0.0.1", REMOTE],
-        ["sftp", *options, "-b", str(folder / "at-once"), "mallory@127.0.0.1"],
-        ["rsync", "-e", " ".join(["ssh", *options]), "mallory@127.0.0.1:.profile", str(folder / "profile")],
-    ]
-    world.sandbox.auto = "approve"
-    with ThreadPoolExecutor() as pool:
-        ended = list(pool.map(lambda command: batch(*command), commands))
-    assert [(one.returncode, one.stderr) for one in ended] == [(0, "")] * 3
-    assert world.starts() == 3
 
 
 def test_whom_the_directory_service_refuses_makes_no_phone_ring(world: World) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.agent import AS_IAMPASS, CONTROL, RunningAgent, state_of
 from tests.support.command import COMMAND, run_command
-from tests.support.installation import STATE, Installation
+from tests.support.installation import Installation
 from tests.support.recovery import new_codes
 from tests.support.sandbox import Sandbox
 from tests.support.terminal import Terminal
@@ -101,41 +101,10 @@ def test_an_unknown_name_is_an_error_in_a_line(verb: tuple[str, str]) -> None:
     assert told(*verb, "no\x1bsuch", status=1) == 'Error: "no\\x1bsuch" is not an account of this machine\n'
 
 
-def test_the_file_belongs_to_the_modules_user() -> None:
-    new_codes("alice")
-    found = {path.name: (path.owner(), oct(path.stat().st_mode)[-3:]) for path in STATE.parent.iterdir()}
-    assert found == {"state.db": ("iampass", "600"), "state.db-wal": ("iampass", "600")}
-
-
 def test_nobody_but_root_may() -> None:
     for under in (("setpriv", "--reuid=nobody", "--clear-groups"), tuple(AS_IAMPASS)):
         done = run("recovery", "list", "alice", under=under)
         assert (done.returncode, done.stderr) == (1, ONLY_ROOT)
-
-
-def test_without_an_agent_the_error_says_how_to_start_it(agent: RunningAgent) -> None:
-    agent.stop()
-    try:
-        shown = told("throttle", "show", "alice", status=1)
-    finally:
-        agent.__enter__()
-    assert shown.startswith(
-        f"{CONTROL}: No such file or directory\n    systemctl start pam-iampass-agent.socket"
-    )
-
-
-def test_a_missing_folder_is_reported_with_its_remedy(agent: RunningAgent) -> None:
-    folder = STATE.parent
-    agent.stop()
-    folder.rename(folder.with_name("elsewhere"))
-    agent.__enter__()
-    try:
-        shown = told("recovery", "new", "alice", status=1)
-    finally:
-        folder.with_name("elsewhere").rename(folder)
-        agent.restart()
-        agent.wake()
-    assert shown == f"{folder}: does not exist\n    systemd-tmpfiles --create\n"
 
 
 # throttle

@@ -5,11 +5,8 @@ A script is the agent: it keeps the session of every login.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import select
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -166,53 +163,6 @@ def hang(door: DoorConnection) -> None:
         assert door.door_closes()
 
 
-@pytest.mark.parametrize("way", ["prompt", "quiet"])
-def test_an_agent_that_hangs_delays_a_login_by_two_seconds(sshds: dict[str, Sshd], way: str) -> None:
-    with ScriptedModule.as_agent(SOCKET, hang) as played:
-        began = time.monotonic()
-        shown(ssh(sshds[way], way))
-        elapsed = time.monotonic() - began
-        wait_for(played, 3)
-    assert elapsed < 25  # the script waits 30 seconds for each phase
-
-
-def test_a_login_goes_on_without_the_agent(sshds: dict[str, Sshd]) -> None:
-    def once(door: DoorConnection) -> None:
-        SOCKET.unlink()
-        keeps(door)
-
-    with ScriptedModule.as_agent(SOCKET, once) as played:
-        seen = shown(ssh(sshds["quiet"], "quiet"))
-        wait_for(played, 1)
-        SOCKET.touch()  # which the fixture of the script removes
-    assert seen["registered"].startswith(SESSION)
-
-
-def inside(sshd: Sshd, script: str) -> None:
-    """Run commands among the mounts of an sshd."""
-    subprocess.run(["nsenter", "-t", str(sshd.pid), "-m", "sh", "-euc", script], check=True)
-
-
-@pytest.mark.parametrize("trouble", ["another owner", "full"])
-def test_a_login_goes_on_without_a_registration(sshds: dict[str, Sshd], trouble: str) -> None:
-    if trouble == "full":
-        fill = f"mount -t tmpfs -o size=4k,mode=755 none {LOGINS}; head -c 4096 /dev/zero > {LOGINS}/full"
-        inside(sshds["quiet"], fill)
-    else:
-        shutil.chown(LOGINS, "iampass")
-    try:
-        with ScriptedModule.as_agent(SOCKET, keeps) as played:
-            seen = shown(ssh(sshds["quiet"], "quiet"))
-            until = time.monotonic() + PATIENCE
-            while len(played.connections) < 3 and time.monotonic() < until:
-                time.sleep(0.02)
-    finally:
-        if trouble == "full":
-            inside(sshds["quiet"], f"umount --lazy {LOGINS}")  # sshd may be looking into it
-    assert phases(played) == [2, 3, 4]
-    assert SESSION not in seen.get("registered", "")
-
-
 # Other programs
 
 
@@ -257,28 +207,3 @@ def test_sudo_opens_and_closes_the_session_of_its_caller(machine: Installation) 
         assert len(played.connections) == 1
     finally:
         Path("/etc/sudoers.d/session-test").unlink()
-
-
-def read_until(terminal: Terminal, wanted: str) -> str:
-    """What login shows. It hangs its terminal up and opens it again, and until then reading fails."""
-    text, until = "", time.monotonic() + PATIENCE
-    while wanted not in text and time.monotonic() < until:
-        with contextlib.suppress(OSError):
-            if select.select([terminal.child_fd], [], [], 0.1)[0]:
-                text += os.read(terminal.child_fd, 4096).decode()
-    assert wanted in text
-    return text
-
-
-def test_login_opens_and_closes_the_session(machine: Installation) -> None:
-    with ScriptedModule.as_agent(SOCKET, keeps) as played:
-        terminal = Terminal(["login", "-p", "alice"], environment={VARIABLE: FORGED})
-        read_until(terminal, "assword: ")
-        terminal.sendline(PASSWORD)
-        read_until(terminal, "$ ")
-        terminal.sendline(f"{SHOW}; echo done=1; exit")
-        shown = read_until(terminal, "\ndone=1")
-        wait_for(played, 3)
-        terminal.kill()
-    assert phases(played) == [1, 3, 4]
-    assert f"registered={SESSION}.{played.connections[1].pid}" in shown

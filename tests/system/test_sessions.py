@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -130,13 +129,6 @@ def test_the_password_is_needed_all_the_same(kept: World) -> None:
     shell.end()
 
 
-def test_a_lost_connection_ends_the_session(kept: World) -> None:
-    shell = Shell(kept)
-    os.kill(shell.login.process.pid, signal.SIGKILL)
-    kept.sandbox.wait_for_end(shell.request, PATIENCE)
-    wait_until(lambda: not stored("alice"), "the session is still kept")
-
-
 # What an attacker with a process of the same user cannot do
 
 
@@ -186,13 +178,4 @@ def test_a_process_that_is_made_to_act_within_the_login_session_is_covered_and_r
     shell.run(f"({SUDO}) < /dev/null 2>&1 | cat", "As root\\.")
     covered = kept.journald.records(kept._cursor, IAMPASS_OUTCOME="covered")
     assert [record["IAMPASS_SESSION"] for record in covered] == [shell.id]
-    shell.end()
-
-
-def test_an_agent_that_is_killed_loses_no_session(kept: World) -> None:
-    shell = Shell(kept)
-    assert kept._agent is not None
-    kept._agent.restart(signal.SIGKILL)
-    kept._agent.wake()  # what it takes to start is no part of the time in which IAMPASS must answer
-    shell.run(SUDO, "As root\\.\\s+status=0")
     shell.end()

@@ -45,11 +45,6 @@ def shell(request: pytest.FixtureRequest, home: Path) -> Iterator[Terminal]:
     terminal.kill()
 
 
-def test_a_verb_completes(shell: Terminal) -> None:
-    shell.send("pam-iampass san" + TAB)
-    shell.expect_exact("dbox")
-
-
 @pytest.mark.parametrize(
     ("typed", "rest"),
     [("user rem", "ove"), ("setup conf", "irm"), ("setup sudo ssh", "d"), ("setup logi", "n")],
@@ -59,11 +54,6 @@ def test_a_verb_of_a_verb_completes(shell: Terminal, typed: str, rest: str) -> N
     shell.send(f"pam-iampass {typed}{TAB}")
     shell.expect_exact(typed)
     shell.expect_exact(rest)
-
-
-def test_an_option_completes(shell: Terminal) -> None:
-    shell.send("pam-iampass log --unv" + TAB)
-    shell.expect_exact("erified")
 
 
 @pytest.mark.parametrize(("typed", "rest"), [("alic", "e"), ("zaph", "od")], ids=["account", "table"])
@@ -98,17 +88,3 @@ def test_a_user_who_may_not_read_the_table_is_offered_the_accounts() -> None:
     assert "plain,bob\n" in done.stdout
     assert "zaphod" not in done.stdout
     assert done.stderr == ""
-
-
-def test_completing_verbs_loads_none_of_them() -> None:
-    program = (
-        "import sys\nfrom pam_iampass.cli import main\n"
-        "try: main([])\nfinally: print(*sys.modules, file=sys.stderr)"
-    )
-    environment = {**os.environ, "COMP_WORDS": "pam-iampass ", "COMP_CWORD": "1"}
-    environment["_PAM_IAMPASS_COMPLETE"] = "bash_complete"
-    done = subprocess.run(
-        ["/usr/bin/python3", "-c", program], env=environment, capture_output=True, text=True, check=True
-    )
-    assert "plain,sandbox\n" in done.stdout
-    assert not {"pam_iampass.cli.check", "pam_iampass.cli.user", "yaml", "rich"} & set(done.stderr.split())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,13 +13,12 @@ import pytest
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.support import processes
 from tests.support.agent import RunningAgent
-from tests.support.deadline import DEADLINE, PLENTY, TIMEOUT, press_enter
-from tests.support.in_time import BUSY
+from tests.support.deadline import PLENTY, press_enter
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import PROMPT, Login, Sshd
-from tests.support.world import PASSWORD, PATIENCE, PEOPLE, REMOTE, World, wait_until
+from tests.support.world import PASSWORD, PATIENCE, REMOTE, World, wait_until
 
 
 def get_in(world: World, user: str, *options: str) -> Login:
@@ -55,13 +53,6 @@ def test_a_shell_begins_without_a_word_of_ours(world: World) -> None:
     assert world.outcome("alice") == ("approved", "success")
 
 
-def test_the_phone_rings_only_after_enter(world: World) -> None:
-    login = world.login("alice")
-    login.prompted()
-    assert world.calls() == []
-    login.kill()
-
-
 def test_who_leaves_at_the_prompt_is_not_asked_on_the_phone(world: World) -> None:
     login = world.login("alice")
     login.prompted()
@@ -88,92 +79,10 @@ def test_a_refusal_is_one_request_even_though_the_client_tries_again(world: Worl
     assert world.outcome("alice") == ("denied", "denied")
 
 
-def test_ten_logins_at_once_each_get_their_own_answer(world: World) -> None:
-    people = PEOPLE[:10]
-    logins = [world.login(user) for user in people]
-    for login in logins:
-        login.enter()
-    for user in people:
-        world.request(user)
-    for number, user in enumerate(people):
-        (world.deny if number % 2 else world.approve)(user)
-    for number, (user, login) in enumerate(zip(people, logins)):
-        assert (login.finish() == 0) == (number % 2 == 0), user
-        assert (f"In as {user}." in login.shown) == (number % 2 == 0)
-    assert [world.starts(user) for user in people] == [1] * 10
-    assert [world.outcome(user)[0] for user in people] == ["approved", "denied"] * 5
-    assert world.left_open() == []
-
-
-def test_a_second_connection_through_the_first_needs_no_second_approval(world: World, folder: Path) -> None:
-    control = f"ControlPath={folder / 'control'}"
-    first = world.sshd.login("alice", "echo Ready; cat", options=("ControlMaster=yes", control))
-    first.enter()
-    world.approve("alice")
-    first.expect("Ready")
-    second = world.login("alice", control)
-    assert second.finish() == 0
-    assert second.lines == ["In as alice."]
-    first.sendeof()
-    assert first.finish() == 0
-    assert world.starts() == 1
-    assert world.outcome() == ("approved", "success")
-
-
 # Time
 
 
-def test_a_late_approval_counts(world: World) -> None:
-    world.sandbox.auto, world.sandbox.delay = "approve", 8.0
-    login = world.login("alice")
-    login.enter()
-    assert login.finish() == 0
-    assert int(world.record("alice")["IAMPASS_ELAPSED_MS"]) >= 8_000
-
-
-def test_an_approval_that_comes_too_late_does_not(world: World) -> None:
-    world.machine.change(timeout=TIMEOUT)
-    login = world.login("alice")
-    login.enter()
-    session = world.request("alice")
-    world.sandbox.wait_for_end(session, PATIENCE)
-    assert login.finish() == 255
-    assert world.outcome("alice") == ("timed_out", "denied")
-    with pytest.raises(LookupError):
-        world.sandbox.approve(session)  # IAMPASS has been notified
-
-
-def test_an_answer_between_the_last_question_and_the_end_lets_nobody_in(world: World) -> None:
-    """The last poll is sent 0.4 seconds before the end. Its answer may come too late, if the machine is busy."""
-    world.machine.change(timeout=TIMEOUT)
-    world.sandbox.auto, world.sandbox.delay = "approve", DEADLINE - 0.05
-    login = world.login("alice")
-    login.enter()
-    status = login.finish()
-    [session] = world.sessions()
-    assert session.decided_at is not None
-    polled_after = any(call.kind == "poll" and call.at > session.decided_at for call in world.sandbox.calls)
-    assert polled_after or status != 0
-    assert world.outcome("alice") == (("approved", "success") if status == 0 else ("timed_out", "denied"))
-    assert world.left_open() == []
-
-
 # The application dies
-
-
-def test_when_sshd_is_killed_the_session_is_ended_within_a_second(world: World) -> None:
-    login = world.login("alice", "NumberOfPasswordPrompts=1")
-    login.enter()
-    session = world.request("alice")
-    [child] = processes.running("sshd-session: alice [pam]")
-    killed = time.monotonic()
-    processes.kill(child)
-    ended = world.sandbox.wait_for_end(session, PATIENCE)
-    assert ended.ended_at is not None
-    assert ended.ended_at - killed < 1.0 + BUSY
-    login.kill()
-    assert world.outcome("alice") == ("cancelled", "denied")
-    assert world.starts("alice") == 1
 
 
 def test_when_the_grace_time_is_over_the_session_is_ended(

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 
 from tests.support.command import run_command
-from tests.support.deadline import PLENTY, press_enter
-from tests.support.recovery import new_codes
-from tests.support.sshd import PROMPT
 from tests.support.world import PATIENCE, World, wait_until
 
 
@@ -23,40 +19,6 @@ def denied(world: World, user: str) -> None:
     login.enter()
     world.deny(user)
     login.finish()
-
-
-def test_a_backoff_is_displayed_listed_and_cleared_and_a_code_works_during_it(world: World) -> None:
-    code = new_codes("alice")[0]
-    for _ in range(2):
-        denied(world, "alice")
-        world.mark()
-    login = world.login("alice")
-    login.enter()
-    assert login.finish() == 255
-    assert re.search("Wait [0-9]+ seconds, or use a recovery code[.]", login.shown)
-    assert world.outcome("alice") == ("throttled", "denied")
-    assert world.calls() == []
-    shown = json.loads(throttle("show", "alice", "--json"))
-    assert shown["requests_in_the_last_hour"] == 2
-    [place] = shown["places"]
-    assert place["failures"] == 2
-    assert 0 < place["seconds_left"] <= 30
-    assert "An origin with 2 failed requests in a row: the next request is possible in " in throttle(
-        "show", "alice"
-    )
-
-    login = world.login("alice")
-    login.expect(PROMPT)
-    assert press_enter(PLENTY) in login.shown
-    login.sendline(code)
-    assert login.finish() == 0
-    assert "In as alice." in login.shown
-
-    throttle("clear", "alice")
-    login = world.login("alice")
-    login.enter()
-    world.approve("alice")
-    assert login.finish() == 0
 
 
 def waiting(count: int) -> None:

@@ -53,25 +53,6 @@ def test_the_agent_is_back_within_a_second_after_twenty_ends_and_ever_after_befo
     assert 1.0 < most < 5.0 / 2
 
 
-def test_the_folders_are_made_for_their_owners(machine: Installation) -> None:
-    command = [
-        "stat",
-        "-c",
-        "%n %U %G %a",
-        "/run/iampass",
-        "/run/iampass/logins",
-        "/var/lib/iampass",
-        "/etc/iampass",
-    ]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert shown == [
-        "/run/iampass root root 755",
-        "/run/iampass/logins root root 755",
-        "/var/lib/iampass iampass iampass 700",
-        "/etc/iampass root iampass 755",
-    ]
-
-
 #: Forbids system calls by number, then does what a login does with the state below FOLDER.
 AS_THE_AGENT = """
 import ctypes, json, struct, sys

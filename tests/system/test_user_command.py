@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.agent import RunningAgent
 from tests.support.command import COMMAND, run_command
-from tests.support.installation import ETC, Installation, write
+from tests.support.installation import ETC, Installation
 from tests.support.recovery import new_codes
 from tests.support.sandbox import HttpStatus, Sandbox
 from tests.support.terminal import Terminal
@@ -80,12 +80,6 @@ def test_json_says_the_same_and_holds_no_token() -> None:
     assert "b1" not in user("list", "--json")
 
 
-def test_exempt_users_are_shown_as_such(machine: Installation) -> None:
-    machine.change(exempt="{users: [alice]}")
-    assert listed("--only", "exempt").keys() == {"alice"}
-    assert "exempt: alice is exempt" in user("list", "--only", "exempt")
-
-
 def test_the_list_can_be_of_some_alone() -> None:
     assert listed("--only", "without-account").keys() == {"ghost"}
     missing = listed("--only", "without-token")
@@ -115,27 +109,10 @@ def test_the_token_can_be_typed_or_come_from_a_file() -> None:
     assert "token     c1\n" in user("show", "carol")
 
 
-def test_no_token_at_all_is_refused() -> None:
-    assert "the token is empty" in user("add", "alice", status=1)
-    assert not (ETC / "users.d" / "alice.yaml").exists()
-
-
 def test_a_user_whom_the_machine_does_not_know_is_added_only_where_that_is_meant() -> None:
     assert "is not a user of this machine" in user("add", "alcie", "--token", "t", status=1)
     user("add", "newcomer", "--token", "t", "--no-account")
     assert listed()["newcomer"]["state"] == "no_account"
-
-
-def test_a_second_token_needs_replace() -> None:
-    user("add", "alice", "--token", "a1")
-    assert "use --replace" in user("add", "alice", "--token", "a2", status=1)
-    user("add", "alice", "--token", "a2", "--replace")
-    assert "token     a2\n" in user("show", "alice")
-    assert "already has a token, in /etc/iampass/users.yaml:2" in user(
-        "add", "bob", "--token", "b2", status=1
-    )
-    user("add", "bob", "--token", "b2", "--replace")
-    assert listed()["bob"]["file"] == str(ETC / "users.d" / "bob.yaml")
 
 
 def test_a_user_is_removed_and_what_else_is_to_be_done_is_said(machine: Installation) -> None:
@@ -187,14 +164,6 @@ def test_a_user_is_deleted_at_iampass_if_the_administrator_says_yes(
     assert not any(code in terminal.shown for code in codes)
 
 
-def test_a_user_whom_iampass_has_forgotten_is_removed_all_the_same(
-    known: Callable[..., None], sandbox: Sandbox
-) -> None:
-    known("alice")
-    sandbox.delete_user("token-of-alice")
-    assert "Deleted alice at IAMPASS" in user("remove", "alice", "--yes")
-
-
 def test_nothing_is_removed_if_the_application_is_unknown_or_iampass_does_not_answer(
     known: Callable[..., None], machine: Installation, sandbox: Sandbox
 ) -> None:
@@ -228,16 +197,6 @@ def test_all_users_of_a_file_are_removed_and_a_second_run_continues(
     assert "token-of" not in shown + json.dumps(results)
 
 
-def test_a_failure_that_meets_all_users_ends_the_removal(
-    known: Callable[..., None], machine: Installation
-) -> None:
-    known("alice", "leaver")
-    write(ETC / "application-secret", "wrong\n")
-    results = json.loads(user("remove", "alice", "leaver", "--yes", "--json", status=1))
-    assert [one["state"] for one in results["users"]] == ["failed", "not_tried"]
-    assert "401" in results["stopped"]
-
-
 def test_the_list_can_say_who_has_a_phone(
     known: Callable[..., None], machine: Installation, sandbox: Sandbox
 ) -> None:
@@ -261,30 +220,9 @@ def test_the_list_can_say_who_has_a_phone(
     assert "IAMPASS did not answer for all users" in user("list", "--check-phones", status=1)
 
 
-def test_a_line_that_a_person_wrote_is_named_and_left() -> None:
-    assert user("remove", "bob", status=1) == (
-        '"bob" is in /etc/iampass/users.yaml:2, which is only edited by hand\n    delete that line\n'
-    )
-
-
 def test_a_user_whom_nobody_knows_is_an_error() -> None:
     assert '"zaphod" is neither a user of this machine nor in the table' in user("show", "zaphod", status=1)
     assert '"zaphod" has no token' in user("remove", "zaphod", status=1)
-
-
-def test_an_account_that_is_gone_can_still_be_removed() -> None:
-    user("add", "leaver", "--token", "t", "--no-account")
-    assert "deleted" in user("remove", "leaver")
-    assert "A login" not in user("remove", "leaver", status=1)
-
-
-def test_errors_of_the_configuration_are_pointed_at(machine: Installation) -> None:
-    (ETC / "users.d").mkdir()
-    write(ETC / "users.d" / "alice.yaml", "alice: [\n")
-    shown = user("list", status=1)
-    assert "alice" in shown
-    assert "1 error in the configuration; see: pam-iampass check" in shown
-    assert listed()["alice"]["state"] == "broken"
 
 
 def test_a_name_that_would_write_on_the_terminal_is_shown_cleaned() -> None:
@@ -295,12 +233,6 @@ def test_a_name_that_would_write_on_the_terminal_is_shown_cleaned() -> None:
     terminal.finish()
     assert "a[bold]\\u202e\\u2028" in terminal.shown
     assert "\u202e" not in terminal.shown
-
-
-def test_a_terminal_is_shown_colours() -> None:
-    terminal = Terminal([COMMAND, "user", "list"])
-    assert terminal.finish() == 0
-    assert "\x1b[32masked on the phone\x1b[0m" in terminal.shown
 
 
 def test_another_user_than_root_reads_that_root_is_needed() -> None:

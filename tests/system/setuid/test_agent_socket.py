@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.relay.control import ask
-from tests.support.agent import CONTROL, SOCKET
+from tests.support.agent import SOCKET
 from tests.support.installation import STATE
 from tests.support.processes import status
 from tests.support.setuid.people import PROGRAMS
@@ -72,15 +71,6 @@ def test_sudo_and_su_are_approved(stage: Stage) -> None:
     assert agent.returncode == 0
 
 
-def test_roots_command_can_ask_it(stage: Stage) -> None:
-    with running():
-        assert ask("agent status")["pending"] == 0
-        found = CONTROL.lstat()
-        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 0, 0o600)
-        refused(expected="another agent listens")
-        assert ask("agent status")["pending"] == 0
-
-
 def test_the_socket_of_an_agent_that_has_ended_is_replaced(stage: Stage) -> None:
     with running() as killed:
         killed.kill()
@@ -129,12 +119,6 @@ def test_a_folder_that_others_can_write_is_refused(stage: Stage, trusted_folder:
     folder.chmod(0o777)
     refused(str(folder / "pam.sock"), expected=str(folder))
     assert not os.listdir(folder)
-
-
-def test_another_path_can_be_named(stage: Stage, trusted_folder: Path) -> None:
-    path = trusted_folder / "other" / "pam.sock"
-    with running(str(path), path=path):
-        assert stat.S_IMODE(path.lstat().st_mode) == 0o600
 
 
 def test_only_root_can_start_it_so(stage: Stage) -> None:

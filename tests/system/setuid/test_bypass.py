@@ -50,14 +50,6 @@ def test_the_password_is_required_all_the_same(guest: Guest) -> None:
 
 
 @side_by_side
-def test_a_bypass_for_another_service_does_not_help(guest: Guest) -> None:
-    guest.set_phone(Phone.DENIES)
-    bypass(guest, "--service", "su")
-    assert not guest.play("sudo").got_in
-    assert guest.starts() == 1
-
-
-@side_by_side
 def test_a_bypassed_caller_of_su_becomes_root_without_the_phone_and_nobody_else(guest: Guest) -> None:
     friend = guest.stage.guest(Phone.DENIES)
     guest.set_phone(Phone.APPROVES)

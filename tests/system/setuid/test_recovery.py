@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +11,7 @@ from tests.support.installation import Installation
 from tests.support.recovery import new_codes
 from tests.support.setuid.people import AS_ROOT, enter_password
 from tests.support.setuid.side_by_side import side_by_side
-from tests.support.setuid.stage import Guest, Phone, Stage, waiting
+from tests.support.setuid.stage import Guest, Stage, waiting
 from tests.support.world import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nobody_answers")
@@ -51,31 +50,6 @@ def test_in_su_the_code_is_that_of_whose_phone_was_asked(guest: Guest) -> None:
         assert su.finish() == status, su.shown
 
 
-@side_by_side
-def test_enter_leaves_it_at_the_silence(guest: Guest) -> None:
-    new_codes(guest.name)
-    sudo = enter_password(guest.start("sudo"))
-    sudo.expect_exact(QUESTION)
-    sudo.sendline("")
-    assert sudo.finish() == 1
-    assert guest.record().startswith("outcome=timed_out result=denied ")
-    assert guest.starts() == 1
-
-
-@side_by_side
-def test_after_two_silences_sudo_says_how_long_to_wait_and_no_phone_rings(guest: Guest) -> None:
-    new_codes(guest.name)
-    for _ in range(3):
-        sudo = enter_password(guest.start("sudo"))
-        sudo.expect_exact(QUESTION)
-        sudo.sendline("")
-        assert sudo.finish() == 1
-    assert re.search(
-        "Too many requests: none was sent. Wait [0-9]+ seconds, or use a recovery code[.]", sudo.shown
-    )
-    assert guest.starts() == 2
-
-
 # These are answered, after all of the above
 
 
@@ -85,14 +59,6 @@ def time_enough(sudo_and_su: Installation) -> Iterator[None]:
     sudo_and_su.change()
     yield
     sudo_and_su.change(timeout=TIMEOUT)
-
-
-def test_after_a_refusal_no_code_is_asked_for(time_enough: None, stage: Stage) -> None:
-    guest = stage.guest(Phone.DENIES)
-    new_codes(guest.name)
-    seen = guest.play("sudo")
-    assert (seen.status, seen.got_in) == (1, False)
-    assert QUESTION not in seen.shown
 
 
 def test_a_second_sudo_waits_for_its_turn_and_the_person_reads_that_another_login_comes_first(

@@ -72,19 +72,6 @@ def test_exempt_users_and_groups_log_in_with_their_key_alone_until_it_is_undone(
     assert everything() == before
 
 
-def test_what_sshd_says_of_others_is_not_changed_by_the_blocks(administrator: Administrator) -> None:
-    administrator.machine.change(exempt=f"{{users: [{ROBOT}]}}")
-    after = Path("/etc/ssh/sshd_config.d/20-after.conf")
-    after.write_text("MaxSessions 7\n")
-    try:
-        administrator.setup("sshd", "--prompt")
-        settings = subprocess.run(["sshd", "-T"], capture_output=True, text=True, check=True).stdout
-    finally:
-        after.unlink()
-    assert "maxsessions 7\n" in settings
-    assert "authenticationmethods publickey,keyboard-interactive:pam\n" in settings
-
-
 def test_after_a_change_of_exempt_check_and_doctor_say_what_to_do_and_setup_follows(
     administrator: Administrator,
 ) -> None:
@@ -139,18 +126,6 @@ def test_a_name_that_sshd_takes_for_a_pattern_spares_nobody(administrator: Admin
     told = administrator.setup("sshd", "--prompt")
     assert "sshd_config cannot name" in told
     assert gets_in(administrator, ROBOT)
-    assert not gets_in(administrator, "alice")
-
-
-def test_with_a_password_exempt_accounts_have_a_key_or_the_password(administrator: Administrator) -> None:
-    administrator.machine.change(exempt=f"{{users: [{ROBOT}]}}")
-    administrator.setup("sshd", "--password")
-    assert gets_in(administrator, ROBOT)
-    login = administrator.sshd.login(ROBOT, REMOTE, options=("PubkeyAuthentication=no",))
-    login.expect("assword: ")
-    login.sendline(PASSWORD)
-    assert login.finish() == 0
-    assert "IAMPASS" not in login.shown
     assert not gets_in(administrator, "alice")
 
 

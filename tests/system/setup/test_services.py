@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import stat
 from pathlib import Path
 
 from pam_iampass.setup.edits import unedited
@@ -60,25 +59,6 @@ def test_doctor_and_test_know_the_quiet_way(administrator: Administrator) -> Non
     assert "Denied on your phone." in refused.stdout
 
 
-def test_doctor_tells_that_nobody_can_register_a_phone_without_a_prompt(administrator: Administrator) -> None:
-    administrator.setup("sshd", "--quiet")
-    administrator.machine.change(enroll_at_login="true")
-    found = json.loads(administrator.run("doctor", "--json").stdout)["findings"]
-    assert "sshd-no-enrolment" in {each["id"] for each in found}
-    administrator.machine.change(enroll_at_login="false")
-
-
-def test_several_services_are_set_up_at_once_and_undone_one_by_one(administrator: Administrator) -> None:
-    administrator.setup("su", "sshd", "sudo")
-    told = json.loads(administrator.setup("status", "--json"))
-    assert {name: state["state"] for name, state in told["services"].items()} == dict.fromkeys(
-        ("sshd", "sudo", "su"), "on"
-    )
-    administrator.setup("undo", "su")
-    told = json.loads(administrator.setup("status", "--json"))
-    assert [name for name, state in told["services"].items() if state["state"] == "on"] == ["sshd", "sudo"]
-
-
 def test_a_dry_run_shows_every_file_and_changes_nothing(administrator: Administrator) -> None:
     before = everything()
     told = administrator.setup("sshd", "--prompt", "sudo", "su", "--dry-run")
@@ -100,20 +80,6 @@ def test_the_folder_that_an_sshd_started_meanwhile_needs_is_not_taken_away(
     Path("/run/sshd").rmdir()  # as long as no sshd was started on the machine
     administrator.setup("sshd", "--dry-run")
     assert Path("/run/sshd").is_dir()
-
-
-def test_what_is_remembered_is_roots_alone(administrator: Administrator) -> None:
-    administrator.setup("su")
-    for path in (STATE / "setup", *(STATE / "setup").rglob("*")):
-        at = path.stat()
-        assert (at.st_uid, stat.S_IMODE(at.st_mode) & 0o077) == (0, 0), path
-
-
-def test_setting_up_twice_changes_nothing_more(administrator: Administrator) -> None:
-    administrator.setup("sudo")
-    after = everything()
-    assert "nothing to change" in administrator.setup("sudo")
-    assert everything() == after
 
 
 def test_nothing_to_undo_is_no_error(administrator: Administrator) -> None:

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.deadline import PLENTY, approve_within
 from tests.support.sshd import PROMPT
 from tests.support.terminal import Terminal
-from tests.support.world import PASSWORD, PATIENCE, wait_until
+from tests.support.world import PASSWORD, wait_until
 from tests.system.setup.conftest import Administrator
 
 
@@ -52,24 +51,6 @@ def test_a_denial_is_shown_with_its_code_and_what_it_means(administrator: Admini
     assert "outcome=denied result=denied user=alice service=sudo" in shown
 
 
-def test_the_password_is_not_shown(administrator: Administrator) -> None:
-    administrator.setup("sudo")
-    _, shown = rehearsed("alice", "--service", "sudo")
-    assert PASSWORD not in shown
-
-
-def test_messages_come_while_the_phone_rings(administrator: Administrator) -> None:
-    administrator.setup("sudo")
-    administrator.sandbox.auto = "ask"
-    terminal = Terminal(["pam-iampass", "test", "alice", "--service", "sudo"])
-    terminal.expect("assword: ")
-    terminal.sendline(PASSWORD)
-    terminal.expect_exact(approve_within(PLENTY))
-    administrator.sandbox.approve(administrator.sandbox.wait_for_request("token-of-alice", PATIENCE))
-    terminal.expect("PAM_SUCCESS")
-    assert terminal.finish() == 0
-
-
 def test_ctrl_c_ends_the_session_at_iampass(administrator: Administrator) -> None:
     administrator.setup("sudo")
     administrator.sandbox.auto = "ask"
@@ -80,31 +61,6 @@ def test_ctrl_c_ends_the_session_at_iampass(administrator: Administrator) -> Non
     terminal.send("\x03")
     assert terminal.finish() == 130
     wait_until(lambda: administrator.sandbox.sessions[-1].ended_by, "the session was left open")
-
-
-def test_su_is_tried_as_the_caller_not_as_root(administrator: Administrator) -> None:
-    administrator.setup("su")
-    status, shown = rehearsed("alice", "--service", "su")
-    assert status == 0
-    assert "As su would for alice, who wants to be root" in shown
-    assert "Approved on your phone." in shown
-
-
-def test_json_holds_what_was_shown(administrator: Administrator) -> None:
-    administrator.setup("sshd", "--prompt")
-    found = told(administrator, "alice", given="\n")
-    assert (found["code"], found["service"], found["asks_the_phone"]) == ("PAM_SUCCESS", "sshd", True)
-    messages = found["messages"]
-    assert isinstance(messages, list)
-    assert [message["kind"] for message in messages] == ["ask"]
-    (record,) = found["records"]
-    assert record["outcome"] == "approved"
-
-
-def test_without_input_a_question_has_no_answer(administrator: Administrator) -> None:
-    found = told(administrator, "alice", "--service", "sudo")
-    assert found["code"] == "PAM_AUTH_ERR"
-    assert found["asks_the_phone"] is False
 
 
 def test_an_account_that_has_expired_is_reported(administrator: Administrator) -> None:
@@ -178,3 +134,11 @@ def test_only_root_may(administrator: Administrator) -> None:
     command = ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "pam-iampass", "test", "alice"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, "run it as root" in done.stderr) == (1, True)
+
+
+def test_su_is_tried_as_the_caller_not_as_root(administrator: Administrator) -> None:
+    administrator.setup("su")
+    status, shown = rehearsed("alice", "--service", "su")
+    assert status == 0
+    assert "As su would for alice, who wants to be root" in shown
+    assert "Approved on your phone." in shown
