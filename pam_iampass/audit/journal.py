@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import enum
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pam_iampass.audit.administrator import Administrator
@@ -130,135 +131,94 @@ class Journal:
 
     def record(self, login: Login, decision: Decision) -> None:
         """Write the audit record of a login."""
-        elapsed = round(decision.elapsed * 1000)
+        priority = _PRIORITIES[decision.result]
+        if decision.outcome in (Outcome.RECOVERED, Outcome.BYPASSED):
+            priority = WARNING
+        elif decision.outcome is Outcome.MISCONFIGURED:
+            # Not denied: `rescue=` on the PAM line let somebody in.
+            priority = ERROR if decision.result is Result.DENIED else ALERT
         fields = {
-            "MESSAGE": _message(login, decision, elapsed),
-            "MESSAGE_ID": MESSAGE_IDS[decision.outcome],
-            "PRIORITY": str(_priority(decision)),
-            "IAMPASS_OUTCOME": decision.outcome.value,
-            "IAMPASS_RESULT": decision.result.value,
-            **_fields(login),
-            "IAMPASS_RHOST": clean(login.rhost or ""),
-            "IAMPASS_REASON": clean(decision.reason, 2000),
-            "IAMPASS_ELAPSED_MS": str(elapsed),
+            "outcome": decision.outcome.value,
+            "result": decision.result.value,
+            "user": login.user,
+            "service": login.service,
+            "rhost": login.rhost,
+            "caller": login.participants.caller or None,
+            "approver": login.participants.approver or None,
+            "elapsed_ms": str(round(decision.elapsed * 1000)),
+            **({"session": decision.session} if decision.session else {}),
         }
-        if decision.session:
-            fields["IAMPASS_SESSION"] = clean(decision.session)
-        self._write(fields)
+        self._write(MESSAGE_IDS[decision.outcome], priority, fields, decision.reason)
 
     def session(self, record: SessionRecord) -> None:
         """Write the record of an event of a kept session."""
         fields = {
-            "MESSAGE": _session_message(record),
-            "MESSAGE_ID": SESSION_IDS[record.event],
-            "PRIORITY": str(WARNING if record.warning else INFO),
-            "IAMPASS_EVENT": record.event.value,
-            "IAMPASS_SESSION": clean(record.session),
-            "IAMPASS_USER": clean(record.user),
-            "IAMPASS_APPROVER": clean(record.approver),
-            "IAMPASS_SERVICE": clean(record.service),
-            "IAMPASS_RHOST": clean(record.rhost),
-            "IAMPASS_REASON": clean(record.reason, 2000),
+            "event": record.event.value,
+            "session": record.session,
+            "user": record.user,
+            "service": record.service,
+            "rhost": record.rhost or None,
+            "approver": record.approver,
         }
-        self._write(fields)
+        self._write(SESSION_IDS[record.event], WARNING if record.warning else INFO, fields, record.reason)
 
     def act(self, record: ActRecord) -> None:
         """Write the record of an act of an administrator."""
-        by, result = record.by, "failed" if record.failed else "success"
-        message = (
-            f"event={record.act.value} result={result} user={quoted(record.user or None)}"
-            f" service={quoted(record.service or None)}"
-            f" caller={quoted(by.name)} rhost={quoted(by.rhost or None)} tty={quoted(by.tty or None)}"
-        )
-        sudo = f"by sudo of {by.sudo_user}" if by.sudo_user not in ("", by.name) else ""
-        reason = "; ".join(filter(None, (record.reason, sudo)))
+        by, is_bypass = record.by, record.act.value.startswith("bypass")
         fields = {
-            "MESSAGE": f"{message} reason={quoted(reason)}" if reason else message,
-            "MESSAGE_ID": BYPASS_OVER if record.act is Act.BYPASS_OVER else ADMINISTRATION,
-            "PRIORITY": str(WARNING if record.act.value.startswith("bypass") else NOTICE),
-            "IAMPASS_EVENT": record.act.value,
-            "IAMPASS_RESULT": result,
-            "IAMPASS_USER": clean(record.user),
-            "IAMPASS_SERVICE": clean(record.service),
-            "IAMPASS_CALLER": clean(by.name),
-            "IAMPASS_RHOST": clean(by.rhost),
-            "IAMPASS_TTY": clean(by.tty),
-            "IAMPASS_REASON": clean(reason, 2000),
+            "event": record.act.value,
+            "result": "failed" if record.failed else "success",
+            "user": record.user or None,
+            "service": record.service or None,
+            "caller": by.name,
+            "rhost": by.rhost or None,
+            "tty": by.tty or None,
         }
-        self._write(fields)
+        sudo = f"by sudo of {by.sudo_user}" if by.sudo_user not in ("", by.name) else ""
+        message_id = BYPASS_OVER if record.act is Act.BYPASS_OVER else ADMINISTRATION
+        reason = "; ".join(filter(None, (record.reason, sudo)))
+        self._write(message_id, WARNING if is_bypass else NOTICE, fields, reason)
 
     def pam_file(self, record: PamFileRecord) -> None:
         """Write the record of what became of a PAM file."""
+        fields = {"event": record.event.value, "service": record.service}
         priority = CRITICAL if record.event is PamFileEvent.OFF else WARNING
-        fields = {
-            "MESSAGE": f"event={record.event.value} service={quoted(record.service)} reason={quoted(record.reason)}",
-            "MESSAGE_ID": PAM_FILE_IDS[record.event],
-            "PRIORITY": str(priority),
-            "IAMPASS_EVENT": record.event.value,
-            "IAMPASS_SERVICE": clean(record.service),
-            "IAMPASS_REASON": clean(record.reason, 2000),
-        }
-        self._write(fields)
+        self._write(PAM_FILE_IDS[record.event], priority, fields, record.reason)
 
     def left_open(self, login: Login, reason: str) -> None:
         """Record that an IAMPASS session could not be ended; it ends when its duration is over."""
-        approver = quoted(login.participants.approver)
+        people = login.participants
         fields = {
-            "MESSAGE": f"the IAMPASS session of {approver} could not be ended: {clean(reason)}",
-            "MESSAGE_ID": SESSION_LEFT_OPEN,
-            "PRIORITY": str(WARNING),
-            **_fields(login),
-            "IAMPASS_REASON": clean(reason),
+            "user": login.user,
+            "service": login.service,
+            "caller": people.caller,
+            "approver": people.approver,
         }
-        self._write(fields)
+        text = f"the IAMPASS session of {quoted(people.approver)} could not be ended: {clean(reason)}"
+        self._write(SESSION_LEFT_OPEN, WARNING, fields, reason, text)
 
     def note(self, text: str, priority: int = DEBUG) -> None:
         """Write a line for troubleshooting that is not an audit record."""
-        self._write({"MESSAGE": clean(text), "PRIORITY": str(priority)})
+        self._deliver({"MESSAGE": clean(text), "PRIORITY": str(priority)})
 
-    def _write(self, fields: dict[str, str]) -> None:
+    def _write(
+        self, message_id: str, priority: int, values: Mapping[str, str | None], reason: str, text: str = ""
+    ) -> None:
+        """Write a record with these values, None for unknown ones.
+
+        Without a `text` its message is a line from which they can be parsed on machines without a journal.
+        """
+        words = [f"{name}={quoted(value)}" for name, value in values.items()]
+        if reason:
+            words.append(f"reason={quoted(reason)}")
+        fields = {"MESSAGE": text or " ".join(words), "MESSAGE_ID": message_id, "PRIORITY": str(priority)}
+        fields.update((f"IAMPASS_{name.upper()}", clean(value or "")) for name, value in values.items())
+        self._deliver({**fields, "IAMPASS_REASON": clean(reason, 2000)})
+
+    def _deliver(self, fields: dict[str, str]) -> None:
         common = {
             "SYSLOG_IDENTIFIER": IDENTIFIER,
             "SYSLOG_FACILITY": str(AUTHPRIV),
             "SYSLOG_PID": str(os.getpid()),
         }
         self._delivery.deliver({**fields, **common})
-
-
-def _priority(decision: Decision) -> int:
-    if decision.outcome is Outcome.MISCONFIGURED:
-        return ERROR if decision.result is Result.DENIED else ALERT  # rescue= on the PAM line let somebody in
-    loud = decision.outcome in (Outcome.RECOVERED, Outcome.BYPASSED)
-    return WARNING if loud else _PRIORITIES[decision.result]
-
-
-def _fields(login: Login) -> dict[str, str]:
-    """Who logs in, who called, who must approve, and where."""
-    return {
-        "IAMPASS_USER": clean(login.user),
-        "IAMPASS_CALLER": clean(login.participants.caller),
-        "IAMPASS_APPROVER": clean(login.participants.approver),
-        "IAMPASS_SERVICE": clean(login.service),
-    }
-
-
-def _message(login: Login, decision: Decision, elapsed: int) -> str:
-    """The record as one line, from which the fields can be parsed on machines without a journal."""
-    people = login.participants
-    line = (
-        f"outcome={decision.outcome.value} result={decision.result.value} user={quoted(login.user)}"
-        f" service={quoted(login.service)} rhost={quoted(login.rhost)}"
-        f" caller={quoted(people.caller or None)} approver={quoted(people.approver or None)} elapsed_ms={elapsed}"
-    )
-    if decision.session:
-        line += f" session={quoted(decision.session)}"
-    return f"{line} reason={quoted(decision.reason)}" if decision.reason else line
-
-
-def _session_message(record: SessionRecord) -> str:
-    """As `_message`."""
-    line = (
-        f"event={record.event.value} session={quoted(record.session)} user={quoted(record.user)}"
-        f" service={quoted(record.service)} rhost={quoted(record.rhost or None)} approver={quoted(record.approver)}"
-    )
-    return f"{line} reason={quoted(record.reason)}" if record.reason else line

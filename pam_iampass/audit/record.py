@@ -20,10 +20,8 @@ from pam_iampass.outcome import Outcome, Result, SessionEvent
 FROM_MODULE = {"SYSLOG_IDENTIFIER": IDENTIFIER}
 FROM_DOOR = {"SYSLOG_FACILITY": str(AUTHPRIV), "PRIORITY": str(ERROR)}
 """Fields of every record of the module, and of the native door; other entries can have them too."""
-_FIELDS = (
-    *("outcome", "result", "event", "session", "user", "caller", "approver", "service", "rhost", "reason"),
-    *("tty", "elapsed_ms"),
-)
+_NAMES = ("user", "caller", "approver", "service", "rhost", "session", "tty")
+_FIELDS = (*_NAMES, "outcome", "result", "event", "reason", "elapsed_ms")
 
 # The prefix of pam_syslog(3) on lines of the native door: the module's name, the service and the phase.
 _DOOR = re.compile(r"pam_iampass\([^()\s]*:[a-z]+\): (?=outcome=)")
@@ -80,18 +78,14 @@ def interpret(entry: Mapping[str, Any], trusted: Set[int]) -> AuditRecord | None
     if not _is_valid(fields):
         return None
     elapsed = fields.get("elapsed_ms", "")
+    # `-` in a line means no value.
+    names = {name: "" if fields.get(name) == "-" else fields.get(name, "") for name in _NAMES}
     return AuditRecord(
         time=entry["__REALTIME_TIMESTAMP"].astimezone(),
-        user=_name(fields, "user"),
-        caller=_name(fields, "caller"),
-        approver=_name(fields, "approver"),
-        service=_name(fields, "service"),
-        rhost=_name(fields, "rhost"),
+        **names,
         outcome="" if fields.get("event") else fields["outcome"],
         result=fields.get("result", ""),
-        session=_name(fields, "session"),
         event=fields.get("event", ""),
-        tty=_name(fields, "tty"),
         elapsed_ms=int(elapsed) if re.fullmatch("[0-9]{1,9}", elapsed) else 0,
         reason=fields.get("reason", ""),
         uid=uid if isinstance(uid, int) else None,
@@ -134,12 +128,6 @@ def _words(line: str) -> dict[str, str]:
         fields.setdefault(name, plain if quoted is None else _ESCAPED.sub(r"\1", quoted))
         position = word.end()
     return fields
-
-
-def _name(fields: Mapping[str, str], name: str) -> str:
-    """`-` in a line means no value."""
-    text = fields.get(name, "")
-    return "" if text == "-" else text
 
 
 def _text(value: object) -> str:
