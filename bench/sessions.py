@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.doors import play
 from bench.measure import Section, median, percentile
 from bench.pending import cpu_seconds, peak_mib, play_pending
-from pam_iampass.config.session_settings import SessionSettings
+from pam_iampass.config.settings import SessionSettings
 from pam_iampass.relay.control import ask
 from pam_iampass.session.attached import AttachedLogin
 from pam_iampass.session.kept_session import KeptSession

@@ -7,9 +7,17 @@ from typing import Any
 
 import click
 
-from pam_iampass.cli.command_with_verbs import CommandWithVerbs, OwnArgument
 from pam_iampass.cli.output import duration, line, show_json, table
-from pam_iampass.cli.parameters import USER, Parsed, account, existing_account, json_option, seconds
+from pam_iampass.cli.parameters import (
+    USER,
+    CommandWithVerbs,
+    OwnArgument,
+    Parsed,
+    account,
+    existing_account,
+    json_option,
+    seconds,
+)
 from pam_iampass.errors import shown
 from pam_iampass.login.bypass import LONGEST, Bypass, Moment
 from pam_iampass.pam.stack import PamFiles

@@ -9,8 +9,7 @@ from datetime import datetime
 
 import click
 
-from pam_iampass.audit.query import AuditLog, Filter
-from pam_iampass.audit.record import AuditRecord
+from pam_iampass.audit.query import AuditLog, AuditRecord, Filter
 from pam_iampass.cli.output import Row, count, line, show_json, table
 from pam_iampass.cli.parameters import POINT_IN_TIME, SESSION_ID, USER, account
 from pam_iampass.outcome import RESULTS, Outcome, Result

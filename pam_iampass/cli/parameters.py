@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 from pam_iampass.config import settings, user_table
 from pam_iampass.config.settings import DEFAULT_PATH
-from pam_iampass.config.user_file_name import user_of
+from pam_iampass.config.user_table import user_of
 from pam_iampass.enrollment.request import phone_number, plain_name
 from pam_iampass.errors import PamIampassError, shown
 from pam_iampass.system import trusted_file
@@ -160,3 +160,34 @@ def _listed(users: Path, folder: Path) -> set[str]:
     with suppress(PamIampassError):
         names |= {user for user in map(user_of, trusted_file.names(folder)) if user is not None}
     return names
+
+
+class CommandWithVerbs(click.Group):
+    """A verb comes first; without one, the words are the arguments of the command itself."""
+
+    allow_extra_args = False
+    allow_interspersed_args = True
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or args[0] not in self.commands:
+            return click.Command.parse_args(self, ctx, args)
+        ctx.args = list(args)
+        return ctx.args
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if not ctx.args:
+            return click.Command.invoke(self, ctx)
+        name, command, args = self.resolve_command(ctx, ctx.args)
+        assert command is not None  # noqa: S101 - parse_args has found it
+        with command.make_context(name, args, parent=ctx) as below:
+            return command.invoke(below)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return click.Command.collect_usage_pieces(self, ctx)
+
+
+class OwnArgument(click.Argument):
+    """An argument of the command itself, which is not named before a verb."""
+
+    def get_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return super().get_usage_pieces(ctx) if self in ctx.command.params else []

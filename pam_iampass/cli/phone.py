@@ -9,7 +9,7 @@ import click
 from pam_iampass.cli.output import show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option
 from pam_iampass.cli.phone_lost import lost
-from pam_iampass.cli.phone_states import PHONES, ask_phones
+from pam_iampass.cli.user_states import PHONES, ask_phones
 from pam_iampass.doctor.user_status import user_status
 
 _EPILOG = """\b

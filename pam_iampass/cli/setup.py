@@ -12,9 +12,8 @@ import click
 
 from pam_iampass.audit.administrator import administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal
-from pam_iampass.cli.command_with_verbs import CommandWithVerbs, OwnArgument
 from pam_iampass.cli.output import STYLES, line, show_json
-from pam_iampass.cli.parameters import json_option
+from pam_iampass.cli.parameters import CommandWithVerbs, OwnArgument, json_option
 from pam_iampass.errors import Problem
 from pam_iampass.pam.services import why_unsuitable
 from pam_iampass.pam.stack import PamFiles

@@ -9,8 +9,7 @@ import time
 
 import click
 
-from pam_iampass.audit.query import NoJournal, records_since
-from pam_iampass.audit.record import AuditRecord
+from pam_iampass.audit.query import AuditRecord, NoJournal, records_since
 from pam_iampass.cli.output import line, show_json
 from pam_iampass.cli.parameters import USER
 from pam_iampass.pam import run, test_login

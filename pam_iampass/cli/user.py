@@ -13,9 +13,8 @@ from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.cli.bypass import as_object
 from pam_iampass.cli.output import Part, count, fields, line, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option, token_option
-from pam_iampass.cli.phone_states import PHONES, ask_phones
-from pam_iampass.cli.user_login import login_words, show_login, summary
 from pam_iampass.cli.user_remove import editor_of, remove_users
+from pam_iampass.cli.user_states import PHONES, ask_phones, login_words, show_login, summary
 from pam_iampass.config.value_types import METHODS
 from pam_iampass.doctor.phones import PhoneState
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status

@@ -11,7 +11,7 @@ from pam_iampass.audit.administrator import administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.cli.output import Part, Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option
-from pam_iampass.cli.user_login import show_login
+from pam_iampass.cli.user_states import show_login
 from pam_iampass.client import IampassError
 from pam_iampass.config import settings
 from pam_iampass.config.user_table import UserTable

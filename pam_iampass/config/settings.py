@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pam_iampass.config import session_settings
 from pam_iampass.config.node_reader import InvalidValue, NodeReader
-from pam_iampass.config.schema import APPROVER, SCHEMA, SHARED
-from pam_iampass.config.schema_keys import Key, KeyOrSection, Section
-from pam_iampass.config.session_settings import SessionSettings
+from pam_iampass.config.schema import APPROVER, SCHEMA, SHARED, Key, KeyOrSection, Section
 from pam_iampass.config.value_types import (
     OUTAGE_SERVICES,
     Approver,
     AskForCode,
+    Enforcement,
     ExemptRule,
     Network,
     Prompt,
@@ -27,8 +25,11 @@ from pam_iampass.config.value_types import (
     service_name,
 )
 from pam_iampass.config.yaml_document import Node, ScalarNode, parse
-from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile, shown
+from pam_iampass.errors import ConfigurationError, Problem, Severity, UntrustedFile, shown
 from pam_iampass.system import paths, trusted_file
+
+Values = Mapping[str, Any]
+
 
 DEFAULT_PATH = paths.SETTINGS
 """The settings file, unless the PAM line names another."""
@@ -53,6 +54,31 @@ class AskedSettings:
 
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class CoverSettings:
+    """Which logins need no approval of their own within a kept login."""
+
+    services: frozenset[str] = frozenset()
+    within: float = 900.0
+    """Seconds after the approval."""
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """Whether the session of a login through one service is kept, and what follows from it."""
+
+    keep: bool = False
+    longest: float = 43200.0
+    """Seconds."""
+    check: float = 30.0
+    """Seconds between two questions to IAMPASS."""
+    when_closed: Enforcement = Enforcement.END
+    when_away: Enforcement = Enforcement.REVOKE
+    unlock_on_return: bool = False
+    covers_connections: bool = False
+    covers: CoverSettings = field(default_factory=CoverSettings)
 
 
 @dataclass(frozen=True)
@@ -204,7 +230,8 @@ class _SettingsReader(NodeReader):
         ca_file = values["ca_file"]
         if ca_file is not None:
             self._trusted("ca_file", ca_file)
-        self._check_sessions(values["session"], values["services"])
+        own = {name: each["session"] for name, each in values["services"].items() if "session" in each}
+        self.problems += _session_problems(self.file, values["session"], own, self.key_lines)
         self._check_outages(values["services"])
         if self.failed:
             return None
@@ -281,10 +308,6 @@ class _SettingsReader(NodeReader):
                 self.problem(name.line, key, f"{shown(name.text)} {invalid.what}", invalid.remedy)
         return values
 
-    def _check_sessions(self, general: dict[str, Any], services: dict[str, dict[str, Any]]) -> None:
-        own = {name: values["session"] for name, values in services.items() if "session" in values}
-        self.problems += session_settings.problems(self.file, general, own, self.key_lines)
-
     def _check_outages(self, services: dict[str, dict[str, Any]]) -> None:
         for name, own in services.items():
             if own.get("unavailable") is WhenUnavailable.IGNORE and name not in OUTAGE_SERVICES:
@@ -336,5 +359,43 @@ def _for_service(values: Mapping[str, Any], session: Mapping[str, Any]) -> dict[
     if "asked" in found:
         found["asked"] = AskedSettings(**{key: frozenset(names) for key, names in found["asked"].items()})
     if "session" in found:
-        found["session"] = session_settings.read(session_settings.merged(session, found["session"]))
+        own = _merged_session(session, found["session"])
+        covers = CoverSettings(frozenset(own["covers"]["services"]), own["covers"]["for"])
+        found["session"] = SessionSettings(**{**own, "covers": covers})
     return found
+
+
+def _merged_session(general: Values, own: Values) -> Values:
+    """The values of a service: its own, and the general ones of the keys that it does not set."""
+    covers = {**general["covers"], **(own.get("covers") or {})}
+    return {**general, **own, "covers": covers}
+
+
+def _session_problems(
+    file: Path, general: Values, services: Mapping[str, Values], written: Mapping[str, int]
+) -> Iterator[Problem]:
+    """What contradicts itself in `session:` of `file`, in the general values and in those of each service.
+
+    `written` has the dotted keys that are in the file, and their lines. A value that is None is invalid, and was
+    reported.
+    """
+    sections = {"session": general}
+    sections.update(
+        (f"services.{name}.session", _merged_session(general, own)) for name, own in services.items()
+    )
+    for section, values in sections.items():
+        within, longest = values["covers"]["for"], values["longest"]
+        # A section that sets neither of the two is not at fault.
+        key = next((key for key in (f"{section}.covers.for", f"{section}.longest") if key in written), None)
+        if key is not None and within is not None and longest is not None and within > longest:
+            what = f"covers.for ({within:g}s) is longer than session.longest ({longest:g}s)"
+            yield Problem(file, written[key], key, what, f"write covers: {{for: {longest:g}s}} or less")
+    if any(values["keep"] for values in sections.values()):
+        return
+    covering = {
+        "session.covers.services": any(values["covers"]["services"] for values in sections.values()),
+        "session.covers_connections": any(values["covers_connections"] for values in sections.values()),
+    }
+    for key in (key for key, used in covering.items() if used):
+        what, remedy = "has no effect, because no service has session.keep", "write keep: true in session"
+        yield Problem(file, written.get(key), key, what, remedy, Severity.WARNING)

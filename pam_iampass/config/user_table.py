@@ -2,8 +2,8 @@
 
 It is read from two places, in this order:
 
-- `users.d/<user>.yaml`, one file for each user, found by its name alone (`user_file_name.py`): a look-up costs the same
-  with 10 users as with 100,000. The only key in the file is the user name. A broken file denies that user.
+- `users.d/<user>.yaml`, one file for each user, found by its name alone (`file_name`): a look-up costs the same with 10
+  users as with 100,000. The only key in the file is the user name. A broken file denies that user.
 - `users.yaml`, with all other users. A broken file denies all of them.
 
 A value is the token, or a mapping of `token` and `methods`. Names and tokens are always text, even if YAML would read
@@ -13,6 +13,7 @@ them as something else.
 from __future__ import annotations
 
 import os
+import re
 import time
 from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Mapping
@@ -20,14 +21,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pam_iampass.config.node_reader import NodeReader
-from pam_iampass.config.user_file_name import LONGEST, file_name
-from pam_iampass.config.validation import name_error, token_error
-from pam_iampass.config.value_types import METHOD_LIST
+from pam_iampass.config.value_types import METHOD_LIST, name_error, token_error
 from pam_iampass.config.yaml_document import Node, ScalarNode, parse
 from pam_iampass.errors import ConfigurationError, MissingFile, Problem, UntrustedFile, shown
 from pam_iampass.system import trusted_file
 
+SUFFIX = ".yaml"
+LONGEST_FILE_NAME = 255
+"""Maximum length of a file name in bytes (NAME_MAX): users with longer names can only be listed in `users.yaml`."""
 _TICK = 0.1  # seconds: much longer than the resolution of a file system's timestamps
+
+
+def file_name(user: str) -> str:
+    """The name of the user's file in `users.d`; different for different users.
+
+    It is the user's name, followed by `.yaml`. Every byte of the name's UTF-8 is written as `%XX` (two upper-case
+    hexadecimal digits), except letters A-Z and a-z, digits, `_`, `-`, and any `.` but a leading one: `jo@example.com`
+    has `jo%40example.com.yaml`, `.x` has `%2Ex.yaml`. So no name is a path or a hidden file.
+    """
+    encoded = re.sub(rb"^\.|[^A-Za-z0-9_.-]", lambda match: b"%%%02X" % match[0][0], user.encode("utf-8"))
+    return encoded.decode("ascii") + SUFFIX
+
+
+def user_of(name: str) -> str | None:
+    """The user whose file has that name, or None if no user's file has it."""
+    stem = name[: -len(SUFFIX)]
+    try:
+        plain = re.sub(rb"%([0-9A-F]{2})", lambda match: bytes([int(match[1], 16)]), stem.encode("ascii"))
+        user = plain.decode("utf-8")
+    except UnicodeError:
+        return None
+    return user if file_name(user) == name and not name_error(user) else None
 
 
 @dataclass(frozen=True)
@@ -69,7 +93,7 @@ class UserTable:
     def _own_file(self, name: str) -> Entry | None:
         """The entry in the user's own file, or None without such a file."""
         own_name = file_name(name)
-        if len(own_name) > LONGEST or trusted_file.is_missing(self._folder):  # as on most machines
+        if len(own_name) > LONGEST_FILE_NAME or trusted_file.is_missing(self._folder):  # as on most machines
             return None
         path = self._folder / own_name
         try:

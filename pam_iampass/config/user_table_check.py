@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam_iampass.config.user_file_name import SUFFIX, file_name, user_of
-from pam_iampass.config.user_table import Entry, TableFile, read, read_own
-from pam_iampass.config.validation import name_error
+from pam_iampass.config.user_table import SUFFIX, Entry, TableFile, file_name, read, read_own, user_of
+from pam_iampass.config.value_types import name_error
 from pam_iampass.errors import MissingFile, Problem, Severity, UntrustedFile, shown
 from pam_iampass.system import trusted_file
 

@@ -15,10 +15,9 @@ from pathlib import Path
 import yaml
 
 from pam_iampass.config.node_reader import InvalidValue
-from pam_iampass.config.user_file_name import LONGEST, file_name
-from pam_iampass.config.user_table import Entry, is_absent, read, read_own
-from pam_iampass.config.validation import name_error, token_error
+from pam_iampass.config.user_table import LONGEST_FILE_NAME, Entry, file_name, is_absent, read, read_own
 from pam_iampass.config.value_types import method as read_method
+from pam_iampass.config.value_types import name_error, token_error
 from pam_iampass.errors import EditRefused, MissingFile, UnreadableFile, UntrustedFile, shown
 from pam_iampass.system import atomic_write, file_lock
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user, service_group
@@ -114,14 +113,14 @@ class UserTableEditor:
                 raise EditRefused(f"{shown(method)} {invalid.what}", invalid.remedy) from None
         if len(set(methods)) != len(methods):
             raise EditRefused("a method is given twice", "give it once")
-        if len(file_name(name)) > LONGEST:
+        if len(file_name(name)) > LONGEST_FILE_NAME:
             what = f"the user name {shown(name)} is too long for a file name"
             raise EditRefused(what, f"add the user to {self._users}")
 
     def _own(self, name: str) -> Path | None:
         """The user's file, or None without one. An invalid file raises, and is not changed."""
         own = file_name(name)
-        if len(own) > LONGEST:
+        if len(own) > LONGEST_FILE_NAME:
             return None
         path = self._folder / own
         try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pam_iampass.config.settings import USERS_FOLDER
-from pam_iampass.config.user_file_name import user_of
+from pam_iampass.config.user_table import user_of
 from pam_iampass.doctor import enrollment_advice
 from pam_iampass.errors import RUN_AS_ROOT, Problem
 from pam_iampass.login.arguments import ModuleArguments

@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from pam_iampass.config import settings, user_table_check
-from pam_iampass.config.user_file_name import LONGEST, file_name, user_of
-from pam_iampass.config.user_table import Entry, UserTable
+from pam_iampass.config.user_table import LONGEST_FILE_NAME, Entry, UserTable, file_name, user_of
 from pam_iampass.config.user_table import read as read_table
 from pam_iampass.config.user_table_check import TableReport
 from pam_iampass.doctor.bypasses import in_force
@@ -120,7 +119,7 @@ def _named(found: TableReport) -> set[str]:
 def _place(users: Path, folder: Path, name: str) -> Place | None:
     """File and line of the user's entry, without reading all other files."""
     own = folder / file_name(name)
-    file = own if len(own.name) <= LONGEST and os.path.lexists(own) else users
+    file = own if len(own.name) <= LONGEST_FILE_NAME and os.path.lexists(own) else users
     try:
         line = read_table(file, 0).lines.get(name)
     except UntrustedFile:

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Callable
 
-from pam_iampass.config.validation import name_error, token_error
+from pam_iampass.config.value_types import name_error, token_error
 from pam_iampass.errors import ConfigurationError, Problem, shown
 from pam_iampass.system.trusted_folder import shell_word
 

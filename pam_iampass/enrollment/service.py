@@ -15,8 +15,7 @@ from pam_iampass.client import IampassError, ManagementAPI, ManagementAPIResult
 from pam_iampass.config import settings
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
-from pam_iampass.config.validation import token_error
-from pam_iampass.config.value_types import UnlistedUsers
+from pam_iampass.config.value_types import UnlistedUsers, token_error
 from pam_iampass.enrollment.request import EnrollmentRequest
 from pam_iampass.errors import EditRefused, shown
 from pam_iampass.login.api import connect

@@ -8,8 +8,7 @@ from typing import Protocol
 
 from pam_iampass.config.settings import AskedSettings, ServiceSettings
 from pam_iampass.config.user_table import Entry
-from pam_iampass.config.validation import token_error
-from pam_iampass.config.value_types import ExemptRule, Network
+from pam_iampass.config.value_types import ExemptRule, Network, token_error
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 

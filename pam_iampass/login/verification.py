@@ -16,9 +16,8 @@ from pam_iampass.login.context import LoginContext
 from pam_iampass.login.conversation import Conversation
 from pam_iampass.login.covering import Covered, Covering
 from pam_iampass.login.enrollment import offer_enrollment
-from pam_iampass.login.rate_limit import PhoneLost, RateLimit, Throttled
+from pam_iampass.login.rate_limit import PhoneLost, RateLimit, RequestResult, Throttled, result_of
 from pam_iampass.login.recovery import CodeRedemption
-from pam_iampass.login.request_result import RequestResult, result_of
 from pam_iampass.login.requirement import ApprovalRequired, SecondFactorRequired
 from pam_iampass.login.turn import TurnDidNotCome, wait_for_turn
 from pam_iampass.outcome import Decision, Login, Outcome, Phase, Result

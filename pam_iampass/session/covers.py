@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pam_iampass.config.session_settings import SessionSettings
-from pam_iampass.config.settings import same_program
+from pam_iampass.config.settings import SessionSettings, same_program
 from pam_iampass.config.value_types import METHODS
 from pam_iampass.session.kept_session import KeptSession, State
 

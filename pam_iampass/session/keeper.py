@@ -10,7 +10,7 @@ from typing import Callable
 from pam_iampass.audit.journal import WARNING
 from pam_iampass.client import Deadline, Status
 from pam_iampass.client.errors import IampassError
-from pam_iampass.config.session_settings import SessionSettings
+from pam_iampass.config.settings import SessionSettings
 from pam_iampass.enforcer import protocol as enforcer
 from pam_iampass.errors import PamIampassError, StateError
 from pam_iampass.session import life

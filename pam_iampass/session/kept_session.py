@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from pam_iampass.config.session_settings import CoverSettings, SessionSettings
+from pam_iampass.config.settings import CoverSettings, SessionSettings
 from pam_iampass.config.value_types import Enforcement
 from pam_iampass.enforcer.protocol import Reason, Verb
 from pam_iampass.session.attached import AttachedLogin

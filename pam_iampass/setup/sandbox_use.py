@@ -24,7 +24,7 @@ from pathlib import Path
 import yaml
 
 from pam_iampass.config import settings
-from pam_iampass.config.validation import name_error
+from pam_iampass.config.value_types import name_error
 from pam_iampass.setup import files
 from pam_iampass.setup.errors import FileEdited, SetupError, SetupRefused
 from pam_iampass.setup.manifest import ManifestStore

@@ -10,9 +10,17 @@ import ctypes
 import grp
 import os
 import pwd
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from pam_iampass.system import name_services
+NSSWITCH = Path("/etc/nsswitch.conf")
+
+_NEVER_FAIL = frozenset({"files", "compat", "db"})
+_TRYAGAIN, _UNAVAIL = -2, -1
+_NOT_INSTALLED = "No such file"
+
 
 #: The most groups that Linux lets a process have (NGROUPS_MAX).
 MOST_GROUPS = 65536
@@ -86,16 +94,15 @@ class Accounts:
     def check_groups(self, account: Account) -> None:
         """Make sure that `groups` leaves nothing out. Raises LookupFailed if a name service fails.
 
-        getgrouplist(3) does not report that: it leaves the groups of that service out.
+        getgrouplist(3) does not report that: it leaves the groups of that service out. So each is asked separately.
         """
         try:
-            failing = name_services.failing(account.name, account.gid)
+            for service in _services():
+                if _status(service, account.name, account.gid) in (_TRYAGAIN, _UNAVAIL):
+                    what = f"the name service {service} is unavailable"
+                    raise LookupFailed(f"looking up the user's groups failed: {what}")
         except OSError as error:
             raise LookupFailed(f"{error.filename}: {error.strerror}") from None
-        if failing is not None:
-            raise LookupFailed(
-                f"looking up the user's groups failed: the name service {failing} is unavailable"
-            )
 
     def lists(self, group: str, account: Account) -> bool:
         """Whether the entry of the group lists the account as a member. Raises LookupFailed."""
@@ -105,3 +112,39 @@ class Accounts:
             return False
         except OSError as error:
             raise LookupFailed(f"looking up the group {group} failed: {error.strerror}") from None
+
+
+def _services() -> Iterator[str]:
+    """The name services that are asked for a user's groups (nsswitch.conf(5))."""
+    lines = NSSWITCH.read_text("utf-8", "replace").splitlines()
+    rules = dict(line.partition("#")[0].strip().partition(":")[::2] for line in reversed(lines))
+    rule = rules.get("initgroups") or rules.get("group", "")
+    for name in re.sub(r"\[[^]]*\]", " ", rule).split():
+        if name not in _NEVER_FAIL:
+            yield name
+
+
+def _status(service: str, user: str, gid: int) -> int:
+    """What `_nss_SERVICE_initgroups_dyn` (nss.h) returns, which glibc calls; 0 if the service does not have it."""
+    try:
+        ask = getattr(ctypes.CDLL(f"libnss_{service}.so.2"), f"_nss_{service}_initgroups_dyn", None)
+    except OSError as missing:
+        return 0 if _NOT_INSTALLED in str(missing) else _UNAVAIL
+    if ask is None:
+        return 0
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    start, size, error = ctypes.c_long(0), ctypes.c_long(64), ctypes.c_int(0)
+    groups = ctypes.c_void_p(libc.malloc(ctypes.c_size_t(64 * ctypes.sizeof(ctypes.c_uint32))))
+    if not groups:
+        return _TRYAGAIN
+    try:
+        name, limit = os.fsencode(user), ctypes.c_long(-1)
+        return int(
+            ask(
+                *(name, ctypes.c_uint32(gid), ctypes.byref(start), ctypes.byref(size)),
+                *(ctypes.byref(groups), limit, ctypes.byref(error)),
+            )
+        )
+    finally:
+        libc.free(groups)

@@ -286,7 +286,7 @@ MUTANTS = (
     Mutant(
         4,
         "a start that left this machine and was not approved is not counted",
-        "pam_iampass/login/request_result.py",
+        "pam_iampass/login/rate_limit.py",
         "return RequestResult.APPROVED if approved else RequestResult.FAILED",
         "return RequestResult.APPROVED",
         "tests/unit/login/test_rate_limited_logins.py"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pam_iampass.audit.journal import ADMINISTRATION, Journal
-from pam_iampass.config.session_settings import SessionSettings
+from pam_iampass.config.settings import SessionSettings
 from pam_iampass.outcome import PamCode
 from pam_iampass.relay import administration
 from pam_iampass.relay.administration import Administration

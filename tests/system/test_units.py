@@ -60,7 +60,7 @@ numbers, families, call, folder, sys.path[:] = json.loads(sys.argv[1])
 from pam_iampass.config.settings import ThrottleSettings
 from pam_iampass.audit.journal import Journal
 from pam_iampass.login.agent_state import AgentState
-from pam_iampass.login.request_result import RequestResult
+from pam_iampass.login.rate_limit import RequestResult
 from pam_iampass.system.inet_diag import PeerWatch
 import json, socket
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Callable
 
-from pam_iampass.config.session_settings import SessionSettings
+from pam_iampass.config.settings import SessionSettings
 from pam_iampass.config.value_types import Enforcement
 from pam_iampass.enforcer.protocol import Verb
 from pam_iampass.session import life

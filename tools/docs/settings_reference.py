@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pam_iampass.config.schema import SCHEMA, SHARED
-from pam_iampass.config.schema_keys import Key, Section
+from pam_iampass.config.schema import SCHEMA, SHARED, Key, Section
 from tools.docs import markdown
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ import pytest
 
 from pam_iampass.audit.administrator import Administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal, SessionRecord
-from pam_iampass.audit.query import Filter
-from pam_iampass.audit.record import AuditRecord, interpret
+from pam_iampass.audit.query import AuditRecord, Filter, interpret
 from pam_iampass.outcome import Decision, Login, Outcome, Participants, Result, SessionEvent
 from tests.support.setting import Records
 

@@ -15,11 +15,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pam_iampass.config import schema
-from pam_iampass.config.session_settings import CoverSettings, SessionSettings
 from pam_iampass.config.settings import (
     AskedSettings,
+    CoverSettings,
     ExemptSettings,
     RecoverySettings,
+    SessionSettings,
     Settings,
     ThrottleSettings,
     check,

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pam_iampass.config.user_file_name import file_name, user_of
-from pam_iampass.config.user_table import Entry, UserTable
+from pam_iampass.config.user_table import Entry, UserTable, file_name, user_of
 from pam_iampass.config.user_table_check import TableReport, check
-from pam_iampass.config.validation import name_error
+from pam_iampass.config.value_types import name_error
 from pam_iampass.errors import ConfigurationError, Severity
 from tests.support.folders import put
 from tests.support.table_folder import TableFolder

@@ -16,10 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pam_iampass.config.user_file_name import LONGEST, file_name
-from pam_iampass.config.user_table import Entry
+from pam_iampass.config.user_table import LONGEST_FILE_NAME, Entry, file_name
 from pam_iampass.config.user_table_editing import LOCK, NEW, UserTableEditor
-from pam_iampass.config.validation import name_error, token_error
+from pam_iampass.config.value_types import name_error, token_error
 from pam_iampass.errors import EditRefused, PamIampassError
 from tests.support.folders import put, root_only_folder
 from tests.support.table_folder import TableFolder
@@ -138,7 +137,7 @@ def test_whatever_can_be_a_name_and_a_token_can_be_added_and_removed(
     with root_only_folder() as folder:
         table = EditedTable(folder)
         put(table.users, "{}\n")
-        if name_error(name) or token_error(token) or len(file_name(name)) > LONGEST:
+        if name_error(name) or token_error(token) or len(file_name(name)) > LONGEST_FILE_NAME:
             with pytest.raises(EditRefused):
                 table.editor.add(name, token, methods)
             assert list(table.content()) == ["users.yaml"]

@@ -18,9 +18,15 @@ from hypothesis import strategies as st
 
 from pam_iampass.config.settings import ThrottleSettings as Limits
 from pam_iampass.login.application import ApplicationGone, Stopping
-from pam_iampass.login.rate_limit import QueuedLogin, RateLimit, RateLimits, Throttled
+from pam_iampass.login.rate_limit import (
+    QueuedLogin,
+    RateLimit,
+    RateLimits,
+    RequestResult,
+    Throttled,
+    result_of,
+)
 from pam_iampass.login.rate_limit_state import MOST_KEPT, RateLimitState
-from pam_iampass.login.request_result import RequestResult, result_of
 from pam_iampass.outcome import Decision, Login, Outcome, Result, denied
 from pam_iampass.system.boot import since_boot
 from pam_iampass.system.database import Database

@@ -14,7 +14,7 @@ from pam_iampass.client import AuthenticationAPI
 from pam_iampass.config.settings import Settings
 from pam_iampass.config.settings import ThrottleSettings as Limits
 from pam_iampass.login.context import LoginContext
-from pam_iampass.login.request_result import RequestResult
+from pam_iampass.login.rate_limit import RequestResult
 from pam_iampass.module import Module
 from pam_iampass.outcome import PamCode
 from tests.support.black_hole import black_hole

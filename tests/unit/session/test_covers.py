@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pam_iampass.client import Status
-from pam_iampass.config.session_settings import CoverSettings, SessionSettings
+from pam_iampass.config.settings import CoverSettings, SessionSettings
 from pam_iampass.outcome import PamCode
 from pam_iampass.session.attached import AttachedLogin
 from pam_iampass.session.covers import Cover, CoverRequest, cover

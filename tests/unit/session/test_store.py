@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.config.session_settings import CoverSettings, SessionSettings
+from pam_iampass.config.settings import CoverSettings, SessionSettings
 from pam_iampass.enforcer.protocol import SESSION_ID, Verb
 from pam_iampass.session.attached import AttachedLogin
 from pam_iampass.session.kept_session import (

@@ -1,13 +1,17 @@
-"""What a login of a user would result in, in words."""
+"""What a login of a user would result in, and whether the user has a phone, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
 from pam_iampass.cli.bypass import bypass_words
-from pam_iampass.cli.output import count, line
-from pam_iampass.doctor.user_status import UserState, UserStatus, user_status
+from pam_iampass.cli.output import Part, count, line, progress
+from pam_iampass.client import IampassError
+from pam_iampass.doctor.phones import PhoneState, phones_of
+from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 
 STATES = {
     UserState.ASKED: ("asked on the phone", "green", "is asked", "are asked"),
@@ -52,3 +56,21 @@ def show_login(config: Path, name: str) -> None:
     if status.state is not UserState.NO_ACCOUNT:
         words, style = login_words(status)
         line((f"A login of {name}: {words}.", style))
+
+
+PHONES: dict[str, Part] = {
+    "registered": ("registered", "green"),
+    "none": ("none", "bold red"),
+    "unknown": ("unknown at IAMPASS", "bold red"),
+    "not_asked": ("no answer", "yellow"),
+}
+"""Each `PhoneState` in words, with its style."""
+
+
+def ask_phones(found: UserStatusReport, config: Path, quiet: bool) -> dict[str, PhoneState]:
+    """What IAMPASS says about each user of the report who is asked on the phone. Raises ClickException."""
+    try:
+        with progress(quiet) as show:
+            return phones_of(found, config, show)
+    except IampassError as error:
+        raise click.ClickException(error.diagnostics()) from None
