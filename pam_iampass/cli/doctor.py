@@ -11,7 +11,8 @@ import click
 from pam_iampass.cli.output import STYLES, Part, count, finding, line, progress, show_json
 from pam_iampass.cli.parameters import USER, Parsed, config_option, json_option
 from pam_iampass.doctor.catalogue import WAY_IN_KINDS, WAYS_IN
-from pam_iampass.doctor.report import ADDRESS, Doctor, DoctorReport, Options
+from pam_iampass.doctor.report import Doctor, DoctorReport, Options
+from pam_iampass.doctor.sshd_match import ADDRESS
 from pam_iampass.errors import Severity
 from pam_iampass.text import clean
 
@@ -94,9 +95,15 @@ def _show(report: DoctorReport, errors: int, warnings: int) -> None:
     if errors:
         line((f"{count(errors, 'error')}, {count(warnings, 'warning')}.", "bold red"))
     elif warnings:
-        line((f"No error, {count(warnings, 'warning')}.", "bold yellow"))
+        what = "No error in what was checked" if report.not_checked else "No error"
+        line((f"{what}, {count(warnings, 'warning')}.", "bold yellow"))
     else:
-        line(("No problem was found." if report.not_checked else "All is well.", "bold green"))
+        line(
+            (
+                "No problem was found in what was checked." if report.not_checked else "All is well.",
+                "bold green",
+            )
+        )
 
 
 def _as_object(report: DoctorReport, errors: int, warnings: int) -> dict[str, Any]:

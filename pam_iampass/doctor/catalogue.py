@@ -532,6 +532,27 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             _METHODS,
         ),
         _error(
+            "sshd-unasked",
+            "Some ssh logins do not ask the phone: {names}",
+            "A Match block, or an option of that sshd, gives them another PAM service. doctor makes up a connection for"
+            " each block, and asks `sshd -T -C` about it; logins that the settings exempt are not reported.",
+            "Remove PAMServiceName there; to spare users the phone, name them in exempt in the settings",
+        ),
+        _warning(
+            "sshd-match-unknown",
+            "doctor cannot tell what a Match block does",
+            "It sets what decides whether the phone is asked, and doctor found no connection or user that it matches,"
+            " for example no member of its group.",
+            "Try it with one that it matches: sshd -T -C user=USER,host=HOST,addr=ADDRESS,laddr=LOCAL,lport=22",
+        ),
+        _warning(
+            "sshd-instance-unknown",
+            "doctor cannot tell with which settings another sshd runs: {name}",
+            "doctor reads the options of the units that run sshd, enabled or not, and of the running ones. Options that"
+            " contain specifiers, a shell's or a changed command line cannot be evaluated.",
+            "Look at its settings: sshd -T with its options",
+        ),
+        _error(
             "sshd-exempt-prompted",
             "sshd demands the prompt of exempt users: {names}",
             "With this AuthenticationMethods, sshd requires the prompt before the module can see that the user is"

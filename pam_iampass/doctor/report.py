@@ -11,14 +11,22 @@ from pathlib import Path
 
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
-from pam_iampass.doctor import bypasses, files, session_check, sshd_exempt, state_summary
+from pam_iampass.doctor import (
+    bypasses,
+    files,
+    session_check,
+    sshd_exempt,
+    sshd_instances,
+    state_summary,
+)
 from pam_iampass.doctor.agent import AgentCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
 from pam_iampass.doctor.selinux import SelinuxCheck
 from pam_iampass.doctor.service import ServiceCheck
-from pam_iampass.doctor.sshd import SshdCheck, rejected_finding
-from pam_iampass.doctor.sshd_match import match_blocks
+from pam_iampass.doctor.sshd import SshdCheck, outdated_exceptions, rejected_finding, stale
+from pam_iampass.doctor.sshd_instances import SshdInstance
+from pam_iampass.doctor.sshd_match import ADDRESS, ANYBODY, SshdConfiguration, SshdLogin, Witnesses, unusual
 from pam_iampass.doctor.stacks import SET_UID, Stacks, module_folders
 from pam_iampass.doctor.state_summary import StateSummary
 from pam_iampass.doctor.sudo import SudoCheck, loopholes
@@ -26,16 +34,16 @@ from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusRepo
 from pam_iampass.doctor.users import LockoutCheck, UsersCheck
 from pam_iampass.doctor.ways_in import WaysInCheck
 from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, PamIampassError, Problem, Severity
+from pam_iampass.login import policy
+from pam_iampass.outcome import Login
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.stack import PamFiles, PamService
 from pam_iampass.system import sshd, sudoers
+from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import reading_as_service_user
-from pam_iampass.system.sshd import SshdConfigRejected, SshdSettings
+from pam_iampass.system.sshd import NO_ADDRESS, Connection, SshdConfigRejected, SshdSettings
 from pam_iampass.system.sudoers import Sudoers, SudoersRejected
-
-ADDRESS = "192.0.2.1"
-"""The default address of an ssh login: one that nobody has (RFC 5737)."""
 
 _MAX_USERS = 40
 """Without a user name, the users whose phones and sshd settings are checked: each costs a call."""
@@ -186,7 +194,8 @@ class Doctor:
         """sshd's settings for the users to check, or the reason why they are unknown."""
         try:
             return {
-                name: sshd.settings(user=name, address=self.options.address) for name in self._ssh_users()
+                name: sshd.settings(Connection(name, self.options.address))
+                for name in self._ssh_users()[:_MAX_USERS]
             }
         except (SshdConfigRejected, CommandUnavailable) as error:
             return error
@@ -268,13 +277,74 @@ class Doctor:
             self.not_checked.append("sshd: is not installed")
         elif isinstance(self.sshd, CommandUnavailable):
             raise self.sshd
-        elif isinstance(self.sshd, SshdConfigRejected):
-            yield rejected_finding(self.sshd)
         else:
-            asked, prompted = frozenset(self.asked), self._prompted()
-            yield from SshdCheck(self.sshd, self.stacks, self.settings, asked, prompted).findings()
-            if any(self.stacks.asks(one.service, in_sshd=True) for one in self.sshd.values()):
-                yield from match_blocks(self.options.address, self.named)
+            found = list(self._of_sshd(SshdInstance("sshd")))
+            yield from found
+            if self.settings is not None:
+                yield from outdated_exceptions(self.settings)
+            for instance in sshd_instances.others():
+                others = self._of_sshd(instance)
+                yield from (replace(one, key=instance.name) for one in others if one not in found)
+
+    def _of_sshd(self, instance: SshdInstance) -> Iterator[Problem]:
+        """The problems of one sshd, with the users to check and with the logins that its Match blocks are about."""
+        if instance.unclear:
+            yield finding("sshd-instance-unknown", "sshd", instance.unclear, name=instance.name)
+            return
+        usual = Connection("", self.options.address) if not instance.local else NO_ADDRESS
+        users = self._ssh_users()
+        try:
+            configuration = SshdConfiguration.read(instance.configuration)
+            logins = [self._ssh_login(replace(usual, user=user), instance) for user in users[:_MAX_USERS]]
+        except SshdConfigRejected as rejected:
+            yield rejected_finding(rejected)
+            return
+        by_block: list[SshdLogin] = []
+        if not instance.local:  # which has no address that a block could match
+            witnesses = Witnesses(users, self.options.address, self.named, instance.options, instance.program)
+            for found in witnesses.logins(configuration):
+                if isinstance(found, SshdLogin):
+                    by_block.append(found)
+                else:
+                    yield finding("sshd-match-unknown", "sshd", f"{found.place}: {found}")
+        known = {login.connection for login in logins}
+        judged = [*logins, *(login for login in by_block if login.connection not in known)]
+        check = SshdCheck(
+            judged,
+            self.stacks,
+            self.settings,
+            frozenset(self.asked),
+            self._prompted() if instance.is_usual else {},
+            self._is_exempt,
+        )
+        yield from check.findings()
+        if any(self.stacks.asks(login.settings.service, in_sshd=True) for login in logins):
+            yield from unusual(by_block, self._ssh_login(replace(usual, user=ANYBODY), instance).settings)
+        if len(users) > _MAX_USERS and any(block.is_about_users for block in configuration.blocks):
+            self.not_checked.append(
+                f"sshd's settings of all but the first {_MAX_USERS} users: name a user to check that one"
+            )
+        if instance.is_usual:
+            yield from stale(configuration)
+
+    def _ssh_login(self, connection: Connection, instance: SshdInstance) -> SshdLogin:
+        found = sshd.settings(connection, options=instance.options, program=instance.program)
+        return SshdLogin(connection, found)
+
+    def _is_exempt(self, login: SshdLogin) -> bool:
+        """Whether the settings let a login by ssh pass without the phone."""
+        service = self.sshd_service
+        if self.settings is None or service is None:
+            return False
+        address = login.connection.address
+        try:
+            account = Accounts().named(login.user)
+            asked = Login(login.user, service, rhost=address)
+            return (
+                policy.exemption(account, asked, self.settings.for_service(service), Accounts()) is not None
+            )
+        except (UnknownAccount, LookupFailed, policy.PolicyError):
+            return False
 
     def _prompted(self) -> dict[str, str]:
         """The exempt users from whom sshd demands a prompt, if sshd's PAM service asks in its auth stack."""
@@ -295,20 +365,22 @@ class Doctor:
             self.not_checked.append("sudo: is not installed")
         for source in sudoers.directories():
             self.not_checked.append(f"rules of sudo from {source}: sudo -l -U USER lists them")
-        try:
-            found = self.sudoers
-            if found is not None:
-                yield from SudoCheck(found, self.stacks, self._without_phone, self.named).findings()
-            of_rs = sudoers.of_sudo_rs()
-            if of_rs is not None and self.stacks.asks("sudo"):
-                lines = sudoers.read(of_rs)
-                yield from loopholes(lines, self.stacks.asks, self._without_phone, self.named)
-        except SudoersRejected as rejected:
-            yield finding("sudoers-broken", "sudo", str(rejected))
-        except CommandUnavailable as unavailable:
-            if unavailable.remedy == RUN_AS_ROOT:
-                raise
-            yield finding("sudoers-unread", "sudo", str(unavailable), remedy=unavailable.remedy)
+        for file in sudoers.files():
+            try:
+                yield from self._sudoers(file)
+            except SudoersRejected as rejected:
+                yield finding("sudoers-broken", "sudo", str(rejected))
+            except CommandUnavailable as unavailable:
+                if unavailable.remedy == RUN_AS_ROOT:
+                    raise
+                yield finding("sudoers-unread", "sudo", str(unavailable), remedy=unavailable.remedy)
+
+    def _sudoers(self, file: Path | None) -> Iterator[Problem]:
+        """The problems of the file that sudo reads, or of one that sudo-rs reads."""
+        if file is None and self.sudoers is not None:
+            yield from SudoCheck(self.sudoers, self.stacks, self._without_phone, self.named).findings()
+        elif self.stacks.asks("sudo"):
+            yield from loopholes(sudoers.read(file), self.stacks.asks, self._without_phone, self.named)
 
     def _ways_in(self) -> Iterator[Problem]:
         check = WaysInCheck(self.stacks)
@@ -356,7 +428,7 @@ class Doctor:
             return None
 
     def _ssh_users(self) -> list[str]:
-        """The users whose sshd settings are checked: the named one, or a few, root among them."""
+        """The users whose sshd settings are checked: the named one, or all, root first."""
         if self.named is not None:
             return [self.named]
         try:
@@ -364,7 +436,7 @@ class Doctor:
         except ConfigurationError:
             listed = []
         wanted = filter(None, ["root", self.invoking, *listed])
-        return [name for name in dict.fromkeys(wanted) if "," not in name][:_MAX_USERS]
+        return [name for name in dict.fromkeys(wanted) if "," not in name]
 
 
 def merged(findings: Iterable[Problem]) -> list[Problem]:

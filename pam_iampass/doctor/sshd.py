@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from pam_iampass.doctor.account_check import AccountCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import SSHD_MARGIN
 from pam_iampass.doctor.sshd_limits import limits
-from pam_iampass.doctor.sshd_match import configuration_files
+from pam_iampass.doctor.sshd_match import SshdConfiguration, SshdLogin
 from pam_iampass.doctor.stack_check import StackCheck
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.errors import Problem, Severity
@@ -36,39 +36,52 @@ _PID_FILES = (Path("/run/sshd.pid"), Path("/var/run/sshd.pid"))
 class SshdCheck:
     """sshd's settings for some users, and the stacks that they use."""
 
-    found: Mapping[str, SshdSettings]
+    logins: Sequence[SshdLogin]
     stacks: Stacks
     settings: Settings | None
     with_token: frozenset[str] = frozenset()
     """The users who are asked on the phone."""
     prompted: Mapping[str, str] = field(default_factory=dict)
     """The exempt users whom sshd admits by no way without a prompt, with their AuthenticationMethods."""
+    is_exempt: Callable[[SshdLogin], bool] = lambda login: False
+    """Whether the settings let a login pass without the phone."""
 
     def findings(self) -> Iterator[Problem]:
         """Everything that is wrong."""
-        for service in dict.fromkeys(settings.service for settings in self.found.values()):
-            users = {user: settings for user, settings in self.found.items() if settings.service == service}
+        services = {"sshd", *(login.settings.service for login in self.logins)}
+        asking = {service for service in services if self.stacks.asks(service, in_sshd=True)}
+        by_service: dict[str, list[SshdLogin]] = defaultdict(list)
+        for login in self.logins:
+            service = login.settings.service
+            around = bool(asking) and (login.block is not None or service not in asking)
+            if not (around and self.is_exempt(login)):
+                by_service[service].append(login)
+        for service, logins in by_service.items():
             if self.stacks.asks(service):
-                yield from self._of_service(self.stacks.with_us[service], users)
+                yield from self._of_service(self.stacks.with_us[service], logins)
             elif service in self.stacks.with_us_in_account:
-                yield from self._in_account(self.stacks.with_us_in_account[service], users)
+                yield from self._in_account(self.stacks.with_us_in_account[service], logins)
+            elif asking:
+                yield from _unasked(logins)
             else:
                 where = f"{self.stacks.files.path(service)} does not name pam_iampass"
                 yield finding("sshd-unprotected", "sshd", where)
-        yield from self._exceptions()
-        yield from _stale()
+        if self.prompted:
+            user, methods = next(iter(self.prompted.items()))
+            evidence = f"sshd -T -C user={user}: authenticationmethods {methods}"
+            yield finding("sshd-exempt-prompted", "sshd", evidence, names=names(self.prompted))
 
-    def _of_service(self, stack: StackCheck, users: dict[str, SshdSettings]) -> Iterator[Problem]:
+    def _of_service(self, stack: StackCheck, logins: Sequence[SshdLogin]) -> Iterator[Problem]:
         grouped: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-        for user, settings in users.items():
-            if user == "root" and settings.root_login == "no":
+        for login in logins:
+            if login.user == "root" and login.settings.root_login == "no":
                 continue
-            faults = list(self._faults(stack, user, settings))
+            faults = list(self._faults(stack, login))
             around = any(kind == "sshd-key-bypasses" for kind, _evidence, _how in faults)
             for kind, evidence, how in faults:
                 if around and kind == "sshd-key-not-demanded":
                     continue  # the same line fixes both
-                grouped[kind, evidence, how].append(user)
+                grouped[kind, evidence, how].append(login.name)
         for (kind, evidence, how), whom in grouped.items():
             # Without a token root is not meant to log in by ssh.
             mild = kind == "sshd-root-refused" and "root" not in self.with_token
@@ -81,31 +94,32 @@ class SshdCheck:
                 names=names(whom),
                 place=stack.ours.place,
             )
-        yield from self._limits(stack.service, next(iter(users.values())))
+        yield from self._limits(stack.service, logins[0].settings)
         yield from self._text(stack)
-        if self._asks_in_account(stack.service) and any(map(_takes_any, users.values())):
+        if self._asks_in_account(stack.service) and any(_takes_any(login.settings) for login in logins):
             yield finding("sshd-asks-in-both", "sshd", str(stack.ours), place=stack.ours.place)
         if self._enrolls(stack.service) and not stack.demands_key:
             yield finding("sshd-no-enrolment", "sshd", str(stack.ours))
 
-    def _faults(self, stack: StackCheck, user: str, settings: SshdSettings) -> Iterator[tuple[str, str, str]]:
+    def _faults(self, stack: StackCheck, login: SshdLogin) -> Iterator[tuple[str, str, str]]:
         """The kind of each fault, the evidence, and what lets users in."""
+        settings = login.settings
         if not settings.is_on("usepam"):
-            yield "sshd-pam-off", "sshd -T: usepam no", ""
+            yield "sshd-pam-off", login.evidence("usepam"), ""
             return
-        evidence = f"sshd -T: authenticationmethods {settings.values.get('authenticationmethods', 'any')}"
+        evidence = login.evidence("authenticationmethods", "any")
         for methods in settings.method_lists:
             if _KEYBOARD not in methods and _PASSWORD not in methods:
                 if set(methods) <= set(settings.offered) and not self._asks_in_account(stack.service):
                     yield "sshd-key-bypasses", evidence, _HOW.get(methods[0], f"{methods[0]} alone")
                 continue
             if _KEYBOARD in methods and not settings.is_on("kbdinteractiveauthentication"):
-                yield "sshd-no-prompt", "sshd -T: kbdinteractiveauthentication no", ""
+                yield "sshd-no-prompt", login.evidence("kbdinteractiveauthentication"), ""
                 continue
             yield from self._asking(stack, methods, evidence)
         asks = any(_KEYBOARD in methods or _PASSWORD in methods for methods in settings.method_lists)
-        if user == "root" and settings.root_login in _KEY_ONLY and asks:
-            yield "sshd-root-refused", f"sshd -T: permitrootlogin {settings.root_login}", ""
+        if login.user == "root" and settings.root_login in _KEY_ONLY and asks:
+            yield "sshd-root-refused", login.evidence("permitrootlogin"), ""
 
     def _asking(self, stack: StackCheck, methods: list[str], evidence: str) -> Iterator[tuple[str, str, str]]:
         """The faults of a list of methods that reaches the stack."""
@@ -119,24 +133,24 @@ class SshdCheck:
         elif stack.phone_alone:
             yield ("sshd-key-not-insisted" if key_first else "sshd-phone-only"), evidence, ""
 
-    def _in_account(self, stack: AccountCheck, users: dict[str, SshdSettings]) -> Iterator[Problem]:
+    def _in_account(self, stack: AccountCheck, logins: Sequence[SshdLogin]) -> Iterator[Problem]:
         """The faults of a service that asks in the account phase, after any first factor."""
         grouped: dict[tuple[str, str], list[str]] = defaultdict(list)
         no_factor = not any(role(one) in _FACTORS for one in self.stacks.auth_stack(stack.service))
-        for user, settings in users.items():
-            evidence = f"sshd -T: authenticationmethods {settings.values.get('authenticationmethods', 'any')}"
+        for login in logins:
+            settings, evidence = login.settings, login.evidence("authenticationmethods", "any")
             if not settings.is_on("usepam"):
-                grouped["sshd-pam-off", "sshd -T: usepam no"].append(user)
+                grouped["sshd-pam-off", login.evidence("usepam")].append(login.name)
                 continue
             if any(_KEYBOARD in methods[:-1] for methods in settings.method_lists):
-                grouped["sshd-phone-before-key", evidence].append(user)
+                grouped["sshd-phone-before-key", evidence].append(login.name)
             if no_factor and any(set(methods) <= {_KEYBOARD, _PASSWORD} for methods in settings.method_lists):
-                grouped["sshd-no-factor", evidence].append(user)
+                grouped["sshd-no-factor", evidence].append(login.name)
         for (kind, evidence), whom in grouped.items():
             yield finding(kind, "sshd", evidence, names=names(whom), place=stack.ours.place)
         if self._enrolls(stack.service):
             yield finding("sshd-no-enrolment", "sshd", str(stack.ours))
-        yield from self._limits(stack.service, next(iter(users.values())))
+        yield from self._limits(stack.service, logins[0].settings)
 
     def _enrolls(self, service: str) -> bool:
         return self.settings is not None and self.settings.for_service(service).enroll_at_login
@@ -160,23 +174,22 @@ class SshdCheck:
     def _asks_in_account(self, service: str) -> bool:
         return service in self.stacks.with_us_in_account
 
-    def _exceptions(self) -> Iterator[Problem]:
-        """Whether sshd spares exempt users the prompt, and nobody else."""
-        if self.prompted:
-            user, methods = next(iter(self.prompted.items()))
-            evidence = f"sshd -T -C user={user}: authenticationmethods {methods}"
-            yield finding("sshd-exempt-prompted", "sshd", evidence, names=names(self.prompted))
-        difference = sshd_exempt.outdated(self.settings) if self.settings else None
-        if difference is not None:
-            evidence = f"{sshd_exempt.DROP_IN} {difference}"
-            yield finding("sshd-exceptions-outdated", "sshd", evidence)
-
     def _text(self, stack: StackCheck) -> Iterator[Problem]:
         if self.settings is None or self.settings.for_service(stack.service).prompt is not Prompt.NEVER:
             return
         version = sshd.version()
         if version is not None and version < _SHOWS_TEXT:
             yield finding("sshd-text-hidden", "sshd", f"OpenSSH {'.'.join(map(str, version))}; prompt: never")
+
+
+def _unasked(logins: Sequence[SshdLogin]) -> Iterator[Problem]:
+    """Logins by a service that does not ask, while that of others does."""
+    grouped: dict[str, list[str]] = defaultdict(list)
+    for login in logins:
+        if login.user != "root" or login.settings.root_login != "no":
+            grouped[login.evidence("pamservicename")].append(login.name)
+    for evidence, whom in grouped.items():
+        yield finding("sshd-unasked", "sshd", evidence, names=names(whom))
 
 
 def _takes_any(settings: SshdSettings) -> bool:
@@ -189,13 +202,20 @@ def rejected_finding(rejected: SshdConfigRejected) -> Problem:
     return finding(kind, "sshd", f"sshd -T: {rejected}", names="everybody")
 
 
-def _stale() -> Iterator[Problem]:
+def outdated_exceptions(settings: Settings) -> Iterator[Problem]:
+    """Whether our drop-in spares the users of the settings the prompt."""
+    difference = sshd_exempt.outdated(settings)
+    if difference is not None:
+        yield finding("sshd-exceptions-outdated", "sshd", f"{sshd_exempt.DROP_IN} {difference}")
+
+
+def stale(configuration: SshdConfiguration) -> Iterator[Problem]:
     """Whether the running sshd is older than its configuration."""
     started = next((moment for moment in map(_started, _PID_FILES) if moment is not None), None)
     if started is None:
         return
-    for file in configuration_files():
-        if file.exists() and file.stat().st_mtime > started + 1:
+    for file in configuration.files:
+        if file.stat().st_mtime > started + 1:
             yield finding("sshd-stale", "sshd", f"{file} is newer than the running sshd")
             return
 

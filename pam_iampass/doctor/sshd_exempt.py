@@ -12,7 +12,7 @@ from pam_iampass.config.settings import ExemptSettings, Settings
 from pam_iampass.config.sshd_exceptions import criteria_in, exceptions
 from pam_iampass.system import sshd
 from pam_iampass.system.programs import CommandUnavailable
-from pam_iampass.system.sshd import SshdSettings
+from pam_iampass.system.sshd import Connection, SshdSettings
 
 DROP_IN = Path("/etc/ssh/sshd_config.d/10-iampass.conf")
 KEY = "exempt"
@@ -43,7 +43,11 @@ def prompted(users: Iterable[str], *, address: str = "127.0.0.1", file: Path | N
     found = {}
     for name in list(users)[:_MOST]:
         with contextlib.suppress(CommandUnavailable):  # a name that sshd -T does not take
-            settings = sshd.settings(file=file, user=name, address=address, create_folder=file is not None)
+            settings = sshd.settings(
+                Connection(name, address),
+                options=[] if file is None else ["-f", str(file)],
+                create_folder=file is not None,
+            )
             if not is_spared(settings) and not (name == "root" and settings.root_login == "no"):
                 found[name] = settings.values.get("authenticationmethods", "any")
     return found

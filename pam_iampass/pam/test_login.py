@@ -83,7 +83,7 @@ def _pam_service(service: str, user: str) -> str:
     """The PAM service that the program uses now."""
     try:
         if service == "sshd":
-            return sshd.settings(user=user, create_folder=True).service
+            return sshd.settings(sshd.Connection(user), create_folder=True).service
         if service == "sudo":
             return sudoers.read().service
     except (CommandUnavailable, sshd.SshdConfigRejected, sudoers.SudoersRejected):

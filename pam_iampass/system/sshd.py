@@ -33,6 +33,34 @@ class SshdConfigRejected(Exception):
 
 
 @dataclass(frozen=True)
+class Connection:
+    """A connection, for the Match blocks of sshd (`sshd -T -C`)."""
+
+    user: str
+    address: str = "127.0.0.1"
+    host: str = ""
+    """Empty: the address."""
+    local_address: str = "127.0.0.1"
+    local_port: str = "22"
+    routing_domain: str = ""
+
+    def __str__(self) -> str:
+        words = {
+            "user": self.user,
+            "host": self.host or self.address,
+            "addr": self.address,
+            "laddr": self.local_address,
+            "lport": self.local_port,
+            **({"rdomain": self.routing_domain} if self.routing_domain else {}),
+        }
+        return ",".join(f"{name}={word}" for name, word in words.items())
+
+
+NO_ADDRESS = Connection("", "UNKNOWN", local_address="UNKNOWN", local_port="65535")
+"""What sshd takes a connection by AF_UNIX or AF_VSOCK for."""
+
+
+@dataclass(frozen=True)
 class SshdSettings:
     """The settings in force, for everybody or for one connection."""
 
@@ -89,24 +117,25 @@ def version() -> tuple[int, int] | None:
 
 
 def settings(
+    connection: Connection | None = None,
     *,
-    file: Path | None = None,
-    user: str | None = None,
-    address: str = "127.0.0.1",
+    options: Sequence[str] = (),
     program: str = SSHD,
     create_folder: bool = False,
 ) -> SshdSettings:
-    """The settings of `file` (sshd_config), for everybody or for a login of `user` from `address`.
+    """The settings of sshd with these options (such as -f FILE), for everybody or for a connection.
 
     `create_folder`: create sshd's missing privilege separation directory, without which sshd does nothing. Raises
     SshdConfigRejected, and CommandUnavailable if sshd has not read its configuration.
     """
-    options = ["-f", str(file)] if file is not None else []
-    if user is not None:
-        if not user or any(character in user for character in ",="):
-            raise CommandUnavailable(f"sshd -T -C takes no user of the name {user}", "rename the user")
-        options += ["-C", f"user={user},host={address},addr={address},laddr=127.0.0.1,lport=22"]
-    result = _run(options, program, create_folder)
+    words = [*options]
+    if connection is not None:
+        if not connection.user or any(character in connection.user for character in ",="):
+            raise CommandUnavailable(
+                f"sshd -T -C takes no user of the name {connection.user}", "rename the user"
+            )
+        words += ["-C", str(connection)]
+    result = _run(words, program, create_folder)
     if not result.ok:
         if any(error in result.errors for error in _NOT_READ):
             raise CommandUnavailable(f"sshd -T: {result.complaint}", "run sshd -t as root")

@@ -132,11 +132,14 @@ def is_installed() -> bool:
     return find("sudo") is not None
 
 
-def of_sudo_rs() -> Path | None:
-    """The file that sudo-rs reads; None if it is not installed, or reads sudo's."""
+def files() -> list[Path | None]:
+    """The files to `read`: that of sudo (None), if it is installed, and that of sudo-rs, if it is another one."""
+    found: list[Path | None] = [None] if is_installed() else []
     if SUDOERS_RS.exists():
-        return SUDOERS_RS
-    return SUDOERS if find("sudo-rs") is not None and not is_installed() else None
+        found.append(SUDOERS_RS)
+    elif not found and find("sudo-rs") is not None:
+        found.append(SUDOERS)
+    return found
 
 
 def directories(nsswitch: Path = Path("/etc/nsswitch.conf")) -> list[str]:

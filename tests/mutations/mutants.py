@@ -529,6 +529,48 @@ MUTANTS = (
     ),
     Mutant(
         12,
+        "ssh logins that a Match block leads around the phone are no fault",
+        "pam_iampass/doctor/sshd.py",
+        "            elif asking:\n",
+        "            elif not asking:\n",
+        _ACCOUNT_CHECK + "test_a_login_that_is_led_to_another_service_is_an_error_while_others_are_asked",
+    ),
+    Mutant(
+        12,
+        "a Match block that cannot be evaluated is passed over",
+        "pam_iampass/doctor/sshd_match.py",
+        "            return found or None\n",
+        "            return found\n",
+        "tests/unit/doctor/test_sshd_match.py::test_a_block_that_cannot_be_evaluated_is_handed_back",
+    ),
+    Mutant(
+        12,
+        "Match blocks of files that another than the usual folder holds are not read",
+        "pam_iampass/doctor/sshd_match.py",
+        'elif keyword == "include" and depth < _DEPTH:',
+        'elif keyword == "include" and "sshd_config.d" in line and depth < _DEPTH:',
+        "tests/unit/doctor/test_sshd_match.py::"
+        "test_included_files_are_read_and_a_block_holds_for_what_it_includes",
+    ),
+    Mutant(
+        12,
+        "units that run sshd with options of their own are not looked at",
+        "pam_iampass/doctor/sshd_instances.py",
+        "(*_of_units([Path(folder) for folder in folders]), *_running(proc))",
+        "(*_running(proc),)",
+        "tests/unit/doctor/test_sshd_instances.py::test_options_of_a_unit_are_found_wherever_they_stand",
+    ),
+    Mutant(
+        12,
+        "the rules of sudo-rs are not read",
+        "pam_iampass/system/sudoers.py",
+        "if SUDOERS_RS.exists():",
+        "if False:",
+        "tests/system/test_doctor.py::"
+        "test_a_line_of_sudo_rs_and_a_service_for_everybody_are_found_where_the_file_of_sudo_asks",
+    ),
+    Mutant(
+        12,
         "a PAM service that lets in by the password alone is no way in",
         "pam_iampass/doctor/stack_check.py",
         "for login in self._logins(True, PamCode.ABORT)\n        )",

@@ -457,6 +457,14 @@ def old_sshd(clinic: Clinic) -> Iterator[None]:
     pid_file.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def another_sshd(options: str) -> Iterator[None]:
+    unit = Path("/etc/systemd/system/sshd-admin.service")
+    unit.write_text(f"[Service]\nExecStart=/usr/sbin/sshd -D {options}\n")
+    yield
+    unit.unlink()
+
+
 def broken_sudoers(clinic: Clinic) -> None:
     SUDOERS.write_text("this is no line\n")
 
@@ -565,6 +573,9 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-tries-few": edit(SSHD, "UsePAM yes", "UsePAM yes\nMaxAuthTries 1"),
     "sshd-penalties": edit(SSHD, "UsePAM yes", "UsePAM yes\nPerSourcePenalties authfail:30 min:60"),
     "sshd-match": match_block("Group users-of-old", "PAMServiceName su"),
+    "sshd-unasked": match_block("User b*", "PAMServiceName su"),
+    "sshd-match-unknown": match_block("Group no-such-group", "PAMServiceName su"),
+    "sshd-instance-unknown": lambda clinic: another_sshd("-f /etc/ssh/%i"),
     "sudoers-broken": broken_sudoers,
     "sudoers-unread": no_cvtsudoers,
     "sudo-unprotected": sudo_asks_nothing,
@@ -599,6 +610,7 @@ TOGETHER = {
     "sshd": (
         *("sshd-grace-short", "sshd-root-refused", "sshd-startups", "sshd-tries-few", "sshd-penalties"),
         *("sshd-match", "sshd-text-hidden", "sshd-stale"),
+        *("sshd-unasked", "sshd-instance-unknown"),
     ),
     "selinux": ("selinux-boolean-off", "selinux-label"),
     "users": ("configuration-warning", "no-device", "clock-off"),
@@ -779,7 +791,9 @@ def test_a_match_block_counts_for_whom_it_is_meant(clinic: Clinic) -> None:
     (found,) = (one for one in clinic.report()["findings"] if one["id"] == "sshd-key-bypasses")
     assert found["title"] == "A key alone gets in without the phone: bob"
     SSHD.write_text(SSHD.read_text().replace("Match User bob", "Match Address 192.0.2.77"))
-    assert "sshd-key-bypasses" not in clinic.doctor("alice").stdout
+    told = clinic.doctor("alice").stdout
+    assert "A key alone gets in without the phone: alice [sshd-key-bypasses]" in told
+    assert "sshd -T -C user=alice,host=192.0.2.77,addr=192.0.2.77," in told, "where it is so"
     assert "sshd-key-bypasses" in clinic.doctor("alice", "--from", "192.0.2.77").stdout
 
 
@@ -792,7 +806,7 @@ def test_match_blocks_of_the_administrator_are_listed_with_those_whom_they_match
     found = [one for one in clinic.report()["findings"] if one["id"] == "sshd-match"]
     assert {one["severity"] for one in found} == {"note"}
     assert [one["title"] for one in found] == [
-        "A Match block gives bob, carol another setting: authenticationmethods publickey",
+        "A Match block gives bob, carol, dave another setting: authenticationmethods publickey",
         "A Match block gives some logins another setting: pamservicename su",
     ]
     assert "authenticationmethods publickey [sshd-match]" in clinic.doctor("bob").stdout
@@ -807,7 +821,7 @@ def test_a_match_block_that_leads_past_the_phone_is_listed_in_the_way_without_a_
     in_account(SHARED_ACCOUNT, SHARED_ACCOUNT)(clinic)
     match_block("User nobody-here,bob", "PAMServiceName su")(clinic)
     (found,) = (one for one in clinic.report()["findings"] if one["id"] == "sshd-match")
-    assert found["title"] == "A Match block gives nobody-here, bob another setting: pamservicename su"
+    assert found["title"] == "A Match block gives bob another setting: pamservicename su"
 
 
 def test_the_limits_of_sshd_are_notes_with_numbers_where_they_are_its_defaults(clinic: Clinic) -> None:
@@ -818,6 +832,43 @@ def test_the_limits_of_sshd_are_notes_with_numbers_where_they_are_its_defaults(c
     extended = "MaxStartups 200:30:400\nPerSourcePenaltyExemptList 192.0.2.0/24"
     change(SSHD, "UsePAM yes", f"UsePAM yes\n{extended}")
     assert not {"sshd-startups", "sshd-penalties"} & {one["id"] for one in clinic.report()["findings"]}
+
+
+@pytest.mark.parametrize(
+    "criteria",
+    [
+        *("User b*", "Group dae*,b*", "LocalPort 2222", "Host *.example.com", "Address *,!192.0.2.0/24"),
+        *("Group *,!wheel", "RDomain blue"),
+    ],
+)
+def test_a_match_block_that_leads_around_the_phone_is_an_error_whatever_it_matches(
+    clinic: Clinic, criteria: str
+) -> None:
+    match_block(criteria, "PAMServiceName su")(clinic)
+    report = clinic.report()
+    assert "sshd-unasked" in {found["id"] for found in report["findings"]}
+    assert not report["ok"]
+
+
+def test_a_match_block_of_another_included_file_counts_and_one_for_exempt_users_is_no_fault(
+    clinic: Clinic,
+) -> None:
+    Path("/etc/ssh/elsewhere").write_text("Match User bob,daemon\n    PAMServiceName su\n")
+    change(Path("/etc/ssh/sshd_config"), "Include", "Include elsewhere\nInclude")
+    (found,) = (one for one in clinic.report()["findings"] if one["id"] == "sshd-unasked")
+    assert found["title"] == "Some ssh logins do not ask the phone: bob"
+    Path("/etc/ssh/elsewhere").write_text("Match User daemon\n    PAMServiceName su\n")
+    assert clinic.report()["ok"]
+
+
+def test_an_sshd_with_a_configuration_of_its_own_is_looked_at_too(clinic: Clinic) -> None:
+    Path("/etc/ssh/admin").write_text("UsePAM yes\nPAMServiceName su\n")
+    with another_sshd("-f /etc/ssh/admin"):
+        (found,) = (one for one in clinic.report()["findings"] if one["id"] == "sshd-unasked")
+    assert found["subject"] == "sshd-admin.service"
+    with another_sshd("-o UsePAM=no"):
+        (found,) = (one for one in clinic.report()["findings"] if one["id"] == "sshd-pam-off")
+    assert found["subject"] == "sshd-admin.service"
 
 
 def test_a_match_block_for_a_local_address_or_port_is_no_fault(clinic: Clinic) -> None:
@@ -850,7 +901,7 @@ def test_ways_in_without_the_phone_are_listed_last_with_a_line_each(clinic: Clin
     listed = lines[lines.index("Ways in without the phone:") + 1 :]
     assert "    su does not ask the phone. To protect it: pam-iampass setup su. [way-in-open]" in listed
     assert sum("[way-in-" in line for line in lines) == sum("[way-in-" in line for line in listed)
-    assert listed[-1] == "No problem was found."
+    assert listed[-1] == "No problem was found in what was checked."
     assert done.returncode == 0
 
 

@@ -10,7 +10,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pam_iampass.config.sshd_exceptions import without_blocks
+from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.sshd_exempt import is_spared
+from pam_iampass.doctor.sshd_match import ADDRESS, MatchBlock, SshdConfiguration, Witnesses
 from pam_iampass.errors import Problem
 from pam_iampass.setup import staging
 from pam_iampass.setup.checks import error, fine, lockout, warning
@@ -24,7 +26,7 @@ from pam_iampass.system import sshd
 from pam_iampass.system.accounts import Account
 from pam_iampass.system.programs import run
 from pam_iampass.system.service_user import reading_as_service_user
-from pam_iampass.system.sshd import SshdConfigRejected, SshdSettings
+from pam_iampass.system.sshd import Connection, SshdConfigRejected, SshdSettings
 
 _INCLUDE = re.compile(r"^([ \t]*Include[ \t=]+)(.*)$", re.M | re.I)
 _MOST_KEYS = 1024 * 1024  # bytes
@@ -32,6 +34,7 @@ _MOST_KEYS = 1024 * 1024  # bytes
 
 def check(service: WantedService, changes: Iterable[Change], who: Account, paths: Paths) -> Iterator[Problem]:
     """Check the changes before they are made."""
+    yield from _match_blocks(paths)
     if service.choice == QUIET and all(change.path.parent != paths.sshd_drop_ins for change in changes):
         yield from judged(service, paths, paths.sshd_config)
         yield from _for(service, who, paths, paths.sshd_config)
@@ -47,7 +50,7 @@ def check(service: WantedService, changes: Iterable[Change], who: Account, paths
 def judged(service: WantedService, paths: Paths, configuration: Path) -> Iterator[Problem]:
     """Whether sshd accepts a configuration, and whether our settings are in force."""
     try:
-        found = sshd.settings(file=configuration, create_folder=True)
+        found = sshd.settings(options=["-f", str(configuration)], create_folder=True)
     except SshdConfigRejected as rejected:
         folder, real = str(configuration.parent), str(paths.sshd_config.parent)
         messages = "; ".join(rejected.lines[-5:]).replace(folder, real)
@@ -68,10 +71,23 @@ def judged(service: WantedService, paths: Paths, configuration: Path) -> Iterato
         yield error(what, f"remove {key} from {paths.sshd_config}, and from what it includes{where}")
 
 
+def _match_blocks(paths: Paths) -> Iterator[Problem]:
+    """The administrator's Match blocks that lead logins to another PAM service, or may do so."""
+    witnesses = Witnesses((), ADDRESS, options=("-f", str(paths.sshd_config)))
+    for found in witnesses.logins(SshdConfiguration.read(paths.sshd_config)):
+        if isinstance(found, MatchBlock):
+            problem = finding("sshd-match-unknown", "sshd", f"{found.place}: {found}")
+        elif found.settings.service != "sshd":
+            problem = finding("sshd-unasked", "sshd", found.evidence("pamservicename"), names=found.name)
+        else:
+            continue
+        yield warning(f"{problem.what} ({problem.evidence})", problem.remedy)
+
+
 def _for(service: WantedService, who: Account, paths: Paths, configuration: Path) -> Iterator[Problem]:
     """The same for a login of the administrator, with Match blocks."""
     try:
-        found = sshd.settings(file=configuration, user=who.name, create_folder=True)
+        found = sshd.settings(Connection(who.name), options=["-f", str(configuration)], create_folder=True)
     except SshdConfigRejected:
         return
     spared = service.exceptions.criteria and is_spared(found)

@@ -12,19 +12,18 @@ from pam_iampass.system.programs import CommandUnavailable
 
 
 def check() -> Iterator[Problem]:
-    """What in sudoers leads sudo around the phone, for everybody or for some."""
-    if not sudoers.is_installed():  # sudo-rs alone
-        return
-    try:
-        found = sudoers.read()
-    except sudoers.SudoersRejected as rejected:
-        yield warning(str(rejected), "correct it with visudo")
-        return
-    except CommandUnavailable as failure:
-        yield warning(f"sudoers was not checked: {failure}", failure.remedy)
-        return
-    for loophole in loopholes(
-        found, lambda service: service in ("sudo", "sudo-i"), lambda names: frozenset()
-    ):
-        level = error if loophole.kind == "sudo-other-service" else warning
-        yield level(f"{loophole.what} ({loophole.evidence})", loophole.remedy)
+    """What in sudoers leads sudo or sudo-rs around the phone, for everybody or for some."""
+    for file in sudoers.files():
+        try:
+            found = sudoers.read(file)
+        except sudoers.SudoersRejected as rejected:
+            yield warning(str(rejected), "correct it with visudo")
+            continue
+        except CommandUnavailable as failure:
+            yield warning(f"sudoers was not checked: {failure}", failure.remedy)
+            continue
+        for loophole in loopholes(
+            found, lambda service: service in ("sudo", "sudo-i"), lambda names: frozenset()
+        ):
+            level = error if loophole.kind == "sudo-other-service" else warning
+            yield level(f"{loophole.what} ({loophole.evidence})", loophole.remedy)

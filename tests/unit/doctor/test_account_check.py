@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.doctor.sshd import SshdCheck
+from pam_iampass.doctor.sshd_match import SshdLogin
 from pam_iampass.doctor.stacks import SET_UID, Stacks
 from pam_iampass.pam.stack import PamFiles
-from pam_iampass.system.sshd import SshdSettings
+from pam_iampass.system.sshd import Connection, SshdSettings
 from tests.unit.doctor.test_stacks import COMMON_AUTH, Machine, stack
 
 OURS = "account requisite pam_iampass.so"
@@ -98,7 +99,7 @@ def of_sshd(host: Machine, **settings: str) -> set[str]:
         **settings,
     }
     stacks = Stacks(PamFiles([host.pam]), [host.modules], frozenset({"quiet"}), SET_UID)
-    found = SshdCheck({"alice": SshdSettings(values)}, stacks, None).findings()
+    found = SshdCheck([SshdLogin(Connection("alice"), SshdSettings(values))], stacks, None).findings()
     return {finding.kind for finding in found} - {"sshd-stale"}
 
 
@@ -150,3 +151,22 @@ def test_a_key_alone_is_no_way_around_where_the_account_stack_asks(host: Machine
 def test_a_service_that_asks_in_neither_is_noted(host: Machine) -> None:
     host.write(quiet="@include common-auth\n" + stack(NOLOGIN, SHARED))
     assert of_sshd(host) == {"sshd-unprotected"}
+
+
+def test_a_login_that_is_led_to_another_service_is_an_error_while_others_are_asked(host: Machine) -> None:
+    host.write(quiet=QUIET, other="@include common-auth\n" + stack(NOLOGIN, SHARED))
+    stacks = Stacks(PamFiles([host.pam]), [host.modules], frozenset({"quiet", "other"}), SET_UID)
+
+    def found(*services: str, exempt: str = "") -> list[tuple[str, str]]:
+        logins = [
+            SshdLogin(Connection(f"user-of-{service}"), SshdSettings({"pamservicename": service}))
+            for service in services
+        ]
+        check = SshdCheck(logins, stacks, None, is_exempt=lambda login: login.user == exempt)
+        return [(one.kind, one.what) for one in check.findings() if "unasked" in one.kind]
+
+    assert found("quiet", "other") == [
+        ("sshd-unasked", "Some ssh logins do not ask the phone: user-of-other")
+    ]
+    assert found("quiet", "other", exempt="user-of-other") == []
+    assert found("other") == []

@@ -1,0 +1,173 @@
+"""The other sshd of a machine: units and running processes with options of their own."""
+
+from __future__ import annotations
+
+import getopt
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pam_iampass.doctor.sshd_match import CONFIGURATION, KEYWORDS
+from pam_iampass.system.programs import find
+from pam_iampass.system.sshd import SSHD
+
+_OPTIONS = "C:E:b:c:f:g:h:k:o:p:u:46DGQRTVdeiqrt"
+"""sshd(8)."""
+_KEPT = ("logingracetime", "include", *KEYWORDS)
+"""What an option -o may set that changes who is asked."""
+_UNIT_FOLDERS = (
+    *("/etc/systemd/system", "/run/systemd/system", "/run/systemd/generator.early", "/run/systemd/generator"),
+    *("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"),
+    "/run/systemd/generator.late",
+)
+"""Where systemd looks for units, the first one first (systemd.unit(5))."""
+_NAMES_SSHD = re.compile(r"(?:^|[\s/'\"=])sshd(?=$|[\s'\";])")
+_TITLE = re.compile(r"sshd: (/\S*sshd(?: .*?)?)( \[listener\].*)?")
+"""What a listening sshd shows as its command line."""
+
+
+@dataclass(frozen=True)
+class SshdInstance:
+    """An sshd, as far as it may decide otherwise than `sshd` without options."""
+
+    name: str
+    """A unit, or a running process."""
+    program: str = SSHD
+    options: tuple[str, ...] = ()
+    """For `sshd -T`: -f, -g and those -o that change who is asked."""
+    local: bool = False
+    """Whether its connections have no address: systemd-ssh-generator(8) listens on AF_UNIX and AF_VSOCK."""
+    unclear: str = ""
+    """The command line, if its options cannot be told."""
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is `sshd` without options."""
+        return not (self.options or self.local) and self.program == SSHD
+
+    @property
+    def configuration(self) -> Path:
+        """The file of its configuration."""
+        return next(
+            (Path(after) for word, after in zip(self.options, self.options[1:]) if word == "-f"),
+            CONFIGURATION,
+        )
+
+
+def others(folders: tuple[str, ...] = _UNIT_FOLDERS, proc: Path = Path("/proc")) -> list[SshdInstance]:
+    """Those that differ from `sshd` without options, and from each other."""
+    found: dict[SshdInstance, SshdInstance] = {}
+    for instance in (*_of_units([Path(folder) for folder in folders]), *_running(proc)):
+        same = SshdInstance("", instance.program, instance.options, instance.local, instance.unclear)
+        if same != SshdInstance(""):
+            found.setdefault(same, instance)
+    return list(found.values())
+
+
+def _of_units(folders: list[Path]) -> Iterator[SshdInstance]:
+    """The services that run sshd, enabled or not."""
+    units: dict[str, Path] = {}
+    for folder in folders:
+        for unit in sorted(folder.glob("*.service")):
+            units.setdefault(unit.name, unit)
+    for name, unit in units.items():
+        if unit.is_symlink() and Path(os.readlink(unit)).suffix == ".service":
+            continue  # another name of a unit
+        drop_ins = {
+            file.name: file for folder in reversed(folders) for file in folder.glob(f"{name}.d/*.conf")
+        }
+        commands: list[str] = []
+        environment: dict[str, str] = {}
+        for file in (unit, *(drop_ins[drop_in] for drop_in in sorted(drop_ins))):
+            _read_unit(file, commands, environment)
+        local = unit.parent.name.startswith("generator") and name.startswith("sshd-")
+        for command in commands:
+            words = _expanded(command.lstrip("-@:+!|"), environment)
+            if _NAMES_SSHD.search(command) or any(_NAMES_SSHD.search(word) for word in words):
+                yield _instance(name, words, local)
+
+
+def _read_unit(file: Path, commands: list[str], environment: dict[str, str]) -> None:
+    """Add what a unit file, or a drop-in, says (systemd.service(5), systemd.exec(5)). Raises OSError."""
+    text = re.sub(r"\\\n\s*", " ", file.read_text("utf-8", "replace"))
+    for key, value in re.findall(
+        r"^[ \t]*(ExecStart|Environment|EnvironmentFile)[ \t]*=[ \t]*(.*)$", text, re.M
+    ):
+        if key == "ExecStart":
+            commands[:] = [*commands, value.strip()] if value.strip() else []
+        elif key == "Environment":
+            for word in _split(value):
+                name, _, setting = word.partition("=")
+                environment[name] = setting
+        else:
+            source = Path(value.strip().lstrip("-"))
+            lines = source.read_text("utf-8", "replace").splitlines() if source.is_file() else []
+            for line in lines:
+                name, separator, setting = line.strip().partition("=")
+                if separator and not name.startswith(("#", ";")):
+                    environment[name] = " ".join(_split(setting)) if setting[:1] in "'\"" else setting
+
+
+def _expanded(command: str, environment: dict[str, str]) -> list[str]:
+    """The words of a command. `$NAME` as a word of its own becomes several; what is not set becomes none."""
+    words: list[str] = []
+    for word in _split(command):
+        if re.fullmatch(r"\$\w+", word):
+            words += _split(environment.get(word[1:], ""))
+        else:
+            words.append(re.sub(r"\$\{(\w+)\}", lambda found: environment.get(found[1], found[0]), word))
+    return words
+
+
+def _split(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
+
+
+def _running(proc: Path) -> Iterator[SshdInstance]:
+    """The listening sshd of root in this machine's own tree of files, not those in containers."""
+    for process in proc.iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            line = (process / "cmdline").read_bytes().decode("utf-8", "replace")
+            own = process.stat().st_uid == 0 and os.path.samestat((process / "root").stat(), os.stat("/"))
+        except OSError:  # it has ended
+            continue
+        words = line.rstrip("\0").split("\0")
+        title = _TITLE.fullmatch(line.rstrip("\0 "))
+        if not own or (title is None and Path(words[0]).name != "sshd"):
+            continue
+        name = f"sshd, process {process.name}"
+        if title is not None:
+            words = title[1].split()
+        if title is not None and title[2] is None:  # the title was cut off
+            yield SshdInstance(name, unclear=title[0])
+        else:
+            yield _instance(name, words, local=False)
+
+
+def _instance(name: str, words: list[str], local: bool) -> SshdInstance:
+    unclear = SshdInstance(name, unclear=" ".join(words))
+    if not words or Path(words[0]).name != "sshd":
+        return unclear
+    try:
+        found, rest = getopt.getopt(words[1:], _OPTIONS)
+    except getopt.GetoptError:
+        return unclear
+    kept: list[str] = []
+    for option, value in found:
+        keyword = re.split(r"[=\s]", value.strip(), maxsplit=1)[0].lower()
+        of_file = option == "-f" and os.path.realpath(value) != os.path.realpath(CONFIGURATION)
+        if of_file or option == "-g" or (option == "-o" and keyword in _KEPT):
+            kept += [option, value]
+    if rest or any(set("%$") & set(word) for word in kept):
+        return unclear
+    program = words[0] if words[0].startswith("/") else SSHD
+    usual = os.path.realpath(program) == os.path.realpath(find(SSHD) or program)
+    return SshdInstance(name, SSHD if usual else program, tuple(kept), local)

@@ -1,0 +1,119 @@
+"""Which other sshd doctor finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pam_iampass.doctor.sshd_instances import SshdInstance, others
+
+DEBIAN = """
+[Service]
+EnvironmentFile=-{defaults}
+ExecStartPre=/usr/sbin/sshd -t
+ExecStart=-/usr/sbin/sshd -i $SSHD_OPTS
+"""
+
+
+class Units:
+    """Folders of unit files, a folder for /proc, and a file with the variables of the distribution's unit."""
+
+    def __init__(self, folder: Path) -> None:
+        self.defaults = folder / "ssh"
+        self.proc = folder / "proc"
+        self.proc.mkdir()
+        self.folders = [folder / "etc", folder / "generator", folder / "lib"]
+        self.write("lib/sshd@.service", DEBIAN.format(defaults=self.defaults))
+
+    def write(self, name: str, text: str) -> None:
+        file = self.proc.parent / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def found(self) -> list[SshdInstance]:
+        return others(tuple(map(str, self.folders)), self.proc)
+
+    def only(self) -> SshdInstance:
+        (found,) = self.found()
+        return found
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Units:
+    return Units(tmp_path)
+
+
+def service(command: str, more: str = "") -> str:
+    return f"[Service]\n{more}ExecStart={command}\n"
+
+
+def test_a_unit_with_the_usual_configuration_is_no_other_sshd(units: Units) -> None:
+    units.defaults.write_text('# comment\nSSHD_OPTS="-o LogLevel=DEBUG -p 2222"\n')
+    units.write("etc/ssh.service", service("/usr/sbin/sshd -D -f /etc/ssh/sshd_config"))
+    units.write("lib/sshd-keygen.service", service("/usr/sbin/sshd-keygen"))
+    units.write("lib/other.service", service("/usr/bin/other --for-sshd-d"))
+    assert units.found() == []
+
+
+def test_options_of_a_unit_are_found_wherever_they_stand(units: Units) -> None:
+    units.write("lib/sshd-admin.service", service("/usr/sbin/sshd -D \\\n  -f /etc/ssh/admin"))
+    assert units.only() == SshdInstance("sshd-admin.service", options=("-f", "/etc/ssh/admin"))
+    assert units.only().configuration == Path("/etc/ssh/admin")
+    units.write("etc/sshd-admin.service.d/override.conf", service("\nExecStart=/usr/sbin/sshd -D"))
+    assert units.found() == []
+    units.defaults.write_text("SSHD_OPTS=-o PAMServiceName=su -o HostKey=/x\n")
+    assert units.only() == SshdInstance("sshd@.service", options=("-o", "PAMServiceName=su"))
+    units.write("etc/sshd@.service", service("@/usr/sbin/sshd sshd"))
+    assert units.only().unclear, "with @, the second word is the name of the process"
+
+
+def test_an_environment_counts_and_a_specifier_is_unclear(units: Units) -> None:
+    more = 'Environment="FILE=/etc/ssh/one" X=y\n'
+    units.write("etc/sshd-one.service", service("/usr/sbin/sshd -D -f ${FILE}", more))
+    assert units.only().options == ("-f", "/etc/ssh/one")
+    units.write("etc/sshd-one.service", service("/usr/sbin/sshd -D -f /etc/ssh/%i"))
+    assert units.only().unclear == "/usr/sbin/sshd -D -f /etc/ssh/%i"
+
+
+@pytest.mark.parametrize("command", ["/bin/sh -c 'exec /usr/sbin/sshd -f /x'", "/usr/sbin/sshd -D what"])
+def test_a_command_that_is_not_understood_is_reported(units: Units, command: str) -> None:
+    units.write("etc/sshd-odd.service", service(command))
+    assert units.only().name == "sshd-odd.service"
+    assert units.only().unclear
+
+
+def test_a_masked_unit_and_another_name_of_one_are_none(units: Units) -> None:
+    units.write("lib/sshd-x.service", service("/usr/sbin/sshd -f /x"))
+    units.folders[0].mkdir()
+    (units.folders[0] / "sshd-x.service").symlink_to("/dev/null")
+    (units.folders[0] / "sshd.service").symlink_to("/lib/systemd/system/ssh.service")
+    assert units.found() == []
+
+
+def test_the_sockets_of_systemds_generator_have_no_addresses(units: Units) -> None:
+    units.write("generator/sshd-unix-local@.service", DEBIAN.format(defaults=units.defaults))
+    assert units.only() == SshdInstance("sshd-unix-local@.service", local=True)
+
+
+def process(units: Units, number: int, line: str) -> None:
+    folder = units.proc / str(number)
+    folder.mkdir()
+    (folder / "cmdline").write_text(line)
+    (folder / "root").symlink_to("/")
+
+
+@pytest.mark.needs_root  # whose processes count
+def test_a_running_sshd_shows_its_options(units: Units) -> None:
+    process(units, 7, "sshd: /usr/sbin/sshd -D -f /etc/ssh/two [listener] 0 of 10-100 startups\0\0\0")
+    assert units.only() == SshdInstance("sshd, process 7", options=("-f", "/etc/ssh/two"))
+    process(units, 8, "sshd: alice [priv]\0\0")
+    process(units, 9, "sshd: alice@pts/0\0\0")
+    assert len(units.found()) == 1
+    process(units, 10, "/usr/sbin/sshd\0-D\0-f\0/etc/ssh/three\0")
+    process(units, 11, "sshd: /usr/sbin/sshd -D -f /etc/ssh/th\0")
+    assert {one.name: bool(one.unclear) for one in units.found()} == {
+        "sshd, process 7": False,
+        "sshd, process 10": False,
+        "sshd, process 11": True,
+    }
