@@ -139,12 +139,10 @@ _NO_TEXT: tuple[Any, ...] = (..., None, 5, [], True)
             for value in (..., None, 5, "", "/relative")
         ],
         {"authenticated": "true"},
-        {"authenticated": 1},
         {"session_status": "ACTIVE"},
         {"session_status": "__class__"},
         {"session_token": ""},
         {"session_token": "a\r\nX: y"},
-        {"session_token": "é"},
         {"session_secret": "\ud800"},
     ],
 )

@@ -93,15 +93,3 @@ def test_requests_are_built_and_responses_read_without_io(name: str) -> None:
     others = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
     assert own <= PURE
     assert not others & {"os", "socket", "ssl", "select", "threading", "queue", "asyncio", "http.client"}
-
-
-def test_importing_the_client_loads_nothing_else_of_the_package() -> None:
-    program = (
-        "import sys, pam_iampass.client, pam_iampass.client.api\n"
-        "names = [n for n in sys.modules if n.startswith('pam_iampass.')]\n"
-        "print([n for n in names if not n.startswith('pam_iampass.client')])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"

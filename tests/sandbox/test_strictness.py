@@ -169,20 +169,6 @@ def test_a_user_id_that_is_not_form_quoted_is_refused(caller: Caller, segment: s
     assert (reply.status, reply.reason) == (400, "BAD_QUOTING")
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "/",
-        "/authentication/authenticate_user/demo",
-        "/authentication/authenticate_user/../demo/alice",
-        "/authentication/authenticate_user/demo/alice/",
-    ],
-)
-def test_a_path_that_is_no_call_is_not_found(caller: Caller, target: str) -> None:
-    reply = caller.post(target, {})
-    assert (reply.status, reply.reason) == (404, "UNKNOWN_CALL")
-
-
 def test_the_wrong_method_is_refused_with_the_right_one(caller: Caller) -> None:
     reply = caller.get(START)
     assert (reply.status, reply.reason, reply.headers["Allow"]) == (405, "WRONG_METHOD", "POST")
@@ -200,35 +186,6 @@ def test_urls_lead_to_the_name_that_was_called(caller: Caller) -> None:
     begun = caller.send("POST", START, headers, b"{}").authentication
     assert begun["status_url"].startswith(origin + "/")
     assert begun["logout_url"].startswith(origin + "/")
-
-
-@pytest.mark.parametrize("call", ["add_users", "delete_users"])
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"users": []},
-        {"users": "alice"},
-        {"users": [""]},
-        {"users": ["a\n"]},
-        ["a"],
-    ],
-)
-def test_users_must_be_a_list_of_names(caller: Caller, call: str, value: object) -> None:
-    reply = caller.post(caller.manage(call), value)
-    assert (reply.status, reply.reason) == (400, "BAD_BODY")
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"phone_number": 1},
-        {"phone_number": "+1555", "message": None},
-        {"phone_number": "+1555", "colour": "red"},
-    ],
-)
-def test_the_body_of_a_message_is_checked(caller: Caller, value: object) -> None:
-    reply = caller.post(caller.manage("send_registration_sms", "alice"), value)
-    assert (reply.status, reply.reason) == (400, "BAD_BODY")
 
 
 @pytest.mark.parametrize("call", ["device_registration_link", "has_registered_mobile_device"])

@@ -67,12 +67,6 @@ def test_without_a_phone_nobody_is_offered_to_register_one(world: Setting) -> No
     assert world.outcome() == ("no_device", "denied")
 
 
-def test_who_is_exempt_passes_without_a_call(world: Setting) -> None:
-    world.configure(exempt="{networks: [192.0.2.0/24]}")
-    told = account(world, rhost="192.0.2.7")
-    assert (told.code, told.shown, world.calls) == (PamCode.IGNORE, [], [])
-
-
 def test_a_line_that_requires_a_key_denies_because_sshd_has_not_reported_it_yet(world: Setting) -> None:
     told = account(world, "first_factor=publickey")
     assert told.code == PamCode.PERM_DENIED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -25,16 +24,3 @@ def test_the_agent_loads_nothing_that_only_the_command_needs() -> None:
     assert [
         name for name in loaded if name.startswith(tuple(f"pam_iampass.{one}." for one in packages))
     ] == []
-
-
-def test_nothing_but_the_command_itself_knows_the_command() -> None:
-    package = ROOT / "pam_iampass"
-    knowing = set()
-    for file in package.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_bytes())):
-            names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                names = [f"{node.module}.{name.name}" for name in node.names]
-            if any(f"{name}.".startswith("pam_iampass.cli.") for name in names):
-                knowing.add(file.relative_to(package).parts[0])
-    assert knowing == {"cli"}

@@ -191,11 +191,9 @@ OWN = "contains this machine's own addresses: users who can forward a port are e
     [
         ("0.0.0.0/0", "is every address of IPv4"),
         ("::/0", "is every address of IPv6"),
-        ("127.0.0.1", OWN),
         ("127.0.0.0/8", OWN),
         ("0.0.0.0/1", OWN),
         ("::1", OWN),
-        ("::/64", OWN),
         ("::ffff:127.0.0.0/104", OWN),
     ],
 )
@@ -259,7 +257,6 @@ def test_an_exception_as_other_modules_have_it_is_an_error_that_says_so(
     [
         ("logingracetime 89\n", 90),
         ("logingracetime 90\n", None),
-        ("logingracetime 120\n", None),
         ("logingracetime 0\n", None),
         ("loglevel INFO\n", None),
         ("logingracetime soon\n", None),

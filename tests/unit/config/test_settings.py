@@ -354,54 +354,19 @@ def test_only_sshd_and_login_can_ignore_an_outage(configuration: Configuration, 
 WRONG_INSIDE: list[tuple[str, str, str]] = [
     ("session: {keep: maybe}", "session.keep", '"maybe" is neither true nor false'),
     ("session: {longest: 59s}", "session.longest", '"59s" is out of range'),
-    (
-        "session: {when_away: end, when_closed: [end]}",
-        "session.when_closed",
-        "is a list, not end, lock or revoke",
-    ),
     ("session: {covers: [sudo]}", "session.covers", "is a list, not a mapping"),
-    (
-        "session: {covers: {services: [a/b]}}",
-        "session.covers.services",
-        '"a/b" is not a valid PAM service name',
-    ),
-    (
-        "session: {covers: {for: 13h}}",
-        "session.covers.for",
-        "covers.for (46800s) is longer than session.longest (43200s)",
-    ),
-    (
-        "services: {su: {session: {covers: {for: no}}}}",
-        "services.su.session.covers.for",
-        '"no" is not a duration',
-    ),
     ("exempt: {users: alice}", "exempt.users", "is a text, not a list"),
     ("exempt: {users: ['']}", "exempt.users", '"" is empty'),
     ("exempt: {users: [a/b]}", "exempt.users", '"a/b" contains a slash'),
     ("exempt: {users: ['!root']}", "exempt.users", '"!root" is a negation, which is not supported'),
-    (
-        "exempt: {groups: [" + "g" * 257 + "]}",
-        "exempt.groups",
-        '"' + "g" * 79 + '…" has 257 characters; the maximum is 256',
-    ),
+    ("exempt: {groups: [a, b, a]}", "exempt.groups", '"a" is listed twice'),
     ("exempt: {networks: ['']}", "exempt.networks", '"" is not a network'),
     (
         "exempt: {networks: [10.0.0.1/8]}",
         "exempt.networks",
         '"10.0.0.1/8" has bits set after the prefix of 8',
     ),
-    (
-        "exempt: {networks: ['2001:db8::1/32']}",
-        "exempt.networks",
-        '"2001:db8::1/32" has bits set after the prefix of 32',
-    ),
-    ("exempt: {networks: [10.0.0.0/33]}", "exempt.networks", '"10.0.0.0/33" is not a network'),
     ("exempt: {networks: ['fe80::1%eth0']}", "exempt.networks", '"fe80::1%eth0" is not a network'),
-    (
-        "exempt: {networks: [10.0.0.0/8, 10.0.0.0/8]}",
-        "exempt.networks",
-        '"10.0.0.0/8" is listed twice',
-    ),
     ("throttle: {cool_off: 901s}", "throttle.cool_off", '"901s" is out of range'),
     ("throttle: {requests_per_hour: 0}", "throttle.requests_per_hour", '"0" is out of range'),
     ("throttle: {requests_per_hour: many}", "throttle.requests_per_hour", '"many" is not a whole number'),
@@ -413,11 +378,6 @@ WRONG_INSIDE: list[tuple[str, str, str]] = [
     ("services: {su: {server: https://a}}", "services.su.server", "is not a known key"),
     ("services: {SU: {}}", "services.SU", '"SU" has capital letters, but PAM uses lower case'),
     ("services: {a/b: {}}", "services.a/b", '"a/b" is not a valid PAM service name'),
-    (
-        "services: {su: {timeout: 1s, timeout: 2s}}",
-        "services.su.timeout",
-        "the key is duplicate (first in line 4)",
-    ),
 ]
 
 

@@ -187,26 +187,6 @@ def test_removing_a_user_who_has_no_token_is_an_error(table: EditedTable) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "token", "message"),
-    [
-        ("", "t", 'the user name "" is empty'),
-        ("a/b", "t", 'the user name "a/b" contains a slash'),
-        ("a\nb", "t", 'the user name "a\\x0ab" contains a control character'),
-        ("ü" * 100, "t", "is too long for a file name"),
-        ("alice", "", "the token is empty"),
-        ("alice", "..", "the token would change the URL of the request"),
-        ("alice", "s3cret\x07", "the token contains a control character"),
-    ],
-)
-def test_an_impossible_name_or_token_is_refused(
-    table: EditedTable, name: str, token: str, message: str
-) -> None:
-    refusal = table.refusal(name, token)
-    assert message in refusal
-    assert "s3cret" not in refusal
-
-
-@pytest.mark.parametrize(
     ("methods", "message"), [(["voice"], "not a method"), (["device", "device"], "twice")]
 )
 def test_impossible_methods_are_refused(table: EditedTable, methods: list[str], message: str) -> None:

@@ -11,7 +11,6 @@ import pytest
 from pam_iampass.login import rate_limit
 from pam_iampass.login.turn import OTHER_LOGIN as OTHERS
 from pam_iampass.outcome import Login, PamCode
-from pam_iampass.sandbox.sessions import SandboxSession
 from tests.support.deadline import TIMEOUT
 from tests.support.sandbox import HttpStatus, Junk
 from tests.support.setting import ME, Setting, state_in
@@ -23,19 +22,6 @@ TOO_MANY = "Too many requests: none was sent. Wait {}, or use a recovery code."
 
 def outcomes(world: Setting) -> list[str]:
     return [record["IAMPASS_OUTCOME"] for record in world.records.fields if "IAMPASS_OUTCOME" in record]
-
-
-def last_session(world: Setting) -> SandboxSession | None:
-    return world.sandbox.sessions[-1] if world.sandbox.sessions else None
-
-
-def hang_up_when_it_rings(world: Setting) -> None:
-    last = last_session(world)
-    door = world.door()
-    request = world.sandbox.wait_for_request(Setting.token, after=last)
-    door.die()
-    door.wait()
-    world.sandbox.wait_for_end(request)
 
 
 # Cool-off
@@ -53,17 +39,6 @@ def test_after_two_refusals_in_a_row_no_request_goes_out(world: Setting) -> None
     assert outcomes(world) == ["denied", "denied", "throttled"]
     reason = world.records.fields[-1]["IAMPASS_REASON"]
     assert reason.startswith("backoff: 2 consecutive requests from this origin were not approved; ")
-
-
-def test_repeated_requests_that_are_aborted_start_the_backoff(world: Setting) -> None:
-    world.sandbox.auto = "ask"
-    world.configure(timeout="20s")
-    for _ in range(2):
-        hang_up_when_it_rings(world)
-    calls = world.calls
-    assert world.login().code == PamCode.ABORT
-    assert world.calls == calls
-    assert outcomes(world) == ["cancelled", "cancelled", "throttled"]
 
 
 def no_phone(world: Setting) -> None:

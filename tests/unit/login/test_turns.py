@@ -196,16 +196,6 @@ def test_a_login_that_hangs_with_its_turn_is_ignored_some_seconds_after_its_time
     assert waiting.has_turn
 
 
-def test_a_login_that_breaks_off_with_its_turn_gives_it_up_and_counts_as_a_failure(world: World) -> None:
-    with world.queued(HERE), world.queued(ELSEWHERE) as waiting:
-        waiting.try_turn()
-        assert not waiting.has_turn
-    with world.request(ELSEWHERE):
-        state = world.throttle().state()
-    assert [failures.count for failures in state.failures.values()] == [1]
-    assert len(state.requests) == 2, "the phone may ring"
-
-
 def test_a_login_that_breaks_off_while_it_waits_counts_for_nothing(world: World) -> None:
     with world.request(ELSEWHERE) as held:
         with world.queued(HERE):

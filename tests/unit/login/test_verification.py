@@ -24,8 +24,6 @@ from tests.support.sandbox import HttpStatus, Junk, SessionState
 from tests.support.setting import ME, NoSessions, Setting
 from tests.support.world import wait_until
 
-KEY = "publickey ssh-ed25519 AAAA\n"
-
 
 def left_open(world: Setting) -> list[str]:
     """The reasons in the records of sessions that could not be ended."""
@@ -92,30 +90,6 @@ def test_what_the_client_cannot_send_is_a_wrong_configuration(world: Setting, er
     assert Door(decider, settings, user=ME, service="test").finish().code == PamCode.ABORT
     assert world.outcome() == ("misconfigured", "denied")
     assert world.state.throttle(ME).requests == []
-
-
-@pytest.mark.parametrize("error", [SystemExit(1), RuntimeError("a fault of ours")], ids=["SIGTERM", "fault"])
-def test_ending_the_process_while_the_request_is_sent_starts_the_backoff(
-    world: Setting, error: BaseException
-) -> None:
-    """The phone may ring, and nobody can tell."""
-    began = []
-
-    def connect(_settings: Settings) -> AuthenticationAPI:
-        began.append(error)
-        raise error
-
-    def parts(config: str, left: Callable[[str], None]) -> LoginContext:
-        return replace(world.context()(config, left), connect=connect)
-
-    decider = Module(Journal(world.records), parts, NoSessions()).pam_sm_authenticate
-    settings = f"config={world.folder / 'iampass.yaml'}"
-    for _ in range(3):
-        assert Door(decider, settings, user=ME, service="test").finish().code == PamCode.ABORT
-    assert len(began) == 2
-    assert [record["IAMPASS_OUTCOME"] for record in world.records.fields] == ["unavailable"] * 2 + [
-        "throttled"
-    ]
 
 
 def test_who_hangs_up_before_the_request_has_gone_out_counts_for_nothing(world: Setting) -> None:

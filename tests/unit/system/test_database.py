@@ -233,8 +233,6 @@ WRONG: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "empty": (lambda path: path.write_bytes(b""), None),
     "of another program": (_foreign, "is not a file of pam-iampass"),
     "of another version": (_of_version, "was written by another version"),
-    "text": (lambda path: path.write_text("{}" * 5000), "is damaged"),
-    "truncated": (lambda path: os.truncate(path, 20_000), "is damaged"),
     "overwritten at its begin": (lambda path: _in(path, 0, bytes(100)), "is damaged"),
     "overwritten in the middle": (lambda path: _in(path, 4096, b"\xff" * 8192), "is damaged"),
     "a folder": (lambda path: path.mkdir(), "is a folder"),
