@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-INSTALLED = Path("/usr/lib/python3/dist-packages/pam_iampass/login/polling.py")
+INSTALLED = Path("/usr/lib/python3/dist-packages/pam_iampass/login/approval.py")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pam_iampass.login import decisions
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import LoginContext
 from pam_iampass.login.keeping import client_address
-from pam_iampass.login.requirement import ApprovalRequired
+from pam_iampass.login.policy import ApprovalRequired
 from pam_iampass.outcome import Decision
 from pam_iampass.session.attached import key_fingerprint
 from pam_iampass.session.covers import CoverRequest

@@ -18,7 +18,7 @@ from pam_iampass.login.approval import REPLY_MARGIN
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.login.context import LoginContext
 from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswered
-from pam_iampass.login.requirement import ApprovalRequired
+from pam_iampass.login.policy import ApprovalRequired
 from pam_iampass.outcome import Decision
 
 #: How often IAMPASS is asked whether the phone is registered. Seconds.

@@ -10,7 +10,7 @@ from pam_iampass.config.value_types import LONGEST_SESSION
 from pam_iampass.errors import StateError
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import LoginContext
-from pam_iampass.login.requirement import ApprovalRequired
+from pam_iampass.login.policy import ApprovalRequired
 from pam_iampass.session.attached import key_fingerprint
 from pam_iampass.session.kept_session import SESSION_MARGIN, KeptSession, State, new_id, token_digest
 from pam_iampass.system.boot import since_boot

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Protocol
 
-from pam_iampass.config.settings import AskedSettings, ServiceSettings
+from pam_iampass.config.settings import AskedSettings, ServiceSettings, Settings
 from pam_iampass.config.user_table import Entry
 from pam_iampass.config.value_types import ExemptRule, Network, token_error
 from pam_iampass.outcome import Login
@@ -182,3 +182,21 @@ def _network_of(rhost: str | None, networks: tuple[Network, ...]) -> str | None:
         return None
     address = getattr(address, "ipv4_mapped", None) or address
     return next((str(network) for network in networks if address in network), None)
+
+
+@dataclass(frozen=True)
+class SecondFactorRequired:
+    """A login that requires a second factor."""
+
+    login: Login
+    approver: str
+    """The account whose phone is asked."""
+    settings: Settings
+    service: ServiceSettings
+
+
+@dataclass(frozen=True)
+class ApprovalRequired(SecondFactorRequired):
+    """A login that a person must approve on a phone."""
+
+    phone: Phone

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pam_iampass.config.settings import RecoverySettings
-from pam_iampass.login import decisions, recovery_code
+from pam_iampass.login import decisions
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.conversation import AlreadyRefused, Conversation, Unanswered
 from pam_iampass.login.rate_limit import RateLimit, Throttled
-from pam_iampass.login.recovery_codes import RecoveryCodes
+from pam_iampass.login.recovery_codes import RecoveryCodes, read
 from pam_iampass.outcome import Decision, Login, Outcome, Result
 
 #: How long a person may take to type a recovery code where there was no prompt before. Seconds.
@@ -29,7 +29,7 @@ class CodeRedemption:
 
     def code_in(self, typed: str | None) -> str | None:
         """The recovery code that was typed; None where the text has not the form of one."""
-        return None if typed is None else recovery_code.read(typed)
+        return None if typed is None else read(typed)
 
     def redeem(self, code: str, before: Decision | None = None) -> Decision:
         """Redeem a code. `before` is why it was asked for.

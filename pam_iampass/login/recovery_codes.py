@@ -17,9 +17,16 @@ from dataclasses import dataclass
 from typing import Callable
 
 from pam_iampass.errors import StateError
-from pam_iampass.login import recovery_code
 from pam_iampass.system.database import Database, encoded
 
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+"""That of Crockford's Base32 in lower case: no i, l, o and u."""
+LENGTH = 16
+"""Characters of a code, of 5 bits each: 80 random bits."""
+GROUP = 4
+"""Characters between two dashes."""
+
+_READ = {ord("i"): "1", ord("l"): "1", ord("o"): "0", ord("-"): None, ord(" "): None}
 HOW_MANY = 10
 """The number of codes that a person gets."""
 
@@ -70,7 +77,7 @@ class RecoveryCodes:
 
     def renew(self, person: str) -> list[str]:
         """Replace all codes of a person by new ones and return these, for the person only. Raises StateError."""
-        codes = [recovery_code.make() for _ in range(HOW_MANY)]
+        codes = [make() for _ in range(HOW_MANY)]
         with self._database.transaction(durable=True) as connection:
             connection.execute("DELETE FROM codes WHERE person = ?", (encoded(person),))
             made_at = self._wall_clock()
@@ -78,7 +85,7 @@ class RecoveryCodes:
                 salt = os.urandom(16).hex()
                 row = (encoded(person), place, salt, _hash(salt, code), made_at)
                 connection.execute("INSERT INTO codes VALUES (?, ?, ?, ?, ?, NULL)", row)
-        return [recovery_code.shown(code) for code in codes]
+        return [shown(code) for code in codes]
 
     def revoke(self, person: str) -> bool:
         """Remove all codes of a person; return whether there were any. Raises StateError."""
@@ -87,7 +94,7 @@ class RecoveryCodes:
             return gone.rowcount > 0
 
     def spend(self, person: str, code: str) -> int | None:
-        """Use up a code (as `recovery_code.read` returns it); return how many are left, or None where it is wrong.
+        """Use up a code (as `read` returns it); return how many are left, or None where it is wrong.
 
         When this returns a number, the change is on the disk. Raises StateError: the code is then not accepted.
         """
@@ -125,3 +132,26 @@ def _place_of(code: str, codes: Sequence[StoredCode]) -> int | None:
         if same and stored.used_at is None:
             found = place
     return found
+
+
+def make() -> str:
+    """A new code, without dashes, as it is hashed and compared."""
+    number = int.from_bytes(os.urandom(LENGTH * 5 // 8), "big")
+    return "".join(ALPHABET[number >> 5 * place & 31] for place in reversed(range(LENGTH)))
+
+
+def shown(code: str) -> str:
+    """A code in the form for people: `xxxx-xxxx-xxxx-xxxx`."""
+    return "-".join(code[place : place + GROUP] for place in range(0, LENGTH, GROUP))
+
+
+def read(text: str) -> str | None:
+    """The code that was typed, None where the text does not have the form of one and so is no attempt.
+
+    It may be in capitals, with or without dashes and spaces; i and l are read as 1, o as 0.
+    sshd's answer for a person whom it has refused (`conversation.SSHD_REFUSED`) does not have it.
+    """
+    if len(text) > 4 * LENGTH or not text.isascii():
+        return None
+    code = text.lower().translate(_READ)
+    return code if len(code) == LENGTH and set(code) <= set(ALPHABET) else None

@@ -7,18 +7,18 @@ sources: the status `active` of a session that this login started, and a recover
 from __future__ import annotations
 
 from pam_iampass.errors import ConfigurationError, PamIampassError
-from pam_iampass.login import decisions, policy, prompt
+from pam_iampass.login import decisions, policy
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.approval import PhoneRequest
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.login.concurrency import AtCapacity
 from pam_iampass.login.context import LoginContext
-from pam_iampass.login.conversation import Conversation
+from pam_iampass.login.conversation import Conversation, PromptDeclined, before_request
 from pam_iampass.login.covering import Covered, Covering
 from pam_iampass.login.enrollment import offer_enrollment
+from pam_iampass.login.policy import ApprovalRequired, SecondFactorRequired
 from pam_iampass.login.rate_limit import PhoneLost, RateLimit, RequestResult, Throttled, result_of
 from pam_iampass.login.recovery import CodeRedemption
-from pam_iampass.login.requirement import ApprovalRequired, SecondFactorRequired
 from pam_iampass.login.turn import TurnDidNotCome, wait_for_turn
 from pam_iampass.outcome import Decision, Login, Outcome, Phase, Result
 from pam_iampass.system.accounts import LookupFailed, UnknownAccount
@@ -39,7 +39,7 @@ def verify(
         if not isinstance(required, ApprovalRequired):
             return decisions.unlisted(required.approver, ignore=False)
         return _get_approval(required, typed, arguments, application, context)
-    except prompt.PromptDeclined as declined:
+    except PromptDeclined as declined:
         return decisions.cancelled(str(declined))
     except AtCapacity:
         return decisions.at_capacity()
@@ -100,7 +100,7 @@ def _prompt(required: SecondFactorRequired, application: PamApplication, context
     """
     login, throttle = required.login, required.settings.throttle
     with context.concurrency.acquire("prompt", required.approver, login, throttle.logins_at_once):
-        return prompt.before_request(login, required.service, Conversation(application))
+        return before_request(login, required.service, Conversation(application))
 
 
 def _get_approval(

@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from pam_iampass.login.polling import SHORT_INTERVAL, next_poll
+from pam_iampass.login.approval import SHORT_INTERVAL, next_poll
 
 
 def moments(timeout: float) -> list[float]:

@@ -125,7 +125,7 @@ def test_a_process_that_is_killed_loses_nothing_that_it_had_written(file: File) 
 
 _SPENDS = """
 import os, sys
-from pam_iampass.login.recovery_code import read
+from pam_iampass.login.recovery_codes import read
 from pam_iampass.login.recovery_codes import RecoveryCodes
 from pam_iampass.system.database import Database
 codes = RecoveryCodes(Database(sys.argv[1]))
