@@ -267,6 +267,8 @@ def _one_of(values: list[str] | tuple[str, ...]) -> str:
     return f"{', '.join(values[:-1])} or {values[-1]}"
 
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""C0, DEL and C1; and lone surrogates, which cannot be encoded."""
 LONGEST_NAME = 256
 """Maximum length of a name or a token, in characters."""
 
@@ -293,12 +295,6 @@ def _error(text: str) -> str | None:
         return "is empty"
     if len(text) > LONGEST_NAME:
         return f"has {len(text)} characters; the maximum is {LONGEST_NAME}"
-    if not text.isprintable() and any(map(_is_control, text)):
+    if not text.isprintable() and _CONTROL.search(text):
         return "contains a control character"
     return None
-
-
-def _is_control(character: str) -> bool:
-    """C0, DEL and C1; and lone surrogates, which cannot be encoded."""
-    code = ord(character)
-    return code < 0x20 or 0x7F <= code <= 0x9F or 0xD800 <= code <= 0xDFFF

@@ -8,9 +8,9 @@ from typing import Callable
 
 from pam_iampass.client import AuthenticationAPI
 from pam_iampass.config.settings import Settings
+from pam_iampass.config.user_table import UserTable
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.concurrency import ConcurrencyLimit
-from pam_iampass.login.policy import Users
 from pam_iampass.session.keeper import KeptSessions
 from pam_iampass.system import paths
 from pam_iampass.system.accounts import Accounts
@@ -22,7 +22,7 @@ class LoginContext:
 
     accounts: Accounts
     load_settings: Callable[[], Settings]
-    open_users: Callable[[Settings], Users]
+    open_users: Callable[[Settings], UserTable]
     connect: Callable[[Settings], AuthenticationAPI]
 
     session_left_open: Callable[[str], None]

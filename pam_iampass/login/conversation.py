@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from pam_iampass.config.settings import ServiceSettings
-from pam_iampass.login.application import ConversationFailed, PamMessage, PamResponse
+from pam_iampass.login.application import ConversationFailed, PamApplication, PamMessage
 from pam_iampass.login.decisions import seconds
 from pam_iampass.outcome import Login, Phase
 from pam_iampass.text import clean
@@ -19,15 +17,6 @@ PROMPT_ECHO_OFF = 1
 PROMPT_ECHO_ON = 2
 ERROR_MSG = 3
 TEXT_INFO = 4
-
-
-class PamConversation(Protocol):
-    """The conversation of `login.application.PamApplication`."""
-
-    phase: Phase
-
-    def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:
-        """Pass one message on, and wait at most `within` seconds for the answer."""
 
 
 class AlreadyRefused(Exception):
@@ -45,7 +34,7 @@ class Conversation:
     phase is over, when they are of no use to the person and in the way of scp and rsync.
     """
 
-    def __init__(self, pamh: PamConversation) -> None:
+    def __init__(self, pamh: PamApplication) -> None:
         self._pamh = pamh
         self._silent = pamh.phase is Phase.ACCOUNT
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Protocol
 
 from pam_iampass.config.settings import AskedSettings, ServiceSettings, Settings
-from pam_iampass.config.user_table import Entry
+from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.value_types import ExemptRule, Network, token_error
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
@@ -15,13 +14,6 @@ from pam_iampass.system.accounts import Account, Accounts, LookupFailed, Unknown
 
 class PolicyError(Exception):
     """It cannot be determined who must approve."""
-
-
-class Users(Protocol):
-    """The user table."""
-
-    def find(self, name: str) -> Entry | None:
-        """The user's entry, or None."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +130,7 @@ def _is_asked(account: Account, asked: AskedSettings, accounts: Accounts) -> boo
     return False
 
 
-def phone(account: Account, service: ServiceSettings, users: Users) -> Phone | NotListed:
+def phone(account: Account, service: ServiceSettings, users: UserTable) -> Phone | NotListed:
     """The phone of an account, or the policy for users without one. Raises ConfigurationError and PolicyError."""
     entry = users.find(account.name)
     if entry is not None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from pam_iampass.config.settings import AskedSettings, ExemptSettings, ServiceSettings
-from pam_iampass.config.user_table import Entry
+from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.value_types import Approver, Prompt, UnlistedUsers, WhenUnavailable, exempt_rule
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login
@@ -61,7 +61,7 @@ class Directory(Accounts):
         return (group, account) == ("projects", BOB)
 
 
-class Table:
+class Table(UserTable):
     """A user table."""
 
     def __init__(self, **entries: Entry) -> None:
