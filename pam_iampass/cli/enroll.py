@@ -130,17 +130,15 @@ def command(
     if message is not None and user is not None and number is None:
         raise click.UsageError("--message requires --sms or --from.")
 
-    options = _Options(replace, new_device, resend, message, timeout, as_json)
+    waits = file is None if waits is None else waits
+    options = _Options(replace, new_device, resend, message, timeout if waits else 0.0, as_json)
     try:
-        if user is not None:
-            service = open_service(config)
-            request = _named(EnrollmentRequest(service.account(user), token, number, display_name))
-            options = dataclasses.replace(options, seconds=0.0 if waits is False else timeout)
-            ctx.exit(_enroll_one(service, request, options))
-        elif file is not None:
-            requests = [_named(request) for request in read_requests(file)]
-            options = dataclasses.replace(options, seconds=timeout if waits else 0.0)
+        if file is not None:
+            requests = read_requests(file)
             ctx.exit(_enroll_many(open_service(config), requests, options))
+        service = open_service(config)
+        request = EnrollmentRequest(service.account(user or ""), token, number, display_name)
+        ctx.exit(_enroll_one(service, request, options))
     except IampassError as error:
         raise click.ClickException(error.diagnostics()) from None
 
@@ -156,13 +154,6 @@ class _Options:
     seconds: float
     """How long to wait for phones; 0: not at all."""
     as_json: bool
-
-
-def _named(request: EnrollmentRequest) -> EnrollmentRequest:
-    """The request with the default display name, if it has none."""
-    if request.display_name is not None:
-        return request
-    return dataclasses.replace(request, display_name=default_display_name(request.user))
 
 
 # One user
@@ -188,7 +179,8 @@ def _enroll_one(service: EnrollmentService, request: EnrollmentRequest, options:
     # If there is a phone already, IAMPASS does not show whether another one is registered.
     waits = bool(options.seconds) and not registered
     if invites:
-        invitation = Invitation(request.display_name, request.phone_number, options.message, options.as_json)
+        name = request.display_name or default_display_name(user)
+        invitation = Invitation(name, request.phone_number, options.message, options.as_json)
         link = invitation.send(service.manager, result.token, waits=waits)
         _record(user, "was sent a message" if request.phone_number else "a link was shown")
     else:
@@ -298,15 +290,16 @@ def _enroll_many(service: EnrollmentService, requests: Sequence[EnrollmentReques
 def _invite(service: EnrollmentService, request: EnrollmentRequest, options: _Options) -> _Result:
     enrolled = service.enroll(request, options.replace)
     token, manager = enrolled.token, service.manager
+    name = request.display_name or default_display_name(request.user)
     if enrolled.registered:
         return _Result(request, _State.REGISTERED, token)
     if request.phone_number is None:
-        link = manager.get_registration_link(token, request.display_name)
+        link = manager.get_registration_link(token, name)
         return _Result(request, _State.LINK, token, link)
     if not enrolled.added and not options.resend:
         return _Result(request, _State.INVITED_BEFORE, token)
     try:
-        manager.send_registration_sms(token, request.display_name, request.phone_number, options.message)
+        manager.send_registration_sms(token, name, request.phone_number, options.message)
     except IampassError as error:
         if enrolled.added and not error.may_have_started:  # the next run shall find the user new, and send it
             with suppress(IampassError):

@@ -17,8 +17,7 @@ from pam_iampass.config.user_table import user_of
 from pam_iampass.enrollment.request import phone_number, plain_name
 from pam_iampass.errors import PamIampassError, shown
 from pam_iampass.system import trusted_file
-from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
-from pam_iampass.system.login_accounts import login_accounts
+from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount, login_accounts
 
 _MAX_CHOICES = 500  # user names offered by shell completion
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

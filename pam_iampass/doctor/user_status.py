@@ -19,8 +19,7 @@ from pam_iampass.errors import ConfigurationError, Problem, Severity, UntrustedF
 from pam_iampass.login import policy
 from pam_iampass.login.bypass import Bypass
 from pam_iampass.outcome import Login
-from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
-from pam_iampass.system.login_accounts import login_accounts
+from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount, login_accounts
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user
 
 Place = tuple[Path, int]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.system.login_accounts import is_login_shell, login_accounts
+from pam_iampass.system.accounts import is_login_shell, login_accounts
 from tests.support.folders import put
 
 
