@@ -7,7 +7,7 @@ duplicate keys, anchors, aliases, tags, merge keys, several documents, invisible
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Union
 
@@ -128,7 +128,7 @@ class _Builder:
     def build(self, text: str, loader: Any) -> None:
         loader = loader or getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
-            self._build(yaml.parse(text, Loader=loader))
+            self._build(iter(yaml.parse(text, Loader=loader)))
         except _Stop:
             self.root = None
         except yaml.YAMLError as error:
@@ -139,66 +139,49 @@ class _Builder:
             what = "the file is not valid YAML: it contains an invalid number"
             self._problem(None, what, "look for a backslash or a %")
 
-    def _build(self, events: Iterable[Any]) -> None:
-        scalar_event = yaml.ScalarEvent
-        starts: dict[Any, type[MappingNode] | type[SequenceNode]] = {
-            yaml.MappingStartEvent: MappingNode,
-            yaml.SequenceStartEvent: SequenceNode,
-        }
-        ends = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
+    def _build(self, events: Iterator[Any]) -> None:
         documents = 0
-        inner = _OpenNode(None)
-        above: list[_OpenNode] = []
         for event in events:
-            kind = type(event)
-            if kind is scalar_event:
-                if event.tag is not None or event.anchor is not None:
-                    self._refuse_marks(event)
-                self._place(ScalarNode(event.value, event.start_mark.line + 1, not event.style), inner)
-            elif kind in starts:
-                self._refuse_marks(event)
-                node = starts[kind](event.start_mark.line + 1)
-                path = inner.path_of(inner.key.text) if inner.has_key and inner.key else inner.path
-                self._place(node, inner)
-                if len(above) >= DEEPEST:
-                    what = f"mappings and lists are nested more than {DEEPEST} levels deep"
-                    self._problem(node.line, what, "remove levels")
-                    raise _Stop
-                above.append(inner)
-                inner = _OpenNode(node, path)
-            elif kind in ends:
-                inner = above.pop()
-            elif kind is yaml.AliasEvent:
-                what = "an alias (*name) is not supported"
-                self._problem(event.start_mark.line + 1, what, "write the value itself")
-                self._place(None, inner)
-            elif kind is yaml.DocumentStartEvent:
+            if type(event) is yaml.DocumentStartEvent:
                 documents += 1
                 if documents > 1:
                     line = event.start_mark.line + 1
                     self._problem(line, "a second document begins", "write one document, without ---")
                     raise _Stop
+                self.root = self._node(next(events), events, "", 0)
 
-    def _place(self, node: Node | None, inner: _OpenNode) -> None:
-        """Add `node` to its container; None for a node that is skipped."""
-        container = inner.node
-        if type(container) is MappingNode:
-            if not inner.has_key:
-                inner.has_key = True
-                inner.key = self._key(node, inner)
-                return
-            inner.has_key = False
-            if inner.key is not None and node is not None:
-                container.entries.append((inner.key, node))
-        elif node is None:
-            return
-        elif type(container) is SequenceNode:
-            container.items.append(node)
-        else:
-            self.root = node
+    def _node(self, event: Any, events: Iterator[Any], path: str, depth: int) -> Node | None:
+        """The node that begins with `event`; None if it is skipped. `path` are the keys above it."""
+        kind, line = type(event), event.start_mark.line + 1
+        if kind is yaml.AliasEvent:
+            self._problem(line, "an alias (*name) is not supported", "write the value itself")
+            return None
+        if event.tag is not None or event.anchor is not None:
+            self._refuse_marks(event)
+        if kind is yaml.ScalarEvent:
+            return ScalarNode(event.value, line, not event.style)
+        if depth == DEEPEST:
+            what = f"mappings and lists are nested more than {DEEPEST} levels deep"
+            self._problem(line, what, "remove levels")
+            raise _Stop
+        if kind is yaml.SequenceStartEvent:
+            sequence = SequenceNode(line)
+            while type(event := next(events)) is not yaml.SequenceEndEvent:
+                item = self._node(event, events, path, depth + 1)
+                if item is not None:
+                    sequence.items.append(item)
+            return sequence
+        mapping, lines = MappingNode(line), dict[str, int]()
+        while type(event := next(events)) is not yaml.MappingEndEvent:
+            key = self._key(self._node(event, events, path, depth + 1), lines, path)
+            below = path if key is None else _path(path, key.text)
+            value = self._node(next(events), events, below, depth + 1)
+            if key is not None and value is not None:
+                mapping.entries.append((key, value))
+        return mapping
 
-    def _key(self, node: Node | None, inner: _OpenNode) -> ScalarNode | None:
-        """The key, or None if it and its value are skipped."""
+    def _key(self, node: Node | None, lines: dict[str, int], path: str) -> ScalarNode | None:
+        """The key of a mapping, or None if it and its value are skipped. `lines` has the keys before it."""
         if type(node) is not ScalarNode:
             if node is not None:
                 self._problem(node.line, f"{node.kind} is not allowed as a key", "quote names with [ or {")
@@ -207,11 +190,11 @@ class _Builder:
             what = "the merge key << is not supported"
             self._problem(node.line, what, "write the keys themselves, or quote the name")
             return None
-        if node.text in inner.lines:
-            what = f"the key is duplicate (first in line {inner.lines[node.text]})"
-            self._problem(node.line, what, "delete one of the two", inner.path_of(node.text))
+        if node.text in lines:
+            what = f"the key is duplicate (first in line {lines[node.text]})"
+            self._problem(node.line, what, "delete one of the two", _path(path, node.text))
             return None
-        inner.lines[node.text] = node.line
+        lines[node.text] = node.line
         return node
 
     def _refuse_marks(self, event: Any) -> None:
@@ -237,18 +220,5 @@ class _Builder:
         self.problems.append(Problem(self.file, line, key, what, remedy))
 
 
-class _OpenNode:
-    """A mapping or a list that has not ended yet; without a node the document itself."""
-
-    __slots__ = ("has_key", "key", "lines", "node", "path")
-
-    def __init__(self, node: Node | None, path: str = "") -> None:
-        self.node = node
-        self.path = path
-        self.lines: dict[str, int] = {}
-        self.has_key = False
-        self.key: ScalarNode | None = None
-        """The key whose value is next; None if the value is skipped."""
-
-    def path_of(self, key: str) -> str:
-        return f"{self.path}.{key}" if self.path else key
+def _path(above: str, key: str) -> str:
+    return f"{above}.{key}" if above else key
