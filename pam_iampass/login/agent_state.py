@@ -1,7 +1,7 @@
 """What the agent must not forget: limits, recovery codes, bypasses, kept sessions. One object in the agent.
 
-Logins use its parts; the administrator's verbs call its methods, through the agent. A person is an approver, by the
-name that NSS or the user table has. Every method may be called in any thread.
+Logins and the administrator's verbs, through the agent, use its parts. A person is an approver, by the name that NSS or
+the user table has. Every method may be called in any thread.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from pam_iampass.audit.journal import CRITICAL, NOTICE, Journal
 from pam_iampass.errors import StateError
-from pam_iampass.login.bypass import Bypass, Bypasses, Ended
+from pam_iampass.login.bypass import Bypasses
 from pam_iampass.login.rate_limit import RateLimit, RateLimits
 from pam_iampass.login.rate_limit_state import RateLimitState
-from pam_iampass.login.recovery_codes import CodeList, RecoveryCodes
+from pam_iampass.login.recovery_codes import RecoveryCodes
 from pam_iampass.outcome import Login
 from pam_iampass.session import life
 from pam_iampass.session.keeper import KeptSessions
@@ -34,7 +34,7 @@ class AgentState:
         self.database = Database(path, report=self._report)
         self.rate_limits = RateLimits(self.database)
         self.recovery_codes = RecoveryCodes(self.database)
-        self.bypass_table = Bypasses(self.database)
+        self.bypasses = Bypasses(self.database)
         self.sessions: KeptSessions | None = None
         """None until the agent keeps sessions."""
 
@@ -61,10 +61,6 @@ class AgentState:
         """The person's requests, failures, wrong codes and pending logins now, as a copy."""
         return self.rate_limit(person).state()
 
-    def clear_throttle(self, person: str) -> None:
-        """Forget failures, requests and wrong codes; pending logins go on."""
-        self.rate_limit(person).clear()
-
     def phone_lost(self, person: str) -> int:
         """End all pending logins of the person; returns how many there are."""
         return self.rate_limit(person).phone_lost()
@@ -72,50 +68,6 @@ class AgentState:
     def rate_limit(self, person: str, login: Login | None = None) -> RateLimit:
         """The rate limit of the person, and of the origin of a login."""
         return RateLimit(self.rate_limits, person, login or Login(person, ""))
-
-    # recovery
-
-    def make_codes(self, person: str) -> list[str]:
-        """Replace all recovery codes by new ones and return these, in the form for people. Raises StateError.
-
-        They are on the disk when this returns.
-        """
-        return self.recovery_codes.renew(person)
-
-    def codes(self, person: str) -> CodeList | None:
-        """The person's recovery codes, as hashes, with the moments at which they were used; None without any.
-
-        Raises StateError.
-        """
-        return self.recovery_codes.stored(person)
-
-    def revoke_codes(self, person: str) -> bool:
-        """Remove all recovery codes; return whether there were any. Raises StateError."""
-        return self.recovery_codes.revoke(person)
-
-    # bypass
-
-    def add_bypass(self, bypass: Bypass) -> list[Ended]:
-        """Make a bypass, in place of others for the same person and service; returns those that are over now.
-
-        It is on the disk when this returns. Raises StateError: then there is none.
-        """
-        return self.bypass_table.add(bypass)
-
-    def bypasses(self) -> list[Bypass]:
-        """All bypasses that are not over, those that end first first."""
-        return self.bypass_table.active()
-
-    def end_bypasses(self, person: str) -> list[Ended]:
-        """End all bypasses of a person; returns those that are over now.
-
-        Raises StateError where that could not be written: they are over nevertheless, until the agent starts again.
-        """
-        return self.bypass_table.end(person)
-
-    def prune_bypasses(self) -> list[Ended]:
-        """Remove the bypasses whose time is over, and return them. Raises StateError."""
-        return self.bypass_table.prune()
 
     # session
 

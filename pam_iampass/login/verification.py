@@ -69,7 +69,7 @@ def _who_must_approve(
     if exemption is not None:
         return Decision(Outcome.EXEMPT, Result.IGNORED, exemption)
     login.participants.approver = approver.name
-    bypass = context.state.bypass_table.find(approver, login.service)
+    bypass = context.state.bypasses.find(approver, login.service)
     if bypass is not None:
         return decisions.bypassed(bypass)
     phone = policy.phone(approver, service, context.open_users(settings))

@@ -76,7 +76,7 @@ class Administration:
         limits, now = load(request.text("config")).throttle, since_boot()
         found = []
         for name in request.texts("names"):
-            codes, state = self._state.codes(name), self._state.throttle(name)
+            codes, state = self._state.recovery_codes.stored(name), self._state.throttle(name)
             waits = [
                 state.backoff(place, limits.cool_off, limits.longest_cool_off, now)
                 for place in state.failures
@@ -111,13 +111,13 @@ class Administration:
     def _throttle_clear(self, request: Request) -> None:
         name = request.text("user")
         with self._recorded(Act.THROTTLE_CLEAR, request, name):
-            self._state.clear_throttle(name)
+            self._state.rate_limit(name).clear()
 
     # recovery
 
     def _recovery_list(self, request: Request) -> dict[str, Any]:
         name = request.text("user")
-        stored = self._state.codes(name)
+        stored = self._state.recovery_codes.stored(name)
         codes = stored.codes if stored else ()
         return {
             "user": name,
@@ -130,12 +130,12 @@ class Administration:
     def _recovery_new(self, request: Request) -> list[str]:
         name = request.text("user")
         with self._recorded(Act.RECOVERY_NEW, request, name):
-            return self._state.make_codes(name)
+            return self._state.recovery_codes.renew(name)
 
     def _recovery_revoke(self, request: Request) -> bool:
         name = request.text("user")
         with self._recorded(Act.RECOVERY_REVOKE, request, name) as facts:
-            revoked = self._state.revoke_codes(name)
+            revoked = self._state.recovery_codes.revoke(name)
             if not revoked:
                 facts.append("there were none")
             return revoked
@@ -162,7 +162,7 @@ class Administration:
                 request.text("reason"),
                 request.flag("survives_reboot"),
             )
-            replaced = self._ended_early(self._state.add_bypass(bypass))
+            replaced = self._ended_early(self._state.bypasses.add(bypass))
             until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(bypass.until(Moment.now())))
             facts += filter(
                 None, (f"until {until}", "replaces another one" if replaced else "", bypass.reason)
@@ -171,20 +171,20 @@ class Administration:
 
     def _bypass_list(self, _request: Request) -> list[dict[str, Any]]:
         self.record_ended_bypasses()
-        return [bypass.members() for bypass in self._state.bypasses()]
+        return [bypass.members() for bypass in self._state.bypasses.active()]
 
     def _bypass_end(self, request: Request) -> int:
         """End the bypasses of `user`; how many were in force."""
         name = request.text("user")
         with self._recorded(Act.BYPASS_END, request, name) as facts:
-            ended = self._ended_early(self._state.end_bypasses(name))
+            ended = self._ended_early(self._state.bypasses.end(name))
             facts.append(f"{ended} ended")
         return ended
 
     def record_ended_bypasses(self) -> None:
         """Remove bypasses whose time is over, and record that."""
         with contextlib.suppress(StateError):
-            self._ended_early(self._state.prune_bypasses())
+            self._ended_early(self._state.bypasses.prune())
 
     def _ended_early(self, ended: Sequence[Ended]) -> int:
         """How many of these were ended by somebody. That the time of the others is over is recorded."""
@@ -238,10 +238,10 @@ class Administration:
         """End the user's pending logins and bypasses, remove recovery codes and limits; whether there were codes."""
         name = request.text("user")
         with self._recorded(Act.USER_REMOVE, request, name):
-            self._state.clear_throttle(name)
+            self._state.rate_limit(name).clear()
             self._state.phone_lost(name)
-            self._ended_early(self._state.end_bypasses(name))
-            return self._state.revoke_codes(name)
+            self._ended_early(self._state.bypasses.end(name))
+            return self._state.recovery_codes.revoke(name)
 
     @contextlib.contextmanager
     def _recorded(self, act: Act, request: Request, user: str, service: str = "") -> Iterator[list[str]]:

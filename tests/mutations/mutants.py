@@ -676,8 +676,8 @@ MUTANTS = (
         15,
         "a bypassed user becomes another user without a phone",
         _VERIFICATION,
-        "context.state.bypass_table.find(approver, login.service)",
-        "context.state.bypass_table.find(context.accounts.named(login.ruser or login.user), login.service)",
+        "context.state.bypasses.find(approver, login.service)",
+        "context.state.bypasses.find(context.accounts.named(login.ruser or login.user), login.service)",
         "tests/system/setuid/test_bypass.py::test_a_bypassed_caller_of_su_becomes_root_without_the_phone_and_nobody_else",
     ),
     Mutant(
@@ -693,7 +693,7 @@ MUTANTS = (
         "the first factor is not required of a bypassed user",
         _VERIFICATION,
         "    if arguments.first_factor is not None and not login.accepted(arguments.first_factor):\n",
-        "    if context.state.bypass_table.find(account, login.service) is None and arguments.first_factor is not None "
+        "    if context.state.bypasses.find(account, login.service) is None and arguments.first_factor is not None "
         "and not login.accepted(arguments.first_factor):\n",
         _BYPASS_TESTS + "test_the_key_is_required_all_the_same",
     ),

@@ -85,7 +85,7 @@ assert libc.prctl(38, 1, 0, 0, 0) == 0
 wanted = Filter(len(program) // 8, ctypes.addressof(buffer))
 assert libc.prctl(22, 2, ctypes.byref(wanted), 0, 0) == 0, ctypes.get_errno()
 state = AgentState(Journal(), folder + "/state/state.db")
-print(len(state.make_codes("alice")))
+print(len(state.recovery_codes.renew("alice")))
 limits = ThrottleSettings(30.0, 900.0, 30, 10, 3.0)
 with state.rate_limit("alice").queued(limits, 1.0) as queued:
     queued.record(RequestResult.FAILED)

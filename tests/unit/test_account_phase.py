@@ -30,7 +30,7 @@ def test_an_approval_lets_the_login_pass_without_a_word(world: Setting) -> None:
 @pytest.mark.parametrize("prompt", ["auto", "always", "never"])
 def test_nothing_is_asked_whatever_the_settings_say(world: Setting, prompt: str) -> None:
     world.configure(prompt=prompt)
-    world.state.make_codes(ME)
+    world.state.recovery_codes.renew(ME)
     world.sandbox.auto = "deny"
     told = account(world)
     assert told.code == PamCode.PERM_DENIED
@@ -40,7 +40,7 @@ def test_nothing_is_asked_whatever_the_settings_say(world: Setting, prompt: str)
 
 def test_a_time_out_is_said(world: Setting) -> None:
     world.configure(recovery="{ask: unanswered}")
-    world.state.make_codes(ME)
+    world.state.recovery_codes.renew(ME)
     world.sandbox.auto, world.sandbox.request_timeout = "ignore", 0.1
     told = account(world)
     assert told.code == PamCode.PERM_DENIED

@@ -229,7 +229,7 @@ def test_a_row_that_was_not_written_so_is_a_damaged_file_and_grants_nothing(
 
 def bypass_me(world: Setting, **changes: object) -> None:
     made = Bypass(ME, 0, None, 900.0, Moment.now(), "carol", "phone lost", survives_reboot=False)
-    world.state.add_bypass(replace(made, **changes))  # type: ignore[arg-type]
+    world.state.bypasses.add(replace(made, **changes))  # type: ignore[arg-type]
 
 
 def test_a_login_in_a_bypass_is_ignored_recorded_and_calls_nobody(world: Setting) -> None:

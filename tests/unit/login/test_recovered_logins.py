@@ -26,11 +26,11 @@ AWAY = "https://127.0.0.1:1"
 @pytest.fixture
 def codes(world: Setting) -> list[str]:
     """The codes of the person who logs in."""
-    return world.state.make_codes(ME)
+    return world.state.recovery_codes.renew(ME)
 
 
 def left(world: Setting) -> int:
-    stored = world.state.codes(ME)
+    stored = world.state.recovery_codes.stored(ME)
     return stored.left if stored else 0
 
 
@@ -75,7 +75,7 @@ def test_the_last_codes_come_with_advice(world: Setting, codes: list[str]) -> No
 
 def test_the_prompt_tells_neither_who_has_codes_nor_who_is_listed(world: Setting) -> None:
     asked = [in_sshd(world, "").asked]
-    codes = world.state.make_codes(ME)
+    codes = world.state.recovery_codes.renew(ME)
     asked += [in_sshd(world, code).asked for code in codes]
     asked.append(in_sshd(world, "").asked)
     world.write("users.yaml", "another-user: token\n")
@@ -233,10 +233,10 @@ def test_nobody_is_asked_where_there_were_never_any_codes(world: Setting) -> Non
 
 
 def test_whether_a_user_has_codes_does_not_show_in_what_is_asked(world: Setting, codes: list[str]) -> None:
-    world.state.make_codes("bob")
+    world.state.recovery_codes.renew("bob")
     away(world)
     asked = [world.login(answers=("0" * 16,)).asked]
-    world.state.revoke_codes(ME)
+    world.state.recovery_codes.revoke(ME)
     told = world.login(answers=("0" * 16,))
     assert [*asked, told.asked] == [[QUESTION]] * 2
     assert told.errors[1:] == [WRONG]

@@ -34,15 +34,15 @@ class Agent:
         self.world = world
         self.file = Path(world.state.database.path)
         self.store = SessionStore(world.state.database)
-        world.state.add_bypass(_bypass("bin", 2))
-        self.codes = [read(code) or "" for code in world.state.make_codes(ME)]
+        world.state.bypasses.add(_bypass("bin", 2))
+        self.codes = [read(code) or "" for code in world.state.recovery_codes.renew(ME)]
         self.copy = self.file.with_name("copy")
         world.state.database.close()
         shutil.copy(self.file, self.copy)
         world.state.database.open()
         world.state.recovery_codes.spend(ME, self.codes[0])
-        world.state.end_bypasses("bin")
-        world.state.add_bypass(_bypass("daemon", 1))
+        world.state.bypasses.end("bin")
+        world.state.bypasses.add(_bypass("daemon", 1))
         world.state.rate_limit(ME).attempt(5)
         self.store.write(KEPT)
         self.kept = [KEPT.id]
@@ -80,7 +80,7 @@ class Agent:
             situation,
             "goes on",
             accepted,
-            bypasses[tuple(bypass.user for bypass in state.bypasses())],
+            bypasses[tuple(bypass.user for bypass in state.bypasses.active())],
             "stays" if self.kept else "is kept no longer",
             "counts" if state.throttle(ME).attempts else "forgotten",
             "yes" if any(fields.get("PRIORITY") == "2" for fields in self.world.records.fields) else "no",

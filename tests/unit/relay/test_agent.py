@@ -206,7 +206,7 @@ def test_who_floods_the_socket_of_systemd_does_not_have_it_take_the_agent_for_de
 def test_a_slow_disk_holds_up_neither_the_next_login_nor_the_news_that_the_agent_is_alive(
     world: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.state.add_bypass(Bypass(ME, 0, None, 600.0, Moment.now(), "root", "", survives_reboot=False))
+    world.state.bypasses.add(Bypass(ME, 0, None, 600.0, Moment.now(), "root", "", survives_reboot=False))
     door, systemd = str(tmp_path / "pam.sock"), str(tmp_path / "notify")
     seen: list[bytes] = []
 
