@@ -48,7 +48,7 @@ struct call { /* of a PAM function */
 bool login_decide(struct call *call, int *result, struct failure *failure);
 
 /* session.c */
-void session_keep(const struct call *call); /* remembers call->session for the session phases of this login */
+bool session_keep(const struct call *call); /* remembers call->session for the session phases of this login */
 void session_phase(struct call *call);      /* opens or closes the login session */
 
 /* process.c: in decimal, NULL if unknown. */

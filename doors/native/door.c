@@ -11,6 +11,8 @@
     "pam-iampass-agent --socket)"
 #define NOT_ANSWERING                                                                                        \
     "The IAMPASS agent does not answer. As root: systemctl restart pam-iampass-agent.service"
+#define NO_ROOM                                                                                              \
+    "The limits of this process (ulimit) leave no room for a login session that IAMPASS can end."
 #define RESCUED "no agent decides: rescue= on the PAM line let this user in without the phone"
 
 #define DECISION "pam_iampass_decision"
@@ -19,20 +21,25 @@
 #define IGNORES(function)                                                                                    \
     EXPORTED __typeof__(pam_sm_setcred) function __attribute__((alias("pam_sm_setcred")))
 
+static void say_why(const struct call *call, const char *text)
+{
+    char *answer;
+
+    (void)application_converse(call->pamh, PAM_ERROR_MSG, text, &answer);
+    answer_erase(answer);
+}
+
 /* Denies, and the person reads why, unless the PAM line lets this user in. */
 static int without_agent(const struct call *call, int denial, const struct failure *failure)
 {
     const char *text =
         failure->error == ENOENT || failure->error == ECONNREFUSED ? NOT_RUNNING : NOT_ANSWERING;
     bool rescued = rescues(call);
-    char *answer;
 
     audit(call->pamh, rescued ? LOG_ALERT : LOG_ERR, rescued ? "ignored" : "denied",
           &(struct failure){rescued ? RESCUED : text, failure->error});
-    if (!rescued) {
-        (void)application_converse(call->pamh, PAM_ERROR_MSG, text, &answer);
-        answer_erase(answer);
-    }
+    if (!rescued)
+        say_why(call, text);
     return rescued ? PAM_IGNORE : denial;
 }
 
@@ -50,7 +57,11 @@ static int decide(struct call *call, int denial)
         if (!call->no_agent && failure.error != ECANCELED)
             audit(call->pamh, LOG_ERR, "denied", &failure);
     }
-    session_keep(call);
+    if (!session_keep(call)) {
+        result = denial;
+        audit(call->pamh, LOG_ERR, "denied", &(struct failure){NO_ROOM, 0});
+        say_why(call, NO_ROOM);
+    }
     return result;
 }
 

@@ -372,8 +372,8 @@ MUTANTS = (
         7,
         "the native door writes no audit record if it gets no result",
         "doors/native/door.c",
-        '            audit(call->pamh, LOG_ERR, "denied", &failure);\n    }\n    session_keep',
-        "            (void)audit;\n    }\n    session_keep",
+        '            audit(call->pamh, LOG_ERR, "denied", &failure);\n    }\n    if (!session_keep',
+        "            (void)audit;\n    }\n    if (!session_keep",
         "tests/pam/native/test_denial.py::test_leaves_one_audit_record",
     ),
     Mutant(
@@ -746,6 +746,22 @@ MUTANTS = (
         "(of_doas[1] if of_doas else name) in owners",
         "name in owners",
         _ENFORCER + "test_a_program_that_remembers_the_password_asks_for_it_again[doas]",
+    ),
+    Mutant(
+        17,
+        "a limit of the caller of su leaves a login that nothing can end",
+        "doors/native/door.c",
+        "if (!session_keep(call)) {",
+        "if (!session_keep(call) && false) {",
+        _SESSION_PHASES + "test_a_login_whose_session_could_not_be_registered_is_denied",
+    ),
+    Mutant(
+        17,
+        "the door keeps to a limit of the caller of su",
+        _SESSION_C,
+        ": RLIM_INFINITY;",
+        ": now.rlim_cur;",
+        _SESSION_PHASES + "test_a_limit_of_the_caller_keeps_no_session_from_being_registered",
     ),
     Mutant(
         17,

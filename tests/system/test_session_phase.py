@@ -192,6 +192,22 @@ def test_su_opens_and_closes_the_session_of_its_target(machine: Installation) ->
     assert VARIABLE not in text
 
 
+@pytest.mark.parametrize("limit", ["-S -f 0", "-f 0", "-n 8", "-d 8000"])
+def test_a_limit_of_the_caller_of_su_leaves_no_login_that_is_not_registered(
+    machine: Installation, limit: str
+) -> None:
+    """Root lifts it or, where it lacks CAP_SYS_RESOURCE, nobody gets in."""
+    command = [*AS_ALICE, "sh", "-c", f"ulimit {limit}; exec su - bob -c '{SHOW}'"]
+    with ScriptedModule.as_agent(SOCKET, keeps) as played:
+        text = in_a_terminal(command, [PASSWORD])
+        if "leave no room for a login session" in text:
+            assert "audit=" not in text
+            assert limit != "-S -f 0"
+        else:
+            wait_for(played, 3)
+            assert f"registered={SESSION}.{played.connections[1].pid}" in text
+
+
 def test_sudo_opens_and_closes_the_session_of_its_caller(machine: Installation) -> None:
     rules = "alice ALL=(ALL) ALL\nDefaults:alice !lecture, setenv, timestamp_timeout=0\n"
     Path("/etc/sudoers.d/session-test").write_text(rules)

@@ -220,6 +220,7 @@ int main(int argc, char **argv)
     char **variables;
     struct pam_conv conversation = {.conv = converse, .appdata_ptr = NULL};
     pam_handle_t *pamh = NULL;
+    struct rlimit size;
     unsigned int beat_ms = 0, calls = 1;
     bool close_standard = false;
     long began;
@@ -298,6 +299,8 @@ int main(int argc, char **argv)
     fprintf(report, "cpu %ld\n", (long)(cpu_us() - cpu_before));
     fprintf(report, "elapsed %ld\n", milliseconds() - began);
     fprintf(report, "memory %ld\n", memory_kib("Pss:"));
+    getrlimit(RLIMIT_FSIZE, &size);
+    fprintf(report, "fsize %lu\n", (unsigned long)size.rlim_cur);
     variables = pam_getenvlist(pamh);
     for (int i = 0; variables[i] != NULL; free(variables[i++]))
         print_text("variable", 0, variables[i]);

@@ -56,6 +56,8 @@ class Run:
     elapsed: float = 0.0
     cpu: int = 0
     memory: int = 0
+    #: Its limit on the size of files afterwards (RLIMIT_FSIZE).
+    fsize: int = 0
     #: What the conversation was given: (style, text).
     messages: list[tuple[int, bytes]] = field(default_factory=list)
     #: The PAM environment at the end.

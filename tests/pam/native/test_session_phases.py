@@ -7,15 +7,18 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.pam.native.conftest import (
+    ERROR_MSG,
     PAM_ABORT,
     PAM_IGNORE,
     PAM_MAXTRIES,
     PAM_PERM_DENIED,
     PAM_SUCCESS,
+    SANITIZE,
     Application,
     Door,
     Playing,
@@ -32,6 +35,8 @@ PASSES = "pam_permit.so"
 USER = "daemon"
 #: The kernel gives the process a new audit session (pam_loginuid does the same).
 NEW_AUDIT_SESSION = "echo 1 > /proc/self/loginuid"
+#: The application may lift no hard limit.
+NO_MORE = 'set -- setpriv --bounding-set=-sys_resource "$@"'
 
 Script = Callable[[DoorConnection], None]
 
@@ -383,13 +388,41 @@ def test_a_link_in_place_of_the_folder_is_not_followed(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_nothing_can_be_written_the_session_opens_and_nothing_is_left(
-    application: Application, agent: Playing
+#: Limits that leave a login room, and the registration of its session none, where other modules have taken some.
+TIGHT: list[dict[str, Any]] = [{"fsize": 0}, {"nofile": 8}, {"data": 8 << 20}]
+if SANITIZE:
+    TIGHT.pop()  # the sanitizer needs more memory
+NO_ROOM = "The limits of this process (ulimit) leave no room for a login session that IAMPASS can end."
+
+
+@pytest.mark.parametrize("limit", TIGHT, ids=" ".join)
+def test_a_limit_of_the_caller_keeps_no_session_from_being_registered(
+    application: Application, agent: Playing, logins: Path, limit: dict[str, Any]
+) -> None:
+    registered = []
+
+    def look(door: DoorConnection) -> None:
+        registered.append([file.name.partition(".")[0] for file in logins.iterdir()])
+
+    soft: dict[str, Any] = {name: f"{value}:" for name, value in limit.items()}
+    with agent(keeps(seen=look)) as played:
+        run = application.run(WHOLE, then=PASSES, user=USER, **soft)
+    assert run.result == PAM_SUCCESS
+    assert phases(played.connections) == [1, 3, 4]
+    assert registered == [[SESSION]] * 2
+    assert (run.fsize == 0) == ("fsize" in limit)
+
+
+@pytest.mark.parametrize("limit", TIGHT, ids=" ".join)
+def test_a_login_whose_session_could_not_be_registered_is_denied(
+    application: Application, agent: Playing, limit: dict[str, Any]
 ) -> None:
     with agent(keeps()) as played:
-        run = application.run("authenticate open_session", env=IN_SSHD, then=PASSES, user=USER, fsize=0)
-    assert run.result == PAM_SUCCESS
-    assert phases(played.connections) == [1, 3]
+        run = application.run(user=USER, before=NO_MORE, **limit)
+    assert run.result == PAM_ABORT
+    assert phases(played.connections) == [1]
+    assert run.reason == NO_ROOM
+    assert run.messages == [(ERROR_MSG, NO_ROOM.encode())]
 
 
 def test_an_account_that_nss_does_not_know_is_not_registered(
