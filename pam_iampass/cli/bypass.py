@@ -18,8 +18,9 @@ from pam_iampass.cli.parameters import (
     json_option,
     seconds,
 )
-from pam_iampass.errors import shown
 from pam_iampass.login.bypass import LONGEST, Bypass, Moment
+from pam_iampass.pam.dialect import dialect
+from pam_iampass.pam.services import not_asking
 from pam_iampass.pam.stack import PamFiles
 from pam_iampass.relay.control import ask
 
@@ -89,8 +90,9 @@ def command(
 
     The exit status is 0, 1 if it failed, and 2 if the arguments are wrong.
     """
-    if service is not None and service not in PamFiles().names():
-        raise click.ClickException(f"there is no PAM service {shown(service)}: /etc/pam.d has no such file")
+    fault = None if service is None else not_asking(service, PamFiles(dialect=dialect()))
+    if fault is not None and fault.is_error:
+        raise click.ClickException(f"{fault.what}; {fault.remedy}")
     name = existing_account(user)
     answer = ask(
         "bypass add",
@@ -106,6 +108,8 @@ def command(
         return
     line(f"{name} is let in without the phone for {duration(time_left)}, {_through(bypass)}.")
     line("The password or the key is required all the same.")
+    if fault is not None:
+        line((f"{fault.what}: {fault.remedy}", "yellow"))
     line(f"To end it earlier: pam-iampass bypass end {name}")
 
 

@@ -48,6 +48,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "The module works with it, but perhaps not as intended.",
             "{remedy}",
         ),
+        _note(
+            "service-off",
+            "The settings name a service that is not switched on yet: {what}",
+            "`services`, `session.covers` or a bypass names a PAM service that does not ask the phone. `pam-iampass"
+            " check` warns of it. A name that leads to no service is an error.",
+            "{remedy}",
+        ),
         _error(
             "account-missing",
             "The user iampass does not exist",

@@ -7,7 +7,7 @@ import ipaddress
 import os
 import pwd
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass.config import settings, user_table_check
@@ -17,7 +17,7 @@ from pam_iampass.doctor.denied import who_is_denied
 from pam_iampass.errors import RUN_AS_ROOT, Problem, Severity, shown
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.modules import our_lines
-from pam_iampass.pam.services import USES
+from pam_iampass.pam.services import USES, not_asking
 from pam_iampass.pam.stack import FOLDERS, PamFiles
 from pam_iampass.system import sshd
 from pam_iampass.system.programs import CommandUnavailable
@@ -26,9 +26,7 @@ from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_use
 SSHD_MARGIN = 30
 """Seconds of LoginGraceTime beyond `timeout`: for connecting, the key, the password and the prompt."""
 
-_NO_SERVICE = "correct the name, or remove it: ls /etc/pam.d /usr/lib/pam.d"
 _TWICE = "pam-auth-update --disable iampass iampass-session, or pam-iampass setup undo"
-_DENY_NOBODY = (_NO_SERVICE, _TWICE)
 _OWN_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104")))
 NOT_ROOT = "was checked by a user who may be unable to read the secret and other files"
 
@@ -72,21 +70,22 @@ def check_config(
             table = user_table_check.check(users, users.parent / settings.USERS_FOLDER)
     problems = [*examination.problems, *(table.problems if table else ())]
     files = PamFiles(pam_folders, dialect())
+    in_vain: list[Problem] = []
     if examination.settings is not None:
         problems += _advice(config, examination.lines)
         problems += enrollment_advice.problems(examination.settings, files)
         problems += rescue.problems(examination.settings, files)
-        problems += _grace_time(config, examination.settings, sshd_program)
+        in_force = _sshd(sshd_program)
+        problems += _grace_time(config, examination.settings, in_force)
         problems += _siblings(config, examination.settings)
         problems += _previous_secret(config, examination.settings)
         problems += _exceptions(config, examination.settings)
-        problems += _services(config, examination.settings, files)
-    problems += _asked_twice(files)
+        in_vain += _services(config, examination.settings, examination.lines, in_force, files)
+    in_vain += _asked_twice(files)
+    problems += in_vain
     if os.geteuid() != 0:
         problems.append(Problem(config, None, "", NOT_ROOT, RUN_AS_ROOT, Severity.WARNING))
-    errors = [
-        each for each in problems if each.severity is Severity.ERROR and each.remedy not in _DENY_NOBODY
-    ]
+    errors = [each for each in problems if each.severity is Severity.ERROR and each not in in_vain]
     usable = examination.settings is not None
     return ConfigReport(
         settings_files=examination.settings.files if examination.settings else (config,),
@@ -142,12 +141,16 @@ def _unknown(kind: str, name: str) -> str | None:
     return None if _is_known(look_up, name) else f"is not a {kind[:-1]} of this machine"
 
 
-def _grace_time(config: Path, found: settings.Settings, program: str) -> Iterator[Problem]:
-    """Whether sshd ends a login before the user's time to approve is over."""
+def _sshd(program: str) -> sshd.SshdSettings:
+    """sshd's settings; none where they cannot be had."""
     try:
-        in_force = sshd.settings(program=program) if os.geteuid() == 0 else sshd.SshdSettings({})
+        return sshd.settings(program=program) if os.geteuid() == 0 else sshd.SshdSettings({})
     except (CommandUnavailable, sshd.SshdConfigRejected):
-        return
+        return sshd.SshdSettings({})
+
+
+def _grace_time(config: Path, found: settings.Settings, in_force: sshd.SshdSettings) -> Iterator[Problem]:
+    """Whether sshd ends a login before the user's time to approve is over."""
     timeout = found.for_service(in_force.service).timeout
     needed, grace = timeout + SSHD_MARGIN, in_force.values.get("logingracetime", "")
     if not grace.isdigit() or int(grace) == 0 or int(grace) >= needed:
@@ -179,16 +182,36 @@ def _siblings(config: Path, found: settings.Settings) -> Iterator[Problem]:
             yield Problem(config, None, f"services.{service}", what, remedy, Severity.WARNING)
 
 
-def _services(config: Path, found: settings.Settings, files: PamFiles) -> Iterator[Problem]:
-    """Names of PAM services that lead to none: what is said of them holds for nobody."""
-    named = {name: f"services.{name}" for name in found.services}
-    for service in (found.service, *found.services.values()):
+def _services(
+    config: Path,
+    found: settings.Settings,
+    lines: Mapping[tuple[str, str], int],
+    in_force: sshd.SshdSettings,
+    files: PamFiles,
+) -> Iterator[Problem]:
+    """Names of PAM services that do not ask the phone: what is said of them holds for nobody."""
+    named = {(f"services.{name}", name): not_asking(name, files) for name in found.services}
+    for prefix, service in [("", found.service), *((f"services.{n}.", s) for n, s in found.services.items())]:
         for name in sorted(service.session.covers.services):
-            named.setdefault(name, "session.covers.services")
-    for name, key in named.items():
-        if files.path(name) is None:
-            what = f"{shown(name)} is no PAM service of this machine: there is no such file in /etc/pam.d"
-            yield Problem(config, None, key, what, _NO_SERVICE)
+            key = f"{prefix}session.covers.services"
+            if not prefix or (key, name) in lines:  # else it is what holds for all services
+                named[key, name] = not_asking(name, files)
+    for (key, name), problem in named.items():
+        if key == "services.sshd" and in_force.service != "sshd":
+            what = f"hold for nobody: sshd uses the PAM service {in_force.service} (PAMServiceName)"
+            yield Problem(config, None, key, what, f"did you mean {in_force.service}?")
+        elif problem is not None and not (problem.kind and _sets_only_approver(found, key, name)):
+            yield replace(problem, file=config, line=lines.get((key, name)), key=key)
+
+
+def _sets_only_approver(found: settings.Settings, key: str, name: str) -> bool:
+    """Whether the settings of a service only say who approves, which the installed ones say of su beforehand."""
+    own = found.services.get(name)
+    return (
+        key == f"services.{name}"
+        and own is not None
+        and replace(own, approver=found.service.approver) == found.service
+    )
 
 
 def _asked_twice(files: PamFiles) -> Iterator[Problem]:

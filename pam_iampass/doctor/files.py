@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.errors import MissingFile, Problem, Severity, UnreadableFile, UntrustedFile
+from pam_iampass.errors import MissingFile, Problem, UnreadableFile, UntrustedFile
 from pam_iampass.system import paths
 from pam_iampass.system.database import RESERVE
 from pam_iampass.system.programs import CommandUnavailable, run
@@ -29,11 +29,11 @@ _IMPORTS = "import pam_iampass.module, pam_iampass.relay.service"
 def configuration(problems: Iterable[Problem]) -> Iterator[Problem]:
     """The problems that `pam-iampass check` reports."""
     for problem in problems:
-        kind = "configuration-error" if problem.severity is Severity.ERROR else "configuration-warning"
+        usual = "configuration-error" if problem.is_error else "configuration-warning"
         place = f"{problem.file}:{problem.line}" if problem.line else str(problem.file)
         named = not problem.key or problem.key in problem.what
         what = problem.what if named else f"{problem.key} {problem.what}"
-        yield finding(kind, "configuration", place, what=what, remedy=problem.remedy)
+        yield finding(problem.kind or usual, "configuration", place, what=what, remedy=problem.remedy)
 
 
 def account(user: str = SERVICE_USER) -> Iterator[Problem]:

@@ -214,7 +214,7 @@ class Doctor:
         unread = [str(problem) for problem in problems if problem.remedy == RUN_AS_ROOT]
         self.not_checked += [what for what in unread if NOT_ROOT not in what]
         told = [problem for problem in problems if problem.remedy != RUN_AS_ROOT]
-        yield from files.configuration(problem for problem in told if not problem.kind)
+        yield from files.configuration(one for one in told if one.kind in ("", "service-off"))
 
     def _files(self) -> Iterator[Problem]:
         yield from files.account()

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
+
+from pam_iampass.errors import Problem, Severity, shown
+from pam_iampass.pam.modules import our_lines
+from pam_iampass.pam.stack import PamFiles, PamService, PamType, UnusableService
 
 USES = {"su": ("su", "su-l"), "sudo": ("sudo", "sudo-i"), "login": ("login", "remote")}
 """The PAM services of a program that uses several. The first one must exist."""
@@ -71,3 +76,36 @@ def why_unsuitable(name: str) -> Unsuitable | None:
     if not _NAME.fullmatch(name):
         return Unsuitable(_NAME, "this is not a name of a PAM service", "name a file in /etc/pam.d")
     return next((each for each in _UNSUITABLE if each.names.fullmatch(name)), None)
+
+
+def not_asking(name: str, files: PamFiles) -> Problem | None:
+    """Why what is said of the PAM service `name` holds for no login that asks the phone; None if it does.
+
+    An error if the name leads to nothing, a warning if the service is not switched on yet. It names no file.
+    """
+    program = next((program for program, uses in USES.items() if name in uses), name)
+    unsuitable = why_unsuitable(program) if _NAME.fullmatch(name) else None
+    what = f"{shown(name)} is no PAM service of this machine: there is no such file in /etc/pam.d"
+    if name in files.names():
+        try:
+            if _asks(files.service(name)):
+                return None
+        except (OSError, UnusableService):  # which doctor reports
+            return None
+        if unsuitable is None:
+            what, remedy = f"{shown(name)} does not ask the phone yet", f"pam-iampass setup {program}"
+            return Problem(None, None, "", what, remedy, Severity.WARNING, "service-off")
+        what = f"{shown(name)} does not ask the phone"
+    if unsuitable is not None:
+        return Problem(None, None, "", f"{what}: {unsuitable.reason}", unsuitable.remedy)
+    asking = [service.name for service in files.usable() if _asks(service)]
+    others = [other for other in files.names() if why_unsuitable(other) is None]
+    near = get_close_matches(name, asking, 1, 0.5) or get_close_matches(name, others, 1)
+    remedy = (
+        f"did you mean {near[0]}?" if near else "correct the name, or remove it: ls /etc/pam.d /usr/lib/pam.d"
+    )
+    return Problem(None, None, "", what, remedy)
+
+
+def _asks(service: PamService) -> bool:
+    return bool(our_lines(service) or our_lines(service, PamType.ACCOUNT))

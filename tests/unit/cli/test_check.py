@@ -45,8 +45,17 @@ class Installed:
         command = [sys.executable, "-m", "pam_iampass.cli", "check", "--config", str(self.file), *arguments]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
+    @property
+    def pam(self) -> Path:
+        """PAM files of services that ask the phone."""
+        folder = self.folder / "asking"
+        folder.mkdir(exist_ok=True)
+        for name in ("login", "su", "su-l", "sudo", "sudo-i", "gate"):
+            put(folder / name, "auth required pam_iampass.so\n")
+        return folder
+
     def warnings(self) -> list[str]:
-        found = check_config(self.file, ANYBODY)
+        found = check_config(self.file, ANYBODY, pam_folders=[self.pam])
         assert found.ok
         return [str(problem).replace(f"{self.folder}/", "") for problem in found.problems]
 
@@ -173,7 +182,8 @@ def test_unknown_names_are_found_in_services_and_rules_and_are_errors_among_thos
     installed.change("  rules: []", '  rules: ["user no-such-user from 127.0.0.0/8"]')
     installed.change("asked:\n  users: []", "asked:\n  users: [root, no-such-user]")
     installed.change("  su: {", "  login: {exempt: {groups: [no-such-group]}}\n  su: {")
-    found = [str(problem).partition(": ")[2] for problem in check_config(installed.file, ANYBODY).problems]
+    problems = check_config(installed.file, ANYBODY, pam_folders=[installed.pam]).problems
+    found = [str(problem).partition(": ")[2] for problem in problems]
     rule = 'exempt.rules: warning: "user no-such-user from 127.0.0.0/8"'
     assert found == [
         f"{rule} is not a user of this machine",
@@ -260,15 +270,15 @@ def test_an_exception_as_other_modules_have_it_is_an_error_that_says_so(
         ("logingracetime 0\n", None),
         ("loglevel INFO\n", None),
         ("logingracetime soon\n", None),
-        ("logingracetime 120\npamservicename other\n", 150),
+        ("logingracetime 120\npamservicename gate\n", 150),
     ],
 )
 def test_an_sshd_that_gives_up_too_early_is_warned_of(
     installed: Installed, says: str, needed: int | None
 ) -> None:
-    installed.change("  su: {approver: caller}", "  su: {approver: caller}\n  other: {timeout: 2m}")
+    installed.change("  su: {approver: caller}", "  su: {approver: caller}\n  gate: {timeout: 2m}")
     sshd = put(installed.folder / "sshd", f'#!/bin/sh\n[ "$*" = -T ] && printf "{says}"\n', 0o755)
-    found = check_config(installed.file, ANYBODY, str(sshd))
+    found = check_config(installed.file, ANYBODY, str(sshd), [installed.pam])
     assert found.ok
     assert [problem.remedy.split(" in ")[0] for problem in found.problems] == (
         [f"set LoginGraceTime {needed}"] if needed else []
@@ -355,14 +365,49 @@ def test_a_line_that_lets_in_an_account_without_an_agent_needs_it_to_be_exempt(
 # Names of PAM services, and PAM files
 
 
-def test_a_name_that_leads_to_no_pam_service_is_an_error(installed: Installed) -> None:
-    installed.change("  su: {approver: caller}", "  su: {approver: caller}\n  iampass-sudo: {timeout: 30s}")
-    installed.change("services: []", "services: [sudo, sodu]")
-    found = check_config(installed.file, ANYBODY)
-    errors = [problem for problem in found.problems if problem.severity is Severity.ERROR]
-    assert [problem.key for problem in errors] == ["services.iampass-sudo", "session.covers.services"]
-    assert '"sodu" is no PAM service of this machine' in errors[1].what
+def test_a_name_that_leads_to_no_pam_service_is_an_error_that_says_what_may_be_meant(
+    installed: Installed,
+) -> None:
+    named = "  iampass-sudo: {timeout: 30s}\n  pkexec: {timeout: 30s}\n  common-auth: {session: {keep: true}}"
+    installed.change("  su: {approver: caller}", f"  su: {{approver: caller}}\n{named}")
+    installed.change("services: []", "services: [sudo, sudoo]")
+    for name in ("polkit-1", "common-auth"):
+        put(installed.pam / name, "auth required pam_unix.so\n")
+    found = check_config(installed.file, ANYBODY, pam_folders=[installed.pam])
+    assert [(problem.key, problem.severity, problem.remedy) for problem in found.problems] == [
+        ("services.iampass-sudo", Severity.ERROR, "did you mean sudo?"),
+        ("services.pkexec", Severity.ERROR, "pam-iampass setup polkit-1"),
+        ("services.common-auth", Severity.ERROR, "name the services that are to ask the phone"),
+        ("session.covers.services", Severity.ERROR, "did you mean sudo?"),
+    ]
+    assert '"sudoo" is no PAM service of this machine' in found.problems[3].what
+    assert found.problems[3].line is not None
     assert found.denied == ""
+
+
+def test_a_service_that_is_not_switched_on_yet_is_a_warning_and_one_that_sshd_does_not_use_an_error(
+    installed: Installed,
+) -> None:
+    folder = installed.pam
+    for name in ("sudo", "sudo-i", "sshd", "su"):
+        put(folder / name, "auth required pam_unix.so\n")
+    settings = (
+        "services:\n  sudo-i: {timeout: 30s}\n  sshd: {session: {keep: true, covers: {services: [sudo]}}}"
+    )
+    installed.change("services:\n", f"{settings}\n")
+
+    def check(sshd: Path) -> list[tuple[str, Severity, str]]:
+        found = check_config(installed.file, ANYBODY, str(sshd), [folder]).problems
+        return [(one.key, one.severity, one.remedy) for one in found if "differ" not in one.what]
+
+    sshd = put(installed.folder / "sshd", "#!/bin/sh\necho pamservicename sshd\n", 0o755)
+    assert check(sshd) == [
+        ("services.sudo-i", Severity.WARNING, "pam-iampass setup sudo"),
+        ("services.sshd", Severity.WARNING, "pam-iampass setup sshd"),
+        ("services.sshd.session.covers.services", Severity.WARNING, "pam-iampass setup sudo"),
+    ]
+    put(sshd, "#!/bin/sh\necho pamservicename gate\n", 0o755)
+    assert ("services.sshd", Severity.ERROR, "did you mean gate?") in check(sshd)
 
 
 def test_a_profile_for_all_services_and_the_lines_of_setup_together_are_an_error(
