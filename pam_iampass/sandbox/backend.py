@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Callable
 
 from pam_iampass.sandbox.errors import Unknown
-from pam_iampass.sandbox.phone_stream import PhoneStream
 from pam_iampass.sandbox.protocol import IncomingRequest, SignatureCheck, read_credentials
 from pam_iampass.sandbox.sessions import SandboxSession, SessionStatus
 from pam_iampass.sandbox.state import ServiceState
@@ -40,7 +39,6 @@ class Backend:
         self.clock = clock
         # New for each run: a page from an earlier run must not control this one.
         self.phone_key = secrets.token_urlsafe(18)
-        self.phone = PhoneStream(state)
         self._signatures = SignatureCheck(clock)
 
     def require_application(self, request: IncomingRequest) -> None:

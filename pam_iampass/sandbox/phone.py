@@ -9,9 +9,11 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pam_iampass.sandbox import phone_stream
 from pam_iampass.sandbox.backend import Backend
 from pam_iampass.sandbox.errors import Refusal
 from pam_iampass.sandbox.protocol import Headers, IncomingRequest, ServiceReply
@@ -30,7 +32,7 @@ _MOVES = ("end", "away", "back")
 def events(backend: Backend, request: IncomingRequest) -> ServiceReply:
     """``GET /phone/events``: server-sent events, each with the whole content of the page."""
     _require_page(backend, request)
-    return ServiceReply(content_type="text/event-stream", stream=backend.phone.respond)
+    return ServiceReply(content_type="text/event-stream", stream=partial(phone_stream.respond, backend.state))
 
 
 def decide(backend: Backend, request: IncomingRequest) -> ServiceReply:

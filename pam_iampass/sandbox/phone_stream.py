@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 from urllib.parse import quote_plus
@@ -29,62 +29,29 @@ _HEADERS = {
 }
 
 
-class PhoneStream:
-    """Sends the view to every open page."""
+async def respond(
+    state: ServiceState, request: web.BaseRequest, stopping: asyncio.Event
+) -> web.StreamResponse:
+    """Send the view after each change, until the page is closed or the sandbox stops."""
+    response = web.StreamResponse(headers=_HEADERS)
+    changed, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    def __init__(self, state: ServiceState) -> None:
-        self._state = state
-        self._open = 0
+    def wake() -> None:
+        loop.call_soon_threadsafe(changed.set)
 
-    @property
-    def open(self) -> int:
-        """The number of open pages."""
-        with self._state.notifier:
-            return self._open
-
-    async def respond(self, request: web.BaseRequest, stopping: asyncio.Event) -> web.StreamResponse:
-        """Send the view after each change, until the page is closed or the sandbox stops."""
-        response = web.StreamResponse(headers=_HEADERS)
-        changed, loop = asyncio.Event(), asyncio.get_running_loop()
-
-        def wake() -> None:
-            loop.call_soon_threadsafe(changed.set)
-
-        leaving = contextlib.suppress(ConnectionError)
-        with leaving, self._state.notifier.watched(wake), self._counted():
-            await response.prepare(request)
-            await self._send(response, changed, stopping)
-        return response
-
-    async def _send(
-        self, response: web.StreamResponse, changed: asyncio.Event, stopping: asyncio.Event
-    ) -> None:
-        sent: View | None = None
+    sent: View | None = None
+    with contextlib.suppress(ConnectionError), state.notifier.watched(wake):
+        await response.prepare(request)
         while not stopping.is_set():
             changed.clear()
-            view = phone_view(self._state)
-            await response.write(b": heartbeat\n\n" if view == sent else _event(view))
+            view = phone_view(state)
+            # JSON without line breaks: one data line.
+            event = f"data: {json.dumps({**view, 'now': time.monotonic()})}\n\n".encode()
+            await response.write(b": heartbeat\n\n" if view == sent else event)
             sent = view
             await _first_of(changed, stopping, _BEAT_SECONDS)
             await asyncio.sleep(_REST_SECONDS)
-
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
-        self._count(1)
-        try:
-            yield
-        finally:
-            self._count(-1)
-
-    def _count(self, step: int) -> None:
-        with self._state.notifier:
-            self._open += step
-            self._state.notifier.changed()
-
-
-def _event(view: View) -> bytes:
-    # JSON without line breaks: one data line.
-    return f"data: {json.dumps({**view, 'now': time.monotonic()})}\n\n".encode()
+    return response
 
 
 async def _first_of(one: asyncio.Event, other: asyncio.Event, seconds: float) -> None:

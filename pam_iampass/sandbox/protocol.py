@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import hashlib
 import hmac
 import json
+import re
+import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable
 from urllib.parse import quote_plus, unquote_plus, urlsplit
 
+from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from pam_iampass.sandbox.errors import Refusal, Unknown, bad_request, unauthorized
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Awaitable
-
-    from aiohttp import web
-
-    Stream = Callable[[web.BaseRequest, asyncio.Event], Awaitable[web.StreamResponse]]
-import base64
-import hashlib
-import re
-import time
-from typing import Callable
 
 
 class IncomingRequest:
@@ -136,6 +130,7 @@ def _decoded(quoted: str) -> str:
 
 
 Headers = tuple[tuple[str, str], ...]
+Stream = Callable[[web.BaseRequest, asyncio.Event], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True)

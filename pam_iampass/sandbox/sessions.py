@@ -58,8 +58,6 @@ class SandboxSession:
     """From the call; empty to leave the choice to the service."""
     duration: int
     """Seconds after which the session expires."""
-    duration_given: bool
-    """Whether the call had ``duration_seconds``."""
     started_at: float
     answer_by: float
     """When the request times out."""
@@ -134,7 +132,6 @@ class SessionRegistry:
                 user=user,
                 methods=methods,
                 duration=length,
-                duration_given=duration is not None,
                 started_at=now,
                 answer_by=now + min(patience, length),
                 path=secrets.token_hex(8),

@@ -174,6 +174,7 @@ class _FaultyDispatcher(Dispatcher):
     def __init__(self, backend: Backend, names: frozenset[str]) -> None:
         super().__init__(backend, names)
         self.calls: list[Call] = []
+        self.open_pages = 0
         self.plan()
 
     def plan(self) -> None:
@@ -204,7 +205,12 @@ class _FaultyDispatcher(Dispatcher):
         self.calls.append(call)
         self._backend.state.notifier.changed()
         if reply.stream is not None:
-            return await reply.stream(http, stopping)
+            self.open_pages += 1
+            self._backend.state.notifier.changed()
+            try:
+                return await reply.stream(http, stopping)
+            finally:
+                self.open_pages -= 1
         if fault is not None:
             await fault.interfere(http.transport, stopping)
         return self._response(reply)
@@ -323,7 +329,7 @@ class Sandbox(sandbox.Sandbox):
 
     def wait_for_phone(self, timeout: float = 20.0) -> None:
         """Wait until a phone page is open. Raises TimeoutError."""
-        self._wait_for(lambda: self._backend.phone.open or None, timeout, "an open phone page")
+        self._wait_for(lambda: self._dispatcher.open_pages or None, timeout, "an open phone page")
 
     def wait_for_calls(self, kind: str, count: int = 1, timeout: float = 20.0) -> tuple[Call, ...]:
         """Wait for a number of calls of a kind; returns all of them. Raises TimeoutError."""
