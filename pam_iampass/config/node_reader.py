@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from pam_iampass.config.yaml_document import MappingNode, Node, ScalarNode, SequenceNode
-from pam_iampass.errors import Problem, Severity, shown
+from pam_iampass.errors import Problem, shown
 
 
 class InvalidValue(Exception):
@@ -49,12 +49,10 @@ class NodeReader:
     @property
     def failed(self) -> bool:
         """Whether a problem is an error, so that the file cannot be used."""
-        return any(problem.severity is Severity.ERROR for problem in self.problems)
+        return any(problem.is_error for problem in self.problems)
 
-    def problem(
-        self, line: int | None, key: str, what: str, remedy: str, severity: Severity = Severity.ERROR
-    ) -> None:
-        self.problems.append(Problem(self.file, line, key, what, remedy, severity))
+    def problem(self, line: int | None, key: str, what: str, remedy: str) -> None:
+        self.problems.append(Problem(self.file, line, key, what, remedy))
 
     def mapping(self, node: Node, key: str, remedy: str) -> MappingNode | None:
         """`node` if it is a mapping; otherwise None, with a problem added."""
