@@ -14,7 +14,6 @@ from pam_iampass.doctor import sshd_exempt
 from pam_iampass.doctor.account_check import AccountCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import SSHD_MARGIN
-from pam_iampass.doctor.sshd_limits import limits
 from pam_iampass.doctor.sshd_match import SshdConfiguration, SshdLogin
 from pam_iampass.doctor.stack_check import StackCheck
 from pam_iampass.doctor.stacks import Stacks
@@ -30,6 +29,11 @@ _FACTORS = (Role.FIRST_FACTOR, Role.OTHER_FACTOR)
 _HOW = {_KEY: "A key alone", "hostbased": "A host's key alone", "gssapi-with-mic": "A Kerberos ticket alone"}
 _KEY_ONLY = ("prohibit-password", "forced-commands-only")
 _PID_FILES = (Path("/run/sshd.pid"), Path("/var/run/sshd.pid"))
+
+_MANY = 100
+"""So many logins that wait at once are not expected; limits beyond are not reported."""
+_FEW_TRIES = 3
+"""Clients with several keys, or a key before the password, need so many attempts."""
 
 
 @dataclass(frozen=True)
@@ -228,3 +232,32 @@ def _started(pid_file: Path) -> float | None:
         return max(os.stat(f"/proc/{pid}").st_mtime, pid_file.stat().st_mtime)
     except (OSError, ValueError):
         return None
+
+
+def limits(settings: SshdSettings) -> Iterator[Problem]:
+    """The limits that are low for logins that wait for a phone."""
+    yield from _startups(settings.values.get("maxstartups", ""))
+    tries = settings.values.get("maxauthtries", "")
+    if tries.isdigit() and int(tries) < _FEW_TRIES:
+        yield finding("sshd-tries-few", "sshd", f"sshd -T: maxauthtries {tries}", tries=tries)
+    if settings.values.get("persourcepenaltyexemptlist", "none") == "none":
+        yield from _penalties(settings.values.get("persourcepenalties", "no"))
+
+
+def _startups(value: str) -> Iterator[Problem]:
+    """MaxStartups, `start:rate:full`: refuses `rate` % beyond `start` unauthenticated connections, all at `full`."""
+    numbers = value.split(":")
+    if len(numbers) == 3 and all(map(str.isdigit, numbers)) and int(numbers[0]) < _MANY:
+        start, rate, full = map(int, numbers)
+        evidence = f"sshd -T: maxstartups {value}"
+        yield finding("sshd-startups", "sshd", evidence, start=start, rate=rate, full=full)
+
+
+def _penalties(value: str) -> Iterator[Problem]:
+    """PerSourcePenalties: failures add up to seconds, which are enforced once they are more than `min`."""
+    seconds = dict(part.partition(":")[::2] for part in value.split())
+    each, least = seconds.get("authfail", "0"), seconds.get("min", "15")
+    if each.isdigit() and least.isdigit() and int(each):
+        failures = int(least) // int(each) + 1
+        evidence = f"sshd -T: persourcepenalties authfail:{each} min:{least}; persourcepenaltyexemptlist none"
+        yield finding("sshd-penalties", "sshd", evidence, failures=failures, least=least)

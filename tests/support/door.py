@@ -10,8 +10,8 @@ from typing import Callable, Optional, Union
 
 from pam_iampass.login.application import ApplicationGone, PamApplication
 from pam_iampass.outcome import Phase
+from pam_iampass.relay.agent import serve
 from pam_iampass.relay.protocol import Frame, FrameError, FrameType, Hello
-from pam_iampass.relay.serve import serve
 from pam_iampass.relay.stream import receive
 from tests.support.frames import encode_items
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pam_iampass.config.sshd_exceptions import without_blocks
+from pam_iampass.doctor import sshd_exempt
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.sshd_exempt import is_spared
 from pam_iampass.doctor.sshd_match import ADDRESS, MatchBlock, SshdConfiguration, Witnesses
 from pam_iampass.errors import Problem
-from pam_iampass.setup import staging
 from pam_iampass.setup.checks import error, fine, lockout, warning
-from pam_iampass.setup.checks.exempt_logins import spared_logins
 from pam_iampass.setup.edits import PASSWORD, QUIET
 from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.paths import Paths
@@ -27,8 +29,10 @@ from pam_iampass.system.accounts import Account
 from pam_iampass.system.programs import run
 from pam_iampass.system.service_user import reading_as_service_user
 from pam_iampass.system.sshd import Connection, SshdConfigRejected, SshdSettings
+from pam_iampass.text import names
 
 _INCLUDE = re.compile(r"^([ \t]*Include[ \t=]+)(.*)$", re.M | re.I)
+_ABOVE = "/run"  # belongs to root, is in memory, and is not cleaned up
 _MOST_KEYS = 1024 * 1024  # bytes
 
 
@@ -39,7 +43,7 @@ def check(service: WantedService, changes: Iterable[Change], who: Account, paths
         yield from judged(service, paths, paths.sshd_config)
         yield from _for(service, who, paths, paths.sshd_config)
         return
-    with staging.scratch() as folder:
+    with scratch() as folder:
         candidate = _candidate(paths, folder, tuple(changes))
         found = list(judged(service, paths, candidate))
         yield from found
@@ -161,7 +165,7 @@ def _password(who: Account) -> Iterator[Problem]:
 def _candidate(paths: Paths, folder: Path, changes: tuple[Change, ...]) -> Path:
     """A copy of sshd's settings as they will be. Raises SetupRefused if our folder is not included."""
     text = paths.sshd_config.read_text("utf-8", "surrogateescape")
-    drop_ins = staging.copy(paths.sshd_drop_ins, folder / "sshd_config.d", changes)
+    drop_ins = staged(paths.sshd_drop_ins, folder / "sshd_config.d", changes)
     included = False
 
     def redirected(found: re.Match[str]) -> str:
@@ -202,3 +206,53 @@ def _differences(found: SshdSettings, expected: dict[str, str]) -> list[tuple[st
         for key, value in expected.items()
         if found.values.get(key) != value
     ]
+
+
+def spared_logins(service: WantedService, configuration: Path) -> Iterator[Problem]:
+    """What sshd says for each of them with a configuration (sshd -T -C)."""
+    if service.exceptions.left_out:
+        what = f"sshd: sshd_config cannot name {names(service.exceptions.left_out)}: they have to answer the prompt"
+        yield warning(what, "exempt them by a group, or use --quiet")
+    users = sshd_exempt.exempt_users(service.exempt) if service.exceptions.criteria else []
+    try:
+        prompted = sshd_exempt.prompted(users, file=configuration)
+    except SshdConfigRejected:  # reported already
+        return
+    for name, methods in prompted.items():
+        if name not in service.exceptions.left_out:
+            what = f"sshd: {name} is exempt, but another Match block sets `AuthenticationMethods {methods}` for {name}"
+            yield warning(what, "check the Match blocks of /etc/ssh/sshd_config and what it includes")
+    spared = [name for name in users if name not in prompted]
+    if spared:
+        yield fine(f"sshd -T -C: without a prompt, as exempt users: {names(spared)}")
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A temporary folder that only root can enter.
+
+    TMPDIR is ignored: the owner of the folder above could replace the files in it.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="pam-iampass-setup-", dir=_ABOVE))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def staged(folder: Path, target: Path, changes: Iterable[Change]) -> Path:
+    """Make `target` a copy of the files in `folder`, with the changes applied; folders below it are not copied."""
+    target.mkdir(mode=0o700)
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if file.is_file():
+            shutil.copy2(file, target / file.name)
+    for change in changes:
+        if change.path.parent != folder:
+            continue
+        file = target / change.path.name
+        if change.then.content is None:
+            file.unlink(missing_ok=True)
+        else:
+            file.write_bytes(change.then.content)
+            file.chmod(change.then.mode)
+    return target

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from pam_iampass.login.application import ApplicationGone, PamApplication
 from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
+from pam_iampass.relay.agent import serve
 from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.relay.protocol import FrameError, FrameType, Hello
-from pam_iampass.relay.serve import serve
 from pam_iampass.relay.stream import receive_login
 from tests.support.frames import encode_items
 

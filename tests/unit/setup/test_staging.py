@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.setup import staging
+from pam_iampass.setup.checks.sshd import scratch
 from pam_iampass.system import trusted_file
 
 
@@ -17,7 +17,7 @@ def test_what_is_tried_is_where_nobody_else_can_put_anything(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)  # as at the start of a process
-    with staging.scratch() as folder:
+    with scratch() as folder:
         (folder / "su").write_text("auth required pam_deny.so\n")
         assert list(tmp_path.iterdir()) == []
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
