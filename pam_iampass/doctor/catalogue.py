@@ -337,7 +337,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "session-line-missing",
             "The session of {name} cannot be kept",
             "`session.keep` is set for this service, and its `session` stack has no line of ours: nothing says when the"
-            " login begins and ends. IAMPASS ends the session two minutes after the approval.",
+            " login begins. The phone cannot end it: IAMPASS keeps the session until the application ends.",
             "pam-iampass setup adds the line; by hand, after pam_systemd: session optional pam_iampass.so",
         ),
         _warning(

@@ -86,6 +86,12 @@ class PamApplication(Protocol):
         Raises OSError where the kernel gives none.
         """
 
+    def opener(self) -> tuple[int, int]:
+        """The process that will open the login session, which still waits for the result: its id and a new pidfd.
+
+        Raises OSError where the kernel gives none.
+        """
+
     def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:
         """Show a message; for a prompt, wait for the answer, at most `within` seconds.
 

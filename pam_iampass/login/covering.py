@@ -64,7 +64,7 @@ class Covering:
                 continue
             if deadline.remaining() <= 0:
                 return None
-            if self._sessions.confirm(cover, deadline):
+            if self._sessions.confirm(cover, deadline, self._application.opener):
                 if cover.connection:
                     self._application.keep(cover.session)
                 return decisions.covered(cover, self._required.approver)

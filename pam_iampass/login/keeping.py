@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from pam_iampass.client import Session
@@ -75,18 +74,18 @@ class Keeping:
         """
         if self._sessions is None or not self._ident:
             return ""
-        application, pidfd = self._application, None
-        if not self._required.login.through_sshd:  # sshd may authenticate in a process of its own
-            with contextlib.suppress(OSError):
-                pidfd = application.pidfd()
         try:
-            application.keep(self._ident)
+            pid, pidfd = self._application.opener()
+        except OSError as error:  # nothing would tell of a login that ends before it opens its session
+            self.problem = f"the session is not kept: its process cannot be seen ({error.strerror})"
+            return ""
+        try:
+            self._application.keep(self._ident)
         except BaseException:
-            if pidfd is not None:
-                os.close(pidfd)
+            os.close(pidfd)
             raise
         key = key_fingerprint(self._required.login.ssh_auth_info)
-        self._sessions.approve(self._ident, pidfd, application.peer_pid, key)
+        self._sessions.approve(self._ident, pid, pidfd, key)
         self.kept = True
         return self._ident
 

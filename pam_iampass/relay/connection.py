@@ -127,7 +127,21 @@ class RelayConnection:
 
     def pidfd(self) -> int:
         """See `PamApplication.pidfd`."""
-        descriptor = os.pidfd_open(self.peer_pid)
+        return self._pidfd(self.peer_pid)
+
+    def opener(self) -> tuple[int, int]:
+        """See `PamApplication.opener`.
+
+        sshd asks in a child process where the method is keyboard-interactive. The process that serves the connection
+        leads its session (setsid(2)): no other one gets its id while the child is in it. 0: it is outside of this PID
+        namespace.
+        """
+        in_sshd = "ssh_auth_info" in self._items
+        pid = (os.getsid(self.peer_pid) if in_sshd else 0) or self.peer_pid
+        return pid, self._pidfd(pid)
+
+    def _pidfd(self, pid: int) -> int:
+        descriptor = os.pidfd_open(pid)
         poller = select.poll()
         poller.register(self._connection, select.POLLIN)
         if poller.poll(0):  # the process may have ended before, and its id be in use again

@@ -37,6 +37,18 @@ class AttachedLogin:
     since: float = 0.0
     """Unix time at which it was attached."""
 
+    inode: int | None = None
+    """Of the pidfd of its process, which no other process has; None before Linux 6.9 (pidfs)."""
+
+
+@dataclass(frozen=True)
+class Opener:
+    """A process that may still open a login session: its login was approved, or covered as a further connection."""
+
+    pid: int
+    inode: int | None = None
+    """As in `AttachedLogin`."""
+
 
 class Attachments(Protocol):
     """What the session phase of a login tells to who keeps the sessions. Called in many threads."""

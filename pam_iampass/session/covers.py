@@ -94,7 +94,7 @@ def _is_further_connection(kept: KeptSession, request: CoverRequest) -> bool:
     """
     if kept.state not in (State.APPROVED, State.OPEN) or not request.address:
         return False
-    if len(kept.attached) >= MOST_ATTACHED:
+    if len(kept.attached) + len(kept.awaited) >= MOST_ATTACHED:
         return False
     origin = request.address, request.user, request.service
     if origin != (kept.address, kept.user, kept.service):

@@ -13,13 +13,12 @@ import socket
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import Callable
 
 from pam_iampass.system.passed_descriptors import passed
 
 #: How soon systemd is told again what its socket had no room for. Seconds.
 AGAIN = 0.05
-_NAME = re.compile(r"([0-9a-f]{32})\.([1-9][0-9]{0,9})", re.ASCII)
+_NAME = re.compile(r"([0-9a-f]{32})\.([1-9][0-9]{0,9})(\.awaited)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,12 @@ class Process:
     """The id of the kept session."""
     pid: int
     attached: bool = True
-    """Whether it is that of an attached login; otherwise the application whose login was approved."""
+    """Whether it is that of an attached login; otherwise one that may still open a login session."""
 
     @property
     def name(self) -> str:
         """The name in systemd's store."""
-        return f"{self.session}.{self.pid}"
+        return f"{self.session}.{self.pid}" + ("" if self.attached else ".awaited")
 
 
 class Descriptors:
@@ -61,7 +60,7 @@ class Descriptors:
             self._forget(self._by_process.get(process))
             self._processes[pidfd], self._by_process[process] = process, pidfd
             self._epoll.register(pidfd, select.EPOLLIN)
-        if process.attached and not stored:
+        if not stored:
             # FDPOLL=0: systemd would drop the descriptor when the process ends.
             self._notify(f"FDSTORE=1\nFDPOLL=0\nFDNAME={process.name}", process)
 
@@ -69,16 +68,22 @@ class Descriptors:
         """Watch a process no longer."""
         with self._lock:
             self._forget(self._by_process.get(process))
-        if process.attached:
-            self.discard(process.name)
+        self.discard(process.name)
 
     def remove_all(self, session: str) -> None:
         """Watch no process of the session any longer."""
-        self._remove(lambda each: each.session == session)
+        with self._lock:
+            found = [each for each in self._by_process if each.session == session]
+        for process in found:
+            self.remove(process)
 
-    def remove_applications(self, session: str) -> None:
-        """The login session has been opened: the end of the application alone no longer matters."""
-        self._remove(lambda each: each.session == session and not each.attached)
+    def inode(self, pidfd: int) -> int | None:
+        """The number that no other process has while this machine runs; None before Linux 6.9.
+
+        Before that all pidfds share the inode of what has none, an epoll instance for example.
+        """
+        found = os.fstat(pidfd)
+        return None if found.st_dev == os.fstat(self._epoll.fileno()).st_dev else found.st_ino
 
     def discard(self, name: str) -> None:
         """Have systemd close a descriptor in its store."""
@@ -103,12 +108,6 @@ class Descriptors:
         for process in ended:
             self.remove(process)
         return ended
-
-    def _remove(self, wanted: Callable[[Process], bool]) -> None:
-        with self._lock:
-            found = list(filter(wanted, self._by_process))
-        for process in found:
-            self.remove(process)
 
     def _forget(self, descriptor: int | None) -> None:
         if descriptor is not None:

@@ -9,14 +9,10 @@ from dataclasses import dataclass
 from pam_iampass.client import Status
 from pam_iampass.session.kept_session import KeptSession, State
 
-#: How long an approved login may take to open its session. Seconds.
-OPEN_TIMEOUT = 120.0
-
 
 class Task(enum.Enum):
     """What has to be done about a session."""
 
-    END_UNOPENED = "end unopened"
     END_LONGEST = "end longest"
     POLL = "poll"
     """Ask IAMPASS for the status."""
@@ -47,8 +43,6 @@ class Entry:
         """The next task, and when it is due."""
         kept = self.kept
         options: list[tuple[float, Task | None]] = [(math.inf, None)]
-        if kept.state is State.APPROVED or (kept.awaited and kept.told and not kept.attached):
-            options.append((kept.approved + OPEN_TIMEOUT, Task.END_UNOPENED))
         if kept.state in (State.APPROVED, State.OPEN):
             options.append((kept.ends_at, Task.END_LONGEST))
         if kept.state is State.OPEN:

@@ -14,7 +14,7 @@ from pam_iampass.config.settings import SessionSettings
 from pam_iampass.enforcer import protocol as enforcer
 from pam_iampass.errors import PamIampassError, StateError
 from pam_iampass.session import life
-from pam_iampass.session.attached import AttachedLogin
+from pam_iampass.session.attached import AttachedLogin, Opener
 from pam_iampass.session.covers import Cover, CoverRequest, cover
 from pam_iampass.session.descriptors import Descriptors, Process
 from pam_iampass.session.entry import Entry
@@ -71,16 +71,17 @@ class KeptSessions:
         """
         self._registry.add(Entry(kept, poll_at=float("inf")))
 
-    def approve(self, ident: str, application: int | None, pid: int, key: str | None) -> None:
-        """The phone has approved. `application` is a pidfd whose end means that no login session will be opened.
+    def approve(self, ident: str, pid: int, pidfd: int, key: str | None) -> None:
+        """The phone has approved. The end of the process `pid` means that no login session will be opened.
 
-        Takes over `application`.
+        Takes over `pidfd`.
         """
         registry = self._registry
-        now, since = registry.clock(), registry.wall_clock()
-        registry.change(ident, lambda kept: life.approved(kept, now, since, key))
-        if application is not None:
-            self._descriptors.add(Process(ident, pid, attached=False), application)
+        now, since, opener = registry.clock(), registry.wall_clock(), self._opener(pid, pidfd)
+        with registry.lock:
+            self._descriptors.add(Process(ident, pid, attached=False), pidfd)
+            if registry.change(ident, lambda kept: life.approved(kept, now, since, key, opener)) is None:
+                self._descriptors.remove_all(ident)
 
     def drop(self, ident: str) -> None:
         """The login was not approved, and has ended its session itself."""
@@ -91,14 +92,16 @@ class KeptSessions:
     def opened(self, session: str, login: AttachedLogin, pidfd: int) -> bool:
         """See `attached.Attachments`."""
         registry = self._registry
-        login = replace(login, since=registry.wall_clock())
+        login = replace(login, since=registry.wall_clock(), inode=self._descriptors.inode(pidfd))
         with registry.lock:
             entry = registry.entries.get(session)
-            if entry is None or login not in life.opened(entry.kept, login).kept.attached:
+            step = None if entry is None else life.opened(entry.kept, login)
+            if entry is None or step is None or login not in step.kept.attached:
                 os.close(pidfd)
                 return False
             self._descriptors.add(Process(session, login.pid), pidfd)
-            self._descriptors.remove_applications(session)
+            for opener in {*entry.kept.awaited} - {*step.kept.awaited}:
+                self._descriptors.remove(Process(session, opener.pid, attached=False))
             if entry.kept.state is State.APPROVED:
                 entry.answered_at = registry.clock()
                 entry.poll_at = self._pacing.first(registry.clock(), entry.kept.rules.check)
@@ -120,8 +123,11 @@ class KeptSessions:
         found = [cover(each, request, settings(each.service), now) for each in kept]
         return sorted(filter(None, found), key=lambda each: each.age)
 
-    def confirm(self, candidate: Cover, deadline: Deadline) -> bool:
-        """Ask IAMPASS whether the session is active; if so, it covers the login, which is counted."""
+    def confirm(self, candidate: Cover, deadline: Deadline, opener_of: Callable[[], tuple[int, int]]) -> bool:
+        """Ask IAMPASS whether the session is active; if so, it covers the login, which is counted.
+
+        `opener_of` is `PamApplication.opener`, and raises what that raises.
+        """
         registry = self._registry
         with registry.lock:
             entry = registry.entries.get(candidate.session)
@@ -135,11 +141,26 @@ class KeptSessions:
             if not active and entry.doing is None and entry.suspect is None:
                 entry.poll_at = registry.clock()
                 registry.schedule(entry)
-            before = entry.kept.covered
-            if active and candidate.holds(entry.kept):
-                now, connection = registry.wall_clock(), candidate.connection
-                registry.change(entry.kept.id, lambda kept: life.covered(kept, now, connection=connection))
-            return entry.kept.covered > before
+            return active and candidate.holds(entry.kept) and self._covers(entry, candidate, opener_of)
+
+    def _covers(self, entry: Entry, candidate: Cover, opener_of: Callable[[], tuple[int, int]]) -> bool:
+        """Count the login that is covered; returns whether the session still covers it. Under the lock."""
+        registry, now, opener = self._registry, self._registry.wall_clock(), None
+        before, ident = entry.kept.covered, entry.kept.id
+        if candidate.connection:
+            try:
+                pid, pidfd = opener_of()
+            except OSError:
+                return False
+            opener = self._opener(pid, pidfd)
+            self._descriptors.add(Process(ident, pid, attached=False), pidfd)
+        registry.change(ident, lambda kept: life.covered(kept, now, opener))
+        if entry.kept.covered == before and opener is not None:
+            self._descriptors.remove(Process(ident, opener.pid, attached=False))
+        return entry.kept.covered > before
+
+    def _opener(self, pid: int, pidfd: int) -> Opener:
+        return Opener(pid, self._descriptors.inode(pidfd))
 
     # The process
 
@@ -169,13 +190,33 @@ class KeptSessions:
         registry.resume(entry)
         registry.change(kept.id, life.not_approved)
         for login in kept.attached:
-            process = Process(kept.id, login.pid)
-            known = process.name in descriptors
-            try:
-                pidfd = descriptors.pop(process.name) if known else os.pidfd_open(login.pid)
-            except ProcessLookupError:
-                registry.change(kept.id, partial(life.login_over, pid=login.pid))
-            except OSError as error:  # it is over at `longest`, if not before
-                registry.journal.note(f"the end of a login cannot be seen: {error.strerror}", WARNING)
-            else:
-                self._descriptors.add(process, pidfd, stored=known)
+            self._watch_again(Process(kept.id, login.pid), login.inode, descriptors)
+        for opener in kept.awaited:
+            self._watch_again(Process(kept.id, opener.pid, attached=False), opener.inode, descriptors)
+
+    def _watch_again(self, process: Process, inode: int | None, descriptors: dict[str, int]) -> None:
+        """Watch a process that an agent before this one has watched.
+
+        systemd has lost the descriptor where socket and agent were stopped. Then the process may have ended, and its id
+        be that of another one: its inode tells, and where there is none, the session covers nothing from now on.
+        """
+        registry, stored = self._registry, process.name in descriptors
+        event = life.login_over if process.attached else life.not_opened
+        try:
+            pidfd = descriptors.pop(process.name) if stored else os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            registry.change(process.session, partial(event, pid=process.pid))
+            return
+        except OSError as error:  # it is over at `longest`, if not before
+            registry.journal.note(f"the end of a login cannot be seen: {error.strerror}", WARNING)
+            registry.change(process.session, life.unseen)
+            return
+        if not stored and inode is not None and self._descriptors.inode(pidfd) != inode:
+            os.close(pidfd)
+            registry.change(process.session, partial(event, pid=process.pid))
+            return
+        if not stored and inode is None:
+            which = f"session {process.session} covers nothing any more"
+            registry.journal.note(f"{which}: its login may have ended while no agent ran", WARNING)
+            registry.change(process.session, life.unseen)
+        self._descriptors.add(process, pidfd, stored=stored)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pam_iampass.config.settings import CoverSettings, SessionSettings
 from pam_iampass.config.value_types import Enforcement
 from pam_iampass.enforcer.protocol import Reason, Verb
-from pam_iampass.session.attached import AttachedLogin
+from pam_iampass.session.attached import AttachedLogin, Opener
 
 _E = TypeVar("_E", bound=enum.Enum)
 
@@ -93,8 +93,8 @@ class KeptSession:
     """The same as Unix time, for people."""
     token: str = ""
     """A digest of the token of the phone that approved it (`token_digest`)."""
-    awaited: int = 0
-    """How many logins may still be attached: one for the approval, one for each further connection that it covered."""
+    awaited: tuple[Opener, ...] = ()
+    """Whose logins may still be attached: one for the approval, one for each further connection that it covered."""
     attached: tuple[AttachedLogin, ...] = ()
     status: str = ""
     """The last status that IAMPASS reported."""
@@ -154,6 +154,7 @@ def decode(data: str) -> KeptSession:
                 "methods": tuple(members["methods"]),
                 "rules": _rules(members["rules"]),
                 "attached": tuple(AttachedLogin(**_known(AttachedLogin, one)) for one in members["attached"]),
+                "awaited": tuple(Opener(**_known(Opener, one)) for one in members.get("awaited", ())),
                 "ended_by": _optional(EndCause, members.get("ended_by")),
                 "wanted": _optional(Verb, members.get("wanted")),
                 "why": _optional(Reason, members.get("why")),

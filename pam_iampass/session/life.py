@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pam_iampass.config.value_types import Enforcement
 from pam_iampass.enforcer.protocol import Reason, Verb
 from pam_iampass.outcome import SessionEvent
-from pam_iampass.session.attached import AttachedLogin
+from pam_iampass.session.attached import AttachedLogin, Opener
 from pam_iampass.session.kept_session import EndCause, KeptSession, State
 
 _VERBS = {Enforcement.END: Verb.END, Enforcement.LOCK: Verb.LOCK, Enforcement.REVOKE: Verb.REVOKE}
@@ -51,12 +51,12 @@ class Step:
     """For that record."""
 
 
-def approved(kept: KeptSession, now: float, since: float, key: str | None) -> Step:
-    """The phone has approved the login, `now` in seconds since boot, `since` in Unix time."""
+def approved(kept: KeptSession, now: float, since: float, key: str | None, opener: Opener) -> Step:
+    """The phone has approved the login of `opener`, `now` in seconds since boot, `since` in Unix time."""
     if kept.state is not State.ASKED:
         return Step(kept)
     kept = replace(kept, approved=now, since=since, status_since=since, key=key)
-    return Step(replace(kept, state=State.APPROVED, awaited=1))
+    return Step(replace(kept, state=State.APPROVED, awaited=(opener,)))
 
 
 def not_approved(kept: KeptSession) -> Step:
@@ -71,8 +71,14 @@ def opened(kept: KeptSession, login: AttachedLogin) -> Step:
     sshd it can be from a file of the user: there only who approved is attached (su and sudo open one for their target).
     """
     others = tuple(each for each in kept.attached if each.pid != login.pid)
-    awaited = kept.awaited - (len(others) == len(kept.attached))
-    if awaited < 0 or login.service != kept.service or kept.ended_by in _NEVER_OPENED:
+    awaited = kept.awaited
+    if len(others) == len(kept.attached):
+        if not awaited:
+            return Step(kept)
+        # Some applications open the login session in another process than the one that has asked.
+        own = next((each for each in awaited if each.pid == login.pid), awaited[0])
+        awaited = tuple(each for each in awaited if each is not own)
+    if login.service != kept.service or kept.ended_by in _NEVER_OPENED:
         return Step(kept)
     if kept.address and login.user != kept.approver:
         return Step(kept)
@@ -86,23 +92,32 @@ def opened(kept: KeptSession, login: AttachedLogin) -> Step:
 
 
 def login_over(kept: KeptSession, pid: int) -> Step:
-    """An attached login is over. With the last one the session ends."""
+    """An attached login is over. With the last one the session ends, unless one that it covered is still to open."""
     attached = tuple(each for each in kept.attached if each.pid != pid)
     if len(attached) == len(kept.attached):
         return Step(kept)
     kept = replace(kept, attached=attached)
-    if attached:
+    if attached or kept.awaited:
         return Step(kept)
     if kept.state is State.ENDING:
         return Step(replace(kept, wanted=None))
     return _ended(kept, EndCause.LOGIN)
 
 
-def not_opened(kept: KeptSession) -> Step:
-    """The application has ended, or has opened no login session for too long."""
-    if kept.state is State.ENDING and not kept.attached:
-        return Step(replace(kept, awaited=0))
-    return _ended(kept, EndCause.NOT_OPENED) if kept.state is State.APPROVED else Step(kept)
+def not_opened(kept: KeptSession, pid: int) -> Step:
+    """A process that was let in has ended, and has opened no login session."""
+    awaited = tuple(each for each in kept.awaited if each.pid != pid)
+    if len(awaited) == len(kept.awaited):
+        return Step(kept)
+    kept = replace(kept, awaited=awaited)
+    if awaited or kept.attached or kept.state is State.ENDING:
+        return Step(kept)
+    return _ended(kept, EndCause.NOT_OPENED if kept.state is State.APPROVED else EndCause.LOGIN)
+
+
+def unseen(kept: KeptSession) -> Step:
+    """After a restart of the agent nothing tells whether a login still runs, or another process has its id."""
+    return Step(replace(kept, revoked=True))
 
 
 def longest(kept: KeptSession) -> Step:
@@ -152,11 +167,11 @@ def closed(kept: KeptSession, status: str, since: float) -> Step:
     return _ended(replace(_reported(kept, status, since), told=True), EndCause.PHONE, f" (status {status})")
 
 
-def covered(kept: KeptSession, now: float, *, connection: bool) -> Step:
-    """It has covered a login, `now` in Unix time, which is attached if it is a further connection."""
+def covered(kept: KeptSession, now: float, opener: Opener | None) -> Step:
+    """It has covered a login, `now` in Unix time, which `opener` attaches if it is a further connection."""
     if kept.revoked or kept.state not in (State.APPROVED, State.OPEN):
         return Step(kept)
-    awaited = kept.awaited + connection
+    awaited = kept.awaited if opener is None else (*kept.awaited, opener)
     return Step(replace(kept, covered=kept.covered + 1, last_covered=now, awaited=awaited))
 
 
@@ -181,7 +196,7 @@ def _ended(kept: KeptSession, cause: EndCause, detail: str = "") -> Step:
     kept = replace(kept, state=State.ENDING, ended_by=cause, revoked=True, away=False)
     kept = _enforcing(replace(kept, wanted=None, why=None))
     if cause in _NEVER_OPENED:
-        kept = replace(kept, awaited=0)
+        kept = replace(kept, awaited=())
     reason = _ENDED[cause] + detail
     if kept.wanted is not None:
         reason = f"{reason}; {_WHAT[kept.wanted]}"

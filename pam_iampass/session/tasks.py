@@ -62,9 +62,6 @@ class Tasks:
         finally:
             self._registry.done(entry)
 
-    def _end_unopened(self, entry: Entry) -> None:
-        self._registry.change(entry.kept.id, life.not_opened)
-
     def _end_longest(self, entry: Entry) -> None:
         self._registry.change(entry.kept.id, life.longest)
 
@@ -161,7 +158,6 @@ def _silent(entry: Entry, now: float) -> bool:
 
 
 _DO = {
-    Task.END_UNOPENED: Tasks._end_unopened,
     Task.END_LONGEST: Tasks._end_longest,
     Task.POLL: Tasks._poll,
     Task.TELL: Tasks._tell,

@@ -89,10 +89,8 @@ class Watcher:
             return finished
 
     def _process_ended(self, process: Process) -> None:
-        if process.attached:
-            self._registry.change(process.session, lambda kept: life.login_over(kept, process.pid))
-        else:
-            self._registry.change(process.session, life.not_opened)
+        event = life.login_over if process.attached else life.not_opened
+        self._registry.change(process.session, lambda kept: event(kept, process.pid))
 
     def _hand_out(self, entry: Entry, task: Task) -> None:
         if self._stop_at is not None and task is not Task.TELL:

@@ -359,6 +359,23 @@ MUTANTS = (
         "pass",
         _KEEPING + "test_a_request_that_nobody_waits_for_any_more_is_ended_by_the_next_agent",
     ),
+    Mutant(
+        6,
+        "a login that opens after its approval was thought to be over cannot be ended",
+        "pam_iampass/relay/connection.py",
+        "(os.getsid(self.peer_pid) if in_sshd else 0) or self.peer_pid",
+        "self.peer_pid",
+        _KEEPING
+        + "test_in_sshd_a_session_lasts_until_the_process_of_the_connection_ends_and_not_the_one_that_asked",
+    ),
+    Mutant(
+        6,
+        "another process with the id of a login that has ended keeps its session",
+        "pam_iampass/session/keeper.py",
+        "self._descriptors.inode(pidfd) != inode",
+        "False",
+        _KEEPING + "test_another_process_with_the_id_of_a_login_that_has_ended_is_not_taken_for_it",
+    ),
     # 7
     Mutant(
         7,
@@ -881,10 +898,18 @@ MUTANTS = (
     ),
     Mutant(
         21,
+        "a session covers although nothing tells whether its login still runs",
+        _LIFE,
+        "    return Step(replace(kept, revoked=True))\n",
+        "    return Step(kept)\n",
+        _KEEPING + "test_where_nothing_tells_whether_a_login_still_runs_its_session_covers_nothing_any_more",
+    ),
+    Mutant(
+        21,
         "who knows the id of a session attaches any number of logins",
         _LIFE,
-        "awaited < 0 or ",
-        "",
+        "    awaited = kept.awaited\n",
+        "    awaited = kept.awaited or (Opener(login.pid),)\n",
         _COVERED + "test_no_login_attaches_that_was_neither_approved_nor_covered",
     ),
     Mutant(

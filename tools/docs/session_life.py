@@ -9,7 +9,7 @@ from pam_iampass.config.settings import SessionSettings
 from pam_iampass.config.value_types import Enforcement
 from pam_iampass.enforcer.protocol import Verb
 from pam_iampass.session import life
-from pam_iampass.session.attached import AttachedLogin
+from pam_iampass.session.attached import AttachedLogin, Opener
 from pam_iampass.session.kept_session import EndCause, KeptSession, State
 
 _HEAD = """\
@@ -22,7 +22,7 @@ What happens to a session that is kept as long as a login ([sessions.md](session
 | state | |
 | --- | --- |
 | asked | The request is on the phone. |
-| approved | The phone has approved, and the login session is not open yet: at most 120 seconds. |
+| approved | The phone has approved, and the login session is not open yet. |
 | open | A login session is attached. IAMPASS is asked every `check`. |
 | away | As open, after IAMPASS has reported twice that the phone is no longer near. It covers nothing any more. |
 | ending | It covers nothing. IAMPASS is notified until it confirms; the enforcer is asked until the logins are over. |
@@ -30,6 +30,7 @@ What happens to a session that is kept as long as a login ([sessions.md](session
 """
 
 LOGIN = AttachedLogin(1, "alice", 1000, "sshd", 7)
+OPENER = Opener(2)
 _RULES = SessionSettings()
 BASE = KeptSession(
     *("5f0c" * 8, State.ASKED, "", "", "alice", "alice", "sshd", "", "", None, ()),
@@ -39,7 +40,7 @@ BASE = KeptSession(
 #: A session in each state, by its name.
 STATES = {
     "asked": BASE,
-    "approved": replace(BASE, state=State.APPROVED, approved=2.0, awaited=1),
+    "approved": replace(BASE, state=State.APPROVED, approved=2.0, awaited=(OPENER,)),
     "open": replace(BASE, state=State.OPEN, approved=2.0, attached=(LOGIN,), status="active"),
     "away": replace(
         BASE, state=State.OPEN, approved=2.0, attached=(LOGIN,), status="walkaway", away=True, revoked=True
@@ -69,22 +70,26 @@ def _back(kept: KeptSession) -> life.Step:
 
 
 def _awaited(kept: KeptSession) -> KeptSession:
-    return replace(kept, awaited=0 if kept.state is State.ASKED else 1)
+    return replace(kept, awaited=() if kept.state is State.ASKED else (OPENER,))
 
 
 #: Every event, by its description.
 EVENTS: dict[str, Event] = {
-    "the phone approves": lambda kept: life.approved(kept, 2.0, 2.0, None),
+    "the phone approves": lambda kept: life.approved(kept, 2.0, 2.0, None, OPENER),
     "the phone does not approve, or the agent was restarted": life.not_approved,
-    "no login session is opened, or the application ends": life.not_opened,
+    "the application ends, and has opened no login session": lambda kept: life.not_opened(kept, OPENER.pid),
     "a login session is opened": lambda kept: life.opened(_awaited(kept), replace(LOGIN, pid=2)),
     "the same, of a login that was neither approved nor covered": lambda kept: life.opened(
-        replace(kept, awaited=0), replace(LOGIN, pid=2)
+        replace(kept, awaited=()), replace(LOGIN, pid=2)
     ),
     "an attached login is over, not the last": lambda kept: life.login_over(
         replace(kept, attached=(*kept.attached, replace(LOGIN, pid=3))) if kept.attached else kept, 3
     ),
     "the last attached login is over": lambda kept: life.login_over(kept, 1),
+    "the same, while a connection that it covered is still to open": lambda kept: life.login_over(
+        _awaited(kept), 1
+    ),
+    "the agent was restarted, and cannot tell whether a login still runs": life.unseen,
     "IAMPASS: `active`": lambda kept: life.active(kept, 3.0),
     "the same, after `when_away: lock`, with `unlock_on_return`": _back,
     "IAMPASS twice: `walkaway`, `when_away: revoke`": lambda kept: life.away(kept, 3.0),
@@ -101,7 +106,7 @@ EVENTS: dict[str, Event] = {
     ),
     "`longest` is over, `when_closed: end`": life.longest,
     "an administrator ends it, `when_closed: end`": life.administrator,
-    "it covers a login": lambda kept: life.covered(kept, 3.0, connection=False),
+    "it covers a login": lambda kept: life.covered(kept, 3.0, None),
     "IAMPASS has been notified": life.told,
     "the enforcer has ended the logins": lambda kept: life.enforced(kept, Verb.END, anything=True),
     "the enforcer knows no such login": lambda kept: life.enforced(kept, Verb.END, anything=False),
@@ -127,6 +132,8 @@ def effect(before: KeptSession, step: life.Step) -> str:
         parts.append(f"→ {state}")
     elif len(after.attached) > len(before.attached):
         parts.append("attached too")
+    if after.revoked and not before.revoked and after.state is before.state and not after.away:
+        parts.append("covers nothing any more")
     if after.covered != before.covered:
         parts.append("counted")
     if after.state is State.ENDING and not after.told and before.state is not State.ENDING:

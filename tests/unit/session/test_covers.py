@@ -234,6 +234,17 @@ def test_a_further_connection_belongs_to_the_same_session(agent: Keeping) -> Non
     assert agent.world.calls.count("start") == 1
 
 
+def test_a_connection_that_opens_after_the_first_has_ended_belongs_to_the_session_too(agent: Keeping) -> None:
+    ident, first = agent.log_in(**SSHD, audit_session="42")
+    agent.login(**{**SSHD, "ssh_connection": "192.0.2.7 2 192.0.2.1 22"})
+    first.end()
+    wait_until(lambda: not getattr(agent.kept(ident), "attached", ()), "the first is still attached")
+    second = agent.open(ident, audit_session="43")
+    agent.world.state.end_sessions([ident], 0.0)
+    wait_until(lambda: second.over, "the login is not over")
+    agent.wait_until_forgotten(ident)
+
+
 def test_a_login_that_ends_while_iampass_is_asked_covers_nothing(agent: Keeping) -> None:
     ident, first = agent.log_in(**SSHD, audit_session="42")
     agent.login(**{**SSHD, "ssh_connection": "192.0.2.7 2 192.0.2.1 22"})

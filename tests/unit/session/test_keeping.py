@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ import pytest
 from pam_iampass.enforcer.protocol import Reason, Request, Result, Verb
 from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.relay.protocol import Hello
-from pam_iampass.session.kept_session import State
+from pam_iampass.session.kept_session import KeptSession, State
 from tests.support.frames import encode_items
 from tests.support.sandbox import HttpStatus, Junk, Reset, SessionState
 from tests.support.sessions import Keeping, keeping
@@ -93,20 +96,13 @@ def test_the_session_is_started_for_as_long_as_it_can_be_kept(agent: Keeping) ->
     assert agent.world.sandbox.sessions[-1].duration == 43200 + 30
 
 
-def test_a_session_whose_login_opens_nothing_ends(agent: Keeping) -> None:
-    told = agent.login(ssh_auth_info="")
-    assert told.kept is not None
-    agent.ahead = 121.0
-    agent.sessions._descriptors.wake()
-    assert "no login session" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
-    agent.wait_until_forgotten(told.kept)
-    ended(agent)
-    agent.open(told.kept)
-    assert agent.events() == ["session_ended"]
-
-
 APPLICATION = """
-import socket, sys
+import os, socket, sys
+if sys.argv[3:] and os.fork() > 0:  # as sshd: who serves the connection opens the session, a child has asked
+    os.wait()
+    print("asked", flush=True)
+    sys.stdin.read()
+    sys.exit()
 connection = socket.socket(socket.AF_UNIX)
 connection.connect(sys.argv[1])
 connection.sendall(bytes.fromhex(sys.argv[2]))
@@ -115,16 +111,62 @@ while connection.recv(4096):
 """
 
 
-def test_a_session_whose_application_ends_before_it_opens_anything_ends_at_once(agent: Keeping) -> None:
-    items = {"user": ME, "service": "su", "uid": "0"}
+def application(agent: Keeping, *options: str, **more: str) -> list[str]:
+    """The command of an application that logs in, and opens no session."""
+    items = {"user": ME, "service": "su", "uid": "0", **more}
     arguments = (f"config={agent.world.folder / 'iampass.yaml'}",)
-    hello = Hello(Phase.AUTHENTICATE, 0, arguments).encode().encode()
+    phase = Phase.ACCOUNT if "ssh_auth_info" in items else Phase.AUTHENTICATE
+    hello = Hello(phase, 0, arguments).encode().encode()
     hello += encode_items({name: text.encode() for name, text in items.items()}).encode()
-    command = [sys.executable, "-I", "-S", "-c", APPLICATION, str(agent.path), hello.hex()]
-    subprocess.run(command, check=True, timeout=60)
+    return [sys.executable, "-I", "-S", "-c", APPLICATION, str(agent.path), hello.hex(), *options]
+
+
+def test_a_session_whose_application_ends_before_it_opens_anything_ends_at_once(agent: Keeping) -> None:
+    subprocess.run(application(agent), check=True, timeout=60)
     assert "no login session" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
     ended(agent)
     wait_until(lambda: agent.store.all() == ([], []), "the session is still kept")
+
+
+@contextlib.contextmanager
+def approved_in_sshd(agent: Keeping) -> Iterator[subprocess.Popen[str]]:
+    """The process that serves an ssh connection; a child of it has asked."""
+    command = application(agent, "sshd", service="test", ssh_auth_info="")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as sshd:
+        try:
+            assert sshd.stdout is not None
+            assert sshd.stdout.readline() == "asked\n"
+            yield sshd
+        finally:
+            sshd.kill()
+
+
+def test_in_sshd_a_session_lasts_until_the_process_of_the_connection_ends_and_not_the_one_that_asked(
+    agent: Keeping,
+) -> None:
+    with approved_in_sshd(agent) as sshd:
+        agent.restart()
+        ((kept,), _broken) = agent.store.all()
+        assert [opener.pid for opener in kept.awaited] == [sshd.pid]
+        assert agent.events() == []
+        sshd.communicate()
+    assert "no login session" in agent.wait_for_event("session_ended")["IAMPASS_REASON"]
+    agent.wait_until_forgotten(kept.id)
+    ended(agent)
+
+
+def test_a_login_that_opens_long_after_its_approval_can_be_ended_by_the_phone(agent: Keeping) -> None:
+    """Its user holds sudo back with Ctrl-S, for example."""
+    told = agent.login()
+    assert told.kept is not None
+    agent.ahead = 3600.0
+    agent.sessions._descriptors.wake()
+    agent.restart()
+    login = agent.open(told.kept)
+    agent.world.sandbox.misbehave("poll", SessionState("closed"), times=None)
+    wait_until(lambda: login.over, "the login is not over", 30.0)
+    assert agent.asked[0] == Request(Verb.END, told.kept, Reason.CLOSED)
 
 
 def test_the_phone_ends_a_login(agent: Keeping) -> None:
@@ -224,6 +266,8 @@ def test_a_login_that_opens_after_an_administrator_has_ended_its_session_is_ende
     agent.world.state.end_sessions([told.kept], 0.0)
     agent.wait_for_event("session_ended")
     ended(agent)
+    agent.ahead = 3600.0  # however long that takes
+    agent.restart()
     login = agent.open(told.kept)
     wait_until(lambda: login.over, "the login is not over")
     assert agent.asked[0] == Request(Verb.END, told.kept, Reason.ADMINISTRATOR)
@@ -247,17 +291,17 @@ def test_a_phone_that_is_reported_lost_while_its_approval_arrives_approves_and_k
     assert agent.events() == []
 
 
-def test_a_session_that_was_ended_before_its_login_opened_is_kept_no_longer_than_the_login_may_take(
+def test_a_session_that_was_ended_before_its_login_opened_is_kept_until_the_application_has_ended(
     agent: Keeping,
 ) -> None:
-    told = agent.login()
-    assert told.kept is not None
-    agent.world.state.end_sessions([told.kept], 0.0)
-    agent.wait_for_event("session_ended")
-    ended(agent)
-    assert agent.kept(told.kept) is not None
-    agent.ahead = 121.0
-    agent.wait_until_forgotten(told.kept)
+    with approved_in_sshd(agent) as sshd:
+        ((kept,), _broken) = agent.store.all()
+        agent.world.state.end_sessions([kept.id], 0.0)
+        agent.wait_for_event("session_ended")
+        ended(agent)
+        assert agent.kept(kept.id) is not None
+        sshd.communicate()
+    agent.wait_until_forgotten(kept.id)
     assert agent.asked == []
 
 
@@ -328,6 +372,38 @@ def test_a_login_that_ends_while_no_agent_runs_is_noticed_by_the_next_one(agent:
     agent.start()
     agent.wait_until_forgotten(ident)
     ended(agent)
+
+
+def started_again(agent: Keeping, ident: str, pid: int, **changes: Any) -> KeptSession | None:
+    """The session after agent and socket were stopped, while the login of `pid` ended and we got its id."""
+    agent.stop()
+    ((kept,), _broken) = agent.store.all()
+    (login,) = kept.attached
+    assert login.pid == pid
+    agent.store.write(replace(kept, attached=(replace(login, pid=os.getpid(), **changes),)))
+    agent.start()
+    return agent.kept(ident)
+
+
+def test_another_process_with_the_id_of_a_login_that_has_ended_is_not_taken_for_it(agent: Keeping) -> None:
+    ident, login = agent.log_in()
+    started_again(agent, ident, login.pid)
+    assert agent.wait_for_event("session_ended")["IAMPASS_REASON"] == "the login is over"
+    agent.wait_until_forgotten(ident)
+    ended(agent)
+
+
+def test_where_nothing_tells_whether_a_login_still_runs_its_session_covers_nothing_any_more(
+    agent: Keeping,
+) -> None:
+    ident, login = agent.log_in()
+    kept = started_again(agent, ident, login.pid, inode=None)  # as before Linux 6.9
+    assert kept is not None
+    assert (kept.revoked, len(kept.attached)) == (True, 1)
+    told = agent.login(service="sudo", audit_session="42")
+    assert (told.code, agent.outcome()["IAMPASS_OUTCOME"]) == (PamCode.SUCCESS, "approved")
+    notes = [fields["MESSAGE"] for fields in agent.world.records.fields if "MESSAGE_ID" not in fields]
+    assert f"session {ident} covers nothing any more: its login may have ended while no agent ran" in notes
 
 
 def test_a_request_that_nobody_waits_for_any_more_is_ended_by_the_next_agent(agent: Keeping) -> None:

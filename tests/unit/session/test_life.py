@@ -15,7 +15,7 @@ from pam_iampass.outcome import SessionEvent
 from pam_iampass.session import life
 from pam_iampass.session.kept_session import EndCause, State
 from tools.docs import session_life
-from tools.docs.session_life import BASE, EVENTS, LOGIN, STATES, effect
+from tools.docs.session_life import BASE, EVENTS, LOGIN, OPENER, STATES, effect
 
 ROOT = Path(__file__).parents[3]
 NAMES = list(EVENTS)
@@ -29,7 +29,7 @@ ATTACHED = "attached too; record `session_opened`"
 EXPECTED = {
     "the phone approves": ("→ approved", "-", "-", "-", "-"),
     "the phone does not approve, or the agent was restarted": ("→ ending; IAMPASS is notified", *"----"),
-    "no login session is opened, or the application ends": ("-", ENDS, "-", "-", "-"),
+    "the application ends, and has opened no login session": ("-", ENDS, "-", "-", "-"),
     "a login session is opened": (
         *("-", "→ open; record `session_opened`", ATTACHED),
         "attached too; enforcer: revoke; record `session_opened`",
@@ -38,6 +38,11 @@ EXPECTED = {
     "the same, of a login that was neither approved nor covered": ("-", "-", "-", "-", "-"),
     "an attached login is over, not the last": ("-", "-", "-", "-", "-"),
     "the last attached login is over": ("-", "-", ENDS, ENDS, "→ forgotten"),
+    "the same, while a connection that it covered is still to open": ("-", "-", "-", "-", "-"),
+    "the agent was restarted, and cannot tell whether a login still runs": (
+        *("covers nothing any more", "covers nothing any more", "covers nothing any more"),
+        *("-", "-"),
+    ),
     "IAMPASS: `active`": ("-", "-", "-", "→ open; record `session_back`", "-"),
     "the same, after `when_away: lock`, with `unlock_on_return`": (
         *("-", "-", "-"),
@@ -121,6 +126,6 @@ def test_what_was_locked_stays_locked_unless_the_settings_say_otherwise() -> Non
 def test_a_login_that_is_opened_after_the_end_is_ended_as_well() -> None:
     ended = life.closed(STATES["open"], "closed", 3.0).kept
     done = life.enforced(ended, Verb.END, anything=True).kept
-    late = life.opened(replace(done, awaited=1), replace(LOGIN, pid=9)).kept
+    late = life.opened(replace(done, awaited=(OPENER,)), replace(LOGIN, pid=9)).kept
     assert (late.wanted, late.ended_by) == (Verb.END, EndCause.PHONE)
     assert not life.login_over(late, LOGIN.pid).kept.is_over
