@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 import click
 
@@ -12,19 +15,16 @@ from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.cli.output import Part, Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option
 from pam_iampass.cli.user_states import show_login
-from pam_iampass.client import IampassError
+from pam_iampass.client import Declined, IampassError, ManagementAPI, NotFound, ProtocolError
 from pam_iampass.config import settings
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
 from pam_iampass.doctor.user_status import user_status
-from pam_iampass.enrollment.removal import Removal, RemovedUser
 from pam_iampass.enrollment.request import read_requests
 from pam_iampass.enrollment.service import open_service
-from pam_iampass.errors import ConfigurationError
-from pam_iampass.text import clean
-
-_DONE = ("removed", "not_listed")
-"""The states after which nothing is left to do."""
+from pam_iampass.errors import ConfigurationError, PamIampassError
+from pam_iampass.relay.control import ask
+from pam_iampass.text import clean, one_line
 
 _EPILOG = """\b
 Examples:
@@ -77,24 +77,25 @@ def remove_users(
         raise click.UsageError("Give at least one USER, or a file with --from.")
     if yes and keep:
         raise click.UsageError("--yes and --keep-at-iampass exclude each other.")
-    names = _from_file(file) if file is not None else list(dict.fromkeys(users))
-    names = _as_in_table(config, names)
+    typed = list(dict.fromkeys(users)) if file is None else [each.user for each in read_requests(file)]
+    # Each name as the table has it, else as NSS has it.
+    listed = {status.name for status in user_status(config, typed).users if status.entry is not None}
+    names = [name if name in listed else account(name) or name for name in typed]
     try:
-        delete = not keep and (yes or _confirmed(names))
-        removal = _removal(config, delete)
+        removal = _removal(config, delete=not keep and (yes or _confirmed(names)))
         if len(names) == 1 and file is None:
-            result = removal.remove(names[0])
-            _finish([result])
+            result = removal.one(names[0])
+            _record(result)
             _show_one(result, config, as_json, asked=keep or yes or sys.stdin.isatty())
             return
         with progress(as_json) as show:
-            results, stopped = removal.remove_all(
-                names, lambda number: show(f"Removing {number + 1} of {len(names)}: {names[number]}")
-            )
+            results, stopped = removal.all(names, show)
     except IampassError as error:
-        raise click.ClickException(_with_way_out(error)) from None
-    _finish(results)
-    ok = all(result.state.value in _DONE for result in results)
+        way_out = "Nothing was removed. To remove users here only, give --keep-at-iampass."
+        raise click.ClickException(f"{error.diagnostics()}\n{way_out}") from None
+    for result in results:
+        _record(result)
+    ok = all(result.state in _DONE for result in results)
     if as_json:
         show_json({"ok": ok, "stopped": stopped, "users": [_as_object(result) for result in results]})
     else:
@@ -115,16 +116,6 @@ def _table_paths(config: Path) -> tuple[Path, Path]:
     return read.users, read.users.parent / settings.USERS_FOLDER
 
 
-def _from_file(file: Path) -> list[str]:
-    return [request.user for request in read_requests(file)]
-
-
-def _as_in_table(config: Path, names: list[str]) -> list[str]:
-    """Each name as the table has it, else as NSS has it."""
-    listed = {status.name for status in user_status(config, names).users if status.entry is not None}
-    return [name if name in listed else account(name) or name for name in names]
-
-
 def _confirmed(names: list[str]) -> bool:
     if not sys.stdin.isatty():
         return False
@@ -135,26 +126,102 @@ def _confirmed(names: list[str]) -> bool:
     return click.confirm(question, err=True)
 
 
-def _removal(config: Path, delete: bool) -> Removal:
+class _State(enum.Enum):
+    """How far the removal of one user is."""
+
+    REMOVED = "removed"
+    NOT_LISTED = "not_listed"
+    """The table has no such user, perhaps since an earlier run."""
+    FAILED = "failed"
+    NOT_TRIED = "not_tried"
+
+
+_DONE = (_State.REMOVED, _State.NOT_LISTED)
+"""The states after which nothing is left to do."""
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What was removed of one user."""
+
+    name: str
+    state: _State = _State.NOT_TRIED
+    file: Path | None = None
+    """The deleted file of the table."""
+    at_iampass: bool = False
+    """Whether IAMPASS does not know the user any more."""
+    codes: bool = False
+    """Whether the user had recovery codes."""
+    problem: str | None = None
+    """Why it failed."""
+
+
+@dataclass(frozen=True)
+class _Removal:
+    """Removes users from one table and, with a `manager`, from one application of IAMPASS.
+
+    The entry is deleted last: it has the token, so that a removal that failed can be run again.
+    """
+
+    table: UserTable
+    editor: UserTableEditor
+    manager: ManagementAPI | None
+
+    def one(self, name: str) -> _Result:
+        """Remove one user. Raises PamIampassError, and IampassError if IAMPASS fails."""
+        self.editor.own_file(name)
+        entry = self.table.find(name)
+        if self.manager is not None and entry is not None:
+            try:
+                self.manager.delete_user(entry.token)
+            except (Declined, NotFound):
+                if not _is_unknown(self.manager, entry.token):
+                    raise
+        codes = ask("user forget", user=name)
+        file = self.editor.remove(name)
+        return _Result(name, _State.REMOVED, file, self.manager is not None, codes)
+
+    def all(self, names: list[str], show: Callable[[str], None]) -> tuple[list[_Result], str | None]:
+        """Remove several users. Returns the result for each, and why it stopped before the last one."""
+        results = [_Result(name) for name in names]
+        for number, name in enumerate(names):
+            show(f"Removing {number + 1} of {len(names)}: {name}")
+            try:
+                listed = self.table.find(name) is not None
+                results[number] = self.one(name) if listed else _Result(name, _State.NOT_LISTED)
+            except PamIampassError as error:
+                results[number] = _Result(name, _State.FAILED, problem=one_line(error.diagnostics()))
+            except IampassError as error:
+                results[number] = _Result(name, _State.FAILED, problem=clean(str(error)))
+                if not isinstance(error, (Declined, ProtocolError)):  # the others would fail, too
+                    return results, one_line(error.diagnostics())
+        return results, None
+
+
+def _removal(config: Path, delete: bool) -> _Removal:
     if delete:
         service = open_service(config)
-        return Removal(service.table, service.editor, service.manager)
-    return Removal(UserTable(*_table_paths(config)), editor_of(config), None)
+        return _Removal(service.table, service.editor, service.manager)
+    return _Removal(UserTable(*_table_paths(config)), editor_of(config), None)
 
 
-def _with_way_out(error: IampassError) -> str:
-    return f"{error.diagnostics()}\nNothing was removed. To remove users here only, give --keep-at-iampass."
+def _is_unknown(manager: ManagementAPI, token: str) -> bool:
+    """Whether IAMPASS knows the application, and not this user."""
+    try:
+        manager.has_registered_mobile_device(token)
+    except (Declined, NotFound):
+        return manager.knows_application()
+    return False
 
 
-def _finish(results: list[RemovedUser]) -> None:
-    """Note the removal of users in the journal."""
-    for result in results:
-        if result.state.value == "removed":
-            where = "here and at IAMPASS" if result.at_iampass else "here, and kept at IAMPASS"
-            Journal().act(ActRecord(Act.USER_REMOVE, result.name, administrator(), f"removed {where}"))
+def _record(result: _Result) -> None:
+    """Note the removal of a user in the journal."""
+    if result.state is _State.REMOVED:
+        where = "here and at IAMPASS" if result.at_iampass else "here, and kept at IAMPASS"
+        Journal().act(ActRecord(Act.USER_REMOVE, result.name, administrator(), f"removed {where}"))
 
 
-def _show_one(result: RemovedUser, config: Path, as_json: bool, asked: bool) -> None:
+def _show_one(result: _Result, config: Path, as_json: bool, asked: bool) -> None:
     if as_json:
         show_json({"ok": True, "stopped": None, "users": [_as_object(result)]})
         return
@@ -169,28 +236,28 @@ def _show_one(result: RemovedUser, config: Path, as_json: bool, asked: bool) -> 
         line(f"User and phone are still registered at IAMPASS.{hint}")
 
 
-def _show_all(results: list[RemovedUser], stopped: str | None) -> None:
+def _show_all(results: list[_Result], stopped: str | None) -> None:
     table(("USER", "STATUS"), [_row(result) for result in results])
-    removed = sum(result.state.value == "removed" for result in results)
+    removed = sum(result.state is _State.REMOVED for result in results)
     line(f"{removed:,} of {count(len(results), 'user')} removed.")
     if stopped:
         line((f"Stopped: {stopped}", "bold red"))
-    if any(result.state.value not in _DONE for result in results):
+    if any(result.state not in _DONE for result in results):
         line("When that is fixed, run the same command again.")
 
 
-def _row(result: RemovedUser) -> Row:
+def _row(result: _Result) -> Row:
     kept = "" if result.at_iampass else "; still registered at IAMPASS"
     status: Part = {
-        "removed": (f"removed{kept}", "green"),
-        "not_listed": ("has no token", "yellow"),
-        "failed": (f"failed: {result.problem}", "bold red"),
-        "not_tried": ("not tried yet", "yellow"),
-    }[result.state.value]
+        _State.REMOVED: (f"removed{kept}", "green"),
+        _State.NOT_LISTED: ("has no token", "yellow"),
+        _State.FAILED: (f"failed: {result.problem}", "bold red"),
+        _State.NOT_TRIED: ("not tried yet", "yellow"),
+    }[result.state]
     return (result.name, "bold"), status
 
 
-def _as_object(result: RemovedUser) -> dict[str, object]:
+def _as_object(result: _Result) -> dict[str, object]:
     return {
         "user": result.name,
         "state": result.state.value,
