@@ -47,16 +47,8 @@ class Call:
     """One call."""
 
     kind: str
-    method: str
     path: str
     """As it was sent, without the query."""
-    query: str
-    """As it was sent, without the question mark."""
-    headers: Mapping[str, str]
-    """Case-insensitive."""
-    body: bytes
-    connection: str
-    """The client's address and port: the same for calls over one connection."""
     at: float
     """``time.monotonic()`` seconds when the call was complete."""
     status: int
@@ -81,13 +73,10 @@ class HttpStatus(Fault):
     """Another HTTP status."""
 
     status: int = 503
-    retry_after: str | None = None
-    """The Retry-After header: seconds or an HTTP date."""
     acts: bool = False
 
     def change(self, reply: ServiceReply) -> ServiceReply:
-        headers = () if self.retry_after is None else (("Retry-After", self.retry_after),)
-        return ServiceReply(self.status, b"", "text/plain", headers)
+        return ServiceReply(self.status, b"", "text/plain")
 
 
 @dataclass(frozen=True)
@@ -112,16 +101,6 @@ class ReplacedKey(Fault):
 
     def change(self, reply: ServiceReply) -> ServiceReply:
         return _with_key(reply, self.key, self.value)
-
-
-@dataclass(frozen=True)
-class DocumentedPoll(Fault):
-    """Polls are answered as in the service's documentation: without the outer key that the published client expects."""
-
-    acts: bool = True
-
-    def change(self, reply: ServiceReply) -> ServiceReply:
-        return replace(reply, body=json.dumps(json.loads(reply.body)["authentication_status"]).encode())
 
 
 @dataclass(frozen=True)
@@ -191,18 +170,7 @@ class _FaultyDispatcher(Dispatcher):
         if fault is not None:
             reply = fault.change(reply)
         assert isinstance(http.transport, asyncio.Transport)
-        call = Call(
-            kind=kind,
-            method=request.method,
-            path=request.path,
-            query=request.query,
-            headers=request.headers,
-            body=request.body,
-            connection="{}:{}".format(*http.transport.get_extra_info("peername")[:2]),
-            at=time.monotonic(),
-            status=reply.status,
-        )
-        self.calls.append(call)
+        self.calls.append(Call(kind, request.path, time.monotonic(), reply.status))
         self._backend.state.notifier.changed()
         if reply.stream is not None:
             self.open_pages += 1
