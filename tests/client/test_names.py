@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-import pam_iampass.client
 from pam_iampass.client import (
     AuthenticationMethod,
     BadSignature,
@@ -24,31 +23,6 @@ from pam_iampass.client import (
 )
 from pam_iampass.client.errors import printable
 from pam_iampass.client.origin import Origin
-
-
-def test_exported_names() -> None:
-    assert pam_iampass.client.__all__ == [
-        "AuthenticationAPI",
-        "AuthenticationMethod",
-        "BadSignature",
-        "Deadline",
-        "Declined",
-        "IampassError",
-        "LocalFailure",
-        "ManagementAPI",
-        "ManagementAPIResult",
-        "NotFound",
-        "ProtocolError",
-        "Refused",
-        "Session",
-        "SessionFailed",
-        "SessionSigner",
-        "Status",
-        "TLSFailure",
-        "Transport",
-        "Unavailable",
-    ]
-    assert all(hasattr(pam_iampass.client, name) for name in pam_iampass.client.__all__)
 
 
 def test_statuses_and_methods_are_the_published_ones() -> None:

@@ -161,16 +161,6 @@ def test_a_token_is_valid_for_its_time_and_no_longer() -> None:
     assert caught.value.__context__ is None
 
 
-def test_every_changed_character_breaks_the_signature() -> None:
-    signer = SessionSigner(KEY)
-    token = signer.sign(BEGUN)
-    # The last character of base64 has bits that mean nothing.
-    for place in range(len(token) - 1):
-        changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
-        with pytest.raises(BadSignature, match="changed, or signed with another key"):
-            signer.verify(changed)
-
-
 @pytest.mark.parametrize(
     "token",
     [

@@ -110,11 +110,3 @@ def test_with_a_bad_secret_nothing_works(python: Path, sandbox: Sandbox) -> None
         assert witness.call("add_user", "carol") == "failed"
         assert witness.call("get_registration_link", "alice", None) is None
     assert {call.status for call in sandbox.calls} == {401}
-
-
-def test_a_session_survives_being_written_down(sandbox: Sandbox, witness: Witness) -> None:
-    witness.call("authenticate_user", "alice")
-    text = witness.call("dumps")
-    assert witness.call("loads", text)["in_progress"] is True
-    sandbox.approve("alice")
-    assert witness.call("get_status") == "active"

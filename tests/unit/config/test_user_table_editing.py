@@ -284,27 +284,6 @@ def test_without_the_modules_group_nothing_is_written(table: EditedTable) -> Non
     assert not table.folder.exists()
 
 
-def test_of_two_who_add_the_same_user_at_once_one_wins_and_the_others_users_are_all_there(
-    table: EditedTable,
-) -> None:
-    names = [f"user{number}" for number in range(40)]
-    editors = [
-        subprocess.Popen(
-            [sys.executable, "-c", ADD, str(table.root), token, *order, f"only-{token}"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for token, order in (("one", names), ("two", names[::-1]))
-    ]
-    message = "".join(editor.communicate(timeout=60)[0] for editor in editors)
-    assert message.count("already has a token") == len(names)
-    assert {table.find(name) for name in names} <= {Entry("one"), Entry("two")}
-    assert sorted(os.listdir(table.folder)) == sorted(
-        [*(f"{name}.yaml" for name in names), "only-one.yaml", "only-two.yaml"]
-    )
-
-
 def test_an_editor_that_is_killed_in_the_middle_leaves_whole_files_and_a_way_on(table: EditedTable) -> None:
     names = [f"user{number}" for number in range(500)]
     for killed in range(5):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pam_iampass.config.yaml_document import MappingNode, Node, ScalarNode, SequenceNode, YamlDocument, parse
@@ -164,15 +164,3 @@ def test_anything_like_yaml_is_read_or_refused_and_nothing_else(text: str) -> No
 @given(YAMLISH)
 def test_anything_like_yaml_is_read_or_refused_by_the_slower_parser_too(text: str) -> None:
     parse(text.encode(), FILE, loader=yaml.SafeLoader)
-
-
-_UNICODE = st.text(st.characters(blacklist_categories=("Cs",)))
-
-
-@settings(deadline=None)
-@given(st.dictionaries(_UNICODE, _UNICODE))
-def test_what_yaml_writes_is_read_back(table: dict[str, str]) -> None:
-    text = yaml.safe_dump(table, allow_unicode=True, default_style='"', width=1000)
-    document = read(text)
-    assert plain(document.root) == table
-    assert not document.problems

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pam_iampass.enrollment import request
-from pam_iampass.enrollment.request import EnrollmentRequest, administrators, phone_number
+from pam_iampass.enrollment.request import EnrollmentRequest, administrators
 from pam_iampass.errors import ConfigurationError
 from tests.support.folders import put
 
@@ -136,16 +136,3 @@ def test_any_file_is_read_or_refused_with_its_lines(file: Path, content: bytes) 
         told = [*users, *users]
         assert len(set(users)) == len(users)
     assert all(line.isprintable() for line in told)
-
-
-@pytest.mark.parametrize("text", [NUMBER, "+1 555 123 4567", "+1 (555) 123-4567", "+1.555/123.4567"])
-def test_numbers_as_people_write_them(text: str) -> None:
-    assert phone_number(text) == NUMBER
-
-
-@pytest.mark.parametrize(
-    "text", ["", "5551234567", "+0555123456", "+1" + 15 * "5", "+1XXXYYYY", "+１２３４５６７８"]
-)
-def test_what_is_no_number(text: str) -> None:
-    with pytest.raises(ValueError, match="not a phone number"):
-        phone_number(text)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import stat
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -223,21 +222,6 @@ def test_a_login_that_ends_without_a_result_counts_as_a_failure_and_asking_again
         assert caught.value.wait == pytest.approx(30.0 - waited), "asking again makes it no longer"
     world.now = began + 30.0
     world.play(RequestResult.APPROVED)
-
-
-def test_many_writers_at_the_same_moment_lose_nothing(world: World) -> None:
-    def log_in(number: int) -> None:
-        with world.queued(replace(HERE, rhost=f"192.0.2.{number}")) as queued:
-            queued.leave(failed=True)
-
-    threads = [threading.Thread(target=log_in, args=(number,)) for number in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    state = world.throttle().state()
-    assert len(state.failures) == 20
-    assert state.pending == []
 
 
 # Recovery codes have a counter of their own
