@@ -59,51 +59,6 @@ def listening(sandbox: Sandbox) -> Iterator[Listening]:
     connection.close()
 
 
-def test_requests_are_reported_at_once_with_user_age_and_time_to_answer(
-    sandbox: Sandbox, caller: Caller
-) -> None:
-    sandbox.request_timeout = 40.0
-    with listening(sandbox) as page:
-        assert page.next()["requests"] == []
-        caller.start("alice", "?methods=facial")
-        view = page.until("requests", 1)
-        (request,) = view["requests"]
-        assert (request["user"], request["methods"], request["identifying"]) == ("alice", ["facial"], False)
-        assert request["answer_by"] - request["started"] == pytest.approx(40.0)
-        assert 0 <= view["now"] - request["started"] < 10
-
-
-@pytest.mark.parametrize(
-    ("verb", "status", "outcome"),
-    [
-        ("approve", "active", "approved"),
-        ("deny", "cancelled", "denied"),
-        ("fail", "failed", "unrecognized"),
-    ],
-)
-def test_an_answer_reaches_the_client(
-    sandbox: Sandbox, caller: Caller, verb: str, status: str, outcome: str
-) -> None:
-    begun = caller.start("alice").authentication
-    with listening(sandbox) as page:
-        assert post(sandbox, f"/phone/requests/1/{verb}").status == 200
-        assert caller.poll(begun) == status
-        assert page.until("recent", 1)["recent"][0]["outcome"] == outcome
-        assert caller.end(begun) is True
-    with listening(sandbox) as page:
-        assert page.next()["recent"][0]["outcome"] == outcome
-
-
-def test_expired_and_withdrawn_requests_are_distinguished(sandbox: Sandbox, caller: Caller) -> None:
-    first, second = caller.start("alice").authentication, caller.start("alice").authentication
-    sandbox.time_out(1)
-    assert caller.end(second) is True
-    assert caller.end(first) is True
-    with listening(sandbox) as page:
-        recent = {each["number"]: each["outcome"] for each in page.next()["recent"]}
-    assert recent == {1: "expired", 2: "withdrawn"}
-
-
 def test_a_request_is_answered_once(sandbox: Sandbox, caller: Caller) -> None:
     begun = caller.start("alice").authentication
     assert post(sandbox, "/phone/requests/1/deny").status == 200
@@ -209,20 +164,6 @@ def test_only_a_registered_phone_can_be_lost(sandbox: Sandbox, target: str, stat
     assert sandbox.users == {"alice": True, "bob": False}
 
 
-def test_a_message_arrives_with_a_link_that_works_until_it_is_used(sandbox: Sandbox, caller: Caller) -> None:
-    with listening(sandbox) as page:
-        body = {"phone_number": "+15551234567", "display_name": "bob@work", "message": "see /register/evil"}
-        assert caller.post(caller.manage("send_registration_sms", "bob"), body).json == {"status": True}
-        (message,) = page.until("messages", 1)["messages"]
-        assert (message["user"], message["to"], message["sender"]) == ("bob", "+15551234567", "bob@work")
-        assert message["text"].startswith("see /register/evil https://")
-        assert message["link"] not in (None, "evil")
-        assert post(sandbox, f"/phone/register/{message['link']}").status == 200
-        while (view := page.next())["messages"][0]["link"] is not None:
-            pass
-        assert {"user": "bob", "quoted": "bob", "device": True, "lost": False} in view["users"]
-
-
 def test_names_and_messages_are_cleaned(sandbox: Sandbox, caller: Caller) -> None:
     name = "\u202ealice\x1b[2J"
     sandbox.add_user(name)
@@ -243,21 +184,3 @@ def test_open_pages_are_counted_and_do_not_keep_the_sandbox_from_stopping() -> N
             sandbox.stop()
             with pytest.raises((AssertionError, OSError, http.client.HTTPException)):
                 page.next()
-
-
-def test_an_open_session_is_shown_until_it_is_over(sandbox: Sandbox, caller: Caller) -> None:
-    begun = caller.start("alice").authentication
-    with listening(sandbox) as page:
-        assert page.next()["sessions"] == []
-        assert post(sandbox, "/phone/sessions/1/end").reason == "NOT_OPEN"  # it is still a request
-        sandbox.approve("alice")
-        (shown,) = page.until("sessions", 1)["sessions"]
-        assert (shown["number"], shown["user"], shown["away"]) == (1, "alice", False)
-        assert post(sandbox, "/phone/sessions/1/away").status == 200
-        while not page.next()["sessions"][0]["away"]:
-            pass
-        assert post(sandbox, "/phone/sessions/1/away").status == 409
-        assert post(sandbox, "/phone/sessions/1/eat").status == 404
-        assert post(sandbox, "/phone/sessions/1/end").status == 200
-        assert page.until("sessions", 0)["requests"] == []
-    assert caller.poll(begun) == "closed"

@@ -7,7 +7,6 @@ import re
 import pytest
 
 from pam_iampass.outcome import PamCode
-from tests.support.deadline import DEADLINE, NOBODY_ANSWERED
 from tests.support.door import AccountDoor, Told
 from tests.support.setting import ME, Setting
 
@@ -18,35 +17,15 @@ def account(world: Setting, *arguments: str, rhost: str = "", service: str = "ss
     return world.login(*arguments, ssh_auth_info="", rhost=rhost, service=service, uid=uid)
 
 
-def test_an_approval_lets_the_login_pass_without_a_word(world: Setting) -> None:
-    told = account(world)
-    assert told.code == PamCode.SUCCESS
-    assert told.shown == []
-    assert told.promised == [DEADLINE]
-    assert world.outcome() == ("approved", "success")
-    assert world.open_sessions == 0
-
-
 @pytest.mark.parametrize("prompt", ["auto", "always", "never"])
 def test_nothing_is_asked_whatever_the_settings_say(world: Setting, prompt: str) -> None:
     world.configure(prompt=prompt)
-    world.state.recovery_codes.renew(ME)
+    world.state.make_codes(ME)
     world.sandbox.auto = "deny"
     told = account(world)
     assert told.code == PamCode.PERM_DENIED
     assert told.shown == ["Denied on your phone."]
     assert world.calls.count("start") == 1
-
-
-def test_a_time_out_is_said(world: Setting) -> None:
-    world.configure(recovery="{ask: unanswered}")
-    world.state.recovery_codes.renew(ME)
-    world.sandbox.auto, world.sandbox.request_timeout = "ignore", 0.1
-    told = account(world)
-    assert told.code == PamCode.PERM_DENIED
-    assert told.shown == [NOBODY_ANSWERED]
-    assert world.outcome() == ("timed_out", "denied")
-    assert world.open_sessions == 0
 
 
 def test_during_a_backoff_no_recovery_code_is_mentioned_because_none_can_be_typed(world: Setting) -> None:
