@@ -201,6 +201,7 @@ def test_an_empty_secret_is_refused() -> None:
         "https://",
         "https://a@localhost",
         "https://localhost/path",
+        "https://[1::2::3]",
         " https://localhost",
     ],
 )

@@ -13,6 +13,7 @@ from pam_iampass.client import (
     ManagementAPI,
     NotFound,
     ProtocolError,
+    Refused,
     Unavailable,
 )
 from tests.client.talk import APPLICATION, CONFIDENTIAL, SECRET, USER, transport_to
@@ -64,6 +65,16 @@ def test_whether_the_application_is_known_is_asked_without_adding_anybody(reply:
         assert manager.knows_application() is known
         (request,) = server.requests
         assert request.body == b'{"users": []}'
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"), [(answer(401), Refused), (answer(500), Unavailable), (answer(200), ProtocolError)]
+)
+def test_an_answer_that_says_nothing_about_the_application_is_raised(
+    reply: Step, kind: type[Exception]
+) -> None:
+    with scripted_server(reply) as server, manager_of(server) as manager, pytest.raises(kind):
+        manager.knows_application()
 
 
 def test_users_that_are_not_added_have_a_reason() -> None:

@@ -20,7 +20,7 @@ def account(world: Setting, *arguments: str, rhost: str = "", service: str = "ss
 @pytest.mark.parametrize("prompt", ["auto", "always", "never"])
 def test_nothing_is_asked_whatever_the_settings_say(world: Setting, prompt: str) -> None:
     world.configure(prompt=prompt)
-    world.state.make_codes(ME)
+    world.state.recovery_codes.renew(ME)
     world.sandbox.auto = "deny"
     told = account(world)
     assert told.code == PamCode.PERM_DENIED

@@ -264,6 +264,12 @@ def test_a_folder_that_cannot_be_trusted_is_an_error_for_everybody(table: Table)
     assert table.problems() == ["users.d: is a folder that users other than root can write (mode 0777)"]
 
 
+def test_a_folder_that_cannot_be_examined_is_an_error_for_everybody(trusted_folder: Path) -> None:
+    users = put(trusted_folder / "users.yaml", "alice: old\n")
+    with pytest.raises(ConfigurationError):
+        UserTable(users, trusted_folder / ("d" * 300)).find("alice")
+
+
 # What check tells besides
 
 
