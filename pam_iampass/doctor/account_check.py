@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
-from pam_iampass.doctor.simulated_stack import SimulatedStack
+from pam_iampass.doctor.stack_check import SimulatedStack
 from pam_iampass.errors import Problem
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.controls import CODES, Action

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from pam_iampass.doctor.simulated_stack import SimulatedStack
+from pam_iampass.doctor.catalogue import finding
 from pam_iampass.errors import Problem
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.controls import CODES, ControlAction
+from pam_iampass.pam.dialect import Dialect
 from pam_iampass.pam.modules import (
     FirstFactor,
     Role,
@@ -31,6 +32,28 @@ _NO_DENIALS = (PamCode.SUCCESS, PamCode.IGNORE, PamCode.INCOMPLETE)
 _DENIALS = [*_COMMON_DENIALS, *(code for code in PamCode if code not in (*_COMMON_DENIALS, *_NO_DENIALS))]
 _ROOT_ITSELF = "pam_rootok"  # root becomes another user, which is not a login
 _WITHOUT_OTHERS = (Role.OTHER_FACTOR,)
+
+
+class SimulatedStack:
+    """The stack of a service for one PAM facility."""
+
+    def __init__(
+        self, service: str, stack: Sequence[Handler], missing: frozenset[str], dialect: Dialect
+    ) -> None:
+        """`missing` are the paths of modules, as the lines have them, that are not installed."""
+        self.service = service
+        self.stack = stack
+        self.missing = missing
+        self.dialect = dialect
+
+    @cached_property
+    def ours(self) -> Handler:
+        """Our first line. Raises StopIteration if the stack has none."""
+        return next(handler for handler in self.stack if is_ours(handler))
+
+    def _finding(self, kind: str, evidence: str = "", condition: str = "") -> Problem:
+        text = f"{self.ours} ({evidence})" if evidence else str(self.ours)
+        return finding(kind, self.service, text, place=self.ours.place, condition=condition)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
+from typing import Callable
 
 from pam_iampass.audit.journal import ERROR
 from pam_iampass.session import life
@@ -12,7 +14,6 @@ from pam_iampass.session.entry import Entry, Task
 from pam_iampass.session.kept_session import State
 from pam_iampass.session.registry import Registry
 from pam_iampass.session.tasks import Tasks
-from pam_iampass.session.workers import Workers
 
 #: Threads that ask IAMPASS.
 CALLERS = 8
@@ -24,6 +25,10 @@ LEAST_WAIT = 0.1
 TICK = 0.5
 #: How long the agent, when it stops, tells IAMPASS of sessions that have just ended. Seconds.
 STOP_TIMEOUT = 8.0
+#: How long an idle thread waits for more. Seconds.
+IDLE = 1.0
+
+Job = Callable[[], None]
 
 
 class Watcher:
@@ -100,3 +105,40 @@ class Watcher:
             workers.submit(lambda: self._tasks.do(entry, task))
         except RuntimeError:  # out of threads
             self._registry.done(entry)
+
+
+class Workers:
+    """At most `most` threads."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._idle = 0
+
+    def submit(self, job: Job) -> None:
+        """Have a thread do it. `job` raises nothing. Raises RuntimeError where no thread can be started."""
+        with self._lock:
+            starts = self._idle <= self._jobs.qsize() and self._threads < self._most
+            if starts:
+                threading.Thread(target=self._run, daemon=True, name="session").start()
+                self._threads += 1
+            self._jobs.put(job)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                self._idle += 1
+            try:
+                job = self._jobs.get(timeout=IDLE)
+            except queue.Empty:
+                with self._lock:
+                    self._idle -= 1
+                    if self._jobs.empty():
+                        self._threads -= 1
+                        return
+                continue
+            with self._lock:
+                self._idle -= 1
+            job()

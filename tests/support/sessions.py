@@ -22,7 +22,7 @@ from pam_iampass.relay import protocol
 from pam_iampass.relay.agent import Agent
 from pam_iampass.relay.agent_context import SharedContext
 from pam_iampass.relay.protocol import Hello
-from pam_iampass.session import workers
+from pam_iampass.session import watcher
 from pam_iampass.session.descriptors import Descriptors
 from pam_iampass.session.keeper import KeptSessions
 from pam_iampass.session.kept_session import KeptSession
@@ -88,7 +88,7 @@ class Keeping:
     """The agent. It stands for the machine: `restart` starts another one on the same files."""
 
     def __init__(self, world: Setting) -> None:
-        workers.IDLE = 0.05  # `stop` waits for them
+        watcher.IDLE = 0.05  # `stop` waits for them
         self.world = world
         self.path = world.folder / "pam.sock"
         self.store = SessionStore(world.state.database)
