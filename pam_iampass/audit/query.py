@@ -269,14 +269,10 @@ class AuditLog:
         return reader
 
 
-def _files() -> Iterator[Path]:
-    """The files of journald (systemd-journald.service(8))."""
-    for folder in ("/var/log/journal", "/run/log/journal"):
-        yield from sorted(Path(folder).glob("*/*.journal"))
-
-
 def _no_journal() -> NoJournal:
-    readable = [file for file in _files() if os.access(file, os.R_OK)]
+    folders = ("/var/log/journal", "/run/log/journal")  # systemd-journald.service(8)
+    files = [file for folder in folders for file in sorted(Path(folder).glob("*/*.journal"))]
+    readable = [file for file in files if os.access(file, os.R_OK)]
     if readable:  # libsystemd silently skips files with features that it was not built for
         remedy = "install libzstd1 for compressed files; journalctl --header shows which features a file uses"
         return NoJournal(f"libsystemd on this machine cannot read {readable[0]}", remedy)

@@ -48,14 +48,10 @@ _REMEDIES = {
 
 
 def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The PAM services of this machine that can be set up, and the verbs."""
     verbs = ctx.command.list_commands(ctx) if isinstance(ctx.command, click.Group) else []
-    return [name for name in (*_known_services(), *verbs) if name.startswith(incomplete)]
-
-
-def _known_services() -> list[str]:
-    """The PAM services of this machine that can be set up."""
-    names = [*SERVICES, *PamFiles().names()]
-    return [name for name in dict.fromkeys(names) if why_unsuitable(name) is None]
+    services = [name for name in (*SERVICES, *PamFiles().names()) if why_unsuitable(name) is None]
+    return [name for name in dict.fromkeys((*services, *verbs)) if name.startswith(incomplete)]
 
 
 @click.group(

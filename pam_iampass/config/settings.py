@@ -280,7 +280,9 @@ class _SettingsReader(NodeReader):
             self.key_lines[key] = name.line
             entry = known.get(name.text)
             if entry is None:
-                self._unknown(name, key, known)
+                similar = get_close_matches(name.text, known, 1)
+                remedy = f"did you mean {similar[0]}?" if similar else f"write one of {', '.join(known)}"
+                self.problem(name.line, key, "is not a known key", remedy)
             elif isinstance(entry, Section) and entry.named:
                 values[entry.name] = self._named(value, entry)
             elif isinstance(entry, Section):
@@ -318,11 +320,6 @@ class _SettingsReader(NodeReader):
 
     def _not_set(self, line: int | None, key: Key) -> None:
         self.problem(line, key.name, f"{key.name} is not set", f"write {key.name}: {key.type.example}")
-
-    def _unknown(self, name: ScalarNode, key: str, known: Iterable[str]) -> None:
-        similar = get_close_matches(name.text, known, 1)
-        remedy = f"did you mean {similar[0]}?" if similar else f"write one of {', '.join(known)}"
-        self.problem(name.line, key, "is not a known key", remedy)
 
     def _trusted(self, key: str, path: Path, **options: Any) -> bytes | None:
         """The content of another file that a setting names."""

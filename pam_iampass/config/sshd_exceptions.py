@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pam_iampass.config.settings import AskedSettings, ServiceSettings
-from pam_iampass.config.value_types import ExemptRule
 
 _PLAIN = re.compile(r"(?:[\w.@+$-]|\\(?=\w))(?:[\w.@+$ -]|\\(?=\w))*")
 """What sshd takes literally, if need be in quotes: no pattern, no list, no comment, no escape."""
@@ -51,7 +50,11 @@ def exceptions(service: ServiceSettings) -> SshdExceptions:
             criteria.append(f"{keyword} {_list(plain)}")
     if exempt.networks:
         criteria.append(f"Address {_list(sorted(map(str, exempt.networks)))}")
-    criteria += [_rule(rule) for rule in exempt.rules if is_plain(rule.name)]
+    criteria += [
+        f"{'Group' if rule.is_group else 'User'} {_list([rule.name])} Address {rule.network}"
+        for rule in exempt.rules
+        if is_plain(rule.name)
+    ]
     criteria += _not_asked(asked)
     names = exempt.users | exempt.groups | asked.users | asked.groups | {rule.name for rule in exempt.rules}
     left_out = sorted(name for name in names if not is_plain(name))
@@ -87,11 +90,6 @@ def _not_asked(asked: AskedSettings) -> list[str]:
             if names
         )
     ]
-
-
-def _rule(rule: ExemptRule) -> str:
-    keyword = "Group" if rule.is_group else "User"
-    return f"{keyword} {_list([rule.name])} Address {rule.network}"
 
 
 def _list(names: Iterable[str]) -> str:

@@ -1,14 +1,24 @@
-"""The calls of applications: authentication, users and their devices."""
+"""The calls of applications, and the service behind them: the application, its users' answers, the signatures."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import enum
 import re
-from typing import Any
+import secrets
+from dataclasses import dataclass
+from typing import Any, Callable
 
-from pam_iampass.sandbox.backend import Backend, start_timers
 from pam_iampass.sandbox.errors import Refusal, Unknown, bad_request
 from pam_iampass.sandbox.events import EventKind
-from pam_iampass.sandbox.protocol import IncomingRequest, ServiceReply, text_of
+from pam_iampass.sandbox.protocol import (
+    IncomingRequest,
+    ServiceReply,
+    SignatureCheck,
+    read_credentials,
+    text_of,
+)
 from pam_iampass.sandbox.sessions import (
     LONGEST_DURATION_SECONDS,
     METHODS,
@@ -16,6 +26,96 @@ from pam_iampass.sandbox.sessions import (
     SandboxSession,
     SessionStatus,
 )
+from pam_iampass.sandbox.state import ServiceState
+
+
+class Backend:
+    """The service with its one application.
+
+    :param control_token: the bearer token of control calls.
+    :param clock: returns the service's Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        application_id: str,
+        secret: str,
+        state: ServiceState,
+        behaviour: Behaviour,
+        control_token: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self.application_id = application_id
+        self.secret = secret
+        self.state = state
+        self.behaviour = behaviour
+        self.control_token = control_token
+        self.clock = clock
+        # New for each run: a page from an earlier run must not control this one.
+        self.phone_key = secrets.token_urlsafe(18)
+        self._signatures = SignatureCheck(clock)
+
+    def require_application(self, request: IncomingRequest) -> None:
+        """Raises Refusal unless the path names the application, and the application signed the request."""
+        if request.segments[2] != self.application_id:  # whose secret would the signature be checked with?
+            raise Unknown("application", request.segments[2])
+        self.require_signature(request, self.application_id, self.secret)
+
+    def require_user(self, request: IncomingRequest) -> str:
+        """The known user that the path names, in a request of the application. Raises Refusal."""
+        self.require_application(request)
+        user = request.user_id()
+        if self.state.users.has_device(user) is None:
+            raise Unknown("user", user)
+        return user
+
+    def require_signature(self, request: IncomingRequest, client_id: str, secret: str) -> None:
+        """Raises Refusal unless this client signed the request."""
+        credentials = read_credentials(request.headers)
+        self._signatures.check(credentials, request.signed_url, client_id, secret)
+
+
+class Auto(str, enum.Enum):
+    """The automatic answer to requests."""
+
+    APPROVE = "approve"
+    DENY = "deny"
+    IGNORE = "ignore"
+    """The request times out; nobody is asked."""
+    ASK = "ask"
+    """The request waits for an answer from a terminal, a test or a control call."""
+
+
+@dataclass(eq=False)
+class Behaviour:
+    """How users behave. It may be changed at any time, for the requests that begin afterwards."""
+
+    auto: Auto | str = Auto.ASK
+    """The automatic answer; see Auto."""
+    delay: float = 0.0
+    """Seconds until ``auto`` answers."""
+    request_timeout: float = 60.0
+    """Seconds until a request without an answer becomes ``timeout``."""
+
+
+_DECISIONS = {Auto.APPROVE: SessionStatus.ACTIVE, Auto.DENY: SessionStatus.CANCELLED}
+
+
+def start_timers(state: ServiceState, behaviour: Behaviour, session: SandboxSession) -> None:
+    """Start a new session's timers: automatic answer, time-out and expiry. Call it in the event loop."""
+    loop = asyncio.get_running_loop()
+    decision = _DECISIONS.get(Auto(behaviour.auto))
+    if decision is not None:
+        loop.call_later(behaviour.delay, _decide, state, session.number, decision)
+    loop.call_later(behaviour.request_timeout, state.sessions.time_out, session.number)
+    loop.call_later(session.duration, state.sessions.expire, session.number)
+
+
+def _decide(state: ServiceState, number: int, decision: SessionStatus) -> None:
+    # Something else may have answered already, or the phone is lost.
+    with contextlib.suppress(LookupError):
+        state.answer(number, decision)
+
 
 _DURATION = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 
@@ -31,7 +131,9 @@ def start(backend: Backend, request: IncomingRequest) -> ServiceReply:
     duration = _duration(parameters.get("duration_seconds"))
     request.json()
     if not backend.state.users.has_device(user):
-        return _not_started(backend, user, "NO_MOBILE_DEVICE")
+        reason = "NO_MOBILE_DEVICE"
+        backend.state.report(EventKind.NOT_STARTED, user, reason)
+        return ServiceReply.of({"authentication_status": {"authenticated": False, "reason": reason}})
     session = backend.state.sessions.begin(user, methods, duration, backend.behaviour.request_timeout)
     start_timers(backend.state, backend.behaviour, session)
     return _started(session, request.origin)
@@ -70,11 +172,6 @@ def _duration(text: str | None) -> int | None:
     if not _DURATION.fullmatch(text) or int(text) > LONGEST_DURATION_SECONDS:
         raise bad_request("BAD_DURATION", f"duration_seconds must be 1 to {LONGEST_DURATION_SECONDS}")
     return int(text)
-
-
-def _not_started(backend: Backend, user: str, reason: str) -> ServiceReply:
-    backend.state.report(EventKind.NOT_STARTED, user, reason)
-    return ServiceReply.of({"authentication_status": {"authenticated": False, "reason": reason}})
 
 
 def _started(session: SandboxSession, origin: str) -> ServiceReply:

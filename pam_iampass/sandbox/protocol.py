@@ -237,13 +237,10 @@ class SignatureCheck:
             raise unauthorized(
                 "BAD_SIGNATURE", "the signature does not match this URL, nonce, timestamp and secret"
             )
-        self._check_time(float(credentials.timestamp))
-        self._spend_nonce(credentials)
-
-    def _check_time(self, timestamp: float) -> None:
-        offset = timestamp - self._now()
+        offset = float(credentials.timestamp) - self._now()
         if abs(offset) > WINDOW_SECONDS:
             raise unauthorized("STALE_TIMESTAMP", f"the timestamp is {offset:+.0f} s off; 300 s are allowed")
+        self._spend_nonce(credentials)
 
     def _spend_nonce(self, credentials: Credentials) -> None:
         # Ages are measured with a clock that cannot be set. A timestamp in the future is valid for up to twice the

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trustme
 
-from pam_iampass.sandbox.backend import Auto, Backend, Behaviour
+from pam_iampass.sandbox.calls import Auto, Backend, Behaviour
 from pam_iampass.sandbox.errors import SandboxError
 from pam_iampass.sandbox.events import Event, Listener
 from pam_iampass.sandbox.server import (

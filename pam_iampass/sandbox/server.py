@@ -16,7 +16,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from pam_iampass.sandbox import calls, phone
-from pam_iampass.sandbox.backend import Backend
+from pam_iampass.sandbox.calls import Backend
 from pam_iampass.sandbox.errors import Refusal, SandboxError
 from pam_iampass.sandbox.events import EventKind
 from pam_iampass.sandbox.protocol import IncomingRequest, ServiceReply

@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from pam_iampass.sandbox.backend import Auto
+from pam_iampass.sandbox.calls import Auto
 from pam_iampass.sandbox.events import Event, EventKind, Listener
 from pam_iampass.sandbox.sandbox import Sandbox
 from pam_iampass.sandbox.sessions import SandboxSession

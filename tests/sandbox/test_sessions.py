@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from pam_iampass.sandbox.backend import Auto
+from pam_iampass.sandbox.calls import Auto
 from pam_iampass.sandbox.sessions import EndedBy, SessionStatus
 from tests.sandbox.signer import Caller, signed
 from tests.support.sandbox import Sandbox

@@ -20,7 +20,7 @@ from typing import Any, Callable, TypeVar
 from aiohttp import web
 
 from pam_iampass.sandbox import calls, sandbox
-from pam_iampass.sandbox.backend import Backend
+from pam_iampass.sandbox.calls import Backend
 from pam_iampass.sandbox.protocol import IncomingRequest, ServiceReply
 from pam_iampass.sandbox.server import Dispatcher, Handler, find_route
 from pam_iampass.sandbox.sessions import EndedBy, SandboxSession, SessionOrUser, SessionStatus
