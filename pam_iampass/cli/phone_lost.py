@@ -11,7 +11,7 @@ import click
 from pam_iampass.audit.administrator import administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.cli.invitation import Invitation, wait
-from pam_iampass.cli.output import count, duration, finding, line, progress, show_json
+from pam_iampass.cli.output import count, duration, finding, line, show_json
 from pam_iampass.cli.parameters import (
     USER,
     account,
@@ -22,7 +22,7 @@ from pam_iampass.cli.parameters import (
     sms_option,
     timeout_option,
 )
-from pam_iampass.cli.session import say_what_is_left
+from pam_iampass.cli.session import wait_for_ends
 from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.enrollment.request import default_display_name
 from pam_iampass.enrollment.service import open_service
@@ -69,11 +69,11 @@ def lost(
 ) -> None:
     """Disable the phone of USER at IAMPASS, and register another one.
 
-    First, logins on this machine that wait for the phone are denied, and sessions that it has approved are ended
-    (pam-iampass session). Then IAMPASS disables the phone: it approves nothing any more, on any machine.
-    The command waits until the sessions are over, and shows a link for the next phone, or sends it (--sms). It waits
-    until that phone is registered. Until then logins of USER are denied, but recovery codes work: pam-iampass recovery
-    new USER.
+    First, and also if IAMPASS cannot be reached, logins on this machine that have begun are denied, and sessions that
+    the phone has approved are ended (pam-iampass session). Then IAMPASS disables the phone: it approves nothing any
+    more, on any machine. The command waits until the sessions are over, and shows a link for the next phone, or sends
+    it (--sms). It waits until that phone is registered. Until then logins of USER are denied, but recovery codes work:
+    pam-iampass recovery new USER.
 
     Anyone who opens the link can approve the user's logins: verify the person first.
 
@@ -87,16 +87,11 @@ def lost(
         raise click.UsageError("--message requires --sms.")
 
     name = account(user) or user
-    service = open_service(config)
-    token = service.token_of(name)
-    if token is None:
-        raise EditRefused(f"{shown(name)} has no token", "see: pam-iampass user list")
     if not yes:
         _confirm(name)
     invitation = Invitation(display_name or default_display_name(name), number, message, as_json)
-    replacement = _Replacement(service.manager, name, token, invitation, timeout if waits else 0.0)
     try:
-        ctx.exit(replacement.run())
+        ctx.exit(_Replacement(config, name, invitation, timeout if waits else 0.0).run())
     except IampassError as error:
         raise click.ClickException(error.diagnostics()) from None
 
@@ -112,25 +107,30 @@ def _confirm(name: str) -> None:
 class _Replacement:
     """A lost phone and the next one."""
 
-    manager: ManagementAPI
+    config: Path
     user: str
-    token: str
     invitation: Invitation
     seconds: float
     """How long to wait for the next phone; 0: not at all."""
 
     def run(self) -> int:
-        """Returns the exit status. Raises IampassError."""
+        """Returns the exit status. Raises IampassError and PamIampassError."""
         sessions, ok = self._mark()
-        link: str | None = self.manager.lost_mobile_device(self.token)
-        Journal().act(ActRecord(Act.PHONE_LOST, self.user, administrator(), "disabled at IAMPASS"))
-        self._say(f"The phone of {self.user} is disabled at IAMPASS.", "green")
-        ok = self._wait_for_ends(sessions) and ok
-        link = self.invitation.send(self.manager, self.token, waits=bool(self.seconds), link=link)
+        try:
+            manager, token, lost = self._disable()
+        except (IampassError, PamIampassError):
+            wait_for_ends([self.user], sessions, self.invitation.quiet)
+            click.echo(
+                "The phone is not disabled at IAMPASS, and can approve logins that begin now.", err=True
+            )
+            raise
+        # Again: a login that has begun since may have been approved before the phone was disabled.
+        ok = wait_for_ends([self.user], sessions, self.invitation.quiet) and ok
+        link = self.invitation.send(manager, token, waits=bool(self.seconds), link=lost)
         if not self.seconds:
             return self._end(link, registered=False, status=0 if ok else 1)
         try:
-            registered = self._wait()
+            registered = self._wait(manager, token)
         except BaseException:
             self._say_how_to_continue()
             raise
@@ -150,22 +150,19 @@ class _Replacement:
             self._say(f"{count(found['pending'], 'pending login')} denied.")
         return found["sessions"], True
 
-    def _wait_for_ends(self, sessions: list[str]) -> bool:
-        """Wait until these sessions are over; returns whether all are."""
-        if not sessions:
-            return True
-        try:
-            with progress(self.invitation.quiet) as show:
-                left = ask("session wait", show, sessions=sessions)
-        except PamIampassError as error:
-            click.echo(error.diagnostics(), err=True)
-            return False
-        self._say(f"{count(len(sessions) - len(left), 'session')} of {self.user} ended.")
-        say_what_is_left(left)
-        return not left
+    def _disable(self) -> tuple[ManagementAPI, str, str]:
+        """Have IAMPASS disable the phone; returns the link for the next one, with its token."""
+        service = open_service(self.config)
+        token = service.token_of(self.user)
+        if token is None:
+            raise EditRefused(f"{shown(self.user)} has no token", "see: pam-iampass user list")
+        link = service.manager.lost_mobile_device(token)
+        Journal().act(ActRecord(Act.PHONE_LOST, self.user, administrator(), "disabled at IAMPASS"))
+        self._say(f"The phone of {self.user} is disabled at IAMPASS.", "green")
+        return service.manager, token, link
 
-    def _wait(self) -> bool:
-        if wait(self.manager, {self.token: self.user}, self.seconds, self.invitation.quiet):
+    def _wait(self, manager: ManagementAPI, token: str) -> bool:
+        if wait(manager, {token: self.user}, self.seconds, self.invitation.quiet):
             self._say(f"No phone of {self.user} was registered within {duration(self.seconds)}.", "bold red")
             return False
         self._say(f"The next phone of {self.user} is registered.", "bold green")

@@ -10,6 +10,7 @@ import click
 
 from pam_iampass.cli.output import Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import json_option
+from pam_iampass.errors import PamIampassError
 from pam_iampass.relay.control import ask
 
 _WATCH_SECONDS = 1.0
@@ -85,6 +86,24 @@ def end(ctx: click.Context, who: str | None, everything: bool, as_json: bool) ->
         line(f"{count(len(found['ended']), 'session')} ended.")
     say_what_is_left(left)
     ctx.exit(1 if left else 0)
+
+
+def wait_for_ends(users: Sequence[str], sessions: Sequence[str], quiet: bool) -> bool:
+    """Wait until the sessions are over that the agent ends, with those of `users` that have begun meanwhile.
+
+    Says what has ended, unless `quiet`, and what has not; returns whether all are over.
+    """
+    try:
+        with progress(quiet) as show:
+            found = ask("session wait", show, users=list(users), sessions=list(sessions))
+    except PamIampassError as error:
+        click.echo(error.diagnostics(), err=True)
+        return False
+    if found["ended"] and not quiet:
+        whose = f" of {users[0]}" if len(users) == 1 else ""
+        line(f"{count(len(found['ended']), 'session')}{whose} ended.")
+    say_what_is_left(found["not_ended"])
+    return not found["not_ended"]
 
 
 def say_what_is_left(sessions: Sequence[str]) -> None:

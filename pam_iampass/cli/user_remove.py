@@ -14,6 +14,7 @@ from pam_iampass.audit.administrator import administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.cli.output import Part, Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option
+from pam_iampass.cli.session import wait_for_ends
 from pam_iampass.cli.user_states import show_login
 from pam_iampass.client import Declined, IampassError, ManagementAPI, NotFound, ProtocolError
 from pam_iampass.config import settings
@@ -63,7 +64,8 @@ def remove_users(
     as_json: bool,
 ) -> None:
     """Remove the token, the recovery codes, the bypasses and the rate limit of each USER, and delete the user with
-    the phone at IAMPASS.
+    the phone at IAMPASS. Logins of USER that have begun are denied, and kept sessions are ended with their logins, also
+    with --keep-at-iampass; the command waits for that (pam-iampass session).
 
     The command asks before it deletes anything at IAMPASS: all machines with the same token lose the phone. If it
     cannot ask, because standard input is not a terminal, users stay at IAMPASS unless --yes is given. If IAMPASS does
@@ -71,7 +73,7 @@ def remove_users(
 
     If some of several users could not be removed, fix the reason and run the same command again.
 
-    The exit status is 0, or 1 if a user was not removed.
+    The exit status is 0, or 1 if a user was not removed or a session has not ended in time.
     """
     if bool(users) == (file is not None):
         raise click.UsageError("Give at least one USER, or a file with --from.")
@@ -85,17 +87,16 @@ def remove_users(
         removal = _removal(config, delete=not keep and (yes or _confirmed(names)))
         if len(names) == 1 and file is None:
             result = removal.one(names[0])
-            _record(result)
-            _show_one(result, config, as_json, asked=keep or yes or sys.stdin.isatty())
-            return
+            ended = _finish([result], as_json)
+            _show_one(result, config, as_json, ended, asked=keep or yes or sys.stdin.isatty())
+            ctx.exit(0 if ended else 1)
         with progress(as_json) as show:
             results, stopped = removal.all(names, show)
     except IampassError as error:
         way_out = "Nothing was removed. To remove users here only, give --keep-at-iampass."
         raise click.ClickException(f"{error.diagnostics()}\n{way_out}") from None
-    for result in results:
-        _record(result)
-    ok = all(result.state in _DONE for result in results)
+    ended = _finish(results, as_json)
+    ok = ended and all(result.state in _DONE for result in results)
     if as_json:
         show_json({"ok": ok, "stopped": stopped, "users": [_as_object(result) for result in results]})
     else:
@@ -152,6 +153,8 @@ class _Result:
     """Whether IAMPASS does not know the user any more."""
     codes: bool = False
     """Whether the user had recovery codes."""
+    sessions: tuple[str, ...] = ()
+    """The ids of the kept sessions that the agent began to end before the entry was deleted."""
     problem: str | None = None
     """Why it failed."""
 
@@ -177,9 +180,10 @@ class _Removal:
             except (Declined, NotFound):
                 if not _is_unknown(self.manager, entry.token):
                     raise
-        codes = ask("user forget", user=name)
+        forgotten = ask("user forget", user=name)
         file = self.editor.remove(name)
-        return _Result(name, _State.REMOVED, file, self.manager is not None, codes)
+        codes, sessions = forgotten["codes"], tuple(forgotten["sessions"])
+        return _Result(name, _State.REMOVED, file, self.manager is not None, codes, sessions)
 
     def all(self, names: list[str], show: Callable[[str], None]) -> tuple[list[_Result], str | None]:
         """Remove several users. Returns the result for each, and why it stopped before the last one."""
@@ -214,16 +218,22 @@ def _is_unknown(manager: ManagementAPI, token: str) -> bool:
     return False
 
 
-def _record(result: _Result) -> None:
-    """Note the removal of a user in the journal."""
-    if result.state is _State.REMOVED:
+def _finish(results: list[_Result], quiet: bool) -> bool:
+    """Note the removal of users in the journal, and wait for the end of their sessions; whether all have ended."""
+    removed = [result for result in results if result.state is _State.REMOVED]
+    for result in removed:
         where = "here and at IAMPASS" if result.at_iampass else "here, and kept at IAMPASS"
         Journal().act(ActRecord(Act.USER_REMOVE, result.name, administrator(), f"removed {where}"))
+    if not removed:
+        return True
+    # Also of a login that began before the entry was deleted.
+    sessions = [ident for result in removed for ident in result.sessions]
+    return wait_for_ends([result.name for result in removed], sessions, quiet)
 
 
-def _show_one(result: _Result, config: Path, as_json: bool, asked: bool) -> None:
+def _show_one(result: _Result, config: Path, as_json: bool, ended: bool, asked: bool) -> None:
     if as_json:
-        show_json({"ok": True, "stopped": None, "users": [_as_object(result)]})
+        show_json({"ok": ended, "stopped": None, "users": [_as_object(result)]})
         return
     if result.at_iampass:
         line(f"Deleted {result.name} at IAMPASS, with the phone.")

@@ -61,15 +61,32 @@ class AgentState:
         """The person's requests, failures, wrong codes and pending logins now, as a copy."""
         return self.rate_limit(person).state()
 
-    def phone_lost(self, person: str) -> int:
-        """End all pending logins of the person; returns how many there are."""
-        return self.rate_limit(person).phone_lost()
+    def phone_lost(self, person: str) -> tuple[int, list[str]]:
+        """From now on no login of the person that has begun is approved, and no session of theirs covers or is kept.
+
+        Returns how many logins wait, and the ids of the sessions that are being ended. A restart does not forget it.
+        """
+        pending = self.rate_limit(person).phone_lost()  # before: a login that is approved meanwhile finds it
+        sessions = [kept.id for kept in self.kept_sessions() if kept.approver == person]
+        self.end_sessions(sessions, 0.0)
+        return pending, sessions
 
     def rate_limit(self, person: str, login: Login | None = None) -> RateLimit:
         """The rate limit of the person, and of the origin of a login."""
         return RateLimit(self.rate_limits, person, login or Login(person, ""))
 
     # session
+
+    def resume(self, descriptors: dict[str, int]) -> None:
+        """Go on with the sessions of an agent that has ended, without those that `phone_lost` has cut off.
+
+        `descriptors` are those that systemd has kept.
+        """
+        if self.sessions is not None:
+            self.sessions.start(descriptors)
+            for kept in self.sessions.all():
+                if kept.began <= self.throttle(kept.approver).lost:
+                    self.sessions.change(kept.id, life.administrator)
 
     def kept_sessions(self) -> list[KeptSession]:
         """The approved sessions, the oldest first. `KeptSession.public` is what may be shown of one."""

@@ -48,7 +48,7 @@ class Throttled(Exception):
 
 
 class PhoneLost(Exception):
-    """The person's phone was reported lost after the login began."""
+    """The person's phone was reported lost, or the person was removed, after the login began."""
 
 
 class RequestResult(enum.Enum):
@@ -194,27 +194,30 @@ class RateLimits:
 
 
 class RateLimit:
-    """The requests of one person from one origin. `user` is the account's name, as NSS has it."""
+    """The requests of one person from one origin, for one login. `user` is the account's name, as NSS has it."""
 
     def __init__(self, limits: RateLimits, user: str, login: Login) -> None:
         self.limits = limits
         self.user = user
         self.origin = hashlib.sha256(encoded(f"{user}\0{origin_of(login)}")).hexdigest()
+        self.began = limits.now()
 
     @contextlib.contextmanager
     def queued(self, settings: ThrottleSettings, time_left: float) -> Iterator[QueuedLogin]:
         """A place in the queue, until the block ends; the IAMPASS session must be over by then.
 
-        The login has to be over in `time_left` seconds. Raises Throttled and AtCapacity.
+        The login has to be over in `time_left` seconds. Raises Throttled, AtCapacity and PhoneLost.
         """
         ident = os.urandom(8).hex()
         with self.limits.changed(self.user) as state:
             now = self.limits.now()
+            if state.lost >= self.began:
+                raise PhoneLost
             _check(state, self.origin, settings, now)
             if len(state.pending) >= MOST_PENDING:
                 raise AtCapacity
             state.pending.append(Pending(self.origin, ident, now, now + time_left + END_TIME))
-            queued = QueuedLogin(self, ident, settings, now, has_turn=state.begin_turn(ident, now))
+            queued = QueuedLogin(self, ident, settings, has_turn=state.begin_turn(ident, now))
         try:
             with contextlib.nullcontext() if queued.has_turn else queued.awake():
                 yield queued
@@ -236,7 +239,7 @@ class RateLimit:
             state.attempt_was_right(self.origin)
 
     def phone_lost(self) -> int:
-        """End all pending logins of the person; returns how many there are."""
+        """End all logins of the person that have begun and are not decided; returns how many have asked."""
         with self.limits.changed(self.user) as state:
             state.lost = self.limits.now()
             ended = sum(not login.decided for login in state.pending)
@@ -258,15 +261,12 @@ class RateLimit:
 class QueuedLogin:
     """One login in the queue of its person."""
 
-    def __init__(
-        self, limit: RateLimit, ident: str, settings: ThrottleSettings, since: float, *, has_turn: bool
-    ) -> None:
+    def __init__(self, limit: RateLimit, ident: str, settings: ThrottleSettings, *, has_turn: bool) -> None:
         self._limit = limit
         self._limits = limit.limits
         self._user = limit.user
         self._ident = ident
         self._settings = settings
-        self._since = since
         self.has_turn = has_turn
         """Whether it may send its request, which counts from then on."""
         self._pipe: tuple[int, int] | None = None
@@ -317,7 +317,7 @@ class QueuedLogin:
     def check_phone(self) -> None:
         """Raises PhoneLost if the person's phone was reported lost since the login began."""
         with self._limits.seen(self._user) as state:
-            if state.lost >= self._since:
+            if state.lost >= self._limit.began:
                 raise PhoneLost
 
     def others_wait(self) -> bool:
@@ -372,12 +372,13 @@ def _check(state: RateLimitState, origin: str, settings: ThrottleSettings, now: 
 
 def _rows(state: RateLimitState) -> set[_Row]:
     """What is stored of a state; turns and pending logins end with the process."""
+    lost: set[_Row] = {("lost", "", 1, state.lost)} if state.lost else set()
     rows: set[_Row] = {
         ("failure", origin, found.count, found.last) for origin, found in state.failures.items()
     }
     rows |= {("request", request.ident, 1, request.at) for request in state.requests}
     rows |= {("attempt", attempt.origin, 1, attempt.at) for attempt in state.attempts}
-    return rows
+    return rows | lost
 
 
 def _state(rows: set[_Row]) -> RateLimitState:
@@ -390,6 +391,8 @@ def _state(rows: set[_Row]) -> RateLimitState:
             state.requests.append(SentRequest(name, at))
         elif kind == "attempt":
             state.attempts.append(Attempt(name, at))
+        elif kind == "lost":
+            state.lost = at
         else:
             raise ValueError(kind)
     return state

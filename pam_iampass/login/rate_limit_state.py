@@ -73,12 +73,13 @@ class RateLimitState:
     next_turn: float = 0.0
     """When the next turn may begin."""
     lost: float = 0.0
-    """When the person's phone was last reported lost."""
+    """When the person's phone was last reported lost, or the person was removed; 0 where that was not in this boot."""
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing in it has an effect."""
-        return not (self.failures or self.requests or self.pending or self.attempts or self.turns)
+        kept = self.failures or self.requests or self.pending or self.attempts or self.turns or self.lost
+        return not kept
 
     def forget(self, now: float) -> None:
         """Drop what is too old to count, and what lies in the future."""

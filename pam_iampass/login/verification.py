@@ -35,10 +35,11 @@ def verify(
         covered = _cover(required, application, context)
         if covered is not None:
             return covered
+        rate_limit = context.state.rate_limit(required.approver, login)
         typed = _prompt(required, application, context)
         if not isinstance(required, ApprovalRequired):
             return decisions.unlisted(required.approver, ignore=False)
-        return _get_approval(required, typed, arguments, application, context)
+        return _get_approval(required, typed, rate_limit, arguments, application, context)
     except PromptDeclined as declined:
         return decisions.cancelled(str(declined))
     except AtCapacity:
@@ -106,6 +107,7 @@ def _prompt(required: SecondFactorRequired, application: PamApplication, context
 def _get_approval(
     required: ApprovalRequired,
     typed: str | None,
+    rate_limit: RateLimit,
     arguments: ModuleArguments,
     application: PamApplication,
     context: LoginContext,
@@ -115,7 +117,6 @@ def _get_approval(
     application.after_reply.enter_context(
         context.concurrency.acquire("request", user, login, settings.throttle.logins_at_once)
     )
-    rate_limit = context.state.rate_limit(user, login)
     recovery = CodeRedemption(login, user, settings.recovery, rate_limit, context.state.recovery_codes)
     code = recovery.code_in(typed)
     if code is not None:

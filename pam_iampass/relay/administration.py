@@ -209,9 +209,12 @@ class Administration:
             facts.append(f"{len(chosen) - len(left)} of {len(chosen)} sessions ended")
         return {"ended": [ident for ident in chosen if ident not in left], "not_ended": left}
 
-    def _session_wait(self, request: Request) -> list[str]:
-        """Wait until `sessions` have ended; the ids of those that have not ended in time."""
-        return self._end(request.texts("sessions"), request)
+    def _session_wait(self, request: Request) -> dict[str, Any]:
+        """Cut off `users` again: something may have begun meanwhile. Answers when `sessions` and theirs are over."""
+        begun = [ident for user in request.texts("users") for ident in self._state.phone_lost(user)[1]]
+        sessions = list(dict.fromkeys([*request.texts("sessions"), *begun]))
+        left = self._end(sessions, request)
+        return {"ended": [ident for ident in sessions if ident not in left], "not_ended": left}
 
     def _end(self, sessions: Sequence[str], request: Request) -> list[str]:
         """End sessions, or go on with that; the ids of those that have not ended in time."""
@@ -228,20 +231,22 @@ class Administration:
         """From now on no login of the user that has begun is approved, and no session is kept. Does not wait."""
         name = request.text("user")
         with self._recorded(Act.PHONE_LOST, request, name) as facts:
-            pending = self._state.phone_lost(name)  # before: a login that is approved meanwhile finds it
-            sessions = [kept.id for kept in self._state.kept_sessions() if kept.approver == name]
-            self._state.end_sessions(sessions, 0.0)
-            facts.append(f"{pending} pending logins denied, {len(sessions)} sessions ended")
+            pending, sessions = self._cut_off(name, facts)
         return {"pending": pending, "sessions": sessions}
 
-    def _user_forget(self, request: Request) -> bool:
-        """End the user's pending logins and bypasses, remove recovery codes and limits; whether there were codes."""
+    def _user_forget(self, request: Request) -> dict[str, Any]:
+        """The same; ends bypasses, too, and removes recovery codes and limits. Does not wait."""
         name = request.text("user")
-        with self._recorded(Act.USER_REMOVE, request, name):
+        with self._recorded(Act.USER_REMOVE, request, name) as facts:
+            _pending, sessions = self._cut_off(name, facts)
             self._state.rate_limit(name).clear()
-            self._state.phone_lost(name)
             self._ended_early(self._state.bypasses.end(name))
-            return self._state.recovery_codes.revoke(name)
+            return {"codes": self._state.recovery_codes.revoke(name), "sessions": sessions}
+
+    def _cut_off(self, name: str, facts: list[str]) -> tuple[int, list[str]]:
+        pending, sessions = self._state.phone_lost(name)
+        facts.append(f"{pending} pending logins denied, {len(sessions)} sessions are being ended")
+        return pending, sessions
 
     @contextlib.contextmanager
     def _recorded(self, act: Act, request: Request, user: str, service: str = "") -> Iterator[list[str]]:

@@ -64,7 +64,7 @@ def main(
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     state.database.open()
-    sessions.start(stored())
+    state.resume(stored())
     if control:
         control.start()
 

@@ -361,6 +361,41 @@ MUTANTS = (
     ),
     Mutant(
         6,
+        "who is removed stays logged in",
+        "pam_iampass/relay/administration.py",
+        "            _pending, sessions = self._cut_off(name, facts)\n",
+        "            sessions: list[str] = []\n",
+        "tests/system/test_session_command.py::test_who_is_removed_is_logged_out",
+    ),
+    Mutant(
+        6,
+        "a restart forgets that a phone was lost",
+        "pam_iampass/login/agent_state.py",
+        "if kept.began <= self.throttle(kept.approver).lost:",
+        "if kept.began < 0:",
+        _KEEPING
+        + "test_an_agent_that_is_killed_when_a_phone_is_reported_lost_ends_what_it_approved_once_it_starts_again",
+    ),
+    Mutant(
+        6,
+        "a login that a lost phone approves before it is disabled stays",
+        "pam_iampass/relay/administration.py",
+        'begun = [ident for user in request.texts("users") for ident in self._state.phone_lost(user)[1]]',
+        "begun: list[str] = []",
+        "tests/system/test_session_command.py"
+        "::test_a_login_that_a_lost_phone_approves_before_iampass_has_disabled_it_is_ended",
+    ),
+    Mutant(
+        4,
+        "a login at its prompt asks a lost phone",
+        "pam_iampass/login/rate_limit.py",
+        "            if state.lost >= self.began:\n",
+        "            if False:\n",
+        "tests/unit/login/test_rate_limited_logins.py"
+        "::test_a_login_at_its_prompt_when_the_phone_is_reported_lost_asks_no_phone",
+    ),
+    Mutant(
+        6,
         "a login that opens after its approval was thought to be over cannot be ended",
         "pam_iampass/relay/connection.py",
         "(os.getsid(self.peer_pid) if in_sshd else 0) or self.peer_pid",

@@ -130,7 +130,7 @@ class Keeping:
             ),
             allowed_uid=os.getuid(),
         )
-        self.sessions.start(descriptors or {})
+        self.world.state.resume(descriptors or {})
         self._thread = threading.Thread(target=self.agent.run, args=(lambda: True, 0.2))
         self._thread.start()
 

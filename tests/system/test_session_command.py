@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from pam_iampass.system.boot import since_boot
 from tests.support.command import COMMAND, run_command
 from tests.support.control import control_socket
 from tests.support.installation import Installation
-from tests.support.sandbox import Sandbox
-from tests.support.sessions import Keeping, keeping
+from tests.support.sandbox import HttpStatus, Sandbox
+from tests.support.sessions import Keeping, LoginSession, keeping
 from tests.support.setting import ME, Setting
 from tests.support.terminal import Terminal
 
@@ -224,7 +225,78 @@ def test_a_lost_phone_ends_the_sessions_that_it_has_approved_and_what_waits_for_
     assert agent.kept(other.id) == other
     assert waiting.finish().code == PamCode.ABORT
     assert agent.outcome()["IAMPASS_REASON"] == "the phone was reported lost (pam-iampass phone lost)"
-    assert acts(agent) == [("phone_lost", "success", ME, "1 pending logins denied, 1 sessions ended")]
+    reason = "1 pending logins denied, 1 sessions are being ended"
+    assert acts(agent) == [("phone_lost", "success", ME, reason)]
+
+
+def test_a_lost_phone_approves_and_keeps_nothing_although_iampass_is_away(
+    agent: Keeping, machine: Installation, sandbox: Sandbox
+) -> None:
+    machine.configure(sandbox, server="https://localhost:1")
+    machine.write_users(f"{ME}: b1\n")
+    _ident, login = agent.log_in()
+    agent.world.sandbox.auto = "ask"
+    waiting = agent.door()
+    request = agent.world.sandbox.wait_for_request(Setting.token)
+    done = run_command("phone", "lost", ME, "--yes", "--no-wait")
+    assert done.returncode == 1
+    assert done.stdout == f"1 pending login denied.\n1 session of {ME} ended.\n"
+    assert done.stderr.startswith(
+        "The phone is not disabled at IAMPASS, and can approve logins that begin now."
+    )
+    assert "no answer" in done.stderr or "refused" in done.stderr
+    assert login.over
+    agent.world.sandbox.approve(request)  # whoever has the phone
+    assert waiting.finish().code == PamCode.ABORT
+
+
+@dataclass(frozen=True)
+class Meanwhile(HttpStatus):
+    """A 503 that comes after something else has happened."""
+
+    happens: Callable[[], object] = tuple
+
+    async def interfere(self, connection: asyncio.Transport, stopping: asyncio.Event) -> None:
+        await asyncio.to_thread(self.happens)
+
+
+def test_a_login_that_a_lost_phone_approves_before_iampass_has_disabled_it_is_ended(
+    agent: Keeping, machine: Installation, sandbox: Sandbox
+) -> None:
+    machine.configure(sandbox)
+    machine.write_users(f"{ME}: b1\n")
+    sandbox.add_user("b1", device=True)
+    logins: list[LoginSession] = []
+    sandbox.misbehave("lost_device", Meanwhile(happens=lambda: logins.append(agent.log_in()[1])))
+    done = run_command("phone", "lost", ME, "--yes", "--no-wait")
+    assert (done.returncode, done.stdout) == (1, f"1 session of {ME} ended.\n")
+    assert "503" in done.stderr
+    assert [login.over for login in logins] == [True]
+
+
+@pytest.mark.parametrize("option", ["--yes", "--keep-at-iampass"])
+def test_who_is_removed_is_logged_out(
+    agent: Keeping, machine: Installation, sandbox: Sandbox, option: str
+) -> None:
+    machine.configure(sandbox)
+    machine.write_users("{}\n")
+    sandbox.add_user("b1", device=True)
+    added = run_command("user", "add", ME, "--token", "b1")
+    assert added.returncode == 0, added.stderr
+    ident, login = agent.log_in()
+    begun(agent, other := kept(ME, approver="carol"))
+    agent.world.sandbox.auto = "ask"
+    waiting = agent.door()
+    agent.world.sandbox.wait_for_request(Setting.token)
+    done = run_command("user", "remove", ME, option)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"1 session of {ME} ended.\n")
+    assert login.over
+    assert (agent.kept(ident), agent.kept(other.id)) == (None, other)
+    assert waiting.finish().code == PamCode.ABORT
+    assert agent.login(service="sudo", audit_session="42").code == PamCode.ABORT, "nothing is covered"
+    removed = ("user_remove", "success", ME, "1 pending logins denied, 1 sessions are being ended")
+    assert acts(agent) == [removed]
 
 
 def test_without_an_agent_a_lost_phone_is_disabled_at_iampass_all_the_same(

@@ -303,6 +303,16 @@ def test_an_approval_leaves_nothing_in_the_file(world: World) -> None:
     assert kinds == [("request", 1)], "the failed one counts against the hour"
 
 
+def test_that_a_phone_was_lost_outlasts_a_restart_and_more_than_an_hour(world: World) -> None:
+    world.throttle().phone_lost()
+    lost = world.now
+    world.now += 4000
+    world.limits.write()
+    world.restart()
+    assert world.throttle().state().lost == lost
+    world.play(RequestResult.APPROVED)
+
+
 def test_after_a_reboot_everything_is_forgotten(world: World) -> None:
     world.play(RequestResult.FAILED)
     world.play(RequestResult.FAILED)

@@ -236,6 +236,18 @@ def test_a_login_that_waits_for_a_lost_phone_is_denied_although_the_phone_approv
     world.sandbox.wait_for_end(request)
 
 
+def test_a_login_at_its_prompt_when_the_phone_is_reported_lost_asks_no_phone(world: Setting) -> None:
+    def reported_lost() -> str:
+        world.state.phone_lost(ME)
+        return ""
+
+    told = world.door(ssh_auth_info=KEY, answers=(reported_lost,)).finish()
+    assert told.errors == ["Your phone was reported lost. Please ask your administrator."]
+    assert "start" not in world.calls
+    world.sandbox.auto = "approve"
+    assert world.login().code == PamCode.SUCCESS, "the next phone is asked"
+
+
 def test_while_a_slow_disk_keeps_the_file_busy_logins_by_phone_go_on_and_are_counted_in_it_later(
     world: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:

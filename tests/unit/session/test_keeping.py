@@ -374,6 +374,21 @@ def test_a_login_that_ends_while_no_agent_runs_is_noticed_by_the_next_one(agent:
     ended(agent)
 
 
+def test_an_agent_that_is_killed_when_a_phone_is_reported_lost_ends_what_it_approved_once_it_starts_again(
+    agent: Keeping,
+) -> None:
+    ident, login = agent.log_in()
+    agent.stop()
+    agent.world.state.rate_limit(ME).phone_lost()  # only this was written
+    agent.start()
+    wait_until(lambda: login.over, "the login is not over")
+    assert agent.asked[0] == Request(Verb.END, ident, Reason.ADMINISTRATOR)
+    agent.wait_until_forgotten(ident)
+    later, _login = agent.log_in()
+    agent.restart()
+    assert agent.kept(later) is not None, "it began afterwards"
+
+
 def started_again(agent: Keeping, ident: str, pid: int, **changes: Any) -> KeptSession | None:
     """The session after agent and socket were stopped, while the login of `pid` ended and we got its id."""
     agent.stop()
