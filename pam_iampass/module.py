@@ -13,9 +13,10 @@ from pam_iampass.login.application import ApplicationGone, PamApplication, Stopp
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.login.context import ContextFactory
 from pam_iampass.login.conversation import Conversation
+from pam_iampass.login.origin import client_address
 from pam_iampass.login.policy import caller_name
 from pam_iampass.outcome import Decision, Login, Outcome, PamCode, Phase, Result, denied
-from pam_iampass.session.attached import AttachedLogin, Attachments, key_fingerprint
+from pam_iampass.session.attached import AttachedLogin, Attachments
 from pam_iampass.system.accounts import Accounts
 
 
@@ -106,7 +107,6 @@ class Module:
                 service=pamh.service or "",
                 tty=pamh.tty or None,
                 rhost=pamh.rhost or None,
-                key=key_fingerprint(pamh.env.get("SSH_AUTH_INFO_0")),
             ),
             pamh.pidfd(),
         )
@@ -117,6 +117,7 @@ class Module:
 
 
 def _login(pamh: PamApplication) -> Login:
+    ssh_auth_info = pamh.env.get("SSH_AUTH_INFO_0")
     login = Login(
         user=pamh.user or "",
         service=pamh.service or "",
@@ -124,7 +125,8 @@ def _login(pamh: PamApplication) -> Login:
         tty=pamh.tty or None,
         ruser=pamh.ruser or None,
         real_uid=pamh.real_uid,
-        ssh_auth_info=pamh.env.get("SSH_AUTH_INFO_0"),
+        address="" if ssh_auth_info is None else client_address(pamh.ssh_connection),
+        ssh_auth_info=ssh_auth_info,
         phase=pamh.phase,
     )
     login.participants.caller = caller_name(login, Accounts())

@@ -150,6 +150,9 @@ class Login:
     real_uid: int | None = None
     """The real user id of the application's process."""
 
+    address: str = ""
+    """In sshd the address of the client (SSH_CONNECTION). Empty where it has none, and outside sshd."""
+
     ssh_auth_info: str | None = None
     """`SSH_AUTH_INFO_0`: the methods that sshd has accepted, one a line; empty for none; None outside sshd."""
 
@@ -161,6 +164,14 @@ class Login:
     def through_sshd(self) -> bool:
         """Whether the application is sshd. `SSH_AUTH_INFO_0` counts even if it is empty (sshd(8))."""
         return self.ssh_auth_info is not None
+
+    @property
+    def first_factor(self) -> str | None:
+        """In sshd what has come before us, and the PAM file; None where that is not known.
+
+        In the account phase, the method that has just succeeded is not in SSH_AUTH_INFO_0 yet.
+        """
+        return None if self.phase is Phase.ACCOUNT else self.ssh_auth_info
 
     def accepted(self, method: str) -> bool:
         """Whether sshd has already accepted the authentication method `method` (for example `publickey`).

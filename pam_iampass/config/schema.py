@@ -134,8 +134,9 @@ SESSION = Section(
             "covers_connections",
             _BOOLEAN,
             "false",
-            "Whether further ssh logins of the same user from the same address, and with the same key where sshd "
-            "reports it, need no approval while a kept login lasts. An address can be shared: see sessions.md.",
+            "Whether further ssh logins of the same user from the same address, by the same first factor, need no "
+            "approval while a kept login lasts. Only where sshd asks at a prompt: without one, sshd has not said yet "
+            "which key or password it was. An address can be shared: see sessions.md.",
         ),
     ),
     "Sessions that last as long as the login. A service takes over the general values of the keys that it does not "

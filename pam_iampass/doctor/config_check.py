@@ -18,7 +18,7 @@ from pam_iampass.errors import RUN_AS_ROOT, Problem, Severity, shown
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.modules import our_lines
 from pam_iampass.pam.services import USES, not_asking
-from pam_iampass.pam.stack import FOLDERS, PamFiles
+from pam_iampass.pam.stack import FOLDERS, PamFiles, PamType
 from pam_iampass.system import sshd
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user
@@ -80,6 +80,7 @@ def check_config(
         problems += _siblings(config, examination.settings)
         problems += _previous_secret(config, examination.settings)
         problems += _exceptions(config, examination.settings)
+        problems += _no_connection_covered(config, examination.settings, files)
         in_vain += _services(config, examination.settings, examination.lines, in_force, files)
     in_vain += _asked_twice(files)
     problems += in_vain
@@ -224,6 +225,20 @@ def _asked_twice(files: PamFiles) -> Iterator[Problem]:
                 told.add(line.place)
                 what = f"the phone of a login through {service.name} would ring twice: {ours[0].place} asks it, too"
                 yield Problem(line.file, line.line, "", what, _TWICE)
+
+
+def _no_connection_covered(config: Path, found: settings.Settings, files: PamFiles) -> Iterator[Problem]:
+    """Services with `covers_connections` that ask the phone in the account phase, where it has no effect."""
+    for service in files.usable():
+        session = found.for_service(service.name).session
+        quiet = our_lines(service, PamType.ACCOUNT) and not our_lines(service)
+        if quiet and session.keep and session.covers_connections:
+            what = (
+                f"has no effect for {service.name}: the phone is asked in the account phase, in which sshd has not said"
+                " yet whether the first factor is the same"
+            )
+            remedy = "pam-iampass setup sshd --prompt, or covers_connections: false"
+            yield Problem(config, None, "session.covers_connections", what, remedy, Severity.WARNING)
 
 
 def _is_known(look_up: Callable[[str], object], name: str) -> bool:

@@ -8,10 +8,8 @@ from pam_iampass.client import Deadline
 from pam_iampass.login import decisions
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import LoginContext
-from pam_iampass.login.keeping import client_address
 from pam_iampass.login.policy import ApprovalRequired
 from pam_iampass.outcome import Decision
-from pam_iampass.session.attached import key_fingerprint
 from pam_iampass.session.covers import CoverRequest
 from pam_iampass.session.kept_session import token_digest
 
@@ -44,8 +42,8 @@ class Covering:
             methods=required.phone.methods,
             real_uid=login.real_uid,
             audit_session=application.audit_session,
-            address=client_address(application),
-            key=key_fingerprint(login.ssh_auth_info),
+            address=login.address,
+            first_factor=login.first_factor,
             token=token_digest(required.phone.token),
         )
 

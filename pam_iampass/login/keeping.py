@@ -10,7 +10,6 @@ from pam_iampass.errors import StateError
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import LoginContext
 from pam_iampass.login.policy import ApprovalRequired
-from pam_iampass.session.attached import key_fingerprint
 from pam_iampass.session.kept_session import SESSION_MARGIN, KeptSession, State, new_id, token_digest
 from pam_iampass.system.boot import since_boot
 
@@ -51,8 +50,9 @@ class Keeping:
             approver=required.approver,
             service=login.service,
             rhost=login.rhost or "",
-            address=client_address(self._application),
-            key=None,
+            through_sshd=login.through_sshd,
+            address=login.address,
+            first_factor=login.first_factor,
             methods=required.phone.methods,
             rules=required.service.session,
             began=since_boot(),
@@ -84,8 +84,7 @@ class Keeping:
         except BaseException:
             os.close(pidfd)
             raise
-        key = key_fingerprint(self._required.login.ssh_auth_info)
-        self._sessions.approve(self._ident, pid, pidfd, key)
+        self._sessions.approve(self._ident, pid, pidfd)
         self.kept = True
         return self._ident
 
@@ -97,8 +96,3 @@ class Keeping:
         """The login has ended the session."""
         if self._sessions is not None and self._ident and not self.kept:
             self._sessions.drop(self._ident)
-
-
-def client_address(application: PamApplication) -> str:
-    """The address of the ssh client; empty outside sshd."""
-    return (application.ssh_connection or "").partition(" ")[0]

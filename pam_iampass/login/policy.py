@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 
 from pam_iampass.config.settings import AskedSettings, ServiceSettings, Settings
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.value_types import ExemptRule, Network, token_error
+from pam_iampass.login.origin import ip_address
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 
@@ -165,14 +165,9 @@ def _group_of(account: Account, names: frozenset[str], accounts: Accounts) -> st
 
 def _network_of(rhost: str | None, networks: tuple[Network, ...]) -> str | None:
     """Of some networks, that of a remote address. A host name is in none of them: DNS is not trusted for this."""
-    if not networks or not rhost:
+    address = ip_address(rhost or "")
+    if address is None:
         return None
-
-    try:
-        address = ipaddress.ip_address(rhost)
-    except ValueError:
-        return None
-    address = getattr(address, "ipv4_mapped", None) or address
     return next((str(network) for network in networks if address in network), None)
 
 

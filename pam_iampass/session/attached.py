@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,9 +27,6 @@ class AttachedLogin:
 
     tty: str | None = None
     rhost: str | None = None
-
-    key: str | None = None
-    """The fingerprint of the ssh key that sshd has accepted (`key_fingerprint`)."""
 
     since: float = 0.0
     """Unix time at which it was attached."""
@@ -62,21 +56,3 @@ class Attachments(Protocol):
 
     def closed(self, session: str, pid: int) -> None:
         """The login session of the process `pid` is over. The application waits for it, at most 2 s."""
-
-
-def key_fingerprint(ssh_auth_info: str | None) -> str | None:
-    """The SHA256 fingerprint of the key in `SSH_AUTH_INFO_0`, as `ssh-keygen -l` shows it; None without one.
-
-    A line is `publickey TYPE BASE64`. Of several keys the last one counts. That of a certificate is the fingerprint of
-    the whole certificate.
-    """
-    found = None
-    for line in (ssh_auth_info or "").split("\n"):
-        words = line.split(" ")
-        if words[0] == "publickey" and len(words) >= 3:
-            try:
-                digest = hashlib.sha256(base64.b64decode(words[2], validate=True)).digest()
-            except (binascii.Error, ValueError):
-                continue
-            found = "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
-    return found

@@ -28,9 +28,9 @@ class CoverRequest:
     audit_session: int | None
     """The kernel's audit session of the application; None without one."""
     address: str = ""
-    """The address of the ssh client; empty outside sshd."""
-    key: str | None = None
-    """The fingerprint of the ssh key, where sshd has reported it."""
+    """The address of the ssh client; empty where it has none, and outside sshd."""
+    first_factor: str | None = None
+    """`Login.first_factor`; None where it is not known."""
     token: str = ""
     """The digest of the token of the phone that would be asked."""
 
@@ -88,20 +88,16 @@ def _is_within(kept: KeptSession, request: CoverRequest) -> bool:
 
 
 def _is_further_connection(kept: KeptSession, request: CoverRequest) -> bool:
-    """Whether the same user comes through the same service from the same address, and with a key that is known.
-
-    Where sshd reports no key, it must not have reported one at the approval either.
-    """
-    if kept.state not in (State.APPROVED, State.OPEN) or not request.address:
+    """Whether the same user comes through the same service from the same address, by what is known to be the same
+    first factor."""
+    if kept.state not in (State.APPROVED, State.OPEN):
         return False
     if len(kept.attached) + len(kept.awaited) >= MOST_ATTACHED:
         return False
-    origin = request.address, request.user, request.service
-    if origin != (kept.address, kept.user, kept.service):
+    if not request.address or request.first_factor is None:
         return False
-    if request.key is None:
-        return kept.key is None  # otherwise a password would do where the approval was behind a key
-    return request.key in {kept.key, *(login.key for login in kept.attached)}
+    origin = request.address, request.user, request.service, request.first_factor
+    return origin == (kept.address, kept.user, kept.service, kept.first_factor)
 
 
 def _strength(methods: tuple[str, ...]) -> int:

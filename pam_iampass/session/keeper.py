@@ -71,7 +71,7 @@ class KeptSessions:
         """
         self._registry.add(Entry(kept, poll_at=float("inf")))
 
-    def approve(self, ident: str, pid: int, pidfd: int, key: str | None) -> None:
+    def approve(self, ident: str, pid: int, pidfd: int) -> None:
         """The phone has approved. The end of the process `pid` means that no login session will be opened.
 
         Takes over `pidfd`.
@@ -80,7 +80,7 @@ class KeptSessions:
         now, since, opener = registry.clock(), registry.wall_clock(), self._opener(pid, pidfd)
         with registry.lock:
             self._descriptors.add(Process(ident, pid, attached=False), pidfd)
-            if registry.change(ident, lambda kept: life.approved(kept, now, since, key, opener)) is None:
+            if registry.change(ident, lambda kept: life.approved(kept, now, since, opener)) is None:
                 self._descriptors.remove_all(ident)
 
     def drop(self, ident: str) -> None:

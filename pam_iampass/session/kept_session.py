@@ -77,10 +77,11 @@ class KeptSession:
     approver: str
     service: str
     rhost: str
+    through_sshd: bool
     address: str
-    """The address of the ssh client (SSH_CONNECTION); empty outside sshd."""
-    key: str | None
-    """The fingerprint of the ssh key, where sshd had reported it at the approval."""
+    """The address of the ssh client (SSH_CONNECTION); empty where it has none, and outside sshd."""
+    first_factor: str | None
+    """`Login.first_factor`; None where it was not known."""
     methods: tuple[str, ...]
     """The methods that the request allowed; empty if IAMPASS chose."""
     rules: SessionSettings

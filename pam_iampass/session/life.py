@@ -51,11 +51,11 @@ class Step:
     """For that record."""
 
 
-def approved(kept: KeptSession, now: float, since: float, key: str | None, opener: Opener) -> Step:
+def approved(kept: KeptSession, now: float, since: float, opener: Opener) -> Step:
     """The phone has approved the login of `opener`, `now` in seconds since boot, `since` in Unix time."""
     if kept.state is not State.ASKED:
         return Step(kept)
-    kept = replace(kept, approved=now, since=since, status_since=since, key=key)
+    kept = replace(kept, approved=now, since=since, status_since=since)
     return Step(replace(kept, state=State.APPROVED, awaited=(opener,)))
 
 
@@ -80,7 +80,7 @@ def opened(kept: KeptSession, login: AttachedLogin) -> Step:
         awaited = tuple(each for each in awaited if each is not own)
     if login.service != kept.service or kept.ended_by in _NEVER_OPENED:
         return Step(kept)
-    if kept.address and login.user != kept.approver:
+    if kept.through_sshd and login.user != kept.approver:
         return Step(kept)
     kept = replace(kept, attached=(*others, login), awaited=awaited)
     if kept.state is State.ENDING:

@@ -35,9 +35,10 @@ exec 3<&-
 # The network. Root in a container may not be allowed to configure one, except in a user namespace.
 if [ $network = own ]; then
     : > "$copy/network"
-    if ! unshare --net="$copy/network" ip link set lo up 2> /dev/null; then
+    set_up='ip link set lo up; ip address add 203.0.113.2/32 dev lo' # an address that is no loopback one
+    if ! unshare --net="$copy/network" sh -ec "$set_up" 2> /dev/null; then
         mkfifo "$copy/ready"
-        { unshare --user --map-root-user --net sh -euc 'ip link set lo up; echo $$ > "$0"; read -r _ < "$0"' "$copy/ready" || echo > "$copy/ready"; } &
+        { unshare --user --map-root-user --net sh -euc "$set_up"'; echo $$ > "$0"; read -r _ < "$0"' "$copy/ready" || echo > "$copy/ready"; } &
         read -r process < "$copy/ready"
         [ -n "$process" ] || { echo "isolated-root.sh: cannot configure a network (CAP_NET_ADMIN)" >&2; exit 1; }
         mount --bind "/proc/$process/ns/net" "$copy/network"

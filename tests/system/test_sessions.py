@@ -18,8 +18,8 @@ from tests.support.command import run_command
 from tests.support.installation import Installation
 from tests.support.pam_files import asking
 from tests.support.sandbox import SessionState
-from tests.support.sshd import Login
-from tests.support.world import PASSWORD, PATIENCE, World, uid_of, wait_until
+from tests.support.sshd import Login, Sshd
+from tests.support.world import PASSWORD, PATIENCE, World, token_of, uid_of, wait_until
 
 SUDO = f"echo '{PASSWORD}' | sudo -k -S -p '' sh -c 'echo As $(id -un).'; echo status=$?"
 
@@ -127,6 +127,49 @@ def test_the_password_is_needed_all_the_same(kept: World) -> None:
     shell.run(SUDO.replace(PASSWORD, "wrong"), "status=1")
     assert stored("alice")[0]["covered"] == 0
     shell.end()
+
+
+# Further connections
+
+
+def test_a_further_connection_is_covered_by_the_same_key_only(
+    kept: World, machine: Installation, folder: Path
+) -> None:
+    machine.change(services="{sshd: {session: {keep: true, covers_connections: true}}}")
+    shell = Shell(kept)
+    assert kept.login("alice").finish() == 0
+    assert kept.starts("alice") == 1
+    other = folder / "another-key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
+    accepted = Path("/home/alice/.ssh/authorized_keys")
+    before = accepted.read_text()
+    accepted.write_text(before + other.with_suffix(".pub").read_text())
+    login = kept.login("alice", f"IdentityFile={other}", "IdentityAgent=none")
+    login.enter()
+    kept.sandbox.approve(kept.sandbox.wait_for_request(token_of("alice"), PATIENCE, after=shell.request))
+    assert login.finish() == 0
+    accepted.write_text(before)
+    shell.end()
+
+
+@pytest.mark.parametrize("further", ["the same key", "a password"])
+def test_in_the_quiet_way_the_first_factor_is_not_known_and_no_connection_is_covered(
+    kept: World, machine: Installation, folder: Path, further: str
+) -> None:
+    machine.change(services="{sshd: {session: {keep: true, covers_connections: true}}}")
+    ways = ("PasswordAuthentication=yes", "KbdInteractiveAuthentication=yes")
+    with Sshd(folder / "quiet-covers", *ways, way="quiet", keys=folder / "key-and-phone") as sshd:
+        first = sshd.login("alice", "echo Ready.; sleep 60")
+        request = kept.approve("alice")
+        first.expect("Ready")
+        options = ("PubkeyAuthentication=no", "PreferredAuthentications=password")
+        second = sshd.login("alice", "true", options=() if further == "the same key" else options)
+        if further == "a password":
+            second.expect("assword: ")
+            second.sendline(PASSWORD)
+        kept.sandbox.approve(kept.sandbox.wait_for_request(token_of("alice"), PATIENCE, after=request))
+        assert second.finish() == 0
+        first.kill()
 
 
 # What an attacker with a process of the same user cannot do

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from tests.support.command import run_command
+from tests.support.sshd import Sshd
 from tests.support.world import PATIENCE, World, wait_until
+
+HOSTS = Path("/etc/hosts")
 
 
 def throttle(*arguments: str) -> str:
@@ -33,7 +37,7 @@ def test_two_logins_from_two_addresses_are_each_approved_in_its_turn(world: Worl
     first = world.login("alice")
     first.enter()
     request = world.request("alice")
-    second = world.login("alice", "BindAddress=127.0.0.2")
+    second = world.login("alice", "BindAddress=203.0.113.2")
     second.enter()
     waiting(1)
     assert world.starts("alice") == 1
@@ -53,7 +57,7 @@ def test_two_logins_from_two_addresses_are_each_approved_in_its_turn(world: Worl
 def test_an_attacker_who_starts_logins_all_the_time_neither_keeps_the_owner_out_nor_sees_the_owner_log_in(
     world: World,
 ) -> None:
-    options = ("BindAddress=127.0.0.2", "NumberOfPasswordPrompts=1")
+    options = ("BindAddress=203.0.113.2", "NumberOfPasswordPrompts=1")
     attackers = [world.login("alice", *options) for _ in range(4)]
     for attacker in attackers:
         attacker.prompted()
@@ -75,3 +79,25 @@ def test_an_attacker_who_starts_logins_all_the_time_neither_keeps_the_owner_out_
     world.sandbox.deny(world.sandbox.wait_for_request(request.user, PATIENCE, after=owners))
     assert [attacker.finish() for attacker in attackers] == [255] * 4
     assert world.starts("alice") == 3, "after two refusals no further request is sent"
+
+
+def test_whoever_is_on_the_machine_is_one_origin_by_whatever_loopback_address_and_name(
+    world: World, folder: Path
+) -> None:
+    """127.0.0.0/8 has 16 million addresses, and with `UseDNS yes` PAM_RHOST is a name."""
+    hosts = HOSTS.read_text()
+    HOSTS.write_text(hosts + "".join(f"127.0.0.{number} host{number}.example\n" for number in (7, 8, 9)))
+    with Sshd(folder / "names", "UseDNS=yes", keys=folder / "key-and-phone") as sshd:
+        for number in (7, 8):
+            login = sshd.login("alice", options=(f"BindAddress=127.0.0.{number}",))
+            login.enter()
+            world.deny("alice")
+            login.finish()
+            assert world.record()["IAMPASS_RHOST"] == f"host{number}.example"
+            world.mark()
+        login = sshd.login("alice", options=("BindAddress=127.0.0.9",))
+        login.enter()
+        assert login.finish() == 255
+    HOSTS.write_text(hosts)
+    assert world.outcome() == ("throttled", "denied")
+    assert world.starts() == 0

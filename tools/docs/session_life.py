@@ -33,7 +33,7 @@ LOGIN = AttachedLogin(1, "alice", 1000, "sshd", 7)
 OPENER = Opener(2)
 _RULES = SessionSettings()
 BASE = KeptSession(
-    *("5f0c" * 8, State.ASKED, "", "", "alice", "alice", "sshd", "", "", None, ()),
+    *("5f0c" * 8, State.ASKED, "", "", "alice", "alice", "sshd", "", False, "", None, ()),
     *(_RULES, 1.0, 0.0, 0.0),
 )
 
@@ -75,7 +75,7 @@ def _awaited(kept: KeptSession) -> KeptSession:
 
 #: Every event, by its description.
 EVENTS: dict[str, Event] = {
-    "the phone approves": lambda kept: life.approved(kept, 2.0, 2.0, None, OPENER),
+    "the phone approves": lambda kept: life.approved(kept, 2.0, 2.0, OPENER),
     "the phone does not approve, or the agent was restarted": life.not_approved,
     "the application ends, and has opened no login session": lambda kept: life.not_opened(kept, OPENER.pid),
     "a login session is opened": lambda kept: life.opened(_awaited(kept), replace(LOGIN, pid=2)),

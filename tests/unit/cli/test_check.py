@@ -362,6 +362,28 @@ def test_a_line_that_lets_in_an_account_without_an_agent_needs_it_to_be_exempt(
     assert all(fault in str(problem) and f"{tmp_path}/sshd:1" in str(problem) for problem in told)
 
 
+# Further connections
+
+
+@pytest.mark.parametrize(
+    ("lines", "covers", "warned"),
+    [
+        ("account required pam_iampass.so", "true", True),
+        ("account required pam_iampass.so", "false", False),
+        ("auth required pam_iampass.so\naccount required pam_iampass.so", "true", False),
+    ],
+)
+def test_where_the_phone_is_asked_in_the_account_phase_covering_connections_has_no_effect(
+    installed: Installed, tmp_path: Path, lines: str, covers: str, warned: bool
+) -> None:
+    (tmp_path / "sshd").write_text(lines + "\n")
+    installed.change("  keep: false", "  keep: true")
+    installed.change("  covers_connections: false", f"  covers_connections: {covers}")
+    found = check_config(installed.file, ANYBODY, pam_folders=(tmp_path,)).problems
+    told = [problem.severity for problem in found if problem.key == "session.covers_connections"]
+    assert told == ([Severity.WARNING] if warned else [])
+
+
 # Names of PAM services, and PAM files
 
 

@@ -208,7 +208,7 @@ def test_an_exempt_login_leaves_no_state(world: Setting) -> None:
 def test_a_crowd_is_turned_away_from_that_origin_only(world: Setting, stage: str, prompts: int) -> None:
     world.configure(throttle="{spacing: 0s, logins_at_once: 1}")
     with world.concurrency.acquire(stage, ME, Login(ME, "test", "192.0.2.1"), 1):
-        told = world.login(ssh_auth_info=KEY, rhost="192.0.2.1")
+        told = world.login(ssh_auth_info=KEY, ssh_connection="192.0.2.1 1 192.0.2.9 22")
         assert len(told.asked) == prompts
         assert told.errors == ["Too many logins in your name at once. Finish the others, then try again."]
         assert world.outcome() == ("throttled", "denied")

@@ -112,10 +112,10 @@ def test_a_code_works_during_backoff_at_the_cap_and_while_another_request_is_pen
     world.sandbox.auto = "deny"
     world.login(service="test")
     world.sandbox.auto = "ask"
-    attacker = world.door(rhost="192.0.2.66")
+    attacker = world.door(ssh_connection="192.0.2.66 1 192.0.2.9 22")
     request = world.sandbox.wait_for_request(Setting.token)
     assert world.login(answers=("",), rhost="192.0.2.1", ssh_auth_info=KEY).code == PamCode.MAXTRIES
-    assert in_sshd(world, codes[0], rhost="192.0.2.1").code == PamCode.SUCCESS
+    assert in_sshd(world, codes[0], ssh_connection="192.0.2.1 1 192.0.2.9 22").code == PamCode.SUCCESS
     world.sandbox.deny(request)
     attacker.finish()
     outcomes = [record["IAMPASS_OUTCOME"] for record in world.records.fields]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pam_iampass.login.application import ApplicationGone, Stopping
 from pam_iampass.login.concurrency import AtCapacity
-from pam_iampass.login.origin import origin_of
+from pam_iampass.login.origin import client_address, origin_of
 from pam_iampass.login.rate_limit import MOST_PENDING, PhoneLost, QueuedLogin, RequestResult, Throttled
 from pam_iampass.login.rate_limit_state import TURN_PATIENCE, Pending, RateLimitState
 from pam_iampass.login.turn import OTHER_LOGIN, TurnDidNotCome, wait_for_turn
@@ -148,24 +148,49 @@ def test_while_an_origin_waits_every_other_one_has_at_most_one_turn(arrivals: li
 
 
 @pytest.mark.parametrize(
-    ("rhost", "same", "other"),
+    ("host", "same", "other"),
     [
-        ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+        ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"),
         ("2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1"),
         ("fe80::1%eth0", "fe80::2%eth1", "fec0::1"),
-        ("::ffff:192.0.2.1", "::ffff:192.0.2.1", "::ffff:192.0.2.2"),
         ("host.example", "host.example", "other.example"),
         ("a:b", "a:b", "a:c"),
-        (None, None, "here"),
+        (None, "127.0.0.1", "here"),
+        ("127.0.0.1", "127.255.255.254", "192.0.2.1"),
+        ("::1", "::ffff:127.0.0.2", "::2"),
     ],
 )
 def test_an_origin_is_a_service_and_a_host_or_the_network_in_which_an_ipv6_host_chooses_its_address(
-    rhost: str | None, same: str | None, other: str
+    host: str | None, same: str, other: str
 ) -> None:
-    here = replace(HERE, rhost=rhost)
+    """All loopback addresses are this machine."""
+    here = replace(HERE, rhost=host)
     assert origin_of(here) == origin_of(replace(here, rhost=same))
     assert origin_of(here) != origin_of(replace(here, rhost=other))
     assert origin_of(here) != origin_of(replace(here, service="su"))
+
+
+def test_in_sshd_the_origin_is_the_address_and_no_host_name() -> None:
+    """With `UseDNS yes` PAM_RHOST is a name, which whoever has the address chooses; AF_UNIX has no address."""
+    in_sshd = replace(HERE, ssh_auth_info="", address="192.0.2.1", rhost="a.example")
+    assert origin_of(in_sshd) == origin_of(replace(in_sshd, rhost="b.example"))
+    assert origin_of(in_sshd) != origin_of(replace(in_sshd, address="192.0.2.2"))
+    without = replace(in_sshd, address="", rhost="UNKNOWN")
+    assert origin_of(without) == origin_of(replace(without, address="127.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    ("connection", "address"),
+    [
+        ("::ffff:192.0.2.1 1 ::ffff:192.0.2.9 22", "192.0.2.1"),
+        ("2001:DB8:0::1 1 2001:db8::9 22", "2001:db8::1"),
+        ("UNKNOWN 65535 UNKNOWN 65535", ""),
+        ("a.example 1 192.0.2.9 22", ""),
+        (None, ""),
+    ],
+)
+def test_only_a_literal_address_of_the_ssh_connection_is_one(connection: str | None, address: str) -> None:
+    assert client_address(connection) == address
 
 
 # Those who do not move

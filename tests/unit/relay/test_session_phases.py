@@ -19,15 +19,12 @@ from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.relay.protocol import FrameError, FrameType, Hello
 from pam_iampass.relay.stream import receive
-from pam_iampass.session.attached import AttachedLogin, key_fingerprint
+from pam_iampass.session.attached import AttachedLogin
 from tests.support.frames import encode_items
 from tests.support.running_agent import Running, running
 from tests.support.setting import ME, Setting
 
 SESSION = "0123456789abcdef0123456789abcdef"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE5vdCBhIGtleSBidXQgMzIgYnl0ZXMgb2YgdGV4dCEh"
-#: As ssh-keygen -l shows it.
-FINGERPRINT = "SHA256:riWfXC2EuxGZ15bOLlAWM9Ndp8I/K9vVlPYRc2/Jt7I"
 
 
 class Kept:
@@ -86,15 +83,12 @@ def outcome(connection: socket.socket) -> int | None:
 def test_an_opened_session_is_handed_over_with_what_the_kernel_knows(world: Setting, kept: Kept) -> None:
     items = {"xdg_session": "c7", "audit_session": "42", "tty": "ssh", "rhost": "192.0.2.7"}
     with running(world, sessions=kept) as agent:
-        code = call(
-            agent, Phase.OPEN_SESSION, session=SESSION, ssh_auth_info=f"publickey {KEY}\n", uid="0", **items
-        )
+        code = call(agent, Phase.OPEN_SESSION, session=SESSION, uid="0", **items)
     assert code == PamCode.IGNORE
     ((session, login, pidfd),) = kept.logins
     assert session == SESSION
     assert (login.pid, login.user, login.uid, login.service) == (os.getpid(), ME, os.getuid(), "sshd")
     assert (login.audit_session, login.xdg_session, login.tty, login.rhost) == (42, "c7", "ssh", "192.0.2.7")
-    assert login.key == FINGERPRINT
     assert not select.select([pidfd], [], [], 0)[0]
 
 
@@ -199,14 +193,3 @@ def test_a_process_that_has_ended_gives_no_pidfd() -> None:
         ours.close()
         with pytest.raises(ApplicationGone):
             application.pidfd()
-
-
-@pytest.mark.parametrize(
-    "info", [None, "", "password", "publickey ssh-ed25519", "publickey ssh-ed25519 ?", f"hostbased {KEY}"]
-)
-def test_without_a_key_there_is_no_fingerprint(info: str | None) -> None:
-    assert key_fingerprint(info) is None
-
-
-def test_the_fingerprint_is_that_of_ssh_keygen() -> None:
-    assert key_fingerprint(f"password\npublickey {KEY}\n") == FINGERPRINT

@@ -16,7 +16,7 @@ from pam_iampass.session.attached import AttachedLogin
 from pam_iampass.session.covers import Cover, CoverRequest, cover
 from pam_iampass.session.kept_session import KeptSession, State
 from pam_iampass.session.tasks import status_of
-from tests.support.door import AccountDoor
+from tests.support.door import AccountDoor, Door
 from tests.support.sandbox import Hang, HttpStatus, Reset, SessionState
 from tests.support.sessions import Keeping, keeping
 from tests.support.setting import ME, Setting
@@ -26,12 +26,13 @@ from tests.unit.session.test_store import KEPT
 SETTINGS = SessionSettings(
     keep=True, covers_connections=True, covers=CoverSettings(frozenset({"sudo"}), within=60.0)
 )
-LOGIN = AttachedLogin(4711, "alice", 1000, "sshd", 12, "c3", "pts/0", "192.0.2.7", "SHA256:abc", 1.5)
-OPEN = replace(KEPT, attached=(LOGIN,), approved=100.0)
+LOGIN = AttachedLogin(4711, "alice", 1000, "sshd", 12, "c3", "pts/0", "192.0.2.7", 1.5)
+KEY = "publickey ssh-ed25519 AAAA"
+OPEN = replace(KEPT, attached=(LOGIN,), approved=100.0, first_factor=KEY)
 SUDO = CoverRequest(KEPT.config, "sudo", "alice", "alice", ("device",), real_uid=1000, audit_session=12)
 SSH = CoverRequest(
     *(KEPT.config, "sshd", "alice", "alice", ("facial",)),
-    *(0, None, "192.0.2.7", "SHA256:abc"),
+    *(0, None, "192.0.2.7", KEY),
 )
 
 
@@ -74,10 +75,16 @@ NOT_COVERED: dict[str, tuple[Any, ...]] = {
     "covers are switched off": (OPEN, SUDO, replace(SETTINGS, covers=CoverSettings())),
     "ssh from another address": (OPEN, replace(SSH, address="192.0.2.8")),
     "ssh without an address": (replace(OPEN, address=""), replace(SSH, address="")),
-    "ssh with another key": (OPEN, replace(SSH, key="SHA256:def")),
-    "ssh without a key, where the approval was behind one": (
-        replace(OPEN, key="SHA256:abc"),
-        replace(SSH, key=None),
+    "ssh with another key": (OPEN, replace(SSH, first_factor=KEY + "A")),
+    "ssh with a password, where the approval was behind a key": (OPEN, replace(SSH, first_factor="")),
+    "ssh in the account phase": (OPEN, replace(SSH, first_factor=None)),
+    "ssh in the account phase, approved there": (
+        replace(OPEN, first_factor=None),
+        replace(SSH, first_factor=None),
+    ),
+    "ssh with a key, approved in the account phase": (
+        replace(OPEN, first_factor=None),
+        SSH,
     ),
     "ssh where very many logins are attached already": (
         replace(OPEN, attached=tuple(replace(LOGIN, pid=pid) for pid in range(1, 101))),
@@ -97,17 +104,16 @@ def test_anything_else_is_not_covered(case: tuple[Any, ...]) -> None:
 
 @pytest.mark.parametrize(
     "request_",
-    [SSH, replace(SSH, key=None), replace(SSH, audit_session=99)],
-    ids=["the same key", "no key known", "whatever login session"],
+    [SSH, replace(SSH, first_factor=""), replace(SSH, audit_session=99)],
+    ids=["the same key", "no key, as the PAM file has asked for the password", "whatever login session"],
 )
 def test_a_further_connection_is_covered_from_the_same_address(request_: CoverRequest) -> None:
-    assert covered(OPEN, request_) == Cover(KEPT.id, "sshd", 10.0, connection=True)
+    kept = replace(OPEN, first_factor=request_.first_factor)
+    assert covered(kept, request_) == Cover(KEPT.id, "sshd", 10.0, connection=True)
 
 
 def test_a_connection_that_waited_is_covered_before_the_first_has_opened_its_session() -> None:
-    waiting = replace(OPEN, state=State.APPROVED, attached=(), key="SHA256:abc")
-    assert covered(waiting, SSH) is not None
-    assert covered(replace(waiting, key=None), SSH) is None
+    assert covered(replace(OPEN, state=State.APPROVED, attached=()), SSH) is not None
 
 
 # Logins
@@ -203,16 +209,18 @@ def test_no_login_through_another_service_attaches(agent: Keeping) -> None:
 SSHD = {"ssh_auth_info": "", "ssh_connection": "192.0.2.7 1 192.0.2.1 22", "rhost": "192.0.2.7"}
 
 
-def test_no_login_of_another_user_attaches_in_sshd(agent: Keeping) -> None:
-    told = agent.login(**SSHD)
+@pytest.mark.parametrize("connection", [SSHD["ssh_connection"], "UNKNOWN 65535 UNKNOWN 65535"])
+def test_no_login_of_another_user_attaches_in_sshd(agent: Keeping, connection: str) -> None:
+    named = {**SSHD, "ssh_connection": connection}
+    told = agent.login(**named)
     assert told.kept is not None
-    other = agent.open(told.kept, **SSHD, user="daemon", audit_session="43")
+    other = agent.open(told.kept, **named, user="daemon", audit_session="43")
     assert agent.events() == []
     # The other user knows the password, and runs su or sudo in their own login session.
     uid = str(pwd.getpwnam("daemon").pw_uid)
     assert agent.login(service="sudo", audit_session="43", uid=uid).code == PamCode.SUCCESS
     assert agent.world.calls.count("start") == 2  # the phone is asked
-    login = agent.open(told.kept, **SSHD)
+    login = agent.open(told.kept, **named)
     agent.wait_for_event("session_opened")
     login.end()
     agent.wait_until_forgotten(told.kept)
@@ -289,10 +297,13 @@ def test_an_iampass_that_hangs_is_asked_about_all_sessions_no_longer_than_about_
 def test_connections_that_wait_for_their_turn_pass_with_the_first(agent: Keeping) -> None:
     agent.world.sandbox.auto = "ask"
     agent.world.configure(
-        session="{keep: true, covers_connections: true}", timeout="60s", throttle="{spacing: 0s}"
+        session="{keep: true, covers_connections: true}",
+        timeout="60s",
+        prompt="never",
+        throttle="{spacing: 0s}",
     )
     items = [{**SSHD, "ssh_connection": f"192.0.2.7 {port} 192.0.2.1 22"} for port in (1, 2, 3)]
-    doors = [agent.door(AccountDoor, **each) for each in items]
+    doors = [agent.door(**each) for each in items]
     rate_limit = agent.world.state.rate_limit(ME)
     wait_until(lambda: len(rate_limit.state().pending) == 3, "two do not wait")
     agent.world.sandbox.approve(agent.world.sandbox.wait_for_request(Setting.token, 20.0))
@@ -300,6 +311,34 @@ def test_connections_that_wait_for_their_turn_pass_with_the_first(agent: Keeping
     assert sorted(each.code or 0 for each in told) == [PamCode.SUCCESS, PamCode.IGNORE, PamCode.IGNORE]
     assert len({each.kept for each in told}) == 1
     assert agent.world.calls.count("start") == 1
+
+
+ANOTHER_FACTOR = {
+    "a password behind a key": (Door, "publickey ssh-ed25519 AAAA", Door, ""),
+    "another key": (Door, "publickey ssh-ed25519 AAAA", Door, "publickey ssh-ed25519 BBBB"),
+    "not known yet": (AccountDoor, "", AccountDoor, ""),
+    "not known at the approval": (AccountDoor, "", Door, ""),
+}
+
+
+@pytest.mark.parametrize("case", ANOTHER_FACTOR.values(), ids=ANOTHER_FACTOR.keys())
+def test_a_connection_by_another_first_factor_asks_the_phone(
+    agent: Keeping, case: tuple[type[Door], str, type[Door], str]
+) -> None:
+    first, approved_behind, further, comes_with = case
+    told = agent.door(first, **{**SSHD, "ssh_auth_info": approved_behind}).finish()
+    assert told.kept is not None
+    agent.open(told.kept, **{**SSHD, "ssh_auth_info": "publickey ssh-ed25519 AAAA"})
+    assert agent.door(further, **{**SSHD, "ssh_auth_info": comes_with}).finish().code == PamCode.SUCCESS
+    assert agent.world.calls.count("start") == 2
+
+
+@pytest.mark.parametrize("named", ["UNKNOWN 65535 UNKNOWN 65535", "client.example 1 192.0.2.1 22", ""])
+def test_a_connection_without_an_address_asks_the_phone(agent: Keeping, named: str) -> None:
+    """Any user of the machine may connect to the Unix socket of systemd's ssh generator."""
+    for _ in range(2):
+        agent.log_in(**{**SSHD, "ssh_connection": named, "rhost": named.partition(" ")[0]})
+    assert agent.world.calls.count("start") == 2
 
 
 def test_a_connection_at_the_prompt_passes_with_the_one_that_was_approved_meanwhile(agent: Keeping) -> None:

@@ -23,7 +23,7 @@ from pam_iampass.session.kept_session import (
 from pam_iampass.session.store import SessionStore
 from pam_iampass.system.database import Database
 
-LOGIN = AttachedLogin(4711, "alice", 1000, "sshd", 12, "c3", "pts/0", "192.0.2.7", "SHA256:abc", 1.5)
+LOGIN = AttachedLogin(4711, "alice", 1000, "sshd", 12, "c3", "pts/0", "192.0.2.7", 1.5)
 KEPT = KeptSession(
     id="5f0c" * 8,
     state=State.OPEN,
@@ -33,8 +33,9 @@ KEPT = KeptSession(
     approver="alice",
     service="sshd",
     rhost="192.0.2.7",
+    through_sshd=True,
     address="192.0.2.7",
-    key=None,
+    first_factor=None,
     methods=("facial",),
     rules=SessionSettings(),
     began=100.5,
@@ -115,10 +116,10 @@ def test_the_secret_is_only_in_the_file() -> None:
 
 def test_what_another_version_wrote_is_read() -> None:
     members = json.loads(encode(KEPT))
-    del members["covered"], members["attached"][0]["key"]
+    del members["covered"], members["attached"][0]["rhost"]
     members["more"] = members["attached"][1]["more"] = members["rules"]["more"] = 1
     found = decode(json.dumps(members))
-    assert found == replace(KEPT, attached=(replace(LOGIN, key=None), KEPT.attached[1]))
+    assert found == replace(KEPT, attached=(replace(LOGIN, rhost=None), KEPT.attached[1]))
 
 
 def test_ids_are_random_and_such_as_the_enforcer_takes() -> None:
