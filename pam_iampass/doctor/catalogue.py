@@ -338,7 +338,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "The session of {name} cannot be kept",
             "`session.keep` is set for this service, and its `session` stack has no line of ours: nothing says when the"
             " login begins. The phone cannot end it: IAMPASS keeps the session until the application ends.",
-            "pam-iampass setup adds the line; by hand, after pam_systemd: session optional pam_iampass.so",
+            "{command}; by hand, after pam_systemd: session optional pam_iampass.so",
         ),
         _warning(
             "session-line-early",

@@ -10,6 +10,7 @@ from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.errors import Problem
 from pam_iampass.pam.modules import is_ours, stem
+from pam_iampass.pam.services import USES
 from pam_iampass.system import paths
 
 _ASKS_NOBODY = ("systemd-user",)
@@ -38,6 +39,9 @@ def _of_stack(stacks: Stacks, name: str) -> Iterator[Problem]:
     stack = stacks.session_stack(name)
     ours = next((index for index, handler in enumerate(stack) if is_ours(handler)), None)
     if ours is None:
-        yield finding("session-line-missing", name, "session.keep: true", name=name)
+        program = next((one for one, services in USES.items() if name in services), name)
+        shared = any(is_ours(one) and one.file.name == "common-auth" for one in stacks.auth_stack(name))
+        command = "pam-auth-update --enable iampass-session" if shared else f"pam-iampass setup {program}"
+        yield finding("session-line-missing", name, "session.keep: true", name=name, command=command)
     elif any(stem(handler) == "pam_systemd" for handler in stack[ours:]):
         yield finding("session-line-early", name, str(stack[ours]), name=name, place=stack[ours].place)

@@ -16,7 +16,7 @@ from pam_iampass.outcome import PamCode
 from pam_iampass.pam.controls import WORDS, Action
 from pam_iampass.pam.dialect import Dialect
 from pam_iampass.pam.lines import lines
-from pam_iampass.pam.modules import DEMANDS_KEY, NATIVE, Role, is_ours, may_refuse, role, stem
+from pam_iampass.pam.modules import DEMANDS_KEY, NATIVE, Role, is_ours, may_refuse, our_lines, role, stem
 from pam_iampass.pam.stack import OTHER, Handler, HandlerKind, PamFiles, PamType, UnusableService
 from pam_iampass.setup.errors import SetupRefused
 
@@ -193,14 +193,24 @@ class Editor:
     def follow_sessions(self) -> None:
         """A `session` line follows pam_systemd. Without that, it comes last, but ahead of pam_env: a file of the user
         could set the variable in which sshd's authentication leaves the id of the session (`doors/native/session.c`).
-        Without a place that is sure, there is none."""
-        stack = self._stacks[PamType.SESSION]
-        jumps = any(isinstance(action, int) for one in stack if self._is_own(one) for action in one.actions)
-        if not stack or jumps or any(map(is_ours, stack)):
+        Where a line could lead past it there, it comes first: it never decides anything."""
+        stack, ours = self._stacks[PamType.SESSION], self._ours("session", "optional")
+        in_force = self._files.with_contents({self.path: self.text}).service(self.path.name)
+        if our_lines(in_force, PamType.SESSION):
             return
-        systemd = [handler.top for handler in stack if stem(handler) == "pam_systemd"]
+        if not stack:  # libpam takes the lines of `other`, but not once there is one here
+            other = [_line("session", "substack", OTHER)] if in_force.stacks[PamType.SESSION] else []
+            self._after[max(self._lines)] += [*other, ours]
+            return
+        systemd = [place for place, one in enumerate(stack) if stem(one) == "pam_systemd"]
         environment = next((place for place, one in enumerate(stack) if stem(one) == "pam_env"), 0)
-        self._after[(systemd or [stack[environment - 1].top])[-1]].append(self._ours("session", "optional"))
+        last = stack[(systemd or [environment - 1])[-1]].top
+        jumps = any(isinstance(action, int) for one in stack if self._is_own(one) for action in one.actions)
+        ends = any(Action.DONE in one.actions for one in stack if one.top <= last and not one.level)
+        if jumps or ends:
+            self._before[stack[0].top].append(ours)
+        else:
+            self._after[last].append(ours)
 
     def result(self) -> str:
         """The new text."""

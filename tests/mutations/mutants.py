@@ -732,6 +732,14 @@ MUTANTS = (
         "            self._after[top] += guards\n",
         _EDITS + "test_an_expired_password_does_not_skip_the_phone[debian-quiet]",
     ),
+    Mutant(
+        14,
+        "a line leads past our session line, and the phone cannot end the login",
+        "pam_iampass/setup/edits.py",
+        "        if jumps or ends:\n",
+        "        if False:\n",
+        _EDITS + "test_every_session_passes_our_line_and_ends_as_it_did[ends]",
+    ),
     # 15
     Mutant(
         15,

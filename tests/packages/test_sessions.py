@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,10 @@ from tests.packages.kept_logins import (
 from tests.packages.people import People, type_password
 
 AGENT = "pam-iampass-agent.service"
+#: Packages with programs that make root of a user, and have no session of logind.
+OTHERS = {"opendoas": "doas", "sudo-rs": "sudo-rs"}
+if os.environ.get("PACKAGES_RELEASE") == "bookworm":
+    del OTHERS["sudo-rs"]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +34,14 @@ def ready(machine: Booted, administrator: Administrator) -> Administrator:
     """sshd and sudo ask the phone, and keep what it approves."""
     administrator.start_iampass()
     administrator.configure(session=SETTINGS)
-    administrator.set_up("sshd", "sudo", "--quiet")
+    machine.shell(
+        f"""
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {" ".join(OTHERS)}
+        echo 'permit :sudo' > /etc/doas.conf
+        chmod 600 /etc/doas.conf
+        """
+    )
+    administrator.set_up("sshd", "sudo", "doas", "--quiet")
     return administrator
 
 
@@ -99,3 +111,20 @@ def test_a_root_shell_that_keeps_a_session_of_its_own_goes_on_when_away_revokes(
     wait_for(lambda: shell["id"] not in {each["id"] for each in sessions(machine)}, "the session ends")
     assert listed(machine, login.id)["status"] == "active"
     assert login.lives()
+
+
+@pytest.mark.parametrize("program", OTHERS.values())
+def test_a_root_shell_of_a_program_without_a_session_of_logind_ends_on_the_phone(
+    machine: Booted, people: People, cursor: str, program: str
+) -> None:
+    begun = NewSession(machine, people)
+    shell = machine.terminal("runuser", "-u", "alice", "--", program, "sh", "-i")
+    type_password(shell)
+    people.phone.approve("alice")
+    shell.expect("# ")
+    session, number = begun.wait()
+    people.phone.move(number, "end")
+    shell.expect_exact("The IAMPASS session of this login was ended on the phone.")
+    shell.finish()
+    wait_for(lambda: session["id"] not in {each["id"] for each in sessions(machine)}, "the session ends")
+    assert machine.shell("pgrep -x -f 'sh -i' || :") == ""

@@ -66,6 +66,28 @@ def test_a_kept_session_needs_our_line_after_pam_systemd(
     assert [one.kind for one in found] == (IDS[stack] if keeps else [])
 
 
+@pytest.mark.parametrize(
+    ("name", "shared", "command"),
+    [
+        ("doas", "auth required pam_unix.so\n", "pam-iampass setup doas"),
+        ("sudo-i", "auth required pam_unix.so\n", "pam-iampass setup sudo"),
+        ("doas", "auth required pam_iampass.so\n", "pam-auth-update --enable iampass-session"),
+    ],
+)
+def test_the_remedy_is_the_way_by_which_the_service_was_switched_on(
+    trusted_folder: Path, name: str, shared: str, command: str
+) -> None:
+    put(trusted_folder / "secret", "s3cret-of-ours\n", 0o600)
+    settings = f"application_id: app\napplication_secret_file: {trusted_folder / 'secret'}\nsession: {{keep: true}}\n"
+    put(trusted_folder / "iampass.yaml", settings)
+    (trusted_folder / "pam.d").mkdir()
+    put(trusted_folder / "pam.d" / "common-auth", shared)
+    put(trusted_folder / "pam.d" / name, "@include common-auth\nauth required pam_iampass.so\n")
+    stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset())
+    (found,) = findings(stacks, load(trusted_folder / "iampass.yaml"), [name], enforcer(trusted_folder))
+    assert found.remedy == f"{command}; by hand, after pam_systemd: session optional pam_iampass.so"
+
+
 def test_a_service_that_opens_sessions_without_asking_needs_no_line(trusted_folder: Path) -> None:
     put(trusted_folder / "secret", "s3cret-of-ours\n", 0o600)
     settings = f"application_id: app\napplication_secret_file: {trusted_folder / 'secret'}\nsession: {{keep: true}}\n"

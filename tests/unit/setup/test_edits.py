@@ -329,14 +329,39 @@ def test_without_pam_systemd_the_session_line_is_ahead_of_a_file_of_the_user(sta
     assert stage.text("sshd").index("@include common-session\n") < ours < environment
 
 
-@pytest.mark.parametrize(
-    "session",
-    ["", "session [success=1 default=ignore] pam_succeed_if.so quiet\nsession required pam_limits.so\n"],
-)
-def test_without_a_sure_place_there_is_no_session_line(stage: Stage, session: str) -> None:
+SESSIONS = {
+    "shared": "@include common-session-noninteractive\n",
+    "none": "",
+    "jumps": "session [success=1 default=ignore] pam_succeed_if.so quiet\nsession required pam_limits.so\n",
+    "jumps over pam_systemd": "session [success=1 default=ignore] pam_succeed_if.so quiet\n@include common-session\n",
+    "ends": "session sufficient pam_succeed_if.so quiet\nsession required pam_limits.so\n",
+}
+
+
+@pytest.mark.parametrize("session", SESSIONS.values(), ids=list(SESSIONS))
+def test_every_session_passes_our_line_and_ends_as_it_did(stage: Stage, session: str) -> None:
+    """Of doas and sudo-rs too: without the line, the phone could not end a root shell."""
+    shared = (
+        "session [default=1] pam_permit.so\nsession requisite pam_deny.so\nsession required pam_unix.so\n"
+    )
+    put(stage.paths.pam / "common-session-noninteractive", shared)
     put(stage.paths.pam / "doas", f"@include common-auth\n@include common-account\n{session}")
+    every = [{"pam_succeed_if": code, "pam_limits": OK, "pam_systemd": OK} for code in (OK, AUTH_ERR, IGNORE)]
+    every += [{**answers, name: AUTH_ERR} for answers in every for name in ("pam_limits", "pam_systemd")]
+    before = [login(stage, "doas", PamType.SESSION, IGNORE, **answers)[0] for answers in every]
     stage.set_up("doas")
-    assert "session    optional    pam_iampass.so" not in stage.text("doas")
+    after = [login(stage, "doas", PamType.SESSION, IGNORE, **answers) for answers in every]
+    assert [result for result, _ in after] == before
+    assert all(asked for result, asked in after if result == OK)
+    stage.undo()
+    assert stage.text("doas").endswith(f"@include common-account\n{session}")
+
+
+def test_a_session_line_that_every_service_has_is_not_written_twice(stage: Stage) -> None:
+    put(stage.paths.pam / "other", f"{stage.text('other')}session optional pam_iampass.so\n")
+    put(stage.paths.pam / "doas", "@include common-auth\n@include common-account\n")
+    stage.set_up("doas")
+    assert "session" not in stage.text("doas")
 
 
 def test_a_key_leaves_account_and_session_of_an_included_file_in_force(stage: Stage) -> None:
