@@ -14,7 +14,7 @@ from pam_iampass.errors import StateError
 from pam_iampass.login.bypass import Bypasses
 from pam_iampass.login.rate_limit import RateLimit, RateLimits
 from pam_iampass.login.rate_limit_state import RateLimitState
-from pam_iampass.login.recovery_codes import RecoveryCodes
+from pam_iampass.login.recovery import RecoveryCodes
 from pam_iampass.outcome import Login
 from pam_iampass.session import life
 from pam_iampass.session.keeper import KeptSessions

@@ -121,7 +121,7 @@ MUTANTS = (
     Mutant(
         1,
         "a recovery code can be used again",
-        "pam_iampass/login/recovery_codes.py",
+        "pam_iampass/login/recovery.py",
         "if same and stored.used_at is None:",
         "if same:",
         "tests/unit/login/test_recovery_codes.py::test_each_of_ten_codes_is_good_once",

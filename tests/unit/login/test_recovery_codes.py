@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pam_iampass.errors import StateError
-from pam_iampass.login import recovery_codes
+from pam_iampass.login import recovery
 from pam_iampass.login.conversation import SSHD_REFUSED
-from pam_iampass.login.recovery_codes import HOW_MANY, RecoveryCodes
+from pam_iampass.login.recovery import HOW_MANY, RecoveryCodes
 from pam_iampass.system.database import Database
 from tests.support.state_file import unwritable
 
@@ -32,7 +32,7 @@ class Store:
 
     def new(self, user: str = "alice") -> list[str]:
         """New codes as the module reads what a person types."""
-        read = [recovery_codes.read(text) for text in self.codes.renew(user)]
+        read = [recovery.read(text) for text in self.codes.renew(user)]
         assert None not in read
         return [code for code in read if code]
 
@@ -58,28 +58,28 @@ def store(trusted_folder: Path) -> Iterator[Store]:
 
 def test_a_code_is_four_groups_of_four_without_letters_that_look_alike() -> None:
     for _ in range(200):
-        text = recovery_codes.shown(recovery_codes.make())
+        text = recovery.shown(recovery.make())
         assert [len(group) for group in text.split("-")] == [4, 4, 4, 4]
         assert not set(text) & set("ilou")
         assert text == text.lower()
 
 
 def test_codes_have_80_random_bits() -> None:
-    assert recovery_codes.LENGTH * 5 == 80
-    codes = [recovery_codes.make() for _ in range(2000)]
+    assert recovery.LENGTH * 5 == 80
+    codes = [recovery.make() for _ in range(2000)]
     assert len(set(codes)) == 2000
-    for place in range(recovery_codes.LENGTH):  # each character is missed with a chance of 10^-27
-        assert {code[place] for code in codes} == set(recovery_codes.ALPHABET)
+    for place in range(recovery.LENGTH):  # each character is missed with a chance of 10^-27
+        assert {code[place] for code in codes} == set(recovery.ALPHABET)
 
 
 @given(st.binary(min_size=10, max_size=10))
 def test_what_was_shown_is_read_however_it_is_typed(random: bytes) -> None:
     number = int.from_bytes(random, "big")
-    code = "".join(recovery_codes.ALPHABET[number >> 5 * place & 31] for place in range(16))
-    shown = recovery_codes.shown(code)
+    code = "".join(recovery.ALPHABET[number >> 5 * place & 31] for place in range(16))
+    shown = recovery.shown(code)
     typed = [shown, shown.upper(), code, shown.replace("-", " "), f"  {shown} ", shown.replace("-", "")]
     typed += [shown.replace("1", "l").replace("0", "o"), shown.replace("1", "I").replace("0", "O")]
-    assert {recovery_codes.read(text) for text in typed} == {code}
+    assert {recovery.read(text) for text in typed} == {code}
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ def test_what_was_shown_is_read_however_it_is_typed(random: bytes) -> None:
     ],
 )
 def test_what_is_not_shaped_like_a_code_is_none(text: str) -> None:
-    assert recovery_codes.read(text) is None
+    assert recovery.read(text) is None
 
 
 @given(st.text(max_size=80))
 def test_whatever_is_typed_is_a_whole_code_or_none(text: str) -> None:
-    code = recovery_codes.read(text)
-    assert code is None or (len(code) == 16 and set(code) <= set(recovery_codes.ALPHABET))
+    code = recovery.read(text)
+    assert code is None or (len(code) == 16 and set(code) <= set(recovery.ALPHABET))
 
 
 # Good once
@@ -176,7 +176,7 @@ def test_no_code_stands_on_the_disk(store: Store) -> None:
     everything = b"".join(path.read_bytes() for path in store.file.parent.iterdir())
     for code in codes:
         assert code.encode() not in everything
-        assert recovery_codes.shown(code).encode() not in everything
+        assert recovery.shown(code).encode() not in everything
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in store.file.parent.iterdir())
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from pam_iampass.errors import StateError
 from pam_iampass.login.bypass import Bypass, Moment
-from pam_iampass.login.recovery_codes import read
+from pam_iampass.login.recovery import read
 from pam_iampass.outcome import PamCode
 from pam_iampass.session.store import SessionStore
 from pam_iampass.system import database as module

@@ -125,8 +125,8 @@ def test_a_process_that_is_killed_loses_nothing_that_it_had_written(file: File) 
 
 _SPENDS = """
 import os, sys
-from pam_iampass.login.recovery_codes import read
-from pam_iampass.login.recovery_codes import RecoveryCodes
+from pam_iampass.login.recovery import read
+from pam_iampass.login.recovery import RecoveryCodes
 from pam_iampass.system.database import Database
 codes = RecoveryCodes(Database(sys.argv[1]))
 for code in codes.renew("alice")[:3]:
