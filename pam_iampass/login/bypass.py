@@ -171,7 +171,7 @@ class Bypasses:
         self._all = bypasses
 
     def _read(self, connection: sqlite3.Connection) -> None:
-        self._all = [_bypass(*row) for row in connection.execute("SELECT * FROM bypasses")]
+        self._all = [_bypass(row) for row in connection.execute("SELECT * FROM bypasses")]
 
 
 def _row(bypass: Bypass) -> tuple[object, ...]:
@@ -183,19 +183,9 @@ def _row(bypass: Bypass) -> tuple[object, ...]:
     )
 
 
-def _bypass(
-    user: bytes,
-    uid: int,
-    service: bytes,
-    seconds: float,
-    boot: str | None,
-    since_boot: float,
-    wall: float,
-    made_by: bytes,
-    reason: str,
-    survives_reboot: int,
-) -> Bypass:
-    """The bypass in a row. Raises ValueError and TypeError."""
+def _bypass(row: tuple[Any, ...]) -> Bypass:
+    """The bypass in a row. Raises ValueError, TypeError and AttributeError."""
+    user, uid, service, seconds, boot, since_boot, wall, made_by, reason, survives_reboot = row
     if not 0 < seconds <= LONGEST:
         raise ValueError(seconds)
     return Bypass(
