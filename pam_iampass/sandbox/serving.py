@@ -48,8 +48,14 @@ def serve(make: Callable[[Listener], Sandbox], users: Sequence[str]) -> None:
     :param users: names, with ``:no-device`` appended for users without a device.
     """
     at_terminal = sys.stdin is not None and sys.stdin.isatty()
-    printer = EventPrinter(Console(highlight=False, markup=False, emoji=False), asks=at_terminal)
-    with signals_held_back(), make(printer) as sandbox:
+    console = Console(highlight=False, markup=False, emoji=False)
+
+    def show(event: Event) -> None:
+        # A closed output must not stop the sandbox; rich would end the program.
+        with contextlib.suppress(OSError, SystemExit):
+            console.print(line_of(event, at_terminal), soft_wrap=True)
+
+    with signals_held_back(), make(show) as sandbox:
         asks = sandbox.auto == Auto.ASK
         named = [user.removesuffix(_NO_DEVICE) for user in users]
         click.echo(configuration_text(sandbox, dict.fromkeys([*named, *sandbox.users])))
@@ -156,19 +162,6 @@ def line_of(event: Event, asks: bool) -> Text:
     rest = "  ".join(part for part in (user, number, clean(event.detail, 1000), hint) if part)
     line = Text(time.strftime("%H:%M:%S  ", time.localtime(event.at)), style="")
     return line.append(f"{event.kind.value:{_WIDTH}}", style=_STYLES.get(event.kind, "")).append(f"  {rest}")
-
-
-class EventPrinter:
-    """Prints each event as it happens; the listener of a sandbox."""
-
-    def __init__(self, console: Console, asks: bool) -> None:
-        self._console = console
-        self._asks = asks
-
-    def __call__(self, event: Event) -> None:
-        # A closed output must not stop the sandbox; rich would end the program.
-        with contextlib.suppress(OSError, SystemExit):
-            self._console.print(line_of(event, self._asks), soft_wrap=True)
 
 
 def answer(sandbox: Sandbox, typed: str) -> str | None:
