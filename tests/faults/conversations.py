@@ -1,4 +1,4 @@
-"""Applications with unusual conversation functions."""
+"""Applications with unusual conversation functions; tests/pam/native/test_conversation.py has all of them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,29 @@ APPROVES = scripted(PENDING, ACTIVE, ENDED)
 
 def table() -> Iterator[Case]:
     """All rows."""
-    yield from _in_sshd()
-    yield from _elsewhere()
+    yield _row(
+        "the user types bytes that are not UTF-8, in sshd", SHOWN_NOTHING, {}, **SSHD, typed=b"\xff\xfe"
+    )
+    yield _row(
+        "sshd answers the prompt itself because root may not log in",
+        CANCELLED.but(code=MAXTRIES),
+        {},
+        **SSHD,
+        typed=b"\b\n\r\x7fINCORRECT",
+    )
+    yield _row(
+        "there is no conversation function, and prompt is always",
+        CANCELLED,
+        {"prompt": "always"},
+        conversation="none",
+    )
+    yield _row("there is no conversation function", SHOWN_NOTHING, conversation="none")
+    yield _row(
+        "there is neither a conversation function nor a user",
+        BY_THE_DOOR.but(record="reason=the application names no user"),
+        conversation="none",
+        user=False,
+    )
     yield _row(
         "the application is not root",
         Expected(
@@ -34,53 +55,6 @@ def table() -> Iterator[Case]:
         ),
         real_uid=65534,
         effective_uid=65534,
-    )
-
-
-def _in_sshd() -> Iterator[Case]:
-    """The request is sent without the prompt if the prompt fails. An approval is not displayed."""
-
-    def row(what: str, expected: Expected, **application: Option) -> Case:
-        return _row(what + ", in sshd", expected, **SSHD, **application)  # type: ignore[arg-type]
-
-    yield row("the conversation function fails at prompts", SHOWN_NOTHING, conversation="error")
-    yield row("the conversation function always fails", SHOWN_NOTHING, conversation="error-always")
-    yield row("there is no conversation function", SHOWN_NOTHING, conversation="none")
-    yield row("the user types bytes that are not UTF-8", SHOWN_NOTHING, typed=b"\xff\xfe")
-    refused = Expected(MAXTRIES, "cancelled", "denied")
-    yield row(
-        "sshd answers the prompt itself because root may not log in",
-        refused,
-        typed=b"\b\n\r\x7fINCORRECT",
-    )
-
-
-def _elsewhere() -> Iterator[Case]:
-    asked = {"prompt": "always"}
-    yield _row("the conversation function fails at prompts", CANCELLED, asked, conversation="error")
-    yield _row("the application answers the prompt with NULL", APPROVED, asked, conversation="null")
-    yield _row(
-        "there is no conversation function, and prompt is always",
-        CANCELLED,
-        asked,
-        conversation="none",
-    )
-    yield _row(
-        "there is no conversation function",
-        SHOWN_NOTHING,
-        conversation="none",
-    )
-    yield _row(
-        "the conversation function always fails",
-        APPROVED,
-        conversation="error-always",
-    )
-    yield _row("the application answers a message that is not a prompt", APPROVED, conversation="echo")
-    yield _row(
-        "there is neither a conversation function nor a user",
-        BY_THE_DOOR.but(record="reason=the application names no user"),
-        conversation="none",
-        user=False,
     )
 
 

@@ -123,6 +123,16 @@ def test_an_upgrade_while_logins_run_keeps_no_exempt_account_out_and_changes_no_
     assert log_in(people, "bob")
 
 
+def test_in_its_unit_it_notices_that_a_client_hangs_up(machine: Booted, people: People, cursor: str) -> None:
+    people.ssh("alice")
+    people.phone.request("alice")
+    machine.run("pkill", "-KILL", "-x", "ssh")
+    [record] = wait_until(
+        lambda: [one for one in machine.journal_now(cursor) if "IAMPASS_OUTCOME" in one], "it is recorded"
+    )
+    assert (record["IAMPASS_OUTCOME"], record["IAMPASS_REASON"]) == ("cancelled", "the ssh client hung up")
+
+
 def test_with_a_full_run_logins_go_on(machine: Booted, people: People, cursor: str) -> None:
     machine.shell("mount -o remount,size=16M /run; cat /dev/zero > /run/full 2> /dev/null || :")
     assert log_in(people, "alice")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -247,37 +248,6 @@ def no_agent(clinic: Clinic) -> None:
     clinic.agent.stop()
 
 
-@contextlib.contextmanager
-def enforcing_selinux(clinic: Clinic) -> Iterator[None]:
-    """The kernel's file, and the program that lists modules, as SELinux without ours has them: see tests/vm."""
-    with selinux_with("sshd"):
-        yield
-
-
-@contextlib.contextmanager
-def selinux_in_the_way(clinic: Clinic) -> Iterator[None]:
-    """Our module, with a boolean switched off, and a file that was moved; as SELinux shows them in tests/vm."""
-    with selinux_with("pam_iampass"):
-        yield
-
-
-@contextlib.contextmanager
-def selinux_with(module: str) -> Iterator[None]:
-    subprocess.run(["mount", "-t", "tmpfs", "selinux", "/sys/fs"], check=True)
-    Path("/sys/fs/selinux").mkdir()
-    Path("/sys/fs/selinux/enforce").write_text("1")
-    wrong = "$2 has context unconfined_u:object_r:admin_home_t:s0, should be system_u:object_r:pam_iampass_etc_t:s0"
-    programs = {"semodule": f"echo base; echo {module}", "getsebool": 'echo "$1 --> off"'}
-    programs["matchpathcon"] = f'echo "{wrong}"; exit 1'
-    for name, script in programs.items():
-        Path("/usr/sbin", name).write_text(f"#!/bin/sh\n{script}\n")
-        Path("/usr/sbin", name).chmod(0o755)
-    yield
-    for name in programs:
-        Path("/usr/sbin", name).unlink()
-    subprocess.run(["umount", "/sys/fs"], check=True)
-
-
 def nobody_there(clinic: Clinic) -> None:
     clinic.machine.change(server="https://127.0.0.1:1")
 
@@ -474,11 +444,13 @@ def no_secure_path(clinic: Clinic) -> None:
 
 
 @contextlib.contextmanager
-def no_cvtsudoers(clinic: Clinic) -> Iterator[None]:
-    program, aside = Path("/usr/bin/cvtsudoers"), Path("/usr/bin/cvtsudoers-aside")
-    program.rename(aside)
+def away(*programs: str) -> Iterator[None]:
+    """The machine lacks these programs."""
+    for program in programs:
+        Path(program).rename(f"{program}.away")
     yield
-    aside.rename(program)
+    for program in programs:
+        Path(f"{program}.away").rename(program)
 
 
 def sudo_rule(rule: str) -> Callable[[Clinic], None]:
@@ -487,22 +459,6 @@ def sudo_rule(rule: str) -> Callable[[Clinic], None]:
 
 def append(file: Path, text: str) -> None:
     file.write_text(file.read_text() + text)
-
-
-@contextlib.contextmanager
-def unknown_program(clinic: Clinic) -> Iterator[None]:
-    program = Path("/usr/local/bin/become")
-    shutil.copy("/usr/bin/su", program)
-    program.chmod(0o4755)
-    yield
-    program.unlink()
-
-
-@contextlib.contextmanager
-def doas_without_a_password(clinic: Clinic) -> Iterator[None]:
-    Path("/etc/doas.conf").write_text("permit nopass alice\n")
-    yield
-    Path("/etc/doas.conf").unlink()
 
 
 def no_phone_for_me(clinic: Clinic) -> None:
@@ -536,9 +492,6 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "unit-off": unit_not_enabled,
     "watch-off": unit_not_enabled,
     "agent-off": no_agent,
-    "selinux-no-policy": enforcing_selinux,
-    "selinux-boolean-off": selinux_in_the_way,
-    "selinux-label": lambda clinic: None,
     "service-unreachable": nobody_there,
     "service-tls": another_authority,
     "service-nonsense": junk,
@@ -577,15 +530,10 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "sshd-match-unknown": match_block("Group no-such-group", "PAMServiceName su"),
     "sshd-instance-unknown": lambda clinic: another_sshd("-f /etc/ssh/%i"),
     "sudoers-broken": broken_sudoers,
-    "sudoers-unread": no_cvtsudoers,
+    "sudoers-unread": lambda clinic: away("/usr/bin/cvtsudoers"),
     "sudo-unprotected": sudo_asks_nothing,
     "sudo-rule-bypasses": sudo_rule("Defaults:alice !authenticate"),
     "sudo-no-secure-path": no_secure_path,
-    "way-in-open": lambda clinic: None,
-    "way-in-console": lambda clinic: None,
-    "way-in-unknown-program": unknown_program,
-    "way-in-other-services": lambda clinic: (PAM / "ftpd").write_text(f"{UNIX}\n"),
-    "doas-no-password": doas_without_a_password,
     "stack-unprivileged": lambda clinic: (PAM / "swaylock").write_text(f"{UNIX}\n{OURS}\n{PERMIT}\n"),
     "lockout-you": no_phone_for_me,
     "lockout-root": no_token_for_root,
@@ -595,36 +543,29 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
 """How each kind of finding comes about."""
 
 TOGETHER = {
-    "ways in": (
-        *(
-            "way-in-open",
-            "way-in-console",
-            "way-in-unknown-program",
-            "way-in-other-services",
-            "doas-no-password",
-        ),
-        *("users-without-token", "stack-unprivileged"),
-    ),
-    "files": ("file-writable", "selinux-no-policy", "unit-off", "entry-never-used"),
+    "files": ("file-writable", "stack-unprivileged", "unit-off", "entry-never-used"),
     "sudo": ("sudo-rule-bypasses", "sudo-no-secure-path", "sibling-unprotected"),
     "sshd": (
         *("sshd-grace-short", "sshd-root-refused", "sshd-startups", "sshd-tries-few", "sshd-penalties"),
         *("sshd-match", "sshd-text-hidden", "sshd-stale"),
         *("sshd-unasked", "sshd-instance-unknown"),
     ),
-    "selinux": ("selinux-boolean-off", "selinux-label"),
-    "users": ("configuration-warning", "no-device", "clock-off"),
+    "users": ("configuration-warning", "users-without-token", "no-device", "clock-off"),
 }
 """Kinds of finding that do not hide each other, by subject: one report is to find all of them."""
 
 ALONE = {kind: (kind,) for kind in BREAKAGES if kind not in sum(TOGETHER.values(), ())}
 
 
-def test_every_kind_of_finding_is_brought_about_here_or_in_a_unit_test() -> None:
-    files = [file for file in (ROOT / "tests/unit/doctor").glob("test_*.py") if file.stem != "test_catalogue"]
-    unit = "".join(file.read_text() for file in files)
+def test_every_kind_of_finding_is_brought_about_here_or_in_another_test() -> None:
+    elsewhere = [
+        *(ROOT / "tests/unit/doctor").glob("test_*.py"),
+        *(ROOT / "tests/vm/selinux").glob("test_*.py"),
+    ]
+    elsewhere += [ROOT / "tests/system/setuid/test_ways_in.py"]
+    told = "".join(file.read_text() for file in elsewhere if file.stem != "test_catalogue")
     assert set(BREAKAGES) <= set(KINDS)
-    assert [kind for kind in set(KINDS) - set(BREAKAGES) if f'"{kind}"' not in unit] == []
+    assert [kind for kind in set(KINDS) - set(BREAKAGES) if not re.search(rf"[\[\"]{kind}[\]\"]", told)] == []
 
 
 @pytest.mark.parametrize(
@@ -730,39 +671,25 @@ def test_another_user_than_root_reads_what_could_not_be_examined(clinic: Clinic)
     assert any(line.startswith("sshd: sshd -T: ") for line in report["not_looked_at"])
 
 
+SUDO = ("/usr/bin/sudo", "/usr/sbin/visudo", "/usr/bin/cvtsudoers")
+
+
 def test_a_machine_without_sshd_and_sudo_is_looked_at_all_the_same(clinic: Clinic) -> None:
-    moved = [
-        Path("/usr/sbin/sshd"),
-        Path("/usr/bin/sudo"),
-        Path("/usr/sbin/visudo"),
-        Path("/usr/bin/cvtsudoers"),
-    ]
-    for path in moved:
-        path.rename(path.with_name(path.name + ".away"))
-    try:
+    with away("/usr/sbin/sshd", *SUDO):
         report = clinic.report()
-    finally:
-        for path in moved:
-            path.with_name(path.name + ".away").rename(path)
     assert {"sshd: is not installed", "sudo: is not installed"} <= set(report["not_looked_at"])
     assert "PAM stacks" in report["looked_at"]
 
 
 def test_where_there_is_sudo_rs_alone_its_rules_are_not_taken_for_harmless(clinic: Clinic) -> None:
-    moved = [Path("/usr/bin/sudo"), Path("/usr/sbin/visudo"), Path("/usr/bin/cvtsudoers")]
     alone = Path("/usr/bin/sudo-rs")
     had_it = alone.exists()
-    for path in moved:
-        path.rename(path.with_name(path.name + ".away"))
-    if not had_it:
-        shutil.copy("/usr/bin/true", alone)
-    try:
-        told = {found["id"]: found["evidence"] for found in clinic.report()["findings"]}
-    finally:
-        for path in moved:
-            path.with_name(path.name + ".away").rename(path)
+    with away(*SUDO):
         if not had_it:
-            alone.unlink()
+            shutil.copy("/usr/bin/true", alone)
+        told = {found["id"]: found["evidence"] for found in clinic.report()["findings"]}
+    if not had_it:
+        alone.unlink()
     assert told["sudoers-unread"] == "visudo is not installed"
 
 

@@ -94,16 +94,6 @@ def test_end_says_why_on_the_terminal_then_ends_that_login_and_no_other(session:
         assert "IAMPASS" not in left.shown
 
 
-def test_every_login_of_the_kept_session_is_ended(session: str) -> None:
-    logins = [LoginSession("alice"), LoginSession("alice")]
-    for login in logins:
-        login.register(session)
-    assert ask(Verb.END, session, Reason.ADMINISTRATOR) == DONE
-    for login in logins:
-        login.finish()
-        assert "An administrator has ended the IAMPASS session of this login." in login.shown
-
-
 def test_a_process_that_heeds_no_signal_is_killed(session: str) -> None:
     login = LoginSession("alice", f"trap '' TERM HUP; echo {READY}; while :; do sleep 1; done")
     login.register(session)
@@ -119,20 +109,6 @@ def test_a_process_that_its_user_has_stopped_ends_what_it_has_started(session: s
     login.register(session)
     assert ask(Verb.END, session) == DONE
     assert login.process.wait(PATIENCE) == 3
-
-
-def test_a_login_that_ends_meanwhile_is_not_waited_for(session: str) -> None:
-    # The signals come 5 seconds after the notice. Heeding none, it has 11 to end before it is killed.
-    login = LoginSession("alice", f"trap '' TERM HUP; echo {READY}; read line; exit 0")
-    login.register(session)
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(PATIENCE)
-        connection.connect(str(SOCKET))
-        connection.sendall(Request(Verb.END, session, Reason.CLOSED).encode())
-        login.expect_exact("ended on the phone")
-        login.sendline("")
-        assert login.finish() == 0  # it was not killed
-        assert receive_line(connection, time.monotonic() + PATIENCE) == b"done\n"
 
 
 def test_a_login_that_is_over_is_forgotten(session: str) -> None:

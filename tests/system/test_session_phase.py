@@ -66,7 +66,7 @@ def files(machine: Installation) -> Iterator[None]:
     SOCKET.unlink(missing_ok=True)
     for choice in WAYS.values():
         use(choice)
-    with asking("su", "sudo", "login"):
+    with asking("su"):
         yield
     os.chown(LOGINS, 0, 0)
     assert list(LOGINS.iterdir()) == []
@@ -155,14 +155,6 @@ def test_no_environment_of_the_user_opens_a_session(sshds: dict[str, Sshd], way:
     assert "registered" not in seen
 
 
-def hang(door: DoorConnection) -> None:
-    door.hello()
-    if door.version_and_phase[1] <= 2:
-        door.send(keep(SESSION), result(0))
-    else:
-        assert door.door_closes()
-
-
 # Other programs
 
 
@@ -180,18 +172,6 @@ def in_a_terminal(command: list[str], typed: list[str]) -> str:
 AS_ALICE = ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "env", f"{VARIABLE}={FORGED}"]
 
 
-def test_su_opens_and_closes_the_session_of_its_target(machine: Installation) -> None:
-    with ScriptedModule.as_agent(SOCKET, keeps) as played:
-        text = in_a_terminal([*AS_ALICE, "su", "-", "bob", "-c", SHOW], [PASSWORD])
-        wait_for(played, 3)
-    assert phases(played) == [1, 3, 4]
-    opened = played.connections[1]
-    fields = dict(line.split("=", 1) for line in opened.registered[0].splitlines())  # type: ignore[attr-defined]
-    assert fields["user"] == "bob"
-    assert f"registered={SESSION}.{opened.pid}" in text
-    assert VARIABLE not in text
-
-
 @pytest.mark.parametrize("limit", ["-S -f 0", "-f 0", "-n 8", "-d 8000"])
 def test_a_limit_of_the_caller_of_su_leaves_no_login_that_is_not_registered(
     machine: Installation, limit: str
@@ -206,20 +186,3 @@ def test_a_limit_of_the_caller_of_su_leaves_no_login_that_is_not_registered(
         else:
             wait_for(played, 3)
             assert f"registered={SESSION}.{played.connections[1].pid}" in text
-
-
-def test_sudo_opens_and_closes_the_session_of_its_caller(machine: Installation) -> None:
-    rules = "alice ALL=(ALL) ALL\nDefaults:alice !lecture, setenv, timestamp_timeout=0\n"
-    Path("/etc/sudoers.d/session-test").write_text(rules)
-    try:
-        with ScriptedModule.as_agent(SOCKET, keeps) as played:
-            text = in_a_terminal([*AS_ALICE, "sudo", "-i", "sh", "-c", SHOW], [PASSWORD])
-            wait_for(played, 3)
-        assert phases(played) == [1, 3, 4]
-        assert f"registered={SESSION}.{played.connections[1].pid}" in text
-        assert VARIABLE not in text
-        with ScriptedModule.as_agent(SOCKET, passes) as played:
-            in_a_terminal([*AS_ALICE, "sudo", "-E", f"{VARIABLE}={FORGED}", "true"], [PASSWORD])
-        assert len(played.connections) == 1
-    finally:
-        Path("/etc/sudoers.d/session-test").unlink()

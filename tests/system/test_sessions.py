@@ -122,13 +122,6 @@ def test_sudo_within_the_login_needs_no_second_approval_and_every_process_ends(k
     assert "session opened" in run_command("log", "--session", shell.id).stdout
 
 
-def test_the_password_is_needed_all_the_same(kept: World) -> None:
-    shell = Shell(kept)
-    shell.run(SUDO.replace(PASSWORD, "wrong"), "status=1")
-    assert stored("alice")[0]["covered"] == 0
-    shell.end()
-
-
 # Further connections
 
 

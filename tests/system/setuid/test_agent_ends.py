@@ -90,9 +90,3 @@ def test_without_an_agent_nobody_gets_in_and_the_text_says_how_to_start_it(
             assert guest.starts() == 0
             assert guest.record().startswith("outcome=unavailable result=denied ")
             assert "The IAMPASS agent is not running." in guest.record()
-
-
-def test_after_a_restart_the_next_login_is_approved(stage: Stage, agent: RunningAgent) -> None:
-    agent.stop(signal.SIGKILL)
-    with RunningAgent():
-        assert stage.guest(Phone.APPROVES).play("sudo").got_in

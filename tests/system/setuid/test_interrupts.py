@@ -46,7 +46,9 @@ def logins(sudo_and_su: Installation, stage: Stage) -> Logins:
 
 @pytest.mark.parametrize("interrupt", INTERRUPTS)
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_ends_the_request_within_a_second(logins: Logins, program: str, interrupt: str) -> None:
+def test_ends_the_request_within_a_second_and_runs_nothing(
+    logins: Logins, program: str, interrupt: str
+) -> None:
     guest, terminal = logins[program, interrupt]
     began = time.monotonic()
     INTERRUPTS[interrupt](terminal)
@@ -55,12 +57,6 @@ def test_ends_the_request_within_a_second(logins: Logins, program: str, interrup
     assert ended.ended_at - began < 1.0 + BUSY
     assert guest.record().startswith("outcome=cancelled result=denied ")
     assert guest.starts() == 1
-
-
-@pytest.mark.parametrize("interrupt", INTERRUPTS)
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_runs_nothing(logins: Logins, program: str, interrupt: str) -> None:
-    _, terminal = logins[program, interrupt]
     if terminal in Terminal.open:
         terminal.finish()
     assert terminal.process.wait(PATIENCE) != 0

@@ -101,12 +101,6 @@ def test_a_record_that_a_user_made_up_confirms_nothing(administrator: Administra
     administrator.setup("confirm", "--force")
 
 
-def test_nothing_else_is_set_up_meanwhile(administrator: Administrator) -> None:
-    administrator.setup("su", "--try", "5")
-    told = administrator.setup("sudo", ok=False)
-    assert "a trial of su is not over yet" in told
-
-
 def test_what_is_set_up_for_good_is_not_put_on_trial(administrator: Administrator) -> None:
     administrator.setup("sshd", "--key")
     after = everything()

@@ -82,7 +82,7 @@ def test_a_descriptor_of_a_path_can_be_synchronised(tmp_path: Path) -> None:
 def test_no_owner_is_set_unless_one_is_wanted(
     folder: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system call filter of the agent's unit forbids it (`tests/system/test_units.py` has the real filter)."""
+    """The system call filter of the agent's unit forbids it (`tests/packages` runs the agent with the real filter)."""
     with monkeypatch.context() as unit:
         unit.setattr(os, "fchown", fail)
         atomic_write.write(folder, "file", b"new", "file.new")

@@ -174,7 +174,9 @@ def test_doctor_finds_a_file_that_was_moved(site: Site) -> None:
     users = "/etc/iampass/users.yaml"
     vm.shell(f"cp {users} /root; mv /root/users.yaml {users}; chgrp iampass {users}")
     assert not got_in(site.ssh("alice"), "alice")
-    assert "/etc/iampass/users.yaml has context" in vm.run("pam-iampass", "doctor", check=False).stdout
+    doctor = vm.run("pam-iampass", "doctor", check=False).stdout
+    assert "/etc/iampass/users.yaml has context" in doctor
+    assert "[selinux-label]" in doctor
     vm.run("restorecon", "-R", "/etc/iampass")
     login = site.ssh("alice")
     site.approve("alice")
