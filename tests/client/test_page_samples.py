@@ -97,14 +97,3 @@ def test_every_sample_of_the_page_runs(page: Page) -> None:
     page.run("seal")
     assert page.names["s"].loads(page.names["session_token"]) == page.names["session_json"]
     assert sorted(page.ran) == sorted(samples())
-
-
-def test_the_samples_say_what_else_can_come(page: Page) -> None:
-    page.run("a manager")
-    page.run("add a user")
-    assert page.run("add a user") == "user already exists\n"
-    page.sandbox.add_user("MY USER 1", device=True)
-    assert page.run("has the user a device") == "User has mobile device.\n"
-    page.sandbox.add_user("MY USER 1", device=False)
-    assert page.run("start") == "Authentication failed NO_MOBILE_DEVICE\n"
-    assert page.run("wait") == "Authentication failed failed\n"

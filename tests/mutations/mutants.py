@@ -759,14 +759,6 @@ MUTANTS = (
     ),
     Mutant(
         15,
-        "a bypass has no end within a boot",
-        _BYPASS,
-        "return self.seconds - elapsed if 0 <= elapsed < self.seconds else 0.0",
-        "return max(self.seconds - elapsed, 1.0)",
-        _BYPASS_TESTS + "test_within_a_boot_it_lasts_its_time_however_the_clock_is_set",
-    ),
-    Mutant(
-        15,
         "the first factor is not required of a bypassed user",
         _VERIFICATION,
         "    if arguments.first_factor is not None and not login.accepted(arguments.first_factor):\n",
@@ -839,14 +831,6 @@ MUTANTS = (
         ": RLIM_INFINITY;",
         ": now.rlim_cur;",
         _SESSION_PHASES + "test_a_limit_of_the_caller_keeps_no_session_from_being_registered",
-    ),
-    Mutant(
-        17,
-        "any user may ask",
-        "pam_iampass/enforcer/service.py",
-        "if _peer_uid(connection) not in allowed_uids:",
-        "if not allowed_uids:",
-        _ENFORCER + "test_only_the_agents_user_and_root_may_ask",
     ),
     Mutant(
         17,

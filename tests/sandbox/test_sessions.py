@@ -25,22 +25,6 @@ def test_what_becomes_of_a_request_is_what_a_poll_says(sandbox: Sandbox, caller:
         assert caller.poll(begun) == status
 
 
-@pytest.mark.parametrize("away", [False, True])
-def test_a_session_that_is_ended_on_the_phone_is_closed_and_stays_so(
-    sandbox: Sandbox, caller: Caller, away: bool
-) -> None:
-    begun = caller.start("alice").authentication
-    sandbox.approve("alice")
-    if away:
-        sandbox.walk_away("alice")
-    assert sandbox.close("alice").ended_by is EndedBy.PHONE
-    assert caller.poll(begun) == "closed"
-    assert caller.end(begun) is False
-    for move in (sandbox.close, sandbox.walk_away, sandbox.come_back):
-        with pytest.raises(LookupError):
-            move("alice")
-
-
 def test_two_requests_of_one_user_must_be_distinguished(sandbox: Sandbox, caller: Caller) -> None:
     first, second = (caller.start("alice").authentication for _ in range(2))
     with pytest.raises(LookupError, match="there are 2"):

@@ -57,19 +57,6 @@ def test_without_a_verb_help_is_shown() -> None:
     assert finished.stdout.count("Usage:") + finished.stderr.count("Usage:") == 1
 
 
-def test_help_loads_no_verb() -> None:
-    program = (
-        "import sys\nfrom pam_iampass.cli import main\n"
-        "try: main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
-    )
-    finished = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    loaded = finished.stderr.split()
-    assert "pam_iampass.cli" in loaded
-    assert not {"pam_iampass.cli.check", "pam_iampass.cli.sandbox", "yaml", "rich", "aiohttp"} & set(loaded)
-
-
 def test_a_verb_whose_package_is_not_installed_says_which() -> None:
     program = (
         "import sys\nsys.modules['yaml'] = None\nfrom pam_iampass.cli import main\nmain(['check', '--help'])"
