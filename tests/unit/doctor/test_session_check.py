@@ -33,17 +33,24 @@ def enforcer(folder: Path) -> Path:
     return folder / "enforcer.sock"
 
 
+def found_in(folder: Path, settings: str, socket_path: Path, service: str, **files: str) -> list[str | None]:
+    """The kinds of what is found about a service that asks the phone."""
+    put(folder / "secret", "s3cret-of-ours\n", 0o600)
+    own = f"application_id: app\napplication_secret_file: {folder / 'secret'}\n"
+    put(folder / "iampass.yaml", own + settings)
+    (folder / "pam.d").mkdir(exist_ok=True)
+    for name, text in files.items():
+        put(folder / "pam.d" / name.replace("_", "-"), text)
+    stacks = Stacks(PamFiles([folder / "pam.d"], DEBIAN), [], frozenset())
+    return [one.kind for one in findings(stacks, load(folder / "iampass.yaml"), [service], socket_path)]
+
+
 @pytest.mark.parametrize("keep", ["true", "false"])
 def test_a_kept_session_needs_the_service_that_ends_logins(trusted_folder: Path, keep: str) -> None:
-    put(trusted_folder / "secret", "s3cret-of-ours\n", 0o600)
-    settings = f"application_id: app\napplication_secret_file: {trusted_folder / 'secret'}\n"
-    put(trusted_folder / "iampass.yaml", f"{settings}session: {{keep: {keep}}}\n")
-    (trusted_folder / "pam.d").mkdir()
-    put(trusted_folder / "pam.d" / "sshd", SYSTEMD + OURS)
-    stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset())
+    settings = f"session: {{keep: {keep}}}\n"
     for path, expected in ((trusted_folder / "none", ["enforcer-off"]), (enforcer(trusted_folder), [])):
-        found = findings(stacks, load(trusted_folder / "iampass.yaml"), ["sshd"], path)
-        assert [one.kind for one in found] == (expected if keep == "true" else [])
+        found = found_in(trusted_folder, settings, path, "sshd", sshd=SYSTEMD + OURS)
+        assert found == (expected if keep == "true" else [])
 
 
 @pytest.mark.parametrize("keeps", [True, False])
@@ -51,19 +58,10 @@ def test_a_kept_session_needs_the_service_that_ends_logins(trusted_folder: Path,
 def test_a_kept_session_needs_our_line_after_pam_systemd(
     trusted_folder: Path, stack: str, keeps: bool
 ) -> None:
-    put(trusted_folder / "secret", "s3cret-of-ours\n", 0o600)
-    settings = (
-        f"application_id: app\napplication_secret_file: {trusted_folder / 'secret'}\nserver: https://x.test\n"
-    )
-    if keeps:
-        settings += "services: {sshd: {session: {keep: true}}}\n"
-    put(trusted_folder / "iampass.yaml", settings)
-    (trusted_folder / "pam.d").mkdir()
-    put(trusted_folder / "pam.d" / "common-session", stack)
-    put(trusted_folder / "pam.d" / "sshd", "@include common-session\n")
-    stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset())
-    found = findings(stacks, load(trusted_folder / "iampass.yaml"), ["sshd"], enforcer(trusted_folder))
-    assert [one.kind for one in found] == (IDS[stack] if keeps else [])
+    settings = "services: {sshd: {session: {keep: true}}}\n" if keeps else ""
+    files = {"common_session": stack, "sshd": "@include common-session\n"}
+    found = found_in(trusted_folder, settings, enforcer(trusted_folder), "sshd", **files)
+    assert found == (IDS[stack] if keeps else [])
 
 
 @pytest.mark.parametrize(
@@ -89,13 +87,6 @@ def test_the_remedy_is_the_way_by_which_the_service_was_switched_on(
 
 
 def test_a_service_that_opens_sessions_without_asking_needs_no_line(trusted_folder: Path) -> None:
-    put(trusted_folder / "secret", "s3cret-of-ours\n", 0o600)
-    settings = f"application_id: app\napplication_secret_file: {trusted_folder / 'secret'}\nsession: {{keep: true}}\n"
-    put(trusted_folder / "iampass.yaml", settings)
-    (trusted_folder / "pam.d").mkdir()
-    put(trusted_folder / "pam.d" / "other", "auth required pam_iampass.so\n")
-    put(trusted_folder / "pam.d" / "systemd-user", SYSTEMD)
-    stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset())
-    assert "systemd-user" in stacks.with_us
-    asking = ["systemd-user"]
-    assert not list(findings(stacks, load(trusted_folder / "iampass.yaml"), asking, enforcer(trusted_folder)))
+    files = {"other": "auth required pam_iampass.so\n", "systemd_user": SYSTEMD}
+    keep, path = "session: {keep: true}\n", enforcer(trusted_folder)
+    assert not found_in(trusted_folder, keep, path, "systemd-user", **files)
