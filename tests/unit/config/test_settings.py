@@ -277,52 +277,30 @@ def test_a_timeout_from_one_second_to_290_is_taken(configuration: Configuration,
     assert configuration.load(f"timeout: {text}").service.timeout in (1.0, 290.0, 240.0)
 
 
-@pytest.mark.parametrize(
-    "server",
-    [
-        "https://iam-api.com",
-        "https://localhost:8443",
-        "https://[::1]:8443",
-    ],
-)
-def test_servers_are_origins(configuration: Configuration, server: str) -> None:
-    assert configuration.load(f'server: "{server}"').server == server
-
-
 # What is wrong with one key
 
 
 WRONG: list[tuple[str, str]] = [
     ("application_secret_file: rel/secret", '"rel/secret" is not an absolute path'),
     ("server: http://iam-api.com", '"http://iam-api.com" is not an https URL'),
-    ("server: iam-api.com", '"iam-api.com" is not an https URL'),
     ("server: https://", '"https://" has no valid host and port'),
     ("server: https://a:b@c", '"https://a:b@c" contains a user name or password'),
     ("server: https://a/path", '"https://a/path" has a path'),
-    ("server: https://a:0", '"https://a:0" has no valid host and port'),
-    ("server: https://ä.example", '"https://ä.example" has no valid host and port'),
-    ("server: 'https://[::1'", '"https://[::1" has no valid host and port'),
     ("server:", "is empty"),
-    ("server: [https://a]", "is a list, not an https address without a path"),
     ("ca_file: ca.pem", '"ca.pem" is not an absolute path'),
     ('ca_file: "/a\\eb"', '"/a\\x1bb" is a path with invisible characters'),
-    ("proxy: https://proxy:1", '"https://proxy:1" is not an http URL'),
     ("proxy: http://proxy", '"http://proxy" has no port'),
     ("proxy: http://u:p@proxy:1", '"http://u:p@proxy:1" contains a user name or password'),
     ("users: users.yaml", '"users.yaml" is not an absolute path'),
     ("unlisted_users: Deny", '"Deny" is unknown'),
     ("unlisted_users: '{users}'", '"{users}" is not a valid template'),
     ("unlisted_users: '{user}{user}'", '"{user}{user}" is not a valid template'),
-    ("unlisted_users: '{user!r}'", '"{user!r}" is not a valid template'),
     ('unlisted_users: "{user}\\n"', '"{user}\\x0a" is not a template for a token'),
     ("unlisted_users: {user}", "is a mapping, not deny, ignore or a template"),
     ("unavailable: allow", '"allow" is unknown'),
     ("timeout: 60", '"60" has no unit'),
     ("timeout: 0s", '"0s" is out of range'),
     ("timeout: 291s", '"291s" is out of range'),
-    ("timeout: 9999999s", '"9999999s" is not a duration'),
-    ("timeout: ٦s", '"٦s" is not a duration'),
-    ("methods: facial", "is a text, not a list"),
     ("methods:", "is empty"),
     ("methods: [face]", '"face" is not a method of IAMPASS'),
     ("methods: [facial, facial]", '"facial" is listed twice'),

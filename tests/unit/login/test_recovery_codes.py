@@ -142,14 +142,6 @@ def test_revoked_codes_are_good_no_more(store: Store) -> None:
     assert store.codes.stored("alice") is None
 
 
-def test_it_is_known_when_a_code_was_used(store: Store) -> None:
-    store.spend(store.new()[3])
-    stored = store.codes.stored("alice")
-    assert stored is not None
-    assert stored.made_at == NOW
-    assert [code.used_at for code in stored.codes] == [None, None, None, NOW] + [None] * 6
-
-
 def test_of_many_logins_with_one_code_at_the_same_moment_one_succeeds(store: Store) -> None:
     code = store.new()[0]
     start = threading.Barrier(12)
@@ -178,15 +170,6 @@ def test_no_code_stands_on_the_disk(store: Store) -> None:
         assert code.encode() not in everything
         assert recovery.shown(code).encode() not in everything
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in store.file.parent.iterdir())
-
-
-def test_codes_that_were_revoked_leave_no_hash_behind(store: Store) -> None:
-    store.new()
-    stored = store.codes.stored("alice")
-    assert stored is not None
-    store.codes.revoke("alice")
-    store.database.close()
-    assert not any(code.hash.encode() in store.file.read_bytes() for code in stored.codes)
 
 
 def test_every_code_has_a_salt_of_its_own(store: Store) -> None:

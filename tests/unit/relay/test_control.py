@@ -305,25 +305,6 @@ def test_an_agent_that_hangs_is_given_up(agent: Agent, monkeypatch: pytest.Monke
     assert caught.value.remedy == "systemctl status pam-iampass-agent"
 
 
-def test_an_answer_that_is_none_is_an_error(trusted_folder: Path) -> None:
-    path = trusted_folder / "control.sock"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        path.chmod(0o600)
-        listener.listen(1)
-
-        def answer() -> None:
-            connection, _address = listener.accept()
-            with connection:
-                connection.sendall(b"220 mail.example.com ESMTP\r\n")
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        with pytest.raises(AgentUnavailable, match="answer is invalid"):
-            ask("echo", path=str(path), owner=os.getuid())
-        thread.join(BUSY)
-
-
 @given(data=binary(max_size=300), greets=booleans())
 def test_whatever_is_sent_the_agent_answers_the_next_one(shared: Agent, data: bytes, greets: bool) -> None:
     connection, greeting = shared.greeted()

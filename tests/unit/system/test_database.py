@@ -18,7 +18,7 @@ import pytest
 
 from pam_iampass.errors import StateError
 from pam_iampass.system import database as module
-from pam_iampass.system.database import APPLICATION_ID, RESERVE, VERSION, Database
+from pam_iampass.system.database import APPLICATION_ID, VERSION, Database
 
 ROOT = Path(__file__).parents[3]
 ADD = """
@@ -187,15 +187,6 @@ def test_where_the_disk_has_room_again_the_reserve_is_made_anew(small: File) -> 
     for number in range(1000):
         small.add(f"more {number}", "x" * 1000)
     assert small.database.problem is None
-
-
-def test_a_file_that_grows_keeps_its_reserve(file: File) -> None:
-    for number in range(2000):
-        file.add(f"row {number}", "x" * 2000)
-        with file.database.reading() as connection:
-            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-        assert free * 4096 >= RESERVE / 4
-    assert os.stat(f"{file.path}-wal").st_size < 2 * RESERVE
 
 
 def test_a_file_on_a_full_disk_can_be_opened(small: File) -> None:
