@@ -71,21 +71,15 @@ session         include         system-auth
 """,
 }
 SYSTEMS = ("debian", "red hat", "red hat with faillock")
-RIGHT = {"pam_unix": PamCode.SUCCESS}
-MODULES = [
-    *(
-        "pam_iampass",
-        "pam_unix",
-        "pam_sss",
-        "pam_deny",
-        "pam_permit",
-        "pam_env",
-        "pam_faildelay",
-        "pam_usertype",
+#: What modules say where a test says nothing else.
+USUAL = {
+    **dict.fromkeys(
+        ("pam_unix", "pam_localuser", "pam_usertype", "pam_access", "pam_wheel"), PamCode.SUCCESS
     ),
-    *("pam_localuser", "pam_rootok", "pam_nologin", "pam_sepermit", "pam_faillock", "pam_succeed_if"),
-    *("pam_access", "pam_wheel"),
-]
+    **{"pam_sepermit": PamCode.SUCCESS, "pam_sss": PamCode.USER_UNKNOWN},
+    **dict.fromkeys(("pam_rootok", "pam_succeed_if"), PamCode.AUTH_ERR),
+}
+OTHERS = ("pam_iampass", "pam_deny", "pam_permit", "pam_env", "pam_faildelay", "pam_nologin", "pam_faillock")
 
 
 @pytest.fixture(params=SYSTEMS)
@@ -105,7 +99,7 @@ def modules_in(stage: Stage) -> Path:
     """A folder with the modules that these files name."""
     modules = stage.paths.root / "security"
     modules.mkdir(exist_ok=True)
-    for module in MODULES:
+    for module in (*USUAL, *OTHERS):
         (modules / f"{module}.so").touch()
     return modules
 
@@ -126,24 +120,8 @@ def login(
     def answer(handler: Handler) -> int:
         if is_ours(handler):
             return ours
-        usual = {
-            "pam_sss": PamCode.USER_UNKNOWN,
-            "pam_rootok": PamCode.AUTH_ERR,
-            "pam_usertype": PamCode.SUCCESS,
-        }
-        usual |= {
-            "pam_localuser": PamCode.SUCCESS,
-            "pam_succeed_if": PamCode.AUTH_ERR,
-            "pam_unix": PamCode.SUCCESS,
-        }
-        usual |= {
-            "pam_access": PamCode.SUCCESS,
-            "pam_wheel": PamCode.SUCCESS,
-            "pam_sepermit": PamCode.SUCCESS,
-        }
-        if stem(handler) in answers:
-            return answers[stem(handler)]
-        return usual[stem(handler)] if stem(handler) in usual else fixed_answer(handler)
+        said = {**USUAL, **answers}.get(stem(handler))
+        return fixed_answer(handler) if said is None else said
 
     run = simulate(stack, answer, dialect=files.dialect)
     return run.result, any(map(is_ours, run.asked))
