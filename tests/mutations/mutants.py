@@ -81,7 +81,6 @@ _SINKS = "pam_iampass/audit/sinks.py"
 _APPROVER = "tests/system/setuid/test_attacks_approver.py::"
 _ACCOUNT_CHECK = "tests/unit/doctor/test_account_check.py::"
 _EXEMPT_SSH = "tests/system/setup/test_exempt_accounts.py::"
-_ACCOUNT = "tests/pam/native/test_account_phase.py::"
 
 MUTANTS = (
     # 1

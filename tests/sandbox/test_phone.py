@@ -40,12 +40,6 @@ class Listening:
                 return json.loads(line[len(b"data: ") :])
         raise AssertionError("the stream has ended")
 
-    def until(self, key: str, count: int) -> Any:
-        """The next view with this many entries of a kind."""
-        while len((view := self.next())[key]) != count:
-            pass
-        return view
-
 
 @contextmanager
 def listening(sandbox: Sandbox) -> Iterator[Listening]:

@@ -14,7 +14,6 @@ from pam_iampass.system.sshd import Connection, SshdSettings
 from tests.unit.doctor.test_stacks import COMMON_AUTH, Machine, stack
 
 OURS = "account requisite pam_iampass.so"
-PERMIT = "account required pam_permit.so"
 NOLOGIN = "account requisite pam_nologin.so"
 GUARD = "account [acct_expired=die perm_denied=die default=ignore] pam_unix.so"
 COMMON_ACCOUNT = """\
