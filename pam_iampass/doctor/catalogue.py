@@ -115,7 +115,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _warning(
             "agent-outdated",
             "The agent runs version {running}; {installed} is installed",
-            "An upgrade restarts the agent. This one was started before, and decides logins as its version does.",
+            "After an upgrade another agent takes over as soon as no login waits, after five minutes at most. This one"
+            " was started before, and decides logins as its version does.",
             "systemctl restart pam-iampass-agent.service",
         ),
         _error(

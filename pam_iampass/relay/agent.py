@@ -1,7 +1,7 @@
 """pam-iampass-agent: serves all logins of this machine from one unprivileged process, each in a thread.
 
 It listens on `/run/iampass/pam.sock`, to which only root can connect. SIGTERM ends all pending logins and their IAMPASS
-sessions.
+sessions. After SIGHUP, which an upgrade sends, it goes on until no login is pending.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ MOST_PENDING = 1000
 MOST_DECLINED = 100
 #: How long the agent waits for the end of pending logins when it stops. Seconds: a door waits 5 s for the next agent.
 STOP_TIMEOUT = 2.0
+#: After how many seconds it ends without waiting any longer for a moment in which no login is pending.
+MOST_LEAVING = 300.0
+#: How often it looks for one. Seconds.
+LOOK = 0.5
 #: How soon `alive` is called again where systemd's socket had no room: any user can fill it. Seconds.
 AGAIN = 0.05
 
@@ -61,6 +65,7 @@ class Agent:
         module: LoginModule,
         *,
         most_pending: int = MOST_PENDING,
+        most_leaving: float = MOST_LEAVING,
         allowed_uid: int = 0,
     ) -> None:
         self._listener = listener
@@ -73,10 +78,12 @@ class Agent:
             Phase.CLOSE_SESSION: module.pam_sm_close_session,
         }
         self._most_pending = most_pending
+        self._most_leaving = most_leaving
         self._allowed_uid = allowed_uid
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
         self._stopped, self._stopper = os.pipe()
+        self._leaving, self._leaver = os.pipe()
 
     @property
     def pending(self) -> int:
@@ -84,7 +91,7 @@ class Agent:
         return len(self._threads)
 
     def run(self, alive: Callable[[], bool], every: float) -> None:
-        """Serve until `stop` is called, then wait for the pending logins.
+        """Serve until `stop` is called, then wait for the pending logins; or until none is pending after `leave`.
 
         `alive` is called at least every `every` seconds, and again soon where it returns False.
         """
@@ -92,13 +99,22 @@ class Agent:
         poller = select.poll()
         poller.register(self._listener, select.POLLIN)
         poller.register(self._stopped, select.POLLIN)
+        poller.register(self._leaving, select.POLLIN)
+        leaves_by: float | None = None
         while True:
-            wait = every if alive() else min(every, AGAIN)
+            wait = every if leaves_by is None else min(every, LOOK)
+            if not alive():
+                wait = min(every, AGAIN)
             ready = [descriptor for descriptor, _event in poller.poll(wait * 1000)]
             if self._stopped in ready:
                 break
-            if ready:
+            if self._leaving in ready:
+                poller.unregister(self._leaving)
+                leaves_by = time.monotonic() + self._most_leaving
+            if self._listener.fileno() in ready:
                 self._accept()
+            if leaves_by is not None and (not self._threads or time.monotonic() >= leaves_by):
+                self.stop()
         self._listener.close()
         until = time.monotonic() + STOP_TIMEOUT
         for thread in list(self._threads):
@@ -107,6 +123,10 @@ class Agent:
     def stop(self) -> None:
         """End all pending logins and make `run` return. May be called from a signal handler."""
         os.write(self._stopper, b".")
+
+    def leave(self) -> None:
+        """Make `run` return as soon as no login is pending. May be called from a signal handler."""
+        os.write(self._leaver, b".")
 
     def _accept(self) -> None:
         try:

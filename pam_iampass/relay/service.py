@@ -38,7 +38,7 @@ def main(
 ) -> int:
     """Serve on the sockets that systemd passes, or with `--socket` on those of its own.
 
-    Returns the exit status: 0 after SIGTERM, 1 without sockets.
+    Returns the exit status: 0 after SIGTERM or SIGHUP, 1 without sockets.
     """
     options = _options(arguments)
     try:
@@ -58,11 +58,11 @@ def main(
     administration = Administration(state, journal, lambda: agent.pending)
     control = listeners.control and ControlServer(listeners.control, administration.handlers, journal)
 
-    def stop(_number: int, _frame: types.FrameType | None) -> None:
-        agent.stop()
+    def stop(number: int, _frame: types.FrameType | None) -> None:
+        agent.leave() if number == signal.SIGHUP else agent.stop()
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
     state.database.open()
     state.resume(stored())
     if control:

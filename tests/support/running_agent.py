@@ -38,6 +38,10 @@ class Running:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def runs(self) -> bool:
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         self.agent.stop()
         self._thread.join(20)
@@ -63,6 +67,7 @@ class Running:
 def running(
     world: Setting,
     most_pending: int = 1000,
+    most_leaving: float = 300.0,
     allowed_uid: int | None = None,
     sessions: Attachments | None = None,
     alive: Callable[[], bool] | None = None,
@@ -79,6 +84,7 @@ def running(
             journal,
             Module(journal, world.context(), sessions or NoSessions()),
             most_pending=most_pending,
+            most_leaving=most_leaving,
             allowed_uid=os.getuid() if allowed_uid is None else allowed_uid,
         )
         found = Running(world, agent, path, alive, every)

@@ -55,6 +55,7 @@ def _value(found: re.Match[str], root: Path) -> str:
         "administration": ADMINISTRATION,
         "most_pending": f"{agent.MOST_PENDING:,}",
         "notice": f"{actions.NOTICE_SECONDS:g}",
+        "most_leaving": f"{agent.MOST_LEAVING / 60:g}",
         "last_wait": f"{agent.STOP_TIMEOUT + watcher.STOP_TIMEOUT:g}",
     }[what]
 

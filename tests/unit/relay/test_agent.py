@@ -102,6 +102,33 @@ def test_stopping_ends_pending_logins_and_leaves_no_session_open(world: Setting)
     world.wait_for_ends()
 
 
+def test_leaving_waits_for_the_pending_logins_and_serves_those_that_still_come(world: Setting) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="30s")
+    with running(world) as agent:
+        first = agent.door(service="first")
+        request = world.sandbox.wait_for_request(Setting.token)
+        agent.agent.leave()
+        second = agent.door(service="second")
+        world.sandbox.approve(request)
+        assert first.finish().code == PamCode.SUCCESS
+        world.sandbox.approve(world.sandbox.wait_for_request(Setting.token, after=request))
+        assert second.finish().code == PamCode.SUCCESS
+        wait_until(lambda: not agent.runs, "the agent has left")
+
+
+def test_leaving_ends_after_some_time_however_many_logins_come(world: Setting) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="30s")
+    with running(world, most_leaving=0.5) as agent:
+        door = agent.door()
+        world.sandbox.wait_for_request(Setting.token)
+        agent.agent.leave()
+        assert door.finish().code == PamCode.ABORT
+        wait_until(lambda: not agent.runs, "the agent has left")
+    assert outcomes(world) == ["unavailable"]
+
+
 def test_a_poll_that_hangs_hides_neither_the_end_of_the_application_nor_that_of_the_agent(
     world: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
