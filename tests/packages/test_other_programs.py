@@ -1,4 +1,4 @@
-"""Programs that ask the phone by PAM services of their own, where switched_on.py does not lead: console and polkit."""
+"""The helper of polkit in a sandbox of systemd's, where switched_on.py does not lead."""
 
 from __future__ import annotations
 

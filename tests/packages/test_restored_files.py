@@ -1,7 +1,7 @@
 """A PAM file that loses our lines has them again within seconds, or a record of priority crit says that it has not.
 
-Packages, roles and people write the file. It is edited anew three times an hour at most, and never against the will of
-a person.
+Packages and roles write the file. What a person put out of force, and how often the file is edited anew, is in
+tests/unit/setup/test_watch.py.
 """
 
 from __future__ import annotations

@@ -96,16 +96,12 @@ class Journald:
         """All records after a cursor, from all programs."""
         return self._read(*(["--after-cursor", after] if after else []))
 
-    def wait_for(
-        self, after: str, count: int = 1, timeout: float = 60.0, **fields: str
-    ) -> list[dict[str, Any]]:
-        """The records, once there are `count` of them."""
-        until = time.monotonic() + timeout
-        while True:
-            found = self.records(after, **fields)
-            if len(found) >= count or time.monotonic() > until:
-                return found
+    def wait_for(self, after: str) -> list[dict[str, Any]]:
+        """The records, once there is one."""
+        until = time.monotonic() + 60.0
+        while not (found := self.records(after)) and time.monotonic() < until:
             time.sleep(0.05)
+        return found
 
     def explained(self, after: str) -> str:
         """The output of `journalctl -x` for the records of pam_iampass."""

@@ -44,14 +44,14 @@ class Login(Terminal):
         self.sendline("")
 
 
-def _settings(way: str, folder: Path, more: str) -> Path:
+def _settings(way: str, folder: Path) -> Path:
     """A file for sshd: Debian's own, with the drop-in of this way instead of sshd_config.d."""
     drop_in = {"key": "10-iampass.conf", "password": "10-iampass-password.conf"}.get(way)
     debian = CONFIGURATION.read_text()
     include = "Include /etc/ssh/sshd_config.d/*.conf"
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "sshd_config"
-    file.write_text(debian.replace(include, f"Include {DROP_INS / drop_in}" if drop_in else "") + more)
+    file.write_text(debian.replace(include, f"Include {DROP_INS / drop_in}" if drop_in else ""))
     return file
 
 
@@ -62,26 +62,24 @@ def _with_pam_file(file: Path) -> list[str]:
 
 
 class Sshd:
-    """sshd on its own port, with the host's configuration or another."""
+    """sshd on its own port, with the host's configuration or that of one of setup's ways."""
 
     def __init__(
         self,
         folder: Path,
         *options: str,
-        configuration: Path = CONFIGURATION,
         keys: Path | None = None,
         pid_file: Path | None = None,
         way: str = "",
-        more: str = "",
     ) -> None:
         """`way` is one of setup's (`key`, `password`, `quiet`), with settings and a PAM file of its own; without one
-        sshd has the machine's. `more` are lines for these settings. `folder` is for its files, `pid_file` where the
-        name of that one matters; `keys` is the folder of another sshd whose client key is also accepted."""
+        sshd has the machine's. `folder` is for its files, `pid_file` where the name of that one matters;
+        `keys` is the folder of another sshd whose client key is also accepted."""
         self._pid_file = pid_file or folder / "sshd.pid"
         self._under = _with_pam_file(sshd_file(way)) if way else []
         self._folder = folder
         self._options = options
-        self._configuration = _settings(way, folder, more) if way else configuration
+        self._configuration = _settings(way, folder) if way else CONFIGURATION
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.log = folder / "sshd.log"

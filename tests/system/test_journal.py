@@ -1,4 +1,4 @@
-"""What a login leaves in the journal, in syslog where there is none, and nowhere."""
+"""What a login leaves in the journal, in syslog where there is none, and nowhere else."""
 
 from __future__ import annotations
 

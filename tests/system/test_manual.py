@@ -1,4 +1,4 @@
-"""The man pages are found where `make install` puts them, and the files that they name are there."""
+"""The files that the installed man pages name are there."""
 
 from __future__ import annotations
 

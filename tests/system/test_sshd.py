@@ -79,9 +79,6 @@ def test_a_refusal_is_one_request_even_though_the_client_tries_again(world: Worl
     assert world.outcome("alice") == ("denied", "denied")
 
 
-# Time
-
-
 # The application dies
 
 

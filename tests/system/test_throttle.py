@@ -1,4 +1,4 @@
-"""Push fatigue with real ssh logins: backoff, turns, two addresses, and what the administrator sees of it."""
+"""Push fatigue with real ssh logins: turns, two addresses, and an attacker who starts logins all the time."""
 
 from __future__ import annotations
 
