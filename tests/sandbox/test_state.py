@@ -81,13 +81,6 @@ def test_broken_users_are_reported_and_left_alone(tmp_path: Path, content: str) 
     assert file.read_text(encoding="latin-1") == content
 
 
-def test_a_temporary_folder_is_gone_afterwards() -> None:
-    with Sandbox() as sandbox:
-        folder = sandbox.ca_file.parent
-        assert mode(folder) == 0o700
-    assert not folder.exists()
-
-
 def test_a_folder_that_others_can_look_into_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o755)
     with pytest.raises(SandboxError, match="chmod 700"):

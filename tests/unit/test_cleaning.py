@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.audit.journal import Journal
-from pam_iampass.outcome import Decision, Login, Outcome, Result
 from pam_iampass.text import clean
 from tests.support.door import Told
 from tests.support.sandbox import Junk, SessionState
-from tests.support.setting import Records, Setting
+from tests.support.setting import Setting
 
 #: What could play with a terminal or a log, each once.
 HOSTILE = {
@@ -95,14 +93,3 @@ def test_what_the_application_says(world: Setting, hostile: str, item: str) -> N
 @pytest.mark.parametrize("argument", ["debug=\n", "config=/\x1b[2J", "x\u202e"])
 def test_what_stands_on_the_pam_line(world: Setting, argument: str) -> None:
     assert_harmless(world.login(argument), world)
-
-
-def test_a_name_that_only_the_directory_allows(world: Setting) -> None:
-    """A name that NSS knows can hold anything."""
-    records = Records()
-    login = Login("a\nb\x1b[2J", "sshd", rhost="\u202e", tty="\x9b")
-    Journal(records).record(login, Decision(Outcome.APPROVED, Result.SUCCESS))
-    Journal(records).left_open(login, "x\ny")
-    Journal(records).note("x\ny\x1b")
-    for fields in records.fields:
-        assert all(value.isprintable() for value in fields.values()), fields

@@ -53,12 +53,6 @@ def table(trusted_folder: Path) -> Table:
 # What is found
 
 
-def test_a_user_has_a_token(table: Table) -> None:
-    put(table.users, "alice: 7f3c-alice\n")
-    assert table.find("alice") == Entry("7f3c-alice")
-    assert table.find("bob") is None
-
-
 def test_a_user_may_have_methods(table: Table) -> None:
     put(
         table.users,

@@ -137,11 +137,6 @@ def asked(who: Account, *, users: tuple[str, ...] = (), groups: tuple[str, ...] 
     return found is None
 
 
-def test_where_nobody_is_named_everybody_is_asked() -> None:
-    assert asked(ALICE)
-    assert asked(BOB)
-
-
 @pytest.mark.parametrize("name", ["alice", "ALICE", "a.lice@example.com"])
 def test_who_is_named_is_asked_and_all_others_are_exempt(name: str) -> None:
     assert asked(ALICE, users=(name,))
@@ -208,12 +203,6 @@ def test_the_methods_that_a_service_names_hold_whatever_the_users_are(
 
 def test_a_user_whose_methods_are_none_leaves_the_choice_to_iampass() -> None:
     assert policy.phone(ALICE, SERVICE, Table(alice=Entry("t", ()))) == policy.Phone("t", ())
-
-
-@pytest.mark.parametrize(("unlisted", "ignore"), [(UnlistedUsers.DENY, False), (UnlistedUsers.IGNORE, True)])
-def test_who_is_in_no_table_goes_as_the_setting_says(unlisted: UnlistedUsers, ignore: bool) -> None:
-    service = replace(SERVICE, unlisted_users=unlisted)
-    assert policy.phone(ALICE, service, Table()) == policy.NotListed(ignore)
 
 
 @pytest.mark.parametrize("name", ["alice", "{user}", "%s", "\\1", "{0.__class__}", "jo@example.com"])

@@ -48,12 +48,6 @@ def test_a_file_that_only_root_can_write_is_read(trusted_folder: Path) -> None:
     assert trusted_file.read(put(trusted_folder / "file", b"\x00bytes")) == b"\x00bytes"
 
 
-def test_doubled_slashes_and_dots_lead_to_the_same_file(trusted_folder: Path) -> None:
-    put(trusted_folder / "file")
-    (trusted_folder / "inner").mkdir()
-    assert trusted_file.read(f"//{trusted_folder}/./inner/..//file/") == b"content\n"
-
-
 def test_a_file_of_the_given_owner_is_read(trusted_folder: Path) -> None:
     file = put(trusted_folder / "file")
     os.chown(file, NOBODY, NOBODY)
