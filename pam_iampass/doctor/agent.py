@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import socket
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass import __version__
@@ -18,8 +20,10 @@ from pam_iampass.system import paths
 from pam_iampass.system.programs import CommandUnavailable, run
 from pam_iampass.system.trusted_folder import mode_of, trusted_folder
 
-_UNIT = "pam-iampass-agent.socket"
+_UNIT, _SERVICE = "pam-iampass-agent.socket", "pam-iampass-agent.service"
 _WATCH = "pam-iampass-watch.path"
+_ON = {"is-enabled": ("enabled", "static", "alias"), "is-active": ("active",)}
+_OUR_UNIT = re.compile(r"pam-iampass[\w-]*\.(?:socket|service|path|timer)")
 _TIMEOUT = 3.0  # seconds
 _OUT_OF_TURN = Frame(FrameType.NO_ANSWER).encode()
 """A frame that does not begin a login: the module closes the connection, without a request or an audit record."""
@@ -99,17 +103,42 @@ class AgentCheck:
         """Whether systemd, if it runs, has the agent's socket, and what watches the files of setup, on."""
         if self.systemd.is_dir():
             yield from _unit("unit-off", _UNIT)
+            yield from _unit(
+                "unit-off", _SERVICE, {"is-enabled": ("static", "enabled", "disabled", "indirect")}
+            )
             if self.manifest.exists():
                 yield from _unit("watch-off", _WATCH)
 
 
-def _unit(kind: str, unit: str) -> Iterator[Problem]:
-    for verb, good in (("is-enabled", ("enabled", "static", "alias")), ("is-active", ("active",))):
+def _unit(kind: str, unit: str, wanted: Mapping[str, Sequence[str]] = _ON) -> Iterator[Problem]:
+    for verb, good in wanted.items():
         try:
-            result = run(["systemctl", verb, unit])
+            state = answer(verb, unit)
         except CommandUnavailable:
             return
-        state = result.output.strip() or result.complaint
         if state not in good:
             yield finding(kind, "agent", f"systemctl {verb}: {state}", unit=unit, state=state)
             return
+
+
+def answer(verb: str, unit: str) -> str:
+    """What systemctl says of a unit. Raises CommandUnavailable."""
+    result = run(["systemctl", verb, unit])
+    return result.output.strip() or result.complaint
+
+
+def unmasked(found: Problem, answer: Callable[[str, str], str] = answer) -> Problem:
+    """A finding whose remedy works for masked units too, which systemctl refuses to start, restart and enable."""
+    units: dict[str, list[str]] = {"": [], "--runtime ": []}
+    named = _OUR_UNIT.findall(found.remedy)
+    # A socket or a path whose service is masked does not start.
+    services = [
+        f"{name.rpartition('.')[0]}{ending}" for name in named for ending in (".service", "@.service")
+    ]
+    for unit in dict.fromkeys([*named, *services]):
+        with contextlib.suppress(CommandUnavailable):
+            state = answer("is-enabled", unit)
+            if state.startswith("masked"):
+                units["--runtime " if state == "masked-runtime" else ""].append(unit)
+    first = [f"systemctl unmask {option}{' '.join(names)} && " for option, names in units.items() if names]
+    return replace(found, remedy="".join(first) + found.remedy)

@@ -128,8 +128,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "unit-off",
             "{unit} is {state}",
-            "Without its socket unit the agent is not available after a reboot: every login that asks the phone is then"
-            " denied.",
+            "Without its socket unit the agent is not available after a reboot, and with a masked service not at all:"
+            " every login that asks the phone is then denied.",
             "systemctl enable --now {unit}",
         ),
         _warning(

@@ -19,7 +19,7 @@ from pam_iampass.doctor import (
     sshd_instances,
     state_summary,
 )
-from pam_iampass.doctor.agent import AgentCheck
+from pam_iampass.doctor.agent import AgentCheck, unmasked
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
 from pam_iampass.doctor.selinux import SelinuxCheck
@@ -105,7 +105,8 @@ class Doctor:
                 self.not_checked.append(f"{name}: {error}")
             if len(self.not_checked) == before:
                 checked.append(name)
-        return DoctorReport(tuple(merged(found)), tuple(dict.fromkeys(self.not_checked)), tuple(checked))
+        found = [unmasked(one) for one in merged(found)]
+        return DoctorReport(tuple(found), tuple(dict.fromkeys(self.not_checked)), tuple(checked))
 
     # What several subjects need
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,18 @@ def test_the_socket_is_on_and_the_agent_waits_for_the_first_login(
     assert (
         machine.run("systemctl", "is-active", "pam-iampass-agent.service", check=False).stdout == "inactive\n"
     )
+
+
+def test_what_doctor_says_of_masked_units_helps(machine: Booted, administrator: Administrator) -> None:
+    def found() -> dict[str, str]:
+        report = json.loads(machine.run("pam-iampass", "doctor", "--json", "--offline", check=False).stdout)
+        return {one["title"]: one["remedy"] for one in report["findings"] if one["subject"] == "agent"}
+
+    units = ["pam-iampass-agent.socket", "pam-iampass-agent.service"]
+    for masked in (units, units[1:]):
+        machine.run("systemctl", "mask", "--now", *masked)
+        machine.shell(found()[f"{masked[0]} is masked"])
+        assert found() == {}
 
 
 def test_nothing_asks_for_a_second_factor(

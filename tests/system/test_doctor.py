@@ -482,6 +482,7 @@ def console_asks(clinic: Clinic) -> None:
 BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "configuration-error": bad_setting,
     "configuration-warning": ghost_exempt,
+    "service-off": lambda clinic: clinic.machine.change(services="{login: {timeout: 30s}}"),
     "account-missing": no_account,
     "file-writable": writable_pam_file,
     "packages-missing": no_packages,
@@ -543,7 +544,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
 """How each kind of finding comes about."""
 
 TOGETHER = {
-    "files": ("file-writable", "stack-unprivileged", "unit-off", "entry-never-used"),
+    "files": ("file-writable", "service-off", "stack-unprivileged", "unit-off", "entry-never-used"),
     "sudo": ("sudo-rule-bypasses", "sudo-no-secure-path", "sibling-unprotected"),
     "sshd": (
         *("sshd-grace-short", "sshd-root-refused", "sshd-startups", "sshd-tries-few", "sshd-penalties"),
