@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ import click
 
 from pam_iampass.cli.output import STYLES, Part, count, finding, line, progress, show_json
 from pam_iampass.cli.parameters import USER, Parsed, config_option, json_option
-from pam_iampass.doctor.catalogue import WAY_IN_KINDS, WAYS_IN
+from pam_iampass.doctor.catalogue import KINDS, WAY_IN_KINDS, WAYS_IN
 from pam_iampass.doctor.report import Doctor, DoctorReport, Options
 from pam_iampass.doctor.sshd_match import ADDRESS
 from pam_iampass.errors import Severity
+from pam_iampass.system import paths
 from pam_iampass.text import clean
 
 _EPILOG = """\b
@@ -22,6 +25,7 @@ Examples:
   pam-iampass doctor alice               why can alice not log in?
   pam-iampass doctor alice --from 192.0.2.7
   pam-iampass doctor --offline           without calling IAMPASS
+  pam-iampass doctor --monitoring        as a plugin of Nagios, Icinga, Checkmk and others
   pam-iampass doctor --json | jq -r '.findings[] | select(.severity == "error") | .evidence'
 """
 
@@ -46,10 +50,19 @@ def _address(text: str) -> str:
     show_default=True,
     help="The address that an ssh login comes from, for the Match blocks of sshd.",
 )
+@click.option(
+    "--monitoring", is_flag=True, help="Answer as a monitoring plugin: Nagios's four states and figures."
+)
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, user: str | None, config: Path, offline: bool, address: str, as_json: bool
+    ctx: click.Context,
+    user: str | None,
+    config: Path,
+    offline: bool,
+    address: str,
+    monitoring: bool,
+    as_json: bool,
 ) -> None:
     """Check everything that a login depends on, and report what is wrong.
 
@@ -62,9 +75,18 @@ def command(
     /usr/share/doc/pam-iampass explains all findings.
 
     The exit status is 1 if there is an error, 3 if there are only warnings, and 0 otherwise.
+
+    With --monitoring the first line says the state, with performance data, and each further line is a finding. The exit
+    status is 0 (OK), 1 (WARNING), 2 (CRITICAL: an error) or 3 (UNKNOWN: something could not be checked). What is normal
+    while users and services are being added one by one, such as users without a phone, is no warning then.
     """
-    with progress(quiet=as_json) as show:
+    if monitoring and (user is not None or as_json):
+        raise click.UsageError("--monitoring is about the whole machine, and has a format of its own")
+    began = time.monotonic()
+    with progress(quiet=as_json or monitoring) as show:
         report = Doctor(Options(config, user, offline, address), lambda what: show(f"{what}…")).report()
+    if monitoring:
+        ctx.exit(_monitored(report, time.monotonic() - began))
     errors, warnings = (
         sum(found.severity is severity for found in report.findings)
         for severity in (Severity.ERROR, Severity.WARNING)
@@ -104,6 +126,45 @@ def _show(report: DoctorReport, errors: int, warnings: int) -> None:
                 "bold green",
             )
         )
+
+
+def _monitored(report: DoctorReport, seconds: float) -> int:
+    """Print what a monitoring plugin prints (Monitoring Plugins Development Guidelines); returns the exit status."""
+    found = [one for one in report.findings if one.kind != "lockout-you"]  # which is about the caller
+    switched_on = Path(paths.SETUP_STATE, "manifest.json").exists()
+    rollout = [
+        one
+        for one in found
+        if one.severity is Severity.WARNING
+        and KINDS[one.kind].rollout
+        and not (one.kind == "nothing-asks" and switched_on)
+    ]
+    errors = [one for one in found if one.severity is Severity.ERROR]
+    warnings = [one for one in found if one.severity is Severity.WARNING and one not in rollout]
+    status = 2 if errors else 1 if warnings else 3 if report.failed else 0
+    told = [f"{one.severity.value}: {one.key}: {one.what} [{one.kind}]" for one in (*errors, *warnings)]
+    told += [f"not checked: {what}" for what in report.not_checked] if report.failed else []
+    if os.geteuid() != 0:
+        status, told = 3, ["run it as root", *told]
+    summary = told[0] if told else "no error and no warning"
+    more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+    figures = [
+        f"errors={len(errors)};;0;0",
+        f"warnings={len(warnings)};0;;0",
+        f"rollout={len(rollout)};;;0",
+        f"unchecked={len(report.failed)};;;0",
+        f"time={seconds:.2f}s;;;0",
+    ]
+    state = ("OK", "WARNING", "CRITICAL", "UNKNOWN")[status]
+    line(f"IAMPASS {state}: {_plain(summary)}{more} | {' '.join(figures)}")
+    for what in told[1:]:
+        line(_plain(what))
+    return status
+
+
+def _plain(text: str) -> str:
+    """A text of plugin output, in which `|` begins the performance data."""
+    return clean(text, 500).replace("|", "/")
 
 
 def _as_object(report: DoctorReport, errors: int, warnings: int) -> dict[str, Any]:

@@ -22,6 +22,8 @@ class FindingKind:
     remedy: str
     """What to do, in a line; words in braces are filled in."""
     severity: Severity
+    rollout: bool = False
+    """Whether it is normal while users and services are being added one by one: `--monitoring` takes it for a note."""
 
 
 _error = partial(FindingKind, severity=Severity.ERROR)
@@ -255,6 +257,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "The table is searched for names as `getent passwd` prints them. An entry with another spelling, or for a"
             " deleted account, is not found.",
             "Rename or remove them: pam-iampass user list --only without-account",
+            rollout=True,
         ),
         _error(
             "user-without-token",
@@ -273,6 +276,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Users without a token log in without the phone: {names}",
             "They are not in the table, and `unlisted_users` is `ignore`.",
             "pam-iampass enroll USER; then set unlisted_users: deny",
+            rollout=True,
         ),
         _note(
             "user-exempt",
@@ -286,12 +290,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "An administrator made a bypass. It ends after its time, which `pam-iampass bypass list` shows. The first"
             " factor is still required.",
             "None if this is intended; otherwise: pam-iampass bypass end {name}",
+            rollout=True,
         ),
         _warning(
             "no-device",
             "No phone is registered for {names}",
             "The table has a token, but IAMPASS has no device for it: such logins are denied with `no_device`.",
             "pam-iampass enroll USER shows the link and the QR code; for a lost phone: pam-iampass phone lost USER",
+            rollout=True,
         ),
         _warning(
             "user-rests",
@@ -314,6 +320,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "No PAM service asks the phone",
             "No `auth` stack that an application uses names pam_iampass: no login needs a second factor.",
             "pam-iampass setup sshd, or pam-iampass setup sudo",
+            rollout=True,
         ),
         _error(
             "pam-broken",

@@ -66,6 +66,8 @@ class DoctorReport:
     findings: tuple[Problem, ...]
     not_checked: tuple[str, ...]
     checked: tuple[str, ...]
+    failed: tuple[str, ...] = ()
+    """The subjects whose check failed: it is not known whether they are well."""
 
 
 @dataclass
@@ -81,6 +83,7 @@ class Doctor:
         """Check everything. Raises nothing that the machine can cause."""
         found: list[Problem] = []
         checked: list[str] = []
+        failed = [] if os.geteuid() == 0 else ["what only root can read"]
         steps: list[tuple[str, Callable[[], Iterable[Problem]]]] = [
             ("space", files.space),
             ("configuration", self._configuration),
@@ -103,10 +106,13 @@ class Doctor:
                 found += check()
             except (OSError, CommandUnavailable) as error:
                 self.not_checked.append(f"{name}: {error}")
+                failed.append(name)
             if len(self.not_checked) == before:
                 checked.append(name)
         found = [unmasked(one) for one in merged(found)]
-        return DoctorReport(tuple(found), tuple(dict.fromkeys(self.not_checked)), tuple(checked))
+        return DoctorReport(
+            tuple(found), tuple(dict.fromkeys(self.not_checked)), tuple(checked), tuple(failed)
+        )
 
     # What several subjects need
 

@@ -840,3 +840,60 @@ def test_a_terminal_is_shown_colours_and_what_is_being_looked_at(clinic: Clinic)
     assert "checking PAM stacks…" in terminal.shown
     assert "\x1b[1;33mwarning" in terminal.shown
     assert "No error, 1 warning." in terminal.shown
+
+
+# As a plugin of a monitoring system
+
+
+def monitored(clinic: Clinic, *arguments: str) -> tuple[int, str, list[str]]:
+    """The exit status, the first line without the time that it took, and the other lines."""
+    done = clinic.doctor("--monitoring", *arguments)
+    assert done.stderr == ""
+    first, *others = done.stdout.splitlines()
+    return done.returncode, first.rpartition(" time=")[0], others
+
+
+def test_monitoring_reads_the_four_states_and_figures(clinic: Clinic) -> None:
+    well = "errors=0;;0;0 warnings=0;0;;0 rollout=0;;;0 unchecked=0;;;0"
+    assert monitored(clinic) == (0, f"IAMPASS OK: no error and no warning | {well}", [])
+    change(SSHD, "UsePAM yes", "UsePAM yes\nMaxAuthTries 1")
+    status, told, others = monitored(clinic)
+    assert (status, others) == (1, [])
+    assert told.startswith("IAMPASS WARNING: warning: sshd: ")
+    assert told.endswith("[sshd-tries-few] | " + well.replace("warnings=0", "warnings=1"))
+    key_alone(clinic)
+    status, told, others = monitored(clinic)
+    assert status == 2
+    assert told.startswith("IAMPASS CRITICAL: error: sshd: A key alone gets in without the phone")
+    assert "(and 1 more) | errors=1;;0;0 warnings=1;0;;0 " in told
+    assert [line.rpartition(" ")[2] for line in others] == ["[sshd-tries-few]"]
+
+
+def test_what_is_normal_in_a_rollout_is_no_warning_to_monitoring(clinic: Clinic) -> None:
+    unlisted_pass(clinic)
+    no_phone(clinic)
+    clinic.machine.write_users("".join(f"{user}: {token_of(user)}\n" for user in (*USERS, "ghost")))
+    assert clinic.doctor().returncode == 3
+    status, told, _others = monitored(clinic)
+    assert status == 0
+    assert " rollout=3;;;0 " in told
+    for name in ("sshd", "sudo", "sudo-i"):
+        asks_nothing(name)
+    assert monitored(clinic)[0] == 0
+    MANIFEST.parent.mkdir(parents=True)
+    MANIFEST.write_text("{}")
+    try:
+        status, told, _others = monitored(clinic)
+    finally:
+        shutil.rmtree(MANIFEST.parent)
+    assert (status, "[nothing-asks]" in told) == (1, True), "setup has switched it on"
+
+
+def test_monitoring_learns_that_something_could_not_be_checked(clinic: Clinic) -> None:
+    clinic.user = "alice"
+    status, told, _others = monitored(clinic)
+    assert status == 3
+    assert told.startswith("IAMPASS UNKNOWN: run it as root")
+    clinic.user = None
+    for arguments in (("alice",), ("--json",)):
+        assert clinic.doctor("--monitoring", *arguments).returncode == 2

@@ -22,6 +22,8 @@ there is an error, 3 if there are only warnings, and 0 otherwise.
 | warning | it works, but not as intended, or not for everybody |
 | note | information |
 
+With `--monitoring` warnings that are normal while users and services are being added one by one count as notes.
+
 PAM stacks are simulated as libpam runs them, with right and wrong first factors and with everything that the module can
 return: approved, denied, ignored, crashed, missing. The results of common modules are known; for other modules both
 success and failure are tried.
@@ -37,8 +39,9 @@ def page() -> str:
 
 
 def _entry(kind: FindingKind) -> str:
+    normal = ", with `--monitoring` a note" if kind.rollout else ""
     return (
-        f"### {kind.id}\n\n**{kind.severity.value}**: {_readable(kind.title)}\n\n{kind.meaning}\n\n"
+        f"### {kind.id}\n\n**{kind.severity.value}**{normal}: {_readable(kind.title)}\n\n{kind.meaning}\n\n"
         f"What to do: {_readable(kind.remedy)}\n"
     )
 
