@@ -400,6 +400,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Write `required` on the line at {place}",
         ),
         _error(
+            "refusal-lost",
+            "An approval lets in whom another line keeps out",
+            "Without our lines, the line at {place} refuses logins. With them it is not reached, or its result does not"
+            " decide, and such a login gets in once the phone approves.",
+            "pam-iampass setup {service} puts our lines where all others count. By hand: `required` or `requisite` on"
+            " our line, and no jump over {place}",
+        ),
+        _error(
             "stack-wrong-passes",
             "A wrong password gets in",
             "With a wrong first factor the stack succeeds for exempt users, or for everybody.",

@@ -1,15 +1,17 @@
-"""Checks one stack that names us, by simulating right and wrong first factors with all our return codes."""
+"""Checks one stack that names us, by simulating right and wrong first factors with all our return codes, and what other
+lines refuse."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.errors import Problem
 from pam_iampass.outcome import PamCode
-from pam_iampass.pam.controls import CODES, ControlAction
+from pam_iampass.pam.controls import CODES, Action, ControlAction
 from pam_iampass.pam.dialect import Dialect
 from pam_iampass.pam.modules import (
     FirstFactor,
@@ -18,12 +20,14 @@ from pam_iampass.pam.modules import (
     conditions,
     demands_key,
     first_factors,
+    fixed_answer,
     is_ours,
     role,
     setcred_answer,
+    stem,
 )
 from pam_iampass.pam.simulation import Simulation, simulate
-from pam_iampass.pam.stack import Handler
+from pam_iampass.pam.stack import Handler, HandlerKind
 from pam_iampass.text import names
 
 _COMMON_DENIALS = (PamCode.ABORT, PamCode.MAXTRIES, PamCode.MODULE_UNKNOWN)
@@ -34,8 +38,21 @@ _ROOT_ITSELF = "pam_rootok"  # root becomes another user, which is not a login
 _WITHOUT_OTHERS = (Role.OTHER_FACTOR,)
 
 
+_OF_CONDITIONS = (PamCode.SUCCESS, PamCode.PERM_DENIED, PamCode.IGNORE)
+_NO_FAILURES = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD, PamCode.IGNORE)
+_MAX_RUNS = 4000
+
+Results = Mapping[str, int]
+"""The result of each module, by its name and arguments."""
+
+
 class SimulatedStack:
     """The stack of a service for one PAM facility."""
+
+    passes: Sequence[int] = (PamCode.SUCCESS,)
+    """The results that let in."""
+    first_factor: Sequence[int] = (PamCode.SUCCESS,)
+    """What a first factor that was right may say in it."""
 
     def __init__(
         self, service: str, stack: Sequence[Handler], missing: frozenset[str], dialect: Dialect
@@ -50,6 +67,51 @@ class SimulatedStack:
     def ours(self) -> Handler:
         """Our first line. Raises StopIteration if the stack has none."""
         return next(handler for handler in self.stack if is_ours(handler))
+
+    def lost_refusals(self, before: Sequence[Handler]) -> list[Handler]:
+        """The lines that kept a login out in the stack as it was `before` our lines, and no longer do."""
+        asking = {handler.top for handler in before if role(handler) is Role.FIRST_FACTOR}
+        replaced = asking if demands_key(self.ours) else set()  # by the key, with what they include
+        lost: dict[Handler, None] = {}
+        for results in self.combinations([*before, *self.stack]):
+            was = self.run(results, PamCode.IGNORE, before)
+            refusing = _refusing([(before[place], code) for place, code in was.answered.items()])
+            if was.result in self.passes or refusing is None or refusing.top in replaced:
+                continue
+            if any(
+                self.run(results, ours).result in self.passes for ours in (PamCode.SUCCESS, PamCode.IGNORE)
+            ):
+                lost[refusing] = None
+        return list(lost)
+
+    def combinations(self, stack: Sequence[Handler]) -> Sequence[Results]:
+        """Combinations of the results of all modules; if there are too many, each module is varied alone."""
+        varied: dict[str, Sequence[int]] = {}
+        for handler in stack:
+            kind = role(handler)
+            if handler.kind is HandlerKind.MODULE and kind not in (Role.OURS, Role.FIXED):
+                varied[_key(handler)] = self.first_factor if kind is Role.FIRST_FACTOR else _OF_CONDITIONS
+            elif stem(handler) == "pam_nologin" or "preauth" in handler.arguments:  # of pam_faillock
+                varied[_key(handler)] = _OF_CONDITIONS
+        every = itertools.product(*varied.values())
+        found = [dict(zip(varied, codes)) for codes in itertools.islice(every, _MAX_RUNS + 1)]
+        if len(found) <= _MAX_RUNS:
+            return found
+        usual: dict[str, int] = dict.fromkeys(varied, PamCode.SUCCESS)
+        return [usual, *({**usual, name: code} for name, codes in varied.items() for code in codes)]
+
+    def run(self, results: Results, ours: int, stack: Sequence[Handler] | None = None) -> Simulation:
+        """A login through this stack or another; `ours` is our result."""
+
+        def answer(handler: Handler) -> int:
+            if handler.path in self.missing:
+                return PamCode.MODULE_UNKNOWN
+            if is_ours(handler):
+                return ours
+            found = results.get(_key(handler))
+            return fixed_answer(handler) if found is None else found
+
+        return simulate(self.stack if stack is None else stack, answer, dialect=self.dialect)
 
     def _finding(self, kind: str, evidence: str = "", condition: str = "") -> Problem:
         text = f"{self.ours} ({evidence})" if evidence else str(self.ours)
@@ -225,3 +287,17 @@ def _cause(skipping: list[SimulatedLogin], logins: list[SimulatedLogin]) -> tupl
             return (*name, results.pop())
     name = next(iter(first))
     return (*name, first[name])
+
+
+def _refusing(answered: Sequence[tuple[Handler, int]]) -> Handler | None:
+    """The line of a login that is refused, or the one whose failure leads to pam_deny; None if it is none's failure."""
+    failed = [(one, code) for one, code in answered if code not in _NO_FAILURES and stem(one) != "pam_deny"]
+    ends = (one for one, code in failed if one.actions[code] in (Action.BAD, Action.DIE))
+    return next(ends, failed[0][0] if failed else None)
+
+
+def _key(handler: Handler) -> str:
+    """The module and, where they decide, its arguments: pam_unix says the same with any."""
+    if role(handler) is Role.FIRST_FACTOR:
+        return stem(handler)
+    return " ".join((stem(handler), *handler.arguments))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.stack_check import StackCheck
 from pam_iampass.errors import Problem, shown
 from pam_iampass.login.arguments import ModuleArguments
+from pam_iampass.pam.controls import CODES, Action
+from pam_iampass.pam.lines import is_edited, unedited
 from pam_iampass.pam.modules import is_ours, is_pam_python, our_lines, own_arguments
 from pam_iampass.pam.services import UNPRIVILEGED
 from pam_iampass.pam.stack import Handler, HandlerKind, PamFiles, PamService, PamType, UnusableService
@@ -109,8 +112,32 @@ class Stacks:
         if not self.with_us and sshd_service not in self.with_us_in_account:
             yield finding("nothing-asks", "pam", f"{len(self.services)} services were checked")
 
+    def lost_refusals(self, name: str) -> Iterator[Problem]:
+        """The lines of a service that kept logins out, and no longer do because of ours."""
+        checks = {PamType.AUTH: self.with_us.get(name), PamType.ACCOUNT: self.with_us_in_account.get(name)}
+        before = self._without_us(name)
+        for kind, check in checks.items():
+            for line in check.lost_refusals(before[kind]) if check else ():
+                yield finding("refusal-lost", name, str(line), place=line.place, service=name)
+
+    def _without_us(self, name: str) -> dict[PamType, list[Handler]]:
+        """The stacks of a service as they were before setup, and without a say of lines of ours that others wrote."""
+        service = self.services[name]
+        if not isinstance(service, PamService):
+            return {kind: [] for kind in PamType}
+        texts = {file: self.files.content(file)[0] for file in service.files}
+        edited = {file: unedited(text) for file, text in texts.items() if is_edited(text)}
+        with suppress(UnusableService):  # a person may have changed what setup has put out of force
+            service = self.files.with_contents(edited).service(name)
+        silent = (Action.IGNORE,) * len(CODES)
+        return {
+            kind: [replace(one, actions=silent) if is_ours(one) else one for one in stack]
+            for kind, stack in service.stacks.items()
+        }
+
     def _of_service(self, name: str, service: PamService, sshd_service: str | None) -> Iterator[Problem]:
         in_account = self.with_us_in_account.get(name) if name == sshd_service else None
+        yield from self.lost_refusals(name)
         if in_account is not None:
             yield from self._modules(name, in_account.stack)
             yield from in_account.findings()

@@ -1,4 +1,8 @@
-"""The lines of a PAM file, joined and split into words as libpam does."""
+"""The lines of a PAM file, joined and split into words as libpam does, and what `setup` has made of them.
+
+Each line of ours ends in a mark. A line that goes out of force, or is replaced, stays in the file as a comment that
+begins with another mark. So the file itself says how it was before, whatever else was changed in it meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+MARK = "# pam-iampass"
+"""The end of each line of ours."""
+OUT = "#pam-iampass: "
+"""The beginning of each line that was there before, and is out of force."""
+
 _BLANKS = " \n\t"
+_MARKED = re.compile(r"#[ \t]*pam-iampass[ \t\r]*$")
 _WORD = re.compile(r"\[((?:\\\]|[^\]])*)\]?|([^ \n\t]+)")
 
 
@@ -61,3 +71,19 @@ def _words(text: str) -> Iterator[str]:
     for word in _WORD.finditer(text):
         bracketed, plain = word.groups()
         yield plain if bracketed is None else bracketed.replace("\\]", "]")
+
+
+def marked(text: str) -> list[str]:
+    """The lines of ours, those that a person has commented out among them."""
+    return [line for line in text.split("\n") if _MARKED.search(line)]
+
+
+def is_edited(text: str) -> bool:
+    """Whether anything of ours is in the file."""
+    return any(line.startswith(OUT) or _MARKED.search(line) for line in text.split("\n"))
+
+
+def unedited(text: str) -> str:
+    """The file without our lines, and with those in force that went out of force for them."""
+    kept = [line for line in text.split("\n") if not _MARKED.search(line)]
+    return "\n".join(line[len(OUT) :] if line.startswith(OUT) else line for line in kept)

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pam_iampass.pam.lines import is_edited, marked
 from pam_iampass.setup import files
-from pam_iampass.setup.edits import is_edited, marked
 from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord, Trial
 from pam_iampass.setup.plan import Change, Plan
 from pam_iampass.setup.reload import Reloaded

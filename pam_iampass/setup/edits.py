@@ -1,7 +1,6 @@
 """The lines that make a PAM file ask the phone, and how they are taken away again.
 
-Each line of ours ends in a mark. A line that goes out of force, or is replaced, stays in the file as a comment that
-begins with another mark. So the file itself says how it was before, whatever else was changed in it meanwhile.
+The marks of `pam/lines.py` say how the file was before.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pam_iampass.doctor.stack_check import StackCheck
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.controls import WORDS, Action
 from pam_iampass.pam.dialect import Dialect
-from pam_iampass.pam.lines import lines
+from pam_iampass.pam.lines import MARK, OUT, lines, marked, unedited
 from pam_iampass.pam.modules import DEMANDS_KEY, NATIVE, Role, is_ours, may_refuse, our_lines, role, stem
 from pam_iampass.pam.stack import OTHER, Handler, HandlerKind, PamFiles, PamType, UnusableService
 from pam_iampass.setup.errors import SetupRefused
@@ -23,13 +22,7 @@ from pam_iampass.setup.errors import SetupRefused
 KEY, PASSWORD, QUIET = "key", "password", "quiet"
 """How sshd asks: with a prompt after the key or the password, or without one after any first factor."""
 
-MARK = "# pam-iampass"
-"""The end of each line of ours."""
-OUT = "#pam-iampass: "
-"""The beginning of each line that was there before, and is out of force."""
-
 _HEADING = "# Written by `pam-iampass setup`: all lines of {}, and ours.\n"
-_MARKED = re.compile(r"#[ \t]*pam-iampass[ \t\r]*$")
 _ASKING = re.compile(rf"[#\s]*-?(auth|account)\s.*{re.escape(NATIVE)}", re.I)
 _TYPE_AND_CONTROL = re.compile(r"(\S+)\s+(\[(?:\\\]|[^\]])*\]|\S+)\s*(.*)", re.S)
 _GUARD = (
@@ -41,25 +34,9 @@ password the stack would then end without the phone, and sshd lets in to change 
 _ENDS = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD)
 
 
-def marked(text: str) -> list[str]:
-    """The lines of ours, those that a person has commented out among them."""
-    return [line for line in text.split("\n") if _MARKED.search(line)]
-
-
 def has_asking_line(text: str) -> bool:
     """Whether a line of ours asks the phone, or would if a person had not commented it out."""
     return any(_ASKING.match(line) for line in marked(text))
-
-
-def is_edited(text: str) -> bool:
-    """Whether anything of ours is in the file."""
-    return any(line.startswith(OUT) or _MARKED.search(line) for line in text.split("\n"))
-
-
-def unedited(text: str) -> str:
-    """The file without our lines, and with those in force that went out of force for them."""
-    kept = [line for line in text.split("\n") if not _MARKED.search(line)]
-    return "\n".join(line[len(OUT) :] if line.startswith(OUT) else line for line in kept)
 
 
 def arguments(text: str) -> dict[str, str]:

@@ -16,12 +16,13 @@ from pathlib import Path
 from pam_iampass.audit.journal import Journal, PamFileEvent, PamFileRecord
 from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.errors import PamIampassError, Problem
+from pam_iampass.pam.lines import marked
 from pam_iampass.pam.modules import NATIVE
 from pam_iampass.pam.stack import OTHER
 from pam_iampass.setup import apply, plan, services
 from pam_iampass.setup.apply import Machine
 from pam_iampass.setup.checks import stacks
-from pam_iampass.setup.edits import has_asking_line, marked
+from pam_iampass.setup.edits import has_asking_line
 from pam_iampass.setup.errors import SetupError, SetupRefused
 from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord
 from pam_iampass.setup.paths import Paths

@@ -581,6 +581,24 @@ MUTANTS = (
     # 12
     Mutant(
         12,
+        "a line that no longer keeps anybody out is not found",
+        "pam_iampass/doctor/stack_check.py",
+        "if was.result in self.passes or refusing is None",
+        "if True or refusing is None",
+        "tests/unit/doctor/test_stacks.py::"
+        "test_a_stack_is_found_to_be_what_it_is[an approval jumps over who is kept out]",
+    ),
+    Mutant(
+        12,
+        "a line that setup has put out of force may be lost",
+        "pam_iampass/doctor/stacks.py",
+        "if is_edited(text)}",
+        "if not text}",
+        "tests/unit/doctor/test_stacks.py::"
+        "test_a_stack_is_found_to_be_what_it_is[setup has made it requisite, and a person took that line out]",
+    ),
+    Mutant(
+        12,
         "exempt_group is not looked at",
         "pam_iampass/doctor/sudo.py",
         '(name == "exempt_group" and value)',

@@ -64,6 +64,7 @@ def _simulated(service: WantedService, stacks: Stacks) -> Iterator[Problem]:
 
 def _findings(service: WantedService, stacks: Stacks) -> Iterator[Problem]:
     for name in service.pam_services:
+        yield from stacks.lost_refusals(name)
         if name in stacks.with_us:
             yield from stacks.with_us[name].findings(fresh_setcred=name == "sshd")
         if name == "sshd" and name in stacks.with_us_in_account:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.setup.edits import unedited
+from pam_iampass.pam.lines import unedited
 from tests.support.command import run_command
 from tests.support.setuid.people import AS_ROOT, SHOW_WHO, SU, enter_password
 from tests.support.setuid.stage import Guest, Phone, Stage

@@ -11,7 +11,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from pam_iampass.setup.edits import is_edited, unedited
+from pam_iampass.pam.lines import is_edited, unedited
 from tests.support.agent import RunningAgent
 from tests.support.command import run_command
 from tests.support.deadline import PLENTY

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pam_iampass.setup.edits import unedited
+import pytest
+
+from pam_iampass.pam.lines import unedited
 from tests.system.setup.conftest import STATE, Administrator, everything
+from tests.system.setup.test_refusals import file
 
 
 def test_sshd_asks_for_the_key_and_the_phone_until_it_is_undone(administrator: Administrator) -> None:
@@ -43,6 +46,37 @@ def test_sshd_asks_the_phone_without_a_prompt_until_it_is_undone(administrator: 
     begun = len(administrator.sandbox.sessions)
     assert administrator.gets_in_by_key_alone()
     assert len(administrator.sandbox.sessions) == begun
+
+
+@pytest.mark.parametrize("way", ["--quiet", "--prompt"])
+def test_who_was_kept_out_of_sshd_stays_out_although_the_phone_approves(
+    administrator: Administrator, way: str
+) -> None:
+    sshd = Path("/etc/pam.d/sshd")
+    rule = "account required pam_access.so accessfile=/run/kept-out.conf\n"
+    with file(sshd, rule + sshd.read_text()), file(Path("/run/kept-out.conf"), "-:alice:ALL\n"):
+        assert not administrator.gets_in_by_key_alone()
+        administrator.setup("sshd", way)
+        login = administrator.ssh()
+        if way == "--prompt":
+            login.enter()
+        assert login.finish() != 0
+        assert "In as" not in login.shown
+        administrator.setup("undo")
+
+
+def test_who_was_kept_out_of_sudo_stays_out_although_the_phone_approves(
+    administrator: Administrator,
+) -> None:
+    sudo = Path("/etc/pam.d/sudo")
+    with file(sudo, sudo.read_text() + "account required pam_succeed_if.so user != alice\n"):
+        assert administrator.become_root("sudo", "-k", "id")[0] != 0
+        administrator.setup("sudo")
+        begun = len(administrator.sandbox.sessions)
+        status, shown = administrator.become_root("sudo", "-k", "id")
+        assert (status != 0, "uid=0" in shown) == (True, False)
+        assert len(administrator.sandbox.sessions) == begun + 1
+        administrator.setup("undo")
 
 
 def test_doctor_and_test_know_the_quiet_way(administrator: Administrator) -> None:

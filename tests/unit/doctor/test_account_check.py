@@ -46,6 +46,14 @@ CASES = {
         stack(NOLOGIN, GUARD, "account optional pam_iampass.so", SHARED),
         {"account-denial-passes"},
     ),
+    "an approval ends the stack ahead of who is kept out": (
+        stack(NOLOGIN, GUARD, "account sufficient pam_iampass.so", "account required pam_access.so", SHARED),
+        {"refusal-lost", "account-denial-passes", "account-rings-in-vain"},
+    ),
+    "who is kept out afterwards": (
+        stack(NOLOGIN, GUARD, OURS, "account required pam_access.so", SHARED),
+        {"account-rings-in-vain"},
+    ),
     "alone": (stack(OURS), {"account-ignored-fails"}),
     "nobody passes": (stack(OURS, "account required pam_deny.so"), {"account-approved-fails"}),
     "a key that sshd has not reported": (

@@ -16,6 +16,8 @@ from pam_iampass.pam.stack import PamFiles
 OURS = "auth required pam_iampass.so"
 UNIX = "auth requisite pam_unix.so"
 PERMIT = "auth required pam_permit.so"
+KEPT_OUT, WHEEL = "auth required pam_succeed_if.so user != bob", "auth required pam_wheel.so use_uid"
+MARK = "  # pam-iampass"
 
 #: Debian's common-auth.
 COMMON_AUTH = """\
@@ -123,6 +125,33 @@ CASES = {
         stack(UNIX, "auht required pam_env.so", OURS, PERMIT),
         {"pam-fault", "stack-approved-fails"},
     ),
+    "an approval ends the stack ahead of who is kept out": (
+        stack(UNIX, "auth sufficient pam_iampass.so", KEPT_OUT, PERMIT),
+        {"refusal-lost", "stack-denial-passes", "stack-ignored-fails"},
+    ),
+    "an approval jumps over who is kept out": (
+        stack(UNIX, "auth [success=1 ignore=ignore default=die] pam_iampass.so", KEPT_OUT, PERMIT),
+        {"refusal-lost"},
+    ),
+    "who is kept out afterwards": (stack(UNIX, OURS, KEPT_OUT, PERMIT), set()),
+    "setup has made it requisite": (
+        stack(f"#pam-iampass: {WHEEL}", WHEEL.replace("required", "requisite") + MARK, UNIX, OURS + MARK),
+        set(),
+    ),
+    "setup has made it requisite, and a person took that line out": (
+        stack(f"#pam-iampass: {WHEEL}", UNIX, OURS + MARK),
+        {"refusal-lost"},
+    ),
+    "the key stands for a password and its faillock": (
+        stack(
+            "#pam-iampass: auth requisite pam_faillock.so preauth",
+            f"#pam-iampass: {UNIX}",
+            f"auth requisite pam_faillock.so preauth{MARK}",
+            f"{OURS} first_factor=publickey{MARK}",
+            PERMIT + MARK,
+        ),
+        set(),
+    ),
     "not in auth": (stack(UNIX, "account required pam_iampass.so"), {"stack-no-auth", "nothing-asks"}),
     "nobody asks": (stack(UNIX), {"nothing-asks"}),
 }
@@ -145,6 +174,13 @@ def test_behind_substack_a_wrong_password_reaches_us(machine: Machine) -> None:
     machine.dialect = LINUX_PAM
     machine.write(system_auth=SYSTEM_AUTH, sshd=stack("auth substack system-auth", OURS, PERMIT))
     assert machine.ids("sshd") == {"stack-wrong-rings"}
+
+
+def test_a_shared_file_that_the_key_stands_for_keeps_nobody_out(machine: Machine) -> None:
+    machine.write(common_auth="auth requisite pam_faillock.so preauth\n" + COMMON_AUTH)
+    shared, ours = "#pam-iampass: @include common-auth", f"{OURS} first_factor=publickey{MARK}"
+    machine.write(sshd=stack(shared, ours, PERMIT + MARK))
+    assert machine.ids("sshd") == set()
 
 
 def test_what_many_services_include_is_reported_once(machine: Machine) -> None:
