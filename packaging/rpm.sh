@@ -9,7 +9,7 @@ SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 
 root=$(packaging/root.sh make trixie rpm rpmlint gcc make libc6-dev libpam0g-dev iproute2 python3-build \
     python3-setuptools python3-wheel python3-click python3-hypothesis python3-pampy python3-pytest \
-    python3-pytest-timeout python3-aiohttp python3-trustme file python3-requests python3-rich python3-segno python3-systemd python3-yaml selinux-policy-dev)
+    python3-pytest-timeout python3-aiohttp python3-trustme file python3-rich python3-segno python3-systemd python3-yaml selinux-policy-dev)
 populated=$(packaging/root.sh make trixie systemd libpam-runtime python3-minimal)
 
 work=$(mktemp -d)

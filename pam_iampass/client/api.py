@@ -11,7 +11,7 @@ from .application import Application
 from .call import ATTEMPTS, Call
 from .deadline import Deadline
 from .errors import NotFound, ProtocolError, Refused, Unavailable
-from .http import DEFAULT_SECONDS, Reply, Transport
+from .http import DEFAULT_SECONDS, Transport
 from .origin import Origin
 from .session import Session
 from .status import AuthenticationMethod, ManagementAPIResult
@@ -63,7 +63,7 @@ class BaseAPI:
         deadline: Deadline | None,
         attempts: int = ATTEMPTS,
         pause: Pause | None = None,
-    ) -> Reply[T]:
+    ) -> T:
         """As `Transport.call`, and once more with the previous secret if the other one is rejected with 401."""
         deadline = deadline or Deadline.after(DEFAULT_SECONDS)
         self.used_previous_secret = False
@@ -105,9 +105,8 @@ class AuthenticationAPI(BaseAPI):
         IampassError, ValueError, TypeError.
         """
         call = self._application.start(user_id, authentication_methods, duration_seconds)
-        reply = self._make(call, deadline, attempts, pause)
-        session = reply.result
-        session.transport, session.clock_offset = self.transport, reply.clock_offset
+        session = self._make(call, deadline, attempts, pause)
+        session.transport = self.transport
         return session
 
 
@@ -137,9 +136,9 @@ class ManagementAPI(BaseAPI):
     ) -> tuple[list[str], list[str]]:
         """Adds users. Returns the ids that were created, and those that existed before.
 
-        A response has 64 KiB at most: add a thousand users or more in several calls.
+        A response has 128 KiB at most: add a thousand users or more in several calls.
         """
-        return self._make(self._application.add_users(users), deadline, pause=pause).result
+        return self._make(self._application.add_users(users), deadline, pause=pause)
 
     def delete_user(
         self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
@@ -157,7 +156,7 @@ class ManagementAPI(BaseAPI):
 
         `...` among the ids, as in the documentation of the published client, is ignored.
         """
-        return self._make(self._application.delete_users(user_ids), deadline, pause=pause).result
+        return self._make(self._application.delete_users(user_ids), deadline, pause=pause)
 
     def get_registration_link(
         self,
@@ -172,7 +171,7 @@ class ManagementAPI(BaseAPI):
         The app shows `display_name` to the person; IAMPASS does not store it.
         """
         call = self._application.registration_link(user_id, display_name)
-        return self._make(call, deadline, pause=pause).result
+        return self._make(call, deadline, pause=pause)
 
     def lost_mobile_device(
         self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
@@ -182,7 +181,7 @@ class ManagementAPI(BaseAPI):
         Not in the published client. After an Unavailable with `may_have_started`, ask
         `has_registered_mobile_device` whether the device was disabled.
         """
-        return self._make(self._application.lost_device(user_id), deadline, pause=pause).result
+        return self._make(self._application.lost_device(user_id), deadline, pause=pause)
 
     def send_registration_sms(
         self,
@@ -199,13 +198,13 @@ class ManagementAPI(BaseAPI):
         `phone_number` begins with `+` and the country code; the text is `message` and the link.
         """
         call = self._application.registration_sms(user_id, display_name, phone_number, message)
-        return self._make(call, deadline, pause=pause).result
+        return self._make(call, deadline, pause=pause)
 
     def has_registered_mobile_device(
         self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> ManagementAPIResult:
         """Whether the user has a device: `has_mobile_device` or `no_mobile_device`."""
-        return self._make(self._application.has_device(user_id), deadline, pause=pause).result
+        return self._make(self._application.has_device(user_id), deadline, pause=pause)
 
     def knows_application(self, *, deadline: Deadline | None = None, pause: Pause | None = None) -> bool:
         """Whether IAMPASS knows the application. The call adds no users: the list is empty. Unlike calls about a user,

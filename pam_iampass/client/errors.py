@@ -9,7 +9,7 @@
     ├── LocalFailure     this machine cannot connect: descriptors, ports, memory, permissions, an unknown server
     │                    name, and any other errno that the far side cannot have caused
     ├── ProtocolError    an invalid response: malformed, wrong types, an unknown status, a URL of another
-    │                    server, a redirect, another 4xx, larger than 64 KiB, compressed
+    │                    server, a redirect, another 4xx, larger than 128 KiB, compressed
     ├── BadSignature     a signed session that was changed, has expired, or was signed with another key
     └── SessionFailed    for callers who want a failed session as an exception; no call here raises it
 
@@ -57,7 +57,7 @@ class IampassError(Exception):
 class Unavailable(IampassError):
     """IAMPASS is unreachable, did not respond in time, or says that it cannot serve now."""
 
-    remedy = "Check the network, name lookup and the state of the service, then try again."
+    remedy = "Check the network, the proxy, name lookup and the state of the service, then try again."
 
     def __init__(
         self,
@@ -140,7 +140,10 @@ class LocalFailure(IampassError):
 class ProtocolError(IampassError):
     """IAMPASS sent an invalid response."""
 
-    remedy = "Check that `server` names IAMPASS itself; if it does, report this to the service."
+    remedy = (
+        "Check that `server` names IAMPASS itself, and that a proxy may connect to it; "
+        "if so, report this to the service."
+    )
 
 
 class BadSignature(IampassError):

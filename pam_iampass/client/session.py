@@ -50,8 +50,6 @@ class Session:
     failure_reason: str | None = None
     """Why no session was started. The server's own text: not cleaned for a terminal or a log."""
     transport: Transport | None = field(default=None, repr=False, compare=False)
-    clock_offset: float = field(default=0.0, repr=False, compare=False)
-    """Seconds that the server's clock is ahead of ours, once it refused a signature for that."""
 
     @property
     def failed(self) -> bool:
@@ -141,11 +139,7 @@ class Session:
             raise ValueError("this session belongs to no API object; read it with Session.Schema(api)")
         if not self.transport.origin.owns(call.url):
             raise ValueError("this session belongs to another server")
-        reply = self.transport.call(
-            call, deadline, attempts=attempts, pause=pause, clock_offset=self.clock_offset
-        )
-        self.clock_offset = reply.clock_offset
-        return reply.result
+        return self.transport.call(call, deadline, attempts=attempts, pause=pause)
 
 
 class SessionSchema:

@@ -151,7 +151,8 @@ def answered(session: Session, service: ServiceSettings, elapsed: float) -> Deci
 
     The reason names a clock that had to be corrected.
     """
-    clock = clock_difference(session.clock_offset) if session.clock_offset else ""
+    correction = session.transport.clock_correction if session.transport else 0.0
+    clock = clock_difference(correction) if correction else ""
     if session.active:
         return Decision(Outcome.APPROVED, Result.SUCCESS, clock, "Approved on your phone.", elapsed)
     clock = clock and f"; {clock}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Callable
 
 from pam_iampass.client import AuthenticationAPI, TLSFailure, Transport
-from pam_iampass.client.connection import system_bundle
+from pam_iampass.client.connection import system_certificates
 from pam_iampass.config.settings import Settings, load
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
@@ -131,9 +131,9 @@ def _version(settings: Settings) -> Version | None:
     try:
         files = [str(file) for file in settings.files]
         if settings.ca_file is None:
-            files.append(os.path.realpath(system_bundle()))
+            files.extend(map(os.path.realpath, system_certificates()))
         return tuple(trusted_file.versions(files))
-    except (UntrustedFile, TLSFailure):
+    except UntrustedFile:
         return None
 
 

@@ -31,6 +31,8 @@ from pam_iampass.system import paths
 STACK_SIZE = 512 * 1024
 #: How often what is over is removed from the agent's file, and what a slow disk held up is written. Seconds.
 HOUSEKEEPING = 5.0
+#: As `options` of resolv.conf(5), whose defaults let a lookup last up to 30 s: 4 s with one name server, 10 with three.
+RESOLVER_OPTIONS = "timeout:2 attempts:2"
 
 
 def main(
@@ -46,6 +48,7 @@ def main(
     except PamIampassError as error:
         print(f"Error: {error.diagnostics()}", file=sys.stderr)
         return 1
+    os.environ["RES_OPTIONS"] = RESOLVER_OPTIONS
     threading.stack_size(STACK_SIZE)
     journal = Journal()
     state = AgentState(journal)

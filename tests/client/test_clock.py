@@ -67,13 +67,12 @@ def test_a_403_is_no_matter_of_clocks() -> None:
         assert len(server.requests) == 1
 
 
-def test_a_clock_that_is_set_right_during_a_session_is_noticed() -> None:
-    with scripted_server(refusal(0), polled("active"), polled("active")) as server:
+def test_a_clock_that_is_set_right_later_is_noticed() -> None:
+    with scripted_server(refusal(3600), polled("active"), refusal(0), *[polled("active")] * 2) as server:
         with session_on(server, wall_clock=lambda: NOW) as session:
-            session.clock_offset = 3600.0
-            session.get_status(attempts=1)
-            session.get_status(attempts=1)
-        assert timestamps(server) == [3600, 0, 0]
+            for _ in range(3):
+                session.get_status(attempts=1)
+        assert timestamps(server) == [0, 3600, 3600, 0, 0]
 
 
 def test_a_server_that_is_gone_after_its_refusal_is_no_outage_that_may_be_ignored() -> None:

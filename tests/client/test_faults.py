@@ -80,10 +80,10 @@ NONSENSE = {
     "two lengths, one of which fits": raw(
         b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\nContent-Length: 4\r\n\r\n{"status":true}'
     ),
-    "a large body": answer(200, body=b" " * 65_536 + b"{}"),
-    "a large body in chunks": raw(CHUNKED + b"11000\r\n" + b" " * 0x11000 + b"\r\n0\r\n\r\n"),
+    "a large body": answer(200, body=b" " * 131_072 + b"{}"),
+    "a large body in chunks": raw(CHUNKED + b"21000\r\n" + b" " * 0x21000 + b"\r\n0\r\n\r\n"),
     "a large body without length": answer(200, body=b" " * 1_000_000, length=False),
-    "a large 503": answer(503, body=b" " * 65_537),
+    "a large 503": answer(503, body=b" " * 131_073),
     "compressed": answer(200, body=gzip.compress(b"{}"), headers={"Content-Encoding": "gzip"}),
     "a gzip bomb": answer(200, body=gzip.compress(b" " * 10_000_000), headers={"Content-Encoding": "gzip"}),
     "301": answer(301, FINE, headers=ELSEWHERE),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pam_iampass.client import Unavailable
-from pam_iampass.client.connection import Resolver, absolute_name
+from pam_iampass.client.connection import absolute_name
 from tests.client.connect_proxy import connect_proxy
 from tests.client.talk import USER, api_to, seconds
 from tests.support.scripted_server import scripted_server
@@ -67,15 +67,7 @@ def test_a_proxys_name_is_absolute_too_and_the_proxy_is_asked_for_the_plain_name
         options = {"proxy": f"http://proxy.example:{port}", "url": "https://iampass.example"}
         with api_to(server, **options, resolve=asked_for(names)) as api, pytest.raises(Unavailable):
             api.authenticate_user(USER, deadline=seconds(20.0), attempts=1)
-        assert proxy.heads == ["CONNECT iampass.example:443 HTTP/1.1\r\nHost: iampass.example:443\r\n\r\n"]
+        (head,) = proxy.heads
+        assert head.startswith("CONNECT iampass.example:443 HTTP/1.1\r\n")
+        assert "\r\nHost: iampass.example:443\r\n" in head
     assert names == ["proxy.example."]
-
-
-def test_a_lookup_that_breaks_is_a_failure_of_this_machine_and_the_next_one_is_a_new_one() -> None:
-    def breaks(*_arguments: Any, **_named: Any) -> list[Any]:
-        raise MemoryError
-
-    resolver = Resolver(breaks)
-    for _ in range(2):
-        with pytest.raises(MemoryError):
-            resolver.addresses("iam-api.com", 443, 20.0)

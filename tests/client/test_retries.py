@@ -166,9 +166,9 @@ NOW = 1_700_000_000.0
     [
         ({"Retry-After": "2"}, 2.0),
         ({"Retry-After": " 07 "}, 7.0),
-        ({"Retry-After": "0"}, 0.0),
+        ({"Retry-After": "0"}, 0.25),
         ({"Retry-After": date(NOW + 3)}, 3.0),
-        ({"Retry-After": date(NOW - 3600)}, 0.0),
+        ({"Retry-After": date(NOW - 3600)}, 0.25),
         ({"Retry-After": date(NOW + 1004), "Date": date(NOW + 1000)}, 4.0),
         ({"Retry-After": "soon"}, 0.25),
         ({"Retry-After": "-5"}, 0.25),
@@ -220,7 +220,7 @@ def test_a_server_that_always_says_now_is_not_asked_in_a_tight_loop() -> None:
         session_on(server, pause=waits.append) as session,
     ):
         session.get_status()
-    assert waits == [0.0, 0.25, 0.5, 1.0, 2.0, 2.0]
+    assert waits == [0.25, 0.5, 1.0, 2.0, 2.0, 2.0]
 
 
 def test_429_without_a_time_is_given_up_after_the_attempts() -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from pam_iampass.client import AuthenticationAPI, TLSFailure, Transport
-from pam_iampass.client.connection import tls_context
+from pam_iampass.client.connection import system_certificates, tls_context
 from tests.client.talk import CONFIDENTIAL, USER, api_to, polled, seconds, session_on
 from tests.support.scripted_server import (
     ACCEPT,
@@ -76,12 +76,12 @@ def test_only_ca_file_is_trusted_where_it_is_given() -> None:
     assert context.check_hostname
 
 
-def test_the_first_of_the_usual_bundles_that_exists_is_used(tmp_path: Path) -> None:
-    missing = str(tmp_path / "missing")
-    context = tls_context(bundles=[missing, str(authority().ca_file)])
-    assert len(context.get_ca_certs()) == 1
-    with pytest.raises(TLSFailure, match="no bundle"):
-        tls_context(bundles=[missing])
+def test_the_system_trusts_what_its_openssl_was_built_to_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = system_certificates()
+    assert before
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority().ca_file))
+    monkeypatch.setenv("SSL_CERT_DIR", str(Path(authority().ca_file).parent))
+    assert system_certificates() == before
 
 
 def test_a_ca_file_that_is_missing_or_holds_no_certificate_is_named(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ _MODULE = "tests/unit/test_module.py::"
 _FAULT = "tests/client/test_faults.py::test_each_fault_is_its_error_in_time_after_one_try"
 _ATTACK = "tests/system/setuid/test_manufactured_outage.py::"
 _CONNECTION = "pam_iampass/client/connection.py"
+_HTTP = "pam_iampass/client/http.py"
 _VERIFICATION = "pam_iampass/login/verification.py"
 _APPROVAL = "pam_iampass/login/approval.py"
 _SESSION_C = "doors/native/session.c"
@@ -162,8 +163,8 @@ MUTANTS = (
         2,
         "a user who takes all UDP ports makes an outage",
         _CONNECTION,
-        "                _take_udp_socket()\n",
-        "                pass\n",
+        "if error.errno == socket.EAI_AGAIN:",
+        "if False:",
         _ATTACK + "test_who_takes_all_udp_ports_makes_no_outage",
     ),
     Mutant(
@@ -178,7 +179,7 @@ MUTANTS = (
         2,
         "a time-out that a long wait for the turn caused is an outage",
         _CONNECTION,
-        "outage = in_full if timed_out else",
+        "outage = until.at < exchange.deadline.at if timed_out else",
         "outage = True if timed_out else",
         "tests/client/test_outage.py::test_a_time_out_is_an_outage_only_if_connecting_had_all_its_time",
     ),
@@ -193,7 +194,7 @@ MUTANTS = (
     Mutant(
         2,
         "a lost response counts as if no request had been sent",
-        _CONNECTION,
+        _HTTP,
         "exchange.sent = True",
         "exchange.sent = False",
         _FAULT + "[reset after the request-start]",
@@ -322,8 +323,8 @@ MUTANTS = (
         5,
         "the timeout restarts with each byte",
         _CONNECTION,
-        "self.ended = self.ended or count == 0",
-        "self.deadline = self.deadline if count == 0 else Deadline.after(6.0)",
+        "self._received += count\n",
+        "self._received += count\n        self.deadline = Deadline.after(6.0)\n",
         _FAULT + "[dripping body-poll]",
     ),
     Mutant(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.client import LocalFailure, Unavailable
-from pam_iampass.client.connection import Resolver
+from pam_iampass.client.connection import look_up
+from pam_iampass.client.origin import Origin
 from tests.client.talk import USER, api_to, polled, seconds, session_on
 from tests.support.name_service import BROKEN, RESOLVER, SIX, UNKNOWN, answering
 from tests.support.scripted_server import scripted_server
@@ -54,17 +56,21 @@ def test_the_dot_is_in_no_header_and_in_no_certificate(search_list: None) -> Non
         assert server.requests[0].header("Host") == f"{SIX}:{server.port}"
 
 
+def addresses(name: str) -> list[str]:
+    return [each[4][0] for each in look_up(Origin("https", name, 443), socket.getaddrinfo)]
+
+
 def test_the_hosts_file_and_the_search_list_complete_what_only_they_can(search_list: None) -> None:
     before = HOSTS.read_text()
     HOSTS.write_text(f"{before}\n127.0.0.9 iampass.internal.example alias.internal.example\n")
     try:
         for name in ("iampass.internal.example", "alias.internal.example"):
-            assert [each[4][0] for each in Resolver().addresses(name, 443, 20.0)] == ["127.0.0.9"]
+            assert addresses(name) == ["127.0.0.9"]
     finally:
         HOSTS.write_text(before)
-    assert [each[4][0] for each in Resolver().addresses("localhost", 443, 20.0)][-1] == "127.0.0.1"
+    assert addresses("localhost")[-1] == "127.0.0.1"
     RESOLVER.write_text(RESOLVER.read_text().replace("corp.example ", ""))
-    assert [each[4][0] for each in Resolver().addresses("six", 443, 20.0)] == ["::1"]
+    assert addresses("six") == ["::1"]
 
 
 @pytest.fixture

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.support.in_time import BUSY
 from tests.support.installation import ETC, Installation
-from tests.support.name_service import RESOLVER, SIX, answering
+from tests.support.name_service import RESOLVER, SILENT, SIX, answering
 from tests.support.scripted_server import answer, scripted_server
 from tests.support.setuid.people import GROUP_ID
 from tests.support.setuid.stage import Guest, Stage
@@ -136,3 +138,12 @@ def test_a_real_outage_lets_users_in_on_the_console_and_not_into_sudo(
         "outcome=unavailable result=ignored",
         "outcome=unavailable result=denied",
     ]
+
+
+def test_a_name_server_that_keeps_silent_costs_seconds(guest: Guest, sudo_and_su: Installation) -> None:
+    """Not the time that resolv.conf allows, which is 28 s here."""
+    sudo_and_su.change(unavailable="ignore", server=f"https://{SILENT}")
+    with answering():
+        began = time.monotonic()
+        assert enters_on_the_console(guest)
+        assert time.monotonic() - began < 4.0 + BUSY
