@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from pam_iampass.cli.output import show_json, table
-from pam_iampass.cli.parameters import USER, account, config_option, json_option
-from pam_iampass.cli.phone_lost import lost
+from pam_iampass.audit.administrator import administrator
+from pam_iampass.audit.journal import Act, ActRecord, Journal
+from pam_iampass.cli.invitation import Invitation, wait
+from pam_iampass.cli.output import count, duration, finding, line, show_json, table
+from pam_iampass.cli.parameters import (
+    USER,
+    account,
+    config_option,
+    display_name_option,
+    json_option,
+    message_option,
+    sms_option,
+    timeout_option,
+)
+from pam_iampass.cli.session import wait_for_ends
 from pam_iampass.cli.user_states import PHONES, ask_phones
+from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.doctor.user_status import user_status
+from pam_iampass.enrollment.request import default_display_name
+from pam_iampass.enrollment.service import open_service
+from pam_iampass.errors import EditRefused, PamIampassError, shown
+from pam_iampass.relay.control import ask
+from pam_iampass.text import clean
 
 _EPILOG = """\b
 Examples:
   pam-iampass phone show alice bob                 who has a phone, according to IAMPASS
   pam-iampass phone lost alice                     takes the phone away, shows a link for the next one
   pam-iampass phone lost alice --sms "+1 555 123 4567"
+"""
+_LOST_EPILOG = """\b
+Examples:
+  pam-iampass phone lost alice                              shows a link for the next phone
+  pam-iampass phone lost alice --sms "+1 555 123 4567"      sends it
+  pam-iampass phone lost alice --no-wait --yes --json
 """
 
 
@@ -54,4 +80,151 @@ def show(ctx: click.Context, users: tuple[str, ...], config: Path, as_json: bool
     ctx.exit(0 if ok else 1)
 
 
-command.add_command(lost)
+@command.command(epilog=_LOST_EPILOG, short_help="Take a lost phone away from a user.")
+@click.argument("user", type=USER)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@sms_option
+@message_option
+@display_name_option
+@click.option(
+    "--wait/--no-wait",
+    "waits",
+    default=True,
+    show_default=True,
+    help="Wait until the next phone is registered.",
+)
+@timeout_option
+@config_option
+@json_option
+@click.pass_context
+def lost(
+    ctx: click.Context,
+    user: str,
+    yes: bool,
+    number: str | None,
+    message: str | None,
+    display_name: str | None,
+    waits: bool,
+    timeout: float,
+    config: Path,
+    as_json: bool,
+) -> None:
+    """Disable the phone of USER at IAMPASS, and register another one.
+
+    First, and also if IAMPASS cannot be reached, logins on this machine that have begun are denied, and sessions that
+    the phone has approved are ended (pam-iampass session). Then IAMPASS disables the phone: it approves nothing any
+    more, on any machine. The command waits until the sessions are over, and shows a link for the next phone, or sends
+    it (--sms). It waits until that phone is registered. Until then logins of USER are denied, but recovery codes work:
+    pam-iampass recovery new USER.
+
+    Anyone who opens the link can approve the user's logins: verify the person first.
+
+    \b
+    Exit status:
+      0    the lost phone is disabled, and the next one is registered or was not waited for
+      1    something failed, or no phone was registered in time
+      130  interrupted; the lost phone may be disabled already
+    """
+    if message is not None and number is None:
+        raise click.UsageError("--message requires --sms.")
+
+    name = account(user) or user
+    if not yes:
+        _confirm(name)
+    invitation = Invitation(display_name or default_display_name(name), number, message, as_json)
+    try:
+        ctx.exit(_Replacement(config, name, invitation, timeout if waits else 0.0).run())
+    except IampassError as error:
+        raise click.ClickException(error.diagnostics()) from None
+
+
+def _confirm(name: str) -> None:
+    question = f"Disable the phone of {clean(name)} at IAMPASS? It then approves no login on any machine."
+    if not sys.stdin.isatty():
+        raise click.ClickException(f"{question} To confirm, give --yes.")
+    click.confirm(question, abort=True, err=True)
+
+
+@dataclass(frozen=True)
+class _Replacement:
+    """A lost phone and the next one."""
+
+    config: Path
+    user: str
+    invitation: Invitation
+    seconds: float
+    """How long to wait for the next phone; 0: not at all."""
+
+    def run(self) -> int:
+        """Returns the exit status. Raises IampassError and PamIampassError."""
+        sessions, ok = self._mark()
+        try:
+            manager, token, lost = self._disable()
+        except (IampassError, PamIampassError):
+            wait_for_ends([self.user], sessions, self.invitation.quiet)
+            click.echo(
+                "The phone is not disabled at IAMPASS, and can approve logins that begin now.", err=True
+            )
+            raise
+        # Again: a login that has begun since may have been approved before the phone was disabled.
+        ok = wait_for_ends([self.user], sessions, self.invitation.quiet) and ok
+        link = self.invitation.send(manager, token, waits=bool(self.seconds), link=lost)
+        if not self.seconds:
+            return self._end(link, registered=False, status=0 if ok else 1)
+        try:
+            registered = self._wait(manager, token)
+        except BaseException:
+            self._say_how_to_continue()
+            raise
+        return self._end(link, registered, status=0 if registered and ok else 1)
+
+    def _mark(self) -> tuple[list[str], bool]:
+        """Have the agent deny what waits for the phone and begin to end the sessions that it has approved.
+
+        Returns these, and whether it worked: IAMPASS disables the phone either way.
+        """
+        try:
+            found = ask("phone lost", user=self.user)
+        except PamIampassError as error:
+            click.echo(error.diagnostics(), err=True)
+            return [], False
+        if found["pending"]:
+            self._say(f"{count(found['pending'], 'pending login')} denied.")
+        return found["sessions"], True
+
+    def _disable(self) -> tuple[ManagementAPI, str, str]:
+        """Have IAMPASS disable the phone; returns the link for the next one, with its token."""
+        service = open_service(self.config)
+        token = service.token_of(self.user)
+        if token is None:
+            raise EditRefused(f"{shown(self.user)} has no token", "see: pam-iampass user list")
+        link = service.manager.lost_mobile_device(token)
+        Journal().act(ActRecord(Act.PHONE_LOST, self.user, administrator(), "disabled at IAMPASS"))
+        self._say(f"The phone of {self.user} is disabled at IAMPASS.", "green")
+        return service.manager, token, link
+
+    def _wait(self, manager: ManagementAPI, token: str) -> bool:
+        if wait(manager, {token: self.user}, self.seconds, self.invitation.quiet):
+            self._say(f"No phone of {self.user} was registered within {duration(self.seconds)}.", "bold red")
+            return False
+        self._say(f"The next phone of {self.user} is registered.", "bold green")
+        return True
+
+    def _end(self, link: str | None, registered: bool, status: int = 0) -> int:
+        if self.invitation.quiet:
+            result = {"ok": status == 0, "user": self.user, "registered": registered}
+            show_json({**result, "link": link, "message_to": self.invitation.number})
+        elif not registered:
+            self._say_how_to_continue()
+        return status
+
+    def _say_how_to_continue(self) -> None:
+        if self.invitation.quiet:
+            return
+        line((f"Logins of {self.user} are denied until a phone is registered.", "yellow"))
+        finding(["For a new link:"], f"pam-iampass enroll {self.user}")
+        finding(["For logins without a phone until then:"], f"pam-iampass recovery new {self.user}")
+
+    def _say(self, text: str, style: str = "") -> None:
+        if not self.invitation.quiet:
+            line((text, style))

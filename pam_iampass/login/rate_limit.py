@@ -13,6 +13,7 @@ import hashlib
 import os
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Callable
@@ -20,13 +21,18 @@ from typing import Callable
 from pam_iampass.config.settings import ThrottleSettings
 from pam_iampass.errors import StateError
 from pam_iampass.login.application import ApplicationGone, Stopping
-from pam_iampass.login.concurrency import AtCapacity
 from pam_iampass.login.origin import origin_of
 from pam_iampass.login.rate_limit_state import HOUR, Attempt, Failures, Pending, RateLimitState, SentRequest
 from pam_iampass.outcome import Decision, Login, Outcome
 from pam_iampass.system.boot import since_boot
 from pam_iampass.system.database import Database, encoded
 
+#: The part of the time that must be left for the person to answer; a request with less is not sent.
+LEAST_LEFT = 1 / 6
+
+OTHER_LOGIN = (
+    "Another login in your name is decided before this one. Deny requests that you do not recognize."
+)
 MOST_PENDING = 100
 """Logins of one person that wait."""
 END_TIME = 15.0
@@ -49,6 +55,14 @@ class Throttled(Exception):
 
 class PhoneLost(Exception):
     """The person's phone was reported lost, or the person was removed, after the login began."""
+
+
+class AtCapacity(Exception):
+    """The limit is reached."""
+
+
+class TurnDidNotCome(Exception):
+    """Other logins of the person took all the time."""
 
 
 class RequestResult(enum.Enum):
@@ -396,3 +410,67 @@ def _state(rows: set[_Row]) -> RateLimitState:
         else:
             raise ValueError(kind)
     return state
+
+
+def wait_for_turn(
+    queued: QueuedLogin,
+    remaining: Callable[[], float],
+    pause: Callable[[float, int | None], None],
+    announce: Callable[[str], None] | None,
+    look: Callable[[], None] = lambda: None,
+    *,
+    prompted: bool = False,
+) -> bool:
+    """Wait until the login has its turn; returns whether it had to wait.
+
+    `look` is called whenever something has changed for the person, and once the turn has come; what it raises ends the
+    waiting. Without a wait it is called only if the login was `prompted`: much may have happened while the person did
+    not answer. `remaining` returns the seconds that are left, `pause` waits for some. `announce` shows the person that
+    another login comes first; None where nothing can be shown. To leave after that counts as a failure: otherwise a
+    caller could find out again and again, for nothing, when the person logs in. Raises TurnDidNotCome, Throttled,
+    PhoneLost and what `pause` raises.
+    """
+    announced, waited = False, False
+    least = remaining() * LEAST_LEFT
+    try:
+        while not queued.has_turn:
+            waited = True
+            if announce is not None and not announced and queued.others_wait():
+                announced = True
+                announce(OTHER_LOGIN)
+            left = remaining() - least
+            if left <= 0:
+                raise TurnDidNotCome
+            pause(min(queued.patience(), left), queued.woken)
+            look()
+            queued.try_turn()
+        if waited or prompted:
+            look()
+    except BaseException as end:
+        queued.leave(failed=announced and isinstance(end, ApplicationGone))
+        raise
+    return waited
+
+
+class ConcurrencyLimit:
+    """Counts logins. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._logins: Counter[tuple[str, str, str]] = Counter()
+
+    @contextlib.contextmanager
+    def acquire(self, stage: str, user: str, login: Login, limit: int) -> Iterator[None]:
+        """Count a login of `user` at a stage for as long as the block lasts. Raises AtCapacity where `limit` are."""
+        key = (stage, user, origin_of(login))
+        with self._lock:
+            if self._logins[key] >= limit:
+                raise AtCapacity
+            self._logins[key] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._logins[key] -= 1
+                if not self._logins[key]:
+                    del self._logins[key]

@@ -11,15 +11,22 @@ from pam_iampass.login import decisions, policy
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.approval import PhoneRequest
 from pam_iampass.login.arguments import ModuleArguments
-from pam_iampass.login.concurrency import AtCapacity
 from pam_iampass.login.context import LoginContext
 from pam_iampass.login.conversation import Conversation, PromptDeclined, before_request
 from pam_iampass.login.covering import Covered, Covering
 from pam_iampass.login.enrollment import offer_enrollment
 from pam_iampass.login.policy import ApprovalRequired, SecondFactorRequired
-from pam_iampass.login.rate_limit import PhoneLost, RateLimit, RequestResult, Throttled, result_of
+from pam_iampass.login.rate_limit import (
+    AtCapacity,
+    PhoneLost,
+    RateLimit,
+    RequestResult,
+    Throttled,
+    TurnDidNotCome,
+    result_of,
+    wait_for_turn,
+)
 from pam_iampass.login.recovery import CodeRedemption
-from pam_iampass.login.turn import TurnDidNotCome, wait_for_turn
 from pam_iampass.outcome import Decision, Login, Outcome, Phase, Result
 from pam_iampass.system.accounts import LookupFailed, UnknownAccount
 

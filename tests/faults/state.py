@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pam_iampass.login.turn import OTHER_LOGIN as OTHERS
+from pam_iampass.login.rate_limit import OTHER_LOGIN as OTHERS
 from tests.faults.conversations import SSHD
 from tests.support.faults.case import ABORT, MAXTRIES, NONE, SUCCESS, Case, Expected, Requests
 from tests.support.faults.expected import (

@@ -11,8 +11,8 @@ from typing import Callable
 from pam_iampass.audit.journal import MESSAGE_IDS, Journal
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.application import PamApplication
-from pam_iampass.login.concurrency import ConcurrencyLimit
 from pam_iampass.login.context import LoginContext
+from pam_iampass.login.rate_limit import ConcurrencyLimit
 from pam_iampass.module import Module
 from pam_iampass.outcome import Outcome
 from pam_iampass.relay.agent_context import SharedContext

@@ -9,7 +9,7 @@ from typing import Callable
 import pytest
 
 from pam_iampass.login import rate_limit
-from pam_iampass.login.turn import OTHER_LOGIN as OTHERS
+from pam_iampass.login.rate_limit import OTHER_LOGIN as OTHERS
 from pam_iampass.outcome import Login, PamCode
 from tests.support.deadline import TIMEOUT
 from tests.support.sandbox import HttpStatus, Junk

@@ -14,11 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pam_iampass.login.application import ApplicationGone, Stopping
-from pam_iampass.login.concurrency import AtCapacity
 from pam_iampass.login.origin import client_address, origin_of
-from pam_iampass.login.rate_limit import MOST_PENDING, PhoneLost, QueuedLogin, RequestResult, Throttled
+from pam_iampass.login.rate_limit import (
+    MOST_PENDING,
+    OTHER_LOGIN,
+    AtCapacity,
+    PhoneLost,
+    QueuedLogin,
+    RequestResult,
+    Throttled,
+    TurnDidNotCome,
+    wait_for_turn,
+)
 from pam_iampass.login.rate_limit_state import TURN_PATIENCE, Pending, RateLimitState
-from pam_iampass.login.turn import OTHER_LOGIN, TurnDidNotCome, wait_for_turn
 from pam_iampass.outcome import Login
 from tests.unit.login.test_rate_limit import ELSEWHERE, HERE, LIMITS, World
 
