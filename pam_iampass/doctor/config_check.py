@@ -12,8 +12,9 @@ from pathlib import Path
 
 from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.value_types import Network, exempt_rule
-from pam_iampass.doctor import enrollment_advice, rescue, sshd_exempt
+from pam_iampass.doctor import sshd_exempt
 from pam_iampass.doctor.denied import who_is_denied
+from pam_iampass.doctor.line_arguments import enrollment_problems, rescue_problems
 from pam_iampass.errors import RUN_AS_ROOT, Problem, Severity, shown
 from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.modules import our_lines
@@ -73,8 +74,8 @@ def check_config(
     in_vain: list[Problem] = []
     if examination.settings is not None:
         problems += _advice(config, examination.lines)
-        problems += enrollment_advice.problems(examination.settings, files)
-        problems += rescue.problems(examination.settings, files)
+        problems += enrollment_problems(examination.settings, files)
+        problems += rescue_problems(examination.settings, files)
         in_force = _sshd(sshd_program)
         problems += _grace_time(config, examination.settings, in_force)
         problems += _siblings(config, examination.settings)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pam_iampass.config.settings import USERS_FOLDER
 from pam_iampass.config.user_table import user_of
-from pam_iampass.doctor import enrollment_advice
+from pam_iampass.doctor.line_arguments import ENROLL_AT_LOGIN
 from pam_iampass.errors import RUN_AS_ROOT, Problem
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.pam.modules import our_lines, own_arguments
@@ -33,7 +33,7 @@ def _users(errors: Sequence[Problem]) -> Iterator[str]:
     single: dict[str, None] = {}
     for problem in errors:
         section, file = problem.key.rpartition(".")[0], problem.file or Path()
-        if problem.key == enrollment_advice.KEY:
+        if problem.key == ENROLL_AT_LOGIN:
             yield f"users without a phone are denied by {file}:{problem.line}"
         elif section.rpartition(".")[2] == "asked":
             yield f"users whom {section} does not list are denied"

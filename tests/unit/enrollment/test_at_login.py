@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pam_iampass.config.settings import load
-from pam_iampass.doctor import enrollment_advice
+from pam_iampass.doctor.line_arguments import enrollment_problems
 from pam_iampass.errors import Severity
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.stack import PamFiles
@@ -128,7 +128,7 @@ def test_check_finds_lines_without_the_argument(world: Setting, tmp_path: Path) 
     }.items():
         put(tmp_path / name, text)
     settings = load(world.folder / "iampass.yaml", readers={0})
-    found = list(enrollment_advice.problems(settings, PamFiles((tmp_path,))))
+    found = list(enrollment_problems(settings, PamFiles((tmp_path,))))
     assert [(problem.file and problem.file.name, problem.line) for problem in found] == [
         ("without", 2),
         ("python", 1),
@@ -136,4 +136,4 @@ def test_check_finds_lines_without_the_argument(world: Setting, tmp_path: Path) 
     assert all(problem.severity is Severity.ERROR for problem in found)
     world.configure()
     settings = load(world.folder / "iampass.yaml", readers={0})
-    assert list(enrollment_advice.problems(settings, PamFiles((tmp_path,)))) == []
+    assert list(enrollment_problems(settings, PamFiles((tmp_path,)))) == []
