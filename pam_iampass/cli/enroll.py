@@ -39,6 +39,7 @@ Examples:
   pam-iampass enroll alice --new-device             another phone
   pam-iampass enroll --from team.csv                all users in a file
   pam-iampass enroll --from team.csv                again: who has registered a phone?
+  pam-iampass enroll --from all.csv --no-account    also users of other machines only
 
 \b
 The token is the first of these that exists:
@@ -86,6 +87,7 @@ Exit status:
 @click.option(
     "--resend", is_flag=True, help="With --from: send messages also to users whom IAMPASS knew before."
 )
+@click.option("--no-account", is_flag=True, help="Accept users who have no account on this machine.")
 @click.option(
     "--wait/--no-wait",
     "waits",
@@ -107,6 +109,7 @@ def command(
     replace: bool,
     new_device: bool,
     resend: bool,
+    no_account: bool,
     waits: bool | None,
     timeout: float,
     config: Path,
@@ -133,10 +136,10 @@ def command(
     waits = file is None if waits is None else waits
     options = _Options(replace, new_device, resend, message, timeout if waits else 0.0, as_json)
     try:
+        requests = () if file is None else read_requests(file)
+        service = open_service(config, no_account)
         if file is not None:
-            requests = read_requests(file)
-            ctx.exit(_enroll_many(open_service(config), requests, options))
-        service = open_service(config)
+            ctx.exit(_enroll_many(service, requests, options))
         request = EnrollmentRequest(service.account(user or ""), token, number, display_name)
         ctx.exit(_enroll_one(service, request, options))
     except IampassError as error:

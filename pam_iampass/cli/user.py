@@ -14,7 +14,7 @@ from pam_iampass.cli.bypass import as_object
 from pam_iampass.cli.output import Part, count, fields, line, show_json, table
 from pam_iampass.cli.parameters import USER, account, config_option, json_option, token_option
 from pam_iampass.cli.user_remove import editor_of, remove_users
-from pam_iampass.cli.user_states import PHONES, ask_phones, login_words, show_login, summary
+from pam_iampass.cli.user_states import PHONES, WITHOUT, ask_phones, login_words, show_login, summary
 from pam_iampass.config.value_types import METHODS
 from pam_iampass.doctor.phones import PhoneState
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
@@ -150,7 +150,13 @@ def _show_all(users: list[UserStatus], found: UserStatusReport, phones: dict[str
         return
     headings: list[str] = ["USER", "UID", "TOKEN IN", "LOGIN"]
     rows: list[list[Part]] = [
-        [(user.name, "bold"), _uid(user), _origin(user, found.table), login_words(user)] for user in users
+        [
+            (user.name, "bold"),
+            _uid(user),
+            _origin(user, found.table),
+            login_words(user, (phones or {}).get(user.name)),
+        ]
+        for user in users
     ]
     if phones is not None:
         headings.insert(3, "PHONE")
@@ -159,6 +165,9 @@ def _show_all(users: list[UserStatus], found: UserStatusReport, phones: dict[str
             row.insert(3, "-" if phone is None else PHONES[phone.value])
     table(headings, rows)
     line(summary(users))
+    without = sum(phone in WITHOUT for phone in (phones or {}).values())
+    if without:
+        line(f"{count(without, 'user')} without a phone: pam-iampass enroll USER")
 
 
 def _uid(user: UserStatus) -> str:

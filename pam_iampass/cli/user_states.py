@@ -14,7 +14,7 @@ from pam_iampass.doctor.phones import PhoneState, phones_of
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 
 STATES = {
-    UserState.ASKED: ("asked on the phone", "green", "is asked", "are asked"),
+    UserState.ASKED: ("needs the phone", "green", "needs the phone", "need the phone"),
     UserState.EXEMPT: ("exempt", "yellow", "is exempt", "are exempt"),
     UserState.DENIED: ("denied", "yellow", "has no token and is denied", "have no token and are denied"),
     UserState.IGNORED: (
@@ -29,9 +29,11 @@ STATES = {
 """Each state in words, with its style, and as the end of a sentence about one user and about several."""
 
 
-def login_words(status: UserStatus) -> tuple[str, str]:
+def login_words(status: UserStatus, phone: PhoneState | None = None) -> tuple[str, str]:
     """The result of a login, in a few words."""
     words, style, *_ = STATES[status.state]
+    if phone in WITHOUT:
+        words, style = "needs a phone, and has none", "bold red"
     if status.reason:
         words += f": {status.reason}"
     services = "; ".join(f"{name}: {STATES[state][0]}" for name, state in status.services.items())
@@ -58,6 +60,8 @@ def show_login(config: Path, name: str) -> None:
         line((f"A login of {name}: {words}.", style))
 
 
+WITHOUT = (PhoneState.NONE, PhoneState.UNKNOWN)
+"""Who cannot be asked."""
 PHONES: dict[str, Part] = {
     "registered": ("registered", "green"),
     "none": ("none", "bold red"),

@@ -214,6 +214,10 @@ class Doctor:
             return next(iter(self.sshd.values())).service
         return "sshd" if sshd.is_installed() else None
 
+    @property
+    def _no_settings(self) -> str:
+        return "the settings are invalid" if os.geteuid() == 0 else "only root can read the settings"
+
     # The subjects
 
     def _configuration(self) -> Iterator[Problem]:
@@ -257,7 +261,7 @@ class Doctor:
             self.not_checked.append("the service: --offline")
             return
         if self.settings is None:
-            self.not_checked.append("the service: the settings are invalid")
+            self.not_checked.append(f"the service: {self._no_settings}")
             return
         users = self._users_check()
         tokens = users.tokens(_MAX_USERS) if users else {}
@@ -266,10 +270,30 @@ class Doctor:
                 f"phones of all but the first {_MAX_USERS} users: name a user to check that one"
             )
         check = ServiceCheck(self.settings, self.progress)
-        yield from check.findings(tokens)
+        for found in check.findings(tokens):
+            denied = found.kind in ("no-device", "not-at-iampass") and self._is_denied_without_phone()
+            yield replace(found, severity=Severity.ERROR) if denied else found
         self.has_device = check.has_device
         if check.unasked:
             self.not_checked.append(f"phones of {len(check.unasked)} users: there was no time, or no answer")
+
+    def _is_denied_without_phone(self) -> bool:
+        """Whether the user that the command line names has nothing else to log in with, through any service."""
+        status = None if self.named is None else self.users.get(self.named)
+        if (
+            status is None
+            or self.settings is None
+            or status.bypasses
+            or set(status.services.values()) - {UserState.ASKED}
+        ):
+            return False
+        asking = {*self.stacks.with_us, *self.stacks.with_us_in_account}
+        codes = self.state.codes.get(status.name) if self.state else None
+        return (
+            bool(asking)
+            and not codes
+            and not any(self.settings.for_service(one).enroll_at_login for one in asking)
+        )
 
     def _stacks(self) -> Iterator[Problem]:
         yield from self.stacks.findings(self.sshd_service)
@@ -407,7 +431,7 @@ class Doctor:
 
     def _lockouts(self) -> Iterator[Problem]:
         if self.settings is None:
-            self.not_checked.append("lock-outs: the settings are invalid")
+            self.not_checked.append(f"lock-outs: {self._no_settings}")
             return
         try:
             users = self.key_users
@@ -426,7 +450,7 @@ class Doctor:
 
     def _users_check(self) -> UsersCheck | None:
         if self.settings is None:
-            self.not_checked.append("users: the settings are invalid")
+            self.not_checked.append(f"users: {self._no_settings}")
             return None
         try:
             return UsersCheck(self.user_report, self.settings, self.named)

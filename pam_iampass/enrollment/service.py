@@ -42,10 +42,17 @@ class EnrollmentService:
     """Enrolls users in one application and one table."""
 
     def __init__(
-        self, manager: ManagementAPI, table: UserTable, editor: UserTableEditor, unlisted: UnlistedUsers
+        self,
+        manager: ManagementAPI,
+        table: UserTable,
+        editor: UserTableEditor,
+        unlisted: UnlistedUsers,
+        no_account: bool = False,
     ) -> None:
+        """`no_account`: users need no account on this machine; their names must be those that NSS has elsewhere."""
         self.manager, self.table, self.editor = manager, table, editor
         self._unlisted = unlisted
+        self._no_account = no_account
 
     def enroll(self, request: EnrollmentRequest, replace: bool = False) -> EnrollmentResult:
         """Add the user to IAMPASS and the token to the table, if they are not there yet.
@@ -75,13 +82,15 @@ class EnrollmentService:
         entry = self.table.find(user)
         return self._unlisted.token_for(user) if entry is None else entry.token
 
-    @staticmethod
-    def account(name: str) -> str:
+    def account(self, name: str) -> str:
         """The name as NSS has it. Raises EditRefused."""
         try:
             return Accounts().named(name).name
         except UnknownAccount:
-            raise EditRefused(f"{shown(name)} is not a user of this machine", "see: getent passwd") from None
+            if self._no_account:
+                return name
+            remedy = "see getent passwd; to enroll the user for other machines, give --no-account"
+            raise EditRefused(f"{shown(name)} is not a user of this machine", remedy) from None
         except LookupFailed as failure:
             raise EditRefused(str(failure), "repair the name service, then try again") from None
 
@@ -103,7 +112,7 @@ class EnrollmentService:
         return secrets.token_hex(16)
 
 
-def open_service(config: Path) -> EnrollmentService:
+def open_service(config: Path, no_account: bool = False) -> EnrollmentService:
     """The service for the settings in `config`. Raises PamIampassError and IampassError."""
     if os.geteuid() != 0:
         raise EditRefused("only root can enroll users", "run it as root")
@@ -114,4 +123,5 @@ def open_service(config: Path) -> EnrollmentService:
         UserTable(read.users, read.users_folder),
         UserTableEditor(read.users, read.users_folder),
         read.service.unlisted_users,
+        no_account,
     )

@@ -73,7 +73,7 @@ def test_the_list_says_who_until_when_by_whom_and_why() -> None:
 def test_others_say_who_is_bypassed() -> None:
     told("alice", "--for", "15m", "--service", "sshd")
     shown = run_command("user", "show", "alice").stdout
-    assert re.search("login +asked on the phone; without the phone until .* through the service sshd", shown)
+    assert re.search("login +needs the phone; without the phone until .* through the service sshd", shown)
     listed = json.loads(run_command("user", "list", "--json").stdout)["users"]
     assert [one["user"] for one in listed if one["bypasses"]] == ["alice"]
     found = json.loads(run_command("doctor", "--offline", "--json").stdout)["findings"]

@@ -672,6 +672,38 @@ def test_another_user_than_root_reads_what_could_not_be_examined(clinic: Clinic)
     assert any(line.startswith("sshd: sshd -T: ") for line in report["not_looked_at"])
 
 
+def test_an_ordinary_user_is_not_told_that_nothing_asks_or_that_the_settings_are_wrong(
+    clinic: Clinic,
+) -> None:
+    SHIPPED_KEY.write_text(QUIET.read_text())
+    for name in ("sudo", "sudo-i"):
+        asks_nothing(name)
+    clinic.user = "alice"
+    told = clinic.doctor().stdout
+    assert "nothing-asks" not in told
+    assert "Not checked: users: only root can read the settings." in told
+    assert "invalid" not in told
+
+
+def test_a_user_without_a_phone_is_denied_which_is_an_error_unless_something_else_helps(
+    clinic: Clinic,
+) -> None:
+    def severity() -> str:
+        found = json.loads(clinic.doctor("bob", "--json").stdout)["findings"]
+        return next(str(one["severity"]) for one in found if one["id"] in ("no-device", "not-at-iampass"))
+
+    no_phone(clinic)
+    assert severity() == "error"
+    clinic.sandbox.delete_user(token_of("bob"))
+    assert severity() == "error"
+    run_command("recovery", "new", "bob").check_returncode()
+    assert severity() == "warning"
+    run_command("recovery", "revoke", "bob").check_returncode()
+    for name in ("sshd", "sudo", "sudo-i"):
+        asks_nothing(name)
+    assert severity() == "warning", "nothing asks"
+
+
 SUDO = ("/usr/bin/sudo", "/usr/sbin/visudo", "/usr/bin/cvtsudoers")
 
 

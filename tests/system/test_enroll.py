@@ -367,6 +367,16 @@ def test_phones_of_many_can_be_waited_for(place: Place) -> None:
         assert process.wait(PATIENCE) == 0
 
 
+def test_users_of_other_machines_are_enrolled_where_that_is_meant(place: Place) -> None:
+    file = place.csv("alice,,,", "nobody-here,,,")
+    assert "give --no-account" in enroll("--from", str(file), status=1)
+    said = enroll("--from", str(file), "--no-account")
+    assert "nobody-here" in said
+    assert "2 users: 2 have a link to open." in said
+    assert place.find("nobody-here") is not None
+    assert "is already known at IAMPASS" in enroll("nobody-here", "--no-account", "--no-wait")
+
+
 def test_json_tells_of_everybody(place: Place) -> None:
     file = place.csv(f"alice,,{NUMBER},", "carol,,,", "nobody-here,,,")
     found = told("--from", str(file), status=1)

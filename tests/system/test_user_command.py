@@ -51,11 +51,11 @@ def test_the_list_shows_who_is_asked_who_has_no_token_and_which_token_has_no_use
     shown = user("list")
     lines = {line.split()[0]: line for line in shown.splitlines()}
     assert lines["alice"].split(maxsplit=3) == ["alice", str(uid_of("alice")), "-", "denied: no token"]
-    assert lines["bob"].split(maxsplit=3)[2:] == ["users.yaml:2", "asked on the phone"]
+    assert lines["bob"].split(maxsplit=3)[2:] == ["users.yaml:2", "needs the phone"]
     assert lines["ghost"].endswith("users.yaml:3  never looked up: this machine has no such account")
     assert "root" in lines
     assert "daemon" not in lines
-    assert "1 is asked" in shown
+    assert "1 needs the phone" in shown
     assert "1 has no account" in shown
     assert "\x1b" not in shown
 
@@ -90,7 +90,7 @@ def test_the_list_can_be_of_some_alone() -> None:
 
 def test_a_user_is_added_and_asked_from_then_on() -> None:
     told = user("add", "alice", "--token", "a1", "--method", "facial")
-    assert told == f"alice has a token, in {ETC}/users.d/alice.yaml.\nA login of alice: asked on the phone.\n"
+    assert told == f"alice has a token, in {ETC}/users.d/alice.yaml.\nA login of alice: needs the phone.\n"
     assert listed()["alice"]["methods"] == ["facial"]
     shown = user("show", "alice")
     assert "token     a1\n" in shown
@@ -207,6 +207,10 @@ def test_the_list_can_say_who_has_a_phone(
     assert "users.d/alice.yaml  registered " in lines["alice"]
     assert "users.d/carol.yaml  none " in lines["carol"]
     assert "users.yaml:2        unknown at IAMPASS " in lines["bob"]
+    assert lines["alice"].endswith(" needs the phone")
+    for name in ("bob", "carol"):
+        assert lines[name].endswith(" needs a phone, and has none")
+    assert "2 users without a phone: pam-iampass enroll USER" in shown
     assert "users.yaml:3        - " in lines["ghost"]
     phones = {name: one["phone"] for name, one in listed("--check-phones").items()}
     assert (phones["alice"], phones["carol"], phones["bob"], phones["ghost"]) == (
