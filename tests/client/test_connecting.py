@@ -81,17 +81,6 @@ def test_a_dead_first_address_leaves_time_for_the_next() -> None:
             assert session.get_status(seconds(20.0), attempts=1).name == "active"
 
 
-def test_a_refused_first_address_costs_nothing() -> None:
-    with scripted_server() as gone:
-        pass
-    with scripted_server(polled("active")) as server:
-        resolve = resolving_to(("127.0.0.1", gone.port), ("127.0.0.1", server.port))
-        with session_on(server, resolve=resolve, connect_seconds=20.0) as session:
-            before = time.monotonic()
-            assert session.get_status(seconds(40.0), attempts=1).name == "active"
-            assert time.monotonic() - before < BUSY
-
-
 def test_dead_addresses_cost_the_time_for_connecting_and_a_start_is_not_tried_again() -> None:
     with black_hole() as nowhere, scripted_server() as server:
         resolve = resolving_to(*[nowhere] * 8)
@@ -156,9 +145,7 @@ def test_a_proxy_is_asked_for_a_tunnel_and_sees_nothing_of_the_request() -> None
     ("answer", "said"),
     [
         (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "status 407"),
-        (b"HTTP/1.1 403 Forbidden\r\n\r\n", "status 403"),
         (b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", "status 302"),
-        (b"junk\r\n\r\n", "invalid response"),
         (b"SSH-2.0-OpenSSH\r\n", "invalid response"),
     ],
 )
@@ -204,26 +191,13 @@ def test_a_proxy_that_says_nothing_ends_at_the_deadline() -> None:
         assert time.monotonic() - before < DEADLINE + BUSY
 
 
-def test_a_proxy_that_is_not_there_is_named() -> None:
-    with scripted_server() as server:
-        pass
-    with (
-        api_to(server, proxy=f"http://127.0.0.1:{server.port}") as api,
-        pytest.raises(Unavailable, match="connecting to the proxy 127"),
-    ):
-        api.authenticate_user(USER, deadline=seconds(20.0))
-
-
 @pytest.mark.parametrize(
     "proxy",
     [
         "https://host:1",
-        "http://host",
         "http://a:b@host:1",
         "http://host:1/x",
-        "host:1",
         "",
-        "http://host:99999",
     ],
 )
 def test_only_a_plain_http_proxy_can_be_named(proxy: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.client import IampassError, NotFound, ProtocolError, Refused, Session, Unavailable
+from pam_iampass.client import IampassError, NotFound, ProtocolError, Refused, Unavailable
 from tests.client.talk import CONFIDENTIAL, DEADLINE, USER, api_to, seconds, session_on
 from tests.support.in_time import BUSY
 from tests.support.scripted_server import (
@@ -49,8 +49,6 @@ BEFORE_THE_REQUEST = {
 AFTER_THE_REQUEST = {
     "reset after the request": reset(REQUEST),
     "closed after the request": close(REQUEST),
-    "closed properly after the request": Step(stage=REQUEST, ending="close"),
-    "half closed after the request": Step(stage=REQUEST, ending="half_close"),
     "silent after the request": hang(REQUEST),
     "reset in the answer": reset(ANSWER, WHOLE),
     "closed in the answer": close(ANSWER, WHOLE),
@@ -59,15 +57,10 @@ AFTER_THE_REQUEST = {
     "dripping body": WHOLE.dripping(body=0.2),
     "dripping chunks": raw(CHUNKED + b"1\r\n \r\n" * 50).dripping(body=0.05),
     "head cut in its first line": WHOLE.cut_at(12, "close"),
-    "head cut after a line": raw(b"HTTP/1.1 200 OK\r\n", "close"),
-    "head cut in a line": raw(b"HTTP/1.1 200 OK\r\nContent-Len", "close"),
     "body cut": WHOLE.cut_at(-3, "close"),
-    "body cut without farewell": WHOLE.cut_at(-3, "cut"),
     "body without length and farewell": answer(200, FINE, length=False).then("cut"),
     "chunks cut": raw(CHUNKED + b"5\r\n{}", "close"),
-    "no last chunk": raw(CHUNKED + b"2\r\n{}\r\n", "close"),
     "cut 503": answer(503, {"a": 1}).cut_at(-3, "close"),
-    "cut 401": answer(401, {"a": 1}).cut_at(-3, "close"),
 }
 NONSENSE = {
     "another protocol": raw(b"SSH-2.0-OpenSSH_10.0\r\n", "close"),
@@ -83,21 +76,15 @@ NONSENSE = {
     "a large body": answer(200, body=b" " * 131_072 + b"{}"),
     "a large body in chunks": raw(CHUNKED + b"21000\r\n" + b" " * 0x21000 + b"\r\n0\r\n\r\n"),
     "a large body without length": answer(200, body=b" " * 1_000_000, length=False),
-    "a large 503": answer(503, body=b" " * 131_073),
     "compressed": answer(200, body=gzip.compress(b"{}"), headers={"Content-Encoding": "gzip"}),
     "a gzip bomb": answer(200, body=gzip.compress(b" " * 10_000_000), headers={"Content-Encoding": "gzip"}),
     "301": answer(301, FINE, headers=ELSEWHERE),
-    "302": answer(302, FINE, headers=ELSEWHERE),
     "307": answer(307, FINE, headers=ELSEWHERE),
-    "302 to nowhere": answer(302, headers={"Location": "http://[::1/\x7f"}),
     "304": raw(b"HTTP/1.1 304 Not Modified\r\n\r\n"),
     "103": raw(b"HTTP/1.1 103 Early Hints\r\n\r\n"),
     "101": raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"),
     "a status beyond 599": answer(700, FINE),
     "204": raw(b"HTTP/1.1 204 No Content\r\n\r\n"),
-    "an empty body": answer(200),
-    "HTML": answer(200, body=b"<html>welcome</html>"),
-    "a list": answer(200, []),
     "wrong types": answer(200, {"authentication_status": [], "status": "true"}),
 }
 if sys.version_info >= (3, 12):  # before, http.client reads on until the deadline
@@ -106,11 +93,9 @@ COMPLETE_REFUSALS = {
     **{f"{status}": (answer(status, {"reason": USER}), Refused) for status in (401, 403)},
     **{f"{status}": (answer(status, FINE), ProtocolError) for status in (400, 409, 418, 451, 499)},
     "404": (answer(404, FINE), NotFound),
-    "404 and a sentence": (answer(404, body=b"Client Application x not found"), NotFound),
 }
 CANNOT_SERVE = {
     **{f"{status}": answer(status, FINE) for status in (500, 502, 503, 504, 599)},
-    "503 in HTML": answer(503, body=b"<html>"),
     "503 compressed": answer(503, body=b"\x1f", headers={"Content-Encoding": "gzip"}),
     "503 without length": answer(503, body=b"sorry", length=False),
 }
@@ -229,12 +214,6 @@ def test_a_call_without_time_left_touches_no_network() -> None:
         assert server.connections == 0
 
 
-def test_a_slow_answer_that_is_in_time_is_taken() -> None:
-    step = answer(200, {"status": True}).dripping(head=0.002, body=0.01)
-    with scripted_server(step) as server, session_on(server) as session:
-        assert session.destroy(seconds(20.0)) is True
-
-
 @pytest.mark.parametrize(
     "step",
     [
@@ -291,11 +270,3 @@ def test_an_answer_after_an_early_hint_is_never_the_next_answer() -> None:
             session.get_status()
         assert session.get_status().name == "pending"
         assert server.connections == 2
-
-
-def test_a_failed_poll_leaves_the_session_as_it_was() -> None:
-    with scripted_server(answer(500)) as server, session_on(server) as session:
-        with pytest.raises(Unavailable):
-            session.get_status()
-        assert session.in_progress
-        assert isinstance(session, Session)

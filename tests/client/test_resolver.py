@@ -32,8 +32,6 @@ fd00::1 six.internal.example
         ("iampass.example", "iampass.example"),
         ("six.internal.example", "six.internal.example"),
         ("internal.example", "internal.example."),
-        ("other.example", "other.example."),
-        ("commented.example", "commented.example."),
         ("192.0.2.1", "192.0.2.1"),
         ("fd00::1", "fd00::1"),
     ],

@@ -14,7 +14,6 @@ from pam_iampass.client import ManagementAPI, ManagementAPIResult, Unavailable
 from pam_iampass.client.call import http_time, retry_after_seconds
 from tests.client.talk import (
     APPLICATION,
-    DEADLINE,
     SECRET,
     USER,
     api_to,
@@ -32,7 +31,6 @@ from tests.support.scripted_server import (
     Step,
     answer,
     close,
-    hang,
     reset,
     scripted_server,
 )
@@ -77,14 +75,6 @@ def test_one_attempt_means_one(fault: Step) -> None:
         assert len(server.requests) <= 1
 
 
-@pytest.mark.parametrize("fault", [answer(500), answer(501)])
-def test_a_lasting_fault_is_not_repeated(fault: Step) -> None:
-    with scripted_server(fault, polled("active")) as server, session_on(server) as session:
-        with pytest.raises(Unavailable):
-            session.get_status()
-        assert len(server.requests) == 1
-
-
 @pytest.mark.parametrize(
     "fault",
     [
@@ -108,36 +98,6 @@ def test_a_start_of_which_nothing_has_left_is_repeated(fault: Step) -> None:
         server.add(started(server))
         assert api.authenticate_user(USER).in_progress
         assert (len(server.requests), server.connections) == (1, 3)
-
-
-def test_each_try_has_a_signature_of_its_own() -> None:
-    with scripted_server(answer(503), polled("active")) as server, session_on(server) as session:
-        session.get_status()
-        first, second = (request.header("Authentication") for request in server.requests)
-        assert first != second
-
-
-def test_no_wait_goes_beyond_the_deadline() -> None:
-    waits: list[float] = []
-    with (
-        scripted_server(answer(503)) as server,
-        session_on(server, pause=waits.append, jitter=lambda: 100.0) as session,
-    ):
-        with pytest.raises(Unavailable, match="503"):
-            session.get_status(seconds(20.0))
-        assert waits == []
-
-
-def test_jitter_is_a_share_of_a_wait_that_grows_to_two_seconds() -> None:
-    waits: list[float] = []
-    faults = [answer(503)] * 6
-    with (
-        scripted_server(*faults) as server,
-        session_on(server, pause=waits.append, jitter=lambda: 0.5) as session,
-        pytest.raises(Unavailable),
-    ):
-        session.get_status(attempts=6)
-    assert waits == [0.125, 0.25, 0.5, 1.0, 1.0]
 
 
 def test_what_the_pause_raises_ends_the_call() -> None:
@@ -223,40 +183,10 @@ def test_a_server_that_always_says_now_is_not_asked_in_a_tight_loop() -> None:
     assert waits == [0.25, 0.5, 1.0, 2.0, 2.0, 2.0]
 
 
-def test_429_without_a_time_is_given_up_after_the_attempts() -> None:
-    with scripted_server(*[answer(429)] * 5) as server, session_on(server) as session:
-        with pytest.raises(Unavailable, match="429"):
-            session.get_status()
-        assert len(server.requests) == 3
-
-
-def test_a_503_that_names_a_time_is_obeyed_where_a_repeat_is_harmless() -> None:
-    waits: list[float] = []
-    with (
-        scripted_server(answer(503, headers={"Retry-After": "4"}), polled("active")) as server,
-        session_on(server, pause=waits.append) as session,
-    ):
-        session.get_status()
-    assert waits == [4.0]
-
-
-def test_a_hanging_try_is_not_repeated_as_no_time_is_left() -> None:
-    with scripted_server(hang(REQUEST), polled("active")) as server, session_on(server) as session:
-        with pytest.raises(Unavailable) as caught:
-            session.get_status(seconds(DEADLINE))
-        assert caught.value.timed_out
-        assert len(server.requests) == 1
-
-
 @given(st.text(), st.floats(0, 2**33))
 def test_any_retry_after_is_read_or_ignored(text: str, now: float) -> None:
     wait = retry_after_seconds(text, now)
     assert wait is None or wait >= 0.0
-
-
-@given(st.integers(0, 2**33))
-def test_http_dates_are_read(moment: int) -> None:
-    assert http_time(date(moment)) == moment
 
 
 def test_what_is_no_date_is_none() -> None:

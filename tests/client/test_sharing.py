@@ -49,14 +49,6 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
         assert server.connections == 2
 
 
-def test_after_a_fault_the_next_call_has_a_fresh_connection() -> None:
-    with scripted_server(hang(REQUEST), polled("active")) as server, session_on(server) as session:
-        with pytest.raises(Unavailable):
-            session.get_status(seconds(DEADLINE))
-        assert session.get_status().name == "active"
-        assert server.connections == 2
-
-
 def test_threads_share_a_transport() -> None:
     with scripted_server(*[polled("pending")] * 80) as server:
         with session_on(server, connections=4) as session, ThreadPoolExecutor(8) as threads:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
-import threading
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from pam_iampass.client import AuthenticationAPI, TLSFailure, Transport
+from pam_iampass.client import AuthenticationAPI, TLSFailure
 from pam_iampass.client.connection import system_certificates, tls_context
 from tests.client.talk import CONFIDENTIAL, USER, api_to, polled, seconds, session_on
 from tests.support.scripted_server import (
@@ -24,7 +22,7 @@ from tests.support.scripted_server import (
 )
 
 
-@pytest.mark.parametrize("kind", ["wrong_name", "expired", "untrusted", "self_signed"])
+@pytest.mark.parametrize("kind", ["wrong_name", "expired", "untrusted"])
 def test_a_bad_certificate_is_refused_before_anything_is_sent(kind: str) -> None:
     with scripted_server(certificate=kind) as server, api_to(server) as api:
         with pytest.raises(TLSFailure, match="certificate") as caught:
@@ -40,23 +38,6 @@ def test_an_old_protocol_version_is_refused() -> None:
             api.authenticate_user(USER, deadline=seconds(20.0))
         assert caught.value.may_have_started is False
         assert server.requests == []
-
-
-def test_a_server_without_tls_is_a_tls_failure() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            sock, _ = listener.accept()
-            with sock:
-                sock.recv(4096)
-                sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        transport = Transport(f"https://localhost:{listener.getsockname()[1]}", authority().ca_file)
-        with pytest.raises(TLSFailure):
-            AuthenticationAPI("a", "b", transport=transport).authenticate_user(USER, deadline=seconds(20.0))
-        thread.join()
 
 
 def test_the_systems_certificates_do_not_vouch_for_the_tests_authority() -> None:

@@ -66,7 +66,7 @@ class Step:
     body: bytes = b""
     stage: str = ANSWER
     ending: str = "keep"
-    """After the bytes: keep, close (with close_notify), cut (without it), reset, hang, half_close, garble
+    """After the bytes: keep, close (with close_notify), cut (without it), reset, hang, garble
     (bytes that are not TLS)."""
     drip: tuple[float, float] = (0.0, 0.0)
     """Seconds before each byte of head and of body; the first at HANDSHAKE: for the handshake's bytes."""
@@ -152,9 +152,9 @@ class Authority:
 
     @cache  # noqa: B019 - one authority a process
     def certificate(self, kind: str = "good") -> str:
-        """A file with key and chain. Kinds: good, wrong_name, expired, untrusted, self_signed."""
+        """A file with key and chain. Kinds: good, wrong_name, expired, untrusted."""
         path = self._folder / f"{kind}.pem"
-        path.write_bytes(self_signed() if kind == "self_signed" else self._issued(kind))
+        path.write_bytes(self._issued(kind))
         return str(path)
 
     def _issued(self, kind: str) -> bytes:
@@ -170,31 +170,6 @@ class Authority:
             {"not_before": now - 9 * day, "not_after": now - day} if kind == "expired" else {}
         )
         return authority.issue_cert(*names, **dates).private_key_and_cert_chain_pem.bytes()
-
-
-def self_signed() -> bytes:
-    """Key and certificate for localhost that is self-signed."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    return key.private_bytes(pem, form, plain) + certificate.public_bytes(pem)
 
 
 @cache
@@ -337,7 +312,7 @@ class ScriptedServer:
             stream.send(step.body, step.drip[1])
         if step.ending == "keep":
             return True
-        if step.ending in ("close", "half_close"):
+        if step.ending == "close":
             stream.farewell()
         self._finish(stream.sock, step.ending)
         return False
@@ -347,9 +322,6 @@ class ScriptedServer:
             self._closing.wait()
         elif ending == "garble":
             sock.sendall(b"this is no TLS record" * 10)
-            self._closing.wait()
-        elif ending == "half_close":
-            sock.shutdown(socket.SHUT_WR)
             self._closing.wait()
         elif ending == "reset":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
