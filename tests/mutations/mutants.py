@@ -736,14 +736,6 @@ MUTANTS = (
     ),
     Mutant(
         14,
-        "lines are put back although the module is missing, and no login succeeds",
-        "pam_iampass/setup/watch.py",
-        "if not any((folder / NATIVE).exists()",
-        "if not any((folder / NATIVE).parent.exists()",
-        _WATCH + "test_without_the_module_nothing_is_put_back",
-    ),
-    Mutant(
-        14,
         "an expired password skips the phone in the account phase of sshd",
         "pam_iampass/setup/edits.py",
         "            self._before[top] += guards\n",
@@ -891,14 +883,6 @@ MUTANTS = (
         '    refuse_if "$(foreign)"\n',
         "",
         "tests/system/setup/test_removal.py::test_a_refused_removal_leaves_the_second_factor_on[_deb]",
-    ),
-    Mutant(
-        19,
-        "an edited file is lost when setup is undone",
-        "pam_iampass/setup/apply.py",
-        'store.keep_edited(record.path, current.content)}: {record.path} as it was edited")',
-        'record.path}: as it was edited")',
-        "tests/unit/setup/test_apply.py::test_an_edited_drop_in_is_restored_and_the_edited_one_is_kept",
     ),
     # 20
     Mutant(

@@ -273,26 +273,21 @@ def test_a_file_that_nobody_has_is_reported_with_its_right_name(table: Table) ->
     for name in (
         "jo@example.com.yaml",
         "README",
-        "alice.yml",
         "%61.yaml",
         "%zz.yaml",
-        "%FF.yaml",
         ".alice.yaml.swp",
-        ".yaml",
     ):
         put(table.folder / name)
     problems = table.report.problems
     assert [problem.file and problem.file.name for problem in problems] == [
         "%61.yaml",
-        "%FF.yaml",
         "%zz.yaml",
         "README",
-        "alice.yml",
         "jo@example.com.yaml",
     ]
     assert all(problem.severity is Severity.WARNING for problem in problems)
-    assert problems[3].remedy == "move it to another folder"
-    assert problems[5].remedy == 'for the user "jo@example.com" name it jo%40example.com.yaml'
+    assert problems[2].remedy == "move it to another folder"
+    assert problems[3].remedy == 'for the user "jo@example.com" name it jo%40example.com.yaml'
 
 
 def test_a_user_in_both_places_is_a_warning(table: Table) -> None:
