@@ -84,11 +84,16 @@ def animation(frames: list[Frame], name: str) -> str:
 
 def picture(frame: Frame, name: str) -> str:
     """One frame: always of the same size, with the caption as the window's title."""
-    options = {"force_terminal": True, "color_system": "truecolor", "legacy_windows": False}
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), **options)  # type: ignore[arg-type]
     lines = frame.screen.split("\n")
     assert len(lines) <= ROWS, frame.screen
-    console.print(Text.from_ansi("\n".join([*lines, *[" "] * (ROWS - len(lines))])), soft_wrap=False)
+    return svg("\n".join([*lines, *[" "] * (ROWS - len(lines))]), frame.caption, name)
+
+
+def svg(screen: str, title: str, name: str) -> str:
+    """What was on a terminal, as an SVG that needs no font from elsewhere."""
+    options = {"force_terminal": True, "color_system": "truecolor", "legacy_windows": False}
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), **options)  # type: ignore[arg-type]
+    console.print(Text.from_ansi(screen), soft_wrap=False)
     form = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-    svg = console.export_svg(title=frame.caption, code_format=form, unique_id=name)
-    return svg.replace("Fira Code", "DejaVu Sans Mono")
+    made = console.export_svg(title=title, code_format=form, unique_id=name)
+    return made.replace("Fira Code", "DejaVu Sans Mono")

@@ -5,17 +5,12 @@ Runs in an isolated root (tests/support/isolated-root.sh), which is called `serv
 
 from __future__ import annotations
 
-import io
 import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from rich._export_format import CONSOLE_SVG_FORMAT
-from rich.console import Console
-from rich.text import Text
 
 from tests.browser import moving_picture
 from tests.browser.chromium import chromium
@@ -76,18 +71,6 @@ def approve(page: Page) -> None:
     card.get_by_role("button", name="Approve").click()
 
 
-def picture_of(terminal: Terminal, name: str, title: str) -> None:
-    """What was on the terminal, as an SVG that needs no font from elsewhere."""
-    shown = re.sub(r"\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\x1b\[\?\d+[hl]", "", terminal.shown).replace("\r", "")
-    console = Console(
-        record=True, width=100, file=io.StringIO(), force_terminal=True, color_system="truecolor"
-    )
-    console.print(Text.from_ansi(shown.strip()), soft_wrap=False)
-    form = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-    svg = console.export_svg(title=title, code_format=form, unique_id=name)
-    (IMAGES / f"{name}.svg").write_text(svg.replace("Fira Code", "DejaVu Sans Mono"), encoding="utf-8")
-
-
 def page_in(browser: Browser, sandbox: Sandbox, **options: object) -> Page:
     """The phone page, connected."""
     context = browser.new_context(ignore_https_errors=True, reduced_motion="reduce", **options)
@@ -132,7 +115,9 @@ def play(sandbox: Sandbox, sshd: Sshd, folder: Path, browser: Browser) -> None:
     terminal.expect(SHELL)
     terminal.sendline("exit")
     terminal.expect(r"\$ ")
-    picture_of(terminal, "login", "ssh and sudo, approved on the phone")
+    screen = moving_picture.plain(terminal.shown)
+    picture = moving_picture.svg(screen, "ssh and sudo, approved on the phone", "login")
+    (IMAGES / "login.svg").write_text(picture, encoding="utf-8")
     terminal.kill()
 
 
