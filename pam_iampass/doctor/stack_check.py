@@ -75,14 +75,30 @@ class SimulatedStack:
         lost: dict[Handler, None] = {}
         for results in self.combinations([*before, *self.stack]):
             was = self.run(results, PamCode.IGNORE, before)
-            refusing = _refusing([(before[place], code) for place, code in was.answered.items()])
-            if was.result in self.passes or refusing is None or refusing.top in replaced:
+            refusing = None if was.result in self.passes else self._refusing(results, was, before)
+            if refusing is None or refusing.top in replaced:
                 continue
             if any(
                 self.run(results, ours).result in self.passes for ours in (PamCode.SUCCESS, PamCode.IGNORE)
             ):
                 lost[refusing] = None
         return list(lost)
+
+    def _refusing(self, results: Results, refused: Simulation, stack: Sequence[Handler]) -> Handler | None:
+        """The line without whose failure a refused login would have passed."""
+        failed = [
+            (stack[place], code) for place, code in refused.answered.items() if code not in _NO_FAILURES
+        ]
+        # What ends the stack comes before what only did not end it well, such as pam_rootok.
+        failed.sort(key=lambda one: one[0].actions[one[1]] not in (Action.BAD, Action.DIE))
+        for handler, _ in failed:
+            key = _key(handler)
+            if (
+                key in results
+                and self.run({**results, key: PamCode.SUCCESS}, PamCode.IGNORE, stack).result in self.passes
+            ):
+                return handler
+        return None
 
     def combinations(self, stack: Sequence[Handler]) -> Sequence[Results]:
         """Combinations of the results of all modules; if there are too many, each module is varied alone."""
@@ -287,13 +303,6 @@ def _cause(skipping: list[SimulatedLogin], logins: list[SimulatedLogin]) -> tupl
             return (*name, results.pop())
     name = next(iter(first))
     return (*name, first[name])
-
-
-def _refusing(answered: Sequence[tuple[Handler, int]]) -> Handler | None:
-    """The line of a login that is refused, or the one whose failure leads to pam_deny; None if it is none's failure."""
-    failed = [(one, code) for one, code in answered if code not in _NO_FAILURES and stem(one) != "pam_deny"]
-    ends = (one for one, code in failed if one.actions[code] in (Action.BAD, Action.DIE))
-    return next(ends, failed[0][0] if failed else None)
 
 
 def _key(handler: Handler) -> str:

@@ -584,8 +584,8 @@ MUTANTS = (
         12,
         "a line that no longer keeps anybody out is not found",
         "pam_iampass/doctor/stack_check.py",
-        "if was.result in self.passes or refusing is None",
-        "if True or refusing is None",
+        "if refusing is None or refusing.top in replaced:",
+        "if True or refusing.top in replaced:",
         "tests/unit/doctor/test_stacks.py::"
         "test_a_stack_is_found_to_be_what_it_is[an approval jumps over who is kept out]",
     ),
