@@ -16,7 +16,7 @@ from pam_iampass.login.conversation import Conversation
 from pam_iampass.login.origin import client_address
 from pam_iampass.login.policy import caller_name
 from pam_iampass.outcome import Decision, Login, Outcome, PamCode, Phase, Result, denied
-from pam_iampass.session.attached import AttachedLogin, Attachments
+from pam_iampass.session.kept_session import AttachedLogin, Attachments
 from pam_iampass.system.accounts import Accounts
 
 

@@ -1,4 +1,4 @@
-"""Whether the module can be reached: the agent's socket, the agent, the units."""
+"""Whether the module can be reached: the agent's socket, the agent, the units; and what the agent says about users."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import re
 import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pam_iampass import __version__
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.errors import Problem, UntrustedFile
+from pam_iampass.errors import PamIampassError, Problem, UntrustedFile
+from pam_iampass.login.bypass import Bypass
 from pam_iampass.relay.control import AgentUnavailable, ask
 from pam_iampass.relay.protocol import Frame, FrameType
 from pam_iampass.system import paths
@@ -142,3 +143,47 @@ def unmasked(found: Problem, answer: Callable[[str, str], str] = answer) -> Prob
                 units["--runtime " if state == "masked-runtime" else ""].append(unit)
     first = [f"systemctl unmask {option}{' '.join(names)} && " for option, names in units.items() if names]
     return replace(found, remedy="".join(first) + found.remedy)
+
+
+_AT_A_TIME = 1000  # names in one request
+
+
+@dataclass(frozen=True)
+class StateSummary:
+    """The state about some users."""
+
+    codes: dict[str, int] = field(default_factory=dict)
+    """The number of recovery codes that each has left."""
+    waits: dict[str, float] = field(default_factory=dict)
+    """The seconds for which no request is sent, from one origin at least; only those above 0."""
+
+
+def summarize(names: Sequence[str], config: Path) -> StateSummary:
+    """The state about these users, with the limits in the settings file `config`. Raises PamIampassError."""
+    summary = StateSummary()
+    for first in range(0, len(names), _AT_A_TIME):
+        some = names[first : first + _AT_A_TIME]
+        for name, (codes, wait) in zip(some, ask("state summary", names=some, config=str(config))):
+            summary.codes[name] = codes
+            if wait > 0:
+                summary.waits[name] = wait
+    return summary
+
+
+def bypasses_in_force() -> list[Bypass]:
+    """The bypasses, as far as the agent can be asked: without it nobody is bypassed."""
+    try:
+        return [Bypass.of(members) for members in ask("bypass list")]
+    except PamIampassError:
+        return []
+
+
+def bypass_findings(named: str | None = None) -> Iterator[Problem]:
+    """All bypasses, or those of the user `named`."""
+    for one in bypasses_in_force():
+        if named in (None, one.user):
+            reason = f"; {one.reason}" if one.reason else ""
+            evidence = f"pam-iampass bypass list: made by {one.made_by}{reason}"
+            yield finding(
+                "user-bypassed", "users", evidence, name=one.user, service=one.service or "all services"
+            )

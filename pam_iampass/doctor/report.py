@@ -11,15 +11,8 @@ from pathlib import Path
 
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
-from pam_iampass.doctor import (
-    bypasses,
-    files,
-    session_check,
-    sshd_exempt,
-    sshd_instances,
-    state_summary,
-)
-from pam_iampass.doctor.agent import AgentCheck, unmasked
+from pam_iampass.doctor import files, session_check, sshd_exempt, sshd_instances
+from pam_iampass.doctor.agent import AgentCheck, StateSummary, bypass_findings, summarize, unmasked
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
 from pam_iampass.doctor.selinux import SelinuxCheck
@@ -28,7 +21,6 @@ from pam_iampass.doctor.sshd import SshdCheck, outdated_exceptions, rejected_fin
 from pam_iampass.doctor.sshd_instances import SshdInstance
 from pam_iampass.doctor.sshd_match import ADDRESS, ANYBODY, SshdConfiguration, SshdLogin, Witnesses, unusual
 from pam_iampass.doctor.stacks import SET_UID, Stacks, module_folders
-from pam_iampass.doctor.state_summary import StateSummary
 from pam_iampass.doctor.sudo import SudoCheck, loopholes
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.doctor.users import LockoutCheck, UsersCheck
@@ -171,7 +163,7 @@ class Doctor:
         if self.settings is None:
             return None
         try:
-            return state_summary.summarize(self.asked, self.options.config)
+            return summarize(self.asked, self.options.config)
         except PamIampassError as error:
             self.not_checked.append(f"recovery codes and throttle: {error}")
             return None
@@ -245,7 +237,7 @@ class Doctor:
         yield from SelinuxCheck(sshd_asks, self.stacks.asks("login")).findings()
 
     def _users(self) -> Iterator[Problem]:
-        yield from bypasses.findings(named=self.named)
+        yield from bypass_findings(self.named)
         check = self._users_check()
         if check is None:
             return

@@ -14,7 +14,7 @@ from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.user_table import LONGEST_FILE_NAME, Entry, UserTable, file_name, user_of
 from pam_iampass.config.user_table import read as read_table
 from pam_iampass.config.user_table_check import TableReport
-from pam_iampass.doctor.bypasses import in_force
+from pam_iampass.doctor.agent import bypasses_in_force
 from pam_iampass.errors import ConfigurationError, Problem, Severity, UntrustedFile
 from pam_iampass.login import policy
 from pam_iampass.login.bypass import Bypass
@@ -88,7 +88,7 @@ def user_status(
     `people` are the accounts that people log in with. Everything is read as `module_user` would. Raises
     ConfigurationError if not even the path of the table can be read.
     """
-    bypasses = in_force()  # as root: afterwards the agent does not answer
+    bypasses = bypasses_in_force()  # as root: afterwards the agent does not answer
     with reading_as_service_user(module_user) as readers:
         read = settings.check(config, readers=readers)
         if read.users is None:

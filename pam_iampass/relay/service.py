@@ -20,11 +20,10 @@ from pam_iampass.relay.administration import Administration
 from pam_iampass.relay.agent import Agent, LoginModule
 from pam_iampass.relay.agent_context import SharedContext
 from pam_iampass.relay.control_server import ControlServer
-from pam_iampass.session.attached import Attachments
 from pam_iampass.session.descriptors import stored
 from pam_iampass.session.keeper import KeptSessions
-from pam_iampass.session.registry import Registry
-from pam_iampass.session.store import SessionStore
+from pam_iampass.session.kept_session import Attachments
+from pam_iampass.session.registry import Registry, SessionStore
 from pam_iampass.system import paths
 
 #: Size of a thread's stack in bytes: 1,000 threads with the default of 8 MiB would not fit.

@@ -14,11 +14,10 @@ from pam_iampass.config.settings import SessionSettings
 from pam_iampass.enforcer import protocol as enforcer
 from pam_iampass.errors import PamIampassError, StateError
 from pam_iampass.session import life
-from pam_iampass.session.attached import AttachedLogin, Opener
 from pam_iampass.session.covers import Cover, CoverRequest, cover
 from pam_iampass.session.descriptors import Descriptors, Process
 from pam_iampass.session.entry import Entry
-from pam_iampass.session.kept_session import KeptSession, State
+from pam_iampass.session.kept_session import AttachedLogin, KeptSession, Opener, State
 from pam_iampass.session.pacing import Pacing
 from pam_iampass.session.registry import Registry
 from pam_iampass.session.tasks import Ask, AskStatus, Connect, Tasks, status_of

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from pam_iampass.config.value_types import Enforcement
 from pam_iampass.enforcer.protocol import Reason, Verb
 from pam_iampass.outcome import SessionEvent
-from pam_iampass.session.attached import AttachedLogin, Opener
-from pam_iampass.session.kept_session import EndCause, KeptSession, State
+from pam_iampass.session.kept_session import AttachedLogin, EndCause, KeptSession, Opener, State
 
 _VERBS = {Enforcement.END: Verb.END, Enforcement.LOCK: Verb.LOCK, Enforcement.REVOKE: Verb.REVOKE}
 _REASONS = {

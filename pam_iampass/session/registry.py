@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import sqlite3
 import threading
 import time
 from typing import Callable
@@ -12,11 +13,53 @@ from pam_iampass.audit.journal import Journal, SessionRecord
 from pam_iampass.errors import StateError
 from pam_iampass.outcome import SessionEvent
 from pam_iampass.session.entry import Entry, Task
-from pam_iampass.session.kept_session import EndCause, KeptSession, State
+from pam_iampass.session.kept_session import EndCause, KeptSession, State, decode, encode
 from pam_iampass.session.life import Step
 from pam_iampass.session.pacing import PollBudget
-from pam_iampass.session.store import SessionStore
 from pam_iampass.system.boot import since_boot
+from pam_iampass.system.database import Database
+
+
+class SessionStore:
+    """The rows of kept sessions. Every method raises StateError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        database.on_open.append(self._forget_older)
+
+    def write(self, kept: KeptSession) -> None:
+        """Store a session."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?)",
+                (kept.id, self._database.boot, encode(kept)),
+            )
+
+    def remove(self, ident: str) -> None:
+        """Forget a session."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM sessions WHERE id = ?", (ident,))
+
+    def all(self) -> tuple[list[KeptSession], list[str]]:
+        """All sessions of this boot, the oldest first, and the ids of those that cannot be read."""
+        found, broken = [], []
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT id, content FROM sessions WHERE boot = ?", (self._database.boot,)
+            ).fetchall()
+        for ident, content in rows:
+            try:
+                kept = decode(content)
+                if kept.id != ident:
+                    raise ValueError("it has the id of another session")
+                found.append(kept)
+            except ValueError:
+                broken.append(str(ident))
+        return sorted(found, key=lambda kept: kept.began), broken
+
+    def _forget_older(self, connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM sessions WHERE boot != ?", (self._database.boot,))
+
 
 #: When a poll is tried again that there was no budget for. Seconds.
 LATER = 0.1

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from pam_iampass.pam.lines import is_edited, marked
 from pam_iampass.setup import files
+from pam_iampass.setup.files import Snapshot, diff, take, text_of
 from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord, Trial
 from pam_iampass.setup.plan import Change, Plan
 from pam_iampass.setup.reload import Reloaded
-from pam_iampass.setup.snapshot import Snapshot, diff, take, text_of
 
 Tell = Callable[[str, str], None]
 """Called for each thing that is done, with a verb and its object."""

@@ -18,7 +18,7 @@ from pam_iampass.errors import MissingFile, UntrustedFile
 from pam_iampass.setup import files
 from pam_iampass.setup.edits import without_us
 from pam_iampass.setup.errors import SetupError, SetupRefused
-from pam_iampass.setup.snapshot import ABSENT, Snapshot, content_of, text_of
+from pam_iampass.setup.files import ABSENT, Snapshot, content_of, text_of
 from pam_iampass.system import file_lock, trusted_file
 
 _VERSION = 1

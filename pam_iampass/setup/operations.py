@@ -23,11 +23,11 @@ from pam_iampass.setup.checks import sshd as sshd_check
 from pam_iampass.setup.checks import sudo as sudo_check
 from pam_iampass.setup.edits import KEY, PASSWORD, QUIET
 from pam_iampass.setup.errors import SetupError, SetupRefused
+from pam_iampass.setup.files import take
 from pam_iampass.setup.manifest import Manifest, ManifestStore, Trial
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Plan
 from pam_iampass.setup.reload import SYSTEMD, reload_sshd
-from pam_iampass.setup.snapshot import take
 from pam_iampass.setup.watch import Watch
 from pam_iampass.system import programs
 from pam_iampass.system.accounts import Account

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass.setup.errors import FileEdited
+from pam_iampass.setup.files import Snapshot, diff, take
 from pam_iampass.setup.manifest import FileRecord, Manifest, ServiceRecord
 from pam_iampass.setup.services import WantedFile, WantedService
-from pam_iampass.setup.snapshot import Snapshot, diff, take
 
 
 @dataclass(frozen=True)

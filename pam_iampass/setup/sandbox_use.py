@@ -27,8 +27,8 @@ from pam_iampass.config import settings
 from pam_iampass.config.value_types import name_error
 from pam_iampass.setup import files
 from pam_iampass.setup.errors import FileEdited, SetupError, SetupRefused
+from pam_iampass.setup.files import Snapshot, content_of, diff, take, text_of
 from pam_iampass.setup.manifest import ManifestStore
-from pam_iampass.setup.snapshot import Snapshot, content_of, diff, take, text_of
 from pam_iampass.system import paths
 from pam_iampass.system.accounts import Accounts, UnknownAccount
 from pam_iampass.system.service_user import SERVICE_USER, config_readers, service_group

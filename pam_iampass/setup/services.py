@@ -19,8 +19,8 @@ from pam_iampass.pam.services import USES, why_unsuitable
 from pam_iampass.pam.stack import PamFiles, PamType, UnusableService
 from pam_iampass.setup.edits import KEY, PASSWORD, QUIET, arguments, including, with_us
 from pam_iampass.setup.errors import SetupRefused
+from pam_iampass.setup.files import content_of, take, text_of
 from pam_iampass.setup.paths import Paths
-from pam_iampass.setup.snapshot import content_of, take, text_of
 
 SERVICES = ("sshd", "sudo", "su")
 """The services whose status is always shown; every other PAM service can be set up as well."""

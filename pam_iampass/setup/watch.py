@@ -24,10 +24,10 @@ from pam_iampass.setup.apply import Machine
 from pam_iampass.setup.checks import stacks
 from pam_iampass.setup.edits import has_asking_line
 from pam_iampass.setup.errors import SetupError, SetupRefused
+from pam_iampass.setup.files import take, text_of
 from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord
 from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.services import WantedFile, WantedService, pam_files
-from pam_iampass.setup.snapshot import take, text_of
 
 MOST = 3
 """How often in an hour the files of a service are edited: more often, something else insists on taking lines out."""

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from pam_iampass.client import AuthenticationAPI, Transport
 from pam_iampass.config.settings import SessionSettings
-from pam_iampass.session.attached import AttachedLogin
-from pam_iampass.session.kept_session import KeptSession, State, new_id
+from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State, new_id
 from pam_iampass.system.boot import since_boot
 from tests.support.sandbox import Sandbox
 

@@ -26,8 +26,7 @@ from pam_iampass.session import watcher
 from pam_iampass.session.descriptors import Descriptors
 from pam_iampass.session.keeper import KeptSessions
 from pam_iampass.session.kept_session import KeptSession
-from pam_iampass.session.registry import Registry
-from pam_iampass.session.store import SessionStore
+from pam_iampass.session.registry import Registry, SessionStore
 from pam_iampass.session.tasks import AskStatus, status_of
 from pam_iampass.system.boot import since_boot
 from tests.support.door import Door, Told

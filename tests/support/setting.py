@@ -16,7 +16,7 @@ from pam_iampass.login.rate_limit import ConcurrencyLimit
 from pam_iampass.module import Module
 from pam_iampass.outcome import Outcome
 from pam_iampass.relay.agent_context import SharedContext
-from pam_iampass.session.attached import AttachedLogin
+from pam_iampass.session.kept_session import AttachedLogin
 from tests.support.deadline import TIMEOUT
 from tests.support.door import Answer, Door, Told
 from tests.support.sandbox import Sandbox

@@ -19,9 +19,8 @@ from pam_iampass.outcome import PamCode
 from pam_iampass.relay import administration
 from pam_iampass.relay.administration import Administration
 from pam_iampass.relay.control_server import ControlServer
-from pam_iampass.session.attached import AttachedLogin
 from pam_iampass.session.entry import Entry
-from pam_iampass.session.kept_session import EndCause, KeptSession, State
+from pam_iampass.session.kept_session import AttachedLogin, EndCause, KeptSession, State
 from pam_iampass.session.life import Step
 from pam_iampass.system.boot import since_boot
 from tests.support.command import COMMAND, run_command

@@ -9,8 +9,7 @@ from pam_iampass.config.settings import SessionSettings
 from pam_iampass.config.value_types import Enforcement
 from pam_iampass.enforcer.protocol import Verb
 from pam_iampass.session import life
-from pam_iampass.session.attached import AttachedLogin, Opener
-from pam_iampass.session.kept_session import EndCause, KeptSession, State
+from pam_iampass.session.kept_session import AttachedLogin, EndCause, KeptSession, Opener, State
 
 _HEAD = """\
 <!-- Made by `python3 -m tools.docs pages` from `pam_iampass/session/life.py`. -->

@@ -19,7 +19,7 @@ from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.relay.connection import RelayConnection
 from pam_iampass.relay.protocol import FrameError, FrameType, Hello
 from pam_iampass.relay.stream import receive
-from pam_iampass.session.attached import AttachedLogin
+from pam_iampass.session.kept_session import AttachedLogin
 from tests.support.frames import encode_items
 from tests.support.running_agent import Running, running
 from tests.support.setting import ME, Setting

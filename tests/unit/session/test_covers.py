@@ -12,9 +12,8 @@ import pytest
 from pam_iampass.client import Status
 from pam_iampass.config.settings import CoverSettings, SessionSettings
 from pam_iampass.outcome import PamCode
-from pam_iampass.session.attached import AttachedLogin
 from pam_iampass.session.covers import Cover, CoverRequest, cover
-from pam_iampass.session.kept_session import KeptSession, State
+from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State
 from pam_iampass.session.tasks import status_of
 from tests.support.door import AccountDoor, Door
 from tests.support.sandbox import Hang, HttpStatus, Reset, SessionState

@@ -18,8 +18,8 @@ from pam_iampass.pam.stack import Handler, PamFiles, PamType
 from pam_iampass.setup.checks import stacks
 from pam_iampass.setup.edits import with_us
 from pam_iampass.setup.errors import SetupRefused
+from pam_iampass.setup.files import content_of
 from pam_iampass.setup.services import pam_files, wanted
-from pam_iampass.setup.snapshot import content_of
 from tests.support.folders import put
 from tests.unit.doctor.test_stacks import SYSTEM_AUTH
 from tests.unit.setup.stage import COMMON, SSHD, SU, SUDO, Stage
