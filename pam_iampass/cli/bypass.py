@@ -19,9 +19,8 @@ from pam_iampass.cli.parameters import (
     seconds,
 )
 from pam_iampass.login.bypass import LONGEST, Bypass, Moment
-from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.services import not_asking
-from pam_iampass.pam.stack import PamFiles
+from pam_iampass.pam.stack import PamFiles, dialect
 from pam_iampass.relay.control import ask
 
 _LONGEST_REASON = 200

@@ -16,10 +16,9 @@ from pam_iampass.cli.output import line, show_json
 from pam_iampass.cli.parameters import USER
 from pam_iampass.errors import PamIampassError, shown
 from pam_iampass.pam import run
-from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.modules import demands_key, our_lines, pam_python_line
 from pam_iampass.pam.run import Message, MessageKind, PamResult, PamRun
-from pam_iampass.pam.stack import PamFiles, PamService, PamType, UnusableService
+from pam_iampass.pam.stack import PamFiles, PamService, PamType, UnusableService, dialect
 from pam_iampass.system import sshd, sudoers
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.programs import CommandUnavailable

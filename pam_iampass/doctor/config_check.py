@@ -16,10 +16,9 @@ from pam_iampass.doctor import sshd_exempt
 from pam_iampass.doctor.denied import who_is_denied
 from pam_iampass.doctor.line_arguments import enrollment_problems, rescue_problems
 from pam_iampass.errors import RUN_AS_ROOT, Problem, Severity, shown
-from pam_iampass.pam.dialect import dialect
 from pam_iampass.pam.modules import our_lines
 from pam_iampass.pam.services import USES, not_asking
-from pam_iampass.pam.stack import FOLDERS, PamFiles, PamType
+from pam_iampass.pam.stack import FOLDERS, PamFiles, PamType, dialect
 from pam_iampass.system import sshd
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user

@@ -28,8 +28,7 @@ from pam_iampass.doctor.ways_in import WaysInCheck
 from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, PamIampassError, Problem, Severity
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login
-from pam_iampass.pam.dialect import dialect
-from pam_iampass.pam.stack import PamFiles, PamService
+from pam_iampass.pam.stack import PamFiles, PamService, dialect
 from pam_iampass.system import sshd, sudoers
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.programs import CommandUnavailable

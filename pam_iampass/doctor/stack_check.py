@@ -12,7 +12,6 @@ from pam_iampass.doctor.catalogue import finding
 from pam_iampass.errors import Problem
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.controls import CODES, Action, ControlAction
-from pam_iampass.pam.dialect import Dialect
 from pam_iampass.pam.modules import (
     FirstFactor,
     Role,
@@ -27,7 +26,7 @@ from pam_iampass.pam.modules import (
     stem,
 )
 from pam_iampass.pam.simulation import Simulation, simulate
-from pam_iampass.pam.stack import Handler, HandlerKind
+from pam_iampass.pam.stack import Dialect, Handler, HandlerKind
 from pam_iampass.text import names
 
 _COMMON_DENIALS = (PamCode.ABORT, PamCode.MAXTRIES, PamCode.MODULE_UNKNOWN)

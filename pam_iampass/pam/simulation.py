@@ -11,8 +11,7 @@ from typing import Callable
 
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.controls import Action, ControlAction
-from pam_iampass.pam.dialect import DEBIAN, Dialect
-from pam_iampass.pam.stack import Handler, HandlerKind
+from pam_iampass.pam.stack import DEBIAN, Dialect, Handler, HandlerKind
 
 ModuleAnswers = Callable[[Handler], int]
 """The return code of each module."""

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from pam_iampass.config.settings import ExemptSettings, Settings
 from pam_iampass.config.sshd_exceptions import SshdExceptions, exceptions
-from pam_iampass.pam.dialect import Dialect, dialect
 from pam_iampass.pam.lines import is_edited, unedited
 from pam_iampass.pam.modules import Role, is_ours, role
 from pam_iampass.pam.services import USES, why_unsuitable
-from pam_iampass.pam.stack import PamFiles, PamType, UnusableService
+from pam_iampass.pam.stack import Dialect, PamFiles, PamType, UnusableService, dialect
 from pam_iampass.setup.edits import KEY, PASSWORD, QUIET, arguments, including, with_us
 from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.files import content_of, take, text_of

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from pam_iampass.audit.journal import ADMINISTRATION, MESSAGE_IDS, SESSION_LEFT_OPEN
 from pam_iampass.enforcer import actions
 from pam_iampass.outcome import RESULTS, Outcome
-from pam_iampass.pam.dialect import DEBIAN
-from pam_iampass.pam.stack import PamFiles
+from pam_iampass.pam.stack import DEBIAN, PamFiles
 from pam_iampass.relay import agent
 from pam_iampass.session import watcher
 from pam_iampass.setup.edits import with_us

@@ -10,8 +10,7 @@ import pytest
 from pam_iampass.config.settings import load
 from pam_iampass.doctor.session_check import findings
 from pam_iampass.doctor.stacks import Stacks
-from pam_iampass.pam.dialect import DEBIAN
-from pam_iampass.pam.stack import PamFiles
+from pam_iampass.pam.stack import DEBIAN, PamFiles
 from tests.support.folders import put
 
 SYSTEMD = "session optional pam_systemd.so\n"

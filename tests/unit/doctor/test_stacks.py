@@ -10,8 +10,7 @@ import pytest
 from pam_iampass.doctor.report import merged
 from pam_iampass.doctor.stacks import SET_UID, Stacks
 from pam_iampass.errors import Problem
-from pam_iampass.pam.dialect import DEBIAN, LINUX_PAM, Dialect
-from pam_iampass.pam.stack import PamFiles
+from pam_iampass.pam.stack import DEBIAN, LINUX_PAM, Dialect, PamFiles
 
 OURS = "auth required pam_iampass.so"
 UNIX = "auth requisite pam_unix.so"

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.pam.controls import control
-from pam_iampass.pam.dialect import LINUX_PAM
 from pam_iampass.pam.modules import pam_python_line
-from pam_iampass.pam.stack import Handler, PamFiles, PamService, UnusableService
+from pam_iampass.pam.stack import LINUX_PAM, Handler, PamFiles, PamService, UnusableService
 
 
 @pytest.fixture

@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pam_iampass.outcome import PamCode
-from pam_iampass.pam.dialect import DEBIAN
 from pam_iampass.pam.lines import is_edited, marked, unedited
 from pam_iampass.pam.modules import fixed_answer, is_ours, stem
 from pam_iampass.pam.simulation import simulate
-from pam_iampass.pam.stack import Handler, PamFiles, PamType
+from pam_iampass.pam.stack import DEBIAN, Handler, PamFiles, PamType
 from pam_iampass.setup.checks import stacks
 from pam_iampass.setup.edits import with_us
 from pam_iampass.setup.errors import SetupRefused
