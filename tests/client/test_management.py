@@ -187,8 +187,3 @@ def test_arguments_that_make_no_sense_are_refused_before_anything_is_sent(
         with pytest.raises(kind):
             getattr(manager, name)(*arguments)
         assert server.connections == 0
-
-
-def test_a_manager_shows_no_secret() -> None:
-    with scripted_server() as server, manager_of(server) as manager:
-        assert repr(manager) == f"ManagementAPI(application_id='{APPLICATION}', server='{server.url}')"

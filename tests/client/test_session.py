@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -104,12 +103,6 @@ def test_a_url_is_sent_and_signed_byte_for_byte_as_it_was_given(path: str, form:
         assert signature_holds(request, TOKEN, SESSION_SECRET)
 
 
-@pytest.mark.parametrize(("said", "result"), [(True, True), (False, False)])
-def test_an_end_tells_what_the_server_said(said: bool, result: bool) -> None:
-    with scripted_server(answer(200, {"status": said})) as server, session_on(server) as session:
-        assert session.destroy() is result
-
-
 @pytest.mark.parametrize("document", [{}, {"status": "true"}, {"status": 1}, {"status": None}])
 def test_an_end_without_a_clear_word_is_a_protocol_error(document: Any) -> None:
     with (
@@ -123,12 +116,6 @@ def test_an_end_without_a_clear_word_is_a_protocol_error(document: Any) -> None:
 def test_a_session_shows_neither_token_nor_secret_nor_url() -> None:
     with scripted_server() as server, session_on(server) as session:
         assert repr(session) == "Session(session_status=<Status.pending: 1>, failure_reason=None)"
-
-
-def test_sessions_with_the_same_values_are_equal() -> None:
-    with scripted_server() as server, session_on(server) as session:
-        assert session == dataclasses.replace(session, transport=None)
-        assert session != dataclasses.replace(session, session_status=Status.active)
 
 
 def test_a_session_of_no_api_makes_no_call() -> None:
