@@ -55,6 +55,9 @@ void session_phase(struct call *call);      /* opens or closes the login session
 const char *audit_session(uid_t owner, char *text, size_t size); /* NULL without one of the owner's, too */
 const char *start_time(char *text, size_t size);                 /* field 22 of proc_pid_stat(5) */
 
+/* process.c: the inodes of its sockets (proc_pid_fd(5)), as many as there is room for, with a space after each. */
+const char *socket_inodes(char *text, size_t size);
+
 /* application.c: libpam's items and the application's conversation. */
 const void *application_item(pam_handle_t *pamh, int type); /* NULL if not set */
 bool application_has_user(pam_handle_t *pamh);              /* asks for the name if necessary */

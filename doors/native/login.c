@@ -56,7 +56,9 @@ static const char *audit_session_of(const struct call *call, char *text, size_t 
 static bool write_items(struct frame *frame, const struct call *call)
 {
     pam_handle_t *pamh = call->pamh;
-    char uid[24], audit[24];
+    const char *connection = pam_getenv(pamh, "SSH_CONNECTION");
+    bool unnamed = !in_session(call) && connection != NULL && strncmp(connection, "UNKNOWN ", 8) == 0;
+    char uid[24], audit[24], sockets[1024];
 
     snprintf(uid, sizeof uid, "%ju", (uintmax_t)getuid());
     frame_begin(frame, ITEMS);
@@ -66,7 +68,8 @@ static bool write_items(struct frame *frame, const struct call *call)
            add_item(frame, "tty", application_item(pamh, PAM_TTY)) &&
            add_item(frame, "ruser", application_item(pamh, PAM_RUSER)) && add_item(frame, "uid", uid) &&
            add_item(frame, "ssh_auth_info", pam_getenv(pamh, "SSH_AUTH_INFO_0")) &&
-           add_item(frame, "ssh_connection", pam_getenv(pamh, "SSH_CONNECTION")) &&
+           add_item(frame, "ssh_connection", connection) &&
+           (!unnamed || add_item(frame, "sockets", socket_inodes(sockets, sizeof sockets))) &&
            add_item(frame, "audit_session", audit_session_of(call, audit, sizeof audit)) &&
            (!in_session(call) || (add_item(frame, "session", call->session) &&
                                   add_item(frame, "xdg_session", pam_getenv(pamh, "XDG_SESSION_ID"))));

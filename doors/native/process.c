@@ -1,6 +1,7 @@
 /* What /proc says of the application's process. */
 #include "common.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#define SOCKET "socket:["
 #define NO_AUDIT_SESSION "4294967295"
 
 enum { START_TIME = 22 };
@@ -49,4 +51,28 @@ const char *start_time(char *text, size_t size)
     if (field != NULL)
         field[1 + strspn(field + 1, "0123456789")] = '\0';
     return field == NULL ? NULL : field + 1;
+}
+
+const char *socket_inodes(char *text, size_t size)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    struct statfs system;
+    const struct dirent *entry;
+    char target[64];
+    size_t length = 0;
+
+    text[0] = '\0';
+    if (folder == NULL || fstatfs(dirfd(folder), &system) != 0 || system.f_type != PROC_SUPER_MAGIC)
+        goto out;
+    while ((entry = readdir(folder)) != NULL && length + sizeof target < size) {
+        ssize_t got = readlinkat(dirfd(folder), entry->d_name, target, sizeof target - 1);
+        target[got > 0 ? got : 0] = '\0';
+        if (strncmp(target, SOCKET, strlen(SOCKET)) == 0)
+            length += (size_t)snprintf(text + length, sizeof target, "%.*s ",
+                                       (int)strcspn(target + strlen(SOCKET), "]"), target + strlen(SOCKET));
+    }
+out:
+    if (folder != NULL)
+        closedir(folder);
+    return text;
 }

@@ -23,7 +23,7 @@ from pam_iampass.outcome import Phase
 from pam_iampass.relay import protocol
 from pam_iampass.relay.protocol import Frame, FrameError
 from pam_iampass.relay.stream import LOGIN_TIMEOUT, peer_credentials, receive, send
-from pam_iampass.system.inet_diag import PeerWatch
+from pam_iampass.system.sock_diag import TcpClient, UnixClient
 
 #: How long it waits for the answer to a prompt. Applications have shorter limits of their own. Seconds.
 ANSWER_TIMEOUT = 600.0
@@ -33,6 +33,7 @@ CLIENT_INTERVAL = 1.0
 _NO_AUDIT_SESSION = 2**32 - 1
 #: What logind makes ids of (session_id_valid in systemd's src/basic/login-util.c).
 _XDG_SESSION = re.compile(r"[A-Za-z0-9]{1,64}")
+_INODE = re.compile(r"[0-9]{1,10}")
 
 
 class RelayConnection:
@@ -69,7 +70,8 @@ class RelayConnection:
             items.get("xdg_session", ""), lambda text: _XDG_SESSION.fullmatch(text) is not None
         )
         self.peer_pid = peer_credentials(connection)[0]
-        self._client = PeerWatch(self.ssh_connection or "")
+        sockets = [int(each) for each in items.get("sockets", "").split(" ") if _INODE.fullmatch(each)]
+        self._client = UnixClient(sockets) if sockets else TcpClient(self.ssh_connection or "")
         self._next_look = 0.0 if "ssh_connection" in items else math.inf
 
     @property

@@ -13,7 +13,9 @@ from pam_iampass.outcome import Phase
 VERSION = 1
 LONGEST_PAYLOAD = 64 * 1024
 LONGEST_DEADLINE = 300.0
-_ITEMS = "user service rhost tty ruser uid ssh_auth_info ssh_connection audit_session session xdg_session"
+_ITEMS = (
+    "user service rhost tty ruser uid ssh_auth_info ssh_connection sockets audit_session session xdg_session"
+)
 KNOWN_ITEMS = frozenset(_ITEMS.split())
 _SESSION_ID = re.compile(r"[0-9a-f]{32}")
 

@@ -346,6 +346,22 @@ MUTANTS = (
     # 6
     Mutant(
         6,
+        "any socket of sshd's over AF_UNIX can be the client's",
+        "pam_iampass/system/sock_diag.py",
+        "is_named=is_connection and bool(attributes.get(_NAME)),",
+        "is_named=True,",
+        "tests/unit/system/test_sock_diag.py::test_a_client_over_a_unix_socket_is_there_until_it_closes",
+    ),
+    Mutant(
+        6,
+        "a client over AF_UNIX that hangs up is not noticed",
+        "doors/native/process.c",
+        '#define SOCKET "socket:["',
+        '#define SOCKET "no socket"',
+        "tests/system/test_hang_up.py::test_over_a_unix_socket_too",
+    ),
+    Mutant(
+        6,
         "sessions are never ended",
         _APPROVAL,
         "self.cleanup.callback(self._end, session)",

@@ -94,27 +94,34 @@ class Sshd:
         self.port = _free_port()
         host_key = (folder / "host-key.pub").read_text()
         (folder / "known-hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}")
-        options = [
-            *self._options,  # sshd uses the first value
-            f"Port={self.port}",
-            "ListenAddress=127.0.0.1",
-            f"HostKey={folder / 'host-key'}",
-            f"PidFile={self._pid_file}",
-            "PerSourcePenalties=no",
-            "MaxStartups=100",
-            "UseDNS=no",
-        ]
-        command = [*self._under, "/usr/sbin/sshd", "-D", "-f", str(self._configuration), "-E", str(self.log)]
-        for option in options:
-            command += ["-o", option]
         self._pid_file.unlink(missing_ok=True)
-        self._process = subprocess.Popen(command)
+        self._process = subprocess.Popen(self._command("-D"))
         until = time.monotonic() + 60
         while time.monotonic() < until:
             if self._pid_file.exists():  # it listens on all of its addresses
                 return self
             time.sleep(0.02)
         raise AssertionError("sshd did not start:\n" + self.log.read_text())
+
+    def _command(self, mode: str) -> list[str]:
+        options = [
+            *self._options,  # sshd uses the first value
+            f"Port={self.port}",
+            "ListenAddress=127.0.0.1",
+            f"HostKey={self._folder / 'host-key'}",
+            f"PidFile={self._pid_file}",
+            "PerSourcePenalties=no",
+            "MaxStartups=100",
+            "UseDNS=no",
+        ]
+        command = [*self._under, "/usr/sbin/sshd", mode, "-f", str(self._configuration), "-E", str(self.log)]
+        for option in options:
+            command += ["-o", option]
+        return command
+
+    def inetd(self) -> list[str]:
+        """The command of one for a single connection, which is its standard input."""
+        return self._command("-i")
 
     def __exit__(self, *_exc: object) -> None:
         if self._process is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import Login, Sshd
-from tests.support.world import PATIENCE, World
+from tests.support.world import PATIENCE, World, wait_until
 from tests.system.test_throttle import waiting
 
 #: Seconds within which the request must be withdrawn.
@@ -88,6 +89,30 @@ def test_over_ipv6_too(world: World, folder: Path) -> None:
         kill(login)
         assert_withdrawn(world, session, since)
         assert world.record()["IAMPASS_RHOST"] == "::1"
+
+
+UNIX_SOCKET = Path("/run/iampass-test-ssh.socket")
+#: As systemd's ssh generator sets it up for all users of the machine, and how its client connects.
+PROXY = f"/usr/lib/systemd/systemd-ssh-proxy unix{UNIX_SOCKET} 22"
+
+
+@pytest.mark.skipif(not Path(PROXY.split()[0]).exists(), reason="needs systemd-ssh-proxy, of systemd 256")
+def test_over_a_unix_socket_too(either: World) -> None:
+    command = ["systemd-socket-activate", "--accept", "--inetd", f"--listen={UNIX_SOCKET}"]
+    listener = subprocess.Popen([*command, *either.sshd.inetd()])
+    try:
+        wait_until(UNIX_SOCKET.exists, "nobody listens")
+        there = (f"ProxyCommand={PROXY}", "ProxyUseFdpass=yes", "StrictHostKeyChecking=no")
+        login = begin(either, "alice", *there)
+        session = either.request("alice")
+        since = time.monotonic()
+        kill(login)
+        assert_withdrawn(either, session, since)
+    finally:
+        listener.terminate()
+        listener.wait()
+        UNIX_SOCKET.unlink()
+    assert either.record()["IAMPASS_REASON"] == "the ssh client hung up"
 
 
 def test_a_client_that_hangs_up_before_its_turn_disturbs_no_other_login(either: World) -> None:

@@ -146,6 +146,24 @@ def test_an_audit_session_is_sent_only_of_who_is_logged_in_there(
     assert ["audit_session" in one.items for one in played.connections[:2]] == sent
 
 
+@pytest.mark.parametrize(
+    ("connection", "are_sent"), [("UNKNOWN 65535 UNKNOWN 65535", True), ("192.0.2.7 1 192.0.2.1 22", False)]
+)
+def test_sockets_are_named_where_the_ssh_client_has_no_address(
+    application: Application, agent: Playing, connection: str, are_sent: bool
+) -> None:
+    def look(door: DoorConnection) -> None:
+        door.hello()
+        open_now = [os.readlink(each) for each in Path(f"/proc/{door.pid}/fd").iterdir()]
+        for inode in door.items.get("sockets", b"").decode().split():
+            assert f"socket:[{inode}]" in open_now
+        door.send(result(PAM_SUCCESS))
+
+    with agent(look) as played:
+        application.run("authenticate", then=PASSES, user=USER, env=f"SSH_CONNECTION={connection}")
+    assert ("sockets" in played.connection.items) == are_sent
+
+
 @pytest.mark.parametrize("value", ["a\nuid=0", "\x1b[31m", "\x7f"])
 def test_no_value_can_add_a_line_to_the_registration(
     application: Application, agent: Playing, logins: Path, value: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,3 +62,21 @@ def test_a_connection_that_cannot_be_seen_disturbs_no_login(world: Setting) -> N
     world.sandbox.auto, world.sandbox.delay = "approve", 1.1
     told = world.login(ssh_auth_info="", ssh_connection="192.0.2.1 1024 192.0.2.2 22")
     assert told.code == PamCode.SUCCESS
+
+
+def test_a_client_over_a_unix_socket_that_hangs_up_ends_the_request(world: Setting, tmp_path: Path) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="30s", prompt="never")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        listener.bind(str(tmp_path / "ssh.socket"))
+        listener.listen()
+        client.connect(str(tmp_path / "ssh.socket"))
+        with listener.accept()[0] as accepted:
+            sockets = f"{os.fstat(accepted.fileno()).st_ino} "
+            unknown = "UNKNOWN 65535 UNKNOWN 65535"
+            door = world.door(ssh_auth_info="", ssh_connection=unknown, sockets=sockets)
+            world.sandbox.wait_for_request(world.token)
+            client.close()
+            assert door.finish().code == PamCode.MAXTRIES
+    world.wait_for_ends()
+    assert world.outcome() == ("cancelled", "denied")

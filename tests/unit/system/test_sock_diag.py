@@ -1,15 +1,17 @@
-"""Whether the peer of a connection has hung up: real sockets of both families."""
+"""Whether the client of a connection has hung up: real sockets."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from pam_iampass.system.inet_diag import PeerWatch
+from pam_iampass.system.sock_diag import TcpClient, UnixClient
 
 LOCAL = {"IPv4": "127.0.0.1", "IPv6": "::1", "IPv4 on a socket of IPv6": "127.0.0.1"}
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: to close means to reset
@@ -58,13 +60,13 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 
 def test_a_client_that_is_there_has_not_hung_up(pair: Pair) -> None:
-    watch = PeerWatch(pair.name)
+    watch = TcpClient(pair.name)
     assert [watch.has_hung_up() for _ in range(3)] == [False] * 3
 
 
 @pytest.mark.parametrize("looked_before", [True, False])
 def test_a_client_that_closes_has_hung_up(pair: Pair, looked_before: bool) -> None:
-    watch = PeerWatch(pair.name)
+    watch = TcpClient(pair.name)
     assert not (looked_before and watch.has_hung_up())
     pair.hang_up()
     assert watch.has_hung_up()
@@ -72,7 +74,7 @@ def test_a_client_that_closes_has_hung_up(pair: Pair, looked_before: bool) -> No
 
 def test_a_client_that_resets_the_connection_has_hung_up(pair: Pair) -> None:
     """The kernel has no such connection any more, and would name the listener in its place."""
-    watch = PeerWatch(pair.name)
+    watch = TcpClient(pair.name)
     assert not watch.has_hung_up()
     pair.hang_up(reset=True)
     assert watch.has_hung_up()
@@ -81,14 +83,14 @@ def test_a_client_that_resets_the_connection_has_hung_up(pair: Pair) -> None:
 def test_a_connection_that_was_never_seen_open_does_not_count(pair: Pair) -> None:
     """sshd may run in another network namespace, where this one sees nothing, or only the listener."""
     pair.hang_up(reset=True)
-    watch = PeerWatch(pair.name)
+    watch = TcpClient(pair.name)
     assert not watch.has_hung_up()
     pair.listener.close()
     assert not watch.has_hung_up()
 
 
 def test_only_the_connection_itself_counts_and_no_other_of_the_same_client(pair: Pair) -> None:
-    watch = PeerWatch(pair.name)
+    watch = TcpClient(pair.name)
     family = pair.client.family
     with socket.socket(family) as other:
         other.connect((pair.client.getpeername()[0], pair.port))
@@ -97,7 +99,7 @@ def test_only_the_connection_itself_counts_and_no_other_of_the_same_client(pair:
 
 
 def test_a_later_connection_with_the_same_addresses_is_another_one(pair: Pair) -> None:
-    watch = PeerWatch(pair.name)
+    watch = TcpClient(pair.name)
     assert not watch.has_hung_up()
     address, peer = pair.client.getsockname(), pair.client.getpeername()
     for one in (pair.client, pair.server):
@@ -106,7 +108,7 @@ def test_a_later_connection_with_the_same_addresses_is_another_one(pair: Pair) -
     with pair.bound(address[1]) as again:
         again.connect(peer)
         assert watch.has_hung_up()
-        assert not PeerWatch(pair.name).has_hung_up()
+        assert not TcpClient(pair.name).has_hung_up()
 
 
 @pytest.mark.parametrize(
@@ -123,14 +125,69 @@ def test_a_later_connection_with_the_same_addresses_is_another_one(pair: Pair) -
     ],
 )
 def test_a_text_that_names_no_connection_watches_nothing(text: str) -> None:
-    assert not PeerWatch(text).has_hung_up()
+    assert not TcpClient(text).has_hung_up()
 
 
 def test_where_the_kernel_cannot_be_asked_nobody_has_hung_up(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = PeerWatch(pair.name)
+    watch = TcpClient(pair.name)
     assert not watch.has_hung_up()
     pair.hang_up()
     monkeypatch.setattr(socket, "AF_NETLINK", 45)  # no such family
     assert not watch.has_hung_up()
+
+
+# Over AF_UNIX
+
+
+@pytest.fixture
+def unix(tmp_path: Path) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The client, and the server's end of its connection."""
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        listener.bind(str(tmp_path / "ssh.socket"))
+        listener.listen()
+        client.connect(str(tmp_path / "ssh.socket"))
+        with listener.accept()[0] as server:
+            yield client, server
+
+
+def inodes(*sockets: socket.socket) -> list[int]:
+    return [os.fstat(each.fileno()).st_ino for each in sockets]
+
+
+def test_a_client_over_a_unix_socket_is_there_until_it_closes(
+    unix: tuple[socket.socket, socket.socket],
+) -> None:
+    """The process has other sockets: those between its parts, those that it has connected, and of other families."""
+    client, server = unix
+    ours, its = socket.socketpair()
+    with ours, its, socket.socket() as tcp, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        watch = UnixClient([*inodes(ours, its, client, tcp, log, server, server), 0, 2**32])
+        its.close()
+        assert [watch.has_hung_up() for _ in range(3)] == [False] * 3
+        client.close()
+        assert watch.has_hung_up()
+        server.close()
+        assert watch.has_hung_up()
+
+
+def test_a_client_that_has_hung_up_before_is_seen(unix: tuple[socket.socket, socket.socket]) -> None:
+    client, server = unix
+    client.shutdown(socket.SHUT_WR)
+    assert UnixClient(inodes(server)).has_hung_up()
+
+
+def test_where_it_is_not_clear_which_connection_is_the_clients_nobody_has_hung_up(
+    unix: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    client, server = unix
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as another:
+        listener.bind(str(tmp_path / "another.socket"))
+        listener.listen()
+        another.connect(str(tmp_path / "another.socket"))
+        with listener.accept()[0] as accepted:
+            unclear = UnixClient(inodes(server, accepted))
+            client.close()
+            assert not unclear.has_hung_up()
+    assert not UnixClient([]).has_hung_up()
