@@ -348,6 +348,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " login begins. The phone cannot end it: IAMPASS keeps the session until the application ends.",
             "{command}; by hand, after pam_systemd: session optional pam_iampass.so",
         ),
+        _note(
+            "session-elsewhere",
+            "An approval of {name} keeps no session",
+            "polkit asks in a helper that has ended when the program begins: the phone cannot end a root shell of"
+            " pkexec by itself.",
+            "`session.keep` for sshd and login: what is started in a kept login session ends with it",
+        ),
         _warning(
             "session-line-early",
             "Kept sessions of {name} do not know their logind session",

@@ -37,6 +37,9 @@ def findings(
 
 def _of_stack(stacks: Stacks, name: str) -> Iterator[Problem]:
     stack = stacks.session_stack(name)
+    if name == "polkit-1":
+        yield finding("session-elsewhere", name, "session.keep: true", name=name)
+        return
     ours = next((index for index, handler in enumerate(stack) if is_ours(handler)), None)
     if ours is None:
         program = next((one for one, services in USES.items() if name in services), name)

@@ -85,6 +85,18 @@ def test_the_remedy_is_the_way_by_which_the_service_was_switched_on(
     assert found.remedy == f"{command}; by hand, after pam_systemd: session optional pam_iampass.so"
 
 
+def test_what_polkit_approves_is_kept_by_nobody(trusted_folder: Path) -> None:
+    """Its helper asks, and pkexec opens the session."""
+    put(trusted_folder / "secret", "s3cret-of-ours\n", 0o600)
+    settings = f"application_id: app\napplication_secret_file: {trusted_folder / 'secret'}\nsession: {{keep: true}}\n"
+    put(trusted_folder / "iampass.yaml", settings)
+    (trusted_folder / "pam.d").mkdir()
+    put(trusted_folder / "pam.d" / "polkit-1", f"auth required pam_iampass.so\n{OURS}")
+    stacks = Stacks(PamFiles([trusted_folder / "pam.d"], DEBIAN), [], frozenset())
+    found = findings(stacks, load(trusted_folder / "iampass.yaml"), ["polkit-1"], enforcer(trusted_folder))
+    assert [one.kind for one in found] == ["session-elsewhere"]
+
+
 def test_a_service_that_opens_sessions_without_asking_needs_no_line(trusted_folder: Path) -> None:
     files = {"other": "auth required pam_iampass.so\n", "systemd_user": SYSTEMD}
     keep, path = "session: {keep: true}\n", enforcer(trusted_folder)
