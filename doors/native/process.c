@@ -41,6 +41,20 @@ const char *audit_session(uid_t owner, char *text, size_t size)
     return text[0] == '\0' || strcmp(text, NO_AUDIT_SESSION) == 0 ? NULL : text;
 }
 
+/* su and sudo run in that of the login which they were called in, as their parent does. A user could have another
+ * parent take its place, but is root by then: the real user id must be, too. */
+const char *own_audit_session(uid_t owner, char *text, size_t size)
+{
+    char path[64], of_parent[24];
+
+    snprintf(path, sizeof path, "/proc/%jd/sessionid", (intmax_t)getppid());
+    read_proc(path, of_parent, sizeof of_parent);
+    if (getuid() != 0 || of_parent[0] == '\0' || audit_session(owner, text, size) == NULL ||
+        strcmp(of_parent, text) == 0)
+        return NULL;
+    return text;
+}
+
 /* proc_pid_stat(5): the program's name, in parentheses, may hold anything; numbers follow. */
 const char *start_time(char *text, size_t size)
 {

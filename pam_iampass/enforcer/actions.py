@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pam_iampass.enforcer import logind, terminals
+from pam_iampass.enforcer.processes import Members
 from pam_iampass.enforcer.protocol import Reason, Reply, Request, Result, Verb
 from pam_iampass.enforcer.registrations import RegisteredLogin, Registration, Registrations
 from pam_iampass.errors import MissingFile, UntrustedFile
@@ -23,13 +24,13 @@ TIMESTAMPS = ("/run/sudo/ts", "/run/sudo-rs/ts", "/run/doas")
 those of doas by the process and terminal that it was called from, and the user id."""
 NOTICE_SECONDS = 5.0
 """How long a login session lasts after the line on its terminals."""
-TERMINATE_SECONDS = 10.0
-"""How long logind may take."""
 SIGNAL_SECONDS = 3.0
-"""How long a process may take after each signal."""
+"""How long the processes of a login session may take after each of two signals before they are killed."""
+KILL_SECONDS = 10.0
+"""How long that may take."""
 _OF_DOAS = re.compile(r"(?:-?[0-9]+-){4}([0-9]+)", re.ASCII)
 #: su ends its shell on SIGTERM; sudo passes both on, and shells heed SIGHUP; sshd and login heed both.
-SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 _WHY = {
     Reason.CLOSED: "The IAMPASS session of this login was ended on the phone.",
@@ -65,14 +66,11 @@ class Enforcer:
         return Reply(Result.DONE if logins else Result.NOTHING)
 
     def _act(self, request: Request, logins: Sequence[RegisteredLogin]) -> list[str]:
+        act: Callable[[RegisteredLogin], None]
         if request.verb is Verb.END:
-            self._give_notice(request.reason, logins)
-        act: Callable[[RegisteredLogin], None] = {
-            Verb.END: self._end,
-            Verb.LOCK: self._lock,
-            Verb.UNLOCK: self._unlock,
-            Verb.REVOKE: self._revoke,
-        }[request.verb]
+            act = self._after_notice(request.reason, logins)
+        else:
+            act = {Verb.LOCK: self._lock, Verb.UNLOCK: self._unlock, Verb.REVOKE: self._revoke}[request.verb]
         problems = []
         for login in logins:
             try:
@@ -89,19 +87,30 @@ class Enforcer:
         for login in told:
             login.has_ended(max(until - time.monotonic(), 0.0))
 
-    def _end(self, login: RegisteredLogin) -> None:
-        session = logind.session_of(login.registration)
-        if session is not None and not login.has_ended():
+    def _after_notice(
+        self, reason: Reason, logins: Sequence[RegisteredLogin]
+    ) -> Callable[[RegisteredLogin], None]:
+        """Give notice; returns what then ends a login."""
+        found: dict[str, tuple[logind.LogindSession | None, Members]] = {}
+        for login in logins:  # before: who reads the notice can log out, and leave something behind
+            of = login.registration
+            members = Members(of.pid, of.started, of.uid, of.audit_session)
+            found[login.name] = logind.session_of(of), members
+        self._give_notice(reason, logins)
+        return lambda login: self._end(login, *found[login.name])
+
+    def _end(self, login: RegisteredLogin, session: logind.LogindSession | None, members: Members) -> None:
+        if session is not None:
             with contextlib.suppress(logind.LogindFailed):  # then without logind
-                session.terminate()
-                login.has_ended(TERMINATE_SECONDS)
+                session.end(self.signal_seconds * len(SIGNALS))
+                if login.has_ended(KILL_SECONDS):
+                    return
         for number in SIGNALS:
-            if login.has_ended():
+            members.send(number)
+            members.send(signal.SIGCONT)  # su's caller can stop it, and it would not end its shell
+            if members.have_ended(self.signal_seconds):
                 return
-            login.send_signal(number)
-            login.send_signal(signal.SIGCONT)  # su's caller can stop it, and it would not end its shell
-            login.has_ended(self.signal_seconds)
-        if not login.has_ended():
+        if not members.kill(KILL_SECONDS):
             raise _Failed("does not end")
 
     def _lock(self, login: RegisteredLogin) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
 from dataclasses import dataclass
 
 from pam_iampass.enforcer.registrations import Registration
 from pam_iampass.system import programs
 
 _GRAPHICAL = ("x11", "wayland", "mir")
-_SHOWN = ("--property=Leader", "--property=Type", "--property=LockedHint")
+_SHOWN = ("--property=Leader", "--property=Type", "--property=LockedHint", "--property=Scope")
+_CGROUPS = "/sys/fs/cgroup"
+_LOOK = 0.05
 
 
 class LogindFailed(Exception):
@@ -23,10 +28,36 @@ class LogindSession:
     graphical: bool
     locked: bool
     """Whether the screen is locked, where the desktop says so (LockedHint)."""
+    group: str
+    """The folder of the control group with all processes of the session; empty if there is none (cgroup v1)."""
 
-    def terminate(self) -> None:
-        """End every process of the session. Raises LogindFailed."""
-        _loginctl("terminate-session", self.id)
+    def end(self, grace: float) -> None:
+        """End every process of the session; kill those that are left after so many seconds. Raises LogindFailed."""
+        try:
+            _loginctl("terminate-session", self.id)
+        except LogindFailed:
+            if not self.group:
+                raise
+        until = time.monotonic() + grace
+        while (left := self._has_processes()) and time.monotonic() < until:
+            time.sleep(_LOOK)
+        if left:
+            self._kill()
+
+    def _has_processes(self) -> bool:
+        """Whether any process is left in the control group or below it; True where that is unknown."""
+        try:
+            with open(f"{self.group}/cgroup.events", encoding="ascii") as file:
+                return "populated 0" not in file.read()
+        except OSError:  # it is gone
+            return not self.group
+
+    def _kill(self) -> None:
+        try:
+            with open(f"{self.group}/cgroup.kill", "w", encoding="ascii") as file:
+                file.write("1")  # none can fork past it; since Linux 5.14
+        except OSError:
+            _loginctl("kill-session", self.id, "--signal=KILL")
 
     def lock(self) -> None:
         """Ask the desktop to lock the screen. Raises LogindFailed."""
@@ -52,7 +83,21 @@ def session_of(registration: Registration) -> LogindSession | None:
     if values.get("Leader") != str(registration.pid):
         return None
     graphical, locked = values.get("Type") in _GRAPHICAL, values.get("LockedHint") == "yes"
-    return LogindSession(registration.xdg_session, graphical, locked)
+    group = _control_group(registration.pid, values.get("Scope", ""))
+    return LogindSession(registration.xdg_session, graphical, locked, group)
+
+
+def _control_group(leader: int, scope: str) -> str:
+    """The folder of a session's control group; empty without one, or if the leader is not in it.
+
+    That is so where pam_systemd has failed: the leader is in the control group of its service, with all other logins.
+    """
+    with contextlib.suppress(OSError), open(f"/proc/{leader}/cgroup", encoding="utf-8") as file:
+        # Other lines are of the hierarchies of cgroup v1, also beside this one (cgroups(7)).
+        path = next((line[3:] for line in file.read().split("\n") if line.startswith("0::")), "")
+        if scope and os.path.basename(path) == scope and os.path.exists(f"{_CGROUPS}{path}/cgroup.events"):
+            return _CGROUPS + path
+    return ""
 
 
 def _loginctl(verb: str, session: str, *options: str) -> str:

@@ -9,7 +9,6 @@ import contextlib
 import os
 import re
 import select
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -44,6 +43,8 @@ class Registration:
     tty: str | None
     ruser: str | None = None
     """The user who called su or sudo (PAM_RUSER). Elsewhere the remote side can choose it; older doors leave it out."""
+    audit_session: int | None = None
+    """The kernel's audit session that the login has begun: all processes in it with its login uid belong to it."""
 
 
 class InvalidRegistration(ValueError):
@@ -69,7 +70,8 @@ def decode(name: str, content: bytes) -> Registration:
     except KeyError as error:
         raise InvalidRegistration(f"{name}: no {error.args[0]}") from None
     tty, ruser = values.get("tty"), values.get("ruser")
-    return Registration(user, uid, service, pid, started, xdg_session, tty, ruser)
+    audit_session = _number(values["audit_session"]) if "audit_session" in values else None
+    return Registration(user, uid, service, pid, started, xdg_session, tty, ruser, audit_session)
 
 
 def _number(text: str) -> int:
@@ -93,11 +95,6 @@ class RegisteredLogin:
         poller = select.poll()
         poller.register(self.pidfd, select.POLLIN)
         return bool(poller.poll(within * 1000))
-
-    def send_signal(self, number: signal.Signals) -> None:
-        """Send the process, and no other, a signal. Raises OSError unless it has ended."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, number)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,8 @@ def login_over(kept: KeptSession, pid: int) -> Step:
     if attached or kept.awaited:
         return Step(kept)
     if kept.state is State.ENDING:
-        return Step(replace(kept, wanted=None))
+        # Processes of the login may be left: the enforcer says when they are not.
+        return Step(kept if kept.wanted is Verb.END else replace(kept, wanted=None))
     return _ended(kept, EndCause.LOGIN)
 
 
@@ -184,7 +185,7 @@ def enforced(kept: KeptSession, verb: Verb, *, anything: bool) -> Step:
 
     An end is wanted until the logins are over; what else was wanted has been done once and for all.
     """
-    if kept.wanted is not verb or (verb is Verb.END and anything):
+    if kept.wanted is not verb or (verb is Verb.END and anything and kept.attached):
         return Step(kept)
     kept = replace(kept, wanted=None, why=None)
     return Step(replace(kept, attached=()) if kept.state is State.ENDING else kept)

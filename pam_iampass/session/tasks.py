@@ -23,6 +23,8 @@ SILENCE = 3600.0
 #: How long until the enforcer is asked again: an end takes 5 s and is wanted until the login is over. Seconds.
 ENFORCE_INTERVAL = 5.0
 LONGEST_ENFORCE_INTERVAL = 60.0
+#: How long until it is asked again after it has done it: by then the end of the login has been seen. Seconds.
+ENFORCED_INTERVAL = 1.0
 
 #: The API of the settings in a file. Raises PamIampassError.
 Connect = Callable[[str], AuthenticationAPI]
@@ -140,14 +142,14 @@ class Tasks:
             reply = Reply(Result.FAILED, unavailable.diagnostics())
         interval = min(ENFORCE_INTERVAL * 2**entry.enforcements, LONGEST_ENFORCE_INTERVAL)
         entry.enforcements += 1
-        entry.enforce_at = registry.clock() + interval
+        done = reply.result is Result.DONE
+        entry.enforce_at = registry.clock() + (ENFORCED_INTERVAL if done else interval)
         logins = f"session {kept.id} of {kept.user}"
         if reply.result is Result.NOTHING and entry.kept.attached:
             goes_on = "unless they have just ended, they go on"
             registry.journal.note(f"the enforcer knows no login of {logins}: {goes_on}", WARNING)
-        if reply.result is not Result.FAILED:
-            anything = reply.result is Result.DONE
-            registry.change(kept.id, lambda each: life.enforced(each, verb, anything=anything))
+        if reply.result is not Result.FAILED or not entry.kept.attached:
+            registry.change(kept.id, lambda each: life.enforced(each, verb, anything=done))
         elif entry.enforcements == 1:
             text = f"the enforcer could not {verb.value} the logins of {logins}"
             registry.journal.note(f"{text}: {reply.problem}. It is asked again", WARNING)

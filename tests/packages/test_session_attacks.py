@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -172,3 +173,37 @@ def test_a_process_that_is_taken_over_by_ptrace_is_covered_and_recorded_until_th
     attack()
     people.phone.deny("alice")
     assert "status 1" in result(machine)
+
+
+#: Heeds no signal, and forks all the time, each time in a session of its own, and ends.
+RUNAWAY = """\
+import os, signal
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+    signal.signal(number, signal.SIG_IGN)
+while True:
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+"""
+STUBBORN = "trap '' TERM HUP; while :; do sleep 1; done\n"
+
+
+@pytest.mark.parametrize("logs_out", [False, True], ids=["stays", "logs out after the notice"])
+def test_what_ignores_signals_and_forks_all_the_time_is_ended_with_its_login(
+    machine: Booted, people: People, victim: Login, logs_out: bool
+) -> None:
+    machine.write("/home/alice/runaway.py", RUNAWAY, 0o755)
+    machine.write("/home/alice/stubborn", STUBBORN, 0o755)
+    (group,) = re.findall("^0::(/.*[.]scope)$", machine.read(f"/proc/{victim.pid}/cgroup"), re.M)
+    victim.terminal.sendline("(setsid sh stubborn &); (setsid python3 runaway.py &)")
+    wait_for(lambda: "stubborn" in machine.shell("ps -eo args"), "it runs")
+    began = time.monotonic()
+    end = machine.terminal("pam-iampass", "session", "end", "alice")
+    if logs_out:
+        victim.terminal.expect("The login ends in 5 seconds")
+        victim.terminal.sendline("exit")
+    assert end.finish() == 0
+    assert "1 session ended." in end.shown
+    assert time.monotonic() - began < 30, "systemd itself waits for 90 s"
+    assert "stubborn" not in machine.shell("ps -eo args")
+    assert machine.shell(f"cat /sys/fs/cgroup{group}/cgroup.procs 2> /dev/null || :") == ""

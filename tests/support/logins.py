@@ -15,12 +15,15 @@ READY = "The login has begun."
 class LoginSession(Terminal):
     """A shell of `user` in a terminal of their own."""
 
-    def __init__(self, user: str, script: str = "") -> None:
+    def __init__(self, user: str, script: str = "", *, audited: bool = False) -> None:
+        """`audited`: it begins an audit session, as with pam_loginuid."""
         self.user = user
+        number = pwd.getpwnam(user).pw_uid
+        begins = ["sh", "-c", f'echo {number} > /proc/self/loginuid && exec "$@"', "sh"] if audited else []
         # A child of the shell has the terminal too, as a program has that a user works with.
         script = script or f"echo {READY}; sleep 1000; exit"
         super().__init__(
-            ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "sh", "-c", script]
+            [*begins, "setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "sh", "-c", script]
         )
         shutil.chown(self.device, user)
         self.expect_exact(READY)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from pam_iampass.enforcer.processes import look
 from pam_iampass.enforcer.protocol import Reason, Reply, Request, Result, Verb, receive_line
 from tests.support.agent import listeners
 from tests.support.installation import ROOT, Installation
@@ -100,6 +101,76 @@ def test_a_process_that_heeds_no_signal_is_killed(session: str) -> None:
     login.register(session)
     assert ask(Verb.END, session) == DONE
     assert login.process.wait(PATIENCE) == -signal.SIGKILL
+
+
+#: Heeds no signal.
+STUBBORN = "trap '' TERM HUP; echo $$ > /run/stubborn; while :; do sleep 1; done"
+#: Forks all the time, each time in a session of its own, and ends.
+RUNAWAY = """
+import os, signal
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+    signal.signal(number, signal.SIG_IGN)
+while True:
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+"""
+
+
+@pytest.fixture
+def stubborn() -> Iterator[Path]:
+    """Where the process that heeds no signal writes its id."""
+    Path("/run/stubborn.sh").write_text(STUBBORN)
+    Path("/run/runaway.py").write_text(RUNAWAY)
+    file = Path("/run/stubborn")
+    file.write_text("")
+    shutil.chown(file, "alice")
+    yield file
+    with contextlib.suppress(ProcessLookupError, ValueError):
+        os.kill(int(file.read_text()), signal.SIGKILL)
+
+
+def test_what_a_login_has_started_is_ended_with_it_though_it_heeds_no_signal(
+    session: str, stubborn: Path
+) -> None:
+    login = LoginSession("alice", f"setsid sh /run/stubborn.sh & echo {READY}; sleep 1000")
+    other = LoginSession("alice")
+    login.register(session)
+    wait_until(stubborn.read_text, "it has not begun")
+    assert ask(Verb.END, session) == DONE
+    login.finish()
+    assert not Path("/proc", stubborn.read_text().strip()).exists()
+    assert other.runs()
+    other.kill()
+
+
+def test_what_has_left_a_login_without_logind_is_known_by_the_audit_session(
+    session: str, stubborn: Path
+) -> None:
+    left = "(setsid sh /run/stubborn.sh &); (setsid python3 /run/runaway.py &)"
+    login = LoginSession("alice", f"{left}; echo {READY}; sleep 1000", audited=True)
+    others = LoginSession("alice", audited=True), LoginSession("bob", audited=True)
+    audit_session = Path(f"/proc/{login.process.pid}/sessionid").read_text()
+    login.register(session, audit_session=audit_session)
+    wait_until(stubborn.read_text, "it has not begun")
+    assert ask(Verb.END, session) == DONE
+    login.finish()
+    assert not Path("/proc", stubborn.read_text().strip()).exists()
+    for _ in range(20):  # one that forks all the time can be missed
+        assert not members(audit_session)
+    assert [other.runs() for other in others] == [True, True]
+    for other in others:
+        other.kill()
+
+
+def members(audit_session: str) -> list[str]:
+    """The processes of an audit session."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "sessionid").read_text() == audit_session and look(int(process.name)):
+                found.append(process.name)
+    return found
 
 
 def test_a_process_that_its_user_has_stopped_ends_what_it_has_started(session: str) -> None:

@@ -111,6 +111,7 @@ def test_while_the_session_is_open_its_process_is_registered(
             "service": "under-test",
             "pid": str(door.pid),
             "started": started,
+            "audit_session": audit,
             "xdg_session": "c7",
             "tty": "/dev/pts/7",
             "ruser": "games",
@@ -162,6 +163,35 @@ def test_sockets_are_named_where_the_ssh_client_has_no_address(
     with agent(look) as played:
         application.run("authenticate", then=PASSES, user=USER, env=f"SSH_CONNECTION={connection}")
     assert ("sockets" in played.connection.items) == are_sent
+
+
+#: The application's parent is in the same audit session, as that of su and sudo is.
+WITHIN = """set -- sh -c '"$@"; exit $?' sh "$@"; """
+
+
+@pytest.mark.parametrize(
+    ("before", "registered"),
+    [
+        (NEW_AUDIT_SESSION, True),
+        (WITHIN + NEW_AUDIT_SESSION, False),
+        ("echo 2 > /proc/self/loginuid", False),
+        (":", False),
+    ],
+    ids=["begun by the login", "of the login that it was started in", "of another user", "none"],
+)
+def test_only_an_audit_session_that_the_login_has_begun_is_registered(
+    application: Application, agent: Playing, logins: Path, before: str, registered: bool
+) -> None:
+    """All that is in it is killed when the login is ended."""
+    found: list[bool] = []
+
+    def look(_door: DoorConnection) -> None:
+        (file,) = logins.iterdir()
+        found.append("audit_session=" in file.read_text())
+
+    with agent(keeps(seen=look)):
+        application.run(WHOLE, then=PASSES, user=USER, before=before)
+    assert found == [registered, registered]
 
 
 @pytest.mark.parametrize("value", ["a\nuid=0", "\x1b[31m", "\x7f"])

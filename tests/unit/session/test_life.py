@@ -37,7 +37,7 @@ EXPECTED = {
     ),
     "the same, of a login that was neither approved nor covered": ("-", "-", "-", "-", "-"),
     "an attached login is over, not the last": ("-", "-", "-", "-", "-"),
-    "the last attached login is over": ("-", "-", ENDS, ENDS, "→ forgotten"),
+    "the last attached login is over": ("-", "-", ENDS, ENDS, "-"),
     "the same, while a connection that it covered is still to open": ("-", "-", "-", "-", "-"),
     "the agent was restarted, and cannot tell whether a login still runs": (
         *("covers nothing any more", "covers nothing any more", "covers nothing any more"),
@@ -109,7 +109,8 @@ def test_only_one_record_tells_of_the_end() -> None:
     assert step.record is SessionEvent.ENDED
     assert "ended on the phone" in step.reason
     over = life.login_over(step.kept, LOGIN.pid)
-    assert (over.record, over.kept.is_over) == (None, True)
+    assert (over.record, over.kept.is_over) == (None, False), "processes of it may be left"
+    assert life.enforced(over.kept, Verb.END, anything=True).kept.is_over
 
 
 def test_what_was_locked_stays_locked_unless_the_settings_say_otherwise() -> None:
