@@ -67,7 +67,7 @@ def list_(watch: bool, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def end(ctx: click.Context, who: str | None, everything: bool, as_json: bool) -> None:
-    """End sessions at IAMPASS, and their login sessions as if they were ended on the phone (`session.when_closed`).
+    """End sessions at IAMPASS, and their login sessions, whatever `session.when_closed` says.
 
     USER is who logged in or who approved it. ID is the id of a session, or at least its first four digits.
 

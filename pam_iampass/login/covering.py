@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 
-from pam_iampass.client import Deadline
+from pam_iampass.client import Deadline, IampassError, ManagementAPI, ManagementAPIResult
 from pam_iampass.login import decisions
+from pam_iampass.login.api import connect
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import LoginContext
 from pam_iampass.login.policy import ApprovalRequired
 from pam_iampass.outcome import Decision
-from pam_iampass.session.covers import CoverRequest
+from pam_iampass.session import life
+from pam_iampass.session.covers import Cover, CoverRequest
 from pam_iampass.session.kept_session import token_digest
 
 
@@ -31,6 +33,7 @@ class Covering:
         self._required = required
         self._application = application
         self._sessions = context.kept_sessions
+        self._connect = context.connect
         self._timeout = context.cover_timeout
         self._refused: set[str] = set()
         login = required.login
@@ -50,6 +53,8 @@ class Covering:
     def find(self, time_left: float = math.inf) -> Decision | None:
         """The decision, if a session covers the login and IAMPASS, asked now, says that it is active.
 
+        The phone that approved it may have been reported lost on another machine: IAMPASS must also know a phone.
+
         Raises ApplicationGone.
         """
         if self._sessions is None:
@@ -57,9 +62,10 @@ class Covering:
         settings = self._required.settings
         deadline = Deadline.after(min(self._timeout, time_left))
         found = self._sessions.candidates(self._request, lambda name: settings.for_service(name).session)
+        found = [cover for cover in found if cover.session not in self._refused]
+        if not found or not self._has_phone(found, deadline):
+            return None
         for cover in found:
-            if cover.session in self._refused:
-                continue
             if deadline.remaining() <= 0:
                 return None
             if self._sessions.confirm(cover, deadline, self._application.opener):
@@ -68,6 +74,19 @@ class Covering:
                 return decisions.covered(cover, self._required.approver)
             self._refused.add(cover.session)
         return None
+
+    def _has_phone(self, found: list[Cover], deadline: Deadline) -> bool:
+        """Whether IAMPASS says that the person has a phone. If it says that there is none, the sessions are revoked."""
+        settings, token = self._required.settings, self._required.phone.token
+        try:
+            manager = connect(ManagementAPI, settings, self._connect(settings).transport)
+            answer = manager.has_registered_mobile_device(token, deadline=deadline)
+        except (IampassError, ValueError):
+            return False
+        if answer is ManagementAPIResult.no_mobile_device and self._sessions is not None:
+            for cover in found:
+                self._sessions.change(cover.session, life.revoked)
+        return answer is ManagementAPIResult.has_mobile_device
 
     def look(self, time_left: float) -> None:
         """Raises Covered where `find` returns a decision, and ApplicationGone."""

@@ -208,7 +208,7 @@ class KeptSessions:
             return
         except OSError as error:  # it is over at `longest`, if not before
             registry.journal.note(f"the end of a login cannot be seen: {error.strerror}", WARNING)
-            registry.change(process.session, life.unseen)
+            registry.change(process.session, life.revoked)
             return
         if not stored and inode is not None and self._descriptors.inode(pidfd) != inode:
             os.close(pidfd)
@@ -217,5 +217,5 @@ class KeptSessions:
         if not stored and inode is None:
             which = f"session {process.session} covers nothing any more"
             registry.journal.note(f"{which}: its login may have ended while no agent ran", WARNING)
-            registry.change(process.session, life.unseen)
+            registry.change(process.session, life.revoked)
         self._descriptors.add(process, pidfd, stored=stored)

@@ -115,8 +115,12 @@ def not_opened(kept: KeptSession, pid: int) -> Step:
     return _ended(kept, EndCause.NOT_OPENED if kept.state is State.APPROVED else EndCause.LOGIN)
 
 
-def unseen(kept: KeptSession) -> Step:
-    """After a restart of the agent nothing tells whether a login still runs, or another process has its id."""
+def revoked(kept: KeptSession) -> Step:
+    """It covers nothing from now on.
+
+    After a restart of the agent nothing tells whether a login still runs, or another process has its id; or IAMPASS
+    knows no phone of the person any more.
+    """
     return Step(replace(kept, revoked=True))
 
 
@@ -207,8 +211,11 @@ def _enforcing(kept: KeptSession) -> KeptSession:
     """An ended session, with what has to be done to its logins."""
     if kept.ended_by not in _REASONS or not kept.attached:
         return kept
-    action = kept.rules.when_away if kept.ended_by is EndCause.AWAY else kept.rules.when_closed
-    return replace(kept, wanted=_VERBS[action], why=_REASONS[kept.ended_by])
+    rules, cause = kept.rules, kept.ended_by
+    action = rules.when_away if cause is EndCause.AWAY else rules.when_closed
+    # The settings are for the phone: an administrator ends the login.
+    wanted = Verb.END if cause is EndCause.ADMINISTRATOR else _VERBS[action]
+    return replace(kept, wanted=wanted, why=_REASONS[cause])
 
 
 def _reported(kept: KeptSession, status: str, since: float) -> KeptSession:

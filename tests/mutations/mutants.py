@@ -394,6 +394,14 @@ MUTANTS = (
     ),
     Mutant(
         6,
+        "an administrator ends no login where the phone locks it",
+        _LIFE,
+        "wanted = Verb.END if cause is EndCause.ADMINISTRATOR else _VERBS[action]",
+        "wanted = _VERBS[action]",
+        "tests/unit/session/test_life.py::test_every_event_does_in_every_state_what_the_table_says",
+    ),
+    Mutant(
+        6,
         "who is removed stays logged in",
         "pam_iampass/relay/administration.py",
         "            _pending, sessions = self._cut_off(name, facts)\n",
@@ -1005,6 +1013,14 @@ MUTANTS = (
         'return str(ip_address((ssh_connection or "").partition(" ")[0]) or "")',
         'return (ssh_connection or "").partition(" ")[0]',
         _COVERED + "test_a_connection_without_an_address_asks_the_phone",
+    ),
+    Mutant(
+        21,
+        "a session that a lost phone has approved covers",
+        "pam_iampass/login/covering.py",
+        "if not found or not self._has_phone(found, deadline):",
+        "if not found:",
+        _COVERED + "test_whose_phone_was_lost_elsewhere_is_covered_no_more_also_with_the_next_phone",
     ),
     Mutant(
         21,

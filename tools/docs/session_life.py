@@ -88,7 +88,8 @@ EVENTS: dict[str, Event] = {
     "the same, while a connection that it covered is still to open": lambda kept: life.login_over(
         _awaited(kept), 1
     ),
-    "the agent was restarted, and cannot tell whether a login still runs": life.unseen,
+    "the agent was restarted, and cannot tell whether a login still runs": life.revoked,
+    "IAMPASS, asked before it covers a login, knows no phone of the person": life.revoked,
     "IAMPASS: `active`": lambda kept: life.active(kept, 3.0),
     "the same, after `when_away: lock`, with `unlock_on_return`": _back,
     "IAMPASS twice: `walkaway`, `when_away: revoke`": lambda kept: life.away(kept, 3.0),
@@ -104,7 +105,9 @@ EVENTS: dict[str, Event] = {
         {"when_closed": Enforcement.REVOKE}, lambda kept: life.closed(kept, "closed", 3.0)
     ),
     "`longest` is over, `when_closed: end`": life.longest,
-    "an administrator ends it, `when_closed: end`": life.administrator,
+    "an administrator ends it, whatever `when_closed` says": _with(
+        {"when_closed": Enforcement.REVOKE}, life.administrator
+    ),
     "it covers a login": lambda kept: life.covered(kept, 3.0, None),
     "IAMPASS has been notified": life.told,
     "the enforcer has ended the logins": lambda kept: life.enforced(kept, Verb.END, anything=True),

@@ -16,7 +16,7 @@ from pam_iampass.session.covers import Cover, CoverRequest, cover
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State
 from pam_iampass.session.tasks import status_of
 from tests.support.door import AccountDoor, Door
-from tests.support.sandbox import Hang, HttpStatus, Reset, SessionState
+from tests.support.sandbox import Fault, Hang, HttpStatus, Reset, SessionState
 from tests.support.sessions import Keeping, keeping
 from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
@@ -178,6 +178,31 @@ def test_whose_token_was_replaced_is_not_covered_by_what_the_old_phone_approved(
     agent.world.write("users.yaml", f"{ME}: another-token\n")
     agent.login(service="sudo", audit_session="42")
     assert agent.outcome()["IAMPASS_OUTCOME"] != "covered"
+
+
+def test_whose_phone_was_lost_elsewhere_is_covered_no_more_also_with_the_next_phone(agent: Keeping) -> None:
+    ident, _login = agent.log_in()
+    agent.world.sandbox.add_user(Setting.token, device=False)
+    told = agent.login(service="sudo", audit_session="42")
+    assert told.code == PamCode.ABORT
+    kept = agent.kept(ident)
+    assert kept is not None
+    assert (kept.state, kept.revoked, kept.covered) == (State.OPEN, True, 0)
+    agent.world.sandbox.add_user(Setting.token, device=True)
+    assert agent.login(service="sudo", audit_session="42").code == PamCode.SUCCESS, "the phone is asked"
+
+
+@pytest.mark.parametrize("fault", [HttpStatus(404), HttpStatus(503), Reset()], ids=str)
+def test_where_iampass_does_not_say_whether_there_is_a_phone_it_is_asked(
+    agent: Keeping, fault: Fault
+) -> None:
+    ident, _login = agent.log_in()
+    agent.world.sandbox.misbehave("has_device", fault, times=None)
+    assert agent.login(service="sudo", audit_session="42").code == PamCode.SUCCESS
+    agent.world.sandbox.behave()
+    kept = agent.kept(ident)
+    assert kept is not None
+    assert not kept.revoked
 
 
 def test_a_cover_is_bounded_by_the_age_of_the_approval(agent: Keeping) -> None:

@@ -43,6 +43,10 @@ EXPECTED = {
         *("covers nothing any more", "covers nothing any more", "covers nothing any more"),
         *("-", "-"),
     ),
+    "IAMPASS, asked before it covers a login, knows no phone of the person": (
+        *("covers nothing any more", "covers nothing any more", "covers nothing any more"),
+        *("-", "-"),
+    ),
     "IAMPASS: `active`": ("-", "-", "-", "→ open; record `session_back`", "-"),
     "the same, after `when_away: lock`, with `unlock_on_return`": (
         *("-", "-", "-"),
@@ -60,7 +64,7 @@ EXPECTED = {
     "the same, `when_closed: lock`": ("-", "-", CLOSED.format("lock"), CLOSED.format("lock"), "-"),
     "the same, `when_closed: revoke`": ("-", "-", CLOSED.format("revoke"), CLOSED.format("revoke"), "-"),
     "`longest` is over, `when_closed: end`": ("-", ENDS, ENFORCED, ENFORCED, "-"),
-    "an administrator ends it, `when_closed: end`": (
+    "an administrator ends it, whatever `when_closed` says": (
         *("→ ending; IAMPASS is notified", ENDS, ENFORCED, ENFORCED, "-"),
     ),
     "it covers a login": ("-", "counted", "counted", "-", "-"),
