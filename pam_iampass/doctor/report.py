@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pam_iampass.config import settings as settings_file
-from pam_iampass.config.settings import Settings
+from pam_iampass.config.settings import AskedSettings, ExemptSettings, Settings
 from pam_iampass.doctor import files, session_check, sshd_exempt, sshd_instances
 from pam_iampass.doctor.agent import AgentCheck, StateSummary, bypass_findings, summarize, unmasked
 from pam_iampass.doctor.catalogue import finding
@@ -323,7 +323,15 @@ class Doctor:
             return
         by_block: list[SshdLogin] = []
         if not instance.local:  # which has no address that a block could match
-            witnesses = Witnesses(users, self.options.address, self.named, instance.options, instance.program)
+            first = [*self.asked, *users]
+            spared = (
+                self.settings.for_service(self.sshd_service or "sshd").exempt.networks
+                if self.settings
+                else ()
+            )
+            witnesses = Witnesses(
+                first, self.options.address, self.named, instance.options, instance.program, spared
+            )
             for found in witnesses.logins(configuration):
                 if isinstance(found, SshdLogin):
                     by_block.append(found)
@@ -358,13 +366,14 @@ class Doctor:
         service = self.sshd_service
         if self.settings is None or service is None:
             return False
-        address = login.connection.address
+        wanted = self.settings.for_service(service)
+        if login.user == ANYBODY:  # stands for those who are asked
+            networks = ExemptSettings(networks=wanted.exempt.networks)
+            wanted = replace(wanted, exempt=networks, asked=AskedSettings())
         try:
             account = Accounts().named(login.user)
-            asked = Login(login.user, service, rhost=address)
-            return (
-                policy.exemption(account, asked, self.settings.for_service(service), Accounts()) is not None
-            )
+            asked = Login(login.user, service, rhost=login.connection.address)
+            return policy.exemption(account, asked, wanted, Accounts()) is not None
         except (UnknownAccount, LookupFailed, policy.PolicyError):
             return False
 

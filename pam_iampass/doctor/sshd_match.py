@@ -10,10 +10,11 @@ import os
 import pwd
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pam_iampass.config.value_types import Network
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.errors import Problem
 from pam_iampass.system import sshd
@@ -129,6 +130,8 @@ class Witnesses:
     """The user whom the report is about."""
     options: tuple[str, ...] = ()
     program: str = sshd.SSHD
+    spared: Sequence[Network] = ()
+    """Networks whose logins need no phone: addresses outside of them tell more."""
 
     def logins(self, configuration: SshdConfiguration) -> Iterator[SshdLogin | MatchBlock]:
         """A few logins for each block that may change whether the phone is asked.
@@ -159,7 +162,7 @@ class Witnesses:
         fields = {}
         for name in dict.fromkeys(name for name, _patterns in block.criteria):
             if name in _FIELDS:
-                value = _witness(name, [p for n, p in block.criteria if n == name], self.address)
+                value = self._value(name, [patterns for one, patterns in block.criteria if one == name])
                 if value is None:
                     return None
                 fields[_FIELDS[name]] = value
@@ -168,6 +171,29 @@ class Witnesses:
         connection = replace(Connection(ANYBODY, self.address), **fields)
         users = self._users(block)
         return None if users is None else [replace(connection, user=user) for user in users]
+
+    def _value(self, name: str, all_patterns: list[str]) -> str | None:
+        """A value that all lists of patterns of a criterion match; None if there is none that is found."""
+        is_address = name in ("address", "localaddress")
+        usual: dict[str, list[str]] = {
+            "address": [self.address, "127.0.0.1", "::1"],
+            "localaddress": ["127.0.0.1", "192.0.2.1"],
+            "host": [self.address, "host.example.com"],
+            "localport": ["22"],
+        }
+        samples = [sample for patterns in all_patterns for sample in _samples(patterns)]
+        candidates: list[str] = [*usual.get(name, []), *samples]
+        found = [
+            value
+            for value in candidates
+            if "," not in value
+            and all(
+                matches_list(patterns, value, _address if is_address else _glob) for patterns in all_patterns
+            )
+        ]
+        if name == "address":
+            found.sort(key=lambda value: any(ipaddress.ip_address(value) in one for one in self.spared))
+        return found[0] if found else None
 
     def _users(self, block: MatchBlock) -> list[str] | None:
         by_name = [patterns for name, patterns in block.criteria if name == "user"]
@@ -266,30 +292,14 @@ def _criteria(words: list[str]) -> Iterator[tuple[str, str]]:
             yield name, patterns if separator else next(rest, "")
 
 
-def _witness(name: str, all_patterns: list[str], address: str) -> str | None:
-    """A value that all lists of patterns of a criterion match; None if there is none that is found."""
-    is_address = name in ("address", "localaddress")
-    usual: dict[str, list[str]] = {
-        "address": [address, "127.0.0.1", "::1"],
-        "localaddress": ["127.0.0.1", "192.0.2.1"],
-        "host": [address, "host.example.com"],
-        "localport": ["22"],
-    }
-    samples = [sample for patterns in all_patterns for sample in _samples(patterns)]
-    candidates: list[str] = [*usual.get(name, []), *samples]
-    for value in candidates:
-        if "," not in value and all(
-            matches_list(patterns, value, _address if is_address else _glob) for patterns in all_patterns
-        ):
-            return value
-    return None
-
-
 def _samples(patterns: str) -> Iterator[str]:
     """Texts that patterns without `!` match each by itself."""
     for word in patterns.split(","):
         if not word.startswith("!"):
-            sample = word.partition("/")[0]
+            sample, _, is_network = word.partition("/")
+            with contextlib.suppress(ValueError):
+                if is_network:
+                    yield str(ipaddress.ip_network(word, strict=False).broadcast_address)
             for filling in ("", "x", "1", "1.1", "1.1.1"):
                 yield sample.replace("*", filling).replace("?", filling[:1] or "x")
 

@@ -810,6 +810,17 @@ def test_a_match_block_that_leads_around_the_phone_is_an_error_whatever_it_match
     assert not report["ok"]
 
 
+def test_a_match_block_counts_where_only_some_users_are_asked_and_not_where_its_network_is_exempt(
+    clinic: Clinic,
+) -> None:
+    match_block("Address 10.0.0.0/8", "PAMServiceName su")(clinic)
+    clinic.machine.change(asked="{users: [alice]}")
+    (found,) = (one for one in clinic.report()["findings"] if one["id"] == "sshd-unasked")
+    assert found["title"] == "Some ssh logins do not ask the phone: some logins"
+    clinic.machine.change(exempt="{users: [daemon], networks: [10.0.0.0/8]}")
+    assert "sshd-unasked" not in {one["id"] for one in clinic.report()["findings"]}
+
+
 def test_a_match_block_of_another_included_file_counts_and_one_for_exempt_users_is_no_fault(
     clinic: Clinic,
 ) -> None:

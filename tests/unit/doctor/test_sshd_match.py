@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import ipaddress
 import os
 import subprocess
 from pathlib import Path
@@ -40,11 +41,11 @@ def connection(user: str = "nobody", **words: str) -> str:
         ("LocalPort 2222", [connection(lport="2222")]),
         ("LocalPort=2222", [connection(lport="2222")]),
         ("Host *.example.com", [connection(host="host.example.com")]),
-        ("Address 198.51.100.0/24,203.0.113.1", [connection(addr="198.51.100.0")]),
+        ("Address 198.51.100.0/24,203.0.113.1", [connection(addr="198.51.100.255")]),
         ("Address *,!192.0.2.0/24", [connection(addr="127.0.0.1")]),
         ("Address !198.51.100.0/24,*", [connection()]),
         ("Address 10.0.*", [connection(addr="10.0.1.1")]),
-        ("LocalAddress 203.0.113.0/24 User bin", [connection("bin", laddr="203.0.113.0")]),
+        ("LocalAddress 203.0.113.0/24 User bin", [connection("bin", laddr="203.0.113.255")]),
         ("RDomain blue", [connection(rdomain="blue")]),
         ("Version OpenSSH_*", [connection()]),
         ("User no-such-us*", [connection("no-such-us")]),
@@ -59,6 +60,13 @@ def test_a_connection_that_matches_is_made_up(
     tmp_path: Path, criteria: str, expected: list[str] | None
 ) -> None:
     assert witness(tmp_path, criteria) == expected
+
+
+def test_an_address_outside_of_exempt_networks_is_taken_if_there_is_one(tmp_path: Path) -> None:
+    (block,) = read(tmp_path, "Match Address 10.0.0.0/8,*\n").blocks
+    for spared, expected in (("192.0.2.0/24", "127.0.0.1"), ("10.0.0.0/16", FIRST)):
+        (found,) = Witnesses((), FIRST, spared=[ipaddress.ip_network(spared)]).connections(block) or []
+        assert found.address == expected
 
 
 def test_users_are_those_who_match_the_listed_ones_first(tmp_path: Path) -> None:
