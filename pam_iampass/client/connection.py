@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Callable
 
 from .deadline import Deadline
@@ -25,6 +26,14 @@ FAR_SIDE = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETI
 _TIMED_OUT = (socket.timeout, TimeoutError)  # until Python 3.10 these are two classes
 
 
+@dataclass(frozen=True)
+class Network:
+    """How names are looked up and connections made."""
+
+    getaddrinfo: Callable[..., Sequence[Any]] = socket.getaddrinfo
+    create_connection: Callable[..., socket.socket] = socket.create_connection
+
+
 class Exchange(io.RawIOBase):
     """One attempt at a call: how far it has come, and its socket as http.client sees it.
 
@@ -33,12 +42,11 @@ class Exchange(io.RawIOBase):
     """
 
     def __init__(self, name: str, deadline: Deadline, peer: str, sock: ssl.SSLSocket | None = None) -> None:
-        """`name` is that of the call, `peer` whom `sock` leads to: the server or the proxy."""
+        """`name` is that of the call, `peer` whom `sock`, once there is one, leads to: the server or the proxy."""
         self.name = name
         self.deadline = deadline
         self.peer = peer
         self.sock: Any = sock
-        """None until it is connected."""
         self.sent = False
         """Whether a byte of the request may have been sent."""
         self._ended = False
@@ -118,9 +126,7 @@ class Exchange(io.RawIOBase):
         return self.invalid(f"{self.peer} sent an invalid response ({type(error).__name__})")
 
 
-def open_tcp(
-    exchange: Exchange, target: Origin, getaddrinfo: Callable[..., Sequence[Any]], seconds: float
-) -> socket.socket:
+def open_tcp(exchange: Exchange, target: Origin, network: Network, seconds: float) -> socket.socket:
     """A TCP connection to the peer of the exchange, within `seconds` for all its addresses together.
 
     What the far side can have caused is an outage; a time-out only if connecting had all its time, since anyone who can
@@ -128,9 +134,9 @@ def open_tcp(
     """
     step, until = f"looking up {target.host}", exchange.deadline.sooner(seconds)
     try:
-        addresses = look_up(target, getaddrinfo)
+        addresses = look_up(target, network)
         step, until = f"connecting to {exchange.peer}", exchange.deadline.sooner(seconds)
-        return _first_reachable(addresses, until)
+        return _first_reachable(addresses, until, network)
     except OSError as error:
         reason, timed_out = error.strerror or error, isinstance(error, _TIMED_OUT)
         if timed_out or error.errno in FAR_SIDE or isinstance(error, ConnectionError):
@@ -140,7 +146,7 @@ def open_tcp(
         raise LocalFailure(f"{exchange.name}: this machine cannot connect: {reason}") from None
 
 
-def look_up(target: Origin, getaddrinfo: Callable[..., Sequence[Any]]) -> Sequence[Any]:
+def look_up(target: Origin, network: Network) -> Sequence[Any]:
     """The addresses of a name. Raises OSError.
 
     A user who takes all ports makes lookups fail as if no name server answered. So one that fails like that counts only
@@ -150,7 +156,7 @@ def look_up(target: Origin, getaddrinfo: Callable[..., Sequence[Any]]) -> Sequen
     # Of the addresses in DNS, none of a family in which this machine has no address.
     flags = socket.AI_ADDRCONFIG if name.endswith(".") else 0
     try:
-        return getaddrinfo(name, target.port, type=socket.SOCK_STREAM, flags=flags)
+        return network.getaddrinfo(name, target.port, type=socket.SOCK_STREAM, flags=flags)
     except socket.gaierror as error:
         if error.errno == socket.EAI_AGAIN:
             family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
@@ -178,13 +184,12 @@ def absolute_name(host: str, hosts_file: str = "/etc/hosts") -> str:
     return host if listed else f"{host}."
 
 
-def _first_reachable(addresses: Sequence[Any], until: Deadline) -> socket.socket:
+def _first_reachable(addresses: Sequence[Any], until: Deadline, network: Network) -> socket.socket:
     """A connection to the first address that accepts one. Raises the OSError that proves least of an outage."""
     problems: list[OSError] = []
-    for position, (*_, address) in enumerate(addresses):
+    for left, (*_, address) in zip(range(len(addresses), 0, -1), addresses):
         try:
-            seconds = until.remaining() / (len(addresses) - position)
-            sock = socket.create_connection(address[:2], seconds or 1e-6)
+            sock = network.create_connection(address[:2], until.remaining() / left or 1e-6)
         except OSError as error:
             problems.append(error)
         else:
@@ -209,8 +214,8 @@ def tls_context(ca_file: str | os.PathLike[str] | None = None) -> ssl.SSLContext
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    # An end of the stream without close_notify may be an attack that cuts the response short; newer Pythons would
-    # take it for a regular end.
+    # With suppress_ragged_eofs=False, an end of the stream without close_notify is noticed: it may be an attack that
+    # cuts the response short.
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     for path in system_certificates() if ca_file is None else [os.fspath(ca_file)]:
         try:

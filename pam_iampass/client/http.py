@@ -8,22 +8,19 @@ import os
 import random
 import secrets
 import select
-import socket
 import ssl
 import time
-from collections.abc import Sequence
-from typing import Any, Callable, TypeVar
+from typing import Callable, TypeVar
 
 from pam_iampass import __version__
 
 from .call import ATTEMPTS, CLOCK_TOLERANCE, Call, http_time
-from .connection import Exchange, open_tcp, tls_context
+from .connection import Exchange, Network, open_tcp, tls_context
 from .deadline import Deadline
 from .errors import Refused, Unavailable
 from .origin import Origin, split_for_wire
 
 DEFAULT_SECONDS = 30.0
-CONNECT_SECONDS = 5.0
 # Shorter than the shortest time for which servers commonly keep an idle connection open (5 s): if a request meets the
 # end of its connection, it is lost, and it is unknown whether it was carried out.
 IDLE_SECONDS = 4.0
@@ -42,18 +39,18 @@ class Transport:
         proxy: str | None = None,
         *,
         connections: int = 1,
-        connect_seconds: float = CONNECT_SECONDS,
+        connect_seconds: float = 5.0,
         idle_seconds: float = IDLE_SECONDS,
         wall_clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
         nonce: Callable[[], int] = lambda: secrets.randbits(64),
-        resolve: Callable[..., Sequence[Any]] = socket.getaddrinfo,
+        network: Network = Network(),  # noqa: B008
     ) -> None:
         """`server` is `https://HOST[:PORT]`, `proxy` `http://HOST:PORT`; `ca_file` replaces the system's
         certificates. `connections` is the number of idle connections that are kept open. `pause` waits between two
         attempts, for the seconds that it is given; an exception that it raises ends the call. Raises ValueError for
-        an invalid argument, and TLSFailure if there are no certificates to trust."""
+        an invalid argument, and TLSFailure for a `ca_file` without certificates."""
         # Connections, and when a response was last read from them. No thread waits for another.
         self._idle: list[tuple[ssl.SSLSocket, float]] = []
         self.origin = Origin.of(server)
@@ -63,7 +60,7 @@ class Transport:
         """Seconds that signatures are ahead of our clock, since the server refused one for its time."""
         self._proxy = Origin.of_proxy(proxy) if proxy is not None else None
         self._context = tls_context(ca_file)
-        self._resolve = resolve
+        self._network = network
         self._connect_seconds = connect_seconds
         self._most_idle = connections
         self._idle_seconds = idle_seconds
@@ -162,7 +159,7 @@ class Transport:
         server = self.origin.authority
         if self._proxy is not None:
             exchange.peer = f"the proxy {self._proxy.authority}"
-        exchange.sock = open_tcp(exchange, self._proxy or self.origin, self._resolve, self._connect_seconds)
+        exchange.sock = open_tcp(exchange, self._proxy or self.origin, self._network, self._connect_seconds)
         if self._proxy is not None:
             status = exchange.ask("CONNECT", server, {"Host": server})[0].status  # RFC 9110, 9.3.6
             if not 200 <= status < 300:
@@ -170,7 +167,6 @@ class Transport:
                 kind = exchange.unavailable if 500 <= status < 600 else exchange.invalid
                 raise kind(f"{exchange.peer} refused with status {status}")
         exchange.peer = server
-        # An end of the stream without close_notify must be noticed: it may have cut off the response.
         exchange.sock = self._context.wrap_socket(
             exchange.sock,
             server_hostname=self.origin.host,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
+import struct
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 from pam_iampass.client import AuthenticationAPI, TLSFailure, Transport
-from pam_iampass.client.connection import system_certificates
+from pam_iampass.client.connection import Network, system_certificates
 from pam_iampass.config.settings import Settings, load
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
@@ -32,7 +35,81 @@ API_SECONDS = 1.0
 #: A file that changed this recently may change again without a new time stamp. Seconds.
 TIMESTAMP_TICK = 0.1
 
+#: Ports that the agent keeps for calls about kept sessions: as many of them as are made at the same time.
+OWN_PORTS = 8
+#: Closing a connection resets it: one that waits for late packets would keep its port from being used again.
+_RESET = struct.pack("ii", 1, 0)
+
 Version = tuple[tuple[int, ...], ...]
+
+
+class OwnPorts:
+    """Ports that no user can take away, for what a user must not be able to prevent.
+
+    A user who takes all ephemeral ports makes every connection fail that needs one, and name lookups too. Some ports
+    are taken beforehand, by sockets that are never connected; with SO_REUSEPORT further sockets of the same user id,
+    and of no other, can use them (socket(7)).
+    """
+
+    def __init__(self, usual: Network = Network()) -> None:  # noqa: B008
+        self._usual = usual
+        self._reserved: list[socket.socket] = []
+        self._addresses: dict[Any, Any] = {}
+        self.network = Network(self._look_up, self._connect)
+        """Uses them if there are no others."""
+        self._reserve()
+
+    def close(self) -> None:
+        """Gives them up."""
+        for reserved in self._reserved:
+            reserved.close()
+
+    def _look_up(self, host: str, port: int, **options: Any) -> Any:
+        """As `socket.getaddrinfo`; the last answer if no name server can be asked."""
+        try:
+            self._addresses[host, port] = self._usual.getaddrinfo(host, port, **options)
+        except socket.gaierror as error:
+            if error.errno != socket.EAI_AGAIN or (host, port) not in self._addresses:
+                raise
+        return self._addresses[host, port]
+
+    def _connect(self, address: tuple[str, int], timeout: float) -> socket.socket:
+        """As `socket.create_connection`; from a reserved port if there is no other."""
+        try:
+            return self._usual.create_connection(address, timeout)
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+            problem = error
+        self._reserve()
+        for reserved in self._reserved:
+            sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                sock.settimeout(timeout)
+                sock.bind(("", reserved.getsockname()[1]))
+                sock.connect(address)
+                return sock
+            except OSError as error:
+                sock.close()
+                if error.errno != errno.EADDRNOTAVAIL:  # there is a connection from this port already
+                    raise
+        raise problem
+
+    def _reserve(self) -> None:
+        """Takes ports of both families, as long as there are any."""
+        while len(self._reserved) < OWN_PORTS:
+            sock = socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET)
+            try:
+                if sock.family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                sock.bind(("", 0))
+            except OSError:
+                sock.close()
+                return
+            self._reserved.append(sock)
 
 
 @dataclass(frozen=True)
@@ -43,16 +120,26 @@ class Shared:
     settings: Settings
     users: UserTable
     api: AuthenticationAPI
+    """For logins."""
+    sessions_api: AuthenticationAPI
+    """For kept sessions."""
 
 
 class SharedContext:
-    """Makes the context of each login. `pending` returns the number of pending logins."""
+    """Makes the context of each login. `pending` returns the number of pending logins; calls about kept sessions are
+    made over `network`."""
 
-    def __init__(self, pending: Callable[[], int], state: AgentState) -> None:
+    def __init__(
+        self,
+        pending: Callable[[], int],
+        state: AgentState,
+        network: Network = Network(),  # noqa: B008
+    ) -> None:
         self._pending = pending
         self._state = state
         self._places = ConcurrencyLimit()
         self._lock = threading.Lock()
+        self._network = network
         self._kept: dict[str, Shared] = {}
         self._apis: dict[str, tuple[AuthenticationAPI, float]] = {}
         self.kept_sessions: KeptSessions | None = None
@@ -80,7 +167,7 @@ class SharedContext:
         )
 
     def connect(self, config: str) -> AuthenticationAPI:
-        """The API of the settings in the file `config`; while these are invalid, of those before.
+        """The API of the settings in the file `config`, for kept sessions; while these are invalid, of those before.
 
         Raises ConfigurationError.
         """
@@ -88,7 +175,7 @@ class SharedContext:
         api, until = self._apis.get(config, (None, 0.0))
         if api is None or now >= until:
             try:
-                api = self._current(config).api
+                api = self._current(config).sessions_api
             except ConfigurationError:
                 if api is None:
                     raise
@@ -105,25 +192,27 @@ class SharedContext:
             kept = self._kept.get(config)
             if kept is not None and kept.version == _version(kept.settings):
                 return kept
-            fresh = _read(config)
+            fresh = _read(config, self._network)
             if not _just_changed(fresh.version):
                 self._kept[config] = fresh
             return fresh
 
 
-def _read(config: str) -> Shared:
+def _read(config: str, network: Network) -> Shared:
     """Read everything, again where it changed meanwhile. Raises ConfigurationError."""
     settings, version = load(config), None
     while version != (now := _version(settings)):
         settings, version = load(config), now
+    server = settings.server, settings.ca_file, settings.proxy
     try:
-        transport = Transport(settings.server, settings.ca_file, settings.proxy, connections=CONNECTIONS)
+        logins = Transport(*server, connections=CONNECTIONS)
+        sessions = Transport(*server, connections=CONNECTIONS, network=network)
     except TLSFailure as failure:
         raise ConfigurationError(
             [Problem(Path(config), None, "ca_file", str(failure), failure.remedy)]
         ) from None
-    api = connect(AuthenticationAPI, settings, transport)
-    return Shared(version or (), settings, UserTable(settings.users, settings.users_folder), api)
+    apis = [connect(AuthenticationAPI, settings, transport) for transport in (logins, sessions)]
+    return Shared(version or (), settings, UserTable(settings.users, settings.users_folder), *apis)
 
 
 def _version(settings: Settings) -> Version | None:

@@ -18,7 +18,7 @@ from pam_iampass.login.context import ContextFactory
 from pam_iampass.relay import listener as listening
 from pam_iampass.relay.administration import Administration
 from pam_iampass.relay.agent import Agent, LoginModule
-from pam_iampass.relay.agent_context import SharedContext
+from pam_iampass.relay.agent_context import OwnPorts, SharedContext
 from pam_iampass.relay.control_server import ControlServer
 from pam_iampass.session.descriptors import stored
 from pam_iampass.session.keeper import KeptSessions
@@ -51,7 +51,7 @@ def main(
     threading.stack_size(STACK_SIZE)
     journal = Journal()
     state = AgentState(journal)
-    context = SharedContext(lambda: agent.pending, state)
+    context = SharedContext(lambda: agent.pending, state, OwnPorts().network)
     sessions = KeptSessions(Registry(SessionStore(state.database), journal), context.connect)
     context.kept_sessions = sessions
     state.keep(sessions)

@@ -36,6 +36,8 @@ class Entry:
     """A status other than active that was reported once."""
     answered_at: float = 0.0
     """When IAMPASS last gave a usable answer, or the session was opened."""
+    unaskable: bool = False
+    """Whether the last poll failed for a cause on this machine, which a user can have made."""
     doing: Task | None = None
     """The task that is being done."""
 

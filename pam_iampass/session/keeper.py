@@ -130,7 +130,7 @@ class KeptSessions:
         registry = self._registry
         with registry.lock:
             entry = registry.entries.get(candidate.session)
-        if entry is None:
+        if entry is None or entry.unaskable:
             return False
         try:
             active = self._ask_status(entry.kept, self._connect, deadline) is Status.active

@@ -6,7 +6,7 @@ from typing import Callable
 
 from pam_iampass.audit.journal import ERROR, WARNING, SessionRecord
 from pam_iampass.client import AuthenticationAPI, Deadline, Session, Status
-from pam_iampass.client.errors import IampassError, NotFound, Unavailable
+from pam_iampass.client.errors import IampassError, LocalFailure, NotFound, Unavailable
 from pam_iampass.enforcer.protocol import EnforcerUnavailable, Reason, Reply, Request, Result
 from pam_iampass.errors import PamIampassError
 from pam_iampass.outcome import SessionEvent
@@ -51,7 +51,7 @@ class Tasks:
         self._pacing = pacing
         self._connect = connect
         self._ask = ask
-        self._silence_reported = False
+        self._silence_reported = self._unaskable_reported = False
 
     def do(self, entry: Entry, task: Task) -> None:
         """Do a task, and put the entry back in order."""
@@ -81,7 +81,8 @@ class Tasks:
             return
         with registry.lock:
             pacing.answered()
-            entry.answered_at = registry.clock()
+            entry.answered_at, entry.unaskable = registry.clock(), False
+            self._unaskable_reported = False
         self._answered(entry, status)
 
     def _answered(self, entry: Entry, status: Status) -> None:
@@ -100,14 +101,19 @@ class Tasks:
             registry.change(ident, lambda kept: life.closed(kept, status.name, since))
 
     def _failed(self, entry: Entry, error: Exception) -> None:
-        """Nothing happens to anybody; after an hour the journal says so, once."""
+        """Nothing happens to anybody. The journal says so once: after an hour; at once if a user can have caused it."""
         registry = self._registry
         with registry.lock:
             now = registry.clock()
             self._pacing.failed(error, now)
-            entry.suspect = None
+            entry.suspect, entry.unaskable = None, isinstance(error, LocalFailure)
+            report_unaskable = entry.unaskable and not self._unaskable_reported
+            self._unaskable_reported = self._unaskable_reported or entry.unaskable
             silent = [each for each in registry.entries.values() if _silent(each, now)]
             report, self._silence_reported = bool(silent) and not self._silence_reported, bool(silent)
+        if report_unaskable:
+            what = f"kept sessions cover nothing, and their end on the phone is not seen: {error}"
+            registry.journal.note(f"{what}. A user can have caused this. {LocalFailure.remedy}", ERROR)
         if report:
             why = error.diagnostics() if isinstance(error, (IampassError, PamIampassError)) else str(error)
             kept, count = silent[0].kept, len(silent)

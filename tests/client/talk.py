@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pam_iampass.client import AuthenticationAPI, Deadline, Session, Status, Transport
+from pam_iampass.client.connection import Network
 from tests.support.scripted_server import ScriptedServer, Step, answer
 
 APPLICATION, SECRET, USER = "test-application", "application-secret-text", "user-id-text"
@@ -20,6 +21,8 @@ CONFIDENTIAL = (SECRET, USER, TOKEN, SESSION_SECRET)
 def transport_to(server: ScriptedServer, **options: Any) -> Iterator[Transport]:
     """A transport to the server; it waits for nothing between two tries unless a test wants it."""
     options = {"pause": lambda seconds: None, "jitter": lambda: 1.0, "ca_file": server.ca_file, **options}
+    if "resolve" in options:
+        options["network"] = Network(options.pop("resolve"))
     transport = Transport(options.pop("url", server.url), **options)
     try:
         yield transport

@@ -17,6 +17,7 @@ from pam_iampass.client import (
     Transport,
     Unavailable,
 )
+from pam_iampass.client.connection import Network
 from tests.support.scripted_server import authority
 
 FAR_SIDE = {"ECONNREFUSED", "ENETUNREACH", "EHOSTUNREACH", "ETIMEDOUT"}
@@ -29,7 +30,10 @@ TIME_FOR_CONNECTING = 5.0
 def failed(resolve: Any, left: float = 60.0) -> IampassError:
     """The error of a start for which so much time is left, on a machine that looks names up like this."""
     transport = Transport(
-        "https://iampass.example", authority().ca_file, connect_seconds=TIME_FOR_CONNECTING, resolve=resolve
+        "https://iampass.example",
+        authority().ca_file,
+        connect_seconds=TIME_FOR_CONNECTING,
+        network=Network(resolve),
     )
     api = AuthenticationAPI("application", "secret", transport=transport)
     with pytest.raises(IampassError) as caught:

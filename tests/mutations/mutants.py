@@ -1046,4 +1046,30 @@ MUTANTS = (
         "True",
         _COVERED + "test_without_an_active_session_at_this_moment_the_phone_is_asked",
     ),
+    Mutant(
+        21,
+        "a session covers while polls fail for a cause on this machine",
+        "pam_iampass/session/keeper.py",
+        "if entry is None or entry.unaskable:",
+        "if entry is None:",
+        _COVERED
+        + "test_while_polls_fail_for_a_cause_on_this_machine_nothing_is_covered_and_the_journal_says_so_once",
+    ),
+    Mutant(
+        21,
+        "a user who takes all ports goes on after the end on the phone",
+        "pam_iampass/relay/service.py",
+        "AgentState(journal)\n    context = SharedContext(lambda: agent.pending, state, OwnPorts().network)",
+        "AgentState(journal)\n    context = SharedContext(lambda: agent.pending, state)",
+        "tests/system/test_sessions.py"
+        "::test_a_user_who_takes_all_ports_does_not_keep_the_phone_from_ending_their_login",
+    ),
+    Mutant(
+        21,
+        "another user can have a port that the agent reserved",
+        "pam_iampass/relay/agent_context.py",
+        'socket.SO_REUSEPORT, 1)\n                sock.bind(("", 0))',
+        'socket.SO_REUSEADDR, 1)\n                sock.bind(("", 0))',
+        "tests/unit/relay/test_own_ports.py::test_a_reserved_port_is_reserved_before_and_after_it_was_used",
+    ),
 )

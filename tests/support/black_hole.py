@@ -1,11 +1,13 @@
-"""An address at which connecting times out."""
+"""An address at which connecting times out, and a machine without ports."""
 
 from __future__ import annotations
 
 import select
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 @contextmanager
@@ -26,3 +28,36 @@ def black_hole() -> Iterator[tuple[str, int]]:
         finally:
             for sock in waiting:
                 sock.close()
+
+
+PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+PORTS = (20000, 20019)
+TAKE_ALL = f"""
+import socket
+import subprocess
+taken = []
+for port in range({PORTS[0]}, {PORTS[1]} + 1):
+    taken.append(socket.socket(socket.AF_INET, socket.KIND))
+    taken[-1].bind(("", port))
+print("taken", flush=True)
+input()
+"""
+
+
+@contextmanager
+def all_ports_taken(uid: int, kind: str) -> Iterator[None]:
+    """The user holds every ephemeral port, of which there are few, with `SOCK_STREAM` or `SOCK_DGRAM` sockets."""
+    before = PORT_RANGE.read_text()
+    PORT_RANGE.write_text(f"{PORTS[0]} {PORTS[1]}\n")
+    drop = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    program = [*drop, "/usr/bin/python3", "-I", "-c", TAKE_ALL.replace("KIND", kind)]
+    try:
+        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as attacker:
+            assert attacker.stdout is not None
+            assert attacker.stdout.readline() == b"taken\n"
+            try:
+                yield
+            finally:
+                attacker.kill()
+    finally:
+        PORT_RANGE.write_text(before)

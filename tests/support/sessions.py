@@ -27,7 +27,7 @@ from pam_iampass.session.descriptors import Descriptors
 from pam_iampass.session.keeper import KeptSessions
 from pam_iampass.session.kept_session import KeptSession
 from pam_iampass.session.registry import Registry, SessionStore
-from pam_iampass.session.tasks import AskStatus, status_of
+from pam_iampass.session.tasks import AskStatus, Connect, status_of
 from pam_iampass.system.boot import since_boot
 from tests.support.door import Door, Told
 from tests.support.frames import encode_items
@@ -110,9 +110,10 @@ class Keeping:
         journal = Journal(self.world.records)
         self.registry = Registry(self.store, journal, clock=self._clock)
         context = SharedContext(lambda: self.agent.pending, self.world.state)
+        self.connect: Connect = context.connect
         self.sessions = KeptSessions(
             self.registry,
-            context.connect,
+            lambda config: self.connect(config),
             ask=self._enforce,
             ask_status=lambda *arguments: self.ask_status(*arguments),
             descriptors=Descriptors(""),

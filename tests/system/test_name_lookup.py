@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.client import LocalFailure, Unavailable
-from pam_iampass.client.connection import look_up
+from pam_iampass.client.connection import Network, look_up
 from pam_iampass.client.origin import Origin
 from tests.client.talk import USER, api_to, polled, seconds, session_on
 from tests.support.name_service import BROKEN, RESOLVER, SIX, UNKNOWN, answering
@@ -57,7 +56,7 @@ def test_the_dot_is_in_no_header_and_in_no_certificate(search_list: None) -> Non
 
 
 def addresses(name: str) -> list[str]:
-    return [each[4][0] for each in look_up(Origin("https", name, 443), socket.getaddrinfo)]
+    return [each[4][0] for each in look_up(Origin("https", name, 443), Network())]
 
 
 def test_the_hosts_file_and_the_search_list_complete_what_only_they_can(search_list: None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from pam_iampass.relay.control import ask
+from tests.support.black_hole import all_ports_taken
 from tests.support.command import run_command
 from tests.support.installation import Installation
 from tests.support.pam_files import asking
@@ -166,6 +168,18 @@ def test_in_the_quiet_way_the_first_factor_is_not_known_and_no_connection_is_cov
 
 
 # What an attacker with a process of the same user cannot do
+
+
+def test_a_user_who_takes_all_ports_does_not_keep_the_phone_from_ending_their_login(kept: World) -> None:
+    shell = Shell(kept)
+    with all_ports_taken(uid_of("alice"), "SOCK_STREAM"):
+        with pytest.raises(OSError, match="Cannot assign requested address"):
+            socket.create_connection(("127.0.0.1", kept.sandbox.port))
+        polls = len([call for call in kept.sandbox.calls if call.kind == "poll"])
+        kept.sandbox.wait_for_calls("poll", polls + 3)  # over more than one connection
+        kept.sandbox.close(shell.request)
+        wait_until(lambda: not stored("alice"), "the session is still kept")
+    shell.login.kill()
 
 
 def test_nothing_outside_of_the_login_session_is_covered(kept: World) -> None:

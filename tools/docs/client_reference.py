@@ -152,7 +152,8 @@ def _signature(name: str, function: Any) -> str:
 
 def _with_default(parameter: inspect.Parameter) -> str:
     default = parameter.default
-    return f"{parameter.name}={'…' if callable(default) else repr(default)}"
+    plain = default is None or isinstance(default, (str, int, float))
+    return f"{parameter.name}={repr(default) if plain else '…'}"
 
 
 def _attributes(kind: type) -> dict[str, str]:

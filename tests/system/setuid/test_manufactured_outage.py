@@ -9,31 +9,19 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.support.black_hole import all_ports_taken
 from tests.support.in_time import BUSY
 from tests.support.installation import ETC, Installation
 from tests.support.name_service import RESOLVER, SILENT, SIX, answering
 from tests.support.scripted_server import answer, scripted_server
-from tests.support.setuid.people import GROUP_ID
 from tests.support.setuid.stage import Guest, Stage
 
-PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
-PORTS = (20000, 20019)
 #: Nothing in the isolated root leads there (RFC 5737).
 NOWHERE = "198.51.100.1"
-TAKE_ALL = f"""
-import socket
-taken = []
-for port in range({PORTS[0]}, {PORTS[1]} + 1):
-    taken.append(socket.socket(socket.AF_INET, socket.KIND))
-    taken[-1].bind(("", port))
-print("taken", flush=True)
-input()
-"""
 CONSOLE = Path("/etc/pam.d/login")
 
 
@@ -46,30 +34,6 @@ def guest(stage: Stage, sudo_and_su: Installation) -> Iterator[Guest]:
     yield stage.guest()
     CONSOLE.write_bytes(before)
     sudo_and_su.change()
-
-
-@contextmanager
-def all_ports_taken(guest: Guest, kind: str) -> Iterator[None]:
-    """The user holds every ephemeral port, of which there are few, with `SOCK_STREAM` or `SOCK_DGRAM` sockets."""
-    before = PORT_RANGE.read_text()
-    PORT_RANGE.write_text(f"{PORTS[0]} {PORTS[1]}\n")
-    program = of_user(guest, TAKE_ALL.replace("KIND", kind))
-    try:
-        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as attacker:
-            assert attacker.stdout is not None
-            assert attacker.stdout.readline() == b"taken\n"
-            try:
-                yield
-            finally:
-                attacker.kill()
-    finally:
-        PORT_RANGE.write_text(before)
-
-
-def of_user(guest: Guest, program: str) -> list[str]:
-    """A command that runs a program as the user."""
-    drop = ["setpriv", f"--reuid={guest.person.uid}", f"--regid={GROUP_ID}", "--clear-groups"]
-    return [*drop, "/usr/bin/python3", "-I", "-c", program]
 
 
 def enters_on_the_console(guest: Guest) -> bool:
@@ -88,7 +52,7 @@ def is_denied_unasked(guest: Guest) -> list[str]:
 
 
 def test_who_takes_all_tcp_ports_makes_no_outage(guest: Guest) -> None:
-    with all_ports_taken(guest, "SOCK_STREAM"):
+    with all_ports_taken(guest.person.uid, "SOCK_STREAM"):
         records = is_denied_unasked(guest)
     for record in records:
         assert record.startswith("outcome=misconfigured result=denied ")
@@ -97,7 +61,7 @@ def test_who_takes_all_tcp_ports_makes_no_outage(guest: Guest) -> None:
 
 def test_who_takes_all_udp_ports_makes_no_outage(guest: Guest, sudo_and_su: Installation) -> None:
     sudo_and_su.change(unavailable="ignore", server=f"https://{SIX}")
-    with answering(), all_ports_taken(guest, "SOCK_DGRAM"):
+    with answering(), all_ports_taken(guest.person.uid, "SOCK_DGRAM"):
         records = is_denied_unasked(guest)
     for record in records:
         assert record.startswith("outcome=misconfigured result=denied ")

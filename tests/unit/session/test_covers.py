@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.client import Status
+from pam_iampass.client import AuthenticationAPI, LocalFailure, Status
 from pam_iampass.config.settings import CoverSettings, SessionSettings
 from pam_iampass.outcome import PamCode
 from pam_iampass.session.covers import Cover, CoverRequest, cover
@@ -171,6 +171,32 @@ def test_without_an_active_session_at_this_moment_the_phone_is_asked(agent: Keep
     agent.ask_status = at_this_moment
     told = agent.login(service="sudo", audit_session="42")
     assert (told.code, agent.world.calls.count("start")) == (PamCode.SUCCESS, 2)
+
+
+def test_while_polls_fail_for_a_cause_on_this_machine_nothing_is_covered_and_the_journal_says_so_once(
+    world: Setting,
+) -> None:
+    with keeping(world) as agent:
+        agent.log_in()
+        connect, failed = agent.connect, []
+
+        def without_ports(config: str) -> AuthenticationAPI:
+            failed.append(config)
+            raise LocalFailure("poll: this machine cannot connect: Cannot assign requested address")
+
+        agent.ask_status = lambda *_arguments: Status.active
+        agent.connect = without_ports
+        wait_until(lambda: len(failed) >= 3, "IAMPASS was not asked", 30.0)
+        agent.login(service="sudo", audit_session="42")
+        assert agent.outcome()["IAMPASS_OUTCOME"] == "approved"
+        (note,) = [fields for fields in world.records.fields if "cover nothing" in fields["MESSAGE"]]
+        assert note["PRIORITY"] == "3"
+        assert "poll: this machine cannot connect: Cannot assign requested address" in note["MESSAGE"]
+        agent.connect = connect
+        before = world.calls.count("poll")
+        wait_until(lambda: world.calls.count("poll") >= before + 2, "IAMPASS was not asked", 30.0)
+        agent.login(service="sudo", audit_session="42")
+        assert agent.outcome()["IAMPASS_OUTCOME"] == "covered"
 
 
 def test_whose_token_was_replaced_is_not_covered_by_what_the_old_phone_approved(agent: Keeping) -> None:
