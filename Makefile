@@ -137,5 +137,5 @@ release: ## Check that version, changelog and tag agree; build all packages, che
 account: ## After install: create the service user and give it access to the configuration
 	systemd-sysusers $(UNITS)/sysusers.d/pam-iampass.conf
 	systemd-tmpfiles --create $(UNITS)/tmpfiles.d/pam-iampass.conf
-	chgrp -R iampass $(SYSCONF)/iampass
+	chgrp -R _iampass $(SYSCONF)/iampass
 	journalctl --update-catalog

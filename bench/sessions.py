@@ -70,7 +70,7 @@ def measure(sandbox: Sandbox, count: int, pending: int, seconds: float, rounds: 
 @contextmanager
 def _agent(sandbox: Sandbox, sessions: list[KeptSession]) -> Iterator[int]:
     """An agent that keeps these sessions and polls them; its process id."""
-    os.seteuid(pwd.getpwnam("iampass").pw_uid)
+    os.seteuid(pwd.getpwnam("_iampass").pw_uid)
     database = Database()
     store = SessionStore(database)
     for kept in sessions:

@@ -28,8 +28,8 @@ packaging/root.sh run "$root" "$work" sh -euxc '
     rpm --root /build/populated --nodeps -ivh */*.rpm
     rpm --root /build/populated -V --nodeps pam-iampass pam-iampass-sandbox pam-iampass-selinux
     # Check the effect of the scriptlets.
-    grep "^iampass:" /build/populated/etc/passwd
-    group=$(sed -n "s/^iampass:[^:]*:\([0-9]*\):.*/\1/p" /build/populated/etc/group)
+    grep "^_iampass:" /build/populated/etc/passwd
+    group=$(sed -n "s/^_iampass:[^:]*:\([0-9]*\):.*/\1/p" /build/populated/etc/group)
     [ "$(stat -c "%u:%g %a" /build/populated/etc/iampass/iampass.yaml)" = "0:$group 640" ]
     # Edited files are kept.
     echo "# edited" >> /build/populated/etc/iampass/users.yaml

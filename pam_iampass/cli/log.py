@@ -107,7 +107,7 @@ def command(
     TOOK is the time from the request to IAMPASS until the decision.
 
     Any user can write to the journal. Therefore only records are shown that, according to journald, root or the user
-    iampass wrote. If the module gave no result, the PAM library in the application writes the record; in sudo and su
+    _iampass wrote. If the module gave no result, the PAM library in the application writes the record; in sudo and su
     that record can have the user id of the caller, who could have forged it. Such records only say that a login was
     denied. --unverified shows them, marked as such.
 

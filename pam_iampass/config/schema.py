@@ -268,7 +268,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "application_secret_file",
         replace(_PATH, example="/etc/iampass/application-secret"),
         "/etc/iampass/application-secret",
-        "The file with the application's secret, readable only by root and the group `iampass`. While the secret is "
+        "The file with the application's secret, readable only by root and the group `_iampass`. While the secret is "
         "being changed, the previous one can stand on a second line.",
     ),
     Key(

@@ -59,9 +59,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         _error(
             "account-missing",
-            "The user iampass does not exist",
-            "The module runs as the user `iampass`. Without that user every login is denied.",
-            "systemd-sysusers /usr/lib/sysusers.d/pam-iampass.conf, then chgrp -R iampass /etc/iampass",
+            "The user _iampass does not exist",
+            "The module runs as the user `_iampass`. Without that user every login is denied.",
+            "systemd-sysusers /usr/lib/sysusers.d/pam-iampass.conf, then chgrp -R _iampass /etc/iampass",
         ),
         _error(
             "file-writable",

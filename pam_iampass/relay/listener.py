@@ -51,7 +51,7 @@ def make(path: str) -> Listeners:
     Listening begins as root: that is what the door checks of its peer (SO_PEERCRED, unix(7)). Raises PamIampassError.
     """
     if os.geteuid() != 0:
-        raise StateError("pam-iampass-agent --socket must start as root", "it becomes the user iampass")
+        raise StateError("pam-iampass-agent --socket must start as root", "it becomes the user _iampass")
     os.umask(0o177)
     folder = os.path.dirname(path)
     try:

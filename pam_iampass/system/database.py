@@ -195,7 +195,7 @@ class Database:
             raise StateError(f"{path}: is {kind_of(found.st_mode)}", f"remove it: rm -r {shell_word(path)}")
         if found.st_uid != os.geteuid():
             what = f"belongs to user {found.st_uid}, not to user {os.geteuid()}, who the agent runs as"
-            raise StateError(f"{path}: {what}", f"chown iampass: {shell_word(path)}")
+            raise StateError(f"{path}: {what}", f"chown _iampass: {shell_word(path)}")
         if found.st_mode & 0o077:
             raise StateError(f"{path}: is open to others ({mode_of(found)})", f"chmod go= {shell_word(path)}")
 

@@ -8,7 +8,7 @@ import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SERVICE_USER = "iampass"
+SERVICE_USER = "_iampass"
 """The user, and the group, that the module runs as."""
 
 

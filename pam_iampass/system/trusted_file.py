@@ -139,7 +139,7 @@ class _Check:
     def _proper(self) -> str:
         word = shell_word(self.path)
         if self.secret:
-            return f"chown root:iampass {word}; chmod 0640 {word}"
+            return f"chown root:_iampass {word}; chmod 0640 {word}"
         return f"chown root {word}; chmod go-w {word}"
 
     def _refuse(self, what: str, remedy: str) -> NoReturn:

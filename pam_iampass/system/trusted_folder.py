@@ -17,6 +17,7 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 
 from pam_iampass.errors import RUN_AS_ROOT, MissingFile, UnreadableFile, UntrustedFile
+from pam_iampass.system.service_user import SERVICE_USER
 
 _MOST_LINKS = 40  # what Linux itself allows: path_resolution(7)
 _FOLDER_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -150,7 +151,7 @@ def _is_ordinary_user() -> bool:
     """Whether this process belongs to neither root nor the user that the module runs as."""
 
     try:
-        return pwd.getpwuid(os.getuid()).pw_name not in ("root", "iampass")
+        return pwd.getpwuid(os.getuid()).pw_name not in ("root", SERVICE_USER)
     except KeyError:
         return True
 
@@ -170,7 +171,7 @@ def _explanation(error: OSError | ValueError, path: str, *, folder: bool) -> Unt
         return MissingFile(path, "does not exist", remedy, folder=folder)
     if isinstance(error, PermissionError):
         word = shell_word(path)
-        remedy = f"chmod o+x {word}" if folder else f"chown root:iampass {word}; chmod 0640 {word}"
+        remedy = f"chmod o+x {word}" if folder else f"chown root:_iampass {word}; chmod 0640 {word}"
         if _is_ordinary_user():
             remedy = RUN_AS_ROOT
         what = f"cannot be {'entered' if folder else 'read'} by user {os.geteuid()}, group {os.getegid()}"

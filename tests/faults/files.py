@@ -102,5 +102,5 @@ def _tables() -> Iterator[Case]:
 def _own_file(place: Place, user: str) -> None:
     folder = place.table_file.parent / "users.d"
     folder.mkdir(0o750)
-    shutil.chown(folder, "root", "iampass")
+    shutil.chown(folder, "root", "_iampass")
     write(folder / f"{user}.yaml", "]")

@@ -86,7 +86,7 @@ class Administrator:
             f"""
             timeout 120 sh -c 'until grep -q "^Sandbox ready" /run/sandbox.log; do sleep 0.1; done'
             install -m 0644 {STATE}/ca.pem /etc/iampass/ca.pem
-            install -o root -g iampass -m 0640 {STATE}/application-secret /etc/iampass/application-secret
+            install -o root -g _iampass -m 0640 {STATE}/application-secret /etc/iampass/application-secret
             """
         )
 
@@ -98,9 +98,9 @@ class Administrator:
         """Write the settings, some of them others, and everybody's token."""
         chosen = {**self.settings, **settings}
         text = "".join(f"{key}: {value}\n" for key, value in chosen.items())
-        self.machine.write("/etc/iampass/iampass.yaml", text, 0o640, "iampass")
+        self.machine.write("/etc/iampass/iampass.yaml", text, 0o640, "_iampass")
         users = "".join(f"{user}: {token_of(user)}\n" for user in self.people if user != "carol")
-        self.machine.write("/etc/iampass/users.yaml", users, 0o640, "iampass")
+        self.machine.write("/etc/iampass/users.yaml", users, 0o640, "_iampass")
 
     def has_penalties(self) -> bool:
         """Whether sshd has PerSourcePenalties."""

@@ -74,7 +74,7 @@ def laptop(machine: Booted, administrator: Administrator) -> Booted:
     administrator.start_iampass("--auto=approve", *(f"--user={token_of(user)}" for user in ACCOUNTS))
     administrator.configure(exempt=f"{{users: [{EXEMPT}], networks: [{BASTION}/32]}}", timeout="60s")
     table = "".join(f"{user}: {token_of(user)}\n" for user in ACCOUNTS)
-    machine.write("/etc/iampass/users.yaml", table, 0o640, "iampass")
+    machine.write("/etc/iampass/users.yaml", table, 0o640, "_iampass")
     return machine
 
 

@@ -29,8 +29,8 @@ SITE = """\
 - hosts: all
   become: true
   pre_tasks:
-    - ansible.builtin.group: {name: iampass}
-    - ansible.builtin.user: {name: "{{ item }}", groups: [iampass], append: true}
+    - ansible.builtin.group: {name: iampass-users}
+    - ansible.builtin.user: {name: "{{ item }}", groups: [iampass-users], append: true}
       loop: "{{ team }}"
   roles: [pam_iampass]
 """
@@ -139,7 +139,7 @@ def test_from_nobody_asked_to_everybody_asked_and_back(
 ) -> None:
     # 1. Switch everything on, and ask nobody.
     exempt = {"users": ["root"], "groups": ["automation"]}
-    settings: dict[str, Any] = {**SERVER, "exempt": exempt, "asked": {"groups": ["iampass"]}}
+    settings: dict[str, Any] = {**SERVER, "exempt": exempt, "asked": {"groups": ["iampass-users"]}}
     assert controller.run("sshd", "sudo", pam_iampass_settings=settings) > 0
     cursor = machine.cursor()
     assert got_in(people.ssh("alice"), "alice")

@@ -31,11 +31,11 @@ def test_files_have_their_owners(machine: Booted, administrator: Administrator) 
     shown = machine.run("stat", "-c", "%n %U:%G %a", *paths).stdout.splitlines()
     assert shown == [
         "/etc/iampass root:root 755",
-        "/etc/iampass/iampass.yaml root:iampass 640",
-        "/etc/iampass/users.yaml root:iampass 640",
+        "/etc/iampass/iampass.yaml root:_iampass 640",
+        "/etc/iampass/users.yaml root:_iampass 640",
         "/run/iampass root:root 755",
         "/run/iampass/pam.sock root:root 600",
-        "/var/lib/iampass iampass:iampass 700",
+        "/var/lib/iampass _iampass:_iampass 700",
     ]
 
 

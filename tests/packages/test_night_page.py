@@ -329,7 +329,7 @@ def test_sshd_penalizes_an_address(
 
 def test_the_agent_is_dead(machine: Booted, night: Administrator, people: People, page: NightPage) -> None:
     machine.run("systemctl", "mask", "--now", *AGENT)
-    machine.run("pkill", "-KILL", "-u", "iampass", check=False)
+    machine.run("pkill", "-KILL", "-u", "_iampass", check=False)
     assert "The IAMPASS agent is not running" in denied_by_sudo(people)
     assert not got_in(people.ssh("alice"), "alice")
     page.type(machine, NO_AGENT, "systemctl unmask")
@@ -355,7 +355,7 @@ def test_python_is_broken(
     machine: Booted, night: Administrator, people: People, page: NightPage, before: str
 ) -> None:
     machine.run("pam-auth-update", "--enable", "iampass", "iampass-session")
-    machine.shell("chmod a-x /usr/bin/python3.[0-9]*; pkill -KILL -u iampass || :")
+    machine.shell("chmod a-x /usr/bin/python3.[0-9]*; pkill -KILL -u _iampass || :")
     login = people.ssh("alice")
     assert not got_in(login, "alice")
     denied_by_sudo(people)
@@ -391,7 +391,7 @@ def test_the_packages_files_are_damaged(
     machine: Booted, night: Administrator, people: People, page: NightPage
 ) -> None:
     damaged = "/usr/lib/python3/dist-packages/pam_iampass/login/verification.py"
-    machine.shell(f"echo 'def' > {damaged}; pkill -KILL -u iampass || :")
+    machine.shell(f"echo 'def' > {damaged}; pkill -KILL -u _iampass || :")
     login = people.ssh("alice")
     assert not got_in(login, "alice")
     assert "The IAMPASS agent does not answer." in login.shown

@@ -16,7 +16,7 @@ from pam_iampass.system import paths
 
 SOCKET = Path("/run/iampass/pam.sock")
 CONTROL = Path("/run/iampass/control.sock")
-AS_IAMPASS = ["setpriv", "--reuid=iampass", "--regid=iampass", "--clear-groups", "--no-new-privs"]
+AS_IAMPASS = ["setpriv", "--reuid=_iampass", "--regid=_iampass", "--clear-groups", "--no-new-privs"]
 COMMAND = ["/usr/bin/python3", "-I", "-S", "/usr/lib/pam-iampass/agent"]
 AT_REST = 3
 """Its threads while it serves nothing: those of logins, of control requests, and of what is done now and then."""

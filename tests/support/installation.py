@@ -92,5 +92,5 @@ def install() -> None:
 def write(path: Path, text: str) -> None:
     """Write a configuration file with the required owner and mode."""
     path.write_text(text, encoding="utf-8")
-    shutil.chown(path, "root", "iampass")
+    shutil.chown(path, "root", "_iampass")
     path.chmod(0o640)

@@ -38,7 +38,7 @@ def test_the_record_of_an_act_says_who_did_what_to_whom_from_which_terminal(worl
     assert (record["IAMPASS_RESULT"], record["IAMPASS_USER"]) == ("success", "alice")
     assert record["IAMPASS_CALLER"] == "bob"
     assert record["IAMPASS_TTY"].startswith("/dev/pts/")
-    assert int(record["_UID"]) == pwd.getpwnam("iampass").pw_uid
+    assert int(record["_UID"]) == pwd.getpwnam("_iampass").pw_uid
     shown = json.loads(run_command("log", "alice", "--json").stdout.splitlines()[-1])
     assert (shown["event"], shown["caller"]) == ("throttle_clear", "bob")
     assert " throttle clear " in run_command("log", "bob").stdout

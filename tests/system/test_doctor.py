@@ -182,7 +182,7 @@ def no_account(clinic: Clinic) -> None:
     for file in ("passwd", "group"):
         lines = Path("/etc", file).read_text().splitlines()
         Path("/etc", file).write_text(
-            "\n".join(one for one in lines if not one.startswith("iampass:")) + "\n"
+            "\n".join(one for one in lines if not one.startswith("_iampass:")) + "\n"
         )
 
 

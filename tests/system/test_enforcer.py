@@ -53,7 +53,7 @@ def session() -> str:
     return secrets.token_hex(16)
 
 
-def asked(line: bytes, user: str = "iampass") -> Reply | None:
+def asked(line: bytes, user: str = "_iampass") -> Reply | None:
     """What the enforcer answers a user who sends `line`; None if it hangs up."""
     account = pwd.getpwnam(user)
     with socket.socket(socket.AF_UNIX) as connection:
@@ -72,7 +72,7 @@ def asked(line: bytes, user: str = "iampass") -> Reply | None:
     return Reply.decode(answer) if answer else None
 
 
-def ask(verb: Verb, session: str, reason: Reason = Reason.CLOSED, user: str = "iampass") -> Reply | None:
+def ask(verb: Verb, session: str, reason: Reason = Reason.CLOSED, user: str = "_iampass") -> Reply | None:
     return asked(Request(verb, session, reason).encode(), user)
 
 
@@ -328,7 +328,7 @@ def test_without_a_registration_nothing_happens(session: str) -> None:
 
 
 def test_the_agents_user_cannot_register_a_login(session: str) -> None:
-    os.seteuid(pwd.getpwnam("iampass").pw_uid)
+    os.seteuid(pwd.getpwnam("_iampass").pw_uid)
     try:
         with pytest.raises(PermissionError):
             (LOGINS / f"{session}.1").touch()
@@ -351,7 +351,7 @@ INVALID_TEXTS: dict[str, Callable[[LoginSession], str]] = {
 
 
 def owned_by_iampass(file: Path, _own: Path) -> None:
-    shutil.chown(file, "iampass", "iampass")
+    shutil.chown(file, "_iampass", "_iampass")
 
 
 def writable_by_others(file: Path, _own: Path) -> None:
@@ -385,7 +385,7 @@ def test_a_registration_that_root_has_not_written_touches_nobody(
     own = Path("/run/registration")
     own.unlink(missing_ok=True)
     shutil.copy(file, own)
-    shutil.chown(own, "iampass", "iampass")
+    shutil.chown(own, "_iampass", "_iampass")
     forge(file, own)
     touches_nobody(session, login)
 
@@ -412,7 +412,7 @@ def touches_nobody(session: str, login: LoginSession) -> None:
 def test_a_folder_that_others_can_write_registers_nobody(session: str) -> None:
     login = LoginSession("alice")
     login.register(session)
-    for owner, mode in (("iampass", 0o755), ("root", 0o777)):
+    for owner, mode in (("_iampass", 0o755), ("root", 0o777)):
         shutil.chown(LOGINS, owner)
         LOGINS.chmod(mode)
         try:

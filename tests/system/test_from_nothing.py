@@ -63,7 +63,7 @@ def nothing(machine: Installation, journald: Journald, systemd: None, agent: Run
     shutil.rmtree(ETC / "users.d", ignore_errors=True)
     for name in ("iampass.yaml", "users.yaml"):
         shutil.copy(ROOT / "config" / name, ETC)
-        shutil.chown(ETC / name, "root", "iampass")
+        shutil.chown(ETC / name, "root", "_iampass")
         (ETC / name).chmod(0o640)
     sudoers.write_text("alice ALL=(ALL) ALL\nDefaults !lecture\n")
     sudoers.chmod(0o440)
@@ -75,7 +75,7 @@ def nothing(machine: Installation, journald: Journald, systemd: None, agent: Run
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     for path, content in kept.items():
         path.write_bytes(content)
-        shutil.chown(path, "root", "iampass")
+        shutil.chown(path, "root", "_iampass")
         path.chmod(0o640)
     shutil.rmtree(SANDBOX, ignore_errors=True)
 

@@ -94,7 +94,7 @@ def test_a_journald_that_hangs_delays_no_login_and_gets_the_records_afterwards(
             "approved",
             MESSAGE_IDS[Outcome.APPROVED],
         )
-        assert record["_UID"] == str(pwd.getpwnam("iampass").pw_uid)
+        assert record["_UID"] == str(pwd.getpwnam("_iampass").pw_uid)
         assert record["_COMM"] == "python3"
 
 

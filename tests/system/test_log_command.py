@@ -48,7 +48,7 @@ def record(
     rhost: str = "192.0.2.7",
     reason: str = "",
     elapsed: float = 0.0,
-    writer: str = "iampass",
+    writer: str = "_iampass",
     participants: str = "",
 ) -> None:
     """A login leaves its record. `participants` is `caller:approver`; by default only the user approved."""
@@ -121,7 +121,7 @@ def test_json_says_the_same() -> None:
         "session": "",
         "event": "",
         "tty": "",
-        "uid": pwd.getpwnam("iampass").pw_uid,
+        "uid": pwd.getpwnam("_iampass").pw_uid,
         "verified": True,
     }
 

@@ -108,7 +108,7 @@ def test_a_name_is_what_the_name_service_says_whatever_was_typed(aliases: None) 
 
 
 def test_groups_are_those_that_id_names(machine: Installation) -> None:
-    for user in ("root", "alice", "iampass"):
+    for user in ("root", "alice", "_iampass"):
         entry = pwd.getpwnam(user)
         named = subprocess.run(["id", "-G", user], capture_output=True, text=True, check=True).stdout.split()
         groups = Accounts().groups(Account(entry.pw_name, entry.pw_uid, entry.pw_gid))

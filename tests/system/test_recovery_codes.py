@@ -18,7 +18,7 @@ def full_disk(agent: RunningAgent, users: list[str]) -> Iterator[list[str]]:
     """The agent's file is on a disk that is full once new codes of the users are made; the codes of the first."""
     folder = STATE.parent
     agent.stop()
-    options = f"size=10m,mode=0700,uid={uid_of('iampass')},gid={folder.stat().st_gid}"
+    options = f"size=10m,mode=0700,uid={uid_of('_iampass')},gid={folder.stat().st_gid}"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "state", str(folder)], check=True)
     try:
         agent.__enter__()

@@ -35,7 +35,7 @@ def etc(machine: Installation) -> Iterator[Path]:
     ETC.mkdir()
     for name in ("iampass.yaml", "users.yaml"):
         shutil.copy(ROOT / "config" / name, ETC)
-        shutil.chown(ETC / name, "root", "iampass")
+        shutil.chown(ETC / name, "root", "_iampass")
         (ETC / name).chmod(0o640)
     yield ETC
     shutil.rmtree(ETC)

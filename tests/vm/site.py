@@ -37,7 +37,7 @@ class Site(Users):
         """Write the settings, and everybody's token."""
         sandbox = iampass or self.iampass
         secret = "/etc/iampass/application-secret"
-        self.machine.write(secret, sandbox.application_secret, 0o640, "iampass")
+        self.machine.write(secret, sandbox.application_secret, 0o640, "_iampass")
         self.machine.write("/etc/iampass/ca.pem", sandbox.ca_file.read_text())
         values = {"application_id": "demo", "server": f"https://iampass.test:{sandbox.port}"}
         values |= {
@@ -47,9 +47,9 @@ class Site(Users):
             **settings,
         }
         text = "".join(f"{key}: {value}\n" for key, value in values.items())
-        self.machine.write("/etc/iampass/iampass.yaml", text, 0o640, "iampass")
+        self.machine.write("/etc/iampass/iampass.yaml", text, 0o640, "_iampass")
         users = "".join(f"{user}: {token_of(user)}\n" for user in PEOPLE)
-        self.machine.write("/etc/iampass/users.yaml", users, 0o640, "iampass")
+        self.machine.write("/etc/iampass/users.yaml", users, 0o640, "_iampass")
 
     def set_up(self, *words: str) -> str:
         """`pam-iampass setup`; its output. root has no phone here, of which setup warns: --force."""

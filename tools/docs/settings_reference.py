@@ -26,7 +26,7 @@ _INTRODUCTION = """\
 fixed.
 
 The files, and every folder above them, must belong to root and be writable by nobody else. None of the files may be a
-symbolic link; folders may. Only root and the group `iampass` may be able to read the secret: `chown root:iampass`,
+symbolic link; folders may. Only root and the group `_iampass` may be able to read the secret: `chown root:_iampass`,
 `chmod 0640`.
 
 The format is a strict form of YAML in UTF-8: each key at most once, and no anchors, aliases, tags or merge keys.

@@ -7,7 +7,7 @@ sandbox=$!
 trap 'kill "$sandbox"; cat "$state/log"' EXIT
 timeout 30 sh -c 'until grep -q "^Sandbox ready" "$1"; do sleep 0.2; done' wait "$state/log"
 install -m 644 "$state/ca.pem" /etc/iampass/ca.pem
-install -o root -g iampass -m 640 "$state/application-secret" /etc/iampass/application-secret
+install -o root -g _iampass -m 640 "$state/application-secret" /etc/iampass/application-secret
 cat > /etc/iampass/iampass.yaml <<'END'
 application_id: demo
 server: https://127.0.0.1:8443

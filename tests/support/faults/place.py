@@ -57,7 +57,7 @@ class Place:
         }
         for folder in (self.folder, *(self.folder / name for name in ("settings", "table", "secret"))):
             folder.mkdir(parents=True)
-            shutil.chown(folder, "root", "iampass")
+            shutil.chown(folder, "root", "_iampass")
             folder.chmod(0o750)
 
     # The files

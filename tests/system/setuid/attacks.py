@@ -391,7 +391,7 @@ OTHERS = {
         ),
         Tested(
             "inspecting the program or the agent (ptrace, `/proc`), or sending signals to the agent",
-            "the program is set-uid, the agent runs as the user `iampass`",
+            "the program is set-uid, the agent runs as the user `_iampass`",
             "test_the_caller_can_look_into_neither_the_program_nor_the_module",
         ),
     ),

@@ -59,8 +59,8 @@ def test_sudo_and_su_are_approved(stage: Stage) -> None:
     with running() as agent:
         found = SOCKET.lstat()
         assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 0, 0o600)
-        iampass = pwd.getpwnam("iampass")
-        wait_until(lambda: status(agent.pid)["Uid"].split()[0] != "0", "it becomes the user iampass")
+        iampass = pwd.getpwnam("_iampass")
+        wait_until(lambda: status(agent.pid)["Uid"].split()[0] != "0", "it becomes the user _iampass")
         facts = status(agent.pid)
         assert facts["Uid"].split() == [str(iampass.pw_uid)] * 4
         assert facts["Gid"].split() == [str(iampass.pw_gid)] * 4
@@ -87,7 +87,7 @@ def test_it_makes_the_folder_of_its_state(stage: Stage) -> None:
             wait_until(STATE.exists, "it makes it")
             for path, mode in ((folder, 0o700), (STATE, 0o600)):
                 found = path.stat()
-                assert (pwd.getpwuid(found.st_uid).pw_name, stat.S_IMODE(found.st_mode)) == ("iampass", mode)
+                assert (pwd.getpwuid(found.st_uid).pw_name, stat.S_IMODE(found.st_mode)) == ("_iampass", mode)
     finally:
         shutil.rmtree(folder)
         folder.with_name("away").rename(folder)
@@ -122,7 +122,7 @@ def test_a_folder_that_others_can_write_is_refused(stage: Stage, trusted_folder:
 
 
 def test_only_root_can_start_it_so(stage: Stage) -> None:
-    command = ["setpriv", "--reuid=iampass", "--clear-groups", *AGENT]
+    command = ["setpriv", "--reuid=_iampass", "--clear-groups", *AGENT]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "must start as root" in done.stderr) == (1, True)
 

@@ -80,7 +80,7 @@ def only_root(installed: Installed) -> None:
 @pytest.fixture
 def for_root(installed: Installed) -> Installed:
     try:
-        gid = grp.getgrnam("iampass").gr_gid
+        gid = grp.getgrnam("_iampass").gr_gid
     except KeyError:
         only_root(installed)
     else:

@@ -534,7 +534,7 @@ def test_a_secret_that_others_can_read_is_reported_with_a_remedy(configuration: 
     configuration.secret.chmod(0o644)
     configuration.write("")
     (problem,) = check(configuration.file).problems
-    assert problem.remedy == f"chown root:iampass {configuration.secret}; chmod 0640 {configuration.secret}"
+    assert problem.remedy == f"chown root:_iampass {configuration.secret}; chmod 0640 {configuration.secret}"
 
 
 def test_certificates_that_others_can_write_are_refused(configuration: Configuration) -> None:

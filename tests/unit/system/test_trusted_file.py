@@ -283,7 +283,7 @@ def test_a_file_that_this_process_may_not_read_is_reported_with_a_remedy(trusted
         error = refusal(file)
     assert isinstance(error, UnreadableFile)
     assert error.what == "cannot be read by user 65534, group 65534"
-    assert error.remedy == f"chown root:iampass {file}; chmod 0640 {file}"
+    assert error.remedy == f"chown root:_iampass {file}; chmod 0640 {file}"
 
 
 def test_a_folder_that_this_process_may_not_enter_is_reported(trusted_folder: Path) -> None:

@@ -172,7 +172,7 @@ def test_doctor_finds_a_file_that_was_moved(site: Site) -> None:
     vm = site.machine
     site.set_up("sshd", "--quiet")
     users = "/etc/iampass/users.yaml"
-    vm.shell(f"cp {users} /root; mv /root/users.yaml {users}; chgrp iampass {users}")
+    vm.shell(f"cp {users} /root; mv /root/users.yaml {users}; chgrp _iampass {users}")
     assert not got_in(site.ssh("alice"), "alice")
     doctor = vm.run("pam-iampass", "doctor", check=False).stdout
     assert "/etc/iampass/users.yaml has context" in doctor
