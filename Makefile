@@ -11,11 +11,16 @@ SBIN = /usr/sbin
 SYSCONF = /etc
 UNITS = /usr/lib
 SHARE = /usr/share/pam-iampass
+DOC = /usr/share/doc/pam-iampass
 MAN = /usr/share/man
 BASH_COMPLETIONS = /usr/share/bash-completion/completions
 ZSH_COMPLETIONS = /usr/share/zsh/vendor-completions
 FISH_COMPLETIONS = /usr/share/fish/vendor_completions.d
 BUILD = build
+
+# The pages that are installed, in the same folders as here: links between them work.
+PAGES = README.md SECURITY.md CHANGELOG.md CONTRIBUTING.md docs bench/results.md bench/results.svg \
+    packaging/ansible/README.md packaging/rpm/README.md
 
 .PHONY: help demo check test test-pythons mutants lint screenshots bench sanitize fuzz man completions install account
 
@@ -82,7 +87,7 @@ install: man completions ## Install from source, below DESTDIR if set
 	install -d $(DESTDIR)$(PACKAGES) $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(BIN) $(DESTDIR)$(SBIN) $(DESTDIR)$(SYSCONF)/iampass \
 	    $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/tmpfiles.d \
 	    $(DESTDIR)$(UNITS)/systemd/catalog $(DESTDIR)$(UNITS)/systemd/system \
-	    $(DESTDIR)$(SHARE) $(DESTDIR)$(MAN)/man1 $(DESTDIR)$(MAN)/man5 $(DESTDIR)$(MAN)/man8 \
+	    $(DESTDIR)$(SHARE)/ansible $(DESTDIR)$(DOC) $(DESTDIR)$(MAN)/man1 $(DESTDIR)$(MAN)/man5 $(DESTDIR)$(MAN)/man8 \
 	    $(DESTDIR)$(BASH_COMPLETIONS) $(DESTDIR)$(ZSH_COMPLETIONS) $(DESTDIR)$(FISH_COMPLETIONS)
 	cp -R pam_iampass $(DESTDIR)$(PACKAGES)/
 	find $(DESTDIR)$(PACKAGES)/pam_iampass -name __pycache__ -prune -exec rm -r {} +
@@ -103,6 +108,9 @@ install: man completions ## Install from source, below DESTDIR if set
 	install -m 644 $(BUILD)/completions/fish $(DESTDIR)$(FISH_COMPLETIONS)/pam-iampass.fish
 	install -d $(DESTDIR)$(SHARE)/sshd_config.d
 	install -m 644 config/sshd_config.d/* $(DESTDIR)$(SHARE)/sshd_config.d/
+	cp -R packaging/ansible/roles $(DESTDIR)$(SHARE)/ansible/
+	cp -R --parents $(PAGES) $(DESTDIR)$(DOC)/
+	chmod -R u=rwX,go=rX $(DESTDIR)$(SHARE)/ansible $(DESTDIR)$(DOC)
 	install -m 644 packaging/systemd/pam-iampass.sysusers $(DESTDIR)$(UNITS)/sysusers.d/pam-iampass.conf
 	install -m 644 packaging/systemd/pam-iampass.tmpfiles $(DESTDIR)$(UNITS)/tmpfiles.d/pam-iampass.conf
 	install -m 644 packaging/systemd/*.service packaging/systemd/*.socket \

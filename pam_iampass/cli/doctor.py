@@ -71,8 +71,8 @@ def command(
     locked out. Other ways to log in or to become root that do not ask the phone are listed last. With USER the report
     is about that user only. Nothing is changed, and no phone rings. Run it as root.
 
-    Each finding has one line of evidence and one line of advice. doctor.md in /usr/share/doc/libpam-iampass (Debian) or
-    /usr/share/doc/pam-iampass explains all findings.
+    Each finding has one line of evidence and one line of advice. doctor.md, in
+    /usr/share/doc/libpam-iampass/docs (Debian) or /usr/share/doc/pam-iampass/docs, explains all findings.
 
     The exit status is 1 if there is an error, 3 if there are only warnings, and 0 otherwise.
 

@@ -13,7 +13,7 @@ from tests.packages.phone import PORT, STATE, token_of
 PEOPLE = ("alice", "bob", "carol", "dave")
 PASSWORD = "correct horse"
 PACKAGES = Path(os.environ.get("PACKAGES_FOLDER", "build/deb/trixie"))
-NAMES = ("libpam-iampass", "python3-pam-iampass", "pam-iampass-sandbox")
+NAMES = ("libpam-iampass", "pam-iampass-sandbox")
 
 
 def built() -> tuple[Path, ...]:

@@ -22,8 +22,6 @@ from tests.packages.phone import PORT
 from tests.support.terminal import Terminal
 
 ROLES = Path(__file__).parents[2] / "packaging/ansible/roles"
-#: Each is installed separately: what another depends on comes first.
-IN_ORDER = sorted(NAMES, key=lambda name: name != "python3-pam-iampass")
 #: Creates the group whose members are asked, and adds a team to it.
 SITE = """\
 - hosts: all
@@ -59,7 +57,7 @@ class Controller:
             "pam_iampass_application_secret": self.secret,
             "pam_iampass_packages": [
                 f"/root/packages/{package.name}"
-                for name in IN_ORDER
+                for name in NAMES
                 for package in PACKAGES.glob(f"{name}_*.deb")
             ],
             "pam_iampass_services": services,

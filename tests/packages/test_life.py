@@ -135,7 +135,7 @@ def test_a_removed_package_comes_back_as_it_was(
 
 def test_purge_leaves_nothing(machine: Booted, ready: Administrator, people: People) -> None:
     machine.run("systemctl", "stop", "sandbox")
-    machine.run("apt-get", "purge", "-y", "libpam-iampass", "python3-pam-iampass", "pam-iampass-sandbox")
+    machine.run("apt-get", "purge", "-y", "libpam-iampass", "pam-iampass-sandbox")
     # /var/lib/sandbox is where the tests have the sandbox keep what it remembers.
     ours = "-path /var/cache -prune -o -path /var/lib/sandbox -prune"
     everywhere = f"find / -xdev -path /root -prune -o {ours} -o -name '*iampass*' -print"
