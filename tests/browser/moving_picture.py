@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tests.support.sandbox import Sandbox
+from tests.support.sshd import PROMPT
 from tests.support.terminal import Terminal
 from tests.system.demo_session import KeptLogin
 
@@ -45,6 +46,8 @@ def record(sandbox: Sandbox, token: str, password: str) -> list[Frame]:
     def announce(step: str) -> None:
         frames.append(Frame(f"$ ssh alice@server\n{plain(terminal.shown)}", _CAPTIONS[step]))
 
+    terminal.expect(PROMPT)
+    terminal.sendline("")
     right = KeptLogin(sandbox, token, terminal, password, announce).play()
     announce("the login is over")
     assert right, terminal.shown

@@ -54,6 +54,8 @@ class Scene:
     """Empty if the user decides on the phone page."""
     gets_in: bool
     sudo: bool = False
+    prompt: bool = False
+    """Whether sshd asks at a prompt, as after `setup sshd --prompt`."""
     answer_seconds: float = ANSWER_SECONDS
     """How long the sandbox waits for an answer."""
     before: Callable[[Sandbox, str], None] = lambda _sandbox, _user: None
@@ -81,12 +83,13 @@ def register_phone(sandbox: Sandbox, user: str) -> None:
 
 
 SCENES = (
-    Scene("Approved: the user approves after two seconds", "alice", "approve", "approved", True),
+    Scene("Approved: no prompt, the user approves after two seconds", "alice", "approve", "approved", True),
     Scene("Denied: the user denies", "carol", "deny", "denied", False),
     Scene("Unanswered: the user does not respond within 5 seconds", "carol", "ignore", "timed_out", False),
     Scene(
         "No phone: bob has a token, but no phone registered at IAMPASS", "bob", "approve", "no_device", False
     ),
+    Scene("With a prompt (setup sshd --prompt), approved", "alice", "approve", "approved", True, prompt=True),
     Scene("sudo, approved", "alice", "approve", "approved", True, sudo=True),
     Scene("sudo, denied", "alice", "deny", "denied", False, sudo=True),
     Scene(
@@ -135,7 +138,7 @@ def indented(lines: Iterable[str], mark: str) -> None:
 
 
 def log_in(sshd: Sshd, user: str) -> tuple[list[str], int]:
-    """Log in with a real ssh client, press Enter at the prompt, and return the screen and the exit status."""
+    """Log in with a real ssh client, press Enter at a prompt, and return the screen and the exit status."""
     indented([f"$ ssh {user}@this-machine '{REMOTE_COMMAND}'"], "|")
     return answered(sshd.login(user, REMOTE_COMMAND, timeout=ANSWER_SECONDS + 15), PROMPT, "")
 
@@ -155,7 +158,9 @@ def answered(terminal: Terminal, prompt: str, answer: str) -> tuple[list[str], i
     return terminal.lines, status
 
 
-def play(scene: Scene, machine: Installation, sandbox: Sandbox, sshd: Sshd, journald: Journald) -> bool:
+def play(
+    scene: Scene, machine: Installation, sandbox: Sandbox, sshds: dict[bool, Sshd], journald: Journald
+) -> bool:
     """Run one login, show it, and return whether it had the expected result."""
     print("\n" + paint(scene.title, "1"))
     machine.change(timeout="5s" if scene.auto == "ignore" else f"{ANSWER_SECONDS}s")
@@ -164,7 +169,7 @@ def play(scene: Scene, machine: Installation, sandbox: Sandbox, sshd: Sshd, jour
         scene.before(sandbox, scene.user)
         cursor = journald.cursor()
         began = time.monotonic()
-        screen, status = become_root(scene.user) if scene.sudo else log_in(sshd, scene.user)
+        screen, status = become_root(scene.user) if scene.sudo else log_in(sshds[scene.prompt], scene.user)
     indented(screen, "|")
     indented([f"(ended with status {status} after {time.monotonic() - began:.1f} s)"], "|")
     records = journald.wait_for(cursor)
@@ -267,15 +272,19 @@ def main() -> int:
         print(
             f"The sandbox at {sandbox.url} stands in for IAMPASS. sshd requires a key and the phone, sudo the password"
         )
-        print(f"and the phone. Requests expire after {ANSWER_SECONDS} seconds.")
+        print(
+            "and the phone. sshd asks without a prompt, as after `pam-iampass setup sshd`, unless a title says so."
+        )
+        print(f"Requests expire after {ANSWER_SECONDS} seconds.")
         if phone and not wait_for_person(sandbox):
             return 1
-        with Sshd(folder) as sshd:
+        with Sshd(folder, way="quiet") as quiet, Sshd(folder / "prompt", keys=folder, way="key") as prompt:
             for user in ("alice", "bob", "carol"):
-                sshd.admit(user)
-            right = [play(scene, machine, sandbox, sshd, journald) for scene in scenes]
+                quiet.admit(user)
+            sshds = {False: quiet, True: prompt}
+            right = [play(scene, machine, sandbox, sshds, journald) for scene in scenes]
             if not phone:
-                right.append(play_session(machine, sandbox, sshd, journald))
+                right.append(play_session(machine, sandbox, quiet, journald))
         left_open = [session for session in sandbox.sessions if session.ended_by is None]
     good = all(right) and not left_open
     verdict = (

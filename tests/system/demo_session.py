@@ -15,7 +15,7 @@ from pam_iampass.system import paths
 from tests.support.agent import RunningAgent, listeners
 from tests.support.journald import Journald
 from tests.support.sandbox import Sandbox
-from tests.support.sshd import PROMPT, Sshd
+from tests.support.sshd import Sshd
 from tests.support.terminal import Terminal
 
 SETTINGS = "{keep: true, check: 2s, when_away: revoke, covers: {services: [sudo], for: 15m}}"
@@ -54,8 +54,6 @@ class KeptLogin:
     def play(self) -> bool:
         """Go through the scene; returns whether sudo gave root when it had to."""
         terminal, sandbox = self.terminal, self.sandbox
-        terminal.expect(PROMPT)
-        terminal.sendline("")
         session = self._approve()
         terminal.expect(SHELL)
         return (
