@@ -269,10 +269,10 @@ def _and(names: Sequence[str]) -> str:
 
 _WAYS = {
     "sshd": "log in with ssh from another terminal",
-    "sudo": "run `sudo -k true` as a user who has to give a password",
-    "su": "run `su` as a user other than root",
+    "sudo": "run `sudo -k true` as a user who has to give a password (from root: `runuser -u USER -- sudo -k true`)",
+    "su": "run `su` as a user other than root (from root: `runuser -u USER -- su`)",
     "polkit-1": "run `pkexec true` as a user other than root",
-    "doas": "run `doas true` as a user who has to give a password",
+    "doas": "run `doas true` as a user who has to give a password (from root: `runuser -u USER -- doas true`)",
     "login": "log in at a console",
 }
 

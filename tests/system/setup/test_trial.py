@@ -74,6 +74,7 @@ def test_it_is_confirmed_by_a_login_and_then_stays(administrator: Administrator)
     assert (state["services"], state["over"]) == (["sudo"], False)
     told = administrator.setup("confirm", ok=False)
     assert "no login through sudo since the trial began" in told
+    assert "runuser -u USER -- sudo -k true" in " ".join(told.split()), "what a root shell can do"
     administrator.sandbox.auto = "deny"
     administrator.become_root("sudo", "-k", "true")
     assert "no login through sudo since the trial began" in administrator.setup("confirm", ok=False)
