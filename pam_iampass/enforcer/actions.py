@@ -35,6 +35,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _WHY = {
     Reason.CLOSED: "The IAMPASS session of this login was ended on the phone.",
     Reason.AWAY: "The phone that approved this login is no longer near.",
+    Reason.NO_PHONE: "The phone that approved this login is registered no longer.",
     Reason.BACK: "The phone that approved this login is near again.",
     Reason.ADMINISTRATOR: "An administrator has ended the IAMPASS session of this login.",
     Reason.LONGEST: "This login has lasted as long as the settings of this machine allow.",

@@ -49,6 +49,8 @@ class Reason(enum.Enum):
     """Ended on the phone or at IAMPASS."""
     AWAY = "away"
     """The phone is no longer near."""
+    NO_PHONE = "no-phone"
+    """The person has no phone any more."""
     BACK = "back"
     """The phone is near again."""
     ADMINISTRATOR = "administrator"

@@ -59,6 +59,7 @@ class Keeping:
             approved=0.0,
             since=0.0,
             token=token_digest(required.phone.token),
+            phone=required.phone.token,
         )
         try:
             self._sessions.begin(kept)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
-from pam_iampass.client import AuthenticationAPI, TLSFailure, Transport
+from pam_iampass.client import AuthenticationAPI, ManagementAPI, TLSFailure, Transport
 from pam_iampass.client.connection import Network, system_certificates
 from pam_iampass.config.settings import Settings, load
 from pam_iampass.config.user_table import UserTable
@@ -123,6 +123,8 @@ class Shared:
     """For logins."""
     sessions_api: AuthenticationAPI
     """For kept sessions."""
+    manager: ManagementAPI
+    """For the phones of those who approved them."""
 
 
 class SharedContext:
@@ -182,6 +184,10 @@ class SharedContext:
             self._apis[config] = api, now + API_SECONDS
         return api
 
+    def manage(self, config: str) -> ManagementAPI:
+        """The calls about users, of the settings in the file `config`. Raises ConfigurationError."""
+        return self._current(config).manager
+
     def slowdown(self) -> float:
         """The factor by which each login stretches the time between its polls, so that all get their share."""
         return max(1.0, self._pending() * 2.0 / POLLS_PER_SECOND)
@@ -211,8 +217,14 @@ def _read(config: str, network: Network) -> Shared:
         raise ConfigurationError(
             [Problem(Path(config), None, "ca_file", str(failure), failure.remedy)]
         ) from None
-    apis = [connect(AuthenticationAPI, settings, transport) for transport in (logins, sessions)]
-    return Shared(version or (), settings, UserTable(settings.users, settings.users_folder), *apis)
+    return Shared(
+        version or (),
+        settings,
+        UserTable(settings.users, settings.users_folder),
+        connect(AuthenticationAPI, settings, logins),
+        connect(AuthenticationAPI, settings, sessions),
+        connect(ManagementAPI, settings, sessions),
+    )
 
 
 def _version(settings: Settings) -> Version | None:

@@ -52,7 +52,7 @@ def main(
     journal = Journal()
     state = AgentState(journal)
     context = SharedContext(lambda: agent.pending, state, OwnPorts().network)
-    sessions = KeptSessions(Registry(SessionStore(state.database), journal), context.connect)
+    sessions = KeptSessions(Registry(SessionStore(state.database), journal), context.connect, context.manage)
     context.kept_sessions = sessions
     state.keep(sessions)
     agent = Agent(listeners.doors, journal, make_module(journal, context, sessions))

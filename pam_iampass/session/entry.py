@@ -34,6 +34,10 @@ class Entry:
     """How often the enforcer was asked for what is wanted."""
     suspect: Status | None = None
     """A status other than active that was reported once."""
+    phone_at: float = 0.0
+    """When IAMPASS is asked whether the person still has a phone."""
+    without_phone: bool = False
+    """Whether it has said once that there is none."""
     answered_at: float = 0.0
     """When IAMPASS last gave a usable answer, or the session was opened."""
     unaskable: bool = False

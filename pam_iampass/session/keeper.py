@@ -20,7 +20,7 @@ from pam_iampass.session.entry import Entry
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession, Opener, State
 from pam_iampass.session.pacing import Pacing
 from pam_iampass.session.registry import Registry
-from pam_iampass.session.tasks import Ask, AskStatus, Connect, Tasks, status_of
+from pam_iampass.session.tasks import Ask, AskStatus, Connect, Manage, Tasks, status_of
 from pam_iampass.session.watcher import Watcher
 
 
@@ -31,6 +31,7 @@ class KeptSessions:
         self,
         registry: Registry,
         connect: Connect,
+        manage: Manage,
         *,
         ask: Ask = enforcer.ask,
         ask_status: AskStatus = status_of,
@@ -44,7 +45,9 @@ class KeptSessions:
         self._pacing = pacing or Pacing()
         self.on_opened: Callable[[str], None] = lambda _approver: None
         """Called with the approver's name where a login session is attached: it may cover logins that wait."""
-        self._watcher = Watcher(registry, Tasks(registry, self._pacing, connect, ask), self._descriptors)
+        self._watcher = Watcher(
+            registry, Tasks(registry, self._pacing, connect, manage, ask), self._descriptors
+        )
 
     @property
     def count(self) -> int:

@@ -107,6 +107,8 @@ class EndCause(enum.Enum):
     """IAMPASS reports that it is over: it was ended on the phone, at IAMPASS, or by its duration there."""
     AWAY = "away"
     """The phone is no longer near, and the settings say that this ends the login."""
+    NO_PHONE = "no phone"
+    """IAMPASS reports that the person has no phone any more: it was lost, perhaps on another machine."""
     ADMINISTRATOR = "administrator"
     LONGEST = "longest"
     """It was kept as long as the settings allow."""
@@ -146,6 +148,8 @@ class KeptSession:
     """The same as Unix time, for people."""
     token: str = ""
     """A digest of the token of the phone that approved it (`token_digest`)."""
+    phone: str = field(default="", repr=False)
+    """That token: never to be shown."""
     awaited: tuple[Opener, ...] = ()
     """Whose logins may still be attached: one for the approval, one for each further connection that it covered."""
     attached: tuple[AttachedLogin, ...] = ()
@@ -184,16 +188,16 @@ class KeptSession:
         return self.state is State.ENDING and is_done and not self.awaited
 
     def public(self) -> dict[str, Any]:
-        """Everything but the session at IAMPASS, in types of JSON."""
+        """Everything but the session at IAMPASS and the token, in types of JSON."""
         members = asdict(self)
-        del members["session"]
+        del members["session"], members["phone"]
         plain: dict[str, Any] = json.loads(json.dumps(members, default=_plain))
         return plain
 
 
 def encode(kept: KeptSession) -> str:
-    """A session as it is stored, its secret included."""
-    return json.dumps({"session": kept.session, **kept.public()})
+    """A session as it is stored, its secret and token included."""
+    return json.dumps({"session": kept.session, "phone": kept.phone, **kept.public()})
 
 
 def decode(data: str) -> KeptSession:

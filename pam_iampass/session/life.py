@@ -17,6 +17,7 @@ _VERBS = {Enforcement.END: Verb.END, Enforcement.LOCK: Verb.LOCK, Enforcement.RE
 _REASONS = {
     EndCause.PHONE: Reason.CLOSED,
     EndCause.AWAY: Reason.AWAY,
+    EndCause.NO_PHONE: Reason.NO_PHONE,
     EndCause.ADMINISTRATOR: Reason.ADMINISTRATOR,
     EndCause.LONGEST: Reason.LONGEST,
 }
@@ -32,6 +33,7 @@ _ENDED = {
     EndCause.NOT_OPENED: "no login session was opened after the approval",
     EndCause.PHONE: "it was ended on the phone or at IAMPASS",
     EndCause.AWAY: "the phone is no longer near",
+    EndCause.NO_PHONE: "IAMPASS knows no phone of the person any more",
     EndCause.ADMINISTRATOR: "an administrator ended it",
     EndCause.LONGEST: "it was kept as long as the settings allow",
     EndCause.NOT_APPROVED: "the login that began it was not approved",
@@ -169,6 +171,11 @@ def closed(kept: KeptSession, status: str, since: float) -> Step:
     if kept.state is not State.OPEN:
         return Step(kept)
     return _ended(replace(_reported(kept, status, since), told=True), EndCause.PHONE, f" (status {status})")
+
+
+def no_phone(kept: KeptSession) -> Step:
+    """IAMPASS has reported twice that the person has no phone any more."""
+    return _ended(kept, EndCause.NO_PHONE) if kept.state is State.OPEN else Step(kept)
 
 
 def covered(kept: KeptSession, now: float, opener: Opener | None) -> Step:

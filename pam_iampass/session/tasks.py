@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Callable
 
 from pam_iampass.audit.journal import ERROR, WARNING, SessionRecord
-from pam_iampass.client import AuthenticationAPI, Deadline, Session, Status
+from pam_iampass.client import (
+    AuthenticationAPI,
+    Deadline,
+    ManagementAPI,
+    ManagementAPIResult,
+    Session,
+    Status,
+)
 from pam_iampass.client.errors import IampassError, LocalFailure, NotFound, Unavailable
 from pam_iampass.enforcer.protocol import EnforcerUnavailable, Reason, Reply, Request, Result
 from pam_iampass.errors import PamIampassError
@@ -18,6 +25,8 @@ from pam_iampass.session.registry import Registry
 
 #: The longest that one call to IAMPASS may take. Seconds.
 CALL_TIMEOUT = 5.0
+#: How long until IAMPASS is asked again whether the person has a phone. Seconds.
+PHONE_INTERVAL = 300.0
 #: How long IAMPASS gives no usable answer before the journal says so. Seconds.
 SILENCE = 3600.0
 #: How long until the enforcer is asked again: an end takes 5 s and is wanted until the login is over. Seconds.
@@ -28,6 +37,8 @@ ENFORCED_INTERVAL = 1.0
 
 #: The API of the settings in a file. Raises PamIampassError.
 Connect = Callable[[str], AuthenticationAPI]
+#: The same for what an application can ask about its users. Raises PamIampassError.
+Manage = Callable[[str], ManagementAPI]
 #: `enforcer.protocol.ask`, or a substitute.
 Ask = Callable[[Request], Reply]
 #: `status_of`, or a substitute.
@@ -46,10 +57,13 @@ def _session(kept: KeptSession, connect: Connect) -> Session:
 class Tasks:
     """Does the tasks of entries that are busy meanwhile. Nothing here raises."""
 
-    def __init__(self, registry: Registry, pacing: Pacing, connect: Connect, ask: Ask) -> None:
+    def __init__(
+        self, registry: Registry, pacing: Pacing, connect: Connect, manage: Manage, ask: Ask
+    ) -> None:
         self._registry = registry
         self._pacing = pacing
         self._connect = connect
+        self._manage = manage
         self._ask = ask
         self._silence_reported = self._unaskable_reported = False
 
@@ -91,6 +105,7 @@ class Tasks:
         if status is Status.active:
             entry.suspect = None
             registry.change(ident, lambda kept: life.active(kept, since))
+            self._look_for_phone(entry)
         elif status.in_progress:
             entry.suspect = None
         elif entry.suspect is None or entry.suspect.away is not status.away:
@@ -99,6 +114,25 @@ class Tasks:
             registry.change(ident, lambda kept: life.away(kept, since))
         else:
             registry.change(ident, lambda kept: life.closed(kept, status.name, since))
+
+    def _look_for_phone(self, entry: Entry) -> None:
+        """A phone may have been reported lost on another machine: that ends no session at IAMPASS."""
+        registry, kept, now = self._registry, entry.kept, self._registry.clock()
+        if now < entry.phone_at:
+            return
+        entry.phone_at, once = now + PHONE_INTERVAL, entry.without_phone
+        try:
+            found = self._manage(kept.config).has_registered_mobile_device(
+                kept.phone, deadline=Deadline.after(CALL_TIMEOUT)
+            )
+        except (IampassError, PamIampassError, ValueError):
+            entry.without_phone = False
+            return
+        entry.without_phone = found is ManagementAPIResult.no_mobile_device
+        if entry.without_phone and once:
+            registry.change(kept.id, life.no_phone)
+        elif entry.without_phone:
+            entry.phone_at, entry.poll_at = now, now + SECOND_LOOK
 
     def _failed(self, entry: Entry, error: Exception) -> None:
         """Nothing happens to anybody. The journal says so once: after an hour; at once if a user can have caused it."""

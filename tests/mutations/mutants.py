@@ -1015,6 +1015,14 @@ MUTANTS = (
         _COVERED + "test_a_connection_without_an_address_asks_the_phone",
     ),
     Mutant(
+        20,
+        "an answer that there is no phone ends a login the first time",
+        _TASKS,
+        "if entry.without_phone and once:",
+        "if entry.without_phone:",
+        _KEEPING + "test_an_answer_that_there_is_no_phone_ends_nothing_the_first_time",
+    ),
+    Mutant(
         21,
         "a session that a lost phone has approved covers",
         "pam_iampass/login/covering.py",

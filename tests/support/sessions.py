@@ -114,6 +114,7 @@ class Keeping:
         self.sessions = KeptSessions(
             self.registry,
             lambda config: self.connect(config),
+            context.manage,
             ask=self._enforce,
             ask_status=lambda *arguments: self.ask_status(*arguments),
             descriptors=Descriptors(""),

@@ -104,6 +104,7 @@ EVENTS: dict[str, Event] = {
     "the same, `when_closed: revoke`": _with(
         {"when_closed": Enforcement.REVOKE}, lambda kept: life.closed(kept, "closed", 3.0)
     ),
+    "IAMPASS twice: the person has no phone, `when_closed: end`": life.no_phone,
     "`longest` is over, `when_closed: end`": life.longest,
     "an administrator ends it, whatever `when_closed` says": _with(
         {"when_closed": Enforcement.REVOKE}, life.administrator

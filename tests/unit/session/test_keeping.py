@@ -18,7 +18,7 @@ from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.relay.protocol import Hello
 from pam_iampass.session.kept_session import KeptSession, State
 from tests.support.frames import encode_items
-from tests.support.sandbox import HttpStatus, Junk, Reset, SessionState
+from tests.support.sandbox import Fault, HttpStatus, Junk, ReplacedKey, Reset, SessionState
 from tests.support.sessions import Keeping, keeping
 from tests.support.setting import ME, Setting
 from tests.support.state_file import unwritable
@@ -180,6 +180,39 @@ def test_the_phone_ends_a_login(agent: Keeping) -> None:
     agent.wait_until_forgotten(ident)
     wait_until(lambda: login.over, "the login is not over")
     assert agent.asked[0] == Request(Verb.END, ident, Reason.CLOSED)
+
+
+def test_a_phone_that_was_lost_elsewhere_ends_what_it_has_approved(agent: Keeping) -> None:
+    ident, login = agent.log_in()
+    agent.world.sandbox.add_user(Setting.token, device=False)
+    agent.ahead = 300.0
+    record = agent.wait_for_event("session_ended")
+    assert record["IAMPASS_REASON"] == "IAMPASS knows no phone of the person any more; its logins are ended"
+    agent.wait_until_forgotten(ident)
+    assert login.over
+    assert agent.asked[0] == Request(Verb.END, ident, Reason.NO_PHONE)
+    ended(agent)
+
+
+def test_an_answer_that_there_is_no_phone_ends_nothing_the_first_time(agent: Keeping) -> None:
+    ident, _login = agent.log_in()
+    agent.world.sandbox.misbehave("has_device", ReplacedKey("device_registered", False))
+    before = len(polls(agent))
+    agent.ahead = 300.0
+    wait_until(lambda: len(polls(agent)) >= before + 4, "IAMPASS was not asked", 30.0)
+    assert agent.kept(ident) is not None
+    assert agent.asked == []
+
+
+@pytest.mark.parametrize("fault", [HttpStatus(404), HttpStatus(503), Junk()], ids=str)
+def test_where_iampass_does_not_say_that_there_is_no_phone_nothing_ends(agent: Keeping, fault: Fault) -> None:
+    ident, _login = agent.log_in()
+    agent.world.sandbox.misbehave("has_device", fault, times=None)
+    before = len(polls(agent))
+    agent.ahead = 300.0
+    wait_until(lambda: len(polls(agent)) >= before + 3, "IAMPASS was not asked", 30.0)
+    assert agent.kept(ident) is not None
+    assert agent.asked == []
 
 
 def test_a_status_that_is_reported_once_ends_nothing(agent: Keeping) -> None:

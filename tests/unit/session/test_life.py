@@ -63,6 +63,7 @@ EXPECTED = {
     ),
     "the same, `when_closed: lock`": ("-", "-", CLOSED.format("lock"), CLOSED.format("lock"), "-"),
     "the same, `when_closed: revoke`": ("-", "-", CLOSED.format("revoke"), CLOSED.format("revoke"), "-"),
+    "IAMPASS twice: the person has no phone, `when_closed: end`": ("-", "-", ENFORCED, ENFORCED, "-"),
     "`longest` is over, `when_closed: end`": ("-", ENDS, ENFORCED, ENFORCED, "-"),
     "an administrator ends it, whatever `when_closed` says": (
         *("→ ending; IAMPASS is notified", ENDS, ENFORCED, ENFORCED, "-"),
