@@ -13,6 +13,7 @@ from pam_iampass.audit.query import AuditLog, AuditRecord, Filter
 from pam_iampass.cli.output import Row, count, line, show_json, table
 from pam_iampass.cli.parameters import POINT_IN_TIME, SESSION_ID, USER, account
 from pam_iampass.outcome import RESULTS, Outcome, Result
+from pam_iampass.system.accounts import user_name
 
 _LAST = 50  # records, without a number or --since
 _FOLLOWED = 10
@@ -151,7 +152,8 @@ def _row(record: AuditRecord) -> Row:
     session = f"session {record.session}" if record.session else ""
     reason = "; ".join(filter(None, (record.reason, session)))
     if not record.verified:
-        style, reason = "dim", f"unverified, written by user id {record.uid}: {reason}"
+        writer = "an unknown user" if record.uid is None else f"user {user_name(record.uid)}"
+        style, reason = "dim", f"unverified, written by {writer}: {reason}"
     return (
         f"{record.time:%Y-%m-%d %H:%M:%S}",
         (record.user or "-", "bold"),

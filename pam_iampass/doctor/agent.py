@@ -18,6 +18,7 @@ from pam_iampass.login.bypass import Bypass
 from pam_iampass.relay.control import AgentUnavailable, ask
 from pam_iampass.relay.protocol import Frame, FrameType
 from pam_iampass.system import paths
+from pam_iampass.system.accounts import user_name
 from pam_iampass.system.programs import CommandUnavailable, run
 from pam_iampass.system.trusted_folder import mode_of, trusted_folder
 
@@ -57,7 +58,7 @@ class AgentCheck:
         if not stat.S_ISSOCK(found.st_mode):
             return "is not a socket"
         if found.st_uid != 0:
-            return f"belongs to user {found.st_uid}, not to root"
+            return f"belongs to user {user_name(found.st_uid)}, not to root"
         if stat.S_IMODE(found.st_mode) & 0o077:
             return f"lets other users connect (mode {mode_of(found)}, not 0600)"
         try:

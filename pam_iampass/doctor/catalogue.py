@@ -50,6 +50,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "The module works with it, but perhaps not as intended.",
             "{remedy}",
         ),
+        _error(
+            "configuration-readable",
+            "Others can read settings or tokens: {what}",
+            "Only root and the service's user may read them: the settings say who is exempt, and a token stands for a"
+            " person at IAMPASS. Logins go on; a secret that others can read denies every login.",
+            "{remedy}",
+        ),
+        _error(
+            "service-group-shared",
+            "People are in the service's group: {what}",
+            "The members of the group `_iampass` can read the application's secret and all tokens. With these, they can"
+            " register a phone of their own as anybody's. The group is for the service alone.",
+            "{remedy}",
+        ),
         _note(
             "service-off",
             "The settings name a service that is not switched on yet: {what}",

@@ -6,7 +6,8 @@ import grp
 import ipaddress
 import os
 import pwd
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +22,10 @@ from pam_iampass.pam.services import USES, not_asking
 from pam_iampass.pam.stack import FOLDERS, PamFiles, PamType, dialect
 from pam_iampass.system import sshd
 from pam_iampass.system.programs import CommandUnavailable
-from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user
+from pam_iampass.system.service_user import SERVICE_USER, others_in_group, reading_as_service_user
+from pam_iampass.system.trusted_file import others_with_access, readers_remedy
+from pam_iampass.system.trusted_folder import mode_of
+from pam_iampass.text import names
 
 SSHD_MARGIN = 30
 """Seconds of LoginGraceTime beyond `timeout`: for connecting, the key, the password and the prompt."""
@@ -70,7 +74,7 @@ def check_config(
             table = user_table_check.check(users, users.parent / settings.USERS_FOLDER)
     problems = [*examination.problems, *(table.problems if table else ())]
     files = PamFiles(pam_folders, dialect())
-    in_vain: list[Problem] = []
+    denies_nobody: list[Problem] = []
     if examination.settings is not None:
         problems += _advice(config, examination.lines)
         problems += enrollment_problems(examination.settings, files)
@@ -81,12 +85,14 @@ def check_config(
         problems += _previous_secret(config, examination.settings)
         problems += _exceptions(config, examination.settings)
         problems += _no_connection_covered(config, examination.settings, files)
-        in_vain += _services(config, examination.settings, examination.lines, in_force, files)
-    in_vain += _asked_twice(files)
-    problems += in_vain
+        denies_nobody += _services(config, examination.settings, examination.lines, in_force, files)
+    denies_nobody += _asked_twice(files)
+    denies_nobody += _readable((config, *(table.files if table else ())), readers)
+    denies_nobody += _in_service_group(module_user)
+    problems += denies_nobody
     if os.geteuid() != 0:
         problems.append(Problem(config, None, "", NOT_ROOT, RUN_AS_ROOT, Severity.WARNING))
-    errors = [each for each in problems if each.severity is Severity.ERROR and each not in in_vain]
+    errors = [each for each in problems if each.severity is Severity.ERROR and each not in denies_nobody]
     usable = examination.settings is not None
     return ConfigReport(
         settings_files=examination.settings.files if examination.settings else (config,),
@@ -95,6 +101,29 @@ def check_config(
         problems=tuple(problems),
         denied=who_is_denied(config, errors, usable=usable, files=files) if errors else "",
     )
+
+
+def _readable(files: Iterable[Path], readers: Set[int]) -> Iterator[Problem]:
+    """Files with settings and tokens that others than root and the module can read; the secret is denied then."""
+    for file in files:
+        with suppress(OSError):
+            status = file.stat()
+            others = others_with_access(status, readers)
+            if others:
+                what = f"is accessible to {others} ({mode_of(status)}): only root and the service may read it"
+                yield Problem(file, None, "", what, readers_remedy(str(file)), kind="configuration-readable")
+
+
+def _in_service_group(user: str) -> Iterator[Problem]:
+    """Whether people are in the group that reads the application's secret and all tokens."""
+    found = others_in_group(user)
+    if found:
+        what = f"the group {user} is the service's own: {names(found)} can read the application's secret and all tokens"
+        remedy = (
+            f"gpasswd --delete USER {user} (a primary group: usermod --gid GROUP USER), end their logins, which keep"
+            " the group, and make a new secret at IAMPASS; those who are asked can have a group such as iampass-users"
+        )
+        yield Problem(Path("/etc/group"), None, "", what, remedy, kind="service-group-shared")
 
 
 def _previous_secret(config: Path, found: settings.Settings) -> Iterator[Problem]:

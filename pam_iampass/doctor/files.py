@@ -12,6 +12,7 @@ from pathlib import Path
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.errors import MissingFile, Problem, UnreadableFile, UntrustedFile
 from pam_iampass.system import paths
+from pam_iampass.system.accounts import user_name
 from pam_iampass.system.database import RESERVE
 from pam_iampass.system.programs import CommandUnavailable, run
 from pam_iampass.system.service_user import SERVICE_USER
@@ -58,7 +59,7 @@ def writable(files: Iterable[Path]) -> Iterator[Problem]:
             continue
         if found.st_uid != 0 or found.st_mode & 0o022:
             word = shell_word(str(real))
-            evidence = f"{real}: user {found.st_uid}, mode {mode_of(found)}"
+            evidence = f"{real}: user {user_name(found.st_uid)}, {mode_of(found)}"
             remedy = f"chown root {word}; chmod go-w {word}"
             yield finding("file-writable", "files", evidence, path=file, remedy=remedy)
 

@@ -37,6 +37,8 @@ from pam_iampass.system.sshd import NO_ADDRESS, Connection, SshdConfigRejected, 
 from pam_iampass.system.sudoers import Sudoers, SudoersRejected
 
 _MAX_USERS = 40
+_ONLY_IN_CHECK = ("", "service-off", "configuration-readable", "service-group-shared")
+"""The kinds of `check`'s problems that no other subject finds here."""
 """Without a user name, the users whose phones and sshd settings are checked: each costs a call."""
 
 
@@ -216,7 +218,7 @@ class Doctor:
         unread = [str(problem) for problem in problems if problem.remedy == RUN_AS_ROOT]
         self.not_checked += [what for what in unread if NOT_ROOT not in what]
         told = [problem for problem in problems if problem.remedy != RUN_AS_ROOT]
-        yield from files.configuration(one for one in told if one.kind in ("", "service-off"))
+        yield from files.configuration(one for one in told if one.kind in _ONLY_IN_CHECK)
 
     def _files(self) -> Iterator[Problem]:
         yield from files.account()

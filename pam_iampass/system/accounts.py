@@ -116,6 +116,22 @@ class Accounts:
             raise LookupFailed(f"looking up the group {group} failed: {error.strerror}") from None
 
 
+def user_name(uid: int) -> str:
+    """The name of the user with this id, for a message; the number if NSS knows none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OSError):
+        return str(uid)
+
+
+def group_name(gid: int) -> str:
+    """The name of the group with this id, for a message; the number if NSS knows none."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except (KeyError, OSError):
+        return str(gid)
+
+
 def _services() -> Iterator[str]:
     """The name services that are asked for a user's groups (nsswitch.conf(5))."""
     lines = NSSWITCH.read_text("utf-8", "replace").splitlines()

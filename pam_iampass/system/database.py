@@ -18,6 +18,7 @@ from typing import Callable
 
 from pam_iampass.errors import StateError, UntrustedFile
 from pam_iampass.system import atomic_write, paths
+from pam_iampass.system.accounts import user_name
 from pam_iampass.system.boot import boot_id
 from pam_iampass.system.trusted_folder import kind_of, mode_of, open_trusted_folder, shell_word
 
@@ -194,7 +195,7 @@ class Database:
         if not is_right(found.st_mode):
             raise StateError(f"{path}: is {kind_of(found.st_mode)}", f"remove it: rm -r {shell_word(path)}")
         if found.st_uid != os.geteuid():
-            what = f"belongs to user {found.st_uid}, not to user {os.geteuid()}, who the agent runs as"
+            what = f"belongs to user {user_name(found.st_uid)}, not to {user_name(os.geteuid())}, who the agent runs as"
             raise StateError(f"{path}: {what}", f"chown _iampass: {shell_word(path)}")
         if found.st_mode & 0o077:
             raise StateError(f"{path}: is open to others ({mode_of(found)})", f"chmod go= {shell_word(path)}")

@@ -57,6 +57,18 @@ def config_readers(name: str = SERVICE_USER) -> frozenset[int]:
     return frozenset() if group is None else frozenset({group})
 
 
+def others_in_group(name: str = SERVICE_USER) -> list[str]:
+    """The accounts in the group of the user `name`, primary or supplementary, but for that user and root."""
+    gid = service_group(name)
+    if gid is None:
+        return []
+    found = {entry.pw_name for entry in pwd.getpwall() if entry.pw_gid == gid}
+    for group in (grp.getgrgid(gid), *grp.getgrall()):
+        if group.gr_gid == gid:
+            found |= set(group.gr_mem)
+    return sorted(found - {name, "root"})
+
+
 def become(name: str) -> None:
     """Become the user `name`, for good: groups, group, user. Raises KeyError if there is no such user."""
     account = pwd.getpwnam(name)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Set
 from typing import NoReturn, Union
 
 from pam_iampass.errors import UntrustedFile
+from pam_iampass.system.accounts import group_name, user_name
+from pam_iampass.system.service_user import SERVICE_USER
 from pam_iampass.system.trusted_folder import explained, kind_of, mode_of, opened, shell_word, trusted_folder
 
 LIMIT = 64 * 1024 * 1024
@@ -112,7 +114,7 @@ class _Check:
         self.secret = secret
         self.limit = limit
         self.owners = {0, owner}
-        self.readers = {0} | (readers if readers is not None else {os.getegid()})
+        self.readers = readers if readers is not None else frozenset({os.getegid()})
 
     def __call__(self, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
@@ -120,7 +122,7 @@ class _Check:
                 f"is {kind_of(status.st_mode)}, not a regular file", "replace it with a regular file"
             )
         if status.st_uid not in self.owners:
-            self._refuse(f"belongs to user {status.st_uid}, not to root", self._proper())
+            self._refuse(f"belongs to user {user_name(status.st_uid)}, not to root", self._proper())
         if status.st_mode & 0o022:
             self._refuse(f"is writable by users other than root ({mode_of(status)})", self._proper())
         if self.secret:
@@ -129,21 +131,31 @@ class _Check:
             self._refuse(_too_large(self.limit), "make it smaller")
 
     def _check_secret(self, status: os.stat_result) -> None:
-        if status.st_mode & 0o007:
-            self._refuse(f"is a secret that every user can access ({mode_of(status)})", self._proper())
-        if status.st_mode & 0o040 and status.st_gid not in self.readers:
-            self._refuse(
-                f"is a secret that group {status.st_gid} can read ({mode_of(status)})", self._proper()
-            )
+        others = others_with_access(status, self.readers)
+        if others:
+            self._refuse(f"is a secret that {others} can access ({mode_of(status)})", self._proper())
 
     def _proper(self) -> str:
         word = shell_word(self.path)
-        if self.secret:
-            return f"chown root:_iampass {word}; chmod 0640 {word}"
-        return f"chown root {word}; chmod go-w {word}"
+        return readers_remedy(self.path) if self.secret else f"chown root {word}; chmod go-w {word}"
 
     def _refuse(self, what: str, remedy: str) -> NoReturn:
         raise UntrustedFile(self.path, what, remedy)
+
+
+def others_with_access(status: os.stat_result, readers: Set[int]) -> str:
+    """Who has access to a file beside its owner, root and the groups `readers`, in words; empty if nobody has."""
+    if status.st_mode & 0o007:
+        return "every user"
+    if status.st_mode & 0o040 and status.st_gid not in {0, *readers}:
+        return f"the group {group_name(status.st_gid)}"
+    return ""
+
+
+def readers_remedy(path: str) -> str:
+    """The command after which only root and the module can read the file."""
+    word = shell_word(path)
+    return f"chown root:{SERVICE_USER} {word}; chmod 0640 {word}"
 
 
 def _all_of(descriptor: int, path: str, limit: int) -> bytes:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import stat
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 
 from pam_iampass.errors import RUN_AS_ROOT, MissingFile, UnreadableFile, UntrustedFile
+from pam_iampass.system.accounts import group_name, user_name
 from pam_iampass.system.service_user import SERVICE_USER
 
 _MOST_LINKS = 40  # what Linux itself allows: path_resolution(7)
@@ -121,7 +121,7 @@ class _Walk:
 
     def _check_owner(self, status: os.stat_result, where: str, kind: str) -> None:
         if status.st_uid not in self.owners:
-            what = f"is a {kind} that belongs to user {status.st_uid}, not to root"
+            what = f"is a {kind} that belongs to user {user_name(status.st_uid)}, not to root"
             raise UntrustedFile(where, what, _folder_remedy(status, where))
 
 
@@ -147,15 +147,6 @@ def opened(name: str, flags: int, folder: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _is_ordinary_user() -> bool:
-    """Whether this process belongs to neither root nor the user that the module runs as."""
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name not in ("root", SERVICE_USER)
-    except KeyError:
-        return True
-
-
 @contextmanager
 def explained(path: str, *, folder: bool = False) -> Iterator[None]:
     """Raise an UntrustedFile, or one of its kinds, for an error of the system."""
@@ -172,9 +163,10 @@ def _explanation(error: OSError | ValueError, path: str, *, folder: bool) -> Unt
     if isinstance(error, PermissionError):
         word = shell_word(path)
         remedy = f"chmod o+x {word}" if folder else f"chown root:_iampass {word}; chmod 0640 {word}"
-        if _is_ordinary_user():
+        if user_name(os.getuid()) not in ("root", SERVICE_USER):
             remedy = RUN_AS_ROOT
-        what = f"cannot be {'entered' if folder else 'read'} by user {os.geteuid()}, group {os.getegid()}"
+        user, group = user_name(os.geteuid()), group_name(os.getegid())
+        what = f"cannot be {'entered' if folder else 'read'} by user {user}, group {group}"
         return UnreadableFile(path, what, remedy)
     if isinstance(error, ValueError):  # a NUL, or a character that cannot be encoded
         return UntrustedFile(path, "is not a valid path", "write another path")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import json
 import os
+import pwd
 import re
 import shutil
 import socket
@@ -184,6 +186,11 @@ def no_account(clinic: Clinic) -> None:
         Path("/etc", file).write_text(
             "\n".join(one for one in lines if not one.startswith("_iampass:")) + "\n"
         )
+
+
+def person_in_the_services_group(clinic: Clinic) -> None:
+    gid = grp.getgrnam("_iampass").gr_gid
+    change(Path("/etc/group"), f"_iampass:x:{gid}:\n", f"_iampass:x:{gid}:alice\n")
 
 
 def writable_pam_file(clinic: Clinic) -> None:
@@ -483,6 +490,8 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "configuration-error": bad_setting,
     "configuration-warning": ghost_exempt,
     "service-off": lambda clinic: clinic.machine.change(services="{login: {timeout: 30s}}"),
+    "configuration-readable": lambda clinic: (ETC / "users.yaml").chmod(0o644),
+    "service-group-shared": person_in_the_services_group,
     "account-missing": no_account,
     "file-writable": writable_pam_file,
     "packages-missing": no_packages,
@@ -544,7 +553,10 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
 """How each kind of finding comes about."""
 
 TOGETHER = {
-    "files": ("file-writable", "service-off", "stack-unprivileged", "unit-off", "entry-never-used"),
+    "files": (
+        *("file-writable", "service-off", "stack-unprivileged", "unit-off", "entry-never-used"),
+        *("configuration-readable", "service-group-shared"),
+    ),
     "sudo": ("sudo-rule-bypasses", "sudo-no-secure-path", "sibling-unprotected"),
     "sshd": (
         *("sshd-grace-short", "sshd-root-refused", "sshd-startups", "sshd-tries-few", "sshd-penalties"),
@@ -590,6 +602,24 @@ def test_what_check_and_doctor_both_find_is_told_once(clinic: Clinic) -> None:
     found = {finding["id"]: finding["evidence"] for finding in clinic.report()["findings"]}
     assert {"sshd-grace-short", "sshd-exceptions-outdated"} <= set(found)
     assert "configuration-warning" not in found
+
+
+@pytest.mark.parametrize("group", ["supplementary", "primary"])
+def test_a_person_who_reads_the_secret_as_the_service_does_is_an_error(clinic: Clinic, group: str) -> None:
+    alice = pwd.getpwnam("alice")
+    if group == "supplementary":
+        person_in_the_services_group(clinic)
+    else:
+        own, other = f":{alice.pw_uid}:{alice.pw_gid}:", f":{alice.pw_uid}:{grp.getgrnam('_iampass').gr_gid}:"
+        change(Path("/etc/passwd"), f"alice:x{own}", f"alice:x{other}")
+    who = ["setpriv", "--reuid=alice", f"--regid={pwd.getpwnam('alice').pw_gid}", "--init-groups"]
+    subprocess.run([*who, "cat", f"{ETC}/application-secret"], check=True, capture_output=True)
+    checked = run_command("check")
+    told = "/etc/group: the group _iampass is the service's own: alice can read the application's secret and all tokens"
+    assert told in checked.stdout
+    assert "gpasswd --delete USER _iampass" in checked.stdout
+    assert checked.returncode == 1
+    assert "service-group-shared" in {one["id"] for one in clinic.report()["findings"]}
 
 
 def test_that_root_is_refused_is_a_note_where_root_has_no_token(clinic: Clinic) -> None:

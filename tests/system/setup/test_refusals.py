@@ -177,7 +177,9 @@ def test_a_damaged_memory_is_reported_and_nothing_is_done(administrator: Adminis
 def test_a_folder_of_another_user_is_not_used(administrator: Administrator) -> None:
     (STATE / "setup").mkdir(parents=True)
     os.chown(STATE / "setup", 1, 1)
-    assert "/var/lib/pam-iampass/setup: is a folder that belongs to user 1" in refused(administrator, "sudo")
+    assert "/var/lib/pam-iampass/setup: is a folder that belongs to user daemon" in refused(
+        administrator, "sudo"
+    )
     os.chown(STATE / "setup", 0, 0)
     (STATE / "setup").chmod(0o755)
     assert "/var/lib/pam-iampass/setup: others than root can enter it" in refused(administrator, "sudo")

@@ -17,6 +17,7 @@ import pytest
 
 from pam_iampass.doctor.config_check import ConfigReport, check_config
 from pam_iampass.errors import Severity
+from pam_iampass.system.service_user import service_group
 from tests.support.folders import put
 
 ROOT = Path(__file__).parents[3]
@@ -33,13 +34,17 @@ class Installed:
     def file(self) -> Path:
         return self.folder / "iampass.yaml"
 
+    group: int
+    """The id of the group that the module runs as."""
+
     def write(self, name: str, text: str) -> None:
-        put(self.folder / name, text.replace("/etc/iampass/", f"{self.folder}/"))
+        put(self.folder / name, text.replace("/etc/iampass/", f"{self.folder}/"), 0o640)
+        os.chown(self.folder / name, 0, self.group)
 
     def change(self, old: str, new: str) -> None:
         text = self.file.read_text("utf-8")
         assert old in text
-        put(self.file, text.replace(old, new))
+        self.write(self.file.name, text.replace(old, new))
 
     def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "pam_iampass.cli", "check", "--config", str(self.file), *arguments]
@@ -62,29 +67,20 @@ class Installed:
 
 @pytest.fixture
 def installed(trusted_folder: Path) -> Installed:
-    installed = Installed(trusted_folder)
+    installed = Installed(trusted_folder, grp.getgrnam(ANYBODY).gr_gid)
     for name in ("iampass.yaml", "users.yaml"):
         installed.write(name, (ROOT / "config" / name).read_text("utf-8"))
-    put(trusted_folder / "application-secret", "s3cret\n", 0o640)
-    os.chown(trusted_folder / "application-secret", 0, grp.getgrnam(ANYBODY).gr_gid)
+    installed.write("application-secret", "s3cret\n")
     installed.change("application_id:", "application_id: app")
     return installed
 
 
-def only_root(installed: Installed) -> None:
-    """So that the secret may be read whether or not this machine has a group iampass."""
-    (installed.folder / "application-secret").chmod(0o600)
-    os.chown(installed.folder / "application-secret", 0, 0)
-
-
 @pytest.fixture
 def for_root(installed: Installed) -> Installed:
-    try:
-        gid = grp.getgrnam("_iampass").gr_gid
-    except KeyError:
-        only_root(installed)
-    else:
-        os.chown(installed.folder / "application-secret", 0, gid)
+    """With the files of the group that the installed module runs as, or of root's on a machine without."""
+    installed.group = service_group() or 0
+    for file in installed.folder.glob("[!.]*"):
+        os.chown(file, 0, installed.group)
     return installed
 
 
@@ -108,7 +104,7 @@ def test_an_unedited_file_is_a_clear_error(for_root: Installed) -> None:
 
 def test_errors_of_settings_and_table_are_reported_together_line_by_line(for_root: Installed) -> None:
     for_root.change("timeout: 60s", "timeout: 60")
-    put(for_root.folder / "users.yaml", "alice: a\nbob: ''\n")
+    for_root.write("users.yaml", "alice: a\nbob: ''\n")
     finished = for_root.check()
     assert finished.returncode == 1
     assert re.search(f'^{for_root.file}:[0-9]+: timeout: "60" has no unit$', finished.stdout, re.M)
@@ -118,7 +114,7 @@ def test_errors_of_settings_and_table_are_reported_together_line_by_line(for_roo
 
 
 def test_json_holds_what_the_text_says(for_root: Installed) -> None:
-    put(for_root.folder / "users.yaml", "alice: a\nbob: a\n")
+    for_root.write("users.yaml", "alice: a\nbob: a\n")
     for_root.change("timeout: 60s", "timeout: 60")
     finished = for_root.check("--json")
     told = json.loads(finished.stdout)
@@ -142,7 +138,7 @@ def test_the_secret_is_never_shown(for_root: Installed) -> None:
 
 
 def test_warnings_do_not_fail(for_root: Installed) -> None:
-    put(for_root.folder / "users.yaml", "alice: a\nbob: a\n")
+    for_root.write("users.yaml", "alice: a\nbob: a\n")
     finished = for_root.check()
     assert finished.returncode == 0
     assert f"{for_root.folder}/users.yaml:2: bob: warning: has the same token" in finished.stdout
@@ -259,6 +255,29 @@ def test_an_exception_as_other_modules_have_it_is_an_error_that_says_so(
     assert "do not support exceptions" in found.problems[0].remedy
 
 
+# Who else can read the files
+
+
+@pytest.mark.parametrize("name", ["iampass.yaml", "users.yaml", "users.d/alice.yaml"])
+@pytest.mark.parametrize(("mode", "gid"), [(0o644, 0), (0o640, grp.getgrnam("man").gr_gid)])
+def test_a_file_that_others_can_read_is_an_error_with_the_remedy(
+    installed: Installed, name: str, mode: int, gid: int
+) -> None:
+    (installed.folder / "users.d").mkdir(mode=0o755)
+    installed.write("users.d/alice.yaml", "alice: a\n")
+    assert installed.warnings() == []
+    file = installed.folder / name
+    os.chown(file, 0, gid)
+    file.chmod(mode)
+    found = check_config(installed.file, ANYBODY, pam_folders=[installed.pam])
+    assert f"chown root:_iampass {file}; chmod 0640 {file}" in {problem.remedy for problem in found.problems}
+    assert not found.ok
+    if mode == 0o644:  # else the module cannot read it either
+        assert [problem.kind for problem in found.problems] == ["configuration-readable"]
+        assert found.problems[0].what.startswith("is accessible to every user (mode 0644)")
+        assert found.denied == ""
+
+
 # What sshd says of itself
 
 
@@ -302,8 +321,7 @@ def problems(found: ConfigReport) -> list[str]:
 def test_files_that_the_modules_user_may_not_read_are_errors_though_root_may(installed: Installed) -> None:
     assert check_config(installed.file, ANYBODY).ok
     installed.file.chmod(0o600)
-    user = pwd.getpwnam(ANYBODY)
-    told = f"cannot be read by user {user.pw_uid}, group {user.pw_gid}"
+    told = f"cannot be read by user {ANYBODY}, group {ANYBODY}"
     assert problems(check_config(installed.file, ANYBODY)) == [told]
     assert check_config(installed.file, "no-such-user").problems[0].key == "application_secret_file"
 
@@ -317,7 +335,7 @@ def test_root_is_root_again_afterwards(installed: Installed) -> None:
 def test_many_files_are_counted_and_not_listed(for_root: Installed) -> None:
     (for_root.folder / "users.d").mkdir()
     for number in range(50):
-        put(for_root.folder / "users.d" / f"user{number}.yaml", f"user{number}: token{number}\n")
+        for_root.write(f"users.d/user{number}.yaml", f"user{number}: token{number}\n")
     told = for_root.check().stdout
     assert "48 more files" in told
     assert "The table lists 50 users." in told
@@ -325,7 +343,7 @@ def test_many_files_are_counted_and_not_listed(for_root: Installed) -> None:
 
 
 def test_a_secret_that_is_being_changed_is_named(installed: Installed) -> None:
-    put(installed.folder / "application-secret", "n3w\n0ld\n", 0o640)
+    installed.write("application-secret", "n3w\n0ld\n")
     (warning,) = installed.warnings()
     assert (
         "application_secret_file: warning: application-secret has a second line, the previous secret"
@@ -355,7 +373,7 @@ def test_a_line_that_lets_in_an_account_without_an_agent_needs_it_to_be_exempt(
 ) -> None:
     (tmp_path / "sshd").write_text(f"{line} rescue={rescue}\nauth required pam_permit.so\n")
     settings = re.sub(r"\nexempt:\n( .*\n)*", f"\nexempt: {exempt}\n", installed.file.read_text("utf-8"))
-    put(installed.file, settings)
+    installed.write("iampass.yaml", settings)
     found = check_config(installed.file, ANYBODY, pam_folders=(tmp_path,)).problems
     told = [problem for problem in found if problem.key == "rescue"]
     assert [problem.severity for problem in told] == ([Severity.ERROR] if fault else [])

@@ -229,7 +229,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "a folder": (lambda path: path.mkdir(), "is a folder"),
     "a link": (lambda path: path.symlink_to("/etc/hostname"), "is a symbolic link"),
     "a pipe": (os.mkfifo, "is a named pipe"),
-    "of another user": (lambda path: os.chown(path, 1, 1), "belongs to user 1, not to user 0"),
+    "of another user": (lambda path: os.chown(path, 1, 1), "belongs to user daemon, not to root"),
     "open to others": (lambda path: path.chmod(0o640), r"is open to others \(mode 0640\)"),
 }
 
@@ -270,7 +270,7 @@ def test_a_link_in_the_place_of_the_log_is_refused(file: File, name: str) -> Non
     ("change", "problem"),
     [
         (lambda folder: folder.chmod(0o755), "is open to others"),
-        (lambda folder: os.chown(folder, 1, 1), "belongs to user 1"),
+        (lambda folder: os.chown(folder, 1, 1), "belongs to user daemon"),
         (lambda folder: folder.rmdir(), "does not exist"),
     ],
     ids=["open to others", "of another user", "missing"],
