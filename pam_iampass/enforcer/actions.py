@@ -7,11 +7,13 @@ import os
 import pwd
 import re
 import signal
+import stat
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
-from pam_iampass.enforcer import logind, terminals
+from pam_iampass.enforcer import logind, processes
 from pam_iampass.enforcer.processes import Members
 from pam_iampass.enforcer.protocol import Reason, Reply, Request, Result, Verb
 from pam_iampass.enforcer.registrations import RegisteredLogin, Registration, Registrations
@@ -28,6 +30,11 @@ SIGNAL_SECONDS = 3.0
 """How long the processes of a login session may take after each of two signals before they are killed."""
 KILL_SECONDS = 10.0
 """How long that may take."""
+_PTS, _VIRTUAL_CONSOLE = 136, 4  # major device numbers: Linux, Documentation/admin-guide/devices.txt
+_MOST_CONSOLES = 63
+_FLAGS = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+#: How often it is looked whether the logins have ended. Seconds.
+_LOOK = 0.05
 _OF_DOAS = re.compile(r"(?:-?[0-9]+-){4}([0-9]+)", re.ASCII)
 #: su ends its shell on SIGTERM; sudo passes both on, and shells heed SIGHUP; sshd and login heed both.
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -67,15 +74,20 @@ class Enforcer:
         return Reply(Result.DONE if logins else Result.NOTHING)
 
     def _act(self, request: Request, logins: Sequence[RegisteredLogin]) -> list[str]:
-        act: Callable[[RegisteredLogin], None]
+        """Returns what is wrong."""
+        steps: list[tuple[RegisteredLogin, Callable[[], None]]]
         if request.verb is Verb.END:
-            act = self._after_notice(request.reason, logins)
+            endings = [_Ending(login) for login in logins]
+            self._give_notice(request.reason, logins)
+            self._ask_to_end(endings)
+            steps = [(ending.login, ending.finish) for ending in endings]
         else:
             act = {Verb.LOCK: self._lock, Verb.UNLOCK: self._unlock, Verb.REVOKE: self._revoke}[request.verb]
+            steps = [(login, partial(act, login)) for login in logins]
         problems = []
-        for login in logins:
+        for login, step in steps:
             try:
-                act(login)
+                step()
             except (_Failed, logind.LogindFailed, UntrustedFile, OSError) as error:
                 problems.append(f"process {login.registration.pid}: {error}")
         return problems
@@ -83,36 +95,19 @@ class Enforcer:
     def _give_notice(self, reason: Reason, logins: Sequence[RegisteredLogin]) -> None:
         """Write the line to the terminals, and wait as long as any of the logins lasts."""
         text = f"{_WHY[reason]} The login ends in {self.notice_seconds:g} seconds."
-        told = [login for login in logins if terminals.tell(login.registration, text)]
+        told = [login for login in logins if tell(login.registration, text)]
         until = time.monotonic() + self.notice_seconds
         for login in told:
             login.has_ended(max(until - time.monotonic(), 0.0))
 
-    def _after_notice(
-        self, reason: Reason, logins: Sequence[RegisteredLogin]
-    ) -> Callable[[RegisteredLogin], None]:
-        """Give notice; returns what then ends a login."""
-        found: dict[str, tuple[logind.LogindSession | None, Members]] = {}
-        for login in logins:  # before: who reads the notice can log out, and leave something behind
-            of = login.registration
-            members = Members(of.pid, of.started, of.uid, of.audit_session)
-            found[login.name] = logind.session_of(of), members
-        self._give_notice(reason, logins)
-        return lambda login: self._end(login, *found[login.name])
-
-    def _end(self, login: RegisteredLogin, session: logind.LogindSession | None, members: Members) -> None:
-        if session is not None:
-            with contextlib.suppress(logind.LogindFailed):  # then without logind
-                session.end(self.signal_seconds * len(SIGNALS))
-                if login.has_ended(KILL_SECONDS):
-                    return
+    def _ask_to_end(self, endings: Sequence[_Ending]) -> None:
+        """Ask all at the same time, twice: none goes on for longer because others heed nothing."""
         for number in SIGNALS:
-            members.send(number)
-            members.send(signal.SIGCONT)  # su's caller can stop it, and it would not end its shell
-            if members.have_ended(self.signal_seconds):
-                return
-        if not members.kill(KILL_SECONDS):
-            raise _Failed("does not end")
+            for ending in endings:
+                ending.ask(number)
+            until = time.monotonic() + self.signal_seconds
+            while time.monotonic() < until and not all(ending.has_ended() for ending in endings):
+                time.sleep(_LOOK)
 
     def _lock(self, login: RegisteredLogin) -> None:
         session = logind.session_of(login.registration)
@@ -142,6 +137,43 @@ class Enforcer:
                             )  # a link would go itself, not what it points to
 
 
+class _Ending:
+    """A login that is to end, with what is found of it before the notice: its user can log out then, and leave
+    processes behind."""
+
+    def __init__(self, login: RegisteredLogin) -> None:
+        of = login.registration
+        self.login = login
+        self._session = logind.session_of(of)
+        self._members = Members(of.pid, of.started, of.uid, of.audit_session)
+
+    def ask(self, number: int) -> None:
+        """Have logind end the session or, where there is none, send a signal to its processes."""
+        if self._session is not None and number == SIGNALS[0]:
+            try:
+                self._session.terminate()
+            except logind.LogindFailed:
+                self._session = self._session if self._session.group else None
+        if self._session is None and not self.has_ended():
+            self._members.send(number)
+            self._members.send(signal.SIGCONT)  # su's caller can stop it, and it would not end its shell
+
+    def has_ended(self) -> bool:
+        """Whether none of its processes is left."""
+        return self._members.have_ended() if self._session is None else not self._session.has_processes()
+
+    def finish(self) -> None:
+        """Kill what is left. Raises _Failed."""
+        if self._session is not None:
+            if self._session.has_processes():
+                with contextlib.suppress(logind.LogindFailed):  # then without logind
+                    self._session.kill()
+            if self.login.has_ended(KILL_SECONDS):
+                return
+        if not self._members.have_ended() and not self._members.kill(KILL_SECONDS):
+            raise _Failed("does not end")
+
+
 def _timestamp_owners(registration: Registration) -> set[str]:
     """Names and ids of the user who logged in, and of the one who ran su, sudo or doas for it."""
     owners = {registration.user, str(registration.uid)}
@@ -150,3 +182,42 @@ def _timestamp_owners(registration: Registration) -> set[str]:
         with contextlib.suppress(KeyError, ValueError):
             owners.add(str(pwd.getpwnam(registration.ruser).pw_uid))
     return owners
+
+
+def tell(registration: Registration, text: str) -> int:
+    """Write `text` to the terminals of the registered process and its descendants; returns their number.
+
+    A terminal that is stopped does not get it.
+    """
+    seen: set[int] = set()
+    for process in processes.with_descendants(registration.pid):
+        path = _path(process.terminal)
+        if path and process.terminal not in seen and _write(path, process, registration, text):
+            seen.add(process.terminal)
+    return len(seen)
+
+
+def _path(device: int) -> str | None:
+    major, minor = os.major(device), os.minor(device)
+    if major == _PTS:
+        return f"/dev/pts/{minor}"
+    if major == _VIRTUAL_CONSOLE and 1 <= minor <= _MOST_CONSOLES:
+        return f"/dev/tty{minor}"
+    return None
+
+
+def _write(path: str, process: processes.Process, registration: Registration, text: str) -> bool:
+    """Write to the terminal if it belongs to the login.
+
+    A process can have a terminal of another devpts, in a mount namespace of its own, with the number of a terminal of
+    another person: so the terminal's owner counts too, or that root has registered it.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, _FLAGS)
+        with contextlib.closing(os.fdopen(descriptor, "wb", buffering=0)) as terminal:
+            found = os.fstat(descriptor)
+            owners = (registration.uid, processes.real_uid(process.pid))
+            is_its_own = found.st_uid in owners or path in (registration.tty, f"/dev/{registration.tty}")
+            if stat.S_ISCHR(found.st_mode) and found.st_rdev == process.terminal and is_its_own:
+                return bool(terminal.write(f"\r\n{text}\r\n".encode("ascii")))
+    return False

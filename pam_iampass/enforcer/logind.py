@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from dataclasses import dataclass
 
 from pam_iampass.enforcer.registrations import Registration
@@ -13,7 +12,6 @@ from pam_iampass.system import programs
 _GRAPHICAL = ("x11", "wayland", "mir")
 _SHOWN = ("--property=Leader", "--property=Type", "--property=LockedHint", "--property=Scope")
 _CGROUPS = "/sys/fs/cgroup"
-_LOOK = 0.05
 
 
 class LogindFailed(Exception):
@@ -31,20 +29,11 @@ class LogindSession:
     group: str
     """The folder of the control group with all processes of the session; empty if there is none (cgroup v1)."""
 
-    def end(self, grace: float) -> None:
-        """End every process of the session; kill those that are left after so many seconds. Raises LogindFailed."""
-        try:
-            _loginctl("terminate-session", self.id)
-        except LogindFailed:
-            if not self.group:
-                raise
-        until = time.monotonic() + grace
-        while (left := self._has_processes()) and time.monotonic() < until:
-            time.sleep(_LOOK)
-        if left:
-            self._kill()
+    def terminate(self) -> None:
+        """Ask every process of the session to end. Raises LogindFailed."""
+        _loginctl("terminate-session", self.id)
 
-    def _has_processes(self) -> bool:
+    def has_processes(self) -> bool:
         """Whether any process is left in the control group or below it; True where that is unknown."""
         try:
             with open(f"{self.group}/cgroup.events", encoding="ascii") as file:
@@ -52,12 +41,13 @@ class LogindSession:
         except OSError:  # it is gone
             return not self.group
 
-    def _kill(self) -> None:
-        try:
-            with open(f"{self.group}/cgroup.kill", "w", encoding="ascii") as file:
-                file.write("1")  # none can fork past it; since Linux 5.14
-        except OSError:
-            _loginctl("kill-session", self.id, "--signal=KILL")
+    def kill(self) -> None:
+        """Kill every process of the session. Raises LogindFailed."""
+        if self.group:
+            with contextlib.suppress(OSError), open(f"{self.group}/cgroup.kill", "wb", buffering=0) as file:
+                file.write(b"1")  # none can fork past it; since Linux 5.14
+                return
+        _loginctl("kill-session", self.id, "--signal=KILL")
 
     def lock(self) -> None:
         """Ask the desktop to lock the screen. Raises LogindFailed."""

@@ -870,8 +870,8 @@ MUTANTS = (
         17,
         "what heeds no signal outlives its login",
         "pam_iampass/enforcer/actions.py",
-        "        if not members.kill(KILL_SECONDS):\n",
-        "        if not login.has_ended(KILL_SECONDS):\n",
+        "not self._members.kill(KILL_SECONDS):",
+        "not self.login.has_ended(KILL_SECONDS):",
         _ENFORCER + "test_what_a_login_has_started_is_ended_with_it_though_it_heeds_no_signal",
     ),
     Mutant(

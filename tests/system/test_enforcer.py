@@ -173,6 +173,18 @@ def members(audit_session: str) -> list[str]:
     return found
 
 
+def test_logins_that_heed_no_signal_are_ended_at_the_same_time(session: str) -> None:
+    logins = [
+        LoginSession("alice", f"trap '' TERM HUP; echo {READY}; while :; do sleep 1; done") for _ in range(4)
+    ]
+    for login in logins:
+        login.register(session)
+    began = time.monotonic()
+    assert ask(Verb.END, session) == DONE
+    assert time.monotonic() - began < 20  # 5 s after the notice, 6 s until they are killed
+    assert [login.process.wait(PATIENCE) for login in logins] == [-signal.SIGKILL] * 4
+
+
 def test_a_process_that_its_user_has_stopped_ends_what_it_has_started(session: str) -> None:
     # As su does: it ends its shell on SIGTERM, and its caller can stop it.
     script = f"sleep 1000 & trap 'kill $!; exit 3' TERM; echo {READY}; kill -STOP $$; wait"
@@ -271,13 +283,15 @@ def no_loginctl() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_loginctl")
 def test_a_session_of_logind_is_ended_only_by_its_leader(session: str) -> None:
-    for of_leader, expected in ((True, ["terminate-session --no-pager -- 7"]), (False, [])):
+    ended = ["terminate-session --no-pager -- 7", "kill-session --signal=KILL --no-pager -- 7"]
+    for of_leader, expected in ((True, ended), (False, [])):
         login = LoginSession("alice")
         login.register(session, xdg_session="7")
         calls = loginctl(f"Leader={login.process.pid if of_leader else 1}\\nType=tty\\n")
         assert ask(Verb.END, session) == DONE
         assert calls.read_text().splitlines() == expected
         login.finish()
+    assert not Path("/cgroup.kill").exists()  # the session has no control group that is known
 
 
 @pytest.mark.usefixtures("no_loginctl")
