@@ -89,7 +89,7 @@ class AgentState:
                     self.sessions.change(kept.id, life.administrator)
 
     def kept_sessions(self) -> list[KeptSession]:
-        """The approved sessions, the oldest first. `KeptSession.public` is what may be shown of one."""
+        """The approved sessions, the oldest first."""
         found = self.sessions.all() if self.sessions is not None else []
         return [kept for kept in found if kept.state is not State.ASKED]
 

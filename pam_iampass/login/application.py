@@ -34,10 +34,9 @@ class PamMessage:
 
 @dataclass(frozen=True)
 class PamResponse:
-    """The reply to a message, as in pam_python. `resp` is None where the message asked nothing."""
+    """The reply to a message, as in pam_python. `resp` is None if the message asked nothing."""
 
     resp: str | None
-    resp_retcode: int = 0
 
 
 class PamApplication(Protocol):

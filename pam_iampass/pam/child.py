@@ -14,7 +14,7 @@ import socket
 import sys
 from typing import Any
 
-_USER, _TTY, _RHOST, _RUSER, _FAIL_DELAY = 2, 3, 4, 8, 10  # _pam_types.h
+_USER, _TTY, _RHOST, _RUSER = 2, 3, 4, 8  # _pam_types.h
 _SUCCESS, _CONV_ERR = 0, 19
 _ASK_SECRETLY, _ASK, _SAY_ERROR, _SAY = 1, 2, 3, 4
 
@@ -57,8 +57,6 @@ def _run(wanted: dict[str, Any], wire: Any) -> dict[str, Any]:
         for item, key in ((_TTY, "tty"), (_RHOST, "rhost"), (_RUSER, "ruser")):
             if wanted[key] is not None:
                 libpam.pam_set_item(handle, item, os.fsencode(wanted[key]))
-        if wanted["at_once"]:
-            libpam.pam_set_item(handle, _FAIL_DELAY, ctypes.cast(_NO_DELAY, ctypes.c_void_p))
         for name, value in wanted["environment"].items():
             libpam.pam_putenv(handle, os.fsencode(f"{name}={value}"))
         if wanted["phase"] != "account":
@@ -68,10 +66,6 @@ def _run(wanted: dict[str, Any], wire: Any) -> dict[str, Any]:
             code = libpam.pam_acct_mgmt(handle, 0)
         libpam.pam_end(handle, code)
     return {"kind": "result", "code": code, "started": started, "authenticated": authenticated}
-
-
-#: For PAM_FAIL_DELAY (pam_fail_delay(3)): do not wait.
-_NO_DELAY = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)(lambda *_: None)
 
 
 def _conversation(bindings: Any, wire: Any) -> Any:

@@ -55,8 +55,6 @@ class PamRun:
     real_uid: int = 0
     environment: dict[str, str] = field(default_factory=dict)
     """PAM's environment, such as SSH_AUTH_INFO_0."""
-    at_once: bool = False
-    """Skips the delay after a wrong password."""
 
 
 @dataclass(frozen=True)

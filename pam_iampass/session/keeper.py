@@ -92,7 +92,7 @@ class KeptSessions:
     # The session phase
 
     def opened(self, session: str, login: AttachedLogin, pidfd: int) -> bool:
-        """See `attached.Attachments`."""
+        """See `kept_session.Attachments`."""
         registry = self._registry
         login = replace(login, since=registry.wall_clock(), inode=self._descriptors.inode(pidfd))
         with registry.lock:
@@ -112,7 +112,7 @@ class KeptSessions:
         return True
 
     def closed(self, session: str, pid: int) -> None:
-        """See `attached.Attachments`."""
+        """See `kept_session.Attachments`."""
         self._descriptors.remove(Process(session, pid))
         self._registry.change(session, lambda kept: life.login_over(kept, pid))
 

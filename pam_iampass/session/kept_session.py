@@ -153,10 +153,6 @@ class KeptSession:
     awaited: tuple[Opener, ...] = ()
     """Whose logins may still be attached: one for the approval, one for each further connection that it covered."""
     attached: tuple[AttachedLogin, ...] = ()
-    status: str = ""
-    """The last status that IAMPASS reported."""
-    status_since: float = 0.0
-    """Unix time of the first report of that status."""
     revoked: bool = False
     """Whether it covers nothing any more."""
     away: bool = False
@@ -187,17 +183,10 @@ class KeptSession:
         is_done = self.told and self.wanted is None and not self.attached
         return self.state is State.ENDING and is_done and not self.awaited
 
-    def public(self) -> dict[str, Any]:
-        """Everything but the session at IAMPASS and the token, in types of JSON."""
-        members = asdict(self)
-        del members["session"], members["phone"]
-        plain: dict[str, Any] = json.loads(json.dumps(members, default=_plain))
-        return plain
-
 
 def encode(kept: KeptSession) -> str:
     """A session as it is stored, its secret and token included."""
-    return json.dumps({"session": kept.session, "phone": kept.phone, **kept.public()})
+    return json.dumps(asdict(kept), default=_plain)
 
 
 def decode(data: str) -> KeptSession:

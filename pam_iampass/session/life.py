@@ -56,8 +56,8 @@ def approved(kept: KeptSession, now: float, since: float, opener: Opener) -> Ste
     """The phone has approved the login of `opener`, `now` in seconds since boot, `since` in Unix time."""
     if kept.state is not State.ASKED:
         return Step(kept)
-    kept = replace(kept, approved=now, since=since, status_since=since)
-    return Step(replace(kept, state=State.APPROVED, awaited=(opener,)))
+    kept = replace(kept, state=State.APPROVED, approved=now, since=since)
+    return Step(replace(kept, awaited=(opener,)))
 
 
 def not_approved(kept: KeptSession) -> Step:
@@ -138,11 +138,10 @@ def administrator(kept: KeptSession) -> Step:
     return Step(kept) if kept.state is State.ENDING else _ended(kept, EndCause.ADMINISTRATOR)
 
 
-def active(kept: KeptSession, since: float) -> Step:
+def active(kept: KeptSession) -> Step:
     """IAMPASS reports `active`."""
     if kept.state is not State.OPEN:
         return Step(kept)
-    kept = _reported(kept, "active", since)
     if not kept.away:
         return Step(kept)
     kept = replace(kept, away=False)
@@ -152,11 +151,10 @@ def active(kept: KeptSession, since: float) -> Step:
     return Step(kept, SessionEvent.BACK)
 
 
-def away(kept: KeptSession, since: float) -> Step:
+def away(kept: KeptSession) -> Step:
     """IAMPASS has reported twice that the phone is no longer near."""
     if kept.state is not State.OPEN:
         return Step(kept)
-    kept = _reported(kept, "walkaway", since)
     if kept.away:
         return Step(kept)
     if kept.rules.when_away is Enforcement.END:
@@ -166,11 +164,11 @@ def away(kept: KeptSession, since: float) -> Step:
     return Step(kept, SessionEvent.AWAY, _WHAT[verb])
 
 
-def closed(kept: KeptSession, status: str, since: float) -> Step:
+def closed(kept: KeptSession, status: str) -> Step:
     """IAMPASS has reported twice that the session is over, with this status."""
     if kept.state is not State.OPEN:
         return Step(kept)
-    return _ended(replace(_reported(kept, status, since), told=True), EndCause.PHONE, f" (status {status})")
+    return _ended(replace(kept, told=True), EndCause.PHONE, f" (status {status})")
 
 
 def no_phone(kept: KeptSession) -> Step:
@@ -223,7 +221,3 @@ def _enforcing(kept: KeptSession) -> KeptSession:
     # The settings are for the phone: an administrator ends the login.
     wanted = Verb.END if cause is EndCause.ADMINISTRATOR else _VERBS[action]
     return replace(kept, wanted=wanted, why=_REASONS[cause])
-
-
-def _reported(kept: KeptSession, status: str, since: float) -> KeptSession:
-    return kept if kept.status == status else replace(kept, status=status, status_since=since)

@@ -101,19 +101,19 @@ class Tasks:
 
     def _answered(self, entry: Entry, status: Status) -> None:
         """Only what is reported twice in a row ends or locks anything."""
-        registry, since, ident = self._registry, self._registry.wall_clock(), entry.kept.id
+        registry, ident = self._registry, entry.kept.id
         if status is Status.active:
             entry.suspect = None
-            registry.change(ident, lambda kept: life.active(kept, since))
+            registry.change(ident, life.active)
             self._look_for_phone(entry)
         elif status.in_progress:
             entry.suspect = None
         elif entry.suspect is None or entry.suspect.away is not status.away:
             entry.suspect, entry.poll_at = status, registry.clock() + SECOND_LOOK
         elif status.away:
-            registry.change(ident, lambda kept: life.away(kept, since))
+            registry.change(ident, life.away)
         else:
-            registry.change(ident, lambda kept: life.closed(kept, status.name, since))
+            registry.change(ident, lambda kept: life.closed(kept, status.name))
 
     def _look_for_phone(self, entry: Entry) -> None:
         """A phone may have been reported lost on another machine: that ends no session at IAMPASS."""

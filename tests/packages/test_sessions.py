@@ -22,7 +22,6 @@ from tests.packages.kept_logins import (
 )
 from tests.packages.people import People, type_password
 
-AGENT = "pam-iampass-agent.service"
 #: Packages with programs that make root of a user, and have no session of logind.
 OTHERS = {"opendoas": "doas", "sudo-rs": "sudo-rs"}
 if os.environ.get("PACKAGES_RELEASE") == "bookworm":

@@ -77,7 +77,6 @@ def kept(user: str = "alice", **changes: Any) -> KeptSession:
         approved=since_boot() - 595,
         since=time.time() - 595,
         attached=(AttachedLogin(4711, user, 1000, "sshd", tty="/dev/pts/3"),),
-        status="active",
     )
     return replace(session, **changes)
 

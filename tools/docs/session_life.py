@@ -40,10 +40,8 @@ BASE = KeptSession(
 STATES = {
     "asked": BASE,
     "approved": replace(BASE, state=State.APPROVED, approved=2.0, awaited=(OPENER,)),
-    "open": replace(BASE, state=State.OPEN, approved=2.0, attached=(LOGIN,), status="active"),
-    "away": replace(
-        BASE, state=State.OPEN, approved=2.0, attached=(LOGIN,), status="walkaway", away=True, revoked=True
-    ),
+    "open": replace(BASE, state=State.OPEN, approved=2.0, attached=(LOGIN,)),
+    "away": replace(BASE, state=State.OPEN, approved=2.0, attached=(LOGIN,), away=True, revoked=True),
     "ending": replace(
         *(BASE,),
         state=State.ENDING,
@@ -65,7 +63,7 @@ def _with(rules: dict[str, object], event: Event) -> Event:
 
 def _back(kept: KeptSession) -> life.Step:
     rules = replace(_RULES, unlock_on_return=True)
-    return life.active(replace(kept, rules=rules, locked=kept.away), 3.0)
+    return life.active(replace(kept, rules=rules, locked=kept.away))
 
 
 def _awaited(kept: KeptSession) -> KeptSession:
@@ -90,19 +88,19 @@ EVENTS: dict[str, Event] = {
     ),
     "the agent was restarted, and cannot tell whether a login still runs": life.revoked,
     "IAMPASS, asked before it covers a login, knows no phone of the person": life.revoked,
-    "IAMPASS: `active`": lambda kept: life.active(kept, 3.0),
+    "IAMPASS: `active`": life.active,
     "the same, after `when_away: lock`, with `unlock_on_return`": _back,
-    "IAMPASS twice: `walkaway`, `when_away: revoke`": lambda kept: life.away(kept, 3.0),
-    "the same, `when_away: lock`": _with({"when_away": Enforcement.LOCK}, lambda kept: life.away(kept, 3.0)),
-    "the same, `when_away: end`": _with({"when_away": Enforcement.END}, lambda kept: life.away(kept, 3.0)),
+    "IAMPASS twice: `walkaway`, `when_away: revoke`": life.away,
+    "the same, `when_away: lock`": _with({"when_away": Enforcement.LOCK}, life.away),
+    "the same, `when_away: end`": _with({"when_away": Enforcement.END}, life.away),
     "IAMPASS twice: `closed`, `failed`, `timeout` or `cancelled`, `when_closed: end`": lambda kept: life.closed(
-        kept, "closed", 3.0
+        kept, "closed"
     ),
     "the same, `when_closed: lock`": _with(
-        {"when_closed": Enforcement.LOCK}, lambda kept: life.closed(kept, "closed", 3.0)
+        {"when_closed": Enforcement.LOCK}, lambda kept: life.closed(kept, "closed")
     ),
     "the same, `when_closed: revoke`": _with(
-        {"when_closed": Enforcement.REVOKE}, lambda kept: life.closed(kept, "closed", 3.0)
+        {"when_closed": Enforcement.REVOKE}, lambda kept: life.closed(kept, "closed")
     ),
     "IAMPASS twice: the person has no phone, `when_closed: end`": life.no_phone,
     "`longest` is over, `when_closed: end`": life.longest,

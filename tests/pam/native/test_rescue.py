@@ -18,7 +18,6 @@ from tests.pam.native.conftest import (
 from tests.support.scripted_module import DoorConnection, ScriptedModule, result
 
 KEY = "SSH_AUTH_INFO_0=publickey ssh-ed25519 AAAA\n"
-IN_SSHD = "SSH_AUTH_INFO_0="
 ALERT = 1
 ACCOUNT, AUTH = "acct_mgmt", "authenticate"
 LINES = {ACCOUNT: "rescue=daemon", AUTH: "first_factor=publickey rescue=daemon"}

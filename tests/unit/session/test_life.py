@@ -110,7 +110,7 @@ def test_no_sequence_of_events_ends_anything_without_a_positive_answer_or_gives_
 
 def test_only_one_record_tells_of_the_end() -> None:
     kept = STATES["open"]
-    step = life.closed(kept, "closed", 3.0)
+    step = life.closed(kept, "closed")
     assert step.record is SessionEvent.ENDED
     assert "ended on the phone" in step.reason
     over = life.login_over(step.kept, LOGIN.pid)
@@ -120,17 +120,17 @@ def test_only_one_record_tells_of_the_end() -> None:
 
 def test_what_was_locked_stays_locked_unless_the_settings_say_otherwise() -> None:
     rules = replace(BASE.rules, when_away=Enforcement.LOCK)
-    away = life.away(replace(STATES["open"], rules=rules), 3.0).kept
+    away = life.away(replace(STATES["open"], rules=rules)).kept
     locked = life.enforced(away, Verb.LOCK, anything=True).kept
     assert (locked.locked, locked.wanted) == (True, None)
-    back = life.active(locked, 4.0)
+    back = life.active(locked)
     assert (back.record, back.kept.wanted, back.kept.revoked) == (SessionEvent.BACK, None, True)
     rules = replace(rules, unlock_on_return=True)
-    assert life.active(replace(locked, rules=rules), 4.0).kept.wanted is Verb.UNLOCK
+    assert life.active(replace(locked, rules=rules)).kept.wanted is Verb.UNLOCK
 
 
 def test_a_login_that_is_opened_after_the_end_is_ended_as_well() -> None:
-    ended = life.closed(STATES["open"], "closed", 3.0).kept
+    ended = life.closed(STATES["open"], "closed").kept
     done = life.enforced(ended, Verb.END, anything=True).kept
     late = life.opened(replace(done, awaited=(OPENER,)), replace(LOGIN, pid=9)).kept
     assert (late.wanted, late.ended_by) == (Verb.END, EndCause.PHONE)
