@@ -156,8 +156,9 @@ def command(
 
 @command.command(short_help="Restore the files of SERVICES, or of all.")
 @click.argument("services", nargs=-1, metavar="[SERVICES...]", shell_complete=_complete)
+@click.option("--removal", metavar="PROFILES", hidden=True)  # by the packages
 @click.pass_context
-def undo(ctx: click.Context, services: tuple[str, ...]) -> None:
+def undo(ctx: click.Context, services: tuple[str, ...], removal: str | None) -> None:
     """Take our lines out of the files of SERVICES, or of all services, and end a trial of them.
 
     It needs neither the agent nor IAMPASS. Other changes of these files stay. Where a line of ours was changed, the
@@ -166,7 +167,7 @@ def undo(ctx: click.Context, services: tuple[str, ...]) -> None:
     """
     if set(services) & set(command.commands):
         raise click.UsageError("undo, confirm and status exclude each other", ctx)
-    done = _setup().undo(services or None)
+    done = _setup().undo(services or None, removal)
     for name in services:
         if name not in done:
             _line("ok", f"{name} was not set up: nothing to undo")

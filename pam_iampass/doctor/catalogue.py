@@ -337,6 +337,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             rollout=True,
         ),
         _error(
+            "off-since-removal",
+            "{names} asked the phone until pam-iampass was removed, and does not any more",
+            "Removing the package takes our lines out of all PAM files, and installing it changes none: what asked"
+            " before is off until it is switched on again. `setup undo` with these names says that it is to stay off.",
+            "{commands}; or, to leave it off: pam-iampass setup undo {services}",
+        ),
+        _error(
             "pam-broken",
             "libpam cannot use the PAM file: every login fails",
             "An included file is missing, the file ends in the middle of a line, or files include each other.",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.errors import MissingFile, Problem, UnreadableFile, UntrustedFile
-from pam_iampass.system import paths
+from pam_iampass.system import paths, trusted_file
 from pam_iampass.system.accounts import user_name
 from pam_iampass.system.database import RESERVE
 from pam_iampass.system.programs import CommandUnavailable, run
@@ -19,6 +19,10 @@ from pam_iampass.system.service_user import SERVICE_USER
 from pam_iampass.system.trusted_folder import mode_of, shell_word, trusted_folder
 
 STATE = Path(paths.STATE).parent
+SHARED_AUTH = "common-auth"
+"""Into which pam-auth-update puts its profile."""
+REMOVED = Path(paths.SETUP_STATE, "removed.json")
+"""What asked the phone when the package was removed. `setup undo --removal` writes it, and `setup undo` forgets."""
 PROGRAMS = tuple(Path(paths.PROGRAMS) / name for name in ("agent", "pam_iampass.py"))
 _NEEDED_BYTES = 4 * RESERVE
 _NEEDED_FILES = 16
@@ -83,6 +87,15 @@ def packages(programs: Iterable[Path] = PROGRAMS) -> Iterator[Problem]:
             evidence = f"python3 -I -S, with {folder.group(1)}: {last}"
             yield finding("packages-missing", "files", evidence, what=last)
         return
+
+
+def at_removal(file: Path = REMOVED) -> dict[str, str]:
+    """The PAM files that asked the phone when the package was removed, each with the command that switches it on."""
+    try:
+        found = json.loads(trusted_file.read(file))
+        return {str(name): str(command) for name, command in found.items()}
+    except (UntrustedFile, ValueError, AttributeError):
+        return {}
 
 
 def space(folder: Path = STATE) -> Iterator[Problem]:

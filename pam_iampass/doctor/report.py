@@ -35,6 +35,7 @@ from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import reading_as_service_user
 from pam_iampass.system.sshd import NO_ADDRESS, Connection, SshdConfigRejected, SshdSettings
 from pam_iampass.system.sudoers import Sudoers, SudoersRejected
+from pam_iampass.text import names
 
 _MAX_USERS = 40
 _ONLY_IN_CHECK = ("", "service-off", "configuration-readable", "service-group-shared")
@@ -290,11 +291,28 @@ class Doctor:
 
     def _stacks(self) -> Iterator[Problem]:
         yield from self.stacks.findings(self.sshd_service)
+        off = {name: command for name, command in files.at_removal().items() if not self._asks(name)}
+        if off:
+            yield finding(
+                "off-since-removal",
+                "pam",
+                str(files.REMOVED),
+                names=names(list(off)),
+                commands="; ".join(off.values()),
+                services=" ".join(off),
+            )
         if self.settings is not None:
             in_account = {self.sshd_service} & set(self.stacks.with_us_in_account)
             asking = sorted({*self.stacks.with_us, *filter(None, in_account)})
             yield from session_check.findings(self.stacks, self.settings, asking)
         self.not_checked += self.stacks.unread
+
+    def _asks(self, name: str) -> bool:
+        """Whether a service asks the phone, or all services do that include the shared file `name`."""
+        if name == files.SHARED_AUTH:
+            lines = "\n".join(self.stacks.files.texts(name)).splitlines()
+            return any("pam_iampass" in line.partition("#")[0] for line in lines)
+        return self.stacks.asks(name, in_sshd=name == "sshd")
 
     def _sshd(self) -> Iterator[Problem]:
         if not sshd.is_installed():

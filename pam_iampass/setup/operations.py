@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +13,12 @@ from pam_iampass.audit.journal import Journal, PamFileRecord
 from pam_iampass.audit.query import NoJournal, records_since
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
+from pam_iampass.doctor.files import REMOVED, SHARED_AUTH, at_removal
 from pam_iampass.doctor.stacks import module_folders
 from pam_iampass.errors import PamIampassError, Problem
 from pam_iampass.outcome import Result
 from pam_iampass.pam.services import USES
-from pam_iampass.setup import apply, plan, services, trial
+from pam_iampass.setup import apply, files, plan, services, trial
 from pam_iampass.setup.apply import Machine, Tell
 from pam_iampass.setup.checks import configuration, stacks
 from pam_iampass.setup.checks import sshd as sshd_check
@@ -58,6 +60,7 @@ class Setup:
         self.store = ManifestStore(self.paths.state)
         self.config = config
         self._machine = Machine(reload_sshd, tell)
+        self._removed = self.paths.state / REMOVED.name
         self._planned_from: Manifest | None = None
 
     def plans(self, names: Sequence[str], choice: str | None, *, force: bool) -> list[Plan]:
@@ -133,15 +136,42 @@ class Setup:
             if not done.ok:
                 self._machine.tell("to do", f"systemctl enable --now {' '.join(_WATCH)} ({done.complaint})")
 
-    def undo(self, names: Sequence[str] | None) -> list[str]:
+    def undo(self, names: Sequence[str] | None, removal: str | None = None) -> list[str]:
         """Restore the files of these services, or of all; returns which.
 
+        With `removal` the package is removed: what asked is remembered, with these profiles of pam-auth-update.
         Raises SetupError for the services for which that failed, after all others have been restored.
         """
-        if not self.store.folder.exists():
+        if not self.store.folder.exists() and not removal:
             return []
         with apply.undisturbed(), self.store.locked(10.0):
-            return self._undo(names)
+            if removal is not None:
+                self._remember(removal.split())
+            done = self._undo(names)
+            if removal is None:
+                earlier = at_removal(self._removed).items()
+                self._write_removed(
+                    {} if names is None else {one: how for one, how in earlier if one not in names}
+                )
+        return done
+
+    def _remember(self, profiles: Sequence[str]) -> None:
+        """Record what asks, and how it is switched on again, for `doctor`. A trial would have ended anyway."""
+        manifest = self.store.load()
+        on = {
+            name: " ".join(["pam-iampass setup", name, *([f"--{record.choice}"] if record.choice else [])])
+            for name, record in manifest.services.items()
+            if manifest.trial is None or name not in manifest.trial.services
+        }
+        if "iampass" in profiles:
+            on[SHARED_AUTH] = f"pam-auth-update --enable {' '.join(profiles)}"
+        self._write_removed({**at_removal(self._removed), **on})
+
+    def _write_removed(self, found: dict[str, str]) -> None:
+        if found:
+            files.write(self._removed, json.dumps(found, indent=2).encode() + b"\n")
+        else:
+            self._removed.unlink(missing_ok=True)
 
     def confirm(self, *, force: bool) -> Trial:
         """Keep what is on trial. Raises SetupRefused if nobody has logged in since, unless `force`."""

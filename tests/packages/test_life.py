@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from tests.packages.administrator import PASSWORD, Administrator
+from tests.packages.administrator import PASSWORD, Administrator, built, newer
 from tests.packages.booted import Booted
 from tests.packages.kept_logins import sessions, wait_for
 from tests.packages.people import People, got_in, type_password
+
+OURS = "grep -r pam_iampass /etc/pam.d; cat /etc/ssh/sshd_config.d/10-iampass.conf"
+VERSION = "dpkg-query -W -f '${db:Status-Abbrev}${Version}' libpam-iampass"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,6 +78,26 @@ def test_after_a_reboot_the_phone_is_asked_as_before(
     assert units == {"pam-iampass-agent.service"}
 
 
+def test_each_package_that_is_upgraded_alone_works_or_is_refused_and_the_phone_stays_on(
+    machine: Booted, ready: Administrator, people: People, tmp_path: Path
+) -> None:
+    before, installed = machine.shell(OURS), machine.shell(VERSION)
+    module, sandbox = (newer(package, tmp_path, "7") for package in built())
+    machine.copy_in(sandbox, "/root/packages")
+    for program in ("apt-get install -y", "dpkg -i"):
+        refused = machine.run("sh", "-c", f"{program} /root/packages/{sandbox.name}", check=False)
+        assert refused.returncode != 0, refused
+        assert machine.shell(VERSION) == installed
+        assert machine.shell(OURS) == before
+    machine.shell(f"dpkg -i /root/packages/{built()[1].name}")  # dpkg has unpacked the newer one
+    ready.install(module)
+    assert machine.shell(VERSION) == "ii 7"
+    assert machine.shell(OURS) == before
+    assert needs_the_phone(people)
+    assert sudo_needs_the_phone(people)
+    ready.install(sandbox)
+
+
 def test_the_profile_of_pam_auth_update_makes_everything_ask(
     machine: Booted, ready: Administrator, people: People
 ) -> None:
@@ -124,11 +150,23 @@ def test_removal_takes_it_out_of_every_stack_first(
     assert machine.shell("ls /etc/iampass") == "application-secret\nca.pem\niampass.yaml\nusers.yaml\n"
 
 
-def test_a_removed_package_comes_back_as_it_was(
+def test_after_a_package_was_removed_and_installed_again_doctor_says_what_was_on_and_how_it_is_on_again(
     machine: Booted, ready: Administrator, people: People
 ) -> None:
+    def off() -> list[dict[str, str]]:
+        report = json.loads(machine.run("pam-iampass", "doctor", "--json", "--offline", check=False).stdout)
+        return [one for one in report["findings"] if one["id"] == "off-since-removal"]
+
     ready.install()
-    ready.set_up("sshd", "sudo", "--key")
+    [found] = off()
+    assert found["severity"] == "error"
+    assert found["title"].startswith("sshd, sudo, su, common-auth asked the phone")
+    commands = found["remedy"].partition("; or,")[0].split("; ")
+    assert commands[-1] == "pam-auth-update --enable iampass iampass-session"
+    for command in commands[:-1]:
+        machine.run(*command.split(), "--force")
+    machine.run("pam-iampass", "setup", "undo", "common-auth")
+    assert off() == []
     assert needs_the_phone(people)
     assert sudo_needs_the_phone(people)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -29,6 +30,14 @@ def _rpm(folder: Path) -> list[str]:
     return ["sh", str(preun), "0"]
 
 
+def doctor(administrator: Administrator) -> list[dict[str, str]]:
+    """What `pam-iampass doctor` finds."""
+    found: list[dict[str, str]] = json.loads(administrator.run("doctor", "--offline", "--json").stdout)[
+        "findings"
+    ]
+    return found
+
+
 @pytest.mark.parametrize("script", [_deb, _rpm])
 def test_a_refused_removal_leaves_the_second_factor_on(
     administrator: Administrator, tmp_path: Path, script: Callable[[Path], list[str]]
@@ -52,3 +61,11 @@ def test_a_refused_removal_leaves_the_second_factor_on(
     removed = subprocess.run(remove, capture_output=True, text=True, env=environment, check=False)
     assert removed.returncode == 0, removed
     assert "iampass" not in Path("/etc/pam.d/sudo").read_text()
+    # The package is installed again.
+    found = [one for one in doctor(administrator) if one["id"] == "off-since-removal"]
+    assert [(one["severity"], one["title"].partition(" asked")[0]) for one in found] == [
+        ("error", "sudo, su")
+    ]
+    administrator.setup("sudo")
+    administrator.setup("undo", "su")
+    assert "off-since-removal" not in [one["id"] for one in doctor(administrator)]

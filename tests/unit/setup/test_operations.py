@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from pam_iampass.audit.journal import Journal
+from pam_iampass.doctor.files import REMOVED, SHARED_AUTH, at_removal
 from pam_iampass.setup.errors import SetupError
 from pam_iampass.setup.manifest import Trial
 from pam_iampass.setup.operations import Setup
@@ -56,6 +57,29 @@ def test_undo_restores_every_service_that_it_can_and_names_the_rest(stage: Stage
     assert set(stage.store.load().services) == {"sshd"}
     assert Setup(lambda *_: None, stage.paths).undo(None) == ["sshd"]
     assert stage.files() == stage.before
+
+
+def test_what_asked_when_the_package_was_removed_is_remembered_until_somebody_says_that_it_stays_off(
+    stage: Stage,
+) -> None:
+    stage.set_up("sshd", "key")
+    stage.set_up("su")
+    setup = Setup(lambda *_: None, stage.paths)
+    remembered = stage.paths.state / REMOVED.name
+    assert setup.undo(None, removal="iampass") == ["sshd", "su"]
+    on = {"sshd": "pam-iampass setup sshd --key", "su": "pam-iampass setup su"}
+    assert at_removal(remembered) == {**on, SHARED_AUTH: "pam-auth-update --enable iampass"}
+    setup.undo(None, removal="")
+    setup.undo(["sshd", SHARED_AUTH])
+    assert at_removal(remembered) == {"su": on["su"]}
+    setup.undo(None)
+    assert not remembered.exists()
+
+
+def test_a_trial_is_not_remembered_at_removal_since_it_would_have_ended_anyway(stage: Stage) -> None:
+    begun(stage)
+    Setup(lambda *_: None, stage.paths).undo(None, removal="")
+    assert at_removal(stage.paths.state / REMOVED.name) == {}
 
 
 def test_another_trial_is_left_alone(stage: Stage) -> None:
