@@ -11,6 +11,9 @@
     "pam-iampass-agent --socket)"
 #define NOT_ANSWERING                                                                                        \
     "The IAMPASS agent does not answer. As root: systemctl restart pam-iampass-agent.service"
+#define NOT_DECIDED                                                                                          \
+    "The IAMPASS agent has not decided this login. Try again; if that does not help, as root: "              \
+    "pam-iampass doctor"
 #define NO_ROOM                                                                                              \
     "The limits of this process (ulimit) leave no room for a login session that IAMPASS can end."
 #define RESCUED "no agent decides: rescue= on the PAM line let this user in without the phone"
@@ -54,8 +57,11 @@ static int decide(struct call *call, int denial)
         audit(call->pamh, LOG_ERR, "denied", &failure);
     } else if (!login_decide(call, &result, &failure)) {
         result = call->no_agent ? without_agent(call, denial, &failure) : denial;
-        if (!call->no_agent && failure.error != ECANCELED)
+        if (!call->no_agent && failure.error != ECANCELED) {
             audit(call->pamh, LOG_ERR, "denied", &failure);
+            if (failure.error != EINTR) /* the person has interrupted it */
+                say_why(call, NOT_DECIDED);
+        }
     }
     if (!session_keep(call)) {
         result = denial;

@@ -27,6 +27,7 @@ from tests.support.in_time import BUSY, in_time
 from tests.support.scripted_module import DoorConnection, Frame, ScriptedModule, greeting, result, say
 
 NOBODY = 65534
+NOT_DECIDED = b"The IAMPASS agent has not decided this login. Try again; if that does not help, as root: pam-iampass doctor"
 NOT_ANSWERING = b"The IAMPASS agent does not answer. As root: systemctl restart pam-iampass-agent.service"
 
 
@@ -149,7 +150,7 @@ def test_denied_at_once_where_anything_but_our_greeting_comes_first(
         run = application.run()
     assert run.result == PAM_ABORT
     assert len(played.connections) == 1
-    assert run.messages == []
+    assert [text for _style, text in run.messages] == [NOT_DECIDED]
 
 
 def test_denied_where_the_agent_greets_twice(application: Application, agent: Playing) -> None:

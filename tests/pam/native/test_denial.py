@@ -21,6 +21,12 @@ def test_aborts_where_the_application_is_not_sshd(application: Application, agen
         assert application.run().result == PAM_ABORT
 
 
+def test_says_why_there_is_no_login(application: Application, agent: Playing) -> None:
+    with agent(dies):
+        [(_style, text)] = application.run().messages
+    assert text.startswith(b"The IAMPASS agent has not decided this login. Try again")
+
+
 def test_waits_ten_seconds_for_a_module_that_says_nothing(application: Application, agent: Playing) -> None:
     def silent(door: DoorConnection) -> None:
         door.hello()
