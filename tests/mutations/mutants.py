@@ -465,8 +465,8 @@ MUTANTS = (
         7,
         "the native door writes no audit record if it gets no result",
         "doors/native/door.c",
-        '            audit(call->pamh, LOG_ERR, "denied", &failure);\n    }\n    if (!session_keep',
-        "            (void)audit;\n    }\n    if (!session_keep",
+        '            audit(call->pamh, LOG_ERR, "denied", &failure);\n            if (failure',
+        "            (void)audit;\n            if (failure",
         "tests/pam/native/test_denial.py::test_leaves_one_audit_record",
     ),
     Mutant(

@@ -10,7 +10,7 @@ import pytest
 from tests.packages.administrator import PASSWORD, Administrator, built, newer
 from tests.packages.booted import Booted
 from tests.packages.kept_logins import sessions, wait_for
-from tests.packages.people import People, got_in, type_password
+from tests.packages.people import People, got_in, outcomes, type_password
 
 OURS = "grep -r pam_iampass /etc/pam.d; cat /etc/ssh/sshd_config.d/10-iampass.conf"
 VERSION = "dpkg-query -W -f '${db:Status-Abbrev}${Version}' libpam-iampass"
@@ -59,6 +59,16 @@ def test_a_trial_that_nobody_confirms_is_over_even_after_a_reboot(
     assert not needs_the_phone(people)
     assert not sudo_needs_the_phone(people)
     assert machine.shell("cd /etc; sha256sum pam.d/* ssh/sshd_config.d/* sudoers.d/*") == before
+
+
+@pytest.mark.parametrize("way", ["--quiet", "--key"])
+def test_setup_leaves_no_record_of_a_login(machine: Booted, ready: Administrator, way: str) -> None:
+    cursor = machine.cursor()
+    ready.set_up("sshd", "sudo", "su", way)
+    machine.run("pam-iampass", "doctor", "--offline", check=False)
+    assert outcomes(machine.journal(cursor)) == []
+    assert [one["MESSAGE"] for one in machine.journal(cursor) if int(one["PRIORITY"]) <= 4] == []
+    ready.undo()
 
 
 def test_after_a_reboot_the_phone_is_asked_as_before(

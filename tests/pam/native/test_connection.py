@@ -27,7 +27,10 @@ from tests.support.in_time import BUSY, in_time
 from tests.support.scripted_module import DoorConnection, Frame, ScriptedModule, greeting, result, say
 
 NOBODY = 65534
-NOT_DECIDED = b"The IAMPASS agent has not decided this login. Try again; if that does not help, as root: pam-iampass doctor"
+NOT_DECIDED = (
+    b"The IAMPASS agent has not decided this login. Try again; "
+    b"if that does not help, as root: pam-iampass doctor"
+)
 NOT_ANSWERING = b"The IAMPASS agent does not answer. As root: systemctl restart pam-iampass-agent.service"
 
 
