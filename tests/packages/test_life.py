@@ -61,13 +61,21 @@ def test_a_trial_that_nobody_confirms_is_over_even_after_a_reboot(
     assert machine.shell("cd /etc; sha256sum pam.d/* ssh/sshd_config.d/* sudoers.d/*") == before
 
 
-@pytest.mark.parametrize("way", ["--quiet", "--key"])
-def test_setup_leaves_no_record_of_a_login(machine: Booted, ready: Administrator, way: str) -> None:
-    cursor = machine.cursor()
-    ready.set_up("sshd", "sudo", "su", way)
-    machine.run("pam-iampass", "doctor", "--offline", check=False)
-    assert outcomes(machine.journal(cursor)) == []
-    assert [one["MESSAGE"] for one in machine.journal(cursor) if int(one["PRIORITY"]) <= 4] == []
+def test_one_way_into_sshd_follows_the_other_and_setup_leaves_no_record_of_a_login(
+    machine: Booted, ready: Administrator, people: People
+) -> None:
+    for way, prompts in (("--quiet", False), ("--prompt", True), ("--password", True), ("--quiet", False)):
+        cursor = machine.cursor()
+        ready.set_up("sshd", "sudo", "su", way)
+        machine.run("pam-iampass", "doctor", "--offline", check=False)
+        written = [one for one in machine.journal(cursor) if one.get("SYSLOG_IDENTIFIER") != "systemd"]
+        assert outcomes(written) == []
+        assert [one["MESSAGE"] for one in written if int(one.get("PRIORITY", 6)) <= 4] == []
+        drop_in = machine.run("test", "-e", "/etc/ssh/sshd_config.d/10-iampass.conf", check=False)
+        assert (drop_in.returncode == 0) == prompts
+    login = people.ssh("alice")
+    people.phone.approve("alice")
+    assert got_in(login, "alice")
     ready.undo()
 
 

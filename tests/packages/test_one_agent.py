@@ -191,8 +191,8 @@ def test_where_python_is_broken_the_person_reads_why_within_the_time_of_the_door
     machine.run("mv", path, "/root/moved")
     try:
         machine.run("systemctl", "stop", AGENT)
-        for start in (lambda: people.ssh("alice"), lambda: people.sudo("alice")):
-            began, login = time.monotonic(), start()
+        for start in (people.ssh, people.sudo):
+            began, login = time.monotonic(), start("alice")
             status = login.finish()
             print(login.shown)
             assert status != 0
