@@ -6,6 +6,7 @@ the user table has. Every method may be called in any thread.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -71,9 +72,9 @@ class AgentState:
         self.end_sessions(sessions, 0.0)
         return pending, sessions
 
-    def rate_limit(self, person: str, login: Login | None = None) -> RateLimit:
-        """The rate limit of the person, and of the origin of a login."""
-        return RateLimit(self.rate_limits, person, login or Login(person, ""))
+    def rate_limit(self, person: str, login: Login | None = None, began: float = math.inf) -> RateLimit:
+        """The rate limit of the person and of a login's origin. `began` is from before the person was looked up."""
+        return RateLimit(self.rate_limits, person, login or Login(person, ""), began)
 
     # session
 

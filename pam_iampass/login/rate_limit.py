@@ -210,11 +210,12 @@ class RateLimits:
 class RateLimit:
     """The requests of one person from one origin, for one login. `user` is the account's name, as NSS has it."""
 
-    def __init__(self, limits: RateLimits, user: str, login: Login) -> None:
+    def __init__(self, limits: RateLimits, user: str, login: Login, began: float) -> None:
+        """`began` is when the login did, in seconds since boot."""
         self.limits = limits
         self.user = user
         self.origin = hashlib.sha256(encoded(f"{user}\0{origin_of(login)}")).hexdigest()
-        self.began = limits.now()
+        self.began = began
 
     @contextlib.contextmanager
     def queued(self, settings: ThrottleSettings, time_left: float) -> Iterator[QueuedLogin]:

@@ -35,6 +35,7 @@ def verify(
     login: Login, arguments: ModuleArguments, application: PamApplication, context: LoginContext
 ) -> Decision:
     """Decide a login. Raises ApplicationGone and Stopping (`login.application`)."""
+    began = context.state.rate_limits.now()
     try:
         required = _who_must_approve(login, arguments, context)
         if isinstance(required, Decision):
@@ -42,7 +43,7 @@ def verify(
         covered = _cover(required, application, context)
         if covered is not None:
             return covered
-        rate_limit = context.state.rate_limit(required.approver, login)
+        rate_limit = context.state.rate_limit(required.approver, login, began)
         typed = _prompt(required, application, context)
         if not isinstance(required, ApprovalRequired):
             return decisions.unlisted(required.approver, ignore=False)

@@ -56,7 +56,7 @@ class World:
         self.start(boot)
 
     def throttle(self, login: Login = HERE, user: str = "alice") -> RateLimit:
-        return RateLimit(self.limits, user, login)
+        return RateLimit(self.limits, user, login, self.limits.now())
 
     @contextlib.contextmanager
     def queued(

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Callable
 
 import pytest
 
+from pam_iampass.audit.journal import Journal
+from pam_iampass.config.settings import Settings
 from pam_iampass.login import rate_limit
+from pam_iampass.login.application import PamApplication
+from pam_iampass.login.context import LoginContext
 from pam_iampass.login.rate_limit import OTHER_LOGIN as OTHERS
+from pam_iampass.module import Module
 from pam_iampass.outcome import Login, PamCode
 from tests.support.deadline import TIMEOUT
 from tests.support.sandbox import HttpStatus, Junk
-from tests.support.setting import ME, Setting, state_in
+from tests.support.setting import ME, NoSessions, Setting, state_in
 from tests.support.state_file import busy, unwritable
 
 KEY = "publickey ssh-ed25519 AAAA\n"
@@ -246,6 +252,24 @@ def test_a_login_at_its_prompt_when_the_phone_is_reported_lost_asks_no_phone(wor
     assert "start" not in world.calls
     world.sandbox.auto = "approve"
     assert world.login().code == PamCode.SUCCESS, "the next phone is asked"
+
+
+def test_who_is_removed_while_a_login_looks_them_up_is_not_let_in(world: Setting) -> None:
+    def parts(config: str, left_open: Callable[[str], None]) -> LoginContext:
+        context = world.context()(config, left_open)
+
+        def meanwhile() -> Settings:
+            world.state.phone_lost(ME)
+            return context.load_settings()
+
+        return replace(context, load_settings=meanwhile)
+
+    def authenticate(pamh: PamApplication, flags: int, argv: list[str]) -> int:
+        return Module(Journal(world.records), parts, NoSessions()).pam_sm_authenticate(pamh, flags, argv)
+
+    door = world.door_class(authenticate, f"config={world.folder / 'iampass.yaml'}", user=ME, service="test")
+    assert door.finish().code == PamCode.ABORT
+    assert "start" not in world.calls
 
 
 def test_while_a_slow_disk_keeps_the_file_busy_logins_by_phone_go_on_and_are_counted_in_it_later(
