@@ -81,8 +81,8 @@ def command(
 ) -> None:
     """Let USER in without the phone for a while. The password or the key is required all the same.
 
-    USER is the person whose phone would be asked: in sudo the caller, in su to root the caller too if
-    `approver: caller` is set. A bypass of the same user and service is replaced.
+    USER is the person whose phone would be asked: in sudo the caller, and in su to root the caller too. A
+    bypass of the same user and service is replaced.
 
     The journal records when a bypass is made, each login that uses it (outcome bypassed) and when it is over. A restart
     of the machine ends it unless --survive-reboot is given. Setting the clock does not prolong it.

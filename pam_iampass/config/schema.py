@@ -253,8 +253,8 @@ APPROVER = Key(
     "approver",
     ValueType("user or caller", value_types.choice(Approver), "caller"),
     "user",
-    "Whose phone is asked, for su: `user`, that of the target; or `caller`, that of the caller if the target is root, "
-    "else that of the target.",
+    "Whose phone is asked: `user`, that of the user who logs in (in su the target); or `caller`, that of the caller if "
+    "that user is root, else that of the user. For su the default is `caller`.",
 )
 
 SCHEMA: tuple[KeyOrSection, ...] = (

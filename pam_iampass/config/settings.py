@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from pam_iampass.config.node_reader import InvalidValue, NodeReader
-from pam_iampass.config.schema import APPROVER, SCHEMA, SHARED, Key, KeyOrSection, Section
+from pam_iampass.config.schema import SCHEMA, SHARED, Key, KeyOrSection, Section
 from pam_iampass.config.value_types import (
     OUTAGE_SERVICES,
     Approver,
@@ -156,12 +156,21 @@ class Settings:
 
     def for_service(self, name: str) -> ServiceSettings:
         """The settings for the PAM service `name`."""
-        return self.services.get(name, self.services.get(same_program(name), self.service))
+        own = self.services.get(name, self.services.get(same_program(name)))
+        return replace(self.service, approver=usual_approver(name)) if own is None else own
 
 
 def same_program(name: str) -> str:
     """The PAM service whose settings hold for one without: `sudo` for that of `sudo -i`, `su` for that of `su -`."""
     return {"sudo-i": "sudo", "su-l": "su"}.get(name, name)
+
+
+def usual_approver(name: str) -> Approver:
+    """Whose phone is asked in a PAM service unless its settings say so: where su makes root, the caller's.
+
+    By the target's own phone, root's, everybody who knows its password would get in without one if root is exempt.
+    """
+    return Approver.CALLER if same_program(name) == "su" else Approver.USER
 
 
 @dataclass(frozen=True)
@@ -238,7 +247,7 @@ class _SettingsReader(NodeReader):
         services = values.pop("services")
         session = values["session"]
         service = _for_service({key.name: values.pop(key.name) for key in SHARED}, session)
-        service["approver"] = APPROVER.default_value()
+        service["approver"] = Approver.USER
         return Settings(
             application_secret=secret,
             previous_secret=previous,
@@ -248,7 +257,12 @@ class _SettingsReader(NodeReader):
             services=MappingProxyType(
                 {
                     name: ServiceSettings(
-                        **{**service, **_for_service(own, session), "own_methods": own.get("methods", ())}
+                        **{
+                            **service,
+                            "approver": usual_approver(name),
+                            **_for_service(own, session),
+                            "own_methods": own.get("methods", ()),
+                        }
                     )
                     for name, own in services.items()
                 }

@@ -64,6 +64,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " register a phone of their own as anybody's. The group is for the service alone.",
             "{remedy}",
         ),
+        _error(
+            "su-root-unasked",
+            "su makes users root without a phone: {what}",
+            "`approver: user` has root's own phone asked when somebody becomes root with su, and root is exempt, or"
+            " passes by `unlisted_users`. Without the key, the caller's phone is asked.",
+            "{remedy}",
+        ),
         _note(
             "service-off",
             "The settings name a service that is not switched on yet: {what}",

@@ -12,15 +12,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass.config import settings, user_table_check
-from pam_iampass.config.value_types import Network, exempt_rule
+from pam_iampass.config.user_table import UserTable
+from pam_iampass.config.value_types import Approver, Network, exempt_rule
 from pam_iampass.doctor import sshd_exempt
 from pam_iampass.doctor.denied import who_is_denied
 from pam_iampass.doctor.line_arguments import enrollment_problems, rescue_problems
-from pam_iampass.errors import RUN_AS_ROOT, Problem, Severity, shown
+from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, Problem, Severity, shown
+from pam_iampass.login import policy
+from pam_iampass.outcome import Login
 from pam_iampass.pam.modules import our_lines
 from pam_iampass.pam.services import USES, not_asking
 from pam_iampass.pam.stack import FOLDERS, PamFiles, PamType, dialect
 from pam_iampass.system import sshd
+from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import SERVICE_USER, others_in_group, reading_as_service_user
 from pam_iampass.system.trusted_file import others_with_access, readers_remedy
@@ -86,6 +90,7 @@ def check_config(
         problems += _exceptions(config, examination.settings)
         problems += _no_connection_covered(config, examination.settings, files)
         denies_nobody += _services(config, examination.settings, examination.lines, in_force, files)
+        denies_nobody += _su_to_root(config, examination.settings)
     denies_nobody += _asked_twice(files)
     denies_nobody += _readable((config, *(table.files if table else ())), readers)
     denies_nobody += _in_service_group(module_user)
@@ -230,18 +235,30 @@ def _services(
         if key == "services.sshd" and in_force.service != "sshd":
             what = f"hold for nobody: sshd uses the PAM service {in_force.service} (PAMServiceName)"
             yield Problem(config, None, key, what, f"did you mean {in_force.service}?")
-        elif problem is not None and not (problem.kind and _sets_only_approver(found, key, name)):
+        elif problem is not None:
             yield replace(problem, file=config, line=lines.get((key, name)), key=key)
 
 
-def _sets_only_approver(found: settings.Settings, key: str, name: str) -> bool:
-    """Whether the settings of a service only say who approves, which the installed ones say of su beforehand."""
-    own = found.services.get(name)
-    return (
-        key == f"services.{name}"
-        and own is not None
-        and replace(own, approver=found.service.approver) == found.service
-    )
+def _su_to_root(config: Path, found: settings.Settings) -> Iterator[Problem]:
+    """Services of su in which root itself is to approve that somebody becomes root, and does not, or cannot."""
+    for name in USES["su"]:
+        service = found.for_service(name)
+        if service.approver is Approver.CALLER:
+            continue
+        key, remedy = f"services.{name}.approver", "delete `approver: user`: then the caller approves"
+        try:
+            root = Accounts().named("root")
+            exempt = policy.exemption(root, Login(root.name, name), service, Accounts())
+            phone = policy.phone(root, service, UserTable(found.users, found.users_folder))
+        except (UnknownAccount, LookupFailed, policy.PolicyError, ConfigurationError):
+            continue  # then every login is denied, which is told elsewhere
+        if exempt is not None or (isinstance(phone, policy.NotListed) and phone.ignore):
+            why = exempt or "root has no token, and unlisted_users is ignore"
+            what = f"opens su to root to everybody who knows root's password, without a phone: {why}"
+            yield Problem(config, None, key, what, remedy, kind="su-root-unasked")
+        elif isinstance(phone, policy.NotListed):
+            what = "denies su to root to everybody: root is to approve, and has no token"
+            yield Problem(config, None, key, what, remedy, Severity.WARNING)
 
 
 def _asked_twice(files: PamFiles) -> Iterator[Problem]:

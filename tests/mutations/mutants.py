@@ -717,6 +717,14 @@ MUTANTS = (
     ),
     Mutant(
         13,
+        "without a setting for su, root approves that somebody becomes root",
+        "pam_iampass/config/settings.py",
+        'return Approver.CALLER if same_program(name) == "su" else Approver.USER',
+        "return Approver.USER",
+        _MODULE + "test_for_su_to_root_the_caller_approves_and_the_record_says_so",
+    ),
+    Mutant(
+        13,
         "PAM_RUSER alone says who the caller is",
         "pam_iampass/login/policy.py",
         "    if named.uid != real.uid:\n",
@@ -805,8 +813,8 @@ MUTANTS = (
         16,
         "an exemption for one service holds for all",
         "pam_iampass/config/settings.py",
-        "return self.services.get(name, self.services.get(same_program(name), self.service))",
-        "return self.services.get(name, next(iter(self.services.values()), self.service))",
+        "own = self.services.get(name, self.services.get(same_program(name)))",
+        "own = self.services.get(name, next(iter(self.services.values()), None))",
         "tests/system/setuid/test_teams.py::test_who_is_exempt_in_sudo_is_asked_in_su",
     ),
     Mutant(

@@ -260,7 +260,7 @@ def test_an_outage_before_the_request_goes_as_the_policy_says(
         {"service": "sshd"},
         {"service": "sudo", "uid": "1000"},
         {"service": "sudo", "uid": "0"},
-        {"service": "su-l", "uid": "0"},
+        {"service": "su-l", "uid": "0", "ruser": "root"},
     ],
     ids=str,
 )
@@ -414,7 +414,6 @@ def test_methods_of_the_user_go_before_those_of_the_service(world: Setting) -> N
 
 
 def test_for_su_to_root_the_caller_approves_and_the_record_says_so(world: Setting) -> None:
-    world.configure(services="{su: {approver: caller}}")
     world.sandbox.add_user("token-of-daemon")
     world.write("users.yaml", "daemon: token-of-daemon\n")
     assert world.login(service="su", ruser="daemon", uid="1").code == PamCode.SUCCESS
@@ -424,7 +423,7 @@ def test_for_su_to_root_the_caller_approves_and_the_record_says_so(world: Settin
 
 
 def test_a_caller_of_no_table_becomes_nobody_else_without_the_phone(world: Setting) -> None:
-    world.configure(services="{su: {approver: caller}}", unlisted_users="ignore")
+    world.configure(unlisted_users="ignore")
     world.sandbox.auto = "deny"
     world.sandbox.add_user("token-of-daemon")
     world.write("users.yaml", "daemon: token-of-daemon\n")
@@ -456,7 +455,7 @@ def participants(world: Setting) -> tuple[str, str, str]:
     "items", [{}, {"ruser": ME}, {"ruser": ME, "uid": "1"}, {"ruser": "no-such", "uid": "0"}, {"uid": "0"}]
 )
 def test_a_caller_who_is_only_claimed_is_denied(world: Setting, items: dict[str, Any]) -> None:
-    world.configure(services="{su: {approver: caller}}", unlisted_users="ignore")
+    world.configure(unlisted_users="ignore")
     assert world.login(service="su", **items).code == PamCode.ABORT
     assert world.outcome() == ("misconfigured", "denied")
 

@@ -86,5 +86,5 @@ def check_second_factor(who: Account, service: str, pam_service: str, config: Pa
     else:
         remedy = f"give {asked.name} a token first (pam-iampass enroll {asked.name}), or exempt {asked.name}"
         if asked is not who:
-            remedy += ", or have the caller asked: `services: {su: {approver: caller}}`"
+            remedy += ", or delete `approver: user`: then the caller is asked"
         yield lockout(f"{what_for}: {asked.name} has no token, and would be locked out", remedy)

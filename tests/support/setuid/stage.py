@@ -115,19 +115,15 @@ class Guest:
         terminal = enter_password(self.start(program, *words, process=process))
         return Seen(terminal.finish(), terminal.shown)
 
-    def approver(self, program: str) -> str:
-        """The user who gets the request: for sudo the caller, for su the target account."""
-        return self.name if program == "sudo" else self.twin
-
     # What is to be seen
 
     def was_asked(self) -> bool:
         """Whether the phone of either account got a request."""
         return not self.stage.phones.rang.isdisjoint({token_of(self.name), token_of(self.twin)})
 
-    def request(self, program: str) -> SandboxSession:
-        """Wait for the request on the phone."""
-        return self.stage.sandbox.wait_for_request(token_of(self.approver(program)), PATIENCE)
+    def request(self) -> SandboxSession:
+        """Wait for the request on the caller's phone."""
+        return self.stage.sandbox.wait_for_request(token_of(self.name), PATIENCE)
 
     def starts(self) -> int:
         """The number of start requests for either account, successful or not."""
@@ -169,7 +165,7 @@ def waiting(program: str, guest: Guest, *words: str) -> Terminal:
     """Start `sudo` or `su`, and wait for the request on the phone and the message about it."""
     terminal = enter_password(guest.start(program, *words))
     terminal.expect("Approve this on your phone within [0-9]+ seconds.")
-    guest.request(program)
+    guest.request()
     return terminal
 
 

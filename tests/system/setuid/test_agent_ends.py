@@ -53,8 +53,8 @@ def test_a_killed_agent_is_a_denial_by_the_door_with_its_record(stage: Stage, ag
     agent.stop(signal.SIGKILL)
     finish(logins)
     for program, guest, _ in logins:
-        service = {"sudo": "sudo", "su": "su"}[program]
-        wanted = f"outcome=unavailable result=denied user={guest.approver(program)} service={service} "
+        user = guest.name if program == "sudo" else guest.twin
+        wanted = f"outcome=unavailable result=denied user={user} service={program} "
         assert wanted in guest.record()
         assert "reason=the module closed the connection before it gave a result" in guest.record()
 

@@ -52,7 +52,7 @@ def rings(guest: Guest, program: str) -> Terminal:
     """Begin to log in, up to where the phone rings."""
     terminal = enter_password(guest.start(program))
     terminal.expect_exact(approve_within(DEADLINE))
-    guest.request(program)
+    guest.request()
     return terminal
 
 
@@ -67,7 +67,7 @@ def stopped_until(guest: Guest, program: str, *, approve: bool, seconds: float) 
     send(guest, terminal, signal.SIGSTOP)
     wait_until(lambda: is_stopped(terminal), "the program stops", PATIENCE)
     answer = guest.stage.sandbox.approve if approve else guest.stage.sandbox.deny
-    answer(guest.request(program))
+    answer(guest.request())
     time.sleep(seconds)  # for the time to run out, which is what this is about
     send(guest, terminal, signal.SIGCONT)
     terminal.finish()
@@ -168,6 +168,6 @@ def test_the_caller_can_look_into_neither_the_program_nor_the_module(guest: Gues
         "OTHERS", str(modules)
     )
     assert caller(guest, program) == ""
-    guest.stage.sandbox.deny(guest.request("su"))
+    guest.stage.sandbox.deny(guest.request())
     assert terminal.finish() == 1
     assert guest.starts() == 1

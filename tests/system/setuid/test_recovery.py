@@ -42,7 +42,7 @@ def test_after_silence_sudo_lets_in_by_a_code_that_is_not_shown_and_good_once(gu
 
 @side_by_side
 def test_in_su_the_code_is_that_of_whose_phone_was_asked(guest: Guest) -> None:
-    wrong, right = new_codes(guest.name)[0], new_codes(guest.twin)[0]
+    wrong, right = new_codes(guest.twin)[0], new_codes(guest.name)[0]
     for code, status in ((wrong, 1), (right, 0)):
         su = enter_password(guest.start("su"))
         su.expect_exact(QUESTION)

@@ -12,7 +12,7 @@ from tests.support.terminal import Terminal
 
 
 @side_by_side
-def test_an_approval_of_the_target_runs_the_command(guest: Guest) -> None:
+def test_an_approval_of_the_caller_runs_the_command(guest: Guest) -> None:
     guest.set_phone(Phone.APPROVES)
     seen = guest.play("su")
     assert seen.got_in, seen
@@ -32,7 +32,7 @@ def test_a_hang_up_that_the_caller_ignores_breaks_nothing_off(guest: Guest) -> N
     su = enter_password(guest.start("su", process=Process(ignored=(signal.SIGHUP,))))
     su.expect_exact(approve_within(PLENTY))
     su.process.send_signal(signal.SIGHUP)
-    guest.stage.sandbox.approve(guest.request("su"))
+    guest.stage.sandbox.approve(guest.request())
     su.expect_exact(AS_ROOT)
     assert su.finish() == 0
 

@@ -130,8 +130,7 @@ def administrator(
     sandbox.behave()
     sandbox.auto, sandbox.delay, sandbox.request_timeout, sandbox.clock_skew = "approve", 0.0, 60.0, 0.0
     sandbox.add_user(token_of("alice"), device=True)
-    services = "{su: {approver: caller}}"
-    machine.configure(sandbox, timeout=f"{PLENTY}s", services=services)
+    machine.configure(sandbox, timeout=f"{PLENTY}s")
     machine.write_users(f"alice: {token_of('alice')}\n")
     before = everything()
     admin = Administrator(sandbox, own_sshd, machine, agent)

@@ -51,10 +51,10 @@ def test_a_user_without_a_token_would_be_locked_out(administrator: Administrator
 
 
 def test_the_phone_of_root_is_asked_in_su_unless_the_caller_approves(administrator: Administrator) -> None:
-    administrator.machine.change(services="{}")
+    administrator.machine.change(services="{su: {approver: user}}")
     told = refused(administrator, "su")
     assert "su: root has no token" in told
-    assert "approver: caller" in told
+    assert "delete `approver: user`: then the caller" in told
 
 
 def test_root_would_be_refused_by_sshd(administrator: Administrator) -> None:

@@ -177,7 +177,7 @@ def test_unknown_names_are_found_in_services_and_rules_and_are_errors_among_thos
 ) -> None:
     installed.change("  rules: []", '  rules: ["user no-such-user from 127.0.0.0/8"]')
     installed.change("asked:\n  users: []", "asked:\n  users: [root, no-such-user]")
-    installed.change("  su: {", "  login: {exempt: {groups: [no-such-group]}}\n  su: {")
+    installed.change("services: {}", "services: {login: {exempt: {groups: [no-such-group]}}}")
     problems = check_config(installed.file, ANYBODY, pam_folders=[installed.pam]).problems
     found = [str(problem).partition(": ")[2] for problem in problems]
     rule = 'exempt.rules: warning: "user no-such-user from 127.0.0.0/8"'
@@ -212,22 +212,57 @@ def test_a_network_that_exempts_more_than_meant_is_warned_of(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "warned"),
+    ("services", "warned"),
     [
-        ("su: {approver: caller}", "su: {approver: caller, methods: [facial]}", None),
-        ("su: {approver: caller}", "su: {approver: caller}\n  su-l: {unlisted_users: ignore}", "su"),
-        ("su: {approver: caller}", "su: {approver: caller}\n  sudo-i: {timeout: 30s}", "sudo"),
-        ("su: {approver: caller}", "su: {approver: caller}\n  sudo: {timeout: 30s}", None),
+        ("su: {methods: [facial]}", None),
+        ("su: {approver: caller}", None),
+        ("su-l: {unlisted_users: ignore}", "su"),
+        ("sudo-i: {timeout: 30s}", "sudo"),
+        ("sudo: {timeout: 30s}", None),
     ],
 )
 def test_settings_that_a_caller_goes_around_with_a_login_shell_are_warned_of(
-    installed: Installed, old: str, new: str, warned: str | None
+    installed: Installed, services: str, warned: str | None
 ) -> None:
-    installed.change(f"  {old}", f"  {new}")
+    installed.change("services: {}", f"services: {{{services}}}")
     sibling = {"su": "su-l", "sudo": "sudo-i"}.get(warned or "")
     what = f"differ from those of {sibling}: users choose between the two, with and without a login shell"
     wanted = [f"iampass.yaml: services.{warned}: warning: {what}"] if warned else []
     assert installed.warnings() == wanted
+
+
+EXEMPT = "root is exempt"
+IGNORED = "root has no token, and unlisted_users is ignore"
+
+
+@pytest.mark.parametrize("name", ["su", "su-l"])
+@pytest.mark.parametrize(
+    ("change", "approver", "opened", "severity"),
+    [
+        (("users: []", "users: [root]"), "user", EXEMPT, Severity.ERROR),
+        (("unlisted_users: deny", "unlisted_users: ignore"), "user", IGNORED, Severity.ERROR),
+        (("timeout: 60s", "timeout: 60s"), "user", "root is to approve, and has no token", Severity.WARNING),
+        (("users: []", "users: [root]"), "caller", None, None),
+        (("timeout: 60s", "timeout: 60s"), "caller", None, None),
+    ],
+)
+def test_that_root_is_to_approve_su_to_root_and_does_not_is_found(
+    installed: Installed,
+    name: str,
+    change: tuple[str, str],
+    approver: str,
+    opened: str | None,
+    severity: Severity | None,
+) -> None:
+    old, new = change
+    installed.change(old, new)
+    installed.change("services: {}", f"services: {{{name}: {{approver: {approver}}}}}")
+    problems = check_config(installed.file, ANYBODY, pam_folders=[installed.pam]).problems
+    found = [problem for problem in problems if problem.key == f"services.{name}.approver"]
+    assert [problem.severity for problem in found] == ([severity] if severity else [])
+    if opened:
+        assert opened in found[0].what
+        assert found[0].remedy == "delete `approver: user`: then the caller approves"
 
 
 def test_another_user_than_root_reads_that_this_may_be_why(installed: Installed) -> None:
@@ -295,7 +330,7 @@ def test_a_file_that_others_can_read_is_an_error_with_the_remedy(
 def test_an_sshd_that_gives_up_too_early_is_warned_of(
     installed: Installed, says: str, needed: int | None
 ) -> None:
-    installed.change("  su: {approver: caller}", "  su: {approver: caller}\n  gate: {timeout: 2m}")
+    installed.change("services: {}", "services: {gate: {timeout: 2m}}")
     sshd = put(installed.folder / "sshd", f'#!/bin/sh\n[ "$*" = -T ] && printf "{says}"\n', 0o755)
     found = check_config(installed.file, ANYBODY, str(sshd), [installed.pam])
     assert found.ok
@@ -408,8 +443,8 @@ def test_where_the_phone_is_asked_in_the_account_phase_covering_connections_has_
 def test_a_name_that_leads_to_no_pam_service_is_an_error_that_says_what_may_be_meant(
     installed: Installed,
 ) -> None:
-    named = "  iampass-sudo: {timeout: 30s}\n  pkexec: {timeout: 30s}\n  common-auth: {session: {keep: true}}"
-    installed.change("  su: {approver: caller}", f"  su: {{approver: caller}}\n{named}")
+    named = "iampass-sudo: {timeout: 30s}, pkexec: {timeout: 30s}, common-auth: {session: {keep: true}}"
+    installed.change("services: {}", f"services: {{{named}}}")
     installed.change("services: []", "services: [sudo, sudoo]")
     for name in ("polkit-1", "common-auth"):
         put(installed.pam / name, "auth required pam_unix.so\n")
@@ -434,7 +469,7 @@ def test_a_service_that_is_not_switched_on_yet_is_a_warning_and_one_that_sshd_do
     settings = (
         "services:\n  sudo-i: {timeout: 30s}\n  sshd: {session: {keep: true, covers: {services: [sudo]}}}"
     )
-    installed.change("services:\n", f"{settings}\n")
+    installed.change("services: {}", settings)
 
     def check(sshd: Path) -> list[tuple[str, Severity, str]]:
         found = check_config(installed.file, ANYBODY, str(sshd), [folder]).problems

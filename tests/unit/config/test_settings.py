@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,25 @@ services:
     assert (sudo.unavailable, sudo.timeout, sudo.approver) == (WhenUnavailable.DENY, 30.0, Approver.USER)
     assert settings.for_service("sshd").unavailable is WhenUnavailable.IGNORE
     assert settings.for_service("login") == settings.for_service("elsewhere") == settings.service
+
+
+@pytest.mark.parametrize(
+    ("services", "su", "login_shell"),
+    [
+        ("{}", Approver.CALLER, Approver.CALLER),
+        ("{su: {timeout: 30s}}", Approver.CALLER, Approver.CALLER),
+        ("{su-l: {timeout: 30s}}", Approver.CALLER, Approver.CALLER),
+        ("{su: {approver: user}}", Approver.USER, Approver.USER),
+        ("{su: {approver: user}, su-l: {timeout: 30s}}", Approver.USER, Approver.CALLER),
+    ],
+)
+def test_in_su_the_caller_approves_unless_it_is_written_otherwise(
+    configuration: Configuration, services: str, su: Approver, login_shell: Approver
+) -> None:
+    settings = configuration.load(f"services: {services}")
+    assert settings.for_service("su").approver is su
+    assert settings.for_service("su-l").approver is login_shell
+    assert settings.for_service("sudo").approver is Approver.USER
 
 
 def test_a_service_has_its_own_exemptions_and_its_own_who_is_asked(configuration: Configuration) -> None:
@@ -574,13 +594,81 @@ def test_the_page_of_all_settings_is_current() -> None:
     assert (ROOT / "docs" / "settings.md").read_text("utf-8") == settings_reference.page()
 
 
+ABSENT: dict[str, tuple[object, str | None]] = {
+    "server": ("https://iam-api.com", None),
+    "ca_file": (None, None),
+    "proxy": (None, None),
+    "users": (Path("/etc/iampass/users.yaml"), None),
+    "unlisted_users": (UnlistedUsers.DENY, "ignore"),
+    "unavailable": (WhenUnavailable.DENY, "ignore"),
+    "timeout": (60.0, "290s"),
+    "methods": ((), "[acceptance]"),
+    "prompt": (Prompt.AUTO, "never"),
+    "enroll_at_login": (False, "true"),
+    "exempt.users": (frozenset(), "[root]"),
+    "exempt.groups": (frozenset(), "[root]"),
+    "exempt.networks": ((), "[192.0.2.0/24]"),
+    "exempt.rules": ((), "[user root from 192.0.2.0/24]"),
+    "asked.users": (frozenset(), "[root]"),
+    "asked.groups": (frozenset(), "[root]"),
+    "session.keep": (False, None),  # what is kept only takes away
+    "session.longest": (43200.0, "24h"),
+    "session.check": (30.0, "15m"),
+    "session.when_closed": (Enforcement.END, "revoke"),
+    "session.when_away": (Enforcement.REVOKE, None),  # nothing is kept that could be taken away
+    "session.unlock_on_return": (False, "true"),
+    "session.covers.services": (frozenset(), "[sudo]"),
+    "session.covers.for": (900.0, "12h"),
+    "session.covers_connections": (False, "true"),
+    "throttle.cool_off": (30.0, "0s"),
+    "throttle.longest_cool_off": (900.0, "0s"),
+    "throttle.requests_per_hour": (30, "1000"),
+    "throttle.logins_at_once": (10, "1000"),
+    "throttle.spacing": (3.0, "0s"),
+    "recovery.ask": (AskForCode.UNANSWERED, None),  # until somebody makes a code nobody is asked
+    "recovery.attempts_per_hour": (5, "100"),
+    "services": ({}, "{su: {approver: user}}"),  # without it, su to root asks the caller
+}
+"""Each key: its value while the file does not have it, and one with which more people get in, or with less."""
+
+
+def keys_of(entries: Iterable[schema.KeyOrSection], above: str = "") -> Iterator[str]:
+    for entry in entries:
+        below = entry if isinstance(entry, schema.Section) else entry.section
+        if below is None or below.named:
+            yield f"{above}{entry.name}"
+        else:
+            yield from keys_of(below.keys, f"{above}{entry.name}.")
+
+
+def test_every_key_is_named_here_with_what_holds_without_it() -> None:
+    required = {"application_id", "application_secret_file"}
+    assert set(keys_of(schema.SCHEMA)) - required == set(ABSENT)
+
+
+@pytest.mark.parametrize("key", ABSENT)
+def test_a_file_that_does_not_have_a_key_is_as_safe_as_can_be(configuration: Configuration, key: str) -> None:
+    def value(settings: Settings) -> object:
+        steps = ["within" if step == "for" else step for step in key.split(".")]
+        found: object = settings if hasattr(settings, steps[0]) else settings.service
+        for step in steps:
+            found = getattr(found, step)
+        return found
+
+    absent, weaker = ABSENT[key]
+    assert value(configuration.load("")) == absent
+    if weaker is not None:
+        *above, last = key.split(".")
+        text = "".join(f"{name}: {{" for name in above) + f"{last}: {weaker}" + "}" * len(above)
+        assert value(configuration.load(text)) != absent
+
+
 def test_each_key_of_the_installed_file_stands_at_its_default(configuration: Configuration) -> None:
     text = (ROOT / "config" / "iampass.yaml").read_text("utf-8")
     text = text.replace("application_id:", "application_id: app")
     put(configuration.file, text.replace("/etc/iampass/application-secret\n", f"{configuration.secret}\n"))
     installed = load(configuration.file)
-    default = configuration.load("services: {su: {approver: caller}}")
-    assert installed == default
+    assert installed == configuration.load("")
     for entry in schema.SCHEMA:
         assert re.search(f"^{entry.name}:", text, re.MULTILINE)
 
