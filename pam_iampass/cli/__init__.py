@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from io import TextIOWrapper
 
@@ -52,7 +53,20 @@ Examples:
 """
 
 
-class LazyGroup(click.Group):
+class Verbs(click.Group):
+    """A group that says which verb may be meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        near = get_close_matches(name, self.list_commands(ctx), 1)
+        if near and self.get_command(ctx, name) is None:
+            ctx.fail(f"No such command {name!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(Verbs):
     """A group whose verbs are imported when they are called, not when the command starts."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -12,15 +12,16 @@ import click
 from click.shell_completion import CompletionItem
 
 from pam_iampass.config import settings, user_table
+from pam_iampass.config.node_reader import InvalidValue
 from pam_iampass.config.settings import DEFAULT_PATH
 from pam_iampass.config.user_table import user_of
+from pam_iampass.config.value_types import duration_seconds
 from pam_iampass.enrollment.request import phone_number, plain_name
 from pam_iampass.errors import PamIampassError, shown
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount, login_accounts
 
 _MAX_CHOICES = 500  # user names offered by shell completion
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class UserName(click.ParamType):
@@ -108,12 +109,15 @@ def existing_account(name: str) -> str:
     return found
 
 
-def seconds(text: str) -> float:
-    """A duration such as `90s`, `10m` or `2h`. Raises ValueError."""
-    found = re.fullmatch("([0-9]{1,6})([smh])", text)
-    if not found or int(found[1]) == 0:
-        raise ValueError("is not a duration such as 90s, 10m or 2h")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])}).total_seconds()
+def seconds(text: str) -> int:
+    """A duration such as `90s`, `10m`, `2h` or `1d`, as in the settings. Raises ValueError."""
+    try:
+        found = duration_seconds(text)
+    except InvalidValue:
+        found = 0
+    if found == 0:
+        raise ValueError("is not a duration such as 90s, 10m, 2h or 1d")
+    return found
 
 
 def point_in_time(text: str, now: datetime) -> datetime:
@@ -122,17 +126,16 @@ def point_in_time(text: str, now: datetime) -> datetime:
     Accepted are `30m` and the like (s, m, h, d, w before now), `now`, `today`, `yesterday`, `17:30` (of today),
     `2026-11-24` and `2026-11-24 17:30`, also with seconds and an offset such as `+01:00`.
     """
-    ago = re.fullmatch("([0-9]{1,6})([smhdw])", text)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     words = {"now": now, "today": midnight, "yesterday": midnight - timedelta(days=1)}
     try:
-        if ago:
-            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        if re.fullmatch("[0-9]+[a-z]", text):
+            return now - timedelta(seconds=duration_seconds(text))
         if text in words:
             return words[text]
         clock = re.fullmatch("[0-9]{2}:[0-9]{2}(:[0-9]{2})?", text)
         found = datetime.fromisoformat(f"{now:%Y-%m-%d} {text}" if clock else text)
-    except (OverflowError, ValueError):
+    except (InvalidValue, OverflowError, ValueError):
         raise ValueError("is not a point in time such as 2h, 7d, today, 17:30 or 2026-11-24") from None
     return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
 

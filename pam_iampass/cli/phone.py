@@ -10,6 +10,7 @@ import click
 
 from pam_iampass.audit.administrator import administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal
+from pam_iampass.cli import Verbs
 from pam_iampass.cli.invitation import Invitation, wait
 from pam_iampass.cli.output import count, duration, finding, line, show_json, table
 from pam_iampass.cli.parameters import (
@@ -46,7 +47,7 @@ Examples:
 """
 
 
-@click.group(epilog=_EPILOG)
+@click.group(cls=Verbs, epilog=_EPILOG)
 def command() -> None:
     """Show which users have a phone, and replace a lost one.
 

@@ -7,6 +7,7 @@ import time
 
 import click
 
+from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import finding, line, show_json
 from pam_iampass.cli.parameters import USER, account, existing_account, json_option
 from pam_iampass.relay.control import ask
@@ -20,7 +21,7 @@ Examples:
 """
 
 
-@click.group(epilog=_EPILOG)
+@click.group(cls=Verbs, epilog=_EPILOG)
 def command() -> None:
     """Create, list or revoke recovery codes. Each replaces the phone for one login.
 

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from pam_iampass.cli.output import line
-from pam_iampass.cli.parameters import Parsed
+from pam_iampass.cli.parameters import DURATION, Parsed
 from pam_iampass.errors import shown
 from pam_iampass.setup import sandbox_use
 
@@ -18,7 +18,7 @@ _EPILOG = """Examples:
 
 \b
   Approve every login after two seconds:
-    pam-iampass sandbox --user alice --auto approve --delay 2
+    pam-iampass sandbox --user alice --auto approve --delay 2s
   Answer yourself, in a browser or by typing a or d:
     pam-iampass sandbox --user alice --user bob:no-device
   Keep the users, and the certificate authority that machines trust:
@@ -65,20 +65,19 @@ def _address(text: str) -> tuple[str, int]:
 )
 @click.option(
     "--delay",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    show_default=True,
-    help="Seconds until --auto answers.",
+    type=DURATION,
+    default=0,
+    help="How long --auto waits before it answers: 2s, 1m.",
 )
 @click.option(
     "--user", "users", multiple=True, metavar="NAME[:no-device]", help="A user to add. Can be repeated."
 )
 @click.option(
     "--request-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
+    type=DURATION,
+    default="60s",
     show_default=True,
-    help="Seconds until an unanswered request times out.",
+    help="How long until an unanswered request times out.",
 )
 @click.option("--name", "names", multiple=True, help="Another host name in the server's certificate.")
 @click.option(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
+from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.errors import PamIampassError
@@ -27,7 +29,7 @@ Examples:
 """
 
 
-@click.group(epilog=_EPILOG)
+@click.group(cls=Verbs, epilog=_EPILOG)
 def command() -> None:
     """Show or end the sessions that last as long as a login (`session.keep` in iampass.yaml).
 
@@ -81,7 +83,9 @@ def end(ctx: click.Context, who: str | None, everything: bool, as_json: bool) ->
     if as_json:
         show_json(found)
     elif not found["ended"] + left:
-        line("There is no such session.")
+        short = who is not None and re.fullmatch("[0-9a-f]{1,3}", who)
+        what = f"{who} has no session, and is too short for an id: give at least its first four digits."
+        line(what if short else "There is no such session.")
     else:
         line(f"{count(len(found['ended']), 'session')} ended.")
     say_what_is_left(left)

@@ -13,7 +13,7 @@ import click
 from pam_iampass.audit.administrator import administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.cli.output import STYLES, line, show_json
-from pam_iampass.cli.parameters import CommandWithVerbs, OwnArgument, json_option
+from pam_iampass.cli.parameters import CommandWithVerbs, OwnArgument, Parsed, json_option, seconds
 from pam_iampass.errors import Problem
 from pam_iampass.pam.services import why_unsuitable
 from pam_iampass.pam.stack import PamFiles
@@ -26,7 +26,7 @@ from pam_iampass.setup.services import SERVICES
 _EPILOG = """\b
 Examples:
   pam-iampass setup sudo --dry-run       show every file that would change, and change nothing
-  pam-iampass setup sudo --try 10        undo it after ten minutes, unless it is confirmed
+  pam-iampass setup sudo --try 10m       undo it after ten minutes, unless it is confirmed
   pam-iampass setup confirm              keep it, after a login has worked
   pam-iampass setup sshd                 ssh: any first factor, then the phone, without a prompt
   pam-iampass setup sshd --prompt        ssh: a key, a prompt, then the phone
@@ -54,6 +54,14 @@ def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) 
     return [name for name in dict.fromkeys((*services, *verbs)) if name.startswith(incomplete)]
 
 
+def _trial_time(text: str) -> int:
+    """Raises ValueError."""
+    found = seconds(text)
+    if not 60 <= found <= 86400:
+        raise ValueError("is not from 1m to 24h")
+    return found
+
+
 @click.group(
     cls=CommandWithVerbs,
     invoke_without_command=True,
@@ -72,13 +80,8 @@ def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) 
     is_flag=True,
     help="For sshd: the phone after any first factor, without a prompt, for every client (the default).",
 )
-@click.option(
-    "--prompt",
-    "--key",
-    "key",
-    is_flag=True,
-    help="For sshd: a prompt after a key, then the phone.",
-)
+@click.option("--prompt", is_flag=True, help="For sshd: a prompt after a key, then the phone.")
+@click.option("--key", is_flag=True, help="The same as --prompt.")
 @click.option(
     "--password",
     is_flag=True,
@@ -87,10 +90,9 @@ def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) 
 @click.option("--dry-run", is_flag=True, help="Check, show every change as a diff, and change nothing.")
 @click.option(
     "--try",
-    "minutes",
-    type=click.IntRange(1, 24 * 60),
-    metavar="MINUTES",
-    help="Undo it after this many minutes, unless it is confirmed.",
+    "trial_seconds",
+    type=Parsed("time", _trial_time),
+    help="Undo it after this time, unless it is confirmed: 90s, 10m, 2h; from 1m to 24h.",
 )
 @click.option(
     "--force", is_flag=True, help="Go on even if you might be locked out, or a file has been edited."
@@ -103,7 +105,7 @@ def command(
     /,
     services: tuple[str, ...],
     dry_run: bool,
-    minutes: int | None,
+    trial_seconds: int | None,
     force: bool,
     trial_over: str | None,
     watch: bool,
@@ -129,7 +131,7 @@ def command(
     new PAM files, in a simulation: each way in must lead to the phone. If a check fails, nothing is changed.
     `pam-iampass test` tries a login for real.
 
-    With --try, everything is undone after some minutes unless you confirm it, from a new login that has gone through
+    With --try, everything is undone after that time unless you confirm it, from a new login that has gone through
     the phone. This works even if the terminal is closed, and after a reboot. It needs systemd.
 
     The exit status is 0 if it was done, 1 if not, 2 for wrong usage.
@@ -143,15 +145,16 @@ def command(
         return
     if not services:
         raise click.UsageError("name the services, such as sshd, sudo, su")
-    chosen = [way for way, wanted in ways.items() if wanted]
+    typed = [f"--{way}" for way, wanted in ways.items() if wanted]
+    chosen = {"key" if way == "prompt" else way for way, wanted in ways.items() if wanted}
     if len(chosen) > 1:
-        raise click.UsageError(f"--{' and --'.join(chosen)} exclude each other")
-    choice = chosen[0] if chosen else None
+        raise click.UsageError(f"{_and(typed)} exclude each other")
+    choice = chosen.pop() if chosen else None
     if choice and "sshd" not in services:
-        raise click.UsageError("--quiet, --prompt, --key and --password are for sshd")
-    if dry_run and minutes:
+        raise click.UsageError(f"{_and(typed)} {'is' if len(typed) == 1 else 'are'} for sshd")
+    if dry_run and trial_seconds:
         raise click.UsageError("--dry-run and --try exclude each other")
-    ctx.exit(_set_up(_setup(), services, choice, dry_run, minutes, force))
+    ctx.exit(_set_up(_setup(), services, choice, dry_run, trial_seconds, force))
 
 
 @command.command(short_help="Restore the files of SERVICES, or of all.")
@@ -213,7 +216,12 @@ def _setup() -> Setup:
 
 
 def _set_up(
-    setup: Setup, services: Sequence[str], choice: str | None, dry_run: bool, minutes: int | None, force: bool
+    setup: Setup,
+    services: Sequence[str],
+    choice: str | None,
+    dry_run: bool,
+    trial_seconds: int | None,
+    force: bool,
 ) -> int:
     names = list(dict.fromkeys(services))
     plans = setup.plans(names, choice, force=force)
@@ -233,7 +241,7 @@ def _set_up(
     if dry_run:
         _say("Nothing was changed (--dry-run).", "bold")
         return 0
-    trial = setup.set_up(plans, minutes)
+    trial = setup.set_up(plans, trial_seconds)
     Journal().act(ActRecord(Act.SETUP, "", administrator(), _and(names) + (", on trial" if trial else "")))
     _say(_next_steps(names, trial), "bold")
     return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import count, line, show_json
 from pam_iampass.cli.parameters import USER, config_option, existing_account, json_option
 from pam_iampass.login.decisions import wait_of
@@ -19,7 +20,7 @@ Examples:
 """
 
 
-@click.group(epilog=_EPILOG)
+@click.group(cls=Verbs, epilog=_EPILOG)
 def command() -> None:
     """Show or reset the rate limit, which keeps a user's phone from ringing too often.
 

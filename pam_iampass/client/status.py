@@ -73,6 +73,8 @@ class ManagementAPIResult(enum.IntEnum):
     has_mobile_device = 3
     no_mobile_device = 4
 
+    __str__ = enum.Enum.__str__  # the name, as all Pythons before 3.11 print it
+
 
 FAILED = frozenset({Status.failed, Status.timeout, Status.cancelled})
 TOKEN = re.compile(r"[!-~]+")

@@ -59,8 +59,8 @@ def mapping(section: Section, example: str) -> Key:
     return Key(section.name, ValueType("a mapping", str, example), None, section.doc, section)
 
 
-_LONG = "a duration of whole seconds, minutes or hours"
-_LONGEST_SESSION = ValueType(_LONG, value_types.duration(60, value_types.LONGEST_SESSION), "12h")
+_DURATION = "a duration"
+_LONGEST_SESSION = ValueType(_DURATION, value_types.duration(60, value_types.LONGEST_SESSION), "12h")
 _ENFORCEMENT = ValueType("end, lock or revoke", value_types.choice(Enforcement), "lock")
 _BOOLEAN = ValueType("true or false", value_types.boolean, "true")
 
@@ -105,7 +105,7 @@ SESSION = Section(
         ),
         Key(
             "check",
-            ValueType(_LONG, value_types.duration(2, 900), "30s"),
+            ValueType(_DURATION, value_types.duration(2, 900), "30s"),
             "30s",
             "How often IAMPASS is asked whether a kept session is still active, from 2s to 15m.",
         ),
@@ -153,9 +153,8 @@ def _names(example: str) -> ValueType:
     return ValueType("a list of names", value_types.account_name, example, many=True)
 
 
-_SECONDS = "a duration of whole seconds or minutes"
-_TIMEOUT = ValueType(_SECONDS, value_types.duration(1, value_types.LONGEST_TIMEOUT), "60s")
-_COOL_OFF = ValueType(_SECONDS, value_types.duration(0, value_types.LONGEST_COOL_OFF), "30s")
+_TIMEOUT = ValueType(_DURATION, value_types.duration(1, value_types.LONGEST_TIMEOUT), "60s")
+_COOL_OFF = ValueType(_DURATION, value_types.duration(0, value_types.LONGEST_COOL_OFF), "30s")
 _PATH = ValueType("an absolute path", value_types.absolute_path, "/etc/iampass/users.yaml")
 
 FOR_SERVICES = (
@@ -329,7 +328,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
             ),
             Key(
                 "spacing",
-                ValueType(_SECONDS, value_types.duration(0, value_types.LONGEST_SPACING), "3s"),
+                ValueType(_DURATION, value_types.duration(0, value_types.LONGEST_SPACING), "3s"),
                 "3s",
                 "The time between the end of a request and the next request to the same user, so that nobody approves "
                 f"one that has just taken the place of another. From 0s to {value_types.LONGEST_SPACING}s.",

@@ -33,7 +33,7 @@ LONGEST_SPACING = 30
 LONGEST_SESSION = 24 * 3600
 """Seconds: the longest that a session can be kept."""
 
-_UNITS = {"s": 1, "m": 60, "h": 3600}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 _E = TypeVar("_E", bound=enum.Enum)
 
@@ -123,18 +123,23 @@ def method(text: str) -> str:
 METHOD_LIST = ValueType("a list of acceptance, device and facial", method, "[acceptance, facial]", many=True)
 
 
+def duration_seconds(text: str) -> int:
+    """The seconds of a duration, as settings and the command have them: 90s, 10m, 2h, 1d or 1w. Raises InvalidValue."""
+    match = re.fullmatch("([0-9]{1,6})([a-z]*)", text)
+    if not match or match[2] not in ("", *_UNITS):
+        raise InvalidValue(
+            "is not a duration", "write a whole number and s, m, h, d or w, such as 60s, 2m or 1h"
+        )
+    if not match[2]:
+        raise InvalidValue("has no unit", f"write {text}s for seconds, {text}m for minutes")
+    return int(match[1]) * _UNITS[match[2]]
+
+
 def duration(shortest: int, longest: int) -> Callable[[str], float]:
     """Reads a duration in seconds, from `shortest` to `longest`."""
 
     def read(text: str) -> float:
-        match = re.fullmatch("([0-9]{1,6})([a-z]*)", text)
-        if not match or match[2] not in ("", *_UNITS):
-            raise InvalidValue(
-                "is not a duration", "write whole seconds, minutes or hours, such as 60s, 2m or 1h"
-            )
-        if not match[2]:
-            raise InvalidValue("has no unit", f"write {text}s for seconds, {text}m for minutes")
-        seconds = int(match[1]) * _UNITS[match[2]]
+        seconds = duration_seconds(text)
         if not shortest <= seconds <= longest:
             raise InvalidValue("is out of range", f"write a duration from {shortest}s to {longest}s")
         return float(seconds)

@@ -87,8 +87,8 @@ def parse(data: bytes, file: Path, loader: Any = None) -> YamlDocument:
     invisible = _INVISIBLE.search(text)
     if invisible:
         return YamlDocument(None, (_invisible(text, invisible, file),))
-    builder = _Builder(file)
-    builder.build(text, loader)
+    builder = _Builder(file, text)
+    builder.build(loader)
     return YamlDocument(builder.root, tuple(builder.problems))
 
 
@@ -120,15 +120,16 @@ class _Stop(Exception):
 class _Builder:
     """Builds nodes from the events of the YAML parser."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, text: str) -> None:
         self.file = file
+        self.text = text
         self.problems: list[Problem] = []
         self.root: Node | None = None
 
-    def build(self, text: str, loader: Any) -> None:
+    def build(self, loader: Any) -> None:
         loader = loader or getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
-            self._build(iter(yaml.parse(text, Loader=loader)))
+            self._build(iter(yaml.parse(self.text, Loader=loader)))
         except _Stop:
             self.root = None
         except yaml.YAMLError as error:
@@ -214,6 +215,12 @@ class _Builder:
         remedy = "check this line and the one before: quotes, colons, indentation"
         if any("a tag" in text for text in details):  # other modules have exceptions such as [!wheel]
             remedy = _NO_TAGS
+        wrong = self.text.split("\n")[mark.line : mark.line + 1] if mark else []
+        if wrong and "\t" in wrong[0][: len(wrong[0]) - len(wrong[0].lstrip())]:
+            what, remedy = (
+                "the line is indented with a tab, which YAML does not allow",
+                "write spaces instead",
+            )
         self._problem(mark.line + 1 if mark else None, what, remedy)
 
     def _problem(self, line: int | None, what: str, remedy: str, key: str = "") -> None:

@@ -87,7 +87,7 @@ def configuration_text(sandbox: Sandbox, users: Collection[str]) -> str:
             "pam-iampass check",
             "",
             "# as root: make sudo ask the phone, for ten minutes",
-            "pam-iampass setup sudo --try 10",
+            "pam-iampass setup sudo --try 10m",
         ]
     )
 

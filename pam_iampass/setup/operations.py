@@ -102,9 +102,9 @@ class Setup:
             yield from stacks.check_module(service)
             yield from stacks.check(service, self.paths, module_folders())
 
-    def set_up(self, plans: Sequence[Plan], minutes: float | None) -> Trial | None:
-        """Make the changes, for good or on trial for some minutes. Raises SetupError and OSError."""
-        if minutes is not None:
+    def set_up(self, plans: Sequence[Plan], trial_seconds: float | None) -> Trial | None:
+        """Make the changes, for good or on trial for some seconds. Raises SetupError and OSError."""
+        if trial_seconds is not None:
             self._must_be_new(plans)
         with apply.undisturbed(), self.store.locked(10.0):  # the watch may look just now
             manifest = self.store.load()
@@ -116,8 +116,8 @@ class Setup:
                 if take(change.path) != change.now:
                     raise SetupError(f"{change.path}: was changed just now by another process", "try again")
             wanted, machine = None, self._machine
-            if minutes is not None:
-                wanted = trial.new([each.service.name for each in plans], minutes, time.time())
+            if trial_seconds is not None:
+                wanted = trial.new([each.service.name for each in plans], trial_seconds, time.time())
                 machine = replace(machine, arm=partial(trial.start, wanted, self.paths, self.store.file))
             try:
                 with apply.applied(plans, manifest, self.store, machine, wanted):

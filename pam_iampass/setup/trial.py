@@ -62,13 +62,13 @@ WantedBy=timers.target
 """
 
 
-def new(services: Sequence[str], minutes: float, now: float) -> Trial:
+def new(services: Sequence[str], seconds: float, now: float) -> Trial:
     """A trial that starts now. Raises SetupRefused if nothing could end it."""
     if not SYSTEMD.is_dir():
         raise SetupRefused(
             "--try needs systemd, which does not run here", "omit --try, and keep a root shell open"
         )
-    return Trial(secrets.token_hex(8), tuple(services), now, now + 60 * minutes)
+    return Trial(secrets.token_hex(8), tuple(services), now, now + seconds)
 
 
 def start(trial: Trial, paths: Paths, manifest: Path) -> None:

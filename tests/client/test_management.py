@@ -11,6 +11,7 @@ import pytest
 from pam_iampass.client import (
     Declined,
     ManagementAPI,
+    ManagementAPIResult,
     NotFound,
     ProtocolError,
     Refused,
@@ -187,3 +188,9 @@ def test_arguments_that_make_no_sense_are_refused_before_anything_is_sent(
         with pytest.raises(kind):
             getattr(manager, name)(*arguments)
         assert server.connections == 0
+
+
+@pytest.mark.parametrize("result", ManagementAPIResult)
+def test_a_result_is_printed_by_its_name(result: ManagementAPIResult) -> None:
+    assert str(result) == f"ManagementAPIResult.{result.name}"
+    assert result == result.value  # it is the number of the published client all the same

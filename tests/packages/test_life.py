@@ -49,7 +49,7 @@ def test_a_trial_that_nobody_confirms_is_over_even_after_a_reboot(
     machine: Booted, ready: Administrator, people: People
 ) -> None:
     before = machine.shell("cd /etc; sha256sum pam.d/* ssh/sshd_config.d/* sudoers.d/*")
-    ready.set_up("sshd", "sudo", "--key", "--try", "1")
+    ready.set_up("sshd", "sudo", "--key", "--try", "1m")
     assert needs_the_phone(people)
     machine.reboot()
     machine.run(

@@ -133,7 +133,7 @@ def test_a_script_answers_with_the_command_that_was_printed(tmp_path: Path) -> N
 
 
 def test_options_reach_the_sandbox(tmp_path: Path) -> None:
-    arguments = ["--user", "alice", "--request-timeout", "0.05", "--auto", "ignore"]
+    arguments = ["--user", "alice", "--request-timeout", "1s", "--auto", "ignore"]
     with running(tmp_path / "state", *arguments, "--application-secret", "mine") as command:
         assert (tmp_path / "state" / "application-secret").read_text() == "mine\n"
         command.caller().start("alice")

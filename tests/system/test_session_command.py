@@ -176,7 +176,8 @@ def test_end_needs_a_user_a_session_or_all(arguments: tuple[str, ...]) -> None:
 def test_the_beginning_of_two_ids_is_refused(agent: Keeping) -> None:
     begun(agent, kept(id="5f0c" + "0" * 28), kept("bob", id="5f0c" + "1" * 28))
     assert 'the ids of 2 sessions begin with "5f0c"' in session("end", "5f0c", status=1)
-    assert session("end", "5f0") == "There is no such session.\n"  # too short for an id
+    told = "has no session, and is too short for an id: give at least its first four digits.\n"
+    assert session("end", "5f0") == f"5f0 {told}"
     assert session("end", "") == "There is no such session.\n"
     assert ending(agent) == set()
 

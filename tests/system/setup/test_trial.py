@@ -48,7 +48,7 @@ def test_without_systemd_there_is_no_trial(administrator: Administrator) -> None
     SYSTEMD.rmdir()
     before = everything()
     try:
-        assert "--try needs systemd" in administrator.setup("sudo", "--try", "5", ok=False)
+        assert "--try needs systemd" in administrator.setup("sudo", "--try", "5m", ok=False)
     finally:
         SYSTEMD.mkdir()
     assert everything() == before
@@ -56,7 +56,7 @@ def test_without_systemd_there_is_no_trial(administrator: Administrator) -> None
 
 def test_logins_are_as_before_when_it_is_over(administrator: Administrator) -> None:
     before = everything()
-    administrator.setup("sshd", "sudo", "--try", "5")
+    administrator.setup("sshd", "sudo", "--try", "5m")
     begun = len(administrator.sandbox.sessions)
     assert administrator.gets_in_by_key_alone()
     assert len(administrator.sandbox.sessions) == begun + 1
@@ -68,7 +68,7 @@ def test_logins_are_as_before_when_it_is_over(administrator: Administrator) -> N
 
 
 def test_it_is_confirmed_by_a_login_and_then_stays(administrator: Administrator) -> None:
-    told = administrator.setup("sudo", "--try", "5")
+    told = administrator.setup("sudo", "--try", "5m")
     assert "on trial until" in told
     state = json.loads(administrator.setup("status", "--json"))["trial"]
     assert (state["services"], state["over"]) == (["sudo"], False)
@@ -90,7 +90,7 @@ def test_it_is_confirmed_by_a_login_and_then_stays(administrator: Administrator)
 
 
 def test_a_record_that_a_user_made_up_confirms_nothing(administrator: Administrator) -> None:
-    administrator.setup("sudo", "--try", "5")
+    administrator.setup("sudo", "--try", "5m")
     fields = "IAMPASS_OUTCOME=approved\nIAMPASS_RESULT=success\nIAMPASS_USER=alice\nIAMPASS_SERVICE=sudo\n"
     subprocess.run(
         ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "logger", "--journald"],
@@ -105,7 +105,7 @@ def test_a_record_that_a_user_made_up_confirms_nothing(administrator: Administra
 def test_what_is_set_up_for_good_is_not_put_on_trial(administrator: Administrator) -> None:
     administrator.setup("sshd", "--key")
     after = everything()
-    told = administrator.setup("sshd", "--password", "--try", "5", ok=False)
+    told = administrator.setup("sshd", "--password", "--try", "5m", ok=False)
     assert "sshd is set up already" in told
     assert everything() == after
 

@@ -175,3 +175,21 @@ def test_a_user_as_an_argument_completes(verb: str) -> None:
         command = group.get_command(context, verb)
     assert command is not None
     assert all(isinstance(one.type, UserName) for one in arguments(command) if one.name == "user")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["chekc"], "No such command 'chekc'. Did you mean 'check'?"),
+        (["session", "lst"], "No such command 'lst'. Did you mean 'list'?"),
+        (["nothing-like-it"], "No such command 'nothing-like-it'."),
+        (["check", "--confg", "/x"], "--config"),
+    ],
+)
+def test_a_mistyped_verb_or_option_is_answered_with_the_one_that_may_be_meant(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err

@@ -41,12 +41,14 @@ def test_anything_else_is_no_time(text: str) -> None:
         POINT_IN_TIME.convert(text, None, None)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("1s", 1.0), ("90s", 90.0), ("10m", 600.0), ("2h", 7200.0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1s", 1.0), ("90s", 90.0), ("10m", 600.0), ("2h", 7200.0), ("1d", 86400.0)]
+)
 def test_times_with_their_unit(text: str, seconds: float) -> None:
     assert DURATION.convert(text, None, None) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "10", "0s", "-1s", "1.5m", "1d", "1 m", "9999999s", "١s"])
+@pytest.mark.parametrize("text", ["", "10", "0s", "-1s", "1.5m", "1y", "1 m", "9999999s", "١s"])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a duration such as"):
         DURATION.convert(text, None, None)

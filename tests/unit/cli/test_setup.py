@@ -17,13 +17,15 @@ def test_a_verb_comes_first() -> None:
 
 
 def test_services_and_options_come_in_any_order() -> None:
-    context = parsed("sudo", "--try", "10", "sshd", "--password")
+    context = parsed("sudo", "--try", "10m", "sshd", "--password")
     assert context.args == []
     assert context.params["services"] == ("sudo", "sshd")
-    assert (context.params["minutes"], context.params["password"]) == (10, True)
+    assert (context.params["trial_seconds"], context.params["password"]) == (600, True)
 
 
-@pytest.mark.parametrize("arguments", [["sudo", "--json"], ["sudo", "--try", "1441"], ["--undo"]])
+@pytest.mark.parametrize(
+    "arguments", [["sudo", "--json"], ["sudo", "--try", "2d"], ["sudo", "--try", "59s"], ["--undo"]]
+)
 def test_anything_else_is_wrong_usage(arguments: list[str]) -> None:
     with pytest.raises(click.UsageError):
         parsed(*arguments)
@@ -34,7 +36,7 @@ def test_anything_else_is_wrong_usage(arguments: list[str]) -> None:
     [
         [],
         ["sudo", "--key"],
-        ["sudo", "--dry-run", "--try", "5"],
+        ["sudo", "--dry-run", "--try", "5m"],
         ["undo", "status"],
         ["status", "su"],
     ],
@@ -42,3 +44,18 @@ def test_anything_else_is_wrong_usage(arguments: list[str]) -> None:
 def test_what_does_not_go_together_is_wrong_usage(arguments: list[str]) -> None:
     with parsed(*arguments) as context, pytest.raises(click.UsageError):
         command.invoke(context)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["sshd", "--prompt", "--quiet"], "--prompt and --quiet exclude each other"),
+        (["sshd", "--key", "--password"], "--key and --password exclude each other"),
+        (["sudo", "--prompt"], "--prompt is for sshd"),
+        (["sudo", "--prompt", "--key"], "--prompt and --key are for sshd"),
+    ],
+)
+def test_the_options_that_were_typed_are_named(arguments: list[str], told: str) -> None:
+    with parsed(*arguments) as context, pytest.raises(click.UsageError) as raised:
+        command.invoke(context)
+    assert raised.value.message == told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -113,7 +114,6 @@ def test_problems_do_not_hide_one_another() -> None:
     [
         "a: 1\nb: [1, 2\n",
         "a: 'x\n",
-        "\tx: 1",
         'a: "\\q"',
         "%YAML 9\n---\na",
     ],
@@ -164,3 +164,24 @@ def test_anything_like_yaml_is_read_or_refused_and_nothing_else(text: str) -> No
 @given(YAMLISH)
 def test_anything_like_yaml_is_read_or_refused_by_the_slower_parser_too(text: str) -> None:
     parse(text.encode(), FILE, loader=yaml.SafeLoader)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("exempt:\n\tusers: [root]\n", 2),
+        ("exempt:\n  users:\n  \t- root\n", 3),
+        ("a: 1\n\tb: 2\n", 2),
+        ("a:\n  b: 1\n \t c: 2\n", 3),
+    ],
+)
+@pytest.mark.parametrize("loader", [None, yaml.SafeLoader])
+def test_a_tab_that_indents_a_line_is_called_one(text: str, line: int, loader: Any) -> None:
+    (problem,) = parse(text.encode(), FILE, loader).problems
+    assert problem.line == line
+    assert problem.what == "the line is indented with a tab, which YAML does not allow"
+    assert problem.remedy == "write spaces instead"
+
+
+def test_a_tab_elsewhere_is_no_problem() -> None:
+    assert parse(b"a:\t1\nb: [x,\n\ty]\n", FILE).problems == ()
