@@ -22,11 +22,10 @@ class Keeping:
     ) -> None:
         self._required = required
         self._application = application
-        wanted = required.service.session.keep
-        self._sessions = context.kept_sessions if wanted else None
+        self._sessions = context.kept_sessions if required.service.session.keep else None
         self._config = context.config
         self._ident = ""
-        self.problem = "the session is not kept: no agent runs" if wanted and self._sessions is None else ""
+        self.problem = ""
         """Why the session cannot be kept, although the settings want it; empty if there is no reason."""
         self.kept = False
         """Whether the keeper ends the session."""

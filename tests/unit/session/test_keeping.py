@@ -59,14 +59,6 @@ def test_a_login_whose_settings_do_not_keep_the_session_ends_it_at_once(agent: K
     assert agent.store.all() == ([], [])
 
 
-def test_without_an_agent_the_session_ends_and_the_record_says_why(world: Setting) -> None:
-    world.configure(session="{keep: true}")
-    told = world.login()
-    assert (told.code, told.kept) == (PamCode.SUCCESS, None)
-    world.wait_for_ends()
-    assert world.only_record()["IAMPASS_REASON"] == "the session is not kept: no agent runs"
-
-
 def test_where_nothing_can_be_written_no_login_fails_no_record_is_lost_and_no_new_session_is_kept(
     agent: Keeping,
 ) -> None:
