@@ -607,7 +607,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "sshd-instance-unknown",
             "doctor cannot tell with which settings another sshd runs: {name}",
             "doctor reads the options of the units that run sshd, enabled or not, and of the running ones. Options that"
-            " contain specifiers, a shell's or a changed command line cannot be evaluated.",
+            " contain specifiers, a shell's or a changed command line cannot be evaluated. Nor does doctor execute"
+            " another program than the installed sshd, or let it read a configuration that others than root can write.",
             "Look at its settings: sshd -T with its options",
         ),
         _error(

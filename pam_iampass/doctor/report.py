@@ -19,13 +19,28 @@ from pam_iampass.doctor.selinux import SelinuxCheck
 from pam_iampass.doctor.service import ServiceCheck
 from pam_iampass.doctor.sshd import SshdCheck, outdated_exceptions, rejected_finding, stale
 from pam_iampass.doctor.sshd_instances import SshdInstance
-from pam_iampass.doctor.sshd_match import ADDRESS, ANYBODY, SshdConfiguration, SshdLogin, Witnesses, unusual
+from pam_iampass.doctor.sshd_match import (
+    ADDRESS,
+    ANYBODY,
+    CONFIGURATION,
+    SshdConfiguration,
+    SshdLogin,
+    Witnesses,
+    unusual,
+)
 from pam_iampass.doctor.stacks import SET_UID, Stacks, module_folders
 from pam_iampass.doctor.sudo import SudoCheck, loopholes
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.doctor.users import LockoutCheck, UsersCheck
 from pam_iampass.doctor.ways_in import WaysInCheck
-from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, PamIampassError, Problem, Severity
+from pam_iampass.errors import (
+    RUN_AS_ROOT,
+    ConfigurationError,
+    PamIampassError,
+    Problem,
+    Severity,
+    UntrustedFile,
+)
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login
 from pam_iampass.pam.stack import PamFiles, PamService, dialect
@@ -336,8 +351,12 @@ class Doctor:
         usual = Connection("", self.options.address) if not instance.local else NO_ADDRESS
         users = self._ssh_users()
         try:
-            configuration = SshdConfiguration.read(instance.configuration)
+            of_its_own = instance.configuration != CONFIGURATION
+            configuration = SshdConfiguration.read(instance.configuration, trusted=of_its_own)
             logins = [self._ssh_login(replace(usual, user=user), instance) for user in users[:_MAX_USERS]]
+        except UntrustedFile as error:
+            yield finding("sshd-instance-unknown", "sshd", str(error), name=instance.name)
+            return
         except SshdConfigRejected as rejected:
             yield rejected_finding(rejected)
             return
@@ -349,9 +368,7 @@ class Doctor:
                 if self.settings
                 else ()
             )
-            witnesses = Witnesses(
-                first, self.options.address, self.named, instance.options, instance.program, spared
-            )
+            witnesses = Witnesses(first, self.options.address, self.named, instance.options, spared)
             for found in witnesses.logins(configuration):
                 if isinstance(found, SshdLogin):
                     by_block.append(found)
@@ -378,7 +395,7 @@ class Doctor:
             yield from stale(configuration)
 
     def _ssh_login(self, connection: Connection, instance: SshdInstance) -> SshdLogin:
-        found = sshd.settings(connection, options=instance.options, program=instance.program)
+        found = sshd.settings(connection, options=instance.options)
         return SshdLogin(connection, found)
 
     def _is_exempt(self, login: SshdLogin) -> bool:

@@ -1,4 +1,8 @@
-"""The other sshd of a machine: units and running processes with options of their own."""
+"""The other sshd of a machine: units and running processes with options of their own.
+
+The command line of a process is its caller's word, also where the program is set-uid root. So a process counts only if
+root has started it and it runs sshd, and doctor never executes a program that a command line or a unit names.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pam_iampass.doctor.sshd_match import CONFIGURATION, KEYWORDS
+from pam_iampass.errors import MissingFile, UntrustedFile
+from pam_iampass.system import trusted_file
 from pam_iampass.system.programs import find
 from pam_iampass.system.sshd import SSHD
 
 _OPTIONS = "C:E:b:c:f:g:h:k:o:p:u:46DGQRTVdeiqrt"
 """sshd(8)."""
-_KEPT = ("logingracetime", "include", *KEYWORDS)
+_KEPT = ("logingracetime", *KEYWORDS)
 """What an option -o may set that changes who is asked."""
 _UNIT_FOLDERS = (
     *("/etc/systemd/system", "/run/systemd/system", "/run/systemd/generator.early", "/run/systemd/generator"),
@@ -35,18 +41,17 @@ class SshdInstance:
 
     name: str
     """A unit, or a running process."""
-    program: str = SSHD
     options: tuple[str, ...] = ()
     """For `sshd -T`: -f, -g and those -o that change who is asked."""
     local: bool = False
     """Whether its connections have no address: systemd-ssh-generator(8) listens on AF_UNIX and AF_VSOCK."""
     unclear: str = ""
-    """The command line, if its options cannot be told."""
+    """The command line, or what is wrong with a file, if its options cannot be told."""
 
     @property
     def is_usual(self) -> bool:
         """Whether it is `sshd` without options."""
-        return not (self.options or self.local) and self.program == SSHD
+        return not (self.options or self.local)
 
     @property
     def configuration(self) -> Path:
@@ -61,7 +66,7 @@ def others(folders: tuple[str, ...] = _UNIT_FOLDERS, proc: Path = Path("/proc"))
     """Those that differ from `sshd` without options, and from each other."""
     found: dict[SshdInstance, SshdInstance] = {}
     for instance in (*_of_units([Path(folder) for folder in folders]), *_running(proc)):
-        same = SshdInstance("", instance.program, instance.options, instance.local, instance.unclear)
+        same = SshdInstance("", instance.options, instance.local, instance.unclear)
         if same != SshdInstance(""):
             found.setdefault(same, instance)
     return list(found.values())
@@ -81,17 +86,21 @@ def _of_units(folders: list[Path]) -> Iterator[SshdInstance]:
         }
         commands: list[str] = []
         environment: dict[str, str] = {}
+        untrusted: list[str] = []
         for file in (unit, *(drop_ins[drop_in] for drop_in in sorted(drop_ins))):
-            _read_unit(file, commands, environment)
+            untrusted += _read_unit(file, commands, environment)
         local = unit.parent.name.startswith("generator") and name.startswith("sshd-")
         for command in commands:
             words = _expanded(command.lstrip("-@:+!|"), environment)
             if _NAMES_SSHD.search(command) or any(_NAMES_SSHD.search(word) for word in words):
-                yield _instance(name, words, local)
+                yield SshdInstance(name, unclear=untrusted[0]) if untrusted else _instance(name, words, local)
 
 
-def _read_unit(file: Path, commands: list[str], environment: dict[str, str]) -> None:
-    """Add what a unit file, or a drop-in, says (systemd.service(5), systemd.exec(5)). Raises OSError."""
+def _read_unit(file: Path, commands: list[str], environment: dict[str, str]) -> Iterator[str]:
+    """Add what a unit file, or a drop-in, says (systemd.service(5), systemd.exec(5)). Raises OSError.
+
+    Yields what is wrong with files of variables that others than root can write.
+    """
     text = re.sub(r"\\\n\s*", " ", file.read_text("utf-8", "replace"))
     for key, value in re.findall(
         r"^[ \t]*(ExecStart|Environment|EnvironmentFile)[ \t]*=[ \t]*(.*)$", text, re.M
@@ -103,9 +112,14 @@ def _read_unit(file: Path, commands: list[str], environment: dict[str, str]) -> 
                 name, _, setting = word.partition("=")
                 environment[name] = setting
         else:
-            source = Path(value.strip().lstrip("-"))
-            lines = source.read_text("utf-8", "replace").splitlines() if source.is_file() else []
-            for line in lines:
+            try:
+                source = trusted_file.read(os.path.realpath(value.strip().lstrip("-")))
+            except MissingFile:
+                continue
+            except UntrustedFile as error:
+                yield str(error)
+                continue
+            for line in source.decode("utf-8", "replace").splitlines():
                 name, separator, setting = line.strip().partition("=")
                 if separator and not name.startswith(("#", ";")):
                     environment[name] = " ".join(_split(setting)) if setting[:1] in "'\"" else setting
@@ -135,26 +149,44 @@ def _running(proc: Path) -> Iterator[SshdInstance]:
         if not process.name.isdigit():
             continue
         try:
-            line = (process / "cmdline").read_bytes().decode("utf-8", "replace")
-            own = process.stat().st_uid == 0 and os.path.samestat((process / "root").stat(), os.stat("/"))
+            line, program = _of_root(process)
         except OSError:  # it has ended
             continue
         words = line.rstrip("\0").split("\0")
         title = _TITLE.fullmatch(line.rstrip("\0 "))
-        if not own or (title is None and Path(words[0]).name != "sshd"):
+        if Path(program).name != "sshd" or (title is None and Path(words[0]).name != "sshd"):
             continue
         name = f"sshd, process {process.name}"
-        if title is not None:
-            words = title[1].split()
-        if title is not None and title[2] is None:  # the title was cut off
+        if program != _installed():
+            yield SshdInstance(name, unclear=program)
+        elif title is not None and title[2] is None:  # the title was cut off
             yield SshdInstance(name, unclear=title[0])
         else:
-            yield _instance(name, words, local=False)
+            yield _instance(name, words if title is None else title[1].split(), local=False)
+
+
+def _of_root(process: Path) -> tuple[str, str]:
+    """The command line of a process that is root's in each of its user ids, and its program; else two empty texts.
+
+    Raises OSError.
+    """
+    descriptor = os.open(process, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:  # below it is this process only, and not the next one with its id
+        folder = Path(f"/proc/self/fd/{descriptor}")
+        status = (folder / "status").read_text("utf-8", "replace")
+        if re.search(r"^Uid:\t0\t0\t0\t0$", status, re.M) is None:
+            return "", ""
+        if not os.path.samestat((folder / "root").stat(), os.stat("/")):
+            return "", ""
+        line = (folder / "cmdline").read_bytes().decode("utf-8", "replace")
+        return line, re.sub(r" \(deleted\)$", "", os.readlink(folder / "exe"))  # an upgrade deletes it
+    finally:
+        os.close(descriptor)
 
 
 def _instance(name: str, words: list[str], local: bool) -> SshdInstance:
     unclear = SshdInstance(name, unclear=" ".join(words))
-    if not words or Path(words[0]).name != "sshd":
+    if not words or (words[0] != "sshd" and os.path.realpath(words[0]) != _installed()):
         return unclear
     try:
         found, rest = getopt.getopt(words[1:], _OPTIONS)
@@ -168,6 +200,8 @@ def _instance(name: str, words: list[str], local: bool) -> SshdInstance:
             kept += [option, value]
     if rest or any(set("%$") & set(word) for word in kept):
         return unclear
-    program = words[0] if words[0].startswith("/") else SSHD
-    usual = os.path.realpath(program) == os.path.realpath(find(SSHD) or program)
-    return SshdInstance(name, SSHD if usual else program, tuple(kept), local)
+    return SshdInstance(name, tuple(kept), local)
+
+
+def _installed() -> str:
+    return os.path.realpath(find(SSHD) or "/usr/sbin/sshd")

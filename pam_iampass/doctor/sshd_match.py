@@ -17,7 +17,7 @@ from pathlib import Path
 from pam_iampass.config.value_types import Network
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.errors import Problem
-from pam_iampass.system import sshd
+from pam_iampass.system import sshd, trusted_file
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.sshd import Connection, SshdConfigRejected, SshdSettings
 from pam_iampass.text import names
@@ -84,11 +84,14 @@ class SshdConfiguration:
     blocks: tuple[MatchBlock, ...]
 
     @classmethod
-    def read(cls, file: Path = CONFIGURATION) -> SshdConfiguration:
-        """Read a file and what it includes. Raises OSError."""
+    def read(cls, file: Path = CONFIGURATION, *, trusted: bool = False) -> SshdConfiguration:
+        """Read a file and what it includes. Raises OSError; with `trusted`, UntrustedFile.
+
+        `trusted`: only if root alone can write all of it, because `sshd -T` quotes what a file includes.
+        """
         files: list[Path] = []
         blocks: list[MatchBlock] = []
-        _read(file, None, files, blocks)
+        _read(file, trusted, None, files, blocks)
         return cls(tuple(files), tuple(blocks))
 
 
@@ -129,7 +132,6 @@ class Witnesses:
     only: str | None = None
     """The user whom the report is about."""
     options: tuple[str, ...] = ()
-    program: str = sshd.SSHD
     spared: Sequence[Network] = ()
     """Networks whose logins need no phone: addresses outside of them tell more."""
 
@@ -149,7 +151,7 @@ class Witnesses:
             calls += len(connections)
             for connection in connections:
                 try:
-                    found = sshd.settings(connection, options=self.options, program=self.program)
+                    found = sshd.settings(connection, options=self.options)
                 except (CommandUnavailable, SshdConfigRejected):  # a name or an address of no use
                     yield block
                     break
@@ -248,6 +250,7 @@ def matches_list(
 
 def _read(
     file: Path,
+    trusted: bool,
     outer: MatchBlock | None,
     files: list[Path],
     blocks: list[MatchBlock],
@@ -255,7 +258,8 @@ def _read(
 ) -> None:
     files.append(file)
     block = outer
-    for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), 1):
+    content = trusted_file.read(file) if trusted else file.read_bytes()
+    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
         keyword, words = _words(line)
         if keyword == "match":
             criteria = (*(outer.criteria if outer else ()), *_criteria(words))
@@ -264,7 +268,7 @@ def _read(
         elif keyword == "include" and depth < _DEPTH:
             for pattern in words:
                 for found in sorted(glob.glob(os.path.join(CONFIGURATION.parent, pattern))):
-                    _read(Path(found), block, files, blocks, depth + 1)
+                    _read(Path(found), trusted, block, files, blocks, depth + 1)
         if block is not None:
             block.keywords.add(keyword)
 

@@ -51,6 +51,7 @@ class Mutant:
         return source.replace(self.text, self.replacement)
 
 
+_INSTANCES = "tests/unit/doctor/test_sshd_instances.py::"
 _MODULE = "tests/unit/test_module.py::"
 _FAULT = "tests/client/test_faults.py::test_each_fault_is_its_error_in_time_after_one_try"
 _ATTACK = "tests/system/setuid/test_manufactured_outage.py::"
@@ -669,7 +670,56 @@ MUTANTS = (
         "pam_iampass/doctor/sshd_instances.py",
         "(*_of_units([Path(folder) for folder in folders]), *_running(proc))",
         "(*_running(proc),)",
-        "tests/unit/doctor/test_sshd_instances.py::test_options_of_a_unit_are_found_wherever_they_stand",
+        _INSTANCES + "test_options_of_a_unit_are_found_wherever_they_stand",
+    ),
+    Mutant(
+        3,
+        "doctor takes any set-uid program that is called sshd for root's",
+        "pam_iampass/doctor/sshd_instances.py",
+        r'r"^Uid:\t0\t0\t0\t0$"',
+        r'r"^Uid:\t\d+\t0\t0\t0$"',
+        _INSTANCES + "test_a_process_that_is_not_roots_in_each_user_id_is_no_sshd[1000 0 0 0]",
+    ),
+    Mutant(
+        3,
+        "doctor takes another program of root that is called sshd for sshd",
+        "pam_iampass/doctor/sshd_instances.py",
+        'if Path(program).name != "sshd" or (title',
+        "if not program or (title",
+        _INSTANCES + "test_a_process_of_root_that_runs_another_program_is_no_sshd_whatever_it_is_called",
+    ),
+    Mutant(
+        3,
+        "doctor takes an sshd that is not the installed one for it",
+        "pam_iampass/doctor/sshd_instances.py",
+        'if not words or (words[0] != "sshd" and os.path.realpath(words[0]) != _installed()):',
+        "if not words:",
+        _INSTANCES + "test_the_program_is_not_the_one_that_the_command_line_names",
+    ),
+    Mutant(
+        3,
+        "doctor reads variables of units that others than root can write",
+        "pam_iampass/doctor/sshd_instances.py",
+        'source = trusted_file.read(os.path.realpath(value.strip().lstrip("-")))',
+        'source = Path(value.strip().lstrip("-")).read_bytes()',
+        _INSTANCES + "test_variables_that_others_can_write_are_not_taken",
+    ),
+    Mutant(
+        3,
+        "doctor reads configurations of sshd that others than root can write",
+        "pam_iampass/doctor/sshd_match.py",
+        "trusted_file.read(file) if trusted else file.read_bytes()",
+        "file.read_bytes()",
+        "tests/unit/doctor/test_sshd_match.py::"
+        "test_a_configuration_that_others_can_write_is_not_read_where_it_must_be_trusted[writable-sshd_config]",
+    ),
+    Mutant(
+        3,
+        "doctor has sshd read a configuration that others than root can write",
+        "pam_iampass/doctor/report.py",
+        "trusted=of_its_own)",
+        "trusted=False)",
+        "tests/system/test_doctor.py::test_a_configuration_that_a_user_can_write_is_not_given_to_sshd",
     ),
     Mutant(
         12,

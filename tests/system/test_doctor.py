@@ -8,6 +8,7 @@ import json
 import os
 import pwd
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -663,6 +664,47 @@ def test_the_sudoers_file_that_sudo_conf_names_is_read(clinic: Clinic) -> None:
 def test_rules_of_sudo_that_no_file_contains_are_not_checked(clinic: Clinic) -> None:
     append(Path("/etc/nsswitch.conf"), "sudoers: files [SUCCESS=return] sss # and so on\n")
     assert clinic.report()["not_looked_at"] == ["rules of sudo from sss: sudo -l -U USER lists them"]
+
+
+@contextlib.contextmanager
+def set_uid_program(user: str, name: str) -> Iterator[None]:
+    """A user's su, which waits for a password and is called as the user likes."""
+    program = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    command = f"exec -a {shlex.quote(name)} su"
+    running = Terminal([*program, "bash", "-c", command])
+    running.expect("Password:")
+    try:
+        yield
+    finally:
+        running.kill()
+
+
+def test_no_process_of_a_user_has_root_run_or_read_anything(clinic: Clinic, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    program, ran, config, pipe = (tmp_path / name for name in ("sshd", "ran", "evil.conf", "pipe.conf"))
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    program.chmod(0o755)
+    config.write_text("Include /etc/shadow\n")
+    os.mkfifo(pipe)
+    with contextlib.ExitStack() as until_reported:
+        for name in (
+            str(program),
+            *(f"sshd: /usr/sbin/sshd -f {file} [listener]" for file in (config, pipe)),
+        ):
+            until_reported.enter_context(set_uid_program("carol", name))
+        told = json.dumps(clinic.report())
+    assert not ran.exists()
+    assert "shadow" not in told
+    assert str(tmp_path) not in told
+
+
+def test_a_configuration_that_a_user_can_write_is_not_given_to_sshd(clinic: Clinic, tmp_path: Path) -> None:
+    config = tmp_path / "sshd_config"
+    config.write_text("Include /etc/shadow\n")
+    with another_sshd(f"-f {config}"):
+        told = {finding["id"]: finding["evidence"] for finding in clinic.report()["findings"]}
+    assert "folder" in told["sshd-instance-unknown"]
+    assert "shadow" not in json.dumps(told)
 
 
 # What it is like to use

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from pam_iampass.doctor.sshd_instances import SshdInstance, others
+from pam_iampass.system.programs import find
+from tests.support.folders import put
 
 DEBIAN = """
 [Service]
@@ -40,8 +43,8 @@ class Units:
 
 
 @pytest.fixture
-def units(tmp_path: Path) -> Units:
-    return Units(tmp_path)
+def units(trusted_folder: Path) -> Units:
+    return Units(trusted_folder)
 
 
 def service(command: str, more: str = "") -> str:
@@ -76,11 +79,21 @@ def test_an_environment_counts_and_a_specifier_is_unclear(units: Units) -> None:
     assert units.only().unclear == "/usr/sbin/sshd -D -f /etc/ssh/%i"
 
 
-@pytest.mark.parametrize("command", ["/bin/sh -c 'exec /usr/sbin/sshd -f /x'", "/usr/sbin/sshd -D what"])
+@pytest.mark.parametrize(
+    "command",
+    ["/bin/sh -c 'exec /usr/sbin/sshd -f /x'", "/usr/sbin/sshd -D what", "/home/mallory/sshd -D -f /x"],
+)
 def test_a_command_that_is_not_understood_is_reported(units: Units, command: str) -> None:
     units.write("etc/sshd-odd.service", service(command))
     assert units.only().name == "sshd-odd.service"
     assert units.only().unclear
+
+
+def test_variables_that_others_can_write_are_not_taken(units: Units) -> None:
+    for mode, is_taken in ((0o644, True), (0o666, False)):
+        put(units.defaults, "SSHD_OPTS=-f /etc/ssh/of-mallory\n", mode)
+        assert (units.only().options == ("-f", "/etc/ssh/of-mallory")) is is_taken
+    assert str(units.defaults) in units.only().unclear
 
 
 def test_a_masked_unit_and_another_name_of_one_are_none(units: Units) -> None:
@@ -96,14 +109,15 @@ def test_the_sockets_of_systemds_generator_have_no_addresses(units: Units) -> No
     assert units.only() == SshdInstance("sshd-unix-local@.service", local=True)
 
 
-def process(units: Units, number: int, line: str) -> None:
+def process(units: Units, number: int, line: str, uids: str = "0 0 0 0", program: str | None = None) -> None:
     folder = units.proc / str(number)
     folder.mkdir()
     (folder / "cmdline").write_text(line)
+    (folder / "status").write_text(f"Name: sshd\nUid: {uids}\n".replace(" ", "\t"))
+    (folder / "exe").symlink_to(program or os.path.realpath(find("sshd") or "/usr/sbin/sshd"))
     (folder / "root").symlink_to("/")
 
 
-@pytest.mark.needs_root  # whose processes count
 def test_a_running_sshd_shows_its_options(units: Units) -> None:
     process(units, 7, "sshd: /usr/sbin/sshd -D -f /etc/ssh/two [listener] 0 of 10-100 startups\0\0\0")
     assert units.only() == SshdInstance("sshd, process 7", options=("-f", "/etc/ssh/two"))
@@ -117,3 +131,32 @@ def test_a_running_sshd_shows_its_options(units: Units) -> None:
         "sshd, process 10": False,
         "sshd, process 11": True,
     }
+
+
+LINE = "sshd: /usr/sbin/sshd -f /x [listener] 0 of 10-100 startups\0"
+
+
+@pytest.mark.parametrize("uids", ["1000 0 0 0", "0 1000 0 0", "0 0 1000 0", "0 0 0 1000"])
+def test_a_process_that_is_not_roots_in_each_user_id_is_no_sshd(units: Units, uids: str) -> None:
+    process(units, 7, LINE, uids)
+    assert units.found() == []
+
+
+def test_a_process_of_root_that_runs_another_program_is_no_sshd_whatever_it_is_called(units: Units) -> None:
+    process(units, 7, LINE, program="/usr/bin/sudo")
+    process(units, 8, "/tmp/sshd\0-D\0", program="/usr/bin/sudo")
+    assert units.found() == []
+
+
+def test_the_program_is_not_the_one_that_the_command_line_names(units: Units) -> None:
+    process(units, 7, "/tmp/mallory/sshd\0-D\0-f\0/x\0")
+    process(units, 8, "/usr/sbin/sshd\0-D\0-f\0/x\0", program="/opt/sshd")
+    assert {one.name: one.unclear for one in units.found()} == {
+        "sshd, process 7": "/tmp/mallory/sshd -D -f /x",
+        "sshd, process 8": "/opt/sshd",
+    }
+
+
+def test_an_sshd_that_runs_on_after_an_upgrade_is_found(units: Units) -> None:
+    process(units, 7, LINE, program=f"{os.path.realpath(find('sshd') or '/usr/sbin/sshd')} (deleted)")
+    assert units.only().options == ("-f", "/x")

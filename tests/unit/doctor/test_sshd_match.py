@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.doctor.sshd_match import MatchBlock, SshdConfiguration, SshdLogin, Witnesses
+from pam_iampass.errors import UntrustedFile
 from pam_iampass.system.programs import find
 
 FIRST = "192.0.2.1"
@@ -104,6 +105,23 @@ def test_included_files_are_read_and_a_block_holds_for_what_it_includes(tmp_path
         ("Match user bob localport 2222", True),
         ("Match all", False),
     ]
+
+
+@pytest.mark.parametrize("whose", ["sshd_config", "inner.conf"])
+@pytest.mark.parametrize("what", ["writable", "a pipe", "a link"])
+def test_a_configuration_that_others_can_write_is_not_read_where_it_must_be_trusted(
+    trusted_folder: Path, whose: str, what: str
+) -> None:
+    read(trusted_folder, "Include HERE/inner.conf\n", inner="UsePAM yes\n")
+    config, file = trusted_folder / "sshd_config", trusted_folder / whose
+    assert len(SshdConfiguration.read(config, trusted=True).files) == 2
+    if what == "writable":
+        file.chmod(0o666)
+    else:
+        file.unlink()
+        os.mkfifo(file) if what == "a pipe" else file.symlink_to("/etc/shadow")
+    with pytest.raises(UntrustedFile, match=whose):
+        SshdConfiguration.read(config, trusted=True)
 
 
 @pytest.fixture
