@@ -61,7 +61,7 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         near = get_close_matches(name, self.list_commands(ctx), 1)
-        if near and self.get_command(ctx, name) is None:
+        if near and not ctx.resilient_parsing and self.get_command(ctx, name) is None:
             ctx.fail(f"No such command {name!r}. Did you mean {near[0]!r}?")
         return super().resolve_command(ctx, args)
 

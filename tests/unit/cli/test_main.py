@@ -193,3 +193,11 @@ def test_a_mistyped_verb_or_option_is_answered_with_the_one_that_may_be_meant(
         main(words)
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_shell_that_completes_after_a_mistyped_verb_shows_no_error() -> None:
+    words = {"_PAM_IAMPASS_COMPLETE": "bash_complete", "COMP_WORDS": "pam-iampass chekc ", "COMP_CWORD": "2"}
+    completed = subprocess.run(
+        COMMAND, cwd=ROOT, env={**os.environ, **words}, capture_output=True, text=True, check=False
+    )
+    assert completed.stderr == ""
