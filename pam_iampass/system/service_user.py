@@ -6,7 +6,7 @@ import grp
 import os
 import pwd
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 SERVICE_USER = "_iampass"
 """The user, and the group, that the module runs as."""
@@ -63,9 +63,11 @@ def others_in_group(name: str = SERVICE_USER) -> list[str]:
     if gid is None:
         return []
     found = {entry.pw_name for entry in pwd.getpwall() if entry.pw_gid == gid}
-    for group in (grp.getgrgid(gid), *grp.getgrall()):
-        if group.gr_gid == gid:
-            found |= set(group.gr_mem)
+    groups = [group for group in grp.getgrall() if group.gr_gid == gid]
+    with suppress(KeyError):  # there is no such group any more
+        groups.append(grp.getgrgid(gid))
+    for group in groups:
+        found |= set(group.gr_mem)
     return sorted(found - {name, "root"})
 
 

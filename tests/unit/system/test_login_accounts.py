@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pam_iampass.system import service_user
 from pam_iampass.system.accounts import is_login_shell, login_accounts
 from tests.support.folders import put
 
@@ -44,3 +45,8 @@ def test_the_range_is_that_of_login_defs(tmp_path: Path) -> None:
 
 def test_a_name_that_nss_lists_twice_is_one_user() -> None:
     assert names(account("zoe", 1000), account("zoe", 2000)) == ["zoe"]
+
+
+def test_a_group_of_the_service_that_is_gone_has_no_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_user, "service_group", lambda _name: 2**31 - 7)
+    assert service_user.others_in_group() == []
