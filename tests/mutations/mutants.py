@@ -766,6 +766,22 @@ MUTANTS = (
         _APPROVER + "test_an_exempt_caller_becomes_root_without_a_phone_and_no_other_user",
     ),
     Mutant(
+        12,
+        "a person in the service's group is not reported",
+        "pam_iampass/doctor/config_check.py",
+        "    found = others_in_group(user)\n",
+        "    found: list[str] = []\n",
+        "tests/system/test_doctor.py::test_a_person_who_reads_the_secret_as_the_service_does_is_an_error",
+    ),
+    Mutant(
+        12,
+        "an exempt root that is to approve su to root is not reported",
+        "pam_iampass/doctor/config_check.py",
+        "        if exempt is not None or (isinstance(phone, policy.NotListed) and phone.ignore):\n",
+        "        if False:\n",
+        "tests/unit/cli/test_check.py::test_that_root_is_to_approve_su_to_root_and_does_not_is_found",
+    ),
+    Mutant(
         13,
         "without a setting for su, root approves that somebody becomes root",
         "pam_iampass/config/settings.py",
