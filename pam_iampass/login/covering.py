@@ -13,7 +13,6 @@ from pam_iampass.login.policy import ApprovalRequired
 from pam_iampass.outcome import Decision
 from pam_iampass.session import life
 from pam_iampass.session.covers import Cover, CoverRequest
-from pam_iampass.session.kept_session import token_digest
 
 
 class Covered(Exception):
@@ -47,7 +46,7 @@ class Covering:
             audit_session=application.audit_session,
             address=login.address,
             first_factor=login.first_factor,
-            token=token_digest(required.phone.token),
+            token=required.phone.token,
         )
 
     def find(self, time_left: float = math.inf) -> Decision | None:

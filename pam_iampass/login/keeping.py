@@ -10,7 +10,7 @@ from pam_iampass.errors import StateError
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import LoginContext
 from pam_iampass.login.policy import ApprovalRequired
-from pam_iampass.session.kept_session import SESSION_MARGIN, KeptSession, State, new_id, token_digest
+from pam_iampass.session.kept_session import SESSION_MARGIN, KeptSession, State, new_id
 from pam_iampass.system.boot import since_boot
 
 
@@ -57,8 +57,7 @@ class Keeping:
             began=since_boot(),
             approved=0.0,
             since=0.0,
-            token=token_digest(required.phone.token),
-            phone=required.phone.token,
+            token=required.phone.token,
         )
         try:
             self._sessions.begin(kept)

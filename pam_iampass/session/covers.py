@@ -31,8 +31,8 @@ class CoverRequest:
     """The address of the ssh client; empty where it has none, and outside sshd."""
     first_factor: str | None = None
     """`Login.first_factor`; None where it is not known."""
-    token: str = ""
-    """The digest of the token of the phone that would be asked."""
+    token: str = field(default="", repr=False)
+    """That of the phone that would be asked."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import hashlib
 import json
 import secrets
 from collections.abc import Mapping
@@ -78,11 +77,6 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-def token_digest(token: str) -> str:
-    """What a session remembers of a user's token: enough to tell it from another."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
 class State(enum.Enum):
     """How far a kept session has come. `docs/sessions.md` has the table of all that can happen."""
 
@@ -146,10 +140,8 @@ class KeptSession:
     """When the phone approved it, in seconds since boot; 0 while it has not."""
     since: float
     """The same as Unix time, for people."""
-    token: str = ""
-    """A digest of the token of the phone that approved it (`token_digest`)."""
-    phone: str = field(default="", repr=False)
-    """That token: never to be shown."""
+    token: str = field(default="", repr=False)
+    """That of the phone that approved it: never to be shown."""
     awaited: tuple[Opener, ...] = ()
     """Whose logins may still be attached: one for the approval, one for each further connection that it covered."""
     attached: tuple[AttachedLogin, ...] = ()

@@ -123,7 +123,7 @@ class Tasks:
         entry.phone_at, once = now + PHONE_INTERVAL, entry.without_phone
         try:
             found = self._manage(kept.config).has_registered_mobile_device(
-                kept.phone, deadline=Deadline.after(CALL_TIMEOUT)
+                kept.token, deadline=Deadline.after(CALL_TIMEOUT)
             )
         except (IampassError, PamIampassError, ValueError):
             entry.without_phone = False
