@@ -79,6 +79,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "{remedy}",
         ),
         _error(
+            "switched-off",
+            "{what}",
+            "A package, a role or a person has written the PAM file anew or put a link in its place, or our lines were"
+            " taken out of force, and they were not put back: that is tried three times an hour, and never with what a"
+            " person has commented out. Nobody has said `setup undo`.",
+            "{remedy}",
+        ),
+        _error(
             "account-missing",
             "The user _iampass does not exist",
             "The module runs as the user `_iampass`. Without that user every login is denied.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import ipaddress
+import json
 import os
 import pwd
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -17,13 +18,23 @@ from pam_iampass.config.value_types import Approver, Network, exempt_rule
 from pam_iampass.doctor import sshd_exempt
 from pam_iampass.doctor.denied import who_is_denied
 from pam_iampass.doctor.line_arguments import enrollment_problems, rescue_problems
-from pam_iampass.errors import RUN_AS_ROOT, ConfigurationError, Problem, Severity, shown
+from pam_iampass.doctor.stacks import Stacks, module_folders
+from pam_iampass.errors import (
+    RUN_AS_ROOT,
+    ConfigurationError,
+    MissingFile,
+    Problem,
+    Severity,
+    UnreadableFile,
+    UntrustedFile,
+    shown,
+)
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login
 from pam_iampass.pam.modules import our_lines
 from pam_iampass.pam.services import USES, not_asking
-from pam_iampass.pam.stack import FOLDERS, PamFiles, PamType, dialect
-from pam_iampass.system import sshd
+from pam_iampass.pam.stack import FOLDERS, OTHER, PamFiles, PamType, UnusableService, dialect
+from pam_iampass.system import paths, sshd, trusted_file
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import SERVICE_USER, others_in_group, reading_as_service_user
@@ -65,10 +76,11 @@ def check_config(
     module_user: str = SERVICE_USER,
     sshd_program: str = sshd.SSHD,
     pam_folders: Sequence[Path] = FOLDERS,
+    manifest: Path = Path(paths.SETUP_STATE, "manifest.json"),
 ) -> ConfigReport:
     """Check the settings in `config`, the table that they name, and what in PAM files and sshd contradicts them.
 
-    Raises nothing that the files can cause.
+    `manifest` is what `setup` has recorded. Raises nothing that the files can cause.
     """
     table = None
     with reading_as_service_user(module_user) as readers:
@@ -91,6 +103,7 @@ def check_config(
         problems += _no_connection_covered(config, examination.settings, files)
         denies_nobody += _services(config, examination.settings, examination.lines, in_force, files)
         denies_nobody += _su_to_root(config, examination.settings)
+    denies_nobody += _switched_off(manifest, files)
     denies_nobody += _asked_twice(files)
     denies_nobody += _readable((config, *(table.files if table else ())), readers)
     denies_nobody += _in_service_group(module_user)
@@ -271,6 +284,41 @@ def _asked_twice(files: PamFiles) -> Iterator[Problem]:
                 told.add(line.place)
                 what = f"the phone of a login through {service.name} would ring twice: {ours[0].place} asks it, too"
                 yield Problem(line.file, line.line, "", what, _TWICE)
+
+
+def _switched_off(manifest: Path, files: PamFiles) -> Iterator[Problem]:
+    """PAM services that `setup` has switched on and that do not ask: nobody has said that they are to be off."""
+    try:
+        found = json.loads(trusted_file.read(manifest))
+        edited = {
+            Path(file["path"]): str(name)
+            for name, record in found["services"].items()
+            for file in record["files"]
+            if file["edited"]
+        }
+    except MissingFile:
+        return
+    except (UntrustedFile, ValueError, KeyError, TypeError, AttributeError) as error:
+        if not isinstance(error, UnreadableFile) or os.geteuid() == 0:
+            what = f"what setup has switched on is not known: {error}"
+            yield Problem(manifest, None, "", what, "pam-iampass setup status")
+        return
+    for path, name in edited.items():
+        if not _does_ask(path.name, files):
+            what = f"{path.name} does not ask the phone any more, although setup has switched it on"
+            remedy = f"pam-iampass setup {name}; or, to leave it off: pam-iampass setup undo {name}"
+            yield Problem(path, None, "", what, remedy, kind="switched-off")
+
+
+def _does_ask(name: str, files: PamFiles) -> bool:
+    """Whether logins through a PAM service ask the phone, or fail because libpam finds no file of it."""
+    if files.path(name) is None:
+        return not Stacks(files, module_folders(), frozenset([OTHER])).lets_in_unasked(OTHER)
+    try:
+        service = files.service(name)
+    except (OSError, UnusableService):
+        return False
+    return bool(our_lines(service) or (name == "sshd" and our_lines(service, PamType.ACCOUNT)))
 
 
 def _no_connection_covered(config: Path, found: settings.Settings, files: PamFiles) -> Iterator[Problem]:

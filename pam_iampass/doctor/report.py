@@ -53,9 +53,11 @@ from pam_iampass.system.sudoers import Sudoers, SudoersRejected
 from pam_iampass.text import names
 
 _MAX_USERS = 40
-_ONLY_IN_CHECK = ("", "service-off", "configuration-readable", "service-group-shared", "su-root-unasked")
-"""The kinds of `check`'s problems that no other subject finds here."""
 """Without a user name, the users whose phones and sshd settings are checked: each costs a call."""
+_ONLY_IN_CHECK = (
+    *("", "service-off", "switched-off", "configuration-readable", "service-group-shared", "su-root-unasked"),
+)
+"""The kinds of `check`'s problems that no other subject finds here."""
 
 
 @dataclass(frozen=True)

@@ -247,7 +247,7 @@ class Setup:
             try:
                 manifest = apply.undo(name, manifest, self.store, self._machine)
             except PamIampassError as error:
-                failed[name] = f"{error.what}; {error.remedy}"
+                failed[name] = f"{error}; {error.remedy}"
             except OSError as error:
                 failed[name] = str(error)
         if failed:

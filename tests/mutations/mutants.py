@@ -723,6 +723,23 @@ MUTANTS = (
     ),
     Mutant(
         12,
+        "check does not miss our lines in a service that setup has switched on",
+        "pam_iampass/doctor/config_check.py",
+        "        if not _does_ask(path.name, files):",
+        "        if False:",
+        "tests/unit/cli/test_check.py::"
+        "test_a_service_that_setup_has_switched_on_and_that_does_not_ask_is_an_error[doas-doas-None-False]",
+    ),
+    Mutant(
+        12,
+        "a record of setup that is damaged is passed over",
+        "pam_iampass/doctor/config_check.py",
+        "if not isinstance(error, UnreadableFile) or os.geteuid() == 0:",
+        "if False:",
+        "tests/unit/cli/test_check.py::test_a_record_of_setup_that_cannot_be_understood_is_an_error[{]",
+    ),
+    Mutant(
+        12,
         "the rules of sudo-rs are not read",
         "pam_iampass/system/sudoers.py",
         "if SUDOERS_RS.exists():",

@@ -246,7 +246,7 @@ def unit_not_enabled(clinic: Clinic) -> Iterator[None]:
     running = Path("/run/systemd/system")
     running.mkdir(parents=True)
     MANIFEST.parent.mkdir(parents=True)
-    MANIFEST.write_text("{}")
+    MANIFEST.write_text('{"services": {}}')
     yield
     shutil.rmtree(MANIFEST.parent)
     running.rmdir()
@@ -340,6 +340,17 @@ def asks_nothing(name: str) -> None:
 def sudo_asks_nothing(clinic: Clinic) -> None:
     for name in ("sudo", "sudo-i"):
         asks_nothing(name)
+
+
+@contextlib.contextmanager
+def restored_file(clinic: Clinic) -> Iterator[None]:
+    """A package has put its own file of su back, and the watch has given up."""
+    MANIFEST.parent.mkdir(parents=True)
+    MANIFEST.write_text(
+        json.dumps({"services": {"su": {"files": [{"path": str(PAM / "su"), "edited": True}]}}})
+    )
+    yield
+    shutil.rmtree(MANIFEST.parent)
 
 
 def stack(*lines: str) -> Callable[[Clinic], None]:
@@ -493,6 +504,7 @@ BREAKAGES: dict[str, Callable[[Clinic], object]] = {
     "service-off": lambda clinic: clinic.machine.change(services="{login: {timeout: 30s}}"),
     "configuration-readable": lambda clinic: (ETC / "users.yaml").chmod(0o644),
     "service-group-shared": person_in_the_services_group,
+    "switched-off": restored_file,
     "account-missing": no_account,
     "file-writable": writable_pam_file,
     "packages-missing": no_packages,
@@ -996,12 +1008,16 @@ def test_what_is_normal_in_a_rollout_is_no_warning_to_monitoring(clinic: Clinic)
         asks_nothing(name)
     assert monitored(clinic)[0] == 0
     MANIFEST.parent.mkdir(parents=True)
-    MANIFEST.write_text("{}")
+    MANIFEST.write_text('{"services": {}}')
     try:
         status, told, _others = monitored(clinic)
+        record = {"files": [{"path": str(PAM / "sudo"), "edited": True}]}
+        MANIFEST.write_text(json.dumps({"services": {"sudo": record}}))
+        lost = monitored(clinic)
     finally:
         shutil.rmtree(MANIFEST.parent)
     assert (status, "[nothing-asks]" in told) == (1, True), "setup has switched it on"
+    assert (lost[0], "[switched-off]" in lost[1]) == (2, True)
 
 
 def test_monitoring_learns_that_something_could_not_be_checked(clinic: Clinic) -> None:

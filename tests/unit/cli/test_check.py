@@ -460,6 +460,53 @@ def test_a_name_that_leads_to_no_pam_service_is_an_error_that_says_what_may_be_m
     assert found.denied == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "text", "asks"),
+    [
+        ("doas", "doas", "auth required pam_iampass.so\n", True),
+        ("doas", "doas", "auth required pam_unix.so\n", False),
+        ("doas", "doas", "#auth required pam_iampass.so\nauth required pam_unix.so\n", False),
+        ("doas", "doas", "account required pam_iampass.so\n", False),
+        ("doas", "doas", "auth include no-such-file\n", False),
+        ("sshd", "sshd", "account required pam_iampass.so\n", True),
+        ("su", "su-l", "auth required pam_unix.so\n", False),
+        ("doas", "doas", None, False),
+    ],
+)
+def test_a_service_that_setup_has_switched_on_and_that_does_not_ask_is_an_error(
+    installed: Installed, name: str, file: str, text: str | None, asks: bool
+) -> None:
+    folder = installed.pam
+    put(folder / "other", "auth required pam_unix.so\n")
+    path = folder / file
+    if text is not None:
+        put(path, text)
+    record = {"files": [{"path": str(path), "edited": True}, {"path": "/etc/ssh/x", "edited": False}]}
+    manifest = put(installed.folder / "manifest.json", json.dumps({"services": {name: record}}), 0o600)
+    found = check_config(installed.file, ANYBODY, pam_folders=[folder], manifest=manifest)
+    told = [one for one in found.problems if one.kind == "switched-off"]
+    assert [(one.file, one.severity) for one in told] == ([] if asks else [(path, Severity.ERROR)])
+    assert all(f"pam-iampass setup {name};" in one.remedy for one in told)
+    assert found.ok is asks
+    assert found.denied == ""
+
+
+def test_a_program_that_is_gone_with_its_file_is_none_that_lets_in_where_other_refuses(
+    installed: Installed,
+) -> None:
+    put(installed.pam / "other", "auth required pam_deny.so\n")
+    record = {"files": [{"path": str(installed.pam / "doas"), "edited": True}]}
+    manifest = put(installed.folder / "manifest.json", json.dumps({"services": {"doas": record}}), 0o600)
+    assert check_config(installed.file, ANYBODY, pam_folders=[installed.pam], manifest=manifest).ok
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"services": {"doas": {}}}'])
+def test_a_record_of_setup_that_cannot_be_understood_is_an_error(installed: Installed, text: str) -> None:
+    manifest = put(installed.folder / "manifest.json", text, 0o600)
+    (found,) = check_config(installed.file, ANYBODY, pam_folders=[installed.pam], manifest=manifest).problems
+    assert (found.file, found.severity) == (manifest, Severity.ERROR)
+
+
 def test_a_service_that_is_not_switched_on_yet_is_a_warning_and_one_that_sshd_does_not_use_an_error(
     installed: Installed,
 ) -> None:

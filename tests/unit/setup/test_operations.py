@@ -100,6 +100,22 @@ def test_a_trial_that_began_meanwhile_keeps_its_end(stage: Stage) -> None:
     assert theirs.trial is not None
 
 
+def test_where_a_link_stands_in_the_way_undo_names_it_and_what_to_do(stage: Stage) -> None:
+    stage.set_up("su")
+    file, other = stage.paths.pam / "su", stage.paths.pam.parent / "su-of-a-person"
+    file.rename(other)
+    file.symlink_to(other)
+    with pytest.raises(SetupError, match="su could not be undone") as left:
+        Setup(lambda *_: None, stage.paths).undo(None)
+    assert left.value.details == (
+        f"su: {file}: is a symbolic link, not a regular file; replace it with a regular file",
+    )
+    file.unlink()
+    other.rename(file)
+    assert Setup(lambda *_: None, stage.paths).undo(None) == ["su"]
+    assert stage.files() == stage.before
+
+
 def test_the_watch_ends_a_trial_that_is_over_and_has_no_timer(stage: Stage) -> None:
     begun(stage)
     put(stage.paths.pam / "sshd", SSHD, 0o640)
