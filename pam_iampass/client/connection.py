@@ -15,6 +15,7 @@ from typing import Any, Callable
 
 from .deadline import Deadline
 from .errors import IampassError, LocalFailure, ProtocolError, TLSFailure, Unavailable
+from .lookups import Lookups
 from .origin import Origin
 
 #: The most bytes of a response, head and trailers included.
@@ -30,7 +31,8 @@ _TIMED_OUT = (socket.timeout, TimeoutError)  # until Python 3.10 these are two c
 class Network:
     """How names are looked up and connections made."""
 
-    getaddrinfo: Callable[..., Sequence[Any]] = socket.getaddrinfo
+    getaddrinfo: Callable[..., Sequence[Any]] = Lookups()
+    """As `socket.getaddrinfo`, with a `timeout` in seconds."""
     create_connection: Callable[..., socket.socket] = socket.create_connection
 
 
@@ -134,7 +136,7 @@ def open_tcp(exchange: Exchange, target: Origin, network: Network, seconds: floa
     """
     step, until = f"looking up {target.host}", exchange.deadline.sooner(seconds)
     try:
-        addresses = look_up(target, network)
+        addresses = look_up(target, network, until)
         step, until = f"connecting to {exchange.peer}", exchange.deadline.sooner(seconds)
         return _first_reachable(addresses, until, network)
     except OSError as error:
@@ -146,19 +148,20 @@ def open_tcp(exchange: Exchange, target: Origin, network: Network, seconds: floa
         raise LocalFailure(f"{exchange.name}: this machine cannot connect: {reason}") from None
 
 
-def look_up(target: Origin, network: Network) -> Sequence[Any]:
+def look_up(target: Origin, network: Network, until: Deadline) -> Sequence[Any]:
     """The addresses of a name. Raises OSError.
 
-    A user who takes all ports makes lookups fail as if no name server answered. So one that fails like that counts only
-    if a UDP socket with a port of its own, as it needs, can be had.
+    A user who takes all ports makes lookups fail as if no name server answered. So one that fails like that, or
+    not in time, counts only if a UDP socket with a port of its own, as it needs, can be had.
     """
     name = absolute_name(target.host)
     # Of the addresses in DNS, none of a family in which this machine has no address.
     flags = socket.AI_ADDRCONFIG if name.endswith(".") else 0
     try:
-        return network.getaddrinfo(name, target.port, type=socket.SOCK_STREAM, flags=flags)
-    except socket.gaierror as error:
-        if error.errno == socket.EAI_AGAIN:
+        options = {"type": socket.SOCK_STREAM, "flags": flags}
+        return network.getaddrinfo(name, target.port, timeout=until.remaining(), **options)
+    except OSError as error:
+        if isinstance(error, _TIMED_OUT) or error.errno == socket.EAI_AGAIN:
             family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
                 if family == socket.AF_INET6:

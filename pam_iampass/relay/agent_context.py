@@ -65,7 +65,7 @@ class OwnPorts:
             reserved.close()
 
     def _look_up(self, host: str, port: int, **options: Any) -> Any:
-        """As `socket.getaddrinfo`; the last answer if no name server can be asked."""
+        """As `Network.getaddrinfo`; the last answer if no name server can be asked."""
         try:
             self._addresses[host, port] = self._usual.getaddrinfo(host, port, **options)
         except socket.gaierror as error:
@@ -128,20 +128,21 @@ class Shared:
 
 
 class SharedContext:
-    """Makes the context of each login. `pending` returns the number of pending logins; calls about kept sessions are
-    made over `network`."""
+    """Makes the context of each login. `pending` returns the number of pending logins; calls are made over `network`,
+    those about kept sessions over `sessions_network`."""
 
     def __init__(
         self,
         pending: Callable[[], int],
         state: AgentState,
         network: Network = Network(),  # noqa: B008
+        sessions_network: Network = Network(),  # noqa: B008
     ) -> None:
         self._pending = pending
         self._state = state
         self._places = ConcurrencyLimit()
         self._lock = threading.Lock()
-        self._network = network
+        self._networks = network, sessions_network
         self._kept: dict[str, Shared] = {}
         self._apis: dict[str, tuple[AuthenticationAPI, float]] = {}
         self.kept_sessions: KeptSessions | None = None
@@ -198,21 +199,21 @@ class SharedContext:
             kept = self._kept.get(config)
             if kept is not None and kept.version == _version(kept.settings):
                 return kept
-            fresh = _read(config, self._network)
+            fresh = _read(config, *self._networks)
             if not _just_changed(fresh.version):
                 self._kept[config] = fresh
             return fresh
 
 
-def _read(config: str, network: Network) -> Shared:
+def _read(config: str, network: Network, sessions_network: Network) -> Shared:
     """Read everything, again where it changed meanwhile. Raises ConfigurationError."""
     settings, version = load(config), None
     while version != (now := _version(settings)):
         settings, version = load(config), now
     server = settings.server, settings.ca_file, settings.proxy
     try:
-        logins = Transport(*server, connections=CONNECTIONS)
-        sessions = Transport(*server, connections=CONNECTIONS, network=network)
+        logins = Transport(*server, connections=CONNECTIONS, network=network)
+        sessions = Transport(*server, connections=CONNECTIONS, network=sessions_network)
     except TLSFailure as failure:
         raise ConfigurationError(
             [Problem(Path(config), None, "ca_file", str(failure), failure.remedy)]

@@ -10,8 +10,10 @@ import threading
 import types
 from typing import Callable
 
-from pam_iampass.audit.journal import Journal
+from pam_iampass.audit.journal import ERROR, Journal
 from pam_iampass.audit.sinks import send_datagram
+from pam_iampass.client.connection import Network
+from pam_iampass.client.lookups import Lookups
 from pam_iampass.errors import PamIampassError
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.context import ContextFactory
@@ -51,7 +53,8 @@ def main(
     threading.stack_size(STACK_SIZE)
     journal = Journal()
     state = AgentState(journal)
-    context = SharedContext(lambda: agent.pending, state, OwnPorts().network)
+    network = Network(Lookups(when_exhausted=lambda: lookups_hang(agent, journal, options.socket is None)))
+    context = SharedContext(lambda: agent.pending, state, network, OwnPorts(network).network)
     sessions = KeptSessions(Registry(SessionStore(state.database), journal), context.connect, context.manage)
     context.kept_sessions = sessions
     state.keep(sessions)
@@ -93,6 +96,19 @@ def main(
     state.rate_limits.write()
     state.database.close()
     return 0
+
+
+def lookups_hang(agent: Agent, journal: Journal, by_systemd: bool) -> None:
+    """Have another agent take over, whose lookups are fresh, if systemd starts one: `by_systemd`.
+
+    Without systemd this one goes on: nobody would start the next one, and then exempt accounts could not log in either.
+    """
+    what = "name lookups hang, and this agent can begin no more of them"
+    if by_systemd:
+        journal.note(f"{what}: another one takes over as soon as no login is pending", ERROR)
+        agent.leave()
+    else:
+        journal.note(f"{what} until they end: check the name servers, then start another one", ERROR)
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:

@@ -57,6 +57,8 @@ _FAULT = "tests/client/test_faults.py::test_each_fault_is_its_error_in_time_afte
 _ATTACK = "tests/system/setuid/test_manufactured_outage.py::"
 _CONNECTION = "pam_iampass/client/connection.py"
 _HTTP = "pam_iampass/client/http.py"
+_LOOKUPS = "pam_iampass/client/lookups.py"
+_LOOKUP_TESTS = "tests/client/test_lookups.py::"
 _VERIFICATION = "pam_iampass/login/verification.py"
 _APPROVAL = "pam_iampass/login/approval.py"
 _SESSION_C = "doors/native/session.c"
@@ -164,7 +166,7 @@ MUTANTS = (
         2,
         "a user who takes all UDP ports makes an outage",
         _CONNECTION,
-        "if error.errno == socket.EAI_AGAIN:",
+        "if isinstance(error, _TIMED_OUT) or error.errno == socket.EAI_AGAIN:",
         "if False:",
         _ATTACK + "test_who_takes_all_udp_ports_makes_no_outage",
     ),
@@ -175,6 +177,14 @@ MUTANTS = (
         " and login.real_uid == 0",
         "",
         _MODULE + "test_an_outage_is_ignored_in_sshd_and_login_only_and_only_if_root_called",
+    ),
+    Mutant(
+        2,
+        "a lookup that takes too long on a machine without UDP ports is an outage",
+        _CONNECTION,
+        "isinstance(error, _TIMED_OUT) or error.errno == socket.EAI_AGAIN",
+        "error.errno == socket.EAI_AGAIN",
+        _LOOKUP_TESTS + "test_a_lookup_that_hangs_while_no_udp_socket_can_be_had_is_no_outage",
     ),
     Mutant(
         2,
@@ -320,6 +330,30 @@ MUTANTS = (
         "::test_an_origin_is_a_service_and_a_host_or_the_network_in_which_an_ipv6_host_chooses_its_address",
     ),
     # 5
+    Mutant(
+        5,
+        "a name server holds a login beyond its deadline",
+        _LOOKUPS,
+        "lookup.join(timeout)",
+        "lookup.join(timeout + 10.0)",
+        _LOOKUP_TESTS + "test_a_lookup_that_hangs_ends_at_the_deadline_or_after_the_time_for_connecting",
+    ),
+    Mutant(
+        5,
+        "a lookup that hangs holds all later ones",
+        _LOOKUPS,
+        " and each.is_young",
+        "",
+        _LOOKUP_TESTS + "test_a_lookup_that_has_hung_for_long_is_joined_by_nobody",
+    ),
+    Mutant(
+        5,
+        "a name server takes all threads of the agent",
+        _LOOKUPS,
+        "if len(self._under_way) >= MOST:",
+        "if False:",
+        _LOOKUP_TESTS + "test_only_so_many_lookups_hang_and_one_more_is_no_outage",
+    ),
     Mutant(
         5,
         "the timeout restarts with each byte",
@@ -1158,8 +1192,8 @@ MUTANTS = (
         21,
         "a user who takes all ports goes on after the end on the phone",
         "pam_iampass/relay/service.py",
-        "AgentState(journal)\n    context = SharedContext(lambda: agent.pending, state, OwnPorts().network)",
-        "AgentState(journal)\n    context = SharedContext(lambda: agent.pending, state)",
+        "state, network, OwnPorts(network).network)",
+        "state, network, network)",
         "tests/system/test_sessions.py"
         "::test_a_user_who_takes_all_ports_does_not_keep_the_phone_from_ending_their_login",
     ),

@@ -1,4 +1,4 @@
-"""A DNS server for the isolated root that ignores one name and fails for others."""
+"""A DNS server for the isolated root that ignores one name, fails for others, and can hold up everybody."""
 
 from __future__ import annotations
 
@@ -24,21 +24,33 @@ _AAAA = 28
 _CODES = {UNKNOWN: 3, BROKEN: 2}
 
 
+class NameServer:
+    """How it behaves."""
+
+    truncates = False
+    """Whether it says, whatever the question, that the answer needs TCP, where it says nothing."""
+
+
 @contextmanager
-def answering() -> Iterator[None]:
+def answering() -> Iterator[NameServer]:
     """Serve as the only server in /etc/resolv.conf, without a search domain."""
     before = RESOLVER.read_text()
     for address in OWN:
         subprocess.run(["ip", "address", "replace", address, "dev", "lo"], check=True)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind((ADDRESS, 53))
+    behavior = NameServer()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, socket.socket() as silent:
+        for each in (server, silent):
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.bind((ADDRESS, 53))
+        silent.listen(100)  # the kernel accepts connections
         RESOLVER.write_text(f"nameserver {ADDRESS}\nsearch .\noptions timeout:28 attempts:1\n")
-        thread = threading.Thread(target=_serve, args=(server,), daemon=True)
+        thread = threading.Thread(target=_serve, args=(server, behavior), daemon=True)
         thread.start()
         try:
-            yield
+            yield behavior
         finally:
             RESOLVER.write_text(before)
+            silent.close()  # while it can still end its connections
             _stop()
             thread.join(5)
             for address in OWN:
@@ -46,12 +58,12 @@ def answering() -> Iterator[None]:
                 subprocess.run(["ip", "address", "delete", address, "dev", "lo"], check=address != OWN[1])
 
 
-def _serve(server: socket.socket) -> None:
+def _serve(server: socket.socket, behavior: NameServer) -> None:
     while True:
         question, asker = server.recvfrom(4096)
         if not question:
             return
-        answer = _answer(question)
+        answer = _truncated(question) if behavior.truncates else _answer(question)
         if answer:
             server.sendto(answer, asker)
 
@@ -69,6 +81,11 @@ def _answer(query: bytes) -> bytes:
         return b""
     head = struct.pack("!HHHHH", 0x8180 | codes[name], 1, 1 if found else 0, 0, 0)
     return query[:2] + head + question + found
+
+
+def _truncated(query: bytes) -> bytes:
+    end = query.index(b"\0", 12) + 5
+    return query[:2] + struct.pack("!HHHHH", 0x8780, 1, 0, 0, 0) + query[12:end]
 
 
 def _encoded(name: str) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +14,15 @@ import pytest
 from pam_iampass.client import LocalFailure, Unavailable
 from pam_iampass.client.connection import Network, look_up
 from pam_iampass.client.origin import Origin
-from tests.client.talk import USER, api_to, polled, seconds, session_on
+from tests.client.talk import USER, api_to, polled, seconds, session_on, started
+from tests.support.agent import AT_REST, RunningAgent
+from tests.support.in_time import BUSY
+from tests.support.installation import ETC, Installation
+from tests.support.journald import Journald
 from tests.support.name_service import BROKEN, RESOLVER, SIX, UNKNOWN, answering
-from tests.support.scripted_server import scripted_server
+from tests.support.sandbox import Sandbox
+from tests.support.scripted_server import answer, scripted_server
+from tests.support.world import wait_until
 
 HOSTS = Path("/etc/hosts")
 
@@ -56,7 +64,7 @@ def test_the_dot_is_in_no_header_and_in_no_certificate(search_list: None) -> Non
 
 
 def addresses(name: str) -> list[str]:
-    return [each[4][0] for each in look_up(Origin("https", name, 443), Network())]
+    return [each[4][0] for each in look_up(Origin("https", name, 443), Network(), seconds(60.0))]
 
 
 def test_the_hosts_file_and_the_search_list_complete_what_only_they_can(search_list: None) -> None:
@@ -97,3 +105,41 @@ def test_an_address_of_a_family_that_is_switched_off_is_no_outage(no_ipv6: None)
         pytest.raises(LocalFailure),
     ):
         api.authenticate_user(USER, deadline=seconds(60.0), attempts=1)
+
+
+SERVICE = Path("/etc/pam.d/names")
+
+
+def enters() -> bool:
+    command = ["pamtester", SERVICE.name, "root", "authenticate"]
+    return subprocess.run(command, check=False, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
+
+
+def test_a_name_server_that_holds_lookups_for_ever_holds_no_login_and_none_once_it_is_well_again(
+    machine: Installation, sandbox: Sandbox, journald: Journald, agent: RunningAgent
+) -> None:
+    """It answers that the answer needs TCP, and says nothing there. glibc waits for it without a limit."""
+    SERVICE.write_text("auth required pam_iampass.so\n")
+    machine.configure(sandbox, timeout="20s")
+    machine.forget()
+    machine.write_users("root: t-root\n")
+    with answering() as names, scripted_server(host="::1") as server:
+        url = f"https://{SIX}:{server.port}"
+        authority = ETC / "names.pem"
+        shutil.copyfile(server.ca_file, authority)
+        machine.change(server=url, ca_file=str(authority))
+        names.truncates = True
+        began = time.monotonic()
+        assert not enters()
+        assert time.monotonic() - began < 5.0 + BUSY
+        names.truncates = False
+        server.add(
+            started(server, status_url=f"{url}/status", logout_url=f"{url}/logout"),
+            polled("active"),
+            answer(200, {"status": True}),
+        )
+        assert enters()
+        threads = Path(f"/proc/{agent.pid()}/task")
+        wait_until(lambda: len(os.listdir(threads)) == AT_REST + 1, "not only the lookup hangs", 30.0)
+    SERVICE.unlink()
+    wait_until(lambda: len(os.listdir(threads)) == AT_REST, "the lookup goes on without a name server", 30.0)

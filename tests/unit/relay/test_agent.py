@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from pam_iampass.audit.journal import Journal
+from pam_iampass.client import lookups
+from pam_iampass.client.lookups import Lookups
 from pam_iampass.login import approval
 from pam_iampass.login.bypass import Bypass, Moment
 from pam_iampass.module import Module
@@ -22,7 +25,7 @@ from pam_iampass.relay import listener as listening
 from pam_iampass.relay import service
 from pam_iampass.relay.agent_context import SharedContext
 from pam_iampass.relay.protocol import GREETING, Hello
-from pam_iampass.relay.service import notify
+from pam_iampass.relay.service import lookups_hang, notify
 from tests.support.frames import encode_items
 from tests.support.in_time import BUSY
 from tests.support.running_agent import Running, running
@@ -279,3 +282,32 @@ def test_a_slow_disk_holds_up_neither_the_next_login_nor_the_news_that_the_agent
 def test_without_systemd_nobody_is_notified(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     assert notify("READY=1")
+
+
+@pytest.mark.parametrize("by_systemd", [True, False])
+def test_where_lookups_hang_an_agent_of_systemd_leaves_once_no_login_is_pending(
+    world: Setting, monkeypatch: pytest.MonkeyPatch, by_systemd: bool
+) -> None:
+    monkeypatch.setattr(lookups, "MOST", 1)
+    over = threading.Event()
+    world.sandbox.auto = "ask"
+    world.configure(timeout="30s")
+    with running(world) as agent:
+        door = agent.door()
+        request = world.sandbox.wait_for_request(Setting.token)
+        journal = Journal(world.records)
+        look_up = Lookups(
+            lambda *_, **__: [over.wait()], lambda: lookups_hang(agent.agent, journal, by_systemd)
+        )
+        with pytest.raises(socket.timeout):
+            look_up("iampass.example.", 443, timeout=0.01)
+        over.set()
+        world.sandbox.approve(request)
+        assert door.finish().code == PamCode.SUCCESS
+        if by_systemd:
+            wait_until(lambda: not agent.runs, "the agent has not left")
+        else:
+            world.sandbox.auto = "approve"
+            assert agent.login(service="second").code == PamCode.SUCCESS
+    (note,) = [fields["MESSAGE"] for fields in world.records.fields if "hang" in fields["MESSAGE"]]
+    assert ("takes over" in note) is by_systemd
