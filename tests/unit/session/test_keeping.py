@@ -105,7 +105,7 @@ while connection.recv(4096):
 
 def application(agent: Keeping, *options: str, **more: str) -> list[str]:
     """The command of an application that logs in, and opens no session."""
-    items = {"user": ME, "service": "su", "uid": "0", **more}
+    items = {"user": ME, "service": "test", "uid": "0", **more}
     arguments = (f"config={agent.world.folder / 'iampass.yaml'}",)
     phase = Phase.ACCOUNT if "ssh_auth_info" in items else Phase.AUTHENTICATE
     hello = Hello(phase, 0, arguments).encode().encode()
@@ -123,7 +123,7 @@ def test_a_session_whose_application_ends_before_it_opens_anything_ends_at_once(
 @contextlib.contextmanager
 def approved_in_sshd(agent: Keeping) -> Iterator[subprocess.Popen[str]]:
     """The process that serves an ssh connection; a child of it has asked."""
-    command = application(agent, "sshd", service="test", ssh_auth_info="")
+    command = application(agent, "sshd", ssh_auth_info="")
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as sshd:
         try:
