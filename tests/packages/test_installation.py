@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.packages.administrator import PASSWORD, Administrator
 from tests.packages.booted import Booted
 from tests.packages.people import People, got_in, type_password
+from tests.unit.test_pages import IMAGE, LINK
 
 AUTOPKGTEST = Path(__file__).parents[2] / "packaging/debian/tests"
 NAMES = [
@@ -37,6 +39,23 @@ def test_files_have_their_owners(machine: Booted, administrator: Administrator) 
         "/run/iampass/pam.sock root:root 600",
         "/var/lib/iampass _iampass:_iampass 700",
     ]
+
+
+def test_the_links_of_installed_pages_lead_to_installed_files(
+    machine: Booted, administrator: Administrator
+) -> None:
+    pages = sorted((machine.root / "usr/share/doc/libpam-iampass").rglob("*.md"))
+    assert "operations.md" in [page.name for page in pages]
+    for page in pages:
+        text = page.read_text()
+        for target in [*(target for target, _ in LINK.findall(text)), *IMAGE.findall(text)]:
+            assert (page.parent / target).exists(), (page, target)
+
+
+def test_the_ansible_role_is_where_its_page_says(machine: Booted, administrator: Administrator) -> None:
+    page = machine.read("/usr/share/doc/libpam-iampass/packaging/ansible/README.md")
+    [folder] = re.findall(r"`(/usr/share/[^`]*)`", page)
+    assert machine.shell(f"ls {folder}") == "pam_iampass\n"
 
 
 def test_the_socket_is_on_and_the_agent_waits_for_the_first_login(
