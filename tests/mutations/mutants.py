@@ -1057,6 +1057,14 @@ MUTANTS = (
         "",
         "tests/system/setup/test_removal.py::test_a_refused_removal_leaves_the_second_factor_on[_deb]",
     ),
+    Mutant(
+        19,
+        "what asked the phone when the package was removed is forgotten",
+        "packaging/debian/libpam-iampass.prerm",
+        ' --removal "$profiles"',
+        "",
+        "tests/system/setup/test_removal.py::test_a_refused_removal_leaves_the_second_factor_on[_deb]",
+    ),
     # 20
     Mutant(
         20,
