@@ -378,6 +378,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Write auth at the start of the line at {place}",
         ),
         _warning(
+            "stack-not-called",
+            "{service} does not ask the phone of those who log in {how}",
+            "Its program logs them in itself: it opens a PAM session without pam_authenticate, and no `auth` line is"
+            " reached. doctor knows cockpit and tigervnc; other programs that take tickets, certificates or passwords"
+            " of their own may do the same.",
+            "{remedy}",
+        ),
+        _warning(
             "session-line-missing",
             "The session of {name} cannot be kept",
             "`session.keep` is set for this service, and its `session` stack has no line of ours: nothing says when the"

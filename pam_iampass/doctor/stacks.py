@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -29,7 +30,35 @@ SET_UID = frozenset(
 )
 _SHARED = re.compile(r"(common-|.*-auth(-ac)?$|.*-(ac|pc)$|system-|postlogin|password-auth)")
 """Files for other files to include, not for applications."""
+_UNAUTHENTICATED = {
+    "cockpit": (
+        "with a Kerberos ticket or a client certificate",
+        "in /etc/cockpit/cockpit.conf write action = none below [negotiate], and do not set ClientCertAuthentication",
+    ),
+    "tigervnc": ("with a password of VNC", "let VNC listen on this machine only, and reach it by ssh"),
+}
+"""PAM services whose programs log people in without pam_authenticate: how, and what to do."""
+COCKPIT = Path("/etc/cockpit/cockpit.conf")
 _LEFT_BEHIND = re.compile(r".*(~|\.(bak|old|orig|new|save|dpkg-\w+|rpm\w+|ucf-\w+|pam-\w+))$")
+
+
+def unauthenticated(name: str, cockpit: Path = COCKPIT) -> Iterator[Problem]:
+    """The logins through a PAM service that never reach its `auth` lines, and so never the phone."""
+    if name in _UNAUTHENTICATED and not (name == "cockpit" and _asks_for_passwords_only(cockpit)):
+        how, remedy = _UNAUTHENTICATED[name]
+        evidence = f"its program opens the session {how} without pam_authenticate"
+        yield finding("stack-not-called", name, evidence, service=name, how=how, remedy=remedy)
+
+
+def _asks_for_passwords_only(file: Path) -> bool:
+    """Whether cockpit.conf(5) leaves the password alone to log in with."""
+    found = configparser.ConfigParser(interpolation=None, strict=False)
+    try:
+        found.read_string(file.read_text("utf-8").lower())
+    except (OSError, ValueError, configparser.Error):
+        return False
+    certificates = found.get("webservice", "clientcertauthentication", fallback="no")
+    return found.get("negotiate", "action", fallback="") == "none" and certificates in ("no", "false", "0")
 
 
 def module_folders() -> list[Path]:
@@ -151,6 +180,7 @@ class Stacks:
             return
         for error in service.errors:
             yield finding("pam-fault", name, error)
+        yield from unauthenticated(name)
         if UNPRIVILEGED.names.fullmatch(name):
             yield finding("stack-unprivileged", name, str(self.with_us[name].ours), service=name)
         yield from self._modules(name, service.stacks[PamType.AUTH])

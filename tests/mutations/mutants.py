@@ -774,6 +774,23 @@ MUTANTS = (
     ),
     Mutant(
         12,
+        "client certificates of cockpit are not looked at",
+        "pam_iampass/doctor/stacks.py",
+        'certificates in ("no", "false", "0")',
+        "bool(certificates)",
+        "tests/unit/doctor/test_stacks.py::test_cockpit_asks_everybody_if_it_takes_passwords_only",
+    ),
+    Mutant(
+        12,
+        "setup says nothing of programs that log in without authenticating",
+        "pam_iampass/setup/checks/stacks.py",
+        "        yield from unauthenticated(name)\n",
+        "",
+        "tests/unit/setup/test_other_services.py::"
+        "test_setup_of_cockpit_warns_of_the_logins_that_never_reach_its_auth_lines",
+    ),
+    Mutant(
+        12,
         "the rules of sudo-rs are not read",
         "pam_iampass/system/sudoers.py",
         "if SUDOERS_RS.exists():",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pam_iampass.doctor.stacks import Stacks, module_folders
+from pam_iampass.doctor.stacks import Stacks, module_folders, unauthenticated
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.pam.modules import NATIVE, our_lines
 from pam_iampass.pam.services import why_unsuitable
@@ -65,6 +65,7 @@ def _simulated(service: WantedService, stacks: Stacks) -> Iterator[Problem]:
 def _findings(service: WantedService, stacks: Stacks) -> Iterator[Problem]:
     for name in service.pam_services:
         yield from stacks.lost_refusals(name)
+        yield from unauthenticated(name)
         if name in stacks.with_us:
             yield from stacks.with_us[name].findings(fresh_setcred=name == "sshd")
         if name == "sshd" and name in stacks.with_us_in_account:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.doctor.report import merged
-from pam_iampass.doctor.stacks import SET_UID, Stacks
+from pam_iampass.doctor.stacks import SET_UID, Stacks, unauthenticated
 from pam_iampass.errors import Problem
 from pam_iampass.pam.stack import DEBIAN, LINUX_PAM, Dialect, PamFiles
 
@@ -284,3 +284,33 @@ def test_a_service_lets_in_unasked_if_it_passes_although_the_phone_denies(
 
 def test_a_service_without_a_file_is_no_way_in(machine: Machine) -> None:
     assert not machine.lets_in_unasked("doas")
+
+
+@pytest.mark.parametrize(("name", "warned"), [("cockpit", True), ("tigervnc", True), ("doas", False)])
+def test_a_program_that_logs_in_without_authenticating_is_a_warning_although_its_stack_asks(
+    machine: Machine, name: str, warned: bool
+) -> None:
+    machine.write(**{name: stack(UNIX, OURS, PERMIT)})
+    assert ("stack-not-called" in machine.ids()) is warned
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        ("[Negotiate]\nAction = none\n", False),
+        ("[negotiate]\naction = none\n[WebService]\nClientCertAuthentication = false\n", False),
+        ("[negotiate]\naction = none\n[WebService]\nClientCertAuthentication = true\n", True),
+        ("[negotiate]\naction = spawn\n", True),
+        ("[WebService]\nLoginTo = false\n", True),
+        ("action = none\n", True),
+        (None, True),
+    ],
+)
+def test_cockpit_asks_everybody_if_it_takes_passwords_only(
+    tmp_path: Path, text: str | None, warned: bool
+) -> None:
+    if text is not None:
+        (tmp_path / "cockpit.conf").write_text(text)
+    assert [one.kind for one in unauthenticated("cockpit", tmp_path / "cockpit.conf")] == (
+        ["stack-not-called"] if warned else []
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pam_iampass.errors import Severity
 from pam_iampass.setup.checks import stacks
 from pam_iampass.setup.errors import SetupRefused
 from tests.support.folders import put
@@ -28,6 +29,16 @@ def test_a_file_of_the_vendor_is_included_by_one_that_overrides_it(stage: Stage)
     assert contents(stage, "polkit-1") == {}
     stage.undo()
     assert stage.files() == before
+
+
+def test_setup_of_cockpit_warns_of_the_logins_that_never_reach_its_auth_lines(stage: Stage) -> None:
+    put(stage.paths.pam / "cockpit", DOAS)
+    (found,) = (
+        one
+        for one in stacks.check(stage.plan("cockpit").service, stage.paths, [])
+        if "pam_authenticate" in one.what
+    )
+    assert (found.severity, "[negotiate]" in found.remedy) == (Severity.WARNING, True)
 
 
 def test_what_was_added_to_a_file_that_overrides_the_vendors_stays(stage: Stage) -> None:
