@@ -20,7 +20,7 @@ from pam_iampass.config.value_types import method as read_method
 from pam_iampass.config.value_types import name_error, token_error
 from pam_iampass.errors import EditRefused, MissingFile, UnreadableFile, UntrustedFile, shown
 from pam_iampass.system import atomic_write, file_lock
-from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user, service_group
+from pam_iampass.system.service_user import SERVICE_USER, reading_as, service_group
 from pam_iampass.system.trusted_folder import opened, shell_word, trusted_folder
 
 NEW = ".new.yaml"
@@ -195,7 +195,7 @@ class UserTableEditor:
     def _read_again(self, name: str, entry: Entry) -> None:
         """Raises an error unless the module reads the entry from the file NEW."""
         try:
-            with reading_as_service_user(self._module_user):
+            with reading_as(self._module_user):
                 table = read_own(self._folder / NEW, self._owner, name)
         except UnreadableFile:
             what = f"{self._folder}: the module, as user {self._module_user}, cannot read files in it"

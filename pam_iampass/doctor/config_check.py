@@ -37,7 +37,7 @@ from pam_iampass.pam.stack import FOLDERS, OTHER, PamFiles, PamType, UnusableSer
 from pam_iampass.system import paths, sshd, trusted_file
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.programs import CommandUnavailable
-from pam_iampass.system.service_user import SERVICE_USER, others_in_group, reading_as_service_user
+from pam_iampass.system.service_user import SERVICE_USER, others_in_group, reading_as
 from pam_iampass.system.trusted_file import others_with_access, readers_remedy
 from pam_iampass.system.trusted_folder import mode_of
 from pam_iampass.text import names
@@ -83,7 +83,7 @@ def check_config(
     `manifest` is what `setup` has recorded. Raises nothing that the files can cause.
     """
     table = None
-    with reading_as_service_user(module_user) as readers:
+    with reading_as(module_user) as readers:
         examination = settings.check(config, readers=readers)
         if examination.users is not None:
             users = examination.users

@@ -12,7 +12,7 @@ from pam_iampass.config import settings
 from pam_iampass.doctor.user_status import UserStatusReport
 from pam_iampass.doctor.users import UsersCheck
 from pam_iampass.login.api import connect
-from pam_iampass.system.service_user import reading_as_service_user
+from pam_iampass.system.service_user import reading_as
 
 
 class PhoneState(enum.Enum):
@@ -61,7 +61,7 @@ def phones_of(
 
     Raises PamIampassError if the settings in `config` are invalid, and IampassError as `phone_states` does.
     """
-    with reading_as_service_user() as readers:
+    with reading_as() as readers:
         read = settings.load(config, readers=readers)
     client = connect(ManagementAPI, read)
     try:

@@ -47,7 +47,7 @@ from pam_iampass.pam.stack import PamFiles, PamService, dialect
 from pam_iampass.system import sshd, sudoers
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
 from pam_iampass.system.programs import CommandUnavailable
-from pam_iampass.system.service_user import reading_as_service_user
+from pam_iampass.system.service_user import reading_as
 from pam_iampass.system.sshd import NO_ADDRESS, Connection, SshdConfigRejected, SshdSettings
 from pam_iampass.system.sudoers import Sudoers, SudoersRejected
 from pam_iampass.text import names
@@ -130,7 +130,7 @@ class Doctor:
     @cached_property
     def settings(self) -> Settings | None:
         """The settings as the module reads them, None if they are invalid."""
-        with reading_as_service_user() as readers:
+        with reading_as() as readers:
             return settings_file.check(self.options.config, readers=readers).settings
 
     @cached_property

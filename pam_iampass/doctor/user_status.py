@@ -20,7 +20,7 @@ from pam_iampass.login import policy
 from pam_iampass.login.bypass import Bypass
 from pam_iampass.outcome import Login
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount, login_accounts
-from pam_iampass.system.service_user import SERVICE_USER, reading_as_service_user
+from pam_iampass.system.service_user import SERVICE_USER, reading_as
 
 Place = tuple[Path, int]
 """A file, and a line in it."""
@@ -89,7 +89,7 @@ def user_status(
     ConfigurationError if not even the path of the table can be read.
     """
     bypasses = bypasses_in_force()  # as root: afterwards the agent does not answer
-    with reading_as_service_user(module_user) as readers:
+    with reading_as(module_user) as readers:
         read = settings.check(config, readers=readers)
         if read.users is None:
             raise ConfigurationError(read.problems)

@@ -20,7 +20,7 @@ from pam_iampass.enrollment.request import EnrollmentRequest
 from pam_iampass.errors import EditRefused, shown
 from pam_iampass.login.api import connect
 from pam_iampass.system.accounts import Accounts, LookupFailed, UnknownAccount
-from pam_iampass.system.service_user import reading_as_service_user
+from pam_iampass.system.service_user import reading_as
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def open_service(config: Path, no_account: bool = False) -> EnrollmentService:
     """The service for the settings in `config`. Raises PamIampassError and IampassError."""
     if os.geteuid() != 0:
         raise EditRefused("only root can enroll users", "run it as root")
-    with reading_as_service_user() as readers:
+    with reading_as() as readers:
         read = settings.load(config, readers=readers)
     return EnrollmentService(
         connect(ManagementAPI, read),

@@ -13,7 +13,7 @@ SERVICE_USER = "_iampass"
 
 
 @contextmanager
-def reading_as_service_user(name: str = SERVICE_USER) -> Iterator[frozenset[int]]:
+def reading_as(name: str = SERVICE_USER) -> Iterator[frozenset[int]]:
     """Give this process only the user's permissions, if it runs as root and the user exists.
 
     Yields the ids of the groups that may read secrets: the `readers` of `config.settings`. For reading only, and only

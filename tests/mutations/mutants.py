@@ -870,7 +870,7 @@ MUTANTS = (
         14,
         "setup opens as root what a link of a user names",
         "pam_iampass/setup/checks/sshd.py",
-        "with reading_as_service_user(user), open(",
+        "with reading_as(user), open(",
         "with open(",
         "tests/unit/setup/test_keys.py::"
         "test_a_link_of_the_user_leads_root_to_nothing_that_only_root_can_read",

@@ -27,7 +27,7 @@ from pam_iampass.setup.services import WantedService
 from pam_iampass.system import sshd
 from pam_iampass.system.accounts import Account
 from pam_iampass.system.programs import run
-from pam_iampass.system.service_user import reading_as_service_user
+from pam_iampass.system.service_user import reading_as
 from pam_iampass.system.sshd import Connection, SshdConfigRejected, SshdSettings
 from pam_iampass.text import names
 
@@ -145,7 +145,7 @@ def _has_line(file: Path, user: str) -> bool:
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
-        with reading_as_service_user(user), open(os.open(file, flags), "rb") as opened:
+        with reading_as(user), open(os.open(file, flags), "rb") as opened:
             regular = stat.S_ISREG(os.fstat(opened.fileno()).st_mode)
             text = opened.read(_MOST_KEYS) if regular else b""
     except OSError:
