@@ -33,7 +33,16 @@ _COMMON_DENIALS = (PamCode.ABORT, PamCode.MAXTRIES, PamCode.MODULE_UNKNOWN)
 """The return codes of our doors for a denial, and that of libpam for a missing module."""
 _NO_DENIALS = (PamCode.SUCCESS, PamCode.IGNORE, PamCode.INCOMPLETE)
 _DENIALS = [*_COMMON_DENIALS, *(code for code in PamCode if code not in (*_COMMON_DENIALS, *_NO_DENIALS))]
-_ROOT_ITSELF = "pam_rootok"  # root becomes another user, which is not a login
+CALLED_BY_PEOPLE = frozenset(
+    (
+        *("su", "su-l", "sudo", "sudo-i", "doas", "passwd", "chsh", "chfn", "newgrp", "runuser", "runuser-l"),
+        *("ksu", "super"),
+    )
+)
+"""The PAM services of programs whose real user is their caller."""
+_ROOT_ITSELF = "pam_rootok"
+"""Succeeds if the real user is root. In a program that people call root becomes another user, which is no login; a
+daemon is root, and it succeeds for everybody. So does polkit's helper, if systemd starts it."""
 _WITHOUT_OTHERS = (Role.OTHER_FACTOR,)
 
 
@@ -41,6 +50,8 @@ _OF_CONDITIONS = (PamCode.SUCCESS, PamCode.PERM_DENIED, PamCode.IGNORE)
 _NO_FAILURES = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD, PamCode.IGNORE)
 _MAX_RUNS = 4000
 
+Conditions = Mapping[tuple[str, tuple[str, ...]], bool]
+"""Whether each condition is met, as in `Scenario.conditions`."""
 Results = Mapping[str, int]
 """The result of each module, by its name and arguments."""
 
@@ -174,10 +185,9 @@ class StackCheck(SimulatedStack):
         """Whether the stack passes for anybody but root although the phone denies, or is not asked."""
         return any(
             login.passed
-            and not any(
-                login.scenario.conditions[name]
-                for name in login.scenario.conditions
-                if name[0] == _ROOT_ITSELF
+            and not (
+                self.service in CALLED_BY_PEOPLE
+                and any(met for name, met in login.scenario.conditions.items() if name[0] == _ROOT_ITSELF)
             )
             for login in self._logins(True, PamCode.ABORT)
         )
@@ -212,10 +222,16 @@ class StackCheck(SimulatedStack):
 
     def _logins(self, right: bool, ours: int, failing: tuple[Role, ...] = ()) -> list[SimulatedLogin]:
         return [
-            self._login(Scenario(factor, results, ours, self.missing))
+            self._login(Scenario(factor, self._of_a_caller(results), ours, self.missing))
             for factor in first_factors(self.stack, right)
             for results in conditions(self.stack, failing)
         ]
+
+    def _of_a_caller(self, results: Conditions) -> Conditions:
+        """The results, in which pam_rootok succeeds unless a person calls the program."""
+        if self.service in CALLED_BY_PEOPLE:
+            return results
+        return {name: met or name[0] == _ROOT_ITSELF for name, met in results.items()}
 
     def _login(self, scenario: Scenario) -> SimulatedLogin:
         return SimulatedLogin(scenario, simulate(self.stack, scenario.answer, dialect=self.dialect))

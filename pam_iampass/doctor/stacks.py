@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pam_iampass.doctor.account_check import AccountCheck
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.stack_check import StackCheck
+from pam_iampass.doctor.stack_check import CALLED_BY_PEOPLE, StackCheck
 from pam_iampass.errors import Problem, shown
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.pam.controls import CODES, Action
@@ -22,12 +22,7 @@ from pam_iampass.pam.services import UNPRIVILEGED
 from pam_iampass.pam.stack import Handler, HandlerKind, PamFiles, PamService, PamType, UnusableService
 
 _LIBRARIES = ("/usr/lib/*/security", "/lib/*/security", "/usr/lib64/security", "/usr/lib/security")
-SET_UID = frozenset(
-    (
-        *("su", "su-l", "sudo", "sudo-i", "doas", "polkit-1", "passwd", "chsh", "chfn", "newgrp", "runuser"),
-        *("pkexec", "ksu", "super"),
-    )
-)
+SET_UID = CALLED_BY_PEOPLE | {"polkit-1", "pkexec"}
 _SHARED = re.compile(r"(common-|.*-auth(-ac)?$|.*-(ac|pc)$|system-|postlogin|password-auth)")
 """Files for other files to include, not for applications."""
 _UNAUTHENTICATED = {

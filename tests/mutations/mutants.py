@@ -791,6 +791,15 @@ MUTANTS = (
     ),
     Mutant(
         12,
+        "pam_rootok in the file of a daemon is taken for a line about root alone",
+        "pam_iampass/doctor/stack_check.py",
+        "        if self.service in CALLED_BY_PEOPLE:\n            return results\n",
+        "        return results\n",
+        "tests/unit/doctor/test_stacks.py::"
+        "test_pam_rootok_is_about_root_alone_only_in_a_program_that_people_call[sshd-True]",
+    ),
+    Mutant(
+        12,
         "the rules of sudo-rs are not read",
         "pam_iampass/system/sudoers.py",
         "if SUDOERS_RS.exists():",

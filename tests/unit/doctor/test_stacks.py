@@ -115,7 +115,10 @@ CASES = {
         stack(UNIX, "auth [success=1 default=ignore] pam_succeed_if.so user ingroup nophone", OURS, PERMIT),
         {"stack-skipped-sometimes"},
     ),
-    "root becomes another user": (stack("auth sufficient pam_rootok.so", UNIX, OURS, PERMIT), set()),
+    "everybody is root to a daemon": (
+        stack("auth sufficient pam_rootok.so", UNIX, OURS, PERMIT),
+        {"stack-skipped", "stack-wrong-passes"},
+    ),
     "nothing but the phone": (stack(OURS, PERMIT), {"stack-phone-only"}),
     "a key is demanded": (stack(OURS + " first_factor=publickey", PERMIT), set()),
     "an argument that nobody knows": (stack(UNIX, OURS + " config=relative", PERMIT), {"module-argument"}),
@@ -280,6 +283,17 @@ def test_a_service_lets_in_unasked_if_it_passes_although_the_phone_denies(
 ) -> None:
     machine.write(doas=stack(*lines))
     assert machine.lets_in_unasked("doas") is lets_in
+
+
+@pytest.mark.parametrize(
+    ("name", "lets_in"), [("su", False), ("sudo", False), ("sshd", True), ("login", True), ("polkit-1", True)]
+)
+def test_pam_rootok_is_about_root_alone_only_in_a_program_that_people_call(
+    machine: Machine, name: str, lets_in: bool
+) -> None:
+    machine.write(**{name: stack(ROOTOK, UNIX, OURS, PERMIT)})
+    assert machine.lets_in_unasked(name) is lets_in
+    assert ("stack-skipped" in machine.ids()) is lets_in
 
 
 def test_a_service_without_a_file_is_no_way_in(machine: Machine) -> None:
