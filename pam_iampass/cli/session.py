@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import pwd
 import re
 import time
 from collections.abc import Sequence
@@ -12,6 +14,7 @@ import click
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import json_option
+from pam_iampass.enforcer.actions import forget_passwords
 from pam_iampass.errors import PamIampassError
 from pam_iampass.relay.control import ask
 
@@ -95,6 +98,7 @@ def end(ctx: click.Context, who: str | None, everything: bool, as_json: bool) ->
 def wait_for_ends(users: Sequence[str], sessions: Sequence[str], quiet: bool) -> bool:
     """Wait until the sessions are over that the agent ends, with those of `users` that have begun meanwhile.
 
+    Then sudo and doas ask `users` for the password again, also where no session was registered.
     Says what has ended, unless `quiet`, and what has not; returns whether all are over.
     """
     try:
@@ -102,12 +106,29 @@ def wait_for_ends(users: Sequence[str], sessions: Sequence[str], quiet: bool) ->
             found = ask("session wait", show, users=list(users), sessions=list(sessions))
     except PamIampassError as error:
         click.echo(error.diagnostics(), err=True)
+        found = None
+    forgotten = _forget_passwords(users)  # also if the agent does not answer
+    if found is None:
         return False
     if found["ended"] and not quiet:
         whose = f" of {users[0]}" if len(users) == 1 else ""
         line(f"{count(len(found['ended']), 'session')}{whose} ended.")
     say_what_is_left(found["not_ended"])
-    return not found["not_ended"]
+    return forgotten and not found["not_ended"]
+
+
+def _forget_passwords(users: Sequence[str]) -> bool:
+    """Have sudo and doas ask the accounts for the password again; says what failed, and returns whether nothing did."""
+    owners = set(users)
+    for user in users:
+        with contextlib.suppress(KeyError, ValueError):
+            owners.add(str(pwd.getpwnam(user).pw_uid))
+    try:
+        forget_passwords(owners)
+    except (PamIampassError, OSError) as error:
+        click.echo(f"sudo may remember the password of {', '.join(users)}: {error}", err=True)
+        return False
+    return True
 
 
 def say_what_is_left(sessions: Sequence[str]) -> None:

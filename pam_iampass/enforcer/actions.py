@@ -9,7 +9,7 @@ import re
 import signal
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -75,15 +75,21 @@ class Enforcer:
 
     def _act(self, request: Request, logins: Sequence[RegisteredLogin]) -> list[str]:
         """Returns what is wrong."""
-        steps: list[tuple[RegisteredLogin, Callable[[], None]]]
+        problems: list[str] = []
         if request.verb is Verb.END:
+            # sudo would give the terminal of the login that is ended root again at once, without a password.
+            problems += self._tried((login, partial(self._revoke, login)) for login in logins)
             endings = [_Ending(login) for login in logins]
             self._give_notice(request.reason, logins)
             self._ask_to_end(endings)
-            steps = [(ending.login, ending.finish) for ending in endings]
+            problems += self._tried((ending.login, ending.finish) for ending in endings)
         else:
             act = {Verb.LOCK: self._lock, Verb.UNLOCK: self._unlock, Verb.REVOKE: self._revoke}[request.verb]
-            steps = [(login, partial(act, login)) for login in logins]
+            problems += self._tried((login, partial(act, login)) for login in logins)
+        return problems
+
+    def _tried(self, steps: Iterable[tuple[RegisteredLogin, Callable[[], None]]]) -> list[str]:
+        """Take each step, whatever becomes of the others; returns what is wrong."""
         problems = []
         for login, step in steps:
             try:
@@ -125,16 +131,7 @@ class Enforcer:
             session.unlock()
 
     def _revoke(self, login: RegisteredLogin) -> None:
-        owners = _timestamp_owners(login.registration)
-        for folder in self.timestamps:
-            with contextlib.suppress(MissingFile), trusted_folder(folder, 0) as descriptor:
-                for name in trusted_file.names(folder):
-                    of_doas = _OF_DOAS.fullmatch(name)
-                    if (of_doas[1] if of_doas else name) in owners:
-                        with contextlib.suppress(FileNotFoundError):
-                            os.unlink(
-                                name, dir_fd=descriptor
-                            )  # a link would go itself, not what it points to
+        forget_passwords(_timestamp_owners(login.registration), self.timestamps)
 
 
 class _Ending:
@@ -172,6 +169,20 @@ class _Ending:
                 return
         if not self._members.have_ended() and not self._members.kill(KILL_SECONDS):
             raise _Failed("does not end")
+
+
+def forget_passwords(owners: Collection[str], folders: Sequence[str] = TIMESTAMPS) -> None:
+    """Have sudo, sudo-rs and doas ask for the password again. `owners` are names and ids of users.
+
+    Raises UntrustedFile and OSError.
+    """
+    for folder in folders:
+        with contextlib.suppress(MissingFile), trusted_folder(folder, 0) as descriptor:
+            for name in trusted_file.names(folder):
+                of_doas = _OF_DOAS.fullmatch(name)
+                if (of_doas[1] if of_doas else name) in owners:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=descriptor)  # a link would go itself, not what it points to
 
 
 def _timestamp_owners(registration: Registration) -> set[str]:

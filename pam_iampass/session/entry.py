@@ -39,7 +39,7 @@ class Entry:
     without_phone: bool = False
     """Whether it has said once that there is none."""
     answered_at: float = 0.0
-    """When IAMPASS last gave a usable answer, or the session was opened."""
+    """When IAMPASS last gave a usable answer, or the session was approved."""
     unaskable: bool = False
     """Whether the last poll failed for a cause on this machine, which a user can have made."""
     doing: Task | None = None
@@ -49,9 +49,8 @@ class Entry:
         """The next task, and when it is due."""
         kept = self.kept
         options: list[tuple[float, Task | None]] = [(math.inf, None)]
-        if kept.state in (State.APPROVED, State.OPEN):
+        if kept.is_let_in:
             options.append((kept.ends_at, Task.END_LONGEST))
-        if kept.state is State.OPEN:
             options.append((self.poll_at, Task.POLL))
         if kept.state is State.ENDING and not kept.told:
             options.append((self.tell_at, Task.TELL))

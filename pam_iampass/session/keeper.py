@@ -23,6 +23,9 @@ from pam_iampass.session.registry import Registry
 from pam_iampass.session.tasks import Ask, AskStatus, Connect, Manage, Tasks, status_of
 from pam_iampass.session.watcher import Watcher
 
+#: How long after the approval a session is not polled: by then most login sessions are open. Seconds.
+OPENING = 5.0
+
 
 class KeptSessions:
     """All kept sessions. Every method may be called in any thread."""
@@ -81,6 +84,12 @@ class KeptSessions:
         registry = self._registry
         now, since, opener = registry.clock(), registry.wall_clock(), self._opener(pid, pidfd)
         with registry.lock:
+            entry = registry.entries.get(ident)
+            if entry is not None:
+                entry.answered_at, entry.poll_at = (
+                    now,
+                    self._pacing.first(now + OPENING, entry.kept.rules.check),
+                )
             self._descriptors.add(Process(ident, pid, attached=False), pidfd)
             if registry.change(ident, lambda kept: life.approved(kept, now, since, opener)) is None:
                 self._descriptors.remove_all(ident)
@@ -105,7 +114,6 @@ class KeptSessions:
             for opener in {*entry.kept.awaited} - {*step.kept.awaited}:
                 self._descriptors.remove(Process(session, opener.pid, attached=False))
             if entry.kept.state is State.APPROVED:
-                entry.answered_at = registry.clock()
                 entry.poll_at = self._pacing.first(registry.clock(), entry.kept.rules.check)
             registry.change(session, lambda kept: life.opened(kept, login))
         self.on_opened(entry.kept.approver)

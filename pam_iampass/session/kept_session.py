@@ -83,7 +83,7 @@ class State(enum.Enum):
     ASKED = "asked"
     """The request is on the phone. After a restart of the agent nobody waits for it."""
     APPROVED = "approved"
-    """The application has been let in, and has not opened its login session yet."""
+    """The application has been let in, and the agent has not been told of its login session yet."""
     OPEN = "open"
     """A login session is attached."""
     ENDING = "ending"
@@ -168,6 +168,11 @@ class KeptSession:
     def ends_at(self) -> float:
         """When it has been kept as long as possible, in seconds since boot."""
         return self.began + self.rules.longest
+
+    @property
+    def is_let_in(self) -> bool:
+        """Whether a login has been let in and the session has not ended: a login session is open, or may be."""
+        return self.state in (State.APPROVED, State.OPEN)
 
     @property
     def is_over(self) -> bool:

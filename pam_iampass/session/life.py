@@ -1,6 +1,8 @@
 """The life of a kept session: what each event changes, in which state. Pure functions; the keeper carries them out.
 
 Only `closed` and `away` come from IAMPASS, and only after it has reported them twice. An outage is no event.
+A login session counts from its registration with the enforcer, not from when the agent is told of it: an application
+can be stopped in between. So an approved session is ended like an open one; the enforcer says whether there is any.
 `docs/session-life.md` is made from these functions.
 """
 
@@ -128,7 +130,7 @@ def revoked(kept: KeptSession) -> Step:
 
 def longest(kept: KeptSession) -> Step:
     """It has been kept as long as the settings allow."""
-    if kept.state not in (State.APPROVED, State.OPEN):
+    if not kept.is_let_in:
         return Step(kept)
     return _ended(kept, EndCause.LONGEST)
 
@@ -140,9 +142,7 @@ def administrator(kept: KeptSession) -> Step:
 
 def active(kept: KeptSession) -> Step:
     """IAMPASS reports `active`."""
-    if kept.state is not State.OPEN:
-        return Step(kept)
-    if not kept.away:
+    if not kept.is_let_in or not kept.away:
         return Step(kept)
     kept = replace(kept, away=False)
     if kept.locked and kept.rules.unlock_on_return:
@@ -153,9 +153,7 @@ def active(kept: KeptSession) -> Step:
 
 def away(kept: KeptSession) -> Step:
     """IAMPASS has reported twice that the phone is no longer near."""
-    if kept.state is not State.OPEN:
-        return Step(kept)
-    if kept.away:
+    if not kept.is_let_in or kept.away:
         return Step(kept)
     if kept.rules.when_away is Enforcement.END:
         return _ended(kept, EndCause.AWAY)
@@ -166,19 +164,19 @@ def away(kept: KeptSession) -> Step:
 
 def closed(kept: KeptSession, status: str) -> Step:
     """IAMPASS has reported twice that the session is over, with this status."""
-    if kept.state is not State.OPEN:
+    if not kept.is_let_in:
         return Step(kept)
     return _ended(replace(kept, told=True), EndCause.PHONE, f" (status {status})")
 
 
 def no_phone(kept: KeptSession) -> Step:
     """IAMPASS has reported twice that the person has no phone any more."""
-    return _ended(kept, EndCause.NO_PHONE) if kept.state is State.OPEN else Step(kept)
+    return _ended(kept, EndCause.NO_PHONE) if kept.is_let_in else Step(kept)
 
 
 def covered(kept: KeptSession, now: float, opener: Opener | None) -> Step:
     """It has covered a login, `now` in Unix time, which `opener` attaches if it is a further connection."""
-    if kept.revoked or kept.state not in (State.APPROVED, State.OPEN):
+    if kept.revoked or not kept.is_let_in:
         return Step(kept)
     awaited = kept.awaited if opener is None else (*kept.awaited, opener)
     return Step(replace(kept, covered=kept.covered + 1, last_covered=now, awaited=awaited))
@@ -192,9 +190,10 @@ def told(kept: KeptSession) -> Step:
 def enforced(kept: KeptSession, verb: Verb, *, anything: bool) -> Step:
     """The enforcer has done `verb`; `anything` is whether there was a login session to do it to.
 
-    An end is wanted until the logins are over; what else was wanted has been done once and for all.
+    An end is wanted until the logins are over, and while one may still be opened without the agent being told; what
+    else was wanted has been done once and for all.
     """
-    if kept.wanted is not verb or (verb is Verb.END and anything and kept.attached):
+    if kept.wanted is not verb or (verb is Verb.END and (kept.awaited or (anything and kept.attached))):
         return Step(kept)
     kept = replace(kept, wanted=None, why=None)
     return Step(replace(kept, attached=()) if kept.state is State.ENDING else kept)
@@ -203,7 +202,8 @@ def enforced(kept: KeptSession, verb: Verb, *, anything: bool) -> Step:
 def _ended(kept: KeptSession, cause: EndCause, detail: str = "") -> Step:
     asked = kept.state is State.ASKED
     kept = replace(kept, state=State.ENDING, ended_by=cause, revoked=True, away=False)
-    kept = _enforcing(replace(kept, wanted=None, why=None))
+    kept = replace(kept, wanted=None, why=None)
+    kept = kept if asked else _enforcing(kept)
     if cause in _NEVER_OPENED:
         kept = replace(kept, awaited=())
     reason = _ENDED[cause] + detail
@@ -214,7 +214,7 @@ def _ended(kept: KeptSession, cause: EndCause, detail: str = "") -> Step:
 
 def _enforcing(kept: KeptSession) -> KeptSession:
     """An ended session, with what has to be done to its logins."""
-    if kept.ended_by not in _REASONS or not kept.attached:
+    if kept.ended_by not in _REASONS:
         return kept
     rules, cause = kept.rules, kept.ended_by
     action = rules.when_away if cause is EndCause.AWAY else rules.when_closed

@@ -13,7 +13,7 @@ from pam_iampass.audit.journal import Journal, SessionRecord
 from pam_iampass.errors import StateError
 from pam_iampass.outcome import SessionEvent
 from pam_iampass.session.entry import Entry, Task
-from pam_iampass.session.kept_session import EndCause, KeptSession, State, decode, encode
+from pam_iampass.session.kept_session import EndCause, KeptSession, decode, encode
 from pam_iampass.session.life import Step
 from pam_iampass.session.pacing import PollBudget
 from pam_iampass.system.boot import since_boot
@@ -124,7 +124,7 @@ class Registry:
                 self.forget(ident)
             elif step.kept != before:
                 self._write(step.kept)
-                if step.kept.wanted is not before.wanted:
+                if (step.kept.wanted, step.kept.awaited) != (before.wanted, before.awaited):
                     entry.enforce_at, entry.enforcements = 0.0, 0
                 self.schedule(entry)
             return step.kept
@@ -173,7 +173,7 @@ class Registry:
         counted_at, rate = self._counted
         if now - counted_at >= 1.0:
             kept = (entry.kept for entry in self.entries.values())
-            rate = sum(1.0 / each.rules.check for each in kept if each.state is State.OPEN)
+            rate = sum(1.0 / each.rules.check for each in kept if each.is_let_in)
             self._counted = now, rate
         return rate
 

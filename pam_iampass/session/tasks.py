@@ -19,7 +19,7 @@ from pam_iampass.errors import PamIampassError
 from pam_iampass.outcome import SessionEvent
 from pam_iampass.session import life
 from pam_iampass.session.entry import Entry, Task
-from pam_iampass.session.kept_session import SESSION_MARGIN, KeptSession, State
+from pam_iampass.session.kept_session import SESSION_MARGIN, KeptSession
 from pam_iampass.session.pacing import SECOND_LOOK, Pacing
 from pam_iampass.session.registry import Registry
 
@@ -185,10 +185,10 @@ class Tasks:
         done = reply.result is Result.DONE
         entry.enforce_at = registry.clock() + (ENFORCED_INTERVAL if done else interval)
         logins = f"session {kept.id} of {kept.user}"
-        if reply.result is Result.NOTHING and entry.kept.attached:
+        if reply.result is Result.NOTHING and entry.kept.attached and entry.enforcements == 1:
             goes_on = "unless they have just ended, they go on"
             registry.journal.note(f"the enforcer knows no login of {logins}: {goes_on}", WARNING)
-        if reply.result is not Result.FAILED or not entry.kept.attached:
+        if reply.result is not Result.FAILED or not (entry.kept.attached or entry.kept.awaited):
             registry.change(kept.id, lambda each: life.enforced(each, verb, anything=done))
         elif entry.enforcements == 1:
             text = f"the enforcer could not {verb.value} the logins of {logins}"
@@ -196,7 +196,7 @@ class Tasks:
 
 
 def _silent(entry: Entry, now: float) -> bool:
-    return entry.kept.state is State.OPEN and now - entry.answered_at >= SILENCE
+    return entry.kept.is_let_in and now - entry.answered_at >= SILENCE
 
 
 _DO = {

@@ -48,7 +48,6 @@ input()
 def all_ports_taken(uid: int, kind: str) -> Iterator[None]:
     """The user holds every ephemeral port, of which there are few, with `SOCK_STREAM` or `SOCK_DGRAM` sockets."""
     before = PORT_RANGE.read_text()
-    PORT_RANGE.write_text(f"{PORTS[0]} {PORTS[1]}\n")
     drop = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
     program = [*drop, "/usr/bin/python3", "-I", "-c", TAKE_ALL.replace("KIND", kind)]
     try:
@@ -56,6 +55,8 @@ def all_ports_taken(uid: int, kind: str) -> Iterator[None]:
             assert attacker.stdout is not None
             assert attacker.stdout.readline() == b"taken\n"
             try:
+                # Afterwards: nobody else has been given one of them.
+                PORT_RANGE.write_text(f"{PORTS[0]} {PORTS[1]}\n")
                 yield
             finally:
                 attacker.kill()

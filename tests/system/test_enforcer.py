@@ -219,6 +219,17 @@ def test_sudo_asks_for_the_password_again(session: str, verb: Verb) -> None:
     login.kill()
 
 
+def test_a_login_that_is_ended_leaves_no_password_that_sudo_remembers(session: str) -> None:
+    login = LoginSession("root")
+    login.register(session, ruser="alice")
+    gone, other = SUDO / str(pwd.getpwnam("alice").pw_uid), SUDO / "bob"
+    for file in (gone, other):
+        file.touch(0o600)
+    assert ask(Verb.END, session, Reason.ADMINISTRATOR) == DONE
+    assert (gone.exists(), other.exists()) == (False, True)
+    login.finish()
+
+
 @pytest.mark.parametrize("program", ["sudo", "sudo-rs", "doas"])
 def test_a_program_that_remembers_the_password_asks_for_it_again(session: str, program: str) -> None:
     if shutil.which(program) is None:

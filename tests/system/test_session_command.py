@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import pwd
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -93,6 +95,15 @@ def session(*arguments: str, status: int = 0) -> str:
     assert done.returncode == status, done.stdout + done.stderr
     assert SECRET not in done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def sudo_remembers(user: str) -> Path:
+    """The file with which sudo remembers the password of a user (sudoers_timestamp(5)), by the user's id."""
+    folder = Path("/run/sudo/ts")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = folder / str(pwd.getpwnam(user).pw_uid)
+    file.touch(0o600)
+    return file
 
 
 def ending(agent: Keeping) -> set[str]:
@@ -215,6 +226,7 @@ def test_a_lost_phone_ends_the_sessions_that_it_has_approved_and_what_waits_for_
     agent.world.sandbox.auto = "ask"
     waiting = agent.door()
     agent.world.sandbox.wait_for_request(Setting.token)
+    remembered = sudo_remembers(ME)
     done = run_command("phone", "lost", ME, "--yes", "--no-wait")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(
@@ -223,6 +235,7 @@ def test_a_lost_phone_ends_the_sessions_that_it_has_approved_and_what_waits_for_
     assert login.over
     assert agent.kept(ident) is None
     assert agent.kept(other.id) == other
+    assert not remembered.exists(), "sudo would ask for nothing"
     assert waiting.finish().code == PamCode.ABORT
     assert agent.outcome()["IAMPASS_REASON"] == "the phone was reported lost (pam-iampass phone lost)"
     reason = "1 pending logins denied, 1 sessions are being ended"
@@ -246,7 +259,8 @@ def test_a_lost_phone_approves_and_keeps_nothing_although_iampass_is_away(
     )
     assert "no answer" in done.stderr or "refused" in done.stderr
     assert login.over
-    agent.world.sandbox.approve(request)  # whoever has the phone
+    with contextlib.suppress(LookupError):  # it has been ended meanwhile
+        agent.world.sandbox.approve(request)  # whoever has the phone
     assert waiting.finish().code == PamCode.ABORT
 
 
@@ -288,8 +302,10 @@ def test_who_is_removed_is_logged_out(
     agent.world.sandbox.auto = "ask"
     waiting = agent.door()
     agent.world.sandbox.wait_for_request(Setting.token)
+    remembered = sudo_remembers(ME)
     done = run_command("user", "remove", ME, option)
     assert done.returncode == 0, done.stderr
+    assert not remembered.exists(), "sudo would ask for nothing"
     assert done.stdout.startswith(f"1 session of {ME} ended.\n")
     assert login.over
     assert (agent.kept(ident), agent.kept(other.id)) == (None, other)
@@ -307,8 +323,10 @@ def test_without_an_agent_a_lost_phone_is_disabled_at_iampass_all_the_same(
     sandbox.add_user("b1", device=True)
     with control_socket() as listener:
         listener.close()
+        remembered = sudo_remembers("bob")
         done = run_command("phone", "lost", "bob", "--yes", "--no-wait")
     assert done.returncode == 1
+    assert not remembered.exists()
     assert "Connection refused\n    systemctl start pam-iampass-agent.socket" in done.stderr
     assert "The phone of bob is disabled at IAMPASS." in done.stdout
     assert not sandbox.users["b1"]

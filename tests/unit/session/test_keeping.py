@@ -19,7 +19,7 @@ from pam_iampass.relay.protocol import Hello
 from pam_iampass.session.kept_session import KeptSession, State
 from tests.support.frames import encode_items
 from tests.support.sandbox import Fault, HttpStatus, Junk, ReplacedKey, Reset, SessionState
-from tests.support.sessions import Keeping, keeping
+from tests.support.sessions import Keeping, LoginSession, keeping
 from tests.support.setting import ME, Setting
 from tests.support.state_file import unwritable
 from tests.support.world import wait_until
@@ -324,10 +324,42 @@ def test_a_session_that_was_ended_before_its_login_opened_is_kept_until_the_appl
         agent.world.state.end_sessions([kept.id], 0.0)
         agent.wait_for_event("session_ended")
         ended(agent)
+        wait_until(lambda: agent.asked, "the enforcer was not asked")
         assert agent.kept(kept.id) is not None
         sshd.communicate()
     agent.wait_until_forgotten(kept.id)
-    assert agent.asked == []
+
+
+@pytest.mark.parametrize("how", ["the phone", "no phone", "an administrator", "the longest time"])
+def test_a_login_of_which_the_agent_was_not_told_is_ended_like_any_other(agent: Keeping, how: str) -> None:
+    """The enforcer knows it from the door, which writes what it has registered before it tells the agent."""
+    with approved_in_sshd(agent) as sshd:
+        ((kept,), _broken) = agent.store.all()
+        agent.logins.append(LoginSession(kept.id, sshd))
+        if how == "the phone":
+            agent.world.sandbox.close(agent.world.sandbox.sessions[-1])
+        elif how == "no phone":
+            agent.world.sandbox.add_user(Setting.token, device=False)
+        elif how == "an administrator":
+            agent.world.state.end_sessions([kept.id], 0.0)
+        else:
+            agent.ahead = 43201.0
+        agent.wait_until_forgotten(kept.id)
+        assert sshd.poll() is not None
+
+
+def test_a_login_that_is_registered_after_the_end_without_the_agent_being_told_is_ended(
+    agent: Keeping,
+) -> None:
+    with approved_in_sshd(agent) as sshd:
+        ((kept,), _broken) = agent.store.all()
+        agent.result = Result.NOTHING
+        agent.world.state.end_sessions([kept.id], 0.0)
+        wait_until(lambda: agent.asked, "the enforcer was not asked")
+        agent.logins.append(LoginSession(kept.id, sshd))
+        agent.result = Result.DONE
+        wait_until(lambda: sshd.poll() is not None, "the login is not over")
+        agent.wait_until_forgotten(kept.id)
 
 
 def test_a_session_ends_when_it_was_kept_as_long_as_the_settings_allow(agent: Keeping) -> None:

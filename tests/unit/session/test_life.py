@@ -22,6 +22,7 @@ NAMES = list(EVENTS)
 
 ENDS = "→ ending; IAMPASS is notified; record `session_ended`"
 ENFORCED = "→ ending; IAMPASS is notified; enforcer: end; record `session_ended`"
+AWAY = "→ away; enforcer: {}; record `session_away`"
 CLOSED = "→ ending; enforcer: {}; record `session_ended`"
 ATTACHED = "attached too; record `session_opened`"
 
@@ -53,20 +54,18 @@ EXPECTED = {
         "→ open; enforcer: unlock; record `session_back`",
         "-",
     ),
-    "IAMPASS twice: `walkaway`, `when_away: revoke`": (
-        *("-", "-", "→ away; enforcer: revoke; record `session_away`", "-", "-"),
-    ),
-    "the same, `when_away: lock`": ("-", "-", "→ away; enforcer: lock; record `session_away`", "-", "-"),
-    "the same, `when_away: end`": ("-", "-", ENFORCED, "-", "-"),
+    "IAMPASS twice: `walkaway`, `when_away: revoke`": ("-", *(AWAY.format("revoke"),) * 2, "-", "-"),
+    "the same, `when_away: lock`": ("-", *(AWAY.format("lock"),) * 2, "-", "-"),
+    "the same, `when_away: end`": ("-", ENFORCED, ENFORCED, "-", "-"),
     "IAMPASS twice: `closed`, `failed`, `timeout` or `cancelled`, `when_closed: end`": (
-        *("-", "-", CLOSED.format("end"), CLOSED.format("end"), "-"),
+        *("-", *(CLOSED.format("end"),) * 3, "-"),
     ),
-    "the same, `when_closed: lock`": ("-", "-", CLOSED.format("lock"), CLOSED.format("lock"), "-"),
-    "the same, `when_closed: revoke`": ("-", "-", CLOSED.format("revoke"), CLOSED.format("revoke"), "-"),
-    "IAMPASS twice: the person has no phone, `when_closed: end`": ("-", "-", ENFORCED, ENFORCED, "-"),
-    "`longest` is over, `when_closed: end`": ("-", ENDS, ENFORCED, ENFORCED, "-"),
+    "the same, `when_closed: lock`": ("-", *(CLOSED.format("lock"),) * 3, "-"),
+    "the same, `when_closed: revoke`": ("-", *(CLOSED.format("revoke"),) * 3, "-"),
+    "IAMPASS twice: the person has no phone, `when_closed: end`": ("-", *(ENFORCED,) * 3, "-"),
+    "`longest` is over, `when_closed: end`": ("-", *(ENFORCED,) * 3, "-"),
     "an administrator ends it, whatever `when_closed` says": (
-        *("→ ending; IAMPASS is notified", ENDS, ENFORCED, ENFORCED, "-"),
+        *("→ ending; IAMPASS is notified", *(ENFORCED,) * 3, "-"),
     ),
     "it covers a login": ("-", "counted", "counted", "-", "-"),
     "IAMPASS has been notified": ("-", "-", "-", "-", "-"),
