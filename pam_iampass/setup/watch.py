@@ -1,7 +1,8 @@
 """Puts our lines back into PAM files that were restored or written anew without them.
 
 A package, a role or a hardening script may write `/etc/pam.d/sshd` anew, and the phone would be off. What a person has
-put out of force by a `#` stays so, and so does what a setup that was broken off has left; both are reported once a day.
+put out of force by a `#` stays so, and so does what a setup that was broken off has left, or a line that leads past
+ours; each is reported once a day.
 Where the lines of a shared file were written out (Red Hat), they follow that file.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from pam_iampass.audit.journal import Journal, PamFileEvent, PamFileRecord
 from pam_iampass.doctor.stacks import Stacks, module_folders
-from pam_iampass.errors import PamIampassError, Problem
+from pam_iampass.errors import PamIampassError
 from pam_iampass.pam.lines import marked
 from pam_iampass.pam.modules import NATIVE
 from pam_iampass.pam.stack import OTHER
@@ -107,28 +108,26 @@ class Watch:
     def _put_back(self, name: str, lost: Sequence[FileRecord], now: float) -> list[PamFileRecord]:
         what = ", ".join(str(file.path) for file in lost)
         try:
-            wrong = self._apply(name, [file.path for file in lost], now)
+            self._apply(name, [file.path for file in lost], now)
         except (PamIampassError, OSError) as error:
             return self._said(PamFileEvent.OFF, name, f"{what}: {error}", now)
-        if wrong:
-            return self._said(PamFileEvent.OFF, name, f"{what}: put back, but {wrong[0].what}", now)
-        return [PamFileRecord(PamFileEvent.RENEWED, name, what)]
+        renewed = PamFileRecord(PamFileEvent.RENEWED, name, what)
+        return self._in_force(name, self.store.load().services[name], now) or [renewed]
 
     def _follow(self, name: str, now: float) -> list[PamFileRecord]:
         """Change our lines where the shared files ask for others, or a file of the program is new."""
         record = self.store.load().services[name]
-        try:
+        old: list[Path] = []
+        with contextlib.suppress(PamIampassError, OSError):
             service = self._wanted(name, record)
-            old = [file.path for file in service.files if file.edited and not _has_lines_of(file)]
-            if not old and not record.said:
-                return []
-            if any(found.is_error for found in stacks.check(service, self.paths, self.modules)):
-                return []  # doctor says what is wrong with the shared file
-        except (PamIampassError, OSError):
-            return []
+            changed = [file.path for file in service.files if file.edited and not _has_lines_of(file)]
+            # Doctor says what is wrong with a shared file that is not followed.
+            if changed and not any(
+                found.is_error for found in stacks.check(service, self.paths, self.modules)
+            ):
+                old = changed
         if not old:
-            self._remember(name, replace(record, said="", reported=0.0))  # all is well again
-            return []
+            return self._in_force(name, record, now)
         what = f"{', '.join(map(str, old))}: as the files have changed that it includes"
         try:
             self._apply(name, old, now)
@@ -136,16 +135,23 @@ class Watch:
             return self._said(PamFileEvent.OFF, name, f"{what}: {error}", now)
         return [PamFileRecord(PamFileEvent.RENEWED, name, what)]
 
+    def _in_force(self, name: str, record: ServiceRecord, now: float) -> list[PamFileRecord]:
+        """Report daily what leads past our lines, which a person or a program has written around them."""
+        names = [file.path.name for file in record.files if file.edited]
+        if wrong := stacks.errors_in_force(names, self.paths, self.modules):
+            reason = f"{wrong[0].key}: {wrong[0].what} ({wrong[0].evidence})"
+            return self._said(PamFileEvent.OFF, name, reason, now, _DAY)
+        if record.said:
+            self._remember(name, replace(record, said="", reported=0.0))  # all is well again
+        return []
+
     def _wanted(self, name: str, record: ServiceRecord) -> WantedService:
         """The files of a service as they should be. Raises SetupRefused and UntrustedFile."""
         written = {file.path: text_of(self.store.written(file)) for file in record.files if file.edited}
         return services.wanted(name, record.choice, self.paths, written=written)
 
-    def _apply(self, name: str, lost: Sequence[Path], now: float) -> list[Problem]:
-        """Edit the lost files anew; returns what leads past the phone all the same.
-
-        Raises SetupError, UntrustedFile or OSError.
-        """
+    def _apply(self, name: str, lost: Sequence[Path], now: float) -> None:
+        """Edit the lost files anew. Raises SetupError, UntrustedFile or OSError."""
         manifest = self.store.load()
         record = manifest.services[name]
         recent = tuple(moment for moment in record.renewed if 0 <= now - moment < _HOUR)
@@ -157,9 +163,8 @@ class Watch:
             )
         service = self._wanted(name, record)
         # What is wrong with a shared file does not keep the phone off: only what no login would survive does.
-        wrong = [found for found in stacks.check(service, self.paths, self.modules) if found.is_error]
-        for found in wrong:
-            if not found.forcible:
+        for found in stacks.check(service, self.paths, self.modules):
+            if found.is_error and not found.forcible:
                 raise SetupRefused(found.what, found.remedy)
         # Before anything is written: the attempt wakes the watch again, also if it fails.
         record = replace(record, renewed=(*recent, now))
@@ -181,7 +186,6 @@ class Watch:
         with apply.applied([planned], manifest, self.store, self.machine):
             for found in stacks.judged(service, self.paths):
                 raise SetupError(found.what, found.remedy)
-        return wrong
 
     def _is_lost(self, file: FileRecord) -> bool:
         """Whether no line of ours that asks is in the file, not even behind a `#`, and the program still has one."""

@@ -841,6 +841,14 @@ MUTANTS = (
     ),
     Mutant(
         12,
+        "the watch is silent about a line that leads past ours",
+        "pam_iampass/setup/watch.py",
+        "if wrong := stacks.errors_in_force(names, self.paths, self.modules):",
+        "if wrong := []:",
+        "tests/unit/setup/test_watch.py::test_a_line_that_leads_past_ours_is_left_alone_and_reported_daily",
+    ),
+    Mutant(
+        12,
         "the rules of sudo-rs are not read",
         "pam_iampass/system/sudoers.py",
         "if SUDOERS_RS.exists():",

@@ -49,7 +49,7 @@ def check(service: WantedService, paths: Paths, modules: Sequence[Path]) -> Iter
 
 def _simulated(service: WantedService, stacks: Stacks) -> Iterator[Problem]:
     """Doctor's findings for the stacks."""
-    found = list(_findings(service, stacks))
+    found = list(_findings(service.pam_services, stacks))
     for finding in found:
         what = f"PAM: {finding.key}: {finding.what} ({finding.evidence})"
         if finding.severity is Severity.ERROR or finding.kind in _REFUSED:
@@ -62,8 +62,8 @@ def _simulated(service: WantedService, stacks: Stacks) -> Iterator[Problem]:
         yield fine("PAM: in a simulation the right password leads to the phone, and a wrong one nowhere")
 
 
-def _findings(service: WantedService, stacks: Stacks) -> Iterator[Problem]:
-    for name in service.pam_services:
+def _findings(names: Sequence[str], stacks: Stacks) -> Iterator[Problem]:
+    for name in names:
         yield from stacks.lost_refusals(name)
         yield from unauthenticated(name)
         if name in stacks.with_us:
@@ -94,6 +94,14 @@ def _others(service: WantedService, stacks: Stacks) -> Iterator[Problem]:
         yield warning(
             what, "root must run it, or it must be set-uid root: else every login is denied. Use --try"
         )
+
+
+def errors_in_force(names: Sequence[str], paths: Paths, modules: Sequence[Path]) -> list[Problem]:
+    """The errors of PAM services as they are now, such as a line that leads past the phone. Raises OSError."""
+    files = pam_files(paths)
+    there = [name for name in names if files.path(name) is not None]
+    found = _findings(there, Stacks(files, modules, frozenset(there)))
+    return [one for one in found if one.is_error]
 
 
 def judged(service: WantedService, paths: Paths) -> Iterator[Problem]:

@@ -335,6 +335,32 @@ def test_a_shared_file_that_leads_past_the_phone_is_not_followed(stage: Stage, l
     assert stage.text("sudo") == text
 
 
+@pytest.mark.parametrize(
+    ("name", "choice", "line"),
+    [
+        ("su", "", "auth sufficient pam_permit.so"),
+        ("su", "", "auth [success=done default=ignore] pam_unix.so"),
+        ("sshd", "quiet", "account sufficient pam_permit.so"),
+        ("sshd", "key", "auth sufficient pam_rootok.so"),
+    ],
+)
+def test_a_line_that_leads_past_ours_is_left_alone_and_reported_daily(
+    stage: Stage, look: Look, name: str, choice: str, line: str
+) -> None:
+    stage.set_up(name, choice)
+    file = stage.paths.pam / name
+    well, mode = stage.text(name), file.stat().st_mode & 0o777
+    put(file, f"{line}\n{well}", mode)
+    assert look() == [(OFF, name)]
+    assert look(3600) == []
+    assert look(86400) == [(OFF, name)]
+    assert stage.text(name) == f"{line}\n{well}"
+    put(file, well, mode)
+    assert look(86500) == []
+    put(file, f"{line}\n{well}", mode)
+    assert look(86600) == [(OFF, name)], "all was well meanwhile"
+
+
 def test_another_file_of_the_program_that_is_new_gets_its_lines(stage: Stage, look: Look) -> None:
     stage.set_up("sudo")
     put(stage.paths.pam / "sudo-i", SUDO)
