@@ -17,7 +17,7 @@ from typing import Callable
 
 from pam_iampass.config.value_types import name_error, token_error
 from pam_iampass.errors import ConfigurationError, Problem, shown
-from pam_iampass.system.trusted_folder import shell_word
+from pam_iampass.system.trusted_folder import kind_of, opened, shell_word
 
 COLUMNS = ("user", "token", "phone", "display_name")
 _LIMIT = 16 * 1024 * 1024  # bytes
@@ -89,9 +89,13 @@ def administrators() -> frozenset[int]:
 
 
 def _text(file: Path, reader: _Reader, trusted: Set[int]) -> str:
-    with file.open("rb") as opened:
+    # It is opened only after it was looked at: opening a device has effects, and a pipe of another user's waits.
+    with opened(os.fspath(file), os.O_PATH | os.O_CLOEXEC) as found:
+        status = os.fstat(found)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
+            reader.problem(None, "", f"is {kind_of(status.st_mode)}", "name a regular file")
+            return ""
         # A user who can write to the file chooses whose phone approves whose logins.
-        status = os.fstat(opened.fileno())
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             reader.problem(None, "", "is writable by other users", f"chmod go-w {shell_word(str(file))}")
             return ""
@@ -99,7 +103,8 @@ def _text(file: Path, reader: _Reader, trusted: Set[int]) -> str:
             remedy = f"check its content, then: chown root {shell_word(str(file))}"
             reader.problem(None, "", "belongs to another user, who can write to it", remedy)
             return ""
-        data = opened.read(_LIMIT + 1)
+        with Path(f"/proc/self/fd/{found}").open("rb") as content:
+            data = content.read(_LIMIT + 1)
     if len(data) > _LIMIT:
         reader.problem(None, "", f"is larger than {_LIMIT // 1024 // 1024} MiB", "split it")
         return ""

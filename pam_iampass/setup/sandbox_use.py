@@ -81,6 +81,9 @@ def read(path: Path) -> SandboxAccess:
             raise SetupRefused(f"{path}: other users can access it", f"chmod 700 {shell_word(str(path))}")
         service, accounts = (_content(folder, path / name) for name in (_SERVICE_FILE, _USERS_FILE))
         found = json.loads(service)
+        users = tuple(map(str, json.loads(accounts)["devices"] if accounts else ()))
+        # Raises ValueError for half a surrogate, which no file can contain.
+        "".join((str(found["application_id"]), str(found["secret"]), *users)).encode()
         certificate = ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(found["certificate"].strip()))
         ssl.create_default_context(cadata=certificate)
         if not re.fullmatch(_URL, found["url"], re.ASCII):
@@ -91,7 +94,7 @@ def read(path: Path) -> SandboxAccess:
             url=found["url"],
             secret=str(found["secret"]),
             certificate=certificate,
-            users=tuple(map(str, json.loads(accounts)["devices"] if accounts else ())),
+            users=users,
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ssl.SSLError):
         raise SetupRefused(f"{path}: is not the folder of a sandbox", start) from None

@@ -138,8 +138,8 @@ def _steps(path: str) -> list[str]:
 
 
 @contextmanager
-def opened(name: str, flags: int, folder: int) -> Iterator[int]:
-    """A descriptor of `name` in the folder with the descriptor `folder`."""
+def opened(name: str, flags: int, folder: int | None = None) -> Iterator[int]:
+    """A descriptor of `name`, in the folder with the descriptor `folder`."""
     descriptor = os.open(name, flags, dir_fd=folder)
     try:
         yield descriptor

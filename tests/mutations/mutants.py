@@ -848,6 +848,23 @@ MUTANTS = (
         "tests/unit/setup/test_watch.py::test_a_line_that_leads_past_ours_is_left_alone_and_reported_daily",
     ),
     Mutant(
+        3,
+        "enroll opens a device before it looks what it is",
+        "pam_iampass/enrollment/request.py",
+        "if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):",
+        "if False:",
+        "tests/unit/enrollment/test_requests_file.py::test_a_device_is_not_opened",
+    ),
+    Mutant(
+        3,
+        "enroll waits for the writer of another user's pipe",
+        "pam_iampass/enrollment/request.py",
+        "with opened(os.fspath(file), os.O_PATH | os.O_CLOEXEC) as found:",
+        "with opened(os.fspath(file), os.O_RDONLY | os.O_CLOEXEC) as found:",
+        "tests/unit/enrollment/test_requests_file.py::"
+        "test_a_pipe_of_another_user_is_refused_without_waiting_for_a_writer",
+    ),
+    Mutant(
         12,
         "the rules of sudo-rs are not read",
         "pam_iampass/system/sudoers.py",

@@ -325,6 +325,8 @@ def test_a_folder_without_an_owner_is_not_used(folder: Path) -> None:
         ("application_id", "x\nusers: /tmp/u", "is not a valid application id"),
         ("secret", "one two", "is not one word"),
         ("secret", "", "is empty"),
+        ("secret", "\ud800", "is not the folder of a sandbox"),
+        ("application_id", "\udcff", "is not the folder of a sandbox"),
         ("certificate", "root:$y$j9T$", "is not the folder of a sandbox"),
         (
             "certificate",

@@ -107,6 +107,29 @@ def test_a_file_of_another_user_is_refused(file: Path) -> None:
     assert [each.user for each in request.read_requests(file, {1, os.getuid()})] == ["alice"]
 
 
+@pytest.mark.needs_root  # to whom others belong
+def test_a_pipe_of_another_user_is_refused_without_waiting_for_a_writer(file: Path) -> None:
+    os.mkfifo(file, 0o600)
+    os.chown(file, 1, 1)
+    with pytest.raises(ConfigurationError, match="belongs to another user"):
+        read_requests(file)
+
+
+def test_a_device_is_not_opened() -> None:
+    with pytest.raises(ConfigurationError, match="is a device"):
+        request.read_requests(Path("/dev/null"))
+
+
+def test_what_another_program_writes_is_read_from_a_pipe(file: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"user\nalice\n")
+    os.close(writing)
+    try:
+        assert [each.user for each in read_requests(Path(f"/dev/fd/{reading}"))] == ["alice"]
+    finally:
+        os.close(reading)
+
+
 def test_who_became_root_may_bring_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_UID", "1234")
     assert {0, 1234} <= administrators()
