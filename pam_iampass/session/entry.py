@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pam_iampass.client import Status
 from pam_iampass.session.kept_session import KeptSession, State
@@ -20,6 +20,11 @@ class Task(enum.Enum):
     """End the session at IAMPASS."""
     ENFORCE = "enforce"
     """Have the enforcer do what is wanted."""
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it waits for IAMPASS. Such a task holds up only others like it, of the same session."""
+        return self in (Task.POLL, Task.TELL)
 
 
 @dataclass
@@ -38,15 +43,15 @@ class Entry:
     """When IAMPASS is asked whether the person still has a phone."""
     without_phone: bool = False
     """Whether it has said once that there is none."""
-    answered_at: float = 0.0
-    """When IAMPASS last gave a usable answer, or the session was approved."""
+    unanswered_since: float = math.inf
+    """When the first poll was due of those since the last usable answer of IAMPASS."""
     unaskable: bool = False
     """Whether the last poll failed for a cause on this machine, which a user can have made."""
-    doing: Task | None = None
-    """The task that is being done."""
+    doing: set[Task] = field(default_factory=set)
+    """The tasks that are being done: at most one that is a call, and one that is none."""
 
     def next_task(self) -> tuple[float, Task | None]:
-        """The next task, and when it is due."""
+        """The next task that can begin beside those that are being done, and when it is due."""
         kept = self.kept
         options: list[tuple[float, Task | None]] = [(math.inf, None)]
         if kept.is_let_in:
@@ -56,4 +61,8 @@ class Entry:
             options.append((self.tell_at, Task.TELL))
         if kept.wanted is not None:
             options.append((self.enforce_at, Task.ENFORCE))
-        return min(options, key=lambda option: option[0])
+        busy = {task.is_call for task in self.doing}
+        return min(
+            (each for each in options if each[1] is None or each[1].is_call not in busy),
+            key=lambda each: each[0],
+        )

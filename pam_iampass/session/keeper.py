@@ -16,7 +16,7 @@ from pam_iampass.errors import PamIampassError, StateError
 from pam_iampass.session import life
 from pam_iampass.session.covers import Cover, CoverRequest, cover
 from pam_iampass.session.descriptors import Descriptors, Process
-from pam_iampass.session.entry import Entry
+from pam_iampass.session.entry import Entry, Task
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession, Opener, State
 from pam_iampass.session.pacing import Pacing
 from pam_iampass.session.registry import Registry
@@ -86,10 +86,7 @@ class KeptSessions:
         with registry.lock:
             entry = registry.entries.get(ident)
             if entry is not None:
-                entry.answered_at, entry.poll_at = (
-                    now,
-                    self._pacing.first(now + OPENING, entry.kept.rules.check),
-                )
+                entry.poll_at = self._pacing.first(now + OPENING, entry.kept.rules.check)
             self._descriptors.add(Process(ident, pid, attached=False), pidfd)
             if registry.change(ident, lambda kept: life.approved(kept, now, since, opener)) is None:
                 self._descriptors.remove_all(ident)
@@ -148,7 +145,7 @@ class KeptSessions:
         except (IampassError, PamIampassError, ValueError):
             return False
         with registry.lock:
-            if not active and entry.doing is None and entry.suspect is None:
+            if not active and Task.POLL not in entry.doing and entry.suspect is None:
                 entry.poll_at = registry.clock()
                 registry.schedule(entry)
             return active and candidate.holds(entry.kept) and self._covers(entry, candidate, opener_of)
@@ -196,7 +193,7 @@ class KeptSessions:
     def _resume(self, kept: KeptSession, descriptors: dict[str, int]) -> None:
         registry = self._registry
         now = registry.clock()
-        entry = Entry(kept, self._pacing.first(now, kept.rules.check), answered_at=now)
+        entry = Entry(kept, self._pacing.first(now, kept.rules.check))
         registry.resume(entry)
         registry.change(kept.id, life.not_approved)
         for login in kept.attached:

@@ -150,7 +150,7 @@ class Registry:
             self.on_change(entry)
 
     def take_due(self) -> list[tuple[Entry, Task]]:
-        """The sessions with a task that is due now, until `done` of no other."""
+        """The sessions with a task that is due now; `done` follows each."""
         taken = []
         with self.lock:
             now = self.clock()
@@ -158,14 +158,17 @@ class Registry:
             while self._due and self._due[0][0] <= now:
                 _due, ident = heapq.heappop(self._due)
                 entry = self.entries.get(ident)
-                if entry is None or entry.doing is not None:
+                due, task = (now, None) if entry is None else entry.next_task()
+                if entry is None or task is None or due > now:
                     continue
-                due, task = entry.next_task()
-                if task is Task.POLL and due <= now and not self._budget.take():
-                    heapq.heappush(self._due, (now + LATER, ident))
-                elif task is not None and due <= now:
-                    entry.doing = task
-                    taken.append((entry, task))
+                if task is Task.POLL:
+                    entry.unanswered_since = min(entry.unanswered_since, now)
+                    if not self._budget.take():
+                        heapq.heappush(self._due, (now + LATER, ident))
+                        continue
+                entry.doing.add(task)
+                taken.append((entry, task))
+                self.schedule(entry)
         return taken
 
     def _rate(self, now: float) -> float:
@@ -177,12 +180,12 @@ class Registry:
             self._counted = now, rate
         return rate
 
-    def done(self, entry: Entry) -> None:
+    def done(self, entry: Entry, task: Task) -> None:
         """The task of the session has been done, or was put off."""
         with self.lock:
-            if entry.doing is Task.POLL:
+            if task is Task.POLL:
                 self._budget.done()
-            entry.doing = None
+            entry.doing.discard(task)
             if entry.kept.id in self.entries:
                 self.schedule(entry)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Callable
 
 from pam_iampass.audit.journal import ERROR, WARNING, SessionRecord
@@ -29,6 +30,8 @@ CALL_TIMEOUT = 5.0
 PHONE_INTERVAL = 300.0
 #: How long IAMPASS gives no usable answer before the journal says so. Seconds.
 SILENCE = 3600.0
+#: How often is looked whether that is so. Seconds.
+LOOK_INTERVAL = 10.0
 #: How long until the enforcer is asked again: an end takes 5 s and is wanted until the login is over. Seconds.
 ENFORCE_INTERVAL = 5.0
 LONGEST_ENFORCE_INTERVAL = 60.0
@@ -66,6 +69,8 @@ class Tasks:
         self._manage = manage
         self._ask = ask
         self._silence_reported = self._unaskable_reported = False
+        self._look_at = 0.0
+        self._last_failure = "calls to IAMPASS hang"
 
     def do(self, entry: Entry, task: Task) -> None:
         """Do a task, and put the entry back in order."""
@@ -76,7 +81,7 @@ class Tasks:
             later = self._registry.clock() + LONGEST_ENFORCE_INTERVAL
             entry.poll_at, entry.tell_at, entry.enforce_at = (later,) * 3
         finally:
-            self._registry.done(entry)
+            self._registry.done(entry, task)
 
     def _end_longest(self, entry: Entry) -> None:
         self._registry.change(entry.kept.id, life.longest)
@@ -95,7 +100,7 @@ class Tasks:
             return
         with registry.lock:
             pacing.answered()
-            entry.answered_at, entry.unaskable = registry.clock(), False
+            entry.unanswered_since, entry.unaskable = math.inf, False
             self._unaskable_reported = False
         self._answered(entry, status)
 
@@ -135,7 +140,7 @@ class Tasks:
             entry.phone_at, entry.poll_at = now, now + SECOND_LOOK
 
     def _failed(self, entry: Entry, error: Exception) -> None:
-        """Nothing happens to anybody. The journal says so once: after an hour; at once if a user can have caused it."""
+        """Nothing happens to anybody. The journal says so once, if a user can have caused it; else after an hour."""
         registry = self._registry
         with registry.lock:
             now = registry.clock()
@@ -143,13 +148,24 @@ class Tasks:
             entry.suspect, entry.unaskable = None, isinstance(error, LocalFailure)
             report_unaskable = entry.unaskable and not self._unaskable_reported
             self._unaskable_reported = self._unaskable_reported or entry.unaskable
-            silent = [each for each in registry.entries.values() if _silent(each, now)]
-            report, self._silence_reported = bool(silent) and not self._silence_reported, bool(silent)
+            explained = (IampassError, PamIampassError)
+            self._last_failure = error.diagnostics() if isinstance(error, explained) else str(error)
         if report_unaskable:
             what = f"kept sessions cover nothing, and their end on the phone is not seen: {error}"
             registry.journal.note(f"{what}. A user can have caused this. {LocalFailure.remedy}", ERROR)
+
+    def look_for_silence(self) -> None:
+        """The journal says once that IAMPASS has given no usable answer for an hour, also if all calls hang."""
+        registry = self._registry
+        with registry.lock:
+            now = registry.clock()
+            if now < self._look_at:
+                return
+            self._look_at = now + LOOK_INTERVAL
+            silent = [each for each in registry.entries.values() if _silent(each, now)]
+            report, self._silence_reported = bool(silent) and not self._silence_reported, bool(silent)
+            why = self._last_failure
         if report:
-            why = error.diagnostics() if isinstance(error, (IampassError, PamIampassError)) else str(error)
             kept, count = silent[0].kept, len(silent)
             others = f" (and about {count - 1} others)" if count > 1 else ""
             people = kept.user, kept.approver, kept.service, kept.rhost
@@ -196,7 +212,7 @@ class Tasks:
 
 
 def _silent(entry: Entry, now: float) -> bool:
-    return entry.kept.is_let_in and now - entry.answered_at >= SILENCE
+    return entry.kept.is_let_in and now - entry.unanswered_since >= SILENCE
 
 
 _DO = {

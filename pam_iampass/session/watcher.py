@@ -17,7 +17,7 @@ from pam_iampass.session.tasks import Tasks
 
 #: Threads that ask IAMPASS.
 CALLERS = 8
-#: Threads that wait for the enforcer, which takes 5 s to end a login.
+#: Threads for what does not wait for IAMPASS: calls that hang hold up no end. The enforcer takes 5 s to end a login.
 ENFORCERS = 16
 #: Tasks that are due within so many seconds are handed out together.
 LEAST_WAIT = 0.1
@@ -79,16 +79,16 @@ class Watcher:
             self._process_ended(process)
         for entry, task in registry.take_due():
             self._hand_out(entry, task)
+        self._tasks.look_for_silence()
 
     def _is_finished(self) -> bool:
         with self._registry.lock:
             entries, now = self._registry.entries, self._registry.clock()
             finished = not entries
             if self._stop_at is not None:
-                telling = (each.next_task() for each in entries.values() if each.kept.state is State.ENDING)
-                finished = time.monotonic() > self._stop_at or not any(
-                    task is Task.TELL and at <= now for at, task in telling
-                )
+                ending = [each for each in entries.values() if each.kept.state is State.ENDING]
+                telling = any(not each.kept.told and each.tell_at <= now for each in ending)
+                finished = time.monotonic() > self._stop_at or not telling
             if finished:
                 self._thread = None
             return finished
@@ -100,11 +100,11 @@ class Watcher:
     def _hand_out(self, entry: Entry, task: Task) -> None:
         if self._stop_at is not None and task is not Task.TELL:
             return
-        workers = self._enforcers if task is Task.ENFORCE else self._callers
+        workers = self._callers if task.is_call else self._enforcers
         try:
             workers.submit(lambda: self._tasks.do(entry, task))
         except RuntimeError:  # out of threads
-            self._registry.done(entry)
+            self._registry.done(entry, task)
 
 
 class Workers:

@@ -478,6 +478,22 @@ MUTANTS = (
     ),
     Mutant(
         6,
+        "a call that hangs keeps an administrator from ending the login",
+        "pam_iampass/session/entry.py",
+        "each[1].is_call not in busy",
+        "not busy",
+        _KEEPING + "test_calls_that_hang_hold_up_neither_a_record_nor_an_end",
+    ),
+    Mutant(
+        6,
+        "polls that hang keep all threads from ending logins",
+        "pam_iampass/session/watcher.py",
+        "self._callers if task.is_call else self._enforcers",
+        "self._callers",
+        _KEEPING + "test_calls_that_hang_hold_up_neither_a_record_nor_an_end",
+    ),
+    Mutant(
+        6,
         "who is removed stays logged in",
         "pam_iampass/relay/administration.py",
         "            _pending, sessions = self._cut_off(name, facts)\n",

@@ -7,15 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from pam_iampass.client import AuthenticationAPI
 from pam_iampass.enforcer.protocol import Reason, Request, Result, Verb
 from pam_iampass.outcome import PamCode, Phase
 from pam_iampass.relay.protocol import Hello
+from pam_iampass.session import watcher
 from pam_iampass.session.kept_session import KeptSession, State
 from tests.support.frames import encode_items
 from tests.support.sandbox import Fault, HttpStatus, Junk, ReplacedKey, Reset, SessionState
@@ -248,6 +251,47 @@ def test_after_an_hour_of_silence_the_journal_says_so_once(agent: Keeping) -> No
     before = len(polls(agent))
     wait_until(lambda: len(polls(agent)) >= before + 2, "IAMPASS was not asked", 30.0)
     assert agent.events() == ["session_opened", "session_silent"]
+
+
+def test_calls_that_hang_hold_up_neither_a_record_nor_an_end(
+    world: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "CALLERS", 2)
+    over = threading.Event()
+    asked: list[str] = []
+
+    def hangs(config: str) -> AuthenticationAPI:
+        asked.append(config)
+        over.wait()
+        raise ValueError("no name server answers")
+
+    with keeping(world) as agent:
+        logins = dict(agent.log_in() for _ in range(3))
+        agent.connect = hangs
+        try:
+            wait_until(lambda: len(asked) == 2, "not all threads for calls are held up", 30.0)
+            agent.ahead = 3601.0
+            assert "calls to IAMPASS hang" in agent.wait_for_event("session_silent")["IAMPASS_REASON"]
+            first, *others = logins
+            agent.world.state.end_sessions([first], 0.0)
+            wait_until(lambda: logins[first].over, "an administrator has not ended the login")
+            assert not any(logins[other].over for other in others)
+            agent.ahead = 43201.0
+            wait_until(lambda: all(each.over for each in logins.values()), "the logins are too long")
+            assert {request.reason for request in agent.asked} == {Reason.ADMINISTRATOR, Reason.LONGEST}
+            assert len(asked) == 2
+        finally:
+            over.set()
+
+
+def test_an_hour_in_which_nobody_was_asked_is_no_silence(agent: Keeping) -> None:
+    """As after a machine was suspended."""
+    ident, _login = agent.log_in()
+    before = len(polls(agent))
+    agent.ahead = 3601.0
+    wait_until(lambda: len(polls(agent)) >= before + 2, "IAMPASS was not asked", 30.0)
+    assert agent.kept(ident) is not None
+    assert agent.events() == ["session_opened"]
 
 
 def test_who_walks_away_covers_nothing_any_more_and_is_seen_to_return(agent: Keeping) -> None:
