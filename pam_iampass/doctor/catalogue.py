@@ -854,6 +854,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Leave those open that let nobody in; for others: pam-iampass setup SERVICE",
         ),
         _note(
+            "way-in-without-pam",
+            "{program} lets users in without PAM, and never asks the phone",
+            "doctor knows ksu, super, calife, userv and op, which are set-uid root, and the servers dropbear, tinysshd,"
+            " lshd, tailscaled and teleport, whether they run or not. No line in a PAM file reaches them.",
+            "{remedy}",
+        ),
+        _note(
             "doas-no-password",
             "doas asks for neither password nor phone: {rule}",
             "The option `nopass` in /etc/doas.conf skips PAM's `auth` stack.",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from pam_iampass.doctor.catalogue import finding
@@ -35,6 +37,16 @@ _HARMLESS = re.compile(
 )
 """Set-uid programs that make nobody root: they change the caller's own account or jobs, unlock the caller's own
 terminal, or send mail."""
+_SET_UID_WITHOUT_PAM = ("ksu", "super", "calife", "userv", "op")
+"""Programs that make users root by rules of their own, unless they were built to use PAM."""
+_SERVERS_WITHOUT_PAM = {
+    **dict.fromkeys(
+        ("dropbear", "tinysshd", "lshd"), "Use sshd in its place, or leave it as the way in for emergencies"
+    ),
+    "tailscaled": "If Tailscale SSH is on: tailscale set --ssh=false",
+    "teleport": "It has a second factor of its own: see its documentation",
+}
+"""Servers that log users in without PAM, and what to do."""
 _ELSEWHERE = re.compile(r"sshd|sudo|sudo-i|ssh")
 """PAM services that other checks of doctor are about."""
 _FOLDERS = (
@@ -42,6 +54,7 @@ _FOLDERS = (
     *(("/usr/libexec", 2), ("/bin", 0), ("/sbin", 0), ("/opt", 3)),
 )
 """Where set-uid programs are looked for, and how many levels below."""
+_PATH = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin:/opt/bin:/opt/sbin"
 _DOAS = Path("/etc/doas.conf")
 _DOAS_FREE = re.compile(r"\s*permit\s+(?:(?:nolog|persist|keepenv|setenv\s*\{[^}]*\})\s+)*nopass\b")
 
@@ -57,6 +70,7 @@ class WaysInCheck:
     def findings(self) -> Iterator[Problem]:
         """Every way that is open."""
         ways_in: dict[str, str] = {}
+        yield from self._without_pam()
         for program in self._programs_with_pam():
             name = _way_in(program)
             if self.stacks.files.path(_services(name)[0]) is not None:
@@ -113,13 +127,32 @@ class WaysInCheck:
                 names=names(others),
             )
 
+    def _without_pam(self) -> Iterator[Problem]:
+        found = {
+            program: f"It asks the phone of nobody: chmod u-s {program}, or remove its package"
+            for program, with_pam in self._set_uid.items()
+            if not with_pam and program.name in _SET_UID_WITHOUT_PAM
+        }
+        for name, remedy in _SERVERS_WITHOUT_PAM.items():
+            path = shutil.which(name, path=_PATH)
+            if path is not None:
+                found[Path(path)] = remedy
+        for program, remedy in found.items():
+            yield finding("way-in-without-pam", "ways in", str(program), program=program.name, remedy=remedy)
+
     def _programs_with_pam(self) -> Iterator[Path]:
+        yield from (program for program, with_pam in self._set_uid.items() if with_pam)
+
+    @cached_property
+    def _set_uid(self) -> dict[Path, bool]:
+        """The set-uid programs, and whether they use PAM."""
+        found = {}
         for program in dict.fromkeys(set_uid_programs()):
             try:
-                if b"libpam.so" in program.read_bytes():
-                    yield program
+                found[program] = b"libpam.so" in program.read_bytes()
             except OSError as error:
                 self.unread.append(f"ways in: {program}: {error.strerror}")
+        return found
 
 
 def set_uid_programs() -> Iterator[Path]:

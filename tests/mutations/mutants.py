@@ -882,6 +882,14 @@ MUTANTS = (
     ),
     Mutant(
         12,
+        "doctor lists no way in that does not use PAM",
+        "pam_iampass/doctor/ways_in.py",
+        "        yield from self._without_pam()\n",
+        "",
+        "tests/system/setuid/test_ways_in.py::test_programs_that_let_in_without_pam_are_listed_by_name",
+    ),
+    Mutant(
+        12,
         "the rules of sudo-rs are not read",
         "pam_iampass/system/sudoers.py",
         "if SUDOERS_RS.exists():",

@@ -24,7 +24,7 @@ SERVICES = {"doas": ("doas",), "su": ("su", "su-l"), "login": ("login",)}
 """The PAM services of each way in, by the name that setup knows."""
 WAYS_IN = (
     *("way-in-open", "way-in-console", "way-in-unknown-program", "way-in-other-services"),
-    *("doas-no-password", "sibling-unprotected"),
+    *("doas-no-password", "sibling-unprotected", "way-in-without-pam"),
 )
 """The kinds of finding about them: the tests here bring about each."""
 
@@ -127,6 +127,26 @@ def test_polkit_is_a_way_in_where_its_file_is_in_another_folder(guest: Guest) ->
         vendor.unlink()
         if content is not None:
             vendor.write_bytes(content)
+
+
+def test_programs_that_let_in_without_pam_are_listed_by_name(guest: Guest) -> None:
+    calife, server, title = (
+        Path("/usr/local/bin/calife"),
+        Path("/usr/local/sbin/dropbear"),
+        "{} lets users in without PAM, and never asks the phone",
+    )
+    for path, mode in ((calife, 0o4755), (server, 0o755)):
+        shutil.copy("/usr/bin/true", path)
+        path.chmod(mode)
+    try:
+        listed = ways_in(guest)
+        calife.chmod(0o755)
+        assert title.format("calife") not in ways_in(guest)
+    finally:
+        for path in (calife, server):
+            path.unlink()
+    assert "chmod u-s /usr/local/bin/calife" in listed[title.format("calife")]
+    assert title.format("dropbear") in listed
 
 
 def test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed(guest: Guest) -> None:

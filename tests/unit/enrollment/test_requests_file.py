@@ -107,6 +107,7 @@ def test_a_file_of_another_user_is_refused(file: Path) -> None:
     assert [each.user for each in request.read_requests(file, {1, os.getuid()})] == ["alice"]
 
 
+@pytest.mark.timeout(20)
 @pytest.mark.needs_root  # to whom others belong
 def test_a_pipe_of_another_user_is_refused_without_waiting_for_a_writer(file: Path) -> None:
     os.mkfifo(file, 0o600)
