@@ -45,6 +45,7 @@ _WHY = {
     Reason.NO_PHONE: "The phone that approved this login is registered no longer.",
     Reason.BACK: "The phone that approved this login is near again.",
     Reason.ADMINISTRATOR: "An administrator has ended the IAMPASS session of this login.",
+    Reason.KILLED: "The process that held this login was killed.",
     Reason.LONGEST: "This login has lasted as long as the settings of this machine allow.",
 }
 
@@ -63,15 +64,24 @@ class Enforcer:
     signal_seconds: float = SIGNAL_SECONDS
 
     def carry_out(self, request: Request) -> Reply:
-        """Do what is asked to every registered login session of the kept session."""
+        """Do what is asked to every registered login session of the kept session.
+
+        An end is also that of what logins whose process has ended have left in the audit session that they have begun.
+        """
         try:
-            with self.registrations.running(request.session) as (logins, problems):
-                problems = [*problems, *self._act(request, logins)]
+            with self.registrations.of(request.session) as (logins, problems):
+                acted = [each for each in logins if not each.has_ended()]
+                if request.verb is Verb.END:
+                    acted += [each for each in logins if each not in acted and _members(each).send(0)]
+                problems = [*problems, *self._act(request, acted)]
+                if request.verb is Verb.END and not problems:
+                    for login in logins:
+                        self.registrations.forget(login)
         except UntrustedFile as error:
             return Reply(Result.FAILED, str(error))
         if problems:
             return Reply(Result.FAILED, "; ".join(problems))
-        return Reply(Result.DONE if logins else Result.NOTHING)
+        return Reply(Result.DONE if acted else Result.NOTHING)
 
     def _act(self, request: Request, logins: Sequence[RegisteredLogin]) -> list[str]:
         """Returns what is wrong."""
@@ -101,7 +111,7 @@ class Enforcer:
     def _give_notice(self, reason: Reason, logins: Sequence[RegisteredLogin]) -> None:
         """Write the line to the terminals, and wait as long as any of the logins lasts."""
         text = f"{_WHY[reason]} The login ends in {self.notice_seconds:g} seconds."
-        told = [login for login in logins if tell(login.registration, text)]
+        told = [login for login in logins if not login.has_ended() and tell(login.registration, text)]
         until = time.monotonic() + self.notice_seconds
         for login in told:
             login.has_ended(max(until - time.monotonic(), 0.0))
@@ -134,15 +144,19 @@ class Enforcer:
         forget_passwords(_timestamp_owners(login.registration), self.timestamps)
 
 
+def _members(login: RegisteredLogin) -> Members:
+    of = login.registration
+    return Members(of.pid, of.started, of.uid, of.audit_session)
+
+
 class _Ending:
     """A login that is to end, with what is found of it before the notice: its user can log out then, and leave
     processes behind."""
 
     def __init__(self, login: RegisteredLogin) -> None:
-        of = login.registration
         self.login = login
-        self._session = logind.session_of(of)
-        self._members = Members(of.pid, of.started, of.uid, of.audit_session)
+        self._session = None if login.has_ended() else logind.session_of(login.registration)
+        self._members = _members(login)
 
     def ask(self, number: int) -> None:
         """Have logind end the session or, where there is none, send a signal to its processes."""

@@ -57,6 +57,8 @@ class Reason(enum.Enum):
     """`pam-iampass session end`, `pam-iampass phone lost`."""
     LONGEST = "longest"
     """The session has lasted as long as the settings allow."""
+    KILLED = "killed"
+    """The process of the login has ended without closing it. Nobody reads why."""
 
 
 class Result(enum.Enum):

@@ -82,16 +82,18 @@ def _number(text: str) -> int:
 
 @dataclass(frozen=True)
 class RegisteredLogin:
-    """A registered login session whose process is running, or has ended since."""
+    """A registered login session. A door that closes it removes its file; if its process ends otherwise, it is left."""
 
     name: str
     """Of its file."""
     registration: Registration
-    pidfd: int
-    """Refers to the process for good: its pid may be used again (pidfd_open(2))."""
+    pidfd: int | None
+    """Refers to the process for good: its pid may be used again (pidfd_open(2)). None if it has ended before."""
 
     def has_ended(self, within: float = 0.0) -> bool:
         """Whether the process ends within so many seconds."""
+        if self.pidfd is None:
+            return True
         poller = select.poll()
         poller.register(self.pidfd, select.POLLIN)
         return bool(poller.poll(within * 1000))
@@ -104,10 +106,9 @@ class Registrations:
     folder: str = paths.LOGINS
 
     @contextlib.contextmanager
-    def running(self, session: str) -> Iterator[tuple[list[RegisteredLogin], list[str]]]:
-        """The registered logins of a kept session that are running, and what is wrong with other files of it.
+    def of(self, session: str) -> Iterator[tuple[list[RegisteredLogin], list[str]]]:
+        """The registered logins of a kept session, and what is wrong with other files of it.
 
-        Removes the files of processes that have ended, also those of other sessions.
         Raises UntrustedFile if users other than root can write the folder.
         """
         found: list[RegisteredLogin] = []
@@ -115,19 +116,18 @@ class Registrations:
         with contextlib.ExitStack() as descriptors:
             for name in self._names():
                 match = _NAME.fullmatch(name)
-                if match is None or not _exists(int(match[2])):
-                    self._remove(name if match else None)
-                elif match[1] == session:
-                    try:
-                        login = _opened(name, self._read(name), descriptors)
-                    except (InvalidRegistration, UntrustedFile, OSError) as error:
-                        problems.append(str(error))
-                        continue
-                    if login is None:
-                        self._remove(name)
-                    else:
-                        found.append(login)
+                if match is None or match[1] != session:
+                    continue
+                try:
+                    found.append(_opened(name, self._read(name), descriptors))
+                except (InvalidRegistration, UntrustedFile, OSError) as error:
+                    problems.append(str(error))
             yield found, problems
+
+    def forget(self, login: RegisteredLogin) -> None:
+        """Remove the file of a login of which nothing is left. Raises UntrustedFile."""
+        with trusted_folder(self.folder, 0) as folder, contextlib.suppress(OSError):
+            os.unlink(login.name, dir_fd=folder)
 
     def mark_locked(self, login: RegisteredLogin) -> None:
         """Note that the screen of a login is about to be locked here. Raises UntrustedFile and OSError."""
@@ -156,35 +156,18 @@ class Registrations:
     def _read(self, name: str) -> Registration:
         return decode(name, trusted_file.read(f"{self.folder}/{name}", limit=_LIMIT))
 
-    def _remove(self, name: str | None) -> None:
-        if name is not None:
-            with trusted_folder(self.folder, 0) as folder, contextlib.suppress(OSError):
-                os.unlink(name, dir_fd=folder)
 
-
-def _opened(
-    name: str, registration: Registration, descriptors: contextlib.ExitStack
-) -> RegisteredLogin | None:
-    """The login with a pidfd of its process; None if that has ended. Raises InvalidRegistration and OSError."""
+def _opened(name: str, registration: Registration, descriptors: contextlib.ExitStack) -> RegisteredLogin:
+    """The login with a pidfd of its process. Raises InvalidRegistration and OSError."""
+    ended = RegisteredLogin(name, registration, None)
     try:
         pidfd = os.pidfd_open(registration.pid)
-    except ProcessLookupError:
-        return None
+    except (ProcessLookupError, OverflowError):
+        return ended
     descriptors.callback(os.close, pidfd)
     # Looked at after the pidfd was made: if it is the process now, the pidfd is of that one.
     process = processes.look(registration.pid)
     login = RegisteredLogin(name, registration, pidfd)
     if process is None and not login.has_ended():
         raise InvalidRegistration(f"/proc does not show process {registration.pid} (mount option hidepid=)")
-    return login if process is not None and process.started == registration.started else None
-
-
-def _exists(pid: int) -> bool:
-    """Whether there is a process with this id, also one that /proc hides."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
+    return login if process is not None and process.started == registration.started else ended

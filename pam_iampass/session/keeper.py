@@ -119,7 +119,7 @@ class KeptSessions:
     def closed(self, session: str, pid: int) -> None:
         """See `kept_session.Attachments`."""
         self._descriptors.remove(Process(session, pid))
-        self._registry.change(session, lambda kept: life.login_over(kept, pid))
+        self._registry.change(session, lambda kept: life.login_over(kept, pid, closed=True))
 
     # Covers
 
@@ -208,7 +208,7 @@ class KeptSessions:
         be that of another one: its inode tells, and where there is none, the session covers nothing from now on.
         """
         registry, stored = self._registry, process.name in descriptors
-        event = life.login_over if process.attached else life.not_opened
+        event = partial(life.login_over, closed=False) if process.attached else life.not_opened
         try:
             pidfd = descriptors.pop(process.name) if stored else os.pidfd_open(process.pid)
         except ProcessLookupError:

@@ -106,6 +106,8 @@ class EndCause(enum.Enum):
     ADMINISTRATOR = "administrator"
     LONGEST = "longest"
     """It was kept as long as the settings allow."""
+    KILLED = "killed"
+    """The process of an attached login has ended without closing it; nothing is attached any more."""
     NOT_APPROVED = "not approved"
     """The phone did not approve the login that began it."""
 
@@ -151,6 +153,8 @@ class KeptSession:
     """Whether the phone is no longer near, and `when_away` was applied."""
     locked: bool = False
     """Whether we locked its logins."""
+    killed: bool = False
+    """Whether the process of a login that was attached has ended without closing it."""
     covered: int = 0
     """How many logins it covered."""
     last_covered: float = 0.0

@@ -22,6 +22,7 @@ _REASONS = {
     EndCause.NO_PHONE: Reason.NO_PHONE,
     EndCause.ADMINISTRATOR: Reason.ADMINISTRATOR,
     EndCause.LONGEST: Reason.LONGEST,
+    EndCause.KILLED: Reason.KILLED,
 }
 _WHAT = {
     Verb.END: "its logins are ended",
@@ -38,6 +39,7 @@ _ENDED = {
     EndCause.NO_PHONE: "IAMPASS knows no phone of the person any more",
     EndCause.ADMINISTRATOR: "an administrator ended it",
     EndCause.LONGEST: "it was kept as long as the settings allow",
+    EndCause.KILLED: "the process of the login ended without closing it; what is known to be left of it is ended",
     EndCause.NOT_APPROVED: "the login that began it was not approved",
 }
 
@@ -94,18 +96,21 @@ def opened(kept: KeptSession, login: AttachedLogin) -> Step:
     return Step(replace(kept, state=State.OPEN), SessionEvent.OPENED, reason)
 
 
-def login_over(kept: KeptSession, pid: int) -> Step:
-    """An attached login is over. With the last one the session ends, unless one that it covered is still to open."""
+def login_over(kept: KeptSession, pid: int, *, closed: bool) -> Step:
+    """An attached login is over. With the last one the session ends, unless one that it covered is still to open.
+
+    `closed` is whether the login was closed; otherwise its process has ended, and what it has started may go on.
+    """
     attached = tuple(each for each in kept.attached if each.pid != pid)
     if len(attached) == len(kept.attached):
         return Step(kept)
-    kept = replace(kept, attached=attached)
+    kept = replace(kept, attached=attached, killed=kept.killed or not closed)
     if attached or kept.awaited:
         return Step(kept)
     if kept.state is State.ENDING:
         # Processes of the login may be left: the enforcer says when they are not.
         return Step(kept if kept.wanted is Verb.END else replace(kept, wanted=None))
-    return _ended(kept, EndCause.LOGIN)
+    return _ended(kept, EndCause.KILLED if kept.killed else EndCause.LOGIN)
 
 
 def not_opened(kept: KeptSession, pid: int) -> Step:
@@ -207,7 +212,7 @@ def _ended(kept: KeptSession, cause: EndCause, detail: str = "") -> Step:
     if cause in _NEVER_OPENED:
         kept = replace(kept, awaited=())
     reason = _ENDED[cause] + detail
-    if kept.wanted is not None:
+    if kept.wanted is not None and cause is not EndCause.KILLED:
         reason = f"{reason}; {_WHAT[kept.wanted]}"
     return Step(kept) if asked else Step(kept, SessionEvent.ENDED, reason)
 
@@ -219,5 +224,5 @@ def _enforcing(kept: KeptSession) -> KeptSession:
     rules, cause = kept.rules, kept.ended_by
     action = rules.when_away if cause is EndCause.AWAY else rules.when_closed
     # The settings are for the phone: an administrator ends the login.
-    wanted = Verb.END if cause is EndCause.ADMINISTRATOR else _VERBS[action]
+    wanted = Verb.END if cause in (EndCause.ADMINISTRATOR, EndCause.KILLED) else _VERBS[action]
     return replace(kept, wanted=wanted, why=_REASONS[cause])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from functools import partial
 from typing import Callable
 
 from pam_iampass.audit.journal import ERROR
@@ -94,8 +95,8 @@ class Watcher:
             return finished
 
     def _process_ended(self, process: Process) -> None:
-        event = life.login_over if process.attached else life.not_opened
-        self._registry.change(process.session, lambda kept: event(kept, process.pid))
+        event = partial(life.login_over, closed=False) if process.attached else life.not_opened
+        self._registry.change(process.session, partial(event, pid=process.pid))
 
     def _hand_out(self, entry: Entry, task: Task) -> None:
         if self._stop_at is not None and task is not Task.TELL:

@@ -47,6 +47,10 @@ assert connection.recv(9)[:1] == b"G"
 print(connection.recv(100).hex(), flush=True)
 connection.close()
 sys.stdin.read()
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+connection.sendall(bytes.fromhex(sys.argv[3]))
+connection.recv(100)
 """
 
 
@@ -61,8 +65,9 @@ class LoginSession:
     def opened(cls, path: Path, items: dict[str, str]) -> LoginSession:
         """One that has opened it as a door does."""
         encoded = encode_items({name: value.encode() for name, value in items.items()})
-        hello = Hello(Phase.OPEN_SESSION, 0, ()).encode().encode() + encoded.encode()
-        command = [sys.executable, "-I", "-S", "-c", OPENS, str(path), hello.hex()]
+        phases = (Phase.OPEN_SESSION, Phase.CLOSE_SESSION)
+        hellos = [Hello(phase, 0, ()).encode().encode() + encoded.encode() for phase in phases]
+        command = [sys.executable, "-I", "-S", "-c", OPENS, str(path), *(hello.hex() for hello in hellos)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         answer = bytes.fromhex(process.stdout.readline())
@@ -77,9 +82,10 @@ class LoginSession:
     def over(self) -> bool:
         return self.process.poll() is not None
 
-    def end(self, number: int = signal.SIGTERM) -> None:
-        """End it, as when the person logs out."""
-        self.process.send_signal(number)
+    def end(self, number: int | None = None) -> None:
+        """End it, as when the person logs out, or by a signal, so that it is not closed."""
+        if number is not None:
+            self.process.send_signal(number)
         self.process.communicate()
 
 
@@ -165,7 +171,7 @@ class Keeping:
         if request.verb is Verb.END and result is Result.DONE:
             for login in self.logins:
                 if login.session == request.session and not login.over:
-                    login.end()
+                    login.end(signal.SIGTERM)
         return Reply(result)
 
     # Logins

@@ -200,7 +200,25 @@ def test_a_login_that_is_over_is_forgotten(session: str) -> None:
     file, other = login.register(session), write(secrets.token_hex(16), login.process.pid, "")
     login.kill()
     assert ask(Verb.END, session) == NOTHING
-    assert (file.exists(), other.exists()) == (False, False)
+    assert (file.exists(), other.exists()) == (False, True)
+    other.unlink()
+
+
+def test_what_is_left_of_a_login_whose_process_was_killed_is_ended(session: str, stubborn: Path) -> None:
+    login = LoginSession("alice", f"setsid sh /run/stubborn.sh & echo {READY}; sleep 1000", audited=True)
+    other = LoginSession("alice", audited=True)
+    audit_session = Path(f"/proc/{login.process.pid}/sessionid").read_text()
+    file = login.register(session, audit_session=audit_session)
+    wait_until(stubborn.read_text, "it has not begun")
+    login.process.kill()
+    login.process.wait(PATIENCE)
+    assert members(audit_session)
+    assert ask(Verb.REVOKE, session) == NOTHING
+    assert ask(Verb.END, session, Reason.KILLED) == DONE
+    assert not members(audit_session)
+    assert not file.exists()
+    assert other.runs()
+    other.kill()
 
 
 @pytest.mark.parametrize("verb", [Verb.REVOKE, Verb.LOCK])

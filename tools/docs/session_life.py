@@ -80,11 +80,16 @@ EVENTS: dict[str, Event] = {
         replace(kept, awaited=()), replace(LOGIN, pid=2)
     ),
     "an attached login is over, not the last": lambda kept: life.login_over(
-        replace(kept, attached=(*kept.attached, replace(LOGIN, pid=3))) if kept.attached else kept, 3
+        replace(kept, attached=(*kept.attached, replace(LOGIN, pid=3))) if kept.attached else kept,
+        3,
+        closed=True,
     ),
-    "the last attached login is over": lambda kept: life.login_over(kept, 1),
+    "the last attached login is over": lambda kept: life.login_over(kept, 1, closed=True),
+    "the process of the last attached login ends without closing it": lambda kept: life.login_over(
+        kept, 1, closed=False
+    ),
     "the same, while a connection that it covered is still to open": lambda kept: life.login_over(
-        _awaited(kept), 1
+        _awaited(kept), 1, closed=False
     ),
     "the agent was restarted, and cannot tell whether a login still runs": life.revoked,
     "IAMPASS, asked before it covers a login, knows no phone of the person": life.revoked,

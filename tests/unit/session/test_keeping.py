@@ -27,6 +27,8 @@ from tests.support.setting import ME, Setting
 from tests.support.state_file import unwritable
 from tests.support.world import wait_until
 
+KILLED = "the process of the login ended without closing it; what is known to be left of it is ended"
+
 
 @pytest.fixture
 def agent(world: Setting) -> Iterator[Keeping]:
@@ -45,12 +47,22 @@ def test_a_session_lasts_as_long_as_the_login_and_leaves_two_records(agent: Keep
     approved, opened = agent.world.records.fields
     assert (approved["IAMPASS_OUTCOME"], approved["IAMPASS_SESSION"]) == ("approved", ident)
     assert (opened["IAMPASS_EVENT"], opened["IAMPASS_SESSION"]) == ("session_opened", ident)
-    login.end(signal.SIGKILL)
+    login.end()
     assert agent.wait_for_event("session_ended")["IAMPASS_REASON"] == "the login is over"
     agent.wait_until_forgotten(ident)
     ended(agent)
     assert agent.events() == ["session_opened", "session_ended"]
     assert agent.asked == []
+
+
+def test_what_is_left_of_a_login_whose_process_was_killed_is_ended(agent: Keeping) -> None:
+    ident, login = agent.log_in()
+    login.end(signal.SIGKILL)
+    record = agent.wait_for_event("session_ended")
+    assert record["IAMPASS_REASON"] == KILLED
+    agent.wait_until_forgotten(ident)
+    assert agent.asked == [Request(Verb.END, ident, Reason.KILLED)]
+    ended(agent)
     assert "secret" not in str(agent.world.records.fields)
 
 
@@ -504,7 +516,7 @@ def started_again(agent: Keeping, ident: str, pid: int, **changes: Any) -> KeptS
 def test_another_process_with_the_id_of_a_login_that_has_ended_is_not_taken_for_it(agent: Keeping) -> None:
     ident, login = agent.log_in()
     started_again(agent, ident, login.pid)
-    assert agent.wait_for_event("session_ended")["IAMPASS_REASON"] == "the login is over"
+    assert agent.wait_for_event("session_ended")["IAMPASS_REASON"] == KILLED
     agent.wait_until_forgotten(ident)
     ended(agent)
 

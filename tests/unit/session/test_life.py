@@ -39,6 +39,7 @@ EXPECTED = {
     "the same, of a login that was neither approved nor covered": ("-", "-", "-", "-", "-"),
     "an attached login is over, not the last": ("-", "-", "-", "-", "-"),
     "the last attached login is over": ("-", "-", ENDS, ENDS, "-"),
+    "the process of the last attached login ends without closing it": ("-", "-", ENFORCED, ENFORCED, "-"),
     "the same, while a connection that it covered is still to open": ("-", "-", "-", "-", "-"),
     "the agent was restarted, and cannot tell whether a login still runs": (
         *("covers nothing any more", "covers nothing any more", "covers nothing any more"),
@@ -83,8 +84,16 @@ def test_the_page_shows_the_table() -> None:
     assert (ROOT / "docs/session-life.md").read_text("utf-8") == session_life.page()
 
 
-#: What can make the enforcer act: IAMPASS (twice), an administrator, and the limit of the settings.
-POSITIVE = ("IAMPASS", "the same", "`longest`", "an administrator", "a login session is opened")
+#: What can make the enforcer act: IAMPASS (twice), an administrator, the limit of the settings, and the end of the
+#: process of a login, of which then only what it has left is ended.
+POSITIVE = (
+    "IAMPASS",
+    "the same",
+    "`longest`",
+    "an administrator",
+    "a login session is opened",
+    "the process",
+)
 
 
 @given(st.lists(st.sampled_from(NAMES), max_size=12))
@@ -98,7 +107,7 @@ def test_no_sequence_of_events_ends_anything_without_a_positive_answer_or_gives_
         if kept.wanted is not None and kept.wanted is not before.wanted:
             assert name.startswith(POSITIVE)
         if kept.wanted in (Verb.END, Verb.LOCK):
-            assert any(each.startswith(("IAMPASS twice", *POSITIVE[1:4])) for each in names)
+            assert any(each.startswith(("IAMPASS twice", *POSITIVE[1:4], "the process")) for each in names)
         assert kept.revoked >= before.revoked
         assert kept.told >= before.told
         assert (kept.state is State.ENDING) >= (before.state is State.ENDING)
@@ -112,7 +121,7 @@ def test_only_one_record_tells_of_the_end() -> None:
     step = life.closed(kept, "closed")
     assert step.record is SessionEvent.ENDED
     assert "ended on the phone" in step.reason
-    over = life.login_over(step.kept, LOGIN.pid)
+    over = life.login_over(step.kept, LOGIN.pid, closed=True)
     assert (over.record, over.kept.is_over) == (None, False), "processes of it may be left"
     assert life.enforced(over.kept, Verb.END, anything=True).kept.is_over
 
@@ -133,4 +142,4 @@ def test_a_login_that_is_opened_after_the_end_is_ended_as_well() -> None:
     done = life.enforced(ended, Verb.END, anything=True).kept
     late = life.opened(replace(done, awaited=(OPENER,)), replace(LOGIN, pid=9)).kept
     assert (late.wanted, late.ended_by) == (Verb.END, EndCause.PHONE)
-    assert not life.login_over(late, LOGIN.pid).kept.is_over
+    assert not life.login_over(late, LOGIN.pid, closed=True).kept.is_over
