@@ -191,7 +191,9 @@ class _Replacement:
             return [], False
         if found["pending"]:
             self._say(f"{count(found['pending'], 'pending login')} denied.")
-        return found["sessions"], True
+        if found["problem"]:
+            click.echo(found["problem"], err=True)
+        return found["sessions"], not found["problem"]
 
     def _disable(self) -> tuple[ManagementAPI, str, str]:
         """Have IAMPASS disable the phone; returns the link for the next one, with its token."""

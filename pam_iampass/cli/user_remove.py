@@ -181,6 +181,8 @@ class _Removal:
                 if not _is_unknown(self.manager, entry.token):
                     raise
         forgotten = ask("user forget", user=name)
+        if forgotten["problem"]:
+            click.echo(forgotten["problem"], err=True)
         file = self.editor.remove(name)
         codes, sessions = forgotten["codes"], tuple(forgotten["sessions"])
         return _Result(name, _State.REMOVED, file, self.manager is not None, codes, sessions)

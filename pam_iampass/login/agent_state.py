@@ -62,15 +62,20 @@ class AgentState:
         """The person's requests, failures, wrong codes and pending logins now, as a copy."""
         return self.rate_limit(person).state()
 
-    def phone_lost(self, person: str) -> tuple[int, list[str]]:
+    def phone_lost(self, person: str) -> tuple[int, list[str], str]:
         """From now on no login of the person that has begun is approved, and no session of theirs covers or is kept.
 
-        Returns how many logins wait, and the ids of the sessions that are being ended. A restart does not forget it.
+        Returns how many logins wait, the ids of the sessions that are being ended, and why a restart of the agent would
+        forget it, with the remedy; that is empty if it would not.
         """
         pending = self.rate_limit(person).phone_lost()  # before: a login that is approved meanwhile finds it
         sessions = [kept.id for kept in self.kept_sessions() if kept.approver == person]
         self.end_sessions(sessions, 0.0)
-        return pending, sessions
+        try:
+            self.rate_limits.settle(person)
+        except StateError as error:
+            return pending, sessions, error.diagnostics()
+        return pending, sessions, ""
 
     def rate_limit(self, person: str, login: Login | None = None, began: float = math.inf) -> RateLimit:
         """The rate limit of the person and of a login's origin. `began` is from before the person was looked up."""

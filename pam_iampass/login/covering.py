@@ -62,7 +62,9 @@ class Covering:
         deadline = Deadline.after(min(self._timeout, time_left))
         found = self._sessions.candidates(self._request, lambda name: settings.for_service(name).session)
         found = [cover for cover in found if cover.session not in self._refused]
-        if not found or not self._has_phone(found, deadline):
+        if not found or not self._sessions.may_ask(self._required.approver):
+            return None
+        if not self._has_phone(found, deadline):
             return None
         for cover in found:
             if deadline.remaining() <= 0:

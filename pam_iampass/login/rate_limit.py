@@ -39,6 +39,8 @@ END_TIME = 15.0
 """Seconds after its deadline in which a login ends its session and records its result."""
 PATIENCE = 1.0
 """How long a login waits for the file, which a slow disk can keep busy for long. Seconds."""
+DURABLE_PATIENCE = 5.0
+"""How long an administrator waits for it. Seconds."""
 
 _Row = tuple[str, str, int, float]
 """Kind, name, count and time: what is stored of one failure, request or attempt."""
@@ -140,9 +142,20 @@ class RateLimits:
                 with self._lock:
                     self._unwritten.update(self._states)
             while self._unwritten:  # only here people are taken out
-                self._write(self._unwritten.pop())
+                with contextlib.suppress(StateError):  # the database reports it, and it changes nothing here
+                    self._write(self._unwritten.pop())
             if is_time_to_sweep:
                 self._forget_people()
+        finally:
+            self._database.lock.release()
+
+    def settle(self, user: str) -> None:
+        """Have what counts of a person on the disk when this returns. Raises StateError."""
+        if not self._database.lock.acquire(timeout=DURABLE_PATIENCE):
+            what = f"{self._database.path}: was busy for {DURABLE_PATIENCE:g} s; a restart of the agent forgets this"
+            raise StateError(what, "run the command again")
+        try:
+            self._write(encoded(user), durable=True)
         finally:
             self._database.lock.release()
 
@@ -171,27 +184,27 @@ class RateLimits:
                     del self._states[person]
                     self._stored.pop(person, None)
 
-    def _write(self, person: bytes) -> None:
-        """Bring the rows of a person up to date. A problem is reported by the database, and changes nothing here."""
+    def _write(self, person: bytes, *, durable: bool = False) -> None:
+        """Bring the rows of a person up to date. Raises StateError."""
         with self._lock:
             state = self._states.get(person) or RateLimitState()
             state.forget(self.now())
             rows = _rows(state)
         stored = self._stored.get(person, set())
-        if rows == stored:
+        if rows == stored and not durable:
             return
-        gone, new = stored - rows, rows - stored
-        with contextlib.suppress(StateError):
-            with self._database.transaction() as connection:
-                connection.executemany(
-                    "DELETE FROM limits WHERE person = ? AND kind = ? AND name = ? AND at = ?",
-                    [(person, kind, name, at) for kind, name, _count, at in gone],
-                )
-                connection.executemany(
-                    "INSERT OR REPLACE INTO limits VALUES (?, ?, ?, ?, ?, ?)",
-                    [(self._database.boot, person, *row) for row in new],
-                )
-            self._stored[person] = rows
+        # A change that writes nothing brings nothing to the disk.
+        gone, new = stored - rows, rows if durable else rows - stored
+        with self._database.transaction(durable=durable) as connection:
+            connection.executemany(
+                "DELETE FROM limits WHERE person = ? AND kind = ? AND name = ? AND at = ?",
+                [(person, kind, name, at) for kind, name, _count, at in gone],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO limits VALUES (?, ?, ?, ?, ?, ?)",
+                [(self._database.boot, person, *row) for row in new],
+            )
+        self._stored[person] = rows
 
     def _read(self, connection: sqlite3.Connection) -> None:
         """What the file has of this boot. The state in memory, if there is one, is newer."""

@@ -231,22 +231,25 @@ class Administration:
         """From now on no login of the user that has begun is approved, and no session is kept. Does not wait."""
         name = request.text("user")
         with self._recorded(Act.PHONE_LOST, request, name) as facts:
-            pending, sessions = self._cut_off(name, facts)
-        return {"pending": pending, "sessions": sessions}
+            pending, sessions, problem = self._cut_off(name, facts)
+        return {"pending": pending, "sessions": sessions, "problem": problem}
 
     def _user_forget(self, request: Request) -> dict[str, Any]:
         """The same; ends bypasses, too, and removes recovery codes and limits. Does not wait."""
         name = request.text("user")
         with self._recorded(Act.USER_REMOVE, request, name) as facts:
-            _pending, sessions = self._cut_off(name, facts)
+            _pending, sessions, problem = self._cut_off(name, facts)
             self._state.rate_limit(name).clear()
             self._ended_early(self._state.bypasses.end(name))
-            return {"codes": self._state.recovery_codes.revoke(name), "sessions": sessions}
+            codes = self._state.recovery_codes.revoke(name)
+            return {"codes": codes, "sessions": sessions, "problem": problem}
 
-    def _cut_off(self, name: str, facts: list[str]) -> tuple[int, list[str]]:
-        pending, sessions = self._state.phone_lost(name)
+    def _cut_off(self, name: str, facts: list[str]) -> tuple[int, list[str], str]:
+        pending, sessions, problem = self._state.phone_lost(name)
         facts.append(f"{pending} pending logins denied, {len(sessions)} sessions are being ended")
-        return pending, sessions
+        if problem:
+            facts.append("a restart of the agent forgets it: its file cannot be written")
+        return pending, sessions, problem
 
     @contextlib.contextmanager
     def _recorded(self, act: Act, request: Request, user: str, service: str = "") -> Iterator[list[str]]:

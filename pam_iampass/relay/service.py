@@ -41,7 +41,7 @@ def main(
 ) -> int:
     """Serve on the sockets that systemd passes, or with `--socket` on those of its own.
 
-    Returns the exit status: 0 after SIGTERM or SIGHUP, 1 without sockets.
+    Returns the exit status: 0 after SIGTERM or, on sockets of systemd, SIGHUP; 1 without sockets.
     """
     options = _options(arguments)
     try:
@@ -66,8 +66,10 @@ def main(
     def stop(number: int, _frame: types.FrameType | None) -> None:
         agent.leave() if number == signal.SIGHUP else agent.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    # Without systemd nobody would start the next agent, and a terminal that closes sends it too.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if options.socket else stop)
     state.database.open()
     state.resume(stored())
     if control:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from dataclasses import replace
 from functools import partial
 from typing import Callable
@@ -26,6 +27,10 @@ from pam_iampass.session.watcher import Watcher
 #: How long after the approval a session is not polled: by then most login sessions are open. Seconds.
 OPENING = 5.0
 
+#: How often within so many seconds IAMPASS is asked what covers a person's logins: it would answer nobody's polls any
+#: more if a user ran sudo all the time.
+MOST_COVERS, COVERS_WITHIN = 30, 60.0
+
 
 class KeptSessions:
     """All kept sessions. Every method may be called in any thread."""
@@ -46,6 +51,8 @@ class KeptSessions:
         self._ask_status = ask_status
         self._descriptors = descriptors or Descriptors()
         self._pacing = pacing or Pacing()
+        self._asked: dict[str, deque[float]] = {}
+        """When IAMPASS was asked what covers a person's logins, in seconds since boot. Under the registry's lock."""
         self.on_opened: Callable[[str], None] = lambda _approver: None
         """Called with the approver's name where a login session is attached: it may cover logins that wait."""
         self._watcher = Watcher(
@@ -122,6 +129,15 @@ class KeptSessions:
         self._registry.change(session, lambda kept: life.login_over(kept, pid, closed=True))
 
     # Covers
+
+    def may_ask(self, approver: str) -> bool:
+        """Whether IAMPASS is asked once more what covers a login of this person; counts it."""
+        with self._registry.lock:
+            asked, now = self._asked.setdefault(approver, deque(maxlen=MOST_COVERS)), self._registry.clock()
+            if len(asked) == MOST_COVERS and now - asked[0] < COVERS_WITHIN:
+                return False
+            asked.append(now)
+            return True
 
     def candidates(self, request: CoverRequest, settings: Callable[[str], SessionSettings]) -> list[Cover]:
         """The sessions that may cover a login, the youngest first. `settings` are those of a service now."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from typing import Callable
 
-from pam_iampass.client.errors import IampassError, Unavailable
+from pam_iampass.client.errors import Unavailable
 
-#: After so many failures in a row, of any sessions, all polls pause.
+#: After so many failures in a row, of any sessions, all polls pause. IAMPASS can ask for a pause of one session before.
 FAILURES = 3
 #: How long they pause; then one poll finds out more. Seconds.
 PAUSE = 5.0
-#: The longest pause that IAMPASS can ask for. Seconds.
-LONGEST_PAUSE = 900.0
+#: The longest pause that IAMPASS can ask for: meanwhile the phone ends no login. Seconds.
+LONGEST_PAUSE = 60.0
 #: How much faster than usual late polls are made up for, and how many polls a second there may be in any case.
 CATCH_UP, SPARE = 1.25, 10.0
 #: How many polls may begin together after a stall, and how many may be under way or wait for a thread of a busy
@@ -76,14 +76,12 @@ class Pacing:
         """IAMPASS has answered a poll."""
         self._failures, self.paused_until = 0, 0.0
 
-    def failed(self, error: Exception, now: float) -> None:
-        """A poll has failed."""
-        if not isinstance(error, IampassError):
-            return
-        asked = error.retry_after if isinstance(error, Unavailable) else None
-        if asked is not None:
-            self.paused_until = max(self.paused_until, now + min(asked, LONGEST_PAUSE))
-        if isinstance(error, Unavailable) and error.status is None:
-            self._failures += 1
-            if self._failures >= FAILURES:
-                self.paused_until = max(self.paused_until, now + PAUSE)
+    def failed(self, error: Exception, now: float) -> float:
+        """A poll has failed; returns how long IAMPASS asks not to be polled about its session. Seconds."""
+        if not isinstance(error, Unavailable) or (error.status is not None and error.retry_after is None):
+            return 0.0
+        asked = min(error.retry_after or 0.0, LONGEST_PAUSE)
+        self._failures += 1
+        if self._failures >= FAILURES:
+            self.paused_until = max(self.paused_until, now + max(asked, PAUSE))
+        return asked

@@ -68,7 +68,7 @@ class Tasks:
         self._connect = connect
         self._manage = manage
         self._ask = ask
-        self._silence_reported = self._unaskable_reported = False
+        self._silence_reported = self._unaskable_reported = self._pause_reported = False
         self._look_at = 0.0
         self._last_failure = "calls to IAMPASS hang"
 
@@ -101,7 +101,7 @@ class Tasks:
         with registry.lock:
             pacing.answered()
             entry.unanswered_since, entry.unaskable = math.inf, False
-            self._unaskable_reported = False
+            self._unaskable_reported = self._pause_reported = False
         self._answered(entry, status)
 
     def _answered(self, entry: Entry, status: Status) -> None:
@@ -144,7 +144,10 @@ class Tasks:
         registry = self._registry
         with registry.lock:
             now = registry.clock()
-            self._pacing.failed(error, now)
+            asked, paused = self._pacing.failed(error, now), self._pacing.paused_until > now
+            entry.poll_at = max(entry.poll_at, now + asked)
+            report_pause = paused and asked > 0 and not self._pause_reported
+            self._pause_reported = self._pause_reported or report_pause
             entry.suspect, entry.unaskable = None, isinstance(error, LocalFailure)
             report_unaskable = entry.unaskable and not self._unaskable_reported
             self._unaskable_reported = self._unaskable_reported or entry.unaskable
@@ -153,6 +156,9 @@ class Tasks:
         if report_unaskable:
             what = f"kept sessions cover nothing, and their end on the phone is not seen: {error}"
             registry.journal.note(f"{what}. A user can have caused this. {LocalFailure.remedy}", ERROR)
+        if report_pause:
+            what = f"IAMPASS asks for fewer polls: no kept session is polled for {asked:g} s"
+            registry.journal.note(f"{what}, and its end on the phone is not seen: {error}", WARNING)
 
     def look_for_silence(self) -> None:
         """The journal says once that IAMPASS has given no usable answer for an hour, also if all calls hang."""

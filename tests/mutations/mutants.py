@@ -512,8 +512,8 @@ MUTANTS = (
         6,
         "who is removed stays logged in",
         "pam_iampass/relay/administration.py",
-        "            _pending, sessions = self._cut_off(name, facts)\n",
-        "            sessions: list[str] = []\n",
+        "            _pending, sessions, problem = self._cut_off(name, facts)\n",
+        "            sessions, problem = list[str](), ''\n",
         "tests/system/test_session_command.py::test_who_is_removed_is_logged_out",
     ),
     Mutant(
@@ -524,6 +524,15 @@ MUTANTS = (
         "if kept.began < 0:",
         _KEEPING
         + "test_an_agent_that_is_killed_when_a_phone_is_reported_lost_ends_what_it_approved_once_it_starts_again",
+    ),
+    Mutant(
+        6,
+        "nobody is told that a restart forgets that a phone was lost",
+        "pam_iampass/login/agent_state.py",
+        "            self.rate_limits.settle(person)\n",
+        "            pass\n",
+        "tests/unit/login/test_rate_limited_logins.py"
+        "::test_where_nothing_can_be_written_a_lost_phone_counts_all_the_same_and_the_administrator_is_told",
     ),
     Mutant(
         6,
@@ -1291,8 +1300,8 @@ MUTANTS = (
         21,
         "a session that a lost phone has approved covers",
         "pam_iampass/login/covering.py",
-        "if not found or not self._has_phone(found, deadline):",
-        "if not found:",
+        "if not self._has_phone(found, deadline):",
+        "if False:",
         _COVERED + "test_whose_phone_was_lost_elsewhere_is_covered_no_more_also_with_the_next_phone",
     ),
     Mutant(
@@ -1310,6 +1319,22 @@ MUTANTS = (
         "    awaited = kept.awaited\n",
         "    awaited = kept.awaited or (Opener(login.pid),)\n",
         _COVERED + "test_no_login_attaches_that_was_neither_approved_nor_covered",
+    ),
+    Mutant(
+        20,
+        "one answer of IAMPASS stops the polls of all sessions",
+        "pam_iampass/session/pacing.py",
+        "        if self._failures >= FAILURES:\n",
+        "        if self._failures >= 1:\n",
+        "tests/unit/session/test_pacing.py::test_iampass_can_ask_for_a_pause",
+    ),
+    Mutant(
+        20,
+        "who runs sudo all the time has IAMPASS asked all the time",
+        "pam_iampass/session/keeper.py",
+        "if len(asked) == MOST_COVERS and now - asked[0] < COVERS_WITHIN:",
+        "if False:",
+        _COVERED + "test_who_runs_sudo_all_the_time_has_their_phone_asked",
     ),
     Mutant(
         21,

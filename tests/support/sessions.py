@@ -50,6 +50,7 @@ sys.stdin.read()
 connection = socket.socket(socket.AF_UNIX)
 connection.connect(sys.argv[1])
 connection.sendall(bytes.fromhex(sys.argv[3]))
+assert connection.recv(9)[:1] == b"G"
 connection.recv(100)
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -53,6 +54,19 @@ def refused(*arguments: str, expected: str) -> None:
     done = subprocess.run([*AGENT, *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert expected in done.stderr
+
+
+def test_an_agent_that_nobody_would_start_again_goes_on_after_sighup(stage: Stage) -> None:
+    with running() as agent:
+        wait_until(lambda: status(agent.pid)["Uid"].split()[0] != "0", "it becomes the user _iampass")
+        with socket.socket(socket.AF_UNIX) as door:  # greeted: its signals have been set
+            door.connect(str(SOCKET))
+            assert door.recv(1)
+        agent.send_signal(signal.SIGHUP)
+        with socket.socket(socket.AF_UNIX) as door:
+            door.connect(str(SOCKET))
+            assert door.recv(1)
+        assert agent.poll() is None
 
 
 def test_sudo_and_su_are_approved(stage: Stage) -> None:

@@ -289,3 +289,17 @@ def test_while_a_slow_disk_keeps_the_file_busy_logins_by_phone_go_on_and_are_cou
             ("failure",),
             ("request",),
         ]
+
+
+def test_where_nothing_can_be_written_a_lost_phone_counts_all_the_same_and_the_administrator_is_told(
+    world: Setting,
+) -> None:
+    world.configure(timeout="20s")
+    world.sandbox.auto = "ask"
+    door = world.door()
+    world.sandbox.wait_for_request(Setting.token)
+    with unwritable(world.state.database):
+        _pending, _sessions, problem = world.state.phone_lost(ME)
+        assert problem
+        assert door.finish().code == PamCode.ABORT
+    assert world.state.phone_lost(ME)[2] == ""

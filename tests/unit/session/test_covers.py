@@ -12,6 +12,7 @@ import pytest
 from pam_iampass.client import AuthenticationAPI, LocalFailure, Status
 from pam_iampass.config.settings import CoverSettings, SessionSettings
 from pam_iampass.outcome import PamCode
+from pam_iampass.session import keeper
 from pam_iampass.session.covers import Cover, CoverRequest, cover
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State
 from pam_iampass.session.tasks import status_of
@@ -229,6 +230,17 @@ def test_where_iampass_does_not_say_whether_there_is_a_phone_it_is_asked(
     kept = agent.kept(ident)
     assert kept is not None
     assert not kept.revoked
+
+
+def test_who_runs_sudo_all_the_time_has_their_phone_asked(
+    agent: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise IAMPASS would answer the polls of all sessions with 429."""
+    monkeypatch.setattr(keeper, "COVERS_WITHIN", 3600.0)
+    monkeypatch.setattr(keeper, "MOST_COVERS", 2)
+    agent.log_in()
+    told = [agent.login(service="sudo", audit_session="42") for _ in range(3)]
+    assert [each.code for each in told] == [PamCode.IGNORE, PamCode.IGNORE, PamCode.SUCCESS]
 
 
 def test_a_cover_is_bounded_by_the_age_of_the_approval(agent: Keeping) -> None:

@@ -55,11 +55,16 @@ def test_an_answer_about_one_session_does_not_stop_the_polls_of_others() -> None
 
 
 def test_iampass_can_ask_for_a_pause() -> None:
+    """That of one session, and of all only if it asks several times in a row; never a long one."""
     pacing = Pacing()
-    pacing.failed(Unavailable("poll", status=429, retry_after=60.0), 100.0)
-    assert pacing.paused_until == 160.0
+    assert pacing.failed(Unavailable("poll", status=429, retry_after=900.0), 100.0) == LONGEST_PAUSE
+    assert pacing.failed(Unavailable("poll", status=429, retry_after=20.0), 100.0) == 20.0
+    assert pacing.paused_until == 0.0
     pacing.failed(Unavailable("poll", status=503, retry_after=float("inf")), 100.0)
     assert pacing.paused_until == 100.0 + LONGEST_PAUSE
+    pacing.answered()
+    pacing.failed(Unavailable("poll", status=429, retry_after=20.0), 200.0)
+    assert pacing.paused_until == 0.0
 
 
 def test_after_a_stall_polls_catch_up_slowly() -> None:
