@@ -407,6 +407,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Move the line at {place} after the line that includes pam_systemd",
         ),
         _warning(
+            "session-remembered",
+            "{name} starts programs that belong to no kept session",
+            "`session.keep` is set for it, and it remembers for a while that it has asked. Meanwhile it asks neither"
+            " for the password nor the phone, and a root shell that it starts is ended by nothing.",
+            "{remedy}",
+        ),
+        _warning(
             "enforcer-off",
             "Logins of {services} are neither ended nor locked by the phone",
             "`session.keep` is set for them, and the service that ends and locks logins does not listen.",

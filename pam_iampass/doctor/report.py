@@ -321,7 +321,7 @@ class Doctor:
         if self.settings is not None:
             in_account = {self.sshd_service} & set(self.stacks.with_us_in_account)
             asking = sorted({*self.stacks.with_us, *filter(None, in_account)})
-            yield from session_check.findings(self.stacks, self.settings, asking)
+            yield from session_check.findings(self.stacks, self.settings, asking, sudoers=self.sudoers)
         self.not_checked += self.stacks.unread
 
     def _asks(self, name: str) -> bool:

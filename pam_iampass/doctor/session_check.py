@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,23 +13,41 @@ from pam_iampass.errors import Problem
 from pam_iampass.pam.modules import is_ours, stem
 from pam_iampass.pam.services import USES
 from pam_iampass.system import paths
+from pam_iampass.system.sudoers import Sudoers
 
+DOAS = Path("/etc/doas.conf")
+_PERSIST = re.compile(r"^[^#\n]*\bpersist\b", re.M)
 _ASKS_NOBODY = ("systemd-user",)
 """Services whose programs open sessions only: their `auth` stack is that of `other`, and nothing calls it."""
 
 
 def findings(
-    stacks: Stacks, settings: Settings, asking: Iterable[str], enforcer: Path = Path(paths.ENFORCER_SOCKET)
+    stacks: Stacks,
+    settings: Settings,
+    asking: Iterable[str],
+    enforcer: Path = Path(paths.ENFORCER_SOCKET),
+    sudoers: Sudoers | None = None,
+    doas: Path = DOAS,
 ) -> Iterator[Problem]:
     """What keeps the sessions of the services `asking`, which ask the phone, from being kept and ended.
 
-    `enforcer` is the socket of the service that ends logins. Raises OSError.
+    `enforcer` is the socket of the service that ends logins, `sudoers` what sudo reads, `doas` the settings of doas.
+    Raises OSError.
     """
     keeping = [
         name for name in asking if name not in _ASKS_NOBODY and settings.for_service(name).session.keep
     ]
     for name in keeping:
         yield from _of_stack(stacks, name)
+    if sudoers is not None and sudoers.service in keeping and sudoers.remembers:
+        remedy = "With visudo: Defaults timestamp_timeout=0"
+        yield finding("session-remembered", "sudo", "timestamp_timeout is not 0", name="sudo", remedy=remedy)
+    if "doas" in keeping and doas.exists() and _PERSIST.search(doas.read_text("utf-8", "replace")):
+        yield finding(
+            *("session-remembered", "doas", f"{doas}: persist"),
+            name="doas",
+            remedy=f"Remove persist from {doas}",
+        )
     if keeping and not enforcer.is_socket():
         yield finding(
             "enforcer-off", "session.keep", f"{enforcer} is not a socket", services=", ".join(keeping)

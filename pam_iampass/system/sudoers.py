@@ -121,6 +121,14 @@ class Sudoers:
         return self.text("pam_login_service") or "sudo-i"
 
     @property
+    def remembers(self) -> bool:
+        """Whether sudo may run a program without asking, since it has just asked (timestamp_timeout in sudoers(5))."""
+        found = [line for line in self.lines if line.name == "timestamp_timeout"]
+        last = [line for line in found if line.scope is Scope.EVERYTHING][-1:]
+        others = [line for line in found if line.scope is not Scope.EVERYTHING]
+        return not last or any(line.value and float(line.value) != 0.0 for line in (*last, *others))
+
+    @property
     def services(self) -> tuple[str, ...]:
         """The PAM services of sudo, of `sudo -i`, and those that only some users, commands and the like have."""
         named = [str(line.value) for line in self.lines if line.name in PAM_SERVICES]

@@ -429,6 +429,14 @@ MUTANTS = (
     ),
     Mutant(
         6,
+        "nobody is told that sudo starts what belongs to no session",
+        "pam_iampass/system/sudoers.py",
+        "return not last or any(",
+        "return any(",
+        "tests/unit/doctor/test_session_check.py::test_sudo_that_remembers_starts_what_belongs_to_no_session",
+    ),
+    Mutant(
+        6,
         "what a login has started outlives its process that was killed",
         _LIFE,
         "EndCause.KILLED if kept.killed else EndCause.LOGIN",

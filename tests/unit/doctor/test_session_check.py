@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.config.settings import load
-from pam_iampass.doctor.session_check import findings
+from pam_iampass.doctor.session_check import DOAS, findings
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.pam.stack import DEBIAN, PamFiles
+from pam_iampass.system.sudoers import Sudoers, SudoersLine
 from tests.support.folders import put
 
 SYSTEMD = "session optional pam_systemd.so\n"
@@ -32,8 +33,17 @@ def enforcer(folder: Path) -> Path:
     return folder / "enforcer.sock"
 
 
-def found_in(folder: Path, settings: str, socket_path: Path, service: str, **files: str) -> list[str | None]:
-    """The kinds of what is found about a service that asks the phone."""
+def found_in(
+    folder: Path,
+    settings: str,
+    socket_path: Path,
+    service: str,
+    *,
+    sudoers: Sudoers | None = None,
+    configuration: Path = DOAS,
+    **files: str,
+) -> list[str | None]:
+    """The kinds of what is found about a service that asks the phone. `configuration` is that of doas."""
     put(folder / "secret", "s3cret-of-ours\n", 0o600)
     own = f"application_id: app\napplication_secret_file: {folder / 'secret'}\n"
     put(folder / "iampass.yaml", own + settings)
@@ -41,7 +51,10 @@ def found_in(folder: Path, settings: str, socket_path: Path, service: str, **fil
     for name, text in files.items():
         put(folder / "pam.d" / name.replace("_", "-"), text)
     stacks = Stacks(PamFiles([folder / "pam.d"], DEBIAN), [], frozenset())
-    return [one.kind for one in findings(stacks, load(folder / "iampass.yaml"), [service], socket_path)]
+    found = findings(
+        stacks, load(folder / "iampass.yaml"), [service], socket_path, sudoers=sudoers, doas=configuration
+    )
+    return [one.kind for one in found]
 
 
 @pytest.mark.parametrize("keep", ["true", "false"])
@@ -58,8 +71,8 @@ def test_a_kept_session_needs_our_line_after_pam_systemd(
     trusted_folder: Path, stack: str, keeps: bool
 ) -> None:
     settings = "services: {sshd: {session: {keep: true}}}\n" if keeps else ""
-    files = {"common_session": stack, "sshd": "@include common-session\n"}
-    found = found_in(trusted_folder, settings, enforcer(trusted_folder), "sshd", **files)
+    path, sshd = enforcer(trusted_folder), "@include common-session\n"
+    found = found_in(trusted_folder, settings, path, "sshd", common_session=stack, sshd=sshd)
     assert found == (IDS[stack] if keeps else [])
 
 
@@ -98,6 +111,45 @@ def test_what_polkit_approves_is_kept_by_nobody(trusted_folder: Path) -> None:
 
 
 def test_a_service_that_opens_sessions_without_asking_needs_no_line(trusted_folder: Path) -> None:
-    files = {"other": "auth required pam_iampass.so\n", "systemd_user": SYSTEMD}
+    other = "auth required pam_iampass.so\n"
     keep, path = "session: {keep: true}\n", enforcer(trusted_folder)
-    assert not found_in(trusted_folder, keep, path, "systemd-user", **files)
+    assert not found_in(trusted_folder, keep, path, "systemd-user", other=other, systemd_user=SYSTEMD)
+
+
+@pytest.mark.parametrize(
+    ("values", "remembers"),
+    [
+        ((), True),
+        ((0,), False),
+        (("0",), False),
+        ((False,), False),
+        ((5, 0), False),
+        ((0, 5), True),
+        ((-1,), True),
+    ],
+)
+def test_sudo_that_remembers_starts_what_belongs_to_no_session(
+    trusted_folder: Path, values: tuple[object, ...], remembers: bool
+) -> None:
+    sudoers = Sudoers(tuple(SudoersLine("timestamp_timeout", value) for value in values))
+    path, asks = enforcer(trusted_folder), f"auth required pam_iampass.so\n{OURS}"
+    for keep in ("true", "false"):
+        found = found_in(
+            trusted_folder, f"session: {{keep: {keep}}}\n", path, "sudo", sudoers=sudoers, sudo=asks
+        )
+        assert found == (["session-remembered"] if remembers and keep == "true" else [])
+
+
+@pytest.mark.parametrize(
+    ("rule", "remembers"),
+    [("permit persist alice\n", True), ("permit alice # no persist\n", False), ("permit alice\n", False)],
+)
+def test_doas_that_remembers_starts_what_belongs_to_no_session(
+    trusted_folder: Path, rule: str, remembers: bool
+) -> None:
+    settings = put(trusted_folder / "doas.conf", rule)
+    path, asks = enforcer(trusted_folder), f"auth required pam_iampass.so\n{OURS}"
+    found = found_in(
+        trusted_folder, "session: {keep: true}\n", path, "doas", configuration=settings, doas=asks
+    )
+    assert found == (["session-remembered"] if remembers else [])
