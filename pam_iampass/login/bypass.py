@@ -177,7 +177,7 @@ class Bypasses:
 def _row(bypass: Bypass) -> tuple[object, ...]:
     made = bypass.made
     return (
-        *(encoded(bypass.user), bypass.uid, encoded(bypass.service or ""), bypass.seconds),
+        *(encoded(bypass.user), encoded(bypass.service or ""), bypass.uid, bypass.seconds),
         *(made.boot, made.since_boot, made.wall, encoded(bypass.made_by), bypass.reason),
         bypass.survives_reboot,
     )
@@ -185,7 +185,7 @@ def _row(bypass: Bypass) -> tuple[object, ...]:
 
 def _bypass(row: tuple[Any, ...]) -> Bypass:
     """The bypass in a row. Raises ValueError, TypeError and AttributeError."""
-    user, uid, service, seconds, boot, since_boot, wall, made_by, reason, survives_reboot = row
+    user, service, uid, seconds, boot, since_boot, wall, made_by, reason, survives_reboot = row
     if not 0 < seconds <= LONGEST:
         raise ValueError(seconds)
     return Bypass(

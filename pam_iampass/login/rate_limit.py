@@ -201,7 +201,7 @@ class RateLimits:
                 [(person, kind, name, at) for kind, name, _count, at in gone],
             )
             connection.executemany(
-                "INSERT OR REPLACE INTO limits VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO limits (boot, person, kind, name, count, at) VALUES (?, ?, ?, ?, ?, ?)",
                 [(self._database.boot, person, *row) for row in new],
             )
         self._stored[person] = rows

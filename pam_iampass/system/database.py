@@ -33,16 +33,17 @@ LOG_PAGES = 128
 OPEN_INTERVAL = 5.0
 """Where the file cannot be opened, how long until it is tried again. Seconds."""
 
+# The columns of a primary key come first: else quick_check of SQLite 3.40 (Debian 12) reports NULLs that are none.
 _TABLES = """
 CREATE TABLE reserve (zeros BLOB NOT NULL);
 CREATE TABLE limits (
-    boot TEXT NOT NULL, person BLOB NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
-    count INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY (person, kind, name, at)) WITHOUT ROWID;
+    person BLOB NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, at REAL NOT NULL,
+    boot TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (person, kind, name, at)) WITHOUT ROWID;
 CREATE TABLE codes (
     person BLOB NOT NULL, place INTEGER NOT NULL, salt TEXT NOT NULL, hash TEXT NOT NULL,
     made_at REAL NOT NULL, used_at REAL, PRIMARY KEY (person, place)) WITHOUT ROWID;
 CREATE TABLE bypasses (
-    person BLOB NOT NULL, uid INTEGER NOT NULL, service BLOB NOT NULL, seconds REAL NOT NULL,
+    person BLOB NOT NULL, service BLOB NOT NULL, uid INTEGER NOT NULL, seconds REAL NOT NULL,
     boot TEXT, since_boot REAL NOT NULL, wall REAL NOT NULL, made_by BLOB NOT NULL, reason TEXT NOT NULL,
     survives_reboot INTEGER NOT NULL, PRIMARY KEY (person, service)) WITHOUT ROWID;
 CREATE TABLE sessions (id TEXT PRIMARY KEY, boot TEXT NOT NULL, content TEXT NOT NULL);
