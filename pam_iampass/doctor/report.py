@@ -321,7 +321,11 @@ class Doctor:
         if self.settings is not None:
             in_account = {self.sshd_service} & set(self.stacks.with_us_in_account)
             asking = sorted({*self.stacks.with_us, *filter(None, in_account)})
-            yield from session_check.findings(self.stacks, self.settings, asking, sudoers=self.sudoers)
+            try:
+                rules = self.sudoers
+            except (SudoersRejected, CommandUnavailable):  # `_sudo` reports it
+                rules = None
+            yield from session_check.findings(self.stacks, self.settings, asking, sudoers=rules)
         self.not_checked += self.stacks.unread
 
     def _asks(self, name: str) -> bool:

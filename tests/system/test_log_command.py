@@ -162,7 +162,7 @@ def test_what_a_door_may_have_left_in_a_process_of_a_user_is_mentioned_and_shown
     assert "No login." in found.stderr
     assert "1 record of ordinary users not shown. To see them: --unverified" in found.stderr
     (line,) = lines("judy", "--unverified")
-    assert f"unverified, written by user id {uid_of('judy')}" in line
+    assert "unverified, written by user judy" in line
     (found_too,) = objects("judy", "--unverified")
     assert (found_too["verified"], found_too["uid"]) == (False, uid_of("judy"))
 

@@ -524,12 +524,12 @@ def test_a_secret_is_one_word_with_or_without_a_newline(configuration: Configura
     assert configuration.load().application_secret == content.decode().strip()
 
 
-@pytest.mark.parametrize("content", [b"new\nold", b"new\nold\n"])
+@pytest.mark.parametrize("content", [b"new-one\nold-one", b"new-one\nold-one\n"])
 def test_a_second_line_is_the_previous_secret(configuration: Configuration, content: bytes) -> None:
     put(configuration.secret, content, 0o600)
     settings = configuration.load()
-    assert (settings.application_secret, settings.previous_secret) == ("new", "old")
-    assert "old" not in repr(settings)
+    assert (settings.application_secret, settings.previous_secret) == ("new-one", "old-one")
+    assert "old-one" not in repr(settings)
 
 
 @pytest.mark.parametrize(
