@@ -7,7 +7,7 @@ import os
 import pwd
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from pam_iampass.config import settings, user_table_check
@@ -95,7 +95,8 @@ def user_status(
             raise ConfigurationError(read.problems)
         folder = read.users.parent / settings.USERS_FOLDER
         table = UserTable(read.users, folder)
-        resolver = _StatusResolver(read.settings, table, partial(_place, read.users, folder), bypasses)
+        lines = lru_cache(maxsize=1)(lambda file: read_table(file, 0).lines)  # the same file for most users
+        resolver = _StatusResolver(read.settings, table, partial(_place, read.users, folder, lines), bypasses)
         if names is not None:
             users = tuple(resolver.status(name) for name in sorted(names))
             return UserStatusReport(users, read.users, (*read.problems, *resolver.problems))
@@ -115,12 +116,12 @@ def _named(found: TableReport) -> set[str]:
     return set(found.entries) | {name for name in owners if name is not None}
 
 
-def _place(users: Path, folder: Path, name: str) -> Place | None:
+def _place(users: Path, folder: Path, lines: Callable[[Path], Mapping[str, int]], name: str) -> Place | None:
     """File and line of the user's entry, without reading all other files."""
     own = folder / file_name(name)
     file = own if len(own.name) <= LONGEST_FILE_NAME and os.path.lexists(own) else users
     try:
-        line = read_table(file, 0).lines.get(name)
+        line = lines(file).get(name)
     except UntrustedFile:
         return None
     return None if line is None else (file, line)

@@ -504,6 +504,11 @@ AROUND = {
             "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
         ),
         Tested(
+            "a set-uid program or a server that lets users in without PAM",
+            "`doctor` lists it by its name",
+            "test_programs_that_let_in_without_pam_are_listed_by_name",
+        ),
+        Tested(
             "(control: the console, and programs that change accounts)",
             "the console is listed as the way in during an outage; the others are not listed",
             "test_the_console_may_stay_open_and_programs_that_change_accounts_are_no_ways_in",
