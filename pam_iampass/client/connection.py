@@ -36,6 +36,10 @@ class Network:
     create_connection: Callable[..., socket.socket] = socket.create_connection
 
 
+USUAL = Network()
+"""That of most transports."""
+
+
 class Exchange(io.RawIOBase):
     """One attempt at a call: how far it has come, and its socket as http.client sees it.
 
@@ -162,12 +166,20 @@ def look_up(target: Origin, network: Network, until: Deadline) -> Sequence[Any]:
         return network.getaddrinfo(name, target.port, timeout=until.remaining(), **options)
     except OSError as error:
         if isinstance(error, _TIMED_OUT) or error.errno == socket.EAI_AGAIN:
-            family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                if family == socket.AF_INET6:
-                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            with socket_of_both_families(socket.SOCK_DGRAM) as probe:
                 probe.bind(("", 0))
         raise
+
+
+def socket_of_both_families(kind: socket.SocketKind) -> socket.socket:
+    """A socket whose port, once it is bound to one, is taken for IPv4 and IPv6, where the system has both.
+
+    Raises OSError.
+    """
+    sock = socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET, kind)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    return sock
 
 
 def absolute_name(host: str, hosts_file: str = "/etc/hosts") -> str:

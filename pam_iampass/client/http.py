@@ -15,7 +15,7 @@ from typing import Callable, TypeVar
 from pam_iampass import __version__
 
 from .call import ATTEMPTS, CLOCK_TOLERANCE, Call, http_time
-from .connection import Exchange, Network, open_tcp, tls_context
+from .connection import USUAL, Exchange, Network, open_tcp, tls_context
 from .deadline import Deadline
 from .errors import Refused, Unavailable
 from .origin import Origin, split_for_wire
@@ -45,7 +45,7 @@ class Transport:
         pause: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
         nonce: Callable[[], int] = lambda: secrets.randbits(64),
-        network: Network = Network(),  # noqa: B008
+        network: Network = USUAL,
     ) -> None:
         """`server` is `https://HOST[:PORT]`, `proxy` `http://HOST:PORT`; `ca_file` replaces the system's
         certificates. `connections` is the number of idle connections that are kept open. `pause` waits between two

@@ -164,7 +164,11 @@ class Doctor:
     @cached_property
     def key_users(self) -> dict[str, UserStatus]:
         """The same, with root and the user who called this command. Raises ConfigurationError."""
-        missing = [name for name in (self.invoking, "root") if name and name not in self.users]
+        return self._users_and(name for name in (self.invoking, "root") if name)
+
+    def _users_and(self, names: Iterable[str]) -> dict[str, UserStatus]:
+        """The status of the users to check and of others, by name. Raises ConfigurationError."""
+        missing = [name for name in names if name not in self.users]
         more = user_status(self.options.config, missing).users if missing else ()
         return {**self.users, **{one.name: one for one in more}}
 
@@ -464,12 +468,11 @@ class Doctor:
     def _without_phone(self, names: Iterable[str]) -> frozenset[str]:
         """Of some users, those whom the settings let pass without the phone."""
         try:
-            missing = [name for name in names if name not in self.users]
-            others = user_status(self.options.config, missing).users if missing else ()
+            users = self._users_and(names)
         except ConfigurationError:
             return frozenset()
         service = next(iter(self.sudo_services), "sudo")
-        states = {one.name: one.services.get(service, one.state) for one in (*self.users.values(), *others)}
+        states = {name: one.services.get(service, one.state) for name, one in users.items()}
         return frozenset(name for name in names if states[name] in (UserState.EXEMPT, UserState.IGNORED))
 
     def _lockouts(self) -> Iterator[Problem]:

@@ -33,8 +33,6 @@ KILL_SECONDS = 10.0
 _PTS, _VIRTUAL_CONSOLE = 136, 4  # major device numbers: Linux, Documentation/admin-guide/devices.txt
 _MOST_CONSOLES = 63
 _FLAGS = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
-#: How often it is looked whether the logins have ended. Seconds.
-_LOOK = 0.05
 _OF_DOAS = re.compile(r"(?:-?[0-9]+-){4}([0-9]+)", re.ASCII)
 #: su ends its shell on SIGTERM; sudo passes both on, and shells heed SIGHUP; sshd and login heed both.
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -123,7 +121,7 @@ class Enforcer:
                 ending.ask(number)
             until = time.monotonic() + self.signal_seconds
             while time.monotonic() < until and not all(ending.has_ended() for ending in endings):
-                time.sleep(_LOOK)
+                time.sleep(processes.LOOK_INTERVAL)
 
     def _lock(self, login: RegisteredLogin) -> None:
         session = logind.session_of(login.registration)

@@ -8,6 +8,8 @@ import signal
 import time
 from dataclasses import dataclass
 
+LOOK_INTERVAL = 0.05
+"""How long to wait before another look whether processes have ended, in seconds."""
 LOOKS = 10
 """How many looks in a row must find nothing: one that forks all the time, and ends, can be missed by some."""
 
@@ -97,7 +99,7 @@ class Members:
         while self.send(0):
             if time.monotonic() >= until:
                 return False
-            time.sleep(0.05)
+            time.sleep(LOOK_INTERVAL)
         return True
 
     def kill(self, within: float) -> bool:

@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any, Callable
 
 from pam_iampass.client import AuthenticationAPI, ManagementAPI, TLSFailure, Transport
-from pam_iampass.client.connection import Network, system_certificates
+from pam_iampass.client.connection import (
+    USUAL,
+    Network,
+    socket_of_both_families,
+    system_certificates,
+)
 from pam_iampass.config.settings import Settings, load
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile
@@ -51,7 +56,7 @@ class OwnPorts:
     and of no other, can use them (socket(7)).
     """
 
-    def __init__(self, usual: Network = Network()) -> None:  # noqa: B008
+    def __init__(self, usual: Network = USUAL) -> None:
         self._usual = usual
         self._reserved: list[socket.socket] = []
         self._addresses: dict[Any, Any] = {}
@@ -100,10 +105,8 @@ class OwnPorts:
     def _reserve(self) -> None:
         """Takes ports of both families, as long as there are any."""
         while len(self._reserved) < OWN_PORTS:
-            sock = socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET)
+            sock = socket_of_both_families(socket.SOCK_STREAM)
             try:
-                if sock.family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 sock.bind(("", 0))
             except OSError:
@@ -135,8 +138,8 @@ class SharedContext:
         self,
         pending: Callable[[], int],
         state: AgentState,
-        network: Network = Network(),  # noqa: B008
-        sessions_network: Network = Network(),  # noqa: B008
+        network: Network = USUAL,
+        sessions_network: Network = USUAL,
     ) -> None:
         self._pending = pending
         self._state = state

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from pam_iampass.audit.administrator import NO_LOGIN, login_uid
 from pam_iampass.config import settings
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.doctor import sshd_exempt
@@ -18,7 +19,6 @@ from pam_iampass.system.accounts import Account, Accounts, LookupFailed, Unknown
 from pam_iampass.system.service_user import config_readers
 
 _PASSES_ROOT = ("sudo", "doas", "polkit-1")
-_NOBODY = 0xFFFFFFFF  # loginuid of processes that no login has started
 
 
 def check_settings(config: Path) -> Iterator[Problem]:
@@ -48,10 +48,10 @@ def admin(environment: dict[str, str]) -> Account:
 
 def _login_uid() -> int:
     try:
-        uid = int(Path("/proc/self/loginuid").read_text("ascii"))
+        uid = login_uid("self")
     except (OSError, ValueError):
         return 0
-    return 0 if uid == _NOBODY else uid
+    return 0 if uid == NO_LOGIN else uid
 
 
 def check_second_factor(who: Account, service: str, pam_service: str, config: Path) -> Iterator[Problem]:
