@@ -67,8 +67,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         _error(
             "su-root-unasked",
             "su makes users root without a phone: {what}",
-            "`approver: user` has root's own phone asked when somebody becomes root with su, and root is exempt, or"
-            " passes by `unlisted_users`. Without the key, the caller's phone is asked.",
+            "`approver: user` makes root's own phone the one that is asked when a user becomes root with su,"
+            " and root is exempt, or passes by `unlisted_users`. Without the key, the caller's phone is asked.",
             "{remedy}",
         ),
         _note(

@@ -253,7 +253,7 @@ def _services(
 
 
 def _su_to_root(config: Path, found: settings.Settings) -> Iterator[Problem]:
-    """Services of su in which root itself is to approve that somebody becomes root, and does not, or cannot."""
+    """Services of su in which root itself has to approve when a user becomes root, and does not, or cannot."""
     for name in USES["su"]:
         service = found.for_service(name)
         if service.approver is Approver.CALLER:

@@ -31,9 +31,9 @@ _KEY_ONLY = ("prohibit-password", "forced-commands-only")
 _PID_FILES = (Path("/run/sshd.pid"), Path("/var/run/sshd.pid"))
 
 _MANY = 100
-"""So many logins that wait at once are not expected; limits beyond are not reported."""
+"""The most logins that are expected to wait at the same time; higher limits are not reported."""
 _FEW_TRIES = 3
-"""Clients with several keys, or a key before the password, need so many attempts."""
+"""The attempts that clients with several keys, or with a key before the password, need."""
 
 
 @dataclass(frozen=True)

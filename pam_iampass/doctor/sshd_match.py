@@ -297,7 +297,7 @@ def _criteria(words: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _samples(patterns: str) -> Iterator[str]:
-    """Texts that patterns without `!` match each by itself."""
+    """Texts, each of which one of the patterns without `!` matches."""
     for word in patterns.split(","):
         if not word.startswith("!"):
             sample, _, is_network = word.partition("/")

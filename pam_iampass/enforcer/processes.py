@@ -94,7 +94,7 @@ class Members:
         return found
 
     def have_ended(self, within: float = 0.0) -> bool:
-        """Whether all end within so many seconds."""
+        """Whether all end within that many seconds."""
         until = time.monotonic() + within
         while self.send(0):
             if time.monotonic() >= until:
@@ -103,7 +103,7 @@ class Members:
         return True
 
     def kill(self, within: float) -> bool:
-        """Kill them all, within so many seconds; returns whether none is left.
+        """Kill them all, within that many seconds; returns whether none is left.
 
         They are stopped first: those that fork all the time would be as fast as we are.
         """

@@ -13,7 +13,7 @@ IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 def ip_address(text: str) -> IPAddress | None:
     """The address that `text` is, in its one form: that of an IPv4 address in IPv6 (`::ffff:`) is the IPv4 address.
 
-    None for all that is no literal address, such as a host name, which whoever has the address may choose (DNS).
+    None for all that is no literal address, such as a host name, which the owner of the address may choose (DNS).
     """
     try:
         address = ipaddress.ip_address(text)

@@ -27,8 +27,8 @@ from pam_iampass.session.watcher import Watcher
 #: How long after the approval a session is not polled: by then most login sessions are open. Seconds.
 OPENING = 5.0
 
-#: How often within so many seconds IAMPASS is asked what covers a person's logins: it would answer nobody's polls any
-#: more if a user ran sudo all the time.
+#: How often IAMPASS is asked what covers a person's logins, and within which time, in seconds. A user who ran sudo all
+#: the time could otherwise make IAMPASS refuse everyone's polls.
 MOST_COVERS, COVERS_WITHIN = 30, 60.0
 
 

@@ -7,7 +7,8 @@ from typing import Callable
 
 from pam_iampass.client.errors import Unavailable
 
-#: After so many failures in a row, of any sessions, all polls pause. IAMPASS can ask for a pause of one session before.
+#: After this many failures in a row, of any sessions, all polls pause. Before that, IAMPASS can ask for a pause of one
+#: session.
 FAILURES = 3
 #: How long they pause; then one poll finds out more. Seconds.
 PAUSE = 5.0

@@ -108,7 +108,7 @@ def _content(folder: int, path: Path) -> bytes:
     """The content of a file in the folder; empty if there is none. Raises SetupRefused and OSError.
 
     Only of a regular file, so that nothing is waited for, and of the folder's owner: anything else may be a name that
-    the owner has given to somebody else's file.
+    the owner has given to another user's file.
     """
     owner, remedy = os.fstat(folder).st_uid, "look at what is in the folder"
     with contextlib.suppress(FileNotFoundError), opened(path.name, _FILE, folder) as file:
@@ -209,7 +209,7 @@ def _before(force: bool) -> Snapshot:
 
 
 def _edited() -> bool:
-    """Whether somebody else has written to the settings file since a sandbox is in use."""
+    """Whether anyone else has written to the settings file since a sandbox is in use."""
     written = take(_WRITTEN).content if _OURS.exists() else None
     return is_in_use() and take(SETTINGS).content not in (None, written, take(ASIDE).content)
 
