@@ -38,10 +38,11 @@ def is_ours(rule: Rule) -> bool:
 def test_every_rule_is_used(vm: Machine, site: Site) -> None:
     seen = used(vm.shell("cat /var/log/audit/audit.log*"))
     ports = {Rule(rule.source, "port_type", rule.kind) for rule in seen if "_port_t" in rule.target}
+    others = {Rule(rule.source, "domain", rule.kind) for rule in seen if rule.target == "sshd_t"}
     unused = []
     for rule in rules(vm.read("/root/pam_iampass.cil")):
         source = HAVE.get(rule.source, rule.source)
         target = source if rule.target == "self" else rule.target
-        if is_ours(rule) and Rule(source, target, rule.kind) not in seen | ports:
+        if is_ours(rule) and Rule(source, target, rule.kind) not in seen | ports | others:
             unused.append(rule)
     assert not unused, "\n".join(map(str, sorted(unused)))
