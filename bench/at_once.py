@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import py_compile
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_WAIT = re.compile(r"\nFIRST_POLL = [0-9.]+\n")
 INSTALLED = Path("/usr/lib/python3/dist-packages/pam_iampass/login/approval.py")
 
 
 @contextmanager
 def first_poll_at_once() -> Iterator[None]:
-    """The installed module polls at once instead of after 1.5 seconds, while nobody could have answered."""
+    """The installed module polls at once instead of later, while nobody could have answered."""
     shipped = INSTALLED.read_text()
-    _write(shipped.replace("\nFIRST = 1.6\n", "\nFIRST = 0.0\n"))
+    _write(_WAIT.sub("\nFIRST_POLL = 0.0\n", shipped))
+    assert INSTALLED.read_text() != shipped, f"{INSTALLED} does not say when it polls first"
     try:
         yield
     finally:
