@@ -6,6 +6,9 @@
     │   └── UnreadableFile       this process cannot read the file
     ├── ConfigurationError       a configuration file is invalid; holds every Problem found
     ├── EditRefused              a change to the user table was not made
+    ├── SetupError               `setup` did not do it; the files are unchanged, unless the text says otherwise
+    │   ├── SetupRefused         it would do harm; the text says what to do, and whether --force overrides it
+    │   └── FileEdited           a file was edited after it was set up, and the edits would be lost
     └── StateError               the agent cannot use its state, its socket or its file
 
 The errors of the IAMPASS service are in `pam_iampass.client.errors`.
@@ -14,7 +17,7 @@ The errors of the IAMPASS service are in `pam_iampass.client.errors`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,6 +145,26 @@ class ConfigurationError(PamIampassError):
 
 class EditRefused(PamIampassError):
     """A change to the user table that was not made."""
+
+
+class SetupError(PamIampassError):
+    """It could not be done. `details` are lines of evidence, such as the output of a program."""
+
+    def __init__(self, what: str, remedy: str, details: Sequence[str] = ()) -> None:
+        super().__init__(what, remedy)
+        self.details = tuple(details)
+
+    def diagnostics(self) -> str:
+        what, *remedy = super().diagnostics().split("\n")
+        return "\n".join([what, *("    " + clean(line, 500) for line in self.details), *remedy])
+
+
+class SetupRefused(SetupError):
+    """It would do harm."""
+
+
+class FileEdited(SetupError):
+    """A file was edited after it was set up; `details` is the difference."""
 
 
 class StateError(PamIampassError):

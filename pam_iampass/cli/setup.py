@@ -18,10 +18,11 @@ from pam_iampass.errors import Problem
 from pam_iampass.pam.services import why_unsuitable
 from pam_iampass.pam.stack import PamFiles
 from pam_iampass.setup import sandbox_use
-from pam_iampass.setup.checks.configuration import admin
+from pam_iampass.setup.checks import admin
 from pam_iampass.setup.manifest import Trial
-from pam_iampass.setup.operations import ServiceStatus, Setup, how_to_try
-from pam_iampass.setup.services import SERVICES
+from pam_iampass.setup.operations import ServiceStatus, Setup
+from pam_iampass.setup.plan import SERVICES
+from pam_iampass.setup.trial import how_to_try
 
 _EPILOG = """\b
 Examples:
@@ -224,24 +225,23 @@ def _set_up(
     force: bool,
 ) -> int:
     names = list(dict.fromkeys(services))
-    plans = setup.plans(names, choice, force=force)
-    changes = [change for plan in plans for change in plan.changes]
-    if not changes:
+    proposal = setup.propose(names, choice, force=force)
+    if not proposal.changes:
         if not dry_run:
-            setup.set_up(plans, None)  # records what a person has added to our lines
+            setup.set_up(proposal, None)  # records what a person has added to our lines
         _line("ok", "nothing to change: it is set up already")
         return 0
-    for text in (text for change in changes for text in change.diff):
+    for text in (text for change in proposal.changes for text in change.diff):
         style = {"+": "green", "-": "red", "@": "cyan"}.get(text[:1], "")
         line((text, "bold" if text.startswith(("+++", "---")) else style))
-    objection = _check(setup.check(plans, admin(dict(os.environ))), force)
+    objection = _check(setup.check(proposal, admin(os.environ)), force)
     if objection:
         _say(objection, "bold red")
         return 1
     if dry_run:
         _say("Nothing was changed (--dry-run).", "bold")
         return 0
-    trial = setup.set_up(plans, trial_seconds)
+    trial = setup.set_up(proposal, trial_seconds)
     Journal().act(ActRecord(Act.SETUP, "", administrator(), _and(names) + (", on trial" if trial else "")))
     _say(_next_steps(names, trial), "bold")
     return 0

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pam_iampass.errors import Problem, SetupError
 from pam_iampass.pam.lines import is_edited, marked
 from pam_iampass.setup import files
-from pam_iampass.setup.files import Snapshot, diff, take, text_of
+from pam_iampass.setup.files import Change, Snapshot, diff, take, text_of
 from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord, Trial
-from pam_iampass.setup.plan import Change, Plan
-from pam_iampass.setup.reload import Reloaded
+from pam_iampass.setup.plan import Plan, WantedService
+from pam_iampass.setup.sshd import Reloaded
 
 Tell = Callable[[str, str], None]
 """Called for each thing that is done, with a verb and its object."""
@@ -37,24 +38,21 @@ def undisturbed() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What is outside the files."""
+class Hooks:
+    """What is done while files are changed, besides changing them."""
 
     reload: Callable[[], Reloaded]
     tell: Tell
+    judge: Callable[[WantedService], Iterable[Problem]] = lambda service: ()
+    """What is wrong with the files of a service that are in force; an error undoes the changes."""
     arm: Callable[[], object] = lambda: None
     """Starts what ends the trial; called before the first change."""
 
 
-@contextmanager
-def applied(
-    plans: Sequence[Plan],
-    earlier: Manifest,
-    store: ManifestStore,
-    machine: Machine,
-    trial: Trial | None = None,
-) -> Iterator[None]:
-    """Make the changes, for the caller to check what is in force then; an exception undoes them.
+def make(
+    plans: Sequence[Plan], earlier: Manifest, store: ManifestStore, hooks: Hooks, trial: Trial | None = None
+) -> None:
+    """Make the changes, and undo them if the programs reject what is in force then.
 
     `earlier` is what was recorded before; `trial` begins with the changes. One that runs already goes on.
     The caller holds the lock. Raises SetupError or OSError; everything is then as it was before, or the error says what
@@ -68,29 +66,32 @@ def applied(
     contents = [file.content for plan in plans for file in plan.service.files]
     store.save(manifest, contents)
     try:
-        machine.arm()
-        _keep_changed(plans, store, machine.tell)
-        _make(changes, machine)
-        yield
+        hooks.arm()
+        _keep_changed(plans, store, hooks.tell)
+        _write(changes, hooks)
         for plan in plans:
+            for found in hooks.judge(plan.service):
+                if found.is_error:
+                    raise SetupError(f"{found.what}; the changes were undone", found.remedy)
             manifest = manifest.with_service(plan.service.name, plan.after)
         store.save(manifest, contents)
     except BaseException:
-        _roll_back(changes, machine)
+        made = [change for change in reversed(changes) if take(change.path).content == change.then.content]
+        _write([replace(change, now=change.then, then=change.now) for change in made], hooks)
         with contextlib.suppress(OSError):  # such as a full disk; the manifest on it describes this state too
             store.save(earlier)
         raise
 
 
-def undo(name: str, manifest: Manifest, store: ManifestStore, machine: Machine) -> Manifest:
+def undo(name: str, manifest: Manifest, store: ManifestStore, hooks: Hooks) -> Manifest:
     """Restore the files of a service; returns the new manifest. The caller holds the lock.
 
     Of lines that were changed, the file is kept in the state folder. Raises SetupError, UntrustedFile or OSError.
     """
     records = manifest.services[name].files
-    changes = [_restoring(record, store, machine.tell) for record in reversed(records)]
+    changes = [_restoring(record, store, hooks.tell) for record in reversed(records)]
     files.remove_temporary(record.path for record in records)
-    _make([change for change in changes if change], machine)
+    _write([change for change in changes if change], hooks)
     manifest = manifest.with_service(name, None)
     if manifest.trial is not None and not set(manifest.trial.services) & set(manifest.services):
         manifest = replace(manifest, trial=None)
@@ -115,25 +116,19 @@ def _is_as_written(record: FileRecord, current: Snapshot, store: ManifestStore) 
     return marked(text_of(current.content)) == marked(text_of(store.written(record)))
 
 
-def _make(changes: Sequence[Change], machine: Machine) -> None:
+def _write(changes: Sequence[Change], hooks: Hooks) -> None:
     """Get all changes ready, make them in this order, and reload sshd if its settings are among them."""
-    staged = files.stage((change.path, change.then) for change in changes)
+    files.prepare(changes)
     try:
-        for change, ready in zip(changes, staged):
-            ready.commit()
-            machine.tell(_verb(change), str(change.path))
+        for change in changes:
+            change.commit()
+            verb = "wrote" if change.now.content is None else "changed"
+            hooks.tell("removed" if change.then.content is None else verb, str(change.path))
     finally:
-        for ready in staged:
-            ready.discard()
+        files.remove_temporary(change.path for change in changes if change.then.content is not None)
     if any(change.path.parent.name == "sshd_config.d" for change in changes):
-        reloaded = machine.reload()
-        machine.tell("done" if reloaded.done else "to do", reloaded.what)
-
-
-def _roll_back(changes: Sequence[Change], machine: Machine) -> None:
-    """After a failure: restore every file as it was before. The manifest describes both states."""
-    made = [change for change in reversed(changes) if take(change.path).content == change.then.content]
-    _make([replace(change, now=change.then, then=change.now) for change in made], machine)
+        reloaded = hooks.reload()
+        hooks.tell("done" if reloaded.done else "to do", reloaded.what)
 
 
 def _restoring(record: FileRecord, store: ManifestStore, tell: Tell) -> Change | None:
@@ -160,9 +155,3 @@ def _keep_changed(plans: Sequence[Plan], store: ManifestStore, tell: Tell) -> No
             changed = content is not None and not record.knows(change.now)
             if content is not None and changed and (not record.edited or marked(text_of(content))):
                 tell("kept", str(store.keep_edited(change.path, content)))
-
-
-def _verb(change: Change) -> str:
-    if change.then.content is None:
-        return "removed"
-    return "wrote" if change.now.content is None else "changed"

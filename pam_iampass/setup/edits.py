@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pam_iampass.doctor.stack_check import StackCheck
+from pam_iampass.errors import SetupRefused
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.controls import WORDS, Action
 from pam_iampass.pam.lines import MARK, OUT, lines, marked, unedited
 from pam_iampass.pam.modules import DEMANDS_KEY, NATIVE, Role, is_ours, may_refuse, our_lines, role, stem
 from pam_iampass.pam.stack import OTHER, Dialect, Handler, HandlerKind, PamFiles, PamType, UnusableService
-from pam_iampass.setup.errors import SetupRefused
 
 KEY, PASSWORD, QUIET = "key", "password", "quiet"
 """How sshd asks: with a prompt after the key or the password, or without one after any first factor."""

@@ -1,7 +1,7 @@
-"""Files: what they are at one moment and what changed since; replacing and removing them, each atomically.
+"""The files of the machine that setup reads and writes: what they hold, and changing them, each atomically.
 
-All new files of one change are written next to the old ones first (`stage`), so that a full disk shows before anything
-is replaced; then they are renamed (`Staged.commit`). Temporary names are fixed, so that what a killed process left
+All new files of one setup are written next to the old ones first (`prepare`), so that a full disk shows before anything
+is replaced; then they are renamed (`Change.commit`). Temporary names are fixed, so that what a killed process left
 behind is found and removed. Neither sshd nor sudo nor PAM reads a file of such a name.
 """
 
@@ -12,16 +12,41 @@ import difflib
 import hashlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam_iampass.errors import MissingFile
-from pam_iampass.setup.errors import SetupRefused
-from pam_iampass.system import atomic_write, programs, trusted_file
+from pam_iampass.errors import MissingFile, SetupRefused
+from pam_iampass.pam.stack import FOLDERS, PamFiles, dialect
+from pam_iampass.system import atomic_write, paths, programs, trusted_file
 from pam_iampass.text import clean
 
+SYSTEMD = Path("/run/systemd/system")
+"""Exists if systemd runs (sd_booted(3))."""
 _LIMIT = 1024 * 1024
+
+
+class Paths:
+    """The files and folders below `root`."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.root = root
+        self.pam = root / "etc/pam.d"
+        self.vendor_pam = tuple(root / str(folder).lstrip("/") for folder in FOLDERS[1:])
+        """Folders of PAM files that those in /etc/pam.d override."""
+        self.sshd_config = root / "etc/ssh/sshd_config"
+        self.sshd_drop_ins = root / "etc/ssh/sshd_config.d"
+        self.units = root / "etc/systemd/system"
+        self.state = root / paths.SETUP_STATE.lstrip("/")
+        clone = Path(__file__).resolve().parents[2]
+        in_clone = (clone / "pyproject.toml").is_file()
+        self.templates = clone / "config" if in_clone else Path(paths.TEMPLATES)
+        """What setup copies: the installed files or, in a clone of the repository, those of `config/`."""
+
+    def pam_files(self, instead: Mapping[Path, str] | None = None) -> PamFiles:
+        """The PAM files of the machine, some of them with other contents."""
+        folders = (self.pam, *self.vendor_pam)
+        return PamFiles(folders, dialect(self.root / "etc/debian_version"), instead)
 
 
 @dataclass(frozen=True)
@@ -82,26 +107,48 @@ def _lines(content: bytes | None) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Staged:
-    """A change that is ready: one rename or one unlink away."""
+class Change:
+    """One file that has to change. Once it is prepared it is one rename or one unlink away."""
 
     path: Path
-    removes: bool
+    now: Snapshot
+    then: Snapshot
+
+    @property
+    def diff(self) -> list[str]:
+        """The change as a unified diff."""
+        return diff(self.path, self.now.content, self.then.content)
+
+    def prepare(self) -> None:
+        """Write the new content next to the file. Raises OSError."""
+        if self.then.content is None:
+            return
+
+        def copy_attributes(descriptor: int) -> None:
+            """Keep the access control list and the label of the file that is replaced."""
+            with contextlib.suppress(OSError):  # there is none, or the file system has no attributes
+                for name in os.listxattr(self.path, follow_symlinks=False):
+                    os.setxattr(descriptor, name, os.getxattr(self.path, name))
+
+        with atomic_write.open_folder(self.path.parent) as folder:
+            atomic_write.write_new(
+                folder,
+                temporary(self.path).name,
+                self.then.content,
+                mode=self.then.mode,
+                owner=(self.then.uid, self.then.gid),
+                prepare=copy_attributes,
+            )
 
     def commit(self) -> None:
         """Make the change; it is on the disk when this returns."""
         with atomic_write.open_folder(self.path.parent) as folder:
-            if self.removes:
+            if self.then.content is None:
                 atomic_write.remove(folder, self.path.name)
             else:
                 atomic_write.rename(folder, temporary(self.path).name, self.path.name)
                 _restore_label(self.path)
             atomic_write.sync(folder)
-
-    def discard(self) -> None:
-        """Give the change up, if it has not been made."""
-        if not self.removes:
-            temporary(self.path).unlink(missing_ok=True)
 
 
 def temporary(path: Path) -> Path:
@@ -109,45 +156,29 @@ def temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.iampass-new")
 
 
-def stage(wanted: Iterable[tuple[Path, Snapshot]]) -> list[Staged]:
-    """Get every file ready. Raises OSError; no temporary file remains then."""
-    staged: list[Staged] = []
+def prepare(changes: Iterable[Change]) -> None:
+    """Get all changes ready. Raises OSError; no temporary file remains then."""
+    ready: list[Path] = []
     try:
-        for path, snapshot in wanted:
-            if snapshot.content is not None:
-                _write_temporary(path, snapshot.content, snapshot)
-            staged.append(Staged(path, snapshot.content is None))
+        for change in changes:
+            change.prepare()
+            ready.append(change.path)
     except BaseException:
-        for ready in staged:
-            ready.discard()
+        remove_temporary(ready)
         raise
-    return staged
 
 
 def remove_temporary(paths: Iterable[Path]) -> None:
-    """Remove what a killed process left next to these files."""
+    """Remove what was prepared next to these files, also by a process that was killed."""
     for path in paths:
         temporary(path).unlink(missing_ok=True)
 
 
-def write(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace a single file, which belongs to root."""
-    for ready in stage([(path, Snapshot(content, mode))]):
-        ready.commit()
-
-
-def _write_temporary(path: Path, content: bytes, snapshot: Snapshot) -> None:
-    def copy_attributes(descriptor: int) -> None:
-        """Keep the access control list and the label of the file that is replaced."""
-        with contextlib.suppress(OSError):  # there is none, or the file system has no attributes
-            for name in os.listxattr(path, follow_symlinks=False):
-                os.setxattr(descriptor, name, os.getxattr(path, name))
-
-    owner = (snapshot.uid, snapshot.gid)
-    with atomic_write.open_folder(path.parent) as folder:
-        atomic_write.write_new(
-            folder, temporary(path).name, content, mode=snapshot.mode, owner=owner, prepare=copy_attributes
-        )
+def write(path: Path, content: bytes, mode: int = 0o600, uid: int = 0, gid: int = 0) -> None:
+    """Replace a single file."""
+    change = Change(path, ABSENT, Snapshot(content, mode, uid, gid))
+    prepare([change])
+    change.commit()
 
 
 def _restore_label(path: Path) -> None:

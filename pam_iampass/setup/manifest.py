@@ -14,10 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pam_iampass.errors import MissingFile, UntrustedFile
+from pam_iampass.errors import MissingFile, SetupError, SetupRefused, UntrustedFile
 from pam_iampass.setup import files
 from pam_iampass.setup.edits import without_us
-from pam_iampass.setup.errors import SetupError, SetupRefused
 from pam_iampass.setup.files import ABSENT, Snapshot, content_of, text_of
 from pam_iampass.system import file_lock, trusted_file
 

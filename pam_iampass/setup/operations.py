@@ -10,26 +10,16 @@ from functools import partial
 from pathlib import Path
 
 from pam_iampass.audit.journal import Journal, PamFileRecord
-from pam_iampass.audit.query import NoJournal, records_since
 from pam_iampass.config import settings as settings_file
-from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.files import REMOVED, SHARED_AUTH, at_removal
 from pam_iampass.doctor.stacks import module_folders
-from pam_iampass.errors import PamIampassError, Problem
-from pam_iampass.outcome import Result
-from pam_iampass.pam.services import USES
-from pam_iampass.setup import apply, files, plan, services, trial
-from pam_iampass.setup.apply import Machine, Tell
-from pam_iampass.setup.checks import configuration, stacks
-from pam_iampass.setup.checks import sshd as sshd_check
-from pam_iampass.setup.checks import sudo as sudo_check
+from pam_iampass.errors import PamIampassError, Problem, SetupError, SetupRefused
+from pam_iampass.setup import apply, checks, files, plan, sshd, trial
+from pam_iampass.setup.apply import Hooks, Tell
 from pam_iampass.setup.edits import KEY, PASSWORD, QUIET
-from pam_iampass.setup.errors import SetupError, SetupRefused
-from pam_iampass.setup.files import take
+from pam_iampass.setup.files import SYSTEMD, Change, Paths, take
 from pam_iampass.setup.manifest import Manifest, ManifestStore, Trial
-from pam_iampass.setup.paths import Paths
-from pam_iampass.setup.plan import Plan
-from pam_iampass.setup.reload import SYSTEMD, reload_sshd
+from pam_iampass.setup.plan import Plan, WantedService
 from pam_iampass.setup.watch import Watch
 from pam_iampass.system import programs
 from pam_iampass.system.accounts import Account
@@ -51,90 +41,97 @@ class ServiceStatus:
     conflicts: tuple[tuple[Path, list[str]], ...] = ()
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """What has to be done for some services."""
+
+    plans: tuple[Plan, ...]
+    manifest: Manifest
+    """What was recorded when they were made."""
+
+    @property
+    def changes(self) -> list[Change]:
+        """The changes of all services, in order."""
+        return [change for each in self.plans for change in each.changes]
+
+
 class Setup:
-    """The setup of one machine."""
+    """The setup of one machine: `propose`, `check` and `set_up`, and what undoes it."""
 
     def __init__(self, tell: Tell, paths: Paths | None = None, config: Path = Path(SETTINGS)) -> None:
         """`tell` is called for each thing that is done. `config` has the settings that our lines use."""
         self.paths = paths or Paths()
         self.store = ManifestStore(self.paths.state)
         self.config = config
-        self._machine = Machine(reload_sshd, tell)
+        self._hooks = Hooks(sshd.reload_sshd, tell, self._in_force)
         self._removed = self.paths.state / REMOVED.name
-        self._planned_from: Manifest | None = None
 
-    def plans(self, names: Sequence[str], choice: str | None, *, force: bool) -> list[Plan]:
+    def propose(self, names: Sequence[str], choice: str | None, *, force: bool) -> Proposal:
         """What has to be done for these services. Raises SetupError and UntrustedFile."""
         manifest = self.store.load()
         if manifest.trial is not None:
             remedy = "pam-iampass setup confirm keeps it, pam-iampass setup undo ends it"
             raise SetupRefused(f"a trial of {_and(manifest.trial.services)} is not over yet", remedy)
-        self._planned_from = manifest
-        return [self._plan(name, choice, manifest, force) for name in names]
+        return Proposal(tuple(self._plan(name, choice, manifest, force) for name in names), manifest)
 
     def _plan(self, name: str, choice: str | None, manifest: Manifest, force: bool) -> Plan:
-        chosen = ""
+        earlier = manifest.services.get(name)
+        chosen, settings = "", None
         if name == "sshd":
-            earlier = manifest.services.get(name)
             chosen = choice or (earlier.choice if earlier else QUIET)
-        settings = self._settings() if chosen in services.EXEMPT_METHODS else None
-        wanted = services.wanted(name, chosen, self.paths, settings)
-        return plan.make(wanted, manifest, time.time(), force=force)
+        if chosen in plan.EXEMPT_METHODS:  # None if they are invalid, which `check` reports
+            settings = settings_file.check(self.config, readers=config_readers()).settings
+        return plan.make(plan.wanted(name, chosen, self.paths, settings), earlier, time.time(), force=force)
 
-    def _settings(self) -> Settings | None:
-        """The settings; None if they are invalid, which `check` reports."""
-        return settings_file.check(self.config, readers=config_readers()).settings
-
-    def check(self, plans: Sequence[Plan], who: Account) -> Iterator[Problem]:
+    def check(self, proposal: Proposal, who: Account) -> Iterator[Problem]:
         """Check everything before it is changed; yields what is found. An error in the settings ends it."""
-        found = list(configuration.check_settings(self.config))
+        found = list(checks.check_settings(self.config))
         yield from found
         if any(finding.is_error for finding in found):
             return
-        for each in plans:
+        for each in proposal.plans:
             service = each.service
             for name in service.pam_services:
-                yield from configuration.check_second_factor(who, service.name, name, self.config)
+                yield from checks.check_second_factor(who, service.name, name, self.config)
             if service.name == "sshd":
-                yield from sshd_check.check(service, each.changes, who, self.paths)
+                yield from sshd.check(service, each.changes, who, self.paths)
             if service.name == "sudo":
-                yield from sudo_check.check()
-            yield from stacks.check_module(service)
-            yield from stacks.check(service, self.paths, module_folders())
+                yield from checks.check_sudo()
+            yield from checks.check_module(service)
+            yield from checks.check_stacks(service, self.paths, module_folders())
 
-    def set_up(self, plans: Sequence[Plan], trial_seconds: float | None) -> Trial | None:
+    def set_up(self, proposal: Proposal, trial_seconds: float | None) -> Trial | None:
         """Make the changes, for good or on trial for some seconds. Raises SetupError and OSError."""
-        if trial_seconds is not None:
-            self._must_be_new(plans)
         with apply.undisturbed(), self.store.locked(10.0):  # the watch may look just now
             manifest = self.store.load()
-            # The plan was made before the lock was taken. If another setup has begun a trial since, to save over its
-            # manifest would keep it from ending.
-            if manifest != self._planned_from:
+            # The proposal was made before the lock was taken. If another setup has begun a trial since, to save over
+            # its manifest would keep it from ending.
+            if manifest != proposal.manifest:
                 raise SetupError("another pam-iampass setup has just changed something", "try again")
-            for change in (change for each in plans for change in each.changes):
+            for change in proposal.changes:
                 if take(change.path) != change.now:
                     raise SetupError(f"{change.path}: was changed just now by another process", "try again")
-            wanted, machine = None, self._machine
+            wanted, hooks = None, self._hooks
             if trial_seconds is not None:
-                wanted = trial.new([each.service.name for each in plans], trial_seconds, time.time())
-                machine = replace(machine, arm=partial(trial.start, wanted, self.paths, self.store.file))
+                names = [each.service.name for each in proposal.plans]
+                wanted = trial.new(names, manifest, trial_seconds, time.time())
+                hooks = replace(hooks, arm=partial(trial.start, wanted, self.paths, self.store.file))
             try:
-                with apply.applied(plans, manifest, self.store, machine, wanted):
-                    for each in plans:
-                        self._judge(each)
+                apply.make(proposal.plans, manifest, self.store, hooks, wanted)
             except BaseException:
                 trial.stop(self.paths)
                 raise
-            self._start_watch()
+            if SYSTEMD.is_dir():  # which has the lines put back if something else writes the files
+                done = programs.run(["systemctl", "enable", "--now", *_WATCH], timeout=60)
+                if not done.ok:
+                    hooks.tell("to do", f"systemctl enable --now {' '.join(_WATCH)} ({done.complaint})")
         return wanted
 
-    def _start_watch(self) -> None:
-        """Have systemd put the lines back if something else writes the files."""
-        if SYSTEMD.is_dir():
-            done = programs.run(["systemctl", "enable", "--now", *_WATCH], timeout=60)
-            if not done.ok:
-                self._machine.tell("to do", f"systemctl enable --now {' '.join(_WATCH)} ({done.complaint})")
+    def _in_force(self, service: WantedService) -> Iterator[Problem]:
+        """Whether the programs take the files that are in force now."""
+        yield from checks.in_force(service, self.paths)
+        if service.name == "sshd":
+            yield from sshd.in_force(service, self.paths, self.paths.sshd_config)
 
     def undo(self, names: Sequence[str] | None, removal: str | None = None) -> list[str]:
         """Restore the files of these services, or of all; returns which.
@@ -181,7 +178,7 @@ class Setup:
             if running is None:
                 raise SetupRefused("there is no trial to confirm", "see pam-iampass setup status")
             if not force:
-                self._must_have_worked(running, manifest)
+                trial.require_logins(running, manifest)
             self.store.save(replace(manifest, trial=None))
             trial.stop(self.paths)
         return running
@@ -210,13 +207,13 @@ class Setup:
                 if running is not None and time.time() > running.deadline:
                     self._undo(running.services)
             finally:
-                found = Watch(self.paths, self.store, self._machine, journal).look()
+                found = Watch(self.paths, self.store, self._hooks, journal).look()
         return found
 
     def status(self) -> tuple[list[ServiceStatus], Trial | None]:
         """The status of each service, and the trial that runs. Raises SetupError and UntrustedFile."""
         manifest = self.store.load()
-        names = dict.fromkeys((*services.SERVICES, *manifest.services))
+        names = dict.fromkeys((*plan.SERVICES, *manifest.services))
         return [self._status(name, manifest) for name in names], manifest.trial
 
     def _status(self, name: str, manifest: Manifest) -> ServiceStatus:
@@ -245,7 +242,7 @@ class Setup:
         failed: dict[str, str] = {}
         for name in known:
             try:
-                manifest = apply.undo(name, manifest, self.store, self._machine)
+                manifest = apply.undo(name, manifest, self.store, self._hooks)
             except PamIampassError as error:
                 failed[name] = f"{error}; {error.remedy}"
             except OSError as error:
@@ -261,52 +258,6 @@ class Setup:
             trial.stop(self.paths)
         return known
 
-    def _judge(self, each: Plan) -> None:
-        """Have the programs check the files that are in force now."""
-        found = list(stacks.judged(each.service, self.paths))
-        if each.service.name == "sshd":
-            found += list(sshd_check.judged(each.service, self.paths, self.paths.sshd_config))
-        for finding in found:
-            if finding.is_error:
-                raise SetupError(f"{finding.what}; the changes were undone", finding.remedy)
-
-    def _must_be_new(self, plans: Sequence[Plan]) -> None:
-        known = [each.service.name for each in plans if each.service.name in self.store.load().services]
-        if known:
-            what = f"{_and(known)} is set up already, and the end of a trial would not restore that"
-            remedy = f"run pam-iampass setup undo {' '.join(known)} first, or omit --try"
-            raise SetupRefused(what, remedy)
-
-    def _must_have_worked(self, running: Trial, manifest: Manifest) -> None:
-        names = {name: {*USES.get(name, (name,))} for name in running.services if name in manifest.services}
-        try:
-            records = records_since(
-                running.started, frozenset(one for each in names.values() for one in each)
-            )
-        except NoJournal as error:
-            remedy = f"{how_to_try(list(names))}; if it works, confirm with --force"
-            raise SetupRefused(f"there is no record of logins: {error}", remedy) from None
-        passed = {record.service for record in records if record.result != Result.DENIED.value}
-        missing = [name for name, pam_services in names.items() if not pam_services & passed]
-        if missing:
-            what = f"the journal has no login through {_and(missing)} since the trial began"
-            raise SetupRefused(what, f"{how_to_try(missing)}, then confirm. --force confirms without a login")
-
 
 def _and(names: Sequence[str]) -> str:
     return " and ".join(names)
-
-
-_WAYS = {
-    "sshd": "log in with ssh from another terminal",
-    "sudo": "run `sudo -k true` as a user who has to give a password (from root: `runuser -u USER -- sudo -k true`)",
-    "su": "run `su` as a user other than root (from root: `runuser -u USER -- su`)",
-    "polkit-1": "run `pkexec true` as a user other than root",
-    "doas": "run `doas true` as a user who has to give a password (from root: `runuser -u USER -- doas true`)",
-    "login": "log in at a console",
-}
-
-
-def how_to_try(names: Sequence[str]) -> str:
-    """How to test these services."""
-    return " and ".join(_WAYS.get(name, f"log in through {name}") for name in names)

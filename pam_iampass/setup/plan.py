@@ -1,28 +1,62 @@
-"""What has to change for a service to ask the phone: the files that it needs, compared with those that exist."""
+"""What has to change for a service to ask the phone: the files that it needs, compared with those that exist.
+
+They are the PAM files of its program, with our lines in them, and for sshd with a prompt also a drop-in of sshd_config.
+A file in /usr/lib/pam.d stays as it is: one in /etc/pam.d overrides it, and includes it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pam_iampass.setup.errors import FileEdited
-from pam_iampass.setup.files import Snapshot, diff, take
-from pam_iampass.setup.manifest import FileRecord, Manifest, ServiceRecord
-from pam_iampass.setup.services import WantedFile, WantedService
+from pam_iampass.config.settings import ExemptSettings, Settings
+from pam_iampass.config.sshd_exceptions import SshdExceptions, exceptions
+from pam_iampass.errors import FileEdited, SetupRefused
+from pam_iampass.pam.lines import is_edited, unedited
+from pam_iampass.pam.modules import Role, is_ours, role
+from pam_iampass.pam.services import USES, why_unsuitable
+from pam_iampass.pam.stack import PamFiles, PamType, UnusableService
+from pam_iampass.setup.edits import KEY, PASSWORD, arguments, including, with_us
+from pam_iampass.setup.files import Change, Paths, Snapshot, content_of, diff, take, text_of
+from pam_iampass.setup.manifest import FileRecord, ServiceRecord
+
+SERVICES = ("sshd", "sudo", "su")
+"""The services whose status is always shown; every other PAM service can be set up as well."""
+
+EXEMPT_METHODS = {KEY: "publickey", PASSWORD: "publickey keyboard-interactive:pam"}
+"""What sshd demands of exempt accounts (AuthenticationMethods) in the ways with a prompt."""
+
+_DROP_INS = {KEY: "10-iampass.conf", PASSWORD: "10-iampass-password.conf"}
 
 
 @dataclass(frozen=True)
-class Change:
-    """One file that has to change."""
+class WantedFile:
+    """A file that a service needs."""
 
     path: Path
-    now: Snapshot
-    then: Snapshot
+    content: bytes
+    edited: bool = True
+    """Whether it is a PAM file with our lines in it, rather than a file of ours."""
+
+
+@dataclass(frozen=True)
+class WantedService:
+    """A service that asks the phone."""
+
+    name: str
+    choice: str
+    pam_services: tuple[str, ...]
+    """The PAM services of its program, which the settings name: `su-l` beside `su`."""
+    files: tuple[WantedFile, ...]
+    exempt: ExemptSettings = field(default_factory=ExemptSettings)
+    exceptions: SshdExceptions = field(default_factory=SshdExceptions)
+    """The logins that sshd spares the prompt: those that are exempt."""
 
     @property
-    def diff(self) -> list[str]:
-        """The change as a unified diff."""
-        return diff(self.path, self.now.content, self.then.content)
+    def pam_texts(self) -> dict[Path, str]:
+        """The PAM files with our lines in them, with their new texts."""
+        return {file.path: text_of(file.content) for file in self.files if file.edited}
 
 
 @dataclass(frozen=True)
@@ -37,17 +71,84 @@ class Plan:
     """The record once they are made."""
 
 
-def make(service: WantedService, manifest: Manifest, now: float, *, force: bool = False) -> Plan:
-    """The plan for a service. Raises FileEdited for a file of ours that was edited, unless `force`."""
-    earlier = manifest.services.get(service.name)
+def wanted(
+    name: str,
+    choice: str,
+    paths: Paths,
+    settings: Settings | None = None,
+    written: Mapping[Path, str] | None = None,
+) -> WantedService:
+    """The files of a service. `choice` is a way of sshd, `settings` say who is exempt.
+
+    What a person has added to our lines (`rescue=NAME`) is kept: as it is in the file or, if that has lost our lines,
+    as it was in what was `written`.
+
+    Raises SetupRefused if the service must not ask the phone, if its PAM file is not understood, or if a template is
+    missing; UntrustedFile.
+    """
+    unsuitable = why_unsuitable(name)
+    if unsuitable is not None:
+        raise SetupRefused(f"{name}: {unsuitable.reason}", unsuitable.remedy)
+    there = paths.pam_files()
+    names = [one for one in USES.get(name, (name,)) if one == name or there.path(one)]
+    edited: list[WantedFile] = []
+    for one in names:
+        files = paths.pam_files({file.path: text_of(file.content) for file in edited})
+        if one == name or _needs_lines(files, one):
+            edited.append(
+                _with_our_lines(paths, one, choice, files, (written or {}).get(paths.pam / one, ""))
+            )
+    if choice not in EXEMPT_METHODS:
+        return WantedService(name, choice, tuple(names), tuple(edited))
+    template = paths.templates / "sshd_config.d" / _DROP_INS[choice]
+    try:
+        drop_in = template.read_bytes()
+    except FileNotFoundError:
+        raise SetupRefused(f"{template}: no such file", "reinstall pam-iampass") from None
+    exempt, spared = ExemptSettings(), SshdExceptions()
+    if settings is not None:
+        of_service = settings.for_service(name)
+        exempt, spared = of_service.exempt, exceptions(of_service)
+        drop_in += spared.blocks(EXEMPT_METHODS[choice]).encode()
+    ours = WantedFile(paths.sshd_drop_ins / "10-iampass.conf", drop_in, edited=False)
+    return WantedService(name, choice, tuple(names), (*edited, ours), exempt, spared)
+
+
+def _with_our_lines(paths: Paths, name: str, choice: str, files: PamFiles, written: str) -> WantedFile:
+    """The PAM file of a service with our lines."""
+    path, source = paths.pam / name, files.path(name)
+    if source is None:
+        remedy = "install the package that contains it; ls /etc/pam.d /usr/lib/pam.d shows all PAM services"
+        raise SetupRefused(f"{path}: no such file", remedy)
+    own = source == path
+    current = text_of(take(path).content)
+    text = unedited(current) if own else including(source, files.dialect)
+    kept = arguments(current if is_edited(current) else written)
+    return WantedFile(path, content_of(with_us(path, text, files, choice, kept)))
+
+
+def _needs_lines(files: PamFiles, name: str) -> bool:
+    """Whether another service of the program asks for the password, and does not ask the phone by what it includes."""
+    try:
+        stack = files.service(name).stacks[PamType.AUTH]
+    except UnusableService:
+        return False
+    if any(is_ours(handler) and handler.file != files.path(name) for handler in stack):
+        return False
+    return any(role(handler) is Role.FIRST_FACTOR for handler in stack)
+
+
+def make(service: WantedService, earlier: ServiceRecord | None, now: float, *, force: bool = False) -> Plan:
+    """The plan for a service, of which `earlier` is recorded.
+
+    Raises FileEdited for a file of ours that was edited, unless `force`.
+    """
     known = {file.path: file for file in earlier.files} if earlier else {}
     changes, during, after = [], [], []
     for file in service.files:
         current = take(file.path)
         record = _record(file, current, known.pop(file.path, None), force)
-        then = Snapshot(file.content, file.mode)
-        if current.content is not None:
-            then = replace(current, content=file.content)
+        then = Snapshot(file.content) if current.content is None else replace(current, content=file.content)
         if current.content != file.content:
             changes.append(Change(file.path, current, then))
         during.append(record)
@@ -74,7 +175,7 @@ def _record(file: WantedFile, current: Snapshot, earlier: FileRecord | None, for
     if earlier is None:
         if not (same or current.content is None or file.edited or force):
             what = "exists already, with other content than setup would write"
-            raise _edited(file.path, current, file.content, what)
+            raise _file_edited(file.path, current, file.content, what)
         return FileRecord(file.path, current, (digest,), file.edited)
     if not same:
         _refuse_edited(earlier, current, force)
@@ -84,9 +185,9 @@ def _record(file: WantedFile, current: Snapshot, earlier: FileRecord | None, for
 
 def _refuse_edited(record: FileRecord, current: Snapshot, force: bool) -> None:
     if not (force or record.edited or record.knows(current)):
-        raise _edited(record.path, current, record.before.content, "was changed after it was set up")
+        raise _file_edited(record.path, current, record.before.content, "was changed after it was set up")
 
 
-def _edited(path: Path, current: Snapshot, other: bytes | None, what: str) -> FileEdited:
+def _file_edited(path: Path, current: Snapshot, other: bytes | None, what: str) -> FileEdited:
     remedy = "move the file away, or use --force: a copy is kept below /var/lib/pam-iampass/setup"
     return FileEdited(f"{path}: {what}", remedy, diff(path, current.content, other))

@@ -25,8 +25,8 @@ import yaml
 
 from pam_iampass.config import settings
 from pam_iampass.config.value_types import name_error
+from pam_iampass.errors import FileEdited, SetupError, SetupRefused
 from pam_iampass.setup import files
-from pam_iampass.setup.errors import FileEdited, SetupError, SetupRefused
 from pam_iampass.setup.files import Snapshot, content_of, diff, take, text_of
 from pam_iampass.setup.manifest import ManifestStore
 from pam_iampass.system import paths
@@ -150,10 +150,10 @@ def use(access: SandboxAccess, *, force: bool) -> list[str]:
         table = yaml.safe_dump(
             {user: user for user in users}, allow_unicode=True, sort_keys=False, width=10_000
         )
-        _write(_OURS / "application-secret", f"{access.secret}\n".encode(), 0o640, 0, group)
-        _write(_OURS / "ca.pem", access.certificate.encode())
-        _write(_OURS / "users.yaml", table.encode(), 0o640, 0, group)
-        _write(_OURS / "next.yaml", content, 0o640, 0, group)
+        files.write(_OURS / "application-secret", f"{access.secret}\n".encode(), 0o640, 0, group)
+        files.write(_OURS / "ca.pem", access.certificate.encode(), 0o644)
+        files.write(_OURS / "users.yaml", table.encode(), 0o640, 0, group)
+        files.write(_OURS / "next.yaml", content, 0o640, 0, group)
         report = settings.check(_OURS / "next.yaml", readers=config_readers())
         if report.settings is None:
             details = [problem.what for problem in report.problems]
@@ -166,11 +166,11 @@ def use(access: SandboxAccess, *, force: bool) -> list[str]:
     _keep_edits()
     if before.content is None:
         before = Snapshot(b"", 0o640, 0, group)
-        _write(SETTINGS, b"", before.mode, before.uid, before.gid)
+        files.write(SETTINGS, b"", before.mode, before.uid, before.gid)
     (_OURS / "next.yaml").rename(_WRITTEN)
     if not ASIDE.exists():
         os.link(SETTINGS, ASIDE)  # the file itself: with owner, mode and attributes
-    _write(SETTINGS, content, before.mode, before.uid, before.gid)
+    files.write(SETTINGS, content, before.mode, before.uid, before.gid)
     return users
 
 
@@ -217,7 +217,7 @@ def _edited() -> bool:
 def _keep_edits() -> None:
     if _edited():
         now = take(SETTINGS)
-        _write(EDITED, now.content or b"", now.mode, now.uid, now.gid)
+        files.write(EDITED, now.content or b"", now.mode, now.uid, now.gid)
 
 
 def _require_usable() -> None:
@@ -255,8 +255,3 @@ def _users(access: SandboxAccess) -> list[str]:
             if not name_error(user) and Accounts().named(user).name == user:
                 found.append(user)
     return found
-
-
-def _write(path: Path, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
-    (ready,) = files.stage([(path, Snapshot(content, mode, uid, gid))])
-    ready.commit()

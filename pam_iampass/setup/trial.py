@@ -13,11 +13,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pam_iampass.audit.query import NoJournal, records_since
+from pam_iampass.errors import SetupError, SetupRefused
+from pam_iampass.outcome import Result
+from pam_iampass.pam.services import USES
 from pam_iampass.setup import files
-from pam_iampass.setup.errors import SetupError, SetupRefused
-from pam_iampass.setup.manifest import Trial
-from pam_iampass.setup.paths import Paths
-from pam_iampass.setup.reload import SYSTEMD
+from pam_iampass.setup.files import SYSTEMD, Paths
+from pam_iampass.setup.manifest import Manifest, Trial
 from pam_iampass.system import programs
 
 _NAME = "pam-iampass-trial"
@@ -62,8 +64,13 @@ WantedBy=timers.target
 """
 
 
-def new(services: Sequence[str], seconds: float, now: float) -> Trial:
-    """A trial that starts now. Raises SetupRefused if nothing could end it."""
+def new(services: Sequence[str], manifest: Manifest, seconds: float, now: float) -> Trial:
+    """A trial that starts now. Raises SetupRefused if nothing could end it, or its end would not restore what was."""
+    known = [name for name in services if name in manifest.services]
+    if known:
+        what = f"{' and '.join(known)} is set up already, and the end of a trial would not restore that"
+        remedy = f"run pam-iampass setup undo {' '.join(known)} first, or omit --try"
+        raise SetupRefused(what, remedy)
     if not SYSTEMD.is_dir():
         raise SetupRefused(
             "--try needs systemd, which does not run here", "omit --try, and keep a root shell open"
@@ -96,6 +103,36 @@ def stop(paths: Paths) -> None:
         programs.run(["systemctl", "daemon-reload"], _PATIENCE)
     stamp = paths.root / f"var/lib/systemd/timers/stamp-{_NAME}.timer"
     stamp.unlink(missing_ok=True)  # or the next trial would end as soon as it starts
+
+
+def require_logins(running: Trial, manifest: Manifest) -> None:
+    """Raises SetupRefused unless there was a login through each service since the trial began."""
+    names = {name: {*USES.get(name, (name,))} for name in running.services if name in manifest.services}
+    try:
+        records = records_since(running.started, frozenset(one for each in names.values() for one in each))
+    except NoJournal as error:
+        remedy = f"{how_to_try(list(names))}; if it works, confirm with --force"
+        raise SetupRefused(f"there is no record of logins: {error}", remedy) from None
+    passed = {record.service for record in records if record.result != Result.DENIED.value}
+    missing = [name for name, pam_services in names.items() if not pam_services & passed]
+    if missing:
+        what = f"the journal has no login through {' and '.join(missing)} since the trial began"
+        raise SetupRefused(what, f"{how_to_try(missing)}, then confirm. --force confirms without a login")
+
+
+_WAYS = {
+    "sshd": "log in with ssh from another terminal",
+    "sudo": "run `sudo -k true` as a user who has to give a password (from root: `runuser -u USER -- sudo -k true`)",
+    "su": "run `su` as a user other than root (from root: `runuser -u USER -- su`)",
+    "polkit-1": "run `pkexec true` as a user other than root",
+    "doas": "run `doas true` as a user who has to give a password (from root: `runuser -u USER -- doas true`)",
+    "login": "log in at a console",
+}
+
+
+def how_to_try(names: Sequence[str]) -> str:
+    """How to test these services."""
+    return " and ".join(_WAYS.get(name, f"log in through {name}") for name in names)
 
 
 def units(trial: Trial, paths: Paths, manifest: Path) -> dict[Path, str]:

@@ -12,23 +12,21 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pam_iampass.audit.journal import Journal, PamFileEvent, PamFileRecord
 from pam_iampass.doctor.stacks import Stacks, module_folders
-from pam_iampass.errors import PamIampassError
+from pam_iampass.errors import PamIampassError, SetupError, SetupRefused
 from pam_iampass.pam.lines import marked
 from pam_iampass.pam.modules import NATIVE
 from pam_iampass.pam.stack import OTHER
-from pam_iampass.setup import apply, plan, services
-from pam_iampass.setup.apply import Machine
-from pam_iampass.setup.checks import stacks
+from pam_iampass.setup import apply, checks, plan
+from pam_iampass.setup.apply import Hooks
 from pam_iampass.setup.edits import has_asking_line
-from pam_iampass.setup.errors import SetupError, SetupRefused
-from pam_iampass.setup.files import take, text_of
-from pam_iampass.setup.manifest import FileRecord, Manifest, ManifestStore, ServiceRecord
-from pam_iampass.setup.paths import Paths
-from pam_iampass.setup.services import WantedFile, WantedService, pam_files
+from pam_iampass.setup.files import Paths, take, text_of
+from pam_iampass.setup.manifest import FileRecord, ManifestStore, ServiceRecord
+from pam_iampass.setup.plan import WantedFile, WantedService
 
 MOST = 3
 """How often in an hour the files of a service are edited: more often, something else insists on taking lines out."""
@@ -44,7 +42,7 @@ class Watch:
         self,
         paths: Paths,
         store: ManifestStore,
-        machine: Machine,
+        hooks: Hooks,
         journal: Journal,
         modules: Sequence[Path] | None = None,
     ) -> None:
@@ -52,7 +50,7 @@ class Watch:
         self.modules = module_folders() if modules is None else modules
         self.paths = paths
         self.store = store
-        self.machine = machine
+        self.hooks = replace(hooks, judge=partial(checks.in_force, paths=paths))
         self.journal = journal
 
     def look(self, now: float | None = None) -> list[PamFileRecord]:
@@ -79,8 +77,8 @@ class Watch:
             reason = f"setup was broken off: pam-iampass setup {name}, or pam-iampass setup undo {name}"
             return self._said(PamFileEvent.OFF, name, reason, now, _DAY)
         edited = [file for file in record.files if file.edited]
-        if lost := [file for file in edited if self._is_lost(file)]:
-            return self._put_back(name, lost, now)
+        if lost := [file.path for file in edited if self._is_lost(file)]:
+            return self._renew(name, lost, "", now)
         gone = [str(file.path) for file in edited if take(file.path).content is None]
         if gone and self._other_lets_in():
             what = f"{', '.join(gone)}: no such file, and /etc/pam.d/{OTHER} lets in without the phone"
@@ -89,7 +87,9 @@ class Watch:
         out = [line for file in edited for line in self._out_of_force(file)]
         if out:
             return self._said(PamFileEvent.OUT_OF_FORCE, name, "; ".join(out), now, _DAY)
-        return self._follow(name, now)
+        if old := self._outdated(name, record):
+            return self._renew(name, old, ": as the files have changed that it includes", now)
+        return self._in_force(name, now)
 
     def _said(
         self, event: PamFileEvent, name: str, reason: str, now: float, pause: float = _HOUR
@@ -105,40 +105,34 @@ class Watch:
         with contextlib.suppress(OSError):  # such as a full disk: then something is recorded twice
             self.store.save(self.store.load().with_service(name, record))
 
-    def _put_back(self, name: str, lost: Sequence[FileRecord], now: float) -> list[PamFileRecord]:
-        what = ", ".join(str(file.path) for file in lost)
+    def _renew(self, name: str, edited: Sequence[Path], why: str, now: float) -> list[PamFileRecord]:
+        """Edit files anew."""
+        what = ", ".join(map(str, edited)) + why
         try:
-            self._apply(name, [file.path for file in lost], now)
+            self._apply(name, edited, now)
         except (PamIampassError, OSError) as error:
             return self._said(PamFileEvent.OFF, name, f"{what}: {error}", now)
-        renewed = PamFileRecord(PamFileEvent.RENEWED, name, what)
-        return self._in_force(name, self.store.load().services[name], now) or [renewed]
+        return self._in_force(name, now) or [PamFileRecord(PamFileEvent.RENEWED, name, what)]
 
-    def _follow(self, name: str, now: float) -> list[PamFileRecord]:
-        """Change our lines where the shared files ask for others, or a file of the program is new."""
-        record = self.store.load().services[name]
-        old: list[Path] = []
+    def _outdated(self, name: str, record: ServiceRecord) -> list[Path]:
+        """The files in which the shared files ask for other lines of ours, and new files of the program.
+
+        None of them if something is wrong with a shared file, which doctor says.
+        """
         with contextlib.suppress(PamIampassError, OSError):
             service = self._wanted(name, record)
             changed = [file.path for file in service.files if file.edited and not _has_lines_of(file)]
-            # Doctor says what is wrong with a shared file that is not followed.
             if changed and not any(
-                found.is_error for found in stacks.check(service, self.paths, self.modules)
+                found.is_error for found in checks.check_stacks(service, self.paths, self.modules)
             ):
-                old = changed
-        if not old:
-            return self._in_force(name, record, now)
-        what = f"{', '.join(map(str, old))}: as the files have changed that it includes"
-        try:
-            self._apply(name, old, now)
-        except (PamIampassError, OSError) as error:
-            return self._said(PamFileEvent.OFF, name, f"{what}: {error}", now)
-        return [PamFileRecord(PamFileEvent.RENEWED, name, what)]
+                return changed
+        return []
 
-    def _in_force(self, name: str, record: ServiceRecord, now: float) -> list[PamFileRecord]:
+    def _in_force(self, name: str, now: float) -> list[PamFileRecord]:
         """Report daily what leads past our lines, which a person or a program has written around them."""
+        record = self.store.load().services[name]
         names = [file.path.name for file in record.files if file.edited]
-        if wrong := stacks.errors_in_force(names, self.paths, self.modules):
+        if wrong := checks.errors_in_force(names, self.paths, self.modules):
             reason = f"{wrong[0].key}: {wrong[0].what} ({wrong[0].evidence})"
             return self._said(PamFileEvent.OFF, name, reason, now, _DAY)
         if record.said:
@@ -148,7 +142,7 @@ class Watch:
     def _wanted(self, name: str, record: ServiceRecord) -> WantedService:
         """The files of a service as they should be. Raises SetupRefused and UntrustedFile."""
         written = {file.path: text_of(self.store.written(file)) for file in record.files if file.edited}
-        return services.wanted(name, record.choice, self.paths, written=written)
+        return plan.wanted(name, record.choice, self.paths, written=written)
 
     def _apply(self, name: str, lost: Sequence[Path], now: float) -> None:
         """Edit the lost files anew. Raises SetupError, UntrustedFile or OSError."""
@@ -163,7 +157,7 @@ class Watch:
             )
         service = self._wanted(name, record)
         # What is wrong with a shared file does not keep the phone off: only what no login would survive does.
-        for found in stacks.check(service, self.paths, self.modules):
+        for found in checks.check_stacks(service, self.paths, self.modules):
             if found.is_error and not found.forcible:
                 raise SetupRefused(found.what, found.remedy)
         # Before anything is written: the attempt wakes the watch again, also if it fails.
@@ -173,7 +167,7 @@ class Watch:
         others = tuple(file for file in record.files if not file.edited)
         edited = tuple(file for file in record.files if file.edited)
         service = replace(service, files=tuple(file for file in service.files if file.edited))
-        planned = plan.make(service, Manifest({name: replace(record, files=edited)}), now)
+        planned = plan.make(service, replace(record, files=edited), now)
         # Complete also meanwhile: if this is killed, the next run goes on.
         during, after = (
             replace(
@@ -183,20 +177,18 @@ class Watch:
         )
         changes = tuple(change for change in planned.changes if change.path in lost)
         planned = replace(planned, changes=changes, during=during, after=after)
-        with apply.applied([planned], manifest, self.store, self.machine):
-            for found in stacks.judged(service, self.paths):
-                raise SetupError(found.what, found.remedy)
+        apply.make([planned], manifest, self.store, self.hooks)
 
     def _is_lost(self, file: FileRecord) -> bool:
         """Whether no line of ours that asks is in the file, not even behind a `#`, and the program still has one."""
         current = take(file.path)
         if current.content is None:
-            return any(path.exists() for path in self.paths.vendor(file.path.name))
+            return any((folder / file.path.name).exists() for folder in self.paths.vendor_pam)
         return not has_asking_line(text_of(current.content))
 
     def _other_lets_in(self) -> bool:
         """Whether a program whose PAM file is gone lets in without the phone: libpam uses `other` then."""
-        return Stacks(pam_files(self.paths), self.modules, frozenset([OTHER])).lets_in_unasked(OTHER)
+        return Stacks(self.paths.pam_files(), self.modules, frozenset([OTHER])).lets_in_unasked(OTHER)
 
     def _out_of_force(self, file: FileRecord) -> list[str]:
         """The lines of ours that were taken out of force."""

@@ -873,7 +873,7 @@ MUTANTS = (
     Mutant(
         12,
         "setup says nothing of programs that log in without authenticating",
-        "pam_iampass/setup/checks/stacks.py",
+        "pam_iampass/setup/checks.py",
         "        yield from unauthenticated(name)\n",
         "",
         "tests/unit/setup/test_other_services.py::"
@@ -892,7 +892,7 @@ MUTANTS = (
         12,
         "the watch is silent about a line that leads past ours",
         "pam_iampass/setup/watch.py",
-        "if wrong := stacks.errors_in_force(names, self.paths, self.modules):",
+        "if wrong := checks.errors_in_force(names, self.paths, self.modules):",
         "if wrong := []:",
         "tests/unit/setup/test_watch.py::test_a_line_that_leads_past_ours_is_left_alone_and_reported_daily",
     ),
@@ -1001,7 +1001,7 @@ MUTANTS = (
     Mutant(
         14,
         "setup opens as root what a link of a user names",
-        "pam_iampass/setup/checks/sshd.py",
+        "pam_iampass/setup/sshd.py",
         "with reading_as(user), open(",
         "with open(",
         "tests/unit/setup/test_keys.py::"
@@ -1018,7 +1018,7 @@ MUTANTS = (
     Mutant(
         14,
         "setup accepts a stack in which a wrong password rings the phone",
-        "pam_iampass/setup/checks/stacks.py",
+        "pam_iampass/setup/checks.py",
         "finding.severity is Severity.ERROR or finding.kind in _REFUSED",
         "finding.severity is Severity.ERROR",
         "tests/system/setup/test_other_services.py"

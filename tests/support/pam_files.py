@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pam_iampass.setup import services
-from pam_iampass.setup.paths import Paths
+from pam_iampass.setup.files import Paths
+from pam_iampass.setup.plan import wanted
 
 NATIVE = "pam_iampass.so"
 PAM = Path("/etc/pam.d")
@@ -17,8 +17,7 @@ _FOLDER = Path("/var/lib/iampass-pam-of-sshd")
 
 def edited(name: str, choice: str = "") -> dict[Path, str]:
     """The files of a service with our lines, whether or not they have them already."""
-    wanted = services.wanted(name, choice, Paths())
-    return {file.path: file.content.decode() for file in wanted.files if file.edited}
+    return wanted(name, choice, Paths()).pam_texts
 
 
 def write(name: str, choice: str = "") -> None:

@@ -24,12 +24,8 @@ def main(root: str, name: str, choice: str, moment: str, number: str) -> None:
             os.kill(os.getpid(), int(number))
 
     plans = [stage.plan(name, choice)]
-    machine = stage.machine()
-    with (
-        apply.undisturbed(),
-        apply.applied(plans, Manifest(), stage.store, apply.Machine(machine.reload, tell)),
-    ):
-        pass
+    with apply.undisturbed():
+        apply.make(plans, Manifest(), stage.store, apply.Hooks(stage.hooks().reload, tell))
 
 
 if __name__ == "__main__":

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
-from pam_iampass.setup import apply, plan, services
-from pam_iampass.setup.apply import Machine
+from pam_iampass.setup import apply, plan
+from pam_iampass.setup.apply import Hooks
+from pam_iampass.setup.files import Paths
 from pam_iampass.setup.manifest import Manifest, ManifestStore
-from pam_iampass.setup.paths import Paths
 from pam_iampass.setup.plan import Plan
-from pam_iampass.setup.reload import Reloaded
+from pam_iampass.setup.sshd import Reloaded
 from tests.support.folders import put
 
 SU = """\
@@ -71,8 +70,8 @@ class Stage:
         put(self.paths.sshd_config, "Include /etc/ssh/sshd_config.d/*.conf\n")
         self.before = self.files()
 
-    def machine(self, arm: Callable[[], object] = lambda: None) -> Machine:
-        return Machine(lambda: self.reloaded, lambda *done: self.told.append(done), arm)
+    def hooks(self) -> Hooks:
+        return Hooks(lambda: self.reloaded, lambda *done: self.told.append(done))
 
     def files(self) -> dict[str, tuple[str, int, int, int]]:
         """Everything below /etc: content, mode, owners."""
@@ -90,19 +89,18 @@ class Stage:
         return (self.paths.pam / name).read_text()
 
     def plan(self, name: str, choice: str = "", *, force: bool = False) -> Plan:
-        wanted = services.wanted(name, choice, self.paths)
-        return plan.make(wanted, self.store.load(), 1000.0, force=force)
+        wanted = plan.wanted(name, choice, self.paths)
+        return plan.make(wanted, self.store.load().services.get(name), 1000.0, force=force)
 
     def set_up(self, name: str, choice: str = "", *, force: bool = False) -> Manifest:
         plans = [self.plan(name, choice, force=force)]
-        with apply.applied(plans, self.store.load(), self.store, self.machine()):
-            pass
+        apply.make(plans, self.store.load(), self.store, self.hooks())
         return self.store.load()
 
     def undo(self, *names: str) -> Manifest:
         manifest = self.store.load()
         for name in names or list(manifest.services):
-            manifest = apply.undo(name, manifest, self.store, self.machine())
+            manifest = apply.undo(name, manifest, self.store, self.hooks())
         return manifest
 
     def edit(self, path: Path, text: str) -> None:

@@ -7,15 +7,17 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pam_iampass.errors import Problem, SetupError
 from pam_iampass.setup import apply
-from pam_iampass.setup.errors import SetupError
 from pam_iampass.setup.files import temporary
 from pam_iampass.setup.manifest import Manifest
-from pam_iampass.setup.reload import Reloaded
+from pam_iampass.setup.plan import WantedService
+from pam_iampass.setup.sshd import Reloaded
 from tests.support.folders import put
 from tests.unit.setup.stage import LINE, SU, Stage
 
@@ -136,13 +138,14 @@ def test_a_drop_in_that_was_removed_by_hand_is_no_trouble(stage: Stage) -> None:
     assert stage.files() == stage.before
 
 
+def says_no(service: WantedService) -> list[Problem]:
+    return [Problem(None, None, "", f"{service.name} says no", "mend it")]
+
+
 def test_what_the_programs_refuse_is_put_back(stage: Stage) -> None:
     plans = [stage.plan("sudo"), stage.plan("su")]
-    with (
-        pytest.raises(SetupError, match="sshd says no"),
-        apply.applied(plans, Manifest(), stage.store, stage.machine()),
-    ):
-        raise SetupError("sshd says no", "mend it")
+    with pytest.raises(SetupError, match="sudo says no; the changes were undone"):
+        apply.make(plans, Manifest(), stage.store, replace(stage.hooks(), judge=says_no))
     assert stage.files() == stage.before
     assert stage.store.load() == Manifest()
 
@@ -152,11 +155,8 @@ def test_a_refused_change_of_the_first_factor_leaves_the_old_one(stage: Stage) -
     before, known = stage.files(), stage.store.load()
 
     plans = [stage.plan("sshd", "password")]
-    with (
-        pytest.raises(SetupError, match="sshd says no"),
-        apply.applied(plans, known, stage.store, stage.machine()),
-    ):
-        raise SetupError("sshd says no", "mend it")
+    with pytest.raises(SetupError, match="sshd says no"):
+        apply.make(plans, known, stage.store, replace(stage.hooks(), judge=says_no))
     assert stage.files() == before
     assert stage.store.load() == known
     stage.undo()
@@ -232,9 +232,8 @@ def test_what_a_killed_process_left_on_its_way_is_removed(stage: Stage) -> None:
 
 def test_the_trial_is_armed_before_the_first_change(stage: Stage) -> None:
     seen = []
-    machine = stage.machine(lambda: seen.append(stage.files()))
-    with apply.applied([stage.plan("sudo")], Manifest(), stage.store, machine):
-        pass
+    hooks = replace(stage.hooks(), arm=lambda: seen.append(stage.files()))
+    apply.make([stage.plan("sudo")], Manifest(), stage.store, hooks)
     assert seen == [stage.before]
 
 
@@ -242,11 +241,8 @@ def test_a_trial_that_cannot_be_armed_changes_nothing(stage: Stage) -> None:
     def arm() -> None:
         raise SetupError("no timer", "try without --try")
 
-    with (
-        pytest.raises(SetupError, match="no timer"),
-        apply.applied([stage.plan("sudo")], Manifest(), stage.store, stage.machine(arm)),
-    ):
-        pass
+    with pytest.raises(SetupError, match="no timer"):
+        apply.make([stage.plan("sudo")], Manifest(), stage.store, replace(stage.hooks(), arm=arm))
     assert stage.files() == stage.before
     assert stage.store.load() == Manifest()
 

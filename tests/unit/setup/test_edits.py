@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pam_iampass.errors import SetupRefused
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.lines import is_edited, marked, unedited
 from pam_iampass.pam.modules import fixed_answer, is_ours, stem
 from pam_iampass.pam.simulation import simulate
 from pam_iampass.pam.stack import DEBIAN, Handler, PamFiles, PamType
-from pam_iampass.setup.checks import stacks
+from pam_iampass.setup import checks
 from pam_iampass.setup.edits import with_us
-from pam_iampass.setup.errors import SetupRefused
 from pam_iampass.setup.files import content_of
-from pam_iampass.setup.services import pam_files, wanted
+from pam_iampass.setup.plan import wanted
 from tests.support.folders import put
 from tests.unit.doctor.test_stacks import SYSTEM_AUTH
 from tests.unit.setup.stage import COMMON, SSHD, SU, SUDO, Stage
@@ -106,7 +106,7 @@ def modules_in(stage: Stage) -> Path:
 
 def findings(stage: Stage, name: str, choice: str = "") -> list[str]:
     """What setup's simulation says of a service."""
-    found = stacks.check(wanted(name, choice, stage.paths), stage.paths, [modules_in(stage)])
+    found = checks.check_stacks(wanted(name, choice, stage.paths), stage.paths, [modules_in(stage)])
     return [result.what for result in found if result.is_error]
 
 
@@ -114,7 +114,7 @@ def login(
     stage: Stage, name: str, kind: PamType, ours: int = PamCode.SUCCESS, **answers: int
 ) -> tuple[int, bool]:
     """The result of a stack, and whether the phone rang. `answers` are those of modules, the others are content."""
-    files = pam_files(stage.paths)
+    files = stage.paths.pam_files()
     stack = files.service(name).stacks[kind]
 
     def answer(handler: Handler) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.setup.checks.sshd import _has_line
+from pam_iampass.setup.sshd import _has_line
 from tests.support.folders import put
 
 ME = getpass.getuser()

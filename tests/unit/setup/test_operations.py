@@ -12,7 +12,7 @@ import pytest
 
 from pam_iampass.audit.journal import Journal
 from pam_iampass.doctor.files import REMOVED, SHARED_AUTH, at_removal
-from pam_iampass.setup.errors import SetupError
+from pam_iampass.errors import SetupError
 from pam_iampass.setup.manifest import Trial
 from pam_iampass.setup.operations import Setup
 from tests.support.folders import put
@@ -91,11 +91,11 @@ def test_another_trial_is_left_alone(stage: Stage) -> None:
 
 def test_a_trial_that_began_meanwhile_keeps_its_end(stage: Stage) -> None:
     setup = Setup(lambda *_: None, stage.paths)
-    plans = setup.plans(["su"], None, force=False)
+    proposal = setup.propose(["su"], None, force=False)
     begun(stage)
     theirs, files = stage.store.load(), stage.files()
     with pytest.raises(SetupError, match="another pam-iampass setup has just changed something"):
-        setup.set_up(plans, None)
+        setup.set_up(proposal, None)
     assert (stage.store.load(), stage.files()) == (theirs, files)
     assert theirs.trial is not None
 
@@ -143,7 +143,7 @@ def test_a_trial_that_cannot_be_ended_keeps_no_other_service_from_being_mended(s
 
 def test_setup_waits_until_the_watch_has_looked(stage: Stage) -> None:
     setup = Setup(lambda *_: None, stage.paths)
-    plans = setup.plans(["su"], None, force=False)
+    proposal = setup.propose(["su"], None, force=False)
     looks = threading.Event()
 
     def look() -> None:
@@ -154,5 +154,5 @@ def test_setup_waits_until_the_watch_has_looked(stage: Stage) -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(look)
         looks.wait(10)
-        setup.set_up(plans, None)
+        setup.set_up(proposal, None)
     assert set(stage.store.load().services) == {"su"}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pam_iampass.errors import Severity
-from pam_iampass.setup.checks import stacks
-from pam_iampass.setup.errors import SetupRefused
+from pam_iampass.errors import SetupRefused, Severity
+from pam_iampass.setup import checks
 from tests.support.folders import put
 from tests.unit.setup.stage import LINE, SESSION, Stage
 
@@ -35,7 +34,7 @@ def test_setup_of_cockpit_warns_of_the_logins_that_never_reach_its_auth_lines(st
     put(stage.paths.pam / "cockpit", DOAS)
     (found,) = (
         one
-        for one in stacks.check(stage.plan("cockpit").service, stage.paths, [])
+        for one in checks.check_stacks(stage.plan("cockpit").service, stage.paths, [])
         if "pam_authenticate" in one.what
     )
     assert (found.severity, "[negotiate]" in found.remedy) == (Severity.WARNING, True)
@@ -85,10 +84,10 @@ def test_what_must_not_ask_the_phone_is_refused(stage: Stage, service: str, reas
 def test_a_file_that_does_not_lead_to_the_module_once_it_is_written_is_an_error(stage: Stage) -> None:
     put(stage.paths.pam / "doas", "@include common-auth\n")
     wanted = stage.plan("doas").service
-    (found,) = stacks.judged(wanted, stage.paths)
+    (found,) = checks.in_force(wanted, stage.paths)
     assert (found.is_error, found.what) == (True, "PAM: doas does not lead to pam_iampass.so")
     stage.set_up("doas")
-    assert list(stacks.judged(wanted, stage.paths)) == []
+    assert list(checks.in_force(wanted, stage.paths)) == []
 
 
 def test_a_service_without_a_file_is_refused(stage: Stage) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.setup.errors import FileEdited, SetupRefused
+from pam_iampass.errors import FileEdited, SetupRefused
 from tests.support.folders import put
 from tests.unit.setup.stage import LINE, SESSION, SSHD, SU, SUDO, Stage
 

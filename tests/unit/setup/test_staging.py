@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.setup.checks.sshd import scratch
+from pam_iampass.setup.sshd import scratch
 from pam_iampass.system import trusted_file
 
 

@@ -31,7 +31,7 @@ def look(stage: Stage) -> Look:
 
     def look(after: float = 0.0) -> list[tuple[PamFileEvent, str]]:
         modules = [modules_in(stage)]
-        found = Watch(stage.paths, stage.store, stage.machine(), journal, modules).look(NOW + after)
+        found = Watch(stage.paths, stage.store, stage.hooks(), journal, modules).look(NOW + after)
         return [(record.event, record.service) for record in found]
 
     return look
@@ -194,7 +194,7 @@ def test_a_setup_that_was_killed_is_not_completed(stage: Stage, look: Look, tria
     planned = stage.plan("sshd", "quiet")
     manifest = stage.store.load().with_service("sshd", planned.during)
     contents = [file.content for file in planned.service.files]
-    stage.store.save(replace(manifest, trial=trial), contents)  # what `applied` does first
+    stage.store.save(replace(manifest, trial=trial), contents)  # what `apply.make` does first
     assert look() == [(OFF, "sshd")]
     assert look(3600) == []
     assert stage.files() == stage.before
@@ -211,8 +211,7 @@ def test_a_run_that_was_killed_is_completed_by_the_next(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for what in ("_make", "_roll_back"):  # so that nothing is cleaned up
-        monkeypatch.setattr(apply, what, killed)
+    monkeypatch.setattr(apply, "_write", killed)  # so that nothing is cleaned up
     with pytest.raises(KeyboardInterrupt):
         look()
     monkeypatch.undo()
@@ -233,7 +232,7 @@ def test_without_the_module_nothing_is_put_back(stage: Stage) -> None:
     put(stage.paths.pam / "su", SU)
     modules = modules_in(stage)
     (modules / "pam_iampass.so").unlink()
-    (record,) = Watch(stage.paths, stage.store, stage.machine(), Journal(Records()), [modules]).look(NOW)
+    (record,) = Watch(stage.paths, stage.store, stage.hooks(), Journal(Records()), [modules]).look(NOW)
     assert record.event is OFF
     assert "pam_iampass.so is not installed" in record.reason
     assert stage.text("su") == SU
@@ -283,7 +282,7 @@ def test_the_record_of_a_phone_that_is_off_is_critical(stage: Stage) -> None:
     records = Records()
     stage.set_up("su")
     put(stage.paths.pam / "su", "auth required pam_permit.so\n")
-    Watch(stage.paths, stage.store, stage.machine(), Journal(records)).look(NOW)
+    Watch(stage.paths, stage.store, stage.hooks(), Journal(records)).look(NOW)
     (fields,) = records.fields
     assert (fields["PRIORITY"], fields["IAMPASS_EVENT"], fields["IAMPASS_SERVICE"]) == (
         "2",

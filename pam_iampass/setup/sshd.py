@@ -1,14 +1,19 @@
-"""Whether sshd accepts its new settings, whether they are in force, and whether the administrator can log in."""
+"""sshd: whether it accepts its new settings, whether they are in force, whether the administrator can log in; reloading
+the settings of one that runs."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -17,16 +22,14 @@ from pam_iampass.doctor import sshd_exempt
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.sshd_exempt import is_spared
 from pam_iampass.doctor.sshd_match import ADDRESS, MatchBlock, SshdConfiguration, Witnesses
-from pam_iampass.errors import Problem
+from pam_iampass.errors import Problem, SetupRefused
 from pam_iampass.setup.checks import error, fine, lockout, warning
 from pam_iampass.setup.edits import PASSWORD, QUIET
-from pam_iampass.setup.errors import SetupRefused
-from pam_iampass.setup.paths import Paths
-from pam_iampass.setup.plan import Change
-from pam_iampass.setup.services import WantedService
+from pam_iampass.setup.files import SYSTEMD, Change, Paths
+from pam_iampass.setup.plan import WantedService
 from pam_iampass.system import sshd
 from pam_iampass.system.accounts import Account
-from pam_iampass.system.programs import run
+from pam_iampass.system.programs import CommandUnavailable, find, run
 from pam_iampass.system.service_user import reading_as
 from pam_iampass.system.sshd import Connection, SshdConfigRejected, SshdSettings
 from pam_iampass.text import names
@@ -34,24 +37,25 @@ from pam_iampass.text import names
 _INCLUDE = re.compile(r"^([ \t]*Include[ \t=]+)(.*)$", re.M | re.I)
 _ABOVE = "/run"  # belongs to root, is in memory, and is not cleaned up
 _MOST_KEYS = 1024 * 1024  # bytes
+_UNITS = ("ssh.service", "sshd.service")
+TIMEOUT = 10.0
+"""Seconds for sshd to start again after SIGHUP."""
 
 
 def check(service: WantedService, changes: Iterable[Change], who: Account, paths: Paths) -> Iterator[Problem]:
     """Check the changes before they are made."""
     yield from _match_blocks(paths)
-    if service.choice == QUIET and all(change.path.parent != paths.sshd_drop_ins for change in changes):
-        yield from judged(service, paths, paths.sshd_config)
-        yield from _for(service, who, paths, paths.sshd_config)
-        return
     with scratch() as folder:
-        candidate = _candidate(paths, folder, tuple(changes))
-        found = list(judged(service, paths, candidate))
+        candidate = paths.sshd_config
+        if service.choice != QUIET or any(change.path.parent == paths.sshd_drop_ins for change in changes):
+            candidate = _candidate(paths, folder, tuple(changes))
+        found = list(in_force(service, paths, candidate))
         yield from found
         if not any(result.is_error for result in found):
             yield from _for(service, who, paths, candidate)
 
 
-def judged(service: WantedService, paths: Paths, configuration: Path) -> Iterator[Problem]:
+def in_force(service: WantedService, paths: Paths, configuration: Path) -> Iterator[Problem]:
     """Whether sshd accepts a configuration, and whether our settings are in force."""
     try:
         found = sshd.settings(options=["-f", str(configuration)], create_folder=True)
@@ -256,3 +260,103 @@ def staged(folder: Path, target: Path, changes: Iterable[Change]) -> Path:
             file.write_bytes(change.then.content)
             file.chmod(change.then.mode)
     return target
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """The result of a reload."""
+
+    done: bool
+    """Whether no sshd keeps its old settings, as far as is known."""
+    what: str
+
+
+def reload_sshd() -> Reloaded:
+    """Reload sshd through systemd, or by the pid in its PidFile. Raises CommandUnavailable."""
+    if SYSTEMD.is_dir():
+        for unit in _UNITS:
+            if run(["systemctl", "is-active", "--quiet", unit]).ok:
+                return _through_systemd(unit)
+    return _by_signal()
+
+
+def _through_systemd(unit: str) -> Reloaded:
+    result = run(["systemctl", "reload-or-restart", unit], timeout=60)
+    if result.ok:
+        return Reloaded(True, f"reloaded {unit}")
+    messages = "; ".join(result.lines)
+    return Reloaded(False, f"{unit} could not be reloaded ({messages}): run systemctl restart {unit}")
+
+
+def _by_signal() -> Reloaded:
+    pid = _pid()
+    if pid is not None:
+        return _hang_up(pid)
+    if not _listeners():
+        return Reloaded(True, "sshd is not running: nothing to reload")
+    listeners = " ".join(map(str, _listeners()))
+    return Reloaded(
+        False, f"sshd is running, but not with the pid in its PidFile: reload it: kill -HUP {listeners}"
+    )
+
+
+def _hang_up(pid: int) -> Reloaded:
+    """Send SIGHUP, on which sshd starts again, and wait until it listens on new sockets."""
+    process = Path("/proc", str(pid))
+    before = _sockets(process) & _waiting_sockets()
+    os.kill(pid, signal.SIGHUP)
+    until = time.monotonic() + TIMEOUT
+    while time.monotonic() < until:
+        now = _sockets(process) & _waiting_sockets()
+        if now and not now & before:
+            return Reloaded(True, f"reloaded sshd (process {pid})")
+        time.sleep(0.02)
+    return Reloaded(False, f"sshd (process {pid}) does not listen after the reload: check it")
+
+
+def _pid() -> int | None:
+    """The pid of the listening sshd in its PidFile; None if the file is missing or wrong."""
+    try:
+        pid = int(Path(sshd.settings().values.get("pidfile", "none")).read_text("ascii"))
+    except (OSError, ValueError, sshd.SshdConfigRejected, CommandUnavailable):
+        return None
+    return pid if pid in _listeners() else None
+
+
+def _listeners() -> list[int]:
+    """The sshd processes that wait for connections, not those of logins."""
+    program = os.path.realpath(find("sshd") or "-")
+    waiting = _waiting_sockets()
+    return sorted(
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit()
+        and _link(entry / "exe").split(" ")[0] == program
+        and _sockets(entry) & waiting
+    )
+
+
+def _waiting_sockets() -> set[str]:
+    """The listening TCP sockets of this machine, as their links in /proc/PID/fd (proc_net(5))."""
+    found = set()
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/net", name).read_text("ascii").splitlines()[1:]:
+                words = line.split()
+                if words[3] == "0A":
+                    found.add(f"socket:[{words[9]}]")
+    return found
+
+
+def _sockets(process: Path) -> set[str]:
+    try:
+        return {_link(descriptor) for descriptor in (process / "fd").iterdir()}
+    except OSError:  # it has just ended
+        return set()
+
+
+def _link(path: Path) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""

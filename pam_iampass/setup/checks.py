@@ -1,0 +1,233 @@
+"""The checks before a change, and after it: settings, PAM stacks, sudo, and whether the administrator can still log in.
+
+They yield what is wrong, and what is in order (Severity.OK). `sshd.py` has those of sshd's own settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pam_iampass.audit.administrator import NO_LOGIN, login_uid
+from pam_iampass.config import settings
+from pam_iampass.config.user_table import UserTable
+from pam_iampass.doctor import sshd_exempt
+from pam_iampass.doctor.config_check import check_config
+from pam_iampass.doctor.stacks import Stacks, module_folders, unauthenticated
+from pam_iampass.doctor.sudo import loopholes
+from pam_iampass.errors import ConfigurationError, Problem, SetupRefused, Severity
+from pam_iampass.login import policy
+from pam_iampass.outcome import Login
+from pam_iampass.pam.modules import NATIVE, our_lines
+from pam_iampass.pam.services import why_unsuitable
+from pam_iampass.pam.stack import PamType, UnusableService
+from pam_iampass.setup.edits import KEY, QUIET
+from pam_iampass.setup.files import Paths
+from pam_iampass.setup.plan import WantedService
+from pam_iampass.system import sudoers
+from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
+from pam_iampass.system.paths import AGENT_SOCKET
+from pam_iampass.system.programs import CommandUnavailable
+from pam_iampass.system.service_user import config_readers
+
+_PASSES_ROOT = ("sudo", "doas", "polkit-1")
+_REFUSED = ("stack-wrong-rings", "stack-rings-first", "stack-skipped-sometimes", "stack-ignored-fails")
+"""Findings that are warnings or notes of doctor, and that setup does not bring about."""
+_KNOWN = (
+    *("sshd", "sudo", "su", "doas", "polkit-1", "login"),
+    *("gdm-password", "lightdm", "sddm", "cockpit", "xrdp-sesman"),
+)
+"""Services whose programs ask as root."""
+
+
+def fine(what: str) -> Problem:
+    """No problem."""
+    return Problem(None, None, "", what, "", Severity.OK)
+
+
+def warning(what: str, remedy: str) -> Problem:
+    """A problem that does not stop setup."""
+    return Problem(None, None, "", what, remedy, Severity.WARNING)
+
+
+def error(what: str, remedy: str) -> Problem:
+    """A problem that stops setup."""
+    return Problem(None, None, "", what, remedy)
+
+
+def lockout(what: str, remedy: str) -> Problem:
+    """The administrator could be locked out."""
+    return Problem(None, None, "", what, remedy, forcible=True)
+
+
+def check_settings(config: Path) -> Iterator[Problem]:
+    """The problems that `pam-iampass check` reports."""
+    found = check_config(config)
+    for problem in found.problems:
+        if problem.remedy == sshd_exempt.SET_UP or problem.kind in ("service-off", "switched-off"):
+            continue  # as is being done, or not yet
+        make = error if problem.severity is Severity.ERROR else warning
+        yield make(str(problem), problem.remedy)
+    if found.ok:
+        yield fine(f"the settings: {config} and its user table are valid")
+
+
+def admin(environment: Mapping[str, str]) -> Account:
+    """The administrator: the user who called sudo, else who logged in, else root. Raises SetupRefused."""
+    accounts = Accounts()
+    try:
+        if environment.get("SUDO_USER"):
+            return accounts.named(environment["SUDO_USER"])
+        try:
+            uid = login_uid("self")
+        except (OSError, ValueError):
+            uid = NO_LOGIN
+        return accounts.with_uid(0 if uid == NO_LOGIN else uid)
+    except (UnknownAccount, LookupFailed):
+        raise SetupRefused(
+            "the user who runs this has no account on this machine", "run it from a login of your own"
+        ) from None
+
+
+def check_second_factor(who: Account, service: str, pam_service: str, config: Path) -> Iterator[Problem]:
+    """Whether `who` would pass the module through `service`, whose PAM service is `pam_service`."""
+    if service in _PASSES_ROOT and who.uid == 0:
+        remedy = "run setup through sudo as the user who will use it, or name one: SUDO_USER=alice pam-iampass setup"
+        yield warning(f"{service} does not ask root, and no other user was checked", remedy)
+        return
+    what_for = "su -" if pam_service == "su-l" else service
+    loaded = settings.load(config, readers=config_readers())
+    wanted = loaded.for_service(pam_service)
+    asked = who
+    if service == "su" and wanted.approver.value == "user":
+        asked = Accounts().named("root")
+    login = Login(asked.name, pam_service)
+    try:
+        exempt = policy.exemption(asked, login, wanted, Accounts())
+        phone = policy.phone(asked, wanted, UserTable(loaded.users, loaded.users_folder))
+    except (policy.PolicyError, LookupFailed, ConfigurationError) as error:
+        yield lockout(f"{what_for}: {asked.name} would be denied: {error}", "correct that, and try again")
+        return
+    if exempt is not None:
+        yield warning(
+            f"{what_for}: {asked.name} passes without the phone: {exempt}",
+            "check exempt and asked in the settings",
+        )
+    elif isinstance(phone, policy.Phone):
+        yield fine(f"{what_for}: {asked.name} has a token, and is asked on the phone")
+    elif phone.ignore:
+        what = f"{what_for}: {asked.name} has no token and passes without the phone, as unlisted_users says"
+        yield warning(what, f"give {asked.name} a token: pam-iampass user add {asked.name}")
+    else:
+        remedy = f"give {asked.name} a token first (pam-iampass enroll {asked.name}), or exempt {asked.name}"
+        if asked is not who:
+            remedy += ", or delete `approver: user`: then the caller is asked"
+        yield lockout(f"{what_for}: {asked.name} has no token, and would be locked out", remedy)
+
+
+def check_module(service: WantedService) -> Iterator[Problem]:
+    """Whether what the new lines need is there: the module, and the agent."""
+    if not any((folder / NATIVE).exists() for folder in module_folders()):
+        yield error(f"PAM: {NATIVE} is not installed", "install pam-iampass again")
+    elif not Path(AGENT_SOCKET).is_socket():
+        what = f"PAM: {service.name} needs the agent, and nothing listens on {AGENT_SOCKET}"
+        yield error(what, "systemctl enable --now pam-iampass-agent.socket")
+
+
+def check_stacks(service: WantedService, paths: Paths, modules: Sequence[Path]) -> Iterator[Problem]:
+    """Simulate the PAM files before they are written. `modules` are the folders of libpam's modules."""
+    stacks = Stacks(paths.pam_files(service.pam_texts), modules, frozenset(service.pam_services))
+    unusable = [
+        one for one in map(stacks.services.get, service.pam_services) if isinstance(one, UnusableService)
+    ]
+    if unusable:
+        yield error(f"PAM: {service.name} does not work: {unusable[0]}", "correct the PAM file")
+        return
+    found = list(_findings(service.pam_services, stacks))
+    for finding in found:
+        what = f"PAM: {finding.key}: {finding.what} ({finding.evidence})"
+        if finding.severity is Severity.ERROR or finding.kind in _REFUSED:
+            yield lockout(what, finding.remedy)
+        elif finding.severity is Severity.WARNING:
+            yield warning(what, finding.remedy)
+    if not found and service.choice == QUIET:
+        yield fine("PAM: in a simulation no account skips the phone, and a denial refuses every login")
+    elif not found and service.choice != KEY:
+        yield fine("PAM: in a simulation the right password leads to the phone, and a wrong one nowhere")
+    yield from _others(service, stacks)
+
+
+def _findings(names: Sequence[str], stacks: Stacks) -> Iterator[Problem]:
+    for name in names:
+        yield from stacks.lost_refusals(name)
+        yield from unauthenticated(name)
+        if name in stacks.with_us:
+            yield from stacks.with_us[name].findings(fresh_setcred=name == "sshd")
+        if name == "sshd" and name in stacks.with_us_in_account:
+            yield from stacks.with_us_in_account[name].findings()
+
+
+def _others(service: WantedService, stacks: Stacks) -> Iterator[Problem]:
+    """Other PAM services of the program that do not ask the phone, and of other programs that would ask it too."""
+    first, *also = service.pam_services
+    for other in also:
+        if stacks.lets_in_unasked(other):
+            what = f"PAM: {other} does not include {first}: the phone is not asked there"
+            yield warning(what, f"make /etc/pam.d/{other} include {first}")
+    written = {file.path for file in service.files}
+    for other, check in stacks.with_us.items():
+        if check.ours.file not in written or other in service.pam_services:
+            continue
+        unsuitable = why_unsuitable(other)
+        if unsuitable is not None:
+            what = f"PAM: {other} includes {first}, and must not ask the phone: {unsuitable.reason}"
+            yield lockout(what, f"make /etc/pam.d/{other} include common-auth or system-auth instead")
+        else:
+            yield warning(f"PAM: {other} includes {first}: it asks the phone, too", "")
+    if service.name not in _KNOWN:
+        what = f"PAM: setup does not know the program that uses {first}"
+        yield warning(
+            what, "root must run it, or it must be set-uid root: else every login is denied. Use --try"
+        )
+
+
+def errors_in_force(names: Sequence[str], paths: Paths, modules: Sequence[Path]) -> list[Problem]:
+    """The errors of PAM services as they are now, such as a line that leads past the phone. Raises OSError."""
+    files = paths.pam_files()
+    there = [name for name in names if files.path(name) is not None]
+    found = _findings(there, Stacks(files, modules, frozenset(there)))
+    return [one for one in found if one.is_error]
+
+
+def in_force(service: WantedService, paths: Paths) -> Iterator[Problem]:
+    """Whether the PAM files that are in force lead to our module."""
+    files = paths.pam_files()
+    kinds = {PamType.ACCOUNT if service.choice == QUIET else PamType.AUTH}
+    if service.name == "sshd":
+        kinds.add(PamType.ACCOUNT)
+    for name in (file.path.name for file in service.files if file.edited):
+        try:
+            found = files.service(name)
+            leads = all(our_lines(found, kind) for kind in kinds)
+        except UnusableService:
+            leads = False
+        if not leads:
+            yield error(f"PAM: {name} does not lead to {NATIVE}", "check its PAM file")
+
+
+def check_sudo() -> Iterator[Problem]:
+    """What in sudoers leads sudo or sudo-rs around the phone, for everybody or for some."""
+    for file in sudoers.files():
+        try:
+            found = sudoers.read(file)
+        except sudoers.SudoersRejected as rejected:
+            yield warning(str(rejected), "correct it with visudo")
+            continue
+        except CommandUnavailable as failure:
+            yield warning(f"sudoers was not checked: {failure}", failure.remedy)
+            continue
+        for loophole in loopholes(
+            found, lambda service: service in ("sudo", "sudo-i"), lambda names: frozenset()
+        ):
+            level = error if loophole.kind == "sudo-other-service" else warning
+            yield level(f"{loophole.what} ({loophole.evidence})", loophole.remedy)
