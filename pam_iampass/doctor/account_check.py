@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pam_iampass.doctor.stack_check import Results, SimulatedStack
 from pam_iampass.errors import Problem
 from pam_iampass.outcome import PamCode
-from pam_iampass.pam.controls import CODES, Action
+from pam_iampass.pam.lines import CODES, Action
 from pam_iampass.pam.modules import Role, demands_key, is_ours, role, stem
 from pam_iampass.pam.simulation import Simulation
 from pam_iampass.pam.stack import Handler

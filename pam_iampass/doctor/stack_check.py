@@ -11,7 +11,7 @@ from functools import cached_property
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.errors import Problem
 from pam_iampass.outcome import PamCode
-from pam_iampass.pam.controls import CODES, Action, ControlAction
+from pam_iampass.pam.lines import CODES, Action, ControlAction
 from pam_iampass.pam.modules import (
     FirstFactor,
     Role,

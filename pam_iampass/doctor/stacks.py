@@ -15,8 +15,7 @@ from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.stack_check import CALLED_BY_PEOPLE, StackCheck
 from pam_iampass.errors import Problem, shown
 from pam_iampass.login.arguments import ModuleArguments
-from pam_iampass.pam.controls import CODES, Action
-from pam_iampass.pam.lines import is_edited, unedited
+from pam_iampass.pam.lines import CODES, Action, is_edited, unedited
 from pam_iampass.pam.modules import is_ours, is_pam_python, our_lines, own_arguments
 from pam_iampass.pam.services import UNPRIVILEGED
 from pam_iampass.pam.stack import Handler, HandlerKind, PamFiles, PamService, PamType, UnusableService

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pam_iampass.outcome import PamCode
-from pam_iampass.pam.controls import CODES
+from pam_iampass.pam.lines import CODES
 from pam_iampass.pam.stack import Handler, HandlerKind, PamService, PamType
 
 NATIVE, PAM_PYTHON, SCRIPT = "pam_iampass.so", "pam_python.so", "pam_iampass.py"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from pam_iampass.outcome import PamCode
-from pam_iampass.pam.controls import Action, ControlAction
+from pam_iampass.pam.lines import Action, ControlAction
 from pam_iampass.pam.stack import DEBIAN, Dialect, Handler, HandlerKind
 
 ModuleAnswers = Callable[[Handler], int]

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pam_iampass.errors import shown
-from pam_iampass.pam.controls import ALL_BAD, ControlAction, control
-from pam_iampass.pam.lines import PamLine, lines
+from pam_iampass.pam.lines import ALL_BAD, ControlAction, PamLine, control, lines
 
 
 @dataclass(frozen=True)

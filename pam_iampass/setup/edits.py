@@ -13,8 +13,7 @@ from pathlib import Path
 from pam_iampass.doctor.stack_check import StackCheck
 from pam_iampass.errors import SetupRefused
 from pam_iampass.outcome import PamCode
-from pam_iampass.pam.controls import WORDS, Action
-from pam_iampass.pam.lines import MARK, OUT, lines, marked, unedited
+from pam_iampass.pam.lines import MARK, OUT, WORDS, Action, lines, marked, unedited
 from pam_iampass.pam.modules import DEMANDS_KEY, NATIVE, Role, is_ours, may_refuse, our_lines, role, stem
 from pam_iampass.pam.stack import OTHER, Dialect, Handler, HandlerKind, PamFiles, PamType, UnusableService
 

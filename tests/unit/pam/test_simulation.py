@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pam_iampass.outcome import PamCode
-from pam_iampass.pam.controls import CODES
+from pam_iampass.pam.lines import CODES
 from pam_iampass.pam.simulation import Simulation, simulate
 from pam_iampass.pam.stack import Handler, PamFiles, PamType, UnusableService
 from pam_iampass.setup.edits import with_us

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.pam.controls import control
+from pam_iampass.pam.lines import control
 from pam_iampass.pam.modules import pam_python_line
 from pam_iampass.pam.stack import LINUX_PAM, Handler, PamFiles, PamService, UnusableService
 
