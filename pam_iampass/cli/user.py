@@ -17,7 +17,7 @@ from pam_iampass.cli.parameters import USER, account, config_option, json_option
 from pam_iampass.cli.user_remove import editor_of, remove_users
 from pam_iampass.cli.user_states import PHONES, WITHOUT, ask_phones, login_words, show_login, summary
 from pam_iampass.config.value_types import METHODS
-from pam_iampass.doctor.phones import PhoneState
+from pam_iampass.doctor.iampass import PhoneState
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.errors import Severity, shown
 from pam_iampass.text import clean

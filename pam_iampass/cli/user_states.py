@@ -10,7 +10,7 @@ import click
 from pam_iampass.cli.bypass import bypass_words
 from pam_iampass.cli.output import Part, count, line, progress
 from pam_iampass.client import IampassError
-from pam_iampass.doctor.phones import PhoneState, phones_of
+from pam_iampass.doctor.iampass import PhoneState, phones_of
 from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 
 STATES = {

@@ -15,8 +15,8 @@ from pam_iampass.doctor import files, session_check, sshd_exempt, sshd_instances
 from pam_iampass.doctor.agent import AgentCheck, StateSummary, bypass_findings, summarize, unmasked
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
+from pam_iampass.doctor.iampass import ServiceCheck
 from pam_iampass.doctor.selinux import SelinuxCheck
-from pam_iampass.doctor.service import ServiceCheck
 from pam_iampass.doctor.sshd import SshdCheck, outdated_exceptions, rejected_finding, stale
 from pam_iampass.doctor.sshd_instances import SshdInstance
 from pam_iampass.doctor.sshd_match import (

@@ -1,9 +1,11 @@
-"""Calls IAMPASS, without changing anything or ringing a phone: which users have a device."""
+"""Asks IAMPASS, without changing anything or ringing a phone: whether it can be used, and which users have a phone."""
 
 from __future__ import annotations
 
+import enum
 import os
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -15,22 +17,81 @@ from pam_iampass.client import (
     IampassError,
     LocalFailure,
     ManagementAPI,
+    ManagementAPIResult,
     NotFound,
     Refused,
     TLSFailure,
     Unavailable,
 )
+from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.phones import PhoneState, phone_states
+from pam_iampass.doctor.user_status import UserStatusReport
+from pam_iampass.doctor.users import UsersCheck
 from pam_iampass.errors import Problem
 from pam_iampass.login.api import connect
+from pam_iampass.system.service_user import reading_as
 from pam_iampass.text import names
 
 _SECONDS = 15.0
 """For the first call, and for all others together."""
 _CLOCK_TOLERANCE = 10.0
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY")
+
+
+class PhoneState(enum.Enum):
+    """What IAMPASS says about a user."""
+
+    REGISTERED = "registered"
+    NONE = "none"
+    UNKNOWN = "unknown"
+    """IAMPASS does not know the user."""
+    NOT_ASKED = "not_asked"
+    """There was no time, or no answer."""
+
+
+def phone_states(
+    client: ManagementAPI,
+    tokens: Mapping[str, str],
+    progress: Callable[[str], None],
+    seconds: float | None = None,
+) -> dict[str, PhoneState]:
+    """The state of each user in `tokens`, within `seconds` for all together (None: 30 s for each).
+
+    Raises IampassError for a failure that will meet all of them.
+    """
+    deadline = None if seconds is None else Deadline.after(seconds)
+    states = dict.fromkeys(tokens, PhoneState.NOT_ASKED)
+    for number, (user, token) in enumerate(tokens.items(), 1):
+        progress(f"checking phones: {number} of {len(tokens)}")
+        if deadline is not None and deadline.expired:
+            break
+        try:
+            found = client.has_registered_mobile_device(token, deadline=deadline)
+        except (Declined, NotFound):
+            states[user] = PhoneState.UNKNOWN
+        except Unavailable:
+            continue
+        else:
+            has_device = found is ManagementAPIResult.has_mobile_device
+            states[user] = PhoneState.REGISTERED if has_device else PhoneState.NONE
+    return states
+
+
+def phones_of(
+    report: UserStatusReport, config: Path, progress: Callable[[str], None]
+) -> dict[str, PhoneState]:
+    """The state of each user of the report who is asked on the phone.
+
+    Raises PamIampassError if the settings in `config` are invalid, and IampassError as `phone_states` does.
+    """
+    with reading_as() as readers:
+        read = settings_file.load(config, readers=readers)
+    client = connect(ManagementAPI, read)
+    try:
+        return phone_states(client, UsersCheck(report, read).tokens(sys.maxsize), progress)
+    finally:
+        client.close()
 
 
 class ServiceCheck:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pam_iampass.config import settings
-from pam_iampass.doctor.service import ServiceCheck
+from pam_iampass.doctor.iampass import ServiceCheck
 from tests.support.folders import put
 from tests.support.scripted_server import ScriptedServer, Step, answer, scripted_server
 
