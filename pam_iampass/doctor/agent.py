@@ -1,4 +1,4 @@
-"""Whether the module can be reached: the agent's socket, the agent, the units; and what the agent says about users."""
+"""Whether the module can be reached: the agent's socket, the agent, the units, and what SELinux lets through."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import re
 import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass import __version__
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.errors import PamIampassError, Problem, UntrustedFile
-from pam_iampass.login.bypass import Bypass
+from pam_iampass.errors import Problem, UntrustedFile
 from pam_iampass.relay.control import AgentUnavailable, ask
 from pam_iampass.relay.protocol import Frame, FrameType
 from pam_iampass.system import paths
@@ -146,45 +145,44 @@ def unmasked(found: Problem, answer: Callable[[str, str], str] = answer) -> Prob
     return replace(found, remedy="".join(first) + found.remedy)
 
 
-_AT_A_TIME = 1000  # names in one request
-
-
 @dataclass(frozen=True)
-class StateSummary:
-    """The state about some users."""
+class SelinuxCheck:
+    """The policy module, its booleans, and the labels of the files."""
 
-    codes: dict[str, int] = field(default_factory=dict)
-    """The number of recovery codes that each has left."""
-    waits: dict[str, float] = field(default_factory=dict)
-    """The seconds for which no request is sent, from one origin at least; only those above 0."""
+    sshd_asks: bool
+    login_asks: bool
+    enforce: Path = Path("/sys/fs/selinux/enforce")
+    labelled: tuple[Path, ...] = (Path("/etc/iampass"), Path(paths.AGENT_SOCKET), Path("/var/lib/iampass"))
+    """Files, and folders with the files in them."""
 
+    def findings(self) -> Iterator[Problem]:
+        """Everything that is wrong."""
+        try:
+            if self.enforce.read_text("ascii").strip() != "1":
+                return
+            modules = run(["semodule", "-l"])
+            if not modules.ok:
+                return
+            if "iampass" not in modules.output:
+                if self.sshd_asks or self.login_asks:
+                    evidence = f"{self.enforce}: 1; semodule -l lists no module iampass"
+                    yield finding("selinux-no-policy", "selinux", evidence)
+                return
+            yield from self._booleans()
+            yield from self._labels()
+        except (OSError, CommandUnavailable):  # SELinux is not on, or this is no user who may ask
+            return
 
-def summarize(names: Sequence[str], config: Path) -> StateSummary:
-    """The state about these users, with the limits in the settings file `config`. Raises PamIampassError."""
-    summary = StateSummary()
-    for first in range(0, len(names), _AT_A_TIME):
-        some = names[first : first + _AT_A_TIME]
-        for name, (codes, wait) in zip(some, ask("state summary", names=some, config=str(config))):
-            summary.codes[name] = codes
-            if wait > 0:
-                summary.waits[name] = wait
-    return summary
+    def _booleans(self) -> Iterator[Problem]:
+        for boolean, asks in (("pam_iampass_sshd", self.sshd_asks), ("pam_iampass_local", self.login_asks)):
+            result = run(["getsebool", boolean])
+            if asks and result.output.split()[-1:] == ["off"]:
+                evidence = f"getsebool {boolean}: {result.output.strip()}"
+                yield finding("selinux-boolean-off", "selinux", evidence, boolean=boolean)
 
-
-def bypasses_in_force() -> list[Bypass]:
-    """The bypasses, as far as the agent can be asked: without it nobody is bypassed."""
-    try:
-        return [Bypass.of(members) for members in ask("bypass list")]
-    except PamIampassError:
-        return []
-
-
-def bypass_findings(named: str | None = None) -> Iterator[Problem]:
-    """All bypasses, or those of the user `named`."""
-    for one in bypasses_in_force():
-        if named in (None, one.user):
-            reason = f"; {one.reason}" if one.reason else ""
-            evidence = f"pam-iampass bypass list: made by {one.made_by}{reason}"
-            yield finding(
-                "user-bypassed", "users", evidence, name=one.user, service=one.service or "all services"
-            )
+    def _labels(self) -> Iterator[Problem]:
+        files = [file for path in self.labelled for file in (path, *sorted(path.glob("*"))) if file.exists()]
+        result = run(["matchpathcon", "-V", *map(str, files)])
+        wrong = [line for line in result.output.splitlines() if " should be " in line]
+        if wrong:
+            yield finding("selinux-label", "selinux", "; ".join(wrong))

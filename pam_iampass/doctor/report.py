@@ -12,11 +12,10 @@ from pathlib import Path
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import AskedSettings, ExemptSettings, Settings
 from pam_iampass.doctor import files, session_check, sshd_exempt, sshd_instances
-from pam_iampass.doctor.agent import AgentCheck, StateSummary, bypass_findings, summarize, unmasked
+from pam_iampass.doctor.agent import AgentCheck, SelinuxCheck, unmasked
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.config_check import NOT_ROOT, check_config
 from pam_iampass.doctor.iampass import ServiceCheck
-from pam_iampass.doctor.selinux import SelinuxCheck
 from pam_iampass.doctor.sshd import SshdCheck, outdated_exceptions, rejected_finding, stale
 from pam_iampass.doctor.sshd_instances import SshdInstance
 from pam_iampass.doctor.sshd_match import (
@@ -30,8 +29,15 @@ from pam_iampass.doctor.sshd_match import (
 )
 from pam_iampass.doctor.stacks import SET_UID, Stacks, module_folders
 from pam_iampass.doctor.sudo import SudoCheck, loopholes
-from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
-from pam_iampass.doctor.users import LockoutCheck, UsersCheck
+from pam_iampass.doctor.user_status import (
+    StateSummary,
+    UserState,
+    UserStatus,
+    UserStatusReport,
+    summarize,
+    user_status,
+)
+from pam_iampass.doctor.users import LockoutCheck, UsersCheck, bypass_findings
 from pam_iampass.doctor.ways_in import WaysInCheck
 from pam_iampass.errors import (
     RUN_AS_ROOT,

@@ -1,4 +1,4 @@
-"""The status of each user: asked on the phone, exempt or denied, and why."""
+"""The status of each user: asked on the phone, exempt or denied, and why; and what the agent knows about users."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 import os
 import pwd
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -14,13 +14,15 @@ from pam_iampass.config import settings, user_table_check
 from pam_iampass.config.user_table import LONGEST_FILE_NAME, Entry, UserTable, file_name, user_of
 from pam_iampass.config.user_table import read as read_table
 from pam_iampass.config.user_table_check import TableReport
-from pam_iampass.doctor.agent import bypasses_in_force
-from pam_iampass.errors import ConfigurationError, Problem, Severity, UntrustedFile
+from pam_iampass.errors import ConfigurationError, PamIampassError, Problem, Severity, UntrustedFile
 from pam_iampass.login import policy
 from pam_iampass.login.bypass import Bypass
 from pam_iampass.outcome import Login
+from pam_iampass.relay.control import ask
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount, login_accounts
 from pam_iampass.system.service_user import SERVICE_USER, reading_as
+
+_AT_A_TIME = 1000  # names in one request to the agent
 
 Place = tuple[Path, int]
 """A file, and a line in it."""
@@ -222,3 +224,33 @@ class _StatusResolver:
             for name, service in sorted(services.items())
         }
         return {name: other for name, other in found.items() if other is not state}
+
+
+@dataclass(frozen=True)
+class StateSummary:
+    """The state about some users."""
+
+    codes: dict[str, int] = field(default_factory=dict)
+    """The number of recovery codes that each has left."""
+    waits: dict[str, float] = field(default_factory=dict)
+    """The seconds for which no request is sent, from one origin at least; only those above 0."""
+
+
+def summarize(names: Sequence[str], config: Path) -> StateSummary:
+    """The state about these users, with the limits in the settings file `config`. Raises PamIampassError."""
+    summary = StateSummary()
+    for first in range(0, len(names), _AT_A_TIME):
+        some = names[first : first + _AT_A_TIME]
+        for name, (codes, wait) in zip(some, ask("state summary", names=some, config=str(config))):
+            summary.codes[name] = codes
+            if wait > 0:
+                summary.waits[name] = wait
+    return summary
+
+
+def bypasses_in_force() -> list[Bypass]:
+    """The bypasses, as far as the agent can be asked: without it nobody is bypassed."""
+    try:
+        return [Bypass.of(members) for members in ask("bypass list")]
+    except PamIampassError:
+        return []

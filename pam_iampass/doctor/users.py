@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pam_iampass.config.settings import Settings
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.stacks import Stacks
-from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport
+from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, bypasses_in_force
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.system.sshd import SshdSettings
 from pam_iampass.text import names
@@ -134,3 +134,14 @@ class LockoutCheck:
             return status.reason
         phoneless = self.has_device.get(name) is False and not (self.codes or {}).get(name)
         return "no phone" if phoneless else ""
+
+
+def bypass_findings(named: str | None = None) -> Iterator[Problem]:
+    """All bypasses, or those of the user `named`."""
+    for one in bypasses_in_force():
+        if named in (None, one.user):
+            reason = f"; {one.reason}" if one.reason else ""
+            evidence = f"pam-iampass bypass list: made by {one.made_by}{reason}"
+            yield finding(
+                "user-bypassed", "users", evidence, name=one.user, service=one.service or "all services"
+            )
