@@ -11,12 +11,19 @@ from pathlib import Path
 
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import AskedSettings, ExemptSettings, Settings
-from pam_iampass.doctor import files, session_check, sshd_exempt, sshd_instances
+from pam_iampass.doctor import files, session_check, sshd_instances
 from pam_iampass.doctor.agent import AgentCheck, SelinuxCheck, unmasked
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.config_check import NOT_ROOT, check_config
+from pam_iampass.doctor.configuration import NOT_ROOT, check_config
 from pam_iampass.doctor.iampass import ServiceCheck
-from pam_iampass.doctor.sshd import SshdCheck, outdated_exceptions, rejected_finding, stale
+from pam_iampass.doctor.sshd import (
+    SshdCheck,
+    exempt_users,
+    outdated_exceptions,
+    prompted,
+    rejected_finding,
+    stale,
+)
 from pam_iampass.doctor.sshd_instances import SshdInstance
 from pam_iampass.doctor.sshd_match import (
     ADDRESS,
@@ -435,14 +442,14 @@ class Doctor:
         service = self.sshd_service
         if self.settings is None or service is None or not self.stacks.asks(service):
             return {}
-        exempt = sshd_exempt.exempt_users(self.settings.for_service(service).exempt)
+        exempt = exempt_users(self.settings.for_service(service).exempt)
         try:
             states = {name: one.services.get(service, one.state) for name, one in self.users.items()}
         except ConfigurationError:
             states = {}
         exempt += [name for name, state in states.items() if state is UserState.EXEMPT]
         wanted = [name for name in dict.fromkeys(exempt) if self.named in (None, name)]
-        return sshd_exempt.prompted(wanted, address=self.options.address)
+        return prompted(wanted, address=self.options.address)
 
     def _sudo(self) -> Iterator[Problem]:
         if not sudoers.is_installed():

@@ -1,27 +1,38 @@
-"""The problems of sshd."""
+"""The problems of sshd: who gets in without the phone, who is kept out, and whom it spares the prompt."""
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import os
+import pwd
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pam_iampass.config.settings import Settings
+from pam_iampass.config.settings import ExemptSettings, Settings
+from pam_iampass.config.sshd_exceptions import criteria_in, exceptions
 from pam_iampass.config.value_types import Prompt
-from pam_iampass.doctor import sshd_exempt
 from pam_iampass.doctor.account_check import AccountCheck
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.config_check import SSHD_MARGIN
 from pam_iampass.doctor.sshd_match import SshdConfiguration, SshdLogin
 from pam_iampass.doctor.stack_check import StackCheck
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.pam.modules import Role, role
 from pam_iampass.system import sshd
-from pam_iampass.system.sshd import SshdConfigRejected, SshdSettings
+from pam_iampass.system.programs import CommandUnavailable
+from pam_iampass.system.sshd import Connection, SshdConfigRejected, SshdSettings
 from pam_iampass.text import names
+
+DROP_IN = Path("/etc/ssh/sshd_config.d/10-iampass.conf")
+SET_UP = "pam-iampass setup sshd"
+
+_MOST = 20
+"""Calls of `sshd -T` about exempt users."""
+SSHD_MARGIN = 30
+"""Seconds of LoginGraceTime beyond `timeout`: for connecting, the key, the password and the prompt."""
 
 _KEYBOARD, _PASSWORD, _KEY = "keyboard-interactive", "password", "publickey"
 _SHOWS_TEXT = (10, 3)
@@ -208,9 +219,9 @@ def rejected_finding(rejected: SshdConfigRejected) -> Problem:
 
 def outdated_exceptions(settings: Settings) -> Iterator[Problem]:
     """Whether our drop-in spares the users of the settings the prompt."""
-    difference = sshd_exempt.outdated(settings)
+    difference = outdated(settings)
     if difference is not None:
-        yield finding("sshd-exceptions-outdated", "sshd", f"{sshd_exempt.DROP_IN} {difference}")
+        yield finding("sshd-exceptions-outdated", "sshd", f"{DROP_IN} {difference}")
 
 
 def stale(configuration: SshdConfiguration) -> Iterator[Problem]:
@@ -261,3 +272,69 @@ def _penalties(value: str) -> Iterator[Problem]:
         failures = int(least) // int(each) + 1
         evidence = f"sshd -T: persourcepenalties authfail:{each} min:{least}; persourcepenaltyexemptlist none"
         yield finding("sshd-penalties", "sshd", evidence, failures=failures, least=least)
+
+
+def exempt_users(exempt: ExemptSettings) -> list[str]:
+    """The users of this machine whom `exempt` names or who are in one of its groups, as far as NSS lists them."""
+    found = dict.fromkeys(sorted(exempt.users))
+    for name in sorted(exempt.groups):
+        with contextlib.suppress(KeyError, ValueError):
+            group = grp.getgrnam(name)
+            found |= dict.fromkeys(group.gr_mem)
+            found |= {user.pw_name: None for user in pwd.getpwall() if user.pw_gid == group.gr_gid}
+    return [name for name in found if _exists(name)]
+
+
+def prompted(users: Iterable[str], *, address: str = "127.0.0.1", file: Path | None = None) -> dict[str, str]:
+    """Of some users, those whom sshd admits by no way without a prompt, with their AuthenticationMethods.
+
+    Only the first few are checked. Raises SshdConfigRejected.
+    """
+    found = {}
+    for name in list(users)[:_MOST]:
+        with contextlib.suppress(CommandUnavailable):  # a name that sshd -T does not take
+            settings = sshd.settings(
+                Connection(name, address),
+                options=[] if file is None else ["-f", str(file)],
+                create_folder=file is not None,
+            )
+            if not is_spared(settings) and not (name == "root" and settings.root_login == "no"):
+                found[name] = settings.values.get("authenticationmethods", "any")
+    return found
+
+
+def is_spared(settings: SshdSettings) -> bool:
+    """Whether sshd admits the user by some methods without a prompt."""
+    return any(_KEYBOARD not in methods for methods in settings.method_lists)
+
+
+def outdated(settings: Settings, file: Path = DROP_IN) -> str | None:
+    """How our drop-in differs from the settings; None if it does not, or if it belongs to the quiet way.
+
+    Raises OSError.
+    """
+    try:
+        text = file.read_text("utf-8", "replace")
+    except FileNotFoundError:
+        return None
+    values = sshd.keywords(text)
+    if _KEYBOARD not in values.get("authenticationmethods", ""):
+        return None
+    wanted = exceptions(settings.for_service(values.get("pamservicename", "sshd"))).criteria
+    return "; ".join(_differences(criteria_in(text), wanted)) or None
+
+
+def _differences(found: tuple[str, ...], wanted: tuple[str, ...]) -> Iterator[str]:
+    for each in wanted:
+        if each not in found:
+            yield f"has no `Match {each}`"
+    for each in found:
+        if each not in wanted:
+            yield f"has `Match {each}`, which the settings do not say"
+
+
+def _exists(name: str) -> bool:
+    try:
+        return pwd.getpwnam(name).pw_name == name
+    except (KeyError, ValueError):
+        return False

@@ -11,8 +11,8 @@ from pathlib import Path
 from pam_iampass.audit.administrator import NO_LOGIN, login_uid
 from pam_iampass.config import settings
 from pam_iampass.config.user_table import UserTable
-from pam_iampass.doctor import sshd_exempt
-from pam_iampass.doctor.config_check import check_config
+from pam_iampass.doctor.configuration import check_config
+from pam_iampass.doctor.sshd import SET_UP
 from pam_iampass.doctor.stacks import Stacks, module_folders, unauthenticated
 from pam_iampass.doctor.sudo import loopholes
 from pam_iampass.errors import ConfigurationError, Problem, SetupRefused, Severity
@@ -64,7 +64,7 @@ def check_settings(config: Path) -> Iterator[Problem]:
     """The problems that `pam-iampass check` reports."""
     found = check_config(config)
     for problem in found.problems:
-        if problem.remedy == sshd_exempt.SET_UP or problem.kind in ("service-off", "switched-off"):
+        if problem.remedy == SET_UP or problem.kind in ("service-off", "switched-off"):
             continue  # as is being done, or not yet
         make = error if problem.severity is Severity.ERROR else warning
         yield make(str(problem), problem.remedy)

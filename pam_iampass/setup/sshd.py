@@ -18,9 +18,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pam_iampass.config.sshd_exceptions import without_blocks
-from pam_iampass.doctor import sshd_exempt
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.sshd_exempt import is_spared
+from pam_iampass.doctor.sshd import exempt_users, is_spared, prompted
 from pam_iampass.doctor.sshd_match import ADDRESS, MatchBlock, SshdConfiguration, Witnesses
 from pam_iampass.errors import Problem, SetupRefused
 from pam_iampass.setup.checks import error, fine, lockout, warning
@@ -217,16 +216,16 @@ def spared_logins(service: WantedService, configuration: Path) -> Iterator[Probl
     if service.exceptions.left_out:
         what = f"sshd: sshd_config cannot name {names(service.exceptions.left_out)}: they have to answer the prompt"
         yield warning(what, "exempt them by a group, or use --quiet")
-    users = sshd_exempt.exempt_users(service.exempt) if service.exceptions.criteria else []
+    users = exempt_users(service.exempt) if service.exceptions.criteria else []
     try:
-        prompted = sshd_exempt.prompted(users, file=configuration)
+        asked = prompted(users, file=configuration)
     except SshdConfigRejected:  # reported already
         return
-    for name, methods in prompted.items():
+    for name, methods in asked.items():
         if name not in service.exceptions.left_out:
             what = f"sshd: {name} is exempt, but another Match block sets `AuthenticationMethods {methods}` for {name}"
             yield warning(what, "check the Match blocks of /etc/ssh/sshd_config and what it includes")
-    spared = [name for name in users if name not in prompted]
+    spared = [name for name in users if name not in asked]
     if spared:
         yield fine(f"sshd -T -C: without a prompt, as exempt users: {names(spared)}")
 

@@ -848,7 +848,7 @@ MUTANTS = (
     Mutant(
         12,
         "check does not miss our lines in a service that setup has switched on",
-        "pam_iampass/doctor/config_check.py",
+        "pam_iampass/doctor/configuration.py",
         "        if not _does_ask(path.name, files):",
         "        if False:",
         "tests/unit/cli/test_check.py::"
@@ -857,7 +857,7 @@ MUTANTS = (
     Mutant(
         12,
         "a record of setup that is damaged is passed over",
-        "pam_iampass/doctor/config_check.py",
+        "pam_iampass/doctor/configuration.py",
         "if not isinstance(error, UnreadableFile) or os.geteuid() == 0:",
         "if False:",
         "tests/unit/cli/test_check.py::test_a_record_of_setup_that_cannot_be_understood_is_an_error[{]",
@@ -968,7 +968,7 @@ MUTANTS = (
     Mutant(
         12,
         "a person in the service's group is not reported",
-        "pam_iampass/doctor/config_check.py",
+        "pam_iampass/doctor/configuration.py",
         "    found = others_in_group(user)\n",
         "    found: list[str] = []\n",
         "tests/system/test_doctor.py::test_a_person_who_reads_the_secret_as_the_service_does_is_an_error",
@@ -976,7 +976,7 @@ MUTANTS = (
     Mutant(
         12,
         "an exempt root that is to approve su to root is not reported",
-        "pam_iampass/doctor/config_check.py",
+        "pam_iampass/doctor/configuration.py",
         "        if exempt is not None or (isinstance(phone, policy.NotListed) and phone.ignore):\n",
         "        if False:\n",
         "tests/unit/cli/test_check.py::test_that_root_is_to_approve_su_to_root_and_does_not_is_found",

@@ -15,7 +15,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from pam_iampass.doctor.config_check import ConfigReport, check_config
+from pam_iampass.doctor.configuration import ConfigReport, check_config
 from pam_iampass.errors import Severity
 from pam_iampass.system.service_user import service_group
 from tests.support.folders import put

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pam_iampass.config.settings import load
-from pam_iampass.doctor.line_arguments import enrollment_problems
+from pam_iampass.doctor.configuration import enrollment_problems
 from pam_iampass.errors import Severity
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.stack import PamFiles

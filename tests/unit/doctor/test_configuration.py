@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.doctor.config_check import check_config
+from pam_iampass.doctor.configuration import check_config
 from tests.support.folders import put
 
 MODULE_USER = "no-such-user"

@@ -13,11 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass.config import settings, user_table_check
-from pam_iampass.config.user_table import UserTable
+from pam_iampass.config.user_table import UserTable, user_of
 from pam_iampass.config.value_types import Approver, Network, exempt_rule
-from pam_iampass.doctor import sshd_exempt
-from pam_iampass.doctor.denied import who_is_denied
-from pam_iampass.doctor.line_arguments import enrollment_problems, rescue_problems
+from pam_iampass.doctor.sshd import DROP_IN, SET_UP, SSHD_MARGIN, outdated
 from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.errors import (
     RUN_AS_ROOT,
@@ -30,8 +28,9 @@ from pam_iampass.errors import (
     shown,
 )
 from pam_iampass.login import policy
+from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.outcome import Login
-from pam_iampass.pam.modules import our_lines
+from pam_iampass.pam.modules import demands_key, our_lines, own_arguments
 from pam_iampass.pam.services import USES, not_asking
 from pam_iampass.pam.stack import FOLDERS, OTHER, PamFiles, PamType, UnusableService, dialect
 from pam_iampass.system import paths, sshd, trusted_file
@@ -40,12 +39,11 @@ from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import SERVICE_USER, others_in_group, reading_as
 from pam_iampass.system.trusted_file import others_with_access, readers_remedy
 from pam_iampass.system.trusted_folder import mode_of
-from pam_iampass.text import names
-
-SSHD_MARGIN = 30
-"""Seconds of LoginGraceTime beyond `timeout`: for connecting, the key, the password and the prompt."""
+from pam_iampass.text import clean, names
 
 _TWICE = "pam-auth-update --disable iampass iampass-session, or pam-iampass setup undo"
+_ENROLL_AT_LOGIN = "enroll_at_login"
+_MOST_NAMES = 5  # in a sentence
 _OWN_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "::ffff:127.0.0.0/104")))
 NOT_ROOT = "was checked by a user who may be unable to read the secret and other files"
 
@@ -212,13 +210,13 @@ def _grace_time(config: Path, found: settings.Settings, in_force: sshd.SshdSetti
 def _exceptions(config: Path, found: settings.Settings) -> Iterator[Problem]:
     """Whether sshd spares the users who are exempt now the prompt."""
     try:
-        difference = sshd_exempt.outdated(found)
+        difference = outdated(found)
     except OSError:
         return
     if difference is not None:
-        what = f"sshd does not follow yet: {sshd_exempt.DROP_IN} {difference}"
-        remedy, kind = sshd_exempt.SET_UP, "sshd-exceptions-outdated"
-        yield Problem(config, None, sshd_exempt.KEY, what, remedy, Severity.WARNING, kind)
+        what = f"sshd does not follow yet: {DROP_IN} {difference}"
+        remedy, kind = SET_UP, "sshd-exceptions-outdated"
+        yield Problem(config, None, "exempt", what, remedy, Severity.WARNING, kind)
 
 
 def _siblings(config: Path, found: settings.Settings) -> Iterator[Problem]:
@@ -349,3 +347,115 @@ def _network_fault(network: Network) -> str | None:
     if any(network.version == own.version and network.overlaps(own) for own in _OWN_NETWORKS):
         return "contains this machine's own addresses: users who can forward a port are exempt"
     return None
+
+
+def enrollment_problems(found: settings.Settings, files: PamFiles) -> Iterator[Problem]:
+    """A problem for each of our PAM lines without `first_factor=publickey` in a service that enrolls at login.
+
+    A service that names us and that libpam cannot use is a problem as well. Files that cannot be read are left out.
+    """
+    reported: set[str] = set()
+    try:
+        names = files.names()
+    except OSError:
+        return
+    for service in names:
+        if not found.for_service(service).enroll_at_login:
+            continue
+        try:
+            ours = our_lines(files.service(service))
+        except OSError:
+            continue
+        except UnusableService as error:
+            if any("pam_iampass" in text for text in files.texts(service)):
+                file = files.path(service) or files.folders[0] / service
+                what = f"the PAM service cannot be checked: {error}"
+                yield Problem(file, None, _ENROLL_AT_LOGIN, what, "correct the PAM file", Severity.WARNING)
+            continue
+        for line in ours:
+            if not demands_key(line) and line.place not in reported:
+                reported.add(line.place)
+                what = "needs first_factor=publickey on this line: without it, users who have no phone are denied"
+                remedy = (
+                    "add first_factor=publickey to the line if it is for sshd; otherwise set enroll_at_login "
+                    f"for the services of sshd only, or services: {{{service}: {{enroll_at_login: false}}}}"
+                )
+                yield Problem(line.file, line.line, _ENROLL_AT_LOGIN, what, remedy)
+
+
+def rescue_problems(found: settings.Settings, files: PamFiles) -> Iterator[Problem]:
+    """A problem for each line whose NAME is an account that the settings do not exempt from the phone.
+
+    Files that cannot be read, or that libpam cannot use, are left out.
+    """
+    for service in files.usable():
+        for line in (*our_lines(service), *our_lines(service, PamType.ACCOUNT)):
+            name = ModuleArguments.parse(["", *own_arguments(line)]).rescue
+            why = _not_exempt(name, service.name, found) if name else None
+            if why:
+                when = "while no agent runs or the settings are invalid"
+                what = f"rescue={name} lets {name} in without the phone {when}, but {name} {why}"
+                remedy = f"exempt it, for instance exempt: {{users: [{name}]}}, or remove the argument"
+                yield Problem(line.file, line.line, "rescue", what, remedy, Severity.ERROR)
+
+
+def _not_exempt(name: str, service: str, found: settings.Settings) -> str | None:
+    """Why the account needs the phone in this service, from wherever it logs in; None if it does not."""
+    accounts = Accounts()
+    try:
+        account = accounts.named(name)
+        reason = policy.exemption(account, Login(name, service), found.for_service(service), accounts)
+    except UnknownAccount:
+        return "is not an account of this machine"
+    except (LookupFailed, policy.PolicyError) as error:
+        return f"cannot be judged: {error}"
+    if account.name != name:
+        return f"is another spelling of {account.name}"
+    return None if reason else "is not exempt"
+
+
+def who_is_denied(config: Path, errors: Sequence[Problem], *, usable: bool, files: PamFiles) -> str:
+    """In words. `usable` is whether the settings themselves have no error."""
+    if any(problem.remedy == RUN_AS_ROOT for problem in errors):
+        return "not everything could be read: run it as root"
+    whom = _and(dict.fromkeys(_whom(errors) if usable else ["every login is denied"]))
+    services = _asking(config, files)
+    if not services:
+        return f"{whom}, once a PAM service uses these settings"
+    return f"through {_and(services)}, {whom}"
+
+
+def _whom(errors: Sequence[Problem]) -> Iterator[str]:
+    """The users who are denied, where the settings can be used: exempt users are not."""
+    single: dict[str, None] = {}
+    for problem in errors:
+        section, file = problem.key.rpartition(".")[0], problem.file or Path()
+        if problem.key == _ENROLL_AT_LOGIN:
+            yield f"users without a phone are denied by {file}:{problem.line}"
+        elif section.rpartition(".")[2] == "asked":
+            yield f"users whom {section} does not list are denied"
+        elif file.parent.name == settings.USERS_FOLDER:
+            single[clean(user_of(file.name) or file.name, 40)] = None
+        elif file.name == settings.USERS_FOLDER:
+            yield "users who are not exempt are denied"
+        else:
+            yield f"users who are not exempt and have no file in {settings.USERS_FOLDER} are denied"
+    if single:
+        yield f"{_and(single)} {'is' if len(single) == 1 else 'are'} denied"
+
+
+def _asking(config: Path, files: PamFiles) -> list[str]:
+    """The PAM services whose lines name these settings. Those that libpam cannot use are left out."""
+    found = []
+    for service in files.usable():
+        lines = our_lines(service) + our_lines(service, PamType.ACCOUNT)
+        if any(ModuleArguments.parse(["", *own_arguments(line)]).config == str(config) for line in lines):
+            found.append(service.name)
+    return found
+
+
+def _and(words: Sequence[str] | dict[str, None]) -> str:
+    names = list(words)
+    if len(names) > _MOST_NAMES:
+        names[_MOST_NAMES - 1 :] = [f"{len(names) - _MOST_NAMES + 1} more"]
+    return ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
