@@ -356,10 +356,10 @@ def enrollment_problems(found: settings.Settings, files: PamFiles) -> Iterator[P
     """
     reported: set[str] = set()
     try:
-        names = files.names()
+        services = files.names()
     except OSError:
         return
-    for service in names:
+    for service in services:
         if not found.for_service(service).enroll_at_login:
             continue
         try:
@@ -384,7 +384,7 @@ def enrollment_problems(found: settings.Settings, files: PamFiles) -> Iterator[P
 
 
 def rescue_problems(found: settings.Settings, files: PamFiles) -> Iterator[Problem]:
-    """A problem for each line whose NAME is an account that the settings do not exempt from the phone.
+    """A problem for each line with `rescue=NAME` if NAME is an account that the settings do not exempt from the phone.
 
     Files that cannot be read, or that libpam cannot use, are left out.
     """
@@ -415,7 +415,7 @@ def _not_exempt(name: str, service: str, found: settings.Settings) -> str | None
 
 
 def who_is_denied(config: Path, errors: Sequence[Problem], *, usable: bool, files: PamFiles) -> str:
-    """In words. `usable` is whether the settings themselves have no error."""
+    """Which logins are denied until these errors are fixed, in words. `usable` is whether the settings themselves have no error."""
     if any(problem.remedy == RUN_AS_ROOT for problem in errors):
         return "not everything could be read: run it as root"
     whom = _and(dict.fromkeys(_whom(errors) if usable else ["every login is denied"]))

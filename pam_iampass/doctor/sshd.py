@@ -14,10 +14,9 @@ from pathlib import Path
 from pam_iampass.config.settings import ExemptSettings, Settings
 from pam_iampass.config.sshd_exceptions import criteria_in, exceptions
 from pam_iampass.config.value_types import Prompt
-from pam_iampass.doctor.account_check import AccountCheck
 from pam_iampass.doctor.catalogue import finding
 from pam_iampass.doctor.sshd_match import SshdConfiguration, SshdLogin
-from pam_iampass.doctor.stack_check import StackCheck
+from pam_iampass.doctor.stack_check import AccountCheck, StackCheck
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.pam.modules import Role, role

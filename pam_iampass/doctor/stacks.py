@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from pam_iampass.doctor.account_check import AccountCheck
 from pam_iampass.doctor.catalogue import finding
-from pam_iampass.doctor.stack_check import CALLED_BY_PEOPLE, StackCheck
+from pam_iampass.doctor.stack_check import CALLED_BY_PEOPLE, AccountCheck, StackCheck
 from pam_iampass.errors import Problem, shown
 from pam_iampass.login.arguments import ModuleArguments
 from pam_iampass.pam.lines import CODES, Action, is_edited, unedited

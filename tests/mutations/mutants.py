@@ -942,7 +942,7 @@ MUTANTS = (
     Mutant(
         12,
         "doctor overlooks an account stack that ends before our line",
-        "pam_iampass/doctor/account_check.py",
+        "pam_iampass/doctor/stack_check.py",
         "        if skipped is not None:",
         "        if skipped is False:",
         _ACCOUNT_CHECK + "test_with_an_include_every_local_user_of_red_hat_skips_the_phone",
